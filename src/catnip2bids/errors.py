@@ -1,0 +1,27 @@
+"""The one family of errors that catnip2bids raises for its user's benefit.
+
+Invariant: a message names the file, says what is wrong with it, and says what to do.
+Everything that is not of this family is a bug of ours.
+"""
+
+from __future__ import annotations
+
+
+class Catnip2bidsError(Exception):
+    """Base class: something the user can act upon. The message is meant to be read as it is."""
+
+
+class UsageError(Catnip2bidsError):
+    """Something needed was not said (voxel size, subject), or what was said contradicts itself."""
+
+
+class SourceError(Catnip2bidsError):
+    """A source file or folder is missing, unreadable, or not what it claims to be."""
+
+
+class PlanError(Catnip2bidsError):
+    """A plan file is not valid, or does not fit the source folders it is used with."""
+
+
+class DatasetError(Catnip2bidsError):
+    """The dataset folder is not ours, cannot be written, or does not hold what it should."""
