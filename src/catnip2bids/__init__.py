@@ -1,5 +1,57 @@
-"""catnip2bids: CATNIP's output folders as a BIDS microscopy dataset, every pixel accounted for."""
+"""catnip2bids: CATNIP's output folders as a BIDS microscopy dataset, every pixel accounted for.
+
+`scan` finds runs and takes a census, `package` makes the dataset, `validate` checks it. Results are typed objects;
+all errors are of the family `Catnip2bidsError`.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from catnip2bids._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from catnip2bids.errors import Catnip2bidsError
+    from catnip2bids.packaging import Naming, PackageResult, Settings, package
+    from catnip2bids.plan import Plan, make_plan, read_plan
+    from catnip2bids.scanning import Scan, scan
+    from catnip2bids.validation import ValidationReport, validate
+
+__all__ = [
+    "Catnip2bidsError",
+    "Naming",
+    "PackageResult",
+    "Plan",
+    "Scan",
+    "Settings",
+    "ValidationReport",
+    "__version__",
+    "make_plan",
+    "package",
+    "read_plan",
+    "scan",
+    "validate",
+]
+
+# imported when first used: reading pixels takes libraries that `catnip2bids --help` should not wait for
+_HOME = {
+    "Catnip2bidsError": "errors",
+    "Naming": "packaging",
+    "PackageResult": "packaging",
+    "Plan": "plan",
+    "Scan": "scanning",
+    "Settings": "packaging",
+    "ValidationReport": "validation",
+    "make_plan": "plan",
+    "package": "packaging",
+    "read_plan": "plan",
+    "scan": "scanning",
+    "validate": "validation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    from importlib import import_module
+
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

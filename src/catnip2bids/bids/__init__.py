@@ -1,0 +1,1 @@
+"""BIDS: entity names, tables, sidecars, descriptions, provenance. Knows no pixels."""

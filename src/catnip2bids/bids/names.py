@@ -1,0 +1,68 @@
+"""Names of BIDS files: entities in the order of the schema, labels of letters and digits only.
+
+Invariant: a name that is built here is a valid BIDS name; anything else is an error before a file is written.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from catnip2bids.bids.schema import entity_order
+from catnip2bids.errors import UsageError
+
+_LABEL = re.compile(r"[0-9a-zA-Z+]+")
+
+
+@dataclass(frozen=True)
+class BidsName:
+    """The entities and the suffix of a file name.
+
+    Attributes
+    ----------
+    entities
+        Pairs of key and label, such as ``("sub", "45670ko")``, in any order.
+    suffix
+        What comes last, such as ``SPIM``.
+    """
+
+    entities: tuple[tuple[str, str], ...]
+    suffix: str = ""
+
+    def with_entities(self, suffix: str, **labels: str | None) -> BidsName:
+        """Add entities (those that are None are left out) and set the suffix."""
+        added = tuple((key, label) for key, label in labels.items() if label is not None)
+        return replace(self, entities=self.entities + added, suffix=suffix)
+
+    def __str__(self) -> str:
+        """Return the file name without its extension."""
+        order = entity_order()
+        parts = [f"{key}-{label}" for key, label in sorted(self.entities, key=lambda entity: order.index(entity[0]))]
+        return "_".join([*parts, self.suffix] if self.suffix else parts)
+
+
+def as_label(text: str) -> str:
+    """Remove everything from a text that is not a letter or a digit."""
+    return re.sub(r"[^0-9a-zA-Z]", "", text)
+
+
+def check_label(label: str, what: str) -> str:
+    """Return the label, or say how to mend it.
+
+    Raises
+    ------
+    UsageError
+        If it has characters that BIDS does not allow in labels.
+    """
+    if not _LABEL.fullmatch(label):
+        raise UsageError(
+            f"{what} {label!r} is no BIDS label: only letters and digits are allowed; "
+            f"{f'use {as_label(label)!r}' if as_label(label) else 'give another one'}"
+        )
+    return label
+
+
+def entities_of(stem: str) -> dict[str, str]:
+    """Read the entities of a file name back."""
+    pairs = (part.partition("-") for part in stem.split("_"))
+    return {key: label for key, dash, label in pairs if dash}

@@ -1,0 +1,182 @@
+"""The dataset's memory: what was packaged, from what, with which settings, and why; what was left out, and why.
+
+Invariant: everything in the dataset that is not an image or a copy can be made again from this document and
+from the tables that are there. It names no absolute path, no user and no machine, because it gets published.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from catnip2bids.errors import DatasetError
+from catnip2bids.publish import write_text
+
+FOLDER = Path("code/catnip2bids")
+"""Where it is kept, below the dataset."""
+PROVENANCE = FOLDER / "provenance.json"
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Decision(_Document):
+    """What was done with one source entry, and why.
+
+    Attributes
+    ----------
+    run
+        Key of the run in `Provenance.runs`.
+    source
+        POSIX path below the SOURCE that was given.
+    action
+        ``convert``, ``copy`` or ``exclude``.
+    target
+        POSIX path below the dataset; None if there is none.
+    reason
+        Why.
+    evidence
+        What was found out about the pixels, if anything.
+    """
+
+    run: str
+    source: str
+    action: Literal["convert", "copy", "exclude"]
+    target: str | None = None
+    reason: str
+    evidence: dict[str, Any] | None = None
+
+
+class ImageRecord(_Document):
+    """An image of the dataset.
+
+    Attributes
+    ----------
+    source
+        POSIX path below the run folder.
+    role
+        What it is in the pipeline, see `catnip2bids.catnip.components`.
+    shape, dtype
+        Voxels of level 0 along (z, y, x), and the type of the values.
+    voxel_size_um
+        Voxel size X Y Z in micrometers.
+    value_range
+        Smallest and largest finite value.
+    label_values
+        The values that occur in labels and masks.
+    fingerprint
+        Hash of everything that decides what the image is: source files, settings, version.
+    embedded
+        Fingerprints of the label images inside the image, by name.
+    """
+
+    source: str
+    role: str
+    shape: tuple[int, int, int]
+    dtype: str
+    voxel_size_um: tuple[float, float, float]
+    value_range: tuple[float, float]
+    label_values: list[int] | None = None
+    fingerprint: str
+    embedded: dict[str, str] = Field(default_factory=dict)
+
+
+class RunRecord(_Document):
+    """One packaged run.
+
+    Attributes
+    ----------
+    name
+        Name of the run folder.
+    source
+        POSIX path of the run folder below the SOURCE that was given.
+    source_id
+        Id of the animal as the source names it; None if somebody said the subject in so many words.
+    subject, sample, stain
+        BIDS labels.
+    layout
+        Layout of CATNIP's output.
+    atlas_version, atlas_table
+        Version of the atlas, and the file in ``derivatives/catnip`` that names its labels.
+    log
+        Fields of CATNIP's log, without folders of the machine.
+    images
+        Image records by POSIX path below the dataset.
+    """
+
+    name: str
+    source: str
+    source_id: str | None
+    subject: str
+    sample: str
+    stain: str
+    layout: str
+    atlas_version: str | None = None
+    atlas_table: str | None = None
+    log: dict[str, str] = Field(default_factory=dict)
+    images: dict[str, ImageRecord] = Field(default_factory=dict)
+
+
+class Invocation(_Document):
+    """One time the program was run on the dataset."""
+
+    command: str
+    time: str
+    versions: dict[str, str]
+    settings: dict[str, Any]
+
+
+class Provenance(_Document):
+    """Everything that is known about how the dataset came about.
+
+    Attributes
+    ----------
+    command, settings, versions
+        Of the last invocation.
+    history
+        The invocations before, oldest first.
+    runs
+        Packaged runs; the key is ``sub-..._sample-..._stain-...``.
+    decisions
+        One for each source entry of each run.
+    """
+
+    command: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    history: list[Invocation] = Field(default_factory=list)
+    runs: dict[str, RunRecord] = Field(default_factory=dict)
+    decisions: list[Decision] = Field(default_factory=list)
+
+    def save(self, dataset: Path) -> None:
+        """Write it into the dataset, whole or not at all."""
+        runs = dict(sorted(self.runs.items()))
+        decisions = sorted(self.decisions, key=lambda decision: (decision.run, decision.source))
+        document = self.model_copy(update={"runs": runs, "decisions": decisions}).model_dump(mode="json")
+        write_text(dataset / PROVENANCE, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def is_ours(dataset: Path) -> bool:
+    """Tell whether a folder is a dataset that this program began."""
+    return (dataset / PROVENANCE).is_file()
+
+
+def read_provenance(dataset: Path) -> Provenance:
+    """Read the provenance of a dataset; a new dataset has an empty one.
+
+    Raises
+    ------
+    DatasetError
+        If it is there and cannot be read.
+    """
+    path = dataset / PROVENANCE
+    if not path.is_file():
+        return Provenance()
+    try:
+        return Provenance.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DatasetError(f"{path}: is damaged ({error.error_count()} errors); bring it back from a copy") from error

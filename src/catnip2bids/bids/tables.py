@@ -1,0 +1,88 @@
+"""TSV tables that grow: rows are added or brought up to date, nothing that is there is lost.
+
+Invariant: merging the same rows again, or in another order, gives the same file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from catnip2bids.errors import DatasetError
+
+UNKNOWN = "n/a"
+"""How BIDS writes a value that is not known."""
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts.
+
+    Attributes
+    ----------
+    columns
+        Names of the columns, in order.
+    rows
+        One mapping a row; a column that is missing in it is unknown.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...] = ()
+
+    def merged(self, rows: Sequence[Row], key: Sequence[str], *, keep_known: bool = False) -> Table:
+        """Add rows, or bring those with the same key up to date.
+
+        Parameters
+        ----------
+        rows
+            The rows to merge. Unknown values in them change nothing.
+        key
+            Columns that identify a row; the result is sorted by them.
+        keep_known
+            Whether a known value that is there wins over the new one.
+        """
+        merged = {_key(row, key): dict(row) for row in self.rows}
+        for row in rows:
+            before = merged.setdefault(_key(row, key), {})
+            for column, value in row.items():
+                known_before = before.get(column, UNKNOWN) != UNKNOWN
+                if value != UNKNOWN and not (known_before and keep_known):
+                    before[column] = value
+        columns = list(self.columns) + [column for row in rows for column in row if column not in self.columns]
+        return Table(tuple(dict.fromkeys(columns)), tuple(merged[found] for found in sorted(merged)))
+
+    def to_tsv(self) -> str:
+        """Write as TSV text; what is not known is ``n/a``."""
+        text = io.StringIO()
+        writer = csv.writer(text, dialect="excel-tab", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
+        writer.writerow(self.columns)
+        writer.writerows([row.get(column) or UNKNOWN for column in self.columns] for row in self.rows)
+        return text.getvalue()
+
+
+def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
+    """Read a TSV file; one that is not there is an empty table with these columns.
+
+    Raises
+    ------
+    DatasetError
+        If a row has not as many cells as there are columns.
+    """
+    if not path.is_file():
+        return Table(tuple(columns))
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    header, *cells = [line.split("\t") for line in lines if line] or [[]]
+    for number, row in enumerate(cells, start=2):
+        if len(row) != len(header):
+            raise DatasetError(f"{path}: line {number} has {len(row)} cells and not {len(header)}; mend the table")
+    known = tuple(dict.fromkeys([*header, *columns]))
+    return Table(known, tuple(dict(zip(header, row, strict=True)) for row in cells))
+
+
+def _key(row: Row, key: Sequence[str]) -> tuple[str, ...]:
+    return tuple(row.get(column, UNKNOWN) for column in key)

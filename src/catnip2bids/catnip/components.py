@@ -1,0 +1,467 @@
+"""What CATNIP writes, as one table: a row for each kind of file or folder, for all layouts.
+
+Invariant: this table is the only place that knows CATNIP's file names. A new layout of CATNIP is a new row, or
+a changed pattern, and nothing else.
+
+The layouts are L0 (2021, before the public repository), L1 (2022 to 2024, names begin with the channel as in
+``640_N4``) and L2 (since August 2024, no prefix). Names were read in CATNIP's source (CATNIP.sh and src/*.m, commits
+4e652b5 to c377c38) and, for L0, in the scripts that packaged its output for DANDI 001362.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from catnip2bids.volume.volume import Kind
+
+
+class Storage(StrEnum):
+    """How a component is stored."""
+
+    SLICES = "slice folder"
+    STACK = "TIFF stack"
+    NIFTI = "NIfTI"
+    TABLE = "table"
+    FILE = "file"
+
+
+class Content(StrEnum):
+    """What a component is."""
+
+    IMAGE = "image"
+    LABELS = "labels"
+    MASK = "mask"
+    CELL_MAP = "cell map"
+    HEATMAP = "heatmap"
+    TABLE = "table"
+    OTHER = "other"
+
+    @property
+    def kind(self) -> Kind:
+        """How voxels of such content may be merged."""
+        match self:
+            case Content.LABELS:
+                return Kind.LABELS
+            case Content.MASK | Content.CELL_MAP:
+                return Kind.MASK
+            case _:
+                return Kind.IMAGE
+
+
+class Grid(StrEnum):
+    """The voxel grid of an image."""
+
+    NATIVE = "native"
+    DOWNSAMPLED = "downsampled"
+    ATLAS = "atlas"
+
+
+class Action(StrEnum):
+    """What is done with a source entry."""
+
+    CONVERT = "convert"
+    COPY = "copy"
+    EXCLUDE = "exclude"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is done instead when a component with another role is there as well."""
+
+    role: str
+    action: Action
+    reason: str
+
+
+@dataclass(frozen=True)
+class ComponentType:
+    """A row of the table.
+
+    Attributes
+    ----------
+    role
+        What the component is in the pipeline; rows with the same role are other storages of the same thing.
+    pattern
+        Regular expression for the whole path below the run folder; group ``threshold`` is the FRST threshold.
+    storage, content, grid
+        How it is stored, what it is, and on which voxel grid.
+    description
+        What it is, for people who read the dataset; ``{threshold}`` is filled in.
+    action, reason
+        What is done with it by default, and why; without a reason the description is one.
+    desc
+        Label of its ``desc-`` entity; ``{threshold}`` is filled in.
+    raw
+        Whether it is the image the others were computed from: the first such component of a run becomes the
+        raw image of the dataset, any other one a derivative named by `desc`.
+    in_image_space
+        Whether it was brought to, or made in, the space of the raw image (``space-orig``).
+    made_from
+        Role of the component it was computed from, with the same threshold if that has one.
+    value_name
+        What the values of a mask other than 0 stand for.
+    beside
+        What is done instead when another component is there as well.
+    slice_number
+        Finds the slice number in the file names of a slice folder, as group ``plane``.
+    """
+
+    role: str
+    pattern: str
+    storage: Storage
+    content: Content
+    description: str
+    action: Action = Action.CONVERT
+    reason: str = ""
+    grid: Grid | None = None
+    desc: str | None = None
+    raw: bool = False
+    in_image_space: bool = False
+    made_from: str | None = None
+    value_name: str | None = None
+    beside: Beside | None = None
+    slice_number: str = r"(?:^|_)Z(?P<plane>\d+)"
+
+    def described(self, threshold: int | None) -> str:
+        """Return the description with the threshold in it."""
+        return self.description.format(threshold=threshold)
+
+    def desc_label(self, threshold: int | None) -> str | None:
+        """Return the label of the ``desc-`` entity with the threshold in it; None if it cannot be converted."""
+        return None if self.desc is None else self.desc.format(threshold=threshold)
+
+    def match(self, path: str) -> re.Match[str] | None:
+        """Match the path of an entry below its run folder."""
+        return re.fullmatch(self.pattern, path)
+
+
+# CATNIP.sh up to c9fb7b4 put the channel (the laser line in nm) in front of most names
+_CHANNEL = r"(?:(?P<channel>\d{3})_)?"
+_THRESHOLD = r"FRSTseg_(?P<threshold>\d+)"
+_HEATMAP = rf"{_THRESHOLD}(?:_cellpixelIDlist_heatmap_imagespace_atlasspace|_heatmap(?:_atlasspace)?|_atlasspace)?"
+_NII = r"\.nii(?:\.gz)?"
+_TIF = r"\.tiff?"
+# names that CATNIP derives from its input files: the number is the last one, before its own additions
+_INPUT_NAME = rf"(?P<plane>\d+)(?:\.ome)?(?:{_TIF})?(?:_corrected)?{_TIF}$"
+
+_KEPT = "small output of CATNIP, kept as it is"
+_REPEATED = "a NIfTI twin of the TIFF stack, kept as it is"
+_FIELD = "an intermediate that CATNIP itself removes at its end; it has no part in any result"
+
+COMPONENTS: tuple[ComponentType, ...] = (
+    # ---- images on the native grid
+    ComponentType(
+        role="N4",
+        pattern=rf"{_CHANNEL}N4",
+        storage=Storage.SLICES,
+        content=Content.IMAGE,
+        description="light-sheet image after N4 bias-field correction",
+        grid=Grid.NATIVE,
+        desc="N4",
+        raw=True,
+        slice_number=_INPUT_NAME,
+    ),
+    ComponentType(
+        role="N4masked",
+        pattern=rf"{_CHANNEL}N4_masked",
+        storage=Storage.SLICES,
+        content=Content.IMAGE,
+        description="light-sheet image after N4 bias-field correction, 0 outside the hemisphere mask",
+        grid=Grid.NATIVE,
+        desc="N4masked",
+        raw=True,
+        made_from="N4",
+    ),
+    ComponentType(
+        role="FRST",
+        pattern=rf"{_CHANNEL}FRST",
+        storage=Storage.SLICES,
+        content=Content.IMAGE,
+        description="fast radial symmetry transform of the image",
+        grid=Grid.NATIVE,
+        desc="FRST",
+        made_from="N4",
+    ),
+    ComponentType(
+        role="FRSThemisphere",
+        pattern=rf"{_CHANNEL}FRST_hemisphere",
+        storage=Storage.SLICES,
+        content=Content.IMAGE,
+        description="fast radial symmetry transform of the image, 0 outside the hemisphere",
+        grid=Grid.NATIVE,
+        desc="FRSThemisphere",
+        made_from="FRST",
+    ),
+    ComponentType(
+        role="atlas",
+        pattern="atlaslabel_def_origspace",
+        storage=Storage.SLICES,
+        content=Content.LABELS,
+        description="atlas labels warped to the image",
+        grid=Grid.NATIVE,
+        desc="atlas",
+        in_image_space=True,
+        made_from="N4",
+    ),
+    ComponentType(
+        role="atlasmasked",
+        pattern="atlaslabel_def_origspace_masked",
+        storage=Storage.SLICES,
+        content=Content.LABELS,
+        description="atlas labels warped to the image, 0 outside the hemisphere mask; CATNIP counts cells in these",
+        grid=Grid.NATIVE,
+        desc="atlasmasked",
+        in_image_space=True,
+        made_from="N4",
+        beside=Beside(
+            "atlas",
+            Action.EXCLUDE,
+            "atlaslabel_def_origspace times the hemisphere mask, by CATNIP's construction; "
+            "atlaslabel_def_origspace is packaged",
+        ),
+    ),
+    ComponentType(
+        role="hemispheremask",
+        pattern="hemispheremask_origspace",
+        storage=Storage.SLICES,
+        content=Content.MASK,
+        description="hemisphere mask (brain mask for whole brains) on the image grid: 1 inside",
+        grid=Grid.NATIVE,
+        desc="hemispheremask",
+        in_image_space=True,
+        made_from="N4",
+        value_name="inside",
+    ),
+    *(
+        ComponentType(
+            role="FRSTseg",
+            pattern=rf"{_CHANNEL}FRST_seg/{_THRESHOLD}{ending}",
+            storage=storage,
+            content=Content.MASK,
+            description="binary cell segmentation, FRST at least {threshold}: 255 inside cells",
+            grid=Grid.NATIVE,
+            desc="FRSTseg{threshold}",
+            in_image_space=True,
+            made_from="FRST",
+            value_name="cell",
+        )
+        for storage, ending in ((Storage.SLICES, ""), (Storage.STACK, _TIF))
+    ),
+    *(
+        ComponentType(
+            role="FRSTsegfiltered",
+            pattern=rf"{_CHANNEL}FRST_seg/{_THRESHOLD}_filtered{ending}",
+            storage=storage,
+            content=Content.CELL_MAP,
+            description="cells of FRST at least {threshold} within the range of cell sizes: "
+            "each voxel holds the volume of its cell in voxels",
+            grid=Grid.NATIVE,
+            desc="FRSTsegfiltered{threshold}",
+            in_image_space=True,
+            made_from="FRSTseg",
+        )
+        for storage, ending in ((Storage.SLICES, ""), (Storage.STACK, _TIF))
+    ),
+    # ---- images on the atlas grid
+    ComponentType(
+        role="heatmap",
+        pattern=rf"heatmaps_atlasspace/{_HEATMAP}{_TIF}",
+        storage=Storage.STACK,
+        content=Content.HEATMAP,
+        description="heat map of the cells of FRST at least {threshold} in the atlas space",
+        grid=Grid.ATLAS,
+        desc="heatmap{threshold}",
+        made_from="FRSTseg",
+    ),
+    ComponentType(
+        role="heatmap",
+        # without the ending _atlasspace it is in image space (CATNIP.sh from 4e652b5 to c9fb7b4)
+        pattern=rf"heatmaps_atlasspace/{_THRESHOLD}_\w*atlasspace{_NII}",
+        storage=Storage.NIFTI,
+        content=Content.HEATMAP,
+        description="heat map of the cells of FRST at least {threshold} in the atlas space",
+        grid=Grid.ATLAS,
+        desc="heatmap{threshold}",
+        made_from="FRSTseg",
+        beside=Beside("heatmap", Action.COPY, _REPEATED),
+    ),
+    ComponentType(
+        role="heatmapcorrected",
+        pattern=rf"heatmaps_atlasspace_corrected/{_HEATMAP}{_TIF}",
+        storage=Storage.STACK,
+        content=Content.HEATMAP,
+        description="heat map of the cells of FRST at least {threshold} in the atlas space, 0 in the exclusion mask",
+        grid=Grid.ATLAS,
+        desc="heatmapcorrected{threshold}",
+        made_from="heatmap",
+    ),
+    ComponentType(
+        role="heatmapcorrected",
+        pattern=rf"heatmaps_atlasspace_corrected/{_THRESHOLD}\w*{_NII}",
+        storage=Storage.NIFTI,
+        content=Content.HEATMAP,
+        description="heat map of the cells of FRST at least {threshold} in the atlas space, 0 in the exclusion mask",
+        grid=Grid.ATLAS,
+        desc="heatmapcorrected{threshold}",
+        made_from="heatmap",
+        beside=Beside("heatmapcorrected", Action.COPY, _REPEATED),
+    ),
+    # ---- tables
+    ComponentType(
+        role="counts",
+        pattern=rf"{_CHANNEL}FRST_seg/{_THRESHOLD}\.csv",
+        storage=Storage.TABLE,
+        content=Content.TABLE,
+        description="cells and voxels of each region, for FRST at least {threshold}",
+        reason="cell counts per region; also kept as they are in sourcedata",
+        desc="FRSTseg{threshold}",
+    ),
+    ComponentType(
+        role="countscorrected",
+        pattern=rf"{_CHANNEL}FRST_seg_corr(?:ected)?/{_THRESHOLD}\.csv",
+        storage=Storage.TABLE,
+        content=Content.TABLE,
+        description="cells and voxels of each region, for FRST at least {threshold}; "
+        "regions that overlap the exclusion mask too much are excluded",
+        reason="cell counts per region; also kept as they are in sourcedata",
+        desc="FRSTsegcorrected{threshold}",
+    ),
+    ComponentType(
+        role="cellvolumes",
+        pattern=rf"{_CHANNEL}FRST_seg/cellvolumes/{_THRESHOLD}\w*\.(?:csv|mat)",
+        storage=Storage.FILE,
+        content=Content.OTHER,
+        description="label and volume of every cell, for FRST at least {threshold}",
+        action=Action.COPY,
+        reason=_KEPT,
+    ),
+    # ---- everything else that CATNIP keeps
+    ComponentType(
+        role="log",
+        pattern=r"[^/]*\.log(?:\.txt)?",
+        storage=Storage.FILE,
+        content=Content.OTHER,
+        description="CATNIP's log",
+        action=Action.COPY,
+        reason=_KEPT,
+    ),
+    ComponentType(
+        role="downsampled",
+        pattern=rf"{_CHANNEL}downsampled_\w+(?:{_NII}|{_TIF})",
+        storage=Storage.FILE,
+        content=Content.IMAGE,
+        description="the image on the downsampled grid on which the atlas was registered",
+        action=Action.COPY,
+        reason=_KEPT,
+        grid=Grid.DOWNSAMPLED,
+    ),
+    ComponentType(
+        role="registration",
+        pattern=rf"atlas(?:image_reg|label_def)\w*(?:{_NII}|{_TIF}|\.mat|\.txt)",
+        storage=Storage.FILE,
+        content=Content.OTHER,
+        description="registered atlas and its transforms",
+        action=Action.COPY,
+        reason=_KEPT,
+        grid=Grid.DOWNSAMPLED,
+    ),
+    ComponentType(
+        role="smallmasks",
+        pattern=rf"(?:hemispheremask|exclusion_mask)_\w+(?:{_NII}|{_TIF})",
+        storage=Storage.FILE,
+        content=Content.MASK,
+        description="hemisphere and exclusion masks on the downsampled and atlas grids",
+        action=Action.COPY,
+        reason=_KEPT,
+        grid=Grid.DOWNSAMPLED,
+    ),
+    ComponentType(
+        role="heatmapimage",
+        pattern=rf"heatmaps_(?:imagespace|atlasspace)/{_THRESHOLD}\w*(?:{_NII}|{_TIF})",
+        storage=Storage.FILE,
+        content=Content.HEATMAP,
+        description="heat map of the cells of FRST at least {threshold} on the downsampled grid",
+        action=Action.COPY,
+        reason=_KEPT,
+        grid=Grid.DOWNSAMPLED,
+    ),
+    ComponentType(
+        role="N4field",
+        pattern=rf"{_CHANNEL}N4Field",
+        storage=Storage.SLICES,
+        content=Content.IMAGE,
+        description="bias field that N4 found",
+        action=Action.EXCLUDE,
+        reason=_FIELD,
+        grid=Grid.NATIVE,
+        desc="N4field",
+    ),
+    ComponentType(
+        role="flipped",
+        pattern=rf"{_CHANNEL}flipped",
+        storage=Storage.SLICES,
+        content=Content.IMAGE,
+        description="mirrored copy of the images that CATNIP was given",
+        action=Action.EXCLUDE,
+        reason="a mirrored copy of CATNIP's input, not a result; the input itself is what to archive",
+        grid=Grid.NATIVE,
+        desc="flipped",
+        slice_number=_INPUT_NAME,
+    ),
+)
+"""Every kind of file and folder that CATNIP writes. Where two rows match, the first one counts."""
+
+FOLDERS: re.Pattern[str] = re.compile(
+    rf"{_CHANNEL}FRST_seg(?:/cellvolumes|_corr(?:ected)?)?|heatmaps_(?:imagespace|atlasspace(?:_corrected)?)"
+)
+"""Folders of a run that hold components, and are none themselves."""
+
+LEFTOVERS: re.Pattern[str] = re.compile(r"(?:.*/)?(?:\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|\.nfs.*)")
+"""Files that operating systems leave in folders."""
+
+_TELLTALE = re.compile(
+    rf"{_CHANNEL}(?:N4|N4_masked|FRST|FRST_seg)|atlaslabel_def_origspace(?:_masked)?"
+    r"|hemispheremask_origspace|heatmaps_atlasspace"
+)
+
+
+def recognise(path: str, *, is_folder: bool) -> tuple[ComponentType, re.Match[str]] | None:
+    """Find the row of the table for an entry of a run.
+
+    Parameters
+    ----------
+    path
+        POSIX path below the run folder.
+    is_folder
+        Whether the entry is a folder.
+    """
+    for component in COMPONENTS:
+        if (component.storage == Storage.SLICES) == is_folder and (found := component.match(path)):
+            return component, found
+    return None
+
+
+def ancestors(component: ComponentType) -> Iterator[str]:
+    """List the roles of what a component was computed from, the nearest first."""
+    made_from = {row.role: row.made_from for row in COMPONENTS}
+    role = component.made_from
+    while role is not None:
+        yield role
+        role = made_from[role]
+
+
+def looks_like_run(folder_names: frozenset[str]) -> bool:
+    """Tell whether a folder with these sub-folders is an output folder of CATNIP."""
+    return any(_TELLTALE.fullmatch(name) for name in folder_names)
+
+
+def layout_of(paths: frozenset[str]) -> str:
+    """Name the layout of a run, ``L0``, ``L1`` or ``L2``, from the paths of its entries."""
+    if not any(re.match(r"\d{3}_(?:N4|FRST)", path) for path in paths):
+        return "L2"
+    stacks = any(re.fullmatch(rf"\d{{3}}_FRST_seg/{_THRESHOLD}{_TIF}", path) for path in paths)
+    kept = any(re.fullmatch(r"\d{3}_(?:N4|FRST_seg_corr(?:/.*)?)", path) for path in paths)
+    return "L0" if stacks or kept else "L1"

@@ -1,0 +1,242 @@
+"""What the folder name of a CATNIP run, and of the folders around it, says about the brain.
+
+Invariant: what a name does not clearly say is None. A wrong subject is worse than an unknown one,
+so a name yields an animal only where it has the structure of a run's name.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+Sex = Literal["M", "F"]
+Hemisphere = Literal["L", "R", "B"]
+
+_T = TypeVar("_T")
+
+_SEX_WORDS: Mapping[str, Sex] = {"male": "M", "female": "F"}
+_SEX_LETTERS: Mapping[str, Sex] = {"m": "M", "f": "F"}
+_HEMISPHERES: Mapping[str, Hemisphere] = {
+    "lh": "L",
+    "left": "L",
+    "left-hemisphere": "L",
+    "lefthemisphere": "L",
+    "rh": "R",
+    "right": "R",
+    "right-hemisphere": "R",
+    "righthemisphere": "R",
+    "wb": "B",
+    "whole": "B",
+    "whole-brain": "B",
+    "wholebrain": "B",
+}
+_HEMISPHERE_FILLERS = frozenset({"brain", "hemi", "hemisphere"})  # as in left_hemisphere, whole_brain
+_GENOTYPES = frozenset({"ko", "wt", "het", "hom", "flox", "floxed", "tg", "cre"})
+
+_DATE = re.compile(r"((?:20)?[0-9]{2})([0-9]{2})([0-9]{2})")
+_TIME = re.compile(r"([0-9]{2})-([0-9]{2})-([0-9]{2})")
+_ANALYSIS_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CHANNEL = re.compile(r"[0-9]{3}")
+
+
+@dataclass(frozen=True)
+class RunName:
+    """What is known of a run from names; None where they do not tell.
+
+    Attributes
+    ----------
+    date, time
+        When the brain was imaged (never when CATNIP ran).
+    animal_id, genotype
+        As they are written.
+    sex
+        ``"M"`` or ``"F"``.
+    hemisphere
+        ``"L"``, ``"R"`` or ``"B"`` (both: the whole brain).
+    """
+
+    date: dt.date | None = None
+    animal_id: str | None = None
+    genotype: str | None = None
+    sex: Sex | None = None
+    hemisphere: Hemisphere | None = None
+    time: dt.time | None = None
+
+    @property
+    def acquired(self) -> dt.datetime | None:
+        """When the brain was imaged; None unless both the date and the time are known."""
+        if self.date is None or self.time is None:
+            return None
+        return dt.datetime.combine(self.date, self.time)
+
+    @property
+    def source_id(self) -> str | None:
+        """The animal as the lab writes it: ``45670_ko``, or ``45670`` without a genotype."""
+        if self.animal_id is None or self.genotype is None:
+            return self.animal_id
+        return f"{self.animal_id}_{self.genotype}"
+
+    @property
+    def subject_label(self) -> str | None:
+        """`source_id` as a BIDS label, letters and digits only: ``45670ko``."""
+        return re.sub("[^A-Za-z0-9]", "", self.source_id or "") or None
+
+    def filled_from(self, other: RunName) -> RunName:
+        """Return this name with its unknown parts taken from another one."""
+        return RunName(
+            date=self.date or other.date,
+            animal_id=self.animal_id or other.animal_id,
+            genotype=self.genotype or other.genotype,
+            sex=self.sex or other.sex,
+            hemisphere=self.hemisphere or other.hemisphere,
+            time=self.time or other.time,
+        )
+
+
+def parse_run_name(name: str, parents: Sequence[str] = ()) -> RunName:
+    """Read ``DATE_ID_GENOTYPE_SEX_HEMISPHERE_TIME_decon_DATE_TIME``; any part may be missing.
+
+    Parameters
+    ----------
+    name
+        Name of the run's folder.
+    parents
+        Names of the folders around it, from the nearest outwards. They fill what the name lacks:
+        a folder that names the same animal (``_45925_LH_flox_20211029``) any part, a folder
+        called like a genotype (``KO``) the genotype. What the run's own name says wins.
+
+    Returns
+    -------
+    RunName
+        All None for names that are not built like a run's (``data``, ``640_2026-05-02_09-12-33``).
+
+    Examples
+    --------
+    >>> run = parse_run_name("210810_45670_ko_female_LH_14-48-50_decon_2021-10-28_12-39-11")
+    >>> run.subject_label, run.sex, run.hemisphere, str(run.acquired)
+    ('45670ko', 'F', 'L', '2021-08-10 14:48:50')
+    """
+    around = [_read_parent(parent) for parent in parents]
+    ids_around = [found.animal_id for found in around if found.animal_id]
+    run = _read_run(name, ids_around)
+    animal_id = run.animal_id or next(iter(ids_around), None)
+    for parent, found in zip(parents, around, strict=True):
+        if animal_id and parent.lower() in _GENOTYPES:
+            run = run.filled_from(RunName(genotype=parent))
+        elif found.animal_id == animal_id:
+            run = run.filled_from(found)
+    return run
+
+
+def _read_run(name: str, ids_around: Collection[str]) -> RunName:
+    """Read a run's own name; the ids around it tell a date from an id that looks like a date."""
+    found, words, has_structure = _read(name, ids_around)
+    if not has_structure:
+        return RunName()
+    if _names_animal(words):
+        # Today's CATNIP puts the channel where the date was: 640_LH_2026-05-02_09-12-33.
+        if len(words) == 1 and found.date is None and _CHANNEL.fullmatch(words[0]):
+            return found
+        return found.filled_from(_animal(words))
+    if words and words[0].lower() in _GENOTYPES:
+        return found.filled_from(RunName(genotype=words[0]))
+    return found
+
+
+def _read_parent(name: str) -> RunName:
+    """Read the name of a folder around runs: nothing, unless it clearly names an animal."""
+    found, words, _ = _read(name)
+    while words and (len(re.findall("[0-9]", words[0])) < 3 or _as_date(words[0])):
+        words = words[1:]
+    if not words or (found.sex is None and found.hemisphere is None):
+        return RunName()
+    return found.filled_from(_animal(words))
+
+
+def _read(name: str, ids_around: Collection[str] = ()) -> tuple[RunName, list[str], bool]:
+    """Take the parts that can be told by their form out of a name.
+
+    Returns
+    -------
+    tuple
+        Those parts; the words that are left for the id and the genotype; whether the name is built
+        like a run's at all.
+    """
+    words, has_decon = _words(name)
+    first = words[0] if words else ""
+    sex = _take(words, _SEX_WORDS) or _take(words, _SEX_LETTERS)
+    hemisphere = _take(words, _HEMISPHERES)
+    if hemisphere:
+        words = [word for word in words if word.lower() not in _HEMISPHERE_FILLERS]
+    times = [word for word in words if _TIME.fullmatch(word)]
+    words = [word for word in words if not _TIME.fullmatch(word)]
+
+    date = _as_date(first)
+    named_around = bool(ids_around) and first not in ids_around
+    if words[:1] == [first] and date and (_names_animal(words[1:]) or named_around or len(first) == 8):
+        words = words[1:]
+    else:
+        date = None
+    while len(words) > 1 and (_as_date(words[-1]) or _CHANNEL.fullmatch(words[-1])):
+        words = words[:-1]
+    if words and len(words[0]) == 8 and _as_date(words[0]):
+        words = words[1:]
+
+    time = _as_time(times[0]) if times else None
+    found = RunName(date=date, sex=sex, hemisphere=hemisphere, time=time)
+    return found, words, bool(date or sex or hemisphere or has_decon)
+
+
+def _words(name: str) -> tuple[list[str], bool]:
+    """Split a name, without what deconvolution and analysis appended; and whether it says decon."""
+    words = [word.strip() for word in name.split("_") if word.strip()]
+    lower = [word.lower() for word in words]
+    has_decon = "decon" in lower
+    if has_decon:
+        words = words[: lower.index("decon")]
+    for at in range(len(words) - 1):
+        if _ANALYSIS_DATE.fullmatch(words[at]) and _TIME.fullmatch(words[at + 1]):
+            words = words[:at]
+            break
+    return [word for word in words if not _ANALYSIS_DATE.fullmatch(word)], has_decon
+
+
+def _take(words: list[str], meanings: Mapping[str, _T]) -> _T | None:
+    """Remove the first word that has one of these meanings, and return what it means."""
+    for at, word in enumerate(words):
+        if word.lower() in meanings:
+            del words[at]
+            return meanings[word.lower()]
+    return None
+
+
+def _names_animal(words: Sequence[str]) -> bool:
+    """Whether the first of these words can be an id: it has a digit, or a genotype follows."""
+    if not words or words[0].lower() in _GENOTYPES:
+        return False
+    return len(words) > 1 or re.search("[0-9]", words[0]) is not None
+
+
+def _animal(words: Sequence[str]) -> RunName:
+    return RunName(animal_id=words[0], genotype="_".join(words[1:]) or None)
+
+
+def _as_date(word: str) -> dt.date | None:
+    match = _DATE.fullmatch(word)
+    if match is None:
+        return None
+    year, month, day = (int(part) for part in match.groups())
+    try:
+        return dt.date(year if year >= 2000 else 2000 + year, month, day)
+    except ValueError:
+        return None
+
+
+def _as_time(word: str) -> dt.time | None:
+    try:
+        return dt.time.fromisoformat(word.replace("-", ":"))
+    except ValueError:
+        return None

@@ -1,0 +1,209 @@
+"""The commands. Only arguments and printing; each command is a few lines around one call of the API.
+
+Exit codes: 0 done and good, 1 done but something is wrong, 2 could not be done.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from catnip2bids._version import __version__
+from catnip2bids.errors import Catnip2bidsError
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class ImageFormat(StrEnum):
+    """Formats of images."""
+
+    OME_ZARR = "ome-zarr"
+
+
+class OmeZarr(StrEnum):
+    """Versions of OME-Zarr."""
+
+    V05 = "0.5"
+    V04 = "0.4"
+
+
+class NamingChoice(StrEnum):
+    """Ways to name what BIDS has no name for yet."""
+
+    BIDS = "bids"
+    DSEG = "dseg"
+
+
+Sources = Annotated[
+    list[Path], typer.Argument(metavar="SOURCE...", help="Folders that are CATNIP runs, or hold runs at any depth.")
+]
+
+
+def main() -> None:
+    """Run the command line; errors of the user become a message and exit code 2."""
+    from catnip2bids.terminal import say_error
+
+    try:
+        app(standalone_mode=True)
+    except Catnip2bidsError as error:
+        say_error(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say_error("interrupted; run the same command again to go on")
+        sys.exit(130)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"catnip2bids {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Package the output of CATNIP as a BIDS microscopy dataset, every pixel accounted for.
+
+    Try it: [bold]catnip2bids demo[/]
+    """
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the demo.")] = Path("catnip2bids-demo"),
+) -> None:
+    """Make a small made-up cohort, package it, validate it, and tell where to look.
+
+    Example: [bold]catnip2bids demo my-demo[/]
+    """
+    from catnip2bids.demo import run_demo
+    from catnip2bids.terminal import JobProgress, say, show_result, show_validation
+
+    with JobProgress() as progress:
+        made = run_demo(folder, progress)
+    show_result(made.packaged)
+    show_validation(made.report)
+    say("\nlook at:")
+    for path, what in made.sights:
+        say(f"  {path}  {what}")
+    raise typer.Exit(0 if made.packaged.ok and made.report.ok else 1)
+
+
+@app.command()
+def scan(
+    sources: Sources,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The plan to write.")] = Path("plan.toml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON to stdout.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a plan that is there.")] = False,
+) -> None:
+    """Find all runs, take a census of everything in them, and write the plan, to be read and corrected.
+
+    Example: [bold]catnip2bids scan /data/cohort -o plan.toml[/]
+    """
+    from catnip2bids.planning_report import plan_and_report
+    from catnip2bids.terminal import JobProgress, say, show_scan
+
+    with JobProgress() as progress:
+        report = plan_and_report(sources, output, overwrite=overwrite)
+        show_scan(report.found, report.plan)
+        for warning in report.warnings:
+            progress.warning(warning)
+        for problem in report.problems:
+            progress.problem(problem)
+    say(f"{output}: the plan; correct it where it is wrong, then: catnip2bids package ... --plan {output}")
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=1))
+    raise typer.Exit(1 if report.problems else 0)
+
+
+@app.command()
+def package(  # noqa: PLR0913 - the options are promised to users
+    sources: Sources,
+    dataset: Annotated[Path, typer.Option("-o", "--output", metavar="DATASET", help="The dataset to make or add to.")],
+    plan: Annotated[Path | None, typer.Option(help="A plan written by scan, corrected.")] = None,
+    voxel_size: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(metavar="X Y Z", help="Voxel size in micrometers; CATNIP does not record it."),
+    ] = None,
+    image_format: Annotated[ImageFormat, typer.Option("--format", help="Format of the images.")] = ImageFormat.OME_ZARR,
+    ome_zarr_version: Annotated[OmeZarr, typer.Option(help="Version of OME-Zarr; 0.5 is sharded.")] = OmeZarr.V05,
+    naming: Annotated[
+        NamingChoice, typer.Option(help="Strict BIDS names, or _dseg, _mask and _counts as in DANDI 001362.")
+    ] = NamingChoice.BIDS,
+    subject: Annotated[str | None, typer.Option(help="Subject of one run whose name does not tell.")] = None,
+    sample: Annotated[str | None, typer.Option(help="Sample of one run whose name does not tell.")] = None,
+    stain: Annotated[str | None, typer.Option(help="Stain of all runs (default: cFos).")] = None,
+    atlas_table: Annotated[Path | None, typer.Option(help="CATNIP's atlas_info.txt.")] = None,
+    participants: Annotated[Path | None, typer.Option(help="TSV to be merged into participants.tsv.")] = None,
+    embed_labels: Annotated[bool, typer.Option("--embed-labels", help="Put labels inside the raw image too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make all images anew.")] = False,
+) -> None:
+    """Make a BIDS dataset of everything below the source folders. Run again, it goes on where it stopped.
+
+    Example: [bold]catnip2bids package /data/cohort -o dataset --voxel-size 3.7 3.7 5[/]
+    """
+    from catnip2bids.packaging import Naming, Settings, carry_out, prepare
+    from catnip2bids.ome import OmeZarrVersion
+    from catnip2bids.terminal import JobProgress, show_dry_run, show_result
+
+    settings = Settings(
+        voxel_size_um=voxel_size,
+        ome_zarr_version=OmeZarrVersion(ome_zarr_version.value),
+        naming=Naming(naming.value),
+        subject=subject,
+        sample=sample,
+        stain=stain,
+        atlas_table=atlas_table,
+        participants=participants,
+        embed_labels=embed_labels,
+        overwrite=overwrite,
+    )
+    prepared = prepare(sources, dataset, settings, plan)
+    with JobProgress() as progress:
+        if dry_run:
+            show_dry_run(prepared)
+            problems = [problem for run in prepared.runs for problem in run.problems.values()]
+            for problem in problems:
+                progress.problem(problem)
+            raise typer.Exit(1 if problems else 0)
+        result = carry_out(prepared, progress)
+    show_result(result)
+    raise typer.Exit(0 if result.ok else 1)
+
+
+@app.command()
+def validate(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset to check.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON to stdout.")] = False,
+) -> None:
+    """Check a dataset: BIDS, OME-Zarr, DANDI, and what no validator looks at.
+
+    Example: [bold]catnip2bids validate dataset[/]
+    """
+    from catnip2bids.terminal import show_validation
+    from catnip2bids.validation import validate as validate_dataset
+
+    report = validate_dataset(dataset)
+    show_validation(report)
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=1))
+    raise typer.Exit(0 if report.ok else 1)
+
+
+if __name__ == "__main__":
+    main()

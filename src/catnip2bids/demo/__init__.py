@@ -1,0 +1,10 @@
+"""A made-up cohort: two brains that never were, written as CATNIP writes its output.
+
+It lets the whole way be tried, shown and tested without data and without a network.
+"""
+
+from catnip2bids.demo.cohort import RunSpec, write_cohort, write_run
+from catnip2bids.demo.regions import write_atlas_table
+from catnip2bids.demo.tiff import write_series
+
+__all__ = ["RunSpec", "write_atlas_table", "write_cohort", "write_run", "write_series"]

@@ -1,0 +1,375 @@
+"""The made-up brain written as CATNIP writes it: runs of 2021 (layout L0) and of today (layout L2).
+
+Invariant: every file of a run follows from the same phantom by CATNIP's own rules, so that all relations
+between its outputs hold exactly (masked = labels x mask, segmentation = FRST >= threshold, counts from the
+masked labels, ...). Only the runs are written: nothing else lies in the cohort's folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.demo.cells import CELL_SIZE_RANGE_VOXELS, Cells, find_cells
+from catnip2bids.demo.phantom import ATLAS_VOXEL_SIZE_UM, VOXEL_SIZE_UM, Phantom, Shape, make_phantom
+from catnip2bids.demo.regions import REGIONS, Region, write_atlas_table
+from catnip2bids.demo.tiff import write_volume
+from catnip2bids.errors import UsageError
+
+__all__ = ["RunSpec", "write_cohort", "write_run"]
+
+_KO_RUN: Final = "KO/210810_10001_ko_female_LH_14-48-50_decon_2021-10-28_12-39-11"
+_WT_RUN: Final = "WT/_10002_RH_wt_20260502/640_2026-05-02_09-12-33"
+_MASK_OVERLAP_RATIO: Final = 0.25  # CATNIP's default of mask_ovl_ratio
+_HEATMAP_RADIUS_VOXELS: Final = 3  # CATNIP takes 5, but this brain is smaller than a mouse's
+
+_Counts = list[tuple[Region, int, int]]
+_Heatmap = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What one made-up run is to look like.
+
+    Attributes
+    ----------
+    name
+        Run folder, relative to the folder it is written to; may have parents.
+    layout
+        ``L0`` as in 2021, ``L2`` as today.
+    shape
+        Planes, rows, columns.
+    seed
+        The same seed makes the same bytes.
+    thresholds
+        Thresholds of the segmentation. Cells lie above 10000, the brighter ones above 15000.
+    exclusion
+        Whether the run was given an exclusion mask, and so has corrected counts and heatmaps.
+    plane_digits
+        Zero padding of all slice numbers; by default that of the layout, which differs between outputs.
+    n_cells
+        About how many cells to place; by default after the size of the brain.
+    voxel_size_um
+        Voxel size (X, Y, Z); no file tells it, but the atlas grid and the log's downsampling factor follow it.
+    """
+
+    name: str = _WT_RUN
+    layout: Literal["L0", "L2"] = "L2"
+    shape: Shape = (96, 320, 272)
+    seed: int = 1
+    thresholds: tuple[int, ...] = (10000, 15000)
+    exclusion: bool = False
+    plane_digits: int | None = None
+    n_cells: int | None = None
+    voxel_size_um: tuple[float, float, float] = VOXEL_SIZE_UM
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Path of every output below the run folder; None where the layout does not have it."""
+
+    frst: str
+    atlas: str
+    atlas_masked: str
+    segmentation: str
+    counts: str
+    counts_corrected: str
+    heatmap: str
+    heatmap_corrected: str
+    image: str | None = None
+    image_masked: str | None = None
+    hemisphere_mask: str | None = None
+    filtered: str | None = None
+    cell_volumes: str | None = None
+    transform: str | None = None
+    log: str | None = None
+
+
+_ATLAS_SPACE_HEATMAP: Final = "FRSTseg_{threshold:08d}_cellpixelIDlist_heatmap_imagespace_atlasspace.tif"
+_LAYOUTS: Final = {
+    "L0": _Layout(
+        image="640_N4/Z{plane:04d}.tif",
+        frst="640_FRST/Z{plane:06d}_FRST.tif",
+        atlas="atlaslabel_def_origspace/Z{plane:04d}.tif",
+        atlas_masked="atlaslabel_def_origspace_masked/Z{plane:05d}.tif",
+        segmentation="640_FRST_seg/FRSTseg_{threshold:08d}.tif",
+        counts="640_FRST_seg/FRSTseg_{threshold:08d}.csv",
+        counts_corrected="640_FRST_seg_corr/FRSTseg_{threshold:08d}.csv",
+        heatmap="heatmaps_atlasspace/FRSTseg_{threshold:08d}.tif",
+        heatmap_corrected="heatmaps_atlasspace_corrected/FRSTseg_{threshold:08d}.tif",
+    ),
+    "L2": _Layout(
+        image_masked="N4_masked/Z{plane:06d}.tif",
+        frst="FRST/Z{plane:06d}_FRST.tif",
+        atlas="atlaslabel_def_origspace/Z{plane:06d}.tif",
+        atlas_masked="atlaslabel_def_origspace_masked/Z{plane:06d}.tif",
+        hemisphere_mask="hemispheremask_origspace/Z{plane:06d}.tif",
+        segmentation="FRST_seg/FRSTseg_{threshold:08d}/Z{plane:06d}_FRST_T{threshold:06d}.tif",
+        filtered="FRST_seg/FRSTseg_{threshold:08d}_filtered/Z{plane:05d}.tif",
+        counts="FRST_seg/FRSTseg_{threshold:08d}.csv",
+        cell_volumes="FRST_seg/cellvolumes/FRSTseg_{threshold:08d}_cellvolume_in_pixels.csv",
+        counts_corrected="FRST_seg_corrected/FRSTseg_{threshold:08d}.csv",
+        heatmap="heatmaps_atlasspace/" + _ATLAS_SPACE_HEATMAP,
+        heatmap_corrected="heatmaps_atlasspace_corrected/" + _ATLAS_SPACE_HEATMAP,
+        transform="atlasimage_reg0GenericAffine.mat",
+        log="{run}.log.txt",
+    ),
+}
+
+
+def write_cohort(
+    folder: Path, *, shape: Shape = (96, 320, 272), seed: int = 1, atlas_table: Path | None = None
+) -> list[Path]:
+    """Write two animals: a knock-out of 2021 and, with an exclusion mask and a log, a wild type of today.
+
+    Parameters
+    ----------
+    folder
+        Folder of the cohort; made if need be.
+    shape
+        Planes, rows, columns of both brains.
+    seed
+        The same seed makes the same bytes.
+    atlas_table
+        Where to write ``atlas_info.txt`` as well. Best outside `folder`, which holds only runs.
+
+    Returns
+    -------
+    list of Path
+        The run folders.
+
+    Raises
+    ------
+    UsageError
+        Where a run folder is already there, or the shape is too small.
+    """
+    if atlas_table is not None:
+        write_atlas_table(atlas_table)
+    specs = (
+        RunSpec(_KO_RUN, layout="L0", shape=shape, seed=seed),
+        RunSpec(_WT_RUN, layout="L2", shape=shape, seed=seed + 1, exclusion=True),
+    )
+    return [write_run(folder, spec) for spec in specs]
+
+
+def write_run(folder: Path, spec: RunSpec) -> Path:
+    """Write one run.
+
+    Parameters
+    ----------
+    folder
+        Folder below which the run folder is made.
+    spec
+        What to write.
+
+    Returns
+    -------
+    Path
+        The run folder.
+
+    Raises
+    ------
+    UsageError
+        Where the run folder is already there, or the shape is too small.
+    """
+    run = folder / spec.name
+    if run.exists():
+        raise UsageError(f"{run} is already there: remove it or write to another folder")
+    phantom = make_phantom(spec.shape, spec.seed, spec.n_cells, spec.voxel_size_um)
+    run.mkdir(parents=True)
+    writer = _RunWriter(run, _LAYOUTS[spec.layout], spec)
+    writer.write_native_images(phantom)
+    for threshold in spec.thresholds:
+        writer.write_threshold(phantom, threshold)
+    writer.write_small_files()
+    return run
+
+
+@dataclass(frozen=True)
+class _RunWriter:
+    """Puts the outputs of one run where its layout says."""
+
+    run: Path
+    layout: _Layout
+    spec: RunSpec
+
+    def write_native_images(self, phantom: Phantom) -> None:
+        """Everything on the native grid that no threshold changes."""
+        layout, mask = self.layout, phantom.hemisphere_mask
+        self._volume(layout.image, phantom.image)
+        self._volume(layout.image_masked, phantom.image * mask)
+        self._volume(layout.frst, phantom.frst)
+        self._volume(layout.atlas, phantom.labels)
+        self._volume(layout.atlas_masked, phantom.labels * mask)
+        self._volume(layout.hemisphere_mask, mask)
+
+    def write_threshold(self, phantom: Phantom, threshold: int) -> None:
+        """Segmentation, cells, counts and heatmap of one threshold."""
+        layout = self.layout
+        masked = phantom.labels * phantom.hemisphere_mask
+        segmentation = phantom.frst >= threshold
+        cells = find_cells(segmentation, masked)
+        self._volume(layout.segmentation, segmentation * np.uint8(255), threshold)
+        self._volume(layout.filtered, cells.volume_image(self.spec.shape), threshold)
+        counts = _count(cells, masked)
+        self._table(layout.counts, _counts_csv(counts), threshold)
+        self._table(layout.cell_volumes, _cell_volumes_csv(cells), threshold)
+        heatmap = _heatmap(cells.centres, phantom)
+        self._volume(layout.heatmap, heatmap, threshold)
+        if self.spec.exclusion:
+            excluded = _excluded_regions(phantom, masked)
+            self._table(layout.counts_corrected, _counts_csv(_exclude(counts, excluded)), threshold)
+            self._volume(layout.heatmap_corrected, heatmap * (1 - phantom.exclusion_mask), threshold)
+
+    def write_small_files(self) -> None:
+        """Transform of the registration, and the log."""
+        if self.layout.transform is not None:
+            (self.run / self.layout.transform).write_bytes(_ants_transform(self.spec.shape))
+        if self.layout.log is not None:
+            log = _log_text(self.spec, self.run.name)
+            (self.run / self.layout.log.format(run=self.run.name)).write_text(log, encoding="ascii")
+
+    def _volume(self, pattern: str | None, volume: npt.NDArray[np.generic], threshold: int = 0) -> None:
+        if pattern is not None:
+            write_volume(self.run, self._fill(pattern, threshold), volume)
+
+    def _table(self, pattern: str | None, text: str, threshold: int) -> None:
+        if pattern is not None:
+            path = self.run / self._fill(pattern, threshold)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="ascii")
+
+    def _fill(self, pattern: str, threshold: int) -> str:
+        """Threshold and padding filled in; the plane is left to whoever writes the planes."""
+        if self.spec.plane_digits is not None:
+            pattern = re.sub(r"\{plane:\d+d\}", f"{{plane:0{self.spec.plane_digits}d}}", pattern)
+        return re.sub(r"\{threshold:\d+d\}", lambda field: field[0].format(threshold=threshold), pattern)
+
+
+def _count(cells: Cells, masked_labels: npt.NDArray[np.uint16]) -> _Counts:
+    """Cells and voxels of each region, in the order of the atlas table."""
+    n_ids = REGIONS[-1].id + 1
+    cell_counts = np.bincount(cells.labels, minlength=n_ids)
+    volumes = np.bincount(masked_labels.ravel(), minlength=n_ids)
+    return [(region, int(cell_counts[region.id]), int(volumes[region.id])) for region in REGIONS]
+
+
+def _exclude(counts: _Counts, excluded: set[int]) -> _Counts:
+    return [
+        (region, -1, -1) if region.id in excluded else (region, n_cells, volume) for region, n_cells, volume in counts
+    ]
+
+
+def _excluded_regions(phantom: Phantom, masked_labels: npt.NDArray[np.uint16]) -> set[int]:
+    """Ids of the regions that lie too much under the exclusion mask."""
+    damaged = _on_native_grid(phantom.exclusion_mask, phantom)
+    n_ids = REGIONS[-1].id + 1
+    volumes = np.bincount(masked_labels.ravel(), minlength=n_ids)
+    lost = np.bincount(masked_labels[damaged > 0], minlength=n_ids)
+    return set(np.flatnonzero(lost > _MASK_OVERLAP_RATIO * volumes).tolist()) - {0}
+
+
+def _on_native_grid(atlas_volume: npt.NDArray[np.uint8], phantom: Phantom) -> npt.NDArray[np.uint8]:
+    """Nearest voxel of the atlas grid for every native voxel."""
+    indices = [
+        np.minimum(((np.arange(size) + 0.5) / step).astype(np.int64), atlas_size - 1)
+        for size, step, atlas_size in zip(phantom.labels.shape, _atlas_steps(phantom), atlas_volume.shape, strict=True)
+    ]
+    return atlas_volume[np.ix_(*indices)]
+
+
+def _heatmap(centres: npt.NDArray[np.int64], phantom: Phantom) -> _Heatmap:
+    """Density of cells on the atlas grid: each cell a sphere, placed between voxels as a linear warp does."""
+    radius = _HEATMAP_RADIUS_VOXELS
+    shape = phantom.exclusion_mask.shape
+    margin = radius + 1
+    cells = np.zeros([size + 2 * margin for size in shape], np.float64)
+    places = (centres + 0.5) / _atlas_steps(phantom) - 0.5 + margin
+    whole = np.floor(places).astype(np.int64)
+    for corner in product((0, 1), repeat=3):
+        weights = np.where(corner, places - whole, 1 - (places - whole)).prod(axis=1)
+        np.add.at(cells, tuple((whole + corner).T), weights)
+    heatmap = np.zeros(shape, np.float64)
+    for offset in product(range(-radius, radius + 1), repeat=3):
+        if sum(step * step for step in offset) <= radius * radius:
+            window = [slice(margin + step, margin + step + n) for step, n in zip(offset, shape, strict=True)]
+            heatmap += cells[tuple(window)]
+    return heatmap.astype(np.float32)
+
+
+def _atlas_steps(phantom: Phantom) -> npt.NDArray[np.float64]:
+    """Native voxels per atlas voxel, (z, y, x)."""
+    return ATLAS_VOXEL_SIZE_UM / np.array(phantom.voxel_size_um[::-1])
+
+
+def _counts_csv(counts: _Counts) -> str:
+    rows = (f"{region.id},{region.name},{region.acronym},{cells},{volume}" for region, cells, volume in counts)
+    return _lines(["Label_ID,Name,Acronym,Cell_Count,Label_Volume(Pixels)", *rows])
+
+
+def _cell_volumes_csv(cells: Cells) -> str:
+    """Label and volume of every cell, region by region."""
+    order = np.argsort(cells.labels, kind="stable")
+    pairs = zip(cells.labels[order], cells.volumes_voxels[order], strict=True)
+    return _lines(f"{label},{volume}" for label, volume in pairs)
+
+
+def _lines(rows: Iterable[str]) -> str:
+    return "".join(row + "\n" for row in rows)
+
+
+def _ants_transform(shape: Shape) -> bytes:
+    """Affine transform that moves nothing, as ANTs writes it: two matrices in a MATLAB 4 file."""
+    identity = [1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]
+    centre = [size / 2 for size in reversed(shape)]
+    return _matlab4_column("AffineTransform_double_3_3", identity) + _matlab4_column("fixed", centre)
+
+
+def _matlab4_column(name: str, values: Sequence[float]) -> bytes:
+    """One column of doubles: type 0, rows, columns, not complex, length of the name; name; values."""
+    header = np.array([0, len(values), 1, 0, len(name) + 1], "<i4")
+    return header.tobytes() + name.encode("ascii") + b"\0" + np.array(values, "<f8").tobytes()
+
+
+def _log_text(spec: RunSpec, run_name: str) -> str:
+    """Head of CATNIP's log. It tells the image size, but not the voxel size."""
+    depth, height, width = spec.shape
+    factors = [max(1, round(ATLAS_VOXEL_SIZE_UM / size_um)) for size_um in spec.voxel_size_um]
+    channel = run_name.split("_")[0]
+    entries = {
+        "FOS Channel": f"/data/input/{channel}/",
+        "Downsampling factor": f"{factors[1]}x{factors[0]}x{factors[2]}",
+        "Number of cpus": "12",
+        "Output directory": "/data/output/",
+        "Does the image have OB?": "yes",
+        "Is the image l-r flipped?": "yes",
+        "Is the image u-d flipped?": "no",
+        "Atlas image": "/opt/CATNIP/atlas_v2/ABA_25um_reference_hemisphere_N4.nii.gz",
+        "Atlas label": "/opt/CATNIP/atlas_v2/ABA_25um_annotation_hemisphere_nooutlier.nii.gz",
+        "FRST threshold": f"{_matlab_range(spec.thresholds)} ",
+        "Atlas version": "v2",
+        "Background noise init/slope": "50/1.05",
+        **({"Exclusion mask": "/data/input/exclusion_mask.nii.gz"} if spec.exclusion else {}),
+        "Cell radii (in pixels)": "2,3,4  ",
+        "Mask overlap ratio": f"{_MASK_OVERLAP_RATIO}  ",
+        "Cell size range (in pixels)": "{},{}  ".format(*CELL_SIZE_RANGE_VOXELS),
+        "ANTS with fixed seed": "false ",
+        "Image size": f"{height}x{width}x{depth} (HxWxD)",
+    }
+    banner = "========================= Image Info ==============================="
+    return _lines([banner, *(f"{key:<30}: {value}" for key, value in entries.items())])
+
+
+def _matlab_range(thresholds: tuple[int, ...]) -> str:
+    """Thresholds as users type them: first:step:last where they are even, else one by one."""
+    steps = set(np.diff(thresholds).tolist())
+    if len(steps) == 1:
+        return f"{thresholds[0]}:{steps.pop()}:{thresholds[-1]}"
+    return ",".join(str(threshold) for threshold in thresholds)

@@ -1,0 +1,17 @@
+"""OME-Zarr: resolution levels, chunks and shards, metadata. Knows neither BIDS nor CATNIP."""
+
+from catnip2bids.ome.metadata import Display, LabelValue, OmeZarrVersion, image_metadata
+from catnip2bids.ome.pyramid import Level, downsample, plan_levels
+from catnip2bids.ome.zarr import OmeZarrImage, write_labels_group
+
+__all__ = [
+    "Display",
+    "LabelValue",
+    "Level",
+    "OmeZarrImage",
+    "OmeZarrVersion",
+    "downsample",
+    "image_metadata",
+    "plan_levels",
+    "write_labels_group",
+]

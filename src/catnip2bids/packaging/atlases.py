@@ -1,0 +1,120 @@
+"""The tables that name label values: one for each atlas that the runs of a dataset use.
+
+Invariant: ids of different atlases never stand in one table. With one atlas the table is ``dseg.tsv``, with more
+each has its own ``atlas-<label>_dseg.tsv``. A label value that occurs and that no table names gets a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from catnip2bids.bids.provenance import Provenance
+from catnip2bids.bids.tables import UNKNOWN, Table
+from catnip2bids.catnip.atlas import AtlasTable, Region, made_up_color, read_atlas_table
+from catnip2bids.packaging.images import region_of
+from catnip2bids.publish import write_text
+
+_UNLISTED = "unlisted_"
+
+
+def write_atlas_tables(folder: Path, provenance: Provenance, tables: Mapping[str, AtlasTable]) -> list[str]:
+    """Write the atlas tables of a dataset, and note in the provenance which run uses which.
+
+    Parameters
+    ----------
+    folder
+        Folder of the derivative.
+    provenance
+        Records of all runs; their `atlas_table` is brought up to date.
+    tables
+        Atlas tables of the runs that were packaged now, by the keys of the runs.
+
+    Returns
+    -------
+    Names of the files.
+    """
+    groups: list[tuple[AtlasTable, list[str]]] = []
+    for key, run in sorted(provenance.runs.items()):
+        table = tables.get(key) or _table_that_is_there(folder, run.atlas_table)
+        if table is not None and table.regions:
+            _join(groups, table, key)
+    before = {run.atlas_table for run in provenance.runs.values() if run.atlas_table}
+    names = _file_names([_version(provenance, keys) for _, keys in groups])
+    for (table, keys), name in zip(groups, names, strict=True):
+        write_text(folder / name, _dseg(table, _occurring(provenance, keys)).to_tsv())
+        for key in keys:
+            provenance.runs[key].atlas_table = name
+    for gone in before - set(names):
+        (folder / gone).unlink(missing_ok=True)
+        (folder / gone).with_suffix(".json").unlink(missing_ok=True)
+    return names
+
+
+def unlisted_values(table: AtlasTable, values: set[int]) -> list[int]:
+    """Label values that occur and that the table does not name."""
+    return sorted(values - set(table.regions) - {0})
+
+
+def _table_that_is_there(folder: Path, name: str | None) -> AtlasTable | None:
+    if name is None or not (folder / name).is_file():
+        return None
+    table = read_atlas_table(folder / name)
+    known = {
+        index: replace(region, color=None) if region.color == made_up_color(index) else region
+        for index, region in table.regions.items()
+        if not region.name.startswith(_UNLISTED)
+    }
+    return AtlasTable(known, table.version)
+
+
+def _join(groups: list[tuple[AtlasTable, list[str]]], table: AtlasTable, key: str) -> None:
+    for position, (other, keys) in enumerate(groups):
+        if other.same_atlas_as(table):
+            groups[position] = (other.merged_with(table), [*keys, key])
+            return
+    groups.append((table, [key]))
+
+
+def _version(provenance: Provenance, keys: list[str]) -> str:
+    """Version of the atlas that the runs share, empty if it is unknown."""
+    return next((v for key in keys if (v := provenance.runs[key].atlas_version)), "")
+
+
+def _file_names(versions: list[str]) -> list[str]:
+    if len(versions) == 1:
+        return ["dseg.tsv"]
+    names: list[str] = []
+    for version in versions:
+        label = f"CATNIP{version}"
+        twins = sum(name.startswith((f"atlas-{label}_", f"atlas-{label}x")) for name in names)
+        names.append(f"atlas-{label}{f'x{twins + 1}' if twins else ''}_dseg.tsv")
+    return names
+
+
+def _occurring(provenance: Provenance, keys: list[str]) -> set[int]:
+    return {
+        value
+        for key in keys
+        for image in provenance.runs[key].images.values()
+        if image.role.startswith("atlas")
+        for value in image.label_values or ()
+    }
+
+
+def _dseg(table: AtlasTable, occurring: set[int]) -> Table:
+    regions = [*table.regions.values(), *(region_of(table, value) for value in unlisted_values(table, occurring))]
+    extra = tuple(dict.fromkeys(column for region in regions for column in region.extra))
+    rows = tuple(_row(region) for region in sorted(regions, key=lambda region: region.index))
+    return Table(("index", "name", "abbreviation", "color", *extra), rows)
+
+
+def _row(region: Region) -> dict[str, str]:
+    return {
+        "index": str(region.index),
+        "name": region.name,
+        "abbreviation": region.abbreviation or UNKNOWN,
+        "color": region.color or made_up_color(region.index),
+        **region.extra,
+    }

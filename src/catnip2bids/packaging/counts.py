@@ -1,0 +1,57 @@
+"""Cell counts: CATNIP's CSVs as TSV tables, one for each segmentation and a long one for the dataset.
+
+Invariant: the long table is made from the tables that are in the dataset, so the order in which animals were
+packaged does not show in it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from catnip2bids.bids.names import entities_of
+from catnip2bids.bids.tables import UNKNOWN, Table, read_table
+from catnip2bids.catnip.counts import RegionCount, read_counts
+from catnip2bids.packaging.tasks import CountsTask
+from catnip2bids.publish import write_text
+
+_COLUMNS = ("index", "name", "abbreviation", "cell_count", "label_volume")
+_LONG_COLUMNS = ("participant_id", "sample_id", "threshold", "corrected")
+_DESC = re.compile(r"FRSTseg(?P<corrected>corrected)?(?P<threshold>\d+)")
+
+
+def write_counts(dataset: Path, task: CountsTask) -> None:
+    """Write one table of counts; regions that CATNIP excluded are ``n/a``."""
+    rows = [_row(count) for count in read_counts(task.entry.location)]
+    write_text(dataset / task.target, Table(_COLUMNS, tuple(rows)).to_tsv())
+
+
+def write_long_table(folder: Path) -> None:
+    """Join all tables of counts below a folder in its ``counts.tsv``."""
+    tables = sorted(folder.glob("sub-*/micr/*_counts.tsv"))
+    if not tables:
+        return
+    entities = {path: entities_of(path.name.removesuffix("_counts.tsv")) for path in tables}
+    stains = {found.get("stain", UNKNOWN) for found in entities.values()}
+    rows = []
+    for path in tables:
+        found = entities[path]
+        desc = _DESC.fullmatch(found.get("desc", ""))
+        if desc is None:
+            continue  # not one of ours
+        which = {
+            "participant_id": f"sub-{found['sub']}",
+            "sample_id": f"sample-{found['sample']}",
+            "stain": found.get("stain", UNKNOWN),
+            "threshold": desc["threshold"],
+            "corrected": "true" if desc["corrected"] else "false",
+        }
+        rows += [which | dict(row) for row in read_table(path).rows]
+    stain = ("stain",) if len(stains) > 1 else ()
+    write_text(
+        folder / "counts.tsv", Table((*_LONG_COLUMNS[:2], *stain, *_LONG_COLUMNS[2:], *_COLUMNS), tuple(rows)).to_tsv()
+    )
+
+
+def _row(count: RegionCount) -> dict[str, str]:
+    return {column: UNKNOWN if (value := getattr(count, column)) is None else str(value) for column in _COLUMNS}

@@ -1,0 +1,176 @@
+"""One image of the dataset: pixels, metadata, plane hashes, and the record of it.
+
+Invariant: an image is made again only if its source files, or a setting that decides what it looks like, have
+changed; otherwise what is there is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.bids.provenance import FOLDER, ImageRecord
+from catnip2bids.catnip.atlas import AtlasTable, Region, made_up_color
+from catnip2bids.catnip.components import Content
+from catnip2bids.engine import Conversion, convert_volume
+from catnip2bids.errors import SourceError
+from catnip2bids.ome import Display, LabelValue, OmeZarrImage, OmeZarrVersion, image_metadata, write_labels_group
+from catnip2bids.packaging.tasks import ImageTask
+from catnip2bids.publish import publication, write_text
+
+_IMAGE_FORMAT = 1  # raised whenever images are written differently, so that old ones are made again
+_DARKEST, _BRIGHTEST = 1.0, 99.8  # percentiles of the display window
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """Everything that decides what an image is.
+
+    Attributes
+    ----------
+    task
+        What becomes what.
+    atlas
+        Names of the label values.
+    version
+        Version of OME-Zarr.
+    """
+
+    task: ImageTask
+    atlas: AtlasTable
+    version: OmeZarrVersion
+
+    def fingerprint(self) -> str:
+        """Hash everything that decides what the image is."""
+        task = self.task
+        files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in task.volume.files]
+        named = task.component.content == Content.LABELS
+        regions = [(r.index, r.name, r.abbreviation, r.color) for r in self.atlas.regions.values()] if named else []
+        decisive = [
+            _IMAGE_FORMAT,
+            str(self.version),
+            str(task.target),
+            str(task.component.content),
+            task.voxel_size_um,
+            task.volume.shape,
+            str(task.volume.dtype),
+            files,
+            regions,
+        ]
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+
+    def is_done(self, dataset: Path, record: ImageRecord | None) -> bool:
+        """Tell whether the image is there and is what this job would make."""
+        there = (dataset / self.task.target).is_dir() and (dataset / hashes_path(self.task.target)).is_file()
+        return there and record is not None and record.fingerprint == self.fingerprint()
+
+    def refresh_sources(self, dataset: Path) -> None:
+        """Bring the source paths of the plane hashes up to date: the SOURCE that is given may be another one now."""
+        path = dataset / hashes_path(self.task.target)
+        sha256 = [line.rpartition("\t")[2] for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+        write_text(path, _hashes_tsv(self.task, sha256))
+
+    def make(self, dataset: Path, on_planes_done: Callable[[int], None]) -> ImageRecord:
+        """Write the image and the hashes of its planes; returns the record of it.
+
+        Raises
+        ------
+        SourceError
+            If the source cannot be read, or holds labels that cannot be trusted.
+        """
+        task, volume, fingerprint = self.task, self.task.volume, self.fingerprint()
+        x, y, z = task.voxel_size_um
+        kind = task.component.content.kind
+        with publication(dataset / task.target) as partial:
+            image = OmeZarrImage(partial, volume.shape, volume.dtype.name, (z, y, x), kind, self.version)
+            try:
+                converted = convert_volume(volume, image, on_planes_done)
+            except SourceError as error:
+                raise SourceError(_naming(task, error)) from error
+            display = _display(task, converted, image.read_smallest_level())
+            labels = self._label_values(converted.labels or ())
+            image.finish(image_metadata(task.stem, image.levels, kind, display, labels))
+        write_text(dataset / hashes_path(task.target), _hashes_tsv(task, converted.sha256))
+        return ImageRecord(
+            source=task.entry.path,
+            role=task.component.role,
+            shape=volume.shape,
+            dtype=volume.dtype.name,
+            voxel_size_um=task.voxel_size_um,
+            value_range=converted.value_range,
+            label_values=sorted(converted.labels) if _has_labels(task) and converted.labels is not None else None,
+            fingerprint=fingerprint,
+        )
+
+    def _label_values(self, values: Iterable[int]) -> list[LabelValue]:
+        """Names and colours of the values that occur; only integers can be labels in OME-Zarr."""
+        task = self.task
+        if not _has_labels(task) or task.volume.dtype.kind not in "iu":
+            return []
+        if task.component.content == Content.LABELS:
+            return [_label(region_of(self.atlas, value)) for value in sorted(values) if value != 0]
+        name = task.component.value_name or "inside"
+        return [LabelValue(value, name, None, "#ffffff") for value in sorted(values) if value != 0]
+
+
+def region_of(atlas: AtlasTable, value: int) -> Region:
+    """Return the region of a label value; one that no table knows is called ``unlisted_...``."""
+    return atlas.regions.get(value) or Region(value, f"unlisted_{value}", None, made_up_color(value))
+
+
+def hashes_path(target: PurePosixPath) -> PurePosixPath:
+    """Where the hashes of an image's planes are, below the dataset."""
+    return PurePosixPath(FOLDER.as_posix()) / "pixels" / f"{target.name}.tsv"
+
+
+def embed_labels(dataset: Path, raw: ImageTask, labels: Iterable[ImageTask], version: OmeZarrVersion) -> None:
+    """Put copies of label images inside the raw image, as its group ``labels``."""
+    with publication(dataset / raw.target / "labels") as partial:
+        names = []
+        for task in labels:
+            names.append(task.desc or task.stem)
+            shutil.copytree(dataset / task.target, partial / names[-1], copy_function=shutil.copyfile)
+        write_labels_group(partial, names, version)
+
+
+def _has_labels(task: ImageTask) -> bool:
+    return task.component.content in {Content.LABELS, Content.MASK}
+
+
+def _label(region: Region) -> LabelValue:
+    return LabelValue(region.index, region.name, region.abbreviation, region.color or made_up_color(region.index))
+
+
+def _naming(task: ImageTask, error: SourceError) -> str:
+    """Errors about values do not know the file they are in."""
+    text, location = str(error), str(task.entry.location)
+    return text if location in text else f"{location}: {text}"
+
+
+def _hashes_tsv(task: ImageTask, sha256: Iterable[str]) -> str:
+    lines = ["plane\tsource\tsha256"]
+    for plane, plane_hash in enumerate(sha256):
+        file = task.volume.plane_source(plane).path
+        source = f"{task.source}/{file.name}" if task.entry.location.is_dir() else task.source
+        lines.append(f"{plane}\t{source}\t{plane_hash}")
+    return "\n".join(lines) + "\n"
+
+
+def _display(task: ImageTask, converted: Conversion, smallest_level: npt.NDArray[Any]) -> Display:
+    """Choose the display window from the pixels of the smallest level."""
+    smallest, largest = converted.value_range
+    start, end = smallest, largest
+    finite = smallest_level[np.isfinite(smallest_level)]
+    if task.component.content in {Content.IMAGE, Content.HEATMAP} and finite.size:
+        start, end = (float(value) for value in np.percentile(finite, [_DARKEST, _BRIGHTEST]))
+    if not start < end:
+        start, end = smallest, max(largest, smallest + 1)
+    return Display(task.desc or task.stem, smallest, max(largest, smallest + 1), start, end)

@@ -1,0 +1,316 @@
+"""All files of a dataset that are neither images nor copies: descriptions, tables, sidecars, READMEs.
+
+Invariant: they are made from the provenance and from what stands there already; rows, keys and texts that a
+person added stay, and the order in which animals were packaged does not show.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from catnip2bids._version import __version__
+from catnip2bids.bids.names import as_label
+from catnip2bids.bids.provenance import Provenance
+from catnip2bids.bids.schema import bids_version, recommended_image_metadata
+from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
+from catnip2bids.catnip.components import Content, Grid, ancestors
+from catnip2bids.catnip.log import template_uri
+from catnip2bids.errors import UsageError
+from catnip2bids.packaging import texts
+from catnip2bids.packaging.counts import write_long_table
+from catnip2bids.packaging.settings import Naming
+from catnip2bids.packaging.tasks import COUNTS, DERIVATIVE, SOURCEDATA, CountsTask, ImageTask, RunTasks
+from catnip2bids.plan import DatasetSettings
+from catnip2bids.publish import write_text
+
+_SELF = {"Name": "catnip2bids", "Version": __version__, "Description": "Packaging of CATNIP output as BIDS"}
+_CATNIP = {
+    "Name": "catnip",
+    "Version": "unknown",
+    "Description": "CATNIP, whole brain cellular activity estimation",
+    "CodeURL": "https://github.com/SNIR-NIMH/CATNIP",
+}
+_STAINS = {"cFos": "c-Fos"}
+_HEMISPHERES = {"LeftHemisphere": "L", "RightHemisphere": "R", "WholeBrain": "B"}
+_BODY_PARTS = {"LeftHemisphere": "left hemisphere", "RightHemisphere": "right hemisphere", "WholeBrain": "whole brain"}
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What the metadata files of a dataset are made from.
+
+    Attributes
+    ----------
+    dataset
+        The dataset folder.
+    settings
+        What the plan says about the dataset.
+    explicit
+        Whether a person gave the plan; otherwise what stands in the dataset wins over guesses.
+    naming
+        How files that BIDS has no name for are named.
+    provenance
+        Records of all runs.
+    runs
+        Tasks of the runs that are packaged now.
+    """
+
+    dataset: Path
+    settings: DatasetSettings
+    explicit: bool
+    naming: Naming
+    provenance: Provenance
+    runs: Sequence[RunTasks]
+
+    @property
+    def derivative(self) -> Path:
+        """Folder of the derivative."""
+        return self.dataset / DERIVATIVE
+
+    def write(self, participants: Table | None, atlas_tables: Sequence[str]) -> None:
+        """Write all of them.
+
+        Parameters
+        ----------
+        participants
+            The table that the user gave.
+        atlas_tables
+            Names of the atlas tables in the derivative.
+        """
+        self._descriptions()
+        self._raw_tables(participants)
+        self._derivative_tables(atlas_tables)
+        self._readmes()
+        for run in self.runs:
+            self._sidecars(run)
+
+    # ---- dataset_description.json and its like
+
+    def _descriptions(self) -> None:
+        by_person: dict[str, Any] = {"Name": self.settings.name}
+        if self.settings.license:
+            by_person["License"] = self.settings.license
+        if self.settings.authors:
+            by_person["Authors"] = self.settings.authors
+        generated: dict[str, Any] = {
+            "BIDSVersion": bids_version(),
+            "DatasetType": "raw",
+            "GeneratedBy": [_SELF],
+            "SourceDatasets": [{"URL": f"bids::{SOURCEDATA}"}],
+        }
+        root = self._merged_json(self.dataset / "dataset_description.json", by_person, generated)
+        shared = {key: value for key, value in root.items() if key in {"License", "Authors"}}
+        generated = {
+            "BIDSVersion": bids_version(),
+            "DatasetType": "derivative",
+            "GeneratedBy": [_CATNIP, _SELF],
+            "SourceDatasets": [{"URL": "bids:raw:"}],
+            "DatasetLinks": {"raw": "../..", "catnip-source": f"../../{SOURCEDATA}"},
+        }
+        name = {"Name": f"{root['Name']}: CATNIP's results", **shared}
+        self._merged_json(self.derivative / "dataset_description.json", name, generated)
+        acquisition: dict[str, Any] = dict.fromkeys(recommended_image_metadata(), UNKNOWN)
+        acquisition |= {"BodyPart": "BRAIN", "SampleEnvironment": "ex vivo"}
+        for of_image in ("BodyPartDetails", "SampleStaining"):
+            acquisition.pop(of_image, None)
+        path = self.dataset / "SPIM.json"
+        write_json(path, acquisition | _read_json(path) | self.settings.acquisition)
+        if "License" in root and not list(self.dataset.glob("LICENSE*")):
+            write_text(self.dataset / "LICENSE", f"{root['License']}\n")
+
+    def _merged_json(self, path: Path, by_person: Mapping[str, Any], generated: Mapping[str, Any]) -> dict[str, Any]:
+        before = _read_json(path)
+        ours = {**before, **by_person} if self.explicit else {**by_person, **before}
+        merged = {**ours, **generated}
+        write_json(path, merged)
+        return merged
+
+    # ---- tables
+
+    def _raw_tables(self, given: Table | None) -> None:
+        columns = ("participant_id", "species", "sex", "age", "strain", "genotype")
+        path = self.dataset / "participants.tsv"
+        rows = [_participant(run) for run in self.runs]
+        table = read_table(path, columns).merged(rows, ["participant_id"], keep_known=not self.explicit)
+        if given is not None:
+            subjects = {row["participant_id"] for row in table.rows}
+            table = table.merged([row for row in given.rows if row["participant_id"] in subjects], ["participant_id"])
+        self._table(path, table, texts.PARTICIPANTS)
+        for folder in (self.dataset, self.derivative):
+            self._samples(folder / "samples.tsv")
+        for subject in sorted({run.subject for run in self.runs}):
+            folder = self.dataset / f"sub-{subject}"
+            scans = [_scan(run) for run in self.runs if run.subject == subject and run.raw_image]
+            scans = [scan for scan in scans if (folder / scan["filename"]).exists()]
+            if scans:
+                path = folder / f"sub-{subject}_scans.tsv"
+                table = read_table(path, ("filename", "acq_time")).merged(scans, ["filename"])
+                self._table(path, table, texts.SCANS)
+
+    def _samples(self, path: Path) -> None:
+        columns = ("sample_id", "participant_id", "sample_type", "pathology", "derived_from", "hemisphere")
+        rows = [_sample(run) for run in self.runs]
+        table = read_table(path, columns).merged(rows, ["participant_id", "sample_id"], keep_known=not self.explicit)
+        self._table(path, table, texts.SAMPLES)
+
+    def _derivative_tables(self, atlas_tables: Sequence[str]) -> None:
+        described: list[ImageTask | CountsTask] = []
+        for run in self.runs:
+            described += [*(image for image in run.images if not image.raw), *run.counts]
+        rows: list[Row] = [
+            {"desc_id": f"desc-{task.desc}", "description": task.component.described(task.entry.threshold)}
+            for task in described
+        ]
+        path = self.derivative / "descriptions.tsv"
+        table = read_table(path, ("desc_id", "description")).merged(rows, ["desc_id"])
+        write_text(path, table.to_tsv())
+        write_json(path.with_suffix(".json"), {"Description": "Meaning of the desc- labels of this dataset"})
+        for name in atlas_tables:
+            document = {
+                "Description": "Regions by their values in the atlas label images; unlisted_* stands for values that "
+                "occur and that CATNIP's table does not name",
+                "SpatialReference": "orig",
+                "Manual": False,
+                **{
+                    column: {"Description": f"{column} of CATNIP's atlas table"}
+                    for column in read_table(self.derivative / name).columns[4:]
+                },
+            }
+            write_json(self.derivative / Path(name).with_suffix(".json"), document)
+        counts = self.derivative if self.naming == Naming.DSEG else self.dataset / COUNTS
+        write_long_table(counts)
+        if (counts / "counts.tsv").is_file():
+            columns = read_table(counts / "counts.tsv").columns
+            write_json(counts / "counts.json", texts.described_columns(texts.COUNTS, columns))
+
+    def _table(self, path: Path, table: Table, columns: Mapping[str, Any]) -> None:
+        write_text(path, table.to_tsv())
+        sidecar = path.with_suffix(".json")
+        described = {"Description": columns["Description"]} | texts.described_columns(columns, table.columns)
+        write_json(sidecar, described | _read_json(sidecar))
+
+    # ---- words
+
+    def _readmes(self) -> None:
+        name = _read_json(self.dataset / "dataset_description.json")["Name"]
+        readme = texts.dataset_readme(name, self.provenance, self.naming)
+        texts.replace_marked_part(self.dataset / "README.md", readme)
+        texts.replace_marked_part(self.derivative / "README.md", texts.derivative_readme(self.naming))
+        if (self.dataset / COUNTS).is_dir():
+            texts.replace_marked_part(self.dataset / COUNTS / "README.md", texts.counts_readme())
+        if not (self.dataset / "CHANGES").exists():
+            write_text(self.dataset / "CHANGES", texts.CHANGES.format(date=date.today().isoformat()))
+        _add_lines(self.dataset / ".bidsignore", texts.BIDSIGNORE)
+        if self.naming == Naming.DSEG:
+            _add_lines(self.derivative / ".bidsignore", texts.DERIVATIVE_BIDSIGNORE)
+
+    # ---- sidecars of images
+
+    def _sidecars(self, run: RunTasks) -> None:
+        there = [task for task in run.images if (self.dataset / task.target).is_dir()]
+        for task in there:
+            sidecar: dict[str, Any] = {
+                "PixelSize": list(task.voxel_size_um),
+                "PixelSizeUnits": "um",
+                "Description": task.description,
+            }
+            if task.raw:
+                sidecar["BodyPartDetails"] = _BODY_PARTS.get(run.sample, run.sample)
+                sidecar["SampleStaining"] = _STAINS.get(run.planned.stain, run.planned.stain)
+            else:
+                sidecar |= self._derivative_fields(run, task, there)
+            write_json(self.dataset / task.sidecar, sidecar)
+
+    def _derivative_fields(self, run: RunTasks, task: ImageTask, there: Sequence[ImageTask]) -> dict[str, Any]:
+        on_atlas = task.component.grid == Grid.ATLAS
+        fields: dict[str, Any] = {
+            "SpatialReference": template_uri(run.run.log, run.planned.atlas_version) if on_atlas else "orig",
+        }
+        source = _made_from(task, there)
+        if source is not None:
+            fields["Sources"] = [f"bids:raw:{source.target}" if source.raw else _uri_in_derivative(source)]
+        if task.entry.threshold is not None:
+            fields["Threshold"] = task.entry.threshold
+        if task.component.content in {Content.LABELS, Content.MASK, Content.CELL_MAP}:
+            fields["Manual"] = False
+        return fields
+
+
+def _uri_in_derivative(task: ImageTask) -> str:
+    return f"bids::{task.target.relative_to(DERIVATIVE)}"
+
+
+def _made_from(task: ImageTask, there: Sequence[ImageTask]) -> ImageTask | None:
+    """Find the nearest image of the dataset that this one was computed from."""
+    by_role = {(other.component.role, other.entry.threshold): other for other in there}
+    for role in ancestors(task.component):
+        for threshold in (task.entry.threshold, None):
+            if found := by_role.get((role, threshold)):
+                return found
+    return next((other for other in there if other.raw), None)
+
+
+def read_participants(path: Path) -> Table:
+    """Read a user's table of participants; ids may come with or without ``sub-``, hyphens and all.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read or has no column participant_id.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: is not a file; give a TSV table with a column participant_id")
+    table = read_table(path)
+    if "participant_id" not in table.columns:
+        raise UsageError(f"{path}: has no column participant_id (columns: {', '.join(table.columns)}); is it a TSV?")
+    rows = [
+        {**row, "participant_id": f"sub-{as_label(row['participant_id'].removeprefix('sub-'))}"} for row in table.rows
+    ]
+    return Table(table.columns, tuple(rows))
+
+
+def _participant(run: RunTasks) -> Row:
+    known = run.planned.participant.model_dump()
+    texts_of = {
+        key: UNKNOWN if value is None else f"{value:g}" if key == "age" else str(value) for key, value in known.items()
+    }
+    return {"participant_id": f"sub-{run.subject}", **texts_of}
+
+
+def _sample(run: RunTasks) -> Row:
+    return {
+        "sample_id": f"sample-{run.sample}",
+        "participant_id": f"sub-{run.subject}",
+        "sample_type": "tissue",
+        "hemisphere": _HEMISPHERES.get(run.sample, UNKNOWN),
+    }
+
+
+def _scan(run: RunTasks) -> Row:
+    raw = run.raw_image
+    filename = "/".join(raw.target.parts[1:]) if raw else UNKNOWN
+    return {"filename": filename, "acq_time": run.planned.acquired or UNKNOWN}
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    document: dict[str, Any] = json.loads(path.read_bytes())
+    return document
+
+
+def _add_lines(path: Path, text: str) -> None:
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    missing = [line for line in text.splitlines() if line not in before.splitlines()]
+    if missing:
+        write_text(path, before + "\n".join(missing) + "\n")

@@ -1,0 +1,114 @@
+"""The main job: from source folders to a valid dataset.
+
+Invariant: everything that can be refused is refused before the first byte is written. After that, one item that
+fails is named and left out, and all others are done; whatever stands in the dataset is whole, and the same command
+run again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from math import prod
+from pathlib import Path
+
+from catnip2bids.bids.provenance import FOLDER, Invocation
+from catnip2bids.errors import DatasetError
+from catnip2bids.packaging.atlases import write_atlas_tables
+from catnip2bids.packaging.metadata import Metadata
+from catnip2bids.packaging.prepare import Preparation, prepare
+from catnip2bids.packaging.result import PackageResult
+from catnip2bids.packaging.run_job import RunJob
+from catnip2bids.packaging.settings import Settings
+from catnip2bids.packaging.tasks import DERIVATIVE
+from catnip2bids.plan import Plan, read_plan, to_toml
+from catnip2bids.progress import Progress, Silence
+from catnip2bids.publish import write_text
+
+_LIBRARIES = ("numpy", "tensorstore", "tifffile", "imagecodecs", "nibabel", "bidsschematools")
+
+
+def package(
+    sources: Sequence[Path | str],
+    dataset: Path | str,
+    settings: Settings | None = None,
+    plan: Path | Plan | None = None,
+    progress: Progress | None = None,
+) -> PackageResult:
+    """Package everything below some folders as a BIDS dataset.
+
+    Parameters
+    ----------
+    sources
+        Folders that are runs of CATNIP, or hold runs at any depth. They are only read.
+    dataset
+        The dataset folder: new, empty, or a dataset of ours, to which is added.
+    settings
+        Choices.
+    plan
+        A plan, or the file it is in; without one the default plan is made.
+    progress
+        Told how the work goes.
+
+    Raises
+    ------
+    UsageError, PlanError, SourceError, DatasetError
+        If something is missing or contradicts itself; nothing was written then.
+
+    Examples
+    --------
+    >>> package(["cohort"], "dataset", Settings(voxel_size_um=(3.7, 3.7, 5.0)))  # doctest: +SKIP
+    """
+    return carry_out(prepare(sources, dataset, settings or Settings(), plan), progress or Silence())
+
+
+def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
+    """Do all tasks; what fails is named and left out."""
+    dataset, provenance = prepared.dataset, prepared.provenance
+    result = PackageResult(dataset, warnings=list(prepared.warnings))
+    for warning in prepared.warnings:
+        progress.warning(warning)
+    try:
+        dataset.mkdir(parents=True, exist_ok=True)
+        _remember_command(prepared)
+        provenance.save(dataset)
+        progress.start(sum(prod(task.volume.shape) for run in prepared.runs for task in run.images))
+        atlases = {}
+        for run in prepared.runs:
+            atlases[str(run.name)] = RunJob(prepared, run, result, progress).do()
+        names = write_atlas_tables(dataset / DERIVATIVE, provenance, atlases)
+        settings = prepared.plan.dataset
+        metadata = Metadata(dataset, settings, prepared.explicit, prepared.settings.naming, provenance, prepared.runs)
+        metadata.write(prepared.participants, names)
+        _write_plan(prepared)
+        provenance.save(dataset)
+    except OSError as error:
+        where = error.filename or dataset
+        raise DatasetError(
+            f"{where}: cannot be written: {error.strerror}; free space or mend it and run again"
+        ) from error
+    return result
+
+
+def _remember_command(prepared: Preparation) -> None:
+    provenance, settings = prepared.provenance, prepared.settings.published()
+    now = datetime.now(UTC).replace(microsecond=0).isoformat()
+    versions = {"catnip2bids": version("catnip2bids"), "python": platform.python_version()}
+    versions |= {library: version(library) for library in _LIBRARIES}
+    options = " ".join(f"{key}={value}" for key, value in settings.items())
+    provenance.command = f"package {options}"
+    provenance.settings = {**settings, "voxel_size_um": prepared.plan.dataset.voxel_size_um}
+    provenance.versions = versions
+    provenance.history.append(
+        Invocation(command=provenance.command, time=now, versions=versions, settings=provenance.settings)
+    )
+
+
+def _write_plan(prepared: Preparation) -> None:
+    path = prepared.dataset / FOLDER / "plan.toml"
+    runs = {(run.subject, run.sample, run.stain): run for run in read_plan(path).runs} if path.is_file() else {}
+    runs |= {(run.subject, run.sample, run.stain): run for run in prepared.plan.runs}
+    ordered = [run for _, run in sorted(runs.items(), key=lambda item: [label or "" for label in item[0]])]
+    write_text(path, to_toml(Plan(dataset=prepared.plan.dataset, runs=ordered)))

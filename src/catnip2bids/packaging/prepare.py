@@ -1,0 +1,169 @@
+"""Before the first byte: what is asked for is put together with what was found, and refused if it cannot be.
+
+Invariant: nothing is written here, and whatever passes can be carried out item by item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from catnip2bids.bids.names import check_label
+from catnip2bids.bids.provenance import Provenance, is_ours, read_provenance
+from catnip2bids.bids.tables import Table
+from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
+from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.packaging.metadata import read_participants
+from catnip2bids.packaging.settings import Settings
+from catnip2bids.packaging.tasks import RunTasks, plan_tasks
+from catnip2bids.plan import (
+    SAMPLES,
+    Claim,
+    Plan,
+    PlannedRun,
+    make_plan,
+    matched,
+    read_plan,
+    refuse_collisions,
+    voxel_size_warning,
+)
+from catnip2bids.scanning import Run, scan
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything that was settled before the first byte is written.
+
+    Attributes
+    ----------
+    dataset
+        The dataset folder.
+    settings, plan
+        The choices, and the plan with them in it.
+    explicit
+        Whether a person gave the plan.
+    runs
+        The tasks of each run.
+    participants
+        The user's table of participants.
+    atlas
+        The user's atlas table.
+    provenance
+        What is known of the dataset from earlier.
+    warnings
+        What may be wrong.
+    """
+
+    dataset: Path
+    settings: Settings
+    plan: Plan
+    explicit: bool
+    runs: tuple[RunTasks, ...]
+    participants: Table | None
+    atlas: AtlasTable | None
+    provenance: Provenance
+    warnings: tuple[str, ...]
+
+
+def prepare(
+    sources: Sequence[Path | str], dataset: Path | str, settings: Settings, plan: Path | Plan | None = None
+) -> Preparation:
+    """Settle everything, and write nothing.
+
+    Raises
+    ------
+    UsageError, PlanError, SourceError, DatasetError
+        As in `package`.
+    """
+    dataset = Path(dataset)
+    _refuse_folder(dataset, [Path(source) for source in sources])
+    provenance = read_provenance(dataset)
+    earlier = provenance.settings.get("naming", settings.naming)
+    if earlier != settings.naming:
+        raise UsageError(f"{dataset}: was begun with --naming {earlier}; a dataset has one naming")
+    found = scan(sources)
+    given = read_plan(plan) if isinstance(plan, Path) else plan
+    pairs = matched(found, given or make_plan(found))
+    pairs = [(run, _settled(run, planned, settings, len(pairs))) for run, planned in pairs]
+    dataset_settings = (given or make_plan(found)).dataset
+    voxel_size_um = settings.voxel_size_um or dataset_settings.voxel_size_um
+    if voxel_size_um is None:
+        raise UsageError(
+            "the voxel size is not known: CATNIP records it nowhere. Give it with --voxel-size X Y Z in micrometers "
+            "(for example --voxel-size 3.7 3.7 5), or in the plan; it stands in the metadata of the microscope's "
+            "files, or in the protocol of the imaging session"
+        )
+    refuse_collisions([*_earlier_claims(provenance, pairs), *(_claim(run, planned) for run, planned in pairs)])
+    runs = tuple(plan_tasks(run, planned, settings.naming, voxel_size_um) for run, planned in pairs)
+    warnings = [warning for run, _ in pairs for entry in run.entries for warning in entry.warnings]
+    warnings += [text for run, _ in pairs if (text := voxel_size_warning(run, voxel_size_um))]
+    dataset_settings = dataset_settings.model_copy(update={"voxel_size_um": voxel_size_um})
+    return Preparation(
+        dataset=dataset,
+        settings=settings,
+        plan=Plan(dataset=dataset_settings, runs=[planned for _, planned in pairs]),
+        explicit=given is not None,
+        runs=runs,
+        participants=read_participants(settings.participants) if settings.participants else None,
+        atlas=read_atlas_table(settings.atlas_table) if settings.atlas_table else None,
+        provenance=provenance,
+        warnings=tuple(warnings),
+    )
+
+
+def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
+    """Refuse folders that are not ours, and sources and datasets inside each other."""
+    for source in sources:
+        one, other = source.resolve(), dataset.resolve()
+        if one == other or one.is_relative_to(other) or other.is_relative_to(one):
+            raise UsageError(f"{dataset}: is inside the source {source}, or the other way round; keep them apart")
+    if not dataset.exists() or is_ours(dataset):
+        return
+    if not dataset.is_dir():
+        raise DatasetError(f"{dataset}: is not a folder; give another one with -o")
+    if any(dataset.iterdir()):
+        raise DatasetError(f"{dataset}: is not empty and was not begun by catnip2bids; give an empty or a new folder")
+
+
+def _settled(run: Run, planned: PlannedRun, settings: Settings, n_runs: int) -> PlannedRun:
+    """Put the choices into the plan of a run; subject and sample must be known afterwards."""
+    if (settings.subject or settings.sample) and n_runs > 1:
+        raise UsageError(
+            f"--subject and --sample are for one run, and there are {n_runs}; give one run folder, or write the "
+            "labels into a plan (catnip2bids scan SOURCE... -o plan.toml)"
+        )
+    changes = {
+        "subject": settings.subject.removeprefix("sub-") if settings.subject else None,
+        "sample": settings.sample.removeprefix("sample-") if settings.sample else None,
+        "stain": settings.stain.removeprefix("stain-") if settings.stain else None,
+    }
+    if changes["subject"] not in (None, planned.subject):
+        planned = planned.model_copy(update={"source_id": None})
+    planned = planned.model_copy(update={key: value for key, value in changes.items() if value})
+    for what, label in (("subject", planned.subject), ("sample", planned.sample), ("stain", planned.stain)):
+        if not label:
+            example = "45670ko" if what == "subject" else " or ".join(SAMPLES.values())
+            raise UsageError(
+                f"{run.folder}: neither the name nor its parents' names tell the {what}. Give it with --{what} "
+                f"({example}) if this is the only run, or write a plan (catnip2bids scan SOURCE... -o plan.toml), "
+                "fill it in and give it with --plan"
+            )
+        check_label(label, f"{run.folder}: the {what}")
+    return planned
+
+
+def _claim(run: Run, planned: PlannedRun) -> Claim:
+    return Claim(
+        run.folder.resolve().name, planned.source_id, planned.subject or "", planned.sample or "", planned.stain
+    )
+
+
+def _earlier_claims(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRun]]) -> list[Claim]:
+    """Claims of the runs that are in the dataset, but for those that are packaged again."""
+    again = {(claim.name, claim.subject, claim.sample, claim.stain) for claim in (_claim(*pair) for pair in pairs)}
+    return [
+        Claim(run.name, run.source_id, run.subject, run.sample, run.stain)
+        for run in provenance.runs.values()
+        if (run.name, run.subject, run.sample, run.stain) not in again
+    ]

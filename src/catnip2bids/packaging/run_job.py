@@ -1,0 +1,179 @@
+"""All tasks of one run: images, counts, copies, and the decisions about its entries.
+
+Invariant: one item that fails is named and left out, and all others are done.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from catnip2bids.bids.provenance import Decision, RunRecord
+from catnip2bids.catnip.atlas import AtlasTable
+from catnip2bids.catnip.components import Action, Content
+from catnip2bids.catnip.counts import read_counts
+from catnip2bids.errors import Catnip2bidsError
+from catnip2bids.packaging.atlases import unlisted_values
+from catnip2bids.packaging.counts import write_counts
+from catnip2bids.packaging.images import ImageJob, embed_labels
+from catnip2bids.packaging.prepare import Preparation
+from catnip2bids.packaging.result import PackageResult
+from catnip2bids.packaging.tasks import CopyTask, ImageTask, RunTasks
+from catnip2bids.progress import Progress
+from catnip2bids.publish import publication
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """Doing the tasks of one run."""
+
+    prepared: Preparation
+    tasks: RunTasks
+    result: PackageResult
+    progress: Progress
+
+    @property
+    def _dataset(self) -> Path:
+        return self.prepared.dataset
+
+    def do(self) -> AtlasTable:
+        """Do everything, and record it; returns the table that names the run's labels."""
+        for problem in self.tasks.problems.values():
+            self._failed(problem)
+        failed = dict(self.tasks.problems)
+        atlas = self._atlas()
+        record = self._record()
+        for task in self.tasks.images:
+            try:
+                self._image(task, atlas, record)
+            except Catnip2bidsError as error:
+                failed[task.entry.path] = str(error)
+                self._failed(str(error))
+        for counts in self.tasks.counts:
+            write_counts(self._dataset, counts)
+            _copy(CopyTask(counts.entry, counts.verbatim), self._dataset)
+        for copy in self.tasks.copies:
+            _copy(copy, self._dataset)
+        if self.prepared.settings.embed_labels:
+            self._embed(record)
+        self._decide(failed)
+        self.prepared.provenance.save(self._dataset)
+        return atlas
+
+    def _failed(self, problem: str) -> None:
+        self.result.problems.append(problem)
+        self.progress.problem(problem)
+
+    def _atlas(self) -> AtlasTable:
+        if self.prepared.atlas is not None:
+            return self.prepared.atlas
+        tables = [AtlasTable.from_counts(read_counts(counts.entry.location)) for counts in self.tasks.counts]
+        return max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
+
+    def _record(self) -> RunRecord:
+        """Return the record of the run, with the images that are there from earlier."""
+        run, planned, key = self.tasks.run, self.tasks.planned, str(self.tasks.name)
+        runs = self.prepared.provenance.runs
+        before = runs.get(key)
+        runs[key] = RunRecord(
+            name=run.folder.resolve().name,
+            source=run.source,
+            source_id=planned.source_id,
+            subject=self.tasks.subject,
+            sample=self.tasks.sample,
+            stain=planned.stain,
+            layout=run.layout,
+            atlas_version=planned.atlas_version,
+            atlas_table=before.atlas_table if before else None,
+            log=run.log.public_fields,
+            images=before.images if before else {},
+        )
+        return runs[key]
+
+    def _image(self, task: ImageTask, atlas: AtlasTable, record: RunRecord) -> None:
+        job = ImageJob(task, atlas, self.prepared.settings.ome_zarr_version)
+        key, n_voxels = str(task.target), prod(task.volume.shape[1:])
+        self.progress.item(task.target.name)
+        if not self.prepared.settings.overwrite and job.is_done(self._dataset, record.images.get(key)):
+            job.refresh_sources(self._dataset)
+            self.progress.advance(prod(task.volume.shape))
+            self.result.kept.append(task.target)
+        else:
+            record.images.pop(key, None)
+            record.images[key] = job.make(self._dataset, lambda planes: self.progress.advance(planes * n_voxels))
+            self.result.made.append(task.target)
+            self.prepared.provenance.save(self._dataset)
+        if task.component.content == Content.LABELS:
+            self._warn_of_unlisted(task, atlas, record.images[key].label_values or [])
+
+    def _warn_of_unlisted(self, task: ImageTask, atlas: AtlasTable, values: Sequence[int]) -> None:
+        unlisted = unlisted_values(atlas, set(values))
+        if unlisted:
+            shown = ", ".join(str(value) for value in unlisted[:10])
+            warning = (
+                f"{task.entry.location}: {len(unlisted)} label value(s) are in no table: {shown}"
+                f"{' ...' if len(unlisted) > 10 else ''}; they are listed as unlisted_... in dseg.tsv"
+            )
+            self.result.warnings.append(warning)
+            self.progress.warning(warning)
+
+    def _embed(self, record: RunRecord) -> None:
+        raw = self.tasks.raw_image
+        if raw is None or str(raw.target) not in record.images:
+            return
+        labels = [
+            task
+            for task in self.tasks.images
+            if task.component.content in {Content.LABELS, Content.MASK}
+            and task.volume.shape == raw.volume.shape
+            and str(task.target) in record.images
+        ]
+        wanted = {task.desc or task.stem: record.images[str(task.target)].fingerprint for task in labels}
+        if wanted and record.images[str(raw.target)].embedded != wanted:
+            embed_labels(self._dataset, raw, labels, self.prepared.settings.ome_zarr_version)
+            record.images[str(raw.target)].embedded = wanted
+
+    def _decide(self, failed: dict[str, str]) -> None:
+        """Write down what was done with every entry, and why."""
+        key, run = str(self.tasks.name), self.tasks.run
+        targets = {task.entry.path: task.target for task in self.tasks.images}
+        targets |= {task.entry.path: task.target for task in self.tasks.counts}
+        targets |= {task.entry.path: task.target for task in self.tasks.copies}
+        planned = {entry.source: entry for entry in self.tasks.planned.entries}
+        decisions = [decision for decision in self.prepared.provenance.decisions if decision.run != key]
+        for entry in run.entries:
+            problem, target = failed.get(entry.path), targets.get(entry.path)
+            action, reason = planned[entry.path].action, planned[entry.path].reason
+            if problem is not None:
+                # published: no folder of this machine in it
+                action, target = Action.EXCLUDE, None
+                reason = f"problem: {problem}".replace(f"{run.folder}{os.sep}", "")
+            decisions.append(
+                Decision(
+                    run=key,
+                    source=run.source_of(entry),
+                    action=action.value,
+                    target=str(target) if target else None,
+                    reason=reason,
+                )
+            )
+        self.prepared.provenance.decisions = decisions
+
+
+def _copy(task: CopyTask, dataset: Path) -> None:
+    """Copy a file or folder as it is, with its times."""
+    location, target = task.entry.location, dataset / task.target
+    for file in [location] if location.is_file() else sorted(location.rglob("*")):
+        if not file.is_file():
+            continue
+        copy = target / file.relative_to(location) if location.is_dir() else target
+        status = file.stat()
+        if copy.is_file() and (copy.stat().st_size, copy.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns):
+            continue
+        with publication(copy) as partial:
+            shutil.copyfile(file, partial)
+            os.utime(partial, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -1,0 +1,257 @@
+"""From planned runs to tasks: which file of the dataset each source entry becomes.
+
+Invariant: no two tasks of a dataset write the same file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from catnip2bids.bids.names import BidsName
+from catnip2bids.catnip.components import Action, ComponentType, Content, Grid, Storage
+from catnip2bids.packaging.settings import Naming
+from catnip2bids.plan import DEFAULT_STAIN, PlannedRun, problems_of
+from catnip2bids.scanning import Entry, Run
+from catnip2bids.volume import Volume
+
+DERIVATIVE = PurePosixPath("derivatives/catnip")
+COUNTS = PurePosixPath("derivatives/catnip-counts")
+SOURCEDATA = PurePosixPath("sourcedata/catnip")
+IMAGE_ENDING = ".ome.zarr"
+ATLAS_VOXEL_SIZE_UM = (25.0, 25.0, 25.0)  # pixdim of all atlas volumes of CATNIP
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """A volume that becomes an image of the dataset.
+
+    Attributes
+    ----------
+    entry, component, volume
+        What it is made from.
+    source
+        POSIX path of the entry below the SOURCE that was given.
+    target
+        The image, below the dataset.
+    raw
+        Whether it is the raw image, and not a derivative.
+    voxel_size_um
+        Voxel size X Y Z in micrometers.
+    """
+
+    entry: Entry
+    component: ComponentType
+    volume: Volume
+    source: str
+    target: PurePosixPath
+    raw: bool
+    voxel_size_um: tuple[float, float, float]
+
+    @property
+    def stem(self) -> str:
+        """Name of the image without its ending."""
+        return self.target.name.removesuffix(IMAGE_ENDING)
+
+    @property
+    def sidecar(self) -> PurePosixPath:
+        """The JSON file beside the image."""
+        return self.target.with_name(f"{self.stem}.json")
+
+    @property
+    def description(self) -> str:
+        """What the image is, and what CATNIP calls it."""
+        return f"{self.component.described(self.entry.threshold)} (CATNIP {self.entry.path})"
+
+    @property
+    def desc(self) -> str | None:
+        """Label of the ``desc-`` entity, whether or not it is part of the name."""
+        return self.component.desc_label(self.entry.threshold)
+
+
+@dataclass(frozen=True)
+class CountsTask:
+    """A table of cell counts that becomes a TSV file; it is also copied as it is."""
+
+    entry: Entry
+    component: ComponentType
+    target: PurePosixPath
+    verbatim: PurePosixPath
+
+    @property
+    def desc(self) -> str | None:
+        """Label of the ``desc-`` entity."""
+        return self.component.desc_label(self.entry.threshold)
+
+
+@dataclass(frozen=True)
+class CopyTask:
+    """A file or folder that is kept as it is."""
+
+    entry: Entry
+    target: PurePosixPath
+
+
+@dataclass(frozen=True)
+class RunTasks:
+    """Everything that is to be done for one run.
+
+    Attributes
+    ----------
+    run, planned
+        The run and its part of the plan.
+    subject, sample
+        Its labels.
+    images, counts, copies
+        The tasks.
+    problems
+        Entries that cannot be done as planned, and why, by their paths.
+    """
+
+    run: Run
+    planned: PlannedRun
+    subject: str
+    sample: str
+    images: tuple[ImageTask, ...]
+    counts: tuple[CountsTask, ...]
+    copies: tuple[CopyTask, ...]
+    problems: dict[str, str]
+
+    @property
+    def name(self) -> BidsName:
+        """The entities that all files of the run share."""
+        return run_name(self.subject, self.sample, self.planned.stain)
+
+    @property
+    def raw_image(self) -> ImageTask | None:
+        """The raw image, if there is one."""
+        return next((task for task in self.images if task.raw), None)
+
+
+def run_name(subject: str, sample: str, stain: str) -> BidsName:
+    """Return the entities that all files of a run share."""
+    return BidsName((("sub", subject), ("sample", sample), ("stain", stain)))
+
+
+def plan_tasks(run: Run, planned: PlannedRun, naming: Naming, voxel_size_um: tuple[float, float, float]) -> RunTasks:
+    """Lay out the tasks of one run.
+
+    Parameters
+    ----------
+    run, planned
+        The run and its part of the plan, which names a subject and a sample.
+    naming
+        How files that BIDS has no name for are named.
+    voxel_size_um
+        Voxel size X Y Z on the native grid in micrometers.
+    """
+    if planned.subject is None or planned.sample is None:
+        raise ValueError(f"{run.source} has no subject or no sample")
+    names = _Names(planned, run_name(planned.subject, planned.sample, planned.stain), naming)
+    problems = problems_of(run, planned)
+    actions = {entry.source: entry.action for entry in planned.entries}
+    images, counts, copies = [], [], []
+    raw = _raw_entry(run, actions)
+    for entry in run.entries:
+        action, component = actions[entry.path], entry.component
+        if entry.path in problems or action == Action.EXCLUDE:
+            continue
+        if action == Action.COPY or component is None:
+            copies.append(CopyTask(entry, names.copy(entry)))
+        elif component.storage == Storage.TABLE:
+            counts.append(CountsTask(entry, component, names.counts(entry, component), names.copy(entry)))
+        elif entry.volume is not None:
+            on_atlas = component.grid == Grid.ATLAS
+            images.append(
+                ImageTask(
+                    entry=entry,
+                    component=component,
+                    volume=entry.volume,
+                    source=run.source_of(entry),
+                    target=names.raw() if entry is raw else names.derivative(entry, component),
+                    raw=entry is raw,
+                    voxel_size_um=ATLAS_VOXEL_SIZE_UM if on_atlas else voxel_size_um,
+                )
+            )
+    tasks = RunTasks(
+        run, planned, planned.subject, planned.sample, tuple(images), tuple(counts), tuple(copies), problems
+    )
+    return _without_twins(tasks)
+
+
+def _raw_entry(run: Run, actions: dict[str, Action]) -> Entry | None:
+    """Choose the entry whose image becomes the raw image: the first of the table that is to be converted."""
+    candidates = [
+        entry
+        for entry in run.entries
+        if entry.component and entry.component.raw and actions[entry.path] == Action.CONVERT
+    ]
+    return min(candidates, key=lambda entry: entry.component.role if entry.component else "", default=None)
+
+
+def _without_twins(tasks: RunTasks) -> RunTasks:
+    """Two entries that would become one file are both problems: nobody knows which is right."""
+    by_target: dict[PurePosixPath, list[ImageTask | CountsTask]] = {}
+    everything: list[ImageTask | CountsTask] = [*tasks.images, *tasks.counts]
+    for task in everything:
+        by_target.setdefault(task.target, []).append(task)
+    twins = [found for found in by_target.values() if len(found) > 1]
+    if not twins:
+        return tasks
+    problems = dict(tasks.problems)
+    for found in twins:
+        paths = " and ".join(task.entry.path for task in found)
+        for task in found:
+            problems[task.entry.path] = (
+                f"{task.entry.location}: {paths} would both become {task.target}; exclude one of them in the plan"
+            )
+    return RunTasks(
+        tasks.run,
+        tasks.planned,
+        tasks.subject,
+        tasks.sample,
+        tuple(task for task in tasks.images if task.entry.path not in problems),
+        tuple(task for task in tasks.counts if task.entry.path not in problems),
+        tasks.copies,
+        problems,
+    )
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Where the files of one run go."""
+
+    planned: PlannedRun
+    name: BidsName
+    naming: Naming
+
+    @property
+    def _subject_folder(self) -> PurePosixPath:
+        return PurePosixPath(f"sub-{self.planned.subject}/micr")
+
+    def raw(self) -> PurePosixPath:
+        return self._subject_folder / f"{self.name.with_entities('SPIM')}{IMAGE_ENDING}"
+
+    def derivative(self, entry: Entry, component: ComponentType) -> PurePosixPath:
+        space = "orig" if component.in_image_space else None
+        if component.grid == Grid.ATLAS:
+            space = f"CATNIP{self.planned.atlas_version or ''}"
+        desc, suffix = component.desc_label(entry.threshold), "SPIM"
+        if self.naming == Naming.DSEG and component.content == Content.LABELS:
+            suffix = "dseg"
+            desc = None if component.role == "atlas" else desc
+        elif self.naming == Naming.DSEG and component.content == Content.MASK:
+            suffix = "mask"
+        name = self.name.with_entities(suffix, space=space, desc=desc)
+        return DERIVATIVE / self._subject_folder / f"{name}{IMAGE_ENDING}"
+
+    def counts(self, entry: Entry, component: ComponentType) -> PurePosixPath:
+        folder = DERIVATIVE if self.naming == Naming.DSEG else COUNTS
+        name = self.name.with_entities("counts", desc=component.desc_label(entry.threshold))
+        return folder / self._subject_folder / f"{name}.tsv"
+
+    def copy(self, entry: Entry) -> PurePosixPath:
+        # several stains of one sample are several runs, whose files have the same names
+        stain = "" if self.planned.stain == DEFAULT_STAIN else f"_stain-{self.planned.stain}"
+        folder = SOURCEDATA / f"sub-{self.planned.subject}_sample-{self.planned.sample}{stain}"
+        return folder / entry.path.removeprefix("../")

@@ -1,0 +1,24 @@
+"""The plan: what will be done with every source entry, and why. TOML that a person can read and correct."""
+
+from catnip2bids.plan.checks import Claim, matched, refuse_collisions, voxel_size_warning
+from catnip2bids.plan.model import DEFAULT_STAIN, DatasetSettings, Participant, Plan, PlannedEntry, PlannedRun
+from catnip2bids.plan.propose import SAMPLES, make_plan, problems_of
+from catnip2bids.plan.toml import read_plan, to_toml
+
+__all__ = [
+    "DEFAULT_STAIN",
+    "SAMPLES",
+    "Claim",
+    "DatasetSettings",
+    "Participant",
+    "Plan",
+    "PlannedEntry",
+    "PlannedRun",
+    "make_plan",
+    "matched",
+    "problems_of",
+    "read_plan",
+    "refuse_collisions",
+    "to_toml",
+    "voxel_size_warning",
+]

@@ -1,0 +1,105 @@
+"""What a plan must not be: ambiguous about animals, or about other folders than the ones it is used with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from catnip2bids.errors import PlanError, UsageError
+from catnip2bids.plan.model import Plan, PlannedRun
+from catnip2bids.scanning import Run, Scan
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run's claim to a subject, a sample and a stain of the dataset.
+
+    Attributes
+    ----------
+    name
+        Name of the run folder.
+    source_id
+        Id of the animal as the source names it; None if somebody said the subject in so many words.
+    subject, sample, stain
+        BIDS labels.
+    """
+
+    name: str
+    source_id: str | None
+    subject: str
+    sample: str
+    stain: str
+
+
+def refuse_collisions(claims: Iterable[Claim]) -> None:
+    """Refuse two animals under one label, and two runs for one subject, sample and stain.
+
+    Raises
+    ------
+    UsageError
+        Naming both.
+    """
+    animals: dict[str, Claim] = {}
+    images: dict[tuple[str, str, str], Claim] = {}
+    for claim in claims:
+        if claim.source_id is not None:
+            other = animals.setdefault(claim.subject, claim)
+            if other.source_id != claim.source_id:
+                raise UsageError(
+                    f"{other.name} and {claim.name}: the ids {other.source_id!r} and {claim.source_id!r} both become "
+                    f"sub-{claim.subject}; give one of them another subject in the plan or, if they are one animal, "
+                    "the same source_id"
+                )
+        twin = images.setdefault((claim.subject, claim.sample, claim.stain), claim)
+        if twin != claim:
+            raise UsageError(
+                f"{twin.name} and {claim.name}: are both sub-{claim.subject}, sample-{claim.sample}, "
+                f"stain-{claim.stain}; tell them apart by sample or stain in the plan, or leave one out"
+            )
+
+
+def voxel_size_warning(run: Run, voxel_size_um: tuple[float, float, float]) -> str | None:
+    """Compare the voxel size X Y Z with the log: CATNIP's users downsample to the 25 um of its atlases."""
+    factors = run.log.downsampling
+    if factors is None:
+        return None
+    downsampled = [size * factor for size, factor in zip(voxel_size_um, reversed(factors), strict=True)]
+    if all(20 <= size <= 30 for size in downsampled):
+        return None
+    sizes = " x ".join(f"{size:g}" for size in downsampled)
+    return (
+        f"{run.source}: voxel size times the downsampling factor of the log is {sizes} um (X x Y x Z), "
+        "which is far from the 25 um of the atlas; is the voxel size right?"
+    )
+
+
+def matched(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
+    """Pair each run with its part of the plan.
+
+    Raises
+    ------
+    PlanError
+        If runs or entries are in the plan and not in the source folders, or the other way round.
+    """
+    planned = {run.source: run for run in plan.runs}
+    pairs = []
+    for run in found.runs:
+        part = planned.pop(run.source, None)
+        if part is None:
+            raise PlanError(f"{run.folder}: is not in the plan (as {run.source!r}); scan again, or mend its source")
+        pairs.append((run, part))
+        _refuse_other_entries(run, part)
+    if planned:
+        raise PlanError(f"the plan lists {next(iter(planned))!r}, which is not below the source folders")
+    return pairs
+
+
+def _refuse_other_entries(run: Run, planned: PlannedRun) -> None:
+    listed = [entry.source for entry in planned.entries]
+    there = {entry.path for entry in run.entries}
+    if twice := {source for source in listed if listed.count(source) > 1}:
+        raise PlanError(f"the plan lists {min(twice)!r} of {run.source} more than once")
+    if missing := there - set(listed):
+        raise PlanError(f"{run.folder / min(missing)}: is not in the plan; scan again, or add it")
+    if gone := set(listed) - there:
+        raise PlanError(f"{run.folder / min(gone)}: is in the plan and not there; scan again, or remove it")

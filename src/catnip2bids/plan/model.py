@@ -1,0 +1,111 @@
+"""The plan as a document: what will be done with every source entry, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from catnip2bids.catnip.components import Action
+
+DEFAULT_STAIN = "cFos"
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+MaybeText = Annotated[str | None, BeforeValidator(_empty_is_none)]
+Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+VoxelSize = tuple[Size, Size, Size]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class PlannedEntry(_Document):
+    """What is done with one source entry.
+
+    Attributes
+    ----------
+    source
+        POSIX path below the run folder.
+    action
+        What is done.
+    reason
+        Why.
+    """
+
+    source: str
+    action: Action
+    reason: str
+
+
+class Participant(_Document):
+    """What is known about the animal; an empty text is unknown."""
+
+    species: MaybeText = None
+    sex: MaybeText = None
+    age: Annotated[float | None, BeforeValidator(_empty_is_none)] = None
+    strain: MaybeText = None
+    genotype: MaybeText = None
+
+
+class PlannedRun(_Document):
+    """What becomes of one run.
+
+    Attributes
+    ----------
+    source
+        POSIX path of the run below the SOURCE that was given.
+    source_id
+        Id of the animal as the source names it. Runs of one animal share it.
+    subject, sample, stain
+        BIDS labels; a missing subject or sample has to be filled in.
+    acquired
+        Time of acquisition, ISO 8601 without zone.
+    atlas_version
+        Version of CATNIP's atlas, such as ``v2``.
+    participant
+        The animal.
+    entries
+        Everything in the run folder.
+    """
+
+    source: str
+    source_id: MaybeText = None
+    subject: MaybeText = None
+    sample: MaybeText = None
+    stain: str = DEFAULT_STAIN
+    acquired: MaybeText = None
+    atlas_version: MaybeText = None
+    participant: Participant = Field(default_factory=Participant)
+    entries: list[PlannedEntry]
+
+
+class DatasetSettings(_Document):
+    """What the dataset says about itself.
+
+    Attributes
+    ----------
+    name, authors, license
+        For dataset_description.json.
+    voxel_size_um
+        Voxel size X Y Z of the images in micrometers.
+    acquisition
+        Sidecar fields that hold for all raw images, such as Manufacturer.
+    """
+
+    name: str = "Light-sheet images of cleared brains, processed with CATNIP"
+    authors: list[str] = Field(default_factory=list)
+    license: MaybeText = None
+    voxel_size_um: VoxelSize | None = None
+    acquisition: dict[str, Any] = Field(default_factory=dict)
+
+
+class Plan(_Document):
+    """The plan for a dataset."""
+
+    dataset: DatasetSettings = Field(default_factory=DatasetSettings)
+    runs: list[PlannedRun] = Field(min_length=1)

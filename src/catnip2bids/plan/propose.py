@@ -1,0 +1,99 @@
+"""From what was found to a plan: the default of every entry, and what stands in the way.
+
+Invariant: every entry of every run gets exactly one line. What is done by default stands in the component table;
+here are only the rules for entries that nobody knows, and for what depends on the entry's neighbours.
+"""
+
+from __future__ import annotations
+
+from catnip2bids.catnip.components import Action
+from catnip2bids.catnip.run_name import RunName
+from catnip2bids.plan.model import Participant, Plan, PlannedEntry, PlannedRun
+from catnip2bids.scanning import Entry, Run, Scan
+
+SMALL_BYTES = 64 * 2**20
+"""Entries that nobody knows are copied up to this size."""
+SAMPLES = {"L": "LeftHemisphere", "R": "RightHemisphere", "B": "WholeBrain"}
+"""Sample labels by hemisphere; B is both."""
+
+
+def make_plan(found: Scan) -> Plan:
+    """Propose what to do with everything that was found."""
+    return Plan(runs=[_planned_run(run) for run in found.runs])
+
+
+def _planned_run(run: Run) -> PlannedRun:
+    name = run.name
+    acquired = name.acquired
+    return PlannedRun(
+        source=run.source,
+        source_id=name.source_id,
+        subject=name.subject_label,
+        sample=_sample(name, run.log.is_whole_brain),
+        acquired=acquired.isoformat() if acquired else None,
+        atlas_version=run.log.atlas_version,
+        participant=Participant(species=run.log.species, sex=name.sex, genotype=name.genotype),
+        entries=[_planned_entry(entry, run) for entry in run.entries],
+    )
+
+
+def _sample(name: RunName, whole_brain: bool | None) -> str | None:
+    if name.hemisphere is not None:
+        return SAMPLES[name.hemisphere]
+    return SAMPLES["B"] if whole_brain else None
+
+
+def _planned_entry(entry: Entry, run: Run) -> PlannedEntry:
+    action, reason = _proposal(entry, run)
+    return PlannedEntry(source=entry.path, action=action, reason=reason)
+
+
+def _proposal(entry: Entry, run: Run) -> tuple[Action, str]:
+    component = entry.component
+    if entry.set_aside:
+        return Action.EXCLUDE, entry.set_aside
+    if component is None:
+        if entry.n_bytes == 0:
+            return Action.EXCLUDE, "empty, there is nothing in it"
+        if entry.n_bytes > SMALL_BYTES:
+            return Action.EXCLUDE, "not known as an output of CATNIP, and too large to be copied unasked"
+        return Action.COPY, "not known as an output of CATNIP, kept as it is"
+    beside = component.beside
+    if beside and any(_stands_beside(entry, other, beside.role) for other in run.entries):
+        return beside.action, beside.reason
+    return component.action, component.reason or component.described(entry.threshold)
+
+
+def _stands_beside(entry: Entry, other: Entry, role: str) -> bool:
+    return (
+        other is not entry
+        and other.component is not None
+        and other.component is not entry.component
+        and other.component.role == role
+        and other.threshold == entry.threshold
+        and not other.set_aside
+        and not other.problems
+    )
+
+
+def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
+    """Say which entries cannot be done as planned, and why, by their paths.
+
+    An entry that the plan excludes for a reason of the user's own is no problem any more.
+    """
+    actions = {entry.source: entry for entry in planned.entries}
+    problems: dict[str, str] = {}
+    for entry in run.entries:
+        wanted = actions[entry.path]
+        proposed = _planned_entry(entry, run)
+        accepted = wanted.action == Action.EXCLUDE and wanted != proposed
+        if entry.problems and not accepted:
+            problems[entry.path] = "; ".join(entry.problems)
+        elif entry.component is None and wanted == proposed and entry.n_bytes > SMALL_BYTES:
+            problems[entry.path] = (
+                f"{entry.location}: nobody knows this entry of {entry.n_bytes / 2**20:.0f} MiB; "
+                "say in the plan whether to copy or to exclude it, with a reason"
+            )
+        elif wanted.action == Action.CONVERT and (entry.component is None or entry.component.desc is None):
+            problems[entry.path] = f"{entry.location}: cannot be converted, only copied or excluded; mend the plan"
+    return problems

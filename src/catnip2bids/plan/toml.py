@@ -1,0 +1,129 @@
+"""The plan as TOML that a person can read and correct.
+
+Invariant: reading what was written gives the same plan; comments carry what is only there to be read.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import tomlkit
+from pydantic import ValidationError
+from tomlkit.items import Table as TomlTable
+
+from catnip2bids.errors import PlanError
+from catnip2bids.plan.model import DatasetSettings, Plan, PlannedRun
+from catnip2bids.plan.propose import SAMPLES, problems_of
+from catnip2bids.scanning import Run, Scan
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan file.
+
+    Raises
+    ------
+    PlanError
+        If it cannot be read, is no TOML, or is not a plan.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PlanError(f"{path}: cannot be read as a plan: {error}") from error
+    document["runs"] = document.pop("run", [])
+    try:
+        return Plan.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PlanError(f"{path}: {where}: {first['msg']}") from error
+
+
+def to_toml(plan: Plan, found: Scan | None = None) -> str:
+    """Write a plan as TOML with comments.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    found
+        What was found, for comments on size and problems; None to leave these out.
+    """
+    document = tomlkit.document()
+    for line in _HEAD.splitlines():
+        document.add(tomlkit.comment(line))
+    document.add("dataset", _dataset_toml(plan.dataset))
+    runs = tomlkit.aot()
+    scanned = {run.source: run for run in found.runs} if found else {}
+    for run in plan.runs:
+        runs.append(_run_toml(run, scanned.get(run.source)))
+    document.add("run", runs)
+    return tomlkit.dumps(document)
+
+
+_HEAD = """\
+The plan of catnip2bids: what will be done with every file and folder of every run.
+Correct it where it is wrong, then: catnip2bids package SOURCE... -o DATASET --plan THIS_FILE
+action is "convert" (image or table of the dataset), "copy" (to sourcedata/, as it is) or "exclude".
+Whatever you change, give the reason: it is published with the dataset."""
+
+_VOXEL_SIZE_HINT = (
+    "X Y Z in micrometers, e.g. [3.7, 3.7, 5.0]; CATNIP does not record it, the microscope's metadata does"
+)
+
+
+def _dataset_toml(dataset: DatasetSettings) -> TomlTable:
+    table = tomlkit.table()
+    table.add("name", dataset.name)
+    table.add("authors", dataset.authors)
+    table.add("license", dataset.license or "")
+    table["license"].comment('e.g. "CC0" or "CC-BY-4.0"')
+    if dataset.voxel_size_um is None:
+        table.add(tomlkit.comment(f"voxel_size_um = []  # {_VOXEL_SIZE_HINT}"))
+    else:
+        table.add("voxel_size_um", list(dataset.voxel_size_um))
+    acquisition = tomlkit.table()
+    acquisition.add(tomlkit.comment("fields of the microscopy sidecar that hold for all images, for example:"))
+    acquisition.add(tomlkit.comment('Manufacturer = "Miltenyi Biotec"'))
+    for key, value in dataset.acquisition.items():
+        acquisition.add(key, value)
+    table.add("acquisition", acquisition)
+    return table
+
+
+def _run_toml(run: PlannedRun, scanned: Run | None) -> TomlTable:
+    table = tomlkit.table()
+    for key in ("source", "source_id", "subject", "sample", "stain", "acquired", "atlas_version"):
+        table.add(key, getattr(run, key) or "")
+    for key, hint in (
+        ("subject", "fill in: letters and digits"),
+        ("sample", f"fill in: {', '.join(SAMPLES.values())}"),
+    ):
+        if not getattr(run, key):
+            table[key].comment(hint)
+    participant = tomlkit.inline_table()
+    for key, value in run.participant.model_dump().items():
+        participant.add(key, "" if value is None else value)
+    table.add("participant", participant)
+    entries = tomlkit.array()
+    comments = _comments(scanned, run) if scanned else {}
+    for entry in run.entries:
+        line = tomlkit.inline_table()
+        for key, value in entry.model_dump(mode="json").items():
+            line.add(key, value)
+        entries.add_line(line, comment=comments.get(entry.source))
+    entries.add_line(indent="")
+    table.add("entries", entries)
+    return table
+
+
+def _comments(run: Run, planned: PlannedRun) -> dict[str, str]:
+    problems = problems_of(run, planned)
+    comments = {}
+    for entry in run.entries:
+        if entry.path in problems:
+            comments[entry.path] = f"PROBLEM: {problems[entry.path]}"
+        elif entry.volume is not None:
+            sizes = " x ".join(str(n) for n in reversed(entry.volume.shape))
+            comments[entry.path] = f"{sizes} voxels, {entry.volume.dtype}"
+    return comments

@@ -1,0 +1,169 @@
+"""What people see in a terminal: tables, progress, warnings. Everything goes to stderr; stdout is for pipes.
+
+Invariant: nothing is decided here. On a terminal there are colours and a progress bar, elsewhere plain lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from catnip2bids.packaging import PackageResult, Preparation
+    from catnip2bids.plan import Plan
+    from catnip2bids.scanning import Entry, Scan
+    from catnip2bids.validation import ValidationReport
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+_MEGA = 1e6
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    console.print(escape(text))
+
+
+def say_error(text: str) -> None:
+    """Print why something could not be done."""
+    console.print(f"[bold red]error[/]: {escape(text)}")
+
+
+class JobProgress:
+    """Shows how a job goes: a bar on a terminal, a line for each image elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.percentage:>3.0f}%"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}", table_column=None),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=None, speed="", visible=console.is_terminal)
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def start(self, n_voxels: int) -> None:
+        """Begin work on this many voxels."""
+        self._bar.update(self._task, total=n_voxels)
+
+    def item(self, name: str) -> None:
+        """Begin work on an image."""
+        self._bar.update(self._task, description=escape(name))
+        if not console.is_terminal:
+            say(name)
+
+    def advance(self, n_voxels: int) -> None:
+        """Count this many voxels more as done."""
+        self._bar.advance(self._task, n_voxels)
+        speed = self._bar.tasks[0].speed
+        if speed:
+            self._bar.update(self._task, speed=f"{speed / _MEGA:.0f} Mvoxel/s")
+
+    def note(self, text: str) -> None:
+        """Tell something worth knowing."""
+        say(text)
+
+    def warning(self, text: str) -> None:
+        """Tell something that may be wrong."""
+        console.print(f"[yellow]warning[/]: {escape(text)}")
+
+    def problem(self, text: str) -> None:
+        """Tell something that was not done because it is wrong."""
+        console.print(f"[bold red]problem[/]: {escape(text)}")
+
+
+def show_scan(found: Scan, plan: Plan) -> None:
+    """Print what was found, a table for each run."""
+    for run, planned in zip(found.runs, plan.runs, strict=True):
+        labels = [f"sub-{planned.subject or '?'}", f"sample-{planned.sample or '?'}", f"stain-{planned.stain}"]
+        title = f"{run.folder}\n{' '.join(labels)}, layout {run.layout}, atlas {planned.atlas_version or 'unknown'}"
+        table = Table(title=escape(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+        for column, justify in (("entry", "left"), ("what", "left"), ("voxels X x Y x Z", "right"), ("action", "left")):
+            table.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
+        for entry, line in zip(run.entries, planned.entries, strict=True):
+            content = entry.component.content.value if entry.component else "unknown"
+            action = "[bold red]problem[/]" if entry.problems else line.action.value
+            table.add_row(escape(entry.path), content, _sizes(entry), action)
+        console.print(table)
+        console.print()
+
+
+def _sizes(entry: Entry) -> str:
+    if entry.volume is None:
+        return f"{entry.n_bytes / 1000:.0f} kB"
+    return f"{' x '.join(str(n) for n in reversed(entry.volume.shape))} {entry.volume.dtype}"
+
+
+def show_dry_run(prepared: Preparation) -> None:
+    """Print what would be written."""
+    for run in prepared.runs:
+        table = Table(title=str(run.name), title_justify="left", title_style="bold", box=None, pad_edge=False)
+        table.add_column("entry", overflow="fold")
+        table.add_column("would become", overflow="fold")
+        lines = [(task.entry.path, str(task.target)) for task in (*run.images, *run.copies)]
+        lines += [(task.entry.path, str(task.target)) for task in run.counts]
+        for path, target in sorted(lines):
+            table.add_row(escape(path), escape(target))
+        for entry in run.planned.entries:
+            if entry.source in run.problems:
+                table.add_row(escape(entry.source), "[bold red]nothing: there is a problem[/]")
+            elif entry.action == "exclude":
+                table.add_row(escape(entry.source), f"[dim]nothing: {escape(entry.reason)}[/]")
+        console.print(table)
+        console.print()
+
+
+def show_result(result: PackageResult) -> None:
+    """Print what was done."""
+    counts = [f"{len(result.made)} images made"]
+    if result.kept:
+        counts.append(f"{len(result.kept)} were there already")
+    if result.problems:
+        counts.append(f"[bold red]{len(result.problems)} problems[/]")
+    if result.warnings:
+        counts.append(f"{len(result.warnings)} warnings")
+    console.print(f"{escape(str(result.dataset))}: {', '.join(counts)}")
+
+
+def show_validation(report: ValidationReport) -> None:
+    """Print the findings of a validation as one table."""
+    if report.findings:
+        table = Table(box=None, pad_edge=False)
+        for column in ("severity", "code", "file", "message"):
+            table.add_column(column, overflow="fold")
+        for finding in report.findings:
+            style = _STYLES[finding.severity.value]
+            table.add_row(
+                f"[{style}]{finding.severity.value}[/]",
+                escape(finding.code),
+                escape(finding.file),
+                escape(finding.message),
+            )
+        console.print(table)
+    verdict = "[bold green]valid[/]" if report.ok else "[bold red]not valid[/]"
+    console.print(f"{escape(str(report.dataset))}: {verdict} ({_counted(report)}; checked by {', '.join(report.checks)})")
+
+
+def _counted(report: ValidationReport) -> str:
+    names: Sequence[str] = tuple(_STYLES)
+    counts = {name: sum(finding.severity.value == name for finding in report.findings) for name in names}
+    return f"{counts['error']} errors, {counts['warning']} warnings"

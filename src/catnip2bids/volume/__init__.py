@@ -1,0 +1,25 @@
+"""A 3D image however it is stored: slice folder, TIFF stack or NIfTI behind one small protocol."""
+
+from catnip2bids.volume.census import Census
+from catnip2bids.volume.hashing import plane_sha256
+from catnip2bids.volume.nifti import NiftiVolume, census_nifti
+from catnip2bids.volume.slices import SliceSeries, census_slices
+from catnip2bids.volume.stack import TiffStack, census_stack
+from catnip2bids.volume.values import label_values, value_range
+from catnip2bids.volume.volume import Kind, PlaneSource, Volume
+
+__all__ = [
+    "Census",
+    "Kind",
+    "NiftiVolume",
+    "PlaneSource",
+    "SliceSeries",
+    "TiffStack",
+    "Volume",
+    "census_nifti",
+    "census_slices",
+    "census_stack",
+    "label_values",
+    "plane_sha256",
+    "value_range",
+]

@@ -1,0 +1,46 @@
+"""The census: what a volume is and whether it is whole, found out from file headers before a byte is written.
+
+Invariant: a census that has a volume and no problems describes planes that are all there, each once, all of
+one shape and dtype; nothing is decoded to find this out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from catnip2bids.volume.volume import Volume
+
+
+@dataclass(frozen=True)
+class Census:
+    """The result of looking at one stored volume.
+
+    Attributes
+    ----------
+    volume
+        The volume, or None where it cannot be read as one.
+    n_files, n_bytes
+        Files looked at and their size on disk.
+    problems
+        Reasons not to convert it; each names the file and says what to do.
+    warnings
+        Things to know that do not stand in the way.
+    """
+
+    volume: Volume | None
+    n_files: int
+    n_bytes: int
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def total_bytes(files: tuple[Path, ...]) -> int:
+    """Size of all files on disk."""
+    return sum(file.stat().st_size for file in files)
+
+
+def listed(items: list[str], most: int = 5) -> str:
+    """Name the first few of a list, and how many more there are."""
+    shown = ", ".join(items[:most])
+    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"

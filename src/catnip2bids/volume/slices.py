@@ -1,0 +1,152 @@
+"""A volume as a folder of 2D TIFF slices, one file a plane.
+
+Invariant: planes are ordered by slice number, never by name or position in a listing; a series with a gap,
+with a number used twice, or with slices of different kinds is never handed out as a volume.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.errors import SourceError
+from catnip2bids.volume.census import Census, listed, total_bytes
+from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_tiff, read_page
+from catnip2bids.volume.volume import PlaneSource
+
+_HEADER_READERS = 8  # headers are small and far apart: the file system's latency is what counts
+
+
+@dataclass(frozen=True)
+class SliceSeries:
+    """A volume stored as one TIFF file a plane, in the order of its slice numbers."""
+
+    slices: tuple[Path, ...]
+    first_number: int
+    layout: PageLayout
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along (z, y, x)."""
+        return (len(self.slices), *self.layout.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values, in native byte order."""
+        return self.layout.dtype
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All slice files."""
+        return self.slices
+
+    def plane_source(self, plane: int) -> PlaneSource:
+        """Return the slice file of a plane."""
+        return PlaneSource(self.slices[plane], 0)
+
+    def read_planes(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read the planes `start` to `stop` (exclusive) into `out` (stop - start, y, x)."""
+        for plane in range(start, stop):
+            with open_tiff(self.slices[plane]) as tiff:
+                read_page(tiff, 0, self.layout, out[plane - start])
+
+
+def census_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> Census:
+    """Take the census of a slice folder.
+
+    Parameters
+    ----------
+    files
+        The slice files, in any order.
+    slice_number
+        Finds the slice number in a file name, as its group ``plane``.
+    """
+    slices = tuple(sorted(files))
+    by_number: dict[int, list[Path]] = defaultdict(list)
+    problems = []
+    for file in slices:
+        found = slice_number.search(file.name)
+        if found is None:
+            problems.append(f"{file}: has no slice number in its name; move it out of the folder or rename it")
+        else:
+            by_number[int(found["plane"])].append(file)
+    problems += _gaps_and_duplicates(by_number)
+    layouts, unreadable = _layouts(slices)
+    problems += unreadable + _odd_slices(layouts)
+    volume = None
+    if layouts and not problems:
+        volume = SliceSeries(
+            slices=tuple(by_number[number][0] for number in sorted(by_number)),
+            first_number=min(by_number),
+            layout=next(iter(layouts.values())),
+        )
+    return Census(volume, len(slices), total_bytes(slices), tuple(problems), _unusual_start(by_number))
+
+
+def _gaps_and_duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:
+    if not by_number:
+        return []
+    folder = next(iter(by_number.values()))[0].parent
+    problems = [
+        f"{folder}: slice number {number} is there {len(files)} times "
+        f"({listed([file.name for file in files])}); keep one of them"
+        for number, files in sorted(by_number.items())
+        if len(files) > 1
+    ]
+    missing = sorted(set(range(min(by_number), max(by_number) + 1)) - set(by_number))
+    if missing:
+        numbers = listed([str(number) for number in missing])
+        problems.append(
+            f"{folder}: {len(missing)} slice(s) missing between number {min(by_number)} and {max(by_number)} "
+            f"({numbers}); bring them back from the original"
+        )
+    return problems
+
+
+def _unusual_start(by_number: Mapping[int, list[Path]]) -> tuple[str, ...]:
+    if not by_number or min(by_number) in (0, 1):
+        return ()
+    folder = next(iter(by_number.values()))[0].parent
+    return (f"{folder}: slice numbers begin with {min(by_number)}, not with 1; are the first ones missing?",)
+
+
+def _layouts(slices: tuple[Path, ...]) -> tuple[dict[Path, PageLayout], list[str]]:
+    """Read the header of every slice; returns the layouts and what could not be read."""
+    layouts, problems = {}, []
+    with ThreadPoolExecutor(_HEADER_READERS) as readers:
+        for file, found in zip(slices, readers.map(_slice_layout, slices), strict=True):
+            if isinstance(found, PageLayout):
+                layouts[file] = found
+            else:
+                problems.append(found)
+    return layouts, problems
+
+
+def _slice_layout(file: Path) -> PageLayout | str:
+    try:
+        with open_tiff(file) as tiff:
+            n_pages = count_pages(tiff)
+            if n_pages != 1:
+                raise SourceError(f"{file}: has {n_pages} pages, a slice has one; replace it by the original")
+            return check_page(tiff, 0)
+    except SourceError as error:
+        return str(error)
+
+
+def _odd_slices(layouts: Mapping[Path, PageLayout]) -> list[str]:
+    if not layouts:
+        return []
+    usual = Counter(layouts.values()).most_common(1)[0][0]
+    return [
+        f"{file}: is {layout}, most slices of the folder are {usual}; replace it by the original"
+        for file, layout in layouts.items()
+        if layout != usual
+    ]

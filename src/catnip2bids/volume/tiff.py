@@ -1,0 +1,176 @@
+"""TIFF pages, read strictly: whatever tifffile would pass over in silence is an error that names the file.
+
+Invariant: a page is decoded only after its tags were found to agree with each other and with the size of
+the file, and the decoded array has the shape and dtype that the tags promise. (tifffile returns zeros for
+missing strips, and an empty array for a file cut off before its directory.)
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from catnip2bids.errors import SourceError
+
+# How many bytes one compressed byte can stand for at the most; what claims more cannot be true.
+# Deflate: zlib's technical details (1032:1); PackBits: 128 bytes from 2; LZW: codes of at least 9 bits for
+# strings of at most 4096 bytes.
+_LARGEST_RATIO = {
+    tifffile.COMPRESSION.NONE: 1.0,
+    tifffile.COMPRESSION.ADOBE_DEFLATE: 1040.0,
+    tifffile.COMPRESSION.DEFLATE: 1040.0,
+    tifffile.COMPRESSION.PACKBITS: 64.5,
+    tifffile.COMPRESSION.LZW: 3641.0,
+}
+
+
+@dataclass(frozen=True)
+class PageLayout:
+    """Shape (y, x) and dtype (native byte order) of one page."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def __str__(self) -> str:
+        """Sizes as people give them: X x Y."""
+        return f"{self.shape[1]} x {self.shape[0]} {self.dtype}"
+
+
+class _Complaints(logging.Handler):
+    """The errors that tifffile only logs, in this thread, while a file is open."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._thread = threading.get_ident()
+        self._messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self._messages.append(record.getMessage())
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        logger = tifffile.logger()
+        logger.addHandler(self)
+        try:
+            yield
+        finally:
+            logger.removeHandler(self)
+
+    def raise_for(self, path: Path) -> None:
+        if self._messages:
+            raise SourceError(f"{path}: damaged TIFF ({self._messages[0]}); replace it by the original")
+
+
+@contextmanager
+def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF file; everything that goes wrong inside becomes a SourceError that names it.
+
+    A damaged TIFF makes tifffile raise almost anything (TypeError, ZeroDivisionError, MemoryError, ...).
+    """
+    complaints = _Complaints()
+    try:
+        with complaints.listening(), tifffile.TiffFile(path) as tiff:
+            yield tiff
+        complaints.raise_for(path)
+    except SourceError:
+        raise
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except tifffile.TiffFileError as error:
+        raise SourceError(f"{path}: not a TIFF file ({error}); replace it by the original") from error
+    except (
+        ArithmeticError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        struct.error,
+    ) as error:
+        raise SourceError(
+            f"{path}: damaged TIFF ({type(error).__name__}: {error}); replace it by the original"
+        ) from error
+
+
+def count_pages(tiff: tifffile.TiffFile) -> int:
+    """Count the pages of the file; fails where metadata and directory disagree or the file is cut off."""
+    path = Path(tiff.filehandle.path)
+    n_pages = len(tiff.pages)
+    if n_pages == 0:
+        raise SourceError(f"{path}: has no image in it, the file is cut off or empty; replace it by the original")
+    declared = (tiff.imagej_metadata or {}).get("images", 1) if tiff.is_imagej else 1
+    if declared > n_pages:
+        raise SourceError(
+            f"{path}: ImageJ metadata promises {declared} images and the file lists {n_pages}; "
+            "save it again as a plain TIFF stack"
+        )
+    return n_pages
+
+
+def check_page(tiff: tifffile.TiffFile, index: int) -> PageLayout:
+    """Compare the tags of one page with each other and with the file's size; decodes nothing.
+
+    Raises
+    ------
+    SourceError
+        For colour images, missing or cut off strips, and sizes that the file cannot hold.
+    """
+    path = Path(tiff.filehandle.path)
+    page = tiff.pages[index]
+    where = f"{path}: " if len(tiff.pages) == 1 else f"{path}: page {index + 1}: "
+    if not isinstance(page, tifffile.TiffPage):
+        raise SourceError(f"{where}cannot be checked; save the file again as a plain TIFF stack")
+    if page.samplesperpixel != 1 or len(page.shape) != 2:
+        raise SourceError(f"{where}is not a grayscale plane (shape {page.shape}); only gray levels can be packaged")
+    if page.photometric not in {tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE}:
+        raise SourceError(f"{where}has colours (photometric {page.photometric}); only gray levels can be packaged")
+    if page.dtype is None or 0 in page.shape:
+        raise SourceError(f"{where}unknown pixel type or empty image; replace it by the original")
+    _check_segments(page, where, tiff.filehandle.size)
+    return PageLayout(shape=(page.shape[0], page.shape[1]), dtype=page.dtype.newbyteorder("="))
+
+
+def read_page(tiff: tifffile.TiffFile, index: int, expected: PageLayout, out: npt.NDArray[Any]) -> None:
+    """Decode one page into `out` (y, x); it must be just as the census saw it.
+
+    Raises
+    ------
+    SourceError
+        If the page changed since, or its data cannot be decoded.
+    """
+    layout = check_page(tiff, index)
+    if layout != expected:
+        path = Path(tiff.filehandle.path)
+        raise SourceError(f"{path}: page {index + 1} is {layout} and was {expected}; did the file change?")
+    decoded = tiff.pages[index].asarray(maxworkers=1)
+    if decoded.shape != layout.shape or decoded.dtype.newbyteorder("=") != layout.dtype:
+        path = Path(tiff.filehandle.path)
+        raise SourceError(f"{path}: page {index + 1} decodes to {decoded.shape} {decoded.dtype}, not to {layout}")
+    out[...] = decoded
+
+
+def _check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None:
+    """Every strip or tile is there, lies inside the file, and can hold what the tags promise."""
+    expected = math.prod(page.chunked)
+    offsets, counts = np.asarray(page.dataoffsets), np.asarray(page.databytecounts)
+    if len(offsets) != expected or len(counts) != expected or (counts == 0).any() or (offsets == 0).any():
+        raise SourceError(f"{where}{expected} strips are needed and not all are there; replace it by the original")
+    if int((offsets + counts).max()) > file_bytes:
+        raise SourceError(f"{where}is cut off (pixel data beyond the end of the file); replace it by the original")
+    ratio = _LARGEST_RATIO.get(tifffile.COMPRESSION(page.compression))
+    # bits, since fewer than 8 per pixel are allowed
+    promised = math.prod(page.shape) * page.bitspersample / 8
+    if ratio is not None and promised > ratio * int(counts.sum()) + 1:
+        raise SourceError(f"{where}promises {promised:.0f} bytes of pixels in {int(counts.sum())} bytes; not possible")

@@ -1,0 +1,71 @@
+"""A 3D image however it is stored: the one protocol that the rest of the program reads through.
+
+Invariant: a volume hands out whole planes, exactly as they are stored, in native byte order; it never
+holds more than the planes it was asked for. Volumes are small frozen descriptions (paths and numbers), so
+they can be pickled to another process or machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Kind(StrEnum):
+    """What the values of a volume mean, which decides how voxels may be merged in a pyramid."""
+
+    IMAGE = "image"
+    """Intensities, or any quantity that can be averaged (N4, FRST, heat maps)."""
+    LABELS = "labels"
+    """Ids of regions: merged by the most frequent one."""
+    MASK = "mask"
+    """Binary masks and cell maps: merged by maximum, so that small cells stay visible."""
+
+
+@dataclass(frozen=True)
+class PlaneSource:
+    """Where one plane comes from: the file, and the page or index in it (0 for a slice file)."""
+
+    path: Path
+    page: int
+
+
+@runtime_checkable
+class Volume(Protocol):
+    """A stored 3D image with axes (z, y, x)."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along (z, y, x)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values, in native byte order."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files the pixels are read from."""
+
+    def plane_source(self, plane: int) -> PlaneSource:
+        """Where plane number `plane` (from 0) is stored."""
+
+    def read_planes(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read the planes `start` to `stop` (exclusive) into `out`.
+
+        Parameters
+        ----------
+        start, stop
+            Range of plane indexes, counted from 0.
+        out
+            Array of shape (stop - start, y, x) and of this volume's dtype.
+
+        Raises
+        ------
+        SourceError
+            If a plane cannot be read completely, or is not what the census saw.
+        """

@@ -1,0 +1,200 @@
+"""Atlas tables: every form CATNIP has had, what is refused, and how tables are compared and united."""
+
+from __future__ import annotations
+
+import colorsys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catnip2bids.catnip.atlas import AtlasTable, Region, made_up_color, read_atlas_table
+from catnip2bids.catnip.counts import RegionCount, read_counts
+from catnip2bids.errors import SourceError
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the sample data")
+
+V1 = "id,name,acronym,red,green,blue,structure_order,parent_id,parent_acronym"
+V4 = "id,name,red,green,blue,structure_order,parent_id,parent_acronym"
+EXTRA = {"structure_order": "75500", "parent_id": "557", "parent_acronym": "TM"}
+
+
+def written(tmp_path: Path, text: str, version: str = "v1") -> Path:
+    folder = tmp_path / f"atlas_{version}"
+    folder.mkdir()
+    path = folder / "atlas_info.txt"
+    path.write_bytes(text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "expected"),
+    [
+        (
+            "v1",
+            f"{V1}\r\n4,Inferior_colliculus,IC,255,152,255,75500,557,TM\r\n1,root,root,0,0,0,1,,\r\n",
+            [
+                Region(1, "root", "root", "#000000", {"structure_order": "1"}),
+                Region(4, "Inferior_colliculus", "IC", "#ff98ff", EXTRA),
+            ],
+        ),
+        (
+            "v4",
+            f"\ufeff{V4}\r\n1,Left_IC,IC,255,78,86,75500,557,TM\r\n20001,Right_IC,IC,255,78,86,75500,557,TM\r\n",
+            [Region(1, "Left_IC", "IC", "#ff4e56", EXTRA), Region(20001, "Right_IC", "IC", "#ff4e56", EXTRA)],
+        ),
+        ("v5", "ID,name,acronym\r\n1,Left_Zona_incerta,ZI\r\n", [Region(1, "Left_Zona_incerta", "ZI")]),
+        ("v9", "ID,name,acronym\n3,Subthalamic_nucleus\n", [Region(3, "Subthalamic_nucleus")]),
+        (
+            "v2",
+            "index\tname\tabbreviation\tcolor\themi\n3\tA, b\tn/a\t#FF00aa\tL\n5\tC\tc\tn/a\tn/a\n",
+            [Region(3, "A, b", None, "#ff00aa", {"hemi": "L"}), Region(5, "C", "c")],
+        ),
+    ],
+)
+def test_every_form(tmp_path: Path, version: str, text: str, expected: list[Region]) -> None:
+    table = read_atlas_table(written(tmp_path, text, version))
+    assert list(table.regions.values()) == expected
+    assert list(table.regions) == [region.index for region in expected]
+    assert table.version == version
+
+
+def test_version_is_unknown_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "dseg.tsv"
+    path.write_text("index\tname\n1\ta\n")
+    assert read_atlas_table(path) == AtlasTable({1: Region(1, "a")}, None)
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("1,b,B,1,2,3,4,5,6", "region 1 is there twice"),
+        ("x,b,B,1,2,3,4,5,6", "'x' is not a whole number"),
+        ("2.0,b,B,1,2,3,4,5,6", "'2.0' is not a whole number"),
+        ("-2,b,B,1,2,3,4,5,6", "-2 is negative"),
+        ("2,b,B,1,2,3,4,5", "8 fields instead of the 9"),
+        ("2,b,B,1,2,3,4,5,6,7", "10 fields instead of the 9"),
+        ("2,b,B,1,2,256,4,5,6", "out of the range"),
+        ("2,b,B,-1,2,3,4,5,6", "out of the range"),
+        ("2,b,B,1,2,red,4,5,6", "'red' is not a whole number"),
+        ("2,b,B,1,2,,4,5,6", "blue '' is not a whole number"),
+        ("2,,B,1,2,3,4,5,6", "region 2 has no name"),
+    ],
+)
+def test_wrong_row_is_named(tmp_path: Path, row: str, complaint: str) -> None:
+    path = written(tmp_path, f"{V1}\n1,a,A,1,2,3,4,5,6\n{row}\n")
+    with pytest.raises(SourceError) as caught:
+        read_atlas_table(path)
+    assert str(caught.value).startswith(f"{path}, line 3: ")
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "not an atlas table"),
+        ("Label_ID,Name,Acronym,Cell_Count,Label_Volume(Pixels)\n1,a,A,1,1\n", "not an atlas table"),
+        (f"{V1}\n", "no rows"),
+        ("index\tname\tcolor\n1\ta\tred\n", "'red' is not of the form #rrggbb"),
+    ],
+)
+def test_wrong_table_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(SourceError, match=complaint):
+        read_atlas_table(written(tmp_path, text))
+
+
+def test_made_up_colors_never_change() -> None:
+    assert [made_up_color(index) for index in (0, 1, 2, 12009)] == ["#ab2b2b", "#3b66ce", "#a8d864", "#bb1b38"]
+
+
+def test_made_up_colors_are_well_spread() -> None:
+    assert len({made_up_color(index) for index in range(1, 1123)}) > 1110
+
+
+@given(st.integers(0, 2**32))
+def test_made_up_colors_are_readable(index: int) -> None:
+    color = made_up_color(index)
+    red, green, blue = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    _, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    assert 0.4 < lightness < 0.65
+    assert saturation > 0.5
+
+
+def test_table_from_counts() -> None:
+    rows = [RegionCount(7, "Root", None, 1, 2), RegionCount(2, "Zona_incerta", "ZI", None, None)]
+    table = AtlasTable.from_counts(rows, "v2")
+    assert list(table.regions.values()) == [Region(2, "Zona_incerta", "ZI"), Region(7, "Root")]
+    assert table.version == "v2"
+
+
+def table(*names: str, first: int = 1) -> AtlasTable:
+    return AtlasTable({index: Region(index, name) for index, name in enumerate(names, first)})
+
+
+def test_same_atlas() -> None:
+    whole = table("A, left part", "B", "C")
+    assert whole.same_atlas_as(table("A_left_part", "B"))
+    assert table("A_left_part", "B").same_atlas_as(whole)
+    assert not whole.same_atlas_as(table("B", "A_left_part"))
+    assert not whole.same_atlas_as(table("C", "D", first=3))
+    assert not whole.same_atlas_as(table())
+    assert not table().same_atlas_as(table())
+
+
+def test_merging_keeps_what_either_knows() -> None:
+    poor = AtlasTable({2: Region(2, "B_b"), 3: Region(3, "C", "own", None, {"a": "1"})})
+    richer = [
+        Region(1, "A"),
+        Region(2, "B b", "B", "#000001", {"x": "y"}),
+        Region(3, "C", "other", "#000002", {"a": "2", "b": "3"}),
+    ]
+    rich = AtlasTable({region.index: region for region in richer}, "v2")
+    merged = poor.merged_with(rich)
+    assert list(merged.regions.values()) == [
+        Region(1, "A"),
+        Region(2, "B_b", "B", "#000001", {"x": "y"}),
+        Region(3, "C", "own", "#000002", {"a": "1", "b": "3"}),
+    ]
+    assert merged.version == "v2"
+
+
+def test_tables_of_different_atlases_are_not_merged() -> None:
+    with pytest.raises(ValueError, match="id 2 is B in one table and X in the other"):
+        table("A", "B").merged_with(table("A", "X"))
+
+
+@needs_samples
+@pytest.mark.parametrize(
+    ("version", "n_regions", "last", "has_colors", "has_abbreviations"),
+    [
+        ("v1", 561, 12008, True, True),
+        ("v4", 1122, 32008, True, True),
+        ("v5", 1122, 1122, False, True),
+        ("v9", 222, 502, False, False),
+    ],
+)
+def test_sample_tables(version: str, n_regions: int, last: int, has_colors: bool, has_abbreviations: bool) -> None:
+    atlas = read_atlas_table(SHARED / f"data/atlas/atlas_{version}/atlas_info.txt")
+    regions = list(atlas.regions.values())
+    assert atlas.version == version
+    assert (len(regions), regions[-1].index) == (n_regions, last)
+    assert {region.color is not None for region in regions} == {has_colors}
+    assert {region.abbreviation is not None for region in regions} == {has_abbreviations}
+
+
+@needs_samples
+def test_sample_tables_are_told_apart() -> None:
+    tables = [read_atlas_table(SHARED / f"data/atlas/atlas_v{v}/atlas_info.txt") for v in (1, 4, 5, 9)]
+    for one in tables:
+        assert [one.same_atlas_as(other) for other in tables] == [one is other for other in tables]
+
+
+@needs_samples
+def test_sample_counts_take_their_colors_from_the_atlas() -> None:
+    atlas = read_atlas_table(SHARED / "data/atlas/atlas_v1/atlas_info.txt")
+    for path in SHARED.glob("data/cohort/**/FRSTseg_00010000.csv"):
+        counted = AtlasTable.from_counts(read_counts(path))
+        assert counted.same_atlas_as(atlas)
+        assert counted.merged_with(atlas).regions[1].color == "#ff4e56"
