@@ -25,12 +25,6 @@ app = typer.Typer(
 )
 
 
-class ImageFormat(StrEnum):
-    """Formats of images."""
-
-    OME_ZARR = "ome-zarr"
-
-
 class OmeZarr(StrEnum):
     """Versions of OME-Zarr."""
 
@@ -114,16 +108,18 @@ def scan(
 
     Example: [bold]catnip2bids scan /data/cohort -o plan.toml[/]
     """
-    from catnip2bids.planning_report import plan_and_report
+    from catnip2bids.plan import report_on, write_plan
+    from catnip2bids.scanning import scan as scan_sources
     from catnip2bids.terminal import JobProgress, say, show_scan
 
     with JobProgress() as progress:
-        report = plan_and_report(sources, output, overwrite=overwrite)
-        show_scan(report.found, report.plan)
+        report = report_on(scan_sources(sources))
+        show_scan(report)
         for warning in report.warnings:
             progress.warning(warning)
         for problem in report.problems:
             progress.problem(problem)
+    write_plan(report, output, overwrite=overwrite)
     say(f"{output}: the plan; correct it where it is wrong, then: catnip2bids package ... --plan {output}")
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=1))
@@ -131,7 +127,7 @@ def scan(
 
 
 @app.command()
-def package(  # noqa: PLR0913 - the options are promised to users
+def package(
     sources: Sources,
     dataset: Annotated[Path, typer.Option("-o", "--output", metavar="DATASET", help="The dataset to make or add to.")],
     plan: Annotated[Path | None, typer.Option(help="A plan written by scan, corrected.")] = None,
@@ -139,7 +135,6 @@ def package(  # noqa: PLR0913 - the options are promised to users
         tuple[float, float, float] | None,
         typer.Option(metavar="X Y Z", help="Voxel size in micrometers; CATNIP does not record it."),
     ] = None,
-    image_format: Annotated[ImageFormat, typer.Option("--format", help="Format of the images.")] = ImageFormat.OME_ZARR,
     ome_zarr_version: Annotated[OmeZarr, typer.Option(help="Version of OME-Zarr; 0.5 is sharded.")] = OmeZarr.V05,
     naming: Annotated[
         NamingChoice, typer.Option(help="Strict BIDS names, or _dseg, _mask and _counts as in DANDI 001362.")
@@ -157,8 +152,8 @@ def package(  # noqa: PLR0913 - the options are promised to users
 
     Example: [bold]catnip2bids package /data/cohort -o dataset --voxel-size 3.7 3.7 5[/]
     """
-    from catnip2bids.packaging import Naming, Settings, carry_out, prepare
     from catnip2bids.ome import OmeZarrVersion
+    from catnip2bids.packaging import Naming, Settings, carry_out, prepare
     from catnip2bids.terminal import JobProgress, show_dry_run, show_result
 
     settings = Settings(

@@ -6,6 +6,7 @@ Invariant: nothing is decided here. On a terminal there are colours and a progre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import shorten
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -16,14 +17,15 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from catnip2bids.packaging import PackageResult, Preparation
-    from catnip2bids.plan import Plan
-    from catnip2bids.scanning import Entry, Scan
+    from catnip2bids.plan import ScanReport
+    from catnip2bids.scanning import Entry
     from catnip2bids.validation import ValidationReport
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _MEGA = 1e6
+_LONGEST_MESSAGE = 160  # the whole text is in the JSON
 
 
 def say(text: str) -> None:
@@ -91,9 +93,9 @@ class JobProgress:
         console.print(f"[bold red]problem[/]: {escape(text)}")
 
 
-def show_scan(found: Scan, plan: Plan) -> None:
+def show_scan(report: ScanReport) -> None:
     """Print what was found, a table for each run."""
-    for run, planned in zip(found.runs, plan.runs, strict=True):
+    for run, planned in zip(report.found.runs, report.plan.runs, strict=True):
         labels = [f"sub-{planned.subject or '?'}", f"sample-{planned.sample or '?'}", f"stain-{planned.stain}"]
         title = f"{run.folder}\n{' '.join(labels)}, layout {run.layout}, atlas {planned.atlas_version or 'unknown'}"
         table = Table(title=escape(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
@@ -119,8 +121,7 @@ def show_dry_run(prepared: Preparation) -> None:
         table = Table(title=str(run.name), title_justify="left", title_style="bold", box=None, pad_edge=False)
         table.add_column("entry", overflow="fold")
         table.add_column("would become", overflow="fold")
-        lines = [(task.entry.path, str(task.target)) for task in (*run.images, *run.copies)]
-        lines += [(task.entry.path, str(task.target)) for task in run.counts]
+        lines = [(task.entry.path, str(task.target)) for task in run.everything]
         for path, target in sorted(lines):
             table.add_row(escape(path), escape(target))
         for entry in run.planned.entries:
@@ -156,11 +157,13 @@ def show_validation(report: ValidationReport) -> None:
                 f"[{style}]{finding.severity.value}[/]",
                 escape(finding.code),
                 escape(finding.file),
-                escape(finding.message),
+                escape(shorten(finding.message, _LONGEST_MESSAGE, placeholder=" ...")),
             )
         console.print(table)
     verdict = "[bold green]valid[/]" if report.ok else "[bold red]not valid[/]"
-    console.print(f"{escape(str(report.dataset))}: {verdict} ({_counted(report)}; checked by {', '.join(report.checks)})")
+    console.print(
+        f"{escape(str(report.dataset))}: {verdict} ({_counted(report)}; checked by {', '.join(report.checks)})"
+    )
 
 
 def _counted(report: ValidationReport) -> str:

@@ -22,6 +22,7 @@ from catnip2bids.plan import (
     Claim,
     Plan,
     PlannedRun,
+    claim_of,
     make_plan,
     matched,
     read_plan,
@@ -94,7 +95,7 @@ def prepare(
             "(for example --voxel-size 3.7 3.7 5), or in the plan; it stands in the metadata of the microscope's "
             "files, or in the protocol of the imaging session"
         )
-    refuse_collisions([*_earlier_claims(provenance, pairs), *(_claim(run, planned) for run, planned in pairs)])
+    refuse_collisions([*_earlier_claims(provenance, pairs), *(claim_of(run, planned) for run, planned in pairs)])
     runs = tuple(plan_tasks(run, planned, settings.naming, voxel_size_um) for run, planned in pairs)
     warnings = [warning for run, _ in pairs for entry in run.entries for warning in entry.warnings]
     warnings += [text for run, _ in pairs if (text := voxel_size_warning(run, voxel_size_um))]
@@ -153,15 +154,9 @@ def _settled(run: Run, planned: PlannedRun, settings: Settings, n_runs: int) -> 
     return planned
 
 
-def _claim(run: Run, planned: PlannedRun) -> Claim:
-    return Claim(
-        run.folder.resolve().name, planned.source_id, planned.subject or "", planned.sample or "", planned.stain
-    )
-
-
 def _earlier_claims(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRun]]) -> list[Claim]:
     """Claims of the runs that are in the dataset, but for those that are packaged again."""
-    again = {(claim.name, claim.subject, claim.sample, claim.stain) for claim in (_claim(*pair) for pair in pairs)}
+    again = {(claim.name, claim.subject, claim.sample, claim.stain) for claim in (claim_of(*pair) for pair in pairs)}
     return [
         Claim(run.name, run.source_id, run.subject, run.sample, run.stain)
         for run in provenance.runs.values()

@@ -140,9 +140,7 @@ class RunJob:
     def _decide(self, failed: dict[str, str]) -> None:
         """Write down what was done with every entry, and why."""
         key, run = str(self.tasks.name), self.tasks.run
-        targets = {task.entry.path: task.target for task in self.tasks.images}
-        targets |= {task.entry.path: task.target for task in self.tasks.counts}
-        targets |= {task.entry.path: task.target for task in self.tasks.copies}
+        targets = {task.entry.path: task.target for task in self.tasks.everything}
         planned = {entry.source: entry for entry in self.tasks.planned.entries}
         decisions = [decision for decision in self.prepared.provenance.decisions if decision.run != key]
         for entry in run.entries:

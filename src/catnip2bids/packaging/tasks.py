@@ -123,6 +123,11 @@ class RunTasks:
         return run_name(self.subject, self.sample, self.planned.stain)
 
     @property
+    def everything(self) -> tuple[ImageTask | CountsTask | CopyTask, ...]:
+        """All tasks."""
+        return (*self.images, *self.counts, *self.copies)
+
+    @property
     def raw_image(self) -> ImageTask | None:
         """The raw image, if there is one."""
         return next((task for task in self.images if task.raw), None)

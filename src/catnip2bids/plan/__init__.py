@@ -1,8 +1,9 @@
 """The plan: what will be done with every source entry, and why. TOML that a person can read and correct."""
 
-from catnip2bids.plan.checks import Claim, matched, refuse_collisions, voxel_size_warning
+from catnip2bids.plan.checks import Claim, claim_of, matched, refuse_collisions, voxel_size_warning
 from catnip2bids.plan.model import DEFAULT_STAIN, DatasetSettings, Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.plan.propose import SAMPLES, make_plan, problems_of
+from catnip2bids.plan.report import ScanReport, report_on, write_plan
 from catnip2bids.plan.toml import read_plan, to_toml
 
 __all__ = [
@@ -14,11 +15,15 @@ __all__ = [
     "Plan",
     "PlannedEntry",
     "PlannedRun",
+    "ScanReport",
+    "claim_of",
     "make_plan",
     "matched",
     "problems_of",
     "read_plan",
     "refuse_collisions",
+    "report_on",
     "to_toml",
     "voxel_size_warning",
+    "write_plan",
 ]

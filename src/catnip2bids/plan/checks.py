@@ -31,6 +31,12 @@ class Claim:
     stain: str
 
 
+def claim_of(run: Run, planned: PlannedRun) -> Claim:
+    """Return the claim of a run; what is not known yet is empty."""
+    name = run.folder.resolve().name
+    return Claim(name, planned.source_id, planned.subject or "", planned.sample or "", planned.stain)
+
+
 def refuse_collisions(claims: Iterable[Claim]) -> None:
     """Refuse two animals under one label, and two runs for one subject, sample and stain.
 
@@ -42,6 +48,8 @@ def refuse_collisions(claims: Iterable[Claim]) -> None:
     animals: dict[str, Claim] = {}
     images: dict[tuple[str, str, str], Claim] = {}
     for claim in claims:
+        if not (claim.subject and claim.sample):
+            continue  # refused elsewhere, as long as it is not filled in
         if claim.source_id is not None:
             other = animals.setdefault(claim.subject, claim)
             if other.source_id != claim.source_id:

@@ -1,0 +1,75 @@
+"""The demo: a made-up cohort, packaged and validated, in one call.
+
+Invariant: run again it finds its cohort and its dataset, and does nothing twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from catnip2bids.demo.cohort import write_cohort
+from catnip2bids.errors import UsageError
+from catnip2bids.packaging import PackageResult, Settings, package
+from catnip2bids.progress import Progress, Silence
+from catnip2bids.publish import publication
+from catnip2bids.validation import ValidationReport, validate
+
+VOXEL_SIZE_UM = (3.7, 3.7, 5.0)
+"""Voxel size X Y Z of the made-up images."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo made.
+
+    Attributes
+    ----------
+    packaged, report
+        What came of packaging and of validating.
+    sights
+        What to look at: paths, and what is there.
+    """
+
+    packaged: PackageResult
+    report: ValidationReport
+    sights: tuple[tuple[Path, str], ...]
+
+
+def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
+    """Write a made-up cohort, package it, and validate the dataset.
+
+    Parameters
+    ----------
+    folder
+        A new or empty folder, or one that an earlier demo made.
+    progress
+        Told how the work goes.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds something else.
+    """
+    progress = progress or Silence()
+    cohort, dataset = folder / "cohort", folder / "dataset"
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is not a folder; give another one")
+    if folder.exists() and any(folder.iterdir()) and not cohort.is_dir():
+        raise UsageError(f"{folder}: is not empty and holds no demo; give a new folder")
+    if not cohort.is_dir():
+        progress.note("making up a cohort of two animals ...")
+        with publication(cohort) as partial:
+            write_cohort(partial)
+    packaged = package([cohort], dataset, Settings(voxel_size_um=VOXEL_SIZE_UM), progress=progress)
+    progress.note("validating ...")
+    raw = sorted(dataset.glob("sub-*/micr/*_SPIM.ome.zarr"))
+    sights = (
+        (cohort, "the made-up output of CATNIP"),
+        (dataset / "README.md", "what is where in the dataset"),
+        *((image, "a raw image, for any OME-Zarr viewer") for image in raw[:1]),
+        (dataset / "derivatives/catnip", "atlas labels, cells, heat maps"),
+        (dataset / "derivatives/catnip-counts/counts.tsv", "cells per region"),
+        (dataset / "code/catnip2bids/provenance.json", "what was done with every file, and why"),
+    )
+    return Demo(packaged, validate(dataset), sights)

@@ -1,0 +1,9 @@
+"""What is checked in a finished dataset: BIDS, OME-Zarr, OME-TIFF, DANDI, and what lies between the files.
+
+Knows nothing of how the dataset was made.
+"""
+
+from catnip2bids.validation.findings import Finding, Severity, ValidationReport
+from catnip2bids.validation.run import validate
+
+__all__ = ["Finding", "Severity", "ValidationReport", "validate"]

@@ -1,0 +1,128 @@
+"""The BIDS validator, run on the dataset and on each of its derivatives.
+
+Invariant: every part of the dataset is either validated or has a finding that says why it was not.
+
+The validator does not look into `derivatives/` unless it is told to with `-r`, and with `-r` from the root
+version 3.0.2 loses the `.bidsignore` of a derivative (its file reader drops every dotfile below the root
+before the derivative is looked at). So each derivative that has a `dataset_description.json` is validated
+by itself, with `-r` for derivatives inside it; the root is validated without. Folders in `derivatives/`
+that have no `dataset_description.json` are allowed by BIDS ("non-compliant derivatives") and are not
+looked at. `--max-rows -1` because only 1000 rows of a table are read by default.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from catnip2bids.errors import DatasetError
+from catnip2bids.validation.findings import Finding, Severity, error, one_line
+from catnip2bids.validation.programs import find_program, last_words, name_with_version, run_program
+from catnip2bids.validation.tree import DESCRIPTION, ROOT, find_datasets
+
+CHECK = "bids"
+PROGRAM = "bids-validator-deno"
+FAILED = "BIDS_VALIDATOR_FAILED"
+
+_EXIT_CODES = (0, 16)
+"""No errors found, errors found; anything else is a failure of the program itself."""
+_SEVERITIES = {"error": Severity.ERROR, "warning": Severity.WARNING, "ignore": Severity.INFO}
+
+
+class _Output(BaseModel):
+    """Part of the validator's JSON output, whose keys are in camel case."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
+class _Issue(_Output):
+    code: str
+    severity: Literal["error", "warning", "ignore"]
+    sub_code: str = ""
+    location: str = ""
+    issue_message: str = ""
+    line: int | None = None
+    affects: tuple[str, ...] = ()
+
+
+class _Issues(_Output):
+    issues: tuple[_Issue, ...]
+    code_messages: dict[str, str]
+
+
+class _Report(_Output):
+    issues: _Issues
+    derivatives_summary: dict[str, _Report] = Field(default_factory=dict)
+
+
+def check_bids(dataset: Path) -> list[Finding]:
+    """Validate the dataset and all its derivatives against the BIDS schema.
+
+    Raises
+    ------
+    DatasetError
+        If the validator is not installed.
+    """
+    program = find_program(PROGRAM)
+    if program is None:
+        raise DatasetError(
+            f"{PROGRAM} is neither beside the running Python nor on the PATH; install it: pip install {PROGRAM}"
+        )
+    parts = find_datasets(dataset)
+    with ThreadPoolExecutor() as pool:
+        return list(chain.from_iterable(pool.map(lambda part: _check_part(program, dataset, part), parts)))
+
+
+def describe() -> str:
+    """Name the check with its version."""
+    return name_with_version(PROGRAM)
+
+
+def _check_part(program: Path, dataset: Path, part: PurePosixPath) -> list[Finding]:
+    command = [str(program), "--format", "json", "--max-rows", "-1", str(dataset / part)]
+    if part != ROOT:
+        command.append("-r")
+    try:
+        finished = run_program(command, {})
+    except (OSError, subprocess.TimeoutExpired) as failure:
+        return [_failure(part, failure)]
+    if finished.returncode not in _EXIT_CODES:
+        return [_failure(part, last_words(finished))]
+    try:
+        report = _Report.model_validate_json(finished.stdout)
+    except ValidationError as failure:
+        return [_failure(part, f"its output cannot be understood ({failure}); {last_words(finished)}")]
+    return list(_findings(report, part))
+
+
+def _failure(part: PurePosixPath, reason: object) -> Finding:
+    return error(CHECK, FAILED, part / DESCRIPTION, f"{PROGRAM} could not check this dataset: {reason}")
+
+
+def _findings(report: _Report, part: PurePosixPath) -> Iterator[Finding]:
+    for issue in report.issues.issues:
+        general = report.issues.code_messages.get(issue.code, "")
+        yield Finding(_SEVERITIES[issue.severity], issue.code, _file(issue, part), _message(issue, general), CHECK)
+    for inner, inner_report in report.derivatives_summary.items():
+        yield from _findings(inner_report, part / inner.strip("/"))
+
+
+def _file(issue: _Issue, part: PurePosixPath) -> str:
+    """Make the issue's path relative to the whole dataset; the validator's own starts and may end with a slash."""
+    location = issue.location or next(iter(issue.affects), "")
+    path = part / location.strip("/")
+    return "" if path == ROOT else path.as_posix()
+
+
+def _message(issue: _Issue, general: str) -> str:
+    line = f"line {issue.line}" if issue.line is not None else ""
+    others = f"see also {', '.join(issue.affects)}" if issue.location and issue.affects else ""
+    said = (issue.sub_code, line, general, issue.issue_message, others)
+    return one_line("; ".join(text.strip() for text in said if text.strip()))

@@ -1,0 +1,42 @@
+"""Our own checks: what no validator looks at, because it lies between files or outside of what BIDS describes.
+
+Invariant: each check is one function from the listing of the dataset to findings, and none depends on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from catnip2bids._version import __version__
+from catnip2bids.validation import names, records, sidecars, tables
+from catnip2bids.validation.findings import Finding
+from catnip2bids.validation.tree import Tree
+
+CHECKS: tuple[Callable[[Tree], Iterator[Finding]], ...] = (
+    names.check_sizes,
+    names.check_case,
+    names.check_twins,
+    names.check_partial,
+    names.check_links,
+    names.check_zarr_depth,
+    tables.check_readable,
+    tables.check_samples,
+    tables.check_participants,
+    tables.check_scans,
+    tables.check_label_tables,
+    sidecars.check_readable,
+    sidecars.check_pixel_sizes,
+    sidecars.check_sources,
+    records.check_provenance,
+    records.check_plane_tables,
+)
+
+
+def cross_check(tree: Tree) -> list[Finding]:
+    """Run all our own checks."""
+    return [finding for check in CHECKS for finding in check(tree)]
+
+
+def describe() -> str:
+    """Name the check with its version."""
+    return f"catnip2bids {__version__}"

@@ -1,0 +1,114 @@
+"""What `dandi validate` says, where dandi is installed: whether the DANDI archive would take the dataset.
+
+Invariant: dandi runs in a process of its own, without network and without writing logs to the user's folders.
+
+Its real checks run with or without a Dandiset around the dataset (tried with dandi 0.81): without one it only
+adds the error DANDI.NO_DANDISET_FOUND, which says nothing about the dataset. That becomes one piece of
+information.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pydantic import BaseModel, ValidationError
+
+from catnip2bids.validation.findings import Finding, Severity, error, info, one_line
+from catnip2bids.validation.programs import find_program, last_words, name_with_version, run_program
+from catnip2bids.validation.tree import DESCRIPTION, ROOT
+
+CHECK = "dandi"
+PROGRAM = "dandi"
+FAILED = "DANDI_FAILED"
+BIDS_PREFIX = "BIDS."
+"""What dandi puts before the codes of the BIDS validator, which it runs too."""
+
+_DERIVATIVE = PurePosixPath("derivatives/catnip")
+_NO_DANDISET = "DANDI.NO_DANDISET_FOUND"
+_EXIT_CODES = (0, 1)
+_SEVERITIES = {
+    "INFO": Severity.INFO,
+    "HINT": Severity.INFO,
+    "WARNING": Severity.WARNING,
+    "ERROR": Severity.ERROR,
+    "CRITICAL": Severity.ERROR,
+}
+
+
+class _Result(BaseModel):
+    """Part of one line of dandi's output (`dandi.validate.ValidationResult`)."""
+
+    id: str
+    severity: str
+    message: str | None = None
+    path: Path | None = None
+
+
+def check_dandi(dataset: Path) -> list[Finding]:
+    """Run dandi on the dataset and on `derivatives/catnip`, whose BIDS rules it checks only if asked to."""
+    program = find_program(PROGRAM)
+    if program is None:
+        return [info(CHECK, "DANDI_NOT_INSTALLED", ROOT, "not checked for DANDI; pip install catnip2bids[dandi]")]
+    with tempfile.TemporaryDirectory(prefix="catnip2bids-dandi-") as scratch:
+        output = Path(scratch) / "results.jsonl"
+        try:
+            finished = run_program(_command(program, dataset, output), _settings(scratch))
+        except (OSError, subprocess.TimeoutExpired) as failure:
+            return [_failure(failure)]
+        if finished.returncode not in _EXIT_CODES or not output.is_file():
+            return [_failure(last_words(finished))]
+        try:
+            results = [_Result.model_validate_json(line) for line in output.read_text(encoding="utf-8").splitlines()]
+        except ValidationError as failure:
+            return [_failure(f"its output cannot be understood ({failure})")]
+    return list(_findings(results, dataset))
+
+
+def without_known(findings: list[Finding], known: list[Finding]) -> list[Finding]:
+    """Leave out what the BIDS validator said itself, about the same file, before dandi asked it again."""
+    seen = {(finding.code, finding.file) for finding in known}
+    return [finding for finding in findings if (finding.code.removeprefix(BIDS_PREFIX), finding.file) not in seen]
+
+
+def describe() -> str | None:
+    """Name the check with its version; None if dandi is not installed."""
+    return None if find_program(PROGRAM) is None else name_with_version(PROGRAM)
+
+
+def _command(program: Path, dataset: Path, output: Path) -> list[str]:
+    paths = [dataset]
+    if (dataset / _DERIVATIVE / DESCRIPTION).is_file():
+        paths.append(dataset / _DERIVATIVE)
+    return [str(program), "validate", "--format", "json_lines", "--output", str(output), *map(str, paths)]
+
+
+def _settings(scratch: str) -> dict[str, str]:
+    """Tell dandi not to call home (DANDI_NO_ET, dandi/utils.py) and to keep its logs where they are thrown away."""
+    return {"DANDI_NO_ET": "1", "XDG_STATE_HOME": scratch, "XDG_CACHE_HOME": scratch}
+
+
+def _failure(reason: object) -> Finding:
+    return error(CHECK, FAILED, ROOT, f"dandi could not check this dataset: {reason}")
+
+
+def _findings(results: list[_Result], dataset: Path) -> Iterator[Finding]:
+    if any(result.id == _NO_DANDISET for result in results):
+        message = (
+            "the dataset is not inside a Dandiset yet, which matters only for uploading it; all other checks of "
+            "dandi ran. To upload: dandi download the new Dandiset, put the dataset's content into its folder"
+        )
+        yield info(CHECK, _NO_DANDISET, ROOT, message)
+    for result in results:
+        if result.id != _NO_DANDISET:
+            file = "" if result.path is None else _relative(result.path, dataset)
+            severity = _SEVERITIES.get(result.severity, Severity.ERROR)
+            yield Finding(severity, result.id, file, one_line(result.message or result.id), CHECK)
+
+
+def _relative(path: Path, dataset: Path) -> str:
+    if path == dataset or not path.is_relative_to(dataset):
+        return ""
+    return path.relative_to(dataset).as_posix()

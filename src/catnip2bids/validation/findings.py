@@ -1,0 +1,130 @@
+"""What a check found, and the report of all checks.
+
+Invariant: findings name files relative to the dataset, so a report can be shared. This module imports
+nothing heavy, so that the command line may use it at start-up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+_LONGEST_MESSAGE = 1000
+
+
+class Severity(StrEnum):
+    """How bad a finding is, worst first."""
+
+    ERROR = "error"
+    """The dataset is wrong."""
+    WARNING = "warning"
+    """The dataset could be better, or something in it should be looked at."""
+    INFO = "info"
+    """Something to know, such as a check that did not run."""
+
+
+_WORST_FIRST = {severity: rank for rank, severity in enumerate(Severity)}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a check has to say about the dataset.
+
+    Attributes
+    ----------
+    severity
+        How bad it is.
+    code
+        Short name of this kind of finding, the checking program's own where there is one.
+    file
+        POSIX path relative to the dataset, "" for the dataset as a whole.
+    message
+        What is wrong and what to do.
+    check
+        Which check found it: "bids", "ome-zarr", "ome-tiff", "dandi" or "catnip2bids".
+    """
+
+    severity: Severity
+    code: str
+    file: str
+    message: str
+    check: str
+
+    def sort_key(self) -> tuple[int, str, str, str, str]:
+        """Order worst first, then by file."""
+        return (_WORST_FIRST[self.severity], self.file, self.check, self.code, self.message)
+
+    def to_json(self) -> dict[str, str]:
+        """Return the finding as a JSON object."""
+        return {
+            "severity": self.severity.value,
+            "code": self.code,
+            "file": self.file,
+            "message": self.message,
+            "check": self.check,
+        }
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """Everything that was found in one dataset.
+
+    Attributes
+    ----------
+    dataset
+        The dataset's folder.
+    findings
+        Worst first, then by file.
+    checks
+        The checks that ran, with versions.
+    """
+
+    dataset: Path
+    findings: tuple[Finding, ...]
+    checks: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True if there is no error; warnings may be there."""
+        return self.count(Severity.ERROR) == 0
+
+    def count(self, severity: Severity) -> int:
+        """Count the findings of one severity."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a JSON object; it does not tell where the dataset is on this machine."""
+        return {
+            "ok": self.ok,
+            "counts": {severity.value: self.count(severity) for severity in Severity},
+            "checks": list(self.checks),
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def error(check: str, code: str, file: PurePosixPath, message: object) -> Finding:
+    """Make a finding that makes the dataset invalid."""
+    return _finding(Severity.ERROR, check, code, file, message)
+
+
+def warning(check: str, code: str, file: PurePosixPath, message: object) -> Finding:
+    """Make a finding that should be looked at."""
+    return _finding(Severity.WARNING, check, code, file, message)
+
+
+def info(check: str, code: str, file: PurePosixPath, message: object) -> Finding:
+    """Make a finding that is only good to know."""
+    return _finding(Severity.INFO, check, code, file, message)
+
+
+def one_line(text: object) -> str:
+    """Put text of several lines (an exception, a validator's explanation) on one line of bounded length."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]} …"
+
+
+def _finding(severity: Severity, check: str, code: str, file: PurePosixPath, message: object) -> Finding:
+    name = "" if file == PurePosixPath() else file.as_posix()
+    return Finding(severity, code, name, one_line(message), check)

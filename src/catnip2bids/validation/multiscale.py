@@ -1,0 +1,129 @@
+"""The resolution levels that the metadata of an OME-Zarr image promises.
+
+Invariant: metadata is read with the models of ome-zarr-models, so what comes out is valid by the
+specification (0.4 or 0.5); anything else is a MetadataError.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import ome_zarr_models.v04
+import ome_zarr_models.v05
+from ome_zarr_models.common.coordinate_transformations import VectorScale, VectorTranslation
+from pydantic import ValidationError
+
+ZarrFormat = Literal[2, 3]
+
+
+class MetadataError(ValueError):
+    """The metadata of an image cannot be read, or is not what the specification asks for."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution level; scale and translation in the units of the image's axes."""
+
+    path: str
+    scale: tuple[float, ...]
+    translation: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Multiscale:
+    """The first multiscale image of an OME-Zarr group.
+
+    Attributes
+    ----------
+    axes
+        Name and unit of each axis.
+    levels
+        Level 0 first.
+    """
+
+    axes: tuple[tuple[str | None, object], ...]
+    levels: tuple[Level, ...]
+
+
+def zarr_format(folder: Path) -> ZarrFormat:
+    """Tell the Zarr format of a group or array by its metadata file.
+
+    Raises
+    ------
+    MetadataError
+        If there is none.
+    """
+    if (folder / "zarr.json").is_file():
+        return 3
+    if (folder / ".zgroup").is_file() or (folder / ".zarray").is_file():
+        return 2
+    raise MetadataError("there is no zarr.json and no .zgroup in it: it is not a Zarr group")
+
+
+def read_attributes(folder: Path) -> dict[str, Any]:
+    """Read the OME attributes of a group: what is below `ome` in 0.5, all attributes in 0.4."""
+    if zarr_format(folder) == 3:
+        return _mapping(_mapping(_read_json(folder / "zarr.json").get("attributes"), "attributes").get("ome"), "ome")
+    return _read_json(folder / ".zattrs")
+
+
+def read_shape(folder: Path) -> tuple[int, ...]:
+    """Read the shape of an array from its metadata file."""
+    name = "zarr.json" if zarr_format(folder) == 3 else ".zarray"
+    shape = _read_json(folder / name).get("shape")
+    if not isinstance(shape, list) or not all(isinstance(length, int) for length in shape):
+        raise MetadataError(f"{folder.name}/{name} has no valid shape")
+    return tuple(shape)
+
+
+def read_multiscale(folder: Path) -> Multiscale:
+    """Read the levels of an image.
+
+    Raises
+    ------
+    MetadataError
+        If the metadata cannot be read or is not valid.
+    """
+    attributes = read_attributes(folder)
+    models = ome_zarr_models.v05 if zarr_format(folder) == 3 else ome_zarr_models.v04
+    try:
+        first = models.image.ImageAttrs.model_validate(attributes).multiscales[0]
+    except ValidationError as failure:
+        raise MetadataError(failure) from failure
+    axes = tuple((axis.name, axis.unit) for axis in first.axes)
+    whole = first.coordinateTransformations or ()
+    return Multiscale(
+        axes, tuple(_level(data.path, (*data.coordinateTransformations, *whole)) for data in first.datasets)
+    )
+
+
+def _level(path: str, transformations: tuple[object, ...]) -> Level:
+    """Apply the transformations one after the other, those of the level before those of the whole image."""
+    scale: tuple[float, ...] = ()
+    translation: tuple[float, ...] = ()
+    for step in transformations:
+        if isinstance(step, VectorScale):
+            scale = tuple(a * b for a, b in zip(scale or [1.0] * step.ndim, step.scale, strict=True))
+            translation = tuple(a * b for a, b in zip(translation or [0.0] * step.ndim, step.scale, strict=True))
+        elif isinstance(step, VectorTranslation):
+            translation = tuple(a + b for a, b in zip(translation, step.translation, strict=True))
+        else:
+            raise MetadataError(f"level {path} has a transformation that is not given as numbers")
+    return Level(path, scale, translation)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return _mapping(json.loads(file.read_bytes()), file.name)
+    except (OSError, ValueError) as failure:
+        raise MetadataError(f"{file.name} cannot be read: {failure}") from failure
+
+
+def _mapping(value: object, name: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise MetadataError(f"{name} is missing or not a JSON object")
+    return dict(value)

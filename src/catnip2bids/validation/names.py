@@ -1,0 +1,91 @@
+"""Names and sizes of files: what breaks on another file system, in an upload, or for a reader of the dataset.
+
+Invariant: only the listing of the dataset is looked at; no file is opened.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from catnip2bids.validation.findings import Finding, error, warning
+from catnip2bids.validation.tree import Tree
+
+CHECK = "catnip2bids"
+
+LARGEST_ZARR_DEPTH = 7
+"""Parts of a path inside a Zarr that the DANDI archive accepts: `MAX_ZARR_DEPTH` in dandi/consts.py."""
+
+_error = partial(error, CHECK)
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+def check_sizes(tree: Tree) -> Iterator[Finding]:
+    """Check that no file is empty (DANDI refuses those), no link leads nowhere; copies of source files may be empty."""
+    for file in tree.files:
+        if file.n_bytes is None:
+            yield _error("BROKEN_LINK", file.path, "is a link to something that is not there")
+        elif file.n_bytes == 0:
+            find = warning if file.path.parts[0] == "sourcedata" else error
+            yield find(CHECK, "FILE_EMPTY", file.path, "is empty (0 bytes); the DANDI archive refuses empty files")
+
+
+def check_case(tree: Tree) -> Iterator[Finding]:
+    """Check that no two names differ only in upper and lower case: on macOS and Windows they are one."""
+    paths = chain((file.path for file in tree.files), tree.folders)
+    for same in _grouped((path.as_posix().casefold(), path) for path in paths).values():
+        if len(same) > 1:
+            names = ", ".join(path.as_posix() for path in same[1:])
+            yield _error("NAME_CASE", same[0], f"differs only in upper and lower case from {names}")
+
+
+def check_twins(tree: Tree) -> Iterator[Finding]:
+    """Check that no image is there in two formats."""
+    for same in _grouped((image.stem, image.path) for image in tree.images).values():
+        if len(same) > 1:
+            yield _error("IMAGE_TWICE", same[0], f"is also there as {', '.join(path.name for path in same[1:])}")
+
+
+def check_partial(tree: Tree) -> Iterator[Finding]:
+    """Check that nothing is left of an interrupted run."""
+    for path in (*tree.folders, *(file.path for file in tree.files)):
+        if _is_partial(path) and not any(map(_is_partial, path.parents)):
+            yield _error("LEFTOVER_PARTIAL", path, "is left over from an interrupted run; package again, or remove it")
+
+
+def check_zarr_depth(tree: Tree) -> Iterator[Finding]:
+    """Check that no Zarr is deeper than the DANDI archive allows."""
+    too_deep = {folder for file in tree.files if (folder := _zarr_above(file.path, LARGEST_ZARR_DEPTH)) is not None}
+    for folder in too_deep.intersection(tree.zarrs):
+        yield _error("ZARR_TOO_DEEP", folder, f"is more than {LARGEST_ZARR_DEPTH} levels deep, which DANDI refuses")
+
+
+def check_links(tree: Tree) -> Iterator[Finding]:
+    """Check that no folder is a link: dandi and we do not look behind it. OME-Zarr images have their own check."""
+    for folder in tree.folder_links:
+        if not folder.name.endswith(".ome.zarr"):
+            find = warning if folder.parts[0] == "sourcedata" else error
+            yield find(CHECK, "FOLDER_LINK", folder, "is a link to a folder, which is not checked and not uploaded")
+
+
+def _zarr_above(file: PurePosixPath, depth: int) -> PurePosixPath | None:
+    """Find the outermost Zarr that has more than `depth` parts of the file's path inside of it."""
+    above = file.parts[: -depth - 1]
+    end = next((end for end, part in enumerate(above, start=1) if part.endswith(".zarr")), None)
+    return None if end is None else PurePosixPath(*above[:end])
+
+
+def _is_partial(path: PurePosixPath) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".partial")
+
+
+def _grouped(pairs: Iterable[tuple[_Key, PurePosixPath]]) -> Mapping[_Key, list[PurePosixPath]]:
+    groups: defaultdict[_Key, list[PurePosixPath]] = defaultdict(list)
+    for key, path in pairs:
+        groups[key].append(path)
+    return groups

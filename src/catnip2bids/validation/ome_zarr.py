@@ -1,0 +1,201 @@
+"""Each OME-Zarr image: valid metadata, arrays that open in two independent readers, levels that fit each other.
+
+Invariant: no array is read as a whole. What is read are the chunks in the corners of each level and one
+chunk of each shard, the last, so that a file that was cut off shows (the index of a shard is at its end).
+A chunk that is not there at all is legal in Zarr and stands for zeros; `verify` finds what is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain, product
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import ome_zarr_models.v04
+import ome_zarr_models.v05
+import tensorstore
+import zarr
+
+from catnip2bids.validation.findings import Finding, error, one_line
+from catnip2bids.validation.multiscale import (
+    Level,
+    MetadataError,
+    Multiscale,
+    read_attributes,
+    read_multiscale,
+    zarr_format,
+)
+from catnip2bids.validation.programs import name_with_version
+from catnip2bids.validation.tree import Tree
+
+CHECK = "ome-zarr"
+
+_AXES = (("z", "micrometer"), ("y", "micrometer"), ("x", "micrometer"))
+_TOLERANCE_UM = 1e-3
+_IMAGES_AT_ONCE = 4
+
+_Voxel = tuple[int, ...]
+
+_error = partial(error, CHECK)
+
+
+def check_ome_zarr(tree: Tree) -> list[Finding]:
+    """Check every `.ome.zarr` folder of the dataset, except in `sourcedata`."""
+    images = [folder for folder in tree.zarrs if folder.name.endswith(".ome.zarr")]
+    with ThreadPoolExecutor(_IMAGES_AT_ONCE) as pool:
+        return list(chain.from_iterable(pool.map(lambda image: list(_check_image(tree, image)), images)))
+
+
+def describe() -> str:
+    """Name the check with its version."""
+    readers = map(name_with_version, ("ome-zarr-models", "zarr", "tensorstore"))
+    return f"OME-Zarr ({', '.join(readers)})"
+
+
+def _check_image(tree: Tree, image: PurePosixPath) -> Iterator[Finding]:
+    if image in tree.folder_links:
+        yield _error(
+            "OME_ZARR_LINK", image, "is a link to a folder, which uploads skip in silence; put the folder here"
+        )
+        return
+    yield from _check_group(tree.root, image)
+    yield from _check_labels(tree.root, image)
+
+
+def _check_group(root: Path, image: PurePosixPath) -> Iterator[Finding]:
+    folder = root / image
+    try:
+        attributes = read_attributes(folder)
+        _read_with_models(folder, is_label="image-label" in attributes)
+        multiscale = read_multiscale(folder)
+    # ome-zarr-models lets through what zarr and pydantic raise; whatever it is, the image cannot be used
+    except Exception as failure:
+        yield _error("OME_ZARR_INVALID", image, f"is no valid OME-Zarr image: {failure}")
+        return
+    if multiscale.axes != _AXES:
+        yield _error("OME_ZARR_AXES", image, f"axes are {multiscale.axes}; they must be z, y, x in micrometer")
+    yield from _check_label_values(image, attributes)
+    yield from _check_levels(folder, image, multiscale)
+
+
+def _check_labels(root: Path, image: PurePosixPath) -> Iterator[Finding]:
+    """Check the label images inside of an image, as listed in its `labels` group."""
+    group = image / "labels"
+    if not (root / group).is_dir():
+        return
+    try:
+        names = read_attributes(root / group).get("labels")
+    except MetadataError as failure:
+        yield _error("OME_ZARR_INVALID", group, f"is no valid labels group: {failure}")
+        return
+    if not isinstance(names, list):
+        yield _error("OME_ZARR_INVALID", group, "does not list its label images")
+        return
+    for name in names:
+        yield from _check_group(root, group / str(name))
+
+
+def _read_with_models(folder: Path, is_label: bool) -> None:
+    version = zarr_format(folder)
+    models = ome_zarr_models.v05 if version == 3 else ome_zarr_models.v04
+    group = zarr.open_group(folder, mode="r", zarr_format=version, use_consolidated=False)
+    if is_label:
+        models.ImageLabel.from_zarr(group)
+    else:
+        models.Image.from_zarr(group)
+
+
+def _check_label_values(image: PurePosixPath, attributes: dict[str, Any]) -> Iterator[Finding]:
+    for section, rows in (attributes.get("image-label") or {}).items():
+        if section not in ("colors", "properties") or not rows:
+            continue
+        repeated = [value for value, n in Counter(row["label-value"] for row in rows).items() if n > 1]
+        if repeated:
+            message = f"label values appear more than once in the {section} of image-label: {repeated[:10]}"
+            yield _error("OME_ZARR_LABEL_VALUE", image, message)
+
+
+def _check_levels(folder: Path, image: PurePosixPath, multiscale: Multiscale) -> Iterator[Finding]:
+    shapes: list[tuple[int, ...]] = []
+    for level in multiscale.levels:
+        try:
+            shapes.append(_try_array(folder / level.path))
+        # readers raise whatever their stores and codecs raise; whatever it is, the level cannot be read
+        except Exception as failure:
+            reason = f"level {level.path} cannot be read: {type(failure).__name__}: {one_line(failure)}"
+            yield _error("OME_ZARR_UNREADABLE", image, reason)
+            return
+    for level, shape in zip(multiscale.levels[1:], shapes[1:], strict=True):
+        yield from _compare_levels(image, (multiscale.levels[0], shapes[0]), (level, shape))
+
+
+def _try_array(folder: Path) -> tuple[int, ...]:
+    """Open an array in both readers and read some of it.
+
+    Returns
+    -------
+    The array's shape.
+
+    Raises
+    ------
+    Exception
+        Whatever the readers raise; ValueError if they do not agree.
+    """
+    version = zarr_format(folder)
+    by_zarr = zarr.open_array(folder, mode="r", zarr_format=version)
+    spec = {
+        "driver": "zarr3" if version == 3 else "zarr",
+        "kvstore": {"driver": "file", "path": str(folder)},
+    }
+    by_tensorstore = tensorstore.open(spec, open=True, read=True).result()
+    if by_zarr.shape != tuple(by_tensorstore.shape) or by_zarr.dtype != by_tensorstore.dtype.numpy_dtype:
+        raise ValueError("zarr-python and tensorstore do not agree on its shape or type")
+    for voxel in _corners(by_zarr.shape):
+        if np.asarray(by_zarr[voxel]).tobytes() != by_tensorstore[voxel].read().result().tobytes():
+            raise ValueError(f"zarr-python and tensorstore read different values at {voxel}")
+    for voxel in _shard_ends(by_zarr.shape, by_zarr.shards):
+        by_tensorstore[voxel].read().result()
+    return by_zarr.shape
+
+
+def _corners(shape: Sequence[int]) -> Iterable[_Voxel]:
+    return product(*({0: None, length - 1: None} for length in shape))
+
+
+def _shard_ends(shape: Sequence[int], shards: Sequence[int] | None) -> Iterable[_Voxel]:
+    """Give the last voxel of each shard, none if the array has no shards."""
+    if shards is None:
+        return ()
+    axes = zip(shape, shards, strict=True)
+    return product(*([min(start + step, length) - 1 for start in range(0, length, step)] for length, step in axes))
+
+
+def _compare_levels(
+    image: PurePosixPath,
+    level_0: tuple[Level, tuple[int, ...]],
+    level_n: tuple[Level, tuple[int, ...]],
+) -> Iterator[Finding]:
+    """Compare a level with level 0: its shape is divided by the ratio of scales and rounded up, its origin moved.
+
+    The first voxel of level n merges the first voxels of level 0, so its centre lies half of the difference of
+    the voxel sizes further (OME-Zarr: coordinates are those of voxel centres).
+    """
+    (first, first_shape), (level, shape) = level_0, level_n
+    ratios = [large / small for large, small in zip(level.scale, first.scale, strict=True)]
+    # the small number keeps 4.000000001 from becoming 5
+    expected = tuple(math.ceil(length / ratio - 1e-6) for length, ratio in zip(first_shape, ratios, strict=True))
+    if shape != expected:
+        message = f"level {level.path} has shape {shape}; by its scale it should have {expected}"
+        yield _error("OME_ZARR_SHAPE", image, message)
+    centres = np.array(first.translation) + 0.5 * (np.array(level.scale) - np.array(first.scale))
+    if not np.allclose(level.translation, centres, rtol=0, atol=_TOLERANCE_UM):
+        message = (
+            f"level {level.path} has translation {level.translation}; voxel centres are at {tuple(centres.tolist())}"
+        )
+        yield _error("OME_ZARR_TRANSLATION", image, message)

@@ -1,0 +1,71 @@
+"""All checks of a dataset, run at the same time and put into one report.
+
+Invariant: a check that could not run has a finding or raises; it is never left out in silence. The libraries
+that read images are imported only when a dataset is validated, so that the command line starts quickly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from catnip2bids.errors import DatasetError
+from catnip2bids.validation.findings import Finding, ValidationReport
+
+
+def validate(dataset: Path | str) -> ValidationReport:
+    """Check a dataset with the BIDS validator, OME-Zarr and OME-TIFF readers, dandi, and our own cross checks.
+
+    Parameters
+    ----------
+    dataset
+        The folder with the dataset's `dataset_description.json`.
+
+    Returns
+    -------
+    What was found, worst first. A dataset with faults is a report, not an exception.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is not a BIDS dataset or cannot be listed, or the BIDS validator is not installed.
+    """
+    from catnip2bids.validation import bids, cross_checks, dandi, ome_tiff, ome_zarr
+    from catnip2bids.validation.tree import read_tree
+
+    root = _existing_dataset(Path(dataset))
+    tree = read_tree(root)
+    with ThreadPoolExecutor() as pool:
+        by_bids = pool.submit(bids.check_bids, root)
+        by_dandi = pool.submit(dandi.check_dandi, root)
+        by_us = [pool.submit(check, tree) for check in (ome_zarr.check_ome_zarr, ome_tiff.check_ome_tiff)]
+        by_us.append(pool.submit(cross_checks.cross_check, tree))
+        findings = [
+            *by_bids.result(),
+            *dandi.without_known(by_dandi.result(), by_bids.result()),
+            *(finding for check in by_us for finding in check.result()),
+        ]
+    described = (check.describe() for check in (bids, ome_zarr, ome_tiff, dandi, cross_checks))
+    return ValidationReport(Path(dataset), _tidy(findings, root), tuple(filter(None, described)))
+
+
+def _existing_dataset(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: is not a folder; give the folder of a BIDS dataset")
+    if not (folder / "dataset_description.json").is_file():
+        raise DatasetError(
+            f"{folder}: has no dataset_description.json, so it is not a BIDS dataset; give the dataset's top folder"
+        )
+    return folder.resolve()
+
+
+def _tidy(findings: Iterable[Finding], root: Path) -> tuple[Finding, ...]:
+    """Sort, say things once, and make paths in messages relative to the dataset."""
+    relative = {replace(finding, message=_without_root(finding.message, root)) for finding in findings}
+    return tuple(sorted(relative, key=Finding.sort_key))
+
+
+def _without_root(message: str, root: Path) -> str:
+    return message.replace(f"{root}/", "").replace(str(root), "the dataset")

@@ -1,0 +1,199 @@
+"""What is in a dataset, listed once for all checks.
+
+Invariant: every file and folder below the dataset is listed, except in version control folders (`.git`);
+links to folders are listed and not followed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from catnip2bids.errors import DatasetError
+
+ROOT = PurePosixPath()
+"""The dataset itself, as a relative path."""
+DESCRIPTION = "dataset_description.json"
+IMAGE_EXTENSIONS = (".ome.zarr", ".ome.tif", ".ome.btf")
+IMAGE_SUFFIXES = ("SPIM", "dseg", "mask")
+
+_VERSION_CONTROL = ".git"
+_SOURCE_DATA = "sourcedata"
+_OPAQUE = (_SOURCE_DATA, "code", "docs")
+
+
+@dataclass(frozen=True)
+class Name:
+    """A BIDS file name taken apart.
+
+    Attributes
+    ----------
+    entities
+        Key and label of each entity, in the order of the name.
+    suffix
+        What follows the last underscore, without the extension.
+    extension
+        From the first dot on.
+    """
+
+    entities: Mapping[str, str]
+    suffix: str
+    extension: str
+
+
+@dataclass(frozen=True)
+class File:
+    """A file and its size in bytes; None for a link that leads nowhere."""
+
+    path: PurePosixPath
+    n_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of the dataset: a folder (OME-Zarr) or a file (OME-TIFF).
+
+    Attributes
+    ----------
+    path
+        POSIX path relative to the dataset.
+    name
+        Its name taken apart.
+    """
+
+    path: PurePosixPath
+    name: Name
+
+    @property
+    def stem(self) -> PurePosixPath:
+        """The path without the image's extension."""
+        return self.path.with_name(self.path.name.removesuffix(self.name.extension))
+
+    @property
+    def is_zarr(self) -> bool:
+        """True for OME-Zarr, False for OME-TIFF."""
+        return self.name.extension == ".ome.zarr"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The content of a dataset; all paths are relative to it and sorted.
+
+    Attributes
+    ----------
+    root
+        The dataset's folder.
+    files
+        All files, those inside of OME-Zarr images too.
+    folders
+        All folders, and links to folders.
+    folder_links
+        The links among them.
+    """
+
+    root: Path
+    files: tuple[File, ...]
+    folders: tuple[PurePosixPath, ...]
+    folder_links: tuple[PurePosixPath, ...]
+
+    @cached_property
+    def datasets(self) -> tuple[PurePosixPath, ...]:
+        """The dataset itself and the derivatives that are BIDS datasets of their own."""
+        return find_datasets(self.root)
+
+    @cached_property
+    def zarrs(self) -> tuple[PurePosixPath, ...]:
+        """The outermost folders whose name ends with `.zarr`, except in `sourcedata`."""
+        return tuple(
+            folder
+            for folder in self.folders
+            if folder.suffix == ".zarr"
+            and folder.parts[0] != _SOURCE_DATA
+            and not any(parent.suffix == ".zarr" for parent in folder.parents)
+        )
+
+    @cached_property
+    def plain_files(self) -> tuple[PurePosixPath, ...]:
+        """Files of the dataset proper: not in an OME-Zarr image, not in `sourcedata`, `code` or `docs`."""
+        return tuple(
+            file.path
+            for file in self.files
+            if file.path.parts[0] not in _OPAQUE and ".zarr/" not in file.path.as_posix()
+        )
+
+    @cached_property
+    def images(self) -> tuple[Image, ...]:
+        """All images of the dataset and its derivatives."""
+        candidates = sorted((*self.zarrs, *self.plain_files))
+        named = (Image(path, parse_name(path.name)) for path in candidates if path.parts[0] not in _OPAQUE)
+        return tuple(
+            image for image in named if image.name.suffix in IMAGE_SUFFIXES and image.name.extension in IMAGE_EXTENSIONS
+        )
+
+    def dataset_of(self, path: PurePosixPath) -> PurePosixPath:
+        """Return the dataset that a file belongs to: a derivative, or the dataset itself."""
+        return next((dataset for dataset in self.datasets if dataset != ROOT and dataset in path.parents), ROOT)
+
+
+def read_tree(root: Path) -> Tree:
+    """List everything in a dataset.
+
+    Raises
+    ------
+    DatasetError
+        If a folder cannot be listed.
+    """
+    files: list[File] = []
+    folders: dict[PurePosixPath, bool] = {}
+    try:
+        for entry in _walk(root):
+            path = PurePosixPath(Path(entry.path).relative_to(root).as_posix())
+            if entry.is_dir():
+                folders[path] = entry.is_symlink()
+            else:
+                files.append(File(path, _size(entry)))
+    except OSError as failure:
+        raise DatasetError(
+            f"{failure.filename}: cannot be listed: {failure.strerror}; check its permissions"
+        ) from failure
+    return Tree(
+        root=root,
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        folders=tuple(sorted(folders)),
+        folder_links=tuple(sorted(folder for folder, is_link in folders.items() if is_link)),
+    )
+
+
+def find_datasets(root: Path) -> tuple[PurePosixPath, ...]:
+    """List the dataset itself and each folder in `derivatives` that has a dataset description."""
+    derivatives = sorted(description.parent for description in root.glob(f"derivatives/*/{DESCRIPTION}"))
+    return (ROOT, *(PurePosixPath(derivative.relative_to(root).as_posix()) for derivative in derivatives))
+
+
+def parse_name(name: str) -> Name:
+    """Take a file name apart at its underscores, hyphens and first dot."""
+    stem, dot, extension = name.partition(".")
+    *pairs, suffix = stem.split("_")
+    entities = dict(pair.split("-", 1) for pair in pairs if "-" in pair)
+    return Name(entities, suffix, dot + extension)
+
+
+def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        listed = list(entries)
+    for entry in listed:
+        if entry.name == _VERSION_CONTROL:
+            continue
+        yield entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path))
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return None

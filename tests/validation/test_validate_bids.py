@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from validate_damage import FRST, Damage, edit_json, remove, set_key, truncate, write
+
+from catnip2bids.errors import DatasetError
+from catnip2bids.validation import Finding, Severity
+from catnip2bids.validation.bids import check_bids
+
+
+def errors(findings: list[Finding]) -> set[tuple[str, str]]:
+    return {(finding.code, finding.file) for finding in findings if finding.severity == Severity.ERROR}
+
+
+def test_good_dataset_has_no_error(good: Path) -> None:
+    findings = check_bids(good)
+    assert errors(findings) == set()
+    assert {finding.code for finding in findings} == {"SIDECAR_KEY_RECOMMENDED"}
+
+
+DERIVATIVE = "derivatives/catnip"
+BROKEN: list[tuple[Damage, str, str]] = [
+    (write("sub-45670ko/micr/notes.txt", "x"), "NOT_INCLUDED", "sub-45670ko/micr/notes.txt"),
+    (write(f"{DERIVATIVE}/notes.txt", "x"), "NOT_INCLUDED", f"{DERIVATIVE}/notes.txt"),
+    (
+        edit_json("dataset_description.json", lambda content: content.pop("Name")),
+        "JSON_KEY_REQUIRED",
+        "dataset_description.json",
+    ),
+    (set_key(f"{FRST}.json", "Sources", "x"), "JSON_SCHEMA_VALIDATION_ERROR", f"{FRST}.json"),
+    (truncate(f"{FRST}.json", 1), "JSON_INVALID", f"{FRST}.json"),
+    (remove(f"{DERIVATIVE}/dseg.tsv"), "SIDECAR_WITHOUT_DATAFILE", f"{DERIVATIVE}/dseg.json"),
+    (
+        lambda dataset: [
+            damage(dataset)
+            for damage in (
+                write(f"{DERIVATIVE}/derivatives/inner/dataset_description.json", "{}"),
+                write(f"{DERIVATIVE}/derivatives/inner/notes.txt", "x"),
+            )
+        ],
+        "NOT_INCLUDED",
+        f"{DERIVATIVE}/derivatives/inner/notes.txt",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "code", "file"), BROKEN, ids=[code for _, code, _ in BROKEN])
+def test_damage_is_found_in_root_and_derivatives(dataset: Path, damage: Damage, code: str, file: str) -> None:
+    damage(dataset)
+    assert (code, file) in errors(check_bids(dataset))
+
+
+def test_bidsignore_of_a_derivative_counts(dataset: Path) -> None:
+    write(f"{DERIVATIVE}/notes.txt", "x")(dataset)
+    write(f"{DERIVATIVE}/.bidsignore", "notes.txt\n")(dataset)
+    assert errors(check_bids(dataset)) == set()
+
+
+def test_a_long_table_is_read_to_its_end(dataset: Path) -> None:
+    rows = "".join(f"{index}\tregion {index}\n" for index in range(1500))
+    write(f"{DERIVATIVE}/dseg.tsv", f"index\tname\n{rows}x\tlast\n")(dataset)
+    assert ("TSV_VALUE_INCORRECT_TYPE", f"{DERIVATIVE}/dseg.tsv") in errors(check_bids(dataset))
+
+
+@pytest.mark.parametrize(
+    "script", ["echo 'Segmentation fault' >&2; exit 139", "echo no JSON", "echo '{}'", "exit 0"], ids=range(4)
+)
+def test_a_failing_validator_is_an_error(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    use_programs(tmp_path, monkeypatch, {"bids-validator-deno": script})
+    files = {"dataset_description.json", f"{DERIVATIVE}/dataset_description.json"}
+    assert errors(check_bids(good)) == {("BIDS_VALIDATOR_FAILED", file) for file in files}
+
+
+def test_a_missing_validator_says_what_to_install(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_programs(tmp_path, monkeypatch, {})
+    with pytest.raises(DatasetError, match="pip install bids-validator-deno"):
+        check_bids(good)
+
+
+def use_programs(folder: Path, monkeypatch: pytest.MonkeyPatch, scripts: dict[str, str]) -> None:
+    """Pretend that Python runs in an environment that has just these programs."""
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", str(folder))

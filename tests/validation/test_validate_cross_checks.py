@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from validate_damage import (
+    ATLAS,
+    FRST,
+    HEATMAP,
+    RAW,
+    RAW_ZARR,
+    Damage,
+    append,
+    edit_json,
+    move_and_link,
+    remove,
+    replace,
+    set_key,
+    truncate,
+    write,
+)
+
+from catnip2bids.validation import Severity
+from catnip2bids.validation.cross_checks import cross_check
+from catnip2bids.validation.tree import read_tree
+
+CATNIP = "derivatives/catnip"
+RECORDS = "code/catnip2bids"
+RAW_JSON = f"sub-45670ko/micr/{RAW}.json"
+SCANS = "sub-45670ko/sub-45670ko_scans.tsv"
+SAMPLE_ROW = "sample-LeftHemisphere\tsub-45670ko\ttissue\n"
+
+
+def errors(dataset: Path) -> set[tuple[str, str]]:
+    findings = cross_check(read_tree(dataset))
+    return {(finding.code, finding.file) for finding in findings if finding.severity == Severity.ERROR}
+
+
+def link_to_nowhere(dataset: Path) -> None:
+    (dataset / RAW_JSON).unlink()
+    (dataset / RAW_JSON).symlink_to("nowhere")
+
+
+def rename(old: str, new: str) -> Damage:
+    return lambda dataset: (dataset / old).rename(dataset / new)
+
+
+def test_good_dataset_has_no_finding(good: Path) -> None:
+    assert cross_check(read_tree(good)) == []
+
+
+DEEP = f"{RAW_ZARR}/a/b/c/d/e/f/g/h"
+SOURCE = f"bids:raw:sub-45670ko/micr/{RAW}.ome.zarr"
+BROKEN: dict[str, tuple[Damage, str, str]] = {
+    "samples.tsv missing": (remove("samples.tsv"), "SAMPLES_MISSING", "samples.tsv"),
+    "samples.tsv of the derivative missing": (
+        remove(f"{CATNIP}/samples.tsv"),
+        "SAMPLES_MISSING",
+        f"{CATNIP}/samples.tsv",
+    ),
+    "sample not listed": (
+        replace("samples.tsv", "sample-Left", "sample-Right"),
+        "SAMPLES_ROW_MISSING",
+        "samples.tsv",
+    ),
+    "sample listed twice": (append("samples.tsv", SAMPLE_ROW), "SAMPLES_DUPLICATE", "samples.tsv"),
+    "participants.tsv missing": (remove("participants.tsv"), "PARTICIPANTS_MISSING", "participants.tsv"),
+    "participant not listed": (
+        replace("participants.tsv", "45670ko", "45671ko"),
+        "PARTICIPANTS_ROW_MISSING",
+        "participants.tsv",
+    ),
+    "participant only in the derivative": (
+        write(f"{CATNIP}/sub-2/x.json", "{}"),
+        "PARTICIPANTS_ROW_MISSING",
+        "participants.tsv",
+    ),
+    "participant listed twice": (
+        append("participants.tsv", "sub-45670ko\tn/a\n"),
+        "PARTICIPANTS_DUPLICATE",
+        "participants.tsv",
+    ),
+    "table with a short row": (append(SCANS, "micr\n"), "TABLE_UNREADABLE", SCANS),
+    "table without a header": (write(SCANS, ""), "TABLE_UNREADABLE", SCANS),
+    "counts with a row too long": (
+        append("derivatives/catnip-counts/counts.tsv", "1\t2\t3\t4\n"),
+        "TABLE_UNREADABLE",
+        "derivatives/catnip-counts/counts.tsv",
+    ),
+    "scan that is not there": (replace(SCANS, "SPIM.ome.zarr", "SPIM.ome.tif"), "SCANS_FILE_MISSING", SCANS),
+    "region index twice": (
+        append(f"{CATNIP}/dseg.tsv", "1\tanother\n"),
+        "DSEG_INDEX_DUPLICATE",
+        f"{CATNIP}/dseg.tsv",
+    ),
+    "region index of one atlas twice": (
+        write(f"{CATNIP}/atlas-CATNIPv2_dseg.tsv", "index\tname\n1\ta\n1\tb\n"),
+        "DSEG_INDEX_DUPLICATE",
+        f"{CATNIP}/atlas-CATNIPv2_dseg.tsv",
+    ),
+    "no sidecar": (remove(RAW_JSON), "SIDECAR_MISSING", RAW_ZARR),
+    "sidecar that is no JSON": (truncate(RAW_JSON, 1), "JSON_UNREADABLE", RAW_JSON),
+    "sidecar that is a list": (write(RAW_JSON, "[]"), "JSON_UNREADABLE", RAW_JSON),
+    "no PixelSize": (edit_json(RAW_JSON, lambda sidecar: sidecar.pop("PixelSize")), "PIXEL_SIZE_MISSING", RAW_JSON),
+    "PixelSize of two": (set_key(RAW_JSON, "PixelSize", [3.7, 3.7]), "PIXEL_SIZE_MISSING", RAW_JSON),
+    "unit of the pixel size": (set_key(RAW_JSON, "PixelSizeUnits", "µm"), "PIXEL_SIZE_MISSING", RAW_JSON),
+    "PixelSize as Z Y X": (set_key(RAW_JSON, "PixelSize", [5.0, 3.7, 3.7]), "PIXEL_SIZE_MISMATCH", RAW_JSON),
+    "PixelSize of other units": (set_key(RAW_JSON, "PixelSizeUnits", "nm"), "PIXEL_SIZE_MISMATCH", RAW_JSON),
+    "PixelSize of an OME-TIFF": (
+        set_key(f"{HEATMAP}.json", "PixelSize", [25.0, 25.0, 25.1]),
+        "PIXEL_SIZE_MISMATCH",
+        f"{HEATMAP}.json",
+    ),
+    "source that is not there": (
+        set_key(f"{FRST}.json", "Sources", [SOURCE.replace("ome.zarr", "ome.tif")]),
+        "SOURCE_NOT_FOUND",
+        f"{FRST}.json",
+    ),
+    "source of an unknown dataset": (
+        set_key(f"{FRST}.json", "Sources", [SOURCE.replace("raw", "cooked")]),
+        "SOURCE_NOT_FOUND",
+        f"{FRST}.json",
+    ),
+    "source that is no URI": (
+        set_key(f"{FRST}.json", "Sources", [f"sub-45670ko/micr/{RAW}.ome.zarr"]),
+        "SOURCE_NOT_FOUND",
+        f"{FRST}.json",
+    ),
+    "source of a table": (
+        set_key(f"{CATNIP}/dseg.json", "Sources", ["bids::nowhere"]),
+        "SOURCE_NOT_FOUND",
+        f"{CATNIP}/dseg.json",
+    ),
+    "sources that are no list": (set_key(f"{FRST}.json", "Sources", SOURCE), "SOURCE_INVALID", f"{FRST}.json"),
+    "empty file": (write("derivatives/catnip-counts/a.txt", ""), "FILE_EMPTY", "derivatives/catnip-counts/a.txt"),
+    "empty shard": (write(f"{RAW_ZARR}/0/c/0/0/0", ""), "FILE_EMPTY", f"{RAW_ZARR}/0/c/0/0/0"),
+    "link to nowhere": (link_to_nowhere, "BROKEN_LINK", RAW_JSON),
+    "link to a folder": (move_and_link("derivatives/catnip-counts"), "FOLDER_LINK", "derivatives/catnip-counts"),
+    "image in two formats": (write(f"{ATLAS}.ome.btf", "x"), "IMAGE_TWICE", f"{ATLAS}.ome.btf"),
+    "names that differ in case": (write("derivatives/catnip/README.MD", "x"), "NAME_CASE", f"{CATNIP}/README.MD"),
+    "Zarr that is too deep": (write(DEEP, "x"), "ZARR_TOO_DEEP", RAW_ZARR),
+    "leftover file": (write(f"{CATNIP}/.x.tsv.partial", "x"), "LEFTOVER_PARTIAL", f"{CATNIP}/.x.tsv.partial"),
+    "leftover folder": (
+        write(f"{CATNIP}/.x.ome.zarr.partial/a", "x"),
+        "LEFTOVER_PARTIAL",
+        f"{CATNIP}/.x.ome.zarr.partial",
+    ),
+    "no provenance": (
+        remove(f"{RECORDS}/provenance.json"),
+        "PROVENANCE_MISSING",
+        f"{RECORDS}/provenance.json",
+    ),
+    "provenance cut off": (
+        truncate(f"{RECORDS}/provenance.json", 2),
+        "PROVENANCE_INVALID",
+        f"{RECORDS}/provenance.json",
+    ),
+    "no table of planes": (remove(f"{RECORDS}/pixels/{RAW}.ome.zarr.tsv"), "PIXELS_MISSING", RAW_ZARR),
+    "table of planes without one plane": (
+        replace(f"{RECORDS}/pixels/{RAW}.ome.zarr.tsv", f"0\tZ0000.tif\t{'0' * 64}\n", ""),
+        "PIXELS_ROWS",
+        f"{RECORDS}/pixels/{RAW}.ome.zarr.tsv",
+    ),
+    "table of planes of an OME-TIFF with one too many": (
+        append(f"{RECORDS}/pixels/{Path(HEATMAP).name}.tsv", "12\tZ\tsha\n"),
+        "PIXELS_ROWS",
+        f"{RECORDS}/pixels/{Path(HEATMAP).name}.tsv",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "code", "file"), BROKEN.values(), ids=BROKEN)
+def test_damage_is_found(dataset: Path, damage: Damage, code: str, file: str) -> None:
+    damage(dataset)
+    assert (code, file) in errors(dataset)
+
+
+FINE: dict[str, Damage] = {
+    "Zarr as deep as allowed": write(DEEP.removesuffix("/h"), "x"),
+    "PixelSize of the right other unit": lambda dataset: [
+        damage(dataset)
+        for damage in (
+            set_key(RAW_JSON, "PixelSize", [3700, 3700, 5000]),
+            set_key(RAW_JSON, "PixelSizeUnits", "nm"),
+        )
+    ],
+    "inherited unit": lambda dataset: [
+        damage(dataset)
+        for damage in (
+            edit_json(RAW_JSON, lambda sidecar: sidecar.pop("PixelSizeUnits")),
+            set_key("SPIM.json", "PixelSizeUnits", "um"),
+        )
+    ],
+    "version control": write(".git/index", ""),
+    "dataset of another program": lambda dataset: shutil.rmtree(dataset / "code"),
+    "more samples than images": append("samples.tsv", "sample-RightHemisphere\tsub-45670ko\ttissue\n"),
+}
+
+
+@pytest.mark.parametrize("change", FINE.values(), ids=FINE)
+def test_what_is_allowed_is_no_error(dataset: Path, change: Damage) -> None:
+    change(dataset)
+    assert errors(dataset) == set()
+
+
+def test_an_empty_source_file_is_a_warning(dataset: Path) -> None:
+    write("sourcedata/catnip/log.txt", "")(dataset)
+    (finding,) = cross_check(read_tree(dataset))
+    assert (finding.severity, finding.code, finding.file) == (
+        Severity.WARNING,
+        "FILE_EMPTY",
+        "sourcedata/catnip/log.txt",
+    )

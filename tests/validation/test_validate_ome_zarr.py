@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from validate_damage import ATLAS, FRST, RAW_ZARR, Damage, edit_json, move_and_link, remove, truncate, write
+
+from catnip2bids.validation.ome_zarr import check_ome_zarr
+from catnip2bids.validation.tree import read_tree
+
+ATLAS_ZARR, FRST_ZARR = f"{ATLAS}.ome.zarr", f"{FRST}.ome.zarr"
+EMBEDDED = f"{RAW_ZARR}/labels/atlas"
+
+
+def found(dataset: Path) -> set[tuple[str, str]]:
+    return {(finding.code, finding.file) for finding in check_ome_zarr(read_tree(dataset))}
+
+
+def edit_ome(image: str, change: Callable[[dict[str, Any]], object]) -> Damage:
+    return edit_json(f"{image}/zarr.json", lambda content: change(content["attributes"]["ome"]))
+
+
+def edit_multiscale(image: str, change: Callable[[dict[str, Any]], object]) -> Damage:
+    return edit_ome(image, lambda ome: change(ome["multiscales"][0]))
+
+
+def edit_level(image: str, level: int, change: Callable[[list[dict[str, Any]]], object]) -> Damage:
+    return edit_multiscale(image, lambda image: change(image["datasets"][level]["coordinateTransformations"]))
+
+
+def repeat_label(section: str) -> Damage:
+    def change(ome: dict[str, Any]) -> None:
+        ome["image-label"][section].append(ome["image-label"][section][0])
+
+    return edit_ome(ATLAS_ZARR, change)
+
+
+def cut_shard(image: str, shard: str) -> Damage:
+    return truncate(f"{image}/0/c/{shard}", 3)
+
+
+def test_good_dataset_has_no_finding(good: Path) -> None:
+    assert found(good) == set()
+
+
+BROKEN: dict[str, tuple[Damage, str, str]] = {
+    "no metadata": (remove(f"{RAW_ZARR}/zarr.json"), "OME_ZARR_INVALID", RAW_ZARR),
+    "not JSON": (truncate(f"{RAW_ZARR}/zarr.json", 1), "OME_ZARR_INVALID", RAW_ZARR),
+    "no OME metadata": (edit_ome(RAW_ZARR, lambda ome: ome.clear()), "OME_ZARR_INVALID", RAW_ZARR),
+    "no .zattrs in 0.4": (remove(f"{FRST_ZARR}/.zattrs"), "OME_ZARR_INVALID", FRST_ZARR),
+    "two axes of one name": (
+        edit_multiscale(RAW_ZARR, lambda image: image["axes"][0].update(name="y")),
+        "OME_ZARR_INVALID",
+        RAW_ZARR,
+    ),
+    "axes of another order": (
+        edit_multiscale(RAW_ZARR, lambda image: image["axes"].reverse()),
+        "OME_ZARR_INVALID",
+        RAW_ZARR,
+    ),
+    "another unit": (
+        edit_multiscale(RAW_ZARR, lambda image: image["axes"][0].update(unit="millimeter")),
+        "OME_ZARR_AXES",
+        RAW_ZARR,
+    ),
+    "no unit": (edit_multiscale(RAW_ZARR, lambda image: image["axes"][2].pop("unit")), "OME_ZARR_AXES", RAW_ZARR),
+    "scale that is not that of the shape": (
+        edit_level(RAW_ZARR, 1, lambda steps: steps[0].update(scale=[10.0, 7.4, 14.8])),
+        "OME_ZARR_SHAPE",
+        RAW_ZARR,
+    ),
+    "no translation": (edit_level(RAW_ZARR, 1, lambda steps: steps.pop()), "OME_ZARR_TRANSLATION", RAW_ZARR),
+    "voxel corners for centres": (
+        edit_level(RAW_ZARR, 1, lambda steps: steps[1].update(translation=[5.0, 3.7, 3.7])),
+        "OME_ZARR_TRANSLATION",
+        RAW_ZARR,
+    ),
+    "label colour twice": (repeat_label("colors"), "OME_ZARR_INVALID", ATLAS_ZARR),
+    "label property twice": (repeat_label("properties"), "OME_ZARR_LABEL_VALUE", ATLAS_ZARR),
+    "embedded labels of another scale": (
+        edit_level(EMBEDDED, 1, lambda steps: steps[0].update(scale=[10.0, 7.4, 14.8])),
+        "OME_ZARR_SHAPE",
+        EMBEDDED,
+    ),
+    "embedded labels that are listed and missing": (
+        lambda dataset: shutil.rmtree(dataset / EMBEDDED),
+        "OME_ZARR_INVALID",
+        EMBEDDED,
+    ),
+    "embedded labels that are no list": (
+        edit_ome(f"{RAW_ZARR}/labels", lambda ome: ome.update(labels="atlas")),
+        "OME_ZARR_INVALID",
+        f"{RAW_ZARR}/labels",
+    ),
+    "first shard cut off": (cut_shard(RAW_ZARR, "0/0/0"), "OME_ZARR_UNREADABLE", RAW_ZARR),
+    "last shard cut off": (cut_shard(RAW_ZARR, "1/2/1"), "OME_ZARR_UNREADABLE", RAW_ZARR),
+    "shard in the middle cut off": (cut_shard(RAW_ZARR, "0/1/0"), "OME_ZARR_UNREADABLE", RAW_ZARR),
+    "shard of embedded labels cut off": (cut_shard(EMBEDDED, "1/2/1"), "OME_ZARR_UNREADABLE", EMBEDDED),
+    "chunk of 0.4 cut off": (truncate(f"{FRST_ZARR}/0/2/4/3", 10), "OME_ZARR_UNREADABLE", FRST_ZARR),
+    "level missing": (lambda dataset: shutil.rmtree(dataset / RAW_ZARR / "1"), "OME_ZARR_INVALID", RAW_ZARR),
+    "unknown codec": (
+        edit_json(f"{RAW_ZARR}/0/zarr.json", lambda array: array["codecs"][0].update(name="nosuch")),
+        "OME_ZARR_INVALID",
+        RAW_ZARR,
+    ),
+    "link to a folder": (move_and_link(RAW_ZARR), "OME_ZARR_LINK", RAW_ZARR),
+    "image in another derivative": (
+        write("derivatives/other/x_SPIM.ome.zarr/zarr.json", "{}"),
+        "OME_ZARR_INVALID",
+        "derivatives/other/x_SPIM.ome.zarr",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "code", "file"), BROKEN.values(), ids=BROKEN)
+def test_damage_is_found(dataset: Path, damage: Damage, code: str, file: str) -> None:
+    damage(dataset)
+    assert (code, file) in found(dataset)
+
+
+def test_sourcedata_is_not_looked_at(dataset: Path) -> None:
+    write("sourcedata/x.ome.zarr/zarr.json", "{}")(dataset)
+    assert found(dataset) == set()
+
+
+def test_a_transformation_of_the_whole_image_is_applied(dataset: Path) -> None:
+    whole = [{"type": "scale", "scale": [2.0, 2.0, 2.0]}, {"type": "translation", "translation": [1.0, 2.0, 3.0]}]
+    edit_multiscale(RAW_ZARR, lambda image: image.update(coordinateTransformations=whole))(dataset)
+    assert found(dataset) == set()

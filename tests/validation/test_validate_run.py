@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from validate_damage import FRST, RAW_ZARR, truncate, write
+
+from catnip2bids.errors import DatasetError
+from catnip2bids.validation import Severity, validate
+
+
+def test_good_dataset(good: Path) -> None:
+    report = validate(good)
+    assert report.ok
+    assert report.dataset == good
+    assert [check.split()[0] for check in report.checks] == [
+        "bids-validator-deno",
+        "OME-Zarr",
+        "OME-TIFF",
+        "dandi",
+        "catnip2bids",
+    ]
+    (finding,) = (finding for finding in report.findings if finding.check == "dandi")
+    assert (finding.severity, finding.code, finding.file) == (Severity.INFO, "DANDI.NO_DANDISET_FOUND", "")
+
+
+def test_findings_of_all_checks_come_worst_first_and_once(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write("sub-45670ko/micr/notes.txt", "")(dataset)
+    truncate(f"{RAW_ZARR}/0/zarr.json", 1)(dataset)
+    truncate(f"{FRST}.json", 1)(dataset)
+    write("sourcedata/empty.txt", "")(dataset)
+
+    report = validate(str(dataset))
+
+    assert not report.ok
+    severities = [finding.severity for finding in report.findings]
+    assert severities == sorted(severities, key=list(Severity).index)
+    found = [(finding.check, finding.code, finding.file) for finding in report.findings]
+    for expected in (
+        ("bids", "NOT_INCLUDED", "sub-45670ko/micr/notes.txt"),
+        ("bids", "JSON_INVALID", f"{FRST}.json"),
+        ("catnip2bids", "FILE_EMPTY", "sub-45670ko/micr/notes.txt"),
+        ("catnip2bids", "FILE_EMPTY", "sourcedata/empty.txt"),
+        ("ome-zarr", "OME_ZARR_INVALID", RAW_ZARR),
+        ("dandi", "zarr.invalid_zarr_json", f"{RAW_ZARR}/0/zarr.json"),
+    ):
+        assert found.count(expected) == 1
+    assert not any(code.startswith("BIDS.") for _, code, _ in found)
+    assert not list((tmp_path / "home").rglob("*.log"))
+
+
+def test_inside_a_dandiset_there_is_nothing_to_say(dataset: Path) -> None:
+    write("dandiset.yaml", "identifier: '000000'\n")(dataset.parent)
+    assert not [finding for finding in validate(dataset).findings if finding.check == "dandi"]
+
+
+def test_json_does_not_tell_where_the_dataset_is(dataset: Path) -> None:
+    write(f"{RAW_ZARR}/0/c/0/0/0", "x")(dataset)
+    report = validate(dataset)
+    text = json.dumps(report.to_json())
+    assert str(dataset) not in text
+    assert json.loads(text)["counts"] == {severity.value: report.count(severity) for severity in Severity}
+
+
+@pytest.mark.parametrize("name", [".", "nowhere", "file"])
+def test_what_is_no_dataset_is_refused(tmp_path: Path, name: str) -> None:
+    write("file", "x")(tmp_path)
+    with pytest.raises(DatasetError, match="dataset"):
+        validate(tmp_path / name)
+
+
+def test_results_can_be_used_without_the_heavy_libraries() -> None:
+    heavy = "{'numpy', 'pydantic', 'tensorstore', 'tifffile', 'zarr'}"
+    program = f"import sys, catnip2bids.validation as v; v.validate; sys.exit(bool({heavy} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
