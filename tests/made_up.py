@@ -1,7 +1,7 @@
 """Small made-up volumes, and TIFF files written byte by byte in every flavour that a source may come in.
 
-Invariant: nothing here uses the reader under test or tifffile's writer, so a test that reads these files back
-compares two independent views of the TIFF 6.0 and BigTIFF specifications.
+Invariant: TIFF files are written here without tifffile, so a test that reads them back compares two independent
+views of the TIFF 6.0 and BigTIFF specifications.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any, Literal
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
+
+from catnip2bids.volume import Census, Volume
 
 Array = npt.NDArray[Any]
 
@@ -179,6 +181,47 @@ def write_slices(
     if isinstance(names, str):
         names = [names.format(plane=number) for number in range(1, len(volume) + 1)]
     return [write_tiff(folder / name, [plane], flavour) for name, plane in zip(names, volume, strict=True)]
+
+
+def page_pointers(data: bytes, flavour: Flavour) -> list[int]:
+    """Find where the pointers to the pages stand, and the empty one at the end."""
+    order, pointer = flavour.order, 8 if flavour.big_tiff else 4
+    pointers = [pointer]
+    while (at := struct.unpack_from(order + flavour.offset, data, pointer)[0]) != 0:
+        n_entries = struct.unpack_from(order + flavour.entry_count, data, at)[0]
+        size = struct.calcsize(order + flavour.entry_count) + n_entries * (4 + 2 * struct.calcsize(flavour.offset))
+        pointer = at + size
+        pointers.append(pointer)
+    return pointers
+
+
+def with_loop(data: bytes, flavour: Flavour, back_to: int) -> bytes:
+    """Let the last page be followed by page `back_to` (from 0)."""
+    pointers, file = page_pointers(data, flavour), bytearray(data)
+    target = struct.unpack_from(flavour.order + flavour.offset, data, pointers[back_to])[0]
+    struct.pack_into(flavour.order + flavour.offset, file, pointers[-1], target)
+    return bytes(file)
+
+
+def read_all(volume: Volume) -> Array:
+    """Read all planes of a volume."""
+    planes = np.empty(volume.shape, volume.dtype)
+    volume.read_planes(0, volume.shape[0], planes)
+    return planes
+
+
+def found(census: Census) -> Volume:
+    """Return the volume of a census that has nothing to complain about."""
+    assert census.problems == ()
+    assert census.volume is not None
+    return census.volume
+
+
+def the_problem(census: Census) -> str:
+    """Return the problem of a census that has just one, and no volume."""
+    assert census.volume is None
+    assert len(census.problems) == 1, census.problems
+    return census.problems[0]
 
 
 def _append_page(

@@ -148,17 +148,12 @@ def show_result(result: PackageResult) -> None:
 def show_validation(report: ValidationReport) -> None:
     """Print the findings of a validation as one table."""
     if report.findings:
-        table = Table(box=None, pad_edge=False)
-        for column in ("severity", "code", "file", "message"):
-            table.add_column(column, overflow="fold")
+        table = Table("severity", "code, file, message", box=None, pad_edge=False)
         for finding in report.findings:
             style = _STYLES[finding.severity.value]
-            table.add_row(
-                f"[{style}]{finding.severity.value}[/]",
-                escape(finding.code),
-                escape(finding.file),
-                escape(shorten(finding.message, _LONGEST_MESSAGE, placeholder=" ...")),
-            )
+            message = shorten(finding.message, _LONGEST_MESSAGE, placeholder=" ...")
+            where = f"[bold]{escape(finding.code)}[/] {escape(finding.file)}".rstrip()
+            table.add_row(f"[{style}]{finding.severity.value}[/]", f"{where}\n{escape(message)}")
         console.print(table)
     verdict = "[bold green]valid[/]" if report.ok else "[bold red]not valid[/]"
     console.print(

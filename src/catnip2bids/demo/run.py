@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids.demo.cohort import write_cohort
+from catnip2bids.demo.regions import write_atlas_table
 from catnip2bids.errors import UsageError
 from catnip2bids.packaging import PackageResult, Settings, package
 from catnip2bids.progress import Progress, Silence
-from catnip2bids.publish import publication
+from catnip2bids.publish import partial_path, publication
 from catnip2bids.validation import ValidationReport, validate
 
 VOXEL_SIZE_UM = (3.7, 3.7, 5.0)
@@ -52,16 +53,18 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
         If the folder holds something else.
     """
     progress = progress or Silence()
-    cohort, dataset = folder / "cohort", folder / "dataset"
+    cohort, dataset, atlas_table = folder / "cohort", folder / "dataset", folder / "atlas_info.txt"
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder; give another one")
-    if folder.exists() and any(folder.iterdir()) and not cohort.is_dir():
-        raise UsageError(f"{folder}: is not empty and holds no demo; give a new folder")
+    if folder.exists() and set(folder.iterdir()) - {cohort, dataset, atlas_table, partial_path(cohort)}:
+        raise UsageError(f"{folder}: holds something else than the demo; give a new folder")
     if not cohort.is_dir():
         progress.note("making up a cohort of two animals ...")
+        write_atlas_table(atlas_table)
         with publication(cohort) as partial:
             write_cohort(partial)
-    packaged = package([cohort], dataset, Settings(voxel_size_um=VOXEL_SIZE_UM), progress=progress)
+    settings = Settings(voxel_size_um=VOXEL_SIZE_UM, atlas_table=atlas_table)
+    packaged = package([cohort], dataset, settings, progress=progress)
     progress.note("validating ...")
     raw = sorted(dataset.glob("sub-*/micr/*_SPIM.ome.zarr"))
     sights = (

@@ -1,0 +1,250 @@
+"""TIFF pages: every flavour is read exactly, and whatever is damaged is an error that names the file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catnip2bids.errors import SourceError
+from catnip2bids.volume import census_stack, plane_sha256
+from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_tiff, read_page
+from made_up import (
+    BITS,
+    COMPRESSION,
+    COUNTS,
+    DEFLATE,
+    FLAVOURS,
+    HEIGHT,
+    LZW,
+    NONE,
+    OFFSETS,
+    OLD_DEFLATE,
+    PACKBITS,
+    PHOTOMETRIC,
+    ROWS_PER_STRIP,
+    SAMPLES,
+    SHARED,
+    WIDTH,
+    Flavour,
+    found,
+    read_all,
+    smooth_plane,
+    some_image,
+    the_problem,
+    tiff_bytes,
+    with_loop,
+    write_tiff,
+)
+
+ZSTD = 50000
+DTYPES = ("uint8", "uint16", "uint32", "int16", "float32", "float64")
+ENCODINGS = [
+    (name, dtype) for name in FLAVOURS for dtype in DTYPES if not (FLAVOURS[name].predictor and "float" in dtype)
+]
+
+
+@pytest.mark.parametrize(("flavour", "dtype"), ENCODINGS)
+def test_every_flavour_is_read_exactly(tmp_path: Path, flavour: str, dtype: str) -> None:
+    volume = some_image((3, 13, 11), dtype)
+    path = write_tiff(tmp_path / "stack.tif", volume, FLAVOURS[flavour])
+    planes = read_all(found(census_stack(path)))
+    assert planes.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(planes, volume)
+    np.testing.assert_array_equal(tifffile.imread(path), volume)  # the made-up file is what it is meant to be
+
+
+def test_the_layout_is_that_of_the_tags(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "page.tif", some_image((1, 13, 11), "uint32"), FLAVOURS["bigtiff-big-endian"])
+    with open_tiff(path) as tiff:
+        assert count_pages(tiff) == 1
+        layout = check_page(tiff, 0)
+    assert layout == PageLayout((13, 11), np.dtype("uint32"))
+    assert layout.dtype.isnative
+    assert str(layout) == "11 x 13 uint32"
+
+
+def test_a_page_is_read_into_the_given_array(tmp_path: Path) -> None:
+    volume = some_image((2, 13, 11))
+    path = write_tiff(tmp_path / "stack.tif", volume)
+    out = np.zeros((13, 11), "uint16")
+    with open_tiff(path) as tiff:
+        read_page(tiff, 1, PageLayout((13, 11), out.dtype), out)
+    np.testing.assert_array_equal(out, volume[1])
+
+
+def test_a_page_that_is_not_what_it_was_is_an_error(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "page.tif", some_image((1, 13, 11)))
+    with (
+        pytest.raises(SourceError, match=r"page\.tif: page 1 is 11 x 13 uint16 and was 11 x 13 uint8"),
+        open_tiff(path) as tiff,
+    ):
+        read_page(tiff, 0, PageLayout((13, 11), np.dtype("uint8")), np.zeros((13, 11), "uint8"))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        pytest.param({SAMPLES: [3], BITS: [8, 8, 8], PHOTOMETRIC: [2], COUNTS: [13 * 33]}, id="rgb"),
+        pytest.param({PHOTOMETRIC: [3]}, id="palette"),
+        pytest.param({PHOTOMETRIC: [5]}, id="separated"),
+        pytest.param({OFFSETS: [0]}, id="no offset"),
+        pytest.param({COUNTS: [0]}, id="no bytes"),
+        pytest.param({OFFSETS: [0], COUNTS: [0]}, id="zeroed strip table"),
+        pytest.param({OFFSETS: [8, 8, 8]}, id="too many strips"),
+        pytest.param({ROWS_PER_STRIP: [2]}, id="too few strips"),
+        pytest.param({OFFSETS: [2**31]}, id="strip behind the end"),
+        pytest.param({COUNTS: [2**31]}, id="strip over the end"),
+        pytest.param({WIDTH: [0]}, id="no columns"),
+        pytest.param({HEIGHT: [0]}, id="no rows"),
+        pytest.param({WIDTH: [12]}, id="one column more"),
+        pytest.param({HEIGHT: [14], ROWS_PER_STRIP: [14]}, id="one row more"),
+        pytest.param({BITS: [32]}, id="twice the bits"),
+        pytest.param({BITS: [77]}, id="odd bits"),
+        pytest.param({COMPRESSION: [4711]}, id="unknown compression"),
+        pytest.param({WIDTH: [2**31 - 1], HEIGHT: [2**31 - 1], ROWS_PER_STRIP: [2**31 - 1]}, id="absurd size"),
+    ],
+)
+def test_wrong_tags_are_found_in_the_census(tmp_path: Path, tags: dict[int, list[int]]) -> None:
+    path = write_tiff(tmp_path / "wrong.tif", some_image((1, 13, 11), "uint8"), tags=tags)
+    assert "wrong.tif: " in the_problem(census_stack(path))
+
+
+@pytest.mark.parametrize("compression", [NONE, DEFLATE, OLD_DEFLATE, PACKBITS, LZW, ZSTD, 34925])
+@pytest.mark.parametrize("n", [2**20, 2**31 - 1])
+def test_an_absurd_size_is_found_in_the_census(tmp_path: Path, compression: int, n: int) -> None:
+    tags = {WIDTH: [n], HEIGHT: [n], ROWS_PER_STRIP: [n], COMPRESSION: [compression]}
+    path = write_tiff(tmp_path / "absurd.tif", some_image((1, 13, 11)), tags=tags)
+    assert "absurd.tif: " in the_problem(census_stack(path))
+
+
+@pytest.mark.parametrize("compression", [DEFLATE, OLD_DEFLATE, PACKBITS, LZW])
+def test_the_most_compressible_plane_is_not_absurd(tmp_path: Path, compression: int) -> None:
+    volume = np.zeros((1, 1500, 1500), "uint16")
+    path = write_tiff(tmp_path / "zeros.tif", volume, Flavour(compression))
+    np.testing.assert_array_equal(read_all(found(census_stack(path))), volume)
+
+
+@pytest.mark.parametrize("compression", [DEFLATE, OLD_DEFLATE, PACKBITS, LZW])
+def test_a_strip_that_holds_fewer_rows_than_promised_is_an_error(tmp_path: Path, compression: int) -> None:
+    rows = smooth_plane((8, 14))
+    tags = {HEIGHT: [16], ROWS_PER_STRIP: [16]}
+    volume = found(census_stack(write_tiff(tmp_path / "short.tif", [rows], Flavour(compression), tags)))
+    with pytest.raises(SourceError, match=r"short\.tif"):
+        read_all(volume)
+
+
+@pytest.mark.parametrize("flavour", ["deflate", "bigtiff", "big-endian"])
+@pytest.mark.parametrize("back_to", [0, 1, 2])
+def test_pages_that_run_in_a_circle_are_found(tmp_path: Path, flavour: str, back_to: int) -> None:
+    path = tmp_path / "circle.tif"
+    path.write_bytes(with_loop(tiff_bytes(some_image((3, 6, 5)), FLAVOURS[flavour]), FLAVOURS[flavour], back_to))
+    assert "circle.tif: " in the_problem(census_stack(path))
+
+
+@pytest.mark.parametrize("back_to", [0, 120])
+def test_a_circle_of_many_pages_ends_as_well(tmp_path: Path, back_to: int) -> None:
+    path = tmp_path / "circle.tif"
+    path.write_bytes(with_loop(tiff_bytes(some_image((130, 2, 2)), Flavour()), Flavour(), back_to))
+    script = (
+        "import sys, pathlib; from catnip2bids.volume import census_stack as c; print(c(pathlib.Path(sys.argv[1])))"
+    )
+    # apart, because whoever follows such a circle never comes back
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert "volume=None" in run.stdout
+    assert "circle.tif: " in run.stdout
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("n_pages", [1, 2])
+def test_a_file_cut_off_anywhere_is_never_read_wrongly(tmp_path: Path, flavour: str, n_pages: int) -> None:
+    volume = np.stack([smooth_plane((6, 5)) + 100 * z for z in range(n_pages)])
+    whole, path = tiff_bytes(volume, FLAVOURS[flavour]), tmp_path / "cut.tif"
+    wrong = []
+    for n_bytes in range(len(whole)):
+        path.write_bytes(whole[:n_bytes])
+        try:
+            census = census_stack(path)
+            if census.volume is not None and not np.array_equal(read_all(census.volume), volume):
+                wrong.append(n_bytes)
+            assert census.volume is not None or "cut.tif: " in census.problems[0]
+        except SourceError as error:
+            assert "cut.tif: " in str(error)  # noqa: PT017 (an error is allowed, not demanded)
+    assert wrong == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    flavour=st.sampled_from(sorted(FLAVOURS)),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4),
+)
+def test_damaged_bytes_raise_nothing_but_source_errors(
+    tmp_path_factory: pytest.TempPathFactory, flavour: str, changes: list[tuple[float, int]]
+) -> None:
+    data = bytearray(tiff_bytes(np.stack([smooth_plane((6, 5))] * 2), FLAVOURS[flavour]))
+    for where, value in changes:
+        data[int(where * len(data))] = value
+    path = tmp_path_factory.getbasetemp() / "damaged.tif"
+    path.write_bytes(data)
+    try:
+        census = census_stack(path)
+        if census.volume is not None:
+            read_all(census.volume)
+        else:
+            assert "damaged.tif: " in census.problems[0]
+    except SourceError as error:
+        assert "damaged.tif: " in str(error)  # noqa: PT017 (an error is allowed, not demanded)
+
+
+@pytest.mark.parametrize("content", [b"", b"I", b"II*\0", b"Thumbnail of slice 4\n", b"MM\0*\0\0\0\0", b"\0" * 4096])
+def test_what_is_no_tiff_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "no.tif"
+    path.write_bytes(content)
+    assert "no.tif: " in the_problem(census_stack(path))
+
+
+def test_an_imagej_file_that_hides_its_images_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "imagej.tif"
+    tifffile.imwrite(path, some_image((5, 6, 7)), imagej=True)
+    data = path.read_bytes()
+    with tifffile.TiffFile(path) as tiff:
+        assert len(tiff.pages) == 5
+        second = tiff.pages[1].offset
+    path.write_bytes(data.replace(second.to_bytes(4, "big"), bytes(4), 1))  # as ImageJ writes stacks above 4 GiB
+    assert "promises 5 images" in the_problem(census_stack(path))
+
+
+zoo = SHARED / "data/tiff_zoo/seq"
+
+
+@pytest.mark.skipif(not zoo.is_dir(), reason="the workshop's data is not here")
+def test_files_of_many_programs_with_the_same_pixels_have_the_same_hash() -> None:
+    hashes: dict[str, set[str]] = {}
+    for path in sorted(zoo.glob("seq-1c-*.tiff")):
+        depth, checksum = path.stem.split("-")[2], path.stem.split("-")[-1]
+        census = census_stack(path)
+        # inverted gray levels come as they are stored, which their checksum does not say
+        if census.volume is not None and "miniswhite" not in path.stem and depth != "1b":
+            hashes.setdefault(checksum, set()).update(plane_sha256(plane) for plane in read_all(census.volume)[:1])
+    assert len(hashes) > 10
+    assert {checksum for checksum, different in hashes.items() if len(different) != 1} == set()
+
+
+@pytest.mark.skipif(not zoo.is_dir(), reason="the workshop's data is not here")
+def test_no_file_of_the_zoo_becomes_what_it_is_not() -> None:
+    for path in sorted(zoo.parent.rglob("*.tif*")):
+        census = census_stack(path)
+        if census.volume is None:
+            assert path.name in census.problems[0]
+        else:
+            assert census.volume.shape == read_all(census.volume).shape
+        colour = path.stem.split("-")[1:2] in (["3c"], ["4c"]) or "palette" in path.stem
+        assert not (colour and census.volume is not None)
