@@ -138,7 +138,7 @@ class Provenance(_Document):
     command, settings, versions
         Of the last invocation.
     history
-        The invocations before, oldest first.
+        All invocations, oldest first.
     runs
         Packaged runs; the key is ``sub-..._sample-..._stain-...``.
     decisions

@@ -49,9 +49,19 @@ class ImageJob:
     version: OmeZarrVersion
 
     def fingerprint(self) -> str:
-        """Hash everything that decides what the image is."""
+        """Hash everything that decides what the image is.
+
+        Raises
+        ------
+        SourceError
+            If a source file is not there any more.
+        """
         task = self.task
-        files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in task.volume.files]
+        try:
+            states = [(file.name, file.stat()) for file in task.volume.files]
+        except OSError as error:
+            raise SourceError(f"{error.filename}: cannot be read: {error.strerror}; did it vanish?") from error
+        files = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
         named = task.component.content == Content.LABELS
         regions = [(r.index, r.name, r.abbreviation, r.color) for r in self.atlas.regions.values()] if named else []
         decisive = [

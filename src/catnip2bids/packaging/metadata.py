@@ -6,7 +6,6 @@ person added stay, and the order in which animals were packaged does not show.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from catnip2bids._version import __version__
-from catnip2bids.bids.names import as_label
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
-from catnip2bids.catnip.components import Content, Grid, ancestors
-from catnip2bids.catnip.log import template_uri
-from catnip2bids.errors import UsageError
 from catnip2bids.packaging import texts
 from catnip2bids.packaging.counts import write_long_table
+from catnip2bids.packaging.files import add_lines, read_json, write_json
 from catnip2bids.packaging.settings import Naming
+from catnip2bids.packaging.sidecars import write_sidecars
 from catnip2bids.packaging.tasks import COUNTS, DERIVATIVE, SOURCEDATA, CountsTask, ImageTask, RunTasks
 from catnip2bids.plan import DatasetSettings
 from catnip2bids.publish import write_text
@@ -87,7 +84,7 @@ class Metadata:
         self._derivative_tables(atlas_tables)
         self._readmes()
         for run in self.runs:
-            self._sidecars(run)
+            write_sidecars(self.dataset, run)
 
     # ---- dataset_description.json and its like
 
@@ -119,12 +116,12 @@ class Metadata:
         for of_image in ("BodyPartDetails", "SampleStaining"):
             acquisition.pop(of_image, None)
         path = self.dataset / "SPIM.json"
-        write_json(path, acquisition | _read_json(path) | self.settings.acquisition)
+        write_json(path, acquisition | read_json(path) | self.settings.acquisition)
         if "License" in root and not list(self.dataset.glob("LICENSE*")):
             write_text(self.dataset / "LICENSE", f"{root['License']}\n")
 
     def _merged_json(self, path: Path, by_person: Mapping[str, Any], generated: Mapping[str, Any]) -> dict[str, Any]:
-        before = _read_json(path)
+        before = read_json(path)
         ours = {**before, **by_person} if self.explicit else {**by_person, **before}
         merged = {**ours, **generated}
         write_json(path, merged)
@@ -192,12 +189,12 @@ class Metadata:
         write_text(path, table.to_tsv())
         sidecar = path.with_suffix(".json")
         described = {"Description": columns["Description"]} | texts.described_columns(columns, table.columns)
-        write_json(sidecar, described | _read_json(sidecar))
+        write_json(sidecar, described | read_json(sidecar))
 
     # ---- words
 
     def _readmes(self) -> None:
-        name = _read_json(self.dataset / "dataset_description.json")["Name"]
+        name = read_json(self.dataset / "dataset_description.json")["Name"]
         readme = texts.dataset_readme(name, self.provenance, self.naming)
         texts.replace_marked_part(self.dataset / "README.md", readme)
         texts.replace_marked_part(self.derivative / "README.md", texts.derivative_readme(self.naming))
@@ -205,73 +202,9 @@ class Metadata:
             texts.replace_marked_part(self.dataset / COUNTS / "README.md", texts.counts_readme())
         if not (self.dataset / "CHANGES").exists():
             write_text(self.dataset / "CHANGES", texts.CHANGES.format(date=date.today().isoformat()))
-        _add_lines(self.dataset / ".bidsignore", texts.BIDSIGNORE)
+        add_lines(self.dataset / ".bidsignore", texts.BIDSIGNORE)
         if self.naming == Naming.DSEG:
-            _add_lines(self.derivative / ".bidsignore", texts.DERIVATIVE_BIDSIGNORE)
-
-    # ---- sidecars of images
-
-    def _sidecars(self, run: RunTasks) -> None:
-        there = [task for task in run.images if (self.dataset / task.target).is_dir()]
-        for task in there:
-            sidecar: dict[str, Any] = {
-                "PixelSize": list(task.voxel_size_um),
-                "PixelSizeUnits": "um",
-                "Description": task.description,
-            }
-            if task.raw:
-                sidecar["BodyPartDetails"] = _BODY_PARTS.get(run.sample, run.sample)
-                sidecar["SampleStaining"] = _STAINS.get(run.planned.stain, run.planned.stain)
-            else:
-                sidecar |= self._derivative_fields(run, task, there)
-            write_json(self.dataset / task.sidecar, sidecar)
-
-    def _derivative_fields(self, run: RunTasks, task: ImageTask, there: Sequence[ImageTask]) -> dict[str, Any]:
-        on_atlas = task.component.grid == Grid.ATLAS
-        fields: dict[str, Any] = {
-            "SpatialReference": template_uri(run.run.log, run.planned.atlas_version) if on_atlas else "orig",
-        }
-        source = _made_from(task, there)
-        if source is not None:
-            fields["Sources"] = [f"bids:raw:{source.target}" if source.raw else _uri_in_derivative(source)]
-        if task.entry.threshold is not None:
-            fields["Threshold"] = task.entry.threshold
-        if task.component.content in {Content.LABELS, Content.MASK, Content.CELL_MAP}:
-            fields["Manual"] = False
-        return fields
-
-
-def _uri_in_derivative(task: ImageTask) -> str:
-    return f"bids::{task.target.relative_to(DERIVATIVE)}"
-
-
-def _made_from(task: ImageTask, there: Sequence[ImageTask]) -> ImageTask | None:
-    """Find the nearest image of the dataset that this one was computed from."""
-    by_role = {(other.component.role, other.entry.threshold): other for other in there}
-    for role in ancestors(task.component):
-        for threshold in (task.entry.threshold, None):
-            if found := by_role.get((role, threshold)):
-                return found
-    return next((other for other in there if other.raw), None)
-
-
-def read_participants(path: Path) -> Table:
-    """Read a user's table of participants; ids may come with or without ``sub-``, hyphens and all.
-
-    Raises
-    ------
-    UsageError
-        If it cannot be read or has no column participant_id.
-    """
-    if not path.is_file():
-        raise UsageError(f"{path}: is not a file; give a TSV table with a column participant_id")
-    table = read_table(path)
-    if "participant_id" not in table.columns:
-        raise UsageError(f"{path}: has no column participant_id (columns: {', '.join(table.columns)}); is it a TSV?")
-    rows = [
-        {**row, "participant_id": f"sub-{as_label(row['participant_id'].removeprefix('sub-'))}"} for row in table.rows
-    ]
-    return Table(table.columns, tuple(rows))
+            add_lines(self.derivative / ".bidsignore", texts.DERIVATIVE_BIDSIGNORE)
 
 
 def _participant(run: RunTasks) -> Row:
@@ -295,22 +228,3 @@ def _scan(run: RunTasks) -> Row:
     raw = run.raw_image
     filename = "/".join(raw.target.parts[1:]) if raw else UNKNOWN
     return {"filename": filename, "acq_time": run.planned.acquired or UNKNOWN}
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    document: dict[str, Any] = json.loads(path.read_bytes())
-    return document
-
-
-def _add_lines(path: Path, text: str) -> None:
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    missing = [line for line in text.splitlines() if line not in before.splitlines()]
-    if missing:
-        write_text(path, before + "\n".join(missing) + "\n")

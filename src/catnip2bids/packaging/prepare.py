@@ -5,6 +5,7 @@ Invariant: nothing is written here, and whatever passes can be carried out item 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from catnip2bids.bids.provenance import Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import Table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
 from catnip2bids.errors import DatasetError, UsageError
-from catnip2bids.packaging.metadata import read_participants
+from catnip2bids.packaging.participants import read_participants
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import RunTasks, plan_tasks
 from catnip2bids.plan import (
@@ -85,21 +86,14 @@ def prepare(
         raise UsageError(f"{dataset}: was begun with --naming {earlier}; a dataset has one naming")
     found = scan(sources)
     given = read_plan(plan) if isinstance(plan, Path) else plan
-    pairs = matched(found, given or make_plan(found))
-    pairs = [(run, _settled(run, planned, settings, len(pairs))) for run, planned in pairs]
-    dataset_settings = (given or make_plan(found)).dataset
-    voxel_size_um = settings.voxel_size_um or dataset_settings.voxel_size_um
-    if voxel_size_um is None:
-        raise UsageError(
-            "the voxel size is not known: CATNIP records it nowhere. Give it with --voxel-size X Y Z in micrometers "
-            "(for example --voxel-size 3.7 3.7 5), or in the plan; it stands in the metadata of the microscope's "
-            "files, or in the protocol of the imaging session"
-        )
+    proposed = given or make_plan(found)
+    pairs = [(run, _settled(run, planned, settings, len(found.runs))) for run, planned in matched(found, proposed)]
+    voxel_size_um = _known_voxel_size(settings.voxel_size_um or proposed.dataset.voxel_size_um)
     refuse_collisions([*_earlier_claims(provenance, pairs), *(claim_of(run, planned) for run, planned in pairs)])
     runs = tuple(plan_tasks(run, planned, settings.naming, voxel_size_um) for run, planned in pairs)
     warnings = [warning for run, _ in pairs for entry in run.entries for warning in entry.warnings]
     warnings += [text for run, _ in pairs if (text := voxel_size_warning(run, voxel_size_um))]
-    dataset_settings = dataset_settings.model_copy(update={"voxel_size_um": voxel_size_um})
+    dataset_settings = proposed.dataset.model_copy(update={"voxel_size_um": voxel_size_um})
     return Preparation(
         dataset=dataset,
         settings=settings,
@@ -125,6 +119,18 @@ def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
         raise DatasetError(f"{dataset}: is not a folder; give another one with -o")
     if any(dataset.iterdir()):
         raise DatasetError(f"{dataset}: is not empty and was not begun by catnip2bids; give an empty or a new folder")
+
+
+def _known_voxel_size(voxel_size_um: tuple[float, float, float] | None) -> tuple[float, float, float]:
+    if voxel_size_um is None:
+        raise UsageError(
+            "the voxel size is not known: CATNIP records it nowhere. Give it with --voxel-size X Y Z in micrometers "
+            "(for example --voxel-size 3.7 3.7 5), or in the plan; it stands in the metadata of the microscope's "
+            "files, or in the protocol of the imaging session"
+        )
+    if not all(math.isfinite(size) and size > 0 for size in voxel_size_um):
+        raise UsageError(f"the voxel size {voxel_size_um} is not possible; give X Y Z in micrometers, all above 0")
+    return voxel_size_um
 
 
 def _settled(run: Run, planned: PlannedRun, settings: Settings, n_runs: int) -> PlannedRun:

@@ -6,11 +6,10 @@ Invariant: one item that fails is named and left out, and all others are done.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.provenance import Decision, RunRecord
 from catnip2bids.catnip.atlas import AtlasTable
@@ -18,13 +17,13 @@ from catnip2bids.catnip.components import Action, Content
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.errors import Catnip2bidsError
 from catnip2bids.packaging.atlases import unlisted_values
+from catnip2bids.packaging.copies import copy_as_it_is
 from catnip2bids.packaging.counts import write_counts
 from catnip2bids.packaging.images import ImageJob, embed_labels
 from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.result import PackageResult
-from catnip2bids.packaging.tasks import CopyTask, ImageTask, RunTasks
+from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
 from catnip2bids.progress import Progress
-from catnip2bids.publish import publication
 
 
 @dataclass(frozen=True)
@@ -47,22 +46,26 @@ class RunJob:
         failed = dict(self.tasks.problems)
         atlas = self._atlas()
         record = self._record()
-        for task in self.tasks.images:
+        for task in self.tasks.everything:
             try:
-                self._image(task, atlas, record)
+                self._do(task, atlas, record)
             except Catnip2bidsError as error:
                 failed[task.entry.path] = str(error)
                 self._failed(str(error))
-        for counts in self.tasks.counts:
-            write_counts(self._dataset, counts)
-            _copy(CopyTask(counts.entry, counts.verbatim), self._dataset)
-        for copy in self.tasks.copies:
-            _copy(copy, self._dataset)
         if self.prepared.settings.embed_labels:
             self._embed(record)
-        self._decide(failed)
+        self._decide(failed, record)
         self.prepared.provenance.save(self._dataset)
         return atlas
+
+    def _do(self, task: ImageTask | CountsTask | CopyTask, atlas: AtlasTable, record: RunRecord) -> None:
+        if isinstance(task, ImageTask):
+            self._image(task, atlas, record)
+        elif isinstance(task, CountsTask):
+            write_counts(self._dataset, task)
+            copy_as_it_is(CopyTask(task.entry, task.verbatim), self._dataset)
+        else:
+            copy_as_it_is(task, self._dataset)
 
     def _failed(self, problem: str) -> None:
         self.result.problems.append(problem)
@@ -87,7 +90,7 @@ class RunJob:
             sample=self.tasks.sample,
             stain=planned.stain,
             layout=run.layout,
-            atlas_version=planned.atlas_version,
+            atlas_version=planned.atlas_version or (self.prepared.atlas.version if self.prepared.atlas else None),
             atlas_table=before.atlas_table if before else None,
             log=run.log.public_fields,
             images=before.images if before else {},
@@ -103,7 +106,6 @@ class RunJob:
             self.progress.advance(prod(task.volume.shape))
             self.result.kept.append(task.target)
         else:
-            record.images.pop(key, None)
             record.images[key] = job.make(self._dataset, lambda planes: self.progress.advance(planes * n_voxels))
             self.result.made.append(task.target)
             self.prepared.provenance.save(self._dataset)
@@ -137,19 +139,24 @@ class RunJob:
             embed_labels(self._dataset, raw, labels, self.prepared.settings.ome_zarr_version)
             record.images[str(raw.target)].embedded = wanted
 
-    def _decide(self, failed: dict[str, str]) -> None:
+    def _decide(self, failed: dict[str, str], record: RunRecord) -> None:
         """Write down what was done with every entry, and why."""
         key, run = str(self.tasks.name), self.tasks.run
         targets = {task.entry.path: task.target for task in self.tasks.everything}
         planned = {entry.source: entry for entry in self.tasks.planned.entries}
+        earlier = {image.source: target for target, image in record.images.items()}
         decisions = [decision for decision in self.prepared.provenance.decisions if decision.run != key]
         for entry in run.entries:
-            problem, target = failed.get(entry.path), targets.get(entry.path)
+            target: PurePosixPath | str | None = targets.get(entry.path)
             action, reason = planned[entry.path].action, planned[entry.path].reason
-            if problem is not None:
-                # published: no folder of this machine in it
-                action, target = Action.EXCLUDE, None
-                reason = f"problem: {problem}".replace(f"{run.folder}{os.sep}", "")
+            if entry.path in failed:
+                # this gets published, so no folder of the machine stands in it
+                reason = f"problem: {failed[entry.path]}".replace(f"{run.folder}{os.sep}", "")
+                target = earlier.get(entry.path)
+                if target is None:
+                    action = Action.EXCLUDE
+                else:
+                    reason = f"packaged earlier, and has a problem now: {reason.removeprefix('problem: ')}"
             decisions.append(
                 Decision(
                     run=key,
@@ -160,18 +167,3 @@ class RunJob:
                 )
             )
         self.prepared.provenance.decisions = decisions
-
-
-def _copy(task: CopyTask, dataset: Path) -> None:
-    """Copy a file or folder as it is, with its times."""
-    location, target = task.entry.location, dataset / task.target
-    for file in [location] if location.is_file() else sorted(location.rglob("*")):
-        if not file.is_file():
-            continue
-        copy = target / file.relative_to(location) if location.is_dir() else target
-        status = file.stat()
-        if copy.is_file() and (copy.stat().st_size, copy.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns):
-            continue
-        with publication(copy) as partial:
-            shutil.copyfile(file, partial)
-            os.utime(partial, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -105,8 +106,9 @@ def matched(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
 def _refuse_other_entries(run: Run, planned: PlannedRun) -> None:
     listed = [entry.source for entry in planned.entries]
     there = {entry.path for entry in run.entries}
-    if twice := {source for source in listed if listed.count(source) > 1}:
-        raise PlanError(f"the plan lists {min(twice)!r} of {run.source} more than once")
+    if len(listed) > len(set(listed)):
+        source, _ = Counter(listed).most_common(1)[0]
+        raise PlanError(f"the plan lists {source!r} of {run.source} more than once")
     if missing := there - set(listed):
         raise PlanError(f"{run.folder / min(missing)}: is not in the plan; scan again, or add it")
     if gone := set(listed) - there:

@@ -79,14 +79,14 @@ def _stands_beside(entry: Entry, other: Entry, role: str) -> bool:
 def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
     """Say which entries cannot be done as planned, and why, by their paths.
 
-    An entry that the plan excludes for a reason of the user's own is no problem any more.
+    An entry that the user excludes or copies instead is no problem any more.
     """
     actions = {entry.source: entry for entry in planned.entries}
     problems: dict[str, str] = {}
     for entry in run.entries:
         wanted = actions[entry.path]
         proposed = _planned_entry(entry, run)
-        accepted = wanted.action == Action.EXCLUDE and wanted != proposed
+        accepted = wanted.action != Action.CONVERT and wanted != proposed
         if entry.problems and not accepted:
             problems[entry.path] = "; ".join(entry.problems)
         elif entry.component is None and wanted == proposed and entry.n_bytes > SMALL_BYTES:

@@ -1,0 +1,64 @@
+"""The JSON sidecar of every image: voxel size, what it is, what it was made from.
+
+Invariant: sources are images that are in the dataset, never ones that were to be made and failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from catnip2bids.catnip.components import Content, Grid, ancestors
+from catnip2bids.catnip.log import template_uri
+from catnip2bids.packaging.files import write_json
+from catnip2bids.packaging.tasks import DERIVATIVE, ImageTask, RunTasks
+
+_STAINS = {"cFos": "c-Fos"}
+_BODY_PARTS = {"LeftHemisphere": "left hemisphere", "RightHemisphere": "right hemisphere", "WholeBrain": "whole brain"}
+
+
+def write_sidecars(dataset: Path, run: RunTasks) -> None:
+    """Write the sidecars of all images of a run that are in the dataset."""
+    there = [task for task in run.images if (dataset / task.target).is_dir()]
+    for task in there:
+        sidecar: dict[str, Any] = {
+            "PixelSize": list(task.voxel_size_um),
+            "PixelSizeUnits": "um",
+            "Description": task.description,
+        }
+        if task.raw:
+            sidecar["BodyPartDetails"] = _BODY_PARTS.get(run.sample, run.sample)
+            sidecar["SampleStaining"] = _STAINS.get(run.planned.stain, run.planned.stain)
+        else:
+            sidecar |= _derivative_fields(run, task, there)
+        write_json(dataset / task.sidecar, sidecar)
+
+
+def _derivative_fields(run: RunTasks, task: ImageTask, there: Sequence[ImageTask]) -> dict[str, Any]:
+    on_atlas = task.component.grid == Grid.ATLAS
+    fields: dict[str, Any] = {
+        "SpatialReference": template_uri(run.run.log, run.planned.atlas_version) if on_atlas else "orig",
+    }
+    source = _made_from(task, there)
+    if source is not None:
+        fields["Sources"] = [f"bids:raw:{source.target}" if source.raw else _uri_in_derivative(source)]
+    if task.entry.threshold is not None:
+        fields["Threshold"] = task.entry.threshold
+    if task.component.content in {Content.LABELS, Content.MASK, Content.CELL_MAP}:
+        fields["Manual"] = False
+    return fields
+
+
+def _uri_in_derivative(task: ImageTask) -> str:
+    return f"bids::{task.target.relative_to(DERIVATIVE)}"
+
+
+def _made_from(task: ImageTask, there: Sequence[ImageTask]) -> ImageTask | None:
+    """Find the nearest image of the dataset that this one was computed from."""
+    by_role = {(other.component.role, other.entry.threshold): other for other in there}
+    for role in ancestors(task.component):
+        for threshold in (task.entry.threshold, None):
+            if found := by_role.get((role, threshold)):
+                return found
+    return next((other for other in there if other.raw), None)
