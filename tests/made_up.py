@@ -18,7 +18,8 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.volume import Census, Volume
+from catnip2bids.ome import OmeZarrImage
+from catnip2bids.volume import Census, Kind, Volume
 
 Array = npt.NDArray[Any]
 
@@ -114,9 +115,18 @@ def some_image(shape: tuple[int, int, int], dtype: npt.DTypeLike = "uint16", see
 def some_labels(shape: tuple[int, int, int], dtype: npt.DTypeLike = "uint16", seed: int = 0) -> Array:
     """Make blocks of labels around a background of 0, as in an atlas."""
     rng = np.random.default_rng(seed)
-    coarse = rng.choice(np.array([0, 0, 1, 7, 97, 672], dtype), tuple(n // 6 + 1 for n in shape))
+    coarse = rng.choice(np.array([0, 0, 1, 7, 97, 249], dtype), tuple(n // 6 + 1 for n in shape))
     blocks = coarse.repeat(6, 0).repeat(6, 1).repeat(6, 2)
     return np.ascontiguousarray(blocks[: shape[0], : shape[1], : shape[2]])
+
+
+def shape_of_three_slabs(rows: int, columns: int, dtype: str, last_slab: int) -> tuple[int, int, int]:
+    """Choose a number of planes that makes two whole slabs and one of `last_slab` planes.
+
+    Little data is enough, because narrow planes fill few voxels of the many that a slab is reckoned in.
+    """
+    endless = OmeZarrImage(Path(), (1_000_000, rows, columns), dtype, (1.0, 1.0, 1.0), Kind.IMAGE)
+    return (2 * endless.slab_depth + last_slab, rows, columns)
 
 
 def smooth_plane(shape: tuple[int, int] = (18, 14), dtype: npt.DTypeLike = "uint16") -> Array:
@@ -183,7 +193,7 @@ def write_slices(
     return [write_tiff(folder / name, [plane], flavour) for name, plane in zip(names, volume, strict=True)]
 
 
-def page_pointers(data: bytes, flavour: Flavour) -> list[int]:
+def page_pointers(data: bytes | bytearray, flavour: Flavour) -> list[int]:
     """Find where the pointers to the pages stand, and the empty one at the end."""
     order, pointer = flavour.order, 8 if flavour.big_tiff else 4
     pointers = [pointer]

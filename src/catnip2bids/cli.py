@@ -6,9 +6,11 @@ Exit codes: 0 done and good, 1 done but something is wrong, 2 could not be done.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -48,14 +50,24 @@ def main() -> None:
     """Run the command line; errors of the user become a message and exit code 2."""
     from catnip2bids.terminal import say_error
 
+    signal.signal(signal.SIGINT, _interrupt)
     try:
-        app(standalone_mode=True)
+        app()
     except Catnip2bidsError as error:
         say_error(str(error))
-        sys.exit(2)
-    except KeyboardInterrupt:
+        sys.exit(error.exit_code)
+    except _InterruptedError:
         say_error("interrupted; run the same command again to go on")
-        sys.exit(130)
+        sys.exit(128 + signal.SIGINT)
+
+
+class _InterruptedError(BaseException):
+    """Ctrl-C, as something that the command line library does not take for its own."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise _InterruptedError
 
 
 def _print_version(wanted: bool) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 class Catnip2bidsError(Exception):
     """Base class: something the user can act upon. The message is meant to be read as it is."""
 
+    exit_code = 2
+    """Exit code of the command line: 2 for what could not be done, 1 for what was begun and stopped."""
+
 
 class UsageError(Catnip2bidsError):
     """Something needed was not said (voxel size, subject), or what was said contradicts itself."""
@@ -24,4 +27,10 @@ class PlanError(Catnip2bidsError):
 
 
 class DatasetError(Catnip2bidsError):
-    """The dataset folder is not ours, cannot be written, or does not hold what it should."""
+    """The dataset folder is not ours, or does not hold what it should."""
+
+
+class WriteError(DatasetError):
+    """Writing stopped in the middle: the disk is full or not writable. What is published already is whole."""
+
+    exit_code = 1

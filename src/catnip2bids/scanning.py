@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from catnip2bids.catnip.components import (
     FOLDERS,
     LEFTOVERS,
     Action,
     ComponentType,
+    Content,
     Grid,
     Storage,
     layout_of,
@@ -28,7 +31,7 @@ from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.run_name import RunName, parse_run_name
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import Census, Volume, census_nifti, census_slices, census_stack
+from catnip2bids.volume import Census, Volume, census_nifti, census_slices, census_stack, label_values
 
 _SLICE_ENDINGS = (".tif", ".tiff")
 _PARENTS_THAT_MAY_NAME_A_RUN = 3
@@ -100,6 +103,11 @@ class Run:
     layout: str
     entries: tuple[Entry, ...]
 
+    @property
+    def folder_name(self) -> str:
+        """Name of the run folder, even if it was given as ``.``."""
+        return self.folder.resolve().name
+
     def source_of(self, entry: Entry) -> str:
         """POSIX path of an entry below the SOURCE that was given."""
         return os.path.normpath(f"{self.source}/{entry.path}")
@@ -169,13 +177,13 @@ def _scan_run(folder: Path, source: Path, on_entry: Callable[[str], None] | None
         if on_entry is not None:
             on_entry(f"{folder.name}/{entry.path}")
         entries.append(_examined(entry))
-    log_beside = folder.with_name(f"{folder.name}.log.txt")
+    absolute = folder.resolve()
+    log_beside = folder / ".." / f"{absolute.name}.log.txt"
     logs = [entry.location for entry in entries if entry.component and entry.component.role == "log"]
-    if log_beside.is_file() and folder.resolve() != source.resolve():
+    if log_beside.is_file():
         entries.append(_known(Entry(f"../{log_beside.name}", log_beside), log_beside.name))
         logs.append(log_beside)
     log = read_log(logs[0]) if logs else RunLog(fields={})
-    absolute = folder.resolve()
     return Run(
         folder=folder,
         source=folder.relative_to(source).as_posix(),
@@ -193,7 +201,7 @@ def _entries(run: Path, below: str = "") -> Iterator[Entry]:
         entry = _known(Entry(path, location), path)
         if location.is_symlink():
             entry = _linked(entry, run)
-        if LEFTOVERS.fullmatch(path):
+        if LEFTOVERS.fullmatch(path) and not location.is_dir():
             yield replace(entry, set_aside="left behind by an operating system, not written by CATNIP")
         elif entry.set_aside or entry.problems or not location.is_dir():
             yield entry
@@ -201,7 +209,7 @@ def _entries(run: Path, below: str = "") -> Iterator[Entry]:
             yield entry
             yield from _strangers_among_slices(entry)
         elif FOLDERS.fullmatch(path) and any(location.iterdir()):
-            yield from _entries(run, path)
+            yield from (replace(inner, warnings=entry.warnings + inner.warnings) for inner in _entries(run, path))
         else:
             yield entry
 
@@ -236,7 +244,7 @@ def _strangers_among_slices(series: Entry) -> Iterator[Entry]:
     for location in sorted(series.location.iterdir()):
         if not _is_slice(location):
             stranger = Entry(f"{series.path}/{location.name}", location)
-            if LEFTOVERS.fullmatch(location.name):
+            if LEFTOVERS.fullmatch(location.name) and not location.is_dir():
                 stranger = replace(stranger, set_aside="left behind by an operating system, not written by CATNIP")
             yield stranger
 
@@ -249,7 +257,7 @@ def _examined(entry: Entry) -> Entry:
         return _measured(entry)
     if entry.component.storage == Storage.TABLE:
         return _checked_table(entry)
-    census = _census(entry, entry.component)
+    census = _trusted(entry, entry.component, _census(entry, entry.component))
     if entry.component.action == Action.EXCLUDE:  # what is left out may be broken
         census = replace(census, problems=(), warnings=census.warnings + census.problems)
     return replace(
@@ -273,6 +281,23 @@ def _census(entry: Entry, component: ComponentType) -> Census:
     return census_slices(files, re.compile(component.slice_number))
 
 
+def _trusted(entry: Entry, component: ComponentType, census: Census) -> Census:
+    """Look into labels that are stored as floats: their ids may be wrong already (they never are, from CATNIP)."""
+    volume = census.volume
+    if volume is None or component.content != Content.LABELS or volume.dtype.kind != "f":
+        return census
+    plane = np.empty((1, *volume.shape[1:]), volume.dtype)
+    try:
+        for index in range(volume.shape[0]):
+            volume.read_planes(index, index + 1, plane)
+            label_values(plane)
+    except SourceError as error:
+        text = str(error)
+        named = text if str(entry.location) in text else f"{entry.location}: {text}"
+        return replace(census, volume=None, problems=(*census.problems, named))
+    return census
+
+
 def _checked_table(entry: Entry) -> Entry:
     entry = _measured(entry)
     try:
@@ -284,10 +309,25 @@ def _checked_table(entry: Entry) -> Entry:
 
 def _measured(entry: Entry) -> Entry:
     """Count files and bytes of an entry that is not looked into."""
-    if not entry.location.is_dir():
-        return replace(entry, n_bytes=entry.location.stat().st_size)
-    files = [file for file in entry.location.rglob("*") if file.is_file()]
-    return replace(entry, n_files=len(files), n_bytes=sum(file.stat().st_size for file in files))
+    files = list(files_below(entry.location))
+    broken = tuple(f"{file}: is a link to nowhere; bring the original back" for file in files if not file.exists())
+    n_bytes = sum(file.stat().st_size for file in files if file.exists())
+    return replace(entry, n_files=len(files), n_bytes=n_bytes, problems=broken)
+
+
+def files_below(location: Path) -> Iterator[Path]:
+    """List a file itself, or all files below a folder; links to folders are followed, but none twice."""
+    if not location.is_dir():
+        yield location
+        return
+    seen: set[Path] = set()
+    for parent, folders, files in os.walk(location, followlinks=True):
+        if Path(parent).resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(Path(parent).resolve())
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted(files))
 
 
 def _compared_with_run(entries: Sequence[Entry], log: RunLog) -> Iterator[Entry]:

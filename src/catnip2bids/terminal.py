@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from catnip2bids.scanning import Entry
     from catnip2bids.validation import ValidationReport
 
+_WIDE = 240  # away from a terminal names are not folded, so that they can be searched for
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+if not console.is_terminal:
+    console.width = _WIDE
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _MEGA = 1e6

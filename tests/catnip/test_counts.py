@@ -14,7 +14,7 @@ HEADER = "Label_ID,Name,Acronym,Cell_Count,Label_Volume(Pixels)"
 ROWS = "1,Caudoputamen,CP,12,3400\n7,Root,Root,0,0\n9,Zona_incerta,ZI,-1,-1"
 EXPECTED = [
     RegionCount(1, "Caudoputamen", "CP", 12, 3400),
-    RegionCount(7, "Root", None, 0, 0),
+    RegionCount(7, "Root", "Root", 0, 0),
     RegionCount(9, "Zona_incerta", "ZI", None, None),
 ]
 

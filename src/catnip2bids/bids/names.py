@@ -37,6 +37,11 @@ class BidsName:
     def __str__(self) -> str:
         """Return the file name without its extension."""
         order = entity_order()
+        keys = [key for key, _ in self.entities]
+        for key, label in self.entities:
+            check_label(label, f"the label of {key}")
+            if key not in order or keys.count(key) > 1:
+                raise UsageError(f"{key} is no entity of BIDS, or stands twice in {self.entities}")
         parts = [f"{key}-{label}" for key, label in sorted(self.entities, key=lambda entity: order.index(entity[0]))]
         return "_".join([*parts, self.suffix] if self.suffix else parts)
 

@@ -13,11 +13,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catnip2bids.errors import DatasetError
-from catnip2bids.publish import write_text
+from catnip2bids.publish import partial_path, write_text
 
 FOLDER = Path("code/catnip2bids")
 """Where it is kept, below the dataset."""
 PROVENANCE = FOLDER / "provenance.json"
+PLAN = FOLDER / "plan.toml"
 
 
 class _Document(BaseModel):
@@ -161,8 +162,10 @@ class Provenance(_Document):
 
 
 def is_ours(dataset: Path) -> bool:
-    """Tell whether a folder is a dataset that this program began."""
-    return (dataset / PROVENANCE).is_file()
+    """Tell whether a folder is a dataset that this program began, even if it was stopped at once."""
+    if (dataset / PROVENANCE).is_file():
+        return True
+    return all(path.is_dir() or path == partial_path(dataset / PROVENANCE) for path in dataset.rglob("*"))
 
 
 def read_provenance(dataset: Path) -> Provenance:

@@ -5,8 +5,6 @@ Invariant: merging the same rows again, or in another order, gives the same file
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,18 +49,15 @@ class Table:
             before = merged.setdefault(_key(row, key), {})
             for column, value in row.items():
                 known_before = before.get(column, UNKNOWN) != UNKNOWN
-                if value != UNKNOWN and not (known_before and keep_known):
+                if value not in ("", UNKNOWN) and not (known_before and keep_known):
                     before[column] = value
         columns = list(self.columns) + [column for row in rows for column in row if column not in self.columns]
         return Table(tuple(dict.fromkeys(columns)), tuple(merged[found] for found in sorted(merged)))
 
     def to_tsv(self) -> str:
         """Write as TSV text; what is not known is ``n/a``."""
-        text = io.StringIO()
-        writer = csv.writer(text, dialect="excel-tab", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
-        writer.writerow(self.columns)
-        writer.writerows([row.get(column) or UNKNOWN for column in self.columns] for row in self.rows)
-        return text.getvalue()
+        lines = [self.columns, *([row.get(column) or UNKNOWN for column in self.columns] for row in self.rows)]
+        return "".join("\t".join(_cell(text) for text in line) + "\n" for line in lines)
 
 
 def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
@@ -71,17 +66,27 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
     Raises
     ------
     DatasetError
-        If a row has not as many cells as there are columns.
+        If it is no UTF-8 text, names a column twice, or has a row of another length than the header.
     """
     if not path.is_file():
         return Table(tuple(columns))
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    header, *cells = [line.split("\t") for line in lines if line] or [[]]
-    for number, row in enumerate(cells, start=2):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: is no UTF-8 text ({error}); save it as UTF-8") from error
+    (_, header), *cells = [(number, line.split("\t")) for number, line in enumerate(lines, 1) if line] or [(1, [])]
+    if len(set(header)) < len(header):
+        raise DatasetError(f"{path}: has a column twice ({', '.join(header)}); mend the table")
+    for number, row in cells:
         if len(row) != len(header):
             raise DatasetError(f"{path}: line {number} has {len(row)} cells and not {len(header)}; mend the table")
     known = tuple(dict.fromkeys([*header, *columns]))
-    return Table(known, tuple(dict(zip(header, row, strict=True)) for row in cells))
+    return Table(known, tuple(dict(zip(header, row, strict=True)) for _, row in cells))
+
+
+def _cell(text: str) -> str:
+    """Put a text on one line of one cell."""
+    return " ".join(text.splitlines()).replace("\t", " ") if set(text) & set("\t\n\r") else text
 
 
 def _key(row: Row, key: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catnip2bids.errors import SourceError
@@ -67,6 +67,9 @@ def read_counts(path: Path) -> list[RegionCount]:
         counts[count.index] = count
     if not counts:
         raise SourceError(f"{path}: the table has no rows. {_REMEDY}.")
+    if all(count.abbreviation in (None, count.name) for count in counts.values()):
+        # CATNIP writes the name into the acronym's column where its atlas table has not three columns
+        return [replace(count, abbreviation=None) for count in counts.values()]
     return list(counts.values())
 
 
@@ -120,7 +123,7 @@ def _region_count(fields: Sequence[str]) -> RegionCount:
     return RegionCount(
         index=index,
         name=name,
-        abbreviation=acronym if acronym and acronym != name else None,
+        abbreviation=acronym or None,
         cell_count=None if is_excluded else cell_count,
         label_volume=None if is_excluded else label_volume,
     )

@@ -16,7 +16,7 @@ CHUNK = (64, 128, 128)
 LARGEST_CHUNK_BYTES = 4 * 2**20
 SHARD_PLANE = 2048
 """The most voxels of a shard along y and along x."""
-SMALLEST_SHARD_BYTES = 128 * 2**20
+SMALLEST_SHARD_BYTES = 256 * 2**20
 """Shards are made deeper until they hold this much, so that small planes do not become many files."""
 SMALLEST_SHARD_DEPTH = 16
 """A level whose share of a slab is thinner than this is made from the finished level before it instead."""

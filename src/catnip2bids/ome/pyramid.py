@@ -85,12 +85,20 @@ def _wants_another(levels: list[Level]) -> bool:
 
 
 def _merged(base: Level, level: Level) -> Level:
-    """Merge the axes whose voxels are shorter than the shortest times the square root of two.
+    """Merge the shortest axis, or the two or three shortest: whatever makes voxels most isotropic.
 
-    With this bound merging never makes voxels less isotropic than they were.
+    Merging all axes leaves voxels as isotropic as they are, so no level is less isotropic than the one before.
     """
-    bound = math.sqrt(2) * min(size for size, n in zip(level.scale_um, level.shape, strict=True) if n > 1)
-    step = _zyx(2 if n > 1 and size <= bound else 1 for n, size in zip(level.shape, level.scale_um, strict=True))
+    sizes = sorted({size for size, n in zip(level.scale_um, level.shape, strict=True) if n > 1})
+
+    def step_up_to(longest: float) -> Zyx:
+        return _zyx(2 if n > 1 and s <= longest else 1 for n, s in zip(level.shape, level.scale_um, strict=True))
+
+    def anisotropy(longest: float) -> float:
+        merged = [size * 2 if size <= longest else size for size in sizes]
+        return max(merged) / min(merged)
+
+    step = step_up_to(min(reversed(sizes), key=anisotropy))  # of equally good ones the one that merges most
     factors = _zyx(f * s for f, s in zip(level.factors, step, strict=True))
     return Level(
         index=level.index + 1,

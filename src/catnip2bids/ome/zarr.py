@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.errors import WriteError
 from catnip2bids.ome.layout import Layout, LevelLayout, plan_layout
 from catnip2bids.ome.metadata import OmeZarrVersion, group_attributes
 from catnip2bids.ome.pyramid import Level, Zyx, downsample, plan_levels
@@ -86,7 +87,7 @@ class OmeZarrImage:
             if level.index > 0:
                 slab = downsample(slab, level.step, self.kind)
             first = start // level.factors[0]
-            self._open(level)[first : first + slab.shape[0]].write(slab).result()
+            self._finished(self._open(level)[first : first + slab.shape[0]].write(slab))
 
     def write_remaining_levels(self) -> None:
         """Make the levels that need more than one slab, each from the finished level before it."""
@@ -97,12 +98,12 @@ class OmeZarrImage:
                     slice(part.start * step, min(part.stop * step, n))
                     for part, step, n in zip(region, level.step, source.shape, strict=True)
                 )
-                array = np.asarray(source[wanted].read().result())
-                target[region].write(downsample(array, level.step, self.kind)).result()
+                array = np.asarray(self._finished(source[wanted].read()))
+                self._finished(target[region].write(downsample(array, level.step, self.kind)))
 
     def read_smallest_level(self) -> npt.NDArray[Any]:
         """Read the last level, at most about 256 voxels along each axis."""
-        return np.asarray(self._open(self.levels[-1]).read().result())
+        return np.asarray(self._finished(self._open(self.levels[-1]).read()))
 
     def finish(self, document: dict[str, Any]) -> None:
         """Write the group's metadata, which makes the folder an image.
@@ -125,7 +126,16 @@ class OmeZarrImage:
             self.version == OmeZarrVersion.V04 and level.index == len(self.levels) - 1
         )
         spec["kvstore"] = {"driver": "file", "path": str(self.folder / str(level.index))}
-        return ts.open(ts.Spec(spec), create=create, open=True).result()
+        return self._finished(ts.open(ts.Spec(spec), create=create, open=True))
+
+    def _finished(self, work: Any) -> Any:
+        """Wait for a future of tensorstore, whose errors are of many types."""
+        try:
+            return work.result()
+        except Exception as error:
+            raise WriteError(
+                f"{self.folder}: cannot be written: {error}; free space or mend it and run again"
+            ) from error
 
 
 def write_group(folder: Path, attributes: dict[str, Any], version: OmeZarrVersion) -> None:
@@ -167,7 +177,7 @@ def _zarr3_spec(level: Level, layout: LevelLayout, dtype: np.dtype[Any]) -> dict
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": layout.shard}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
-        "fill_value": 0,
+        "fill_value": dtype.type(0).item(),
         "dimension_names": ["z", "y", "x"],
     }
     return {"driver": "zarr3", "metadata": metadata}
@@ -179,7 +189,7 @@ def _zarr2_spec(level: Level, layout: LevelLayout, dtype: np.dtype[Any]) -> dict
         "dtype": dtype.newbyteorder("<").str,
         "chunks": layout.chunk,
         "compressor": {"id": "blosc", **_BLOSC, "shuffle": 2, "blocksize": 0},
-        "fill_value": 0,
+        "fill_value": dtype.type(0).item(),
         "order": "C",
         "dimension_separator": "/",
         "filters": None,

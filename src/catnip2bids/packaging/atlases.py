@@ -38,7 +38,7 @@ def write_atlas_tables(folder: Path, provenance: Provenance, tables: Mapping[str
     groups: list[tuple[AtlasTable, list[str]]] = []
     for key, run in sorted(provenance.runs.items()):
         table = tables.get(key) or _table_that_is_there(folder, run.atlas_table)
-        if table is not None and table.regions:
+        if table is not None and (table.regions or _occurring(provenance, [key])):
             _join(groups, table, key)
     before = {run.atlas_table for run in provenance.runs.values() if run.atlas_table}
     names = _file_names([_version(provenance, keys) for _, keys in groups])

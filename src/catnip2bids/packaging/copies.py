@@ -12,6 +12,7 @@ from pathlib import Path
 from catnip2bids.errors import SourceError
 from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.publish import publication
+from catnip2bids.scanning import files_below
 
 
 def copy_as_it_is(task: CopyTask, dataset: Path) -> None:
@@ -23,12 +24,8 @@ def copy_as_it_is(task: CopyTask, dataset: Path) -> None:
         If a file cannot be read.
     """
     location, target = task.entry.location, dataset / task.target
-    if location.is_file():
-        _copy_file(location, target)
-    else:
-        for file in sorted(location.rglob("*")):
-            if not file.is_dir():
-                _copy_file(file, target / file.relative_to(location))
+    for file in files_below(location):
+        _copy_file(file, target if file == location else target / file.relative_to(location))
 
 
 def _copy_file(file: Path, copy: Path) -> None:

@@ -23,7 +23,7 @@ from catnip2bids.catnip.components import Content
 from catnip2bids.engine import Conversion, convert_volume
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import Display, LabelValue, OmeZarrImage, OmeZarrVersion, image_metadata, write_labels_group
-from catnip2bids.packaging.tasks import ImageTask
+from catnip2bids.packaging.tasks import IMAGE_ENDING, ImageTask
 from catnip2bids.publish import publication, write_text
 
 _IMAGE_FORMAT = 1  # raised whenever images are written differently, so that old ones are made again
@@ -82,12 +82,6 @@ class ImageJob:
         there = (dataset / self.task.target).is_dir() and (dataset / hashes_path(self.task.target)).is_file()
         return there and record is not None and record.fingerprint == self.fingerprint()
 
-    def refresh_sources(self, dataset: Path) -> None:
-        """Bring the source paths of the plane hashes up to date: the SOURCE that is given may be another one now."""
-        path = dataset / hashes_path(self.task.target)
-        sha256 = [line.rpartition("\t")[2] for line in path.read_text(encoding="utf-8").splitlines()[1:]]
-        write_text(path, _hashes_tsv(self.task, sha256))
-
     def make(self, dataset: Path, on_planes_done: Callable[[int], None]) -> ImageRecord:
         """Write the image and the hashes of its planes; returns the record of it.
 
@@ -143,12 +137,19 @@ def hashes_path(target: PurePosixPath) -> PurePosixPath:
 
 def embed_labels(dataset: Path, raw: ImageTask, labels: Iterable[ImageTask], version: OmeZarrVersion) -> None:
     """Put copies of label images inside the raw image, as its group ``labels``."""
-    with publication(dataset / raw.target / "labels") as partial:
+    with publication(dataset / raw.target / "labels", beside=dataset / raw.target) as partial:
         names = []
         for task in labels:
             names.append(task.desc or task.stem)
             shutil.copytree(dataset / task.target, partial / names[-1], copy_function=shutil.copyfile)
         write_labels_group(partial, names, version)
+
+
+def remove_image(dataset: Path, target: PurePosixPath) -> None:
+    """Remove an image with its sidecar and the hashes of its planes."""
+    shutil.rmtree(dataset / target, ignore_errors=True)
+    (dataset / target.with_name(f"{target.name.removesuffix(IMAGE_ENDING)}.json")).unlink(missing_ok=True)
+    (dataset / hashes_path(target)).unlink(missing_ok=True)
 
 
 def _has_labels(task: ImageTask) -> bool:

@@ -6,6 +6,7 @@ person added stay, and the order in which animals were packaged does not show.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from catnip2bids._version import __version__
+from catnip2bids.bids.names import entities_of
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
+from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.packaging import texts
 from catnip2bids.packaging.counts import write_long_table
 from catnip2bids.packaging.files import add_lines, read_json, write_json
@@ -164,8 +167,10 @@ class Metadata:
             for task in described
         ]
         path = self.derivative / "descriptions.tsv"
-        table = read_table(path, ("desc_id", "description")).merged(rows, ["desc_id"])
-        write_text(path, table.to_tsv())
+        table = read_table(path, ("desc_id", "description"))
+        used = {row["desc_id"] for row in rows} | {f"desc-{desc}" for desc in self._used_descs()}
+        kept = [row for row in table.rows if row["desc_id"] in used or not _is_ours(row["desc_id"])]
+        write_text(path, Table(table.columns, tuple(kept)).merged(rows, ["desc_id"]).to_tsv())
         write_json(path.with_suffix(".json"), {"Description": "Meaning of the desc- labels of this dataset"})
         for name in atlas_tables:
             document = {
@@ -184,6 +189,12 @@ class Metadata:
         if (counts / "counts.tsv").is_file():
             columns = read_table(counts / "counts.tsv").columns
             write_json(counts / "counts.json", texts.described_columns(texts.COUNTS, columns))
+
+    def _used_descs(self) -> set[str]:
+        """Labels of the ``desc-`` entities of all images and tables of counts."""
+        names = [Path(target).name for run in self.provenance.runs.values() for target in run.images]
+        names += [path.name for path in self.dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv")]
+        return {entities_of(name).get("desc", "") for name in names}
 
     def _table(self, path: Path, table: Table, columns: Mapping[str, Any]) -> None:
         write_text(path, table.to_tsv())
@@ -205,6 +216,12 @@ class Metadata:
         add_lines(self.dataset / ".bidsignore", texts.BIDSIGNORE)
         if self.naming == Naming.DSEG:
             add_lines(self.derivative / ".bidsignore", texts.DERIVATIVE_BIDSIGNORE)
+
+
+def _is_ours(desc_id: str) -> bool:
+    """Tell whether a description is of a component of CATNIP, and not of a person's own."""
+    patterns = (component.desc.replace("{threshold}", r"\d+") for component in COMPONENTS if component.desc)
+    return any(re.fullmatch(f"desc-{pattern}", desc_id) for pattern in patterns)
 
 
 def _participant(run: RunTasks) -> Row:

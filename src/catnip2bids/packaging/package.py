@@ -14,8 +14,8 @@ from importlib.metadata import version
 from math import prod
 from pathlib import Path
 
-from catnip2bids.bids.provenance import FOLDER, Invocation
-from catnip2bids.errors import DatasetError
+from catnip2bids.bids.provenance import PLAN, Invocation
+from catnip2bids.errors import WriteError
 from catnip2bids.packaging.atlases import write_atlas_tables
 from catnip2bids.packaging.metadata import Metadata
 from catnip2bids.packaging.prepare import Preparation, prepare
@@ -25,7 +25,7 @@ from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import DERIVATIVE
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress, Silence
-from catnip2bids.publish import write_text
+from catnip2bids.publish import remove_partials, write_text
 
 _LIBRARIES = ("numpy", "tensorstore", "tifffile", "imagecodecs", "nibabel", "bidsschematools")
 
@@ -72,6 +72,7 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
         progress.warning(warning)
     try:
         dataset.mkdir(parents=True, exist_ok=True)
+        remove_partials(dataset)
         _remember_command(prepared)
         provenance.save(dataset)
         progress.start(sum(prod(task.volume.shape) for run in prepared.runs for task in run.images))
@@ -86,7 +87,7 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
         provenance.save(dataset)
     except OSError as error:
         where = error.filename or dataset
-        raise DatasetError(
+        raise WriteError(
             f"{where}: cannot be written: {error.strerror}; free space or mend it and run again"
         ) from error
     return result
@@ -107,8 +108,10 @@ def _remember_command(prepared: Preparation) -> None:
 
 
 def _write_plan(prepared: Preparation) -> None:
-    path = prepared.dataset / FOLDER / "plan.toml"
+    path = prepared.dataset / PLAN
     runs = {(run.subject, run.sample, run.stain): run for run in read_plan(path).runs} if path.is_file() else {}
-    runs |= {(run.subject, run.sample, run.stain): run for run in prepared.plan.runs}
+    runs |= {
+        (run.subject, run.sample, run.stain): run.model_copy(update={"source": None}) for run in prepared.plan.runs
+    }
     ordered = [run for _, run in sorted(runs.items(), key=lambda item: [label or "" for label in item[0]])]
     write_text(path, to_toml(Plan(dataset=prepared.plan.dataset, runs=ordered)))

@@ -25,4 +25,8 @@ def read_participants(path: Path) -> Table:
     rows = [
         {**row, "participant_id": f"sub-{as_label(row['participant_id'].removeprefix('sub-'))}"} for row in table.rows
     ]
+    ids = [row["participant_id"] for row in rows]
+    if len(set(ids)) < len(ids):
+        twice = next(label for label in ids if ids.count(label) > 1)
+        raise UsageError(f"{path}: two participants become {twice}, letters and digits only; give them other ids")
     return Table(table.columns, tuple(rows))

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids.bids.names import check_label
-from catnip2bids.bids.provenance import Provenance, is_ours, read_provenance
+from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import Table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
+from catnip2bids.catnip.counts import read_counts
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging.participants import read_participants
 from catnip2bids.packaging.settings import Settings
@@ -85,6 +86,7 @@ def prepare(
     if earlier != settings.naming:
         raise UsageError(f"{dataset}: was begun with --naming {earlier}; a dataset has one naming")
     found = scan(sources)
+    _refuse_folder(dataset, [run.folder for run in found.runs])
     given = read_plan(plan) if isinstance(plan, Path) else plan
     proposed = given or make_plan(found)
     pairs = [(run, _settled(run, planned, settings, len(found.runs))) for run, planned in matched(found, proposed)]
@@ -93,15 +95,24 @@ def prepare(
     runs = tuple(plan_tasks(run, planned, settings.naming, voxel_size_um) for run, planned in pairs)
     warnings = [warning for run, _ in pairs for entry in run.entries for warning in entry.warnings]
     warnings += [text for run, _ in pairs if (text := voxel_size_warning(run, voxel_size_um))]
-    dataset_settings = proposed.dataset.model_copy(update={"voxel_size_um": voxel_size_um})
+    participants = read_participants(settings.participants) if settings.participants else None
+    atlas = read_atlas_table(settings.atlas_table) if settings.atlas_table else None
+    warnings += [text for run in runs if (text := _atlas_warning(run, atlas, settings))]
+    warnings += _unknown_participants(participants, runs, provenance)
+    about = proposed.dataset
+    if given is None and (dataset / PLAN).is_file():
+        about = read_plan(dataset / PLAN).dataset
+    about = about.model_copy(update={"voxel_size_um": voxel_size_um})
     return Preparation(
         dataset=dataset,
         settings=settings,
-        plan=Plan(dataset=dataset_settings, runs=[planned for _, planned in pairs]),
+        plan=Plan(
+            dataset=about.model_copy(update={"voxel_size_um": voxel_size_um}), runs=[planned for _, planned in pairs]
+        ),
         explicit=given is not None,
         runs=runs,
-        participants=read_participants(settings.participants) if settings.participants else None,
-        atlas=read_atlas_table(settings.atlas_table) if settings.atlas_table else None,
+        participants=participants,
+        atlas=atlas,
         provenance=provenance,
         warnings=tuple(warnings),
     )
@@ -113,11 +124,11 @@ def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
         one, other = source.resolve(), dataset.resolve()
         if one == other or one.is_relative_to(other) or other.is_relative_to(one):
             raise UsageError(f"{dataset}: is inside the source {source}, or the other way round; keep them apart")
-    if not dataset.exists() or is_ours(dataset):
+    if not dataset.exists():
         return
     if not dataset.is_dir():
         raise DatasetError(f"{dataset}: is not a folder; give another one with -o")
-    if any(dataset.iterdir()):
+    if not is_ours(dataset):
         raise DatasetError(f"{dataset}: is not empty and was not begun by catnip2bids; give an empty or a new folder")
 
 
@@ -168,3 +179,18 @@ def _earlier_claims(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRu
         for run in provenance.runs.values()
         if (run.name, run.subject, run.sample, run.stain) not in again
     ]
+
+
+def _atlas_warning(run: RunTasks, atlas: AtlasTable | None, settings: Settings) -> str | None:
+    """Compare the atlas table that was given with the tables of counts, which CATNIP made from the right one."""
+    for task in run.counts:
+        counted = AtlasTable.from_counts(read_counts(task.entry.location))
+        if atlas is not None and not atlas.same_atlas_as(counted):
+            return f"{settings.atlas_table}: names other regions than {task.entry.location}; is it the right table?"
+    return None
+
+
+def _unknown_participants(given: Table | None, runs: Sequence[RunTasks], provenance: Provenance) -> list[str]:
+    known = {f"sub-{run.subject}" for run in runs} | {f"sub-{run.subject}" for run in provenance.runs.values()}
+    unknown = [row["participant_id"] for row in given.rows if row["participant_id"] not in known] if given else []
+    return [f"participants table: {label} is not in the dataset, and left out" for label in unknown]

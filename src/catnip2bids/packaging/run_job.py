@@ -15,11 +15,11 @@ from catnip2bids.bids.provenance import Decision, RunRecord
 from catnip2bids.catnip.atlas import AtlasTable
 from catnip2bids.catnip.components import Action, Content
 from catnip2bids.catnip.counts import read_counts
-from catnip2bids.errors import Catnip2bidsError
+from catnip2bids.errors import Catnip2bidsError, WriteError
 from catnip2bids.packaging.atlases import unlisted_values
 from catnip2bids.packaging.copies import copy_as_it_is
 from catnip2bids.packaging.counts import write_counts
-from catnip2bids.packaging.images import ImageJob, embed_labels
+from catnip2bids.packaging.images import ImageJob, embed_labels, remove_image
 from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.result import PackageResult
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
@@ -49,11 +49,13 @@ class RunJob:
         for task in self.tasks.everything:
             try:
                 self._do(task, atlas, record)
+            except WriteError:
+                raise
             except Catnip2bidsError as error:
                 failed[task.entry.path] = str(error)
                 self._failed(str(error))
-        if self.prepared.settings.embed_labels:
-            self._embed(record)
+        self._remove_unplanned(failed, record)
+        self._embed(record)
         self._decide(failed, record)
         self.prepared.provenance.save(self._dataset)
         return atlas
@@ -83,7 +85,7 @@ class RunJob:
         runs = self.prepared.provenance.runs
         before = runs.get(key)
         runs[key] = RunRecord(
-            name=run.folder.resolve().name,
+            name=run.folder_name,
             source=run.source,
             source_id=planned.source_id,
             subject=self.tasks.subject,
@@ -102,7 +104,6 @@ class RunJob:
         key, n_voxels = str(task.target), prod(task.volume.shape[1:])
         self.progress.item(task.target.name)
         if not self.prepared.settings.overwrite and job.is_done(self._dataset, record.images.get(key)):
-            job.refresh_sources(self._dataset)
             self.progress.advance(prod(task.volume.shape))
             self.result.kept.append(task.target)
         else:
@@ -123,9 +124,22 @@ class RunJob:
             self.result.warnings.append(warning)
             self.progress.warning(warning)
 
+    def _remove_unplanned(self, failed: dict[str, str], record: RunRecord) -> None:
+        """Remove images of an earlier plan, or under an earlier name; those whose source has a problem now stay."""
+        planned = {str(task.target) for task in self.tasks.images}
+        for target, image in list(record.images.items()):
+            if target not in planned and image.source not in failed:
+                remove_image(self._dataset, PurePosixPath(target))
+                del record.images[target]
+                self.progress.note(f"{target}: removed, it is not planned any more")
+
     def _embed(self, record: RunRecord) -> None:
+        """Put label images inside the raw image, if that is wanted, and never leave old ones there."""
         raw = self.tasks.raw_image
         if raw is None or str(raw.target) not in record.images:
+            return
+        raw_record = record.images[str(raw.target)]
+        if not self.prepared.settings.embed_labels and not raw_record.embedded:
             return
         labels = [
             task
@@ -135,9 +149,9 @@ class RunJob:
             and str(task.target) in record.images
         ]
         wanted = {task.desc or task.stem: record.images[str(task.target)].fingerprint for task in labels}
-        if wanted and record.images[str(raw.target)].embedded != wanted:
+        if raw_record.embedded != wanted:
             embed_labels(self._dataset, raw, labels, self.prepared.settings.ome_zarr_version)
-            record.images[str(raw.target)].embedded = wanted
+            raw_record.embedded = wanted
 
     def _decide(self, failed: dict[str, str], record: RunRecord) -> None:
         """Write down what was done with every entry, and why."""

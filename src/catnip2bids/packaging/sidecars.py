@@ -11,7 +11,7 @@ from typing import Any
 
 from catnip2bids.catnip.components import Content, Grid, ancestors
 from catnip2bids.catnip.log import template_uri
-from catnip2bids.packaging.files import write_json
+from catnip2bids.packaging.files import read_json, write_json
 from catnip2bids.packaging.tasks import DERIVATIVE, ImageTask, RunTasks
 
 _STAINS = {"cFos": "c-Fos"}
@@ -32,7 +32,7 @@ def write_sidecars(dataset: Path, run: RunTasks) -> None:
             sidecar["SampleStaining"] = _STAINS.get(run.planned.stain, run.planned.stain)
         else:
             sidecar |= _derivative_fields(run, task, there)
-        write_json(dataset / task.sidecar, sidecar)
+        write_json(dataset / task.sidecar, {**read_json(dataset / task.sidecar), **sidecar})
 
 
 def _derivative_fields(run: RunTasks, task: ImageTask, there: Sequence[ImageTask]) -> dict[str, Any]:

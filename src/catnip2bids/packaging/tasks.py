@@ -31,7 +31,7 @@ class ImageTask:
     entry, component, volume
         What it is made from.
     source
-        POSIX path of the entry below the SOURCE that was given.
+        Name of the run folder and POSIX path of the entry in it: the same whatever SOURCE was given.
     target
         The image, below the dataset.
     raw
@@ -172,7 +172,7 @@ def plan_tasks(run: Run, planned: PlannedRun, naming: Naming, voxel_size_um: tup
                     entry=entry,
                     component=component,
                     volume=entry.volume,
-                    source=run.source_of(entry),
+                    source=f"{run.folder_name}/{entry.path}",
                     target=names.raw() if entry is raw else names.derivative(entry, component),
                     raw=entry is raw,
                     voxel_size_um=ATLAS_VOXEL_SIZE_UM if on_atlas else voxel_size_um,

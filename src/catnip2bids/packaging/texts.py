@@ -156,7 +156,9 @@ def _left_out(provenance: Provenance) -> str:
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [header, tuple("---" for _ in header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+    return "\n".join(
+        f"| {' | '.join(' '.join(cell.split()).replace('|', '&#124;') for cell in line)} |" for line in lines
+    )
 
 
 def described_columns(known: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Any]:

@@ -34,8 +34,7 @@ class Claim:
 
 def claim_of(run: Run, planned: PlannedRun) -> Claim:
     """Return the claim of a run; what is not known yet is empty."""
-    name = run.folder.resolve().name
-    return Claim(name, planned.source_id, planned.subject or "", planned.sample or "", planned.stain)
+    return Claim(run.folder_name, planned.source_id, planned.subject or "", planned.sample or "", planned.stain)
 
 
 def refuse_collisions(claims: Iterable[Claim]) -> None:
@@ -60,7 +59,7 @@ def refuse_collisions(claims: Iterable[Claim]) -> None:
                     "the same source_id"
                 )
         twin = images.setdefault((claim.subject, claim.sample, claim.stain), claim)
-        if twin != claim:
+        if twin is not claim:
             raise UsageError(
                 f"{twin.name} and {claim.name}: are both sub-{claim.subject}, sample-{claim.sample}, "
                 f"stain-{claim.stain}; tell them apart by sample or stain in the plan, or leave one out"
@@ -90,17 +89,28 @@ def matched(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
     PlanError
         If runs or entries are in the plan and not in the source folders, or the other way round.
     """
-    planned = {run.source: run for run in plan.runs}
+    remaining = list(plan.runs)
     pairs = []
     for run in found.runs:
-        part = planned.pop(run.source, None)
-        if part is None:
-            raise PlanError(f"{run.folder}: is not in the plan (as {run.source!r}); scan again, or mend its source")
-        pairs.append((run, part))
-        _refuse_other_entries(run, part)
-    if planned:
-        raise PlanError(f"the plan lists {next(iter(planned))!r}, which is not below the source folders")
+        parts = [part for part in remaining if is_for(part, run, found)]
+        if len(parts) != 1:
+            how_often = "more than once" if parts else "not"
+            raise PlanError(
+                f"{run.folder}: is {how_often} in the plan (as {run.folder_name!r} at {run.source!r}); "
+                "scan again, or mend the plan"
+            )
+        remaining.remove(parts[0])
+        pairs.append((run, parts[0]))
+        _refuse_other_entries(run, parts[0])
+    if remaining:
+        raise PlanError(f"the plan lists {remaining[0].name}, which is not below the source folders; leave it out")
     return pairs
+
+
+def is_for(part: PlannedRun, run: Run, found: Scan) -> bool:
+    """Tell whether a part of a plan is for this run: by its name, and where several have that, by its place."""
+    namesakes = [other for other in found.runs if other.folder_name == run.folder_name]
+    return part.name == run.folder_name and (len(namesakes) == 1 or part.source == run.source)
 
 
 def _refuse_other_entries(run: Run, planned: PlannedRun) -> None:

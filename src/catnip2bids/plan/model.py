@@ -57,8 +57,10 @@ class PlannedRun(_Document):
 
     Attributes
     ----------
+    name
+        Name of the run folder.
     source
-        POSIX path of the run below the SOURCE that was given.
+        POSIX path of the run folder below the SOURCE that was given; tells runs of one name apart.
     source_id
         Id of the animal as the source names it. Runs of one animal share it.
     subject, sample, stain
@@ -73,7 +75,8 @@ class PlannedRun(_Document):
         Everything in the run folder.
     """
 
-    source: str
+    name: str
+    source: MaybeText = None
     source_id: MaybeText = None
     subject: MaybeText = None
     sample: MaybeText = None

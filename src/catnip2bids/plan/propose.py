@@ -26,6 +26,7 @@ def _planned_run(run: Run) -> PlannedRun:
     name = run.name
     acquired = name.acquired
     return PlannedRun(
+        name=run.folder_name,
         source=run.source,
         source_id=name.source_id,
         subject=name.subject_label,

@@ -71,6 +71,9 @@ def write_plan(report: ScanReport, path: Path, *, overwrite: bool) -> None:
     PlanError
         If another plan is there already and must not be overwritten, or the file cannot be written.
     """
+    for source in report.found.sources:
+        if path.resolve().is_relative_to(source.resolve()):
+            raise PlanError(f"{path}: is inside the source {source}, which is only read; give another place with -o")
     text = to_toml(report.plan, report.found)
     try:
         if path.exists() and not overwrite and path.read_text(encoding="utf-8") != text:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from tomlkit.items import Table as TomlTable
 
 from catnip2bids.errors import PlanError
+from catnip2bids.plan.checks import is_for
 from catnip2bids.plan.model import DatasetSettings, Plan, PlannedRun
 from catnip2bids.plan.propose import SAMPLES, problems_of
 from catnip2bids.scanning import Run, Scan
@@ -54,9 +55,9 @@ def to_toml(plan: Plan, found: Scan | None = None) -> str:
         document.add(tomlkit.comment(line))
     document.add("dataset", _dataset_toml(plan.dataset))
     runs = tomlkit.aot()
-    scanned = {run.source: run for run in found.runs} if found else {}
     for run in plan.runs:
-        runs.append(_run_toml(run, scanned.get(run.source)))
+        scanned = next((other for other in found.runs if is_for(run, other, found)), None) if found else None
+        runs.append(_run_toml(run, scanned))
     document.add("run", runs)
     return tomlkit.dumps(document)
 
@@ -93,7 +94,7 @@ def _dataset_toml(dataset: DatasetSettings) -> TomlTable:
 
 def _run_toml(run: PlannedRun, scanned: Run | None) -> TomlTable:
     table = tomlkit.table()
-    for key in ("source", "source_id", "subject", "sample", "stain", "acquired", "atlas_version"):
+    for key in ("name", "source", "source_id", "subject", "sample", "stain", "acquired", "atlas_version"):
         table.add(key, getattr(run, key) or "")
     for key, hint in (
         ("subject", "fill in: letters and digits"),
@@ -111,7 +112,7 @@ def _run_toml(run: PlannedRun, scanned: Run | None) -> TomlTable:
         line = tomlkit.inline_table()
         for key, value in entry.model_dump(mode="json").items():
             line.add(key, value)
-        entries.add_line(line, comment=comments.get(entry.source))
+        entries.add_line(line, comment=" ".join(comments.get(entry.source, "").split()) or None)
     entries.add_line(indent="")
     table.add("entries", entries)
     return table

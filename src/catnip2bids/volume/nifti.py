@@ -20,8 +20,22 @@ import numpy.typing as npt
 from nibabel.arrayproxy import ArrayProxy
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume.census import Census
+from catnip2bids.volume.census import Census, size_on_disk
+from catnip2bids.volume.tiff import LARGEST_DEFLATE_RATIO
 from catnip2bids.volume.volume import PlaneSource
+
+# what nibabel and gzip raise on damaged files
+_DAMAGED = (
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    OSError,
+    TypeError,
+    ValueError,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -45,31 +59,42 @@ class NiftiVolume:
         """Read the planes `start` to `stop` (exclusive) into `out` (stop - start, y, x)."""
         try:
             out[...] = np.asarray(_stored_array(self.path)[..., start:stop]).T
-        except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+            if stop == self.shape[0]:
+                _read_to_the_end(self.path)
+        except _DAMAGED as error:
             raise SourceError(f"{self.path}: damaged NIfTI ({error}); replace it by the original") from error
 
 
 def census_nifti(path: Path) -> Census:
     """Take the census of one NIfTI file from its header."""
-    n_bytes = path.stat().st_size
+    n_bytes = size_on_disk(path)
 
     def refused(problem: str) -> Census:
         return Census(None, 1, n_bytes, (f"{path}: {problem}",))
 
     try:
         stored = _stored_array(path)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except _DAMAGED as error:
         return refused(f"not a NIfTI file ({error}); replace it by the original")
-    if len(stored.shape) != 3 or 0 in stored.shape:
+    if len(stored.shape) != 3 or min(stored.shape) < 1:
         return refused(f"has the shape {stored.shape}, a volume has three axes")
     if (stored.slope, stored.inter) != (1.0, 0.0):
         return refused(f"its values are scaled (slope {stored.slope}, intercept {stored.inter}); save it unscaled")
     if stored.dtype.kind not in "iuf":
         return refused(f"has values of type {stored.dtype}, not numbers")
-    if path.suffix == ".nii" and math.prod(stored.shape) * stored.dtype.itemsize > n_bytes:
-        return refused("is cut off; replace it by the original")
+    largest_ratio = 1 if path.suffix == ".nii" else LARGEST_DEFLATE_RATIO
+    if math.prod(int(n) for n in stored.shape) * stored.dtype.itemsize > n_bytes * largest_ratio:
+        return refused("is cut off, or promises more pixels than it can hold; replace it by the original")
     x, y, z = (int(n) for n in stored.shape)
     return Census(NiftiVolume(path, (z, y, x), stored.dtype.newbyteorder("=")), 1, n_bytes)
+
+
+def _read_to_the_end(path: Path) -> None:
+    """Read all of a gzip file: only then are its checksum and length compared."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as file:
+            while file.read(2**20):
+                pass
 
 
 def _stored_array(path: Path) -> ArrayProxy:

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume.census import Census, listed, total_bytes
+from catnip2bids.volume.census import SHOWN, Census, listed, size_on_disk
 from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_tiff, read_page
 from catnip2bids.volume.volume import PlaneSource
 
@@ -88,7 +89,9 @@ def census_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> Censu
             first_number=min(by_number),
             layout=next(iter(layouts.values())),
         )
-    return Census(volume, len(slices), total_bytes(slices), tuple(problems), _unusual_start(by_number))
+    return Census(
+        volume, len(slices), sum(size_on_disk(file) for file in slices), tuple(problems), _unusual_start(by_number)
+    )
 
 
 def _gaps_and_duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:
@@ -101,11 +104,14 @@ def _gaps_and_duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:
         for number, files in sorted(by_number.items())
         if len(files) > 1
     ]
-    missing = sorted(set(range(min(by_number), max(by_number) + 1)) - set(by_number))
-    if missing:
-        numbers = listed([str(number) for number in missing])
+    # a number may be anything, a date for instance: gaps are kept as ranges, never spelled out
+    gaps = [(before + 1, after - 1) for before, after in pairwise(sorted(by_number)) if after > before + 1]
+    if gaps:
+        n_missing = sum(last - first + 1 for first, last in gaps)
+        some = islice(chain.from_iterable(range(first, last + 1) for first, last in gaps), SHOWN)
+        numbers = listed([str(number) for number in some], n_all=n_missing)
         problems.append(
-            f"{folder}: {len(missing)} slice(s) missing between number {min(by_number)} and {max(by_number)} "
+            f"{folder}: {n_missing} slice(s) missing between number {min(by_number)} and {max(by_number)} "
             f"({numbers}); bring them back from the original"
         )
     return problems

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume.census import Census, listed
+from catnip2bids.volume.census import Census, listed, size_on_disk
 from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_tiff, read_page
 from catnip2bids.volume.volume import PlaneSource
 
@@ -55,12 +55,12 @@ class TiffStack:
 
 def census_stack(path: Path) -> Census:
     """Take the census of one multi-page TIFF file: every page's tags are looked at, nothing is decoded."""
+    n_bytes = size_on_disk(path)
     try:
-        n_bytes = path.stat().st_size
         with open_tiff(path) as tiff:
             layouts = [check_page(tiff, index) for index in range(count_pages(tiff))]
     except SourceError as error:
-        return Census(None, 1, path.stat().st_size, (str(error),))
+        return Census(None, 1, n_bytes, (str(error),))
     usual = Counter(layouts).most_common(1)[0][0]
     odd = [str(index + 1) for index, layout in enumerate(layouts) if layout != usual]
     if odd:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,16 +23,21 @@ import tifffile
 
 from catnip2bids.errors import SourceError
 
+LARGEST_DEFLATE_RATIO = 1040.0
 # How many bytes one compressed byte can stand for at the most; what claims more cannot be true.
 # Deflate: zlib's technical details (1032:1); PackBits: 128 bytes from 2; LZW: codes of at least 9 bits for
 # strings of at most 4096 bytes.
+# Zstandard: blocks of 128 KiB from 4 bytes; LZMA: measured on zeros, with room to spare. Others: as Zstandard.
 _LARGEST_RATIO = {
     tifffile.COMPRESSION.NONE: 1.0,
-    tifffile.COMPRESSION.ADOBE_DEFLATE: 1040.0,
-    tifffile.COMPRESSION.DEFLATE: 1040.0,
+    tifffile.COMPRESSION.ADOBE_DEFLATE: LARGEST_DEFLATE_RATIO,
+    tifffile.COMPRESSION.DEFLATE: LARGEST_DEFLATE_RATIO,
     tifffile.COMPRESSION.PACKBITS: 64.5,
     tifffile.COMPRESSION.LZW: 3641.0,
+    tifffile.COMPRESSION.LZMA: 10000.0,
 }
+_LARGEST_RATIO_OF_OTHERS = 32768.0
+_MOST_TAGS = 4096
 
 
 @dataclass(frozen=True)
@@ -107,8 +112,8 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 def count_pages(tiff: tifffile.TiffFile) -> int:
     """Count the pages of the file; fails where metadata and directory disagree or the file is cut off."""
     path = Path(tiff.filehandle.path)
-    n_pages = len(tiff.pages)
-    if n_pages == 0:
+    n_pages = _count_directories(tiff, path)
+    if n_pages == 0 or n_pages != len(tiff.pages):
         raise SourceError(f"{path}: has no image in it, the file is cut off or empty; replace it by the original")
     declared = (tiff.imagej_metadata or {}).get("images", 1) if tiff.is_imagej else 1
     if declared > n_pages:
@@ -161,6 +166,31 @@ def read_page(tiff: tifffile.TiffFile, index: int, expected: PageLayout, out: np
     out[...] = decoded
 
 
+def _count_directories(tiff: tifffile.TiffFile, path: Path) -> int:
+    """Follow the chain of directories to its end; tifffile only logs a loop, or a chain that is cut off."""
+    handle, layout = tiff.filehandle, tiff.tiff
+    order: Literal["little", "big"] = "little" if layout.byteorder == "<" else "big"
+
+    def whole_number(at: int, size: int) -> int:
+        handle.seek(at)
+        data = handle.read(size)
+        if len(data) < size:
+            raise SourceError(f"{path}: is cut off in its list of pages; replace it by the original")
+        return int.from_bytes(data, order)
+
+    seen: set[int] = set()
+    offset = whole_number(layout.offsetsize if layout.is_bigtiff else 4, layout.offsetsize)
+    while offset:
+        if offset in seen:
+            raise SourceError(f"{path}: its list of pages goes in a circle; replace it by the original")
+        seen.add(offset)
+        n_tags = whole_number(offset, layout.tagnosize)
+        if n_tags > _MOST_TAGS:
+            raise SourceError(f"{path}: its list of pages is damaged ({n_tags} tags); replace it by the original")
+        offset = whole_number(offset + layout.tagnosize + n_tags * layout.tagsize, layout.offsetsize)
+    return len(seen)
+
+
 def _check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None:
     """Every strip or tile is there, lies inside the file, and can hold what the tags promise."""
     expected = math.prod(page.chunked)
@@ -169,8 +199,8 @@ def _check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> Non
         raise SourceError(f"{where}{expected} strips are needed and not all are there; replace it by the original")
     if int((offsets + counts).max()) > file_bytes:
         raise SourceError(f"{where}is cut off (pixel data beyond the end of the file); replace it by the original")
-    ratio = _LARGEST_RATIO.get(tifffile.COMPRESSION(page.compression))
+    ratio = _LARGEST_RATIO.get(tifffile.COMPRESSION(page.compression), _LARGEST_RATIO_OF_OTHERS)
     # bits, since fewer than 8 per pixel are allowed
     promised = math.prod(page.shape) * page.bitspersample / 8
-    if ratio is not None and promised > ratio * int(counts.sum()) + 1:
+    if promised > ratio * int(counts.sum()) + 1:
         raise SourceError(f"{where}promises {promised:.0f} bytes of pixels in {int(counts.sum())} bytes; not possible")

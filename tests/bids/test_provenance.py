@@ -1,0 +1,154 @@
+"""The dataset's memory: written whole, in one order, and read back as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from catnip2bids.bids.provenance import (
+    PROVENANCE,
+    Decision,
+    ImageRecord,
+    Invocation,
+    Provenance,
+    RunRecord,
+    is_ours,
+    read_provenance,
+)
+from catnip2bids.errors import DatasetError
+from catnip2bids.publish import partial_path
+
+RUN = "sub-45670ko_sample-LeftHemisphere_stain-cFos"
+IMAGE = "sub-45670ko/micr/sub-45670ko_sample-LeftHemisphere_stain-cFos_SPIM.ome.zarr"
+
+
+def decision(source: str, run: str = RUN, **more: Any) -> Decision:
+    return Decision(run=run, source=source, action="exclude", reason="a mirrored copy", **more)
+
+
+def provenance() -> Provenance:
+    image = ImageRecord(
+        source="640_N4",
+        role="N4",
+        shape=(211, 104, 193),
+        dtype="uint16",
+        voxel_size_um=(3.7, 3.7, 5.0),
+        value_range=(0.0, 65535.0),
+        label_values=[0, 672],
+        fingerprint="ab" * 32,
+        embedded={"atlas": "cd" * 32},
+    )
+    run = RunRecord(
+        name="210810_45670_ko",
+        source="KO/210810_45670_ko",
+        source_id="45670-ko",
+        subject="45670ko",
+        sample="LeftHemisphere",
+        stain="cFos",
+        layout="L0",
+        atlas_version="v1",
+        log={"threshold": "10000"},
+        images={IMAGE: image},
+    )
+    return Provenance(
+        command="catnip2bids package Mäuse",
+        versions={"catnip2bids": "0.1.0"},
+        settings={"voxel_size_um": [3.7, 3.7, 5.0], "jobs": None},
+        history=[Invocation(command="before", time="2026-01-01T00:00:00", versions={}, settings={})],
+        runs={"b": run.model_copy(update={"name": "second"}), "a": run},
+        decisions=[
+            decision("z"),
+            decision("a", evidence={"planes_compared": 211, "labels_lost": [512]}),
+            decision("b", run="another"),
+        ],
+    )
+
+
+def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
+    saved = provenance()
+    saved.save(tmp_path)
+    found = read_provenance(tmp_path)
+    assert found.runs == saved.runs
+    assert found.runs["a"].images[IMAGE].shape == (211, 104, 193)
+    assert sorted(map(str, found.decisions)) == sorted(map(str, saved.decisions))
+    assert found.model_dump(exclude={"decisions"}) == saved.model_dump(exclude={"decisions"})
+
+
+def test_runs_and_decisions_have_one_order(tmp_path: Path) -> None:
+    provenance().save(tmp_path)
+    document = json.loads((tmp_path / PROVENANCE).read_text(encoding="utf-8"))
+    assert list(document["runs"]) == ["a", "b"]
+    assert [(d["run"], d["source"]) for d in document["decisions"]] == [("another", "b"), (RUN, "a"), (RUN, "z")]
+    assert set(document["decisions"][0]) >= {"source", "action", "target", "reason", "evidence"}
+
+
+def test_the_order_in_which_things_were_found_makes_no_difference(tmp_path: Path) -> None:
+    there, back = tmp_path / "there", tmp_path / "back"
+    one = provenance()
+    one.save(there)
+    other = one.model_copy(
+        update={"runs": dict(reversed(one.runs.items())), "decisions": list(reversed(one.decisions))}
+    )
+    other.save(back)
+    assert (there / PROVENANCE).read_bytes() == (back / PROVENANCE).read_bytes()
+
+
+def test_saving_changes_nothing_in_memory(tmp_path: Path) -> None:
+    saved = provenance()
+    saved.save(tmp_path)
+    assert saved == provenance()
+    assert list(saved.runs) == ["b", "a"]
+
+
+def test_saving_the_same_again_leaves_the_file_alone(tmp_path: Path) -> None:
+    provenance().save(tmp_path)
+    before = (tmp_path / PROVENANCE).stat()
+    read_provenance(tmp_path).save(tmp_path)
+    assert (tmp_path / PROVENANCE).stat().st_mtime_ns == before.st_mtime_ns
+    assert [path.name for path in (tmp_path / PROVENANCE).parent.iterdir()] == ["provenance.json"]
+
+
+def test_a_folder_is_ours_once_it_has_a_provenance(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert not is_ours(tmp_path)
+    Provenance().save(tmp_path)
+    assert is_ours(tmp_path)
+
+
+def test_a_folder_in_which_we_were_stopped_at_once_is_ours(tmp_path: Path) -> None:
+    partial = partial_path(tmp_path / PROVENANCE)
+    partial.parent.mkdir(parents=True)
+    partial.write_text("{")
+    assert is_ours(tmp_path)
+    (partial.parent / "thesis.txt").write_text("years of work")
+    assert not is_ours(tmp_path)
+
+
+def test_a_new_dataset_has_an_empty_provenance(tmp_path: Path) -> None:
+    assert read_provenance(tmp_path) == Provenance()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"runs": 3}', '{"unknown": 1}', '{"decisions": [{"run": "a"}]}'])
+def test_a_damaged_provenance_is_an_error_that_names_it(tmp_path: Path, content: str) -> None:
+    path = tmp_path / PROVENANCE
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(DatasetError, match=r"provenance\.json: is damaged"):
+        read_provenance(tmp_path)
+
+
+def test_a_provenance_that_is_no_text_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / PROVENANCE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'{"command": "\xff\xfe"}')
+    with pytest.raises(DatasetError, match=r"provenance\.json: is damaged"):
+        read_provenance(tmp_path)
+
+
+def test_an_action_is_one_of_three() -> None:
+    with pytest.raises(ValidationError):
+        Decision.model_validate({"run": RUN, "source": "a", "action": "delete", "reason": "why not"})

@@ -1,0 +1,214 @@
+"""From volumes of every storage to images: what is read is what is hashed and what is written."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from catnip2bids.engine import Slab, convert_slab, convert_volume, cut_into_slabs
+from catnip2bids.errors import SourceError
+from catnip2bids.ome import OmeZarrImage
+from catnip2bids.volume import Kind, PlaneSource, Volume, census_slices, census_stack
+from made_up import (
+    DEFLATE,
+    SLICE_NUMBER,
+    Array,
+    Flavour,
+    found,
+    shape_of_three_slabs,
+    some_image,
+    some_labels,
+    write_slices,
+    write_tiff,
+)
+
+THREE_SLABS = shape_of_three_slabs(1950, 2, "uint16", 88)
+DEPTH = (THREE_SLABS[0] - 88) // 2
+
+
+@dataclass(frozen=True)
+class VolumeInMemory:
+    """A volume that counts how often each of its planes was read."""
+
+    planes: Array
+    reads: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        z, y, x = self.planes.shape
+        return (z, y, x)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.planes.dtype
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return ()
+
+    def plane_source(self, plane: int) -> PlaneSource:
+        return PlaneSource(Path("memory"), plane)
+
+    def read_planes(self, start: int, stop: int, out: Array) -> None:
+        self.reads.update(range(start, stop))
+        out[...] = self.planes[start:stop]
+
+
+def slice_folder(folder: Path, planes: Array) -> Volume:
+    write_slices(folder, planes, "Z{plane:04d}.tif", Flavour(DEFLATE, rows_per_strip=4))
+    return found(census_slices(folder.iterdir(), SLICE_NUMBER))
+
+
+def stack(folder: Path, planes: Array) -> Volume:
+    return found(census_stack(write_tiff(folder / "stack.tif", planes, Flavour(DEFLATE, rows_per_strip=1))))
+
+
+def memory(folder: Path, planes: Array) -> Volume:
+    del folder
+    return VolumeInMemory(planes)
+
+
+def image_of(folder: Path, volume: Volume, kind: Kind = Kind.IMAGE) -> OmeZarrImage:
+    return OmeZarrImage(folder / "image.ome.zarr", volume.shape, volume.dtype.name, (2.0, 1.0, 1.0), kind)
+
+
+def level(image: OmeZarrImage, index: int) -> Array:
+    return np.asarray(zarr.open_array(image.folder / str(index), mode="r")[...])
+
+
+def hashes(planes: Array) -> tuple[str, ...]:
+    return tuple(hashlib.sha256(plane.astype(plane.dtype.newbyteorder("<")).tobytes()).hexdigest() for plane in planes)
+
+
+def nobody(n_planes: int) -> None:
+    del n_planes
+
+
+@pytest.mark.parametrize("store", [slice_folder, stack, memory])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float32"])
+def test_every_storage_becomes_the_same_image(
+    tmp_path: Path, store: Callable[[Path, Array], Volume], dtype: str
+) -> None:
+    planes = some_image((11, 70, 65), dtype)
+    volume = store(tmp_path / "source", planes)
+    image = image_of(tmp_path, volume)
+    conversion = convert_volume(volume, image, nobody)
+    np.testing.assert_array_equal(level(image, 0), planes)
+    assert conversion.sha256 == hashes(planes)
+    assert conversion.value_range == (float(planes.min()), float(planes.max()))
+    assert conversion.labels is None
+
+
+def test_all_slabs_together_are_the_whole_volume(tmp_path: Path) -> None:
+    planes = some_image(THREE_SLABS)
+    planes[DEPTH + 9, 7, 1], planes[-1, 3, 0] = 65535, 0
+    volume, done = VolumeInMemory(planes), list[int]()
+    image = image_of(tmp_path, volume)
+    conversion = convert_volume(volume, image, done.append)
+    assert done == [DEPTH, DEPTH, 88]
+    assert volume.reads == Counter(range(2 * DEPTH + 88))  # each plane once
+    assert conversion.sha256 == hashes(planes)
+    assert conversion.value_range == (0.0, 65535.0)
+    np.testing.assert_array_equal(level(image, 0), planes)
+    assert {level(image, index).shape for index in range(len(image.levels))} == {lev.shape for lev in image.levels}
+
+
+def test_slabs_cover_each_plane_once(tmp_path: Path) -> None:
+    volume = VolumeInMemory(np.zeros(THREE_SLABS, "uint16"))
+    slabs = list(cut_into_slabs(volume, image_of(tmp_path, volume)))
+    assert [(slab.start, slab.stop) for slab in slabs] == [
+        (0, DEPTH),
+        (DEPTH, 2 * DEPTH),
+        (2 * DEPTH, 2 * DEPTH + 88),
+    ]
+
+
+def test_labels_of_all_slabs_are_collected(tmp_path: Path) -> None:
+    planes = np.zeros(THREE_SLABS, "uint16")
+    planes[0, 0, 0], planes[DEPTH + 9, 5, 1], planes[-1, -1, -1] = 97, 672, 12009
+    volume = VolumeInMemory(planes)
+    conversion = convert_volume(volume, image_of(tmp_path, volume, Kind.LABELS), nobody)
+    assert conversion.labels == frozenset({0, 97, 672, 12009})
+
+
+@pytest.mark.parametrize("kind", [Kind.LABELS, Kind.MASK])
+def test_labels_and_masks_tell_their_values(tmp_path: Path, kind: Kind) -> None:
+    planes = some_labels((9, 70, 65), "float32")
+    volume = stack(tmp_path, planes)
+    conversion = convert_volume(volume, image_of(tmp_path, volume, kind), nobody)
+    assert conversion.labels == frozenset(planes.ravel().tolist())
+
+
+@pytest.mark.parametrize("value", [0.5, 2.0**24, np.nan])
+def test_labels_that_cannot_be_trusted_stop_the_conversion(tmp_path: Path, value: float) -> None:
+    planes = some_labels((9, 70, 65), "float32")
+    planes[4, 3, 2] = value
+    volume = stack(tmp_path, planes)
+    with pytest.raises(SourceError, match="cannot be trusted"):
+        convert_volume(volume, image_of(tmp_path, volume, Kind.LABELS), nobody)
+
+
+def test_an_image_without_a_finite_value_has_a_range_all_the_same(tmp_path: Path) -> None:
+    volume = VolumeInMemory(np.full((2, 3, 4), np.nan, "float32"))
+    image = image_of(tmp_path, volume)
+    assert convert_volume(volume, image, nobody).value_range == (0.0, 0.0)
+    assert np.isnan(level(image, 0)).all()
+
+
+def test_a_slab_without_a_finite_value_has_no_part_in_the_range(tmp_path: Path) -> None:
+    planes = np.full((*THREE_SLABS[:2], 1), np.nan, "float16")
+    planes[DEPTH + 9, 5] = -2.5
+    volume = VolumeInMemory(planes)
+    assert convert_volume(volume, image_of(tmp_path, volume), nobody).value_range == (-2.5, -2.5)
+
+
+def test_a_slice_that_changed_after_the_census_stops_the_conversion(tmp_path: Path) -> None:
+    volume = slice_folder(tmp_path / "source", some_image((11, 70, 65)))
+    changed = volume.files[6]
+    write_tiff(changed, some_image((1, 70, 64)))
+    with pytest.raises(SourceError, match=changed.name):
+        convert_volume(volume, image_of(tmp_path, volume), nobody)
+
+
+def test_a_slice_cut_off_after_the_census_stops_the_conversion(tmp_path: Path) -> None:
+    volume = slice_folder(tmp_path / "source", some_image((11, 70, 65)))
+    cut = volume.files[6]
+    cut.write_bytes(cut.read_bytes()[:-60])
+    with pytest.raises(SourceError, match=cut.name):
+        convert_volume(volume, image_of(tmp_path, volume), nobody)
+
+
+@pytest.mark.parametrize("store", [slice_folder, stack])
+def test_units_of_work_can_be_sent_to_any_worker(tmp_path: Path, store: Callable[[Path, Array], Volume]) -> None:
+    planes = some_image((11, 70, 65))
+    volume = store(tmp_path / "source", planes)
+    image = image_of(tmp_path, volume)
+    image.create()
+    (slab,) = cut_into_slabs(volume, image)
+    sent: Slab = pickle.loads(pickle.dumps(slab))
+    assert (sent.volume.shape, sent.start, sent.stop) == (volume.shape, 0, 11)
+    assert convert_slab(sent, 2).sha256 == hashes(planes)
+    np.testing.assert_array_equal(level(image, 0), planes)
+
+
+def test_slabs_may_be_converted_all_at_the_same_time(tmp_path: Path) -> None:
+    planes = some_image(THREE_SLABS)
+    volume = VolumeInMemory(planes)
+    image = image_of(tmp_path, volume)
+    image.create()
+    with ThreadPoolExecutor(3) as workers:
+        results = list(workers.map(partial(convert_slab, n_threads=1), cut_into_slabs(volume, image)))
+    image.write_remaining_levels()
+    assert tuple(h for result in results for h in result.sha256) == hashes(planes)
+    np.testing.assert_array_equal(level(image, 0), planes)

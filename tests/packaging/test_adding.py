@@ -1,0 +1,615 @@
+"""Datasets that grow, that were interrupted, that people edited, and whose sources changed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+import catnip2bids
+from catnip2bids import package
+from catnip2bids.catnip.components import Action
+from catnip2bids.demo import write_atlas_table
+from catnip2bids.errors import UsageError
+from catnip2bids.progress import Silence
+from runs import (
+    FLOX,
+    KO,
+    KO_NAME,
+    KO_PREFIX,
+    PROVENANCE,
+    SHAPE,
+    TODAY,
+    TODAY_NAME,
+    TODAY_PREFIX,
+    VOXEL_SIZE_UM,
+    column,
+    dataset_files,
+    files_of,
+    images_of,
+    level,
+    mentions,
+    ome,
+    partials_of,
+    python,
+    read_json,
+    read_tsv,
+    rewrite_slice,
+    settings,
+    slices_of,
+    source_planes,
+    state_of,
+    targets,
+    write_l0,
+    write_l2,
+)
+
+_KO_DERIVATIVE = "derivatives/catnip/sub-45670ko/micr"
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort") / "cohort"
+    write_l0(folder, KO)
+    write_l0(folder, FLOX, seed=2, exclusion=True)
+    write_l2(folder, TODAY, seed=3, exclusion=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def at_once(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dataset = tmp_path_factory.mktemp("at_once") / "dataset"
+    assert package([cohort], dataset, settings()).ok
+    return dataset
+
+
+# ---- one by one
+
+
+@pytest.mark.parametrize("order", [["KO", "FLOX", "WT"], ["WT", "KO", "FLOX"], ["FLOX", "WT", "KO"]])
+def test_animals_one_by_one_are_the_same_as_all_at_once(
+    cohort: Path, at_once: Path, tmp_path: Path, order: list[str]
+) -> None:
+    for name in order:
+        assert package([cohort / name], tmp_path / "out", settings()).ok
+    assert_same(tmp_path / "out", at_once)
+
+
+def test_runs_given_directly_one_by_one_are_the_same_too(cohort: Path, at_once: Path, tmp_path: Path) -> None:
+    for name in (KO, TODAY, FLOX):
+        assert package([cohort / name], tmp_path / "out", settings()).ok
+    assert_same(tmp_path / "out", at_once)
+
+
+def test_runs_given_directly_together_are_the_same_too(cohort: Path, at_once: Path, tmp_path: Path) -> None:
+    assert package([cohort / KO, cohort / TODAY, cohort / FLOX], tmp_path / "out", settings()).ok
+    assert_same(tmp_path / "out", at_once)
+
+
+def test_folders_given_together_are_the_same_too(cohort: Path, at_once: Path, tmp_path: Path) -> None:
+    assert package([cohort / "WT", cohort / "KO", cohort / "FLOX"], tmp_path / "out", settings()).ok
+    assert_same(tmp_path / "out", at_once)
+
+
+def test_a_cohort_that_grows_is_the_same_as_the_grown_one(cohort: Path, at_once: Path, tmp_path: Path) -> None:
+    for name in ("KO", "WT", "FLOX"):
+        shutil.copytree(cohort / name, tmp_path / "growing" / name)
+        assert package([tmp_path / "growing"], tmp_path / "out", settings()).ok
+    assert_same(tmp_path / "out", at_once)
+
+
+def assert_same(dataset: Path, other: Path) -> None:
+    one, two = dataset_files(dataset), dataset_files(other)
+    assert set(one) == set(two)
+    assert not [path for path in one if one[path] != two[path]]
+    assert targets(dataset) == targets(other)
+
+
+def test_adding_touches_nothing_of_the_others(cohort: Path, tmp_path: Path) -> None:
+    package([cohort / "KO"], tmp_path / "out", settings())
+    before = state_of(tmp_path / "out/sub-45670ko")
+    images = state_of(tmp_path / "out" / _KO_DERIVATIVE)
+    result = package([cohort / "WT"], tmp_path / "out", settings())
+    assert all("46001wt" in str(target) for target in [*result.made, *result.kept])
+    assert state_of(tmp_path / "out/sub-45670ko") == before
+    assert state_of(tmp_path / "out" / _KO_DERIVATIVE) == images
+
+
+def test_tables_keep_what_is_there(cohort: Path, tmp_path: Path) -> None:
+    package([cohort / "KO"], tmp_path / "out", settings())
+    package([cohort / "WT"], tmp_path / "out", settings())
+    assert column(read_tsv(tmp_path / "out/participants.tsv"), "participant_id") == ["sub-45670ko", "sub-46001wt"]
+    assert len(read_tsv(tmp_path / "out/samples.tsv")) == 2
+    counted = column(read_tsv(tmp_path / "out/derivatives/catnip-counts/counts.tsv"), "participant_id")
+    assert set(counted) == {"sub-45670ko", "sub-46001wt"}
+
+
+# ---- interrupted
+
+
+class _Stop(Silence):
+    """Raises in the middle of an image."""
+
+    def __init__(self, error: BaseException, at: int) -> None:
+        self.error, self.left = error, at
+
+    def advance(self, n_voxels: int) -> None:
+        """Some planes were written, the image is not finished."""
+        del n_voxels
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug"), MemoryError()])
+def test_an_exception_in_the_middle_of_an_image_leaves_no_half_image(
+    cohort: Path, at_once: Path, tmp_path: Path, error: BaseException
+) -> None:
+    with pytest.raises(type(error)):
+        package([cohort], tmp_path / "out", settings(), progress=_Stop(error, 7))
+    assert len(images_of(tmp_path / "out")) == 6
+    assert_whole(tmp_path / "out", at_once)
+    result = package([cohort], tmp_path / "out", settings())
+    assert len(result.kept) == 6
+    assert_same(tmp_path / "out", at_once)
+
+
+def assert_whole(dataset: Path, finished: Path) -> None:
+    """Whatever stands under a final name is what it is in the finished dataset."""
+    expected = files_of(finished)
+    for image in images_of(dataset):
+        content = {f"{image}/{path}": value for path, value in files_of(dataset / image).items()}
+        assert content == {path: value for path, value in expected.items() if path.startswith(f"{image}/")}, image
+
+
+_KILLED = """
+import os, signal, sys
+from catnip2bids import Settings, package
+from catnip2bids.progress import Silence
+
+class Killer(Silence):
+    left = int(sys.argv[3])
+    def advance(self, n_voxels):
+        Killer.left -= 1
+        if Killer.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+package([sys.argv[1]], sys.argv[2], Settings(voxel_size_um=(3.7, 3.7, 5.0)), progress=Killer())
+"""
+
+
+def test_killed_in_the_middle_of_an_image_it_goes_on_where_it_stopped(
+    cohort: Path, at_once: Path, tmp_path: Path
+) -> None:
+    assert python(_KILLED, cohort, tmp_path / "out", 9).returncode == -9
+    assert len(images_of(tmp_path / "out")) == 8
+    assert_whole(tmp_path / "out", at_once)
+    result = package([cohort], tmp_path / "out", settings())
+    assert len(result.kept) == 8
+    assert_same(tmp_path / "out", at_once)
+    assert not partials_of(tmp_path / "out")
+
+
+_KILLED_WHILE_SAVING = """
+import os, signal, sys
+from catnip2bids import Settings, package
+
+left = int(sys.argv[3])
+sync = os.fsync
+def fsync(descriptor):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync(descriptor)
+os.fsync = fsync
+package([sys.argv[1]], sys.argv[2], Settings(voxel_size_um=(3.7, 3.7, 5.0)))
+"""
+
+
+@pytest.mark.parametrize("at", [1, 2, 8, 100])
+def test_killed_while_something_is_published_it_goes_on(cohort: Path, at_once: Path, tmp_path: Path, at: int) -> None:
+    """At 1 not even the file is complete by which the dataset is known to be ours."""
+    assert python(_KILLED_WHILE_SAVING, cohort, tmp_path / "out", at).returncode == -9
+    assert_whole(tmp_path / "out", at_once)
+    assert package([cohort], tmp_path / "out", settings()).ok
+    assert_same(tmp_path / "out", at_once)
+    assert not partials_of(tmp_path / "out")
+
+
+_KILLED_WHILE_REPLACING = """
+import os, shutil, signal, sys
+from pathlib import Path
+from catnip2bids import Settings, package
+
+def rmtree(path, *args, **kwargs):
+    files = sorted(file for file in Path(path).rglob("*") if file.is_file())
+    files[-1].unlink()
+    os.kill(os.getpid(), signal.SIGKILL)
+shutil.rmtree = rmtree
+package([sys.argv[1]], sys.argv[2], Settings(voxel_size_um=(3.7, 3.7, 5.0), overwrite=True))
+"""
+
+
+def test_killed_while_an_old_image_is_removed_it_leaves_no_half_image(
+    cohort: Path, at_once: Path, tmp_path: Path
+) -> None:
+    """Removing a folder takes time: what is half removed must not stand under the final name, nor be kept."""
+    shutil.copytree(at_once, tmp_path / "out")
+    assert python(_KILLED_WHILE_REPLACING, cohort, tmp_path / "out").returncode == -9
+    assert_whole(tmp_path / "out", at_once)
+    assert package([cohort], tmp_path / "out", settings()).ok
+    assert_same(tmp_path / "out", at_once)
+
+
+def test_an_image_that_was_removed_is_made_again(cohort: Path, at_once: Path, tmp_path: Path) -> None:
+    shutil.copytree(at_once, tmp_path / "out")
+    image = f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"
+    shutil.rmtree(tmp_path / "out" / image)
+    result = package([cohort], tmp_path / "out", settings())
+    assert [str(target) for target in result.made] == [image]
+    assert_same(tmp_path / "out", at_once)
+
+
+def test_overwrite_makes_everything_anew_and_the_same(cohort: Path, at_once: Path, tmp_path: Path) -> None:
+    shutil.copytree(at_once, tmp_path / "out")
+    result = package([cohort], tmp_path / "out", settings(overwrite=True))
+    assert {str(target) for target in result.made} == images_of(at_once)
+    assert_same(tmp_path / "out", at_once)
+
+
+def test_what_is_done_twice_from_a_copy_of_the_source_is_the_same(cohort: Path, at_once: Path, tmp_path: Path) -> None:
+    """Neither the place of the source nor the times of its files show in the dataset, but for the copies' times."""
+    shutil.copytree(cohort, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+    package([tmp_path / "elsewhere"], tmp_path / "out", settings())
+    assert_same(tmp_path / "out", at_once)
+
+
+# ---- sources and settings that change
+
+
+def only_made(source: Path, dataset: Path, **choices: Any) -> list[str]:
+    result = package([source], dataset, settings(**choices))
+    assert result.ok, result.problems
+    return [target.name.removeprefix(KO_PREFIX) for target in result.made]
+
+
+def test_a_changed_source_makes_only_its_image_anew(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source")
+    package([tmp_path / "source"], tmp_path / "out", settings())
+    file = slices_of(run / "640_FRST")[3]
+    plane = tifffile.imread(file)
+    plane[3, 3] += 7
+    rewrite_slice(file, plane)
+    assert only_made(tmp_path / "source", tmp_path / "out") == ["_desc-FRST_SPIM.ome.zarr"]
+    image = tmp_path / "out" / f"{_KO_DERIVATIVE}/{KO_PREFIX}_desc-FRST_SPIM.ome.zarr"
+    np.testing.assert_array_equal(level(image), source_planes(run / "640_FRST"))
+    package([tmp_path / "source"], tmp_path / "fresh", settings())
+    assert_same(tmp_path / "out", tmp_path / "fresh")
+
+
+def test_a_changed_table_of_counts_is_brought_up_to_date(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source")
+    package([tmp_path / "source"], tmp_path / "out", settings())
+    table = run / "640_FRST_seg/FRSTseg_00010000.csv"
+    table.write_text(re.sub(r"(?m)^(73,.*),(\d+),(\d+)$", r"\1,77,88", table.read_text()))
+    assert only_made(tmp_path / "source", tmp_path / "out") == []
+    rows = read_tsv(tmp_path / "out/derivatives/catnip-counts/counts.tsv")
+    assert [(row["cell_count"], row["label_volume"]) for row in rows if row["index"] == "73"] == [("77", "88")]
+    package([tmp_path / "source"], tmp_path / "fresh", settings())
+    assert_same(tmp_path / "out", tmp_path / "fresh")
+
+
+def test_a_changed_atlas_table_makes_only_label_images_anew(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source")
+    table = tmp_path / "atlas_info.txt"
+    write_atlas_table(table)
+    package([tmp_path / "source"], tmp_path / "out", settings(atlas_table=table))
+    table.write_bytes(table.read_bytes().replace(b"20,90,150", b"1,2,3"))
+    made = only_made(tmp_path / "source", tmp_path / "out", atlas_table=table)
+    assert made == ["_space-orig_desc-atlas_SPIM.ome.zarr"]
+    rows = {row["index"]: row for row in read_tsv(tmp_path / "out/derivatives/catnip/dseg.tsv")}
+    assert rows["821"]["color"] == "#010203"
+    image = tmp_path / "out" / f"{_KO_DERIVATIVE}/{KO_PREFIX}_space-orig_desc-atlas_SPIM.ome.zarr"
+    colors = {color["label-value"]: color["rgba"] for color in ome(image)["image-label"]["colors"]}
+    assert colors[821] == [1, 2, 3, 255]
+
+
+def test_an_atlas_table_that_comes_later_is_taken_for_all_runs_of_its_atlas(cohort: Path, tmp_path: Path) -> None:
+    write_atlas_table(tmp_path / "atlas_info.txt")
+    package([cohort / "KO"], tmp_path / "out", settings())
+    package([cohort / "WT"], tmp_path / "out", settings(atlas_table=tmp_path / "atlas_info.txt"))
+    rows = {row["index"]: row for row in read_tsv(tmp_path / "out/derivatives/catnip/dseg.tsv")}
+    assert rows["821"]["color"] == "#145a96"
+    assert not list((tmp_path / "out/derivatives/catnip").glob("atlas-*"))
+
+
+def test_another_voxel_size_makes_native_images_anew(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source")
+    package([tmp_path / "source"], tmp_path / "out", settings())
+    made = only_made(tmp_path / "source", tmp_path / "out", voxel_size_um=(4.0, 4.0, 5.0))
+    assert sorted(made) == [
+        "_SPIM.ome.zarr",
+        "_desc-FRST_SPIM.ome.zarr",
+        "_space-orig_desc-FRSTseg10000_SPIM.ome.zarr",
+        "_space-orig_desc-atlas_SPIM.ome.zarr",
+    ]
+    assert read_json(tmp_path / f"out/sub-45670ko/micr/{KO_PREFIX}_SPIM.json")["PixelSize"] == [4, 4, 5]
+
+
+def test_another_version_of_ome_zarr_makes_all_images_anew(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source")
+    package([tmp_path / "source"], tmp_path / "out", settings())
+    made = only_made(tmp_path / "source", tmp_path / "out", ome_zarr_version=type(settings().ome_zarr_version)("0.4"))
+    assert len(made) == 5
+    assert not list((tmp_path / "out").rglob("zarr.json"))
+
+
+def test_a_log_that_changes_does_not_leave_two_names_for_one_heatmap(tmp_path: Path) -> None:
+    run = write_l2(tmp_path / "source")
+    log = run / f"{TODAY_NAME}.log.txt"
+    text = log.read_text()
+    log.write_text("nothing of interest")
+    package([tmp_path / "source"], tmp_path / "out", settings())
+    log.write_text(text)
+    package([tmp_path / "source"], tmp_path / "out", settings())
+    heatmaps = [image for image in images_of(tmp_path / "out") if "heatmap10000" in image]
+    assert [re.findall(r"space-(\w+?)_", image) for image in heatmaps] == [["CATNIPv2"]]
+
+
+def test_what_is_excluded_later_is_not_in_the_dataset_any_more(tmp_path: Path) -> None:
+    """The plan, the README and the provenance say that it is left out: then it must be."""
+    write_l0(tmp_path / "source")
+    package([tmp_path / "source"], tmp_path / "out", settings())
+    plan = catnip2bids.read_plan(tmp_path / "out/code/catnip2bids/plan.toml")
+    (run,) = plan.runs
+    entries = [
+        entry.model_copy(update={"action": Action.EXCLUDE, "reason": "too dim"})
+        if entry.source == "640_FRST"
+        else entry
+        for entry in run.entries
+    ]
+    changed = plan.model_copy(update={"runs": [run.model_copy(update={"entries": entries})]})
+    package([tmp_path / "source"], tmp_path / "out", settings(), changed)
+    package([tmp_path / "source"], tmp_path / "fresh", settings(), changed)
+    assert images_of(tmp_path / "out") == images_of(tmp_path / "fresh")
+    assert_same(tmp_path / "out", tmp_path / "fresh")
+
+
+def test_the_same_run_from_another_place_is_the_same_run(cohort: Path, tmp_path: Path) -> None:
+    package([cohort / "KO"], tmp_path / "out", settings())
+    shutil.copytree(cohort / "KO", tmp_path / "moved/deeper")
+    result = package([tmp_path / "moved"], tmp_path / "out", settings())
+    assert result.ok
+    assert not result.made
+
+
+def test_another_run_for_the_same_sample_is_refused_and_both_are_named(cohort: Path, tmp_path: Path) -> None:
+    package([cohort / "KO"], tmp_path / "out", settings())
+    other = KO_NAME.replace("12-39-11", "18-00-00")
+    write_l0(tmp_path / "source", other, seed=9)
+    before = state_of(tmp_path / "out")
+    with pytest.raises(UsageError) as caught:
+        package([tmp_path / "source"], tmp_path / "out", settings())
+    assert KO_NAME in str(caught.value)
+    assert other in str(caught.value)
+    assert state_of(tmp_path / "out") == before
+
+
+def test_another_animal_with_the_same_label_is_refused_and_both_are_named(cohort: Path, tmp_path: Path) -> None:
+    package([cohort / "KO"], tmp_path / "out", settings())
+    write_l0(tmp_path / "source", KO_NAME.replace("45670_ko", "45670-ko").replace("_LH_", "_RH_"), seed=9)
+    with pytest.raises(UsageError) as caught:
+        package([tmp_path / "source"], tmp_path / "out", settings())
+    assert "45670_ko" in str(caught.value)
+    assert "45670-ko" in str(caught.value)
+
+
+# ---- atlases and stains
+
+
+def with_other_atlas(folder: Path) -> None:
+    """Write a run of today that was made with an atlas in which other regions have the same ids."""
+    run = write_l2(folder, TODAY, seed=3)
+    log = run / f"{TODAY_NAME}.log.txt"
+    log.write_text(log.read_text().replace(": v2", ": v5").replace("atlas_v2", "atlas_v5"))
+    for table in run.glob("FRST_seg*/*.csv"):
+        lines = table.read_text().splitlines()
+        table.write_text("\n".join([lines[0], *(re.sub(r"^(\d+),", r"\1,Left_", line) for line in lines[1:])]) + "\n")
+
+
+def test_two_atlases_in_one_dataset_keep_their_tables_apart(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source", KO)
+    with_other_atlas(tmp_path / "source")
+    result = package([tmp_path / "source"], tmp_path / "out", settings())
+    assert result.ok
+    folder = tmp_path / "out/derivatives/catnip"
+    tables = {path.name: read_tsv(path) for path in folder.glob("*dseg.tsv")}
+    assert set(tables) == {"atlas-CATNIP_dseg.tsv", "atlas-CATNIPv5_dseg.tsv"}
+    assert {path.name for path in folder.glob("*dseg.json")} == {"atlas-CATNIP_dseg.json", "atlas-CATNIPv5_dseg.json"}
+    assert all(row["name"].startswith("Left_") for row in tables["atlas-CATNIPv5_dseg.tsv"])
+    assert not any(row["name"].startswith("Left_") for row in tables["atlas-CATNIP_dseg.tsv"])
+    image = folder / f"sub-46001wt/micr/{TODAY_PREFIX}_space-orig_desc-atlas_SPIM.ome.zarr"
+    assert all(label["name"].startswith("Left_") for label in ome(image)["image-label"]["properties"])
+    assert catnip2bids.validate(tmp_path / "out").ok
+    for name in ("KO", "WT"):
+        package([tmp_path / "source" / name], tmp_path / "one by one", settings())
+    assert_same(tmp_path / "one by one", tmp_path / "out")
+
+
+def test_a_run_without_any_table_gets_its_labels_listed(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source")
+    (run / "640_FRST_seg/FRSTseg_00010000.csv").unlink()
+    result = package([tmp_path / "source"], tmp_path / "out", settings())
+    assert mentions(result.warnings, "atlaslabel_def_origspace")
+    rows = read_tsv(tmp_path / "out/derivatives/catnip/dseg.tsv")
+    values = set(np.unique(source_planes(run / "atlaslabel_def_origspace")).tolist()) - {0}
+    assert {int(row["index"]): row["name"] for row in rows} == {value: f"unlisted_{value}" for value in values}
+
+
+def test_several_stains_of_one_sample(tmp_path: Path) -> None:
+    write_l2(tmp_path / "a", TODAY)
+    write_l2(tmp_path / "b", TODAY.replace("640_", "488_").replace("09-12-33", "10-00-00"), seed=8)
+    package([tmp_path / "a"], tmp_path / "out", settings())
+    result = package([tmp_path / "b"], tmp_path / "out", settings(stain="Npas4"))
+    assert result.ok
+    raw = sorted(path.name for path in (tmp_path / "out").glob("sub-*/micr/*.ome.zarr"))
+    assert raw == [f"sub-46001wt_sample-LeftHemisphere_stain-{stain}_SPIM.ome.zarr" for stain in ("Npas4", "cFos")]
+    assert len(read_tsv(tmp_path / "out/samples.tsv")) == 1
+    assert len(read_tsv(tmp_path / "out/participants.tsv")) == 1
+    assert len(read_tsv(tmp_path / "out/sub-46001wt/sub-46001wt_scans.tsv")) == 2
+    logs = sorted(path.parent.name for path in (tmp_path / "out/sourcedata").rglob("*.log.txt"))
+    assert len(logs) == 2
+    rows = read_tsv(tmp_path / "out/derivatives/catnip-counts/counts.tsv")
+    assert {row["stain"] for row in rows} == {"cFos", "Npas4"}
+    package([tmp_path / "b"], tmp_path / "other order", settings(stain="Npas4"))
+    package([tmp_path / "a"], tmp_path / "other order", settings())
+    assert_same(tmp_path / "other order", tmp_path / "out")
+
+
+# ---- animals that people describe
+
+
+def test_a_table_of_participants_is_merged(cohort: Path, tmp_path: Path) -> None:
+    table = tmp_path / "animals.tsv"
+    table.write_text(
+        "participant_id\tage\tstrain\tcage\n"
+        "sub-45670-ko\t12\tC57BL/6J\tA 1\n"
+        "46001_wt\tn/a\tC57BL/6N\t\n"
+        "99999\t3\tx\tz\n"
+    )
+    result = package([cohort], tmp_path / "out", settings(participants=table))
+    assert result.ok
+    rows = {row["participant_id"]: row for row in read_tsv(tmp_path / "out/participants.tsv")}
+    assert set(rows) == {"sub-45670ko", "sub-45925floxed", "sub-46001wt"}
+    ko = rows["sub-45670ko"]
+    assert (ko["age"], ko["strain"], ko["cage"], ko["sex"], ko["genotype"]) == ("12", "C57BL/6J", "A 1", "F", "ko")
+    assert (rows["sub-46001wt"]["strain"], rows["sub-46001wt"]["cage"]) == ("C57BL/6N", "n/a")
+    assert rows["sub-45925floxed"]["cage"] == "n/a"
+    assert read_json(tmp_path / "out/participants.json")["cage"]["Description"]
+    package([cohort], tmp_path / "out", settings())
+    assert {row["participant_id"]: row for row in read_tsv(tmp_path / "out/participants.tsv")} == rows
+
+
+def test_a_participant_who_is_not_there_is_said(cohort: Path, tmp_path: Path) -> None:
+    (tmp_path / "animals.tsv").write_text("participant_id\tage\n45671-ko\t12\n")
+    result = package([cohort / "KO"], tmp_path / "out", settings(participants=tmp_path / "animals.tsv"))
+    assert mentions(result.warnings, "45671")
+
+
+# ---- what people edit
+
+
+def test_what_people_wrote_stays(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    package([cohort / "KO"], out, settings())
+    readme = out / "README.md"
+    readme.write_text(
+        "Our own words.\n\n" + readme.read_text(encoding="utf-8") + "\nThanks to all.\n", encoding="utf-8"
+    )
+    (out / "SPIM.json").write_text(
+        (out / "SPIM.json").read_text().replace('"Manufacturer": "n/a"', '"Manufacturer": "ACME"')
+    )
+    table = out / "participants.tsv"
+    table.write_text(
+        table.read_text()
+        .replace("\tF\t", "\tM\t")
+        .replace("genotype\n", "genotype\tcage\n")
+        .replace("ko\n", "ko\tA1\n")
+    )
+    description = read_json(out / "dataset_description.json")
+    description |= {"Authors": ["A", "B"], "Funding": ["C"], "Name": "Ours"}
+    (out / "dataset_description.json").write_text(json.dumps(description))
+    (out / "CHANGES").write_text("1.0.1 2026-01-01\n  - Mended.\n")
+    (out / ".bidsignore").write_text((out / ".bidsignore").read_text() + "mine.txt\n")
+    (out / "mine.txt").write_text("x")
+    sidecar = out / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.json"
+    sidecar.write_text(sidecar.read_text().replace('"PixelSizeUnits"', '"Immersion": "oil",\n  "PixelSizeUnits"'))
+
+    assert package([cohort], out, settings()).ok
+
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("Our own words.")
+    assert text.endswith("Thanks to all.\n")
+    assert "46001wt" in text
+    assert read_json(out / "SPIM.json")["Manufacturer"] == "ACME"
+    ko, *_ = read_tsv(table)
+    assert (ko["sex"], ko["cage"]) == ("M", "A1")
+    after = read_json(out / "dataset_description.json")
+    assert (after["Authors"], after["Funding"], after["Name"]) == (["A", "B"], ["C"], "Ours")
+    assert "Mended" in (out / "CHANGES").read_text()
+    assert "mine.txt" in (out / ".bidsignore").read_text()
+    assert (out / "mine.txt").read_text() == "x"
+    assert read_json(sidecar)["Immersion"] == "oil"
+
+
+def test_authors_of_a_plan_stay_in_the_plan_of_the_dataset(cohort: Path, tmp_path: Path) -> None:
+    plan = catnip2bids.make_plan(catnip2bids.scan([cohort / "KO"]))
+    plan.dataset.authors = ["A", "B"]
+    plan.dataset.voxel_size_um = VOXEL_SIZE_UM
+    package([cohort / "KO"], tmp_path / "out", plan=plan)
+    package([cohort / "WT"], tmp_path / "out", settings())
+    assert read_json(tmp_path / "out/dataset_description.json")["Authors"] == ["A", "B"]
+    assert catnip2bids.read_plan(tmp_path / "out/code/catnip2bids/plan.toml").dataset.authors == ["A", "B"]
+
+
+# ---- labels inside images
+
+
+def test_labels_are_embedded_where_they_are_wanted(tmp_path: Path) -> None:
+    run = write_l2(tmp_path / "source")
+    result = package([tmp_path / "source"], tmp_path / "out", settings(embed_labels=True))
+    assert result.ok
+    raw = tmp_path / f"out/sub-46001wt/micr/{TODAY_PREFIX}_SPIM.ome.zarr"
+    listed = read_json(raw / "labels/zarr.json")["attributes"]["ome"]["labels"]
+    assert set(listed) == {"atlas", "hemispheremask", "FRSTseg10000"}
+    assert {path.name for path in (raw / "labels").iterdir() if path.is_dir()} == set(listed)
+    for name, source in (("atlas", "atlaslabel_def_origspace"), ("FRSTseg10000", "FRST_seg/FRSTseg_00010000")):
+        np.testing.assert_array_equal(level(raw / "labels" / name), source_planes(run / source))
+        assert ome(raw / "labels" / name)["image-label"]
+    np.testing.assert_array_equal(level(raw), source_planes(run / "N4_masked"))
+    assert catnip2bids.validate(tmp_path / "out").ok
+
+
+def test_embedded_labels_follow_their_images(tmp_path: Path) -> None:
+    run = write_l2(tmp_path / "source")
+    package([tmp_path / "source"], tmp_path / "out", settings(embed_labels=True))
+    before = files_of(tmp_path / "out")
+    assert not package([tmp_path / "source"], tmp_path / "out", settings(embed_labels=True)).made
+    assert {k: v for k, v in files_of(tmp_path / "out").items() if k != PROVENANCE} == {
+        k: v for k, v in before.items() if k != PROVENANCE
+    }
+    for path in ("atlaslabel_def_origspace", "N4_masked"):
+        rewrite_slice(slices_of(run / path)[2], np.full(SHAPE[1:], 821, np.uint16))
+    package([tmp_path / "source"], tmp_path / "out", settings(embed_labels=True))
+    package([tmp_path / "source"], tmp_path / "fresh", settings(embed_labels=True))
+    assert_same(tmp_path / "out", tmp_path / "fresh")
+
+
+def test_embedded_labels_do_not_outlive_their_images(tmp_path: Path) -> None:
+    """Without the option again, labels inside must not go stale when the label image changes."""
+    run = write_l2(tmp_path / "source")
+    package([tmp_path / "source"], tmp_path / "out", settings(embed_labels=True))
+    rewrite_slice(slices_of(run / "atlaslabel_def_origspace")[2], np.full(SHAPE[1:], 821, np.uint16))
+    package([tmp_path / "source"], tmp_path / "out", settings())
+    embedded = tmp_path / f"out/sub-46001wt/micr/{TODAY_PREFIX}_SPIM.ome.zarr/labels/atlas"
+    if embedded.is_dir():
+        np.testing.assert_array_equal(level(embedded), source_planes(run / "atlaslabel_def_origspace"))
+
+
+def test_killed_while_embedding_nothing_half_stays(tmp_path: Path) -> None:
+    script = _KILLED_WHILE_SAVING.replace("(3.7, 3.7, 5.0)", "(3.7, 3.7, 5.0), embed_labels=True").replace(
+        "os.fsync = fsync", "from catnip2bids.ome import zarr\nimport catnip2bids.packaging.images as images\n"
+        "def killed(*args): os.kill(os.getpid(), signal.SIGKILL)\nimages.write_labels_group = killed",
+    )  # fmt: skip
+    write_l2(tmp_path / "source")
+    assert python(script, tmp_path / "source", tmp_path / "out", 1).returncode == -9
+    package([tmp_path / "source"], tmp_path / "out", settings())
+    package([tmp_path / "source"], tmp_path / "fresh", settings())
+    assert_same(tmp_path / "out", tmp_path / "fresh")

@@ -1,0 +1,536 @@
+"""What is done with every entry by default, plans that people correct, and plans that are wrong."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from catnip2bids import package
+from catnip2bids.catnip.components import Action
+from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError
+from catnip2bids.plan import Plan, make_plan, read_plan, report_on, to_toml, write_plan
+from catnip2bids.plan.model import DatasetSettings, Participant, PlannedEntry, PlannedRun
+from catnip2bids.scanning import scan
+from runs import (
+    FLOX,
+    KO,
+    KO_NAME,
+    TODAY,
+    TODAY_NAME,
+    decisions,
+    images_of,
+    mentions,
+    ome,
+    settings,
+    slices_of,
+    source_planes,
+    write_l0,
+    write_l1,
+    write_l2,
+)
+from runs import level as read_level
+
+CONVERT, COPY, EXCLUDE = Action.CONVERT, Action.COPY, Action.EXCLUDE
+
+
+def planned(source: Path) -> dict[str, PlannedEntry]:
+    """Make the default plan of the only run of a source."""
+    (run,) = make_plan(scan([source])).runs
+    return {entry.source: entry for entry in run.entries}
+
+
+def written_plan(source: Path, path: Path, *changes: tuple[str, str]) -> Path:
+    """Write the default plan and correct its text."""
+    write_plan(report_on(scan([source])), path, overwrite=True)
+    text = path.read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def line_of(plan: Path, source: str) -> str:
+    """Return the line of a plan that is about an entry."""
+    (line,) = [line for line in plan.read_text(encoding="utf-8").splitlines() if f'source = "{source}"' in line]
+    return line
+
+
+# ---- defaults
+
+
+def test_the_plan_lists_every_entry_once_and_gives_a_reason(tmp_path: Path) -> None:
+    write_l0(tmp_path, KO, exclusion=True)
+    write_l2(tmp_path, TODAY, exclusion=True)
+    found = scan([tmp_path])
+    plan = make_plan(found)
+    for run, part in zip(found.runs, plan.runs, strict=True):
+        assert [entry.path for entry in run.entries] == [entry.source for entry in part.entries]
+        assert all(entry.reason for entry in part.entries)
+
+
+def test_the_plan_knows_animal_sample_time_and_atlas(tmp_path: Path) -> None:
+    write_l0(tmp_path, KO)
+    write_l2(tmp_path, TODAY)
+    ko, today = make_plan(scan([tmp_path])).runs
+    assert (ko.subject, ko.sample, ko.stain, ko.atlas_version) == ("45670ko", "LeftHemisphere", "cFos", None)
+    assert ko.acquired == "2021-08-10T14:48:50"
+    assert (ko.participant.sex, ko.participant.genotype, ko.participant.species) == ("F", "ko", "mus musculus")
+    assert (today.subject, today.sample, today.atlas_version) == ("46001wt", "LeftHemisphere", "v2")
+    assert today.participant.sex is None
+
+
+def test_masked_labels_are_left_out_beside_the_unmasked_ones(tmp_path: Path) -> None:
+    entries = planned(write_l0(tmp_path, KO_NAME))
+    masked = entries["atlaslabel_def_origspace_masked"]
+    assert masked.action == EXCLUDE
+    assert "atlaslabel_def_origspace" in masked.reason
+    assert entries["atlaslabel_def_origspace"].action == CONVERT
+
+
+def test_masked_labels_are_packaged_where_they_are_alone(tmp_path: Path) -> None:
+    run = write_l0(tmp_path, KO_NAME)
+    shutil.rmtree(run / "atlaslabel_def_origspace")
+    assert planned(run)["atlaslabel_def_origspace_masked"].action == CONVERT
+
+
+def test_masked_labels_are_packaged_where_the_unmasked_ones_are_damaged(tmp_path: Path) -> None:
+    run = write_l0(tmp_path, KO_NAME)
+    slices_of(run / "atlaslabel_def_origspace")[4].unlink()
+    assert planned(run)["atlaslabel_def_origspace_masked"].action == CONVERT
+
+
+def test_masked_labels_that_are_damaged_do_not_matter_where_they_are_left_out(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source", KO_NAME)
+    slices_of(run / "atlaslabel_def_origspace_masked")[4].unlink()
+    report = report_on(scan([run]))
+    assert not [problem for problem in report.problems if "atlaslabel_def_origspace" not in problem]
+    assert planned(run)["atlaslabel_def_origspace_masked"].action == EXCLUDE
+
+
+def test_intermediates_are_left_out_and_small_files_copied(tmp_path: Path) -> None:
+    run = write_l1(tmp_path, TODAY_NAME, exclusion=True)
+    shutil.copytree(run / "640_N4_masked", run / "640_flipped")
+    shutil.copytree(run / "640_N4_masked", run / "640_N4Field")
+    (run / "640_downsampled_6x6x5.nii.gz").write_bytes(b"x")
+    (run / "notes.txt").write_text("x")
+    entries = planned(run)
+    actions = {path: entry.action for path, entry in entries.items()}
+    assert actions["640_flipped"] == actions["640_N4Field"] == EXCLUDE
+    assert actions["640_downsampled_6x6x5.nii.gz"] == actions["notes.txt"] == COPY
+    assert actions[f"{TODAY_NAME}.log.txt"] == actions["atlasimage_reg0GenericAffine.mat"] == COPY
+    assert actions["640_FRST_seg/FRSTseg_00010000.csv"] == CONVERT
+    assert actions["640_FRST_seg_corrected/FRSTseg_00010000.csv"] == CONVERT
+
+
+def nifti_twin(stack: Path) -> Path:
+    """Write a stack as NIfTI, as CATNIP's nii2tiff relates them: page k, row j, column i is voxel [i, j, k]."""
+    twin = stack.with_suffix(".nii.gz")
+    volume = np.ascontiguousarray(source_planes(stack).T)
+    image = nib.Nifti1Image(volume, np.diag([-25.0, -25.0, 25.0, 1.0]))  # type: ignore[no-untyped-call]  # no types
+    nib.save(image, twin)
+    return twin
+
+
+@pytest.mark.parametrize("folder", ["heatmaps_atlasspace", "heatmaps_atlasspace_corrected"])
+def test_a_nifti_heatmap_is_copied_beside_its_tiff_twin(tmp_path: Path, folder: str) -> None:
+    run = write_l2(tmp_path, TODAY_NAME, exclusion=True)
+    (stack,) = (run / folder).iterdir()
+    twin = nifti_twin(stack)
+    entries = planned(run)
+    assert entries[f"{folder}/{stack.name}"].action == CONVERT
+    assert entries[f"{folder}/{twin.name}"].action == COPY
+
+
+def test_a_nifti_heatmap_alone_is_converted_voxel_by_voxel(tmp_path: Path) -> None:
+    run = write_l2(tmp_path / "source", TODAY, exclusion=True)
+    (stack,) = (run / "heatmaps_atlasspace").iterdir()
+    planes = source_planes(stack)
+    twin = nifti_twin(stack)
+    stack.unlink()
+    assert planned(run)[f"heatmaps_atlasspace/{twin.name}"].action == CONVERT
+    result = package([tmp_path / "source"], tmp_path / "out", settings())
+    assert result.ok, result.problems
+    (image,) = [name for name in images_of(tmp_path / "out") if "desc-heatmap10000_" in name]
+    pixels = read_level(tmp_path / "out" / image)
+    assert pixels.dtype == planes.dtype
+    np.testing.assert_array_equal(pixels, planes)
+
+
+def test_a_damaged_tiff_twin_lets_the_nifti_heatmap_in(tmp_path: Path) -> None:
+    run = write_l2(tmp_path, TODAY_NAME)
+    (stack,) = (run / "heatmaps_atlasspace").iterdir()
+    twin = nifti_twin(stack)
+    stack.write_bytes(stack.read_bytes()[:100])
+    assert planned(run)[f"heatmaps_atlasspace/{twin.name}"].action == CONVERT
+
+
+def test_what_nobody_knows_is_copied_if_small_and_a_problem_if_large(tmp_path: Path) -> None:
+    run = write_l0(tmp_path, KO_NAME)
+    (run / "notes").mkdir()
+    (run / "notes/a.txt").write_text("x")
+    with (run / "raw.czi").open("wb") as file:
+        file.truncate(65 * 2**20)  # sparse
+    report = report_on(scan([run]))
+    actions = {entry.source: entry.action for entry in report.plan.runs[0].entries}
+    assert actions["notes"] == COPY
+    assert actions["raw.czi"] == EXCLUDE
+    assert mentions(report.problems, "raw.czi")
+    assert not mentions(report.problems, "notes")
+
+
+def test_a_whole_brain_atlas_means_a_whole_brain(tmp_path: Path) -> None:
+    run = write_l2(tmp_path, TODAY_NAME)
+    log = run / f"{TODAY_NAME}.log.txt"
+    log.write_text(log.read_text().replace("Atlas version                 : v2", "Atlas version                 : v5"))
+    (part,) = make_plan(scan([run])).runs
+    assert (part.sample, part.atlas_version) == ("WholeBrain", "v5")
+
+
+def test_the_rat_atlas_means_a_rat(tmp_path: Path) -> None:
+    run = write_l2(tmp_path, TODAY_NAME)
+    log = run / f"{TODAY_NAME}.log.txt"
+    log.write_text(log.read_text().replace("Atlas version                 : v2", "Atlas version                 : v9"))
+    (part,) = make_plan(scan([run])).runs
+    assert part.participant.species == "rattus norvegicus"
+
+
+# ---- as TOML
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+_ENTRIES = st.lists(st.builds(PlannedEntry, source=_TEXT, action=st.sampled_from(Action), reason=_TEXT), max_size=4)
+_VALUES = st.one_of(_TEXT, st.integers(-(2**53), 2**53), st.booleans(), st.floats(allow_nan=False, width=32))
+
+
+@given(
+    dataset=st.builds(
+        DatasetSettings,
+        name=_TEXT,
+        authors=st.lists(_TEXT, max_size=3),
+        license=st.none() | _TEXT,
+        voxel_size_um=st.none() | st.tuples(*[st.floats(0.01, 100)] * 3),
+        acquisition=st.dictionaries(_TEXT, _VALUES, max_size=3),
+    ),
+    run=st.builds(
+        PlannedRun,
+        source=_TEXT,
+        source_id=st.none() | _TEXT,
+        subject=st.none() | _TEXT,
+        acquired=st.none() | _TEXT,
+        participant=st.builds(Participant, strain=st.none() | _TEXT, age=st.none() | st.floats(0, 100)),
+        entries=_ENTRIES,
+    ),
+)
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_reading_what_was_written_gives_the_same_plan(dataset: DatasetSettings, run: PlannedRun) -> None:
+    plan = Plan(dataset=dataset, runs=[run])
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "plan.toml"
+        path.write_bytes(to_toml(plan).encode())
+        assert read_plan(path) == plan
+
+
+@pytest.mark.parametrize(
+    "name", ["my brain [1] {x} #3", 'say "hello" \\ there', "Mäuse = 脳", "tab\there", "line\nbreak"]
+)
+def test_odd_names_survive_a_plan_with_its_comments(tmp_path: Path, name: str) -> None:
+    run = write_l0(tmp_path / name, KO_NAME)
+    (run / f"{name}.txt").write_text("x")
+    slices_of(run / "640_N4")[3].unlink()
+    report = report_on(scan([tmp_path / name]))
+    write_plan(report, tmp_path / "plan.toml", overwrite=False)
+    assert read_plan(tmp_path / "plan.toml") == report.plan
+
+
+def test_the_written_plan_says_sizes_problems_and_what_to_fill_in(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source", "data")
+    slices_of(run / "640_FRST")[3].unlink()
+    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
+    assert "36 x 40 x 12" in line_of(plan, "640_N4")
+    assert "PROBLEM" in line_of(plan, "640_FRST")
+    text = plan.read_text(encoding="utf-8")
+    assert "voxel_size_um" in text
+    assert text.count("fill in") == 2
+
+
+def test_the_plan_of_runs_given_one_by_one_has_the_comments_of_each(tmp_path: Path) -> None:
+    ko, today = write_l0(tmp_path, KO), write_l2(tmp_path, TODAY)
+    report = report_on(scan([ko, today]))
+    write_plan(report, tmp_path / "plan.toml", overwrite=False)
+    assert len(read_plan(tmp_path / "plan.toml").runs) == 2
+
+
+# ---- corrected by people
+
+
+def test_what_a_person_excludes_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source")
+    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
+    line = line_of(plan, "640_FRST")
+    mended = line.replace('"convert"', '"exclude"').split("reason")[0] + 'reason = "too dim to use"},'
+    plan.write_text(plan.read_text(encoding="utf-8").replace(line, mended), encoding="utf-8")
+    result = package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+    assert result.ok
+    assert not [name for name in images_of(tmp_path / "out") if "desc-FRST_" in name]
+    decision = decisions(tmp_path / "out")[f"{KO}/640_FRST"]
+    assert (decision["action"], decision["reason"], decision["target"]) == ("exclude", "too dim to use", None)
+    assert "too dim to use" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+
+
+def test_excluding_what_is_broken_settles_the_problem(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source")
+    slices_of(run / "640_FRST")[3].unlink()
+    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
+    line = line_of(plan, "640_FRST")
+    mended = line.split("action")[0] + 'action = "exclude", reason = "a slice was lost"},'
+    plan.write_text(plan.read_text(encoding="utf-8").replace(line, mended), encoding="utf-8")
+    assert package([tmp_path / "source"], tmp_path / "out", settings(), plan).ok
+
+
+def test_what_a_person_copies_is_in_sourcedata(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source")
+    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
+    line = line_of(plan, "640_FRST")
+    mended = line.replace('"convert"', '"copy"')
+    plan.write_text(plan.read_text(encoding="utf-8").replace(line, mended), encoding="utf-8")
+    assert package([tmp_path / "source"], tmp_path / "out", settings(), plan).ok
+    copied = tmp_path / "out/sourcedata/catnip/sub-45670ko_sample-LeftHemisphere/640_FRST"
+    assert [path.read_bytes() for path in slices_of(copied)] == [
+        path.read_bytes() for path in slices_of(run / "640_FRST")
+    ]
+    assert not [name for name in images_of(tmp_path / "out") if "desc-FRST_" in name]
+
+
+def test_subject_voxel_size_authors_and_animal_come_from_the_plan(tmp_path: Path) -> None:
+    write_l2(tmp_path / "source", TODAY_NAME)
+    plan = written_plan(
+        tmp_path / "source",
+        tmp_path / "plan.toml",
+        ('subject = ""', 'subject = "m7"'),
+        ('sample = ""', 'sample = "RightHemisphere"'),
+        ("# voxel_size_um = []", "voxel_size_um = [2, 2.5, 10]  #"),
+        ("authors = []", 'authors = ["A. Person", "B. Person"]'),
+        ('license = ""', 'license = "CC0"'),
+        ('age = ""', "age = 12.5"),
+    )
+    result = package([tmp_path / "source"], tmp_path / "out", plan=plan)
+    assert result.ok, result.problems
+    raw = tmp_path / "out/sub-m7/micr/sub-m7_sample-RightHemisphere_stain-cFos_SPIM.ome.zarr"
+    assert ome(raw)["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"] == [10, 2.5, 2]
+    assert "12.5" in (tmp_path / "out/participants.tsv").read_text(encoding="utf-8")
+    assert "B. Person" in (tmp_path / "out/dataset_description.json").read_text(encoding="utf-8")
+    assert (tmp_path / "out/LICENSE").read_text(encoding="utf-8").startswith("CC0")
+
+
+@pytest.mark.parametrize("reason", ['it | is "odd"', "two\\nlines", "50% <b>ö</b>"])
+def test_any_reason_keeps_the_table_of_the_readme_whole(tmp_path: Path, reason: str) -> None:
+    write_l0(tmp_path / "source")
+    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
+    line = line_of(plan, "640_FRST")
+    quoted = reason.replace('"', '\\"')
+    mended = line.split("action")[0] + f'action = "exclude", reason = "{quoted}"}},'
+    plan.write_text(plan.read_text(encoding="utf-8").replace(line, mended), encoding="utf-8")
+    assert package([tmp_path / "source"], tmp_path / "out", settings(), plan).ok
+    rows = [
+        line for line in (tmp_path / "out/README.md").read_text(encoding="utf-8").splitlines() if "640_FRST`" in line
+    ]
+    assert len(rows) == 1
+    assert rows[0].endswith("| 1 |")
+
+
+# ---- plans that are wrong
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('action = "convert"', 'action = "zip"', "action"),
+        ('stain = "cFos"', 'stain = "cFos"\nstian = "x"', "stian"),
+        ("authors = []", "authors = 3", "authors"),
+        ("# voxel_size_um = []", "voxel_size_um = [1, 2]  #", "voxel_size_um"),
+        ("# voxel_size_um = []", "voxel_size_um = [1, 2, 0]  #", "voxel_size_um"),
+        ("# voxel_size_um = []", "voxel_size_um = [1, 2, nan]  #", "voxel_size_um"),
+        ("# voxel_size_um = []", "voxel_size_um = [1, -2, 3]  #", "voxel_size_um"),
+        ('age = ""', 'age = "old"', "age"),
+        ("[[run]]", "[[runs]]", "run"),
+        ("authors = []", "authors = [", "plan.toml"),
+    ],
+)
+def test_errors_of_a_plan_name_the_file_and_the_key(tmp_path: Path, old: str, new: str, named: str) -> None:
+    write_l0(tmp_path / "source")
+    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml", (old, new))
+    with pytest.raises(PlanError) as caught:
+        package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+    assert "plan.toml" in str(caught.value)
+    assert named in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"just text", b"[dataset]\n"])
+def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: bytes | None) -> None:
+    write_l0(tmp_path / "source")
+    if content is not None:
+        (tmp_path / "plan.toml").write_bytes(content)
+    with pytest.raises(PlanError, match=r"plan\.toml"):
+        package([tmp_path / "source"], tmp_path / "out", settings(), tmp_path / "plan.toml")
+
+
+def _another_entry(source: Path) -> str:
+    (source / KO / "new.txt").write_text("x")
+    return "new.txt"
+
+
+def _one_entry_less(source: Path) -> str:
+    shutil.rmtree(source / KO / "640_FRST")
+    return "640_FRST"
+
+
+def _another_run(source: Path) -> str:
+    write_l0(source, FLOX, seed=2)
+    return "45925"
+
+
+def _another_name(source: Path) -> str:
+    (source / KO).rename(source / "KO" / KO_NAME.replace("45670", "45671"))
+    return "45671"
+
+
+@pytest.mark.parametrize("change", [_another_entry, _one_entry_less, _another_run, _another_name])
+def test_a_plan_of_other_folders_is_refused(tmp_path: Path, change: Callable[[Path], str]) -> None:
+    source = tmp_path / "source"
+    write_l0(source)
+    plan = written_plan(source, tmp_path / "plan.toml")
+    named = change(source)
+    with pytest.raises(PlanError, match=named):
+        package([source], tmp_path / "out", settings(), plan)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_entry_that_is_planned_twice_is_refused(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source")
+    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
+    line = line_of(plan, "640_FRST")
+    plan.write_text(plan.read_text(encoding="utf-8").replace(line, f"{line}\n{line}"), encoding="utf-8")
+    with pytest.raises(PlanError, match="640_FRST"):
+        package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+
+
+def test_a_run_that_is_planned_twice_is_refused(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source")
+    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
+    text = plan.read_text(encoding="utf-8")
+    plan.write_text(text + text[text.index("[[run]]") :].replace('"45670ko"', '"m2"'), encoding="utf-8")
+    with pytest.raises(PlanError, match="45670"):
+        package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+
+
+def test_what_cannot_be_converted_is_a_problem_that_names_it(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source")
+    (run / "notes.txt").write_text("x")
+    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
+    line = line_of(plan, "notes.txt")
+    plan.write_text(
+        plan.read_text(encoding="utf-8").replace(line, line.replace('"copy"', '"convert"')), encoding="utf-8"
+    )
+    result = package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+    assert not result.ok
+    assert mentions(result.problems, "notes.txt")
+
+
+# ---- collisions and doubts
+
+
+@pytest.mark.parametrize("stain", ["c-Fos", "cFös", "c Fos", "c_Fos"])
+def test_a_stain_that_is_no_label_is_refused(tmp_path: Path, stain: str) -> None:
+    write_l0(tmp_path / "source")
+    with pytest.raises(UsageError, match="stain"):
+        package([tmp_path / "source"], tmp_path / "out", settings(stain=stain))
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_ids_that_become_one_label_are_refused_and_both_are_named(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source", KO_NAME)
+    write_l0(tmp_path / "source", KO_NAME.replace("45670_ko", "45670-ko").replace("_LH_", "_RH_"))
+    with pytest.raises(UsageError) as caught:
+        package([tmp_path / "source"], tmp_path / "out", settings())
+    assert "45670_ko" in str(caught.value)
+    assert "45670-ko" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_runs_for_one_sample_and_stain_are_refused_and_both_are_named(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source", KO_NAME)
+    second = KO_NAME.replace("12-39-11", "18-00-00")
+    write_l0(tmp_path / "source", second)
+    with pytest.raises(UsageError) as caught:
+        package([tmp_path / "source"], tmp_path / "out", settings())
+    assert KO_NAME in str(caught.value)
+    assert second in str(caught.value)
+    assert mentions(report_on(scan([tmp_path / "source"])).problems, KO_NAME, second)
+    assert not (tmp_path / "out").exists()
+
+
+def test_copies_of_one_run_in_two_folders_are_refused(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source", f"a/{KO_NAME}")
+    write_l0(tmp_path / "source", f"b/{KO_NAME}", seed=5)
+    with pytest.raises(UsageError, match="45670ko"):
+        package([tmp_path / "source"], tmp_path / "out", settings())
+
+
+def test_both_hemispheres_of_one_animal_are_one_subject(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source", KO_NAME)
+    write_l0(tmp_path / "source", KO_NAME.replace("_LH_", "_RH_"), seed=2)
+    assert package([tmp_path / "source"], tmp_path / "out", settings()).ok
+    assert len(list((tmp_path / "out").glob("sub-*"))) == 1
+    assert len(list((tmp_path / "out").glob("sub-*/micr/*_SPIM.ome.zarr"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "warned"), [((3.7, 3.7, 5.0), False), ((25.0, 25.0, 25.0), True), ((3.7, 3.7, 1.0), True)]
+)
+def test_a_voxel_size_that_does_not_fit_the_log_is_a_warning(
+    tmp_path: Path, size: tuple[float, float, float], warned: bool
+) -> None:
+    write_l2(tmp_path / "source")
+    result = package([tmp_path / "source"], tmp_path / "out", settings(voxel_size_um=size))
+    assert result.ok
+    assert mentions(result.warnings, "25 um") == warned
+
+
+@pytest.mark.parametrize(
+    "size", [(0.0, 3.7, 5.0), (3.7, -3.7, 5.0), (3.7, 3.7, float("nan")), (3.7, float("inf"), 5.0)]
+)
+def test_an_impossible_voxel_size_is_refused(tmp_path: Path, size: tuple[float, float, float]) -> None:
+    write_l0(tmp_path / "source")
+    with pytest.raises(Catnip2bidsError, match="voxel size"):
+        package([tmp_path / "source"], tmp_path / "out", settings(voxel_size_um=size))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source")
+    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml", ("authors = []", 'authors = ["Me"]'))
+    report = report_on(scan([tmp_path / "source"]))
+    with pytest.raises(PlanError, match=r"plan\.toml"):
+        write_plan(report, plan, overwrite=False)
+    assert '"Me"' in plan.read_text(encoding="utf-8")
+
+
+def test_a_float_heatmap_keeps_its_type(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source")
+    (stack,) = (run / "heatmaps_atlasspace").iterdir()
+    assert tifffile.imread(stack).dtype == np.float32
+    package([tmp_path / "source"], tmp_path / "out", settings())
+    (image,) = [name for name in images_of(tmp_path / "out") if "heatmap10000" in name]
+    assert read_level(tmp_path / "out" / image).dtype == np.float32

@@ -1,0 +1,253 @@
+"""The command line as its users meet it: exit codes, what goes where, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+import catnip2bids
+from runs import (
+    KO,
+    KO_NAME,
+    TODAY,
+    TODAY_NAME,
+    command,
+    dataset_files,
+    images_of,
+    slices_of,
+    state_of,
+    write_l0,
+    write_l2,
+)
+
+VOXEL_SIZE = ("--voxel-size", 3.7, 3.7, 5)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort") / "cohort"
+    write_l0(folder, KO)
+    write_l2(folder, TODAY, seed=3)
+    return folder
+
+
+def test_the_version() -> None:
+    done = command("--version")
+    assert done.returncode == 0
+    assert catnip2bids.__version__ in done.stdout
+
+
+@pytest.mark.parametrize("name", ["demo", "scan", "package", "validate"])
+def test_help_has_an_example(name: str) -> None:
+    done = command(name, "--help")
+    assert done.returncode == 0
+    assert f"catnip2bids {name}" in done.stdout
+    assert "Example" in done.stdout
+
+
+def test_help_lists_the_commands() -> None:
+    done = command("--help")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("demo", "scan", "package", "validate"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("packge",),
+        ("package",),
+        ("package", "x"),
+        ("scan",),
+        ("scan", "nowhere"),
+        ("validate", "nowhere"),
+        ("validate", "."),
+        ("package", "nowhere", "-o", "out", *VOXEL_SIZE),
+        ("package", ".", "-o", "out", "--voxel-size", 3.7, 3.7),
+        ("package", ".", "-o", "out", "--voxel-size", "a", "b", "c"),
+        ("package", ".", "-o", "out", "--voxel-size", 0, 0, 0),
+        ("package", ".", "-o", "out", *VOXEL_SIZE, "--naming", "other"),
+        ("package", ".", "-o", "out", *VOXEL_SIZE, "--ome-zarr-version", "0.3"),
+        ("package", ".", "-o", "out", *VOXEL_SIZE, "--plan", "nowhere.toml"),
+    ],
+)
+def test_mistakes_end_with_2_and_write_nothing(tmp_path: Path, arguments: tuple[object, ...]) -> None:
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert not done.stdout or not arguments  # without arguments it is the help
+    assert not list(tmp_path.iterdir())
+
+
+def test_scan_prints_a_table_and_writes_the_plan_and_nothing_else(cohort: Path, tmp_path: Path) -> None:
+    before = state_of(cohort)
+    done = command("scan", cohort, cwd=tmp_path)
+    assert done.returncode == 0
+    assert not done.stdout
+    for word in ("640_N4", "sub-45670ko", "36 x 40 x 12", "uint16", "atlaslabel_def_origspace_masked", "exclude"):
+        assert word in done.stderr, word
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.toml"]
+    assert state_of(cohort) == before
+
+
+def test_scan_as_json(cohort: Path, tmp_path: Path) -> None:
+    done = command("scan", cohort, "-o", tmp_path / "my.toml", "--json")
+    assert done.returncode == 0
+    document = json.loads(done.stdout)
+    assert [run["subject"] for run in document["runs"]] == ["45670ko", "46001wt"]
+    entries = {entry["source"]: entry for run in document["runs"] for entry in run["entries"]}
+    assert entries["640_N4"]["shape_zyx"] == [12, 40, 36]
+    assert str(tmp_path) not in done.stdout
+
+
+def test_scan_does_not_overwrite_a_plan_that_was_corrected(cohort: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    assert command("scan", cohort, "-o", plan).returncode == 0
+    assert command("scan", cohort, "-o", plan).returncode == 0  # it says the same
+    plan.write_text(plan.read_text(encoding="utf-8").replace("authors = []", 'authors = ["Me"]'), encoding="utf-8")
+    done = command("scan", cohort, "-o", plan)
+    assert done.returncode == 2
+    assert "plan.toml" in done.stderr
+    assert '"Me"' in plan.read_text(encoding="utf-8")
+    assert command("scan", cohort, "-o", plan, "--overwrite").returncode == 0
+    assert '"Me"' not in plan.read_text(encoding="utf-8")
+
+
+def test_scan_of_several_runs_given_directly(cohort: Path, tmp_path: Path) -> None:
+    done = command("scan", cohort / KO, cohort / TODAY, "-o", tmp_path / "plan.toml")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "plan.toml").read_text(encoding="utf-8").count("[[run]]") == 2
+
+
+def test_scan_from_within_a_run_does_not_write_into_it(tmp_path: Path) -> None:
+    """The source is never written to: the plan would be a new entry of the run."""
+    run = write_l0(tmp_path, KO_NAME)
+    before = state_of(run)
+    done = command("scan", ".", cwd=run)
+    assert done.returncode == 2
+    assert "plan.toml" in done.stderr
+    assert state_of(run) == before
+
+
+def test_scan_works_from_within_a_run(tmp_path: Path) -> None:
+    run = write_l0(tmp_path, KO_NAME)
+    done = command("scan", ".", "-o", tmp_path / "plan.toml", cwd=run)
+    assert done.returncode == 0, done.stderr
+    assert "sub-45670ko" in done.stderr
+
+
+def test_scan_names_problems_and_ends_with_1(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source", KO_NAME)
+    slices_of(run / "640_FRST")[4].unlink()
+    done = command("scan", tmp_path / "source", "-o", tmp_path / "plan.toml", "--json")
+    assert done.returncode == 1
+    assert "640_FRST" in done.stderr
+    assert any("640_FRST" in problem for problem in json.loads(done.stdout)["problems"])
+
+
+def test_plan_correct_package_and_validate(tmp_path: Path) -> None:
+    write_l2(tmp_path / "source", TODAY_NAME)
+    plan = tmp_path / "plan.toml"
+    assert command("scan", tmp_path / "source", "-o", plan).returncode == 0
+    text = plan.read_text(encoding="utf-8").replace('subject = ""', 'subject = "46001wt"')
+    text = text.replace('sample = ""', 'sample = "LeftHemisphere"')
+    plan.write_text(text.replace("# voxel_size_um = []", "voxel_size_um = [3.7, 3.7, 5.0]"), encoding="utf-8")
+    done = command("package", tmp_path / "source", "-o", tmp_path / "out", "--plan", plan)
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout
+    checked = command("validate", tmp_path / "out", "--json")
+    assert checked.returncode == 0, checked.stderr
+    document = json.loads(checked.stdout)
+    assert document["ok"] is True
+    assert str(tmp_path) not in checked.stdout
+
+
+def test_validate_ends_with_1_for_an_invalid_dataset(cohort: Path, tmp_path: Path) -> None:
+    assert command("package", cohort / "KO", "-o", tmp_path / "out", *VOXEL_SIZE).returncode == 0
+    (tmp_path / "out/samples.tsv").unlink()
+    done = command("validate", tmp_path / "out")
+    assert done.returncode == 1
+    assert not done.stdout
+    assert "samples.tsv" in done.stderr
+
+
+def test_without_a_voxel_size_it_says_where_to_find_it(cohort: Path, tmp_path: Path) -> None:
+    done = command("package", cohort, "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert "--voxel-size" in done.stderr
+    assert "microscope" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_subject_it_says_what_to_do(tmp_path: Path) -> None:
+    write_l2(tmp_path / "source", TODAY_NAME)
+    done = command("package", tmp_path / "source", "-o", tmp_path / "out", *VOXEL_SIZE)
+    assert done.returncode == 2
+    assert "--subject" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_everything_and_writes_nothing(cohort: Path, tmp_path: Path) -> None:
+    before = state_of(cohort)
+    done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--dry-run")
+    assert done.returncode == 0
+    assert not done.stdout
+    assert not list(tmp_path.iterdir())
+    assert state_of(cohort) == before
+    command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE)
+    shown = done.stderr.replace("\n", "")
+    for image in images_of(tmp_path / "out"):
+        assert image.split("/")[-1] in shown
+    assert "atlaslabel_def_origspace_masked" in shown
+
+
+def test_a_dry_run_names_problems_and_ends_with_1(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source", KO_NAME)
+    slices_of(run / "640_FRST")[4].unlink()
+    done = command("package", tmp_path / "source", "-o", tmp_path / "out", *VOXEL_SIZE, "--dry-run")
+    assert done.returncode == 1
+    assert "640_FRST" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line_and_the_api_make_the_same(cohort: Path, tmp_path: Path) -> None:
+    options = ("--embed-labels", "--ome-zarr-version", "0.4", "--naming", "dseg", "--stain", "Npas4")
+    done = command("package", cohort, "-o", tmp_path / "a", *VOXEL_SIZE, *options)
+    assert done.returncode == 0, done.stderr
+    made = catnip2bids.Settings(
+        voxel_size_um=(3.7, 3.7, 5.0),
+        embed_labels=True,
+        naming=catnip2bids.Naming.DSEG,
+        ome_zarr_version=type(catnip2bids.Settings().ome_zarr_version)("0.4"),
+        stain="Npas4",
+    )
+    assert catnip2bids.package([cohort], tmp_path / "b", made).ok
+    assert dataset_files(tmp_path / "a") == dataset_files(tmp_path / "b")
+    again = command("package", cohort, "-o", tmp_path / "a", *VOXEL_SIZE, *options)
+    assert again.returncode == 0
+    assert "there already" in again.stderr
+    assert "made" in command("package", cohort, "-o", tmp_path / "a", *VOXEL_SIZE, *options, "--overwrite").stderr
+
+
+def test_the_demo_twice(tmp_path: Path) -> None:
+    first = command("demo", tmp_path / "demo", timeout=170)
+    assert first.returncode == 0, first.stderr
+    assert not first.stdout
+    assert "look at" in first.stderr
+    assert len(list((tmp_path / "demo/dataset").glob("sub-*"))) == 2
+    content = dataset_files(tmp_path / "demo/dataset")
+    start = time.monotonic()
+    second = command("demo", tmp_path / "demo")
+    assert second.returncode == 0, second.stderr
+    assert time.monotonic() - start < 60
+    assert dataset_files(tmp_path / "demo/dataset") == content
+    assert "there already" in second.stderr
+
+
+def test_the_demo_does_not_touch_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    done = command("demo", tmp_path)
+    assert done.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

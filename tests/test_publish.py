@@ -1,0 +1,164 @@
+"""Publication: what stands under a final name is whole, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from catnip2bids.publish import partial_path, publication, write_text
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def build(folder: Path, **files: str) -> None:
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+def test_a_file_gets_its_name_at_the_end(tmp_path: Path) -> None:
+    final = tmp_path / "a/b/table.tsv"
+    with publication(final) as partial:
+        assert partial == partial_path(final) == tmp_path / "a/b/.table.tsv.partial"
+        assert not partial.exists()
+        partial.write_text("whole")
+        assert not final.exists()
+    assert tree(tmp_path) == {"a/b/table.tsv": "whole"}
+
+
+def test_a_folder_replaces_the_one_that_is_there(tmp_path: Path) -> None:
+    final = tmp_path / "image.ome.zarr"
+    build(final, old="old", both="old")
+    with publication(final) as partial:
+        build(partial, new="new", both="new")
+        assert tree(final) == {"old": "old", "both": "old"}
+    assert tree(tmp_path) == {"image.ome.zarr/new": "new", "image.ome.zarr/both": "new"}
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt(), SystemExit(1), OSError(28, "disk full")])
+@pytest.mark.parametrize("already_there", [False, True])
+def test_what_fails_leaves_nothing_behind(tmp_path: Path, error: BaseException, already_there: bool) -> None:
+    final = tmp_path / "image.ome.zarr"
+    if already_there:
+        build(final, level="old")
+
+    def publish() -> None:
+        with publication(final) as partial:
+            build(partial, level="half")
+            raise error
+
+    with pytest.raises(type(error)):
+        publish()
+    assert tree(tmp_path) == ({"image.ome.zarr/level": "old"} if already_there else {})
+    assert [path.name for path in tmp_path.iterdir()] == (["image.ome.zarr"] if already_there else [])
+
+
+def test_a_publication_without_anything_to_publish_fails(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), publication(tmp_path / "image.ome.zarr"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("leftover_is_folder", [False, True])
+def test_what_a_killed_program_left_is_removed(tmp_path: Path, leftover_is_folder: bool) -> None:
+    final = tmp_path / "image.ome.zarr"
+    if leftover_is_folder:
+        build(partial_path(final), rest="half")
+    else:
+        partial_path(final).write_text("half")
+    with publication(final) as partial:
+        build(partial, level="new")
+    assert tree(tmp_path) == {"image.ome.zarr/level": "new"}
+
+
+# Publishes version 2 over version 1, in a child that dies at its n-th change of the file system, for every n.
+KILLED_ANYWHERE = """
+import json, os, sys
+from pathlib import Path
+from catnip2bids.publish import publication
+
+CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link"}
+final = Path(sys.argv[1], "image.ome.zarr")
+
+def publish(version):
+    with publication(final) as partial:
+        for name in ("a", "b", "c"):
+            (partial / name).mkdir(parents=True)
+            (partial / name / "chunk").write_text(str(version))
+
+def die_at(n):
+    count = 0
+    def hook(event, arguments):
+        nonlocal count
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if event in CHANGES or writes:
+            count += 1
+            if count == n:
+                os._exit(1)
+    sys.addaudithook(hook)
+
+def seen():
+    return {p.relative_to(final).as_posix(): p.read_text() for p in final.rglob("*") if p.is_file()}
+
+states = []
+for n in range(1, 200):
+    publish(1)
+    child = os.fork()
+    if child == 0:
+        die_at(n)
+        publish(2)
+        os._exit(0)
+    survived = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    states.append({"found": seen(), "survived": survived})
+    publish(3)
+    states[-1]["again"] = seen()
+    states[-1]["beside"] = [path.name for path in final.parent.iterdir()]
+    if survived:
+        break
+print(json.dumps(states))
+"""
+
+
+def test_a_program_killed_at_any_moment_leaves_the_old_the_new_or_nothing(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED_ANYWHERE, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    whole = [{f"{name}/chunk": str(version) for name in "abc"} for version in (1, 2, 3)]
+    states = json.loads(run.stdout)
+    assert len(states) > 10
+    assert states[-1] == {"found": whole[1], "survived": True, "again": whole[2], "beside": ["image.ome.zarr"]}
+    for state in states[:-1]:
+        assert state["found"] in (whole[0], whole[1], {})
+        assert (state["again"], state["beside"]) == (whole[2], ["image.ome.zarr"])
+
+
+def test_a_text_is_written_as_it_is(tmp_path: Path) -> None:
+    write_text(tmp_path / "new/README.md", "Mäuse\nµm\n")
+    assert (tmp_path / "new/README.md").read_bytes() == "Mäuse\nµm\n".encode()
+    write_text(tmp_path / "new/README.md", "")
+    assert tree(tmp_path) == {"new/README.md": ""}
+
+
+def test_the_same_text_leaves_the_file_alone(tmp_path: Path) -> None:
+    final = tmp_path / "README.md"
+    write_text(final, "one\n")
+    before = final.stat()
+    write_text(final, "one\n")
+    after = final.stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+    write_text(final, "two\n")
+    assert final.read_text() == "two\n"
+    assert final.stat().st_ino != before.st_ino
+
+
+def test_line_ends_are_never_translated(tmp_path: Path) -> None:
+    final = tmp_path / "table.tsv"
+    final.write_bytes(b"a\r\n")
+    write_text(final, "a\n")
+    assert final.read_bytes() == b"a\n"

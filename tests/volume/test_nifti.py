@@ -1,0 +1,205 @@
+"""NIfTI: the planes of CATNIP's TIFF twin, values as they are in the file."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from catnip2bids.errors import SourceError
+from catnip2bids.volume import NiftiVolume, PlaneSource, Volume, census_nifti, census_stack
+from made_up import Array, found, read_all, some_image, the_problem, write_tiff
+
+EXTENSIONS = (".nii", ".nii.gz")
+
+
+# datatype codes of nifti1.h
+CODES = {"uint8": 2, "int16": 4, "float32": 16, "float64": 64, "uint16": 512, "uint32": 768}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What may be unusual in a file."""
+
+    big_endian: bool = False
+    slope: float = 1.0
+    intercept: float = 0.0
+    dim: tuple[int, ...] | None = None
+    datatype: int | None = None
+
+
+def nifti_bytes(image: Array, header: Header) -> bytes:
+    """Write a NIfTI-1 file (nifti1.h) of an image whose last axis is x, which runs fastest."""
+    order: Literal["<", ">"] = ">" if header.big_endian else "<"
+    dim = header.dim or (image.ndim, *image.shape[::-1])
+    sizes = (*dim, *[1] * (8 - len(dim)))
+    code = CODES[image.dtype.name] if header.datatype is None else header.datatype
+    first = struct.pack(order + "i36x8h14x2h", 348, *sizes, code, image.itemsize * 8)
+    second = struct.pack(order + "2x8f3f", 1, *[1] * 7, 352, header.slope, header.intercept)
+    rest = bytes(344 - len(first) - len(second)) + b"n+1\0" + bytes(4)
+    return first + second + rest + image.astype(image.dtype.newbyteorder(order)).tobytes()
+
+
+def write_nifti(path: Path, image: Array, header: Header | None = None) -> Path:
+    """Write an image (z, y, x) as CATNIP does, compressed where the name says so."""
+    content = nifti_bytes(image, header or Header())
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    return path
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "uint32", "float32", "float64"])
+def test_planes_equal_those_of_the_tiff_twin(tmp_path: Path, extension: str, dtype: str) -> None:
+    image = some_image((4, 6, 5), dtype)
+    path = write_nifti(tmp_path / f"twin{extension}", image)
+    volume = found(census_nifti(path))
+    twin = found(census_stack(write_tiff(tmp_path / "twin.tif", image)))
+    assert isinstance(volume, NiftiVolume)
+    assert isinstance(volume, Volume)
+    assert (volume.shape, volume.dtype) == (twin.shape, twin.dtype) == ((4, 6, 5), np.dtype(dtype))
+    np.testing.assert_array_equal(read_all(volume), read_all(twin))
+    np.testing.assert_array_equal(read_all(volume), image)
+
+
+def test_the_transposition_is_that_of_nii2tiff(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "image.nii", some_image((4, 6, 5)))
+    voxels = np.asanyarray(nib.load(path).dataobj)  # type: ignore[attr-defined]  # nibabel types load() too widely
+    assert voxels.shape == (5, 6, 4)  # axes (x, y, z)
+    assert read_all(found(census_nifti(path)))[3, 2, 1] == voxels[1, 2, 3]
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_any_range_of_planes_can_be_read(tmp_path: Path, extension: str) -> None:
+    image, planes = some_image((7, 6, 5)), np.empty((3, 6, 5), "uint16")
+    path = write_nifti(tmp_path / f"image{extension}", image)
+    volume = found(census_nifti(path))
+    volume.read_planes(2, 5, planes)
+    np.testing.assert_array_equal(planes, image[2:5])
+    assert volume.files == (path,)
+    assert volume.plane_source(2) == PlaneSource(path, 2)
+
+
+def test_a_big_endian_file_is_read_in_native_order(tmp_path: Path) -> None:
+    image = some_image((4, 6, 5))
+    path = write_nifti(tmp_path / "image.nii", image, Header(big_endian=True))
+    volume = found(census_nifti(path))
+    assert volume.dtype.isnative
+    np.testing.assert_array_equal(read_all(volume), image)
+
+
+def test_the_second_version_of_the_format_is_read_too(tmp_path: Path) -> None:
+    image = some_image((4, 6, 5))
+    second = nib.Nifti2Image(image.T, np.eye(4), dtype="uint16")  # type: ignore[no-untyped-call]  # nibabel has no types
+    nib.save(second, tmp_path / "image.nii")
+    np.testing.assert_array_equal(read_all(found(census_nifti(tmp_path / "image.nii"))), image)
+
+
+def test_nan_infinity_and_negative_zero_are_kept(tmp_path: Path) -> None:
+    image = some_image((2, 3, 4), "float32")
+    image[0, 0, :3] = np.nan, np.inf, -0.0
+    planes = read_all(found(census_nifti(write_nifti(tmp_path / "image.nii", image))))
+    assert planes.tobytes() == image.tobytes()
+
+
+def patched(path: Path, offset: int, content: bytes) -> Path:
+    """Change bytes of the header of an uncompressed file."""
+    data = bytearray(path.read_bytes())
+    data[offset : offset + len(content)] = content
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(2.0, 0.0), (1.0, 3.0), (0.5, -1.0)])
+def test_scaled_values_are_refused(tmp_path: Path, slope: float, intercept: float) -> None:
+    header = Header(slope=slope, intercept=intercept)
+    path = write_nifti(tmp_path / "scaled.nii", some_image((4, 6, 5)), header)
+    assert "scaled.nii: its values are scaled" in the_problem(census_nifti(path))
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0])
+def test_the_two_ways_to_say_unscaled_are_read(tmp_path: Path, slope: float) -> None:
+    image = some_image((4, 6, 5))
+    path = write_nifti(tmp_path / "image.nii", image, Header(slope=slope))
+    np.testing.assert_array_equal(read_all(found(census_nifti(path))), image)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 4, 2)])
+def test_what_has_not_three_axes_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = write_nifti(tmp_path / "image.nii", np.ones(shape, "uint8"))
+    assert "image.nii: has the shape" in the_problem(census_nifti(path))
+
+
+def test_colours_are_refused(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "image.nii", np.zeros((4, 6, 15), "uint8"), Header(dim=(3, 5, 6, 4), datatype=128))
+    assert "image.nii: has values of type" in the_problem(census_nifti(path))
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"not an image", id="text"),
+        pytest.param(bytes(348), id="zeros"),
+        pytest.param(gzip.compress(b"nothing"), id="something else"),
+        pytest.param(b"\x1f\x8b\x08", id="cut off"),
+    ],
+)
+def test_what_is_no_nifti_is_a_problem_that_names_it(tmp_path: Path, extension: str, content: bytes) -> None:
+    path = tmp_path / f"image{extension}"
+    path.write_bytes(content)
+    assert f"{path}: " in the_problem(census_nifti(path))
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_a_file_cut_off_anywhere_is_never_read_wrongly(tmp_path: Path, extension: str) -> None:
+    image = some_image((4, 6, 5))
+    path = write_nifti(tmp_path / f"image{extension}", image)
+    whole = path.read_bytes()
+    wrong = []
+    for n_bytes in range(0, len(whole), 1 if extension == ".nii.gz" else 3):
+        path.write_bytes(whole[:n_bytes])
+        try:
+            census = census_nifti(path)
+            if census.volume is not None and not np.array_equal(read_all(census.volume), image):
+                wrong.append(n_bytes)
+        except SourceError as error:
+            assert f"{path}: " in str(error)  # noqa: PT017 (an error is allowed, not demanded)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("where", [0.1, 0.5, 0.9])
+def test_a_damaged_gzip_file_is_never_read_wrongly(tmp_path: Path, where: float) -> None:
+    image = some_image((10, 16, 15))  # noise is stored as it is: only the checksum at the end tells
+    path = write_nifti(tmp_path / "image.nii.gz", image)
+    patched(path, int(len(path.read_bytes()) * where), b"damaged")
+    try:
+        census = census_nifti(path)
+        assert census.volume is None or np.array_equal(read_all(census.volume), image)
+    except SourceError as error:
+        assert f"{path}: " in str(error)  # noqa: PT017 (an error is allowed, not demanded)
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_an_absurd_size_is_found_in_the_census(tmp_path: Path, extension: str) -> None:
+    header = Header(dim=(3, 32767, 32767, 32767))
+    path = write_nifti(tmp_path / f"absurd{extension}", some_image((4, 6, 5)), header)
+    assert "absurd.nii" in the_problem(census_nifti(path))
+
+
+@pytest.mark.parametrize("at", range(0, 348, 4))
+def test_a_damaged_header_raises_nothing_but_source_errors(tmp_path: Path, at: int) -> None:
+    path = write_nifti(tmp_path / "image.nii", some_image((4, 6, 5)))
+    patched(path, at, b"\xff\xff\xff\x7f")
+    try:
+        census = census_nifti(path)
+        if census.volume is not None:
+            read_all(census.volume)
+    except SourceError as error:
+        assert f"{path}: " in str(error)  # noqa: PT017 (an error is allowed, not demanded)

@@ -1,0 +1,231 @@
+"""Slice folders: planes in the order of their numbers, and every reason not to trust a folder."""
+
+from __future__ import annotations
+
+import re
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catnip2bids.errors import SourceError
+from catnip2bids.volume import Census, PlaneSource, SliceSeries, Volume, census_slices
+from made_up import (
+    BITS,
+    FLAVOURS,
+    PHOTOMETRIC,
+    SAMPLES,
+    SHARED,
+    SLICE_NUMBER,
+    Flavour,
+    found,
+    read_all,
+    some_image,
+    the_problem,
+    tiff_bytes,
+    write_slices,
+    write_tiff,
+)
+
+MIXED_PADDING = ("Z9.tif", "Z10.tif", "Z0011.tif", "Z00012.tif", "Z13.tif", "Z014.tif")
+
+
+def census(folder: Path) -> Census:
+    return census_slices(folder.iterdir(), SLICE_NUMBER)
+
+
+def test_planes_come_in_the_order_of_their_numbers_whatever_the_padding(tmp_path: Path) -> None:
+    image = some_image((6, 5, 4))
+    files = write_slices(tmp_path, image, MIXED_PADDING)
+    volume = found(census(tmp_path))
+    np.testing.assert_array_equal(read_all(volume), image)
+    assert volume.files == tuple(files)
+    assert volume.shape == (6, 5, 4)
+    assert [volume.plane_source(plane) for plane in (0, 2)] == [PlaneSource(files[0], 0), PlaneSource(files[2], 0)]
+    assert isinstance(volume, SliceSeries)
+    assert isinstance(volume, Volume)
+    assert volume.first_number == 9
+
+
+@settings(max_examples=25, deadline=None)
+@given(paddings=st.lists(st.integers(0, 6), min_size=1, max_size=12), first=st.integers(0, 99), data=st.data())
+def test_any_padding_and_any_order_of_the_listing_gives_the_same_volume(
+    tmp_path_factory: pytest.TempPathFactory, paddings: list[int], first: int, data: st.DataObject
+) -> None:
+    image = some_image((len(paddings), 3, 2))
+    names = [f"Z{number:0{padding}d}.tif" for number, padding in enumerate(paddings, start=first)]
+    files = write_slices(tmp_path_factory.mktemp("slices"), image, names)
+    volume = found(census_slices(data.draw(st.permutations(files)), SLICE_NUMBER))
+    assert volume.files == tuple(files)
+    np.testing.assert_array_equal(read_all(volume), image)
+
+
+def test_segmentation_slices_are_numbered_by_z_and_not_by_the_threshold(tmp_path: Path) -> None:
+    image = some_image((12, 5, 4), "uint8")
+    write_slices(tmp_path, image, "Z{plane:06d}_FRST_T001000.tif")
+    np.testing.assert_array_equal(read_all(found(census(tmp_path))), image)
+
+
+def test_names_with_blanks_brackets_and_unicode_work(tmp_path: Path) -> None:
+    image = some_image((3, 5, 4))
+    write_slices(tmp_path / "Gehirn [ä] (1) %s", image, "mäuse {{1}} 50%_Z{plane}.tif")
+    np.testing.assert_array_equal(read_all(found(census(tmp_path / "Gehirn [ä] (1) %s"))), image)
+
+
+def test_slices_may_be_encoded_each_in_its_own_way(tmp_path: Path) -> None:
+    image = some_image((len(FLAVOURS), 13, 11))
+    for number, (flavour, plane) in enumerate(zip(FLAVOURS.values(), image, strict=True), start=1):
+        write_tiff(tmp_path / f"Z{number}.tif", [plane], flavour)
+    np.testing.assert_array_equal(read_all(found(census(tmp_path))), image)
+
+
+def test_any_range_of_planes_can_be_read(tmp_path: Path) -> None:
+    image = some_image((7, 5, 4), "float32")
+    write_slices(tmp_path, image)
+    volume, planes = found(census(tmp_path)), np.empty((3, 5, 4), "float32")
+    volume.read_planes(2, 5, planes)
+    np.testing.assert_array_equal(planes, image[2:5])
+
+
+def test_the_census_counts_files_and_bytes(tmp_path: Path) -> None:
+    files = write_slices(tmp_path, some_image((4, 5, 4)))
+    taken = census(tmp_path)
+    assert (taken.n_files, taken.n_bytes) == (4, sum(len(file.read_bytes()) for file in files))
+    assert taken.warnings == ()
+
+
+def test_no_slices_are_no_volume() -> None:
+    assert census_slices([], SLICE_NUMBER).volume is None
+
+
+@pytest.mark.parametrize(("first", "n_warnings"), [(0, 0), (1, 0), (2, 1), (900, 1)])
+def test_a_series_that_begins_late_is_a_warning(tmp_path: Path, first: int, n_warnings: int) -> None:
+    write_slices(tmp_path, some_image((3, 5, 4)), [f"Z{number}.tif" for number in range(first, first + 3)])
+    taken = census(tmp_path)
+    assert taken.problems == ()
+    assert len(taken.warnings) == n_warnings
+    assert all(str(tmp_path) in warning and str(first) in warning for warning in taken.warnings)
+
+
+def test_a_gap_is_a_problem_that_names_the_missing_numbers(tmp_path: Path) -> None:
+    write_slices(tmp_path, some_image((4, 5, 4)), ["Z9.tif", "Z0010.tif", "Z13.tif", "Z15.tif"])
+    problem = the_problem(census(tmp_path))
+    assert str(tmp_path) in problem
+    assert "3 slice(s) missing" in problem
+    assert "(11, 12, 14)" in problem
+
+
+def test_a_date_for_a_slice_number_costs_no_memory(tmp_path: Path) -> None:
+    write_slices(tmp_path, some_image((2, 5, 4)), ["Z1.tif", "Z20210810.tif"])
+    tracemalloc.start()
+    try:
+        problem = the_problem(census(tmp_path))
+        assert tracemalloc.get_traced_memory()[1] < 32 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert "20210808 slice(s) missing" in problem
+
+
+@pytest.mark.parametrize("second", ["Z00990.tif", "Z990.tif", "b_Z990.tif"])
+def test_one_number_in_two_paddings_is_a_problem(tmp_path: Path, second: str) -> None:
+    write_slices(tmp_path, some_image((3, 5, 4)), ["Z0989.tif", "Z0990.tif", second])
+    problem = the_problem(census(tmp_path))
+    assert "number 990" in problem
+    assert "Z0990.tif" in problem
+    assert second in problem
+
+
+def test_a_slice_without_a_number_is_a_problem(tmp_path: Path) -> None:
+    write_slices(tmp_path, some_image((3, 5, 4)), ["Z1.tif", "Z2.tif", "mean.tif"])
+    assert str(tmp_path / "mean.tif") in the_problem(census(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [some_image((1, 5, 5)), some_image((1, 4, 4)), some_image((1, 5, 4), "uint32"), some_image((1, 5, 4), "int16")],
+)
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_a_slice_of_another_shape_or_type_is_a_problem(tmp_path: Path, odd: np.ndarray, at: int) -> None:
+    files = write_slices(tmp_path, some_image((5, 5, 4)))
+    write_tiff(files[at], odd)
+    problem = the_problem(census(tmp_path))
+    assert str(files[at]) in problem
+    assert "most slices of the folder are 4 x 5 uint16" in problem
+
+
+def test_one_wide_slice_among_narrow_ones_is_never_cut(tmp_path: Path) -> None:
+    files = write_slices(tmp_path, some_image((3, 5, 4)))
+    write_tiff(files[1], np.full((1, 5, 4), 70000, "uint32"))
+    assert "uint32" in the_problem(census(tmp_path))
+
+
+DAMAGE: dict[str, bytes] = {
+    "empty": b"",
+    "text": b"This slice was deleted on purpose.\n",
+    "zeros": bytes(4096),
+    "two pages": tiff_bytes(some_image((2, 5, 4)), Flavour()),
+    "no page": b"II*\0\0\0\0\0",
+    "directory missing": tiff_bytes(some_image((1, 5, 4)), Flavour())[:48],
+    "colour": tiff_bytes(some_image((1, 5, 4)), Flavour(), {SAMPLES: [2], BITS: [8, 8], PHOTOMETRIC: [1]}),
+    "cut off": tiff_bytes(some_image((1, 5, 4)), Flavour(directory_first=True))[:-1],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_slice_is_a_problem_that_names_it(tmp_path: Path, damage: str) -> None:
+    files = write_slices(tmp_path, some_image((5, 5, 4)))
+    files[3].write_bytes(DAMAGE[damage])
+    assert f"{files[3]}: " in the_problem(census(tmp_path))
+
+
+def test_a_folder_in_place_of_a_slice_is_a_problem(tmp_path: Path) -> None:
+    write_slices(tmp_path, some_image((2, 5, 4)))
+    (tmp_path / "Z0003.tif").mkdir()
+    assert f"{tmp_path / 'Z0003.tif'}: " in the_problem(census(tmp_path))
+
+
+def test_a_link_that_leads_nowhere_is_a_problem(tmp_path: Path) -> None:
+    write_slices(tmp_path, some_image((2, 5, 4)))
+    (tmp_path / "Z0003.tif").symlink_to(tmp_path / "gone.tif")
+    assert f"{tmp_path / 'Z0003.tif'}: " in the_problem(census(tmp_path))
+
+
+def test_all_problems_of_a_folder_are_told_at_once(tmp_path: Path) -> None:
+    files = write_slices(tmp_path, some_image((6, 5, 4)), ["Z1.tif", "Z2.tif", "Z02.tif", "Z4.tif", "Z5.tif", "x.tif"])
+    files[4].write_bytes(b"")
+    write_tiff(files[3], some_image((1, 9, 9)))
+    taken = census(tmp_path)
+    assert taken.volume is None
+    told = "\n".join(taken.problems)
+    assert len(taken.problems) == 5
+    assert all(name in told for name in ("x.tif", "Z5.tif", "Z4.tif", "Z02.tif", "(3)"))
+
+
+def test_a_slice_that_changed_after_the_census_is_an_error(tmp_path: Path) -> None:
+    files = write_slices(tmp_path, some_image((3, 5, 4)))
+    volume = found(census(tmp_path))
+    write_tiff(files[1], some_image((1, 5, 3)))
+    with pytest.raises(SourceError, match=r"Z0002\.tif"):
+        read_all(volume)
+
+
+def test_a_slice_that_went_away_after_the_census_is_an_error(tmp_path: Path) -> None:
+    files = write_slices(tmp_path, some_image((3, 5, 4)))
+    volume = found(census(tmp_path))
+    files[1].unlink()
+    with pytest.raises(SourceError, match=r"Z0002\.tif"):
+        read_all(volume)
+
+
+series = SHARED / "data/series/clearmap1_matlab"
+
+
+@pytest.mark.skipif(not series.is_dir(), reason="the workshop's data is not here")
+def test_slices_that_matlab_wrote_are_a_volume() -> None:
+    files = sorted(series.glob("Data/Synthetic/test_iDISCO_*.tif"))
+    volume = found(census_slices(files, re.compile(r"(?P<plane>\d+)\.tif$")))
+    assert len(files) == volume.shape[0] == 40
+    assert read_all(volume).any(axis=(1, 2)).all()

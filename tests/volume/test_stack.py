@@ -1,0 +1,95 @@
+"""Stacks: every page is a plane, or the file is no volume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catnip2bids.errors import SourceError
+from catnip2bids.volume import PlaneSource, TiffStack, Volume, census_stack
+from made_up import (
+    DEFLATE,
+    FLAVOURS,
+    Flavour,
+    found,
+    read_all,
+    smooth_plane,
+    some_image,
+    the_problem,
+    tiff_bytes,
+    write_tiff,
+)
+
+ROW_PER_STRIP = Flavour(DEFLATE, rows_per_strip=1)
+
+
+@pytest.mark.parametrize("big_tiff", [False, True])
+def test_a_stack_with_one_row_per_strip_is_read(tmp_path: Path, big_tiff: bool) -> None:
+    image = some_image((9, 6, 5), "uint32")
+    path = write_tiff(tmp_path / "stack.tif", image, Flavour(DEFLATE, rows_per_strip=1, big_tiff=big_tiff))
+    volume = found(census_stack(path))
+    assert isinstance(volume, TiffStack)
+    assert isinstance(volume, Volume)
+    assert (volume.shape, volume.dtype, volume.files) == ((9, 6, 5), np.dtype("uint32"), (path,))
+    assert volume.plane_source(3) == PlaneSource(path, 3)
+    np.testing.assert_array_equal(read_all(volume), image)
+
+
+def test_any_range_of_planes_can_be_read(tmp_path: Path) -> None:
+    image = some_image((9, 6, 5))
+    volume = found(census_stack(write_tiff(tmp_path / "stack.tif", image, ROW_PER_STRIP)))
+    planes = np.empty((2, 6, 5), "uint16")
+    volume.read_planes(7, 9, planes)
+    np.testing.assert_array_equal(planes, image[7:])
+
+
+def test_a_long_stack_keeps_all_its_pages(tmp_path: Path) -> None:
+    image = some_image((300, 2, 3))
+    np.testing.assert_array_equal(read_all(found(census_stack(write_tiff(tmp_path / "stack.tif", image)))), image)
+
+
+def test_the_census_counts_the_file(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "stack.tif", some_image((3, 6, 5)))
+    taken = census_stack(path)
+    assert (taken.n_files, taken.n_bytes) == (1, len(path.read_bytes()))
+
+
+@pytest.mark.parametrize("odd", [some_image((1, 6, 6))[0], some_image((1, 6, 5), "uint8")[0], some_image((1, 3, 2))[0]])
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_a_page_of_another_shape_or_type_is_a_problem(tmp_path: Path, odd: np.ndarray, at: int) -> None:
+    pages = list(some_image((5, 6, 5)))
+    pages[at] = odd
+    problem = the_problem(census_stack(write_tiff(tmp_path / "stack.tif", pages)))
+    assert f"{tmp_path / 'stack.tif'}: page(s) {at + 1} are not 5 x 6 uint16" in problem
+
+
+def test_a_wrong_page_is_named_by_its_number(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "stack.tif", [smooth_plane()] * 3)
+    data = path.read_bytes()
+    at = data.index(tiff_bytes([smooth_plane()], Flavour())[8 : 8 + 18 * 14 * 2])
+    assert at == 8
+    path.write_bytes(data[: len(data) - 100])
+    assert "stack.tif: " in the_problem(census_stack(path))
+
+
+def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
+    assert "gone.tif: " in the_problem(census_stack(tmp_path / "gone.tif"))
+
+
+def test_a_stack_that_lost_its_end_after_the_census_is_an_error(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "stack.tif", some_image((4, 6, 5)))
+    volume, data = found(census_stack(path)), path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(SourceError, match=r"stack\.tif"):
+        read_all(volume)
+
+
+@pytest.mark.parametrize("flavour", ["strips", "deflate-row-per-strip", "bigtiff", "lzw"])
+def test_a_stack_cut_off_between_two_pages_is_not_a_shorter_stack(tmp_path: Path, flavour: str) -> None:
+    image = some_image((4, 6, 5))
+    whole, path = tiff_bytes(image, FLAVOURS[flavour]), tmp_path / "stack.tif"
+    for n_pages in (1, 2, 3):
+        path.write_bytes(whole[: len(tiff_bytes(image[:n_pages], FLAVOURS[flavour]))])
+        assert "stack.tif: " in the_problem(census_stack(path))
