@@ -17,9 +17,10 @@ from typing import Any, Literal
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
+import pytest
 
-from catnip2bids.ome import OmeZarrImage
-from catnip2bids.volume import Census, Kind, Volume
+from catnip2bids.ome import OmeZarrImage, layout
+from catnip2bids.volume import Census, Volume, read_planes
 
 Array = npt.NDArray[Any]
 
@@ -120,13 +121,27 @@ def some_labels(shape: tuple[int, int, int], dtype: npt.DTypeLike = "uint16", se
     return np.ascontiguousarray(blocks[: shape[0], : shape[1], : shape[2]])
 
 
-def shape_of_three_slabs(rows: int, columns: int, dtype: str, last_slab: int) -> tuple[int, int, int]:
-    """Choose a number of planes that makes two whole slabs and one of `last_slab` planes.
+THREE_UNITS = (2 * 128 + 88, 300, 140)
+"""A volume of three units, each of two times three blocks, where `small_units` is used."""
 
-    Little data is enough, because narrow planes fill few voxels of the many that a slab is reckoned in.
-    """
-    endless = OmeZarrImage(Path(), (1_000_000, rows, columns), dtype, (1.0, 1.0, 1.0), Kind.IMAGE)
-    return (2 * endless.slab_depth + last_slab, rows, columns)
+
+@pytest.fixture
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make blocks and units so small that small volumes of 2 bytes a voxel have several of each."""
+    monkeypatch.setattr(layout, "USUAL_BLOCK_BYTES", 64 * 128 * 256 * 2)
+    monkeypatch.setattr(layout, "SMALLEST_BLOCK_BYTES", 1)
+    monkeypatch.setattr(layout, "SMALLEST_SHARD_BYTES", 2**20)
+    monkeypatch.setattr(layout, "SMALLEST_UNIT_BYTES", 128 * 300 * 256 * 2)
+
+
+def write_unit(image: OmeZarrImage, start: int, planes: Array) -> None:
+    """Write the planes of one unit, block by block."""
+    depth, n_rows, _ = image.block_shape
+    writer = image.open_unit()
+    for z in range(0, planes.shape[0], depth):
+        for y in range(0, planes.shape[1], n_rows):
+            writer.put((start + z, y, 0), planes[z : z + depth, y : y + n_rows])
+    writer.finish()
 
 
 def smooth_plane(shape: tuple[int, int] = (18, 14), dtype: npt.DTypeLike = "uint16") -> Array:
@@ -216,7 +231,7 @@ def with_loop(data: bytes, flavour: Flavour, back_to: int) -> bytes:
 def read_all(volume: Volume) -> Array:
     """Read all planes of a volume."""
     planes = np.empty(volume.shape, volume.dtype)
-    volume.read_planes(0, volume.shape[0], planes)
+    read_planes(volume, 0, volume.shape[0], planes)
     return planes
 
 

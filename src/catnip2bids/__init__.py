@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from catnip2bids._version import __version__
 
 if TYPE_CHECKING:
+    from catnip2bids.choices import Naming, OmeZarrVersion
     from catnip2bids.errors import Catnip2bidsError
-    from catnip2bids.packaging import Naming, PackageResult, Settings, package
+    from catnip2bids.packaging import PackageResult, Settings, package
     from catnip2bids.plan import Plan, make_plan, read_plan
     from catnip2bids.scanning import Scan, scan
     from catnip2bids.validation import ValidationReport, validate
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Catnip2bidsError",
     "Naming",
+    "OmeZarrVersion",
     "PackageResult",
     "Plan",
     "Scan",
@@ -34,7 +36,8 @@ __all__ = [
 # imported when first used: reading pixels takes libraries that `catnip2bids --help` should not wait for
 _HOME = {
     "Catnip2bidsError": "errors",
-    "Naming": "packaging",
+    "Naming": "choices",
+    "OmeZarrVersion": "choices",
     "PackageResult": "packaging",
     "Plan": "plan",
     "Scan": "scanning",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -16,6 +15,7 @@ from typing import Annotated
 import typer
 
 from catnip2bids._version import __version__
+from catnip2bids.choices import Naming, OmeZarrVersion
 from catnip2bids.errors import Catnip2bidsError
 
 app = typer.Typer(
@@ -27,22 +27,8 @@ app = typer.Typer(
 )
 
 
-class OmeZarr(StrEnum):
-    """Versions of OME-Zarr."""
-
-    V05 = "0.5"
-    V04 = "0.4"
-
-
-class NamingChoice(StrEnum):
-    """Ways to name what BIDS has no name for yet."""
-
-    BIDS = "bids"
-    DSEG = "dseg"
-
-
 Sources = Annotated[
-    list[Path], typer.Argument(metavar="SOURCE...", help="Folders that are CATNIP runs, or hold runs at any depth.")
+    list[Path], typer.Argument(metavar="SOURCE", help="Folders that are CATNIP runs, or hold runs at any depth.")
 ]
 
 
@@ -125,16 +111,16 @@ def scan(
     from catnip2bids.terminal import JobProgress, say, show_scan
 
     with JobProgress() as progress:
-        report = report_on(scan_sources(sources))
+        report = report_on(scan_sources(sources, progress.looking_at))
         show_scan(report)
         for warning in report.warnings:
             progress.warning(warning)
         for problem in report.problems:
             progress.problem(problem)
-    write_plan(report, output, overwrite=overwrite)
-    say(f"{output}: the plan; correct it where it is wrong, then: catnip2bids package ... --plan {output}")
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=1))
+    write_plan(report, output, overwrite=overwrite)
+    say(f"{output}: the plan; correct it where it is wrong, then: catnip2bids package ... --plan {output}")
     raise typer.Exit(1 if report.problems else 0)
 
 
@@ -147,10 +133,12 @@ def package(
         tuple[float, float, float] | None,
         typer.Option(metavar="X Y Z", help="Voxel size in micrometers; CATNIP does not record it."),
     ] = None,
-    ome_zarr_version: Annotated[OmeZarr, typer.Option(help="Version of OME-Zarr; 0.5 is sharded.")] = OmeZarr.V05,
+    ome_zarr_version: Annotated[
+        OmeZarrVersion, typer.Option(help="Version of OME-Zarr; 0.5 is sharded.")
+    ] = OmeZarrVersion.V05,
     naming: Annotated[
-        NamingChoice, typer.Option(help="Strict BIDS names, or _dseg, _mask and _counts as in DANDI 001362.")
-    ] = NamingChoice.BIDS,
+        Naming, typer.Option(help="Strict BIDS names, or _dseg, _mask and _counts as in DANDI 001362.")
+    ] = Naming.BIDS,
     subject: Annotated[str | None, typer.Option(help="Subject of one run whose name does not tell.")] = None,
     sample: Annotated[str | None, typer.Option(help="Sample of one run whose name does not tell.")] = None,
     stain: Annotated[str | None, typer.Option(help="Stain of all runs (default: cFos).")] = None,
@@ -164,14 +152,13 @@ def package(
 
     Example: [bold]catnip2bids package /data/cohort -o dataset --voxel-size 3.7 3.7 5[/]
     """
-    from catnip2bids.ome import OmeZarrVersion
-    from catnip2bids.packaging import Naming, Settings, carry_out, prepare
+    from catnip2bids.packaging import Settings, carry_out, prepare
     from catnip2bids.terminal import JobProgress, show_dry_run, show_result
 
     settings = Settings(
         voxel_size_um=voxel_size,
-        ome_zarr_version=OmeZarrVersion(ome_zarr_version.value),
-        naming=Naming(naming.value),
+        ome_zarr_version=ome_zarr_version,
+        naming=naming,
         subject=subject,
         sample=sample,
         stain=stain,
@@ -180,10 +167,12 @@ def package(
         embed_labels=embed_labels,
         overwrite=overwrite,
     )
-    prepared = prepare(sources, dataset, settings, plan)
     with JobProgress() as progress:
+        prepared = prepare(sources, dataset, settings, plan, progress)
         if dry_run:
             show_dry_run(prepared)
+            for warning in prepared.warnings:
+                progress.warning(warning)
             problems = [problem for run in prepared.runs for problem in run.problems.values()]
             for problem in problems:
                 progress.problem(problem)

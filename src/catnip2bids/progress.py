@@ -11,6 +11,9 @@ from typing import Protocol
 class Progress(Protocol):
     """Listener to a job. The job works the same whether anybody listens or not."""
 
+    def looking_at(self, path: str) -> None:
+        """Take the census of an entry."""
+
     def start(self, n_voxels: int) -> None:
         """Begin work on this many voxels."""
 
@@ -32,6 +35,9 @@ class Progress(Protocol):
 
 class Silence:
     """A listener that does not care."""
+
+    def looking_at(self, path: str) -> None:
+        """Do nothing."""
 
     def start(self, n_voxels: int) -> None:
         """Do nothing."""

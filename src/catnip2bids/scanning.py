@@ -31,7 +31,7 @@ from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.run_name import RunName, parse_run_name
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import Census, Volume, census_nifti, census_slices, census_stack, label_values
+from catnip2bids.volume import Census, Volume, census_nifti, census_slices, census_stack, label_values, read_planes
 
 _SLICE_ENDINGS = (".tif", ".tiff")
 _PARENTS_THAT_MAY_NAME_A_RUN = 3
@@ -121,7 +121,7 @@ class Scan:
     runs: tuple[Run, ...]
 
 
-def scan(sources: Sequence[Path | str], on_entry: Callable[[str], None] | None = None) -> Scan:
+def scan(sources: Sequence[Path | str] | Path | str, on_entry: Callable[[str], None] | None = None) -> Scan:
     """Find all runs below some folders and take a census of each.
 
     Parameters
@@ -136,7 +136,7 @@ def scan(sources: Sequence[Path | str], on_entry: Callable[[str], None] | None =
     SourceError
         If a source is no folder, or no run is found below it.
     """
-    folders = tuple(Path(source) for source in sources)
+    folders = tuple(Path(source) for source in listed_sources(sources))
     runs: dict[Path, Run] = {}
     for folder in folders:
         if not folder.is_dir():
@@ -151,6 +151,11 @@ def scan(sources: Sequence[Path | str], on_entry: Callable[[str], None] | None =
             if run_folder.resolve() not in runs:
                 runs[run_folder.resolve()] = _scan_run(run_folder, folder, on_entry)
     return Scan(folders, tuple(runs.values()))
+
+
+def listed_sources(sources: Sequence[Path | str] | Path | str) -> list[Path]:
+    """Return the source folders as a list, even if only one was given."""
+    return [Path(sources)] if isinstance(sources, str | Path) else [Path(source) for source in sources]
 
 
 def _find_runs(folder: Path) -> Iterator[Path]:
@@ -289,7 +294,7 @@ def _trusted(entry: Entry, component: ComponentType, census: Census) -> Census:
     plane = np.empty((1, *volume.shape[1:]), volume.dtype)
     try:
         for index in range(volume.shape[0]):
-            volume.read_planes(index, index + 1, plane)
+            read_planes(volume, index, index + 1, plane)
             label_values(plane)
     except SourceError as error:
         text = str(error)
@@ -335,7 +340,10 @@ def _compared_with_run(entries: Sequence[Entry], log: RunLog) -> Iterator[Entry]
     native = {
         entry.path: entry.volume.shape
         for entry in entries
-        if entry.volume and entry.component and entry.component.grid == Grid.NATIVE
+        if entry.volume
+        and entry.component
+        and entry.component.grid == Grid.NATIVE
+        and entry.component.action != Action.EXCLUDE
     }
     usual = Counter(native.values()).most_common(1)[0][0] if native else None
     for entry in entries:

@@ -66,6 +66,10 @@ class JobProgress:
     ) -> None:
         self._bar.stop()
 
+    def looking_at(self, path: str) -> None:
+        """Take the census of an entry."""
+        self._bar.update(self._task, description=escape(f"looking at {path}"))
+
     def start(self, n_voxels: int) -> None:
         """Begin work on this many voxels."""
         self._bar.update(self._task, total=n_voxels)
@@ -121,18 +125,16 @@ def _sizes(entry: Entry) -> str:
 def show_dry_run(prepared: Preparation) -> None:
     """Print what would be written."""
     for run in prepared.runs:
-        table = Table(title=str(run.name), title_justify="left", title_style="bold", box=None, pad_edge=False)
-        table.add_column("entry", overflow="fold")
-        table.add_column("would become", overflow="fold")
-        lines = [(task.entry.path, str(task.target)) for task in run.everything]
-        for path, target in sorted(lines):
-            table.add_row(escape(path), escape(target))
+        console.print(f"[bold]{escape(str(run.name))}[/]")
+        targets = {task.entry.path: task.target for task in run.everything}
         for entry in run.planned.entries:
             if entry.source in run.problems:
-                table.add_row(escape(entry.source), "[bold red]nothing: there is a problem[/]")
-            elif entry.action == "exclude":
-                table.add_row(escape(entry.source), f"[dim]nothing: {escape(entry.reason)}[/]")
-        console.print(table)
+                becomes = "[bold red]nothing: there is a problem[/]"
+            elif entry.source in targets:
+                becomes = escape(str(targets[entry.source]))
+            else:
+                becomes = f"[dim]nothing: {escape(entry.reason)}[/]"
+            console.print(f"  {escape(entry.source)}\n    -> {becomes}")
         console.print()
 
 
@@ -154,7 +156,9 @@ def show_validation(report: ValidationReport) -> None:
         table = Table("severity", "code, file, message", box=None, pad_edge=False)
         for finding in report.findings:
             style = _STYLES[finding.severity.value]
-            message = shorten(finding.message, _LONGEST_MESSAGE, placeholder=" ...")
+            message = finding.message
+            if finding.check == "bids":  # the validator explains its rules at length
+                message = shorten(message, _LONGEST_MESSAGE, placeholder=" ...")
             where = f"[bold]{escape(finding.code)}[/] {escape(finding.file)}".rstrip()
             table.add_row(f"[{style}]{finding.severity.value}[/]", f"{where}\n{escape(message)}")
         console.print(table)

@@ -16,33 +16,51 @@ import numpy as np
 import pytest
 import zarr
 
-from catnip2bids.engine import Slab, convert_slab, convert_volume, cut_into_slabs
+from catnip2bids.engine import Resources, Unit, convert_unit, convert_volume, cut_into_units
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import OmeZarrImage
-from catnip2bids.volume import Kind, PlaneSource, Volume, census_slices, census_stack
+from catnip2bids.volume import Kind, OpenPlane, PlaneSource, Volume, census_slices, census_stack
 from made_up import (
     DEFLATE,
     SLICE_NUMBER,
+    THREE_UNITS,
     Array,
     Flavour,
     found,
-    shape_of_three_slabs,
+    small_units,
     some_image,
     some_labels,
     write_slices,
     write_tiff,
 )
 
-THREE_SLABS = shape_of_three_slabs(1950, 2, "uint16", 88)
-DEPTH = (THREE_SLABS[0] - 88) // 2
+DEPTH = (THREE_UNITS[0] - 88) // 2
+RESOURCES = Resources(n_threads=2, memory_bytes=2**28)
+__all__ = ["small_units"]
+
+
+@dataclass(frozen=True)
+class PlaneInMemory:
+    """A plane that counts how often each of its rows was read."""
+
+    rows: Array
+    plane: int
+    reads: Counter[tuple[int, int]]
+
+    def read_rows(self, start: int, stop: int, out: Array) -> None:
+        self.reads.update((self.plane, row) for row in range(start, stop))
+        out[...] = self.rows[start:stop]
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass(frozen=True)
 class VolumeInMemory:
-    """A volume that counts how often each of its planes was read."""
+    """A volume that counts how often each row of its planes was read."""
 
     planes: Array
-    reads: Counter[int] = field(default_factory=Counter)
+    reads: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -60,9 +78,12 @@ class VolumeInMemory:
     def plane_source(self, plane: int) -> PlaneSource:
         return PlaneSource(Path("memory"), plane)
 
-    def read_planes(self, start: int, stop: int, out: Array) -> None:
-        self.reads.update(range(start, stop))
-        out[...] = self.planes[start:stop]
+    @property
+    def reads_rows(self) -> bool:
+        return True
+
+    def open_plane(self, plane: int) -> OpenPlane:
+        return PlaneInMemory(self.planes[plane], plane, self.reads)
 
 
 def slice_folder(folder: Path, planes: Array) -> Volume:
@@ -103,42 +124,46 @@ def test_every_storage_becomes_the_same_image(
     planes = some_image((11, 70, 65), dtype)
     volume = store(tmp_path / "source", planes)
     image = image_of(tmp_path, volume)
-    conversion = convert_volume(volume, image, nobody)
+    conversion = convert_volume(volume, image, RESOURCES, nobody)
     np.testing.assert_array_equal(level(image, 0), planes)
     assert conversion.sha256 == hashes(planes)
     assert conversion.value_range == (float(planes.min()), float(planes.max()))
     assert conversion.labels is None
 
 
-def test_all_slabs_together_are_the_whole_volume(tmp_path: Path) -> None:
-    planes = some_image(THREE_SLABS)
+@pytest.mark.usefixtures("small_units")
+def test_all_units_together_are_the_whole_volume(tmp_path: Path) -> None:
+    planes = some_image(THREE_UNITS)
     planes[DEPTH + 9, 7, 1], planes[-1, 3, 0] = 65535, 0
     volume, done = VolumeInMemory(planes), list[int]()
     image = image_of(tmp_path, volume)
-    conversion = convert_volume(volume, image, done.append)
+    conversion = convert_volume(volume, image, RESOURCES, done.append)
+    assert image.block_shape[:2] == (64, 128)
     assert done == [DEPTH, DEPTH, 88]
-    assert volume.reads == Counter(range(2 * DEPTH + 88))  # each plane once
+    assert volume.reads == Counter(np.ndindex(THREE_UNITS[:2]))  # each row of each plane once
     assert conversion.sha256 == hashes(planes)
     assert conversion.value_range == (0.0, 65535.0)
     np.testing.assert_array_equal(level(image, 0), planes)
     assert {level(image, index).shape for index in range(len(image.levels))} == {lev.shape for lev in image.levels}
 
 
-def test_slabs_cover_each_plane_once(tmp_path: Path) -> None:
-    volume = VolumeInMemory(np.zeros(THREE_SLABS, "uint16"))
-    slabs = list(cut_into_slabs(volume, image_of(tmp_path, volume)))
-    assert [(slab.start, slab.stop) for slab in slabs] == [
+@pytest.mark.usefixtures("small_units")
+def test_units_cover_each_plane_once(tmp_path: Path) -> None:
+    volume = VolumeInMemory(np.zeros(THREE_UNITS, "uint16"))
+    units = list(cut_into_units(volume, image_of(tmp_path, volume)))
+    assert [(unit.start, unit.stop) for unit in units] == [
         (0, DEPTH),
         (DEPTH, 2 * DEPTH),
         (2 * DEPTH, 2 * DEPTH + 88),
     ]
 
 
-def test_labels_of_all_slabs_are_collected(tmp_path: Path) -> None:
-    planes = np.zeros(THREE_SLABS, "uint16")
+@pytest.mark.usefixtures("small_units")
+def test_labels_of_all_units_are_collected(tmp_path: Path) -> None:
+    planes = np.zeros(THREE_UNITS, "uint16")
     planes[0, 0, 0], planes[DEPTH + 9, 5, 1], planes[-1, -1, -1] = 97, 672, 12009
     volume = VolumeInMemory(planes)
-    conversion = convert_volume(volume, image_of(tmp_path, volume, Kind.LABELS), nobody)
+    conversion = convert_volume(volume, image_of(tmp_path, volume, Kind.LABELS), RESOURCES, nobody)
     assert conversion.labels == frozenset({0, 97, 672, 12009})
 
 
@@ -146,7 +171,7 @@ def test_labels_of_all_slabs_are_collected(tmp_path: Path) -> None:
 def test_labels_and_masks_tell_their_values(tmp_path: Path, kind: Kind) -> None:
     planes = some_labels((9, 70, 65), "float32")
     volume = stack(tmp_path, planes)
-    conversion = convert_volume(volume, image_of(tmp_path, volume, kind), nobody)
+    conversion = convert_volume(volume, image_of(tmp_path, volume, kind), RESOURCES, nobody)
     assert conversion.labels == frozenset(planes.ravel().tolist())
 
 
@@ -156,21 +181,22 @@ def test_labels_that_cannot_be_trusted_stop_the_conversion(tmp_path: Path, value
     planes[4, 3, 2] = value
     volume = stack(tmp_path, planes)
     with pytest.raises(SourceError, match="cannot be trusted"):
-        convert_volume(volume, image_of(tmp_path, volume, Kind.LABELS), nobody)
+        convert_volume(volume, image_of(tmp_path, volume, Kind.LABELS), RESOURCES, nobody)
 
 
 def test_an_image_without_a_finite_value_has_a_range_all_the_same(tmp_path: Path) -> None:
     volume = VolumeInMemory(np.full((2, 3, 4), np.nan, "float32"))
     image = image_of(tmp_path, volume)
-    assert convert_volume(volume, image, nobody).value_range == (0.0, 0.0)
+    assert convert_volume(volume, image, RESOURCES, nobody).value_range == (0.0, 0.0)
     assert np.isnan(level(image, 0)).all()
 
 
-def test_a_slab_without_a_finite_value_has_no_part_in_the_range(tmp_path: Path) -> None:
-    planes = np.full((*THREE_SLABS[:2], 1), np.nan, "float16")
+@pytest.mark.usefixtures("small_units")
+def test_a_unit_without_a_finite_value_has_no_part_in_the_range(tmp_path: Path) -> None:
+    planes = np.full(THREE_UNITS, np.nan, "float16")
     planes[DEPTH + 9, 5] = -2.5
     volume = VolumeInMemory(planes)
-    assert convert_volume(volume, image_of(tmp_path, volume), nobody).value_range == (-2.5, -2.5)
+    assert convert_volume(volume, image_of(tmp_path, volume), RESOURCES, nobody).value_range == (-2.5, -2.5)
 
 
 def test_a_slice_that_changed_after_the_census_stops_the_conversion(tmp_path: Path) -> None:
@@ -178,7 +204,7 @@ def test_a_slice_that_changed_after_the_census_stops_the_conversion(tmp_path: Pa
     changed = volume.files[6]
     write_tiff(changed, some_image((1, 70, 64)))
     with pytest.raises(SourceError, match=changed.name):
-        convert_volume(volume, image_of(tmp_path, volume), nobody)
+        convert_volume(volume, image_of(tmp_path, volume), RESOURCES, nobody)
 
 
 def test_a_slice_cut_off_after_the_census_stops_the_conversion(tmp_path: Path) -> None:
@@ -186,7 +212,7 @@ def test_a_slice_cut_off_after_the_census_stops_the_conversion(tmp_path: Path) -
     cut = volume.files[6]
     cut.write_bytes(cut.read_bytes()[:-60])
     with pytest.raises(SourceError, match=cut.name):
-        convert_volume(volume, image_of(tmp_path, volume), nobody)
+        convert_volume(volume, image_of(tmp_path, volume), RESOURCES, nobody)
 
 
 @pytest.mark.parametrize("store", [slice_folder, stack])
@@ -195,20 +221,21 @@ def test_units_of_work_can_be_sent_to_any_worker(tmp_path: Path, store: Callable
     volume = store(tmp_path / "source", planes)
     image = image_of(tmp_path, volume)
     image.create()
-    (slab,) = cut_into_slabs(volume, image)
-    sent: Slab = pickle.loads(pickle.dumps(slab))
+    (unit,) = cut_into_units(volume, image)
+    sent: Unit = pickle.loads(pickle.dumps(unit))
     assert (sent.volume.shape, sent.start, sent.stop) == (volume.shape, 0, 11)
-    assert convert_slab(sent, 2).sha256 == hashes(planes)
+    assert convert_unit(sent, RESOURCES).sha256 == hashes(planes)
     np.testing.assert_array_equal(level(image, 0), planes)
 
 
-def test_slabs_may_be_converted_all_at_the_same_time(tmp_path: Path) -> None:
-    planes = some_image(THREE_SLABS)
+@pytest.mark.usefixtures("small_units")
+def test_units_may_be_converted_all_at_the_same_time(tmp_path: Path) -> None:
+    planes = some_image(THREE_UNITS)
     volume = VolumeInMemory(planes)
     image = image_of(tmp_path, volume)
     image.create()
     with ThreadPoolExecutor(3) as workers:
-        results = list(workers.map(partial(convert_slab, n_threads=1), cut_into_slabs(volume, image)))
+        results = list(workers.map(partial(convert_unit, resources=RESOURCES), cut_into_units(volume, image)))
     image.write_remaining_levels()
     assert tuple(h for result in results for h in result.sha256) == hashes(planes)
     np.testing.assert_array_equal(level(image, 0), planes)

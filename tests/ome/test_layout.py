@@ -1,4 +1,4 @@
-"""Chunks and shards: small enough to read, few enough to store, and each file written by one slab alone."""
+"""Chunks and shards: small enough to read, few enough to store, and each file written by one unit alone."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def test_a_shard_is_whole_chunks(levels: tuple[Level, ...], itemsize: int) -> No
 
 
 @given(LEVELS, ITEMSIZES)
-def test_no_two_slabs_touch_one_shard(levels: tuple[Level, ...], itemsize: int) -> None:
+def test_no_two_units_touch_one_shard(levels: tuple[Level, ...], itemsize: int) -> None:
     layout = plan_layout(levels, itemsize)
-    assert 1 <= layout.n_slab_levels <= len(levels)
-    starts = range(0, levels[0].shape[0], layout.slab_depth)
-    for level in levels[: layout.n_slab_levels]:
+    assert 1 <= layout.n_unit_levels <= len(levels)
+    starts = range(0, levels[0].shape[0], layout.unit_depth)
+    for level in levels[: layout.n_unit_levels]:
         shard_depth = layout.levels[level.index].shard[0]
         owners: dict[int, int] = {}
         n_written = 0
         for start in starts:
-            stop = min(start + layout.slab_depth, levels[0].shape[0])
+            stop = min(start + layout.unit_depth, levels[0].shape[0])
             first, last = start // level.factors[0], math.ceil(stop / level.factors[0])
             assert start % level.factors[0] == 0
             n_written += last - first

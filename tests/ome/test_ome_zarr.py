@@ -28,7 +28,9 @@ from catnip2bids.ome import (
     write_labels_group,
 )
 from catnip2bids.volume import Kind
-from made_up import Array, shape_of_three_slabs, some_image, some_labels
+from made_up import THREE_UNITS, Array, small_units, some_image, some_labels, write_unit
+
+__all__ = ["small_units"]
 
 VOXEL_UM = (5.0, 1.82, 1.82)
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float16", "float32", "float64")
@@ -48,12 +50,12 @@ def write(
     version: OmeZarrVersion = OmeZarrVersion.V05,
     voxel_um: tuple[float, float, float] = VOXEL_UM,
 ) -> OmeZarrImage:
-    """Write a volume that is a single slab."""
+    """Write a volume that is a single unit."""
     z, y, x = volume.shape
     image = OmeZarrImage(folder, (z, y, x), volume.dtype.name, voxel_um, kind, version)
-    assert image.slab_depth >= z
+    assert image.unit_depth >= z
     image.create()
-    image.write_slab(0, volume)
+    write_unit(image, 0, volume)
     image.write_remaining_levels()
     return finish(image)
 
@@ -129,30 +131,29 @@ def test_a_volume_of_zeros_takes_next_to_no_space(tmp_path: Path) -> None:
     assert {path.name for path in files_of(tmp_path / "0.5.ome.zarr")} == {"zarr.json"}
 
 
-SLABS = {
-    "mask": (shape_of_three_slabs(1950, 2, "uint8", 1), "uint8", Kind.MASK, (2.0, 1.0, 1.0)),
-    "thin planes": (shape_of_three_slabs(1921, 3, "float64", 22), "float64", Kind.IMAGE, (0.25, 1.0, 1.0)),
-    "labels of thin planes": (shape_of_three_slabs(1921, 3, "uint64", 33), "uint64", Kind.LABELS, (0.25, 1.0, 1.0)),
+UNITS = {
+    "mask": ("uint16", Kind.MASK, (2.0, 1.0, 1.0)),
+    "image": ("int16", Kind.IMAGE, (1.0, 1.0, 1.0)),
+    "labels": ("uint16", Kind.LABELS, (1.0, 4.0, 4.0)),  # z is merged alone: the last levels need more than a unit
 }
 
 
-ORDERS = ((1, 2, 0), (2, 0, 1), (1, 1, 0, 2))  # a slab may be written again
+ORDERS = ((1, 2, 0), (2, 0, 1), (1, 1, 0, 2))  # a unit may be written again
 
 
-@pytest.mark.parametrize(("case", "order"), list(zip(SLABS, ORDERS, strict=True)))
-def test_slabs_in_any_order_give_the_same_image_as_all_at_once(
+@pytest.mark.usefixtures("small_units")
+@pytest.mark.parametrize(("case", "order"), list(zip(UNITS, ORDERS, strict=True)))
+def test_units_in_any_order_give_the_same_image_as_all_at_once(
     tmp_path: Path, case: str, order: tuple[int, ...]
 ) -> None:
-    shape, dtype, kind, voxel_um = SLABS[case]
+    (dtype, kind, voxel_um), shape = UNITS[case], THREE_UNITS
     volume = some_labels(shape, dtype) if kind == Kind.LABELS else some_image(shape, dtype)
     image = OmeZarrImage(tmp_path, shape, dtype, voxel_um, kind)
-    depth = image.slab_depth
+    depth = image.unit_depth
     assert len(range(0, shape[0], depth)) == 3
-    # where planes are thin, the last levels need more than one slab
-    assert (image.layout.n_slab_levels < len(image.levels)) == ("thin" in case)
     image.create()
     for number in order:
-        image.write_slab(number * depth, volume[number * depth : (number + 1) * depth])
+        write_unit(image, number * depth, volume[number * depth : (number + 1) * depth])
     image.write_remaining_levels()
     assert_same_bits(read_levels(image), cascade(volume, image))
 
@@ -161,7 +162,7 @@ def test_what_an_interrupted_conversion_wrote_is_written_over(tmp_path: Path) ->
     volume = some_image((9, 70, 300))
     image = write(tmp_path, np.ones_like(volume))
     image.create()
-    image.write_slab(0, volume)
+    write_unit(image, 0, volume)
     image.write_remaining_levels()
     assert_same_bits(read_levels(image), cascade(volume, image))
 
@@ -175,7 +176,7 @@ def test_the_smallest_level_can_be_read_back(tmp_path: Path) -> None:
 def test_a_folder_is_no_image_before_it_is_finished(tmp_path: Path) -> None:
     image = OmeZarrImage(tmp_path / "image.ome.zarr", (4, 5, 6), "uint8", VOXEL_UM, Kind.IMAGE)
     image.create()
-    image.write_slab(0, some_image((4, 5, 6), "uint8"))
+    write_unit(image, 0, some_image((4, 5, 6), "uint8"))
     assert not (image.folder / "zarr.json").exists()
     finish(image)
     assert isinstance(open_ome_zarr(zarr.open_group(image.folder, mode="r")), ImageV05)

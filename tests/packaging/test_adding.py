@@ -613,3 +613,46 @@ def test_killed_while_embedding_nothing_half_stays(tmp_path: Path) -> None:
     package([tmp_path / "source"], tmp_path / "out", settings())
     package([tmp_path / "source"], tmp_path / "fresh", settings())
     assert_same(tmp_path / "out", tmp_path / "fresh")
+
+
+# ---- what the dataset knows already
+
+
+def test_a_run_that_is_there_under_other_labels_is_refused(tmp_path: Path) -> None:
+    write_l2(tmp_path / "source")
+    package([tmp_path / "source"], tmp_path / "out", settings(subject="a1", sample="LeftHemisphere"))
+    before = dataset_files(tmp_path / "out")
+    for other in ({"subject": "b2"}, {"sample": "RightHemisphere"}, {"stain": "NeuN"}):
+        labels = {"subject": "a1", "sample": "LeftHemisphere"} | other
+        with pytest.raises(UsageError, match="sub-a1"):
+            package([tmp_path / "source"], tmp_path / "out", settings(**labels))
+    assert dataset_files(tmp_path / "out") == before
+
+
+def test_a_table_that_was_given_once_stays_without_the_option(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source")
+    write_atlas_table(tmp_path / "atlas_info.txt")
+    table = tmp_path / "out/derivatives/catnip/dseg.tsv"
+    package([tmp_path / "source"], tmp_path / "out", settings(atlas_table=tmp_path / "atlas_info.txt"))
+    before = table.read_bytes()
+    again = package([tmp_path / "source"], tmp_path / "out", settings())
+    assert table.read_bytes() == before
+    assert again.made == []
+
+
+def test_descriptions_say_what_images_are_even_where_they_were_counted(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source")
+    package([tmp_path / "source"], tmp_path / "out", settings())
+    rows = read_tsv(tmp_path / "out/derivatives/catnip/descriptions.tsv")
+    assert [row["description"] for row in rows if row["desc_id"] == "desc-FRSTseg10000"] == [
+        "binary cell segmentation, FRST at least 10000: 255 inside cells"
+    ]
+
+
+def test_a_dataset_without_its_raw_image_is_valid_all_the_same(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source")
+    slices_of(run / "640_N4")[3].unlink()
+    result = package([tmp_path / "source"], tmp_path / "out", settings())
+    assert mentions(result.problems, "640_N4")
+    report = catnip2bids.validate(tmp_path / "out")
+    assert [finding for finding in report.findings if finding.severity == "error"] == []

@@ -372,7 +372,7 @@ def test_the_table_of_regions(packaged: Packaged) -> None:
 
 def test_unlisted_labels_are_warned_of(packaged: Packaged) -> None:
     assert mentions(packaged.result.warnings, "512", "12009", "atlaslabel_def_origspace")
-    assert len(packaged.result.warnings) == 1
+    assert len([text for text in packaged.result.warnings if "label value" in text]) == 1
 
 
 def csv_rows(path: Path) -> list[list[str]]:

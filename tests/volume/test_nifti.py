@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import NiftiVolume, PlaneSource, Volume, census_nifti, census_stack
+from catnip2bids.volume import NiftiVolume, PlaneSource, Volume, census_nifti, census_stack, read_planes
 from made_up import Array, found, read_all, some_image, the_problem, write_tiff
 
 EXTENSIONS = (".nii", ".nii.gz")
@@ -79,7 +79,7 @@ def test_any_range_of_planes_can_be_read(tmp_path: Path, extension: str) -> None
     image, planes = some_image((7, 6, 5)), np.empty((3, 6, 5), "uint16")
     path = write_nifti(tmp_path / f"image{extension}", image)
     volume = found(census_nifti(path))
-    volume.read_planes(2, 5, planes)
+    read_planes(volume, 2, 5, planes)
     np.testing.assert_array_equal(planes, image[2:5])
     assert volume.files == (path,)
     assert volume.plane_source(2) == PlaneSource(path, 2)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import Census, PlaneSource, SliceSeries, Volume, census_slices
+from catnip2bids.volume import Census, PlaneSource, SliceSeries, Volume, census_slices, read_planes
 from made_up import (
     BITS,
     FLAVOURS,
@@ -86,7 +86,7 @@ def test_any_range_of_planes_can_be_read(tmp_path: Path) -> None:
     image = some_image((7, 5, 4), "float32")
     write_slices(tmp_path, image)
     volume, planes = found(census(tmp_path)), np.empty((3, 5, 4), "float32")
-    volume.read_planes(2, 5, planes)
+    read_planes(volume, 2, 5, planes)
     np.testing.assert_array_equal(planes, image[2:5])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import PlaneSource, TiffStack, Volume, census_stack
+from catnip2bids.volume import PlaneSource, TiffStack, Volume, census_stack, read_planes
 from made_up import (
     DEFLATE,
     FLAVOURS,
@@ -41,7 +41,7 @@ def test_any_range_of_planes_can_be_read(tmp_path: Path) -> None:
     image = some_image((9, 6, 5))
     volume = found(census_stack(write_tiff(tmp_path / "stack.tif", image, ROW_PER_STRIP)))
     planes = np.empty((2, 6, 5), "uint16")
-    volume.read_planes(7, 9, planes)
+    read_planes(volume, 7, 9, planes)
     np.testing.assert_array_equal(planes, image[7:])
 
 

@@ -1,1 +1,1 @@
-"""BIDS: entity names, tables, sidecars, descriptions, provenance. Knows no pixels."""
+"""BIDS: entity names, tables that grow, the schema, the provenance document. Knows no pixels."""

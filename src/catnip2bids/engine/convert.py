@@ -1,15 +1,15 @@
-"""From a volume to an image: all slabs, then what is left, in bounded memory.
+"""From a volume to an image: all units, then what is left, in bounded memory.
 
-Invariant: at most one slab of pixels is held; the result lists the hash of every plane in order.
+Invariant: at most two blocks of pixels and the unfinished shards of lower levels are held; the result lists the hash
+of every plane in order.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from catnip2bids.engine.slabs import ImageWriter, convert_slab, cut_into_slabs
+from catnip2bids.engine.units import ImageWriter, Resources, convert_unit, cut_into_units
 from catnip2bids.volume import Volume
 
 
@@ -32,8 +32,10 @@ class Conversion:
     labels: frozenset[int] | None
 
 
-def convert_volume(volume: Volume, image: ImageWriter, on_planes_done: Callable[[int], None]) -> Conversion:
-    """Write a volume into an image, slab by slab.
+def convert_volume(
+    volume: Volume, image: ImageWriter, resources: Resources, on_planes_done: Callable[[int], None]
+) -> Conversion:
+    """Write a volume into an image, unit by unit.
 
     Parameters
     ----------
@@ -41,14 +43,16 @@ def convert_volume(volume: Volume, image: ImageWriter, on_planes_done: Callable[
         Where the pixels come from.
     image
         The image under construction.
+    resources
+        What may be used.
     on_planes_done
-        Told the number of planes after each slab.
+        Told the number of planes after each unit.
     """
     image.create()
     results = []
-    for slab in cut_into_slabs(volume, image):
-        results.append(convert_slab(slab, os.cpu_count() or 1))
-        on_planes_done(slab.stop - slab.start)
+    for unit in cut_into_units(volume, image):
+        results.append(convert_unit(unit, resources))
+        on_planes_done(unit.stop - unit.start)
     image.write_remaining_levels()
     ranges = [result.value_range for result in results if result.value_range is not None]
     found = [result.labels for result in results if result.labels is not None]

@@ -1,6 +1,7 @@
 """OME-Zarr: resolution levels, chunks and shards, metadata. Knows neither BIDS nor CATNIP."""
 
-from catnip2bids.ome.metadata import Display, LabelValue, OmeZarrVersion, image_metadata
+from catnip2bids.choices import OmeZarrVersion
+from catnip2bids.ome.metadata import Display, LabelValue, image_metadata
 from catnip2bids.ome.pyramid import Level, downsample, plan_levels
 from catnip2bids.ome.zarr import OmeZarrImage, write_labels_group
 

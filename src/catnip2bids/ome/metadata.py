@@ -8,18 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
+from catnip2bids.choices import OmeZarrVersion
 from catnip2bids.ome.pyramid import DOWNSAMPLING, Level
 from catnip2bids.volume.volume import Kind
-
-
-class OmeZarrVersion(StrEnum):
-    """Versions of OME-Zarr that can be written."""
-
-    V04 = "0.4"
-    V05 = "0.5"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""OME-Zarr images, written slab by slab.
+"""OME-Zarr images, written unit by unit.
 
-Invariant: a slab writes whole shards of every level that is made from slabs, and no two slabs ever write the
-same file, so slabs may be written in any order, by any number of threads, processes or machines. The group's
-metadata is written last: a folder without it is not an image yet.
+Invariant: a unit writes whole shards of every level that is made by units, and no two units ever write the same
+file, so units may be written in any order, by any number of threads, processes or machines. The group's metadata is
+written last: a folder without it is not an image yet.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.choices import OmeZarrVersion
 from catnip2bids.errors import WriteError
+from catnip2bids.ome.cascade import Cascade
 from catnip2bids.ome.layout import Layout, LevelLayout, plan_layout
-from catnip2bids.ome.metadata import OmeZarrVersion, group_attributes
+from catnip2bids.ome.metadata import group_attributes
 from catnip2bids.ome.pyramid import Level, Zyx, downsample, plan_levels
 from catnip2bids.volume.volume import Kind
 
@@ -64,46 +66,39 @@ class OmeZarrImage:
         return plan_layout(self.levels, np.dtype(self.dtype).itemsize)
 
     @property
-    def slab_depth(self) -> int:
-        """Planes of a slab; every slab starts at a multiple of it."""
-        return self.layout.slab_depth
+    def unit_depth(self) -> int:
+        """Planes of a unit; every unit starts at a multiple of it."""
+        return self.layout.unit_depth
+
+    @property
+    def block_shape(self) -> Zyx:
+        """Planes, rows and columns of a block, which is a shard of level 0."""
+        return self.layout.levels[0].shard
 
     def create(self) -> None:
         """Create the arrays of all levels, empty."""
         for level in self.levels:
-            self._open(level, create=True)
+            self.open_level(level, create=True)
 
-    def write_slab(self, start: int, slab: npt.NDArray[Any]) -> None:
-        """Write planes from `start` on: level 0, and the lower levels that follow from these planes alone.
-
-        Parameters
-        ----------
-        start
-            Index of the first plane, a multiple of `slab_depth`.
-        slab
-            Planes (z, y, x); `slab_depth` of them, fewer only at the end of the image.
-        """
-        for level in self.levels[: self.layout.n_slab_levels]:
-            if level.index > 0:
-                slab = downsample(slab, level.step, self.kind)
-            first = start // level.factors[0]
-            self._finished(self._open(level)[first : first + slab.shape[0]].write(slab))
+    def open_unit(self) -> UnitWriter:
+        """Begin to write a unit."""
+        return UnitWriter(self)
 
     def write_remaining_levels(self) -> None:
-        """Make the levels that need more than one slab, each from the finished level before it."""
-        for level in self.levels[self.layout.n_slab_levels :]:
-            source, target = self._open(self.levels[level.index - 1]), self._open(level)
+        """Make the levels that need more than one unit, each from the finished level before it."""
+        for level in self.levels[self.layout.n_unit_levels :]:
+            source, target = self.open_level(self.levels[level.index - 1]), self.open_level(level)
             for region in _shards(level.shape, self.layout.levels[level.index].shard):
                 wanted = tuple(
                     slice(part.start * step, min(part.stop * step, n))
                     for part, step, n in zip(region, level.step, source.shape, strict=True)
                 )
-                array = np.asarray(self._finished(source[wanted].read()))
-                self._finished(target[region].write(downsample(array, level.step, self.kind)))
+                array = np.asarray(self.finished(source[wanted].read()))
+                self.finished(target[region].write(downsample(array, level.step, self.kind)))
 
     def read_smallest_level(self) -> npt.NDArray[Any]:
         """Read the last level, at most about 256 voxels along each axis."""
-        return np.asarray(self._finished(self._open(self.levels[-1]).read()))
+        return np.asarray(self.finished(self.open_level(self.levels[-1]).read()))
 
     def finish(self, document: dict[str, Any]) -> None:
         """Write the group's metadata, which makes the folder an image.
@@ -115,7 +110,8 @@ class OmeZarrImage:
         """
         write_group(self.folder, group_attributes(document, self.version), self.version)
 
-    def _open(self, level: Level, *, create: bool = False) -> Any:
+    def open_level(self, level: Level, *, create: bool = False) -> Any:
+        """Open the array of a level with tensorstore."""
         import tensorstore as ts
 
         layout = self.layout.levels[level.index]
@@ -126,9 +122,9 @@ class OmeZarrImage:
             self.version == OmeZarrVersion.V04 and level.index == len(self.levels) - 1
         )
         spec["kvstore"] = {"driver": "file", "path": str(self.folder / str(level.index))}
-        return self._finished(ts.open(ts.Spec(spec), create=create, open=True))
+        return self.finished(ts.open(ts.Spec(spec), create=create, open=True))
 
-    def _finished(self, work: Any) -> Any:
+    def finished(self, work: Any) -> Any:
         """Wait for a future of tensorstore, whose errors are of many types."""
         try:
             return work.result()
@@ -136,6 +132,32 @@ class OmeZarrImage:
             raise WriteError(
                 f"{self.folder}: cannot be written: {error}; free space or mend it and run again"
             ) from error
+
+
+class UnitWriter:
+    """Writes the blocks of one unit, and all shards of lower levels that follow from them."""
+
+    def __init__(self, image: OmeZarrImage) -> None:
+        self._image = image
+        self._arrays = [image.open_level(level) for level in image.levels[: image.layout.n_unit_levels]]
+        self._cascade = Cascade(image.levels, image.layout, image.kind, self._write)
+        self._writing: list[Any] = []
+
+    def put(self, origin: Zyx, block: npt.NDArray[Any]) -> None:
+        """Take a block of level 0; returns when it and what follows from it is written."""
+        self._cascade.feed(0, origin, block)
+        for work in self._writing:
+            self._image.finished(work)
+        self._writing.clear()
+
+    def finish(self) -> None:
+        """Make sure that all shards were complete."""
+        self._cascade.finish()
+
+    def _write(self, level: Level, region: tuple[slice, slice, slice], shard: npt.NDArray[Any]) -> None:
+        # encoding goes on in tensorstore's threads while the next level is made; shards are not changed any more
+        target = self._arrays[level.index][region]
+        self._writing.append(target.write(shard, can_reference_source_data_indefinitely=True))
 
 
 def write_group(folder: Path, attributes: dict[str, Any], version: OmeZarrVersion) -> None:

@@ -14,6 +14,7 @@ from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table
 from catnip2bids.catnip.atlas import AtlasTable, Region, made_up_color, read_atlas_table
 from catnip2bids.packaging.images import region_of
+from catnip2bids.packaging.tasks import DERIVATIVE
 from catnip2bids.publish import write_text
 
 _UNLISTED = "unlisted_"
@@ -37,7 +38,10 @@ def write_atlas_tables(folder: Path, provenance: Provenance, tables: Mapping[str
     """
     groups: list[tuple[AtlasTable, list[str]]] = []
     for key, run in sorted(provenance.runs.items()):
-        table = tables.get(key) or _table_that_is_there(folder, run.atlas_table)
+        there = _table_that_is_there(folder / run.atlas_table) if run.atlas_table else None
+        table = tables.get(key, there)
+        if table is not None and there is not None and table.same_atlas_as(there):
+            table = table.merged_with(there)
         if table is not None and (table.regions or _occurring(provenance, [key])):
             _join(groups, table, key)
     before = {run.atlas_table for run in provenance.runs.values() if run.atlas_table}
@@ -57,10 +61,16 @@ def unlisted_values(table: AtlasTable, values: set[int]) -> list[int]:
     return sorted(values - set(table.regions) - {0})
 
 
-def _table_that_is_there(folder: Path, name: str | None) -> AtlasTable | None:
-    if name is None or not (folder / name).is_file():
+def tables_that_are_there(dataset: Path) -> list[AtlasTable]:
+    """Read the atlas tables that a dataset has already."""
+    found = (_table_that_is_there(path) for path in sorted((dataset / DERIVATIVE).glob("*dseg.tsv")))
+    return [table for table in found if table is not None]
+
+
+def _table_that_is_there(path: Path) -> AtlasTable | None:
+    if not path.is_file():
         return None
-    table = read_atlas_table(folder / name)
+    table = read_atlas_table(path)
     known = {
         index: replace(region, color=None) if region.color == made_up_color(index) else region
         for index, region in table.regions.items()

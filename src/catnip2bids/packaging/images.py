@@ -20,11 +20,11 @@ import numpy.typing as npt
 from catnip2bids.bids.provenance import FOLDER, ImageRecord
 from catnip2bids.catnip.atlas import AtlasTable, Region, made_up_color
 from catnip2bids.catnip.components import Content
-from catnip2bids.engine import Conversion, convert_volume
+from catnip2bids.engine import Conversion, Resources, convert_volume
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import Display, LabelValue, OmeZarrImage, OmeZarrVersion, image_metadata, write_labels_group
 from catnip2bids.packaging.tasks import IMAGE_ENDING, ImageTask
-from catnip2bids.publish import publication, write_text
+from catnip2bids.publish import partial_path, publication, write_text
 
 _IMAGE_FORMAT = 1  # raised whenever images are written differently, so that old ones are made again
 _DARKEST, _BRIGHTEST = 1.0, 99.8  # percentiles of the display window
@@ -82,7 +82,7 @@ class ImageJob:
         there = (dataset / self.task.target).is_dir() and (dataset / hashes_path(self.task.target)).is_file()
         return there and record is not None and record.fingerprint == self.fingerprint()
 
-    def make(self, dataset: Path, on_planes_done: Callable[[int], None]) -> ImageRecord:
+    def make(self, dataset: Path, resources: Resources, on_planes_done: Callable[[int], None]) -> ImageRecord:
         """Write the image and the hashes of its planes; returns the record of it.
 
         Raises
@@ -96,7 +96,7 @@ class ImageJob:
         with publication(dataset / task.target) as partial:
             image = OmeZarrImage(partial, volume.shape, volume.dtype.name, (z, y, x), kind, self.version)
             try:
-                converted = convert_volume(volume, image, on_planes_done)
+                converted = convert_volume(volume, image, resources, on_planes_done)
             except SourceError as error:
                 raise SourceError(_naming(task, error)) from error
             display = _display(task, converted, image.read_smallest_level())
@@ -147,7 +147,10 @@ def embed_labels(dataset: Path, raw: ImageTask, labels: Iterable[ImageTask], ver
 
 def remove_image(dataset: Path, target: PurePosixPath) -> None:
     """Remove an image with its sidecar and the hashes of its planes."""
-    shutil.rmtree(dataset / target, ignore_errors=True)
+    aside = partial_path(dataset / target)
+    if (dataset / target).exists():
+        (dataset / target).replace(aside)  # no half image under its name, whatever happens
+        shutil.rmtree(aside)
     (dataset / target.with_name(f"{target.name.removesuffix(IMAGE_ENDING)}.json")).unlink(missing_ok=True)
     (dataset / hashes_path(target)).unlink(missing_ok=True)
 

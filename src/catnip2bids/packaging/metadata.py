@@ -19,13 +19,13 @@ from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
 from catnip2bids.catnip.components import COMPONENTS
+from catnip2bids.choices import Naming
 from catnip2bids.packaging import texts
 from catnip2bids.packaging.counts import write_long_table
 from catnip2bids.packaging.files import add_lines, read_json, write_json
-from catnip2bids.packaging.settings import Naming
 from catnip2bids.packaging.sidecars import write_sidecars
 from catnip2bids.packaging.tasks import COUNTS, DERIVATIVE, SOURCEDATA, CountsTask, ImageTask, RunTasks
-from catnip2bids.plan import DatasetSettings
+from catnip2bids.plan import SAMPLES, DatasetSettings
 from catnip2bids.publish import write_text
 
 _SELF = {"Name": "catnip2bids", "Version": __version__, "Description": "Packaging of CATNIP output as BIDS"}
@@ -35,9 +35,7 @@ _CATNIP = {
     "Description": "CATNIP, whole brain cellular activity estimation",
     "CodeURL": "https://github.com/SNIR-NIMH/CATNIP",
 }
-_STAINS = {"cFos": "c-Fos"}
-_HEMISPHERES = {"LeftHemisphere": "L", "RightHemisphere": "R", "WholeBrain": "B"}
-_BODY_PARTS = {"LeftHemisphere": "left hemisphere", "RightHemisphere": "right hemisphere", "WholeBrain": "whole brain"}
+_HEMISPHERES = {label: letter for letter, label in SAMPLES.items()}
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,10 @@ class Metadata:
         for of_image in ("BodyPartDetails", "SampleStaining"):
             acquisition.pop(of_image, None)
         path = self.dataset / "SPIM.json"
-        write_json(path, acquisition | read_json(path) | self.settings.acquisition)
+        if any(target.startswith("sub-") for run in self.provenance.runs.values() for target in run.images):
+            write_json(path, acquisition | read_json(path) | self.settings.acquisition)
+        else:
+            path.unlink(missing_ok=True)  # a sidecar that no image uses is an error
         if "License" in root and not list(self.dataset.glob("LICENSE*")):
             write_text(self.dataset / "LICENSE", f"{root['License']}\n")
 
@@ -127,6 +128,9 @@ class Metadata:
         before = read_json(path)
         ours = {**before, **by_person} if self.explicit else {**by_person, **before}
         merged = {**ours, **generated}
+        for key, name in (("GeneratedBy", "Name"), ("SourceDatasets", "URL")):
+            known = {entry.get(name) for entry in merged[key]}
+            merged[key] = [*merged[key], *(entry for entry in before.get(key, []) if entry.get(name) not in known)]
         write_json(path, merged)
         return merged
 
@@ -145,6 +149,7 @@ class Metadata:
             self._samples(folder / "samples.tsv")
         for subject in sorted({run.subject for run in self.runs}):
             folder = self.dataset / f"sub-{subject}"
+            (folder / "micr").mkdir(parents=True, exist_ok=True)  # an animal without its folder is an error
             scans = [_scan(run) for run in self.runs if run.subject == subject and run.raw_image]
             scans = [scan for scan in scans if (folder / scan["filename"]).exists()]
             if scans:
@@ -161,17 +166,17 @@ class Metadata:
     def _derivative_tables(self, atlas_tables: Sequence[str]) -> None:
         described: list[ImageTask | CountsTask] = []
         for run in self.runs:
-            described += [*(image for image in run.images if not image.raw), *run.counts]
-        rows: list[Row] = [
-            {"desc_id": f"desc-{task.desc}", "description": task.component.described(task.entry.threshold)}
-            for task in described
-        ]
+            described += [*run.counts, *(image for image in run.images if not image.raw)]
+        # counts have the label of the segmentation that was counted: what the image is comes last, and stands
+        texts_by_desc = {f"desc-{task.desc}": task.component.described(task.entry.threshold) for task in described}
+        rows: list[Row] = [{"desc_id": desc, "description": text} for desc, text in texts_by_desc.items()]
         path = self.derivative / "descriptions.tsv"
         table = read_table(path, ("desc_id", "description"))
         used = {row["desc_id"] for row in rows} | {f"desc-{desc}" for desc in self._used_descs()}
         kept = [row for row in table.rows if row["desc_id"] in used or not _is_ours(row["desc_id"])]
-        write_text(path, Table(table.columns, tuple(kept)).merged(rows, ["desc_id"]).to_tsv())
-        write_json(path.with_suffix(".json"), {"Description": "Meaning of the desc- labels of this dataset"})
+        write_text(path, Table(table.columns, tuple(kept)).merged(rows, ["desc_id"], keep_known=True).to_tsv())
+        about = {"Description": "Meaning of the desc- labels of this dataset"}
+        write_json(path.with_suffix(".json"), about | read_json(path.with_suffix(".json")))
         for name in atlas_tables:
             document = {
                 "Description": "Regions by their values in the atlas label images; unlisted_* stands for values that "
@@ -183,12 +188,14 @@ class Metadata:
                     for column in read_table(self.derivative / name).columns[4:]
                 },
             }
-            write_json(self.derivative / Path(name).with_suffix(".json"), document)
+            sidecar = self.derivative / Path(name).with_suffix(".json")
+            write_json(sidecar, document | read_json(sidecar))
         counts = self.derivative if self.naming == Naming.DSEG else self.dataset / COUNTS
         write_long_table(counts)
         if (counts / "counts.tsv").is_file():
             columns = read_table(counts / "counts.tsv").columns
-            write_json(counts / "counts.json", texts.described_columns(texts.COUNTS, columns))
+            about = texts.described_columns(texts.COUNTS, columns)
+            write_json(counts / "counts.json", about | read_json(counts / "counts.json"))
 
     def _used_descs(self) -> set[str]:
         """Labels of the ``desc-`` entities of all images and tables of counts."""

@@ -8,6 +8,7 @@ run again goes on where it stopped.
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -31,10 +32,10 @@ _LIBRARIES = ("numpy", "tensorstore", "tifffile", "imagecodecs", "nibabel", "bid
 
 
 def package(
-    sources: Sequence[Path | str],
+    sources: Sequence[Path | str] | Path | str,
     dataset: Path | str,
     settings: Settings | None = None,
-    plan: Path | Plan | None = None,
+    plan: Path | str | Plan | None = None,
     progress: Progress | None = None,
 ) -> PackageResult:
     """Package everything below some folders as a BIDS dataset.
@@ -61,7 +62,8 @@ def package(
     --------
     >>> package(["cohort"], "dataset", Settings(voxel_size_um=(3.7, 3.7, 5.0)))  # doctest: +SKIP
     """
-    return carry_out(prepare(sources, dataset, settings or Settings(), plan), progress or Silence())
+    progress = progress or Silence()
+    return carry_out(prepare(sources, dataset, settings or Settings(), plan, progress), progress)
 
 
 def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
@@ -96,15 +98,31 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
 def _remember_command(prepared: Preparation) -> None:
     provenance, settings = prepared.provenance, prepared.settings.published()
     now = datetime.now(UTC).replace(microsecond=0).isoformat()
-    versions = {"catnip2bids": version("catnip2bids"), "python": platform.python_version()}
+    versions = {
+        "catnip2bids": version("catnip2bids"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
     versions |= {library: version(library) for library in _LIBRARIES}
-    options = " ".join(f"{key}={value}" for key, value in settings.items())
-    provenance.command = f"package {options}"
+    provenance.command = _command(prepared)
     provenance.settings = {**settings, "voxel_size_um": prepared.plan.dataset.voxel_size_um}
     provenance.versions = versions
     provenance.history.append(
         Invocation(command=provenance.command, time=now, versions=versions, settings=provenance.settings)
     )
+
+
+def _command(prepared: Preparation) -> str:
+    """Write down the command line; of folders and files only the names, since this gets published."""
+    words = ["catnip2bids", "package", *(source.resolve().name for source in prepared.sources)]
+    words += ["-o", prepared.dataset.resolve().name]
+    for key, value in prepared.settings.published().items():
+        option = "--" + key.removesuffix("_um").replace("_", "-")
+        if key == "voxel_size_um":
+            words += [option, *(f"{size:g}" for size in value)]
+        elif value is not False:
+            words += [option] if value is True else [option, str(value)]
+    return shlex.join(words)
 
 
 def _write_plan(prepared: Preparation) -> None:

@@ -29,9 +29,11 @@ from catnip2bids.plan import (
     matched,
     read_plan,
     refuse_collisions,
+    unknown_of,
     voxel_size_warning,
 )
-from catnip2bids.scanning import Run, scan
+from catnip2bids.progress import Progress
+from catnip2bids.scanning import Run, listed_sources, scan
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Preparation:
 
     Attributes
     ----------
-    dataset
-        The dataset folder.
+    sources, dataset
+        The source folders and the dataset folder.
     settings, plan
         The choices, and the plan with them in it.
     explicit
@@ -58,6 +60,7 @@ class Preparation:
         What may be wrong.
     """
 
+    sources: tuple[Path, ...]
     dataset: Path
     settings: Settings
     plan: Plan
@@ -70,7 +73,11 @@ class Preparation:
 
 
 def prepare(
-    sources: Sequence[Path | str], dataset: Path | str, settings: Settings, plan: Path | Plan | None = None
+    sources: Sequence[Path | str] | Path | str,
+    dataset: Path | str,
+    settings: Settings,
+    plan: Path | str | Plan | None,
+    progress: Progress,
 ) -> Preparation:
     """Settle everything, and write nothing.
 
@@ -80,23 +87,25 @@ def prepare(
         As in `package`.
     """
     dataset = Path(dataset)
-    _refuse_folder(dataset, [Path(source) for source in sources])
+    _refuse_folder(dataset, listed_sources(sources))
     provenance = read_provenance(dataset)
     earlier = provenance.settings.get("naming", settings.naming)
     if earlier != settings.naming:
         raise UsageError(f"{dataset}: was begun with --naming {earlier}; a dataset has one naming")
-    found = scan(sources)
+    given = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
+    voxel_size_um = _known_voxel_size(settings.voxel_size_um or (given.dataset.voxel_size_um if given else None))
+    found = scan(sources, progress.looking_at)
     _refuse_folder(dataset, [run.folder for run in found.runs])
-    given = read_plan(plan) if isinstance(plan, Path) else plan
     proposed = given or make_plan(found)
     pairs = [(run, _settled(run, planned, settings, len(found.runs))) for run, planned in matched(found, proposed)]
-    voxel_size_um = _known_voxel_size(settings.voxel_size_um or proposed.dataset.voxel_size_um)
+    _refuse_other_labels(provenance, pairs)
     refuse_collisions([*_earlier_claims(provenance, pairs), *(claim_of(run, planned) for run, planned in pairs)])
     runs = tuple(plan_tasks(run, planned, settings.naming, voxel_size_um) for run, planned in pairs)
     warnings = [warning for run, _ in pairs for entry in run.entries for warning in entry.warnings]
+    warnings += [text for pair in pairs for text in unknown_of(*pair)]
     warnings += [text for run, _ in pairs if (text := voxel_size_warning(run, voxel_size_um))]
-    participants = read_participants(settings.participants) if settings.participants else None
-    atlas = read_atlas_table(settings.atlas_table) if settings.atlas_table else None
+    participants = read_participants(Path(settings.participants)) if settings.participants else None
+    atlas = read_atlas_table(Path(settings.atlas_table)) if settings.atlas_table else None
     warnings += [text for run in runs if (text := _atlas_warning(run, atlas, settings))]
     warnings += _unknown_participants(participants, runs, provenance)
     about = proposed.dataset
@@ -104,6 +113,7 @@ def prepare(
         about = read_plan(dataset / PLAN).dataset
     about = about.model_copy(update={"voxel_size_um": voxel_size_um})
     return Preparation(
+        sources=found.sources,
         dataset=dataset,
         settings=settings,
         plan=Plan(
@@ -169,6 +179,18 @@ def _settled(run: Run, planned: PlannedRun, settings: Settings, n_runs: int) -> 
             )
         check_label(label, f"{run.folder}: the {what}")
     return planned
+
+
+def _refuse_other_labels(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRun]]) -> None:
+    """Refuse a run that is in the dataset under other labels: it would become two animals, or two stains."""
+    for run, planned in pairs:
+        labels = (planned.subject, planned.sample, planned.stain)
+        for earlier in provenance.runs.values():
+            if earlier.name == run.folder_name and (earlier.subject, earlier.sample, earlier.stain) != labels:
+                raise UsageError(
+                    f"{run.folder}: is in the dataset already, as sub-{earlier.subject}, sample-{earlier.sample}, "
+                    f"stain-{earlier.stain}; give the same labels, or package it into a new dataset"
+                )
 
 
 def _earlier_claims(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRun]]) -> list[Claim]:

@@ -15,8 +15,9 @@ from catnip2bids.bids.provenance import Decision, RunRecord
 from catnip2bids.catnip.atlas import AtlasTable
 from catnip2bids.catnip.components import Action, Content
 from catnip2bids.catnip.counts import read_counts
+from catnip2bids.engine import Resources, default_memory_bytes
 from catnip2bids.errors import Catnip2bidsError, WriteError
-from catnip2bids.packaging.atlases import unlisted_values
+from catnip2bids.packaging.atlases import tables_that_are_there, unlisted_values
 from catnip2bids.packaging.copies import copy_as_it_is
 from catnip2bids.packaging.counts import write_counts
 from catnip2bids.packaging.images import ImageJob, embed_labels, remove_image
@@ -74,10 +75,13 @@ class RunJob:
         self.progress.problem(problem)
 
     def _atlas(self) -> AtlasTable:
+        """Return the table that was given, or the one that CATNIP counted by, with what the dataset knows of it."""
         if self.prepared.atlas is not None:
             return self.prepared.atlas
         tables = [AtlasTable.from_counts(read_counts(counts.entry.location)) for counts in self.tasks.counts]
-        return max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
+        counted = max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
+        there = [table for table in tables_that_are_there(self._dataset) if table.same_atlas_as(counted)]
+        return there[0].merged_with(counted) if there else counted
 
     def _record(self) -> RunRecord:
         """Return the record of the run, with the images that are there from earlier."""
@@ -92,7 +96,7 @@ class RunJob:
             sample=self.tasks.sample,
             stain=planned.stain,
             layout=run.layout,
-            atlas_version=planned.atlas_version or (self.prepared.atlas.version if self.prepared.atlas else None),
+            atlas_version=planned.atlas_version,
             atlas_table=before.atlas_table if before else None,
             log=run.log.public_fields,
             images=before.images if before else {},
@@ -107,7 +111,9 @@ class RunJob:
             self.progress.advance(prod(task.volume.shape))
             self.result.kept.append(task.target)
         else:
-            record.images[key] = job.make(self._dataset, lambda planes: self.progress.advance(planes * n_voxels))
+            resources = Resources(os.cpu_count() or 1, default_memory_bytes())
+            done = job.make(self._dataset, resources, lambda planes: self.progress.advance(planes * n_voxels))
+            record.images[key] = done
             self.result.made.append(task.target)
             self.prepared.provenance.save(self._dataset)
         if task.component.content == Content.LABELS:

@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.ome import OmeZarrVersion
-
-
-class Naming(StrEnum):
-    """How files that BIDS has no name for yet are named."""
-
-    BIDS = "bids"
-    """Only names that the BIDS schema allows for microscopy."""
-    DSEG = "dseg"
-    """The names of DANDI 001362: ``_dseg``, ``_mask`` and ``_counts``, with the ``.bidsignore`` they need."""
+from catnip2bids.choices import Naming, OmeZarrVersion
 
 
 @dataclass(frozen=True)
@@ -51,15 +41,15 @@ class Settings:
     subject: str | None = None
     sample: str | None = None
     stain: str | None = None
-    atlas_table: Path | None = None
-    participants: Path | None = None
+    atlas_table: Path | str | None = None
+    participants: Path | str | None = None
     embed_labels: bool = False
     overwrite: bool = False
 
     def published(self) -> dict[str, Any]:
         """Return the settings as they stand in the provenance: files by their names alone."""
         return {
-            key: value.name if isinstance(value, Path) else value
+            key: Path(value).name if key in ("atlas_table", "participants") else value
             for key, value in vars(self).items()
             if value is not None and key != "overwrite"
         }

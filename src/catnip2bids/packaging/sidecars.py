@@ -18,6 +18,10 @@ _STAINS = {"cFos": "c-Fos"}
 _BODY_PARTS = {"LeftHemisphere": "left hemisphere", "RightHemisphere": "right hemisphere", "WholeBrain": "whole brain"}
 
 
+# what follows from the image, and must; all other fields stay as a person has left them
+_ALWAYS_OURS = {"PixelSize", "PixelSizeUnits", "Sources", "SpatialReference", "Threshold"}
+
+
 def write_sidecars(dataset: Path, run: RunTasks) -> None:
     """Write the sidecars of all images of a run that are in the dataset."""
     there = [task for task in run.images if (dataset / task.target).is_dir()]
@@ -32,7 +36,9 @@ def write_sidecars(dataset: Path, run: RunTasks) -> None:
             sidecar["SampleStaining"] = _STAINS.get(run.planned.stain, run.planned.stain)
         else:
             sidecar |= _derivative_fields(run, task, there)
-        write_json(dataset / task.sidecar, {**read_json(dataset / task.sidecar), **sidecar})
+        before = read_json(dataset / task.sidecar)
+        kept = {key: value for key, value in before.items() if key not in _ALWAYS_OURS}
+        write_json(dataset / task.sidecar, {**sidecar, **kept})
 
 
 def _derivative_fields(run: RunTasks, task: ImageTask, there: Sequence[ImageTask]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from catnip2bids.bids.names import BidsName
-from catnip2bids.catnip.components import Action, ComponentType, Content, Grid, Storage
-from catnip2bids.packaging.settings import Naming
+from catnip2bids.catnip.components import COMPONENTS, Action, ComponentType, Content, Grid, Storage
+from catnip2bids.choices import Naming
 from catnip2bids.plan import DEFAULT_STAIN, PlannedRun, problems_of
 from catnip2bids.scanning import Entry, Run
 from catnip2bids.volume import Volume
@@ -191,7 +191,7 @@ def _raw_entry(run: Run, actions: dict[str, Action]) -> Entry | None:
         for entry in run.entries
         if entry.component and entry.component.raw and actions[entry.path] == Action.CONVERT
     ]
-    return min(candidates, key=lambda entry: entry.component.role if entry.component else "", default=None)
+    return min(candidates, key=lambda entry: [row is entry.component for row in COMPONENTS].index(True), default=None)
 
 
 def _without_twins(tasks: RunTasks) -> RunTasks:

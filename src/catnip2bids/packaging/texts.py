@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from catnip2bids.bids.provenance import Provenance
-from catnip2bids.packaging.settings import Naming
+from catnip2bids.choices import Naming
 from catnip2bids.publish import write_text
 
 _BEGIN = "<!-- written by catnip2bids: what stands between these marks is made anew, the rest is yours -->"

@@ -2,7 +2,7 @@
 
 from catnip2bids.plan.checks import Claim, claim_of, matched, refuse_collisions, voxel_size_warning
 from catnip2bids.plan.model import DEFAULT_STAIN, DatasetSettings, Participant, Plan, PlannedEntry, PlannedRun
-from catnip2bids.plan.propose import SAMPLES, make_plan, problems_of
+from catnip2bids.plan.propose import SAMPLES, make_plan, problems_of, unknown_of
 from catnip2bids.plan.report import ScanReport, report_on, write_plan
 from catnip2bids.plan.toml import read_plan, to_toml
 
@@ -24,6 +24,7 @@ __all__ = [
     "refuse_collisions",
     "report_on",
     "to_toml",
+    "unknown_of",
     "voxel_size_warning",
     "write_plan",
 ]

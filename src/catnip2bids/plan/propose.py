@@ -77,6 +77,19 @@ def _stands_beside(entry: Entry, other: Entry, role: str) -> bool:
     )
 
 
+def unknown_of(run: Run, planned: PlannedRun) -> list[str]:
+    """Say which entries nobody knows and are copied all the same, if nobody decided so."""
+    lines = {entry.source: entry for entry in planned.entries}
+    return [
+        f"{entry.location}: is not known as an output of CATNIP; it is copied, unless the plan excludes it"
+        for entry in run.entries
+        if entry.component is None
+        and not entry.problems
+        and lines[entry.path].action == Action.COPY
+        and lines[entry.path] == _planned_entry(entry, run)
+    ]
+
+
 def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
     """Say which entries cannot be done as planned, and why, by their paths.
 

@@ -12,7 +12,7 @@ from typing import Any
 from catnip2bids.errors import PlanError, UsageError
 from catnip2bids.plan.checks import claim_of, refuse_collisions
 from catnip2bids.plan.model import Plan, PlannedRun
-from catnip2bids.plan.propose import make_plan, problems_of
+from catnip2bids.plan.propose import make_plan, problems_of, unknown_of
 from catnip2bids.plan.toml import to_toml
 from catnip2bids.publish import write_text
 from catnip2bids.scanning import Entry, Run, Scan
@@ -53,6 +53,7 @@ def report_on(found: Scan) -> ScanReport:
     for run, planned in zip(found.runs, plan.runs, strict=True):
         problems += problems_of(run, planned).values()
         warnings += [warning for entry in run.entries for warning in entry.warnings]
+        warnings += unknown_of(run, planned)
         unknown = [what for what in ("subject", "sample") if getattr(planned, what) is None]
         if unknown:
             warnings.append(f"{run.folder}: the {' and the '.join(unknown)} must be filled in: no name tells")

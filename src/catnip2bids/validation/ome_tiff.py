@@ -21,7 +21,8 @@ from catnip2bids.errors import SourceError
 from catnip2bids.validation.findings import Finding, error
 from catnip2bids.validation.programs import name_with_version
 from catnip2bids.validation.tree import Tree
-from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_tiff, read_page
+from catnip2bids.volume import TiffStack, read_planes
+from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_tiff
 
 CHECK = "ome-tiff"
 NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -100,10 +101,12 @@ def _read_pages(file: Path) -> tuple[bool, int, PageLayout]:
         if len(layouts) > 1:
             raise SourceError(f"pages differ in size or type: {', '.join(sorted(map(str, layouts)))}")
         layout = layouts.pop()
-        plane = np.empty(layout.shape, layout.dtype)
-        for index in {0, n_pages - 1}:
-            read_page(tiff, index, layout, plane)
-        return tiff.is_bigtiff, n_pages, layout
+        is_bigtiff = tiff.is_bigtiff
+    pixels = np.empty((1, *layout.shape), layout.dtype)
+    stack = TiffStack(file, n_pages, layout)
+    for index in {0, n_pages - 1}:
+        read_planes(stack, index, index + 1, pixels)
+    return is_bigtiff, n_pages, layout
 
 
 def _parse(text: str) -> Pixels:

@@ -13,7 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 
+def little_endian_bytes(pixels: npt.NDArray[Any]) -> memoryview:
+    """Return the bytes that are hashed; without a copy where the pixels lie as they are wanted."""
+    little_endian = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
+    return np.ascontiguousarray(little_endian).reshape(-1).view(np.uint8).data
+
+
 def plane_sha256(plane: npt.NDArray[Any]) -> str:
     """Hash one plane of shape (y, x); returns 64 hexadecimal digits."""
-    little_endian = plane.astype(plane.dtype.newbyteorder("<"), copy=False)
-    return hashlib.sha256(np.ascontiguousarray(little_endian).data).hexdigest()
+    return hashlib.sha256(little_endian_bytes(plane)).hexdigest()

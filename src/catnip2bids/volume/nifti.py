@@ -11,6 +11,7 @@ import gzip
 import math
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nibabel.arrayproxy import ArrayProxy
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import Census, size_on_disk
+from catnip2bids.volume.planes import OpenPlane, WholePlane
 from catnip2bids.volume.tiff import LARGEST_DEFLATE_RATIO
 from catnip2bids.volume.volume import PlaneSource
 
@@ -55,14 +57,22 @@ class NiftiVolume:
         """Return the index of a plane along the file's last axis."""
         return PlaneSource(self.path, plane)
 
-    def read_planes(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read the planes `start` to `stop` (exclusive) into `out` (stop - start, y, x)."""
+    @property
+    def reads_rows(self) -> bool:
+        """Whether rows can be read without decoding whole planes; not from gzip."""
+        return self.path.suffix != ".gz"
+
+    def open_plane(self, plane: int) -> OpenPlane:
+        """Open a plane of the file."""
+        return WholePlane(lambda: self._plane(plane))
+
+    def _plane(self, plane: int) -> npt.NDArray[Any]:
         try:
-            out[...] = np.asarray(_stored_array(self.path)[..., start:stop]).T
-            if stop == self.shape[0]:
-                _read_to_the_end(self.path)
+            stored = _unpacked(self.path) if self.path.suffix == ".gz" else _stored_array(self.path)
+            pixels: npt.NDArray[Any] = np.asarray(stored[..., plane]).T
         except _DAMAGED as error:
             raise SourceError(f"{self.path}: damaged NIfTI ({error}); replace it by the original") from error
+        return pixels
 
 
 def census_nifti(path: Path) -> Census:
@@ -89,12 +99,13 @@ def census_nifti(path: Path) -> Census:
     return Census(NiftiVolume(path, (z, y, x), stored.dtype.newbyteorder("=")), 1, n_bytes)
 
 
-def _read_to_the_end(path: Path) -> None:
-    """Read all of a gzip file: only then are its checksum and length compared."""
-    if path.suffix == ".gz":
-        with gzip.open(path) as file:
-            while file.read(2**20):
-                pass
+@lru_cache(maxsize=1)
+def _unpacked(path: Path) -> npt.NDArray[Any]:
+    """Read all of a gzip file, to its checksum, once for all planes: CATNIP's are on small grids."""
+    with gzip.open(path) as file:
+        while file.read(2**20):
+            pass
+    return np.asarray(_stored_array(path))
 
 
 def _stored_array(path: Path) -> ArrayProxy:

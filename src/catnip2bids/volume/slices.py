@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import SHOWN, Census, listed, size_on_disk
-from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_tiff, read_page
+from catnip2bids.volume.planes import OpenPlane
+from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_page, open_tiff, reads_rows
 from catnip2bids.volume.volume import PlaneSource
 
 _HEADER_READERS = 8  # headers are small and far apart: the file system's latency is what counts
@@ -53,11 +53,14 @@ class SliceSeries:
         """Return the slice file of a plane."""
         return PlaneSource(self.slices[plane], 0)
 
-    def read_planes(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read the planes `start` to `stop` (exclusive) into `out` (stop - start, y, x)."""
-        for plane in range(start, stop):
-            with open_tiff(self.slices[plane]) as tiff:
-                read_page(tiff, 0, self.layout, out[plane - start])
+    @property
+    def reads_rows(self) -> bool:
+        """Whether rows can be read without decoding whole planes, as the first slice tells."""
+        return reads_rows(self.slices[0])
+
+    def open_plane(self, plane: int) -> OpenPlane:
+        """Open the slice file of a plane."""
+        return open_page(self.slices[plane], 0, self.layout)
 
 
 def census_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> Census:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import Census, listed, size_on_disk
-from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_tiff, read_page
+from catnip2bids.volume.planes import OpenPlane
+from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_page, open_tiff, reads_rows
 from catnip2bids.volume.volume import PlaneSource
 
 
@@ -46,11 +46,14 @@ class TiffStack:
         """Return the page of a plane."""
         return PlaneSource(self.path, plane)
 
-    def read_planes(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read the planes `start` to `stop` (exclusive) into `out` (stop - start, y, x)."""
-        with open_tiff(self.path) as tiff:
-            for plane in range(start, stop):
-                read_page(tiff, plane, self.layout, out[plane - start])
+    @property
+    def reads_rows(self) -> bool:
+        """Whether rows can be read without decoding whole pages, as the first page tells."""
+        return reads_rows(self.path)
+
+    def open_plane(self, plane: int) -> OpenPlane:
+        """Open a page."""
+        return open_page(self.path, plane, self.layout)
 
 
 def census_stack(path: Path) -> Census:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import struct
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ import numpy.typing as npt
 import tifffile
 
 from catnip2bids.errors import SourceError
+from catnip2bids.volume.planes import OpenPlane, StripPlane, WholePlane
 
 LARGEST_DEFLATE_RATIO = 1040.0
 # How many bytes one compressed byte can stand for at the most; what claims more cannot be true.
@@ -38,6 +40,7 @@ _LARGEST_RATIO = {
 }
 _LARGEST_RATIO_OF_OTHERS = 32768.0
 _MOST_TAGS = 4096
+_PLAIN = {tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE}
 
 
 @dataclass(frozen=True)
@@ -147,23 +150,62 @@ def check_page(tiff: tifffile.TiffFile, index: int) -> PageLayout:
     return PageLayout(shape=(page.shape[0], page.shape[1]), dtype=page.dtype.newbyteorder("="))
 
 
-def read_page(tiff: tifffile.TiffFile, index: int, expected: PageLayout, out: npt.NDArray[Any]) -> None:
-    """Decode one page into `out` (y, x); it must be just as the census saw it.
+def open_page(path: Path, index: int, expected: PageLayout) -> OpenPlane:
+    """Open one page for reading; it must be just as the census saw it.
 
     Raises
     ------
     SourceError
-        If the page changed since, or its data cannot be decoded.
+        If the file cannot be read, or the page changed since.
     """
-    layout = check_page(tiff, index)
-    if layout != expected:
-        path = Path(tiff.filehandle.path)
-        raise SourceError(f"{path}: page {index + 1} is {layout} and was {expected}; did the file change?")
-    decoded = tiff.pages[index].asarray(maxworkers=1)
-    if decoded.shape != layout.shape or decoded.dtype.newbyteorder("=") != layout.dtype:
-        path = Path(tiff.filehandle.path)
-        raise SourceError(f"{path}: page {index + 1} decodes to {decoded.shape} {decoded.dtype}, not to {layout}")
-    out[...] = decoded
+    with open_tiff(path) as tiff:
+        layout = check_page(tiff, index)
+        where = f"{path}: " if len(tiff.pages) == 1 else f"{path}: page {index + 1}: "
+        if layout != expected:
+            raise SourceError(f"{where}is {layout} and was {expected}; did the file change?")
+        page = tiff.pages[index]
+        if not isinstance(page, tifffile.TiffPage) or not _has_plain_strips(page):
+            return WholePlane(lambda: _decoded(path, index, expected))
+        return StripPlane(
+            path=path,
+            where=where,
+            descriptor=os.open(path, os.O_RDONLY),
+            offsets=page.dataoffsets,
+            counts=page.databytecounts,
+            shape=layout.shape,
+            stored=layout.dtype.newbyteorder("<" if tiff.byteorder == "<" else ">"),
+            rows_per_strip=min(page.rowsperstrip, layout.shape[0]),
+            deflated=page.compression != tifffile.COMPRESSION.NONE,
+        )
+
+
+def reads_rows(path: Path) -> bool:
+    """Tell whether rows of the file's first page can be read without decoding all of it."""
+    with open_tiff(path) as tiff:
+        page = tiff.pages.first
+        return _has_plain_strips(page) and (len(page.dataoffsets) > 1 or page.compression == tifffile.COMPRESSION.NONE)
+
+
+def _has_plain_strips(page: tifffile.TiffPage) -> bool:
+    """Tell whether a page has strips of whole bytes, stored or deflated, that need nothing but that undone."""
+    return (
+        not page.is_tiled
+        and page.predictor == tifffile.PREDICTOR.NONE
+        and page.fillorder == tifffile.FILLORDER.MSB2LSB
+        and page.compression in _PLAIN
+        and page.dtype is not None
+        and page.dtype.kind in "iuf"
+        and page.bitspersample == page.dtype.itemsize * 8
+    )
+
+
+def _decoded(path: Path, index: int, expected: PageLayout) -> npt.NDArray[Any]:
+    """Decode a page as a whole, with tifffile."""
+    with open_tiff(path) as tiff:
+        decoded = tiff.pages[index].asarray(maxworkers=1)
+        if decoded.shape != expected.shape or decoded.dtype.newbyteorder("=") != expected.dtype:
+            raise SourceError(f"{path}: page {index + 1} decodes to {decoded.shape} {decoded.dtype}, not to {expected}")
+        return decoded
 
 
 def _count_directories(tiff: tifffile.TiffFile, path: Path) -> int:

@@ -15,6 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.volume.planes import OpenPlane
+
 
 class Kind(StrEnum):
     """What the values of a volume mean, which decides how voxels may be merged in a pyramid."""
@@ -54,18 +56,36 @@ class Volume(Protocol):
     def plane_source(self, plane: int) -> PlaneSource:
         """Where plane number `plane` (from 0) is stored."""
 
-    def read_planes(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read the planes `start` to `stop` (exclusive) into `out`.
+    @property
+    def reads_rows(self) -> bool:
+        """Whether a range of rows can be read without decoding the whole plane; a hint, for speed."""
+
+    def open_plane(self, plane: int) -> OpenPlane:
+        """Open a plane; any range of its rows can be read then. It has to be closed.
 
         Parameters
         ----------
-        start, stop
-            Range of plane indexes, counted from 0.
-        out
-            Array of shape (stop - start, y, x) and of this volume's dtype.
+        plane
+            Index of the plane, counted from 0.
 
         Raises
         ------
         SourceError
-            If a plane cannot be read completely, or is not what the census saw.
+            If the plane is not what the census saw. Reading raises it too, if rows cannot be read completely.
         """
+
+
+def read_planes(volume: Volume, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+    """Read the planes `start` to `stop` (exclusive) of a volume into `out` of shape (stop - start, y, x).
+
+    Raises
+    ------
+    SourceError
+        If a plane cannot be read completely, or is not what the census saw.
+    """
+    for index in range(start, stop):
+        plane = volume.open_plane(index)
+        try:
+            plane.read_rows(0, volume.shape[1], out[index - start])
+        finally:
+            plane.close()

@@ -1,0 +1,140 @@
+"""One opened plane: any range of its rows can be read, as often as wanted, without reading the rest.
+
+Invariant: rows come out exactly as they are stored, in native byte order, and a strip that is damaged, too short or
+too long is an error that names the file. An opened plane is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.errors import SourceError
+
+
+class OpenPlane(Protocol):
+    """A plane that is ready to be read."""
+
+    def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+@dataclass(frozen=True)
+class WholePlane:
+    """A plane that can only be decoded as a whole; rows are cut out of it each time."""
+
+    decode: Callable[[], npt.NDArray[Any]]
+
+    def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
+        out[...] = self.decode()[start:stop]
+
+    def close(self) -> None:
+        """Do nothing: the file is open only while it is decoded."""
+
+
+@dataclass(frozen=True)
+class StripPlane:
+    """A plane of TIFF strips of whole rows, uncompressed or compressed with Deflate.
+
+    Attributes
+    ----------
+    path, where
+        The file, and the words by which errors name the plane.
+    descriptor
+        The open file; reading is positioned, so planes of one file may share it.
+    offsets, counts
+        Where each strip is, and its bytes.
+    shape, stored
+        Rows and columns, and the type as stored, byte order included.
+    rows_per_strip
+        Rows of a strip; the last one may have fewer.
+    deflated
+        Whether the strips are compressed.
+    """
+
+    path: Path
+    where: str
+    descriptor: int
+    offsets: tuple[int, ...]
+    counts: tuple[int, ...]
+    shape: tuple[int, int]
+    stored: np.dtype[Any]
+    rows_per_strip: int
+    deflated: bool
+
+    def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
+        first, last = start // self.rows_per_strip, (stop - 1) // self.rows_per_strip
+        if not self.deflated:
+            self._read_stored(start, stop, out)
+        else:
+            compressed = self._read_strips(first, last)
+            for strip in range(first, last + 1):
+                self._decode(strip, compressed[strip - first], start, stop, out)
+        if self.stored.byteorder == ">" and self.stored.itemsize > 1:
+            out.byteswap(inplace=True)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self.descriptor)
+
+    def _read_stored(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read rows of uncompressed strips: each row is where it can be computed to be."""
+        row_bytes, done = self.shape[1] * self.stored.itemsize, start
+        flat = out.reshape(-1).view(np.uint8)
+        while done < stop:
+            strip, skipped = divmod(done, self.rows_per_strip)
+            n_rows = min(stop - done, self.rows_per_strip - skipped)
+            data = self._exactly(self.offsets[strip] + skipped * row_bytes, n_rows * row_bytes)
+            at = (done - start) * row_bytes
+            flat[at : at + len(data)] = np.frombuffer(data, np.uint8)
+            done += n_rows
+
+    def _read_strips(self, first: int, last: int) -> list[memoryview]:
+        """Read strips with one call if they lie together, as they nearly always do."""
+        offsets, counts = self.offsets[first : last + 1], self.counts[first : last + 1]
+        begin, n_bytes = min(offsets), sum(counts)
+        span = max(offset + count for offset, count in zip(offsets, counts, strict=True)) - begin
+        if span > 2 * n_bytes:
+            return [memoryview(self._exactly(o, c)) for o, c in zip(offsets, counts, strict=True)]
+        data = memoryview(self._exactly(begin, span))
+        return [data[o - begin : o - begin + c] for o, c in zip(offsets, counts, strict=True)]
+
+    def _decode(self, strip: int, data: memoryview, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        top = strip * self.rows_per_strip
+        bottom = min(top + self.rows_per_strip, self.shape[0])
+        inside = start <= top and bottom <= stop
+        # strips that stick out of the rows that are wanted are decoded apart
+        rows = out[top - start : bottom - start] if inside else np.empty((bottom - top, self.shape[1]), out.dtype)
+        try:
+            flat = rows.reshape(-1).view(np.uint8)
+            decoded = imagecodecs.deflate_decode(data, out=flat)  # type: ignore[arg-type]  # any buffers will do
+        except RuntimeError as error:
+            raise SourceError(
+                f"{self.where}damaged TIFF (strip {strip + 1}: {error}); replace it by the original"
+            ) from error
+        if len(decoded) != rows.nbytes:
+            raise SourceError(f"{self.where}strip {strip + 1} is too short; replace it by the original")
+        if not inside:
+            low, high = max(start, top), min(stop, bottom)
+            out[low - start : high - start] = rows[low - top : high - top]
+
+    def _exactly(self, offset: int, n_bytes: int) -> bytes:
+        try:
+            data = os.pread(self.descriptor, n_bytes, offset)
+        except OSError as error:
+            raise SourceError(f"{self.path}: cannot be read: {error.strerror}") from error
+        if len(data) != n_bytes:
+            raise SourceError(f"{self.where}is cut off; replace it by the original")
+        return data
