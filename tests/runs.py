@@ -26,7 +26,7 @@ import zarr
 
 from catnip2bids.demo import RunSpec, write_run
 from catnip2bids.packaging import Settings
-from catnip2bids.progress import Silence
+from catnip2bids.progress import Progress
 
 Array = npt.NDArray[Any]
 Row = dict[str, str]
@@ -216,7 +216,7 @@ def targets(dataset: Path) -> set[str | None]:
     return {decision["target"] for decision in read_json(dataset / PROVENANCE)["decisions"]}
 
 
-class Collector(Silence):
+class Collector(Progress):
     """A listener that remembers what it was told."""
 
     def __init__(self) -> None:

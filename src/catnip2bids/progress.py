@@ -1,15 +1,13 @@
 """What a long job tells while it runs.
 
-Invariant: the work knows nothing of terminals; whoever wants to show progress passes an object of this shape.
+Invariant: the work knows nothing of terminals; whoever wants to show progress passes an object of a subclass.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
 
-
-class Progress(Protocol):
-    """Listener to a job. The job works the same whether anybody listens or not."""
+class Progress:
+    """Listener to a job. This one does nothing; the job works the same whether anybody listens or not."""
 
     def looking_at(self, path: str) -> None:
         """Take the census of an entry."""
@@ -31,28 +29,3 @@ class Progress(Protocol):
 
     def problem(self, text: str) -> None:
         """Tell something that was not done because it is wrong."""
-
-
-class Silence:
-    """A listener that does not care."""
-
-    def looking_at(self, path: str) -> None:
-        """Do nothing."""
-
-    def start(self, n_voxels: int) -> None:
-        """Do nothing."""
-
-    def item(self, name: str) -> None:
-        """Do nothing."""
-
-    def advance(self, n_voxels: int) -> None:
-        """Do nothing."""
-
-    def note(self, text: str) -> None:
-        """Do nothing."""
-
-    def warning(self, text: str) -> None:
-        """Do nothing."""
-
-    def problem(self, text: str) -> None:
-        """Do nothing."""

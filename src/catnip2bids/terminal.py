@@ -10,10 +10,12 @@ from textwrap import shorten
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from rich import progress as bars
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from catnip2bids.progress import Progress
 
 if TYPE_CHECKING:
     from catnip2bids.packaging import PackageResult, Preparation
@@ -41,16 +43,16 @@ def say_error(text: str) -> None:
     console.print(f"[bold red]error[/]: {escape(text)}")
 
 
-class JobProgress:
+class JobProgress(Progress):
     """Shows how a job goes: a bar on a terminal, a line for each image elsewhere."""
 
     def __init__(self) -> None:
-        self._bar = Progress(
-            TextColumn("{task.percentage:>3.0f}%"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}", table_column=None),
+        self._bar = bars.Progress(
+            bars.TextColumn("{task.percentage:>3.0f}%"),
+            bars.BarColumn(bar_width=24),
+            bars.TextColumn("{task.fields[speed]}"),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.description}", table_column=None),
             console=console,
             transient=True,
         )

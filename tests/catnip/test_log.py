@@ -50,8 +50,6 @@ def test_settings(log: RunLog) -> None:
     assert log.image_shape == (90, 104, 193)
     assert log.is_whole_brain is False
     assert log.species == "mus musculus"
-    assert log.thresholds is not None
-    assert list(log.thresholds) == [10000, 15000, 20000]
     assert log.fields["Cell radii (in pixels)"] == "2,3,4"
 
 
@@ -99,13 +97,13 @@ def test_old_channel_line_crlf_bom_and_other_encodings(tmp_path: Path) -> None:
 def test_log_without_a_block_says_nothing(tmp_path: Path, text: str) -> None:
     log = read_log(written(tmp_path, text))
     assert log == RunLog()
-    told = (log.atlas_version, log.downsampling, log.image_shape, log.is_whole_brain, log.thresholds)
-    assert told == (None,) * 5
+    told = (log.atlas_version, log.downsampling, log.image_shape, log.is_whole_brain)
+    assert told == (None,) * 4
 
 
 def test_unreadable_numbers_say_nothing() -> None:
     log = RunLog({"Image size": "xx (HxWxD)", "Downsampling factor": "0x6x5", "FRST threshold": "1:0:5"})
-    assert (log.image_shape, log.downsampling, log.thresholds) == (None, None, None)
+    assert (log.image_shape, log.downsampling) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -141,5 +139,4 @@ def test_sample_log() -> None:
     assert log.atlas_version == "v2"
     assert log.downsampling == (5, 6, 6)
     assert log.image_shape == (90, 104, 193)
-    assert log.thresholds == range(10000, 15001, 5000)
     assert not any("/data" in value or "/opt" in value for value in log.public_fields.values())

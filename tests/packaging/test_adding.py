@@ -17,7 +17,7 @@ from catnip2bids import package
 from catnip2bids.catnip.components import Action
 from catnip2bids.demo import write_atlas_table
 from catnip2bids.errors import UsageError
-from catnip2bids.progress import Silence
+from catnip2bids.progress import Progress
 from runs import (
     FLOX,
     KO,
@@ -133,7 +133,7 @@ def test_tables_keep_what_is_there(cohort: Path, tmp_path: Path) -> None:
 # ---- interrupted
 
 
-class _Stop(Silence):
+class _Stop(Progress):
     """Raises in the middle of an image."""
 
     def __init__(self, error: BaseException, at: int) -> None:
@@ -171,9 +171,9 @@ def assert_whole(dataset: Path, finished: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from catnip2bids import Settings, package
-from catnip2bids.progress import Silence
+from catnip2bids.progress import Progress
 
-class Killer(Silence):
+class Killer(Progress):
     left = int(sys.argv[3])
     def advance(self, n_voxels):
         Killer.left -= 1

@@ -91,17 +91,6 @@ class RunLog:
         return "rattus norvegicus" if self.atlas_version == _RAT_ATLAS else "mus musculus"
 
     @property
-    def thresholds(self) -> range | None:
-        """FRST thresholds, from MATLAB's ``first:step:last`` (the last one is included)."""
-        match = _THRESHOLDS.fullmatch(self.fields.get("FRST threshold", ""))
-        if match is None:
-            return None
-        first, *others = (int(number) for number in match.groups() if number is not None)
-        last = others[-1] if others else first
-        step = others[0] if len(others) == 2 else 1
-        return range(first, last + 1, step) if step else None
-
-    @property
     def public_fields(self) -> dict[str, str]:
         """`fields` without the directories, users and hosts of the lab, fit to be published.
 

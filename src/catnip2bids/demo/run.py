@@ -12,7 +12,7 @@ from catnip2bids.demo.cohort import write_cohort
 from catnip2bids.demo.regions import write_atlas_table
 from catnip2bids.errors import UsageError
 from catnip2bids.packaging import PackageResult, Settings, package
-from catnip2bids.progress import Progress, Silence
+from catnip2bids.progress import Progress
 from catnip2bids.publish import partial_path, publication
 from catnip2bids.validation import ValidationReport, validate
 
@@ -52,7 +52,7 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
     UsageError
         If the folder holds something else.
     """
-    progress = progress or Silence()
+    progress = progress or Progress()
     cohort, dataset, atlas_table = folder / "cohort", folder / "dataset", folder / "atlas_info.txt"
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder; give another one")

@@ -25,7 +25,7 @@ from catnip2bids.packaging.run_job import RunJob
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import DERIVATIVE
 from catnip2bids.plan import Plan, read_plan, to_toml
-from catnip2bids.progress import Progress, Silence
+from catnip2bids.progress import Progress
 from catnip2bids.publish import remove_partials, write_text
 
 _LIBRARIES = ("numpy", "tensorstore", "tifffile", "imagecodecs", "nibabel", "bidsschematools")
@@ -62,7 +62,7 @@ def package(
     --------
     >>> package(["cohort"], "dataset", Settings(voxel_size_um=(3.7, 3.7, 5.0)))  # doctest: +SKIP
     """
-    progress = progress or Silence()
+    progress = progress or Progress()
     return carry_out(prepare(sources, dataset, settings or Settings(), plan, progress), progress)
 
 

@@ -31,7 +31,6 @@ class SliceSeries:
     """A volume stored as one TIFF file a plane, in the order of its slice numbers."""
 
     slices: tuple[Path, ...]
-    first_number: int
     layout: PageLayout
 
     @property
@@ -89,7 +88,6 @@ def census_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> Censu
     if layouts and not problems:
         volume = SliceSeries(
             slices=tuple(by_number[number][0] for number in sorted(by_number)),
-            first_number=min(by_number),
             layout=next(iter(layouts.values())),
         )
     return Census(
