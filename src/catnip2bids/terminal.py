@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from rich import progress as bars
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from catnip2bids.progress import Progress
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from catnip2bids.validation import ValidationReport
 
 _WIDE = 240  # away from a terminal names are not folded, so that they can be searched for
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False)
 if not console.is_terminal:
-    console.width = _WIDE
+    console.width, console.soft_wrap = _WIDE, True
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _MEGA = 1e6
@@ -48,13 +48,14 @@ class JobProgress(Progress):
 
     def __init__(self) -> None:
         self._bar = bars.Progress(
-            bars.TextColumn("{task.percentage:>3.0f}%"),
-            bars.BarColumn(bar_width=24),
-            bars.TextColumn("{task.fields[speed]}"),
+            bars.TextColumn("{task.percentage:>3.0f}%", table_column=Column(no_wrap=True, min_width=4)),
+            bars.BarColumn(bar_width=16, table_column=Column(min_width=16)),
+            bars.TextColumn("{task.fields[speed]}", table_column=Column(no_wrap=True, min_width=14)),
             bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.description}", table_column=None),
+            bars.TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             console=console,
             transient=True,
+            expand=True,
         )
         self._task = self._bar.add_task("", total=None, speed="", visible=console.is_terminal)
 
@@ -78,7 +79,8 @@ class JobProgress(Progress):
 
     def item(self, name: str) -> None:
         """Begin work on an image."""
-        self._bar.update(self._task, description=escape(name))
+        *_, what = name.partition("_stain-")  # the entities before are long, and the same for many images
+        self._bar.update(self._task, description=escape(what or name))
         if not console.is_terminal:
             say(name)
 

@@ -25,7 +25,6 @@ _RULE = "====="
 _NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
 _FACTORS = re.compile(rf"{_NUMBER}x{_NUMBER}x{_NUMBER}\b", re.IGNORECASE)
 _SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})x([0-9]{1,9})\b", re.IGNORECASE)
-_THRESHOLDS = re.compile(r"([0-9]{1,9})(?::([0-9]{1,9}))?(?::([0-9]{1,9}))?")
 _VERSION = re.compile(r"v?([0-9]{1,3})", re.IGNORECASE)
 _ATLAS_FOLDER = re.compile(r"atlas_v([0-9]{1,3})")
 _RATIO = re.compile(r"[0-9. ]+/[0-9. ]+")  # Background noise init/slope: 50/1.05
