@@ -1,6 +1,7 @@
 """catnip2bids: CATNIP's output folders as a BIDS microscopy dataset, every pixel accounted for.
 
-`scan` finds runs and takes a census, `package` makes the dataset, `validate` checks it. Results are typed objects;
+`scan` finds runs and takes a census, `package` makes the dataset, `validate` checks it, and `convert` makes one image
+of one volume. Results are typed objects;
 all errors are of the family `Catnip2bidsError`.
 """
 
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from catnip2bids._version import __version__
 
 if TYPE_CHECKING:
-    from catnip2bids.choices import Naming, OmeZarrVersion
+    from catnip2bids.choices import Kind, Naming, OmeZarrVersion
+    from catnip2bids.conversion import ConvertedImage, convert
     from catnip2bids.errors import Catnip2bidsError
     from catnip2bids.packaging import PackageResult, Settings, package
     from catnip2bids.plan import Plan, make_plan, read_plan
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Catnip2bidsError",
+    "ConvertedImage",
+    "Kind",
     "Naming",
     "OmeZarrVersion",
     "PackageResult",
@@ -26,6 +30,7 @@ __all__ = [
     "Settings",
     "ValidationReport",
     "__version__",
+    "convert",
     "make_plan",
     "package",
     "read_plan",
@@ -41,7 +46,10 @@ _HOME = {
     "PackageResult": "packaging",
     "Plan": "plan",
     "Scan": "scanning",
+    "ConvertedImage": "conversion",
+    "Kind": "choices",
     "Settings": "packaging",
+    "convert": "conversion",
     "ValidationReport": "validation",
     "make_plan": "plan",
     "package": "packaging",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
+
+from catnip2bids.errors import UsageError
 
 
 class OmeZarrVersion(StrEnum):
@@ -19,3 +22,26 @@ class Naming(StrEnum):
     """Only names that the BIDS schema allows for microscopy."""
     DSEG = "dseg"
     """The names of DANDI 001362: ``_dseg``, ``_mask`` and ``_counts``, with the ``.bidsignore`` they need."""
+
+
+class Kind(StrEnum):
+    """What the values of a volume mean, which decides how voxels may be merged in a pyramid."""
+
+    IMAGE = "image"
+    """Intensities, or any quantity that can be averaged (N4, FRST, heat maps)."""
+    LABELS = "labels"
+    """Ids of regions: merged by the most frequent one."""
+    MASK = "mask"
+    """Binary masks and cell maps: merged by maximum, so that small cells stay visible."""
+
+
+def check_voxel_size(voxel_size_um: tuple[float, float, float]) -> None:
+    """Refuse a voxel size X Y Z that is not possible.
+
+    Raises
+    ------
+    UsageError
+        If a size is not above 0.
+    """
+    if not all(math.isfinite(size) and size > 0 for size in voxel_size_um):
+        raise UsageError(f"the voxel size {voxel_size_um} is not possible; give X Y Z in micrometers, all above 0")

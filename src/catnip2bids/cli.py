@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from catnip2bids._version import __version__
-from catnip2bids.choices import Naming, OmeZarrVersion
+from catnip2bids.choices import Kind, Naming, OmeZarrVersion
 from catnip2bids.errors import Catnip2bidsError
 
 app = typer.Typer(
@@ -180,6 +180,28 @@ def package(
         result = carry_out(prepared, progress)
     show_result(result)
     raise typer.Exit(0 if result.ok else 1)
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="A folder of TIFF slices, a TIFF stack or a NIfTI file.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="The image to make, NAME.ome.zarr.")],
+    voxel_size: Annotated[tuple[float, float, float], typer.Option(metavar="X Y Z", help="Voxel size in micrometers.")],
+    kind: Annotated[Kind, typer.Option(help="Decides how voxels are merged in lower resolution levels.")] = Kind.IMAGE,
+) -> None:
+    """Convert one volume to one OME-Zarr image.
+
+    Example: [bold]catnip2bids convert 640_N4 brain.ome.zarr --voxel-size 3.7 3.7 5[/]
+    """
+    from catnip2bids.conversion import convert as convert_to_image
+    from catnip2bids.terminal import JobProgress, say
+
+    with JobProgress() as progress:
+        made = convert_to_image(source, target, voxel_size, kind, progress)
+    sizes = " x ".join(str(n) for n in reversed(made.shape))
+    say(f"{made.path}: {sizes} voxels, {made.dtype}")
 
 
 @app.command()

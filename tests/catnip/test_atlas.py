@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catnip2bids.catnip.atlas import AtlasTable, Region, made_up_color, read_atlas_table
+from catnip2bids.catnip.atlas import AtlasTable, Region, read_atlas_table
 from catnip2bids.catnip.counts import RegionCount, read_counts
+from catnip2bids.colors import made_up_color
 from catnip2bids.errors import SourceError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"

@@ -6,7 +6,6 @@ agree on the names.
 
 from __future__ import annotations
 
-import colorsys
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,10 +23,6 @@ _UNKNOWN = frozenset({"", "n/a"})
 _HEX_COLOR = re.compile(r"#[0-9a-f]{6}")
 _ATLAS_FOLDER = re.compile(r"atlas_(v[0-9]+)")
 _REMEDY = "Use the atlas_info.txt of the CATNIP atlas as it is, or correct this line"
-
-_GOLDEN_RATIO = (5**0.5 - 1) / 2
-_LIGHTNESSES = (0.42, 0.52, 0.62)
-_SATURATIONS = (0.60, 0.75, 0.90)
 
 
 @dataclass(frozen=True)
@@ -129,18 +124,6 @@ def read_atlas_table(path: Path) -> AtlasTable:
         raise SourceError(f"{path}: the table has no rows. Give CATNIP's atlas_info.txt or a dseg.tsv.")
     folder = _ATLAS_FOLDER.fullmatch(path.absolute().parent.name)
     return AtlasTable(regions, folder[1] if folder else None)
-
-
-def made_up_color(index: int) -> str:
-    """Return the colour ``#rrggbb`` of a region whose atlas gives it none: the same everywhere, always.
-
-    Hues advance by the golden ratio, so that neighbouring ids look different; lightness stays where
-    a colour is seen on black and on white.
-    """
-    hue = index * _GOLDEN_RATIO % 1
-    lightness = _LIGHTNESSES[index % 3]
-    saturation = _SATURATIONS[index // 3 % 3]
-    return _hex_color([round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, saturation)])
 
 
 def _true_columns(columns: Sequence[str], n_fields: int) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from catnip2bids.volume.volume import Kind
+from catnip2bids.choices import Kind
 
 
 class Storage(StrEnum):

@@ -1,7 +1,7 @@
 """OME-Zarr: resolution levels, chunks and shards, metadata. Knows neither BIDS nor CATNIP."""
 
 from catnip2bids.choices import OmeZarrVersion
-from catnip2bids.ome.metadata import Display, LabelValue, image_metadata
+from catnip2bids.ome.metadata import Display, LabelValue, choose_display, image_metadata
 from catnip2bids.ome.pyramid import Level, downsample, plan_levels
 from catnip2bids.ome.zarr import OmeZarrImage, write_labels_group
 
@@ -11,6 +11,7 @@ __all__ = [
     "Level",
     "OmeZarrImage",
     "OmeZarrVersion",
+    "choose_display",
     "downsample",
     "image_metadata",
     "plan_levels",

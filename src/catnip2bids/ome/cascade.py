@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.choices import Kind
 from catnip2bids.ome.layout import Layout
 from catnip2bids.ome.pyramid import Level, Zyx, downsample
-from catnip2bids.volume.volume import Kind
 
 Array = npt.NDArray[Any]
 Region = tuple[slice, slice, slice]

@@ -10,9 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from catnip2bids.choices import OmeZarrVersion
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.choices import Kind, OmeZarrVersion
 from catnip2bids.ome.pyramid import DOWNSAMPLING, Level
-from catnip2bids.volume.volume import Kind
+
+_DARKEST, _BRIGHTEST = 1.0, 99.8  # percentiles of the display window
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,20 @@ class Display:
     largest: float
     start: float
     end: float
+
+
+def choose_display(
+    channel: str, kind: Kind, value_range: tuple[float, float], smallest_level: npt.NDArray[Any]
+) -> Display:
+    """Choose the display window: for intensities from the pixels of the smallest level, else the whole range."""
+    smallest, largest = value_range
+    start, end = value_range
+    finite = smallest_level[np.isfinite(smallest_level)]
+    if kind == Kind.IMAGE and finite.size:
+        start, end = (float(value) for value in np.percentile(finite, [_DARKEST, _BRIGHTEST]))
+    if not start < end:
+        start, end = smallest, max(largest, smallest + 1)
+    return Display(channel, smallest, max(largest, smallest + 1), start, end)
 
 
 def image_metadata(

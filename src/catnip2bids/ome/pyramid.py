@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.volume.volume import Kind
+from catnip2bids.choices import Kind
 
 LARGEST_LAST_LEVEL = 256
 """Levels are added until the longest axis of the last one is at most this many voxels."""

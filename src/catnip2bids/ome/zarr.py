@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.choices import OmeZarrVersion
+from catnip2bids.choices import Kind, OmeZarrVersion
 from catnip2bids.errors import WriteError
 from catnip2bids.ome.cascade import Cascade
 from catnip2bids.ome.layout import Layout, LevelLayout, plan_layout
 from catnip2bids.ome.metadata import group_attributes
 from catnip2bids.ome.pyramid import Level, Zyx, downsample, plan_levels
-from catnip2bids.volume.volume import Kind
 
 # Zstandard level 1 after a bit shuffle: read by every Zarr implementation. On light-sheet images level 3 takes half as
 # much time again for files that are 1.6 % smaller.

@@ -12,22 +12,18 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from catnip2bids.bids.provenance import FOLDER, ImageRecord
-from catnip2bids.catnip.atlas import AtlasTable, Region, made_up_color
+from catnip2bids.catnip.atlas import AtlasTable, Region
 from catnip2bids.catnip.components import Content
-from catnip2bids.engine import Conversion, Resources, convert_volume
+from catnip2bids.colors import made_up_color
+from catnip2bids.engine import Resources, convert_volume
 from catnip2bids.errors import SourceError
-from catnip2bids.ome import Display, LabelValue, OmeZarrImage, OmeZarrVersion, image_metadata, write_labels_group
+from catnip2bids.ome import LabelValue, OmeZarrImage, OmeZarrVersion, choose_display, image_metadata, write_labels_group
 from catnip2bids.packaging.tasks import IMAGE_ENDING, ImageTask
 from catnip2bids.publish import partial_path, publication, write_text
 
 _IMAGE_FORMAT = 1  # raised whenever images are written differently, so that old ones are made again
-_DARKEST, _BRIGHTEST = 1.0, 99.8  # percentiles of the display window
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,8 @@ class ImageJob:
                 converted = convert_volume(volume, image, resources, on_planes_done)
             except SourceError as error:
                 raise SourceError(_naming(task, error)) from error
-            display = _display(task, converted, image.read_smallest_level())
+            channel = task.desc or task.stem
+            display = choose_display(channel, kind, converted.value_range, image.read_smallest_level())
             labels = self._label_values(converted.labels or ())
             image.finish(image_metadata(task.stem, image.levels, kind, display, labels))
         write_text(dataset / hashes_path(task.target), _hashes_tsv(task, converted.sha256))
@@ -176,15 +173,3 @@ def _hashes_tsv(task: ImageTask, sha256: Iterable[str]) -> str:
         source = f"{task.source}/{file.name}" if task.entry.location.is_dir() else task.source
         lines.append(f"{plane}\t{source}\t{plane_hash}")
     return "\n".join(lines) + "\n"
-
-
-def _display(task: ImageTask, converted: Conversion, smallest_level: npt.NDArray[Any]) -> Display:
-    """Choose the display window from the pixels of the smallest level."""
-    smallest, largest = converted.value_range
-    start, end = smallest, largest
-    finite = smallest_level[np.isfinite(smallest_level)]
-    if task.component.content in {Content.IMAGE, Content.HEATMAP} and finite.size:
-        start, end = (float(value) for value in np.percentile(finite, [_DARKEST, _BRIGHTEST]))
-    if not start < end:
-        start, end = smallest, max(largest, smallest + 1)
-    return Display(task.desc or task.stem, smallest, max(largest, smallest + 1), start, end)

@@ -5,7 +5,6 @@ Invariant: nothing is written here, and whatever passes can be carried out item 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenan
 from catnip2bids.bids.tables import Table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
+from catnip2bids.choices import check_voxel_size
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging.participants import read_participants
 from catnip2bids.packaging.settings import Settings
@@ -149,8 +149,7 @@ def _known_voxel_size(voxel_size_um: tuple[float, float, float] | None) -> tuple
             "(for example --voxel-size 3.7 3.7 5), or in the plan; it stands in the metadata of the microscope's "
             "files, or in the protocol of the imaging session"
         )
-    if not all(math.isfinite(size) and size > 0 for size in voxel_size_um):
-        raise UsageError(f"the voxel size {voxel_size_um} is not possible; give X Y Z in micrometers, all above 0")
+    check_voxel_size(voxel_size_um)
     return voxel_size_um
 
 

@@ -1,13 +1,15 @@
 """A 3D image however it is stored: slice folder, TIFF stack or NIfTI behind one small protocol."""
 
+from catnip2bids.choices import Kind
 from catnip2bids.volume.census import Census
 from catnip2bids.volume.hashing import little_endian_bytes, plane_sha256
 from catnip2bids.volume.nifti import NiftiVolume, census_nifti
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.slices import SliceSeries, census_slices
 from catnip2bids.volume.stack import TiffStack, census_stack
+from catnip2bids.volume.take_census import take_census
 from catnip2bids.volume.values import label_values, value_range
-from catnip2bids.volume.volume import Kind, PlaneSource, Volume, read_planes
+from catnip2bids.volume.volume import PlaneSource, Volume, read_planes
 
 __all__ = [
     "Census",
@@ -25,5 +27,6 @@ __all__ = [
     "little_endian_bytes",
     "plane_sha256",
     "read_planes",
+    "take_census",
     "value_range",
 ]

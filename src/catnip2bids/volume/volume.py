@@ -8,7 +8,6 @@ they can be pickled to another process or machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,17 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.volume.planes import OpenPlane
-
-
-class Kind(StrEnum):
-    """What the values of a volume mean, which decides how voxels may be merged in a pyramid."""
-
-    IMAGE = "image"
-    """Intensities, or any quantity that can be averaged (N4, FRST, heat maps)."""
-    LABELS = "labels"
-    """Ids of regions: merged by the most frequent one."""
-    MASK = "mask"
-    """Binary masks and cell maps: merged by maximum, so that small cells stay visible."""
 
 
 @dataclass(frozen=True)

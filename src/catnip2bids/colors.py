@@ -1,0 +1,21 @@
+"""Colours for what has none."""
+
+from __future__ import annotations
+
+import colorsys
+
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
+_LIGHTNESSES = (0.42, 0.52, 0.62)
+_SATURATIONS = (0.60, 0.75, 0.90)
+
+
+def made_up_color(index: int) -> str:
+    """Return the colour ``#rrggbb`` of a label value that has none of its own: the same everywhere, always.
+
+    Hues advance by the golden ratio, so that neighbouring ids look different; lightness stays where
+    a colour is seen on black and on white.
+    """
+    hue = index * _GOLDEN_RATIO % 1
+    lightness = _LIGHTNESSES[index % 3]
+    saturation = _SATURATIONS[index // 3 % 3]
+    return "#" + bytes(round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, saturation)).hex()
