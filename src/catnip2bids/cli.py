@@ -16,7 +16,7 @@ import typer
 
 from catnip2bids._version import __version__
 from catnip2bids.choices import Kind, Naming, OmeZarrVersion
-from catnip2bids.errors import Catnip2bidsError
+from catnip2bids.errors import Catnip2bidsError, PlanError
 
 app = typer.Typer(
     add_completion=True,
@@ -98,7 +98,10 @@ def demo(
 @app.command()
 def scan(
     sources: Sources,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The plan to write.")] = Path("plan.toml"),
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The plan to write; by default plan.toml, if that is not there."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON to stdout.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a plan that is there.")] = False,
 ) -> None:
@@ -117,10 +120,16 @@ def scan(
             progress.warning(warning)
         for problem in report.problems:
             progress.problem(problem)
-    if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=1))
-    write_plan(report, output, overwrite=overwrite)
-    say(f"{output}: the plan; correct it where it is wrong, then: catnip2bids package ... --plan {output}")
+        if as_json:
+            typer.echo(json.dumps(report.to_json(), indent=1))
+        plan = output or Path("plan.toml")
+        try:
+            write_plan(report, plan, overwrite=overwrite)
+            say(f"{plan}: the plan; correct it where it is wrong, then: catnip2bids package ... --plan {plan}")
+        except PlanError as error:
+            if output is not None:
+                raise
+            progress.warning(f"no plan is written: {error}")
     raise typer.Exit(1 if report.problems else 0)
 
 
