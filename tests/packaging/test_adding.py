@@ -629,6 +629,17 @@ def test_a_run_that_is_there_under_other_labels_is_refused(tmp_path: Path) -> No
     assert dataset_files(tmp_path / "out") == before
 
 
+def test_animals_whose_folders_have_one_name_are_told_apart_by_their_parents(tmp_path: Path) -> None:
+    """Today's CATNIP names folders after the second it began in, which a batch of jobs may share."""
+    for parent in ("_46001_LH_wt_20260502", "_46002_LH_wt_20260502"):
+        write_l2(tmp_path / "source", f"{parent}/{TODAY_NAME}")
+    for _ in range(2):  # and again, to go on
+        assert package([tmp_path / "source"], tmp_path / "out", settings()).ok
+    for parent in ("_46002_LH_wt_20260502", "_46001_LH_wt_20260502"):
+        assert package([tmp_path / "source" / parent], tmp_path / "one by one", settings()).ok
+    assert images_of(tmp_path / "one by one") == images_of(tmp_path / "out")
+
+
 def test_a_table_that_was_given_once_stays_without_the_option(tmp_path: Path) -> None:
     write_l0(tmp_path / "source")
     write_atlas_table(tmp_path / "atlas_info.txt")

@@ -106,7 +106,8 @@ def prepare(
     warnings += [text for run, _ in pairs if (text := voxel_size_warning(run, voxel_size_um))]
     participants = read_participants(Path(settings.participants)) if settings.participants else None
     atlas = read_atlas_table(Path(settings.atlas_table)) if settings.atlas_table else None
-    warnings += [text for run in runs if (text := _atlas_warning(run, atlas, settings))]
+    if atlas is not None:
+        warnings += [text for run in runs if (text := _atlas_warning(run, atlas, settings))]
     warnings += _unknown_participants(participants, runs, provenance)
     about = proposed.dataset
     if given is None and (dataset / PLAN).is_file():
@@ -116,9 +117,7 @@ def prepare(
         sources=found.sources,
         dataset=dataset,
         settings=settings,
-        plan=Plan(
-            dataset=about.model_copy(update={"voxel_size_um": voxel_size_um}), runs=[planned for _, planned in pairs]
-        ),
+        plan=Plan(dataset=about, runs=[planned for _, planned in pairs]),
         explicit=given is not None,
         runs=runs,
         participants=participants,
@@ -181,11 +180,18 @@ def _settled(run: Run, planned: PlannedRun, settings: Settings, n_runs: int) -> 
 
 
 def _refuse_other_labels(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRun]]) -> None:
-    """Refuse a run that is in the dataset under other labels: it would become two animals, or two stains."""
+    """Refuse a run that is in the dataset under other labels: it would become two animals, or two stains.
+
+    Folders of today's CATNIP are named after the second in which it began, so two animals may have folders of one
+    name; they are told apart by the ids that their parents' names give.
+    """
     for run, planned in pairs:
         labels = (planned.subject, planned.sample, planned.stain)
-        for earlier in provenance.runs.values():
-            if earlier.name == run.folder_name and (earlier.subject, earlier.sample, earlier.stain) != labels:
+        namesakes = [earlier for earlier in provenance.runs.values() if earlier.name == run.folder_name]
+        if labels in [(earlier.subject, earlier.sample, earlier.stain) for earlier in namesakes]:
+            continue
+        for earlier in namesakes:
+            if None in (earlier.source_id, planned.source_id) or earlier.source_id == planned.source_id:
                 raise UsageError(
                     f"{run.folder}: is in the dataset already, as sub-{earlier.subject}, sample-{earlier.sample}, "
                     f"stain-{earlier.stain}; give the same labels, or package it into a new dataset"
@@ -202,11 +208,11 @@ def _earlier_claims(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRu
     ]
 
 
-def _atlas_warning(run: RunTasks, atlas: AtlasTable | None, settings: Settings) -> str | None:
+def _atlas_warning(run: RunTasks, atlas: AtlasTable, settings: Settings) -> str | None:
     """Compare the atlas table that was given with the tables of counts, which CATNIP made from the right one."""
     for task in run.counts:
         counted = AtlasTable.from_counts(read_counts(task.entry.location))
-        if atlas is not None and not atlas.same_atlas_as(counted):
+        if not atlas.same_atlas_as(counted):
             return f"{settings.atlas_table}: names other regions than {task.entry.location}; is it the right table?"
     return None
 
