@@ -10,6 +10,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -128,20 +129,21 @@ THREE_UNITS = (2 * 128 + 88, 300, 140)
 @pytest.fixture
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make blocks and units so small that small volumes of 2 bytes a voxel have several of each."""
-    monkeypatch.setattr(layout, "USUAL_BLOCK_BYTES", 64 * 128 * 256 * 2)
+    monkeypatch.setattr(layout, "USUAL_BLOCK_BYTES", 64 * 100 * 140 * 2)
     monkeypatch.setattr(layout, "SMALLEST_BLOCK_BYTES", 1)
-    monkeypatch.setattr(layout, "SMALLEST_SHARD_BYTES", 2**20)
-    monkeypatch.setattr(layout, "SMALLEST_UNIT_BYTES", 128 * 300 * 256 * 2)
+    monkeypatch.setattr(layout, "SMALLEST_SHARD_BYTES", 1)
+    monkeypatch.setattr(layout, "SMALLEST_UNIT_BYTES", 128 * 300 * 140 * 2)
 
 
 def write_unit(image: OmeZarrImage, start: int, planes: Array) -> None:
     """Write the planes of one unit, block by block."""
     depth, n_rows, _ = image.block_shape
-    writer = image.open_unit()
-    for z in range(0, planes.shape[0], depth):
-        for y in range(0, planes.shape[1], n_rows):
-            writer.put((start + z, y, 0), planes[z : z + depth, y : y + n_rows])
-    writer.finish()
+    with ThreadPoolExecutor(2) as threads:
+        writer = image.open_unit(threads, 2)
+        for z in range(0, planes.shape[0], depth):
+            for y in range(0, planes.shape[1], n_rows):
+                writer.put((start + z, y, 0), planes[z : z + depth, y : y + n_rows])
+        writer.finish()
 
 
 def smooth_plane(shape: tuple[int, int] = (18, 14), dtype: npt.DTypeLike = "uint16") -> Array:

@@ -27,6 +27,14 @@ app = typer.Typer(
 )
 
 
+Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Processors to use (default: all).")]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="The most memory that may be used, such as 2GiB (default: a quarter of the machine's, at most 8GiB).",
+    ),
+]
 Sources = Annotated[
     list[Path], typer.Argument(metavar="SOURCE", help="Folders that are CATNIP runs, or hold runs at any depth.")
 ]
@@ -155,12 +163,15 @@ def package(
     participants: Annotated[Path | None, typer.Option(help="TSV to be merged into participants.tsv.")] = None,
     embed_labels: Annotated[bool, typer.Option("--embed-labels", help="Put labels inside the raw image too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")] = False,
+    jobs: Jobs = None,
+    memory: Memory = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make all images anew.")] = False,
 ) -> None:
     """Make a BIDS dataset of everything below the source folders. Run again, it goes on where it stopped.
 
     Example: [bold]catnip2bids package /data/cohort -o dataset --voxel-size 3.7 3.7 5[/]
     """
+    from catnip2bids.engine import parse_bytes
     from catnip2bids.packaging import Settings, carry_out, prepare
     from catnip2bids.terminal import JobProgress, show_dry_run, show_result
 
@@ -175,6 +186,8 @@ def package(
         participants=participants,
         embed_labels=embed_labels,
         overwrite=overwrite,
+        jobs=jobs,
+        memory_bytes=parse_bytes(memory) if memory else None,
     )
     with JobProgress() as progress:
         prepared = prepare(sources, dataset, settings, plan, progress)
@@ -199,16 +212,23 @@ def convert(
     target: Annotated[Path, typer.Argument(metavar="DST", help="The image to make, NAME.ome.zarr.")],
     voxel_size: Annotated[tuple[float, float, float], typer.Option(metavar="X Y Z", help="Voxel size in micrometers.")],
     kind: Annotated[Kind, typer.Option(help="Decides how voxels are merged in lower resolution levels.")] = Kind.IMAGE,
+    jobs: Jobs = None,
+    memory: Memory = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an image that is there.")] = False,
 ) -> None:
-    """Convert one volume to one OME-Zarr image.
+    """Convert one volume to one OME-Zarr image. Run again after an interruption, it goes on where it stopped.
 
     Example: [bold]catnip2bids convert 640_N4 brain.ome.zarr --voxel-size 3.7 3.7 5[/]
     """
     from catnip2bids.conversion import convert as convert_to_image
+    from catnip2bids.engine import parse_bytes
     from catnip2bids.terminal import JobProgress, say
 
+    memory_bytes = parse_bytes(memory) if memory else None
     with JobProgress() as progress:
-        made = convert_to_image(source, target, voxel_size, kind, progress)
+        made = convert_to_image(
+            source, target, voxel_size, kind, progress, jobs=jobs, memory_bytes=memory_bytes, overwrite=overwrite
+        )
     sizes = " x ".join(str(n) for n in reversed(made.shape))
     say(f"{made.path}: {sizes} voxels, {made.dtype}")
 

@@ -5,18 +5,18 @@ Invariant: pixels are never changed, and the image stands under its name only wh
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from catnip2bids.choices import Kind, OmeZarrVersion, check_voxel_size
+from catnip2bids.building import ImagePlan, build_image
+from catnip2bids.choices import Kind, check_voxel_size
 from catnip2bids.colors import made_up_color
-from catnip2bids.engine import Resources, convert_volume, default_memory_bytes
+from catnip2bids.engine import Conversion, Listener, local_workers
 from catnip2bids.errors import SourceError, UsageError
-from catnip2bids.ome import LabelValue, OmeZarrImage, choose_display, image_metadata
+from catnip2bids.ome import LabelValue
 from catnip2bids.progress import Progress
-from catnip2bids.publish import publication
+from catnip2bids.publish import forget_construction, unfinished
 from catnip2bids.volume import take_census
 
 _ENDING = ".ome.zarr"
@@ -50,8 +50,14 @@ def convert(
     voxel_size_um: tuple[float, float, float],
     kind: Kind | str = Kind.IMAGE,
     progress: Progress | None = None,
+    *,
+    jobs: int | None = None,
+    memory_bytes: int | None = None,
+    overwrite: bool = False,
 ) -> ConvertedImage:
     """Convert a slice folder, a TIFF stack or a NIfTI file to an OME-Zarr 0.5 image.
+
+    Interrupted, it goes on where it stopped when it is called again.
 
     Parameters
     ----------
@@ -65,36 +71,46 @@ def convert(
         ``image``, ``labels`` or ``mask``: decides how voxels are merged in the lower resolution levels.
     progress
         Told how the work goes.
+    jobs
+        Processors to use; all by default.
+    memory_bytes
+        The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
+    overwrite
+        Whether an image that is there is replaced; what an interrupted conversion left is thrown away then.
 
     Raises
     ------
     SourceError
         If the volume is not whole, or cannot be read.
     UsageError
-        If the target is there already, its name has another ending, or the voxel size is not possible.
+        If the target is there already, its name has another ending, the voxel size is not possible, or the memory is
+        not enough.
     """
     source, target, kind, progress = Path(source), Path(target), Kind(kind), progress or Progress()
     if not target.name.endswith(_ENDING):
         raise UsageError(f"{target}: the name of the image must end in {_ENDING}")
     check_voxel_size(voxel_size_um)
-    if target.exists():
-        raise UsageError(f"{target}: is there already; remove it, or give another name")
+    if overwrite:
+        forget_construction(target)
+    elif target.exists() and target not in unfinished(target.parent):
+        raise UsageError(f"{target}: is there already; remove it, give another name, or have it made anew: --overwrite")
     census = take_census(source)
     if census.volume is None or census.problems:
         raise SourceError("\n".join(census.problems))
     for warning in census.warnings:
         progress.warning(warning)
-    volume, (x, y, z), name = census.volume, voxel_size_um, target.name.removesuffix(_ENDING)
-    progress.start(prod(volume.shape))
-    progress.item(target.name)
-    with publication(target) as partial:
-        image = OmeZarrImage(partial, volume.shape, volume.dtype.name, (z, y, x), kind, OmeZarrVersion.V05)
-        resources = Resources(os.cpu_count() or 1, default_memory_bytes())
-        made = convert_volume(
-            volume, image, resources, lambda planes: progress.advance(planes * prod(volume.shape[1:]))
-        )
-        values = sorted(made.labels or ()) if volume.dtype.kind in "iu" else []
-        labels = [LabelValue(value, str(value), None, made_up_color(value)) for value in values if value != 0]
-        display = choose_display(name, kind, made.value_range, image.read_smallest_level())
-        image.finish(image_metadata(name, image.levels, kind, display, labels))
+    volume, name = census.volume, target.name.removesuffix(_ENDING)
+    plan = ImagePlan(volume, name, name, voxel_size_um, kind)
+
+    def labels_of(converted: Conversion) -> list[LabelValue]:
+        values = sorted(converted.labels or ()) if volume.dtype.kind in "iu" else []
+        return [LabelValue(value, str(value), None, made_up_color(value)) for value in values if value != 0]
+
+    with local_workers([(volume, plan.image(target))], memory_bytes, jobs) as workers:
+        progress.note(workers.summary)
+        progress.start(prod(volume.shape))
+        progress.item(target.name)
+        listener = Listener(progress.advance, progress.skip)
+        made, _ = build_image(plan, target, [str(source.resolve())], workers, listener, labels_of)
+    forget_construction(target)
     return ConvertedImage(target, volume.shape, volume.dtype.name, made.sha256)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 
 class Progress:
-    """Listener to a job. This one does nothing; the job works the same whether anybody listens or not."""
+    """Listener to a job. This one does nothing; the job works the same whether anybody listens or not.
+
+    Methods may be called by several threads at the same time.
+    """
 
     def looking_at(self, path: str) -> None:
         """Take the census of an entry."""
@@ -20,6 +23,9 @@ class Progress:
 
     def advance(self, n_voxels: int) -> None:
         """Count this many voxels more as done."""
+
+    def skip(self, n_voxels: int) -> None:
+        """Learn that this many voxels were done earlier."""
 
     def note(self, text: str) -> None:
         """Tell something worth knowing."""

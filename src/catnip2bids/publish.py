@@ -1,21 +1,36 @@
 """Publication: a file or folder gets its final name only when it is complete and on disk.
 
 Invariant: whatever stands under a final name is whole. Work in progress lies beside it under a name that begins
-with a dot and ends with ``.partial``; what a killed program left behind is removed before work starts again.
+with a dot and ends with ``.partial``. What a killed program left behind is removed before work starts again, but for
+constructions: large folders that are built in steps, which go on where they stopped.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from catnip2bids.errors import DatasetError, SourceError
+
+_PARTIAL = ".partial"
+_MARKERS = ".progress"
+_FINGERPRINT = "fingerprint"
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # some network file systems have none
 
 
 def partial_path(final: Path) -> Path:
     """Where something is built before it is published."""
-    return final.with_name(f".{final.name}.partial")
+    return final.with_name(f".{final.name}{_PARTIAL}")
+
+
+def _markers_path(final: Path) -> Path:
+    return final.with_name(f".{final.name}{_MARKERS}")
 
 
 @contextmanager
@@ -32,24 +47,117 @@ def publication(final: Path, beside: Path | None = None) -> Iterator[Path]:
         Work beside this path rather than beside `final`, on the same file system.
     """
     place = beside or final
-    partial, aside = partial_path(place), place.with_name(f".{place.name}.old.partial")
+    partial = partial_path(place)
     final.parent.mkdir(parents=True, exist_ok=True)
     _remove(partial)
     try:
         yield partial
-        _sync(partial)
-        if final.is_dir() and not final.is_symlink():
-            # a folder cannot be replaced in one step: the old one steps aside, whole, before it is taken apart
-            _remove(aside)
-            final.replace(aside)
-        partial.replace(final)
-        _sync_folder(final.parent)
-        _remove(aside)
+        _publish(partial, final, place)
     except BaseException:
         _remove(partial)
-        if aside.exists() and not final.exists():
-            aside.replace(final)
         raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder to ourselves; the lock ends with the program, however it ends.
+
+    Raises
+    ------
+    DatasetError
+        If another program has it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DatasetError(
+            f"{folder}: another catnip2bids is writing it; wait for its end, or use another folder"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
+@dataclass(frozen=True)
+class Construction:
+    """A folder that is built in steps, over several attempts if need be.
+
+    Attributes
+    ----------
+    folder
+        The folder under construction.
+    markers
+        A folder beside it for what is known about the steps that are done.
+    """
+
+    folder: Path
+    markers: Path
+
+
+@contextmanager
+def construction(final: Path, fingerprint: str) -> Iterator[Construction]:
+    """Go on with the construction of a folder, or begin it, and publish it at the end.
+
+    What an earlier attempt left is kept if it has the same fingerprint, and thrown away if not. It is kept too if this
+    attempt is interrupted, and thrown away if the source turns out to be bad. After it was published,
+    `forget_construction` takes the markers away; until then the folder can be constructed again in no time.
+
+    Parameters
+    ----------
+    final
+        The folder to publish.
+    fingerprint
+        Stands for everything that decides what will be in it.
+    """
+    under = Construction(partial_path(final), _markers_path(final))
+    under.markers.mkdir(parents=True, exist_ok=True)
+    with locked(under.markers):
+        _take_up(under, final, fingerprint)
+        try:
+            yield under
+            _publish(under.folder, final, final)
+        except SourceError:
+            forget_construction(final)
+            raise
+
+
+def _take_up(under: Construction, final: Path, fingerprint: str) -> None:
+    """Keep what an earlier attempt left, if it was to become the same."""
+    mark = under.markers / _FINGERPRINT
+    if mark.is_file() and mark.read_text() == fingerprint:
+        if not under.folder.exists() and final.exists():
+            final.replace(under.folder)  # it was published, and then the program was killed
+        return
+    for marker in under.markers.iterdir():
+        marker.unlink()
+    _remove(under.folder)
+    under.folder.mkdir()
+    write_text(mark, fingerprint)
+
+
+def forget_construction(final: Path) -> None:
+    """Take away what is left of the construction of a folder."""
+    _remove(_markers_path(final))
+    _remove(partial_path(final))
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """List the final names of all constructions below a folder that were not finished."""
+    return [
+        parent / name.removeprefix(".").removesuffix(_MARKERS)
+        for parent, folders, _ in _outside_of_images(folder)
+        for name in sorted(folders)
+        if name.startswith(".") and name.endswith(_MARKERS)
+    ]
 
 
 def write_text(final: Path, text: str) -> None:
@@ -61,12 +169,40 @@ def write_text(final: Path, text: str) -> None:
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what killed programs left behind below a folder; nothing is ever built inside an image."""
-    for parent, folders, files in os.walk(folder):
+    """Remove what killed programs left behind below a folder, but for constructions.
+
+    Nothing is ever built inside an image.
+    """
+    kept = {partial_path(final) for final in unfinished(folder)}
+    for parent, folders, files in _outside_of_images(folder):
         for name in [*folders, *files]:
-            if name.startswith(".") and name.endswith(".partial"):
-                _remove(Path(parent, name))
-        folders[:] = [name for name in folders if not name.endswith((".zarr", ".partial"))]
+            if name.startswith(".") and name.endswith(_PARTIAL) and parent / name not in kept:
+                _remove(parent / name)
+
+
+def _outside_of_images(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Walk through folders, not into images: they may have very many files."""
+    for parent, folders, files in os.walk(folder):
+        yield Path(parent), folders, files
+        folders[:] = [name for name in folders if not name.endswith((".zarr", _PARTIAL))]
+
+
+def _publish(partial: Path, final: Path, place: Path) -> None:
+    """Give something that is complete its final name; what stood there before makes way, beside `place`."""
+    aside = place.with_name(f".{place.name}.old{_PARTIAL}")
+    _sync(partial)
+    if final.is_dir() and not final.is_symlink():
+        # a folder cannot be replaced in one step: the old one steps aside, whole, before it is taken apart
+        _remove(aside)
+        final.replace(aside)
+    try:
+        partial.replace(final)
+    except BaseException:
+        if aside.exists() and not final.exists():
+            aside.replace(final)
+        raise
+    _sync_folder(final.parent)
+    _remove(aside)
 
 
 def _remove(path: Path) -> None:

@@ -91,6 +91,12 @@ class JobProgress(Progress):
         if speed:
             self._bar.update(self._task, speed=f"{speed / _MEGA:.0f} Mvoxel/s")
 
+    def skip(self, n_voxels: int) -> None:
+        """Learn that this many voxels were done earlier: they are no part of what is left, nor of the speed."""
+        total = self._bar.tasks[0].total
+        if total is not None:
+            self._bar.update(self._task, total=total - n_voxels)
+
     def note(self, text: str) -> None:
         """Tell something worth knowing."""
         say(text)

@@ -16,7 +16,16 @@ import numpy as np
 import pytest
 import zarr
 
-from catnip2bids.engine import Resources, Unit, convert_unit, convert_volume, cut_into_units
+from catnip2bids.engine import (
+    Conversion,
+    Listener,
+    Resources,
+    Unit,
+    convert_unit,
+    convert_volume,
+    cut_into_units,
+    local_workers,
+)
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import OmeZarrImage
 from catnip2bids.volume import Kind, OpenPlane, PlaneSource, Volume, census_slices, census_stack
@@ -82,6 +91,10 @@ class VolumeInMemory:
     def reads_rows(self) -> bool:
         return True
 
+    @property
+    def unpacked_bytes(self) -> int:
+        return 0
+
     def open_plane(self, plane: int) -> OpenPlane:
         return PlaneInMemory(self.planes[plane], plane, self.reads)
 
@@ -112,8 +125,10 @@ def hashes(planes: Array) -> tuple[str, ...]:
     return tuple(hashlib.sha256(plane.astype(plane.dtype.newbyteorder("<")).tobytes()).hexdigest() for plane in planes)
 
 
-def nobody(n_planes: int) -> None:
-    del n_planes
+def convert(volume: Volume, image: OmeZarrImage, done: list[int] | None = None) -> Conversion:
+    listener = Listener(([] if done is None else done).append, list[int]().append)
+    with local_workers([(volume, image)], None, 2) as workers:
+        return convert_volume(volume, image, workers, listener)
 
 
 @pytest.mark.parametrize("store", [slice_folder, stack, memory])
@@ -124,7 +139,7 @@ def test_every_storage_becomes_the_same_image(
     planes = some_image((11, 70, 65), dtype)
     volume = store(tmp_path / "source", planes)
     image = image_of(tmp_path, volume)
-    conversion = convert_volume(volume, image, RESOURCES, nobody)
+    conversion = convert(volume, image)
     np.testing.assert_array_equal(level(image, 0), planes)
     assert conversion.sha256 == hashes(planes)
     assert conversion.value_range == (float(planes.min()), float(planes.max()))
@@ -137,9 +152,9 @@ def test_all_units_together_are_the_whole_volume(tmp_path: Path) -> None:
     planes[DEPTH + 9, 7, 1], planes[-1, 3, 0] = 65535, 0
     volume, done = VolumeInMemory(planes), list[int]()
     image = image_of(tmp_path, volume)
-    conversion = convert_volume(volume, image, RESOURCES, done.append)
+    conversion = convert(volume, image, done)
     assert image.block_shape[:2] == (64, 128)
-    assert done == [DEPTH, DEPTH, 88]
+    assert sum(done) == planes.size
     assert volume.reads == Counter(np.ndindex(THREE_UNITS[:2]))  # each row of each plane once
     assert conversion.sha256 == hashes(planes)
     assert conversion.value_range == (0.0, 65535.0)
@@ -163,7 +178,7 @@ def test_labels_of_all_units_are_collected(tmp_path: Path) -> None:
     planes = np.zeros(THREE_UNITS, "uint16")
     planes[0, 0, 0], planes[DEPTH + 9, 5, 1], planes[-1, -1, -1] = 97, 672, 12009
     volume = VolumeInMemory(planes)
-    conversion = convert_volume(volume, image_of(tmp_path, volume, Kind.LABELS), RESOURCES, nobody)
+    conversion = convert(volume, image_of(tmp_path, volume, Kind.LABELS))
     assert conversion.labels == frozenset({0, 97, 672, 12009})
 
 
@@ -171,7 +186,7 @@ def test_labels_of_all_units_are_collected(tmp_path: Path) -> None:
 def test_labels_and_masks_tell_their_values(tmp_path: Path, kind: Kind) -> None:
     planes = some_labels((9, 70, 65), "float32")
     volume = stack(tmp_path, planes)
-    conversion = convert_volume(volume, image_of(tmp_path, volume, kind), RESOURCES, nobody)
+    conversion = convert(volume, image_of(tmp_path, volume, kind))
     assert conversion.labels == frozenset(planes.ravel().tolist())
 
 
@@ -181,13 +196,13 @@ def test_labels_that_cannot_be_trusted_stop_the_conversion(tmp_path: Path, value
     planes[4, 3, 2] = value
     volume = stack(tmp_path, planes)
     with pytest.raises(SourceError, match="cannot be trusted"):
-        convert_volume(volume, image_of(tmp_path, volume, Kind.LABELS), RESOURCES, nobody)
+        convert(volume, image_of(tmp_path, volume, Kind.LABELS))
 
 
 def test_an_image_without_a_finite_value_has_a_range_all_the_same(tmp_path: Path) -> None:
     volume = VolumeInMemory(np.full((2, 3, 4), np.nan, "float32"))
     image = image_of(tmp_path, volume)
-    assert convert_volume(volume, image, RESOURCES, nobody).value_range == (0.0, 0.0)
+    assert convert(volume, image).value_range == (0.0, 0.0)
     assert np.isnan(level(image, 0)).all()
 
 
@@ -196,7 +211,7 @@ def test_a_unit_without_a_finite_value_has_no_part_in_the_range(tmp_path: Path) 
     planes = np.full(THREE_UNITS, np.nan, "float16")
     planes[DEPTH + 9, 5] = -2.5
     volume = VolumeInMemory(planes)
-    assert convert_volume(volume, image_of(tmp_path, volume), RESOURCES, nobody).value_range == (-2.5, -2.5)
+    assert convert(volume, image_of(tmp_path, volume)).value_range == (-2.5, -2.5)
 
 
 def test_a_slice_that_changed_after_the_census_stops_the_conversion(tmp_path: Path) -> None:
@@ -204,7 +219,7 @@ def test_a_slice_that_changed_after_the_census_stops_the_conversion(tmp_path: Pa
     changed = volume.files[6]
     write_tiff(changed, some_image((1, 70, 64)))
     with pytest.raises(SourceError, match=changed.name):
-        convert_volume(volume, image_of(tmp_path, volume), RESOURCES, nobody)
+        convert(volume, image_of(tmp_path, volume))
 
 
 def test_a_slice_cut_off_after_the_census_stops_the_conversion(tmp_path: Path) -> None:
@@ -212,7 +227,7 @@ def test_a_slice_cut_off_after_the_census_stops_the_conversion(tmp_path: Path) -
     cut = volume.files[6]
     cut.write_bytes(cut.read_bytes()[:-60])
     with pytest.raises(SourceError, match=cut.name):
-        convert_volume(volume, image_of(tmp_path, volume), RESOURCES, nobody)
+        convert(volume, image_of(tmp_path, volume))
 
 
 @pytest.mark.parametrize("store", [slice_folder, stack])

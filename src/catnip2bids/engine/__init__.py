@@ -1,26 +1,31 @@
-"""How a volume becomes an image: units of work and their execution. Knows no formats."""
+"""How a volume becomes an image: units of work, their markers, memory and execution. Knows no formats."""
 
-from catnip2bids.engine.convert import Conversion, convert_volume
-from catnip2bids.engine.memory import default_memory_bytes
-from catnip2bids.engine.units import (
-    BlockWriter,
-    ImageWriter,
-    Resources,
-    Unit,
-    UnitResult,
-    convert_unit,
-    cut_into_units,
-)
+from catnip2bids.engine.convert import Conversion, Listener, convert_volume
+from catnip2bids.engine.image import BlockWriter, ImageWriter, Pending
+from catnip2bids.engine.markers import Marker, UnitResult
+from catnip2bids.engine.memory import Resources, default_memory_bytes, divide_memory, parse_bytes, shown_bytes
+from catnip2bids.engine.units import Unit, convert_unit, cut_into_units
+from catnip2bids.engine.workers import StoppedError, Workers, default_jobs, local_workers
 
 __all__ = [
     "BlockWriter",
     "Conversion",
     "ImageWriter",
+    "Listener",
+    "Marker",
+    "Pending",
     "Resources",
+    "StoppedError",
     "Unit",
     "UnitResult",
+    "Workers",
     "convert_unit",
     "convert_volume",
     "cut_into_units",
+    "default_jobs",
     "default_memory_bytes",
+    "divide_memory",
+    "local_workers",
+    "parse_bytes",
+    "shown_bytes",
 ]

@@ -1,16 +1,31 @@
 """From a volume to an image: all units, then what is left, in bounded memory.
 
-Invariant: at most two blocks of pixels and the unfinished shards of lower levels are held; the result lists the hash
-of every plane in order.
+Invariant: units that are marked as done are not done again; the result lists the hash of every plane in order, as if
+everything had been done at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
 
-from catnip2bids.engine.units import ImageWriter, Resources, convert_unit, cut_into_units
+from catnip2bids.engine.image import ImageWriter
+from catnip2bids.engine.markers import UnitResult
+from catnip2bids.engine.units import cut_into_units
+from catnip2bids.engine.workers import StoppedError, Workers
+from catnip2bids.errors import WriteError
 from catnip2bids.volume import Volume
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told about a conversion, in voxels; the functions are called by several threads."""
+
+    done: Callable[[int], None]
+    there_already: Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +48,7 @@ class Conversion:
 
 
 def convert_volume(
-    volume: Volume, image: ImageWriter, resources: Resources, on_planes_done: Callable[[int], None]
+    volume: Volume, image: ImageWriter, workers: Workers, listener: Listener, markers: Path | None = None
 ) -> Conversion:
     """Write a volume into an image, unit by unit.
 
@@ -43,17 +58,59 @@ def convert_volume(
         Where the pixels come from.
     image
         The image under construction.
-    resources
-        What may be used.
-    on_planes_done
-        Told the number of planes after each unit.
+    workers
+        Who does it.
+    listener
+        Who is told.
+    markers
+        Folder of the resume markers; None to do all units.
+
+    Raises
+    ------
+    SourceError
+        If a plane cannot be read, or holds labels that cannot be trusted.
+    WriteError
+        If something cannot be written.
+    UsageError
+        If the memory is not enough.
     """
     image.create()
-    results = []
-    for unit in cut_into_units(volume, image):
-        results.append(convert_unit(unit, resources))
-        on_planes_done(unit.stop - unit.start)
+    results: dict[int, UnitResult] = {}
+    running: dict[int, Future[UnitResult]] = {}
+    failed = Event()
+
+    def done(n_voxels: int) -> None:
+        if failed.is_set():
+            raise StoppedError
+        listener.done(n_voxels)
+
+    for unit in cut_into_units(volume, image, markers):
+        if found := unit.marker.read(image.folder):
+            results[unit.start] = found
+            listener.there_already(unit.n_voxels)
+        else:
+            running[unit.start] = workers.submit(unit, done)
+    try:
+        wait(running.values(), return_when=FIRST_EXCEPTION)
+        for future in running.values():
+            if future.done():
+                future.result()
+    finally:
+        # after an error units that have not begun never will, and nobody writes any more when this returns
+        failed.set()
+        for future in running.values():
+            future.cancel()
+        wait(running.values())
+    results |= {start: future.result() for start, future in running.items()}
     image.write_remaining_levels()
+    ordered = [results[start] for start in sorted(results)]
+    for result in ordered:
+        if not result.is_on_disk(image.folder):
+            raise WriteError(f"{image.folder}: files of it vanished while it was written; run again")
+    return _joined(ordered)
+
+
+def _joined(results: list[UnitResult]) -> Conversion:
     ranges = [result.value_range for result in results if result.value_range is not None]
     found = [result.labels for result in results if result.labels is not None]
     return Conversion(

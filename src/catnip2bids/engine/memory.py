@@ -1,12 +1,146 @@
-"""How much memory may be used."""
+"""How much memory may be used, and what that leads to.
+
+Invariant: what a unit holds at a time is a sum that is known beforehand, from the shapes of volume and image alone,
+and it is kept within the share of memory that the unit was given.
+"""
 
 from __future__ import annotations
 
+import math
 import os
+import re
+from dataclasses import dataclass, replace
+
+from catnip2bids.engine.image import ImageWriter
+from catnip2bids.errors import UsageError
+from catnip2bids.volume import Volume
 
 _MOST_BYTES = 8 * 2**30
+OVERHEAD_BYTES = 192 * 2**20
+"""What Python and the libraries hold before the first pixel is read (measured: 150 to 190 MiB)."""
+MOST_BLOCKS = 3
+"""More blocks at a time do not make it faster: one is read and two are written."""
+_WRITING = 2.4
+# A block that is written is in memory as it is, encoded (as large, if it cannot be compressed), and as part of lower
+# levels (an eighth to a quarter, and half as much again while those are encoded).
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a unit may use.
+
+    Attributes
+    ----------
+    n_threads
+        Threads that read, decode and merge; formats encode with as many.
+    memory_bytes
+        Memory for pixels.
+    """
+
+    n_threads: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Portions:
+    """How a unit divides its memory.
+
+    Attributes
+    ----------
+    block_bytes
+        A block of pixels.
+    waiting_bytes
+        Unfinished shards of lower levels.
+    unpacked_bytes
+        What the source holds in memory itself.
+    plane_bytes
+        A plane, where planes can only be decoded as a whole; else 0.
+    slab_bytes
+        The planes of one block as a whole, where they are kept in memory; else 0.
+    n_blocks
+        Blocks that are there at a time. With one, reading and writing take turns.
+    n_decoders
+        Threads that decode planes at the same time.
+    """
+
+    block_bytes: int
+    waiting_bytes: int
+    unpacked_bytes: int
+    plane_bytes: int
+    slab_bytes: int
+    n_blocks: int
+    n_decoders: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Everything together, at the most."""
+        blocks = _WRITING * self.block_bytes if self.n_blocks == 1 else self._overlapping
+        # a plane that is decoded is there twice, encoded and decoded; so are lower levels that are written
+        held = self.unpacked_bytes + self.slab_bytes
+        return held + int(blocks) + 2 * self.waiting_bytes + 2 * self.n_decoders * self.plane_bytes
+
+    @property
+    def _overlapping(self) -> float:
+        return self.block_bytes * (1 + _WRITING * (self.n_blocks - 1))
+
+
+def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> Portions:
+    """Decide how a unit works within its memory: the fastest way that fits.
+
+    Raises
+    ------
+    UsageError
+        If no way fits.
+    """
+    (n_planes, n_rows, n_columns), (depth, rows, _) = volume.shape, image.block_shape
+    plane_bytes = n_rows * n_columns * volume.dtype.itemsize
+    depth, rows = min(depth, n_planes), min(rows, n_rows)
+    least = Portions(
+        block_bytes=depth * rows * n_columns * volume.dtype.itemsize,
+        waiting_bytes=image.waiting_bytes,
+        unpacked_bytes=volume.unpacked_bytes,
+        plane_bytes=0 if volume.reads_rows else plane_bytes,
+        slab_bytes=0,
+        n_blocks=1,
+        n_decoders=1,
+    )
+    slab_bytes = 0 if volume.reads_rows else depth * plane_bytes
+    ways = [
+        replace(least, n_blocks=n_blocks, n_decoders=n_decoders, slab_bytes=slab)
+        for slab in (slab_bytes, 0)
+        for n_decoders in sorted({resources.n_threads, 1}, reverse=True)
+        for n_blocks in range(MOST_BLOCKS, 0, -1)
+    ]
+    for way in ways:
+        if way.total_bytes <= resources.memory_bytes:
+            return way
+    raise UsageError(
+        f"{image.folder.name}: planes of {n_columns} x {n_rows} pixels need at least "
+        f"{shown_bytes(least.total_bytes + OVERHEAD_BYTES)} of memory; give more with --memory"
+    )
 
 
 def default_memory_bytes() -> int:
     """Return a quarter of the machine's memory, at most 8 GiB."""
     return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4, _MOST_BYTES)
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size such as ``2GiB``, ``512 MiB``, ``1.5G`` or ``800000000``.
+
+    Raises
+    ------
+    UsageError
+        If it is no such size.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?)B?\s*", text)
+    if match is None or match[2] not in _UNITS:
+        raise UsageError(f"{text!r} is no size; write for example 512MiB or 2GiB")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def shown_bytes(n_bytes: int) -> str:
+    """Write a size for people: ``2.0 GiB``."""
+    power = min(int(math.log(max(n_bytes, 1), 1024)), 4)
+    return f"{n_bytes / 1024**power:.{0 if power < 3 else 1}f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"

@@ -1,8 +1,9 @@
 """OME-Zarr: resolution levels, chunks and shards, metadata. Knows neither BIDS nor CATNIP."""
 
 from catnip2bids.choices import OmeZarrVersion
+from catnip2bids.ome.merging import downsample
 from catnip2bids.ome.metadata import Display, LabelValue, choose_display, image_metadata
-from catnip2bids.ome.pyramid import Level, downsample, plan_levels
+from catnip2bids.ome.pyramid import Level, plan_levels
 from catnip2bids.ome.zarr import OmeZarrImage, write_labels_group
 
 __all__ = [

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.choices import Kind, OmeZarrVersion
-from catnip2bids.ome.pyramid import DOWNSAMPLING, Level
+from catnip2bids.ome.merging import DOWNSAMPLING
+from catnip2bids.ome.pyramid import Level
 
 _DARKEST, _BRIGHTEST = 1.0, 99.8  # percentiles of the display window
 

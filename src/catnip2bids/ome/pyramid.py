@@ -1,4 +1,4 @@
-"""Resolution levels: which axes are merged when, what the voxels of each level mean, and where they lie.
+"""Resolution levels: which axes are merged when, and where the voxels of each level lie.
 
 Invariant: level 0 is never computed. Level n is made from level n - 1 by merging 1 or 2 voxels per axis, so
 that voxels move toward isotropic, and its physical coordinates are those of the centres of the merged voxels.
@@ -9,24 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
-
-import numpy as np
-import numpy.typing as npt
-
-from catnip2bids.choices import Kind
+from typing import TypeVar
 
 LARGEST_LAST_LEVEL = 256
 """Levels are added until the longest axis of the last one is at most this many voxels."""
 SMALLEST_WITH_PYRAMID = 64
 """An image shorter than this along every axis stays a single level."""
-
-DOWNSAMPLING: dict[Kind, Literal["mean", "mode", "max"]] = {
-    Kind.IMAGE: "mean",
-    Kind.LABELS: "mode",
-    Kind.MASK: "max",
-}
-"""How voxels of each kind are merged; the names are those of tensorstore's downsample driver."""
 
 Zyx = tuple[int, int, int]
 Number = TypeVar("Number", int, float)
@@ -113,14 +101,3 @@ def _merged(base: Level, level: Level) -> Level:
 def _zyx(values: Iterable[Number]) -> tuple[Number, Number, Number]:
     z, y, x = values
     return (z, y, x)
-
-
-def downsample(array: npt.NDArray[Any], step: Zyx, kind: Kind) -> npt.NDArray[Any]:
-    """Merge voxels of an array (z, y, x); the dtype stays, means are rounded half to even.
-
-    Voxels beyond the end of an odd axis are left out of the merge, not invented.
-    """
-    import tensorstore as ts  # late: it takes 0.3 s to import
-
-    view = ts.downsample(ts.array(array), list(step), method=DOWNSAMPLING[kind])
-    return np.asarray(view.read().result())

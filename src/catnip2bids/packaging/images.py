@@ -6,24 +6,22 @@ changed; otherwise what is there is kept.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from catnip2bids.bids.provenance import FOLDER, ImageRecord
+from catnip2bids.building import ImagePlan, build_image
 from catnip2bids.catnip.atlas import AtlasTable, Region
 from catnip2bids.catnip.components import Content
 from catnip2bids.colors import made_up_color
-from catnip2bids.engine import Resources, convert_volume
+from catnip2bids.engine import Conversion, Listener, Workers
 from catnip2bids.errors import SourceError
-from catnip2bids.ome import LabelValue, OmeZarrImage, OmeZarrVersion, choose_display, image_metadata, write_labels_group
+from catnip2bids.ome import LabelValue, OmeZarrVersion, write_labels_group
 from catnip2bids.packaging.tasks import IMAGE_ENDING, ImageTask
-from catnip2bids.publish import partial_path, publication, write_text
-
-_IMAGE_FORMAT = 1  # raised whenever images are written differently, so that old ones are made again
+from catnip2bids.publish import forget_construction, partial_path, publication, write_text
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,13 @@ class ImageJob:
     atlas: AtlasTable
     version: OmeZarrVersion
 
+    @property
+    def plan(self) -> ImagePlan:
+        """What the image is to be."""
+        task = self.task
+        kind = task.component.content.kind
+        return ImagePlan(task.volume, task.stem, task.desc or task.stem, task.voxel_size_um, kind, self.version)
+
     def fingerprint(self) -> str:
         """Hash everything that decides what the image is.
 
@@ -52,53 +57,36 @@ class ImageJob:
         SourceError
             If a source file is not there any more.
         """
-        task = self.task
-        try:
-            states = [(file.name, file.stat()) for file in task.volume.files]
-        except OSError as error:
-            raise SourceError(f"{error.filename}: cannot be read: {error.strerror}; did it vanish?") from error
-        files = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
-        named = task.component.content == Content.LABELS
+        return self.plan.fingerprint(*self._decisive)
+
+    @property
+    def _decisive(self) -> list[Any]:
+        named = self.task.component.content == Content.LABELS
         regions = [(r.index, r.name, r.abbreviation, r.color) for r in self.atlas.regions.values()] if named else []
-        decisive = [
-            _IMAGE_FORMAT,
-            str(self.version),
-            str(task.target),
-            str(task.component.content),
-            task.voxel_size_um,
-            task.volume.shape,
-            str(task.volume.dtype),
-            files,
-            regions,
-        ]
-        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+        return [self.task.source, str(self.task.target), self.task.component.content.value, regions]
 
     def is_done(self, dataset: Path, record: ImageRecord | None) -> bool:
         """Tell whether the image is there and is what this job would make."""
         there = (dataset / self.task.target).is_dir() and (dataset / hashes_path(self.task.target)).is_file()
         return there and record is not None and record.fingerprint == self.fingerprint()
 
-    def make(self, dataset: Path, resources: Resources, on_planes_done: Callable[[int], None]) -> ImageRecord:
+    def make(self, dataset: Path, workers: Workers, listener: Listener) -> ImageRecord:
         """Write the image and the hashes of its planes; returns the record of it.
+
+        When the record is safe, `forget_construction` is to be called.
 
         Raises
         ------
         SourceError
             If the source cannot be read, or holds labels that cannot be trusted.
         """
-        task, volume, fingerprint = self.task, self.task.volume, self.fingerprint()
-        x, y, z = task.voxel_size_um
-        kind = task.component.content.kind
-        with publication(dataset / task.target) as partial:
-            image = OmeZarrImage(partial, volume.shape, volume.dtype.name, (z, y, x), kind, self.version)
-            try:
-                converted = convert_volume(volume, image, resources, on_planes_done)
-            except SourceError as error:
-                raise SourceError(_naming(task, error)) from error
-            channel = task.desc or task.stem
-            display = choose_display(channel, kind, converted.value_range, image.read_smallest_level())
-            labels = self._label_values(converted.labels or ())
-            image.finish(image_metadata(task.stem, image.levels, kind, display, labels))
+        task, volume = self.task, self.task.volume
+        try:
+            converted, fingerprint = build_image(
+                self.plan, dataset / task.target, self._decisive, workers, listener, self._labels_of
+            )
+        except SourceError as error:
+            raise SourceError(_naming(task, error)) from error
         write_text(dataset / hashes_path(task.target), _hashes_tsv(task, converted.sha256))
         return ImageRecord(
             source=task.entry.path,
@@ -111,9 +99,9 @@ class ImageJob:
             fingerprint=fingerprint,
         )
 
-    def _label_values(self, values: Iterable[int]) -> list[LabelValue]:
+    def _labels_of(self, converted: Conversion) -> list[LabelValue]:
         """Names and colours of the values that occur; only integers can be labels in OME-Zarr."""
-        task = self.task
+        task, values = self.task, converted.labels or ()
         if not _has_labels(task) or task.volume.dtype.kind not in "iu":
             return []
         if task.component.content == Content.LABELS:
@@ -143,7 +131,8 @@ def embed_labels(dataset: Path, raw: ImageTask, labels: Iterable[ImageTask], ver
 
 
 def remove_image(dataset: Path, target: PurePosixPath) -> None:
-    """Remove an image with its sidecar and the hashes of its planes."""
+    """Remove an image with its sidecar and the hashes of its planes, and what was begun of it."""
+    forget_construction(dataset / target)
     aside = partial_path(dataset / target)
     if (dataset / target).exists():
         (dataset / target).replace(aside)  # no half image under its name, whatever happens

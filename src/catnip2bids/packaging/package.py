@@ -10,14 +10,17 @@ from __future__ import annotations
 import platform
 import shlex
 from collections.abc import Sequence
+from concurrent.futures import as_completed
 from datetime import UTC, datetime
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
 
-from catnip2bids.bids.provenance import PLAN, Invocation
-from catnip2bids.errors import WriteError
+from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
+from catnip2bids.engine import Listener, local_workers
+from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.packaging.atlases import write_atlas_tables
+from catnip2bids.packaging.images import ImageJob
 from catnip2bids.packaging.metadata import Metadata
 from catnip2bids.packaging.prepare import Preparation, prepare
 from catnip2bids.packaging.result import PackageResult
@@ -26,7 +29,7 @@ from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import DERIVATIVE
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
-from catnip2bids.publish import remove_partials, write_text
+from catnip2bids.publish import locked, partial_path, remove_partials, unfinished, write_text
 
 _LIBRARIES = ("numpy", "tensorstore", "tifffile", "imagecodecs", "nibabel", "bidsschematools")
 
@@ -74,25 +77,65 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
         progress.warning(warning)
     try:
         dataset.mkdir(parents=True, exist_ok=True)
-        remove_partials(dataset)
-        _remember_command(prepared)
-        provenance.save(dataset)
-        progress.start(sum(prod(task.volume.shape) for run in prepared.runs for task in run.images))
-        atlases = {}
-        for run in prepared.runs:
-            atlases[str(run.name)] = RunJob(prepared, run, result, progress).do()
-        names = write_atlas_tables(dataset / DERIVATIVE, provenance, atlases)
-        settings = prepared.plan.dataset
-        metadata = Metadata(dataset, settings, prepared.explicit, prepared.settings.naming, provenance, prepared.runs)
-        metadata.write(prepared.participants, names)
-        _write_plan(prepared)
-        provenance.save(dataset)
+        with locked(dataset):
+            if read_provenance(dataset) != provenance:
+                raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
+            remove_partials(dataset)
+            _remember_command(prepared)
+            provenance.save(dataset)
+            jobs = [RunJob(prepared, run, result, progress) for run in prepared.runs]
+            _make_images(prepared, jobs, progress)
+            for job in jobs:
+                job.finish()
+            atlases = {str(job.tasks.name): job.atlas for job in jobs}
+            names = write_atlas_tables(dataset / DERIVATIVE, provenance, atlases)
+            settings = prepared.plan.dataset
+            metadata = Metadata(
+                dataset, settings, prepared.explicit, prepared.settings.naming, provenance, prepared.runs
+            )
+            metadata.write(prepared.participants, names)
+            _write_plan(prepared)
+            provenance.save(dataset)
+            _name_unfinished(dataset, result, progress)
     except OSError as error:
         where = error.filename or dataset
         raise WriteError(
             f"{where}: cannot be written: {error.strerror}; free space or mend it and run again"
         ) from error
     return result
+
+
+def _make_images(prepared: Preparation, jobs: Sequence[RunJob], progress: Progress) -> None:
+    """Make all images of all runs that are not there yet, and copy everything else meanwhile."""
+    missing = [(job, image) for job in jobs for image in job.missing_images()]
+    pairs = [(image.task.volume, image.plan.image(prepared.dataset / image.task.target)) for _, image in missing]
+    listener = Listener(progress.advance, progress.skip)
+
+    def make(image: ImageJob) -> ImageRecord:
+        progress.item(image.task.target.name)
+        return image.make(prepared.dataset, workers, listener)
+
+    with local_workers(pairs, prepared.settings.memory_bytes, prepared.settings.jobs) as workers:
+        if missing:
+            progress.note(workers.summary)
+        progress.start(sum(prod(image.task.volume.shape) for _, image in missing))
+        making = {workers.begin(make, image): (job, image) for job, image in missing}
+        for job in jobs:
+            job.write_tables_and_copies()
+        for future in as_completed(making):
+            job, image = making.pop(future)
+            job.take_image(image.task, future)
+
+
+def _name_unfinished(dataset: Path, result: PackageResult, progress: Progress) -> None:
+    """Say what an interrupted command began, and this one had nothing to do with."""
+    for image in unfinished(dataset):
+        warning = (
+            f"{image.relative_to(dataset)}: is unfinished work of an earlier command and is kept; "
+            f"package its run again to finish it, or remove {partial_path(image)}"
+        )
+        result.warnings.append(warning)
+        progress.warning(warning)
 
 
 def _remember_command(prepared: Preparation) -> None:

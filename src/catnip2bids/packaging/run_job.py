@@ -6,16 +6,15 @@ Invariant: one item that fails is named and left out, and all others are done.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.bids.provenance import Decision, RunRecord
+from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
 from catnip2bids.catnip.atlas import AtlasTable
 from catnip2bids.catnip.components import Action, Content
 from catnip2bids.catnip.counts import read_counts
-from catnip2bids.engine import Resources, default_memory_bytes
 from catnip2bids.errors import Catnip2bidsError, WriteError
 from catnip2bids.packaging.atlases import tables_that_are_there, unlisted_values
 from catnip2bids.packaging.copies import copy_as_it_is
@@ -25,50 +24,83 @@ from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.result import PackageResult
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
 from catnip2bids.progress import Progress
+from catnip2bids.publish import forget_construction
 
 
-@dataclass(frozen=True)
 class RunJob:
-    """Doing the tasks of one run."""
+    """Doing the tasks of one run.
 
-    prepared: Preparation
-    tasks: RunTasks
-    result: PackageResult
-    progress: Progress
+    Images are made by others, at the same time as those of other runs: the job says which ones are to be made, and is
+    told what became of them.
+    """
+
+    def __init__(self, prepared: Preparation, tasks: RunTasks, result: PackageResult, progress: Progress) -> None:
+        self.prepared, self.tasks, self.result, self.progress = prepared, tasks, result, progress
+        self.atlas = self._atlas()
+        self._record = self._begin_record()
+        self._failures = dict(tasks.problems)
+        for problem in tasks.problems.values():
+            self._failed(problem)
 
     @property
     def _dataset(self) -> Path:
         return self.prepared.dataset
 
-    def do(self) -> AtlasTable:
-        """Do everything, and record it; returns the table that names the run's labels."""
-        for problem in self.tasks.problems.values():
-            self._failed(problem)
-        failed = dict(self.tasks.problems)
-        atlas = self._atlas()
-        record = self._record()
-        for task in self.tasks.everything:
-            try:
-                self._do(task, atlas, record)
-            except WriteError:
-                raise
-            except Catnip2bidsError as error:
-                failed[task.entry.path] = str(error)
-                self._failed(str(error))
-        self._remove_unplanned(failed, record)
-        self._embed(record)
-        self._decide(failed, record)
-        self.prepared.provenance.save(self._dataset)
-        return atlas
+    def missing_images(self) -> list[ImageJob]:
+        """List the images that are to be made; those that are there already are kept."""
+        missing = []
+        for task in self.tasks.images:
+            job = ImageJob(task, self.atlas, self.prepared.settings.ome_zarr_version)
+            with self._naming_failures(task):
+                if self.prepared.settings.overwrite:
+                    forget_construction(self._dataset / task.target)
+                elif job.is_done(self._dataset, self._record.images.get(str(task.target))):
+                    self.result.kept.append(task.target)
+                    self._finish_image(task)
+                    continue
+                missing.append(job)
+        return missing
 
-    def _do(self, task: ImageTask | CountsTask | CopyTask, atlas: AtlasTable, record: RunRecord) -> None:
-        if isinstance(task, ImageTask):
-            self._image(task, atlas, record)
-        elif isinstance(task, CountsTask):
-            write_counts(self._dataset, task)
-            copy_as_it_is(CopyTask(task.entry, task.verbatim), self._dataset)
-        else:
-            copy_as_it_is(task, self._dataset)
+    def take_image(self, task: ImageTask, making: Future[ImageRecord]) -> None:
+        """Note that an image was made, or why not."""
+        with self._naming_failures(task):
+            self._record.images[str(task.target)] = making.result()
+            self.result.made.append(task.target)
+            self.prepared.provenance.save(self._dataset)
+            self._finish_image(task)
+
+    def write_tables_and_copies(self) -> None:
+        """Do everything that is not an image."""
+        for counts in self.tasks.counts:
+            with self._naming_failures(counts):
+                write_counts(self._dataset, counts)
+                copy_as_it_is(CopyTask(counts.entry, counts.verbatim), self._dataset)
+        for copy in self.tasks.copies:
+            with self._naming_failures(copy):
+                copy_as_it_is(copy, self._dataset)
+
+    def finish(self) -> None:
+        """Do what needs all of the above, and write down what was done and why."""
+        self._remove_unplanned()
+        self._embed()
+        self._decide()
+        self.prepared.provenance.save(self._dataset)
+
+    @contextmanager
+    def _naming_failures(self, task: ImageTask | CountsTask | CopyTask) -> Iterator[None]:
+        """Let a task that fails be a problem of this task alone; where nothing can be written everything ends."""
+        try:
+            yield
+        except WriteError:
+            raise
+        except Catnip2bidsError as error:
+            self._failures[task.entry.path] = str(error)
+            self._failed(str(error))
+
+    def _finish_image(self, task: ImageTask) -> None:
+        forget_construction(self._dataset / task.target)
+        if task.component.content == Content.LABELS:
+            self._warn_of_unlisted(task, self._record.images[str(task.target)].label_values or [])
 
     def _failed(self, problem: str) -> None:
         self.result.problems.append(problem)
@@ -83,7 +115,7 @@ class RunJob:
         there = [table for table in tables_that_are_there(self._dataset) if table.same_atlas_as(counted)]
         return there[0].merged_with(counted) if there else counted
 
-    def _record(self) -> RunRecord:
+    def _begin_record(self) -> RunRecord:
         """Return the record of the run, with the images that are there from earlier."""
         run, planned, key = self.tasks.run, self.tasks.planned, str(self.tasks.name)
         runs = self.prepared.provenance.runs
@@ -103,24 +135,8 @@ class RunJob:
         )
         return runs[key]
 
-    def _image(self, task: ImageTask, atlas: AtlasTable, record: RunRecord) -> None:
-        job = ImageJob(task, atlas, self.prepared.settings.ome_zarr_version)
-        key, n_voxels = str(task.target), prod(task.volume.shape[1:])
-        self.progress.item(task.target.name)
-        if not self.prepared.settings.overwrite and job.is_done(self._dataset, record.images.get(key)):
-            self.progress.advance(prod(task.volume.shape))
-            self.result.kept.append(task.target)
-        else:
-            resources = Resources(os.cpu_count() or 1, default_memory_bytes())
-            done = job.make(self._dataset, resources, lambda planes: self.progress.advance(planes * n_voxels))
-            record.images[key] = done
-            self.result.made.append(task.target)
-            self.prepared.provenance.save(self._dataset)
-        if task.component.content == Content.LABELS:
-            self._warn_of_unlisted(task, atlas, record.images[key].label_values or [])
-
-    def _warn_of_unlisted(self, task: ImageTask, atlas: AtlasTable, values: Sequence[int]) -> None:
-        unlisted = unlisted_values(atlas, set(values))
+    def _warn_of_unlisted(self, task: ImageTask, values: Sequence[int]) -> None:
+        unlisted = unlisted_values(self.atlas, set(values))
         if unlisted:
             shown = ", ".join(str(value) for value in unlisted[:10])
             warning = (
@@ -130,18 +146,18 @@ class RunJob:
             self.result.warnings.append(warning)
             self.progress.warning(warning)
 
-    def _remove_unplanned(self, failed: dict[str, str], record: RunRecord) -> None:
+    def _remove_unplanned(self) -> None:
         """Remove images of an earlier plan, or under an earlier name; those whose source has a problem now stay."""
         planned = {str(task.target) for task in self.tasks.images}
-        for target, image in list(record.images.items()):
-            if target not in planned and image.source not in failed:
+        for target, image in list(self._record.images.items()):
+            if target not in planned and image.source not in self._failures:
                 remove_image(self._dataset, PurePosixPath(target))
-                del record.images[target]
+                del self._record.images[target]
                 self.progress.note(f"{target}: removed, it is not planned any more")
 
-    def _embed(self, record: RunRecord) -> None:
+    def _embed(self) -> None:
         """Put label images inside the raw image, if that is wanted, and never leave old ones there."""
-        raw = self.tasks.raw_image
+        raw, record = self.tasks.raw_image, self._record
         if raw is None or str(raw.target) not in record.images:
             return
         raw_record = record.images[str(raw.target)]
@@ -159,19 +175,19 @@ class RunJob:
             embed_labels(self._dataset, raw, labels, self.prepared.settings.ome_zarr_version)
             raw_record.embedded = wanted
 
-    def _decide(self, failed: dict[str, str], record: RunRecord) -> None:
+    def _decide(self) -> None:
         """Write down what was done with every entry, and why."""
         key, run = str(self.tasks.name), self.tasks.run
         targets = {task.entry.path: task.target for task in self.tasks.everything}
         planned = {entry.source: entry for entry in self.tasks.planned.entries}
-        earlier = {image.source: target for target, image in record.images.items()}
+        earlier = {image.source: target for target, image in self._record.images.items()}
         decisions = [decision for decision in self.prepared.provenance.decisions if decision.run != key]
         for entry in run.entries:
             target: PurePosixPath | str | None = targets.get(entry.path)
             action, reason = planned[entry.path].action, planned[entry.path].reason
-            if entry.path in failed:
+            if entry.path in self._failures:
                 # this gets published, so no folder of the machine stands in it
-                reason = f"problem: {failed[entry.path]}".replace(f"{run.folder}{os.sep}", "")
+                reason = f"problem: {self._failures[entry.path]}".replace(f"{run.folder}{os.sep}", "")
                 target = earlier.get(entry.path)
                 if target is None:
                     action = Action.EXCLUDE

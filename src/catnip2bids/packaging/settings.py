@@ -33,6 +33,10 @@ class Settings:
         Whether label images are also put inside the raw image, for viewers that look there.
     overwrite
         Whether images are made anew even if they are there already.
+    jobs
+        Processors to use; all by default.
+    memory_bytes
+        The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
     """
 
     voxel_size_um: tuple[float, float, float] | None = None
@@ -45,11 +49,13 @@ class Settings:
     participants: Path | str | None = None
     embed_labels: bool = False
     overwrite: bool = False
+    jobs: int | None = None
+    memory_bytes: int | None = None
 
     def published(self) -> dict[str, Any]:
-        """Return the settings as they stand in the provenance: files by their names alone."""
+        """Return the settings that decide what the dataset is, for the provenance: files by their names alone."""
         return {
             key: Path(value).name if key in ("atlas_table", "participants") else value
             for key, value in vars(self).items()
-            if value is not None and key != "overwrite"
+            if value is not None and key not in ("overwrite", "jobs", "memory_bytes")
         }

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import gzip
 import math
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import nibabel as nib
 import numpy as np
@@ -60,19 +63,27 @@ class NiftiVolume:
     @property
     def reads_rows(self) -> bool:
         """Whether rows can be read without decoding whole planes; not from gzip."""
-        return self.path.suffix != ".gz"
+        return not self._packed
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Memory that an open plane takes: a gzip file can only be unpacked as a whole."""
+        return math.prod(self.shape) * self.dtype.itemsize if self._packed else 0
 
     def open_plane(self, plane: int) -> OpenPlane:
-        """Open a plane of the file."""
-        return WholePlane(lambda: self._plane(plane))
+        """Open a plane of the file; planes that are open at the same time share what was unpacked."""
+        whole = _unpacked(self.path) if self._packed else None
 
-    def _plane(self, plane: int) -> npt.NDArray[Any]:
-        try:
-            stored = _unpacked(self.path) if self.path.suffix == ".gz" else _stored_array(self.path)
-            pixels: npt.NDArray[Any] = np.asarray(stored[..., plane]).T
-        except _DAMAGED as error:
-            raise SourceError(f"{self.path}: damaged NIfTI ({error}); replace it by the original") from error
-        return pixels
+        def decode() -> npt.NDArray[Any]:
+            with _damage(self.path):
+                stored = _stored_array(self.path) if whole is None else whole.voxels
+                return np.asarray(stored[..., plane]).T
+
+        return WholePlane(decode)
+
+    @property
+    def _packed(self) -> bool:
+        return self.path.suffix == ".gz"
 
 
 def census_nifti(path: Path) -> Census:
@@ -99,13 +110,37 @@ def census_nifti(path: Path) -> Census:
     return Census(NiftiVolume(path, (z, y, x), stored.dtype.newbyteorder("=")), 1, n_bytes)
 
 
-@lru_cache(maxsize=1)
-def _unpacked(path: Path) -> npt.NDArray[Any]:
-    """Read all of a gzip file, to its checksum, once for all planes: CATNIP's are on small grids."""
-    with gzip.open(path) as file:
-        while file.read(2**20):
-            pass
-    return np.asarray(_stored_array(path))
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Turn what nibabel raises on damaged files into an error that names the file."""
+    try:
+        yield
+    except _DAMAGED as error:
+        raise SourceError(f"{path}: damaged NIfTI ({error}); replace it by the original") from error
+
+
+class _Unpacked:
+    """All voxels (x, y, z) of a gzip file, read to its checksum: CATNIP's are on small grids."""
+
+    def __init__(self, path: Path) -> None:
+        with _damage(path):
+            with gzip.open(path) as file:
+                while file.read(2**20):
+                    pass
+            self.voxels: npt.NDArray[Any] = np.asarray(_stored_array(path))
+
+
+_in_use: WeakValueDictionary[Path, _Unpacked] = WeakValueDictionary()
+_unpacking = threading.Lock()
+
+
+def _unpacked(path: Path) -> _Unpacked:
+    """Unpack a file, unless somebody holds it unpacked already."""
+    with _unpacking:
+        found = _in_use.get(path)
+        if found is None:
+            found = _in_use[path] = _Unpacked(path)
+        return found
 
 
 def _stored_array(path: Path) -> ArrayProxy:

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,15 @@ class SliceSeries:
         """Return the slice file of a plane."""
         return PlaneSource(self.slices[plane], 0)
 
-    @property
+    @cached_property
     def reads_rows(self) -> bool:
         """Whether rows can be read without decoding whole planes, as the first slice tells."""
         return reads_rows(self.slices[0])
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Nothing: each plane is read by itself."""
+        return 0
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open the slice file of a plane."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,15 @@ class TiffStack:
         """Return the page of a plane."""
         return PlaneSource(self.path, plane)
 
-    @property
+    @cached_property
     def reads_rows(self) -> bool:
         """Whether rows can be read without decoding whole pages, as the first page tells."""
         return reads_rows(self.path)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Nothing: each plane is read by itself."""
+        return 0
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a page."""

@@ -7,6 +7,7 @@ they can be pickled to another process or machine.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -48,6 +49,10 @@ class Volume(Protocol):
     def reads_rows(self) -> bool:
         """Whether a range of rows can be read without decoding the whole plane; a hint, for speed."""
 
+    @property
+    def unpacked_bytes(self) -> int:
+        """Memory that is taken as long as any plane is open, because the file can only be unpacked as a whole."""
+
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane; any range of its rows can be read then. It has to be closed.
 
@@ -71,9 +76,9 @@ def read_planes(volume: Volume, start: int, stop: int, out: npt.NDArray[Any]) ->
     SourceError
         If a plane cannot be read completely, or is not what the census saw.
     """
-    for index in range(start, stop):
-        plane = volume.open_plane(index)
-        try:
+    with ExitStack() as earlier:
+        for index in range(start, stop):
+            plane = volume.open_plane(index)
+            earlier.close()  # only now: planes of one file may share what was unpacked of it
+            earlier.callback(plane.close)
             plane.read_rows(0, volume.shape[1], out[index - start])
-        finally:
-            plane.close()

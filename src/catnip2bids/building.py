@@ -1,0 +1,129 @@
+"""One image from one volume: pixels, metadata, publication. What packaging and single conversions share.
+
+Invariant: the image stands under its name only when it is whole, on disk, and made of files that did not change while
+they were read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from catnip2bids.choices import Kind, OmeZarrVersion
+from catnip2bids.engine import Conversion, Listener, Workers, convert_volume
+from catnip2bids.errors import SourceError
+from catnip2bids.ome import LabelValue, OmeZarrImage, choose_display, image_metadata
+from catnip2bids.publish import construction
+from catnip2bids.volume import Volume
+
+_IMAGE_FORMAT = 2  # raised whenever images are written differently, so that old ones are made again
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """What an image is to be.
+
+    Attributes
+    ----------
+    volume
+        The pixels.
+    name, channel
+        Names of the image and of its only channel.
+    voxel_size_um
+        Voxel size X Y Z in micrometers.
+    kind
+        What the values mean.
+    version
+        Version of OME-Zarr.
+    """
+
+    volume: Volume
+    name: str
+    channel: str
+    voxel_size_um: tuple[float, float, float]
+    kind: Kind
+    version: OmeZarrVersion = OmeZarrVersion.V05
+
+    def image(self, folder: Path) -> OmeZarrImage:
+        """Return the image, to be written into a folder."""
+        x, y, z = self.voxel_size_um
+        shape, dtype = self.volume.shape, self.volume.dtype.name
+        return OmeZarrImage(folder, shape, dtype, (z, y, x), self.kind, self.version)
+
+    def fingerprint(self, *decisive: Any) -> str:
+        """Hash everything that decides what the image is: source files with size and time, settings, format.
+
+        Parameters
+        ----------
+        decisive
+            What else decides it: anything that can be written as JSON.
+
+        Raises
+        ------
+        SourceError
+            If a source file is not there any more.
+        """
+        try:
+            states = [(file.name, file.stat()) for file in self.volume.files]
+        except OSError as error:
+            raise SourceError(f"{error.filename}: cannot be read: {error.strerror}; did it vanish?") from error
+        document = [
+            _IMAGE_FORMAT,
+            [(name, state.st_size, state.st_mtime_ns) for name, state in states],
+            self.volume.shape,
+            str(self.volume.dtype),
+            self.name,
+            self.channel,
+            self.voxel_size_um,
+            self.kind.value,
+            self.version.value,
+            decisive,
+        ]
+        return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+
+
+def build_image(
+    plan: ImagePlan,
+    target: Path,
+    decisive: Iterable[Any],
+    workers: Workers,
+    listener: Listener,
+    labels_of: Callable[[Conversion], list[LabelValue]],
+) -> tuple[Conversion, str]:
+    """Build an image, or go on with building it; returns what was learned of the volume, and the fingerprint.
+
+    When the caller has noted that the image is there, `forget_construction` is to be called.
+
+    Parameters
+    ----------
+    plan
+        What to build.
+    target
+        Where.
+    decisive
+        What else decides what the image is, see `ImagePlan.fingerprint`.
+    workers, listener
+        Who does it, and who is told.
+    labels_of
+        Names the label values that were found.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be read, changes while it is read, or holds labels that cannot be trusted.
+    WriteError
+        If the image cannot be written.
+    """
+    fingerprint = plan.fingerprint(*decisive)
+    with construction(target, fingerprint) as under:
+        image = plan.image(under.folder)
+        converted = convert_volume(plan.volume, image, workers, listener, under.markers)
+        if plan.fingerprint(*decisive) != fingerprint:
+            raise SourceError(f"{plan.volume.files[0].parent}: changed while it was read; run again when it is at rest")
+        display = choose_display(plan.channel, plan.kind, converted.value_range, image.read_smallest_level())
+        image.finish(image_metadata(plan.name, image.levels, plan.kind, display, labels_of(converted)))
+    return converted, fingerprint

@@ -1,0 +1,68 @@
+"""What the engine asks of an image format. Formats follow these protocols; the engine knows none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from catnip2bids.choices import Kind
+
+Array = npt.NDArray[Any]
+Zyx = tuple[int, int, int]
+
+
+class Pending(Protocol):
+    """Something that goes on in the background."""
+
+    def result(self) -> object:
+        """Wait until it is done; raises what went wrong."""
+
+
+class BlockWriter(Protocol):
+    """Writes the blocks of one unit, which come in order of planes, then rows."""
+
+    def put(self, origin: Zyx, block: Array) -> Pending:
+        """Take a block of which the first voxel is at `origin`; it must not change until what is returned is done."""
+
+    def finish(self) -> Mapping[str, int]:
+        """Wait until everything is on disk; returns the bytes of each file that was written, by its POSIX path."""
+
+    def stop(self) -> None:
+        """Wait until nothing is written any more, whatever became of it."""
+
+
+class ImageWriter(Protocol):
+    """An image format that can be written unit by unit, in any order."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the image is written; paths of files are below it."""
+
+    @property
+    def kind(self) -> Kind:
+        """What the values mean."""
+
+    @property
+    def unit_depth(self) -> int:
+        """Planes of a unit; units start at multiples of it."""
+
+    @property
+    def block_shape(self) -> Zyx:
+        """Planes, rows and columns of a block; blocks start at multiples of it and have all columns."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory for what waits to be written because voxels of it are still to come, at the most."""
+
+    def create(self) -> None:
+        """Prepare the image."""
+
+    def open_unit(self, threads: Executor, n_threads: int) -> BlockWriter:
+        """Begin to write a unit; what takes time runs on `threads`, or on `n_threads` of the format's own."""
+
+    def write_remaining_levels(self) -> None:
+        """Write what no single unit decides."""

@@ -1,0 +1,81 @@
+"""Resume markers: which units of an image are done, and what was learned from them.
+
+Invariant: a marker appears in one step after all files of its unit are on disk, and is believed only as long as these
+files have the sizes that it names. Markers lie beside the image, never in it, in a folder that belongs to one
+fingerprint of source and settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from catnip2bids.publish import write_text
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What was learned from a unit while its pixels were in memory.
+
+    Attributes
+    ----------
+    sha256
+        Hash of each plane.
+    value_range
+        Smallest and largest finite value, None where there is none.
+    labels
+        The values that occur in labels and masks; None for intensities.
+    files
+        Bytes of each file that was written, by its POSIX path below the image.
+    """
+
+    sha256: tuple[str, ...]
+    value_range: tuple[float, float] | None
+    labels: frozenset[int] | None
+    files: Mapping[str, int]
+
+    def is_on_disk(self, image: Path) -> bool:
+        """Tell whether all files are there in full length."""
+        try:
+            return all((image / name).stat().st_size == n_bytes for name, n_bytes in self.files.items())
+        except FileNotFoundError:
+            return False
+
+
+@dataclass(frozen=True)
+class Marker:
+    """The marker of one unit; None as its path stands for a unit that is not marked."""
+
+    path: Path | None
+
+    def read(self, image: Path) -> UnitResult | None:
+        """Return the result of the unit if it is done."""
+        if self.path is None or not self.path.is_file():
+            return None
+        found = json.loads(self.path.read_bytes())
+        result = UnitResult(
+            sha256=tuple(found["sha256"]),
+            value_range=None if found["value_range"] is None else (found["value_range"][0], found["value_range"][1]),
+            labels=None if found["labels"] is None else frozenset(found["labels"]),
+            files=found["files"],
+        )
+        return result if result.is_on_disk(image) else None
+
+    def clear(self) -> None:
+        """Take the mark away, before the unit is written again."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def set(self, result: UnitResult) -> None:
+        """Mark the unit as done; all its files are on disk."""
+        if self.path is None:
+            return
+        document = {
+            "sha256": result.sha256,
+            "value_range": result.value_range,
+            "labels": None if result.labels is None else sorted(result.labels),
+            "files": dict(result.files),
+        }
+        write_text(self.path, json.dumps(document))

@@ -1,0 +1,150 @@
+"""The benchmark's own programs, on slices so small that they say nothing about speed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from made_up import Array
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SIZE = "12x256x320"
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=False)
+
+
+def made_series(folder: Path, *words: object) -> tuple[Array, float]:
+    """A series of the small size, and how many times larger its pixels are than its files."""
+    made = run(BENCHMARKS / "make_series.py", folder, SIZE, *words)
+    assert made.returncode == 0, made.stderr
+    slices = sorted(folder.iterdir())
+    assert [path.name for path in slices] == [f"Z{number:04d}.tif" for number in range(1, 13)]
+    volume = np.stack([tifffile.imread(path) for path in slices])
+    return volume, volume.nbytes / sum(path.stat().st_size for path in slices)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "least_ratio", "largest_ratio"),
+    [("image", "uint16", 2.3, 3.5), ("labels", "uint16", 10, 200), ("mask", "uint8", 10, 200)],
+)
+def test_a_series_is_the_same_each_time_and_compresses_as_usual(
+    tmp_path: Path, kind: str, dtype: str, least_ratio: float, largest_ratio: float
+) -> None:
+    volume, ratio = made_series(tmp_path / "first", "--kind", kind)
+    assert (volume.shape, volume.dtype) == ((12, 256, 320), np.dtype(dtype))
+    assert least_ratio < ratio < largest_ratio
+    made_series(tmp_path / "again", "--kind", kind)
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    other, _ = made_series(tmp_path / "other", "--kind", kind, "--seed", 1)
+    assert not np.array_equal(other, volume)
+
+
+def test_slices_are_what_catnip_writes(tmp_path: Path) -> None:
+    made_series(tmp_path / "series")
+    with tifffile.TiffFile(tmp_path / "series" / "Z0001.tif") as tiff:
+        page = tiff.pages.first
+        assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+        assert page.rowsperstrip == 16
+
+
+def test_kinds_look_like_what_they_are(tmp_path: Path) -> None:
+    image, _ = made_series(tmp_path / "image")
+    labels, _ = made_series(tmp_path / "labels", "--kind", "labels")
+    mask, _ = made_series(tmp_path / "mask", "--kind", "mask")
+    assert 100 < len(np.unique(labels)) < 1000
+    assert 9000 < labels.max() <= 12_000
+    assert 0.3 < np.mean(labels == 0) < 0.7
+    assert not image[labels == 0].any()
+    assert np.unique(mask).tolist() == [0, 255]
+    assert 0 < np.mean(mask == 255) < 0.02
+    assert image[mask == 255].mean() > 3 * image[(mask == 0) & (labels > 0)].mean()
+
+
+def test_a_folder_that_is_there_is_not_written_into(tmp_path: Path) -> None:
+    made = run(BENCHMARKS / "make_series.py", tmp_path, SIZE)
+    assert made.returncode == 2
+    assert "is there already" in made.stderr
+
+
+def test_a_sitting_gives_a_table_and_all_values(tmp_path: Path) -> None:
+    ways = ["ours", "decode_only", "encode_only"]
+    words = ["--kind", "labels", "--rounds", 1, "--threads", 1, "--work", tmp_path, "--ways", ",".join(ways)]
+    measured = run(BENCHMARKS / "run.py", "--size", SIZE, "6x128x160", *words)
+    assert measured.returncode == 0, measured.stderr
+    table = (tmp_path / "results-labels.md").read_text(encoding="utf-8")
+    assert measured.stdout == table
+    assert str(tmp_path) not in table
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ours ")]
+    assert [len(row) for row in rows] == [9, 9, 3]
+    assert rows[0][4] == "1.00"
+    assert rows[0][8] == "equal |"
+    assert "ours / (decode_only + encode_only): **" in table
+    assert "- ours: 12x256x320, 6x128x160" in table
+
+    document = json.loads((tmp_path / "results-labels.json").read_text(encoding="utf-8"))
+    assert (document["kind"], document["threads"], document["rounds"]) == ("labels", 1, 1)
+    assert document["machine"].keys() == {"processor", "cores", "memory", "system"}
+    assert all({"Python", "catnip2bids", "tensorstore"} <= found.keys() for found in document["versions"].values())
+    assert [series["shape"] for series in document["series"]] == [[12, 256, 320], [6, 128, 160]]
+    for series in document["series"]:
+        assert list(series["ways"]) == ways
+        for way in series["ways"].values():
+            (only,) = way["runs"]
+            assert only["seconds"] > 0
+            assert only["peak_bytes"] > 10e6
+            assert (way["error"], only["error"]) == (None, None)
+        ours, decoded, encoded = (series["ways"][way]["runs"][0] for way in ways)
+        assert ours["part_seconds"] is None
+        assert decoded["part_seconds"] < decoded["seconds"]
+        assert decoded["n_files"] == 0
+        # the limit writes the same arrays; the group's document is not among them
+        assert encoded["n_files"] == ours["n_files"] - 1
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"labels-12x256x320", "labels-6x128x160"}
+
+
+def test_a_way_that_fails_says_why(tmp_path: Path) -> None:
+    benchmarks = tmp_path / "benchmarks"
+    shutil.copytree(BENCHMARKS, benchmarks)
+    (benchmarks / "ways" / "broken.py").write_text('raise SystemExit("reading...\\ncannot | do that")\n')
+    (benchmarks / "ways" / "silent.py").write_text("")
+    (benchmarks / "ways" / "foreign.py").write_text('# /// script\n# dependencies = ["x"]\n# ///\n')
+    words = ["--ways", "broken,silent,foreign,decode_only", "--tools-python", tmp_path / "no-python"]
+    measured = run(benchmarks / "run.py", "--size", "3x64x64", "--rounds", 2, "--work", tmp_path / "work", *words)
+    assert measured.returncode == 1, measured.stderr
+    assert "| broken | failed: cannot / do that |" in measured.stdout
+    assert "| silent | failed: its output cannot be read: no OME-Zarr 0.5 image was written |" in measured.stdout
+    assert "| foreign | failed: cannot be installed: " in measured.stdout
+    document = json.loads((tmp_path / "work" / "results-image.json").read_text(encoding="utf-8"))
+    ways = document["series"][0]["ways"]
+    assert {way: len(found["runs"]) for way, found in ways.items()} == {
+        "broken": 1,
+        "silent": 1,
+        "foreign": 0,
+        "decode_only": 2,
+    }
+    assert ways["broken"]["error"] == "cannot | do that"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--size", "12x256"], "is no shape"),
+        (["--size", SIZE, "--ways", "theirs"], "no such way"),
+        (["--size", SIZE, "--ways", "encode_only"], "name ours too"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
+    refused = run(BENCHMARKS / "run.py", "--work", tmp_path / "work", *words)
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert not (tmp_path / "work").exists()
