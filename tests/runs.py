@@ -120,7 +120,7 @@ def images_of(dataset: Path) -> set[str]:
 
 def partials_of(dataset: Path) -> list[Path]:
     """List what was begun and not finished."""
-    return [path for path in dataset.rglob("*") if path.name.endswith(".partial")]
+    return [path for path in dataset.rglob(".*") if path.name.endswith((".partial", ".progress"))]
 
 
 def read_tsv(path: Path) -> list[Row]:

@@ -6,7 +6,9 @@ Invariant: nothing is decided here. On a terminal there are colours and a progre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from textwrap import shorten
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -30,6 +32,7 @@ if not console.is_terminal:
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _MEGA = 1e6
+_SECONDS_BETWEEN_LINES = 30
 _LONGEST_MESSAGE = 160  # the whole text is in the JSON
 
 
@@ -44,7 +47,7 @@ def say_error(text: str) -> None:
 
 
 class JobProgress(Progress):
-    """Shows how a job goes: a bar on a terminal, a line for each image elsewhere."""
+    """Shows how a job goes: a bar on a terminal, elsewhere a line for each image, and one from time to time."""
 
     def __init__(self) -> None:
         self._bar = bars.Progress(
@@ -57,6 +60,7 @@ class JobProgress(Progress):
             transient=True,
             expand=True,
         )
+        self._last_told = monotonic()
         self._task = self._bar.add_task("", total=None, speed="", visible=console.is_terminal)
 
     def __enter__(self) -> Self:
@@ -87,9 +91,13 @@ class JobProgress(Progress):
     def advance(self, n_voxels: int) -> None:
         """Count this many voxels more as done."""
         self._bar.advance(self._task, n_voxels)
-        speed = self._bar.tasks[0].speed
-        if speed:
-            self._bar.update(self._task, speed=f"{speed / _MEGA:.0f} Mvoxel/s")
+        task = self._bar.tasks[0]
+        if task.speed:
+            self._bar.update(self._task, speed=f"{task.speed / _MEGA:.0f} Mvoxel/s")
+        if not console.is_terminal and monotonic() - self._last_told > _SECONDS_BETWEEN_LINES:
+            self._last_told = monotonic()
+            left = "?" if task.time_remaining is None else timedelta(seconds=round(task.time_remaining))
+            say(f"{task.percentage:.0f} %, {task.fields['speed']}, {left} left")
 
     def skip(self, n_voxels: int) -> None:
         """Learn that this many voxels were done earlier: they are no part of what is left, nor of the speed."""

@@ -6,10 +6,12 @@ and it is kept within the share of memory that the unit was given.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 
 from catnip2bids.engine.image import ImageWriter
 from catnip2bids.errors import UsageError
@@ -23,6 +25,8 @@ MOST_BLOCKS = 3
 _WRITING = 2.4
 # A block that is written is in memory as it is, encoded (as large, if it cannot be compressed), and as part of lower
 # levels (an eighth to a quarter, and half as much again while those are encoded).
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # glibc's malloc.h
+_LARGEST_SMALL_BYTES = 8 * 2**20  # chunks and their encoded forms are smaller, blocks and shards are larger
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -119,6 +123,30 @@ def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> P
         f"{image.folder.name}: planes of {n_columns} x {n_rows} pixels need at least "
         f"{shown_bytes(least.total_bytes + OVERHEAD_BYTES)} of memory; give more with --memory"
     )
+
+
+def keep_free_memory_together() -> None:
+    """Let the C library keep free memory in two places only, and none of arrays, as far as it can be told.
+
+    glibc has eight places for each processor by default, and encoding in many threads leaves holes in all of them:
+    that takes half as much memory again as is used.
+    """
+    mallopt = getattr(_c_library(), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 2)
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_SMALL_BYTES)
+
+
+def give_back_free_memory() -> None:
+    """Give memory that the C library keeps for later back to the system (a few milliseconds)."""
+    malloc_trim = getattr(_c_library(), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+@cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 def default_memory_bytes() -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from catnip2bids.engine.image import ImageWriter
 from catnip2bids.engine.markers import Marker, UnitResult
-from catnip2bids.engine.memory import Resources, divide_memory
+from catnip2bids.engine.memory import Resources, divide_memory, give_back_free_memory
 from catnip2bids.engine.reading import BlockReader, Buffers, Findings
 from catnip2bids.volume import Volume
 
@@ -86,6 +86,7 @@ def convert_unit(unit: Unit, resources: Resources, on_voxels: Callable[[int], No
             while (block := reading.result()) is not None:
                 reading = ahead.submit(next, blocks, None)
                 buffers.lend(block.buffer, writer.put(block.origin, block.pixels))
+                give_back_free_memory()
                 if on_voxels:
                     on_voxels(block.pixels.size)
             files = writer.finish()
@@ -94,6 +95,7 @@ def convert_unit(unit: Unit, resources: Resources, on_voxels: Callable[[int], No
             reading.exception()
             blocks.close()
             writer.stop()
+            give_back_free_memory()
     result = UnitResult(tuple(findings.sha256), findings.value_range, findings.labels, files)
     unit.marker.set(result)
     return result

@@ -22,6 +22,7 @@ from catnip2bids.engine.memory import (
     Resources,
     default_memory_bytes,
     divide_memory,
+    keep_free_memory_together,
     shown_bytes,
 )
 from catnip2bids.engine.units import Unit, convert_unit
@@ -104,6 +105,7 @@ def local_workers(conversions: Sequence[_Pair], memory_bytes: int | None, jobs: 
         If one of the volumes cannot be converted in so little memory.
     """
     memory_bytes = memory_bytes or default_memory_bytes()
+    keep_free_memory_together()
     n_units, resources, portions = _share(conversions, memory_bytes, jobs or default_jobs())
     with ThreadPoolExecutor(n_units) as executor, ThreadPoolExecutor(n_units + 1) as supervisors:
         summary = _summary(memory_bytes, n_units, resources, portions)

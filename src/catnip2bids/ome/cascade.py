@@ -67,6 +67,11 @@ class Cascade:
         if self._open:
             raise RuntimeError(f"{len(self._open)} shards are not complete")
 
+    def close(self) -> None:
+        """Let go of all memory."""
+        self._open.clear()
+        self._spent.clear()
+
     def _collect(self, level: Level, origin: Zyx, above: Array) -> None:
         """Merge a shard of the level above into the shard where it belongs, and pass that on when it is complete."""
         size = self._layout.levels[level.index].shard

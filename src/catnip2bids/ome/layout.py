@@ -95,8 +95,8 @@ def _layout(levels: tuple[Level, ...], itemsize: int, enlarged: int) -> Layout:
 
     # as many rows as make blocks of about the usual size, none of them a sliver
     n_chunks = math.ceil(n_rows / chunk[1])
-    slab_bytes = min(chunk[0], n_planes) * n_rows * row_bytes
-    n_blocks = min(max(round(slab_bytes / (USUAL_BLOCK_BYTES * enlarged)), 1), n_chunks)
+    usual = round(USUAL_BLOCK_BYTES * enlarged / (min(chunk[0], n_planes) * chunk[1] * row_bytes))
+    n_blocks = math.ceil(n_chunks / max(usual, 1))
     rows = math.ceil(n_chunks / n_blocks) * chunk[1]
     depth = chunk[0]
     while depth * min(rows, n_rows) * row_bytes < SMALLEST_BLOCK_BYTES * enlarged and depth < n_planes:
@@ -139,7 +139,7 @@ def _chunk(shape: Zyx, itemsize: int) -> tuple[Zyx, int]:
         depth //= 2
         rows, columns = (rows * 2, columns) if rows < columns else (rows, columns * 2)
     # wide planes: flatter chunks keep a block of the fewest rows small
-    while depth * rows * shape[2] * itemsize > 2 * USUAL_BLOCK_BYTES and depth > 1:
+    while depth * rows * shape[2] * itemsize > 1.5 * USUAL_BLOCK_BYTES and depth > 1:
         depth, columns = depth // 2, columns * 2
     return (depth, rows, columns), usual_depth // depth
 

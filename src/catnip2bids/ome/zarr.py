@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -31,6 +33,7 @@ from catnip2bids.ome.pyramid import Level, Zyx, plan_levels
 # much time again for files that are 1.6 % smaller.
 # Blocks of 1 MiB inside of chunks take a third less time than Blosc's own choice, for files that are 4 % smaller.
 _BLOSC = {"cname": "zstd", "clevel": 1, "blocksize": 2**20}
+_OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ class OmeZarrImage:
         document
             What `catnip2bids.ome.metadata.image_metadata` returns.
         """
+        for left_over in self.folder.rglob("*.__lock"):  # tensorstore's, of shards that an interruption cut short
+            left_over.unlink()
         write_group(self.folder, group_attributes(document, self.version), self.version)
 
     def open_level(self, level: Level, *, create: bool = False, n_threads: int | None = None) -> Any:
@@ -149,9 +154,9 @@ class OmeZarrImage:
         try:
             return work.result()
         except Exception as error:
-            raise WriteError(
-                f"{self.folder}: cannot be written: {error}; free space or mend it and run again"
-            ) from error
+            code = _OS_ERROR.search(str(error))
+            why = os.strerror(int(code[1])) if code else error
+            raise WriteError(f"{self.folder}: cannot be written: {why}; free space or mend it and run again") from error
 
 
 class UnitWriter:
@@ -188,6 +193,7 @@ class UnitWriter:
         """Wait until nothing is written any more, whatever became of it."""
         for work in self._writing:
             work.exception()
+        self._cascade.close()  # it refers to this object and would wait, with its memory, for a garbage collection
 
     def _merge(self, array: npt.NDArray[Any], step: Zyx, out: npt.NDArray[Any]) -> None:
         downsample(array, step, self._image.kind, self._threads, self._n_threads, out)
