@@ -44,24 +44,28 @@ def main() -> None:
     """Run the command line; errors of the user become a message and exit code 2."""
     from catnip2bids.terminal import say_error
 
-    signal.signal(signal.SIGINT, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         app()
     except Catnip2bidsError as error:
         say_error(str(error))
         sys.exit(error.exit_code)
-    except _InterruptedError:
+    except _InterruptedError as error:
         say_error("interrupted; run the same command again to go on")
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(128 + error.number)
 
 
 class _InterruptedError(BaseException):
-    """Ctrl-C, as something that the command line library does not take for its own."""
+    """Ctrl-C, or the end of a job's time, as something that the command line library does not take for its own."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise _InterruptedError
+    del frame
+    raise _InterruptedError(number)
 
 
 def _print_version(wanted: bool) -> None:

@@ -15,11 +15,11 @@ from functools import cache
 
 from catnip2bids.engine.image import ImageWriter
 from catnip2bids.errors import UsageError
-from catnip2bids.volume import Volume
+from catnip2bids.volume import MOST_ROWS_PER_STRIP, Volume
 
 _MOST_BYTES = 8 * 2**30
-OVERHEAD_BYTES = 192 * 2**20
-"""What Python and the libraries hold before the first pixel is read (measured: 150 to 190 MiB)."""
+OVERHEAD_BYTES = 128 * 2**20
+"""What Python and the libraries hold before the first pixel is read (measured: 65 to 120 MiB)."""
 MOST_BLOCKS = 3
 """More blocks at a time do not make it faster: one is read and two are written."""
 _WRITING = 2.4
@@ -58,6 +58,8 @@ class Portions:
         Unfinished shards of lower levels.
     unpacked_bytes
         What the source holds in memory itself.
+    strip_bytes
+        Strips of all planes of a block of which the last rows are still to come.
     plane_bytes
         A plane, where planes can only be decoded as a whole; else 0.
     slab_bytes
@@ -71,6 +73,7 @@ class Portions:
     block_bytes: int
     waiting_bytes: int
     unpacked_bytes: int
+    strip_bytes: int
     plane_bytes: int
     slab_bytes: int
     n_blocks: int
@@ -81,7 +84,7 @@ class Portions:
         """Everything together, at the most."""
         blocks = _WRITING * self.block_bytes if self.n_blocks == 1 else self._overlapping
         # a plane that is decoded is there twice, encoded and decoded; so are lower levels that are written
-        held = self.unpacked_bytes + self.slab_bytes
+        held = self.unpacked_bytes + self.strip_bytes + self.slab_bytes
         return held + int(blocks) + 2 * self.waiting_bytes + 2 * self.n_decoders * self.plane_bytes
 
     @property
@@ -104,6 +107,7 @@ def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> P
         block_bytes=depth * rows * n_columns * volume.dtype.itemsize,
         waiting_bytes=image.waiting_bytes,
         unpacked_bytes=volume.unpacked_bytes,
+        strip_bytes=depth * min(MOST_ROWS_PER_STRIP, n_rows) * n_columns * volume.dtype.itemsize,
         plane_bytes=0 if volume.reads_rows else plane_bytes,
         slab_bytes=0,
         n_blocks=1,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import CancelledError, Executor
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -172,10 +172,9 @@ class BlockReader:
 
     def _open(self, indices: range, stack: ExitStack) -> list[OpenPlane]:
         """Open planes; those that can only be decoded as a whole are decoded now, and kept until the stack closes."""
-        planes = []
-        for plane in self.decoders.map(self.volume.open_plane, indices):
-            stack.callback(plane.close)
-            planes.append(plane)
+        opening = [self.decoders.submit(self.volume.open_plane, index) for index in indices]
+        stack.callback(_close_all, opening)
+        planes = [future.result() for future in opening]
         if self.volume.reads_rows:
             return planes
         folder = None if self.portions.slab_bytes else self.image.folder
@@ -200,3 +199,9 @@ class BlockReader:
             for future in futures:
                 if not future.cancelled():
                     future.exception()
+
+
+def _close_all(opening: list[Future[OpenPlane]]) -> None:
+    for future in opening:
+        if not future.cancel() and future.exception() is None:
+            future.result().close()

@@ -8,10 +8,12 @@ from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.slices import SliceSeries, census_slices
 from catnip2bids.volume.stack import TiffStack, census_stack
 from catnip2bids.volume.take_census import take_census
+from catnip2bids.volume.tiff import MOST_ROWS_PER_STRIP
 from catnip2bids.volume.values import label_values, value_range
 from catnip2bids.volume.volume import PlaneSource, Volume, read_planes
 
 __all__ = [
+    "MOST_ROWS_PER_STRIP",
     "Census",
     "Kind",
     "NiftiVolume",

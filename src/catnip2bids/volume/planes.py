@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,9 +43,12 @@ class WholePlane:
         """Do nothing: the file is open only while it is decoded."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class StripPlane:
     """A plane of TIFF strips of whole rows, uncompressed or compressed with Deflate.
+
+    A strip of which only the first rows were wanted is kept for the next ones, so that reading row after row decodes
+    each strip once.
 
     Attributes
     ----------
@@ -72,16 +75,14 @@ class StripPlane:
     stored: np.dtype[Any]
     rows_per_strip: int
     deflated: bool
+    _kept: tuple[int, npt.NDArray[Any]] | None = field(default=None, init=False, repr=False)
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
-        first, last = start // self.rows_per_strip, (stop - 1) // self.rows_per_strip
-        if not self.deflated:
-            self._read_stored(start, stop, out)
+        if self.deflated:
+            self._read_deflated(start, stop, out)
         else:
-            compressed = self._read_strips(first, last)
-            for strip in range(first, last + 1):
-                self._decode(strip, compressed[strip - first], start, stop, out)
+            self._read_stored(start, stop, out)
         if self.stored.byteorder == ">" and self.stored.itemsize > 1:
             out.byteswap(inplace=True)
 
@@ -101,9 +102,37 @@ class StripPlane:
             flat[at : at + len(data)] = np.frombuffer(data, np.uint8)
             done += n_rows
 
+    def _read_deflated(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read rows of compressed strips."""
+        first, last = start // self.rows_per_strip, (stop - 1) // self.rows_per_strip
+        kept, self._kept = self._kept, None
+        if kept is not None and kept[0] == first:
+            self._cut_out(*kept, start, stop, out)
+            first += 1
+        compressed = self._read_strips(first, last)
+        for strip in range(first, last + 1):
+            top = strip * self.rows_per_strip
+            bottom = min(top + self.rows_per_strip, self.shape[0])
+            if start <= top and bottom <= stop:
+                self._decode(strip, compressed[strip - first], out[top - start : bottom - start])
+            else:
+                rows = np.empty((bottom - top, self.shape[1]), out.dtype)
+                self._decode(strip, compressed[strip - first], rows)
+                self._cut_out(strip, rows, start, stop, out)
+
+    def _cut_out(self, strip: int, rows: npt.NDArray[Any], start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Copy what is wanted of a strip, and keep the strip if more of it is still to come."""
+        top = strip * self.rows_per_strip
+        low, high = max(start, top), min(stop, top + len(rows))
+        out[low - start : high - start] = rows[low - top : high - top]
+        if high < top + len(rows):
+            self._kept = (strip, rows)
+
     def _read_strips(self, first: int, last: int) -> list[memoryview]:
         """Read strips with one call if they lie together, as they nearly always do."""
         offsets, counts = self.offsets[first : last + 1], self.counts[first : last + 1]
+        if not offsets:
+            return []
         begin, n_bytes = min(offsets), sum(counts)
         span = max(offset + count for offset, count in zip(offsets, counts, strict=True)) - begin
         if span > 2 * n_bytes:
@@ -111,12 +140,7 @@ class StripPlane:
         data = memoryview(self._exactly(begin, span))
         return [data[o - begin : o - begin + c] for o, c in zip(offsets, counts, strict=True)]
 
-    def _decode(self, strip: int, data: memoryview, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        top = strip * self.rows_per_strip
-        bottom = min(top + self.rows_per_strip, self.shape[0])
-        inside = start <= top and bottom <= stop
-        # strips that stick out of the rows that are wanted are decoded apart
-        rows = out[top - start : bottom - start] if inside else np.empty((bottom - top, self.shape[1]), out.dtype)
+    def _decode(self, strip: int, data: memoryview, rows: npt.NDArray[Any]) -> None:
         try:
             flat = rows.reshape(-1).view(np.uint8)
             decoded = imagecodecs.deflate_decode(data, out=flat)  # type: ignore[arg-type]  # any buffers will do
@@ -126,9 +150,6 @@ class StripPlane:
             ) from error
         if len(decoded) != rows.nbytes:
             raise SourceError(f"{self.where}strip {strip + 1} is too short; replace it by the original")
-        if not inside:
-            low, high = max(start, top), min(stop, bottom)
-            out[low - start : high - start] = rows[low - top : high - top]
 
     def _exactly(self, offset: int, n_bytes: int) -> bytes:
         try:

@@ -39,6 +39,8 @@ _LARGEST_RATIO = {
     tifffile.COMPRESSION.LZMA: 10000.0,
 }
 _LARGEST_RATIO_OF_OTHERS = 32768.0
+MOST_ROWS_PER_STRIP = 64
+"""Rows are read out of compressed strips of so many rows at the most; larger ones are like planes of a single strip."""
 _MOST_TAGS = 4096
 _PLAIN = {tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE}
 
@@ -183,7 +185,8 @@ def reads_rows(path: Path) -> bool:
     """Tell whether rows of the file's first page can be read without decoding all of it."""
     with open_tiff(path) as tiff:
         page = tiff.pages.first
-        return _has_plain_strips(page) and (len(page.dataoffsets) > 1 or page.compression == tifffile.COMPRESSION.NONE)
+        small = page.compression == tifffile.COMPRESSION.NONE or page.rowsperstrip <= MOST_ROWS_PER_STRIP
+        return _has_plain_strips(page) and small
 
 
 def _has_plain_strips(page: tifffile.TiffPage) -> bool:

@@ -47,7 +47,7 @@ class Volume(Protocol):
 
     @property
     def reads_rows(self) -> bool:
-        """Whether a range of rows can be read without decoding the whole plane; a hint, for speed."""
+        """Whether ranges of rows can be read one after the other, each row being decoded once."""
 
     @property
     def unpacked_bytes(self) -> int:
