@@ -10,16 +10,19 @@ import ctypes
 import math
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 from catnip2bids.engine.image import ImageWriter
 from catnip2bids.errors import UsageError
 from catnip2bids.volume import MOST_ROWS_PER_STRIP, Volume
 
 _MOST_BYTES = 8 * 2**30
-OVERHEAD_BYTES = 128 * 2**20
-"""What Python and the libraries hold before the first pixel is read (measured: 65 to 120 MiB)."""
+OVERHEAD_BYTES = 160 * 2**20
+"""What Python and the libraries hold before the first pixel is read (measured: 65 to 100 MiB), and the last levels of
+an image that is finished while the units of the next one run."""
 MOST_BLOCKS = 3
 """More blocks at a time do not make it faster: one is read and two are written."""
 _WRITING = 2.4
@@ -154,8 +157,22 @@ def _c_library() -> ctypes.CDLL:
 
 
 def default_memory_bytes() -> int:
-    """Return a quarter of the machine's memory, at most 8 GiB."""
-    return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4, _MOST_BYTES)
+    """Return a quarter of the memory of the machine, or of the job if that has less, at most 8 GiB."""
+    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(min([machine_bytes, *_job_limits()]) // 4, _MOST_BYTES)
+
+
+def _job_limits() -> Iterator[int]:
+    """Yield the limits that containers and schedulers set (control groups, version 2)."""
+    group = Path("/proc/self/cgroup")
+    if not group.is_file():
+        return
+    for line in group.read_text(encoding="utf-8").splitlines():
+        if line.startswith("0::/"):
+            folder = Path("/sys/fs/cgroup", line.removeprefix("0::/"))
+            for limit in (place / "memory.max" for place in (folder, *folder.parents)):
+                if limit.is_file() and (text := limit.read_text(encoding="utf-8").strip()).isdigit():
+                    yield int(text)
 
 
 def parse_bytes(text: str) -> int:

@@ -98,16 +98,25 @@ class OmeZarrImage:
         return UnitWriter(self, threads, n_threads)
 
     def write_remaining_levels(self) -> None:
-        """Make the levels that need more than one unit, each from the finished level before it."""
+        """Make the levels that need more than one unit, each from the finished level before it, shard by shard."""
         for level in self.levels[self.layout.n_unit_levels :]:
-            source, target = self.open_level(self.levels[level.index - 1]), self.open_level(level)
+            above, target = self.open_level(self.levels[level.index - 1]), self.open_level(level)
             for region in _shards(level.shape, self.layout.levels[level.index].shard):
-                wanted = tuple(
-                    slice(part.start * step, min(part.stop * step, n))
-                    for part, step, n in zip(region, level.step, source.shape, strict=True)
-                )
-                array = np.asarray(self.finished(source[wanted].read()))
-                self.finished(target[region].write(downsample(array, level.step, self.kind)))
+                shard = np.empty([part.stop - part.start for part in region], self.dtype)
+                self._merge_into(shard, region, level, above)
+                self.finished(target[region].write(shard))
+
+    def _merge_into(self, shard: npt.NDArray[Any], region: Region, level: Level, above: Any) -> None:
+        """Merge what is above a shard into it, a row of chunks at a time."""
+        n_rows = self.layout.levels[level.index - 1].chunk[1] // level.step[1]
+        for top in range(0, shard.shape[1], n_rows):
+            rows = slice(region[1].start + top, min(region[1].start + top + n_rows, region[1].stop))
+            wanted = tuple(
+                slice(part.start * step, min(part.stop * step, n))
+                for part, step, n in zip((region[0], rows, region[2]), level.step, above.shape, strict=True)
+            )
+            array = np.asarray(self.finished(above[wanted].read()))
+            downsample(array, level.step, self.kind, out=shard[:, top : top + n_rows])
 
     def read_smallest_level(self) -> npt.NDArray[Any]:
         """Read the last level, at most about 256 voxels along each axis."""
