@@ -152,11 +152,12 @@ def test_an_exception_in_the_middle_of_an_image_leaves_no_half_image(
     cohort: Path, at_once: Path, tmp_path: Path, error: BaseException
 ) -> None:
     with pytest.raises(type(error)):
-        package([cohort], tmp_path / "out", settings(), progress=_Stop(error, 7))
-    assert len(images_of(tmp_path / "out")) == 6
+        package([cohort], tmp_path / "out", settings(jobs=1), progress=_Stop(error, 7))
+    n_made = len(images_of(tmp_path / "out"))
+    assert 0 < n_made < len(images_of(at_once))
     assert_whole(tmp_path / "out", at_once)
     result = package([cohort], tmp_path / "out", settings())
-    assert len(result.kept) == 6
+    assert len(result.kept) == n_made
     assert_same(tmp_path / "out", at_once)
 
 
@@ -188,10 +189,12 @@ def test_killed_in_the_middle_of_an_image_it_goes_on_where_it_stopped(
     cohort: Path, at_once: Path, tmp_path: Path
 ) -> None:
     assert python(_KILLED, cohort, tmp_path / "out", 9).returncode == -9
-    assert len(images_of(tmp_path / "out")) == 8
+    n_made = len(images_of(tmp_path / "out"))
+    assert 0 < n_made < len(images_of(at_once))
     assert_whole(tmp_path / "out", at_once)
     result = package([cohort], tmp_path / "out", settings())
-    assert len(result.kept) in {7, 8}  # the last one may have been published and not recorded
+    # those that were made at the same time when it was killed may have been published and not recorded
+    assert 0 < len(result.kept) <= n_made
     assert_same(tmp_path / "out", at_once)
     assert not partials_of(tmp_path / "out")
 
