@@ -12,8 +12,10 @@ import zarr
 
 import catnip2bids
 from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.progress import Progress
 from catnip2bids.volume import plane_sha256
-from made_up import DEFLATE, Array, Flavour, some_image, some_labels, write_slices, write_tiff
+from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
+from runs import files_of
 
 VOXEL_UM = (3.7, 3.7, 5.0)
 
@@ -68,3 +70,93 @@ def test_the_command_converts_and_does_not_replace(tmp_path: Path) -> None:
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 2
     assert "is there already" in again.stderr
+
+
+@pytest.fixture
+def slices(tmp_path: Path) -> Path:
+    write_slices(tmp_path / "slices", some_image((12, 70, 65)), "Z{plane:04d}.tif", Flavour(DEFLATE, rows_per_strip=4))
+    return tmp_path / "slices"
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_the_bytes_of_the_image_do_not_depend_on_how_the_slices_are_stored(
+    tmp_path: Path, slices: Path, flavour: str
+) -> None:
+    write_slices(tmp_path / "other", some_image((12, 70, 65)), "Z{plane:04d}.tif", FLAVOURS[flavour])
+    one = catnip2bids.convert(slices, tmp_path / "1/image.ome.zarr", VOXEL_UM)
+    two = catnip2bids.convert(tmp_path / "other", tmp_path / "2/image.ome.zarr", VOXEL_UM)
+    assert one.sha256 == two.sha256
+    assert files_of(one.path) == files_of(two.path)
+
+
+def test_jobs_and_memory_change_nothing(tmp_path: Path, slices: Path) -> None:
+    usual = catnip2bids.convert(slices, tmp_path / "1/image.ome.zarr", VOXEL_UM)
+    little = catnip2bids.convert(slices, tmp_path / "2/image.ome.zarr", VOXEL_UM, jobs=1, memory_bytes=256 * 2**20)
+    assert files_of(usual.path) == files_of(little.path)
+
+
+def test_too_little_memory_is_refused_and_nothing_is_left(tmp_path: Path, slices: Path) -> None:
+    words = ["convert", str(slices), str(tmp_path / "image.ome.zarr"), "--voxel-size", "3.7", "3.7", "5"]
+    command = [sys.executable, "-m", "catnip2bids", *words, "--memory", "64MiB"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "give more with --memory" in " ".join(refused.stderr.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["slices"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "named"),
+    [
+        ("--memory", "much", "'much' is no size"),
+        ("--memory", "-1GiB", "'-1GiB' is no size"),
+        ("--jobs", "0", "--jobs"),
+        ("--jobs", "many", "--jobs"),
+    ],
+)
+def test_impossible_limits_are_refused(tmp_path: Path, slices: Path, option: str, value: str, named: str) -> None:
+    words = ["convert", str(slices), str(tmp_path / "image.ome.zarr"), "--voxel-size", "3.7", "3.7", "5"]
+    command = [sys.executable, "-m", "catnip2bids", *words, f"{option}={value}"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+    assert named in refused.stderr
+
+
+class _StopAfter(Progress):
+    """Interrupts a conversion."""
+
+    def advance(self, n_voxels: int) -> None:
+        del n_voxels
+        raise KeyboardInterrupt
+
+
+def test_interrupted_it_goes_on_and_leaves_nothing_else(tmp_path: Path, slices: Path) -> None:
+    target = tmp_path / "image.ome.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        catnip2bids.convert(slices, target, VOXEL_UM, progress=_StopAfter())
+    assert not target.exists()
+    catnip2bids.convert(slices, target, VOXEL_UM)
+    np.testing.assert_array_equal(level(target, 0), some_image((12, 70, 65)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.ome.zarr", "slices"]
+
+
+def test_a_source_that_changed_meanwhile_is_read_again(tmp_path: Path, slices: Path) -> None:
+    target = tmp_path / "image.ome.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        catnip2bids.convert(slices, target, VOXEL_UM, progress=_StopAfter())
+    other = some_image((12, 70, 65), seed=1)
+    write_slices(slices, other, "Z{plane:04d}.tif", Flavour(DEFLATE, rows_per_strip=4))
+    catnip2bids.convert(slices, target, VOXEL_UM)
+    np.testing.assert_array_equal(level(target, 0), other)
+
+
+def test_overwriting_replaces_the_image(tmp_path: Path, slices: Path) -> None:
+    target = tmp_path / "image.ome.zarr"
+    catnip2bids.convert(slices, target, VOXEL_UM)
+    other = some_image((12, 70, 65), seed=1)
+    write_slices(slices, other, "Z{plane:04d}.tif", Flavour(DEFLATE, rows_per_strip=4))
+    with pytest.raises(UsageError, match="--overwrite"):
+        catnip2bids.convert(slices, target, VOXEL_UM)
+    catnip2bids.convert(slices, target, VOXEL_UM, overwrite=True)
+    np.testing.assert_array_equal(level(target, 0), other)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.ome.zarr", "slices"]

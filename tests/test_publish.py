@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from catnip2bids.publish import partial_path, publication, write_text
+from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.publish import (
+    construction,
+    forget_construction,
+    locked,
+    partial_path,
+    publication,
+    remove_partials,
+    unfinished,
+    write_text,
+)
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -162,3 +172,101 @@ def test_line_ends_are_never_translated(tmp_path: Path) -> None:
     final.write_bytes(b"a\r\n")
     write_text(final, "a\n")
     assert final.read_bytes() == b"a\n"
+
+
+def construct(final: Path, fingerprint: str, error: BaseException | None = None, **files: str) -> list[str]:
+    """Construct a folder; returns the names of the files that were there already."""
+    with construction(final, fingerprint) as under:
+        there = sorted(path.name for path in under.folder.iterdir())
+        for name, text in files.items():
+            (under.folder / name).write_text(text)
+        (under.markers / "done.json").write_text("{}")
+        if error is not None:
+            raise error
+    return there
+
+
+def test_a_construction_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    final = tmp_path / "image.ome.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        construct(final, "same", KeyboardInterrupt(), a="1")
+    assert not final.exists()
+    assert unfinished(tmp_path) == [final]
+    assert construct(final, "same", b="2") == ["a"]
+    assert {path.name for path in final.iterdir()} == {"a", "b"}
+    forget_construction(final)
+    assert tree(tmp_path) == {"image.ome.zarr/a": "1", "image.ome.zarr/b": "2"}
+    assert unfinished(tmp_path) == []
+
+
+def test_with_another_fingerprint_it_begins_anew(tmp_path: Path) -> None:
+    final = tmp_path / "image.ome.zarr"
+    with pytest.raises(OSError, match="full"):
+        construct(final, "before", OSError(28, "disk full"), a="1")
+    with construction(final, "after") as under:
+        assert list(under.folder.iterdir()) == []
+        assert not (under.markers / "done.json").exists()
+        (under.folder / "b").write_text("2")
+    assert {path.name for path in final.iterdir()} == {"b"}
+
+
+def test_what_was_published_before_the_program_was_killed_is_taken_up_again(tmp_path: Path) -> None:
+    final = tmp_path / "image.ome.zarr"
+    construct(final, "same", a="1")
+    assert unfinished(tmp_path) == [final]  # nobody has noted that it is there
+    assert construct(final, "same") == ["a"]
+    assert tree(final) == {"a": "1"}
+
+
+def test_an_image_that_is_there_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    final = tmp_path / "image.ome.zarr"
+    build(final, old="0")
+    with pytest.raises(KeyboardInterrupt):
+        construct(final, "same", KeyboardInterrupt(), a="1")
+    assert tree(final) == {"old": "0"}
+    assert construct(final, "same") == ["a"]
+    assert tree(final) == {"a": "1"}
+
+
+def test_nothing_is_kept_of_a_source_that_is_bad(tmp_path: Path) -> None:
+    final = tmp_path / "image.ome.zarr"
+    with pytest.raises(SourceError):
+        construct(final, "same", SourceError("slice.tif: cannot be read"), a="1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_programs_do_not_construct_the_same(tmp_path: Path) -> None:
+    final = tmp_path / "image.ome.zarr"
+    with construction(final, "same"), pytest.raises(DatasetError, match="another catnip2bids"):
+        construct(final, "same")
+
+
+def test_a_lock_ends_with_its_program(tmp_path: Path) -> None:
+    script = "import os, sys, time; from pathlib import Path; from catnip2bids.publish import locked\n"
+    script += "with locked(Path(sys.argv[1])):\n print('locked', flush=True)\n time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(DatasetError, match="another catnip2bids"), locked(tmp_path):
+            pass
+        other.kill()
+    with locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_what_killed_programs_left_is_removed_but_for_constructions(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        construct(tmp_path / "a/image.ome.zarr", "same", KeyboardInterrupt(), level="1")
+    partial_path(tmp_path / "a/table.tsv").write_text("half")
+    build(partial_path(tmp_path / "a/other.ome.zarr"), level="half")
+    build(tmp_path / "a/whole.ome.zarr", **{".in_an_image.partial": "stays"})
+    remove_partials(tmp_path)
+    assert unfinished(tmp_path) == [tmp_path / "a/image.ome.zarr"]
+    assert tree(tmp_path) == {
+        "a/.image.ome.zarr.partial/level": "1",
+        "a/.image.ome.zarr.progress/done.json": "{}",
+        "a/.image.ome.zarr.progress/fingerprint": "same",
+        "a/whole.ome.zarr/.in_an_image.partial": "stays",
+    }

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import pickle
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +27,8 @@ from catnip2bids.engine import (
 )
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import OmeZarrImage
-from catnip2bids.volume import Kind, OpenPlane, PlaneSource, Volume, census_slices, census_stack
+from catnip2bids.volume import Kind, Volume, census_slices, census_stack
+from in_memory import VolumeInMemory
 from made_up import (
     DEFLATE,
     SLICE_NUMBER,
@@ -42,61 +42,11 @@ from made_up import (
     write_slices,
     write_tiff,
 )
+from runs import files_of
 
 DEPTH = (THREE_UNITS[0] - 88) // 2
 RESOURCES = Resources(n_threads=2, memory_bytes=2**28)
 __all__ = ["small_units"]
-
-
-@dataclass(frozen=True)
-class PlaneInMemory:
-    """A plane that counts how often each of its rows was read."""
-
-    rows: Array
-    plane: int
-    reads: Counter[tuple[int, int]]
-
-    def read_rows(self, start: int, stop: int, out: Array) -> None:
-        self.reads.update((self.plane, row) for row in range(start, stop))
-        out[...] = self.rows[start:stop]
-
-    def close(self) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class VolumeInMemory:
-    """A volume that counts how often each row of its planes was read."""
-
-    planes: Array
-    reads: Counter[tuple[int, int]] = field(default_factory=Counter)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        z, y, x = self.planes.shape
-        return (z, y, x)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.planes.dtype
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return ()
-
-    def plane_source(self, plane: int) -> PlaneSource:
-        return PlaneSource(Path("memory"), plane)
-
-    @property
-    def reads_rows(self) -> bool:
-        return True
-
-    @property
-    def unpacked_bytes(self) -> int:
-        return 0
-
-    def open_plane(self, plane: int) -> OpenPlane:
-        return PlaneInMemory(self.planes[plane], plane, self.reads)
 
 
 def slice_folder(folder: Path, planes: Array) -> Volume:
@@ -254,3 +204,36 @@ def test_units_may_be_converted_all_at_the_same_time(tmp_path: Path) -> None:
     image.write_remaining_levels()
     assert tuple(h for result in results for h in result.sha256) == hashes(planes)
     np.testing.assert_array_equal(level(image, 0), planes)
+
+
+@pytest.mark.usefixtures("small_units")
+def test_units_may_be_converted_by_other_processes(tmp_path: Path) -> None:
+    planes = some_image(THREE_UNITS)
+    volume = slice_folder(tmp_path / "source", planes)
+    image, alone = image_of(tmp_path / "many", volume), image_of(tmp_path / "one", volume)
+    image.create()
+    units = list(cut_into_units(volume, image, tmp_path / "markers"))
+    assert len(units) == 3
+    # started from nothing, as workers on other machines are
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as workers:
+        results = list(workers.map(partial(convert_unit, resources=RESOURCES), reversed(units)))
+    image.write_remaining_levels()
+    assert tuple(h for result in reversed(results) for h in result.sha256) == hashes(planes)
+    assert all(unit.marker.read(image.folder) for unit in units)
+    convert(volume, alone)
+    assert files_of(image.folder) == files_of(alone.folder)
+
+
+@pytest.mark.usefixtures("small_units")
+@pytest.mark.parametrize("reads_rows", [True, False])
+def test_the_image_does_not_depend_on_memory_or_threads(tmp_path: Path, reads_rows: bool) -> None:
+    planes = some_image(THREE_UNITS)
+    volume = VolumeInMemory(planes, reads_rows=reads_rows)
+    images = []
+    for number, (memory_bytes, jobs) in enumerate([(2**28, 1), (2**29, 2), (2**31, 8)]):
+        image = image_of(tmp_path / str(number), volume)
+        with local_workers([(volume, image)], memory_bytes, jobs) as workers:
+            convert_volume(volume, image, workers, Listener(list[int]().append, list[int]().append))
+        images.append(files_of(image.folder))
+    assert images[0] == images[1] == images[2]
+    assert set(volume.reads.values()) == {len(images)}

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
-from hypothesis import assume, example, given
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from catnip2bids.ome.layout import Layout, plan_layout
+from catnip2bids.choices import Kind, OmeZarrVersion
+from catnip2bids.ome import OmeZarrImage
+from catnip2bids.ome import layout as layout_module
+from catnip2bids.ome.cascade import Cascade, Region
+from catnip2bids.ome.layout import Layout, n_files, plan_layout, waiting_bytes
 from catnip2bids.ome.pyramid import Level, plan_levels
+from made_up import Array
 
 AXIS = st.integers(1, 9) | st.integers(1, 20_000) | st.sampled_from([1, 64, 128, 129, 2048, 2049])
 SIZE_UM = st.floats(0.2, 50)
@@ -59,24 +67,112 @@ def test_the_layout_follows_from_shape_and_type_alone(levels: tuple[Level, ...],
     assert plan_layout(levels, itemsize) == plan_layout(plan_levels(levels[0].shape, levels[0].scale_um), itemsize)
 
 
+@given(
+    planes=st.integers(1, 8192) | st.integers(1, 10**6),
+    rows=st.integers(100, 20_000),
+    itemsize=st.sampled_from([1, 2, 4]),
+    size_um=SIZE_UM,
+    z_to_xy=st.floats(0.25, 8),
+)
 @example(planes=4993, rows=897, itemsize=1, size_um=1.0, z_to_xy=3.0)
 @example(planes=8065, rows=910, itemsize=4, size_um=1.0, z_to_xy=4.0)
-@given(
-    planes=st.integers(256, 8192),
-    rows=st.integers(256, 8192),
-    itemsize=st.sampled_from([1, 2, 4]),
-    size_um=st.floats(0.5, 10),
-    z_to_xy=st.floats(0.5, 4),
-)
+@example(planes=644_245, rows=100, itemsize=2, size_um=1.0, z_to_xy=1.0)
+@example(planes=11_147, rows=134, itemsize=4, size_um=1.0, z_to_xy=8.0)
 def test_a_volume_of_12_gib_is_at_most_500_files(
     planes: int, rows: int, itemsize: int, size_um: float, z_to_xy: float
 ) -> None:
     columns = 12 * 2**30 // (itemsize * planes * rows)
-    assume(256 <= columns <= 16384)
+    assume(100 <= columns <= 20_000)
     levels = plan_levels((planes, rows, columns), (size_um * z_to_xy, size_um, size_um))
     layout = plan_layout(levels, itemsize)
     n_metadata = 1 + len(levels)
-    assert n_metadata + sum(n_shards(level, layout) for level in levels) <= 500
+    assert n_metadata + sum(n_shards(level, layout) for level in levels) == n_files(levels, layout) <= 500
+
+
+@settings(deadline=None)
+@given(
+    st.tuples(st.integers(1, 300), st.integers(1, 700), st.integers(1, 300)),
+    st.tuples(SIZE_UM, SIZE_UM, SIZE_UM),
+    st.booleans(),
+)
+def test_what_waits_in_memory_is_no_more_than_was_said(
+    shape: tuple[int, int, int], voxel_um: tuple[float, float, float], small: bool
+) -> None:
+    """The cascade is run on one byte a voxel that nobody writes, to see what it holds."""
+    levels = plan_levels(shape, voxel_um)
+    with pytest.MonkeyPatch.context() as patch:
+        if small:
+            for name, value in SMALL_SIZES.items():
+                patch.setattr(layout_module, name, value)
+        layout = plan_layout(levels, 1)
+    held = Held(levels, layout)
+    depth, rows, _ = layout.levels[0].shard
+    stop = min(layout.unit_depth, shape[0])
+    for z in range(0, stop, depth):
+        for y in range(0, shape[1], rows):
+            n_planes, n_rows = min(depth, stop - z), min(rows, shape[1] - y)
+            held.cascade.feed(0, (z, y, 0), np.broadcast_to(np.uint8(0), (n_planes, n_rows, shape[2])))
+            assert held.waiting_bytes <= waiting_bytes(levels, layout, 1)
+    held.cascade.finish()
+    written = [region for index, region in held.written if index == 0]
+    assert sum(math.prod(part.stop - part.start for part in region) for region in written) == math.prod(
+        (stop, *shape[1:])
+    )
+
+
+SMALL_SIZES = {
+    "USUAL_BLOCK_BYTES": 2**20,
+    "SMALLEST_BLOCK_BYTES": 2**16,
+    "SMALLEST_SHARD_BYTES": 2**17,
+    "SMALLEST_UNIT_BYTES": 2**22,
+}
+
+
+class Written:
+    """A shard that was written at once."""
+
+    def done(self) -> bool:
+        return True
+
+
+class Held:
+    """A cascade, and what it handed out to be written."""
+
+    def __init__(self, levels: tuple[Level, ...], layout: Layout) -> None:
+        self.written: list[tuple[int, Region]] = []
+        self.cascade = Cascade(levels, layout, lambda *_: None, self._write)
+
+    def _write(self, level: Level, region: Region, shard: Array) -> Written:
+        del shard
+        self.written.append((level.index, region))
+        return Written()
+
+    @property
+    def waiting_bytes(self) -> int:
+        return sum(shard.nbytes for shard, _ in self.cascade._open.values())
+
+
+@settings(deadline=None)
+@given(
+    st.tuples(st.integers(1, 700), st.integers(1, 300), st.integers(1, 300)),
+    st.tuples(SIZE_UM, SIZE_UM, SIZE_UM),
+    st.sampled_from(OmeZarrVersion),
+)
+def test_no_two_units_write_one_file(
+    shape: tuple[int, int, int], voxel_um: tuple[float, float, float], version: OmeZarrVersion
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SMALL_SIZES.items():
+            patch.setattr(layout_module, name, value)
+        image = OmeZarrImage(Path("image.ome.zarr"), shape, "uint8", voxel_um, Kind.IMAGE, version)
+        layout = image.layout
+    owners: dict[str, int] = {}
+    for start in range(0, shape[0], image.unit_depth):
+        stop = min(start + image.unit_depth, shape[0])
+        for level in image.levels[: layout.n_unit_levels]:
+            planes = slice(start // level.factors[0], math.ceil(stop / level.factors[0]))
+            for name in image.file_names(level, (planes, slice(0, level.shape[1]), slice(0, level.shape[2]))):
+                assert owners.setdefault(name, start) == start, name
 
 
 @given(st.tuples(st.integers(1, 200), st.integers(1, 256), st.integers(1, 256)), st.sampled_from([1, 2, 4]))

@@ -203,3 +203,32 @@ def test_a_damaged_header_raises_nothing_but_source_errors(tmp_path: Path, at: i
             read_all(census.volume)
     except SourceError as error:
         assert f"{path}: " in str(error)  # noqa: PT017 (an error is allowed, not demanded)
+
+
+def test_a_packed_file_is_unpacked_once_while_planes_of_it_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = some_image((4, 6, 5))
+    volume = found(census_nifti(write_nifti(tmp_path / "twin.nii.gz", image)))
+    assert (volume.reads_rows, volume.unpacked_bytes) == (False, image.nbytes)
+    plain = found(census_nifti(write_nifti(tmp_path / "twin.nii", image)))
+    assert (plain.reads_rows, plain.unpacked_bytes) == (True, 0)
+    opened: list[Path] = []
+    unpack = gzip.open
+
+    def counting(path: Path) -> gzip.GzipFile:
+        opened.append(path)
+        return unpack(path)
+
+    monkeypatch.setattr(gzip, "open", counting)
+    planes = [volume.open_plane(index) for index in range(4)]
+    for index, plane in enumerate(planes):
+        rows: Array = np.empty((6, 5), image.dtype)
+        plane.read_rows(0, 6, rows)
+        np.testing.assert_array_equal(rows, image[index])
+    assert opened == [volume.files[0]]
+    for plane in planes:
+        plane.close()
+    del planes, plane
+    volume.open_plane(0).close()
+    assert len(opened) == 2  # nobody had it open any more, and its memory was free

@@ -20,14 +20,17 @@ from catnip2bids.errors import UsageError
 from catnip2bids.volume import MOST_ROWS_PER_STRIP, Volume
 
 _MOST_BYTES = 8 * 2**30
-OVERHEAD_BYTES = 160 * 2**20
-"""What Python and the libraries hold before the first pixel is read (measured: 65 to 100 MiB), and the last levels of
-an image that is finished while the units of the next one run."""
+OVERHEAD_BYTES = 128 * 2**20
+"""What Python and the libraries hold before the first pixel is read (measured: 65 to 100 MiB), and some of the last
+levels of an image that is finished while the units of the next one run."""
 MOST_BLOCKS = 3
 """More blocks at a time do not make it faster: one is read and two are written."""
 _WRITING = 2.4
 # A block that is written is in memory as it is, encoded (as large, if it cannot be compressed), and as part of lower
 # levels (an eighth to a quarter, and half as much again while those are encoded).
+_WRITING_LEAST, _WAITING_LEAST = 1.8, 1.5
+# The least that has to be there, with one block at a time, counts on pixels that can be compressed to half. Noise may
+# take a tenth more than the memory that was given then.
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # glibc's malloc.h
 _LARGEST_SMALL_BYTES = 8 * 2**20  # chunks and their encoded forms are smaller, blocks and shards are larger
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -85,14 +88,12 @@ class Portions:
     @property
     def total_bytes(self) -> int:
         """Everything together, at the most."""
-        blocks = _WRITING * self.block_bytes if self.n_blocks == 1 else self._overlapping
         # a plane that is decoded is there twice, encoded and decoded; so are lower levels that are written
-        held = self.unpacked_bytes + self.strip_bytes + self.slab_bytes
-        return held + int(blocks) + 2 * self.waiting_bytes + 2 * self.n_decoders * self.plane_bytes
-
-    @property
-    def _overlapping(self) -> float:
-        return self.block_bytes * (1 + _WRITING * (self.n_blocks - 1))
+        held = self.unpacked_bytes + self.strip_bytes + self.slab_bytes + 2 * self.n_decoders * self.plane_bytes
+        if self.n_blocks == 1:
+            return held + int(_WRITING_LEAST * self.block_bytes + _WAITING_LEAST * self.waiting_bytes)
+        blocks = self.block_bytes * (1 + _WRITING * (self.n_blocks - 1))
+        return held + int(blocks) + 2 * self.waiting_bytes
 
 
 def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> Portions:

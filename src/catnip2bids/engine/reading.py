@@ -78,10 +78,13 @@ class Findings:
 
     def look_at(self, rows: Array) -> None:
         """Look at some rows of a plane; called by several threads, and adding to a list or a set is safe."""
-        if (found := value_range(rows)) is not None:
-            self._ranges.append(found)
-        if self._kind != Kind.IMAGE:
-            self._labels.update(label_values(rows))
+        if self._kind == Kind.IMAGE:
+            if (found := value_range(rows)) is not None:
+                self._ranges.append(found)
+            return
+        labels = label_values(rows)
+        self._labels.update(labels)
+        self._ranges.append((float(min(labels)), float(max(labels))))
 
     @property
     def value_range(self) -> tuple[float, float] | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import Executor
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -69,7 +70,7 @@ def downsample(
 def _merger(dtype: np.dtype[Any], kind: Kind) -> Callable[[Array, Zyx, Array], None]:
     if kind == Kind.MASK and dtype.kind in "bu":
         return _max
-    if kind == Kind.LABELS and dtype.kind == "u":
+    if kind == Kind.LABELS and dtype.kind == "u" and dtype.itemsize <= 4:
         return _mode
     if kind == Kind.IMAGE and dtype.kind == "u" and dtype.itemsize <= 2:
         return _mean
@@ -106,39 +107,63 @@ def _mean(array: Array, step: Zyx, out: Array) -> None:
 def _mode(array: Array, step: Zyx, out: Array) -> None:
     n_mixed = 0
     for z, planes in enumerate(_groups(array, step[0])):
-        largest, smallest = _reduced(planes, step, np.maximum), _reduced(planes, step, np.minimum)
-        out[z] = largest
-        rows, columns = np.nonzero(largest != smallest)
-        n_mixed += len(rows)
+        even = [_whole(plane, step) for plane in planes]
+        first, mixed = _first_and_mixed(even, step)
+        out[z] = first
+        at = np.flatnonzero(mixed)
+        n_mixed += len(at)
         if n_mixed > _MOST_MIXED * out[: z + 1].size:
             _any_way(array, step, out, Kind.LABELS)
             return
-        if len(rows):
+        if len(at):
+            rows, columns = np.divmod(at, out.shape[2])
+            corner = rows * (step[1] * even[0].shape[1]) + columns * step[2]
             values = [
-                plane[
-                    np.minimum(rows * step[1] + y, plane.shape[0] - 1),
-                    np.minimum(columns * step[2] + x, plane.shape[1] - 1),
-                ]
-                for plane in planes
+                plane.reshape(-1)[corner + (y * plane.shape[1] + x)]
+                for plane in even
                 for y in range(step[1])
                 for x in range(step[2])
             ]
-            out[z, rows, columns] = _most_frequent(np.stack(values, axis=1))
+            out[z, rows, columns] = _most_frequent(values)
 
 
-def _most_frequent(values: Array) -> Array:
-    """Return the most frequent value of each row, the smallest one of several."""
-    values = np.sort(values, axis=1)
-    n = values.shape[1]
-    found, open_rows = values[:, 0].copy(), np.arange(len(values))
-    for count in range(n, 1, -1):
-        # in sorted rows, a value is there `count` times if it is there again so many places on
-        again = values[open_rows, : n - count + 1] == values[open_rows, count - 1 :]
-        decided = again.any(axis=1)
-        rows = open_rows[decided]
-        found[rows] = values[rows, again[decided].argmax(axis=1)]
-        open_rows = open_rows[~decided]
+def _first_and_mixed(planes: list[Array], step: Zyx) -> tuple[Array, Array]:
+    """Return the first of the voxels that are merged, and whether there are other values among them."""
+    first, *others = [plane[y :: step[1]] for plane in planes for y in range(step[1])]
+    unlike = np.zeros(first.shape, first.dtype)
+    for other in others:
+        unlike |= first ^ other
+    if step[2] == 1:
+        return first, unlike != 0
+    # two neighbours lie in one word of twice the size, whatever the byte order
+    n_bits, word = 8 * first.dtype.itemsize, f"u{2 * first.dtype.itemsize}"
+    pairs = first.view(word)
+    merged = pairs & (2**n_bits - 1)
+    return merged, (unlike.view(word) | (merged ^ (pairs >> n_bits))) != 0
+
+
+def _most_frequent(values: list[Array]) -> Array:
+    """Return, place by place, the most frequent of several values, and the smallest one of those."""
+    values = _sorted(values)
+    found, best = values[0].copy(), np.ones(len(values[0]), np.uint8)
+    n_alike = best.copy()
+    for before, value in pairwise(values):
+        n_alike *= value == before
+        n_alike += 1
+        better = n_alike > best
+        np.copyto(found, value, where=better)
+        np.maximum(best, n_alike, out=best)
     return found
+
+
+def _sorted(values: list[Array]) -> list[Array]:
+    """Sort place by place, by comparing neighbours as often as there are values."""
+    values = list(values)
+    for turn in range(len(values)):
+        for place in range(turn % 2, len(values) - 1, 2):
+            low, high = values[place], values[place + 1]
+            values[place], values[place + 1] = np.minimum(low, high), np.maximum(low, high)
+    return values
 
 
 def _groups(array: Array, n: int) -> list[list[Array]]:
@@ -161,6 +186,14 @@ def _reduced_rows(planes: list[Array], step: int, by: np.ufunc) -> Array:
         return np.asarray(rows)
     rows = _even(rows, 0)
     return np.asarray(by(rows[0::2], rows[1::2]))
+
+
+def _whole(plane: Array, step: Zyx) -> Array:
+    """Make all axes even that are merged."""
+    for axis in (0, 1):
+        if step[axis + 1] == 2:
+            plane = _even(plane, axis)
+    return plane
 
 
 def _even(plane: Array, axis: int) -> Array:

@@ -104,6 +104,7 @@ class OmeZarrImage:
             for region in _shards(level.shape, self.layout.levels[level.index].shard):
                 shard = np.empty([part.stop - part.start for part in region], self.dtype)
                 self._merge_into(shard, region, level, above)
+                self.remove_files(level, region)
                 self.finished(target[region].write(shard))
 
     def _merge_into(self, shard: npt.NDArray[Any], region: Region, level: Level, above: Any) -> None:
@@ -158,6 +159,11 @@ class OmeZarrImage:
         array = f"{level.index}/c" if sharded else f"{level.index}"
         return [f"{array}/{z}/{y}/{x}" for z, y, x in product(*cells)]
 
+    def remove_files(self, level: Level, region: Region) -> None:
+        """Remove what an interrupted attempt left of a region: tensorstore would read it, even where it is damaged."""
+        for name in self.file_names(level, region):
+            (self.folder / name).unlink(missing_ok=True)
+
     def finished(self, work: Any) -> Any:
         """Wait for a future of tensorstore, whose errors are of many types."""
         try:
@@ -208,6 +214,7 @@ class UnitWriter:
         downsample(array, step, self._image.kind, self._threads, self._n_threads, out)
 
     def _write(self, level: Level, region: Region, shard: npt.NDArray[Any]) -> Any:
+        self._image.remove_files(level, region)
         # encoding goes on in tensorstore's threads while the next level is made; nobody changes the shard meanwhile
         work = self._arrays[level.index][region].write(shard, can_reference_source_data_indefinitely=True)
         self._writing.append(work)

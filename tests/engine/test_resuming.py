@@ -1,0 +1,161 @@
+"""What is done stays done: markers, and what happens to images whose conversion was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from catnip2bids.engine import (
+    Conversion,
+    Listener,
+    Marker,
+    StoppedError,
+    UnitResult,
+    convert_volume,
+    cut_into_units,
+    local_workers,
+)
+from catnip2bids.errors import SourceError
+from catnip2bids.ome import OmeZarrImage
+from catnip2bids.volume import Kind
+from in_memory import VolumeInMemory
+from made_up import THREE_UNITS, small_units, some_image
+from runs import files_of
+
+DEPTH = (THREE_UNITS[0] - 88) // 2
+PLANES = some_image(THREE_UNITS)
+__all__ = ["small_units"]
+pytestmark = pytest.mark.usefixtures("small_units")
+
+SECOND = frozenset(range(DEPTH, 2 * DEPTH))
+"""Planes of the second of the three units."""
+
+
+def image_in(folder: Path) -> OmeZarrImage:
+    return OmeZarrImage(folder / "image.ome.zarr", THREE_UNITS, "uint16", (2.0, 1.0, 1.0), Kind.IMAGE)
+
+
+def convert(
+    volume: VolumeInMemory, folder: Path, done: Callable[[int], None] | None = None, skipped: list[int] | None = None
+) -> Conversion:
+    """Convert with one processor, so that units come one after the other."""
+    image, listener = (
+        image_in(folder),
+        Listener(done or list[int]().append, ([] if skipped is None else skipped).append),
+    )
+    (folder / "markers").mkdir(parents=True, exist_ok=True)
+    with local_workers([(volume, image)], None, 1) as workers:
+        return convert_volume(volume, image, workers, listener, folder / "markers")
+
+
+def units_with_markers(folder: Path) -> list[int]:
+    """List the numbers of the units that are marked as done, and believed."""
+    image = image_in(folder)
+    units = cut_into_units(VolumeInMemory(PLANES), image, folder / "markers")
+    return [number for number, unit in enumerate(units) if unit.marker.read(image.folder)]
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> tuple[dict[str, bytes], Conversion]:
+    """Convert at once: files, and what was learned."""
+    conversion = convert(VolumeInMemory(PLANES), tmp_path / "at-once")
+    return files_of(tmp_path / "at-once/image.ome.zarr"), conversion
+
+
+def test_what_is_done_is_not_read_again(tmp_path: Path, finished: tuple[dict[str, bytes], Conversion]) -> None:
+    with pytest.raises(SourceError, match="is broken"):
+        convert(VolumeInMemory(PLANES, broken=frozenset({2 * DEPTH + 3})), tmp_path)
+    assert units_with_markers(tmp_path) == [0, 1]
+    mended, done, skipped = VolumeInMemory(PLANES), list[int](), list[int]()
+    assert convert(mended, tmp_path, done.append, skipped) == finished[1]
+    assert mended.planes_read == set(range(2 * DEPTH, THREE_UNITS[0]))
+    assert sum(done) + sum(skipped) == PLANES.size
+    assert sum(done) == PLANES[2 * DEPTH :].size
+    assert files_of(tmp_path / "image.ome.zarr") == finished[0]
+
+
+def test_a_second_conversion_reads_nothing(tmp_path: Path, finished: tuple[dict[str, bytes], Conversion]) -> None:
+    convert(VolumeInMemory(PLANES), tmp_path)
+    again = VolumeInMemory(PLANES, broken=frozenset(range(THREE_UNITS[0])))
+    assert convert(again, tmp_path) == finished[1]
+    assert not again.reads
+
+
+@pytest.mark.parametrize("damage", ["shorter", "missing"])
+def test_a_unit_whose_files_are_not_there_is_done_again(
+    tmp_path: Path, finished: tuple[dict[str, bytes], Conversion], damage: str
+) -> None:
+    convert(VolumeInMemory(PLANES), tmp_path)
+    image = image_in(tmp_path)
+    unit = list(cut_into_units(VolumeInMemory(PLANES), image, tmp_path / "markers"))[1]
+    result = unit.marker.read(image.folder)
+    assert result is not None
+    file = image.folder / sorted(result.files)[-1]
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    assert units_with_markers(tmp_path) == [0, 2]
+    again = VolumeInMemory(PLANES)
+    assert convert(again, tmp_path) == finished[1]
+    assert again.planes_read == SECOND
+    assert files_of(image.folder) == finished[0]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, RuntimeError])
+def test_an_interruption_stops_the_work_and_keeps_what_is_done(
+    tmp_path: Path, finished: tuple[dict[str, bytes], Conversion], error: type[BaseException]
+) -> None:
+    told: list[int] = []
+
+    def interrupt(n_voxels: int) -> None:
+        told.append(n_voxels)
+        if sum(told) > DEPTH * THREE_UNITS[1] * THREE_UNITS[2]:
+            raise error
+
+    with pytest.raises(error):
+        convert(VolumeInMemory(PLANES), tmp_path, interrupt)
+    assert units_with_markers(tmp_path) == [0]
+    again = VolumeInMemory(PLANES)
+    assert convert(again, tmp_path) == finished[1]
+    assert again.planes_read == set(range(DEPTH, THREE_UNITS[0]))
+    assert files_of(tmp_path / "image.ome.zarr") == finished[0]
+
+
+def test_workers_that_are_stopped_begin_no_other_block(tmp_path: Path) -> None:
+    volume, image = VolumeInMemory(PLANES), image_in(tmp_path)
+    image.create()
+    with local_workers([(volume, image)], None, 1) as workers:
+        units = [workers.submit(unit, lambda _: workers.stop()) for unit in cut_into_units(volume, image)]
+        raised = [type(unit.exception()) for unit in units]
+    # the first one is told after its first block, the others after theirs
+    assert raised == [StoppedError] * 3
+    n_first_blocks = {plane // 64 for plane, row in volume.reads if row >= 2 * image.block_shape[1]}
+    assert not n_first_blocks & {1, 3, 5}
+
+
+RESULT = UnitResult(("ab", "cd"), (0.5, 7.0), frozenset({0, 97}), {"0/c/0/0/0": 3})
+
+
+@pytest.mark.parametrize(
+    "result", [RESULT, UnitResult((), None, None, {}), UnitResult(("ef",), (1.0, 1.0), frozenset(), {})]
+)
+def test_a_marker_says_what_was_learned(tmp_path: Path, result: UnitResult) -> None:
+    (tmp_path / "0/c/0/0").mkdir(parents=True)
+    (tmp_path / "0/c/0/0/0").write_bytes(b"abc")
+    marker = Marker(tmp_path / "planes-000000.json")
+    assert marker.read(tmp_path) is None
+    marker.set(result)
+    assert marker.read(tmp_path) == result
+    marker.clear()
+    assert marker.read(tmp_path) is None
+
+
+def test_units_without_a_marker_are_never_done(tmp_path: Path) -> None:
+    marker = Marker(None)
+    marker.clear()
+    marker.set(RESULT)
+    assert marker.read(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
