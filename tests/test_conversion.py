@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,9 @@ import pytest
 import zarr
 
 import catnip2bids
-from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.errors import DatasetError, SourceError, UsageError
 from catnip2bids.progress import Progress
+from catnip2bids.publish import reserved
 from catnip2bids.volume import plane_sha256
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
 from runs import files_of
@@ -160,3 +163,51 @@ def test_overwriting_replaces_the_image(tmp_path: Path, slices: Path) -> None:
     catnip2bids.convert(slices, target, VOXEL_UM, overwrite=True)
     np.testing.assert_array_equal(level(target, 0), other)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.ome.zarr", "slices"]
+
+
+def test_sources_and_images_are_kept_apart(tmp_path: Path) -> None:
+    inside = tmp_path / "image.ome.zarr/slices"
+    write_slices(inside, some_image((3, 20, 20)))
+    for source, target in [(inside, tmp_path / "image.ome.zarr"), (inside, inside / "other.ome.zarr")]:
+        with pytest.raises(UsageError, match="keep them apart"):
+            catnip2bids.convert(source, target, VOXEL_UM, overwrite=True)
+    assert len(list(inside.iterdir())) == 3
+
+
+def test_two_programs_do_not_make_the_same_image(tmp_path: Path, slices: Path) -> None:
+    target = tmp_path / "image.ome.zarr"
+    with reserved(target), pytest.raises(DatasetError, match="another catnip2bids"):
+        catnip2bids.convert(slices, target, VOXEL_UM, overwrite=True)
+    catnip2bids.convert(slices, target, VOXEL_UM)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.ome.zarr", "slices"]
+
+
+def run(*words: object, before: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command, in a shell that did something before."""
+    command = shlex.join([sys.executable, "-m", "catnip2bids", *map(str, words)])
+    return subprocess.run(["sh", "-c", f"{before}\n{command}"], capture_output=True, text=True, check=False)
+
+
+def test_a_place_that_cannot_be_written_is_named(slices: Path) -> None:
+    refused = run("convert", slices, "/proc/image.ome.zarr", "--voxel-size", 1, 1, 1)
+    assert refused.returncode == 1
+    assert "cannot be written" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_more_slices_than_files_may_be_open(tmp_path: Path) -> None:
+    planes = some_image((300, 20, 20))
+    write_slices(tmp_path / "slices", planes)
+    done = run("convert", tmp_path / "slices", tmp_path / "i.ome.zarr", "--voxel-size", 1, 1, 1, before="ulimit -n 128")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(level(tmp_path / "i.ome.zarr", 0), planes)
+
+
+@pytest.mark.parametrize("value", [0.5, 2.0**24])
+def test_labels_that_cannot_be_trusted_are_named_with_their_file(tmp_path: Path, value: float) -> None:
+    labels = np.ones((5, 20, 20), "float32")
+    labels[3, 2, 1] = value
+    slices = write_slices(tmp_path / "slices", labels)
+    with pytest.raises(SourceError, match=re.escape(f"{slices[3]}: plane 4 has labels")):
+        catnip2bids.convert(tmp_path / "slices", tmp_path / "image.ome.zarr", VOXEL_UM, kind="labels")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "slices"] == []

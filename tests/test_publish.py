@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.errors import DatasetError, ReadError, SourceError
 from catnip2bids.publish import (
     construction,
     forget_construction,
@@ -17,6 +18,7 @@ from catnip2bids.publish import (
     partial_path,
     publication,
     remove_partials,
+    reserved,
     unfinished,
     write_text,
 )
@@ -270,3 +272,32 @@ def test_what_killed_programs_left_is_removed_but_for_constructions(tmp_path: Pa
         "a/.image.ome.zarr.progress/fingerprint": "same",
         "a/whole.ome.zarr/.in_an_image.partial": "stays",
     }
+
+
+def test_an_older_image_is_not_taken_for_the_one_that_was_interrupted(tmp_path: Path) -> None:
+    final = tmp_path / "image.ome.zarr"
+    build(final, old="0")
+    with pytest.raises(KeyboardInterrupt):
+        construct(final, "same", KeyboardInterrupt(), a="1")
+    shutil.rmtree(partial_path(final))  # somebody tidied up
+    with construction(final, "same") as under:
+        assert not under.folder.exists()
+        assert tree(final) == {"old": "0"}
+        build(under.folder, a="1")
+    assert tree(final) == {"a": "1"}
+
+
+def test_work_is_kept_where_only_the_system_could_not_read(tmp_path: Path) -> None:
+    final = tmp_path / "image.ome.zarr"
+    with pytest.raises(ReadError):
+        construct(final, "same", ReadError("slice.tif: cannot be read: Stale file handle"), a="1")
+    assert construct(final, "same") == ["a"]
+
+
+def test_a_name_is_reserved_until_it_is_made(tmp_path: Path) -> None:
+    final = tmp_path / "new/image.ome.zarr"
+    with reserved(final), pytest.raises(DatasetError, match="another catnip2bids"), reserved(final):
+        pass
+    with reserved(final):
+        pass
+    assert list(final.parent.iterdir()) == []

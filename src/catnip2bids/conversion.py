@@ -16,7 +16,7 @@ from catnip2bids.engine import Conversion, Listener, local_workers
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.ome import LabelValue
 from catnip2bids.progress import Progress
-from catnip2bids.publish import forget_construction, unfinished
+from catnip2bids.publish import forget_construction, is_unfinished, keep_apart, naming_what_cannot_be_written, reserved
 from catnip2bids.volume import take_census
 
 _ENDING = ".ome.zarr"
@@ -90,9 +90,8 @@ def convert(
     if not target.name.endswith(_ENDING):
         raise UsageError(f"{target}: the name of the image must end in {_ENDING}")
     check_voxel_size(voxel_size_um)
-    if overwrite:
-        forget_construction(target)
-    elif target.exists() and target not in unfinished(target.parent):
+    keep_apart(source, target)
+    if target.exists() and not overwrite and not is_unfinished(target):
         raise UsageError(f"{target}: is there already; remove it, give another name, or have it made anew: --overwrite")
     census = take_census(source)
     if census.volume is None or census.problems:
@@ -106,11 +105,17 @@ def convert(
         values = sorted(converted.labels or ()) if volume.dtype.kind in "iu" else []
         return [LabelValue(value, str(value), None, made_up_color(value)) for value in values if value != 0]
 
-    with local_workers([(volume, plan.image(target))], memory_bytes, jobs) as workers:
+    with (
+        local_workers([(volume, plan.image(target))], memory_bytes, jobs) as workers,
+        naming_what_cannot_be_written(target),
+        reserved(target),
+    ):
+        if overwrite:
+            forget_construction(target)
         progress.note(workers.summary)
         progress.start(prod(volume.shape))
         progress.item(target.name)
         listener = Listener(progress.advance, progress.skip)
         made, _ = build_image(plan, target, [str(source.resolve())], workers, listener, labels_of)
-    forget_construction(target)
+        forget_construction(target)
     return ConvertedImage(target, volume.shape, volume.dtype.name, made.sha256)

@@ -22,6 +22,10 @@ class SourceError(Catnip2bidsError):
     """A source file or folder is missing, unreadable, or not what it claims to be."""
 
 
+class ReadError(SourceError):
+    """The system could not read a source file; the file itself may be as it should be."""
+
+
 class PlanError(Catnip2bidsError):
     """A plan file is not valid, or does not fit the source folders it is used with."""
 

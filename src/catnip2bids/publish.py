@@ -16,12 +16,39 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.errors import DatasetError, ReadError, SourceError, UsageError, WriteError
 
 _PARTIAL = ".partial"
 _MARKERS = ".progress"
 _FINGERPRINT = "fingerprint"
+_COMPLETE = "complete"
+_LOCK = ".lock"
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # some network file systems have none
+
+
+def keep_apart(source: Path, output: Path) -> None:
+    """Refuse to write into a source, or over a folder that a source is in.
+
+    Raises
+    ------
+    UsageError
+        If one of them is inside the other, or both are the same.
+    """
+    one, other = source.resolve(), output.resolve()
+    if one == other or one.is_relative_to(other) or other.is_relative_to(one):
+        raise UsageError(f"{output}: is inside the source {source}, or the other way round; keep them apart")
+
+
+@contextmanager
+def naming_what_cannot_be_written(place: Path) -> Iterator[None]:
+    """Turn the system's refusals to write below a place into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or place
+        raise WriteError(
+            f"{where}: cannot be written: {error.strerror}; free space or mend it and run again"
+        ) from error
 
 
 def partial_path(final: Path) -> Path:
@@ -75,6 +102,30 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def reserved(final: Path) -> Iterator[None]:
+    """Keep a name to ourselves, whether or not anything stands under it.
+
+    Raises
+    ------
+    DatasetError
+        If another program is making the same.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    lock = final.with_name(f".{final.name}{_LOCK}")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock(descriptor, final)
+        if not lock.exists() or not os.path.samestat(os.fstat(descriptor), lock.stat()):
+            raise DatasetError(f"{final}: another catnip2bids has just been writing it; run again")
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
 def _lock(descriptor: int, folder: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,7 +175,10 @@ def construction(final: Path, fingerprint: str) -> Iterator[Construction]:
         _take_up(under, final, fingerprint)
         try:
             yield under
+            write_text(under.markers / _COMPLETE, "")
             _publish(under.folder, final, final)
+        except ReadError:
+            raise  # the system's fault, not the source's
         except SourceError:
             forget_construction(final)
             raise
@@ -134,7 +188,7 @@ def _take_up(under: Construction, final: Path, fingerprint: str) -> None:
     """Keep what an earlier attempt left, if it was to become the same."""
     mark = under.markers / _FINGERPRINT
     if mark.is_file() and mark.read_text() == fingerprint:
-        if not under.folder.exists() and final.exists():
+        if not under.folder.exists() and final.exists() and (under.markers / _COMPLETE).is_file():
             final.replace(under.folder)  # it was published, and then the program was killed
         return
     for marker in under.markers.iterdir():
@@ -148,6 +202,11 @@ def forget_construction(final: Path) -> None:
     """Take away what is left of the construction of a folder."""
     _remove(_markers_path(final))
     _remove(partial_path(final))
+
+
+def is_unfinished(final: Path) -> bool:
+    """Tell whether the construction of a folder was begun and not finished."""
+    return _markers_path(final).is_dir()
 
 
 def unfinished(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import multiprocessing
 import pickle
@@ -11,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import zarr
@@ -20,6 +22,7 @@ from catnip2bids.engine import (
     Listener,
     Resources,
     Unit,
+    Workers,
     convert_unit,
     convert_volume,
     cut_into_units,
@@ -27,7 +30,7 @@ from catnip2bids.engine import (
 )
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import OmeZarrImage
-from catnip2bids.volume import Kind, Volume, census_slices, census_stack
+from catnip2bids.volume import Kind, Volume, census_nifti, census_slices, census_stack
 from in_memory import VolumeInMemory
 from made_up import (
     DEFLATE,
@@ -201,7 +204,7 @@ def test_units_may_be_converted_all_at_the_same_time(tmp_path: Path) -> None:
     image.create()
     with ThreadPoolExecutor(3) as workers:
         results = list(workers.map(partial(convert_unit, resources=RESOURCES), cut_into_units(volume, image)))
-    image.write_remaining_levels()
+    image.write_remaining_levels(2)
     assert tuple(h for result in results for h in result.sha256) == hashes(planes)
     np.testing.assert_array_equal(level(image, 0), planes)
 
@@ -217,7 +220,7 @@ def test_units_may_be_converted_by_other_processes(tmp_path: Path) -> None:
     # started from nothing, as workers on other machines are
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as workers:
         results = list(workers.map(partial(convert_unit, resources=RESOURCES), reversed(units)))
-    image.write_remaining_levels()
+    image.write_remaining_levels(2)
     assert tuple(h for result in reversed(results) for h in result.sha256) == hashes(planes)
     assert all(unit.marker.read(image.folder) for unit in units)
     convert(volume, alone)
@@ -237,3 +240,51 @@ def test_the_image_does_not_depend_on_memory_or_threads(tmp_path: Path, reads_ro
         images.append(files_of(image.folder))
     assert images[0] == images[1] == images[2]
     assert set(volume.reads.values()) == {len(images)}
+
+
+@pytest.mark.usefixtures("small_units")
+def test_images_may_be_converted_by_other_processes(tmp_path: Path) -> None:
+    planes = some_image(THREE_UNITS)
+    volume, told = slice_folder(tmp_path / "source", planes), list[int]()
+    image, alone = image_of(tmp_path / "many", volume), image_of(tmp_path / "one", volume)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as processes, ThreadPoolExecutor(1) as supervisors:
+        workers = Workers(processes, supervisors, 2, RESOURCES)
+        conversion = convert_volume(volume, image, workers, Listener(told.append, list[int]().append))
+    assert conversion == convert(volume, alone)
+    assert sum(told) == planes.size
+    assert files_of(image.folder) == files_of(alone.folder)
+
+
+def test_one_slice_that_can_only_be_decoded_as_a_whole_is_enough(tmp_path: Path) -> None:
+    planes = some_image((5, 130, 40))
+    flavours = [Flavour(DEFLATE, rows_per_strip=4)] * 3 + [Flavour(DEFLATE), Flavour(DEFLATE, rows_per_strip=4)]
+    for index, flavour in enumerate(flavours):
+        write_tiff(tmp_path / f"source/Z{index + 1:04d}.tif", planes[index : index + 1], flavour)
+    volume = found(census_slices((tmp_path / "source").iterdir(), SLICE_NUMBER))
+    assert not volume.reads_rows
+    image = image_of(tmp_path, volume)
+    assert convert(volume, image).sha256 == hashes(planes)
+    np.testing.assert_array_equal(level(image, 0), planes)
+
+
+@pytest.mark.usefixtures("small_units")
+def test_a_packed_file_is_unpacked_once_for_all_blocks_of_a_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes = some_image((128, 20, 10))
+    path = tmp_path / "volume.nii.gz"
+    nib.save(nib.Nifti1Image(planes.T, np.eye(4)), path)  # type: ignore[no-untyped-call]  # nibabel has no types for it
+    volume = found(census_nifti(path))
+    opened: list[Path] = []
+    unpack = gzip.open
+
+    def counting(file: Path) -> gzip.GzipFile:
+        opened.append(file)
+        return unpack(file)
+
+    monkeypatch.setattr(gzip, "open", counting)
+    image = image_of(tmp_path, volume)
+    assert volume.shape[0] > image.block_shape[0]
+    assert convert(volume, image).sha256 == hashes(planes)
+    assert opened == [path]

@@ -62,6 +62,22 @@ def test_no_two_units_touch_one_shard(levels: tuple[Level, ...], itemsize: int) 
         assert n_written == level.shape[0]
 
 
+WIDE = st.integers(1, 300) | st.integers(1, 120_000)
+
+
+@example(shape=(2, 224, 96_726), voxel_um=(2.0, 1.0, 5.0), itemsize=2)
+@given(shape=st.tuples(WIDE, WIDE, WIDE), voxel_um=st.tuples(SIZE_UM, SIZE_UM, SIZE_UM), itemsize=ITEMSIZES)
+def test_a_shard_has_whole_voxels_of_the_next_level(
+    shape: tuple[int, int, int], voxel_um: tuple[float, float, float], itemsize: int
+) -> None:
+    levels = plan_levels(shape, voxel_um)
+    layout = plan_layout(levels, itemsize)
+    for level in levels[1 : layout.n_unit_levels]:
+        above = layout.levels[level.index - 1].shard
+        for size, step, n in zip(above, level.step, levels[level.index - 1].shape, strict=True):
+            assert size % step == 0 or size >= n
+
+
 @given(LEVELS, ITEMSIZES)
 def test_the_layout_follows_from_shape_and_type_alone(levels: tuple[Level, ...], itemsize: int) -> None:
     assert plan_layout(levels, itemsize) == plan_layout(plan_levels(levels[0].shape, levels[0].scale_um), itemsize)

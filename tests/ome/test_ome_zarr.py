@@ -56,7 +56,7 @@ def write(
     assert image.unit_depth >= z
     image.create()
     write_unit(image, 0, volume)
-    image.write_remaining_levels()
+    image.write_remaining_levels(2)
     return finish(image)
 
 
@@ -154,7 +154,7 @@ def test_units_in_any_order_give_the_same_image_as_all_at_once(
     image.create()
     for number in order:
         write_unit(image, number * depth, volume[number * depth : (number + 1) * depth])
-    image.write_remaining_levels()
+    image.write_remaining_levels(2)
     assert_same_bits(read_levels(image), cascade(volume, image))
 
 
@@ -163,7 +163,7 @@ def test_what_an_interrupted_conversion_wrote_is_written_over(tmp_path: Path) ->
     image = write(tmp_path, np.ones_like(volume))
     image.create()
     write_unit(image, 0, volume)
-    image.write_remaining_levels()
+    image.write_remaining_levels(2)
     assert_same_bits(read_levels(image), cascade(volume, image))
 
 

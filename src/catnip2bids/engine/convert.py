@@ -102,7 +102,7 @@ def convert_volume(
             future.cancel()
         wait(running.values())
     results |= {start: future.result() for start, future in running.items()}
-    image.write_remaining_levels()
+    workers.complete(image)
     ordered = [results[start] for start in sorted(results)]
     for result in ordered:
         if not result.is_on_disk(image.folder):

@@ -64,5 +64,9 @@ class ImageWriter(Protocol):
     def open_unit(self, threads: Executor, n_threads: int) -> BlockWriter:
         """Begin to write a unit; what takes time runs on `threads`, or on `n_threads` of the format's own."""
 
-    def write_remaining_levels(self) -> None:
+    @property
+    def remaining_bytes(self) -> int:
+        """Memory for writing what no single unit decides, at the most."""
+
+    def write_remaining_levels(self, n_threads: int) -> None:
         """Write what no single unit decides."""

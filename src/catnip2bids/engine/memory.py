@@ -21,8 +21,7 @@ from catnip2bids.volume import MOST_ROWS_PER_STRIP, Volume
 
 _MOST_BYTES = 8 * 2**30
 OVERHEAD_BYTES = 128 * 2**20
-"""What Python and the libraries hold before the first pixel is read (measured: 65 to 100 MiB), and some of the last
-levels of an image that is finished while the units of the next one run."""
+"""What Python and the libraries hold before the first pixel is read (measured: 65 to 100 MiB), and some to spare."""
 MOST_BLOCKS = 3
 """More blocks at a time do not make it faster: one is read and two are written."""
 _WRITING = 2.4
@@ -62,6 +61,8 @@ class Portions:
         A block of pixels.
     waiting_bytes
         Unfinished shards of lower levels.
+    remaining_bytes
+        The levels that are written when all units are done.
     unpacked_bytes
         What the source holds in memory itself.
     strip_bytes
@@ -78,6 +79,7 @@ class Portions:
 
     block_bytes: int
     waiting_bytes: int
+    remaining_bytes: int
     unpacked_bytes: int
     strip_bytes: int
     plane_bytes: int
@@ -91,9 +93,10 @@ class Portions:
         # a plane that is decoded is there twice, encoded and decoded; so are lower levels that are written
         held = self.unpacked_bytes + self.strip_bytes + self.slab_bytes + 2 * self.n_decoders * self.plane_bytes
         if self.n_blocks == 1:
-            return held + int(_WRITING_LEAST * self.block_bytes + _WAITING_LEAST * self.waiting_bytes)
-        blocks = self.block_bytes * (1 + _WRITING * (self.n_blocks - 1))
-        return held + int(blocks) + 2 * self.waiting_bytes
+            held += int(_WRITING_LEAST * self.block_bytes + _WAITING_LEAST * self.waiting_bytes)
+        else:
+            held += int(self.block_bytes * (1 + _WRITING * (self.n_blocks - 1))) + 2 * self.waiting_bytes
+        return max(held, self.remaining_bytes)
 
 
 def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> Portions:
@@ -110,6 +113,7 @@ def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> P
     least = Portions(
         block_bytes=depth * rows * n_columns * volume.dtype.itemsize,
         waiting_bytes=image.waiting_bytes,
+        remaining_bytes=image.remaining_bytes,
         unpacked_bytes=volume.unpacked_bytes,
         strip_bytes=depth * min(MOST_ROWS_PER_STRIP, n_rows) * n_columns * volume.dtype.itemsize,
         plane_bytes=0 if volume.reads_rows else plane_bytes,

@@ -23,6 +23,7 @@ from catnip2bids.choices import Kind
 from catnip2bids.engine.image import ImageWriter, Pending, Zyx
 from catnip2bids.engine.memory import Portions
 from catnip2bids.engine.spool import Spool
+from catnip2bids.errors import SourceError
 from catnip2bids.volume import OpenPlane, Volume, label_values, little_endian_bytes, value_range
 
 Array = npt.NDArray[Any]
@@ -141,27 +142,25 @@ class BlockReader:
         """Read the planes `start` to `stop` (exclusive), block after block."""
         depth, n_rows, _ = self.image.block_shape
         n_all_rows = self.volume.shape[1]
+        opened: list[OpenPlane] = []
         for first in range(start, stop, depth):
             with ExitStack() as stack:
-                planes = self._open(range(first, min(first + depth, stop)), stack)
+                # those of the block before are let go of only now: planes of one file may share what was unpacked of it
+                opened = self._open(range(first, min(first + depth, stop)), stack)
+                planes = opened if self.volume.reads_rows else self._decoded(opened, stack)
                 hashes = [hashlib.sha256() for _ in planes]
                 for top in range(0, n_all_rows, n_rows):
                     buffer = buffers.take()
                     shape = (len(planes), min(n_rows, n_all_rows - top), self.volume.shape[2])
                     pixels = np.ndarray(shape, self.volume.dtype, buffer)
-                    self._read(planes, top, pixels, hashes, findings.look_at)
-                    yield Block((first, top, 0), pixels, buffer)
+                    block = Block((first, top, 0), pixels, buffer)
+                    self._read(planes, block, hashes, findings)
+                    yield block
                 findings.sha256 += [plane_hash.hexdigest() for plane_hash in hashes]
 
-    def _read(
-        self,
-        planes: list[OpenPlane],
-        top: int,
-        pixels: Array,
-        hashes: list[hashlib._Hash],
-        look_at: Callable[[Array], None],
-    ) -> None:
-        """Read the rows from `top` on of all planes; rows have to come in order."""
+    def _read(self, planes: list[OpenPlane], block: Block, hashes: list[hashlib._Hash], findings: Findings) -> None:
+        """Read the rows of a block; blocks have to come in order."""
+        pixels, (first_plane, top, _) = block.pixels, block.origin
         piece = max(_PIECE_BYTES // pixels[0, 0].nbytes, 1)
 
         def read_one(index: int) -> None:
@@ -169,18 +168,23 @@ class BlockReader:
                 rows = pixels[index, first : first + piece]
                 planes[index].read_rows(top + first, top + first + len(rows), rows)
                 hashes[index].update(little_endian_bytes(rows))
-                look_at(rows)
+                try:
+                    findings.look_at(rows)
+                except SourceError as error:
+                    source = self.volume.plane_source(first_plane + index)
+                    raise SourceError(f"{source.path}: plane {first_plane + index + 1} {error}") from error
 
         self._on_all(read_one, range(len(planes)))
 
     def _open(self, indices: range, stack: ExitStack) -> list[OpenPlane]:
-        """Open planes; those that can only be decoded as a whole are decoded now, and kept until the stack closes."""
+        """Open planes; the stack closes them."""
         opening = [self.decoders.submit(self.volume.open_plane, index) for index in indices]
         stack.callback(_close_all, opening)
-        planes = [future.result() for future in opening]
-        if self.volume.reads_rows:
-            return planes
-        folder = None if self.portions.slab_bytes else self.image.folder
+        return [future.result() for future in opening]
+
+    def _decoded(self, planes: list[OpenPlane], stack: ExitStack) -> list[OpenPlane]:
+        """Decode planes that can only be decoded as a whole, and keep them until the stack closes."""
+        folder = None if self.portions.slab_bytes else self.image.folder.parent
         spool = Spool(len(planes), self.volume.shape[1:], self.volume.dtype, folder)
         stack.callback(spool.close)
         room = BoundedSemaphore(self.portions.n_decoders)

@@ -68,14 +68,29 @@ class Workers:
     _stopping: Event = field(default_factory=Event)
 
     def submit(self, unit: Unit, on_voxels: Callable[[int], None]) -> Future[UnitResult]:
-        """Have a unit converted."""
+        """Have a unit converted.
+
+        Threads of this process tell how it goes after each block, and stop there; all others tell it in the end.
+        """
 
         def tell(n_voxels: int) -> None:
             if self._stopping.is_set():
                 raise StoppedError
             on_voxels(n_voxels)
 
-        return self.executor.submit(convert_unit, unit, self.resources, tell)
+        def tell_in_the_end(converting: Future[UnitResult]) -> None:
+            if not converting.cancelled() and converting.exception() is None:
+                on_voxels(unit.n_voxels)
+
+        if isinstance(self.executor, ThreadPoolExecutor):
+            return self.executor.submit(convert_unit, unit, self.resources, tell)
+        converting = self.executor.submit(convert_unit, unit, self.resources)
+        converting.add_done_callback(tell_in_the_end)
+        return converting
+
+    def complete(self, image: ImageWriter) -> None:
+        """Have the levels of an image made that no single unit decides."""
+        self.executor.submit(image.write_remaining_levels, self.resources.n_threads).result()
 
     def begin(self, work: Callable[[Item], Result], item: Item) -> Future[Result]:
         """Begin something that submits units, waits for them and does what is left then."""
@@ -104,7 +119,7 @@ def local_workers(conversions: Sequence[_Pair], memory_bytes: int | None, jobs: 
     UsageError
         If one of the volumes cannot be converted in so little memory.
     """
-    memory_bytes = memory_bytes or default_memory_bytes()
+    memory_bytes = default_memory_bytes() if memory_bytes is None else memory_bytes
     keep_free_memory_together()
     n_units, resources, portions = _share(conversions, memory_bytes, jobs or default_jobs())
     with ThreadPoolExecutor(n_units) as executor, ThreadPoolExecutor(n_units + 1) as supervisors:

@@ -60,6 +60,8 @@ class Cascade:
             self._spent.append((shard, writing))
         if index + 1 < len(self._levels):
             below = self._levels[index + 1]
+            if any(start % step for start, step in zip(origin, below.step, strict=True)):
+                raise RuntimeError(f"a shard of level {index} ends inside a voxel of level {index + 1}")
             self._collect(below, _zyx(start // step for start, step in zip(origin, below.step, strict=True)), shard)
 
     def finish(self) -> None:

@@ -26,6 +26,8 @@ SMALLEST_UNIT_BYTES = 2**30
 """Units have more planes until they hold this much, so that lower levels do not become many files either."""
 SMALLEST_SHARD_DEPTH = 16
 """A level whose share of a unit is thinner than this is made at the end, from the finished level before it."""
+_MOST_MERGED = 2
+"""Voxels along an axis that become one: a shard of any level has whole ones of the next level."""
 BYTES_PER_FILE = 12 * 2**30 // 500
 """A large image has at least so many bytes a file: 12 GiB are never more than 500 files."""
 
@@ -93,19 +95,20 @@ def _layout(levels: tuple[Level, ...], itemsize: int, enlarged: int) -> Layout:
     chunk, flatter = _chunk(levels[0].shape, itemsize)
     row_bytes = n_columns * itemsize
 
+    merged = min(_MOST_MERGED, n_planes)
+    depth = max(chunk[0], merged)
     # as many rows as make blocks of about the usual size, none of them a sliver
     n_chunks = math.ceil(n_rows / chunk[1])
-    usual = round(USUAL_BLOCK_BYTES * enlarged / (min(chunk[0], n_planes) * chunk[1] * row_bytes))
+    usual = round(USUAL_BLOCK_BYTES * enlarged / (min(depth, n_planes) * chunk[1] * row_bytes))
     n_blocks = math.ceil(n_chunks / max(usual, 1))
     rows = math.ceil(n_chunks / n_blocks) * chunk[1]
-    depth = chunk[0]
     while depth * min(rows, n_rows) * row_bytes < SMALLEST_BLOCK_BYTES * enlarged and depth < n_planes:
         depth *= 2
     unit_depth = depth
     while unit_depth * n_rows * row_bytes < SMALLEST_UNIT_BYTES * enlarged and unit_depth < n_planes:
         unit_depth *= 2
 
-    smallest_depth = max(SMALLEST_SHARD_DEPTH // flatter, 1)
+    smallest_depth = max(SMALLEST_SHARD_DEPTH // flatter, merged)
     n_unit_levels = sum(unit_depth // level.factors[0] >= min(smallest_depth, unit_depth) for level in levels)
     layouts = []
     for level in levels:

@@ -97,10 +97,17 @@ class OmeZarrImage:
         """Begin to write a unit; voxels are merged on `threads` and encoded on `n_threads` of tensorstore's."""
         return UnitWriter(self, threads, n_threads)
 
-    def write_remaining_levels(self) -> None:
+    @property
+    def remaining_bytes(self) -> int:
+        """Memory for the levels that need more than one unit, at the most: a shard, and what it is encoded as."""
+        shards = [self.layout.levels[level.index].shard for level in self.levels[self.layout.n_unit_levels :]]
+        return 2 * max(map(math.prod, shards), default=0) * np.dtype(self.dtype).itemsize
+
+    def write_remaining_levels(self, n_threads: int) -> None:
         """Make the levels that need more than one unit, each from the finished level before it, shard by shard."""
         for level in self.levels[self.layout.n_unit_levels :]:
-            above, target = self.open_level(self.levels[level.index - 1]), self.open_level(level)
+            above = self.open_level(self.levels[level.index - 1], n_threads=n_threads)
+            target = self.open_level(level, n_threads=n_threads)
             for region in _shards(level.shape, self.layout.levels[level.index].shard):
                 shard = np.empty([part.stop - part.start for part in region], self.dtype)
                 self._merge_into(shard, region, level, above)
@@ -116,12 +123,12 @@ class OmeZarrImage:
                 slice(part.start * step, min(part.stop * step, n))
                 for part, step, n in zip((region[0], rows, region[2]), level.step, above.shape, strict=True)
             )
-            array = np.asarray(self.finished(above[wanted].read()))
+            array = np.asarray(self.finished(above[wanted].read(), "read back"))
             downsample(array, level.step, self.kind, out=shard[:, top : top + n_rows])
 
     def read_smallest_level(self) -> npt.NDArray[Any]:
         """Read the last level, at most about 256 voxels along each axis."""
-        return np.asarray(self.finished(self.open_level(self.levels[-1]).read()))
+        return np.asarray(self.finished(self.open_level(self.levels[-1]).read(), "read back"))
 
     def finish(self, document: dict[str, Any]) -> None:
         """Write the group's metadata, which makes the folder an image.
@@ -164,14 +171,14 @@ class OmeZarrImage:
         for name in self.file_names(level, region):
             (self.folder / name).unlink(missing_ok=True)
 
-    def finished(self, work: Any) -> Any:
+    def finished(self, work: Any, doing: str = "written") -> Any:
         """Wait for a future of tensorstore, whose errors are of many types."""
         try:
             return work.result()
         except Exception as error:
             code = _OS_ERROR.search(str(error))
             why = os.strerror(int(code[1])) if code else error
-            raise WriteError(f"{self.folder}: cannot be written: {why}; free space or mend it and run again") from error
+            raise WriteError(f"{self.folder}: cannot be {doing}: {why}; free space or mend it and run again") from error
 
 
 class UnitWriter:
@@ -240,7 +247,9 @@ def _context(n_threads: int | None) -> Any:
     """Return the threads that encode and decode, the same for all arrays of this process."""
     import tensorstore as ts
 
-    return ts.Context({} if n_threads is None else {"data_copy_concurrency": {"limit": n_threads}})
+    # arrays that were written are used again for other voxels, so nothing may remember them
+    spec: dict[str, Any] = {"cache_pool": {"total_bytes_limit": 0}}
+    return ts.Context(spec if n_threads is None else {**spec, "data_copy_concurrency": {"limit": n_threads}})
 
 
 def write_group(folder: Path, attributes: dict[str, Any], version: OmeZarrVersion) -> None:

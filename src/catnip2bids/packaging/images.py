@@ -18,7 +18,6 @@ from catnip2bids.catnip.atlas import AtlasTable, Region
 from catnip2bids.catnip.components import Content
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, Workers
-from catnip2bids.errors import SourceError
 from catnip2bids.ome import LabelValue, OmeZarrVersion, write_labels_group
 from catnip2bids.packaging.tasks import IMAGE_ENDING, ImageTask
 from catnip2bids.publish import forget_construction, partial_path, publication, write_text
@@ -81,12 +80,9 @@ class ImageJob:
             If the source cannot be read, or holds labels that cannot be trusted.
         """
         task, volume = self.task, self.task.volume
-        try:
-            converted, fingerprint = build_image(
-                self.plan, dataset / task.target, self._decisive, workers, listener, self._labels_of
-            )
-        except SourceError as error:
-            raise SourceError(_naming(task, error)) from error
+        converted, fingerprint = build_image(
+            self.plan, dataset / task.target, self._decisive, workers, listener, self._labels_of
+        )
         write_text(dataset / hashes_path(task.target), _hashes_tsv(task, converted.sha256))
         return ImageRecord(
             source=task.entry.path,
@@ -147,12 +143,6 @@ def _has_labels(task: ImageTask) -> bool:
 
 def _label(region: Region) -> LabelValue:
     return LabelValue(region.index, region.name, region.abbreviation, region.color or made_up_color(region.index))
-
-
-def _naming(task: ImageTask, error: SourceError) -> str:
-    """Errors about values do not know the file they are in."""
-    text, location = str(error), str(task.entry.location)
-    return text if location in text else f"{location}: {text}"
 
 
 def _hashes_tsv(task: ImageTask, sha256: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
 from catnip2bids.engine import Listener, local_workers
-from catnip2bids.errors import DatasetError, WriteError
+from catnip2bids.errors import DatasetError
 from catnip2bids.packaging.atlases import write_atlas_tables
 from catnip2bids.packaging.images import ImageJob
 from catnip2bids.packaging.metadata import Metadata
@@ -29,7 +29,7 @@ from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import DERIVATIVE
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
-from catnip2bids.publish import locked, partial_path, remove_partials, unfinished, write_text
+from catnip2bids.publish import locked, naming_what_cannot_be_written, remove_partials, unfinished, write_text
 
 _LIBRARIES = ("numpy", "tensorstore", "tifffile", "imagecodecs", "nibabel", "bidsschematools")
 
@@ -75,7 +75,7 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
     result = PackageResult(dataset, warnings=list(prepared.warnings))
     for warning in prepared.warnings:
         progress.warning(warning)
-    try:
+    with naming_what_cannot_be_written(dataset):
         dataset.mkdir(parents=True, exist_ok=True)
         with locked(dataset):
             if read_provenance(dataset) != provenance:
@@ -97,11 +97,6 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
             _write_plan(prepared)
             provenance.save(dataset)
             _name_unfinished(dataset, result, progress)
-    except OSError as error:
-        where = error.filename or dataset
-        raise WriteError(
-            f"{where}: cannot be written: {error.strerror}; free space or mend it and run again"
-        ) from error
     return result
 
 
@@ -132,7 +127,7 @@ def _name_unfinished(dataset: Path, result: PackageResult, progress: Progress) -
     for image in unfinished(dataset):
         warning = (
             f"{image.relative_to(dataset)}: is unfinished work of an earlier command and is kept; "
-            f"package its run again to finish it, or remove {partial_path(image)}"
+            f"package its run again to finish it, or remove .{image.name}.partial and .{image.name}.progress beside it"
         )
         result.warnings.append(warning)
         progress.warning(warning)

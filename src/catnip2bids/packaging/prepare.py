@@ -33,6 +33,7 @@ from catnip2bids.plan import (
     voxel_size_warning,
 )
 from catnip2bids.progress import Progress
+from catnip2bids.publish import keep_apart
 from catnip2bids.scanning import Run, listed_sources, scan
 
 
@@ -130,9 +131,7 @@ def prepare(
 def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
     """Refuse folders that are not ours, and sources and datasets inside each other."""
     for source in sources:
-        one, other = source.resolve(), dataset.resolve()
-        if one == other or one.is_relative_to(other) or other.is_relative_to(one):
-            raise UsageError(f"{dataset}: is inside the source {source}, or the other way round; keep them apart")
+        keep_apart(source, dataset)
     if not dataset.exists():
         return
     if not dataset.is_dir():

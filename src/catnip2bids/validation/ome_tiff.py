@@ -103,7 +103,7 @@ def _read_pages(file: Path) -> tuple[bool, int, PageLayout]:
         layout = layouts.pop()
         is_bigtiff = tiff.is_bigtiff
     pixels = np.empty((1, *layout.shape), layout.dtype)
-    stack = TiffStack(file, n_pages, layout)
+    stack = TiffStack(file, n_pages, layout, layout.reads_rows)
     for index in {0, n_pages - 1}:
         read_planes(stack, index, index + 1, pixels)
     return is_bigtiff, n_pages, layout

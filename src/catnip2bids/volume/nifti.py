@@ -72,14 +72,11 @@ class NiftiVolume:
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane of the file; planes that are open at the same time share what was unpacked."""
-        whole = _unpacked(self.path) if self._packed else None
-
-        def decode() -> npt.NDArray[Any]:
-            with _damage(self.path):
-                stored = _stored_array(self.path) if whole is None else whole.voxels
-                return np.asarray(stored[..., plane]).T
-
-        return WholePlane(decode)
+        if self._packed:
+            whole = _unpacked(self.path)
+            return WholePlane(lambda: whole.voxels[..., plane].T)
+        with _damage(self.path):
+            return _StoredPlane(self.path, _stored_array(self.path), plane)
 
     @property
     def _packed(self) -> bool:
@@ -119,15 +116,35 @@ def _damage(path: Path) -> Iterator[None]:
         raise SourceError(f"{path}: damaged NIfTI ({error}); replace it by the original") from error
 
 
+@dataclass(frozen=True)
+class _StoredPlane:
+    """A plane of a file that is not packed."""
+
+    path: Path
+    stored: ArrayProxy
+    plane: int
+
+    def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
+        with _damage(self.path):
+            out[...] = np.asarray(self.stored[:, start:stop, self.plane]).T
+
+    def close(self) -> None:
+        """Do nothing: the file is open only while it is read."""
+
+
 class _Unpacked:
     """All voxels (x, y, z) of a gzip file, read to its checksum: CATNIP's are on small grids."""
 
     def __init__(self, path: Path) -> None:
         with _damage(path):
+            stored = _stored_array(path)
             with gzip.open(path) as file:
+                file.seek(stored.offset)
+                data = file.read(math.prod(stored.shape) * stored.dtype.itemsize)
                 while file.read(2**20):
                     pass
-            self.voxels: npt.NDArray[Any] = np.asarray(_stored_array(path))
+            self.voxels: npt.NDArray[Any] = np.ndarray(stored.shape, stored.dtype, data, order="F")
 
 
 _in_use: WeakValueDictionary[Path, _Unpacked] = WeakValueDictionary()

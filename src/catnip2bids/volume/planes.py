@@ -16,7 +16,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import ReadError, SourceError
 
 
 class OpenPlane(Protocol):
@@ -55,7 +55,7 @@ class StripPlane:
     path, where
         The file, and the words by which errors name the plane.
     descriptor
-        The open file; reading is positioned, so planes of one file may share it.
+        The open file; reading is positioned. None where it is opened each time.
     offsets, counts
         Where each strip is, and its bytes.
     shape, stored
@@ -68,7 +68,7 @@ class StripPlane:
 
     path: Path
     where: str
-    descriptor: int
+    descriptor: int | None
     offsets: tuple[int, ...]
     counts: tuple[int, ...]
     shape: tuple[int, int]
@@ -88,7 +88,8 @@ class StripPlane:
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self.descriptor)
+        if self.descriptor is not None:
+            os.close(self.descriptor)
 
     def _read_stored(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read rows of uncompressed strips: each row is where it can be computed to be."""
@@ -153,9 +154,13 @@ class StripPlane:
 
     def _exactly(self, offset: int, n_bytes: int) -> bytes:
         try:
-            data = os.pread(self.descriptor, n_bytes, offset)
+            if self.descriptor is not None:
+                data = os.pread(self.descriptor, n_bytes, offset)
+            else:
+                with self.path.open("rb", buffering=0) as file:
+                    data = os.pread(file.fileno(), n_bytes, offset)
         except OSError as error:
-            raise SourceError(f"{self.path}: cannot be read: {error.strerror}") from error
+            raise ReadError(f"{self.path}: cannot be read: {error.strerror}") from error
         if len(data) != n_bytes:
             raise SourceError(f"{self.where}is cut off; replace it by the original")
         return data

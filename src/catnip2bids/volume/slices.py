@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import SHOWN, Census, listed, size_on_disk
 from catnip2bids.volume.planes import OpenPlane
-from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_page, open_tiff, reads_rows
+from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_page, open_tiff
 from catnip2bids.volume.volume import PlaneSource
 
 _HEADER_READERS = 8  # headers are small and far apart: the file system's latency is what counts
@@ -29,10 +28,21 @@ _HEADER_READERS = 8  # headers are small and far apart: the file system's latenc
 
 @dataclass(frozen=True)
 class SliceSeries:
-    """A volume stored as one TIFF file a plane, in the order of its slice numbers."""
+    """A volume stored as one TIFF file a plane, in the order of its slice numbers.
+
+    Attributes
+    ----------
+    slices
+        The files.
+    layout
+        What each of them is.
+    reads_rows
+        Whether rows of all slices can be read without decoding whole planes.
+    """
 
     slices: tuple[Path, ...]
     layout: PageLayout
+    reads_rows: bool
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -52,11 +62,6 @@ class SliceSeries:
     def plane_source(self, plane: int) -> PlaneSource:
         """Return the slice file of a plane."""
         return PlaneSource(self.slices[plane], 0)
-
-    @cached_property
-    def reads_rows(self) -> bool:
-        """Whether rows can be read without decoding whole planes, as the first slice tells."""
-        return reads_rows(self.slices[0])
 
     @property
     def unpacked_bytes(self) -> int:
@@ -95,6 +100,7 @@ def census_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> Censu
         volume = SliceSeries(
             slices=tuple(by_number[number][0] for number in sorted(by_number)),
             layout=next(iter(layouts.values())),
+            reads_rows=all(layout.reads_rows for layout in layouts.values()),
         )
     return Census(
         volume, len(slices), sum(size_on_disk(file) for file in slices), tuple(problems), _unusual_start(by_number)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,28 @@ import numpy as np
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import Census, listed, size_on_disk
 from catnip2bids.volume.planes import OpenPlane
-from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_page, open_tiff, reads_rows
+from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_page, open_tiff
 from catnip2bids.volume.volume import PlaneSource
 
 
 @dataclass(frozen=True)
 class TiffStack:
-    """A volume stored as the pages of one TIFF file."""
+    """A volume stored as the pages of one TIFF file.
+
+    Attributes
+    ----------
+    path, n_planes
+        The file, and its number of pages.
+    layout
+        What each of them is.
+    reads_rows
+        Whether rows of all pages can be read without decoding whole planes.
+    """
 
     path: Path
     n_planes: int
     layout: PageLayout
+    reads_rows: bool
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -46,11 +56,6 @@ class TiffStack:
     def plane_source(self, plane: int) -> PlaneSource:
         """Return the page of a plane."""
         return PlaneSource(self.path, plane)
-
-    @cached_property
-    def reads_rows(self) -> bool:
-        """Whether rows can be read without decoding whole pages, as the first page tells."""
-        return reads_rows(self.path)
 
     @property
     def unpacked_bytes(self) -> int:
@@ -75,4 +80,5 @@ def census_stack(path: Path) -> Census:
     if odd:
         problem = f"{path}: page(s) {listed(odd)} are not {usual} as the others; replace the file by the original"
         return Census(None, 1, n_bytes, (problem,))
-    return Census(TiffStack(path, len(layouts), usual), 1, n_bytes)
+    reads_rows = all(layout.reads_rows for layout in layouts)
+    return Census(TiffStack(path, len(layouts), usual, reads_rows), 1, n_bytes)

@@ -14,7 +14,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.volume.planes import OpenPlane, StripPlane, WholePlane
 
 LARGEST_DEFLATE_RATIO = 1040.0
@@ -42,15 +42,26 @@ _LARGEST_RATIO_OF_OTHERS = 32768.0
 MOST_ROWS_PER_STRIP = 64
 """Rows are read out of compressed strips of so many rows at the most; larger ones are like planes of a single strip."""
 _MOST_TAGS = 4096
+_SMALL_PLANE_BYTES = 4 * 2**20
+"""Of smaller planes thousands are open at a time, which is more than a system lets one program open."""
 _PLAIN = {tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE}
 
 
 @dataclass(frozen=True)
 class PageLayout:
-    """Shape (y, x) and dtype (native byte order) of one page."""
+    """What one page is.
+
+    Attributes
+    ----------
+    shape, dtype
+        Rows and columns, and type in native byte order.
+    reads_rows
+        Whether rows can be read without decoding all of it. Pages of one volume may differ in that.
+    """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+    reads_rows: bool = field(default=True, compare=False)
 
     def __str__(self) -> str:
         """Sizes as people give them: X x Y."""
@@ -97,7 +108,7 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     except SourceError:
         raise
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ReadError(f"{path}: cannot be read: {error.strerror or error}") from error
     except tifffile.TiffFileError as error:
         raise SourceError(f"{path}: not a TIFF file ({error}); replace it by the original") from error
     except (
@@ -149,7 +160,7 @@ def check_page(tiff: tifffile.TiffFile, index: int) -> PageLayout:
     if page.dtype is None or 0 in page.shape:
         raise SourceError(f"{where}unknown pixel type or empty image; replace it by the original")
     _check_segments(page, where, tiff.filehandle.size)
-    return PageLayout(shape=(page.shape[0], page.shape[1]), dtype=page.dtype.newbyteorder("="))
+    return PageLayout((page.shape[0], page.shape[1]), page.dtype.newbyteorder("="), _reads_rows(page))
 
 
 def open_page(path: Path, index: int, expected: PageLayout) -> OpenPlane:
@@ -171,7 +182,7 @@ def open_page(path: Path, index: int, expected: PageLayout) -> OpenPlane:
         return StripPlane(
             path=path,
             where=where,
-            descriptor=os.open(path, os.O_RDONLY),
+            descriptor=os.open(path, os.O_RDONLY) if _plane_bytes(layout) > _SMALL_PLANE_BYTES else None,
             offsets=page.dataoffsets,
             counts=page.databytecounts,
             shape=layout.shape,
@@ -181,12 +192,13 @@ def open_page(path: Path, index: int, expected: PageLayout) -> OpenPlane:
         )
 
 
-def reads_rows(path: Path) -> bool:
-    """Tell whether rows of the file's first page can be read without decoding all of it."""
-    with open_tiff(path) as tiff:
-        page = tiff.pages.first
-        small = page.compression == tifffile.COMPRESSION.NONE or page.rowsperstrip <= MOST_ROWS_PER_STRIP
-        return _has_plain_strips(page) and small
+def _plane_bytes(layout: PageLayout) -> int:
+    return math.prod(layout.shape) * layout.dtype.itemsize
+
+
+def _reads_rows(page: tifffile.TiffPage) -> bool:
+    small = page.compression == tifffile.COMPRESSION.NONE or page.rowsperstrip <= MOST_ROWS_PER_STRIP
+    return _has_plain_strips(page) and small
 
 
 def _has_plain_strips(page: tifffile.TiffPage) -> bool:

@@ -38,11 +38,13 @@ def label_values(array: npt.NDArray[Any]) -> frozenset[int]:
     if values.dtype.kind == "f":
         largest_exact = 2 ** (np.finfo(values.dtype).nmant + 1)
         if not np.isfinite(values).all() or (values != np.round(values)).any():
-            raise SourceError("has labels that are not whole numbers; the region ids in it cannot be trusted")
+            raise SourceError(
+                "has labels that are not whole numbers; the region ids in it cannot be trusted, save them as integers"
+            )
         if (np.abs(values) >= largest_exact).any():
             raise SourceError(
                 f"has labels of {largest_exact} or more stored as {values.dtype}, which rounds them; "
-                "the region ids in it cannot be trusted"
+                "the region ids in it cannot be trusted, save them as integers from the start"
             )
     return frozenset(int(value) for value in values)
 
