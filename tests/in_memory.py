@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ class PlaneInMemory:
     plane: int
     reads: Counter[tuple[int, int]]
     broken: bool = False
+    reads_rows: ClassVar[bool] = True
 
     def read_rows(self, start: int, stop: int, out: Array) -> None:
         if self.broken:

@@ -1,8 +1,8 @@
 """catnip2bids: CATNIP's output folders as a BIDS microscopy dataset, every pixel accounted for.
 
-`scan` finds runs and takes a census, `package` makes the dataset, `validate` checks it, and `convert` makes one image
-of one volume. Results are typed objects;
-all errors are of the family `Catnip2bidsError`.
+`scan` finds runs and takes a census, `package` makes the dataset, `validate` checks it, `convert` makes one image of
+one volume, and `compare` says how two components differ. Results are typed objects; all errors are of the family
+`Catnip2bidsError`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from catnip2bids._version import __version__
 
 if TYPE_CHECKING:
     from catnip2bids.choices import Kind, Naming, OmeZarrVersion
+    from catnip2bids.comparison import Comparison, compare
     from catnip2bids.conversion import ConvertedImage, convert
     from catnip2bids.errors import Catnip2bidsError
     from catnip2bids.packaging import PackageResult, Settings, package
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Catnip2bidsError",
+    "Comparison",
     "ConvertedImage",
     "Kind",
     "Naming",
@@ -30,6 +32,7 @@ __all__ = [
     "Settings",
     "ValidationReport",
     "__version__",
+    "compare",
     "convert",
     "make_plan",
     "package",
@@ -46,9 +49,11 @@ _HOME = {
     "PackageResult": "packaging",
     "Plan": "plan",
     "Scan": "scanning",
+    "Comparison": "comparison",
     "ConvertedImage": "conversion",
     "Kind": "choices",
     "Settings": "packaging",
+    "compare": "comparison",
     "convert": "conversion",
     "ValidationReport": "validation",
     "make_plan": "plan",

@@ -238,6 +238,34 @@ def convert(
 
 
 @app.command()
+def compare(
+    path_1: Annotated[Path, typer.Argument(metavar="A", help="A slice folder, stack, NIfTI file, table, or folder.")],
+    path_2: Annotated[Path, typer.Argument(metavar="B", help="What it is compared with.")],
+    folder: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write the tables and the page.")
+    ] = Path("comparison"),
+    jobs: Jobs = None,
+    memory: Memory = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json to stdout, too.")] = False,
+) -> None:
+    """Say exactly how two components differ. Exit code 0 if they are identical, 1 if not, 2 if something is damaged.
+
+    Example: [bold]catnip2bids compare run/atlaslabel_def_origspace run/atlaslabel_def_origspace_masked[/]
+    """
+    from catnip2bids.comparison import compare as compare_components
+    from catnip2bids.engine import parse_bytes
+    from catnip2bids.terminal import JobProgress, show_comparison
+
+    memory_bytes = parse_bytes(memory) if memory else None
+    with JobProgress("planes") as progress:
+        comparison = compare_components(path_1, path_2, folder, progress, jobs=jobs, memory_bytes=memory_bytes)
+    show_comparison(comparison, folder)
+    if as_json:
+        typer.echo((folder / "comparison.json").read_text(encoding="utf-8"))
+    raise typer.Exit(comparison.exit_code)
+
+
+@app.command()
 def validate(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset to check.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON to stdout.")] = False,

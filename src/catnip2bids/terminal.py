@@ -20,6 +20,9 @@ from rich.table import Column, Table
 from catnip2bids.progress import Progress
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from catnip2bids.comparison import Comparison
     from catnip2bids.packaging import PackageResult, Preparation
     from catnip2bids.plan import ScanReport
     from catnip2bids.scanning import Entry
@@ -49,7 +52,8 @@ def say_error(text: str) -> None:
 class JobProgress(Progress):
     """Shows how a job goes: a bar on a terminal, elsewhere a line for each image, and one from time to time."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "voxels") -> None:
+        self._unit, self._scale = ("Mvoxel/s", _MEGA) if unit == "voxels" else (f"{unit}/s", 1.0)
         self._bar = bars.Progress(
             bars.TextColumn("{task.percentage:>3.0f}%", table_column=Column(no_wrap=True, min_width=4)),
             bars.BarColumn(bar_width=16, table_column=Column(min_width=16)),
@@ -93,7 +97,7 @@ class JobProgress(Progress):
         self._bar.advance(self._task, n_voxels)
         task = self._bar.tasks[0]
         if task.speed:
-            self._bar.update(self._task, speed=f"{task.speed / _MEGA:.0f} Mvoxel/s")
+            self._bar.update(self._task, speed=f"{task.speed / self._scale:.0f} {self._unit}")
         if not console.is_terminal and monotonic() - self._last_told > _SECONDS_BETWEEN_LINES:
             self._last_told = monotonic()
             left = "?" if task.time_remaining is None else timedelta(seconds=round(task.time_remaining))
@@ -166,6 +170,16 @@ def show_result(result: PackageResult) -> None:
     if result.warnings:
         counts.append(f"{len(result.warnings)} warnings")
     console.print(f"{escape(str(result.dataset))}: {', '.join(counts)}")
+
+
+def show_comparison(comparison: Comparison, folder: Path) -> None:
+    """Print what a comparison found."""
+    from catnip2bids.comparison.sentences import sentence_of
+
+    for problem in comparison.problems:
+        console.print(f"[bold red]problem[/]: {escape(problem)}")
+    console.print(f"[bold]{comparison.relation.value}[/]: {escape(sentence_of(comparison))}")
+    console.print(f"look at {escape(str(folder / 'index.html'))}")
 
 
 def show_validation(report: ValidationReport) -> None:

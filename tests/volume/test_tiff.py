@@ -84,7 +84,7 @@ def test_a_page_is_read_into_the_given_array(tmp_path: Path) -> None:
 
 def test_a_page_that_is_not_what_it_was_is_an_error(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "page.tif", some_image((1, 13, 11)))
-    with pytest.raises(SourceError, match=r"page\.tif: is 11 x 13 uint16 and was 11 x 13 uint8"):
+    with pytest.raises(SourceError, match=r"page\.tif: page 1 is 11 x 13 uint16 and was 11 x 13 uint8"):
         open_page(path, 0, PageLayout((13, 11), np.dtype("uint8")))
 
 

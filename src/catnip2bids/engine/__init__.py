@@ -3,11 +3,19 @@
 from catnip2bids.engine.convert import Conversion, Listener, convert_volume
 from catnip2bids.engine.image import BlockWriter, ImageWriter, Pending
 from catnip2bids.engine.markers import Marker, UnitResult
-from catnip2bids.engine.memory import Resources, default_memory_bytes, divide_memory, parse_bytes, shown_bytes
+from catnip2bids.engine.memory import (
+    OVERHEAD_BYTES,
+    Resources,
+    default_memory_bytes,
+    divide_memory,
+    parse_bytes,
+    shown_bytes,
+)
 from catnip2bids.engine.units import Unit, convert_unit, cut_into_units
 from catnip2bids.engine.workers import StoppedError, Workers, default_jobs, local_workers
 
 __all__ = [
+    "OVERHEAD_BYTES",
     "BlockWriter",
     "Conversion",
     "ImageWriter",

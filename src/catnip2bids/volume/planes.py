@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import imagecodecs
 import numpy as np
@@ -21,6 +21,10 @@ from catnip2bids.errors import ReadError, SourceError
 
 class OpenPlane(Protocol):
     """A plane that is ready to be read."""
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether rows that are read one after the other are decoded once; if not, each reading decodes all of it."""
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
@@ -34,6 +38,7 @@ class WholePlane:
     """A plane that can only be decoded as a whole; rows are cut out of it each time."""
 
     decode: Callable[[], npt.NDArray[Any]]
+    reads_rows: ClassVar[bool] = False
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
@@ -75,6 +80,7 @@ class StripPlane:
     stored: np.dtype[Any]
     rows_per_strip: int
     deflated: bool
+    reads_rows: ClassVar[bool] = True
     _kept: tuple[int, npt.NDArray[Any]] | None = field(default=None, init=False, repr=False)
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:

@@ -84,14 +84,8 @@ def census_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> Censu
         Finds the slice number in a file name, as its group ``plane``.
     """
     slices = tuple(sorted(files))
-    by_number: dict[int, list[Path]] = defaultdict(list)
-    problems = []
-    for file in slices:
-        found = slice_number.search(file.name)
-        if found is None:
-            problems.append(f"{file}: has no slice number in its name; move it out of the folder or rename it")
-        else:
-            by_number[int(found["plane"])].append(file)
+    by_number, without = number_slices(slices, slice_number)
+    problems = [f"{file}: has no slice number in its name; move it out of the folder or rename it" for file in without]
     problems += _gaps_and_duplicates(by_number)
     layouts, unreadable = _layouts(slices)
     problems += unreadable + _odd_slices(layouts)
@@ -105,6 +99,19 @@ def census_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> Censu
     return Census(
         volume, len(slices), sum(size_on_disk(file) for file in slices), tuple(problems), _unusual_start(by_number)
     )
+
+
+def number_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> tuple[Mapping[int, list[Path]], list[Path]]:
+    """Find the slice number in each name, whatever its padding; returns files by number, and those without one."""
+    by_number: dict[int, list[Path]] = defaultdict(list)
+    without = []
+    for file in sorted(files):
+        found = slice_number.search(file.name)
+        if found is None:
+            without.append(file)
+        else:
+            by_number[int(found["plane"])].append(file)
+    return by_number, without
 
 
 def _gaps_and_duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from catnip2bids.errors import SourceError
@@ -25,15 +26,36 @@ def take_census(path: Path) -> Census:
         If the path is none of a folder of TIFF slices, a TIFF file and a NIfTI file.
     """
     if path.is_dir():
-        files = [file for file in path.iterdir() if file.suffix.lower() in _TIFF and not file.name.startswith(".")]
+        files = slice_files(path)
         if not files:
             raise SourceError(f"{path}: has no TIFF slices in it")
-        fitting = (number for number in _SLICE_NUMBERS if all(number.search(file.name) for file in files))
-        return census_slices(files, next(fitting, _SLICE_NUMBERS[0]))
+        return census_slices(files, slice_number_in(files))
     if not path.exists():
         raise SourceError(f"{path}: is not there")
-    if path.suffix.lower() in _TIFF:
+    if is_tiff(path):
         return census_stack(path)
-    if path.name.lower().endswith((".nii", ".nii.gz")):
+    if is_nifti(path):
         return census_nifti(path)
     raise SourceError(f"{path}: is neither a folder of TIFF slices, nor a TIFF or NIfTI file")
+
+
+def is_tiff(path: Path) -> bool:
+    """Tell by its name whether a file is a TIFF file."""
+    return path.suffix.lower() in _TIFF
+
+
+def is_nifti(path: Path) -> bool:
+    """Tell by its name whether a file is a NIfTI file."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def slice_files(folder: Path) -> list[Path]:
+    """List the TIFF files of a folder, in the order of their names; hidden ones are left out."""
+    return sorted(file for file in folder.iterdir() if is_tiff(file) and not file.name.startswith("."))
+
+
+def slice_number_in(files: Iterable[Path]) -> re.Pattern[str]:
+    """Return what finds the slice number in all these names, as its group ``plane``."""
+    names = [file.name for file in files]
+    fitting = (number for number in _SLICE_NUMBERS if all(number.search(name) for name in names))
+    return next(fitting, _SLICE_NUMBERS[0])

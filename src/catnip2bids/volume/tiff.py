@@ -140,6 +140,18 @@ def count_pages(tiff: tifffile.TiffFile) -> int:
     return n_pages
 
 
+def count_stack_pages(path: Path) -> int:
+    """Count the pages of a TIFF file.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, or its list of pages is damaged.
+    """
+    with open_tiff(path) as tiff:
+        return count_pages(tiff)
+
+
 def check_page(tiff: tifffile.TiffFile, index: int) -> PageLayout:
     """Compare the tags of one page with each other and with the file's size; decodes nothing.
 
@@ -171,15 +183,28 @@ def open_page(path: Path, index: int, expected: PageLayout) -> OpenPlane:
     SourceError
         If the file cannot be read, or the page changed since.
     """
+    layout, plane = open_lone_page(path, index)
+    if layout != expected:
+        plane.close()
+        raise SourceError(f"{path}: page {index + 1} is {layout} and was {expected}; did the file change?")
+    return plane
+
+
+def open_lone_page(path: Path, index: int) -> tuple[PageLayout, OpenPlane]:
+    """Open one page that no census was taken of; returns what it is, too.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, or the page is damaged.
+    """
     with open_tiff(path) as tiff:
         layout = check_page(tiff, index)
         where = f"{path}: " if len(tiff.pages) == 1 else f"{path}: page {index + 1}: "
-        if layout != expected:
-            raise SourceError(f"{where}is {layout} and was {expected}; did the file change?")
         page = tiff.pages[index]
         if not isinstance(page, tifffile.TiffPage) or not _has_plain_strips(page):
-            return WholePlane(lambda: _decoded(path, index, expected))
-        return StripPlane(
+            return layout, WholePlane(lambda: _decoded(path, index, layout))
+        return layout, StripPlane(
             path=path,
             where=where,
             descriptor=os.open(path, os.O_RDONLY) if _plane_bytes(layout) > _SMALL_PLANE_BYTES else None,

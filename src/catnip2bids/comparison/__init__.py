@@ -1,0 +1,7 @@
+"""How two components differ: planes, relations, and the evidence for them. Knows tables of CATNIP, and no BIDS."""
+
+from catnip2bids.comparison.relation import Relation
+from catnip2bids.comparison.result import Comparison
+from catnip2bids.comparison.run import compare
+
+__all__ = ["Comparison", "Relation", "compare"]

@@ -1,0 +1,200 @@
+"""The tables and the JSON document of a comparison, with the columns and keys that users were promised.
+
+Invariant: ``comparison_results.csv`` has a row for every plane of both sides, and for every file that is no volume;
+``different.csv`` has those of its rows that are not the same.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from catnip2bids.comparison.planes import PlanePair
+from catnip2bids.comparison.relation import Relation
+from catnip2bids.comparison.result import Comparison, FileComparison, ItemComparison
+from catnip2bids.comparison.sentences import sentence_of
+from catnip2bids.comparison.tables import TableComparison
+from catnip2bids.comparison.things import Thing
+from catnip2bids.comparison.volumes import Evidence, VolumeComparison
+
+COLUMNS = (
+    "filepath_1",
+    "filepath_2",
+    "same_hash",
+    "hash_1",
+    "hash_2",
+    "plane",
+    "n_different",
+    "n_zeroed_1",
+    "n_zeroed_2",
+    "note",
+)
+
+Row = dict[str, object]
+
+
+def rows_of(comparison: Comparison) -> Iterator[Row]:
+    """Yield the rows of ``comparison_results.csv``."""
+    for item in comparison.items:
+        if isinstance(item, VolumeComparison):
+            yield from (_plane_row(pair) for pair in item.pairs)
+        else:
+            same, note = item.relation == Relation.IDENTICAL, sentence_of(item)
+            yield _row(str(item.path_1), str(item.path_2), same=same, note=note)
+    for path, thing in comparison.only_in_1.items():
+        yield _row(str(comparison.path_1 / path), "", same=False, note=f"{thing} only in 1")
+    for path, thing in comparison.only_in_2.items():
+        yield _row("", str(comparison.path_2 / path), same=False, note=f"{thing} only in 2")
+
+
+def csv_text(rows: Iterator[Row] | list[Row]) -> str:
+    """Write rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(path_1: str, path_2: str, *, same: bool, note: str) -> Row:
+    return {"filepath_1": path_1, "filepath_2": path_2, "same_hash": same, "note": note}
+
+
+def _plane_row(pair: PlanePair) -> Row:
+    one, two, difference = pair.plane_1, pair.plane_2, pair.difference
+    row = _row(str(one.source.path) if one else "", str(two.source.path) if two else "", same=pair.same, note=pair.note)
+    row |= {"plane": pair.number, "hash_1": one.sha256 if one else None, "hash_2": two.sha256 if two else None}
+    if difference is not None:
+        row |= {
+            "n_different": difference.n_different,
+            "n_zeroed_1": difference.n_zeroed_1,
+            "n_zeroed_2": difference.n_zeroed_2,
+        }
+    return row
+
+
+def document_of(comparison: Comparison) -> dict[str, Any]:
+    """Return what becomes ``comparison.json``."""
+    document: dict[str, Any] = {"path_1": str(comparison.path_1), "path_2": str(comparison.path_2)}
+    if comparison.is_folder:
+        n_identical = sum(item.relation == Relation.IDENTICAL for item in comparison.items)
+        document |= {
+            "relation": comparison.relation.value,
+            "n_pairs": len(comparison.items),
+            "n_identical": n_identical,
+            "n_different": len(comparison.items) - n_identical,
+            "only_in_1": list(comparison.only_in_1),
+            "only_in_2": list(comparison.only_in_2),
+            "evidence": {
+                "only_in_1_by_kind": _by_kind(comparison.only_in_1),
+                "only_in_2_by_kind": _by_kind(comparison.only_in_2),
+                "items": [_item(item) for item in comparison.items],
+            },
+        }
+    else:
+        document |= _item(comparison.items[0])
+    return document | {"meaning": sentence_of(comparison), "problems": list(comparison.problems)}
+
+
+def _by_kind(things: Mapping[str, Thing]) -> dict[str, list[str]]:
+    return {
+        kind.value: [p for p, thing in things.items() if thing == kind] for kind in Thing if kind in things.values()
+    }
+
+
+def _item(item: ItemComparison) -> dict[str, Any]:
+    match item:
+        case VolumeComparison():
+            return _volumes(item)
+        case TableComparison():
+            return _tables(item)
+        case FileComparison():
+            return {
+                "path_1": str(item.path_1),
+                "path_2": str(item.path_2),
+                "relation": item.relation.value,
+                "n_pairs": 1,
+                "n_identical": int(item.same),
+                "n_different": int(not item.same),
+                "only_in_1": [],
+                "only_in_2": [],
+                "evidence": {},
+            }
+
+
+def _volumes(item: VolumeComparison) -> dict[str, Any]:
+    n_pairs, n_identical = sum(pair.is_pair for pair in item.pairs), sum(pair.same for pair in item.pairs)
+    return {
+        "path_1": str(item.pairing.side_1.path),
+        "path_2": str(item.pairing.side_2.path),
+        "relation": item.relation.value,
+        "n_pairs": n_pairs,
+        "n_identical": n_identical,
+        "n_different": n_pairs - n_identical,
+        "only_in_1": list(item.only_in(1)),
+        "only_in_2": list(item.only_in(2)),
+        "evidence": evidence_document(item.evidence) | {"unreadable": list(item.problems)},
+    }
+
+
+def evidence_document(evidence: Evidence) -> dict[str, Any]:
+    """Return evidence as JSON; what does not apply is left out."""
+    document: dict[str, Any] = {
+        "voxels": evidence.n_voxels,
+        "voxels_different": evidence.n_different,
+        "voxels_zeroed_1": evidence.n_zeroed_1,
+        "voxels_zeroed_2": evidence.n_zeroed_2,
+        "largest_difference": evidence.largest_difference,
+        "planes_different": list(evidence.planes_different),
+    }
+    if evidence.box is not None and evidence.planes_different:
+        planes = evidence.planes_different
+        document["extent"] = {
+            "z": [planes[0], planes[-1]],
+            "y": list(evidence.box.rows),
+            "x": list(evidence.box.columns),
+        }
+    if evidence.mask is not None:
+        document["mask"] = {
+            "whole_planes": evidence.mask.whole_planes,
+            "constant_over_z": evidence.mask.constant_over_z,
+        }
+    for side, lost in ((1, evidence.lost_1), (2, evidence.lost_2)):
+        if lost is not None:
+            document[f"labels_lost_{side}"] = {str(value): n for value, n in lost.items()}
+    if evidence.shift is not None:
+        document["shift"] = evidence.shift
+    return document
+
+
+def _tables(item: TableComparison) -> dict[str, Any]:
+    n_both = sum(pair.one is not None and pair.two is not None for pair in item.regions)
+    n_identical = sum(pair.same for pair in item.regions)
+    return {
+        "path_1": str(item.path_1),
+        "path_2": str(item.path_2),
+        "relation": item.relation.value,
+        "n_pairs": n_both,
+        "n_identical": n_identical,
+        "n_different": n_both - n_identical,
+        "only_in_1": [region.index for region in item.only_in(1)],
+        "only_in_2": [region.index for region in item.only_in(2)],
+        "evidence": {
+            "excluded_1": {str(region.index): region.name for region in item.excluded(1)},
+            "excluded_2": {str(region.index): region.name for region in item.excluded(2)},
+            "changed": [
+                {
+                    "index": pair.region.index,
+                    "name": pair.region.name,
+                    "cell_count": [pair.one.cell_count, pair.two.cell_count],
+                    "label_volume": [pair.one.label_volume, pair.two.label_volume],
+                }
+                for pair in item.changed
+                if pair.one and pair.two
+            ],
+            "total_cells": [item.total_cells(1), item.total_cells(2)],
+            "unreadable": list(item.problems),
+        },
+    }

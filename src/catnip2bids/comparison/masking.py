@@ -1,0 +1,97 @@
+"""What a mask is like that turns one volume into another one.
+
+Invariant: the mask is known only where the unmasked side is not 0, so what is said of it is said of these voxels, and
+of the planes that differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.comparison.planes import Pairing, band_height
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class PlaneMask:
+    """What the mask does to one plane; packed bits, 8 columns a byte.
+
+    Attributes
+    ----------
+    zeroed
+        Voxels that are 0 with the mask, and not 0 without.
+    kept
+        Voxels that are not 0 with the mask.
+    """
+
+    zeroed: Array
+    kept: Array
+
+
+@dataclass(frozen=True)
+class MaskEvidence:
+    """What the mask is like.
+
+    Attributes
+    ----------
+    whole_planes
+        Whether planes are either kept or set to 0 as a whole.
+    constant_over_z
+        Whether no column of voxels is kept in one of the planes that differ and set to 0 in another one.
+    """
+
+    whole_planes: bool
+    constant_over_z: bool
+
+
+def mask_of(pairing: Pairing, number: int, masked: int) -> PlaneMask:
+    """Find out what the mask does to a plane.
+
+    Parameters
+    ----------
+    pairing, number
+        The planes, which are there and have one shape.
+    masked
+        The side that is masked, 1 or 2.
+    """
+    with pairing.side_1.open(number) as one, pairing.side_2.open(number) as two:
+        height = min(band_height(one.layout), band_height(two.layout))
+        zeroed, kept = [], []
+        for rows_1, rows_2 in zip(one.bands(height), two.bands(height), strict=True):
+            with_mask, without = (rows_1, rows_2) if masked == 1 else (rows_2, rows_1)
+            zeroed.append(np.packbits((with_mask == 0) & (without != 0), axis=1))
+            kept.append(np.packbits(with_mask != 0, axis=1))
+    return PlaneMask(np.concatenate(zeroed), np.concatenate(kept))
+
+
+class MaskFinding:
+    """Adds up what the mask does, plane by plane."""
+
+    def __init__(self) -> None:
+        self._zeroed: Array | None = None
+        self._kept: Array | None = None
+        self._whole_planes = True
+        self._n_planes = 0
+
+    def add(self, plane: PlaneMask) -> None:
+        """Look at one more plane."""
+        self._n_planes += 1
+        if plane.kept.any() and plane.zeroed.any():
+            self._whole_planes = False
+        if self._zeroed is None or self._kept is None:
+            self._zeroed, self._kept = plane.zeroed, plane.kept
+        else:
+            self._zeroed |= plane.zeroed
+            self._kept |= plane.kept
+
+    @property
+    def evidence(self) -> MaskEvidence | None:
+        """What the mask is like; None if it does nothing."""
+        if self._zeroed is None or self._kept is None:
+            return None
+        return MaskEvidence(self._whole_planes, not (self._zeroed & self._kept).any())

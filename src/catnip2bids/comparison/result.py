@@ -1,0 +1,79 @@
+"""The result of a comparison, as typed objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from catnip2bids.comparison.relation import Relation
+from catnip2bids.comparison.tables import TableComparison
+from catnip2bids.comparison.things import Thing
+from catnip2bids.comparison.volumes import VolumeComparison
+
+
+@dataclass(frozen=True)
+class FileComparison:
+    """Two files of which nothing is known but their bytes."""
+
+    path_1: Path
+    path_2: Path
+    same: bool
+
+    @property
+    def relation(self) -> Relation:
+        """Whether they are the same."""
+        return Relation.IDENTICAL if self.same else Relation.DIFFERENT
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Nothing can be wrong with bytes."""
+        return ()
+
+
+ItemComparison = VolumeComparison | TableComparison | FileComparison
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two components differ.
+
+    Attributes
+    ----------
+    path_1, path_2
+        What was compared.
+    items
+        The comparison; of two folders of several things, one for each pair of them.
+    only_in_1, only_in_2
+        Things that only one of two folders has, by their paths below it.
+    is_folder
+        Whether these are folders of several things.
+    """
+
+    path_1: Path
+    path_2: Path
+    items: tuple[ItemComparison, ...]
+    only_in_1: dict[str, Thing]
+    only_in_2: dict[str, Thing]
+    is_folder: bool
+
+    @property
+    def relation(self) -> Relation:
+        """Relation of 2 to 1: that of all things in them, if it is the same for all that are not identical."""
+        if self.only_in_1 or self.only_in_2:
+            return Relation.DIFFERENT
+        found = {item.relation for item in self.items} - {Relation.IDENTICAL}
+        if not found:
+            return Relation.IDENTICAL
+        return found.pop() if len(found) == 1 else Relation.DIFFERENT
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be read."""
+        return tuple(problem for item in self.items for problem in item.problems)
+
+    @property
+    def exit_code(self) -> int:
+        """As that of ``diff``: 0 identical, 1 different, 2 trouble."""
+        if self.problems:
+            return 2
+        return 0 if self.relation == Relation.IDENTICAL else 1

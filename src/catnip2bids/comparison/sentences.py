@@ -1,0 +1,141 @@
+"""What a comparison means, in a sentence or two for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from catnip2bids.comparison.relation import Relation
+from catnip2bids.comparison.result import Comparison, FileComparison, ItemComparison
+from catnip2bids.comparison.tables import TableComparison
+from catnip2bids.comparison.volumes import Evidence, VolumeComparison
+
+_SHOWN = 12
+_LONGEST_NAME = 40
+
+
+def sentence_of(item: Comparison | ItemComparison) -> str:
+    """Say what a comparison means."""
+    match item:
+        case Comparison():
+            return _of_all(item)
+        case VolumeComparison():
+            return _of_volumes(item)
+        case TableComparison():
+            return _of_tables(item)
+        case FileComparison():
+            return "The files are the same." if item.same else "The files differ."
+
+
+def _of_all(comparison: Comparison) -> str:
+    if not comparison.is_folder and len(comparison.items) == 1:
+        return sentence_of(comparison.items[0])
+    n_same = sum(item.relation == Relation.IDENTICAL for item in comparison.items)
+    parts = [f"{len(comparison.items)} things are in both, {n_same} of them identical."] if comparison.items else []
+    for side, only in ((1, comparison.only_in_1), (2, comparison.only_in_2)):
+        by_thing: dict[str, list[str]] = {}
+        for path, thing in only.items():
+            by_thing.setdefault(thing.value, []).append(path)
+        parts += [
+            f"Only in {side}: {_counted(len(paths), thing)} ({_listed(paths)})." for thing, paths in by_thing.items()
+        ]
+    parts += [f"{_name(item)}: {sentence_of(item)}" for item in comparison.items]
+    return " ".join(parts) or "Both are empty."
+
+
+def _name(item: ItemComparison) -> str:
+    return item.pairing.side_1.path.name if isinstance(item, VolumeComparison) else item.path_1.name
+
+
+def _of_volumes(item: VolumeComparison) -> str:
+    evidence, n_pairs = item.evidence, sum(pair.is_pair for pair in item.pairs)
+    n_different = len(evidence.planes_different)
+    parts = []
+    if item.problems:
+        parts.append(f"{_counted(len(item.problems), 'problem')}: {item.problems[0]}.")
+    match item.relation:
+        case Relation.IDENTICAL:
+            parts.append(f"All {n_pairs} planes are the same.")
+        case Relation.SHIFTED:
+            parts.append(f"The same planes under other numbers: slice n of 1 is slice n {evidence.shift:+d} of 2.")
+        case Relation.CAST:
+            types = f"1 holds them as {item.type_of(1)}, 2 as {item.type_of(2)}"
+            parts.append(f"The same values in all {n_pairs} planes: {types}.")
+        case Relation.MASKED_1 | Relation.MASKED_2:
+            parts.append(_of_mask(item, n_pairs, n_different))
+        case Relation.DIFFERENT:
+            parts.append(f"{n_different} of {n_pairs} planes differ.")
+            parts += [
+                f"{_counted(len(numbers), 'plane')} only in {side} ({_ranges(numbers)})."
+                for side, numbers in ((1, item.only_in(1)), (2, item.only_in(2)))
+                if numbers
+            ]
+    if evidence.n_different and item.relation not in (Relation.SHIFTED, Relation.IDENTICAL):
+        parts.append(_extent(evidence))
+    if item.relation != Relation.SHIFTED:
+        parts += [
+            f"Labels lost entirely in {side}: {_listed([f'{v} ({n} voxels)' for v, n in lost.items()])}."
+            for side, lost in ((1, evidence.lost_1), (2, evidence.lost_2))
+            if lost
+        ]
+    return " ".join(parts)
+
+
+def _of_mask(item: VolumeComparison, n_pairs: int, n_different: int) -> str:
+    masked, whole = (1, 2) if item.relation == Relation.MASKED_1 else (2, 1)
+    text = f"Every differing voxel is 0 in {masked}: {masked} is {whole} with {n_different} of {n_pairs} planes masked"
+    mask = item.evidence.mask
+    if mask is not None and mask.whole_planes:
+        return f"{text}, each of them as a whole."
+    if mask is not None and mask.constant_over_z and n_different > 1:
+        return f"{text}, by a mask that is the same in all of them."
+    return f"{text}."
+
+
+def _extent(evidence: Evidence) -> str:
+    text = f"{evidence.n_different:,} voxels differ"
+    if evidence.box is not None:
+        (top, bottom), (left, right) = evidence.box.rows, evidence.box.columns
+        text += f", in planes {_ranges(evidence.planes_different)}, x {left} to {right}, y {top} to {bottom}"
+    if evidence.largest_difference is not None and not evidence.are_labels:
+        text += f"; the largest difference is {evidence.largest_difference:g}"
+    return f"{text}."
+
+
+def _of_tables(item: TableComparison) -> str:
+    if item.problems:
+        return f"{_counted(len(item.problems), 'problem')}: {item.problems[0]}."
+    if item.relation == Relation.IDENTICAL:
+        return f"The same counts for all {len(item.regions)} regions."
+    parts = []
+    for side in (1, 2):
+        if excluded := item.excluded(side):
+            names = [f"{region.index} {region.name[:_LONGEST_NAME]}" for region in excluded]
+            parts.append(f"{side} excludes {_counted(len(excluded), 'region')}: {_listed(names)}.")
+        if only := item.only_in(side):
+            names = [f"{region.index} {region.name[:_LONGEST_NAME]}" for region in only]
+            parts.append(f"{_counted(len(only), 'region')} only in {side}: {_listed(names)}.")
+    if changed := item.changed:
+        names = [f"{pair.region.index} {pair.region.name[:_LONGEST_NAME]}" for pair in changed]
+        parts.append(f"Other numbers in {_counted(len(changed), 'region')}: {_listed(names)}.")
+    parts.append(f"Cells in all: {item.total_cells(1)} in 1, {item.total_cells(2)} in 2.")
+    return " ".join(parts)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    shown = ", ".join(items[:_SHOWN])
+    return shown if len(items) <= _SHOWN else f"{shown} and {len(items) - _SHOWN} more"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Write slice numbers as ranges: ``3 to 7, 12``."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return _listed([str(a) if a == b else f"{a} to {b}" for a, b in ranges])

@@ -1,0 +1,167 @@
+"""What is compared: planes by slice number, however they are stored, and whether or not all of them are whole.
+
+Invariant: nothing is refused because a plane is missing or damaged; that is what a comparison is to tell. Planes of
+slice files are known by the number in their names, whatever its padding; those of stacks and NIfTI files count from 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.errors import SourceError
+from catnip2bids.volume import (
+    OpenPlane,
+    PageLayout,
+    PlaneSource,
+    Volume,
+    count_stack_pages,
+    is_tiff,
+    little_endian_bytes,
+    number_slices,
+    open_lone_page,
+    slice_files,
+    slice_number_in,
+    take_census,
+)
+
+Array = npt.NDArray[Any]
+
+_PIECE_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class OpenedPlane:
+    """A plane that is read once, from its first row to its last one."""
+
+    layout: PageLayout
+    plane: OpenPlane
+
+    def bands(self, height: int) -> Iterator[Array]:
+        """Read all rows, so many at a time; a band is only good until the next one."""
+        n_rows, n_columns = self.layout.shape
+        whole = not self.plane.reads_rows
+        room = np.empty((n_rows if whole else min(height, n_rows), n_columns), self.layout.dtype)
+        if whole:
+            self.plane.read_rows(0, n_rows, room)
+        for top in range(0, n_rows, height):
+            bottom = min(top + height, n_rows)
+            if whole:
+                yield room[top:bottom]
+            else:
+                self.plane.read_rows(top, bottom, room[: bottom - top])
+                yield room[: bottom - top]
+
+    def sha256(self, height: int) -> str:
+        """Hash all pixels, read so many rows at a time."""
+        digest = hashlib.sha256()
+        for rows in self.bands(height):
+            digest.update(little_endian_bytes(rows))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Side:
+    """The planes of one volume.
+
+    Attributes
+    ----------
+    path
+        What was given.
+    planes
+        Where each plane is, by its slice number.
+    volume
+        What planes are read through where they are neither files nor pages.
+    problems
+        What stands in the way of knowing all planes, such as two files with one number.
+    """
+
+    path: Path
+    planes: Mapping[int, PlaneSource]
+    volume: Volume | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether all planes are in one file."""
+        return self.path.is_file()
+
+    @contextmanager
+    def open(self, number: int) -> Iterator[OpenedPlane]:
+        """Open a plane by its slice number.
+
+        Raises
+        ------
+        SourceError
+            If it cannot be read.
+        """
+        source = self.planes[number]
+        if self.volume is None:
+            layout, plane = open_lone_page(source.path, source.page)
+        else:
+            layout, plane = PageLayout(self.volume.shape[1:], self.volume.dtype), self.volume.open_plane(source.page)
+        try:
+            yield OpenedPlane(layout, plane)
+        finally:
+            plane.close()
+
+
+def open_side(path: Path) -> Side:
+    """Find the planes of a slice folder, a TIFF stack or a NIfTI file.
+
+    Raises
+    ------
+    SourceError
+        If the path is none of these, or a file that cannot be read at all.
+    """
+    if path.is_dir():
+        return _slice_folder(path)
+    if path.exists() and is_tiff(path):
+        return Side(path, {page + 1: PlaneSource(path, page) for page in range(count_stack_pages(path))})
+    census = take_census(path)
+    if census.volume is None:
+        raise SourceError("; ".join(census.problems))
+    planes = {index + 1: census.volume.plane_source(index) for index in range(census.volume.shape[0])}
+    return Side(path, planes, census.volume)
+
+
+def _slice_folder(folder: Path) -> Side:
+    files = slice_files(folder)
+    if not files:
+        raise SourceError(f"{folder}: has no TIFF slices in it")
+    by_number, without = number_slices(files, slice_number_in(files))
+    problems = [f"{file}: has no slice number in its name, and is not compared" for file in without]
+    problems += [
+        f"{folder}: slice number {number} is there {len(twins)} times ({', '.join(file.name for file in twins)}); "
+        "only the first one is compared"
+        for number, twins in sorted(by_number.items())
+        if len(twins) > 1
+    ]
+    planes = {number: PlaneSource(twins[0], 0) for number, twins in by_number.items()}
+    return Side(folder, planes, problems=tuple(problems))
+
+
+def same_bytes(path_1: Path, path_2: Path) -> bool:
+    """Tell whether two files are the same, byte for byte; a file that cannot be read is never the same.
+
+    Reading stops at the first difference.
+    """
+    try:
+        if path_1.samefile(path_2):
+            return True
+        if path_1.stat().st_size != path_2.stat().st_size:
+            return False
+        with path_1.open("rb", buffering=0) as file_1, path_2.open("rb", buffering=0) as file_2:
+            while piece := file_1.read(_PIECE_BYTES):
+                if piece != file_2.read(_PIECE_BYTES):
+                    return False
+        return True
+    except OSError:
+        return False

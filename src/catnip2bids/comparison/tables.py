@@ -1,0 +1,106 @@
+"""Two tables of cell counts, compared region by region.
+
+Invariant: a region that was excluded (CATNIP's ``-1,-1``) is never a number, so it adds to no total and no change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from catnip2bids.catnip.counts import RegionCount, read_counts
+from catnip2bids.comparison.relation import Relation
+from catnip2bids.errors import SourceError
+
+
+@dataclass(frozen=True)
+class RegionPair:
+    """The counts of one region; None where a table does not have it."""
+
+    one: RegionCount | None
+    two: RegionCount | None
+
+    @property
+    def region(self) -> RegionCount:
+        """Whichever is there, for index and name."""
+        found = self.one or self.two
+        if found is None:
+            raise ValueError("one of both is there")
+        return found
+
+    @property
+    def same(self) -> bool:
+        """Whether both say the same."""
+        return self.one == self.two
+
+    @property
+    def is_excluded_from_one_side(self) -> bool:
+        """Whether just one table excludes the region."""
+        one, two = self.one, self.two
+        return one is not None and two is not None and (one.cell_count is None) != (two.cell_count is None)
+
+
+@dataclass(frozen=True)
+class TableComparison:
+    """How two tables differ.
+
+    Attributes
+    ----------
+    path_1, path_2
+        The tables.
+    regions
+        All regions of both, in the order of 1, then of 2.
+    problems
+        Why a table could not be read.
+    """
+
+    path_1: Path
+    path_2: Path
+    regions: tuple[RegionPair, ...] = field(repr=False)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def relation(self) -> Relation:
+        """Whether they say the same."""
+        same = not self.problems and all(region.same for region in self.regions)
+        return Relation.IDENTICAL if same else Relation.DIFFERENT
+
+    @property
+    def changed(self) -> tuple[RegionPair, ...]:
+        """Regions that both count, with other numbers."""
+        return tuple(p for p in self.different if p.one and p.two and not p.is_excluded_from_one_side)
+
+    @property
+    def different(self) -> tuple[RegionPair, ...]:
+        """Regions of which the tables do not say the same."""
+        return tuple(pair for pair in self.regions if not pair.same)
+
+    def excluded(self, side: int) -> tuple[RegionCount, ...]:
+        """Regions that a table (1 or 2) excludes and the other one counts."""
+        found = [(p.one, p.two) if side == 1 else (p.two, p.one) for p in self.regions if p.is_excluded_from_one_side]
+        return tuple(here for here, _ in found if here is not None and here.cell_count is None)
+
+    def only_in(self, side: int) -> tuple[RegionCount, ...]:
+        """Regions that only one table (1 or 2) has."""
+        found = [(p.one, p.two) if side == 1 else (p.two, p.one) for p in self.regions]
+        return tuple(here for here, other in found if here is not None and other is None)
+
+    def total_cells(self, side: int) -> int:
+        """Sum of all cells that a table (1 or 2) counts."""
+        counts = [pair.one if side == 1 else pair.two for pair in self.regions]
+        return sum(count.cell_count or 0 for count in counts if count is not None)
+
+
+def compare_tables(path_1: Path, path_2: Path) -> TableComparison:
+    """Compare two of CATNIP's tables of counts by their labels."""
+    tables: list[dict[int, RegionCount]] = []
+    problems = []
+    for path in (path_1, path_2):
+        try:
+            tables.append({count.index: count for count in read_counts(path)})
+        except SourceError as error:
+            problems.append(str(error))
+            tables.append({})
+    one, two = tables
+    regions = [RegionPair(one.get(index), two.get(index)) for index in dict.fromkeys([*one, *two])]
+    return TableComparison(path_1, path_2, tuple(regions), tuple(problems))

@@ -1,0 +1,102 @@
+"""What a folder holds that can be compared, and which of it belongs together.
+
+Invariant: every file of a folder is part of exactly one thing: of a slice series, or a thing of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from catnip2bids.errors import SourceError
+from catnip2bids.volume import count_stack_pages, is_nifti, is_tiff, slice_files
+
+_TABLES = (".csv", ".tsv")
+
+
+class Thing(StrEnum):
+    """What can be compared."""
+
+    SLICES = "slice folder"
+    STACK = "TIFF stack"
+    NIFTI = "NIfTI file"
+    TABLE = "table"
+    FILE = "file"
+    FOLDER = "folder"
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether it has planes."""
+        return self in (Thing.SLICES, Thing.STACK, Thing.NIFTI)
+
+
+def thing_at(path: Path) -> Thing:
+    """Tell what is at a path.
+
+    Raises
+    ------
+    SourceError
+        If nothing is there.
+    """
+    if path.is_dir():
+        return Thing.SLICES if _is_slice_folder(path) else Thing.FOLDER
+    if not path.is_file():
+        raise SourceError(f"{path}: is not there")
+    if is_tiff(path):
+        return Thing.STACK
+    if is_nifti(path):
+        return Thing.NIFTI
+    return Thing.TABLE if path.suffix.lower() in _TABLES else Thing.FILE
+
+
+def _is_slice_folder(folder: Path) -> bool:
+    """Tell whether the TIFF files of a folder are slices: files of one page; damaged ones are passed over."""
+    for file in sorted(slice_files(folder)):
+        try:
+            return count_stack_pages(file) == 1
+        except SourceError:
+            continue
+    return bool(slice_files(folder))
+
+
+def things_in(folder: Path) -> dict[str, Thing]:
+    """List everything in a folder, at any depth, by its path below it; hidden files are left out."""
+    return {path.relative_to(folder).as_posix(): thing for path, thing in _walk(folder)}
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, Thing]]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        try:
+            thing = thing_at(path)
+        except SourceError:  # a link that leads nowhere
+            yield path, Thing.FILE
+            continue
+        if thing == Thing.FOLDER:
+            yield from _walk(path)
+        else:
+            yield path, thing
+
+
+def pair_things(things_1: dict[str, Thing], things_2: dict[str, Thing]) -> list[tuple[str, str]]:
+    """Pair what has the same path, and volumes that have the same path but for an ending."""
+    pairs = [(path, path) for path, thing in things_1.items() if _comparable(thing, things_2.get(path))]
+    paired = {path for path, _ in pairs}
+    rest_2 = {_stem(path): path for path, thing in things_2.items() if path not in paired and thing.is_volume}
+    for path, thing in things_1.items():
+        if path not in paired and thing.is_volume and (other := rest_2.pop(_stem(path), None)) is not None:
+            pairs.append((path, other))
+    return pairs
+
+
+def _comparable(thing_1: Thing, thing_2: Thing | None) -> bool:
+    return thing_2 is not None and (thing_1 == thing_2 or (thing_1.is_volume and thing_2.is_volume))
+
+
+def _stem(path: str) -> str:
+    for ending in (".nii.gz", ".nii", ".tiff", ".tif", ".btf"):
+        if path.lower().endswith(ending):
+            return path[: -len(ending)]
+    return path

@@ -1,0 +1,282 @@
+"""Two volumes: all pairs of planes, and what they say together.
+
+Invariant: the relation is a statement about every plane of both sides. Where a plane is missing, or could not be read,
+nothing better than `different` is said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+from catnip2bids.comparison.masking import MaskEvidence, MaskFinding, mask_of
+from catnip2bids.comparison.planes import Box, Pairing, PlanePair, compare_planes, read_alone
+from catnip2bids.comparison.relation import Relation
+from catnip2bids.comparison.shift import find_shift
+from catnip2bids.comparison.sides import Side, same_bytes
+from catnip2bids.comparison.values import values_of
+from catnip2bids.engine import OVERHEAD_BYTES
+from catnip2bids.errors import SourceError
+from catnip2bids.progress import Progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_HASHED_ALL_THE_SAME_BYTES = 256 * 2**20
+"""Planes whose files are the same need not be decoded; in volumes of up to so many bytes they are, for their hashes."""
+_PLANES_AT_A_TIME = 16
+_BACKGROUND = 0
+_PLANES_IN_MEMORY = 4
+"""A thread holds two planes at the most, each of them encoded and decoded."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a comparison may use: threads, and memory."""
+
+    n_threads: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the relation of two volumes rests on.
+
+    Attributes
+    ----------
+    n_voxels
+        Voxels that were compared.
+    n_different, n_zeroed_1, n_zeroed_2
+        Voxels that differ, and those of them that are 0 in 1 and in 2.
+    largest_difference
+        Of two values; None where none differ.
+    planes_different
+        Slice numbers of the pairs that differ.
+    box
+        Where they differ.
+    mask
+        What the mask is like, where one side is the other one masked.
+    lost_1, lost_2
+        Labels that are nowhere in 1 (2), and in how many voxels of the other side they are; None where values are no
+        labels.
+    shift
+        What has to be added to the slice numbers of 1 to get those of 2.
+    """
+
+    n_voxels: int = 0
+    n_different: int = 0
+    n_zeroed_1: int = 0
+    n_zeroed_2: int = 0
+    largest_difference: float | None = None
+    planes_different: tuple[int, ...] = ()
+    box: Box | None = None
+    mask: MaskEvidence | None = None
+    lost_1: dict[int, int] | None = None
+    lost_2: dict[int, int] | None = None
+    shift: int | None = None
+
+    @property
+    def are_labels(self) -> bool:
+        """Whether the values that differ are labels."""
+        return self.lost_1 is not None and self.lost_2 is not None
+
+
+@dataclass(frozen=True)
+class VolumeComparison:
+    """How two volumes differ.
+
+    Attributes
+    ----------
+    pairing
+        The volumes.
+    relation
+        Of 2 to 1.
+    pairs
+        All pairs of planes, in the order of their slice numbers.
+    evidence
+        What the relation rests on.
+    """
+
+    pairing: Pairing
+    relation: Relation
+    pairs: tuple[PlanePair, ...] = field(repr=False)
+    evidence: Evidence
+
+    def only_in(self, side: int) -> tuple[int, ...]:
+        """Slice numbers that only one side (1 or 2) has."""
+        return tuple(pair.number for pair in self.pairs if (pair.plane_2 if side == 1 else pair.plane_1) is None)
+
+    def type_of(self, side: int) -> str:
+        """Type of the values of a side (1 or 2), as its first plane tells."""
+        planes = (pair.plane_1 if side == 1 else pair.plane_2 for pair in self.pairs)
+        return next((str(plane.layout.dtype) for plane in planes if plane and plane.layout), "unknown")
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be read."""
+        return (
+            *self.pairing.side_1.problems,
+            *self.pairing.side_2.problems,
+            *(problem for pair in self.pairs for problem in pair.problems),
+        )
+
+
+def compare_volumes(side_1: Side, side_2: Side, resources: Resources, progress: Progress) -> VolumeComparison:
+    """Compare all planes of two volumes.
+
+    Parameters
+    ----------
+    side_1, side_2
+        The volumes.
+    resources
+        What may be used.
+    progress
+        Told how the work goes, in planes.
+    """
+    same_file = side_1.is_one_file and side_2.is_one_file and same_bytes(side_1.path, side_2.path)
+    plane_bytes = max(_plane_bytes(side_1), _plane_bytes(side_2), 1)
+    pairing = Pairing(side_1, side_2, same_file, plane_bytes * len(side_1.planes) <= _HASHED_ALL_THE_SAME_BYTES)
+    with _Team(resources, plane_bytes) as team:
+        pairs = []
+        for pair in team.do(partial(compare_planes, pairing), pairing.numbers):
+            progress.advance(1)
+            pairs.append(pair)
+        return _Conclusion(pairing, pairs, team).comparison
+
+
+def _plane_bytes(side: Side) -> int:
+    """Size of the first plane that can be read."""
+    for number in side.planes:
+        try:
+            with side.open(number) as opened:
+                height, width = opened.layout.shape
+                return height * width * opened.layout.dtype.itemsize
+        except SourceError:
+            continue
+    return 0
+
+
+class _Team:
+    """Threads that work on planes, as many as there is memory for."""
+
+    def __init__(self, resources: Resources, plane_bytes: int) -> None:
+        fitting = (resources.memory_bytes - OVERHEAD_BYTES) // (_PLANES_IN_MEMORY * plane_bytes)
+        self._n_threads = max(min(fitting, resources.n_threads), 1)
+        self._threads = ThreadPoolExecutor(self._n_threads)
+
+    def __enter__(self) -> _Team:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def do(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Do something for all items, a few of them ahead of what is asked for, in their order."""
+        ahead: deque[Future[Result]] = deque()
+        for item in items:
+            ahead.append(self._threads.submit(work, item))
+            if len(ahead) > 2 * self._n_threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+class _Conclusion:
+    """What all pairs of planes say together; looks at pixels again where that is needed to tell."""
+
+    def __init__(self, pairing: Pairing, pairs: Sequence[PlanePair], team: _Team) -> None:
+        self._pairing, self._pairs, self._team = pairing, pairs, team
+        self._different = [pair for pair in pairs if pair.difference and pair.difference.n_different]
+
+    @property
+    def comparison(self) -> VolumeComparison:
+        """The result."""
+        shift = self._shift()
+        relation = Relation.SHIFTED if shift is not None else self._relation()
+        return VolumeComparison(self._pairing, relation, tuple(self._pairs), self._evidence(relation, shift))
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether every plane of both sides could be read."""
+        return not (
+            self._pairing.side_1.problems or self._pairing.side_2.problems or any(pair.problems for pair in self._pairs)
+        )
+
+    def _shift(self) -> int | None:
+        if not self._is_known or all(pair.same for pair in self._pairs):
+            return None
+        sides = {1: self._pairing.side_1, 2: self._pairing.side_2}
+        return find_shift(self._pairs, lambda side, number: read_alone(sides[side], number))
+
+    def _relation(self) -> Relation:
+        """Return how all planes are related, under the same slice numbers."""
+        if not self._is_known:
+            return Relation.DIFFERENT
+        if all(pair.same for pair in self._pairs):
+            return Relation.IDENTICAL
+        differences = [pair.difference for pair in self._pairs]
+        if any(difference is None for difference in differences):
+            return Relation.DIFFERENT
+        found = [difference for difference in differences if difference is not None]
+        one_type = all(p.plane_1 and p.plane_2 and p.plane_1.layout == p.plane_2.layout for p in self._pairs)
+        if not one_type:
+            return Relation.CAST if not self._different else Relation.DIFFERENT
+        if all(d.n_zeroed_2 == d.n_different for d in found):
+            return Relation.MASKED_2
+        return Relation.MASKED_1 if all(d.n_zeroed_1 == d.n_different for d in found) else Relation.DIFFERENT
+
+    def _evidence(self, relation: Relation, shift: int | None) -> Evidence:
+        differences = [pair.difference for pair in self._different if pair.difference]
+        box: Box | None = None
+        for difference in differences:
+            box = difference.box.joined(box) if difference.box else box
+        return Evidence(
+            n_voxels=sum(pair.n_voxels for pair in self._pairs),
+            n_different=sum(d.n_different for d in differences),
+            n_zeroed_1=sum(d.n_zeroed_1 for d in differences),
+            n_zeroed_2=sum(d.n_zeroed_2 for d in differences),
+            largest_difference=max((d.largest for d in differences if d.largest is not None), default=None),
+            planes_different=tuple(pair.number for pair in self._pairs if pair.is_pair and not pair.same),
+            box=box,
+            mask=self._mask(relation),
+            lost_1=self._lost(1) if shift is None else None,
+            lost_2=self._lost(2) if shift is None else None,
+            shift=shift,
+        )
+
+    def _mask(self, relation: Relation) -> MaskEvidence | None:
+        if not relation.is_masked:
+            return None
+        finding = MaskFinding()
+        masked = 1 if relation == Relation.MASKED_1 else 2
+        for plane in self._team.do(
+            lambda number: mask_of(self._pairing, number, masked), [pair.number for pair in self._different]
+        ):
+            finding.add(plane)
+        return finding.evidence
+
+    def _lost(self, side: int) -> dict[int, int] | None:
+        """Return the labels that a side has nowhere, with their voxels on the other side."""
+        if not self._is_known:
+            return None
+        there: Counter[int] = Counter()
+        here: set[int] = set()
+        for pair in self._different:
+            difference = pair.difference
+            if difference is None or difference.values_1 is None or difference.values_2 is None:
+                return None
+            one, two = difference.values_1, difference.values_2
+            there.update(two if side == 1 else one)
+            here.update(one if side == 1 else two)
+        missing = there.keys() - here - {_BACKGROUND}
+        volume = self._pairing.side_1 if side == 1 else self._pairing.side_2
+        numbers = iter(sorted(volume.planes))
+        while missing and (some := list(islice(numbers, _PLANES_AT_A_TIME))):
+            for values in self._team.do(partial(values_of, volume), some):
+                missing -= values
+        return {value: there[value] for value in sorted(missing)}

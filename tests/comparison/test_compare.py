@@ -1,0 +1,329 @@
+"""Two components: which planes differ, how, and what that means."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import catnip2bids
+from catnip2bids import Comparison
+from catnip2bids.comparison import Relation
+from catnip2bids.comparison.documents import COLUMNS
+from catnip2bids.errors import SourceError, UsageError
+from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
+
+SHAPE = (12, 30, 40)
+LABELS = some_labels(SHAPE) + np.uint16(1)  # no voxel is 0
+HALF = np.where(np.arange(40) < 25, 1, 0).astype("uint16")
+MASKED = LABELS.copy()
+MASKED[7:] *= HALF
+
+
+def compare(folder: Path, one: Array, two: Array, **first: Any) -> Comparison:
+    """Compare two volumes that are written as slices with other names."""
+    write_slices(folder / "1", one, first.get("names", "Z{plane:04d}.tif"), Flavour(DEFLATE, rows_per_strip=4))
+    write_slices(folder / "2", two, "Z{plane:06d}.tif", Flavour(DEFLATE, rows_per_strip=4))
+    return catnip2bids.compare(folder / "1", folder / "2", folder / "out")
+
+
+def document(folder: Path) -> dict[str, Any]:
+    found = json.loads((folder / "out/comparison.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def rows(folder: Path, name: str = "comparison_results.csv") -> list[dict[str, str]]:
+    with (folder / "out" / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_storage_does_not_matter(tmp_path: Path, flavour: str) -> None:
+    image = some_image(SHAPE)
+    write_slices(tmp_path / "1", image, "Z{plane:04d}.tif", Flavour(DEFLATE, rows_per_strip=4))
+    write_slices(tmp_path / "2", image, "Z{plane:06d}_FRST_T010000.tif", FLAVOURS[flavour])
+    comparison = catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    assert (comparison.relation, comparison.exit_code, comparison.problems) == (Relation.IDENTICAL, 0, ())
+    found = rows(tmp_path)
+    assert [row["same_hash"] for row in found] == ["True"] * 12
+    assert [row["hash_1"] for row in found] == [hashlib.sha256(plane.tobytes()).hexdigest() for plane in image]
+    assert [row["hash_2"] for row in found] == [row["hash_1"] for row in found]
+    assert rows(tmp_path, "different.csv") == []
+
+
+def as_stack(folder: Path, image: Array) -> Path:
+    return write_tiff(folder / "stack.tif", image, Flavour(DEFLATE, rows_per_strip=1))
+
+
+def as_nifti(folder: Path, image: Array) -> Path:
+    path = folder / "image.nii.gz"
+    nib.save(nib.Nifti1Image(image.T, np.eye(4)), path)  # type: ignore[no-untyped-call]  # nibabel has no types for it
+    return path
+
+
+@pytest.mark.parametrize("store", [as_stack, as_nifti])
+def test_page_n_is_slice_n(tmp_path: Path, store: Callable[[Path, Array], Path]) -> None:
+    image = some_image(SHAPE)
+    write_slices(tmp_path / "1", image)
+    stored = store(tmp_path, image)
+    assert catnip2bids.compare(tmp_path / "1", stored).relation == Relation.IDENTICAL
+    image[3, 2, 1] ^= 1
+    stored = store(tmp_path, image)
+    comparison = catnip2bids.compare(stored, tmp_path / "1", tmp_path / "out")
+    assert comparison.relation == Relation.DIFFERENT
+    assert [row["plane"] for row in rows(tmp_path, "different.csv")] == ["4"]
+
+
+def test_masked_labels_are_counted_as_a_plain_count_does(tmp_path: Path) -> None:
+    comparison = compare(tmp_path, LABELS, MASKED)
+    assert (comparison.relation, comparison.exit_code) == (Relation.MASKED_2, 1)
+    found, different = document(tmp_path), LABELS != MASKED
+    assert found["relation"] == "2-is-1-masked"
+    assert (found["n_pairs"], found["n_identical"], found["n_different"]) == (12, 7, 5)
+    assert (found["only_in_1"], found["only_in_2"]) == ([], [])
+    evidence = found["evidence"]
+    assert evidence["voxels"] == LABELS.size
+    assert evidence["voxels_different"] == evidence["voxels_zeroed_2"] == np.count_nonzero(different)
+    assert evidence["voxels_zeroed_1"] == 0
+    assert evidence["planes_different"] == [8, 9, 10, 11, 12]
+    assert evidence["extent"] == {"z": [8, 12], "y": [0, 29], "x": [25, 39]}
+    assert evidence["mask"] == {"whole_planes": False, "constant_over_z": True}
+    lost = set(np.unique(LABELS)) - set(np.unique(MASKED))
+    assert evidence["labels_lost_2"] == {str(v): int(np.count_nonzero(v == LABELS)) for v in lost}
+    assert evidence["labels_lost_1"] == {}
+    for row, plane in zip(rows(tmp_path), different, strict=True):
+        assert int(row["n_different"]) == int(row["n_zeroed_2"]) == np.count_nonzero(plane)
+    assert "Every differing voxel is 0 in 2: 2 is 1 with 5 of 12 planes masked" in found["meaning"]
+
+
+def test_the_other_way_round_it_is_the_other_side(tmp_path: Path) -> None:
+    assert compare(tmp_path, MASKED, LABELS).relation == Relation.MASKED_1
+    assert document(tmp_path)["evidence"]["voxels_zeroed_1"] == np.count_nonzero(LABELS != MASKED)
+
+
+def test_planes_that_are_masked_as_a_whole_are_told(tmp_path: Path) -> None:
+    masked = LABELS.copy()
+    masked[9:] = 0
+    compare(tmp_path, LABELS, masked)
+    assert document(tmp_path)["evidence"]["mask"] == {"whole_planes": True, "constant_over_z": True}
+
+
+def test_a_mask_that_moves_is_not_constant(tmp_path: Path) -> None:
+    masked = LABELS.copy()
+    masked[4, :10], masked[5, 5:20] = 0, 0
+    compare(tmp_path, LABELS, masked)
+    assert document(tmp_path)["evidence"]["mask"] == {"whole_planes": False, "constant_over_z": False}
+
+
+def test_a_label_that_is_somewhere_else_is_not_lost(tmp_path: Path) -> None:
+    labels = LABELS.copy()
+    labels[2], labels[5] = 77, 77
+    masked = labels.copy()
+    masked[2] = 0
+    compare(tmp_path, labels, masked)
+    assert "77" not in document(tmp_path)["evidence"]["labels_lost_2"]
+    masked[5] = 0
+    compare(tmp_path, labels, masked)
+    assert document(tmp_path)["evidence"]["labels_lost_2"]["77"] == 2 * 30 * 40
+
+
+def test_noise_has_no_labels_to_lose(tmp_path: Path) -> None:
+    compare(tmp_path, some_image(SHAPE), some_image(SHAPE, seed=1))
+    assert "labels_lost_1" not in document(tmp_path)["evidence"]
+
+
+@pytest.mark.parametrize("shift", [1, 2, -1])
+def test_other_numbers_are_a_shift(tmp_path: Path, shift: int) -> None:
+    image = some_image(SHAPE)
+    names = [f"Z{number:04d}.tif" for number in range(5, 5 + len(image))]
+    write_slices(tmp_path / "1", image, names)
+    write_slices(tmp_path / "2", image, [f"Z{number + shift:05d}.tif" for number in range(5, 5 + len(image))])
+    comparison = catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    assert (comparison.relation, comparison.exit_code) == (Relation.SHIFTED, 1)
+    assert document(tmp_path)["evidence"]["shift"] == shift
+
+
+def test_planes_that_are_pushed_out_at_the_end_are_a_shift_too(tmp_path: Path) -> None:
+    image = some_image(SHAPE)
+    assert compare(tmp_path, image, np.concatenate([some_image((1, 30, 40), seed=9), image[:-1]])).relation == "shifted"
+
+
+def test_the_same_values_of_another_type_are_a_cast(tmp_path: Path) -> None:
+    comparison = compare(tmp_path, LABELS, LABELS.astype("float32"))
+    assert (comparison.relation, comparison.exit_code) == (Relation.CAST, 1)
+    assert {row["same_hash"] for row in rows(tmp_path)} == {"False"}
+    assert {row["n_different"] for row in rows(tmp_path)} == {"0"}
+
+
+def test_a_number_that_a_float_rounds_is_no_cast(tmp_path: Path) -> None:
+    one = np.full((2, 20, 20), 2**24 + 1, "uint32")
+    assert compare(tmp_path, one, one.astype("float32")).relation == Relation.DIFFERENT
+
+
+def test_one_voxel_is_found(tmp_path: Path) -> None:
+    image = some_image(SHAPE)
+    changed = image.copy()
+    changed[6, 13, 29] = image[6, 13, 29] // 2 + 1
+    comparison = compare(tmp_path, image, changed)
+    assert comparison.relation == Relation.DIFFERENT
+    (row,) = rows(tmp_path, "different.csv")
+    assert (row["plane"], row["n_different"]) == ("7", "1")
+    assert document(tmp_path)["evidence"]["extent"] == {"z": [7, 7], "y": [13, 13], "x": [29, 29]}
+
+
+def test_nan_is_nan_and_minus_zero_is_another_value(tmp_path: Path) -> None:
+    image = some_image(SHAPE, "float32")
+    image[2, 3, 4], image[5, 6, 7] = np.nan, 0.0
+    assert compare(tmp_path, image, image.copy()).relation == Relation.IDENTICAL
+    changed = image.copy()
+    changed[5, 6, 7] = -0.0
+    compare(tmp_path, image, changed)
+    assert [row["plane"] for row in rows(tmp_path, "different.csv")] == ["6"]
+
+
+def test_a_missing_plane_is_a_row(tmp_path: Path) -> None:
+    image = some_image(SHAPE)
+    write_slices(tmp_path / "1", image)
+    write_slices(tmp_path / "2", image)
+    (tmp_path / "1/Z0003.tif").unlink()
+    (tmp_path / "2/Z0010.tif").unlink()
+    comparison = catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    assert (comparison.relation, comparison.exit_code) == (Relation.DIFFERENT, 1)
+    found = document(tmp_path)
+    assert (found["n_pairs"], found["only_in_1"], found["only_in_2"]) == (10, [10], [3])
+    three, ten = rows(tmp_path, "different.csv")
+    assert (three["filepath_1"], three["plane"], three["note"]) == ("", "3", "only in 2")
+    assert (ten["filepath_2"], ten["plane"], ten["note"]) == ("", "10", "only in 1")
+
+
+@pytest.mark.parametrize("side", ["1", "2"])
+@pytest.mark.parametrize("damage", ["cut off", "no TIFF", "empty"])
+def test_a_damaged_plane_is_a_row_and_trouble(tmp_path: Path, side: str, damage: str) -> None:
+    image = some_image(SHAPE)
+    for folder in ("1", "2"):
+        write_slices(tmp_path / folder, image, flavour=Flavour(DEFLATE, rows_per_strip=4))
+    broken = tmp_path / side / "Z0005.tif"
+    content = broken.read_bytes()
+    broken.write_bytes({"cut off": content[:-200], "no TIFF": b"hello", "empty": b""}[damage])
+    comparison = catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    assert comparison.exit_code == 2
+    assert str(broken) in comparison.problems[0]
+    (row,) = rows(tmp_path, "different.csv")
+    assert row["plane"] == "5"
+    assert str(broken) in row["note"]
+    assert row["hash_2" if side == "1" else "hash_1"] != ""
+
+
+def test_the_same_damage_on_both_sides_is_trouble_too(tmp_path: Path) -> None:
+    for folder in ("1", "2"):
+        write_slices(tmp_path / folder, some_image(SHAPE))
+        (tmp_path / folder / "Z0005.tif").write_bytes(b"hello")
+    comparison = catnip2bids.compare(tmp_path / "1", tmp_path / "2")
+    assert (comparison.exit_code, len(comparison.problems)) == (2, 2)
+
+
+def test_two_files_of_one_number_are_trouble(tmp_path: Path) -> None:
+    image = some_image(SHAPE)
+    for folder in ("1", "2"):
+        write_slices(tmp_path / folder, image)
+    write_tiff(tmp_path / "1/Z00004.tif", image[:1])
+    comparison = catnip2bids.compare(tmp_path / "1", tmp_path / "2")
+    assert comparison.exit_code == 2
+    assert "slice number 4 is there 2 times" in comparison.problems[0]
+
+
+HEADER = "Label_ID,Name,Acronym,Cell_Count,Label_Volume(Pixels)\n"
+
+
+def test_tables_are_compared_by_label(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text(HEADER + "1,root,r,5,100\n7,cortex,c,3,40\n9,nucleus,n,2,10\n11,tract,t,1,9\n")
+    (tmp_path / "2.csv").write_text(HEADER + "9,nucleus,n,4,10\n1,root,r,5,100\n7,cortex,c,-1,-1\n12,new,w,1,1\n")
+    comparison = catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv", tmp_path / "out")
+    assert comparison.exit_code == 1
+    found = document(tmp_path)
+    assert (found["n_pairs"], found["n_identical"], found["only_in_1"], found["only_in_2"]) == (3, 1, [11], [12])
+    assert found["evidence"]["excluded_2"] == {"7": "cortex"}
+    (changed,) = found["evidence"]["changed"]
+    assert (changed["index"], changed["cell_count"]) == (9, [2, 4])
+    assert found["evidence"]["total_cells"] == [11, 10]
+    assert "2 excludes 1 region: 7 cortex" in found["meaning"]
+
+
+def test_folders_are_compared_thing_by_thing(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        folder = tmp_path / side
+        folder.mkdir()
+        (folder / "FRSTseg_00010000.csv").write_text(HEADER + f"7,cortex,c,{'3,40' if side == 'a' else '-1,-1'}\n")
+        (folder / "notes.txt").write_text("same")
+    write_tiff(tmp_path / "a/FRSTseg_00010000.tif", some_image((3, 20, 20)))
+    write_slices(tmp_path / "a/FRSTseg_00020000", some_image((3, 20, 20)))
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b", tmp_path / "out")
+    assert (comparison.relation, comparison.exit_code) == (Relation.DIFFERENT, 1)
+    found = document(tmp_path)
+    assert found["only_in_1"] == ["FRSTseg_00010000.tif", "FRSTseg_00020000"]
+    assert found["evidence"]["only_in_1_by_kind"] == {
+        "slice folder": ["FRSTseg_00020000"],
+        "TIFF stack": ["FRSTseg_00010000.tif"],
+    }
+    assert (found["n_pairs"], found["n_identical"]) == (2, 1)
+    assert "2 excludes 1 region: 7 cortex" in found["meaning"]
+
+
+def test_folders_of_stacks_that_are_masked_are_masked(tmp_path: Path) -> None:
+    heat = some_image((4, 20, 20), "float32")
+    kept = heat.copy()
+    kept[1, 3:9, 4:5] = 0
+    for threshold in (10000, 15000):
+        write_tiff(tmp_path / f"a/FRSTseg_{threshold:08d}.tif", heat)
+        write_tiff(tmp_path / f"b/FRSTseg_{threshold:08d}.tif", kept)
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b", tmp_path / "out")
+    assert comparison.relation == Relation.MASKED_2
+    extents = [item["evidence"]["extent"] for item in document(tmp_path)["evidence"]["items"]]
+    assert extents == [{"z": [2, 2], "y": [3, 8], "x": [4, 4]}] * 2
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    slices = write_slices(tmp_path / "1", some_image((3, 20, 20)))
+    (tmp_path / "t.csv").write_text(HEADER)
+    with pytest.raises(UsageError, match="two of the same kind"):
+        catnip2bids.compare(tmp_path / "1", tmp_path / "t.csv")
+    with pytest.raises(SourceError, match="is not there"):
+        catnip2bids.compare(tmp_path / "1", tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="only read"):
+        catnip2bids.compare(tmp_path / "1", tmp_path / "1", tmp_path / "1/out")
+    assert sorted((tmp_path / "1").iterdir()) == slices
+
+
+def test_the_command_has_the_exit_codes_of_diff(tmp_path: Path) -> None:
+    write_slices(tmp_path / "1", LABELS)
+    write_slices(tmp_path / "2", MASKED)
+
+    def run(one: str, two: str, *more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "catnip2bids", "compare", one, two, *more]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert run("1", "1").returncode == 0
+    different = run("1", "2", "--json", "-o", "out")
+    assert different.returncode == 1
+    assert json.loads(different.stdout)["relation"] == "2-is-1-masked"
+    assert "2-is-1-masked: Every differing voxel is 0 in 2" in different.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "comparison.json",
+        "comparison_results.csv",
+        "different.csv",
+        "index.html",
+    ]
+    assert (tmp_path / "comparison/index.html").is_file()
+    assert tuple(rows(tmp_path)[0]) == COLUMNS
+    missing = run("1", "nowhere")
+    assert (missing.returncode, "is not there" in missing.stderr) == (2, True)

@@ -1,0 +1,54 @@
+"""The page of a comparison, in a real browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import catnip2bids
+from browser import DESKTOP, PHONE, needs_browser, open_page
+from made_up import some_image, some_labels, write_slices, write_tiff
+
+pytestmark = needs_browser
+LABELS = some_labels((12, 60, 80)) + np.uint16(1)
+
+
+@pytest.mark.parametrize("window", [DESKTOP, PHONE])
+def test_the_page_shows_what_differs(tmp_path: Path, window: tuple[int, int]) -> None:
+    masked = LABELS.copy()
+    masked[4:7, 20:] = 0
+    write_slices(tmp_path / "labels", LABELS)
+    write_slices(tmp_path / "masked", masked, "Z{plane:06d}.tif")
+    catnip2bids.compare(tmp_path / "labels", tmp_path / "masked", tmp_path / "out")
+    seen = open_page(tmp_path / "out/index.html", tmp_path, window)
+    assert "Every differing voxel is 0 in 2: 2 is 1 with 3 of 12 planes masked" in seen.text
+    assert "Slice 5: 3,200 voxels differ" in seen.text
+    assert "the same" in seen.text
+    assert (seen.images, seen.loaded, seen.described) == (3 * 5, 3 * 5, 3 * 5)
+    assert seen.too_wide <= 0
+    assert (seen.scripts, seen.outside) == (0, [])
+
+
+def test_names_of_files_are_never_markup(tmp_path: Path) -> None:
+    name = "<img src=x onerror=alert(1)> & 'co"
+    for side in ("1", "2"):
+        write_tiff(tmp_path / side / f"{name}.tif", some_image((2, 20, 20), seed=int(side)))
+    catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    seen = open_page(tmp_path / "out/index.html", tmp_path)
+    assert f"{name}.tif" in seen.text
+    assert seen.images == seen.loaded == 3 * 2
+
+
+def test_damaged_planes_and_missing_ones_are_shown(tmp_path: Path) -> None:
+    image = some_image((9, 20, 20))
+    for side in ("1", "2"):
+        write_slices(tmp_path / side, image)
+    (tmp_path / "1/Z0003.tif").unlink()
+    (tmp_path / "2/Z0007.tif").write_bytes(b"hello")
+    catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    seen = open_page(tmp_path / "out/index.html", tmp_path)
+    assert "not a TIFF file" in seen.text
+    assert "1 plane only in 2 (3)" in seen.text
+    assert seen.images == seen.loaded > 0
