@@ -10,13 +10,19 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from catnip2bids._version import __version__
 from catnip2bids.choices import Kind, Naming, OmeZarrVersion
 from catnip2bids.errors import Catnip2bidsError, PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from catnip2bids.scanning import Run
+    from catnip2bids.terminal import JobProgress
 
 app = typer.Typer(
     add_completion=True,
@@ -116,6 +122,9 @@ def scan(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON to stdout.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a plan that is there.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check-derivations", help="Test on the pixels what CATNIP computes from what.")
+    ] = False,
 ) -> None:
     """Find all runs, take a census of everything in them, and write the plan, to be read and corrected.
 
@@ -142,7 +151,21 @@ def scan(
             if output is not None:
                 raise
             progress.warning(f"no plan is written: {error}")
-    raise typer.Exit(1 if report.problems else 0)
+        broken = _check_derivations(report.found.runs, progress) if check else False
+    raise typer.Exit(1 if report.problems or broken else 0)
+
+
+def _check_derivations(runs: Sequence[Run], progress: JobProgress) -> bool:
+    """Test all claims on all runs; tells whether one does not hold."""
+    from catnip2bids.comparison import check_derivations
+
+    broken = False
+    for run in runs:
+        progress.note(f"\n{run.folder}")
+        for found in check_derivations(run, progress):
+            broken |= not found.holds
+            (progress.note if found.holds else progress.problem)(str(found))
+    return broken
 
 
 @app.command()

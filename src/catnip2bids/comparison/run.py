@@ -11,8 +11,9 @@ from catnip2bids.comparison.report import write_report
 from catnip2bids.comparison.result import Comparison, FileComparison, ItemComparison
 from catnip2bids.comparison.sides import Side, open_side, same_bytes
 from catnip2bids.comparison.tables import compare_tables
+from catnip2bids.comparison.team import Resources
 from catnip2bids.comparison.things import Thing, pair_things, thing_at, things_in
-from catnip2bids.comparison.volumes import Resources, compare_volumes
+from catnip2bids.comparison.volumes import compare_volumes
 from catnip2bids.engine import default_jobs, default_memory_bytes
 from catnip2bids.errors import UsageError
 from catnip2bids.progress import Progress

@@ -6,41 +6,25 @@ nothing better than `different` is said.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 from catnip2bids.comparison.masking import MaskEvidence, MaskFinding, mask_of
 from catnip2bids.comparison.planes import Box, Pairing, PlanePair, compare_planes, read_alone
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.shift import find_shift
 from catnip2bids.comparison.sides import Side, same_bytes
+from catnip2bids.comparison.team import Resources, Team, plane_bytes
 from catnip2bids.comparison.values import values_of
-from catnip2bids.engine import OVERHEAD_BYTES
-from catnip2bids.errors import SourceError
 from catnip2bids.progress import Progress
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 _HASHED_ALL_THE_SAME_BYTES = 256 * 2**20
 """Planes whose files are the same need not be decoded; in volumes of up to so many bytes they are, for their hashes."""
 _PLANES_AT_A_TIME = 16
 _BACKGROUND = 0
-_PLANES_IN_MEMORY = 4
-"""A thread holds two planes at the most, each of them encoded and decoded."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a comparison may use: threads, and memory."""
-
-    n_threads: int
-    memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -139,9 +123,9 @@ def compare_volumes(side_1: Side, side_2: Side, resources: Resources, progress: 
         Told how the work goes, in planes.
     """
     same_file = side_1.is_one_file and side_2.is_one_file and same_bytes(side_1.path, side_2.path)
-    plane_bytes = max(_plane_bytes(side_1), _plane_bytes(side_2), 1)
-    pairing = Pairing(side_1, side_2, same_file, plane_bytes * len(side_1.planes) <= _HASHED_ALL_THE_SAME_BYTES)
-    with _Team(resources, plane_bytes) as team:
+    n_bytes = max(plane_bytes(side_1), plane_bytes(side_2))
+    pairing = Pairing(side_1, side_2, same_file, n_bytes * len(side_1.planes) <= _HASHED_ALL_THE_SAME_BYTES)
+    with Team(resources, n_bytes) as team:
         pairs = []
         for pair in team.do(partial(compare_planes, pairing), pairing.numbers):
             progress.advance(1)
@@ -149,47 +133,10 @@ def compare_volumes(side_1: Side, side_2: Side, resources: Resources, progress: 
         return _Conclusion(pairing, pairs, team).comparison
 
 
-def _plane_bytes(side: Side) -> int:
-    """Size of the first plane that can be read."""
-    for number in side.planes:
-        try:
-            with side.open(number) as opened:
-                height, width = opened.layout.shape
-                return height * width * opened.layout.dtype.itemsize
-        except SourceError:
-            continue
-    return 0
-
-
-class _Team:
-    """Threads that work on planes, as many as there is memory for."""
-
-    def __init__(self, resources: Resources, plane_bytes: int) -> None:
-        fitting = (resources.memory_bytes - OVERHEAD_BYTES) // (_PLANES_IN_MEMORY * plane_bytes)
-        self._n_threads = max(min(fitting, resources.n_threads), 1)
-        self._threads = ThreadPoolExecutor(self._n_threads)
-
-    def __enter__(self) -> _Team:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._threads.shutdown(cancel_futures=True)
-
-    def do(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Do something for all items, a few of them ahead of what is asked for, in their order."""
-        ahead: deque[Future[Result]] = deque()
-        for item in items:
-            ahead.append(self._threads.submit(work, item))
-            if len(ahead) > 2 * self._n_threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-
-
 class _Conclusion:
     """What all pairs of planes say together; looks at pixels again where that is needed to tell."""
 
-    def __init__(self, pairing: Pairing, pairs: Sequence[PlanePair], team: _Team) -> None:
+    def __init__(self, pairing: Pairing, pairs: Sequence[PlanePair], team: Team) -> None:
         self._pairing, self._pairs, self._team = pairing, pairs, team
         self._different = [pair for pair in pairs if pair.difference and pair.difference.n_different]
 

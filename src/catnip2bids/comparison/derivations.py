@@ -1,0 +1,137 @@
+"""CATNIP's claims about its own output, tested on the pixels of a run.
+
+Invariant: a claim holds only if every voxel of every plane agrees with it; planes that one component lacks, or that
+cannot be read, are a problem and no agreement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from catnip2bids.catnip.derivations import DERIVATIONS, Derivation
+from catnip2bids.comparison.planes import band_height
+from catnip2bids.comparison.sides import Side, open_side
+from catnip2bids.comparison.team import Resources, Team, plane_bytes
+from catnip2bids.engine import default_jobs, default_memory_bytes
+from catnip2bids.errors import SourceError
+from catnip2bids.progress import Progress
+from catnip2bids.scanning import Entry, Run
+
+
+@dataclass(frozen=True)
+class Check:
+    """A claim that was tested.
+
+    Attributes
+    ----------
+    claim
+        What was claimed.
+    entries
+        The components it is about, by their paths below the run.
+    n_voxels, n_broken
+        Voxels that were looked at, and those that break the claim.
+    planes_broken
+        Slice numbers of planes that break it.
+    problem
+        Why it could not be tested; empty if it could.
+    """
+
+    claim: str
+    entries: tuple[str, ...]
+    n_voxels: int = 0
+    n_broken: int = 0
+    planes_broken: tuple[int, ...] = ()
+    problem: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the claim is true."""
+        return not self.problem and self.n_broken == 0
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        if self.problem:
+            return f"{self.claim}: cannot be tested: {self.problem}"
+        if self.holds:
+            return f"{self.claim}: holds for all {self.n_voxels:,} voxels"
+        planes = f"{len(self.planes_broken)} plane{'' if len(self.planes_broken) == 1 else 's'}"
+        return f"{self.claim}: does not hold for {self.n_broken:,} of {self.n_voxels:,} voxels, in {planes}"
+
+
+def check_derivations(run: Run, progress: Progress | None = None) -> list[Check]:
+    """Test all claims that apply to a run.
+
+    Parameters
+    ----------
+    run
+        The run, as `catnip2bids.scan` found it.
+    progress
+        Told what is looked at.
+    """
+    progress, checks = progress or Progress(), []
+    for derivation in DERIVATIONS:
+        for threshold, entries in _applications(derivation, run.entries):
+            progress.looking_at(derivation.claim.format(threshold=threshold))
+            checks.append(_test(derivation, threshold, entries))
+    return checks
+
+
+def _applications(derivation: Derivation, entries: Sequence[Entry]) -> Iterator[tuple[int, list[Entry]]]:
+    """Yield the components of a run that a claim is about, and the threshold (0 without one)."""
+    by_role: dict[str, dict[int | None, Entry]] = {}
+    for entry in entries:
+        if entry.component is not None and entry.volume is not None:
+            by_role.setdefault(entry.component.role, {}).setdefault(entry.threshold, entry)
+    thresholds = sorted({t for role in derivation.roles for t in by_role.get(role, {}) if t is not None})
+    for index, threshold in enumerate(thresholds or [None]):
+        wanted = [threshold] * len(derivation.roles)
+        if derivation.nested:
+            if index + 1 == len(thresholds):
+                return
+            wanted[1] = thresholds[index + 1]
+        found = [
+            by_role.get(role, {}).get(at) or by_role.get(role, {}).get(None)
+            for role, at in zip(derivation.roles, wanted, strict=True)
+        ]
+        if all(found):
+            yield threshold or 0, [entry for entry in found if entry is not None]
+
+
+def _test(derivation: Derivation, threshold: int, entries: Sequence[Entry]) -> Check:
+    check = Check(derivation.claim.format(threshold=threshold), tuple(entry.path for entry in entries))
+    try:
+        sides = [open_side(entry.location) for entry in entries]
+        numbers = sorted(sides[0].planes)
+        for side in sides[1:]:
+            if sorted(side.planes) != numbers:
+                raise SourceError(f"{side.path} and {sides[0].path} have not the same slice numbers")
+        with Team(Resources(default_jobs(), default_memory_bytes()), max(map(plane_bytes, sides))) as team:
+            counts = dict(zip(numbers, team.do(partial(_count, derivation, threshold, sides), numbers), strict=True))
+    except SourceError as error:
+        return Check(check.claim, check.entries, problem=str(error))
+    return Check(
+        check.claim,
+        check.entries,
+        n_voxels=sum(n_voxels for n_voxels, _ in counts.values()),
+        n_broken=sum(n_broken for _, n_broken in counts.values()),
+        planes_broken=tuple(number for number, (_, n_broken) in counts.items() if n_broken),
+    )
+
+
+def _count(derivation: Derivation, threshold: int, sides: Sequence[Side], number: int) -> tuple[int, int]:
+    """Count the voxels of a plane, and those that break the claim."""
+    with ExitStack() as stack:
+        planes = [stack.enter_context(side.open(number)) for side in sides]
+        if len({plane.layout.shape for plane in planes}) > 1:
+            raise SourceError(f"plane {number} has not the same size in all of them")
+        height = min(band_height(plane.layout) for plane in planes)
+        n_voxels = n_broken = 0
+        for rows in zip(*(plane.bands(height) for plane in planes), strict=True):
+            n_voxels += rows[0].size
+            n_broken += int(np.count_nonzero(derivation.is_broken(list(rows), threshold)))
+    return n_voxels, n_broken

@@ -1,0 +1,64 @@
+"""Threads that look at planes, as many as there is memory for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from catnip2bids.comparison.sides import Side
+from catnip2bids.engine import OVERHEAD_BYTES
+from catnip2bids.errors import SourceError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_PLANES_IN_MEMORY = 4
+"""A thread holds two planes at the most, each of them encoded and decoded."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a comparison may use: threads, and memory."""
+
+    n_threads: int
+    memory_bytes: int
+
+
+def plane_bytes(side: Side) -> int:
+    """Size of the first plane that can be read; 1 where none can."""
+    for number in side.planes:
+        try:
+            with side.open(number) as opened:
+                height, width = opened.layout.shape
+                return height * width * opened.layout.dtype.itemsize
+        except SourceError:
+            continue  # it becomes a row of the result when it is compared
+    return 1
+
+
+class Team:
+    """Threads that work on planes of so many bytes."""
+
+    def __init__(self, resources: Resources, n_bytes: int) -> None:
+        fitting = (resources.memory_bytes - OVERHEAD_BYTES) // (_PLANES_IN_MEMORY * n_bytes)
+        self._n_threads = max(min(fitting, resources.n_threads), 1)
+        self._threads = ThreadPoolExecutor(self._n_threads)
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def do(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Do something for all items, a few of them ahead of what is asked for, in their order."""
+        ahead: deque[Future[Result]] = deque()
+        for item in items:
+            ahead.append(self._threads.submit(work, item))
+            if len(ahead) > 2 * self._n_threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
