@@ -200,6 +200,7 @@ class RunJob:
                     action=action.value,
                     target=str(target) if target else None,
                     reason=reason,
+                    evidence=self.tasks.evidence.get(entry.path),
                 )
             )
         self.prepared.provenance.decisions = decisions

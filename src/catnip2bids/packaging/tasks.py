@@ -5,8 +5,9 @@ Invariant: no two tasks of a dataset write the same file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 
 from catnip2bids.bids.names import BidsName
 from catnip2bids.catnip.components import COMPONENTS, Action, ComponentType, Content, Grid, Storage
@@ -106,6 +107,8 @@ class RunTasks:
         The tasks.
     problems
         Entries that cannot be done as planned, and why, by their paths.
+    evidence
+        What the pixels of entries say, by their paths, where something rests on it.
     """
 
     run: Run
@@ -116,6 +119,7 @@ class RunTasks:
     counts: tuple[CountsTask, ...]
     copies: tuple[CopyTask, ...]
     problems: dict[str, str]
+    evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> BidsName:
