@@ -327,3 +327,86 @@ def test_the_command_has_the_exit_codes_of_diff(tmp_path: Path) -> None:
     assert tuple(rows(tmp_path)[0]) == COLUMNS
     missing = run("1", "nowhere")
     assert (missing.returncode, "is not there" in missing.stderr) == (2, True)
+
+
+def test_what_is_beside_slices_is_compared_too(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        write_slices(tmp_path / side, LABELS)
+        (tmp_path / side / "Thumbs.db").write_text(side)
+    assert catnip2bids.compare(tmp_path / "a", tmp_path / "b").relation == Relation.IDENTICAL
+    write_slices(tmp_path / "a/more", LABELS)
+    write_slices(tmp_path / "b/more", MASKED)
+    assert catnip2bids.compare(tmp_path / "a", tmp_path / "b").relation == Relation.MASKED_2
+    (tmp_path / "a/notes.txt").write_text("1")
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
+    assert (comparison.relation, list(comparison.only_in_1)) == (Relation.DIFFERENT, ["notes.txt"])
+
+
+def test_slices_on_one_side_only_are_told(tmp_path: Path) -> None:
+    write_slices(tmp_path / "a", LABELS)
+    (tmp_path / "b").mkdir()
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
+    assert (comparison.exit_code, {str(thing) for thing in comparison.only_in_1.values()}) == (1, {"slice folder"})
+
+
+def test_half_of_the_planes_are_no_shift(tmp_path: Path) -> None:
+    image, other = some_image((10, 30, 40)), some_image((5, 30, 40), seed=7)
+    assert compare(tmp_path, image, np.concatenate([image[5:], other])).relation == Relation.DIFFERENT
+
+
+def test_a_damaged_stack_does_not_keep_others_from_being_compared(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        for name in ("s.tif", "t.tif"):
+            write_tiff(tmp_path / side / name, some_image((3, 20, 20)))
+    broken = tmp_path / "b/s.tif"
+    broken.write_bytes(broken.read_bytes()[:7])
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b", tmp_path / "out")
+    assert comparison.exit_code == 2
+    assert [item.relation for item in comparison.items] == [Relation.DIFFERENT, Relation.IDENTICAL]
+    assert any(str(broken) in problem for problem in comparison.problems)
+
+
+def test_minus_zero_is_not_masked(tmp_path: Path) -> None:
+    zeros = np.zeros((3, 20, 20), "float32")
+    assert compare(tmp_path, zeros, -zeros).relation == Relation.DIFFERENT
+
+
+def test_a_cast_of_nan_is_a_cast(tmp_path: Path) -> None:
+    image = some_image(SHAPE, "float32")
+    image[2, 3, 4] = np.nan
+    assert compare(tmp_path, image, image.astype("float64")).relation == Relation.CAST
+
+
+def test_type_and_extent_are_told(tmp_path: Path) -> None:
+    image = some_image(SHAPE)
+    changed = image.astype("int32")
+    changed[6, 13, 29] += 1
+    compare(tmp_path, image, changed)
+    found = document(tmp_path)
+    assert found["evidence"]["extent"]["z"] == [7, 7]
+    assert "1 is 40 x 30 uint16, 2 is 40 x 30 int32" in found["meaning"]
+
+
+def test_other_tables_are_files(tmp_path: Path) -> None:
+    for name in ("1.csv", "2.csv"):
+        (tmp_path / name).write_text("a,b\n1,2\n")
+    assert catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv").exit_code == 0
+    (tmp_path / "2.csv").write_text("a,b\n1,3\n")
+    assert catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv").exit_code == 1
+
+
+def test_another_name_is_no_other_number(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text(HEADER + "1,root,r,5,100\n")
+    (tmp_path / "2.csv").write_text(HEADER + "1,Root,r,5,100\n")
+    catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv", tmp_path / "out")
+    found = document(tmp_path)
+    assert found["evidence"]["changed"] == []
+    assert "Other names of 1 region: root" in found["meaning"]
+
+
+def test_a_folder_that_links_to_itself_is_walked_once(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        write_tiff(tmp_path / side / "s.tif", some_image((3, 20, 20)))
+        (tmp_path / side / "loop").symlink_to(".")
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
+    assert (comparison.relation, len(comparison.items)) == (Relation.IDENTICAL, 1)

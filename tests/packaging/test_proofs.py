@@ -102,7 +102,7 @@ def test_files_that_did_not_change_are_not_compared_again(tmp_path: Path, monkey
         raise AssertionError("it was compared again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(proofs, "compare", refuse)
+        patch.setattr(proofs, "compare_as_volumes", refuse)
         package([tmp_path / "cohort"], tmp_path / "out", settings())
         assert decision(tmp_path / "out") == before
         change(run, 3, 9999)

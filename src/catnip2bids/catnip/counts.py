@@ -14,6 +14,7 @@ from pathlib import Path
 from catnip2bids.errors import SourceError
 
 _COLUMNS = ("Label_ID", "Name", "Acronym", "Cell_Count", "Label_Volume(Pixels)")
+N_COLUMNS = len(_COLUMNS)
 _EXCLUDED = -1
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _REMEDY = "Copy the table again from where CATNIP wrote it, or exclude it in the plan"

@@ -3,6 +3,17 @@
 from catnip2bids.comparison.derivations import Check, check_derivations
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.result import Comparison
-from catnip2bids.comparison.run import compare
+from catnip2bids.comparison.run import compare, compare_as_volumes
+from catnip2bids.comparison.team import Resources
+from catnip2bids.comparison.volumes import VolumeComparison
 
-__all__ = ["Check", "Comparison", "Relation", "check_derivations", "compare"]
+__all__ = [
+    "Check",
+    "Comparison",
+    "Relation",
+    "Resources",
+    "VolumeComparison",
+    "check_derivations",
+    "compare",
+    "compare_as_volumes",
+]

@@ -149,10 +149,11 @@ def evidence_document(evidence: Evidence) -> dict[str, Any]:
         "largest_difference": evidence.largest_difference,
         "planes_different": list(evidence.planes_different),
     }
-    if evidence.box is not None and evidence.planes_different:
-        planes = evidence.planes_different
+    if evidence.layouts is not None:
+        document["layouts"] = list(evidence.layouts)
+    if evidence.box is not None and evidence.planes_extent is not None:
         document["extent"] = {
-            "z": [planes[0], planes[-1]],
+            "z": list(evidence.planes_extent),
             "y": list(evidence.box.rows),
             "x": list(evidence.box.columns),
         }

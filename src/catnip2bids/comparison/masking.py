@@ -76,15 +76,16 @@ class MaskFinding:
         self._zeroed: Array | None = None
         self._kept: Array | None = None
         self._whole_planes = True
-        self._n_planes = 0
+        self._one_size = True
 
     def add(self, plane: PlaneMask) -> None:
         """Look at one more plane."""
-        self._n_planes += 1
         if plane.kept.any() and plane.zeroed.any():
             self._whole_planes = False
         if self._zeroed is None or self._kept is None:
             self._zeroed, self._kept = plane.zeroed, plane.kept
+        elif plane.zeroed.shape != self._zeroed.shape:
+            self._one_size = False
         else:
             self._zeroed |= plane.zeroed
             self._kept |= plane.kept
@@ -94,4 +95,5 @@ class MaskFinding:
         """What the mask is like; None if it does nothing."""
         if self._zeroed is None or self._kept is None:
             return None
-        return MaskEvidence(self._whole_planes, not (self._zeroed & self._kept).any())
+        constant = self._one_size and not (self._zeroed & self._kept).any()
+        return MaskEvidence(self._whole_planes, constant)

@@ -53,7 +53,7 @@ class Difference:
     n_different
         Voxels that differ.
     n_zeroed_1, n_zeroed_2
-        Those of them that are 0 in 1, and in 2.
+        Those of them that are 0 in 1 alone, and in 2 alone.
     largest
         Largest difference of two values; None where none differ, or none is a number.
     box
@@ -258,6 +258,8 @@ def differing(rows_1: Array, rows_2: Array) -> Array:
         for rows, others in ((rows_1, rows_2), (rows_2, rows_1)):
             if rows.dtype.kind in "iu" and others.dtype.kind == "f":
                 different |= others.astype(rows.dtype) != rows
+    if rows_1.dtype.kind == rows_2.dtype.kind == "f":
+        different &= ~(np.isnan(rows_1) & np.isnan(rows_2))
     return np.asarray(different)
 
 
@@ -276,8 +278,8 @@ class _Finding:
         before = self.difference
         self.difference = Difference(
             n_different=before.n_different + len(values_1),
-            n_zeroed_1=before.n_zeroed_1 + int(np.count_nonzero(values_1 == 0)),
-            n_zeroed_2=before.n_zeroed_2 + int(np.count_nonzero(values_2 == 0)),
+            n_zeroed_1=before.n_zeroed_1 + int(np.count_nonzero((values_1 == 0) & (values_2 != 0))),
+            n_zeroed_2=before.n_zeroed_2 + int(np.count_nonzero((values_2 == 0) & (values_1 != 0))),
             largest=_larger(before.largest, _largest_difference(values_1, values_2)),
             box=_box(different, top).joined(before.box),
             values_1=_counted(before, before.values_1, values_1),

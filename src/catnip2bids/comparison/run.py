@@ -8,17 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from catnip2bids.comparison.report import write_report
-from catnip2bids.comparison.result import Comparison, FileComparison, ItemComparison
-from catnip2bids.comparison.sides import Side, open_side, same_bytes
-from catnip2bids.comparison.tables import compare_tables
+from catnip2bids.comparison.result import Comparison, ItemComparison, compare_files
+from catnip2bids.comparison.sides import Side, open_side
+from catnip2bids.comparison.tables import compare_tables, looks_like_counts
 from catnip2bids.comparison.team import Resources
 from catnip2bids.comparison.things import Thing, pair_things, thing_at, things_in
-from catnip2bids.comparison.volumes import compare_volumes
+from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes
 from catnip2bids.engine import default_jobs, default_memory_bytes
-from catnip2bids.errors import UsageError
+from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.progress import Progress
-
-_COUNTS = ".csv"
 
 
 def compare(
@@ -71,10 +69,21 @@ def compare(
     return comparison
 
 
+def compare_as_volumes(path_1: Path, path_2: Path, resources: Resources) -> VolumeComparison:
+    """Compare two volumes, whatever else is in their folders.
+
+    Raises
+    ------
+    SourceError
+        If one of them cannot be read at all.
+    """
+    return compare_volumes(open_side(path_1), open_side(path_2), resources, Progress())
+
+
 def _compare(path_1: Path, path_2: Path, resources: Resources, progress: Progress) -> Comparison:
     thing_1, thing_2 = thing_at(path_1), thing_at(path_2)
     if Thing.FOLDER in (thing_1, thing_2):
-        if thing_1 != thing_2:
+        if not (path_1.is_dir() and path_2.is_dir()):
             raise UsageError(f"{path_1} is a {thing_1} and {path_2} is a {thing_2}; give two of the same kind")
         return _compare_folders(path_1, path_2, resources, progress)
     if thing_1 != thing_2 and not (thing_1.is_volume and thing_2.is_volume):
@@ -102,11 +111,19 @@ def _compare_all(
     wanted: list[tuple[Thing, Path, Path]], resources: Resources, progress: Progress
 ) -> tuple[ItemComparison, ...]:
     """Compare pairs of things; nothing is decoded before all of them were found."""
-    sides = [(open_side(one), open_side(two)) if thing.is_volume else None for thing, one, two in wanted]
+    sides = [(_opened(one), _opened(two)) if thing.is_volume else None for thing, one, two in wanted]
     progress.start(sum(len(pair[0].planes.keys() | pair[1].planes.keys()) for pair in sides if pair))
     return tuple(
         _compare_pair((one, two), pair, resources, progress) for (_, one, two), pair in zip(wanted, sides, strict=True)
     )
+
+
+def _opened(path: Path) -> Side:
+    """Find the planes of a volume; one that cannot be read at all has none, and says why."""
+    try:
+        return open_side(path)
+    except SourceError as error:
+        return Side(path, {}, problems=(str(error),))
 
 
 def _compare_pair(
@@ -118,6 +135,6 @@ def _compare_pair(
     if sides is not None:
         progress.item(paths[0].name)
         return compare_volumes(*sides, resources, progress)
-    if all(path.suffix.lower() == _COUNTS for path in paths):
+    if all(map(looks_like_counts, paths)):
         return compare_tables(*paths)
-    return FileComparison(*paths, same=same_bytes(*paths))
+    return compare_files(*paths)

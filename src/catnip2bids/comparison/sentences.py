@@ -23,7 +23,7 @@ def sentence_of(item: Comparison | ItemComparison) -> str:
         case TableComparison():
             return _of_tables(item)
         case FileComparison():
-            return "The files are the same." if item.same else "The files differ."
+            return "; ".join(item.problems) or ("The files are the same." if item.same else "The files differ.")
 
 
 def _of_all(comparison: Comparison) -> str:
@@ -56,7 +56,9 @@ def _of_volumes(item: VolumeComparison) -> str:
         case Relation.IDENTICAL:
             parts.append(f"All {n_pairs} planes are the same.")
         case Relation.SHIFTED:
-            parts.append(f"The same planes under other numbers: slice n of 1 is slice n {evidence.shift:+d} of 2.")
+            parts.append(
+                f"The same planes under other numbers: slice n of 1 is slice n {_signed(evidence.shift or 0)} of 2."
+            )
         case Relation.CAST:
             types = f"1 holds them as {item.type_of(1)}, 2 as {item.type_of(2)}"
             parts.append(f"The same values in all {n_pairs} planes: {types}.")
@@ -64,6 +66,8 @@ def _of_volumes(item: VolumeComparison) -> str:
             parts.append(_of_mask(item, n_pairs, n_different))
         case Relation.DIFFERENT:
             parts.append(f"{n_different} of {n_pairs} planes differ.")
+            if evidence.layouts is not None:
+                parts.append(f"Size or type are not the same: 1 is {evidence.layouts[0]}, 2 is {evidence.layouts[1]}.")
             parts += [
                 f"{_counted(len(numbers), 'plane')} only in {side} ({_ranges(numbers)})."
                 for side, numbers in ((1, item.only_in(1)), (2, item.only_in(2)))
@@ -80,6 +84,10 @@ def _of_volumes(item: VolumeComparison) -> str:
     return " ".join(parts)
 
 
+def _signed(shift: int) -> str:
+    return f"{'+' if shift > 0 else '-'} {abs(shift)}"
+
+
 def _of_mask(item: VolumeComparison, n_pairs: int, n_different: int) -> str:
     masked, whole = (1, 2) if item.relation == Relation.MASKED_1 else (2, 1)
     text = f"Every differing voxel is 0 in {masked}: {masked} is {whole} with {n_different} of {n_pairs} planes masked"
@@ -92,10 +100,10 @@ def _of_mask(item: VolumeComparison, n_pairs: int, n_different: int) -> str:
 
 
 def _extent(evidence: Evidence) -> str:
-    text = f"{evidence.n_different:,} voxels differ"
-    if evidence.box is not None:
+    text = f"{evidence.n_different:,} voxel{'s differ' if evidence.n_different > 1 else ' differs'}"
+    if evidence.box is not None and evidence.planes_extent is not None:
         (top, bottom), (left, right) = evidence.box.rows, evidence.box.columns
-        text += f", in planes {_ranges(evidence.planes_different)}, x {left} to {right}, y {top} to {bottom}"
+        text += f", in slices {_ranged(*evidence.planes_extent)}, x {_ranged(left, right)}, y {_ranged(top, bottom)}"
     if evidence.largest_difference is not None and not evidence.are_labels:
         text += f"; the largest difference is {evidence.largest_difference:g}"
     return f"{text}."
@@ -117,6 +125,8 @@ def _of_tables(item: TableComparison) -> str:
     if changed := item.changed:
         names = [f"{pair.region.index} {pair.region.name[:_LONGEST_NAME]}" for pair in changed]
         parts.append(f"Other numbers in {_counted(len(changed), 'region')}: {_listed(names)}.")
+    if renamed := item.renamed:
+        parts.append(f"Other names of {_counted(len(renamed), 'region')}: {_listed([p.region.name for p in renamed])}.")
     parts.append(f"Cells in all: {item.total_cells(1)} in 1, {item.total_cells(2)} in 2.")
     return " ".join(parts)
 
@@ -138,4 +148,8 @@ def _ranges(numbers: Sequence[int]) -> str:
             ranges[-1][1] = number
         else:
             ranges.append([number, number])
-    return _listed([str(a) if a == b else f"{a} to {b}" for a, b in ranges])
+    return _listed([_ranged(a, b) for a, b in ranges])
+
+
+def _ranged(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first} to {last}"

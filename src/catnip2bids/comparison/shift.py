@@ -1,18 +1,18 @@
 """Whether two volumes are the same planes under other slice numbers.
 
-Invariant: a shift is only claimed if every plane that has a partner under it is the same, and at least half of the
-planes of the smaller side have one.
+Invariant: a shift is only claimed if every plane that has a partner under it is the same, and no more planes are
+without one than were pushed out at an end.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from catnip2bids.comparison.planes import Plane, PlanePair
 
-Hashes = Mapping[int, tuple[object, str]]
-"""Shape and type, and hash, of planes by slice number."""
+_MOST_PUSHED_OUT = 0.2
+"""Of all planes that have a partner, so many more may have none."""
 
 
 def find_shift(pairs: Sequence[PlanePair], hash_of: Callable[[int, int], Plane]) -> int | None:
@@ -35,12 +35,6 @@ def find_shift(pairs: Sequence[PlanePair], hash_of: Callable[[int, int], Plane])
         for number, plane in sides[1].items()
         if plane.sha256 and len(there := places.get((plane.layout, plane.sha256), [])) == 1
     )
-    shift = next((shift for shift, _ in votes.most_common() if shift != 0), None)
-    if shift is None:
-        return None
-    partners = [number for number in sides[1] if number + shift in sides[2]]
-    if 2 * len(partners) < min(len(sides[1]), len(sides[2])):
-        return None
 
     def known(side: int, number: int) -> tuple[object, str | None]:
         plane = sides[side][number]
@@ -48,4 +42,10 @@ def find_shift(pairs: Sequence[PlanePair], hash_of: Callable[[int, int], Plane])
             plane = sides[side][number] = hash_of(side, number)
         return plane.layout, plane.sha256
 
-    return shift if all(known(1, number) == known(2, number + shift) for number in partners) else None
+    def fits(shift: int) -> bool:
+        partners = [number for number in sides[1] if number + shift in sides[2]]
+        n_alone = max(len(sides[1]), len(sides[2])) - len(partners)
+        few = n_alone <= min(abs(shift), _MOST_PUSHED_OUT * len(partners))
+        return few and all(known(1, number) == known(2, number + shift) for number in partners)
+
+    return next((shift for shift, _ in votes.most_common() if shift != 0 and fits(shift)), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catnip2bids.catnip.counts import RegionCount, read_counts
+from catnip2bids.catnip.counts import N_COLUMNS, RegionCount, read_counts, read_lines
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.errors import SourceError
 
@@ -32,6 +32,14 @@ class RegionPair:
     def same(self) -> bool:
         """Whether both say the same."""
         return self.one == self.two
+
+    @property
+    def has_other_numbers(self) -> bool:
+        """Whether both are there, and do not count the same."""
+        one, two = self.one, self.two
+        if one is None or two is None:
+            return False
+        return (one.cell_count, one.label_volume) != (two.cell_count, two.label_volume)
 
     @property
     def is_excluded_from_one_side(self) -> bool:
@@ -68,7 +76,12 @@ class TableComparison:
     @property
     def changed(self) -> tuple[RegionPair, ...]:
         """Regions that both count, with other numbers."""
-        return tuple(p for p in self.different if p.one and p.two and not p.is_excluded_from_one_side)
+        return tuple(p for p in self.different if p.has_other_numbers and not p.is_excluded_from_one_side)
+
+    @property
+    def renamed(self) -> tuple[RegionPair, ...]:
+        """Regions that have another name or abbreviation, and the same numbers."""
+        return tuple(p for p in self.different if p.one and p.two and not p.has_other_numbers)
 
     @property
     def different(self) -> tuple[RegionPair, ...]:
@@ -89,6 +102,14 @@ class TableComparison:
         """Sum of all cells that a table (1 or 2) counts."""
         counts = [pair.one if side == 1 else pair.two for pair in self.regions]
         return sum(count.cell_count or 0 for count in counts if count is not None)
+
+
+def looks_like_counts(path: Path) -> bool:
+    """Tell whether a file is meant to be one of CATNIP's tables of counts, whole or not."""
+    try:
+        return path.suffix.lower() == ".csv" and len(read_lines(path)[0].split(",")) == N_COLUMNS
+    except (SourceError, IndexError):
+        return False
 
 
 def compare_tables(path_1: Path, path_2: Path) -> TableComparison:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
+from catnip2bids.catnip.components import LEFTOVERS
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import count_stack_pages, is_nifti, is_tiff, slice_files
+from catnip2bids.volume import count_stack_pages, is_nifti, is_tiff, number_slices, slice_files, slice_number_in
 
 _TABLES = (".csv", ".tsv")
 
@@ -40,7 +41,7 @@ def thing_at(path: Path) -> Thing:
         If nothing is there.
     """
     if path.is_dir():
-        return Thing.SLICES if _is_slice_folder(path) else Thing.FOLDER
+        return Thing.SLICES if _has_slices(path) and not _others_in(path) else Thing.FOLDER
     if not path.is_file():
         raise SourceError(f"{path}: is not there")
     if is_tiff(path):
@@ -50,14 +51,27 @@ def thing_at(path: Path) -> Thing:
     return Thing.TABLE if path.suffix.lower() in _TABLES else Thing.FILE
 
 
-def _is_slice_folder(folder: Path) -> bool:
-    """Tell whether the TIFF files of a folder are slices: files of one page; damaged ones are passed over."""
-    for file in sorted(slice_files(folder)):
+def _has_slices(folder: Path) -> bool:
+    """Tell whether the TIFF files of a folder are slices: numbered files of one page; damaged ones are passed over."""
+    files = slice_files(folder)
+    if not number_slices(files, slice_number_in(files))[0]:
+        return False
+    for file in files:
         try:
             return count_stack_pages(file) == 1
         except SourceError:
             continue
-    return bool(slice_files(folder))
+    return bool(files)
+
+
+def _others_in(folder: Path) -> list[Path]:
+    """List what is in a folder besides its slices; what is hidden, or what systems leave behind, is left out."""
+    slices = set(slice_files(folder))
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path not in slices and not path.name.startswith(".") and not LEFTOVERS.fullmatch(path.name)
+    ]
 
 
 def things_in(folder: Path) -> dict[str, Thing]:
@@ -65,17 +79,23 @@ def things_in(folder: Path) -> dict[str, Thing]:
     return {path.relative_to(folder).as_posix(): thing for path, thing in _walk(folder)}
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, Thing]]:
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
+def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, Thing]]:
+    above |= {folder.resolve()}
+    children = _others_in(folder)
+    if _has_slices(folder):
+        yield folder, Thing.SLICES
+    else:
+        children = sorted([*children, *slice_files(folder)])
+    for path in children:
         try:
             thing = thing_at(path)
         except SourceError:  # a link that leads nowhere
             yield path, Thing.FILE
             continue
+        if path.is_dir() and path.resolve() in above:
+            continue  # a link to a folder that it is in
         if thing == Thing.FOLDER:
-            yield from _walk(path)
+            yield from _walk(path, above)
         else:
             yield path, thing
 

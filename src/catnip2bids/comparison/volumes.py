@@ -41,8 +41,10 @@ class Evidence:
         Of two values; None where none differ.
     planes_different
         Slice numbers of the pairs that differ.
-    box
-        Where they differ.
+    planes_extent, box
+        Where voxels differ: first and last slice number, rows and columns.
+    layouts
+        Shape and type of 1 and 2 where these are not the same.
     mask
         What the mask is like, where one side is the other one masked.
     lost_1, lost_2
@@ -58,7 +60,9 @@ class Evidence:
     n_zeroed_2: int = 0
     largest_difference: float | None = None
     planes_different: tuple[int, ...] = ()
+    planes_extent: tuple[int, int] | None = None
     box: Box | None = None
+    layouts: tuple[str, str] | None = None
     mask: MaskEvidence | None = None
     lost_1: dict[int, int] | None = None
     lost_2: dict[int, int] | None = None
@@ -189,12 +193,22 @@ class _Conclusion:
             n_zeroed_2=sum(d.n_zeroed_2 for d in differences),
             largest_difference=max((d.largest for d in differences if d.largest is not None), default=None),
             planes_different=tuple(pair.number for pair in self._pairs if pair.is_pair and not pair.same),
+            planes_extent=(self._different[0].number, self._different[-1].number) if self._different else None,
             box=box,
+            layouts=self._unlike_layouts(),
             mask=self._mask(relation),
             lost_1=self._lost(1) if shift is None else None,
             lost_2=self._lost(2) if shift is None else None,
             shift=shift,
         )
+
+    def _unlike_layouts(self) -> tuple[str, str] | None:
+        """Return shape and type of both for the first pair in which they are not the same."""
+        for pair in self._pairs:
+            one, two = pair.plane_1, pair.plane_2
+            if one and two and one.layout and two.layout and one.layout != two.layout:
+                return str(one.layout), str(two.layout)
+        return None
 
     def _mask(self, relation: Relation) -> MaskEvidence | None:
         if not relation.is_masked:
@@ -209,8 +223,8 @@ class _Conclusion:
 
     def _lost(self, side: int) -> dict[int, int] | None:
         """Return the labels that a side has nowhere, with their voxels on the other side."""
-        if not self._is_known:
-            return None
+        if not self._is_known or any(pair.difference is None for pair in self._pairs):
+            return None  # planes that have no partner may hold anything
         there: Counter[int] = Counter()
         here: set[int] = set()
         for pair in self._different:

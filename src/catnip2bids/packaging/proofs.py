@@ -14,8 +14,8 @@ from typing import Any
 
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.catnip.components import Action
-from catnip2bids.comparison import Comparison, Relation, compare
-from catnip2bids.comparison.documents import document_of
+from catnip2bids.comparison import Relation, Resources, VolumeComparison, compare_as_volumes
+from catnip2bids.engine import default_jobs, default_memory_bytes
 from catnip2bids.errors import SourceError
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.plan import PlannedEntry, PlannedRun
@@ -80,6 +80,8 @@ def prove(run: Run, planned: PlannedRun, provenance: Provenance, settings: Setti
 
     Files that have not changed since they were compared last are not compared again.
     """
+    memory_bytes = default_memory_bytes() if settings.memory_bytes is None else settings.memory_bytes
+    resources = Resources(settings.jobs or default_jobs(), memory_bytes)
     earlier = [decision for decision in provenance.decisions if decision.evidence]
     known = {decision.evidence["fingerprint"]: decision.evidence for decision in earlier if decision.evidence}
     proofs = []
@@ -87,7 +89,7 @@ def prove(run: Run, planned: PlannedRun, provenance: Provenance, settings: Setti
         fingerprint = _fingerprint(entry, other)
         if fingerprint not in known:
             progress.looking_at(entry.path)
-            comparison = compare(other.location, entry.location, jobs=settings.jobs, memory_bytes=settings.memory_bytes)
+            comparison = compare_as_volumes(other.location, entry.location, resources)
             known[fingerprint] = _evidence(comparison, other) | {"fingerprint": fingerprint}
         proofs.append(Proof(entry, other, known[fingerprint]))
     return proofs
@@ -127,16 +129,15 @@ def _fingerprint(entry: Entry, other: Entry) -> str:
     return hashlib.sha256(json.dumps([entry.path, other.path, states]).encode()).hexdigest()
 
 
-def _evidence(comparison: Comparison, other: Entry) -> dict[str, Any]:
-    document = document_of(comparison)
-    found = document["evidence"]
+def _evidence(comparison: VolumeComparison, other: Entry) -> dict[str, Any]:
+    found = comparison.evidence
     return {
         "compared_with": other.path,
-        "relation": document["relation"],
-        "planes_compared": document["n_pairs"],
-        "planes_different": found["planes_different"],
-        "voxels_compared": found["voxels"],
-        "voxels_different": found["voxels_different"],
-        "voxels_zeroed": found["voxels_zeroed_2"],
-        "labels_lost": found.get("labels_lost_2", {}),
+        "relation": comparison.relation.value,
+        "planes_compared": sum(pair.is_pair for pair in comparison.pairs),
+        "planes_different": list(found.planes_different),
+        "voxels_compared": found.n_voxels,
+        "voxels_different": found.n_different,
+        "voxels_zeroed": found.n_zeroed_2,
+        "labels_lost": {str(value): n for value, n in (found.lost_2 or {}).items()},
     }
