@@ -6,6 +6,7 @@ views of the TIFF 6.0 and BigTIFF specifications.
 
 from __future__ import annotations
 
+import gzip
 import re
 import struct
 import zlib
@@ -133,6 +134,19 @@ def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "SMALLEST_BLOCK_BYTES", 1)
     monkeypatch.setattr(layout, "SMALLEST_SHARD_BYTES", 1)
     monkeypatch.setattr(layout, "SMALLEST_UNIT_BYTES", 128 * 300 * 140 * 2)
+
+
+def count_unpackings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a list to which each gzip file is added whenever it is opened."""
+    opened: list[Path] = []
+    unpack = gzip.open
+
+    def counting(path: Path) -> gzip.GzipFile:
+        opened.append(path)
+        return unpack(path)
+
+    monkeypatch.setattr(gzip, "open", counting)
+    return opened
 
 
 def write_unit(image: OmeZarrImage, start: int, planes: Array) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import multiprocessing
 import pickle
@@ -38,6 +37,7 @@ from made_up import (
     THREE_UNITS,
     Array,
     Flavour,
+    count_unpackings,
     found,
     small_units,
     some_image,
@@ -276,14 +276,7 @@ def test_a_packed_file_is_unpacked_once_for_all_blocks_of_a_unit(
     path = tmp_path / "volume.nii.gz"
     nib.save(nib.Nifti1Image(planes.T, np.eye(4)), path)  # type: ignore[no-untyped-call]  # nibabel has no types for it
     volume = found(census_nifti(path))
-    opened: list[Path] = []
-    unpack = gzip.open
-
-    def counting(file: Path) -> gzip.GzipFile:
-        opened.append(file)
-        return unpack(file)
-
-    monkeypatch.setattr(gzip, "open", counting)
+    opened = count_unpackings(monkeypatch)
     image = image_of(tmp_path, volume)
     assert volume.shape[0] > image.block_shape[0]
     assert convert(volume, image).sha256 == hashes(planes)

@@ -14,7 +14,7 @@ import pytest
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import NiftiVolume, PlaneSource, Volume, census_nifti, census_stack, read_planes
-from made_up import Array, found, read_all, some_image, the_problem, write_tiff
+from made_up import Array, count_unpackings, found, read_all, some_image, the_problem, write_tiff
 
 EXTENSIONS = (".nii", ".nii.gz")
 
@@ -213,14 +213,7 @@ def test_a_packed_file_is_unpacked_once_while_planes_of_it_are_open(
     assert (volume.reads_rows, volume.unpacked_bytes) == (False, image.nbytes)
     plain = found(census_nifti(write_nifti(tmp_path / "twin.nii", image)))
     assert (plain.reads_rows, plain.unpacked_bytes) == (True, 0)
-    opened: list[Path] = []
-    unpack = gzip.open
-
-    def counting(path: Path) -> gzip.GzipFile:
-        opened.append(path)
-        return unpack(path)
-
-    monkeypatch.setattr(gzip, "open", counting)
+    opened = count_unpackings(monkeypatch)
     planes = [volume.open_plane(index) for index in range(4)]
     for index, plane in enumerate(planes):
         rows: Array = np.empty((6, 5), image.dtype)
