@@ -51,7 +51,7 @@ class Measurement:
     error: str | None
 
 
-def measure(command: list[str], output: Path, n_cores: int) -> Measurement:
+def measure(command: list[str], output: Path, n_cores: int, good_code: int = 0) -> Measurement:
     """Run a command and measure it.
 
     Parameters
@@ -62,6 +62,8 @@ def measure(command: list[str], output: Path, n_cores: int) -> Measurement:
         Folder in which it writes.
     n_cores
         It is kept on so many processor cores where the system can do that.
+    good_code
+        The exit code that it ends with if it did its work.
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
         begin = perf_counter()
@@ -77,11 +79,11 @@ def measure(command: list[str], output: Path, n_cores: int) -> Measurement:
     files = [path for path in output.rglob("*") if path.is_file()]
     return Measurement(
         seconds=seconds,
-        part_seconds=_part_seconds(written) if code == 0 else None,
+        part_seconds=_part_seconds(written) if code == good_code else None,
         peak_bytes=sampler.peak_bytes,
         n_files=len(files),
         n_bytes=sum(path.stat().st_size for path in files),
-        error=None if code == 0 else last_line(complaints or written) or f"ended with code {code}",
+        error=None if code == good_code else last_line(complaints or written) or f"ended with code {code}",
     )
 
 

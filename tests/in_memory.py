@@ -60,6 +60,14 @@ class VolumeInMemory:
     def unpacked_bytes(self) -> int:
         return 0
 
+    @property
+    def kept_bytes(self) -> int:
+        return self.planes[0, :64].nbytes
+
+    @property
+    def decoding_bytes(self) -> int:
+        return 0 if self.reads_rows else 2 * self.planes[0].nbytes
+
     def plane_source(self, plane: int) -> PlaneSource:
         return PlaneSource(Path("memory"), plane)
 

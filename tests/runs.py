@@ -160,6 +160,16 @@ def source_planes(path: Path) -> Array:
         return np.stack([page.asarray() for page in stack.pages])
 
 
+def planes_behind(image: str, path: Path) -> Array:
+    """Read the planes that an image should hold; a hemisphere mask may have to be found out from masked labels."""
+    if "hemispheremask" not in image or path.name == "hemispheremask_origspace":
+        return source_planes(path)
+    labels, masked = source_planes(path.parent / "atlaslabel_def_origspace"), source_planes(path)
+    mask: Array = (labels == masked).astype(np.uint16)
+    mask[~masked.any(axis=(1, 2)) & labels.any(axis=(1, 2))] = 0
+    return mask
+
+
 def level(image: Path, number: int = 0) -> Array:
     """Read one level of an OME-Zarr image with zarr-python."""
     return np.asarray(zarr.open_array(image / str(number), mode="r")[...])

@@ -148,3 +148,12 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path, words: list[str], me
     assert refused.returncode == 2
     assert message in refused.stderr
     assert not (tmp_path / "work").exists()
+
+
+def test_comparing_is_measured_too(tmp_path: Path) -> None:
+    words = ["--size", "3x64x64", "--rounds", 1, "--threads", 1, "--work", tmp_path]
+    measured = run(BENCHMARKS / "comparing.py", *words)
+    assert measured.returncode == 0, measured.stderr
+    rows = [line.split(" | ") for line in measured.stdout.splitlines()[2:]]
+    assert [row[1] for row in rows] == ["catnip2bids", "usual loop"] * 3
+    assert all(float(row[2]) > 0 for row in rows)

@@ -31,6 +31,7 @@ from runs import (
     mentions,
     ome,
     plane_hash,
+    planes_behind,
     read_tsv,
     scales,
     settings,
@@ -50,20 +51,19 @@ THRESHOLDS = (10000, 15000)
 _DERIVATIVE = "derivatives/catnip"
 
 
-def old_images(subject: str, run: str, *, corrected: bool) -> dict[str, str]:
+def old_images(subject: str, run: str) -> dict[str, str]:
     prefix = f"{subject}/micr/{subject}_sample-LeftHemisphere_stain-cFos"
     images = {
         f"{prefix}_SPIM": f"{run}/640_N4",
         f"{_DERIVATIVE}/{prefix}_desc-FRST_SPIM": f"{run}/640_FRST",
         f"{_DERIVATIVE}/{prefix}_space-orig_desc-atlas_SPIM": f"{run}/atlaslabel_def_origspace",
+        f"{_DERIVATIVE}/{prefix}_space-orig_desc-hemispheremask_SPIM": f"{run}/atlaslabel_def_origspace_masked",
     }
     for threshold in THRESHOLDS:
         file = f"FRSTseg_{threshold:08d}.tif"
         images[f"{_DERIVATIVE}/{prefix}_space-orig_desc-FRSTseg{threshold}_SPIM"] = f"{run}/640_FRST_seg/{file}"
         heatmap = f"{_DERIVATIVE}/{prefix}_space-CATNIP_desc-heatmap"
         images[f"{heatmap}{threshold}_SPIM"] = f"{run}/heatmaps_atlasspace/{file}"
-        if corrected:
-            images[f"{heatmap}corrected{threshold}_SPIM"] = f"{run}/heatmaps_atlasspace_corrected/{file}"
     return images
 
 
@@ -83,14 +83,13 @@ def new_images(subject: str, run: str) -> dict[str, str]:
             f"{native}FRSTseg{threshold}_SPIM": f"{run}/FRST_seg/{name}",
             f"{native}FRSTsegfiltered{threshold}_SPIM": f"{run}/FRST_seg/{name}_filtered",
             f"{atlas}heatmap{threshold}_SPIM": f"{run}/heatmaps_atlasspace/{file}",
-            f"{atlas}heatmapcorrected{threshold}_SPIM": f"{run}/heatmaps_atlasspace_corrected/{file}",
         }
     return images
 
 
 COHORT_IMAGES = {
-    **old_images("sub-45670ko", KO_RUN, corrected=False),
-    **old_images("sub-45925floxed", FLOX_RUN, corrected=True),
+    **old_images("sub-45670ko", KO_RUN),
+    **old_images("sub-45925floxed", FLOX_RUN),
 }
 TODAY_IMAGES = new_images("sub-46001wt", TODAY_RUN)
 
@@ -114,7 +113,7 @@ def assert_pixels(dataset: Path, source: Path, images: dict[str, str]) -> None:
     assert images_of(dataset) == {f"{name}.ome.zarr" for name in images}
     for name, path in images.items():
         image = dataset / f"{name}.ome.zarr"
-        planes = source_planes(source / path)
+        planes = planes_behind(name, source / path)
         pixels = level(image)
         assert pixels.dtype == planes.dtype.newbyteorder("="), name
         np.testing.assert_array_equal(pixels, planes, err_msg=name)
@@ -134,6 +133,82 @@ def test_every_array_is_what_was_read(packaged: tuple[Path, PackageResult]) -> N
 
 def test_every_array_of_a_run_of_today_is_what_was_read(today: Path) -> None:
     assert_pixels(today, TODAY, TODAY_IMAGES)
+
+
+def test_masked_labels_can_be_made_again(packaged: tuple[Path, PackageResult]) -> None:
+    dataset, _ = packaged
+    for subject, run, planes_different in (("45670ko", KO_RUN, 43), ("45925floxed", FLOX_RUN, 24)):
+        prefix = f"{_DERIVATIVE}/sub-{subject}/micr/sub-{subject}_sample-LeftHemisphere_stain-cFos_space-orig_desc-"
+        labels, mask = (level(dataset / f"{prefix}{desc}_SPIM.ome.zarr") for desc in ("atlas", "hemispheremask"))
+        masked = source_planes(COHORT / run / "atlaslabel_def_origspace_masked")
+        np.testing.assert_array_equal(labels * mask, masked)
+        evidence = decision(dataset, f"{run}/atlaslabel_def_origspace_masked")["evidence"]
+        assert evidence["relation"] == "2-is-1-masked"
+        assert len(evidence["planes_different"]) == planes_different
+        assert evidence["voxels_different"] == evidence["voxels_zeroed"] == np.count_nonzero(labels != masked)
+        lost = set(np.unique(labels).tolist()) - set(np.unique(masked).tolist())
+        assert evidence["labels_lost"] == {str(value): int(np.count_nonzero(labels == value)) for value in lost}
+
+
+def test_heat_maps_that_no_mask_changed_are_packaged_once(packaged: tuple[Path, PackageResult], today: Path) -> None:
+    for dataset, run, file in (
+        (packaged[0], FLOX_RUN, "FRSTseg_00010000.tif"),
+        (today, "", "FRSTseg_00010000_cellpixelIDlist_heatmap_imagespace_atlasspace.tif"),
+    ):
+        found = decision(dataset, f"{run}/heatmaps_atlasspace_corrected/{file}".strip("/"))
+        assert (found["action"], found["evidence"]["relation"]) == ("exclude", "identical")
+        assert (dataset / found["evidence"]["image"]).is_dir()
+
+
+def decision(dataset: Path, source: str) -> dict[str, Any]:
+    provenance = json.loads((dataset / "code/catnip2bids/provenance.json").read_text(encoding="utf-8"))
+    (found,) = [decision for decision in provenance["decisions"] if decision["source"].endswith(source)]
+    assert isinstance(found, dict)
+    return found
+
+
+def compared(one: Path, two: Path, folder: Path) -> tuple[int, dict[str, Any]]:
+    done = command("compare", one, two, "-o", folder)
+    found = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    return done.returncode, found
+
+
+@pytest.mark.parametrize(("run", "n_planes"), [(KO_RUN, 43), (FLOX_RUN, 24)])
+def test_masked_labels_are_compared_as_a_plain_count_does(tmp_path: Path, run: str, n_planes: int) -> None:
+    paths = [COHORT / run / f"atlaslabel_def_origspace{end}" for end in ("", "_masked")]
+    code, found = compared(paths[0], paths[1], tmp_path / "out")
+    one, two = map(source_planes, paths)
+    different = one != two
+    assert (code, found["relation"]) == (1, "2-is-1-masked")
+    counted = [found[key] for key in ("n_pairs", "n_identical", "n_different", "only_in_1", "only_in_2")]
+    n_different = int(different.any(axis=(1, 2)).sum())
+    assert counted == [len(one), len(one) - n_different, n_different, [], []]
+    assert n_different == n_planes
+    evidence = found["evidence"]
+    assert evidence["voxels"] == one.size
+    assert evidence["voxels_different"] == evidence["voxels_zeroed_2"] == np.count_nonzero(different)
+    assert evidence["voxels_zeroed_1"] == 0
+    z, y, x = np.nonzero(different)
+    extent = {axis: [int(at.min()), int(at.max())] for axis, at in (("y", y), ("x", x))}
+    assert evidence["extent"] == {"z": [int(z.min()) + 1, int(z.max()) + 1], **extent}
+    lost = set(np.unique(one).tolist()) - set(np.unique(two).tolist())
+    assert evidence["labels_lost_2"] == {str(value): int(np.count_nonzero(one == value)) for value in lost}
+    emptied = np.flatnonzero(different.any(axis=(1, 2)) & ~two.any(axis=(1, 2))) + 1
+    assert evidence["mask"]["planes_emptied"] == emptied.tolist()
+    assert compared(paths[1], paths[0], tmp_path / "swapped")[1]["relation"] == "1-is-2-masked"
+
+
+def test_corrected_segmentations_are_tables_only(tmp_path: Path) -> None:
+    paths = [COHORT / FLOX_RUN / f"640_FRST_seg{end}" for end in ("", "_corr")]
+    code, found = compared(paths[0], paths[1], tmp_path / "out")
+    assert (code, found["relation"]) == (1, "different")
+    assert found["only_in_1"] == [f"FRSTseg_{threshold:08d}.tif" for threshold in THRESHOLDS]
+    for item in found["evidence"]["items"]:
+        lines = [Path(item[path]).read_text(encoding="utf-8").splitlines()[1:] for path in ("path_1", "path_2")]
+        excluded = {line.split(",")[0] for line in lines[1] if line.endswith(",-1,-1")}
+        excluded -= {line.split(",")[0] for line in lines[0] if line.endswith(",-1,-1")}
+        assert excluded
+        assert set(item["evidence"]["excluded_2"]) == excluded
 
 
 def test_the_dataset_is_valid(packaged: tuple[Path, PackageResult]) -> None:

@@ -113,6 +113,13 @@ def demo(
     raise typer.Exit(0 if made.packaged.ok and made.report.ok else 1)
 
 
+def _bytes_of(memory: str | None) -> int | None:
+    """Read the size that was given with --memory."""
+    from catnip2bids.engine import parse_bytes
+
+    return None if memory is None else parse_bytes(memory)
+
+
 @app.command()
 def scan(
     sources: Sources,
@@ -125,6 +132,8 @@ def scan(
     check: Annotated[
         bool, typer.Option("--check-derivations", help="Test on the pixels what CATNIP computes from what.")
     ] = False,
+    jobs: Jobs = None,
+    memory: Memory = None,
 ) -> None:
     """Find all runs, take a census of everything in them, and write the plan, to be read and corrected.
 
@@ -134,6 +143,7 @@ def scan(
     from catnip2bids.scanning import scan as scan_sources
     from catnip2bids.terminal import JobProgress, say, show_scan
 
+    memory_bytes = _bytes_of(memory)
     with JobProgress() as progress:
         report = report_on(scan_sources(sources, progress.looking_at))
         show_scan(report)
@@ -151,18 +161,18 @@ def scan(
             if output is not None:
                 raise
             progress.warning(f"no plan is written: {error}")
-        broken = _check_derivations(report.found.runs, progress) if check else False
+        broken = _check_derivations(report.found.runs, progress, jobs, memory_bytes) if check else False
     raise typer.Exit(1 if report.problems or broken else 0)
 
 
-def _check_derivations(runs: Sequence[Run], progress: JobProgress) -> bool:
+def _check_derivations(runs: Sequence[Run], progress: JobProgress, jobs: int | None, memory_bytes: int | None) -> bool:
     """Test all claims on all runs; tells whether one does not hold."""
     from catnip2bids.comparison import check_derivations
 
     broken = False
     for run in runs:
         progress.note(f"\n{run.folder}")
-        for found in check_derivations(run, progress):
+        for found in check_derivations(run, progress, jobs=jobs, memory_bytes=memory_bytes):
             broken |= not found.holds
             (progress.note if found.holds else progress.problem)(str(found))
     return broken
@@ -198,7 +208,6 @@ def package(
 
     Example: [bold]catnip2bids package /data/cohort -o dataset --voxel-size 3.7 3.7 5[/]
     """
-    from catnip2bids.engine import parse_bytes
     from catnip2bids.packaging import Settings, carry_out, prepare
     from catnip2bids.terminal import JobProgress, show_dry_run, show_result
 
@@ -214,7 +223,7 @@ def package(
         embed_labels=embed_labels,
         overwrite=overwrite,
         jobs=jobs,
-        memory_bytes=parse_bytes(memory) if memory else None,
+        memory_bytes=_bytes_of(memory),
     )
     with JobProgress() as progress:
         prepared = prepare(sources, dataset, settings, plan, progress)
@@ -248,10 +257,9 @@ def convert(
     Example: [bold]catnip2bids convert 640_N4 brain.ome.zarr --voxel-size 3.7 3.7 5[/]
     """
     from catnip2bids.conversion import convert as convert_to_image
-    from catnip2bids.engine import parse_bytes
     from catnip2bids.terminal import JobProgress, say
 
-    memory_bytes = parse_bytes(memory) if memory else None
+    memory_bytes = _bytes_of(memory)
     with JobProgress() as progress:
         made = convert_to_image(
             source, target, voxel_size, kind, progress, jobs=jobs, memory_bytes=memory_bytes, overwrite=overwrite
@@ -276,10 +284,9 @@ def compare(
     Example: [bold]catnip2bids compare run/atlaslabel_def_origspace run/atlaslabel_def_origspace_masked[/]
     """
     from catnip2bids.comparison import compare as compare_components
-    from catnip2bids.engine import parse_bytes
     from catnip2bids.terminal import JobProgress, show_comparison
 
-    memory_bytes = parse_bytes(memory) if memory else None
+    memory_bytes = _bytes_of(memory)
     with JobProgress("planes") as progress:
         comparison = compare_components(path_1, path_2, folder, progress, jobs=jobs, memory_bytes=memory_bytes)
     show_comparison(comparison, folder)

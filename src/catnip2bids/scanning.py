@@ -62,6 +62,8 @@ class Entry:
     set_aside
         Why it is no output of CATNIP at all (a link to another entry, what an operating system left behind);
         empty otherwise.
+    link_to
+        POSIX path below the run folder of the entry that this one is a link to.
     """
 
     path: str
@@ -74,6 +76,7 @@ class Entry:
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     set_aside: str = ""
+    link_to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -237,7 +240,7 @@ def _linked(entry: Entry, run: Path) -> Entry:
         return replace(entry, problems=(f"{entry.location}: is a link to nowhere; bring the original back",))
     if target.is_relative_to(run.resolve()):
         inside = target.relative_to(run.resolve()).as_posix()
-        return replace(entry, set_aside=f"a link to {inside}, which is listed itself")
+        return replace(entry, set_aside=f"a link to {inside}, which is listed itself", link_to=inside)
     return replace(entry, warnings=(f"{entry.location}: is a link out of the run folder, and is followed",))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 
 import catnip2bids
 from catnip2bids import Comparison
@@ -97,7 +99,7 @@ def test_masked_labels_are_counted_as_a_plain_count_does(tmp_path: Path) -> None
     assert evidence["voxels_zeroed_1"] == 0
     assert evidence["planes_different"] == [8, 9, 10, 11, 12]
     assert evidence["extent"] == {"z": [8, 12], "y": [0, 29], "x": [25, 39]}
-    assert evidence["mask"] == {"whole_planes": False, "constant_over_z": True}
+    assert evidence["mask"] == {"planes_emptied": [], "whole_planes": False, "constant_over_z": True}
     lost = set(np.unique(LABELS)) - set(np.unique(MASKED))
     assert evidence["labels_lost_2"] == {str(v): int(np.count_nonzero(v == LABELS)) for v in lost}
     assert evidence["labels_lost_1"] == {}
@@ -115,14 +117,16 @@ def test_planes_that_are_masked_as_a_whole_are_told(tmp_path: Path) -> None:
     masked = LABELS.copy()
     masked[9:] = 0
     compare(tmp_path, LABELS, masked)
-    assert document(tmp_path)["evidence"]["mask"] == {"whole_planes": True, "constant_over_z": True}
+    mask = {"planes_emptied": [10, 11, 12], "whole_planes": True, "constant_over_z": True}
+    assert document(tmp_path)["evidence"]["mask"] == mask
 
 
 def test_a_mask_that_moves_is_not_constant(tmp_path: Path) -> None:
     masked = LABELS.copy()
     masked[4, :10], masked[5, 5:20] = 0, 0
     compare(tmp_path, LABELS, masked)
-    assert document(tmp_path)["evidence"]["mask"] == {"whole_planes": False, "constant_over_z": False}
+    mask = {"planes_emptied": [], "whole_planes": False, "constant_over_z": False}
+    assert document(tmp_path)["evidence"]["mask"] == mask
 
 
 def test_a_label_that_is_somewhere_else_is_not_lost(tmp_path: Path) -> None:
@@ -140,6 +144,49 @@ def test_a_label_that_is_somewhere_else_is_not_lost(tmp_path: Path) -> None:
 def test_noise_has_no_labels_to_lose(tmp_path: Path) -> None:
     compare(tmp_path, some_image(SHAPE), some_image(SHAPE, seed=1))
     assert "labels_lost_1" not in document(tmp_path)["evidence"]
+
+
+def test_one_voxel_of_an_image_is_no_label(tmp_path: Path) -> None:
+    image = some_image(SHAPE) | np.uint16(1)
+    changed = image.copy()
+    changed[3, 4, 5] = 0
+    compare(tmp_path, image, changed)
+    assert "labels_lost_2" not in document(tmp_path)["evidence"]
+
+
+def test_an_image_on_an_even_background_is_no_label_image(tmp_path: Path) -> None:
+    image = np.full(SHAPE, 100, "uint16")
+    image[:, 10:20, 10:30] = some_image((12, 10, 20))
+    changed = image.copy()
+    changed[2:5, 12:14] = 0
+    compare(tmp_path, image, changed)
+    assert "labels_lost_2" not in document(tmp_path)["evidence"]
+
+
+def test_labels_that_are_stored_as_float_are_labels(tmp_path: Path) -> None:
+    compare(tmp_path, LABELS.astype("float32"), MASKED.astype("float32"))
+    lost = set(np.unique(LABELS)) - set(np.unique(MASKED))
+    assert document(tmp_path)["evidence"]["labels_lost_2"] == {str(v): int(np.count_nonzero(v == LABELS)) for v in lost}
+
+
+def test_thin_borders_that_differ_are_labels_all_the_same(tmp_path: Path) -> None:
+    labels = LABELS.copy()
+    labels[:, ::7, ::5] = 77
+    changed = labels.copy()
+    changed[labels == 77] = 78
+    compare(tmp_path, labels, changed)
+    evidence = document(tmp_path)["evidence"]
+    assert evidence["labels_lost_2"] == {"77": int(np.count_nonzero(labels == 77))}
+    assert evidence["labels_lost_1"] == {"78": int(np.count_nonzero(labels == 77))}
+
+
+def test_labels_of_planes_without_a_partner_are_lost(tmp_path: Path) -> None:
+    labels = LABELS.copy()
+    labels[4] = 77
+    compare(tmp_path, labels, labels)
+    (tmp_path / "2/Z000005.tif").unlink()
+    catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    assert document(tmp_path)["evidence"]["labels_lost_2"]["77"] == 30 * 40
 
 
 @pytest.mark.parametrize("shift", [1, 2, -1])
@@ -410,3 +457,54 @@ def test_a_folder_that_links_to_itself_is_walked_once(tmp_path: Path) -> None:
         (tmp_path / side / "loop").symlink_to(".")
     comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
     assert (comparison.relation, len(comparison.items)) == (Relation.IDENTICAL, 1)
+
+
+def test_things_in_subfolders_are_told_apart(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        for part in ("x", "y"):
+            (tmp_path / side / part).mkdir(parents=True)
+            (tmp_path / side / part / "t.csv").write_text(HEADER + f"1,root,r,5,{100 if part == 'x' else side}\n")
+    catnip2bids.compare(tmp_path / "a", tmp_path / "b", tmp_path / "out")
+    assert "x/t.csv: The same counts" in document(tmp_path)["meaning"]
+    assert "y/t.csv: " in document(tmp_path)["meaning"]
+
+
+def test_an_empty_folder_is_a_thing(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        write_tiff(tmp_path / side / "s.tif", some_image((3, 20, 20)))
+        (tmp_path / side / "empty").mkdir()
+    assert catnip2bids.compare(tmp_path / "a", tmp_path / "b").relation == Relation.IDENTICAL
+    (tmp_path / "b/empty").rmdir()
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
+    assert (comparison.relation, comparison.only_in_1) == (Relation.DIFFERENT, {"empty": "empty folder"})
+
+
+def test_names_that_are_no_utf_8_are_written_all_the_same(tmp_path: Path) -> None:
+    name = os.fsdecode(b"heat\xff.tif")
+    for side in ("a", "b"):
+        write_tiff(tmp_path / side / name, some_image((2, 20, 20), seed=ord(side)))
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b", tmp_path / "out")
+    assert comparison.exit_code == 1
+    for file in ("comparison_results.csv", "different.csv", "index.html"):
+        assert "heat\\udcff.tif" in (tmp_path / "out" / file).read_text(encoding="utf-8")
+    (item,) = document(tmp_path)["evidence"]["items"]
+    assert item["path_1"] == str(tmp_path / "a" / name)
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    for side in ("1", "2"):
+        voxels = np.full((3, 20, 20), int(side), "complex64")
+        tifffile.imwrite(tmp_path / f"{side}.tif", voxels, photometric="minisblack")
+    comparison = catnip2bids.compare(tmp_path / "1.tif", tmp_path / "2.tif")
+    assert comparison.exit_code == 2
+    assert "complex64" in comparison.problems[0]
+
+
+def test_a_problem_is_told_once(tmp_path: Path) -> None:
+    image = some_image((2, 20, 20))
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "s.tif").write_bytes(b"hello")
+        write_tiff(tmp_path / side / "t.tif", image)
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
+    assert len(comparison.problems) == len(set(comparison.problems)) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +54,36 @@ def test_damaged_planes_and_missing_ones_are_shown(tmp_path: Path) -> None:
     assert "not a TIFF file" in seen.text
     assert "1 plane only in 2 (3)" in seen.text
     assert seen.images == seen.loaded > 0
+
+
+def test_shifted_planes_are_shown_beside_those_they_are(tmp_path: Path) -> None:
+    image = some_image((9, 20, 20))
+    write_slices(tmp_path / "1", image)
+    write_slices(tmp_path / "2", image, [f"Z{number:04d}.tif" for number in range(3, 12)])
+    catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    seen = open_page(tmp_path / "out/index.html", tmp_path)
+    assert "slice n of 1 is slice n + 2 of 2" in seen.text
+    assert "Slice 4 of 1, slice 6 of 2: the same" in seen.text
+    assert seen.images == seen.loaded > 0
+
+
+def test_a_folder_is_summed_up_at_the_top_and_told_below(tmp_path: Path) -> None:
+    for side in ("1", "2"):
+        for name in ("a", "b"):
+            write_tiff(tmp_path / side / f"{name}/heat.tif", some_image((2, 20, 20), seed=int(side)))
+    catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    seen = open_page(tmp_path / "out/index.html", tmp_path)
+    assert "2 things are in both, 0 of them identical" in seen.text
+    assert seen.text.count("2 of 2 planes differ") == 2
+    assert "a/heat.tif: different" in seen.text
+    assert "b/heat.tif: different" in seen.text
+
+
+def test_the_planes_that_are_shown_are_no_neighbours(tmp_path: Path) -> None:
+    image = some_image((60, 20, 20))
+    write_slices(tmp_path / "1", image)
+    write_slices(tmp_path / "2", image // 2)
+    catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    numbers = [int(n) for n in re.findall(r"Slice (\d+):", open_page(tmp_path / "out/index.html", tmp_path).text)]
+    assert len(numbers) == 6
+    assert min(b - a for a, b in pairwise(numbers)) > 4

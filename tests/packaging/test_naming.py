@@ -26,6 +26,7 @@ from runs import (
     images_of,
     level,
     ome,
+    planes_behind,
     read_json,
     read_tsv,
     scales,
@@ -43,6 +44,7 @@ DSEG_NAMES = {
     f"sub-45670ko/micr/{KO_PREFIX}_SPIM": f"{KO}/640_N4",
     f"{_KO}_desc-FRST_SPIM": f"{KO}/640_FRST",
     f"{_KO}_space-orig_dseg": f"{KO}/atlaslabel_def_origspace",
+    f"{_KO}_space-orig_desc-hemispheremask_mask": f"{KO}/atlaslabel_def_origspace_masked",
     f"{_KO}_space-orig_desc-FRSTseg10000_mask": f"{KO}/640_FRST_seg/FRSTseg_00010000.tif",
     f"{_KO}_space-CATNIP_desc-heatmap10000_SPIM": f"{KO}/heatmaps_atlasspace/FRSTseg_00010000.tif",
     f"sub-46001wt/micr/{TODAY_PREFIX}_SPIM": f"{TODAY}/N4_masked",
@@ -113,7 +115,7 @@ def test_the_readme_knows_where_the_counts_are(dseg: Path) -> None:
 @pytest.mark.parametrize(("image", "source"), DSEG_NAMES.items(), ids=[name.split("/")[-1] for name in DSEG_NAMES])
 def test_ome_zarr_0_4_holds_what_was_read(cohort: Path, dseg: Path, image: str, source: str) -> None:
     folder = dseg / f"{image}.ome.zarr"
-    planes = source_planes(cohort / source)
+    planes = planes_behind(image, cohort / source)
     np.testing.assert_array_equal(level(folder), planes)
     array = zarr.open_array(folder / "0", mode="r")
     assert array.metadata.zarr_format == 2

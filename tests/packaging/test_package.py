@@ -39,13 +39,13 @@ from runs import (
     ome,
     partials_of,
     plane_hash,
+    planes_behind,
     read_json,
     read_tsv,
     rewrite_slice,
     scales,
     settings,
     slices_of,
-    source_planes,
     state_of,
     write_l0,
     write_l2,
@@ -101,6 +101,7 @@ _OLD = {
     "_SPIM": "640_N4",
     "_desc-FRST_SPIM": "640_FRST",
     "_space-orig_desc-atlas_SPIM": "atlaslabel_def_origspace",
+    "_space-orig_desc-hemispheremask_SPIM": "atlaslabel_def_origspace_masked",
     "_space-orig_desc-FRSTseg10000_SPIM": "640_FRST_seg/FRSTseg_00010000.tif",
     "_space-CATNIP_desc-heatmap10000_SPIM": "heatmaps_atlasspace/FRSTseg_00010000.tif",
 }
@@ -185,7 +186,7 @@ def test_every_other_file_has_the_promised_name(packaged: Packaged) -> None:
 
 @every_image_with_source
 def test_level_0_is_what_was_read(packaged: Packaged, image: str, source: str) -> None:
-    planes = source_planes(packaged.source / source)
+    planes = planes_behind(image, packaged.source / source)
     pixels = level(packaged.dataset / f"{image}.ome.zarr")
     assert pixels.dtype == planes.dtype.newbyteorder("=")
     np.testing.assert_array_equal(pixels, planes)
@@ -195,7 +196,7 @@ def test_level_0_is_what_was_read(packaged: Packaged, image: str, source: str) -
 def test_tensorstore_reads_the_same(packaged: Packaged, image: str, source: str) -> None:
     array = packaged.dataset / f"{image}.ome.zarr" / "0"
     read = ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(array)}}, read=True).result()
-    np.testing.assert_array_equal(np.asarray(read), source_planes(packaged.source / source))
+    np.testing.assert_array_equal(np.asarray(read), planes_behind(image, packaged.source / source))
     assert read.domain.labels == ("z", "y", "x")
 
 
@@ -222,7 +223,7 @@ def test_lower_levels_are_of_the_right_kind(packaged: Packaged, image: str) -> N
 @every_image_with_source
 def test_plane_hashes_are_right_and_name_the_source(packaged: Packaged, image: str, source: str) -> None:
     rows = read_tsv(packaged.dataset / "code/catnip2bids/pixels" / f"{image.split('/')[-1]}.ome.zarr.tsv")
-    planes = source_planes(packaged.source / source)
+    planes = planes_behind(image, packaged.source / source)
     assert list(rows[0]) == ["plane", "source", "sha256"]
     assert column(rows, "plane") == [str(plane) for plane in range(len(planes))]
     assert column(rows, "sha256") == [plane_hash(plane) for plane in planes]
@@ -463,9 +464,14 @@ def test_there_is_one_decision_for_every_entry(packaged: Packaged) -> None:
             assert decision["target"] is None
         else:
             assert (packaged.dataset / decision["target"]).exists()
-    assert {
-        decision["target"]: source for source, decision in made.items() if str(decision["target"]).endswith(".ome.zarr")
-    } == {f"{image}.ome.zarr": source for image, source in IMAGES.items()}
+    images = {decision["target"]: source for source, decision in made.items() if decision["action"] == "convert"}
+    images |= {
+        decision["evidence"]["mask"]: source
+        for source, decision in made.items()
+        if "mask" in (decision["evidence"] or {}) and "product_with" not in decision["evidence"]
+    }
+    named = {f"{image}.ome.zarr": source for image, source in IMAGES.items()}
+    assert {target: source for target, source in images.items() if target.endswith(".ome.zarr")} == named
 
 
 def test_the_provenance_tells_versions_command_settings_and_log(packaged: Packaged) -> None:

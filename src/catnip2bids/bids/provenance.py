@@ -59,6 +59,8 @@ class ImageRecord(_Document):
     ----------
     source
         POSIX path below the run folder.
+    recovered_from
+        The same of the entry without its mask, where the image is the mask that turns that one into `source`.
     role
         What it is in the pipeline, see `catnip2bids.catnip.components`.
     shape, dtype
@@ -76,6 +78,7 @@ class ImageRecord(_Document):
     """
 
     source: str
+    recovered_from: str | None = None
     role: str
     shape: tuple[int, int, int]
     dtype: str

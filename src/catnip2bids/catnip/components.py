@@ -151,6 +151,20 @@ _KEPT = "small output of CATNIP, kept as it is"
 _REPEATED = "a NIfTI twin of the TIFF stack, kept as it is"
 _FIELD = "an intermediate that CATNIP itself removes at its end; it has no part in any result"
 
+HEMISPHERE_MASK = ComponentType(
+    role="hemispheremask",
+    pattern="hemispheremask_origspace",
+    storage=Storage.SLICES,
+    content=Content.MASK,
+    description="hemisphere mask (brain mask for whole brains) on the image grid: 1 inside",
+    grid=Grid.NATIVE,
+    desc="hemispheremask",
+    in_image_space=True,
+    made_from="N4",
+    value_name="inside",
+)
+"""What turns atlas labels into masked ones; it can be recovered from these two where CATNIP kept no mask."""
+
 COMPONENTS: tuple[ComponentType, ...] = (
     # ---- images on the native grid
     ComponentType(
@@ -223,18 +237,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
             "atlaslabel_def_origspace is packaged",
         ),
     ),
-    ComponentType(
-        role="hemispheremask",
-        pattern="hemispheremask_origspace",
-        storage=Storage.SLICES,
-        content=Content.MASK,
-        description="hemisphere mask (brain mask for whole brains) on the image grid: 1 inside",
-        grid=Grid.NATIVE,
-        desc="hemispheremask",
-        in_image_space=True,
-        made_from="N4",
-        value_name="inside",
-    ),
+    HEMISPHERE_MASK,
     *(
         ComponentType(
             role="FRSTseg",

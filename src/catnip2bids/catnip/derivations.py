@@ -63,12 +63,15 @@ def _not_inside(rows: list[Array], threshold: int) -> Array:
     return np.asarray((part != 0) & (whole == 0))
 
 
+MASKED_LABELS = Derivation(
+    "atlaslabel_def_origspace_masked = atlaslabel_def_origspace x hemispheremask_origspace",
+    ("atlasmasked", "atlas", "hemispheremask"),
+    _no_product,
+)
+"""What the labels in which CATNIP counts cells are made of."""
+
 DERIVATIONS: tuple[Derivation, ...] = (
-    Derivation(
-        "atlaslabel_def_origspace_masked = atlaslabel_def_origspace x hemispheremask_origspace",
-        ("atlasmasked", "atlas", "hemispheremask"),
-        _no_product,
-    ),
+    MASKED_LABELS,
     Derivation(
         "atlaslabel_def_origspace_masked = atlaslabel_def_origspace x a mask", ("atlasmasked", "atlas"), _no_part
     ),

@@ -1,9 +1,9 @@
 """How two components differ: planes, relations, and the evidence for them. Knows tables of CATNIP, and no BIDS."""
 
-from catnip2bids.comparison.derivations import Check, check_derivations
+from catnip2bids.comparison.derivations import Check, check_claim, check_derivations
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.result import Comparison
-from catnip2bids.comparison.run import compare, compare_as_volumes
+from catnip2bids.comparison.run import compare, compare_as_volumes, first_difference
 from catnip2bids.comparison.team import Resources
 from catnip2bids.comparison.volumes import VolumeComparison
 
@@ -13,7 +13,9 @@ __all__ = [
     "Relation",
     "Resources",
     "VolumeComparison",
+    "check_claim",
     "check_derivations",
     "compare",
     "compare_as_volumes",
+    "first_difference",
 ]

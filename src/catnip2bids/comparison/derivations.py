@@ -14,7 +14,6 @@ from functools import partial
 import numpy as np
 
 from catnip2bids.catnip.derivations import DERIVATIONS, Derivation
-from catnip2bids.comparison.planes import band_height
 from catnip2bids.comparison.sides import Side, open_side
 from catnip2bids.comparison.team import Resources, Team, plane_bytes
 from catnip2bids.engine import default_jobs, default_memory_bytes
@@ -63,7 +62,13 @@ class Check:
         return f"{self.claim}: does not hold for {self.n_broken:,} of {self.n_voxels:,} voxels, in {planes}"
 
 
-def check_derivations(run: Run, progress: Progress | None = None) -> list[Check]:
+def check_derivations(
+    run: Run,
+    progress: Progress | None = None,
+    *,
+    jobs: int | None = None,
+    memory_bytes: int | None = None,
+) -> list[Check]:
     """Test all claims that apply to a run.
 
     Parameters
@@ -72,12 +77,17 @@ def check_derivations(run: Run, progress: Progress | None = None) -> list[Check]
         The run, as `catnip2bids.scan` found it.
     progress
         Told what is looked at.
+    jobs
+        Processors to use; all by default.
+    memory_bytes
+        The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
     """
+    resources = Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
     progress, checks = progress or Progress(), []
     for derivation in DERIVATIONS:
         for threshold, entries in _applications(derivation, run.entries):
             progress.looking_at(derivation.claim.format(threshold=threshold))
-            checks.append(_test(derivation, threshold, entries))
+            checks.append(check_claim(derivation, entries, resources, threshold))
     return checks
 
 
@@ -102,7 +112,8 @@ def _applications(derivation: Derivation, entries: Sequence[Entry]) -> Iterator[
             yield threshold or 0, [entry for entry in found if entry is not None]
 
 
-def _test(derivation: Derivation, threshold: int, entries: Sequence[Entry]) -> Check:
+def check_claim(derivation: Derivation, entries: Sequence[Entry], resources: Resources, threshold: int = 0) -> Check:
+    """Test one claim on the components it is about, in the order in which it names them."""
     check = Check(derivation.claim.format(threshold=threshold), tuple(entry.path for entry in entries))
     try:
         sides = [open_side(entry.location) for entry in entries]
@@ -110,7 +121,7 @@ def _test(derivation: Derivation, threshold: int, entries: Sequence[Entry]) -> C
         for side in sides[1:]:
             if sorted(side.planes) != numbers:
                 raise SourceError(f"{side.path} and {sides[0].path} have not the same slice numbers")
-        with Team(Resources(default_jobs(), default_memory_bytes()), max(map(plane_bytes, sides))) as team:
+        with Team(resources, max(map(plane_bytes, sides))) as team:
             counts = dict(zip(numbers, team.do(partial(_count, derivation, threshold, sides), numbers), strict=True))
     except SourceError as error:
         return Check(check.claim, check.entries, problem=str(error))
@@ -129,7 +140,7 @@ def _count(derivation: Derivation, threshold: int, sides: Sequence[Side], number
         planes = [stack.enter_context(side.open(number)) for side in sides]
         if len({plane.layout.shape for plane in planes}) > 1:
             raise SourceError(f"plane {number} has not the same size in all of them")
-        height = min(band_height(plane.layout) for plane in planes)
+        height = min(plane.band_height for plane in planes)
         n_voxels = n_broken = 0
         for rows in zip(*(plane.bands(height) for plane in planes), strict=True):
             n_voxels += rows[0].size

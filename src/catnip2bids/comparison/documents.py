@@ -159,6 +159,7 @@ def evidence_document(evidence: Evidence) -> dict[str, Any]:
         }
     if evidence.mask is not None:
         document["mask"] = {
+            "planes_emptied": list(evidence.mask.planes_emptied),
             "whole_planes": evidence.mask.whole_planes,
             "constant_over_z": evidence.mask.constant_over_z,
         }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.comparison.planes import Pairing, band_height
+from catnip2bids.comparison.planes import Pairing
 
 Array = npt.NDArray[Any]
 
@@ -23,12 +23,15 @@ class PlaneMask:
 
     Attributes
     ----------
+    number
+        Its slice number.
     zeroed
         Voxels that are 0 with the mask, and not 0 without.
     kept
         Voxels that are not 0 with the mask.
     """
 
+    number: int
     zeroed: Array
     kept: Array
 
@@ -39,12 +42,15 @@ class MaskEvidence:
 
     Attributes
     ----------
+    planes_emptied
+        Slice numbers of the planes that are set to 0 as a whole.
     whole_planes
         Whether planes are either kept or set to 0 as a whole.
     constant_over_z
         Whether no column of voxels is kept in one of the planes that differ and set to 0 in another one.
     """
 
+    planes_emptied: tuple[int, ...]
     whole_planes: bool
     constant_over_z: bool
 
@@ -60,13 +66,13 @@ def mask_of(pairing: Pairing, number: int, masked: int) -> PlaneMask:
         The side that is masked, 1 or 2.
     """
     with pairing.side_1.open(number) as one, pairing.side_2.open(number) as two:
-        height = min(band_height(one.layout), band_height(two.layout))
+        height = min(one.band_height, two.band_height)
         zeroed, kept = [], []
         for rows_1, rows_2 in zip(one.bands(height), two.bands(height), strict=True):
             with_mask, without = (rows_1, rows_2) if masked == 1 else (rows_2, rows_1)
             zeroed.append(np.packbits((with_mask == 0) & (without != 0), axis=1))
             kept.append(np.packbits(with_mask != 0, axis=1))
-    return PlaneMask(np.concatenate(zeroed), np.concatenate(kept))
+    return PlaneMask(number, np.concatenate(zeroed), np.concatenate(kept))
 
 
 class MaskFinding:
@@ -75,13 +81,15 @@ class MaskFinding:
     def __init__(self) -> None:
         self._zeroed: Array | None = None
         self._kept: Array | None = None
-        self._whole_planes = True
+        self._emptied: list[int] = []
+        self._n_planes = 0
         self._one_size = True
 
     def add(self, plane: PlaneMask) -> None:
-        """Look at one more plane."""
-        if plane.kept.any() and plane.zeroed.any():
-            self._whole_planes = False
+        """Look at one more plane in which voxels differ."""
+        self._n_planes += 1
+        if not plane.kept.any():
+            self._emptied.append(plane.number)
         if self._zeroed is None or self._kept is None:
             self._zeroed, self._kept = plane.zeroed, plane.kept
         elif plane.zeroed.shape != self._zeroed.shape:
@@ -96,4 +104,4 @@ class MaskFinding:
         if self._zeroed is None or self._kept is None:
             return None
         constant = self._one_size and not (self._zeroed & self._kept).any()
-        return MaskEvidence(self._whole_planes, constant)
+        return MaskEvidence(tuple(self._emptied), len(self._emptied) == self._n_planes, constant)

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.colors import made_up_color
-from catnip2bids.comparison.planes import BAND_BYTES, Pairing, PlanePair, differing
+from catnip2bids.comparison.planes import PlanePair, differing
+from catnip2bids.comparison.relation import Relation
+from catnip2bids.comparison.sides import BAND_BYTES
 from catnip2bids.comparison.volumes import VolumeComparison
 
 Array = npt.NDArray[Any]
@@ -23,7 +25,6 @@ Array = npt.NDArray[Any]
 _LONGEST_SIDE = 360
 _MOST_DIFFERENT, _MOST_SAME = 6, 2
 _LOW, _HIGH = 1.0, 99.7
-_LABELS_RUN = 3
 SAME, OTHER, ZEROED_2, ZEROED_1 = range(4)
 COLORS = {SAME: (24, 26, 30), OTHER: (255, 196, 61), ZEROED_2: (239, 71, 111), ZEROED_1: (76, 154, 255)}
 """Of the picture of the difference: nothing, other values, 0 in 2, 0 in 1."""
@@ -35,15 +36,19 @@ class Pictures:
 
     Attributes
     ----------
-    pair
-        The planes.
+    number_1, number_2
+        Slice numbers of the planes.
+    n_different
+        Voxels that differ.
     one, two, difference
         The pictures, of one size.
     width, height
         Of each, in pixels.
     """
 
-    pair: PlanePair
+    number_1: int
+    number_2: int
+    n_different: int
     one: str
     two: str
     difference: str
@@ -52,18 +57,41 @@ class Pictures:
 
 
 def pictures_of(item: VolumeComparison) -> list[Pictures]:
-    """Picture the planes that differ most, and a few of those that do not, in the order of their slice numbers."""
-    drawable = [pair for pair in item.pairs if pair.difference is not None]
-    different = [pair for pair in drawable if pair.difference and pair.difference.n_different]
-    most = sorted(different, key=lambda pair: -(pair.difference.n_different if pair.difference else 0))
-    same = [pair for pair in drawable if pair.same]
-    chosen = most[:_MOST_DIFFERENT] + same[len(same) // 3 :: max(len(same) // 2, 1)][:_MOST_SAME]
-    return [_draw(item.pairing, pair) for pair in sorted(chosen, key=lambda pair: pair.number)]
+    """Picture planes that differ most, and a few of those that do not, in the order of their slice numbers."""
+    if item.relation == Relation.SHIFTED:
+        shift = item.evidence.shift or 0
+        numbers = [
+            number for number in sorted(item.pairing.side_1.planes) if number + shift in item.pairing.side_2.planes
+        ]
+        return [_draw(item, number, number + shift, 0) for number in _spread(numbers)]
+    drawable = {pair.number: pair for pair in item.pairs if pair.difference is not None}
+    chosen = _most_different(drawable) + _spread([number for number, pair in drawable.items() if pair.same])
+    return [_draw(item, number, number, _n_different(drawable[number])) for number in sorted(chosen)]
 
 
-def _draw(pairing: Pairing, pair: PlanePair) -> Pictures:
+def _n_different(pair: PlanePair) -> int:
+    return pair.difference.n_different if pair.difference else 0
+
+
+def _most_different(pairs: dict[int, PlanePair]) -> list[int]:
+    """Choose planes that differ most, and no close neighbours where there are enough others."""
+    ranked = sorted((n for n, pair in pairs.items() if _n_different(pair)), key=lambda n: -_n_different(pairs[n]))
+    apart = len(ranked) // (2 * _MOST_DIFFERENT)
+    chosen: list[int] = []
+    for number in ranked:
+        if len(chosen) < _MOST_DIFFERENT and all(abs(number - other) > apart for other in chosen):
+            chosen.append(number)
+    return chosen
+
+
+def _spread(numbers: list[int]) -> list[int]:
+    """Choose a few numbers from all over a list."""
+    return numbers[len(numbers) // 3 :: max(len(numbers) // 2, 1)][:_MOST_SAME]
+
+
+def _draw(item: VolumeComparison, number_1: int, number_2: int, n_different: int) -> Pictures:
     ones, twos, codes = [], [], []
-    with pairing.side_1.open(pair.number) as one, pairing.side_2.open(pair.number) as two:
+    with item.pairing.side_1.open(number_1) as one, item.pairing.side_2.open(number_2) as two:
         stride = max(-(-max(one.layout.shape) // _LONGEST_SIDE), 1)
         row_bytes = one.layout.shape[1] * max(one.layout.dtype.itemsize, two.layout.dtype.itemsize)
         height = max(BAND_BYTES // (row_bytes * stride), 1) * stride
@@ -72,13 +100,14 @@ def _draw(pairing: Pairing, pair: PlanePair) -> Pictures:
             twos.append(rows_2[::stride, ::stride].copy())
             codes.append(_largest(_codes(rows_1, rows_2), stride))
     small_1, small_2 = np.concatenate(ones), np.concatenate(twos)
-    if _are_labels(small_1) or _are_labels(small_2):
+    if item.evidence.are_labels:
         pictures = [_colored(small) for small in (small_1, small_2)]
     else:
         pictures = _gray(small_1, small_2)
     colors = np.array([COLORS[code] for code in range(len(COLORS))], np.uint8)
     one_png, two_png, difference = (_address(image) for image in (*pictures, colors[np.concatenate(codes)]))
-    return Pictures(pair, one_png, two_png, difference, width=small_1.shape[1], height=small_1.shape[0])
+    height, width = small_1.shape
+    return Pictures(number_1, number_2, n_different, one_png, two_png, difference, width, height)
 
 
 def _codes(rows_1: Array, rows_2: Array) -> Array:
@@ -94,15 +123,6 @@ def _largest(codes: Array, stride: int) -> Array:
     """Merge squares of voxels, so that one that differs is seen."""
     rows, columns = (np.arange(0, n, stride) for n in codes.shape)
     return np.asarray(np.maximum.reduceat(np.maximum.reduceat(codes, rows, axis=0), columns, axis=1))
-
-
-def _are_labels(small: Array) -> bool:
-    """Tell whether values are labels: whole numbers, more than two of them, that have equal neighbours."""
-    if small.dtype.kind not in "ui" or len(np.unique(small[small != 0])) < 2:
-        return False
-    inside = small[:, 1:][small[:, 1:] != 0]
-    n_changes = np.count_nonzero((small[:, 1:] != small[:, :-1]) & (small[:, 1:] != 0))
-    return bool(len(inside) > _LABELS_RUN * n_changes)
 
 
 def _colored(labels: Array) -> Array:

@@ -8,23 +8,20 @@ where it can only be decoded as a whole.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.comparison.labels import Counts, count_labels, joined_counts
 from catnip2bids.comparison.sides import OpenedPlane, Side, same_bytes
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import PageLayout, PlaneSource, little_endian_bytes
 
 Array = npt.NDArray[Any]
 
-BAND_BYTES = 512 * 2**10
-"""Rows are compared in bands that are still in the processor's cache after they were decoded."""
-_ALWAYS_COUNTED, _SHORTEST_RUN = 1000, 4
-"""Of more values than this, only those are counted that come in runs of so many equal neighbours on average."""
 SAME_FILES = "the files are the same byte for byte"
 
 
@@ -58,8 +55,6 @@ class Difference:
         Largest difference of two values; None where none differ, or none is a number.
     box
         Where they differ.
-    values_1, values_2
-        How often each value occurs in 1 and in 2 where they differ, if values are labels; else None.
     """
 
     n_different: int = 0
@@ -67,8 +62,6 @@ class Difference:
     n_zeroed_2: int = 0
     largest: float | None = None
     box: Box | None = None
-    values_1: Counter[int] | None = None
-    values_2: Counter[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +100,8 @@ class PlanePair:
         How their voxels differ; None unless both could be read, and have one shape.
     same_files
         Whether they are known to be the same because their files are.
+    labels_1, labels_2
+        How often each label occurs in 1 and in 2 where they differ; None where that is not known.
     """
 
     number: int
@@ -114,6 +109,8 @@ class PlanePair:
     plane_2: Plane | None
     difference: Difference | None = None
     same_files: bool = False
+    labels_1: Counts | None = field(default=None, repr=False)
+    labels_2: Counts | None = field(default=None, repr=False)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -164,12 +161,15 @@ class Pairing:
         Whether each of them is one file, and these are the same.
     hash_same_files
         Whether planes are decoded for their hash too whose files are the same.
+    are_labels
+        Whether values are labels, which are counted where they differ.
     """
 
     side_1: Side
     side_2: Side
     same_file: bool = False
     hash_same_files: bool = False
+    are_labels: bool = False
 
     @property
     def numbers(self) -> list[int]:
@@ -189,14 +189,20 @@ def compare_planes(pairing: Pairing, number: int) -> PlanePair:
         try:
             with pairing.side_1.open(number) as one, pairing.side_2.open(number) as two:
                 if one.layout.shape == two.layout.shape:
-                    return _compared(pair, one, two)
+                    return _compared(pair, one, two, _Finding(pairing.are_labels))
         except SourceError:
             pass  # what is wrong, and with which one, is found out when each is read by itself
-    return PlanePair(
-        number,
-        read_alone(pairing.side_1, number) if source_1 else None,
-        read_alone(pairing.side_2, number) if source_2 else None,
-    )
+    plane_1, labels_1 = _alone(pairing.side_1, number, pairing.are_labels)
+    plane_2, labels_2 = _alone(pairing.side_2, number, pairing.are_labels)
+    return PlanePair(number, plane_1, plane_2, labels_1=labels_1, labels_2=labels_2)
+
+
+def _alone(side: Side, number: int, are_labels: bool) -> tuple[Plane | None, Counts | None]:
+    """Read a plane if it is there, and count its labels."""
+    if number not in side.planes:
+        return None, Counts()
+    counting = _Labels(are_labels)
+    return read_alone(side, number, look=counting.add), counting.counts
 
 
 def _is_paged(pairing: Pairing) -> bool:
@@ -209,26 +215,35 @@ def _same_files(pairing: Pairing, number: int, source_2: PlaneSource) -> PlanePa
     if one.problem:
         two = replace(one, source=source_2, problem=read_alone(pairing.side_2, number).problem)
         return PlanePair(number, one, two)
-    return PlanePair(number, one, replace(one, source=source_2), Difference(), same_files=True)
+    two, none = replace(one, source=source_2), Counts()
+    return PlanePair(number, one, two, Difference(), same_files=True, labels_1=none, labels_2=none)
 
 
-def read_alone(side: Side, number: int, *, with_hash: bool = True) -> Plane:
-    """Read a plane that is compared with nothing; one that cannot be read says so."""
+def read_alone(
+    side: Side, number: int, *, with_hash: bool = True, look: Callable[[Array], None] = lambda _: None
+) -> Plane:
+    """Read a plane that is compared with nothing, and `look` at its rows; one that cannot be read says so."""
     plane = Plane(side.planes[number])
     try:
         with side.open(number) as opened:
             plane = replace(plane, layout=opened.layout)
-            return replace(plane, sha256=opened.sha256(band_height(opened.layout))) if with_hash else plane
+            if not with_hash:
+                return plane
+            digest = hashlib.sha256()
+            for rows in opened.bands():
+                digest.update(little_endian_bytes(rows))
+                look(rows.reshape(-1))
+            return replace(plane, sha256=digest.hexdigest())
     except SourceError as error:
         return replace(plane, problem=str(error))
 
 
-def _compared(pair: PlanePair, one: OpenedPlane, two: OpenedPlane) -> PlanePair:
+def _compared(pair: PlanePair, one: OpenedPlane, two: OpenedPlane, found: _Finding) -> PlanePair:
     """Hash and compare two planes of one shape."""
     if pair.plane_1 is None or pair.plane_2 is None:
         raise ValueError("both planes are open")
-    digest_1, digest_2, found, top = hashlib.sha256(), hashlib.sha256(), _Finding(), 0
-    height = min(band_height(one.layout), band_height(two.layout))
+    digest_1, digest_2, top = hashlib.sha256(), hashlib.sha256(), 0
+    height = min(one.band_height, two.band_height)
     for rows_1, rows_2 in zip(one.bands(height), two.bands(height), strict=True):
         digest_1.update(little_endian_bytes(rows_1))
         digest_2.update(little_endian_bytes(rows_2))
@@ -239,12 +254,9 @@ def _compared(pair: PlanePair, one: OpenedPlane, two: OpenedPlane) -> PlanePair:
         plane_1=replace(pair.plane_1, layout=one.layout, sha256=digest_1.hexdigest()),
         plane_2=replace(pair.plane_2, layout=two.layout, sha256=digest_2.hexdigest()),
         difference=found.difference,
+        labels_1=found.labels_1.counts,
+        labels_2=found.labels_2.counts,
     )
-
-
-def band_height(layout: PageLayout) -> int:
-    """Return how many rows are compared at a time."""
-    return max(BAND_BYTES // (layout.shape[1] * layout.dtype.itemsize), 1)
 
 
 def differing(rows_1: Array, rows_2: Array) -> Array:
@@ -263,11 +275,24 @@ def differing(rows_1: Array, rows_2: Array) -> Array:
     return np.asarray(different)
 
 
+class _Labels:
+    """Adds up how often labels occur, band by band; where values are no labels, nothing is known."""
+
+    def __init__(self, are_labels: bool) -> None:
+        self.counts: Counts | None = Counts() if are_labels else None
+
+    def add(self, values: Array) -> None:
+        """Count the labels of one band."""
+        if self.counts is not None:
+            self.counts = joined_counts(self.counts, count_labels(values))
+
+
 class _Finding:
     """Adds up how two planes differ, band by band."""
 
-    def __init__(self) -> None:
+    def __init__(self, are_labels: bool) -> None:
         self.difference = Difference()
+        self.labels_1, self.labels_2 = _Labels(are_labels), _Labels(are_labels)
 
     def look_at(self, top: int, rows_1: Array, rows_2: Array) -> None:
         """Look at the next rows of both; `top` is the first one's number."""
@@ -282,9 +307,9 @@ class _Finding:
             n_zeroed_2=before.n_zeroed_2 + int(np.count_nonzero((values_2 == 0) & (values_1 != 0))),
             largest=_larger(before.largest, _largest_difference(values_1, values_2)),
             box=_box(different, top).joined(before.box),
-            values_1=_counted(before, before.values_1, values_1),
-            values_2=_counted(before, before.values_2, values_2),
         )
+        self.labels_1.add(values_1)
+        self.labels_2.add(values_2)
 
 
 def _box(different: Array, top: int) -> Box:
@@ -303,16 +328,3 @@ def _largest_difference(values_1: Array, values_2: Array) -> float | None:
         differences = np.abs(values_1.astype(wide) - values_2.astype(wide))
     finite = differences[np.isfinite(differences)]
     return float(finite.max()) if finite.size else None
-
-
-def _counted(before: Difference, counts: Counter[int] | None, values: Array) -> Counter[int] | None:
-    """Count the values of labels: whole numbers that come in runs; others are not counted at all."""
-    if values.dtype.kind not in "ui" or (counts is None and before.n_different):
-        return None
-    starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
-    if len(values) > _ALWAYS_COUNTED and len(starts) * _SHORTEST_RUN > len(values):
-        return None
-    lengths = np.diff(starts, append=len(values))
-    found, which = np.unique(values[starts], return_inverse=True)
-    n_each = np.bincount(which, weights=lengths).astype(int)
-    return (counts or Counter()) + Counter(dict(zip(found.tolist(), n_each.tolist(), strict=True)))

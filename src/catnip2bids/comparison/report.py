@@ -15,8 +15,9 @@ from catnip2bids._version import __version__
 from catnip2bids.comparison.documents import csv_text, document_of, rows_of
 from catnip2bids.comparison.pictures import Pictures, pictures_of
 from catnip2bids.comparison.planes import PlanePair
+from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.result import Comparison, ItemComparison
-from catnip2bids.comparison.sentences import sentence_of
+from catnip2bids.comparison.sentences import headline_of, sentence_of
 from catnip2bids.comparison.tables import TableComparison
 from catnip2bids.comparison.volumes import VolumeComparison
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
@@ -33,11 +34,16 @@ def write_report(comparison: Comparison, folder: Path) -> None:
         If that is not possible.
     """
     rows = list(rows_of(comparison))
+    texts = {
+        "comparison_results.csv": csv_text(rows),
+        "different.csv": csv_text([row for row in rows if not row["same_hash"]]),
+        "comparison.json": json.dumps(document_of(comparison), indent=1, ensure_ascii=False) + "\n",
+        "index.html": _page(comparison),
+    }
     with naming_what_cannot_be_written(folder):
-        write_text(folder / "comparison_results.csv", csv_text(rows))
-        write_text(folder / "different.csv", csv_text([row for row in rows if not row["same_hash"]]))
-        write_text(folder / "comparison.json", json.dumps(document_of(comparison), indent=1) + "\n")
-        write_text(folder / "index.html", _page(comparison))
+        for name, text in texts.items():
+            # names of files may hold bytes that are no UTF-8: these are written as \\udc followed by the byte
+            write_text(folder / name, text.encode(errors="backslashreplace").decode())
 
 
 @dataclass(frozen=True)
@@ -82,18 +88,27 @@ def _page(comparison: Comparison) -> str:
     )
     return environment.get_template("comparison.html").render(
         comparison=comparison,
-        sentence=sentence_of(comparison),
-        sections=[_section(item) for item in comparison.items],
+        sentence=headline_of(comparison),
+        sections=[_section(comparison.name_of(item), item) for item in comparison.items],
         version=__version__,
         most_regions=_MOST_REGIONS,
     )
 
 
-def _section(item: ItemComparison) -> Section:
+def _section(name: str, item: ItemComparison) -> Section:
     if isinstance(item, VolumeComparison):
-        name = item.pairing.side_1.path.name
-        return Section(name, item, sentence_of(item), _stretches(item.pairs), pictures_of(item))
-    return Section(item.path_1.name, item, sentence_of(item), [], [])
+        return Section(name, item, sentence_of(item), _stretches(_states(item)), pictures_of(item))
+    return Section(name, item, sentence_of(item), [], [])
+
+
+def _states(item: VolumeComparison) -> dict[int, str]:
+    """Tell of each slice number how its planes are related; where planes are shifted, numbers are those of 1."""
+    if item.relation == Relation.SHIFTED:
+        shift, planes_1, planes_2 = item.evidence.shift or 0, item.pairing.side_1.planes, item.pairing.side_2.planes
+        states = {number - shift: "only in 2" for number in planes_2}
+        states |= {number: "same" if number in states else "only in 1" for number in planes_1}
+        return dict(sorted(states.items()))
+    return {pair.number: _state(pair) for pair in item.pairs}
 
 
 def _state(pair: PlanePair) -> str:
@@ -104,17 +119,16 @@ def _state(pair: PlanePair) -> str:
     return "same" if pair.same else "different"
 
 
-def _stretches(pairs: tuple[PlanePair, ...]) -> list[Stretch]:
-    if not pairs:
+def _stretches(states: dict[int, str]) -> list[Stretch]:
+    if not states:
         return []
-    first, last = pairs[0].number, pairs[-1].number
+    first, last = min(states), max(states)
     runs: list[tuple[str, int, int]] = []
-    for pair in pairs:
-        state = _state(pair)
-        if runs and runs[-1][0] == state and runs[-1][2] == pair.number - 1:
-            runs[-1] = (state, runs[-1][1], pair.number)
+    for number, state in states.items():
+        if runs and runs[-1][0] == state and runs[-1][2] == number - 1:
+            runs[-1] = (state, runs[-1][1], number)
         else:
-            runs.append((state, pair.number, pair.number))
+            runs.append((state, number, number))
     n_all = last - first + 1
     return [
         Stretch(state, begin, end, 100 * (begin - first) / n_all, 100 * (end - begin + 1) / n_all)

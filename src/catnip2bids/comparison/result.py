@@ -70,10 +70,14 @@ class Comparison:
             return Relation.IDENTICAL
         return found.pop() if len(found) == 1 else Relation.DIFFERENT
 
+    def name_of(self, item: ItemComparison) -> str:
+        """Return the path of a thing below folder 1, or its name where no folders of several things are compared."""
+        return item.path_1.relative_to(self.path_1).as_posix() if self.is_folder else item.path_1.name
+
     @property
     def problems(self) -> tuple[str, ...]:
-        """What could not be read."""
-        return tuple(problem for item in self.items for problem in item.problems)
+        """What could not be read, each once."""
+        return tuple(dict.fromkeys(problem for item in self.items for problem in item.problems))
 
     @property
     def exit_code(self) -> int:

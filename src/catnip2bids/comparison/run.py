@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from catnip2bids.comparison.report import write_report
-from catnip2bids.comparison.result import Comparison, ItemComparison, compare_files
+from catnip2bids.comparison.result import Comparison, FileComparison, ItemComparison, compare_files
 from catnip2bids.comparison.sides import Side, open_side
 from catnip2bids.comparison.tables import compare_tables, looks_like_counts
 from catnip2bids.comparison.team import Resources
 from catnip2bids.comparison.things import Thing, pair_things, thing_at, things_in
-from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes
+from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
 from catnip2bids.engine import default_jobs, default_memory_bytes
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.progress import Progress
@@ -80,6 +80,17 @@ def compare_as_volumes(path_1: Path, path_2: Path, resources: Resources) -> Volu
     return compare_volumes(open_side(path_1), open_side(path_2), resources, Progress())
 
 
+def first_difference(path_1: Path, path_2: Path, resources: Resources) -> int | None:
+    """Return the first slice number at which two volumes are not the same; None if they are the same throughout.
+
+    Raises
+    ------
+    SourceError
+        If one of them cannot be read at all.
+    """
+    return first_difference_of(open_side(path_1), open_side(path_2), resources)
+
+
 def _compare(path_1: Path, path_2: Path, resources: Resources, progress: Progress) -> Comparison:
     thing_1, thing_2 = thing_at(path_1), thing_at(path_2)
     if Thing.FOLDER in (thing_1, thing_2):
@@ -135,6 +146,8 @@ def _compare_pair(
     if sides is not None:
         progress.item(paths[0].name)
         return compare_volumes(*sides, resources, progress)
+    if all(path.is_dir() for path in paths):
+        return FileComparison(*paths, same=True)  # empty ones
     if all(map(looks_like_counts, paths)):
         return compare_tables(*paths)
     return compare_files(*paths)

@@ -23,14 +23,19 @@ def sentence_of(item: Comparison | ItemComparison) -> str:
         case TableComparison():
             return _of_tables(item)
         case FileComparison():
-            return "; ".join(item.problems) or ("The files are the same." if item.same else "The files differ.")
+            what = "folders" if item.path_1.is_dir() else "files"
+            return "; ".join(item.problems) or f"The {what} {'are the same' if item.same else 'differ'}."
 
 
-def _of_all(comparison: Comparison) -> str:
+def headline_of(comparison: Comparison) -> str:
+    """Say what the comparison of two folders means, and nothing of single things that both have."""
     if not comparison.is_folder and len(comparison.items) == 1:
         return sentence_of(comparison.items[0])
-    n_same = sum(item.relation == Relation.IDENTICAL for item in comparison.items)
-    parts = [f"{len(comparison.items)} things are in both, {n_same} of them identical."] if comparison.items else []
+    n_both, n_same = len(comparison.items), sum(item.relation == Relation.IDENTICAL for item in comparison.items)
+    parts = []
+    if n_both:
+        same = "identical" if n_same == n_both == 1 else f"{n_same} of them identical"
+        parts.append(f"{_counted(n_both, 'thing')} {'is' if n_both == 1 else 'are'} in both, {same}.")
     for side, only in ((1, comparison.only_in_1), (2, comparison.only_in_2)):
         by_thing: dict[str, list[str]] = {}
         for path, thing in only.items():
@@ -38,12 +43,14 @@ def _of_all(comparison: Comparison) -> str:
         parts += [
             f"Only in {side}: {_counted(len(paths), thing)} ({_listed(paths)})." for thing, paths in by_thing.items()
         ]
-    parts += [f"{_name(item)}: {sentence_of(item)}" for item in comparison.items]
     return " ".join(parts) or "Both are empty."
 
 
-def _name(item: ItemComparison) -> str:
-    return item.pairing.side_1.path.name if isinstance(item, VolumeComparison) else item.path_1.name
+def _of_all(comparison: Comparison) -> str:
+    if not comparison.is_folder:
+        return headline_of(comparison)
+    details = [f"{comparison.name_of(item)}: {sentence_of(item)}" for item in comparison.items]
+    return " ".join([headline_of(comparison), *details])
 
 
 def _of_volumes(item: VolumeComparison) -> str:
@@ -54,18 +61,23 @@ def _of_volumes(item: VolumeComparison) -> str:
         parts.append(f"{_counted(len(item.problems), 'problem')}: {item.problems[0]}.")
     match item.relation:
         case Relation.IDENTICAL:
-            parts.append(f"All {n_pairs} planes are the same.")
+            parts.append("The only plane is the same." if n_pairs == 1 else f"All {n_pairs} planes are the same.")
         case Relation.SHIFTED:
             parts.append(
                 f"The same planes under other numbers: slice n of 1 is slice n {_signed(evidence.shift or 0)} of 2."
             )
         case Relation.CAST:
             types = f"1 holds them as {item.type_of(1)}, 2 as {item.type_of(2)}"
-            parts.append(f"The same values in all {n_pairs} planes: {types}.")
+            parts.append(
+                f"The same values in {'the only plane' if n_pairs == 1 else f'all {n_pairs} planes'}: {types}."
+            )
         case Relation.MASKED_1 | Relation.MASKED_2:
             parts.append(_of_mask(item, n_pairs, n_different))
         case Relation.DIFFERENT:
-            parts.append(f"{n_different} of {n_pairs} planes differ.")
+            if n_pairs:
+                parts.append(
+                    f"{n_different} of {_counted(n_pairs, 'plane')} {'differs' if n_different == 1 else 'differ'}."
+                )
             if evidence.layouts is not None:
                 parts.append(f"Size or type are not the same: 1 is {evidence.layouts[0]}, 2 is {evidence.layouts[1]}.")
             parts += [
@@ -77,7 +89,7 @@ def _of_volumes(item: VolumeComparison) -> str:
         parts.append(_extent(evidence))
     if item.relation != Relation.SHIFTED:
         parts += [
-            f"Labels lost entirely in {side}: {_listed([f'{v} ({n} voxels)' for v, n in lost.items()])}."
+            f"Labels lost entirely in {side}: {_listed_labels(lost)}."
             for side, lost in ((1, evidence.lost_1), (2, evidence.lost_2))
             if lost
         ]
@@ -90,7 +102,8 @@ def _signed(shift: int) -> str:
 
 def _of_mask(item: VolumeComparison, n_pairs: int, n_different: int) -> str:
     masked, whole = (1, 2) if item.relation == Relation.MASKED_1 else (2, 1)
-    text = f"Every differing voxel is 0 in {masked}: {masked} is {whole} with {n_different} of {n_pairs} planes masked"
+    planes = _counted(n_pairs, "plane")
+    text = f"Every differing voxel is 0 in {masked}: {masked} is {whole} with {n_different} of {planes} masked"
     mask = item.evidence.mask
     if mask is not None and mask.whole_planes:
         return f"{text}, each of them as a whole."
@@ -113,7 +126,7 @@ def _of_tables(item: TableComparison) -> str:
     if item.problems:
         return f"{_counted(len(item.problems), 'problem')}: {item.problems[0]}."
     if item.relation == Relation.IDENTICAL:
-        return f"The same counts for all {len(item.regions)} regions."
+        return f"The same counts for all regions, of which there are {len(item.regions)}."
     parts = []
     for side in (1, 2):
         if excluded := item.excluded(side):
@@ -138,6 +151,10 @@ def _counted(n: int, what: str) -> str:
 def _listed(items: Sequence[str]) -> str:
     shown = ", ".join(items[:_SHOWN])
     return shown if len(items) <= _SHOWN else f"{shown} and {len(items) - _SHOWN} more"
+
+
+def _listed_labels(lost: dict[int, int]) -> str:
+    return _listed([f"{label} ({_counted(n_voxels, 'voxel')})" for label, n_voxels in lost.items()])
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -6,7 +6,6 @@ slice files are known by the number in their names, whatever its padding; those 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from catnip2bids.volume import (
     Volume,
     count_stack_pages,
     is_tiff,
-    little_endian_bytes,
     number_slices,
     open_lone_page,
     slice_files,
@@ -34,6 +32,8 @@ from catnip2bids.volume import (
 
 Array = npt.NDArray[Any]
 
+BAND_BYTES = 512 * 2**10
+"""Rows are looked at in bands that are still in the processor's cache after they were decoded."""
 _PIECE_BYTES = 2**20
 
 
@@ -44,9 +44,15 @@ class OpenedPlane:
     layout: PageLayout
     plane: OpenPlane
 
-    def bands(self, height: int) -> Iterator[Array]:
+    @property
+    def band_height(self) -> int:
+        """How many rows are looked at at a time."""
+        return max(BAND_BYTES // (self.layout.shape[1] * self.layout.dtype.itemsize), 1)
+
+    def bands(self, height: int | None = None) -> Iterator[Array]:
         """Read all rows, so many at a time; a band is only good until the next one."""
         n_rows, n_columns = self.layout.shape
+        height = height or self.band_height
         whole = not self.plane.reads_rows
         room = np.empty((n_rows if whole else min(height, n_rows), n_columns), self.layout.dtype)
         if whole:
@@ -59,12 +65,14 @@ class OpenedPlane:
                 self.plane.read_rows(top, bottom, room[: bottom - top])
                 yield room[: bottom - top]
 
-    def sha256(self, height: int) -> str:
-        """Hash all pixels, read so many rows at a time."""
-        digest = hashlib.sha256()
-        for rows in self.bands(height):
-            digest.update(little_endian_bytes(rows))
-        return digest.hexdigest()
+    def middle(self, n_bytes: int) -> Array:
+        """Read so many bytes of rows from the middle, at least one row."""
+        n_rows, n_columns = self.layout.shape
+        height = min(max(n_bytes // (n_columns * self.layout.dtype.itemsize), 1), n_rows)
+        top = (n_rows - height) // 2
+        rows = np.empty((height, n_columns), self.layout.dtype)
+        self.plane.read_rows(top, top + height, rows)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,8 @@ class Side:
         else:
             layout, plane = PageLayout(self.volume.shape[1:], self.volume.dtype), self.volume.open_plane(source.page)
         try:
+            if layout.dtype.kind not in "buif":
+                raise SourceError(f"{source.path}: has values of type {layout.dtype}, which are no numbers to compare")
             yield OpenedPlane(layout, plane)
         finally:
             plane.close()

@@ -25,6 +25,7 @@ class Thing(StrEnum):
     TABLE = "table"
     FILE = "file"
     FOLDER = "folder"
+    EMPTY = "empty folder"
 
     @property
     def is_volume(self) -> bool:
@@ -82,7 +83,9 @@ def things_in(folder: Path) -> dict[str, Thing]:
 def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, Thing]]:
     above |= {folder.resolve()}
     children = _others_in(folder)
-    if _has_slices(folder):
+    if len(above) > 1 and not any(folder.iterdir()):
+        yield folder, Thing.EMPTY
+    elif _has_slices(folder):
         yield folder, Thing.SLICES
     else:
         children = sorted([*children, *slice_files(folder)])

@@ -6,25 +6,22 @@ nothing better than `different` is said.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from pathlib import Path
 
+from catnip2bids.comparison.labels import LabelsBothSides, hold_labels
 from catnip2bids.comparison.masking import MaskEvidence, MaskFinding, mask_of
 from catnip2bids.comparison.planes import Box, Pairing, PlanePair, compare_planes, read_alone
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.shift import find_shift
 from catnip2bids.comparison.sides import Side, same_bytes
 from catnip2bids.comparison.team import Resources, Team, plane_bytes
-from catnip2bids.comparison.values import values_of
 from catnip2bids.progress import Progress
 
 _HASHED_ALL_THE_SAME_BYTES = 256 * 2**20
 """Planes whose files are the same need not be decoded; in volumes of up to so many bytes they are, for their hashes."""
-_PLANES_AT_A_TIME = 16
-_BACKGROUND = 0
 
 
 @dataclass(frozen=True)
@@ -47,9 +44,11 @@ class Evidence:
         Shape and type of 1 and 2 where these are not the same.
     mask
         What the mask is like, where one side is the other one masked.
+    are_labels
+        Whether values are labels.
     lost_1, lost_2
         Labels that are nowhere in 1 (2), and in how many voxels of the other side they are; None where values are no
-        labels.
+        labels, or planes could not be read.
     shift
         What has to be added to the slice numbers of 1 to get those of 2.
     """
@@ -64,14 +63,10 @@ class Evidence:
     box: Box | None = None
     layouts: tuple[str, str] | None = None
     mask: MaskEvidence | None = None
+    are_labels: bool = False
     lost_1: dict[int, int] | None = None
     lost_2: dict[int, int] | None = None
     shift: int | None = None
-
-    @property
-    def are_labels(self) -> bool:
-        """Whether the values that differ are labels."""
-        return self.lost_1 is not None and self.lost_2 is not None
 
 
 @dataclass(frozen=True)
@@ -95,6 +90,16 @@ class VolumeComparison:
     pairs: tuple[PlanePair, ...] = field(repr=False)
     evidence: Evidence
 
+    @property
+    def path_1(self) -> Path:
+        """The first volume."""
+        return self.pairing.side_1.path
+
+    @property
+    def path_2(self) -> Path:
+        """The second volume."""
+        return self.pairing.side_2.path
+
     def only_in(self, side: int) -> tuple[int, ...]:
         """Slice numbers that only one side (1 or 2) has."""
         return tuple(pair.number for pair in self.pairs if (pair.plane_2 if side == 1 else pair.plane_1) is None)
@@ -106,12 +111,9 @@ class VolumeComparison:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What could not be read."""
-        return (
-            *self.pairing.side_1.problems,
-            *self.pairing.side_2.problems,
-            *(problem for pair in self.pairs for problem in pair.problems),
-        )
+        """What could not be read, each once."""
+        sides = (*self.pairing.side_1.problems, *self.pairing.side_2.problems)
+        return tuple(dict.fromkeys((*sides, *(problem for pair in self.pairs for problem in pair.problems))))
 
 
 def compare_volumes(side_1: Side, side_2: Side, resources: Resources, progress: Progress) -> VolumeComparison:
@@ -130,18 +132,29 @@ def compare_volumes(side_1: Side, side_2: Side, resources: Resources, progress: 
     n_bytes = max(plane_bytes(side_1), plane_bytes(side_2))
     pairing = Pairing(side_1, side_2, same_file, n_bytes * len(side_1.planes) <= _HASHED_ALL_THE_SAME_BYTES)
     with Team(resources, n_bytes) as team:
-        pairs = []
+        pairing = replace(pairing, are_labels=hold_labels((side_1, side_2), team))
+        pairs, labels = [], LabelsBothSides()
         for pair in team.do(partial(compare_planes, pairing), pairing.numbers):
             progress.advance(1)
-            pairs.append(pair)
-        return _Conclusion(pairing, pairs, team).comparison
+            labels.add(pair.labels_1, pair.labels_2)
+            pairs.append(replace(pair, labels_1=None, labels_2=None))
+        return _Conclusion(pairing, pairs, labels, team).comparison
+
+
+def first_difference_of(side_1: Side, side_2: Side, resources: Resources) -> int | None:
+    """Return the first slice number at which planes are not the same; no more planes are read than needed."""
+    n_bytes = max(plane_bytes(side_1), plane_bytes(side_2))
+    pairing = Pairing(side_1, side_2)
+    with Team(resources, n_bytes) as team:
+        pairs = team.do(partial(compare_planes, pairing), pairing.numbers)
+        return next((pair.number for pair in pairs if not pair.same), None)
 
 
 class _Conclusion:
     """What all pairs of planes say together; looks at pixels again where that is needed to tell."""
 
-    def __init__(self, pairing: Pairing, pairs: Sequence[PlanePair], team: Team) -> None:
-        self._pairing, self._pairs, self._team = pairing, pairs, team
+    def __init__(self, pairing: Pairing, pairs: Sequence[PlanePair], labels: LabelsBothSides, team: Team) -> None:
+        self._pairing, self._pairs, self._labels, self._team = pairing, pairs, labels, team
         self._different = [pair for pair in pairs if pair.difference and pair.difference.n_different]
 
     @property
@@ -197,6 +210,7 @@ class _Conclusion:
             box=box,
             layouts=self._unlike_layouts(),
             mask=self._mask(relation),
+            are_labels=self._pairing.are_labels,
             lost_1=self._lost(1) if shift is None else None,
             lost_2=self._lost(2) if shift is None else None,
             shift=shift,
@@ -223,21 +237,6 @@ class _Conclusion:
 
     def _lost(self, side: int) -> dict[int, int] | None:
         """Return the labels that a side has nowhere, with their voxels on the other side."""
-        if not self._is_known or any(pair.difference is None for pair in self._pairs):
-            return None  # planes that have no partner may hold anything
-        there: Counter[int] = Counter()
-        here: set[int] = set()
-        for pair in self._different:
-            difference = pair.difference
-            if difference is None or difference.values_1 is None or difference.values_2 is None:
-                return None
-            one, two = difference.values_1, difference.values_2
-            there.update(two if side == 1 else one)
-            here.update(one if side == 1 else two)
-        missing = there.keys() - here - {_BACKGROUND}
-        volume = self._pairing.side_1 if side == 1 else self._pairing.side_2
-        numbers = iter(sorted(volume.planes))
-        while missing and (some := list(islice(numbers, _PLANES_AT_A_TIME))):
-            for values in self._team.do(partial(values_of, volume), some):
-                missing -= values
-        return {value: there[value] for value in sorted(missing)}
+        if not self._is_known:
+            return None
+        return self._labels.lost(side, self._pairing.side_1 if side == 1 else self._pairing.side_2, self._team)

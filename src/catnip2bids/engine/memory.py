@@ -17,7 +17,7 @@ from pathlib import Path
 
 from catnip2bids.engine.image import ImageWriter
 from catnip2bids.errors import UsageError
-from catnip2bids.volume import MOST_ROWS_PER_STRIP, Volume
+from catnip2bids.volume import Volume
 
 _MOST_BYTES = 8 * 2**30
 OVERHEAD_BYTES = 128 * 2**20
@@ -65,10 +65,10 @@ class Portions:
         The levels that are written when all units are done.
     unpacked_bytes
         What the source holds in memory itself.
-    strip_bytes
+    kept_bytes
         Strips of all planes of a block of which the last rows are still to come.
-    plane_bytes
-        A plane, where planes can only be decoded as a whole; else 0.
+    decoding_bytes
+        What decoding a plane takes, where planes can only be decoded as a whole; else 0.
     slab_bytes
         The planes of one block as a whole, where they are kept in memory; else 0.
     n_blocks
@@ -81,8 +81,8 @@ class Portions:
     waiting_bytes: int
     remaining_bytes: int
     unpacked_bytes: int
-    strip_bytes: int
-    plane_bytes: int
+    kept_bytes: int
+    decoding_bytes: int
     slab_bytes: int
     n_blocks: int
     n_decoders: int
@@ -90,8 +90,7 @@ class Portions:
     @property
     def total_bytes(self) -> int:
         """Everything together, at the most."""
-        # a plane that is decoded is there twice, encoded and decoded; so are lower levels that are written
-        held = self.unpacked_bytes + self.strip_bytes + self.slab_bytes + 2 * self.n_decoders * self.plane_bytes
+        held = self.unpacked_bytes + self.kept_bytes + self.slab_bytes + self.n_decoders * self.decoding_bytes
         if self.n_blocks == 1:
             held += int(_WRITING_LEAST * self.block_bytes + _WAITING_LEAST * self.waiting_bytes)
         else:
@@ -108,20 +107,19 @@ def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> P
         If no way fits.
     """
     (n_planes, n_rows, n_columns), (depth, rows, _) = volume.shape, image.block_shape
-    plane_bytes = n_rows * n_columns * volume.dtype.itemsize
     depth, rows = min(depth, n_planes), min(rows, n_rows)
     least = Portions(
         block_bytes=depth * rows * n_columns * volume.dtype.itemsize,
         waiting_bytes=image.waiting_bytes,
         remaining_bytes=image.remaining_bytes,
         unpacked_bytes=volume.unpacked_bytes,
-        strip_bytes=depth * min(MOST_ROWS_PER_STRIP, n_rows) * n_columns * volume.dtype.itemsize,
-        plane_bytes=0 if volume.reads_rows else plane_bytes,
+        kept_bytes=depth * volume.kept_bytes,
+        decoding_bytes=volume.decoding_bytes,
         slab_bytes=0,
         n_blocks=1,
         n_decoders=1,
     )
-    slab_bytes = 0 if volume.reads_rows else depth * plane_bytes
+    slab_bytes = 0 if volume.reads_rows else depth * n_rows * n_columns * volume.dtype.itemsize
     ways = [
         replace(least, n_blocks=n_blocks, n_decoders=n_decoders, slab_bytes=slab)
         for slab in (slab_bytes, 0)

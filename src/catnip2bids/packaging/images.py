@@ -21,6 +21,7 @@ from catnip2bids.engine import Conversion, Listener, Workers
 from catnip2bids.ome import LabelValue, OmeZarrVersion, write_labels_group
 from catnip2bids.packaging.tasks import IMAGE_ENDING, ImageTask
 from catnip2bids.publish import forget_construction, partial_path, publication, write_text
+from catnip2bids.volume import RecoveredMask
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class ImageJob:
     def _decisive(self) -> list[Any]:
         named = self.task.component.content == Content.LABELS
         regions = [(r.index, r.name, r.abbreviation, r.color) for r in self.atlas.regions.values()] if named else []
-        return [self.task.source, str(self.task.target), self.task.component.content.value, regions]
+        emptied = sorted(self.task.volume.emptied) if isinstance(self.task.volume, RecoveredMask) else []
+        return [self.task.source, str(self.task.target), self.task.component.content.value, regions, *emptied]
 
     def is_done(self, dataset: Path, record: ImageRecord | None) -> bool:
         """Tell whether the image is there and is what this job would make."""
@@ -86,6 +88,7 @@ class ImageJob:
         write_text(dataset / hashes_path(task.target), _hashes_tsv(task, converted.sha256))
         return ImageRecord(
             source=task.entry.path,
+            recovered_from=task.recovered_from.path if task.recovered_from else None,
             role=task.component.role,
             shape=volume.shape,
             dtype=volume.dtype.name,

@@ -6,7 +6,7 @@ Invariant: nothing is written here, and whatever passes can be carried out item 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids.bids.names import check_label
@@ -104,13 +104,7 @@ def prepare(
     pairs = [(run, settled_by(planned, proofs[run.folder])) for run, planned in pairs]
     _refuse_other_labels(provenance, pairs)
     refuse_collisions([*_earlier_claims(provenance, pairs), *(claim_of(run, planned) for run, planned in pairs)])
-    runs = tuple(
-        replace(
-            plan_tasks(run, planned, settings.naming, voxel_size_um),
-            evidence={proof.entry.path: proof.evidence for proof in proofs[run.folder]},
-        )
-        for run, planned in pairs
-    )
+    runs = tuple(plan_tasks(run, planned, settings.naming, voxel_size_um, proofs[run.folder]) for run, planned in pairs)
     warnings = [warning for run, _ in pairs for entry in run.entries for warning in entry.warnings]
     warnings += [text for pair in pairs for text in unknown_of(*pair)]
     warnings += [proof.warning for found_in in proofs.values() for proof in found_in if proof.warning]

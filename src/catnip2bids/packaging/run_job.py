@@ -183,8 +183,8 @@ class RunJob:
         earlier = {image.source: target for target, image in self._record.images.items()}
         decisions = [decision for decision in self.prepared.provenance.decisions if decision.run != key]
         for entry in run.entries:
-            target: PurePosixPath | str | None = targets.get(entry.path)
             action, reason = planned[entry.path].action, planned[entry.path].reason
+            target: PurePosixPath | str | None = None if action == Action.EXCLUDE else targets.get(entry.path)
             if entry.path in self._failures:
                 # this gets published, so no folder of the machine stands in it
                 reason = f"problem: {self._failures[entry.path]}".replace(f"{run.folder}{os.sep}", "")
@@ -200,7 +200,7 @@ class RunJob:
                     action=action.value,
                     target=str(target) if target else None,
                     reason=reason,
-                    evidence=self.tasks.evidence.get(entry.path),
+                    evidence=self.tasks.evidence_of(entry),
                 )
             )
         self.prepared.provenance.decisions = decisions

@@ -62,6 +62,8 @@ def _uri_in_derivative(task: ImageTask) -> str:
 
 def _made_from(task: ImageTask, there: Sequence[ImageTask]) -> ImageTask | None:
     """Find the nearest image of the dataset that this one was computed from."""
+    if task.recovered_from is not None:
+        return next((other for other in there if other.entry is task.recovered_from), None)
     by_role = {(other.component.role, other.entry.threshold): other for other in there}
     for role in ancestors(task.component):
         for threshold in (task.entry.threshold, None):

@@ -5,13 +5,16 @@ Invariant: no two tasks of a dataset write the same file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from catnip2bids.bids.names import BidsName
-from catnip2bids.catnip.components import COMPONENTS, Action, ComponentType, Content, Grid, Storage
+from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK, Action, ComponentType, Content, Grid, Storage
 from catnip2bids.choices import Naming
+from catnip2bids.comparison import Relation
+from catnip2bids.packaging.proofs import Proof
 from catnip2bids.plan import DEFAULT_STAIN, PlannedRun, problems_of
 from catnip2bids.scanning import Entry, Run
 from catnip2bids.volume import Volume
@@ -39,6 +42,8 @@ class ImageTask:
         Whether it is the raw image, and not a derivative.
     voxel_size_um
         Voxel size X Y Z in micrometers.
+    recovered_from
+        The entry without its mask, where the image is that mask, recovered from `entry`.
     """
 
     entry: Entry
@@ -48,6 +53,7 @@ class ImageTask:
     target: PurePosixPath
     raw: bool
     voxel_size_um: tuple[float, float, float]
+    recovered_from: Entry | None = None
 
     @property
     def stem(self) -> str:
@@ -62,6 +68,11 @@ class ImageTask:
     @property
     def description(self) -> str:
         """What the image is, and what CATNIP calls it."""
+        if self.recovered_from is not None:
+            return (
+                f"{self.component.described(None)}; recovered from CATNIP's {self.recovered_from.path} and "
+                f"{self.entry.path}, which is the one times this mask; where there are no labels it is not known, and 1"
+            )
         return f"{self.component.described(self.entry.threshold)} (CATNIP {self.entry.path})"
 
     @property
@@ -107,8 +118,8 @@ class RunTasks:
         The tasks.
     problems
         Entries that cannot be done as planned, and why, by their paths.
-    evidence
-        What the pixels of entries say, by their paths, where something rests on it.
+    proofs
+        What the pixels of entries say, where something rests on it.
     """
 
     run: Run
@@ -119,7 +130,7 @@ class RunTasks:
     counts: tuple[CountsTask, ...]
     copies: tuple[CopyTask, ...]
     problems: dict[str, str]
-    evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
+    proofs: tuple[Proof, ...] = ()
 
     @property
     def name(self) -> BidsName:
@@ -136,13 +147,31 @@ class RunTasks:
         """The raw image, if there is one."""
         return next((task for task in self.images if task.raw), None)
 
+    def evidence_of(self, entry: Entry) -> dict[str, Any] | None:
+        """Return what the pixels of an entry say, and the images that it can be made from again if it is left out."""
+        images = {task.entry.path: str(task.target) for task in self.images if task.recovered_from is None}
+        if entry.link_to in images:
+            return {"compared_with": entry.link_to, "relation": Relation.IDENTICAL, "image": images[entry.link_to]}
+        proof = next((proof for proof in self.proofs if proof.entry is entry), None)
+        if proof is None:
+            return None
+        masks = [str(task.target) for task in self.images if task.component is HEMISPHERE_MASK]
+        evidence = proof.evidence | {"image": images.get(proof.question.other.path)}
+        return evidence | {"mask": masks[0]} if proof.holds and proof.question.is_masked and masks else evidence
+
 
 def run_name(subject: str, sample: str, stain: str) -> BidsName:
     """Return the entities that all files of a run share."""
     return BidsName((("sub", subject), ("sample", sample), ("stain", stain)))
 
 
-def plan_tasks(run: Run, planned: PlannedRun, naming: Naming, voxel_size_um: tuple[float, float, float]) -> RunTasks:
+def plan_tasks(
+    run: Run,
+    planned: PlannedRun,
+    naming: Naming,
+    voxel_size_um: tuple[float, float, float],
+    proofs: Sequence[Proof] = (),
+) -> RunTasks:
     """Lay out the tasks of one run.
 
     Parameters
@@ -153,6 +182,8 @@ def plan_tasks(run: Run, planned: PlannedRun, naming: Naming, voxel_size_um: tup
         How files that BIDS has no name for are named.
     voxel_size_um
         Voxel size X Y Z on the native grid in micrometers.
+    proofs
+        What the pixels say of its entries.
     """
     if planned.subject is None or planned.sample is None:
         raise ValueError(f"{run.source} has no subject or no sample")
@@ -182,10 +213,37 @@ def plan_tasks(run: Run, planned: PlannedRun, naming: Naming, voxel_size_um: tup
                     voxel_size_um=ATLAS_VOXEL_SIZE_UM if on_atlas else voxel_size_um,
                 )
             )
+    images += _recovered_masks(run, names, voxel_size_um, proofs)
     tasks = RunTasks(
-        run, planned, planned.subject, planned.sample, tuple(images), tuple(counts), tuple(copies), problems
+        run,
+        planned,
+        planned.subject,
+        planned.sample,
+        tuple(images),
+        tuple(counts),
+        tuple(copies),
+        problems,
+        tuple(proofs),
     )
     return _without_twins(tasks)
+
+
+def _recovered_masks(
+    run: Run, names: _Names, voxel_size_um: tuple[float, float, float], proofs: Sequence[Proof]
+) -> Iterator[ImageTask]:
+    """Yield masks that no entry holds, and without which an entry that is left out could not be made again."""
+    for proof in proofs:
+        if (volume := proof.recovered_mask) is not None:
+            yield ImageTask(
+                entry=proof.entry,
+                component=HEMISPHERE_MASK,
+                volume=volume,
+                source=f"{run.folder_name}/{proof.entry.path}",
+                target=names.derivative(proof.entry, HEMISPHERE_MASK),
+                raw=False,
+                voxel_size_um=voxel_size_um,
+                recovered_from=proof.question.other,
+            )
 
 
 def _raw_entry(run: Run, actions: dict[str, Action]) -> Entry | None:
@@ -214,15 +272,11 @@ def _without_twins(tasks: RunTasks) -> RunTasks:
             problems[task.entry.path] = (
                 f"{task.entry.location}: {paths} would both become {task.target}; exclude one of them in the plan"
             )
-    return RunTasks(
-        tasks.run,
-        tasks.planned,
-        tasks.subject,
-        tasks.sample,
-        tuple(task for task in tasks.images if task.entry.path not in problems),
-        tuple(task for task in tasks.counts if task.entry.path not in problems),
-        tasks.copies,
-        problems,
+    return replace(
+        tasks,
+        images=tuple(task for task in tasks.images if task.entry.path not in problems),
+        counts=tuple(task for task in tasks.counts if task.entry.path not in problems),
+        problems=problems,
     )
 
 

@@ -2,7 +2,7 @@
 
 from catnip2bids.plan.checks import Claim, claim_of, matched, refuse_collisions, voxel_size_warning
 from catnip2bids.plan.model import DEFAULT_STAIN, DatasetSettings, Participant, Plan, PlannedEntry, PlannedRun
-from catnip2bids.plan.propose import SAMPLES, make_plan, problems_of, unknown_of
+from catnip2bids.plan.propose import SAMPLES, default_entry, make_plan, problems_of, unknown_of
 from catnip2bids.plan.report import ScanReport, report_on, write_plan
 from catnip2bids.plan.toml import read_plan, to_toml
 
@@ -17,6 +17,7 @@ __all__ = [
     "PlannedRun",
     "ScanReport",
     "claim_of",
+    "default_entry",
     "make_plan",
     "matched",
     "problems_of",

@@ -34,7 +34,7 @@ def _planned_run(run: Run) -> PlannedRun:
         acquired=acquired.isoformat() if acquired else None,
         atlas_version=run.log.atlas_version,
         participant=Participant(species=run.log.species, sex=name.sex, genotype=name.genotype),
-        entries=[_planned_entry(entry, run) for entry in run.entries],
+        entries=[default_entry(entry, run) for entry in run.entries],
     )
 
 
@@ -44,7 +44,8 @@ def _sample(name: RunName, whole_brain: bool | None) -> str | None:
     return SAMPLES["B"] if whole_brain else None
 
 
-def _planned_entry(entry: Entry, run: Run) -> PlannedEntry:
+def default_entry(entry: Entry, run: Run) -> PlannedEntry:
+    """Return what the plan says of an entry as long as nobody changes it."""
     action, reason = _proposal(entry, run)
     return PlannedEntry(source=entry.path, action=action, reason=reason)
 
@@ -86,7 +87,7 @@ def unknown_of(run: Run, planned: PlannedRun) -> list[str]:
         if entry.component is None
         and not entry.problems
         and lines[entry.path].action == Action.COPY
-        and lines[entry.path] == _planned_entry(entry, run)
+        and lines[entry.path] == default_entry(entry, run)
     ]
 
 
@@ -99,7 +100,7 @@ def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
     problems: dict[str, str] = {}
     for entry in run.entries:
         wanted = actions[entry.path]
-        proposed = _planned_entry(entry, run)
+        proposed = default_entry(entry, run)
         accepted = wanted.action != Action.CONVERT and wanted != proposed
         if entry.problems and not accepted:
             problems[entry.path] = "; ".join(entry.problems)

@@ -5,21 +5,22 @@ from catnip2bids.volume.census import Census
 from catnip2bids.volume.hashing import little_endian_bytes, plane_sha256
 from catnip2bids.volume.nifti import NiftiVolume, census_nifti
 from catnip2bids.volume.planes import OpenPlane
+from catnip2bids.volume.recovered_mask import RecoveredMask
 from catnip2bids.volume.slices import SliceSeries, census_slices, number_slices
 from catnip2bids.volume.stack import TiffStack, census_stack
 from catnip2bids.volume.take_census import is_nifti, is_tiff, slice_files, slice_number_in, take_census
-from catnip2bids.volume.tiff import MOST_ROWS_PER_STRIP, PageLayout, count_stack_pages, open_lone_page
+from catnip2bids.volume.tiff import PageLayout, count_stack_pages, open_lone_page
 from catnip2bids.volume.values import label_values, value_range
 from catnip2bids.volume.volume import PlaneSource, Volume, read_planes
 
 __all__ = [
-    "MOST_ROWS_PER_STRIP",
     "Census",
     "Kind",
     "NiftiVolume",
     "OpenPlane",
     "PageLayout",
     "PlaneSource",
+    "RecoveredMask",
     "SliceSeries",
     "TiffStack",
     "Volume",

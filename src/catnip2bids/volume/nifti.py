@@ -70,6 +70,16 @@ class NiftiVolume:
         """Memory that an open plane takes: a gzip file can only be unpacked as a whole."""
         return math.prod(self.shape) * self.dtype.itemsize if self._packed else 0
 
+    @property
+    def kept_bytes(self) -> int:
+        """Nothing: voxels are read where they are, or are there already."""
+        return 0
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Nothing: what can only be unpacked as a whole is held unpacked."""
+        return 0
+
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane of the file; planes that are open at the same time share what was unpacked."""
         if self._packed:

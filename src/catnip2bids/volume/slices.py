@@ -20,7 +20,15 @@ import numpy as np
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import SHOWN, Census, listed, size_on_disk
 from catnip2bids.volume.planes import OpenPlane
-from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_page, open_tiff
+from catnip2bids.volume.tiff import (
+    PageLayout,
+    bytes_of_a_strip,
+    bytes_to_decode,
+    check_page,
+    count_pages,
+    open_page,
+    open_tiff,
+)
 from catnip2bids.volume.volume import PlaneSource
 
 _HEADER_READERS = 8  # headers are small and far apart: the file system's latency is what counts
@@ -67,6 +75,16 @@ class SliceSeries:
     def unpacked_bytes(self) -> int:
         """Nothing: each plane is read by itself."""
         return 0
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that an open plane takes between two readings: a strip."""
+        return bytes_of_a_strip(self.layout)
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Memory that decoding a plane takes; none where rows can be read."""
+        return 0 if self.reads_rows else bytes_to_decode(self.layout)
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open the slice file of a plane."""

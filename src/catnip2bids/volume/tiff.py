@@ -217,6 +217,16 @@ def open_lone_page(path: Path, index: int) -> tuple[PageLayout, OpenPlane]:
         )
 
 
+def bytes_of_a_strip(layout: PageLayout) -> int:
+    """Memory that the largest strip takes of which rows can be read."""
+    return min(MOST_ROWS_PER_STRIP, layout.shape[0]) * layout.shape[1] * layout.dtype.itemsize
+
+
+def bytes_to_decode(layout: PageLayout) -> int:
+    """Memory that it takes to decode a page of which rows cannot be read: the page is there encoded and decoded."""
+    return 2 * _plane_bytes(layout)
+
+
 def _plane_bytes(layout: PageLayout) -> int:
     return math.prod(layout.shape) * layout.dtype.itemsize
 

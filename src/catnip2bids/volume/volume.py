@@ -53,6 +53,14 @@ class Volume(Protocol):
     def unpacked_bytes(self) -> int:
         """Memory that is taken as long as any plane is open, because the file can only be unpacked as a whole."""
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that an open plane takes between two readings: rows that were decoded and not asked for yet."""
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Memory that decoding a plane takes, because it can only be decoded as a whole; 0 where rows can be read."""
+
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane; any range of its rows can be read then. It has to be closed.
 

@@ -1,0 +1,134 @@
+"""The mask that turns one volume into another one, as a volume of its own.
+
+Invariant: the first volume times the mask is the second one, voxel for voxel; a voxel for which no mask can bring that
+about is an error that names the file.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.errors import SourceError
+from catnip2bids.volume.planes import OpenPlane
+from catnip2bids.volume.volume import PlaneSource, Volume
+
+_DTYPE = np.dtype(np.uint16)  # that of CATNIP's own masks (imwrite in MaskImages)
+_READ_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class RecoveredMask:
+    """A mask of 0 and 1, found out from a volume and the same volume masked.
+
+    Where the whole volume is 0 anyway the mask cannot be known. It is 1 there, but in planes that the mask is known to
+    empty.
+
+    Attributes
+    ----------
+    whole, masked
+        The volume without and with the mask, of one shape and type.
+    emptied
+        Planes, counted from 0, that the mask sets to 0 as a whole.
+    """
+
+    whole: Volume
+    masked: Volume
+    emptied: frozenset[int]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along (z, y, x)."""
+        return self.masked.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return _DTYPE
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of both volumes."""
+        return (*self.whole.files, *self.masked.files)
+
+    def plane_source(self, plane: int) -> PlaneSource:
+        """Return where the plane of the masked volume is stored."""
+        return self.masked.plane_source(plane)
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether rows of both volumes can be read without decoding whole planes."""
+        return self.whole.reads_rows and self.masked.reads_rows
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """What both volumes hold in memory."""
+        return self.whole.unpacked_bytes + self.masked.unpacked_bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """What open planes of both volumes take between two readings."""
+        return self.whole.kept_bytes + self.masked.kept_bytes
+
+    @property
+    def decoding_bytes(self) -> int:
+        """A plane of each volume, and what decoding them takes."""
+        if self.reads_rows:
+            return 0
+        planes = 2 * math.prod(self.shape[1:]) * self.whole.dtype.itemsize
+        return planes + self.whole.decoding_bytes + self.masked.decoding_bytes
+
+    def open_plane(self, plane: int) -> OpenPlane:
+        """Open a plane of both volumes."""
+        with ExitStack() as opened:
+            whole = self.whole.open_plane(plane)
+            opened.callback(whole.close)
+            masked = self.masked.open_plane(plane)
+            opened.pop_all()
+        return _MaskPlane(self, plane, whole, masked)
+
+
+@dataclass(frozen=True)
+class _MaskPlane:
+    """A plane of the mask."""
+
+    mask: RecoveredMask
+    plane: int
+    whole: OpenPlane
+    masked: OpenPlane
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether rows that are read one after the other are decoded once."""
+        return self.mask.reads_rows
+
+    def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
+        n_rows = stop - start
+        if self.reads_rows:
+            n_rows = max(_READ_BYTES // (self.mask.shape[2] * self.mask.whole.dtype.itemsize), 1)
+        for top in range(start, stop, n_rows):
+            bottom = min(top + n_rows, stop)
+            self._read(top, bottom, out[top - start : bottom - start])
+
+    def _read(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        whole = np.empty((stop - start, self.mask.shape[2]), self.mask.whole.dtype)
+        masked = np.empty_like(whole)
+        self.whole.read_rows(start, stop, whole)
+        self.masked.read_rows(start, stop, masked)
+        emptied = self.plane in self.mask.emptied
+        if ((masked != 0) & ((masked != whole) | emptied)).any():
+            file = self.mask.plane_source(self.plane).path
+            raise SourceError(f"{file}: is not {self.mask.whole.plane_source(self.plane).path} times a mask")
+        out[...] = 0 if emptied else masked == whole
+
+    def close(self) -> None:
+        """Let go of both files."""
+        self.whole.close()
+        self.masked.close()
