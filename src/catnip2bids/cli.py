@@ -16,7 +16,7 @@ import typer
 
 from catnip2bids._version import __version__
 from catnip2bids.choices import Kind, Naming, OmeZarrVersion
-from catnip2bids.errors import Catnip2bidsError, PlanError
+from catnip2bids.errors import Catnip2bidsError, PlanError, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -288,7 +288,11 @@ def compare(
 
     memory_bytes = _bytes_of(memory)
     with JobProgress("planes") as progress:
-        comparison = compare_components(path_1, path_2, folder, progress, jobs=jobs, memory_bytes=memory_bytes)
+        try:
+            comparison = compare_components(path_1, path_2, folder, progress, jobs=jobs, memory_bytes=memory_bytes)
+        except WriteError as error:
+            error.exit_code = 2  # 1 says that they differ
+            raise
     show_comparison(comparison, folder)
     if as_json:
         typer.echo((folder / "comparison.json").read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ import tifffile
 
 import catnip2bids
 from catnip2bids import Comparison
-from catnip2bids.comparison import Relation
+from catnip2bids.comparison import Relation, volumes
 from catnip2bids.comparison.documents import COLUMNS
 from catnip2bids.errors import SourceError, UsageError
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
@@ -508,3 +508,81 @@ def test_a_problem_is_told_once(tmp_path: Path) -> None:
         write_tiff(tmp_path / side / "t.tif", image)
     comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
     assert len(comparison.problems) == len(set(comparison.problems)) == 2
+
+
+def test_nan_among_labels_is_no_label(tmp_path: Path) -> None:
+    labels = np.zeros((9, 900, 700), "float32")
+    labels[:, 200:800] = np.repeat(np.arange(1, 8), 100)
+    changed = labels.copy()
+    changed[4, 210, :9] = np.nan
+    comparison = compare(tmp_path, labels, changed)
+    assert comparison.relation == Relation.DIFFERENT
+    assert "labels_lost_1" not in document(tmp_path)["evidence"]
+
+
+def test_labels_at_the_edge_of_planes_are_labels(tmp_path: Path) -> None:
+    labels = np.zeros((4, 3000, 400), "uint16")
+    labels[:, :300] = np.repeat(np.arange(1, 9), 50)
+    masked = np.where(labels == 5, 0, labels).astype("uint16")
+    compare(tmp_path, labels, masked)
+    assert document(tmp_path)["evidence"]["labels_lost_2"] == {"5": 4 * 300 * 50}
+
+
+def test_planes_that_are_there_twice_can_be_shifted_too(tmp_path: Path) -> None:
+    image = np.repeat(some_image((6, 30, 40)), 2, axis=0)
+    write_slices(tmp_path / "1", image)
+    write_slices(tmp_path / "2", image, [f"Z{number:04d}.tif" for number in range(2, 14)])
+    assert catnip2bids.compare(tmp_path / "1", tmp_path / "2").relation == Relation.SHIFTED
+
+
+def test_planes_that_cannot_be_read_are_not_different(tmp_path: Path) -> None:
+    for side in ("1", "2"):
+        write_slices(tmp_path / side, some_image(SHAPE))
+    (tmp_path / "2/Z0005.tif").write_bytes(b"hello")
+    catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    found = document(tmp_path)
+    assert (found["n_pairs"], found["n_identical"], found["n_different"]) == (12, 11, 0)
+    assert found["evidence"]["planes_different"] == []
+    assert len(found["evidence"]["unreadable"]) == 1
+
+
+def test_damage_in_files_that_are_the_same_does_not_keep_the_page_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In large volumes such files are only opened, not decoded."""
+    monkeypatch.setattr(volumes, "_HASHED_ALL_THE_SAME_BYTES", 0)
+    for side in ("1", "2"):
+        write_slices(tmp_path / side, LABELS, flavour=Flavour(DEFLATE, rows_per_strip=30))
+        for number in range(1, 12):
+            path = tmp_path / side / f"Z{number:04d}.tif"
+            content = bytearray(path.read_bytes())
+            content[200:230] = bytes(30)
+            path.write_bytes(content)
+    write_tiff(tmp_path / "2/Z0012.tif", (LABELS[-1:] // 2).astype("uint16"))
+    comparison = catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    assert comparison.relation == Relation.DIFFERENT
+    assert (tmp_path / "out/index.html").is_file()
+
+
+def test_unpacking_needs_memory(tmp_path: Path) -> None:
+    image = np.zeros((40, 1000, 1000), "uint16")
+    path = as_nifti(tmp_path, image)
+    other = tmp_path / "other.nii.gz"
+    nib.save(nib.Nifti1Image(image.T + np.uint16(1), np.eye(4)), other)  # type: ignore[no-untyped-call]
+    with pytest.raises(UsageError, match="unpacking the files takes at least"):
+        catnip2bids.compare(path, other, memory_bytes=256 * 2**20)
+
+
+def test_a_report_that_cannot_be_written_is_trouble(tmp_path: Path) -> None:
+    write_slices(tmp_path / "1", LABELS)
+    (tmp_path / "file").write_text("")
+    words = ["compare", str(tmp_path / "1"), str(tmp_path / "1"), "-o", str(tmp_path / "file")]
+    done = subprocess.run([sys.executable, "-m", "catnip2bids", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_table_beside_counts_is_trouble(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text(HEADER + "1,root,r,5,100\n")
+    (tmp_path / "2.csv").write_text("")
+    assert catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv").exit_code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,3 +114,17 @@ def test_the_command_prints_them_and_ends_with_1_if_one_is_broken(tmp_path: Path
     broken = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert broken.returncode == 1
     assert "N4_masked = N4 x hemispheremask_origspace: does not hold for 1 of 1,008 voxels" in broken.stderr
+
+
+def test_a_run_without_segmentations_has_claims_too(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    shutil.rmtree(run / "FRST_seg")
+    assert len(checks_of(tmp_path)) == 3 + 2
+
+
+def test_a_component_that_was_refused_breaks_its_claims(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    (run / "atlaslabel_def_origspace_masked/Z000003.tif").unlink()
+    broken = [check for check in checks_of(tmp_path) if not check.holds]
+    assert len(broken) == 2
+    assert all("cannot be tested" in str(check) and "missing" in check.problem for check in broken)

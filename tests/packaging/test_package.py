@@ -228,6 +228,9 @@ def test_plane_hashes_are_right_and_name_the_source(packaged: Packaged, image: s
     assert column(rows, "plane") == [str(plane) for plane in range(len(planes))]
     assert column(rows, "sha256") == [plane_hash(plane) for plane in planes]
     assert column(rows, "sha256") == [plane_hash(plane) for plane in level(packaged.dataset / f"{image}.ome.zarr")]
+    if source.endswith("_masked") and "hemispheremask" in image:
+        assert {row["source"] for row in rows} == {"n/a"}  # no file holds these pixels
+        return
     for row in rows:
         (found,) = [
             file for file in packaged.source.rglob(Path(row["source"]).name) if str(file).endswith(row["source"])

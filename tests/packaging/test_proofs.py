@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from catnip2bids import PackageResult, make_plan, package, scan
+from catnip2bids import PackageResult, make_plan, package, read_plan, scan
+from catnip2bids.catnip.components import Action
 from catnip2bids.packaging import proofs
+from catnip2bids.plan import Plan
 from made_up import DEFLATE, Array, Flavour, write_slices, write_tiff
 from runs import PROVENANCE, images_of, level, settings, write_l0, write_l2
 
@@ -124,16 +127,131 @@ def test_the_plan_in_the_dataset_gives_the_same_decision(tmp_path: Path) -> None
     assert decision(tmp_path / "out") == before
 
 
-def test_what_somebody_excludes_with_a_reason_needs_no_proof(tmp_path: Path) -> None:
+def planned(cohort: Path, **changes: tuple[str, str]) -> Plan:
+    """Make the default plan, with other actions and reasons for some entries."""
+    plan = make_plan(scan([cohort]))
+    for run in plan.runs:
+        for entry in run.entries:
+            if entry.source in changes:
+                action, reason = changes[entry.source]
+                entry.action, entry.reason = Action(action), reason or entry.reason
+    return plan
+
+
+def test_what_somebody_excludes_with_a_reason_stays_out_and_a_warning_says_what_is_lost(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     change(run, 3, 9999)
-    plan = make_plan(scan([tmp_path / "cohort"]))
-    for entry in plan.runs[0].entries:
-        if entry.source == MASKED:
-            entry.reason = "we never use it"
+    plan = planned(tmp_path / "cohort", **{MASKED: ("exclude", "we never use it")})
     result = package([tmp_path / "cohort"], tmp_path / "out", settings(), plan)
     assert not has_masked_image(result)
-    assert decision(tmp_path / "out")["evidence"] is None
+    found = decision(tmp_path / "out")
+    assert (found["action"], found["reason"], found["evidence"]["relation"]) == (
+        "exclude",
+        "we never use it",
+        "different",
+    )
+    assert any("does not hold all of it" in warning for warning in result.warnings)
+
+
+def test_with_a_reason_of_ones_own_the_mask_is_recovered_too(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    plan = planned(tmp_path / "cohort", **{MASKED: ("exclude", "it can be made again")})
+    package([tmp_path / "cohort"], tmp_path / "out", settings(), plan)
+    assert decision(tmp_path / "out")["reason"] == "it can be made again"
+    assert_masked_can_be_made_again(run, tmp_path / "out")
+
+
+@pytest.mark.parametrize("action", ["exclude", "copy"])
+def test_without_the_labels_the_masked_ones_are_packaged(tmp_path: Path, action: str) -> None:
+    write_l0(tmp_path / "cohort")
+    plan = planned(tmp_path / "cohort", atlaslabel_def_origspace=(action, "not wanted as an image"))
+    result = package([tmp_path / "cohort"], tmp_path / "out", settings(), plan)
+    assert has_masked_image(result)
+    assert any("(atlas) is not packaged" in warning for warning in result.warnings)
+    package([tmp_path / "cohort"], tmp_path / "later", settings())
+    result = package([tmp_path / "cohort"], tmp_path / "later", settings(), plan)
+    assert has_masked_image(result)
+    assert not [image for image in images_of(tmp_path / "later") if "hemispheremask" in image]
+
+
+def test_the_plan_of_a_dataset_proves_nothing_about_labels_that_broke_since(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "out", settings())
+    path = sorted((run / "atlaslabel_def_origspace").iterdir())[4]
+    path.write_bytes(path.read_bytes()[:-20])
+    result = package([tmp_path / "cohort"], tmp_path / "new", settings(), tmp_path / "out/code/catnip2bids/plan.toml")
+    assert not result.ok
+    assert has_masked_image(result)
+
+
+def test_the_plan_of_a_dataset_does_not_leave_out_both_of_two_that_are_the_same(tmp_path: Path) -> None:
+    run = write_l2(tmp_path / "cohort", exclusion=True)
+    name = the_same_heat_maps(run)
+    package([tmp_path / "cohort"], tmp_path / "out", settings())
+    plan = read_plan(tmp_path / "out/code/catnip2bids/plan.toml")
+    for entry in plan.runs[0].entries:
+        if entry.source == f"heatmaps_atlasspace/{name}":
+            entry.action, entry.reason = Action.EXCLUDE, "one is enough"
+    package([tmp_path / "cohort"], tmp_path / "new", settings(), plan)
+    (heat_map,) = [image for image in images_of(tmp_path / "new") if "_desc-heatmap" in image]
+    assert "_desc-heatmapcorrected10000_" in heat_map
+
+
+def test_an_action_that_somebody_changed_counts_whatever_the_reason_says(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "out", settings())
+    plan = read_plan(tmp_path / "out/code/catnip2bids/plan.toml")
+    for entry in plan.runs[0].entries:
+        if entry.source == MASKED:
+            entry.action = Action.CONVERT
+    assert has_masked_image(package([tmp_path / "cohort"], tmp_path / "new", settings(), plan))
+
+
+def test_the_proof_of_one_animal_is_none_for_another(tmp_path: Path) -> None:
+    """All files have the same names, sizes and times."""
+    for animal in ("a", "b"):
+        name = f"WT/_4600{'ab'.index(animal)}_LH_wt_20260502/640_2026-05-02_09-12-33"
+        run = write_l0(tmp_path / animal, name)
+        for folder in ("atlaslabel_def_origspace", MASKED):
+            volume = volume_of(run / folder)
+            if (animal, folder) == ("b", MASKED):
+                volume[3][tuple(np.argwhere(volume[3])[0])] = 9999
+            shutil.rmtree(run / folder)
+            for file in write_slices(run / folder, volume):
+                os.utime(file, (1, 1))
+    assert not has_masked_image(package([tmp_path / "a"], tmp_path / "out", settings()))
+    result = package([tmp_path / "b"], tmp_path / "out", settings())
+    assert has_masked_image(result)
+    assert any("packaged too" in warning for warning in result.warnings)
+
+
+def test_a_mask_of_0_and_255_is_not_the_factor(tmp_path: Path) -> None:
+    run = with_mask(write_l0(tmp_path / "cohort"))
+    for path in (run / "hemispheremask_origspace").iterdir():
+        write_tiff(path, tifffile.imread(path)[np.newaxis] * 255)
+    assert has_masked_image(package([tmp_path / "cohort"], tmp_path / "out", settings()))
+
+
+def test_a_mask_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    run = with_mask(write_l0(tmp_path / "cohort"))
+    path = sorted((run / "hemispheremask_origspace").iterdir())[4]
+    with tifffile.TiffFile(path) as tiff:
+        first, n_bytes = tiff.pages.first.dataoffsets[0], tiff.pages.first.databytecounts[0]
+    content = bytearray(path.read_bytes())
+    content[first : first + n_bytes] = b"\xff" * n_bytes
+    path.write_bytes(content)
+    result = package([tmp_path / "cohort"], tmp_path / "out", settings())
+    assert not result.ok
+    assert has_masked_image(result)
+    assert any("times hemispheremask_origspace: it cannot be read" in warning for warning in result.warnings)
+
+
+def test_labels_of_another_type_are_told(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    for path in (run / MASKED).iterdir():
+        write_tiff(path, tifffile.imread(path)[np.newaxis].astype("float32"))
+    result = package([tmp_path / "cohort"], tmp_path / "out", settings())
+    assert any("it is 36 x 40 float32, and that is 36 x 40 uint16" in warning for warning in result.warnings)
 
 
 def level_0(dataset: Path, desc: str) -> Array:
@@ -195,7 +313,8 @@ def test_planes_that_the_mask_empties_are_0_in_it_as_a_whole(tmp_path: Path) -> 
 def with_mask(run: Path) -> Path:
     """Keep the mask, as later versions of CATNIP do."""
     labels, masked = volume_of(run / "atlaslabel_def_origspace"), volume_of(run / MASKED)
-    write_slices(run / "hemispheremask_origspace", (labels == masked).astype("uint16"), "Z{plane:06d}.tif")
+    mask = (labels == masked).astype("uint16")
+    write_slices(run / "hemispheremask_origspace", mask, "Z{plane:06d}.tif", Flavour(DEFLATE, rows_per_strip=8))
     return run
 
 
@@ -222,11 +341,18 @@ def test_with_another_mask_the_masked_labels_are_packaged_too(tmp_path: Path) ->
     assert "times hemispheremask_origspace: 1 voxels are not what this gives" in warning
 
 
-def test_heat_maps_that_are_the_same_are_packaged_once(tmp_path: Path) -> None:
-    run = write_l2(tmp_path / "cohort", exclusion=True)
+def the_same_heat_maps(run: Path) -> str:
+    """Write the heat map as the corrected one too, with other strips; returns its name."""
     plain, corrected = run / "heatmaps_atlasspace", run / "heatmaps_atlasspace_corrected"
     (name,) = [path.name for path in corrected.glob("*.tif")]
     write_tiff(corrected / name, tifffile.imread(plain / name), Flavour(DEFLATE, rows_per_strip=4))
+    return name
+
+
+def test_heat_maps_that_are_the_same_are_packaged_once(tmp_path: Path) -> None:
+    run = write_l2(tmp_path / "cohort", exclusion=True)
+    plain, corrected = run / "heatmaps_atlasspace", run / "heatmaps_atlasspace_corrected"
+    name = the_same_heat_maps(run)
     assert (corrected / name).read_bytes() != (plain / name).read_bytes()
     package([tmp_path / "cohort"], tmp_path / "out", settings())
     (heat_map,) = [image for image in images_of(tmp_path / "out") if "_desc-heatmap" in image]
@@ -255,12 +381,7 @@ def test_masked_labels_that_are_a_link_are_packaged_once(tmp_path: Path) -> None
 
 def test_one_of_two_that_are_the_same_may_be_kept_by_the_plan(tmp_path: Path) -> None:
     run = write_l2(tmp_path / "cohort", exclusion=True)
-    plain, corrected = run / "heatmaps_atlasspace", run / "heatmaps_atlasspace_corrected"
-    (name,) = [path.name for path in corrected.glob("*.tif")]
-    shutil.copy(plain / name, corrected / name)
-    plan = make_plan(scan([tmp_path / "cohort"]))
-    for entry in plan.runs[0].entries:
-        if entry.source == f"heatmaps_atlasspace_corrected/{name}":
-            entry.reason = "both are wanted"
+    name = the_same_heat_maps(run)
+    plan = planned(tmp_path / "cohort", **{f"heatmaps_atlasspace_corrected/{name}": ("convert", "both are wanted")})
     package([tmp_path / "cohort"], tmp_path / "out", settings(), plan)
     assert len([image for image in images_of(tmp_path / "out") if "_desc-heatmap" in image]) == 2

@@ -42,7 +42,7 @@ class Derivation:
 def _no_product(rows: list[Array], threshold: int) -> Array:
     del threshold
     product, factor, mask = rows
-    return np.asarray(product != np.where(mask != 0, factor, 0))
+    return np.asarray(product != factor * mask.astype(factor.dtype))
 
 
 def _no_part(rows: list[Array], threshold: int) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -95,13 +95,13 @@ def _applications(derivation: Derivation, entries: Sequence[Entry]) -> Iterator[
     """Yield the components of a run that a claim is about, and the threshold (0 without one)."""
     by_role: dict[str, dict[int | None, Entry]] = {}
     for entry in entries:
-        if entry.component is not None and entry.volume is not None:
+        if entry.component is not None and (entry.volume is not None or entry.problems):
             by_role.setdefault(entry.component.role, {}).setdefault(entry.threshold, entry)
     thresholds = sorted({t for role in derivation.roles for t in by_role.get(role, {}) if t is not None})
     for index, threshold in enumerate(thresholds or [None]):
         wanted = [threshold] * len(derivation.roles)
         if derivation.nested:
-            if index + 1 == len(thresholds):
+            if index + 1 >= len(thresholds):
                 return
             wanted[1] = thresholds[index + 1]
         found = [
@@ -115,6 +115,8 @@ def _applications(derivation: Derivation, entries: Sequence[Entry]) -> Iterator[
 def check_claim(derivation: Derivation, entries: Sequence[Entry], resources: Resources, threshold: int = 0) -> Check:
     """Test one claim on the components it is about, in the order in which it names them."""
     check = Check(derivation.claim.format(threshold=threshold), tuple(entry.path for entry in entries))
+    if unusable := [problem for entry in entries if entry.volume is None for problem in entry.problems]:
+        return replace(check, problem="; ".join(unusable))
     try:
         sides = [open_side(entry.location) for entry in entries]
         numbers = sorted(sides[0].planes)
@@ -124,10 +126,9 @@ def check_claim(derivation: Derivation, entries: Sequence[Entry], resources: Res
         with Team(resources, max(map(plane_bytes, sides))) as team:
             counts = dict(zip(numbers, team.do(partial(_count, derivation, threshold, sides), numbers), strict=True))
     except SourceError as error:
-        return Check(check.claim, check.entries, problem=str(error))
-    return Check(
-        check.claim,
-        check.entries,
+        return replace(check, problem=str(error))
+    return replace(
+        check,
         n_voxels=sum(n_voxels for n_voxels, _ in counts.values()),
         n_broken=sum(n_broken for _, n_broken in counts.values()),
         planes_broken=tuple(number for number, (_, n_broken) in counts.items() if n_broken),

@@ -132,7 +132,7 @@ def _volumes(item: VolumeComparison) -> dict[str, Any]:
         "relation": item.relation.value,
         "n_pairs": n_pairs,
         "n_identical": n_identical,
-        "n_different": n_pairs - n_identical,
+        "n_different": len(item.evidence.planes_different),
         "only_in_1": list(item.only_in(1)),
         "only_in_2": list(item.only_in(2)),
         "evidence": evidence_document(item.evidence) | {"unreadable": list(item.problems)},

@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 _LOOKED_AT = 5
 """Planes of each side that are looked at to tell labels from other values."""
 _LOOKED_AT_BYTES = 2**20
-_MOST_LABELS = 2**20
+_MOST_LABELS = 2**16
 """If there are more, values are not followed: ids of cells, say, of which nobody reads a list."""
 _PLANES_AT_A_TIME = 16
 _BACKGROUND = 0
@@ -72,6 +72,8 @@ def _sample(side_and_number: tuple[Side, int]) -> _Sample | None:
     try:
         with side.open(number) as opened:
             values = opened.middle(_LOOKED_AT_BYTES).reshape(-1)
+            if not values.any():
+                values = np.concatenate([rows[rows != _BACKGROUND] for rows in opened.bands()])[:_LOOKED_AT_BYTES]
     except SourceError:
         return None  # it becomes a row of the result when it is compared
     if not _are_whole(values):

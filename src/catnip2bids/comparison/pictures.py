@@ -7,6 +7,8 @@ costs no more memory than comparing does.
 from __future__ import annotations
 
 import base64
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,7 @@ from catnip2bids.comparison.planes import PlanePair, differing
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.sides import BAND_BYTES
 from catnip2bids.comparison.volumes import VolumeComparison
+from catnip2bids.errors import SourceError
 
 Array = npt.NDArray[Any]
 
@@ -63,10 +66,19 @@ def pictures_of(item: VolumeComparison) -> list[Pictures]:
         numbers = [
             number for number in sorted(item.pairing.side_1.planes) if number + shift in item.pairing.side_2.planes
         ]
-        return [_draw(item, number, number + shift, 0) for number in _spread(numbers)]
+        return _drawn(item, [(number, number + shift, 0) for number in _spread(numbers)])
     drawable = {pair.number: pair for pair in item.pairs if pair.difference is not None}
     chosen = _most_different(drawable) + _spread([number for number, pair in drawable.items() if pair.same])
-    return [_draw(item, number, number, _n_different(drawable[number])) for number in sorted(chosen)]
+    return _drawn(item, [(number, number, _n_different(drawable[number])) for number in sorted(chosen)])
+
+
+def _drawn(item: VolumeComparison, planes: list[tuple[int, int, int]]) -> list[Pictures]:
+    """Draw pairs of planes, but for those of which only the files were compared, and that cannot be decoded."""
+    pictures = []
+    for number_1, number_2, n_different in planes:
+        with suppress(SourceError):
+            pictures.append(_draw(item, number_1, number_2, n_different))
+    return pictures
 
 
 def _n_different(pair: PlanePair) -> int:
@@ -127,8 +139,14 @@ def _largest(codes: Array, stride: int) -> Array:
 
 def _colored(labels: Array) -> Array:
     values, which = np.unique(labels, return_inverse=True)
-    colors = [(0, 0, 0) if value == 0 else tuple(bytes.fromhex(made_up_color(int(value))[1:])) for value in values]
+    colors = [_color(value) for value in values.tolist()]
     return np.array(colors, np.uint8)[which.reshape(labels.shape)]
+
+
+def _color(value: float) -> tuple[int, ...]:
+    if not math.isfinite(value):
+        return (128, 128, 128)
+    return (0, 0, 0) if value == 0 else tuple(bytes.fromhex(made_up_color(int(value))[1:]))
 
 
 def _gray(*images: Array) -> list[Array]:

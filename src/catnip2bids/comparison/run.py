@@ -17,6 +17,7 @@ from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, fi
 from catnip2bids.engine import default_jobs, default_memory_bytes
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.progress import Progress
+from catnip2bids.publish import naming_what_cannot_be_written
 
 
 def compare(
@@ -62,6 +63,9 @@ def compare(
     for path in (path_1, path_2):
         if folder is not None and Path(folder).resolve().is_relative_to(path.resolve()):
             raise UsageError(f"{folder}: is inside of {path}, which is only read; choose another folder with -o")
+    if folder is not None:
+        with naming_what_cannot_be_written(Path(folder)):
+            Path(folder).mkdir(parents=True, exist_ok=True)
     resources = Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
     comparison = _compare(path_1, path_2, resources, progress)
     if folder is not None:
@@ -69,15 +73,17 @@ def compare(
     return comparison
 
 
-def compare_as_volumes(path_1: Path, path_2: Path, resources: Resources) -> VolumeComparison:
-    """Compare two volumes, whatever else is in their folders.
+def compare_as_volumes(
+    path_1: Path, path_2: Path, resources: Resources, *, are_labels: bool | None = None
+) -> VolumeComparison:
+    """Compare two volumes, whatever else is in their folders; `are_labels` if that is known.
 
     Raises
     ------
     SourceError
         If one of them cannot be read at all.
     """
-    return compare_volumes(open_side(path_1), open_side(path_2), resources, Progress())
+    return compare_volumes(open_side(path_1), open_side(path_2), resources, Progress(), are_labels=are_labels)
 
 
 def first_difference(path_1: Path, path_2: Path, resources: Resources) -> int | None:
@@ -148,6 +154,6 @@ def _compare_pair(
         return compare_volumes(*sides, resources, progress)
     if all(path.is_dir() for path in paths):
         return FileComparison(*paths, same=True)  # empty ones
-    if all(map(looks_like_counts, paths)):
+    if any(map(looks_like_counts, paths)):
         return compare_tables(*paths)
     return compare_files(*paths)

@@ -58,7 +58,7 @@ def _of_volumes(item: VolumeComparison) -> str:
     n_different = len(evidence.planes_different)
     parts = []
     if item.problems:
-        parts.append(f"{_counted(len(item.problems), 'problem')}: {item.problems[0]}.")
+        parts.append(f"{_counted(len(item.problems), 'problem')}: {item.problems[0].rstrip('.')}.")
     match item.relation:
         case Relation.IDENTICAL:
             parts.append("The only plane is the same." if n_pairs == 1 else f"All {n_pairs} planes are the same.")
@@ -116,7 +116,9 @@ def _extent(evidence: Evidence) -> str:
     text = f"{evidence.n_different:,} voxel{'s differ' if evidence.n_different > 1 else ' differs'}"
     if evidence.box is not None and evidence.planes_extent is not None:
         (top, bottom), (left, right) = evidence.box.rows, evidence.box.columns
-        text += f", in slices {_ranged(*evidence.planes_extent)}, x {_ranged(left, right)}, y {_ranged(top, bottom)}"
+        first, last = evidence.planes_extent
+        text += f", in slice{'' if first == last else 's'} {_ranged(first, last)}"
+        text += f", x {_ranged(left, right)}, y {_ranged(top, bottom)}"
     if evidence.largest_difference is not None and not evidence.are_labels:
         text += f"; the largest difference is {evidence.largest_difference:g}"
     return f"{text}."
@@ -124,7 +126,7 @@ def _extent(evidence: Evidence) -> str:
 
 def _of_tables(item: TableComparison) -> str:
     if item.problems:
-        return f"{_counted(len(item.problems), 'problem')}: {item.problems[0]}."
+        return f"{_counted(len(item.problems), 'problem')}: {item.problems[0].rstrip('.')}."
     if item.relation == Relation.IDENTICAL:
         return f"The same counts for all regions, of which there are {len(item.regions)}."
     parts = []
@@ -145,7 +147,7 @@ def _of_tables(item: TableComparison) -> str:
 
 
 def _counted(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -48,4 +48,8 @@ def find_shift(pairs: Sequence[PlanePair], hash_of: Callable[[int, int], Plane])
         few = n_alone <= min(abs(shift), _MOST_PUSHED_OUT * len(partners))
         return few and all(known(1, number) == known(2, number + shift) for number in partners)
 
-    return next((shift for shift, _ in votes.most_common() if shift != 0 and fits(shift)), None)
+    # planes that are there several times have no vote, and may be all there are
+    candidates = [shift for shift, _ in votes.most_common()]
+    if sides[1] and sides[2]:
+        candidates += [min(sides[2]) - min(sides[1]), max(sides[2]) - max(sides[1])]
+    return next((shift for shift in dict.fromkeys(candidates) if shift != 0 and fits(shift)), None)

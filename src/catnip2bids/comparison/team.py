@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from catnip2bids.comparison.sides import Side
-from catnip2bids.engine import OVERHEAD_BYTES
-from catnip2bids.errors import SourceError
+from catnip2bids.engine import OVERHEAD_BYTES, shown_bytes
+from catnip2bids.errors import SourceError, UsageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,11 +39,19 @@ def plane_bytes(side: Side) -> int:
     return 1
 
 
-class Team:
-    """Threads that work on planes of so many bytes."""
+def unpacked_bytes(side: Side) -> int:
+    """Memory that is taken because a file can only be unpacked as a whole."""
+    return 0 if side.volume is None else side.volume.unpacked_bytes
 
-    def __init__(self, resources: Resources, n_bytes: int) -> None:
-        fitting = (resources.memory_bytes - OVERHEAD_BYTES) // (_PLANES_IN_MEMORY * n_bytes)
+
+class Team:
+    """Threads that work on planes of so many bytes, beside what is held unpacked all the time."""
+
+    def __init__(self, resources: Resources, n_bytes: int, held_bytes: int = 0) -> None:
+        if held_bytes > resources.memory_bytes - OVERHEAD_BYTES:
+            needed = shown_bytes(held_bytes + OVERHEAD_BYTES)
+            raise UsageError(f"unpacking the files takes at least {needed} of memory; give more with --memory")
+        fitting = (resources.memory_bytes - OVERHEAD_BYTES - held_bytes) // (_PLANES_IN_MEMORY * n_bytes)
         self._n_threads = max(min(fitting, resources.n_threads), 1)
         self._threads = ThreadPoolExecutor(self._n_threads)
 

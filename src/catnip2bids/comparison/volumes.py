@@ -17,7 +17,8 @@ from catnip2bids.comparison.planes import Box, Pairing, PlanePair, compare_plane
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.shift import find_shift
 from catnip2bids.comparison.sides import Side, same_bytes
-from catnip2bids.comparison.team import Resources, Team, plane_bytes
+from catnip2bids.comparison.team import Resources, Team, plane_bytes, unpacked_bytes
+from catnip2bids.errors import SourceError
 from catnip2bids.progress import Progress
 
 _HASHED_ALL_THE_SAME_BYTES = 256 * 2**20
@@ -116,7 +117,9 @@ class VolumeComparison:
         return tuple(dict.fromkeys((*sides, *(problem for pair in self.pairs for problem in pair.problems))))
 
 
-def compare_volumes(side_1: Side, side_2: Side, resources: Resources, progress: Progress) -> VolumeComparison:
+def compare_volumes(
+    side_1: Side, side_2: Side, resources: Resources, progress: Progress, *, are_labels: bool | None = None
+) -> VolumeComparison:
     """Compare all planes of two volumes.
 
     Parameters
@@ -127,12 +130,21 @@ def compare_volumes(side_1: Side, side_2: Side, resources: Resources, progress: 
         What may be used.
     progress
         Told how the work goes, in planes.
+    are_labels
+        Whether values are labels; None to find that out.
+
+    Raises
+    ------
+    UsageError
+        If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
     same_file = side_1.is_one_file and side_2.is_one_file and same_bytes(side_1.path, side_2.path)
     n_bytes = max(plane_bytes(side_1), plane_bytes(side_2))
     pairing = Pairing(side_1, side_2, same_file, n_bytes * len(side_1.planes) <= _HASHED_ALL_THE_SAME_BYTES)
-    with Team(resources, n_bytes) as team:
-        pairing = replace(pairing, are_labels=hold_labels((side_1, side_2), team))
+    with Team(resources, n_bytes, unpacked_bytes(side_1) + unpacked_bytes(side_2)) as team:
+        if are_labels is None:
+            are_labels = hold_labels((side_1, side_2), team)
+        pairing = replace(pairing, are_labels=are_labels)
         pairs, labels = [], LabelsBothSides()
         for pair in team.do(partial(compare_planes, pairing), pairing.numbers):
             progress.advance(1)
@@ -205,7 +217,7 @@ class _Conclusion:
             n_zeroed_1=sum(d.n_zeroed_1 for d in differences),
             n_zeroed_2=sum(d.n_zeroed_2 for d in differences),
             largest_difference=max((d.largest for d in differences if d.largest is not None), default=None),
-            planes_different=tuple(pair.number for pair in self._pairs if pair.is_pair and not pair.same),
+            planes_different=tuple(p.number for p in self._pairs if p.is_pair and not p.same and not p.problems),
             planes_extent=(self._different[0].number, self._different[-1].number) if self._different else None,
             box=box,
             layouts=self._unlike_layouts(),
@@ -239,4 +251,7 @@ class _Conclusion:
         """Return the labels that a side has nowhere, with their voxels on the other side."""
         if not self._is_known:
             return None
-        return self._labels.lost(side, self._pairing.side_1 if side == 1 else self._pairing.side_2, self._team)
+        try:
+            return self._labels.lost(side, self._pairing.side_1 if side == 1 else self._pairing.side_2, self._team)
+        except SourceError:
+            return None  # a plane of which only the file's bytes were compared cannot be decoded

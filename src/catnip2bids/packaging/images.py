@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids.bids.provenance import FOLDER, ImageRecord
+from catnip2bids.bids.tables import UNKNOWN
 from catnip2bids.building import ImagePlan, build_image
 from catnip2bids.catnip.atlas import AtlasTable, Region
 from catnip2bids.catnip.components import Content
@@ -153,5 +154,7 @@ def _hashes_tsv(task: ImageTask, sha256: Iterable[str]) -> str:
     for plane, plane_hash in enumerate(sha256):
         file = task.volume.plane_source(plane).path
         source = f"{task.source}/{file.name}" if task.entry.location.is_dir() else task.source
+        if task.recovered_from is not None:
+            source = UNKNOWN  # no file holds these pixels
         lines.append(f"{plane}\t{source}\t{plane_hash}")
     return "\n".join(lines) + "\n"

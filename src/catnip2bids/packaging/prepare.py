@@ -17,7 +17,7 @@ from catnip2bids.catnip.counts import read_counts
 from catnip2bids.choices import check_voxel_size
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging.participants import read_participants
-from catnip2bids.packaging.proofs import prove, settled_by
+from catnip2bids.packaging.proofs import settle
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import RunTasks, plan_tasks
 from catnip2bids.plan import (
@@ -100,14 +100,16 @@ def prepare(
     _refuse_folder(dataset, [run.folder for run in found.runs])
     proposed = given or make_plan(found)
     pairs = [(run, _settled(run, planned, settings, len(found.runs))) for run, planned in matched(found, proposed)]
-    proofs = {run.folder: prove(run, planned, provenance, settings, progress) for run, planned in pairs}
-    pairs = [(run, settled_by(planned, proofs[run.folder])) for run, planned in pairs]
+    settled = {run.folder: settle(run, planned, provenance, settings, progress) for run, planned in pairs}
+    pairs = [(run, settled[run.folder].planned) for run, _ in pairs]
     _refuse_other_labels(provenance, pairs)
     refuse_collisions([*_earlier_claims(provenance, pairs), *(claim_of(run, planned) for run, planned in pairs)])
-    runs = tuple(plan_tasks(run, planned, settings.naming, voxel_size_um, proofs[run.folder]) for run, planned in pairs)
+    runs = tuple(
+        plan_tasks(run, planned, settings.naming, voxel_size_um, settled[run.folder].proofs) for run, planned in pairs
+    )
     warnings = [warning for run, _ in pairs for entry in run.entries for warning in entry.warnings]
     warnings += [text for pair in pairs for text in unknown_of(*pair)]
-    warnings += [proof.warning for found_in in proofs.values() for proof in found_in if proof.warning]
+    warnings += [warning for found_in in settled.values() for warning in found_in.warnings]
     warnings += [text for run, _ in pairs if (text := voxel_size_warning(run, voxel_size_um))]
     participants = read_participants(Path(settings.participants)) if settings.participants else None
     atlas = read_atlas_table(Path(settings.atlas_table)) if settings.atlas_table else None

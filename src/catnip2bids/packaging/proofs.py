@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from catnip2bids._version import __version__
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.catnip.components import HEMISPHERE_MASK, Action
 from catnip2bids.catnip.derivations import MASKED_LABELS
@@ -24,10 +26,13 @@ from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run
 from catnip2bids.volume import RecoveredMask
 
-_SAME = "the same as {other}, pixel for pixel"
-_MASKED = "{other}, which is packaged, times the hemisphere mask, as pixels show"
-_NOT_MASKED = "it is not {other} times"
-"""How reasons begin that were found in the pixels. A plan with such a reason was not changed by anybody."""
+_ANSWERS = (
+    (Action.EXCLUDE, re.compile("the same as .+, pixel for pixel, which is packaged")),
+    (Action.EXCLUDE, re.compile(".+, which is packaged, times the hemisphere mask, as pixels show: .+")),
+    (Action.CONVERT, re.compile("it is not .+ times .+: .+")),
+    (Action.CONVERT, re.compile(".+ is not packaged")),
+)
+"""What lines of a plan say that were found in the pixels: such a line was not changed by anybody."""
 
 
 @dataclass(frozen=True)
@@ -38,30 +43,25 @@ class Question:
     ----------
     entry, other
         The entry, and one that is packaged.
-    default
-        What the plan says of the entry as long as nobody looked at the pixels: it is left out, because CATNIP makes it
-        of the other one with a mask; or it is packaged.
+    planned
+        What the plan says of the entry.
+    is_masked
+        Whether the entry is meant to be the other one times a mask; else it may be the same.
+    is_open
+        Whether the answer decides what is done with the entry, because nobody did.
     mask
-        That mask, if it is packaged too.
+        The mask, if it is packaged too.
+    labels
+        The subject, the sample and the stain that the run is packaged as.
     """
 
     entry: Entry
     other: Entry
-    default: PlannedEntry
-    mask: Entry | None = None
-
-    @property
-    def is_masked(self) -> bool:
-        """Whether the entry is meant to be the other one times a mask."""
-        return self.default.action == Action.EXCLUDE
-
-    def is_undecided(self, line: PlannedEntry) -> bool:
-        """Whether a line of a plan is the default one, or was put there by an earlier answer."""
-        return line == self.default or line.reason.startswith(tuple(map(self.phrase, (_SAME, _MASKED, _NOT_MASKED))))
-
-    def phrase(self, text: str) -> str:
-        """Put the name of the other entry into a text."""
-        return text.format(other=self.other.path)
+    planned: PlannedEntry
+    is_masked: bool
+    is_open: bool
+    mask: Entry | None
+    labels: tuple[str | None, ...]
 
     def fingerprint(self) -> str:
         """Hash what the answer depends on: the files, with size and time."""
@@ -71,7 +71,7 @@ class Question:
             states = [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
         except OSError as error:
             raise SourceError(f"{error.filename}: cannot be read: {error.strerror}; did it vanish?") from error
-        document = [[entry.path for entry in entries], states]
+        document = [__version__, self.labels, [entry.path for entry in entries], states]
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
     def answer(self, resources: Resources) -> dict[str, Any]:
@@ -85,25 +85,28 @@ class Question:
         return {"compared_with": self.other.path, "relation": Relation.DIFFERENT, "first_plane_different": first}
 
     def _how_they_differ(self, resources: Resources) -> dict[str, Any]:
-        comparison = compare_as_volumes(self.other.location, self.entry.location, resources)
+        comparison = compare_as_volumes(self.other.location, self.entry.location, resources, are_labels=True)
         found, numbers = comparison.evidence, [pair.number for pair in comparison.pairs]
         evidence: dict[str, Any] = {
             "compared_with": self.other.path,
             "relation": comparison.relation.value,
             "planes": [numbers[0], numbers[-1]],
             "planes_compared": sum(pair.is_pair for pair in comparison.pairs),
+            "planes_without_partner": len(comparison.only_in(1)) + len(comparison.only_in(2)),
             "planes_unreadable": sum(bool(pair.problems) for pair in comparison.pairs),
             "planes_different": list(found.planes_different),
             "planes_emptied": list(found.mask.planes_emptied) if found.mask else [],
             "voxels_compared": found.n_voxels,
             "voxels_different": found.n_different,
             "voxels_zeroed": found.n_zeroed_2,
-            "labels_lost": {str(value): n for value, n in (found.lost_2 or {}).items()},
+            "labels_lost": None if found.lost_2 is None else {str(value): n for value, n in found.lost_2.items()},
         }
+        if found.layouts is not None:
+            evidence["layouts"] = list(found.layouts)
         if self.mask is not None and comparison.relation == Relation.MASKED_2:
             check = check_claim(MASKED_LABELS, [self.entry, self.other, self.mask], resources)
             evidence["product_with"] = self.mask.path
-            evidence["voxels_not_the_product"] = check.n_broken if not check.problem else found.n_voxels
+            evidence["voxels_not_the_product"] = None if check.problem else check.n_broken
         return evidence
 
 
@@ -131,59 +134,91 @@ class Proof:
     def holds(self) -> bool:
         """Whether the entry holds nothing that the other one (and the mask) has not."""
         if self.evidence["relation"] == Relation.MASKED_2:
-            return self.question.is_masked and not self.evidence.get("voxels_not_the_product")
+            return self.question.is_masked and self.evidence.get("voxels_not_the_product", 0) == 0
         return bool(self.evidence["relation"] == Relation.IDENTICAL)
 
     @property
     def line(self) -> PlannedEntry:
         """What the plan says of the entry now."""
-        phrase = self.question.phrase
-        if self.holds and self.evidence["relation"] == Relation.IDENTICAL:
-            action, reason = Action.EXCLUDE, f"{phrase(_SAME)}, which is packaged"
-        elif self.holds:
-            action, reason = Action.EXCLUDE, f"{phrase(_MASKED)}: {self._counts}"
-        elif not self.question.is_masked:
-            return self.question.default
-        elif n_broken := self.evidence.get("voxels_not_the_product"):
-            what = f"{self.evidence['product_with']}: {n_broken:,} voxels are not what this gives"
-            action, reason = Action.CONVERT, f"{phrase(_NOT_MASKED)} {what}"
+        other = self.question.other.path
+        if not self.question.is_open or not (self.holds or self.question.is_masked):
+            return self.question.planned
+        if not self.holds:
+            action, reason = Action.CONVERT, f"it is not {other} times {self._why_not}"
+        elif self.evidence["relation"] == Relation.IDENTICAL:
+            action, reason = Action.EXCLUDE, f"the same as {other}, pixel for pixel, which is packaged"
         else:
-            action, reason = Action.CONVERT, f"{phrase(_NOT_MASKED)} the hemisphere mask: {self._counts}"
+            action = Action.EXCLUDE
+            reason = f"{other}, which is packaged, times the hemisphere mask, as pixels show: {self._counts}"
         return PlannedEntry(source=self.entry.path, action=action, reason=reason)
 
     @property
     def recovered_mask(self) -> RecoveredMask | None:
         """The mask that makes the entry of the other one, if the run has it nowhere else and one is needed."""
         whole, masked = self.question.other.volume, self.entry.volume
-        needed = self.holds and self.evidence["relation"] == Relation.MASKED_2 and self.question.mask is None
-        if not needed or whole is None or masked is None:
+        is_left_out = self.line.action == Action.EXCLUDE and self.evidence["relation"] == Relation.MASKED_2
+        if not (self.holds and is_left_out) or self.question.mask is not None or whole is None or masked is None:
             return None
         first, _ = self.evidence["planes"]
         return RecoveredMask(whole, masked, frozenset(number - first for number in self.evidence["planes_emptied"]))
 
     @property
     def warning(self) -> str | None:
-        """What to tell where it was to be left out and cannot be."""
+        """What to tell where something was to be left out and is more than what is packaged."""
         if self.holds or not self.question.is_masked:
             return None
-        return f"{self.entry.location}: is packaged too, because {self.line.reason}"
+        if self.question.is_open:
+            return f"{self.entry.location}: is packaged too, because {self.line.reason}"
+        return f"{self.entry.location}: is left out by the plan, and {self.question.other.path} does not hold all of it"
+
+    @property
+    def _why_not(self) -> str:
+        found = self.evidence
+        if "product_with" in found:
+            n_broken = found["voxels_not_the_product"]
+            what = "it cannot be read" if n_broken is None else f"{n_broken:,} voxels are not what this gives"
+            return f"{found['product_with']}: {what}"
+        if found["planes_unreadable"]:
+            what = f"{found['planes_unreadable']} of {found['planes_compared']} planes cannot be read"
+        elif found["planes_without_partner"]:
+            what = f"{found['planes_without_partner']} planes are in one of them only"
+        elif "layouts" in found:
+            what = f"it is {found['layouts'][1]}, and that is {found['layouts'][0]}"
+        else:
+            what = self._counts
+        return f"the hemisphere mask: {what}"
 
     @property
     def _counts(self) -> str:
         found = self.evidence
-        if found["planes_unreadable"]:
-            return f"{found['planes_unreadable']} of {found['planes_compared']} planes cannot be read"
         n_different, n_zeroed = found["voxels_different"], found["voxels_zeroed"]
         zeroed = "all of them" if n_zeroed == n_different else f"{n_zeroed:,} of them"
-        text = (
-            f"{len(found['planes_different'])} of {found['planes_compared']} planes differ, in {n_different:,} voxels, "
-        )
-        text += f"and {zeroed} are 0 in it"
+        text = f"{len(found['planes_different'])} of {found['planes_compared']} planes differ"
+        text += f", in {n_different:,} voxels, and {zeroed} are 0 in it"
         return f"{text}; {len(found['labels_lost'])} labels are lost" if found["labels_lost"] else text
 
 
-def prove(run: Run, planned: PlannedRun, provenance: Provenance, settings: Settings, progress: Progress) -> list[Proof]:
-    """Find out by the pixels which entries hold nothing that others do not hold.
+@dataclass(frozen=True)
+class Settled:
+    """The plan of a run after somebody looked at the pixels.
+
+    Attributes
+    ----------
+    planned
+        The plan.
+    proofs
+        What it rests on.
+    warnings
+        What to tell.
+    """
+
+    planned: PlannedRun
+    proofs: tuple[Proof, ...]
+    warnings: tuple[str, ...]
+
+
+def settle(run: Run, planned: PlannedRun, provenance: Provenance, settings: Settings, progress: Progress) -> Settled:
+    """Find out by the pixels which entries hold nothing that others do not hold, and leave out only these.
 
     Files that have not changed since they were compared last are not compared again.
     """
@@ -191,52 +226,55 @@ def prove(run: Run, planned: PlannedRun, provenance: Provenance, settings: Setti
     resources = Resources(settings.jobs or default_jobs(), memory_bytes)
     earlier = [decision.evidence for decision in provenance.decisions if decision.evidence]
     known = {evidence["fingerprint"]: evidence for evidence in earlier if "fingerprint" in evidence}
-    proofs = []
-    for question in _questions(run, planned):
-        fingerprint = question.fingerprint()
+    lines, proofs, warnings = {}, [], []
+    for found in _questions(run, planned):
+        if isinstance(found, PlannedEntry):
+            lines[found.source] = found
+            warnings.append(f"{run.folder / found.source}: is packaged, because {found.reason}")
+            continue
+        fingerprint = found.fingerprint()
         if fingerprint not in known:
-            progress.looking_at(question.entry.path)
-            known[fingerprint] = question.answer(resources) | {"fingerprint": fingerprint}
-        proofs.append(Proof(question, known[fingerprint]))
-    return proofs
+            progress.looking_at(found.entry.path)
+            known[fingerprint] = found.answer(resources) | {"fingerprint": fingerprint}
+        proof = Proof(found, known[fingerprint])
+        proofs.append(proof)
+        lines[found.entry.path] = proof.line
+        warnings += [proof.warning] if proof.warning else []
+    entries = [lines.get(entry.source, entry) for entry in planned.entries]
+    return Settled(planned.model_copy(update={"entries": entries}), tuple(proofs), tuple(warnings))
 
 
-def settled_by(planned: PlannedRun, proofs: Sequence[Proof]) -> PlannedRun:
-    """Put what was proved into the plan of a run."""
-    lines = {proof.entry.path: proof.line for proof in proofs}
-    return planned.model_copy(update={"entries": [lines.get(entry.source, entry) for entry in planned.entries]})
-
-
-def _questions(run: Run, planned: PlannedRun) -> Iterator[Question]:
-    """Yield what is to be asked of entries that nobody has decided about."""
+def _questions(run: Run, planned: PlannedRun) -> Iterator[Question | PlannedEntry]:
+    """Yield what is to be asked of entries, and new lines for those that cannot be left out whatever the answer is."""
     lines, problems = {line.source: line for line in planned.entries}, problems_of(run, planned)
     packaged = [
         entry
         for entry in run.entries
         if entry.volume is not None and lines[entry.path].action == Action.CONVERT and entry.path not in problems
     ]
+    labels = (planned.subject, planned.sample, planned.stain)
     for entry in run.entries:
-        question = _question(entry, default_entry(entry, run), packaged)
-        if question is not None and question.is_undecided(lines[entry.path]):
-            yield question
+        component, line = entry.component, lines[entry.path]
+        if component is None or entry.volume is None or line.action == Action.COPY:
+            continue
+        beside = component.beside if component.beside and component.beside.action == Action.EXCLUDE else None
+        role = beside.role if beside else component.made_from
+        others = [other for other in _with_role(packaged, role) if beside or _may_be_the_same(entry, other)]
+        is_open = line == default_entry(entry, run) or _is_answer(line) or (beside and line.reason == beside.reason)
+        if others and (is_open or (beside and line.action == Action.EXCLUDE)):
+            mask = next(iter(_with_role(packaged, HEMISPHERE_MASK.role)), None) if beside else None
+            yield Question(entry, others[0], line, bool(beside), bool(is_open), mask, labels)
+        elif not others and is_open and line.action == Action.EXCLUDE and (beside or _is_answer(line)):
+            reason = f"what it would be made from ({role}) is not packaged"
+            yield PlannedEntry(source=entry.path, action=Action.CONVERT, reason=reason)
 
 
-def _question(entry: Entry, default: PlannedEntry, packaged: Sequence[Entry]) -> Question | None:
-    """Return what is to be asked of an entry, if there is another one that it may be the same as, or masked."""
-    component = entry.component
-    if component is None or entry.volume is None:
-        return None
-    if component.beside is not None and default.action == Action.EXCLUDE:
-        mask = next(iter(_with_role(packaged, HEMISPHERE_MASK.role)), None)
-        others = _with_role(packaged, component.beside.role)
-        return Question(entry, others[0], default, mask) if others else None
-    if component.made_from is not None and default.action == Action.CONVERT:
-        others = [other for other in _with_role(packaged, component.made_from) if _may_be_the_same(entry, other)]
-        return Question(entry, others[0], default) if others else None
-    return None
+def _is_answer(line: PlannedEntry) -> bool:
+    """Tell whether a line of a plan was put there by an earlier answer, and left as it was."""
+    return any(line.action == action and reason.fullmatch(line.reason) for action, reason in _ANSWERS)
 
 
-def _with_role(entries: Sequence[Entry], role: str) -> list[Entry]:
+def _with_role(entries: Sequence[Entry], role: str | None) -> list[Entry]:
     return [entry for entry in entries if entry.component is not None and entry.component.role == role]
 
 

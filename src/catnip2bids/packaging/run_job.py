@@ -187,7 +187,9 @@ class RunJob:
             target: PurePosixPath | str | None = None if action == Action.EXCLUDE else targets.get(entry.path)
             if entry.path in self._failures:
                 # this gets published, so no folder of the machine stands in it
-                reason = f"problem: {self._failures[entry.path]}".replace(f"{run.folder}{os.sep}", "")
+                reason = f"problem: {self._failures[entry.path]}"
+                for folder in (run.folder.resolve(), run.folder):
+                    reason = reason.replace(f"{folder}{os.sep}", "")
                 target = earlier.get(entry.path)
                 if target is None:
                     action = Action.EXCLUDE

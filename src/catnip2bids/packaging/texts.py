@@ -107,7 +107,8 @@ def dataset_readme(name: str, provenance: Provenance, naming: Naming) -> str:
             "## What was left out, and why",
             _left_out(provenance),
             "No pixel was changed: level 0 of every image holds the values that CATNIP wrote. "
-            "Lower resolution levels are means of intensities, the most frequent label, or the maximum of masks.",
+            "Lower resolution levels are means of intensities, the most frequent label, or the maximum of masks."
+            + _recovered(provenance),
         ]
     )  # fmt: skip
 
@@ -140,6 +141,17 @@ def _samples(provenance: Provenance) -> str:
         for _, run in sorted(provenance.runs.items())
     ]
     return _table(("subject", "sample", "stain", "run of CATNIP", "images"), rows)
+
+
+def _recovered(provenance: Provenance) -> str:
+    """Name images that hold what CATNIP computed with and did not keep."""
+    images = [image for run in provenance.runs.values() for image in run.images.values() if image.recovered_from]
+    if not images:
+        return ""
+    return (
+        " Hemisphere masks that CATNIP did not keep were found out from atlas labels with and without them: the labels "
+        "(`desc-atlas`) times the mask (`desc-hemispheremask`) are the masked labels, in which CATNIP counts cells."
+    )
 
 
 def _left_out(provenance: Provenance) -> str:
