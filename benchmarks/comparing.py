@@ -11,13 +11,12 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 import tifffile
 from make_series import read_shape
-from measuring import Measurement, measure
 from run import prepare_series, tell
+from turns import OURS, Work, table, take_turns
 
 CASES: Final = {
     "other_bytes": "same pixels, all files differ in bytes",
@@ -63,47 +62,15 @@ def usual_loop(one: Path, two: Path) -> bool:
     return n_different > 0
 
 
-def commands(one: Path, two: Path, output: Path) -> dict[str, list[str]]:
-    """Return the command line of each way."""
-    ours = ["-m", "catnip2bids", "compare", str(one), str(two), "-o", str(output)]
-    return {
-        "catnip2bids": [sys.executable, *ours],
-        "usual loop": [sys.executable, str(Path(__file__)), "--loop", str(one), str(two)],
+def work_of(case: str, series: Path, folder: Path) -> Work:
+    """Return what is measured in a case, by name and command lines."""
+    output = folder / "output"
+    pair = [str(series), str(folder / f"{series.name}-{case}")]
+    ways = {
+        OURS: [sys.executable, "-m", "catnip2bids", "compare", *pair, "-o", str(output)],
+        "usual loop": [sys.executable, str(Path(__file__)), "--loop", *pair],
     }
-
-
-def measure_case(case: str, series: Path, work: Path, rounds: int, n_cores: int) -> dict[str, list[Measurement]]:
-    """Run both ways in turn; each round begins with the other one."""
-    output = work / "output"
-    ways = commands(series, work / f"{series.name}-{case}", output)
-    found: dict[str, list[Measurement]] = {way: [] for way in ways}
-    for number in range(rounds):
-        for way in list(ways)[:: 1 if number % 2 == 0 else -1]:
-            shutil.rmtree(output, ignore_errors=True)
-            output.mkdir(parents=True)
-            measured = measure(ways[way], output, n_cores, EXIT_CODES[case])
-            if measured.error is not None:
-                raise SystemExit(f"{way}: {measured.error}")
-            found[way].append(measured)
-            tell(f"{case}, round {number + 1}: {way}: {measured.seconds:.2f} s")
-    shutil.rmtree(output)
-    return found
-
-
-def table(found: dict[str, dict[str, list[Measurement]]]) -> str:
-    """Return all medians as a Markdown table."""
-    lines = [
-        "| what | way | seconds | min | max | x ours | peak MB |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for case, ways in found.items():
-        ours = median(run.seconds for run in ways["catnip2bids"])
-        for way, runs in ways.items():
-            seconds = [run.seconds for run in runs]
-            peak = max(run.peak_bytes for run in runs) / 1e6
-            figures = [f"{n:.2f}" for n in (median(seconds), min(seconds), max(seconds), median(seconds) / ours)]
-            lines.append(f"| {CASES[case]} | {way} | {' | '.join(figures)} | {peak:.0f} |")
-    return "\n".join(lines) + "\n"
+    return Work(CASES[case], ways, output, EXIT_CODES[case])
 
 
 def main() -> int:
@@ -123,7 +90,8 @@ def main() -> int:
     series = prepare_series(given.work, given.size, "image")
     for case in CASES:
         make_case(case, series, given.work / f"{series.name}-{case}")
-    found = {case: measure_case(case, series, given.work, given.rounds, given.threads) for case in CASES}
+    works = [work_of(case, series, given.work) for case in CASES]
+    found = {work.name: take_turns(work, given.rounds, given.threads) for work in works}
     (given.work / "results-comparing.md").write_text(table(found), encoding="utf-8")
     sys.stdout.write(table(found))
     return 0

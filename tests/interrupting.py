@@ -3,7 +3,7 @@
 Whatever the moment: no image ever stands under its final name incomplete, and running the same command again gives,
 byte for byte, the dataset of an uninterrupted run. As a script, on any cohort:
 
-    python tests/interrupting.py SOURCE WORK --kills 50
+    python tests/interrupting.py SOURCE WORK --kills 50 --format ome-tiff
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from runs import dataset_files, files_of, images_of, partials_of
 _PACKAGE = """
 import sys
 from catnip2bids.cli import main
+from catnip2bids.engine import stream
 from catnip2bids.ome import layout
 
 layout.USUAL_BLOCK_BYTES, layout.SMALLEST_BLOCK_BYTES, layout.SMALLEST_SHARD_BYTES, layout.SMALLEST_UNIT_BYTES = (
     map(int, sys.argv.pop(1).split(","))
 )
+stream.BYTES_PER_MARKER = layout.SMALLEST_UNIT_BYTES
 main()
 """
 USUAL = ",".join(str(n * 2**20) for n in (64, 40, 24, 1024))
@@ -50,16 +52,19 @@ class Interrupted:
         The same, packaged without an interruption.
     sizes
         Bytes of blocks, small blocks, small shards and units.
+    options
+        More words of the command.
     """
 
     sources: Sequence[Path]
     dataset: Path
     reference: Path
     sizes: str = USUAL
+    options: Sequence[str] = ()
 
     def begin(self, dataset: Path | None = None) -> subprocess.Popen[str]:
         """Start to package."""
-        words = ["package", *self.sources, "-o", dataset or self.dataset, "--voxel-size", 3.7, 3.7, 5]
+        words = ["package", *self.sources, "-o", dataset or self.dataset, "--voxel-size", 3.7, 3.7, 5, *self.options]
         command = [sys.executable, "-c", _PACKAGE, self.sizes, *map(str, words)]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
@@ -134,12 +139,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--small-units", action="store_true", help="let small volumes have several units")
+    parser.add_argument("--format", default="ome-zarr")
     given = parser.parse_args()
     *sources, work = given.source
     sizes = SMALL if given.small_units else USUAL
-    for line in interruptions(
-        Interrupted(sources, work / "dataset", work / "reference", sizes), given.kills, given.seed
-    ):
+    job = Interrupted(sources, work / "dataset", work / "reference", sizes, ("--format", given.format))
+    for line in interruptions(job, given.kills, given.seed):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 

@@ -312,7 +312,10 @@ def _strips(plane: Array, flavour: Flavour) -> tuple[list[bytes], int]:
         plane = np.concatenate([plane[:, :1], np.diff(plane, axis=1)], axis=1)
     stored = plane.astype(plane.dtype.newbyteorder(flavour.order))
     encode = _ENCODERS[flavour.compression]
-    return [encode(stored[first : first + rows].tobytes()) for first in range(0, plane.shape[0], rows)], rows
+    strips = [stored[first : first + rows] for first in range(0, plane.shape[0], rows)]
+    if flavour.compression == PACKBITS:  # each row by itself (TIFF 6.0, section 9)
+        return [b"".join(encode(row.tobytes()) for row in strip) for strip in strips], rows
+    return [encode(strip.tobytes()) for strip in strips], rows
 
 
 def _directory(entries: Mapping[int, tuple[int, Sequence[int]]], at: int, flavour: Flavour) -> tuple[bytes, int]:

@@ -85,10 +85,10 @@ def write_l1(folder: Path, name: str = TODAY, **choices: Any) -> Path:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Hash every file below a folder, hidden ones too, by POSIX path."""
+    """Hash every file below a folder, hidden ones too, by POSIX path; a file is hashed by itself."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).digest()
-        for path in sorted(folder.rglob("*"))
+        for path in sorted([folder, *folder.rglob("*")])
         if path.is_file()
     }
 
@@ -110,11 +110,12 @@ def state_of(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def images_of(dataset: Path) -> set[str]:
-    """List the OME-Zarr images of a dataset by POSIX path."""
+    """List the images of a dataset by POSIX path."""
     return {
         path.relative_to(dataset).as_posix()
-        for path in dataset.rglob("*.ome.zarr")
-        if path.is_dir() and not path.name.startswith(".")
+        for ending in (".ome.zarr", ".ome.tif", ".ome.btf")
+        for path in dataset.rglob(f"*{ending}")
+        if not path.name.startswith(".")
     }
 
 

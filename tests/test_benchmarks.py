@@ -157,3 +157,12 @@ def test_comparing_is_measured_too(tmp_path: Path) -> None:
     rows = [line.split(" | ") for line in measured.stdout.splitlines()[2:]]
     assert [row[1] for row in rows] == ["catnip2bids", "usual loop"] * 3
     assert all(float(row[2]) > 0 for row in rows)
+
+
+def test_writing_ome_tiff_is_measured_too(tmp_path: Path) -> None:
+    words = ["--size", "3x64x64", "--rounds", 1, "--threads", 1, "--work", tmp_path, "--rows-per-strip", 1]
+    measured = run(BENCHMARKS / "ome_tiff.py", *words)
+    assert measured.returncode == 0, measured.stderr
+    rows = [line.split(" | ") for line in measured.stdout.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["| slices to one OME-TIFF"] * 6 + ["| OME-XML onto a stack"] * 5
+    assert all(float(row[2]) > 0 for row in rows if "cp" not in row[1])

@@ -14,9 +14,10 @@ from interrupting import SMALL, Interrupted, interruptions
 from runs import dataset_files, partials_of, settings, write_l0
 
 
-def test_killed_at_random_moments_the_dataset_is_the_same_in_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [("--format", "ome-zarr"), ("--format", "ome-tiff", "--pyramid")], ids=str)
+def test_killed_at_random_moments_the_dataset_is_the_same_in_the_end(tmp_path: Path, options: tuple[str, ...]) -> None:
     write_l0(tmp_path / "cohort", shape=(140, 260, 130))
-    job = Interrupted([tmp_path / "cohort"], tmp_path / "dataset", tmp_path / "reference", SMALL)
+    job = Interrupted([tmp_path / "cohort"], tmp_path / "dataset", tmp_path / "reference", SMALL, options)
     assert len(list(interruptions(job, 4))) > 1
 
 

@@ -179,9 +179,9 @@ def test_line_ends_are_never_translated(tmp_path: Path) -> None:
 def construct(final: Path, fingerprint: str, error: BaseException | None = None, **files: str) -> list[str]:
     """Construct a folder; returns the names of the files that were there already."""
     with construction(final, fingerprint) as under:
-        there = sorted(path.name for path in under.folder.iterdir())
+        there = sorted(path.name for path in under.path.iterdir())
         for name, text in files.items():
-            (under.folder / name).write_text(text)
+            (under.path / name).write_text(text)
         (under.markers / "done.json").write_text("{}")
         if error is not None:
             raise error
@@ -206,9 +206,9 @@ def test_with_another_fingerprint_it_begins_anew(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"):
         construct(final, "before", OSError(28, "disk full"), a="1")
     with construction(final, "after") as under:
-        assert list(under.folder.iterdir()) == []
+        assert list(under.path.iterdir()) == []
         assert not (under.markers / "done.json").exists()
-        (under.folder / "b").write_text("2")
+        (under.path / "b").write_text("2")
     assert {path.name for path in final.iterdir()} == {"b"}
 
 
@@ -281,9 +281,9 @@ def test_an_older_image_is_not_taken_for_the_one_that_was_interrupted(tmp_path: 
         construct(final, "same", KeyboardInterrupt(), a="1")
     shutil.rmtree(partial_path(final))  # somebody tidied up
     with construction(final, "same") as under:
-        assert not under.folder.exists()
+        assert list(under.path.iterdir()) == []
         assert tree(final) == {"old": "0"}
-        build(under.folder, a="1")
+        (under.path / "a").write_text("1")
     assert tree(final) == {"a": "1"}
 
 

@@ -9,16 +9,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.choices import Kind, OmeZarrVersion
+from catnip2bids.choices import Kind
 from catnip2bids.engine import Conversion, Listener, Workers, convert_volume
 from catnip2bids.errors import SourceError
-from catnip2bids.ome import LabelValue, OmeZarrImage, choose_display, image_metadata
+from catnip2bids.ome import (
+    Described,
+    ImageFormat,
+    LabelValue,
+    OmeTiff,
+    OmeTiffImage,
+    OmeZarr,
+    OmeZarrImage,
+    choose_display,
+    image_metadata,
+)
 from catnip2bids.publish import construction
-from catnip2bids.volume import Volume
+from catnip2bids.volume import Copyable, Volume
 
 _IMAGE_FORMAT = 2  # raised whenever images are written differently, so that old ones are made again
 
@@ -37,8 +47,10 @@ class ImagePlan:
         Voxel size X Y Z in micrometers.
     kind
         What the values mean.
-    version
-        Version of OME-Zarr.
+    format
+        In which format it is written.
+    description
+        What it is, in a sentence; only OME-TIFFs say it.
     """
 
     volume: Volume
@@ -46,13 +58,31 @@ class ImagePlan:
     channel: str
     voxel_size_um: tuple[float, float, float]
     kind: Kind
-    version: OmeZarrVersion = OmeZarrVersion.V05
+    format: ImageFormat = field(default_factory=OmeZarr)
+    description: str = ""
 
-    def image(self, folder: Path) -> OmeZarrImage:
-        """Return the image, to be written into a folder."""
+    def image(self, path: Path) -> OmeZarrImage | OmeTiffImage:
+        """Return the image, to be written into a folder or file."""
         x, y, z = self.voxel_size_um
         shape, dtype = self.volume.shape, self.volume.dtype.name
-        return OmeZarrImage(folder, shape, dtype, (z, y, x), self.kind, self.version)
+        if isinstance(self.format, OmeZarr):
+            return OmeZarrImage(path, shape, dtype, (z, y, x), self.kind, self.format.version)
+        return OmeTiffImage(
+            file=path,
+            described=Described(self.name, self.channel, self.description, shape, dtype, (z, y, x)),
+            kind=self.kind,
+            encoding=self.volume.encoding if isinstance(self.volume, Copyable) else None,
+            big=self.format.big,
+            compression=self.format.compression,
+            pyramid=self.format.pyramid,
+            inspect=self.format.inspect,
+        )
+
+    @property
+    def how(self) -> str | None:
+        """How the pixels get into the image, where there is more than one way."""
+        image = self.image(Path(self.name))
+        return image.summary if isinstance(image, OmeTiffImage) else None
 
     def fingerprint(self, *decisive: Any) -> str:
         """Hash everything that decides what the image is: source files with size and time, settings, format.
@@ -80,7 +110,8 @@ class ImagePlan:
             self.channel,
             self.voxel_size_um,
             self.kind.value,
-            self.version.value,
+            *self.format.decisive,
+            *([self.description] if isinstance(self.format, OmeTiff) else []),
             decisive,
         ]
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()
@@ -119,11 +150,12 @@ def build_image(
         If the image cannot be written.
     """
     fingerprint = plan.fingerprint(*decisive)
-    with construction(target, fingerprint) as under:
-        image = plan.image(under.folder)
+    with construction(target, fingerprint, is_folder=plan.format.is_folder) as under:
+        image = plan.image(under.path)
         converted = convert_volume(plan.volume, image, workers, listener, under.markers)
         if plan.fingerprint(*decisive) != fingerprint:
             raise SourceError(f"{plan.volume.files[0].parent}: changed while it was read; run again when it is at rest")
-        display = choose_display(plan.channel, plan.kind, converted.value_range, image.read_smallest_level())
-        image.finish(image_metadata(plan.name, image.levels, plan.kind, display, labels_of(converted)))
+        if isinstance(image, OmeZarrImage):
+            display = choose_display(plan.channel, plan.kind, converted.value_range, image.read_smallest_level())
+            image.finish(image_metadata(plan.name, image.levels, plan.kind, display, labels_of(converted)))
     return converted, fingerprint

@@ -15,6 +15,22 @@ class OmeZarrVersion(StrEnum):
     V04 = "0.4"
 
 
+class Format(StrEnum):
+    """Formats that the images of a dataset can have."""
+
+    OME_ZARR = "ome-zarr"
+    OME_TIFF = "ome-tiff"
+
+
+class Compression(StrEnum):
+    """How pixels of an OME-TIFF are compressed."""
+
+    KEEP = "keep"
+    """As in the source; Deflate where that cannot be taken over."""
+    DEFLATE = "deflate"
+    NONE = "none"
+
+
 class Naming(StrEnum):
     """How files that BIDS has no name for yet are named."""
 

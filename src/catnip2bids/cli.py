@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catnip2bids._version import __version__
-from catnip2bids.choices import Kind, Naming, OmeZarrVersion
+from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersion
 from catnip2bids.errors import Catnip2bidsError, PlanError, WriteError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ Memory = Annotated[
         help="The most memory that may be used, such as 2GiB (default: a quarter of the machine's, at most 8GiB).",
     ),
 ]
+CompressionOption = Annotated[Compression, typer.Option(help="Of OME-TIFF: as in the source, Deflate, or none.")]
 Sources = Annotated[
     list[Path], typer.Argument(metavar="SOURCE", help="Folders that are CATNIP runs, or hold runs at any depth.")
 ]
@@ -187,9 +188,14 @@ def package(
         tuple[float, float, float] | None,
         typer.Option(metavar="X Y Z", help="Voxel size in micrometers; CATNIP does not record it."),
     ] = None,
+    image_format: Annotated[
+        Format, typer.Option("--format", help="OME-Zarr, or OME-TIFF (.ome.btf, and .ome.tif on the atlas grid).")
+    ] = Format.OME_ZARR,
     ome_zarr_version: Annotated[
         OmeZarrVersion, typer.Option(help="Version of OME-Zarr; 0.5 is sharded.")
     ] = OmeZarrVersion.V05,
+    pyramid: Annotated[bool, typer.Option("--pyramid", help="OME-TIFF with lower resolution levels.")] = False,
+    compression: CompressionOption = Compression.KEEP,
     naming: Annotated[
         Naming, typer.Option(help="Strict BIDS names, or _dseg, _mask and _counts as in DANDI 001362.")
     ] = Naming.BIDS,
@@ -213,7 +219,10 @@ def package(
 
     settings = Settings(
         voxel_size_um=voxel_size,
+        image_format=image_format,
         ome_zarr_version=ome_zarr_version,
+        pyramid=pyramid,
+        compression=compression,
         naming=naming,
         subject=subject,
         sample=sample,
@@ -243,16 +252,28 @@ def package(
 @app.command()
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="A folder of TIFF slices, a TIFF stack or a NIfTI file.")
+        Path,
+        typer.Argument(metavar="SRC", help="A folder of TIFF slices, a TIFF stack, a NIfTI file, or an OME-Zarr."),
     ],
-    target: Annotated[Path, typer.Argument(metavar="DST", help="The image to make, NAME.ome.zarr.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="DST", help="The image to make: NAME.ome.zarr, .ome.btf or .ome.tif (classic).")
+    ],
     voxel_size: Annotated[tuple[float, float, float], typer.Option(metavar="X Y Z", help="Voxel size in micrometers.")],
     kind: Annotated[Kind, typer.Option(help="Decides how voxels are merged in lower resolution levels.")] = Kind.IMAGE,
+    pyramid: Annotated[
+        bool, typer.Option("--pyramid", help="OME-TIFF with lower resolution levels; OME-Zarr always has them.")
+    ] = False,
+    compression: CompressionOption = Compression.KEEP,
+    check: Annotated[
+        bool, typer.Option("--check", help="Decode pixels even if they only need to be copied, to find damage.")
+    ] = False,
     jobs: Jobs = None,
     memory: Memory = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an image that is there.")] = False,
 ) -> None:
-    """Convert one volume to one OME-Zarr image. Run again after an interruption, it goes on where it stopped.
+    """Convert one volume to one OME-Zarr or OME-TIFF. Run again after an interruption, it goes on where it stopped.
+
+    Pixels that are compressed already are copied into an OME-TIFF as they are, wherever its layout allows that.
 
     Example: [bold]catnip2bids convert 640_N4 brain.ome.zarr --voxel-size 3.7 3.7 5[/]
     """
@@ -262,7 +283,17 @@ def convert(
     memory_bytes = _bytes_of(memory)
     with JobProgress() as progress:
         made = convert_to_image(
-            source, target, voxel_size, kind, progress, jobs=jobs, memory_bytes=memory_bytes, overwrite=overwrite
+            source,
+            target,
+            voxel_size,
+            kind,
+            progress,
+            jobs=jobs,
+            memory_bytes=memory_bytes,
+            overwrite=overwrite,
+            pyramid=pyramid,
+            compression=compression,
+            check=check,
         )
     sizes = " x ".join(str(n) for n in reversed(made.shape))
     say(f"{made.path}: {sizes} voxels, {made.dtype}")

@@ -10,16 +10,16 @@ from math import prod
 from pathlib import Path
 
 from catnip2bids.building import ImagePlan, build_image
-from catnip2bids.choices import Kind, check_voxel_size
+from catnip2bids.choices import Compression, Kind, check_voxel_size
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, local_workers
 from catnip2bids.errors import SourceError, UsageError
-from catnip2bids.ome import LabelValue
+from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr
 from catnip2bids.progress import Progress
 from catnip2bids.publish import forget_construction, is_unfinished, keep_apart, naming_what_cannot_be_written, reserved
 from catnip2bids.volume import take_census
 
-_ENDING = ".ome.zarr"
+_ENDINGS = (".ome.zarr", ".ome.btf", ".ome.tif")
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,16 @@ class ConvertedImage:
     dtype
         Type of the values.
     sha256
-        Hash of each plane's pixels.
+        Hash of each plane's pixels; none if they were copied without a look at them.
+    how
+        How the pixels got into the image, where there is more than one way.
     """
 
     path: Path
     shape: tuple[int, int, int]
     dtype: str
     sha256: tuple[str, ...]
+    how: str | None = None
 
 
 def convert(
@@ -54,8 +57,11 @@ def convert(
     jobs: int | None = None,
     memory_bytes: int | None = None,
     overwrite: bool = False,
+    pyramid: bool = False,
+    compression: Compression | str = Compression.KEEP,
+    check: bool = False,
 ) -> ConvertedImage:
-    """Convert a slice folder, a TIFF stack or a NIfTI file to an OME-Zarr 0.5 image.
+    """Convert a slice folder, a TIFF stack, a NIfTI file, an OME-TIFF or OME-Zarr to OME-Zarr 0.5 or OME-TIFF.
 
     Interrupted, it goes on where it stopped when it is called again.
 
@@ -64,7 +70,7 @@ def convert(
     source
         The volume.
     target
-        The image to make; its name ends in ``.ome.zarr``.
+        The image to make; its name ends in ``.ome.zarr``, ``.ome.btf`` (BigTIFF) or ``.ome.tif`` (at most 4 GiB).
     voxel_size_um
         Voxel size X Y Z in micrometers.
     kind
@@ -77,6 +83,12 @@ def convert(
         The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
     overwrite
         Whether an image that is there is replaced; what an interrupted conversion left is thrown away then.
+    pyramid
+        Whether an OME-TIFF gets lower resolution levels; OME-Zarr always has them.
+    compression
+        ``keep``, ``deflate`` or ``none``: how pixels of an OME-TIFF are compressed.
+    check
+        Whether pixels that are copied as they are, still encoded, are decoded too, to find damage and to hash them.
 
     Raises
     ------
@@ -87,8 +99,10 @@ def convert(
         not enough.
     """
     source, target, kind, progress = Path(source), Path(target), Kind(kind), progress or Progress()
-    if not target.name.endswith(_ENDING):
-        raise UsageError(f"{target}: the name of the image must end in {_ENDING}")
+    compression = Compression(compression)
+    ending = next((ending for ending in _ENDINGS if target.name.endswith(ending)), None)
+    if ending is None:
+        raise UsageError(f"{target}: the name of the image must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}")
     check_voxel_size(voxel_size_um)
     keep_apart(source, target)
     if target.exists() and not overwrite and not is_unfinished(target):
@@ -98,8 +112,15 @@ def convert(
         raise SourceError("\n".join(census.problems))
     for warning in census.warnings:
         progress.warning(warning)
-    volume, name = census.volume, target.name.removesuffix(_ENDING)
-    plan = ImagePlan(volume, name, name, voxel_size_um, kind)
+    volume, name = census.volume, target.name.removesuffix(ending)
+    image_format: ImageFormat = OmeZarr()
+    if ending != image_format.ending:
+        # labels as floating point numbers may be wrong, which only a look at them tells
+        inspect = check or (kind != Kind.IMAGE and volume.dtype.kind == "f")
+        image_format = OmeTiff(ending == ".ome.btf", compression, pyramid, inspect)
+    elif compression != Compression.KEEP:
+        raise UsageError(f"{target}: --compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard")
+    plan = ImagePlan(volume, name, name, voxel_size_um, kind, image_format)
 
     def labels_of(converted: Conversion) -> list[LabelValue]:
         values = sorted(converted.labels or ()) if volume.dtype.kind in "iu" else []
@@ -114,8 +135,8 @@ def convert(
             forget_construction(target)
         progress.note(workers.summary)
         progress.start(prod(volume.shape))
-        progress.item(target.name)
+        progress.item(target.name, plan.how)
         listener = Listener(progress.advance, progress.skip)
         made, _ = build_image(plan, target, [str(source.resolve())], workers, listener, labels_of)
         forget_construction(target)
-    return ConvertedImage(target, volume.shape, volume.dtype.name, made.sha256)
+    return ConvertedImage(target, volume.shape, volume.dtype.name, made.sha256, plan.how)

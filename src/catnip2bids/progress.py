@@ -18,8 +18,8 @@ class Progress:
     def start(self, n_voxels: int) -> None:
         """Begin work on this many voxels."""
 
-    def item(self, name: str) -> None:
-        """Begin work on an image."""
+    def item(self, name: str, how: str | None = None) -> None:
+        """Begin work on an image; `how` says how its pixels get into it, where there is more than one way."""
 
     def advance(self, n_voxels: int) -> None:
         """Count this many voxels more as done."""

@@ -2,7 +2,7 @@
 
 Invariant: whatever stands under a final name is whole. Work in progress lies beside it under a name that begins
 with a dot and ends with ``.partial``. What a killed program left behind is removed before work starts again, but for
-constructions: large folders that are built in steps, which go on where they stopped.
+constructions: large files and folders that are built in steps, which go on where they stopped.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def publication(final: Path, beside: Path | None = None) -> Iterator[Path]:
     place = beside or final
     partial = partial_path(place)
     final.parent.mkdir(parents=True, exist_ok=True)
-    _remove(partial)
+    remove(partial)
     try:
         yield partial
         _publish(partial, final, place)
     except BaseException:
-        _remove(partial)
+        remove(partial)
         raise
 
 
@@ -140,43 +140,46 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Construction:
-    """A folder that is built in steps, over several attempts if need be.
+    """A file or folder that is built in steps, over several attempts if need be.
 
     Attributes
     ----------
-    folder
-        The folder under construction.
+    path
+        What is under construction. A folder is there from the beginning, a file is not.
     markers
         A folder beside it for what is known about the steps that are done.
     """
 
-    folder: Path
+    path: Path
     markers: Path
 
 
 @contextmanager
-def construction(final: Path, fingerprint: str) -> Iterator[Construction]:
-    """Go on with the construction of a folder, or begin it, and publish it at the end.
+def construction(final: Path, fingerprint: str, *, is_folder: bool = True) -> Iterator[Construction]:
+    """Go on with the construction of a folder or a file, or begin it, and publish it at the end.
 
     What an earlier attempt left is kept if it has the same fingerprint, and thrown away if not. It is kept too if this
     attempt is interrupted, and thrown away if the source turns out to be bad. After it was published,
-    `forget_construction` takes the markers away; until then the folder can be constructed again in no time.
+    `forget_construction` takes the markers away; until then it can be constructed again in no time.
 
     Parameters
     ----------
     final
-        The folder to publish.
+        The folder or file to publish.
     fingerprint
         Stands for everything that decides what will be in it.
+    is_folder
+        Which of both it is.
     """
     under = Construction(partial_path(final), _markers_path(final))
     under.markers.mkdir(parents=True, exist_ok=True)
     with locked(under.markers):
-        _take_up(under, final, fingerprint)
+        if not _take_up(under, final, fingerprint) and is_folder:
+            under.path.mkdir()
         try:
             yield under
             write_text(under.markers / _COMPLETE, "")
-            _publish(under.folder, final, final)
+            _publish(under.path, final, final)
         except ReadError:
             raise  # the system's fault, not the source's
         except SourceError:
@@ -184,24 +187,24 @@ def construction(final: Path, fingerprint: str) -> Iterator[Construction]:
             raise
 
 
-def _take_up(under: Construction, final: Path, fingerprint: str) -> None:
-    """Keep what an earlier attempt left, if it was to become the same."""
+def _take_up(under: Construction, final: Path, fingerprint: str) -> bool:
+    """Keep what an earlier attempt left, if it was to become the same; returns whether it was."""
     mark = under.markers / _FINGERPRINT
     if mark.is_file() and mark.read_text() == fingerprint:
-        if not under.folder.exists() and final.exists() and (under.markers / _COMPLETE).is_file():
-            final.replace(under.folder)  # it was published, and then the program was killed
-        return
+        if not under.path.exists() and final.exists() and (under.markers / _COMPLETE).is_file():
+            final.replace(under.path)  # it was published, and then the program was killed
+        return under.path.exists()
     for marker in under.markers.iterdir():
         marker.unlink()
-    _remove(under.folder)
-    under.folder.mkdir()
+    remove(under.path)
     write_text(mark, fingerprint)
+    return False
 
 
 def forget_construction(final: Path) -> None:
     """Take away what is left of the construction of a folder."""
-    _remove(_markers_path(final))
-    _remove(partial_path(final))
+    remove(_markers_path(final))
+    remove(partial_path(final))
 
 
 def is_unfinished(final: Path) -> bool:
@@ -236,7 +239,7 @@ def remove_partials(folder: Path) -> None:
     for parent, folders, files in _outside_of_images(folder):
         for name in [*folders, *files]:
             if name.startswith(".") and name.endswith(_PARTIAL) and parent / name not in kept:
-                _remove(parent / name)
+                remove(parent / name)
 
 
 def _outside_of_images(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -252,7 +255,7 @@ def _publish(partial: Path, final: Path, place: Path) -> None:
     _sync(partial)
     if final.is_dir() and not final.is_symlink():
         # a folder cannot be replaced in one step: the old one steps aside, whole, before it is taken apart
-        _remove(aside)
+        remove(aside)
         final.replace(aside)
     try:
         partial.replace(final)
@@ -261,10 +264,11 @@ def _publish(partial: Path, final: Path, place: Path) -> None:
             aside.replace(final)
         raise
     _sync_folder(final.parent)
-    _remove(aside)
+    remove(aside)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

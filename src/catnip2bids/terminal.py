@@ -85,11 +85,13 @@ class JobProgress(Progress):
         """Begin work on this many voxels."""
         self._bar.update(self._task, total=n_voxels)
 
-    def item(self, name: str) -> None:
-        """Begin work on an image."""
+    def item(self, name: str, how: str | None = None) -> None:
+        """Begin work on an image; `how` says how its pixels get into it, where there is more than one way."""
         *_, what = name.partition("_stain-")  # the entities before are long, and the same for many images
         self._bar.update(self._task, description=escape(what or name))
-        if not console.is_terminal:
+        if how is not None:
+            say(f"{name}: {how}")
+        elif not console.is_terminal:
             say(name)
 
     def advance(self, n_voxels: int) -> None:

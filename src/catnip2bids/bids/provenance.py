@@ -71,6 +71,8 @@ class ImageRecord(_Document):
         Smallest and largest finite value.
     label_values
         The values that occur in labels and masks.
+    how
+        How the pixels got into the image, where there is more than one way.
     fingerprint
         Hash of everything that decides what the image is: source files, settings, version.
     embedded
@@ -85,6 +87,7 @@ class ImageRecord(_Document):
     voxel_size_um: tuple[float, float, float]
     value_range: tuple[float, float]
     label_values: list[int] | None = None
+    how: str | None = None
     fingerprint: str
     embedded: dict[str, str] = Field(default_factory=dict)
 

@@ -1,7 +1,7 @@
 """How a volume becomes an image: units of work, their markers, memory and execution. Knows no formats."""
 
 from catnip2bids.engine.convert import Conversion, Listener, convert_volume
-from catnip2bids.engine.image import BlockWriter, ImageWriter, Pending
+from catnip2bids.engine.image import BlockWriter, Encoded, ImageWriter, Pending, PlaneEncoder, PlaneImage
 from catnip2bids.engine.markers import Marker, UnitResult
 from catnip2bids.engine.memory import (
     OVERHEAD_BYTES,
@@ -11,6 +11,7 @@ from catnip2bids.engine.memory import (
     parse_bytes,
     shown_bytes,
 )
+from catnip2bids.engine.stream import Stream, stream_volume, take_up_stream
 from catnip2bids.engine.units import Unit, convert_unit, cut_into_units
 from catnip2bids.engine.workers import StoppedError, Workers, default_jobs, local_workers
 
@@ -18,12 +19,16 @@ __all__ = [
     "OVERHEAD_BYTES",
     "BlockWriter",
     "Conversion",
+    "Encoded",
     "ImageWriter",
     "Listener",
     "Marker",
     "Pending",
+    "PlaneEncoder",
+    "PlaneImage",
     "Resources",
     "StoppedError",
+    "Stream",
     "Unit",
     "UnitResult",
     "Workers",
@@ -36,4 +41,6 @@ __all__ = [
     "local_workers",
     "parse_bytes",
     "shown_bytes",
+    "stream_volume",
+    "take_up_stream",
 ]

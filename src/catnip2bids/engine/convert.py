@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from catnip2bids.engine.image import ImageWriter
+from catnip2bids.engine.image import ImageWriter, PlaneImage
 from catnip2bids.engine.markers import UnitResult
+from catnip2bids.engine.stream import take_up_stream
 from catnip2bids.engine.units import cut_into_units
 from catnip2bids.engine.workers import StoppedError, Workers
 from catnip2bids.errors import WriteError
@@ -35,7 +36,7 @@ class Conversion:
     Attributes
     ----------
     sha256
-        Hash of each plane, in order.
+        Hash of each plane, in order; none if the pixels were copied without a look at them.
     value_range
         Smallest and largest finite value of the image; (0, 0) where there is none.
     labels
@@ -48,9 +49,9 @@ class Conversion:
 
 
 def convert_volume(
-    volume: Volume, image: ImageWriter, workers: Workers, listener: Listener, markers: Path | None = None
+    volume: Volume, image: ImageWriter | PlaneImage, workers: Workers, listener: Listener, markers: Path | None = None
 ) -> Conversion:
-    """Write a volume into an image, unit by unit.
+    """Write a volume into an image, unit by unit, or plane after plane if it is one file.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def convert_volume(
     listener
         Who is told.
     markers
-        Folder of the resume markers; None to do all units.
+        Folder of the resume markers; None to do everything.
 
     Raises
     ------
@@ -74,6 +75,16 @@ def convert_volume(
     UsageError
         If the memory is not enough.
     """
+    if isinstance(image, ImageWriter):
+        return _convert_units(volume, image, workers, listener, markers)
+    stream = take_up_stream(volume, image, markers)
+    listener.there_already(stream.start * stream.plane_voxels)
+    return _joined([workers.submit(stream, listener.done).result()])
+
+
+def _convert_units(
+    volume: Volume, image: ImageWriter, workers: Workers, listener: Listener, markers: Path | None
+) -> Conversion:
     image.create()
     results: dict[int, UnitResult] = {}
     running: dict[int, Future[UnitResult]] = {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
 from catnip2bids.choices import Kind
+from catnip2bids.volume import EncodedPlane
 
 Array = npt.NDArray[Any]
 Zyx = tuple[int, int, int]
@@ -35,6 +36,7 @@ class BlockWriter(Protocol):
         """Wait until nothing is written any more, whatever became of it."""
 
 
+@runtime_checkable
 class ImageWriter(Protocol):
     """An image format that can be written unit by unit, in any order."""
 
@@ -70,3 +72,55 @@ class ImageWriter(Protocol):
 
     def write_remaining_levels(self, n_threads: int) -> None:
         """Write what no single unit decides."""
+
+
+Encoded = Any
+"""A plane as its format encodes it; the engine does not look into it."""
+
+
+class PlaneEncoder(Protocol):
+    """Encodes one plane."""
+
+    def take(self, rows: Array) -> None:
+        """Take the next rows of the plane, which are only good until this returns."""
+
+    def finish(self, copied: EncodedPlane | None) -> Encoded:
+        """Return the plane, made of the rows that were taken, or of the segments of its source."""
+
+
+class PlaneImage(Protocol):
+    """An image format of one file that is written plane after plane."""
+
+    @property
+    def file(self) -> Path:
+        """The file."""
+
+    @property
+    def kind(self) -> Kind:
+        """What the values mean."""
+
+    @property
+    def copies(self) -> bool:
+        """Whether the encoded segments of the source are taken over as they are."""
+
+    @property
+    def looks_at_pixels(self) -> bool:
+        """Whether planes are decoded, to encode them, to make lower levels, or to learn what is in them."""
+
+    @property
+    def band_rows(self) -> int:
+        """Rows that an encoder takes at a time, but for the last ones."""
+
+    @property
+    def encoded_bytes(self) -> int:
+        """Memory that encoding a plane takes, at the most."""
+
+    @property
+    def header(self) -> bytes:
+        """The beginning of the file."""
+
+    def encoder(self) -> PlaneEncoder:
+        """Begin to encode a plane."""
+
+    def block(self, encoded: Encoded, plane: int, at: int) -> list[bytes]:
+        """Return the bytes of a plane, to be written at an offset of the file."""

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from catnip2bids.publish import write_text
 
@@ -36,6 +37,26 @@ class UnitResult:
     labels: frozenset[int] | None
     files: Mapping[str, int]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return a document for a marker."""
+        return {
+            "sha256": self.sha256,
+            "value_range": self.value_range,
+            "labels": None if self.labels is None else sorted(self.labels),
+            "files": dict(self.files),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> UnitResult:
+        """Read the document of a marker."""
+        low_high, labels = document["value_range"], document["labels"]
+        return cls(
+            sha256=tuple(document["sha256"]),
+            value_range=None if low_high is None else (low_high[0], low_high[1]),
+            labels=None if labels is None else frozenset(labels),
+            files=document["files"],
+        )
+
     def is_on_disk(self, image: Path) -> bool:
         """Tell whether all files are there in full length."""
         try:
@@ -54,13 +75,7 @@ class Marker:
         """Return the result of the unit if it is done."""
         if self.path is None or not self.path.is_file():
             return None
-        found = json.loads(self.path.read_bytes())
-        result = UnitResult(
-            sha256=tuple(found["sha256"]),
-            value_range=None if found["value_range"] is None else (found["value_range"][0], found["value_range"][1]),
-            labels=None if found["labels"] is None else frozenset(found["labels"]),
-            files=found["files"],
-        )
+        result = UnitResult.from_json(json.loads(self.path.read_bytes()))
         return result if result.is_on_disk(image) else None
 
     def clear(self) -> None:
@@ -70,12 +85,5 @@ class Marker:
 
     def set(self, result: UnitResult) -> None:
         """Mark the unit as done; all its files are on disk."""
-        if self.path is None:
-            return
-        document = {
-            "sha256": result.sha256,
-            "value_range": result.value_range,
-            "labels": None if result.labels is None else sorted(result.labels),
-            "files": dict(result.files),
-        }
-        write_text(self.path, json.dumps(document))
+        if self.path is not None:
+            write_text(self.path, json.dumps(result.to_json()))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from catnip2bids.engine.image import ImageWriter
+from catnip2bids.engine.image import ImageWriter, PlaneImage
 from catnip2bids.errors import UsageError
 from catnip2bids.volume import Volume
 
@@ -24,6 +24,10 @@ OVERHEAD_BYTES = 128 * 2**20
 """What Python and the libraries hold before the first pixel is read (measured: 65 to 100 MiB), and some to spare."""
 MOST_BLOCKS = 3
 """More blocks at a time do not make it faster: one is read and two are written."""
+_COMFORTABLE_BLOCKS = 2
+"""With so many blocks at a time each unit reads and writes at the same time."""
+_PLANES_PER_THREAD = 2
+"""So many planes are prepared ahead of the one that is written."""
 _WRITING = 2.4
 # A block that is written is in memory as it is, encoded (as large, if it cannot be compressed), and as part of lower
 # levels (an eighth to a quarter, and half as much again while those are encoded).
@@ -97,6 +101,51 @@ class Portions:
             held += int(self.block_bytes * (1 + _WRITING * (self.n_blocks - 1))) + 2 * self.waiting_bytes
         return max(held, self.remaining_bytes)
 
+    @property
+    def is_comfortable(self) -> bool:
+        """Whether more memory would make it hardly faster."""
+        return self.n_blocks >= _COMFORTABLE_BLOCKS
+
+    def __str__(self) -> str:
+        """Say it to people."""
+        return f"{self.n_blocks} block(s) of up to {shown_bytes(self.block_bytes)} each"
+
+
+@dataclass(frozen=True)
+class PlanePortions:
+    """How the memory is divided for an image that is written plane after plane.
+
+    Attributes
+    ----------
+    plane_bytes
+        What a plane takes, from reading it to writing it.
+    unpacked_bytes
+        What the source holds in memory itself.
+    n_planes
+        Planes that are there at a time.
+    n_threads
+        Threads that prepare planes.
+    """
+
+    plane_bytes: int
+    unpacked_bytes: int
+    n_planes: int
+    n_threads: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Everything together, at the most."""
+        return self.unpacked_bytes + self.n_planes * self.plane_bytes
+
+    @property
+    def is_comfortable(self) -> bool:
+        """Whether more memory would make it hardly faster."""
+        return self.n_planes > self.n_threads
+
+    def __str__(self) -> str:
+        """Say it to people."""
+        return f"{self.n_planes} plane(s) of up to {shown_bytes(self.plane_bytes)} each"
+
 
 def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> Portions:
     """Decide how a unit works within its memory: the fastest way that fits.
@@ -133,6 +182,28 @@ def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> P
         f"{image.folder.name}: planes of {n_columns} x {n_rows} pixels need at least "
         f"{shown_bytes(least.total_bytes + OVERHEAD_BYTES)} of memory; give more with --memory"
     )
+
+
+def divide_into_planes(volume: Volume, image: PlaneImage, resources: Resources) -> PlanePortions:
+    """Decide how many planes are in memory at a time.
+
+    Raises
+    ------
+    UsageError
+        If not a single one fits.
+    """
+    n_bytes = image.encoded_bytes
+    if image.looks_at_pixels:
+        n_bytes += volume.decoding_bytes + volume.kept_bytes
+        if not volume.reads_rows:
+            n_bytes += math.prod(volume.shape[1:]) * volume.dtype.itemsize  # the plane out of which bands are cut
+    unpacked_bytes = volume.unpacked_bytes if image.looks_at_pixels else 0
+    n_fitting = (resources.memory_bytes - unpacked_bytes) // n_bytes
+    if n_fitting < 1:
+        needed = shown_bytes(n_bytes + unpacked_bytes + OVERHEAD_BYTES)
+        raise UsageError(f"{image.file.name}: its planes need at least {needed} of memory; give more with --memory")
+    n_planes = min(n_fitting, _PLANES_PER_THREAD * resources.n_threads + 1, volume.shape[0])
+    return PlanePortions(n_bytes, unpacked_bytes, n_planes, resources.n_threads)
 
 
 def keep_free_memory_together() -> None:

@@ -8,9 +8,9 @@ about half as long as decompressing into it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import BoundedSemaphore
@@ -168,11 +168,8 @@ class BlockReader:
                 rows = pixels[index, first : first + piece]
                 planes[index].read_rows(top + first, top + first + len(rows), rows)
                 hashes[index].update(little_endian_bytes(rows))
-                try:
+                with naming_plane(self.volume, first_plane + index):
                     findings.look_at(rows)
-                except SourceError as error:
-                    source = self.volume.plane_source(first_plane + index)
-                    raise SourceError(f"{source.path}: plane {first_plane + index + 1} {error}") from error
 
         self._on_all(read_one, range(len(planes)))
 
@@ -206,6 +203,15 @@ class BlockReader:
             for future in futures:
                 if not future.cancelled():
                     future.exception()
+
+
+@contextmanager
+def naming_plane(volume: Volume, plane: int) -> Iterator[None]:
+    """Name the plane in errors that say what is wrong with its pixels."""
+    try:
+        yield
+    except SourceError as error:
+        raise SourceError(f"{volume.plane_source(plane).path}: plane {plane + 1} {error}") from error
 
 
 def _close_all(opening: list[Future[OpenPlane]]) -> None:

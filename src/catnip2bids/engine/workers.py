@@ -14,28 +14,29 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import TypeVar
 
-from catnip2bids.engine.image import ImageWriter
+from catnip2bids.engine.image import ImageWriter, PlaneImage
 from catnip2bids.engine.markers import UnitResult
 from catnip2bids.engine.memory import (
     OVERHEAD_BYTES,
+    PlanePortions,
     Portions,
     Resources,
     default_memory_bytes,
+    divide_into_planes,
     divide_memory,
     keep_free_memory_together,
     shown_bytes,
 )
+from catnip2bids.engine.stream import Stream, stream_volume
 from catnip2bids.engine.units import Unit, convert_unit
 from catnip2bids.errors import UsageError
 from catnip2bids.volume import Volume
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_Pair = tuple[Volume, ImageWriter]
+_Pair = tuple[Volume, ImageWriter | PlaneImage]
 _THREADS_PER_UNIT = 4
 """One unit keeps so many threads busy; memory that more units touch for the first time costs time too."""
-_COMFORTABLE_BLOCKS = 2
-"""With so many blocks at a time each unit reads and writes at the same time."""
 
 
 class StoppedError(Exception):
@@ -67,10 +68,11 @@ class Workers:
     summary: str = ""
     _stopping: Event = field(default_factory=Event)
 
-    def submit(self, unit: Unit, on_voxels: Callable[[int], None]) -> Future[UnitResult]:
-        """Have a unit converted.
+    def submit(self, work: Unit | Stream, on_voxels: Callable[[int], None]) -> Future[UnitResult]:
+        """Have a unit converted, or all planes of an image that is written plane after plane.
 
-        Threads of this process tell how it goes after each block, and stop there; all others tell it in the end.
+        Threads of this process tell how it goes after each block or plane, and stop there; all others tell it in the
+        end.
         """
 
         def tell(n_voxels: int) -> None:
@@ -80,11 +82,12 @@ class Workers:
 
         def tell_in_the_end(converting: Future[UnitResult]) -> None:
             if not converting.cancelled() and converting.exception() is None:
-                on_voxels(unit.n_voxels)
+                on_voxels(work.n_voxels)
 
+        function: Callable[..., UnitResult] = convert_unit if isinstance(work, Unit) else stream_volume
         if isinstance(self.executor, ThreadPoolExecutor):
-            return self.executor.submit(convert_unit, unit, self.resources, tell)
-        converting = self.executor.submit(convert_unit, unit, self.resources)
+            return self.executor.submit(function, work, self.resources, tell)
+        converting = self.executor.submit(function, work, self.resources)
         converting.add_done_callback(tell_in_the_end)
         return converting
 
@@ -134,28 +137,37 @@ def local_workers(conversions: Sequence[_Pair], memory_bytes: int | None, jobs: 
             raise
 
 
-def _share(conversions: Sequence[_Pair], memory_bytes: int, n_threads: int) -> tuple[int, Resources, list[Portions]]:
+def _divide(volume: Volume, image: ImageWriter | PlaneImage, resources: Resources) -> Portions | PlanePortions:
+    if isinstance(image, ImageWriter):
+        return divide_memory(volume, image, resources)
+    return divide_into_planes(volume, image, resources)
+
+
+def _share(
+    conversions: Sequence[_Pair], memory_bytes: int, n_threads: int
+) -> tuple[int, Resources, list[Portions | PlanePortions]]:
     """Let as many units run at the same time as can work comfortably; returns how many, and what each of them gets."""
     for n_units in range(max(n_threads // _THREADS_PER_UNIT, 1), 0, -1):
         resources = Resources(n_threads, (memory_bytes - OVERHEAD_BYTES) // n_units)
         try:
-            portions = [divide_memory(volume, image, resources) for volume, image in conversions]
+            portions = [_divide(volume, image, resources) for volume, image in conversions]
         except UsageError:
             if n_units == 1:
                 raise
             continue
-        if n_units == 1 or all(portion.n_blocks >= _COMFORTABLE_BLOCKS for portion in portions):
+        if n_units == 1 or all(portion.is_comfortable for portion in portions):
             break
     return n_units, resources, portions
 
 
-def _summary(memory_bytes: int, n_units: int, resources: Resources, portions: Sequence[Portions]) -> str:
+def _summary(
+    memory_bytes: int, n_units: int, resources: Resources, portions: Sequence[Portions | PlanePortions]
+) -> str:
     text = f"memory: at most {shown_bytes(memory_bytes)}; {resources.n_threads} thread(s)"
     if not portions:
         return text
     largest = max(portions, key=lambda portion: portion.total_bytes)
-    text += f", {n_units} unit(s) of work at a time, {largest.n_blocks} block(s) of up to "
-    return f"{text}{shown_bytes(largest.block_bytes)} each"
+    return f"{text}, {n_units} unit(s) of work at a time, {largest}"
 
 
 def default_jobs() -> int:

@@ -1,15 +1,23 @@
-"""OME-Zarr: resolution levels, chunks and shards, metadata. Knows neither BIDS nor CATNIP."""
+"""OME-Zarr and OME-TIFF: resolution levels, chunks and shards, files, metadata. Knows neither BIDS nor CATNIP."""
 
 from catnip2bids.choices import OmeZarrVersion
+from catnip2bids.ome.formats import ImageFormat, OmeTiff, OmeZarr
 from catnip2bids.ome.merging import downsample
 from catnip2bids.ome.metadata import Display, LabelValue, choose_display, image_metadata
+from catnip2bids.ome.omexml import Described
 from catnip2bids.ome.pyramid import Level, plan_levels
+from catnip2bids.ome.tiff_image import OmeTiffImage
 from catnip2bids.ome.zarr import OmeZarrImage, write_labels_group
 
 __all__ = [
+    "Described",
     "Display",
+    "ImageFormat",
     "LabelValue",
     "Level",
+    "OmeTiff",
+    "OmeTiffImage",
+    "OmeZarr",
     "OmeZarrImage",
     "OmeZarrVersion",
     "choose_display",

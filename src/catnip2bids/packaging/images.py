@@ -17,11 +17,13 @@ from catnip2bids.bids.tables import UNKNOWN
 from catnip2bids.building import ImagePlan, build_image
 from catnip2bids.catnip.atlas import AtlasTable, Region
 from catnip2bids.catnip.components import Content
+from catnip2bids.choices import Format
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, Workers
-from catnip2bids.ome import LabelValue, OmeZarrVersion, write_labels_group
-from catnip2bids.packaging.tasks import IMAGE_ENDING, ImageTask
-from catnip2bids.publish import forget_construction, partial_path, publication, write_text
+from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, OmeZarrVersion, write_labels_group
+from catnip2bids.packaging.settings import Settings
+from catnip2bids.packaging.tasks import ImageTask, image_stem
+from catnip2bids.publish import forget_construction, partial_path, publication, remove, write_text
 from catnip2bids.volume import RecoveredMask
 
 
@@ -35,20 +37,21 @@ class ImageJob:
         What becomes what.
     atlas
         Names of the label values.
-    version
-        Version of OME-Zarr.
+    format
+        In which format it is written.
     """
 
     task: ImageTask
     atlas: AtlasTable
-    version: OmeZarrVersion
+    format: ImageFormat
 
     @property
     def plan(self) -> ImagePlan:
         """What the image is to be."""
         task = self.task
         kind = task.component.content.kind
-        return ImagePlan(task.volume, task.stem, task.desc or task.stem, task.voxel_size_um, kind, self.version)
+        channel = task.desc or task.stem
+        return ImagePlan(task.volume, task.stem, channel, task.voxel_size_um, kind, self.format, task.description)
 
     def fingerprint(self) -> str:
         """Hash everything that decides what the image is.
@@ -69,7 +72,7 @@ class ImageJob:
 
     def is_done(self, dataset: Path, record: ImageRecord | None) -> bool:
         """Tell whether the image is there and is what this job would make."""
-        there = (dataset / self.task.target).is_dir() and (dataset / hashes_path(self.task.target)).is_file()
+        there = (dataset / self.task.target).exists() and (dataset / hashes_path(self.task.target)).is_file()
         return there and record is not None and record.fingerprint == self.fingerprint()
 
     def make(self, dataset: Path, workers: Workers, listener: Listener) -> ImageRecord:
@@ -96,6 +99,7 @@ class ImageJob:
             voxel_size_um=task.voxel_size_um,
             value_range=converted.value_range,
             label_values=sorted(converted.labels) if _has_labels(task) and converted.labels is not None else None,
+            how=self.plan.how,
             fingerprint=fingerprint,
         )
 
@@ -108,6 +112,14 @@ class ImageJob:
             return [_label(region_of(self.atlas, value)) for value in sorted(values) if value != 0]
         name = task.component.value_name or "inside"
         return [LabelValue(value, name, None, "#ffffff") for value in sorted(values) if value != 0]
+
+
+def format_of(task: ImageTask, settings: Settings) -> ImageFormat:
+    """Return the format of an image of the dataset."""
+    if settings.image_format == Format.OME_ZARR:
+        return OmeZarr(settings.ome_zarr_version)
+    big = task.target.name.endswith(".btf")
+    return OmeTiff(big=big, compression=settings.compression, pyramid=settings.pyramid)
 
 
 def region_of(atlas: AtlasTable, value: int) -> Region:
@@ -136,8 +148,8 @@ def remove_image(dataset: Path, target: PurePosixPath) -> None:
     aside = partial_path(dataset / target)
     if (dataset / target).exists():
         (dataset / target).replace(aside)  # no half image under its name, whatever happens
-        shutil.rmtree(aside)
-    (dataset / target.with_name(f"{target.name.removesuffix(IMAGE_ENDING)}.json")).unlink(missing_ok=True)
+        remove(aside)
+    (dataset / target.with_name(f"{image_stem(target)}.json")).unlink(missing_ok=True)
     (dataset / hashes_path(target)).unlink(missing_ok=True)
 
 

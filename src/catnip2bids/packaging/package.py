@@ -107,7 +107,7 @@ def _make_images(prepared: Preparation, jobs: Sequence[RunJob], progress: Progre
     listener = Listener(progress.advance, progress.skip)
 
     def make(image: ImageJob) -> ImageRecord:
-        progress.item(image.task.target.name)
+        progress.item(image.task.target.name, image.plan.how)
         return image.make(prepared.dataset, workers, listener)
 
     with local_workers(pairs, prepared.settings.memory_bytes, prepared.settings.jobs) as workers:
@@ -155,7 +155,7 @@ def _command(prepared: Preparation) -> str:
     words = ["catnip2bids", "package", *(source.resolve().name for source in prepared.sources)]
     words += ["-o", prepared.dataset.resolve().name]
     for key, value in prepared.settings.published().items():
-        option = "--" + key.removesuffix("_um").replace("_", "-")
+        option = "--" + key.removesuffix("_um").removeprefix("image_").replace("_", "-")
         if key == "voxel_size_um":
             words += [option, *(f"{size:g}" for size in value)]
         elif value is not False:

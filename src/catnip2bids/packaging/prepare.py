@@ -14,7 +14,7 @@ from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenan
 from catnip2bids.bids.tables import Table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
-from catnip2bids.choices import check_voxel_size
+from catnip2bids.choices import Format, check_voxel_size
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging.participants import read_participants
 from catnip2bids.packaging.proofs import settle
@@ -91,6 +91,8 @@ def prepare(
     dataset = Path(dataset)
     _refuse_folder(dataset, listed_sources(sources))
     provenance = read_provenance(dataset)
+    if settings.embed_labels and settings.image_format != Format.OME_ZARR:
+        raise UsageError("--embed-labels puts labels inside OME-Zarr images; an OME-TIFF has no place for them")
     earlier = provenance.settings.get("naming", settings.naming)
     if earlier != settings.naming:
         raise UsageError(f"{dataset}: was begun with --naming {earlier}; a dataset has one naming")
@@ -105,7 +107,8 @@ def prepare(
     _refuse_other_labels(provenance, pairs)
     refuse_collisions([*_earlier_claims(provenance, pairs), *(claim_of(run, planned) for run, planned in pairs)])
     runs = tuple(
-        plan_tasks(run, planned, settings.naming, voxel_size_um, settled[run.folder].proofs) for run, planned in pairs
+        plan_tasks(run, planned, settings.naming, voxel_size_um, settled[run.folder].proofs, settings.image_format)
+        for run, planned in pairs
     )
     warnings = [warning for run, _ in pairs for entry in run.entries for warning in entry.warnings]
     warnings += [text for pair in pairs for text in unknown_of(*pair)]

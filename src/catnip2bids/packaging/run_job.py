@@ -19,7 +19,7 @@ from catnip2bids.errors import Catnip2bidsError, WriteError
 from catnip2bids.packaging.atlases import tables_that_are_there, unlisted_values
 from catnip2bids.packaging.copies import copy_as_it_is
 from catnip2bids.packaging.counts import write_counts
-from catnip2bids.packaging.images import ImageJob, embed_labels, remove_image
+from catnip2bids.packaging.images import ImageJob, embed_labels, format_of, remove_image
 from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.result import PackageResult
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
@@ -50,7 +50,7 @@ class RunJob:
         """List the images that are to be made; those that are there already are kept."""
         missing = []
         for task in self.tasks.images:
-            job = ImageJob(task, self.atlas, self.prepared.settings.ome_zarr_version)
+            job = ImageJob(task, self.atlas, format_of(task, self.prepared.settings))
             with self._naming_failures(task):
                 if self.prepared.settings.overwrite:
                     forget_construction(self._dataset / task.target)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.choices import Naming, OmeZarrVersion
+from catnip2bids.choices import Compression, Format, Naming, OmeZarrVersion
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,14 @@ class Settings:
     ----------
     voxel_size_um
         Voxel size X Y Z of the images in micrometers.
+    image_format
+        Format of the images.
     ome_zarr_version
         Version of OME-Zarr.
+    pyramid
+        Whether OME-TIFFs have lower resolution levels.
+    compression
+        How pixels of OME-TIFFs are compressed.
     naming
         How files that BIDS has no name for yet are named.
     subject, sample
@@ -40,7 +46,10 @@ class Settings:
     """
 
     voxel_size_um: tuple[float, float, float] | None = None
+    image_format: Format = Format.OME_ZARR
     ome_zarr_version: OmeZarrVersion = OmeZarrVersion.V05
+    pyramid: bool = False
+    compression: Compression = Compression.KEEP
     naming: Naming = Naming.BIDS
     subject: str | None = None
     sample: str | None = None

@@ -24,7 +24,7 @@ _ALWAYS_OURS = {"PixelSize", "PixelSizeUnits", "Sources", "SpatialReference", "T
 
 def write_sidecars(dataset: Path, run: RunTasks) -> None:
     """Write the sidecars of all images of a run that are in the dataset."""
-    there = [task for task in run.images if (dataset / task.target).is_dir()]
+    there = [task for task in run.images if (dataset / task.target).exists()]
     for task in there:
         sidecar: dict[str, Any] = {
             "PixelSize": list(task.voxel_size_um),

@@ -12,7 +12,7 @@ from typing import Any
 
 from catnip2bids.bids.names import BidsName
 from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK, Action, ComponentType, Content, Grid, Storage
-from catnip2bids.choices import Naming
+from catnip2bids.choices import Format, Naming
 from catnip2bids.comparison import Relation
 from catnip2bids.packaging.proofs import Proof
 from catnip2bids.plan import DEFAULT_STAIN, PlannedRun, problems_of
@@ -22,7 +22,6 @@ from catnip2bids.volume import Volume
 DERIVATIVE = PurePosixPath("derivatives/catnip")
 COUNTS = PurePosixPath("derivatives/catnip-counts")
 SOURCEDATA = PurePosixPath("sourcedata/catnip")
-IMAGE_ENDING = ".ome.zarr"
 ATLAS_VOXEL_SIZE_UM = (25.0, 25.0, 25.0)  # pixdim of all atlas volumes of CATNIP
 
 
@@ -58,7 +57,7 @@ class ImageTask:
     @property
     def stem(self) -> str:
         """Name of the image without its ending."""
-        return self.target.name.removesuffix(IMAGE_ENDING)
+        return image_stem(self.target)
 
     @property
     def sidecar(self) -> PurePosixPath:
@@ -160,6 +159,11 @@ class RunTasks:
         return evidence | {"mask": masks[0]} if proof.holds and proof.question.is_masked and masks else evidence
 
 
+def image_stem(image: PurePosixPath) -> str:
+    """Return the name of an image without its ending; BIDS names have no other dots."""
+    return image.name.partition(".")[0]
+
+
 def run_name(subject: str, sample: str, stain: str) -> BidsName:
     """Return the entities that all files of a run share."""
     return BidsName((("sub", subject), ("sample", sample), ("stain", stain)))
@@ -171,6 +175,7 @@ def plan_tasks(
     naming: Naming,
     voxel_size_um: tuple[float, float, float],
     proofs: Sequence[Proof] = (),
+    image_format: Format = Format.OME_ZARR,
 ) -> RunTasks:
     """Lay out the tasks of one run.
 
@@ -184,10 +189,12 @@ def plan_tasks(
         Voxel size X Y Z on the native grid in micrometers.
     proofs
         What the pixels say of its entries.
+    image_format
+        Format of the images.
     """
     if planned.subject is None or planned.sample is None:
         raise ValueError(f"{run.source} has no subject or no sample")
-    names = _Names(planned, run_name(planned.subject, planned.sample, planned.stain), naming)
+    names = _Names(planned, run_name(planned.subject, planned.sample, planned.stain), naming, image_format)
     problems = problems_of(run, planned)
     actions = {entry.source: entry.action for entry in planned.entries}
     images, counts, copies = [], [], []
@@ -287,13 +294,14 @@ class _Names:
     planned: PlannedRun
     name: BidsName
     naming: Naming
+    image_format: Format
 
     @property
     def _subject_folder(self) -> PurePosixPath:
         return PurePosixPath(f"sub-{self.planned.subject}/micr")
 
     def raw(self) -> PurePosixPath:
-        return self._subject_folder / f"{self.name.with_entities('SPIM')}{IMAGE_ENDING}"
+        return self._subject_folder / f"{self.name.with_entities('SPIM')}{self._ending(Grid.NATIVE)}"
 
     def derivative(self, entry: Entry, component: ComponentType) -> PurePosixPath:
         space = "orig" if component.in_image_space else None
@@ -306,7 +314,12 @@ class _Names:
         elif self.naming == Naming.DSEG and component.content == Content.MASK:
             suffix = "mask"
         name = self.name.with_entities(suffix, space=space, desc=desc)
-        return DERIVATIVE / self._subject_folder / f"{name}{IMAGE_ENDING}"
+        return DERIVATIVE / self._subject_folder / f"{name}{self._ending(component.grid)}"
+
+    def _ending(self, grid: Grid | None) -> str:
+        if self.image_format == Format.OME_ZARR:
+            return ".ome.zarr"
+        return ".ome.tif" if grid == Grid.ATLAS else ".ome.btf"
 
     def counts(self, entry: Entry, component: ComponentType) -> PurePosixPath:
         folder = DERIVATIVE if self.naming == Naming.DSEG else COUNTS

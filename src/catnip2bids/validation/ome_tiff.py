@@ -1,7 +1,7 @@
-"""Each OME-TIFF image: OME-XML that says what the file is, and pages that are all there.
+"""Each OME-TIFF image: OME-XML that says what the file is, and pages and lower levels that are all there.
 
-Invariant: only the first and the last page are decoded; of the others the tags are compared with each other
-and with the size of the file.
+Invariant: only the first and the last page are decoded; of the others, and of lower levels, the tags are compared with
+each other and with the size of the file, in one walk through the directories.
 
 What the BIDS validator cannot see is looked at here: it reads the first 4096 bytes of classic TIFF files only.
 """
@@ -16,13 +16,14 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 import numpy as np
+import tifffile
 
 from catnip2bids.errors import SourceError
 from catnip2bids.validation.findings import Finding, error
 from catnip2bids.validation.programs import name_with_version
 from catnip2bids.validation.tree import Tree
 from catnip2bids.volume import TiffStack, read_planes
-from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_tiff
+from catnip2bids.volume.tiff import PageLayout, check_page_at, open_tiff, page_offsets
 
 CHECK = "ome-tiff"
 NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -40,11 +41,45 @@ class OmeXmlError(ValueError):
 
 @dataclass(frozen=True)
 class Pixels:
-    """What OME-XML says about an image: shape (z, y, x), voxel size (z, y, x) in micrometers, OME pixel type."""
+    """What OME-XML says about an image.
+
+    Attributes
+    ----------
+    shape, voxel_size_um
+        Voxels along (z, y, x), and their size in micrometers.
+    ome_type
+        Type of the values, in the words of OME.
+    big_endian
+        Byte order of the values; None if nothing is said.
+    """
 
     shape: tuple[int, int, int]
     voxel_size_um: tuple[float, float, float]
     ome_type: str
+    big_endian: bool | None
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What the directories of a file say.
+
+    Attributes
+    ----------
+    big
+        Whether it is a BigTIFF.
+    big_endian
+        Its byte order.
+    n_pages, layout
+        Number of pages, and what each of them is.
+    description
+        Description of the first page.
+    """
+
+    big: bool
+    big_endian: bool
+    n_pages: int
+    layout: PageLayout
+    description: str
 
 
 def check_ome_tiff(tree: Tree) -> list[Finding]:
@@ -55,7 +90,7 @@ def check_ome_tiff(tree: Tree) -> list[Finding]:
 
 def describe() -> str:
     """Name the check with its version."""
-    return f"OME-TIFF ({name_with_version('tifffile')})"
+    return f"OME-TIFF ({', '.join(map(name_with_version, ('tifffile', 'ome-types')))})"
 
 
 def read_pixels(file: Path) -> Pixels:
@@ -75,38 +110,85 @@ def read_pixels(file: Path) -> Pixels:
 
 def _check_file(root: Path, file: PurePosixPath) -> Iterator[Finding]:
     try:
-        is_bigtiff, n_pages, layout = _read_pages(root / file)
+        pages = _read_pages(root / file)
     except SourceError as failure:
-        yield _error("OME_TIFF_UNREADABLE", file, failure)
+        # the message names the file with its folders, which are nobody's business in a report
+        yield _error("OME_TIFF_UNREADABLE", file, str(failure).replace(f"{root / file}", file.name))
         return
-    if is_bigtiff != file.name.endswith(".btf"):
-        found = "BigTIFF" if is_bigtiff else "classic TIFF"
+    if pages.big != file.name.endswith(".btf"):
+        found = "BigTIFF" if pages.big else "classic TIFF"
         yield _error("OME_TIFF_EXTENSION", file, f"is {found}; BIDS names BigTIFF .ome.btf and classic TIFF .ome.tif")
     try:
-        pixels = read_pixels(root / file)
+        pixels = _parse(pages.description)
+        _check_schema(pages.description)
     except OmeXmlError as failure:
         yield _error("OME_XML_INVALID", file, failure)
         return
-    shape = (n_pages, *layout.shape)
-    ome_type = _OME_TYPES.get(str(layout.dtype), str(layout.dtype))
+    shape = (pages.n_pages, *pages.layout.shape)
+    ome_type = _OME_TYPES.get(str(pages.layout.dtype), str(pages.layout.dtype))
     if (pixels.shape, pixels.ome_type) != (shape, ome_type):
         said = f"{pixels.shape} {pixels.ome_type}"
         yield _error("OME_XML_PIXELS", file, f"OME-XML says {said} and the pages are {shape} {ome_type}")
+    if pixels.big_endian not in (None, pages.big_endian) and pages.layout.dtype.itemsize > 1:
+        yield _error("OME_XML_PIXELS", file, f"OME-XML says BigEndian={str(pixels.big_endian).lower()}, the file not")
 
 
-def _read_pages(file: Path) -> tuple[bool, int, PageLayout]:
+def _read_pages(file: Path) -> Pages:
+    """Walk through all directories, and decode the first and the last page.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, pages differ, or lower levels are not what they should be.
+    """
     with open_tiff(file) as tiff:
-        n_pages = count_pages(tiff)
-        layouts = {check_page(tiff, index) for index in range(n_pages)}
-        if len(layouts) > 1:
-            raise SourceError(f"pages differ in size or type: {', '.join(sorted(map(str, layouts)))}")
-        layout = layouts.pop()
-        is_bigtiff = tiff.is_bigtiff
-    pixels = np.empty((1, *layout.shape), layout.dtype)
-    stack = TiffStack(file, n_pages, layout, layout.reads_rows)
-    for index in {0, n_pages - 1}:
+        offsets = page_offsets(tiff)
+        layouts, n_levels = set(), set()
+        for index, offset in enumerate(offsets):
+            page, layout = check_page_at(tiff, index, offset)
+            layouts.add(layout)
+            n_levels.add(_check_levels(tiff, index, page, layout))
+        for found, what in ((layouts, "size or type"), (n_levels, "the number of their levels")):
+            if len(found) > 1:
+                raise SourceError(f"{file}: pages differ in {what}: {', '.join(sorted(map(str, found)))}")
+        pages = Pages(
+            big=tiff.is_bigtiff,
+            big_endian=tiff.byteorder == ">",
+            n_pages=len(offsets),
+            layout=layouts.pop(),
+            description=tiff.pages.first.description,
+        )
+    pixels = np.empty((1, *pages.layout.shape), pages.layout.dtype)
+    stack = TiffStack(file, offsets, pages.layout)
+    for index in {0, pages.n_pages - 1}:
         read_planes(stack, index, index + 1, pixels)
-    return is_bigtiff, n_pages, layout
+    return pages
+
+
+def _check_levels(tiff: tifffile.TiffFile, index: int, page: tifffile.TiffPage, above: PageLayout) -> int:
+    """Check the lower levels of a page (OME-TIFF specification, "Supporting sub-resolutions"); returns their number."""
+    subifds = page.subifds or ()
+    for number, offset in enumerate(subifds, 1):
+        level, layout = check_page_at(tiff, index, offset)
+        halved = tuple(math.ceil(n / 2) for n in above.shape)
+        if layout.shape != halved or layout.dtype != above.dtype or not level.is_reduced:
+            raise SourceError(
+                f"{tiff.filehandle.path}: page {index + 1}: level {number} is {layout}, not half of {above}, or it is "
+                "not marked as a reduced image"
+            )
+        above = layout
+    return len(subifds)
+
+
+def _check_schema(text: str) -> None:
+    """Validate OME-XML against the schema that ome-types brings along."""
+    from lxml.etree import LxmlError
+    from ome_types import validate_xml  # late: it takes 0.7 s
+
+    try:
+        validate_xml(text.encode(), warn_on_schema_update=False)
+    except (LxmlError, ValueError) as failure:
+        raise OmeXmlError(f"it is not valid against the schema: {failure}") from failure
 
 
 def _parse(text: str) -> Pixels:
@@ -121,11 +203,32 @@ def _parse(text: str) -> Pixels:
     if (attributes.get("SizeC"), attributes.get("SizeT")) != ("1", "1"):
         raise OmeXmlError("SizeC and SizeT of its Pixels must be 1")
     sizes_z, sizes_y, sizes_x = (_axis(attributes, axis) for axis in "ZYX")
+    _check_planes(found[0], sizes_z[0])
     return Pixels(
         shape=(sizes_z[0], sizes_y[0], sizes_x[0]),
         voxel_size_um=(sizes_z[1], sizes_y[1], sizes_x[1]),
         ome_type=attributes.get("Type", "of no type"),
+        big_endian={"true": True, "1": True, "false": False, "0": False}.get(attributes.get("BigEndian", "")),
     )
+
+
+def _check_planes(pixels: ElementTree.Element, n_planes: int) -> None:
+    """Check that TiffData puts every page into its place, page after page, in this file."""
+    places: list[int] = []
+    for block in pixels.findall(f"{{{NAMESPACE}}}TiffData"):
+        if block.find(f"{{{NAMESPACE}}}UUID") is not None:
+            raise OmeXmlError("planes are in several files (TiffData with UUID)")
+        try:
+            ifd, z = int(block.get("IFD", "0")), int(block.get("FirstZ", "0"))
+            # as the schema has it: one plane if the IFD is given, else all
+            count = int(block.get("PlaneCount", "1" if "IFD" in block.attrib else str(n_planes)))
+        except ValueError as failure:
+            raise OmeXmlError(f"TiffData has a value that is no number ({failure})") from failure
+        if ifd != z:
+            raise OmeXmlError(f"TiffData puts page {ifd + 1} at plane {z + 1}")
+        places += range(z, z + min(count, n_planes + 1))
+    if places != list(range(n_planes)):
+        raise OmeXmlError(f"TiffData must name each of the {n_planes} planes once, in order")
 
 
 def _axis(attributes: dict[str, str], axis: str) -> tuple[int, float]:

@@ -1,7 +1,8 @@
-"""A 3D image however it is stored: slice folder, TIFF stack or NIfTI behind one small protocol."""
+"""A 3D image however it is stored: slice folder, TIFF stack, NIfTI or OME-Zarr behind one small protocol."""
 
 from catnip2bids.choices import Kind
 from catnip2bids.volume.census import Census
+from catnip2bids.volume.encoding import EncodedPlane, Encoding
 from catnip2bids.volume.hashing import little_endian_bytes, plane_sha256
 from catnip2bids.volume.nifti import NiftiVolume, census_nifti
 from catnip2bids.volume.planes import OpenPlane
@@ -11,10 +12,14 @@ from catnip2bids.volume.stack import TiffStack, census_stack
 from catnip2bids.volume.take_census import is_nifti, is_tiff, slice_files, slice_number_in, take_census
 from catnip2bids.volume.tiff import PageLayout, count_stack_pages, open_lone_page
 from catnip2bids.volume.values import label_values, value_range
-from catnip2bids.volume.volume import PlaneSource, Volume, read_planes
+from catnip2bids.volume.volume import Copyable, PlaneSource, Volume, read_planes
+from catnip2bids.volume.zarr import ZarrVolume, census_zarr, is_ome_zarr
 
 __all__ = [
     "Census",
+    "Copyable",
+    "EncodedPlane",
+    "Encoding",
     "Kind",
     "NiftiVolume",
     "OpenPlane",
@@ -24,11 +29,14 @@ __all__ = [
     "SliceSeries",
     "TiffStack",
     "Volume",
+    "ZarrVolume",
     "census_nifti",
     "census_slices",
     "census_stack",
+    "census_zarr",
     "count_stack_pages",
     "is_nifti",
+    "is_ome_zarr",
     "is_tiff",
     "label_values",
     "little_endian_bytes",

@@ -15,13 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from nibabel.arrayproxy import ArrayProxy
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import Census, size_on_disk
@@ -29,10 +27,11 @@ from catnip2bids.volume.planes import OpenPlane, WholePlane
 from catnip2bids.volume.tiff import LARGEST_DEFLATE_RATIO
 from catnip2bids.volume.volume import PlaneSource
 
-# what nibabel and gzip raise on damaged files
+if TYPE_CHECKING:
+    from nibabel.arrayproxy import ArrayProxy
+
+# what gzip, nibabel and numpy raise on damaged files
 _DAMAGED = (
-    nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
     ArithmeticError,
     EOFError,
     MemoryError,
@@ -173,7 +172,14 @@ def _unpacked(path: Path) -> _Unpacked:
 
 def _stored_array(path: Path) -> ArrayProxy:
     """Open the array as it is in the file, axes (x, y, z); nothing is read yet."""
-    image = nib.load(path)
-    if not isinstance(image, nib.Nifti1Image) or not isinstance(image.dataobj, ArrayProxy):  # NIfTI-2 is one too
+    import nibabel as nib  # late: it takes 0.1 s
+
+    try:
+        image = nib.load(path)
+    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(image, nib.Nifti1Image) or not isinstance(
+        image.dataobj, nib.arrayproxy.ArrayProxy
+    ):  # NIfTI-2 is one too
         raise ValueError(f"it is of type {type(image).__name__}")
     return image.dataobj

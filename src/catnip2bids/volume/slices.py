@@ -19,15 +19,18 @@ import numpy as np
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import SHOWN, Census, listed, size_on_disk
+from catnip2bids.volume.encoding import EncodedPlane, Encoding
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.tiff import (
     PageLayout,
+    agreed,
     bytes_of_a_strip,
     bytes_to_decode,
     check_page,
     count_pages,
     open_page,
     open_tiff,
+    read_encoded,
 )
 from catnip2bids.volume.volume import PlaneSource
 
@@ -44,13 +47,15 @@ class SliceSeries:
         The files.
     layout
         What each of them is.
-    reads_rows
-        Whether rows of all slices can be read without decoding whole planes.
     """
 
     slices: tuple[Path, ...]
     layout: PageLayout
-    reads_rows: bool
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether rows of all slices can be read without decoding whole planes."""
+        return self.layout.reads_rows
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -70,6 +75,15 @@ class SliceSeries:
     def plane_source(self, plane: int) -> PlaneSource:
         """Return the slice file of a plane."""
         return PlaneSource(self.slices[plane], 0)
+
+    def read_encoded(self, plane: int) -> EncodedPlane:
+        """Read the segments of a plane without decoding them; only where the planes agree in their encoding."""
+        return read_encoded(self.slices[plane], 0, self.layout)
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """How all planes are stored; None where they do not agree, or cannot be put into another file as they are."""
+        return self.layout.encoding
 
     @property
     def unpacked_bytes(self) -> int:
@@ -111,8 +125,7 @@ def census_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> Censu
     if layouts and not problems:
         volume = SliceSeries(
             slices=tuple(by_number[number][0] for number in sorted(by_number)),
-            layout=next(iter(layouts.values())),
-            reads_rows=all(layout.reads_rows for layout in layouts.values()),
+            layout=agreed(layouts.values()),
         )
     return Census(
         volume, len(slices), sum(size_on_disk(file) for file in slices), tuple(problems), _unusual_start(by_number)

@@ -14,15 +14,19 @@ import numpy as np
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import Census, listed, size_on_disk
+from catnip2bids.volume.encoding import EncodedPlane, Encoding
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.tiff import (
     PageLayout,
+    agreed,
     bytes_of_a_strip,
     bytes_to_decode,
     check_page,
-    count_pages,
     open_page,
     open_tiff,
+    page_offsets,
+    read_encoded,
+    refuse_other_axes,
 )
 from catnip2bids.volume.volume import PlaneSource
 
@@ -33,23 +37,27 @@ class TiffStack:
 
     Attributes
     ----------
-    path, n_planes
-        The file, and its number of pages.
+    path
+        The file.
+    page_offsets
+        Where the directory of each page is in it.
     layout
-        What each of them is.
-    reads_rows
-        Whether rows of all pages can be read without decoding whole planes.
+        What each page is.
     """
 
     path: Path
-    n_planes: int
+    page_offsets: tuple[int, ...]
     layout: PageLayout
-    reads_rows: bool
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether rows of all pages can be read without decoding whole planes."""
+        return self.layout.reads_rows
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Number of voxels along (z, y, x)."""
-        return (self.n_planes, *self.layout.shape)
+        return (len(self.page_offsets), *self.layout.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -64,6 +72,15 @@ class TiffStack:
     def plane_source(self, plane: int) -> PlaneSource:
         """Return the page of a plane."""
         return PlaneSource(self.path, plane)
+
+    def read_encoded(self, plane: int) -> EncodedPlane:
+        """Read the segments of a plane without decoding them; only where the planes agree in their encoding."""
+        return read_encoded(self.path, plane, self.layout, self.page_offsets[plane])
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """How all planes are stored; None where they do not agree, or cannot be put into another file as they are."""
+        return self.layout.encoding
 
     @property
     def unpacked_bytes(self) -> int:
@@ -82,7 +99,7 @@ class TiffStack:
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a page."""
-        return open_page(self.path, plane, self.layout)
+        return open_page(self.path, plane, self.layout, self.page_offsets[plane])
 
 
 def census_stack(path: Path) -> Census:
@@ -90,7 +107,9 @@ def census_stack(path: Path) -> Census:
     n_bytes = size_on_disk(path)
     try:
         with open_tiff(path) as tiff:
-            layouts = [check_page(tiff, index) for index in range(count_pages(tiff))]
+            offsets = page_offsets(tiff)
+            refuse_other_axes(tiff, len(offsets))
+            layouts = [check_page(tiff, index, offset) for index, offset in enumerate(offsets)]
     except SourceError as error:
         return Census(None, 1, n_bytes, (str(error),))
     usual = Counter(layouts).most_common(1)[0][0]
@@ -98,5 +117,4 @@ def census_stack(path: Path) -> Census:
     if odd:
         problem = f"{path}: page(s) {listed(odd)} are not {usual} as the others; replace the file by the original"
         return Census(None, 1, n_bytes, (problem,))
-    reads_rows = all(layout.reads_rows for layout in layouts)
-    return Census(TiffStack(path, len(layouts), usual, reads_rows), 1, n_bytes)
+    return Census(TiffStack(path, offsets, agreed(layouts)), 1, n_bytes)

@@ -1,4 +1,4 @@
-"""The census of whatever a path is: a slice folder, a TIFF stack, a NIfTI file."""
+"""The census of whatever a path is: a slice folder, a TIFF stack, a NIfTI file, an OME-Zarr image."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from catnip2bids.volume.census import Census
 from catnip2bids.volume.nifti import census_nifti
 from catnip2bids.volume.slices import census_slices
 from catnip2bids.volume.stack import census_stack
+from catnip2bids.volume.zarr import census_zarr, is_ome_zarr
 
 _TIFF = (".tif", ".tiff", ".btf")
 # CATNIP's names tell the slice number after a Z, whatever follows; elsewhere it is the last number of the name
@@ -23,12 +24,14 @@ def take_census(path: Path) -> Census:
     Raises
     ------
     SourceError
-        If the path is none of a folder of TIFF slices, a TIFF file and a NIfTI file.
+        If the path is none of a folder of TIFF slices, a TIFF file, a NIfTI file and an OME-Zarr image.
     """
+    if is_ome_zarr(path):
+        return census_zarr(path)
     if path.is_dir():
         files = slice_files(path)
         if not files:
-            raise SourceError(f"{path}: has no TIFF slices in it")
+            raise SourceError(f"{path}: has no TIFF slices in it, and is no OME-Zarr image")
         return census_slices(files, slice_number_in(files))
     if not path.exists():
         raise SourceError(f"{path}: is not there")
@@ -36,7 +39,7 @@ def take_census(path: Path) -> Census:
         return census_stack(path)
     if is_nifti(path):
         return census_nifti(path)
-    raise SourceError(f"{path}: is neither a folder of TIFF slices, nor a TIFF or NIfTI file")
+    raise SourceError(f"{path}: is neither a folder of TIFF slices, nor a TIFF or NIfTI file, nor an OME-Zarr image")
 
 
 def is_tiff(path: Path) -> bool:

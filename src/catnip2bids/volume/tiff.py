@@ -12,17 +12,19 @@ import math
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
 
 from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.volume.encoding import EncodedPlane, Encoding
 from catnip2bids.volume.planes import OpenPlane, StripPlane, WholePlane
 
 LARGEST_DEFLATE_RATIO = 1040.0
@@ -44,6 +46,15 @@ MOST_ROWS_PER_STRIP = 64
 _MOST_TAGS = 4096
 _SMALL_PLANE_BYTES = 4 * 2**20
 """Of smaller planes thousands are open at a time, which is more than a system lets one program open."""
+_COPIED = {
+    tifffile.COMPRESSION.NONE,
+    tifffile.COMPRESSION.LZW,
+    tifffile.COMPRESSION.ADOBE_DEFLATE,
+    tifffile.COMPRESSION.DEFLATE,
+    tifffile.COMPRESSION.PACKBITS,
+    tifffile.COMPRESSION.ZSTD,
+}
+"""Lossless encodings of single segments that most readers know."""
 _PLAIN = {tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE}
 
 
@@ -57,11 +68,14 @@ class PageLayout:
         Rows and columns, and type in native byte order.
     reads_rows
         Whether rows can be read without decoding all of it. Pages of one volume may differ in that.
+    encoding
+        How it is stored; None where its segments cannot stand in another file as they are.
     """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     reads_rows: bool = field(default=True, compare=False)
+    encoding: Encoding | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         """Sizes as people give them: X x Y."""
@@ -127,8 +141,17 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 
 def count_pages(tiff: tifffile.TiffFile) -> int:
     """Count the pages of the file; fails where metadata and directory disagree or the file is cut off."""
+    return len(page_offsets(tiff))
+
+
+def page_offsets(tiff: tifffile.TiffFile) -> tuple[int, ...]:
+    """Return where the directory of each page is: with that, a page is found without going through all before it.
+
+    Fails where metadata and directory disagree or the file is cut off.
+    """
     path = Path(tiff.filehandle.path)
-    n_pages = _count_directories(tiff, path)
+    offsets = _follow_directories(tiff, path)
+    n_pages = len(offsets)
     if n_pages == 0 or n_pages != len(tiff.pages):
         raise SourceError(f"{path}: has no image in it, the file is cut off or empty; replace it by the original")
     declared = (tiff.imagej_metadata or {}).get("images", 1) if tiff.is_imagej else 1
@@ -137,7 +160,43 @@ def count_pages(tiff: tifffile.TiffFile) -> int:
             f"{path}: ImageJ metadata promises {declared} images and the file lists {n_pages}; "
             "save it again as a plain TIFF stack"
         )
-    return n_pages
+    return offsets
+
+
+def refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
+    """Refuse a file whose metadata say that its pages are not the planes of one volume.
+
+    Raises
+    ------
+    SourceError
+        For several channels, time points or images, and for planes that are in other files.
+    """
+    path = tiff.filehandle.path
+    sizes = {"channels": 1, "time points": 1, "images": 1, "planes": n_pages}
+    if tiff.is_imagej and tiff.imagej_metadata is not None:
+        stated = tiff.imagej_metadata
+        sizes |= {"channels": int(stated.get("channels", 1)), "time points": int(stated.get("frames", 1))}
+    if tiff.ome_metadata is not None:
+        sizes |= _ome_sizes(tiff.ome_metadata, path)
+    several = [f"{sizes[what]} {what}" for what in ("channels", "time points", "images") if sizes[what] != 1]
+    if several:
+        raise SourceError(f"{path}: holds {' and '.join(several)}, not one volume; save each of them by itself")
+    if sizes["planes"] != n_pages:
+        raise SourceError(
+            f"{path}: its OME-XML speaks of {sizes['planes']} planes and {n_pages} are in it; "
+            "give the whole image in one file, or as a folder of slices"
+        )
+
+
+def _ome_sizes(xml: str, path: str) -> dict[str, int]:
+    """Read from OME-XML, of any version, how many planes there are of what."""
+    try:
+        pixels = [element for element in ElementTree.fromstring(xml).iter() if element.tag.endswith("}Pixels")]
+        (first, *_) = pixels
+        sizes = {axis: int(first.get(f"Size{axis}", "")) for axis in "ZCT"}
+    except (ElementTree.ParseError, ValueError) as error:
+        raise SourceError(f"{path}: its OME-XML is damaged ({error}); save it again as a plain TIFF stack") from error
+    return {"channels": sizes["C"], "time points": sizes["T"], "images": len(pixels), "planes": sizes["Z"]}
 
 
 def count_stack_pages(path: Path) -> int:
@@ -152,45 +211,73 @@ def count_stack_pages(path: Path) -> int:
         return count_pages(tiff)
 
 
-def check_page(tiff: tifffile.TiffFile, index: int) -> PageLayout:
+def check_page(tiff: tifffile.TiffFile, index: int, offset: int | None = None) -> PageLayout:
     """Compare the tags of one page with each other and with the file's size; decodes nothing.
+
+    Parameters
+    ----------
+    tiff, index
+        The file, and the number of the page, from 0.
+    offset
+        Where the directory of the page is, if that is known.
 
     Raises
     ------
     SourceError
         For colour images, missing or cut off strips, and sizes that the file cannot hold.
     """
-    path = Path(tiff.filehandle.path)
-    page = tiff.pages[index]
-    where = f"{path}: " if len(tiff.pages) == 1 else f"{path}: page {index + 1}: "
-    if not isinstance(page, tifffile.TiffPage):
-        raise SourceError(f"{where}cannot be checked; save the file again as a plain TIFF stack")
+    return _checked(*_page(tiff, index, offset))
+
+
+def check_page_at(tiff: tifffile.TiffFile, index: int, offset: int) -> tuple[tifffile.TiffPage, PageLayout]:
+    """Check a page, or a lower level of it, of which the directory is at an offset; returns it, too.
+
+    Raises
+    ------
+    SourceError
+        As in `check_page`.
+    """
+    page, where = _page(tiff, index, offset)
+    return page, _checked(page, where)
+
+
+def _checked(page: tifffile.TiffPage, where: str) -> PageLayout:
     if page.samplesperpixel != 1 or len(page.shape) != 2:
         raise SourceError(f"{where}is not a grayscale plane (shape {page.shape}); only gray levels can be packaged")
     if page.photometric not in {tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE}:
         raise SourceError(f"{where}has colours (photometric {page.photometric}); only gray levels can be packaged")
     if page.dtype is None or 0 in page.shape:
         raise SourceError(f"{where}unknown pixel type or empty image; replace it by the original")
-    _check_segments(page, where, tiff.filehandle.size)
-    return PageLayout((page.shape[0], page.shape[1]), page.dtype.newbyteorder("="), _reads_rows(page))
+    _check_segments(page, where, page.parent.filehandle.size)
+    shape, dtype = (page.shape[0], page.shape[1]), page.dtype.newbyteorder("=")
+    return PageLayout(shape, dtype, _reads_rows(page), _encoding(page))
 
 
-def open_page(path: Path, index: int, expected: PageLayout) -> OpenPlane:
+def open_page(path: Path, index: int, expected: PageLayout, offset: int | None = None) -> OpenPlane:
     """Open one page for reading; it must be just as the census saw it.
+
+    Parameters
+    ----------
+    path, index
+        The file, and the number of the page, from 0.
+    expected
+        What the page is.
+    offset
+        Where the directory of the page is, if that is known.
 
     Raises
     ------
     SourceError
         If the file cannot be read, or the page changed since.
     """
-    layout, plane = open_lone_page(path, index)
+    layout, plane = open_lone_page(path, index, offset)
     if layout != expected:
         plane.close()
         raise SourceError(f"{path}: page {index + 1} is {layout} and was {expected}; did the file change?")
     return plane
 
 
-def open_lone_page(path: Path, index: int) -> tuple[PageLayout, OpenPlane]:
+def open_lone_page(path: Path, index: int, offset: int | None = None) -> tuple[PageLayout, OpenPlane]:
     """Open one page that no census was taken of; returns what it is, too.
 
     Raises
@@ -199,11 +286,10 @@ def open_lone_page(path: Path, index: int) -> tuple[PageLayout, OpenPlane]:
         If the file cannot be read, or the page is damaged.
     """
     with open_tiff(path) as tiff:
-        layout = check_page(tiff, index)
-        where = f"{path}: " if len(tiff.pages) == 1 else f"{path}: page {index + 1}: "
-        page = tiff.pages[index]
-        if not isinstance(page, tifffile.TiffPage) or not _has_plain_strips(page):
-            return layout, WholePlane(lambda: _decoded(path, index, layout))
+        page, where = _page(tiff, index, offset)
+        layout = _checked(page, where)
+        if not _has_plain_strips(page):
+            return layout, WholePlane(lambda: _decoded(path, index, layout, offset))
         return layout, StripPlane(
             path=path,
             where=where,
@@ -215,6 +301,78 @@ def open_lone_page(path: Path, index: int) -> tuple[PageLayout, OpenPlane]:
             rows_per_strip=min(page.rowsperstrip, layout.shape[0]),
             deflated=page.compression != tifffile.COMPRESSION.NONE,
         )
+
+
+def agreed(layouts: Iterable[PageLayout]) -> PageLayout:
+    """Return what can be said of all pages of a volume, which have one shape and type."""
+    pages = list(layouts)
+    encodings = {page.encoding for page in pages}
+    return replace(
+        pages[0],
+        reads_rows=all(page.reads_rows for page in pages),
+        encoding=encodings.pop() if len(encodings) == 1 else None,
+    )
+
+
+def read_encoded(path: Path, index: int, expected: PageLayout, offset: int | None = None) -> EncodedPlane:
+    """Read the segments of a page without decoding them.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, or the page changed since.
+    """
+    with open_tiff(path) as tiff:
+        page, where = _page(tiff, index, offset)
+        layout = _checked(page, where)
+        if layout != expected or layout.encoding != expected.encoding:
+            raise SourceError(f"{path}: page {index + 1} is not what it was; did the file change?")
+        offsets, counts = (np.asarray(numbers, np.uint64) for numbers in (page.dataoffsets, page.databytecounts))
+    # segments that follow one another are read at once
+    begins = np.flatnonzero(np.concatenate(([True], offsets[1:] != offsets[:-1] + counts[:-1])))
+    lengths = np.add.reduceat(counts, begins)
+    with path.open("rb", buffering=0) as file:
+        data = [
+            _exactly(file.fileno(), int(offset), int(length), path)
+            for offset, length in zip(offsets[begins], lengths, strict=True)
+        ]
+    return EncodedPlane(counts, data)
+
+
+def _exactly(descriptor: int, offset: int, n_bytes: int, path: Path) -> bytes:
+    pieces, n_read = [], 0
+    while n_read < n_bytes:
+        try:
+            piece = os.pread(descriptor, n_bytes - n_read, offset + n_read)  # at most 2 GiB at a time
+        except OSError as error:
+            raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
+        if not piece:
+            raise SourceError(f"{path}: is cut off; replace it by the original")
+        pieces.append(piece)
+        n_read += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _encoding(page: tifffile.TiffPage) -> Encoding | None:
+    """Tell how a page is stored, if its segments need nothing but the usual tags to be understood."""
+    dtype = page.dtype
+    if (
+        dtype is None
+        or dtype.kind not in "iuf"
+        or page.bitspersample != dtype.itemsize * 8
+        or page.fillorder != tifffile.FILLORDER.MSB2LSB
+        or page.compression not in _COPIED
+        or page.jpegtables is not None
+    ):
+        return None
+    deflate = tifffile.COMPRESSION.ADOBE_DEFLATE
+    return Encoding(
+        compression=int(deflate if page.compression == tifffile.COMPRESSION.DEFLATE else page.compression),
+        predictor=int(page.predictor),
+        byte_order=">" if page.parent.byteorder == ">" and dtype.itemsize > 1 else "<",
+        rows_per_strip=None if page.is_tiled else min(page.rowsperstrip, page.shape[0]),
+        tile=(page.tilelength, page.tilewidth) if page.is_tiled else None,
+    )
 
 
 def bytes_of_a_strip(layout: PageLayout) -> int:
@@ -249,16 +407,29 @@ def _has_plain_strips(page: tifffile.TiffPage) -> bool:
     )
 
 
-def _decoded(path: Path, index: int, expected: PageLayout) -> npt.NDArray[Any]:
+def _decoded(path: Path, index: int, expected: PageLayout, offset: int | None) -> npt.NDArray[Any]:
     """Decode a page as a whole, with tifffile."""
     with open_tiff(path) as tiff:
-        decoded = tiff.pages[index].asarray(maxworkers=1)
+        decoded = _page(tiff, index, offset)[0].asarray(maxworkers=1)
         if decoded.shape != expected.shape or decoded.dtype.newbyteorder("=") != expected.dtype:
             raise SourceError(f"{path}: page {index + 1} decodes to {decoded.shape} {decoded.dtype}, not to {expected}")
         return decoded
 
 
-def _count_directories(tiff: tifffile.TiffFile, path: Path) -> int:
+def _page(tiff: tifffile.TiffFile, index: int, offset: int | None) -> tuple[tifffile.TiffPage, str]:
+    """Return a page, and the words by which errors name it."""
+    path = tiff.filehandle.path
+    where = f"{path}: page {index + 1}: " if index or tiff.pages.is_multipage else f"{path}: "
+    if offset is not None:
+        tiff.filehandle.seek(offset)
+        return tifffile.TiffPage(tiff, index=index), where
+    page = tiff.pages[index]
+    if not isinstance(page, tifffile.TiffPage):
+        raise SourceError(f"{where}cannot be checked; save the file again as a plain TIFF stack")
+    return page, where
+
+
+def _follow_directories(tiff: tifffile.TiffFile, path: Path) -> tuple[int, ...]:
     """Follow the chain of directories to its end; tifffile only logs a loop, or a chain that is cut off."""
     handle, layout = tiff.filehandle, tiff.tiff
     order: Literal["little", "big"] = "little" if layout.byteorder == "<" else "big"
@@ -270,17 +441,17 @@ def _count_directories(tiff: tifffile.TiffFile, path: Path) -> int:
             raise SourceError(f"{path}: is cut off in its list of pages; replace it by the original")
         return int.from_bytes(data, order)
 
-    seen: set[int] = set()
+    seen: dict[int, None] = {}  # in order
     offset = whole_number(layout.offsetsize if layout.is_bigtiff else 4, layout.offsetsize)
     while offset:
         if offset in seen:
             raise SourceError(f"{path}: its list of pages goes in a circle; replace it by the original")
-        seen.add(offset)
+        seen[offset] = None
         n_tags = whole_number(offset, layout.tagnosize)
         if n_tags > _MOST_TAGS:
             raise SourceError(f"{path}: its list of pages is damaged ({n_tags} tags); replace it by the original")
         offset = whole_number(offset + layout.tagnosize + n_tags * layout.tagsize, layout.offsetsize)
-    return len(seen)
+    return tuple(seen)
 
 
 def _check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.volume.encoding import EncodedPlane, Encoding
 from catnip2bids.volume.planes import OpenPlane
 
 
@@ -73,6 +74,24 @@ class Volume(Protocol):
         ------
         SourceError
             If the plane is not what the census saw. Reading raises it too, if rows cannot be read completely.
+        """
+
+
+@runtime_checkable
+class Copyable(Protocol):
+    """A volume of TIFF pages, whose encoded segments may stand in another TIFF file as they are."""
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """How all planes are stored; None where they do not agree, or need more than the usual tags."""
+
+    def read_encoded(self, plane: int) -> EncodedPlane:
+        """Read the segments of a plane without decoding them.
+
+        Raises
+        ------
+        SourceError
+            If the plane is not what the census saw.
         """
 
 

@@ -1,0 +1,229 @@
+"""An image that is one file, written plane after plane, which several threads read and encode ahead.
+
+Invariant: the file only grows at its end. What a marker says was written is on disk; what stands behind it in the file
+is thrown away when the work goes on. Planes come out in their order, whatever order they were encoded in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from catnip2bids.engine.image import Encoded, PlaneImage
+from catnip2bids.engine.markers import UnitResult
+from catnip2bids.engine.memory import PlanePortions, Resources, divide_into_planes
+from catnip2bids.engine.reading import Findings, naming_plane
+from catnip2bids.publish import naming_what_cannot_be_written, write_text
+from catnip2bids.volume import Copyable, EncodedPlane, Volume, little_endian_bytes
+
+BYTES_PER_MARKER = 2**30
+"""After so many bytes a stream notes how far it is, which makes the system write them to disk."""
+_MARKER = "planes.json"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The planes of a volume from `start` on, to be written into an image.
+
+    Attributes
+    ----------
+    volume, image
+        From what, and into what.
+    start
+        Planes that are in the file already.
+    marker
+        The file that says how far it is; None if nothing does.
+    """
+
+    volume: Volume
+    image: PlaneImage
+    start: int = 0
+    marker: Path | None = None
+
+    @property
+    def n_voxels(self) -> int:
+        """Voxels that are still to be written."""
+        return (self.volume.shape[0] - self.start) * self.plane_voxels
+
+    @property
+    def plane_voxels(self) -> int:
+        """Voxels of a plane."""
+        return self.volume.shape[1] * self.volume.shape[2]
+
+
+@dataclass
+class _State:
+    """How far a file is, and what was learned."""
+
+    n_planes: int = 0
+    n_bytes: int = 0
+    findings: list[UnitResult] = field(default_factory=list)
+
+
+def take_up_stream(volume: Volume, image: PlaneImage, markers: Path | None = None) -> Stream:
+    """Return what is to be done for an image, of which an earlier attempt may have written the first planes.
+
+    Parameters
+    ----------
+    volume, image
+        From what, and into what.
+    markers
+        Folder of the marker; None if nothing is marked.
+    """
+    marker = None if markers is None else markers / _MARKER
+    return Stream(volume, image, _read_marker(marker, image).n_planes, marker)
+
+
+def stream_volume(stream: Stream, resources: Resources, on_voxels: Callable[[int], None] | None = None) -> UnitResult:
+    """Write all planes that are not in the file yet; returns what was learned of all planes.
+
+    Parameters
+    ----------
+    stream
+        What to do.
+    resources
+        What may be used for it.
+    on_voxels
+        Told the number of voxels of each plane; an error that it raises stops the work.
+
+    Raises
+    ------
+    SourceError
+        If a plane cannot be read, or holds labels that cannot be trusted.
+    UsageError
+        If the memory is not enough, or the file becomes too large for its format.
+    WriteError
+        If the file cannot be written.
+    """
+    portions = divide_into_planes(stream.volume, stream.image, resources)
+    done, path = _read_marker(stream.marker, stream.image), stream.image.file
+    findings = done.findings
+    with naming_what_cannot_be_written(path), path.open("r+b" if done.n_bytes else "w+b", buffering=0) as file:
+        file.truncate(done.n_bytes)
+        at = marked_at = file.seek(done.n_bytes)
+        if at == 0:
+            at = marked_at = _write(file.fileno(), [stream.image.header])
+        planes = _prepared(stream, done.n_planes, portions)
+        for plane, prepared in enumerate(planes, done.n_planes):
+            at += _write(file.fileno(), stream.image.block(prepared.encoded, plane, at))
+            findings.append(prepared.findings)
+            if on_voxels:
+                on_voxels(stream.plane_voxels)
+            if at - marked_at >= BYTES_PER_MARKER or plane == stream.volume.shape[0] - 1:
+                os.fsync(file.fileno())
+                findings = [_joined(findings, path.name, at)]
+                _write_marker(stream, plane + 1, findings[0])
+                marked_at = at
+    return findings[0]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A plane that is ready to be written."""
+
+    encoded: Encoded
+    findings: UnitResult
+
+
+def _prepared(stream: Stream, start: int, portions: PlanePortions) -> Iterator[_Prepared]:
+    """Prepare planes in several threads, and hand them out in order."""
+    ahead: deque[Future[_Prepared]] = deque()
+    threads = _threads(portions.n_threads)
+    try:
+        for plane in range(start, stream.volume.shape[0]):
+            ahead.append(threads.submit(_prepare, stream, plane))
+            if len(ahead) >= portions.n_planes:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        for future in ahead:
+            future.cancel()
+        for future in ahead:
+            if not future.cancelled():
+                future.exception()
+
+
+def _prepare(stream: Stream, plane: int) -> _Prepared:
+    """Read, look at and encode one plane."""
+    volume, image = stream.volume, stream.image
+    encoder, findings, digest = image.encoder(), Findings(image.kind), hashlib.sha256()
+    copied: EncodedPlane | None = None
+    if image.copies:
+        if not isinstance(volume, Copyable):
+            raise TypeError(f"{type(volume).__name__} cannot hand out encoded planes")
+        copied = volume.read_encoded(plane)
+    if image.looks_at_pixels:
+        opened = volume.open_plane(plane)
+        try:
+            _, n_rows, n_columns = volume.shape
+            height = n_rows if not opened.reads_rows else min(image.band_rows, n_rows)
+            room = np.empty((height, n_columns), volume.dtype)
+            for top in range(0, n_rows, height):
+                rows = room[: min(height, n_rows - top)]
+                opened.read_rows(top, top + len(rows), rows)
+                for first in range(0, len(rows), image.band_rows):
+                    band = rows[first : first + image.band_rows]
+                    digest.update(little_endian_bytes(band))
+                    with naming_plane(volume, plane):
+                        findings.look_at(band)
+                    encoder.take(band)
+        finally:
+            opened.close()
+        findings.sha256.append(digest.hexdigest())
+    result = UnitResult(tuple(findings.sha256), findings.value_range, findings.labels, {})
+    return _Prepared(encoder.finish(copied), result)
+
+
+def _write(descriptor: int, pieces: list[bytes]) -> int:
+    """Write some pieces; returns how many bytes that were."""
+    n_bytes = 0
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            n_written = os.write(descriptor, rest)
+            rest, n_bytes = rest[n_written:], n_bytes + n_written
+    return n_bytes
+
+
+def _joined(results: list[UnitResult], name: str, n_bytes: int) -> UnitResult:
+    ranges = [result.value_range for result in results if result.value_range is not None]
+    labels = [result.labels for result in results if result.labels is not None]
+    return UnitResult(
+        sha256=tuple(h for result in results for h in result.sha256),
+        value_range=(min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None,
+        labels=frozenset().union(*labels) if labels else None,
+        files={name: n_bytes},
+    )
+
+
+def _read_marker(marker: Path | None, image: PlaneImage) -> _State:
+    """Find out how far an earlier attempt came."""
+    file = image.file
+    if marker is None or not marker.is_file() or not file.is_file():
+        return _State()
+    document = json.loads(marker.read_bytes())
+    n_bytes = document["files"][file.name]
+    if file.stat().st_size < n_bytes:
+        return _State()
+    return _State(document["n_planes"], n_bytes, [UnitResult.from_json(document)])
+
+
+def _write_marker(stream: Stream, n_planes: int, result: UnitResult) -> None:
+    if stream.marker is not None:
+        write_text(stream.marker, json.dumps({"n_planes": n_planes, **result.to_json()}))
+
+
+@cache
+def _threads(n_threads: int) -> ThreadPoolExecutor:
+    """Return the threads that all streams of this process share."""
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="planes")
