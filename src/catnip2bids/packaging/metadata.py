@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids._version import __version__
@@ -24,7 +24,7 @@ from catnip2bids.packaging import texts
 from catnip2bids.packaging.counts import write_long_table
 from catnip2bids.packaging.files import add_lines, read_json, write_json
 from catnip2bids.packaging.sidecars import write_sidecars
-from catnip2bids.packaging.tasks import COUNTS, DERIVATIVE, SOURCEDATA, CountsTask, ImageTask, RunTasks
+from catnip2bids.packaging.tasks import COUNTS, DERIVATIVE, SOURCEDATA, CountsTask, ImageTask, RunTasks, image_stem
 from catnip2bids.plan import SAMPLES, DatasetSettings
 from catnip2bids.publish import write_text
 
@@ -150,12 +150,23 @@ class Metadata:
         for subject in sorted({run.subject for run in self.runs}):
             folder = self.dataset / f"sub-{subject}"
             (folder / "micr").mkdir(parents=True, exist_ok=True)  # an animal without its folder is an error
-            scans = [_scan(run) for run in self.runs if run.subject == subject and run.raw_image]
-            scans = [scan for scan in scans if (folder / scan["filename"]).exists()]
-            if scans:
-                path = folder / f"sub-{subject}_scans.tsv"
-                table = read_table(path, ("filename", "acq_time")).merged(scans, ["filename"])
-                self._table(path, table, texts.SCANS)
+            self._scans(folder, [run for run in self.runs if run.subject == subject])
+
+    def _scans(self, folder: Path, runs: Sequence[RunTasks]) -> None:
+        """Write the table of a subject's raw images: those that are there, whatever their format was before."""
+        scans = [_scan(run) for run in runs if run.raw_image]
+        scans = [scan for scan in scans if (folder / scan["filename"]).exists()]
+        names = {_stem(scan["filename"]): scan["filename"] for scan in scans}
+        path = folder / f"{folder.name}_scans.tsv"
+        before = read_table(path, ("filename", "acq_time"))
+        rows = [{**row, "filename": names.get(_stem(row["filename"]), row["filename"])} for row in before.rows]
+        kept = [row for row in rows if (folder / row["filename"]).exists()]
+        table = Table(before.columns, tuple(kept)).merged(scans, ["filename"])
+        if table.rows:
+            self._table(path, table, texts.SCANS)
+        else:
+            for left in (path, path.with_suffix(".json")):
+                left.unlink(missing_ok=True)
 
     def _samples(self, path: Path) -> None:
         columns = ("sample_id", "participant_id", "sample_type", "pathology", "derived_from", "hemisphere")
@@ -246,6 +257,10 @@ def _sample(run: RunTasks) -> Row:
         "sample_type": "tissue",
         "hemisphere": _HEMISPHERES.get(run.sample, UNKNOWN),
     }
+
+
+def _stem(filename: str) -> str:
+    return image_stem(PurePosixPath(filename))
 
 
 def _scan(run: RunTasks) -> Row:
