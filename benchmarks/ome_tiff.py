@@ -55,8 +55,8 @@ def ours(source: Path, output: Path, *options: str) -> list[str]:
     return [sys.executable, *words, *VOXEL_SIZE_UM, *options]
 
 
-def works(series: Path, stack: Path, output: Path, threads: int) -> list[Work]:
-    """Return what is measured."""
+def works(series: Path, stack: Path, output: Path, threads: int, *, usual: bool) -> list[Work]:
+    """Return what is measured, with or without the usual script."""
     jobs, image = ("--jobs", str(threads)), str(output / "image.ome.btf")
     script = [str(_WAYS / "prior_art_ome_tiff.py"), str(series), image, "--threads", str(threads)]
     aggregate = {
@@ -74,6 +74,8 @@ def works(series: Path, stack: Path, output: Path, threads: int) -> list[Work]:
         "cp": ["cp", str(stack), image],
         "cp, and to disk": ["sh", "-c", f"cp '{stack}' '{image}' && sync '{image}'"],
     }
+    if not usual:
+        del aggregate["usual script"], describe["usual script"]
     return [Work("slices to one OME-TIFF", aggregate, output), Work("OME-XML onto a stack", describe, output)]
 
 
@@ -97,6 +99,7 @@ def main() -> int:
     parser.add_argument("--rounds", metavar="N", type=int, default=3)
     parser.add_argument("--threads", metavar="N", type=int, default=os.cpu_count())
     parser.add_argument("--work", metavar="DIR", type=Path, help="for series and results")
+    parser.add_argument("--not-usual", action="store_true", help="leave the usual script out: it reads all into memory")
     parser.add_argument("--usual", metavar=("STACK", "TARGET"), type=Path, nargs=2, help="only run the usual script")
     given = parser.parse_args()
     if given.usual:
@@ -111,7 +114,7 @@ def main() -> int:
     output = given.work / "output"
     for source in (series, stack):
         check(series, source, output)
-    measured = works(series, stack, output, given.threads)
+    measured = works(series, stack, output, given.threads, usual=not given.not_usual)
     found = {work.name: take_turns(work, given.rounds, given.threads) for work in measured}
     (given.work / "results-ome-tiff.md").write_text(table(found), encoding="utf-8")
     sys.stdout.write(table(found))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from catnip2bids._version import __version__
 
 if TYPE_CHECKING:
-    from catnip2bids.choices import Kind, Naming, OmeZarrVersion
+    from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersion
     from catnip2bids.comparison import Comparison, compare
     from catnip2bids.conversion import ConvertedImage, convert
     from catnip2bids.errors import Catnip2bidsError
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Catnip2bidsError",
     "Comparison",
+    "Compression",
     "ConvertedImage",
+    "Format",
     "Kind",
     "Naming",
     "OmeZarrVersion",
@@ -50,7 +52,9 @@ _HOME = {
     "Plan": "plan",
     "Scan": "scanning",
     "Comparison": "comparison",
+    "Compression": "choices",
     "ConvertedImage": "conversion",
+    "Format": "choices",
     "Kind": "choices",
     "Settings": "packaging",
     "compare": "comparison",

@@ -154,7 +154,9 @@ def build_image(
         image = plan.image(under.path)
         converted = convert_volume(plan.volume, image, workers, listener, under.markers)
         if plan.fingerprint(*decisive) != fingerprint:
-            raise SourceError(f"{plan.volume.files[0].parent}: changed while it was read; run again when it is at rest")
+            first, last = (plan.volume.plane_source(plane).path for plane in (0, plan.volume.shape[0] - 1))
+            where = first if first == last else first.parent
+            raise SourceError(f"{where}: changed while it was read; run again when it is at rest")
         if isinstance(image, OmeZarrImage):
             display = choose_display(plan.channel, plan.kind, converted.value_range, image.read_smallest_level())
             image.finish(image_metadata(plan.name, image.levels, plan.kind, display, labels_of(converted)))

@@ -11,8 +11,7 @@ import pytest
 import tifffile
 
 import catnip2bids
-from catnip2bids import Naming, package
-from catnip2bids.choices import Compression, Format
+from catnip2bids import Compression, Format, Naming, package
 from catnip2bids.errors import UsageError
 from runs import (
     KO,

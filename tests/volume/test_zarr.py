@@ -30,8 +30,8 @@ from catnip2bids.volume import (
     plane_sha256,
     read_planes,
     take_census,
-    zarr,
 )
+from catnip2bids.volume.zarr import layers, rooms, zarr_volume
 from made_up import Array, found, read_all, some_image, the_problem, write_tiff, write_unit
 
 VERSIONS = ("0.4", "0.5", "0.5 sharded")
@@ -125,26 +125,26 @@ def read_rows(volume: Volume, plane: int, start: int, stop: int) -> Array:
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     """Return a list to which each tile is added when it is decoded: its first plane, row and column."""
     decoded: list[tuple[int, int, int]] = []
-    decode = zarr._Chunks.decode
+    decode = layers._Chunks.decode
 
-    def counting(self: zarr._Chunks, planes: slice, rows: slice, columns: slice) -> Array:
+    def counting(self: layers._Chunks, planes: slice, rows: slice, columns: slice) -> Array:
         decoded.append((planes.start, rows.start, columns.start))
         return decode(self, planes, rows, columns)
 
-    monkeypatch.setattr(zarr._Chunks, "decode", counting)
+    monkeypatch.setattr(layers._Chunks, "decode", counting)
     return decoded
 
 
 @pytest.fixture
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all layers be too large for memory."""
-    monkeypatch.setattr(zarr, "LARGEST_LAYER_BYTES", 0)
+    monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", 0)
 
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each chunk be a tile of its own."""
-    monkeypatch.setattr(zarr, "TILE_BYTES", 1)
+    monkeypatch.setattr(layers, "TILE_BYTES", 1)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -509,7 +509,7 @@ def test_threads_may_read_planes_of_several_layers_at_the_same_time(
     large: bool,
 ) -> None:
     if large:
-        monkeypatch.setattr(zarr, "LARGEST_LAYER_BYTES", 0)
+        monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", 0)
     image = some_image(SHAPE)
     volume = found(census_zarr(write_image(tmp_path / "image.zarr", image, "0.5 sharded")))
     kept = [volume.open_plane(plane) for plane in (0, 4, 8, 12)]
@@ -525,20 +525,20 @@ def test_layers_are_let_go_when_all_their_planes_were_read(
     tmp_path: Path, decodings: list[tuple[int, int, int]]
 ) -> None:
     volume = found(census_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE))))
-    layers = zarr._layers_of(volume) if isinstance(volume, ZarrVolume) else None
-    assert layers is not None
+    opened = zarr_volume._layers_of(volume) if isinstance(volume, ZarrVolume) else None
+    assert opened is not None
     for plane in (0, 1, 2):
         read_rows(volume, plane, 0, 30)
-    assert (list(layers._layers), len(decodings)) == ([0], 4)
+    assert (list(opened._layers), len(decodings)) == ([0], 4)
     read_rows(volume, 3, 0, 30)
-    assert (list(layers._layers), len(decodings)) == ([], 4)
+    assert (list(opened._layers), len(decodings)) == ([], 4)
     read_rows(volume, 3, 0, 30)
     assert len(decodings) == 8
     number = id(volume)
-    assert number in zarr._in_use
+    assert number in zarr_volume._in_use
     del volume
     gc.collect()
-    assert number not in zarr._in_use
+    assert number not in zarr_volume._in_use
 
 
 @pytest.mark.usefixtures("on_disk")
@@ -546,10 +546,10 @@ def test_no_more_than_two_large_layers_wait_for_their_planes(tmp_path: Path) -> 
     image = some_image(SHAPE)
     volume = found(census_zarr(write_image(tmp_path / "image.zarr", image)))
     assert isinstance(volume, ZarrVolume)
-    layers = zarr._layers_of(volume)
+    opened = zarr_volume._layers_of(volume)
     for plane, expected in ((0, [0]), (4, [0, 1]), (1, [1, 0]), (8, [0, 2]), (12, [2])):
         np.testing.assert_array_equal(read_rows(volume, plane, 0, 30), image[plane])
-        assert list(layers._layers) == expected
+        assert list(opened._layers) == expected
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -558,19 +558,19 @@ def test_a_layer_that_is_too_large_for_memory_is_kept_on_disk(
 ) -> None:
     image = some_image(SHAPE, "float64")
     volume = found(census_zarr(write_image(tmp_path / "image.zarr", image, version)))
-    monkeypatch.setattr(zarr, "LARGEST_LAYER_BYTES", 4 * 30 * 21 * 8 - 1)
-    rooms: list[zarr._File] = []
+    monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", 4 * 30 * 21 * 8 - 1)
+    made: list[rooms.FileRoom] = []
 
-    class File(zarr._File):
+    class File(rooms.FileRoom):
         def __init__(self, dtype: np.dtype[Any]) -> None:
             super().__init__(dtype)
-            rooms.append(self)
+            made.append(self)
 
-    monkeypatch.setattr(zarr, "_File", File)
+    monkeypatch.setattr(layers, "FileRoom", File)
     np.testing.assert_array_equal(read_all(volume), image)
-    assert (len(rooms), len(decodings)) == (4, 16)
+    assert (len(made), len(decodings)) == (4, 16)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        rooms[0].get(0, 1)  # closed
+        made[0].get(0, 1)  # closed
 
 
 def test_open_planes_of_more_layers_than_fit_into_memory_use_the_disk(
@@ -579,11 +579,11 @@ def test_open_planes_of_more_layers_than_fit_into_memory_use_the_disk(
     image = some_image(SHAPE)
     volume = found(census_zarr(write_image(tmp_path / "image.zarr", image)))
     layer_bytes = 4 * 30 * 21 * 2
-    monkeypatch.setattr(zarr, "LARGEST_LAYER_BYTES", layer_bytes)
+    monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", layer_bytes)
     assert isinstance(volume, ZarrVolume)
     planes = [volume.open_plane(plane) for plane in range(13)]
-    rooms = [layer.room for layer in zarr._layers_of(volume)._layers.values()]
-    assert [room.memory_bytes for room in rooms] == [layer_bytes, layer_bytes, 0, 0]
+    kept = [layer.room for layer in zarr_volume._layers_of(volume)._layers.values()]
+    assert [room.memory_bytes for room in kept] == [layer_bytes, layer_bytes, 0, 0]
     for index, plane in enumerate(planes):
         rows: Array = np.empty((30, 21), image.dtype)
         plane.read_rows(0, 30, rows)
@@ -604,11 +604,11 @@ def test_it_tells_the_memory_that_it_takes(tmp_path: Path, monkeypatch: pytest.M
     tile_bytes, volume_bytes, layer_bytes = 4 * 8 * 30 * 2, 13 * 30 * 21 * 2, 4 * 30 * 21 * 2
     assert (volume.reads_rows, volume.kept_bytes, volume.decoding_bytes) == (True, 0, 0)
     assert volume.unpacked_bytes == volume_bytes + 3 * tile_bytes
-    monkeypatch.setattr(zarr, "LARGEST_LAYER_BYTES", layer_bytes)
+    monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", layer_bytes)
     assert volume.unpacked_bytes == 2 * layer_bytes + 3 * tile_bytes
-    monkeypatch.setattr(zarr, "LARGEST_LAYER_BYTES", layer_bytes - 1)
+    monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", layer_bytes - 1)
     assert volume.unpacked_bytes == 3 * tile_bytes
-    monkeypatch.setattr(zarr, "TILE_BYTES", 2 * 4 * 8 * 10 * 2)
+    monkeypatch.setattr(layers, "TILE_BYTES", 2 * 4 * 8 * 10 * 2)
     assert volume.unpacked_bytes == 3 * 4 * 8 * 20 * 2
 
 

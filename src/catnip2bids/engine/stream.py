@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -26,7 +27,7 @@ from catnip2bids.publish import naming_what_cannot_be_written, write_text
 from catnip2bids.volume import Copyable, EncodedPlane, Volume, little_endian_bytes
 
 BYTES_PER_MARKER = 2**30
-"""After so many bytes a stream notes how far it is, which makes the system write them to disk."""
+"""After so many bytes of pixels, decoded, a stream notes how far it is: what is written goes to disk then."""
 _MARKER = "planes.json"
 
 
@@ -61,12 +62,29 @@ class Stream:
 
 
 @dataclass
-class _State:
-    """How far a file is, and what was learned."""
+class _Learned:
+    """How far a file is, and what was learned of the planes that are in it."""
 
-    n_planes: int = 0
     n_bytes: int = 0
-    findings: list[UnitResult] = field(default_factory=list)
+    n_planes: int = 0
+    sha256: list[str] = field(default_factory=list)
+    value_range: tuple[float, float] | None = None
+    labels: set[int] | None = None
+
+    def add(self, planes: UnitResult, n_planes: int = 1) -> None:
+        """Add what was learned of the next planes."""
+        self.n_planes += n_planes
+        self.sha256 += planes.sha256
+        ranges = [found for found in (self.value_range, planes.value_range) if found is not None]
+        if ranges:
+            self.value_range = min(low for low, _ in ranges), max(high for _, high in ranges)
+        if planes.labels is not None:
+            self.labels = (self.labels or set()) | planes.labels
+
+    def result(self, name: str) -> UnitResult:
+        """Return it all, with the size of the file under its name."""
+        labels = None if self.labels is None else frozenset(self.labels)
+        return UnitResult(tuple(self.sha256), self.value_range, labels, {name: self.n_bytes})
 
 
 def take_up_stream(volume: Volume, image: PlaneImage, markers: Path | None = None) -> Stream:
@@ -105,25 +123,24 @@ def stream_volume(stream: Stream, resources: Resources, on_voxels: Callable[[int
         If the file cannot be written.
     """
     portions = divide_into_planes(stream.volume, stream.image, resources)
-    done, path = _read_marker(stream.marker, stream.image), stream.image.file
-    findings = done.findings
-    with naming_what_cannot_be_written(path), path.open("r+b" if done.n_bytes else "w+b", buffering=0) as file:
-        file.truncate(done.n_bytes)
-        at = marked_at = file.seek(done.n_bytes)
-        if at == 0:
-            at = marked_at = _write(file.fileno(), [stream.image.header])
-        planes = _prepared(stream, done.n_planes, portions)
-        for plane, prepared in enumerate(planes, done.n_planes):
-            at += _write(file.fileno(), stream.image.block(prepared.encoded, plane, at))
-            findings.append(prepared.findings)
-            if on_voxels:
-                on_voxels(stream.plane_voxels)
-            if at - marked_at >= BYTES_PER_MARKER or plane == stream.volume.shape[0] - 1:
-                os.fsync(file.fileno())
-                findings = [_joined(findings, path.name, at)]
-                _write_marker(stream, plane + 1, findings[0])
-                marked_at = at
-    return findings[0]
+    learned, path = _read_marker(stream.marker, stream.image), stream.image.file
+    planes_per_marker = max(BYTES_PER_MARKER // (stream.plane_voxels * stream.volume.dtype.itemsize), 1)
+    with naming_what_cannot_be_written(path), path.open("r+b" if learned.n_bytes else "w+b", buffering=0) as file:
+        file.truncate(learned.n_bytes)
+        file.seek(learned.n_bytes)
+        if learned.n_bytes == 0:
+            learned.n_bytes = _write(file.fileno(), [stream.image.header])
+        with closing(_prepared(stream, learned.n_planes, portions)) as planes:
+            for prepared in planes:
+                block = stream.image.block(prepared.encoded, learned.n_planes, learned.n_bytes)
+                learned.n_bytes += _write(file.fileno(), block)
+                learned.add(prepared.findings)
+                if on_voxels:
+                    on_voxels(stream.plane_voxels)
+                if learned.n_planes % planes_per_marker == 0 or learned.n_planes == stream.volume.shape[0]:
+                    os.fsync(file.fileno())
+                    _write_marker(stream, learned)
+    return learned.result(path.name)
 
 
 @dataclass(frozen=True)
@@ -134,7 +151,7 @@ class _Prepared:
     findings: UnitResult
 
 
-def _prepared(stream: Stream, start: int, portions: PlanePortions) -> Iterator[_Prepared]:
+def _prepared(stream: Stream, start: int, portions: PlanePortions) -> Generator[_Prepared]:
     """Prepare planes in several threads, and hand them out in order."""
     ahead: deque[Future[_Prepared]] = deque()
     threads = _threads(portions.n_threads)
@@ -195,32 +212,23 @@ def _write(descriptor: int, pieces: list[bytes]) -> int:
     return n_bytes
 
 
-def _joined(results: list[UnitResult], name: str, n_bytes: int) -> UnitResult:
-    ranges = [result.value_range for result in results if result.value_range is not None]
-    labels = [result.labels for result in results if result.labels is not None]
-    return UnitResult(
-        sha256=tuple(h for result in results for h in result.sha256),
-        value_range=(min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None,
-        labels=frozenset().union(*labels) if labels else None,
-        files={name: n_bytes},
-    )
-
-
-def _read_marker(marker: Path | None, image: PlaneImage) -> _State:
+def _read_marker(marker: Path | None, image: PlaneImage) -> _Learned:
     """Find out how far an earlier attempt came."""
-    file = image.file
+    learned, file = _Learned(), image.file
     if marker is None or not marker.is_file() or not file.is_file():
-        return _State()
+        return learned
     document = json.loads(marker.read_bytes())
     n_bytes = document["files"][file.name]
-    if file.stat().st_size < n_bytes:
-        return _State()
-    return _State(document["n_planes"], n_bytes, [UnitResult.from_json(document)])
+    if file.stat().st_size >= n_bytes:
+        learned.add(UnitResult.from_json(document), document["n_planes"])
+        learned.n_bytes = n_bytes
+    return learned
 
 
-def _write_marker(stream: Stream, n_planes: int, result: UnitResult) -> None:
+def _write_marker(stream: Stream, learned: _Learned) -> None:
     if stream.marker is not None:
-        write_text(stream.marker, json.dumps({"n_planes": n_planes, **result.to_json()}))
+        document = {"n_planes": learned.n_planes, **learned.result(stream.image.file.name).to_json()}
+        write_text(stream.marker, json.dumps(document))
 
 
 @cache

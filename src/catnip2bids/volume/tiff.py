@@ -328,14 +328,14 @@ def read_encoded(path: Path, index: int, expected: PageLayout, offset: int | Non
         if layout != expected or layout.encoding != expected.encoding:
             raise SourceError(f"{path}: page {index + 1} is not what it was; did the file change?")
         offsets, counts = (np.asarray(numbers, np.uint64) for numbers in (page.dataoffsets, page.databytecounts))
-    # segments that follow one another are read at once
-    begins = np.flatnonzero(np.concatenate(([True], offsets[1:] != offsets[:-1] + counts[:-1])))
-    lengths = np.add.reduceat(counts, begins)
-    with path.open("rb", buffering=0) as file:
-        data = [
-            _exactly(file.fileno(), int(offset), int(length), path)
-            for offset, length in zip(offsets[begins], lengths, strict=True)
-        ]
+        # segments that follow one another are read at once
+        begins = np.flatnonzero(np.concatenate(([True], offsets[1:] != offsets[:-1] + counts[:-1])))
+        lengths = np.add.reduceat(counts, begins)
+        with path.open("rb", buffering=0) as file:
+            data = [
+                _exactly(file.fileno(), int(offset), int(length), path)
+                for offset, length in zip(offsets[begins], lengths, strict=True)
+            ]
     return EncodedPlane(counts, data)
 
 

@@ -1,0 +1,116 @@
+"""What the metadata of an OME-Zarr image, version 0.5 (zarr v3) or 0.4 (zarr v2), tell about its level 0.
+
+Invariant: whatever is in the files, what is wrong with them is said in an error that names the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from catnip2bids.errors import ReadError, SourceError
+
+SPATIAL = ("z", "y", "x")
+DOCUMENTS = ("zarr.json", ".zattrs", ".zgroup")
+# units of length of OME-Zarr ("axes"), as powers of ten of a micrometer
+_POWERS = {
+    "angstrom": -4,
+    "picometer": -6,
+    "nanometer": -3,
+    "micrometer": 0,
+    "millimeter": 3,
+    "centimeter": 4,
+    "decimeter": 5,
+    "meter": 6,
+}
+
+
+@dataclass(frozen=True)
+class Multiscale:
+    """What the metadata of an image tells about its level 0."""
+
+    level: str
+    axes: tuple[str, ...]
+    voxel_size_um: tuple[float, float, float] | None
+
+
+def read_multiscale(path: Path) -> Multiscale:
+    """Read the metadata of an image: the first one of its multiscales."""
+    document = path / "zarr.json"
+    is_v3 = document.is_file()
+    if not is_v3:
+        document = path / ".zattrs"
+    attributes = _read_json(document)
+    match attributes:
+        case {"attributes": {"ome": {"multiscales": [dict() as image, *_]}}} if is_v3:
+            return _check_multiscale(image, document)
+        case {"multiscales": [dict() as image, *_]} if not is_v3:
+            return _check_multiscale(image, document)
+    raise SourceError(f"{document}: describes no OME-Zarr image (multiscales); give the folder of the image itself")
+
+
+def _read_json(document: Path) -> object:
+    try:
+        content: object = json.loads(document.read_bytes())
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"{document.parent}: has no metadata of OME-Zarr in it (zarr.json or .zattrs); replace it by the original"
+        ) from error
+    except OSError as error:
+        raise ReadError(f"{document}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{document}: damaged JSON ({error}); replace it by the original") from error
+    return content
+
+
+def _check_multiscale(image: dict[Any, object], document: Path) -> Multiscale:
+    match image.get("datasets"):
+        case [dict() as dataset, *_] if isinstance(level := dataset.get("path"), str) and level:
+            pass
+        case _:
+            raise SourceError(f"{document}: does not tell where level 0 is (datasets); replace it by the original")
+    described = image.get("axes")
+    axes: tuple[str, ...] = ()
+    units: list[object] = []
+    for axis in described if isinstance(described, list) else ():
+        match axis:
+            case str(name):  # version 0.3
+                axes, units = (*axes, name), [*units, None]
+            case {"name": str(name)}:
+                axes, units = (*axes, name), [*units, axis.get("unit")]
+            case _:
+                raise SourceError(f"{document}: has an axis without a name; replace it by the original")
+    if tuple(axis for axis in axes if axis in SPATIAL) != SPATIAL:
+        names = ", ".join(axes) or "none"
+        raise SourceError(f"{document}: its axes are {names}; save the image with the axes z, y, x in this order")
+    scales = _scale(dataset, len(axes)), _scale(image, len(axes))
+    return Multiscale(level, axes, _voxel_size_um(axes, units, scales))
+
+
+def _scale(described: dict[Any, object], n_axes: int) -> list[float] | None:
+    """Return the scale that a dataset or a whole image was given; None where there is none to be understood."""
+    match described.get("coordinateTransformations"):
+        case [*transformations]:
+            for transformation in transformations:
+                match transformation:
+                    case {"type": "scale", "scale": [*scale]} if len(scale) == n_axes:
+                        return [float(n) if isinstance(n, int | float) else math.nan for n in scale]
+    return None
+
+
+def _voxel_size_um(
+    axes: tuple[str, ...], units: list[object], scales: tuple[list[float] | None, list[float] | None]
+) -> tuple[float, float, float] | None:
+    """Return the voxel size (x, y, z); scales of the dataset and of the image are multiplied (OME-Zarr)."""
+    of_level, of_image = scales
+    if of_level is None:
+        return None
+    sizes = {}
+    for index, (axis, unit) in enumerate(zip(axes, units, strict=True)):
+        size, power = of_level[index] * (1.0 if of_image is None else of_image[index]), _POWERS.get(str(unit))
+        if axis in SPATIAL and power is not None and math.isfinite(size) and size > 0:
+            sizes[axis] = size * 10**power if power >= 0 else size / 10**-power  # exact powers keep 3700 nm 3.7
+    return (sizes["x"], sizes["y"], sizes["z"]) if len(sizes) == len(SPATIAL) else None

@@ -1,0 +1,180 @@
+"""A volume as level 0 of an OME-Zarr image, version 0.5 (zarr v3) or 0.4 (zarr v2).
+
+Invariant: a chunk that is not stored is the fill value, as the specification has it (zarr v3, "Fill value"); one that
+cannot be decoded is an error.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catnip2bids.errors import SourceError
+from catnip2bids.volume.census import Census, size_on_disk
+from catnip2bids.volume.planes import OpenPlane
+from catnip2bids.volume.volume import PlaneSource
+from catnip2bids.volume.zarr.array import open_array
+from catnip2bids.volume.zarr.layers import Grid, LayerPlane, Layers, Zyx
+from catnip2bids.volume.zarr.metadata import DOCUMENTS, SPATIAL, read_multiscale
+
+_DECODING = 3  # chunks that are decoded are in memory encoded, decoded, and put together
+_COUNTED = {"c": "channels", "t": "time points"}
+_TYPES = tuple(map(np.dtype, ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")))
+
+
+@dataclass(frozen=True)
+class ZarrVolume:
+    """A volume stored as level 0 of an OME-Zarr image.
+
+    Attributes
+    ----------
+    path
+        The folder of the image.
+    level
+        Where the array of level 0 is, below the image.
+    axes
+        Names of all axes of the array; those that are not z, y and x have the length 1.
+    shape
+        Number of voxels along (z, y, x).
+    dtype
+        Type of the values, in native byte order.
+    chunk
+        Voxels (z, y, x) of what is decoded as a whole: of an inner chunk, where there are shards.
+    voxel_size_um
+        Voxel size (x, y, z) in micrometers; None where the metadata does not tell.
+    """
+
+    path: Path
+    level: str
+    axes: tuple[str, ...]
+    shape: Zyx
+    dtype: np.dtype[Any]
+    chunk: Zyx
+    voxel_size_um: tuple[float, float, float] | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of level 0 that are there now, and the image's metadata."""
+        documents = [self.path / name for name in DOCUMENTS if (self.path / name).is_file()]
+        stored = [file for file in (self.path / self.level).rglob("*") if file.is_file()]
+        return tuple(sorted({*documents, *stored}))
+
+    def plane_source(self, plane: int) -> PlaneSource:
+        """Return the index of a plane along z."""
+        return PlaneSource(self.path, plane)
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether rows can be read one after the other; they can, since what was decoded is kept."""
+        return True
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Memory that layers take, and the chunks that are decoded."""
+        grid = self.grid
+        return grid.layers_bytes + _DECODING * grid.tile_bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """Nothing: open planes share layers."""
+        return 0
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Nothing: rows can be read."""
+        return 0
+
+    def open_plane(self, plane: int) -> OpenPlane:
+        """Open a plane; planes of one layer share what was decoded of it."""
+        layers = _layers_of(self)
+        return LayerPlane(layers, layers.open(plane), plane)
+
+    @property
+    def grid(self) -> Grid:
+        """How it is cut into what is decoded at a time."""
+        return Grid(self.shape, self.chunk, self.dtype)
+
+
+def is_ome_zarr(path: Path) -> bool:
+    """Tell whether a path is the folder of an OME-Zarr image: by its name, or else by the metadata in it."""
+    if not path.is_dir():
+        return False
+    if path.suffix.lower() == ".zarr":
+        return True
+    try:
+        read_multiscale(path)
+    except SourceError:
+        return False
+    return True
+
+
+def census_zarr(path: Path) -> Census:
+    """Take the census of one OME-Zarr image from its metadata, and list the files of its level 0."""
+    try:
+        volume = _describe(path)
+    except SourceError as error:
+        documents = [path / name for name in DOCUMENTS if (path / name).is_file()]
+        return Census(None, len(documents), sum(map(size_on_disk, documents)), (str(error),))
+    files = volume.files
+    empty = f"{path}: has no chunk stored, so all its voxels are the fill value; is that right?"
+    has_chunks = any(not file.name.startswith(".") and file.name != "zarr.json" for file in files)
+    return Census(volume, len(files), sum(map(size_on_disk, files)), warnings=() if has_chunks else (empty,))
+
+
+def _describe(path: Path) -> ZarrVolume:
+    """Find out what level 0 of an image is.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read as a volume.
+    """
+    image = read_multiscale(path)
+    array = open_array(path, image.level)
+    if array.rank != len(image.axes):
+        raise SourceError(
+            f"{path}: its array {image.level} has {array.rank} axes and its metadata names {len(image.axes)}; "
+            "replace it by the original"
+        )
+    for axis, length in zip(image.axes, array.shape, strict=True):
+        if axis not in SPATIAL and length != 1:
+            counted = _COUNTED.get(axis, f"places along its axis {axis}")
+            raise SourceError(f"{path}: has {length} {counted}; save each of them as an image of its own")
+    volume = array[_spatial_part(image.axes)]
+    dtype = np.dtype(volume.dtype.numpy_dtype)
+    if dtype not in _TYPES:
+        raise SourceError(f"{path}: has values of type {volume.dtype.name}; save it as integers or as float32")
+    if min(volume.shape) < 1:
+        raise SourceError(f"{path}: has the shape {tuple(volume.shape)}, without any voxel; replace it by the original")
+    z, y, x = (int(n) for n in volume.shape)
+    depth, n_rows, n_columns = (int(n) for n in volume.chunk_layout.read_chunk.shape)
+    return ZarrVolume(path, image.level, image.axes, (z, y, x), dtype, (depth, n_rows, n_columns), image.voxel_size_um)
+
+
+def _spatial_part(axes: tuple[str, ...]) -> tuple[slice | int, ...]:
+    return tuple(slice(None) if axis in SPATIAL else 0 for axis in axes)
+
+
+# By identity, for as long as the volume is there: a volume that a later census found may not get what was decoded
+# before, because files may have been mended in between.
+_in_use: dict[int, Layers] = {}
+_opening = threading.Lock()
+
+
+def _layers_of(volume: ZarrVolume) -> Layers:
+    """Return the layers that all open planes of a volume share."""
+    with _opening:
+        found = _in_use.get(id(volume))
+        if found is None:
+            if _describe(volume.path) != volume:
+                raise SourceError(f"{volume.path}: is not what it was; did the file change?")
+            found = _in_use[id(volume)] = Layers(
+                volume.path, open_array(volume.path, volume.level)[_spatial_part(volume.axes)], volume.grid
+            )
+            weakref.finalize(volume, _in_use.pop, id(volume), None).atexit = False
+        return found
