@@ -70,9 +70,8 @@ def levels_of(file: Path) -> list[Array]:
     with without_complaint(), tifffile.TiffFile(file) as tiff:
         assert tiff.is_ome
         (series,) = tiff.series
-        assert (series.kind, series.get_axes(squeeze=False)) == ("ome", "ZYX")
-        # a single plane is squeezed by tifffile
         depth = len(tiff.pages)
+        assert (series.kind, series.axes) == ("ome", "ZYX" if depth > 1 else "YX")  # of a single plane it drops the Z
         return [level.asarray().reshape(depth, *level.keyframe.shape) for level in series.levels]
 
 

@@ -159,8 +159,8 @@ def construction(final: Path, fingerprint: str, *, is_folder: bool = True) -> It
     """Go on with the construction of a folder or a file, or begin it, and publish it at the end.
 
     What an earlier attempt left is kept if it has the same fingerprint, and thrown away if not. It is kept too if this
-    attempt is interrupted, and thrown away if the source turns out to be bad. After it was published,
-    `forget_construction` takes the markers away; until then it can be constructed again in no time.
+    attempt is interrupted, and thrown away if the source turns out to be bad, or what is wanted to be impossible. After
+    it was published, `forget_construction` takes the markers away; until then it can be constructed again in no time.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def construction(final: Path, fingerprint: str, *, is_folder: bool = True) -> It
             _publish(under.path, final, final)
         except ReadError:
             raise  # the system's fault, not the source's
-        except SourceError:
+        except (SourceError, UsageError):  # it can never be finished
             forget_construction(final)
             raise
 
@@ -253,8 +253,8 @@ def _publish(partial: Path, final: Path, place: Path) -> None:
     """Give something that is complete its final name; what stood there before makes way, beside `place`."""
     aside = place.with_name(f".{place.name}.old{_PARTIAL}")
     _sync(partial)
-    if final.is_dir() and not final.is_symlink():
-        # a folder cannot be replaced in one step: the old one steps aside, whole, before it is taken apart
+    if final.exists() and not final.is_symlink() and (final.is_dir() or partial.is_dir()):
+        # a folder is not replaced in one step: what is there steps aside, whole, before it is taken apart
         remove(aside)
         final.replace(aside)
     try:

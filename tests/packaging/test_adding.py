@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 import catnip2bids
-from catnip2bids import package
+from catnip2bids import Format, package
 from catnip2bids.catnip.components import Action
 from catnip2bids.demo import write_atlas_table
 from catnip2bids.errors import UsageError
@@ -671,3 +671,15 @@ def test_a_dataset_without_its_raw_image_is_valid_all_the_same(tmp_path: Path) -
     assert mentions(result.problems, "640_N4")
     report = catnip2bids.validate(tmp_path / "out")
     assert [finding for finding in report.findings if finding.severity == "error"] == []
+
+
+def test_what_a_person_added_to_the_table_of_scans_outlives_the_format(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source", KO)
+    package([tmp_path / "source"], tmp_path / "out", settings(image_format=Format.OME_TIFF))
+    (scans,) = (tmp_path / "out").glob("sub-*/*_scans.tsv")
+    header, row = scans.read_text(encoding="utf-8").splitlines()
+    scans.write_text(f"{header}\toperator\n{row}\tJane\n", encoding="utf-8")
+    package([tmp_path / "source"], tmp_path / "out", settings())
+    (scan,) = read_tsv(scans)
+    assert scan["operator"] == "Jane"
+    assert (scans.parent / scan["filename"]).is_dir()

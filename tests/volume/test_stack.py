@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import PlaneSource, TiffStack, Volume, census_stack, read_planes
@@ -93,3 +94,31 @@ def test_a_stack_cut_off_between_two_pages_is_not_a_shorter_stack(tmp_path: Path
     for n_pages in (1, 2, 3):
         path.write_bytes(whole[: len(tiff_bytes(image[:n_pages], FLAVOURS[flavour]))])
         assert "stack.tif: " in the_problem(census_stack(path))
+
+
+@pytest.mark.parametrize("metadata", ["imagej", "ome"])
+@pytest.mark.parametrize(("axes", "several"), [("ZCYX", "channels"), ("TZYX", "time points")])
+def test_pages_that_are_not_planes_of_one_volume_are_refused(
+    tmp_path: Path, metadata: str, axes: str, several: str
+) -> None:
+    path = tmp_path / "stack.tif"
+    pixels = some_image((6, 8, 9)).reshape((3, 2, 8, 9) if axes == "ZCYX" else (2, 3, 8, 9))
+    tifffile.imwrite(path, pixels, imagej=metadata == "imagej", ome=metadata == "ome", metadata={"axes": axes})
+    assert f"stack.tif: holds 2 {several}, not one volume; " in the_problem(census_stack(path))
+
+
+def test_ome_xml_of_planes_in_other_files_is_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "stack.ome.tif"
+    tifffile.imwrite(path, some_image((6, 8, 9)), metadata={"axes": "ZYX"})
+    path.write_bytes(path.read_bytes().replace(b'SizeZ="6"', b'SizeZ="8"'))
+    assert "speaks of 8 planes and 6 are in it" in the_problem(census_stack(path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"<Pixels ", b"<Pixelz "), (b'SizeZ="6"', b'SizeZ="x"'), (b"</Pixels>", b"</Pixelz>")]
+)
+def test_damaged_ome_xml_is_a_problem(tmp_path: Path, old: bytes, new: bytes) -> None:
+    path = tmp_path / "stack.ome.tif"
+    tifffile.imwrite(path, some_image((6, 8, 9)), metadata={"axes": "ZYX"})
+    path.write_bytes(path.read_bytes().replace(old, new))
+    assert "stack.ome.tif: its OME-XML is damaged" in the_problem(census_stack(path))

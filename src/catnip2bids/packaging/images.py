@@ -22,7 +22,7 @@ from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, Workers
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, OmeZarrVersion, write_labels_group
 from catnip2bids.packaging.settings import Settings
-from catnip2bids.packaging.tasks import ImageTask, image_stem
+from catnip2bids.packaging.tasks import ImageTask, sidecar_of
 from catnip2bids.publish import forget_construction, partial_path, publication, remove, write_text
 from catnip2bids.volume import RecoveredMask
 
@@ -142,14 +142,15 @@ def embed_labels(dataset: Path, raw: ImageTask, labels: Iterable[ImageTask], ver
         write_labels_group(partial, names, version)
 
 
-def remove_image(dataset: Path, target: PurePosixPath) -> None:
+def remove_image(dataset: Path, target: PurePosixPath, *, with_sidecar: bool = True) -> None:
     """Remove an image with its sidecar and the hashes of its planes, and what was begun of it."""
     forget_construction(dataset / target)
     aside = partial_path(dataset / target)
     if (dataset / target).exists():
         (dataset / target).replace(aside)  # no half image under its name, whatever happens
         remove(aside)
-    (dataset / target.with_name(f"{image_stem(target)}.json")).unlink(missing_ok=True)
+    if with_sidecar:
+        (dataset / sidecar_of(target)).unlink(missing_ok=True)
     (dataset / hashes_path(target)).unlink(missing_ok=True)
 
 

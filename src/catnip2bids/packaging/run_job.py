@@ -22,7 +22,7 @@ from catnip2bids.packaging.counts import write_counts
 from catnip2bids.packaging.images import ImageJob, embed_labels, format_of, remove_image
 from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.result import PackageResult
-from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
+from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks, sidecar_of
 from catnip2bids.progress import Progress
 from catnip2bids.publish import forget_construction
 
@@ -149,9 +149,11 @@ class RunJob:
     def _remove_unplanned(self) -> None:
         """Remove images of an earlier plan, or under an earlier name; those whose source has a problem now stay."""
         planned = {str(task.target) for task in self.tasks.images}
+        sidecars = {task.sidecar for task in self.tasks.images}
         for target, image in list(self._record.images.items()):
             if target not in planned and image.source not in self._failures:
-                remove_image(self._dataset, PurePosixPath(target))
+                image_file = PurePosixPath(target)
+                remove_image(self._dataset, image_file, with_sidecar=sidecar_of(image_file) not in sidecars)
                 del self._record.images[target]
                 self.progress.note(f"{target}: removed, it is not planned any more")
 

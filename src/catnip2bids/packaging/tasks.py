@@ -62,7 +62,7 @@ class ImageTask:
     @property
     def sidecar(self) -> PurePosixPath:
         """The JSON file beside the image."""
-        return self.target.with_name(f"{self.stem}.json")
+        return sidecar_of(self.target)
 
     @property
     def description(self) -> str:
@@ -162,6 +162,11 @@ class RunTasks:
 def image_stem(image: PurePosixPath) -> str:
     """Return the name of an image without its ending; BIDS names have no other dots."""
     return image.name.partition(".")[0]
+
+
+def sidecar_of(image: PurePosixPath) -> PurePosixPath:
+    """Return the JSON file beside an image: the same, whatever the format."""
+    return image.with_name(f"{image_stem(image)}.json")
 
 
 def run_name(subject: str, sample: str, stain: str) -> BidsName:
