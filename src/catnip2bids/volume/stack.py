@@ -9,8 +9,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
+import tifffile
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import Census, listed, size_on_disk
@@ -26,7 +28,6 @@ from catnip2bids.volume.tiff import (
     open_tiff,
     page_offsets,
     read_encoded,
-    refuse_other_axes,
 )
 from catnip2bids.volume.volume import PlaneSource
 
@@ -108,7 +109,7 @@ def census_stack(path: Path) -> Census:
     try:
         with open_tiff(path) as tiff:
             offsets = page_offsets(tiff)
-            refuse_other_axes(tiff, len(offsets))
+            _refuse_other_axes(tiff, len(offsets))
             layouts = [check_page(tiff, index, offset) for index, offset in enumerate(offsets)]
     except SourceError as error:
         return Census(None, 1, n_bytes, (str(error),))
@@ -118,3 +119,39 @@ def census_stack(path: Path) -> Census:
         problem = f"{path}: page(s) {listed(odd)} are not {usual} as the others; replace the file by the original"
         return Census(None, 1, n_bytes, (problem,))
     return Census(TiffStack(path, offsets, agreed(layouts)), 1, n_bytes)
+
+
+def _refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
+    """Refuse a file whose metadata say that its pages are not the planes of one volume.
+
+    Raises
+    ------
+    SourceError
+        For several channels, time points or images, and for planes that are in other files.
+    """
+    path = tiff.filehandle.path
+    sizes = {"channels": 1, "time points": 1, "images": 1, "planes": n_pages}
+    if tiff.is_imagej and tiff.imagej_metadata is not None:
+        stated = tiff.imagej_metadata
+        sizes |= {"channels": int(stated.get("channels", 1)), "time points": int(stated.get("frames", 1))}
+    if tiff.ome_metadata is not None:
+        sizes |= _ome_sizes(tiff.ome_metadata, path)
+    several = [f"{sizes[what]} {what}" for what in ("channels", "time points", "images") if sizes[what] != 1]
+    if several:
+        raise SourceError(f"{path}: holds {' and '.join(several)}, not one volume; save each of them by itself")
+    if sizes["planes"] != n_pages:
+        raise SourceError(
+            f"{path}: its OME-XML speaks of {sizes['planes']} planes and {n_pages} are in it; "
+            "give the whole image in one file, or as a folder of slices"
+        )
+
+
+def _ome_sizes(xml: str, path: str) -> dict[str, int]:
+    """Read from OME-XML, of any version, how many planes there are of what."""
+    try:
+        pixels = [element for element in ElementTree.fromstring(xml).iter() if element.tag.endswith("}Pixels")]
+        (first, *_) = pixels
+        sizes = {axis: int(first.get(f"Size{axis}", "")) for axis in "ZCT"}
+    except (ElementTree.ParseError, ValueError) as error:
+        raise SourceError(f"{path}: its OME-XML is damaged ({error}); save it again as a plain TIFF stack") from error
+    return {"channels": sizes["C"], "time points": sizes["T"], "images": len(pixels), "planes": sizes["Z"]}

@@ -17,14 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
-from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
 
 from catnip2bids.errors import ReadError, SourceError
-from catnip2bids.volume.encoding import EncodedPlane, Encoding
+from catnip2bids.volume.encoding import EncodedPlane, Encoding, encoding_of, read_segments
 from catnip2bids.volume.planes import OpenPlane, StripPlane, WholePlane
 
 LARGEST_DEFLATE_RATIO = 1040.0
@@ -46,15 +45,6 @@ MOST_ROWS_PER_STRIP = 64
 _MOST_TAGS = 4096
 _SMALL_PLANE_BYTES = 4 * 2**20
 """Of smaller planes thousands are open at a time, which is more than a system lets one program open."""
-_COPIED = {
-    tifffile.COMPRESSION.NONE,
-    tifffile.COMPRESSION.LZW,
-    tifffile.COMPRESSION.ADOBE_DEFLATE,
-    tifffile.COMPRESSION.DEFLATE,
-    tifffile.COMPRESSION.PACKBITS,
-    tifffile.COMPRESSION.ZSTD,
-}
-"""Lossless encodings of single segments that most readers know."""
 _PLAIN = {tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE}
 
 
@@ -163,42 +153,6 @@ def page_offsets(tiff: tifffile.TiffFile) -> tuple[int, ...]:
     return offsets
 
 
-def refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
-    """Refuse a file whose metadata say that its pages are not the planes of one volume.
-
-    Raises
-    ------
-    SourceError
-        For several channels, time points or images, and for planes that are in other files.
-    """
-    path = tiff.filehandle.path
-    sizes = {"channels": 1, "time points": 1, "images": 1, "planes": n_pages}
-    if tiff.is_imagej and tiff.imagej_metadata is not None:
-        stated = tiff.imagej_metadata
-        sizes |= {"channels": int(stated.get("channels", 1)), "time points": int(stated.get("frames", 1))}
-    if tiff.ome_metadata is not None:
-        sizes |= _ome_sizes(tiff.ome_metadata, path)
-    several = [f"{sizes[what]} {what}" for what in ("channels", "time points", "images") if sizes[what] != 1]
-    if several:
-        raise SourceError(f"{path}: holds {' and '.join(several)}, not one volume; save each of them by itself")
-    if sizes["planes"] != n_pages:
-        raise SourceError(
-            f"{path}: its OME-XML speaks of {sizes['planes']} planes and {n_pages} are in it; "
-            "give the whole image in one file, or as a folder of slices"
-        )
-
-
-def _ome_sizes(xml: str, path: str) -> dict[str, int]:
-    """Read from OME-XML, of any version, how many planes there are of what."""
-    try:
-        pixels = [element for element in ElementTree.fromstring(xml).iter() if element.tag.endswith("}Pixels")]
-        (first, *_) = pixels
-        sizes = {axis: int(first.get(f"Size{axis}", "")) for axis in "ZCT"}
-    except (ElementTree.ParseError, ValueError) as error:
-        raise SourceError(f"{path}: its OME-XML is damaged ({error}); save it again as a plain TIFF stack") from error
-    return {"channels": sizes["C"], "time points": sizes["T"], "images": len(pixels), "planes": sizes["Z"]}
-
-
 def count_stack_pages(path: Path) -> int:
     """Count the pages of a TIFF file.
 
@@ -250,7 +204,7 @@ def _checked(page: tifffile.TiffPage, where: str) -> PageLayout:
         raise SourceError(f"{where}unknown pixel type or empty image; replace it by the original")
     _check_segments(page, where, page.parent.filehandle.size)
     shape, dtype = (page.shape[0], page.shape[1]), page.dtype.newbyteorder("=")
-    return PageLayout(shape, dtype, _reads_rows(page), _encoding(page))
+    return PageLayout(shape, dtype, _reads_rows(page), encoding_of(page))
 
 
 def open_page(path: Path, index: int, expected: PageLayout, offset: int | None = None) -> OpenPlane:
@@ -328,51 +282,7 @@ def read_encoded(path: Path, index: int, expected: PageLayout, offset: int | Non
         if layout != expected or layout.encoding != expected.encoding:
             raise SourceError(f"{path}: page {index + 1} is not what it was; did the file change?")
         offsets, counts = (np.asarray(numbers, np.uint64) for numbers in (page.dataoffsets, page.databytecounts))
-        # segments that follow one another are read at once
-        begins = np.flatnonzero(np.concatenate(([True], offsets[1:] != offsets[:-1] + counts[:-1])))
-        lengths = np.add.reduceat(counts, begins)
-        with path.open("rb", buffering=0) as file:
-            data = [
-                _exactly(file.fileno(), int(offset), int(length), path)
-                for offset, length in zip(offsets[begins], lengths, strict=True)
-            ]
-    return EncodedPlane(counts, data)
-
-
-def _exactly(descriptor: int, offset: int, n_bytes: int, path: Path) -> bytes:
-    pieces, n_read = [], 0
-    while n_read < n_bytes:
-        try:
-            piece = os.pread(descriptor, n_bytes - n_read, offset + n_read)  # at most 2 GiB at a time
-        except OSError as error:
-            raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
-        if not piece:
-            raise SourceError(f"{path}: is cut off; replace it by the original")
-        pieces.append(piece)
-        n_read += len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def _encoding(page: tifffile.TiffPage) -> Encoding | None:
-    """Tell how a page is stored, if its segments need nothing but the usual tags to be understood."""
-    dtype = page.dtype
-    if (
-        dtype is None
-        or dtype.kind not in "iuf"
-        or page.bitspersample != dtype.itemsize * 8
-        or page.fillorder != tifffile.FILLORDER.MSB2LSB
-        or page.compression not in _COPIED
-        or page.jpegtables is not None
-    ):
-        return None
-    deflate = tifffile.COMPRESSION.ADOBE_DEFLATE
-    return Encoding(
-        compression=int(deflate if page.compression == tifffile.COMPRESSION.DEFLATE else page.compression),
-        predictor=int(page.predictor),
-        byte_order=">" if page.parent.byteorder == ">" and dtype.itemsize > 1 else "<",
-        rows_per_strip=None if page.is_tiled else min(page.rowsperstrip, page.shape[0]),
-        tile=(page.tilelength, page.tilewidth) if page.is_tiled else None,
-    )
+        return read_segments(path, offsets, counts)
 
 
 def bytes_of_a_strip(layout: PageLayout) -> int:
