@@ -275,7 +275,8 @@ def convert(
 
     Pixels that are compressed already are copied into an OME-TIFF as they are, wherever its layout allows that.
 
-    Example: [bold]catnip2bids convert 640_N4 brain.ome.zarr --voxel-size 3.7 3.7 5[/]
+    Examples: [bold]catnip2bids convert 640_N4 brain.ome.zarr --voxel-size 3.7 3.7 5[/],
+    [bold]catnip2bids convert FRSTseg_00010000.tif cells.ome.btf --voxel-size 3.7 3.7 5 --kind mask[/]
     """
     from catnip2bids.conversion import convert as convert_to_image
     from catnip2bids.terminal import JobProgress, say

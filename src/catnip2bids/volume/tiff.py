@@ -319,11 +319,19 @@ def _has_plain_strips(page: tifffile.TiffPage) -> bool:
 
 def _decoded(path: Path, index: int, expected: PageLayout, offset: int | None) -> npt.NDArray[Any]:
     """Decode a page as a whole, with tifffile."""
-    with open_tiff(path) as tiff:
-        decoded = _page(tiff, index, offset)[0].asarray(maxworkers=1)
-        if decoded.shape != expected.shape or decoded.dtype.newbyteorder("=") != expected.dtype:
-            raise SourceError(f"{path}: page {index + 1} decodes to {decoded.shape} {decoded.dtype}, not to {expected}")
-        return decoded
+    where = f"{path}: "
+    try:
+        with open_tiff(path) as tiff:
+            page, where = _page(tiff, index, offset)
+            decoded = page.asarray(maxworkers=1)
+            if decoded.shape != expected.shape or decoded.dtype.newbyteorder("=") != expected.dtype:
+                raise SourceError(f"{where}decodes to {decoded.shape} {decoded.dtype}, not to {expected}")
+            return decoded
+    except ReadError:
+        raise
+    except SourceError as error:
+        text = str(error)
+        raise SourceError(text if text.startswith(where) else text.replace(f"{path}: ", where, 1)) from error
 
 
 def _page(tiff: tifffile.TiffFile, index: int, offset: int | None) -> tuple[tifffile.TiffPage, str]:
