@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy.typing as npt
 
 from catnip2bids.choices import Kind
-from catnip2bids.volume import EncodedPlane
+from catnip2bids.volume import EncodedPlane, FileRange
 
 Array = npt.NDArray[Any]
 Zyx = tuple[int, int, int]
@@ -122,5 +122,5 @@ class PlaneImage(Protocol):
     def encoder(self) -> PlaneEncoder:
         """Begin to encode a plane."""
 
-    def block(self, encoded: Encoded, plane: int, at: int) -> list[bytes]:
+    def block(self, encoded: Encoded, plane: int, at: int) -> list[bytes | FileRange]:
         """Return the bytes of a plane, to be written at an offset of the file."""

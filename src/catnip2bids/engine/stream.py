@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from catnip2bids.engine.markers import UnitResult
 from catnip2bids.engine.memory import PlanePortions, Resources, divide_into_planes
 from catnip2bids.engine.reading import Findings, naming_plane
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
-from catnip2bids.volume import Copyable, EncodedPlane, Volume, little_endian_bytes
+from catnip2bids.volume import Copyable, EncodedPlane, FileRange, Volume, little_endian_bytes
 
 BYTES_PER_MARKER = 2**30
 """After so many bytes of pixels, decoded, a stream notes how far it is: what is written goes to disk then."""
@@ -130,7 +130,8 @@ def stream_volume(stream: Stream, resources: Resources, on_voxels: Callable[[int
         file.seek(learned.n_bytes)
         if learned.n_bytes == 0:
             learned.n_bytes = _write(file.fileno(), [stream.image.header])
-        with closing(_prepared(stream, learned.n_planes, portions)) as planes:
+        marking: Future[None] | None = None
+        with ThreadPoolExecutor(1) as aside, closing(_prepared(stream, learned.n_planes, portions)) as planes:
             for prepared in planes:
                 block = stream.image.block(prepared.encoded, learned.n_planes, learned.n_bytes)
                 learned.n_bytes += _write(file.fileno(), block)
@@ -138,8 +139,11 @@ def stream_volume(stream: Stream, resources: Resources, on_voxels: Callable[[int
                 if on_voxels:
                     on_voxels(stream.plane_voxels)
                 if learned.n_planes % planes_per_marker == 0 or learned.n_planes == stream.volume.shape[0]:
-                    os.fsync(file.fileno())
-                    _write_marker(stream, learned)
+                    if marking is not None:
+                        marking.result()
+                    marking = aside.submit(_mark, stream, file.fileno(), learned.n_planes, learned.result(path.name))
+            if marking is not None:
+                marking.result()
     return learned.result(path.name)
 
 
@@ -201,15 +205,16 @@ def _prepare(stream: Stream, plane: int) -> _Prepared:
     return _Prepared(encoder.finish(copied), result)
 
 
-def _write(descriptor: int, pieces: list[bytes]) -> int:
+def _write(descriptor: int, pieces: Sequence[bytes | FileRange]) -> int:
     """Write some pieces; returns how many bytes that were."""
-    n_bytes = 0
     for piece in pieces:
+        if isinstance(piece, FileRange):
+            piece.copy_to(descriptor)
+            continue
         rest = memoryview(piece)
         while rest:
-            n_written = os.write(descriptor, rest)
-            rest, n_bytes = rest[n_written:], n_bytes + n_written
-    return n_bytes
+            rest = rest[os.write(descriptor, rest) :]
+    return sum(map(len, pieces))
 
 
 def _read_marker(marker: Path | None, image: PlaneImage) -> _Learned:
@@ -225,10 +230,11 @@ def _read_marker(marker: Path | None, image: PlaneImage) -> _Learned:
     return learned
 
 
-def _write_marker(stream: Stream, learned: _Learned) -> None:
+def _mark(stream: Stream, descriptor: int, n_planes: int, result: UnitResult) -> None:
+    """Bring to disk what is in the file, and note that; the stream goes on meanwhile."""
+    os.fsync(descriptor)
     if stream.marker is not None:
-        document = {"n_planes": learned.n_planes, **learned.result(stream.image.file.name).to_json()}
-        write_text(stream.marker, json.dumps(document))
+        write_text(stream.marker, json.dumps({"n_planes": n_planes, **result.to_json()}))
 
 
 @cache

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from catnip2bids._version import __version__
 from catnip2bids.errors import UsageError
+from catnip2bids.volume import FileRange
 
 Array = npt.NDArray[Any]
 
@@ -68,7 +69,7 @@ class EncodedImage:
     shape: tuple[int, int]
     storage: Storage
     counts: npt.NDArray[np.uint64]
-    data: Sequence[bytes]
+    data: Sequence[bytes | FileRange]
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,9 @@ class TiffFormat:
             return letters + struct.pack(f"{self.byte_order}HHHQ", 43, 8, 0, 16)
         return letters + struct.pack(f"{self.byte_order}HI", 42, 8)
 
-    def block(self, levels: Sequence[EncodedImage], at: int, description: str | None, *, is_last: bool) -> list[bytes]:
+    def block(
+        self, levels: Sequence[EncodedImage], at: int, description: str | None, *, is_last: bool
+    ) -> list[bytes | FileRange]:
         """Return the pieces of a plane's block.
 
         Parameters
@@ -137,7 +140,7 @@ class TiffFormat:
         end = data_at + data_at % 2
         if not self.big and end > _CLASSIC_BYTES:
             raise UsageError("more than 4 GiB do not fit into a classic TIFF (.ome.tif); name the image .ome.btf")
-        pieces = [
+        pieces: list[bytes | FileRange] = [
             directory.to_bytes(begin, 0 if is_last or index else end)
             for index, (directory, begin) in enumerate(zip(directories, begins, strict=False))
         ]

@@ -23,7 +23,7 @@ from catnip2bids.ome.merging import downsample
 from catnip2bids.ome.omexml import Described, ome_xml
 from catnip2bids.ome.pyramid import LARGEST_LAST_LEVEL
 from catnip2bids.ome.tiff import EncodedImage, Storage, TiffFormat
-from catnip2bids.volume import EncodedPlane, Encoding
+from catnip2bids.volume import EncodedPlane, Encoding, FileRange
 
 Array = npt.NDArray[Any]
 
@@ -115,7 +115,7 @@ class OmeTiffImage:
         """Begin to encode a plane."""
         return TiffPlaneEncoder(self)
 
-    def block(self, encoded: list[EncodedImage], plane: int, at: int) -> list[bytes]:
+    def block(self, encoded: list[EncodedImage], plane: int, at: int) -> list[bytes | FileRange]:
         """Return the bytes of a plane, to be written at an offset of the file."""
         is_last = plane == self.described.shape[0] - 1
         return self._format.block(encoded, at, self._xml if plane == 0 else None, is_last=is_last)

@@ -2,7 +2,7 @@
 
 from catnip2bids.choices import Kind
 from catnip2bids.volume.census import Census
-from catnip2bids.volume.encoding import EncodedPlane, Encoding
+from catnip2bids.volume.encoding import EncodedPlane, Encoding, FileRange
 from catnip2bids.volume.hashing import little_endian_bytes, plane_sha256
 from catnip2bids.volume.nifti import NiftiVolume, census_nifti
 from catnip2bids.volume.planes import OpenPlane
@@ -20,6 +20,7 @@ __all__ = [
     "Copyable",
     "EncodedPlane",
     "Encoding",
+    "FileRange",
     "Kind",
     "NiftiVolume",
     "OpenPlane",

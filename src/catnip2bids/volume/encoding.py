@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +25,8 @@ _COPIED = {
     tifffile.COMPRESSION.ZSTD,
 }
 """Lossless encodings of single segments that most readers know."""
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PIECE_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,55 @@ class Encoding:
 
 
 @dataclass(frozen=True)
+class FileRange:
+    """Some bytes of a file, which the system can copy into another one without handing them to us.
+
+    Attributes
+    ----------
+    path
+        The file.
+    offset, n_bytes
+        Where they begin, and how many they are.
+    """
+
+    path: Path
+    offset: int
+    n_bytes: int
+
+    def __len__(self) -> int:
+        """Return the number of bytes."""
+        return self.n_bytes
+
+    def copy_to(self, descriptor: int) -> None:
+        """Write the bytes where another file stands.
+
+        Raises
+        ------
+        SourceError
+            If the file ends before, or cannot be read.
+        OSError
+            If they cannot be written.
+        """
+        with _naming(self.path):
+            source = os.open(self.path, os.O_RDONLY)
+        try:
+            at, end = self.offset, self.offset + self.n_bytes
+            while at < end:
+                try:
+                    n_copied = os.copy_file_range(source, descriptor, end - at, at)
+                except OSError as error:
+                    if error.errno in _NO_ROOM:
+                        raise
+                    n_copied = 0  # not between these file systems; or reading says what is wrong
+                if n_copied == 0:
+                    piece = _exactly(source, at, min(end - at, _PIECE_BYTES), self.path)
+                    n_copied = os.write(descriptor, piece)
+                at += n_copied
+        finally:
+            os.close(source)
+
+
+@dataclass(frozen=True)
 class EncodedPlane:
     """The segments of a plane as they stand in its file.
 
@@ -57,11 +110,11 @@ class EncodedPlane:
     counts
         Bytes of each segment.
     data
-        All segments, one after the other.
+        Where all segments are, one after the other.
     """
 
     counts: npt.NDArray[np.uint64]
-    data: Sequence[bytes]
+    data: Sequence[FileRange]
 
 
 def encoding_of(page: tifffile.TiffPage) -> Encoding | None:
@@ -86,33 +139,25 @@ def encoding_of(page: tifffile.TiffPage) -> Encoding | None:
     )
 
 
-def read_segments(path: Path, offsets: npt.NDArray[np.uint64], counts: npt.NDArray[np.uint64]) -> EncodedPlane:
-    """Read the segments of a page, of which at least one is there; those that follow one another at once.
-
-    Raises
-    ------
-    SourceError
-        If the file ends before, or cannot be read.
-    """
+def find_segments(path: Path, offsets: npt.NDArray[np.uint64], counts: npt.NDArray[np.uint64]) -> EncodedPlane:
+    """Return the segments of a page, of which at least one is there; those that follow one another at once."""
     begins = np.flatnonzero(np.concatenate(([True], offsets[1:] != offsets[:-1] + counts[:-1])))
     lengths = np.add.reduceat(counts, begins)
-    with path.open("rb", buffering=0) as file:
-        data = [
-            _exactly(file.fileno(), int(offset), int(length), path)
-            for offset, length in zip(offsets[begins], lengths, strict=True)
-        ]
+    data = [FileRange(path, int(at), int(n_bytes)) for at, n_bytes in zip(offsets[begins], lengths, strict=True)]
     return EncodedPlane(counts, data)
 
 
 def _exactly(descriptor: int, offset: int, n_bytes: int, path: Path) -> bytes:
-    pieces, n_read = [], 0
-    while n_read < n_bytes:
-        try:
-            piece = os.pread(descriptor, n_bytes - n_read, offset + n_read)  # at most 2 GiB at a time
-        except OSError as error:
-            raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
-        if not piece:
-            raise SourceError(f"{path}: is cut off; replace it by the original")
-        pieces.append(piece)
-        n_read += len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    with _naming(path):
+        piece = os.pread(descriptor, n_bytes, offset)
+    if not piece:
+        raise SourceError(f"{path}: is cut off; replace it by the original")
+    return piece
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}") from error

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import tifffile
 
 from catnip2bids.errors import ReadError, SourceError
-from catnip2bids.volume.encoding import EncodedPlane, Encoding, encoding_of, read_segments
+from catnip2bids.volume.encoding import EncodedPlane, Encoding, encoding_of, find_segments
 from catnip2bids.volume.planes import OpenPlane, StripPlane, WholePlane
 
 LARGEST_DEFLATE_RATIO = 1040.0
@@ -269,7 +269,7 @@ def agreed(layouts: Iterable[PageLayout]) -> PageLayout:
 
 
 def read_encoded(path: Path, index: int, expected: PageLayout, offset: int | None = None) -> EncodedPlane:
-    """Read the segments of a page without decoding them.
+    """Find the segments of a page, without reading or decoding them.
 
     Raises
     ------
@@ -282,7 +282,7 @@ def read_encoded(path: Path, index: int, expected: PageLayout, offset: int | Non
         if layout != expected or layout.encoding != expected.encoding:
             raise SourceError(f"{path}: page {index + 1} is not what it was; did the file change?")
         offsets, counts = (np.asarray(numbers, np.uint64) for numbers in (page.dataoffsets, page.databytecounts))
-        return read_segments(path, offsets, counts)
+        return find_segments(path, offsets, counts)
 
 
 def bytes_of_a_strip(layout: PageLayout) -> int:
