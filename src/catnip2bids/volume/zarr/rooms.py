@@ -63,7 +63,7 @@ class FileRoom:
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         file = _file_without_name()
-        self._dtype, self._descriptor = dtype, file.fileno()
+        self._dtype, self._file = dtype, file
         self._close = weakref.finalize(self, file.close)
 
     def put(self, at: int, values: npt.NDArray[Any]) -> None:
@@ -71,7 +71,7 @@ class FileRoom:
         data, place = values.view(np.uint8).data, at * self._dtype.itemsize
         try:
             while len(data):
-                n_written = os.pwrite(self._descriptor, data, place)
+                n_written = os.pwrite(self._file.fileno(), data, place)
                 data, place = data[n_written:], place + n_written
         except OSError as error:
             raise _cannot_write(error) from error
@@ -81,7 +81,7 @@ class FileRoom:
         values = np.empty(n_values, self._dtype)
         data, place = values.view(np.uint8).data, at * self._dtype.itemsize
         while len(data):
-            n_read = os.preadv(self._descriptor, [data], place)
+            n_read = os.preadv(self._file.fileno(), [data], place)
             if n_read == 0:
                 raise SourceError(f"{tempfile.gettempdir()}: what was kept there for a while is gone; run again")
             data, place = data[n_read:], place + n_read
