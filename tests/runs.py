@@ -52,6 +52,7 @@ KO_PREFIX = "sub-45670ko_sample-LeftHemisphere_stain-cFos"
 TODAY_PREFIX = "sub-46001wt_sample-LeftHemisphere_stain-cFos"
 
 PROVENANCE = "code/catnip2bids/provenance.json"
+CHECKSUMS = "code/catnip2bids/checksums.sha256"
 
 
 def settings(**choices: Any) -> Settings:
@@ -94,8 +95,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def dataset_files(dataset: Path) -> dict[str, bytes]:
-    """Hash every file of a dataset but for its provenance, in which times stand."""
-    return {path: content for path, content in files_of(dataset).items() if path != PROVENANCE}
+    """Hash every file of a dataset but for its provenance, in which times stand, and the checksums, in which it is."""
+    return {path: content for path, content in files_of(dataset).items() if path not in (PROVENANCE, CHECKSUMS)}
 
 
 def state_of(folder: Path) -> dict[str, tuple[bytes, int]]:

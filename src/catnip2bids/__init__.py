@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from catnip2bids.errors import Catnip2bidsError
     from catnip2bids.packaging import PackageResult, Settings, package
     from catnip2bids.plan import Plan, make_plan, read_plan
+    from catnip2bids.restoration import Restoration, restore
     from catnip2bids.scanning import Scan, scan
     from catnip2bids.validation import ValidationReport, validate
+    from catnip2bids.verification import Verification, verify
 
 __all__ = [
     "Catnip2bidsError",
@@ -30,17 +32,21 @@ __all__ = [
     "OmeZarrVersion",
     "PackageResult",
     "Plan",
+    "Restoration",
     "Scan",
     "Settings",
     "ValidationReport",
+    "Verification",
     "__version__",
     "compare",
     "convert",
     "make_plan",
     "package",
     "read_plan",
+    "restore",
     "scan",
     "validate",
+    "verify",
 ]
 
 # imported when first used: reading pixels takes libraries that `catnip2bids --help` should not wait for
@@ -50,6 +56,7 @@ _HOME = {
     "OmeZarrVersion": "choices",
     "PackageResult": "packaging",
     "Plan": "plan",
+    "Restoration": "restoration",
     "Scan": "scanning",
     "Comparison": "comparison",
     "Compression": "choices",
@@ -60,11 +67,14 @@ _HOME = {
     "compare": "comparison",
     "convert": "conversion",
     "ValidationReport": "validation",
+    "Verification": "verification",
     "make_plan": "plan",
     "package": "packaging",
     "read_plan": "plan",
+    "restore": "restoration",
     "scan": "scanning",
     "validate": "validation",
+    "verify": "verification",
 }
 
 

@@ -332,6 +332,58 @@ def compare(
 
 
 @app.command()
+def verify(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset, or a copy of it.")],
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="SOURCE", help="Read the originals again too; may be given several times."),
+    ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Recompute lower levels with tensorstore, not with our own faster code.")
+    ] = False,
+    jobs: Jobs = None,
+    memory: Memory = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON to stdout.")] = False,
+) -> None:
+    """Prove that every pixel in a dataset is the pixel that was read, and that no other file changed. Works offline.
+
+    Examples: [bold]catnip2bids verify dataset[/],
+    [bold]catnip2bids verify dataset --source /data/cohort[/]
+    """
+    from catnip2bids.terminal import JobProgress, show_verification
+    from catnip2bids.verification import verify as verify_dataset
+
+    memory_bytes = _bytes_of(memory)
+    with JobProgress() as progress:
+        found = verify_dataset(dataset, source or (), progress, deep=deep, jobs=jobs, memory_bytes=memory_bytes)
+    show_verification(found)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
+    raise typer.Exit(0 if found.ok else 1)
+
+
+@app.command()
+def restore(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset, or a copy of it.")],
+    folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write; new or empty.")],
+    jobs: Jobs = None,
+    memory: Memory = None,
+) -> None:
+    """Write CATNIP's files back, pixel for pixel, under their names. Run again, it goes on where it stopped.
+
+    Example: [bold]catnip2bids restore dataset -o restored[/]
+    """
+    from catnip2bids.restoration import restore as restore_dataset
+    from catnip2bids.terminal import JobProgress, show_restoration
+
+    memory_bytes = _bytes_of(memory)
+    with JobProgress() as progress:
+        restored = restore_dataset(dataset, folder, progress, jobs=jobs, memory_bytes=memory_bytes)
+    show_restoration(restored)
+    raise typer.Exit(0 if restored.ok else 1)
+
+
+@app.command()
 def validate(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset to check.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON to stdout.")] = False,

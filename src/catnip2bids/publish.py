@@ -224,10 +224,20 @@ def unfinished(folder: Path) -> list[Path]:
 
 def write_text(final: Path, text: str) -> None:
     """Publish a text file (UTF-8, LF), whole or not at all; one that says the same already is left alone."""
-    if final.is_file() and final.read_bytes() == text.encode():
+    write_bytes(final, text.encode())
+
+
+def write_bytes(final: Path, content: bytes) -> None:
+    """Publish a small file, whole or not at all; one that has the same content already is left alone."""
+    if final.is_file() and final.read_bytes() == content:
         return
     with publication(final) as partial:
-        partial.write_bytes(text.encode())
+        partial.write_bytes(content)
+
+
+def is_unpublished(path: Path) -> bool:
+    """Tell by its name whether something is work in progress, or belongs to it."""
+    return path.name.startswith(".") and path.name.endswith((_PARTIAL, _MARKERS, _LOCK))
 
 
 def remove_partials(folder: Path) -> None:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from catnip2bids.comparison import Comparison
     from catnip2bids.packaging import PackageResult, Preparation
     from catnip2bids.plan import ScanReport
+    from catnip2bids.restoration import Restoration
     from catnip2bids.scanning import Entry
     from catnip2bids.validation import ValidationReport
+    from catnip2bids.verification import Verification
 
 _WIDE = 240  # away from a terminal names are not folded, so that they can be searched for
 console = Console(stderr=True, highlight=False)
@@ -182,6 +184,38 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
         console.print(f"[bold red]problem[/]: {escape(problem)}")
     console.print(f"[bold]{comparison.relation.value}[/]: {escape(sentence_of(comparison))}")
     console.print(f"look at {escape(str(folder / 'index.html'))}")
+
+
+def show_verification(found: Verification) -> None:
+    """Print what became of each image, and all that is not as it was."""
+    table = Table("image", Column("planes", justify="right"), Column("levels", justify="right"), "", box=None)
+    for verdict in found.images:
+        mark = "[green]proven[/]" if verdict.ok else "[bold red]not as it was[/]"
+        table.add_row(escape(verdict.image), str(verdict.n_planes), str(verdict.n_levels), mark)
+    console.print(table)
+    for problem in found.problems:
+        console.print(f"[bold red]problem[/]: {escape(problem)}")
+    for note in found.notes:
+        console.print(f"[cyan]note[/]: {escape(note)}")
+    n_planes = sum(verdict.n_planes for verdict in found.images)
+    read = f"{len(found.images)} images, {n_planes} planes, {found.n_files} other files"
+    read += ", and the originals" if found.sources_read else ""
+    outcome = "[bold green]everything is as it was read[/]" if found.ok else "[bold red]not as it was[/]"
+    console.print(f"{escape(str(found.dataset))}: {outcome} ({read})")
+
+
+def show_restoration(restored: Restoration) -> None:
+    """Print what was restored, and what the dataset does not hold."""
+    for path, reason in restored.left_out.items():
+        console.print(f"[cyan]left out[/]: {escape(path)}: {escape(reason)}")
+    counts = [f"{len(restored.restored)} files and folders restored"]
+    if restored.kept:
+        counts.append(f"{len(restored.kept)} were there already")
+    if restored.problems:
+        counts.append(f"[bold red]{len(restored.problems)} problems[/]")
+    if restored.left_out:
+        counts.append(f"{len(restored.left_out)} are not in the dataset")
+    console.print(f"{escape(str(restored.folder))}: {', '.join(counts)}")
 
 
 def show_validation(report: ValidationReport) -> None:

@@ -18,6 +18,7 @@ from catnip2bids.progress import Progress
 from catnip2bids.volume import Kind
 from ome_tiffs import halved, levels_of, libtiff, needs_libtiff, pages_of, same_bits, segments_of
 from runs import (
+    CHECKSUMS,
     KO,
     KO_PREFIX,
     PROVENANCE,
@@ -126,7 +127,13 @@ def test_all_other_files_are_those_of_a_dataset_of_ome_zarr(both: Both) -> None:
         and renamed((both.zarr / path).read_text(encoding="utf-8"))
         != (both.tiff / tables.get(path, path)).read_text(encoding="utf-8")
     }
-    assert not different - {PROVENANCE, "README.md", "derivatives/catnip/README.md", "code/catnip2bids/plan.toml"}
+    assert not different - {
+        PROVENANCE,
+        CHECKSUMS,
+        "README.md",
+        "derivatives/catnip/README.md",
+        "code/catnip2bids/plan.toml",
+    }
     for path in ("README.md", "derivatives/catnip/README.md"):
         assert "OME-Zarr" not in (both.tiff / path).read_text(encoding="utf-8"), path
         assert ".ome.zarr" not in (both.tiff / path).read_text(encoding="utf-8"), path

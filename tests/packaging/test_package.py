@@ -22,6 +22,7 @@ from catnip2bids.demo import write_atlas_table
 from catnip2bids.demo.regions import REGIONS
 from catnip2bids.scanning import scan
 from runs import (
+    CHECKSUMS,
     FLOX,
     KO,
     KO_PREFIX,
@@ -170,7 +171,7 @@ def test_every_other_file_has_the_promised_name(packaged: Packaged) -> None:
     expected |= {f"derivatives/catnip-counts/{name}.tsv" for name in COUNTS}
     expected |= {f"sub-{subject}/sub-{subject}_scans.{ending}" for subject in ("45670ko", "45925floxed", "46001wt")
                  for ending in ("tsv", "json")}  # fmt: skip
-    expected |= {"dataset_description.json", "README.md", "CHANGES", ".bidsignore", "SPIM.json", PROVENANCE}
+    expected |= {"dataset_description.json", "README.md", "CHANGES", ".bidsignore", "SPIM.json", PROVENANCE, CHECKSUMS}
     expected |= {"participants.tsv", "participants.json", "samples.tsv", "samples.json", "code/catnip2bids/plan.toml"}
     expected |= {
         f"{_DERIVATIVE}/{name}" for name in
@@ -547,14 +548,14 @@ def test_a_dandiset_may_lie_around_it(packaged: Packaged) -> None:
 
 
 def test_a_second_time_nothing_is_made_anew(packaged: Packaged) -> None:
-    before = {path: state for path, state in state_of(packaged.dataset).items() if path != PROVENANCE}
+    before = {path: state for path, state in state_of(packaged.dataset).items() if path not in (PROVENANCE, CHECKSUMS)}
     content, source = dataset_files(packaged.dataset), state_of(packaged.source)
     result = package([packaged.source], packaged.dataset, settings(atlas_table=packaged.atlas_table))
     assert result.ok
     assert not result.made
     assert {str(target) for target in result.kept} == images_of(packaged.dataset)
     assert dataset_files(packaged.dataset) == content
-    after = {path: state for path, state in state_of(packaged.dataset).items() if path != PROVENANCE}
+    after = {path: state for path, state in state_of(packaged.dataset).items() if path not in (PROVENANCE, CHECKSUMS)}
     changed = {path for path in before if before[path] != after.get(path)} - {"code/catnip2bids"}
     assert not changed
     assert state_of(packaged.source) == source

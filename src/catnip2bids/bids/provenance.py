@@ -7,6 +7,7 @@ from the tables that are there. It names no absolute path, no user and no machin
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +76,8 @@ class ImageRecord(_Document):
         How the pixels got into the image, where there is more than one way.
     fingerprint
         Hash of everything that decides what the image is: source files, settings, version.
+    n_files, n_bytes
+        Files of the image and their bytes, labels that were put into it left out; None from versions that did not say.
     embedded
         Fingerprints of the label images inside the image, by name.
     """
@@ -89,6 +92,8 @@ class ImageRecord(_Document):
     label_values: list[int] | None = None
     how: str | None = None
     fingerprint: str
+    n_files: int | None = None
+    n_bytes: int | None = None
     embedded: dict[str, str] = Field(default_factory=dict)
 
 
@@ -158,6 +163,13 @@ class Provenance(_Document):
     history: list[Invocation] = Field(default_factory=list)
     runs: dict[str, RunRecord] = Field(default_factory=dict)
     decisions: list[Decision] = Field(default_factory=list)
+
+    def decisions_of(self, run: str) -> dict[str, Decision]:
+        """Return the decisions about all entries of a run, by their POSIX paths below the run folder."""
+        folder = self.runs[run].source
+        return {
+            os.path.relpath(decision.source, folder): decision for decision in self.decisions if decision.run == run
+        }
 
     def save(self, dataset: Path) -> None:
         """Write it into the dataset, whole or not at all."""

@@ -441,6 +441,17 @@ _TELLTALE = re.compile(
 )
 
 
+def kind_of(role: str) -> Kind:
+    """Return how voxels of a component may be merged.
+
+    Raises
+    ------
+    KeyError
+        If no component has this role.
+    """
+    return {component.role: component.content.kind for component in COMPONENTS}[role]
+
+
 def recognise(path: str, *, is_folder: bool) -> tuple[ComponentType, re.Match[str]] | None:
     """Find the row of the table for an entry of a run.
 

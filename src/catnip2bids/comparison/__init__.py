@@ -4,14 +4,12 @@ from catnip2bids.comparison.derivations import Check, check_claim, check_derivat
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.result import Comparison
 from catnip2bids.comparison.run import compare, compare_as_volumes, first_difference
-from catnip2bids.comparison.team import Resources
 from catnip2bids.comparison.volumes import VolumeComparison
 
 __all__ = [
     "Check",
     "Comparison",
     "Relation",
-    "Resources",
     "VolumeComparison",
     "check_claim",
     "check_derivations",

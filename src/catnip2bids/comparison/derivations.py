@@ -14,9 +14,8 @@ from functools import partial
 import numpy as np
 
 from catnip2bids.catnip.derivations import DERIVATIONS, Derivation
-from catnip2bids.comparison.sides import Side, open_side
-from catnip2bids.comparison.team import Resources, Team, plane_bytes
-from catnip2bids.engine import default_jobs, default_memory_bytes
+from catnip2bids.comparison.sides import Side, open_side, working_bytes
+from catnip2bids.engine import Resources, Team, default_jobs, default_memory_bytes
 from catnip2bids.errors import SourceError
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run
@@ -123,7 +122,7 @@ def check_claim(derivation: Derivation, entries: Sequence[Entry], resources: Res
         for side in sides[1:]:
             if sorted(side.planes) != numbers:
                 raise SourceError(f"{side.path} and {sides[0].path} have not the same slice numbers")
-        with Team(resources, max(map(plane_bytes, sides))) as team:
+        with Team(resources, working_bytes(sides)) as team:
             counts = dict(zip(numbers, team.do(partial(_count, derivation, threshold, sides), numbers), strict=True))
     except SourceError as error:
         return replace(check, problem=str(error))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.comparison.sides import Side
-from catnip2bids.comparison.team import Team
+from catnip2bids.engine import Team
 from catnip2bids.errors import SourceError
 
 Array = npt.NDArray[Any]

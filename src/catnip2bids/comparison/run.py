@@ -11,10 +11,9 @@ from catnip2bids.comparison.report import write_report
 from catnip2bids.comparison.result import Comparison, FileComparison, ItemComparison, compare_files
 from catnip2bids.comparison.sides import Side, open_side
 from catnip2bids.comparison.tables import compare_tables, looks_like_counts
-from catnip2bids.comparison.team import Resources
 from catnip2bids.comparison.things import Thing, pair_things, thing_at, things_in
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
-from catnip2bids.engine import default_jobs, default_memory_bytes
+from catnip2bids.engine import Resources, default_jobs, default_memory_bytes
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written

@@ -6,7 +6,7 @@ slice files are known by the number in their names, whatever its padding; those 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ Array = npt.NDArray[Any]
 BAND_BYTES = 512 * 2**10
 """Rows are looked at in bands that are still in the processor's cache after they were decoded."""
 _PIECE_BYTES = 2**20
+_PLANES_IN_MEMORY = 4
+"""A thread holds two planes at the most, each of them encoded and decoded."""
 
 
 @dataclass(frozen=True)
@@ -175,3 +177,25 @@ def same_bytes(path_1: Path, path_2: Path) -> bool:
         return True
     except OSError:
         return False
+
+
+def working_bytes(sides: Sequence[Side]) -> int:
+    """Memory that a thread takes that looks at a plane of each side; very little where no plane can be read."""
+    return _PLANES_IN_MEMORY * max(map(plane_bytes, sides))
+
+
+def plane_bytes(side: Side) -> int:
+    """Size of the first plane that can be read; 1 where none can."""
+    for number in side.planes:
+        try:
+            with side.open(number) as opened:
+                height, width = opened.layout.shape
+                return height * width * opened.layout.dtype.itemsize
+        except SourceError:
+            continue  # it becomes a row of the result when it is compared
+    return 1
+
+
+def unpacked_bytes(side: Side) -> int:
+    """Memory that is taken because a file can only be unpacked as a whole."""
+    return 0 if side.volume is None else side.volume.unpacked_bytes

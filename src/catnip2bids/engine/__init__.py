@@ -12,6 +12,7 @@ from catnip2bids.engine.memory import (
     shown_bytes,
 )
 from catnip2bids.engine.stream import Stream, stream_volume, take_up_stream
+from catnip2bids.engine.team import Team
 from catnip2bids.engine.units import Unit, convert_unit, cut_into_units
 from catnip2bids.engine.workers import StoppedError, Workers, default_jobs, local_workers
 
@@ -29,6 +30,7 @@ __all__ = [
     "Resources",
     "StoppedError",
     "Stream",
+    "Team",
     "Unit",
     "UnitResult",
     "Workers",

@@ -2,10 +2,11 @@
 
 from catnip2bids.choices import OmeZarrVersion
 from catnip2bids.ome.formats import ImageFormat, OmeTiff, OmeZarr
-from catnip2bids.ome.merging import downsample
+from catnip2bids.ome.merging import downsample, downsample_plainly
 from catnip2bids.ome.metadata import Display, LabelValue, choose_display, image_metadata
 from catnip2bids.ome.omexml import Described
 from catnip2bids.ome.pyramid import Level, plan_levels
+from catnip2bids.ome.size import image_size
 from catnip2bids.ome.tiff_image import OmeTiffImage
 from catnip2bids.ome.zarr import OmeZarrImage, write_labels_group
 
@@ -22,7 +23,9 @@ __all__ = [
     "OmeZarrVersion",
     "choose_display",
     "downsample",
+    "downsample_plainly",
     "image_metadata",
+    "image_size",
     "plan_levels",
     "write_labels_group",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from catnip2bids.errors import SourceError
 from catnip2bids.packaging.tasks import CopyTask
@@ -15,27 +15,32 @@ from catnip2bids.publish import publication
 from catnip2bids.scanning import files_below
 
 
-def copy_as_it_is(task: CopyTask, dataset: Path) -> None:
-    """Copy a file or folder as it is, with its times.
+def copy_as_it_is(task: CopyTask, dataset: Path) -> list[PurePosixPath]:
+    """Copy a file or folder as it is, with its times; returns the copies that were not there yet.
 
     Raises
     ------
     SourceError
         If a file cannot be read.
     """
-    location, target = task.entry.location, dataset / task.target
+    location, copied = task.entry.location, []
     for file in files_below(location):
-        _copy_file(file, target if file == location else target / file.relative_to(location))
+        copy = task.target if file == location else task.target / file.relative_to(location)
+        if _copy_file(file, dataset / copy):
+            copied.append(copy)
+    return copied
 
 
-def _copy_file(file: Path, copy: Path) -> None:
+def _copy_file(file: Path, copy: Path) -> bool:
+    """Copy a file, unless that was done already; tells whether it was not."""
     try:
         state = file.stat()
         if copy.is_file() and (copy.stat().st_size, copy.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns):
-            return
+            return False
         with publication(copy) as partial:
             shutil.copyfile(file, partial)
             os.utime(partial, ns=(state.st_atime_ns, state.st_mtime_ns))
+        return True
     except OSError as error:
         if error.filename == str(file):
             raise SourceError(

@@ -7,12 +7,13 @@ changed; otherwise what is there is kept.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from catnip2bids.bids.provenance import FOLDER, ImageRecord
+from catnip2bids.bids.pixels import PlaneRecord, hashes_path, write_hashes
+from catnip2bids.bids.provenance import ImageRecord
 from catnip2bids.bids.tables import UNKNOWN
 from catnip2bids.building import ImagePlan, build_image
 from catnip2bids.catnip.atlas import AtlasTable, Region
@@ -20,10 +21,10 @@ from catnip2bids.catnip.components import Content
 from catnip2bids.choices import Format
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, Workers
-from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, OmeZarrVersion, write_labels_group
+from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, OmeZarrVersion, image_size, write_labels_group
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import ImageTask, sidecar_of
-from catnip2bids.publish import forget_construction, partial_path, publication, remove, write_text
+from catnip2bids.publish import forget_construction, partial_path, publication, remove
 from catnip2bids.volume import RecoveredMask
 
 
@@ -89,7 +90,8 @@ class ImageJob:
         converted, fingerprint = build_image(
             self.plan, dataset / task.target, self._decisive, workers, listener, self._labels_of
         )
-        write_text(dataset / hashes_path(task.target), _hashes_tsv(task, converted.sha256))
+        write_hashes(dataset, task.target, _plane_records(task, converted.sha256))
+        size = image_size(dataset / task.target)
         return ImageRecord(
             source=task.entry.path,
             recovered_from=task.recovered_from.path if task.recovered_from else None,
@@ -101,6 +103,8 @@ class ImageJob:
             label_values=sorted(converted.labels) if _has_labels(task) and converted.labels is not None else None,
             how=self.plan.how,
             fingerprint=fingerprint,
+            n_files=size.n_files,
+            n_bytes=size.n_bytes,
         )
 
     def _labels_of(self, converted: Conversion) -> list[LabelValue]:
@@ -125,11 +129,6 @@ def format_of(task: ImageTask, settings: Settings) -> ImageFormat:
 def region_of(atlas: AtlasTable, value: int) -> Region:
     """Return the region of a label value; one that no table knows is called ``unlisted_...``."""
     return atlas.regions.get(value) or Region(value, f"unlisted_{value}", None, made_up_color(value))
-
-
-def hashes_path(target: PurePosixPath) -> PurePosixPath:
-    """Where the hashes of an image's planes are, below the dataset."""
-    return PurePosixPath(FOLDER.as_posix()) / "pixels" / f"{target.name}.tsv"
 
 
 def embed_labels(dataset: Path, raw: ImageTask, labels: Iterable[ImageTask], version: OmeZarrVersion) -> None:
@@ -162,12 +161,10 @@ def _label(region: Region) -> LabelValue:
     return LabelValue(region.index, region.name, region.abbreviation, region.color or made_up_color(region.index))
 
 
-def _hashes_tsv(task: ImageTask, sha256: Iterable[str]) -> str:
-    lines = ["plane\tsource\tsha256"]
+def _plane_records(task: ImageTask, sha256: Iterable[str]) -> Iterator[PlaneRecord]:
     for plane, plane_hash in enumerate(sha256):
         file = task.volume.plane_source(plane).path
         source = f"{task.source}/{file.name}" if task.entry.location.is_dir() else task.source
         if task.recovered_from is not None:
             source = UNKNOWN  # no file holds these pixels
-        lines.append(f"{plane}\t{source}\t{plane_hash}")
-    return "\n".join(lines) + "\n"
+        yield PlaneRecord(source, plane_hash)

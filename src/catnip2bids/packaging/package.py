@@ -16,6 +16,8 @@ from importlib.metadata import version
 from math import prod
 from pathlib import Path
 
+from catnip2bids.bids.checksums import take_checksums, write_checksums
+from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
 from catnip2bids.engine import Listener, local_workers
 from catnip2bids.errors import DatasetError
@@ -83,6 +85,7 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
             remove_partials(dataset)
             _remember_command(prepared)
             provenance.save(dataset)
+            checksums = take_checksums(dataset)
             jobs = [RunJob(prepared, run, result, progress) for run in prepared.runs]
             _make_images(prepared, jobs, progress)
             for job in jobs:
@@ -96,6 +99,7 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
             metadata.write(prepared.participants, names)
             _write_plan(prepared)
             provenance.save(dataset)
+            write_checksums(dataset, checksums, [*result.made, *map(hashes_path, result.made), *result.copied])
             _name_unfinished(dataset, result, progress)
     return result
 

@@ -17,8 +17,8 @@ from catnip2bids._version import __version__
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.catnip.components import HEMISPHERE_MASK, Action
 from catnip2bids.catnip.derivations import MASKED_LABELS
-from catnip2bids.comparison import Relation, Resources, check_claim, compare_as_volumes, first_difference
-from catnip2bids.engine import default_jobs, default_memory_bytes
+from catnip2bids.comparison import Relation, check_claim, compare_as_volumes, first_difference
+from catnip2bids.engine import Resources, default_jobs, default_memory_bytes
 from catnip2bids.errors import SourceError
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.plan import PlannedEntry, PlannedRun, default_entry, problems_of
@@ -76,6 +76,16 @@ class Question:
 
     def answer(self, resources: Resources) -> dict[str, Any]:
         """Look at the pixels; where only sameness counts, no further than to the first difference."""
+        return self._found_out(resources) | {"files": self._file_names}
+
+    @property
+    def _file_names(self) -> list[str] | None:
+        """Names of the slices in their order, so that they can be written again; None for a single file."""
+        if self.entry.volume is None or not self.entry.location.is_dir():
+            return None
+        return [self.entry.volume.plane_source(plane).path.name for plane in range(self.entry.volume.shape[0])]
+
+    def _found_out(self, resources: Resources) -> dict[str, Any]:
         if self.is_masked:
             return self._how_they_differ(resources)
         first = first_difference(self.other.location, self.entry.location, resources)

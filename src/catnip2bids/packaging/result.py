@@ -16,6 +16,8 @@ class PackageResult:
         The dataset folder.
     made, kept
         Images that were made now, and that were there already, below the dataset.
+    copied
+        Copies that were made now, below the dataset: of source files, and of label images inside of other images.
     problems
         What was not done, and why.
     warnings
@@ -25,6 +27,7 @@ class PackageResult:
     dataset: Path
     made: list[PurePosixPath] = field(default_factory=list)
     kept: list[PurePosixPath] = field(default_factory=list)
+    copied: list[PurePosixPath] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

@@ -74,10 +74,10 @@ class RunJob:
         for counts in self.tasks.counts:
             with self._naming_failures(counts):
                 write_counts(self._dataset, counts)
-                copy_as_it_is(CopyTask(counts.entry, counts.verbatim), self._dataset)
+                self.result.copied += copy_as_it_is(CopyTask(counts.entry, counts.verbatim), self._dataset)
         for copy in self.tasks.copies:
             with self._naming_failures(copy):
-                copy_as_it_is(copy, self._dataset)
+                self.result.copied += copy_as_it_is(copy, self._dataset)
 
     def finish(self) -> None:
         """Do what needs all of the above, and write down what was done and why."""
@@ -175,6 +175,7 @@ class RunJob:
         wanted = {task.desc or task.stem: record.images[str(task.target)].fingerprint for task in labels}
         if raw_record.embedded != wanted:
             embed_labels(self._dataset, raw, labels, self.prepared.settings.ome_zarr_version)
+            self.result.copied.append(raw.target / "labels")
             raw_record.embedded = wanted
 
     def _decide(self) -> None:

@@ -174,6 +174,14 @@ def run_name(subject: str, sample: str, stain: str) -> BidsName:
     return BidsName((("sub", subject), ("sample", sample), ("stain", stain)))
 
 
+def copy_of(run: BidsName, entry: str) -> PurePosixPath:
+    """Return where an entry of a run is kept as it is, below the dataset; `entry` is its path below the run folder."""
+    labels = dict(run.entities)
+    # several stains of one sample are several runs, whose files have the same names
+    stain = "" if labels["stain"] == DEFAULT_STAIN else f"_stain-{labels['stain']}"
+    return SOURCEDATA / f"sub-{labels['sub']}_sample-{labels['sample']}{stain}" / entry.removeprefix("../")
+
+
 def plan_tasks(
     run: Run,
     planned: PlannedRun,
@@ -332,7 +340,4 @@ class _Names:
         return folder / self._subject_folder / f"{name}.tsv"
 
     def copy(self, entry: Entry) -> PurePosixPath:
-        # several stains of one sample are several runs, whose files have the same names
-        stain = "" if self.planned.stain == DEFAULT_STAIN else f"_stain-{self.planned.stain}"
-        folder = SOURCEDATA / f"sub-{self.planned.subject}_sample-{self.planned.sample}{stain}"
-        return folder / entry.path.removeprefix("../")
+        return copy_of(self.name, entry.path)

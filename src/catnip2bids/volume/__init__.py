@@ -3,14 +3,21 @@
 from catnip2bids.choices import Kind
 from catnip2bids.volume.census import Census
 from catnip2bids.volume.encoding import EncodedPlane, Encoding, FileRange
-from catnip2bids.volume.hashing import little_endian_bytes, plane_sha256
+from catnip2bids.volume.hashing import hash_stored_plane, little_endian_bytes, plane_sha256
 from catnip2bids.volume.nifti import NiftiVolume, census_nifti
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.recovered_mask import RecoveredMask
 from catnip2bids.volume.slices import SliceSeries, census_slices, number_slices
 from catnip2bids.volume.stack import TiffStack, census_stack
 from catnip2bids.volume.take_census import is_nifti, is_tiff, slice_files, slice_number_in, take_census
-from catnip2bids.volume.tiff import PageLayout, count_stack_pages, open_lone_page
+from catnip2bids.volume.tiff import (
+    PageLayout,
+    check_page,
+    count_stack_pages,
+    open_lone_page,
+    open_tiff,
+    page_offsets,
+)
 from catnip2bids.volume.values import label_values, value_range
 from catnip2bids.volume.volume import Copyable, PlaneSource, Volume, read_planes
 from catnip2bids.volume.zarr import ZarrVolume, census_zarr, is_ome_zarr
@@ -35,7 +42,9 @@ __all__ = [
     "census_slices",
     "census_stack",
     "census_zarr",
+    "check_page",
     "count_stack_pages",
+    "hash_stored_plane",
     "is_nifti",
     "is_ome_zarr",
     "is_tiff",
@@ -43,6 +52,8 @@ __all__ = [
     "little_endian_bytes",
     "number_slices",
     "open_lone_page",
+    "open_tiff",
+    "page_offsets",
     "plane_sha256",
     "read_planes",
     "slice_files",

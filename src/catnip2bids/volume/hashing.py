@@ -12,6 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.volume.volume import Volume
+
+_BAND_BYTES = 2**20
+
 
 def little_endian_bytes(pixels: npt.NDArray[Any]) -> memoryview:
     """Return the bytes that are hashed; without a copy where the pixels lie as they are wanted."""
@@ -22,3 +26,25 @@ def little_endian_bytes(pixels: npt.NDArray[Any]) -> memoryview:
 def plane_sha256(plane: npt.NDArray[Any]) -> str:
     """Hash one plane of shape (y, x); returns 64 hexadecimal digits."""
     return hashlib.sha256(little_endian_bytes(plane)).hexdigest()
+
+
+def hash_stored_plane(volume: Volume, plane: int) -> str:
+    """Read one plane of a volume and hash it, band after band of rows where rows can be read.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read completely.
+    """
+    _, n_rows, n_columns = volume.shape
+    opened, digest = volume.open_plane(plane), hashlib.sha256()
+    height = max(_BAND_BYTES // (n_columns * volume.dtype.itemsize), 1) if opened.reads_rows else n_rows
+    room = np.empty((min(height, n_rows), n_columns), volume.dtype)
+    try:
+        for top in range(0, n_rows, height):
+            rows = room[: min(height, n_rows - top)]
+            opened.read_rows(top, top + len(rows), rows)
+            digest.update(little_endian_bytes(rows))
+    finally:
+        opened.close()
+    return digest.hexdigest()

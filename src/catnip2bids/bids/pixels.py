@@ -1,0 +1,53 @@
+"""The hashes of an image's planes: ``code/catnip2bids/pixels/<name of the image>.tsv``.
+
+Invariant: one row for each plane, in order, counted from 0: where its pixels were read, and the sha256 of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from catnip2bids.bids.provenance import FOLDER
+from catnip2bids.bids.tables import Table, read_table
+from catnip2bids.errors import DatasetError
+from catnip2bids.publish import write_text
+
+_COLUMNS = ("plane", "source", "sha256")
+
+
+@dataclass(frozen=True)
+class PlaneRecord:
+    """Where a plane was read, from the run folder on (``n/a`` if no file holds its pixels), and their sha256."""
+
+    source: str
+    sha256: str
+
+
+def hashes_path(image: PurePosixPath) -> PurePosixPath:
+    """Where the hashes of an image's planes are, below the dataset."""
+    return PurePosixPath(FOLDER.as_posix()) / "pixels" / f"{image.name}.tsv"
+
+
+def write_hashes(dataset: Path, image: PurePosixPath, planes: Iterable[PlaneRecord]) -> None:
+    """Write the table of an image."""
+    rows = [{"plane": str(n), "source": plane.source, "sha256": plane.sha256} for n, plane in enumerate(planes)]
+    write_text(dataset / hashes_path(image), Table(_COLUMNS, tuple(rows)).to_tsv())
+
+
+def read_hashes(dataset: Path, image: PurePosixPath) -> tuple[PlaneRecord, ...]:
+    """Read the table of an image.
+
+    Raises
+    ------
+    DatasetError
+        If it is not there, or is not such a table.
+    """
+    path = dataset / hashes_path(image)
+    table = read_table(path)
+    if set(_COLUMNS) - set(table.columns):
+        raise DatasetError(f"{path}: is missing or no table of {', '.join(_COLUMNS)}; bring it back from a copy")
+    if [row["plane"] for row in table.rows] != [str(n) for n in range(len(table.rows))]:
+        raise DatasetError(f"{path}: its planes are not numbered from 0 on; bring it back from a copy")
+    return tuple(PlaneRecord(row["source"], row["sha256"]) for row in table.rows)

@@ -1,0 +1,45 @@
+"""Threads that look at planes or blocks, as many as there is memory for.
+
+Invariant: results come in the order of the items, and no more items than fit into memory are worked on at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from catnip2bids.engine.memory import OVERHEAD_BYTES, Resources, shown_bytes
+from catnip2bids.errors import UsageError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Team:
+    """Threads that each hold so many bytes for an item, beside what is held all the time."""
+
+    def __init__(self, resources: Resources, item_bytes: int, held_bytes: int = 0) -> None:
+        if held_bytes > resources.memory_bytes - OVERHEAD_BYTES:
+            needed = shown_bytes(held_bytes + OVERHEAD_BYTES)
+            raise UsageError(f"unpacking the files takes at least {needed} of memory; give more with --memory")
+        fitting = (resources.memory_bytes - OVERHEAD_BYTES - held_bytes) // item_bytes
+        self._n_threads = max(min(fitting, resources.n_threads), 1)
+        self._threads = ThreadPoolExecutor(self._n_threads)
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def do(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Do something for all items, a few of them ahead of what is asked for, in their order."""
+        ahead: deque[Future[Result]] = deque()
+        for item in items:
+            ahead.append(self._threads.submit(work, item))
+            if len(ahead) > 2 * self._n_threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

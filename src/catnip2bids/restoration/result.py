@@ -1,0 +1,35 @@
+"""What was restored, and what could not be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Restoration:
+    """What was done.
+
+    Attributes
+    ----------
+    folder
+        Where everything was written.
+    restored, kept
+        Entries of runs that were restored now, and that were there from an interrupted restoration, as POSIX paths
+        below the folder.
+    left_out
+        Entries that the dataset does not hold, and why.
+    problems
+        What could not be restored, and why.
+    """
+
+    folder: Path
+    restored: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether all that the dataset holds was restored."""
+        return not self.problems

@@ -1,0 +1,187 @@
+"""The whole restoration: every run of the dataset, entry after entry.
+
+Invariant: an entry stands under its name only when it is whole, and nothing that is there already is written over. One
+that cannot be restored is named, and stops no other.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path, PurePosixPath
+
+from catnip2bids.bids.checksums import file_sha256, read_checksums
+from catnip2bids.bids.pixels import read_hashes
+from catnip2bids.bids.provenance import PROVENANCE, Provenance, read_provenance
+from catnip2bids.engine import Resources, default_jobs, default_memory_bytes
+from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, WriteError
+from catnip2bids.progress import Progress
+from catnip2bids.publish import keep_apart, locked, naming_what_cannot_be_written, publication, write_text
+from catnip2bids.restoration.items import CopyItem, Item, LeftOut, LinkItem, VolumeItem, items_of
+from catnip2bids.restoration.result import Restoration
+from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, write_file, write_slices
+from catnip2bids.scanning import files_below
+from catnip2bids.volume import take_census
+
+_MARK = ".catnip2bids-restore"
+"""Stands in the folder as long as not everything is restored, and says from what."""
+
+
+def restore(
+    dataset: Path | str,
+    folder: Path | str,
+    progress: Progress | None = None,
+    *,
+    jobs: int | None = None,
+    memory_bytes: int | None = None,
+) -> Restoration:
+    """Write the original files back, pixel for pixel, under their original names.
+
+    Images become TIFF slices, TIFF stacks and NIfTI files again; files need not be the same byte for byte, their
+    pixels are. What was copied comes back as it was, and so does what was left out because other images hold it.
+    Interrupted, it goes on where it stopped when it is called again.
+
+    Parameters
+    ----------
+    dataset
+        A dataset that `package` made, or a copy of one.
+    folder
+        Where to write: a new or an empty folder. Runs come to lie in it as they lay in the SOURCE.
+    progress
+        Told how the work goes.
+    jobs
+        Processors to use; all by default.
+    memory_bytes
+        The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset is none of ours, or the folder holds something else.
+    UsageError
+        If one of both folders is inside the other.
+    """
+    dataset, folder, progress = Path(dataset), Path(folder), progress or Progress()
+    if not (dataset / PROVENANCE).is_file():
+        raise DatasetError(f"{dataset}: has no {PROVENANCE}; give a dataset that catnip2bids package made")
+    keep_apart(dataset, folder)
+    provenance = read_provenance(dataset)
+    resources = Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
+    result = Restoration(folder)
+    with naming_what_cannot_be_written(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            mark = file_sha256(dataset / PROVENANCE)
+            _take_folder(folder, mark)
+            work = _Work(dataset, provenance, resources, progress, result)
+            progress.start(work.n_voxels)
+            for place, item in work.items:
+                work.do(place, item)
+            if result.ok:
+                (folder / _MARK).unlink()
+    return result
+
+
+def _take_folder(folder: Path, mark: str) -> None:
+    """Refuse a folder that holds anything but what an interrupted restoration of the same dataset left."""
+    there = folder / _MARK
+    if there.is_file() and there.read_text(encoding="utf-8") == mark:
+        return
+    if any(folder.iterdir()):
+        raise DatasetError(f"{folder}: is not empty; give a new folder with -o")
+    write_text(there, mark)
+
+
+class _Work:
+    """The items of all runs, and how they are restored."""
+
+    def __init__(
+        self, dataset: Path, provenance: Provenance, resources: Resources, progress: Progress, result: Restoration
+    ) -> None:
+        self._dataset, self._provenance, self._resources = dataset, provenance, resources
+        self._progress, self._result = progress, result
+        checksums = read_checksums(dataset)
+        self._checksums = checksums.files if checksums else {}
+        self.items = [(place, item) for key, place in self._places() for item in items_of(provenance, key)]
+
+    @property
+    def n_voxels(self) -> int:
+        """Voxels of all volumes."""
+        records = {target: record for run in self._provenance.runs.values() for target, record in run.images.items()}
+        return sum(prod(records[str(item.image)].shape) for _, item in self.items if isinstance(item, VolumeItem))
+
+    def _places(self) -> Iterator[tuple[str, PurePosixPath]]:
+        """Yield where each run comes to lie: where it lay in its SOURCE, unless another run lay there too."""
+        runs = self._provenance.runs
+        places = {key: PurePosixPath(run.name if run.source == "." else run.source) for key, run in runs.items()}
+        n_there = Counter(places.values())
+        for key, place in places.items():
+            yield key, place if n_there[place] == 1 else PurePosixPath(key) / place.name
+
+    def do(self, place: PurePosixPath, item: Item) -> None:
+        """Restore one item; what goes wrong is a problem of this item alone."""
+        path = os.path.normpath(place / item.path)
+        final = self._result.folder / path
+        if isinstance(item, LeftOut):
+            self._result.left_out[path] = item.reason
+            return
+        if final.exists() or final.is_symlink():
+            self._result.kept.append(path)
+            return
+        self._progress.item(path)
+        try:
+            self._restore(item, final)
+        except WriteError:
+            raise
+        except Catnip2bidsError as error:
+            self._result.problems.append(f"{path}: {error}")
+            self._progress.problem(f"{path}: {error}")
+        else:
+            self._result.restored.append(path)
+
+    def _restore(self, item: VolumeItem | CopyItem | LinkItem, final: Path) -> None:
+        match item:
+            case VolumeItem():
+                self._restore_volume(item, final)
+            case CopyItem():
+                self._copy(item.copy, final)
+            case LinkItem():
+                final.parent.mkdir(parents=True, exist_ok=True)
+                final.symlink_to(os.path.relpath(item.to, Path(item.path).parent))
+
+    def _restore_volume(self, item: VolumeItem, final: Path) -> None:
+        image = self._stored(item.image)
+        source = RestoredVolume(image, self._stored(item.mask) if item.mask else None)
+        names = item.slice_names(image.planes)
+        advance = self._progress.advance
+        with publication(final) as partial:
+            if names is None:
+                write_file(source, partial, final.name, self._resources, advance)
+            else:
+                write_slices(source, partial, names, self._resources, advance)
+
+    def _stored(self, image: PurePosixPath) -> StoredImage:
+        census = take_census(self._dataset / image)
+        planes = read_hashes(self._dataset, image)
+        if census.volume is None or census.problems:
+            raise SourceError("; ".join(census.problems))
+        if census.volume.shape[0] != len(planes):
+            raise DatasetError(f"{self._dataset / image}: has {census.volume.shape[0]} planes, and had {len(planes)}")
+        return StoredImage(census.volume, planes)
+
+    def _copy(self, copy: PurePosixPath, final: Path) -> None:
+        """Copy a file or folder whose bytes are what they were."""
+        location = self._dataset / copy
+        if not location.exists():
+            raise DatasetError(f"{location}: is not there any more; bring it back from a copy")
+        with publication(final) as partial:
+            for file in files_below(location):
+                relative = file.relative_to(self._dataset).as_posix()
+                target = partial if file == location else partial / file.relative_to(location)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, target)
+                if self._checksums and file_sha256(target) != self._checksums.get(relative):
+                    raise DatasetError(f"{file}: was changed since it was packaged; bring it back from a copy")

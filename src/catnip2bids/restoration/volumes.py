@@ -1,0 +1,130 @@
+"""A volume of the source, written again as TIFF slices, a TIFF stack or a NIfTI file.
+
+Invariant: a plane is written only if its pixels have the hash that they had when they were packaged.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from catnip2bids.bids.pixels import PlaneRecord
+from catnip2bids.engine import Resources, Team
+from catnip2bids.errors import DatasetError
+from catnip2bids.volume import Volume, is_nifti, little_endian_bytes
+
+_COPIES_IN_MEMORY = 4
+"""A plane is there decoded, multiplied, and encoded."""
+_CLASSIC_BYTES = 2**32 - 2**25  # tifffile writes larger files as BigTIFF
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image of the dataset: its pixels, and what their hashes must be."""
+
+    volume: Volume
+    planes: tuple[PlaneRecord, ...]
+
+    def read(self, plane: int) -> npt.NDArray[Any]:
+        """Read a plane of shape (y, x).
+
+        Raises
+        ------
+        DatasetError
+            If it is not what was read when it was packaged.
+        """
+        out = np.empty(self.volume.shape[1:], self.volume.dtype)
+        with closing(self.volume.open_plane(plane)) as opened:
+            opened.read_rows(0, len(out), out)
+        if hashlib.sha256(little_endian_bytes(out)).hexdigest() != self.planes[plane].sha256:
+            where = self.volume.plane_source(plane).path
+            raise DatasetError(f"{where}: plane {plane} is not what was read from {self.planes[plane].source}")
+        return out
+
+
+@dataclass(frozen=True)
+class RestoredVolume:
+    """The pixels of a volume of the source: an image, or the product of an image and a mask."""
+
+    image: StoredImage
+    mask: StoredImage | None = None
+
+    @property
+    def plane_bytes(self) -> int:
+        """Memory that a plane takes while it is written."""
+        _, n_rows, n_columns = self.image.volume.shape
+        return n_rows * n_columns * self.image.volume.dtype.itemsize * _COPIES_IN_MEMORY
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that is held all the time."""
+        return sum(stored.volume.unpacked_bytes for stored in (self.image, self.mask) if stored is not None)
+
+    def read(self, plane: int) -> npt.NDArray[Any]:
+        """Return a plane of shape (y, x)."""
+        pixels = self.image.read(plane)
+        return pixels if self.mask is None else pixels * self.mask.read(plane).astype(pixels.dtype)
+
+
+def write_slices(
+    source: RestoredVolume, folder: Path, names: Sequence[str], resources: Resources, on_voxels: Callable[[int], None]
+) -> None:
+    """Write one file for each plane into a new folder."""
+    folder.mkdir()
+    with Team(resources, source.plane_bytes, source.held_bytes) as team:
+        for n_voxels in team.do(partial(_write_slice, source, folder, names), range(len(names))):
+            on_voxels(n_voxels)
+
+
+def write_file(
+    source: RestoredVolume, file: Path, name: str, resources: Resources, on_voxels: Callable[[int], None]
+) -> None:
+    """Write all planes into one file; its name says whether it is a TIFF stack or a NIfTI file."""
+    with Team(resources, source.plane_bytes, source.held_bytes) as team:
+        planes = _told(team.do(source.read, range(source.image.volume.shape[0])), on_voxels)
+        if is_nifti(Path(name)):
+            _write_nifti(np.stack(list(planes)), file, name)
+        else:
+            _write_stack(planes, source.image.volume, file)
+
+
+def _write_slice(source: RestoredVolume, folder: Path, names: Sequence[str], plane: int) -> int:
+    pixels = source.read(plane)
+    with tifffile.TiffWriter(folder / names[plane]) as tiff:
+        _write_page(tiff, pixels)
+    return pixels.size
+
+
+def _write_stack(planes: Iterator[npt.NDArray[Any]], volume: Volume, file: Path) -> None:
+    n_bytes = np.prod(volume.shape, dtype=np.int64) * volume.dtype.itemsize
+    with tifffile.TiffWriter(file, bigtiff=bool(n_bytes > _CLASSIC_BYTES)) as tiff:
+        for plane in planes:
+            _write_page(tiff, plane)
+
+
+def _write_page(tiff: tifffile.TiffWriter, plane: npt.NDArray[Any]) -> None:
+    tiff.write(plane, compression="ADOBE_DEFLATE", photometric="minisblack", metadata=None, contiguous=False)
+
+
+def _write_nifti(array: npt.NDArray[Any], file: Path, name: str) -> None:
+    """Write an array (z, y, x); the name of the file that is written first does not tell whether it is packed."""
+    image = nib.nifti1.Nifti1Image(array.T, np.eye(4), dtype=array.dtype)  # type: ignore[no-untyped-call]
+    content = image.to_bytes()
+    file.write_bytes(gzip.compress(content, mtime=0) if name.lower().endswith(".gz") else content)
+
+
+def _told(planes: Iterator[npt.NDArray[Any]], on_voxels: Callable[[int], None]) -> Iterator[npt.NDArray[Any]]:
+    for plane in planes:
+        yield plane
+        on_voxels(plane.size)

@@ -1,0 +1,45 @@
+"""Everything in a dataset that is no pixel, compared with its checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from catnip2bids.bids.checksums import CHECKSUMS, Checksums, checked_files, file_sha256
+from catnip2bids.engine import Resources, Team
+from catnip2bids.errors import DatasetError
+from catnip2bids.verification.result import FileProblem
+
+_READ_BYTES = 2**20
+
+
+def verify_files(dataset: Path, checksums: Checksums, resources: Resources) -> Iterator[FileProblem]:
+    """Yield the files that are not as they were; `later_files` lists those that are new."""
+    if not checksums.is_intact:
+        yield FileProblem(CHECKSUMS.as_posix(), "was changed: its own checksum is not right")
+
+    def compare(file: str) -> FileProblem | None:
+        try:
+            same = file_sha256(dataset / file) == checksums.files[file]
+        except FileNotFoundError:
+            return FileProblem(file, "is not there any more")
+        except OSError as error:
+            return FileProblem(file, f"cannot be read: {error.strerror}")
+        return None if same else FileProblem(file, "was changed since it was packaged")
+
+    with Team(resources, _READ_BYTES) as team:
+        yield from (problem for problem in team.do(compare, sorted(checksums.files)) if problem is not None)
+
+
+def later_files(dataset: Path, checksums: Checksums) -> list[str]:
+    """List the files that came after the dataset was packaged.
+
+    Raises
+    ------
+    DatasetError
+        If a folder cannot be listed.
+    """
+    try:
+        return sorted(set(checked_files(dataset)) - checksums.files.keys())
+    except OSError as error:
+        raise DatasetError(f"{error.filename}: cannot be listed: {error.strerror}") from error

@@ -1,0 +1,161 @@
+"""One image of the dataset: is every plane what was read, and is every lower level what it must be.
+
+Invariant: whatever is wrong with an image is a problem of its verdict, and stops no other image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from catnip2bids.bids.pixels import PlaneRecord, hashes_path, read_hashes
+from catnip2bids.bids.provenance import ImageRecord, Provenance
+from catnip2bids.catnip.components import kind_of
+from catnip2bids.engine import Resources, Team
+from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.ome import downsample, downsample_plainly, image_size
+from catnip2bids.verification.reading import Found, ImageReader
+from catnip2bids.verification.result import ImageVerdict, Problem
+from catnip2bids.verification.tiff_image import TiffReader
+from catnip2bids.verification.zarr_image import ZarrReader
+
+NOT_READ = "is not what was read"
+
+
+@dataclass(frozen=True)
+class ExpectedImage:
+    """An image as the dataset remembers it.
+
+    Attributes
+    ----------
+    path
+        POSIX path below the dataset.
+    record
+        What provenance says of it.
+    planes
+        Sources and hashes of its planes; none where they cannot be read.
+    problem
+        Why there are no hashes.
+    inside
+        The image that this one is a label image of, for those that were put inside of others.
+    """
+
+    path: PurePosixPath
+    record: ImageRecord
+    planes: tuple[PlaneRecord, ...]
+    problem: str | None = None
+    inside: PurePosixPath | None = None
+
+    @property
+    def n_voxels(self) -> int:
+        """Voxels of level 0."""
+        return math.prod(self.record.shape)
+
+
+def expected_images(dataset: Path, provenance: Provenance) -> Iterator[ExpectedImage]:
+    """Yield all images that the dataset remembers, and the label images inside of them."""
+    for run in provenance.runs.values():
+        by_fingerprint = {}
+        for target, record in run.images.items():
+            image = _expected(dataset, PurePosixPath(target), record)
+            by_fingerprint[record.fingerprint] = image
+            yield image
+        for target, record in run.images.items():
+            for name, fingerprint in record.embedded.items():
+                if (original := by_fingerprint.get(fingerprint)) is not None:
+                    path = PurePosixPath(target) / "labels" / name
+                    yield ExpectedImage(path, original.record, original.planes, original.problem, PurePosixPath(target))
+
+
+def _expected(dataset: Path, path: PurePosixPath, record: ImageRecord) -> ExpectedImage:
+    try:
+        planes = read_hashes(dataset, path)
+    except DatasetError as error:
+        return ExpectedImage(path, record, (), str(error).removeprefix(f"{dataset}/"))
+    if len(planes) != record.shape[0]:
+        problem = f"{hashes_path(path)}: has {len(planes)} planes, the image had {record.shape[0]}"
+        return ExpectedImage(path, record, (), problem)
+    return ExpectedImage(path, record, planes)
+
+
+def verify_image(
+    dataset: Path, image: ExpectedImage, resources: Resources, deep: bool, on_voxels: Callable[[int], None]
+) -> ImageVerdict:
+    """Read an image wholly, with a library that did not write it.
+
+    Parameters
+    ----------
+    dataset, image
+        The image.
+    resources
+        What may be used.
+    deep
+        Whether lower levels are recomputed with tensorstore, and not with the faster code that made them.
+    on_voxels
+        Told about voxels of level 0 that were read.
+    """
+    path = dataset / image.path
+    if not path.exists():
+        return _verdict(image, 0, [Problem("is not there")])
+    problems = [Problem(image.problem)] if image.problem else []
+    problems += _size_problems(image, path)
+    try:
+        reader = _open(path, image.record, deep)
+    except SourceError as error:
+        return _verdict(image, 0, [*problems, Problem(str(error).removeprefix(f"{path}: "))])
+    shape, dtype = reader.shapes[0], reader.dtype
+    if shape != tuple(image.record.shape) or dtype != np.dtype(image.record.dtype):
+        what = f"has {_sizes(shape)} voxels of {dtype}, and had {_sizes(image.record.shape)} of {image.record.dtype}"
+        return _verdict(image, len(reader.shapes), [*problems, Problem(what)])
+    with Team(resources, reader.piece_bytes) as team:
+        found = []
+        for one in team.do(reader.check, reader.pieces()):
+            found.append(one)
+            on_voxels(one.n_voxels)
+    return _verdict(image, len(reader.shapes), [*problems, *_compared(image, found)])
+
+
+def _open(path: Path, record: ImageRecord, deep: bool) -> ImageReader:
+    reader = ZarrReader if path.is_dir() else TiffReader
+    return reader(path, kind_of(record.role), downsample_plainly if deep else downsample)
+
+
+def _size_problems(image: ExpectedImage, path: Path) -> list[Problem]:
+    record, size = image.record, image_size(path)
+    if record.n_files is None or (size.n_files, size.n_bytes) == (record.n_files, record.n_bytes):
+        return []
+    had = f"{record.n_files} file(s) of {record.n_bytes} bytes"
+    return [Problem(f"has {size.n_files} file(s) of {size.n_bytes} bytes, and had {had}")]
+
+
+def _compared(image: ExpectedImage, found: Sequence[Found]) -> list[Problem]:
+    """Compare the hashes that were found with those that are remembered, and put problems of many pieces together."""
+    hashes = {plane: sha256 for piece in found for plane, sha256 in piece.sha256.items()}
+    wrong = [plane for plane, sha256 in hashes.items() if image.planes and sha256 != image.planes[plane].sha256]
+    together: dict[tuple[str, int | None], list[int]] = defaultdict(list)
+    for problem in (problem for piece in found for problem in piece.problems):
+        together[problem.what, problem.level].extend(problem.planes)
+    problems = [Problem(what, level, tuple(sorted(planes))) for (what, level), planes in together.items()]
+    if wrong:
+        problems.append(Problem(f"{NOT_READ} from {_sources(image, wrong)}", 0, tuple(sorted(wrong))))
+    return sorted(problems, key=lambda problem: (problem.level or 0, problem.planes))
+
+
+def _sources(image: ExpectedImage, planes: Sequence[int]) -> str:
+    """Name where planes came from: the first and the last one."""
+    sources = [image.planes[plane].source for plane in (min(planes), max(planes))]
+    return sources[0] if sources[0] == sources[1] else f"{sources[0]} ... {PurePosixPath(sources[1]).name}"
+
+
+def _verdict(image: ExpectedImage, n_levels: int, problems: Sequence[Problem]) -> ImageVerdict:
+    n_planes = image.record.shape[0] if n_levels else 0
+    return ImageVerdict(image.path.as_posix(), n_planes, n_levels, tuple(problems))
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return " x ".join(str(n) for n in reversed(shape))

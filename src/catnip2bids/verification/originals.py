@@ -1,0 +1,134 @@
+"""The originals, read once more: are they still what the dataset says it was made from.
+
+Invariant: an original that is not there, cannot be read, or has other pixels is a problem of the image or the copy that
+was made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from catnip2bids.bids.checksums import file_sha256
+from catnip2bids.bids.provenance import Provenance, RunRecord
+from catnip2bids.engine import Resources, Team
+from catnip2bids.errors import SourceError
+from catnip2bids.packaging.tasks import copy_of, run_name
+from catnip2bids.scanning import Entry, Run, files_below, scan
+from catnip2bids.verification.images import ExpectedImage
+from catnip2bids.verification.result import FileProblem, Problem
+from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane
+
+_COPIES_IN_MEMORY = 4
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The source folders of a dataset.
+
+    Attributes
+    ----------
+    provenance
+        What the dataset remembers.
+    runs
+        The runs in the source folders, by the name of the folder.
+    """
+
+    provenance: Provenance
+    runs: dict[str, Run]
+
+    @classmethod
+    def find(
+        cls, sources: Sequence[Path | str] | Path | str, provenance: Provenance, on_entry: Callable[[str], None]
+    ) -> Originals:
+        """Take a census of the source folders.
+
+        Raises
+        ------
+        SourceError
+            If one of them is no folder, or no run is in it.
+        """
+        return cls(provenance, {run.folder_name: run for run in scan(sources, on_entry).runs})
+
+    def problems_of(
+        self, image: ExpectedImage, resources: Resources, on_voxels: Callable[[int], None]
+    ) -> list[Problem]:
+        """Read the volume that an image was made of, and compare its planes with what is remembered of them."""
+        try:
+            volume = self._volume(image)
+        except SourceError as error:
+            return [Problem(f"its original {error}")]
+        if volume.shape != tuple(image.record.shape):
+            return [Problem(f"its original has the shape {volume.shape} now, and had {tuple(image.record.shape)}")]
+        wrong, damaged = [], []
+
+        def check(plane: int) -> str | None:
+            try:
+                return hash_stored_plane(volume, plane)
+            except SourceError:
+                return None
+
+        n_bytes = volume.shape[1] * volume.shape[2] * volume.dtype.itemsize * _COPIES_IN_MEMORY
+        with Team(resources, n_bytes, volume.unpacked_bytes) as team:
+            for plane, found in enumerate(team.do(check, range(volume.shape[0]))):
+                on_voxels(volume.shape[1] * volume.shape[2])
+                if found is None:
+                    damaged.append(plane)
+                elif image.planes and found != image.planes[plane].sha256:
+                    wrong.append(plane)
+        problems = [Problem("its original has other pixels now", 0, tuple(wrong))] if wrong else []
+        return [*problems, *([Problem("its original cannot be read", 0, tuple(damaged))] if damaged else [])]
+
+    def copy_problems(self, checksums: Mapping[str, str]) -> Iterator[FileProblem]:
+        """Yield copies in the dataset of which the original is not the same any more."""
+        for key, record in self.provenance.runs.items():
+            for path, decision in self.provenance.decisions_of(key).items():
+                copy = copy_of(run_name(record.subject, record.sample, record.stain), path)
+                is_copied = decision.action == "copy" or any(_is_below(file, copy) for file in checksums)
+                if decision.action != "exclude" and is_copied:
+                    yield from self._changed(record, path, copy, checksums)
+
+    def _changed(
+        self, record: RunRecord, path: str, copy: PurePosixPath, checksums: Mapping[str, str]
+    ) -> Iterator[FileProblem]:
+        entry = self._entry(record, path)
+        if entry is None:
+            yield FileProblem(copy.as_posix(), "its original is not in the sources that were given")
+            return
+        for file in files_below(entry.location):
+            of_file = copy if file == entry.location else copy / file.relative_to(entry.location).as_posix()
+            try:
+                same = file_sha256(file) == checksums.get(of_file.as_posix())
+            except OSError as error:
+                yield FileProblem(of_file.as_posix(), f"its original cannot be read: {error.strerror}")
+                continue
+            if not same:
+                yield FileProblem(of_file.as_posix(), "its original has another content now")
+
+    def _volume(self, image: ExpectedImage) -> Volume:
+        """Return what an image was made of: a volume of the sources, or the mask that two of them give."""
+        key = next(key for key, run in self.provenance.runs.items() if image.path.as_posix() in run.images)
+        run, record = self.provenance.runs[key], image.record
+        if record.recovered_from is None:
+            return self._entry_volume(run, record.source)
+        whole, masked = (self._entry_volume(run, path) for path in (record.recovered_from, record.source))
+        evidence = self.provenance.decisions_of(key)[record.source].evidence or {}
+        first = evidence["planes"][0]
+        return RecoveredMask(whole, masked, frozenset(number - first for number in evidence["planes_emptied"]))
+
+    def _entry(self, record: RunRecord, path: str) -> Entry | None:
+        run = self.runs.get(record.name)
+        return next((entry for entry in run.entries if entry.path == path), None) if run else None
+
+    def _entry_volume(self, record: RunRecord, path: str) -> Volume:
+        entry = self._entry(record, path)
+        if entry is None:
+            raise SourceError(f"{record.name}/{path} is not in the sources that were given")
+        if entry.volume is None:
+            raise SourceError(f"{record.name}/{path} is not whole any more: {'; '.join(entry.problems)}")
+        return entry.volume
+
+
+def _is_below(file: str, folder: PurePosixPath) -> bool:
+    return file == folder.as_posix() or file.startswith(f"{folder.as_posix()}/")

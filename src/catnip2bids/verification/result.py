@@ -1,0 +1,150 @@
+"""What a verification found.
+
+Invariant: each problem names the image or file, and the planes wherever the file could still be decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+_MOST_RANGES = 8
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is not as it was.
+
+    Attributes
+    ----------
+    what
+        What is wrong.
+    level
+        Resolution level; None where it is not about pixels.
+    planes
+        Planes of that level, counted from 0.
+    """
+
+    what: str
+    level: int | None = None
+    planes: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        if self.level is None:
+            return self.what
+        where = f"level {self.level}"
+        if self.planes:
+            where += f", plane{'s' if len(self.planes) > 1 else ''} {ranges(self.planes)}"
+        return f"{where}: {self.what}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {"what": self.what, "level": self.level, "planes": list(self.planes)}
+
+
+@dataclass(frozen=True)
+class ImageVerdict:
+    """What became of one image.
+
+    Attributes
+    ----------
+    image
+        POSIX path below the dataset.
+    n_planes, n_levels
+        Planes and resolution levels that were read.
+    problems
+        What is wrong with it.
+    """
+
+    image: str
+    n_planes: int
+    n_levels: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all its pixels are those that were read."""
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "image": self.image,
+            "ok": self.ok,
+            "planes": self.n_planes,
+            "levels": self.n_levels,
+            "problems": [problem.to_json() for problem in self.problems],
+        }
+
+
+@dataclass(frozen=True)
+class FileProblem:
+    """A file that is not as it was, as a POSIX path below the dataset, and what is wrong with it."""
+
+    file: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What became of a dataset.
+
+    Attributes
+    ----------
+    dataset
+        The dataset.
+    images
+        A verdict on each image.
+    n_files
+        Other files that were compared with their checksums.
+    file_problems
+        Which of them are not as they were.
+    notes
+        What to know: files that came later, what could not be compared.
+    sources_read
+        Whether the originals were read again, too.
+    """
+
+    dataset: Path
+    images: tuple[ImageVerdict, ...]
+    n_files: int
+    file_problems: tuple[FileProblem, ...]
+    notes: tuple[str, ...] = ()
+    sources_read: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as it was when it was packaged."""
+        return not self.file_problems and all(image.ok for image in self.images)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """All problems, a line each."""
+        of_images = [f"{verdict.image}: {problem}" for verdict in self.images for problem in verdict.problems]
+        return (*of_images, *(f"{problem.file}: {problem.what}" for problem in self.file_problems))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a JSON object; it does not tell where the dataset is on this machine."""
+        return {
+            "ok": self.ok,
+            "sources_read": self.sources_read,
+            "images": [verdict.to_json() for verdict in self.images],
+            "files": self.n_files,
+            "file_problems": [{"file": problem.file, "what": problem.what} for problem in self.file_problems],
+            "notes": list(self.notes),
+        }
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Write numbers as ranges: ``3, 7 to 9``."""
+    ordered = sorted(set(numbers))
+    begins = [n for before, n in pairwise([ordered[0] - 2, *ordered]) if n != before + 1]
+    ends = [n for n, after in pairwise([*ordered, ordered[-1] + 2]) if after != n + 1]
+    parts = [str(a) if a == b else f"{a} to {b}" for a, b in zip(begins, ends, strict=True)]
+    if len(parts) > _MOST_RANGES:
+        parts = [*parts[:_MOST_RANGES], f"... ({len(ordered)} in all)"]
+    return ", ".join(parts)

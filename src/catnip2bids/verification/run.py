@@ -1,0 +1,110 @@
+"""The whole verification: images, files, and the originals if they are given.
+
+Invariant: it only reads, and needs nothing but the dataset: neither network nor sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from catnip2bids.bids.checksums import CHECKSUMS, read_checksums
+from catnip2bids.bids.provenance import PROVENANCE, Provenance, read_provenance
+from catnip2bids.engine import Resources, default_jobs, default_memory_bytes
+from catnip2bids.errors import DatasetError
+from catnip2bids.progress import Progress
+from catnip2bids.publish import is_unpublished
+from catnip2bids.verification.files import later_files, verify_files
+from catnip2bids.verification.images import expected_images, verify_image
+from catnip2bids.verification.originals import Originals
+from catnip2bids.verification.result import FileProblem, Verification
+
+_ENDINGS = (".ome.zarr", ".ome.btf", ".ome.tif")
+
+
+def verify(
+    dataset: Path | str,
+    sources: Sequence[Path | str] | Path | str = (),
+    progress: Progress | None = None,
+    *,
+    deep: bool = False,
+    jobs: int | None = None,
+    memory_bytes: int | None = None,
+) -> Verification:
+    """Prove that every pixel of a dataset is the pixel that was read, and that nothing else changed.
+
+    Every plane of level 0 is read by a library that did not write it (zarr-python, tifffile) and hashed; every lower
+    level is computed again from the level before; every other file is compared with its checksum.
+
+    Parameters
+    ----------
+    dataset
+        A dataset that `package` made, or a copy of one.
+    sources
+        The source folders, if the originals are to be read again too.
+    progress
+        Told how the work goes.
+    deep
+        Whether lower levels are recomputed with tensorstore, and not with the faster code that made them.
+    jobs
+        Processors to use; all by default.
+    memory_bytes
+        The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is no dataset of ours, or its provenance cannot be read.
+    SourceError
+        If no run is found in the sources.
+
+    Examples
+    --------
+    >>> verify("dataset").ok  # doctest: +SKIP
+    True
+    """
+    dataset, progress = Path(dataset), progress or Progress()
+    if not (dataset / PROVENANCE).is_file():
+        raise DatasetError(f"{dataset}: has no {PROVENANCE}; give a dataset that catnip2bids package made")
+    provenance = read_provenance(dataset)
+    resources = Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
+    originals = Originals.find(sources, provenance, progress.looking_at) if sources else None
+    images = list(expected_images(dataset, provenance))
+    progress.start(sum(image.n_voxels * (2 if originals and image.inside is None else 1) for image in images))
+    verdicts = []
+    for image in images:
+        progress.item(image.path.name)
+        verdict = verify_image(dataset, image, resources, deep, progress.advance)
+        if originals is not None and image.inside is None:
+            of_original = originals.problems_of(image, resources, progress.advance)
+            verdict = replace(verdict, problems=(*verdict.problems, *of_original))
+        verdicts.append(verdict)
+    file_problems, notes, n_files = _files(dataset, resources, originals)
+    file_problems += list(_strange_images(dataset, provenance))
+    return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), originals is not None)
+
+
+def _files(
+    dataset: Path, resources: Resources, originals: Originals | None
+) -> tuple[list[FileProblem], list[str], int]:
+    """Compare everything but pixels; returns problems, notes, and how many files were compared."""
+    checksums = read_checksums(dataset)
+    if checksums is None:
+        what = "is not there: packaging was interrupted, or an older version made the dataset; package again"
+        return [FileProblem(CHECKSUMS.as_posix(), what)], [], 0
+    problems = list(verify_files(dataset, checksums, resources))
+    if originals is not None:
+        problems += originals.copy_problems(checksums.files)
+    notes = [f"{file}: came after the dataset was packaged" for file in later_files(dataset, checksums)]
+    return problems, notes, len(checksums.files)
+
+
+def _strange_images(dataset: Path, provenance: Provenance) -> Iterator[FileProblem]:
+    """Yield images that the dataset does not remember."""
+    known = {target for run in provenance.runs.values() for target in run.images}
+    for folder in (dataset, *dataset.glob("derivatives/*")):
+        for path in sorted(folder.glob("sub-*/**/micr/*")):
+            target = path.relative_to(dataset).as_posix()
+            if path.name.endswith(_ENDINGS) and not is_unpublished(path) and target not in known:
+                yield FileProblem(target, "is an image that was not packaged: nothing is known of its pixels")

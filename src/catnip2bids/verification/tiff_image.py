@@ -1,0 +1,86 @@
+"""OME-TIFF, read with tifffile; it is written by us, or copied segment by segment.
+
+Invariant: a piece is one plane with its lower levels; whatever tifffile would pass over in silence is an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from catnip2bids.choices import Kind
+from catnip2bids.errors import SourceError
+from catnip2bids.verification.reading import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
+from catnip2bids.verification.result import Problem
+from catnip2bids.volume import check_page, open_tiff, page_offsets, plane_sha256
+
+_COPIES_IN_MEMORY = 4
+"""A plane is there encoded, decoded, as its lower levels, and these merged."""
+_HALVED = (1, 2, 2)
+
+
+class TiffReader:
+    """An OME-TIFF that is open for verification."""
+
+    def __init__(self, path: Path, kind: Kind, merge: Merge) -> None:
+        self._path, self._kind, self._merge = path, kind, merge
+        with open_tiff(path) as tiff:
+            self._offsets = page_offsets(tiff)
+            self._layout = check_page(tiff, 0)
+            page = tiff.pages.first.aspage()
+            levels = [page.shape, *(level.aspage().shape for level in page.pages or ())]
+        self._level_shapes = [(int(n_rows), int(n_columns)) for n_rows, n_columns in levels]
+
+    @property
+    def shapes(self) -> tuple[Zyx, ...]:
+        """Voxels (z, y, x) of each level; all have the same planes."""
+        return tuple((len(self._offsets), *shape) for shape in self._level_shapes)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self._layout.dtype
+
+    @property
+    def piece_bytes(self) -> int:
+        """Memory that checking a plane takes."""
+        return math.prod(self._layout.shape) * self.dtype.itemsize * _COPIES_IN_MEMORY
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield each plane."""
+        return (Piece(0, plane, plane + 1) for plane in range(len(self._offsets)))
+
+    def check(self, piece: Piece) -> Found:
+        """Hash a plane, and compare its lower levels with what they must be."""
+        n_voxels = math.prod(self._layout.shape)
+        try:
+            levels = self._read(piece.start)
+        except SourceError as error:
+            what = str(error).removeprefix(f"{self._path}: ")
+            return Found(problems=(Problem(f"cannot be decoded ({what})", 0, piece.planes),), n_voxels=n_voxels)
+        problems = []
+        for index, (before, after) in enumerate(pairwise(levels), 1):
+            expected = self._merge(before[np.newaxis], _HALVED, self._kind)
+            if expected.shape[1:] != after.shape or different_planes(expected, after[np.newaxis]):
+                problems.append(Problem(NOT_MERGED, index, piece.planes))
+        return Found({piece.start: plane_sha256(levels[0])}, tuple(problems), n_voxels)
+
+    def _read(self, plane: int) -> list[Array]:
+        """Decode a plane and its lower levels."""
+        with open_tiff(self._path) as tiff:
+            if check_page(tiff, plane, self._offsets[plane]) != self._layout:
+                raise SourceError(f"{self._path}: is not {self._layout} as the first one")
+            tiff.filehandle.seek(self._offsets[plane])
+            page = tifffile.TiffPage(tiff, index=plane)
+            levels = [page, *(level.aspage() for level in page.pages or ())]
+            decoded = [level.asarray(maxworkers=1) for level in levels]
+        shapes = [tuple(level.shape) for level in decoded]
+        if shapes != self._level_shapes or any(level.dtype.newbyteorder("=") != self.dtype for level in decoded):
+            raise SourceError(f"{self._path}: has levels of {shapes}, the first plane of {self._level_shapes}")
+        return [level.astype(self.dtype, copy=False) for level in decoded]

@@ -1,0 +1,129 @@
+"""OME-Zarr, read with zarr-python; it is written with tensorstore.
+
+Invariant: a piece is some planes of one level, read block after block from their first row to their last one, so planes
+are hashed in bounded memory; each block is merged and compared with its part of the next level.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import zarr
+
+from catnip2bids.choices import Kind
+from catnip2bids.errors import SourceError
+from catnip2bids.verification.reading import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
+from catnip2bids.verification.result import Problem
+from catnip2bids.volume import little_endian_bytes
+
+_COPIES_IN_MEMORY = 4
+"""A block is there encoded, decoded in chunks, as a whole, and merged."""
+
+
+class ZarrReader:
+    """An OME-Zarr image that is open for verification."""
+
+    def __init__(self, path: Path, kind: Kind, merge: Merge) -> None:
+        self._kind, self._merge = kind, merge
+        try:
+            self._open(path)
+        except Exception as error:  # zarr-python raises errors of many types on damaged metadata
+            raise SourceError(f"cannot be opened ({type(error).__name__}: {error})") from error
+
+    def _open(self, path: Path) -> None:
+        group = zarr.open_group(path, mode="r")
+        attributes = cast("dict[str, Any]", group.attrs.asdict())
+        (multiscale,) = attributes.get("ome", attributes)["multiscales"]
+        self._arrays = [cast("zarr.Array[Any]", group[dataset["path"]]) for dataset in multiscale["datasets"]]
+        scales = [dataset["coordinateTransformations"][0]["scale"] for dataset in multiscale["datasets"]]
+        self._steps = [_step(*pair) for pair in pairwise(scales)]
+        for index, ((before, after), step) in enumerate(zip(pairwise(self.shapes), self._steps, strict=True)):
+            if after != tuple(math.ceil(n / s) for n, s in zip(before, step, strict=True)):
+                raise ValueError(f"level {index + 1} has the shape {after}, which is not {before} merged by {step}")
+
+    @property
+    def shapes(self) -> tuple[Zyx, ...]:
+        """Voxels (z, y, x) of each level."""
+        return tuple(cast("Zyx", array.shape) for array in self._arrays)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self._arrays[0].dtype).newbyteorder("=")
+
+    @property
+    def piece_bytes(self) -> int:
+        """Memory that checking a piece takes: that of a block."""
+        blocks = [self._block(level) for level in range(len(self._arrays))]
+        columns = [array.shape[2] for array in self._arrays]
+        n_voxels = max(depth * n_rows * n for (depth, n_rows), n in zip(blocks, columns, strict=True))
+        return n_voxels * self.dtype.itemsize * _COPIES_IN_MEMORY
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield planes that are stored together, level after level; the last one is compared, and has no next one."""
+        for level in range(max(len(self._arrays) - 1, 1)):
+            depth, _ = self._block(level)
+            n_planes = self._arrays[level].shape[0]
+            for start in range(0, n_planes, depth):
+                yield Piece(level, start, min(start + depth, n_planes))
+
+    def check(self, piece: Piece) -> Found:
+        """Hash planes of level 0, and compare their part of the next level with what it must be."""
+        array, (_, height) = self._arrays[piece.level], self._block(piece.level)
+        _, n_rows, n_columns = array.shape
+        n_voxels = 0 if piece.level else len(piece.planes) * n_rows * n_columns
+        digests, wrong = [hashlib.sha256() for _ in piece.planes], set[int]()
+        for top in range(0, n_rows, height):
+            bottom = min(top + height, n_rows)
+            try:
+                block = _read(array, slice(piece.start, piece.stop), slice(top, bottom))
+            except Exception as error:  # codecs raise errors of many types on damaged data
+                what = f"cannot be decoded, rows {top} to {bottom - 1} ({type(error).__name__}: {error})"
+                return Found(problems=(Problem(what, piece.level, piece.planes),), n_voxels=n_voxels)
+            if piece.level == 0:
+                for plane, digest in zip(block, digests, strict=True):
+                    digest.update(little_endian_bytes(plane))
+            if piece.level + 1 < len(self._arrays):
+                try:
+                    wrong |= self._not_merged(block, piece, top)
+                except Exception as error:
+                    what = f"cannot be decoded ({type(error).__name__}: {error})"
+                    return Found(problems=(Problem(what, piece.level + 1, self._above(piece)),), n_voxels=n_voxels)
+        problems = (Problem(NOT_MERGED, piece.level + 1, tuple(sorted(wrong))),) if wrong else ()
+        hashes = [digest.hexdigest() for digest in digests] if piece.level == 0 else []
+        return Found(dict(zip(piece.planes, hashes, strict=False)), problems, n_voxels)
+
+    def _not_merged(self, block: Array, piece: Piece, top: int) -> set[int]:
+        """List the planes of the next level that are not what merging this block gives."""
+        step, above = self._steps[piece.level], self._above(piece)
+        expected = self._merge(block, step, self._kind)
+        begin = top // step[1]
+        rows = slice(begin, begin + expected.shape[1])
+        found = _read(self._arrays[piece.level + 1], slice(above[0], above[-1] + 1), rows)
+        return {above[n] for n in different_planes(expected, found)}
+
+    def _above(self, piece: Piece) -> tuple[int, ...]:
+        step = self._steps[piece.level][0]
+        return tuple(range(piece.start // step, math.ceil(piece.stop / step)))
+
+    def _block(self, level: int) -> tuple[int, int]:
+        """Planes and rows that are read at a time: whole chunks or shards, and whole voxels of the next level."""
+        array = self._arrays[level]
+        depth, height, _ = array.shards or array.chunks
+        step = self._steps[level] if level < len(self._steps) else (1, 1, 1)
+        return math.lcm(depth, step[0]), math.lcm(height, step[1])
+
+
+def _read(array: zarr.Array[Any], planes: slice, rows: slice) -> Array:
+    return np.asarray(array[planes, rows, :])
+
+
+def _step(before: list[float], after: list[float]) -> Zyx:
+    z, y, x = (round(two / one) for one, two in zip(before, after, strict=True))
+    return (z, y, x)
