@@ -94,9 +94,8 @@ def _item(run: RunRecord, path: str, decision: Decision) -> Item:
         return CopyItem(path, copy_of(run_name(run.subject, run.sample, run.stain), path))
     names = tuple(evidence["files"]) if evidence.get("files") else None
     match evidence:
-        case {"relation": "identical", "image": str(image), "compared_with": str(other)} if "files" not in evidence:
-            del image
-            return LinkItem(path, other)
+        case {"relation": "identical", "compared_with": str(other)} if "fingerprint" not in evidence:
+            return LinkItem(path, other)  # a link: nothing had to be compared
         case {"relation": "identical", "image": str(image)}:
             return VolumeItem(path, PurePosixPath(image), names=names)
         case {"relation": "2-is-1-masked", "image": str(image), "mask": str(mask)}:

@@ -32,11 +32,11 @@ class Originals:
     provenance
         What the dataset remembers.
     runs
-        The runs in the source folders, by the name of the folder.
+        The runs in the source folders.
     """
 
     provenance: Provenance
-    runs: dict[str, Run]
+    runs: tuple[Run, ...]
 
     @classmethod
     def find(
@@ -49,7 +49,7 @@ class Originals:
         SourceError
             If one of them is no folder, or no run is in it.
         """
-        return cls(provenance, {run.folder_name: run for run in scan(sources, on_entry).runs})
+        return cls(provenance, scan(sources, on_entry).runs)
 
     def problems_of(
         self, image: ExpectedImage, resources: Resources, on_voxels: Callable[[int], None]
@@ -118,8 +118,10 @@ class Originals:
         return RecoveredMask(whole, masked, frozenset(number - first for number in evidence["planes_emptied"]))
 
     def _entry(self, record: RunRecord, path: str) -> Entry | None:
-        run = self.runs.get(record.name)
-        return next((entry for entry in run.entries if entry.path == path), None) if run else None
+        runs = [run for run in self.runs if run.folder_name == record.name]
+        if len(runs) > 1:  # today's CATNIP names runs after the time alone
+            runs = [run for run in runs if run.name.subject_label == record.subject]
+        return next((entry for run in runs for entry in run.entries if entry.path == path), None)
 
     def _entry_volume(self, record: RunRecord, path: str) -> Volume:
         entry = self._entry(record, path)

@@ -1,0 +1,269 @@
+"""CATNIP's files come back from the dataset alone: names, folders, order, types and pixels."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+import catnip2bids
+from catnip2bids import Format, Naming, OmeZarrVersion, make_plan, package, restore, scan
+from catnip2bids.catnip.components import Action
+from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.progress import Progress
+from runs import (
+    FLOX,
+    KO,
+    KO_PREFIX,
+    TODAY,
+    TODAY_NAME,
+    change_slices,
+    command,
+    files_of,
+    partials_of,
+    rewrite_slice,
+    settings,
+    slices_of,
+    source_planes,
+    write_l0,
+    write_l1,
+    write_l2,
+)
+
+FORMATS: dict[str, dict[str, Any]] = {
+    "0.5": {},
+    "0.4": {"ome_zarr_version": OmeZarrVersion.V04, "naming": Naming.DSEG},
+    "ome-tiff": {"image_format": Format.OME_TIFF},
+    "ome-tiff with levels": {"image_format": Format.OME_TIFF, "pyramid": True, "naming": Naming.DSEG},
+}
+
+
+def names_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def assert_restored(source: Path, folder: Path) -> None:
+    """Compare everything: with our own `compare`, and by names, types and pixels without it."""
+    assert names_of(folder) == names_of(source)
+    compared = catnip2bids.compare(source, folder)
+    assert compared.relation == "identical"
+    assert (compared.only_in_1, compared.only_in_2) == ({}, {})
+    for path in source.rglob("*"):
+        other = folder / path.relative_to(source)
+        if path.suffix == ".tif":
+            with tifffile.TiffFile(path) as one, tifffile.TiffFile(other) as two:
+                assert len(one.pages) == len(two.pages)
+                pages = [(page.asarray(), again.asarray()) for page, again in zip(one.pages, two.pages, strict=True)]
+            for before, after in pages:
+                assert before.dtype.newbyteorder("=") == after.dtype.newbyteorder("=")
+                little = before.dtype.newbyteorder("<")
+                assert before.astype(little).tobytes() == after.astype(little).tobytes()
+        elif path.is_file():
+            assert path.read_bytes() == other.read_bytes(), path
+
+
+@pytest.mark.parametrize("choices", FORMATS.values(), ids=FORMATS)
+def test_all_runs_of_a_cohort(tmp_path: Path, choices: dict[str, Any]) -> None:
+    write_l0(tmp_path / "cohort", exclusion=True, thresholds=(10000, 15000))
+    write_l0(tmp_path / "cohort", FLOX)
+    write_l2(tmp_path / "cohort", exclusion=True)
+    before = files_of(tmp_path / "cohort")
+    assert package([tmp_path / "cohort"], tmp_path / "dataset", settings(**choices)).ok
+    dataset = files_of(tmp_path / "dataset")
+    (tmp_path / "cohort").rename(tmp_path / "aside")
+    restored = restore(tmp_path / "dataset", tmp_path / "cohort")
+    assert restored.ok
+    assert not restored.left_out
+    assert_restored(tmp_path / "aside", tmp_path / "cohort")
+    assert files_of(tmp_path / "aside") == before
+    assert files_of(tmp_path / "dataset") == dataset
+    assert not partials_of(tmp_path / "cohort")
+
+
+def test_runs_that_were_given_as_sources(tmp_path: Path) -> None:
+    """A run that was the SOURCE itself gets a folder of its name."""
+    runs = [write_l0(tmp_path / "cohort"), write_l0(tmp_path / "cohort", FLOX)]
+    package(runs, tmp_path / "dataset", settings())
+    restore(tmp_path / "dataset", tmp_path / "restored")
+    assert {path.name for path in (tmp_path / "restored").iterdir()} == {run.name for run in runs}
+    for run in runs:
+        assert_restored(run, tmp_path / "restored" / run.name)
+
+
+def test_runs_of_one_name_that_were_given_as_sources(tmp_path: Path) -> None:
+    """Today's CATNIP names runs after the time alone."""
+    parents = {"_46001_LH_wt_20260502": "46001wt", "_46002_LH_ko_20260502": "46002ko"}
+    runs = {folder: write_l2(tmp_path, f"{folder}/{TODAY_NAME}", seed=n) for n, folder in enumerate(parents)}
+    for run in runs.values():
+        package([run], tmp_path / "dataset", settings())
+    found = catnip2bids.verify(tmp_path / "dataset", list(runs.values()))
+    assert found.ok, found.problems
+    restore(tmp_path / "dataset", tmp_path / "restored")
+    for folder, label in parents.items():
+        run = tmp_path / "restored" / f"sub-{label}_sample-LeftHemisphere_stain-cFos" / TODAY_NAME
+        assert_restored(runs[folder], run)
+        assert (run / f"../{TODAY_NAME}.log.txt").is_file()
+
+
+def test_a_run_with_nothing_but_masked_labels(tmp_path: Path) -> None:
+    write_l1(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    assert restore(tmp_path / "dataset", tmp_path / "restored").ok
+    assert_restored(tmp_path / "cohort", tmp_path / "restored")
+
+
+def test_floating_point_values_keep_their_bits(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    odd = np.array([np.nan, -0.0, np.inf, -np.inf, 1e-45], np.float32)
+    odd.view(np.uint32)[0] = 0x7FC12345
+    for path in slices_of(run / "640_FRST"):
+        plane = tifffile.imread(path).astype(np.float32)
+        plane[0, :5] = odd
+        rewrite_slice(path, plane)
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    restore(tmp_path / "dataset", tmp_path / "restored")
+    restored = source_planes(tmp_path / "restored" / KO / "640_FRST")
+    assert restored[:, 0, :5].tobytes() == np.tile(odd, len(restored)).tobytes()
+    assert_restored(tmp_path / "cohort", tmp_path / "restored")
+
+
+def test_a_link_is_a_link_again(tmp_path: Path) -> None:
+    run = write_l2(tmp_path / "cohort")
+    shutil.rmtree(run / "atlaslabel_def_origspace_masked")
+    (run / "atlaslabel_def_origspace_masked").symlink_to("atlaslabel_def_origspace")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    restore(tmp_path / "dataset", tmp_path / "restored")
+    link = tmp_path / "restored" / TODAY / "atlaslabel_def_origspace_masked"
+    assert link.readlink() == Path("atlaslabel_def_origspace")
+    assert slices_of(link)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("dtype", ["float32", "uint16"])
+def test_heat_maps_that_are_only_there_as_nifti(tmp_path: Path, ending: str, dtype: str) -> None:
+    run = write_l2(tmp_path / "cohort")
+    (stack,) = (run / "heatmaps_atlasspace").iterdir()
+    voxels = source_planes(stack).astype(dtype).T
+    stack.unlink()
+    name = f"{stack.stem}{ending}"
+    image = nib.nifti1.Nifti1Image(voxels, np.eye(4))  # type: ignore[no-untyped-call]
+    nib.save(image, run / "heatmaps_atlasspace" / name)
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    restore(tmp_path / "dataset", tmp_path / "restored")
+    restored = tmp_path / "restored" / TODAY / "heatmaps_atlasspace" / name
+    stored = nib.nifti1.load(restored)  # type: ignore[no-untyped-call]
+    assert stored.get_data_dtype() == dtype
+    assert np.array_equal(np.asarray(stored.dataobj), voxels)
+
+
+def test_labels_that_are_the_same_come_back_twice(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    labels = source_planes(run / "atlaslabel_def_origspace")
+    for path, plane in zip(slices_of(run / "atlaslabel_def_origspace_masked"), labels, strict=True):
+        rewrite_slice(path, plane)
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    restore(tmp_path / "dataset", tmp_path / "restored")
+    assert_restored(tmp_path / "cohort", tmp_path / "restored")
+
+
+def test_what_was_excluded_is_named_with_the_reason(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort")
+    plan = make_plan(scan([tmp_path / "cohort"]))
+    (run,) = plan.runs
+    entries = [
+        entry.model_copy(update={"action": Action.EXCLUDE, "reason": "not ours to publish"})
+        if entry.source == "640_FRST"
+        else entry
+        for entry in run.entries
+    ]
+    plan = plan.model_copy(update={"runs": [run.model_copy(update={"entries": entries})]})
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings(), plan)
+    restored = restore(tmp_path / "dataset", tmp_path / "restored")
+    assert restored.ok
+    assert restored.left_out == {f"{KO}/640_FRST": "not ours to publish"}
+    done = command("restore", tmp_path / "dataset", "-o", tmp_path / "again")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "640_FRST: not ours to publish" in done.stderr
+
+
+# ---- what is damaged, interrupted, or refused
+
+
+def test_a_damaged_plane_is_never_written(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    array = zarr.open_array(tmp_path / f"dataset/sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr/0", mode="r+")
+    whole = np.asarray(array[...])
+    array[4, 3, 2] = whole[4, 3, 2] + 1
+    done = command("restore", tmp_path / "dataset", "-o", tmp_path / "restored")
+    assert done.returncode == 1
+    assert "plane 4 is not what was read from" in done.stderr
+    assert not (tmp_path / "restored" / KO / "640_N4").exists()
+    assert (tmp_path / "restored" / KO / "640_FRST").is_dir()
+    assert not partials_of(tmp_path / "restored" / KO)
+    array[...] = whole
+    assert restore(tmp_path / "dataset", tmp_path / "restored").restored == [f"{KO}/640_N4"]
+    assert_restored(tmp_path / "cohort", tmp_path / "restored")
+
+
+def test_a_damaged_copy_is_never_written(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    (copy,) = (tmp_path / "dataset/sourcedata").rglob("FRSTseg_00010000.csv")
+    content = copy.read_bytes()
+    copy.write_bytes(content.replace(b"1", b"2", 1))
+    restored = restore(tmp_path / "dataset", tmp_path / "restored")
+    assert [problem for problem in restored.problems if "was changed since it was packaged" in problem]
+    assert not (tmp_path / "restored" / KO / "640_FRST_seg/FRSTseg_00010000.csv").exists()
+
+
+def test_interrupted_it_goes_on(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+
+    class Interrupting(Progress):
+        n_items = 0
+
+        def advance(self, n_voxels: int) -> None:
+            self.n_items += n_voxels
+            if self.n_items > 3 * 12 * 40 * 36:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore(tmp_path / "dataset", tmp_path / "restored", Interrupting())
+    restored = restore(tmp_path / "dataset", tmp_path / "restored")
+    assert restored.kept
+    assert restored.restored
+    assert_restored(tmp_path / "cohort", tmp_path / "restored")
+
+
+def test_folders_that_hold_something_are_refused(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    before = files_of(tmp_path / "cohort")
+    with pytest.raises(DatasetError, match="is not empty"):
+        restore(tmp_path / "dataset", tmp_path / "cohort")
+    assert files_of(tmp_path / "cohort") == before
+    with pytest.raises(UsageError):
+        restore(tmp_path / "dataset", tmp_path / "dataset/sourcedata/again")
+    with pytest.raises(DatasetError, match="catnip2bids package made"):
+        restore(run, tmp_path / "restored")
+    assert command("restore", run, "-o", tmp_path / "restored").returncode == 2
+
+
+def test_a_restored_cohort_makes_the_same_dataset(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    change_slices(run / "640_N4", lambda plane: plane + np.uint16(1))
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    restore(tmp_path / "dataset", tmp_path / "restored/cohort")
+    package([tmp_path / "restored/cohort"], tmp_path / "again", settings())
+    one, two = files_of(tmp_path / "dataset"), files_of(tmp_path / "again")
+    pixels = {path for path in one if path.startswith("code/catnip2bids/pixels") or "/c/" in path}
+    assert pixels
+    assert {path: one[path] for path in pixels} == {path: two[path] for path in pixels}

@@ -1,0 +1,345 @@
+"""Whatever changes in a dataset after it was packaged is found, and what did not change is proven."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+import catnip2bids
+from catnip2bids import Format, Kind, Naming, OmeZarrVersion, Verification, package, verify
+from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.ome import downsample, downsample_plainly
+from catnip2bids.verification.result import ranges
+from damaging import Damager
+from runs import (
+    CHECKSUMS,
+    KO,
+    KO_NAME,
+    KO_PREFIX,
+    PROVENANCE,
+    TALL,
+    command,
+    files_of,
+    images_of,
+    rewrite_slice,
+    settings,
+    slices_of,
+    write_l0,
+    write_l2,
+)
+
+FORMATS: dict[str, dict[str, Any]] = {
+    "0.5": {},
+    "0.4": {"ome_zarr_version": OmeZarrVersion.V04},
+    "labels inside": {"embed_labels": True},
+    "dseg": {"naming": Naming.DSEG},
+    "ome-tiff": {"image_format": Format.OME_TIFF},
+    "ome-tiff with levels": {"image_format": Format.OME_TIFF, "pyramid": True, "naming": Naming.DSEG},
+}
+RAW = f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"
+
+
+@dataclass(frozen=True)
+class Packaged:
+    source: Path
+    dataset: Path
+
+
+@pytest.fixture(scope="session", params=FORMATS)
+def packaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Packaged:
+    folder = tmp_path_factory.mktemp("verify")
+    write_l0(folder / "cohort", shape=TALL, exclusion=True)
+    write_l2(folder / "cohort", shape=TALL)
+    assert package([folder / "cohort"], folder / "dataset", settings(**FORMATS[request.param])).ok
+    return Packaged(folder / "cohort", folder / "dataset")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Packaged:
+    """A dataset of OME-Zarr that may be changed."""
+    write_l0(tmp_path / "cohort", shape=TALL)
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    return Packaged(tmp_path / "cohort", tmp_path / "dataset")
+
+
+def problems(found: Verification) -> str:
+    return "\n".join(found.problems)
+
+
+# ---- nothing is wrong
+
+
+def test_all_that_is_as_it_was_is_proven(packaged: Packaged) -> None:
+    before = files_of(packaged.dataset)
+    found = verify(packaged.dataset)
+    assert found.ok, problems(found)
+    assert not found.notes
+    images = images_of(packaged.dataset)
+    assert {verdict.image for verdict in found.images if "/labels/" not in verdict.image} == images
+    assert all(verdict.n_planes > 0 for verdict in found.images)
+    assert any(verdict.n_levels > 1 for verdict in found.images) or ".ome.btf" in "".join(images)
+    assert files_of(packaged.dataset) == before
+
+
+def test_the_originals_and_another_way_to_merge_say_the_same(packaged: Packaged) -> None:
+    found = verify(packaged.dataset, packaged.source, deep=True, jobs=1, memory_bytes=2**28)
+    assert found.ok, problems(found)
+    assert found.sources_read
+
+
+def test_a_copy_is_proven_without_anything_else(copy: Packaged, tmp_path: Path) -> None:
+    shutil.copytree(copy.dataset, tmp_path / "downloaded")
+    for left in (copy.dataset, copy.source):
+        shutil.rmtree(left)
+    assert verify(tmp_path / "downloaded").ok
+
+
+def test_sha256sum_reads_the_checksums(copy: Packaged) -> None:
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", CHECKSUMS], cwd=copy.dataset, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done
+    names = {line.rpartition(b": ")[0].decode() for line in done.stdout.splitlines()}
+    everything = {name for name in files_of(copy.dataset) if ".ome.zarr/" not in name}
+    assert {name for name in names if ".ome.zarr/" not in name} == everything - {CHECKSUMS}
+    assert f"{RAW}/zarr.json" in names
+    assert f"{RAW}/0/zarr.json" in names
+
+
+def test_every_plane_of_level_0_is_counted(copy: Packaged) -> None:
+    (verdict,) = [verdict for verdict in verify(copy.dataset).images if verdict.image == RAW]
+    assert (verdict.n_planes, verdict.n_levels) == (TALL[0], len(list((copy.dataset / RAW).glob("[0-9]"))))
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_both_ways_to_merge_are_the_same(kind: Kind, dtype: str) -> None:
+    array = np.random.default_rng(0).integers(0, 5, (6, 9, 11)).astype(dtype)
+    for step in ((1, 2, 2), (2, 2, 2), (2, 1, 1)):
+        assert np.array_equal(downsample(array, step, kind), downsample_plainly(array, step, kind))
+
+
+# ---- something is wrong with pixels
+
+
+def test_single_bits_and_files_of_images(packaged: Packaged, tmp_path: Path) -> None:
+    shutil.copytree(packaged.dataset, tmp_path / "dataset")
+    damager = Damager(tmp_path / "dataset", seed=1)
+    outcomes = [*damager.flips(12), *damager.files(every=6)]
+    assert sum(damage.does_harm for damage, _ in outcomes) > 12
+    assert [(str(damage), missed) for damage, missed in outcomes if missed] == []
+
+
+def change_voxel(level: Path, voxel: tuple[int, int, int]) -> None:
+    array = zarr.open_array(level, mode="r+")
+    array[voxel] = np.asarray(array[voxel]) + 1
+
+
+def test_one_other_voxel_is_found_with_its_plane(copy: Packaged) -> None:
+    change_voxel(copy.dataset / RAW / "0", (3, 5, 7))
+    (verdict,) = [verdict for verdict in verify(copy.dataset).images if not verdict.ok]
+    assert verdict.image == RAW
+    (problem,) = [problem for problem in verdict.problems if problem.level == 0]
+    assert problem.planes == (3,)
+    assert "640_N4/Z0004.tif" in problem.what
+
+
+def test_one_other_voxel_of_a_lower_level_is_found(copy: Packaged) -> None:
+    change_voxel(copy.dataset / RAW / "1", (2, 5, 7))
+    for deep in (False, True):
+        (verdict,) = [verdict for verdict in verify(copy.dataset, deep=deep).images if not verdict.ok]
+        assert {(problem.level, problem.planes) for problem in verdict.problems if problem.level} == {(1, (2,))}
+
+
+def test_an_image_that_nobody_packaged(copy: Packaged) -> None:
+    strange = f"sub-45670ko/micr/{KO_PREFIX}_acq-2_SPIM.ome.zarr"
+    shutil.copytree(copy.dataset / RAW, copy.dataset / strange)
+    found = verify(copy.dataset)
+    assert not found.ok
+    assert f"{strange}: is an image that was not packaged" in problems(found)
+
+
+def test_an_image_that_is_gone(copy: Packaged) -> None:
+    shutil.rmtree(copy.dataset / RAW)
+    assert f"{RAW}: is not there" in problems(verify(copy.dataset))
+
+
+# ---- something is wrong with other files
+
+
+def edit(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1) + b"\n")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "participants.tsv",
+        f"sub-45670ko/micr/{KO_PREFIX}_SPIM.json",
+        f"{RAW}/zarr.json",
+        f"{RAW}/1/zarr.json",
+        "derivatives/catnip-counts/counts.tsv",
+        "sourcedata/catnip/sub-45670ko_sample-LeftHemisphere/640_FRST_seg/FRSTseg_00010000.csv",
+        f"code/catnip2bids/pixels/{KO_PREFIX}_SPIM.ome.zarr.tsv",
+        "code/catnip2bids/plan.toml",
+        CHECKSUMS,
+    ],
+)
+def test_a_file_that_was_changed_or_removed_is_named(copy: Packaged, file: str) -> None:
+    edit(copy.dataset / file)
+    changed = verify(copy.dataset)
+    assert not changed.ok
+    assert f"{file}: was changed" in problems(changed)
+    (copy.dataset / file).unlink()
+    removed = verify(copy.dataset)
+    assert not removed.ok
+    assert f"{file}: is not there" in problems(removed)
+
+
+def test_files_that_came_later_are_told_and_are_no_harm(copy: Packaged) -> None:
+    (copy.dataset / "docs").mkdir(exist_ok=True)
+    (copy.dataset / "docs/report.html").write_text("made at any time")
+    (copy.dataset / "sub-45670ko/notes.txt").write_text("a note")
+    found = verify(copy.dataset)
+    assert found.ok
+    assert found.notes == ("sub-45670ko/notes.txt: came after the dataset was packaged",)
+
+
+@pytest.mark.parametrize(
+    ("file", "protected"),
+    [
+        ("sourcedata/catnip/sub-45670ko_sample-LeftHemisphere/640_FRST_seg/FRSTseg_00010000.csv", True),
+        (f"code/catnip2bids/pixels/{KO_PREFIX}_SPIM.ome.zarr.tsv", True),
+        (f"{RAW}/zarr.json", True),
+        ("README.md", False),
+    ],
+)
+def test_packaging_again_takes_no_damage_for_the_truth(copy: Packaged, file: str, protected: bool) -> None:
+    """What a person may edit is taken as it is then; what must not change is not."""
+    path = copy.dataset / file
+    state = path.stat()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"e", b"f", 1))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert package([copy.source], copy.dataset, settings()).ok
+    assert verify(copy.dataset).ok is not protected
+
+
+def test_images_that_were_made_again_have_new_checksums(copy: Packaged) -> None:
+    rewrite_slice(slices_of(copy.source / KO / "640_N4")[0], np.full(TALL[1:], 60000, np.uint16))
+    package([copy.source], copy.dataset, settings())
+    assert verify(copy.dataset, copy.source).ok
+    package([copy.source], copy.dataset, settings(embed_labels=True))
+    assert verify(copy.dataset, copy.source).ok
+
+
+def test_a_killed_command_leaves_no_old_checksums(copy: Packaged, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["catnip2bids.packaging.package"], "write_atlas_tables", killed)
+        with pytest.raises(KeyboardInterrupt):
+            package([copy.source], copy.dataset, settings(overwrite=True))
+    assert f"{CHECKSUMS}: is not there: packaging was interrupted" in problems(verify(copy.dataset))
+    package([copy.source], copy.dataset, settings())
+    assert verify(copy.dataset).ok
+
+
+# ---- the originals
+
+
+def damage_slice(source: Path) -> None:
+    path = slices_of(source / KO / "640_FRST")[2]
+    plane = tifffile.imread(path)
+    plane[0, 0] += 1
+    rewrite_slice(path, plane)
+
+
+def remove_slice(source: Path) -> None:
+    slices_of(source / KO / "640_FRST")[2].unlink()
+
+
+def change_mask(source: Path) -> None:
+    path = slices_of(source / KO / "atlaslabel_def_origspace_masked")[2]
+    rewrite_slice(path, np.zeros_like(tifffile.imread(path)))
+
+
+def change_csv(source: Path) -> None:
+    edit(source / KO / "640_FRST_seg/FRSTseg_00010000.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (damage_slice, "_desc-FRST_SPIM.ome.zarr: level 0, plane 2: its original has other pixels now"),
+        (remove_slice, f"_desc-FRST_SPIM.ome.zarr: its original {KO_NAME}/640_FRST is not whole any more"),
+        (change_mask, "_desc-hemispheremask_SPIM.ome.zarr: level 0, plane 2: its original has other pixels now"),
+        (change_csv, "FRSTseg_00010000.csv: its original has another content now"),
+    ],
+)
+def test_originals_that_changed_are_named(copy: Packaged, change: Callable[[Path], None], named: str) -> None:
+    change(copy.source)
+    assert verify(copy.dataset).ok
+    found = verify(copy.dataset, copy.source)
+    assert not found.ok
+    assert named in problems(found)
+
+
+def test_originals_that_are_not_there(copy: Packaged, tmp_path: Path) -> None:
+    write_l2(tmp_path / "others")
+    assert "is not in the sources that were given" in problems(verify(copy.dataset, tmp_path / "others"))
+    with pytest.raises(SourceError):
+        verify(copy.dataset, tmp_path / "nowhere")
+
+
+# ---- the command
+
+
+def test_the_command(copy: Packaged) -> None:
+    done = command("verify", copy.dataset, "--json")
+    assert done.returncode == 0
+    document = json.loads(done.stdout)
+    assert (document["ok"], len(document["images"])) == (True, len(images_of(copy.dataset)))
+    assert str(copy.dataset) not in done.stdout
+    edit(copy.dataset / "participants.tsv")
+    done = command("verify", copy.dataset, "--source", copy.source, "--deep", "--jobs", 1, "--memory", "512MiB")
+    assert done.returncode == 1
+    assert "participants.tsv: was changed since it was packaged" in done.stderr
+    assert done.stdout == ""
+
+
+def test_what_cannot_be_verified_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(DatasetError, match=r"give a dataset that catnip2bids package made"):
+            catnip2bids.verify(folder)
+    assert command("verify", tmp_path).returncode == 2
+
+
+def test_a_damaged_memory_is_refused(copy: Packaged) -> None:
+    (copy.dataset / PROVENANCE).write_text("{")
+    done = command("verify", copy.dataset)
+    assert (done.returncode, "is damaged" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"), [([3], "3"), ([3, 4, 5], "3 to 5"), ([9, 1, 2, 2], "1 to 2, 9"), ([0, 2, 4], "0, 2, 4")]
+)
+def test_numbers_are_written_as_ranges(numbers: list[int], text: str) -> None:
+    assert ranges(numbers) == text
+
+
+def test_many_ranges_are_cut() -> None:
+    assert ranges(range(0, 40, 2)) == "0, 2, 4, 6, 8, 10, 12, 14, ... (20 in all)"
