@@ -1,6 +1,6 @@
 """Damages a packaged dataset, one bit or one file at a time, and looks whether `verify` finds it.
 
-What a damage does to the pixels is found out with tensorstore and tifffile. Every change of a pixel of any level must
+What a damage does to the pixels is found out with zarr-python and tifffile. Every change of a pixel of any level must
 be found, with the image named, and the plane wherever it can still be decoded. As a script, on a copy of any dataset:
 
     python tests/damaging.py DATASET WORK --flips 500
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 import tifffile
+import zarr
 
 import catnip2bids
 from catnip2bids.verification import ImageVerdict
@@ -72,9 +73,20 @@ def decode(image: Path) -> Levels | None:
 
 
 def _zarr_level(path: Path) -> npt.NDArray[np.generic]:
-    driver = "zarr3" if (path / "zarr.json").is_file() else "zarr"
-    spec = {"driver": driver, "kvstore": {"driver": "file", "path": str(path)}}
-    return np.asarray(ts.open(spec, context=ts.Context({"cache_pool": {"total_bytes_limit": 0}})).result()[...])
+    return np.asarray(zarr.open_array(path, mode="r")[...])
+
+
+def is_refused_by_others(image: Path) -> bool:
+    """Tell whether tensorstore, which is stricter than zarr-python in places, cannot decode an OME-Zarr image."""
+    try:
+        for level in ome(image)["multiscales"][0]["datasets"]:
+            path = image / level["path"]
+            driver = "zarr3" if (path / "zarr.json").is_file() else "zarr"
+            spec = {"driver": driver, "kvstore": {"driver": "file", "path": str(path)}}
+            ts.open(spec, context=ts.Context({"cache_pool": {"total_bytes_limit": 0}})).result().read().result()
+    except Exception:  # whatever it is
+        return True
+    return False
 
 
 def changed_planes(before: Levels, after: Levels) -> dict[int, set[int]]:
@@ -164,6 +176,14 @@ class Damager:
         named = not verdict.ok or any(problem.file.startswith(damage.image) for problem in found.file_problems)
         if damage.does_harm and (found.ok or not named):
             yield "not found"
+        image = self.dataset / damage.image
+        if (
+            found.ok
+            and image.is_dir()
+            and is_refused_by_others(image)
+            and catnip2bids.verify(self.dataset, deep=True).ok
+        ):
+            yield "refused by tensorstore, and not found with a second reader"
         unnamed = {level: planes - _named_planes(verdict, level) for level, planes in damage.changed.items()}
         if damage.decodes and not _refused(verdict) and any(unnamed.values()):
             yield f"planes not named: {unnamed}"

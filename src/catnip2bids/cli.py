@@ -339,7 +339,7 @@ def verify(
         typer.Option(metavar="SOURCE", help="Read the originals again too; may be given several times."),
     ] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Recompute lower levels with tensorstore, not with our own faster code.")
+        bool, typer.Option("--deep", help="Decode with a second library too, and merge lower levels with it.")
     ] = False,
     jobs: Jobs = None,
     memory: Memory = None,

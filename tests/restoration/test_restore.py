@@ -108,7 +108,6 @@ def test_runs_of_one_name_that_were_given_as_sources(tmp_path: Path) -> None:
     for folder, label in parents.items():
         run = tmp_path / "restored" / f"sub-{label}_sample-LeftHemisphere_stain-cFos" / TODAY_NAME
         assert_restored(runs[folder], run)
-        assert (run / f"../{TODAY_NAME}.log.txt").is_file()
 
 
 def test_a_run_with_nothing_but_masked_labels(tmp_path: Path) -> None:

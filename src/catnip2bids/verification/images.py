@@ -95,7 +95,8 @@ def verify_image(
     resources
         What may be used.
     deep
-        Whether lower levels are recomputed with tensorstore, and not with the faster code that made them.
+        Whether everything is done in a second way too: OME-Zarr decoded with tensorstore as well, and lower levels
+        recomputed with tensorstore instead of the faster code that made them.
     on_voxels
         Told about voxels of level 0 that were read.
     """
@@ -121,8 +122,8 @@ def verify_image(
 
 
 def _open(path: Path, record: ImageRecord, deep: bool) -> ImageReader:
-    reader = ZarrReader if path.is_dir() else TiffReader
-    return reader(path, kind_of(record.role), downsample_plainly if deep else downsample)
+    kind, merge = kind_of(record.role), downsample_plainly if deep else downsample
+    return ZarrReader(path, kind, merge, twice=deep) if path.is_dir() else TiffReader(path, kind, merge)
 
 
 def _size_problems(image: ExpectedImage, path: Path) -> list[Problem]:

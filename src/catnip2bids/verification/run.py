@@ -46,7 +46,8 @@ def verify(
     progress
         Told how the work goes.
     deep
-        Whether lower levels are recomputed with tensorstore, and not with the faster code that made them.
+        Whether OME-Zarr is decoded with a second library too (tensorstore), and lower levels are recomputed with that
+        one instead of the faster code that made them.
     jobs
         Processors to use; all by default.
     memory_bytes

@@ -20,17 +20,17 @@ from catnip2bids.choices import Kind
 from catnip2bids.errors import SourceError
 from catnip2bids.verification.reading import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
 from catnip2bids.verification.result import Problem
-from catnip2bids.volume import little_endian_bytes
+from catnip2bids.volume import little_endian_bytes, open_array
 
-_COPIES_IN_MEMORY = 4
-"""A block is there encoded, decoded in chunks, as a whole, and merged."""
+_COPIES_IN_MEMORY = 5
+"""A block is there encoded, decoded in chunks, as a whole once or twice, and merged."""
 
 
 class ZarrReader:
     """An OME-Zarr image that is open for verification."""
 
-    def __init__(self, path: Path, kind: Kind, merge: Merge) -> None:
-        self._kind, self._merge = kind, merge
+    def __init__(self, path: Path, kind: Kind, merge: Merge, *, twice: bool) -> None:
+        self._kind, self._merge, self._twice = kind, merge, twice
         try:
             self._open(path)
         except Exception as error:  # zarr-python raises errors of many types on damaged metadata
@@ -41,6 +41,7 @@ class ZarrReader:
         attributes = cast("dict[str, Any]", group.attrs.asdict())
         (multiscale,) = attributes.get("ome", attributes)["multiscales"]
         self._arrays = [cast("zarr.Array[Any]", group[dataset["path"]]) for dataset in multiscale["datasets"]]
+        self._again = [open_array(path, dataset["path"]) for dataset in multiscale["datasets"]] if self._twice else []
         scales = [dataset["coordinateTransformations"][0]["scale"] for dataset in multiscale["datasets"]]
         self._steps = [_step(*pair) for pair in pairwise(scales)]
         for index, ((before, after), step) in enumerate(zip(pairwise(self.shapes), self._steps, strict=True)):
@@ -75,14 +76,13 @@ class ZarrReader:
 
     def check(self, piece: Piece) -> Found:
         """Hash planes of level 0, and compare their part of the next level with what it must be."""
-        array, (_, height) = self._arrays[piece.level], self._block(piece.level)
-        _, n_rows, n_columns = array.shape
+        (_, n_rows, n_columns), (_, height) = self._arrays[piece.level].shape, self._block(piece.level)
         n_voxels = 0 if piece.level else len(piece.planes) * n_rows * n_columns
         digests, wrong = [hashlib.sha256() for _ in piece.planes], set[int]()
         for top in range(0, n_rows, height):
             bottom = min(top + height, n_rows)
             try:
-                block = _read(array, slice(piece.start, piece.stop), slice(top, bottom))
+                block = self._read(piece.level, slice(piece.start, piece.stop), slice(top, bottom))
             except Exception as error:  # codecs raise errors of many types on damaged data
                 what = f"cannot be decoded, rows {top} to {bottom - 1} ({type(error).__name__}: {error})"
                 return Found(problems=(Problem(what, piece.level, piece.planes),), n_voxels=n_voxels)
@@ -105,8 +105,18 @@ class ZarrReader:
         expected = self._merge(block, step, self._kind)
         begin = top // step[1]
         rows = slice(begin, begin + expected.shape[1])
-        found = _read(self._arrays[piece.level + 1], slice(above[0], above[-1] + 1), rows)
+        found = self._read(piece.level + 1, slice(above[0], above[-1] + 1), rows)
         return {above[n] for n in different_planes(expected, found)}
+
+    def _read(self, level: int, planes: slice, rows: slice) -> Array:
+        """Read a block with zarr-python, and once more with tensorstore if that is wanted."""
+        block = np.asarray(self._arrays[level][planes, rows, :])
+        if self._twice:
+            stop = min(planes.stop, self._arrays[level].shape[0]), min(rows.stop, self._arrays[level].shape[1])
+            again = self._again[level][planes.start : stop[0], rows.start : stop[1], :].read(order="C").result()
+            if different_planes(block, np.asarray(again)):
+                raise ValueError("zarr-python and tensorstore decode it to different pixels")
+        return block
 
     def _above(self, piece: Piece) -> tuple[int, ...]:
         step = self._steps[piece.level][0]
@@ -118,10 +128,6 @@ class ZarrReader:
         depth, height, _ = array.shards or array.chunks
         step = self._steps[level] if level < len(self._steps) else (1, 1, 1)
         return math.lcm(depth, step[0]), math.lcm(height, step[1])
-
-
-def _read(array: zarr.Array[Any], planes: slice, rows: slice) -> Array:
-    return np.asarray(array[planes, rows, :])
 
 
 def _step(before: list[float], after: list[float]) -> Zyx:

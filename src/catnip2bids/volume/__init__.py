@@ -20,7 +20,7 @@ from catnip2bids.volume.tiff import (
 )
 from catnip2bids.volume.values import label_values, value_range
 from catnip2bids.volume.volume import Copyable, PlaneSource, Volume, read_planes
-from catnip2bids.volume.zarr import ZarrVolume, census_zarr, is_ome_zarr
+from catnip2bids.volume.zarr import ZarrVolume, census_zarr, is_ome_zarr, open_array
 
 __all__ = [
     "Census",
@@ -51,6 +51,7 @@ __all__ = [
     "label_values",
     "little_endian_bytes",
     "number_slices",
+    "open_array",
     "open_lone_page",
     "open_tiff",
     "page_offsets",
