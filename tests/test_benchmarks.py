@@ -166,3 +166,17 @@ def test_writing_ome_tiff_is_measured_too(tmp_path: Path) -> None:
     rows = [line.split(" | ") for line in measured.stdout.splitlines()[2:]]
     assert [row[0] for row in rows] == ["| slices to one OME-TIFF"] * 6 + ["| OME-XML onto a stack"] * 5
     assert all(float(row[2]) > 0 for row in rows if "cp" not in row[1])
+
+
+def test_verifying_is_measured_too(tmp_path: Path) -> None:
+    words = ["--size", "3x64x64", "--rounds", 1, "--threads", 1, "--work", tmp_path]
+    measured = run(BENCHMARKS / "verifying.py", *words)
+    assert measured.returncode == 0, measured.stderr
+    rows = [line.split(" | ") for line in measured.stdout.splitlines()[2:]]
+    assert [row[0] for row in rows] == [
+        *["| verify ome-zarr"] * 3,
+        "| restore ome-zarr",
+        *["| verify ome-tiff"] * 3,
+        "| restore ome-tiff",
+    ]
+    assert all(float(row[2]) > 0 for row in rows)

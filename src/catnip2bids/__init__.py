@@ -1,7 +1,8 @@
 """catnip2bids: CATNIP's output folders as a BIDS microscopy dataset, every pixel accounted for.
 
-`scan` finds runs and takes a census, `package` makes the dataset, `validate` checks it, `convert` makes one image of
-one volume, and `compare` says how two components differ. Results are typed objects; all errors are of the family
+`scan` finds runs and takes a census, `package` makes the dataset, `validate` checks it, `verify` proves that its pixels
+are those that were read, `restore` makes the original files of it again, `convert` makes one image of one volume, and
+`compare` says how two components differ. Results are typed objects; all errors are of the family
 `Catnip2bidsError`.
 """
 
