@@ -16,7 +16,7 @@ import typer
 
 from catnip2bids._version import __version__
 from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersion
-from catnip2bids.errors import Catnip2bidsError, PlanError, WriteError
+from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -336,8 +336,9 @@ def verify(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset, or a copy of it.")],
     source: Annotated[
         list[Path] | None,
-        typer.Option(metavar="SOURCE", help="Read the originals again too; may be given several times."),
+        typer.Option(metavar="SOURCE...", help="Read the originals again too: one or more source folders."),
     ] = None,
+    more: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Decode with a second library too, and merge lower levels with it.")
     ] = False,
@@ -353,9 +354,11 @@ def verify(
     from catnip2bids.terminal import JobProgress, show_verification
     from catnip2bids.verification import verify as verify_dataset
 
-    memory_bytes = _bytes_of(memory)
+    if more and not source:
+        raise UsageError(f"{more[0]}: is one word too many; source folders come after --source")
+    sources, memory_bytes = [*(source or ()), *(more or ())], _bytes_of(memory)
     with JobProgress() as progress:
-        found = verify_dataset(dataset, source or (), progress, deep=deep, jobs=jobs, memory_bytes=memory_bytes)
+        found = verify_dataset(dataset, sources, progress, deep=deep, jobs=jobs, memory_bytes=memory_bytes)
     show_verification(found)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))

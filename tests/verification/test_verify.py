@@ -321,6 +321,16 @@ def test_the_command(copy: Packaged) -> None:
     assert done.stdout == ""
 
 
+def test_several_sources(tmp_path: Path) -> None:
+    one, two = write_l0(tmp_path / "one").parent, write_l2(tmp_path / "two").parent
+    package([one, two], tmp_path / "dataset", settings())
+    assert command("verify", tmp_path / "dataset", "--source", one, two).returncode == 0
+    assert command("verify", tmp_path / "dataset", "--source", one, "--source", two).returncode == 0
+    assert command("verify", tmp_path / "dataset", "--source", one).returncode == 1
+    done = command("verify", tmp_path / "dataset", one)
+    assert (done.returncode, "come after --source" in done.stderr) == (2, True)
+
+
 def test_what_cannot_be_verified_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(DatasetError, match=r"give a dataset that catnip2bids package made"):
