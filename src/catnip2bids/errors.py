@@ -38,3 +38,9 @@ class WriteError(DatasetError):
     """Writing stopped in the middle: the disk is full or not writable. What is published already is whole."""
 
     exit_code = 1
+
+
+class WorkerError(Catnip2bidsError):
+    """A process that did part of the work died. What is published already is whole."""
+
+    exit_code = 1

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import pickle
+import signal
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 import zarr
 
+from catnip2bids.building import ImagePlan, build_image
+from catnip2bids.choices import Compression
 from catnip2bids.engine import (
     Conversion,
     Listener,
@@ -27,9 +33,10 @@ from catnip2bids.engine import (
     cut_into_units,
     local_workers,
 )
-from catnip2bids.errors import SourceError
-from catnip2bids.ome import OmeZarrImage
-from catnip2bids.volume import Kind, Volume, census_nifti, census_slices, census_stack
+from catnip2bids.errors import SourceError, WorkerError
+from catnip2bids.ome import OmeTiff, OmeZarr, OmeZarrImage
+from catnip2bids.volume import Kind, OpenPlane, SliceSeries, Volume, census_nifti, census_slices, census_stack
+from catnip2bids.volume.volume import PlaneSource
 from in_memory import VolumeInMemory
 from made_up import (
     DEFLATE,
@@ -254,6 +261,57 @@ def test_images_may_be_converted_by_other_processes(tmp_path: Path) -> None:
     assert conversion == convert(volume, alone)
     assert sum(told) == planes.size
     assert files_of(image.folder) == files_of(alone.folder)
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A volume of which one plane kills whoever reads it, as long as a file is there."""
+
+    planes: SliceSeries
+    weapon: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    reads_rows: bool = True
+    unpacked_bytes: int = 0
+    kept_bytes: int = 2**16
+    decoding_bytes: int = 0
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.planes.files
+
+    def plane_source(self, plane: int) -> PlaneSource:
+        return self.planes.plane_source(plane)
+
+    def open_plane(self, plane: int) -> OpenPlane:
+        if plane > self.shape[0] // 2 and self.weapon.exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.planes.open_plane(plane)
+
+
+@pytest.mark.usefixtures("small_units")
+@pytest.mark.parametrize("ending", [".ome.zarr", ".ome.btf"])
+def test_a_worker_that_dies_is_an_error_and_the_work_goes_on_later(tmp_path: Path, ending: str) -> None:
+    planes, context = some_image(THREE_UNITS), multiprocessing.get_context("spawn")
+    whole, target = slice_folder(tmp_path / "source", planes), tmp_path / f"image{ending}"
+    assert isinstance(whole, SliceSeries)
+    (tmp_path / "weapon").touch()
+    volume = Deadly(whole, tmp_path / "weapon", whole.shape, whole.dtype)
+    form = OmeZarr() if ending == ".ome.zarr" else OmeTiff(big=True, compression=Compression.DEFLATE)
+    plan = ImagePlan(volume, "image", "image", (1.0, 1.0, 2.0), Kind.IMAGE, form)
+    listener = Listener(list[int]().append, list[int]().append)
+
+    def build() -> Conversion:
+        with ProcessPoolExecutor(1, mp_context=context) as processes, ThreadPoolExecutor(1) as supervisors:
+            workers = Workers(processes, supervisors, 1, RESOURCES)
+            return build_image(plan, target, [], workers, listener, lambda _: [])[0]
+
+    with pytest.raises(WorkerError, match="a worker died"):
+        build()
+    assert not target.exists()
+    (tmp_path / "weapon").unlink()
+    assert build().sha256 == hashes(planes)
+    assert target.exists()
 
 
 def test_one_slice_that_can_only_be_decoded_as_a_whole_is_enough(tmp_path: Path) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from threading import Event, Thread
+from time import sleep
 
 import pytest
 
@@ -13,6 +17,7 @@ from catnip2bids.engine import (
     Marker,
     StoppedError,
     UnitResult,
+    Workers,
     convert_volume,
     cut_into_units,
     local_workers,
@@ -130,10 +135,37 @@ def test_workers_that_are_stopped_begin_no_other_block(tmp_path: Path) -> None:
     with local_workers([(volume, image)], None, 1) as workers:
         units = [workers.submit(unit, lambda _: workers.stop()) for unit in cut_into_units(volume, image)]
         raised = [type(unit.exception()) for unit in units]
-    # the first one is told after its first block, the others after theirs
+    # the first one is told after its first block, the others before theirs
     assert raised == [StoppedError] * 3
-    n_first_blocks = {plane // 64 for plane, row in volume.reads if row >= 2 * image.block_shape[1]}
-    assert not n_first_blocks & {1, 3, 5}
+    assert volume.planes_read < set(range(DEPTH))
+    assert not {plane // 64 for plane, row in volume.reads if row >= 2 * image.block_shape[1]} & {1}
+
+
+def test_an_interruption_from_outside_ends_while_units_of_another_image_wait_for_their_turn(tmp_path: Path) -> None:
+    at_work, all_wait = Event(), Event()
+
+    def told(_: int) -> None:
+        at_work.set()
+        all_wait.wait(10)
+
+    def interrupt(workers: Workers) -> None:
+        for name in ("one", "other"):  # one processor: units of the other image wait
+            work = partial(convert_volume, image=image_in(tmp_path / name), workers=workers)
+            workers.begin(partial(work, listener=Listener(told, list[int]().append)), VolumeInMemory(PLANES))
+            at_work.wait(10)
+        sleep(0.5)
+        all_wait.set()
+        raise KeyboardInterrupt
+
+    def be_interrupted() -> None:
+        with suppress(KeyboardInterrupt), local_workers(pairs, None, 1) as workers:
+            interrupt(workers)
+
+    pairs = [(VolumeInMemory(PLANES), image_in(tmp_path / name)) for name in ("one", "other")]
+    ending = Thread(target=be_interrupted, daemon=True)
+    ending.start()
+    ending.join(timeout=30)
+    assert not ending.is_alive()
 
 
 RESULT = UnitResult(("ab", "cd"), (0.5, 7.0), frozenset({0, 97}), {"0/c/0/0/0": 3})

@@ -16,7 +16,7 @@ from catnip2bids.engine.image import ImageWriter, PlaneImage
 from catnip2bids.engine.markers import UnitResult
 from catnip2bids.engine.stream import take_up_stream
 from catnip2bids.engine.units import cut_into_units
-from catnip2bids.engine.workers import StoppedError, Workers
+from catnip2bids.engine.workers import StoppedError, Workers, naming_dead_workers
 from catnip2bids.errors import WriteError
 from catnip2bids.volume import Volume
 
@@ -72,6 +72,8 @@ def convert_volume(
         If a plane cannot be read, or holds labels that cannot be trusted.
     WriteError
         If something cannot be written.
+    WorkerError
+        If a process that works on it died.
     UsageError
         If the memory is not enough.
     """
@@ -79,7 +81,8 @@ def convert_volume(
         return _convert_units(volume, image, workers, listener, markers)
     stream = take_up_stream(volume, image, markers)
     listener.there_already(stream.start * stream.plane_voxels)
-    return _joined([workers.submit(stream, listener.done).result()])
+    with naming_dead_workers():
+        return _joined([workers.submit(stream, listener.done).result()])
 
 
 def _convert_units(
@@ -95,23 +98,22 @@ def _convert_units(
             raise StoppedError
         listener.done(n_voxels)
 
-    for unit in cut_into_units(volume, image, markers):
-        if found := unit.marker.read(image.folder):
-            results[unit.start] = found
-            listener.there_already(unit.n_voxels)
-        else:
-            running[unit.start] = workers.submit(unit, done)
     try:
+        for unit in cut_into_units(volume, image, markers):
+            if found := unit.marker.read(image.folder):
+                results[unit.start] = found
+                listener.there_already(unit.n_voxels)
+            else:
+                running[unit.start] = workers.submit(unit, done)
         wait(running.values(), return_when=FIRST_EXCEPTION)
-        for future in running.values():
-            if future.done():
-                future.result()
+        with naming_dead_workers():
+            for future in running.values():
+                if future.done():
+                    future.result()
     finally:
         # after an error units that have not begun never will, and nobody writes any more when this returns
         failed.set()
-        for future in running.values():
-            future.cancel()
-        wait(running.values())
+        wait([future for future in running.values() if not future.cancel()])
     results |= {start: future.result() for start, future in running.items()}
     workers.complete(image)
     ordered = [results[start] for start in sorted(results)]

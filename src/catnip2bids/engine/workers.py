@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event
@@ -29,7 +29,7 @@ from catnip2bids.engine.memory import (
 )
 from catnip2bids.engine.stream import Stream, stream_volume
 from catnip2bids.engine.units import Unit, convert_unit
-from catnip2bids.errors import UsageError
+from catnip2bids.errors import UsageError, WorkerError
 from catnip2bids.volume import Volume
 
 Item = TypeVar("Item")
@@ -41,6 +41,24 @@ _THREADS_PER_UNIT = 4
 
 class StoppedError(Exception):
     """The work was stopped from outside."""
+
+
+@contextmanager
+def naming_dead_workers() -> Iterator[None]:
+    """Turn the end of a worker process into an error that says what to do.
+
+    Raises
+    ------
+    WorkerError
+        If the pool of processes is broken.
+    """
+    try:
+        yield
+    except BrokenExecutor as error:
+        raise WorkerError(
+            "a worker died (killed from outside, or for want of memory); "
+            "run the same command again to go on, with less --memory or fewer --jobs if it happens again"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -84,16 +102,23 @@ class Workers:
             if not converting.cancelled() and converting.exception() is None:
                 on_voxels(work.n_voxels)
 
+        def begin(function: Callable[..., UnitResult]) -> UnitResult:
+            if self._stopping.is_set():
+                raise StoppedError
+            return function(work, self.resources, tell)
+
         function: Callable[..., UnitResult] = convert_unit if isinstance(work, Unit) else stream_volume
         if isinstance(self.executor, ThreadPoolExecutor):
-            return self.executor.submit(function, work, self.resources, tell)
-        converting = self.executor.submit(function, work, self.resources)
+            return self.executor.submit(begin, function)
+        with naming_dead_workers():
+            converting = self.executor.submit(function, work, self.resources)
         converting.add_done_callback(tell_in_the_end)
         return converting
 
     def complete(self, image: ImageWriter) -> None:
         """Have the levels of an image made that no single unit decides."""
-        self.executor.submit(image.write_remaining_levels, self.resources.n_threads).result()
+        with naming_dead_workers():
+            self.executor.submit(image.write_remaining_levels, self.resources.n_threads).result()
 
     def begin(self, work: Callable[[Item], Result], item: Item) -> Future[Result]:
         """Begin something that submits units, waits for them and does what is left then."""
@@ -131,9 +156,10 @@ def local_workers(conversions: Sequence[_Pair], memory_bytes: int | None, jobs: 
         try:
             yield workers
         except BaseException:
+            # units are not cancelled here, they stop at once when their turn comes: whoever waits for several units
+            # is never told of those that a pool cancels
             workers.stop()
-            for pool in (supervisors, executor):
-                pool.shutdown(wait=False, cancel_futures=True)
+            supervisors.shutdown(wait=False, cancel_futures=True)
             raise
 
 

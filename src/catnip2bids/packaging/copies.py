@@ -1,49 +1,81 @@
 """Small source files, copied as they are.
 
-Invariant: a copy is whole, or not there under its name; one that is there with the same size and time is kept.
+Invariant: a copy is what the file was at one time, or not there under its name; one that is there with the same size
+and time is kept.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.publish import publication
 from catnip2bids.scanning import files_below
 
+_PIECE_BYTES = 2**20
 
-def copy_as_it_is(task: CopyTask, dataset: Path) -> list[PurePosixPath]:
-    """Copy a file or folder as it is, with its times; returns the copies that were not there yet.
+
+@dataclass(frozen=True)
+class Copy:
+    """A source file, its copy below the dataset, and whether it was copied just now."""
+
+    file: Path
+    copy: PurePosixPath
+    is_new: bool
+
+
+def copy_as_it_is(task: CopyTask, dataset: Path) -> Iterator[Copy]:
+    """Copy a file or folder as it is, with its times; yields each copy when it is there.
 
     Raises
     ------
     SourceError
-        If a file cannot be read.
+        If a file cannot be read, or changes while it is read.
     """
-    location, copied = task.entry.location, []
+    location = task.entry.location
     for file in files_below(location):
         copy = task.target if file == location else task.target / file.relative_to(location)
-        if _copy_file(file, dataset / copy):
-            copied.append(copy)
-    return copied
+        yield Copy(file, copy, _copy_file(file, dataset / copy))
 
 
 def _copy_file(file: Path, copy: Path) -> bool:
     """Copy a file, unless that was done already; tells whether it was not."""
+    state = _state(file)
+    if copy.is_file() and _size_and_time(copy.stat()) == _size_and_time(state):
+        return False
+    with publication(copy) as partial:
+        with partial.open("wb") as out:
+            for piece in _pieces(file):
+                out.write(piece)
+        if _size_and_time(_state(file)) != _size_and_time(state):
+            raise SourceError(f"{file}: changed while it was read; run again when it is at rest")
+        os.utime(partial, ns=(state.st_atime_ns, state.st_mtime_ns))
+    return True
+
+
+def _size_and_time(state: os.stat_result) -> tuple[int, int]:
+    return state.st_size, state.st_mtime_ns
+
+
+def _state(file: Path) -> os.stat_result:
     try:
-        state = file.stat()
-        if copy.is_file() and (copy.stat().st_size, copy.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns):
-            return False
-        with publication(copy) as partial:
-            shutil.copyfile(file, partial)
-            os.utime(partial, ns=(state.st_atime_ns, state.st_mtime_ns))
-        return True
+        return file.stat()
     except OSError as error:
-        if error.filename == str(file):
-            raise SourceError(
-                f"{file}: cannot be read: {error.strerror}; mend it, or exclude it in the plan"
-            ) from error
-        raise
+        raise _not_read(file, error) from error
+
+
+def _pieces(file: Path) -> Iterator[bytes]:
+    try:
+        with file.open("rb") as source:
+            while piece := source.read(_PIECE_BYTES):
+                yield piece
+    except OSError as error:
+        raise _not_read(file, error) from error
+
+
+def _not_read(file: Path, error: OSError) -> ReadError:
+    return ReadError(f"{file}: cannot be read: {error.strerror}; mend it, or exclude it in the plan")

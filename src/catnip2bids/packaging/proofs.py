@@ -141,6 +141,16 @@ class Proof:
         return self.question.entry
 
     @property
+    def problem(self) -> str | None:
+        """What to tell where the files are not any more what was compared."""
+        try:
+            same = self.question.fingerprint() == self.evidence["fingerprint"]
+        except SourceError as error:
+            return str(error)
+        entry, other = self.question.entry.location, self.question.other.path
+        return None if same else f"{entry}: it or {other} changed since they were compared; run again"
+
+    @property
     def holds(self) -> bool:
         """Whether the entry holds nothing that the other one (and the mask) has not."""
         if self.evidence["relation"] == Relation.MASKED_2:
@@ -246,6 +256,8 @@ def settle(run: Run, planned: PlannedRun, provenance: Provenance, settings: Sett
         if fingerprint not in known:
             progress.looking_at(found.entry.path)
             known[fingerprint] = found.answer(resources) | {"fingerprint": fingerprint}
+            if found.fingerprint() != fingerprint:
+                raise SourceError(f"{found.entry.location}: changed while it was read; run again when it is at rest")
         proof = Proof(found, known[fingerprint])
         proofs.append(proof)
         lines[found.entry.path] = proof.line

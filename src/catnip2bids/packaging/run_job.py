@@ -15,12 +15,13 @@ from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
 from catnip2bids.catnip.atlas import AtlasTable
 from catnip2bids.catnip.components import Action, Content
 from catnip2bids.catnip.counts import read_counts
-from catnip2bids.errors import Catnip2bidsError, WriteError
+from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
 from catnip2bids.packaging.atlases import tables_that_are_there, unlisted_values
 from catnip2bids.packaging.copies import copy_as_it_is
 from catnip2bids.packaging.counts import write_counts
 from catnip2bids.packaging.images import ImageJob, embed_labels, format_of, remove_image
 from catnip2bids.packaging.prepare import Preparation
+from catnip2bids.packaging.privacy import private_words
 from catnip2bids.packaging.result import PackageResult
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks, sidecar_of
 from catnip2bids.progress import Progress
@@ -74,13 +75,21 @@ class RunJob:
         for counts in self.tasks.counts:
             with self._naming_failures(counts):
                 write_counts(self._dataset, counts)
-                self.result.copied += copy_as_it_is(CopyTask(counts.entry, counts.verbatim), self._dataset)
+                self._copy(CopyTask(counts.entry, counts.verbatim))
         for copy in self.tasks.copies:
             with self._naming_failures(copy):
-                self.result.copied += copy_as_it_is(copy, self._dataset)
+                self._copy(copy)
+
+    def _copy(self, task: CopyTask) -> None:
+        """Copy what is kept as it is, and say what it tells of the lab."""
+        for made in copy_as_it_is(task, self._dataset):
+            self.result.copied += [made.copy] if made.is_new else []
+            if words := private_words(self._dataset / made.copy):
+                self._warn(f"{made.file}: is copied as it is, and {words}; exclude it if that must not be published")
 
     def finish(self) -> None:
         """Do what needs all of the above, and write down what was done and why."""
+        self._check_proofs()
         self._remove_unplanned()
         self._embed()
         self._decide()
@@ -88,10 +97,10 @@ class RunJob:
 
     @contextmanager
     def _naming_failures(self, task: ImageTask | CountsTask | CopyTask) -> Iterator[None]:
-        """Let a task that fails be a problem of this task alone; where nothing can be written everything ends."""
+        """Let a task that fails be a problem of this task alone; where nothing can go on everything ends."""
         try:
             yield
-        except WriteError:
+        except (WorkerError, WriteError):
             raise
         except Catnip2bidsError as error:
             self._failures[task.entry.path] = str(error)
@@ -143,8 +152,20 @@ class RunJob:
                 f"{task.entry.location}: {len(unlisted)} label value(s) are in no table: {shown}"
                 f"{' ...' if len(unlisted) > 10 else ''}; they are listed as unlisted_... in dseg.tsv"
             )
-            self.result.warnings.append(warning)
-            self.progress.warning(warning)
+            self._warn(warning)
+
+    def _warn(self, warning: str) -> None:
+        self.result.warnings.append(warning)
+        self.progress.warning(warning)
+
+    def _check_proofs(self) -> None:
+        """Make it a problem if something was left out for the sake of files that are others by now."""
+        for proof in self.tasks.proofs:
+            if proof.line.action != Action.EXCLUDE or proof.entry.path in self._failures:
+                continue
+            if (problem := proof.problem) is not None:
+                self._failures[proof.entry.path] = problem
+                self._failed(problem)
 
     def _remove_unplanned(self) -> None:
         """Remove images of an earlier plan, or under an earlier name; those whose source has a problem now stay."""
