@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from catnip2bids.catnip.components import (
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.run_name import RunName, parse_run_name
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.volume import Census, Volume, census_nifti, census_slices, census_stack, label_values, read_planes
 
 _SLICE_ENDINGS = (".tif", ".tiff")
@@ -97,6 +98,8 @@ class Run:
         ``L0``, ``L1`` or ``L2``, see `catnip2bids.catnip.components`.
     entries
         Everything in it, in the order of the paths.
+    warnings
+        Things to know of the run as a whole.
     """
 
     folder: Path
@@ -105,6 +108,12 @@ class Run:
     log: RunLog
     layout: str
     entries: tuple[Entry, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def all_warnings(self) -> list[str]:
+        """Things to know of the run and of its entries."""
+        return [*self.warnings, *(warning for entry in self.entries for warning in entry.warnings)]
 
     @property
     def folder_name(self) -> str:
@@ -152,7 +161,10 @@ def scan(sources: Sequence[Path | str] | Path | str, on_entry: Callable[[str], N
             )
         for run_folder in found:
             if run_folder.resolve() not in runs:
-                runs[run_folder.resolve()] = _scan_run(run_folder, folder, on_entry)
+                try:
+                    runs[run_folder.resolve()] = _scan_run(run_folder, folder, on_entry)
+                except OSError as error:
+                    raise ReadError(f"{error.filename or run_folder}: cannot be read: {error.strerror}") from error
     return Scan(folders, tuple(runs.values()))
 
 
@@ -164,11 +176,7 @@ def listed_sources(sources: Sequence[Path | str] | Path | str) -> list[Path]:
 def _find_runs(folder: Path) -> Iterator[Path]:
     """Walk down until a folder is a run; links to folders are followed, but none twice."""
     seen: set[Path] = set()
-
-    def unreadable(error: OSError) -> None:
-        raise SourceError(f"{error.filename}: cannot be listed: {error.strerror}") from error
-
-    for parent, folders, _ in os.walk(folder, followlinks=True, onerror=unreadable):
+    for parent, folders, _ in os.walk(folder, followlinks=True, onerror=_not_listed):
         folders.sort()
         if Path(parent).resolve() in seen:
             folders.clear()
@@ -199,7 +207,25 @@ def _scan_run(folder: Path, source: Path, on_entry: Callable[[str], None] | None
         log=log,
         layout=layout_of(frozenset(entry.path for entry in entries)),
         entries=tuple(_compared_with_run(entries, log)),
+        warnings=_leads_out([folder], source, "the source"),
     )
+
+
+def _not_listed(error: OSError) -> NoReturn:
+    raise ReadError(f"{error.filename}: cannot be listed: {error.strerror}") from error
+
+
+def _leads_out(paths: Iterable[Path], folder: Path, what: str) -> tuple[str, ...]:
+    """Say which paths lead out of a folder, as links do: they are followed, and somebody should know."""
+    inside, leading_out = folder.resolve(), []
+    for path in paths:
+        target = path.resolve()
+        if not target.is_relative_to(inside):
+            leading_out.append(f"{path} -> {target}")
+    if not leading_out:
+        return ()
+    first, n_more = leading_out[0], len(leading_out) - 1
+    return (f"{first}: is a link out of {what}, and is followed{f'; so are {n_more} more beside it' * bool(n_more)}",)
 
 
 def _entries(run: Path, below: str = "") -> Iterator[Entry]:
@@ -209,6 +235,8 @@ def _entries(run: Path, below: str = "") -> Iterator[Entry]:
         entry = _known(Entry(path, location), path)
         if location.is_symlink():
             entry = _linked(entry, run)
+        if not entry.problems and not entry.set_aside and location.is_dir():
+            entry = _listable(entry)
         if LEFTOVERS.fullmatch(path) and not location.is_dir():
             yield replace(entry, set_aside="left behind by an operating system, not written by CATNIP")
         elif entry.set_aside or entry.problems or not location.is_dir():
@@ -241,7 +269,16 @@ def _linked(entry: Entry, run: Path) -> Entry:
     if target.is_relative_to(run.resolve()):
         inside = target.relative_to(run.resolve()).as_posix()
         return replace(entry, set_aside=f"a link to {inside}, which is listed itself", link_to=inside)
-    return replace(entry, warnings=(f"{entry.location}: is a link out of the run folder, and is followed",))
+    return replace(entry, warnings=_leads_out([entry.location], run, "the run folder"))
+
+
+def _listable(entry: Entry) -> Entry:
+    try:
+        os.scandir(entry.location).close()
+    except OSError as error:
+        problem = f"{entry.location}: cannot be listed: {error.strerror}; have it opened for you, or exclude it"
+        return replace(entry, problems=(problem,))
+    return entry
 
 
 def _is_slice(file: Path) -> bool:
@@ -283,10 +320,12 @@ def _census(entry: Entry, component: ComponentType) -> Census:
         return census_stack(entry.location)
     if component.storage == Storage.NIFTI:
         return census_nifti(entry.location)
-    files = [file for file in entry.location.iterdir() if _is_slice(file)]
+    files = sorted(file for file in entry.location.iterdir() if _is_slice(file))
     if not files:
         return Census(None, 0, 0, (f"{entry.location}: has no TIFF slices in it; bring them back or exclude it",))
-    return census_slices(files, re.compile(component.slice_number))
+    census = census_slices(files, re.compile(component.slice_number))
+    links = [file for file in files if file.is_symlink() and file.exists()]
+    return replace(census, warnings=census.warnings + _leads_out(links, entry.location, "its folder"))
 
 
 def _trusted(entry: Entry, component: ComponentType, census: Census) -> Census:
@@ -317,10 +356,15 @@ def _checked_table(entry: Entry) -> Entry:
 
 def _measured(entry: Entry) -> Entry:
     """Count files and bytes of an entry that is not looked into."""
-    files = list(files_below(entry.location))
+    try:
+        files = list(files_below(entry.location))
+    except SourceError as error:
+        return replace(entry, problems=(str(error),))
     broken = tuple(f"{file}: is a link to nowhere; bring the original back" for file in files if not file.exists())
     n_bytes = sum(file.stat().st_size for file in files if file.exists())
-    return replace(entry, n_files=len(files), n_bytes=n_bytes, problems=broken)
+    links = [file for file in files if file != entry.location and file.exists()]
+    leading_out = _leads_out(links, entry.location, "its folder")
+    return replace(entry, n_files=len(files), n_bytes=n_bytes, problems=broken, warnings=entry.warnings + leading_out)
 
 
 def files_below(location: Path) -> Iterator[Path]:
@@ -329,7 +373,7 @@ def files_below(location: Path) -> Iterator[Path]:
         yield location
         return
     seen: set[Path] = set()
-    for parent, folders, files in os.walk(location, followlinks=True):
+    for parent, folders, files in os.walk(location, followlinks=True, onerror=_not_listed):
         if Path(parent).resolve() in seen:
             folders.clear()
             continue

@@ -5,6 +5,7 @@ Invariant: nothing is written here, and whatever passes can be carried out item 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ def prepare(
     """
     dataset = Path(dataset)
     _refuse_folder(dataset, listed_sources(sources))
+    _refuse_unwritable(dataset)
     provenance = read_provenance(dataset)
     if settings.embed_labels and settings.image_format != Format.OME_ZARR:
         raise UsageError("--embed-labels puts labels inside OME-Zarr images; an OME-TIFF has no place for them")
@@ -110,7 +112,7 @@ def prepare(
         plan_tasks(run, planned, settings.naming, voxel_size_um, settled[run.folder].proofs, settings.image_format)
         for run, planned in pairs
     )
-    warnings = [warning for run, _ in pairs for entry in run.entries for warning in entry.warnings]
+    warnings = [warning for run, _ in pairs for warning in run.all_warnings]
     warnings += [text for pair in pairs for text in unknown_of(*pair)]
     warnings += [warning for found_in in settled.values() for warning in found_in.warnings]
     warnings += [text for run, _ in pairs if (text := voxel_size_warning(run, voxel_size_um))]
@@ -147,6 +149,15 @@ def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
         raise DatasetError(f"{dataset}: is not a folder; give another one with -o")
     if not is_ours(dataset):
         raise DatasetError(f"{dataset}: is not empty and was not begun by catnip2bids; give an empty or a new folder")
+
+
+def _refuse_unwritable(dataset: Path) -> None:
+    """Refuse a folder that nothing can be written into before anything is read for it."""
+    there = next(folder for folder in (dataset, *dataset.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise DatasetError(
+            f"{there}: must not be written (by its permissions, or the disk is read-only); give another folder with -o"
+        )
 
 
 def _known_voxel_size(voxel_size_um: tuple[float, float, float] | None) -> tuple[float, float, float]:

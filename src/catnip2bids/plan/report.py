@@ -52,7 +52,7 @@ def report_on(found: Scan) -> ScanReport:
     warnings: list[str] = []
     for run, planned in zip(found.runs, plan.runs, strict=True):
         problems += problems_of(run, planned).values()
-        warnings += [warning for entry in run.entries for warning in entry.warnings]
+        warnings += run.all_warnings
         warnings += unknown_of(run, planned)
         unknown = [what for what in ("subject", "sample") if getattr(planned, what) is None]
         if unknown:

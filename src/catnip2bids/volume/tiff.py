@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import struct
 import threading
 from collections.abc import Iterable, Iterator
@@ -45,6 +46,7 @@ MOST_ROWS_PER_STRIP = 64
 _MOST_TAGS = 4096
 _SMALL_PLANE_BYTES = 4 * 2**20
 """Of smaller planes thousands are open at a time, which is more than a system lets one program open."""
+_OS_ERROR = re.compile(r"raised OSError\(\d+")
 _PLAIN = {tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE}
 
 
@@ -94,6 +96,8 @@ class _Complaints(logging.Handler):
             logger.removeHandler(self)
 
     def raise_for(self, path: Path) -> None:
+        if any(_OS_ERROR.search(message) for message in self._messages):
+            raise ReadError(f"{path}: cannot be read ({self._messages[0]})")
         if self._messages:
             raise SourceError(f"{path}: damaged TIFF ({self._messages[0]}); replace it by the original")
 
@@ -114,6 +118,7 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror or error}") from error
     except tifffile.TiffFileError as error:
+        _raise_what_the_system_said(error, path)
         raise SourceError(f"{path}: not a TIFF file ({error}); replace it by the original") from error
     except (
         ArithmeticError,
@@ -124,9 +129,25 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
         ValueError,
         struct.error,
     ) as error:
+        _raise_what_the_system_said(error, path)
         raise SourceError(
             f"{path}: damaged TIFF ({type(error).__name__}: {error}); replace it by the original"
         ) from error
+
+
+def _raise_what_the_system_said(error: BaseException, path: Path) -> None:
+    """Raise the error of the system that is behind one of tifffile's, if there is one: the file may be as it should be.
+
+    Raises
+    ------
+    ReadError
+        If the system could not read the file.
+    """
+    behind = error.__cause__ or error.__context__
+    while behind is not None:
+        if isinstance(behind, OSError) and behind.errno is not None:
+            raise ReadError(f"{path}: cannot be read: {behind.strerror}") from error
+        behind = behind.__cause__ or behind.__context__
 
 
 def count_pages(tiff: tifffile.TiffFile) -> int:
