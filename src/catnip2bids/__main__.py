@@ -1,5 +1,15 @@
-"""`python -m catnip2bids` is the same as `catnip2bids`."""
+"""The program: `python -m catnip2bids` is the same as `catnip2bids`."""
 
-from catnip2bids.cli import main
+from catnip2bids.interruption import ending_when_interrupted
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    with ending_when_interrupted():
+        from catnip2bids.cli import main as run  # late: somebody may press Ctrl-C while all this is loaded
+
+        run()
+
+
+if __name__ == "__main__":
+    main()

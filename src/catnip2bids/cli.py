@@ -6,10 +6,8 @@ Exit codes: 0 done and good, 1 done but something is wrong, 2 could not be done.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,28 +49,11 @@ def main() -> None:
     """Run the command line; errors of the user become a message and exit code 2."""
     from catnip2bids.terminal import say_error
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
     try:
         app()
     except Catnip2bidsError as error:
         say_error(str(error))
         sys.exit(error.exit_code)
-    except _InterruptedError as error:
-        say_error("interrupted; run the same command again to go on")
-        sys.exit(128 + error.number)
-
-
-class _InterruptedError(BaseException):
-    """Ctrl-C, or the end of a job's time, as something that the command line library does not take for its own."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    del frame
-    raise _InterruptedError(number)
 
 
 def _print_version(wanted: bool) -> None:
@@ -403,7 +384,3 @@ def validate(
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=1))
     raise typer.Exit(0 if report.ok else 1)
-
-
-if __name__ == "__main__":
-    main()
