@@ -15,27 +15,34 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from runs import dataset_files, files_of, images_of, partials_of
 
-_PACKAGE = """
+_PACKAGE = f"""
 import sys
-from catnip2bids.cli import main
-from catnip2bids.engine import stream
-from catnip2bids.ome import layout
-
-layout.USUAL_BLOCK_BYTES, layout.SMALLEST_BLOCK_BYTES, layout.SMALLEST_SHARD_BYTES, layout.SMALLEST_UNIT_BYTES = (
-    map(int, sys.argv.pop(1).split(","))
-)
-stream.BYTES_PER_MARKER = layout.SMALLEST_UNIT_BYTES
+sys.path.append({str(Path(__file__).parent)!r})
+from MAIN import main
+from interrupting import settle_sizes
+settle_sizes(sys.argv.pop(1))
 main()
 """
 USUAL = ",".join(str(n * 2**20) for n in (64, 40, 24, 1024))
 SMALL = "4194304,1,1048576,65536"
 """Blocks and units so small that small volumes have several of each."""
+
+
+def settle_sizes(sizes: str) -> None:
+    """Let blocks and units of this process have other sizes."""
+    from catnip2bids.engine import stream
+    from catnip2bids.ome import layout
+
+    usual, smallest, shard, unit = map(int, sizes.split(","))
+    layout.USUAL_BLOCK_BYTES, layout.SMALLEST_BLOCK_BYTES = usual, smallest
+    layout.SMALLEST_SHARD_BYTES = shard
+    layout.SMALLEST_UNIT_BYTES = stream.BYTES_PER_MARKER = unit
 
 
 @dataclass(frozen=True)
@@ -62,11 +69,29 @@ class Interrupted:
     sizes: str = USUAL
     options: Sequence[str] = ()
 
-    def begin(self, dataset: Path | None = None) -> subprocess.Popen[str]:
-        """Start to package."""
+    def begin(
+        self,
+        dataset: Path | None = None,
+        main: str = "catnip2bids.__main__",
+        environment: Mapping[str, str] | None = None,
+        before: Sequence[str | Path] = (),
+    ) -> subprocess.Popen[str]:
+        """Start to package.
+
+        Parameters
+        ----------
+        dataset
+            Another dataset.
+        main
+            The module whose function `main` is the command line.
+        environment
+            Variables of the program.
+        before
+            Words in front of the command, such as those of another program that runs it.
+        """
         words = ["package", *self.sources, "-o", dataset or self.dataset, "--voxel-size", 3.7, 3.7, 5, *self.options]
-        command = [sys.executable, "-c", _PACKAGE, self.sizes, *map(str, words)]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        command = [*before, sys.executable, "-c", _PACKAGE.replace("MAIN", main), self.sizes, *map(str, words)]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
 
     def package(self, dataset: Path | None = None) -> float:
         """Package to the end; returns how many seconds it took."""
