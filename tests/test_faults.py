@@ -1,0 +1,85 @@
+"""Things that go wrong for real; `faulting.py` does the same as a script, as often as wanted, on any cohort."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from catnip2bids.volume import take_census
+from faulting import Bench, build_failing_io
+from runs import write_l0
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("cc") is None and "CI" not in os.environ, reason="needs a compiler that is called cc"
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (("--format", "ome-zarr"), {"SIGINT while writing", "slice changed"}),
+        (("--format", "ome-tiff"), {"write: ENOSPC", "read: EIO"}),
+    ],
+    ids=["ome-zarr", "ome-tiff"],
+)
+def test_whatever_goes_wrong_the_dataset_is_the_same_in_the_end(
+    tmp_path: Path, options: tuple[str, ...], names: set[str]
+) -> None:
+    bench = Bench(write_l0(tmp_path / "cohort").parents[1], tmp_path / "work", options)
+    outcomes = [bench.try_out(fault) for fault in bench.faults(random.Random(7)) if fault.name in names]
+    assert {outcome.fault.name for outcome in outcomes} == names
+    assert all(outcome.struck for outcome in outcomes)
+
+
+_CENSUS = """
+import sys
+from pathlib import Path
+from catnip2bids.volume import take_census
+for problem in take_census(Path(sys.argv[1])).problems:
+    print(problem)
+"""
+
+
+@pytest.mark.parametrize("n_reads", [0, 5, 10])
+def test_a_disk_that_cannot_be_read_is_not_taken_for_a_damaged_stack(tmp_path: Path, n_reads: int) -> None:
+    stack = tmp_path / "FRSTseg_00010000.tif"
+    for plane in range(20):
+        tifffile.imwrite(stack, np.full((200, 100), plane, np.uint16), append=True, metadata=None)
+    assert not take_census(stack).problems
+    variables = {"FAULT_CALLS": "read", "FAULT_PATH": str(stack), "FAULT_AFTER": str(n_reads), "FAULT_ERRNO": "5"}
+    environment = {**os.environ, "LD_PRELOAD": str(build_failing_io(tmp_path)), **variables}
+    command = [sys.executable, "-c", _CENSUS, str(stack)]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert f"{stack.name}: cannot be read" in said
+    assert "Input/output error" in said
+    assert "original" not in said
+
+
+_INTERRUPTED_TWICE = """
+import os, signal
+from catnip2bids.interruption import ending_when_interrupted
+
+with ending_when_interrupted():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        print("being closed", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("never", flush=True)
+"""
+
+
+def test_a_second_interruption_ends_at_once() -> None:
+    ended = subprocess.run([sys.executable, "-c", _INTERRUPTED_TWICE], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (128 + signal.SIGTERM, "being closed\n")
+    assert ended.stderr.startswith("error: interrupted again")
+    assert "Traceback" not in ended.stderr
