@@ -1,0 +1,50 @@
+"""Sources that change while they are packaged: noticed, and never taken for what they were."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from catnip2bids import package
+from catnip2bids.packaging import carry_out, copies, prepare
+from catnip2bids.progress import Progress
+from runs import dataset_files, mentions, settings, slices_of, write_l0
+
+
+def test_a_file_that_grows_while_it_is_copied_is_a_problem_and_copied_when_it_is_at_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_l0(tmp_path / "source")
+    (run / "notes.txt").write_text("first line\n")
+    pieces = copies._pieces
+
+    def growing(file: Path) -> Iterator[bytes]:
+        yield from pieces(file)
+        if file.name == "notes.txt":
+            file.write_text(f"{file.read_text()}another line\n")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(copies, "_pieces", growing)
+        result = package([tmp_path / "source"], tmp_path / "dataset", settings())
+    assert mentions(result.problems, "notes.txt: changed while it was read; run again")
+    assert not list((tmp_path / "dataset").rglob("notes.txt"))
+    assert package([tmp_path / "source"], tmp_path / "dataset", settings()).ok
+    (copy,) = (tmp_path / "dataset").rglob("notes.txt")
+    assert copy.read_bytes() == (run / "notes.txt").read_bytes()
+
+
+@pytest.mark.parametrize("changed", ["atlaslabel_def_origspace_masked", "atlaslabel_def_origspace"])
+def test_what_was_left_out_after_a_comparison_is_a_problem_if_files_change_since(tmp_path: Path, changed: str) -> None:
+    run = write_l0(tmp_path / "source")
+    prepared = prepare([tmp_path / "source"], tmp_path / "dataset", settings(), None, Progress())
+    file = slices_of(run / changed)[4]
+    state = file.stat()
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
+    result = carry_out(prepared, Progress())
+    assert mentions(result.problems, "atlaslabel_def_origspace_masked", "changed since they were compared; run again")
+    assert package([tmp_path / "source"], tmp_path / "dataset", settings()).ok
+    package([tmp_path / "source"], tmp_path / "reference", settings())
+    assert dataset_files(tmp_path / "dataset") == dataset_files(tmp_path / "reference")
