@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 import catnip2bids
@@ -211,3 +212,15 @@ def test_labels_that_cannot_be_trusted_are_named_with_their_file(tmp_path: Path,
     with pytest.raises(SourceError, match=re.escape(f"{slices[3]}: plane 4 has labels")):
         catnip2bids.convert(tmp_path / "slices", tmp_path / "image.ome.zarr", VOXEL_UM, kind="labels")
     assert [path.name for path in tmp_path.iterdir() if path.name != "slices"] == []
+
+
+@pytest.mark.parametrize("kind", ["image", "labels", "mask"])
+def test_black_and_white_stays_black_and_white(tmp_path: Path, kind: str) -> None:
+    """MATLAB writes logical arrays as TIFF files of one bit a pixel."""
+    volume = some_image((4, 70, 90), "uint8") % 2 == 1
+    (tmp_path / "slices").mkdir()
+    for plane, pixels in enumerate(volume, start=1):
+        tifffile.imwrite(tmp_path / "slices" / f"Z{plane:04d}.tif", pixels, photometric="minisblack")
+    made = catnip2bids.convert(tmp_path / "slices", tmp_path / "image.ome.zarr", VOXEL_UM, kind=kind)
+    assert level(made.path, 0).dtype == bool
+    np.testing.assert_array_equal(level(made.path, 0), volume)

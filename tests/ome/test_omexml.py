@@ -114,8 +114,8 @@ def test_any_sizes_and_texts_are_valid(
 
 @pytest.mark.parametrize("dtype", ["uint64", "int64", "float16", "complex64", "bool"])
 def test_types_that_ome_has_not_are_refused(dtype: str) -> None:
-    with pytest.raises(SourceError, match=f"{dtype}.*OME-Zarr"):
-        pixel_type(dtype)
+    with pytest.raises(SourceError, match=f"brain: .*{dtype}.*OME-Zarr"):
+        pixel_type(dtype, "brain")
 
 
 # ---- in the file

@@ -68,7 +68,7 @@ def choose_display(
     smallest, largest = value_range
     start, end = value_range
     finite = smallest_level[np.isfinite(smallest_level)]
-    if kind == Kind.IMAGE and finite.size:
+    if kind == Kind.IMAGE and finite.size and finite.dtype.kind != "b":  # black and white have no percentiles
         start, end = (float(value) for value in np.percentile(finite, [_DARKEST, _BRIGHTEST]))
     if not start < end:
         start, end = smallest, max(largest, smallest + 1)

@@ -47,8 +47,8 @@ class Described:
     big_endian: bool = False
 
 
-def pixel_type(dtype: str) -> str:
-    """Return the name that OME has for a type.
+def pixel_type(dtype: str, image: str) -> str:
+    """Return the name that OME has for a type; an error names the image.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def pixel_type(dtype: str) -> str:
         If it has none: integers of 64 bits, and floating point numbers of 16.
     """
     if dtype not in _PIXEL_TYPES:
-        raise SourceError(f"OME-TIFF has no pixels of type {dtype}; convert to OME-Zarr instead")
+        raise SourceError(f"{image}: OME-TIFF has no pixels of type {dtype}; convert to OME-Zarr instead")
     return _PIXEL_TYPES[dtype]
 
 
@@ -70,7 +70,7 @@ def ome_xml(described: Described) -> str:
     pixels = model.Pixels(
         id="Pixels:0",
         dimension_order=model.Pixels_DimensionOrder.XYZCT,
-        type=model.PixelType(pixel_type(described.dtype)),
+        type=model.PixelType(pixel_type(described.dtype, described.name)),
         significant_bits=8 * np.dtype(described.dtype).itemsize,
         big_endian=described.big_endian,
         size_x=n_columns,
