@@ -24,6 +24,7 @@ import numpy.typing as npt
 import tifffile
 
 from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.volume.ambiguity import ambiguity
 from catnip2bids.volume.encoding import EncodedPlane, Encoding, encoding_of, find_segments
 from catnip2bids.volume.planes import OpenPlane, StripPlane, WholePlane
 
@@ -223,6 +224,8 @@ def _checked(page: tifffile.TiffPage, where: str) -> PageLayout:
         raise SourceError(f"{where}has colours (photometric {page.photometric}); only gray levels can be packaged")
     if page.dtype is None or 0 in page.shape:
         raise SourceError(f"{where}unknown pixel type or empty image; replace it by the original")
+    if (unclear := ambiguity(page)) is not None:
+        raise SourceError(f"{where}{unclear}; replace it by the original, or save it again uncompressed")
     _check_segments(page, where, page.parent.filehandle.size)
     shape, dtype = (page.shape[0], page.shape[1]), page.dtype.newbyteorder("=")
     return PageLayout(shape, dtype, _reads_rows(page), encoding_of(page))
