@@ -98,3 +98,11 @@ def test_sample_tables() -> None:
         assert len(counts) == 561
         excluded = [count.index for count in counts if count.cell_count is None]
         assert len(excluded) == (35 if "_corr" in path.parent.name else 0)
+
+
+def test_a_table_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "FRSTseg_00010000.csv"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(SourceError, match=r"FRSTseg_00010000\.csv: has 1099511627776 bytes"):
+        read_counts(path)

@@ -225,3 +225,12 @@ def test_a_packed_file_is_unpacked_once_while_planes_of_it_are_open(
     del planes, plane
     volume.open_plane(0).close()
     assert len(opened) == 2  # nobody had it open any more, and its memory was free
+
+
+def test_voxels_that_begin_too_late_to_be_all_there_are_found_in_the_census(tmp_path: Path) -> None:
+    path = tmp_path / "late.nii"
+    nib.save(nib.Nifti1Image(some_image((4, 5, 6)), np.eye(4)), path)  # type: ignore[no-untyped-call]  # no types
+    data = bytearray(path.read_bytes())
+    data[108:112] = np.float32(353).tobytes()  # vox_offset
+    path.write_bytes(data)
+    assert "late.nii: is cut off" in the_problem(census_nifti(path))

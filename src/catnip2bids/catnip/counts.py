@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catnip2bids.errors import SourceError
+from catnip2bids.special import refuse_special
 
 _COLUMNS = ("Label_ID", "Name", "Acronym", "Cell_Count", "Label_Volume(Pixels)")
 N_COLUMNS = len(_COLUMNS)
 _EXCLUDED = -1
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_MOST_BYTES = 64 * 2**20
+"""A thousand times the largest table of an atlas."""
 _REMEDY = "Copy the table again from where CATNIP wrote it, or exclude it in the plan"
 
 
@@ -80,9 +83,13 @@ def read_lines(path: Path) -> list[str]:
     Raises
     ------
     SourceError
-        If the file cannot be read or is not text.
+        If the file cannot be read, is not text, or is so large that it cannot be a table of regions.
     """
+    refuse_special(path)
     try:
+        n_bytes = path.stat().st_size
+        if n_bytes > _MOST_BYTES:
+            raise SourceError(f"{path}: has {n_bytes} bytes, which is too much for a table of regions. {_REMEDY}.")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise SourceError(

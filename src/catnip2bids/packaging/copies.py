@@ -15,6 +15,7 @@ from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.publish import publication
 from catnip2bids.scanning import files_below
+from catnip2bids.special import refuse_special
 
 _PIECE_BYTES = 2**20
 
@@ -44,6 +45,7 @@ def copy_as_it_is(task: CopyTask, dataset: Path) -> Iterator[Copy]:
 
 def _copy_file(file: Path, copy: Path) -> bool:
     """Copy a file, unless that was done already; tells whether it was not."""
+    refuse_special(file)
     state = _state(file)
     if copy.is_file() and _size_and_time(copy.stat()) == _size_and_time(state):
         return False

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import SourceError
+from catnip2bids.special import refuse_special
 from catnip2bids.volume.census import Census, size_on_disk
 from catnip2bids.volume.planes import OpenPlane, WholePlane
 from catnip2bids.volume.tiff import LARGEST_DEFLATE_RATIO
@@ -100,7 +101,10 @@ def census_nifti(path: Path) -> Census:
         return Census(None, 1, n_bytes, (f"{path}: {problem}",))
 
     try:
+        refuse_special(path)
         stored = _stored_array(path)
+    except SourceError as error:
+        return Census(None, 1, n_bytes, (str(error),))
     except _DAMAGED as error:
         return refused(f"not a NIfTI file ({error}); replace it by the original")
     if len(stored.shape) != 3 or min(stored.shape) < 1:
@@ -110,7 +114,8 @@ def census_nifti(path: Path) -> Census:
     if stored.dtype.kind not in "iuf":
         return refused(f"has values of type {stored.dtype}, not numbers")
     largest_ratio = 1 if path.suffix == ".nii" else LARGEST_DEFLATE_RATIO
-    if math.prod(int(n) for n in stored.shape) * stored.dtype.itemsize > n_bytes * largest_ratio:
+    promised = stored.offset + math.prod(int(n) for n in stored.shape) * stored.dtype.itemsize
+    if promised > n_bytes * largest_ratio:
         return refused("is cut off, or promises more pixels than it can hold; replace it by the original")
     x, y, z = (int(n) for n in stored.shape)
     return Census(NiftiVolume(path, (z, y, x), stored.dtype.newbyteorder("=")), 1, n_bytes)

@@ -24,6 +24,7 @@ import numpy.typing as npt
 import tifffile
 
 from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.special import refuse_special
 from catnip2bids.volume.ambiguity import ambiguity
 from catnip2bids.volume.encoding import EncodedPlane, Encoding, encoding_of, find_segments
 from catnip2bids.volume.planes import OpenPlane, StripPlane, WholePlane
@@ -109,6 +110,7 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 
     A damaged TIFF makes tifffile raise almost anything (TypeError, ZeroDivisionError, MemoryError, ...).
     """
+    refuse_special(path)
     complaints = _Complaints()
     try:
         with complaints.listening(), tifffile.TiffFile(path) as tiff:
