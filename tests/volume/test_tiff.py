@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,26 @@ def test_a_strip_that_holds_fewer_rows_than_promised_is_an_error(tmp_path: Path,
     volume = found(census_stack(write_tiff(tmp_path / "short.tif", [rows], Flavour(compression), tags)))
     with pytest.raises(SourceError, match=r"short\.tif"):
         read_all(volume)
+
+
+def test_stored_strips_that_are_shorter_than_their_rows_are_refused(tmp_path: Path) -> None:
+    """Their rows could be read from where they can be computed to be, but copying strips would copy something else."""
+    counts = [5 * 11 * 2] * 2 + [3 * 11 * 2]
+    for wrong in ([1, *counts[1:]], [*counts[:2], counts[2] - 1]):
+        path = write_tiff(tmp_path / "short.tif", some_image((1, 13, 11)), Flavour(rows_per_strip=5), {COUNTS: wrong})
+        assert "short.tif: strips are shorter than their rows" in the_problem(census_stack(path))
+    path = write_tiff(tmp_path / "good.tif", some_image((1, 13, 11)), Flavour(rows_per_strip=5), {COUNTS: counts})
+    np.testing.assert_array_equal(read_all(found(census_stack(path))), some_image((1, 13, 11)))
+
+
+def test_stored_tiles_that_are_too_short_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "tiles.tif", some_image((20, 30, 40))[0], tile=(16, 16), photometric="minisblack")
+    data = (tmp_path / "tiles.tif").read_bytes()
+    found(census_stack(tmp_path / "tiles.tif"))
+    (tmp_path / "tiles.tif").write_bytes(
+        data.replace(struct.pack("<6H", *[512] * 6), struct.pack("<6H", *[512] * 5, 511))
+    )
+    assert "tiles.tif: strips are shorter" in the_problem(census_stack(tmp_path / "tiles.tif"))
 
 
 @pytest.mark.parametrize("flavour", ["deflate", "bigtiff", "big-endian"])

@@ -406,8 +406,19 @@ def _check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> Non
         raise SourceError(f"{where}{expected} strips are needed and not all are there; replace it by the original")
     if int((offsets + counts).max()) > file_bytes:
         raise SourceError(f"{where}is cut off (pixel data beyond the end of the file); replace it by the original")
+    if page.compression == tifffile.COMPRESSION.NONE and (counts < _stored_bytes(page)).any():
+        raise SourceError(f"{where}strips are shorter than their rows; replace it by the original")
     ratio = _LARGEST_RATIO.get(tifffile.COMPRESSION(page.compression), _LARGEST_RATIO_OF_OTHERS)
     # bits, since fewer than 8 per pixel are allowed
     promised = math.prod(page.shape) * page.bitspersample / 8
     if promised > ratio * int(counts.sum()) + 1:
         raise SourceError(f"{where}promises {promised:.0f} bytes of pixels in {int(counts.sum())} bytes; not possible")
+
+
+def _stored_bytes(page: tifffile.TiffPage) -> npt.NDArray[np.int64]:
+    """Bytes that each strip or tile of an uncompressed page takes at least; of strips the last may have fewer rows."""
+    n_rows, n_columns = page.shape
+    if page.is_tiled:
+        return np.full(math.prod(page.chunked), page.tilelength * -(-page.tilewidth * page.bitspersample // 8))
+    tops = np.arange(0, n_rows, min(page.rowsperstrip, n_rows))
+    return np.diff(tops, append=n_rows) * -(-n_columns * page.bitspersample // 8)
