@@ -19,7 +19,7 @@ import pytest
 import tensorstore as ts
 
 import catnip2bids
-from catnip2bids import Naming, PackageResult, package
+from catnip2bids import Format, Naming, PackageResult, package
 from catnip2bids.demo.tiff import write_slice
 from catnip2bids.ome import OmeZarrVersion
 from runs import (
@@ -372,3 +372,21 @@ def test_the_real_atlas_as_slices(tmp_path: Path) -> None:
     assert set(names) == set(np.unique(pixels).tolist()) - {0}
     rows = {row["index"]: row["name"] for row in read_tsv(tmp_path / "out" / _DERIVATIVE / "dseg.tsv")}
     assert (rows["512"], rows["12009"]) == ("unlisted_512", "unlisted_12009")
+
+
+@pytest.mark.parametrize("naming", Naming)
+@pytest.mark.parametrize("image_format", Format)
+@pytest.mark.parametrize(
+    ("source", "labels"), [(COHORT, {}), (TODAY, {"subject": "46001wt", "sample": "LeftHemisphere"})]
+)
+def test_everything_is_proven_and_comes_back(
+    tmp_path: Path, source: Path, labels: dict[str, str], image_format: Format, naming: Naming
+) -> None:
+    choices = {"image_format": image_format, "naming": naming, **labels}
+    assert package([source], tmp_path / "dataset", settings(**choices)).ok
+    verified = catnip2bids.verify(tmp_path / "dataset", source)
+    assert verified.ok, verified.problems
+    restored = catnip2bids.restore(tmp_path / "dataset", tmp_path / "restored")
+    assert (restored.ok, restored.left_out) == (True, {})
+    compared = catnip2bids.compare(source, tmp_path / "restored")
+    assert (compared.relation, compared.only_in_1, compared.only_in_2) == ("identical", {}, {})
