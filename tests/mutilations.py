@@ -67,6 +67,7 @@ _MORE_TAGS = {
     32997: (0, 1, 2, 1000),  # ImageDepth
     32998: (0, 1, 2, 1000),  # TileDepth
 }
+_LENGTHS = (WIDTH, HEIGHT, ROWS_PER_STRIP, 322, 323)
 _TABLES = frozenset({OFFSETS, COUNTS, TILE_OFFSETS, TILE_COUNTS})
 
 _TILED = {"tiles": None, "tiles-deflate": "zlib", "tiles-lzw": "lzw"}
@@ -166,7 +167,7 @@ def _circle(data: bytes, anatomy: Anatomy, chance: Random) -> bytes:
 
 def _wrong_number(data: bytes, anatomy: Anatomy, chance: Random) -> bytes:
     """Let a size be absurd, or only a little wrong."""
-    entry = chance.choice([entry for entry in anatomy.entries if entry.tag in (WIDTH, HEIGHT, ROWS_PER_STRIP)])
+    entry = chance.choice([entry for entry in anatomy.entries if entry.tag in _LENGTHS])
     right = anatomy.numbers(data, entry)[0]
     numbers = (*_ABSURD, right - 1, right + 1, right * 2, right // 2, right * 1000)
     return _written(data, entry.values.start, anatomy.packed(entry, [chance.choice(numbers)]))

@@ -161,6 +161,17 @@ def test_stored_tiles_that_are_too_short_are_refused(tmp_path: Path) -> None:
     assert "tiles.tif: strips are shorter" in the_problem(census_stack(tmp_path / "tiles.tif"))
 
 
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "packbits", "zstd"])
+def test_a_tile_that_is_far_larger_than_the_page_is_refused(tmp_path: Path, compression: str) -> None:
+    """The page is small, but each tile would be decoded as a whole: 900 bytes asked for 100 GiB."""
+    path = tmp_path / "tiles.tif"
+    tifffile.imwrite(path, smooth_plane((12, 20)), tile=(32, 16), compression=compression, photometric="minisblack")
+    found(census_stack(path))
+    right, wrong = (struct.pack("<HHII", 323, 4, 1, length) for length in (32, 3506438176))
+    path.write_bytes(path.read_bytes().replace(right, wrong))
+    assert "tiles.tif: promises" in the_problem(census_stack(path))
+
+
 @pytest.mark.parametrize("flavour", ["deflate", "bigtiff", "big-endian"])
 @pytest.mark.parametrize("back_to", [0, 1, 2])
 def test_pages_that_run_in_a_circle_are_found(tmp_path: Path, flavour: str, back_to: int) -> None:

@@ -406,17 +406,18 @@ def _check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> Non
         raise SourceError(f"{where}{expected} strips are needed and not all are there; replace it by the original")
     if int((offsets + counts).max()) > file_bytes:
         raise SourceError(f"{where}is cut off (pixel data beyond the end of the file); replace it by the original")
-    if page.compression == tifffile.COMPRESSION.NONE and (counts < _stored_bytes(page)).any():
+    decoded = _decoded_bytes(page)
+    if page.compression == tifffile.COMPRESSION.NONE and (counts < decoded).any():
         raise SourceError(f"{where}strips are shorter than their rows; replace it by the original")
     ratio = _LARGEST_RATIO.get(tifffile.COMPRESSION(page.compression), _LARGEST_RATIO_OF_OTHERS)
-    # bits, since fewer than 8 per pixel are allowed
-    promised = math.prod(page.shape) * page.bitspersample / 8
-    if promised > ratio * int(counts.sum()) + 1:
-        raise SourceError(f"{where}promises {promised:.0f} bytes of pixels in {int(counts.sum())} bytes; not possible")
+    if (decoded > ratio * counts).any():
+        raise SourceError(
+            f"{where}promises {int(decoded.sum())} bytes of pixels in {int(counts.sum())} bytes; not possible"
+        )
 
 
-def _stored_bytes(page: tifffile.TiffPage) -> npt.NDArray[np.int64]:
-    """Bytes that each strip or tile of an uncompressed page takes at least; of strips the last may have fewer rows."""
+def _decoded_bytes(page: tifffile.TiffPage) -> npt.NDArray[np.int64]:
+    """Bytes of each strip or tile when it is decoded; of strips the last may have fewer rows, tiles are always whole."""
     n_rows, n_columns = page.shape
     if page.is_tiled:
         return np.full(math.prod(page.chunked), page.tilelength * -(-page.tilewidth * page.bitspersample // 8))
