@@ -417,7 +417,7 @@ def _check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> Non
 
 
 def _decoded_bytes(page: tifffile.TiffPage) -> npt.NDArray[np.int64]:
-    """Bytes of each strip or tile when it is decoded; of strips the last may have fewer rows, tiles are always whole."""
+    """Bytes of each strip or tile, decoded; of strips the last may have fewer rows, and tiles are always whole."""
     n_rows, n_columns = page.shape
     if page.is_tiled:
         return np.full(math.prod(page.chunked), page.tilelength * -(-page.tilewidth * page.bitspersample // 8))
