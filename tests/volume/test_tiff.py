@@ -163,7 +163,7 @@ def test_stored_tiles_that_are_too_short_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compression", ["zlib", "lzw", "packbits", "zstd"])
 def test_a_tile_that_is_far_larger_than_the_page_is_refused(tmp_path: Path, compression: str) -> None:
-    """The page is small, but each tile would be decoded as a whole: 900 bytes asked for 100 GiB."""
+    """The page is small, but each tile would be decoded as a whole: 900 bytes asked for more than 200 GiB."""
     path = tmp_path / "tiles.tif"
     tifffile.imwrite(path, smooth_plane((12, 20)), tile=(32, 16), compression=compression, photometric="minisblack")
     found(census_stack(path))
