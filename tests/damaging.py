@@ -156,7 +156,7 @@ class Damager:
     def _swapped(self, images: list[str]) -> Iterator[tuple[Damage, list[str]]]:
         for one in images:
             other = self.chance.choice(sorted(self.images.keys() - {one}))
-            aside = self.dataset / "aside"
+            aside = "aside"
             for source, target in ((one, aside), (other, one), (aside, other)):
                 (self.dataset / source).rename(self.dataset / target)
             yield self._looked_at(one, f"swapped with {Path(other).name}")
