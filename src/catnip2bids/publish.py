@@ -56,7 +56,8 @@ def partial_path(final: Path) -> Path:
     return final.with_name(f".{final.name}{_PARTIAL}")
 
 
-def _markers_path(final: Path) -> Path:
+def markers_path(final: Path) -> Path:
+    """Where it is written down how far something is that is built in steps."""
     return final.with_name(f".{final.name}{_MARKERS}")
 
 
@@ -171,7 +172,7 @@ def construction(final: Path, fingerprint: str, *, is_folder: bool = True) -> It
     is_folder
         Which of both it is.
     """
-    under = Construction(partial_path(final), _markers_path(final))
+    under = Construction(partial_path(final), markers_path(final))
     under.markers.mkdir(parents=True, exist_ok=True)
     with locked(under.markers):
         if not _take_up(under, final, fingerprint) and is_folder:
@@ -203,13 +204,13 @@ def _take_up(under: Construction, final: Path, fingerprint: str) -> bool:
 
 def forget_construction(final: Path) -> None:
     """Take away what is left of the construction of a folder."""
-    remove(_markers_path(final))
+    remove(markers_path(final))
     remove(partial_path(final))
 
 
 def is_unfinished(final: Path) -> bool:
     """Tell whether the construction of a folder was begun and not finished."""
-    return _markers_path(final).is_dir()
+    return markers_path(final).is_dir()
 
 
 def unfinished(folder: Path) -> list[Path]:

@@ -4,8 +4,9 @@ Pixels have hashes of their own (`catnip2bids.bids.pixels`), which hold whatever
 else is here: tables, sidecars, texts, copies of source files, the metadata inside OME-Zarr images, provenance, and the
 tables of plane hashes.
 
-Invariant: what is meant never to change (copies, metadata of images, plane hashes) keeps the checksum that it had when
-it was written, so that packaging again never takes damage for the truth. The first line is the checksum of all others.
+Invariant: what is meant never to change (copies, counts, metadata of images, plane hashes) keeps the checksum that it had
+when it was written, even if it is gone or packaging was killed in between, so that packaging again takes no damage for
+the truth. The first line is the checksum of all others.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.bids.paths import leads_out
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.errors import DatasetError
-from catnip2bids.publish import is_unpublished, write_bytes
+from catnip2bids.publish import is_unpublished, markers_path, write_bytes
 
 CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "
@@ -44,14 +47,29 @@ class Checksums:
     is_intact: bool
 
 
-def take_checksums(dataset: Path) -> dict[str, str]:
-    """Take the checksums away as long as the dataset is worked on; returns them, if they are there and intact."""
-    there = read_checksums(dataset)
-    (dataset / CHECKSUMS).unlink(missing_ok=True)
-    return there.files if there and there.is_intact else {}
+def take_checksums(dataset: Path) -> Checksums | None:
+    """Put the checksums aside as long as the dataset is worked on, and return them.
+
+    After a command that was killed, those that it put aside are returned, without what was written since.
+    """
+    there, aside = read_checksums(dataset), _aside(dataset)
+    if there is not None:
+        (dataset / CHECKSUMS).replace(aside)
+        return there
+    earlier = _read(aside)
+    if earlier is None:
+        return None
+    put_aside_at = aside.stat().st_ctime_ns  # bytes that rot keep the time of their file, whatever is written gets one
+    files = {file: sha256 for file, sha256 in earlier.files.items() if not _is_newer(dataset / file, put_aside_at)}
+    return Checksums(files, earlier.is_intact)
 
 
-def write_checksums(dataset: Path, earlier: Mapping[str, str], made: Collection[PurePosixPath]) -> None:
+def write_checksums(
+    dataset: Path,
+    earlier: Mapping[str, str],
+    made: Collection[PurePosixPath],
+    removed: Collection[PurePosixPath] = (),
+) -> None:
     """Write the checksums of a dataset.
 
     Parameters
@@ -59,18 +77,17 @@ def write_checksums(dataset: Path, earlier: Mapping[str, str], made: Collection[
     dataset
         The dataset.
     earlier
-        What `take_checksums` returned.
-    made
-        Images, copies and tables of hashes that were made since then; of others that must not change, the earlier
-        checksums stay.
+        The checksums of before.
+    made, removed
+        Images, copies and tables that were made or removed since then, as paths below the dataset; of others that must
+        not change, the earlier checksums stay.
     """
-    roots = {path.as_posix() for path in made}
-    lines = []
-    for file in sorted(checked_files(dataset)):
-        is_kept = _never_changes(file) and file in earlier and not _is_below(file, roots)
-        lines.append(_line(file, earlier[file] if is_kept else file_sha256(dataset / file)))
-    text = "".join(lines)
+    changed = {path.as_posix() for path in (*made, *removed)}
+    kept = {file: sha256 for file, sha256 in earlier.items() if _never_changes(file) and not _is_below(file, changed)}
+    files = {file: kept.get(file) or file_sha256(dataset / file) for file in checked_files(dataset)} | kept
+    text = "".join(_line(file, files[file]) for file in sorted(files))
     write_bytes(dataset / CHECKSUMS, _bytes(f"{_FIRST_LINE}{_sha256(_bytes(text))}\n{text}"))
+    _aside(dataset).unlink(missing_ok=True)
 
 
 def read_checksums(dataset: Path) -> Checksums | None:
@@ -81,7 +98,10 @@ def read_checksums(dataset: Path) -> Checksums | None:
     DatasetError
         If the file is there and cannot be read.
     """
-    path = dataset / CHECKSUMS
+    return _read(dataset / CHECKSUMS)
+
+
+def _read(path: Path) -> Checksums | None:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -91,7 +111,9 @@ def read_checksums(dataset: Path) -> Checksums | None:
     first, _, rest = content.partition(b"\n")
     is_intact = first == f"{_FIRST_LINE}{_sha256(rest)}".encode()
     lines = rest.decode(errors="surrogateescape").split("\n")
-    return Checksums(dict(_read_line(line) for line in lines if len(line) > _HASH_AND_SPACES), is_intact)
+    files = dict(_read_line(line) for line in lines if _LINE.fullmatch(line))
+    usable = {file: sha256 for file, sha256 in files.items() if not leads_out(file)}
+    return Checksums(usable, is_intact and len(usable) == len(lines) - 1)  # the last line has an end, too
 
 
 def checked_files(dataset: Path) -> Iterator[str]:
@@ -142,8 +164,20 @@ def _is_array(folder: Path) -> bool:
         return not (folder / "zarr.json").is_file() and not (folder / ".zgroup").is_file()
 
 
+def _aside(dataset: Path) -> Path:
+    return markers_path(dataset / CHECKSUMS)
+
+
+def _is_newer(path: Path, time_ns: int) -> bool:
+    try:
+        return path.stat().st_ctime_ns > time_ns
+    except OSError:
+        return False
+
+
 def _never_changes(file: str) -> bool:
-    return file.startswith(("sourcedata/", f"{FOLDER.as_posix()}/pixels/")) or ".ome.zarr/" in file
+    of_run = file.startswith(("sourcedata/", f"{FOLDER.as_posix()}/pixels/")) or ".ome.zarr/" in file
+    return of_run or file.endswith("_counts.tsv")
 
 
 def _is_below(file: str, roots: Collection[str]) -> bool:
@@ -153,6 +187,7 @@ def _is_below(file: str, roots: Collection[str]) -> bool:
 # sha256sum writes names with a backslash or a line end escaped, and a backslash before the line then
 _ESCAPES = (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"))
 _HASH_AND_SPACES = 66
+_LINE = re.compile(r"\\?[0-9a-f]{64}  [^\0]+")
 
 
 def _line(file: str, sha256: str) -> str:

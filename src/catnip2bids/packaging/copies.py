@@ -29,8 +29,10 @@ class Copy:
     is_new: bool
 
 
-def copy_as_it_is(task: CopyTask, dataset: Path) -> Iterator[Copy]:
+def copy_as_it_is(task: CopyTask, dataset: Path, *, overwrite: bool = False) -> Iterator[Copy]:
     """Copy a file or folder as it is, with its times; yields each copy when it is there.
+
+    What was copied already is copied again only with `overwrite`, or if size or time of the source differ.
 
     Raises
     ------
@@ -40,14 +42,14 @@ def copy_as_it_is(task: CopyTask, dataset: Path) -> Iterator[Copy]:
     location = task.entry.location
     for file in files_below(location):
         copy = task.target if file == location else task.target / file.relative_to(location)
-        yield Copy(file, copy, _copy_file(file, dataset / copy))
+        yield Copy(file, copy, _copy_file(file, dataset / copy, overwrite))
 
 
-def _copy_file(file: Path, copy: Path) -> bool:
+def _copy_file(file: Path, copy: Path, overwrite: bool) -> bool:
     """Copy a file, unless that was done already; tells whether it was not."""
     refuse_special(file)
     state = _state(file)
-    if copy.is_file() and _size_and_time(copy.stat()) == _size_and_time(state):
+    if not overwrite and copy.is_file() and _size_and_time(copy.stat()) == _size_and_time(state):
         return False
     with publication(copy) as partial:
         with partial.open("wb") as out:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed
 from datetime import UTC, datetime
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
 
-from catnip2bids.bids.checksums import take_checksums, write_checksums
+from catnip2bids.bids.checksums import CHECKSUMS, take_checksums, write_checksums
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
 from catnip2bids.engine import Listener, local_workers
@@ -85,7 +85,7 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
             remove_partials(dataset)
             _remember_command(prepared)
             provenance.save(dataset)
-            checksums = take_checksums(dataset)
+            checksums = _taken_checksums(dataset, result, progress)
             jobs = [RunJob(prepared, run, result, progress) for run in prepared.runs]
             _make_images(prepared, jobs, progress)
             for job in jobs:
@@ -99,9 +99,22 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
             metadata.write(prepared.participants, names)
             _write_plan(prepared)
             provenance.save(dataset)
-            write_checksums(dataset, checksums, [*result.made, *map(hashes_path, result.made), *result.copied])
+            made = [*result.made, *map(hashes_path, result.made), *result.copied]
+            write_checksums(dataset, checksums, made, result.removed)
             _name_unfinished(dataset, result, progress)
     return result
+
+
+def _taken_checksums(dataset: Path, result: PackageResult, progress: Progress) -> Mapping[str, str]:
+    """Return the checksums of before, which count for what is not made now."""
+    there = take_checksums(dataset)
+    if there is None:
+        return {}
+    if not there.is_intact:
+        warning = f"{dataset / CHECKSUMS}: was changed by somebody; verify cannot tell any more what else was"
+        result.warnings.append(warning)
+        progress.warning(warning)
+    return there.files
 
 
 def _make_images(prepared: Preparation, jobs: Sequence[RunJob], progress: Progress) -> None:

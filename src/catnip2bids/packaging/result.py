@@ -17,7 +17,10 @@ class PackageResult:
     made, kept
         Images that were made now, and that were there already, below the dataset.
     copied
-        Copies that were made now, below the dataset: of source files, and of label images inside of other images.
+        What else was made now, below the dataset: copies of source files, tables of counts, and label images that were
+        put inside of other images.
+    removed
+        What was removed, below the dataset, because it is not planned any more.
     problems
         What was not done, and why.
     warnings
@@ -28,6 +31,7 @@ class PackageResult:
     made: list[PurePosixPath] = field(default_factory=list)
     kept: list[PurePosixPath] = field(default_factory=list)
     copied: list[PurePosixPath] = field(default_factory=list)
+    removed: list[PurePosixPath] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
 from catnip2bids.catnip.atlas import AtlasTable
 from catnip2bids.catnip.components import Action, Content
@@ -23,9 +24,9 @@ from catnip2bids.packaging.images import ImageJob, embed_labels, format_of, remo
 from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.privacy import private_words
 from catnip2bids.packaging.result import PackageResult
-from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks, sidecar_of
+from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks, copy_of, sidecar_of
 from catnip2bids.progress import Progress
-from catnip2bids.publish import forget_construction
+from catnip2bids.publish import forget_construction, remove
 
 
 class RunJob:
@@ -38,6 +39,7 @@ class RunJob:
     def __init__(self, prepared: Preparation, tasks: RunTasks, result: PackageResult, progress: Progress) -> None:
         self.prepared, self.tasks, self.result, self.progress = prepared, tasks, result, progress
         self.atlas = self._atlas()
+        self._earlier = self._earlier_decisions()
         self._record = self._begin_record()
         self._failures = dict(tasks.problems)
         for problem in tasks.problems.values():
@@ -75,6 +77,7 @@ class RunJob:
         for counts in self.tasks.counts:
             with self._naming_failures(counts):
                 write_counts(self._dataset, counts)
+                self.result.copied.append(counts.target)
                 self._copy(CopyTask(counts.entry, counts.verbatim))
         for copy in self.tasks.copies:
             with self._naming_failures(copy):
@@ -82,7 +85,7 @@ class RunJob:
 
     def _copy(self, task: CopyTask) -> None:
         """Copy what is kept as it is, and say what it tells of the lab."""
-        for made in copy_as_it_is(task, self._dataset):
+        for made in copy_as_it_is(task, self._dataset, overwrite=self.prepared.settings.overwrite):
             self.result.copied += [made.copy] if made.is_new else []
             if words := private_words(self._dataset / made.copy):
                 self._warn(f"{made.file}: is copied as it is, and {words}; exclude it if that must not be published")
@@ -123,6 +126,11 @@ class RunJob:
         counted = max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
         there = [table for table in tables_that_are_there(self._dataset) if table.same_atlas_as(counted)]
         return there[0].merged_with(counted) if there else counted
+
+    def _earlier_decisions(self) -> dict[str, Decision]:
+        """Return what was decided about the entries of the run when it was packaged last, by their paths."""
+        provenance, key = self.prepared.provenance, str(self.tasks.name)
+        return provenance.decisions_of(key) if key in provenance.runs else {}
 
     def _begin_record(self) -> RunRecord:
         """Return the record of the run, with the images that are there from earlier."""
@@ -168,15 +176,36 @@ class RunJob:
                 self._failed(problem)
 
     def _remove_unplanned(self) -> None:
-        """Remove images of an earlier plan, or under an earlier name; those whose source has a problem now stay."""
+        """Remove what is there by an earlier plan; what has a problem now, or no source any more, stays."""
         planned = {str(task.target) for task in self.tasks.images}
         sidecars = {task.sidecar for task in self.tasks.images}
+        there = {entry.path for entry in self.tasks.run.entries}
         for target, image in list(self._record.images.items()):
-            if target not in planned and image.source not in self._failures:
+            sources = {image.source, image.recovered_from or image.source}
+            if target not in planned and image.source not in self._failures and sources <= there:
                 image_file = PurePosixPath(target)
                 remove_image(self._dataset, image_file, with_sidecar=sidecar_of(image_file) not in sidecars)
                 del self._record.images[target]
-                self.progress.note(f"{target}: removed, it is not planned any more")
+                self._removed(image_file)
+                self.result.removed.append(hashes_path(image_file))
+        for entry in self.tasks.planned.entries:
+            before = self._earlier.get(entry.source)
+            if entry.action == Action.EXCLUDE and entry.source not in self._failures and before is not None:
+                self._remove_copies(entry.source, before)
+
+    def _remove_copies(self, path: str, before: Decision) -> None:
+        """Remove what was copied of an entry, and the table that was made of it."""
+        copies = [copy_of(self.tasks.name, path)] if before.action != "exclude" else []
+        if before.target is not None and before.target.endswith("_counts.tsv"):
+            copies.append(PurePosixPath(before.target))
+        for copy in copies:
+            if (self._dataset / copy).exists():
+                remove(self._dataset / copy)
+                self._removed(copy)
+
+    def _removed(self, path: PurePosixPath) -> None:
+        self.result.removed.append(path)
+        self.progress.note(f"{path}: removed, it is not planned any more")
 
     def _embed(self) -> None:
         """Put label images inside the raw image, if that is wanted, and never leave old ones there."""
@@ -229,4 +258,9 @@ class RunJob:
                     evidence=self.tasks.evidence_of(entry),
                 )
             )
+        vanished = self._earlier.keys() - {entry.path for entry in run.entries}
+        for path in sorted(vanished):
+            self.progress.note(f"{run.folder / path}: is not there any more; what was packaged of it is kept")
+            source = os.path.normpath(f"{run.source}/{path}")
+            decisions.append(self._earlier[path].model_copy(update={"source": source}))
         self.prepared.provenance.decisions = decisions

@@ -278,9 +278,8 @@ def _raw_entry(run: Run, actions: dict[str, Action]) -> Entry | None:
 
 def _without_twins(tasks: RunTasks) -> RunTasks:
     """Two entries that would become one file are both problems: nobody knows which is right."""
-    by_target: dict[PurePosixPath, list[ImageTask | CountsTask]] = {}
-    everything: list[ImageTask | CountsTask] = [*tasks.images, *tasks.counts]
-    for task in everything:
+    by_target: dict[PurePosixPath, list[ImageTask | CountsTask | CopyTask]] = {}
+    for task in tasks.everything:
         by_target.setdefault(task.target, []).append(task)
     twins = [found for found in by_target.values() if len(found) > 1]
     if not twins:
@@ -296,6 +295,7 @@ def _without_twins(tasks: RunTasks) -> RunTasks:
         tasks,
         images=tuple(task for task in tasks.images if task.entry.path not in problems),
         counts=tuple(task for task in tasks.counts if task.entry.path not in problems),
+        copies=tuple(task for task in tasks.copies if task.entry.path not in problems),
         problems=problems,
     )
 
