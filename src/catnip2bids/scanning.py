@@ -232,6 +232,7 @@ def _entries(run: Path, below: str = "") -> Iterator[Entry]:
     """List everything in a run, by the coarsest entries that are one thing."""
     for location in sorted((run / below).iterdir()):
         path = location.relative_to(run).as_posix()
+        _refuse_odd_name(location)
         entry = _known(Entry(path, location), path)
         if location.is_symlink():
             entry = _linked(entry, run)
@@ -248,6 +249,21 @@ def _entries(run: Path, below: str = "") -> Iterator[Entry]:
             yield from (replace(inner, warnings=entry.warnings + inner.warnings) for inner in _entries(run, path))
         else:
             yield entry
+
+
+def _refuse_odd_name(path: Path) -> None:
+    """Refuse a name that is no text, and so could be written into no table.
+
+    Raises
+    ------
+    SourceError
+        If it is not UTF-8.
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        shown = path.with_name(path.name.encode(errors="surrogateescape").decode(errors="replace"))
+        raise SourceError(f"{shown}: has a name that is not UTF-8; rename it") from error
 
 
 def _known(entry: Entry, path: str) -> Entry:
@@ -321,6 +337,8 @@ def _census(entry: Entry, component: ComponentType) -> Census:
     if component.storage == Storage.NIFTI:
         return census_nifti(entry.location)
     files = sorted(file for file in entry.location.iterdir() if _is_slice(file))
+    for file in files:
+        _refuse_odd_name(file)
     if not files:
         return Census(None, 0, 0, (f"{entry.location}: has no TIFF slices in it; bring them back or exclude it",))
     census = census_slices(files, re.compile(component.slice_number))

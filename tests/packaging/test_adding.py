@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 import catnip2bids
-from catnip2bids import Format, package
+from catnip2bids import Format, make_plan, package, scan
 from catnip2bids.catnip.components import Action
 from catnip2bids.demo import write_atlas_table
 from catnip2bids.errors import UsageError
@@ -684,3 +684,22 @@ def test_what_a_person_added_to_the_table_of_scans_outlives_the_format(tmp_path:
     (scan,) = read_tsv(scans)
     assert scan["operator"] == "Jane"
     assert (scans.parent / scan["filename"]).is_dir()
+
+
+def test_what_is_excluded_later_is_removed(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    (run / "notes").mkdir()
+    (run / "notes/private.txt").write_text("not to be published")
+    package([tmp_path / "cohort"], tmp_path / "out", settings())
+    plan = make_plan(scan([tmp_path / "cohort"]))
+    excluded = {"notes", "640_FRST_seg/FRSTseg_00010000.csv"}
+    (planned,) = plan.runs
+    entries = [
+        entry.model_copy(update={"action": Action.EXCLUDE, "reason": "private"}) if entry.source in excluded else entry
+        for entry in planned.entries
+    ]
+    plan = plan.model_copy(update={"runs": [planned.model_copy(update={"entries": entries})]})
+    assert package([tmp_path / "cohort"], tmp_path / "out", settings(), plan).ok
+    left = files_of(tmp_path / "out")
+    assert not [path for path in left if "private.txt" in path or path.endswith(("10000.csv", "10000_counts.tsv"))]
+    assert catnip2bids.verify(tmp_path / "out").ok

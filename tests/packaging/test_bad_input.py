@@ -641,3 +641,19 @@ def test_a_folder_that_must_not_be_read_is_an_error(tmp_path: Path) -> None:
         assert mentions(result.problems, "640_FRST")
     finally:
         (run / "640_FRST").chmod(0o700)
+
+
+def test_two_files_that_would_become_one_copy(tmp_path: Path) -> None:
+    run = write_l2(tmp_path / "source")
+    (log,) = run.glob("*.log.txt")
+    (run.parent / log.name).write_text("another one, beside the run")
+    result = package([tmp_path / "source"], tmp_path / "out", settings())
+    assert mentions(result.problems, log.name, "would both become")
+
+
+@pytest.mark.parametrize("name", ["notes\udcff.txt", "640_N4/Z0013\udcff.tif"])
+def test_names_that_are_no_text(tmp_path: Path, name: str) -> None:
+    run = write_l0(tmp_path / "source")
+    (run / name).write_bytes(b"a")
+    done = command("package", tmp_path / "source", "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)
+    assert (done.returncode, "is not UTF-8; rename it" in done.stderr) == (2, True)

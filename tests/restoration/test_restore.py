@@ -18,6 +18,7 @@ from catnip2bids.catnip.components import Action
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.progress import Progress
 from runs import (
+    CHECKSUMS,
     FLOX,
     KO,
     KO_PREFIX,
@@ -240,6 +241,84 @@ def test_interrupted_it_goes_on(tmp_path: Path) -> None:
     assert restored.kept
     assert restored.restored
     assert_restored(tmp_path / "cohort", tmp_path / "restored")
+
+
+def test_strangers_in_the_folder_of_a_volume_wait_for_it(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    (run / "640_N4/notes.txt").write_text("a note")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    level = tmp_path / f"dataset/sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr/0"
+    level.rename(tmp_path / "aside")
+    failed = restore(tmp_path / "dataset", tmp_path / "restored")
+    assert [problem.partition(": ")[0] for problem in failed.problems] == [f"{KO}/640_N4", f"{KO}/640_N4/notes.txt"]
+    (tmp_path / "aside").rename(level)
+    assert restore(tmp_path / "dataset", tmp_path / "restored").ok
+    assert_restored(tmp_path / "cohort", tmp_path / "restored")
+
+
+def test_names_of_slices_that_were_changed_are_not_used(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    table = tmp_path / f"dataset/code/catnip2bids/pixels/{KO_PREFIX}_SPIM.ome.zarr.tsv"
+    table.write_text(table.read_text().replace("Z0002", "Z9999"))
+    (problem,) = restore(tmp_path / "dataset", tmp_path / "restored").problems
+    assert "was changed since it was packaged" in problem
+
+
+def change_provenance(dataset: Path, old: str, new: str) -> None:
+    """Change provenance as somebody would who knows of the checksums."""
+    path = dataset / "code/catnip2bids/provenance.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    (dataset / CHECKSUMS).unlink()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (f'"source": "{KO}"', '"source": "../evil"'),
+        (f'"source": "{KO}"', '"source": "/tmp/evil"'),
+        (f'"source": "{KO}/640_N4"', '"source": "../../../../evil"'),
+        ('"Z00001.tif"', '"../../../../evil.tif"'),
+        ('"target": "sourcedata/catnip/', '"target": "../../'),
+        ('"compared_with": "notes"', '"compared_with": "../../.."'),
+    ],
+)
+def test_nothing_is_read_or_written_elsewhere(tmp_path: Path, old: str, new: str) -> None:
+    run = write_l0(tmp_path / "cohort")
+    (run / "notes").mkdir()
+    (run / "notes/note.txt").write_text("a note")
+    (run / "link").symlink_to("notes")
+    package([tmp_path / "cohort"], tmp_path / "some/where/dataset", settings())
+    change_provenance(tmp_path / "some/where/dataset", old, new)
+    (tmp_path / "some/where/restored").mkdir()
+    before = names_of(tmp_path)
+    done = command("restore", tmp_path / "some/where/dataset", "-o", tmp_path / "some/where/restored")
+    assert done.returncode in (1, 2)
+    assert "the dataset was tampered with" in done.stderr
+    assert {name for name in names_of(tmp_path) - before if not name.startswith("some/where/restored")} == set()
+    assert "evil" not in "".join(names_of(tmp_path))
+
+
+def test_a_dataset_whose_provenance_was_changed_is_refused(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    path = tmp_path / "dataset/code/catnip2bids/provenance.json"
+    path.write_text(path.read_text().replace("640_N4", "640_N5"))
+    with pytest.raises(DatasetError, match="was changed since it was packaged"):
+        restore(tmp_path / "dataset", tmp_path / "restored")
+
+
+def test_links_to_what_was_copied(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    (run / "notes").mkdir()
+    (run / "notes/note.txt").write_text("a note")
+    (run / "link").symlink_to("notes")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    restored = restore(tmp_path / "dataset", tmp_path / "restored")
+    assert not restored.left_out
+    assert (tmp_path / "restored" / KO / "link").readlink() == Path("notes")
 
 
 def test_folders_that_hold_something_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from catnip2bids.verification.result import ranges
 from damaging import Damager
 from runs import (
     CHECKSUMS,
+    FLOX,
     KO,
     KO_NAME,
     KO_PREFIX,
@@ -245,17 +247,100 @@ def test_images_that_were_made_again_have_new_checksums(copy: Packaged) -> None:
     assert verify(copy.dataset, copy.source).ok
 
 
-def test_a_killed_command_leaves_no_old_checksums(copy: Packaged, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packaging_the_next_animal_takes_no_damage_for_the_truth(copy: Packaged) -> None:
+    deleted = next((copy.dataset / "sourcedata").rglob("FRSTseg_00010000.csv"))
+    edited = next((copy.dataset / "derivatives/catnip-counts").rglob("*_desc-FRSTseg10000_counts.tsv"))
+    deleted.unlink()
+    edit(edited)
+    write_l0(copy.source.parent / "other", FLOX)
+    package([copy.source.parent / "other"], copy.dataset, settings())
+    found = problems(verify(copy.dataset))
+    assert f"{deleted.relative_to(copy.dataset)}: is not there any more" in found
+    assert f"{edited.relative_to(copy.dataset)}: was changed" in found
+    package([copy.source], copy.dataset, settings())
+    assert verify(copy.dataset).ok
+
+
+def rot(path: Path) -> None:
+    state = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_a_copy_that_rotted_is_mended_by_overwriting(copy: Packaged) -> None:
+    rot(next((copy.dataset / "sourcedata").rglob("FRSTseg_00010000.csv")))
+    package([copy.source], copy.dataset, settings())
+    assert not verify(copy.dataset).ok
+    package([copy.source], copy.dataset, settings(overwrite=True))
+    assert verify(copy.dataset, copy.source).ok
+
+
+@pytest.mark.parametrize("is_rotten", [False, True])
+def test_a_killed_command_keeps_the_checksums_of_before(
+    copy: Packaged, monkeypatch: pytest.MonkeyPatch, is_rotten: bool
+) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
+    rotted = next((copy.dataset / "sourcedata").rglob("FRSTseg_00010000.csv"))
+    if is_rotten:
+        rot(rotted)
     with monkeypatch.context() as patch:
         patch.setattr(sys.modules["catnip2bids.packaging.package"], "write_atlas_tables", killed)
+        rewrite_slice(slices_of(copy.source / KO / "640_N4")[0], np.full(TALL[1:], 60000, np.uint16))
         with pytest.raises(KeyboardInterrupt):
-            package([copy.source], copy.dataset, settings(overwrite=True))
+            package([copy.source], copy.dataset, settings())
     assert f"{CHECKSUMS}: is not there: packaging was interrupted" in problems(verify(copy.dataset))
     package([copy.source], copy.dataset, settings())
+    found = verify(copy.dataset)
+    changed = [rotted.relative_to(copy.dataset).as_posix()] if is_rotten else []
+    assert [problem.file for problem in found.file_problems] == changed
+    assert all(verdict.ok for verdict in found.images)
+
+
+def test_checksums_that_somebody_changed_are_warned_of(copy: Packaged) -> None:
+    edit(copy.dataset / CHECKSUMS)
+    warnings = package([copy.source], copy.dataset, settings()).warnings
+    assert [warning for warning in warnings if f"{CHECKSUMS}: was changed by somebody" in warning]
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../outside.txt", "a/../../outside.txt", "with\0null"])
+def test_checksums_of_files_elsewhere_are_not_followed(copy: Packaged, name: str) -> None:
+    path = copy.dataset / CHECKSUMS
+    _, _, rest = path.read_text().partition("\n")
+    rest += f"{'0' * 64}  {name}\n"
+    path.write_text(f"# sha256 of all lines below: {hashlib.sha256(rest.encode()).hexdigest()}\n{rest}")
+    assert problems(verify(copy.dataset)) == f"{CHECKSUMS}: was changed: its own checksum is not right"
+
+
+def test_the_ome_xml_of_an_ome_tiff(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings(image_format=Format.OME_TIFF))
+    image = tmp_path / f"dataset/sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.btf"
+    image.write_bytes(image.read_bytes().replace(b'PhysicalSizeX="3.7"', b'PhysicalSizeX="9.9"'))
+    assert f"{KO_PREFIX}_SPIM.ome.btf: its OME-XML was changed" in problems(verify(tmp_path / "dataset"))
+
+
+def test_what_has_no_source_any_more_stays(copy: Packaged) -> None:
+    """Somebody deletes what is packaged and proven, and adds the next animal."""
+    before = images_of(copy.dataset)
+    for folder in ("640_N4", "atlaslabel_def_origspace", "atlaslabel_def_origspace_masked"):
+        shutil.rmtree(copy.source / KO / folder)
+    write_l0(copy.source, FLOX)
+    assert package([copy.source], copy.dataset, settings()).ok
+    assert before <= images_of(copy.dataset)
     assert verify(copy.dataset).ok
+    restored = catnip2bids.restore(copy.dataset, copy.source.parent / "restored")
+    assert restored.ok
+    assert len(slices_of(copy.source.parent / "restored" / KO / "atlaslabel_def_origspace_masked")) == TALL[0]
+
+
+def test_strangers_among_slices_do_not_make_slices_copies(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    (run / "640_N4/notes.txt").write_text("a note")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    found = verify(tmp_path / "dataset", tmp_path / "cohort")
+    assert found.ok, problems(found)
 
 
 # ---- the originals

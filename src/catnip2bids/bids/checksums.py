@@ -4,9 +4,9 @@ Pixels have hashes of their own (`catnip2bids.bids.pixels`), which hold whatever
 else is here: tables, sidecars, texts, copies of source files, the metadata inside OME-Zarr images, provenance, and the
 tables of plane hashes.
 
-Invariant: what is meant never to change (copies, counts, metadata of images, plane hashes) keeps the checksum that it had
-when it was written, even if it is gone or packaging was killed in between, so that packaging again takes no damage for
-the truth. The first line is the checksum of all others.
+Invariant: what is meant never to change (copies, counts, metadata of images, plane hashes) keeps the checksum that it
+had when it was written, even if it is gone or packaging was killed in between, so that packaging again takes no damage
+for the truth. The first line is the checksum of all others.
 """
 
 from __future__ import annotations

@@ -78,6 +78,8 @@ class ImageRecord(_Document):
         Hash of everything that decides what the image is: source files, settings, version.
     n_files, n_bytes
         Files of the image and their bytes, labels that were put into it left out; None from versions that did not say.
+    description_sha256
+        Hash of the OME-XML of an OME-TIFF.
     embedded
         Fingerprints of the label images inside the image, by name.
     """
@@ -94,6 +96,7 @@ class ImageRecord(_Document):
     fingerprint: str
     n_files: int | None = None
     n_bytes: int | None = None
+    description_sha256: str | None = None
     embedded: dict[str, str] = Field(default_factory=dict)
 
 

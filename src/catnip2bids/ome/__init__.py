@@ -6,7 +6,7 @@ from catnip2bids.ome.merging import downsample, downsample_plainly
 from catnip2bids.ome.metadata import Display, LabelValue, choose_display, image_metadata
 from catnip2bids.ome.omexml import Described
 from catnip2bids.ome.pyramid import Level, plan_levels
-from catnip2bids.ome.size import image_size
+from catnip2bids.ome.size import description_sha256, image_size
 from catnip2bids.ome.tiff_image import OmeTiffImage
 from catnip2bids.ome.zarr import OmeZarrImage, write_labels_group
 
@@ -22,6 +22,7 @@ __all__ = [
     "OmeZarrImage",
     "OmeZarrVersion",
     "choose_display",
+    "description_sha256",
     "downsample",
     "downsample_plainly",
     "image_metadata",

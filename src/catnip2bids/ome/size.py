@@ -1,10 +1,13 @@
-"""How many files an image has, and how many bytes."""
+"""How many files an image has, how many bytes, and what an OME-TIFF says about itself."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+import tifffile
 
 _LABELS = "labels"
 """Group of an OME-Zarr image that holds label images (OME-Zarr, section "labels")."""
@@ -28,3 +31,11 @@ def image_size(image: Path) -> ImageSize:
             folders.remove(_LABELS)
         sizes += [Path(parent, name).stat().st_size for name in files]
     return ImageSize(len(sizes), sum(sizes))
+
+
+def description_sha256(image: Path) -> str | None:
+    """Hash the OME-XML of an OME-TIFF; an OME-Zarr has documents instead."""
+    if image.is_dir():
+        return None
+    with tifffile.TiffFile(image) as tiff:
+        return hashlib.sha256(tiff.pages.first.description.encode()).hexdigest()

@@ -21,7 +21,16 @@ from catnip2bids.catnip.components import Content
 from catnip2bids.choices import Format
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, Workers
-from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, OmeZarrVersion, image_size, write_labels_group
+from catnip2bids.ome import (
+    ImageFormat,
+    LabelValue,
+    OmeTiff,
+    OmeZarr,
+    OmeZarrVersion,
+    description_sha256,
+    image_size,
+    write_labels_group,
+)
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import ImageTask, sidecar_of
 from catnip2bids.publish import forget_construction, partial_path, publication, remove
@@ -105,6 +114,7 @@ class ImageJob:
             fingerprint=fingerprint,
             n_files=size.n_files,
             n_bytes=size.n_bytes,
+            description_sha256=description_sha256(dataset / task.target),
         )
 
     def _labels_of(self, converted: Conversion) -> list[LabelValue]:

@@ -149,8 +149,9 @@ class RunTasks:
     def evidence_of(self, entry: Entry) -> dict[str, Any] | None:
         """Return what the pixels of an entry say, and the images that it can be made from again if it is left out."""
         images = {task.entry.path: str(task.target) for task in self.images if task.recovered_from is None}
-        if entry.link_to in images:
-            return {"compared_with": entry.link_to, "relation": Relation.IDENTICAL, "image": images[entry.link_to]}
+        if entry.link_to is not None:
+            image = images.get(entry.link_to)
+            return {"compared_with": entry.link_to, "relation": Relation.IDENTICAL, "image": image}
         proof = next((proof for proof in self.proofs if proof.entry is entry), None)
         if proof is None:
             return None

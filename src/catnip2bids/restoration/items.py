@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from catnip2bids.bids.paths import file_name, inside
 from catnip2bids.bids.pixels import PlaneRecord
-from catnip2bids.bids.provenance import Decision, Provenance, RunRecord
+from catnip2bids.bids.provenance import PROVENANCE, Decision, Provenance, RunRecord
 from catnip2bids.packaging.tasks import copy_of, run_name
 
 
@@ -40,8 +41,8 @@ class VolumeItem:
     def slice_names(self, planes: tuple[PlaneRecord, ...]) -> tuple[str, ...] | None:
         """Return the names of its slices; None if it is a single file."""
         if self.names is not None:
-            return self.names
-        names = tuple(PurePosixPath(plane.source).name for plane in planes)
+            return tuple(file_name(name, self.path) for name in self.names)
+        names = tuple(file_name(PurePosixPath(plane.source).name, self.path) for plane in planes)
         is_file = len(names) > 1 and len(set(names)) == 1
         return None if is_file or PurePosixPath(planes[0].source).name == PurePosixPath(self.path).name else names
 
@@ -83,21 +84,23 @@ def items_of(provenance: Provenance, key: str) -> Iterator[Item]:
 
 def _item(run: RunRecord, path: str, decision: Decision) -> Item:
     images = {
-        record.source: PurePosixPath(target) for target, record in run.images.items() if record.recovered_from is None
+        record.source: inside(target, PROVENANCE.name)
+        for target, record in run.images.items()
+        if record.recovered_from is None
     }
-    evidence = decision.evidence or {}
+    evidence, packaged = decision.evidence or {}, run.images.keys()
     if path in images:
         return VolumeItem(path, images[path])
     if decision.action == "copy" and decision.target is not None:
-        return CopyItem(path, PurePosixPath(decision.target))
+        return CopyItem(path, inside(decision.target, PROVENANCE.name))
     if decision.action == "convert":
         return CopyItem(path, copy_of(run_name(run.subject, run.sample, run.stain), path))
     names = tuple(evidence["files"]) if evidence.get("files") else None
     match evidence:
         case {"relation": "identical", "compared_with": str(other)} if "fingerprint" not in evidence:
-            return LinkItem(path, other)  # a link: nothing had to be compared
-        case {"relation": "identical", "image": str(image)}:
+            return LinkItem(path, inside(other, path).as_posix())  # a link: nothing had to be compared
+        case {"relation": "identical", "image": str(image)} if image in packaged:
             return VolumeItem(path, PurePosixPath(image), names=names)
-        case {"relation": "2-is-1-masked", "image": str(image), "mask": str(mask)}:
+        case {"relation": "2-is-1-masked", "image": str(image), "mask": str(mask)} if {image, mask} <= packaged:
             return VolumeItem(path, PurePosixPath(image), PurePosixPath(mask), names)
     return LeftOut(path, decision.reason)

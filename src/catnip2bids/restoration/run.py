@@ -14,7 +14,8 @@ from math import prod
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.checksums import file_sha256, read_checksums
-from catnip2bids.bids.pixels import read_hashes
+from catnip2bids.bids.paths import inside
+from catnip2bids.bids.pixels import hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, read_provenance
 from catnip2bids.engine import Resources, default_jobs, default_memory_bytes
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, WriteError
@@ -78,8 +79,8 @@ def restore(
             _take_folder(folder, mark)
             work = _Work(dataset, provenance, resources, progress, result)
             progress.start(work.n_voxels)
-            for place, item in work.items:
-                work.do(place, item)
+            for path, item in work.items:
+                work.do(path, item)
             if result.ok:
                 (folder / _MARK).unlink()
     return result
@@ -105,7 +106,13 @@ class _Work:
         self._progress, self._result = progress, result
         checksums = read_checksums(dataset)
         self._checksums = checksums.files if checksums else {}
-        self.items = [(place, item) for key, place in self._places() for item in items_of(provenance, key)]
+        self._unwhole: list[str] = []
+        self._check(PurePosixPath(PROVENANCE.as_posix()))
+        self.items = [
+            (inside(f"{place / item.path}", PROVENANCE.name).as_posix(), item)
+            for key, place in self._places()
+            for item in items_of(provenance, key)
+        ]
 
     @property
     def n_voxels(self) -> int:
@@ -121,12 +128,15 @@ class _Work:
         for key, place in places.items():
             yield key, place if n_there[place] == 1 else PurePosixPath(key) / place.name
 
-    def do(self, place: PurePosixPath, item: Item) -> None:
+    def do(self, path: str, item: Item) -> None:
         """Restore one item; what goes wrong is a problem of this item alone."""
-        path = os.path.normpath(place / item.path)
         final = self._result.folder / path
         if isinstance(item, LeftOut):
             self._result.left_out[path] = item.reason
+            return
+        if waiting_for := next((folder for folder in self._unwhole if path.startswith(f"{folder}/")), None):
+            # a folder under the name of a volume means that all of it is there
+            self._result.problems.append(f"{path}: waits for {waiting_for}")
             return
         if final.exists() or final.is_symlink():
             self._result.kept.append(path)
@@ -137,6 +147,7 @@ class _Work:
         except WriteError:
             raise
         except Catnip2bidsError as error:
+            self._unwhole.append(path)
             self._result.problems.append(f"{path}: {error}")
             self._progress.problem(f"{path}: {error}")
         else:
@@ -164,6 +175,7 @@ class _Work:
                 write_slices(source, partial, names, self._resources, advance)
 
     def _stored(self, image: PurePosixPath) -> StoredImage:
+        self._check(hashes_path(image))
         census = take_census(self._dataset / image)
         planes = read_hashes(self._dataset, image)
         if census.volume is None or census.problems:
@@ -179,9 +191,15 @@ class _Work:
             raise DatasetError(f"{location}: is not there any more; bring it back from a copy")
         with publication(final) as partial:
             for file in files_below(location):
-                relative = file.relative_to(self._dataset).as_posix()
+                if not file.resolve().is_relative_to(self._dataset.resolve()):
+                    raise DatasetError(f"{file}: is a link out of the dataset; bring the file back from a copy")
                 target = partial if file == location else partial / file.relative_to(location)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(file, target)
-                if self._checksums and file_sha256(target) != self._checksums.get(relative):
-                    raise DatasetError(f"{file}: was changed since it was packaged; bring it back from a copy")
+                self._check(PurePosixPath(file.relative_to(self._dataset).as_posix()), target)
+
+    def _check(self, file: PurePosixPath, content: Path | None = None) -> None:
+        """Refuse a file of the dataset that has not the checksum it had; `content` is a copy of it, if there is one."""
+        path = content or self._dataset / file
+        if self._checksums and path.is_file() and file_sha256(path) != self._checksums.get(file.as_posix()):
+            raise DatasetError(f"{self._dataset / file}: was changed since it was packaged; bring it back from a copy")

@@ -13,8 +13,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from catnip2bids.bids.paths import file_name, inside
 from catnip2bids.bids.pixels import PlaneRecord, hashes_path, read_hashes
-from catnip2bids.bids.provenance import ImageRecord, Provenance
+from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, Provenance
 from catnip2bids.catnip.components import kind_of
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import DatasetError, SourceError
@@ -62,13 +63,13 @@ def expected_images(dataset: Path, provenance: Provenance) -> Iterator[ExpectedI
     for run in provenance.runs.values():
         by_fingerprint = {}
         for target, record in run.images.items():
-            image = _expected(dataset, PurePosixPath(target), record)
+            image = _expected(dataset, inside(target, PROVENANCE.name), record)
             by_fingerprint[record.fingerprint] = image
             yield image
         for target, record in run.images.items():
             for name, fingerprint in record.embedded.items():
                 if (original := by_fingerprint.get(fingerprint)) is not None:
-                    path = PurePosixPath(target) / "labels" / name
+                    path = PurePosixPath(target) / "labels" / file_name(name, PROVENANCE.name)
                     yield ExpectedImage(path, original.record, original.planes, original.problem, PurePosixPath(target))
 
 
@@ -113,6 +114,8 @@ def verify_image(
     if shape != tuple(image.record.shape) or dtype != np.dtype(image.record.dtype):
         what = f"has {_sizes(shape)} voxels of {dtype}, and had {_sizes(image.record.shape)} of {image.record.dtype}"
         return _verdict(image, len(reader.shapes), [*problems, Problem(what)])
+    if isinstance(reader, TiffReader) and image.record.description_sha256 not in (None, reader.description_sha256):
+        problems.append(Problem("its OME-XML was changed"))
     with Team(resources, reader.piece_bytes) as team:
         found = []
         for one in team.do(reader.check, reader.pieces()):

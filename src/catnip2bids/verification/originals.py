@@ -85,7 +85,7 @@ class Originals:
         for key, record in self.provenance.runs.items():
             for path, decision in self.provenance.decisions_of(key).items():
                 copy = copy_of(run_name(record.subject, record.sample, record.stain), path)
-                is_copied = decision.action == "copy" or any(_is_below(file, copy) for file in checksums)
+                is_copied = decision.action == "copy" or copy.as_posix() in checksums
                 if decision.action != "exclude" and is_copied:
                     yield from self._changed(record, path, copy, checksums)
 
@@ -114,13 +114,17 @@ class Originals:
             return self._entry_volume(run, record.source)
         whole, masked = (self._entry_volume(run, path) for path in (record.recovered_from, record.source))
         evidence = self.provenance.decisions_of(key)[record.source].evidence or {}
+        if not {"planes", "planes_emptied"} <= evidence.keys():
+            raise SourceError(f"{record.source} is known by no comparison any more; package again")
         first = evidence["planes"][0]
         return RecoveredMask(whole, masked, frozenset(number - first for number in evidence["planes_emptied"]))
 
     def _entry(self, record: RunRecord, path: str) -> Entry | None:
         runs = [run for run in self.runs if run.folder_name == record.name]
         if len(runs) > 1:  # today's CATNIP names runs after the time alone
-            runs = [run for run in runs if run.name.subject_label == record.subject]
+            at_the_same_place = [run for run in runs if run.source == record.source]
+            of_the_animal = [run for run in runs if run.name.subject_label == record.subject]
+            runs = at_the_same_place if len(at_the_same_place) == 1 else of_the_animal
         return next((entry for run in runs for entry in run.entries if entry.path == path), None)
 
     def _entry_volume(self, record: RunRecord, path: str) -> Volume:
@@ -130,7 +134,3 @@ class Originals:
         if entry.volume is None:
             raise SourceError(f"{record.name}/{path} is not whole any more: {'; '.join(entry.problems)}")
         return entry.volume
-
-
-def _is_below(file: str, folder: PurePosixPath) -> bool:
-    return file == folder.as_posix() or file.startswith(f"{folder.as_posix()}/")

@@ -5,6 +5,7 @@ Invariant: a piece is one plane with its lower levels; whatever tifffile would p
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from itertools import pairwise
@@ -34,6 +35,7 @@ class TiffReader:
             self._offsets = page_offsets(tiff)
             self._layout = check_page(tiff, 0)
             page = tiff.pages.first.aspage()
+            self.description_sha256 = hashlib.sha256(page.description.encode()).hexdigest()
             levels = [page.shape, *(level.aspage().shape for level in page.pages or ())]
         self._level_shapes = [(int(n_rows), int(n_columns)) for n_rows, n_columns in levels]
 
@@ -78,6 +80,8 @@ class TiffReader:
                 raise SourceError(f"{self._path}: is not {self._layout} as the first one")
             tiff.filehandle.seek(self._offsets[plane])
             page = tifffile.TiffPage(tiff, index=plane)
+            if page.photometric != tifffile.PHOTOMETRIC.MINISBLACK:
+                raise SourceError(f"{self._path}: has other colours than it had (photometric {page.photometric})")
             levels = [page, *(level.aspage() for level in page.pages or ())]
             decoded = [level.asarray(maxworkers=1) for level in levels]
         shapes = [tuple(level.shape) for level in decoded]
