@@ -429,6 +429,11 @@ def test_a_damaged_memory_is_refused(copy: Packaged) -> None:
     assert (done.returncode, "is damaged" in done.stderr) == (2, True)
 
 
+def test_too_little_memory_is_refused(copy: Packaged) -> None:
+    done = command("verify", copy.dataset, "--memory", "128MiB")
+    assert (done.returncode, "give more with --memory" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("numbers", "text"), [([3], "3"), ([3, 4, 5], "3 to 5"), ([9, 1, 2, 2], "1 to 2, 9"), ([0, 2, 4], "0, 2, 4")]
 )

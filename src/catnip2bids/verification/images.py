@@ -17,8 +17,8 @@ from catnip2bids.bids.paths import file_name, inside
 from catnip2bids.bids.pixels import PlaneRecord, hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, Provenance
 from catnip2bids.catnip.components import kind_of
-from catnip2bids.engine import Resources, Team
-from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.engine import OVERHEAD_BYTES, Resources, Team, shown_bytes
+from catnip2bids.errors import DatasetError, SourceError, UsageError
 from catnip2bids.ome import downsample, downsample_plainly, image_size
 from catnip2bids.verification.reading import Found, ImageReader
 from catnip2bids.verification.result import ImageVerdict, Problem
@@ -100,6 +100,11 @@ def verify_image(
         recomputed with tensorstore instead of the faster code that made them.
     on_voxels
         Told about voxels of level 0 that were read.
+
+    Raises
+    ------
+    UsageError
+        If the memory is not enough.
     """
     path = dataset / image.path
     if not path.exists():
@@ -107,7 +112,7 @@ def verify_image(
     problems = [Problem(image.problem)] if image.problem else []
     problems += _size_problems(image, path)
     try:
-        reader = _open(path, image.record, deep)
+        reader = _open(path, image.record, deep, resources.memory_bytes - OVERHEAD_BYTES)
     except SourceError as error:
         return _verdict(image, 0, [*problems, Problem(str(error).removeprefix(f"{path}: "))])
     shape, dtype = reader.shapes[0], reader.dtype
@@ -116,6 +121,9 @@ def verify_image(
         return _verdict(image, len(reader.shapes), [*problems, Problem(what)])
     if isinstance(reader, TiffReader) and image.record.description_sha256 not in (None, reader.description_sha256):
         problems.append(Problem("its OME-XML was changed"))
+    if reader.piece_bytes > resources.memory_bytes - OVERHEAD_BYTES:
+        needed = shown_bytes(reader.piece_bytes + OVERHEAD_BYTES)
+        raise UsageError(f"{path}: verifying it needs at least {needed} of memory; give more with --memory")
     with Team(resources, reader.piece_bytes) as team:
         found = []
         for one in team.do(reader.check, reader.pieces()):
@@ -124,9 +132,11 @@ def verify_image(
     return _verdict(image, len(reader.shapes), [*problems, *_compared(image, found)])
 
 
-def _open(path: Path, record: ImageRecord, deep: bool) -> ImageReader:
+def _open(path: Path, record: ImageRecord, deep: bool, most_bytes: int) -> ImageReader:
     kind, merge = kind_of(record.role), downsample_plainly if deep else downsample
-    return ZarrReader(path, kind, merge, twice=deep) if path.is_dir() else TiffReader(path, kind, merge)
+    if path.is_dir():
+        return ZarrReader(path, kind, merge, twice=deep, most_bytes=most_bytes)
+    return TiffReader(path, kind, merge)
 
 
 def _size_problems(image: ExpectedImage, path: Path) -> list[Problem]:

@@ -29,8 +29,8 @@ _COPIES_IN_MEMORY = 5
 class ZarrReader:
     """An OME-Zarr image that is open for verification."""
 
-    def __init__(self, path: Path, kind: Kind, merge: Merge, *, twice: bool) -> None:
-        self._kind, self._merge, self._twice = kind, merge, twice
+    def __init__(self, path: Path, kind: Kind, merge: Merge, *, twice: bool, most_bytes: int) -> None:
+        self._kind, self._merge, self._twice, self._most_bytes = kind, merge, twice, most_bytes
         try:
             self._open(path)
         except Exception as error:  # zarr-python raises errors of many types on damaged metadata
@@ -62,8 +62,10 @@ class ZarrReader:
     def piece_bytes(self) -> int:
         """Memory that checking a piece takes: that of a block."""
         blocks = [self._block(level) for level in range(len(self._arrays))]
-        columns = [array.shape[2] for array in self._arrays]
-        n_voxels = max(depth * n_rows * n for (depth, n_rows), n in zip(blocks, columns, strict=True))
+        n_voxels = max(
+            min(depth, shape[0]) * min(n_rows, shape[1]) * shape[2]
+            for (depth, n_rows), shape in zip(blocks, self.shapes, strict=True)
+        )
         return n_voxels * self.dtype.itemsize * _COPIES_IN_MEMORY
 
     def pieces(self) -> Iterator[Piece]:
@@ -123,11 +125,15 @@ class ZarrReader:
         return tuple(range(piece.start // step, math.ceil(piece.stop / step)))
 
     def _block(self, level: int) -> tuple[int, int]:
-        """Planes and rows that are read at a time: whole chunks or shards, and whole voxels of the next level."""
+        """Planes and rows that are read at a time: whole shards, or chunks where these do not fit into memory."""
         array = self._arrays[level]
-        depth, height, _ = array.shards or array.chunks
         step = self._steps[level] if level < len(self._steps) else (1, 1, 1)
-        return math.lcm(depth, step[0]), math.lcm(height, step[1])
+        for depth, height, _ in (array.shards or array.chunks, array.chunks):
+            depth, height = math.lcm(depth, step[0]), math.lcm(height, step[1])  # whole voxels of the next level
+            n_voxels = min(depth, array.shape[0]) * min(height, array.shape[1]) * array.shape[2]
+            if n_voxels * self.dtype.itemsize * _COPIES_IN_MEMORY <= self._most_bytes:
+                break
+        return depth, height
 
 
 def _step(before: list[float], after: list[float]) -> Zyx:
