@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import tifffile
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import PlaneSource, TiffStack, Volume, census_stack, read_planes
+from catnip2bids.volume import PlaneSource, TiffStack, Volume, census_slices, census_stack, read_planes
 from made_up import (
     DEFLATE,
     FLAVOURS,
+    SLICE_NUMBER,
     Flavour,
     found,
     read_all,
@@ -122,3 +124,20 @@ def test_damaged_ome_xml_is_a_problem(tmp_path: Path, old: bytes, new: bytes) ->
     tifffile.imwrite(path, some_image((6, 8, 9)), metadata={"axes": "ZYX"})
     path.write_bytes(path.read_bytes().replace(old, new))
     assert "stack.ome.tif: its OME-XML is damaged" in the_problem(census_stack(path))
+
+
+def _truncated(path: Path) -> None:
+    tifffile.imwrite(path, some_image((4, 6, 5)), truncate=True, photometric="minisblack")
+
+
+def _metamorph(path: Path) -> None:
+    uic1, uic2 = (33628, "I", 1, 8, True), (33629, "I", 4, (1, 2, 3, 4), True)
+    tifffile.imwrite(path, some_image((1, 24, 5))[0], metadata=None, extratags=[uic1, uic2])
+
+
+@pytest.mark.parametrize(("write", "whose"), [(_truncated, "tifffile's"), (_metamorph, "MetaMorph")])
+def test_planes_that_no_page_lists_are_not_dropped(tmp_path: Path, write: Callable[[Path], None], whose: str) -> None:
+    write(tmp_path / "Z1.tif")
+    said = f"Z1.tif: {whose} metadata promises 4 images and the file lists 1; "
+    assert said in the_problem(census_stack(tmp_path / "Z1.tif"))
+    assert said in the_problem(census_slices([tmp_path / "Z1.tif"], SLICE_NUMBER))

@@ -7,6 +7,7 @@ missing strips, and an empty array for a file cut off before its directory.)
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -46,6 +47,8 @@ _LARGEST_RATIO_OF_OTHERS = 32768.0
 MOST_ROWS_PER_STRIP = 64
 """Rows are read out of compressed strips of so many rows at the most; larger ones are like planes of a single strip."""
 _MOST_TAGS = 4096
+_UIC2_TAG = 33629
+"""Of MetaMorph; it has as many values as there are planes."""
 _SMALL_PLANE_BYTES = 4 * 2**20
 """Of smaller planes thousands are open at a time, which is more than a system lets one program open."""
 _OS_ERROR = re.compile(r"raised OSError\(\d+")
@@ -168,13 +171,26 @@ def page_offsets(tiff: tifffile.TiffFile) -> tuple[int, ...]:
     n_pages = len(offsets)
     if n_pages == 0 or n_pages != len(tiff.pages):
         raise SourceError(f"{path}: has no image in it, the file is cut off or empty; replace it by the original")
-    declared = (tiff.imagej_metadata or {}).get("images", 1) if tiff.is_imagej else 1
+    who, declared = _declared_pages(tiff)
     if declared > n_pages:
         raise SourceError(
-            f"{path}: ImageJ metadata promises {declared} images and the file lists {n_pages}; "
+            f"{path}: {who} promises {declared} images and the file lists {n_pages}; "
             "save it again as a plain TIFF stack"
         )
     return offsets
+
+
+def _declared_pages(tiff: tifffile.TiffFile) -> tuple[str, int]:
+    """Return how many planes metadata of the first page promise, and whose: some programs list but one of them."""
+    first = tiff.pages.first
+    if first.is_stk and (uic2 := first.tags.get(_UIC2_TAG)) is not None:
+        return "MetaMorph metadata", int(uic2.count)
+    if tiff.is_imagej:
+        return "ImageJ metadata", int((tiff.imagej_metadata or {}).get("images", 1))
+    if first.shaped_description is not None and '"truncated"' in first.shaped_description:
+        shape = json.loads(first.shaped_description)["shape"]
+        return "tifffile's metadata", math.prod(shape) // max(math.prod(first.shape), 1)
+    return "", 1
 
 
 def count_stack_pages(path: Path) -> int:
