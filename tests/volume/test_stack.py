@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import tifffile
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import PlaneSource, TiffStack, Volume, census_slices, census_stack, read_planes
+from catnip2bids.volume.ome_planes import misplaced
 from made_up import (
     DEFLATE,
     FLAVOURS,
@@ -141,3 +145,58 @@ def test_planes_that_no_page_lists_are_not_dropped(tmp_path: Path, write: Callab
     said = f"Z1.tif: {whose} metadata promises 4 images and the file lists 1; "
     assert said in the_problem(census_stack(tmp_path / "Z1.tif"))
     assert said in the_problem(census_slices([tmp_path / "Z1.tif"], SLICE_NUMBER))
+
+
+_IN_ORDER = "".join(
+    f'<TiffData FirstC="0" FirstT="0" FirstZ="{n}" IFD="{n}"><UUID>urn:a</UUID></TiffData>' for n in range(6)
+)
+
+
+@pytest.mark.parametrize(
+    "said", ["", "<TiffData/>", '<TiffData IFD="0" PlaneCount="6"/>', '<TiffData IFD="0" NumPlanes="6"/>', _IN_ORDER]
+)
+def test_ome_xml_that_leaves_pages_in_their_order_is_none_of_our_business(tmp_path: Path, said: str) -> None:
+    path = _with_tiff_data(tmp_path / "stack.ome.tif", said)
+    np.testing.assert_array_equal(read_all(found(census_stack(path))), some_image((6, 8, 9)))
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (_IN_ORDER.replace('FirstZ="5"', 'FirstZ="9"'), "puts page 6 at plane 10"),
+        (_IN_ORDER.replace('FirstC="0"', 'FirstC="1"', 1), "a second channel or time point"),
+        (_IN_ORDER.replace('FirstT="0"', 'FirstT="1"', 1), "a second channel or time point"),
+        (_IN_ORDER.replace("urn:a", "urn:b", 1), "in several files"),
+        ('<TiffData IFD="0" PlaneCount="5"/>', "each of the 6 planes once"),
+        ('<TiffData IFD="0" PlaneCount="1000000000000"/>', "each of the 6 planes once"),
+        ('<TiffData IFD="0" PlaneCount="7"/><TiffData IFD="7" FirstZ="7" PlaneCount="-1"/>', "each of the 6 planes"),
+        ('<TiffData IFD="x"/>', "no number"),
+    ],
+)
+def test_ome_xml_that_puts_pages_elsewhere_is_a_problem(tmp_path: Path, said: str, problem: str) -> None:
+    found_problem = the_problem(census_stack(_with_tiff_data(tmp_path / "stack.ome.tif", said)))
+    assert "stack.ome.tif: pages are not in the order of planes" in found_problem
+    assert problem in found_problem
+
+
+def test_the_number_of_planes_that_ome_xml_claims_takes_no_memory() -> None:
+    pixels = ElementTree.fromstring('<Pixels xmlns="o"><TiffData IFD="0" PlaneCount="1000000000"/></Pixels>')
+    tracemalloc.start()
+    try:
+        assert misplaced(pixels, pixels, 10**9) is None
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def _with_tiff_data(path: Path, said: str) -> Path:
+    tifffile.imwrite(path, some_image((6, 8, 9)), metadata={"axes": "ZYX"})
+    with tifffile.TiffFile(path) as tiff:
+        xml = tiff.pages.first.description
+    before, rest = xml.split("<TiffData", 1)
+    after = rest[rest.index("</Pixels>") :]
+    before = re.sub(' UUID="[^"]*"', "", before)
+    tifffile.imwrite(
+        path, some_image((6, 8, 9)), description=before + said + after, metadata=None, photometric="minisblack"
+    )
+    return path

@@ -23,6 +23,7 @@ from catnip2bids.validation.findings import Finding, error
 from catnip2bids.validation.programs import name_with_version
 from catnip2bids.validation.tree import Tree
 from catnip2bids.volume import TiffStack, read_planes
+from catnip2bids.volume.ome_planes import misplaced
 from catnip2bids.volume.tiff import PageLayout, check_page_at, open_tiff, page_offsets
 
 CHECK = "ome-tiff"
@@ -203,32 +204,16 @@ def _parse(text: str) -> Pixels:
     if (attributes.get("SizeC"), attributes.get("SizeT")) != ("1", "1"):
         raise OmeXmlError("SizeC and SizeT of its Pixels must be 1")
     sizes_z, sizes_y, sizes_x = (_axis(attributes, axis) for axis in "ZYX")
-    _check_planes(found[0], sizes_z[0])
+    if found[0].find(f"{{{NAMESPACE}}}TiffData") is None:
+        raise OmeXmlError("its Pixels must have TiffData")
+    if (problem := misplaced(document, found[0], sizes_z[0])) is not None:
+        raise OmeXmlError(problem)
     return Pixels(
         shape=(sizes_z[0], sizes_y[0], sizes_x[0]),
         voxel_size_um=(sizes_z[1], sizes_y[1], sizes_x[1]),
         ome_type=attributes.get("Type", "of no type"),
         big_endian={"true": True, "1": True, "false": False, "0": False}.get(attributes.get("BigEndian", "")),
     )
-
-
-def _check_planes(pixels: ElementTree.Element, n_planes: int) -> None:
-    """Check that TiffData puts every page into its place, page after page, in this file."""
-    places: list[int] = []
-    for block in pixels.findall(f"{{{NAMESPACE}}}TiffData"):
-        if block.find(f"{{{NAMESPACE}}}UUID") is not None:
-            raise OmeXmlError("planes are in several files (TiffData with UUID)")
-        try:
-            ifd, z = int(block.get("IFD", "0")), int(block.get("FirstZ", "0"))
-            # as the schema has it: one plane if the IFD is given, else all
-            count = int(block.get("PlaneCount", "1" if "IFD" in block.attrib else str(n_planes)))
-        except ValueError as failure:
-            raise OmeXmlError(f"TiffData has a value that is no number ({failure})") from failure
-        if ifd != z:
-            raise OmeXmlError(f"TiffData puts page {ifd + 1} at plane {z + 1}")
-        places += range(z, z + min(count, n_planes + 1))
-    if places != list(range(n_planes)):
-        raise OmeXmlError(f"TiffData must name each of the {n_planes} planes once, in order")
 
 
 def _axis(attributes: dict[str, str], axis: str) -> tuple[int, float]:

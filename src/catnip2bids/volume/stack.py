@@ -17,6 +17,7 @@ import tifffile
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import Census, listed, size_on_disk
 from catnip2bids.volume.encoding import EncodedPlane, Encoding
+from catnip2bids.volume.ome_planes import misplaced
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.tiff import (
     PageLayout,
@@ -132,10 +133,12 @@ def _refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
     path = tiff.filehandle.path
     sizes = {"channels": 1, "time points": 1, "images": 1, "planes": n_pages}
     if tiff.is_imagej and tiff.imagej_metadata is not None:
-        stated = tiff.imagej_metadata
-        sizes |= {"channels": int(stated.get("channels", 1)), "time points": int(stated.get("frames", 1))}
+        of_imagej = tiff.imagej_metadata
+        sizes |= {"channels": int(of_imagej.get("channels", 1)), "time points": int(of_imagej.get("frames", 1))}
+    order = None
     if tiff.ome_metadata is not None:
-        sizes |= _ome_sizes(tiff.ome_metadata, path)
+        stated, order = _read_ome(tiff.ome_metadata, path)
+        sizes |= stated
     several = [f"{sizes[what]} {what}" for what in ("channels", "time points", "images") if sizes[what] != 1]
     if several:
         raise SourceError(f"{path}: holds {' and '.join(several)}, not one volume; save each of them by itself")
@@ -144,14 +147,20 @@ def _refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
             f"{path}: its OME-XML speaks of {sizes['planes']} planes and {n_pages} are in it; "
             "give the whole image in one file, or as a folder of slices"
         )
+    if order is not None:
+        raise SourceError(
+            f"{path}: pages are not in the order of planes ({order}); save it again as a plain TIFF stack"
+        )
 
 
-def _ome_sizes(xml: str, path: str) -> dict[str, int]:
-    """Read from OME-XML, of any version, how many planes there are of what."""
+def _read_ome(xml: str, path: str) -> tuple[dict[str, int], str | None]:
+    """Read from OME-XML, of any version, how many planes there are of what, and what is wrong with their order."""
     try:
-        pixels = [element for element in ElementTree.fromstring(xml).iter() if element.tag.endswith("}Pixels")]
+        document = ElementTree.fromstring(xml)
+        pixels = [element for element in document.iter() if element.tag.endswith("}Pixels")]
         (first, *_) = pixels
         sizes = {axis: int(first.get(f"Size{axis}", "")) for axis in "ZCT"}
     except (ElementTree.ParseError, ValueError) as error:
         raise SourceError(f"{path}: its OME-XML is damaged ({error}); save it again as a plain TIFF stack") from error
-    return {"channels": sizes["C"], "time points": sizes["T"], "images": len(pixels), "planes": sizes["Z"]}
+    counts = {"channels": sizes["C"], "time points": sizes["T"], "images": len(pixels), "planes": sizes["Z"]}
+    return counts, misplaced(document, first, sizes["Z"])
