@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,22 @@ def test_classic_files_that_become_too_large_name_the_other_format(
     np.testing.assert_array_equal(levels_of(tmp_path / "image.ome.btf")[0], some_image((6, 30, 30)))
     monkeypatch.setattr(tiff, "_CLASSIC_BYTES", (tmp_path / "image.ome.btf").stat().st_size)
     write_image(volume, image_of(volume, tmp_path / "image.ome.tif", big=False))
+
+
+@pytest.mark.parametrize("tile", [None, (2**17, 2**16)])
+def test_segments_of_4_gib_and_more_keep_their_lengths(tmp_path: Path, tile: tuple[int, int] | None) -> None:
+    counts = np.array([2**33, 2**32 + 5], np.uint64)
+    storage = tiff.Storage(1, rows_per_strip=None if tile else 2**17, tile=tile)
+    image = tiff.EncodedImage((2**17 + 1, 2**16), storage, counts, [])
+    written = tiff.TiffFormat(True, "<", "uint8", (1, 1))
+    with (tmp_path / "image.ome.btf").open("wb") as file:
+        file.write(written.header)
+        file.writelines(piece for piece in written.block([image], 16, None, is_last=True) if isinstance(piece, bytes))
+        file.truncate(2**34)
+    ((page,),) = pages_of(tmp_path / "image.ome.btf")
+    assert page.databytecounts == (2**33, 2**32 + 5)
+    with pytest.raises(UsageError, match=r"\.ome\.btf"):
+        tiff.TiffFormat(False, "<", "uint8", (1, 1)).block([replace(image, counts=counts[:1])], 8, None, is_last=True)
 
 
 # ---- values

@@ -131,21 +131,22 @@ class TiffFormat:
         for directory in directories:
             begins.append(begins[-1] + directory.n_bytes)
         data_at = begins[-1]
+        data_end = data_at + sum(int(level.counts.sum()) for level in levels)
+        end = data_end + data_end % 2
+        if not self.big and end > _CLASSIC_BYTES:
+            raise UsageError("more than 4 GiB do not fit into a classic TIFF (.ome.tif); name the image .ome.btf")
         for directory, level in zip(directories, levels, strict=True):
             starts = np.concatenate((np.zeros(1, np.uint64), np.cumsum(level.counts)[:-1].astype(np.uint64)))
             directory.set(273 if level.storage.tile is None else 324, starts + np.uint64(data_at))
             data_at += int(level.counts.sum())
         if len(levels) > 1:
             directories[0].set(330, np.array(begins[1:-1], np.uint64))
-        end = data_at + data_at % 2
-        if not self.big and end > _CLASSIC_BYTES:
-            raise UsageError("more than 4 GiB do not fit into a classic TIFF (.ome.tif); name the image .ome.btf")
         pieces: list[bytes | FileRange] = [
             directory.to_bytes(begin, 0 if is_last or index else end)
             for index, (directory, begin) in enumerate(zip(directories, begins, strict=False))
         ]
         pieces += [piece for level in levels for piece in level.data]
-        return [*pieces, bytes(end - data_at)]
+        return [*pieces, bytes(end - data_end)]
 
     @property
     def _offset_type(self) -> int:
@@ -169,15 +170,16 @@ class TiffFormat:
         if storage.predictor != 1:
             directory.add(317, _SHORT, [storage.predictor])
         offsets = np.zeros(len(image.counts), np.uint64)
+        count_type = _LONG8 if int(image.counts.max()) >= 2**32 else _LONG  # a classic TIFF is refused then
         if storage.tile is None:
             directory.add(273, self._offset_type, offsets)
             directory.add(278, _LONG, [storage.rows_per_strip or n_rows])
-            directory.add(279, _LONG, image.counts)
+            directory.add(279, count_type, image.counts)
         else:
             directory.add(322, _LONG, [storage.tile[1]])
             directory.add(323, _LONG, [storage.tile[0]])
             directory.add(324, self._offset_type, offsets)
-            directory.add(325, _LONG, image.counts)
+            directory.add(325, count_type, image.counts)
         directory.add(339, _SHORT, [_SAMPLE_FORMATS[dtype.kind]])
         return directory
 
@@ -200,15 +202,15 @@ class _Directory:
         self._tags: dict[int, tuple[int, Array]] = {}
 
     def add(self, tag: int, kind: int, values: Any) -> None:
-        """Add a tag."""
-        self._tags[tag] = kind, np.asarray(values, _DTYPES[kind])
+        """Add a tag; values that its type cannot hold are an error."""
+        self._tags[tag] = kind, _cast(np.asarray(values), kind)
 
     def set(self, tag: int, values: Array) -> None:
         """Set the values of a tag that is there, as many as it has."""
         kind, before = self._tags[tag]
         if len(values) != len(before):
             raise ValueError(f"tag {tag} has {len(before)} values")
-        self._tags[tag] = kind, values.astype(_DTYPES[kind])
+        self._tags[tag] = kind, _cast(values, kind)
 
     @property
     def n_bytes(self) -> int:
@@ -251,6 +253,13 @@ class _Directory:
                 entries.append(values.astype(values.dtype.newbyteorder(order)).tobytes().ljust(self._room, b"\0"))
         entries.append(struct.pack(f"{order}{'Q' if big else 'I'}", following))
         return b"".join(entries + outside)
+
+
+def _cast(values: Array, kind: int) -> Array:
+    cast = values.astype(_DTYPES[kind])
+    if not np.array_equal(cast, values):
+        raise ValueError(f"values do not fit into the type {kind} of a tag")
+    return cast
 
 
 def _even(n: int) -> int:
