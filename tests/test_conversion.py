@@ -14,7 +14,7 @@ import tifffile
 import zarr
 
 import catnip2bids
-from catnip2bids.errors import DatasetError, SourceError, UsageError
+from catnip2bids.errors import DatasetError, SourceError, UsageError, WriteError
 from catnip2bids.progress import Progress
 from catnip2bids.publish import reserved
 from catnip2bids.volume import plane_sha256
@@ -164,6 +164,31 @@ def test_overwriting_replaces_the_image(tmp_path: Path, slices: Path) -> None:
     catnip2bids.convert(slices, target, VOXEL_UM, overwrite=True)
     np.testing.assert_array_equal(level(target, 0), other)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.ome.zarr", "slices"]
+
+
+def test_leftovers_of_another_conversion_do_not_let_an_image_be_replaced(tmp_path: Path, slices: Path) -> None:
+    target, other = tmp_path / "image.ome.zarr", some_image((12, 70, 65), seed=1)
+    catnip2bids.convert(slices, target, VOXEL_UM)
+    write_slices(tmp_path / "other", other, "Z{plane:04d}.tif", Flavour(DEFLATE, rows_per_strip=4))
+    with pytest.raises(KeyboardInterrupt):
+        catnip2bids.convert(tmp_path / "other", target, VOXEL_UM, progress=_StopAfter(), overwrite=True)
+    before = files_of(target)
+    for source, voxel_um in [(slices, VOXEL_UM), (tmp_path / "other", (1, 1, 1))]:
+        with pytest.raises(UsageError, match="is there already"):
+            catnip2bids.convert(source, target, voxel_um)
+    assert files_of(target) == before
+    catnip2bids.convert(tmp_path / "other", target, VOXEL_UM)  # goes on with what was to replace it
+    np.testing.assert_array_equal(level(target, 0), other)
+
+
+@pytest.mark.parametrize("n_bytes", [243, 256, 5000])
+def test_names_that_are_too_long_are_refused(tmp_path: Path, slices: Path, n_bytes: int) -> None:
+    name = f"{(n_bytes - 9) * 'a'}.ome.zarr"
+    with pytest.raises(UsageError, match="too long"):
+        catnip2bids.convert(slices, tmp_path / name, VOXEL_UM)
+    with pytest.raises(WriteError, match="too long"):
+        catnip2bids.convert(slices, tmp_path / (300 * "a") / "image.ome.zarr", VOXEL_UM)
+    catnip2bids.convert(slices, tmp_path / f"{233 * 'a'}.ome.zarr", VOXEL_UM)
 
 
 def test_sources_and_images_are_kept_apart(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Invariant: pixels are never changed, and the image stands under its name only wh
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -16,7 +17,14 @@ from catnip2bids.engine import Conversion, Listener, local_workers
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr
 from catnip2bids.progress import Progress
-from catnip2bids.publish import forget_construction, is_unfinished, keep_apart, naming_what_cannot_be_written, reserved
+from catnip2bids.publish import (
+    LONGEST_NAME_BYTES,
+    forget_construction,
+    is_unfinished,
+    keep_apart,
+    naming_what_cannot_be_written,
+    reserved,
+)
 from catnip2bids.volume import take_census
 
 _ENDINGS = (".ome.zarr", ".ome.btf", ".ome.tif")
@@ -104,9 +112,11 @@ def convert(
     if ending is None:
         raise UsageError(f"{target}: the name of the image must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}")
     check_voxel_size(voxel_size_um)
+    if len(os.fsencode(target.name)) > LONGEST_NAME_BYTES:
+        raise UsageError(f"{target}: the name of the image is too long; give one of at most {LONGEST_NAME_BYTES} bytes")
     keep_apart(source, target)
-    if target.exists() and not overwrite and not is_unfinished(target):
-        raise UsageError(f"{target}: is there already; remove it, give another name, or have it made anew: --overwrite")
+    if not overwrite:
+        _refuse_to_replace(target)
     census = take_census(source)
     if census.volume is None or census.problems:
         raise SourceError("\n".join(census.problems))
@@ -120,7 +130,7 @@ def convert(
         image_format = OmeTiff(ending == ".ome.btf", compression, pyramid, inspect)
     elif compression != Compression.KEEP:
         raise UsageError(f"{target}: --compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard")
-    plan = ImagePlan(volume, name, name, voxel_size_um, kind, image_format)
+    plan, decisive = ImagePlan(volume, name, name, voxel_size_um, kind, image_format), [str(source.resolve())]
 
     def labels_of(converted: Conversion) -> list[LabelValue]:
         values = sorted(converted.labels or ()) if volume.dtype.kind in "iu" else []
@@ -133,10 +143,21 @@ def convert(
     ):
         if overwrite:
             forget_construction(target)
+        else:
+            _refuse_to_replace(target, plan.fingerprint(*decisive))
         progress.note(workers.summary)
         progress.start(prod(volume.shape))
         progress.item(target.name, plan.how)
         listener = Listener(progress.advance, progress.skip)
-        made, _ = build_image(plan, target, [str(source.resolve())], workers, listener, labels_of)
+        made, _ = build_image(plan, target, decisive, workers, listener, labels_of)
         forget_construction(target)
     return ConvertedImage(target, volume.shape, volume.dtype.name, made.sha256, plan.how)
+
+
+def _refuse_to_replace(target: Path, fingerprint: str | None = None) -> None:
+    """Refuse a target that is there, unless a conversion, or just the one of a fingerprint, has yet to finish it."""
+    with naming_what_cannot_be_written(target):
+        if target.exists() and not is_unfinished(target, fingerprint):
+            raise UsageError(
+                f"{target}: is there already; remove it, give another name, or have it made anew: --overwrite"
+            )

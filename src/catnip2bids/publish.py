@@ -23,6 +23,9 @@ _MARKERS = ".progress"
 _FINGERPRINT = "fingerprint"
 _COMPLETE = "complete"
 _LOCK = ".lock"
+_OLD = f".old{_PARTIAL}"
+LONGEST_NAME_BYTES = 255 - len(f".{_OLD}")
+"""Longer names leave no room for those of work in progress; file systems have 255 bytes."""
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # some network file systems have none
 
 
@@ -208,9 +211,13 @@ def forget_construction(final: Path) -> None:
     remove(partial_path(final))
 
 
-def is_unfinished(final: Path) -> bool:
-    """Tell whether the construction of a folder was begun and not finished."""
-    return markers_path(final).is_dir()
+def is_unfinished(final: Path, fingerprint: str | None = None) -> bool:
+    """Tell whether a construction, or the one that has a fingerprint, was begun and not finished."""
+    markers = markers_path(final)
+    if fingerprint is None:
+        return markers.is_dir()
+    mark = markers / _FINGERPRINT
+    return mark.is_file() and mark.read_text() == fingerprint
 
 
 def unfinished(folder: Path) -> list[Path]:
@@ -262,7 +269,7 @@ def _outside_of_images(folder: Path) -> Iterator[tuple[Path, list[str], list[str
 
 def _publish(partial: Path, final: Path, place: Path) -> None:
     """Give something that is complete its final name; what stood there before makes way, beside `place`."""
-    aside = place.with_name(f".{place.name}.old{_PARTIAL}")
+    aside = place.with_name(f".{place.name}{_OLD}")
     _sync(partial)
     if final.exists() and not final.is_symlink() and (final.is_dir() or partial.is_dir()):
         # a folder is not replaced in one step: what is there steps aside, whole, before it is taken apart
