@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +26,7 @@ from catnip2bids.engine import (
     stream_volume,
     take_up_stream,
 )
-from catnip2bids.engine.memory import divide_into_planes
+from catnip2bids.engine.memory import PlanePortions, divide_into_planes
 from catnip2bids.errors import SourceError, UsageError, WriteError
 from catnip2bids.ome import OmeTiffImage
 from catnip2bids.volume import Kind, Volume, census_slices, census_stack, plane_sha256
@@ -362,3 +363,21 @@ def test_several_images_are_written_at_the_same_time(tmp_path: Path) -> None:
     for planes, (_, image), result in zip(volumes, pairs, results, strict=True):
         assert result.sha256 == tuple(map(plane_sha256, planes))
         np.testing.assert_array_equal(levels_of(image.file)[0], planes)
+
+
+def test_a_plane_is_gone_before_another_one_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[stream._Prepared]] = []
+    seen: list[int] = []
+    prepare = stream._prepare
+
+    def watched(work: stream.Stream, plane: int) -> stream._Prepared:
+        seen.append(sum(one() is not None for one in made))
+        prepared = prepare(work, plane)
+        made.append(weakref.ref(prepared))
+        return prepared
+
+    monkeypatch.setattr(stream, "_prepare", watched)
+    monkeypatch.setattr(stream, "divide_into_planes", lambda *_: PlanePortions(1, 0, n_planes=1, n_threads=1))
+    volume = memory(tmp_path)
+    stream_volume(take_up_stream(volume, image_of(volume, tmp_path / "image.ome.btf")), RESOURCES)
+    assert seen == [0] * len(PLANES)

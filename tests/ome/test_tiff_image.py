@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from catnip2bids.choices import Compression
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.ome import tiff, tiff_image
-from catnip2bids.volume import Kind, Volume, census_slices, census_stack, plane_sha256
+from catnip2bids.volume import Copyable, Kind, Volume, census_slices, census_stack, plane_sha256
 from made_up import (
     BITS,
     DEFLATE,
@@ -327,6 +328,30 @@ def test_segments_of_4_gib_and_more_keep_their_lengths(tmp_path: Path, tile: tup
     assert page.databytecounts == (2**33, 2**32 + 5)
     with pytest.raises(UsageError, match=r"\.ome\.btf"):
         tiff.TiffFormat(False, "<", "uint8", (1, 1)).block([replace(image, counts=counts[:1])], 8, None, is_last=True)
+
+
+@pytest.mark.parametrize("pyramid", [False, True])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("kind", [Kind.IMAGE, Kind.LABELS])
+@pytest.mark.parametrize("compression", Compression)
+def test_encoding_keeps_within_its_memory(
+    tmp_path: Path, pyramid: bool, dtype: str, kind: Kind, compression: Compression
+) -> None:
+    plane = np.random.default_rng(0).integers(0, 2**16, (1801, 1700)).astype(dtype)
+    volume = found(census_stack(write_tiff(tmp_path / "stack.tif", [plane])))
+    image = image_of(volume, tmp_path / "image.ome.btf", kind, pyramid=pyramid, compression=compression)
+    assert isinstance(volume, Copyable)
+    tracemalloc.start()
+    try:
+        encoder = image.encoder()
+        copied = volume.read_encoded(0) if image.copies else None
+        for top in range(0, len(plane), image.band_rows):
+            encoder.take(plane[top : top + image.band_rows])
+        encoder.finish(copied)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < image.encoded_bytes
 
 
 # ---- values

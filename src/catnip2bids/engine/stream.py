@@ -136,6 +136,7 @@ def stream_volume(stream: Stream, resources: Resources, on_voxels: Callable[[int
                 block = stream.image.block(prepared.encoded, learned.n_planes, learned.n_bytes)
                 learned.n_bytes += _write(file.fileno(), block)
                 learned.add(prepared.findings)
+                del prepared, block  # another plane is begun as soon as the next one is asked for
                 if on_voxels:
                     on_voxels(stream.plane_voxels)
                 if learned.n_planes % planes_per_marker == 0 or learned.n_planes == stream.volume.shape[0]:

@@ -28,6 +28,8 @@ from catnip2bids.volume import EncodedPlane, Encoding, FileRange
 Array = npt.NDArray[Any]
 
 _STRIP_BYTES = 256 * 2**10
+_TABLE_BYTES = 4 * 2**20
+"""Where the segments of a plane are, if each of some ten thousand rows is one."""
 _TILE = (256, 256)
 _LEVEL = 6
 _HALVED = (1, 2, 2)
@@ -102,9 +104,11 @@ class OmeTiffImage:
 
     @property
     def encoded_bytes(self) -> int:
-        """Memory that encoding a plane takes: its segments, and its lower levels as they are and encoded."""
+        """Memory that encoding a plane takes: its segments if they are not copied, its lower levels, and tables."""
         n_bytes = math.prod(self.plane_shape) * np.dtype(self.described.dtype).itemsize
-        return int(1.1 * n_bytes * (1 + 2 * self.pyramid / 3)) + 2 * _STRIP_BYTES
+        # lower levels are a third of the plane, and there as they are and encoded
+        n_planes = (0 if self.copies else 1) + (2 / 3 if self.pyramid else 0)
+        return int(1.1 * n_bytes * n_planes) + 2 * _STRIP_BYTES + _TABLE_BYTES
 
     @property
     def header(self) -> bytes:
@@ -182,11 +186,13 @@ class TiffPlaneEncoder:
         else:
             levels = [EncodedImage(image.plane_shape, image.storage, copied.counts, copied.data)]
         pixels = np.concatenate(self._halved) if self._halved else None
+        self._halved.clear()
         for shape in image.level_shapes[1:]:
             if pixels is None or pixels.shape != shape:
                 raise RuntimeError(f"a level has the shape {None if pixels is None else pixels.shape}, not {shape}")
             levels.append(_tiled(pixels, image.byte_order))
-            pixels = downsample(pixels[np.newaxis], _HALVED, image.kind)[0]
+            n_pieces = pixels.nbytes // _STRIP_BYTES + 1
+            pixels = downsample(pixels[np.newaxis], _HALVED, image.kind, n_pieces=n_pieces)[0]
         return levels
 
 
