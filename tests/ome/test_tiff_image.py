@@ -314,6 +314,21 @@ def test_classic_files_that_become_too_large_name_the_other_format(
     write_image(volume, image_of(volume, tmp_path / "image.ome.tif", big=False))
 
 
+def test_a_classic_file_may_be_4_gib_but_no_plane_begins_there() -> None:
+    storage, classic = tiff.Storage(1, rows_per_strip=2**16), tiff.TiffFormat(False, "<", "uint8", (1, 1))
+
+    def block(n_bytes: int, *, is_last: bool) -> list[Any]:
+        image = tiff.EncodedImage((2**16, 2**16), storage, np.array([n_bytes], np.uint64), [])
+        return classic.block([image], 8, None, is_last=is_last)
+
+    largest = 2**32 - 8 - len(block(2, is_last=True)[0])
+    block(largest, is_last=True)
+    block(largest - 2, is_last=False)
+    for n_bytes, is_last in [(largest, False), (largest + 1, True)]:
+        with pytest.raises(UsageError, match=r"\.ome\.btf"):
+            block(n_bytes, is_last=is_last)
+
+
 @pytest.mark.parametrize("tile", [None, (2**17, 2**16)])
 def test_segments_of_4_gib_and_more_keep_their_lengths(tmp_path: Path, tile: tuple[int, int] | None) -> None:
     counts = np.array([2**33, 2**32 + 5], np.uint64)

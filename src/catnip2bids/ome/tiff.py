@@ -133,7 +133,7 @@ class TiffFormat:
         data_at = begins[-1]
         data_end = data_at + sum(int(level.counts.sum()) for level in levels)
         end = data_end + data_end % 2
-        if not self.big and end > _CLASSIC_BYTES:
+        if not self.big and (end > _CLASSIC_BYTES or (end == _CLASSIC_BYTES and not is_last)):
             raise UsageError("more than 4 GiB do not fit into a classic TIFF (.ome.tif); name the image .ome.btf")
         for directory, level in zip(directories, levels, strict=True):
             starts = np.concatenate((np.zeros(1, np.uint64), np.cumsum(level.counts)[:-1].astype(np.uint64)))
