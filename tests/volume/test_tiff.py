@@ -62,6 +62,13 @@ def test_every_flavour_is_read_exactly(tmp_path: Path, flavour: str, dtype: str)
     np.testing.assert_array_equal(tifffile.imread(path), volume)  # the made-up file is what it is meant to be
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_values_that_are_no_gray_levels_are_refused(tmp_path: Path, dtype: str) -> None:
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((3, 6, 5), dtype), photometric="minisblack")
+    said = f"stack.tif: page 1: has values of type {dtype}; save it as integers or as float32"
+    assert said in the_problem(census_stack(tmp_path / "stack.tif"))
+
+
 def test_the_layout_is_that_of_the_tags(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "page.tif", some_image((1, 13, 11), "uint32"), FLAVOURS["bigtiff-big-endian"])
     with open_tiff(path) as tiff:

@@ -242,6 +242,8 @@ def _checked(page: tifffile.TiffPage, where: str) -> PageLayout:
         raise SourceError(f"{where}has colours (photometric {page.photometric}); only gray levels can be packaged")
     if page.dtype is None or 0 in page.shape:
         raise SourceError(f"{where}unknown pixel type or empty image; replace it by the original")
+    if page.dtype.kind not in "biuf":
+        raise SourceError(f"{where}has values of type {page.dtype}; save it as integers or as float32")
     if (unclear := ambiguity(page)) is not None:
         raise SourceError(f"{where}{unclear}; replace it by the original, or save it again uncompressed")
     _check_segments(page, where, page.parent.filehandle.size)
