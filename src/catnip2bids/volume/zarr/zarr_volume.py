@@ -24,7 +24,7 @@ from catnip2bids.volume.zarr.metadata import DOCUMENTS, SPATIAL, read_multiscale
 
 _DECODING = 3  # chunks that are decoded are in memory encoded, decoded, and put together
 _COUNTED = {"c": "channels", "t": "time points"}
-_TYPES = tuple(map(np.dtype, ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")))
+_TYPES = tuple(map(np.dtype, ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")))
 
 
 @dataclass(frozen=True)
