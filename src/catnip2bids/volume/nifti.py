@@ -25,7 +25,7 @@ from catnip2bids.errors import SourceError
 from catnip2bids.special import refuse_special
 from catnip2bids.volume.census import Census, size_on_disk
 from catnip2bids.volume.planes import OpenPlane, WholePlane
-from catnip2bids.volume.tiff import LARGEST_DEFLATE_RATIO
+from catnip2bids.volume.segments import LARGEST_DEFLATE_RATIO
 from catnip2bids.volume.volume import PlaneSource
 
 if TYPE_CHECKING:

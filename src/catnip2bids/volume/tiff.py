@@ -29,21 +29,8 @@ from catnip2bids.special import refuse_special
 from catnip2bids.volume.ambiguity import ambiguity
 from catnip2bids.volume.encoding import EncodedPlane, Encoding, encoding_of, find_segments
 from catnip2bids.volume.planes import OpenPlane, StripPlane, WholePlane
+from catnip2bids.volume.segments import check_segments
 
-LARGEST_DEFLATE_RATIO = 1040.0
-# How many bytes one compressed byte can stand for at the most; what claims more cannot be true.
-# Deflate: zlib's technical details (1032:1); PackBits: 128 bytes from 2; LZW: codes of at least 9 bits for
-# strings of at most 4096 bytes.
-# Zstandard: blocks of 128 KiB from 4 bytes; LZMA: measured on zeros, with room to spare. Others: as Zstandard.
-_LARGEST_RATIO = {
-    tifffile.COMPRESSION.NONE: 1.0,
-    tifffile.COMPRESSION.ADOBE_DEFLATE: LARGEST_DEFLATE_RATIO,
-    tifffile.COMPRESSION.DEFLATE: LARGEST_DEFLATE_RATIO,
-    tifffile.COMPRESSION.PACKBITS: 64.5,
-    tifffile.COMPRESSION.LZW: 3641.0,
-    tifffile.COMPRESSION.LZMA: 10000.0,
-}
-_LARGEST_RATIO_OF_OTHERS = 32768.0
 MOST_ROWS_PER_STRIP = 64
 """Rows are read out of compressed strips of so many rows at the most; larger ones are like planes of a single strip."""
 _MOST_TAGS = 4096
@@ -246,7 +233,7 @@ def _checked(page: tifffile.TiffPage, where: str) -> PageLayout:
         raise SourceError(f"{where}has values of type {page.dtype}; save it as integers or as float32")
     if (unclear := ambiguity(page)) is not None:
         raise SourceError(f"{where}{unclear}; replace it by the original, or save it again uncompressed")
-    _check_segments(page, where, page.parent.filehandle.size)
+    check_segments(page, where, page.parent.filehandle.size)
     shape, dtype = (page.shape[0], page.shape[1]), page.dtype.newbyteorder("=")
     return PageLayout(shape, dtype, _reads_rows(page), encoding_of(page))
 
@@ -414,30 +401,3 @@ def _follow_directories(tiff: tifffile.TiffFile, path: Path) -> tuple[int, ...]:
             raise SourceError(f"{path}: its list of pages is damaged ({n_tags} tags); replace it by the original")
         offset = whole_number(offset + layout.tagnosize + n_tags * layout.tagsize, layout.offsetsize)
     return tuple(seen)
-
-
-def _check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None:
-    """Every strip or tile is there, lies inside the file, and can hold what the tags promise."""
-    expected = math.prod(page.chunked)
-    offsets, counts = np.asarray(page.dataoffsets), np.asarray(page.databytecounts)
-    if len(offsets) != expected or len(counts) != expected or (counts == 0).any() or (offsets == 0).any():
-        raise SourceError(f"{where}{expected} strips are needed and not all are there; replace it by the original")
-    if int((offsets + counts).max()) > file_bytes:
-        raise SourceError(f"{where}is cut off (pixel data beyond the end of the file); replace it by the original")
-    decoded = _decoded_bytes(page)
-    if page.compression == tifffile.COMPRESSION.NONE and (counts < decoded).any():
-        raise SourceError(f"{where}strips are shorter than their rows; replace it by the original")
-    ratio = _LARGEST_RATIO.get(tifffile.COMPRESSION(page.compression), _LARGEST_RATIO_OF_OTHERS)
-    if (decoded > ratio * counts).any():
-        raise SourceError(
-            f"{where}promises {int(decoded.sum())} bytes of pixels in {int(counts.sum())} bytes; not possible"
-        )
-
-
-def _decoded_bytes(page: tifffile.TiffPage) -> npt.NDArray[np.int64]:
-    """Bytes of each strip or tile, decoded; of strips the last may have fewer rows, and tiles are always whole."""
-    n_rows, n_columns = page.shape
-    if page.is_tiled:
-        return np.full(math.prod(page.chunked), page.tilelength * -(-page.tilewidth * page.bitspersample // 8))
-    tops = np.arange(0, n_rows, min(page.rowsperstrip, n_rows))
-    return np.diff(tops, append=n_rows) * -(-n_columns * page.bitspersample // 8)

@@ -1,0 +1,71 @@
+"""Strips and tiles of a TIFF page, as its tags list them.
+
+Invariant: a page whose segments were checked lacks none of them, and is decoded in the memory that its tags promise.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from catnip2bids.errors import SourceError
+
+LARGEST_DEFLATE_RATIO = 1040.0
+# How many bytes one compressed byte can stand for at the most; what claims more cannot be true.
+# Deflate: zlib's technical details (1032:1); PackBits: 128 bytes from 2; LZW: codes of at least 9 bits for
+# strings of at most 4096 bytes.
+# Zstandard: blocks of 128 KiB from 4 bytes; LZMA: measured on zeros, with room to spare. Others: as Zstandard.
+_LARGEST_RATIO = {
+    tifffile.COMPRESSION.NONE: 1.0,
+    tifffile.COMPRESSION.ADOBE_DEFLATE: LARGEST_DEFLATE_RATIO,
+    tifffile.COMPRESSION.DEFLATE: LARGEST_DEFLATE_RATIO,
+    tifffile.COMPRESSION.PACKBITS: 64.5,
+    tifffile.COMPRESSION.LZW: 3641.0,
+    tifffile.COMPRESSION.LZMA: 10000.0,
+}
+_LARGEST_RATIO_OF_OTHERS = 32768.0
+
+
+def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None:
+    """Check that every strip or tile is there, lies inside the file, and can hold what the tags promise.
+
+    Parameters
+    ----------
+    page
+        The page.
+    where
+        The words by which errors name it.
+    file_bytes
+        Bytes of the file.
+
+    Raises
+    ------
+    SourceError
+        If that is not so.
+    """
+    expected = math.prod(page.chunked)
+    offsets, counts = np.asarray(page.dataoffsets), np.asarray(page.databytecounts)
+    if len(offsets) != expected or len(counts) != expected or (counts == 0).any() or (offsets == 0).any():
+        raise SourceError(f"{where}{expected} strips are needed and not all are there; replace it by the original")
+    if int((offsets + counts).max()) > file_bytes:
+        raise SourceError(f"{where}is cut off (pixel data beyond the end of the file); replace it by the original")
+    decoded = _decoded_bytes(page)
+    if page.compression == tifffile.COMPRESSION.NONE and (counts < decoded).any():
+        raise SourceError(f"{where}strips are shorter than their rows; replace it by the original")
+    ratio = _LARGEST_RATIO.get(tifffile.COMPRESSION(page.compression), _LARGEST_RATIO_OF_OTHERS)
+    if (decoded > ratio * counts).any():
+        raise SourceError(
+            f"{where}promises {int(decoded.sum())} bytes of pixels in {int(counts.sum())} bytes; not possible"
+        )
+
+
+def _decoded_bytes(page: tifffile.TiffPage) -> npt.NDArray[np.int64]:
+    """Bytes of each strip or tile, decoded; of strips the last may have fewer rows, and tiles are always whole."""
+    n_rows, n_columns = page.shape
+    if page.is_tiled:
+        return np.full(math.prod(page.chunked), page.tilelength * -(-page.tilewidth * page.bitspersample // 8))
+    tops = np.arange(0, n_rows, min(page.rowsperstrip, n_rows))
+    return np.diff(tops, append=n_rows) * -(-n_columns * page.bitspersample // 8)
