@@ -274,8 +274,9 @@ class Bench:
             says = f"cannot be written: {os.strerror(number)}"
             yield Fault(name, frozenset({1}), says, self._told(chance, call, FAULT_ERRNO=number))
             once = self._told(chance, call, FAULT_ERRNO=number, FAULT_TIMES=1)
-            # a folder that cannot be made, and is there already, does no harm
-            yield Fault(f"{name}, once", frozenset({0, 1} if call == "create" else {1}), says, once)
+            # no harm is done where a folder is there already, or where the system could not copy and we can
+            harmless = call == "create" or (call, number) == ("write", errno.EIO)
+            yield Fault(f"{name}, once", frozenset({0, 1} if harmless else {1}), says, once)
         told = {"FAULT_CALLS": "create", "FAULT_PATH": self.job.dataset, "FAULT_ERRNO": errno.EROFS}
         says = f"cannot be written: {os.strerror(errno.EROFS)}"
         yield Fault("read-only output", frozenset({1, 2}), says, told)
