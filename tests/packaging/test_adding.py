@@ -703,3 +703,22 @@ def test_what_is_excluded_later_is_removed(tmp_path: Path) -> None:
     left = files_of(tmp_path / "out")
     assert not [path for path in left if "private.txt" in path or path.endswith(("10000.csv", "10000_counts.tsv"))]
     assert catnip2bids.verify(tmp_path / "out").ok
+
+
+def test_an_image_that_is_excluded_later_takes_no_copies_with_it(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    (run / "640_FRST/notes.txt").write_text("a note")
+    package([tmp_path / "cohort"], tmp_path / "out", settings())
+    plan = make_plan(scan([tmp_path / "cohort"]))
+    (planned,) = plan.runs
+    entries = [
+        entry.model_copy(update={"action": Action.EXCLUDE, "reason": "not wanted"})
+        if entry.source == "640_FRST"
+        else entry
+        for entry in planned.entries
+    ]
+    plan = plan.model_copy(update={"runs": [planned.model_copy(update={"entries": entries})]})
+    assert package([tmp_path / "cohort"], tmp_path / "out", settings(), plan).ok
+    assert not [image for image in images_of(tmp_path / "out") if "desc-FRST_" in image]
+    assert list((tmp_path / "out/sourcedata").rglob("notes.txt"))
+    assert catnip2bids.verify(tmp_path / "out", tmp_path / "cohort").ok

@@ -195,8 +195,10 @@ class RunJob:
 
     def _remove_copies(self, path: str, before: Decision) -> None:
         """Remove what was copied of an entry, and the table that was made of it."""
-        copies = [copy_of(self.tasks.name, path)] if before.action != "exclude" else []
-        if before.target is not None and before.target.endswith("_counts.tsv"):
+        is_table = before.target is not None and before.target.endswith("_counts.tsv")
+        # what lies under the name of an image are copies of other entries
+        copies = [copy_of(self.tasks.name, path)] if before.action == "copy" or is_table else []
+        if before.target is not None and is_table:
             copies.append(PurePosixPath(before.target))
         for copy in copies:
             if (self._dataset / copy).exists():

@@ -1,6 +1,7 @@
 """A volume of the source, written again as TIFF slices, a TIFF stack or a NIfTI file.
 
-Invariant: a plane is written only if its pixels have the hash that they had when they were packaged.
+Invariant: a plane is written only if its pixels have the hash that they had when they were packaged; one that is the
+product of two images, only if both have theirs.
 """
 
 from __future__ import annotations
