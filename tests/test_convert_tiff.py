@@ -53,6 +53,17 @@ def names_in(folder: Path) -> set[str]:
 # ---- what is made
 
 
+def test_large_planes_stand_at_the_same_place_of_a_page_as_before(tmp_path: Path) -> None:
+    planes = some_image((3, 1200, 600))
+    write_slices(tmp_path / "slices", planes, flavour=Flavour(rows_per_strip=100))
+    made = catnip2bids.convert(tmp_path / "slices", tmp_path / "image.ome.btf", VOXEL_UM)
+    with tifffile.TiffFile(made.path) as image:
+        for page, path in zip(image.pages, sorted((tmp_path / "slices").iterdir()), strict=True):
+            with tifffile.TiffFile(path) as source:
+                assert page.dataoffsets[0] % 4096 == source.pages.first.dataoffsets[0] % 4096 != 0
+    assert np.array_equal(tifffile.imread(made.path), planes)
+
+
 @both
 @pytest.mark.parametrize("as_stack", [True, False])
 def test_slices_and_stacks_become_one_file(tmp_path: Path, slices: Path, ending: str, as_stack: bool) -> None:

@@ -1,5 +1,7 @@
 """The program: `python -m catnip2bids` is the same as `catnip2bids`."""
 
+import gc
+
 from catnip2bids.interruption import ending_when_interrupted
 
 
@@ -8,7 +10,10 @@ def main() -> None:
     with ending_when_interrupted():
         from catnip2bids.cli import main as run  # late: somebody may press Ctrl-C while all this is loaded
 
-        run()
+        try:
+            run()
+        finally:
+            gc.freeze()  # the end of Python would look through all that libraries made, for 50 ms
 
 
 if __name__ == "__main__":
