@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-_CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(_CHROMIUM is None and "CI" not in os.environ, reason="needs Chromium")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="needs Chromium")
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
 # what the page says of itself, written into it as JSON when everything is loaded
@@ -67,10 +67,10 @@ class Seen:
 
 def open_page(page: Path, work: Path, window: tuple[int, int] = DESKTOP) -> Seen:
     """Open a page from disk, and look at it."""
-    assert _CHROMIUM is not None, "Chromium is not installed"
+    assert CHROMIUM is not None, "Chromium is not installed"
     looked_at = work / "looked-at.html"
     looked_at.write_text(page.read_text(encoding="utf-8") + _LOOK, encoding="utf-8")
-    command = [_CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={work / 'profile'}"]
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={work / 'profile'}"]
     command += [
         f"--window-size={window[0]},{window[1]}",
         "--virtual-time-budget=5000",
