@@ -37,7 +37,9 @@ def package(series: Path, work: Path, image_format: str) -> Path:
         (cohort / RUN / "640_N4").symlink_to(series.resolve())
     if not dataset.exists():
         tell(f"packaging as {image_format}")
-        package_sources([cohort], dataset, Settings(voxel_size_um=(3.7, 3.7, 5.0), image_format=Format(image_format)))
+        package_sources(
+            [cohort], dataset, Settings(voxel_size_um=(3.7, 3.7, 5.0), image_format=Format(image_format), report=False)
+        )
     return dataset
 
 

@@ -89,7 +89,8 @@ class Interrupted:
         before
             Words in front of the command, such as those of another program that runs it.
         """
-        words = ["package", *self.sources, "-o", dataset or self.dataset, "--voxel-size", 3.7, 3.7, 5, *self.options]
+        words = ["package", *self.sources, "-o", dataset or self.dataset, "--voxel-size", 3.7, 3.7, 5, "--no-report"]
+        words += self.options
         command = [*before, sys.executable, "-c", _PACKAGE.replace("MAIN", main), self.sizes, *map(str, words)]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
 

@@ -56,8 +56,8 @@ CHECKSUMS = "code/catnip2bids/checksums.sha256"
 
 
 def settings(**choices: Any) -> Settings:
-    """Make settings with a voxel size."""
-    return Settings(**{"voxel_size_um": VOXEL_SIZE_UM, **choices})
+    """Make settings with a voxel size; without a report, which takes a second."""
+    return Settings(**{"voxel_size_um": VOXEL_SIZE_UM, "report": False, **choices})
 
 
 def write_l0(folder: Path, name: str = KO, **choices: Any) -> Path:
@@ -95,8 +95,12 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def dataset_files(dataset: Path) -> dict[str, bytes]:
-    """Hash every file of a dataset but for its provenance, in which times stand, and the checksums, in which it is."""
-    return {path: content for path, content in files_of(dataset).items() if path not in (PROVENANCE, CHECKSUMS)}
+    """Hash every file of a dataset but for its provenance and report, in which times stand, and the checksums."""
+    return {
+        path: content
+        for path, content in files_of(dataset).items()
+        if path not in (PROVENANCE, CHECKSUMS) and not path.startswith("docs/")
+    }
 
 
 def state_of(folder: Path) -> dict[str, tuple[bytes, int]]:

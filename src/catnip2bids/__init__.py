@@ -1,9 +1,9 @@
 """catnip2bids: CATNIP's output folders as a BIDS microscopy dataset, every pixel accounted for.
 
 `scan` finds runs and takes a census, `package` makes the dataset, `validate` checks it, `verify` proves that its pixels
-are those that were read, `restore` makes the original files of it again, `convert` makes one image of one volume, and
-`compare` says how two components differ. Results are typed objects; all errors are of the family
-`Catnip2bidsError`.
+are those that were read, `report` draws pages to look at, `restore` makes the original files of it again, `convert`
+makes one image of one volume, and `compare` says how two components differ. Results are typed objects; all errors are
+of the family `Catnip2bidsError`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from catnip2bids.errors import Catnip2bidsError
     from catnip2bids.packaging import PackageResult, Settings, package
     from catnip2bids.plan import Plan, make_plan, read_plan
+    from catnip2bids.reporting import Report, report
     from catnip2bids.restoration import Restoration, restore
     from catnip2bids.scanning import Scan, scan
     from catnip2bids.validation import ValidationReport, validate
@@ -33,6 +34,7 @@ __all__ = [
     "OmeZarrVersion",
     "PackageResult",
     "Plan",
+    "Report",
     "Restoration",
     "Scan",
     "Settings",
@@ -44,6 +46,7 @@ __all__ = [
     "make_plan",
     "package",
     "read_plan",
+    "report",
     "restore",
     "scan",
     "validate",
@@ -57,6 +60,7 @@ _HOME = {
     "OmeZarrVersion": "choices",
     "PackageResult": "packaging",
     "Plan": "plan",
+    "Report": "reporting",
     "Restoration": "restoration",
     "Scan": "scanning",
     "Comparison": "comparison",
@@ -72,6 +76,7 @@ _HOME = {
     "make_plan": "plan",
     "package": "packaging",
     "read_plan": "plan",
+    "report": "reporting",
     "restore": "restoration",
     "scan": "scanning",
     "validate": "validation",

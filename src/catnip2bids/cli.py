@@ -19,6 +19,7 @@ from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError, WriteErr
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from catnip2bids.reporting.outcomes import Check
     from catnip2bids.scanning import Run
     from catnip2bids.terminal import JobProgress
 
@@ -78,21 +79,22 @@ def _common(
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the demo.")] = Path("catnip2bids-demo"),
 ) -> None:
-    """Make a small made-up cohort, package it, validate it, and tell where to look.
+    """Make a small made-up cohort, package, validate, verify and draw it, and tell where to look.
 
     Example: [bold]catnip2bids demo my-demo[/]
     """
     from catnip2bids.demo import run_demo
-    from catnip2bids.terminal import JobProgress, say, show_result, show_validation
+    from catnip2bids.terminal import JobProgress, say, show_result, show_validation, show_verification
 
     with JobProgress() as progress:
         made = run_demo(folder, progress)
     show_result(made.packaged)
-    show_validation(made.report)
+    show_validation(made.valid)
+    show_verification(made.verified)
     say("\nlook at:")
     for path, what in made.sights:
         say(f"  {path}  {what}")
-    raise typer.Exit(0 if made.packaged.ok and made.report.ok else 1)
+    raise typer.Exit(0 if made.packaged.ok and made.valid.ok and made.verified.ok else 1)
 
 
 def _bytes_of(memory: str | None) -> int | None:
@@ -190,6 +192,7 @@ def package(
     jobs: Jobs = None,
     memory: Memory = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make all images anew.")] = False,
+    draw_report: Annotated[bool, typer.Option("--report/--no-report", help="Draw the report at the end.")] = True,
 ) -> None:
     """Make a BIDS dataset of everything below the source folders. Run again, it goes on where it stopped.
 
@@ -212,6 +215,7 @@ def package(
         participants=participants,
         embed_labels=embed_labels,
         overwrite=overwrite,
+        report=draw_report,
         jobs=jobs,
         memory_bytes=_bytes_of(memory),
     )
@@ -341,6 +345,7 @@ def verify(
     with JobProgress() as progress:
         found = verify_dataset(dataset, sources, progress, deep=deep, jobs=jobs, memory_bytes=memory_bytes)
     show_verification(found)
+    _keep_for_report(dataset, "verification", found)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
     raise typer.Exit(0 if found.ok else 1)
@@ -379,8 +384,41 @@ def validate(
     from catnip2bids.terminal import show_validation
     from catnip2bids.validation import validate as validate_dataset
 
-    report = validate_dataset(dataset)
-    show_validation(report)
+    found = validate_dataset(dataset)
+    show_validation(found)
+    _keep_for_report(dataset, "validation", found)
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=1))
-    raise typer.Exit(0 if report.ok else 1)
+        typer.echo(json.dumps(found.to_json(), indent=1))
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def _keep_for_report(dataset: Path, name: str, found: Check) -> None:
+    """Keep what a check found for the next report; a dataset that cannot be written was checked all the same."""
+    from catnip2bids.reporting import keep_outcome
+    from catnip2bids.terminal import say
+
+    try:
+        keep_outcome(dataset, name, found)
+    except WriteError as error:
+        say(f"the report will not show this: {error}")
+
+
+@app.command()
+def report(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset to draw.")],
+) -> None:
+    """Draw pages to look at: docs/report/index.html in the dataset. They open without a server or a network.
+
+    What validate and verify found last is on them.
+
+    Example: [bold]catnip2bids report dataset[/]
+    """
+    from catnip2bids.reporting import report as draw
+    from catnip2bids.terminal import JobProgress, say
+
+    with JobProgress() as progress:
+        drawn = draw(dataset, progress)
+        for problem in drawn.problems:
+            progress.problem(problem)
+    say(f"look at {drawn.path}")
+    raise typer.Exit(1 if drawn.problems else 0)

@@ -182,7 +182,7 @@ class Killer(Progress):
         if Killer.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-package([sys.argv[1]], sys.argv[2], Settings(voxel_size_um=(3.7, 3.7, 5.0)), progress=Killer())
+package([sys.argv[1]], sys.argv[2], Settings(voxel_size_um=(3.7, 3.7, 5.0), report=False), progress=Killer())
 """
 
 
@@ -213,7 +213,7 @@ def fsync(descriptor):
         os.kill(os.getpid(), signal.SIGKILL)
     sync(descriptor)
 os.fsync = fsync
-package([sys.argv[1]], sys.argv[2], Settings(voxel_size_um=(3.7, 3.7, 5.0)))
+package([sys.argv[1]], sys.argv[2], Settings(voxel_size_um=(3.7, 3.7, 5.0), report=False))
 """
 
 
@@ -237,7 +237,7 @@ def rmtree(path, *args, **kwargs):
     files[-1].unlink()
     os.kill(os.getpid(), signal.SIGKILL)
 shutil.rmtree = rmtree
-package([sys.argv[1]], sys.argv[2], Settings(voxel_size_um=(3.7, 3.7, 5.0), overwrite=True))
+package([sys.argv[1]], sys.argv[2], Settings(voxel_size_um=(3.7, 3.7, 5.0), overwrite=True, report=False))
 """
 
 

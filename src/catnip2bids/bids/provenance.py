@@ -43,6 +43,8 @@ class Decision(_Document):
         Why.
     evidence
         What was found out about the pixels, if anything.
+    n_bytes
+        Bytes of the entry; None from versions that did not say.
     """
 
     run: str
@@ -51,6 +53,7 @@ class Decision(_Document):
     target: str | None = None
     reason: str
     evidence: dict[str, Any] | None = None
+    n_bytes: int | None = None
 
 
 class ImageRecord(_Document):

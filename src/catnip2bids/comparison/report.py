@@ -9,8 +9,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
 from catnip2bids._version import __version__
 from catnip2bids.comparison.documents import csv_text, document_of, rows_of
 from catnip2bids.comparison.pictures import Pictures, pictures_of
@@ -20,6 +18,7 @@ from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.sentences import headline_of, sentence_of
 from catnip2bids.comparison.tables import TableComparison
 from catnip2bids.comparison.volumes import VolumeComparison
+from catnip2bids.pages import page_templates
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
 
 _MOST_REGIONS = 500
@@ -79,19 +78,16 @@ class Section:
 
 
 def _page(comparison: Comparison) -> str:
-    environment = Environment(
-        loader=PackageLoader("catnip2bids.comparison"),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("comparison.html").render(
-        comparison=comparison,
-        sentence=headline_of(comparison),
-        sections=[_section(comparison.name_of(item), item) for item in comparison.items],
-        version=__version__,
-        most_regions=_MOST_REGIONS,
+    return (
+        page_templates("catnip2bids.comparison")
+        .get_template("comparison.html")
+        .render(
+            comparison=comparison,
+            sentence=headline_of(comparison),
+            sections=[_section(comparison.name_of(item), item) for item in comparison.items],
+            version=__version__,
+            most_regions=_MOST_REGIONS,
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""The demo: a made-up cohort, packaged and validated, in one call.
+"""The demo: a made-up cohort, packaged, validated, verified and drawn, in one call.
 
 Invariant: run again it finds its cohort and its dataset, and does nothing twice.
 """
@@ -14,7 +14,9 @@ from catnip2bids.errors import UsageError
 from catnip2bids.packaging import PackageResult, Settings, package
 from catnip2bids.progress import Progress
 from catnip2bids.publish import partial_path, publication
+from catnip2bids.reporting import keep_outcome, report
 from catnip2bids.validation import ValidationReport, validate
+from catnip2bids.verification import Verification, verify
 
 VOXEL_SIZE_UM = (3.7, 3.7, 5.0)
 """Voxel size X Y Z of the made-up images."""
@@ -26,19 +28,20 @@ class Demo:
 
     Attributes
     ----------
-    packaged, report
-        What came of packaging and of validating.
+    packaged, valid, verified
+        What came of packaging, of validating, and of verifying.
     sights
         What to look at: paths, and what is there.
     """
 
     packaged: PackageResult
-    report: ValidationReport
+    valid: ValidationReport
+    verified: Verification
     sights: tuple[tuple[Path, str], ...]
 
 
 def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
-    """Write a made-up cohort, package it, and validate the dataset.
+    """Write a made-up cohort, package it, validate and verify the dataset, and draw its report.
 
     Parameters
     ----------
@@ -63,11 +66,16 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
         write_atlas_table(atlas_table)
         with publication(cohort) as partial:
             write_cohort(partial)
-    settings = Settings(voxel_size_um=VOXEL_SIZE_UM, atlas_table=atlas_table)
+    settings = Settings(voxel_size_um=VOXEL_SIZE_UM, atlas_table=atlas_table, report=False)
     packaged = package([cohort], dataset, settings, progress=progress)
-    progress.note("validating ...")
+    progress.note("validating and verifying ...")
+    valid, verified = validate(dataset), verify(dataset)
+    keep_outcome(dataset, "validation", valid)
+    keep_outcome(dataset, "verification", verified)
+    drawn = report(dataset, progress)
     raw = sorted(dataset.glob("sub-*/micr/*_SPIM.ome.zarr"))
     sights = (
+        (drawn.path, "the report: open it in a browser"),
         (cohort, "the made-up output of CATNIP"),
         (dataset / "README.md", "what is where in the dataset"),
         *((image, "a raw image, for any OME-Zarr viewer") for image in raw[:1]),
@@ -75,4 +83,4 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
         (dataset / "derivatives/catnip-counts/counts.tsv", "cells per region"),
         (dataset / "code/catnip2bids/provenance.json", "what was done with every file, and why"),
     )
-    return Demo(packaged, validate(dataset), sights)
+    return Demo(packaged, valid, verified, sights)

@@ -102,7 +102,21 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
             made = [*result.made, *map(hashes_path, result.made), *result.copied]
             write_checksums(dataset, checksums, made, result.removed)
             _name_unfinished(dataset, result, progress)
+    if prepared.settings.report:
+        _draw_report(result, progress)
     return result
+
+
+def _draw_report(result: PackageResult, progress: Progress) -> None:
+    """Draw the report; what it cannot show is a warning, since the dataset itself is whole."""
+    from catnip2bids.reporting import report  # late: drawing takes libraries of its own
+
+    drawn = report(result.dataset, progress)
+    result.report = drawn.path
+    for problem in drawn.problems:
+        warning = f"the report does not show all: {problem}"
+        result.warnings.append(warning)
+        progress.warning(warning)
 
 
 def _taken_checksums(dataset: Path, result: PackageResult, progress: Progress) -> Mapping[str, str]:

@@ -25,6 +25,8 @@ class PackageResult:
         What was not done, and why.
     warnings
         What may be wrong.
+    report
+        The page to look at; None if it was not drawn.
     """
 
     dataset: Path
@@ -34,6 +36,7 @@ class PackageResult:
     removed: list[PurePosixPath] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    report: Path | None = None
 
     @property
     def ok(self) -> bool:

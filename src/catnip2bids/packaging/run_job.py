@@ -258,6 +258,7 @@ class RunJob:
                     target=str(target) if target else None,
                     reason=reason,
                     evidence=self.tasks.evidence_of(entry),
+                    n_bytes=entry.n_bytes,
                 )
             )
         vanished = self._earlier.keys() - {entry.path for entry in run.entries}

@@ -39,6 +39,8 @@ class Settings:
         Whether label images are also put inside the raw image, for viewers that look there.
     overwrite
         Whether images are made anew even if they are there already.
+    report
+        Whether the report is drawn at the end.
     jobs
         Processors to use; all by default.
     memory_bytes
@@ -58,6 +60,7 @@ class Settings:
     participants: Path | str | None = None
     embed_labels: bool = False
     overwrite: bool = False
+    report: bool = True
     jobs: int | None = None
     memory_bytes: int | None = None
 
@@ -66,5 +69,5 @@ class Settings:
         return {
             key: Path(value).name if key in ("atlas_table", "participants") else value
             for key, value in vars(self).items()
-            if value is not None and key not in ("overwrite", "jobs", "memory_bytes")
+            if value is not None and key not in ("overwrite", "report", "jobs", "memory_bytes")
         }

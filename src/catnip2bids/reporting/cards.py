@@ -1,0 +1,191 @@
+"""What the pages say of a sample in a few words, and what is wrong with it or with the whole dataset.
+
+Invariant: problems of every kind have one form, so that a page can put them first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from catnip2bids.bids.tables import UNKNOWN
+from catnip2bids.reporting.outcomes import Outcome, read_outcome
+from catnip2bids.reporting.samples import Sample
+from catnip2bids.reporting.views import View
+
+_SEXES = {"M": "male", "F": "female"}
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name and a value; the style is ``good``, ``bad``, ``warn`` or empty."""
+
+    name: str
+    value: str
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """A sentence on the whole dataset, and its style."""
+
+    text: str
+    style: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong, and where; the place is empty if it is the dataset as a whole."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What the last validation and the last verification found; None if there was none."""
+
+    validation: Outcome | None
+    verification: Outcome | None
+
+    @classmethod
+    def of(cls, dataset: Path) -> Outcomes:
+        """Read what was kept beside the report."""
+        return cls(read_outcome(dataset, "validation"), read_outcome(dataset, "verification"))
+
+    def states(self) -> list[State]:
+        """Say in two sentences how the dataset is."""
+        return [
+            _state(self.validation, ("valid", "not valid"), "catnip2bids validate"),
+            _state(self.verification, ("every pixel proven", "not as it was packaged"), "catnip2bids verify"),
+        ]
+
+    def findings(self, severity: str) -> list[Problem]:
+        """Return what the validators found."""
+        found = self.validation.found.get("findings", []) if self.validation else []
+        return [Problem(one["file"], one["message"]) for one in found if one["severity"] == severity]
+
+    def verdicts(self) -> dict[str, list[Problem]]:
+        """Return what is wrong with each image that was verified, by its path below the dataset."""
+        images = self.verification.found.get("images", []) if self.verification else []
+        return {image["image"]: [Problem(image["image"], _words(one)) for one in image["problems"]] for image in images}
+
+    def changed_files(self) -> list[Problem]:
+        """Return other files that are not as they were."""
+        found = self.verification.found.get("file_problems", []) if self.verification else []
+        return [Problem(one["file"], one["what"]) for one in found]
+
+
+def _words(problem: dict[str, object]) -> str:
+    planes = problem.get("planes")
+    where = f"level {problem['level']}: " if problem.get("level") is not None else ""
+    return f"{where}{problem['what']}{f' ({len(planes)} planes)' if isinstance(planes, list) and planes else ''}"
+
+
+def _state(outcome: Outcome | None, words: tuple[str, str], command: str) -> State:
+    if outcome is None:
+        return State(f"not checked yet: {command}", "warn")
+    if not outcome.is_current:
+        return State(f"changed since it was checked ({outcome.time} UTC): {command}", "warn")
+    return State(f"{words[0 if outcome.ok else 1]} ({outcome.time} UTC)", "good" if outcome.ok else "bad")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A sample in a few words.
+
+    Attributes
+    ----------
+    name, what
+        What it is called, and what it is.
+    page
+        File of its page.
+    facts
+        What is known of it.
+    problems
+        What is wrong with it.
+    thumbnail
+        Its middle plane.
+    """
+
+    name: str
+    what: str
+    page: str
+    facts: tuple[Fact, ...]
+    problems: tuple[Problem, ...]
+    thumbnail: View | None = None
+
+
+def card_of(sample: Sample, outcomes: Outcomes) -> Card:
+    """Say what is known of a sample."""
+    run = sample.record
+    where = f"{sample.hemisphere} hemisphere" if sample.hemisphere else run.sample
+    problems = tuple(_problems(sample, outcomes))
+    facts = (*_animal(sample), *_sizes(sample), *_proofs(sample, outcomes))
+    name = f"{run.subject} · {run.sample} · {run.stain}"
+    return Card(name, f"{where}, stain {run.stain}", f"{sample.key}.html", facts, problems)
+
+
+def _problems(sample: Sample, outcomes: Outcomes) -> Iterator[Problem]:
+    yield from (Problem(found.source, found.reason.removeprefix("problem: ")) for found in sample.problems)
+    verdicts = outcomes.verdicts()
+    for path in sample.record.images:
+        yield from verdicts.get(path, [])
+    yield from (found for found in outcomes.findings("error") if sample.key in found.where)
+
+
+def _animal(sample: Sample) -> Iterator[Fact]:
+    yield Fact("animal", f"sub-{sample.record.subject}")
+    for column in ("sex", "genotype", "age", "strain"):
+        value = sample.animal.get(column, UNKNOWN)
+        if value != UNKNOWN:
+            yield Fact(column, _SEXES.get(value, value) if column == "sex" else value)
+    if sample.acquired:
+        yield Fact("acquired", sample.acquired)
+
+
+def _sizes(sample: Sample) -> Iterator[Fact]:
+    raw = sample.raw
+    if raw is not None:
+        z, y, x = raw.record.shape
+        size_z, size_y, size_x = raw.voxel_size_um
+        yield Fact("voxels", f"{x} x {y} x {z}, {raw.record.dtype}")
+        yield Fact("voxel size", f"{size_x:g} x {size_y:g} x {size_z:g} um")
+        extents_um = (x * size_x, y * size_y, z * size_z)
+        yield Fact("extent", f"{' x '.join(f'{extent / 1000:.2f}' for extent in extents_um)} mm")
+    yield Fact("images", str(len(sample.components)))
+    if sample.bytes_before is not None and sample.bytes_after is not None:
+        yield Fact("bytes", f"{size_text(sample.bytes_before)} before, {size_text(sample.bytes_after)} after")
+
+
+def _proofs(sample: Sample, outcomes: Outcomes) -> Iterator[Fact]:
+    """Say whether the sample was validated and verified."""
+    validation, verification = outcomes.validation, outcomes.verification
+    if validation is None or not validation.is_current:
+        yield Fact("validated", "not since it was packaged", "warn")
+    else:
+        wrong = any(sample.key in found.where for found in outcomes.findings("error"))
+        yield Fact("validated", "errors" if wrong else "no errors", "bad" if wrong else "good")
+    verdicts = outcomes.verdicts()
+    if verification is None or not verification.is_current or not verdicts.keys() >= sample.record.images.keys():
+        yield Fact("verified", "not since it was packaged", "warn")
+    else:
+        n_wrong = sum(bool(verdicts[path]) for path in sample.record.images)
+        changed = "1 image is not as it was" if n_wrong == 1 else f"{n_wrong} images are not as they were"
+        words = changed if n_wrong else "every pixel proven"
+        yield Fact("verified", words, "bad" if n_wrong else "good")
+
+
+def size_text(n_bytes: int) -> str:
+    """Write a number of bytes with three digits or so: ``1.24 GB``."""
+    value, unit = float(n_bytes), 0
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.0f} bytes" if unit == 0 else f"{value:.3g} {_UNITS[unit]}"
+
+
+def sum_of(sizes: Sequence[int | None]) -> int | None:
+    """Add up sizes; None if one of them is not known."""
+    return None if None in sizes else sum(size or 0 for size in sizes)

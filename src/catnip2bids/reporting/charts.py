@@ -1,0 +1,153 @@
+"""Plots as SVG, drawn by Vega: intensities, cells by region, and cells by group.
+
+Invariant: plots have no background and take the colour of the text around them, so that they are right in light, in
+dark and on paper.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final
+
+from catnip2bids.reporting.samples import Counts, Region
+from catnip2bids.reporting.views import Histogram
+
+_VERSION: Final = "5.20"
+_TEXT: Final = "currentColor"
+_MOST_BARS: Final = 24
+_ACCENT: Final = "#2f7fd1"
+_CONFIG: Final[dict[str, Any]] = {
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": _TEXT,
+        "titleColor": _TEXT,
+        "titleFontWeight": "normal",
+        "domainColor": _TEXT,
+        "tickColor": _TEXT,
+        "gridColor": _TEXT,
+        "gridOpacity": 0.13,
+        "domainOpacity": 0.4,
+        "tickOpacity": 0.4,
+        "labelFontSize": 11,
+        "titleFontSize": 12,
+    },
+}
+
+
+def histogram_chart(histogram: Histogram) -> str:
+    """Draw how often intensities occur, on a logarithmic scale, with the display window."""
+    edges = histogram.edges.tolist()
+    bins = [
+        {"from": low, "to": high, "n": n}
+        for low, high, n in zip(edges, edges[1:], histogram.n_voxels.tolist(), strict=False)
+        if n
+    ]
+    window = [{"value": value, "what": what} for value, what in zip(histogram.window, ("black", "white"), strict=True)]
+    x = {"type": "quantitative", "title": "intensity"}
+    layers: list[dict[str, Any]] = [
+        {
+            "data": {"values": bins},
+            "mark": {"type": "bar", "color": _ACCENT, "opacity": 0.75},
+            "encoding": {
+                "x": {"field": "from", **x},
+                "x2": {"field": "to"},
+                "y": {
+                    "field": "n",
+                    "type": "quantitative",
+                    "title": "voxels",
+                    "scale": {"type": "log", "domainMin": 0.5},
+                    "axis": {"format": "~s", "tickCount": 5},
+                },
+                "y2": {"datum": 0.5},
+            },
+        },
+        {
+            "data": {"values": window},
+            "mark": {"type": "rule", "color": _TEXT, "strokeDash": [4, 3]},
+            "encoding": {"x": {"field": "value", **x}},
+        },
+        {
+            "data": {"values": window},
+            "mark": {"type": "text", "color": _TEXT, "baseline": "bottom", "y": -3},
+            "encoding": {"x": {"field": "value", **x}, "text": {"field": "what"}},
+        },
+    ]
+    return _svg({"width": 520, "height": 170, "layer": layers})
+
+
+def region_chart(counts: Counts, regions: Mapping[int, Region]) -> str:
+    """Draw the regions with the most cells, in their colours; empty if there are none."""
+    most = sorted(((n, index) for index, n in counts.cells.items() if n), key=lambda found: (-found[0], found[1]))
+    rows = []
+    for n, index in most[:_MOST_BARS]:
+        region = regions.get(index) or Region(index, f"label {index}", "", _ACCENT)
+        rows.append({"region": region.abbreviation or region.name, "name": region.name, "cells": n, "c": region.color})
+    if not rows:
+        return ""
+    y = {"field": "region", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 220}}
+    x = {"field": "cells", "type": "quantitative", "title": f"cells, {counts.title}"}
+    bars: dict[str, Any] = {
+        "mark": {"type": "bar", "stroke": _TEXT, "strokeOpacity": 0.35, "strokeWidth": 0.5},
+        "encoding": {"y": y, "x": x, "color": {"field": "c", "type": "nominal", "scale": None}},
+    }
+    numbers: dict[str, Any] = {
+        "mark": {"type": "text", "align": "left", "dx": 4, "color": _TEXT, "fontSize": 11},
+        "encoding": {"y": y, "x": x, "text": {"field": "cells", "format": ","}},
+    }
+    return _svg({"width": 420, "height": {"step": 18}, "data": {"values": rows}, "layer": [bars, numbers]})
+
+
+def group_chart(columns: Sequence[str]) -> dict[str, Any]:
+    """Return the Vega specification of cells by group, which a page fills with rows of group, cells and sample.
+
+    Parameters
+    ----------
+    columns
+        What animals are grouped by, of which the page chooses one.
+    """
+    x = {"field": "group", "type": "nominal", "title": None, "axis": {"labelAngle": 0}}
+    y = {"field": "cells", "type": "quantitative", "title": "cells", "scale": {"zero": True}}
+    dots: dict[str, Any] = {
+        "mark": {"type": "point", "filled": True, "size": 70, "opacity": 0.85, "color": _ACCENT},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "xOffset": {"field": "shift", "type": "quantitative", "scale": {"domain": [-1, 1]}},
+            "tooltip": [{"field": "sample"}, *({"field": column} for column in columns), {"field": "cells"}],
+        },
+    }
+    means: dict[str, Any] = {
+        "mark": {"type": "tick", "thickness": 2, "size": 60, "color": _TEXT},
+        "encoding": {"x": x, "y": {**y, "aggregate": "mean"}},
+    }
+    # the page fills it later, and the names of groups need room then
+    size = {"width": 520, "height": 260, "autosize": {"type": "pad", "resize": True}}
+    specification = {**size, "data": {"name": "cells", "values": []}, "layer": [dots, means]}
+    vega: dict[str, Any] = _converter().vegalite_to_vega(_whole(specification), vl_version=_VERSION)
+    return vega
+
+
+@cache
+def drawing_library() -> str:
+    """Return Vega as JavaScript that needs nothing else."""
+    script: str = _converter().javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_VERSION)
+    return script.replace("</script", "<\\/script")
+
+
+def _svg(specification: dict[str, Any]) -> str:
+    svg: str = _converter().vegalite_to_svg(json.dumps(_whole(specification)), vl_version=_VERSION)
+    return svg
+
+
+def _whole(specification: dict[str, Any]) -> dict[str, Any]:
+    return {"$schema": "https://vega.github.io/schema/vega-lite/v5.json", "config": _CONFIG, **specification}
+
+
+def _converter() -> Any:
+    import vl_convert  # late: it starts an engine for JavaScript
+
+    return vl_convert

@@ -1,0 +1,50 @@
+"""Arrays as addresses that hold a whole picture, for pages that need no other files.
+
+Invariant: gray and heat pictures may lose what no eye sees; maps keep every value.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+_QUALITY = 72
+
+
+def gray_picture(values: Array, window: tuple[float, float]) -> str:
+    """Show intensities, (rows, columns), between the values that are black and white."""
+    shades = _scaled(values, window)
+    return _webp(np.repeat(shades[..., np.newaxis], 3, axis=2))
+
+
+def heat_picture(values: Array, largest: float) -> str:
+    """Show values from 0 to the largest one from black over red and yellow to white."""
+    heat = 3 * _scaled(values, (0.0, largest)).astype(np.int16)
+    return _webp(np.stack([np.clip(heat - 255 * n, 0, 255) for n in range(3)], axis=-1).astype(np.uint8))
+
+
+def map_picture(regions: Array, cells: Array) -> str:
+    """Keep numbers of regions below 65,536 as red + 256 * green, and 8 bits of cells as blue."""
+    channels = (regions & 255, regions >> 8, cells)
+    pixels = np.stack([channel.astype(np.uint8) for channel in channels], axis=-1)
+    return _address("png", imagecodecs.png_encode(np.ascontiguousarray(pixels), level=9))
+
+
+def _scaled(values: Array, window: tuple[float, float]) -> npt.NDArray[np.uint8]:
+    low, high = window
+    shades = (np.nan_to_num(values.astype(np.float32), nan=low) - low) * (255 / max(high - low, 1e-12))
+    return np.asarray(np.clip(np.rint(shades), 0, 255), np.uint8)
+
+
+def _webp(pixels: Array) -> str:
+    return _address("webp", imagecodecs.webp_encode(np.ascontiguousarray(pixels), level=_QUALITY))
+
+
+def _address(kind: str, data: bytes | bytearray) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

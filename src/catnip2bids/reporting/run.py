@@ -1,0 +1,218 @@
+"""The report of a dataset: one page with an overview, and one for each sample.
+
+Invariant: it reads the dataset alone, and writes below ``docs/report`` alone; run again on the same dataset, it writes
+the same pages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from catnip2bids._version import __version__
+from catnip2bids.bids.provenance import PROVENANCE, Decision, Provenance, read_provenance
+from catnip2bids.errors import DatasetError
+from catnip2bids.pages import page_templates
+from catnip2bids.progress import Progress
+from catnip2bids.publish import naming_what_cannot_be_written, write_text
+from catnip2bids.reporting.cards import Card, Outcomes, Problem, card_of, size_text, sum_of
+from catnip2bids.reporting.charts import drawing_library
+from catnip2bids.reporting.cohort import cohort_of
+from catnip2bids.reporting.outcomes import REPORT
+from catnip2bids.reporting.preview import DamagedImageError
+from catnip2bids.reporting.sample_page import drawn, tables
+from catnip2bids.reporting.samples import Sample, read_samples
+
+_PLANES_BYTES = 32 * 10**6
+"""Room for pictures of planes in the whole report, and in one page at the most."""
+_PAGE_BYTES = 3 * 10**6
+_THREADS = 2  # each holds small versions of all images of a sample
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written.
+
+    Attributes
+    ----------
+    path
+        The page to open.
+    n_samples
+        Samples in it.
+    problems
+        Samples that could not be drawn, and why.
+    """
+
+    path: Path
+    n_samples: int
+    problems: tuple[str, ...]
+
+
+def report(dataset: Path | str, progress: Progress | None = None) -> Report:
+    """Write pages to look at into a dataset: ``docs/report/index.html`` and a page for each sample.
+
+    Parameters
+    ----------
+    dataset
+        A dataset that `package` made.
+    progress
+        Told which sample is drawn.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is no dataset of ours, or a table of it cannot be read.
+    WriteError
+        If the pages cannot be written.
+
+    Examples
+    --------
+    >>> report("dataset").path  # doctest: +SKIP
+    PosixPath('dataset/docs/report/index.html')
+    """
+    dataset, progress = Path(dataset), progress or Progress()
+    if not (dataset / PROVENANCE).is_file():
+        raise DatasetError(f"{dataset}: has no {PROVENANCE}; give a dataset that catnip2bids package made")
+    provenance = read_provenance(dataset)
+    pages = _Pages(dataset, provenance, Outcomes.of(dataset), progress)
+    with naming_what_cannot_be_written(dataset / REPORT):
+        return pages.write()
+
+
+class _Pages:
+    """All pages of a report."""
+
+    def __init__(self, dataset: Path, provenance: Provenance, outcomes: Outcomes, progress: Progress) -> None:
+        self._dataset, self._provenance, self._outcomes, self._progress = dataset, provenance, outcomes, progress
+        self._samples = read_samples(dataset, provenance)
+        self._cards = [card_of(sample, outcomes) for sample in self._samples]
+        self._templates = page_templates("catnip2bids.reporting")
+        self._templates.filters["size"] = size_text
+        self._failures: list[str] = []
+
+    def write(self) -> Report:
+        """Write them, the overview last."""
+        with ThreadPoolExecutor(_THREADS) as threads:
+            self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
+        path = self._dataset / REPORT / "index.html"
+        write_text(path, self._render("index.html", self._overview()))
+        known = {path.name, *(card.page for card in self._cards)}
+        for old in path.parent.glob("*.html"):  # of samples that are no more
+            if old.name not in known:
+                old.unlink()
+        return Report(path, len(self._samples), tuple(self._failures))
+
+    def _render(self, name: str, content: dict[str, Any]) -> str:
+        text = self._templates.get_template(name).render(version=__version__, **content)
+        # names of files may hold bytes that are no UTF-8
+        return text.encode(errors="backslashreplace").decode()
+
+    def _write_sample(self, index: int) -> Card:
+        """Write the page of a sample; returns its card with a picture on it."""
+        sample = self._samples[index]
+        self._progress.item(f"{sample.key}: drawing")
+        drawn, problems = self._drawn(sample)
+        card = replace(self._cards[index], problems=(*self._cards[index].problems, *problems))
+        content = {
+            **drawn,
+            **tables(self._dataset, sample),
+            "sample": sample,
+            "card": card,
+            "problems": card.problems,
+            "times": self._times(sample),
+            "before": self._card(index - 1),
+            "after": self._card(index + 1),
+        }
+        write_text(self._dataset / REPORT / card.page, self._render("sample.html", content))
+        planes = drawn["planes"]
+        return replace(card, thumbnail=planes[len(planes) // 2] if planes else None)
+
+    def _drawn(self, sample: Sample) -> tuple[dict[str, Any], list[Problem]]:
+        """Draw the images of a sample, without those that are damaged."""
+        room = min(_PLANES_BYTES // len(self._samples), _PAGE_BYTES)
+        problems: list[Problem] = []
+        while True:
+            try:
+                return drawn(self._dataset, sample, room), problems
+            except DamagedImageError as error:
+                self._failures.append(str(error))
+                image = error.image.relative_to(self._dataset).as_posix()
+                problems.append(Problem(image, str(error).replace(f"{self._dataset}/", "").removeprefix(f"{image}: ")))
+                sample = sample.without(image)
+
+    def _card(self, index: int) -> Card | None:
+        return self._cards[index] if 0 <= index < len(self._cards) else None
+
+    def _times(self, sample: Sample) -> str:
+        acquired = f"acquired {sample.acquired}; " if sample.acquired else ""
+        times = [invocation.time.replace("T", " ")[:16] for invocation in self._provenance.history]
+        return f"{acquired}dataset begun {times[0]} UTC, packaged last {times[-1]} UTC" if times else acquired
+
+    def _overview(self) -> dict[str, Any]:
+        samples, cards = self._samples, self._cards
+        errors = [found for found in self._outcomes.findings("error") if not any(s.key in found.where for s in samples)]
+        of_samples = [found for card in cards for found in card.problems]
+        cohort = cohort_of(samples, cards)
+        return {
+            "title": self._title(),
+            "n_animals": len({sample.record.subject for sample in samples}),
+            "n_images": sum(len(sample.components) for sample in samples),
+            "bytes_before": sum_of([sample.bytes_before for sample in samples]),
+            "bytes_after": sum_of([sample.bytes_after for sample in samples]),
+            "states": self._outcomes.states(),
+            "problems": [*of_samples, *self._outcomes.changed_files(), *errors],
+            "warnings": self._outcomes.findings("warning"),
+            "cards": cards,
+            "cohort": cohort,
+            "library": drawing_library() if cohort else "",
+            "excluded": _excluded(samples),
+        }
+
+    def _title(self) -> str:
+        path = self._dataset / "dataset_description.json"
+        try:
+            return str(json.loads(path.read_bytes())["Name"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"{path}: cannot be read ({error}); package again, or bring it back") from error
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """What was left out, why, and what was found out about its pixels."""
+
+    source: str
+    reason: str
+    evidence: tuple[tuple[str, str], ...]
+
+
+def _excluded(samples: Sequence[Sample]) -> list[Excluded]:
+    return [
+        Excluded(found.source, found.reason, tuple(_evidence(found))) for sample in samples for found in sample.excluded
+    ]
+
+
+_EVIDENCE = {
+    "compared_with": "compared with",
+    "relation": "relation",
+    "planes_compared": "planes compared",
+    "planes_different": "planes that differ",
+    "voxels_zeroed": "voxels zeroed",
+    "voxels_different": "voxels that differ",
+    "labels_lost": "labels lost",
+}
+
+
+def _evidence(decision: Decision) -> list[tuple[str, str]]:
+    """Choose what people want to know of the evidence; lists and tables are counted."""
+    evidence = decision.evidence or {}
+    return [(words, _short(evidence[key])) for key, words in _EVIDENCE.items() if key in evidence]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return str(len(value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

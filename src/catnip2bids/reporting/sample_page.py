@@ -1,0 +1,133 @@
+"""What the page of one sample shows.
+
+Invariant: a page holds all that it shows; pictures of planes are as many as its share of the report has room for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from catnip2bids.bids.checksums import file_sha256
+from catnip2bids.bids.pixels import hashes_path
+from catnip2bids.bids.provenance import ImageRecord
+from catnip2bids.reporting.charts import histogram_chart, region_chart
+from catnip2bids.reporting.samples import Component, Counts, Region, Sample
+from catnip2bids.reporting.views import Brain, View, read_brain, read_heatmaps
+
+_MOST_PLANES, _FEWEST_PLANES = 24, 6
+_COLORS = ("#ffd23f", "#ff5d8f", "#37c8f0", "#7ae582", "#ff9f1c", "#b58cff", "#ffffff", "#e4572e")
+"""Of the cells of each segmentation."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Cells that can be shown over the image."""
+
+    threshold: int | None
+    color: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """Cells by region of one segmentation, and the chart of them."""
+
+    counts: Counts
+    chart: str
+
+
+@dataclass(frozen=True)
+class RegionRow:
+    """A region, and its cells in each series; None where CATNIP excluded it."""
+
+    region: Region
+    cells: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """A line of the table of images."""
+
+    name: str
+    record: ImageRecord
+    voxel_size: str
+    values: str
+    hashes: str
+    sha256: str
+
+
+def drawn(dataset: Path, sample: Sample, n_bytes: int) -> dict[str, Any]:
+    """Draw what the page of a sample shows of its images, by the names that its template has for it.
+
+    Parameters
+    ----------
+    dataset
+        The dataset.
+    sample
+        The sample.
+    n_bytes
+        Room for pictures of planes.
+
+    Raises
+    ------
+    DamagedImageError
+        If an image cannot be read.
+    """
+    return {**_look(read_brain(dataset, sample), sample, n_bytes), "heatmaps": read_heatmaps(dataset, sample)}
+
+
+def tables(dataset: Path, sample: Sample) -> dict[str, Any]:
+    """Gather the tables on the page of a sample, by the names that its template has for them."""
+    return {
+        "series": [Series(counts, region_chart(counts, sample.regions)) for counts in sample.counts],
+        "rows": list(_region_rows(sample)),
+        "images": [_image_row(dataset, component) for component in sample.components],
+    }
+
+
+def _look(brain: Brain | None, sample: Sample, n_bytes: int) -> dict[str, Any]:
+    if brain is None or sample.raw is None:
+        return {"planes": [], "orthogonal": [], "regions": [], "segmentations": [], "histogram": None, "n_planes": 0}
+    window = brain.window
+    return {
+        "orthogonal": brain.orthogonal(),
+        "planes": _planes(brain, n_bytes),
+        "n_planes": sample.raw.record.shape[0],
+        "regions": [_region(region, sample) for region in brain.regions],
+        "segmentations": [
+            Segmentation(found.threshold, color) for found, color in zip(brain.segmentations, _COLORS, strict=False)
+        ],
+        "histogram": {"chart": histogram_chart(brain.histogram()), "window": window},
+    }
+
+
+def _planes(brain: Brain, n_bytes: int) -> list[View]:
+    """Draw as many planes as there is room for."""
+    [sketch] = brain.planes(1)
+    n_planes = n_bytes // max(len(sketch.picture) + len(sketch.map), 1)
+    return brain.planes(min(max(n_planes, _FEWEST_PLANES), _MOST_PLANES))
+
+
+def _region(region: Region, sample: Sample) -> dict[str, str]:
+    """Describe a region where it is pointed at."""
+    found = [(counts.cells.get(region.index), counts.title) for counts in sample.counts]
+    cells = [f"{n:,} at {title}" for n, title in found if n is not None]
+    words = f": cells {'; '.join(cells)}" if cells else ""
+    return {"name": region.name, "abbreviation": region.abbreviation, "color": region.color, "cells": words}
+
+
+def _region_rows(sample: Sample) -> Iterator[RegionRow]:
+    """Yield all regions that have been counted, by ascending label value."""
+    for index in sorted({index for counts in sample.counts for index in counts.cells}):
+        region = sample.regions.get(index) or Region(index, f"label {index}", "", "#888888")
+        yield RegionRow(region, tuple(counts.cells.get(index) for counts in sample.counts))
+
+
+def _image_row(dataset: Path, component: Component) -> ImageRow:
+    hashes, (low, high) = hashes_path(component.path), component.record.value_range
+    size = " x ".join(f"{um:g}" for um in component.record.voxel_size_um)
+    path = dataset / hashes
+    sha256 = file_sha256(path) if path.is_file() else "missing"
+    return ImageRow(component.short_name, component.record, size, f"{low:g} to {high:g}", hashes.as_posix(), sha256)

@@ -1,0 +1,249 @@
+"""What a dataset knows of each sample: its animal, its images, its regions and its cells.
+
+Invariant: everything is read from the dataset alone; what it does not say is None or empty, never a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from catnip2bids.bids.names import entities_of
+from catnip2bids.bids.provenance import Decision, ImageRecord, Provenance, RunRecord
+from catnip2bids.bids.tables import UNKNOWN, Row, read_table
+from catnip2bids.colors import made_up_color
+
+_DERIVATIVE = PurePosixPath("derivatives/catnip")
+_SERIES = re.compile(r"FRSTseg(?P<corrected>corrected)?(?P<threshold>\d+)")
+_THRESHOLD = re.compile(r"\d+$")
+_PROBLEMS = ("problem: ", "packaged earlier, and has a problem now: ")
+_HEMISPHERES = {"L": "left", "R": "right"}
+
+
+@dataclass(frozen=True)
+class Region:
+    """A region of the atlas: label value, name, abbreviation and colour ``#rrggbb``."""
+
+    index: int
+    name: str
+    abbreviation: str
+    color: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The cells of one segmentation.
+
+    Attributes
+    ----------
+    threshold, corrected
+        Of which segmentation.
+    cells
+        Number of cells by label value; None where CATNIP excluded the region.
+    """
+
+    threshold: int
+    corrected: bool
+    cells: Mapping[int, int | None]
+
+    @property
+    def title(self) -> str:
+        """What it is called on a page."""
+        return f"threshold {self.threshold}{', corrected' if self.corrected else ''}"
+
+    @property
+    def total(self) -> int:
+        """All cells."""
+        return sum(cells or 0 for cells in self.cells.values())
+
+
+@dataclass(frozen=True)
+class Component:
+    """One image of a sample.
+
+    Attributes
+    ----------
+    path
+        POSIX path below the dataset.
+    record
+        What the dataset remembers of it.
+    """
+
+    path: PurePosixPath
+    record: ImageRecord
+
+    @property
+    def role(self) -> str:
+        """What it is in the pipeline."""
+        return self.record.role
+
+    @property
+    def threshold(self) -> int | None:
+        """The FRST threshold in its name."""
+        found = _THRESHOLD.search(entities_of(self.path.name.partition(".")[0]).get("desc", ""))
+        return int(found[0]) if found else None
+
+    @property
+    def short_name(self) -> str:
+        """What its name says beyond the sample's."""
+        stem = self.path.name.partition(".")[0]
+        entities = entities_of(stem)
+        kept = [f"{key}-{entities[key]}" for key in ("space", "desc") if key in entities]
+        return "_".join([*kept, stem.rpartition("_")[2]])
+
+    @property
+    def voxel_size_um(self) -> tuple[float, float, float]:
+        """Voxel size (z, y, x)."""
+        x, y, z = self.record.voxel_size_um
+        return z, y, x
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One imaged sample with one stain: what was one run of CATNIP.
+
+    Attributes
+    ----------
+    key
+        ``sub-..._sample-..._stain-...``.
+    record
+        What the dataset remembers of the run.
+    animal
+        Row of participants.tsv.
+    hemisphere
+        ``left``, ``right``, or empty.
+    acquired
+        Time of acquisition, empty if it is unknown.
+    decisions
+        What was done with each entry of the run.
+    regions
+        Of its atlas, by label value.
+    counts
+        Of each segmentation, thresholds ascending.
+    """
+
+    key: str
+    record: RunRecord
+    animal: Row
+    hemisphere: str
+    acquired: str
+    decisions: tuple[Decision, ...]
+    regions: Mapping[int, Region]
+    counts: tuple[Counts, ...]
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """Its images, the raw one first."""
+        images = (Component(PurePosixPath(path), record) for path, record in self.record.images.items())
+        return tuple(sorted(images, key=lambda image: (image.path.parts[0] == "derivatives", image.path.name)))
+
+    def without(self, image: str) -> Sample:
+        """Return the sample as if it had not this image."""
+        images = {path: record for path, record in self.record.images.items() if path != image}
+        return replace(self, record=self.record.model_copy(update={"images": images}))
+
+    @property
+    def raw(self) -> Component | None:
+        """Its raw image."""
+        return next((image for image in self.components if image.path.parts[0] != "derivatives"), None)
+
+    def with_role(self, role: str) -> list[Component]:
+        """Return the images with a role, thresholds ascending."""
+        found = [image for image in self.components if image.role == role]
+        return sorted(found, key=lambda image: image.threshold or 0)
+
+    @property
+    def problems(self) -> list[Decision]:
+        """What was not done because something is wrong."""
+        return [
+            found for found in self.decisions if found.reason.startswith(("problem: ", "packaged earlier, and has"))
+        ]
+
+    @property
+    def excluded(self) -> list[Decision]:
+        """What was left out on purpose."""
+        return [found for found in self.decisions if found.action == "exclude" and found not in self.problems]
+
+    @property
+    def bytes_before(self) -> int | None:
+        """Bytes of what became images; None if the dataset does not remember."""
+        sizes = [found.n_bytes for found in self.decisions if (found.target or "") in self.record.images]
+        return None if not sizes or None in sizes else sum(size or 0 for size in sizes)
+
+    @property
+    def bytes_after(self) -> int | None:
+        """Bytes of the images."""
+        sizes = [image.n_bytes for image in self.record.images.values()]
+        return None if not sizes or None in sizes else sum(size or 0 for size in sizes)
+
+
+def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
+    """Read what a dataset knows of its samples, in the order of their names.
+
+    Raises
+    ------
+    DatasetError
+        If one of its tables cannot be read.
+    """
+    animals = {row["participant_id"]: row for row in read_table(dataset / "participants.tsv").rows}
+    hemispheres = {
+        (row["participant_id"], row["sample_id"]): _HEMISPHERES.get(row.get("hemisphere", UNKNOWN), "")
+        for row in read_table(dataset / "samples.tsv").rows
+    }
+    return tuple(
+        Sample(
+            key,
+            run,
+            animals.get(f"sub-{run.subject}", {}),
+            hemispheres.get((f"sub-{run.subject}", f"sample-{run.sample}"), ""),
+            _acquired(dataset, key, run),
+            tuple(decision for decision in provenance.decisions if decision.run == key),
+            _regions(dataset, run),
+            _counts(dataset, key, run),
+        )
+        for key, run in sorted(provenance.runs.items())
+    )
+
+
+def _regions(dataset: Path, run: RunRecord) -> dict[int, Region]:
+    if run.atlas_table is None:
+        return {}
+    rows = read_table(dataset / _DERIVATIVE / run.atlas_table).rows
+    return {
+        (index := int(row["index"])): Region(
+            index,
+            row["name"].replace("_", " "),
+            "" if row.get("abbreviation", UNKNOWN) == UNKNOWN else row["abbreviation"],
+            row.get("color") or made_up_color(index),
+        )
+        for row in rows
+    }
+
+
+def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
+    """Read the tables of counts of a sample, wherever the flavour of names put them."""
+    found = []
+    for path in dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv"):
+        series = _SERIES.fullmatch(entities_of(path.name.removesuffix("_counts.tsv")).get("desc", ""))
+        if series is not None:
+            rows = read_table(path).rows
+            cells = {
+                int(row["index"]): None if row["cell_count"] == UNKNOWN else int(float(row["cell_count"]))
+                for row in rows
+            }
+            found.append(Counts(int(series["threshold"]), series["corrected"] is not None, cells))
+    return tuple(sorted(found, key=lambda counts: (counts.threshold, counts.corrected)))
+
+
+def _number(text: str) -> int | None:
+    return None if text == UNKNOWN else int(float(text))
+
+
+def _acquired(dataset: Path, key: str, run: RunRecord) -> str:
+    """Return the time of acquisition of the raw image, to the minute."""
+    for row in read_table(dataset / f"sub-{run.subject}" / f"sub-{run.subject}_scans.tsv").rows:
+        if f"/{key}_" in row["filename"] and row["acq_time"] != UNKNOWN:
+            return row["acq_time"].replace("T", " ")[:16]
+    return ""

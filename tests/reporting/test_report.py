@@ -1,0 +1,309 @@
+"""The report: what is on its pages, and what happens where a dataset is not as it should be."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import catnip2bids
+from catnip2bids.choices import Format, Naming
+from catnip2bids.errors import DatasetError, WriteError
+from catnip2bids.packaging import package
+from catnip2bids.reporting import keep_outcome, report
+from catnip2bids.reporting.outcomes import read_outcome
+from runs import (
+    FLOX,
+    KO,
+    KO_PREFIX,
+    TODAY,
+    command,
+    dataset_files,
+    files_of,
+    settings,
+    slices_of,
+    state_of,
+    write_l0,
+    write_l2,
+)
+
+REPORT = "docs/report"
+INDEX = f"{REPORT}/index.html"
+VOXEL_SIZE = ("--voxel-size", 3.7, 3.7, 5)
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of two animals, without a report."""
+    folder = tmp_path_factory.mktemp("reported")
+    write_l0(folder / "cohort", KO, thresholds=(10000, 15000))
+    write_l0(folder / "cohort", FLOX, exclusion=True)
+    package([folder / "cohort"], folder / "dataset", settings())
+    return folder / "dataset"
+
+
+@pytest.fixture
+def dataset(packaged: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may damage."""
+    return shutil.copytree(packaged, tmp_path / "dataset")
+
+
+class _Text(HTMLParser):
+    """Collects what a page says, and the addresses that it has."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.addresses: list[str] = []
+        self._hidden = False
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._hidden = tag in ("script", "style")
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "data-picture", "data-map")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = self._hidden and tag not in ("script", "style")
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.words += data.split()
+
+
+def text_of(dataset: Path, page: str = "index.html") -> str:
+    """Return what a page says, as one line."""
+    return " ".join(_Text(dataset / REPORT / page).words).replace(" :", ":")
+
+
+def test_there_is_an_overview_and_a_page_for_each_sample(dataset: Path) -> None:
+    before = dataset_files(dataset)
+    made = report(dataset)
+    assert made.path == dataset / INDEX
+    assert (made.n_samples, made.problems) == (2, ())
+    pages = {path.name for path in made.path.parent.iterdir()}
+    assert pages == {"index.html", f"{KO_PREFIX}.html", "sub-45925floxed_sample-RightHemisphere_stain-cFos.html"}
+    assert dataset_files(dataset) == before
+
+
+def test_the_overview_says_what_there_is(dataset: Path) -> None:
+    report(dataset)
+    text = text_of(dataset)
+    for words in (
+        "2 animals 2 samples",
+        "45670ko · LeftHemisphere · cFos left hemisphere, stain cFos animal sub-45670ko sex female genotype ko",
+        "acquired 2021-08-10 14:48 voxels 36 x 40 x 12, uint16 voxel size 3.7 x 3.7 x 5 um",
+        "extent 0.13 x 0.15 x 0.06 mm images 8",
+        "45925floxed · RightHemisphere · cFos right hemisphere",
+        "not checked yet: catnip2bids validate",
+        f"{KO}/atlaslabel_def_origspace_masked atlaslabel_def_origspace, which is packaged, times the hemisphere mask",
+        "planes compared 12",
+    ):
+        assert words in text
+
+
+def test_the_page_of_a_sample_has_all_its_images_with_their_hashes(dataset: Path) -> None:
+    report(dataset)
+    text = text_of(dataset, f"{KO_PREFIX}.html")
+    record = json.loads((dataset / "code/catnip2bids/provenance.json").read_bytes())["runs"][KO_PREFIX]
+    for image in record["images"].values():
+        assert image["source"] in text
+    assert "Heat map, threshold 10000" in text
+    assert "10000 15000 " in text
+    hashes = dataset / f"code/catnip2bids/pixels/{KO_PREFIX}_SPIM.ome.zarr.tsv"
+    assert files_of(hashes)["."].hex()[:16] in text
+
+
+def test_pages_hold_all_that_they_show(dataset: Path) -> None:
+    report(dataset)
+    for page in (dataset / REPORT).glob("*.html"):
+        for address in _Text(page).addresses:
+            local = not address.startswith("data:") and address
+            assert not local or (page.parent / local).exists(), address
+
+
+def test_the_same_dataset_has_the_same_report(dataset: Path) -> None:
+    report(dataset)
+    before = state_of(dataset / REPORT)
+    report(dataset)
+    assert {path: content for path, (content, _) in state_of(dataset / REPORT).items()} == {
+        path: content for path, (content, _) in before.items()
+    }
+
+
+@pytest.mark.parametrize("choices", [{"image_format": Format.OME_TIFF}, {"naming": Naming.DSEG}])
+def test_other_formats_and_names_are_drawn_too(tmp_path: Path, choices: dict[str, str]) -> None:
+    write_l2(tmp_path / "cohort", TODAY)
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings(report=True, **choices))
+    page = next((tmp_path / "dataset" / REPORT).glob("sub-*.html"))
+    addresses = _Text(page).addresses
+    assert sum(address.startswith("data:image/webp") for address in addresses) > 12
+    assert sum(address.startswith("data:image/png") for address in addresses) > 12
+    assert "Cells in each region" in text_of(tmp_path / "dataset", page.name)
+
+
+def test_what_was_not_packaged_comes_first(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort", KO)
+    slices_of(run / "640_FRST")[3].unlink()
+    result = package([tmp_path / "cohort"], tmp_path / "dataset", settings(report=True))
+    assert not result.ok
+    assert result.report == tmp_path / "dataset" / INDEX
+    text = text_of(tmp_path / "dataset")
+    assert text.index("Problems") < text.index("Samples")
+    assert f"{KO}/640_FRST: " in text
+    assert "Problems" in text_of(tmp_path / "dataset", f"{KO_PREFIX}.html")
+
+
+def test_an_image_that_is_damaged_spoils_its_page_alone(dataset: Path) -> None:
+    image = dataset / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"
+    (image / "zarr.json").write_text("{")
+    made = report(dataset)
+    [problem] = made.problems
+    assert str(image) in problem
+    text = text_of(dataset)
+    assert "no raw image" in text
+    assert f"Problems sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr: cannot be read" in text
+    assert str(dataset) not in text
+    assert "Problems" not in text_of(dataset, "sub-45925floxed_sample-RightHemisphere_stain-cFos.html")
+
+
+def test_cells_that_are_damaged_are_left_out_of_the_picture(dataset: Path) -> None:
+    [image] = dataset.glob(f"derivatives/*/sub-45670ko/micr/{KO_PREFIX}*desc-FRSTseg15000_SPIM.ome.zarr")
+    (image / "zarr.json").unlink()
+    assert len(report(dataset).problems) == 1
+    text = text_of(dataset, f"{KO_PREFIX}.html")
+    assert "threshold 10000 image Point at a place" in text
+    assert f"Problems {image.relative_to(dataset)}: cannot be read" in text
+
+
+def test_a_sample_without_a_raw_image_has_a_page(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort", KO)
+    shutil.rmtree(run / "640_N4")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings(report=True))
+    assert "no raw image" in text_of(tmp_path / "dataset")
+    assert "Cells in each region" in text_of(tmp_path / "dataset", f"{KO_PREFIX}.html")
+
+
+def test_samples_that_are_gone_have_no_page_any_more(dataset: Path) -> None:
+    report(dataset)
+    (dataset / REPORT / "sub-gone_sample-LeftHemisphere_stain-cFos.html").write_text("old")
+    report(dataset)
+    assert not (dataset / REPORT / "sub-gone_sample-LeftHemisphere_stain-cFos.html").exists()
+
+
+def test_a_dataset_of_others_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"provenance\.json"):
+        report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_named(dataset: Path) -> None:
+    (dataset / "docs").write_text("a file")
+    with pytest.raises(WriteError, match="docs"):
+        report(dataset)
+
+
+# ---- what was checked
+
+
+def test_the_report_says_that_all_is_well(dataset: Path) -> None:
+    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    report(dataset)
+    text = text_of(dataset)
+    assert re.search(r"every pixel proven \(\d{4}-\d\d-\d\d \d\d:\d\d UTC\)", text)
+    assert text.count("verified every pixel proven") == 2
+
+
+def test_the_report_says_which_sample_is_not_as_it_was(dataset: Path) -> None:
+    image = next((dataset / "sub-45670ko/micr").glob("*.ome.zarr"))
+    chunk = next(path for path in (image / "0").rglob("*") if path.is_file() and path.name != "zarr.json")
+    chunk.write_bytes(chunk.read_bytes()[:-8] + b"damaged!")
+    (dataset / "README.md").write_text("changed")
+    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    report(dataset)
+    text = text_of(dataset)
+    assert "not as it was packaged (" in text
+    assert "verified 1 image is not as it was" in text
+    assert "verified every pixel proven" in text
+    assert f"{image.relative_to(dataset)}: " in text
+    assert "README.md: " in text
+
+
+def test_an_outcome_is_not_that_of_another_dataset(dataset: Path, tmp_path: Path) -> None:
+    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    write_l2(tmp_path / "more", TODAY)
+    package([tmp_path / "more"], dataset, settings(report=True))
+    outcome = read_outcome(dataset, "verification")
+    assert outcome is not None
+    assert not outcome.is_current
+    text = text_of(dataset)
+    assert "changed since it was checked" in text
+    assert text.count("verified not since it was packaged") == 3
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"ok": true}', '{"ok": true, "time": "x", "dataset": 1, "found": 1}'])
+def test_an_outcome_that_cannot_be_read_is_none(dataset: Path, content: str) -> None:
+    (dataset / REPORT).mkdir(parents=True)
+    (dataset / REPORT / "verification.json").write_text(content)
+    assert read_outcome(dataset, "verification") is None
+    assert report(dataset).problems == ()
+
+
+def test_nothing_is_kept_in_datasets_of_others(dataset: Path) -> None:
+    shutil.rmtree(dataset / "code")
+    before = state_of(dataset)
+    keep_outcome(dataset, "validation", catnip2bids.validate(dataset))
+    assert state_of(dataset) == before
+
+
+# ---- commands
+
+
+def test_the_commands_draw_and_keep(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort", KO)
+    dataset = tmp_path / "dataset"
+    assert command("package", tmp_path / "cohort", "-o", dataset, *VOXEL_SIZE).returncode == 0
+    assert "not checked yet: catnip2bids verify" in text_of(dataset)
+    assert command("verify", dataset).returncode == 0
+    done = command("report", dataset)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"look at {dataset / INDEX}" in done.stderr
+    assert "every pixel proven" in text_of(dataset)
+
+
+def test_package_can_do_without(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort", KO)
+    assert command("package", tmp_path / "cohort", "-o", tmp_path / "out", *VOXEL_SIZE, "--no-report").returncode == 0
+    assert not (tmp_path / "out/docs").exists()
+    assert "report" not in json.loads((tmp_path / "out/code/catnip2bids/provenance.json").read_bytes())["settings"]
+
+
+def test_exit_codes_of_the_report(dataset: Path) -> None:
+    shutil.rmtree(next((dataset / "sub-45670ko/micr").glob("*.ome.zarr")))
+    done = command("report", dataset)
+    assert done.returncode == 1
+    assert "problem" in done.stderr
+    assert command("report", dataset / "sub-45670ko").returncode == 2
+
+
+def test_more_planes_are_drawn_where_there_are_fewer_samples(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report(dataset)
+    many = (dataset / REPORT / f"{KO_PREFIX}.html").stat().st_size
+    monkeypatch.setattr("catnip2bids.reporting.run._PLANES_BYTES", 1)
+    report(dataset)
+    assert (dataset / REPORT / f"{KO_PREFIX}.html").stat().st_size < many
+
+
+def test_a_brain_without_regions_and_cells_is_drawn_alone(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort", KO)
+    for path in run.iterdir():
+        if path.name != "640_N4":
+            shutil.rmtree(path)
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings(report=True))
+    text = text_of(tmp_path / "dataset", f"{KO_PREFIX}.html")
+    assert "The brain" in text
+    assert "atlas regions" not in text
+    assert "Heat map" not in text
