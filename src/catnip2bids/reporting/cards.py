@@ -9,12 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.bids.tables import UNKNOWN
 from catnip2bids.reporting.outcomes import Outcome, read_outcome
 from catnip2bids.reporting.samples import Sample
 from catnip2bids.reporting.views import View
 
-_SEXES = {"M": "male", "F": "female"}
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -139,9 +137,8 @@ def _problems(sample: Sample, outcomes: Outcomes) -> Iterator[Problem]:
 def _animal(sample: Sample) -> Iterator[Fact]:
     yield Fact("animal", f"sub-{sample.record.subject}")
     for column in ("sex", "genotype", "age", "strain"):
-        value = sample.animal.get(column, UNKNOWN)
-        if value != UNKNOWN:
-            yield Fact(column, _SEXES.get(value, value) if column == "sex" else value)
+        if value := sample.known(column):
+            yield Fact(column, value)
     if sample.acquired:
         yield Fact("acquired", sample.acquired)
 

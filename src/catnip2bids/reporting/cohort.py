@@ -71,8 +71,8 @@ def _name(region: Region) -> str:
 
 
 def _animal(sample: Sample) -> dict[str, str]:
-    known = {**sample.animal, "hemisphere": sample.hemisphere or sample.record.sample}
-    return {column: known.get(column) or UNKNOWN for column in _COLUMNS}
+    known = {column: sample.known(column) or UNKNOWN for column in _COLUMNS}
+    return {**known, "hemisphere": sample.hemisphere or sample.record.sample}
 
 
 def _cells(sample: Sample, keys: Sequence[tuple[int, bool]], regions: set[int]) -> list[dict[str, int] | None]:

@@ -19,6 +19,7 @@ _DERIVATIVE = PurePosixPath("derivatives/catnip")
 _SERIES = re.compile(r"FRSTseg(?P<corrected>corrected)?(?P<threshold>\d+)")
 _THRESHOLD = re.compile(r"\d+$")
 _PROBLEMS = ("problem: ", "packaged earlier, and has a problem now: ")
+_SEXES = {"M": "male", "F": "female"}
 _HEMISPHERES = {"L": "left", "R": "right"}
 
 
@@ -132,6 +133,11 @@ class Sample:
     decisions: tuple[Decision, ...]
     regions: Mapping[int, Region]
     counts: tuple[Counts, ...]
+
+    def known(self, column: str) -> str:
+        """Return what participants.tsv says of the animal, in words; empty if it is unknown."""
+        value = self.animal.get(column, UNKNOWN)
+        return "" if value == UNKNOWN else _SEXES.get(value, value) if column == "sex" else value
 
     @property
     def components(self) -> tuple[Component, ...]:

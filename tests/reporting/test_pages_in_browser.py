@@ -1,0 +1,227 @@
+"""The pages of the report, used in a real browser: clicked, typed into, looked at for what assistive programs need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from browser import DESKTOP, PHONE, needs_browser
+from browsing import Trouble, browsing
+from catnip2bids.catnip.components import Action
+from catnip2bids.packaging import package
+from catnip2bids.plan import make_plan
+from catnip2bids.scanning import scan
+from runs import FLOX, KO, KO_PREFIX, level, read_tsv, settings, write_l0
+
+pytestmark = needs_browser
+
+HOSTILE = """<script>document.title="broken"</script><img/src=x>'"&amp;"""
+_SHAPE = (12, 80, 72)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two animals; names of files, regions and of the dataset try to break out."""
+    folder = tmp_path_factory.mktemp("pages")
+    ko = write_l0(folder / "cohort", KO, shape=_SHAPE, thresholds=(10000, 15000))
+    write_l0(folder / "cohort", FLOX, shape=_SHAPE, exclusion=True)
+    (ko / HOSTILE.replace("/", "\\")).write_bytes(b"\0" * 10)
+    for table in (folder / "cohort").rglob("*.csv"):
+        table.write_text(table.read_text().replace("Thalamus", HOSTILE.replace(",", "")))
+    plan = make_plan(scan([folder / "cohort"]))
+    plan.dataset.name = HOSTILE
+    [odd] = [entry for run in plan.runs for entry in run.entries if "script" in entry.source]
+    odd.action, odd.reason = Action.EXCLUDE, HOSTILE
+    package([folder / "cohort"], folder / "dataset", settings(report=True), plan)
+    return folder / "dataset"
+
+
+@pytest.fixture
+def page() -> Iterator[tuple[Page, Trouble]]:
+    """An empty page of a window on a desk."""
+    with browsing() as opened:
+        yield opened
+
+
+def address(dataset: Path, name: str = "index") -> str:
+    return (dataset / f"docs/report/{name}.html").as_uri()
+
+
+def colors_of(page: Page, canvas: str) -> Any:
+    """Return the pixels of a canvas, (rows, columns, 4)."""
+    width, height, data = page.evaluate(
+        "id => { const c = document.querySelector(id); const d = c.getContext('2d')"
+        ".getImageData(0, 0, c.width, c.height); return [c.width, c.height, Array.from(d.data)]; }",
+        canvas,
+    )
+    return np.array(data, np.uint8).reshape(height, width, 4)
+
+
+@pytest.mark.parametrize(("window", "dark"), [(DESKTOP, False), (DESKTOP, True), (PHONE, False)])
+@pytest.mark.parametrize("name", ["index", KO_PREFIX])
+def test_pages_open_without_trouble(dataset: Path, name: str, window: tuple[int, int], dark: bool) -> None:
+    with browsing(window, dark=dark) as (page, trouble):
+        page.goto(address(dataset, name))
+        page.wait_for_function("document.querySelector('#cells svg, canvas') !== null")
+        page.wait_for_timeout(200)
+        assert (trouble.errors, trouble.failed) == ([], [])
+        assert trouble.requests == [address(dataset, name)]
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0 && image.alt)")
+        serious = [
+            (found["id"], node["html"][:200])
+            for found in Axe().run(page).response["violations"]
+            if found["impact"] in ("serious", "critical")
+            for node in found["nodes"]
+        ]
+        assert serious == []
+
+
+@pytest.mark.parametrize("name", ["index", KO_PREFIX])
+def test_names_are_never_markup(dataset: Path, page: tuple[Page, Trouble], name: str) -> None:
+    opened, trouble = page
+    opened.goto(address(dataset, name))
+    assert opened.title() == (HOSTILE if name == "index" else KO_PREFIX)
+    assert opened.evaluate("document.querySelectorAll('img[src=\"x\"]').length") == 0
+    text = opened.inner_text("main")
+    assert HOSTILE in text
+    if name == "index":
+        assert HOSTILE.replace("/", "\\") in text
+    assert (trouble.errors, trouble.failed) == ([], [])
+
+
+def test_the_slider_shows_other_planes(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, _ = page
+    opened.goto(address(dataset, KO_PREFIX))
+    opened.wait_for_timeout(300)
+    before = colors_of(opened, "#plane")
+    opened.focus("#slider")
+    opened.keyboard.press("ArrowRight")
+    opened.keyboard.press("ArrowRight")
+    opened.wait_for_timeout(200)
+    n_planes = opened.locator(".mosaic button").count()
+    assert n_planes == _SHAPE[0]
+    assert opened.inner_text("#plane-number") == str(n_planes // 2 + 3)
+    assert not np.array_equal(colors_of(opened, "#plane"), before)
+    assert opened.locator('.mosaic button[aria-pressed="true"]').get_attribute("data-number") == str(n_planes // 2 + 3)
+    opened.locator(".mosaic button").nth(n_planes // 2).click()
+    opened.wait_for_timeout(200)
+    assert np.array_equal(colors_of(opened, "#plane"), before)
+    assert opened.get_attribute("#plane", "aria-label") == f"plane {n_planes // 2 + 1}"
+
+
+def test_the_region_under_the_pointer_is_the_one_of_the_labels(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, _ = page
+    [atlas] = dataset.glob(f"derivatives/catnip/sub-45670ko/micr/{KO_PREFIX}_*desc-atlas_SPIM.ome.zarr")
+    labels = level(atlas)[_SHAPE[0] // 2]
+    names = {row["index"]: row["name"].replace("_", " ") for row in read_tsv(dataset / "derivatives/catnip/dseg.tsv")}
+    opened.goto(address(dataset, KO_PREFIX))
+    opened.wait_for_timeout(300)
+    opened.locator("#plane").scroll_into_view_if_needed()
+    box = opened.locator("#plane").bounding_box()
+    assert box is not None
+    height, width = labels.shape
+    for value in np.unique(labels)[1::3]:
+        y, x = (int(places[len(places) // 2]) for places in np.nonzero(labels == value))
+        opened.mouse.move(box["x"] + (x + 0.5) * box["width"] / width, box["y"] + (y + 0.5) * box["height"] / height)
+        assert opened.inner_text("#here").startswith(names[str(value)]), value
+    assert ": cells " in opened.inner_text("#here")
+    opened.mouse.move(2, 2)
+    assert opened.inner_text("#here").strip() == ""
+
+
+def test_regions_and_cells_are_laid_over_the_image(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, _ = page
+    opened.goto(address(dataset, KO_PREFIX))
+    opened.wait_for_timeout(300)
+
+    def colored() -> int:
+        pixels = colors_of(opened, "#plane")[..., :3].astype(int)
+        return int((np.ptp(pixels, axis=-1) > 12).sum())
+
+    outlines = colored()
+    opened.check('input[name="regions"][value="colours"]')
+    assert colored() > outlines > 0
+    opened.check('input[name="regions"][value="off"]')
+    cells = colored()
+    assert 0 < cells < outlines
+    opened.check('input[name="cells"] >> nth=1')
+    opened.uncheck('input[name="cells"] >> nth=0')
+    assert 0 < colored() < cells
+    opened.uncheck('input[name="cells"] >> nth=1')
+    assert colored() == 0
+    opened.uncheck("#image")
+    assert colors_of(opened, "#plane")[..., :3].max() == 0
+
+
+def test_tables_are_sorted_and_searched(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, _ = page
+    opened.goto(address(dataset, KO_PREFIX))
+
+    def column(number: int) -> list[str]:
+        return opened.locator(f"#counts-table tbody tr:visible td:nth-child({number})").all_inner_texts()
+
+    labels = [int(label) for label in column(3)]
+    assert labels == sorted(labels)
+    opened.click("#counts-table th:nth-child(4) button")
+    cells = [int(n) for n in column(4)]
+    assert cells == sorted(cells, reverse=True)
+    assert cells[0] > cells[-1]
+    assert opened.get_attribute("#counts-table th:nth-child(4)", "aria-sort") == "descending"
+    opened.focus("#counts-table th:nth-child(1) button")
+    opened.keyboard.press("Enter")
+    names = [name.lower() for name in column(1)]
+    assert names == sorted(names)
+    opened.fill("#find", "motor")
+    assert [name for name in column(1) if "motor" not in name.lower()] == []
+    assert opened.inner_text("#found") == f"{len(column(1))} found"
+
+
+def test_the_chart_is_that_of_the_threshold(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, _ = page
+    opened.goto(address(dataset, KO_PREFIX))
+    charts = opened.locator("[data-series]")
+    assert charts.count() == 2
+    assert (charts.nth(0).is_visible(), charts.nth(1).is_visible()) == (True, False)
+    opened.select_option("#series", "1")
+    assert (charts.nth(0).is_visible(), charts.nth(1).is_visible()) == (False, True)
+    assert "threshold 15000" in charts.nth(1).inner_text()
+
+
+def test_groups_are_those_of_the_chosen_region(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, trouble = page
+    opened.goto(address(dataset))
+    opened.wait_for_selector("#cells svg")
+    rows = read_tsv(dataset / "derivatives/catnip-counts/counts.tsv")
+    found = {
+        row["participant_id"]: row["cell_count"]
+        for row in rows
+        if (row["threshold"], row["corrected"], row["name"]) == ("10000", "false", "Piriform_area")
+    }
+    opened.select_option("#region", label="Piriform area")
+    ko, floxed = found["sub-45670ko"], found["sub-45925floxed"]
+    assert opened.inner_text("#cells-text") == f"Piriform area, floxed: mean {floxed} (n = 1), ko: mean {ko} (n = 1)."
+    opened.select_option("#group", "sex")
+    assert f"female: mean {ko} (n = 1), male: mean {floxed}" in opened.inner_text("#cells-text")
+    dots = opened.locator("#cells svg .mark-symbol path")
+    assert dots.count() == 2
+    assert f"cells: {ko}" in " ".join(dots.nth(n).get_attribute("aria-label") or "" for n in range(2))
+    opened.select_option("#series", label="threshold 15000")
+    assert opened.inner_text("#cells-text").endswith("; 1 without a count.")
+    assert trouble.errors == []
+
+
+def test_it_prints(dataset: Path, page: tuple[Page, Trouble], tmp_path: Path) -> None:
+    opened, _ = page
+    opened.goto(address(dataset, KO_PREFIX))
+    opened.wait_for_timeout(200)
+    opened.pdf(path=tmp_path / "report.pdf", format="A4")
+    assert (tmp_path / "report.pdf").stat().st_size > 10_000
+    opened.emulate_media(media="print")
+    assert not opened.locator(".controls").first.is_visible()
