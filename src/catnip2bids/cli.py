@@ -6,11 +6,13 @@ Exit codes: 0 done and good, 1 done but something is wrong, 2 could not be done.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from catnip2bids._version import __version__
 from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersion
@@ -51,10 +53,36 @@ def main() -> None:
     from catnip2bids.terminal import say_error
 
     try:
-        app()
+        _commands()()
     except Catnip2bidsError as error:
         say_error(str(error))
         sys.exit(error.exit_code)
+
+
+def _commands() -> TyperGroup:
+    """Return the commands, each of them with the options that all have."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    quiet = next(option for option in group.params if option.name == "quiet")
+    for command in group.commands.values():
+        command.params.append(quiet)
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        _without_boxes([group, *(command for command in group.commands.values() if isinstance(command, TyperCommand))])
+    return group
+
+
+def _without_boxes(commands: Sequence[TyperGroup | TyperCommand]) -> None:
+    """Let help and usage errors be plain text, with no frames and no styles."""
+    for command in commands:
+        command.help = re.sub(r"\[/?(bold)?\]", "", command.help or "")
+        command.rich_markup_mode = None
+
+
+def _be_quiet(wanted: bool) -> None:
+    if wanted:
+        from catnip2bids.console import be_quiet
+
+        be_quiet()
 
 
 def _print_version(wanted: bool) -> None:
@@ -67,6 +95,16 @@ def _print_version(wanted: bool) -> None:
 def _common(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "-q",
+            "--quiet",
+            callback=_be_quiet,
+            expose_value=False,
+            help="Print errors and problems only; results for pipes (--json) and exit codes are the same.",
+        ),
     ] = False,
 ) -> None:
     """Package the output of CATNIP as a BIDS microscopy dataset, every pixel accounted for.
@@ -84,16 +122,14 @@ def demo(
     Example: [bold]catnip2bids demo my-demo[/]
     """
     from catnip2bids.demo import run_demo
-    from catnip2bids.terminal import JobProgress, say, show_result, show_validation, show_verification
+    from catnip2bids.terminal import JobProgress, show_result, show_sights, show_validation, show_verification
 
     with JobProgress() as progress:
         made = run_demo(folder, progress)
     show_result(made.packaged)
     show_validation(made.valid)
     show_verification(made.verified)
-    say("\nlook at:")
-    for path, what in made.sights:
-        say(f"  {path}  {what}")
+    show_sights(made.sights)
     raise typer.Exit(0 if made.packaged.ok and made.valid.ok and made.verified.ok else 1)
 
 
@@ -131,16 +167,12 @@ def scan(
     with JobProgress() as progress:
         report = report_on(scan_sources(sources, progress.looking_at))
         show_scan(report)
-        for warning in report.warnings:
-            progress.warning(warning)
-        for problem in report.problems:
-            progress.problem(problem)
         if as_json:
             typer.echo(json.dumps(report.to_json(), indent=1))
         plan = output or Path("plan.toml")
         try:
             write_plan(report, plan, overwrite=overwrite)
-            say(f"{plan}: the plan; correct it where it is wrong, then: catnip2bids package ... --plan {plan}")
+            say(f"{plan}: the plan; correct it where it is wrong, then package --plan {plan}")
         except PlanError as error:
             if output is not None:
                 raise
@@ -223,12 +255,7 @@ def package(
         prepared = prepare(sources, dataset, settings, plan, progress)
         if dry_run:
             show_dry_run(prepared)
-            for warning in prepared.warnings:
-                progress.warning(warning)
-            problems = [problem for run in prepared.runs for problem in run.problems.values()]
-            for problem in problems:
-                progress.problem(problem)
-            raise typer.Exit(1 if problems else 0)
+            raise typer.Exit(1 if any(run.problems for run in prepared.runs) else 0)
         result = carry_out(prepared, progress)
     show_result(result)
     raise typer.Exit(0 if result.ok else 1)
@@ -381,10 +408,12 @@ def validate(
 
     Example: [bold]catnip2bids validate dataset[/]
     """
-    from catnip2bids.terminal import show_validation
+    from catnip2bids.terminal import JobProgress, show_validation
     from catnip2bids.validation import validate as validate_dataset
 
-    found = validate_dataset(dataset)
+    with JobProgress() as progress:
+        progress.looking_at(str(dataset))
+        found = validate_dataset(dataset)
     show_validation(found)
     _keep_for_report(dataset, "validation", found)
     if as_json:

@@ -1,83 +1,115 @@
-"""What people see in a terminal: tables, progress, warnings. Everything goes to stderr; stdout is for pipes.
+"""What people see of each command: progress, tables, and what came of it.
 
-Invariant: nothing is decided here. On a terminal there are colours and a progress bar, elsewhere plain lines.
+Invariant: nothing is decided here, and nothing is said twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import groupby
+from pathlib import Path, PurePosixPath
 from textwrap import shorten
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich import progress as bars
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Column as BarColumn
+from rich.text import Text
 
+from catnip2bids.console import (
+    BAD,
+    GOOD,
+    ON_TERMINAL,
+    Column,
+    Row,
+    console,
+    counted,
+    say,
+    say_end,
+    say_error,
+    say_heading,
+    say_pairs,
+    say_result,
+    say_rows,
+    say_that,
+)
 from catnip2bids.progress import Progress
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from catnip2bids.comparison import Comparison
     from catnip2bids.packaging import PackageResult, Preparation
+    from catnip2bids.packaging.tasks import RunTasks
     from catnip2bids.plan import ScanReport
     from catnip2bids.restoration import Restoration
-    from catnip2bids.scanning import Entry
     from catnip2bids.validation import ValidationReport
+    from catnip2bids.validation.findings import Finding
     from catnip2bids.verification import Verification
 
-_WIDE = 240  # away from a terminal names are not folded, so that they can be searched for
-console = Console(stderr=True, highlight=False)
-if not console.is_terminal:
-    console.width, console.soft_wrap = _WIDE, True
+__all__ = [
+    "JobProgress",
+    "say",
+    "say_error",
+    "show_comparison",
+    "show_dry_run",
+    "show_restoration",
+    "show_result",
+    "show_scan",
+    "show_sights",
+    "show_validation",
+    "show_verification",
+]
 
-_STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _MEGA = 1e6
 _SECONDS_BETWEEN_LINES = 30
-_LONGEST_MESSAGE = 160  # the whole text is in the JSON
+_LONGEST_MESSAGE = 160  # on a terminal; elsewhere, and in the JSON, it is whole
+_MOST_FILES = 5  # that a finding is shown with on a terminal
+_OF_A_RUN = ("sub-", "sample-", "stain-")
 
 
-def say(text: str) -> None:
-    """Print a line."""
-    console.print(escape(text))
+class _Percentage(bars.TextColumn):
+    """How much is done, once it is known how much there is to do."""
 
-
-def say_error(text: str) -> None:
-    """Print why something could not be done."""
-    console.print(f"[bold red]error[/]: {escape(text)}")
+    def render(self, task: bars.Task) -> Text:
+        """Return it, or nothing."""
+        return super().render(task) if task.total else Text()
 
 
 class JobProgress(Progress):
-    """Shows how a job goes: a bar on a terminal, elsewhere a line for each image, and one from time to time."""
+    """Shows how a job goes: a bar on a terminal; elsewhere a line for each image, and one from time to time."""
 
     def __init__(self, unit: str = "voxels") -> None:
         self._unit, self._scale = ("Mvoxel/s", _MEGA) if unit == "voxels" else (f"{unit}/s", 1.0)
         self._bar = bars.Progress(
-            bars.TextColumn("{task.percentage:>3.0f}%", table_column=Column(no_wrap=True, min_width=4)),
-            bars.BarColumn(bar_width=16, table_column=Column(min_width=16)),
-            bars.TextColumn("{task.fields[speed]}", table_column=Column(no_wrap=True, min_width=14)),
+            _Percentage("{task.percentage:>3.0f}%", table_column=BarColumn(no_wrap=True, min_width=4)),
+            bars.BarColumn(bar_width=16, table_column=BarColumn(min_width=16)),
+            bars.TextColumn("{task.fields[speed]}", table_column=BarColumn(no_wrap=True, min_width=14)),
             bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            bars.TextColumn("{task.description}", table_column=BarColumn(ratio=1, no_wrap=True, overflow="ellipsis")),
             console=console,
             transient=True,
             expand=True,
+            redirect_stdout=False,  # what is meant for pipes must not be taken for something to be shown
+            redirect_stderr=False,
         )
+        self._ways: dict[str, list[str]] = {}
         self._last_told = monotonic()
-        self._task = self._bar.add_task("", total=None, speed="", visible=console.is_terminal)
+        self._task = self._bar.add_task("", total=None, speed="", visible=ON_TERMINAL)
 
     def __enter__(self) -> Self:
-        if console.is_terminal:
+        if ON_TERMINAL and not console.quiet:
             self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()
+        for how, names in self._ways.items():
+            say(f"{names[0] if len(names) == 1 else counted(len(names), 'image')}: {how}")
 
     def looking_at(self, path: str) -> None:
         """Take the census of an entry."""
@@ -91,10 +123,10 @@ class JobProgress(Progress):
         """Begin work on an image; `how` says how its pixels get into it, where there is more than one way."""
         *_, what = name.partition("_stain-")  # the entities before are long, and the same for many images
         self._bar.update(self._task, description=escape(what or name))
-        if how is not None:
-            say(f"{name}: {how}")
-        elif not console.is_terminal:
-            say(name)
+        if not ON_TERMINAL:
+            say(name if how is None else f"{name}: {how}")
+        elif how is not None:
+            self._ways.setdefault(how, []).append(name)
 
     def advance(self, n_voxels: int) -> None:
         """Count this many voxels more as done."""
@@ -102,7 +134,7 @@ class JobProgress(Progress):
         task = self._bar.tasks[0]
         if task.speed:
             self._bar.update(self._task, speed=f"{task.speed / self._scale:.0f} {self._unit}")
-        if not console.is_terminal and monotonic() - self._last_told > _SECONDS_BETWEEN_LINES:
+        if not ON_TERMINAL and monotonic() - self._last_told > _SECONDS_BETWEEN_LINES:
             self._last_told = monotonic()
             left = "?" if task.time_remaining is None else timedelta(seconds=round(task.time_remaining))
             say(f"{task.percentage:.0f} %, {task.fields['speed']}, {left} left")
@@ -119,124 +151,228 @@ class JobProgress(Progress):
 
     def warning(self, text: str) -> None:
         """Tell something that may be wrong."""
-        console.print(f"[yellow]warning[/]: {escape(text)}")
+        say_that("warning", text)
 
     def problem(self, text: str) -> None:
         """Tell something that was not done because it is wrong."""
-        console.print(f"[bold red]problem[/]: {escape(text)}")
+        say_that("problem", text)
 
 
 def show_scan(report: ScanReport) -> None:
-    """Print what was found, a table for each run."""
+    """Print what was found, a table for each run, and what may be wrong."""
+    from catnip2bids.engine import shown_bytes
+
+    columns = (Column("entry"), Column("what", may_go=True), Column("X x Y x Z", right=True), Column(""), Column(""))
     for run, planned in zip(report.found.runs, report.plan.runs, strict=True):
-        labels = [f"sub-{planned.subject or '?'}", f"sample-{planned.sample or '?'}", f"stain-{planned.stain}"]
-        title = f"{run.folder}\n{' '.join(labels)}, layout {run.layout}, atlas {planned.atlas_version or 'unknown'}"
-        table = Table(title=escape(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
-        for column, justify in (("entry", "left"), ("what", "left"), ("voxels X x Y x Z", "right"), ("action", "left")):
-            table.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
+        labels = f"sub-{planned.subject or '?'} sample-{planned.sample or '?'} stain-{planned.stain}"
+        say_heading(str(run.folder), f"{labels}, layout {run.layout}, atlas {planned.atlas_version or 'unknown'}")
+        rows = []
         for entry, line in zip(run.entries, planned.entries, strict=True):
             content = entry.component.content.value if entry.component else "unknown"
-            action = "[bold red]problem[/]" if entry.problems else line.action.value
-            table.add_row(escape(entry.path), content, _sizes(entry), action)
-        console.print(table)
-        console.print()
-
-
-def _sizes(entry: Entry) -> str:
-    if entry.volume is None:
-        return f"{entry.n_bytes / 1000:.0f} kB"
-    return f"{' x '.join(str(n) for n in reversed(entry.volume.shape))} {entry.volume.dtype}"
+            sizes = (shown_bytes(entry.n_bytes), "")
+            if entry.volume is not None:
+                sizes = (" x ".join(map(str, reversed(entry.volume.shape))), entry.volume.dtype.name)
+            action = "problem" if entry.problems else line.action.value
+            path = str(run.folder / entry.path)
+            rows.append(Row(entry.path, path, (content, *sizes, action), bad=bool(entry.problems)))
+        say_rows(columns, _bad_first(rows))
+        say_end()
+    _say_all(report.problems, report.warnings)
+    actions = [line.action.value for planned in report.plan.runs for line in planned.entries]
+    outcome, *facts = [f"{actions.count(action)} to {action}" for action in ("convert", "copy", "exclude")]
+    facts += _numbers(report.problems, report.warnings)
+    what = f"{counted(len(report.found.runs), 'run')} of {counted(len(actions), 'entry')}"
+    say_result(what, outcome, _verdict(not report.problems), facts)
 
 
 def show_dry_run(prepared: Preparation) -> None:
     """Print what would be written."""
     for run in prepared.runs:
-        console.print(f"[bold]{escape(str(run.name))}[/]")
-        targets = {task.entry.path: task.target for task in run.everything}
-        for entry in run.planned.entries:
-            if entry.source in run.problems:
-                becomes = "[bold red]nothing: there is a problem[/]"
-            elif entry.source in targets:
-                becomes = escape(str(targets[entry.source]))
-            else:
-                becomes = f"[dim]nothing: {escape(entry.reason)}[/]"
-            console.print(f"  {escape(entry.source)}\n    -> {becomes}")
-        console.print()
+        _show_planned(run)
+    problems = [problem for run in prepared.runs for problem in run.problems.values()]
+    _say_all(problems, prepared.warnings)
+    sizes = [(len(run.images), len(run.counts), len(run.copies)) for run in prepared.runs]
+    n_images, n_tables, n_copies = (sum(column) for column in zip(*sizes, strict=True))
+    planned = f"{counted(n_images, 'image')}, {counted(n_tables, 'table')} and {counted(n_copies, 'copy')} planned"
+    facts = ["nothing is written", *_numbers(problems, prepared.warnings)]
+    say_result(prepared.dataset, planned, _verdict(not problems), facts)
+
+
+def _show_planned(run: RunTasks) -> None:
+    """Print what becomes of each entry of a run, by the folder of the dataset into which it goes."""
+    used = {task.entry.path for task in run.everything} | run.problems.keys()
+    excluded = [(entry.source, entry.reason) for entry in run.planned.entries if entry.source not in used]
+    if not ON_TERMINAL:
+        tasks = [(task.entry.path, task.target) for task in run.everything]
+        for source, target in tasks:
+            say(f"{run.run.folder / source} -> {target}")
+        for source, reason in excluded:
+            say(f"{run.run.folder / source}: excluded: {reason}")
+        return
+    say_heading(str(run.name).replace("_", " "), f"from {run.run.folder}")
+    if run.problems:
+        say("problems (see below)", BAD)
+        say_pairs([(source, "") for source in run.problems], BAD)
+    made = [(task.target, task.entry.path) for task in run.images]
+    made += [(task.target, task.entry.path) for task in run.counts]
+    for folder, inside in groupby(sorted(made), key=lambda pair: pair[0].parent):
+        say(f"{folder}/")
+        say_pairs([(source, _what_differs(target.name)) for target, source in inside])
+    if run.copies:
+        say(f"{str(run.copies[0].target).removesuffix(run.copies[0].entry.path)}")
+        say_pairs([(task.entry.path, "") for task in run.copies])
+    if excluded:
+        say("excluded")
+        say_pairs(excluded, "dim")
+    say_end()
 
 
 def show_result(result: PackageResult) -> None:
-    """Print what was done."""
-    counts = [f"{len(result.made)} images made"]
-    if result.kept:
-        counts.append(f"{len(result.kept)} were there already")
-    if result.problems:
-        counts.append(f"[bold red]{len(result.problems)} problems[/]")
-    if result.warnings:
-        counts.append(f"{len(result.warnings)} warnings")
-    console.print(f"{escape(str(result.dataset))}: {', '.join(counts)}")
+    """Print what was done: a line for each run, and the sum."""
+    columns = (
+        Column("subject, sample, stain"),
+        Column("images", "image"),
+        Column("tables", "table", may_go=True),
+        Column("copies", "copy", may_go=True),
+        Column("excluded", "excluded entry"),
+        Column("problems", "problem"),
+    )
+    runs = [
+        Row(
+            " ".join(part.partition("-")[2] for part in run.name.split("_")),
+            run.name,
+            (run.n_images, run.n_tables, run.n_copies, run.n_excluded, run.n_problems),
+            bad=run.n_problems > 0,
+        )
+        for run in result.runs
+    ]
+    say_rows(columns, _bad_first(runs))
+    facts = [f"{counted(len(result.kept), 'image')} there already"] if result.kept else []
+    facts += _numbers(result.problems, result.warnings)
+    say_result(result.dataset, f"{counted(len(result.made), 'image')} made", _verdict(result.ok), facts)
+
+
+def show_sights(sights: Iterable[tuple[Path, str]]) -> None:
+    """Print where to look."""
+    if ON_TERMINAL:
+        say("\nlook at:")
+        say_pairs([(str(path), what) for path, what in sights])
+        return
+    for path, what in sights:
+        say(f"look at {path}: {what}")
 
 
 def show_comparison(comparison: Comparison, folder: Path) -> None:
     """Print what a comparison found."""
-    from catnip2bids.comparison.sentences import sentence_of
+    from catnip2bids.comparison.sentences import headline_of, sentence_of
 
-    for problem in comparison.problems:
-        console.print(f"[bold red]problem[/]: {escape(problem)}")
-    console.print(f"[bold]{comparison.relation.value}[/]: {escape(sentence_of(comparison))}")
-    console.print(f"look at {escape(str(folder / 'index.html'))}")
+    _say_all(comparison.problems, ())
+    if comparison.is_folder:
+        for item in comparison.items:
+            if not (ON_TERMINAL and item.relation == "identical"):  # they are many, and counted in the last line
+                say(f"{comparison.name_of(item)}: {sentence_of(item)}")
+        for side, only in ((1, comparison.only_in_1), (2, comparison.only_in_2)):
+            for path, thing in only.items():
+                say(f"only in {side}: {path} ({thing.value})")
+    say(f"look at {folder / 'index.html'}")
+    meaning = _numbers_of(comparison) if comparison.is_folder else headline_of(comparison)
+    say(f"{comparison.relation.value}: {meaning}")
+
+
+def _numbers_of(comparison: Comparison) -> str:
+    n_same = sum(item.relation == "identical" for item in comparison.items)
+    only = [f"{len(paths)} only in {side}" for side, paths in ((1, comparison.only_in_1), (2, comparison.only_in_2))]
+    return ", ".join([f"{len(comparison.items)} in both, {n_same} of them identical", *only])
 
 
 def show_verification(found: Verification) -> None:
     """Print what became of each image, and all that is not as it was."""
-    table = Table("image", Column("planes", justify="right"), Column("levels", justify="right"), "", box=None)
-    for verdict in found.images:
-        mark = "[green]proven[/]" if verdict.ok else "[bold red]not as it was[/]"
-        table.add_row(escape(verdict.image), str(verdict.n_planes), str(verdict.n_levels), mark)
-    console.print(table)
-    for problem in found.problems:
-        console.print(f"[bold red]problem[/]: {escape(problem)}")
-    for note in found.notes:
-        console.print(f"[cyan]note[/]: {escape(note)}")
+    columns = (Column("image"), Column("planes", "plane"), Column("levels", "level"), Column(""))
+    for run, verdicts in groupby(found.images, key=lambda verdict: _run_of(verdict.image)):
+        say_heading(run)
+        rows = [
+            Row(
+                _what_differs(PurePosixPath(verdict.image).name),
+                verdict.image,
+                (verdict.n_planes, verdict.n_levels, "proven" if verdict.ok else "not as it was"),
+                bad=not verdict.ok,
+            )
+            for verdict in verdicts
+        ]
+        say_rows(columns, _bad_first(rows))
+        say_end()
+    _say_all(found.problems, (), found.notes)
     n_planes = sum(verdict.n_planes for verdict in found.images)
-    read = f"{len(found.images)} images, {n_planes} planes, {found.n_files} other files"
-    read += ", and the originals" if found.sources_read else ""
-    outcome = "[bold green]everything is as it was read[/]" if found.ok else "[bold red]not as it was[/]"
-    console.print(f"{escape(str(found.dataset))}: {outcome} ({read})")
+    facts = [counted(len(found.images), "image"), counted(n_planes, "plane"), counted(found.n_files, "other file")]
+    facts += ["and the originals"] if found.sources_read else []
+    facts += _numbers(found.problems, ())
+    outcome = "everything is as it was read" if found.ok else "not as it was"
+    say_result(found.dataset, outcome, _verdict(found.ok), facts)
 
 
 def show_restoration(restored: Restoration) -> None:
     """Print what was restored, and what the dataset does not hold."""
     for path, reason in restored.left_out.items():
-        console.print(f"[cyan]left out[/]: {escape(path)}: {escape(reason)}")
-    counts = [f"{len(restored.restored)} files and folders restored"]
-    if restored.kept:
-        counts.append(f"{len(restored.kept)} were there already")
-    if restored.problems:
-        counts.append(f"[bold red]{len(restored.problems)} problems[/]")
-    if restored.left_out:
-        counts.append(f"{len(restored.left_out)} are not in the dataset")
-    console.print(f"{escape(str(restored.folder))}: {', '.join(counts)}")
+        say_that("left out", f"{path}: {reason}")
+    facts = [f"{len(restored.kept)} there already"] if restored.kept else []
+    facts += [f"{len(restored.left_out)} not in the dataset"] if restored.left_out else []
+    facts += _numbers(restored.problems, ())
+    outcome = f"{len(restored.restored)} files and folders restored"
+    say_result(restored.folder, outcome, _verdict(restored.ok), facts)
 
 
 def show_validation(report: ValidationReport) -> None:
-    """Print the findings of a validation as one table."""
-    if report.findings:
-        table = Table("severity", "code, file, message", box=None, pad_edge=False)
+    """Print the findings of a validation, worst first; on a terminal those that say the same as one."""
+    if not ON_TERMINAL:
         for finding in report.findings:
-            style = _STYLES[finding.severity.value]
-            message = finding.message
-            if finding.check == "bids":  # the validator explains its rules at length
-                message = shorten(message, _LONGEST_MESSAGE, placeholder=" ...")
-            where = f"[bold]{escape(finding.code)}[/] {escape(finding.file)}".rstrip()
-            table.add_row(f"[{style}]{finding.severity.value}[/]", f"{where}\n{escape(message)}")
-        console.print(table)
-    verdict = "[bold green]valid[/]" if report.ok else "[bold red]not valid[/]"
-    console.print(
-        f"{escape(str(report.dataset))}: {verdict} ({_counted(report)}; checked by {', '.join(report.checks)})"
-    )
+            say_that(finding.severity.value, f"{' '.join([finding.code, finding.file]).rstrip()}: {finding.message}")
+    else:
+        alike: dict[tuple[str, str, str], list[Finding]] = {}
+        for finding in report.findings:
+            alike.setdefault((finding.severity.value, finding.code, finding.message), []).append(finding)
+        for findings in alike.values():
+            _show_findings(findings)
+    say(f"checked by {', '.join(report.checks)}")
+    severities = [finding.severity.value for finding in report.findings]
+    facts = [counted(severities.count(severity), severity) for severity in ("error", "warning")]
+    say_result(report.dataset, "valid" if report.ok else "not valid", _verdict(report.ok), facts)
 
 
-def _counted(report: ValidationReport) -> str:
-    names: Sequence[str] = tuple(_STYLES)
-    counts = {name: sum(finding.severity.value == name for finding in report.findings) for name in names}
-    return f"{counts['error']} errors, {counts['warning']} warnings"
+def _show_findings(findings: Sequence[Finding]) -> None:
+    """Print findings that differ in their files only."""
+    one, files = findings[0], [finding.file for finding in findings if finding.file]
+    # the validator of BIDS explains its rules at length
+    message = shorten(one.message, _LONGEST_MESSAGE, placeholder=" ...") if one.check == "bids" else one.message
+    if len(files) > _MOST_FILES:
+        files[_MOST_FILES:] = [f"and {len(files) - _MOST_FILES} more files"]
+    say_that(one.severity.value, "\n".join([one.code, *files, message]))
+
+
+def _say_all(problems: Sequence[str], warnings: Sequence[str], notes: Sequence[str] = ()) -> None:
+    for label, texts in (("problem", problems), ("warning", warnings), ("note", notes)):
+        for text in texts:
+            say_that(label, text)
+
+
+def _numbers(problems: Sequence[str], warnings: Sequence[str]) -> list[str]:
+    """Say how many there are, if there are any."""
+    numbers = {"problem": len(problems), "warning": len(warnings)}
+    return [counted(n, what) for what, n in numbers.items() if n]
+
+
+def _verdict(ok: bool) -> str:
+    return GOOD if ok else BAD
+
+
+def _bad_first(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: not row.bad)
+
+
+def _run_of(path: str) -> str:
+    """Return the entities that all images of a run share, from the path of one."""
+    return " ".join(part for part in PurePosixPath(path).name.split("_") if part.startswith(_OF_A_RUN))
+
+
+def _what_differs(name: str) -> str:
+    """Return the rest of the name of an image."""
+    return "_".join(part for part in name.split("_") if not part.startswith(_OF_A_RUN))

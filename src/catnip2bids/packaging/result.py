@@ -6,6 +6,30 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 
+@dataclass(frozen=True)
+class RunSummary:
+    """How many things one run became.
+
+    Attributes
+    ----------
+    name
+        The entities that all its files share.
+    n_images, n_tables, n_copies
+        Images, tables of counts and verbatim copies that are in the dataset, made now or earlier.
+    n_excluded
+        Entries that are excluded by the plan.
+    n_problems
+        Entries that could not be packaged.
+    """
+
+    name: str
+    n_images: int
+    n_tables: int
+    n_copies: int
+    n_excluded: int
+    n_problems: int
+
+
 @dataclass
 class PackageResult:
     """What was done.
@@ -25,6 +49,8 @@ class PackageResult:
         What was not done, and why.
     warnings
         What may be wrong.
+    runs
+        How many things each run became.
     report
         The page to look at; None if it was not drawn.
     """
@@ -36,6 +62,7 @@ class PackageResult:
     removed: list[PurePosixPath] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    runs: list[RunSummary] = field(default_factory=list)
     report: Path | None = None
 
     @property

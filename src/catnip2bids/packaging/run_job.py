@@ -23,7 +23,7 @@ from catnip2bids.packaging.counts import write_counts
 from catnip2bids.packaging.images import ImageJob, embed_labels, format_of, remove_image
 from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.privacy import private_words
-from catnip2bids.packaging.result import PackageResult
+from catnip2bids.packaging.result import PackageResult, RunSummary
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks, copy_of, sidecar_of
 from catnip2bids.progress import Progress
 from catnip2bids.publish import forget_construction, remove
@@ -96,7 +96,20 @@ class RunJob:
         self._remove_unplanned()
         self._embed()
         self._decide()
+        self.result.runs.append(self._summary())
         self.prepared.provenance.save(self._dataset)
+
+    def _summary(self) -> RunSummary:
+        failed = self._failures.keys()
+        excluded = {entry.source for entry in self.tasks.planned.entries if entry.action == Action.EXCLUDE}
+        return RunSummary(
+            name=str(self.tasks.name),
+            n_images=sum(str(task.target) in self._record.images for task in self.tasks.images),
+            n_tables=sum(task.entry.path not in failed for task in self.tasks.counts),
+            n_copies=sum(task.entry.path not in failed for task in self.tasks.copies),
+            n_excluded=len(excluded - failed),
+            n_problems=len(failed),
+        )
 
     @contextmanager
     def _naming_failures(self, task: ImageTask | CountsTask | CopyTask) -> Iterator[None]:
