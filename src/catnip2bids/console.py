@@ -153,8 +153,11 @@ def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
     for column in (columns[number] for number in shown):
         is_number = column.right or bool(column.unit)
         table.add_column(column.title, justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
-    for row, (name, *facts) in zip(rows, cells, strict=True):
-        texts = [shortened(name, room), *facts]
+    names = [shortened(row.name, room) for row in rows]
+    if len(set(names)) < len(names):  # each has to be recognised
+        names = ["\n".join(folded(row.name, room)) for row in rows]
+    for row, name, (_, *facts) in zip(rows, names, cells, strict=True):
+        texts = [name, *facts]
         table.add_row(*(Text(texts[number]) for number in shown), style=BAD if row.bad else "")
     return table
 

@@ -1,0 +1,252 @@
+"""What people see: nothing wider than their terminal, plain lines in pipes, and silence if they ask for it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from catnip2bids.console import counted, folded, shortened
+from runs import FLOX, KO, KO_PREFIX, TODAY, command, slices_of, write_l0, write_l2
+
+Seen = tuple[int, str, str]
+"""Exit code, what was written to the terminal, and what came out at stdout."""
+Shown = Callable[[str], Seen]
+Piped = Callable[[str], list[str]]
+
+ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07]*\x07)")
+FRAMES = re.compile("[\u2500-\u259f]")
+VOXEL_SIZE = ("--voxel-size", "3.7", "3.7", "5")
+COMMANDS = {
+    "scan": ("scan", "cohort", "-o", "new.toml"),
+    "dry-run": ("package", "cohort", "-o", "new", *VOXEL_SIZE, "--dry-run"),
+    "package": ("package", "cohort", "-o", "new", *VOXEL_SIZE),
+    "tiff": ("package", f"cohort/{KO}", "-o", "new", *VOXEL_SIZE, "--format", "ome-tiff"),
+    "verify": ("verify", "dataset"),
+    "restore": ("restore", "dataset", "-o", "new"),
+    "compare": ("compare", f"cohort/{KO}", f"cohort/{TODAY}", "-o", "new"),
+    "convert": ("convert", f"cohort/{KO}/640_N4", "new.ome.btf", *VOXEL_SIZE),
+    "error": ("package", "cohort", "-o", "new"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort with a problem, and a dataset of it with a damaged table."""
+    folder = tmp_path_factory.mktemp("terminal")
+    slices_of(write_l0(folder / "cohort", KO) / "640_FRST")[4].unlink()
+    write_l2(folder / "cohort", TODAY)
+    assert command("package", "cohort", "-o", "dataset", *VOXEL_SIZE, cwd=folder).returncode == 1
+    with (folder / "dataset/participants.tsv").open("a", encoding="utf-8") as table:
+        table.write("sub-nobody\n")
+    return folder
+
+
+@pytest.fixture
+def here(folder: Path, tmp_path: Path) -> Path:
+    """A place of one's own from which both can be reached."""
+    return _beside(folder, tmp_path)
+
+
+def _beside(folder: Path, place: Path) -> Path:
+    for name in ("cohort", "dataset"):
+        (place / name).symlink_to(folder / name)
+    return place
+
+
+@pytest.fixture(scope="module")
+def shown(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    """Runs one of the commands in a terminal, once."""
+    return cache(lambda name: seen(*COMMANDS[name], cwd=_beside(folder, tmp_path_factory.mktemp(name))))
+
+
+@pytest.fixture(scope="module")
+def piped(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Piped:
+    """Runs one of the commands away from a terminal, once; returns the lines for people."""
+
+    def run(name: str) -> list[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FORCE_COLOR", "1")
+            done = command(*COMMANDS[name], cwd=_beside(folder, tmp_path_factory.mktemp(name)))
+        assert not done.stdout
+        return done.stderr.splitlines()
+
+    return cache(run)
+
+
+def seen(*words: str, cwd: Path, width: int = 80, variables: Mapping[str, str] = {}) -> Seen:
+    """Run a command in a terminal."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
+    main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "catnip2bids", *words],
+        stdin=side,
+        stdout=subprocess.PIPE,
+        stderr=side,
+        cwd=cwd,
+        env={**environment, "TERM": "xterm-256color"} | dict(variables),
+    )
+    os.close(side)
+    written = bytearray()
+    while data := _read(main):
+        written += data
+    os.close(main)
+    out, _ = process.communicate(timeout=120)
+    return process.returncode, written.decode(), out.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:  # the other side was closed
+        return b""
+
+
+def lines_of(written: str) -> list[str]:
+    """Everything that stood in a line of the terminal at some time."""
+    return [line.rstrip() for line in re.split(r"[\r\n]+", ESCAPE.sub("", written))]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_line_is_wider_than_the_terminal(shown: Shown, name: str) -> None:
+    code, written, out = shown(name)
+    assert "Traceback" not in written
+    assert (code in (0, 1, 2), out) == (True, "")
+    assert max(map(cell_len, lines_of(written))) <= 80
+    assert ESCAPE.search(written)
+
+
+def test_a_narrow_terminal_still_tells_images_apart(here: Path) -> None:
+    _, written, _ = seen("verify", "dataset", cwd=here, width=60)
+    lines = lines_of(written)
+    assert max(map(cell_len, lines)) <= 60
+    assert any("desc-FRSTsegfiltered10000_" in line for line in lines)
+
+
+def test_a_validation_fits_too_and_says_once_what_is_the_same_in_several_files(here: Path) -> None:
+    code, written, _ = seen("validate", "dataset", cwd=here)
+    assert code == 1
+    lines = lines_of(written)
+    assert max(map(cell_len, lines)) <= 80
+    assert sum("TOO_FEW_AUTHORS" in line for line in lines) == 1
+    assert re.search(r"^dataset: not valid, \d+ errors?, \d+ warnings?$", "\n".join(lines), re.MULTILINE)
+
+
+def test_a_run_is_named_once_and_then_what_differs(shown: Shown) -> None:
+    _, written, _ = shown("verify")
+    lines = lines_of(written)
+    assert lines.count("sub-45670ko sample-LeftHemisphere stain-cFos") == 1
+    assert any(re.match(r"space-orig_desc-atlas_SPIM\.ome\.zarr +12 +1 +proven$", line) for line in lines)
+    assert any(line.startswith("problem: participants.tsv: was changed") for line in lines)
+    assert [line for line in lines if line][-1].startswith("dataset: not as it was")
+
+
+def test_packaging_ends_with_a_line_for_each_run_and_a_sum(shown: Shown) -> None:
+    code, written, _ = shown("package")
+    lines = [line for line in lines_of(written) if line]
+    assert code == 1
+    assert any(re.match(r"45670ko LeftHemisphere cFos +5 +1 +0 +1 +1$", line) for line in lines)
+    assert any(re.match(r"46001wt LeftHemisphere cFos +7 +1 +3 +1 +0$", line) for line in lines)
+    assert lines[-1] == "new: 12 images made, 1 problem, 1 warning"
+    assert sum(line.startswith("problem: ") for line in lines) == 1
+
+
+def test_how_pixels_got_into_images_is_said_for_all_of_them_together(
+    shown: Shown,
+) -> None:
+    _, written, _ = shown("tiff")
+    told = [line for line in lines_of(written) if ": pixels " in line]
+    assert told
+    assert sum(int(line.split()[0]) if " images: " in line else 1 for line in told) == 5
+
+
+def test_json_goes_to_stdout_while_a_person_looks_on(here: Path) -> None:
+    _, written, out = seen("scan", "cohort", "-o", "new.toml", "--json", cwd=here)
+    assert out.startswith("{")
+    assert "shape_zyx" not in written
+
+
+@pytest.mark.parametrize(
+    "variables", [{"TERM": "dumb"}, {"NO_COLOR": "1"}], ids=lambda variables: next(iter(variables))
+)
+def test_colours_can_be_refused(here: Path, variables: dict[str, str]) -> None:
+    _, written, _ = seen(*COMMANDS["error"], cwd=here, variables=variables)
+    codes = re.findall(r"\x1b\[([0-9;]*)m", written)
+    assert not any(30 <= int(number) <= 107 for code in codes for number in code.split(";") if number)
+    assert "TERM" not in variables or not ESCAPE.search(written)
+
+
+@pytest.mark.parametrize("name", ["scan", "dry-run", "package", "verify", "compare"])
+def test_a_pipe_gets_plain_whole_lines(piped: Piped, name: str) -> None:
+    for line in piped(name):
+        assert line.strip()
+        assert not ESCAPE.search(line)
+        assert not FRAMES.search(line)
+        assert "…" not in line
+
+
+def test_help_and_mistakes_have_no_frames_in_a_pipe(tmp_path: Path) -> None:
+    for words in (("package", "--help"), ("packge",)):
+        done = command(*words, cwd=tmp_path)
+        assert not FRAMES.search(done.stdout + done.stderr)
+        assert "[bold]" not in done.stdout
+
+
+def test_lines_of_a_pipe_hold_whole_names(piped: Piped) -> None:
+    target = f"derivatives/catnip/sub-45670ko/micr/{KO_PREFIX}_space-orig_desc-atlas_SPIM.ome.zarr"
+    assert f"cohort/{KO}/atlaslabel_def_origspace -> {target}" in piped("dry-run")
+    assert f"{target}: 12 planes, 1 level, proven" in piped("verify")
+    assert f"cohort/{KO}/640_N4: image, 36 x 40 x 12, uint16, convert" in piped("scan")
+
+
+def test_quiet_is_silent_when_all_is_good(here: Path) -> None:
+    write_l0(here / "good", FLOX)
+    done = command("package", "good", "-o", "new", *VOXEL_SIZE, "--quiet", cwd=here)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert seen("-q", "verify", "new", cwd=here) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (("-q", *COMMANDS["verify"], "--json"), "participants.tsv"),
+        ((*COMMANDS["dry-run"], "-q"), "640_FRST"),
+        (("--quiet", *COMMANDS["package"]), "640_FRST"),
+    ],
+    ids=["verify", "dry-run", "package"],
+)
+def test_quiet_still_says_what_is_wrong_and_nothing_else(here: Path, words: tuple[str, ...], wrong: str) -> None:
+    done = command(*words, cwd=here)
+    assert (done.returncode, done.stdout[:1]) == (1, "{" if "--json" in words else "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("problem: ")
+    assert wrong in line
+
+
+@pytest.mark.parametrize("width", [1, 7, 20, 80])
+def test_folded_lines_fit_and_lose_nothing(width: int) -> None:
+    text = "a/path_that/is__long/日本語のフォルダ/" + "x" * 50 + " and a few words behind it\nanother line"
+    lines = folded(text, max(width, 2))
+    assert max(map(cell_len, lines)) <= max(width, 2)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "").replace("\n", "")
+
+
+def test_shortened_names_keep_both_ends() -> None:
+    assert shortened("heatmaps_atlasspace/FRSTseg_00010000.tif", 15) == "heatmap…000.tif"
+    assert shortened("640_N4", 15) == "640_N4"
+
+
+def test_numbers_of_things() -> None:
+    assert [counted(1, "copy"), counted(0, "copy"), counted(1200, "plane")] == ["1 copy", "0 copies", "1,200 planes"]
