@@ -163,6 +163,7 @@ def show_scan(report: ScanReport) -> None:
     from catnip2bids.engine import shown_bytes
 
     columns = (Column("entry"), Column("what", may_go=True), Column("X x Y x Z", right=True), Column(""), Column(""))
+    actions: list[str] = []
     for run, planned in zip(report.found.runs, report.plan.runs, strict=True):
         labels = f"sub-{planned.subject or '?'} sample-{planned.sample or '?'} stain-{planned.stain}"
         say_heading(str(run.folder), f"{labels}, layout {run.layout}, atlas {planned.atlas_version or 'unknown'}")
@@ -173,12 +174,12 @@ def show_scan(report: ScanReport) -> None:
             if entry.volume is not None:
                 sizes = (" x ".join(map(str, reversed(entry.volume.shape))), entry.volume.dtype.name)
             action = "problem" if entry.problems else line.action.value
+            actions.append(action)
             path = str(run.folder / entry.path)
             rows.append(Row(entry.path, path, (content, *sizes, action), bad=bool(entry.problems)))
         say_rows(columns, _bad_first(rows))
         say_end()
     _say_all(report.problems, report.warnings)
-    actions = [line.action.value for planned in report.plan.runs for line in planned.entries]
     outcome, *facts = [f"{actions.count(action)} to {action}" for action in ("convert", "copy", "exclude")]
     facts += _numbers(report.problems, report.warnings)
     what = f"{counted(len(report.found.runs), 'run')} of {counted(len(actions), 'entry')}"
