@@ -248,6 +248,8 @@ def show_result(result: PackageResult) -> None:
         for run in result.runs
     ]
     say_rows(columns, _bad_first(runs))
+    if result.report is not None:
+        say(f"look at {result.report}")
     facts = [f"{counted(len(result.kept), 'image')} there already"] if result.kept else []
     facts += _numbers(result.problems, result.warnings)
     say_result(result.dataset, f"{counted(len(result.made), 'image')} made", _verdict(result.ok), facts)
