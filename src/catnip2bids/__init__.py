@@ -1,9 +1,9 @@
 """catnip2bids: CATNIP's output folders as a BIDS microscopy dataset, every pixel accounted for.
 
 `scan` finds runs and takes a census, `package` makes the dataset, `validate` checks it, `verify` proves that its pixels
-are those that were read, `report` draws pages to look at, `restore` makes the original files of it again, `convert`
-makes one image of one volume, and `compare` says how two components differ. Results are typed objects; all errors are
-of the family `Catnip2bidsError`.
+are those that were read, `report` draws pages to look at, `view` shows images with their labels, `restore` makes the
+original files of it again, `convert` makes one image of one volume, and `compare` says how two components differ.
+Results are typed objects; all errors are of the family `Catnip2bidsError`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from catnip2bids.scanning import Scan, scan
     from catnip2bids.validation import ValidationReport, validate
     from catnip2bids.verification import Verification, verify
+    from catnip2bids.viewing import Viewing, view
 
 __all__ = [
     "Catnip2bidsError",
@@ -40,6 +41,7 @@ __all__ = [
     "Settings",
     "ValidationReport",
     "Verification",
+    "Viewing",
     "__version__",
     "compare",
     "convert",
@@ -51,6 +53,7 @@ __all__ = [
     "scan",
     "validate",
     "verify",
+    "view",
 ]
 
 # imported when first used: reading pixels takes libraries that `catnip2bids --help` should not wait for
@@ -73,6 +76,7 @@ _HOME = {
     "convert": "conversion",
     "ValidationReport": "validation",
     "Verification": "verification",
+    "Viewing": "viewing",
     "make_plan": "plan",
     "package": "packaging",
     "read_plan": "plan",
@@ -81,6 +85,7 @@ _HOME = {
     "scan": "scanning",
     "validate": "validation",
     "verify": "verification",
+    "view": "viewing",
 }
 
 

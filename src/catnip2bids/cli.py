@@ -451,3 +451,31 @@ def report(
             progress.problem(problem)
     say(f"look at {drawn.path}")
     raise typer.Exit(1 if drawn.problems else 0)
+
+
+@app.command()
+def view(
+    path: Annotated[Path, typer.Argument(metavar="DATASET|IMAGE", help="A dataset, an OME-Zarr, or an OME-TIFF.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to serve at (default: any free).")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Whether to open a browser.")] = True,
+    print_url: Annotated[
+        bool, typer.Option("--print-url", help="Print the address to stdout instead of opening a browser, as over ssh.")
+    ] = False,
+) -> None:
+    """Look at images with their labels in Neuroglancer. Served from this machine only, until Ctrl-C; works offline.
+
+    Examples: [bold]catnip2bids view dataset[/],
+    [bold]catnip2bids view brain.ome.zarr --port 8000 --print-url[/]
+    """
+    from catnip2bids.interruption import until_interrupted
+    from catnip2bids.terminal import JobProgress, show_viewing
+    from catnip2bids.viewing import open_in_browser
+    from catnip2bids.viewing import view as view_images
+
+    with until_interrupted(), JobProgress() as progress, view_images(path, port=port, progress=progress) as viewing:
+        show_viewing(viewing)
+        if print_url:
+            typer.echo(viewing.url)
+        elif browser and not open_in_browser(viewing.url):
+            progress.note("no browser could be opened; open the address above in one")
+        viewing.wait()

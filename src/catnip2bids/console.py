@@ -84,6 +84,11 @@ def say(text: str, style: str = "") -> None:
     console.print(Text(_laid_out(text), style), soft_wrap=True)
 
 
+def say_address(text: str) -> None:
+    """Print an address on a line of its own, which is never folded, so that it can be copied."""
+    console.print(Text(text, HEADING), soft_wrap=True)
+
+
 def say_that(label: str, text: str) -> None:
     """Print a line after a word that says what kind of line it is, such as ``warning``."""
     chosen = _alarm if console.quiet and label in _EVEN_IF_QUIET else console  # which knows of the progress bar

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -34,6 +34,13 @@ def ending_when_interrupted() -> Iterator[None]:
     except _InterruptedError as error:
         sys.stderr.write("error: interrupted; run the same command again to go on\n")
         sys.exit(128 + error.number)
+
+
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Take an interruption for the normal end of what goes on until somebody ends it."""
+    with suppress(_InterruptedError, KeyboardInterrupt):
+        yield
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

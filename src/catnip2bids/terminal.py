@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from itertools import groupby
 from pathlib import Path, PurePosixPath
+from socket import gethostname
 from textwrap import shorten
 from time import monotonic
 from types import TracebackType
@@ -28,6 +29,7 @@ from catnip2bids.console import (
     console,
     counted,
     say,
+    say_address,
     say_end,
     say_error,
     say_heading,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from catnip2bids.validation import ValidationReport
     from catnip2bids.validation.findings import Finding
     from catnip2bids.verification import Verification
+    from catnip2bids.viewing import Viewing
 
 __all__ = [
     "JobProgress",
@@ -60,6 +63,7 @@ __all__ = [
     "show_sights",
     "show_validation",
     "show_verification",
+    "show_viewing",
 ]
 
 _MEGA = 1e6
@@ -379,3 +383,14 @@ def _run_of(path: str) -> str:
 def _what_differs(name: str) -> str:
     """Return the rest of the name of an image."""
     return "_".join(part for part in name.split("_") if not part.startswith(_OF_A_RUN))
+
+
+def show_viewing(viewing: Viewing) -> None:
+    """Print where images can be looked at, and how else."""
+    say_address(viewing.url)
+    if viewing.url != viewing.list_url and len(viewing.scenes) > 1:
+        say("everything that can be looked at:")
+        say_address(viewing.list_url)
+    say(f"from another machine: ssh -L {viewing.port}:127.0.0.1:{viewing.port} {gethostname()}")
+    say(f"in napari instead: {viewing.napari_command}")
+    say("Ctrl-C ends it")

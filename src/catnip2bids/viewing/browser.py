@@ -1,0 +1,14 @@
+"""The browser of whoever sits here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+
+
+def open_in_browser(url: str) -> bool:
+    """Open a browser with a window; tells whether there is one. Those for terminals would block this one."""
+    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+        return False
+    return webbrowser.open(url)

@@ -1,0 +1,115 @@
+"""What the viewer has to know of an image, however it is stored, to place it and to choose its contrast.
+
+Invariant: an image hands out nothing but its own files, or bytes that stand for them, by POSIX paths below it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from catnip2bids.errors import SourceError
+from catnip2bids.ome import LabelValue
+
+_SHOWN_TYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32"})
+"""What Neuroglancer's textures can hold."""
+WHITE = "#ffffff"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of an image.
+
+    Attributes
+    ----------
+    name, type
+        As in OME-Zarr ("axes"): x, y, z of type ``space``, c of type ``channel``, t of type ``time``.
+    n_voxels
+        Voxels of level 0.
+    step, unit
+        Size of a voxel of level 0; in meters or seconds, or a plain number where the unit is empty.
+    first
+        Where the centre of the first voxel is, in voxels.
+    """
+
+    name: str
+    type: str
+    n_voxels: int
+    step: float
+    unit: str
+    first: float = 0.0
+
+    @property
+    def middle(self) -> float:
+        """The middle as Neuroglancer counts: the first voxel begins half a voxel before its centre."""
+        return self.first - 0.5 + self.n_voxels / 2
+
+
+@dataclass(frozen=True)
+class Channel:
+    """How a channel is shown.
+
+    Attributes
+    ----------
+    name, color
+        Its name, and ``#rrggbb``.
+    window
+        The values shown as black and as white.
+    limits
+        Smallest and largest value.
+    """
+
+    name: str
+    color: str
+    window: tuple[float, float]
+    limits: tuple[float, float]
+
+
+class ViewedImage(Protocol):
+    """An image that can be served as OME-Zarr."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Its axes, in the order of the array."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the values that are served."""
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """How its channels are shown; one for an image without a channel axis."""
+
+    @property
+    def labels(self) -> tuple[LabelValue, ...]:
+        """Names and colours of its values, where its own metadata tell them."""
+
+    @property
+    def label_images(self) -> tuple[ViewedImage, ...]:
+        """Label images inside of it."""
+
+    @property
+    def zarr_format(self) -> int:
+        """Version of Zarr that it is served in, 2 or 3."""
+
+    def read(self, path: str) -> Path | bytes | None:
+        """Return the file at a path below the image, or what would stand in it; None if there is none."""
+
+
+def check_type(path: Path, dtype: np.dtype[np.generic]) -> None:
+    """Refuse values that Neuroglancer cannot show.
+
+    Raises
+    ------
+    SourceError
+        For types that graphics cards have no textures of.
+    """
+    if dtype.name not in _SHOWN_TYPES:
+        raise SourceError(f"{path}: has values of type {dtype}, which Neuroglancer cannot show; open it in napari")

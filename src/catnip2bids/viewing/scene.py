@@ -1,0 +1,235 @@
+"""What can be looked at together: the images of one sample on one grid, and how each of them is shown.
+
+Invariant: only images on the same grid are in one scene, so whatever lies over each other in it belongs there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import cycle
+from pathlib import Path
+
+from catnip2bids.bids.paths import inside
+from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
+from catnip2bids.bids.tables import UNKNOWN, Row, read_table
+from catnip2bids.catnip.components import COMPONENTS, ComponentType, Content
+from catnip2bids.colors import made_up_color
+from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
+from catnip2bids.ome import LabelValue
+from catnip2bids.viewing.image import WHITE, ViewedImage
+from catnip2bids.viewing.tiff_image import TiffImage
+from catnip2bids.viewing.zarr_image import ZarrImage
+from catnip2bids.volume import is_ome_zarr
+
+_OME_TIFF = (".ome.btf", ".ome.tif", ".ome.tiff")
+_DERIVATIVE = Path("derivatives/catnip")
+_CELL_COLORS = ("#ffd60a", "#ff4fa3", "#4cc9f0", "#8cff66")
+"""By threshold, the lowest first; seen on gray and on the colours of atlases."""
+_MASK_COLOR = "#7ee0d0"
+
+
+class Look(StrEnum):
+    """How an image is shown."""
+
+    INTENSITY = "intensity"
+    LABELS = "labels"
+    MASK = "mask"
+    HEATMAP = "heatmap"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An image, or one channel of it, and how it is shown.
+
+    Attributes
+    ----------
+    name
+        What it is called in the viewer.
+    image
+        The image.
+    look
+        How it is shown.
+    visible
+        Whether it is seen at first.
+    color
+        ``#rrggbb`` of intensities and masks.
+    regions
+        Names and colours of the values.
+    channel
+        Number of the channel.
+    threshold
+        Threshold of FRST, of cells and their heat maps.
+    limits
+        Smallest and largest value, where the dataset remembers them.
+    """
+
+    name: str
+    image: ViewedImage
+    look: Look
+    visible: bool = True
+    color: str = WHITE
+    regions: tuple[LabelValue, ...] = ()
+    channel: int = 0
+    threshold: int | None = None
+    limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Layers that lie over each other.
+
+    Attributes
+    ----------
+    sample, title
+        The sample, and what is shown of it.
+    layers
+        From the lowest to the uppermost.
+    """
+
+    sample: str
+    title: str
+    layers: tuple[Layer, ...]
+
+
+def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
+    """Find what can be looked at: all samples of a dataset, or one image.
+
+    Parameters
+    ----------
+    path
+        A dataset of ours, a folder of OME-Zarr, or an OME-TIFF.
+    warn
+        Told about images of a dataset that cannot be shown.
+
+    Raises
+    ------
+    UsageError
+        If the path is none of these.
+    SourceError, DatasetError
+        If it cannot be read, or has no images.
+    """
+    if (path / PROVENANCE).is_file():
+        scenes = tuple(_scenes_of_dataset(path, warn))
+        if not scenes:
+            raise DatasetError(f"{path}: has no images to look at; package a cohort into it first")
+        return scenes
+    if not path.exists():
+        raise UsageError(f"{path}: is not there; give a dataset or an image")
+    if is_ome_zarr(path) or (path.is_file() and path.name.lower().endswith(_OME_TIFF)):
+        return (_scene_of_image(path),)
+    raise UsageError(
+        f"{path}: is neither a dataset that catnip2bids packaged nor an image; "
+        "give such a dataset, a folder of OME-Zarr, or an OME-TIFF (.ome.btf, .ome.tif)"
+    )
+
+
+def _scenes_of_dataset(dataset: Path, warn: Callable[[str], None]) -> Iterator[Scene]:
+    """Yield one scene for the grid of the microscope and one for that of the atlas, for each run."""
+    for key, run in read_provenance(dataset).runs.items():
+        layers = []
+        for target, record in run.images.items():
+            try:
+                layers.append(_layer(dataset, run, target, record))
+            except Catnip2bidsError as error:
+                warn(f"is not shown: {error}")
+        in_atlas_space = [layer for layer in layers if layer.look == Look.HEATMAP]
+        if native := _arranged([layer for layer in layers if layer not in in_atlas_space]):
+            yield Scene(key, "image, atlas and cells", native)
+        if in_atlas_space:
+            first, *others = _arranged(in_atlas_space)
+            layers = [first, *(replace(layer, visible=False) for layer in others)]
+            yield Scene(key, "heat maps, in the space of the atlas", tuple(layers))
+
+
+def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> Layer:
+    """Decide how an image of a dataset is shown."""
+    path = dataset / inside(target, PROVENANCE.name)
+    image = _open(path, dataset)
+    component, threshold = _component_of(record)
+    name = component.desc_label(threshold) or record.role
+    is_raw = not path.is_relative_to(dataset / _DERIVATIVE)
+    match component.content:
+        case Content.LABELS:
+            regions = _regions(dataset, run, record) or image.labels
+            best = record.role == "atlas" or all(other.role != "atlas" for other in run.images.values())
+            return Layer(name, image, Look.LABELS, visible=best, regions=regions)
+        case Content.MASK | Content.CELL_MAP:
+            is_cells = component.content == Content.MASK and threshold is not None
+            return Layer(name, image, Look.MASK, visible=is_cells, color=_MASK_COLOR, threshold=threshold)
+        case Content.HEATMAP:
+            return Layer(name, image, Look.HEATMAP, threshold=threshold, limits=record.value_range)
+    return Layer(run.stain if is_raw else name, image, Look.INTENSITY, visible=is_raw)
+
+
+def _component_of(record: ImageRecord) -> tuple[ComponentType, int | None]:
+    """Find what an image is, and its threshold."""
+    rows = [row for row in COMPONENTS if row.role == record.role]
+    if not rows:
+        raise DatasetError(f"{PROVENANCE}: no image has the role {record.role}; view the dataset with a newer version")
+    for row in rows:
+        if found := row.match(record.source):
+            threshold = found.groupdict().get("threshold")
+            return row, int(threshold) if threshold else None
+    return rows[0], None
+
+
+def _regions(dataset: Path, run: RunRecord, record: ImageRecord) -> tuple[LabelValue, ...]:
+    """Read names and colours of the regions that occur in an image from the atlas table of its run."""
+    if run.atlas_table is None:
+        return ()
+    table = read_table(dataset / _DERIVATIVE / inside(run.atlas_table, PROVENANCE.name))
+    occurring = None if record.label_values is None else set(record.label_values)
+    regions = (_region(row) for row in table.rows if row.get("index", "").isdecimal())
+    return tuple(region for region in regions if occurring is None or region.value in occurring)
+
+
+def _region(row: Row) -> LabelValue:
+    value, abbreviation, color = int(row["index"]), row.get("abbreviation", UNKNOWN), row.get("color", UNKNOWN)
+    return LabelValue(
+        value,
+        row.get("name", str(value)),
+        None if abbreviation == UNKNOWN else abbreviation,
+        made_up_color(value) if color == UNKNOWN else color,
+    )
+
+
+def _arranged(layers: list[Layer]) -> tuple[Layer, ...]:
+    """Put intensities below labels, and these below cells; the brighter the cells, the higher."""
+    order, thresholds = list(Look), sorted({layer.threshold for layer in layers if layer.threshold is not None})
+    colors: dict[int | None, str] = dict(zip(thresholds, cycle(_CELL_COLORS), strict=False))
+    colored = (replace(layer, color=colors.get(layer.threshold, layer.color)) for layer in layers)
+    return tuple(sorted(colored, key=lambda layer: (order.index(layer.look), layer.threshold or 0, not layer.visible)))
+
+
+def _scene_of_image(path: Path) -> Scene:
+    """Show one image; what the dataset that it is in knows of it comes along."""
+    for dataset in path.resolve().parents:
+        if (dataset / PROVENANCE).is_file():
+            target = path.resolve().relative_to(dataset).as_posix()
+            for key, run in read_provenance(dataset).runs.items():
+                if target in run.images:
+                    layer = replace(_layer(dataset, run, target, run.images[target]), visible=True)
+                    return Scene(key, path.name, (layer, *_label_layers(layer.image)))
+    image = _open(path, path)
+    if image.labels:
+        return Scene("", path.name, (Layer(path.name, image, Look.LABELS, regions=image.labels),))
+    channels = (
+        Layer(channel.name, image, Look.INTENSITY, color=channel.color, channel=index)
+        for index, channel in enumerate(image.channels)
+    )
+    return Scene("", path.name, (*channels, *_label_layers(image)))
+
+
+def _label_layers(image: ViewedImage) -> Iterator[Layer]:
+    for labels in image.label_images:
+        yield Layer(labels.path.name, labels, Look.LABELS, regions=labels.labels)
+
+
+def _open(path: Path, inside_of: Path) -> ViewedImage:
+    if path.name.lower().endswith(_OME_TIFF):
+        return TiffImage(path)
+    if not path.is_dir():
+        raise SourceError(f"{path}: is not there; bring it back from a copy")
+    return ZarrImage(path, inside_of)

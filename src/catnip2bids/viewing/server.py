@@ -1,0 +1,227 @@
+"""A small server for one viewing.
+
+Invariant: it listens on the loopback interface only, and answers only who knows its secret and asks by a loopback name:
+neither other users of the machine nor pages from elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import secrets
+import socketserver
+import sys
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from catnip2bids.errors import Catnip2bidsError, UsageError
+from catnip2bids.viewing.catalog import Catalog
+
+LOOPBACK = "127.0.0.1"
+_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
+_RANGE = re.compile("bytes=([0-9]{1,18})-([0-9]{0,18})|bytes=-([0-9]{1,18})")
+_PIECE_BYTES = 2**20
+_SECONDS_BETWEEN_SIGNS = 10.0
+_HEADERS = {
+    # whatever the client may want to have from elsewhere, the browser does not ask for it
+    "Content-Security-Policy": (
+        "default-src 'self' blob: data:; script-src 'self' blob: 'unsafe-eval' 'wasm-unsafe-eval'; "
+        "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'"
+    ),
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+class ViewServer(ThreadingHTTPServer):
+    """Serves a catalog until it is closed.
+
+    Parameters
+    ----------
+    catalog
+        What is served.
+    port
+        Where; 0 for any free port.
+    warn
+        Told about images that cannot be read.
+
+    Raises
+    ------
+    UsageError
+        If the port cannot be had.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, catalog: Catalog, port: int, warn: Callable[[str], None]) -> None:
+        self.catalog, self.warn = catalog, warn
+        self.secret, self.closing = secrets.token_urlsafe(16), threading.Event()
+        try:
+            super().__init__((LOOPBACK, port), _Handler)
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            what = "is in use" if in_use else f"cannot be had ({error.strerror})"
+            raise UsageError(
+                f"port {port} {what}; give another one, or leave --port away to have any free one"
+            ) from error
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+
+    @property
+    def root(self) -> str:
+        """The address of the page that lists all scenes."""
+        return f"http://{LOOPBACK}:{self.server_address[1]}/{self.secret}/"
+
+    def server_bind(self) -> None:
+        """Bind, without asking a name server for the name of this machine."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = LOOPBACK, int(self.server_address[1])
+
+    def handle_error(self, *_: object) -> None:
+        """Say what went wrong; a browser that closes a connection is no error."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):
+            self.warn(f"a request could not be answered: {error!r}")
+
+    def wait(self) -> None:
+        """Wait until it is closed."""
+        self._thread.join()
+
+    def close(self) -> None:
+        """End it."""
+        self.closing.set()
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one connection."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+    server: ViewServer
+
+    def do_GET(self) -> None:
+        """Answer with a body."""
+        self._answer()
+
+    def do_HEAD(self) -> None:
+        """Answer without one."""
+        self._answer()
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet about requests."""
+
+    def version_string(self) -> str:
+        """Name the server without versions."""
+        return "catnip2bids"
+
+    def _answer(self) -> None:
+        host = self.headers.get("Host", "")
+        if not _is_loopback(host):
+            self._refuse(HTTPStatus.FORBIDDEN, "asked for by a name that is not of this machine")
+            return
+        _, secret, path = [*unquote(urlsplit(self.path).path).split("/", 2), "", ""][:3]
+        if not secrets.compare_digest(secret.encode(), self.server.secret.encode()):
+            self._refuse(HTTPStatus.NOT_FOUND, "nothing is here; take the whole address that was printed")
+            return
+        root = f"http://{host}/{self.server.secret}/"
+        match path.split("/"):
+            case ["v", number] if self.server.catalog.is_scene(number):
+                self._redirect(f"{root}v/{number}/#!{root}v/{number}/state.json")
+            case ["events", number] if self.server.catalog.is_scene(number):
+                self._stay_connected()
+            case _:
+                self._send_content(path, root)
+
+    def _send_content(self, path: str, root: str) -> None:
+        try:
+            content = self.server.catalog.find(path, root)
+            body = None if content is None else content.open()
+        except FileNotFoundError:
+            content = body = None
+        except (Catnip2bidsError, OSError) as error:
+            self.server.warn(str(error))
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            return
+        if content is None or body is None:
+            self._refuse(HTTPStatus.NOT_FOUND, "nothing is here")
+            return
+        with body:
+            self._send(content.type, body)
+
+    def _send(self, kind: str, body: BinaryIO) -> None:
+        """Send all of a body, or the range of it that was asked for."""
+        size = body.seek(0, 2)
+        asked = _RANGE.fullmatch(self.headers.get("Range", "")) if self.command == "GET" else None
+        start, stop = _span(asked, size) if asked else (0, size)
+        if asked and start >= stop:
+            self._finish(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, kind, 0, {"Content-Range": f"bytes */{size}"})
+            return
+        described = {"Accept-Ranges": "bytes"} | (
+            {"Content-Range": f"bytes {start}-{stop - 1}/{size}"} if asked else {}
+        )
+        self._finish(HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK, kind, stop - start, described)
+        if self.command == "GET":
+            self._copy(body, start, stop - start)
+
+    def _copy(self, file: BinaryIO, start: int, n_bytes: int) -> None:
+        file.seek(start)
+        while n_bytes > 0:
+            piece = file.read(min(n_bytes, _PIECE_BYTES))
+            if not piece:
+                self.close_connection = True  # the file became shorter; the browser sees that the rest is missing
+                return
+            self.wfile.write(piece)
+            n_bytes -= len(piece)
+
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        body = why.encode()
+        self._finish(status, "text/plain; charset=utf-8", len(body), {})
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def _redirect(self, target: str) -> None:
+        self._finish(HTTPStatus.FOUND, "text/plain", 0, {"Location": target})
+
+    def _finish(self, status: HTTPStatus, kind: str, n_bytes: int, more: dict[str, str]) -> None:
+        """Send the head of an answer."""
+        self.send_response(status)
+        for name, value in {**_HEADERS, "Content-Type": kind, "Content-Length": str(n_bytes), **more}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _stay_connected(self) -> None:
+        """Keep the connection open by which the client knows that the server is there; nothing is ever told on it."""
+        self.close_connection = True
+        self.send_response(HTTPStatus.OK)
+        for name, value in {**_HEADERS, "Content-Type": "text/event-stream", "Connection": "close"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        while self.command == "GET":
+            self.wfile.write(b":\n\n")
+            if self.server.closing.wait(_SECONDS_BETWEEN_SIGNS):
+                return
+
+
+def _is_loopback(host: str) -> bool:
+    """Tell whether a request is for this machine by name: a page elsewhere may lead its own name here."""
+    try:
+        return urlsplit(f"//{host}").hostname in _NAMES
+    except ValueError:
+        return False
+
+
+def _span(asked: re.Match[str], size: int) -> tuple[int, int]:
+    """Return the first byte of a range and the one behind its last (RFC 9110, section 14.1.2); equal if it is empty."""
+    first, last, n_last = asked.groups()
+    if n_last is not None:
+        return max(size - int(n_last), 0), size
+    return int(first), min(int(last) + 1, size) if last else size

@@ -1,0 +1,240 @@
+"""OME-TIFF for the viewer: the Zarr array that the file could be, made up request by request.
+
+Invariant: a request decodes no more than the strips or tiles of a band of rows, and a plane only where all of it is one
+strip. What was decoded last is kept for the chunks beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from catnip2bids.choices import Kind, OmeZarrVersion
+from catnip2bids.errors import SourceError
+from catnip2bids.ome import LabelValue, Level, choose_display, image_metadata
+from catnip2bids.ome.metadata import Display, group_attributes
+from catnip2bids.viewing.image import WHITE, Axis, Channel, ViewedImage, check_type
+from catnip2bids.volume import TiffStack, census_stack, open_tiff
+from catnip2bids.volume.tiff import check_page_at
+
+Array = npt.NDArray[Any]
+Zyx = tuple[int, int, int]
+
+_CHUNK = (512, 1024)
+"""Rows and columns of a chunk at the most: textures of 2048 are the least that WebGL 2 promises."""
+_KEPT_BYTES = 64 * 2**20
+_ARRAY = re.compile(r"(\d+)/zarr\.json")
+_CHUNK_KEY = re.compile(r"(\d+)/c/(\d+)/(\d+)/(\d+)")
+_UM = {"nm": 1e-3, "µm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
+_SERVED_AS = {"bool": "uint8", "float16": "float32", "float64": "float32"}
+
+
+@dataclass(frozen=True, eq=False)
+class TiffImage:
+    """An OME-TIFF.
+
+    Attributes
+    ----------
+    path
+        The file.
+    """
+
+    path: Path
+    zarr_format: int = 3
+    labels: tuple[LabelValue, ...] = ()
+    label_images: tuple[ViewedImage, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_type(self.path, self.dtype)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Axes z, y, x."""
+        sizes = zip("zyx", self._stack.shape, self._voxel_size_um, strict=True)
+        return tuple(Axis(name, "space", n_voxels, size * 1e-6, "m") for name, n_voxels, size in sizes)
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the values that are served: those that Neuroglancer does not know as the nearest that it does."""
+        return np.dtype(_SERVED_AS.get(self._stack.dtype.name, self._stack.dtype.name))
+
+    @cached_property
+    def channels(self) -> tuple[Channel, ...]:
+        """How it is shown, by the values in the middle of its smallest level."""
+        display = self._display
+        limits = display.smallest, display.largest
+        return (Channel(display.channel, WHITE, (display.start, display.end), limits),)
+
+    def read(self, path: str) -> bytes | None:
+        """Return a document or a chunk of the array."""
+        if path == "zarr.json":
+            return self._group
+        if (found := _ARRAY.fullmatch(path)) and int(found[1]) < len(self._level_shapes):
+            return self._array(int(found[1]))
+        if found := _CHUNK_KEY.fullmatch(path):
+            level, *place = (int(number) for number in found.groups())
+            return self._chunk(level, (place[0], place[1], place[2]))
+        return None
+
+    @cached_property
+    def _stack(self) -> TiffStack:
+        census = census_stack(self.path)
+        if not isinstance(census.volume, TiffStack) or census.problems:
+            raise SourceError("\n".join(census.problems))
+        return census.volume
+
+    @cached_property
+    def _level_shapes(self) -> list[Zyx]:
+        with open_tiff(self.path) as tiff:
+            page = tiff.pages.first.aspage()
+            planes = [page.shape, *(level.aspage().shape for level in page.pages or ())]
+        return [(self._stack.shape[0], int(n_rows), int(n_columns)) for n_rows, n_columns in planes]
+
+    @cached_property
+    def _voxel_size_um(self) -> tuple[float, float, float]:
+        """Voxel size (z, y, x) from the OME-XML."""
+        with open_tiff(self.path) as tiff:
+            xml = tiff.ome_metadata
+        try:
+            document = ElementTree.fromstring(xml or "")
+            pixels = next(element for element in document.iter() if element.tag.endswith("}Pixels"))
+            z, y, x = (
+                float(pixels.attrib[f"PhysicalSize{axis}"]) * _UM[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
+                for axis in "ZYX"
+            )
+        except (ElementTree.ParseError, StopIteration, KeyError, ValueError) as error:
+            raise SourceError(
+                f"{self.path}: tells no voxel size in OME-XML; make an image of it that does: catnip2bids convert"
+            ) from error
+        return z, y, x
+
+    @cached_property
+    def _display(self) -> Display:
+        last = len(self._level_shapes) - 1
+        n_planes, n_rows, _ = self._level_shapes[last]
+        values = self._bands.read(last, n_planes // 2, n_rows // 2)[1]
+        finite = values[np.isfinite(values)]
+        value_range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+        return choose_display(self.path.name, Kind.IMAGE, value_range, values)
+
+    @cached_property
+    def _bands(self) -> _Bands:
+        return _Bands(self._stack, self._level_shapes)
+
+    @cached_property
+    def _group(self) -> bytes:
+        z, y, x = self._voxel_size_um
+        levels = []
+        for index, shape in enumerate(self._level_shapes):
+            by = round(self._level_shapes[0][1] / shape[1]), round(self._level_shapes[0][2] / shape[2])
+            shift = 0.0, y * (by[0] - 1) / 2, x * (by[1] - 1) / 2
+            levels.append(Level(index, shape, (1, *by), (1, *by), (z, y * by[0], x * by[1]), shift))
+        document = image_metadata(self.path.name, levels, Kind.IMAGE, self._display)
+        attributes = group_attributes(document, OmeZarrVersion.V05)
+        return _json({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+
+    def _array(self, level: int) -> bytes:
+        grid = {"name": "regular", "configuration": {"chunk_shape": list(self._chunk_shape(level))}}
+        return _json(
+            {
+                "zarr_format": 3,
+                "node_type": "array",
+                "shape": list(self._level_shapes[level]),
+                "data_type": self.dtype.name,
+                "chunk_grid": grid,
+                "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+                "fill_value": 0,
+                "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+                "attributes": {},
+                "dimension_names": ["z", "y", "x"],
+            }
+        )
+
+    def _chunk_shape(self, level: int) -> Zyx:
+        _, n_rows, n_columns = self._level_shapes[level]
+        return 1, min(n_rows, _CHUNK[0]), min(n_columns, _CHUNK[1])
+
+    def _chunk(self, level: int, place: Zyx) -> bytes | None:
+        """Cut a chunk out of its bands; what it has beyond the plane is 0."""
+        if level >= len(self._level_shapes):
+            return None
+        n_planes, n_rows, n_columns = self._level_shapes[level]
+        _, height, width = self._chunk_shape(level)
+        plane, top, left = place[0], place[1] * height, place[2] * width
+        if plane >= n_planes or top >= n_rows or left >= n_columns:
+            return None
+        chunk = np.zeros((height, width), self.dtype.newbyteorder("<"))
+        row, bottom = top, min(top + height, n_rows)
+        while row < bottom:
+            first, band = self._bands.read(level, plane, row)
+            part = band[row - first : bottom - first, left : left + width]
+            chunk[row - top : row - top + part.shape[0], : part.shape[1]] = part
+            row += part.shape[0]
+        return chunk.tobytes()
+
+
+class _Bands:
+    """Rows of planes, decoded in bands that are whole strips or rows of tiles; those read last are kept."""
+
+    def __init__(self, stack: TiffStack, level_shapes: list[Zyx]) -> None:
+        self._stack, self._level_shapes = stack, level_shapes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[int, int, int], Array] = OrderedDict()
+
+    def read(self, level: int, plane: int, row: int) -> tuple[int, Array]:
+        """Return the band that a row is in, and its first row."""
+        with self._lock, open_tiff(self._stack.path) as tiff:
+            page = self._page(tiff, level, plane)
+            height = page.chunks[0] * math.ceil(_CHUNK[0] / page.chunks[0])
+            key = level, plane, row // height
+            if key not in self._kept:
+                self._make_room()
+                self._kept[key] = _decode_rows(page, self._stack.dtype, key[2] * height, height)
+            self._kept.move_to_end(key)
+            return key[2] * height, self._kept[key]
+
+    def _page(self, tiff: tifffile.TiffFile, level: int, plane: int) -> tifffile.TiffPage:
+        page, layout = check_page_at(tiff, plane, self._stack.page_offsets[plane])
+        if level > 0:
+            page, layout = check_page_at(tiff, plane, (page.subifds or ())[level - 1])
+        if layout.shape != self._level_shapes[level][1:] or layout.dtype != self._stack.dtype:
+            raise SourceError(f"{self._stack.path}: page {plane + 1} is {layout}, not as the others; did it change?")
+        return page
+
+    def _make_room(self) -> None:
+        while self._kept and sum(band.nbytes for band in self._kept.values()) > _KEPT_BYTES:
+            self._kept.popitem(last=False)
+
+
+def _decode_rows(page: tifffile.TiffPage, dtype: np.dtype[Any], first: int, height: int) -> Array:
+    """Decode the strips or tiles of some rows, which begin where a strip or tile does."""
+    n_rows, n_columns = page.shape
+    tall, wide = page.chunks[:2]
+    across = math.ceil(n_columns / wide)
+    rows = np.zeros((min(height, n_rows - first), n_columns), dtype)
+    begin, end = first // tall * across, math.ceil((first + rows.shape[0]) / tall) * across
+    handle = page.parent.filehandle
+    for index in range(begin, end):
+        handle.seek(page.dataoffsets[index])
+        segment, (*_, top, left, _), _ = page.decode(handle.read(page.databytecounts[index]), index)
+        if segment is None:
+            continue
+        target = rows[top - first : top - first + tall, left : left + wide]
+        target[...] = segment[0, : target.shape[0], : target.shape[1], 0]
+    return rows
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document).encode()
