@@ -44,8 +44,8 @@ class Axis:
 
     @property
     def middle(self) -> float:
-        """The middle as Neuroglancer counts: the first voxel begins half a voxel before its centre."""
-        return self.first - 0.5 + self.n_voxels / 2
+        """The centre of the voxel in the middle, in voxels."""
+        return self.first + self.n_voxels // 2
 
 
 @dataclass(frozen=True)

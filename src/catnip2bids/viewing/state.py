@@ -16,15 +16,17 @@ from catnip2bids.viewing.scene import Layer, Look, Scene
 
 State = dict[str, Any]
 
-_PANEL = (420, 360)
+_PANEL = (460, 400)
 """Pixels of a panel, one of four in a window of 1280 x 900 beside the list of regions."""
-_MARGIN = 1.08
+_MARGIN = 1.05
 _PLANE = frozenset("xyz")
+# what is black is transparent, so that sections do not hide each other in 3D
 _SHADERS = {
     Look.INTENSITY: """#uicontrol invlerp normalized
 #uicontrol vec3 color color(default="{color}")
 void main() {{
-  emitRGB(color * normalized());
+  if (normalized() <= 0.0) emitTransparent();
+  else emitRGB(color * normalized());
 }}
 """,
     Look.MASK: """#uicontrol vec3 color color(default="{color}")
@@ -35,7 +37,8 @@ void main() {{
 """,
     Look.HEATMAP: """#uicontrol invlerp normalized
 void main() {{
-  emitRGB(colormapCubehelix(normalized()));
+  if (normalized() <= 0.0) emitTransparent();
+  else emitRGB(colormapCubehelix(normalized()));
 }}
 """,
 }
@@ -61,6 +64,8 @@ def state_of(scene: Scene, sources: Sequence[list[str]]) -> State:
         "layers": layers,
         "layout": "4panel" if len(_space(axes)) > 2 else "xy",
         "selectedLayer": {"layer": regions or layers[0]["name"], "visible": regions is not None},
+        "crossSectionBackgroundColor": "#000000",
+        "hideCrossSectionBackground3D": True,
         "showAxisLines": False,
         "showDefaultAnnotations": False,
         "projectionOrientation": [0.3, 0.2, 0.05, 0.93],
@@ -105,7 +110,7 @@ def _zoom(axes: Sequence[Axis]) -> State:
     x, y, z = (extents.get(name, 1.0) for name in "xyz")
     width, height = _PANEL
     scale = _MARGIN * max(x / width, y / height, z / height, z / width)
-    return {"crossSectionScale": scale, "projectionScale": 1.2 * math.hypot(x, y, z)}
+    return {"crossSectionScale": scale, "projectionScale": 0.75 * math.hypot(x, y, z)}
 
 
 def _layer(layer: Layer, sources: list[str]) -> State:

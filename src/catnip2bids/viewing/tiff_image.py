@@ -34,6 +34,8 @@ Zyx = tuple[int, int, int]
 
 _CHUNK = (512, 1024)
 """Rows and columns of a chunk at the most: textures of 2048 are the least that WebGL 2 promises."""
+_CHUNK_BYTES = 2**20
+"""Chunks of small planes hold several, to make about this much."""
 _KEPT_BYTES = 64 * 2**20
 _ARRAY = re.compile(r"(\d+)/zarr\.json")
 _CHUNK_KEY = re.compile(r"(\d+)/c/(\d+)/(\d+)/(\d+)")
@@ -163,25 +165,28 @@ class TiffImage:
         )
 
     def _chunk_shape(self, level: int) -> Zyx:
-        _, n_rows, n_columns = self._level_shapes[level]
-        return 1, min(n_rows, _CHUNK[0]), min(n_columns, _CHUNK[1])
+        n_planes, n_rows, n_columns = self._level_shapes[level]
+        height, width = min(n_rows, _CHUNK[0]), min(n_columns, _CHUNK[1])
+        return min(max(_CHUNK_BYTES // (height * width * self.dtype.itemsize), 1), n_planes), height, width
 
     def _chunk(self, level: int, place: Zyx) -> bytes | None:
-        """Cut a chunk out of its bands; what it has beyond the plane is 0."""
+        """Cut a chunk out of bands of its planes; what it has beyond the image is 0."""
         if level >= len(self._level_shapes):
             return None
-        n_planes, n_rows, n_columns = self._level_shapes[level]
-        _, height, width = self._chunk_shape(level)
-        plane, top, left = place[0], place[1] * height, place[2] * width
-        if plane >= n_planes or top >= n_rows or left >= n_columns:
+        shape, sizes = self._level_shapes[level], self._chunk_shape(level)
+        start = tuple(index * size for index, size in zip(place, sizes, strict=True))
+        if any(begin >= n_voxels for begin, n_voxels in zip(start, shape, strict=True)):
             return None
-        chunk = np.zeros((height, width), self.dtype.newbyteorder("<"))
-        row, bottom = top, min(top + height, n_rows)
-        while row < bottom:
-            first, band = self._bands.read(level, plane, row)
-            part = band[row - first : bottom - first, left : left + width]
-            chunk[row - top : row - top + part.shape[0], : part.shape[1]] = part
-            row += part.shape[0]
+        chunk = np.zeros(sizes, self.dtype.newbyteorder("<"))
+        bottom, right = min(start[1] + sizes[1], shape[1]), min(start[2] + sizes[2], shape[2])
+        for plane in range(start[0], min(start[0] + sizes[0], shape[0])):
+            row = start[1]
+            while row < bottom:
+                first, band = self._bands.read(level, plane, row)
+                part = band[row - first : bottom - first, start[2] : right]
+                top = row - start[1]
+                chunk[plane - start[0], top : top + part.shape[0], : part.shape[1]] = part
+                row += part.shape[0]
         return chunk.tobytes()
 
 

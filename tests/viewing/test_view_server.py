@@ -1,0 +1,171 @@
+"""What the server gives away, and to whom."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from catnip2bids import Viewing, view
+from catnip2bids.errors import UsageError
+from viewed import RAW, ask, data_path, layers, write_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("viewed"))
+
+
+@pytest.fixture
+def viewing(dataset: Path) -> Iterator[Viewing]:
+    with view(dataset) as opened:
+        yield opened
+
+
+@pytest.fixture
+def raw(viewing: Viewing) -> str:
+    return data_path(viewing, layers(viewing)["cFos"])
+
+
+def test_files_of_images_come_as_they_are(dataset: Path, viewing: Viewing, raw: str) -> None:
+    for file in filter(Path.is_file, (dataset / f"{RAW}.ome.zarr").rglob("*")):
+        answer = ask(viewing, raw + file.relative_to(dataset / f"{RAW}.ome.zarr").as_posix())
+        assert (answer.status, answer.body) == (200, file.read_bytes())
+        assert answer.headers["content-length"] == str(file.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("bytes=0-0", slice(0, 1)),
+        ("bytes=5-20", slice(5, 21)),
+        ("bytes=7-", slice(7, None)),
+        ("bytes=-9", slice(-9, None)),
+        ("bytes=3-99999999", slice(3, None)),
+        ("bytes=-99999999", slice(0, None)),
+    ],
+)
+def test_ranges(dataset: Path, viewing: Viewing, raw: str, asked: str, expected: slice) -> None:
+    content = (dataset / f"{RAW}.ome.zarr/zarr.json").read_bytes()
+    answer = ask(viewing, f"{raw}zarr.json", Range=asked)
+    assert (answer.status, answer.body) == (206, content[expected])
+    start, stop, _ = expected.indices(len(content))
+    assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/{len(content)}"
+
+
+@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=9-5", "bytes=-0"])
+def test_ranges_that_are_empty(viewing: Viewing, raw: str, asked: str) -> None:
+    answer = ask(viewing, f"{raw}zarr.json", Range=asked)
+    assert answer.status == 416
+    assert answer.headers["content-range"].startswith("bytes */")
+
+
+@pytest.mark.parametrize("asked", ["bytes=a-b", "bytes=-", "lines=1-2", "bytes=0-1,3-4", "bytes=" + "9" * 5000 + "-"])
+def test_ranges_that_are_none_are_ignored(viewing: Viewing, raw: str, asked: str) -> None:
+    assert ask(viewing, f"{raw}zarr.json", Range=asked).status == 200
+
+
+def test_head_has_the_size_and_no_body(dataset: Path, viewing: Viewing, raw: str) -> None:
+    answer = ask(viewing, f"{raw}zarr.json", "HEAD", Range="bytes=0-0")
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-length"] == str((dataset / f"{RAW}.ome.zarr/zarr.json").stat().st_size)
+    assert ask(viewing, f"{raw}0/c/99/0/0", "HEAD").status == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "0/c/99/0/0",
+        "",
+        "0",
+        "../zarr.json",
+        "../../participants.tsv",
+        "%2e%2e/%2e%2e/participants.tsv",
+        "..%2f..%2fparticipants.tsv",
+        "0/../../x",
+        "/etc/passwd",
+        "%2fetc%2fpasswd",
+        "zarr.json%00",
+        "\\..\\x",
+    ],
+)
+def test_what_is_not_in_the_image_is_not_there(viewing: Viewing, raw: str, path: str) -> None:
+    assert ask(viewing, raw + path).status == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["x", "images/99/zarr.json", "images/%C2%B2/zarr.json", "images/" + "9" * 5000 + "/zarr.json", "v/99", "v/99/", "v/0/x.js"]
+    + ["regions/0/99/info", "regions/0/2/x", "v/0/..%2f__init__.py", "events/99", "images", "/", "/x/", "/favicon.ico"],
+)
+def test_other_addresses_are_none(viewing: Viewing, path: str) -> None:
+    assert ask(viewing, path).status == 404
+
+
+def test_links_are_followed_only_inside_of_the_dataset(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path)
+    (tmp_path / "secret").write_text("secret")
+    image = dataset / f"{RAW}.ome.zarr"
+    (image / "outside").symlink_to(tmp_path / "secret")
+    (image / "folder").symlink_to(tmp_path)
+    (image / "circle").symlink_to(image / "circle")
+    (image / "inside").symlink_to(dataset / "participants.tsv")
+    os.mkfifo(image / "pipe")
+    with view(dataset) as viewing:
+        raw = data_path(viewing, layers(viewing)["cFos"])
+        for name in ("outside", "folder/secret", "circle", "pipe"):
+            assert ask(viewing, raw + name).status == 404, name
+        assert ask(viewing, raw + "inside").body == (dataset / "participants.tsv").read_bytes()
+
+
+@pytest.mark.parametrize("host", ["example.org", "example.org:80", "127.0.0.1.example.org", "", "[", "10.0.0.1"])
+def test_pages_from_elsewhere_get_nothing(viewing: Viewing, raw: str, host: str) -> None:
+    assert ask(viewing, f"{raw}zarr.json", Host=host).status == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "localhost:8000", "[::1]:9"])
+def test_addresses_in_answers_are_those_that_were_asked_for(viewing: Viewing, host: str) -> None:
+    secret = urlsplit(viewing.list_url).path
+    answer = ask(viewing, "v/0", Host=host)
+    assert answer.status == 302
+    assert answer.headers["location"].startswith(f"http://{host}{secret}v/0/#!http://{host}{secret}v/0/state.json")
+    assert f'"http://{host}{secret}images/0/|zarr3:"'.encode() in ask(viewing, "v/0/state.json", Host=host).body
+
+
+def test_who_does_not_know_the_secret_gets_nothing(viewing: Viewing) -> None:
+    assert ask(viewing, "/").status == 404
+    assert ask(viewing, "/guessed/v/0/").status == 404
+    assert "access-control-allow-origin" not in ask(viewing, "").headers
+
+
+def test_every_answer_keeps_the_browser_from_asking_elsewhere(viewing: Viewing, raw: str) -> None:
+    for path in ("", "v/0/", f"{raw}zarr.json", "nothing"):
+        headers = ask(viewing, path).headers
+        assert headers["content-security-policy"].startswith("default-src 'self'")
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_other_methods_are_refused(viewing: Viewing, raw: str) -> None:
+    for method in ("POST", "PUT", "DELETE"):
+        assert ask(viewing, f"{raw}zarr.json", method).status == 501
+
+
+def test_a_port_in_use_is_named(dataset: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {port} is in use"):
+            view(dataset, port=port)
+
+
+def test_nobody_listens_when_it_is_closed(dataset: Path) -> None:
+    with view(dataset) as viewing:
+        port = viewing.port
+        assert viewing.url == viewing.list_url  # two animals
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", port)) != 0
