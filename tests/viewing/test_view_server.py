@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from viewed import RAW, ask, data_path, layers, write_dataset
 
 from catnip2bids import Viewing, view
 from catnip2bids.errors import UsageError
-from viewed import RAW, ask, data_path, layers, write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +20,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("viewed"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def viewing(dataset: Path) -> Iterator[Viewing]:
     with view(dataset) as opened:
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def raw(viewing: Viewing) -> str:
     return data_path(viewing, layers(viewing)["cFos"])
 
@@ -99,8 +99,23 @@ def test_what_is_not_in_the_image_is_not_there(viewing: Viewing, raw: str, path:
 
 @pytest.mark.parametrize(
     "path",
-    ["x", "images/99/zarr.json", "images/%C2%B2/zarr.json", "images/" + "9" * 5000 + "/zarr.json", "v/99", "v/99/", "v/0/x.js"]
-    + ["regions/0/99/info", "regions/0/2/x", "v/0/..%2f__init__.py", "events/99", "images", "/", "/x/", "/favicon.ico"],
+    [
+        "x",
+        "images",
+        "images/99/zarr.json",
+        "images/%C2%B2/zarr.json",
+        "images/" + "9" * 5000 + "/zarr.json",
+        "v/99",
+        "v/99/",
+        "v/0/x.js",
+        "v/0/..%2f__init__.py",
+        "regions/0/99/info",
+        "regions/0/2/x",
+        "events/99",
+        "/",
+        "/x/",
+        "/favicon.ico",
+    ],
 )
 def test_other_addresses_are_none(viewing: Viewing, path: str) -> None:
     assert ask(viewing, path).status == 404

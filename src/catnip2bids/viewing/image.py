@@ -103,13 +103,17 @@ class ViewedImage(Protocol):
         """Return the file at a path below the image, or what would stand in it; None if there is none."""
 
 
-def check_type(path: Path, dtype: np.dtype[np.generic]) -> None:
-    """Refuse values that Neuroglancer cannot show.
+def check_image(image: ViewedImage) -> None:
+    """Refuse an image that Neuroglancer cannot show.
 
     Raises
     ------
     SourceError
-        For types that graphics cards have no textures of.
+        If its metadata cannot be understood, it has no plane of x and y, or no texture can hold its values.
     """
-    if dtype.name not in _SHOWN_TYPES:
-        raise SourceError(f"{path}: has values of type {dtype}, which Neuroglancer cannot show; open it in napari")
+    if not {axis.name for axis in image.axes} >= {"x", "y"}:
+        names = ", ".join(axis.name for axis in image.axes)
+        raise SourceError(f"{image.path}: its axes are {names}; save the image with axes that are called x and y")
+    if image.dtype.name not in _SHOWN_TYPES:
+        what = f"has values of type {image.dtype}, which Neuroglancer cannot show"
+        raise SourceError(f"{image.path}: {what}; open it in napari")

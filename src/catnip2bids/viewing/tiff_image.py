@@ -25,7 +25,7 @@ from catnip2bids.choices import Kind, OmeZarrVersion
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import LabelValue, Level, choose_display, image_metadata
 from catnip2bids.ome.metadata import Display, group_attributes
-from catnip2bids.viewing.image import WHITE, Axis, Channel, ViewedImage, check_type
+from catnip2bids.viewing.image import WHITE, Axis, Channel, ViewedImage, check_image
 from catnip2bids.volume import TiffStack, census_stack, open_tiff
 from catnip2bids.volume.tiff import check_page_at
 
@@ -59,7 +59,7 @@ class TiffImage:
     label_images: tuple[ViewedImage, ...] = ()
 
     def __post_init__(self) -> None:
-        check_type(self.path, self.dtype)
+        check_image(self)
 
     @property
     def axes(self) -> tuple[Axis, ...]:

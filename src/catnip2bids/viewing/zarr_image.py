@@ -19,7 +19,7 @@ from catnip2bids.bids.paths import leads_out
 from catnip2bids.choices import Kind
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import LabelValue, choose_display
-from catnip2bids.viewing.image import WHITE, Axis, Channel, ViewedImage, check_type
+from catnip2bids.viewing.image import WHITE, Axis, Channel, ViewedImage, check_image
 
 _METERS = {"angstrom": 1e-10, "picometer": 1e-12, "nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3}
 _METERS |= {"centimeter": 1e-2, "decimeter": 1e-1, "meter": 1.0}
@@ -46,7 +46,7 @@ class ZarrImage:
     inside: Path
 
     def __post_init__(self) -> None:
-        check_type(self.path, self.dtype)
+        check_image(self)
 
     @cached_property
     def zarr_format(self) -> int:

@@ -1,0 +1,54 @@
+"""The command, as a user runs it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from catnip2bids import convert
+from made_up import some_image, write_slices
+from runs import command
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("viewed")
+    write_slices(folder / "slices", some_image((4, 20, 30)))
+    convert(folder / "slices", folder / "brain.ome.zarr", (1.0, 1.0, 2.0))
+    return folder / "brain.ome.zarr"
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_prints_its_address_serves_and_ends_well(image: Path, ending: signal.Signals) -> None:
+    arguments = [sys.executable, "-m", "catnip2bids", "view", str(image), "--no-browser", "--print-url"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        url = program.stdout.readline().strip()
+        with urllib.request.urlopen(url, timeout=10) as page:
+            assert b"neuroglancer" in page.read()
+        program.send_signal(ending)
+        rest, said = program.communicate(timeout=20)
+    assert (program.returncode, rest) == (0, "")
+    port = url.split(":")[2].split("/")[0]
+    assert f"ssh -L {port}:127.0.0.1:{port} " in said
+    assert f"napari --plugin napari-ome-zarr {image}" in said
+    assert "Traceback" not in said
+
+
+def test_a_port_in_use_and_what_is_no_image_end_with_2(image: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = command("view", image, "--no-browser", "--port", port)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"port {port} is in use" in done.stderr
+    done = command("view", tmp_path, "--no-browser")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "neither a dataset" in done.stderr

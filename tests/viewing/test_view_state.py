@@ -1,0 +1,245 @@
+"""What is shown, and how, without a browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from viewed import ATLAS, RAW, ask, data_path, layers, state, write_dataset
+
+from catnip2bids import convert, view
+from catnip2bids.choices import Compression, Format, Naming, OmeZarrVersion
+from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
+from made_up import some_image, write_slices
+from runs import Array, Collector, level
+
+VOXEL_SIZE_UM = (3.7, 3.7, 5.0)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("viewed"))
+
+
+def test_layers_of_a_sample(dataset: Path) -> None:
+    with view(dataset) as viewing:
+        shown = layers(viewing, 2)  # of today: it has everything
+    assert [(name, layer["type"], layer["visible"]) for name, layer in shown.items()] == [
+        ("cFos", "image", True),
+        ("FRST", "image", False),
+        ("atlas", "segmentation", True),
+        ("hemispheremask", "image", False),
+        ("FRSTseg10000", "image", True),
+        ("FRSTsegfiltered10000", "image", False),
+        ("FRSTseg15000", "image", True),
+        ("FRSTsegfiltered15000", "image", False),
+    ]
+    assert shown["FRSTseg10000"]["shader"] != shown["FRSTseg15000"]["shader"]
+
+
+def test_heat_maps_are_shown_by_themselves_on_their_own_grid(dataset: Path) -> None:
+    with view(dataset) as viewing:
+        found = state(viewing, 3)
+    assert [(layer["name"], layer["visible"]) for layer in found["layers"]] == [
+        ("heatmap10000", True),
+        ("heatmapcorrected10000", False),
+        ("heatmap15000", False),
+        ("heatmapcorrected15000", False),
+    ]
+    assert found["dimensions"] == {name: [pytest.approx(25e-6), "m"] for name in "xyz"}
+
+
+def test_place_and_contrast(dataset: Path) -> None:
+    with view(dataset) as viewing:
+        found = state(viewing)
+    sizes = {name: [pytest.approx(size * 1e-6), "m"] for name, size in zip("xyz", VOXEL_SIZE_UM, strict=True)}
+    assert found["dimensions"] == sizes
+    assert found["position"] == [36, 40, 12]
+    assert found["layout"] == "4panel"
+    attributes = json.loads((dataset / f"{RAW}.ome.zarr/zarr.json").read_text())["attributes"]
+    window = attributes["ome"]["omero"]["channels"][0]["window"]
+    contrast = found["layers"][0]["shaderControls"]["normalized"]
+    assert contrast == {"range": [window["start"], window["end"]], "window": [window["min"], window["max"]]}
+
+
+def test_regions_have_the_names_and_colours_of_the_table(dataset: Path) -> None:
+    with view(dataset) as viewing:
+        atlas = layers(viewing)["atlas"]
+        path = atlas["source"][1].removeprefix(viewing.list_url).partition("|")[0]
+        properties = json.loads(ask(viewing, f"{path}info").body)["inline"]
+    table = (dataset / "derivatives/catnip/dseg.tsv").read_text().splitlines()
+    rows = {row.split("\t")[0]: row.split("\t") for row in table[1:]}
+    occurring = {str(value) for value in np.unique(level(dataset / f"{ATLAS}.ome.zarr")) if value != 0}
+    assert set(properties["ids"]) == occurring
+    assert properties["properties"][0]["values"] == [rows[value][1] for value in properties["ids"]]
+    assert properties["properties"][1]["values"] == [rows[value][2] for value in properties["ids"]]
+    assert atlas["segmentColors"] == {value: rows[value][3] for value in occurring}
+
+
+@pytest.mark.parametrize("place", ["dataset", "elsewhere"])
+def test_an_atlas_alone_has_names(dataset: Path, tmp_path: Path, place: str) -> None:
+    image = dataset / f"{ATLAS}.ome.zarr"
+    if place == "elsewhere":
+        image = Path(shutil.copytree(image, tmp_path / "alone.ome.zarr"))
+    with view(image) as viewing:
+        assert viewing.url.endswith("/v/0")
+        (layer,) = layers(viewing).values()
+        assert layer["type"] == "segmentation"
+        path = layer["source"][1].removeprefix(viewing.list_url).partition("|")[0]
+        assert "Caudoputamen" in json.loads(ask(viewing, f"{path}info").body)["inline"]["properties"][0]["values"]
+
+
+def test_labels_inside_of_an_image_of_version_04_come_along(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path, embed_labels=True, ome_zarr_version=OmeZarrVersion.V04, naming=Naming.DSEG)
+    with view(dataset / f"{RAW}.ome.zarr") as viewing:
+        shown = layers(viewing)
+        assert {name: layer["type"] for name, layer in shown.items() if name in ("cFos", "atlas")} == {
+            "cFos": "image",
+            "atlas": "segmentation",
+        }
+        source: str = shown["atlas"]["source"][0]
+        assert source.endswith("|zarr2:")
+        assert ask(viewing, data_path(viewing, shown["atlas"]) + ".zattrs").status == 200
+    with view(dataset) as viewing:
+        assert list(layers(viewing))[:3] == ["cFos", "FRST", "atlas"]
+
+
+def test_channels_of_a_foreign_image_without_a_window(tmp_path: Path) -> None:
+    group = zarr.create_group(tmp_path / "foreign.zarr", zarr_format=2)
+    array = group.create_array("s0", shape=(2, 3, 40, 30), dtype="uint16")
+    values = some_image((6, 40, 30)).reshape(2, 3, 40, 30)
+    array[...] = values
+    axes: list[Any] = [{"name": "c", "type": "channel"}]
+    axes += [{"name": name, "type": "space", "unit": "nanometer"} for name in "zyx"]
+    steps: list[Any] = [
+        {"type": "scale", "scale": [1, 500, 100, 100]},
+        {"type": "translation", "translation": [0, 0, 200, 0]},
+    ]
+    datasets: list[Any] = [{"path": "s0", "coordinateTransformations": steps}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    with view(tmp_path / "foreign.zarr") as viewing:
+        found = state(viewing)
+    assert [layer["localPosition"] for layer in found["layers"]] == [[0], [1]]
+    sizes = {name: [pytest.approx(size), "m"] for name, size in (("x", 1e-7), ("y", 1e-7), ("z", 5e-7))}
+    assert found["dimensions"] == sizes
+    assert found["position"] == [15, 22, 1]
+    for channel, layer in enumerate(found["layers"]):
+        middle = values[channel, 1]
+        assert layer["shaderControls"]["normalized"]["window"] == [middle.min(), middle.max()]
+
+
+def assembled(image: Path, number: int = 0) -> Array:
+    """Put an OME-TIFF together from the chunks that are served of it."""
+    with view(image) as viewing:
+        path = data_path(viewing, state(viewing)["layers"][0])
+        described: dict[str, Any] = json.loads(ask(viewing, f"{path}{number}/zarr.json").body)
+        sizes = described["chunk_grid"]["configuration"]["chunk_shape"]
+        shape = described["shape"]
+        whole = np.zeros(shape, described["data_type"])
+        for place in np.ndindex(*(-(-n // size) for n, size in zip(shape, sizes, strict=True))):
+            answer = ask(viewing, f"{path}{number}/c/{'/'.join(map(str, place))}")
+            chunk = np.frombuffer(answer.body, np.dtype(whole.dtype).newbyteorder("<")).reshape(sizes)
+            start = [index * size for index, size in zip(place, sizes, strict=True)]
+            target = whole[tuple(slice(begin, begin + size) for begin, size in zip(start, sizes, strict=True))]
+            target[...] = chunk[tuple(slice(n) for n in target.shape)]
+        assert ask(viewing, f"{path}{number}/c/99/0/0").status == 404
+        assert ask(viewing, f"{path}9/c/0/0/0").status == 404
+        assert ask(viewing, f"{path}{number}/c/0/0/0", Range="bytes=2-5").body == whole_bytes(whole)[2:6]
+    return whole
+
+
+def whole_bytes(array: Array) -> bytes:
+    """Return values as bytes in little-endian order."""
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()
+
+
+@pytest.mark.parametrize("compression", [Compression.DEFLATE, Compression.NONE])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_an_ome_tiff_is_served_as_it_is_with_its_levels(tmp_path: Path, compression: Compression, dtype: str) -> None:
+    volume = some_image((5, 1100, 1500), dtype)
+    write_slices(tmp_path / "slices", volume)
+    image = tmp_path / "image.ome.btf"
+    convert(tmp_path / "slices", image, VOXEL_SIZE_UM, pyramid=True, compression=compression)
+    np.testing.assert_array_equal(assembled(image), volume)
+    with tifffile.TiffFile(image) as tiff:
+        lower = np.stack([page.pages[1].aspage().asarray() for page in tiff.pages if page.pages is not None])
+    np.testing.assert_array_equal(assembled(image, 2), lower)
+
+
+@pytest.mark.parametrize(
+    "options", [{"compression": "lzw", "rowsperstrip": 1100}, {"tile": (128, 256), "compression": "zlib"}], ids=str
+)
+def test_an_ome_tiff_of_somebody_else(tmp_path: Path, options: dict[str, Any]) -> None:
+    volume = some_image((3, 1100, 300))
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2000.0}
+    metadata["PhysicalSizeZUnit"] = "nm"
+    tifffile.imwrite(tmp_path / "x.ome.tif", volume, ome=True, metadata=metadata, byteorder=">", **options)
+    np.testing.assert_array_equal(assembled(tmp_path / "x.ome.tif"), volume)
+    with view(tmp_path / "x.ome.tif") as viewing:
+        assert state(viewing)["dimensions"]["z"] == [pytest.approx(2e-6), "m"]
+        assert viewing.napari_command.startswith("napari --plugin napari-tiff ")
+
+
+def test_a_dataset_of_ome_tiff_has_the_same_layers(dataset: Path, tmp_path: Path) -> None:
+    other = write_dataset(tmp_path, image_format=Format.OME_TIFF)
+    with view(dataset) as viewing, view(other) as viewing_tiff:
+        for scene in range(4):
+            expected, found = layers(viewing, scene), layers(viewing_tiff, scene)
+            assert list(found) == list(expected)
+            for name in expected:
+                assert found[name].get("segmentColors") == expected[name].get("segmentColors")
+
+
+def test_what_is_missing_or_damaged_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
+    dataset, collector = write_dataset(tmp_path), Collector()
+    shutil.rmtree(dataset / f"{ATLAS}.ome.zarr")
+    (dataset / f"{RAW}.ome.zarr/0/zarr.json").write_text("{")
+    with view(dataset, progress=collector) as viewing:
+        assert list(layers(viewing)) == ["FRST", "hemispheremask", "FRSTseg10000", "FRSTseg15000"]
+    assert sorted(Path(text.split(": ")[1]).name for text in collector.warnings) == [
+        Path(f"{RAW}.ome.zarr").name,
+        Path(f"{ATLAS}.ome.zarr").name,
+    ]
+
+
+def test_names_are_never_markup(tmp_path: Path) -> None:
+    name = "<img src=x onerror=alert(1)> & 'co"
+    dataset = write_dataset(tmp_path).rename(tmp_path / name)
+    with view(dataset) as viewing:
+        page = ask(viewing, "").body.decode()
+    assert "<img" not in page
+    assert "&lt;img src=x onerror=alert(1)&gt; &amp;" in page
+
+
+def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("x")
+    (tmp_path / "plain.ome.tif").write_text("x")
+    (tmp_path / "empty.ome.zarr").mkdir()
+    tifffile.imwrite(tmp_path / "no-xml.ome.tif", some_image((2, 20, 20)), ome=False)
+    refused: dict[str, tuple[type[Catnip2bidsError], str]] = {
+        "nothing": (UsageError, "is not there"),
+        "file.txt": (UsageError, "neither a dataset"),
+        ".": (UsageError, "neither a dataset"),
+        "plain.ome.tif": (SourceError, "not a TIFF"),
+        "empty.ome.zarr": (SourceError, "cannot be read"),
+        "no-xml.ome.tif": (SourceError, "tells no voxel size"),
+    }
+    for name, (error, words) in refused.items():
+        with pytest.raises(error, match=words):
+            view(tmp_path / name)
+    group = zarr.create_group(tmp_path / "large.zarr")
+    group.create_array("0", shape=(4, 4, 4), dtype="float64")
+    axes = [{"name": name, "type": "space"} for name in "zyx"]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
+    with pytest.raises(SourceError, match="float64, which Neuroglancer cannot show"):
+        view(tmp_path / "large.zarr")
+    (tmp_path / "code/catnip2bids").mkdir(parents=True)
+    (tmp_path / "code/catnip2bids/provenance.json").write_text("{}")
+    with pytest.raises(DatasetError, match="has no images"):
+        view(tmp_path)
