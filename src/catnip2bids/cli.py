@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -122,13 +123,14 @@ def demo(
     Example: [bold]catnip2bids demo my-demo[/]
     """
     from catnip2bids.demo import run_demo
-    from catnip2bids.terminal import JobProgress, show_result, show_sights, show_validation, show_verification
+    from catnip2bids.terminal import JobProgress, say, show_result, show_sights, show_validation, show_verification
 
     with JobProgress() as progress:
         made = run_demo(folder, progress)
     show_result(made.packaged)
     show_validation(made.valid)
     show_verification(made.verified)
+    say(f"in a viewer: catnip2bids view {shlex.quote(str(made.packaged.dataset))}")
     show_sights(made.sights)
     raise typer.Exit(0 if made.packaged.ok and made.valid.ok and made.verified.ok else 1)
 

@@ -75,12 +75,12 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
     drawn = report(dataset, progress)
     raw = sorted(dataset.glob("sub-*/micr/*_SPIM.ome.zarr"))
     sights = (
-        (drawn.path, "the report: open it in a browser"),
         (cohort, "the made-up output of CATNIP"),
         (dataset / "README.md", "what is where in the dataset"),
         *((image, "a raw image, for any OME-Zarr viewer") for image in raw[:1]),
         (dataset / "derivatives/catnip", "atlas labels, cells, heat maps"),
         (dataset / "derivatives/catnip-counts/counts.tsv", "cells per region"),
         (dataset / "code/catnip2bids/provenance.json", "what was done with every file, and why"),
+        (drawn.path, "the report: open it in a browser"),
     )
     return Demo(packaged, valid, verified, sights)
