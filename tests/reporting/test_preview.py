@@ -9,9 +9,8 @@ import pytest
 
 from catnip2bids import convert
 from catnip2bids.choices import Kind
-from catnip2bids.errors import DatasetError
 from catnip2bids.reporting import preview
-from catnip2bids.reporting.preview import Preview, display_window, read_preview
+from catnip2bids.reporting.preview import DamagedImageError, Preview
 from made_up import some_image, some_labels, write_slices
 from runs import level, ome
 
@@ -31,19 +30,34 @@ def converted(tmp_path: Path, name: str, kind: Kind = Kind.IMAGE, *, pyramid: bo
     return convert(tmp_path / "slices", tmp_path / name, (3.7, 3.7, 5.0), kind, pyramid=pyramid).path
 
 
-def test_of_an_ome_zarr_it_is_the_finest_level_that_is_small(tmp_path: Path) -> None:
+def preview_of(image: Path, kind: Kind = Kind.IMAGE) -> Preview:
+    return Preview(image, SHAPE, SIZE_ZYX, kind)
+
+
+def test_slices_of_an_ome_zarr_are_of_the_finest_level_that_is_narrow(tmp_path: Path) -> None:
     image = converted(tmp_path, "image.ome.zarr")
-    seen = read_preview(image, SHAPE, SIZE_ZYX, Kind.IMAGE)
-    assert np.array_equal(seen.values, level(image, 1))
-    sizes = [size * n for size, n in zip(SIZE_ZYX, SHAPE, strict=True)]
-    assert np.multiply(seen.step_um, seen.values.shape) == pytest.approx(sizes)
+    seen, expected = preview_of(image), level(image, 1)
+    assert seen.shape == expected.shape
+    for axis, n in enumerate(seen.shape):
+        assert np.array_equal(seen.slice(axis, n // 3), expected.take(n // 3, axis=axis))
+    assert seen.extent_um == pytest.approx((60.0, 1110.0, 1036.0))
+    assert seen.planes == [1, 3, 5, 7, 9, 11]
 
 
-def test_without_a_small_level_it_is_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_narrow_level_it_is_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = converted(tmp_path, "image.ome.zarr")
     monkeypatch.setattr(preview, "_LONGEST_SIDE", 10)
+    monkeypatch.setattr(preview, "_MOST_VOXELS", 10)
     last = len(ome(image)["multiscales"][0]["datasets"]) - 1
-    assert np.array_equal(read_preview(image, SHAPE, SIZE_ZYX, Kind.IMAGE).values, level(image, last))
+    assert np.array_equal(preview_of(image).slice(0, 1), level(image, last)[1])
+    assert np.array_equal(preview_of(image).whole, level(image, last))
+
+
+def test_as_a_whole_it_is_the_finest_level_that_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = converted(tmp_path, "image.ome.zarr")
+    assert np.array_equal(preview_of(image).whole, level(image))
+    monkeypatch.setattr(preview, "_MOST_VOXELS", np.prod(SHAPE) - 1)
+    assert np.array_equal(preview_of(image).whole, level(image, 1))
 
 
 @pytest.mark.parametrize("pyramid", [True, False])
@@ -52,37 +66,52 @@ def test_of_an_ome_tiff_it_is_planes_from_all_over_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind, pyramid: bool
 ) -> None:
     monkeypatch.setattr(preview, "_MOST_PLANES", 4)
-    image = converted(tmp_path, "image.ome.btf", kind, pyramid=pyramid)
-    seen = read_preview(image, SHAPE, SIZE_ZYX, kind)
-    assert seen.planes == (1, 4, 7, 10)
-    assert seen.values.shape == (4, 150, 140)
-    assert seen.step_um == pytest.approx((15.0, 7.4, 7.4))
+    seen = preview_of(converted(tmp_path, "image.ome.btf", kind, pyramid=pyramid), kind)
+    assert seen.planes == [1, 4, 7, 10]
+    assert seen.shape == seen.whole.shape == (4, 150, 140)
+    for axis in range(3):
+        assert np.array_equal(seen.slice(axis, 2), seen.whole.take(2, axis=axis))
     if kind == Kind.LABELS:
-        assert set(np.unique(seen.values)) <= set(np.unique(some_labels(SHAPE)))
+        assert set(np.unique(seen.whole)) <= set(np.unique(some_labels(SHAPE)))
 
 
-def test_values_are_taken_from_the_same_places_of_another_grid() -> None:
-    coarse = Preview(np.arange(8).reshape(2, 2, 2), (1.0, 1.0, 1.0), (0, 1))
-    fine = Preview(np.zeros((4, 2, 6)), (0.5, 1.0, 1 / 3), (0, 1, 2, 3))
-    assert coarse.on_grid_of(fine).shape == (4, 2, 6)
-    assert coarse.on_grid_of(fine)[:, 0, 0].tolist() == [0, 0, 4, 4]
-    assert coarse.on_grid_of(fine)[0, 0].tolist() == [0, 0, 0, 1, 1, 1]
+def test_slices_of_another_grid_show_the_same_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "_LONGEST_SIDE", 300)
+    fine, planes = preview_of(converted(tmp_path, "fine.ome.zarr")), some_image(SHAPE)
+    write_slices(tmp_path / "few", planes[::4, ::2, ::2])
+    few = convert(tmp_path / "few", tmp_path / "few.ome.zarr", (7.4, 7.4, 20.0)).path
+    coarse = Preview(few, (3, 150, 140), (20.0, 7.4, 7.4), Kind.IMAGE)
+    assert fine.shape == SHAPE
+    seen = coarse.slice_like(fine, 0, 6)
+    assert np.array_equal(seen, planes[4, ::2, ::2].repeat(2, axis=0).repeat(2, axis=1))
+    assert coarse.slice_like(fine, 1, 299).shape == (12, 280)
 
 
 def test_the_display_window_is_that_of_the_image(tmp_path: Path) -> None:
     image = converted(tmp_path, "image.ome.zarr")
     window = ome(image)["omero"]["channels"][0]["window"]
-    assert display_window(image, np.zeros(1)) == (window["start"], window["end"])
+    assert preview_of(image).window == (window["start"], window["end"])
 
 
 def test_without_one_it_follows_from_the_values(tmp_path: Path) -> None:
-    low, high = display_window(tmp_path / "image.ome.btf", np.array([0.0, 1.0, 2.0, 1000.0, np.nan]))
-    assert 0 <= low < 1 < high <= 1000
+    seen = preview_of(converted(tmp_path, "image.ome.btf"))
+    low, high = seen.window
+    assert seen.whole.min() <= low < high <= seen.whole.max()
 
 
 @pytest.mark.parametrize("ending", [".ome.zarr", ".ome.btf"])
 def test_an_image_that_is_damaged_is_named(tmp_path: Path, ending: str) -> None:
     image = converted(tmp_path, f"image{ending}")
     (image / "zarr.json" if image.is_dir() else image).write_bytes(b"?")
-    with pytest.raises(DatasetError, match=f"image{ending}: cannot be read"):
-        read_preview(image, SHAPE, SIZE_ZYX, Kind.IMAGE)
+    with pytest.raises(DamagedImageError, match=f"image{ending}: cannot be read") as caught:
+        _ = preview_of(image).shape
+    assert caught.value.image == image
+
+
+def test_a_chunk_that_is_damaged_names_the_image(tmp_path: Path) -> None:
+    image = converted(tmp_path, "image.ome.zarr")
+    seen = preview_of(image)
+    for chunk in (path for path in (image / "1").rglob("*") if path.is_file() and path.name != "zarr.json"):
+        chunk.write_bytes(b"damaged" * 10)
+    with pytest.raises(DamagedImageError, match=r"image\.ome\.zarr: cannot be read"):
+        seen.slice(0, 0)

@@ -1,15 +1,20 @@
 """Small versions of volumes, out of the lower resolution levels that the dataset holds.
 
-Invariant: a preview takes little memory and, wherever there are levels, reads little, however large the volume is.
+Invariant: little is read and little is held, however large the volume is: whole levels only if they are small, and of
+finer ones the slices that are shown.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +29,13 @@ Array = npt.NDArray[Any]
 Zyx = tuple[int, int, int]
 
 _LONGEST_SIDE = 640
-_MOST_VOXELS = 48 * 2**20
+"""Rows and columns of what is shown."""
+_MOST_VOXELS = 12 * 2**20
+"""What is read as a whole."""
 _MOST_PLANES = 48
-"""Planes that are read of a volume without levels along z."""
+"""Planes that are read of a file without levels along z."""
+_DECODING = Lock()
+"""Held while planes are decoded that may be large, so that memory for one is needed at a time."""
 
 
 class DamagedImageError(DatasetError):
@@ -43,79 +52,161 @@ class DamagedImageError(DatasetError):
         self.image = image
 
 
+class _Levels(Protocol):
+    """What a file offers: slices of a small level, and the voxels of a smaller one."""
+
+    @property
+    def shape(self) -> Zyx:
+        """Voxels of the level that slices are read of."""
+
+    @property
+    def planes(self) -> Sequence[int] | None:
+        """The planes of level 0 that it has; None if they are merged."""
+
+    def slice(self, axis: int, at: int) -> Array:
+        """Read a slice of it."""
+
+    def whole(self) -> Array:
+        """Read all voxels of a level that is small."""
+
+
 @dataclass(frozen=True)
 class Preview:
     """A small version of a volume.
 
     Attributes
     ----------
-    values
-        Voxels (z, y, x), of the type of the volume.
-    step_um
-        Distance of neighbouring voxels (z, y, x) in micrometers.
-    planes
-        The plane of level 0, counted from 0, in the middle of each plane.
-    """
-
-    values: Array
-    step_um: tuple[float, float, float]
-    planes: tuple[int, ...]
-
-    def on_grid_of(self, other: Preview) -> Array:
-        """Return the values at the places of another preview's voxels, if both show the same extent."""
-        values = self.values
-        for axis, (n, n_wanted) in enumerate(zip(values.shape, other.values.shape, strict=True)):
-            if n != n_wanted:
-                values = values.take((np.arange(n_wanted) * 2 + 1) * n // (2 * n_wanted), axis=axis)
-        return values
-
-
-def read_preview(image: Path, shape: Zyx, voxel_size_um: tuple[float, float, float], kind: Kind) -> Preview:
-    """Read a small version of an image of a dataset.
-
-    Parameters
-    ----------
     image
         The OME-Zarr or OME-TIFF.
-    shape
-        Voxels of its level 0 along (z, y, x).
+    full_shape
+        Voxels of level 0 along (z, y, x).
     voxel_size_um
         Their size (z, y, x).
     kind
         Decides how voxels are merged where no level is small enough.
-
-    Raises
-    ------
-    DamagedImageError
-        If the image cannot be read.
     """
+
+    image: Path
+    full_shape: Zyx
+    voxel_size_um: tuple[float, float, float]
+    kind: Kind
+
+    @cached_property
+    def _levels(self) -> _Levels:
+        with _naming(self.image):
+            return _ZarrLevels(self.image) if self.image.is_dir() else _TiffPlanes(self.image, self.kind)
+
+    @property
+    def shape(self) -> Zyx:
+        """Voxels of the small version along (z, y, x)."""
+        return self._levels.shape
+
+    @property
+    def extent_um(self) -> tuple[float, float, float]:
+        """How large the volume is along (z, y, x)."""
+        z, y, x = (n * size for n, size in zip(self.full_shape, self.voxel_size_um, strict=True))
+        return z, y, x
+
+    @property
+    def planes(self) -> list[int]:
+        """The plane of level 0, counted from 0, in the middle of each plane."""
+        n = self.shape[0]
+        return list(self._levels.planes or (_place(z, n, self.full_shape[0]) for z in range(n)))
+
+    def slice(self, axis: int, at: int) -> Array:
+        """Read a slice at right angles to an axis."""
+        with _naming(self.image):
+            return self._levels.slice(axis, at)
+
+    def slice_like(self, other: Preview, axis: int, at: int) -> Array:
+        """Read the slice that shows the same as one of another preview with the same extent, voxel by voxel."""
+        values = self.slice(axis, _place(at, other.shape[axis], self.shape[axis]))
+        wanted = [n for number, n in enumerate(other.shape) if number != axis]
+        for number, (n, n_wanted) in enumerate(zip(values.shape, wanted, strict=True)):
+            if n != n_wanted:
+                values = values.take((np.arange(n_wanted) * 2 + 1) * n // (2 * n_wanted), axis=number)
+        return values
+
+    @cached_property
+    def whole(self) -> Array:
+        """All voxels of an even smaller version."""
+        with _naming(self.image):
+            return self._levels.whole()
+
+    @cached_property
+    def window(self) -> tuple[float, float]:
+        """The values that are shown as black and as white: as OME-Zarr says, or by the values themselves."""
+        if self.image.is_dir():
+            with _naming(self.image):
+                window = _ome_attributes(self.image)["omero"]["channels"][0]["window"]
+                return float(window["start"]), float(window["end"])
+        finite = self.whole[np.isfinite(self.whole)]
+        low, high = np.percentile(finite, [1.0, 99.8]) if finite.size else (0.0, 1.0)
+        return float(low), float(max(high, low + 1))
+
+
+def _place(at: int, n: int, n_other: int) -> int:
+    """Return which of `n_other` parts of a length has the middle of one of `n` parts in it."""
+    return (2 * at + 1) * n_other // (2 * n)
+
+
+@contextmanager
+def _naming(image: Path) -> Iterator[None]:
+    """Say which image cannot be read."""
     try:
-        values, planes = _of_zarr(image) if image.is_dir() else _of_tiff(image, kind)
+        yield
     except (OSError, ValueError, KeyError, IndexError, SourceError, tifffile.TiffFileError) as error:
         raise DamagedImageError(image, error) from error
-    if not planes:
-        planes = tuple(min((2 * z + 1) * shape[0] // (2 * len(values)), shape[0] - 1) for z in range(len(values)))
-    step = [size * n / n_small for size, n, n_small in zip(voxel_size_um, shape, values.shape, strict=True)]
-    return Preview(values, (step[0], step[1], step[2]), planes)
 
 
-def display_window(image: Path, values: Array) -> tuple[float, float]:
-    """Return the values that are shown as black and as white: as OME-Zarr says, or by the values themselves."""
-    if image.is_dir():
-        window = _ome_attributes(image)["omero"]["channels"][0]["window"]
-        return float(window["start"]), float(window["end"])
-    finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, [1.0, 99.8]) if finite.size else (0.0, 1.0)
-    return float(low), float(max(high, low + 1))
+class _ZarrLevels:
+    """The levels of an OME-Zarr: slices of the finest one that is not too wide to be shown."""
+
+    planes = None
+
+    def __init__(self, image: Path) -> None:
+        datasets = _ome_attributes(image)["multiscales"][0]["datasets"]
+        self._arrays = [open_array(image, dataset["path"]) for dataset in datasets]
+        narrow = [array for array in self._arrays if max(array.shape[1:]) <= _LONGEST_SIDE]
+        self._shown = narrow[0] if narrow else self._arrays[-1]
+        self.shape: Zyx = self._shown.shape
+
+    def slice(self, axis: int, at: int) -> Array:
+        index = tuple(at if number == axis else slice(None) for number in range(3))
+        return np.asarray(self._shown[index].read().result())
+
+    def whole(self) -> Array:
+        small = [array for array in self._arrays if math.prod(array.shape) <= _MOST_VOXELS]
+        return np.asarray((small[0] if small else self._arrays[-1]).read().result())
 
 
-def _of_zarr(image: Path) -> tuple[Array, tuple[int, ...]]:
-    """Read the finest level that is small enough, or the coarsest one."""
-    datasets = _ome_attributes(image)["multiscales"][0]["datasets"]
-    arrays = [open_array(image, dataset["path"]) for dataset in datasets]
-    fitting = [array for array in arrays if _is_small(array.shape)]
-    array = fitting[0] if fitting else arrays[-1]
-    return np.asarray(array.read().result()), ()
+class _TiffPlanes:
+    """Planes from all over an OME-TIFF, of each the level that is not too wide, or merged until it is not."""
+
+    def __init__(self, image: Path, kind: Kind) -> None:
+        with tifffile.TiffFile(image) as tiff:
+            n_planes = len(tiff.pages)
+            n_read = min(n_planes, _MOST_PLANES)
+            self.planes = [_place(n, n_read, n_planes) for n in range(n_read)]
+            with _DECODING:
+                self._values = np.stack([_small_plane(tiff.pages[plane].aspage(), kind) for plane in self.planes])
+        n_rows, n_columns = self._values.shape[1:]
+        self.shape: Zyx = n_read, n_rows, n_columns
+
+    def slice(self, axis: int, at: int) -> Array:
+        return np.asarray(self._values.take(at, axis=axis))
+
+    def whole(self) -> Array:
+        return self._values
+
+
+def _small_plane(page: tifffile.TiffPage, kind: Kind) -> Array:
+    levels = [page, *(level.aspage() for level in page.pages or ())]
+    narrow = [level for level in levels if max(level.shape) <= _LONGEST_SIDE]
+    values = np.asarray((narrow[0] if narrow else levels[-1]).asarray())[np.newaxis]
+    while max(values.shape[1:]) > _LONGEST_SIDE:
+        values = downsample(values, (1, 2, 2), kind)
+    return np.asarray(values[0])
 
 
 def _ome_attributes(image: Path) -> dict[str, Any]:
@@ -126,25 +217,3 @@ def _ome_attributes(image: Path) -> dict[str, Any]:
     else:
         attributes = json.loads((image / ".zattrs").read_bytes())
     return attributes
-
-
-def _is_small(shape: tuple[int, ...]) -> bool:
-    return max(shape[1:]) <= _LONGEST_SIDE and math.prod(shape) <= _MOST_VOXELS
-
-
-def _of_tiff(image: Path, kind: Kind) -> tuple[Array, tuple[int, ...]]:
-    """Read some planes from all over the file, of each the level that is small enough, or merged until it is."""
-    with tifffile.TiffFile(image) as tiff:
-        n_planes = len(tiff.pages)
-        n_read = min(n_planes, _MOST_PLANES)
-        planes = tuple((2 * n + 1) * n_planes // (2 * n_read) for n in range(n_read))
-        return np.stack([_small_plane(tiff.pages[plane].aspage(), kind) for plane in planes]), planes
-
-
-def _small_plane(page: tifffile.TiffPage, kind: Kind) -> Array:
-    levels = [page, *(level.aspage() for level in page.pages or ())]
-    fitting = [level for level in levels if max(level.shape) <= _LONGEST_SIDE]
-    values = np.asarray((fitting[0] if fitting else levels[-1]).asarray())[np.newaxis]
-    while max(values.shape[1:]) > _LONGEST_SIDE:
-        values = downsample(values, (1, 2, 2), kind)
-    return np.asarray(values[0])

@@ -27,10 +27,10 @@ from catnip2bids.reporting.preview import DamagedImageError
 from catnip2bids.reporting.sample_page import drawn, tables
 from catnip2bids.reporting.samples import Sample, read_samples
 
-_PLANES_BYTES = 32 * 10**6
+_PLANES_BYTES = 28 * 10**6
 """Room for pictures of planes in the whole report, and in one page at the most."""
 _PAGE_BYTES = 3 * 10**6
-_THREADS = 2  # each holds small versions of all images of a sample
+_THREADS = 2
 
 
 @dataclass(frozen=True)

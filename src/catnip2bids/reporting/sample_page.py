@@ -90,14 +90,15 @@ def tables(dataset: Path, sample: Sample) -> dict[str, Any]:
 def _look(brain: Brain | None, sample: Sample, n_bytes: int) -> dict[str, Any]:
     if brain is None or sample.raw is None:
         return {"planes": [], "orthogonal": [], "regions": [], "segmentations": [], "histogram": None, "n_planes": 0}
-    window = brain.window
+    window = brain.image.window
     return {
         "orthogonal": brain.orthogonal(),
         "planes": _planes(brain, n_bytes),
         "n_planes": sample.raw.record.shape[0],
         "regions": [_region(region, sample) for region in brain.regions],
         "segmentations": [
-            Segmentation(found.threshold, color) for found, color in zip(brain.segmentations, _COLORS, strict=False)
+            Segmentation(component.threshold, color)
+            for (component, _), color in zip(brain.segmentations, _COLORS, strict=False)
         ],
         "histogram": {"chart": histogram_chart(brain.histogram()), "window": window},
     }

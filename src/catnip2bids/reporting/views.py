@@ -16,7 +16,7 @@ import numpy.typing as npt
 from catnip2bids.catnip.components import kind_of
 from catnip2bids.colors import made_up_color
 from catnip2bids.reporting.pictures import gray_picture, heat_picture, map_picture
-from catnip2bids.reporting.preview import Preview, display_window, read_preview
+from catnip2bids.reporting.preview import Preview
 from catnip2bids.reporting.samples import Component, Region, Sample
 
 Array = npt.NDArray[Any]
@@ -93,24 +93,18 @@ class Brain:
     ----------
     image
         The raw image.
-    window
-        Its values that are shown as black and as white.
     labels
-        Label values (z, y, x), if the sample has them.
+        The labels, if the sample has them.
     regions
         The regions that occur, by ascending label value.
     segmentations
-        Whose cells are in `cells`.
-    cells
-        One bit (z, y, x) for each segmentation.
+        Whose cells are shown, and their images.
     """
 
     image: Preview
-    window: tuple[float, float]
-    labels: Array | None
+    labels: Preview | None
     regions: tuple[Region, ...]
-    segmentations: tuple[Component, ...]
-    cells: Array
+    segmentations: tuple[tuple[Component, Preview], ...]
 
     def planes(self, n_most: int) -> list[View]:
         """Return planes from all over the volume."""
@@ -122,68 +116,65 @@ class Brain:
 
     def orthogonal(self) -> list[View]:
         """Return three slices at right angles through the middle of the brain."""
-        inside = self._tissue()
-        middle = [int(np.median(where)) if len(where) else n // 2 for where, n in zip(inside, self._shape, strict=True)]
         names = ("XY", "XZ", "YZ")
-        return [self._view(axis, at, names[axis]) for axis, at in enumerate(middle)]
+        return [self._view(axis, at, names[axis]) for axis, at in enumerate(self._middle())]
 
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        return self.image.values.shape
-
-    def _tissue(self) -> list[Array]:
-        """Return indices along each axis of what lies in regions, or is bright, of a part of the voxels."""
-        is_tissue = self.labels != 0 if self.labels is not None else self.image.values > self.window[0]
-        every = (2, 4, 4)
-        found = np.nonzero(is_tissue[:: every[0], :: every[1], :: every[2]])
-        return [where * step for where, step in zip(found, every, strict=True)]
+    def _middle(self) -> list[int]:
+        """Return a place in the middle of what lies in regions, or is bright."""
+        small = self.image.whole if self.labels is None else self.labels.whole
+        inside = small > self.image.window[0] if self.labels is None else small != 0
+        axes = range(inside.ndim)
+        profiles = [inside.sum(axis=tuple(other for other in axes if other != axis)) for axis in axes]
+        return [_median(profile) * n // len(profile) for profile, n in zip(profiles, self.image.shape, strict=True)]
 
     def _view(self, axis: int, at: int, title: str) -> View:
-        values = self.image.values.take(at, axis=axis)
-        sizes = [n * step for n, step in zip(self._shape, self.image.step_um, strict=True)]
-        height_um, width_um = (size for other, size in enumerate(sizes) if other != axis)
-        picture = gray_picture(values, self.window)
+        values = self.image.slice(axis, at)
+        height_um, width_um = _without(self.image.extent_um, axis)
+        picture = gray_picture(values, self.image.window)
         view = View(title, picture, "", values.shape[1], values.shape[0], width_um, height_um)
         if self.labels is None and not self.segmentations:
             return view
-        numbers = np.zeros(values.shape, np.uint16)
-        if self.labels is not None and self.regions:
-            labels, ids = self.labels.take(at, axis=axis), np.array([region.index for region in self.regions])
+        numbers, cells = np.zeros(values.shape, np.uint16), np.zeros(values.shape, np.uint8)
+        if self.labels is not None:
+            labels = self.labels.slice_like(self.image, axis, at)
+            ids = np.array([region.index for region in self.regions])
             numbers = np.where(labels == 0, 0, np.searchsorted(ids, labels) + 1).astype(np.uint16)
-        return replace(view, map=map_picture(numbers, self.cells.take(at, axis=axis)))
+        for bit, (_, segmentation) in enumerate(self.segmentations):
+            cells |= (segmentation.slice_like(self.image, axis, at) != 0).astype(np.uint8) << bit
+        return replace(view, map=map_picture(numbers, cells))
 
     def histogram(self) -> Histogram:
         """Count intensities."""
-        values = self.image.values[np.isfinite(self.image.values)]
+        values = self.image.whole[np.isfinite(self.image.whole)]
         n_voxels, edges = np.histogram(values, bins=_N_BINS)
-        return Histogram(edges, n_voxels, self.window)
+        return Histogram(edges, n_voxels, self.image.window)
+
+
+def _median(profile: Array) -> int:
+    """Return the place before and behind which there is as much; the middle if there is nothing."""
+    sums = profile.cumsum()
+    return int(np.searchsorted(sums, sums[-1] / 2)) if sums[-1] else len(profile) // 2
 
 
 def read_brain(dataset: Path, sample: Sample) -> Brain | None:
-    """Read the small versions of a sample's images; None if it has no raw image."""
+    """Open the small versions of a sample's images; None if it has no raw image."""
     raw = sample.raw
     if raw is None:
         return None
-    image = _read(dataset, raw)
     same_grid = [found for found in sample.components if found.record.shape == raw.record.shape]
     atlas = next((found for found in same_grid if found.role in _LABELS), None)
-    cells = np.zeros(image.values.shape, np.uint8)
-    segmentations = [found for found in sample.with_role("FRSTseg") if found in same_grid][:MOST_SEGMENTATIONS]
-    for bit, component in enumerate(segmentations):
-        cells |= (_read(dataset, component).on_grid_of(image) != 0).astype(np.uint8) << bit
+    segmentations = [found for found in sample.with_role("FRSTseg") if found in same_grid]
     return Brain(
-        image,
-        display_window(dataset / raw.path, image.values),
-        None if atlas is None else _read(dataset, atlas).on_grid_of(image),
+        _preview(dataset, raw),
+        None if atlas is None else _preview(dataset, atlas),
         () if atlas is None else _regions_of(sample, atlas.record.label_values or []),
-        tuple(segmentations),
-        cells,
+        tuple((found, _preview(dataset, found)) for found in segmentations[:MOST_SEGMENTATIONS]),
     )
 
 
-def _read(dataset: Path, component: Component) -> Preview:
+def _preview(dataset: Path, component: Component) -> Preview:
     record = component.record
-    return read_preview(dataset / component.path, record.shape, component.voxel_size_um, kind_of(component.role))
+    return Preview(dataset / component.path, record.shape, component.voxel_size_um, kind_of(component.role))
 
 
 def _regions_of(sample: Sample, values: Sequence[int]) -> tuple[Region, ...]:
@@ -209,10 +200,9 @@ def _projected(dataset: Path, component: Component | None) -> list[tuple[Array, 
     """Return the largest values along each axis, and the height and width of what is seen."""
     if component is None:
         return []
-    preview = _read(dataset, component)
-    values = np.nan_to_num(preview.values)
-    sizes = [n * step for n, step in zip(values.shape, preview.step_um, strict=True)]
-    return [(values.max(axis=axis), _without(sizes, axis)) for axis in range(3)]
+    preview = _preview(dataset, component)
+    values = np.nan_to_num(preview.whole)
+    return [(values.max(axis=axis), _without(preview.extent_um, axis)) for axis in range(3)]
 
 
 def _without(sizes: Sequence[float], axis: int) -> tuple[float, float]:
