@@ -23,6 +23,7 @@ from catnip2bids.errors import DatasetError
 from catnip2bids.publish import partial_path
 
 RUN = "sub-45670ko_sample-LeftHemisphere_stain-cFos"
+SECOND = "sub-45671ko_sample-LeftHemisphere_stain-cFos"
 IMAGE = "sub-45670ko/micr/sub-45670ko_sample-LeftHemisphere_stain-cFos_SPIM.ome.zarr"
 
 
@@ -59,7 +60,7 @@ def provenance() -> Provenance:
         versions={"catnip2bids": "0.1.0"},
         settings={"voxel_size_um": [3.7, 3.7, 5.0], "jobs": None},
         history=[Invocation(command="before", time="2026-01-01T00:00:00", versions={}, settings={})],
-        runs={"b": run.model_copy(update={"name": "second"}), "a": run},
+        runs={SECOND: run.model_copy(update={"name": "second"}), RUN: run},
         decisions=[
             decision("z"),
             decision("a", evidence={"planes_compared": 211, "labels_lost": [512]}),
@@ -73,7 +74,7 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
     saved.save(tmp_path)
     found = read_provenance(tmp_path)
     assert found.runs == saved.runs
-    assert found.runs["a"].images[IMAGE].shape == (211, 104, 193)
+    assert found.runs[RUN].images[IMAGE].shape == (211, 104, 193)
     assert sorted(map(str, found.decisions)) == sorted(map(str, saved.decisions))
     assert found.model_dump(exclude={"decisions"}) == saved.model_dump(exclude={"decisions"})
 
@@ -81,7 +82,7 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
 def test_runs_and_decisions_have_one_order(tmp_path: Path) -> None:
     provenance().save(tmp_path)
     document = json.loads((tmp_path / PROVENANCE).read_text(encoding="utf-8"))
-    assert list(document["runs"]) == ["a", "b"]
+    assert list(document["runs"]) == [RUN, SECOND]
     assert [(d["run"], d["source"]) for d in document["decisions"]] == [("another", "b"), (RUN, "a"), (RUN, "z")]
     assert set(document["decisions"][0]) >= {"source", "action", "target", "reason", "evidence"}
 
@@ -101,7 +102,7 @@ def test_saving_changes_nothing_in_memory(tmp_path: Path) -> None:
     saved = provenance()
     saved.save(tmp_path)
     assert saved == provenance()
-    assert list(saved.runs) == ["b", "a"]
+    assert list(saved.runs) == [SECOND, RUN]
 
 
 def test_saving_the_same_again_leaves_the_file_alone(tmp_path: Path) -> None:

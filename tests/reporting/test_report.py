@@ -7,25 +7,39 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import catnip2bids
+from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.choices import Format, Naming
 from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.packaging import package
 from catnip2bids.reporting import keep_outcome, report
+from catnip2bids.reporting.cards import Outcomes, card_of
+from catnip2bids.reporting.charts import region_chart
+from catnip2bids.reporting.cohort import cohort_of
 from catnip2bids.reporting.outcomes import read_outcome
+from catnip2bids.reporting.pictures import heat_picture
+from catnip2bids.reporting.samples import Counts, Region, read_samples
+from catnip2bids.reporting.views import read_brain, read_heatmaps
 from runs import (
     FLOX,
     KO,
     KO_PREFIX,
+    PROVENANCE,
     TODAY,
     command,
     dataset_files,
     files_of,
+    level,
+    read_json,
+    read_tsv,
     settings,
     slices_of,
+    source_planes,
     state_of,
     write_l0,
     write_l2,
@@ -189,9 +203,222 @@ def test_a_sample_without_a_raw_image_has_a_page(tmp_path: Path) -> None:
 
 def test_samples_that_are_gone_have_no_page_any_more(dataset: Path) -> None:
     report(dataset)
-    (dataset / REPORT / "sub-gone_sample-LeftHemisphere_stain-cFos.html").write_text("old")
+    folder = dataset / REPORT
+    gone = folder / "sub-gone_sample-LeftHemisphere_stain-cFos.html"
+    shutil.copy(folder / f"{KO_PREFIX}.html", gone)
+    (folder / "sub-notes.html").write_text("somebody's own")
+    (folder / "notes.html").write_text("somebody's own")
     report(dataset)
-    assert not (dataset / REPORT / "sub-gone_sample-LeftHemisphere_stain-cFos.html").exists()
+    assert not gone.exists()
+    assert {"sub-notes.html", "notes.html"} < {path.name for path in folder.iterdir()}
+
+
+def test_the_folder_of_the_report_is_one_of_the_dataset(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/sub-thesis.html").write_text("mine")
+    (dataset / "docs").mkdir()
+    (dataset / REPORT).symlink_to(tmp_path / "web")
+    with pytest.raises(DatasetError, match="no folder of the dataset's own"):
+        report(dataset)
+    assert [path.name for path in (tmp_path / "web").iterdir()] == ["sub-thesis.html"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("key",), "../../../escaped"),
+        (("key",), 'javascript:(document.title="x")'),
+        (("subject",), "**/**"),
+        (("subject",), "a/../../b"),
+        (("atlas_table",), "../../../../dseg.tsv"),
+        (("image",), "/etc/passwd"),
+        (("image",), "derivatives/../../elsewhere/image.ome.zarr"),
+        (("shape",), [0, 1, 1]),
+    ],
+)
+def test_a_provenance_that_was_tampered_with_is_refused(dataset: Path, path: tuple[str], value: Any) -> None:
+    document = read_json(dataset / PROVENANCE)
+    run = document["runs"][KO_PREFIX]
+    target = next(iter(run["images"]))
+    match path[0]:
+        case "key":
+            document["runs"][value] = document["runs"].pop(KO_PREFIX)
+        case "image":
+            run["images"][value] = run["images"].pop(target)
+        case "shape":
+            run["images"][target]["shape"] = value
+        case field:
+            run[field] = value
+    (dataset / PROVENANCE).write_text(json.dumps(document))
+    before = files_of(dataset)
+    with pytest.raises(DatasetError, match=r"provenance\.json"):
+        report(dataset)
+    assert files_of(dataset) == before
+
+
+@pytest.mark.parametrize("character", ["\x01", "\x0b", "\x1b", "\x7f", "\ufffe"])
+def test_characters_that_no_picture_can_have_do_no_harm(dataset: Path, character: str) -> None:
+    for table in dataset.glob("derivatives/catnip/*dseg.tsv"):
+        table.write_text(table.read_text().replace("PIR", f"P{character}IR").replace("Caudo", f"C{character}audo"))
+    assert report(dataset).problems == ()
+    assert "Piriform area" in text_of(dataset, f"{KO_PREFIX}.html")
+
+
+def test_regions_of_one_abbreviation_have_a_bar_each() -> None:
+    regions = {n: Region(n, f"{side}_area", "AAA", "#123456") for n, side in ((1, "Left"), (2, "Right"))}
+    regions[3] = Region(3, "Other", "", "#654321")
+    chart = region_chart(Counts(10000, False, {1: 10, 2: 7, 3: 9, 4: 0, 5: None}), regions)
+    texts = re.findall(r"<text[^>]*>([^<]+)</text>", chart)
+    assert [text for text in texts if "AAA" in text or text == "Other"] == ["AAA (1)", "Other", "AAA (2)"]
+    assert {"10", "9", "7"} <= set(texts)
+    assert region_chart(Counts(10000, False, {4: 0, 5: None}), regions) == ""
+
+
+def test_an_id_of_two_atlases_is_two_regions(tmp_path: Path) -> None:
+    for name in (KO, FLOX):
+        run = write_l0(tmp_path / "cohort", name)
+        if name == FLOX:
+            for table in run.rglob("*.csv"):
+                table.write_text(table.read_text().replace("Piriform_area", "Another_region"))
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    provenance = read_provenance(tmp_path / "dataset")
+    samples = read_samples(tmp_path / "dataset", provenance)
+    cohort = cohort_of(samples, [card_of(sample, Outcomes(None, None, ())) for sample in samples])
+    assert cohort is not None
+    piriform, another = (str(cohort.regions.index(name)) for name in ("Piriform area", "Another region"))
+    ko, flox = (row["cells"][0] for row in cohort.data["samples"])
+    assert (piriform in ko, another in ko) == (True, False)
+    assert (piriform in flox, another in flox) == (False, True)
+
+
+def test_labels_that_nothing_names_are_no_other_region(dataset: Path) -> None:
+    document = read_json(dataset / PROVENANCE)
+    [atlas] = [image for image in document["runs"][KO_PREFIX]["images"].values() if image["role"] == "atlas"]
+    forgotten = atlas["label_values"].pop(3)
+    (dataset / PROVENANCE).write_text(json.dumps(document))
+    sample = next(s for s in read_samples(dataset, read_provenance(dataset)) if s.key == KO_PREFIX)
+    brain = read_brain(dataset, sample)
+    assert brain is not None
+    assert brain.labels is not None
+    labels, numbers = brain.labels.slice(0, 6), brain._numbers(brain.labels.slice(0, 6))
+    assert (labels == forgotten).any()
+    for value in np.unique(labels):
+        [number] = np.unique(numbers[labels == value])
+        expected = "a label that the dataset does not list" if value == forgotten else sample.regions.get(int(value))
+        name = brain.regions[number - 1].name if number else None
+        assert name == (expected if expected is None or isinstance(expected, str) else expected.name)
+
+
+def test_what_was_found_before_a_change_is_no_problem_any_more(dataset: Path, tmp_path: Path) -> None:
+    (dataset / "extra.txt").write_text("not BIDS")
+    keep_outcome(dataset, "validation", catnip2bids.validate(dataset))
+    report(dataset)
+    assert "Problems" in text_of(dataset)
+    (dataset / "extra.txt").unlink()
+    write_l2(tmp_path / "more", TODAY)
+    package([tmp_path / "more"], dataset, settings())
+    report(dataset)
+    assert "changed since it was checked on" in text_of(dataset)
+    assert "Problems" not in text_of(dataset)
+
+
+def test_nothing_is_proven_of_an_image_that_is_gone(dataset: Path) -> None:
+    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    shutil.rmtree(dataset / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr")
+    report(dataset)
+    text = text_of(dataset)
+    assert "changed since it was checked on" in text
+    assert "every pixel proven" not in text
+
+
+def test_an_image_whose_bytes_changed_unnoticed_is_not_called_proven(dataset: Path) -> None:
+    image = dataset / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"
+    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    document = (image / "zarr.json").read_text()
+    (image / "zarr.json").write_text(document.replace('"multiscales"', '"multiscaleX"'))
+    report(dataset)
+    assert text_of(dataset).count("verified every pixel proven") == 1
+    assert "verified not any more" in text_of(dataset)
+
+
+def test_findings_are_those_of_the_sample_that_they_name(dataset: Path) -> None:
+    sample = next(s for s in read_samples(dataset, read_provenance(dataset)) if s.key == KO_PREFIX)
+    assert sample.is_named_in(f"sub-45670ko/micr/{KO_PREFIX}_SPIM.json")
+    assert not sample.is_named_in(f"sub-45670ko/micr/{KO_PREFIX}2_SPIM.json")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("participants.tsv", "subject\nsub-1\n", "participants.tsv: has no column participant_id"),
+        ("samples.tsv", "sample_id\nsample-1\n", "samples.tsv: has no column participant_id"),
+        ("sub-45670ko/sub-45670ko_scans.tsv", "filename\nx\n", "has no column acq_time"),
+        ("derivatives/catnip/dseg.tsv", "index\tname\nx\ty\n", "dseg.tsv: 'x' is no number"),
+        ("derivatives/catnip/dseg.tsv", "name\nx\n", "dseg.tsv: has no column index"),
+        ("COUNTS", "index\tcell_count\n1\tnan\n", "'nan' is no number"),
+        ("COUNTS", "index\tname\n1\tx\n", "has no column cell_count"),
+    ],
+)
+def test_tables_that_are_damaged_are_named(dataset: Path, file: str, content: str, message: str) -> None:
+    counts = next(dataset.glob(f"derivatives/*/sub-45670ko/micr/{KO_PREFIX}*_counts.tsv"))
+    (counts if file == "COUNTS" else dataset / file).write_text(content)
+    with pytest.raises(DatasetError, match=re.escape(message)):
+        report(dataset)
+
+
+@pytest.mark.parametrize("file", ["participants.tsv", "docs"])
+def test_packaging_is_no_failure_because_of_the_report(dataset: Path, tmp_path: Path, file: str) -> None:
+    """What was packaged stays whole, and the result says what is wrong with the report."""
+    more = write_l2(tmp_path / "more", TODAY)
+    if file == "docs":
+        (dataset / "docs").write_text("a file")
+    else:
+        counts = next(dataset.glob(f"derivatives/*/sub-45670ko/micr/{KO_PREFIX}*_counts.tsv"))
+        counts.write_text("index\tcell_count\n1\tnan\n")
+    result = package([more], dataset, settings(report=True))
+    assert (result.ok, result.report) == (True, None)
+    assert [warning for warning in result.warnings if warning.startswith("no report is drawn: ")]
+
+
+def test_with_little_memory_no_report_is_drawn(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort", KO)
+    result = package([tmp_path / "cohort"], tmp_path / "dataset", settings(report=True, memory_bytes=300 * 2**20))
+    assert result.report is None
+    assert "draw it with catnip2bids report" in result.warnings[-1]
+    assert not (tmp_path / "dataset/docs").exists()
+
+
+def test_the_figures_are_those_of_the_dataset(dataset: Path) -> None:
+    sample = next(s for s in read_samples(dataset, read_provenance(dataset)) if s.key == KO_PREFIX)
+    brain = read_brain(dataset, sample)
+    assert brain is not None
+    pixels = level(dataset / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr")
+    histogram = brain.histogram()
+    assert histogram.n_voxels.tolist() == np.histogram(pixels, histogram.edges)[0].tolist()
+    folder = dataset / "derivatives/catnip/sub-45670ko/micr"
+    images = [*folder.glob("*.ome.zarr"), *(dataset / "sub-45670ko/micr").glob("*.ome.zarr")]
+    files = [path for image in images for path in image.rglob("*") if path.is_file()]
+    assert sample.bytes_after == sum(path.stat().st_size for path in files)
+    before = [decision.n_bytes for decision in sample.decisions if decision.target in sample.record.images]
+    assert sample.bytes_before == sum(n_bytes or 0 for n_bytes in before) > 0
+    [counts] = [found for found in sample.counts if found.threshold == 10000]
+    [table] = dataset.glob(f"derivatives/*/sub-45670ko/micr/{KO_PREFIX}*FRSTseg10000_counts.tsv")
+    assert counts.total == sum(int(row["cell_count"]) for row in read_tsv(table))
+
+
+def test_heat_maps_are_those_of_their_threshold(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort", KO, exclusion=True, shape=(12, 80, 72), thresholds=(10000, 15000))
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    [sample] = read_samples(tmp_path / "dataset", read_provenance(tmp_path / "dataset"))
+    for heat in read_heatmaps(tmp_path / "dataset", sample):
+        for folder, views in (("heatmaps_atlasspace", heat.plain), ("heatmaps_atlasspace_corrected", heat.corrected)):
+            if not views:
+                continue
+            values = source_planes(next((run / folder).glob(f"*{heat.threshold}*.tif")))
+            for axis, view in enumerate(views):
+                expected = heat_picture(np.nan_to_num(values).max(axis=axis), heat.largest)
+                assert view.picture == expected, (heat.threshold, folder, axis)
+    assert sample.bytes_before is not None
 
 
 def test_a_dataset_of_others_is_refused(tmp_path: Path) -> None:
@@ -213,7 +440,7 @@ def test_the_report_says_that_all_is_well(dataset: Path) -> None:
     keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
     report(dataset)
     text = text_of(dataset)
-    assert re.search(r"every pixel proven \(\d{4}-\d\d-\d\d \d\d:\d\d UTC\)", text)
+    assert re.search(r"every pixel proven on \d{4}-\d\d-\d\d \d\d:\d\d UTC", text)
     assert text.count("verified every pixel proven") == 2
 
 
@@ -225,7 +452,7 @@ def test_the_report_says_which_sample_is_not_as_it_was(dataset: Path) -> None:
     keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
     report(dataset)
     text = text_of(dataset)
-    assert "not as it was packaged (" in text
+    assert "not as it was packaged on " in text
     assert "verified 1 image is not as it was" in text
     assert "verified every pixel proven" in text
     assert f"{image.relative_to(dataset)}: " in text
@@ -238,7 +465,7 @@ def test_an_outcome_is_not_that_of_another_dataset(dataset: Path, tmp_path: Path
     package([tmp_path / "more"], dataset, settings(report=True))
     outcome = read_outcome(dataset, "verification")
     assert outcome is not None
-    assert not outcome.is_current
+    assert not outcome[1]
     text = text_of(dataset)
     assert "changed since it was checked" in text
     assert text.count("verified not since it was packaged") == 3

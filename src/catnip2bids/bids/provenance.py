@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from catnip2bids.errors import DatasetError
 from catnip2bids.publish import partial_path, write_text
@@ -20,6 +20,10 @@ FOLDER = Path("code/catnip2bids")
 """Where it is kept, below the dataset."""
 PROVENANCE = FOLDER / "provenance.json"
 PLAN = FOLDER / "plan.toml"
+
+
+_Label = Annotated[str, Field(pattern=r"^[0-9a-zA-Z+]+$")]
+_Key = Annotated[str, Field(pattern=r"^sub-[0-9a-zA-Z+]+_sample-[0-9a-zA-Z+]+_stain-[0-9a-zA-Z+]+$")]
 
 
 class _Document(BaseModel):
@@ -43,8 +47,8 @@ class Decision(_Document):
         Why.
     evidence
         What was found out about the pixels, if anything.
-    n_bytes
-        Bytes of the entry; None from versions that did not say.
+    n_bytes, written
+        Bytes of the entry, and when the last of them was written (UTC); None from versions that did not say.
     """
 
     run: str
@@ -54,6 +58,7 @@ class Decision(_Document):
     reason: str
     evidence: dict[str, Any] | None = None
     n_bytes: int | None = None
+    written: str | None = None
 
 
 class ImageRecord(_Document):
@@ -90,7 +95,7 @@ class ImageRecord(_Document):
     source: str
     recovered_from: str | None = None
     role: str
-    shape: tuple[int, int, int]
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
     dtype: str
     voxel_size_um: tuple[float, float, float]
     value_range: tuple[float, float]
@@ -129,9 +134,9 @@ class RunRecord(_Document):
     name: str
     source: str
     source_id: str | None
-    subject: str
-    sample: str
-    stain: str
+    subject: _Label
+    sample: _Label
+    stain: _Label
     layout: str
     atlas_version: str | None = None
     atlas_table: str | None = None
@@ -167,7 +172,7 @@ class Provenance(_Document):
     versions: dict[str, str] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
     history: list[Invocation] = Field(default_factory=list)
-    runs: dict[str, RunRecord] = Field(default_factory=dict)
+    runs: dict[_Key, RunRecord] = Field(default_factory=dict)
     decisions: list[Decision] = Field(default_factory=list)
 
     def decisions_of(self, run: str) -> dict[str, Decision]:

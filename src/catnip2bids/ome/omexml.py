@@ -6,16 +6,14 @@ in micrometers with the unit written out.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from catnip2bids._version import __version__
 from catnip2bids.errors import SourceError
+from catnip2bids.xml_text import in_xml
 
-_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Control characters, and what stands for bytes of file names that are not UTF-8 (XML 1.0, section 2.2)."""
 _PIXEL_TYPES = {"float32": "float", "float64": "double"}
 _PIXEL_TYPES |= {f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32)}
 
@@ -84,14 +82,10 @@ def ome_xml(described: Described) -> str:
         physical_size_y_unit=micrometer,
         physical_size_z=z,
         physical_size_z_unit=micrometer,
-        channels=[model.Channel(id="Channel:0:0", name=_in_xml(described.channel), samples_per_pixel=1)],
+        channels=[model.Channel(id="Channel:0:0", name=in_xml(described.channel), samples_per_pixel=1)],
         tiff_data_blocks=[model.TiffData(ifd=0, plane_count=n_planes)],
     )
-    name, description = _in_xml(described.name), _in_xml(described.description)
+    name, description = in_xml(described.name), in_xml(described.description)
     image = model.Image(id="Image:0", name=name, description=description, pixels=pixels)
     document = to_xml(model.OME(creator=f"catnip2bids {__version__}", images=[image]), indent=0)
     return f'<?xml version="1.0" encoding="UTF-8"?>{document}'
-
-
-def _in_xml(text: str) -> str:
-    return _NOT_IN_XML.sub("\ufffd", text)

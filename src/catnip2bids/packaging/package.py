@@ -19,8 +19,8 @@ from pathlib import Path
 from catnip2bids.bids.checksums import CHECKSUMS, take_checksums, write_checksums
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
-from catnip2bids.engine import Listener, local_workers
-from catnip2bids.errors import DatasetError
+from catnip2bids.engine import Listener, local_workers, shown_bytes
+from catnip2bids.errors import Catnip2bidsError, DatasetError
 from catnip2bids.packaging.atlases import write_atlas_tables
 from catnip2bids.packaging.images import ImageJob
 from catnip2bids.packaging.metadata import Metadata
@@ -103,18 +103,24 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
             write_checksums(dataset, checksums, made, result.removed)
             _name_unfinished(dataset, result, progress)
     if prepared.settings.report:
-        _draw_report(result, progress)
+        _draw_report(result, prepared.settings, progress)
     return result
 
 
-def _draw_report(result: PackageResult, progress: Progress) -> None:
+def _draw_report(result: PackageResult, settings: Settings, progress: Progress) -> None:
     """Draw the report; what it cannot show is a warning, since the dataset itself is whole."""
-    from catnip2bids.reporting import report  # late: drawing takes libraries of its own
+    from catnip2bids.reporting import MEMORY_BYTES, report  # late: drawing takes libraries of its own
 
-    drawn = report(result.dataset, progress)
-    result.report = drawn.path
-    for problem in drawn.problems:
-        warning = f"the report does not show all: {problem}"
+    if settings.memory_bytes is not None and settings.memory_bytes < MEMORY_BYTES:
+        problems = [f"it needs {shown_bytes(MEMORY_BYTES)} of memory; draw it with catnip2bids report"]
+    else:
+        try:
+            drawn = report(result.dataset, progress, jobs=settings.jobs)
+            result.report, problems = drawn.path, list(drawn.problems)
+        except Catnip2bidsError as error:
+            problems = [str(error)]
+    for problem in problems:
+        warning = f"the report does not show all: {problem}" if result.report else f"no report is drawn: {problem}"
         result.warnings.append(warning)
         progress.warning(warning)
 

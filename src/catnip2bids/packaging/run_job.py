@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.pixels import hashes_path
@@ -27,6 +28,7 @@ from catnip2bids.packaging.result import PackageResult, RunSummary
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks, copy_of, sidecar_of
 from catnip2bids.progress import Progress
 from catnip2bids.publish import forget_construction, remove
+from catnip2bids.scanning import files_below
 
 
 class RunJob:
@@ -272,6 +274,7 @@ class RunJob:
                     reason=reason,
                     evidence=self.tasks.evidence_of(entry),
                     n_bytes=entry.n_bytes,
+                    written=_written(entry.location),
                 )
             )
         vanished = self._earlier.keys() - {entry.path for entry in run.entries}
@@ -280,3 +283,12 @@ class RunJob:
             source = os.path.normpath(f"{run.source}/{path}")
             decisions.append(self._earlier[path].model_copy(update={"source": source}))
         self.prepared.provenance.decisions = decisions
+
+
+def _written(location: Path) -> str | None:
+    """Return when the last byte of an entry was written, in UTC to the second; None if it is not there any more."""
+    try:
+        newest = max((file.stat().st_mtime for file in files_below(location)), default=None)
+    except OSError:
+        return None
+    return None if newest is None else datetime.fromtimestamp(int(newest), UTC).strftime("%Y-%m-%d %H:%M:%S")

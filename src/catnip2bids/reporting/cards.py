@@ -6,7 +6,7 @@ Invariant: problems of every kind have one form, so that a page can put them fir
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catnip2bids.reporting.outcomes import Outcome, read_outcome
@@ -43,51 +43,57 @@ class Problem:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What the last validation and the last verification found; None if there was none."""
+    """What the last validation and the last verification found; None if there was none.
+
+    Attributes
+    ----------
+    validation, verification
+        The outcomes, if the dataset still is what was checked.
+    states
+        Two sentences on how the dataset is.
+    """
 
     validation: Outcome | None
     verification: Outcome | None
+    states: tuple[State, ...]
 
     @classmethod
     def of(cls, dataset: Path) -> Outcomes:
         """Read what was kept beside the report."""
-        return cls(read_outcome(dataset, "validation"), read_outcome(dataset, "verification"))
-
-    def states(self) -> list[State]:
-        """Say in two sentences how the dataset is."""
-        return [
-            _state(self.validation, ("valid", "not valid"), "catnip2bids validate"),
-            _state(self.verification, ("every pixel proven", "not as it was packaged"), "catnip2bids verify"),
-        ]
+        validation, verification = (read_outcome(dataset, name) for name in ("validation", "verification"))
+        states = (
+            _state(validation, ("valid", "not valid"), "catnip2bids validate"),
+            _state(verification, ("every pixel proven", "not as it was packaged"), "catnip2bids verify"),
+        )
+        return cls(_current(validation), _current(verification), states)
 
     def findings(self, severity: str) -> list[Problem]:
         """Return what the validators found."""
-        found = self.validation.found.get("findings", []) if self.validation else []
-        return [Problem(one["file"], one["message"]) for one in found if one["severity"] == severity]
+        found = self.validation.found.findings if self.validation else []
+        return [Problem(one.file, one.message) for one in found if one.severity == severity]
 
     def verdicts(self) -> dict[str, list[Problem]]:
         """Return what is wrong with each image that was verified, by its path below the dataset."""
-        images = self.verification.found.get("images", []) if self.verification else []
-        return {image["image"]: [Problem(image["image"], _words(one)) for one in image["problems"]] for image in images}
+        images = self.verification.found.images if self.verification else []
+        return {image.image: [Problem(image.image, str(problem)) for problem in image.problems] for image in images}
 
     def changed_files(self) -> list[Problem]:
         """Return other files that are not as they were."""
-        found = self.verification.found.get("file_problems", []) if self.verification else []
-        return [Problem(one["file"], one["what"]) for one in found]
+        found = self.verification.found.file_problems if self.verification else []
+        return [Problem(one.file, one.what) for one in found]
 
 
-def _words(problem: dict[str, object]) -> str:
-    planes = problem.get("planes")
-    where = f"level {problem['level']}: " if problem.get("level") is not None else ""
-    return f"{where}{problem['what']}{f' ({len(planes)} planes)' if isinstance(planes, list) and planes else ''}"
+def _current(outcome: tuple[Outcome, bool] | None) -> Outcome | None:
+    return outcome[0] if outcome is not None and outcome[1] else None
 
 
-def _state(outcome: Outcome | None, words: tuple[str, str], command: str) -> State:
+def _state(outcome: tuple[Outcome, bool] | None, words: tuple[str, str], command: str) -> State:
     if outcome is None:
         return State(f"not checked yet: {command}", "warn")
-    if not outcome.is_current:
-        return State(f"changed since it was checked ({outcome.time} UTC): {command}", "warn")
-    return State(f"{words[0 if outcome.ok else 1]} ({outcome.time} UTC)", "good" if outcome.ok else "bad")
+    found, is_current = outcome
+    if not is_current:
+        return State(f"changed since it was checked on {found.time} UTC: {command}", "warn")
+    return State(f"{words[0 if found.ok else 1]} on {found.time} UTC", "good" if found.ok else "bad")
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ def _problems(sample: Sample, outcomes: Outcomes) -> Iterator[Problem]:
     verdicts = outcomes.verdicts()
     for path in sample.record.images:
         yield from verdicts.get(path, [])
-    yield from (found for found in outcomes.findings("error") if sample.key in found.where)
+    yield from (found for found in outcomes.findings("error") if sample.is_named_in(found.where))
 
 
 def _animal(sample: Sample) -> Iterator[Fact]:
@@ -154,25 +160,31 @@ def _sizes(sample: Sample) -> Iterator[Fact]:
         yield Fact("extent", f"{' x '.join(f'{extent / 1000:.2f}' for extent in extents_um)} mm")
     yield Fact("images", str(len(sample.components)))
     if sample.bytes_before is not None and sample.bytes_after is not None:
-        yield Fact("bytes", f"{size_text(sample.bytes_before)} before, {size_text(sample.bytes_after)} after")
+        yield Fact("bytes of images", f"{size_text(sample.bytes_before)} before, {size_text(sample.bytes_after)} after")
 
 
 def _proofs(sample: Sample, outcomes: Outcomes) -> Iterator[Fact]:
     """Say whether the sample was validated and verified."""
-    validation, verification = outcomes.validation, outcomes.verification
-    if validation is None or not validation.is_current:
+    if outcomes.validation is None:
         yield Fact("validated", "not since it was packaged", "warn")
     else:
-        wrong = any(sample.key in found.where for found in outcomes.findings("error"))
+        wrong = any(sample.is_named_in(found.where) for found in outcomes.findings("error"))
         yield Fact("validated", "errors" if wrong else "no errors", "bad" if wrong else "good")
     verdicts = outcomes.verdicts()
-    if verification is None or not verification.is_current or not verdicts.keys() >= sample.record.images.keys():
+    if not verdicts.keys() >= sample.record.images.keys():
         yield Fact("verified", "not since it was packaged", "warn")
     else:
         n_wrong = sum(bool(verdicts[path]) for path in sample.record.images)
         changed = "1 image is not as it was" if n_wrong == 1 else f"{n_wrong} images are not as they were"
-        words = changed if n_wrong else "every pixel proven"
-        yield Fact("verified", words, "bad" if n_wrong else "good")
+        yield Fact("verified", changed if n_wrong else "every pixel proven", "bad" if n_wrong else "good")
+
+
+def with_damage(card: Card, damaged: Sequence[Problem]) -> Card:
+    """Return the card of a sample of which images turned out to be damaged: nothing that was checked holds for it."""
+    if not damaged:
+        return card
+    facts = (Fact(fact.name, "not any more", "bad") if fact.style == "good" else fact for fact in card.facts)
+    return replace(card, problems=(*card.problems, *damaged), facts=tuple(facts))
 
 
 def size_text(n_bytes: int) -> str:

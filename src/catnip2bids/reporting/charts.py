@@ -7,17 +7,20 @@ dark and on paper.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
 from catnip2bids.reporting.samples import Counts, Region
 from catnip2bids.reporting.views import Histogram
+from catnip2bids.xml_text import in_xml
 
 _VERSION: Final = "5.20"
 _TEXT: Final = "currentColor"
 _MOST_BARS: Final = 24
 _ACCENT: Final = "#2f7fd1"
+_INTENSITY: Final = {"type": "quantitative", "title": "intensity"}
 _CONFIG: Final[dict[str, Any]] = {
     "background": None,
     "font": "system-ui, sans-serif",
@@ -47,52 +50,53 @@ def histogram_chart(histogram: Histogram) -> str:
         if n
     ]
     window = [{"value": value, "what": what} for value, what in zip(histogram.window, ("black", "white"), strict=True)]
-    x = {"type": "quantitative", "title": "intensity"}
-    layers: list[dict[str, Any]] = [
-        {
-            "data": {"values": bins},
-            "mark": {"type": "bar", "color": _ACCENT, "opacity": 0.75},
-            "encoding": {
-                "x": {"field": "from", **x},
-                "x2": {"field": "to"},
-                "y": {
-                    "field": "n",
-                    "type": "quantitative",
-                    "title": "voxels",
-                    "scale": {"type": "log", "domainMin": 0.5},
-                    "axis": {"format": "~s", "tickCount": 5},
-                },
-                "y2": {"datum": 0.5},
-            },
-        },
-        {
-            "data": {"values": window},
-            "mark": {"type": "rule", "color": _TEXT, "strokeDash": [4, 3]},
-            "encoding": {"x": {"field": "value", **x}},
-        },
-        {
-            "data": {"values": window},
-            "mark": {"type": "text", "color": _TEXT, "baseline": "bottom", "y": -3},
-            "encoding": {"x": {"field": "value", **x}, "text": {"field": "what"}},
-        },
+    y = {
+        "field": "n",
+        "type": "quantitative",
+        "title": "voxels",
+        "scale": {"type": "log", "domainMin": 0.5},
+        "axis": {"format": "~s", "tickCount": 5},
+    }
+    bars: dict[str, Any] = {
+        "data": {"values": bins},
+        "mark": {"type": "bar", "color": _ACCENT, "opacity": 0.75},
+        "encoding": {"x": {"field": "from", **_INTENSITY}, "x2": {"field": "to"}, "y": y, "y2": {"datum": 0.5}},
+    }
+    return _svg({"width": 520, "height": 170, "layer": [bars, *_rules(window)]})
+
+
+def _rules(window: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Mark the values that are shown as black and as white."""
+    rule = {"mark": {"type": "rule", "color": _TEXT, "strokeDash": [4, 3]}}
+    text = {"mark": {"type": "text", "color": _TEXT, "baseline": "bottom", "y": -3}}
+    x = {"field": "value", **_INTENSITY}
+    return [
+        {"data": {"values": window}, **rule, "encoding": {"x": x}},
+        {"data": {"values": window}, **text, "encoding": {"x": x, "text": {"field": "what"}}},
     ]
-    return _svg({"width": 520, "height": 170, "layer": layers})
 
 
 def region_chart(counts: Counts, regions: Mapping[int, Region]) -> str:
     """Draw the regions with the most cells, in their colours; empty if there are none."""
     most = sorted(((n, index) for index, n in counts.cells.items() if n), key=lambda found: (-found[0], found[1]))
-    rows = []
-    for n, index in most[:_MOST_BARS]:
-        region = regions.get(index) or Region(index, f"label {index}", "", _ACCENT)
-        rows.append({"region": region.abbreviation or region.name, "name": region.name, "cells": n, "c": region.color})
+    shown = [(regions.get(index) or Region(index, f"label {index}", "", _ACCENT), n) for n, index in most[:_MOST_BARS]]
+    names = Counter(region.short_name for region, _ in shown)
+    # regions of both sides of a brain may have one abbreviation
+    rows = [
+        {
+            "region": region.short_name if names[region.short_name] == 1 else f"{region.short_name} ({region.index})",
+            "cells": n,
+            "color": region.color,
+        }
+        for region, n in shown
+    ]
     if not rows:
         return ""
     y = {"field": "region", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 220}}
     x = {"field": "cells", "type": "quantitative", "title": f"cells, {counts.title}"}
     bars: dict[str, Any] = {
         "mark": {"type": "bar", "stroke": _TEXT, "strokeOpacity": 0.35, "strokeWidth": 0.5},
-        "encoding": {"y": y, "x": x, "color": {"field": "c", "type": "nominal", "scale": None}},
+        "encoding": {"y": y, "x": x, "color": {"field": "color", "type": "nominal", "scale": None}},
     }
     numbers: dict[str, Any] = {
         "mark": {"type": "text", "align": "left", "dx": 4, "color": _TEXT, "fontSize": 11},
@@ -139,8 +143,18 @@ def drawing_library() -> str:
 
 
 def _svg(specification: dict[str, Any]) -> str:
-    svg: str = _converter().vegalite_to_svg(json.dumps(_whole(specification)), vl_version=_VERSION)
+    """Draw a plot; what no XML can hold is replaced, because the engine of JavaScript would end the program."""
+    svg: str = _converter().vegalite_to_svg(json.dumps(_clean(_whole(specification))), vl_version=_VERSION)
     return svg
+
+
+def _clean(value: Any) -> Any:
+    """Replace what no XML can hold in all texts of a document."""
+    if isinstance(value, str):
+        return in_xml(value)
+    if isinstance(value, dict):
+        return {key: _clean(entry) for key, entry in value.items()}
+    return [_clean(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _whole(specification: dict[str, Any]) -> dict[str, Any]:

@@ -1,19 +1,23 @@
 """What validate and verify found last, kept beside the report: ``docs/report/validation.json``, ``verification.json``.
 
-Invariant: an outcome is shown only with the answer to whether the dataset is still the one that was checked. It has
-checksums of all its files but pixels, so the checksum of these stands for it.
+Invariant: an outcome is shown only with the answer to whether the dataset still has the files that were checked: the
+same checksums, and images of the same sizes. That bytes are the same is what `verify` finds out, not this.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from catnip2bids.bids.checksums import CHECKSUMS, file_sha256
-from catnip2bids.bids.provenance import PROVENANCE
+from pydantic import BaseModel, Field, ValidationError
+
+from catnip2bids.bids.checksums import CHECKSUMS
+from catnip2bids.bids.paths import inside
+from catnip2bids.bids.provenance import PROVENANCE, read_provenance
+from catnip2bids.ome import image_size
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
 
 REPORT = Path("docs/report")
@@ -31,8 +35,50 @@ class Check(Protocol):
         """Return it as a JSON object."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Finding(BaseModel):
+    """What a validator found."""
+
+    severity: str
+    file: str
+    message: str
+
+
+class ImageProblem(BaseModel):
+    """What is wrong with an image."""
+
+    what: str
+    level: int | None = None
+    planes: list[int] = Field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        where = "" if self.level is None else f"level {self.level}: "
+        return f"{where}{self.what}{f' ({len(self.planes)} planes)' if self.planes else ''}"
+
+
+class ImageVerdict(BaseModel):
+    """What became of an image that was verified."""
+
+    image: str
+    problems: list[ImageProblem] = Field(default_factory=list)
+
+
+class FileProblem(BaseModel):
+    """A file that is not as it was."""
+
+    file: str
+    what: str
+
+
+class Found(BaseModel):
+    """What both kinds of checks found, of which each knows its own part."""
+
+    findings: list[Finding] = Field(default_factory=list)
+    images: list[ImageVerdict] = Field(default_factory=list)
+    file_problems: list[FileProblem] = Field(default_factory=list)
+
+
+class Outcome(BaseModel):
     """What a check found.
 
     Attributes
@@ -41,16 +87,16 @@ class Outcome:
         Whether all was well.
     time
         When, in UTC, to the minute.
-    is_current
-        Whether the dataset is still the one that was checked.
+    dataset
+        Hash of what the dataset was like then.
     found
-        The whole outcome, as `Check.to_json` writes it.
+        What was found.
     """
 
     ok: bool
     time: str
-    is_current: bool
-    found: dict[str, Any]
+    dataset: str | None
+    found: Found
 
 
 def keep_outcome(dataset: Path, name: str, check: Check) -> None:
@@ -79,14 +125,18 @@ def keep_outcome(dataset: Path, name: str, check: Check) -> None:
         write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
-def read_outcome(dataset: Path, name: str) -> Outcome | None:
-    """Read what a check found last; None if it never ran, or what was kept cannot be read any more."""
+def read_outcome(dataset: Path, name: str) -> tuple[Outcome, bool] | None:
+    """Read what a check found last, and whether the dataset is like it was then.
+
+    Returns
+    -------
+    None if it never ran, or what was kept cannot be read any more.
+    """
     try:
-        document = json.loads(_path(dataset, name).read_bytes())
-        is_current = document["dataset"] == _state(dataset)
-        return Outcome(bool(document["ok"]), str(document["time"]), is_current, dict(document["found"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        outcome = Outcome.model_validate_json(_path(dataset, name).read_bytes())
+    except (OSError, ValidationError):
         return None
+    return outcome, outcome.dataset == _state(dataset)
 
 
 def _path(dataset: Path, name: str) -> Path:
@@ -94,5 +144,14 @@ def _path(dataset: Path, name: str) -> Path:
 
 
 def _state(dataset: Path) -> str | None:
+    """Hash the checksums of all files but pixels, and number and bytes of the files of each image."""
     checksums = dataset / CHECKSUMS
-    return file_sha256(checksums) if checksums.is_file() else None
+    if not checksums.is_file():
+        return None
+    digest = hashlib.sha256(checksums.read_bytes())
+    for run in read_provenance(dataset).runs.values():
+        for target in sorted(run.images):
+            path = dataset / inside(target, PROVENANCE.name)
+            size = image_size(path) if path.exists() else None
+            digest.update(f"{target} {size}\n".encode())
+    return digest.hexdigest()

@@ -30,10 +30,14 @@ Zyx = tuple[int, int, int]
 
 _LONGEST_SIDE = 640
 """Rows and columns of what is shown."""
+_MOST_DEPTH = 2 * _LONGEST_SIDE
+"""Planes of it: of slices along z, these are the rows."""
 _MOST_VOXELS = 12 * 2**20
 """What is read as a whole."""
 _MOST_PLANES = 48
 """Planes that are read of a file without levels along z."""
+# what damaged files lead to in JSON, tensorstore, tifffile and imagecodecs
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SourceError)
 _DECODING = Lock()
 """Held while planes are decoded that may be large, so that memory for one is needed at a time."""
 
@@ -139,7 +143,10 @@ class Preview:
         if self.image.is_dir():
             with _naming(self.image):
                 window = _ome_attributes(self.image)["omero"]["channels"][0]["window"]
-                return float(window["start"]), float(window["end"])
+                low, high = float(window["start"]), float(window["end"])
+                if not (math.isfinite(low) and math.isfinite(high)):
+                    raise ValueError(f"its display window is {low} to {high}")
+                return low, high
         finite = self.whole[np.isfinite(self.whole)]
         low, high = np.percentile(finite, [1.0, 99.8]) if finite.size else (0.0, 1.0)
         return float(low), float(max(high, low + 1))
@@ -155,7 +162,7 @@ def _naming(image: Path) -> Iterator[None]:
     """Say which image cannot be read."""
     try:
         yield
-    except (OSError, ValueError, KeyError, IndexError, SourceError, tifffile.TiffFileError) as error:
+    except _DAMAGE as error:
         raise DamagedImageError(image, error) from error
 
 
@@ -167,7 +174,7 @@ class _ZarrLevels:
     def __init__(self, image: Path) -> None:
         datasets = _ome_attributes(image)["multiscales"][0]["datasets"]
         self._arrays = [open_array(image, dataset["path"]) for dataset in datasets]
-        narrow = [array for array in self._arrays if max(array.shape[1:]) <= _LONGEST_SIDE]
+        narrow = [array for array in self._arrays if _is_narrow(array.shape)]
         self._shown = narrow[0] if narrow else self._arrays[-1]
         self.shape: Zyx = self._shown.shape
 
@@ -198,6 +205,10 @@ class _TiffPlanes:
 
     def whole(self) -> Array:
         return self._values
+
+
+def _is_narrow(shape: tuple[int, ...]) -> bool:
+    return max(shape[1:]) <= _LONGEST_SIDE and shape[0] <= _MOST_DEPTH
 
 
 def _small_plane(page: tifffile.TiffPage, kind: Kind) -> Array:

@@ -6,6 +6,8 @@ the same pages.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +21,7 @@ from catnip2bids.errors import DatasetError
 from catnip2bids.pages import page_templates
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
-from catnip2bids.reporting.cards import Card, Outcomes, Problem, card_of, size_text, sum_of
+from catnip2bids.reporting.cards import Card, Outcomes, Problem, card_of, size_text, sum_of, with_damage
 from catnip2bids.reporting.charts import drawing_library
 from catnip2bids.reporting.cohort import cohort_of
 from catnip2bids.reporting.outcomes import REPORT
@@ -31,6 +33,10 @@ _PLANES_BYTES = 28 * 10**6
 """Room for pictures of planes in the whole report, and in one page at the most."""
 _PAGE_BYTES = 3 * 10**6
 _THREADS = 2
+MEMORY_BYTES = 512 * 2**20
+"""What drawing takes at the most (measured: 450 to 500 MB for planes of 640 x 544 pixels)."""
+_LIBRARY = "vega"
+_OURS = '<meta name="generator" content="catnip2bids">'
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Report:
     problems: tuple[str, ...]
 
 
-def report(dataset: Path | str, progress: Progress | None = None) -> Report:
+def report(dataset: Path | str, progress: Progress | None = None, *, jobs: int | None = None) -> Report:
     """Write pages to look at into a dataset: ``docs/report/index.html`` and a page for each sample.
 
     Parameters
@@ -61,6 +67,8 @@ def report(dataset: Path | str, progress: Progress | None = None) -> Report:
         A dataset that `package` made.
     progress
         Told which sample is drawn.
+    jobs
+        Samples that are drawn at the same time, at most two.
 
     Raises
     ------
@@ -77,10 +85,12 @@ def report(dataset: Path | str, progress: Progress | None = None) -> Report:
     dataset, progress = Path(dataset), progress or Progress()
     if not (dataset / PROVENANCE).is_file():
         raise DatasetError(f"{dataset}: has no {PROVENANCE}; give a dataset that catnip2bids package made")
-    provenance = read_provenance(dataset)
+    provenance, place = read_provenance(dataset), dataset / REPORT
+    if not place.resolve().is_relative_to(dataset.resolve()) or (place / "index.html").is_dir():
+        raise DatasetError(f"{place}: is no folder of the dataset's own; remove it, and draw the report again")
     pages = _Pages(dataset, provenance, Outcomes.of(dataset), progress)
-    with naming_what_cannot_be_written(dataset / REPORT):
-        return pages.write()
+    with naming_what_cannot_be_written(place):
+        return pages.write(min(jobs or _THREADS, _THREADS))
 
 
 class _Pages:
@@ -94,29 +104,40 @@ class _Pages:
         self._templates.filters["size"] = size_text
         self._failures: list[str] = []
 
-    def write(self) -> Report:
+    def write(self, n_threads: int) -> Report:
         """Write them, the overview last."""
-        with ThreadPoolExecutor(_THREADS) as threads:
+        with ThreadPoolExecutor(n_threads) as threads:
             self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
         path = self._dataset / REPORT / "index.html"
         write_text(path, self._render("index.html", self._overview()))
         known = {path.name, *(card.page for card in self._cards)}
-        for old in path.parent.glob("*.html"):  # of samples that are no more
-            if old.name not in known:
+        for old in path.parent.glob("sub-*.html"):  # of samples that are no more
+            if old.name not in known and old.is_file() and _OURS in old.read_text(encoding="utf-8", errors="replace"):
                 old.unlink()
         return Report(path, len(self._samples), tuple(self._failures))
 
     def _render(self, name: str, content: dict[str, Any]) -> str:
-        text = self._templates.get_template(name).render(version=__version__, **content)
+        """Fill a template; its scripts are the only ones that a browser may run."""
+        scripts = [self._script(script) for script in content.pop("scripts")]
+        hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+        policy = " ".join(f"'sha256-{digest}'" for digest in hashes)
+        template = self._templates.get_template(name)
+        text = template.render(version=__version__, generator=_OURS, scripts=scripts, policy=policy, **content)
         # names of files may hold bytes that are no UTF-8
         return text.encode(errors="backslashreplace").decode()
+
+    def _script(self, name: str) -> str:
+        """Return a script: the library that draws plots, or one of ours."""
+        if name == _LIBRARY:
+            return drawing_library()
+        return self._templates.get_template(name).render()
 
     def _write_sample(self, index: int) -> Card:
         """Write the page of a sample; returns its card with a picture on it."""
         sample = self._samples[index]
-        self._progress.item(f"{sample.key}: drawing")
+        self._progress.looking_at(f"{sample.key} ({index + 1} of {len(self._samples)})")
         drawn, problems = self._drawn(sample)
-        card = replace(self._cards[index], problems=(*self._cards[index].problems, *problems))
+        card = with_damage(self._cards[index], problems)
         content = {
             **drawn,
             **tables(self._dataset, sample),
@@ -124,6 +145,7 @@ class _Pages:
             "card": card,
             "problems": card.problems,
             "times": self._times(sample),
+            "scripts": ["planes.js", "tables.js"],
             "before": self._card(index - 1),
             "after": self._card(index + 1),
         }
@@ -154,7 +176,8 @@ class _Pages:
 
     def _overview(self) -> dict[str, Any]:
         samples, cards = self._samples, self._cards
-        errors = [found for found in self._outcomes.findings("error") if not any(s.key in found.where for s in samples)]
+        errors = self._outcomes.findings("error")
+        of_dataset = [found for found in errors if not any(sample.is_named_in(found.where) for sample in samples)]
         of_samples = [found for card in cards for found in card.problems]
         cohort = cohort_of(samples, cards)
         return {
@@ -163,12 +186,12 @@ class _Pages:
             "n_images": sum(len(sample.components) for sample in samples),
             "bytes_before": sum_of([sample.bytes_before for sample in samples]),
             "bytes_after": sum_of([sample.bytes_after for sample in samples]),
-            "states": self._outcomes.states(),
-            "problems": [*of_samples, *self._outcomes.changed_files(), *errors],
+            "states": self._outcomes.states,
+            "problems": [*of_samples, *self._outcomes.changed_files(), *of_dataset],
             "warnings": self._outcomes.findings("warning"),
             "cards": cards,
             "cohort": cohort,
-            "library": drawing_library() if cohort else "",
+            "scripts": [_LIBRARY, "cohort.js"] if cohort else [],
             "excluded": _excluded(samples),
         }
 

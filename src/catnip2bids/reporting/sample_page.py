@@ -5,14 +5,16 @@ Invariant: a page holds all that it shows; pictures of planes are as many as its
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from catnip2bids.bids.checksums import file_sha256
+from catnip2bids.bids.paths import inside
 from catnip2bids.bids.pixels import hashes_path
-from catnip2bids.bids.provenance import ImageRecord
+from catnip2bids.bids.provenance import PROVENANCE, Decision
 from catnip2bids.reporting.charts import histogram_chart, region_chart
 from catnip2bids.reporting.samples import Component, Counts, Region, Sample
 from catnip2bids.reporting.views import Brain, View, read_brain, read_heatmaps
@@ -47,14 +49,22 @@ class RegionRow:
 
 
 @dataclass(frozen=True)
-class ImageRow:
-    """A line of the table of images."""
+class ComponentRow:
+    """A line of the table of everything that CATNIP wrote.
 
+    Attributes
+    ----------
+    decision
+        What was done with it.
+    image
+        The image that it became, if it did.
+    sha256
+        Hash of the hashes of the image's planes, or of the file that it became or was copied to.
+    """
+
+    decision: Decision
     name: str
-    record: ImageRecord
-    voxel_size: str
-    values: str
-    hashes: str
+    image: Component | None
     sha256: str
 
 
@@ -83,16 +93,18 @@ def tables(dataset: Path, sample: Sample) -> dict[str, Any]:
     return {
         "series": [Series(counts, region_chart(counts, sample.regions)) for counts in sample.counts],
         "rows": list(_region_rows(sample)),
-        "images": [_image_row(dataset, component) for component in sample.components],
+        "components": list(_component_rows(dataset, sample)),
     }
 
 
 def _look(brain: Brain | None, sample: Sample, n_bytes: int) -> dict[str, Any]:
     if brain is None or sample.raw is None:
-        return {"planes": [], "orthogonal": [], "regions": [], "segmentations": [], "histogram": None, "n_planes": 0}
-    window = brain.image.window
+        nothing: list[Any] = []
+        return dict.fromkeys(("planes", "orthogonal", "regions", "segmentations"), nothing) | {"histogram": None}
+    window, orthogonal = brain.image.window, brain.orthogonal()
     return {
-        "orthogonal": brain.orthogonal(),
+        "orthogonal": orthogonal,
+        "largest_um": max(size for view in orthogonal for size in (view.width_um, view.height_um)),
         "planes": _planes(brain, n_bytes),
         "n_planes": sample.raw.record.shape[0],
         "regions": [_region(region, sample) for region in brain.regions],
@@ -126,9 +138,18 @@ def _region_rows(sample: Sample) -> Iterator[RegionRow]:
         yield RegionRow(region, tuple(counts.cells.get(index) for counts in sample.counts))
 
 
-def _image_row(dataset: Path, component: Component) -> ImageRow:
-    hashes, (low, high) = hashes_path(component.path), component.record.value_range
-    size = " x ".join(f"{um:g}" for um in component.record.voxel_size_um)
-    path = dataset / hashes
-    sha256 = file_sha256(path) if path.is_file() else "missing"
-    return ImageRow(component.short_name, component.record, size, f"{low:g} to {high:g}", hashes.as_posix(), sha256)
+def _component_rows(dataset: Path, sample: Sample) -> Iterator[ComponentRow]:
+    """Yield everything that CATNIP wrote, in the order of the names."""
+    images = {image.path.as_posix(): image for image in sample.components}
+    for decision in sample.decisions:
+        name = os.path.relpath(decision.source, sample.record.source)
+        image = images.get(decision.target or "")
+        yield ComponentRow(decision, name, image, _hash_of(dataset, decision, image))
+
+
+def _hash_of(dataset: Path, decision: Decision, image: Component | None) -> str:
+    if decision.target is None:
+        return ""
+    target = inside(decision.target, PROVENANCE.name)
+    path = dataset / (target if image is None else hashes_path(image.path))
+    return file_sha256(path) if path.is_file() else ""

@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.names import entities_of
-from catnip2bids.bids.provenance import Decision, ImageRecord, Provenance, RunRecord
+from catnip2bids.bids.paths import inside
+from catnip2bids.bids.provenance import PROVENANCE, Decision, ImageRecord, Provenance, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, Row, read_table
 from catnip2bids.colors import made_up_color
+from catnip2bids.errors import DatasetError
 
 _DERIVATIVE = PurePosixPath("derivatives/catnip")
+_COLOR = re.compile("#[0-9a-fA-F]{6}")
 _SERIES = re.compile(r"FRSTseg(?P<corrected>corrected)?(?P<threshold>\d+)")
 _THRESHOLD = re.compile(r"\d+$")
 _PROBLEMS = ("problem: ", "packaged earlier, and has a problem now: ")
@@ -31,6 +34,11 @@ class Region:
     name: str
     abbreviation: str
     color: str
+
+    @property
+    def short_name(self) -> str:
+        """The abbreviation, or the name where there is none."""
+        return self.abbreviation or self.name
 
 
 @dataclass(frozen=True)
@@ -142,7 +150,7 @@ class Sample:
     @property
     def components(self) -> tuple[Component, ...]:
         """Its images, the raw one first."""
-        images = (Component(PurePosixPath(path), record) for path, record in self.record.images.items())
+        images = (Component(inside(path, PROVENANCE.name), record) for path, record in self.record.images.items())
         return tuple(sorted(images, key=lambda image: (image.path.parts[0] == "derivatives", image.path.name)))
 
     def without(self, image: str) -> Sample:
@@ -159,6 +167,10 @@ class Sample:
         """Return the images with a role, thresholds ascending."""
         found = [image for image in self.components if image.role == role]
         return sorted(found, key=lambda image: image.threshold or 0)
+
+    def is_named_in(self, path: str) -> bool:
+        """Tell whether a file of the dataset is one of this sample."""
+        return f"{self.key}_" in path or f"{self.key}." in path
 
     @property
     def problems(self) -> list[Decision]:
@@ -193,10 +205,10 @@ def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
     DatasetError
         If one of its tables cannot be read.
     """
-    animals = {row["participant_id"]: row for row in read_table(dataset / "participants.tsv").rows}
+    animals = {row["participant_id"]: row for row in _rows(dataset / "participants.tsv", "participant_id")}
     hemispheres = {
         (row["participant_id"], row["sample_id"]): _HEMISPHERES.get(row.get("hemisphere", UNKNOWN), "")
-        for row in read_table(dataset / "samples.tsv").rows
+        for row in _rows(dataset / "samples.tsv", "participant_id", "sample_id")
     }
     return tuple(
         Sample(
@@ -213,19 +225,38 @@ def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
     )
 
 
+def _rows(path: Path, *columns: str) -> tuple[Row, ...]:
+    """Read the rows of a table, which must have these columns if it has rows at all."""
+    table = read_table(path)
+    missing = [column for column in columns if column not in table.columns]
+    if table.rows and missing:
+        raise DatasetError(f"{path}: has no column {missing[0]}; mend the table, or bring it back from a copy")
+    return table.rows
+
+
+def _number(path: Path, text: str) -> int:
+    """Read a whole number of a table."""
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError) as error:
+        raise DatasetError(f"{path}: {text!r} is no number; mend the table, or bring it back from a copy") from error
+
+
 def _regions(dataset: Path, run: RunRecord) -> dict[int, Region]:
     if run.atlas_table is None:
         return {}
-    rows = read_table(dataset / _DERIVATIVE / run.atlas_table).rows
-    return {
-        (index := int(row["index"])): Region(
+    path = dataset / _DERIVATIVE / inside(run.atlas_table, PROVENANCE.name)
+    found = {}
+    for row in _rows(path, "index", "name"):
+        index, abbreviation = _number(path, row["index"]), row.get("abbreviation", UNKNOWN)
+        color = row.get("color", "")
+        found[index] = Region(
             index,
             row["name"].replace("_", " "),
-            "" if row.get("abbreviation", UNKNOWN) == UNKNOWN else row["abbreviation"],
-            row.get("color") or made_up_color(index),
+            "" if abbreviation == UNKNOWN else abbreviation,
+            color if _COLOR.fullmatch(color) else made_up_color(index),
         )
-        for row in rows
-    }
+    return found
 
 
 def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
@@ -234,22 +265,18 @@ def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
     for path in dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv"):
         series = _SERIES.fullmatch(entities_of(path.name.removesuffix("_counts.tsv")).get("desc", ""))
         if series is not None:
-            rows = read_table(path).rows
+            rows = _rows(path, "index", "cell_count")
             cells = {
-                int(row["index"]): None if row["cell_count"] == UNKNOWN else int(float(row["cell_count"]))
+                _number(path, row["index"]): None if (n := row["cell_count"]) == UNKNOWN else _number(path, n)
                 for row in rows
             }
             found.append(Counts(int(series["threshold"]), series["corrected"] is not None, cells))
     return tuple(sorted(found, key=lambda counts: (counts.threshold, counts.corrected)))
 
 
-def _number(text: str) -> int | None:
-    return None if text == UNKNOWN else int(float(text))
-
-
 def _acquired(dataset: Path, key: str, run: RunRecord) -> str:
     """Return the time of acquisition of the raw image, to the minute."""
-    for row in read_table(dataset / f"sub-{run.subject}" / f"sub-{run.subject}_scans.tsv").rows:
+    for row in _rows(dataset / f"sub-{run.subject}" / f"sub-{run.subject}_scans.tsv", "filename", "acq_time"):
         if f"/{key}_" in row["filename"] and row["acq_time"] != UNKNOWN:
             return row["acq_time"].replace("T", " ")[:16]
     return ""

@@ -96,7 +96,7 @@ class Brain:
     labels
         The labels, if the sample has them.
     regions
-        The regions that occur, by ascending label value.
+        The regions that occur, by ascending label value, and one for labels that the dataset does not list.
     segmentations
         Whose cells are shown, and their images.
     """
@@ -136,12 +136,18 @@ class Brain:
             return view
         numbers, cells = np.zeros(values.shape, np.uint16), np.zeros(values.shape, np.uint8)
         if self.labels is not None:
-            labels = self.labels.slice_like(self.image, axis, at)
-            ids = np.array([region.index for region in self.regions])
-            numbers = np.where(labels == 0, 0, np.searchsorted(ids, labels) + 1).astype(np.uint16)
+            numbers = self._numbers(self.labels.slice_like(self.image, axis, at))
         for bit, (_, segmentation) in enumerate(self.segmentations):
             cells |= (segmentation.slice_like(self.image, axis, at) != 0).astype(np.uint8) << bit
         return replace(view, map=map_picture(numbers, cells))
+
+    def _numbers(self, labels: Array) -> Array:
+        """Return the numbers of regions, from 1 on; values that nothing names have the last one."""
+        ids = np.array([region.index for region in self.regions[:-1]])
+        places = np.minimum(np.searchsorted(ids, labels), max(len(ids) - 1, 0))
+        is_known = ids[places] == labels if len(ids) else np.zeros(labels.shape, np.bool_)
+        numbers = np.where(is_known, places + 1, len(self.regions))
+        return np.where(labels == 0, 0, numbers).astype(np.uint16)
 
     def histogram(self) -> Histogram:
         """Count intensities."""
@@ -180,7 +186,8 @@ def _preview(dataset: Path, component: Component) -> Preview:
 def _regions_of(sample: Sample, values: Sequence[int]) -> tuple[Region, ...]:
     """Name label values; those that no table knows go without a name."""
     ids = sorted(set(values) - {0})
-    return tuple(sample.regions.get(id_, Region(id_, f"label {id_}", "", made_up_color(id_))) for id_ in ids)
+    known = (sample.regions.get(id_, Region(id_, f"label {id_}", "", made_up_color(id_))) for id_ in ids)
+    return (*known, Region(-1, "a label that the dataset does not list", "", "#888888"))
 
 
 def read_heatmaps(dataset: Path, sample: Sample) -> list[Heatmaps]:

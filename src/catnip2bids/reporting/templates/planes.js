@@ -28,10 +28,12 @@
   async function show(canvas, picture, map) {
     const order = (views.get(canvas)?.order ?? 0) + 1;
     views.set(canvas, { ...views.get(canvas), order });
+    canvas.setAttribute("aria-busy", "true");
     const [image, codes] = await Promise.all([load(picture), load(map)]);
     if (views.get(canvas).order !== order) return;
     views.set(canvas, { order, image, codes: codes && pixelsOf(codes) });
     draw(canvas);
+    canvas.removeAttribute("aria-busy");
   }
 
   const numberAt = (codes, at) => codes[4 * at] + 256 * codes[4 * at + 1];
@@ -78,16 +80,34 @@
     drawAll();
   }
 
+  function pointAt(canvas, x, y) {
+    const { codes } = views.get(canvas) ?? {};
+    if (!codes || !regions.length) return;
+    const inside = x >= 0 && y >= 0 && x < canvas.width && y < canvas.height;
+    point(inside ? numberAt(codes, Math.floor(y) * canvas.width + Math.floor(x)) : 0);
+  }
+
+  // pointed at, touched, or walked over with the arrow keys
   function follow(canvas) {
-    canvas.addEventListener("pointermove", event => {
-      const { codes } = views.get(canvas) ?? {};
-      if (!codes || !regions.length) return;
+    const place = { x: canvas.width / 2, y: canvas.height / 2 };
+    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const go = event => {
       const box = canvas.getBoundingClientRect();
-      const x = Math.min(Math.floor((event.clientX - box.left) * canvas.width / box.width), canvas.width - 1);
-      const y = Math.min(Math.floor((event.clientY - box.top) * canvas.height / box.height), canvas.height - 1);
-      point(x < 0 || y < 0 ? 0 : numberAt(codes, y * canvas.width + x));
+      place.x = (event.clientX - box.left) * canvas.width / box.width;
+      place.y = (event.clientY - box.top) * canvas.height / box.height;
+      pointAt(canvas, place.x, place.y);
+    };
+    canvas.addEventListener("pointermove", go);
+    canvas.addEventListener("pointerdown", go);
+    canvas.addEventListener("pointerleave", event => event.pointerType === "mouse" && point(0));
+    canvas.addEventListener("keydown", event => {
+      if (!steps[event.key]) return;
+      event.preventDefault();
+      const step = Math.max(canvas.width, canvas.height) / 50;
+      place.x = Math.min(Math.max(place.x + step * steps[event.key][0], 0), canvas.width - 1);
+      place.y = Math.min(Math.max(place.y + step * steps[event.key][1], 0), canvas.height - 1);
+      pointAt(canvas, place.x, place.y);
     });
-    canvas.addEventListener("pointerleave", () => point(0));
   }
 
   function choose(index) {
