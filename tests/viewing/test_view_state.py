@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -99,15 +100,31 @@ def test_labels_inside_of_an_image_of_version_04_come_along(tmp_path: Path) -> N
     dataset = write_dataset(tmp_path, embed_labels=True, ome_zarr_version=OmeZarrVersion.V04, naming=Naming.DSEG)
     with view(dataset / f"{RAW}.ome.zarr") as viewing:
         shown = layers(viewing)
-        assert {name: layer["type"] for name, layer in shown.items() if name in ("cFos", "atlas")} == {
-            "cFos": "image",
-            "atlas": "segmentation",
-        }
+        assert [(name, layer["type"], layer["visible"]) for name, layer in shown.items()] == [
+            ("cFos", "image", True),
+            ("atlas", "segmentation", True),
+            ("hemispheremask", "image", False),
+            ("FRSTseg10000", "image", True),
+            ("FRSTseg15000", "image", True),
+        ]
+        assert shown["FRSTseg10000"]["shader"] != shown["FRSTseg15000"]["shader"]
         source: str = shown["atlas"]["source"][0]
         assert source.endswith("|zarr2:")
         assert ask(viewing, data_path(viewing, shown["atlas"]) + ".zattrs").status == 200
     with view(dataset) as viewing:
         assert list(layers(viewing))[:3] == ["cFos", "FRST", "atlas"]
+
+
+def test_of_labels_inside_of_a_foreign_image_the_first_is_shown(tmp_path: Path) -> None:
+    dataset, collector = write_dataset(tmp_path, embed_labels=True), Collector()
+    image = Path(shutil.copytree(dataset / f"{RAW}.ome.zarr", tmp_path / "alone.ome.zarr"))
+    first, second, *others = json.loads((image / "labels/zarr.json").read_text())["attributes"]["ome"]["labels"]
+    (image / "labels" / first / "zarr.json").write_text("{")
+    with view(image, progress=collector) as viewing:
+        shown = {name: layer["visible"] for name, layer in layers(viewing).items()}
+    assert shown == {"N4": True, second: True} | dict.fromkeys(others, False)
+    (warning,) = collector.warnings
+    assert str(image / "labels" / first) in warning
 
 
 def test_channels_of_a_foreign_image_without_a_window(tmp_path: Path) -> None:
@@ -206,6 +223,96 @@ def test_what_is_missing_or_damaged_is_named_and_the_rest_is_shown(tmp_path: Pat
         Path(f"{RAW}.ome.zarr").name,
         Path(f"{ATLAS}.ome.zarr").name,
     ]
+
+
+AXES = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "axis without name": ({"axes": [{"type": "space"}, *AXES[1:]]}, "axes.0.name: Field required"),
+    "axis twice": ({"axes": [AXES[0], *AXES[:2]]}, "two axes have the same name"),
+    "axes as text": ({"axes": ["z", "y", "x"]}, "axes.0: "),
+    "too few axes": ({"axes": AXES[1:], "scale": [1, 1]}, "has 3 axes and describes 2"),
+    "scale of 0": ({"scale": [1, 0, 1]}, "scale.1: Input should be greater"),
+    "scale of text": ({"scale": [1, 1, "1"]}, "scale.2: Input should be a valid number"),
+    "scale without end": ({"scale": [1, 1, float("inf")]}, "scale.2: Input should be a finite number"),
+    "scale too short": ({"scale": [1, 1]}, "not as many numbers as there are axes"),
+    "no type": ({"transformation": {"scale": [1, 1, 1]}}, "Unable to extract tag using discriminator 'type'"),
+    "no multiscales": ({"ome": {"multiscales": None}}, "describes no image"),
+    "no datasets": ({"datasets": None}, "datasets: Input should be a valid array"),
+    "omero as text": ({"ome": {"omero": "x"}}, "omero: Input should be"),
+    "window of text": ({"ome": {"omero": {"channels": [{"window": {"start": "x"}}]}}}, "window.start: Input should be"),
+    "colour of code": ({"ome": {"omero": {"channels": [{"color": '");}'}]}}}, "color: String should match"),
+    "rgba": ({"ome": {"image-label": {"colors": [{"label-value": 1, "rgba": [0, 0, 256, 0]}]}}}, "rgba.2: Input"),
+    "no label value": ({"ome": {"image-label": {"colors": [{"rgba": [0, 0, 0, 0]}]}}}, "label-value: Field required"),
+}
+
+
+def set_metadata(image: Path, change: dict[str, Any]) -> None:
+    """Describe an image with one level of three axes anew, with a change."""
+    transformation = change.get("transformation", {"type": "scale", "scale": change.get("scale", [1, 1, 1])})
+    datasets = change.get("datasets", [{"path": "0", "coordinateTransformations": [transformation]}])
+    ome = {"version": "0.5", "multiscales": [{"axes": change.get("axes", AXES), "datasets": datasets}]}
+    document = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome | change.get("ome", {})}}
+    (image / "zarr.json").write_text(json.dumps(document))
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("wrong"))
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_metadata_are_named_and_all_other_images_are_shown(damaged: Path, name: str) -> None:
+    change, words = WRONG[name]
+    image, collector = damaged / f"{ATLAS}.ome.zarr", Collector()
+    set_metadata(image, change)
+    with pytest.raises(SourceError, match=re.escape(words)) as refused:
+        view(image)
+    assert str(image) in str(refused.value)
+    with view(damaged, progress=collector) as viewing:
+        assert list(layers(viewing)) == ["cFos", "FRST", "hemispheremask", "FRSTseg10000", "FRSTseg15000"]
+    (warning,) = collector.warnings
+    assert str(image) in warning
+    assert words in warning
+
+
+@pytest.mark.parametrize(
+    "ome",
+    [
+        {"omero": None},
+        {"omero": {"channels": None}},
+        {"omero": {"channels": [{"window": None, "color": "#00ff00"}]}},
+        {"omero": {"channels": [{"window": {"start": None, "end": None}, "label": 5}]}},
+        {"image-label": {"colors": None, "properties": [{"label-value": 1, "name": 5}]}},
+    ],
+    ids=str,
+)
+def test_metadata_that_say_nothing_are_none(damaged: Path, ome: dict[str, Any]) -> None:
+    image = damaged / f"{ATLAS}.ome.zarr"
+    set_metadata(image, {"ome": ome})
+    shutil.copytree(image, damaged.parent / "alone.ome.zarr", dirs_exist_ok=True)
+    with view(damaged.parent / "alone.ome.zarr") as viewing:
+        (layer,) = state(viewing)["layers"]
+    assert layer["type"] == ("segmentation" if "image-label" in ome else "image")
+
+
+def test_pixels_that_no_decoder_takes_are_told_and_answered(tmp_path: Path) -> None:
+    group, collector = zarr.create_group(tmp_path / "foreign.zarr"), Collector()
+    group.create_array("0", data=some_image((2, 20, 20)), chunks=(2, 20, 20))
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": AXES, "datasets": [{"path": "0"}]}]}
+    (tmp_path / "foreign.zarr/0/c/0/0/0").write_bytes(b"x")
+    with pytest.raises(SourceError, match=r"foreign\.zarr: cannot be read"):
+        view(tmp_path / "foreign.zarr")
+    write_slices(tmp_path / "slices", some_image((3, 40, 50)))
+    image = convert(tmp_path / "slices", tmp_path / "x.ome.btf", VOXEL_SIZE_UM, compression=Compression.DEFLATE).path
+    with view(image, progress=collector) as viewing:
+        path = data_path(viewing, state(viewing)["layers"][0])
+        with tifffile.TiffFile(image) as tiff:
+            offset, size = (getattr(tiff.pages[0], name)[0] for name in ("dataoffsets", "databytecounts"))
+        with image.open("r+b") as file:
+            file.seek(offset)
+            file.write(b"\xff" * size)
+        assert ask(viewing, f"{path}0/c/0/0/0").status == 500
+    assert collector.warnings
 
 
 def test_names_are_never_markup(tmp_path: Path) -> None:

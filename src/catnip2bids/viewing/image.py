@@ -92,8 +92,8 @@ class ViewedImage(Protocol):
         """Names and colours of its values, where its own metadata tell them."""
 
     @property
-    def label_images(self) -> tuple[ViewedImage, ...]:
-        """Label images inside of it."""
+    def label_folders(self) -> tuple[Path, ...]:
+        """Label images inside of it, in OME-Zarr."""
 
     @property
     def zarr_format(self) -> int:

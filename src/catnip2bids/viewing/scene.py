@@ -5,13 +5,13 @@ Invariant: only images on the same grid are in one scene, so whatever lies over 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import cycle
 from pathlib import Path
 
-from catnip2bids.bids.paths import inside
+from catnip2bids.bids.paths import file_name, inside
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
 from catnip2bids.bids.tables import UNKNOWN, Row, read_table
 from catnip2bids.catnip.components import COMPONENTS, ComponentType, Content
@@ -101,7 +101,7 @@ def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
     path
         A dataset of ours, a folder of OME-Zarr, or an OME-TIFF.
     warn
-        Told about images of a dataset that cannot be shown.
+        Told about images of a dataset, and labels inside of an image, that cannot be shown.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
     if not path.exists():
         raise UsageError(f"{path}: is not there; give a dataset or an image")
     if is_ome_zarr(path) or (path.is_file() and path.name.lower().endswith(_OME_TIFF)):
-        return (_scene_of_image(path),)
+        return (_scene_of_image(path, warn),)
     raise UsageError(
         f"{path}: is neither a dataset that catnip2bids packaged nor an image; "
         "give such a dataset, a folder of OME-Zarr, or an OME-TIFF (.ome.btf, .ome.tif)"
@@ -128,12 +128,7 @@ def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
 def _scenes_of_dataset(dataset: Path, warn: Callable[[str], None]) -> Iterator[Scene]:
     """Yield one scene for the grid of the microscope and one for that of the atlas, for each run."""
     for key, run in read_provenance(dataset).runs.items():
-        layers = []
-        for target, record in run.images.items():
-            try:
-                layers.append(_layer(dataset, run, target, record))
-            except Catnip2bidsError as error:
-                warn(f"is not shown: {error}")
+        layers = list(_layers(dataset, run, run.images.items(), warn))
         in_atlas_space = [layer for layer in layers if layer.look == Look.HEATMAP]
         if native := _arranged([layer for layer in layers if layer not in in_atlas_space]):
             yield Scene(key, "image, atlas and cells", native)
@@ -141,6 +136,17 @@ def _scenes_of_dataset(dataset: Path, warn: Callable[[str], None]) -> Iterator[S
             first, *others = _arranged(in_atlas_space)
             layers = [first, *(replace(layer, visible=False) for layer in others)]
             yield Scene(key, "heat maps, in the space of the atlas", tuple(layers))
+
+
+def _layers(
+    dataset: Path, run: RunRecord, images: Iterable[tuple[str, ImageRecord]], warn: Callable[[str], None]
+) -> Iterator[Layer]:
+    """Yield the layers of images of a dataset that can be shown."""
+    for target, record in images:
+        try:
+            yield _layer(dataset, run, target, record)
+        except Catnip2bidsError as error:
+            warn(f"is not shown: {error}")
 
 
 def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> Layer:
@@ -203,15 +209,16 @@ def _arranged(layers: list[Layer]) -> tuple[Layer, ...]:
     return tuple(sorted(colored, key=lambda layer: (order.index(layer.look), layer.threshold or 0, not layer.visible)))
 
 
-def _scene_of_image(path: Path) -> Scene:
-    """Show one image; what the dataset that it is in knows of it comes along."""
+def _scene_of_image(path: Path, warn: Callable[[str], None]) -> Scene:
+    """Show one image with the label images inside of it; what the dataset that it is in knows of them comes along."""
     for dataset in path.resolve().parents:
         if (dataset / PROVENANCE).is_file():
             target = path.resolve().relative_to(dataset).as_posix()
             for key, run in read_provenance(dataset).runs.items():
                 if target in run.images:
                     layer = replace(_layer(dataset, run, target, run.images[target]), visible=True)
-                    return Scene(key, path.name, (layer, *_label_layers(layer.image)))
+                    inside_of_it = _layers(dataset, run, _embedded(run, target), warn)
+                    return Scene(key, path.name, _arranged([layer, *inside_of_it]))
     image = _open(path, path)
     if image.labels:
         return Scene("", path.name, (Layer(path.name, image, Look.LABELS, regions=image.labels),))
@@ -219,12 +226,28 @@ def _scene_of_image(path: Path) -> Scene:
         Layer(channel.name, image, Look.INTENSITY, color=channel.color, channel=index)
         for index, channel in enumerate(image.channels)
     )
-    return Scene("", path.name, (*channels, *_label_layers(image)))
+    return Scene("", path.name, (*channels, *_label_layers(image, warn)))
 
 
-def _label_layers(image: ViewedImage) -> Iterator[Layer]:
-    for labels in image.label_images:
-        yield Layer(labels.path.name, labels, Look.LABELS, regions=labels.labels)
+def _embedded(run: RunRecord, target: str) -> Iterator[tuple[str, ImageRecord]]:
+    """Yield the label images inside of an image, with the records of those that they are copies of."""
+    records = {record.fingerprint: record for record in run.images.values()}
+    for name, fingerprint in run.images[target].embedded.items():
+        if fingerprint in records:
+            yield f"{target}/labels/{file_name(name, PROVENANCE.name)}", records[fingerprint]
+
+
+def _label_layers(image: ViewedImage, warn: Callable[[str], None]) -> Iterator[Layer]:
+    """Yield label images inside of an image; only the first is shown: over each other they hide one another."""
+    visible = True
+    for folder in image.label_folders:
+        try:
+            labels = _open(folder, image.path)
+        except SourceError as error:
+            warn(f"is not shown: {error}")
+            continue
+        yield Layer(folder.name, labels, Look.LABELS, visible=visible, regions=labels.labels)
+        visible = False
 
 
 def _open(path: Path, inside_of: Path) -> ViewedImage:

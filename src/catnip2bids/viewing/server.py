@@ -147,9 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
             body = None if content is None else content.open()
         except FileNotFoundError:
             content = body = None
-        except (Catnip2bidsError, OSError) as error:
-            self.server.warn(str(error))
-            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+        # decoders raise whatever they stumble over; whatever it is, the browser gets an answer
+        except Exception as error:
+            why = str(error) if isinstance(error, Catnip2bidsError | OSError) else repr(error)
+            self.server.warn(f"{path} could not be sent: {why}")
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, why)
             return
         if content is None or body is None:
             self._refuse(HTTPStatus.NOT_FOUND, "nothing is here")

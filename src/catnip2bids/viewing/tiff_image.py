@@ -25,7 +25,7 @@ from catnip2bids.choices import Kind, OmeZarrVersion
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import LabelValue, Level, choose_display, image_metadata
 from catnip2bids.ome.metadata import Display, group_attributes
-from catnip2bids.viewing.image import WHITE, Axis, Channel, ViewedImage, check_image
+from catnip2bids.viewing.image import WHITE, Axis, Channel, check_image
 from catnip2bids.volume import TiffStack, census_stack, open_tiff
 from catnip2bids.volume.tiff import check_page_at
 
@@ -56,7 +56,7 @@ class TiffImage:
     path: Path
     zarr_format: int = 3
     labels: tuple[LabelValue, ...] = ()
-    label_images: tuple[ViewedImage, ...] = ()
+    label_folders: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         check_image(self)

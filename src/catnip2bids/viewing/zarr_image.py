@@ -5,7 +5,6 @@ Invariant: no file leaves that is not, with all links followed, inside of the fo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,16 @@ from catnip2bids.bids.paths import leads_out
 from catnip2bids.choices import Kind
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import LabelValue, choose_display
-from catnip2bids.viewing.image import WHITE, Axis, Channel, ViewedImage, check_image
+from catnip2bids.viewing.image import WHITE, Axis, Channel, check_image
+from catnip2bids.viewing.zarr_metadata import (
+    ChannelMetadata,
+    GroupMetadata,
+    ImageLabel,
+    Multiscale,
+    Omero,
+    Window,
+    read_metadata,
+)
 
 _METERS = {"angstrom": 1e-10, "picometer": 1e-12, "nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3}
 _METERS |= {"centimeter": 1e-2, "decimeter": 1e-1, "meter": 1.0}
@@ -56,15 +64,13 @@ class ZarrImage:
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """Its axes, with the sizes of level 0."""
-        described, shape = self._image["axes"], self._arrays[0].shape
-        steps = _product(self._transformations("scale"), len(described), 1.0)
-        shifts = _product(self._transformations("translation"), len(described), 0.0)
-        if len(described) != len(shape):
-            raise SourceError(f"{self.path}: has {len(shape)} axes and describes {len(described)}; mend its metadata")
+        image, shape = self._image, self._arrays[0].shape
+        steps = _product([*image.datasets[0].scales, *image.scales], len(shape), 1.0)
+        shifts = _product([*image.datasets[0].translations, *image.translations], len(shape), 0.0)
         axes = []
-        for axis, n_voxels, step, shift in zip(described, shape, steps, shifts, strict=True):
-            factor, unit = _UNITS.get(axis.get("unit", ""), (1.0, ""))
-            axes.append(Axis(axis["name"], axis.get("type", ""), n_voxels, step * factor, unit, shift / step))
+        for axis, n_voxels, step, shift in zip(image.axes, shape, steps, shifts, strict=True):
+            factor, unit = _UNITS.get(axis.unit or "", (1.0, ""))
+            axes.append(Axis(axis.name, axis.type or "", n_voxels, step * factor, unit, shift / step))
         return tuple(axes)
 
     @property
@@ -82,23 +88,23 @@ class ZarrImage:
     @cached_property
     def labels(self) -> tuple[LabelValue, ...]:
         """Names and colours of label values (OME-Zarr, section "image-label")."""
-        described = self._attributes.get("image-label") or {}
-        names = {row["label-value"]: row for row in described.get("properties") or ()}
-        colors = {row["label-value"]: row.get("rgba") for row in described.get("colors") or ()}
+        described = self._metadata.image_label or ImageLabel()
+        names = {row.value: row for row in described.properties or ()}
+        colors = {row.value: row.rgba for row in described.colors or ()}
         found = []
         for value in sorted(names.keys() | colors.keys()):
-            row, rgba = names.get(value, {}), colors.get(value) or (255, 255, 255)
-            color = "#" + bytes(int(part) for part in rgba[:3]).hex()
-            found.append(LabelValue(int(value), str(row.get("name", value)), row.get("abbreviation"), color))
+            row, rgba = names.get(value), colors.get(value) or (255, 255, 255)
+            name = row.name if row and row.name is not None else str(value)
+            found.append(LabelValue(value, name, row.abbreviation if row else None, "#" + bytes(rgba[:3]).hex()))
         return tuple(found)
 
     @cached_property
-    def label_images(self) -> tuple[ViewedImage, ...]:
+    def label_folders(self) -> tuple[Path, ...]:
         """Label images in its group ``labels``."""
-        attributes = _attributes_of(self.path / "labels") if (self.path / "labels").is_dir() else {}
-        names = [str(name) for name in attributes.get("labels") or () if not leads_out(str(name))]
-        folders = (self.path / "labels" / name for name in names)
-        return tuple(ZarrImage(folder, self.inside) for folder in folders if folder.is_dir())
+        group = self.path / "labels"
+        names = (read_metadata(group).labels if group.is_dir() else None) or ()
+        folders = (group / name for name in names if not leads_out(name))
+        return tuple(folder for folder in folders if folder.is_dir())
 
     def read(self, path: str) -> Path | None:
         """Return a file of the image; none for folders, for what is not there, and for what lies outside."""
@@ -111,42 +117,40 @@ class ZarrImage:
         return file if file.is_file() and file.is_relative_to(self.inside.resolve()) else None
 
     @cached_property
-    def _attributes(self) -> dict[str, Any]:
-        return _attributes_of(self.path)
+    def _metadata(self) -> GroupMetadata:
+        return read_metadata(self.path)
 
-    @cached_property
-    def _image(self) -> dict[str, Any]:
+    @property
+    def _image(self) -> Multiscale:
         """The first of its multiscales."""
-        match self._attributes.get("multiscales"):
-            case [{"axes": [{"name": _}, *_], "datasets": [{"path": str()}, *_]} as image, *_]:
-                return dict(image)
-        raise SourceError(
-            f"{self.path}: describes no image of OME-Zarr 0.4 or 0.5 (multiscales); give the folder of an image itself"
-        )
+        if not self._metadata.multiscales:
+            what = "describes no image of OME-Zarr 0.4 or 0.5 (multiscales)"
+            raise SourceError(f"{self.path}: {what}; give the folder of an image itself")
+        return self._metadata.multiscales[0]
 
     @cached_property
     def _arrays(self) -> list[Any]:
         """Its levels, opened but not read."""
+        n_axes = len(self._image.axes)
         try:
-            return [zarr.open_array(self.path / level["path"], mode="r") for level in self._image["datasets"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            arrays = [zarr.open_array(self.path / level.path, mode="r") for level in self._image.datasets]
+        # zarr raises whatever it stumbles over; whatever it is, the image cannot be shown
+        except Exception as error:
             raise SourceError(
                 f"{self.path}: its arrays cannot be read ({error}); replace it by the original"
             ) from error
-
-    def _transformations(self, kind: str) -> list[list[float]]:
-        """List the vectors of one type of transformation, of level 0 and of the whole image."""
-        steps = [self._image["datasets"][0], self._image]
-        found = [step for part in steps for step in part.get("coordinateTransformations") or () if step["type"] == kind]
-        return [[float(number) for number in step[kind]] for step in found]
+        for array in arrays:
+            if array.ndim != n_axes:
+                raise SourceError(f"{self.path}: has {array.ndim} axes and describes {n_axes}; mend its metadata")
+        return arrays
 
     def _channel(self, index: int) -> Channel:
-        described = (self._attributes.get("omero") or {}).get("channels") or ()
-        channel = described[index] if index < len(described) else {}
-        name, color = str(channel.get("label") or index), f"#{channel.get('color') or WHITE[1:]}"
-        match channel.get("window"):
-            case {"min": smallest, "max": largest, "start": start, "end": end}:
-                return Channel(name, color, (float(start), float(end)), (float(smallest), float(largest)))
+        described = (self._metadata.omero or Omero()).channels or ()
+        channel = described[index] if index < len(described) else ChannelMetadata()
+        name, color = channel.label or str(index), f"#{(channel.color or WHITE).removeprefix('#')}"
+        match channel.window:
+            case Window(min=float(smallest), max=float(largest), start=float(start), end=float(end)):
+                return Channel(name, color, (start, end), (smallest, largest))
         display = choose_display(name, Kind.IMAGE, *self._sample(index))
         return Channel(name, color, (display.start, display.end), (display.smallest, display.largest))
 
@@ -160,31 +164,19 @@ class ZarrImage:
             place.append(slice(margin, n_voxels - margin) if in_plane else n_voxels // 2)
             if axis.type == "channel":
                 place[-1] = channel
-        values = np.asarray(array[tuple(place)])
+        try:
+            values = np.asarray(array[tuple(place)])
+        # and codecs raise whatever they like
+        except Exception as error:
+            raise SourceError(f"{self.path}: cannot be read ({error}); replace it by the original") from error
         finite = values[np.isfinite(values)]
         return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0), values
-
-
-def _attributes_of(folder: Path) -> dict[str, Any]:
-    """Read the part of a group's attributes that is OME's."""
-    document = folder / "zarr.json"
-    try:
-        if document.is_file():
-            attributes = json.loads(document.read_bytes()).get("attributes", {}).get("ome", {})
-        else:
-            document = folder / ".zattrs"
-            attributes = json.loads(document.read_bytes())
-    except (OSError, ValueError, AttributeError) as error:
-        raise SourceError(f"{document}: cannot be read ({error}); replace the image by the original") from error
-    if not isinstance(attributes, dict):
-        raise SourceError(f"{document}: is no metadata of OME-Zarr; replace the image by the original")
-    return attributes
 
 
 def _product(vectors: Sequence[Sequence[float]], n_axes: int, neutral: float) -> list[float]:
     """Combine vectors of one kind: scales are multiplied, translations are added."""
     combined = [neutral] * n_axes
     for vector in vectors:
-        pairs = zip(combined, vector, strict=False)
+        pairs = zip(combined, vector, strict=True)
         combined = [one * other if neutral else one + other for one, other in pairs]
     return combined
