@@ -469,15 +469,20 @@ def view(
     Examples: [bold]catnip2bids view dataset[/],
     [bold]catnip2bids view brain.ome.zarr --port 8000 --print-url[/]
     """
+    from catnip2bids.console import is_quiet
     from catnip2bids.interruption import until_interrupted
     from catnip2bids.terminal import JobProgress, show_viewing
     from catnip2bids.viewing import open_in_browser
     from catnip2bids.viewing import view as view_images
 
-    with until_interrupted(), JobProgress() as progress, view_images(path, port=port, progress=progress) as viewing:
-        show_viewing(viewing)
-        if print_url:
-            typer.echo(viewing.url)
-        elif browser and not open_in_browser(viewing.url):
-            progress.note("no browser could be opened; open the address above in one")
-        viewing.wait()
+    with until_interrupted():
+        with JobProgress() as progress:
+            viewing = view_images(path, port=port, progress=progress)
+        with viewing:
+            show_viewing(viewing)
+            opened = browser and not print_url and open_in_browser(viewing.url)
+            if print_url or (is_quiet() and not opened):
+                typer.echo(viewing.url)
+            elif browser and not opened:
+                progress.note("no browser could be opened; open the address above in one")
+            viewing.wait()

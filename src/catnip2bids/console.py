@@ -79,6 +79,11 @@ def be_quiet() -> None:
     console.quiet = True
 
 
+def is_quiet() -> bool:
+    """Tell whether only that is said."""
+    return console.quiet
+
+
 def say(text: str, style: str = "") -> None:
     """Print a line."""
     console.print(Text(_laid_out(text), style), soft_wrap=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import select
 import signal
 import socket
 import subprocess
@@ -39,6 +42,43 @@ def test_it_prints_its_address_serves_and_ends_well(image: Path, ending: signal.
     assert f"ssh -L {port}:127.0.0.1:{port} " in said
     assert f"napari --plugin napari-ome-zarr {image}" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("words", [["--no-browser"], []], ids=["unwanted", "none there"])
+def test_quiet_still_prints_the_address_if_no_browser_shows_it(image: Path, words: list[str]) -> None:
+    arguments = [sys.executable, "-m", "catnip2bids", "view", "-q", str(image), *words]
+    without = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=without) as program:
+        assert program.stdout is not None
+        try:
+            assert select.select([program.stdout], [], [], 30)[0]
+            url = program.stdout.readline().strip()
+            with urllib.request.urlopen(url, timeout=10) as page:
+                assert b"neuroglancer" in page.read()
+        finally:
+            program.send_signal(signal.SIGINT)
+        rest, said = program.communicate(timeout=20)
+    assert (program.returncode, rest, said) == (0, "", "")
+
+
+def test_nothing_moves_on_the_terminal_while_it_waits(image: Path) -> None:
+    main, side = pty.openpty()
+    arguments = [sys.executable, "-m", "catnip2bids", "view", str(image), "--no-browser"]
+    variables = os.environ | {"TERM": "xterm-256color"}
+    with subprocess.Popen(arguments, stdin=side, stdout=side, stderr=side, env=variables) as program:
+        os.close(side)
+        try:
+            written = b""
+            while b"Ctrl-C ends it" not in written and select.select([main], [], [], 30)[0]:
+                written += os.read(main, 1 << 16)
+            while select.select([main], [], [], 0.2)[0] and len(written) < 10_000:  # the end of the line
+                written += os.read(main, 1 << 16)
+            waiting = select.select([main], [], [], 1)[0]
+        finally:
+            program.send_signal(signal.SIGINT)
+        assert program.wait(timeout=20) == 0
+    os.close(main)
+    assert (b"Ctrl-C ends it" in written, waiting) == (True, [])
 
 
 def test_a_port_in_use_and_what_is_no_image_end_with_2(image: Path, tmp_path: Path) -> None:
