@@ -17,7 +17,24 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from catnip2bids.console import counted, folded, shortened
+from catnip2bids.console import (
+    Column,
+    Row,
+    counted,
+    folded,
+    say,
+    say_address,
+    say_error,
+    say_heading,
+    say_pairs,
+    say_result,
+    say_rows,
+    say_that,
+    shortened,
+)
+from catnip2bids.terminal import show_verification
+from catnip2bids.verification import Verification
+from catnip2bids.verification.result import ImageVerdict
 from runs import FLOX, KO, KO_PREFIX, TODAY, command, slices_of, write_l0, write_l2
 
 Seen = tuple[int, str, str]
@@ -235,6 +252,58 @@ def test_quiet_still_says_what_is_wrong_and_nothing_else(here: Path, words: tupl
     assert wrong in line
 
 
+STRANGE = "a\x1b[2Jb\x9b1m\nproblem: c\u202ed\rx\x07"
+
+
+def test_names_of_files_do_not_command_the_terminal(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort", KO)
+    for name in (STRANGE, f"{STRANGE}.tif", f"640_N4/{STRANGE}.tif"):
+        (run / name).write_bytes(b"x")
+    (tmp_path / "cohort" / STRANGE).mkdir()
+    words = ("scan", ".", "-o", f"{STRANGE}.toml")
+    done = command(*words, cwd=tmp_path / "cohort")
+    plain = r"a\x1b[2Jb\x9b1m\nproblem: c\u202ed\rx\x07"
+    assert f"{KO}/{plain}.tif: " in done.stderr
+    (tmp_path / "cohort" / f"{STRANGE}.toml").unlink(missing_ok=True)
+    _, written, _ = seen(*words, cwd=tmp_path / "cohort", width=200)
+    assert f"{plain}.tif " in written
+    for text in (done.stderr, ESCAPE.sub("", written.replace("\x1b[2K", "").replace("\r\n", "\n").replace("\r", ""))):
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
+    assert "\x1b[2J" not in written
+
+
+def test_messages_and_results_do_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say("say \x1b[2J")
+    say_error("error \x1b[2J")
+    say_that("note", "note \x1b[2J")
+    say_address("address \x1b[2J")
+    say_heading("heading \x1b[2J", "more \x1b[2J")
+    say_result("result \x1b[2J", "good", "", ["fact \x1b[2J"])
+    say_rows([Column("name"), Column("fact")], [Row("row", "row \x1b[2J", ("fact \x1b[2J",))])
+    say_pairs([("pair \x1b[2J", "other \x1b[2J")])
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert said.count(r"\x1b[2J") == 12
+
+
+def test_images_of_a_run_are_listed_by_name_and_number(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("heatmap15000", "heatmap10000", "heatmap9000", "atlas")
+    verdicts = [ImageVerdict(f"micr/sub-1_sample-x_stain-y_desc-{name}_SPIM", 1, 1, ()) for name in names]
+    show_verification(Verification(Path("dataset"), tuple(verdicts), 0, (), (), False))
+    found = re.findall(r"desc-(\w+)_SPIM", capsys.readouterr().err)
+    assert found == ["atlas", "heatmap9000", "heatmap10000", "heatmap15000"]
+
+
+def test_label_images_inside_of_an_image_are_listed_with_its_run(here: Path) -> None:
+    write_l0(here / "good", FLOX)
+    done = command("package", "good", "-o", "new", *VOXEL_SIZE, "--embed-labels", cwd=here)
+    assert done.returncode == 0
+    _, written, _ = seen("verify", "new", cwd=here)
+    lines = lines_of(written)
+    assert any(line.startswith("hemisphere") for line in lines)
+    assert sum(line.startswith("image ") for line in lines) == 1  # the head of a table
+
+
 @pytest.mark.parametrize("width", [1, 7, 20, 80])
 def test_folded_lines_fit_and_lose_nothing(width: int) -> None:
     text = "a/path_that/is__long/日本語のフォルダ/" + "x" * 50 + " and a few words behind it\nanother line"
@@ -246,6 +315,12 @@ def test_folded_lines_fit_and_lose_nothing(width: int) -> None:
 def test_shortened_names_keep_both_ends() -> None:
     assert shortened("heatmaps_atlasspace/FRSTseg_00010000.tif", 15) == "heatmap…000.tif"
     assert shortened("640_N4", 15) == "640_N4"
+    assert shortened("日本語のフォルダ_FRST.tif", 15) == "日本語 …RST.tif"
+
+
+@pytest.mark.parametrize("width", range(1, 20))
+def test_shortened_names_fit(width: int) -> None:
+    assert cell_len(shortened("日本語のフォルダ/日本語のフォルダ", width)) == width
 
 
 def test_numbers_of_things() -> None:

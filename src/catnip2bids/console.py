@@ -1,7 +1,7 @@
 """Lines for people: coloured and folded on a terminal; elsewhere plain and whole, one fact a line, to be searched.
 
-Invariant: everything goes to stderr, since stdout is for pipes; no line is wider than the terminal it is shown on; and
-what is wrong is said even when all else is to be quiet.
+Invariant: everything goes to stderr, since stdout is for pipes; no line is wider than the terminal it is shown on;
+nothing in a name can command the terminal; and what is wrong is said even when all else is to be quiet.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -24,6 +24,8 @@ ON_TERMINAL = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "un
 BAD, GOOD, HEADING = "bold red", "bold green", "bold"
 _STYLES = {"error": BAD, "problem": BAD, "warning": "yellow", "info": "cyan", "note": "cyan", "left out": "cyan"}
 _EVEN_IF_QUIET = ("error", "problem")
+# all but the newlines of our own lines; those that turn the direction of writing would show another name
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _FEWEST_CELLS, _GOOD_CELLS = 12, 24  # of a name that is shortened
 
 console = Console(stderr=True, highlight=False, force_terminal=ON_TERMINAL)
@@ -91,7 +93,7 @@ def say(text: str, style: str = "") -> None:
 
 def say_address(text: str) -> None:
     """Print an address on a line of its own, which is never folded, so that it can be copied."""
-    console.print(Text(text, HEADING), soft_wrap=True)
+    console.print(Text(visible(text), HEADING), soft_wrap=True)
 
 
 def say_that(label: str, text: str) -> None:
@@ -102,7 +104,7 @@ def say_that(label: str, text: str) -> None:
         chosen.print(Text.assemble((label, style), f": {_one_line(text)}"), soft_wrap=True)
         return
     begin = f"{label}: "
-    lines = folded(text, console.width - len(begin))
+    lines = folded(visible(text), console.width - len(begin))
     chosen.print(Text.assemble((label, style), ": ", f"\n{' ' * len(begin)}".join(lines)), soft_wrap=True)
 
 
@@ -142,6 +144,7 @@ def say_rows(columns: Sequence[Column], rows: Sequence[Row]) -> None:
     rows
         As many facts as there are other columns.
     """
+    rows = [_visible_row(row) for row in rows]
     if ON_TERMINAL:
         console.print(_table(columns, rows))
         return
@@ -175,6 +178,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
 def say_pairs(pairs: Sequence[tuple[str, str]], style: str = "") -> None:
     """Print at least one pair of texts beside each other, both whole; for a terminal."""
     width = console.width - 2
+    pairs = [(visible_name(left), visible_name(right)) for left, right in pairs]
     longest = [max(map(cell_len, texts)) for texts in zip(*pairs, strict=True)]
     left_width = min(longest[0], max(width * 2 // 5, width - 2 - longest[1]))
     widths = (left_width, width - left_width - 2)
@@ -194,12 +198,22 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what.removesuffix('y')}ies" if what.endswith("y") else f"{n:,} {what}s"
 
 
+def visible(text: str) -> str:
+    """Write control characters as Python does: what is in the name of a file must not command a terminal."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def visible_name(name: str) -> str:
+    """Write control characters, and ends of lines, which a name has no use for."""
+    return visible(name).replace("\n", r"\n")
+
+
 def shortened(text: str, width: int) -> str:
     """Leave out the middle of a text that is too long: both ends of a file name tell something."""
     if cell_len(text) <= width:
         return text
     end = (width - 1) // 2
-    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
+    return f"{set_cell_size(text, width - 1 - end)}…{set_cell_size(text[::-1], end)[::-1]}"
 
 
 def folded(text: str, width: int) -> list[str]:
@@ -239,12 +253,17 @@ def _folded_name(begun: str, name: str, width: int) -> list[str]:
     return [line.rstrip() for line in lines if line]
 
 
+def _visible_row(row: Row) -> Row:
+    facts = tuple(fact if isinstance(fact, int) else visible_name(fact) for fact in row.facts)
+    return Row(visible_name(row.name), visible_name(row.path), facts, row.bad)
+
+
 def _laid_out(text: str) -> str:
-    return "\n".join(folded(text, console.width)) if ON_TERMINAL else _one_line(text)
+    return "\n".join(folded(visible(text), console.width)) if ON_TERMINAL else _one_line(text)
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.splitlines())
+    return " ".join(visible(text).splitlines())
 
 
 def _with_unit(fact: str | int, column: Column) -> str:

@@ -5,6 +5,7 @@ Invariant: nothing is decided here, and nothing is said twice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from itertools import groupby
@@ -37,6 +38,7 @@ from catnip2bids.console import (
     say_result,
     say_rows,
     say_that,
+    visible_name,
 )
 from catnip2bids.progress import Progress
 
@@ -117,7 +119,7 @@ class JobProgress(Progress):
 
     def looking_at(self, path: str) -> None:
         """Take the census of an entry."""
-        self._bar.update(self._task, description=escape(f"looking at {path}"))
+        self._bar.update(self._task, description=escape(visible_name(f"looking at {path}")))
 
     def start(self, n_voxels: int) -> None:
         """Begin work on this many voxels."""
@@ -126,7 +128,7 @@ class JobProgress(Progress):
     def item(self, name: str, how: str | None = None) -> None:
         """Begin work on an image; `how` says how its pixels get into it, where there is more than one way."""
         *_, what = name.partition("_stain-")  # the entities before are long, and the same for many images
-        self._bar.update(self._task, description=escape(what or name))
+        self._bar.update(self._task, description=escape(visible_name(what or name)))
         if not ON_TERMINAL:
             say(name if how is None else f"{name}: {how}")
         elif how is not None:
@@ -306,7 +308,7 @@ def show_verification(found: Verification) -> None:
             )
             for verdict in verdicts
         ]
-        say_rows(columns, _bad_first(rows))
+        say_rows(columns, _bad_first(sorted(rows, key=lambda row: _as_counted(row.name))))
         say_end()
     _say_all(found.problems, (), found.notes)
     n_planes = sum(verdict.n_planes for verdict in found.images)
@@ -375,9 +377,14 @@ def _bad_first(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: not row.bad)
 
 
+def _as_counted(name: str) -> list[str | int]:
+    """Return a key that sorts names by the numbers in them: 9000 before 10000."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
 def _run_of(path: str) -> str:
-    """Return the entities that all images of a run share, from the path of one."""
-    return " ".join(part for part in PurePosixPath(path).name.split("_") if part.startswith(_OF_A_RUN))
+    """Return the entities that all images of a run share, from the path of one, or of a label image inside of it."""
+    return " ".join(dict.fromkeys(part for part in re.split("[/_]", path) if part.startswith(_OF_A_RUN)))
 
 
 def _what_differs(name: str) -> str:
