@@ -1,7 +1,7 @@
 """A small server for one viewing.
 
 Invariant: it listens on the loopback interface only, and answers only who knows its secret and asks by a loopback name:
-neither other users of the machine nor pages from elsewhere.
+no pages from elsewhere, and no other users of the machine unless they read the secret somewhere (see `browser`).
 """
 
 from __future__ import annotations
