@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from playwright.sync_api import Page, Request, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 
 from browser import CHROMIUM, DESKTOP
 
@@ -30,11 +30,11 @@ class Trouble:
     Attributes
     ----------
     errors
-        Errors on the console, and exceptions that nobody caught.
+        Errors on the console with the address they are about, and exceptions that nobody caught.
     requests
         Addresses that were asked for, other than those that hold their data themselves.
     failed
-        Those of them that could not be had, with the status or the reason.
+        Those of them that could not be had: the status or the reason, the method, the address.
     """
 
     errors: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ def browsing(window: tuple[int, int] = DESKTOP, *, dark: bool = False) -> Iterat
             page = browser.new_page(
                 viewport={"width": window[0], "height": window[1]}, color_scheme="dark" if dark else "light"
             )
-            page.on("console", lambda message: trouble.errors.append(message.text) if message.type == "error" else None)
+            page.on("console", lambda message: _note_error(trouble.errors, message))
             page.on("pageerror", lambda error: trouble.errors.append(str(error)))
             page.on("request", lambda request: _note(trouble.requests, request))
             page.on("requestfailed", lambda request: _note(trouble.failed, request, str(request.failure)))
@@ -65,6 +65,11 @@ def browsing(window: tuple[int, int] = DESKTOP, *, dark: bool = False) -> Iterat
             browser.close()
 
 
+def _note_error(errors: list[str], message: ConsoleMessage) -> None:
+    if message.type == "error":
+        errors.append(f"{message.text} {message.location['url']}")
+
+
 def _note(addresses: list[str], request: Request, why: str | None = None) -> None:
     if not request.url.startswith(("data:", "blob:")):
-        addresses.append(request.url if why is None else f"{why} {request.url}")
+        addresses.append(request.url if why is None else f"{why} {request.method} {request.url}")

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page
-from viewed import SHAPE, write_dataset
+from viewed import SHAPE, data_path, state, write_dataset
 
 from browser import needs_browser
 from browsing import Trouble, browsing
 from catnip2bids import Viewing, view
+from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.choices import Format
-from runs import Array, source_planes
+from runs import Array, planes_behind, source_planes
 
 pytestmark = needs_browser
 _READY = "window.viewer && viewer.layerManager.managedLayers.length > 0 && viewer.isReady()"
 _SECONDS = 60_000
+_LONGEST_S = 15
 _LAYERS = ".neuroglancer-layer-item"
 
 
@@ -90,29 +94,113 @@ def test_brain_fills_the_panel_and_labels_let_it_through(opened: tuple[Viewing, 
     assert state["layers"][2]["selectedAlpha"] == 0.35
 
 
-def test_nobody_else_is_asked_and_nothing_fails(opened: tuple[Viewing, Page, Trouble]) -> None:
+@dataclass(frozen=True)
+class Reading:
+    """What the viewer says of a layer at a voxel (z, y, x), and what the source has there."""
+
+    layer: str
+    voxel: tuple[int, ...]
+    expected: np.generic
+    shown: tuple[tuple[int, ...], str]
+
+
+@dataclass(frozen=True)
+class Tour:
+    """What was seen of all layers of all scenes, and what went wrong meanwhile.
+
+    Attributes
+    ----------
+    root
+        Address of the list of scenes.
+    readings
+        One for each layer, where it is not 0.
+    images
+        Images by the addresses at which their files are.
+    trouble
+        What the browser asked for, and what it did not get.
+    """
+
+    root: str
+    readings: list[Reading]
+    images: dict[str, Path]
+    trouble: Trouble
+
+    def is_nothing_wrong(self, entry: str) -> bool:
+        """Tell whether it is the way to a scene, a size that was asked for, or a chunk that nobody stored."""
+        why, method, address = entry.split(" ")
+        path = address.removeprefix(self.root)
+        match why:
+            case "302":
+                return re.fullmatch(r"v/\d+", path) is not None
+            case "net::ERR_ABORTED":  # Chromium's word for the answer to a HEAD, and for a stream that it leaves
+                return method == "HEAD" or path.startswith("events/")
+            case "404":
+                return self.is_absent_chunk(address)
+        return False
+
+    def is_absent_chunk(self, address: str) -> bool:
+        """Tell whether it is the address of a chunk that is not stored, because all of its voxels are 0."""
+        for root, image in self.images.items():
+            if re.fullmatch(r"\d+/c/[\d/]+", name := address.removeprefix(root)):
+                return image.is_dir() and not (image / name).exists()
+        return False
+
+
+@pytest.fixture(scope="module")
+def tour(dataset: Path, opened: tuple[Viewing, Page, Trouble]) -> Tour:
     viewing, page, trouble = opened
-    for scene in (1, 2):  # heat maps, and the animal that has everything else
-        page.goto(f"{viewing.list_url}v/{scene}")
+    runs, readings, images = read_provenance(dataset).runs, [], {}
+    for number, scene in enumerate(viewing.scenes):
+        page.goto(f"{viewing.list_url}v/{number}")
         page.wait_for_function(_READY, timeout=_SECONDS)
         page.evaluate("for (const layer of viewer.layerManager.managedLayers) layer.setVisible(true)")
-        page.wait_for_timeout(300)
-        page.wait_for_function(_READY, timeout=_SECONDS)
-    assert len(trouble.requests) > 30
-    assert [address for address in trouble.requests if not address.startswith(viewing.list_url)] == []
-    failed = [entry for entry in trouble.failed if not is_absent_chunk(entry) and not is_size_asked_for(entry)]
-    assert failed == []
-    assert [error for error in trouble.errors if "404" not in error] == []
+        run = runs[scene.sample]
+        for layer, described in zip(scene.layers, state(viewing, number)["layers"], strict=True):
+            images[viewing.list_url + data_path(viewing, described)] = layer.image.path
+            target = layer.image.path.relative_to(dataset).as_posix()
+            truth = planes_behind(target, dataset.parent / "cohort" / run.source / run.images[target].source)
+            voxel = tuple(np.argwhere(truth)[np.count_nonzero(truth) // 2].tolist())
+            expected = truth[voxel]
+            readings.append(Reading(layer.name, voxel, expected, shown_at(page, layer.name, voxel, expected)))
+    page.goto(f"{viewing.list_url}v/0")
+    page.wait_for_function(_READY, timeout=_SECONDS)
+    return Tour(viewing.list_url, readings, images, trouble)
 
 
-def is_absent_chunk(entry: str) -> bool:
-    """Tell whether it is a chunk that is not stored, because all of its voxels are 0."""
-    return re.fullmatch(r"404 http://.*/images/\d+/\d+/c/[\d/]+", entry) is not None
+def shown_at(page: Page, layer: str, voxel: tuple[int, ...], expected: np.generic) -> tuple[tuple[int, ...], str]:
+    """Go to a voxel and point at it; returns where the mouse is, and what a layer says, once that is as expected."""
+    page.evaluate("at => { viewer.navigationState.position.value = Float32Array.from(at) }", voxel[::-1])
+    deadline = monotonic() + _LONGEST_S
+    while True:
+        page.mouse.move(0, 0)
+        at, values = values_under_the_mouse(page, 0.5, 0.5)
+        if (at == voxel and is_value(values[layer], expected)) or monotonic() > deadline:
+            return at, values[layer]
 
 
-def is_size_asked_for(entry: str) -> bool:
-    """Tell whether it is a HEAD that was answered, of which Chromium says that it did not wait for a body."""
-    return entry.startswith(("net::ERR_ABORTED", "302 "))
+def is_value(text: str, expected: np.generic) -> bool:
+    """Tell whether a text, which may be followed by the name of a region, is a value."""
+    number = text.split()[0]
+    return re.fullmatch(r"[\d.e+-]+", number) is not None and expected.dtype.type(number) == expected
+
+
+def test_all_layers_of_all_scenes_have_the_values_of_the_source(tour: Tour) -> None:
+    assert len(tour.readings) == 20
+    assert all(reading.expected != 0 for reading in tour.readings)
+    wrong = [
+        reading
+        for reading in tour.readings
+        if reading.shown[0] != reading.voxel or not is_value(reading.shown[1], reading.expected)
+    ]
+    assert wrong == []
+
+
+def test_nobody_else_is_asked_and_nothing_fails(tour: Tour) -> None:
+    assert len(tour.trouble.requests) > 30
+    assert [address for address in tour.trouble.requests if not address.startswith(tour.root)] == []
+    assert [entry for entry in tour.trouble.failed if not tour.is_nothing_wrong(entry)] == []
+    errors = [error for error in tour.trouble.errors if not error.endswith("/favicon.ico")]  # which no page has
+    assert [error for error in errors if not tour.is_absent_chunk(error.split(" ")[-1])] == []
 
 
 def test_the_list_leads_to_each_sample(opened: tuple[Viewing, Page, Trouble]) -> None:
