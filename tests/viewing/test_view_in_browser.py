@@ -180,8 +180,8 @@ def shown_at(page: Page, layer: str, voxel: tuple[int, ...], expected: np.generi
 
 def is_value(text: str, expected: np.generic) -> bool:
     """Tell whether a text, which may be followed by the name of a region, is a value."""
-    number = text.split()[0]
-    return re.fullmatch(r"[\d.e+-]+", number) is not None and expected.dtype.type(number) == expected
+    number = re.match(r"[\d.e+-]+(?!\S)", text)
+    return number is not None and expected.dtype.type(number[0]) == expected
 
 
 def test_all_layers_of_all_scenes_have_the_values_of_the_source(tour: Tour) -> None:
