@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from enum import StrEnum
 
 from catnip2bids.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the work is done, if not by this process.
+
+    Attributes
+    ----------
+    address
+        ``tcp://...`` of a Dask scheduler, ``slurm`` for jobs of Slurm, ``local`` for processes of this machine.
+    n_workers
+        Workers at the most, of clusters that are started for this; None for one, and locally for all processors.
+    """
+
+    address: str
+    n_workers: int | None = None
 
 
 class OmeZarrVersion(StrEnum):

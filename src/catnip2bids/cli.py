@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from catnip2bids._version import __version__
-from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersion
+from catnip2bids.choices import Cluster, Compression, Format, Kind, Naming, OmeZarrVersion
 from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError, WriteError
 
 if TYPE_CHECKING:
@@ -42,6 +42,19 @@ Memory = Annotated[
         metavar="SIZE",
         help="The most memory that may be used, such as 2GiB (default: a quarter of the machine's, at most 8GiB).",
     ),
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="WHERE",
+        help="Have a Dask cluster do the work: tcp://SCHEDULER:8786, slurm, or local; --jobs and --memory are then "
+        "those of each worker that is started.",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, metavar="N", help="Workers at the most, of slurm or local."),
 ]
 CompressionOption = Annotated[Compression, typer.Option(help="Of OME-TIFF: as in the source, Deflate, or none.")]
 Sources = Annotated[
@@ -135,6 +148,15 @@ def demo(
     raise typer.Exit(0 if made.packaged.ok and made.valid.ok and made.verified.ok else 1)
 
 
+def _cluster(address: str | None, n_workers: int | None) -> Cluster | None:
+    """Read where the work is to be done."""
+    if address is None:
+        if n_workers is not None:
+            raise UsageError("--workers says how many workers a cluster gets at the most; say --cluster too")
+        return None
+    return Cluster(address, n_workers)
+
+
 def _bytes_of(memory: str | None) -> int | None:
     """Read the size that was given with --memory."""
     from catnip2bids.engine import parse_bytes
@@ -225,6 +247,8 @@ def package(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")] = False,
     jobs: Jobs = None,
     memory: Memory = None,
+    cluster: ClusterOption = None,
+    n_workers: WorkersOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make all images anew.")] = False,
     draw_report: Annotated[bool, typer.Option("--report/--no-report", help="Draw the report at the end.")] = True,
 ) -> None:
@@ -232,7 +256,7 @@ def package(
 
     Example: [bold]catnip2bids package /data/cohort -o dataset --voxel-size 3.7 3.7 5[/]
     """
-    from catnip2bids.packaging import Settings, carry_out, prepare
+    from catnip2bids.packaging import Settings, carry_out, estimate, prepare, resources_of
     from catnip2bids.terminal import JobProgress, show_dry_run, show_result
 
     settings = Settings(
@@ -252,11 +276,13 @@ def package(
         report=draw_report,
         jobs=jobs,
         memory_bytes=_bytes_of(memory),
+        cluster=None if dry_run else _cluster(cluster, n_workers),
     )
-    with JobProgress() as progress:
-        prepared = prepare(sources, dataset, settings, plan, progress)
+    with JobProgress() as progress, resources_of(settings, sources, dataset, progress) as resources:
+        prepared = prepare(sources, dataset, settings, plan, resources, progress)
         if dry_run:
-            show_dry_run(prepared)
+            images = [task for run in prepared.runs for task in run.images]
+            show_dry_run(prepared, estimate(images, settings))
             raise typer.Exit(1 if any(run.problems for run in prepared.runs) else 0)
         result = carry_out(prepared, progress)
     show_result(result)
@@ -283,6 +309,8 @@ def convert(
     ] = False,
     jobs: Jobs = None,
     memory: Memory = None,
+    cluster: ClusterOption = None,
+    n_workers: WorkersOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an image that is there.")] = False,
 ) -> None:
     """Convert one volume to one OME-Zarr or OME-TIFF. Run again after an interruption, it goes on where it stopped.
@@ -309,6 +337,7 @@ def convert(
             pyramid=pyramid,
             compression=compression,
             check=check,
+            cluster=_cluster(cluster, n_workers),
         )
     sizes = " x ".join(str(n) for n in reversed(made.shape))
     say(f"{made.path}: {sizes} voxels, {made.dtype}")
@@ -323,6 +352,8 @@ def compare(
     ] = Path("comparison"),
     jobs: Jobs = None,
     memory: Memory = None,
+    cluster: ClusterOption = None,
+    n_workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json to stdout, too.")] = False,
 ) -> None:
     """Say exactly how two components differ. Exit code 0 if they are identical, 1 if not, 2 if something is damaged.
@@ -332,10 +363,12 @@ def compare(
     from catnip2bids.comparison import compare as compare_components
     from catnip2bids.terminal import JobProgress, show_comparison
 
-    memory_bytes = _bytes_of(memory)
+    memory_bytes, where = _bytes_of(memory), _cluster(cluster, n_workers)
     with JobProgress("planes") as progress:
         try:
-            comparison = compare_components(path_1, path_2, folder, progress, jobs=jobs, memory_bytes=memory_bytes)
+            comparison = compare_components(
+                path_1, path_2, folder, progress, jobs=jobs, memory_bytes=memory_bytes, cluster=where
+            )
         except WriteError as error:
             error.exit_code = 2  # 1 says that they differ
             raise
@@ -358,6 +391,8 @@ def verify(
     ] = False,
     jobs: Jobs = None,
     memory: Memory = None,
+    cluster: ClusterOption = None,
+    n_workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON to stdout.")] = False,
 ) -> None:
     """Prove that every pixel in a dataset is the pixel that was read, and that no other file changed. Works offline.
@@ -372,7 +407,15 @@ def verify(
         raise UsageError(f"{more[0]}: is one word too many; source folders come after --source")
     sources, memory_bytes = [*(source or ()), *(more or ())], _bytes_of(memory)
     with JobProgress() as progress:
-        found = verify_dataset(dataset, sources, progress, deep=deep, jobs=jobs, memory_bytes=memory_bytes)
+        found = verify_dataset(
+            dataset,
+            sources,
+            progress,
+            deep=deep,
+            jobs=jobs,
+            memory_bytes=memory_bytes,
+            cluster=_cluster(cluster, n_workers),
+        )
     show_verification(found)
     _keep_for_report(dataset, "verification", found)
     if as_json:

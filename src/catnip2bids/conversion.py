@@ -11,9 +11,9 @@ from math import prod
 from pathlib import Path
 
 from catnip2bids.building import ImagePlan, build_image
-from catnip2bids.choices import Compression, Kind, check_voxel_size
+from catnip2bids.choices import Cluster, Compression, Kind, check_voxel_size
 from catnip2bids.colors import made_up_color
-from catnip2bids.engine import Conversion, Listener, local_workers
+from catnip2bids.engine import Conversion, Listener, employed, hired
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr
 from catnip2bids.progress import Progress
@@ -68,6 +68,7 @@ def convert(
     pyramid: bool = False,
     compression: Compression | str = Compression.KEEP,
     check: bool = False,
+    cluster: Cluster | None = None,
 ) -> ConvertedImage:
     """Convert a slice folder, a TIFF stack, a NIfTI file, an OME-TIFF or OME-Zarr to OME-Zarr 0.5 or OME-TIFF.
 
@@ -97,6 +98,8 @@ def convert(
         ``keep``, ``deflate`` or ``none``: how pixels of an OME-TIFF are compressed.
     check
         Whether pixels that are copied as they are, still encoded, are decoded too, to find damage and to hash them.
+    cluster
+        Where pixels are read and written, if not by this process.
 
     Raises
     ------
@@ -107,6 +110,8 @@ def convert(
         not enough.
     """
     source, target, kind, progress = Path(source), Path(target), Kind(kind), progress or Progress()
+    if cluster is not None:  # workers stand in other folders
+        source, target = source.absolute(), target.absolute()
     compression = Compression(compression)
     ending = next((ending for ending in _ENDINGS if target.name.endswith(ending)), None)
     if ending is None:
@@ -137,7 +142,8 @@ def convert(
         return [LabelValue(value, str(value), None, made_up_color(value)) for value in values if value != 0]
 
     with (
-        local_workers([(volume, plan.image(target))], memory_bytes, jobs) as workers,
+        employed(cluster, jobs, memory_bytes, progress.note, reading=[source], writing=target.parent) as resources,
+        hired([(volume, plan.image(target))], resources) as workers,
         naming_what_cannot_be_written(target),
         reserved(target),
     ):
@@ -145,7 +151,8 @@ def convert(
             forget_construction(target)
         else:
             _refuse_to_replace(target, plan.fingerprint(*decisive))
-        progress.note(workers.summary)
+        if workers.summary:
+            progress.note(workers.summary)
         progress.start(prod(volume.shape))
         progress.item(target.name, plan.how)
         listener = Listener(progress.advance, progress.skip)

@@ -5,6 +5,7 @@ Invariant: nothing is decided here, and nothing is said twice.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -45,6 +46,7 @@ from catnip2bids.progress import Progress
 if TYPE_CHECKING:
     from catnip2bids.comparison import Comparison
     from catnip2bids.packaging import PackageResult, Preparation
+    from catnip2bids.packaging.estimating import Estimate
     from catnip2bids.packaging.tasks import RunTasks
     from catnip2bids.plan import ScanReport
     from catnip2bids.restoration import Restoration
@@ -192,8 +194,8 @@ def show_scan(report: ScanReport) -> None:
     say_result(what, outcome, _verdict(not report.problems), facts)
 
 
-def show_dry_run(prepared: Preparation) -> None:
-    """Print what would be written."""
+def show_dry_run(prepared: Preparation, expected: Estimate | None) -> None:
+    """Print what would be written, and what is to be expected of it."""
     for run in prepared.runs:
         _show_planned(run)
     problems = [problem for run in prepared.runs for problem in run.problems.values()]
@@ -201,8 +203,26 @@ def show_dry_run(prepared: Preparation) -> None:
     sizes = [(len(run.images), len(run.counts), len(run.copies)) for run in prepared.runs]
     n_images, n_tables, n_copies = (sum(column) for column in zip(*sizes, strict=True))
     planned = f"{counted(n_images, 'image')}, {counted(n_tables, 'table')} and {counted(n_copies, 'copy')} planned"
+    if expected is not None:
+        _show_estimate(expected)
     facts = ["nothing is written", *_numbers(problems, prepared.warnings)]
     say_result(prepared.dataset, planned, _verdict(not problems), facts)
+
+
+def _show_estimate(expected: Estimate) -> None:
+    """Print what was estimated from a sample."""
+    from catnip2bids.engine import shown_bytes
+
+    say(
+        f"estimate: {shown_bytes(expected.n_bytes_read)} of pixels to about {shown_bytes(expected.n_bytes_written)} in "
+        f"{counted(expected.n_files, 'file')}, {counted(expected.n_units, 'unit')} of work"
+    )
+    say(f"estimate: a worker of one thread needs at least {shown_bytes(expected.worker_bytes)} of memory")
+    times = [f"{n} {timedelta(seconds=math.ceil(seconds))}" for n, seconds in expected.seconds.items()]
+    say(
+        f"estimate: time by number of workers, at {expected.bytes_per_second / _MEGA:.0f} MB/s each as in a sample on "
+        f"this machine, if the file system keeps up: {', '.join(times)}"
+    )
 
 
 def _show_planned(run: RunTasks) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from catnip2bids.choices import Cluster
 from catnip2bids.comparison.report import write_report
 from catnip2bids.comparison.result import Comparison, FileComparison, ItemComparison, compare_files
 from catnip2bids.comparison.sides import Side, open_side
 from catnip2bids.comparison.tables import compare_tables, looks_like_counts
 from catnip2bids.comparison.things import Thing, pair_things, thing_at, things_in
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
-from catnip2bids.engine import Resources, default_jobs, default_memory_bytes
+from catnip2bids.engine import Resources, employed
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written
@@ -27,6 +28,7 @@ def compare(
     *,
     jobs: int | None = None,
     memory_bytes: int | None = None,
+    cluster: Cluster | None = None,
 ) -> Comparison:
     """Say exactly how two components differ.
 
@@ -44,6 +46,8 @@ def compare(
         Processors to use; all by default.
     memory_bytes
         The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
+    cluster
+        Where planes are compared, if not by this process.
 
     Raises
     ------
@@ -65,8 +69,10 @@ def compare(
     if folder is not None:
         with naming_what_cannot_be_written(Path(folder)):
             Path(folder).mkdir(parents=True, exist_ok=True)
-    resources = Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
-    comparison = _compare(path_1, path_2, resources, progress)
+    if cluster is not None:  # workers stand in other folders
+        path_1, path_2 = path_1.absolute(), path_2.absolute()
+    with employed(cluster, jobs, memory_bytes, progress.note, reading=[path_1, path_2]) as resources:
+        comparison = _compare(path_1, path_2, resources, progress)
     if folder is not None:
         write_report(comparison, Path(folder))
     return comparison

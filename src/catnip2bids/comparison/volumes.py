@@ -240,9 +240,8 @@ class _Conclusion:
             return None
         finding = MaskFinding()
         masked = 1 if relation == Relation.MASKED_1 else 2
-        for plane in self._team.do(
-            lambda number: mask_of(self._pairing, number, masked), [pair.number for pair in self._different]
-        ):
+        work = partial(mask_of, self._pairing, masked=masked)
+        for plane in self._team.do(work, [pair.number for pair in self._different]):
             finding.add(plane)
         return finding.evidence
 

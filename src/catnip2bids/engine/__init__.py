@@ -8,13 +8,15 @@ from catnip2bids.engine.memory import (
     Resources,
     default_memory_bytes,
     divide_memory,
+    needed_bytes,
     parse_bytes,
     shown_bytes,
 )
+from catnip2bids.engine.staff import employed
 from catnip2bids.engine.stream import Stream, stream_volume, take_up_stream
 from catnip2bids.engine.team import Team
 from catnip2bids.engine.units import Unit, convert_unit, cut_into_units
-from catnip2bids.engine.workers import StoppedError, Workers, default_jobs, local_workers
+from catnip2bids.engine.workers import StoppedError, Workers, default_jobs, hired, local_workers
 
 __all__ = [
     "OVERHEAD_BYTES",
@@ -40,7 +42,10 @@ __all__ = [
     "default_jobs",
     "default_memory_bytes",
     "divide_memory",
+    "employed",
+    "hired",
     "local_workers",
+    "needed_bytes",
     "parse_bytes",
     "shown_bytes",
     "stream_volume",

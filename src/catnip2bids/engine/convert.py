@@ -98,13 +98,20 @@ def _convert_units(
             raise StoppedError
         listener.done(n_voxels)
 
+    def note_failure(unit: Future[UnitResult]) -> None:
+        if not unit.cancelled() and unit.exception() is not None:
+            failed.set()
+
     try:
         for unit in cut_into_units(volume, image, markers):
             if found := unit.marker.read(image.folder):
                 results[unit.start] = found
                 listener.there_already(unit.n_voxels)
+            elif failed.is_set():
+                break  # a cluster takes only so many units at a time
             else:
                 running[unit.start] = workers.submit(unit, done)
+                running[unit.start].add_done_callback(note_failure)
         wait(running.values(), return_when=FIRST_EXCEPTION)
         with naming_dead_workers():
             for future in running.values():

@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -41,18 +42,21 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "
 
 @dataclass(frozen=True)
 class Resources:
-    """What a unit may use.
+    """What may be used for some work.
 
     Attributes
     ----------
     n_threads
-        Threads that read, decode and merge; formats encode with as many.
+        Threads that read, decode and merge; formats encode with as many. On a cluster, the threads of all workers.
     memory_bytes
-        Memory for pixels.
+        Memory for pixels; on a cluster, of one of these threads.
+    executor
+        The cluster; None for threads of this process.
     """
 
     n_threads: int
     memory_bytes: int
+    executor: Executor | None = None
 
 
 @dataclass(frozen=True)
@@ -155,19 +159,9 @@ def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> P
     UsageError
         If no way fits.
     """
-    (n_planes, n_rows, n_columns), (depth, rows, _) = volume.shape, image.block_shape
-    depth, rows = min(depth, n_planes), min(rows, n_rows)
-    least = Portions(
-        block_bytes=depth * rows * n_columns * volume.dtype.itemsize,
-        waiting_bytes=image.waiting_bytes,
-        remaining_bytes=image.remaining_bytes,
-        unpacked_bytes=volume.unpacked_bytes,
-        kept_bytes=depth * volume.kept_bytes,
-        decoding_bytes=volume.decoding_bytes,
-        slab_bytes=0,
-        n_blocks=1,
-        n_decoders=1,
-    )
+    n_planes, n_rows, n_columns = volume.shape
+    least = _least(volume, image)
+    depth = min(image.block_shape[0], n_planes)
     slab_bytes = 0 if volume.reads_rows else depth * n_rows * n_columns * volume.dtype.itemsize
     ways = [
         replace(least, n_blocks=n_blocks, n_decoders=n_decoders, slab_bytes=slab)
@@ -184,6 +178,30 @@ def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> P
     )
 
 
+def _least(volume: Volume, image: ImageWriter) -> Portions:
+    """Return the way that takes the least memory."""
+    (n_planes, n_rows, n_columns), (depth, rows, _) = volume.shape, image.block_shape
+    depth, rows = min(depth, n_planes), min(rows, n_rows)
+    return Portions(
+        block_bytes=depth * rows * n_columns * volume.dtype.itemsize,
+        waiting_bytes=image.waiting_bytes,
+        remaining_bytes=image.remaining_bytes,
+        unpacked_bytes=volume.unpacked_bytes,
+        kept_bytes=depth * volume.kept_bytes,
+        decoding_bytes=volume.decoding_bytes,
+        slab_bytes=0,
+        n_blocks=1,
+        n_decoders=1,
+    )
+
+
+def needed_bytes(volume: Volume, image: ImageWriter | PlaneImage) -> int:
+    """Return the least memory of a process that converts a volume with one thread."""
+    if isinstance(image, ImageWriter):
+        return _least(volume, image).total_bytes + OVERHEAD_BYTES
+    return _bytes_of_plane(volume, image) + (volume.unpacked_bytes if image.looks_at_pixels else 0) + OVERHEAD_BYTES
+
+
 def divide_into_planes(volume: Volume, image: PlaneImage, resources: Resources) -> PlanePortions:
     """Decide how many planes are in memory at a time.
 
@@ -192,11 +210,7 @@ def divide_into_planes(volume: Volume, image: PlaneImage, resources: Resources) 
     UsageError
         If not a single one fits.
     """
-    n_bytes = image.encoded_bytes
-    if image.looks_at_pixels:
-        n_bytes += volume.decoding_bytes + volume.kept_bytes
-        if not volume.reads_rows:
-            n_bytes += math.prod(volume.shape[1:]) * volume.dtype.itemsize  # the plane out of which bands are cut
+    n_bytes = _bytes_of_plane(volume, image)
     unpacked_bytes = volume.unpacked_bytes if image.looks_at_pixels else 0
     n_fitting = (resources.memory_bytes - unpacked_bytes) // n_bytes
     if n_fitting < 1:
@@ -204,6 +218,15 @@ def divide_into_planes(volume: Volume, image: PlaneImage, resources: Resources) 
         raise UsageError(f"{image.file.name}: its planes need at least {needed} of memory; give more with --memory")
     n_planes = min(n_fitting, _PLANES_PER_THREAD * resources.n_threads + 1, volume.shape[0])
     return PlanePortions(n_bytes, unpacked_bytes, n_planes, resources.n_threads)
+
+
+def _bytes_of_plane(volume: Volume, image: PlaneImage) -> int:
+    n_bytes = image.encoded_bytes
+    if image.looks_at_pixels:
+        n_bytes += volume.decoding_bytes + volume.kept_bytes
+        if not volume.reads_rows:
+            n_bytes += math.prod(volume.shape[1:]) * volume.dtype.itemsize  # the plane out of which bands are cut
+    return n_bytes
 
 
 def keep_free_memory_together() -> None:

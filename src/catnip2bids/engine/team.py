@@ -1,4 +1,4 @@
-"""Threads that look at planes or blocks, as many as there is memory for.
+"""Threads that look at planes or blocks, as many as there is memory for; or the workers of a cluster.
 
 Invariant: results come in the order of the items, and no more items than fit into memory are worked on at a time.
 """
@@ -24,21 +24,26 @@ class Team:
         if held_bytes > resources.memory_bytes - OVERHEAD_BYTES:
             needed = shown_bytes(held_bytes + OVERHEAD_BYTES)
             raise UsageError(f"unpacking the files takes at least {needed} of memory; give more with --memory")
+        self._own: ThreadPoolExecutor | None = None
+        if resources.executor is not None:
+            self._n_threads, self._executor = resources.n_threads, resources.executor
+            return
         fitting = (resources.memory_bytes - OVERHEAD_BYTES - held_bytes) // item_bytes
         self._n_threads = max(min(fitting, resources.n_threads), 1)
-        self._threads = ThreadPoolExecutor(self._n_threads)
+        self._executor = self._own = ThreadPoolExecutor(self._n_threads)
 
     def __enter__(self) -> Team:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        if self._own is not None:
+            self._own.shutdown(cancel_futures=True)
 
     def do(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Do something for all items, a few of them ahead of what is asked for, in their order."""
         ahead: deque[Future[Result]] = deque()
         for item in items:
-            ahead.append(self._threads.submit(work, item))
+            ahead.append(self._executor.submit(work, item))
             if len(ahead) > 2 * self._n_threads:
                 yield ahead.popleft().result()
         while ahead:

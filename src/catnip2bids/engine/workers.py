@@ -35,6 +35,8 @@ from catnip2bids.volume import Volume
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _Pair = tuple[Volume, ImageWriter | PlaneImage]
+_MOST_IMAGES = 64
+"""Images that a cluster works on at the same time."""
 _THREADS_PER_UNIT = 4
 """One unit keeps so many threads busy; memory that more units touch for the first time costs time too."""
 
@@ -158,6 +160,39 @@ def local_workers(conversions: Sequence[_Pair], memory_bytes: int | None, jobs: 
         except BaseException:
             # units are not cancelled here, they stop at once when their turn comes: whoever waits for several units
             # is never told of those that a pool cancels
+            workers.stop()
+            supervisors.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def hired(conversions: Sequence[_Pair], resources: Resources) -> Iterator[Workers]:
+    """Hire workers for some conversions: of the cluster, if there is one, or threads of this process.
+
+    Parameters
+    ----------
+    conversions
+        What is to be done.
+    resources
+        What may be used for all of it.
+
+    Raises
+    ------
+    UsageError
+        If one of the volumes cannot be converted in so little memory.
+    """
+    if resources.executor is None:
+        with local_workers(conversions, resources.memory_bytes, resources.n_threads) as workers:
+            yield workers
+        return
+    of_unit = Resources(1, resources.memory_bytes)
+    for volume, image in conversions:
+        _divide(volume, image, of_unit)  # what does not fit is refused before anything begins
+    with ThreadPoolExecutor(max(min(len(conversions), _MOST_IMAGES), 1)) as supervisors:
+        workers = Workers(resources.executor, supervisors, resources.n_threads, of_unit)
+        try:
+            yield workers
+        except BaseException:
             workers.stop()
             supervisors.shutdown(wait=False, cancel_futures=True)
             raise

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from catnip2bids.choices import Kind, OmeZarrVersion
 from catnip2bids.errors import WriteError
 from catnip2bids.ome.cascade import Cascade, Region
-from catnip2bids.ome.layout import Layout, LevelLayout, plan_layout, waiting_bytes
+from catnip2bids.ome.layout import Layout, LevelLayout, n_files, plan_layout, waiting_bytes
 from catnip2bids.ome.merging import downsample
 from catnip2bids.ome.metadata import group_attributes
 from catnip2bids.ome.pyramid import Level, Zyx, plan_levels
@@ -87,6 +87,19 @@ class OmeZarrImage:
     def waiting_bytes(self) -> int:
         """Memory for shards of lower levels that wait for the rest of their voxels, at the most."""
         return waiting_bytes(self.levels, self.layout, np.dtype(self.dtype).itemsize)
+
+    @property
+    def n_files(self) -> int:
+        """Files of the image when it is finished, if no shard is empty; documents included."""
+        if self.version == OmeZarrVersion.V05:
+            return n_files(self.levels, self.layout)
+        chunks = [self.layout.levels[level.index].chunk for level in self.levels]
+        shapes = [level.shape for level in self.levels]
+        n_chunks = (
+            math.prod(math.ceil(n / size) for n, size in zip(shape, chunk, strict=True))
+            for shape, chunk in zip(shapes, chunks, strict=True)
+        )
+        return 2 + len(self.levels) + sum(n_chunks)
 
     def create(self) -> None:
         """Create the arrays of all levels, those that are not there yet."""

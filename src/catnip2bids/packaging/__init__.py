@@ -1,9 +1,21 @@
 """The main job: from source folders to a valid dataset."""
 
 from catnip2bids.choices import Naming
-from catnip2bids.packaging.package import carry_out, package
+from catnip2bids.packaging.estimating import Estimate, estimate
+from catnip2bids.packaging.package import carry_out, package, resources_of
 from catnip2bids.packaging.prepare import Preparation, prepare
 from catnip2bids.packaging.result import PackageResult
 from catnip2bids.packaging.settings import Settings
 
-__all__ = ["Naming", "PackageResult", "Preparation", "Settings", "carry_out", "package", "prepare"]
+__all__ = [
+    "Estimate",
+    "Naming",
+    "PackageResult",
+    "Preparation",
+    "Settings",
+    "carry_out",
+    "estimate",
+    "package",
+    "prepare",
+    "resources_of",
+]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from math import prod
@@ -19,7 +20,7 @@ from pathlib import Path
 from catnip2bids.bids.checksums import CHECKSUMS, take_checksums, write_checksums
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
-from catnip2bids.engine import Listener, local_workers, shown_bytes
+from catnip2bids.engine import Listener, Resources, employed, hired, shown_bytes
 from catnip2bids.errors import Catnip2bidsError, DatasetError
 from catnip2bids.packaging.atlases import write_atlas_tables
 from catnip2bids.packaging.images import ImageJob
@@ -32,6 +33,7 @@ from catnip2bids.packaging.tasks import DERIVATIVE
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
 from catnip2bids.publish import locked, naming_what_cannot_be_written, remove_partials, unfinished, write_text
+from catnip2bids.scanning import listed_sources
 
 _LIBRARIES = ("numpy", "tensorstore", "tifffile", "imagecodecs", "nibabel", "bidsschematools")
 
@@ -67,8 +69,25 @@ def package(
     --------
     >>> package(["cohort"], "dataset", Settings(voxel_size_um=(3.7, 3.7, 5.0)))  # doctest: +SKIP
     """
-    progress = progress or Progress()
-    return carry_out(prepare(sources, dataset, settings or Settings(), plan, progress), progress)
+    progress, settings = progress or Progress(), settings or Settings()
+    with resources_of(settings, sources, dataset, progress) as resources:
+        return carry_out(prepare(sources, dataset, settings, plan, resources, progress), progress)
+
+
+@contextmanager
+def resources_of(
+    settings: Settings, sources: Sequence[Path | str] | Path | str, dataset: Path | str, progress: Progress
+) -> Iterator[Resources]:
+    """Get what the work is done with: this process, or a cluster whose workers see the same files."""
+    with employed(
+        settings.cluster,
+        settings.jobs,
+        settings.memory_bytes,
+        progress.note,
+        reading=listed_sources(sources),
+        writing=Path(dataset),
+    ) as resources:
+        yield resources
 
 
 def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
@@ -147,8 +166,8 @@ def _make_images(prepared: Preparation, jobs: Sequence[RunJob], progress: Progre
         progress.item(image.task.target.name, image.plan.how)
         return image.make(prepared.dataset, workers, listener)
 
-    with local_workers(pairs, prepared.settings.memory_bytes, prepared.settings.jobs) as workers:
-        if missing:
+    with hired(pairs, prepared.resources) as workers:
+        if missing and workers.summary:
             progress.note(workers.summary)
         progress.start(sum(prod(image.task.volume.shape) for _, image in missing))
         making = {workers.begin(make, image): (job, image) for job, image in missing}

@@ -16,6 +16,7 @@ from catnip2bids.bids.tables import Table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.choices import Format, check_voxel_size
+from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging.participants import read_participants
 from catnip2bids.packaging.proofs import settle
@@ -59,6 +60,8 @@ class Preparation:
         The user's atlas table.
     provenance
         What is known of the dataset from earlier.
+    resources
+        What may be used.
     warnings
         What may be wrong.
     """
@@ -72,6 +75,7 @@ class Preparation:
     participants: Table | None
     atlas: AtlasTable | None
     provenance: Provenance
+    resources: Resources
     warnings: tuple[str, ...]
 
 
@@ -80,6 +84,7 @@ def prepare(
     dataset: Path | str,
     settings: Settings,
     plan: Path | str | Plan | None,
+    resources: Resources,
     progress: Progress,
 ) -> Preparation:
     """Settle everything, and write nothing.
@@ -89,8 +94,10 @@ def prepare(
     UsageError, PlanError, SourceError, DatasetError
         As in `package`.
     """
-    dataset = Path(dataset)
-    _refuse_folder(dataset, listed_sources(sources))
+    dataset, folders = Path(dataset), listed_sources(sources)
+    if resources.executor is not None:  # workers stand in other folders
+        dataset, folders = dataset.absolute(), [folder.absolute() for folder in folders]
+    _refuse_folder(dataset, folders)
     _refuse_unwritable(dataset)
     provenance = read_provenance(dataset)
     if settings.embed_labels and settings.image_format != Format.OME_ZARR:
@@ -100,11 +107,11 @@ def prepare(
         raise UsageError(f"{dataset}: was begun with --naming {earlier}; a dataset has one naming")
     given = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
     voxel_size_um = _known_voxel_size(settings.voxel_size_um or (given.dataset.voxel_size_um if given else None))
-    found = scan(sources, progress.looking_at)
+    found = scan(folders, progress.looking_at)
     _refuse_folder(dataset, [run.folder for run in found.runs])
     proposed = given or make_plan(found)
     pairs = [(run, _settled(run, planned, settings, len(found.runs))) for run, planned in matched(found, proposed)]
-    settled = {run.folder: settle(run, planned, provenance, settings, progress) for run, planned in pairs}
+    settled = {run.folder: settle(run, planned, provenance, resources, progress) for run, planned in pairs}
     pairs = [(run, settled[run.folder].planned) for run, _ in pairs]
     _refuse_other_labels(provenance, pairs)
     refuse_collisions([*_earlier_claims(provenance, pairs), *(claim_of(run, planned) for run, planned in pairs)])
@@ -135,6 +142,7 @@ def prepare(
         participants=participants,
         atlas=atlas,
         provenance=provenance,
+        resources=resources,
         warnings=tuple(warnings),
     )
 

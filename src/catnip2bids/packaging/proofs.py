@@ -18,9 +18,8 @@ from catnip2bids.bids.provenance import Provenance
 from catnip2bids.catnip.components import HEMISPHERE_MASK, Action
 from catnip2bids.catnip.derivations import MASKED_LABELS
 from catnip2bids.comparison import Relation, check_claim, compare_as_volumes, first_difference
-from catnip2bids.engine import Resources, default_jobs, default_memory_bytes
+from catnip2bids.engine import Resources
 from catnip2bids.errors import SourceError
-from catnip2bids.packaging.settings import Settings
 from catnip2bids.plan import PlannedEntry, PlannedRun, default_entry, problems_of
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run
@@ -237,13 +236,11 @@ class Settled:
     warnings: tuple[str, ...]
 
 
-def settle(run: Run, planned: PlannedRun, provenance: Provenance, settings: Settings, progress: Progress) -> Settled:
+def settle(run: Run, planned: PlannedRun, provenance: Provenance, resources: Resources, progress: Progress) -> Settled:
     """Find out by the pixels which entries hold nothing that others do not hold, and leave out only these.
 
     Files that have not changed since they were compared last are not compared again.
     """
-    memory_bytes = default_memory_bytes() if settings.memory_bytes is None else settings.memory_bytes
-    resources = Resources(settings.jobs or default_jobs(), memory_bytes)
     earlier = [decision.evidence for decision in provenance.decisions if decision.evidence]
     known = {evidence["fingerprint"]: evidence for evidence in earlier if "fingerprint" in evidence}
     lines, proofs, warnings = {}, [], []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.choices import Compression, Format, Naming, OmeZarrVersion
+from catnip2bids.choices import Cluster, Compression, Format, Naming, OmeZarrVersion
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Settings:
         Processors to use; all by default.
     memory_bytes
         The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
+    cluster
+        Where pixels are read and written, if not by this process.
     """
 
     voxel_size_um: tuple[float, float, float] | None = None
@@ -63,11 +65,12 @@ class Settings:
     report: bool = True
     jobs: int | None = None
     memory_bytes: int | None = None
+    cluster: Cluster | None = None
 
     def published(self) -> dict[str, Any]:
         """Return the settings that decide what the dataset is, for the provenance: files by their names alone."""
         return {
             key: Path(value).name if key in ("atlas_table", "participants") else value
             for key, value in vars(self).items()
-            if value is not None and key not in ("overwrite", "report", "jobs", "memory_bytes")
+            if value is not None and key not in ("overwrite", "report", "jobs", "memory_bytes", "cluster")
         }

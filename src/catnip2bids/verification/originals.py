@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.checksums import file_sha256
@@ -62,16 +63,9 @@ class Originals:
         if volume.shape != tuple(image.record.shape):
             return [Problem(f"its original has the shape {volume.shape} now, and had {tuple(image.record.shape)}")]
         wrong, damaged = [], []
-
-        def check(plane: int) -> str | None:
-            try:
-                return hash_stored_plane(volume, plane)
-            except SourceError:
-                return None
-
         n_bytes = volume.shape[1] * volume.shape[2] * volume.dtype.itemsize * _COPIES_IN_MEMORY
         with Team(resources, n_bytes, volume.unpacked_bytes) as team:
-            for plane, found in enumerate(team.do(check, range(volume.shape[0]))):
+            for plane, found in enumerate(team.do(partial(_hash_of, volume), range(volume.shape[0]))):
                 on_voxels(volume.shape[1] * volume.shape[2])
                 if found is None:
                     damaged.append(plane)
@@ -134,3 +128,11 @@ class Originals:
         if entry.volume is None:
             raise SourceError(f"{record.name}/{path} is not whole any more: {'; '.join(entry.problems)}")
         return entry.volume
+
+
+def _hash_of(volume: Volume, plane: int) -> str | None:
+    """Hash a plane of an original; None if it cannot be read."""
+    try:
+        return hash_stored_plane(volume, plane)
+    except SourceError:
+        return None

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from catnip2bids.bids.checksums import CHECKSUMS, read_checksums
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, read_provenance
-from catnip2bids.engine import Resources, default_jobs, default_memory_bytes
+from catnip2bids.choices import Cluster
+from catnip2bids.engine import Resources, employed
 from catnip2bids.errors import DatasetError
 from catnip2bids.progress import Progress
 from catnip2bids.publish import is_unpublished
@@ -31,6 +32,7 @@ def verify(
     deep: bool = False,
     jobs: int | None = None,
     memory_bytes: int | None = None,
+    cluster: Cluster | None = None,
 ) -> Verification:
     """Prove that every pixel of a dataset is the pixel that was read, and that nothing else changed.
 
@@ -52,6 +54,8 @@ def verify(
         Processors to use; all by default.
     memory_bytes
         The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
+    cluster
+        Where pixels are read, if not by this process.
 
     Raises
     ------
@@ -69,7 +73,22 @@ def verify(
     if not (dataset / PROVENANCE).is_file():
         raise DatasetError(f"{dataset}: has no {PROVENANCE}; give a dataset that catnip2bids package made")
     provenance = read_provenance(dataset)
-    resources = Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
+    given = [Path(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
+    if cluster is not None:  # workers stand in other folders
+        dataset, given = dataset.absolute(), [source.absolute() for source in given]
+    with employed(cluster, jobs, memory_bytes, progress.note, reading=[dataset, *given]) as resources:
+        return _verified(dataset, given, provenance, resources, progress, deep=deep)
+
+
+def _verified(
+    dataset: Path,
+    sources: Sequence[Path],
+    provenance: Provenance,
+    resources: Resources,
+    progress: Progress,
+    *,
+    deep: bool,
+) -> Verification:
     originals = Originals.find(sources, provenance, progress.looking_at) if sources else None
     images = list(expected_images(dataset, provenance))
     progress.start(sum(image.n_voxels * (2 if originals and image.inside is None else 1) for image in images))

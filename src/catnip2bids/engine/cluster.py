@@ -1,0 +1,166 @@
+"""A cluster as an executor: Dask workers that do the same units, on other machines.
+
+Invariant: only so many tasks are handed over at a time as keep all workers busy, and what many tasks share is sent
+once. A task that was lost with its worker is done again by another one, which first waits until the lost one does
+nothing any more: no two ever write the same files at the same time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from catnip2bids._version import __version__
+from catnip2bids.engine.image import ImageWriter
+from catnip2bids.engine.markers import Marker, UnitResult
+from catnip2bids.engine.memory import Resources
+from catnip2bids.engine.stream import Stream, stream_volume
+from catnip2bids.engine.units import Unit, convert_unit
+from catnip2bids.errors import WorkerError
+from catnip2bids.volume import Volume
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed import Future as DaskFuture
+
+Result = TypeVar("Result")
+_TASKS_PER_SLOT = 2
+"""One is done, the next one waits at the worker."""
+_LOST = (
+    "the cluster could not finish some work ({}): its workers died, for want of memory or time, or it is gone; "
+    "run the same command again to go on"
+)
+_SECONDS_TO_FETCH = 120
+_MOST_SHARED = 256
+"""What tasks share is remembered for so many things."""
+
+
+class ClusterExecutor(Executor):
+    """Hands tasks to a Dask cluster.
+
+    Parameters
+    ----------
+    client
+        The connection.
+    n_slots
+        Tasks that can be done at the same time.
+    """
+
+    def __init__(self, client: Client, n_slots: int) -> None:
+        self._client = client
+        self._room = threading.Semaphore(_TASKS_PER_SLOT * n_slots)
+        self._doing: dict[int, DaskFuture[Any]] = {}
+        self._shared: OrderedDict[int, tuple[object, Any]] = OrderedDict()
+        self._sharing = threading.Lock()
+
+    def submit(self, function: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
+        """Hand over a task; waits while there are more of them than the workers need."""
+        self._room.acquire()
+        try:
+            task, *given = self._small(function, arguments)
+            doing = self._client.submit(_on_worker, __version__, task, *given, pure=False, **options)
+        except BaseException:
+            self._room.release()
+            raise
+        outcome: Future[Result] = Future()
+        # once a task is done nothing refers to it any more, so that the scheduler can forget it
+        self._doing[id(outcome)] = doing
+        outcome.add_done_callback(self._cancel)
+        doing.add_done_callback(partial(self._pass_on, outcome))
+        return outcome
+
+    def _cancel(self, outcome: Future[Any]) -> None:
+        """Cancel a task of which nobody wants the outcome any more."""
+        doing = self._doing.pop(id(outcome), None)
+        if outcome.cancelled() and doing is not None:
+            doing.cancel()
+
+    def _pass_on(self, outcome: Future[Any], done: DaskFuture[Any]) -> None:
+        """Pass the outcome of a task on; what became of the cluster is an error that says what to do."""
+        self._room.release()
+        if not outcome.set_running_or_notify_cancel():
+            return
+        try:
+            result = done.result(timeout=_SECONDS_TO_FETCH)
+        except (CancelledError, TimeoutError) as error:
+            outcome.set_exception(WorkerError(_LOST.format(error or "it does not answer")))
+        except Exception as error:
+            is_of_cluster = type(error).__module__.partition(".")[0] == "distributed"
+            outcome.set_exception(WorkerError(_LOST.format(error)) if is_of_cluster else error)
+        else:
+            outcome.set_result(result)
+
+    def _small(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Refer to what is large by what was sent before."""
+        first = arguments[0] if arguments else None
+        if isinstance(first, Unit):
+            parts = (self._sent(first.volume), self._sent(first.image), first.start, first.stop, first.marker)
+            return (convert_part, *parts, *arguments[1:])
+        if isinstance(first, Stream):
+            return (continue_stream, self._sent(first), *arguments[1:])
+        if isinstance(function, partial) or hasattr(function, "__self__"):
+            return (_call, self._sent(function), *arguments)
+        return (function, *arguments)
+
+    def _sent(self, thing: object) -> Any:
+        """Send something to the cluster, once; if the worker that has it is lost, the scheduler sends it again."""
+        with self._sharing:
+            if id(thing) not in self._shared:
+                self._shared[id(thing)] = thing, self._client.submit(_same, thing, pure=False)
+                while len(self._shared) > _MOST_SHARED:
+                    self._shared.popitem(last=False)
+            return self._shared[id(thing)][1]
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Do nothing: whoever connected to the cluster leaves it."""
+
+
+def convert_part(
+    volume: Volume, image: ImageWriter, start: int, stop: int, marker: Marker, resources: Resources
+) -> UnitResult:
+    """Convert a unit on a worker, unless another worker that was taken for lost did so in the meantime."""
+    with _alone(marker.path):
+        return marker.read(image.folder) or convert_unit(Unit(volume, image, start, stop, marker), resources)
+
+
+def continue_stream(stream: Stream, resources: Resources) -> UnitResult:
+    """Write the planes of an image on a worker, from where it stopped."""
+    with _alone(stream.marker):
+        return stream_volume(stream, resources)
+
+
+@contextmanager
+def _alone(marker: Path | None) -> Iterator[None]:
+    """Wait until nobody else works at what a marker stands for; a worker that dies lets go, wherever it was."""
+    if marker is None:
+        yield
+        return
+    descriptor = os.open(marker.with_name(f"{marker.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _on_worker(version: str, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Do a task where workers are of the same version as who asks."""
+    if version != __version__:
+        raise WorkerError(f"a worker has catnip2bids {__version__}, and this is {version}; install the same on all")
+    return function(*arguments)
+
+
+def _call(function: Callable[..., Result], *arguments: Any) -> Result:
+    return function(*arguments)
+
+
+def _same(thing: object) -> object:
+    return thing

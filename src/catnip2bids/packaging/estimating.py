@@ -1,0 +1,125 @@
+"""How large a dataset becomes and how long it takes: an estimate, from a small measured sample.
+
+Invariant: nothing of the dataset is written; the sample goes to a temporary folder, and is called an estimate wherever
+it is shown.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+from catnip2bids.catnip.atlas import AtlasTable
+from catnip2bids.engine import Resources, Stream, Unit, convert_unit, cut_into_units, needed_bytes, stream_volume
+from catnip2bids.ome import OmeTiffImage, OmeZarrImage, image_size
+from catnip2bids.packaging.images import ImageJob, format_of
+from catnip2bids.packaging.settings import Settings
+from catnip2bids.packaging.tasks import ImageTask
+from catnip2bids.volume import FirstPlanes
+
+WORKERS = (1, 8, 64)
+_SAMPLE_BYTES = 192 * 2**20
+_SAMPLE_RESOURCES = Resources(1, 4 * 2**30)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is to be expected.
+
+    Attributes
+    ----------
+    n_bytes_read
+        Bytes of all pixels, decoded.
+    n_bytes_written, n_files
+        Bytes and files of all images.
+    n_units
+        Units of work.
+    worker_bytes
+        The least memory that a worker of one thread needs.
+    bytes_per_second
+        What one thread of this machine did of the sample: pixels, decoded.
+    seconds
+        Time by number of workers of one thread, as fast as this machine and with a file system that keeps up.
+    """
+
+    n_bytes_read: int
+    n_bytes_written: int
+    n_files: int
+    n_units: int
+    worker_bytes: int
+    bytes_per_second: float
+    seconds: dict[int, float]
+
+
+def estimate(tasks: Sequence[ImageTask], settings: Settings) -> Estimate | None:
+    """Estimate what making some images takes; None if there are none.
+
+    Raises
+    ------
+    SourceError
+        If the sample cannot be read.
+    """
+    if not tasks:
+        return None
+    sizes = [_pixel_bytes(task) for task in tasks]
+    sample = tasks[sizes.index(max(sizes))]
+    with tempfile.TemporaryDirectory(prefix="catnip2bids-") as folder:
+        speed, ratio = _measure(sample, settings, Path(folder))
+    units = [n_bytes for task in tasks for n_bytes in _unit_bytes(task, settings)]
+    images = [_image(task, settings, Path(task.target.name)) for task in tasks]
+    n_files = sum(image.n_files if isinstance(image, OmeZarrImage) else 1 for image in images)
+    return Estimate(
+        n_bytes_read=sum(sizes),
+        n_bytes_written=int(sum(sizes) * ratio),
+        n_files=n_files,
+        n_units=len(units),
+        worker_bytes=max(needed_bytes(task.volume, image) for task, image in zip(tasks, images, strict=True)),
+        bytes_per_second=speed,
+        seconds={n: makespan([n_bytes / speed for n_bytes in units], n) for n in WORKERS},
+    )
+
+
+def makespan(seconds: Sequence[float], n_workers: int) -> float:
+    """Return when the last of some units is done, if each goes to the first worker that is free, longest first."""
+    free = [0.0] * min(n_workers, len(seconds))
+    for duration in sorted(seconds, reverse=True):
+        first = free.index(min(free))
+        free[first] += duration
+    return max(free)
+
+
+def _pixel_bytes(task: ImageTask) -> int:
+    return math.prod(task.volume.shape) * task.volume.dtype.itemsize
+
+
+def _image(task: ImageTask, settings: Settings, path: Path) -> OmeZarrImage | OmeTiffImage:
+    return ImageJob(task, AtlasTable({}), format_of(task, settings)).plan.image(path)
+
+
+def _unit_bytes(task: ImageTask, settings: Settings) -> list[int]:
+    """Return the bytes of pixels of each unit of an image; an OME-TIFF is one."""
+    image = _image(task, settings, Path(task.target.name))
+    if isinstance(image, OmeTiffImage):
+        return [_pixel_bytes(task)]
+    return [unit.n_voxels * task.volume.dtype.itemsize for unit in cut_into_units(task.volume, image)]
+
+
+def _measure(task: ImageTask, settings: Settings, folder: Path) -> tuple[float, float]:
+    """Convert the first planes of a volume; returns bytes of pixels in a second, and bytes written for each of them."""
+    plane_bytes = _pixel_bytes(task) // task.volume.shape[0]
+    n_planes = min(max(_SAMPLE_BYTES // plane_bytes, 1), task.volume.shape[0])
+    volume = FirstPlanes(task.volume, n_planes)
+    image = _image(replace(task, volume=volume), settings, folder / task.target.name)
+    start = perf_counter()
+    if isinstance(image, OmeZarrImage):
+        image.create()
+        convert_unit(Unit(volume, image, 0, n_planes), _SAMPLE_RESOURCES)
+    else:
+        stream_volume(Stream(volume, image), _SAMPLE_RESOURCES)
+    seconds = perf_counter() - start
+    n_bytes = n_planes * plane_bytes
+    return n_bytes / seconds, image_size(folder / task.target.name).n_bytes / n_bytes

@@ -1,0 +1,83 @@
+"""The first planes of a volume, as a volume: to try something out on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catnip2bids.volume.encoding import EncodedPlane, Encoding
+from catnip2bids.volume.planes import OpenPlane
+from catnip2bids.volume.volume import Copyable, PlaneSource, Volume
+
+
+@dataclass(frozen=True)
+class FirstPlanes:
+    """Some planes of a volume, from the first one on.
+
+    Attributes
+    ----------
+    whole
+        The volume.
+    n_planes
+        How many.
+    """
+
+    whole: Volume
+    n_planes: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along (z, y, x)."""
+        return self.n_planes, *self.whole.shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self.whole.dtype
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that the pixels are read from."""
+        return tuple(dict.fromkeys(self.plane_source(plane).path for plane in range(self.n_planes)))
+
+    def plane_source(self, plane: int) -> PlaneSource:
+        """Where a plane is stored."""
+        return self.whole.plane_source(plane)
+
+    @property
+    def reads_rows(self) -> bool:
+        """As of the whole."""
+        return self.whole.reads_rows
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """As of the whole."""
+        return self.whole.unpacked_bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """As of the whole."""
+        return self.whole.kept_bytes
+
+    @property
+    def decoding_bytes(self) -> int:
+        """As of the whole."""
+        return self.whole.decoding_bytes
+
+    def open_plane(self, plane: int) -> OpenPlane:
+        """Open a plane."""
+        return self.whole.open_plane(plane)
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """How all planes are stored, if that is known."""
+        return self.whole.encoding if isinstance(self.whole, Copyable) else None
+
+    def read_encoded(self, plane: int) -> EncodedPlane:
+        """Read the segments of a plane without decoding them."""
+        if not isinstance(self.whole, Copyable):
+            raise TypeError(f"{type(self.whole).__name__} cannot hand out encoded planes")
+        return self.whole.read_encoded(plane)

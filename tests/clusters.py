@@ -1,0 +1,176 @@
+"""Real clusters on this machine: a Dask scheduler with workers, and Slurm on one node."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+_SLURM = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
+_PATHS = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+needs_slurm = pytest.mark.skipif(
+    not all(shutil.which(program, path=_PATHS) for program in _SLURM) and "CI" not in os.environ, reason="needs Slurm"
+)
+
+
+@dataclass
+class DaskCluster:
+    """A scheduler and its workers, each a process of its own that stands in a folder of its own.
+
+    Attributes
+    ----------
+    address
+        Of the scheduler.
+    scheduler
+        Its process.
+    workers
+        Their processes.
+    """
+
+    address: str
+    scheduler: subprocess.Popen[str]
+    workers: list[subprocess.Popen[str]] = field(default_factory=list)
+
+
+@contextmanager
+def dask_cluster(folder: Path, n_workers: int, *options: str) -> Iterator[DaskCluster]:
+    """Run a scheduler and some workers of one thread; `options` are for these."""
+    with ExitStack() as stack:
+        file = folder / "scheduler.json"
+        scheduler = _started(stack, folder / "scheduler", "scheduler", "--scheduler-file", str(file), "--port", "0")
+        wait_for(lambda: file.is_file() and file.stat().st_size > 0)
+        address = f"tcp://{file.read_text().partition('tcp://')[2].partition(chr(34))[0]}"
+        workers = [
+            _started(
+                stack,
+                folder / f"worker-{number}",
+                "worker",
+                address,
+                *("--nthreads", "1", "--memory-limit", "2GiB", "--no-dashboard", "--no-nanny", *options),
+            )
+            for number in range(n_workers)
+        ]
+        yield DaskCluster(address, scheduler, workers)
+
+
+def _started(stack: ExitStack, place: Path, kind: str, *options: str) -> subprocess.Popen[str]:
+    place.mkdir(parents=True)
+    command = [sys.executable, "-m", "distributed.cli.dask_" + kind, *options]
+    if kind == "scheduler":
+        command += ["--no-dashboard"]
+    with (place / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=place, stdout=log, stderr=log, text=True, start_new_session=True)
+    stack.callback(_ended, process)
+    return process
+
+
+def _ended(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """A Slurm of one node.
+
+    Attributes
+    ----------
+    environment
+        What programs need to talk to it.
+    """
+
+    environment: dict[str, str]
+
+    def run(self, *words: str) -> str:
+        """Run one of its commands."""
+        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=True, timeout=60)
+        return done.stdout
+
+    @property
+    def running(self) -> list[str]:
+        """Ids of the jobs that run."""
+        return self.run("squeue", "--noheader", "--states=R", "--format=%i").split()
+
+
+_CONFIGURATION = """\
+ClusterName=test
+SlurmctldHost={host}
+SlurmctldPort={port}
+SlurmdPort={node_port}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+ReturnToService=2
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0
+{node} State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+@contextmanager
+def slurm(folder: Path) -> Iterator[Slurm]:
+    """Run munge and Slurm, all in one folder; its path must be short and open to others, as munge wants it."""
+    for place in (folder, folder / "state", folder / "spool"):
+        place.mkdir(parents=True, exist_ok=True)
+        place.chmod(0o755)
+    environment = {**os.environ, "PATH": _PATHS, "SLURM_CONF": str(folder / "slurm.conf")}
+    # the node tells what it has; the same must stand in the configuration
+    node = subprocess.run(["slurmd", "-C"], env=environment, capture_output=True, text=True, check=True).stdout
+    host, port = node.split()[0].partition("=")[2], 20000 + os.getpid() % 20000
+    user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+    (folder / "slurm.conf").write_text(
+        _CONFIGURATION.format(
+            host=host, port=port, node_port=port + 1, user=user, folder=folder, node=node.splitlines()[0]
+        )
+    )
+    (folder / "munge.key").write_bytes(os.urandom(1024))
+    (folder / "munge.key").chmod(0o400)
+    files = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munged.pid", "seed-file": "munge.seed"}
+    files["log-file"] = "munged.log"
+    munged = ["munged", "--force", "--foreground", *(f"--{name}={folder / file}" for name, file in files.items())]
+    with ExitStack() as stack:
+        for command in (munged, ["slurmctld", "-D"], ["slurmd", "-D"]):
+            stack.callback(_ended, _daemon(command, folder, environment))
+            if command is munged:
+                wait_for((folder / "munge.socket").exists)
+        started = Slurm(environment)
+        wait_for(lambda: "idle" in started.run("sinfo", "--noheader", "--format=%t"))
+        yield started
+
+
+def _daemon(command: list[str], folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    with (folder / f"{command[0]}.out").open("w") as out:
+        return subprocess.Popen(command, env=environment, stdout=out, stderr=out, text=True, start_new_session=True)

@@ -1,0 +1,333 @@
+"""The same work on real clusters: Dask schedulers with workers, and Slurm. The same files come out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import catnip2bids
+from catnip2bids.choices import Cluster
+from catnip2bids.demo import write_series
+from catnip2bids.engine import employed
+from catnip2bids.engine.staff import _facts_of_workers
+from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.packaging import package
+from clusters import DaskCluster, Slurm, dask_cluster, needs_slurm, slurm, wait_for
+from runs import (
+    KO,
+    TODAY,
+    command,
+    dataset_files,
+    files_of,
+    partials_of,
+    python,
+    settings,
+    slices_of,
+    write_l0,
+    write_l2,
+)
+
+VOXEL_SIZE = ("--voxel-size", 3.7, 3.7, 5)
+SIZES = "400000,200000,100000,1000000"
+"""Bytes of blocks, shards and units, so that a small volume has many."""
+TALL = (384, 320, 320)
+"""A volume of many units of these sizes, for which a worker needs a few seconds."""
+_SMALL = f"""
+import sys
+sys.path.append({str(Path(__file__).parent)!r})
+from interrupting import settle_sizes
+settle_sizes({SIZES!r})
+"""
+_MAIN = f"{_SMALL}from catnip2bids.__main__ import main\nmain()\n"
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    """A scheduler with two workers."""
+    with dask_cluster(tmp_path_factory.mktemp("dask"), 2) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small runs."""
+    folder = tmp_path_factory.mktemp("cohort")
+    write_l0(folder, KO)
+    write_l2(folder, TODAY, exclusion=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A volume that takes a while."""
+    folder = tmp_path_factory.mktemp("series") / "640_N4"
+    write_series(folder, TALL, "uint16")
+    return folder
+
+
+@pytest.mark.parametrize("options", [(), ("--format", "ome-tiff", "--pyramid"), ("--ome-zarr-version", "0.4")])
+def test_a_cluster_makes_the_same_dataset(
+    tmp_path: Path, cohort: Path, two: DaskCluster, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    words = ("package", os.path.relpath(cohort, tmp_path), *VOXEL_SIZE, "--no-report", *options)
+    monkeypatch.chdir(tmp_path)  # names that are relative mean other places to workers
+    assert command(*words, "-o", "here", cwd=tmp_path).returncode == 0
+    done = command(*words, "-o", "there", "--cluster", two.address, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"cluster: {two.address}, dashboard: " in done.stderr
+    assert "2 worker(s) of 1 thread(s)" in done.stderr
+    assert dataset_files(tmp_path / "there") == dataset_files(tmp_path / "here")
+    assert partials_of(tmp_path / "there") == []
+
+
+def test_verifying_comparing_and_converting_is_the_same_too(tmp_path: Path, cohort: Path, two: DaskCluster) -> None:
+    where = ("--cluster", two.address)
+    package([cohort], tmp_path / "dataset", settings())
+    done = command("verify", tmp_path / "dataset", "--source", cohort, "--deep", *where)
+    assert done.returncode == 0, done.stderr
+    assert "and the originals" in done.stderr
+    image = next((tmp_path / "dataset/sub-45670ko/micr").glob("*.ome.zarr"))
+    chunk = next(path for path in (image / "0").rglob("*") if path.is_file() and path.name != "zarr.json")
+    chunk.write_bytes(chunk.read_bytes()[:-8] + b"damaged!")
+    assert command("verify", tmp_path / "dataset", *where).returncode == 1
+    labels, masked = (cohort / KO / name for name in ("atlaslabel_def_origspace", "atlaslabel_def_origspace_masked"))
+    for name, options in (("here", ()), ("there", where)):
+        assert command("compare", labels, masked, "-o", tmp_path / name, *options).returncode == 1
+    assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
+    for name, options in (("here", ()), ("there", where)):
+        target = tmp_path / f"{name}.ome.zarr"
+        assert command("convert", labels, target, *VOXEL_SIZE, "--kind", "labels", *options).returncode == 0
+    here, there = files_of(tmp_path / "here.ome.zarr"), files_of(tmp_path / "there.ome.zarr")
+    assert {path: content for path, content in here.items() if path != "zarr.json"} == {
+        path: content for path, content in there.items() if path != "zarr.json"
+    }  # the name of the image stands in the one document
+
+
+def test_processes_of_this_machine_are_a_cluster_too(tmp_path: Path, cohort: Path) -> None:
+    package([cohort], tmp_path / "here", settings())
+    done = command("package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--cluster", "local", "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert "2 worker(s) of 1 thread(s)" in done.stderr
+    assert dataset_files(tmp_path / "there") == dataset_files(tmp_path / "here")
+
+
+def test_an_error_on_a_worker_is_the_error_of_here(tmp_path: Path, cohort: Path, two: DaskCluster) -> None:
+    shutil.copytree(cohort / KO, tmp_path / "run" / Path(KO).name)
+    damaged = slices_of(tmp_path / "run" / Path(KO).name / "640_FRST")[4]
+    content = bytearray(damaged.read_bytes())
+    content[200:400] = bytes(200)
+    damaged.write_bytes(content)
+    result = package([tmp_path / "run"], tmp_path / "out", settings(cluster=Cluster(two.address)))
+    assert [str(damaged) in problem for problem in result.problems] == [True]
+    with pytest.raises(SourceError, match=damaged.name):
+        catnip2bids.convert(damaged.parent, tmp_path / "x.ome.zarr", (3.7, 3.7, 5.0), cluster=Cluster(two.address))
+
+
+def begun(series: Path, target: Path, *options: object) -> subprocess.Popen[str]:
+    """Begin a conversion of many units."""
+    words = ["convert", series, target, *VOXEL_SIZE, *options]
+    command = [sys.executable, "-c", _MAIN, *map(str, words)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+@pytest.fixture(scope="module")
+def preload(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Options that let workers have the same sizes."""
+    file = tmp_path_factory.mktemp("preload") / "sizes.py"
+    file.write_text(_SMALL)
+    return "--preload", str(file)
+
+
+def markers_of(target: Path) -> list[Path]:
+    """List the units of an image that are done."""
+    return list((target.parent / f".{target.name}.progress").glob("planes-*.json"))
+
+
+@pytest.fixture(scope="module")
+def reference(series: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What comes out without a cluster."""
+    target = tmp_path_factory.mktemp("reference") / "x.ome.zarr"
+    making = begun(series, target)
+    _, said = making.communicate(timeout=120)
+    assert making.returncode == 0, said
+    assert len(list((target / "0/c").iterdir())) > 20
+    return files_of(target)
+
+
+def test_a_worker_that_is_killed_costs_what_it_was_at(
+    tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str]
+) -> None:
+    with dask_cluster(tmp_path / "dask", 2, *preload) as cluster:
+        running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        wait_for(lambda: markers_of(tmp_path / "x.ome.zarr"))
+        cluster.workers[0].send_signal(signal.SIGKILL)
+        assert running.poll() is None
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    assert files_of(tmp_path / "x.ome.zarr") == reference
+
+
+def test_without_a_scheduler_it_ends_with_an_error_and_goes_on_later(
+    tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str]
+) -> None:
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        wait_for(lambda: markers_of(tmp_path / "x.ome.zarr"))
+        cluster.scheduler.send_signal(signal.SIGKILL)
+        assert running.poll() is None
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 1, said
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+    done = set(markers_of(tmp_path / "x.ome.zarr"))
+    assert done
+    assert not (tmp_path / "x.ome.zarr").exists()
+    with dask_cluster(tmp_path / "again", 1, *preload) as cluster:
+        running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    assert files_of(tmp_path / "x.ome.zarr") == reference
+
+
+def test_no_more_is_handed_over_than_workers_need(two: DaskCluster) -> None:
+    from distributed import Client
+
+    def n_tasks(dask_scheduler: Any) -> int:
+        return len(dask_scheduler.tasks)
+
+    most = 0
+    with employed(Cluster(two.address), None, None, lambda _: None) as resources, Client(two.address) as watching:
+        assert resources.executor is not None
+        doing = []
+        for number in range(200):
+            doing.append(resources.executor.submit(abs, -number))
+            if number % 10 == 0:
+                most = max(most, watching.run_on_scheduler(n_tasks))
+        assert [future.result() for future in doing] == list(range(200))
+    assert 0 < most <= 2 * resources.n_threads + 2
+
+
+# ---- what cannot be
+
+
+def test_workers_of_another_version_are_refused(tmp_path: Path, cohort: Path) -> None:
+    other = tmp_path / "other.py"
+    other.write_text("import catnip2bids._version\ncatnip2bids._version.__version__ = '0.0.1'\n")
+    with dask_cluster(tmp_path / "dask", 1, "--preload", str(other)) as cluster:
+        done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address)
+    assert done.returncode == 2
+    assert "a worker has catnip2bids 0.0.1" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_that_see_other_files_are_refused(tmp_path: Path, two: DaskCluster) -> None:
+    from distributed import Client
+
+    with Client(two.address) as client, pytest.raises(UsageError, match="nowhere: is not there for a worker"):
+        _facts_of_workers(client, [tmp_path / "nowhere"], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_with_too_little_memory_are_refused(tmp_path: Path, cohort: Path) -> None:
+    where = ("--cluster", "local", "--workers", 1, "--memory", "100MiB")
+    done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, *where)
+    assert done.returncode == 2
+    assert "give workers at least 512 MiB" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "tcp://"])
+def test_a_scheduler_that_does_not_answer_is_named(
+    tmp_path: Path, cohort: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catnip2bids.engine.staff._SECONDS_TO_CONNECT", 1)
+    with pytest.raises(UsageError, match="no Dask scheduler answers there"):
+        package([cohort], tmp_path / "out", settings(cluster=Cluster(address)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_without_a_cluster_are_a_mistake(tmp_path: Path) -> None:
+    done = command("package", tmp_path, "-o", tmp_path / "out", *VOXEL_SIZE, "--workers", 2)
+    assert (done.returncode, "say --cluster too" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("address", "missing"), [("local", "distributed"), ("slurm", "dask_jobqueue")])
+def test_what_is_not_installed_is_named(tmp_path: Path, cohort: Path, address: str, missing: str) -> None:
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None; from catnip2bids.__main__ import main; "
+        f"sys.argv = ['catnip2bids', 'package', {str(cohort)!r}, '-o', {str(tmp_path / 'out')!r}, "
+        f"'--voxel-size', '3.7', '3.7', '5', '--cluster', {address!r}]; main()"
+    )
+    done = python(script)
+    assert done.returncode == 2
+    assert "pip install 'catnip2bids[cluster]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_starts_no_cluster(tmp_path: Path, cohort: Path) -> None:
+    where = ("--cluster", "tcp://127.0.0.1:9", "--dry-run")
+    assert command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, *where).returncode == 0
+
+
+# ---- Slurm
+
+
+@pytest.fixture(scope="module")
+def queue() -> Iterator[Slurm]:
+    """Slurm of one node."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
+    try:
+        with slurm(folder) as started:
+            yield started
+    finally:
+        shutil.rmtree(folder)
+
+
+@needs_slurm
+def test_jobs_of_slurm_make_the_same_dataset(tmp_path: Path, cohort: Path, queue: Slurm) -> None:
+    package([cohort], tmp_path / "here", settings())
+    words = ["package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--no-report"]
+    words += ["--cluster", "slurm", "--workers", 2, "--jobs", 1, "--memory", "1GiB"]
+    done = subprocess.run(
+        [sys.executable, "-m", "catnip2bids", *map(str, words)],
+        env=queue.environment | {"HOME": str(tmp_path / "home")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert dataset_files(tmp_path / "there") == dataset_files(tmp_path / "here")
+    assert {path.name for path in tmp_path.iterdir()} == {"here", "there", "home"}
+    wait_for(lambda: queue.running == [])
+
+
+@needs_slurm
+def test_a_job_that_is_cancelled_costs_what_it_was_at(
+    tmp_path: Path,
+    series: Path,
+    reference: dict[str, bytes],
+    preload: tuple[str, str],
+    queue: Slurm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    more = {"HOME": str(tmp_path / "home"), "DASK_JOBQUEUE__SLURM__WORKER_EXTRA_ARGS": str(list(preload))}
+    for name, value in (queue.environment | more).items():
+        monkeypatch.setenv(name, value)
+    target = tmp_path / "x.ome.zarr"
+    running = begun(series, target, "--cluster", "slurm", "--workers", 2, "--jobs", 1, "--memory", "1GiB")
+    wait_for(lambda: markers_of(target), 100)
+    queue.run("scancel", queue.running[0])
+    assert running.poll() is None
+    _, said = running.communicate(timeout=180)
+    assert running.returncode == 0, said
+    assert files_of(target) == reference
