@@ -1,14 +1,19 @@
 """Measures work on a Dask cluster: how two workers compare with one, and what handing over many units costs.
 
-Invariant: workers have one thread each and are processes of their own. Ways take turns.
+Invariant: workers are processes of their own, with one thread and one processor core each. Ways take turns.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -21,10 +26,30 @@ from run import prepare_series, tell
 _WORKER: Final[dict[str, Any]] = {"threads_per_worker": 1, "memory_limit": "2GiB", "dashboard_address": None}
 
 
+@contextmanager
+def pinned_workers(folder: Path, n_workers: int) -> Iterator[str]:
+    """Run a scheduler, and workers that each have one processor core, as a job of one core has; yields the address."""
+    file, processes = folder / "scheduler.json", []
+    file.unlink(missing_ok=True)
+    commands = [[sys.executable, "-m", "distributed.cli.dask_scheduler", "--scheduler-file", str(file), "--port", "0"]]
+    for core in range(n_workers):
+        words = ["--scheduler-file", str(file), "--nthreads", "1", "--memory-limit", "2GiB", "--no-nanny"]
+        pinned = ["taskset", "--cpu-list", str(core), sys.executable, "-m", "distributed.cli.dask_worker", *words]
+        commands.append([*pinned, "--no-dashboard"])
+    try:
+        for command in commands:
+            processes.append(subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL))
+            while not (file.is_file() and file.stat().st_size):
+                time.sleep(0.1)
+        yield json.loads(file.read_text())["address"]
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait()
+
+
 def scaling(series: Path, work: Path, rounds: int) -> str:
     """Convert a series with one and with two workers; returns a sentence."""
-    from distributed import LocalCluster
-
     found: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(rounds):
         for n_workers, seconds in found.items():
@@ -32,11 +57,9 @@ def scaling(series: Path, work: Path, rounds: int) -> str:
             shutil.rmtree(output, ignore_errors=True)
             output.mkdir()
             os.sync()
-            with LocalCluster(
-                n_workers=n_workers, threads_per_worker=1, memory_limit="2GiB", dashboard_address=None
-            ) as on:
+            with pinned_workers(work, n_workers) as address:
                 words = [sys.executable, "-m", "catnip2bids", "convert", str(series), str(output / "image.ome.zarr")]
-                words += ["--voxel-size", "3.7", "3.7", "5", "--cluster", on.scheduler_address]
+                words += ["--voxel-size", "3.7", "3.7", "5", "--cluster", address]
                 measured = measure(words, output, os.cpu_count() or 1)
             if measured.error is not None:
                 raise SystemExit(measured.error)
@@ -71,7 +94,7 @@ def handing_over(n_units: int) -> str:
 def main() -> int:
     """Run the benchmark as the command line says."""
     parser = argparse.ArgumentParser(description="Measure work on a Dask cluster.")
-    parser.add_argument("--size", metavar="ZxYxX", type=read_shape, default=(768, 2048, 2560))
+    parser.add_argument("--size", metavar="ZxYxX", type=read_shape, default=(512, 2048, 2560))
     parser.add_argument("--rounds", metavar="N", type=int, default=3)
     parser.add_argument("--units", metavar="N", type=int, default=100_000)
     parser.add_argument("--work", metavar="DIR", type=Path, required=True, help="for series and images")
