@@ -69,6 +69,10 @@ def scaling(series: Path, work: Path, rounds: int) -> str:
     return f"one worker {one:.1f} s, two workers {two:.1f} s: {one / two:.2f} times as fast"
 
 
+_SLOTS = 256
+"""Threads of the cluster that units are handed over to as if it had so many: the more, the more are on their way."""
+
+
 def handing_over(n_units: int) -> str:
     """Hand over units that do nothing; returns a sentence."""
     import psutil
@@ -77,7 +81,7 @@ def handing_over(n_units: int) -> str:
     from catnip2bids.engine.cluster import ClusterExecutor
 
     with LocalCluster(n_workers=2, **_WORKER) as cluster, Client(cluster) as client:
-        executor, scheduler = ClusterExecutor(client, 2), psutil.Process()
+        executor, scheduler = ClusterExecutor(client, _SLOTS), psutil.Process()
         before, start, most = scheduler.memory_info().rss, perf_counter(), 0
         first = executor.submit(abs, -1).result() and perf_counter() - start
         for number in range(n_units):

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import catnip2bids
 from catnip2bids.choices import Cluster
 from catnip2bids.demo import write_series
 from catnip2bids.engine import employed
+from catnip2bids.engine.cluster import _alone
 from catnip2bids.engine.staff import _facts_of_workers
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.packaging import package
@@ -198,6 +201,64 @@ def test_without_a_scheduler_it_ends_with_an_error_and_goes_on_later(
     assert files_of(tmp_path / "x.ome.zarr") == reference
 
 
+def test_several_images_end_with_the_scheduler(tmp_path: Path, preload: tuple[str, str]) -> None:
+    write_l0(tmp_path / "cohort", KO, shape=(96, 240, 208))
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        words = ["package", tmp_path / "cohort", "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address]
+        command = [sys.executable, "-c", _MAIN, *map(str, words)]
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        wait_for(lambda: list((tmp_path / "out").rglob("planes-*.json")))
+        cluster.scheduler.send_signal(signal.SIGKILL)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 1, said
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+
+
+def test_interrupted_it_hands_over_no_more(
+    tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str]
+) -> None:
+    target = tmp_path / "x.ome.zarr"
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        running = begun(series, target, "--cluster", cluster.address)
+        wait_for(lambda: markers_of(target))
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+        assert running.returncode == 130, said
+        assert not target.exists()
+        done = {path: path.stat().st_mtime_ns for path in markers_of(target)}
+        running = begun(series, target, "--cluster", cluster.address)
+        wait_for(lambda: len(markers_of(target)) > len(done) + 2 or running.poll() is not None)
+        # what was done is not done again, but for what a worker was still at
+        again = [path for path, at in done.items() if path.exists() and path.stat().st_mtime_ns != at]
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    assert len(again) <= 1
+    assert files_of(target) == reference
+
+
+def test_no_two_of_one_process_or_of_two_are_at_the_same_unit(tmp_path: Path) -> None:
+    marker, order = tmp_path / "planes-000000.json", []
+
+    def work(name: str) -> None:
+        with _alone(marker):
+            order.append(f"{name} begins")
+            time.sleep(0.2)
+            order.append(f"{name} ends")
+
+    script = "from pathlib import Path\nfrom catnip2bids.engine.cluster import _alone\n"
+    script += f"with _alone(Path({str(marker)!r})):\n    print('in')\n"
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(work, "abc"))
+    for begins, ends in zip(order[::2], order[1::2], strict=True):
+        assert begins.split()[0] == ends.split()[0]
+    with _alone(marker):
+        other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(2)
+    assert other.communicate(timeout=30)[0] == "in\n"
+
+
 def test_no_more_is_handed_over_than_workers_need(two: DaskCluster) -> None:
     from distributed import Client
 
@@ -309,6 +370,34 @@ def test_jobs_of_slurm_make_the_same_dataset(tmp_path: Path, cohort: Path, queue
     assert dataset_files(tmp_path / "there") == dataset_files(tmp_path / "here")
     assert {path.name for path in tmp_path.iterdir()} == {"here", "there", "home"}
     wait_for(lambda: queue.running == [])
+
+
+@needs_slurm
+def test_what_slurm_refuses_is_said_at_once(tmp_path: Path, cohort: Path, queue: Slurm) -> None:
+    words = [
+        "package",
+        cohort,
+        "-o",
+        tmp_path / "out",
+        *VOXEL_SIZE,
+        "--cluster",
+        "slurm",
+        "--jobs",
+        1,
+        "--memory",
+        "1GiB",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "catnip2bids", *map(str, words)],
+        env=queue.environment | {"HOME": str(tmp_path / "home"), "DASK_JOBQUEUE__SLURM__QUEUE": "nowhere"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "nvalid partition" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @needs_slurm

@@ -11,6 +11,7 @@ from catnip2bids.engine.memory import (
     needed_bytes,
     parse_bytes,
     shown_bytes,
+    worker_bytes,
 )
 from catnip2bids.engine.staff import employed
 from catnip2bids.engine.stream import Stream, stream_volume, take_up_stream
@@ -50,4 +51,5 @@ __all__ = [
     "shown_bytes",
     "stream_volume",
     "take_up_stream",
+    "worker_bytes",
 ]

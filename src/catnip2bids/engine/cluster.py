@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,7 +38,7 @@ _LOST = (
     "the cluster could not finish some work ({}): its workers died, for want of memory or time, or it is gone; "
     "run the same command again to go on"
 )
-_SECONDS_TO_FETCH = 120
+_SECONDS_TO_FETCH, _SECONDS_TO_LOOK = 120, 0.5
 _MOST_SHARED = 256
 """What tasks share is remembered for so many things."""
 
@@ -57,45 +57,72 @@ class ClusterExecutor(Executor):
     def __init__(self, client: Client, n_slots: int) -> None:
         self._client = client
         self._room = threading.Semaphore(_TASKS_PER_SLOT * n_slots)
-        self._doing: dict[int, DaskFuture[Any]] = {}
+        self._changing = threading.Lock()
+        self._doing: dict[int, tuple[Future[Any], DaskFuture[Any]]] = {}
+        self._lost: WorkerError | None = None
         self._shared: OrderedDict[int, tuple[object, Any]] = OrderedDict()
         self._sharing = threading.Lock()
 
     def submit(self, function: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
-        """Hand over a task; waits while there are more of them than the workers need."""
-        self._room.acquire()
+        """Hand over a task; waits while there are more of them than the workers need.
+
+        What is handed over cannot be cancelled: a worker may be at it, and whoever waits for the end of all writing
+        must wait for it too.
+
+        Raises
+        ------
+        WorkerError
+            If the cluster is lost, or was given up.
+        """
+        while not self._room.acquire(timeout=_SECONDS_TO_LOOK):
+            self._check()
+        outcome: Future[Result] = Future()
+        outcome.set_running_or_notify_cancel()
         try:
+            self._check()
             task, *given = self._small(function, arguments)
             doing = self._client.submit(_on_worker, __version__, task, *given, pure=False, **options)
-        except BaseException:
+        except BaseException as error:
             self._room.release()
+            if _is_of_dask(error):
+                self._give_up(WorkerError(_LOST.format(error)))
+                self._check()
             raise
-        outcome: Future[Result] = Future()
-        # once a task is done nothing refers to it any more, so that the scheduler can forget it
-        self._doing[id(outcome)] = doing
-        outcome.add_done_callback(self._cancel)
+        with self._changing:
+            self._doing[id(outcome)] = outcome, doing  # forgotten when it is done, so that the scheduler forgets it too
         doing.add_done_callback(partial(self._pass_on, outcome))
+        if self._lost is not None:  # in between
+            self._give_up(self._lost)
         return outcome
 
-    def _cancel(self, outcome: Future[Any]) -> None:
-        """Cancel a task of which nobody wants the outcome any more."""
-        doing = self._doing.pop(id(outcome), None)
-        if outcome.cancelled() and doing is not None:
-            doing.cancel()
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+
+    def _give_up(self, error: WorkerError) -> None:
+        """Let everything that is not done fail, and take no more."""
+        with self._changing:
+            self._lost = self._lost or error
+            undecided = list(self._doing.values())
+            self._doing.clear()
+        for outcome, _ in undecided:
+            outcome.set_exception(error)
 
     def _pass_on(self, outcome: Future[Any], done: DaskFuture[Any]) -> None:
         """Pass the outcome of a task on; what became of the cluster is an error that says what to do."""
-        self._room.release()
-        if not outcome.set_running_or_notify_cancel():
-            return
+        result, error = None, None
         try:
             result = done.result(timeout=_SECONDS_TO_FETCH)
-        except (CancelledError, TimeoutError) as error:
-            outcome.set_exception(WorkerError(_LOST.format(error or "it does not answer")))
-        except Exception as error:
-            is_of_cluster = type(error).__module__.partition(".")[0] == "distributed"
-            outcome.set_exception(WorkerError(_LOST.format(error)) if is_of_cluster else error)
-        else:
+        except (CancelledError, TimeoutError) as lost:
+            self._give_up(WorkerError(_LOST.format(lost or "it does not answer")))
+        except Exception as failed:
+            error = WorkerError(_LOST.format(failed)) if _is_of_dask(failed) else failed
+        with self._changing:
+            is_awaited = self._doing.pop(id(outcome), None) is not None
+        self._room.release()
+        if is_awaited and error is not None:
+            outcome.set_exception(error)
+        elif is_awaited:
             outcome.set_result(result)
 
     def _small(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -119,8 +146,17 @@ class ClusterExecutor(Executor):
                     self._shared.popitem(last=False)
             return self._shared[id(thing)][1]
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Do nothing: whoever connected to the cluster leaves it."""
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 (as its base class)
+        """Give up what is not done, if that is wanted; whoever connected to the cluster leaves it."""
+        if cancel_futures:
+            with self._changing:
+                doing = [task for _, task in self._doing.values()]
+            self._give_up(WorkerError("the work was stopped; run the same command again to go on"))
+            self._client.cancel(doing)
+
+
+def _is_of_dask(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] == "distributed"
 
 
 def convert_part(
@@ -143,12 +179,20 @@ def _alone(marker: Path | None) -> Iterator[None]:
     if marker is None:
         yield
         return
-    descriptor = os.open(marker.with_name(f"{marker.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    lock = marker.with_name(f"{marker.name}.lock")
+    with _lock_in_process(str(lock)):  # those of the file system keep processes apart only
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@cache
+def _lock_in_process(path: str) -> threading.Lock:
+    del path
+    return threading.Lock()
 
 
 def _on_worker(version: str, function: Callable[..., Result], *arguments: Any) -> Result:

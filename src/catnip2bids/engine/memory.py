@@ -23,6 +23,8 @@ from catnip2bids.volume import Volume
 _MOST_BYTES = 8 * 2**30
 OVERHEAD_BYTES = 128 * 2**20
 """What Python and the libraries hold before the first pixel is read (measured: 65 to 100 MiB), and some to spare."""
+USABLE_BY_WORKERS = 0.7
+"""Dask pauses workers at four fifths of their memory, and kills them a little above that."""
 MOST_BLOCKS = 3
 """More blocks at a time do not make it faster: one is read and two are written."""
 _COMFORTABLE_BLOCKS = 2
@@ -200,6 +202,11 @@ def needed_bytes(volume: Volume, image: ImageWriter | PlaneImage) -> int:
     if isinstance(image, ImageWriter):
         return _least(volume, image).total_bytes + OVERHEAD_BYTES
     return _bytes_of_plane(volume, image) + (volume.unpacked_bytes if image.looks_at_pixels else 0) + OVERHEAD_BYTES
+
+
+def worker_bytes(process_bytes: int) -> int:
+    """Return the memory limit that a Dask worker of one thread needs, to use so much."""
+    return math.ceil(process_bytes / USABLE_BY_WORKERS)
 
 
 def divide_into_planes(volume: Volume, image: PlaneImage, resources: Resources) -> PlanePortions:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from catnip2bids._version import __version__
 from catnip2bids.choices import Cluster
 from catnip2bids.engine.cluster import ClusterExecutor
-from catnip2bids.engine.memory import OVERHEAD_BYTES, Resources, default_memory_bytes, shown_bytes
+from catnip2bids.engine.memory import OVERHEAD_BYTES, USABLE_BY_WORKERS, Resources, default_memory_bytes, shown_bytes
 from catnip2bids.engine.workers import default_jobs
 from catnip2bids.errors import UsageError
 from catnip2bids.publish import naming_what_cannot_be_written
@@ -26,8 +27,6 @@ from catnip2bids.publish import naming_what_cannot_be_written
 if TYPE_CHECKING:
     from distributed import Client
 
-_USABLE = 0.7
-"""Dask pauses workers at four fifths of their memory, and kills them a little above that."""
 _LEAST_BYTES = 2**30
 """Of a local worker, unless told."""
 _NOT_INSTALLED = "--cluster needs {}, which is not installed; install it: pip install 'catnip2bids[cluster]'"
@@ -123,6 +122,7 @@ def _started(cluster: Cluster, jobs: int | None, memory_bytes: int | None) -> It
             yield local
     elif cluster.address == _SLURM:
         with _slurm_cluster(jobs, memory_bytes) as slurm:
+            _try_out(slurm.job_script())
             slurm.adapt(minimum=1, maximum=cluster.n_workers or 1)
             yield slurm
     else:
@@ -146,6 +146,17 @@ def _slurm_cluster(jobs: int | None, memory_bytes: int | None) -> Any:
             f"--cluster slurm: {error}; say cores, memory, queue and walltime of a job in Dask's configuration "
             "(~/.config/dask/jobqueue.yaml), or cores and memory with --jobs and --memory"
         ) from error
+
+
+def _try_out(script: str) -> None:
+    """Ask Slurm whether it would take a job, because whoever waits for workers does not learn that it did not."""
+    try:
+        asked = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise UsageError("--cluster slurm: there is no sbatch here; run it where Slurm is") from error
+    if asked.returncode:
+        why = " ".join(asked.stderr.split())
+        raise UsageError(f"--cluster slurm: {why}; mend it in Dask's configuration (~/.config/dask/jobqueue.yaml)")
 
 
 @dataclass(frozen=True)
@@ -203,7 +214,7 @@ def _facts(paths: Sequence[str]) -> _Facts:
 def _usable_bytes(worker: dict[str, Any], default_bytes: int) -> int:
     """Return the memory for pixels of one of a worker's threads."""
     limit = worker["memory_limit"] or default_bytes
-    usable = int((limit * _USABLE - OVERHEAD_BYTES) / worker["nthreads"])
+    usable = int((limit * USABLE_BY_WORKERS - OVERHEAD_BYTES) / worker["nthreads"])
     if usable <= 0:
         raise UsageError(f"a worker has only {shown_bytes(limit)} of memory; give workers at least 512 MiB")
     return usable

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from catnip2bids.engine.memory import OVERHEAD_BYTES, Resources, shown_bytes
+from catnip2bids.engine.memory import OVERHEAD_BYTES, Resources, shown_bytes, worker_bytes
 from catnip2bids.errors import UsageError
 
 Item = TypeVar("Item")
@@ -26,6 +26,9 @@ class Team:
             raise UsageError(f"unpacking the files takes at least {needed} of memory; give more with --memory")
         self._own: ThreadPoolExecutor | None = None
         if resources.executor is not None:
+            if held_bytes + item_bytes > resources.memory_bytes:
+                needed = shown_bytes(worker_bytes(held_bytes + item_bytes + OVERHEAD_BYTES))
+                raise UsageError(f"a worker of one thread needs at least {needed} of memory for this")
             self._n_threads, self._executor = resources.n_threads, resources.executor
             return
         fitting = (resources.memory_bytes - OVERHEAD_BYTES - held_bytes) // item_bytes

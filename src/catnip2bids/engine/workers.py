@@ -112,6 +112,8 @@ class Workers:
         function: Callable[..., UnitResult] = convert_unit if isinstance(work, Unit) else stream_volume
         if isinstance(self.executor, ThreadPoolExecutor):
             return self.executor.submit(begin, function)
+        if self._stopping.is_set():
+            raise StoppedError
         with naming_dead_workers():
             converting = self.executor.submit(function, work, self.resources)
         converting.add_done_callback(tell_in_the_end)
@@ -194,6 +196,7 @@ def hired(conversions: Sequence[_Pair], resources: Resources) -> Iterator[Worker
             yield workers
         except BaseException:
             workers.stop()
+            resources.executor.shutdown(wait=False, cancel_futures=True)
             supervisors.shutdown(wait=False, cancel_futures=True)
             raise
 

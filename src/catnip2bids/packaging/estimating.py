@@ -14,7 +14,16 @@ from pathlib import Path
 from time import perf_counter
 
 from catnip2bids.catnip.atlas import AtlasTable
-from catnip2bids.engine import Resources, Stream, Unit, convert_unit, cut_into_units, needed_bytes, stream_volume
+from catnip2bids.engine import (
+    Resources,
+    Stream,
+    Unit,
+    convert_unit,
+    cut_into_units,
+    needed_bytes,
+    stream_volume,
+    worker_bytes,
+)
 from catnip2bids.ome import OmeTiffImage, OmeZarrImage, image_size
 from catnip2bids.packaging.images import ImageJob, format_of
 from catnip2bids.packaging.settings import Settings
@@ -71,13 +80,14 @@ def estimate(tasks: Sequence[ImageTask], settings: Settings) -> Estimate | None:
         speed, ratio = _measure(sample, settings, Path(folder))
     units = [n_bytes for task in tasks for n_bytes in _unit_bytes(task, settings)]
     images = [_image(task, settings, Path(task.target.name)) for task in tasks]
+    pairs = list(zip(tasks, images, strict=True))
     n_files = sum(image.n_files if isinstance(image, OmeZarrImage) else 1 for image in images)
     return Estimate(
         n_bytes_read=sum(sizes),
         n_bytes_written=int(sum(sizes) * ratio),
         n_files=n_files,
         n_units=len(units),
-        worker_bytes=max(needed_bytes(task.volume, image) for task, image in zip(tasks, images, strict=True)),
+        worker_bytes=worker_bytes(max(needed_bytes(task.volume, image) for task, image in pairs)),
         bytes_per_second=speed,
         seconds={n: makespan([n_bytes / speed for n_bytes in units], n) for n in WORKERS},
     )
