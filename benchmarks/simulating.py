@@ -7,6 +7,7 @@ that were measured here, one unit after the other with one thread.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import tempfile
@@ -32,6 +33,7 @@ _RESOURCES: Final = Resources(1, 2 * 2**30)
 
 def unit_times(series: Path, rounds: int) -> list[float]:
     """Convert the units of a series one after the other; returns seconds for each byte of pixels."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # a worker of a cluster has one core
     volume, times = take_census(series).volume, []
     if volume is None:
         raise SystemExit(f"{series}: cannot be read")
