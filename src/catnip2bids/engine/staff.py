@@ -73,6 +73,8 @@ def employed(
     with _connected(cluster, jobs, memory_bytes, note) as client:
         facts = _facts_of_workers(client, reading, writing)
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        if not workers:
+            raise UsageError(f"{cluster.address}: its workers have just left; try again when there are some")
         n_threads = max(worker["nthreads"] for worker in workers)
         n_slots = max(sum(worker["nthreads"] for worker in workers), (cluster.n_workers or 1) * n_threads)
         usable = min(_usable_bytes(worker, facts.memory_bytes) for worker in workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from catnip2bids.bids.checksums import CHECKSUMS, Checksums, checked_files, file_sha256
@@ -18,17 +19,21 @@ def verify_files(dataset: Path, checksums: Checksums, resources: Resources) -> I
     if not checksums.is_intact:
         yield FileProblem(CHECKSUMS.as_posix(), "was changed: its own checksum is not right")
 
-    def compare(file: str) -> FileProblem | None:
-        try:
-            same = file_sha256(dataset / file) == checksums.files[file]
-        except FileNotFoundError:
-            return FileProblem(file, "is not there any more")
-        except OSError as error:
-            return FileProblem(file, f"cannot be read: {error.strerror}")
-        return None if same else FileProblem(file, "was changed since it was packaged")
-
     with Team(resources, _READ_BYTES) as team:
-        yield from (problem for problem in team.do(compare, sorted(checksums.files)) if problem is not None)
+        found = team.do(partial(_compared, dataset), sorted(checksums.files.items()))
+        yield from (problem for problem in found if problem is not None)
+
+
+def _compared(dataset: Path, file_and_sha256: tuple[str, str]) -> FileProblem | None:
+    """Compare a file with its checksum."""
+    file, sha256 = file_and_sha256
+    try:
+        same = file_sha256(dataset / file) == sha256
+    except FileNotFoundError:
+        return FileProblem(file, "is not there any more")
+    except OSError as error:
+        return FileProblem(file, f"cannot be read: {error.strerror}")
+    return None if same else FileProblem(file, "was changed since it was packaged")
 
 
 def later_files(dataset: Path, checksums: Checksums) -> list[str]:
