@@ -193,6 +193,16 @@ def test_cells_that_are_damaged_are_left_out_of_the_picture(dataset: Path) -> No
     assert f"Problems {image.relative_to(dataset)}: cannot be read" in text
 
 
+def test_cells_that_pictures_have_no_room_for_are_not_passed_over(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catnip2bids.reporting.views.MOST_SEGMENTATIONS", 1)
+    report(dataset)
+    words = "The cells of 1 more segmentation cannot be laid over these pictures"
+    assert words in text_of(dataset, f"{KO_PREFIX}.html")
+    assert "The cells of" not in text_of(dataset, "sub-45925floxed_sample-RightHemisphere_stain-cFos.html")
+
+
 def test_a_sample_without_a_raw_image_has_a_page(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort", KO)
     shutil.rmtree(run / "640_N4")

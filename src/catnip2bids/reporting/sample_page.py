@@ -99,8 +99,8 @@ def tables(dataset: Path, sample: Sample) -> dict[str, Any]:
 
 def _look(brain: Brain | None, sample: Sample, n_bytes: int) -> dict[str, Any]:
     if brain is None or sample.raw is None:
-        nothing: list[Any] = []
-        return dict.fromkeys(("planes", "orthogonal", "regions", "segmentations"), nothing) | {"histogram": None}
+        nothing: dict[str, Any] = {key: [] for key in ("planes", "orthogonal", "regions", "segmentations")}
+        return nothing | {"histogram": None, "n_not_shown": 0}
     window, orthogonal = brain.image.window, brain.orthogonal()
     return {
         "orthogonal": orthogonal,
@@ -112,6 +112,7 @@ def _look(brain: Brain | None, sample: Sample, n_bytes: int) -> dict[str, Any]:
             Segmentation(component.threshold, color)
             for (component, _), color in zip(brain.segmentations, _COLORS, strict=False)
         ],
+        "n_not_shown": len(sample.with_role("FRSTseg")) - len(brain.segmentations),
         "histogram": {"chart": histogram_chart(brain.histogram()), "window": window},
     }
 
