@@ -7,9 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +41,14 @@ class DaskCluster:
     address: str
     scheduler: subprocess.Popen[str]
     workers: list[subprocess.Popen[str]] = field(default_factory=list)
+    _folder: Path = Path()
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def hire(self, *options: str, within: tuple[str, ...] = ()) -> None:
+        """Start one more worker; `within` is a command that starts it, for other surroundings."""
+        given = ("--nthreads", "1", "--memory-limit", "2GiB", "--no-dashboard", "--no-nanny", *options)
+        place = self._folder / f"worker-{len(self.workers)}"
+        self.workers.append(_started(self._stack, place, "worker", self.address, *given, within=within))
 
 
 @contextmanager
@@ -49,22 +59,17 @@ def dask_cluster(folder: Path, n_workers: int, *options: str) -> Iterator[DaskCl
         scheduler = _started(stack, folder / "scheduler", "scheduler", "--scheduler-file", str(file), "--port", "0")
         wait_for(lambda: file.is_file() and file.stat().st_size > 0)
         address = f"tcp://{file.read_text().partition('tcp://')[2].partition(chr(34))[0]}"
-        workers = [
-            _started(
-                stack,
-                folder / f"worker-{number}",
-                "worker",
-                address,
-                *("--nthreads", "1", "--memory-limit", "2GiB", "--no-dashboard", "--no-nanny", *options),
-            )
-            for number in range(n_workers)
-        ]
-        yield DaskCluster(address, scheduler, workers)
+        cluster = DaskCluster(address, scheduler, [], folder, stack)
+        for _ in range(n_workers):
+            cluster.hire(*options)
+        yield cluster
 
 
-def _started(stack: ExitStack, place: Path, kind: str, *options: str) -> subprocess.Popen[str]:
+def _started(
+    stack: ExitStack, place: Path, kind: str, *options: str, within: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
     place.mkdir(parents=True)
-    command = [sys.executable, "-m", "distributed.cli.dask_" + kind, *options]
+    command = [*within, sys.executable, "-m", "distributed.cli.dask_" + kind, *options]
     if kind == "scheduler":
         command += ["--no-dashboard"]
     with (place / "log").open("w") as log:
@@ -77,6 +82,38 @@ def _ended(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+class Watch:
+    """Looks on while an image is made: how often each of its units is written.
+
+    A unit that is done appears in the folder of markers; one that is done again appears as another file.
+    """
+
+    def __init__(self, markers: Path) -> None:
+        self._markers, self._ending = markers, threading.Event()
+        self._seen: dict[str, set[tuple[int, int]]] = defaultdict(set)
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    @property
+    def times(self) -> dict[str, int]:
+        """How often each unit was written."""
+        return {name: len(files) for name, files in self._seen.items()}
+
+    def _look(self) -> None:
+        while not self._ending.wait(0.005):
+            for path in self._markers.glob("planes-*.json"):
+                with suppress(FileNotFoundError):
+                    found = path.stat()
+                    self._seen[path.name].add((found.st_ino, found.st_mtime_ns))
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ from catnip2bids.engine.cluster import _alone
 from catnip2bids.engine.staff import _facts_of_workers
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.packaging import package
-from clusters import DaskCluster, Slurm, dask_cluster, needs_slurm, slurm, wait_for
+from clusters import DaskCluster, Slurm, Watch, dask_cluster, needs_slurm, slurm, wait_for
 from runs import (
     KO,
     TODAY,
@@ -50,6 +51,7 @@ sys.path.append({str(Path(__file__).parent)!r})
 from interrupting import settle_sizes
 settle_sizes({SIZES!r})
 """
+OTHER_VERSION = "import catnip2bids._version\ncatnip2bids._version.__version__ = '0.0.1'\n"
 _MAIN = f"{_SMALL}from catnip2bids.__main__ import main\nmain()\n"
 
 
@@ -155,6 +157,28 @@ def markers_of(target: Path) -> list[Path]:
     return list((target.parent / f".{target.name}.progress").glob("planes-*.json"))
 
 
+def watching(target: Path) -> Watch:
+    """Look on while an image is made."""
+    return Watch(target.parent / f".{target.name}.progress")
+
+
+def n_known(cluster: DaskCluster) -> int:
+    """Count the workers that the scheduler knows."""
+    from distributed import Client
+
+    with Client(cluster.address) as client:
+        return len(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def come_later(cluster: DaskCluster, *options: str, within: tuple[str, ...] = ()) -> None:
+    """Start one more worker while work is under way, and have it come to work before there is none left."""
+    cluster.workers[0].send_signal(signal.SIGSTOP)
+    cluster.hire(*options, within=within)
+    wait_for(lambda: n_known(cluster) == 2)
+    time.sleep(1)
+    cluster.workers[0].send_signal(signal.SIGCONT)
+
+
 @pytest.fixture(scope="module")
 def reference(series: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What comes out without a cluster."""
@@ -169,7 +193,7 @@ def reference(series: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def test_a_worker_that_is_killed_costs_what_it_was_at(
     tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str]
 ) -> None:
-    with dask_cluster(tmp_path / "dask", 2, *preload) as cluster:
+    with dask_cluster(tmp_path / "dask", 2, *preload) as cluster, watching(tmp_path / "x.ome.zarr") as watch:
         running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
         wait_for(lambda: markers_of(tmp_path / "x.ome.zarr"))
         cluster.workers[0].send_signal(signal.SIGKILL)
@@ -177,6 +201,28 @@ def test_a_worker_that_is_killed_costs_what_it_was_at(
         _, said = running.communicate(timeout=120)
     assert running.returncode == 0, said
     assert files_of(tmp_path / "x.ome.zarr") == reference
+    assert len(watch.times) > 20
+    assert set(watch.times.values()) == {1}  # what it was at had no marker yet
+
+
+def test_a_worker_that_was_given_up_and_goes_on_does_not_disturb(
+    tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")
+    target = tmp_path / "x.ome.zarr"
+    with dask_cluster(tmp_path / "dask", 2, *preload) as cluster, watching(target) as watch:
+        running = begun(series, target, "--cluster", cluster.address)
+        wait_for(lambda: len(markers_of(target)) > 1)
+        cluster.workers[0].send_signal(signal.SIGSTOP)
+        wait_for(lambda: n_known(cluster) == 1)
+        time.sleep(2)  # the other one does all that is not locked
+        assert running.poll() is None
+        cluster.workers[0].send_signal(signal.SIGCONT)
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    assert files_of(target) == reference
+    assert len(watch.times) > 20
+    assert set(watch.times.values()) == {1}
 
 
 def test_without_a_scheduler_it_ends_with_an_error_and_goes_on_later(
@@ -194,11 +240,14 @@ def test_without_a_scheduler_it_ends_with_an_error_and_goes_on_later(
     done = set(markers_of(tmp_path / "x.ome.zarr"))
     assert done
     assert not (tmp_path / "x.ome.zarr").exists()
-    with dask_cluster(tmp_path / "again", 1, *preload) as cluster:
+    before = {path.name: path.stat().st_ino for path in done}
+    with dask_cluster(tmp_path / "again", 1, *preload) as cluster, watching(tmp_path / "x.ome.zarr") as watch:
         running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
         _, said = running.communicate(timeout=120)
     assert running.returncode == 0, said
     assert files_of(tmp_path / "x.ome.zarr") == reference
+    assert before.keys() < watch.times.keys()
+    assert {watch.times[name] for name in before} == {1}  # what was done is not done again
 
 
 def test_several_images_end_with_the_scheduler(tmp_path: Path, preload: tuple[str, str]) -> None:
@@ -277,12 +326,125 @@ def test_no_more_is_handed_over_than_workers_need(two: DaskCluster) -> None:
     assert 0 < most <= 2 * resources.n_threads + 2
 
 
+def test_workers_of_several_threads_share_their_memory(tmp_path: Path, cohort: Path) -> None:
+    package([cohort], tmp_path / "here", settings())
+    with dask_cluster(tmp_path / "dask", 1, "--nthreads", "2", "--memory-limit", "3GiB") as cluster:
+        words = ("package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--no-report")
+        done = command(*words, "--cluster", cluster.address)
+    assert done.returncode == 0, done.stderr
+    assert "1 worker(s) of 2 thread(s)" in done.stderr
+    assert dataset_files(tmp_path / "there") == dataset_files(tmp_path / "here")
+
+
+def test_workers_that_come_later_are_given_work(tmp_path: Path) -> None:
+    from distributed import Client
+
+    def n_tasks(dask_scheduler: Any) -> int:
+        return len(dask_scheduler.tasks)
+
+    with (
+        dask_cluster(tmp_path / "dask", 1) as cluster,
+        employed(Cluster(cluster.address), None, None, lambda _: None) as resources,
+        Client(cluster.address) as watching,
+        ThreadPoolExecutor(1) as handing_over,
+    ):
+        executor = resources.executor
+        assert executor is not None
+        doing = handing_over.submit(lambda: [executor.submit(time.sleep, 0.5) for _ in range(30)])
+        time.sleep(1)
+        assert watching.run_on_scheduler(n_tasks) <= 3
+        cluster.hire()
+        wait_for(lambda: watching.run_on_scheduler(n_tasks) >= 4, 20)
+        for future in doing.result():
+            future.result()
+
+
 # ---- what cannot be
+
+
+def test_workers_without_the_package_are_refused(tmp_path: Path, cohort: Path) -> None:
+    without = tmp_path / "without.py"
+    without.write_text("import sys\nsys.modules['catnip2bids'] = None\n")
+    with dask_cluster(tmp_path / "dask", 1, "--preload", str(without)) as cluster:
+        done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address)
+    assert done.returncode == 2, done.stderr
+    assert "install catnip2bids" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_of_another_version_that_come_later_end_the_work(
+    tmp_path: Path, series: Path, preload: tuple[str, str]
+) -> None:
+    other = tmp_path / "other.py"
+    other.write_text(OTHER_VERSION)
+    target = tmp_path / "x.ome.zarr"
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        running = begun(series, target, "--cluster", cluster.address)
+        wait_for(lambda: markers_of(target))
+        come_later(cluster, "--preload", str(other))
+        _, told = running.communicate(timeout=120)
+    assert running.returncode == 1, told
+    assert "a worker has catnip2bids 0.0.1" in told
+    assert "Traceback" not in told
+    assert not target.exists()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(series: Path) -> tuple[str, ...]:
+    """A command that runs another one in surroundings in which the volume is not there."""
+    script = f'mount -t tmpfs none {series.parent} && exec "$@"'
+    within = ("unshare", "--mount", "--map-root-user", "sh", "-c", script, "sh")
+    if "CI" not in os.environ and subprocess.run([*within, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs namespaces")
+    return within
+
+
+def test_workers_that_see_other_files_are_refused_at_the_start(
+    tmp_path: Path, series: Path, elsewhere: tuple[str, ...]
+) -> None:
+    with dask_cluster(tmp_path / "dask", 0) as cluster:
+        cluster.hire(within=elsewhere)
+        target = tmp_path / "x.ome.zarr"
+        done = command("convert", series, target, *VOXEL_SIZE, "--cluster", cluster.address)
+    assert done.returncode == 2, done.stderr
+    assert f"{series}: is not there for a worker; give paths of a shared file system" in done.stderr
+    assert not target.exists()
+
+
+def test_workers_that_come_later_and_see_other_files_end_the_work(
+    tmp_path: Path, series: Path, preload: tuple[str, str], elsewhere: tuple[str, ...]
+) -> None:
+    target = tmp_path / "x.ome.zarr"
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        running = begun(series, target, "--cluster", cluster.address)
+        wait_for(lambda: markers_of(target))
+        come_later(cluster, within=elsewhere)
+        _, told = running.communicate(timeout=120)
+    assert running.returncode == 1, told
+    assert f"{series}: is not there for a worker" in told
+    assert not target.exists()
+
+
+def test_file_systems_without_locks_are_refused(tmp_path: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import Client, LocalCluster
+
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as here,
+        Client(here) as client,
+        monkeypatch.context() as patched,
+    ):
+        patched.setattr("catnip2bids.locks.fcntl.lockf", none)
+        with pytest.raises(UsageError, match="has no locks"):
+            _facts_of_workers(client, [str(cohort)], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_workers_of_another_version_are_refused(tmp_path: Path, cohort: Path) -> None:
     other = tmp_path / "other.py"
-    other.write_text("import catnip2bids._version\ncatnip2bids._version.__version__ = '0.0.1'\n")
+    other.write_text(OTHER_VERSION)
     with dask_cluster(tmp_path / "dask", 1, "--preload", str(other)) as cluster:
         done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address)
     assert done.returncode == 2
@@ -294,7 +456,7 @@ def test_workers_that_see_other_files_are_refused(tmp_path: Path, two: DaskClust
     from distributed import Client
 
     with Client(two.address) as client, pytest.raises(UsageError, match="nowhere: is not there for a worker"):
-        _facts_of_workers(client, [tmp_path / "nowhere"], tmp_path)
+        _facts_of_workers(client, [str(tmp_path / "nowhere")], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

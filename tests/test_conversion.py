@@ -15,8 +15,8 @@ import zarr
 
 import catnip2bids
 from catnip2bids.errors import DatasetError, SourceError, UsageError, WriteError
+from catnip2bids.locks import reserved
 from catnip2bids.progress import Progress
-from catnip2bids.publish import reserved
 from catnip2bids.volume import plane_sha256
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
 from runs import files_of

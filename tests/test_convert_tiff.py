@@ -17,9 +17,9 @@ import tifffile
 import catnip2bids
 from catnip2bids.choices import Compression
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
+from catnip2bids.locks import reserved
 from catnip2bids.ome import tiff
 from catnip2bids.progress import Progress
-from catnip2bids.publish import reserved
 from catnip2bids.volume import Kind, plane_sha256
 from made_up import DEFLATE, FLAVOURS, LZW, Flavour, some_image, some_labels, write_slices, write_tiff
 from ome_tiffs import halved, levels_of, same_bits, segments_of

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from catnip2bids.errors import DatasetError, ReadError, SourceError
+from catnip2bids.locks import locked, reserved
 from catnip2bids.publish import (
     construction,
     forget_construction,
-    locked,
     partial_path,
     publication,
     remove_partials,
-    reserved,
     unfinished,
     write_text,
 )
@@ -244,7 +243,7 @@ def test_two_programs_do_not_construct_the_same(tmp_path: Path) -> None:
 
 
 def test_a_lock_ends_with_its_program(tmp_path: Path) -> None:
-    script = "import os, sys, time; from pathlib import Path; from catnip2bids.publish import locked\n"
+    script = "import os, sys, time; from pathlib import Path; from catnip2bids.locks import locked\n"
     script += "with locked(Path(sys.argv[1])):\n print('locked', flush=True)\n time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None

@@ -54,7 +54,7 @@ ClusterOption = Annotated[
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", min=1, metavar="N", help="Workers at the most, of slurm or local."),
+    typer.Option("--workers", min=1, metavar="N", help="Workers (processes) at the most, of slurm or local."),
 ]
 CompressionOption = Annotated[Compression, typer.Option(help="Of OME-TIFF: as in the source, Deflate, or none.")]
 Sources = Annotated[
@@ -281,8 +281,7 @@ def package(
     with JobProgress() as progress, resources_of(settings, sources, dataset, progress) as resources:
         prepared = prepare(sources, dataset, settings, plan, resources, progress)
         if dry_run:
-            images = [task for run in prepared.runs for task in run.images]
-            show_dry_run(prepared, estimate(images, settings))
+            show_dry_run(prepared, estimate(prepared, progress))
             raise typer.Exit(1 if any(run.problems for run in prepared.runs) else 0)
         result = carry_out(prepared, progress)
     show_result(result)

@@ -15,6 +15,7 @@ from catnip2bids.choices import Cluster, Compression, Kind, check_voxel_size
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, employed, hired
 from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.locks import reserved
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr
 from catnip2bids.progress import Progress
 from catnip2bids.publish import (
@@ -23,7 +24,6 @@ from catnip2bids.publish import (
     is_unfinished,
     keep_apart,
     naming_what_cannot_be_written,
-    reserved,
 )
 from catnip2bids.volume import take_census
 

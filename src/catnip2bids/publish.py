@@ -7,8 +7,6 @@ constructions: large files and folders that are built in steps, which go on wher
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,17 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.errors import DatasetError, ReadError, SourceError, UsageError, WriteError
+from catnip2bids.errors import ReadError, SourceError, UsageError, WriteError
+from catnip2bids.locks import LOCK, locked, wait_for_others
 
 _PARTIAL = ".partial"
 _MARKERS = ".progress"
 _FINGERPRINT = "fingerprint"
 _COMPLETE = "complete"
-_LOCK = ".lock"
 _OLD = f".old{_PARTIAL}"
 LONGEST_NAME_BYTES = 255 - len(f".{_OLD}")
 """Longer names leave no room for those of work in progress; file systems have 255 bytes."""
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # some network file systems have none
 
 
 def keep_apart(source: Path, output: Path) -> None:
@@ -89,59 +86,6 @@ def publication(final: Path, beside: Path | None = None) -> Iterator[Path]:
         raise
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder to ourselves; the lock ends with the program, however it ends.
-
-    Raises
-    ------
-    DatasetError
-        If another program has it.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(descriptor, folder)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def reserved(final: Path) -> Iterator[None]:
-    """Keep a name to ourselves, whether or not anything stands under it.
-
-    Raises
-    ------
-    DatasetError
-        If another program is making the same.
-    """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    lock = final.with_name(f".{final.name}{_LOCK}")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        _lock(descriptor, final)
-        if not lock.exists() or not os.path.samestat(os.fstat(descriptor), lock.stat()):
-            raise DatasetError(f"{final}: another catnip2bids has just been writing it; run again")
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise DatasetError(
-            f"{folder}: another catnip2bids is writing it; wait for its end, or use another folder"
-        ) from error
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-
-
 @dataclass(frozen=True)
 class Construction:
     """A file or folder that is built in steps, over several attempts if need be.
@@ -178,6 +122,7 @@ def construction(final: Path, fingerprint: str, *, is_folder: bool = True) -> It
     under = Construction(partial_path(final), markers_path(final))
     under.markers.mkdir(parents=True, exist_ok=True)
     with locked(under.markers):
+        wait_for_others(markers_path(final), final)
         if not _take_up(under, final, fingerprint) and is_folder:
             under.path.mkdir()
         try:
@@ -207,6 +152,7 @@ def _take_up(under: Construction, final: Path, fingerprint: str) -> bool:
 
 def forget_construction(final: Path) -> None:
     """Take away what is left of the construction of a folder."""
+    wait_for_others(markers_path(final), final)
     remove(markers_path(final))
     remove(partial_path(final))
 
@@ -245,7 +191,7 @@ def write_bytes(final: Path, content: bytes) -> None:
 
 def is_unpublished(path: Path) -> bool:
     """Tell by its name whether something is work in progress, or belongs to it."""
-    return path.name.startswith(".") and path.name.endswith((_PARTIAL, _MARKERS, _LOCK))
+    return path.name.startswith(".") and path.name.endswith((_PARTIAL, _MARKERS, LOCK))
 
 
 def remove_partials(folder: Path) -> None:

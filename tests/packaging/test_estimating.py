@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from catnip2bids.engine import Resources
 from catnip2bids.packaging import Estimate, Settings, estimate, package, prepare
 from catnip2bids.packaging.estimating import makespan
 from catnip2bids.progress import Progress
-from runs import KO, command, files_of, images_of, settings, write_l0
+from runs import KO, Collector, command, files_of, images_of, settings, slices_of, write_l0
 
 SHAPE = (24, 160, 144)
 
@@ -27,9 +28,16 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def expected_of(
+    cohort: Path, dataset: Path, choices: Settings, progress: Progress | None = None, memory_bytes: int = 2**30
+) -> Estimate | None:
+    progress = progress or Progress()
+    prepared = prepare([cohort], dataset, choices, None, Resources(2, memory_bytes), progress)
+    return estimate(prepared, progress)
+
+
 def estimated(cohort: Path, dataset: Path, choices: Settings) -> Estimate:
-    prepared = prepare([cohort], dataset, choices, None, Resources(2, 2**30), Progress())
-    found = estimate([task for run in prepared.runs for task in run.images], choices)
+    found = expected_of(cohort, dataset, choices)
     assert found is not None
     return found
 
@@ -62,8 +70,46 @@ def test_it_is_near_to_what_comes_out(tmp_path: Path, cohort: Path, choices: Set
     assert expected.seconds[1] > expected.seconds[8] >= expected.seconds[64] > 0
 
 
-def test_without_images_there_is_nothing_to_estimate() -> None:
-    assert estimate([], settings()) is None
+def test_images_that_are_there_cost_nothing(tmp_path: Path, cohort: Path) -> None:
+    whole = estimated(cohort, tmp_path / "dataset", settings())
+    package([cohort], tmp_path / "dataset", settings())
+    assert expected_of(cohort, tmp_path / "dataset", settings()) is None
+    again = estimated(cohort, tmp_path / "dataset", settings(overwrite=True))
+    assert (again.n_bytes_read, again.n_files) == (whole.n_bytes_read, whole.n_files)
+    sorted((tmp_path / "dataset").rglob("*.ome.zarr"))[0].rename(tmp_path / "elsewhere")
+    one = estimated(cohort, tmp_path / "dataset", settings())
+    assert 0 < one.n_bytes_read < whole.n_bytes_read
+    assert one.n_units == 1
+
+
+def damaged_in(folder: Path, n_slices: int, of: Path) -> Path:
+    """Copy a cohort, and spoil the first slices of each folder of it."""
+    shutil.copytree(of, folder)
+    for place in [path for path in (folder / KO).iterdir() if path.is_dir()]:
+        for damaged in slices_of(place)[:n_slices]:
+            content = bytearray(damaged.read_bytes())
+            content[200:400] = bytes(200)
+            damaged.write_bytes(content)
+    return folder
+
+
+def test_a_sample_that_is_damaged_is_named(tmp_path: Path, cohort: Path) -> None:
+    told = Collector()
+    folder = damaged_in(tmp_path / "cohort", SHAPE[0], cohort)
+    assert expected_of(folder, tmp_path / "dataset", settings(), told) is None
+    assert [".tif" in text for text in told.warnings if "no estimate" in text] == [True]
+
+
+def test_the_sample_is_from_the_middle(tmp_path: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catnip2bids.packaging.estimating._SAMPLE_BYTES", 4 * math.prod(SHAPE[1:]) * 4)
+    folder = damaged_in(tmp_path / "cohort", SHAPE[0] // 4, cohort)
+    assert estimated(folder, tmp_path / "dataset", settings()).bytes_per_second > 0
+
+
+def test_with_too_little_memory_it_is_said_why_there_is_none(tmp_path: Path, cohort: Path) -> None:
+    told = Collector()
+    assert expected_of(cohort, tmp_path / "dataset", settings(), told, 128 * 2**20) is None
+    assert [text for text in told.warnings if "no estimate" in text and "--memory" in text]
 
 
 def test_the_sample_leaves_nothing(tmp_path: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:

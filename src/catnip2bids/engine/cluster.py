@@ -2,16 +2,16 @@
 
 Invariant: only so many tasks are handed over at a time as keep all workers busy, and what many tasks share is sent
 once. A task that was lost with its worker is done again by another one, which first waits until the lost one does
-nothing any more: no two ever write the same files at the same time.
+nothing any more: no two ever write the same files at the same time. No worker does anything before it was found to
+have the same version and to see the same files, whenever it came.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
 from functools import cache, partial
@@ -25,6 +25,7 @@ from catnip2bids.engine.memory import Resources
 from catnip2bids.engine.stream import Stream, stream_volume
 from catnip2bids.engine.units import Unit, convert_unit
 from catnip2bids.errors import WorkerError
+from catnip2bids.locks import busy
 from catnip2bids.volume import Volume
 
 if TYPE_CHECKING:
@@ -51,11 +52,15 @@ class ClusterExecutor(Executor):
     client
         The connection.
     n_slots
-        Tasks that can be done at the same time.
+        Tasks that can be done at the same time, to begin with.
+    reading
+        What each worker has to see.
     """
 
-    def __init__(self, client: Client, n_slots: int) -> None:
+    def __init__(self, client: Client, n_slots: int, reading: Sequence[str] = ()) -> None:
         self._client = client
+        self._n_slots = n_slots
+        self._reading = tuple(reading)
         self._room = threading.Semaphore(_TASKS_PER_SLOT * n_slots)
         self._changing = threading.Lock()
         self._doing: dict[int, tuple[Future[Any], DaskFuture[Any]]] = {}
@@ -76,12 +81,13 @@ class ClusterExecutor(Executor):
         """
         while not self._room.acquire(timeout=_SECONDS_TO_LOOK):
             self._check()
+            self._make_room()
         outcome: Future[Result] = Future()
         outcome.set_running_or_notify_cancel()
         try:
             self._check()
             task, *given = self._small(function, arguments)
-            doing = self._client.submit(_on_worker, __version__, task, *given, pure=False, **options)
+            doing = self._client.submit(_on_worker, __version__, self._reading, task, *given, pure=False, **options)
         except BaseException as error:
             self._room.release()
             if _is_of_dask(error):
@@ -99,6 +105,18 @@ class ClusterExecutor(Executor):
         if self._lost is not None:
             raise self._lost
 
+    def _make_room(self) -> None:
+        """Hand over more at a time if workers have come."""
+        try:
+            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        except OSError:
+            return  # whoever waits for what was handed over learns what became of the cluster
+        with self._changing:
+            more = sum(worker["nthreads"] for worker in workers) - self._n_slots
+            self._n_slots += max(more, 0)
+        if more > 0:
+            self._room.release(_TASKS_PER_SLOT * more)
+
     def _give_up(self, error: WorkerError) -> None:
         """Let everything that is not done fail, and take no more."""
         with self._changing:
@@ -110,7 +128,8 @@ class ClusterExecutor(Executor):
 
     def _pass_on(self, outcome: Future[Any], done: DaskFuture[Any]) -> None:
         """Pass the outcome of a task on; what became of the cluster is an error that says what to do."""
-        result, error = None, None
+        result: Any = None
+        error: Exception | None = None
         try:
             result = done.result(timeout=_SECONDS_TO_FETCH)
         except (CancelledError, TimeoutError) as lost:
@@ -179,14 +198,10 @@ def _alone(marker: Path | None) -> Iterator[None]:
     if marker is None:
         yield
         return
-    lock = marker.with_name(f"{marker.name}.lock")
-    with _lock_in_process(str(lock)):  # those of the file system keep processes apart only
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+    if not marker.parent.is_dir():
+        raise WorkerError(unseen(marker.parent))
+    with _lock_in_process(str(marker)), busy(marker):  # locks of the file system keep processes apart only
+        yield
 
 
 @cache
@@ -195,11 +210,34 @@ def _lock_in_process(path: str) -> threading.Lock:
     return threading.Lock()
 
 
-def _on_worker(version: str, function: Callable[..., Result], *arguments: Any) -> Result:
-    """Do a task where workers are of the same version as who asks."""
-    if version != __version__:
-        raise WorkerError(f"a worker has catnip2bids {__version__}, and this is {version}; install the same on all")
+def _on_worker(version: str, reading: tuple[str, ...], function: Callable[..., Result], *arguments: Any) -> Result:
+    """Do a task, if this worker can be trusted with it."""
+    _check_worker(version, reading)
     return function(*arguments)
+
+
+@cache
+def _check_worker(version: str, reading: tuple[str, ...]) -> None:
+    """Refuse work on a worker that came later and could not do it; asked once in each process."""
+    if version != __version__:
+        raise WorkerError(other_version(__version__))
+    for path in missing_of(reading):
+        raise WorkerError(unseen(path))
+
+
+def missing_of(paths: Sequence[str]) -> tuple[str, ...]:
+    """List what is not there, of paths that another machine gave."""
+    return tuple(path for path in paths if not os.path.exists(path))  # noqa: PTH110
+
+
+def unseen(path: object) -> str:
+    """Say what to do about something that a worker does not see."""
+    return f"{path}: is not there for a worker; give paths of a shared file system"
+
+
+def other_version(version: str) -> str:
+    """Say what to do about a worker of another version."""
+    return f"a worker has catnip2bids {version}, and this is {__version__}; install the same on all"
 
 
 def _call(function: Callable[..., Result], *arguments: Any) -> Result:

@@ -7,7 +7,6 @@ same version and see the same files, and are given no more memory than they have
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from catnip2bids._version import __version__
 from catnip2bids.choices import Cluster
-from catnip2bids.engine.cluster import ClusterExecutor
+from catnip2bids.engine.cluster import ClusterExecutor, missing_of, other_version, unseen
 from catnip2bids.engine.memory import OVERHEAD_BYTES, USABLE_BY_WORKERS, Resources, default_memory_bytes, shown_bytes
 from catnip2bids.engine.workers import default_jobs
 from catnip2bids.errors import UsageError
+from catnip2bids.locks import has_locks
 from catnip2bids.publish import naming_what_cannot_be_written
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def employed(
         yield Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
         return
     with _connected(cluster, jobs, memory_bytes, note) as client:
-        facts = _facts_of_workers(client, reading, writing)
+        paths = [str(path.absolute()) for path in reading]
+        facts = _facts_of_workers(client, paths, writing)
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         if not workers:
             raise UsageError(f"{cluster.address}: its workers have just left; try again when there are some")
@@ -80,7 +81,7 @@ def employed(
         usable = min(_usable_bytes(worker, facts.memory_bytes) for worker in workers)
         slot_bytes = usable if memory_bytes is None else min(usable, memory_bytes // n_threads)
         note(f"{len(workers)} worker(s) of {n_threads} thread(s), {shown_bytes(slot_bytes)} of memory for each unit")
-        yield Resources(n_slots, slot_bytes, ClusterExecutor(client, n_slots))
+        yield Resources(n_slots, slot_bytes, ClusterExecutor(client, n_slots, paths))
 
 
 @contextmanager
@@ -163,54 +164,61 @@ def _try_out(script: str) -> None:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a worker says of itself."""
+    """What a worker says of itself, and of the files that it was asked for."""
 
     version: str
     memory_bytes: int
     missing: tuple[str, ...]
+    has_locks: bool
 
 
-def _facts_of_workers(client: Client, reading: Sequence[Path], writing: Path | None) -> _Facts:
-    """Ask all workers, and refuse those that could not do the work.
+def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | None) -> _Facts:
+    """Ask all workers, and refuse those that could not do the work; returns what the smallest one said.
 
     Raises
     ------
     UsageError
         If one has another version, or does not see a folder, or a file that was written just now.
     """
-    with _signed(writing) as signs:
+    with _signed(writing) as sign:
         try:
-            paths = [str(path.absolute()) for path in (*reading, *signs)]
-            facts: list[_Facts] = list(client.run(_facts, paths).values())
-        except ModuleNotFoundError as error:
-            raise UsageError(f"the workers cannot do it: {error}; install catnip2bids {__version__} there") from error
+            facts: list[_Facts] = list(client.run(_facts, reading, sign).values())
+        except Exception as error:  # theirs, whatever it is; some come as nothing but text
+            raise UsageError(
+                f"the workers cannot be asked: {error}; install catnip2bids {__version__} on all, and let them be there"
+            ) from error
     for found in facts:
         if found.version != __version__:
-            raise UsageError(f"a worker has catnip2bids {found.version}, and this is {__version__}; install the same")
-        if found.missing:
-            raise UsageError(f"{found.missing[0]}: is not there for a worker; give paths of a shared file system")
+            raise UsageError(other_version(found.version))
+        for path in found.missing:
+            raise UsageError(unseen(path))
+        if not found.has_locks:
+            raise UsageError(
+                f"{writing}: its file system has no locks (fcntl), which keep two workers from writing the same file; "
+                "mount it with locks, or write to another one"
+            )
     return min(facts, key=lambda found: found.memory_bytes)
 
 
 @contextmanager
-def _signed(writing: Path | None) -> Iterator[list[Path]]:
+def _signed(writing: Path | None) -> Iterator[str | None]:
     """Leave a file where workers will write, as long as they look for it."""
     if writing is None:
-        yield []
+        yield None
         return
     place = next(path for path in (writing.absolute(), *writing.absolute().parents) if path.is_dir())
     sign = place / f".catnip2bids-{uuid.uuid4().hex}"
     with naming_what_cannot_be_written(place):
         sign.write_text("")
     try:
-        yield [sign]
+        yield str(sign)
     finally:
         sign.unlink()
 
 
-def _facts(paths: Sequence[str]) -> _Facts:
-    missing = tuple(path for path in paths if not os.path.exists(path))  # noqa: PTH110 (of another machine's paths)
-    return _Facts(__version__, default_memory_bytes(), missing)
+def _facts(reading: Sequence[str], sign: str | None) -> _Facts:
+    missing = missing_of([*reading, *([sign] if sign else [])])
+    return _Facts(__version__, default_memory_bytes(), missing, bool(missing) or sign is None or has_locks(Path(sign)))
 
 
 def _usable_bytes(worker: dict[str, Any], default_bytes: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import TypeVar
@@ -102,7 +102,8 @@ class Workers:
 
         def tell_in_the_end(converting: Future[UnitResult]) -> None:
             if not converting.cancelled() and converting.exception() is None:
-                on_voxels(work.n_voxels)
+                with suppress(StoppedError):  # it is done already
+                    on_voxels(work.n_voxels)
 
         def begin(function: Callable[..., UnitResult]) -> UnitResult:
             if self._stopping.is_set():

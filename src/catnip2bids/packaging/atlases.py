@@ -6,16 +6,17 @@ each has its own ``atlas-<label>_dseg.tsv``. A label value that occurs and that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table
 from catnip2bids.catnip.atlas import AtlasTable, Region, read_atlas_table
+from catnip2bids.catnip.counts import read_counts
 from catnip2bids.colors import made_up_color
 from catnip2bids.packaging.images import region_of
-from catnip2bids.packaging.tasks import DERIVATIVE
+from catnip2bids.packaging.tasks import DERIVATIVE, CountsTask
 from catnip2bids.publish import write_text
 
 _UNLISTED = "unlisted_"
@@ -62,8 +63,27 @@ def unlisted_values(table: AtlasTable, values: set[int]) -> list[int]:
     return sorted(values - set(table.regions) - {0})
 
 
-def tables_that_are_there(dataset: Path) -> list[AtlasTable]:
-    """Read the atlas tables that a dataset has already."""
+def atlas_of(counts: Sequence[CountsTask], given: AtlasTable | None, dataset: Path) -> AtlasTable:
+    """Return the table that was given, or the one that CATNIP counted by, with what the dataset knows of it.
+
+    Parameters
+    ----------
+    counts
+        The tables of counts of a run.
+    given
+        The table that is to be used for all runs.
+    dataset
+        The dataset; it need not be there.
+    """
+    if given is not None:
+        return given
+    tables = [AtlasTable.from_counts(read_counts(table.entry.location)) for table in counts]
+    counted = max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
+    there = [table for table in _tables_that_are_there(dataset) if table.same_atlas_as(counted)]
+    return there[0].merged_with(counted) if there else counted
+
+
+def _tables_that_are_there(dataset: Path) -> list[AtlasTable]:
     found = (_table_that_is_there(path) for path in sorted((dataset / DERIVATIVE).glob("*dseg.tsv")))
     return [table for table in found if table is not None]
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 from catnip2bids.catnip.atlas import AtlasTable
 from catnip2bids.engine import (
+    OVERHEAD_BYTES,
     Resources,
     Stream,
     Unit,
@@ -24,15 +25,18 @@ from catnip2bids.engine import (
     stream_volume,
     worker_bytes,
 )
+from catnip2bids.errors import Catnip2bidsError
 from catnip2bids.ome import OmeTiffImage, OmeZarrImage, image_size
+from catnip2bids.packaging.atlases import atlas_of
 from catnip2bids.packaging.images import ImageJob, format_of
+from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import ImageTask
-from catnip2bids.volume import FirstPlanes
+from catnip2bids.progress import Progress
+from catnip2bids.volume import SomePlanes
 
 WORKERS = (1, 8, 64)
 _SAMPLE_BYTES = 192 * 2**20
-_SAMPLE_RESOURCES = Resources(1, 4 * 2**30)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Estimate:
     Attributes
     ----------
     n_bytes_read
-        Bytes of all pixels, decoded.
+        Bytes of all pixels, decoded, of the images that are not there yet.
     n_bytes_written, n_files
         Bytes and files of all images.
     n_units
@@ -64,20 +68,23 @@ class Estimate:
     seconds: dict[int, float]
 
 
-def estimate(tasks: Sequence[ImageTask], settings: Settings) -> Estimate | None:
-    """Estimate what making some images takes; None if there are none.
+def estimate(prepared: Preparation, progress: Progress) -> Estimate | None:
+    """Estimate what it takes to make all images that are not there yet.
 
-    Raises
-    ------
-    SourceError
-        If the sample cannot be read.
+    Returns None if there are none, or if the sample cannot be converted, which `progress` is told.
     """
+    tasks, settings = list(_missing_images(prepared)), prepared.settings
     if not tasks:
         return None
     sizes = [_pixel_bytes(task) for task in tasks]
     sample = tasks[sizes.index(max(sizes))]
-    with tempfile.TemporaryDirectory(prefix="catnip2bids-") as folder:
-        speed, ratio = _measure(sample, settings, Path(folder))
+    resources = Resources(1, prepared.resources.memory_bytes - OVERHEAD_BYTES)
+    try:
+        with tempfile.TemporaryDirectory(prefix="catnip2bids-") as folder:
+            speed, ratio = _measure(sample, settings, resources, Path(folder))
+    except Catnip2bidsError as error:
+        progress.warning(f"no estimate of size and time: {error}")
+        return None
     units = [n_bytes for task in tasks for n_bytes in _unit_bytes(task, settings)]
     images = [_image(task, settings, Path(task.target.name)) for task in tasks]
     pairs = list(zip(tasks, images, strict=True))
@@ -102,6 +109,18 @@ def makespan(seconds: Sequence[float], n_workers: int) -> float:
     return max(free)
 
 
+def _missing_images(prepared: Preparation) -> Iterator[ImageTask]:
+    """List what would be made: all images that are not there as they would be made now."""
+    for run in prepared.runs:
+        known = prepared.provenance.runs.get(str(run.name))
+        atlas = atlas_of(run.counts, prepared.atlas, prepared.dataset)
+        for task in run.images:
+            job = ImageJob(task, atlas, format_of(task, prepared.settings))
+            record = known.images.get(str(task.target)) if known else None
+            if prepared.settings.overwrite or not job.is_done(prepared.dataset, record):
+                yield task
+
+
 def _pixel_bytes(task: ImageTask) -> int:
     return math.prod(task.volume.shape) * task.volume.dtype.itemsize
 
@@ -118,18 +137,22 @@ def _unit_bytes(task: ImageTask, settings: Settings) -> list[int]:
     return [unit.n_voxels * task.volume.dtype.itemsize for unit in cut_into_units(task.volume, image)]
 
 
-def _measure(task: ImageTask, settings: Settings, folder: Path) -> tuple[float, float]:
-    """Convert the first planes of a volume; returns bytes of pixels in a second, and bytes written for each of them."""
-    plane_bytes = _pixel_bytes(task) // task.volume.shape[0]
-    n_planes = min(max(_SAMPLE_BYTES // plane_bytes, 1), task.volume.shape[0])
-    volume = FirstPlanes(task.volume, n_planes)
+def _measure(task: ImageTask, settings: Settings, resources: Resources, folder: Path) -> tuple[float, float]:
+    """Convert planes in the middle of a volume, where there is more than background.
+
+    Returns bytes of pixels in a second, and bytes written for each of them.
+    """
+    whole = task.volume
+    plane_bytes = _pixel_bytes(task) // whole.shape[0]
+    n_planes = min(max(_SAMPLE_BYTES // plane_bytes, 1), whole.shape[0])
+    volume = SomePlanes(whole, (whole.shape[0] - n_planes) // 2, n_planes)
     image = _image(replace(task, volume=volume), settings, folder / task.target.name)
     start = perf_counter()
     if isinstance(image, OmeZarrImage):
         image.create()
-        convert_unit(Unit(volume, image, 0, n_planes), _SAMPLE_RESOURCES)
+        convert_unit(Unit(volume, image, 0, n_planes), resources)
     else:
-        stream_volume(Stream(volume, image), _SAMPLE_RESOURCES)
+        stream_volume(Stream(volume, image), resources)
     seconds = perf_counter() - start
     n_bytes = n_planes * plane_bytes
     return n_bytes / seconds, image_size(folder / task.target.name).n_bytes / n_bytes

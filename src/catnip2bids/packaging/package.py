@@ -22,6 +22,7 @@ from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
 from catnip2bids.engine import Listener, Resources, employed, hired, shown_bytes
 from catnip2bids.errors import Catnip2bidsError, DatasetError
+from catnip2bids.locks import locked
 from catnip2bids.packaging.atlases import write_atlas_tables
 from catnip2bids.packaging.images import ImageJob
 from catnip2bids.packaging.metadata import Metadata
@@ -32,7 +33,7 @@ from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import DERIVATIVE
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
-from catnip2bids.publish import locked, naming_what_cannot_be_written, remove_partials, unfinished, write_text
+from catnip2bids.publish import naming_what_cannot_be_written, remove_partials, unfinished, write_text
 from catnip2bids.scanning import listed_sources
 
 _LIBRARIES = ("numpy", "tensorstore", "tifffile", "imagecodecs", "nibabel", "bidsschematools")

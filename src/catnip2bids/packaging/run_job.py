@@ -14,11 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
-from catnip2bids.catnip.atlas import AtlasTable
 from catnip2bids.catnip.components import Action, Content
-from catnip2bids.catnip.counts import read_counts
 from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
-from catnip2bids.packaging.atlases import tables_that_are_there, unlisted_values
+from catnip2bids.packaging.atlases import atlas_of, unlisted_values
 from catnip2bids.packaging.copies import copy_as_it_is
 from catnip2bids.packaging.counts import write_counts
 from catnip2bids.packaging.images import ImageJob, embed_labels, format_of, remove_image
@@ -40,7 +38,7 @@ class RunJob:
 
     def __init__(self, prepared: Preparation, tasks: RunTasks, result: PackageResult, progress: Progress) -> None:
         self.prepared, self.tasks, self.result, self.progress = prepared, tasks, result, progress
-        self.atlas = self._atlas()
+        self.atlas = atlas_of(tasks.counts, prepared.atlas, prepared.dataset)
         self._earlier = self._earlier_decisions()
         self._record = self._begin_record()
         self._failures = dict(tasks.problems)
@@ -132,15 +130,6 @@ class RunJob:
     def _failed(self, problem: str) -> None:
         self.result.problems.append(problem)
         self.progress.problem(problem)
-
-    def _atlas(self) -> AtlasTable:
-        """Return the table that was given, or the one that CATNIP counted by, with what the dataset knows of it."""
-        if self.prepared.atlas is not None:
-            return self.prepared.atlas
-        tables = [AtlasTable.from_counts(read_counts(counts.entry.location)) for counts in self.tasks.counts]
-        counted = max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
-        there = [table for table in tables_that_are_there(self._dataset) if table.same_atlas_as(counted)]
-        return there[0].merged_with(counted) if there else counted
 
     def _earlier_decisions(self) -> dict[str, Decision]:
         """Return what was decided about the entries of the run when it was packaged last, by their paths."""

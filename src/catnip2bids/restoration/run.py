@@ -19,8 +19,9 @@ from catnip2bids.bids.pixels import hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, read_provenance
 from catnip2bids.engine import Resources, default_jobs, default_memory_bytes
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, WriteError
+from catnip2bids.locks import locked
 from catnip2bids.progress import Progress
-from catnip2bids.publish import keep_apart, locked, naming_what_cannot_be_written, publication, write_text
+from catnip2bids.publish import keep_apart, naming_what_cannot_be_written, publication, write_text
 from catnip2bids.restoration.items import CopyItem, Item, LeftOut, LinkItem, VolumeItem, items_of
 from catnip2bids.restoration.result import Restoration
 from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, write_file, write_slices

@@ -5,7 +5,7 @@ from catnip2bids.volume.census import Census
 from catnip2bids.volume.encoding import EncodedPlane, Encoding, FileRange
 from catnip2bids.volume.hashing import hash_stored_plane, little_endian_bytes, plane_sha256
 from catnip2bids.volume.nifti import NiftiVolume, census_nifti
-from catnip2bids.volume.part import FirstPlanes
+from catnip2bids.volume.part import SomePlanes
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.recovered_mask import RecoveredMask
 from catnip2bids.volume.slices import SliceSeries, census_slices, number_slices
@@ -29,7 +29,6 @@ __all__ = [
     "EncodedPlane",
     "Encoding",
     "FileRange",
-    "FirstPlanes",
     "Kind",
     "NiftiVolume",
     "OpenPlane",
@@ -37,6 +36,7 @@ __all__ = [
     "PlaneSource",
     "RecoveredMask",
     "SliceSeries",
+    "SomePlanes",
     "TiffStack",
     "Volume",
     "ZarrVolume",

@@ -1,4 +1,4 @@
-"""The first planes of a volume, as a volume: to try something out on."""
+"""Some planes of a volume, as a volume: to try something out on."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from catnip2bids.volume.volume import Copyable, PlaneSource, Volume
 
 
 @dataclass(frozen=True)
-class FirstPlanes:
-    """Some planes of a volume, from the first one on.
+class SomePlanes:
+    """Planes of a volume that follow each other.
 
     Attributes
     ----------
     whole
         The volume.
+    start
+        The first one of them.
     n_planes
         How many.
     """
 
     whole: Volume
+    start: int
     n_planes: int
 
     @property
@@ -45,7 +48,7 @@ class FirstPlanes:
 
     def plane_source(self, plane: int) -> PlaneSource:
         """Where a plane is stored."""
-        return self.whole.plane_source(plane)
+        return self.whole.plane_source(self.start + plane)
 
     @property
     def reads_rows(self) -> bool:
@@ -69,7 +72,7 @@ class FirstPlanes:
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane."""
-        return self.whole.open_plane(plane)
+        return self.whole.open_plane(self.start + plane)
 
     @property
     def encoding(self) -> Encoding | None:
@@ -80,4 +83,4 @@ class FirstPlanes:
         """Read the segments of a plane without decoding them."""
         if not isinstance(self.whole, Copyable):
             raise TypeError(f"{type(self.whole).__name__} cannot hand out encoded planes")
-        return self.whole.read_encoded(plane)
+        return self.whole.read_encoded(self.start + plane)

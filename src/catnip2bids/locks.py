@@ -1,0 +1,136 @@
+"""Who may write: one program a dataset, one worker a step, on all machines that share the file system.
+
+Invariant: a lock ends with the process that holds it, however it ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from catnip2bids.errors import DatasetError
+
+LOCK = ".lock"
+"""How the names of files end that are there to be locked."""
+_SECONDS_FOR_OTHERS, _SECONDS_TO_LOOK = 60, 0.2
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # some network file systems have none
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder to ourselves; the lock ends with the program, however it ends.
+
+    Raises
+    ------
+    DatasetError
+        If another program has it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def busy(marker: Path) -> Iterator[None]:
+    """Wait until nobody else works at a step of a construction, and let all others wait; for any number of machines.
+
+    Parameters
+    ----------
+    marker
+        A file beside the construction that stands for the step; it need not be there.
+    """
+    descriptor = os.open(marker.with_name(f"{marker.name}{LOCK}"), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def has_locks(file: Path) -> bool:
+    """Tell whether the file system of a file can keep others from the same work."""
+    with file.open("r+b") as opened:
+        try:
+            fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True  # somebody else has it
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return False
+    return True
+
+
+def wait_for_others(markers: Path, final: Path) -> None:
+    """Wait until the workers of an earlier attempt, on whatever machine, have ended the step that they are at.
+
+    Parameters
+    ----------
+    markers
+        The folder of the files that stand for the steps.
+    final
+        What is constructed.
+
+    Raises
+    ------
+    DatasetError
+        If one goes on for long.
+    """
+    end = time.monotonic() + _SECONDS_FOR_OTHERS
+    for lock in sorted(markers.glob(f"*{LOCK}")):
+        with lock.open("r+b") as opened:
+            while True:
+                try:
+                    fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > end:
+                        raise DatasetError(
+                            f"{final}: a worker of an earlier run is still writing it; wait for its end, or end it, "
+                            "and run again"
+                        ) from error
+                time.sleep(_SECONDS_TO_LOOK)
+
+
+@contextmanager
+def reserved(final: Path) -> Iterator[None]:
+    """Keep a name to ourselves, whether or not anything stands under it.
+
+    Raises
+    ------
+    DatasetError
+        If another program is making the same.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    lock = final.with_name(f".{final.name}{LOCK}")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock(descriptor, final)
+        if not lock.exists() or not os.path.samestat(os.fstat(descriptor), lock.stat()):
+            raise DatasetError(f"{final}: another catnip2bids has just been writing it; run again")
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DatasetError(
+            f"{folder}: another catnip2bids is writing it; wait for its end, or use another folder"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
