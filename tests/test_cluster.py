@@ -24,6 +24,7 @@ from catnip2bids.engine import employed
 from catnip2bids.engine.cluster import _alone
 from catnip2bids.engine.staff import _facts_of_workers
 from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.locks import lock_of
 from catnip2bids.packaging import package
 from clusters import DaskCluster, Slurm, Watch, dask_cluster, needs_slurm, slurm, wait_for
 from runs import (
@@ -286,26 +287,41 @@ def test_interrupted_it_hands_over_no_more(
     assert files_of(target) == reference
 
 
-def test_no_two_of_one_process_or_of_two_are_at_the_same_unit(tmp_path: Path) -> None:
-    marker, order = tmp_path / "planes-000000.json", []
+def test_without_the_cluster_and_with_other_settings_it_waits_for_a_worker_that_is_still_writing(
+    tmp_path: Path, series: Path, preload: tuple[str, str]
+) -> None:
+    target = tmp_path / "x.ome.zarr"
+    running = begun(series, tmp_path / "y" / "x.ome.zarr", "--kind", "labels")
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        running = begun(series, target, "--cluster", cluster.address)
+        wait_for(lambda: markers_of(target))
+        cluster.workers[0].send_signal(signal.SIGSTOP)
+        running.kill()
+        running.communicate()
+        again = begun(series, target, "--kind", "labels")
+        with pytest.raises(subprocess.TimeoutExpired):
+            again.wait(4)
+        cluster.workers[0].send_signal(signal.SIGCONT)
+        _, said = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    assert files_of(target) == files_of(tmp_path / "y" / "x.ome.zarr")
+
+
+def test_no_two_threads_of_a_worker_are_at_the_same_unit(tmp_path: Path) -> None:
+    lock, order = lock_of(tmp_path / "planes-000000.json", "run"), []
 
     def work(name: str) -> None:
-        with _alone(marker):
+        with _alone(lock):
             order.append(f"{name} begins")
             time.sleep(0.2)
             order.append(f"{name} ends")
 
-    script = "from pathlib import Path\nfrom catnip2bids.engine.cluster import _alone\n"
-    script += f"with _alone(Path({str(marker)!r})):\n    print('in')\n"
     with ThreadPoolExecutor() as threads:
         list(threads.map(work, "abc"))
     for begins, ends in zip(order[::2], order[1::2], strict=True):
         assert begins.split()[0] == ends.split()[0]
-    with _alone(marker):
-        other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        with pytest.raises(subprocess.TimeoutExpired):
-            other.wait(2)
-    assert other.communicate(timeout=30)[0] == "in\n"
 
 
 def test_no_more_is_handed_over_than_workers_need(two: DaskCluster) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from catnip2bids.errors import DatasetError, ReadError, SourceError
-from catnip2bids.locks import locked, reserved
 from catnip2bids.publish import (
     construction,
     forget_construction,
@@ -242,21 +241,6 @@ def test_two_programs_do_not_construct_the_same(tmp_path: Path) -> None:
         construct(final, "same")
 
 
-def test_a_lock_ends_with_its_program(tmp_path: Path) -> None:
-    script = "import os, sys, time; from pathlib import Path; from catnip2bids.locks import locked\n"
-    script += "with locked(Path(sys.argv[1])):\n print('locked', flush=True)\n time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "locked\n"
-        with pytest.raises(DatasetError, match="another catnip2bids"), locked(tmp_path):
-            pass
-        other.kill()
-    with locked(tmp_path):
-        pass
-    with locked(tmp_path):
-        pass
-
-
 def test_what_killed_programs_left_is_removed_but_for_constructions(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         construct(tmp_path / "a/image.ome.zarr", "same", KeyboardInterrupt(), level="1")
@@ -291,12 +275,3 @@ def test_work_is_kept_where_only_the_system_could_not_read(tmp_path: Path) -> No
     with pytest.raises(ReadError):
         construct(final, "same", ReadError("slice.tif: cannot be read: Stale file handle"), a="1")
     assert construct(final, "same") == ["a"]
-
-
-def test_a_name_is_reserved_until_it_is_made(tmp_path: Path) -> None:
-    final = tmp_path / "new/image.ome.zarr"
-    with reserved(final), pytest.raises(DatasetError, match="another catnip2bids"), reserved(final):
-        pass
-    with reserved(final):
-        pass
-    assert list(final.parent.iterdir()) == []

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catnip2bids.errors import DatasetError
+from catnip2bids.errors import DatasetError, WorkerError
 
 LOCK = ".lock"
 """How the names of files end that are there to be locked."""
 _SECONDS_FOR_OTHERS, _SECONDS_TO_LOOK = 60, 0.2
+_TAKEN = "{}: another run has taken it up; wait for its end"
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # some network file systems have none
 
 
@@ -38,18 +39,38 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-@contextmanager
-def busy(marker: Path) -> Iterator[None]:
-    """Wait until nobody else works at a step of a construction, and let all others wait; for any number of machines.
+def lock_of(marker: Path, run: str) -> Path:
+    """Allow the workers of a run to do a step of a construction; returns what they have to lock for it.
 
     Parameters
     ----------
     marker
         A file beside the construction that stands for the step; it need not be there.
+    run
+        Name of the run, which no other has.
     """
-    descriptor = os.open(marker.with_name(f"{marker.name}{LOCK}"), os.O_RDWR | os.O_CREAT, 0o666)
+    lock = marker.with_name(f"{marker.name}.{run}{LOCK}")
+    lock.touch()
+    return lock
+
+
+@contextmanager
+def busy(lock: Path) -> Iterator[None]:
+    """Wait until nobody else works at a step of a construction, and let all others wait.
+
+    Raises
+    ------
+    WorkerError
+        If another run has taken up the construction since.
+    """
+    try:
+        descriptor = os.open(lock, os.O_RDWR)
+    except FileNotFoundError as error:
+        raise WorkerError(_TAKEN.format(lock.parent)) from error
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink == 0:
+            raise WorkerError(_TAKEN.format(lock.parent))
         yield
     finally:
         os.close(descriptor)
@@ -70,7 +91,7 @@ def has_locks(file: Path) -> bool:
 
 
 def wait_for_others(markers: Path, final: Path) -> None:
-    """Wait until the workers of an earlier attempt, on whatever machine, have ended the step that they are at.
+    """Wait until workers of an earlier run, wherever they are, have ended their step, and let them begin no other.
 
     Parameters
     ----------
@@ -90,6 +111,7 @@ def wait_for_others(markers: Path, final: Path) -> None:
             while True:
                 try:
                     fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    lock.unlink()
                     break
                 except BlockingIOError as error:
                     if time.monotonic() > end:

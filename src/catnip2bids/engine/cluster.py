@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
@@ -25,7 +27,7 @@ from catnip2bids.engine.memory import Resources
 from catnip2bids.engine.stream import Stream, stream_volume
 from catnip2bids.engine.units import Unit, convert_unit
 from catnip2bids.errors import WorkerError
-from catnip2bids.locks import busy
+from catnip2bids.locks import busy, lock_of
 from catnip2bids.volume import Volume
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class ClusterExecutor(Executor):
     def __init__(self, client: Client, n_slots: int, reading: Sequence[str] = ()) -> None:
         self._client = client
         self._n_slots = n_slots
+        self._next_look = time.monotonic() + _SECONDS_TO_LOOK
+        self._run = uuid.uuid4().hex
         self._reading = tuple(reading)
         self._room = threading.Semaphore(_TASKS_PER_SLOT * n_slots)
         self._changing = threading.Lock()
@@ -79,6 +83,7 @@ class ClusterExecutor(Executor):
         WorkerError
             If the cluster is lost, or was given up.
         """
+        self._make_room()
         while not self._room.acquire(timeout=_SECONDS_TO_LOOK):
             self._check()
             self._make_room()
@@ -106,7 +111,11 @@ class ClusterExecutor(Executor):
             raise self._lost
 
     def _make_room(self) -> None:
-        """Hand over more at a time if workers have come."""
+        """Hand over more at a time if workers have come; looks for them now and then."""
+        with self._changing:
+            if time.monotonic() < self._next_look:
+                return
+            self._next_look = time.monotonic() + _SECONDS_TO_LOOK
         try:
             workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         except OSError:
@@ -148,13 +157,16 @@ class ClusterExecutor(Executor):
         """Refer to what is large by what was sent before."""
         first = arguments[0] if arguments else None
         if isinstance(first, Unit):
-            parts = (self._sent(first.volume), self._sent(first.image), first.start, first.stop, first.marker)
-            return (convert_part, *parts, *arguments[1:])
+            parts = (self._sent(first.volume), self._sent(first.image), (first.start, first.stop), first.marker)
+            return (convert_part, *parts, self._lock_of(first.marker.path), *arguments[1:])
         if isinstance(first, Stream):
-            return (continue_stream, self._sent(first), *arguments[1:])
+            return (continue_stream, self._sent(first), self._lock_of(first.marker), *arguments[1:])
         if isinstance(function, partial) or hasattr(function, "__self__"):
             return (_call, self._sent(function), *arguments)
         return (function, *arguments)
+
+    def _lock_of(self, marker: Path | None) -> Path | None:
+        return None if marker is None else lock_of(marker, self._run)
 
     def _sent(self, thing: object) -> Any:
         """Send something to the cluster, once; if the worker that has it is lost, the scheduler sends it again."""
@@ -179,28 +191,28 @@ def _is_of_dask(error: BaseException) -> bool:
 
 
 def convert_part(
-    volume: Volume, image: ImageWriter, start: int, stop: int, marker: Marker, resources: Resources
+    volume: Volume, image: ImageWriter, planes: tuple[int, int], marker: Marker, lock: Path | None, resources: Resources
 ) -> UnitResult:
     """Convert a unit on a worker, unless another worker that was taken for lost did so in the meantime."""
-    with _alone(marker.path):
-        return marker.read(image.folder) or convert_unit(Unit(volume, image, start, stop, marker), resources)
+    with _alone(lock):
+        return marker.read(image.folder) or convert_unit(Unit(volume, image, *planes, marker), resources)
 
 
-def continue_stream(stream: Stream, resources: Resources) -> UnitResult:
+def continue_stream(stream: Stream, lock: Path | None, resources: Resources) -> UnitResult:
     """Write the planes of an image on a worker, from where it stopped."""
-    with _alone(stream.marker):
+    with _alone(lock):
         return stream_volume(stream, resources)
 
 
 @contextmanager
-def _alone(marker: Path | None) -> Iterator[None]:
-    """Wait until nobody else works at what a marker stands for; a worker that dies lets go, wherever it was."""
-    if marker is None:
+def _alone(lock: Path | None) -> Iterator[None]:
+    """Wait until nobody else works at the same; a worker that dies lets go, wherever it was."""
+    if lock is None:
         yield
         return
-    if not marker.parent.is_dir():
-        raise WorkerError(unseen(marker.parent))
-    with _lock_in_process(str(marker)), busy(marker):  # locks of the file system keep processes apart only
+    if not lock.parent.is_dir():
+        raise WorkerError(unseen(lock.parent))
+    with _lock_in_process(str(lock)), busy(lock):  # locks of the file system keep processes apart only
         yield
 
 
