@@ -16,18 +16,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from catnip2bids.catnip.components import (
-    FOLDERS,
-    LEFTOVERS,
-    Action,
-    ComponentType,
-    Content,
-    Grid,
-    Storage,
-    layout_of,
-    looks_like_run,
-    recognise,
-)
+from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
+from catnip2bids.catnip.components import FOLDERS, LEFTOVERS, layout_of, looks_like_run, recognise
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.run_name import RunName, parse_run_name

@@ -17,7 +17,7 @@ from catnip2bids.bids.provenance import ImageRecord
 from catnip2bids.bids.tables import UNKNOWN
 from catnip2bids.building import ImagePlan, build_image
 from catnip2bids.catnip.atlas import AtlasTable, Region
-from catnip2bids.catnip.components import Content
+from catnip2bids.catnip.component import Content
 from catnip2bids.choices import Format
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, Workers

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
 from catnip2bids.catnip.atlas import AtlasTable
-from catnip2bids.catnip.components import Action, Content
+from catnip2bids.catnip.component import Action, Content
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
 from catnip2bids.packaging.atlases import tables_that_are_there, unlisted_values

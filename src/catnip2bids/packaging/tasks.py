@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from catnip2bids.bids.names import BidsName
-from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK, Action, ComponentType, Content, Grid, Storage
+from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
+from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK
 from catnip2bids.choices import Format, Naming
 from catnip2bids.comparison import Relation
 from catnip2bids.packaging.proofs import Proof

@@ -14,7 +14,8 @@ from pathlib import Path
 from catnip2bids.bids.paths import file_name, inside
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
 from catnip2bids.bids.tables import UNKNOWN, Row, read_table
-from catnip2bids.catnip.components import COMPONENTS, ComponentType, Content
+from catnip2bids.catnip.component import ComponentType, Content
+from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.colors import made_up_color
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.ome import LabelValue
