@@ -22,9 +22,9 @@ from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError, WriteErr
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from catnip2bids.job_progress import JobProgress
     from catnip2bids.reporting.outcomes import Check
     from catnip2bids.scanning import Run
-    from catnip2bids.terminal import JobProgress
 
 app = typer.Typer(
     add_completion=True,
@@ -136,7 +136,8 @@ def demo(
     Example: [bold]catnip2bids demo my-demo[/]
     """
     from catnip2bids.demo import run_demo
-    from catnip2bids.terminal import JobProgress, say, show_result, show_sights, show_validation, show_verification
+    from catnip2bids.job_progress import JobProgress
+    from catnip2bids.terminal import say, show_result, show_sights, show_validation, show_verification
 
     with JobProgress() as progress:
         made = run_demo(folder, progress)
@@ -183,9 +184,10 @@ def scan(
 
     Example: [bold]catnip2bids scan /data/cohort -o plan.toml[/]
     """
+    from catnip2bids.job_progress import JobProgress
     from catnip2bids.plan import report_on, write_plan
     from catnip2bids.scanning import scan as scan_sources
-    from catnip2bids.terminal import JobProgress, say, show_scan
+    from catnip2bids.terminal import say, show_scan
 
     memory_bytes = _bytes_of(memory)
     with JobProgress() as progress:
@@ -256,8 +258,9 @@ def package(
 
     Example: [bold]catnip2bids package /data/cohort -o dataset --voxel-size 3.7 3.7 5[/]
     """
+    from catnip2bids.job_progress import JobProgress
     from catnip2bids.packaging import Settings, carry_out, estimate, prepare, resources_of
-    from catnip2bids.terminal import JobProgress, show_dry_run, show_result
+    from catnip2bids.terminal import show_dry_run, show_result
 
     settings = Settings(
         voxel_size_um=voxel_size,
@@ -321,7 +324,8 @@ def convert(
     [bold]catnip2bids convert FRSTseg_00010000.tif cells.ome.btf --voxel-size 3.7 3.7 5 --kind mask[/]
     """
     from catnip2bids.conversion import convert as convert_to_image
-    from catnip2bids.terminal import JobProgress, say
+    from catnip2bids.job_progress import JobProgress
+    from catnip2bids.terminal import say
 
     memory_bytes = _bytes_of(memory)
     with JobProgress() as progress:
@@ -361,7 +365,8 @@ def compare(
     Example: [bold]catnip2bids compare run/atlaslabel_def_origspace run/atlaslabel_def_origspace_masked[/]
     """
     from catnip2bids.comparison import compare as compare_components
-    from catnip2bids.terminal import JobProgress, show_comparison
+    from catnip2bids.job_progress import JobProgress
+    from catnip2bids.terminal import show_comparison
 
     memory_bytes, where = _bytes_of(memory), _cluster(cluster, n_workers)
     with JobProgress("planes") as progress:
@@ -400,7 +405,8 @@ def verify(
     Examples: [bold]catnip2bids verify dataset[/],
     [bold]catnip2bids verify dataset --source /data/cohort[/]
     """
-    from catnip2bids.terminal import JobProgress, show_verification
+    from catnip2bids.job_progress import JobProgress
+    from catnip2bids.terminal import show_verification
     from catnip2bids.verification import verify as verify_dataset
 
     if more and not source:
@@ -434,8 +440,9 @@ def restore(
 
     Example: [bold]catnip2bids restore dataset -o restored[/]
     """
+    from catnip2bids.job_progress import JobProgress
     from catnip2bids.restoration import restore as restore_dataset
-    from catnip2bids.terminal import JobProgress, show_restoration
+    from catnip2bids.terminal import show_restoration
 
     memory_bytes = _bytes_of(memory)
     with JobProgress() as progress:
@@ -453,7 +460,8 @@ def validate(
 
     Example: [bold]catnip2bids validate dataset[/]
     """
-    from catnip2bids.terminal import JobProgress, show_validation
+    from catnip2bids.job_progress import JobProgress
+    from catnip2bids.terminal import show_validation
     from catnip2bids.validation import validate as validate_dataset
 
     with JobProgress() as progress:
@@ -487,8 +495,9 @@ def report(
 
     Example: [bold]catnip2bids report dataset[/]
     """
+    from catnip2bids.job_progress import JobProgress
     from catnip2bids.reporting import report as draw
-    from catnip2bids.terminal import JobProgress, say
+    from catnip2bids.terminal import say
 
     with JobProgress() as progress:
         drawn = draw(dataset, progress)
@@ -514,7 +523,8 @@ def view(
     """
     from catnip2bids.console import is_quiet
     from catnip2bids.interruption import until_interrupted
-    from catnip2bids.terminal import JobProgress, show_viewing
+    from catnip2bids.job_progress import JobProgress
+    from catnip2bids.terminal import show_viewing
     from catnip2bids.viewing import open_in_browser
     from catnip2bids.viewing import view as view_images
 
