@@ -27,11 +27,10 @@ from catnip2bids.volume.tiff import (
     bytes_of_a_strip,
     bytes_to_decode,
     check_page,
-    count_pages,
     open_page,
-    open_tiff,
     read_encoded,
 )
+from catnip2bids.volume.tiff_file import count_pages, open_tiff
 from catnip2bids.volume.volume import PlaneSource
 
 _HEADER_READERS = 8  # headers are small and far apart: the file system's latency is what counts

@@ -26,10 +26,9 @@ from catnip2bids.volume.tiff import (
     bytes_to_decode,
     check_page,
     open_page,
-    open_tiff,
-    page_offsets,
     read_encoded,
 )
+from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.volume.volume import PlaneSource
 
 
