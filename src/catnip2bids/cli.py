@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from catnip2bids import options
 from catnip2bids._version import __version__
-from catnip2bids.choices import Cluster, Compression, Format, Kind, Naming, OmeZarrVersion
+from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersion
 from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError, WriteError
+from catnip2bids.options import bytes_of, cluster_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,33 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Processors to use (default: all).")]
-Memory = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SIZE",
-        help="The most memory that may be used, such as 2GiB (default: a quarter of the machine's, at most 8GiB).",
-    ),
-]
-ClusterOption = Annotated[
-    str | None,
-    typer.Option(
-        "--cluster",
-        metavar="WHERE",
-        help="Have a Dask cluster do the work: tcp://SCHEDULER:8786, slurm, or local; --jobs and --memory are then "
-        "those of each worker that is started.",
-    ),
-]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option("--workers", min=1, metavar="N", help="Workers at the most, of slurm or local."),
-]
-CompressionOption = Annotated[Compression, typer.Option(help="Of OME-TIFF: as in the source, Deflate, or none.")]
-Sources = Annotated[
-    list[Path], typer.Argument(metavar="SOURCE", help="Folders that are CATNIP runs, or hold runs at any depth.")
-]
 
 
 def main() -> None:
@@ -149,25 +124,9 @@ def demo(
     raise typer.Exit(0 if made.packaged.ok and made.valid.ok and made.verified.ok else 1)
 
 
-def _cluster(address: str | None, n_workers: int | None) -> Cluster | None:
-    """Read where the work is to be done."""
-    if address is None:
-        if n_workers is not None:
-            raise UsageError("--workers says how many workers a cluster gets at the most; say --cluster too")
-        return None
-    return Cluster(address, n_workers)
-
-
-def _bytes_of(memory: str | None) -> int | None:
-    """Read the size that was given with --memory."""
-    from catnip2bids.engine import parse_bytes
-
-    return None if memory is None else parse_bytes(memory)
-
-
 @app.command()
 def scan(
-    sources: Sources,
+    sources: options.Sources,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="The plan to write; by default plan.toml, if that is not there."),
@@ -177,8 +136,8 @@ def scan(
     check: Annotated[
         bool, typer.Option("--check-derivations", help="Test on the pixels what CATNIP computes from what.")
     ] = False,
-    jobs: Jobs = None,
-    memory: Memory = None,
+    jobs: options.Jobs = None,
+    memory: options.Memory = None,
 ) -> None:
     """Find all runs, take a census of everything in them, and write the plan, to be read and corrected.
 
@@ -189,7 +148,7 @@ def scan(
     from catnip2bids.scanning import scan as scan_sources
     from catnip2bids.terminal import say, show_scan
 
-    memory_bytes = _bytes_of(memory)
+    memory_bytes = bytes_of(memory)
     with JobProgress() as progress:
         report = report_on(scan_sources(sources, progress.looking_at))
         show_scan(report)
@@ -222,37 +181,28 @@ def _check_derivations(runs: Sequence[Run], progress: JobProgress, jobs: int | N
 
 @app.command()
 def package(
-    sources: Sources,
-    dataset: Annotated[Path, typer.Option("-o", "--output", metavar="DATASET", help="The dataset to make or add to.")],
-    plan: Annotated[Path | None, typer.Option(help="A plan written by scan, corrected.")] = None,
-    voxel_size: Annotated[
-        tuple[float, float, float] | None,
-        typer.Option(metavar="X Y Z", help="Voxel size in micrometers; CATNIP does not record it."),
-    ] = None,
-    image_format: Annotated[
-        Format, typer.Option("--format", help="OME-Zarr, or OME-TIFF (.ome.btf, and .ome.tif on the atlas grid).")
-    ] = Format.OME_ZARR,
-    ome_zarr_version: Annotated[
-        OmeZarrVersion, typer.Option(help="Version of OME-Zarr; 0.5 is sharded.")
-    ] = OmeZarrVersion.V05,
-    pyramid: Annotated[bool, typer.Option("--pyramid", help="OME-TIFF with lower resolution levels.")] = False,
-    compression: CompressionOption = Compression.KEEP,
-    naming: Annotated[
-        Naming, typer.Option(help="Strict BIDS names, or _dseg, _mask and _counts as in DANDI 001362.")
-    ] = Naming.BIDS,
-    subject: Annotated[str | None, typer.Option(help="Subject of one run whose name does not tell.")] = None,
-    sample: Annotated[str | None, typer.Option(help="Sample of one run whose name does not tell.")] = None,
-    stain: Annotated[str | None, typer.Option(help="Stain of all runs (default: cFos).")] = None,
-    atlas_table: Annotated[Path | None, typer.Option(help="CATNIP's atlas_info.txt.")] = None,
-    participants: Annotated[Path | None, typer.Option(help="TSV to be merged into participants.tsv.")] = None,
-    embed_labels: Annotated[bool, typer.Option("--embed-labels", help="Put labels inside the raw image too.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")] = False,
-    jobs: Jobs = None,
-    memory: Memory = None,
-    cluster: ClusterOption = None,
-    n_workers: WorkersOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make all images anew.")] = False,
-    draw_report: Annotated[bool, typer.Option("--report/--no-report", help="Draw the report at the end.")] = True,
+    sources: options.Sources,
+    dataset: options.DatasetToMake,
+    plan: options.PlanFile = None,
+    voxel_size: options.VoxelSize = None,
+    image_format: options.ImageFormat = Format.OME_ZARR,
+    ome_zarr_version: options.ZarrVersion = OmeZarrVersion.V05,
+    pyramid: options.Pyramid = False,
+    compression: options.TiffCompression = Compression.KEEP,
+    naming: options.Names = Naming.BIDS,
+    subject: options.Subject = None,
+    sample: options.Sample = None,
+    stain: options.Stain = None,
+    atlas_table: options.AtlasTableFile = None,
+    participants: options.ParticipantsFile = None,
+    embed_labels: options.EmbedLabels = False,
+    dry_run: options.DryRun = False,
+    jobs: options.Jobs = None,
+    memory: options.Memory = None,
+    cluster: options.ClusterAddress = None,
+    n_workers: options.Workers = None,
+    overwrite: options.Overwrite = False,
+    draw_report: options.DrawReport = True,
 ) -> None:
     """Make a BIDS dataset of everything below the source folders. Run again, it goes on where it stopped.
 
@@ -278,8 +228,8 @@ def package(
         overwrite=overwrite,
         report=draw_report,
         jobs=jobs,
-        memory_bytes=_bytes_of(memory),
-        cluster=None if dry_run else _cluster(cluster, n_workers),
+        memory_bytes=bytes_of(memory),
+        cluster=None if dry_run else cluster_of(cluster, n_workers),
     )
     with JobProgress() as progress, resources_of(settings, sources, dataset, progress) as resources:
         prepared = prepare(sources, dataset, settings, plan, resources, progress)
@@ -306,14 +256,14 @@ def convert(
     pyramid: Annotated[
         bool, typer.Option("--pyramid", help="OME-TIFF with lower resolution levels; OME-Zarr always has them.")
     ] = False,
-    compression: CompressionOption = Compression.KEEP,
+    compression: options.TiffCompression = Compression.KEEP,
     check: Annotated[
         bool, typer.Option("--check", help="Decode pixels even if they only need to be copied, to find damage.")
     ] = False,
-    jobs: Jobs = None,
-    memory: Memory = None,
-    cluster: ClusterOption = None,
-    n_workers: WorkersOption = None,
+    jobs: options.Jobs = None,
+    memory: options.Memory = None,
+    cluster: options.ClusterAddress = None,
+    n_workers: options.Workers = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an image that is there.")] = False,
 ) -> None:
     """Convert one volume to one OME-Zarr or OME-TIFF. Run again after an interruption, it goes on where it stopped.
@@ -327,7 +277,7 @@ def convert(
     from catnip2bids.job_progress import JobProgress
     from catnip2bids.terminal import say
 
-    memory_bytes = _bytes_of(memory)
+    memory_bytes = bytes_of(memory)
     with JobProgress() as progress:
         made = convert_to_image(
             source,
@@ -341,7 +291,7 @@ def convert(
             pyramid=pyramid,
             compression=compression,
             check=check,
-            cluster=_cluster(cluster, n_workers),
+            cluster=cluster_of(cluster, n_workers),
         )
     sizes = " x ".join(str(n) for n in reversed(made.shape))
     say(f"{made.path}: {sizes} voxels, {made.dtype}")
@@ -354,10 +304,10 @@ def compare(
     folder: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write the tables and the page.")
     ] = Path("comparison"),
-    jobs: Jobs = None,
-    memory: Memory = None,
-    cluster: ClusterOption = None,
-    n_workers: WorkersOption = None,
+    jobs: options.Jobs = None,
+    memory: options.Memory = None,
+    cluster: options.ClusterAddress = None,
+    n_workers: options.Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json to stdout, too.")] = False,
 ) -> None:
     """Say exactly how two components differ. Exit code 0 if they are identical, 1 if not, 2 if something is damaged.
@@ -368,7 +318,7 @@ def compare(
     from catnip2bids.job_progress import JobProgress
     from catnip2bids.terminal import show_comparison
 
-    memory_bytes, where = _bytes_of(memory), _cluster(cluster, n_workers)
+    memory_bytes, where = bytes_of(memory), cluster_of(cluster, n_workers)
     with JobProgress("planes") as progress:
         try:
             comparison = compare_components(
@@ -385,7 +335,7 @@ def compare(
 
 @app.command()
 def verify(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset, or a copy of it.")],
+    dataset: options.Packaged,
     source: Annotated[
         list[Path] | None,
         typer.Option(metavar="SOURCE...", help="Read the originals again too: one or more source folders."),
@@ -394,10 +344,10 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Decode with a second library too, and merge lower levels with it.")
     ] = False,
-    jobs: Jobs = None,
-    memory: Memory = None,
-    cluster: ClusterOption = None,
-    n_workers: WorkersOption = None,
+    jobs: options.Jobs = None,
+    memory: options.Memory = None,
+    cluster: options.ClusterAddress = None,
+    n_workers: options.Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON to stdout.")] = False,
 ) -> None:
     """Prove that every pixel in a dataset is the pixel that was read, and that no other file changed. Works offline.
@@ -411,7 +361,7 @@ def verify(
 
     if more and not source:
         raise UsageError(f"{more[0]}: is one word too many; source folders come after --source")
-    sources, memory_bytes = [*(source or ()), *(more or ())], _bytes_of(memory)
+    sources, memory_bytes = [*(source or ()), *(more or ())], bytes_of(memory)
     with JobProgress() as progress:
         found = verify_dataset(
             dataset,
@@ -420,7 +370,7 @@ def verify(
             deep=deep,
             jobs=jobs,
             memory_bytes=memory_bytes,
-            cluster=_cluster(cluster, n_workers),
+            cluster=cluster_of(cluster, n_workers),
         )
     show_verification(found)
     _keep_for_report(dataset, "verification", found)
@@ -431,10 +381,10 @@ def verify(
 
 @app.command()
 def restore(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset, or a copy of it.")],
+    dataset: options.Packaged,
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write; new or empty.")],
-    jobs: Jobs = None,
-    memory: Memory = None,
+    jobs: options.Jobs = None,
+    memory: options.Memory = None,
 ) -> None:
     """Write CATNIP's files back, pixel for pixel, under their names. Run again, it goes on where it stopped.
 
@@ -444,7 +394,7 @@ def restore(
     from catnip2bids.restoration import restore as restore_dataset
     from catnip2bids.terminal import show_restoration
 
-    memory_bytes = _bytes_of(memory)
+    memory_bytes = bytes_of(memory)
     with JobProgress() as progress:
         restored = restore_dataset(dataset, folder, progress, jobs=jobs, memory_bytes=memory_bytes)
     show_restoration(restored)
