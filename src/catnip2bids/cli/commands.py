@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from catnip2bids import options
 from catnip2bids._version import __version__
 from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersion
+from catnip2bids.cli import options
+from catnip2bids.cli.options import bytes_of, cluster_of
 from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError, WriteError
-from catnip2bids.options import bytes_of, cluster_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from catnip2bids.job_progress import JobProgress
+    from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.reporting.outcomes import Check
     from catnip2bids.scanning import Run
 
@@ -39,7 +39,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; errors of the user become a message and exit code 2."""
-    from catnip2bids.terminal import say_error
+    from catnip2bids.cli.terminal import say_error
 
     try:
         _commands()()
@@ -69,7 +69,7 @@ def _without_boxes(commands: Sequence[TyperGroup | TyperCommand]) -> None:
 
 def _be_quiet(wanted: bool) -> None:
     if wanted:
-        from catnip2bids.console import be_quiet
+        from catnip2bids.cli.console import be_quiet
 
         be_quiet()
 
@@ -110,9 +110,9 @@ def demo(
 
     Example: [bold]catnip2bids demo my-demo[/]
     """
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import say, show_result, show_sights, show_validation, show_verification
     from catnip2bids.demo import run_demo
-    from catnip2bids.job_progress import JobProgress
-    from catnip2bids.terminal import say, show_result, show_sights, show_validation, show_verification
 
     with JobProgress() as progress:
         made = run_demo(folder, progress)
@@ -143,10 +143,10 @@ def scan(
 
     Example: [bold]catnip2bids scan /data/cohort -o plan.toml[/]
     """
-    from catnip2bids.job_progress import JobProgress
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import say, show_scan
     from catnip2bids.plan import report_on, write_plan
     from catnip2bids.scanning import scan as scan_sources
-    from catnip2bids.terminal import say, show_scan
 
     memory_bytes = bytes_of(memory)
     with JobProgress() as progress:
@@ -208,9 +208,9 @@ def package(
 
     Example: [bold]catnip2bids package /data/cohort -o dataset --voxel-size 3.7 3.7 5[/]
     """
-    from catnip2bids.job_progress import JobProgress
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_dry_run, show_result
     from catnip2bids.packaging import Settings, carry_out, estimate, prepare, resources_of
-    from catnip2bids.terminal import show_dry_run, show_result
 
     settings = Settings(
         voxel_size_um=voxel_size,
@@ -273,9 +273,9 @@ def convert(
     Examples: [bold]catnip2bids convert 640_N4 brain.ome.zarr --voxel-size 3.7 3.7 5[/],
     [bold]catnip2bids convert FRSTseg_00010000.tif cells.ome.btf --voxel-size 3.7 3.7 5 --kind mask[/]
     """
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import say
     from catnip2bids.conversion import convert as convert_to_image
-    from catnip2bids.job_progress import JobProgress
-    from catnip2bids.terminal import say
 
     memory_bytes = bytes_of(memory)
     with JobProgress() as progress:
@@ -314,9 +314,9 @@ def compare(
 
     Example: [bold]catnip2bids compare run/atlaslabel_def_origspace run/atlaslabel_def_origspace_masked[/]
     """
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_comparison
     from catnip2bids.comparison import compare as compare_components
-    from catnip2bids.job_progress import JobProgress
-    from catnip2bids.terminal import show_comparison
 
     memory_bytes, where = bytes_of(memory), cluster_of(cluster, n_workers)
     with JobProgress("planes") as progress:
@@ -355,8 +355,8 @@ def verify(
     Examples: [bold]catnip2bids verify dataset[/],
     [bold]catnip2bids verify dataset --source /data/cohort[/]
     """
-    from catnip2bids.job_progress import JobProgress
-    from catnip2bids.terminal import show_verification
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_verification
     from catnip2bids.verification import verify as verify_dataset
 
     if more and not source:
@@ -390,9 +390,9 @@ def restore(
 
     Example: [bold]catnip2bids restore dataset -o restored[/]
     """
-    from catnip2bids.job_progress import JobProgress
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_restoration
     from catnip2bids.restoration import restore as restore_dataset
-    from catnip2bids.terminal import show_restoration
 
     memory_bytes = bytes_of(memory)
     with JobProgress() as progress:
@@ -410,8 +410,8 @@ def validate(
 
     Example: [bold]catnip2bids validate dataset[/]
     """
-    from catnip2bids.job_progress import JobProgress
-    from catnip2bids.terminal import show_validation
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_validation
     from catnip2bids.validation import validate as validate_dataset
 
     with JobProgress() as progress:
@@ -426,8 +426,8 @@ def validate(
 
 def _keep_for_report(dataset: Path, name: str, found: Check) -> None:
     """Keep what a check found for the next report; a dataset that cannot be written was checked all the same."""
+    from catnip2bids.cli.terminal import say
     from catnip2bids.reporting import keep_outcome
-    from catnip2bids.terminal import say
 
     try:
         keep_outcome(dataset, name, found)
@@ -445,9 +445,9 @@ def report(
 
     Example: [bold]catnip2bids report dataset[/]
     """
-    from catnip2bids.job_progress import JobProgress
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import say
     from catnip2bids.reporting import report as draw
-    from catnip2bids.terminal import say
 
     with JobProgress() as progress:
         drawn = draw(dataset, progress)
@@ -471,10 +471,10 @@ def view(
     Examples: [bold]catnip2bids view dataset[/],
     [bold]catnip2bids view brain.ome.zarr --port 8000 --print-url[/]
     """
-    from catnip2bids.console import is_quiet
+    from catnip2bids.cli.console import is_quiet
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_viewing
     from catnip2bids.interruption import until_interrupted
-    from catnip2bids.job_progress import JobProgress
-    from catnip2bids.terminal import show_viewing
     from catnip2bids.viewing import open_in_browser
     from catnip2bids.viewing import view as view_images
 

@@ -15,7 +15,7 @@ from socket import gethostname
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from catnip2bids.console import (
+from catnip2bids.cli.console import (
     BAD,
     GOOD,
     ON_TERMINAL,

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Column as BarColumn
 from rich.text import Text
 
-from catnip2bids.console import ON_TERMINAL, console, counted, say, say_that, visible_name
+from catnip2bids.cli.console import ON_TERMINAL, console, counted, say, say_that, visible_name
 from catnip2bids.progress import Progress
 
 _MEGA = 1e6
