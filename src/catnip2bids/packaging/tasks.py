@@ -15,6 +15,7 @@ from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, S
 from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK
 from catnip2bids.choices import Format, Naming
 from catnip2bids.comparison import Relation
+from catnip2bids.ome import OmeTiff, OmeZarr
 from catnip2bids.packaging.proofs import Proof
 from catnip2bids.plan import DEFAULT_STAIN, PlannedRun, problems_of
 from catnip2bids.scanning import Entry, Run
@@ -223,31 +224,13 @@ def plan_tasks(
         elif component.storage == Storage.TABLE:
             counts.append(CountsTask(entry, component, names.counts(entry, component), names.copy(entry)))
         elif entry.volume is not None:
-            on_atlas = component.grid == Grid.ATLAS
-            images.append(
-                ImageTask(
-                    entry=entry,
-                    component=component,
-                    volume=entry.volume,
-                    source=f"{run.folder_name}/{entry.path}",
-                    target=names.raw() if entry is raw else names.derivative(entry, component),
-                    raw=entry is raw,
-                    voxel_size_um=ATLAS_VOXEL_SIZE_UM if on_atlas else voxel_size_um,
-                )
-            )
+            target = names.raw() if entry is raw else names.derivative(entry, component)
+            size_um = ATLAS_VOXEL_SIZE_UM if component.grid == Grid.ATLAS else voxel_size_um
+            source = f"{run.folder_name}/{entry.path}"
+            images.append(ImageTask(entry, component, entry.volume, source, target, entry is raw, size_um))
     images += _recovered_masks(run, names, voxel_size_um, proofs)
-    tasks = RunTasks(
-        run,
-        planned,
-        planned.subject,
-        planned.sample,
-        tuple(images),
-        tuple(counts),
-        tuple(copies),
-        problems,
-        tuple(proofs),
-    )
-    return _without_twins(tasks)
+    done = tuple(images), tuple(counts), tuple(copies)
+    return _without_twins(RunTasks(run, planned, planned.subject, planned.sample, *done, problems, tuple(proofs)))
 
 
 def _recovered_masks(
@@ -333,8 +316,8 @@ class _Names:
 
     def _ending(self, grid: Grid | None) -> str:
         if self.image_format == Format.OME_ZARR:
-            return ".ome.zarr"
-        return ".ome.tif" if grid == Grid.ATLAS else ".ome.btf"
+            return OmeZarr.ending
+        return OmeTiff(big=grid != Grid.ATLAS).ending
 
     def counts(self, entry: Entry, component: ComponentType) -> PurePosixPath:
         folder = DERIVATIVE if self.naming == Naming.DSEG else COUNTS

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from catnip2bids.bids.checksums import CHECKSUMS, read_checksums
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, read_provenance
-from catnip2bids.choices import Cluster
+from catnip2bids.choices import IMAGE_ENDINGS, Cluster
 from catnip2bids.engine import Resources, employed
 from catnip2bids.errors import DatasetError
 from catnip2bids.progress import Progress
@@ -20,8 +20,6 @@ from catnip2bids.verification.files import later_files, verify_files
 from catnip2bids.verification.images import expected_images, verify_image
 from catnip2bids.verification.originals import Originals
 from catnip2bids.verification.result import FileProblem, Verification
-
-_ENDINGS = (".ome.zarr", ".ome.btf", ".ome.tif")
 
 
 def verify(
@@ -126,5 +124,5 @@ def _strange_images(dataset: Path, provenance: Provenance) -> Iterator[FileProbl
     for folder in (dataset, *dataset.glob("derivatives/*")):
         for path in sorted(folder.glob("sub-*/**/micr/*")):
             target = path.relative_to(dataset).as_posix()
-            if path.name.endswith(_ENDINGS) and not is_unpublished(path) and target not in known:
+            if path.name.endswith(IMAGE_ENDINGS) and not is_unpublished(path) and target not in known:
                 yield FileProblem(target, "is an image that was not packaged: nothing is known of its pixels")
