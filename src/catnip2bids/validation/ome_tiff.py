@@ -161,7 +161,7 @@ def _read_pages(file: Path) -> Pages:
             description=tiff.pages.first.description,
         )
     pixels = np.empty((1, *pages.layout.shape), pages.layout.dtype)
-    stack = TiffStack(file, offsets, pages.layout)
+    stack = TiffStack(pages.layout, file, offsets)
     for index in {0, pages.n_pages - 1}:
         read_planes(stack, index, index + 1, pixels)
     return pages
