@@ -193,6 +193,7 @@ def convert(
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import say
     from catnip2bids.conversion import convert as convert_to_image
+    from catnip2bids.volume import shown_shape
 
     memory_bytes = bytes_of(memory)
     with JobProgress() as progress:
@@ -210,8 +211,7 @@ def convert(
             check=check,
             cluster=cluster_of(cluster, n_workers),
         )
-    sizes = " x ".join(str(n) for n in reversed(made.shape))
-    say(f"{made.path}: {sizes} voxels, {made.dtype}")
+    say(f"{made.path}: {shown_shape(made.shape)} voxels, {made.dtype}")
 
 
 def restore(

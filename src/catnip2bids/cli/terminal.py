@@ -68,6 +68,7 @@ _OF_A_RUN = ("sub-", "sample-", "stain-")
 def show_scan(report: ScanReport) -> None:
     """Print what was found, a table for each run, and what may be wrong."""
     from catnip2bids.engine import shown_bytes
+    from catnip2bids.volume import shown_shape
 
     columns = (Column("entry"), Column("what", may_go=True), Column("X x Y x Z", right=True), Column(""), Column(""))
     actions: list[str] = []
@@ -79,7 +80,7 @@ def show_scan(report: ScanReport) -> None:
             content = entry.component.content.value if entry.component else "unknown"
             sizes = (shown_bytes(entry.n_bytes), "")
             if entry.volume is not None:
-                sizes = (" x ".join(map(str, reversed(entry.volume.shape))), entry.volume.dtype.name)
+                sizes = (shown_shape(entry.volume.shape), entry.volume.dtype.name)
             action = "problem" if entry.problems else line.action.value
             actions.append(action)
             path = str(run.folder / entry.path)

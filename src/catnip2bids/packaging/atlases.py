@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table
 from catnip2bids.catnip.atlas import AtlasTable, Region, read_atlas_table
 from catnip2bids.colors import made_up_color
 from catnip2bids.packaging.images import region_of
-from catnip2bids.packaging.tasks import DERIVATIVE
 from catnip2bids.publish import write_text
 
 _UNLISTED = "unlisted_"

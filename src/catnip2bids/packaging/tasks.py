@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from catnip2bids.bids.names import BidsName
+from catnip2bids.bids.places import COUNTS, DERIVATIVE, SOURCEDATA, image_stem, sidecar_of
 from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
 from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK
 from catnip2bids.choices import Format, Naming
@@ -21,9 +22,6 @@ from catnip2bids.plan import DEFAULT_STAIN, PlannedRun, problems_of
 from catnip2bids.scanning import Entry, Run
 from catnip2bids.volume import Volume
 
-DERIVATIVE = PurePosixPath("derivatives/catnip")
-COUNTS = PurePosixPath("derivatives/catnip-counts")
-SOURCEDATA = PurePosixPath("sourcedata/catnip")
 ATLAS_VOXEL_SIZE_UM = (25.0, 25.0, 25.0)  # pixdim of all atlas volumes of CATNIP
 
 
@@ -160,16 +158,6 @@ class RunTasks:
         masks = [str(task.target) for task in self.images if task.component is HEMISPHERE_MASK]
         evidence = proof.evidence | {"image": images.get(proof.question.other.path)}
         return evidence | {"mask": masks[0]} if proof.holds and proof.question.is_masked and masks else evidence
-
-
-def image_stem(image: PurePosixPath) -> str:
-    """Return the name of an image without its ending; BIDS names have no other dots."""
-    return image.name.partition(".")[0]
-
-
-def sidecar_of(image: PurePosixPath) -> PurePosixPath:
-    """Return the JSON file beside an image: the same, whatever the format."""
-    return image.with_name(f"{image_stem(image)}.json")
 
 
 def run_name(subject: str, sample: str, stain: str) -> BidsName:

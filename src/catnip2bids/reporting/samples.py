@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.names import entities_of
 from catnip2bids.bids.paths import inside
+from catnip2bids.bids.places import DERIVATIVE, image_stem
 from catnip2bids.bids.provenance import PROVENANCE, Decision, ImageRecord, Provenance, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, Row, read_table
 from catnip2bids.colors import made_up_color
 from catnip2bids.errors import DatasetError
 
-_DERIVATIVE = PurePosixPath("derivatives/catnip")
 _COLOR = re.compile("#[0-9a-fA-F]{6}")
 _SERIES = re.compile(r"FRSTseg(?P<corrected>corrected)?(?P<threshold>\d+)")
 _THRESHOLD = re.compile(r"\d+$")
@@ -91,13 +91,13 @@ class Component:
     @property
     def threshold(self) -> int | None:
         """The FRST threshold in its name."""
-        found = _THRESHOLD.search(entities_of(self.path.name.partition(".")[0]).get("desc", ""))
+        found = _THRESHOLD.search(entities_of(image_stem(self.path)).get("desc", ""))
         return int(found[0]) if found else None
 
     @property
     def short_name(self) -> str:
         """What its name says beyond the sample's."""
-        stem = self.path.name.partition(".")[0]
+        stem = image_stem(self.path)
         entities = entities_of(stem)
         kept = [f"{key}-{entities[key]}" for key in ("space", "desc") if key in entities]
         return "_".join([*kept, stem.rpartition("_")[2]])
@@ -245,7 +245,7 @@ def _number(path: Path, text: str) -> int:
 def _regions(dataset: Path, run: RunRecord) -> dict[int, Region]:
     if run.atlas_table is None:
         return {}
-    path = dataset / _DERIVATIVE / inside(run.atlas_table, PROVENANCE.name)
+    path = dataset / DERIVATIVE / inside(run.atlas_table, PROVENANCE.name)
     found = {}
     for row in _rows(path, "index", "name"):
         index, abbreviation = _number(path, row["index"]), row.get("abbreviation", UNKNOWN)

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from catnip2bids.bids.checksums import file_sha256, read_checksums
 from catnip2bids.bids.paths import inside
 from catnip2bids.bids.pixels import hashes_path, read_hashes
-from catnip2bids.bids.provenance import PROVENANCE, Provenance, read_provenance
+from catnip2bids.bids.provenance import PROVENANCE, Provenance, provenance_of
 from catnip2bids.engine import Resources, default_jobs, default_memory_bytes
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, WriteError
 from catnip2bids.progress import Progress
@@ -66,10 +66,8 @@ def restore(
         If one of both folders is inside the other.
     """
     dataset, folder, progress = Path(dataset), Path(folder), progress or Progress()
-    if not (dataset / PROVENANCE).is_file():
-        raise DatasetError(f"{dataset}: has no {PROVENANCE}; give a dataset that catnip2bids package made")
+    provenance = provenance_of(dataset)
     keep_apart(dataset, folder)
-    provenance = read_provenance(dataset)
     resources = Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
     result = Restoration(folder)
     with naming_what_cannot_be_written(folder):

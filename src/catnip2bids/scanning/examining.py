@@ -19,7 +19,7 @@ from catnip2bids.errors import SourceError
 from catnip2bids.scanning.entries import is_slice
 from catnip2bids.scanning.files import files_below, leads_out, refuse_odd_name
 from catnip2bids.scanning.model import Entry
-from catnip2bids.volume import Census, census_nifti, census_slices, census_stack, label_values, read_planes
+from catnip2bids.volume import Census, census_nifti, census_slices, census_stack, label_values, read_planes, shown_shape
 
 
 def examined(entry: Entry) -> Entry:
@@ -111,16 +111,13 @@ def compared_with_run(entries: Sequence[Entry], log: RunLog) -> Iterator[Entry]:
     for entry in entries:
         shape = native.get(entry.path)
         if shape is not None and log.image_shape not in (None, shape):
-            problem = (
-                f"{entry.location}: is {_sizes(shape)} voxels (X x Y x Z) and the log says {_sizes(log.image_shape)}"
-            )
-            yield replace(entry, volume=None, problems=(f"{problem}; bring the missing slices back, or the right log",))
+            what = f"is {shown_shape(shape)} voxels (X x Y x Z) and the log says {shown_shape(log.image_shape)}"
+            problem = f"{entry.location}: {what}; bring the missing slices back, or the right log"
+            yield replace(entry, volume=None, problems=(problem,))
         elif shape != usual and shape is not None and usual is not None:
-            warning = f"{entry.location}: is {_sizes(shape)} voxels, most images of the run are {_sizes(usual)}"
+            warning = (
+                f"{entry.location}: is {shown_shape(shape)} voxels, most images of the run are {shown_shape(usual)}"
+            )
             yield replace(entry, warnings=(*entry.warnings, warning))
         else:
             yield entry
-
-
-def _sizes(shape: tuple[int, int, int]) -> str:
-    return " x ".join(str(n) for n in reversed(shape))
