@@ -78,7 +78,7 @@ def test_regions_have_the_names_and_colours_of_the_table(dataset: Path) -> None:
     rows = {row.split("\t")[0]: row.split("\t") for row in table[1:]}
     occurring = {str(value) for value in np.unique(level(dataset / f"{ATLAS}.ome.zarr")) if value != 0}
     assert set(properties["ids"]) == occurring
-    assert properties["properties"][0]["values"] == [rows[value][1] for value in properties["ids"]]
+    assert properties["properties"][0]["values"] == [rows[value][1].replace("_", " ") for value in properties["ids"]]
     assert properties["properties"][1]["values"] == [rows[value][2] for value in properties["ids"]]
     assert atlas["segmentColors"] == {value: rows[value][3] for value in occurring}
 

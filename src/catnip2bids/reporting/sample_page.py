@@ -15,8 +15,9 @@ from catnip2bids.bids.checksums import file_sha256
 from catnip2bids.bids.paths import inside
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import PROVENANCE, Decision
+from catnip2bids.regions import ShownRegion
 from catnip2bids.reporting.charts import histogram_chart, region_chart
-from catnip2bids.reporting.samples import Component, Counts, Region, Sample
+from catnip2bids.reporting.samples import Component, Counts, Sample
 from catnip2bids.reporting.views import Brain, View, read_brain, read_heatmaps
 
 _MOST_PLANES, _FEWEST_PLANES = 24, 6
@@ -44,7 +45,7 @@ class Series:
 class RegionRow:
     """A region, and its cells in each series; None where CATNIP excluded it."""
 
-    region: Region
+    region: ShownRegion
     cells: tuple[int | None, ...]
 
 
@@ -124,7 +125,7 @@ def _planes(brain: Brain, n_bytes: int) -> list[View]:
     return brain.planes(min(max(n_planes, _FEWEST_PLANES), _MOST_PLANES))
 
 
-def _region(region: Region, sample: Sample) -> dict[str, str]:
+def _region(region: ShownRegion, sample: Sample) -> dict[str, str]:
     """Describe a region where it is pointed at."""
     found = [(counts.cells.get(region.index), counts.title) for counts in sample.counts]
     cells = [f"{n:,} at {title}" for n, title in found if n is not None]
@@ -135,7 +136,7 @@ def _region(region: Region, sample: Sample) -> dict[str, str]:
 def _region_rows(sample: Sample) -> Iterator[RegionRow]:
     """Yield all regions that have been counted, by ascending label value."""
     for index in sorted({index for counts in sample.counts for index in counts.cells}):
-        region = sample.regions.get(index) or Region(index, f"label {index}", "", "#888888")
+        region = sample.regions.get(index) or ShownRegion.unnamed(index, "#888888")
         yield RegionRow(region, tuple(counts.cells.get(index) for counts in sample.counts))
 
 

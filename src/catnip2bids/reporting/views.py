@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from catnip2bids.catnip.components import kind_of
 from catnip2bids.colors import made_up_color
+from catnip2bids.regions import ShownRegion
 from catnip2bids.reporting.pictures import gray_picture, heat_picture, map_picture
 from catnip2bids.reporting.preview import Preview
-from catnip2bids.reporting.samples import Component, Region, Sample
+from catnip2bids.reporting.samples import Component, Sample
 
 Array = npt.NDArray[Any]
 
@@ -103,7 +104,7 @@ class Brain:
 
     image: Preview
     labels: Preview | None
-    regions: tuple[Region, ...]
+    regions: tuple[ShownRegion, ...]
     segmentations: tuple[tuple[Component, Preview], ...]
 
     def planes(self, n_most: int) -> list[View]:
@@ -183,11 +184,11 @@ def _preview(dataset: Path, component: Component) -> Preview:
     return Preview(dataset / component.path, record.shape, component.voxel_size_um, kind_of(component.role))
 
 
-def _regions_of(sample: Sample, values: Sequence[int]) -> tuple[Region, ...]:
+def _regions_of(sample: Sample, values: Sequence[int]) -> tuple[ShownRegion, ...]:
     """Name label values; those that no table knows go without a name."""
     ids = sorted(set(values) - {0})
-    known = (sample.regions.get(id_, Region(id_, f"label {id_}", "", made_up_color(id_))) for id_ in ids)
-    return (*known, Region(-1, "a label that the dataset does not list", "", "#888888"))
+    known = (sample.regions.get(id_, ShownRegion.unnamed(id_, made_up_color(id_))) for id_ in ids)
+    return (*known, ShownRegion(-1, "a label that the dataset does not list", "", "#888888"))
 
 
 def read_heatmaps(dataset: Path, sample: Sample) -> list[Heatmaps]:
