@@ -108,7 +108,7 @@ def _read(path: Path) -> Checksums | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
     first, _, rest = content.partition(b"\n")
     is_intact = first == f"{_FIRST_LINE}{_sha256(rest)}".encode()
     lines = rest.decode(errors="surrogateescape").split("\n")

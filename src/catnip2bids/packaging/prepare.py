@@ -119,7 +119,7 @@ def prepare(
     participants = read_participants(Path(settings.participants)) if settings.participants else None
     atlas = read_atlas_table(Path(settings.atlas_table)) if settings.atlas_table else None
     warnings += _atlas_warnings(runs, atlas, settings)
-    warnings += _unknown_participants(participants, runs, provenance)
+    warnings += _unknown_participants(settings.participants, participants, runs, provenance)
     about = read_plan(dataset / PLAN).dataset if given is None and (dataset / PLAN).is_file() else proposed.dataset
     about = about.model_copy(update={"voxel_size_um": voxel_size_um})
     return Preparation(
@@ -152,10 +152,12 @@ def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
 def _refuse_settings(settings: Settings, dataset: Path, provenance: Provenance) -> None:
     """Refuse choices that contradict each other, or those that the dataset was begun with."""
     if settings.embed_labels and settings.image_format != Format.OME_ZARR:
-        raise UsageError("--embed-labels puts labels inside OME-Zarr images; an OME-TIFF has no place for them")
+        raise UsageError(
+            "--embed-labels puts labels inside OME-Zarr images; an OME-TIFF has no place for them; leave it away"
+        )
     earlier = provenance.settings.get("naming", settings.naming)
     if earlier != settings.naming:
-        raise UsageError(f"{dataset}: was begun with --naming {earlier}; a dataset has one naming")
+        raise UsageError(f"{dataset}: was begun with --naming {earlier}; give the same, or another dataset with -o")
 
 
 def _refuse_unwritable(dataset: Path) -> None:
@@ -261,7 +263,9 @@ def _contradicting(run: RunTasks, atlas: AtlasTable) -> Path | None:
     return next((file for file in tables if not atlas.same_atlas_as(AtlasTable.from_counts(read_counts(file)))), None)
 
 
-def _unknown_participants(given: Table | None, runs: Sequence[RunTasks], provenance: Provenance) -> list[str]:
+def _unknown_participants(
+    file: Path | str | None, given: Table | None, runs: Sequence[RunTasks], provenance: Provenance
+) -> list[str]:
     known = {f"sub-{run.subject}" for run in runs} | {f"sub-{run.subject}" for run in provenance.runs.values()}
     unknown = [row["participant_id"] for row in given.rows if row["participant_id"] not in known] if given else []
-    return [f"participants table: {label} is not in the dataset, and left out" for label in unknown]
+    return [f"{file}: {label} is not in the dataset, and left out" for label in unknown]

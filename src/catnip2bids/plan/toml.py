@@ -31,14 +31,14 @@ def read_plan(path: Path) -> Plan:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PlanError(f"{path}: cannot be read as a plan: {error}") from error
+        raise PlanError(f"{path}: cannot be read as a plan: {error}; mend it, or scan again") from error
     document["runs"] = document.pop("run", [])
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise PlanError(f"{path}: {where}: {first['msg']}") from error
+        raise PlanError(f"{path}: {where}: {first['msg']}; mend the plan, or scan again") from error
 
 
 def to_toml(plan: Plan, found: Scan | None = None) -> str:

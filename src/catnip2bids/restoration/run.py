@@ -179,7 +179,10 @@ class _Work:
         if census.volume is None or census.problems:
             raise SourceError("; ".join(census.problems))
         if census.volume.shape[0] != len(planes):
-            raise DatasetError(f"{self._dataset / image}: has {census.volume.shape[0]} planes, and had {len(planes)}")
+            raise DatasetError(
+                f"{self._dataset / image}: has {census.volume.shape[0]} planes, and had {len(planes)}; "
+                "bring it back from a copy"
+            )
         return StoredImage(census.volume, planes)
 
     def _copy(self, copy: PurePosixPath, final: Path) -> None:

@@ -30,7 +30,7 @@ def files_below(location: Path) -> Iterator[Path]:
 
 def not_listed(error: OSError) -> NoReturn:
     """Raise why a folder cannot be listed, for `os.walk`, which would pass over it."""
-    raise ReadError(f"{error.filename}: cannot be listed: {error.strerror}") from error
+    raise ReadError(f"{error.filename}: cannot be listed: {error.strerror}; make it readable and run again") from error
 
 
 def leads_out(paths: Iterable[Path], folder: Path, what: str) -> tuple[str, ...]:

@@ -52,7 +52,10 @@ def scan(sources: Sequence[Path | str] | Path | str, on_entry: Callable[[str], N
                 try:
                     runs[run_folder.resolve()] = _scan_run(run_folder, folder, on_entry)
                 except OSError as error:
-                    raise ReadError(f"{error.filename or run_folder}: cannot be read: {error.strerror}") from error
+                    raise ReadError(
+                        f"{error.filename or run_folder}: cannot be read: {error.strerror}; "
+                        "make it readable and run again"
+                    ) from error
     return Scan(folders, tuple(runs.values()))
 
 

@@ -91,7 +91,7 @@ def _checked(page: tifffile.TiffPage, where: str) -> PageLayout:
     if page.photometric not in {tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE}:
         raise SourceError(f"{where}has colours (photometric {page.photometric}); only gray levels can be packaged")
     if page.dtype is None or 0 in page.shape:
-        raise SourceError(f"{where}unknown pixel type or empty image; replace it by the original")
+        raise SourceError(f"{where}has an unknown pixel type, or no pixels; replace it by the original")
     if page.dtype.kind not in "biuf":
         raise SourceError(f"{where}has values of type {page.dtype}; save it as integers or as float32")
     if (unclear := ambiguity(page)) is not None:
@@ -219,7 +219,9 @@ def _decoded(path: Path, index: int, expected: PageLayout, offset: int | None) -
             page, where = _page(tiff, index, offset)
             decoded = page.asarray(maxworkers=1)
             if decoded.shape != expected.shape or decoded.dtype.newbyteorder("=") != expected.dtype:
-                raise SourceError(f"{where}decodes to {decoded.shape} {decoded.dtype}, not to {expected}")
+                raise SourceError(
+                    f"{where}decodes to {decoded.shape} {decoded.dtype}, not to {expected}; replace it by the original"
+                )
             return decoded
     except ReadError:
         raise

@@ -51,7 +51,7 @@ class _Complaints(logging.Handler):
 
     def raise_for(self, path: Path) -> None:
         if any(_OS_ERROR.search(message) for message in self._messages):
-            raise ReadError(f"{path}: cannot be read ({self._messages[0]})")
+            raise ReadError(f"{path}: cannot be read ({self._messages[0]}); make it readable and run again")
         if self._messages:
             raise SourceError(f"{path}: damaged TIFF ({self._messages[0]}); replace it by the original")
 
@@ -71,7 +71,7 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     except SourceError:
         raise
     except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ReadError(f"{path}: cannot be read: {error.strerror or error}; make it readable and run again") from error
     except tifffile.TiffFileError as error:
         _raise_what_the_system_said(error, path)
         raise SourceError(f"{path}: not a TIFF file ({error}); replace it by the original") from error
@@ -101,7 +101,7 @@ def _raise_what_the_system_said(error: BaseException, path: Path) -> None:
     behind = error.__cause__ or error.__context__
     while behind is not None:
         if isinstance(behind, OSError) and behind.errno is not None:
-            raise ReadError(f"{path}: cannot be read: {behind.strerror}") from error
+            raise ReadError(f"{path}: cannot be read: {behind.strerror}; make it readable and run again") from error
         behind = behind.__cause__ or behind.__context__
 
 

@@ -78,7 +78,7 @@ def _read_json(document: Path) -> object:
             f"{document.parent}: has no metadata of OME-Zarr in it (zarr.json or .zattrs); replace it by the original"
         ) from error
     except OSError as error:
-        raise ReadError(f"{document}: cannot be read: {error.strerror}") from error
+        raise ReadError(f"{document}: cannot be read: {error.strerror}; make it readable and run again") from error
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{document}: damaged JSON ({error}); replace it by the original") from error
     return content
