@@ -130,3 +130,8 @@ def assert_no_circle(imports: dict[str, set[str]]) -> None:
 
 def test_every_module_says_what_it_is_responsible_for() -> None:
     assert not [name for name, tree in modules().items() if not ast.get_docstring(tree)]
+
+
+def test_tests_have_a_folder_for_each_folder_of_the_package() -> None:
+    of_tests = {folder.name for folder in Path(__file__).parent.iterdir() if list(folder.glob("test_*.py"))}
+    assert of_tests == {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").is_file()}
