@@ -31,7 +31,7 @@ ClusterAddress = Annotated[
     str | None,
     typer.Option(
         "--cluster",
-        metavar="WHERE",
+        metavar="ADDRESS",
         help="Have a Dask cluster do the work: tcp://SCHEDULER:8786, slurm, or local; --jobs and --memory are then "
         "those of each worker that is started.",
     ),

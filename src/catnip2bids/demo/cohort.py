@@ -211,7 +211,7 @@ class _RunWriter:
         self._volume(layout.hemisphere_mask, mask)
 
     def write_threshold(self, phantom: Phantom, threshold: int) -> None:
-        """Segmentation, cells, counts and heatmap of one threshold."""
+        """Segmentation, cells, counts and heat map of one threshold."""
         layout = self.layout
         masked = phantom.labels * phantom.hemisphere_mask
         segmentation = phantom.frst >= threshold

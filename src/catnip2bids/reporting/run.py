@@ -181,7 +181,7 @@ class _Pages:
         return {
             "title": self._title(),
             "n_animals": len({sample.record.subject for sample in samples}),
-            "n_images": sum(len(sample.components) for sample in samples),
+            "n_images": sum(len(sample.images) for sample in samples),
             "bytes_before": sum_of([sample.bytes_before for sample in samples]),
             "bytes_after": sum_of([sample.bytes_after for sample in samples]),
             "states": self._outcomes.states,

@@ -17,7 +17,7 @@ from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import PROVENANCE, Decision
 from catnip2bids.regions import ShownRegion
 from catnip2bids.reporting.charts import histogram_chart, region_chart
-from catnip2bids.reporting.samples import Component, Counts, Sample
+from catnip2bids.reporting.samples import Counts, Sample, SampleImage
 from catnip2bids.reporting.views import Brain, View, read_brain, read_heatmaps
 
 _MOST_PLANES, _FEWEST_PLANES = 24, 6
@@ -65,7 +65,7 @@ class ComponentRow:
 
     decision: Decision
     name: str
-    image: Component | None
+    image: SampleImage | None
     sha256: str
 
 
@@ -110,8 +110,8 @@ def _look(brain: Brain | None, sample: Sample, n_bytes: int) -> dict[str, Any]:
         "n_planes": sample.raw.record.shape[0],
         "regions": [_region(region, sample) for region in brain.regions],
         "segmentations": [
-            Segmentation(component.threshold, color)
-            for (component, _), color in zip(brain.segmentations, _COLORS, strict=False)
+            Segmentation(image.threshold, color)
+            for (image, _), color in zip(brain.segmentations, _COLORS, strict=False)
         ],
         "n_not_shown": len(sample.with_role("FRSTseg")) - len(brain.segmentations),
         "histogram": {"chart": histogram_chart(brain.histogram()), "window": window},
@@ -142,14 +142,14 @@ def _region_rows(sample: Sample) -> Iterator[RegionRow]:
 
 def _component_rows(dataset: Path, sample: Sample) -> Iterator[ComponentRow]:
     """Yield everything that CATNIP wrote, in the order of the names."""
-    images = {image.path.as_posix(): image for image in sample.components}
+    images = {image.path.as_posix(): image for image in sample.images}
     for decision in sample.decisions:
         name = os.path.relpath(decision.source, sample.record.source)
         image = images.get(decision.target or "")
         yield ComponentRow(decision, name, image, _hash_of(dataset, decision, image))
 
 
-def _hash_of(dataset: Path, decision: Decision, image: Component | None) -> str:
+def _hash_of(dataset: Path, decision: Decision, image: SampleImage | None) -> str:
     if decision.target is None:
         return ""
     target = inside(decision.target, PROVENANCE.name)

@@ -52,7 +52,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Component:
+class SampleImage:
     """One image of a sample.
 
     Attributes
@@ -131,9 +131,9 @@ class Sample:
         return "" if value == UNKNOWN else _SEXES.get(value, value) if column == "sex" else value
 
     @property
-    def components(self) -> tuple[Component, ...]:
+    def images(self) -> tuple[SampleImage, ...]:
         """Its images, the raw one first."""
-        images = (Component(inside(path, PROVENANCE.name), record) for path, record in self.record.images.items())
+        images = (SampleImage(inside(path, PROVENANCE.name), record) for path, record in self.record.images.items())
         return tuple(sorted(images, key=lambda image: (image.path.parts[0] == "derivatives", image.path.name)))
 
     def without(self, image: str) -> Sample:
@@ -142,13 +142,13 @@ class Sample:
         return replace(self, record=self.record.model_copy(update={"images": images}))
 
     @property
-    def raw(self) -> Component | None:
+    def raw(self) -> SampleImage | None:
         """Its raw image."""
-        return next((image for image in self.components if image.path.parts[0] != "derivatives"), None)
+        return next((image for image in self.images if image.path.parts[0] != "derivatives"), None)
 
-    def with_role(self, role: str) -> list[Component]:
+    def with_role(self, role: str) -> list[SampleImage]:
         """Return the images with a role, thresholds ascending."""
-        found = [image for image in self.components if image.role == role]
+        found = [image for image in self.images if image.role == role]
         return sorted(found, key=lambda image: image.threshold or 0)
 
     def is_named_in(self, path: str) -> bool:
