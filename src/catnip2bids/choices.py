@@ -39,6 +39,10 @@ class Format(StrEnum):
     OME_TIFF = "ome-tiff"
 
 
+IMAGE_ENDINGS = (".ome.zarr", ".ome.btf", ".ome.tif")
+"""Of the names of images in these formats: OME-Zarr, OME-TIFF that may be large (BigTIFF), and classic OME-TIFF."""
+
+
 class Compression(StrEnum):
     """How pixels of an OME-TIFF are compressed."""
 

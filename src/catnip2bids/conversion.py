@@ -11,9 +11,9 @@ from math import prod
 from pathlib import Path
 
 from catnip2bids.building import ImagePlan, build_image
-from catnip2bids.choices import Cluster, Compression, Kind, check_voxel_size
+from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, check_voxel_size
 from catnip2bids.colors import made_up_color
-from catnip2bids.engine import Conversion, Listener, employed, hired
+from catnip2bids.engine import Conversion, Listener, Resources, employed, hired
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.locks import reserved
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr
@@ -25,9 +25,7 @@ from catnip2bids.publish import (
     keep_apart,
     naming_what_cannot_be_written,
 )
-from catnip2bids.volume import take_census
-
-_ENDINGS = (".ome.zarr", ".ome.btf", ".ome.tif")
+from catnip2bids.volume import Volume, take_census
 
 
 @dataclass(frozen=True)
@@ -112,37 +110,56 @@ def convert(
     source, target, kind, progress = Path(source), Path(target), Kind(kind), progress or Progress()
     if cluster is not None:  # workers stand in other folders
         source, target = source.absolute(), target.absolute()
-    compression = Compression(compression)
-    ending = next((ending for ending in _ENDINGS if target.name.endswith(ending)), None)
-    if ending is None:
-        raise UsageError(f"{target}: the name of the image must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}")
+    ending = _ending_of(target)
     check_voxel_size(voxel_size_um)
-    if len(os.fsencode(target.name)) > LONGEST_NAME_BYTES:
-        raise UsageError(f"{target}: the name of the image is too long; give one of at most {LONGEST_NAME_BYTES} bytes")
     keep_apart(source, target)
     if not overwrite:
         _refuse_to_replace(target)
+    volume, name = _whole_volume(source, progress), target.name.removesuffix(ending)
+    image_format: ImageFormat = OmeZarr()
+    if ending != image_format.ending:
+        # labels as floating point numbers may be wrong, which only a look at them tells
+        inspect = check or (kind != Kind.IMAGE and volume.dtype.kind == "f")
+        image_format = OmeTiff(ending == OmeTiff().ending, Compression(compression), pyramid, inspect)
+    elif Compression(compression) != Compression.KEEP:
+        raise UsageError(f"{target}: --compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard")
+    plan = ImagePlan(volume, name, name, voxel_size_um, kind, image_format)
+    with employed(cluster, jobs, memory_bytes, progress.note, reading=[source], writing=target.parent) as resources:
+        sha256 = _built(plan, target, [str(source.resolve())], resources, progress, overwrite=overwrite)
+    return ConvertedImage(target, volume.shape, volume.dtype.name, sha256, plan.how)
+
+
+def _ending_of(target: Path) -> str:
+    """Return the ending of the image's name, which says its format."""
+    ending = next((ending for ending in IMAGE_ENDINGS if target.name.endswith(ending)), None)
+    if ending is None:
+        endings = f"{', '.join(IMAGE_ENDINGS[:-1])} or {IMAGE_ENDINGS[-1]}"
+        raise UsageError(f"{target}: the name of the image must end in {endings}")
+    if len(os.fsencode(target.name)) > LONGEST_NAME_BYTES:
+        raise UsageError(f"{target}: the name of the image is too long; give one of at most {LONGEST_NAME_BYTES} bytes")
+    return ending
+
+
+def _whole_volume(source: Path, progress: Progress) -> Volume:
     census = take_census(source)
     if census.volume is None or census.problems:
         raise SourceError("\n".join(census.problems))
     for warning in census.warnings:
         progress.warning(warning)
-    volume, name = census.volume, target.name.removesuffix(ending)
-    image_format: ImageFormat = OmeZarr()
-    if ending != image_format.ending:
-        # labels as floating point numbers may be wrong, which only a look at them tells
-        inspect = check or (kind != Kind.IMAGE and volume.dtype.kind == "f")
-        image_format = OmeTiff(ending == ".ome.btf", compression, pyramid, inspect)
-    elif compression != Compression.KEEP:
-        raise UsageError(f"{target}: --compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard")
-    plan, decisive = ImagePlan(volume, name, name, voxel_size_um, kind, image_format), [str(source.resolve())]
+    return census.volume
+
+
+def _built(
+    plan: ImagePlan, target: Path, decisive: list[str], resources: Resources, progress: Progress, *, overwrite: bool
+) -> tuple[str, ...]:
+    """Build the image, or go on with building it; returns the hashes of its planes."""
+    volume = plan.volume
 
     def labels_of(converted: Conversion) -> list[LabelValue]:
         values = sorted(converted.labels or ()) if volume.dtype.kind in "iu" else []
         return [LabelValue(value, str(value), None, made_up_color(value)) for value in values if value != 0]
 
     with (
-        employed(cluster, jobs, memory_bytes, progress.note, reading=[source], writing=target.parent) as resources,
         hired([(volume, plan.image(target))], resources) as workers,
         naming_what_cannot_be_written(target),
         reserved(target),
@@ -158,7 +175,7 @@ def convert(
         listener = Listener(progress.advance, progress.skip)
         made, _ = build_image(plan, target, decisive, workers, listener, labels_of)
         forget_construction(target)
-    return ConvertedImage(target, volume.shape, volume.dtype.name, made.sha256, plan.how)
+    return made.sha256
 
 
 def _refuse_to_replace(target: Path, fingerprint: str | None = None) -> None:

@@ -1,9 +1,11 @@
-"""Pages of HTML, from templates.
+"""Pages of HTML, from templates, with their pictures in them.
 
 Invariant: whatever comes from names, tables and files of users is escaped, and a value that is missing is an error.
 """
 
 from __future__ import annotations
+
+import base64
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -17,3 +19,8 @@ def page_templates(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def picture_address(kind: str, data: bytes | bytearray) -> str:
+    """Return an address that holds a whole picture, so that a page needs no other file; `kind` as in ``image/png``."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

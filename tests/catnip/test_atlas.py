@@ -95,8 +95,8 @@ def test_wrong_row_is_named(tmp_path: Path, row: str, complaint: str) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "not an atlas table"),
-        ("Label_ID,Name,Acronym,Cell_Count,Label_Volume(Pixels)\n1,a,A,1,1\n", "not an atlas table"),
+        ("", "is not that of an atlas table"),
+        ("Label_ID,Name,Acronym,Cell_Count,Label_Volume(Pixels)\n1,a,A,1,1\n", "is not that of an atlas table"),
         (f"{V1}\n", "no rows"),
         ("index\tname\tcolor\n1\ta\tred\n", "'red' is not of the form #rrggbb"),
     ],

@@ -6,14 +6,11 @@ import re
 
 import pytest
 
+from catnip2bids.catnip.component import Action, Content, Grid, Storage
 from catnip2bids.catnip.components import (
     COMPONENTS,
     FOLDERS,
     LEFTOVERS,
-    Action,
-    Content,
-    Grid,
-    Storage,
     ancestors,
     layout_of,
     looks_like_run,

@@ -85,7 +85,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
         read_counts(tmp_path)
     binary = tmp_path / "binary.csv"
     binary.write_bytes(b"II*\x00\xff\xfe")
-    with pytest.raises(SourceError, match=r"binary\.csv: this is not a text table"):
+    with pytest.raises(SourceError, match=r"binary\.csv: is not a text table"):
         read_counts(binary)
 
 

@@ -14,7 +14,7 @@ import tifffile
 
 import catnip2bids
 from catnip2bids import Format, make_plan, package, scan
-from catnip2bids.catnip.components import Action
+from catnip2bids.catnip.component import Action
 from catnip2bids.demo import write_atlas_table
 from catnip2bids.errors import UsageError
 from catnip2bids.progress import Progress

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from catnip2bids import PackageResult, make_plan, package, read_plan, scan
-from catnip2bids.catnip.components import Action
+from catnip2bids.catnip.component import Action
 from catnip2bids.packaging import proofs
 from catnip2bids.plan import Plan
 from made_up import DEFLATE, Array, Flavour, write_slices, write_tiff

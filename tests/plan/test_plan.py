@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from catnip2bids import package
-from catnip2bids.catnip.components import Action
+from catnip2bids.catnip.component import Action
 from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError
 from catnip2bids.plan import Plan, make_plan, read_plan, report_on, to_toml, write_plan
 from catnip2bids.plan.model import DatasetSettings, Participant, PlannedEntry, PlannedRun

@@ -17,13 +17,14 @@ from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.choices import Format, Naming
 from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.packaging import package
+from catnip2bids.regions import ShownRegion
 from catnip2bids.reporting import keep_outcome, report
 from catnip2bids.reporting.cards import Outcomes, card_of
 from catnip2bids.reporting.charts import region_chart
 from catnip2bids.reporting.cohort import cohort_of
 from catnip2bids.reporting.outcomes import read_outcome
 from catnip2bids.reporting.pictures import heat_picture
-from catnip2bids.reporting.samples import Counts, Region, read_samples
+from catnip2bids.reporting.samples import Counts, read_samples
 from catnip2bids.reporting.views import read_brain, read_heatmaps
 from runs import (
     FLOX,
@@ -275,8 +276,8 @@ def test_characters_that_no_picture_can_have_do_no_harm(dataset: Path, character
 
 
 def test_regions_of_one_abbreviation_have_a_bar_each() -> None:
-    regions = {n: Region(n, f"{side}_area", "AAA", "#123456") for n, side in ((1, "Left"), (2, "Right"))}
-    regions[3] = Region(3, "Other", "", "#654321")
+    regions = {n: ShownRegion(n, f"{side}_area", "AAA", "#123456") for n, side in ((1, "Left"), (2, "Right"))}
+    regions[3] = ShownRegion(3, "Other", "", "#654321")
     chart = region_chart(Counts(10000, False, {1: 10, 2: 7, 3: 9, 4: 0, 5: None}), regions)
     texts = re.findall(r"<text[^>]*>([^<]+)</text>", chart)
     assert [text for text in texts if "AAA" in text or text == "Other"] == ["AAA (1)", "Other", "AAA (2)"]

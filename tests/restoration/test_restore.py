@@ -14,7 +14,7 @@ import zarr
 
 import catnip2bids
 from catnip2bids import Format, Naming, OmeZarrVersion, make_plan, package, restore, scan
-from catnip2bids.catnip.components import Action
+from catnip2bids.catnip.component import Action
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.progress import Progress
 from runs import (

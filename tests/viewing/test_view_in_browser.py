@@ -85,7 +85,7 @@ def test_values_in_the_viewer_are_those_in_the_files(
 def test_a_region_is_found_by_its_name(opened: tuple[Viewing, Page, Trouble]) -> None:
     _, page, _ = opened
     box, found = page.get_by_placeholder("name prefix"), page.locator(".neuroglancer-segment-list-entry")
-    for asked, name, others in (("Caudo", "Caudoputamen", "Field_CA1"), ("/CA1", "Field_CA1", "Caudoputamen")):
+    for asked, name, others in (("Caudo", "Caudoputamen", "Field CA1"), ("/CA1", "Field CA1", "Caudoputamen")):
         box.fill(asked)
         found.filter(has_text=others).wait_for(state="detached")
         assert found.filter(has_text=name).count() == 1

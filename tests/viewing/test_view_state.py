@@ -78,7 +78,7 @@ def test_regions_have_the_names_and_colours_of_the_table(dataset: Path) -> None:
     rows = {row.split("\t")[0]: row.split("\t") for row in table[1:]}
     occurring = {str(value) for value in np.unique(level(dataset / f"{ATLAS}.ome.zarr")) if value != 0}
     assert set(properties["ids"]) == occurring
-    assert properties["properties"][0]["values"] == [rows[value][1] for value in properties["ids"]]
+    assert properties["properties"][0]["values"] == [rows[value][1].replace("_", " ") for value in properties["ids"]]
     assert properties["properties"][1]["values"] == [rows[value][2] for value in properties["ids"]]
     assert atlas["segmentColors"] == {value: rows[value][3] for value in occurring}
 
@@ -237,7 +237,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "scale too short": ({"scale": [1, 1]}, "not as many numbers as there are axes"),
     "no type": ({"transformation": {"scale": [1, 1, 1]}}, "Unable to extract tag using discriminator 'type'"),
     "no multiscales": ({"ome": {"multiscales": None}}, "describes no image"),
-    "no datasets": ({"datasets": None}, "datasets: Input should be a valid array"),
+    "no datasets": ({"datasets": None}, "datasets: Input should be a valid list"),
     "omero as text": ({"ome": {"omero": "x"}}, "omero: Input should be"),
     "window of text": ({"ome": {"omero": {"channels": [{"window": {"start": "x"}}]}}}, "window.start: Input should be"),
     "colour of code": ({"ome": {"omero": {"channels": [{"color": '");}'}]}}}, "color: String should match"),
@@ -334,7 +334,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
         "file.txt": (UsageError, "neither a dataset"),
         ".": (UsageError, "neither a dataset"),
         "plain.ome.tif": (SourceError, "not a TIFF"),
-        "empty.ome.zarr": (SourceError, "cannot be read"),
+        "empty.ome.zarr": (SourceError, "has no metadata of OME-Zarr"),
         "no-xml.ome.tif": (SourceError, "tells no voxel size"),
     }
     for name, (error, words) in refused.items():

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import census_stack, plane_sha256
-from catnip2bids.volume.tiff import PageLayout, check_page, count_pages, open_page, open_tiff
+from catnip2bids.volume.tiff import PageLayout, check_page, open_page
+from catnip2bids.volume.tiff_file import count_pages, open_tiff
 from made_up import (
     BITS,
     COMPRESSION,

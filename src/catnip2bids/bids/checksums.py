@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.paths import leads_out
 from catnip2bids.bids.provenance import FOLDER
+from catnip2bids.choices import IMAGE_ENDINGS
 from catnip2bids.errors import DatasetError
 from catnip2bids.publish import is_unpublished, markers_path, write_bytes
 
@@ -107,7 +108,7 @@ def _read(path: Path) -> Checksums | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
     first, _, rest = content.partition(b"\n")
     is_intact = first == f"{_FIRST_LINE}{_sha256(rest)}".encode()
     lines = rest.decode(errors="surrogateescape").split("\n")
@@ -143,7 +144,7 @@ def _files(dataset: Path, folder: Path) -> Iterator[Path]:
 
 def _is_image(path: Path, dataset: Path) -> bool:
     in_source = path.relative_to(dataset).parts[0] == "sourcedata"
-    return path.name.endswith((".ome.zarr", ".ome.btf", ".ome.tif")) and not in_source
+    return path.name.endswith(IMAGE_ENDINGS) and not in_source
 
 
 def _documents(folder: Path) -> Iterator[Path]:

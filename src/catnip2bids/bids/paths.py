@@ -23,7 +23,10 @@ def inside(path: str, what: str) -> PurePosixPath:
         If it leads out of it; `what` says where the path stands.
     """
     if leads_out(path):
-        raise DatasetError(f"{what}: the path {path!r} leads out of its folder; the dataset was tampered with")
+        raise DatasetError(
+            f"{what}: the path {path!r} leads out of its folder; the dataset was tampered with; "
+            "bring it back from a copy"
+        )
     return PurePosixPath(os.path.normpath(path))
 
 
@@ -36,5 +39,7 @@ def file_name(name: str, what: str) -> str:
         If it is a path.
     """
     if PurePosixPath(name).name != name or leads_out(name):
-        raise DatasetError(f"{what}: {name!r} is no name of a file; the dataset was tampered with")
+        raise DatasetError(
+            f"{what}: {name!r} is no name of a file; the dataset was tampered with; bring it back from a copy"
+        )
     return name

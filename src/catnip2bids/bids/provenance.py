@@ -197,6 +197,19 @@ def is_ours(dataset: Path) -> bool:
     return all(path.is_dir() or path == partial_path(dataset / PROVENANCE) for path in dataset.rglob("*"))
 
 
+def provenance_of(dataset: Path) -> Provenance:
+    """Read the provenance of a dataset that was packaged.
+
+    Raises
+    ------
+    DatasetError
+        If it is not there, or cannot be read.
+    """
+    if not (dataset / PROVENANCE).is_file():
+        raise DatasetError(f"{dataset}: has no {PROVENANCE}; give a dataset that catnip2bids package made")
+    return read_provenance(dataset)
+
+
 def read_provenance(dataset: Path) -> Provenance:
     """Read the provenance of a dataset; a new dataset has an empty one.
 

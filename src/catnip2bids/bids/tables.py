@@ -84,6 +84,35 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
     return Table(known, tuple(dict(zip(header, row, strict=True)) for _, row in cells))
 
 
+def read_rows(path: Path, *columns: str) -> tuple[Row, ...]:
+    """Read the rows of a TSV file, which must have these columns if it has rows at all.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be read, or a column is missing.
+    """
+    table = read_table(path)
+    missing = [column for column in columns if column not in table.columns]
+    if table.rows and missing:
+        raise DatasetError(f"{path}: has no column {missing[0]}; mend the table, or bring it back from a copy")
+    return table.rows
+
+
+def read_number(path: Path, text: str) -> int:
+    """Read a whole number of a table.
+
+    Raises
+    ------
+    DatasetError
+        If it is none.
+    """
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError) as error:
+        raise DatasetError(f"{path}: {text!r} is no number; mend the table, or bring it back from a copy") from error
+
+
 def _cell(text: str) -> str:
     """Put a text on one line of one cell."""
     return " ".join(text.splitlines()).replace("\t", " ") if set(text) & set("\t\n\r") else text

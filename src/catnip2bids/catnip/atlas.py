@@ -22,7 +22,7 @@ _OWN_COLUMNS = frozenset({_INDEX, _NAME, _ABBREVIATION, _COLOR, *_RGB})
 _UNKNOWN = frozenset({"", "n/a"})
 _HEX_COLOR = re.compile(r"#[0-9a-f]{6}")
 _ATLAS_FOLDER = re.compile(r"atlas_(v[0-9]+)")
-_REMEDY = "Use the atlas_info.txt of the CATNIP atlas as it is, or correct this line"
+_REMEDY = "use the atlas_info.txt of the CATNIP atlas as it is, or correct this line"
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def read_atlas_table(path: Path) -> AtlasTable:
     columns = [name.lower() if name.lower() in _OWN_COLUMNS else name for name in columns]
     if columns[:2] != [_INDEX, _NAME]:
         raise SourceError(
-            f"{path}, line 1: this is not an atlas table, its first columns should be id and name. "
-            "Give CATNIP's atlas_info.txt or a dseg.tsv."
+            f"{path}, line 1: is not that of an atlas table, whose first columns are id and name; "
+            "give CATNIP's atlas_info.txt or a dseg.tsv"
         )
     regions: dict[int, Region] = {}
     for number, line in enumerate(lines, start=2):
@@ -118,10 +118,10 @@ def read_atlas_table(path: Path) -> AtlasTable:
             if region.index in regions:
                 raise ValueError(f"region {region.index} is there twice")
         except ValueError as error:
-            raise SourceError(f"{path}, line {number}: {error}. {_REMEDY}.") from None
+            raise SourceError(f"{path}, line {number}: {error}; {_REMEDY}") from None
         regions[region.index] = region
     if not regions:
-        raise SourceError(f"{path}: the table has no rows. Give CATNIP's atlas_info.txt or a dseg.tsv.")
+        raise SourceError(f"{path}: has no rows; give CATNIP's atlas_info.txt or a dseg.tsv")
     folder = _ATLAS_FOLDER.fullmatch(path.absolute().parent.name)
     return AtlasTable(regions, folder[1] if folder else None)
 
@@ -161,7 +161,7 @@ def _color(known: Mapping[str, str]) -> str | None:
     if _COLOR in known:
         color = known[_COLOR].lower()
         if not _HEX_COLOR.fullmatch(color):
-            raise ValueError(f"the color {known[_COLOR]!r} is not of the form #rrggbb")
+            raise ValueError(f"the colour {known[_COLOR]!r} is not of the form #rrggbb")
         return color
     if not any(name in known for name in _RGB):
         return None

@@ -20,7 +20,7 @@ _EXCLUDED = -1
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _MOST_BYTES = 64 * 2**20
 """A thousand times the largest table of an atlas."""
-_REMEDY = "Copy the table again from where CATNIP wrote it, or exclude it in the plan"
+_REMEDY = "copy the table again from where CATNIP wrote it, or exclude it in the plan"
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def read_counts(path: Path) -> list[RegionCount]:
             if count.index in counts:
                 raise ValueError(f"region {count.index} is there twice")
         except ValueError as error:
-            raise SourceError(f"{path}, line {number}: {error}. {_REMEDY}.") from None
+            raise SourceError(f"{path}, line {number}: {error}; {_REMEDY}") from None
         counts[count.index] = count
     if not counts:
-        raise SourceError(f"{path}: the table has no rows. {_REMEDY}.")
+        raise SourceError(f"{path}: has no rows; {_REMEDY}")
     if all(count.abbreviation in (None, count.name) for count in counts.values()):
         # CATNIP writes the name into the acronym's column where its atlas table has not three columns
         return [replace(count, abbreviation=None) for count in counts.values()]
@@ -89,15 +89,13 @@ def read_lines(path: Path) -> list[str]:
     try:
         n_bytes = path.stat().st_size
         if n_bytes > _MOST_BYTES:
-            raise SourceError(f"{path}: has {n_bytes} bytes, which is too much for a table of regions. {_REMEDY}.")
+            raise SourceError(f"{path}: has {n_bytes} bytes, which is too much for a table of regions; {_REMEDY}")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise SourceError(
-            f"{path}: the table cannot be read ({error.strerror}). Check that it is a file and may be read."
-        ) from error
+        raise SourceError(f"{path}: cannot be read: {error.strerror}; see that it is a file and may be read") from error
     except UnicodeDecodeError as error:
         raise SourceError(
-            f"{path}: this is not a text table (byte {error.start} is not UTF-8). Save it as UTF-8 text."
+            f"{path}: is not a text table (byte {error.start} is not UTF-8); save it as UTF-8 text"
         ) from error
     lines = text.split("\n")
     while lines and not lines[-1].strip():

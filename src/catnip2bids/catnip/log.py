@@ -125,9 +125,7 @@ def read_log(path: Path) -> RunLog:
             if colon and _is_key(key):
                 fields.setdefault(key.strip(), value.strip())
     except OSError as error:
-        raise SourceError(
-            f"{path}: the log cannot be read ({error.strerror}). Check that it is a file and may be read."
-        ) from error
+        raise SourceError(f"{path}: cannot be read: {error.strerror}; see that it is a file and may be read") from error
     return RunLog(fields)
 
 

@@ -6,7 +6,6 @@ costs no more memory than comparing does.
 
 from __future__ import annotations
 
-import base64
 import math
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.sides import BAND_BYTES
 from catnip2bids.comparison.volumes import VolumeComparison
 from catnip2bids.errors import SourceError
+from catnip2bids.pages import picture_address
 
 Array = npt.NDArray[Any]
 
@@ -161,5 +161,4 @@ def _gray(*images: Array) -> list[Array]:
 
 
 def _address(image: Array) -> str:
-    png = bytes(imagecodecs.png_encode(np.ascontiguousarray(image)))
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return picture_address("png", imagecodecs.png_encode(np.ascontiguousarray(image)))

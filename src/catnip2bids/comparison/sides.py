@@ -119,7 +119,9 @@ class Side:
             layout, plane = PageLayout(self.volume.shape[1:], self.volume.dtype), self.volume.open_plane(source.page)
         try:
             if layout.dtype.kind not in "buif":
-                raise SourceError(f"{source.path}: has values of type {layout.dtype}, which are no numbers to compare")
+                raise SourceError(
+                    f"{source.path}: has values of type {layout.dtype}, which are no numbers; give volumes of numbers"
+                )
             yield OpenedPlane(layout, plane)
         finally:
             plane.close()
@@ -147,7 +149,7 @@ def open_side(path: Path) -> Side:
 def _slice_folder(folder: Path) -> Side:
     files = slice_files(folder)
     if not files:
-        raise SourceError(f"{folder}: has no TIFF slices in it")
+        raise SourceError(f"{folder}: has no TIFF slices in it; give the folder that holds them")
     by_number, without = number_slices(files, slice_number_in(files))
     problems = [f"{file}: has no slice number in its name, and is not compared" for file in without]
     problems += [

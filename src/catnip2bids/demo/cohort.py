@@ -181,7 +181,7 @@ def write_run(folder: Path, spec: RunSpec) -> Path:
     """
     run = folder / spec.name
     if run.exists():
-        raise UsageError(f"{run} is already there: remove it or write to another folder")
+        raise UsageError(f"{run}: is there already; remove it, or write to another folder")
     phantom = make_phantom(spec.shape, spec.seed, spec.n_cells, spec.voxel_size_um)
     run.mkdir(parents=True)
     writer = _RunWriter(run, _LAYOUTS[spec.layout], spec)
@@ -211,7 +211,7 @@ class _RunWriter:
         self._volume(layout.hemisphere_mask, mask)
 
     def write_threshold(self, phantom: Phantom, threshold: int) -> None:
-        """Segmentation, cells, counts and heatmap of one threshold."""
+        """Segmentation, cells, counts and heat map of one threshold."""
         layout = self.layout
         masked = phantom.labels * phantom.hemisphere_mask
         segmentation = phantom.frst >= threshold

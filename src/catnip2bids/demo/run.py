@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from catnip2bids.bids.places import COUNTS, DERIVATIVE
 from catnip2bids.demo.cohort import write_cohort
 from catnip2bids.demo.regions import write_atlas_table
 from catnip2bids.errors import UsageError
@@ -78,8 +79,8 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
         (cohort, "the made-up output of CATNIP"),
         (dataset / "README.md", "what is where in the dataset"),
         *((image, "a raw image, for any OME-Zarr viewer") for image in raw[:1]),
-        (dataset / "derivatives/catnip", "atlas labels, cells, heat maps"),
-        (dataset / "derivatives/catnip-counts/counts.tsv", "cells per region"),
+        (dataset / DERIVATIVE, "atlas labels, cells, heat maps"),
+        (dataset / COUNTS / "counts.tsv", "cells per region"),
         (dataset / "code/catnip2bids/provenance.json", "what was done with every file, and why"),
         (drawn.path, "the report: open it in a browser"),
     )

@@ -5,17 +5,15 @@ Invariant: what comes out is what was put in. Nothing is left on disk, however t
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.errors import SourceError, WriteError
 from catnip2bids.volume import OpenPlane
+from catnip2bids.volume.unnamed_file import UnnamedFile
 
 Array = npt.NDArray[Any]
 
@@ -32,31 +30,24 @@ class Spool:
     """
 
     def __init__(self, n_planes: int, shape: tuple[int, int], dtype: np.dtype[Any], folder: Path | None) -> None:
-        self._shape, self._dtype, self._folder = shape, dtype, folder
+        self._shape, self._dtype = shape, dtype
         self._memory = np.empty((n_planes, *shape), dtype) if folder is None else None
-        self._file = None if folder is None else _file_without_name(folder)
+        self._file = None if folder is None else UnnamedFile(folder)
 
     def fill(self, index: int, plane: OpenPlane) -> OpenPlane:
         """Decode a plane and keep it; returns it as one whose rows can be read."""
         pixels = np.empty(self._shape, self._dtype) if self._memory is None else self._memory[index]
         plane.read_rows(0, self._shape[0], pixels)
-        if self._memory is None:
-            self._write(index, pixels)
+        if self._file is not None:
+            self._file.write(pixels.reshape(-1).view(np.uint8).data, self._place(index))
         return SpooledPlane(self, index)
 
     def read_rows(self, index: int, start: int, stop: int, out: Array) -> None:
         """Copy the rows `start` to `stop` (exclusive) of a plane into `out`."""
         if self._memory is not None:
             out[...] = self._memory[index, start:stop]
-            return
-        row_bytes = self._shape[1] * self._dtype.itemsize
-        at = (index * self._shape[0] + start) * row_bytes
-        data = out.reshape(-1).view(np.uint8).data
-        while len(data):
-            n_read = os.preadv(self._descriptor, [data], at)
-            if n_read == 0:
-                raise SourceError(f"{self._folder}: what was kept there for a while is gone; run again")
-            data, at = data[n_read:], at + n_read
+        elif self._file is not None:
+            self._file.read_into(out.reshape(-1).view(np.uint8).data, self._place(index, start))
 
     def close(self) -> None:
         """Free the room."""
@@ -64,26 +55,9 @@ class Spool:
         if self._file is not None:
             self._file.close()
 
-    def _write(self, index: int, pixels: Array) -> None:
-        data, at = pixels.reshape(-1).view(np.uint8).data, index * pixels.nbytes
-        try:
-            while len(data):
-                n_written = os.pwrite(self._descriptor, data, at)
-                data, at = data[n_written:], at + n_written
-        except OSError as error:
-            raise WriteError(
-                f"{self._folder}: cannot be written: {error.strerror}; free space or mend it and run again"
-            ) from error
-
-    @property
-    def _descriptor(self) -> int:
-        if self._file is None:
-            raise ValueError("the planes are in memory")
-        return self._file.fileno()
-
-
-def _file_without_name(folder: Path) -> IO[bytes]:
-    return tempfile.TemporaryFile(dir=folder)
+    def _place(self, index: int, row: int = 0) -> int:
+        """Return where a row of a plane begins in the file."""
+        return (index * self._shape[0] + row) * self._shape[1] * self._dtype.itemsize
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table
 from catnip2bids.catnip.atlas import AtlasTable, Region, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.colors import made_up_color
 from catnip2bids.packaging.images import region_of
-from catnip2bids.packaging.tasks import DERIVATIVE, CountsTask
+from catnip2bids.packaging.tasks import CountsTask
 from catnip2bids.publish import write_text
 
 _UNLISTED = "unlisted_"

@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids.bids.pixels import PlaneRecord, hashes_path, write_hashes
+from catnip2bids.bids.places import sidecar_of
 from catnip2bids.bids.provenance import ImageRecord
 from catnip2bids.bids.tables import UNKNOWN
 from catnip2bids.building import ImagePlan, build_image
 from catnip2bids.catnip.atlas import AtlasTable, Region
-from catnip2bids.catnip.components import Content
+from catnip2bids.catnip.component import Content
 from catnip2bids.choices import Format
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, Workers
@@ -32,7 +33,7 @@ from catnip2bids.ome import (
     write_labels_group,
 )
 from catnip2bids.packaging.settings import Settings
-from catnip2bids.packaging.tasks import ImageTask, sidecar_of
+from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.publish import forget_construction, partial_path, publication, remove
 from catnip2bids.volume import RecoveredMask
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from catnip2bids._version import __version__
 from catnip2bids.bids.names import entities_of
+from catnip2bids.bids.places import COUNTS, DERIVATIVE, SOURCEDATA, image_stem
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
@@ -24,7 +25,7 @@ from catnip2bids.packaging import texts
 from catnip2bids.packaging.counts import write_long_table
 from catnip2bids.packaging.files import add_lines, read_json, write_json
 from catnip2bids.packaging.sidecars import write_sidecars
-from catnip2bids.packaging.tasks import COUNTS, DERIVATIVE, SOURCEDATA, CountsTask, ImageTask, RunTasks, image_stem
+from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
 from catnip2bids.plan import SAMPLES, DatasetSettings
 from catnip2bids.publish import write_text
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from catnip2bids.bids.checksums import CHECKSUMS, take_checksums, write_checksums
 from catnip2bids.bids.pixels import hashes_path
+from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
 from catnip2bids.engine import Listener, Resources, employed, hired, shown_bytes
 from catnip2bids.errors import Catnip2bidsError, DatasetError
@@ -30,7 +31,6 @@ from catnip2bids.packaging.prepare import Preparation, prepare
 from catnip2bids.packaging.result import PackageResult
 from catnip2bids.packaging.run_job import RunJob
 from catnip2bids.packaging.settings import Settings
-from catnip2bids.packaging.tasks import DERIVATIVE
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written, remove_partials, unfinished, write_text

@@ -21,7 +21,9 @@ def read_participants(path: Path) -> Table:
         raise UsageError(f"{path}: is not a file; give a TSV table with a column participant_id")
     table = read_table(path)
     if "participant_id" not in table.columns:
-        raise UsageError(f"{path}: has no column participant_id (columns: {', '.join(table.columns)}); is it a TSV?")
+        raise UsageError(
+            f"{path}: has no column participant_id (columns: {', '.join(table.columns)}); give a TSV table that has one"
+        )
     rows = [
         {**row, "participant_id": f"sub-{as_label(row['participant_id'].removeprefix('sub-'))}"} for row in table.rows
     ]

@@ -6,7 +6,7 @@ Invariant: nothing is written here, and whatever passes can be carried out item 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from catnip2bids.choices import Format, check_voxel_size
 from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging.participants import read_participants
-from catnip2bids.packaging.proofs import settle
+from catnip2bids.packaging.proofs import Settled, settle
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import RunTasks, plan_tasks
 from catnip2bids.plan import (
@@ -100,11 +100,7 @@ def prepare(
     _refuse_folder(dataset, folders)
     _refuse_unwritable(dataset)
     provenance = read_provenance(dataset)
-    if settings.embed_labels and settings.image_format != Format.OME_ZARR:
-        raise UsageError("--embed-labels puts labels inside OME-Zarr images; an OME-TIFF has no place for them")
-    earlier = provenance.settings.get("naming", settings.naming)
-    if earlier != settings.naming:
-        raise UsageError(f"{dataset}: was begun with --naming {earlier}; a dataset has one naming")
+    _refuse_settings(settings, dataset, provenance)
     given = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
     voxel_size_um = _known_voxel_size(settings.voxel_size_um or (given.dataset.voxel_size_um if given else None))
     found = scan(folders, progress.looking_at)
@@ -119,18 +115,12 @@ def prepare(
         plan_tasks(run, planned, settings.naming, voxel_size_um, settled[run.folder].proofs, settings.image_format)
         for run, planned in pairs
     )
-    warnings = [warning for run, _ in pairs for warning in run.all_warnings]
-    warnings += [text for pair in pairs for text in unknown_of(*pair)]
-    warnings += [warning for found_in in settled.values() for warning in found_in.warnings]
-    warnings += [text for run, _ in pairs if (text := voxel_size_warning(run, voxel_size_um))]
+    warnings = _warnings_of(pairs, settled.values(), voxel_size_um)
     participants = read_participants(Path(settings.participants)) if settings.participants else None
     atlas = read_atlas_table(Path(settings.atlas_table)) if settings.atlas_table else None
-    if atlas is not None:
-        warnings += [text for run in runs if (text := _atlas_warning(run, atlas, settings))]
-    warnings += _unknown_participants(participants, runs, provenance)
-    about = proposed.dataset
-    if given is None and (dataset / PLAN).is_file():
-        about = read_plan(dataset / PLAN).dataset
+    warnings += _atlas_warnings(runs, atlas, settings)
+    warnings += _unknown_participants(settings.participants, participants, runs, provenance)
+    about = read_plan(dataset / PLAN).dataset if given is None and (dataset / PLAN).is_file() else proposed.dataset
     about = about.model_copy(update={"voxel_size_um": voxel_size_um})
     return Preparation(
         sources=found.sources,
@@ -157,6 +147,17 @@ def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
         raise DatasetError(f"{dataset}: is not a folder; give another one with -o")
     if not is_ours(dataset):
         raise DatasetError(f"{dataset}: is not empty and was not begun by catnip2bids; give an empty or a new folder")
+
+
+def _refuse_settings(settings: Settings, dataset: Path, provenance: Provenance) -> None:
+    """Refuse choices that contradict each other, or those that the dataset was begun with."""
+    if settings.embed_labels and settings.image_format != Format.OME_ZARR:
+        raise UsageError(
+            "--embed-labels puts labels inside OME-Zarr images; an OME-TIFF has no place for them; leave it away"
+        )
+    earlier = provenance.settings.get("naming", settings.naming)
+    if earlier != settings.naming:
+        raise UsageError(f"{dataset}: was begun with --naming {earlier}; give the same, or another dataset with -o")
 
 
 def _refuse_unwritable(dataset: Path) -> None:
@@ -235,16 +236,36 @@ def _earlier_claims(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRu
     ]
 
 
-def _atlas_warning(run: RunTasks, atlas: AtlasTable, settings: Settings) -> str | None:
+def _warnings_of(
+    pairs: Sequence[tuple[Run, PlannedRun]], settled: Iterable[Settled], voxel_size_um: tuple[float, float, float]
+) -> list[str]:
+    """List what may be wrong with runs: what was found in them, what nobody knows, and what does not fit together."""
+    return [
+        *(warning for run, _ in pairs for warning in run.all_warnings),
+        *(text for pair in pairs for text in unknown_of(*pair)),
+        *(warning for found in settled for warning in found.warnings),
+        *(text for run, _ in pairs if (text := voxel_size_warning(run, voxel_size_um))),
+    ]
+
+
+def _atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings: Settings) -> list[str]:
     """Compare the atlas table that was given with the tables of counts, which CATNIP made from the right one."""
-    for task in run.counts:
-        counted = AtlasTable.from_counts(read_counts(task.entry.location))
-        if not atlas.same_atlas_as(counted):
-            return f"{settings.atlas_table}: names other regions than {task.entry.location}; is it the right table?"
-    return None
+    return [
+        f"{settings.atlas_table}: names other regions than {table}; is it the right table?"
+        for run in runs
+        if atlas is not None and (table := _contradicting(run, atlas)) is not None
+    ]
 
 
-def _unknown_participants(given: Table | None, runs: Sequence[RunTasks], provenance: Provenance) -> list[str]:
+def _contradicting(run: RunTasks, atlas: AtlasTable) -> Path | None:
+    """Return the first table of counts of a run that has regions of another atlas."""
+    tables = (task.entry.location for task in run.counts)
+    return next((file for file in tables if not atlas.same_atlas_as(AtlasTable.from_counts(read_counts(file)))), None)
+
+
+def _unknown_participants(
+    file: Path | str | None, given: Table | None, runs: Sequence[RunTasks], provenance: Provenance
+) -> list[str]:
     known = {f"sub-{run.subject}" for run in runs} | {f"sub-{run.subject}" for run in provenance.runs.values()}
     unknown = [row["participant_id"] for row in given.rows if row["participant_id"] not in known] if given else []
-    return [f"participants table: {label} is not in the dataset, and left out" for label in unknown]
+    return [f"{file}: {label} is not in the dataset, and left out" for label in unknown]

@@ -15,7 +15,8 @@ from typing import Any
 
 from catnip2bids._version import __version__
 from catnip2bids.bids.provenance import Provenance
-from catnip2bids.catnip.components import HEMISPHERE_MASK, Action
+from catnip2bids.catnip.component import Action
+from catnip2bids.catnip.components import HEMISPHERE_MASK
 from catnip2bids.catnip.derivations import MASKED_LABELS
 from catnip2bids.comparison import Relation, check_claim, compare_as_volumes, first_difference
 from catnip2bids.engine import Resources

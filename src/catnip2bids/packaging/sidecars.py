@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.catnip.components import Content, Grid, ancestors
+from catnip2bids.bids.places import DERIVATIVE
+from catnip2bids.catnip.component import Content, Grid
+from catnip2bids.catnip.components import ancestors
 from catnip2bids.catnip.log import template_uri
 from catnip2bids.packaging.files import read_json, write_json
-from catnip2bids.packaging.tasks import DERIVATIVE, ImageTask, RunTasks
+from catnip2bids.packaging.tasks import ImageTask, RunTasks
 
 _STAINS = {"cFos": "c-Fos"}
 _BODY_PARTS = {"LeftHemisphere": "left hemisphere", "RightHemisphere": "right hemisphere", "WholeBrain": "whole brain"}

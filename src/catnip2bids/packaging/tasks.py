@@ -11,17 +11,17 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from catnip2bids.bids.names import BidsName
-from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK, Action, ComponentType, Content, Grid, Storage
+from catnip2bids.bids.places import COUNTS, DERIVATIVE, SOURCEDATA, image_stem, sidecar_of
+from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
+from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK
 from catnip2bids.choices import Format, Naming
 from catnip2bids.comparison import Relation
+from catnip2bids.ome import OmeTiff, OmeZarr
 from catnip2bids.packaging.proofs import Proof
 from catnip2bids.plan import DEFAULT_STAIN, PlannedRun, problems_of
 from catnip2bids.scanning import Entry, Run
 from catnip2bids.volume import Volume
 
-DERIVATIVE = PurePosixPath("derivatives/catnip")
-COUNTS = PurePosixPath("derivatives/catnip-counts")
-SOURCEDATA = PurePosixPath("sourcedata/catnip")
 ATLAS_VOXEL_SIZE_UM = (25.0, 25.0, 25.0)  # pixdim of all atlas volumes of CATNIP
 
 
@@ -160,16 +160,6 @@ class RunTasks:
         return evidence | {"mask": masks[0]} if proof.holds and proof.question.is_masked and masks else evidence
 
 
-def image_stem(image: PurePosixPath) -> str:
-    """Return the name of an image without its ending; BIDS names have no other dots."""
-    return image.name.partition(".")[0]
-
-
-def sidecar_of(image: PurePosixPath) -> PurePosixPath:
-    """Return the JSON file beside an image: the same, whatever the format."""
-    return image.with_name(f"{image_stem(image)}.json")
-
-
 def run_name(subject: str, sample: str, stain: str) -> BidsName:
     """Return the entities that all files of a run share."""
     return BidsName((("sub", subject), ("sample", sample), ("stain", stain)))
@@ -222,31 +212,13 @@ def plan_tasks(
         elif component.storage == Storage.TABLE:
             counts.append(CountsTask(entry, component, names.counts(entry, component), names.copy(entry)))
         elif entry.volume is not None:
-            on_atlas = component.grid == Grid.ATLAS
-            images.append(
-                ImageTask(
-                    entry=entry,
-                    component=component,
-                    volume=entry.volume,
-                    source=f"{run.folder_name}/{entry.path}",
-                    target=names.raw() if entry is raw else names.derivative(entry, component),
-                    raw=entry is raw,
-                    voxel_size_um=ATLAS_VOXEL_SIZE_UM if on_atlas else voxel_size_um,
-                )
-            )
+            target = names.raw() if entry is raw else names.derivative(entry, component)
+            size_um = ATLAS_VOXEL_SIZE_UM if component.grid == Grid.ATLAS else voxel_size_um
+            source = f"{run.folder_name}/{entry.path}"
+            images.append(ImageTask(entry, component, entry.volume, source, target, entry is raw, size_um))
     images += _recovered_masks(run, names, voxel_size_um, proofs)
-    tasks = RunTasks(
-        run,
-        planned,
-        planned.subject,
-        planned.sample,
-        tuple(images),
-        tuple(counts),
-        tuple(copies),
-        problems,
-        tuple(proofs),
-    )
-    return _without_twins(tasks)
+    done = tuple(images), tuple(counts), tuple(copies)
+    return _without_twins(RunTasks(run, planned, planned.subject, planned.sample, *done, problems, tuple(proofs)))
 
 
 def _recovered_masks(
@@ -332,8 +304,8 @@ class _Names:
 
     def _ending(self, grid: Grid | None) -> str:
         if self.image_format == Format.OME_ZARR:
-            return ".ome.zarr"
-        return ".ome.tif" if grid == Grid.ATLAS else ".ome.btf"
+            return OmeZarr.ending
+        return OmeTiff(big=grid != Grid.ATLAS).ending
 
     def counts(self, entry: Entry, component: ComponentType) -> PurePosixPath:
         folder = DERIVATIVE if self.naming == Naming.DSEG else COUNTS

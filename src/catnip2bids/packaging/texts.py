@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from catnip2bids.bids import places
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.choices import Naming
 from catnip2bids.publish import write_text
@@ -83,7 +84,7 @@ def replace_marked_part(path: Path, text: str) -> None:
 
 def dataset_readme(name: str, provenance: Provenance, naming: Naming) -> str:
     """Tell a stranger what the dataset is and where what is."""
-    counts = "derivatives/catnip" if naming == Naming.DSEG else "derivatives/catnip-counts"
+    counts = places.DERIVATIVE if naming == Naming.DSEG else places.COUNTS
     return "\n\n".join(
         [
             f"# {name}",

@@ -118,7 +118,7 @@ def _refuse_other_entries(run: Run, planned: PlannedRun) -> None:
     there = {entry.path for entry in run.entries}
     if len(listed) > len(set(listed)):
         source, _ = Counter(listed).most_common(1)[0]
-        raise PlanError(f"the plan lists {source!r} of {run.source} more than once")
+        raise PlanError(f"the plan lists {source!r} of {run.source} more than once; leave one line out")
     if missing := there - set(listed):
         raise PlanError(f"{run.folder / min(missing)}: is not in the plan; scan again, or add it")
     if gone := set(listed) - there:

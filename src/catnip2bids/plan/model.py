@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from catnip2bids.catnip.components import Action
+from catnip2bids.catnip.component import Action
 
 DEFAULT_STAIN = "cFos"
 

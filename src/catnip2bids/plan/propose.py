@@ -6,7 +6,7 @@ here are only the rules for entries that nobody knows, and for what depends on t
 
 from __future__ import annotations
 
-from catnip2bids.catnip.components import Action
+from catnip2bids.catnip.component import Action
 from catnip2bids.catnip.run_name import RunName
 from catnip2bids.plan.model import Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.scanning import Entry, Run, Scan

@@ -81,7 +81,7 @@ def write_plan(report: ScanReport, path: Path, *, overwrite: bool) -> None:
             raise PlanError(f"{path}: is there already and may have been corrected by hand; use -o or --overwrite")
         write_text(path, text)
     except OSError as error:
-        raise PlanError(f"{path}: cannot be written: {error.strerror}") from error
+        raise PlanError(f"{path}: cannot be written: {error.strerror}; give another place with -o") from error
 
 
 def _run_json(run: Run, planned: PlannedRun) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from catnip2bids.plan.checks import is_for
 from catnip2bids.plan.model import DatasetSettings, Plan, PlannedRun
 from catnip2bids.plan.propose import SAMPLES, problems_of
 from catnip2bids.scanning import Run, Scan
+from catnip2bids.volume import shown_shape
 
 
 def read_plan(path: Path) -> Plan:
@@ -30,14 +31,14 @@ def read_plan(path: Path) -> Plan:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PlanError(f"{path}: cannot be read as a plan: {error}") from error
+        raise PlanError(f"{path}: cannot be read as a plan: {error}; mend it, or scan again") from error
     document["runs"] = document.pop("run", [])
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise PlanError(f"{path}: {where}: {first['msg']}") from error
+        raise PlanError(f"{path}: {where}: {first['msg']}; mend the plan, or scan again") from error
 
 
 def to_toml(plan: Plan, found: Scan | None = None) -> str:
@@ -125,6 +126,5 @@ def _comments(run: Run, planned: PlannedRun) -> dict[str, str]:
         if entry.path in problems:
             comments[entry.path] = f"PROBLEM: {problems[entry.path]}"
         elif entry.volume is not None:
-            sizes = " x ".join(str(n) for n in reversed(entry.volume.shape))
-            comments[entry.path] = f"{sizes} voxels, {entry.volume.dtype}"
+            comments[entry.path] = f"{shown_shape(entry.volume.shape)} voxels, {entry.volume.dtype}"
     return comments

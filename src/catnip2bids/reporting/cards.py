@@ -158,7 +158,7 @@ def _sizes(sample: Sample) -> Iterator[Fact]:
         yield Fact("voxel size", f"{size_x:g} x {size_y:g} x {size_z:g} um")
         extents_um = (x * size_x, y * size_y, z * size_z)
         yield Fact("extent", f"{' x '.join(f'{extent / 1000:.2f}' for extent in extents_um)} mm")
-    yield Fact("images", str(len(sample.components)))
+    yield Fact("images", str(len(sample.images)))
     if sample.bytes_before is not None and sample.bytes_after is not None:
         yield Fact("bytes of images", f"{size_text(sample.bytes_before)} before, {size_text(sample.bytes_after)} after")
 

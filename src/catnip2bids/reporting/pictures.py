@@ -5,12 +5,13 @@ Invariant: gray and heat pictures may lose what no eye sees; maps keep every val
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
+
+from catnip2bids.pages import picture_address
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +34,7 @@ def map_picture(regions: Array, cells: Array) -> str:
     """Keep numbers of regions below 65,536 as red + 256 * green, and 8 bits of cells as blue."""
     channels = (regions & 255, regions >> 8, cells)
     pixels = np.stack([channel.astype(np.uint8) for channel in channels], axis=-1)
-    return _address("png", imagecodecs.png_encode(np.ascontiguousarray(pixels), level=9))
+    return picture_address("png", imagecodecs.png_encode(np.ascontiguousarray(pixels), level=9))
 
 
 def _scaled(values: Array, window: tuple[float, float]) -> npt.NDArray[np.uint8]:
@@ -43,8 +44,4 @@ def _scaled(values: Array, window: tuple[float, float]) -> npt.NDArray[np.uint8]
 
 
 def _webp(pixels: Array) -> str:
-    return _address("webp", imagecodecs.webp_encode(np.ascontiguousarray(pixels), level=_QUALITY))
-
-
-def _address(kind: str, data: bytes | bytearray) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return picture_address("webp", imagecodecs.webp_encode(np.ascontiguousarray(pixels), level=_QUALITY))

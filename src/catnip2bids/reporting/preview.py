@@ -6,7 +6,6 @@ finer ones the slices that are shown.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ import tifffile
 from catnip2bids.choices import Kind
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.ome import downsample
-from catnip2bids.volume.zarr import open_array
+from catnip2bids.volume.zarr import open_array, read_attributes
 
 Array = npt.NDArray[Any]
 Zyx = tuple[int, int, int]
@@ -142,7 +141,7 @@ class Preview:
         """The values that are shown as black and as white: as OME-Zarr says, or by the values themselves."""
         if self.image.is_dir():
             with _naming(self.image):
-                window = _ome_attributes(self.image)["omero"]["channels"][0]["window"]
+                window = read_attributes(self.image)["omero"]["channels"][0]["window"]
                 low, high = float(window["start"]), float(window["end"])
                 if not (math.isfinite(low) and math.isfinite(high)):
                     raise ValueError(f"its display window is {low} to {high}")
@@ -172,7 +171,7 @@ class _ZarrLevels:
     planes = None
 
     def __init__(self, image: Path) -> None:
-        datasets = _ome_attributes(image)["multiscales"][0]["datasets"]
+        datasets = read_attributes(image)["multiscales"][0]["datasets"]
         self._arrays = [open_array(image, dataset["path"]) for dataset in datasets]
         narrow = [array for array in self._arrays if _is_narrow(array.shape)]
         self._shown = narrow[0] if narrow else self._arrays[-1]
@@ -218,13 +217,3 @@ def _small_plane(page: tifffile.TiffPage, kind: Kind) -> Array:
     while max(values.shape[1:]) > _LONGEST_SIDE:
         values = downsample(values, (1, 2, 2), kind)
     return np.asarray(values[0])
-
-
-def _ome_attributes(image: Path) -> dict[str, Any]:
-    """Read the attributes of an OME-Zarr image, of version 0.5 or 0.4."""
-    document = image / "zarr.json"
-    if document.is_file():
-        attributes: dict[str, Any] = json.loads(document.read_bytes())["attributes"]["ome"]
-    else:
-        attributes = json.loads((image / ".zattrs").read_bytes())
-    return attributes

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from catnip2bids._version import __version__
-from catnip2bids.bids.provenance import PROVENANCE, Decision, Provenance, read_provenance
+from catnip2bids.bids.provenance import Decision, Provenance, provenance_of
 from catnip2bids.errors import DatasetError
 from catnip2bids.pages import page_templates
 from catnip2bids.progress import Progress
@@ -83,9 +83,7 @@ def report(dataset: Path | str, progress: Progress | None = None, *, jobs: int |
     PosixPath('dataset/docs/report/index.html')
     """
     dataset, progress = Path(dataset), progress or Progress()
-    if not (dataset / PROVENANCE).is_file():
-        raise DatasetError(f"{dataset}: has no {PROVENANCE}; give a dataset that catnip2bids package made")
-    provenance, place = read_provenance(dataset), dataset / REPORT
+    provenance, place = provenance_of(dataset), dataset / REPORT
     if not place.resolve().is_relative_to(dataset.resolve()) or (place / "index.html").is_dir():
         raise DatasetError(f"{place}: is no folder of the dataset's own; remove it, and draw the report again")
     pages = _Pages(dataset, provenance, Outcomes.of(dataset), progress)
@@ -183,7 +181,7 @@ class _Pages:
         return {
             "title": self._title(),
             "n_animals": len({sample.record.subject for sample in samples}),
-            "n_images": sum(len(sample.components) for sample in samples),
+            "n_images": sum(len(sample.images) for sample in samples),
             "bytes_before": sum_of([sample.bytes_before for sample in samples]),
             "bytes_after": sum_of([sample.bytes_after for sample in samples]),
             "states": self._outcomes.states,

@@ -15,8 +15,9 @@ from catnip2bids.bids.checksums import file_sha256
 from catnip2bids.bids.paths import inside
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import PROVENANCE, Decision
+from catnip2bids.regions import ShownRegion
 from catnip2bids.reporting.charts import histogram_chart, region_chart
-from catnip2bids.reporting.samples import Component, Counts, Region, Sample
+from catnip2bids.reporting.samples import Counts, Sample, SampleImage
 from catnip2bids.reporting.views import Brain, View, read_brain, read_heatmaps
 
 _MOST_PLANES, _FEWEST_PLANES = 24, 6
@@ -44,7 +45,7 @@ class Series:
 class RegionRow:
     """A region, and its cells in each series; None where CATNIP excluded it."""
 
-    region: Region
+    region: ShownRegion
     cells: tuple[int | None, ...]
 
 
@@ -64,7 +65,7 @@ class ComponentRow:
 
     decision: Decision
     name: str
-    image: Component | None
+    image: SampleImage | None
     sha256: str
 
 
@@ -109,8 +110,8 @@ def _look(brain: Brain | None, sample: Sample, n_bytes: int) -> dict[str, Any]:
         "n_planes": sample.raw.record.shape[0],
         "regions": [_region(region, sample) for region in brain.regions],
         "segmentations": [
-            Segmentation(component.threshold, color)
-            for (component, _), color in zip(brain.segmentations, _COLORS, strict=False)
+            Segmentation(image.threshold, color)
+            for (image, _), color in zip(brain.segmentations, _COLORS, strict=False)
         ],
         "n_not_shown": len(sample.with_role("FRSTseg")) - len(brain.segmentations),
         "histogram": {"chart": histogram_chart(brain.histogram()), "window": window},
@@ -124,7 +125,7 @@ def _planes(brain: Brain, n_bytes: int) -> list[View]:
     return brain.planes(min(max(n_planes, _FEWEST_PLANES), _MOST_PLANES))
 
 
-def _region(region: Region, sample: Sample) -> dict[str, str]:
+def _region(region: ShownRegion, sample: Sample) -> dict[str, str]:
     """Describe a region where it is pointed at."""
     found = [(counts.cells.get(region.index), counts.title) for counts in sample.counts]
     cells = [f"{n:,} at {title}" for n, title in found if n is not None]
@@ -135,20 +136,20 @@ def _region(region: Region, sample: Sample) -> dict[str, str]:
 def _region_rows(sample: Sample) -> Iterator[RegionRow]:
     """Yield all regions that have been counted, by ascending label value."""
     for index in sorted({index for counts in sample.counts for index in counts.cells}):
-        region = sample.regions.get(index) or Region(index, f"label {index}", "", "#888888")
+        region = sample.regions.get(index) or ShownRegion.unnamed(index, "#888888")
         yield RegionRow(region, tuple(counts.cells.get(index) for counts in sample.counts))
 
 
 def _component_rows(dataset: Path, sample: Sample) -> Iterator[ComponentRow]:
     """Yield everything that CATNIP wrote, in the order of the names."""
-    images = {image.path.as_posix(): image for image in sample.components}
+    images = {image.path.as_posix(): image for image in sample.images}
     for decision in sample.decisions:
         name = os.path.relpath(decision.source, sample.record.source)
         image = images.get(decision.target or "")
         yield ComponentRow(decision, name, image, _hash_of(dataset, decision, image))
 
 
-def _hash_of(dataset: Path, decision: Decision, image: Component | None) -> str:
+def _hash_of(dataset: Path, decision: Decision, image: SampleImage | None) -> str:
     if decision.target is None:
         return ""
     target = inside(decision.target, PROVENANCE.name)

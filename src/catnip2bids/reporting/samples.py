@@ -12,33 +12,16 @@ from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.names import entities_of
 from catnip2bids.bids.paths import inside
+from catnip2bids.bids.places import image_stem
 from catnip2bids.bids.provenance import PROVENANCE, Decision, ImageRecord, Provenance, RunRecord
-from catnip2bids.bids.tables import UNKNOWN, Row, read_table
-from catnip2bids.colors import made_up_color
-from catnip2bids.errors import DatasetError
+from catnip2bids.bids.tables import UNKNOWN, Row, read_number, read_rows
+from catnip2bids.regions import ShownRegion, shown_regions
 
-_DERIVATIVE = PurePosixPath("derivatives/catnip")
-_COLOR = re.compile("#[0-9a-fA-F]{6}")
 _SERIES = re.compile(r"FRSTseg(?P<corrected>corrected)?(?P<threshold>\d+)")
 _THRESHOLD = re.compile(r"\d+$")
 _PROBLEMS = ("problem: ", "packaged earlier, and has a problem now: ")
 _SEXES = {"M": "male", "F": "female"}
 _HEMISPHERES = {"L": "left", "R": "right"}
-
-
-@dataclass(frozen=True)
-class Region:
-    """A region of the atlas: label value, name, abbreviation and colour ``#rrggbb``."""
-
-    index: int
-    name: str
-    abbreviation: str
-    color: str
-
-    @property
-    def short_name(self) -> str:
-        """The abbreviation, or the name where there is none."""
-        return self.abbreviation or self.name
 
 
 @dataclass(frozen=True)
@@ -69,7 +52,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Component:
+class SampleImage:
     """One image of a sample.
 
     Attributes
@@ -91,13 +74,13 @@ class Component:
     @property
     def threshold(self) -> int | None:
         """The FRST threshold in its name."""
-        found = _THRESHOLD.search(entities_of(self.path.name.partition(".")[0]).get("desc", ""))
+        found = _THRESHOLD.search(entities_of(image_stem(self.path)).get("desc", ""))
         return int(found[0]) if found else None
 
     @property
     def short_name(self) -> str:
         """What its name says beyond the sample's."""
-        stem = self.path.name.partition(".")[0]
+        stem = image_stem(self.path)
         entities = entities_of(stem)
         kept = [f"{key}-{entities[key]}" for key in ("space", "desc") if key in entities]
         return "_".join([*kept, stem.rpartition("_")[2]])
@@ -139,7 +122,7 @@ class Sample:
     hemisphere: str
     acquired: str
     decisions: tuple[Decision, ...]
-    regions: Mapping[int, Region]
+    regions: Mapping[int, ShownRegion]
     counts: tuple[Counts, ...]
 
     def known(self, column: str) -> str:
@@ -148,9 +131,9 @@ class Sample:
         return "" if value == UNKNOWN else _SEXES.get(value, value) if column == "sex" else value
 
     @property
-    def components(self) -> tuple[Component, ...]:
+    def images(self) -> tuple[SampleImage, ...]:
         """Its images, the raw one first."""
-        images = (Component(inside(path, PROVENANCE.name), record) for path, record in self.record.images.items())
+        images = (SampleImage(inside(path, PROVENANCE.name), record) for path, record in self.record.images.items())
         return tuple(sorted(images, key=lambda image: (image.path.parts[0] == "derivatives", image.path.name)))
 
     def without(self, image: str) -> Sample:
@@ -159,13 +142,13 @@ class Sample:
         return replace(self, record=self.record.model_copy(update={"images": images}))
 
     @property
-    def raw(self) -> Component | None:
+    def raw(self) -> SampleImage | None:
         """Its raw image."""
-        return next((image for image in self.components if image.path.parts[0] != "derivatives"), None)
+        return next((image for image in self.images if image.path.parts[0] != "derivatives"), None)
 
-    def with_role(self, role: str) -> list[Component]:
+    def with_role(self, role: str) -> list[SampleImage]:
         """Return the images with a role, thresholds ascending."""
-        found = [image for image in self.components if image.role == role]
+        found = [image for image in self.images if image.role == role]
         return sorted(found, key=lambda image: image.threshold or 0)
 
     def is_named_in(self, path: str) -> bool:
@@ -205,10 +188,10 @@ def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
     DatasetError
         If one of its tables cannot be read.
     """
-    animals = {row["participant_id"]: row for row in _rows(dataset / "participants.tsv", "participant_id")}
+    animals = {row["participant_id"]: row for row in read_rows(dataset / "participants.tsv", "participant_id")}
     hemispheres = {
         (row["participant_id"], row["sample_id"]): _HEMISPHERES.get(row.get("hemisphere", UNKNOWN), "")
-        for row in _rows(dataset / "samples.tsv", "participant_id", "sample_id")
+        for row in read_rows(dataset / "samples.tsv", "participant_id", "sample_id")
     }
     return tuple(
         Sample(
@@ -218,45 +201,11 @@ def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
             hemispheres.get((f"sub-{run.subject}", f"sample-{run.sample}"), ""),
             _acquired(dataset, key, run),
             tuple(decision for decision in provenance.decisions if decision.run == key),
-            _regions(dataset, run),
+            shown_regions(dataset, run),
             _counts(dataset, key, run),
         )
         for key, run in sorted(provenance.runs.items())
     )
-
-
-def _rows(path: Path, *columns: str) -> tuple[Row, ...]:
-    """Read the rows of a table, which must have these columns if it has rows at all."""
-    table = read_table(path)
-    missing = [column for column in columns if column not in table.columns]
-    if table.rows and missing:
-        raise DatasetError(f"{path}: has no column {missing[0]}; mend the table, or bring it back from a copy")
-    return table.rows
-
-
-def _number(path: Path, text: str) -> int:
-    """Read a whole number of a table."""
-    try:
-        return int(float(text))
-    except (ValueError, OverflowError) as error:
-        raise DatasetError(f"{path}: {text!r} is no number; mend the table, or bring it back from a copy") from error
-
-
-def _regions(dataset: Path, run: RunRecord) -> dict[int, Region]:
-    if run.atlas_table is None:
-        return {}
-    path = dataset / _DERIVATIVE / inside(run.atlas_table, PROVENANCE.name)
-    found = {}
-    for row in _rows(path, "index", "name"):
-        index, abbreviation = _number(path, row["index"]), row.get("abbreviation", UNKNOWN)
-        color = row.get("color", "")
-        found[index] = Region(
-            index,
-            row["name"].replace("_", " "),
-            "" if abbreviation == UNKNOWN else abbreviation,
-            color if _COLOR.fullmatch(color) else made_up_color(index),
-        )
-    return found
 
 
 def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
@@ -265,9 +214,9 @@ def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
     for path in dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv"):
         series = _SERIES.fullmatch(entities_of(path.name.removesuffix("_counts.tsv")).get("desc", ""))
         if series is not None:
-            rows = _rows(path, "index", "cell_count")
+            rows = read_rows(path, "index", "cell_count")
             cells = {
-                _number(path, row["index"]): None if (n := row["cell_count"]) == UNKNOWN else _number(path, n)
+                read_number(path, row["index"]): None if (n := row["cell_count"]) == UNKNOWN else read_number(path, n)
                 for row in rows
             }
             found.append(Counts(int(series["threshold"]), series["corrected"] is not None, cells))
@@ -276,7 +225,7 @@ def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
 
 def _acquired(dataset: Path, key: str, run: RunRecord) -> str:
     """Return the time of acquisition of the raw image, to the minute."""
-    for row in _rows(dataset / f"sub-{run.subject}" / f"sub-{run.subject}_scans.tsv", "filename", "acq_time"):
+    for row in read_rows(dataset / f"sub-{run.subject}" / f"sub-{run.subject}_scans.tsv", "filename", "acq_time"):
         if f"/{key}_" in row["filename"] and row["acq_time"] != UNKNOWN:
             return row["acq_time"].replace("T", " ")[:16]
     return ""

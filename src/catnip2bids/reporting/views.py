@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from catnip2bids.catnip.components import kind_of
 from catnip2bids.colors import made_up_color
+from catnip2bids.regions import ShownRegion
 from catnip2bids.reporting.pictures import gray_picture, heat_picture, map_picture
 from catnip2bids.reporting.preview import Preview
-from catnip2bids.reporting.samples import Component, Region, Sample
+from catnip2bids.reporting.samples import Sample, SampleImage
 
 Array = npt.NDArray[Any]
 
@@ -58,7 +59,7 @@ class View:
 
 @dataclass(frozen=True)
 class Heatmaps:
-    """The largest values along each axis of a heatmap, and of the corrected one, in one scale.
+    """The largest values along each axis of a heat map, and of the corrected one, in one scale.
 
     Attributes
     ----------
@@ -67,7 +68,7 @@ class Heatmaps:
     largest
         The value shown as white.
     plain, corrected
-        Projections; empty if there is no such heatmap.
+        Projections; empty if there is no such heat map.
     """
 
     threshold: int | None
@@ -103,8 +104,8 @@ class Brain:
 
     image: Preview
     labels: Preview | None
-    regions: tuple[Region, ...]
-    segmentations: tuple[tuple[Component, Preview], ...]
+    regions: tuple[ShownRegion, ...]
+    segmentations: tuple[tuple[SampleImage, Preview], ...]
 
     def planes(self, n_most: int) -> list[View]:
         """Return planes from all over the volume."""
@@ -167,7 +168,7 @@ def read_brain(dataset: Path, sample: Sample) -> Brain | None:
     raw = sample.raw
     if raw is None:
         return None
-    same_grid = [found for found in sample.components if found.record.shape == raw.record.shape]
+    same_grid = [found for found in sample.images if found.record.shape == raw.record.shape]
     atlas = next((found for found in same_grid if found.role in _LABELS), None)
     segmentations = [found for found in sample.with_role("FRSTseg") if found in same_grid]
     return Brain(
@@ -178,20 +179,19 @@ def read_brain(dataset: Path, sample: Sample) -> Brain | None:
     )
 
 
-def _preview(dataset: Path, component: Component) -> Preview:
-    record = component.record
-    return Preview(dataset / component.path, record.shape, component.voxel_size_um, kind_of(component.role))
+def _preview(dataset: Path, image: SampleImage) -> Preview:
+    return Preview(dataset / image.path, image.record.shape, image.voxel_size_um, kind_of(image.role))
 
 
-def _regions_of(sample: Sample, values: Sequence[int]) -> tuple[Region, ...]:
+def _regions_of(sample: Sample, values: Sequence[int]) -> tuple[ShownRegion, ...]:
     """Name label values; those that no table knows go without a name."""
     ids = sorted(set(values) - {0})
-    known = (sample.regions.get(id_, Region(id_, f"label {id_}", "", made_up_color(id_))) for id_ in ids)
-    return (*known, Region(-1, "a label that the dataset does not list", "", "#888888"))
+    known = (sample.regions.get(id_, ShownRegion.unnamed(id_, made_up_color(id_))) for id_ in ids)
+    return (*known, ShownRegion(-1, "a label that the dataset does not list", "", "#888888"))
 
 
 def read_heatmaps(dataset: Path, sample: Sample) -> list[Heatmaps]:
-    """Project the heatmaps of each threshold, the corrected ones beside them."""
+    """Project the heat maps of each threshold, the corrected ones beside them."""
     plain = {found.threshold: found for found in sample.with_role("heatmap")}
     corrected = {found.threshold: found for found in sample.with_role("heatmapcorrected")}
     found = []
@@ -203,11 +203,11 @@ def read_heatmaps(dataset: Path, sample: Sample) -> list[Heatmaps]:
     return found
 
 
-def _projected(dataset: Path, component: Component | None) -> list[tuple[Array, tuple[float, float]]]:
+def _projected(dataset: Path, image: SampleImage | None) -> list[tuple[Array, tuple[float, float]]]:
     """Return the largest values along each axis, and the height and width of what is seen."""
-    if component is None:
+    if image is None:
         return []
-    preview = _preview(dataset, component)
+    preview = _preview(dataset, image)
     values = np.nan_to_num(preview.whole)
     return [(values.max(axis=axis), _without(preview.extent_um, axis)) for axis in range(3)]
 

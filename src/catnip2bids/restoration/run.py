@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from catnip2bids.bids.checksums import file_sha256, read_checksums
 from catnip2bids.bids.paths import inside
 from catnip2bids.bids.pixels import hashes_path, read_hashes
-from catnip2bids.bids.provenance import PROVENANCE, Provenance, read_provenance
+from catnip2bids.bids.provenance import PROVENANCE, Provenance, provenance_of
 from catnip2bids.engine import Resources, default_jobs, default_memory_bytes
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, WriteError
 from catnip2bids.locks import locked
@@ -67,10 +67,8 @@ def restore(
         If one of both folders is inside the other.
     """
     dataset, folder, progress = Path(dataset), Path(folder), progress or Progress()
-    if not (dataset / PROVENANCE).is_file():
-        raise DatasetError(f"{dataset}: has no {PROVENANCE}; give a dataset that catnip2bids package made")
+    provenance = provenance_of(dataset)
     keep_apart(dataset, folder)
-    provenance = read_provenance(dataset)
     resources = Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
     result = Restoration(folder)
     with naming_what_cannot_be_written(folder):
@@ -182,7 +180,10 @@ class _Work:
         if census.volume is None or census.problems:
             raise SourceError("; ".join(census.problems))
         if census.volume.shape[0] != len(planes):
-            raise DatasetError(f"{self._dataset / image}: has {census.volume.shape[0]} planes, and had {len(planes)}")
+            raise DatasetError(
+                f"{self._dataset / image}: has {census.volume.shape[0]} planes, and had {len(planes)}; "
+                "bring it back from a copy"
+            )
         return StoredImage(census.volume, planes)
 
     def _copy(self, copy: PurePosixPath, final: Path) -> None:

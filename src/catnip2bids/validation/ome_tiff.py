@@ -24,7 +24,8 @@ from catnip2bids.validation.programs import name_with_version
 from catnip2bids.validation.tree import Tree
 from catnip2bids.volume import TiffStack, read_planes
 from catnip2bids.volume.ome_planes import misplaced
-from catnip2bids.volume.tiff import PageLayout, check_page_at, open_tiff, page_offsets
+from catnip2bids.volume.tiff import PageLayout, check_page_at
+from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 
 CHECK = "ome-tiff"
 NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -160,7 +161,7 @@ def _read_pages(file: Path) -> Pages:
             description=tiff.pages.first.description,
         )
     pixels = np.empty((1, *pages.layout.shape), pages.layout.dtype)
-    stack = TiffStack(file, offsets, pages.layout)
+    stack = TiffStack(pages.layout, file, offsets)
     for index in {0, pages.n_pages - 1}:
         read_planes(stack, index, index + 1, pixels)
     return pages

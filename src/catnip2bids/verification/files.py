@@ -47,4 +47,6 @@ def later_files(dataset: Path, checksums: Checksums) -> list[str]:
     try:
         return sorted(set(checked_files(dataset)) - checksums.files.keys())
     except OSError as error:
-        raise DatasetError(f"{error.filename}: cannot be listed: {error.strerror}") from error
+        raise DatasetError(
+            f"{error.filename}: cannot be listed: {error.strerror}; make it readable and verify again"
+        ) from error

@@ -24,6 +24,7 @@ from catnip2bids.verification.reading import Found, ImageReader
 from catnip2bids.verification.result import ImageVerdict, Problem
 from catnip2bids.verification.tiff_image import TiffReader
 from catnip2bids.verification.zarr_image import ZarrReader
+from catnip2bids.volume import shown_shape
 
 NOT_READ = "is not what was read"
 
@@ -117,7 +118,8 @@ def verify_image(
         return _verdict(image, 0, [*problems, Problem(str(error).removeprefix(f"{path}: "))])
     shape, dtype = reader.shapes[0], reader.dtype
     if shape != tuple(image.record.shape) or dtype != np.dtype(image.record.dtype):
-        what = f"has {_sizes(shape)} voxels of {dtype}, and had {_sizes(image.record.shape)} of {image.record.dtype}"
+        had = f"{shown_shape(image.record.shape)} of {image.record.dtype}"
+        what = f"has {shown_shape(shape)} voxels of {dtype}, and had {had}"
         return _verdict(image, len(reader.shapes), [*problems, Problem(what)])
     if isinstance(reader, TiffReader) and image.record.description_sha256 not in (None, reader.description_sha256):
         problems.append(Problem("its OME-XML was changed"))
@@ -169,7 +171,3 @@ def _sources(image: ExpectedImage, planes: Sequence[int]) -> str:
 def _verdict(image: ExpectedImage, n_levels: int, problems: Sequence[Problem]) -> ImageVerdict:
     n_planes = image.record.shape[0] if n_levels else 0
     return ImageVerdict(image.path.as_posix(), n_planes, n_levels, tuple(problems))
-
-
-def _sizes(shape: Sequence[int]) -> str:
-    return " x ".join(str(n) for n in reversed(shape))

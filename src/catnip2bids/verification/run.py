@@ -10,18 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from catnip2bids.bids.checksums import CHECKSUMS, read_checksums
-from catnip2bids.bids.provenance import PROVENANCE, Provenance, read_provenance
-from catnip2bids.choices import Cluster
+from catnip2bids.bids.provenance import Provenance, provenance_of
+from catnip2bids.choices import IMAGE_ENDINGS, Cluster
 from catnip2bids.engine import Resources, employed
-from catnip2bids.errors import DatasetError
 from catnip2bids.progress import Progress
 from catnip2bids.publish import is_unpublished
 from catnip2bids.verification.files import later_files, verify_files
 from catnip2bids.verification.images import expected_images, verify_image
 from catnip2bids.verification.originals import Originals
 from catnip2bids.verification.result import FileProblem, Verification
-
-_ENDINGS = (".ome.zarr", ".ome.btf", ".ome.tif")
 
 
 def verify(
@@ -70,9 +67,7 @@ def verify(
     True
     """
     dataset, progress = Path(dataset), progress or Progress()
-    if not (dataset / PROVENANCE).is_file():
-        raise DatasetError(f"{dataset}: has no {PROVENANCE}; give a dataset that catnip2bids package made")
-    provenance = read_provenance(dataset)
+    provenance = provenance_of(dataset)
     given = [Path(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
     if cluster is not None:  # workers stand in other folders
         dataset, given = dataset.absolute(), [source.absolute() for source in given]
@@ -126,5 +121,5 @@ def _strange_images(dataset: Path, provenance: Provenance) -> Iterator[FileProbl
     for folder in (dataset, *dataset.glob("derivatives/*")):
         for path in sorted(folder.glob("sub-*/**/micr/*")):
             target = path.relative_to(dataset).as_posix()
-            if path.name.endswith(_ENDINGS) and not is_unpublished(path) and target not in known:
+            if path.name.endswith(IMAGE_ENDINGS) and not is_unpublished(path) and target not in known:
                 yield FileProblem(target, "is an image that was not packaged: nothing is known of its pixels")

@@ -12,19 +12,19 @@ from itertools import cycle
 from pathlib import Path
 
 from catnip2bids.bids.paths import file_name, inside
+from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
-from catnip2bids.bids.tables import UNKNOWN, Row, read_table
-from catnip2bids.catnip.components import COMPONENTS, ComponentType, Content
-from catnip2bids.colors import made_up_color
+from catnip2bids.catnip.component import ComponentType, Content
+from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.ome import LabelValue
+from catnip2bids.regions import shown_regions
 from catnip2bids.viewing.image import WHITE, ViewedImage
 from catnip2bids.viewing.tiff_image import TiffImage
 from catnip2bids.viewing.zarr_image import ZarrImage
 from catnip2bids.volume import is_ome_zarr
 
 _OME_TIFF = (".ome.btf", ".ome.tif", ".ome.tiff")
-_DERIVATIVE = Path("derivatives/catnip")
 _CELL_COLORS = ("#ffd60a", "#ff4fa3", "#4cc9f0", "#8cff66")
 """By threshold, the lowest first; seen on gray and on the colours of atlases."""
 _MASK_COLOR = "#7ee0d0"
@@ -155,7 +155,7 @@ def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> L
     image = _open(path, dataset)
     component, threshold = _component_of(record)
     name = component.desc_label(threshold) or record.role
-    is_raw = not path.is_relative_to(dataset / _DERIVATIVE)
+    is_raw = not path.is_relative_to(dataset / DERIVATIVE)
     match component.content:
         case Content.LABELS:
             regions = _regions(dataset, run, record) or image.labels
@@ -182,22 +182,12 @@ def _component_of(record: ImageRecord) -> tuple[ComponentType, int | None]:
 
 
 def _regions(dataset: Path, run: RunRecord, record: ImageRecord) -> tuple[LabelValue, ...]:
-    """Read names and colours of the regions that occur in an image from the atlas table of its run."""
-    if run.atlas_table is None:
-        return ()
-    table = read_table(dataset / _DERIVATIVE / inside(run.atlas_table, PROVENANCE.name))
+    """Name and colour the regions that occur in an image, by the atlas table of its run."""
     occurring = None if record.label_values is None else set(record.label_values)
-    regions = (_region(row) for row in table.rows if row.get("index", "").isdecimal())
-    return tuple(region for region in regions if occurring is None or region.value in occurring)
-
-
-def _region(row: Row) -> LabelValue:
-    value, abbreviation, color = int(row["index"]), row.get("abbreviation", UNKNOWN), row.get("color", UNKNOWN)
-    return LabelValue(
-        value,
-        row.get("name", str(value)),
-        None if abbreviation == UNKNOWN else abbreviation,
-        made_up_color(value) if color == UNKNOWN else color,
+    return tuple(
+        LabelValue(region.index, region.name, region.abbreviation or None, region.color)
+        for region in shown_regions(dataset, run).values()
+        if occurring is None or region.index in occurring
     )
 
 

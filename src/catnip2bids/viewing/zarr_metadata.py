@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from catnip2bids.errors import SourceError
+from catnip2bids.volume.zarr import document_of, read_attributes
 
 # within these bounds no product and no quotient of scales is 0 or infinite
 _LARGEST = 1e30
@@ -146,14 +147,6 @@ class GroupMetadata(_Part):
     labels: list[str] | None = None
 
 
-class _Attributes(_Part):
-    ome: GroupMetadata | None = None
-
-
-class _Document(_Part):
-    attributes: _Attributes | None = None
-
-
 def read_metadata(folder: Path) -> GroupMetadata:
     """Read the metadata of a group.
 
@@ -162,20 +155,10 @@ def read_metadata(folder: Path) -> GroupMetadata:
     SourceError
         If they are not there, or not what OME-Zarr says.
     """
-    document = folder / "zarr.json"
-    is_v3 = document.is_file()
-    if not is_v3:
-        document = folder / ".zattrs"
     try:
-        content = document.read_bytes()
-        if not is_v3:
-            return GroupMetadata.model_validate_json(content)
-        attributes = _Document.model_validate_json(content).attributes
-    except OSError as error:
-        raise SourceError(f"{document}: cannot be read ({error}); replace the image by the original") from error
+        return GroupMetadata.model_validate(read_attributes(folder))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         what = ": ".join(filter(None, (where, first["msg"])))
-        raise SourceError(f"{folder}: its metadata are wrong ({what}); mend {document.name}") from error
-    return (attributes and attributes.ome) or GroupMetadata()
+        raise SourceError(f"{folder}: its metadata are wrong ({what}); mend {document_of(folder).name}") from error

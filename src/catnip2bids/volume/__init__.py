@@ -11,16 +11,10 @@ from catnip2bids.volume.recovered_mask import RecoveredMask
 from catnip2bids.volume.slices import SliceSeries, census_slices, number_slices
 from catnip2bids.volume.stack import TiffStack, census_stack
 from catnip2bids.volume.take_census import is_nifti, is_tiff, slice_files, slice_number_in, take_census
-from catnip2bids.volume.tiff import (
-    PageLayout,
-    check_page,
-    count_stack_pages,
-    open_lone_page,
-    open_tiff,
-    page_offsets,
-)
+from catnip2bids.volume.tiff import PageLayout, check_page, open_lone_page
+from catnip2bids.volume.tiff_file import count_stack_pages, open_tiff, page_offsets
 from catnip2bids.volume.values import label_values, value_range
-from catnip2bids.volume.volume import Copyable, PlaneSource, Volume, read_planes
+from catnip2bids.volume.volume import Copyable, PlaneSource, Volume, read_planes, shown_shape
 from catnip2bids.volume.zarr import ZarrVolume, census_zarr, is_ome_zarr, open_array
 
 __all__ = [
@@ -59,6 +53,7 @@ __all__ = [
     "page_offsets",
     "plane_sha256",
     "read_planes",
+    "shown_shape",
     "slice_files",
     "slice_number_in",
     "take_census",

@@ -108,11 +108,11 @@ def census_nifti(path: Path) -> Census:
     except _DAMAGED as error:
         return refused(f"not a NIfTI file ({error}); replace it by the original")
     if len(stored.shape) != 3 or min(stored.shape) < 1:
-        return refused(f"has the shape {stored.shape}, a volume has three axes")
+        return refused(f"has the shape {stored.shape}, a volume has three axes; save it as one volume")
     if (stored.slope, stored.inter) != (1.0, 0.0):
         return refused(f"its values are scaled (slope {stored.slope}, intercept {stored.inter}); save it unscaled")
     if stored.dtype.kind not in "iuf":
-        return refused(f"has values of type {stored.dtype}, not numbers")
+        return refused(f"has values of type {stored.dtype}; save it as integers or as float32")
     largest_ratio = 1 if path.suffix == ".nii" else LARGEST_DEFLATE_RATIO
     promised = stored.offset + math.prod(int(n) for n in stored.shape) * stored.dtype.itemsize
     if promised > n_bytes * largest_ratio:

@@ -166,7 +166,7 @@ class StripPlane:
                 with self.path.open("rb", buffering=0) as file:
                     data = os.pread(file.fileno(), n_bytes, offset)
         except OSError as error:
-            raise ReadError(f"{self.path}: cannot be read: {error.strerror}") from error
+            raise ReadError(f"{self.path}: cannot be read: {error.strerror}; make it readable and run again") from error
         if len(data) != n_bytes:
             raise SourceError(f"{self.where}is cut off; replace it by the original")
         return data

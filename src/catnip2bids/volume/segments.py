@@ -58,7 +58,8 @@ def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None
     ratio = _LARGEST_RATIO.get(tifffile.COMPRESSION(page.compression), _LARGEST_RATIO_OF_OTHERS)
     if (decoded > ratio * counts).any():
         raise SourceError(
-            f"{where}promises {int(decoded.sum())} bytes of pixels in {int(counts.sum())} bytes; not possible"
+            f"{where}promises {int(decoded.sum())} bytes of pixels in {int(counts.sum())} bytes, which cannot be; "
+            "replace it by the original"
         )
 
 

@@ -13,59 +13,41 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import SHOWN, Census, listed, size_on_disk
-from catnip2bids.volume.encoding import EncodedPlane, Encoding
+from catnip2bids.volume.encoding import EncodedPlane
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.tiff import (
     PageLayout,
     agreed,
-    bytes_of_a_strip,
-    bytes_to_decode,
     check_page,
-    count_pages,
     open_page,
-    open_tiff,
     read_encoded,
 )
+from catnip2bids.volume.tiff_file import count_pages, open_tiff
+from catnip2bids.volume.tiff_planes import TiffPlanes
 from catnip2bids.volume.volume import PlaneSource
 
 _HEADER_READERS = 8  # headers are small and far apart: the file system's latency is what counts
 
 
 @dataclass(frozen=True)
-class SliceSeries:
+class SliceSeries(TiffPlanes):
     """A volume stored as one TIFF file a plane, in the order of its slice numbers.
 
     Attributes
     ----------
     slices
         The files.
-    layout
-        What each of them is.
     """
 
     slices: tuple[Path, ...]
-    layout: PageLayout
-
-    @property
-    def reads_rows(self) -> bool:
-        """Whether rows of all slices can be read without decoding whole planes."""
-        return self.layout.reads_rows
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Number of voxels along (z, y, x)."""
         return (len(self.slices), *self.layout.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values, in native byte order."""
-        return self.layout.dtype
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -79,26 +61,6 @@ class SliceSeries:
     def read_encoded(self, plane: int) -> EncodedPlane:
         """Read the segments of a plane without decoding them; only where the planes agree in their encoding."""
         return read_encoded(self.slices[plane], 0, self.layout)
-
-    @property
-    def encoding(self) -> Encoding | None:
-        """How all planes are stored; None where they do not agree, or cannot be put into another file as they are."""
-        return self.layout.encoding
-
-    @property
-    def unpacked_bytes(self) -> int:
-        """Nothing: each plane is read by itself."""
-        return 0
-
-    @property
-    def kept_bytes(self) -> int:
-        """Memory that an open plane takes between two readings: a strip."""
-        return bytes_of_a_strip(self.layout)
-
-    @property
-    def decoding_bytes(self) -> int:
-        """Memory that decoding a plane takes; none where rows can be read."""
-        return 0 if self.reads_rows else bytes_to_decode(self.layout)
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open the slice file of a plane."""

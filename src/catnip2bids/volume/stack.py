@@ -8,33 +8,28 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import tifffile
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import Census, listed, size_on_disk
-from catnip2bids.volume.encoding import EncodedPlane, Encoding
+from catnip2bids.volume.encoding import EncodedPlane
 from catnip2bids.volume.ome_planes import misplaced
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.tiff import (
-    PageLayout,
     agreed,
-    bytes_of_a_strip,
-    bytes_to_decode,
     check_page,
     open_page,
-    open_tiff,
-    page_offsets,
     read_encoded,
 )
+from catnip2bids.volume.tiff_file import open_tiff, page_offsets
+from catnip2bids.volume.tiff_planes import TiffPlanes
 from catnip2bids.volume.volume import PlaneSource
 
 
 @dataclass(frozen=True)
-class TiffStack:
+class TiffStack(TiffPlanes):
     """A volume stored as the pages of one TIFF file.
 
     Attributes
@@ -43,28 +38,15 @@ class TiffStack:
         The file.
     page_offsets
         Where the directory of each page is in it.
-    layout
-        What each page is.
     """
 
     path: Path
     page_offsets: tuple[int, ...]
-    layout: PageLayout
-
-    @property
-    def reads_rows(self) -> bool:
-        """Whether rows of all pages can be read without decoding whole planes."""
-        return self.layout.reads_rows
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Number of voxels along (z, y, x)."""
         return (len(self.page_offsets), *self.layout.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values, in native byte order."""
-        return self.layout.dtype
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -78,26 +60,6 @@ class TiffStack:
     def read_encoded(self, plane: int) -> EncodedPlane:
         """Read the segments of a plane without decoding them; only where the planes agree in their encoding."""
         return read_encoded(self.path, plane, self.layout, self.page_offsets[plane])
-
-    @property
-    def encoding(self) -> Encoding | None:
-        """How all planes are stored; None where they do not agree, or cannot be put into another file as they are."""
-        return self.layout.encoding
-
-    @property
-    def unpacked_bytes(self) -> int:
-        """Nothing: each plane is read by itself."""
-        return 0
-
-    @property
-    def kept_bytes(self) -> int:
-        """Memory that an open plane takes between two readings: a strip."""
-        return bytes_of_a_strip(self.layout)
-
-    @property
-    def decoding_bytes(self) -> int:
-        """Memory that decoding a plane takes; none where rows can be read."""
-        return 0 if self.reads_rows else bytes_to_decode(self.layout)
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a page."""
@@ -119,7 +81,7 @@ def census_stack(path: Path) -> Census:
     if odd:
         problem = f"{path}: page(s) {listed(odd)} are not {usual} as the others; replace the file by the original"
         return Census(None, 1, n_bytes, (problem,))
-    return Census(TiffStack(path, offsets, agreed(layouts)), 1, n_bytes)
+    return Census(TiffStack(agreed(layouts), path, offsets), 1, n_bytes)
 
 
 def _refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:

@@ -31,15 +31,20 @@ def take_census(path: Path) -> Census:
     if path.is_dir():
         files = slice_files(path)
         if not files:
-            raise SourceError(f"{path}: has no TIFF slices in it, and is no OME-Zarr image")
+            raise SourceError(
+                f"{path}: has no TIFF slices in it, and is no OME-Zarr image; give the folder of one or the other"
+            )
         return census_slices(files, slice_number_in(files))
     if not path.exists():
-        raise SourceError(f"{path}: is not there")
+        raise SourceError(f"{path}: is not there; give a path that is")
     if is_tiff(path):
         return census_stack(path)
     if is_nifti(path):
         return census_nifti(path)
-    raise SourceError(f"{path}: is neither a folder of TIFF slices, nor a TIFF or NIfTI file, nor an OME-Zarr image")
+    raise SourceError(
+        f"{path}: is neither a folder of TIFF slices, nor a TIFF or NIfTI file, nor an OME-Zarr image; "
+        "give one of these"
+    )
 
 
 def is_tiff(path: Path) -> bool:

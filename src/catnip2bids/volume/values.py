@@ -39,12 +39,12 @@ def label_values(array: npt.NDArray[Any]) -> frozenset[int]:
         largest_exact = 2 ** (np.finfo(values.dtype).nmant + 1)
         if not np.isfinite(values).all() or (values != np.round(values)).any():
             raise SourceError(
-                "has labels that are not whole numbers; the region ids in it cannot be trusted, save them as integers"
+                "has labels that are not whole numbers; its region ids cannot be trusted: save them as integers"
             )
         if (np.abs(values) >= largest_exact).any():
             raise SourceError(
                 f"has labels of {largest_exact} or more stored as {values.dtype}, which rounds them; "
-                "the region ids in it cannot be trusted, save them as integers from the start"
+                "its region ids cannot be trusted: save them as integers from the start"
             )
     return frozenset(int(value) for value in values)
 

@@ -37,6 +37,6 @@ def _context() -> Any:
 def as_source_error(error: Exception, what: str) -> SourceError:
     """Say what tensorstore found."""
     if code := _OS_ERROR.search(str(error)):
-        return ReadError(f"{what} cannot be read: {os.strerror(int(code[1]))}")
+        return ReadError(f"{what} cannot be read: {os.strerror(int(code[1]))}; make it readable and run again")
     why = str(error).partition(" [")[0]  # what follows is of use to tensorstore's developers
     return SourceError(f"{what} cannot be read ({why}); replace it by the original")

@@ -28,7 +28,7 @@ _LEAST_LAYERS = 2  # who reads several planes at a time is at the border of two 
 
 
 @dataclass(frozen=True)
-class Grid:
+class Tiling:
     """How a volume is cut: along z into layers, these into tiles, which are whole chunks of one row of chunks."""
 
     shape: Zyx
@@ -74,18 +74,18 @@ class Grid:
 class Layers:
     """The layers of an image that planes are open of, or still to come."""
 
-    def __init__(self, path: Path, array: Any, grid: Grid) -> None:
-        self._path, self._array, self._grid = path, array, grid
+    def __init__(self, path: Path, array: Any, tiling: Tiling) -> None:
+        self._path, self._array, self._tiling = path, array, tiling
         self._opening, self._decoding = threading.Lock(), threading.Lock()
         self._layers: dict[int, _Layer] = {}
 
     def open(self, plane: int) -> _Layer:
         """Return the layer of a plane, which has to be closed again."""
-        number = plane // self._grid.chunk[0]
+        number = plane // self._tiling.chunk[0]
         with self._opening:
             layer = self._layers.pop(number, None)
             if layer is None:
-                self._let_go(self._grid.n_kept - 1)
+                self._let_go(self._tiling.n_kept - 1)
                 layer = self._new_layer(number)
             self._layers[number] = layer  # those used longest ago come first
             layer.n_open += 1
@@ -94,18 +94,18 @@ class Layers:
     def close(self, plane: int) -> None:
         """Close the layer of a plane that was read."""
         with self._opening:
-            layer = self._layers[plane // self._grid.chunk[0]]
+            layer = self._layers[plane // self._tiling.chunk[0]]
             layer.n_open -= 1
             layer.to_come.discard(plane)
-            self._let_go(self._grid.n_kept)
+            self._let_go(self._tiling.n_kept)
 
     def _new_layer(self, number: int) -> _Layer:
-        planes, grid = self._grid.layer(number), self._grid
-        n_values = len(planes) * grid.shape[1] * grid.shape[2]
+        planes, tiling = self._tiling.layer(number), self._tiling
+        n_values = len(planes) * tiling.shape[1] * tiling.shape[2]
         in_memory = sum(layer.room.memory_bytes for layer in self._layers.values())
-        fits = in_memory + n_values * grid.dtype.itemsize <= grid.layers_bytes
-        room = MemoryRoom(n_values, grid.dtype) if fits else FileRoom(grid.dtype)
-        return _Layer(_Chunks(self._path, self._array, grid, self._decoding), planes, room)
+        fits = in_memory + n_values * tiling.dtype.itemsize <= tiling.layers_bytes
+        room = MemoryRoom(n_values, tiling.dtype) if fits else FileRoom(tiling.dtype)
+        return _Layer(_Chunks(self._path, self._array, tiling, self._decoding), planes, room)
 
     def _let_go(self, n_kept: int) -> None:
         """Let go of layers without open planes: those that were read, and of the others all but so many."""
@@ -125,7 +125,7 @@ class _Chunks:
         The image.
     array
         The array with axes (z, y, x), as tensorstore has it.
-    grid
+    tiling
         How it is cut.
     lock
         Held by the thread that decodes, so that the memory for it is needed once; tensorstore uses all processors.
@@ -133,7 +133,7 @@ class _Chunks:
 
     path: Path
     array: Any
-    grid: Grid
+    tiling: Tiling
     lock: threading.Lock
 
     def decode(self, planes: slice, rows: slice, columns: slice) -> npt.NDArray[Any]:
@@ -161,8 +161,8 @@ class _Layer:
 
     def read_rows(self, plane: int, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows `start` to `stop` (exclusive) of a plane into `out` of shape (stop - start, x)."""
-        grid = self._chunks.grid
-        (_, n_rows, n_columns), height, width = grid.shape, grid.chunk[1], grid.tile_width
+        tiling = self._chunks.tiling
+        (_, n_rows, n_columns), height, width = tiling.shape, tiling.chunk[1], tiling.tile_width
         for top in range(start // height * height, stop, height):
             bottom = min(top + height, n_rows)
             low, high = max(start, top), min(stop, bottom)

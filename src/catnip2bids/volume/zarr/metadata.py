@@ -37,17 +37,35 @@ class Multiscale:
     voxel_size_um: tuple[float, float, float] | None
 
 
+def document_of(path: Path) -> Path:
+    """Return the file that holds the metadata of a group: ``zarr.json``, or ``.zattrs`` in version 0.4."""
+    document = path / "zarr.json"
+    return document if document.is_file() else path / ".zattrs"
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """Read what OME-Zarr says of a group: what is below ``ome`` in version 0.5, and all attributes in 0.4.
+
+    Raises
+    ------
+    SourceError
+        If the metadata are not there, cannot be read, or are no JSON. Where they say nothing, nothing is returned.
+    """
+    document = document_of(path)
+    content = _read_json(document)
+    match content:
+        case {"attributes": {"ome": dict() as attributes}} if document.name == "zarr.json":
+            return attributes
+        case dict() if document.name != "zarr.json":
+            return content
+    return {}
+
+
 def read_multiscale(path: Path) -> Multiscale:
     """Read the metadata of an image: the first one of its multiscales."""
-    document = path / "zarr.json"
-    is_v3 = document.is_file()
-    if not is_v3:
-        document = path / ".zattrs"
-    attributes = _read_json(document)
-    match attributes:
-        case {"attributes": {"ome": {"multiscales": [dict() as image, *_]}}} if is_v3:
-            return _check_multiscale(image, document)
-        case {"multiscales": [dict() as image, *_]} if not is_v3:
+    document = document_of(path)
+    match read_attributes(path):
+        case {"multiscales": [dict() as image, *_]}:
             return _check_multiscale(image, document)
     raise SourceError(f"{document}: describes no OME-Zarr image (multiscales); give the folder of the image itself")
 
@@ -60,7 +78,7 @@ def _read_json(document: Path) -> object:
             f"{document.parent}: has no metadata of OME-Zarr in it (zarr.json or .zattrs); replace it by the original"
         ) from error
     except OSError as error:
-        raise ReadError(f"{document}: cannot be read: {error.strerror}") from error
+        raise ReadError(f"{document}: cannot be read: {error.strerror}; make it readable and run again") from error
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{document}: damaged JSON ({error}); replace it by the original") from error
     return content

@@ -19,7 +19,7 @@ from catnip2bids.volume.census import Census, size_on_disk
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.volume import PlaneSource
 from catnip2bids.volume.zarr.array import open_array
-from catnip2bids.volume.zarr.layers import Grid, LayerPlane, Layers, Zyx
+from catnip2bids.volume.zarr.layers import LayerPlane, Layers, Tiling, Zyx
 from catnip2bids.volume.zarr.metadata import DOCUMENTS, SPATIAL, read_multiscale
 
 _DECODING = 3  # chunks that are decoded are in memory encoded, decoded, and put together
@@ -76,8 +76,8 @@ class ZarrVolume:
     @property
     def unpacked_bytes(self) -> int:
         """Memory that layers take, and the chunks that are decoded."""
-        grid = self.grid
-        return grid.layers_bytes + _DECODING * grid.tile_bytes
+        tiling = self.tiling
+        return tiling.layers_bytes + _DECODING * tiling.tile_bytes
 
     @property
     def kept_bytes(self) -> int:
@@ -95,9 +95,9 @@ class ZarrVolume:
         return LayerPlane(layers, layers.open(plane), plane)
 
     @property
-    def grid(self) -> Grid:
+    def tiling(self) -> Tiling:
         """How it is cut into what is decoded at a time."""
-        return Grid(self.shape, self.chunk, self.dtype)
+        return Tiling(self.shape, self.chunk, self.dtype)
 
 
 def is_ome_zarr(path: Path) -> bool:
@@ -174,7 +174,7 @@ def _layers_of(volume: ZarrVolume) -> Layers:
             if _describe(volume.path) != volume:
                 raise SourceError(f"{volume.path}: is not what it was; did the file change?")
             found = _in_use[id(volume)] = Layers(
-                volume.path, open_array(volume.path, volume.level)[_spatial_part(volume.axes)], volume.grid
+                volume.path, open_array(volume.path, volume.level)[_spatial_part(volume.axes)], volume.tiling
             )
             weakref.finalize(volume, _in_use.pop, id(volume), None).atexit = False
         return found

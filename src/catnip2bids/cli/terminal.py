@@ -1,4 +1,4 @@
-"""What people see of each command: progress, tables, and what came of it.
+"""What people see of each command: tables, and what came of it.
 
 Invariant: nothing is decided here, and nothing is said twice.
 """
@@ -13,22 +13,14 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from socket import gethostname
 from textwrap import shorten
-from time import monotonic
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from rich import progress as bars
-from rich.markup import escape
-from rich.table import Column as BarColumn
-from rich.text import Text
-
-from catnip2bids.console import (
+from catnip2bids.cli.console import (
     BAD,
     GOOD,
     ON_TERMINAL,
     Column,
     Row,
-    console,
     counted,
     say,
     say_address,
@@ -39,9 +31,7 @@ from catnip2bids.console import (
     say_result,
     say_rows,
     say_that,
-    visible_name,
 )
-from catnip2bids.progress import Progress
 
 if TYPE_CHECKING:
     from catnip2bids.comparison import Comparison
@@ -56,7 +46,6 @@ if TYPE_CHECKING:
     from catnip2bids.viewing import Viewing
 
 __all__ = [
-    "JobProgress",
     "say",
     "say_error",
     "show_comparison",
@@ -71,104 +60,15 @@ __all__ = [
 ]
 
 _MEGA = 1e6
-_SECONDS_BETWEEN_LINES = 30
 _LONGEST_MESSAGE = 160  # on a terminal; elsewhere, and in the JSON, it is whole
 _MOST_FILES = 5  # that a finding is shown with on a terminal
 _OF_A_RUN = ("sub-", "sample-", "stain-")
 
 
-class _Percentage(bars.TextColumn):
-    """How much is done, once it is known how much there is to do."""
-
-    def render(self, task: bars.Task) -> Text:
-        """Return it, or nothing."""
-        return super().render(task) if task.total else Text()
-
-
-class JobProgress(Progress):
-    """Shows how a job goes: a bar on a terminal; elsewhere a line for each image, and one from time to time."""
-
-    def __init__(self, unit: str = "voxels") -> None:
-        self._unit, self._scale = ("Mvoxel/s", _MEGA) if unit == "voxels" else (f"{unit}/s", 1.0)
-        self._bar = bars.Progress(
-            _Percentage("{task.percentage:>3.0f}%", table_column=BarColumn(no_wrap=True, min_width=4)),
-            bars.BarColumn(bar_width=16, table_column=BarColumn(min_width=16)),
-            bars.TextColumn("{task.fields[speed]}", table_column=BarColumn(no_wrap=True, min_width=14)),
-            bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.description}", table_column=BarColumn(ratio=1, no_wrap=True, overflow="ellipsis")),
-            console=console,
-            transient=True,
-            expand=True,
-            redirect_stdout=False,  # what is meant for pipes must not be taken for something to be shown
-            redirect_stderr=False,
-        )
-        self._ways: dict[str, list[str]] = {}
-        self._last_told = monotonic()
-        self._task = self._bar.add_task("", total=None, speed="", visible=ON_TERMINAL)
-
-    def __enter__(self) -> Self:
-        if ON_TERMINAL and not console.quiet:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar.live.is_started:
-            self._bar.stop()
-        for how, names in self._ways.items():
-            say(f"{names[0] if len(names) == 1 else counted(len(names), 'image')}: {how}")
-
-    def looking_at(self, path: str) -> None:
-        """Take the census of an entry."""
-        self._bar.update(self._task, description=escape(visible_name(f"looking at {path}")))
-
-    def start(self, n_voxels: int) -> None:
-        """Begin work on this many voxels."""
-        self._bar.update(self._task, total=n_voxels)
-
-    def item(self, name: str, how: str | None = None) -> None:
-        """Begin work on an image; `how` says how its pixels get into it, where there is more than one way."""
-        *_, what = name.partition("_stain-")  # the entities before are long, and the same for many images
-        self._bar.update(self._task, description=escape(visible_name(what or name)))
-        if not ON_TERMINAL:
-            say(name if how is None else f"{name}: {how}")
-        elif how is not None:
-            self._ways.setdefault(how, []).append(name)
-
-    def advance(self, n_voxels: int) -> None:
-        """Count this many voxels more as done."""
-        self._bar.advance(self._task, n_voxels)
-        task = self._bar.tasks[0]
-        if task.speed:
-            self._bar.update(self._task, speed=f"{task.speed / self._scale:.0f} {self._unit}")
-        if not ON_TERMINAL and monotonic() - self._last_told > _SECONDS_BETWEEN_LINES:
-            self._last_told = monotonic()
-            left = "?" if task.time_remaining is None else timedelta(seconds=round(task.time_remaining))
-            say(f"{task.percentage:.0f} %, {task.fields['speed']}, {left} left")
-
-    def skip(self, n_voxels: int) -> None:
-        """Learn that this many voxels were done earlier: they are no part of what is left, nor of the speed."""
-        total = self._bar.tasks[0].total
-        if total is not None:
-            self._bar.update(self._task, total=total - n_voxels)
-
-    def note(self, text: str) -> None:
-        """Tell something worth knowing."""
-        say(text)
-
-    def warning(self, text: str) -> None:
-        """Tell something that may be wrong."""
-        say_that("warning", text)
-
-    def problem(self, text: str) -> None:
-        """Tell something that was not done because it is wrong."""
-        say_that("problem", text)
-
-
 def show_scan(report: ScanReport) -> None:
     """Print what was found, a table for each run, and what may be wrong."""
     from catnip2bids.engine import shown_bytes
+    from catnip2bids.volume import shown_shape
 
     columns = (Column("entry"), Column("what", may_go=True), Column("X x Y x Z", right=True), Column(""), Column(""))
     actions: list[str] = []
@@ -180,7 +80,7 @@ def show_scan(report: ScanReport) -> None:
             content = entry.component.content.value if entry.component else "unknown"
             sizes = (shown_bytes(entry.n_bytes), "")
             if entry.volume is not None:
-                sizes = (" x ".join(map(str, reversed(entry.volume.shape))), entry.volume.dtype.name)
+                sizes = (shown_shape(entry.volume.shape), entry.volume.dtype.name)
             action = "problem" if entry.problems else line.action.value
             actions.append(action)
             path = str(run.folder / entry.path)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from catnip2bids.console import (
+from catnip2bids.cli.console import (
     Column,
     Row,
     counted,
@@ -32,7 +32,7 @@ from catnip2bids.console import (
     say_that,
     shortened,
 )
-from catnip2bids.terminal import show_verification
+from catnip2bids.cli.terminal import show_verification
 from catnip2bids.verification import Verification
 from catnip2bids.verification.result import ImageVerdict
 from runs import FLOX, KO, KO_PREFIX, TODAY, command, slices_of, write_l0, write_l2

@@ -1,0 +1,94 @@
+"""The program: its commands, what all of them share, and how it ends.
+
+Exit codes: 0 done and good, 1 done but something is wrong, 2 could not be done.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from catnip2bids._version import __version__
+from catnip2bids.cli.looking import compare, report, validate, verify, view
+from catnip2bids.cli.making import convert, demo, package, restore, scan
+from catnip2bids.errors import Catnip2bidsError
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, scan, package, convert, compare, verify, restore, validate, report, view):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; errors of the user become a message and exit code 2."""
+    from catnip2bids.cli.terminal import say_error
+
+    try:
+        _commands()()
+    except Catnip2bidsError as error:
+        say_error(str(error))
+        sys.exit(error.exit_code)
+
+
+def _commands() -> TyperGroup:
+    """Return the commands, each of them with the options that all have."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    quiet = next(option for option in group.params if option.name == "quiet")
+    for command in group.commands.values():
+        command.params.append(quiet)
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        _without_boxes([group, *(command for command in group.commands.values() if isinstance(command, TyperCommand))])
+    return group
+
+
+def _without_boxes(commands: Sequence[TyperGroup | TyperCommand]) -> None:
+    """Let help and usage errors be plain text, with no frames and no styles."""
+    for command in commands:
+        command.help = re.sub(r"\[/?(bold)?\]", "", command.help or "")
+        command.rich_markup_mode = None
+
+
+def _be_quiet(wanted: bool) -> None:
+    if wanted:
+        from catnip2bids.cli.console import be_quiet
+
+        be_quiet()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"catnip2bids {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "-q",
+            "--quiet",
+            callback=_be_quiet,
+            expose_value=False,
+            help="Print errors and problems only; results for pipes (--json) and exit codes are the same.",
+        ),
+    ] = False,
+) -> None:
+    """Package the output of CATNIP as a BIDS microscopy dataset, every pixel accounted for.
+
+    Try it: [bold]catnip2bids demo[/]
+    """

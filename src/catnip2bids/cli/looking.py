@@ -1,0 +1,186 @@
+"""The commands that look at what is there: compare, verify, validate, report, view.
+
+Invariant: only arguments and printing; each command is a few lines around one call of the API.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catnip2bids.cli import options
+from catnip2bids.cli.options import bytes_of, cluster_of
+from catnip2bids.errors import UsageError, WriteError
+
+if TYPE_CHECKING:
+    from catnip2bids.reporting.outcomes import Check
+
+
+def compare(
+    path_1: Annotated[Path, typer.Argument(metavar="A", help="A slice folder, stack, NIfTI file, table, or folder.")],
+    path_2: Annotated[Path, typer.Argument(metavar="B", help="What it is compared with.")],
+    folder: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write the tables and the page.")
+    ] = Path("comparison"),
+    jobs: options.Jobs = None,
+    memory: options.Memory = None,
+    cluster: options.ClusterAddress = None,
+    n_workers: options.Workers = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json to stdout, too.")] = False,
+) -> None:
+    """Say exactly how two components differ. Exit code 0 if they are identical, 1 if not, 2 if something is damaged.
+
+    Example: [bold]catnip2bids compare run/atlaslabel_def_origspace run/atlaslabel_def_origspace_masked[/]
+    """
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_comparison
+    from catnip2bids.comparison import compare as compare_components
+
+    memory_bytes, where = bytes_of(memory), cluster_of(cluster, n_workers)
+    with JobProgress("planes") as progress:
+        try:
+            comparison = compare_components(
+                path_1, path_2, folder, progress, jobs=jobs, memory_bytes=memory_bytes, cluster=where
+            )
+        except WriteError as error:
+            error.exit_code = 2  # 1 says that they differ
+            raise
+    show_comparison(comparison, folder)
+    if as_json:
+        typer.echo((folder / "comparison.json").read_text(encoding="utf-8"))
+    raise typer.Exit(comparison.exit_code)
+
+
+def verify(
+    dataset: options.Packaged,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="SOURCE...", help="Read the originals again too: one or more source folders."),
+    ] = None,
+    more: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Decode with a second library too, and merge lower levels with it.")
+    ] = False,
+    jobs: options.Jobs = None,
+    memory: options.Memory = None,
+    cluster: options.ClusterAddress = None,
+    n_workers: options.Workers = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON to stdout.")] = False,
+) -> None:
+    """Prove that every pixel in a dataset is the pixel that was read, and that no other file changed. Works offline.
+
+    Examples: [bold]catnip2bids verify dataset[/],
+    [bold]catnip2bids verify dataset --source /data/cohort[/]
+    """
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_verification
+    from catnip2bids.verification import verify as verify_dataset
+
+    if more and not source:
+        raise UsageError(f"{more[0]}: is one word too many; source folders come after --source")
+    sources, memory_bytes = [*(source or ()), *(more or ())], bytes_of(memory)
+    with JobProgress() as progress:
+        found = verify_dataset(
+            dataset,
+            sources,
+            progress,
+            deep=deep,
+            jobs=jobs,
+            memory_bytes=memory_bytes,
+            cluster=cluster_of(cluster, n_workers),
+        )
+    show_verification(found)
+    _keep_for_report(dataset, "verification", found)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def validate(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset to check.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON to stdout.")] = False,
+) -> None:
+    """Check a dataset: BIDS, OME-Zarr, DANDI, and what no validator looks at.
+
+    Example: [bold]catnip2bids validate dataset[/]
+    """
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_validation
+    from catnip2bids.validation import validate as validate_dataset
+
+    with JobProgress() as progress:
+        progress.looking_at(str(dataset))
+        found = validate_dataset(dataset)
+    show_validation(found)
+    _keep_for_report(dataset, "validation", found)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def _keep_for_report(dataset: Path, name: str, found: Check) -> None:
+    """Keep what a check found for the next report; a dataset that cannot be written was checked all the same."""
+    from catnip2bids.cli.terminal import say
+    from catnip2bids.reporting import keep_outcome
+
+    try:
+        keep_outcome(dataset, name, found)
+    except WriteError as error:
+        say(f"the report will not show this: {error}")
+
+
+def report(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset to draw.")],
+) -> None:
+    """Draw pages to look at: docs/report/index.html in the dataset. They open without a server or a network.
+
+    What validate and verify found last is on them.
+
+    Example: [bold]catnip2bids report dataset[/]
+    """
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import say
+    from catnip2bids.reporting import report as draw
+
+    with JobProgress() as progress:
+        drawn = draw(dataset, progress)
+        for problem in drawn.problems:
+            progress.problem(problem)
+    say(f"look at {drawn.path}")
+    raise typer.Exit(1 if drawn.problems else 0)
+
+
+def view(
+    path: Annotated[Path, typer.Argument(metavar="DATASET|IMAGE", help="A dataset, an OME-Zarr, or an OME-TIFF.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to serve at (default: any free).")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Whether to open a browser.")] = True,
+    print_url: Annotated[
+        bool, typer.Option("--print-url", help="Print the address to stdout instead of opening a browser, as over ssh.")
+    ] = False,
+) -> None:
+    """Look at images with their labels in Neuroglancer. Served from this machine only, until Ctrl-C; works offline.
+
+    Examples: [bold]catnip2bids view dataset[/],
+    [bold]catnip2bids view brain.ome.zarr --port 8000 --print-url[/]
+    """
+    from catnip2bids.cli.console import is_quiet
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_viewing
+    from catnip2bids.interruption import until_interrupted
+    from catnip2bids.viewing import open_in_browser
+    from catnip2bids.viewing import view as view_images
+
+    with until_interrupted():
+        with JobProgress() as progress:
+            viewing = view_images(path, port=port, progress=progress)
+        with viewing:
+            show_viewing(viewing)
+            opened = browser and not print_url and open_in_browser(viewing.url)
+            if print_url or (is_quiet() and not opened):
+                typer.echo(viewing.url)
+            elif browser and not opened:
+                progress.note("no browser could be opened; open the address above in one")
+            viewing.wait()

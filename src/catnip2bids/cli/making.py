@@ -1,0 +1,234 @@
+"""The commands that write images: from source folders to a dataset, and back.
+
+Invariant: only arguments and printing; each command is a few lines around one call of the API.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersion
+from catnip2bids.cli import options
+from catnip2bids.cli.options import bytes_of, cluster_of
+from catnip2bids.errors import PlanError
+
+if TYPE_CHECKING:
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.scanning import Run
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the demo.")] = Path("catnip2bids-demo"),
+) -> None:
+    """Make a small made-up cohort, package, validate, verify and draw it, and tell where to look.
+
+    Example: [bold]catnip2bids demo my-demo[/]
+    """
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import say, show_result, show_sights, show_validation, show_verification
+    from catnip2bids.demo import run_demo
+
+    with JobProgress() as progress:
+        made = run_demo(folder, progress)
+    show_result(made.packaged)
+    show_validation(made.valid)
+    show_verification(made.verified)
+    say(f"in a viewer: catnip2bids view {shlex.quote(str(made.packaged.dataset))}")
+    show_sights(made.sights)
+    raise typer.Exit(0 if made.packaged.ok and made.valid.ok and made.verified.ok else 1)
+
+
+def scan(
+    sources: options.Sources,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The plan to write; by default plan.toml, if that is not there."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON to stdout.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a plan that is there.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check-derivations", help="Test on the pixels what CATNIP computes from what.")
+    ] = False,
+    jobs: options.Jobs = None,
+    memory: options.Memory = None,
+) -> None:
+    """Find all runs, take a census of everything in them, and write the plan, to be read and corrected.
+
+    Example: [bold]catnip2bids scan /data/cohort -o plan.toml[/]
+    """
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import say, show_scan
+    from catnip2bids.plan import report_on, write_plan
+    from catnip2bids.scanning import scan as scan_sources
+
+    memory_bytes = bytes_of(memory)
+    with JobProgress() as progress:
+        report = report_on(scan_sources(sources, progress.looking_at))
+        show_scan(report)
+        if as_json:
+            typer.echo(json.dumps(report.to_json(), indent=1))
+        plan = output or Path("plan.toml")
+        try:
+            write_plan(report, plan, overwrite=overwrite)
+            say(f"{plan}: the plan; correct it where it is wrong, then package --plan {plan}")
+        except PlanError as error:
+            if output is not None:
+                raise
+            progress.warning(f"no plan is written: {error}")
+        broken = _check_derivations(report.found.runs, progress, jobs, memory_bytes) if check else False
+    raise typer.Exit(1 if report.problems or broken else 0)
+
+
+def _check_derivations(runs: Sequence[Run], progress: JobProgress, jobs: int | None, memory_bytes: int | None) -> bool:
+    """Test all claims on all runs; tells whether one does not hold."""
+    from catnip2bids.comparison import check_derivations
+
+    broken = False
+    for run in runs:
+        progress.note(f"\n{run.folder}")
+        for found in check_derivations(run, progress, jobs=jobs, memory_bytes=memory_bytes):
+            broken |= not found.holds
+            (progress.note if found.holds else progress.problem)(str(found))
+    return broken
+
+
+def package(
+    sources: options.Sources,
+    dataset: options.DatasetToMake,
+    plan: options.PlanFile = None,
+    voxel_size: options.VoxelSize = None,
+    image_format: options.ImageFormat = Format.OME_ZARR,
+    ome_zarr_version: options.ZarrVersion = OmeZarrVersion.V05,
+    pyramid: options.Pyramid = False,
+    compression: options.TiffCompression = Compression.KEEP,
+    naming: options.Names = Naming.BIDS,
+    subject: options.Subject = None,
+    sample: options.Sample = None,
+    stain: options.Stain = None,
+    atlas_table: options.AtlasTableFile = None,
+    participants: options.ParticipantsFile = None,
+    embed_labels: options.EmbedLabels = False,
+    dry_run: options.DryRun = False,
+    jobs: options.Jobs = None,
+    memory: options.Memory = None,
+    cluster: options.ClusterAddress = None,
+    n_workers: options.Workers = None,
+    overwrite: options.Overwrite = False,
+    draw_report: options.DrawReport = True,
+) -> None:
+    """Make a BIDS dataset of everything below the source folders. Run again, it goes on where it stopped.
+
+    Example: [bold]catnip2bids package /data/cohort -o dataset --voxel-size 3.7 3.7 5[/]
+    """
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_dry_run, show_result
+    from catnip2bids.packaging import Settings, carry_out, estimate, prepare, resources_of
+
+    settings = Settings(
+        voxel_size_um=voxel_size,
+        image_format=image_format,
+        ome_zarr_version=ome_zarr_version,
+        pyramid=pyramid,
+        compression=compression,
+        naming=naming,
+        subject=subject,
+        sample=sample,
+        stain=stain,
+        atlas_table=atlas_table,
+        participants=participants,
+        embed_labels=embed_labels,
+        overwrite=overwrite,
+        report=draw_report,
+        jobs=jobs,
+        memory_bytes=bytes_of(memory),
+        cluster=None if dry_run else cluster_of(cluster, n_workers),
+    )
+    with JobProgress() as progress, resources_of(settings, sources, dataset, progress) as resources:
+        prepared = prepare(sources, dataset, settings, plan, resources, progress)
+        if dry_run:
+            show_dry_run(prepared, estimate(prepared, progress))
+            raise typer.Exit(1 if any(run.problems for run in prepared.runs) else 0)
+        result = carry_out(prepared, progress)
+    show_result(result)
+    raise typer.Exit(0 if result.ok else 1)
+
+
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SRC", help="A folder of TIFF slices, a TIFF stack, a NIfTI file, or an OME-Zarr."),
+    ],
+    target: Annotated[
+        Path, typer.Argument(metavar="DST", help="The image to make: NAME.ome.zarr, .ome.btf or .ome.tif (classic).")
+    ],
+    voxel_size: Annotated[tuple[float, float, float], typer.Option(metavar="X Y Z", help="Voxel size in micrometers.")],
+    kind: Annotated[Kind, typer.Option(help="Decides how voxels are merged in lower resolution levels.")] = Kind.IMAGE,
+    pyramid: Annotated[
+        bool, typer.Option("--pyramid", help="OME-TIFF with lower resolution levels; OME-Zarr always has them.")
+    ] = False,
+    compression: options.TiffCompression = Compression.KEEP,
+    check: Annotated[
+        bool, typer.Option("--check", help="Decode pixels even if they only need to be copied, to find damage.")
+    ] = False,
+    jobs: options.Jobs = None,
+    memory: options.Memory = None,
+    cluster: options.ClusterAddress = None,
+    n_workers: options.Workers = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an image that is there.")] = False,
+) -> None:
+    """Convert one volume to one OME-Zarr or OME-TIFF. Run again after an interruption, it goes on where it stopped.
+
+    Pixels that are compressed already are copied into an OME-TIFF as they are, wherever its layout allows that.
+
+    Examples: [bold]catnip2bids convert 640_N4 brain.ome.zarr --voxel-size 3.7 3.7 5[/],
+    [bold]catnip2bids convert FRSTseg_00010000.tif cells.ome.btf --voxel-size 3.7 3.7 5 --kind mask[/]
+    """
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import say
+    from catnip2bids.conversion import convert as convert_to_image
+    from catnip2bids.volume import shown_shape
+
+    memory_bytes = bytes_of(memory)
+    with JobProgress() as progress:
+        made = convert_to_image(
+            source,
+            target,
+            voxel_size,
+            kind,
+            progress,
+            jobs=jobs,
+            memory_bytes=memory_bytes,
+            overwrite=overwrite,
+            pyramid=pyramid,
+            compression=compression,
+            check=check,
+            cluster=cluster_of(cluster, n_workers),
+        )
+    say(f"{made.path}: {shown_shape(made.shape)} voxels, {made.dtype}")
+
+
+def restore(
+    dataset: options.Packaged,
+    folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write; new or empty.")],
+    jobs: options.Jobs = None,
+    memory: options.Memory = None,
+) -> None:
+    """Write CATNIP's files back, pixel for pixel, under their names. Run again, it goes on where it stopped.
+
+    Example: [bold]catnip2bids restore dataset -o restored[/]
+    """
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_restoration
+    from catnip2bids.restoration import restore as restore_dataset
+
+    memory_bytes = bytes_of(memory)
+    with JobProgress() as progress:
+        restored = restore_dataset(dataset, folder, progress, jobs=jobs, memory_bytes=memory_bytes)
+    show_restoration(restored)
+    raise typer.Exit(0 if restored.ok else 1)

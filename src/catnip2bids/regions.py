@@ -1,0 +1,61 @@
+"""Regions of an atlas as people see them, on pages and in the viewer.
+
+Invariant: a region has one colour and one name wherever it is shown, with blanks where CATNIP writes underscores.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from catnip2bids.bids.paths import inside
+from catnip2bids.bids.places import DERIVATIVE
+from catnip2bids.bids.provenance import PROVENANCE, RunRecord
+from catnip2bids.bids.tables import UNKNOWN, read_number, read_rows
+from catnip2bids.colors import made_up_color
+
+_COLOR = re.compile("#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True)
+class ShownRegion:
+    """A region of the atlas: label value, name, abbreviation (or nothing) and colour ``#rrggbb``."""
+
+    index: int
+    name: str
+    abbreviation: str
+    color: str
+
+    @property
+    def short_name(self) -> str:
+        """The abbreviation, or the name where there is none."""
+        return self.abbreviation or self.name
+
+    @classmethod
+    def unnamed(cls, index: int, color: str) -> ShownRegion:
+        """Make one of a label value that no table names."""
+        return cls(index, f"label {index}", "", color)
+
+
+def shown_regions(dataset: Path, run: RunRecord) -> dict[int, ShownRegion]:
+    """Read the regions of a run by label value, from its atlas table in the dataset; none if it has no table.
+
+    Raises
+    ------
+    DatasetError
+        If the table cannot be read.
+    """
+    if run.atlas_table is None:
+        return {}
+    path = dataset / DERIVATIVE / inside(run.atlas_table, PROVENANCE.name)
+    found = {}
+    for row in read_rows(path, "index", "name"):
+        index, abbreviation, color = read_number(path, row["index"]), row.get("abbreviation", UNKNOWN), row.get("color")
+        found[index] = ShownRegion(
+            index,
+            row["name"].replace("_", " "),
+            "" if abbreviation == UNKNOWN else abbreviation,
+            color if color and _COLOR.fullmatch(color) else made_up_color(index),
+        )
+    return found

@@ -1,0 +1,123 @@
+"""The census of single entries, and what the images of a run say of each other.
+
+Invariant: an entry is looked into only as far as it takes to trust it; what is wrong with it stops no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
+from catnip2bids.catnip.counts import read_counts
+from catnip2bids.catnip.log import RunLog
+from catnip2bids.errors import SourceError
+from catnip2bids.scanning.entries import is_slice
+from catnip2bids.scanning.files import files_below, leads_out, refuse_odd_name
+from catnip2bids.scanning.model import Entry
+from catnip2bids.volume import Census, census_nifti, census_slices, census_stack, label_values, read_planes, shown_shape
+
+
+def examined(entry: Entry) -> Entry:
+    """Take the census of an entry."""
+    if entry.problems or entry.set_aside:
+        return entry
+    if entry.component is None or entry.component.storage == Storage.FILE:
+        return _measured(entry)
+    if entry.component.storage == Storage.TABLE:
+        return _checked_table(entry)
+    census = _trusted(entry, entry.component, _census(entry, entry.component))
+    if entry.component.action == Action.EXCLUDE:  # what is left out may be broken
+        census = replace(census, problems=(), warnings=census.warnings + census.problems)
+    return replace(
+        entry,
+        n_files=census.n_files,
+        n_bytes=census.n_bytes,
+        volume=census.volume,
+        problems=census.problems,
+        warnings=entry.warnings + census.warnings,
+    )
+
+
+def _census(entry: Entry, component: ComponentType) -> Census:
+    if component.storage == Storage.STACK:
+        return census_stack(entry.location)
+    if component.storage == Storage.NIFTI:
+        return census_nifti(entry.location)
+    files = sorted(file for file in entry.location.iterdir() if is_slice(file))
+    for file in files:
+        refuse_odd_name(file)
+    if not files:
+        return Census(None, 0, 0, (f"{entry.location}: has no TIFF slices in it; bring them back or exclude it",))
+    census = census_slices(files, re.compile(component.slice_number))
+    links = [file for file in files if file.is_symlink() and file.exists()]
+    return replace(census, warnings=census.warnings + leads_out(links, entry.location, "its folder"))
+
+
+def _trusted(entry: Entry, component: ComponentType, census: Census) -> Census:
+    """Look into labels that are stored as floats: their ids may be wrong already (they never are, from CATNIP)."""
+    volume = census.volume
+    if volume is None or component.content != Content.LABELS or volume.dtype.kind != "f":
+        return census
+    plane = np.empty((1, *volume.shape[1:]), volume.dtype)
+    try:
+        for index in range(volume.shape[0]):
+            read_planes(volume, index, index + 1, plane)
+            label_values(plane)
+    except SourceError as error:
+        text = str(error)
+        named = text if str(entry.location) in text else f"{entry.location}: {text}"
+        return replace(census, volume=None, problems=(*census.problems, named))
+    return census
+
+
+def _checked_table(entry: Entry) -> Entry:
+    entry = _measured(entry)
+    try:
+        read_counts(entry.location)
+    except SourceError as error:
+        return replace(entry, problems=(str(error),))
+    return entry
+
+
+def _measured(entry: Entry) -> Entry:
+    """Count files and bytes of an entry that is not looked into."""
+    try:
+        files = list(files_below(entry.location))
+    except SourceError as error:
+        return replace(entry, problems=(str(error),))
+    broken = tuple(f"{file}: is a link to nowhere; bring the original back" for file in files if not file.exists())
+    n_bytes = sum(file.stat().st_size for file in files if file.exists())
+    links = [file for file in files if file != entry.location and file.exists()]
+    leading_out = leads_out(links, entry.location, "its folder")
+    return replace(entry, n_files=len(files), n_bytes=n_bytes, problems=broken, warnings=entry.warnings + leading_out)
+
+
+def compared_with_run(entries: Sequence[Entry], log: RunLog) -> Iterator[Entry]:
+    """Compare the volumes on the native grid with the log and with each other."""
+    native = {
+        entry.path: entry.volume.shape
+        for entry in entries
+        if entry.volume
+        and entry.component
+        and entry.component.grid == Grid.NATIVE
+        and entry.component.action != Action.EXCLUDE
+    }
+    usual = Counter(native.values()).most_common(1)[0][0] if native else None
+    for entry in entries:
+        shape = native.get(entry.path)
+        if shape is not None and log.image_shape not in (None, shape):
+            what = f"is {shown_shape(shape)} voxels (X x Y x Z) and the log says {shown_shape(log.image_shape)}"
+            problem = f"{entry.location}: {what}; bring the missing slices back, or the right log"
+            yield replace(entry, volume=None, problems=(problem,))
+        elif shape != usual and shape is not None and usual is not None:
+            warning = (
+                f"{entry.location}: is {shown_shape(shape)} voxels, most images of the run are {shown_shape(usual)}"
+            )
+            yield replace(entry, warnings=(*entry.warnings, warning))
+        else:
+            yield entry

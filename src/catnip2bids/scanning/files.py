@@ -1,0 +1,61 @@
+"""Walking through source folders: links are followed, but none twice, and nobody is led out of a folder unawares.
+
+Invariant: what cannot be listed or named is an error or said; it is never passed over.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from catnip2bids.errors import ReadError, SourceError
+
+
+def files_below(location: Path) -> Iterator[Path]:
+    """List a file itself, or all files below a folder; links to folders are followed, but none twice."""
+    if not location.is_dir():
+        yield location
+        return
+    seen: set[Path] = set()
+    for parent, folders, files in os.walk(location, followlinks=True, onerror=not_listed):
+        if Path(parent).resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(Path(parent).resolve())
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted(files))
+
+
+def not_listed(error: OSError) -> NoReturn:
+    """Raise why a folder cannot be listed, for `os.walk`, which would pass over it."""
+    raise ReadError(f"{error.filename}: cannot be listed: {error.strerror}; make it readable and run again") from error
+
+
+def leads_out(paths: Iterable[Path], folder: Path, what: str) -> tuple[str, ...]:
+    """Say which paths lead out of a folder, as links do: they are followed, and somebody should know."""
+    inside, leading_out = folder.resolve(), []
+    for path in paths:
+        target = path.resolve()
+        if not target.is_relative_to(inside):
+            leading_out.append(f"{path} -> {target}")
+    if not leading_out:
+        return ()
+    first, n_more = leading_out[0], len(leading_out) - 1
+    return (f"{first}: is a link out of {what}, and is followed{f'; so are {n_more} more beside it' * bool(n_more)}",)
+
+
+def refuse_odd_name(path: Path) -> None:
+    """Refuse a name that is no text, and so could be written into no table.
+
+    Raises
+    ------
+    SourceError
+        If it is not UTF-8.
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        shown = path.with_name(path.name.encode(errors="surrogateescape").decode(errors="replace"))
+        raise SourceError(f"{shown}: has a name that is not UTF-8; rename it") from error

@@ -1,0 +1,110 @@
+"""What a scan finds: runs, and everything in them.
+
+Invariant: what was found does not change; an entry of which more is learned is a new one.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from catnip2bids.catnip.component import ComponentType
+from catnip2bids.catnip.log import RunLog
+from catnip2bids.catnip.run_name import RunName
+from catnip2bids.volume import Volume
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file system entry of a run: a component, or something unknown.
+
+    Attributes
+    ----------
+    path
+        POSIX path below the run folder.
+    location
+        Where it is on disk.
+    component
+        The row of the component table, None if nobody knows the entry.
+    threshold
+        FRST threshold in its name.
+    n_files, n_bytes
+        How much it is on disk.
+    volume
+        The image in it, if it is a whole one.
+    problems
+        Reasons not to convert it.
+    warnings
+        Things to know that do not stand in the way.
+    set_aside
+        Why it is no output of CATNIP at all (a link to another entry, what an operating system left behind);
+        empty otherwise.
+    link_to
+        POSIX path below the run folder of the entry that this one is a link to.
+    """
+
+    path: str
+    location: Path
+    component: ComponentType | None = None
+    threshold: int | None = None
+    n_files: int = 1
+    n_bytes: int = 0
+    volume: Volume | None = None
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    set_aside: str = ""
+    link_to: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One output folder of CATNIP.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    source
+        POSIX path below the SOURCE that was given; ``.`` if it is that folder.
+    name
+        What its name, and those of its parents, tell.
+    log
+        What its log tells; no fields if there is no log.
+    layout
+        ``L0``, ``L1`` or ``L2``, see `catnip2bids.catnip.components`.
+    entries
+        Everything in it, in the order of the paths.
+    warnings
+        Things to know of the run as a whole.
+    """
+
+    folder: Path
+    source: str
+    name: RunName
+    log: RunLog
+    layout: str
+    entries: tuple[Entry, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def all_warnings(self) -> list[str]:
+        """Things to know of the run and of its entries."""
+        return [*self.warnings, *(warning for entry in self.entries for warning in entry.warnings)]
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the run folder, even if it was given as ``.``."""
+        return self.folder.resolve().name
+
+    def source_of(self, entry: Entry) -> str:
+        """POSIX path of an entry below the SOURCE that was given."""
+        return os.path.normpath(f"{self.source}/{entry.path}")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Everything that was found below the source folders."""
+
+    sources: tuple[Path, ...]
+    runs: tuple[Run, ...]

@@ -1,0 +1,102 @@
+"""The whole scan: all runs below the source folders.
+
+Invariant: nothing is written or changed, and no run is found twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from catnip2bids.catnip.components import layout_of, looks_like_run
+from catnip2bids.catnip.log import RunLog, read_log
+from catnip2bids.catnip.run_name import parse_run_name
+from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.scanning.entries import entries_below, recognised
+from catnip2bids.scanning.examining import compared_with_run, examined
+from catnip2bids.scanning.files import leads_out, not_listed
+from catnip2bids.scanning.model import Entry, Run, Scan
+
+_PARENTS_THAT_MAY_NAME_A_RUN = 3
+
+
+def scan(sources: Sequence[Path | str] | Path | str, on_entry: Callable[[str], None] | None = None) -> Scan:
+    """Find all runs below some folders and take a census of each.
+
+    Parameters
+    ----------
+    sources
+        Folders that are runs, or hold runs at any depth.
+    on_entry
+        Told the path of each entry before it is looked at.
+
+    Raises
+    ------
+    SourceError
+        If a source is no folder, or no run is found below it.
+    """
+    folders = tuple(Path(source) for source in listed_sources(sources))
+    runs: dict[Path, Run] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise SourceError(f"{folder}: is not a folder; give the folder that holds CATNIP's output folders")
+        found = list(_find_runs(folder))
+        if not found:
+            raise SourceError(
+                f"{folder}: holds no output folder of CATNIP (looked for N4, FRST, FRST_seg, "
+                "atlaslabel_def_origspace, heatmaps_atlasspace, with or without a channel such as 640_)"
+            )
+        for run_folder in found:
+            if run_folder.resolve() not in runs:
+                try:
+                    runs[run_folder.resolve()] = _scan_run(run_folder, folder, on_entry)
+                except OSError as error:
+                    raise ReadError(
+                        f"{error.filename or run_folder}: cannot be read: {error.strerror}; "
+                        "make it readable and run again"
+                    ) from error
+    return Scan(folders, tuple(runs.values()))
+
+
+def listed_sources(sources: Sequence[Path | str] | Path | str) -> list[Path]:
+    """Return the source folders as a list, even if only one was given."""
+    return [Path(sources)] if isinstance(sources, str | Path) else [Path(source) for source in sources]
+
+
+def _find_runs(folder: Path) -> Iterator[Path]:
+    """Walk down until a folder is a run; links to folders are followed, but none twice."""
+    seen: set[Path] = set()
+    for parent, folders, _ in os.walk(folder, followlinks=True, onerror=not_listed):
+        folders.sort()
+        if Path(parent).resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(Path(parent).resolve())
+        if looks_like_run(frozenset(folders)):
+            folders.clear()
+            yield Path(parent)
+
+
+def _scan_run(folder: Path, source: Path, on_entry: Callable[[str], None] | None) -> Run:
+    entries = []
+    for entry in entries_below(folder):
+        if on_entry is not None:
+            on_entry(f"{folder.name}/{entry.path}")
+        entries.append(examined(entry))
+    absolute = folder.resolve()
+    log_beside = folder / ".." / f"{absolute.name}.log.txt"
+    logs = [entry.location for entry in entries if entry.component and entry.component.role == "log"]
+    if log_beside.is_file():
+        entries.append(recognised(Entry(f"../{log_beside.name}", log_beside), log_beside.name))
+        logs.append(log_beside)
+    log = read_log(logs[0]) if logs else RunLog(fields={})
+    return Run(
+        folder=folder,
+        source=folder.relative_to(source).as_posix(),
+        name=parse_run_name(absolute.name, [parent.name for parent in absolute.parents][:_PARENTS_THAT_MAY_NAME_A_RUN]),
+        log=log,
+        layout=layout_of(frozenset(entry.path for entry in entries)),
+        entries=tuple(compared_with_run(entries, log)),
+        warnings=leads_out([folder], source, "the source"),
+    )

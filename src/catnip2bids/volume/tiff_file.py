@@ -1,0 +1,179 @@
+"""TIFF files, opened strictly: whatever tifffile only logs, or passes over, is an error that names the file.
+
+Invariant: the list of pages is followed to its end, without a loop, and holds no fewer than the metadata promises.
+(tifffile ends it in silence where it is cut off.)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import tifffile
+
+from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.special import refuse_special
+
+_MOST_TAGS = 4096
+_UIC2_TAG = 33629
+"""Of MetaMorph; it has as many values as there are planes."""
+_OS_ERROR = re.compile(r"raised OSError\(\d+")
+
+
+class _Complaints(logging.Handler):
+    """The errors that tifffile only logs, in this thread, while a file is open."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._thread = threading.get_ident()
+        self._messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self._messages.append(record.getMessage())
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        logger = tifffile.logger()
+        logger.addHandler(self)
+        try:
+            yield
+        finally:
+            logger.removeHandler(self)
+
+    def raise_for(self, path: Path) -> None:
+        if any(_OS_ERROR.search(message) for message in self._messages):
+            raise ReadError(f"{path}: cannot be read ({self._messages[0]}); make it readable and run again")
+        if self._messages:
+            raise SourceError(f"{path}: damaged TIFF ({self._messages[0]}); replace it by the original")
+
+
+@contextmanager
+def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF file; everything that goes wrong inside becomes a SourceError that names it.
+
+    A damaged TIFF makes tifffile raise almost anything (TypeError, ZeroDivisionError, MemoryError, ...).
+    """
+    refuse_special(path)
+    complaints = _Complaints()
+    try:
+        with complaints.listening(), tifffile.TiffFile(path) as tiff:
+            yield tiff
+        complaints.raise_for(path)
+    except SourceError:
+        raise
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror or error}; make it readable and run again") from error
+    except tifffile.TiffFileError as error:
+        _raise_what_the_system_said(error, path)
+        raise SourceError(f"{path}: not a TIFF file ({error}); replace it by the original") from error
+    except (
+        ArithmeticError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        struct.error,
+    ) as error:
+        _raise_what_the_system_said(error, path)
+        raise SourceError(
+            f"{path}: damaged TIFF ({type(error).__name__}: {error}); replace it by the original"
+        ) from error
+
+
+def _raise_what_the_system_said(error: BaseException, path: Path) -> None:
+    """Raise the error of the system that is behind one of tifffile's, if there is one: the file may be as it should be.
+
+    Raises
+    ------
+    ReadError
+        If the system could not read the file.
+    """
+    behind = error.__cause__ or error.__context__
+    while behind is not None:
+        if isinstance(behind, OSError) and behind.errno is not None:
+            raise ReadError(f"{path}: cannot be read: {behind.strerror}; make it readable and run again") from error
+        behind = behind.__cause__ or behind.__context__
+
+
+def count_pages(tiff: tifffile.TiffFile) -> int:
+    """Count the pages of the file; fails where metadata and directory disagree or the file is cut off."""
+    return len(page_offsets(tiff))
+
+
+def page_offsets(tiff: tifffile.TiffFile) -> tuple[int, ...]:
+    """Return where the directory of each page is: with that, a page is found without going through all before it.
+
+    Fails where metadata and directory disagree or the file is cut off.
+    """
+    path = Path(tiff.filehandle.path)
+    offsets = _follow_directories(tiff, path)
+    n_pages = len(offsets)
+    if n_pages == 0 or n_pages != len(tiff.pages):
+        raise SourceError(f"{path}: has no image in it, the file is cut off or empty; replace it by the original")
+    who, declared = _declared_pages(tiff)
+    if declared > n_pages:
+        raise SourceError(
+            f"{path}: {who} promises {declared} images and the file lists {n_pages}; "
+            "save it again as a plain TIFF stack"
+        )
+    return offsets
+
+
+def _declared_pages(tiff: tifffile.TiffFile) -> tuple[str, int]:
+    """Return how many planes metadata of the first page promise, and whose: some programs list but one of them."""
+    first = tiff.pages.first
+    if first.is_stk and (uic2 := first.tags.get(_UIC2_TAG)) is not None:
+        return "MetaMorph metadata", int(uic2.count)
+    if tiff.is_imagej:
+        return "ImageJ metadata", int((tiff.imagej_metadata or {}).get("images", 1))
+    if first.shaped_description is not None and '"truncated"' in first.shaped_description:
+        shape = json.loads(first.shaped_description)["shape"]
+        return "tifffile's metadata", math.prod(shape) // max(math.prod(first.shape), 1)
+    return "", 1
+
+
+def count_stack_pages(path: Path) -> int:
+    """Count the pages of a TIFF file.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, or its list of pages is damaged.
+    """
+    with open_tiff(path) as tiff:
+        return count_pages(tiff)
+
+
+def _follow_directories(tiff: tifffile.TiffFile, path: Path) -> tuple[int, ...]:
+    """Follow the chain of directories to its end; tifffile only logs a loop, or a chain that is cut off."""
+    handle, layout = tiff.filehandle, tiff.tiff
+    order: Literal["little", "big"] = "little" if layout.byteorder == "<" else "big"
+
+    def whole_number(at: int, size: int) -> int:
+        handle.seek(at)
+        data = handle.read(size)
+        if len(data) < size:
+            raise SourceError(f"{path}: is cut off in its list of pages; replace it by the original")
+        return int.from_bytes(data, order)
+
+    seen: dict[int, None] = {}  # in order
+    offset = whole_number(layout.offsetsize if layout.is_bigtiff else 4, layout.offsetsize)
+    while offset:
+        if offset in seen:
+            raise SourceError(f"{path}: its list of pages goes in a circle; replace it by the original")
+        seen[offset] = None
+        n_tags = whole_number(offset, layout.tagnosize)
+        if n_tags > _MOST_TAGS:
+            raise SourceError(f"{path}: its list of pages is damaged ({n_tags} tags); replace it by the original")
+        offset = whole_number(offset + layout.tagnosize + n_tags * layout.tagsize, layout.offsetsize)
+    return tuple(seen)

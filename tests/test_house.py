@@ -1,0 +1,137 @@
+"""The structure that docs/design.md promises: what knows what, and that everything can be read at a glance."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import catnip2bids
+
+PACKAGE = Path(catnip2bids.__file__).parent
+LONGEST_MODULE, LONGEST_FUNCTION = 400, 60
+
+LONG_MODULES: dict[str, str] = {}
+"""Modules that may be longer, and why."""
+LONG_FUNCTIONS = {
+    "conversion.convert": "twelve arguments of the public face, and each is described",
+}
+"""Functions that may be longer, and why."""
+
+PIXEL_ROOMS = ("ome", "volume", "engine")
+"""What is to be useful without CATNIP and without BIDS."""
+KNOWS_NOTHING_OF = {
+    **{room: {"catnip", "bids", "scanning", "plan", "packaging"} for room in PIXEL_ROOMS},
+    "bids": {"catnip", "volume", "ome", "engine", "packaging"},
+    "catnip": {"bids", "volume", "ome", "engine", "packaging"},
+    "validation": {"bids", "catnip", "ome", "engine", "packaging", "plan"},
+    "comparison": {"bids", "plan", "packaging"},
+}
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Parse all modules, by their names below the package."""
+    return {_name(file): ast.parse(file.read_text(encoding="utf-8")) for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+def _name(file: Path) -> str:
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_by(name: str) -> Iterator[str]:
+    """Yield the modules of the package that a module imports anywhere, also late or for types only."""
+    for node in ast.walk(modules()[name]):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}".removeprefix("catnip2bids.")
+                whole = node.module.removeprefix("catnip2bids").removeprefix(".")
+                if node.module.partition(".")[0] == "catnip2bids":
+                    yield full if full in modules() else whole
+        elif isinstance(node, ast.Import):
+            yield from (alias.name[12:] for alias in node.names if alias.name.startswith("catnip2bids."))
+
+
+def room_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+@cache
+def rooms() -> dict[str, set[str]]:
+    """Return what each folder or module directly below the package imports."""
+    found: dict[str, set[str]] = {}
+    for name in modules():
+        others = {room_of(other) for other in imported_by(name)} - {room_of(name), ""}
+        found.setdefault(room_of(name), set()).update(others)
+    return found
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{name}.{node.name}", node
+
+
+def length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    assert node.end_lineno is not None
+    return node.end_lineno - node.lineno + 1
+
+
+def test_modules_are_read_in_one_sitting() -> None:
+    lengths = {_name(file): len(file.read_text(encoding="utf-8").splitlines()) for file in PACKAGE.rglob("*.py")}
+    assert {name for name, n_lines in lengths.items() if n_lines > LONGEST_MODULE} == set(LONG_MODULES)
+
+
+def test_functions_fit_on_a_screen() -> None:
+    assert {name for name, node in functions() if length(node) > LONGEST_FUNCTION} == set(LONG_FUNCTIONS)
+
+
+def test_imports_are_absolute() -> None:
+    relative = [
+        name
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level > 0
+    ]
+    assert not relative
+
+
+@pytest.mark.parametrize("room", sorted(KNOWS_NOTHING_OF))
+def test_a_room_knows_only_what_it_should(room: str) -> None:
+    assert not rooms()[room] & KNOWS_NOTHING_OF[room]
+
+
+def test_nobody_but_the_program_knows_the_command_line() -> None:
+    assert {room for room, others in rooms().items() if "cli" in others} == {"__main__"}
+
+
+def test_rooms_import_each_other_one_way() -> None:
+    below = {room: others for room, others in rooms().items() if room}  # the public face imports late, and by name
+    assert_no_circle(below)
+
+
+def test_modules_import_each_other_one_way() -> None:
+    # a module reaches a folder's face by its name, and the face all modules of the folder
+    assert_no_circle({name: set(imported_by(name)) - {""} for name in modules() if name})
+
+
+def assert_no_circle(imports: dict[str, set[str]]) -> None:
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_every_module_says_what_it_is_responsible_for() -> None:
+    assert not [name for name, tree in modules().items() if not ast.get_docstring(tree)]
+
+
+def test_tests_have_a_folder_for_each_folder_of_the_package() -> None:
+    of_tests = {folder.name for folder in Path(__file__).parent.iterdir() if list(folder.glob("test_*.py"))}
+    assert of_tests == {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").is_file()}

@@ -1,0 +1,43 @@
+"""Regions are called the same wherever they are shown, whatever their table lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from catnip2bids.bids.provenance import RunRecord
+from catnip2bids.colors import made_up_color
+from catnip2bids.errors import DatasetError
+from catnip2bids.regions import ShownRegion, shown_regions
+
+RUN = RunRecord(
+    name="run", source="run", source_id=None, subject="1", sample="a", stain="b", layout="L2", atlas_table="dseg.tsv"
+)
+
+
+def written(dataset: Path, text: str) -> Path:
+    table = dataset / "derivatives/catnip/dseg.tsv"
+    table.parent.mkdir(parents=True)
+    table.write_text(text, encoding="utf-8")
+    return dataset
+
+
+def test_underscores_are_blanks_and_every_region_has_a_colour(tmp_path: Path) -> None:
+    rows = "7\tZona_incerta\tZI\t#00ff80\n9\tField_CA1\tn/a\tred\n"
+    found = shown_regions(written(tmp_path, f"index\tname\tabbreviation\tcolor\n{rows}"), RUN)
+    assert found == {
+        7: ShownRegion(7, "Zona incerta", "ZI", "#00ff80"),
+        9: ShownRegion(9, "Field CA1", "", made_up_color(9)),
+    }
+    assert [region.short_name for region in found.values()] == ["ZI", "Field CA1"]
+
+
+def test_a_run_without_a_table_has_no_regions(tmp_path: Path) -> None:
+    assert shown_regions(tmp_path, RUN.model_copy(update={"atlas_table": None})) == {}
+
+
+@pytest.mark.parametrize("text", ["index\tname\nx\ty\n", "index\n1\n"])
+def test_a_table_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DatasetError, match=r"dseg\.tsv: .*; mend the table"):
+        shown_regions(written(tmp_path, text), RUN)
