@@ -1,30 +1,84 @@
-"""Every command and every piece of Python in the README and the docs is run as it stands there."""
+"""What stands in the README and on the pages of the docs is run as it stands there, and prints what stands there.
+
+Blocks of `sh` and `python` are run, in a folder with the cohort, the atlas table and the dataset that the pages speak
+of. A block of `output` is what the commands of the block before it print, with `...` for anything. `toml` is a plan or
+a part of one. `text` is not run.
+"""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from catnip2bids import Settings, package, read_plan
 from catnip2bids.demo import write_atlas_table, write_cohort
+from catnip2bids.plan.model import DatasetSettings
 
 REPO = Path(__file__).resolve().parents[1]
-PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+DOCS = REPO / "docs"
+TUTORIAL = DOCS / "tutorial.md"
+PAGES = [REPO / "README.md", *sorted(DOCS.rglob("*.md"))]
+SMALL = (12, 40, 36)
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+MADE_BY_THE_BUILD = "pictures/"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_of_the_page_run(page: Path, tmp_path: Path) -> None:
-    write_cohort(tmp_path / "cohort", shape=(12, 40, 36))
-    write_atlas_table(tmp_path / "atlas_info.txt")
+def name_of(page: Path) -> str:
+    return page.relative_to(REPO).as_posix()
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the pages use: cohort, atlas_info.txt, dataset."""
+    folder = tmp_path_factory.mktemp("workshop")
+    write_cohort(folder / "cohort", shape=SMALL)
+    write_atlas_table(folder / "atlas_info.txt")
+    settings = Settings(voxel_size_um=(3.7, 3.7, 5.0), atlas_table=folder / "atlas_info.txt", report=False)
+    assert package([folder / "cohort"], folder / "dataset", settings).ok
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_of_the_page_run_and_print_what_it_says(page: Path, workshop: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    if page == TUTORIAL:
+        folder.mkdir()  # it begins with nothing
+    else:
+        shutil.copytree(workshop, folder)
+        if page.name == "README.md":
+            shutil.rmtree(folder / "dataset")  # it packages first
+    printed = ""
     for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
-        for command in commands(block["language"], block["text"]):
-            finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-            expected = {0, 1} if "compare" in command else {0}  # as diff, it ends with 1 where it finds a difference
-            assert finished.returncode in expected, f"{command}: {finished.stdout}{finished.stderr}"
+        language, text = block["language"], block["text"]
+        if language == "output":
+            assert re.fullmatch(pattern_of(text), printed, re.DOTALL), f"{name_of(page)} says:\n{text}\nis:\n{printed}"
+        elif language == "toml":
+            check_plan(text, folder)
+        else:
+            printed = "".join(run(command, folder) for command in commands(language, text))
+
+
+def pattern_of(output: str) -> str:
+    """Turn an output with `...` for anything into a regular expression."""
+    lines = r"\n".join(".*?".join(map(re.escape, line.split("..."))) for line in output.splitlines())
+    # a line of nothing but dots stands for any lines, or none
+    return re.sub(r"(^|\\n)\.\*\?\\n", r"\1(?:.*?\\n)?", lines) + r"\n?"
+
+
+def run(command: list[str], folder: Path) -> str:
+    """Run a command of a page; returns what it printed."""
+    finished = subprocess.run(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    expected = {0, 1} if "compare" in command else {0}  # as diff, it ends with 1 where it finds a difference
+    assert finished.returncode in expected, f"{command}: {finished.stdout}"
+    return finished.stdout
 
 
 def commands(language: str, text: str) -> list[list[str]]:
@@ -45,7 +99,34 @@ def commands(language: str, text: str) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def check_plan(text: str, folder: Path) -> None:
+    """Read a whole plan, or what stands in its table `dataset`."""
+    if "[[run]]" in text:
+        (folder / "plan-of-the-page.toml").write_text(text, encoding="utf-8")
+        read_plan(folder / "plan-of-the-page.toml")
+    else:
+        DatasetSettings.model_validate(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("output", "printed", "fits"),
+    [
+        ("a\n", "a\n", True),
+        ("a\n", "a\nb\n", False),
+        ("...\na\n", "a\n", True),
+        ("...\na\n", "1\n2\na\n", True),
+        ("...\na\n", "ba\n", False),
+        ("a\n...\n", "a\n1\n2\n", True),
+        ("a ... c\n", "a b c\n", True),
+        ("a.c\n", "abc\n", False),
+    ],
+)
+def test_dots_in_an_output_stand_for_anything(output: str, printed: str, *, fits: bool) -> None:
+    assert bool(re.fullmatch(pattern_of(output), printed, re.DOTALL)) == fits
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_between_pages_resolve(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name}: {target}"
+        path = (page.parent / target).resolve()
+        assert path.exists() or path.is_relative_to(DOCS / MADE_BY_THE_BUILD), f"{name_of(page)}: {target}"

@@ -1,0 +1,27 @@
+// Browsers start no Worker in a page that was opened from a disk, and the search of this site is one.
+// Here its script runs in a hidden frame of the page instead, which passes the messages on.
+if (location.protocol === "file:") {
+  window.Worker = class extends EventTarget {
+    constructor(address) {
+      super();
+      const frame = document.createElement("iframe");
+      frame.hidden = true;
+      this.loaded = new Promise((resolve) => {
+        const start = () => {
+          document.body.append(frame);
+          const inside = frame.contentWindow;
+          inside.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
+          const script = inside.document.createElement("script");
+          script.src = new URL(address, location.href).href;
+          script.onload = () => resolve(inside);
+          inside.document.body.append(script);
+        };
+        if (document.body) start();
+        else addEventListener("DOMContentLoaded", start);
+      });
+    }
+    postMessage(data) {
+      this.loaded.then((inside) => inside.dispatchEvent(new inside.MessageEvent("message", { data })));
+    }
+  };
+}

@@ -1,0 +1,32 @@
+"""The table of CATNIP's components, written from the table that the program itself goes by."""
+
+from __future__ import annotations
+
+from catnip2bids.catnip.components import COMPONENTS, Action, ComponentType, Grid, Storage
+
+
+def describe_components() -> str:
+    """Describe all components as a Markdown table, a row for each part they have in the pipeline."""
+    lines = ["| component | stored as | in the dataset |", "| --- | --- | --- |"]
+    for role in dict.fromkeys(component.role for component in COMPONENTS):
+        rows = [component for component in COMPONENTS if component.role == role]
+        storages = ", ".join(dict.fromkeys(row.storage.value for row in rows))
+        lines.append(f"| {rows[0].description.format(threshold='T')} | {storages} | {_becomes(rows[0])} |")
+    return "\n".join(lines)
+
+
+def _becomes(component: ComponentType) -> str:
+    """Say what becomes of a component as long as the plan says nothing else."""
+    match component.action:
+        case Action.COPY:
+            return "copied as it is to `sourcedata/catnip`"
+        case Action.EXCLUDE:
+            return "left out"
+    space = "space-CATNIPv2_" if component.grid == Grid.ATLAS else "space-orig_" if component.in_image_space else ""
+    suffix = "counts" if component.storage == Storage.TABLE else "SPIM"
+    name = f"`{space}desc-{(component.desc or '').format(threshold='T')}_{suffix}`"
+    if component.raw:
+        return f"the raw image, `SPIM`; where that is another one, {name}"
+    if component.beside and component.beside.action == Action.EXCLUDE:
+        return f"left out if the pixels allow it, else {name}"
+    return name

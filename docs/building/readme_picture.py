@@ -1,0 +1,24 @@
+"""Draw docs/report.webp, a page of the demo's report: python docs/building/readme_picture.py DEMO_FOLDER."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+from pictures import SAMPLE_PAGE, photographing, show
+from PIL import Image
+
+WINDOW = (1280, 1400)
+
+
+def main(demo: Path) -> None:
+    """Open the page, and keep what is seen of it."""
+    with photographing(WINDOW) as page:
+        show(page, demo / "dataset" / SAMPLE_PAGE)
+        seen = Image.open(io.BytesIO(page.screenshot()))
+    seen.save(Path(__file__).parents[1] / "report.webp", quality=85)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
