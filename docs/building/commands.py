@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 from typer.models import ArgumentInfo, OptionInfo
 
-from catnip2bids.cli import app
+from catnip2bids.cli.app import app
 
 _EXAMPLE = re.compile(r"\n*Examples?: (?P<text>.*)", re.DOTALL)
 _BOLD = re.compile(r"\[bold\](.*?)\[/(?:bold)?\]", re.DOTALL)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from catnip2bids.catnip.components import COMPONENTS, Action, ComponentType, Grid, Storage
+from catnip2bids.catnip.component import Action, ComponentType, Grid, Storage
+from catnip2bids.catnip.components import COMPONENTS
 
 
 def describe_components() -> str:

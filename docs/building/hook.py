@@ -8,12 +8,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from commands import describe_commands
-from components import describe_components
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from commands import describe_commands
+from components import describe_components
 from pictures import PictureError, take_pictures
 
 _MADE_HERE = {"<!-- commands -->": describe_commands, "<!-- components -->": describe_components}

@@ -63,6 +63,7 @@ def take_pictures(work: Path) -> None:
     PictureError
         If one cannot be made.
     """
+    _chromium()  # the demo takes its time, which would be for nothing
     demo = _demo(work)
     folder = work / "pictures"
     folder.mkdir()
@@ -108,9 +109,7 @@ def photographing(window: tuple[int, int] = _WINDOW) -> Iterator[Page]:
     PictureError
         If there is no Chromium, or it does not start.
     """
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        raise PictureError("Chromium is not installed; on Debian: apt install chromium")
+    chromium = _chromium()
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=[*_ARGUMENTS])
@@ -118,6 +117,13 @@ def photographing(window: tuple[int, int] = _WINDOW) -> Iterator[Page]:
             browser.close()
     except Error as error:
         raise PictureError(f"Chromium: {error.message}") from error
+
+
+def _chromium() -> str:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        raise PictureError("Chromium is not installed; on Debian: apt install chromium")
+    return found
 
 
 def show(page: Page, path: Path) -> None:

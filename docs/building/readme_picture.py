@@ -6,8 +6,9 @@ import io
 import sys
 from pathlib import Path
 
-from pictures import SAMPLE_PAGE, photographing, show
 from PIL import Image
+
+from pictures import SAMPLE_PAGE, photographing, show
 
 WINDOW = (1280, 1400)
 
