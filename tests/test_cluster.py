@@ -19,13 +19,14 @@ import pytest
 
 import catnip2bids
 from catnip2bids.choices import Cluster
-from catnip2bids.demo import write_series
-from catnip2bids.engine import employed
+from catnip2bids.demo import write_cohort, write_series
+from catnip2bids.engine import Resources, employed
 from catnip2bids.engine.cluster import _alone
 from catnip2bids.engine.staff import _facts_of_workers
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.locks import lock_of
-from catnip2bids.packaging import package
+from catnip2bids.packaging import estimate, package, prepare
+from catnip2bids.progress import Progress
 from clusters import DaskCluster, Slurm, Watch, dask_cluster, needs_slurm, slurm, wait_for
 from runs import (
     KO,
@@ -265,6 +266,37 @@ def test_several_images_end_with_the_scheduler(tmp_path: Path, preload: tuple[st
     assert "Traceback" not in said
 
 
+def test_interrupted_it_does_not_wait_for_a_worker_that_hangs(
+    tmp_path: Path, series: Path, preload: tuple[str, str]
+) -> None:
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        wait_for(lambda: markers_of(tmp_path / "x.ome.zarr"))
+        cluster.workers[0].send_signal(signal.SIGSTOP)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=30)
+    assert running.returncode == 130, said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("seconds", [1, 2, 4])
+def test_interrupted_from_a_terminal_workers_of_this_machine_say_nothing(
+    tmp_path: Path, series: Path, seconds: int
+) -> None:
+    words = ["convert", series, tmp_path / "x.ome.zarr", *VOXEL_SIZE, "--cluster", "local", "--workers", 2]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "catnip2bids", *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(seconds)
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode in {0, 130}, said  # it may be done by then
+    assert "Traceback" not in said
+
+
 def test_interrupted_it_hands_over_no_more(
     tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str]
 ) -> None:
@@ -307,6 +339,76 @@ def test_without_the_cluster_and_with_other_settings_it_waits_for_a_worker_that_
         _, said = again.communicate(timeout=120)
     assert again.returncode == 0, said
     assert files_of(target) == files_of(tmp_path / "y" / "x.ome.zarr")
+
+
+# ---- the levels that no unit makes
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A volume so wide that its lowest levels are made when all units are done."""
+    folder = tmp_path_factory.mktemp("wide") / "640_N4"
+    write_series(folder, (128, 1100, 320), "uint16")
+    return folder
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> tuple[str, str]:
+    """Options for workers that take their time for these levels, and say that they are at them."""
+    file = tmp_path / "slow.py"
+    file.write_text(
+        f"{_SMALL}import os, time\nfrom pathlib import Path\nfrom catnip2bids.ome.zarr import OmeZarrImage\n"
+        "def slowly(*arguments, write_rest=OmeZarrImage.write_remaining_levels):\n"
+        f"    with Path({str(tmp_path / 'at-levels')!r}).open('a') as log: print(os.getpid(), file=log)\n"
+        "    time.sleep(1.5)\n    write_rest(*arguments)\n    time.sleep(1.5)\n"
+        "if OmeZarrImage.write_remaining_levels.__name__ != 'slowly':  # Dask runs this twice\n"
+        "    OmeZarrImage.write_remaining_levels = slowly\n"
+    )
+    return "--preload", str(file)
+
+
+def whole(running: subprocess.Popen[str], target: Path) -> dict[str, bytes]:
+    """Wait for an image."""
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    return files_of(target)
+
+
+def test_a_worker_that_was_given_up_at_the_lowest_levels_does_not_disturb(
+    tmp_path: Path, wide: Path, slow: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = whole(begun(wide, tmp_path / "y" / "x.ome.zarr"), tmp_path / "y" / "x.ome.zarr")
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")
+    log = tmp_path / "at-levels"
+    with dask_cluster(tmp_path / "dask", 1, *slow) as cluster:
+        running = begun(wide, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        wait_for(log.exists)
+        cluster.workers[0].send_signal(signal.SIGSTOP)
+        cluster.hire(*slow)
+        wait_for(lambda: n_known(cluster) == 2)
+        wait_for(lambda: n_known(cluster) == 1)
+        time.sleep(2)
+        cluster.workers[0].send_signal(signal.SIGCONT)
+        assert whole(running, tmp_path / "x.ome.zarr") == reference
+    assert log.read_text().split()[0] == str(cluster.workers[0].pid)
+    assert len(log.read_text().split()) <= 2  # one after the other
+
+
+def test_the_next_run_waits_for_a_worker_at_the_lowest_levels(
+    tmp_path: Path, wide: Path, slow: tuple[str, str]
+) -> None:
+    mask = ("--kind", "mask")
+    reference = whole(begun(wide, tmp_path / "y" / "x.ome.zarr", *mask), tmp_path / "y" / "x.ome.zarr")
+    target = tmp_path / "x.ome.zarr"
+    with dask_cluster(tmp_path / "dask", 1, *slow) as cluster:
+        running = begun(wide, target, "--cluster", cluster.address)
+        wait_for((tmp_path / "at-levels").exists)
+        running.kill()
+        running.communicate()
+        again = begun(wide, target, *mask)
+        time.sleep(1.5)
+        assert again.poll() is None
+        assert whole(again, target) == reference
 
 
 def test_no_two_threads_of_a_worker_are_at_the_same_unit(tmp_path: Path) -> None:
@@ -352,7 +454,7 @@ def test_workers_of_several_threads_share_their_memory(tmp_path: Path, cohort: P
     assert dataset_files(tmp_path / "there") == dataset_files(tmp_path / "here")
 
 
-def test_workers_that_come_later_are_given_work(tmp_path: Path) -> None:
+def test_workers_that_come_later_are_given_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import Client
 
     def n_tasks(dask_scheduler: Any) -> int:
@@ -364,12 +466,13 @@ def test_workers_that_come_later_are_given_work(tmp_path: Path) -> None:
         Client(cluster.address) as watching,
         ThreadPoolExecutor(1) as handing_over,
     ):
+        monkeypatch.setattr("catnip2bids.engine.cluster._SECONDS_BETWEEN_COUNTS", 0.5)
         executor = resources.executor
         assert executor is not None
         doing = handing_over.submit(lambda: [executor.submit(time.sleep, 0.5) for _ in range(30)])
         time.sleep(1)
         assert watching.run_on_scheduler(n_tasks) <= 3
-        cluster.hire()
+        cluster.hire()  # the first count is after five seconds
         wait_for(lambda: watching.run_on_scheduler(n_tasks) >= 4, 20)
         for future in doing.result():
             future.result()
@@ -400,7 +503,7 @@ def test_workers_of_another_version_that_come_later_end_the_work(
         come_later(cluster, "--preload", str(other))
         _, told = running.communicate(timeout=120)
     assert running.returncode == 1, told
-    assert "a worker has catnip2bids 0.0.1" in told
+    assert f"a worker has catnip2bids 0.0.1, and this is {catnip2bids.__version__}" in told
     assert "Traceback" not in told
     assert not target.exists()
 
@@ -464,7 +567,7 @@ def test_workers_of_another_version_are_refused(tmp_path: Path, cohort: Path) ->
     with dask_cluster(tmp_path / "dask", 1, "--preload", str(other)) as cluster:
         done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address)
     assert done.returncode == 2
-    assert "a worker has catnip2bids 0.0.1" in done.stderr
+    assert f"a worker has catnip2bids 0.0.1, and this is {catnip2bids.__version__}" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -474,6 +577,41 @@ def test_workers_that_see_other_files_are_refused(tmp_path: Path, two: DaskClust
     with Client(two.address) as client, pytest.raises(UsageError, match="nowhere: is not there for a worker"):
         _facts_of_workers(client, [str(tmp_path / "nowhere")], tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_with_as_much_memory_as_estimated_are_enough(tmp_path: Path, cohort: Path) -> None:
+    prepared = prepare([cohort], tmp_path / "out", settings(), None, Resources(1, 2**30), Progress())
+    expected = estimate(prepared, Progress())
+    assert expected is not None
+    with dask_cluster(tmp_path / "dask", 1, "--memory-limit", str(expected.worker_bytes)) as cluster:
+        done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address)
+    assert done.returncode == 0, done.stderr
+
+
+def test_workers_that_do_not_answer_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catnip2bids.engine.staff._SECONDS_TO_ANSWER", 2)
+    with dask_cluster(tmp_path / "dask", 1) as cluster:
+        wait_for(lambda: n_known(cluster) == 1)
+        cluster.workers[0].send_signal(signal.SIGSTOP)
+        asking = employed(Cluster(cluster.address), None, None, lambda _: None)
+        with pytest.raises(UsageError, match="not all 1 answer within 2 seconds"), asking:
+            pass
+
+
+def test_a_scheduler_that_ends_before_a_worker_comes_is_not_waited_for(
+    tmp_path: Path, series: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "2s")
+    with dask_cluster(tmp_path / "dask", 0) as cluster:
+        running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        assert running.stderr is not None
+        said = [running.stderr.readline(), running.stderr.readline()]
+        assert "waiting for workers ..." in said[1]
+        cluster.scheduler.kill()
+        _, rest = running.communicate(timeout=60)
+    assert running.returncode == 2, rest
+    assert "the scheduler is gone" in rest
+    assert "Traceback" not in rest
 
 
 def test_workers_with_too_little_memory_are_refused(tmp_path: Path, cohort: Path) -> None:
@@ -531,22 +669,28 @@ def queue() -> Iterator[Slurm]:
 
 
 @needs_slurm
-def test_jobs_of_slurm_make_the_same_dataset(tmp_path: Path, cohort: Path, queue: Slurm) -> None:
-    package([cohort], tmp_path / "here", settings())
-    words = ["package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--no-report"]
-    words += ["--cluster", "slurm", "--workers", 2, "--jobs", 1, "--memory", "1GiB"]
-    done = subprocess.run(
-        [sys.executable, "-m", "catnip2bids", *map(str, words)],
-        env=queue.environment | {"HOME": str(tmp_path / "home")},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert dataset_files(tmp_path / "there") == dataset_files(tmp_path / "here")
-    assert {path.name for path in tmp_path.iterdir()} == {"here", "there", "home"}
+def test_the_demo_is_the_same_on_slurm_on_a_cluster_that_is_there_and_here(
+    tmp_path: Path, two: DaskCluster, queue: Slurm
+) -> None:
+    write_cohort(tmp_path / "cohort")
+    of_slurm = ("--cluster", "slurm", "--workers", 2, "--jobs", 1, "--memory", "1GiB")
+    for name, options in (("here", ()), ("slurm", of_slurm), ("tcp", ("--cluster", two.address))):
+        words = ["package", tmp_path / "cohort", "-o", tmp_path / name, *VOXEL_SIZE, "--no-report", *options]
+        done = subprocess.run(
+            [sys.executable, "-m", "catnip2bids", *map(str, words)],
+            env=queue.environment | {"HOME": str(tmp_path / "home")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    here = dataset_files(tmp_path / "here")
+    assert sum(path.endswith(".ome.zarr/zarr.json") for path in here) == 20
+    assert dataset_files(tmp_path / "slurm") == here
+    assert dataset_files(tmp_path / "tcp") == here
+    assert {path.name for path in tmp_path.iterdir()} == {"cohort", "here", "slurm", "tcp", "home"}
     wait_for(lambda: queue.running == [])
 
 
@@ -576,6 +720,64 @@ def test_what_slurm_refuses_is_said_at_once(tmp_path: Path, cohort: Path, queue:
     assert done.returncode == 2, done.stderr
     assert "nvalid partition" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@needs_slurm
+def test_interrupted_on_slurm_it_says_so(
+    tmp_path: Path, series: Path, preload: tuple[str, str], queue: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"HOME": str(tmp_path / "home"), "DASK_JOBQUEUE__SLURM__WORKER_EXTRA_ARGS": str(list(preload))}
+    for name, value in (queue.environment | more).items():
+        monkeypatch.setenv(name, value)
+    target = tmp_path / "x.ome.zarr"
+    running = begun(series, target, "--cluster", "slurm", "--jobs", 1, "--memory", "1GiB")
+    wait_for(lambda: markers_of(target), 100)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "interrupted; run the same command again to go on" in said
+    wait_for(lambda: queue.running == [])
+
+
+@needs_slurm
+def test_jobs_that_do_not_become_workers_are_not_waited_for(
+    tmp_path: Path, series: Path, queue: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"HOME": str(tmp_path / "home"), "DASK_JOBQUEUE__SLURM__PYTHON": "/nonexistent/python"}
+    for name, value in (queue.environment | more).items():
+        monkeypatch.setenv(name, value)
+    script = f"import catnip2bids.engine.staff as staff\nstaff._SECONDS_BETWEEN_WORDS = 3\n{_MAIN}"
+    words = ["convert", series, tmp_path / "x.ome.zarr", *VOXEL_SIZE, "--cluster", "slurm", "--jobs", 1]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, words), "--memory", "1GiB"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"jobs end before they become workers; they say why in {tmp_path / 'home/.catnip2bids/slurm'}" in done.stderr
+
+
+@needs_slurm
+@pytest.mark.parametrize(
+    "broken", [{"HOME": "/proc/nowhere"}, {"DASK_JOBQUEUE__SLURM__INTERFACE": "ib0"}], ids=["logs", "interface"]
+)
+def test_a_wrong_configuration_of_slurm_is_named(
+    tmp_path: Path, series: Path, queue: Slurm, broken: dict[str, str]
+) -> None:
+    words = ["convert", series, tmp_path / "x.ome.zarr", *VOXEL_SIZE, "--cluster", "slurm", "--jobs", 1]
+    done = subprocess.run(
+        [sys.executable, "-m", "catnip2bids", *map(str, words), "--memory", "1GiB"],
+        env=queue.environment | {"HOME": str(tmp_path)} | broken,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "error: --cluster slurm: " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @needs_slurm

@@ -160,9 +160,9 @@ def _built(
         return [LabelValue(value, str(value), None, made_up_color(value)) for value in values if value != 0]
 
     with (
-        hired([(volume, plan.image(target))], resources) as workers,
         naming_what_cannot_be_written(target),
         reserved(target),
+        hired([(volume, plan.image(target))], resources) as workers,
     ):
         if overwrite:
             forget_construction(target)
@@ -173,7 +173,11 @@ def _built(
         progress.start(prod(volume.shape))
         progress.item(target.name, plan.how)
         listener = Listener(progress.advance, progress.skip)
-        made, _ = build_image(plan, target, decisive, workers, listener, labels_of)
+
+        def build(plan: ImagePlan) -> tuple[Conversion, str]:
+            return build_image(plan, target, decisive, workers, listener, labels_of)
+
+        made, _ = workers.begin(build, plan).result()  # so that an interruption does not wait for a unit that hangs
         forget_construction(target)
     return made.sha256
 

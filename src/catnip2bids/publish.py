@@ -128,6 +128,7 @@ def construction(final: Path, fingerprint: str, *, is_folder: bool = True) -> It
         try:
             yield under
             write_text(under.markers / _COMPLETE, "")
+            wait_for_others(under.markers, final)  # one that was taken for lost may do again what is done
             _publish(under.path, final, final)
         except ReadError:
             raise  # the system's fault, not the source's

@@ -19,13 +19,14 @@ from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
 
 from catnip2bids._version import __version__
 from catnip2bids.engine.image import ImageWriter
 from catnip2bids.engine.markers import Marker, UnitResult
 from catnip2bids.engine.memory import Resources
 from catnip2bids.engine.stream import Stream, stream_volume
-from catnip2bids.engine.units import Unit, convert_unit
+from catnip2bids.engine.units import Rest, Unit, convert_unit, write_rest
 from catnip2bids.errors import WorkerError
 from catnip2bids.locks import busy, lock_of
 from catnip2bids.volume import Volume
@@ -38,10 +39,13 @@ Result = TypeVar("Result")
 _TASKS_PER_SLOT = 2
 """One is done, the next one waits at the worker."""
 _LOST = (
-    "the cluster could not finish some work ({}): its workers died, for want of memory or time, or it is gone; "
-    "run the same command again to go on"
+    "the cluster could not finish some work: its workers died, for want of memory or time, or it is gone; "
+    "run the same command again to go on (Dask says: {})"
 )
-_SECONDS_TO_FETCH, _SECONDS_TO_LOOK = 120, 0.5
+_SECONDS_TO_FETCH, _SECONDS_TO_LOOK, _SECONDS_TO_CANCEL = 120, 0.5, 5
+_SECONDS_BETWEEN_COUNTS = 5.0
+"""Workers are counted so rarely because a scheduler takes 10 ms to tell of 64 of them."""
+_DONE = ".done"
 _MOST_SHARED = 256
 """What tasks share is remembered for so many things."""
 
@@ -62,7 +66,7 @@ class ClusterExecutor(Executor):
     def __init__(self, client: Client, n_slots: int, reading: Sequence[str] = ()) -> None:
         self._client = client
         self._n_slots = n_slots
-        self._next_look = time.monotonic() + _SECONDS_TO_LOOK
+        self._next_count = time.monotonic() + _SECONDS_BETWEEN_COUNTS
         self._run = uuid.uuid4().hex
         self._reading = tuple(reading)
         self._room = threading.Semaphore(_TASKS_PER_SLOT * n_slots)
@@ -113,11 +117,11 @@ class ClusterExecutor(Executor):
     def _make_room(self) -> None:
         """Hand over more at a time if workers have come; looks for them now and then."""
         with self._changing:
-            if time.monotonic() < self._next_look:
+            if time.monotonic() < self._next_count:
                 return
-            self._next_look = time.monotonic() + _SECONDS_TO_LOOK
+            self._next_count = time.monotonic() + _SECONDS_BETWEEN_COUNTS
         try:
-            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+            workers = self._client.scheduler_info(n_workers=-1).get("workers", {}).values()
         except OSError:
             return  # whoever waits for what was handed over learns what became of the cluster
         with self._changing:
@@ -141,9 +145,9 @@ class ClusterExecutor(Executor):
         error: Exception | None = None
         try:
             result = done.result(timeout=_SECONDS_TO_FETCH)
-        except (CancelledError, TimeoutError) as lost:
-            self._give_up(WorkerError(_LOST.format(lost or "it does not answer")))
-        except Exception as failed:
+        except (CancelledError, Exception) as failed:
+            if done.status != "error":  # nobody at work raised it
+                self._give_up(WorkerError(_LOST.format(failed or "no answer")))
             error = WorkerError(_LOST.format(failed)) if _is_of_dask(failed) else failed
         with self._changing:
             is_awaited = self._doing.pop(id(outcome), None) is not None
@@ -161,6 +165,8 @@ class ClusterExecutor(Executor):
             return (convert_part, *parts, self._lock_of(first.marker.path), *arguments[1:])
         if isinstance(first, Stream):
             return (continue_stream, self._sent(first), self._lock_of(first.marker), *arguments[1:])
+        if isinstance(first, Rest):
+            return (finish_image, self._sent(first), self._lock_of(first.marker), *arguments[1:])
         if isinstance(function, partial) or hasattr(function, "__self__"):
             return (_call, self._sent(function), *arguments)
         return (function, *arguments)
@@ -183,7 +189,9 @@ class ClusterExecutor(Executor):
             with self._changing:
                 doing = [task for _, task in self._doing.values()]
             self._give_up(WorkerError("the work was stopped; run the same command again to go on"))
-            self._client.cancel(doing)
+            cancelling = threading.Thread(target=self._client.cancel, args=(doing,), daemon=True)
+            cancelling.start()
+            cancelling.join(_SECONDS_TO_CANCEL)  # a scheduler that hangs is left alone
 
 
 def _is_of_dask(error: BaseException) -> bool:
@@ -204,6 +212,16 @@ def continue_stream(stream: Stream, lock: Path | None, resources: Resources) -> 
         return stream_volume(stream, resources)
 
 
+def finish_image(rest: Rest, lock: Path | None, n_threads: int) -> None:
+    """Write the rest of an image on a worker, unless another worker that was taken for lost did so in the meantime."""
+    with _alone(lock):
+        done = None if lock is None else lock.with_name(f"{lock.name}{_DONE}")
+        if done is None or not done.exists():
+            write_rest(rest, n_threads)
+        if done is not None:
+            done.touch()
+
+
 @contextmanager
 def _alone(lock: Path | None) -> Iterator[None]:
     """Wait until nobody else works at the same; a worker that dies lets go, wherever it was."""
@@ -212,14 +230,23 @@ def _alone(lock: Path | None) -> Iterator[None]:
         return
     if not lock.parent.is_dir():
         raise WorkerError(unseen(lock.parent))
-    with _lock_in_process(str(lock)), busy(lock):  # locks of the file system keep processes apart only
+    with _HERE.of(lock), busy(lock):  # locks of the file system keep processes apart only
         yield
 
 
-@cache
-def _lock_in_process(path: str) -> threading.Lock:
-    del path
-    return threading.Lock()
+class _LocksOfProcess:
+    """Locks between the threads of this process; one is there as long as somebody has or wants it."""
+
+    def __init__(self) -> None:
+        self._looking = threading.Lock()
+        self._locks: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
+
+    def of(self, path: Path) -> threading.Lock:
+        with self._looking:
+            return self._locks.setdefault(path, threading.Lock())
+
+
+_HERE = _LocksOfProcess()
 
 
 def _on_worker(version: str, reading: tuple[str, ...], function: Callable[..., Result], *arguments: Any) -> Result:
@@ -232,7 +259,7 @@ def _on_worker(version: str, reading: tuple[str, ...], function: Callable[..., R
 def _check_worker(version: str, reading: tuple[str, ...]) -> None:
     """Refuse work on a worker that came later and could not do it; asked once in each process."""
     if version != __version__:
-        raise WorkerError(other_version(__version__))
+        raise WorkerError(other_version(__version__, version))
     for path in missing_of(reading):
         raise WorkerError(unseen(path))
 
@@ -247,9 +274,9 @@ def unseen(path: object) -> str:
     return f"{path}: is not there for a worker; give paths of a shared file system"
 
 
-def other_version(version: str) -> str:
+def other_version(theirs: str, ours: str) -> str:
     """Say what to do about a worker of another version."""
-    return f"a worker has catnip2bids {version}, and this is {__version__}; install the same on all"
+    return f"a worker has catnip2bids {theirs}, and this is {ours}; install the same on all"
 
 
 def _call(function: Callable[..., Result], *arguments: Any) -> Result:

@@ -15,7 +15,7 @@ from threading import Event
 from catnip2bids.engine.image import ImageWriter, PlaneImage
 from catnip2bids.engine.markers import UnitResult
 from catnip2bids.engine.stream import take_up_stream
-from catnip2bids.engine.units import cut_into_units
+from catnip2bids.engine.units import Rest, cut_into_units
 from catnip2bids.engine.workers import StoppedError, Workers, naming_dead_workers
 from catnip2bids.errors import WriteError
 from catnip2bids.volume import Volume
@@ -122,7 +122,7 @@ def _convert_units(
         failed.set()
         wait([future for future in running.values() if not future.cancel()])
     results |= {start: future.result() for start, future in running.items()}
-    workers.complete(image)
+    workers.complete(Rest(image, markers))
     ordered = [results[start] for start in sorted(results)]
     for result in ordered:
         if not result.is_on_disk(image.folder):

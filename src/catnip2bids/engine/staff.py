@@ -7,9 +7,12 @@ same version and see the same files, and are given no more memory than they have
 from __future__ import annotations
 
 import logging
-import subprocess
+import sys
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 from catnip2bids._version import __version__
 from catnip2bids.choices import Cluster
 from catnip2bids.engine.cluster import ClusterExecutor, missing_of, other_version, unseen
+from catnip2bids.engine.local import local_cluster
 from catnip2bids.engine.memory import OVERHEAD_BYTES, USABLE_BY_WORKERS, Resources, default_memory_bytes, shown_bytes
+from catnip2bids.engine.slurm import NOT_INSTALLED, Jobs, slurm_cluster
 from catnip2bids.engine.workers import default_jobs
 from catnip2bids.errors import UsageError
 from catnip2bids.locks import has_locks
@@ -29,10 +34,8 @@ if TYPE_CHECKING:
 
 _LEAST_BYTES = 2**30
 """Of a local worker, unless told."""
-_NOT_INSTALLED = "--cluster needs {}, which is not installed; install it: pip install 'catnip2bids[cluster]'"
-_SECONDS_TO_CONNECT = 20
-_LOGS = Path("~/.catnip2bids/slurm")
-"""Of jobs, unless Dask's configuration says where."""
+_SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER, _SECONDS_TO_LOOK = 20, 60, 0.2
+_SECONDS_BETWEEN_WORDS = 15
 _SLURM, _LOCAL = "slurm", "local"
 
 
@@ -73,13 +76,12 @@ def employed(
     with _connected(cluster, jobs, memory_bytes, note) as client:
         paths = [str(path.absolute()) for path in reading]
         facts = _facts_of_workers(client, paths, writing)
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        workers = _workers_of(client)
         if not workers:
             raise UsageError(f"{cluster.address}: its workers have just left; try again when there are some")
         n_threads = max(worker["nthreads"] for worker in workers)
         n_slots = max(sum(worker["nthreads"] for worker in workers), (cluster.n_workers or 1) * n_threads)
-        usable = min(_usable_bytes(worker, facts.memory_bytes) for worker in workers)
-        slot_bytes = usable if memory_bytes is None else min(usable, memory_bytes // n_threads)
+        slot_bytes = min(_usable_bytes(worker, facts.memory_bytes, memory_bytes) for worker in workers)
         note(f"{len(workers)} worker(s) of {n_threads} thread(s), {shown_bytes(slot_bytes)} of memory for each unit")
         yield Resources(n_slots, slot_bytes, ClusterExecutor(client, n_slots, paths))
 
@@ -92,74 +94,69 @@ def _connected(
     try:
         from distributed import Client
     except ImportError as error:
-        raise UsageError(_NOT_INSTALLED.format("Dask")) from error
+        raise UsageError(NOT_INSTALLED.format("Dask")) from error
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it becomes an error of ours
-    with _started(cluster, jobs, memory_bytes) as scheduler:
+    with _started(cluster, jobs, memory_bytes) as started:
         try:
-            client = Client(scheduler, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
+            client = Client(started.scheduler, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
         except (OSError, ValueError) as error:
             raise UsageError(f"{cluster.address}: no Dask scheduler answers there ({error})") from error
         with client:
             tell(f"cluster: {client.scheduler_info()['address']}, dashboard: {client.dashboard_link}")
-            if not client.scheduler_info(n_workers=-1)["workers"]:
-                tell("waiting for the first worker ...")
-                client.wait_for_workers(1)
+            _wait_for_workers(client, cluster, started, tell)
             yield client
 
 
+def _wait_for_workers(client: Client, cluster: Cluster, started: _Started, tell: Callable[[str], None]) -> None:
+    """Wait until there are workers, as long as there is hope.
+
+    Raises
+    ------
+    UsageError
+        If the scheduler is gone, or what should become workers ended.
+    """
+    next_word = time.monotonic()
+    while len(_workers_of(client)) < started.n_workers:
+        if client.status != "running":
+            raise UsageError(f"{cluster.address}: the scheduler is gone, and no worker had come")
+        if time.monotonic() >= next_word:
+            next_word = time.monotonic() + _SECONDS_BETWEEN_WORDS
+            tell(f"waiting for workers{started.news()} ...")
+        time.sleep(_SECONDS_TO_LOOK)
+
+
+def _workers_of(client: Client) -> list[dict[str, Any]]:
+    """List the workers that the scheduler knows; none if it is gone."""
+    try:
+        return list(client.scheduler_info(n_workers=-1).get("workers", {}).values())
+    except OSError:
+        return []
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A scheduler, how many workers to wait for, and who knows what becomes of them: in words, or as an error."""
+
+    scheduler: Any
+    n_workers: int = 1
+    news: Callable[[], str] = str
+
+
 @contextmanager
-def _started(cluster: Cluster, jobs: int | None, memory_bytes: int | None) -> Iterator[Any]:
+def _started(cluster: Cluster, jobs: int | None, memory_bytes: int | None) -> Iterator[_Started]:
     """Start a cluster that is not there yet; it ends with the work."""
     if cluster.address == _LOCAL:
-        from distributed import LocalCluster
-
         n_workers = cluster.n_workers or jobs or default_jobs()
-        with LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            memory_limit=memory_bytes or max(default_memory_bytes() // n_workers, _LEAST_BYTES),
-            dashboard_address=":0",
-            silence_logs=logging.CRITICAL,
-        ) as local:
-            yield local
+        worker_bytes = memory_bytes or max(default_memory_bytes() // n_workers, _LEAST_BYTES)
+        with local_cluster(n_workers, worker_bytes) as (scheduler, news):
+            yield _Started(scheduler, n_workers, news)
     elif cluster.address == _SLURM:
-        with _slurm_cluster(jobs, memory_bytes) as slurm:
-            _try_out(slurm.job_script())
+        with slurm_cluster(jobs, memory_bytes) as slurm:
             slurm.adapt(minimum=1, maximum=cluster.n_workers or 1)
-            yield slurm
+            yield _Started(slurm, news=Jobs(slurm).news)
     else:
-        yield cluster.address
-
-
-def _slurm_cluster(jobs: int | None, memory_bytes: int | None) -> Any:
-    """Describe the jobs that Slurm is to run, as Dask's configuration and the options say."""
-    try:
-        import dask.config
-        from dask_jobqueue.slurm import SLURMCluster
-    except ImportError as error:
-        raise UsageError(_NOT_INSTALLED.format("dask-jobqueue")) from error
-    given: dict[str, Any] = {"cores": jobs, "memory": None if memory_bytes is None else f"{memory_bytes}B"}
-    if dask.config.get("jobqueue.slurm.log-directory", None) is None:
-        given["log_directory"] = str(_LOGS.expanduser())
-    try:
-        return SLURMCluster(**{key: value for key, value in given.items() if value is not None})
-    except (ValueError, TypeError) as error:
-        raise UsageError(
-            f"--cluster slurm: {error}; say cores, memory, queue and walltime of a job in Dask's configuration "
-            "(~/.config/dask/jobqueue.yaml), or cores and memory with --jobs and --memory"
-        ) from error
-
-
-def _try_out(script: str) -> None:
-    """Ask Slurm whether it would take a job, because whoever waits for workers does not learn that it did not."""
-    try:
-        asked = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise UsageError("--cluster slurm: there is no sbatch here; run it where Slurm is") from error
-    if asked.returncode:
-        why = " ".join(asked.stderr.split())
-        raise UsageError(f"--cluster slurm: {why}; mend it in Dask's configuration (~/.config/dask/jobqueue.yaml)")
+        yield _Started(cluster.address)
 
 
 @dataclass(frozen=True)
@@ -182,14 +179,14 @@ def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | No
     """
     with _signed(writing) as sign:
         try:
-            facts: list[_Facts] = list(client.run(_facts, reading, sign).values())
+            facts = _asked(client, reading, sign)
         except Exception as error:  # theirs, whatever it is; some come as nothing but text
             raise UsageError(
                 f"the workers cannot be asked: {error}; install catnip2bids {__version__} on all, and let them be there"
             ) from error
     for found in facts:
         if found.version != __version__:
-            raise UsageError(other_version(found.version))
+            raise UsageError(other_version(found.version, __version__))
         for path in found.missing:
             raise UsageError(unseen(path))
         if not found.has_locks:
@@ -198,6 +195,23 @@ def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | No
                 "mount it with locks, or write to another one"
             )
     return min(facts, key=lambda found: found.memory_bytes)
+
+
+def _asked(client: Client, reading: Sequence[str], sign: str | None) -> list[_Facts]:
+    """Ask all workers for their facts; a worker that hangs would be waited for without end."""
+    answers: Future[dict[str, _Facts]] = Future()
+
+    def ask() -> None:
+        try:
+            answers.set_result(client.run(_facts, reading, sign))
+        except Exception as error:
+            answers.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return list(answers.result(_SECONDS_TO_ANSWER).values())
+    except TimeoutError as error:
+        raise TimeoutError(f"not all {len(_workers_of(client))} answer within {_SECONDS_TO_ANSWER} seconds") from error
 
 
 @contextmanager
@@ -221,9 +235,9 @@ def _facts(reading: Sequence[str], sign: str | None) -> _Facts:
     return _Facts(__version__, default_memory_bytes(), missing, bool(missing) or sign is None or has_locks(Path(sign)))
 
 
-def _usable_bytes(worker: dict[str, Any], default_bytes: int) -> int:
+def _usable_bytes(worker: dict[str, Any], default_bytes: int, wanted_bytes: int | None) -> int:
     """Return the memory for pixels of one of a worker's threads."""
-    limit = worker["memory_limit"] or default_bytes
+    limit = min(worker["memory_limit"] or default_bytes, wanted_bytes or sys.maxsize)
     usable = int((limit * USABLE_BY_WORKERS - OVERHEAD_BYTES) / worker["nthreads"])
     if usable <= 0:
         raise UsageError(f"a worker has only {shown_bytes(limit)} of memory; give workers at least 512 MiB")

@@ -21,9 +21,6 @@ class Team:
     """Threads that each hold so many bytes for an item, beside what is held all the time."""
 
     def __init__(self, resources: Resources, item_bytes: int, held_bytes: int = 0) -> None:
-        if held_bytes > resources.memory_bytes - OVERHEAD_BYTES:
-            needed = shown_bytes(held_bytes + OVERHEAD_BYTES)
-            raise UsageError(f"unpacking the files takes at least {needed} of memory; give more with --memory")
         self._own: ThreadPoolExecutor | None = None
         if resources.executor is not None:
             if held_bytes + item_bytes > resources.memory_bytes:
@@ -31,6 +28,9 @@ class Team:
                 raise UsageError(f"a worker of one thread needs at least {needed} of memory for this")
             self._n_threads, self._executor = resources.n_threads, resources.executor
             return
+        if held_bytes > resources.memory_bytes - OVERHEAD_BYTES:
+            needed = shown_bytes(held_bytes + OVERHEAD_BYTES)
+            raise UsageError(f"unpacking the files takes at least {needed} of memory; give more with --memory")
         fitting = (resources.memory_bytes - OVERHEAD_BYTES - held_bytes) // item_bytes
         self._n_threads = max(min(fitting, resources.n_threads), 1)
         self._executor = self._own = ThreadPoolExecutor(self._n_threads)

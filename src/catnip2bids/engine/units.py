@@ -20,6 +20,7 @@ from catnip2bids.engine.memory import Resources, divide_memory, give_back_free_m
 from catnip2bids.engine.reading import BlockReader, Buffers, Findings
 from catnip2bids.volume import Volume
 
+_REST = "rest"
 _UNMARKED = Marker(None)
 
 
@@ -37,6 +38,19 @@ class Unit:
     def n_voxels(self) -> int:
         """Voxels of the volume in it."""
         return (self.stop - self.start) * self.volume.shape[1] * self.volume.shape[2]
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What is left of an image when all its units are done; `markers` is the folder of the resume markers."""
+
+    image: ImageWriter
+    markers: Path | None = None
+
+    @property
+    def marker(self) -> Path | None:
+        """What stands for this step."""
+        return None if self.markers is None else self.markers / _REST
 
 
 def cut_into_units(volume: Volume, image: ImageWriter, markers: Path | None = None) -> Iterator[Unit]:
@@ -99,6 +113,11 @@ def convert_unit(unit: Unit, resources: Resources, on_voxels: Callable[[int], No
     result = UnitResult(tuple(findings.sha256), findings.value_range, findings.labels, files)
     unit.marker.set(result)
     return result
+
+
+def write_rest(rest: Rest, n_threads: int) -> None:
+    """Write the levels that no single unit decides, again if they are there."""
+    rest.image.write_remaining_levels(n_threads)
 
 
 @cache

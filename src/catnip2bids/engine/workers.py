@@ -28,7 +28,7 @@ from catnip2bids.engine.memory import (
     shown_bytes,
 )
 from catnip2bids.engine.stream import Stream, stream_volume
-from catnip2bids.engine.units import Unit, convert_unit
+from catnip2bids.engine.units import Rest, Unit, convert_unit, write_rest
 from catnip2bids.errors import UsageError, WorkerError
 from catnip2bids.volume import Volume
 
@@ -120,10 +120,10 @@ class Workers:
         converting.add_done_callback(tell_in_the_end)
         return converting
 
-    def complete(self, image: ImageWriter) -> None:
+    def complete(self, rest: Rest) -> None:
         """Have the levels of an image made that no single unit decides."""
         with naming_dead_workers():
-            self.executor.submit(image.write_remaining_levels, self.resources.n_threads).result()
+            self.executor.submit(write_rest, rest, self.resources.n_threads).result()
 
     def begin(self, work: Callable[[Item], Result], item: Item) -> Future[Result]:
         """Begin something that submits units, waits for them and does what is left then."""

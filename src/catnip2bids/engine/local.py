@@ -1,0 +1,67 @@
+"""Dask workers on this machine, each a process of its own.
+
+Invariant: they end with the work. They are sessions of their own, so that Ctrl-C is for this process alone, which ends
+them; and they are programs of their own, so that scripts that call us are not read by them once more.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from catnip2bids.errors import UsageError
+
+_SECONDS_WITHOUT_SCHEDULER, _SECONDS_TO_END = 30, 10
+
+
+@contextmanager
+def local_cluster(n_workers: int, memory_bytes: int) -> Iterator[tuple[Any, Callable[[], str]]]:
+    """Run a scheduler in this process, and workers of one thread.
+
+    Yields the scheduler, and a function that raises an error if a worker has ended.
+
+    Parameters
+    ----------
+    n_workers
+        How many.
+    memory_bytes
+        What each of them may use.
+    """
+    from distributed import LocalCluster
+
+    with (
+        LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=logging.CRITICAL) as scheduler,
+        tempfile.TemporaryDirectory(prefix="catnip2bids-", ignore_cleanup_errors=True) as folder,
+        ExitStack() as workers,
+    ):
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler.scheduler_address]
+        command += ["--nthreads", "1", "--memory-limit", str(memory_bytes), "--no-dashboard"]
+        command += ["--local-directory", folder, "--death-timeout", str(_SECONDS_WITHOUT_SCHEDULER)]
+        processes = [workers.enter_context(_running(command)) for _ in range(n_workers)]
+
+        def news() -> str:
+            if any(process.poll() is not None for process in processes):
+                raise UsageError(f"--cluster local: a worker ended at once; try it: {' '.join(command)}")
+            return ""
+
+        yield scheduler, news
+
+
+@contextmanager
+def _running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
