@@ -144,7 +144,9 @@ def test_pages_in_a_browser_show_their_pictures_and_ask_nobody_else(site: Path) 
             shown = page.evaluate("[...document.images].map(image => [image.src, image.naturalWidth, image.alt])")
             assert [source for source, width, alternative in shown if not (width and alternative)] == [], path.name
         assert [address for address in trouble.requests if not address.startswith("file:")] == []
-        assert (trouble.errors, trouble.failed) == ([], [])
+        # what was still being read when the page was left is no trouble
+        assert [failure for failure in trouble.failed if "ERR_ABORTED" not in failure] == []
+        assert trouble.errors == []
 
 
 def test_the_search_works_in_pages_from_a_disk(site: Path) -> None:
