@@ -31,7 +31,6 @@ DEMO_FOLDER = "CATNIP2BIDS_DOCS_DEMO"
 SAMPLE_PAGE = "docs/report/sub-10002wt_sample-RightHemisphere_stain-cFos.html"
 _RUN = "cohort/WT/_10002_RH_wt_20260502/640_2026-05-02_09-12-33"
 _WINDOW = ViewportSize(width=1280, height=900)
-_TALL = ViewportSize(width=1280, height=1450)  # in which a comparison shows planes that differ
 _COLUMNS = 110
 _ARGUMENTS = (
     "--no-sandbox",
@@ -75,11 +74,10 @@ def take_pictures(work: Path) -> None:
             with _naming(f"terminal-{name}.png"):
                 _show_terminal(page, demo, words)
                 page.locator("pre").screenshot(path=folder / f"terminal-{name}.png")
-        page.set_viewport_size(_TALL)
         with _naming("comparison.png"):
             show(page, demo / "comparison/index.html")
+            page.locator("figcaption", has_text="differ").first.evaluate("plane => plane.scrollIntoView()")
             page.screenshot(path=folder / "comparison.png")
-        page.set_viewport_size(_WINDOW)
         for name, path in (
             ("report-overview.png", dataset / "docs/report/index.html"),
             ("report-sample.png", dataset / SAMPLE_PAGE),
