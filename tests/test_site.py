@@ -140,17 +140,20 @@ def test_pages_in_a_browser_show_their_pictures_and_ask_nobody_else(site: Path) 
     with browsing() as (page, trouble):
         for path in pages(site):
             page.goto(path.as_uri())
-            page.wait_for_load_state("networkidle")
+            page.wait_for_load_state("load")
             shown = page.evaluate("[...document.images].map(image => [image.src, image.naturalWidth, image.alt])")
             assert [source for source, width, alternative in shown if not (width and alternative)] == [], path.name
         assert [address for address in trouble.requests if not address.startswith("file:")] == []
-        assert (trouble.errors, trouble.failed) == ([], [])
+        # what was still being read when the page was left is no trouble
+        assert [failure for failure in trouble.failed if "ERR_ABORTED" not in failure] == []
+        assert trouble.errors == []
 
 
 def test_the_search_works_in_pages_from_a_disk(site: Path) -> None:
     with browsing() as (page, trouble):
         page.goto((site / "index.html").as_uri())
-        page.locator(".md-search__input").fill("voxel size")
+        page.locator(".md-search__input").click()
+        page.keyboard.type("voxel size")
         found = page.locator(".md-search-result__link")
         found.first.wait_for(timeout=_SECONDS)
         assert any("voxel-size.html" in str(link.get_attribute("href")) for link in found.all())

@@ -6,9 +6,9 @@ if (location.protocol === "file:") {
       super();
       const frame = document.createElement("iframe");
       frame.hidden = true;
+      frame.srcdoc = "<!doctype html>";
       this.loaded = new Promise((resolve) => {
-        const start = () => {
-          document.body.append(frame);
+        frame.onload = () => {
           const inside = frame.contentWindow;
           inside.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
           const script = inside.document.createElement("script");
@@ -16,9 +16,8 @@ if (location.protocol === "file:") {
           script.onload = () => resolve(inside);
           inside.document.body.append(script);
         };
-        if (document.body) start();
-        else addEventListener("DOMContentLoaded", start);
       });
+      document.body.append(frame);
     }
     postMessage(data) {
       this.loaded.then((inside) => inside.dispatchEvent(new inside.MessageEvent("message", { data })));

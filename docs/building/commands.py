@@ -74,13 +74,17 @@ def _describe(command: Any) -> Iterator[str]:
     example = _EXAMPLE.search(text)
     parameters = _parameters(command)
     arguments = [parameter for parameter in parameters if isinstance(parameter.info, ArgumentInfo)]
-    usage = [argument.value + ("..." if argument.name == "sources" else "") for argument in arguments]
     yield from (f"## {command.name}", "", _plain(_EXAMPLE.sub("", text)), "")
-    yield from ("```text", " ".join(("catnip2bids", command.name, *usage, "[OPTIONS]")), "```", "")
+    yield from ("```text", " ".join(("catnip2bids", command.name, *map(_usage, arguments), "[OPTIONS]")), "```", "")
     yield from (*_table(parameters), "")
     if example:
         shown = [" ".join(words.split()) for words in _BOLD.findall(example["text"])]
         yield from ("Example:" if len(shown) == 1 else "Examples:", "", "```text", *shown, "```", "")
+
+
+def _usage(argument: _Parameter) -> str:
+    word = argument.value + ("..." if argument.name == "sources" else "")
+    return word if argument.default is inspect.Parameter.empty else f"[{word}]"
 
 
 def _parameters(command: Any) -> list[_Parameter]:

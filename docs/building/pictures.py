@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
-from playwright.sync_api import Error, Page, sync_playwright
+from playwright.sync_api import Error, Page, ViewportSize, sync_playwright
 from rich.console import Console
 from rich.text import Text
 
@@ -30,7 +30,7 @@ DEMO_FOLDER = "CATNIP2BIDS_DOCS_DEMO"
 """Variable of the environment with the folder of a demo that was run already; tests give a small one."""
 SAMPLE_PAGE = "docs/report/sub-10002wt_sample-RightHemisphere_stain-cFos.html"
 _RUN = "cohort/WT/_10002_RH_wt_20260502/640_2026-05-02_09-12-33"
-_WINDOW = (1280, 900)
+_WINDOW = ViewportSize(width=1280, height=900)
 _COLUMNS = 110
 _ARGUMENTS = (
     "--no-sandbox",
@@ -74,10 +74,13 @@ def take_pictures(work: Path) -> None:
             with _naming(f"terminal-{name}.png"):
                 _show_terminal(page, demo, words)
                 page.locator("pre").screenshot(path=folder / f"terminal-{name}.png")
+        with _naming("comparison.png"):
+            show(page, demo / "comparison/index.html")
+            page.locator("figcaption", has_text="differ").first.evaluate("plane => plane.scrollIntoView()")
+            page.screenshot(path=folder / "comparison.png")
         for name, path in (
             ("report-overview.png", dataset / "docs/report/index.html"),
             ("report-sample.png", dataset / SAMPLE_PAGE),
-            ("comparison.png", demo / "comparison/index.html"),
         ):
             with _naming(name):
                 show(page, path)
@@ -101,7 +104,7 @@ def _demo(work: Path) -> Path:
 
 
 @contextmanager
-def photographing(window: tuple[int, int] = _WINDOW) -> Iterator[Page]:
+def photographing(window: ViewportSize = _WINDOW) -> Iterator[Page]:
     """Open an empty page in Chromium.
 
     Raises
@@ -113,7 +116,7 @@ def photographing(window: tuple[int, int] = _WINDOW) -> Iterator[Page]:
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=[*_ARGUMENTS])
-            yield browser.new_page(viewport={"width": window[0], "height": window[1]})
+            yield browser.new_page(viewport=window)
             browser.close()
     except Error as error:
         raise PictureError(f"Chromium: {error.message}") from error

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 from PIL import Image
+from playwright.sync_api import ViewportSize
 
 from pictures import SAMPLE_PAGE, photographing, show
 
-WINDOW = (1280, 1400)
+WINDOW = ViewportSize(width=1280, height=1400)
 
 
 def main(demo: Path) -> None:
