@@ -2,8 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BUILD := .venv-build
+# `make test-all PYTHONS="python3.11 python3.13"`: all Pythons that are found, unless told
+PYTHONS ?=
+SMOKE ?= tests/test_cli.py tests/ome/test_omexml.py -n auto
 
-.PHONY: demo test check clean
+.PHONY: demo test check dist test-wheel test-all clean
 
 demo: $(VENV)/.core
 	$(BIN)/catnip2bids demo demo
@@ -15,6 +19,24 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# the wheel and the sdist
+dist: $(BUILD)/.uv
+	rm -rf dist
+	$(BUILD)/bin/uv build --quiet --out-dir dist
+
+# a part of the tests against the installed wheel, with the lowest versions that are allowed of what it needs
+test-wheel: $(BUILD)/.uv
+	$(BUILD)/bin/python tools/test_wheel.py --only lowest $(PYTHON) -- $(SMOKE)
+
+# all tests against the installed wheel, with the lowest and the newest versions
+test-all: $(BUILD)/.uv
+	$(BUILD)/bin/python tools/test_wheel.py $(PYTHONS)
+
+$(BUILD)/.uv:
+	$(PYTHON) -m venv $(BUILD)
+	$(BUILD)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	touch $@
 
 $(VENV)/.python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "catnip2bids needs Python 3.11 or newer, here is " + sys.version + "; try: make PYTHON=python3.12 demo")'
@@ -30,4 +52,4 @@ $(VENV)/.dev: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(BUILD) demo dist
