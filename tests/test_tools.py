@@ -13,7 +13,7 @@ from repo import REPO
 
 def wheel_tool(path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run it where only programs of one folder are found."""
-    program = [sys.executable, str(REPO / "tools/test_wheel.py"), *words]
+    program = [sys.executable, str(REPO / "tools/test_wheel.py"), "--dry-run", *words]
     return subprocess.run(program, env={"PATH": str(path)}, capture_output=True, text=True, check=False)
 
 
@@ -36,6 +36,7 @@ def test_a_python_that_was_asked_for_and_does_not_start_is_an_error(programs: Pa
 
 def test_all_pythons_that_start_are_found_and_the_missing_ones_said(programs: Path) -> None:
     done = wheel_tool(programs)
+    assert done.returncode == 0, done.stderr
     version = ".".join(map(str, sys.version_info[:2]))
     assert done.stdout.startswith(f"Pythons: {version}; not found: python3.12, ")
     assert "python3.18" in done.stdout

@@ -104,10 +104,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pythons", nargs="*", metavar="PYTHON", help="such as python3.13 (default: all on PATH)")
     parser.add_argument("--only", choices=[LOWEST, NEWEST], help="these dependencies only")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be tested with, and stop")
     words = sys.argv[1:]
     at = words.index("--") if "--" in words else len(words)
     given, tests = parser.parse_args(words[:at]), words[at + 1 :] or ["-n", "auto"]
     pythons = chosen_pythons(given.pythons)
+    if given.dry_run:
+        return 0
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if uv is None:
         raise SystemExit("uv is not installed; install it with pip install uv")
