@@ -70,6 +70,8 @@ def employed(
     if cluster is None:
         yield Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
         return
+    if memory_bytes is not None and cluster.address in (_LOCAL, _SLURM):
+        _usable_bytes(memory_bytes, 1)  # now, since workers with too little memory are killed as soon as they start
     with _connected(cluster, jobs, memory_bytes, note) as client:
         facts = _facts_of_workers(client, reading, writing)
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -77,7 +79,9 @@ def employed(
             raise UsageError(f"{cluster.address}: its workers have just left; try again when there are some")
         n_threads = max(worker["nthreads"] for worker in workers)
         n_slots = max(sum(worker["nthreads"] for worker in workers), (cluster.n_workers or 1) * n_threads)
-        usable = min(_usable_bytes(worker, facts.memory_bytes) for worker in workers)
+        usable = min(
+            _usable_bytes(worker["memory_limit"] or facts.memory_bytes, worker["nthreads"]) for worker in workers
+        )
         slot_bytes = usable if memory_bytes is None else min(usable, memory_bytes // n_threads)
         note(f"{len(workers)} worker(s) of {n_threads} thread(s), {shown_bytes(slot_bytes)} of memory for each unit")
         yield Resources(n_slots, slot_bytes, ClusterExecutor(client, n_slots))
@@ -184,6 +188,8 @@ def _facts_of_workers(client: Client, reading: Sequence[Path], writing: Path | N
             facts: list[_Facts] = list(client.run(_facts, paths).values())
         except ModuleNotFoundError as error:
             raise UsageError(f"the workers cannot do it: {error}; install catnip2bids {__version__} there") from error
+        except OSError as error:
+            raise UsageError(f"a worker has just left ({error}); see why in its log, and try again") from error
     for found in facts:
         if found.version != __version__:
             raise UsageError(f"a worker has catnip2bids {found.version}, and this is {__version__}; install the same")
@@ -213,10 +219,9 @@ def _facts(paths: Sequence[str]) -> _Facts:
     return _Facts(__version__, default_memory_bytes(), missing)
 
 
-def _usable_bytes(worker: dict[str, Any], default_bytes: int) -> int:
+def _usable_bytes(limit_bytes: int, n_threads: int) -> int:
     """Return the memory for pixels of one of a worker's threads."""
-    limit = worker["memory_limit"] or default_bytes
-    usable = int((limit * USABLE_BY_WORKERS - OVERHEAD_BYTES) / worker["nthreads"])
+    usable = int((limit_bytes * USABLE_BY_WORKERS - OVERHEAD_BYTES) / n_threads)
     if usable <= 0:
-        raise UsageError(f"a worker has only {shown_bytes(limit)} of memory; give workers at least 512 MiB")
+        raise UsageError(f"a worker has only {shown_bytes(limit_bytes)} of memory; give workers at least 512 MiB")
     return usable
