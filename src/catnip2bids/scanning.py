@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,6 +32,7 @@ from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.run_name import RunName, parse_run_name
 from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.shown import Shown, Summary, counted
 from catnip2bids.volume import Census, Volume, census_nifti, census_slices, census_stack, label_values, read_planes
 
 _SLICE_ENDINGS = (".tif", ".tiff")
@@ -69,19 +70,19 @@ class Entry:
 
     path: str
     location: Path
-    component: ComponentType | None = None
+    component: ComponentType | None = field(default=None, repr=False)
     threshold: int | None = None
     n_files: int = 1
     n_bytes: int = 0
-    volume: Volume | None = None
+    volume: Volume | None = field(default=None, repr=False)
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     set_aside: str = ""
     link_to: str | None = None
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Shown):
     """One output folder of CATNIP.
 
     Attributes
@@ -124,13 +125,49 @@ class Run:
         """POSIX path of an entry below the SOURCE that was given."""
         return os.path.normpath(f"{self.source}/{entry.path}")
 
+    def _summary(self) -> Summary:
+        problems = [f"{entry.path}: {problem}" for entry in self.entries for problem in entry.problems]
+        facts = (
+            f"layout {self.layout}",
+            counted(len(self.entries), "entry", "entries"),
+            counted(len(problems), "problem"),
+        )
+        rows = [
+            {"entry": entry.path, "files": entry.n_files, "bytes": entry.n_bytes, "problems": len(entry.problems)}
+            for entry in self.entries
+        ]
+        return Summary(self.folder_name, facts, rows, problems)
 
-@dataclass(frozen=True)
-class Scan:
-    """Everything that was found below the source folders."""
+
+@dataclass(frozen=True, repr=False)
+class Scan(Shown):
+    """Everything that was found below the source folders.
+
+    Attributes
+    ----------
+    sources
+        The folders that were given.
+    runs
+        The runs in them, each with all its entries.
+    """
 
     sources: tuple[Path, ...]
     runs: tuple[Run, ...]
+
+    def _summary(self) -> Summary:
+        problems = [
+            f"{run.source_of(entry)}: {what}" for run in self.runs for entry in run.entries for what in entry.problems
+        ]
+        facts = (
+            counted(len(self.runs), "run"),
+            counted(sum(len(run.entries) for run in self.runs), "entry", "entries"),
+            counted(len(problems), "problem"),
+        )
+        rows = [
+            {"run": run.source, "subject": run.name.subject_label, "layout": run.layout, "entries": len(run.entries)}
+            for run in self.runs
+        ]
+        return Summary(", ".join(map(str, self.sources)), facts, rows, problems)
 
 
 def scan(sources: Sequence[Path | str] | Path | str, on_entry: Callable[[str], None] | None = None) -> Scan:
@@ -147,6 +184,11 @@ def scan(sources: Sequence[Path | str] | Path | str, on_entry: Callable[[str], N
     ------
     SourceError
         If a source is no folder, or no run is found below it.
+
+    Examples
+    --------
+    >>> scan("cohort")
+    <Scan cohort: 2 runs, 31 entries, no problems>
     """
     folders = tuple(Path(source) for source in listed_sources(sources))
     runs: dict[Path, Run] = {}

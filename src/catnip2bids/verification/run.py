@@ -66,7 +66,7 @@ def verify(
 
     Examples
     --------
-    >>> verify("dataset").ok  # doctest: +SKIP
+    >>> verify("dataset").ok
     True
     """
     dataset, progress = Path(dataset), progress or Progress()
