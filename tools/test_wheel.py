@@ -25,6 +25,8 @@ OLDEST: Final = 11
 CANDIDATES: Final = tuple(f"python3.{minor}" for minor in range(OLDEST, 20))
 LOWEST, NEWEST = "lowest", "newest"
 _RESOLUTION: Final = {LOWEST: "lowest-direct", NEWEST: "highest"}
+# dandi holds others back, which a user who installs catnip2bids alone does not have
+_EXTRAS: Final = {LOWEST: "test,dandi", NEWEST: "test"}
 _WHERE: Final = "import catnip2bids; print(catnip2bids.__file__)"
 _WHO: Final = "import sys; print(sys.executable); print(*sys.version_info[:2], sep='.')"
 
@@ -70,7 +72,7 @@ def tests_pass(uv: str, wheel: Path, python: Python, dependencies: str, tests: S
         environment = Path(folder) / "environment"
         inside = environment / "bin" / "python"
         subprocess.run([uv, "venv", "--quiet", "--python", python.program, environment], check=True)
-        wanted = ["--resolution", _RESOLUTION[dependencies], f"{wheel}[dev]"]
+        wanted = ["--resolution", _RESOLUTION[dependencies], f"{wheel}[{_EXTRAS[dependencies]}]"]
         subprocess.run([uv, "pip", "install", "--quiet", "--python", inside, *wanted], check=True)
         where = subprocess.run([inside, "-c", _WHERE], cwd=folder, capture_output=True, text=True, check=True).stdout
         if not Path(where.strip()).is_relative_to(environment):

@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any
 from catnip2bids._version import __version__
 
 if TYPE_CHECKING:
+    from catnip2bids.catnip.components import Action
     from catnip2bids.choices import Cluster, Compression, Format, Kind, Naming, OmeZarrVersion
     from catnip2bids.comparison import Comparison, compare
     from catnip2bids.conversion import ConvertedImage, convert
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from catnip2bids.viewing import Viewing, view
 
 __all__ = [
+    "Action",
     "Catnip2bidsError",
     "Cluster",
     "Comparison",
@@ -91,6 +93,7 @@ __all__ = [
 
 # imported when first used: reading pixels takes libraries that `catnip2bids --help` should not wait for
 _HOME = {
+    "Action": "catnip.components",
     "Catnip2bidsError": "errors",
     "Cluster": "choices",
     "Comparison": "comparison",

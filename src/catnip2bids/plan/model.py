@@ -23,7 +23,7 @@ VoxelSize = tuple[Size, Size, Size]
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
 
 class PlannedEntry(_Document):
