@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -113,3 +114,13 @@ def test_what_is_pinned_for_development_is_allowed() -> None:
     for requirement in map(Requirement, wanted):
         if requirement.name != "catnip2bids":
             assert pins[canonicalize_name(requirement.name)] in requirement.specifier, requirement.name
+
+
+def test_the_citation_is_of_this_version() -> None:
+    """https://github.com/citation-file-format: these keys have to be there, and these values are ours."""
+    text = (REPO / "CITATION.cff").read_text(encoding="utf-8")
+    citation = dict(re.findall(r"^([a-z-]+):[ \n]+(\S.*)$", text, re.MULTILINE))
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (citation["version"], citation["license"]) == (catnip2bids.__version__, project["license"])
+    assert re.findall(r"^  - name: (.+)$", text, re.MULTILINE) == [author["name"] for author in project["authors"]]
