@@ -3,8 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BUILD := .venv-build
+# `make test-all PYTHONS="python3.11 python3.13"`: all Pythons that are found, unless told
+PYTHONS ?=
+SMOKE ?= tests/cli tests/test_examples.py tests/ome/test_omexml.py -n auto
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check docs dist test-wheel test-all clean
 
 demo: $(VENV)/.core
 	$(BIN)/catnip2bids demo demo
@@ -19,6 +23,24 @@ check: $(VENV)/.dev
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# the wheel and the sdist
+dist: $(BUILD)/.uv
+	rm -rf dist
+	$(BUILD)/bin/uv build --quiet --out-dir dist
+
+# a part of the tests against the installed wheel, with the lowest versions that are allowed of what it needs
+test-wheel: $(BUILD)/.uv
+	$(BUILD)/bin/python tools/test_wheel.py --only lowest $(PYTHON) -- $(SMOKE)
+
+# all tests against the installed wheel, with the lowest and the newest versions
+test-all: $(BUILD)/.uv
+	$(BUILD)/bin/python tools/test_wheel.py $(PYTHONS)
+
+$(BUILD)/.uv:
+	$(PYTHON) -m venv $(BUILD)
+	$(BUILD)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	touch $@
 
 $(VENV)/.python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "catnip2bids needs Python 3.11 or newer, here is " + sys.version + "; try: make PYTHON=python3.12 demo")'
@@ -38,4 +60,4 @@ $(VENV)/.docs: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo site
+	rm -rf $(VENV) $(BUILD) demo site dist

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -180,3 +181,12 @@ def test_verifying_is_measured_too(tmp_path: Path) -> None:
         "| restore ome-tiff",
     ]
     assert all(float(row[2]) > 0 for row in rows)
+
+
+def test_installing_measures_an_environment_that_is_there() -> None:
+    done = run(BENCHMARKS / "installing.py", "--rounds", 1, "--programs", Path(sys.executable).parent)
+    assert done.returncode == 0, done.stderr
+    rows = dict(re.findall(r"^\| (\S.*?) \| ([\d.]+) \|$", done.stdout, re.MULTILINE))
+    assert float(rows["imagecodecs"]) > 10
+    assert 0 < float(rows["`import catnip2bids`"]) < float(rows["`from catnip2bids import package`"])
+    assert float(rows["typer"]) > 0

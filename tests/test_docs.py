@@ -91,7 +91,7 @@ def commands(language: str, text: str) -> list[list[str]]:
     assert language == "sh", f"what is a block of {language}?"
     found = []
     for line in text.splitlines():
-        program, *arguments = line.partition("#")[0].split()
+        program, *arguments = line.partition("#")[0].removeprefix("python -m ").split()
         if program == "make":
             assert f"make {arguments[0]}" in (REPO / ".ci/run").read_text(encoding="utf-8")
         else:

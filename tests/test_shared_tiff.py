@@ -84,7 +84,8 @@ def test_there_and_back_planes_keep_their_hashes(tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize("name", sorted(VOLUMES.keys() - POSSIBLE.keys()))
 def test_types_that_ome_tiff_has_not_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SourceError, match=f"{VOLUMES[name].dtype}.*OME-Zarr"):
+    # older versions of tifffile cannot decode fax
+    with pytest.raises(SourceError, match=f"{VOLUMES[name].dtype}.*OME-Zarr|cannot be decoded here"):
         catnip2bids.convert(ZOO / name, tmp_path / "image.ome.btf", VOXEL_UM)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,9 +1,39 @@
 """catnip2bids: CATNIP's output folders as a BIDS microscopy dataset, every pixel accounted for.
 
-`scan` finds runs and takes a census, `package` makes the dataset, `validate` checks it, `verify` proves that its pixels
-are those that were read, `report` draws pages to look at, `view` shows images with their labels, `restore` makes the
-original files of it again, `convert` makes one image of one volume, and `compare` says how two components differ.
-Results are typed objects; all errors are of the family `Catnip2bidsError`.
+The way of data, a function for each step:
+
+- `scan` finds runs and takes a census of everything in them; `make_plan` proposes what to do with it, `read_plan` reads
+  what a person corrected;
+- `package` makes the dataset, with the choices of `Settings`;
+- `validate` checks the dataset, `verify` proves that its pixels are those that were read;
+- `report` draws pages to look at, `view` shows images with their labels in a browser;
+- `restore` makes the original files of it again.
+
+`convert` makes one image of one volume, and `compare` says how two components differ. Each function returns an object
+that shows itself in a line, or in a notebook as a table; those with `ok` tell by it whether all went well.
+
+Paths are text or `pathlib.Path`. Arrays and shapes are (z, y, x); voxel sizes are X Y Z in micrometers, as in BIDS.
+What a user can act upon is raised as `Catnip2bidsError` (or one of the family in `catnip2bids.errors`), with a message
+that names the file and says what to do. To be told how the work goes, pass an object of a subclass of `Progress`.
+
+Public is what stands in ``__all__``, and of these objects what has no leading underscore.
+
+Examples
+--------
+A cohort that is made up, packaged and verified (a second or two):
+
+>>> import tempfile
+>>> from pathlib import Path
+>>> import catnip2bids
+>>> from catnip2bids.demo import write_cohort
+>>> folder = Path(tempfile.mkdtemp())
+>>> runs = write_cohort(folder / "cohort", shape=(12, 40, 36))
+>>> settings = catnip2bids.Settings(voxel_size_um=(3.7, 3.7, 5.0), report=False)
+>>> result = catnip2bids.package(folder / "cohort", folder / "dataset", settings)
+>>> len(result.made), result.problems
+(20, [])
+>>> catnip2bids.verify(folder / "dataset").ok
+True
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,12 +41,14 @@ from typing import TYPE_CHECKING, Any
 from catnip2bids._version import __version__
 
 if TYPE_CHECKING:
-    from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersion
+    from catnip2bids.catnip.component import Action
+    from catnip2bids.choices import Cluster, Compression, Format, Kind, Naming, OmeZarrVersion
     from catnip2bids.comparison import Comparison, compare
     from catnip2bids.conversion import ConvertedImage, convert
     from catnip2bids.errors import Catnip2bidsError
     from catnip2bids.packaging import PackageResult, Settings, package
     from catnip2bids.plan import Plan, make_plan, read_plan
+    from catnip2bids.progress import Progress
     from catnip2bids.reporting import Report, report
     from catnip2bids.restoration import Restoration, restore
     from catnip2bids.scanning import Scan, scan
@@ -25,7 +57,9 @@ if TYPE_CHECKING:
     from catnip2bids.viewing import Viewing, view
 
 __all__ = [
+    "Action",
     "Catnip2bidsError",
+    "Cluster",
     "Comparison",
     "Compression",
     "ConvertedImage",
@@ -35,6 +69,7 @@ __all__ = [
     "OmeZarrVersion",
     "PackageResult",
     "Plan",
+    "Progress",
     "Report",
     "Restoration",
     "Scan",
@@ -58,25 +93,28 @@ __all__ = [
 
 # imported when first used: reading pixels takes libraries that `catnip2bids --help` should not wait for
 _HOME = {
+    "Action": "catnip.component",
     "Catnip2bidsError": "errors",
-    "Naming": "choices",
-    "OmeZarrVersion": "choices",
-    "PackageResult": "packaging",
-    "Plan": "plan",
-    "Report": "reporting",
-    "Restoration": "restoration",
-    "Scan": "scanning",
+    "Cluster": "choices",
     "Comparison": "comparison",
     "Compression": "choices",
     "ConvertedImage": "conversion",
     "Format": "choices",
     "Kind": "choices",
+    "Naming": "choices",
+    "OmeZarrVersion": "choices",
+    "PackageResult": "packaging",
+    "Plan": "plan",
+    "Progress": "progress",
+    "Report": "reporting",
+    "Restoration": "restoration",
+    "Scan": "scanning",
     "Settings": "packaging",
-    "compare": "comparison",
-    "convert": "conversion",
     "ValidationReport": "validation",
     "Verification": "verification",
     "Viewing": "viewing",
+    "compare": "comparison",
+    "convert": "conversion",
     "make_plan": "plan",
     "package": "packaging",
     "read_plan": "plan",
@@ -96,3 +134,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, so that `help` and completion know them before they are imported."""
+    return sorted({*globals(), *__all__})

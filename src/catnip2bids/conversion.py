@@ -25,11 +25,12 @@ from catnip2bids.publish import (
     keep_apart,
     naming_what_cannot_be_written,
 )
+from catnip2bids.shown import Shown, Summary, counted
 from catnip2bids.volume import Volume, take_census
 
 
-@dataclass(frozen=True)
-class ConvertedImage:
+@dataclass(frozen=True, repr=False)
+class ConvertedImage(Shown):
     """An image that was made of a volume.
 
     Attributes
@@ -51,6 +52,11 @@ class ConvertedImage:
     dtype: str
     sha256: tuple[str, ...]
     how: str | None = None
+
+    def _summary(self) -> Summary:
+        sizes = " x ".join(str(n) for n in reversed(self.shape))
+        facts = (f"{sizes} voxels", self.dtype, counted(len(self.sha256), "plane") + " hashed")
+        return Summary(str(self.path), facts)
 
 
 def convert(
@@ -106,6 +112,11 @@ def convert(
     UsageError
         If the target is there already, its name has another ending, the voxel size is not possible, or the memory is
         not enough.
+
+    Examples
+    --------
+    >>> convert("run/640_N4", "brain.ome.zarr", (3.7, 3.7, 5.0))
+    <ConvertedImage brain.ome.zarr: 36 x 40 x 12 voxels, uint16, 12 planes hashed>
     """
     source, target, kind, progress = Path(source), Path(target), Kind(kind), progress or Progress()
     if cluster is not None:  # workers stand in other folders

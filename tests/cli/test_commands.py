@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
 import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
 
 import catnip2bids
+from catnip2bids.bids.schema import bids_version
+from catnip2bids.versions import versions
 from runs import (
     KO,
     KO_NAME,
@@ -34,10 +42,81 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_version() -> None:
+def test_the_version_and_those_of_all_that_decides_what_comes_out() -> None:
     done = command("--version")
     assert done.returncode == 0
-    assert catnip2bids.__version__ in done.stdout
+    lines = done.stdout.splitlines()
+    assert lines[:2] == [f"catnip2bids {catnip2bids.__version__}", f"Python {platform.python_version()}"]
+    assert f"BIDS {bids_version()}" in lines
+    for library in ("numpy", "tensorstore", "tifffile", "imagecodecs", "zarr", "bids-validator-deno"):
+        assert f"{library} {version(library)}" in lines
+
+
+def test_the_versions_are_told_without_importing_what_takes_long() -> None:
+    code = "import sys, catnip2bids.versions as v; v.versions(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numpy", "tensorstore", "bidsschematools", "rich", "typer"} & set(loaded)
+
+
+def test_what_is_not_installed_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_is_there(library: str) -> str:
+        raise PackageNotFoundError(library)
+
+    monkeypatch.setattr("catnip2bids.versions.version", nothing_is_there)
+    monkeypatch.setattr("catnip2bids.versions.find_spec", lambda _: None)
+    found = versions()
+    assert found["dandi"] == "not installed (catnip2bids[dandi])"
+    assert found["numpy"] == "not installed; install catnip2bids again"
+    assert found["BIDS"] == "unknown"
+
+
+def test_the_module_is_the_same_program() -> None:
+    script = Path(sys.executable).with_name("catnip2bids")
+    by_name = subprocess.run([script, "scan", "nowhere"], capture_output=True, text=True, check=False)
+    by_module = command("scan", "nowhere")
+    assert (by_name.returncode, by_name.stderr) == (2, by_module.stderr)
+    assert by_module.returncode == 2
+
+
+def in_bash(script: str, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in bash, where `catnip2bids` is found, as a user at home would."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("bash is not installed")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [bash, "--norc", "-c", f"{script}\ntrue", "bash", *words],  # true: else bash becomes the last program itself
+        env=os.environ | {"PATH": path, "HOME": str(home), "SHELL": bash},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+_COMPLETE = 'COMP_WORDS=(catnip2bids "$@"); COMP_CWORD=$#; _catnip2bids_completion catnip2bids; echo "${COMPREPLY[@]}"'
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["pack"], {"package"}),
+        (["package", "--voxel"], {"--voxel-size"}),
+        (["package", "--format", ""], {"ome-zarr", "ome-tiff"}),
+        (["convert", "--kind", "l"], {"labels"}),
+    ],
+)
+def test_bash_completes(tmp_path: Path, words: list[str], offered: set[str]) -> None:
+    done = in_bash(f'eval "$(catnip2bids --show-completion; true)"; {_COMPLETE}', tmp_path, *words)
+    assert set(done.stdout.split()) == offered, done.stderr
+
+
+def test_completion_installs_itself(tmp_path: Path) -> None:
+    (tmp_path / ".bashrc").write_text("# mine\n", encoding="utf-8")
+    in_bash("catnip2bids --install-completion", tmp_path)
+    assert (tmp_path / ".bashrc").read_text(encoding="utf-8").startswith("# mine\n")
+    done = in_bash(f"source ~/.bashrc; {_COMPLETE}", tmp_path, "rest")
+    assert done.stdout.split() == ["restore"], done.stderr
 
 
 @pytest.mark.parametrize("name", ["demo", "scan", "package", "validate"])

@@ -284,6 +284,9 @@ def test_no_file_of_the_zoo_becomes_what_it_is_not() -> None:
         if census.volume is None:
             assert path.name in census.problems[0]
         else:
-            assert census.volume.shape == read_all(census.volume).shape
+            try:
+                assert census.volume.shape == read_all(census.volume).shape
+            except SourceError as error:  # older versions of tifffile cannot decode fax
+                assert f"{path}: cannot be decoded here" in str(error)  # noqa: PT017 (most files raise nothing)
         colour = path.stem.split("-")[1:2] in (["3c"], ["4c"]) or "palette" in path.stem
         assert not (colour and census.volume is not None)

@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from catnip2bids._version import __version__
 from catnip2bids.cli.looking import compare, report, validate, verify, view
 from catnip2bids.cli.making import convert, demo, package, restore, scan
 from catnip2bids.errors import Catnip2bidsError
@@ -66,16 +65,24 @@ def _be_quiet(wanted: bool) -> None:
         be_quiet()
 
 
-def _print_version(wanted: bool) -> None:
+def _print_versions(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"catnip2bids {__version__}")
+        from catnip2bids.versions import versions
+
+        typer.echo("\n".join(f"{name} {version}" for name, version in versions().items()))
         raise typer.Exit
 
 
 @app.callback()
 def _common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_versions,
+            is_eager=True,
+            help="Show the version, and those of all that matters, and exit.",
+        ),
     ] = False,
     quiet: Annotated[
         bool,

@@ -11,6 +11,7 @@ from catnip2bids.comparison.sides import same_bytes
 from catnip2bids.comparison.tables import TableComparison
 from catnip2bids.comparison.things import Thing
 from catnip2bids.comparison.volumes import VolumeComparison
+from catnip2bids.shown import Shown, Summary, counted
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ def compare_files(path_1: Path, path_2: Path) -> FileComparison:
 ItemComparison = VolumeComparison | TableComparison | FileComparison
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """How two components differ.
 
     Attributes
@@ -85,3 +86,11 @@ class Comparison:
         if self.problems:
             return 2
         return 0 if self.relation == Relation.IDENTICAL else 1
+
+    def _summary(self) -> Summary:
+        facts = [self.relation.value, counted(len(self.items), "thing") + " compared"]
+        if self.is_folder:
+            facts += [f"{len(self.only_in_1)} only in 1", f"{len(self.only_in_2)} only in 2"]
+        facts.append(counted(len(self.problems), "problem"))
+        rows = [{"compared": self.name_of(item), "relation": item.relation.value} for item in self.items]
+        return Summary(f"{self.path_1} and {self.path_2}", tuple(facts), rows, self.problems)

@@ -59,7 +59,7 @@ def compare(
 
     Examples
     --------
-    >>> compare("run/atlaslabel_def_origspace", "run/atlaslabel_def_origspace_masked").relation  # doctest: +SKIP
+    >>> compare("run/atlaslabel_def_origspace", "run/atlaslabel_def_origspace_masked").relation
     <Relation.MASKED_2: '2-is-1-masked'>
     """
     path_1, path_2, progress = Path(path_1), Path(path_2), progress or Progress()

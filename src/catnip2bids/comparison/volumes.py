@@ -7,7 +7,7 @@ nothing better than `different` is said.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from catnip2bids.comparison.sides import Side, plane_bytes, same_bytes, unpacked
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import SourceError
 from catnip2bids.progress import Progress
+from catnip2bids.shown import Shown, Summary, counted
 
 _HASHED_ALL_THE_SAME_BYTES = 256 * 2**20
 """Planes whose files are the same need not be decoded; in volumes of up to so many bytes they are, for their hashes."""
@@ -70,8 +71,8 @@ class Evidence:
     shift: int | None = None
 
 
-@dataclass(frozen=True)
-class VolumeComparison:
+@dataclass(frozen=True, repr=False)
+class VolumeComparison(Shown):
     """How two volumes differ.
 
     Attributes
@@ -88,8 +89,17 @@ class VolumeComparison:
 
     pairing: Pairing
     relation: Relation
-    pairs: tuple[PlanePair, ...] = field(repr=False)
+    pairs: tuple[PlanePair, ...]
     evidence: Evidence
+
+    def _summary(self) -> Summary:
+        facts = (
+            self.relation.value,
+            counted(len(self.pairs), "plane"),
+            f"{len(self.evidence.planes_different)} of them different",
+            counted(len(self.problems), "problem"),
+        )
+        return Summary(f"{self.path_1} and {self.path_2}", facts, problems=self.problems)
 
     @property
     def path_1(self) -> Path:

@@ -73,6 +73,10 @@ def employed(
     if cluster is None:
         yield Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
         return
+    if memory_bytes is not None and cluster.address in (_LOCAL, _SLURM):
+        _usable_bytes(
+            {"nthreads": 1, "memory_limit": memory_bytes}, memory_bytes, None
+        )  # now, since workers with too little memory are killed as soon as they start
     with _connected(cluster, jobs, memory_bytes, note) as client:
         paths = [str(path.absolute()) for path in reading]
         facts = _facts_of_workers(client, paths, writing)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.shown import Shown, Summary, counted
+
 
 @dataclass(frozen=True)
 class RunSummary:
@@ -30,8 +32,8 @@ class RunSummary:
     n_problems: int
 
 
-@dataclass
-class PackageResult:
+@dataclass(repr=False)
+class PackageResult(Shown):
     """What was done.
 
     Attributes
@@ -69,3 +71,24 @@ class PackageResult:
     def ok(self) -> bool:
         """Whether all went well."""
         return not self.problems
+
+    def _summary(self) -> Summary:
+        facts = (
+            counted(len(self.made), "image") + " made",
+            f"{len(self.kept)} kept",
+            counted(len(self.copied), "other file"),
+            counted(len(self.problems), "problem"),
+            counted(len(self.warnings), "warning"),
+        )
+        rows = [
+            {
+                "run": run.name,
+                "images": run.n_images,
+                "tables": run.n_tables,
+                "copies": run.n_copies,
+                "excluded": run.n_excluded,
+                "problems": run.n_problems,
+            }
+            for run in self.runs
+        ]
+        return Summary(str(self.dataset), facts, rows, self.problems)

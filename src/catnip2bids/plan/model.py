@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from catnip2bids.catnip.component import Action
+from catnip2bids.shown import Shown, Summary, counted
 
 DEFAULT_STAIN = "cFos"
 
@@ -21,7 +23,7 @@ VoxelSize = tuple[Size, Size, Size]
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
 
 class PlannedEntry(_Document):
@@ -107,8 +109,31 @@ class DatasetSettings(_Document):
     acquisition: dict[str, Any] = Field(default_factory=dict)
 
 
-class Plan(_Document):
-    """The plan for a dataset."""
+class Plan(Shown, _Document):
+    """The plan for a dataset: change it where it is wrong, and give it to `catnip2bids.package`.
+
+    Attributes
+    ----------
+    dataset
+        What the dataset says about itself.
+    runs
+        What becomes of each run, and of everything in it.
+    """
 
     dataset: DatasetSettings = Field(default_factory=DatasetSettings)
     runs: list[PlannedRun] = Field(min_length=1)
+
+    __str__ = Shown.__repr__  # pydantic has one of its own
+
+    def _summary(self) -> Summary:
+        counts = [Counter(entry.action for entry in run.entries) for run in self.runs]
+        facts = (
+            counted(len(self.runs), "run"),
+            *(f"{sum(count[action] for count in counts)} to {action.value}" for action in Action),
+        )
+        rows = [
+            {"run": run.name, "subject": run.subject, "sample": run.sample, "stain": run.stain}
+            | {action.value: count[action] for action in Action}
+            for run, count in zip(self.runs, counts, strict=True)
+        ]
+        return Summary(self.dataset.name, facts, rows)

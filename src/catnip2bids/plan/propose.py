@@ -18,7 +18,30 @@ SAMPLES = {"L": "LeftHemisphere", "R": "RightHemisphere", "B": "WholeBrain"}
 
 
 def make_plan(found: Scan) -> Plan:
-    """Propose what to do with everything that was found."""
+    """Propose what to do with everything that was found.
+
+    Parameters
+    ----------
+    found
+        What `scan` found.
+
+    Returns
+    -------
+    Plan
+        One line for every entry of every run; change it, and give it to `package`. What no name tells (subject,
+        sample) is None in it, and has to be filled in.
+
+    Raises
+    ------
+    ValueError
+        If nothing was found; `scan` itself refuses that.
+
+    Examples
+    --------
+    >>> plan = make_plan(scan("cohort"))
+    >>> plan.runs[0].subject
+    '10001ko'
+    """
     return Plan(runs=[_planned_run(run) for run in found.runs])
 
 

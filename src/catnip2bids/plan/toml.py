@@ -20,14 +20,25 @@ from catnip2bids.scanning import Run, Scan
 from catnip2bids.volume import shown_shape
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path | str) -> Plan:
     """Read a plan file.
+
+    Parameters
+    ----------
+    path
+        A file that the command `scan` wrote, corrected by a person.
 
     Raises
     ------
     PlanError
         If it cannot be read, is no TOML, or is not a plan.
+
+    Examples
+    --------
+    >>> read_plan("dataset/code/catnip2bids/plan.toml").dataset.voxel_size_um
+    (3.7, 3.7, 5.0)
     """
+    path = Path(path)
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -28,6 +28,7 @@ from catnip2bids.reporting.outcomes import REPORT
 from catnip2bids.reporting.preview import DamagedImageError
 from catnip2bids.reporting.sample_page import drawn, tables
 from catnip2bids.reporting.samples import Sample, read_samples
+from catnip2bids.shown import Shown, Summary, counted
 
 _PLANES_BYTES = 28 * 10**6
 """Room for pictures of planes in the whole report, and in one page at the most."""
@@ -39,8 +40,8 @@ _LIBRARY = "vega"
 _OURS = '<meta name="generator" content="catnip2bids">'
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Shown):
     """A report that was written.
 
     Attributes
@@ -56,6 +57,10 @@ class Report:
     path: Path
     n_samples: int
     problems: tuple[str, ...]
+
+    def _summary(self) -> Summary:
+        facts = (counted(self.n_samples, "sample"), counted(len(self.problems), "problem"))
+        return Summary(str(self.path), facts, problems=self.problems)
 
 
 def report(dataset: Path | str, progress: Progress | None = None, *, jobs: int | None = None) -> Report:
@@ -79,7 +84,7 @@ def report(dataset: Path | str, progress: Progress | None = None, *, jobs: int |
 
     Examples
     --------
-    >>> report("dataset").path  # doctest: +SKIP
+    >>> report("dataset").path
     PosixPath('dataset/docs/report/index.html')
     """
     dataset, progress = Path(dataset), progress or Progress()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from catnip2bids.shown import Shown, Summary, counted
 
-@dataclass
-class Restoration:
+
+@dataclass(repr=False)
+class Restoration(Shown):
     """What was done.
 
     Attributes
@@ -33,3 +35,12 @@ class Restoration:
     def ok(self) -> bool:
         """Whether all that the dataset holds was restored."""
         return not self.problems
+
+    def _summary(self) -> Summary:
+        facts = (
+            counted(len(self.restored), "thing") + " restored",
+            f"{len(self.kept)} kept",
+            f"{len(self.left_out)} left out",
+            counted(len(self.problems), "problem"),
+        )
+        return Summary(str(self.folder), facts, problems=self.problems)

@@ -65,6 +65,11 @@ def restore(
         If the dataset is none of ours, or the folder holds something else.
     UsageError
         If one of both folders is inside the other.
+
+    Examples
+    --------
+    >>> restore("dataset", "restored")
+    <Restoration restored: 31 things restored, 0 kept, 0 left out, no problems>
     """
     dataset, folder, progress = Path(dataset), Path(folder), progress or Progress()
     provenance = provenance_of(dataset)

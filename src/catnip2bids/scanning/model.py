@@ -6,12 +6,13 @@ Invariant: what was found does not change; an entry of which more is learned is 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from catnip2bids.catnip.component import ComponentType
 from catnip2bids.catnip.log import RunLog
 from catnip2bids.catnip.run_name import RunName
+from catnip2bids.shown import Shown, Summary, counted
 from catnip2bids.volume import Volume
 
 
@@ -46,19 +47,19 @@ class Entry:
 
     path: str
     location: Path
-    component: ComponentType | None = None
+    component: ComponentType | None = field(default=None, repr=False)
     threshold: int | None = None
     n_files: int = 1
     n_bytes: int = 0
-    volume: Volume | None = None
+    volume: Volume | None = field(default=None, repr=False)
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     set_aside: str = ""
     link_to: str | None = None
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Shown):
     """One output folder of CATNIP.
 
     Attributes
@@ -101,10 +102,46 @@ class Run:
         """POSIX path of an entry below the SOURCE that was given."""
         return os.path.normpath(f"{self.source}/{entry.path}")
 
+    def _summary(self) -> Summary:
+        problems = [f"{entry.path}: {problem}" for entry in self.entries for problem in entry.problems]
+        facts = (
+            f"layout {self.layout}",
+            counted(len(self.entries), "entry", "entries"),
+            counted(len(problems), "problem"),
+        )
+        rows = [
+            {"entry": entry.path, "files": entry.n_files, "bytes": entry.n_bytes, "problems": len(entry.problems)}
+            for entry in self.entries
+        ]
+        return Summary(self.folder_name, facts, rows, problems)
 
-@dataclass(frozen=True)
-class Scan:
-    """Everything that was found below the source folders."""
+
+@dataclass(frozen=True, repr=False)
+class Scan(Shown):
+    """Everything that was found below the source folders.
+
+    Attributes
+    ----------
+    sources
+        The folders that were given.
+    runs
+        The runs in them, each with all its entries.
+    """
 
     sources: tuple[Path, ...]
     runs: tuple[Run, ...]
+
+    def _summary(self) -> Summary:
+        problems = [
+            f"{run.source_of(entry)}: {what}" for run in self.runs for entry in run.entries for what in entry.problems
+        ]
+        facts = (
+            counted(len(self.runs), "run"),
+            counted(sum(len(run.entries) for run in self.runs), "entry", "entries"),
+            counted(len(problems), "problem"),
+        )
+        rows = [
+            {"run": run.source, "subject": run.name.subject_label, "layout": run.layout, "entries": len(run.entries)}
+            for run in self.runs
+        ]
+        return Summary(", ".join(map(str, self.sources)), facts, rows, problems)

@@ -35,6 +35,11 @@ def scan(sources: Sequence[Path | str] | Path | str, on_entry: Callable[[str], N
     ------
     SourceError
         If a source is no folder, or no run is found below it.
+
+    Examples
+    --------
+    >>> scan("cohort")
+    <Scan cohort: 2 runs, 31 entries, no problems>
     """
     folders = tuple(Path(source) for source in listed_sources(sources))
     runs: dict[Path, Run] = {}

@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from catnip2bids.shown import Shown, Summary, counted
+
 _LONGEST_MESSAGE = 1000
 
 
@@ -67,8 +69,8 @@ class Finding:
         }
 
 
-@dataclass(frozen=True)
-class ValidationReport:
+@dataclass(frozen=True, repr=False)
+class ValidationReport(Shown):
     """Everything that was found in one dataset.
 
     Attributes
@@ -93,6 +95,18 @@ class ValidationReport:
     def count(self, severity: Severity) -> int:
         """Count the findings of one severity."""
         return sum(finding.severity == severity for finding in self.findings)
+
+    def _summary(self) -> Summary:
+        facts = (
+            counted(self.count(Severity.ERROR), "error"),
+            counted(self.count(Severity.WARNING), "warning"),
+            f"checked by {', '.join(self.checks)}",
+        )
+        rows = [
+            {"severity": found.severity.value, "code": found.code, "file": found.file, "message": found.message}
+            for found in self.findings
+        ]
+        return Summary(str(self.dataset), facts, rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object; it does not tell where the dataset is on this machine."""

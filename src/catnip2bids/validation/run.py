@@ -31,6 +31,11 @@ def validate(dataset: Path | str) -> ValidationReport:
     ------
     DatasetError
         If the folder is not a BIDS dataset or cannot be listed, or the BIDS validator is not installed.
+
+    Examples
+    --------
+    >>> validate("dataset").ok
+    True
     """
     from catnip2bids.validation import bids, cross_checks, dandi, ome_tiff, ome_zarr
     from catnip2bids.validation.tree import read_tree

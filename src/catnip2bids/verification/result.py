@@ -11,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from catnip2bids.shown import Shown, Summary, counted
+
 _MOST_RANGES = 8
 
 
@@ -89,8 +91,8 @@ class FileProblem:
     what: str
 
 
-@dataclass(frozen=True)
-class Verification:
+@dataclass(frozen=True, repr=False)
+class Verification(Shown):
     """What became of a dataset.
 
     Attributes
@@ -126,6 +128,17 @@ class Verification:
         """All problems, a line each."""
         of_images = [f"{verdict.image}: {problem}" for verdict in self.images for problem in verdict.problems]
         return (*of_images, *(f"{problem.file}: {problem.what}" for problem in self.file_problems))
+
+    def _summary(self) -> Summary:
+        problems = self.problems
+        facts = (
+            counted(len(self.images), "image"),
+            counted(sum(image.n_planes for image in self.images), "plane"),
+            counted(self.n_files, "other file"),
+            "originals read too" if self.sources_read else "originals not read",
+            counted(len(problems), "problem"),
+        )
+        return Summary(str(self.dataset), facts, problems=problems)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object; it does not tell where the dataset is on this machine."""

@@ -63,7 +63,7 @@ def verify(
 
     Examples
     --------
-    >>> verify("dataset").ok  # doctest: +SKIP
+    >>> verify("dataset").ok
     True
     """
     dataset, progress = Path(dataset), progress or Progress()

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from catnip2bids.progress import Progress
+from catnip2bids.shown import Shown, Summary, counted
 from catnip2bids.viewing.catalog import Catalog
 from catnip2bids.viewing.image import ViewedImage
 from catnip2bids.viewing.scene import Scene, scenes_of
@@ -19,7 +20,7 @@ from catnip2bids.viewing.server import ViewServer
 from catnip2bids.viewing.zarr_image import ZarrImage
 
 
-class Viewing:
+class Viewing(Shown):
     """Images that can be looked at as long as this is open; closed at the end of a ``with``, or with Python."""
 
     def __init__(self, path: Path, port: int, warn: Callable[[str], None]) -> None:
@@ -48,6 +49,11 @@ class Viewing:
         image: ViewedImage = self.scenes[0].layers[0].image
         plugin = "napari-ome-zarr" if isinstance(image, ZarrImage) else "napari-tiff"
         return f"napari --plugin {plugin} {shlex.quote(str(image.path))}"
+
+    def _summary(self) -> Summary:
+        # not its address: that has a secret in it, and notebooks are kept and shown around
+        samples = len({scene.sample for scene in self.scenes})
+        return Summary(f"on port {self.port}", (counted(samples, "sample"), "its url is what to open"))
 
     def wait(self) -> None:
         """Wait until it is closed, or the program is interrupted."""
@@ -89,5 +95,11 @@ def view(path: Path | str, *, port: int = 0, progress: Progress | None = None) -
         If the path is neither, or the port is in use.
     SourceError, DatasetError
         If it cannot be read.
+
+    Examples
+    --------
+    >>> with view("dataset") as viewing:
+    ...     viewing.url.startswith("http://127.0.0.1:")
+    True
     """
     return Viewing(Path(path), port, (progress or Progress()).warning)

@@ -85,6 +85,8 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
         struct.error,
     ) as error:
         _raise_what_the_system_said(error, path)
+        if isinstance(error, ValueError) and str(error).endswith(" not supported"):
+            raise SourceError(f"{path}: cannot be decoded here ({error}); save it with another compression") from error
         raise SourceError(
             f"{path}: damaged TIFF ({type(error).__name__}: {error}); replace it by the original"
         ) from error

@@ -1,0 +1,25 @@
+"""Change what is done with an entry, and say what you know of an animal, before anything is written."""
+
+from pathlib import Path
+
+import catnip2bids
+from catnip2bids.demo import write_cohort
+
+COHORT = Path("cohort")
+if not COHORT.exists():
+    write_cohort(COHORT, shape=(12, 40, 36))  # made up; put your own there instead
+
+plan = catnip2bids.make_plan(catnip2bids.scan(COHORT))
+plan.dataset.name = "cFos after light"
+plan.dataset.authors = ["Ada Lovelace"]
+plan.dataset.voxel_size_um = (3.7, 3.7, 5.0)
+
+run = next(run for run in plan.runs if run.subject == "10001ko")
+run.participant.age = 0.2  # years, as in BIDS
+for entry in run.entries:
+    if "15000" in entry.source:
+        entry.action = catnip2bids.Action.EXCLUDE
+        entry.reason = "we use the threshold 10000 only"  # it is published with the dataset
+
+result = catnip2bids.package(COHORT, "dataset-of-plan", plan=plan)
+print(result)

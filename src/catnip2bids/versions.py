@@ -1,0 +1,62 @@
+"""What `catnip2bids --version` tells: all that decides what comes out, for reports of bugs.
+
+Invariant: none of the libraries is imported, so it is there at once, even where one of them is broken.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from catnip2bids._version import __version__
+
+_LIBRARIES: Final = (
+    "bids-validator-deno",
+    "bidsschematools",
+    "numpy",
+    "tensorstore",
+    "zarr",
+    "tifffile",
+    "imagecodecs",
+    "nibabel",
+    "ome-types",
+    "ome-zarr-models",
+    "neuroglancer",
+)
+_EXTRAS: Final = {"distributed": "cluster", "dandi": "dandi"}
+_BIDS_VERSION: Final = re.compile(rb'"bids_version":\s*"([^"]+)"')
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the program, of Python, the system, BIDS, and the libraries, by name."""
+    found = {
+        "catnip2bids": __version__,
+        "Python": platform.python_version(),
+        "platform": platform.platform(),
+        "BIDS": _bids_version(),
+    }
+    found |= {name: _version(name, "not installed; install catnip2bids again") for name in _LIBRARIES}
+    return found | {name: _version(name, f"not installed (catnip2bids[{extra}])") for name, extra in _EXTRAS.items()}
+
+
+def _version(library: str, otherwise: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return otherwise
+
+
+def _bids_version() -> str:
+    """Read the version of BIDS out of the schema's text; to parse all of it would take longer than everything else."""
+    package = find_spec("bidsschematools")
+    if package is None or package.origin is None:
+        return "unknown"
+    try:
+        found = _BIDS_VERSION.search(Path(package.origin).with_name("data").joinpath("schema.json").read_bytes())
+    except OSError:
+        return "unknown"
+    return found[1].decode() if found else "unknown"
