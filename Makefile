@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BUILD := .venv-build
 # `make test-all PYTHONS="python3.11 python3.13"`: all Pythons that are found, unless told
 PYTHONS ?=
-SMOKE ?= tests/cli tests/test_examples.py tests/ome/test_omexml.py -n auto
+SMOKE ?= tests/test_api.py tests/test_shown.py tests/ome/test_omexml.py -n auto
 
 .PHONY: demo test check docs dist test-wheel test-all clean
 

@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -22,6 +22,7 @@ def pixels(address: str) -> npt.NDArray[np.uint8]:
     return np.asarray(picture.convert("RGB"))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_maps_keep_every_value(seed: int) -> None:
     random = np.random.default_rng(seed)

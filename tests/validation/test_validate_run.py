@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,12 @@ from catnip2bids.errors import DatasetError
 from catnip2bids.validation import Severity, validate
 
 
+needs_dandi = pytest.mark.skipif(
+    find_spec("dandi") is None and "CI" not in os.environ, reason="the extra dandi is not installed"
+)
+
+
+@needs_dandi
 def test_good_dataset(good: Path) -> None:
     report = validate(good)
     assert report.ok
@@ -27,6 +35,7 @@ def test_good_dataset(good: Path) -> None:
     assert (finding.severity, finding.code, finding.file) == (Severity.INFO, "DANDI.NO_DANDISET_FOUND", "")
 
 
+@needs_dandi
 def test_findings_of_all_checks_come_worst_first_and_once(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +64,7 @@ def test_findings_of_all_checks_come_worst_first_and_once(
     assert not list((tmp_path / "home").rglob("*.log"))
 
 
+@needs_dandi
 def test_inside_a_dandiset_there_is_nothing_to_say(dataset: Path) -> None:
     write("dandiset.yaml", "identifier: '000000'\n")(dataset.parent)
     assert not [finding for finding in validate(dataset).findings if finding.check == "dandi"]
