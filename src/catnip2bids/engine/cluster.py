@@ -147,7 +147,7 @@ class ClusterExecutor(Executor):
             result = done.result(timeout=_SECONDS_TO_FETCH)
         except (CancelledError, Exception) as failed:
             if done.status != "error":  # nobody at work raised it
-                self._give_up(WorkerError(_LOST.format(failed or "no answer")))
+                self._give_up(WorkerError(_LOST.format(str(failed) or "no answer")))
             error = WorkerError(_LOST.format(failed)) if _is_of_dask(failed) else failed
         with self._changing:
             is_awaited = self._doing.pop(id(outcome), None) is not None

@@ -74,9 +74,7 @@ def employed(
         yield Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
         return
     if memory_bytes is not None and cluster.address in (_LOCAL, _SLURM):
-        _usable_bytes(
-            {"nthreads": 1, "memory_limit": memory_bytes}, memory_bytes, None
-        )  # now, since workers with too little memory are killed as soon as they start
+        _usable_bytes(memory_bytes, 1)  # now, since workers with too little memory are killed as soon as they start
     with _connected(cluster, jobs, memory_bytes, note) as client:
         paths = [str(path.absolute()) for path in reading]
         facts = _facts_of_workers(client, paths, writing)
@@ -85,7 +83,11 @@ def employed(
             raise UsageError(f"{cluster.address}: its workers have just left; try again when there are some")
         n_threads = max(worker["nthreads"] for worker in workers)
         n_slots = max(sum(worker["nthreads"] for worker in workers), (cluster.n_workers or 1) * n_threads)
-        slot_bytes = min(_usable_bytes(worker, facts.memory_bytes, memory_bytes) for worker in workers)
+        wanted_bytes = sys.maxsize if memory_bytes is None else memory_bytes
+        slot_bytes = min(
+            _usable_bytes(min(worker["memory_limit"] or facts.memory_bytes, wanted_bytes), worker["nthreads"])
+            for worker in workers
+        )
         note(f"{len(workers)} worker(s) of {n_threads} thread(s), {shown_bytes(slot_bytes)} of memory for each unit")
         yield Resources(n_slots, slot_bytes, ClusterExecutor(client, n_slots, paths))
 
@@ -239,10 +241,9 @@ def _facts(reading: Sequence[str], sign: str | None) -> _Facts:
     return _Facts(__version__, default_memory_bytes(), missing, bool(missing) or sign is None or has_locks(Path(sign)))
 
 
-def _usable_bytes(worker: dict[str, Any], default_bytes: int, wanted_bytes: int | None) -> int:
+def _usable_bytes(limit_bytes: int, n_threads: int) -> int:
     """Return the memory for pixels of one of a worker's threads."""
-    limit = min(worker["memory_limit"] or default_bytes, wanted_bytes or sys.maxsize)
-    usable = int((limit * USABLE_BY_WORKERS - OVERHEAD_BYTES) / worker["nthreads"])
+    usable = int((limit_bytes * USABLE_BY_WORKERS - OVERHEAD_BYTES) / n_threads)
     if usable <= 0:
-        raise UsageError(f"a worker has only {shown_bytes(limit)} of memory; give workers at least 512 MiB")
+        raise UsageError(f"a worker has only {shown_bytes(limit_bytes)} of memory; give workers at least 512 MiB")
     return usable
