@@ -6,15 +6,24 @@ BIN := $(VENV)/bin
 BUILD := .venv-build
 # `make test-all PYTHONS="python3.11 python3.13"`: all Pythons that are found, unless told
 PYTHONS ?=
+# the tests that are run, and how
+TESTS ?= -n auto
 SMOKE ?= tests/test_api.py tests/test_shown.py tests/ome/test_omexml.py -n auto
 
-.PHONY: demo test check docs dist test-wheel test-all clean
+.PHONY: demo test coverage check docs dist test-wheel test-all clean
 
 demo: $(VENV)/.core
 	$(BIN)/catnip2bids demo demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest $(TESTS)
+
+# which lines and branches of the package the tests run, in programs that they start too
+coverage: $(VENV)/.dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -91,7 +91,7 @@ def test_a_cluster_makes_the_same_dataset(
     done = command(*words, "-o", "there", "--cluster", two.address, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"cluster: {two.address}, dashboard: " in done.stderr
-    assert "2 worker(s) of 1 thread(s)" in done.stderr
+    assert "2 workers of 1 thread" in done.stderr
     assert dataset_files(tmp_path / "there") == dataset_files(tmp_path / "here")
     assert partials_of(tmp_path / "there") == []
 
@@ -123,7 +123,7 @@ def test_processes_of_this_machine_are_a_cluster_too(tmp_path: Path, cohort: Pat
     package([cohort], tmp_path / "here", settings())
     done = command("package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--cluster", "local", "--workers", 2)
     assert done.returncode == 0, done.stderr
-    assert "2 worker(s) of 1 thread(s)" in done.stderr
+    assert "2 workers of 1 thread" in done.stderr
     assert dataset_files(tmp_path / "there") == dataset_files(tmp_path / "here")
 
 
@@ -450,7 +450,7 @@ def test_workers_of_several_threads_share_their_memory(tmp_path: Path, cohort: P
         words = ("package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--no-report")
         done = command(*words, "--cluster", cluster.address)
     assert done.returncode == 0, done.stderr
-    assert "1 worker(s) of 2 thread(s)" in done.stderr
+    assert "1 worker of 2 threads" in done.stderr
     assert dataset_files(tmp_path / "there") == dataset_files(tmp_path / "here")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import catnip2bids
+from repo import REPO
 
 PACKAGE = Path(catnip2bids.__file__).parent
 LONGEST_MODULE, LONGEST_FUNCTION = 400, 60
@@ -135,3 +137,13 @@ def test_every_module_says_what_it_is_responsible_for() -> None:
 def test_tests_have_a_folder_for_each_folder_of_the_package() -> None:
     of_tests = {folder.name for folder in Path(__file__).parent.iterdir() if list(folder.glob("test_*.py"))}
     assert of_tests == {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").is_file()}
+
+
+def test_the_design_names_every_room() -> None:
+    table = [line for line in (REPO / "docs/design.md").read_text(encoding="utf-8").splitlines() if line[:3] == "| `"]
+    named = {name.rstrip("/") for line in table for name in re.findall(r"`([^`]+)`", line.split("|")[1])}
+    private = ("__init__.py", "__main__.py", "_version.py")  # the public face, the program, one number
+    there = {file.name for file in PACKAGE.glob("*.py")} | {
+        folder.parent.name for folder in PACKAGE.glob("*/__init__.py")
+    }
+    assert named == there - {*private}

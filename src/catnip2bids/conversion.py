@@ -25,8 +25,9 @@ from catnip2bids.publish import (
     keep_apart,
     naming_what_cannot_be_written,
 )
-from catnip2bids.shown import Shown, Summary, counted
+from catnip2bids.shown import Shown, Summary
 from catnip2bids.volume import Volume, take_census
+from catnip2bids.wording import counted
 
 
 @dataclass(frozen=True, repr=False)

@@ -61,11 +61,6 @@ class Shown:
         return f"<div>{''.join(parts)}</div>"
 
 
-def counted(n: int, thing: str, things: str = "") -> str:
-    """Say how many there are: ``1 image``, ``2 images``, ``no problems``."""
-    return f"{n or 'no'} {thing if n == 1 else things or f'{thing}s'}"
-
-
 def _table(rows: Sequence[Mapping[str, object]]) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in rows[0])
     body = [
@@ -79,7 +74,7 @@ def _cell(value: object) -> str:
 
 
 def _more(n: int) -> str:
-    return f"<p>… and {n - _MOST_LINES} more</p>" if n > _MOST_LINES else ""
+    return f"<p>… and {n - _MOST_LINES:,} more</p>" if n > _MOST_LINES else ""
 
 
 def _shortened(text: str) -> str:

@@ -20,7 +20,6 @@ from rich.cells import cell_len
 from catnip2bids.cli.console import (
     Column,
     Row,
-    counted,
     folded,
     say,
     say_address,
@@ -321,7 +320,3 @@ def test_shortened_names_keep_both_ends() -> None:
 @pytest.mark.parametrize("width", range(1, 20))
 def test_shortened_names_fit(width: int) -> None:
     assert cell_len(shortened("日本語のフォルダ/日本語のフォルダ", width)) == width
-
-
-def test_numbers_of_things() -> None:
-    assert [counted(1, "copy"), counted(0, "copy"), counted(1200, "plane")] == ["1 copy", "0 copies", "1,200 planes"]

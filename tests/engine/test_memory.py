@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from catnip2bids.engine import Resources, default_memory_bytes, divide_memory, parse_bytes, shown_bytes
+from catnip2bids.engine import Resources, default_memory_bytes, divide_memory, parse_bytes
 from catnip2bids.engine.memory import MOST_BLOCKS, OVERHEAD_BYTES
 from catnip2bids.errors import UsageError
 from catnip2bids.ome import OmeZarrImage
@@ -40,14 +40,6 @@ def test_sizes_are_read(text: str, n_bytes: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no size"):
         parse_bytes(text)
-
-
-@pytest.mark.parametrize(
-    ("n_bytes", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (512 * MIB, "512 MiB"), (2**31, "2.0 GiB")]
-)
-def test_sizes_are_shown(n_bytes: int, text: str) -> None:
-    assert shown_bytes(n_bytes) == text
-    assert parse_bytes(text) >= n_bytes * 0.99
 
 
 def test_the_default_is_a_quarter_of_the_machine_at_most() -> None:

@@ -22,7 +22,6 @@ import catnip2bids
 from catnip2bids import Format, Kind, Naming, OmeZarrVersion, Verification, package, verify
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.ome import downsample, downsample_plainly
-from catnip2bids.verification.result import ranges
 from damaging import Damager
 from runs import (
     CHECKSUMS,
@@ -432,14 +431,3 @@ def test_a_damaged_memory_is_refused(copy: Packaged) -> None:
 def test_too_little_memory_is_refused(copy: Packaged) -> None:
     done = command("verify", copy.dataset, "--memory", "128MiB")
     assert (done.returncode, "give more with --memory" in done.stderr) == (2, True)
-
-
-@pytest.mark.parametrize(
-    ("numbers", "text"), [([3], "3"), ([3, 4, 5], "3 to 5"), ([9, 1, 2, 2], "1 to 2, 9"), ([0, 2, 4], "0, 2, 4")]
-)
-def test_numbers_are_written_as_ranges(numbers: list[int], text: str) -> None:
-    assert ranges(numbers) == text
-
-
-def test_many_ranges_are_cut() -> None:
-    assert ranges(range(0, 40, 2)) == "0, 2, 4, 6, 8, 10, 12, 14, ... (20 in all)"

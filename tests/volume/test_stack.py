@@ -69,7 +69,7 @@ def test_a_page_of_another_shape_or_type_is_a_problem(tmp_path: Path, odd: np.nd
     pages = list(some_image((5, 6, 5)))
     pages[at] = odd
     problem = the_problem(census_stack(write_tiff(tmp_path / "stack.tif", pages)))
-    assert f"{tmp_path / 'stack.tif'}: page(s) {at + 1} are not 5 x 6 uint16" in problem
+    assert f"{tmp_path / 'stack.tif'}: has 1 page other than 5 x 6 uint16: {at + 1};" in problem
 
 
 def test_a_wrong_page_is_named_by_its_number(tmp_path: Path) -> None:

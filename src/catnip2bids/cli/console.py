@@ -18,6 +18,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from catnip2bids.wording import counted
+
 ON_TERMINAL = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 """Whether a person looks on."""
 
@@ -189,13 +191,6 @@ def say_pairs(pairs: Sequence[tuple[str, str]], style: str = "") -> None:
         texts = ("\n".join(folded(text, column_width)) for text, column_width in zip(pair, widths, strict=True))
         table.add_row(*map(Text, texts), style=style)
     console.print(Padding(table, (0, 0, 0, 2)))
-
-
-def counted(n: int, what: str) -> str:
-    """Write a number of things: ``1 image``, ``2 images``."""
-    if n == 1:
-        return f"1 {what}"
-    return f"{n:,} {what.removesuffix('y')}ies" if what.endswith("y") else f"{n:,} {what}s"
 
 
 def visible(text: str) -> str:

@@ -15,8 +15,9 @@ from rich.markup import escape
 from rich.table import Column as BarColumn
 from rich.text import Text
 
-from catnip2bids.cli.console import ON_TERMINAL, console, counted, say, say_that, visible_name
+from catnip2bids.cli.console import ON_TERMINAL, console, say, say_that, visible_name
 from catnip2bids.progress import Progress
+from catnip2bids.wording import counted
 
 _MEGA = 1e6
 _SECONDS_BETWEEN_LINES = 30

@@ -21,7 +21,6 @@ from catnip2bids.cli.console import (
     ON_TERMINAL,
     Column,
     Row,
-    counted,
     say,
     say_address,
     say_end,
@@ -32,6 +31,7 @@ from catnip2bids.cli.console import (
     say_rows,
     say_that,
 )
+from catnip2bids.wording import counted, shown_bytes
 
 if TYPE_CHECKING:
     from catnip2bids.comparison import Comparison
@@ -67,7 +67,6 @@ _OF_A_RUN = ("sub-", "sample-", "stain-")
 
 def show_scan(report: ScanReport) -> None:
     """Print what was found, a table for each run, and what may be wrong."""
-    from catnip2bids.engine import shown_bytes
     from catnip2bids.volume import shown_shape
 
     columns = (Column("entry"), Column("what", may_go=True), Column("X x Y x Z", right=True), Column(""), Column(""))
@@ -111,8 +110,6 @@ def show_dry_run(prepared: Preparation, expected: Estimate | None) -> None:
 
 def _show_estimate(expected: Estimate) -> None:
     """Print what was estimated from a sample."""
-    from catnip2bids.engine import shown_bytes
-
     say(
         f"estimate: {shown_bytes(expected.n_bytes_read)} of pixels to about {shown_bytes(expected.n_bytes_written)} in "
         f"{counted(expected.n_files, 'file')}, {counted(expected.n_units, 'unit')} of work"

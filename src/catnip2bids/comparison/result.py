@@ -11,7 +11,8 @@ from catnip2bids.comparison.sides import same_bytes
 from catnip2bids.comparison.tables import TableComparison
 from catnip2bids.comparison.things import Thing
 from catnip2bids.comparison.volumes import VolumeComparison
-from catnip2bids.shown import Shown, Summary, counted
+from catnip2bids.shown import Shown, Summary
+from catnip2bids.wording import counted
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.result import Comparison, FileComparison, ItemComparison
 from catnip2bids.comparison.tables import TableComparison
 from catnip2bids.comparison.volumes import Evidence, VolumeComparison
+from catnip2bids.wording import counted, listed, ranged, ranges
 
-_SHOWN = 12
 _LONGEST_NAME = 40
 
 
@@ -35,13 +33,13 @@ def headline_of(comparison: Comparison) -> str:
     parts = []
     if n_both:
         same = "identical" if n_same == n_both == 1 else f"{n_same} of them identical"
-        parts.append(f"{_counted(n_both, 'thing')} {'is' if n_both == 1 else 'are'} in both, {same}.")
+        parts.append(f"{counted(n_both, 'thing')} {'is' if n_both == 1 else 'are'} in both, {same}.")
     for side, only in ((1, comparison.only_in_1), (2, comparison.only_in_2)):
         by_thing: dict[str, list[str]] = {}
         for path, thing in only.items():
             by_thing.setdefault(thing.value, []).append(path)
         parts += [
-            f"Only in {side}: {_counted(len(paths), thing)} ({_listed(paths)})." for thing, paths in by_thing.items()
+            f"Only in {side}: {counted(len(paths), thing)} ({listed(paths)})." for thing, paths in by_thing.items()
         ]
     return " ".join(parts) or "Both are empty."
 
@@ -58,7 +56,7 @@ def _of_volumes(item: VolumeComparison) -> str:
     n_different = len(evidence.planes_different)
     parts = []
     if item.problems:
-        parts.append(f"{_counted(len(item.problems), 'problem')}: {item.problems[0].rstrip('.')}.")
+        parts.append(f"{counted(len(item.problems), 'problem')}: {item.problems[0].rstrip('.')}.")
     match item.relation:
         case Relation.IDENTICAL:
             parts.append("The only plane is the same." if n_pairs == 1 else f"All {n_pairs} planes are the same.")
@@ -76,12 +74,12 @@ def _of_volumes(item: VolumeComparison) -> str:
         case Relation.DIFFERENT:
             if n_pairs:
                 parts.append(
-                    f"{n_different} of {_counted(n_pairs, 'plane')} {'differs' if n_different == 1 else 'differ'}."
+                    f"{n_different} of {counted(n_pairs, 'plane')} {'differs' if n_different == 1 else 'differ'}."
                 )
             if evidence.layouts is not None:
                 parts.append(f"Size or type are not the same: 1 is {evidence.layouts[0]}, 2 is {evidence.layouts[1]}.")
             parts += [
-                f"{_counted(len(numbers), 'plane')} only in {side} ({_ranges(numbers)})."
+                f"{counted(len(numbers), 'plane')} only in {side} ({ranges(numbers)})."
                 for side, numbers in ((1, item.only_in(1)), (2, item.only_in(2)))
                 if numbers
             ]
@@ -102,7 +100,7 @@ def _signed(shift: int) -> str:
 
 def _of_mask(item: VolumeComparison, n_pairs: int, n_different: int) -> str:
     masked, whole = (1, 2) if item.relation == Relation.MASKED_1 else (2, 1)
-    planes = _counted(n_pairs, "plane")
+    planes = counted(n_pairs, "plane")
     text = f"Every differing voxel is 0 in {masked}: {masked} is {whole} with {n_different} of {planes} masked"
     mask = item.evidence.mask
     if mask is not None and mask.whole_planes:
@@ -117,8 +115,8 @@ def _extent(evidence: Evidence) -> str:
     if evidence.box is not None and evidence.planes_extent is not None:
         (top, bottom), (left, right) = evidence.box.rows, evidence.box.columns
         first, last = evidence.planes_extent
-        text += f", in slice{'' if first == last else 's'} {_ranged(first, last)}"
-        text += f", x {_ranged(left, right)}, y {_ranged(top, bottom)}"
+        text += f", in slice{'' if first == last else 's'} {ranged(first, last)}"
+        text += f", x {ranged(left, right)}, y {ranged(top, bottom)}"
     if evidence.largest_difference is not None and not evidence.are_labels:
         text += f"; the largest difference is {evidence.largest_difference:g}"
     return f"{text}."
@@ -126,49 +124,25 @@ def _extent(evidence: Evidence) -> str:
 
 def _of_tables(item: TableComparison) -> str:
     if item.problems:
-        return f"{_counted(len(item.problems), 'problem')}: {item.problems[0].rstrip('.')}."
+        return f"{counted(len(item.problems), 'problem')}: {item.problems[0].rstrip('.')}."
     if item.relation == Relation.IDENTICAL:
         return f"The same counts for all regions, of which there are {len(item.regions)}."
     parts = []
     for side in (1, 2):
         if excluded := item.excluded(side):
             names = [f"{region.index} {region.name[:_LONGEST_NAME]}" for region in excluded]
-            parts.append(f"{side} excludes {_counted(len(excluded), 'region')}: {_listed(names)}.")
+            parts.append(f"{side} excludes {counted(len(excluded), 'region')}: {listed(names)}.")
         if only := item.only_in(side):
             names = [f"{region.index} {region.name[:_LONGEST_NAME]}" for region in only]
-            parts.append(f"{_counted(len(only), 'region')} only in {side}: {_listed(names)}.")
+            parts.append(f"{counted(len(only), 'region')} only in {side}: {listed(names)}.")
     if changed := item.changed:
         names = [f"{pair.region.index} {pair.region.name[:_LONGEST_NAME]}" for pair in changed]
-        parts.append(f"Other numbers in {_counted(len(changed), 'region')}: {_listed(names)}.")
+        parts.append(f"Other numbers in {counted(len(changed), 'region')}: {listed(names)}.")
     if renamed := item.renamed:
-        parts.append(f"Other names of {_counted(len(renamed), 'region')}: {_listed([p.region.name for p in renamed])}.")
+        parts.append(f"Other names of {counted(len(renamed), 'region')}: {listed([p.region.name for p in renamed])}.")
     parts.append(f"Cells in all: {item.total_cells(1)} in 1, {item.total_cells(2)} in 2.")
     return " ".join(parts)
 
 
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
-def _listed(items: Sequence[str]) -> str:
-    shown = ", ".join(items[:_SHOWN])
-    return shown if len(items) <= _SHOWN else f"{shown} and {len(items) - _SHOWN} more"
-
-
 def _listed_labels(lost: dict[int, int]) -> str:
-    return _listed([f"{label} ({_counted(n_voxels, 'voxel')})" for label, n_voxels in lost.items()])
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Write slice numbers as ranges: ``3 to 7, 12``."""
-    ranges: list[list[int]] = []
-    for number in numbers:
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    return _listed([_ranged(a, b) for a, b in ranges])
-
-
-def _ranged(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first} to {last}"
+    return listed([f"{label} ({counted(n_voxels, 'voxel')})" for label, n_voxels in lost.items()])

@@ -20,7 +20,8 @@ from catnip2bids.comparison.sides import Side, plane_bytes, same_bytes, unpacked
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import SourceError
 from catnip2bids.progress import Progress
-from catnip2bids.shown import Shown, Summary, counted
+from catnip2bids.shown import Shown, Summary
+from catnip2bids.wording import counted
 
 _HASHED_ALL_THE_SAME_BYTES = 256 * 2**20
 """Planes whose files are the same need not be decoded; in volumes of up to so many bytes they are, for their hashes."""

@@ -10,7 +10,6 @@ from catnip2bids.engine.memory import (
     divide_memory,
     needed_bytes,
     parse_bytes,
-    shown_bytes,
     worker_bytes,
 )
 from catnip2bids.engine.staff import employed
@@ -48,7 +47,6 @@ __all__ = [
     "local_workers",
     "needed_bytes",
     "parse_bytes",
-    "shown_bytes",
     "stream_volume",
     "take_up_stream",
     "worker_bytes",

@@ -19,6 +19,7 @@ from pathlib import Path
 from catnip2bids.engine.image import ImageWriter, PlaneImage
 from catnip2bids.errors import UsageError
 from catnip2bids.volume import Volume
+from catnip2bids.wording import counted, shown_bytes
 
 _MOST_BYTES = 8 * 2**30
 OVERHEAD_BYTES = 128 * 2**20
@@ -114,7 +115,7 @@ class Portions:
 
     def __str__(self) -> str:
         """Say it to people."""
-        return f"{self.n_blocks} block(s) of up to {shown_bytes(self.block_bytes)} each"
+        return f"{counted(self.n_blocks, 'block')} of up to {shown_bytes(self.block_bytes)} each"
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class PlanePortions:
 
     def __str__(self) -> str:
         """Say it to people."""
-        return f"{self.n_planes} plane(s) of up to {shown_bytes(self.plane_bytes)} each"
+        return f"{counted(self.n_planes, 'plane')} of up to {shown_bytes(self.plane_bytes)} each"
 
 
 def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> Portions:
@@ -291,9 +292,3 @@ def parse_bytes(text: str) -> int:
     if match is None or match[2] not in _UNITS:
         raise UsageError(f"{text!r} is no size; write for example 512MiB or 2GiB")
     return int(float(match[1]) * _UNITS[match[2]])
-
-
-def shown_bytes(n_bytes: int) -> str:
-    """Write a size for people: ``2.0 GiB``."""
-    power = min(int(math.log(max(n_bytes, 1), 1024)), 4)
-    return f"{n_bytes / 1024**power:.{0 if power < 3 else 1}f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"

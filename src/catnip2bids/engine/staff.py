@@ -22,12 +22,13 @@ from catnip2bids._version import __version__
 from catnip2bids.choices import Cluster
 from catnip2bids.engine.cluster import ClusterExecutor, missing_of, other_version, unseen
 from catnip2bids.engine.local import local_cluster
-from catnip2bids.engine.memory import OVERHEAD_BYTES, USABLE_BY_WORKERS, Resources, default_memory_bytes, shown_bytes
+from catnip2bids.engine.memory import OVERHEAD_BYTES, USABLE_BY_WORKERS, Resources, default_memory_bytes
 from catnip2bids.engine.slurm import NOT_INSTALLED, Jobs, slurm_cluster
 from catnip2bids.engine.workers import default_jobs
 from catnip2bids.errors import UsageError
 from catnip2bids.locks import has_locks
 from catnip2bids.publish import naming_what_cannot_be_written
+from catnip2bids.wording import counted, shown_bytes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -88,7 +89,8 @@ def employed(
             _usable_bytes(min(worker["memory_limit"] or facts.memory_bytes, wanted_bytes), worker["nthreads"])
             for worker in workers
         )
-        note(f"{len(workers)} worker(s) of {n_threads} thread(s), {shown_bytes(slot_bytes)} of memory for each unit")
+        staff = f"{counted(len(workers), 'worker')} of {counted(n_threads, 'thread')}"
+        note(f"{staff}, {shown_bytes(slot_bytes)} of memory for each unit")
         yield Resources(n_slots, slot_bytes, ClusterExecutor(client, n_slots, paths))
 
 

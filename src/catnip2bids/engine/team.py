@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from catnip2bids.engine.memory import OVERHEAD_BYTES, Resources, shown_bytes, worker_bytes
+from catnip2bids.engine.memory import OVERHEAD_BYTES, Resources, worker_bytes
 from catnip2bids.errors import UsageError
+from catnip2bids.wording import shown_bytes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -25,12 +25,12 @@ from catnip2bids.engine.memory import (
     divide_into_planes,
     divide_memory,
     keep_free_memory_together,
-    shown_bytes,
 )
 from catnip2bids.engine.stream import Stream, stream_volume
 from catnip2bids.engine.units import Rest, Unit, convert_unit, write_rest
 from catnip2bids.errors import UsageError, WorkerError
 from catnip2bids.volume import Volume
+from catnip2bids.wording import counted, shown_bytes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -228,11 +228,11 @@ def _share(
 def _summary(
     memory_bytes: int, n_units: int, resources: Resources, portions: Sequence[Portions | PlanePortions]
 ) -> str:
-    text = f"memory: at most {shown_bytes(memory_bytes)}; {resources.n_threads} thread(s)"
+    text = f"memory: at most {shown_bytes(memory_bytes)}; {counted(resources.n_threads, 'thread')}"
     if not portions:
         return text
     largest = max(portions, key=lambda portion: portion.total_bytes)
-    return f"{text}, {n_units} unit(s) of work at a time, {largest}"
+    return f"{text}, {counted(n_units, 'unit')} of work at a time, {largest}"
 
 
 def default_jobs() -> int:

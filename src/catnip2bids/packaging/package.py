@@ -21,7 +21,7 @@ from catnip2bids.bids.checksums import CHECKSUMS, take_checksums, write_checksum
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
-from catnip2bids.engine import Listener, Resources, employed, hired, shown_bytes
+from catnip2bids.engine import Listener, Resources, employed, hired
 from catnip2bids.errors import Catnip2bidsError, DatasetError
 from catnip2bids.locks import locked
 from catnip2bids.packaging.atlases import write_atlas_tables
@@ -35,6 +35,7 @@ from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written, remove_partials, unfinished, write_text
 from catnip2bids.scanning import listed_sources
+from catnip2bids.wording import shown_bytes
 
 _LIBRARIES = ("numpy", "tensorstore", "tifffile", "imagecodecs", "nibabel", "bidsschematools")
 

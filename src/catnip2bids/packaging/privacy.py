@@ -10,8 +10,9 @@ import re
 import socket
 from pathlib import Path
 
+from catnip2bids.wording import listed
+
 _MOST_BYTES = 16 * 2**20
-_SHOWN = 3
 _PATHS = re.compile(
     rb"(?<![\w./:<>-])/(?:[\w.+~@%-]+/)+[\w.+~@%-]*"  # of one folder at least
     rb"|\b[A-Za-z]:[\\/](?![\\/])[\w.+~@%\\/-]+"
@@ -37,8 +38,7 @@ def private_words(file: Path) -> str:
     names = [name.encode() for name in (_user(), socket.gethostname()) if len(name) >= _SHORTEST_NAME]
     found |= {name: None for name in names if re.search(rb"\b" + re.escape(name) + rb"\b", text)}
     words = [word.decode(errors="replace") for word in found]
-    n_more = len(words) - _SHOWN
-    return f"names {', '.join(words[:_SHOWN])}{f' and {n_more} more' * (n_more > 0)}" if words else ""
+    return f"names {listed(words)}" if words else ""
 
 
 def _user() -> str:

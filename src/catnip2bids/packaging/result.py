@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.shown import Shown, Summary, counted
+from catnip2bids.shown import Shown, Summary
+from catnip2bids.wording import counted
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTask
 from catnip2bids.progress import Progress
 from catnip2bids.publish import forget_construction, remove
 from catnip2bids.scanning import files_below
+from catnip2bids.wording import counted, listed
 
 
 class RunJob:
@@ -160,12 +161,8 @@ class RunJob:
     def _warn_of_unlisted(self, task: ImageTask, values: Sequence[int]) -> None:
         unlisted = unlisted_values(self.atlas, set(values))
         if unlisted:
-            shown = ", ".join(str(value) for value in unlisted[:10])
-            warning = (
-                f"{task.entry.location}: {len(unlisted)} label value(s) are in no table: {shown}"
-                f"{' ...' if len(unlisted) > 10 else ''}; they are listed as unlisted_... in dseg.tsv"
-            )
-            self._warn(warning)
+            values_in_no_table = f"{counted(len(unlisted), 'label value')} in no table: {listed([*map(str, unlisted)])}"
+            self._warn(f"{task.entry.location}: {values_in_no_table}; listed as unlisted_... in dseg.tsv")
 
     def _warn(self, warning: str) -> None:
         self.result.warnings.append(warning)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from catnip2bids.catnip.component import Action
-from catnip2bids.shown import Shown, Summary, counted
+from catnip2bids.shown import Shown, Summary
+from catnip2bids.wording import counted
 
 DEFAULT_STAIN = "cFos"
 

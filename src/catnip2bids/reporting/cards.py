@@ -12,8 +12,7 @@ from pathlib import Path
 from catnip2bids.reporting.outcomes import Outcome, read_outcome
 from catnip2bids.reporting.samples import Sample
 from catnip2bids.reporting.views import View
-
-_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+from catnip2bids.wording import shown_bytes
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,8 @@ def _sizes(sample: Sample) -> Iterator[Fact]:
         yield Fact("extent", f"{' x '.join(f'{extent / 1000:.2f}' for extent in extents_um)} mm")
     yield Fact("images", str(len(sample.images)))
     if sample.bytes_before is not None and sample.bytes_after is not None:
-        yield Fact("bytes of images", f"{size_text(sample.bytes_before)} before, {size_text(sample.bytes_after)} after")
+        before, after = shown_bytes(sample.bytes_before), shown_bytes(sample.bytes_after)
+        yield Fact("bytes of images", f"{before} before, {after} after")
 
 
 def _proofs(sample: Sample, outcomes: Outcomes) -> Iterator[Fact]:
@@ -185,14 +185,6 @@ def with_damage(card: Card, damaged: Sequence[Problem]) -> Card:
         return card
     facts = (Fact(fact.name, "not any more", "bad") if fact.style == "good" else fact for fact in card.facts)
     return replace(card, problems=(*card.problems, *damaged), facts=tuple(facts))
-
-
-def size_text(n_bytes: int) -> str:
-    """Write a number of bytes with three digits or so: ``1.24 GB``."""
-    value, unit = float(n_bytes), 0
-    while value >= 999.5 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.0f} bytes" if unit == 0 else f"{value:.3g} {_UNITS[unit]}"
 
 
 def sum_of(sizes: Sequence[int | None]) -> int | None:

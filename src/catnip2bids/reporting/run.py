@@ -21,14 +21,15 @@ from catnip2bids.errors import DatasetError
 from catnip2bids.pages import page_templates
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
-from catnip2bids.reporting.cards import Card, Outcomes, Problem, card_of, size_text, sum_of, with_damage
+from catnip2bids.reporting.cards import Card, Outcomes, Problem, card_of, sum_of, with_damage
 from catnip2bids.reporting.charts import drawing_library
 from catnip2bids.reporting.cohort import cohort_of
 from catnip2bids.reporting.outcomes import REPORT
 from catnip2bids.reporting.preview import DamagedImageError
 from catnip2bids.reporting.sample_page import drawn, tables
 from catnip2bids.reporting.samples import Sample, read_samples
-from catnip2bids.shown import Shown, Summary, counted
+from catnip2bids.shown import Shown, Summary
+from catnip2bids.wording import counted, shown_bytes
 
 _PLANES_BYTES = 28 * 10**6
 """Room for pictures of planes in the whole report, and in one page at the most."""
@@ -104,7 +105,7 @@ class _Pages:
         self._samples = read_samples(dataset, provenance)
         self._cards = [card_of(sample, outcomes) for sample in self._samples]
         self._templates = page_templates("catnip2bids.reporting")
-        self._templates.filters["size"] = size_text
+        self._templates.filters["size"] = shown_bytes
         self._failures: list[str] = []
 
     def write(self, n_threads: int) -> Report:

@@ -12,8 +12,9 @@ from pathlib import Path
 from catnip2bids.catnip.component import ComponentType
 from catnip2bids.catnip.log import RunLog
 from catnip2bids.catnip.run_name import RunName
-from catnip2bids.shown import Shown, Summary, counted
+from catnip2bids.shown import Shown, Summary
 from catnip2bids.volume import Volume
+from catnip2bids.wording import counted
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Run(Shown):
         problems = [f"{entry.path}: {problem}" for entry in self.entries for problem in entry.problems]
         facts = (
             f"layout {self.layout}",
-            counted(len(self.entries), "entry", "entries"),
+            counted(len(self.entries), "entry"),
             counted(len(problems), "problem"),
         )
         rows = [
@@ -137,7 +138,7 @@ class Scan(Shown):
         ]
         facts = (
             counted(len(self.runs), "run"),
-            counted(sum(len(run.entries) for run in self.runs), "entry", "entries"),
+            counted(sum(len(run.entries) for run in self.runs), "entry"),
             counted(len(problems), "problem"),
         )
         rows = [

@@ -39,7 +39,7 @@ def scan(sources: Sequence[Path | str] | Path | str, on_entry: Callable[[str], N
     Examples
     --------
     >>> scan("cohort")
-    <Scan cohort: 2 runs, 31 entries, no problems>
+    <Scan cohort: 2 runs, 31 entries, 0 problems>
     """
     folders = tuple(Path(source) for source in listed_sources(sources))
     runs: dict[Path, Run] = {}

@@ -11,7 +11,8 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from catnip2bids.shown import Shown, Summary, counted
+from catnip2bids.shown import Shown, Summary
+from catnip2bids.wording import counted
 
 _LONGEST_MESSAGE = 1000
 

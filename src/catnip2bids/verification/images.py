@@ -17,7 +17,7 @@ from catnip2bids.bids.paths import file_name, inside
 from catnip2bids.bids.pixels import PlaneRecord, hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, Provenance
 from catnip2bids.catnip.components import kind_of
-from catnip2bids.engine import OVERHEAD_BYTES, Resources, Team, shown_bytes
+from catnip2bids.engine import OVERHEAD_BYTES, Resources, Team
 from catnip2bids.errors import DatasetError, SourceError, UsageError
 from catnip2bids.ome import downsample, downsample_plainly, image_size
 from catnip2bids.verification.reading import Found, ImageReader
@@ -25,6 +25,7 @@ from catnip2bids.verification.result import ImageVerdict, Problem
 from catnip2bids.verification.tiff_image import TiffReader
 from catnip2bids.verification.zarr_image import ZarrReader
 from catnip2bids.volume import shown_shape
+from catnip2bids.wording import counted, shown_bytes
 
 NOT_READ = "is not what was read"
 
@@ -145,8 +146,8 @@ def _size_problems(image: ExpectedImage, path: Path) -> list[Problem]:
     record, size = image.record, image_size(path)
     if record.n_files is None or (size.n_files, size.n_bytes) == (record.n_files, record.n_bytes):
         return []
-    had = f"{record.n_files} file(s) of {record.n_bytes} bytes"
-    return [Problem(f"has {size.n_files} file(s) of {size.n_bytes} bytes, and had {had}")]
+    had = f"{counted(record.n_files, 'file')} of {record.n_bytes} bytes"
+    return [Problem(f"has {counted(size.n_files, 'file')} of {size.n_bytes} bytes, and had {had}")]
 
 
 def _compared(image: ExpectedImage, found: Sequence[Found]) -> list[Problem]:

@@ -5,15 +5,12 @@ Invariant: each problem names the image or file, and the planes wherever the fil
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.shown import Shown, Summary, counted
-
-_MOST_RANGES = 8
+from catnip2bids.shown import Shown, Summary
+from catnip2bids.wording import counted, ranges
 
 
 @dataclass(frozen=True)
@@ -150,14 +147,3 @@ class Verification(Shown):
             "file_problems": [{"file": problem.file, "what": problem.what} for problem in self.file_problems],
             "notes": list(self.notes),
         }
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Write numbers as ranges: ``3, 7 to 9``."""
-    ordered = sorted(set(numbers))
-    begins = [n for before, n in pairwise([ordered[0] - 2, *ordered]) if n != before + 1]
-    ends = [n for n, after in pairwise([*ordered, ordered[-1] + 2]) if after != n + 1]
-    parts = [str(a) if a == b else f"{a} to {b}" for a, b in zip(begins, ends, strict=True)]
-    if len(parts) > _MOST_RANGES:
-        parts = [*parts[:_MOST_RANGES], f"... ({len(ordered)} in all)"]
-    return ", ".join(parts)

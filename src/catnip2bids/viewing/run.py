@@ -12,12 +12,13 @@ from types import TracebackType
 from typing import Self
 
 from catnip2bids.progress import Progress
-from catnip2bids.shown import Shown, Summary, counted
+from catnip2bids.shown import Shown, Summary
 from catnip2bids.viewing.catalog import Catalog
 from catnip2bids.viewing.image import ViewedImage
 from catnip2bids.viewing.scene import Scene, scenes_of
 from catnip2bids.viewing.server import ViewServer
 from catnip2bids.viewing.zarr_image import ZarrImage
+from catnip2bids.wording import counted
 
 
 class Viewing(Shown):

@@ -11,9 +11,6 @@ from pathlib import Path
 
 from catnip2bids.volume.volume import Volume
 
-SHOWN = 5
-"""So many names or numbers are listed in a message."""
-
 
 @dataclass(frozen=True)
 class Census:
@@ -41,10 +38,3 @@ class Census:
 def size_on_disk(file: Path) -> int:
     """Size of a file in bytes; one that is not there has none."""
     return file.stat().st_size if file.exists() else 0
-
-
-def listed(items: list[str], n_all: int | None = None) -> str:
-    """Name the first few of `n_all` items (all that are given, without it), and how many more there are."""
-    n_more = (len(items) if n_all is None else n_all) - SHOWN
-    shown = ", ".join(items[:SHOWN])
-    return shown if n_more <= 0 else f"{shown} and {n_more} more"

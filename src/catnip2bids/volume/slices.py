@@ -15,7 +15,7 @@ from itertools import chain, islice, pairwise
 from pathlib import Path
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume.census import SHOWN, Census, listed, size_on_disk
+from catnip2bids.volume.census import Census, size_on_disk
 from catnip2bids.volume.encoding import EncodedPlane
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.tiff import (
@@ -28,6 +28,7 @@ from catnip2bids.volume.tiff import (
 from catnip2bids.volume.tiff_file import count_pages, open_tiff
 from catnip2bids.volume.tiff_planes import TiffPlanes
 from catnip2bids.volume.volume import PlaneSource
+from catnip2bids.wording import SHOWN, counted, listed
 
 _HEADER_READERS = 8  # headers are small and far apart: the file system's latency is what counts
 
@@ -124,7 +125,7 @@ def _gaps_and_duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:
         some = islice(chain.from_iterable(range(first, last + 1) for first, last in gaps), SHOWN)
         numbers = listed([str(number) for number in some], n_all=n_missing)
         problems.append(
-            f"{folder}: {n_missing} slice(s) missing between number {min(by_number)} and {max(by_number)} "
+            f"{folder}: {counted(n_missing, 'slice')} missing between number {min(by_number)} and {max(by_number)} "
             f"({numbers}); bring them back from the original"
         )
     return problems

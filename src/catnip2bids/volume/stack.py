@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume.census import Census, listed, size_on_disk
+from catnip2bids.volume.census import Census, size_on_disk
 from catnip2bids.volume.encoding import EncodedPlane
 from catnip2bids.volume.ome_planes import misplaced
 from catnip2bids.volume.planes import OpenPlane
@@ -26,6 +26,7 @@ from catnip2bids.volume.tiff import (
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.volume.tiff_planes import TiffPlanes
 from catnip2bids.volume.volume import PlaneSource
+from catnip2bids.wording import counted, listed
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def census_stack(path: Path) -> Census:
     usual = Counter(layouts).most_common(1)[0][0]
     odd = [str(index + 1) for index, layout in enumerate(layouts) if layout != usual]
     if odd:
-        problem = f"{path}: page(s) {listed(odd)} are not {usual} as the others; replace the file by the original"
+        others = f"{counted(len(odd), 'page')} other than {usual}: {listed(odd)}"
+        problem = f"{path}: has {others}; replace the file by the original"
         return Census(None, 1, n_bytes, (problem,))
     return Census(TiffStack(agreed(layouts), path, offsets), 1, n_bytes)
 

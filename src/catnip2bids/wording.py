@@ -1,0 +1,48 @@
+"""How numbers, lists and sizes are written, in messages, results and reports alike.
+
+Invariant: it is short however much there is to name; what is left out is counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Final
+
+SHOWN: Final = 8
+"""Things of a list that are named in a message."""
+
+
+def counted(n: int, thing: str) -> str:
+    """Say how many there are: ``1 image``, ``2,146 planes``, ``0 entries``."""
+    if n == 1:
+        return f"1 {thing}"
+    return f"{n:,} {thing.removesuffix('y')}ies" if thing.endswith("y") else f"{n:,} {thing}s"
+
+
+def listed(items: Sequence[str], n_all: int | None = None) -> str:
+    """Name the first few of `n_all` items (of those that are given, without it), and how many more there are."""
+    n_more = (len(items) if n_all is None else n_all) - SHOWN
+    shown = ", ".join(items[:SHOWN])
+    return shown if n_more <= 0 else f"{shown} and {n_more:,} more"
+
+
+def ranged(first: int, last: int) -> str:
+    """Write the numbers from `first` to `last`: ``7``, ``7 to 9``."""
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Write numbers, of which there is at least one, as ranges: ``3, 7 to 9``."""
+    ordered = sorted(set(numbers))
+    begins = [n for before, n in pairwise([ordered[0] - 2, *ordered]) if n != before + 1]
+    ends = [n for n, after in pairwise([*ordered, ordered[-1] + 2]) if after != n + 1]
+    shown = ", ".join(ranged(a, b) for a, b in zip(begins[:SHOWN], ends, strict=False))
+    return shown if len(begins) <= SHOWN else f"{shown}, ... ({len(ordered):,} in all)"
+
+
+def shown_bytes(n_bytes: int) -> str:
+    """Write a size for people: ``2.0 GiB``."""
+    power = min(int(math.log(max(n_bytes, 1), 1024)), 4)
+    return f"{n_bytes / 1024**power:.{0 if power < 3 else 1}f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"

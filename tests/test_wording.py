@@ -1,0 +1,51 @@
+import pytest
+
+from catnip2bids.engine import parse_bytes
+from catnip2bids.wording import counted, listed, ranged, ranges, shown_bytes
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("n", "thing", "text"),
+    [(1, "copy", "1 copy"), (0, "copy", "0 copies"), (2, "image", "2 images"), (1200, "plane", "1,200 planes")],
+)
+def test_things_are_counted(n: int, thing: str, text: str) -> None:
+    assert counted(n, thing) == text
+
+
+@pytest.mark.parametrize(
+    ("n_named", "n_all", "text"),
+    [
+        (0, None, ""),
+        (2, None, "0, 1"),
+        (8, None, "0, 1, 2, 3, 4, 5, 6, 7"),
+        (10, None, "0, 1, 2, 3, 4, 5, 6, 7 and 2 more"),
+        (8, 2000, "0, 1, 2, 3, 4, 5, 6, 7 and 1,992 more"),
+    ],
+)
+def test_long_lists_are_cut(n_named: int, n_all: int | None, text: str) -> None:
+    assert listed([str(n) for n in range(n_named)], n_all) == text
+
+
+def test_a_range_of_one_is_a_number() -> None:
+    assert (ranged(7, 7), ranged(7, 9)) == ("7", "7 to 9")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"), [([3], "3"), ([3, 4, 5], "3 to 5"), ([9, 1, 2, 2], "1 to 2, 9"), ([0, 2, 4], "0, 2, 4")]
+)
+def test_numbers_are_written_as_ranges(numbers: list[int], text: str) -> None:
+    assert ranges(numbers) == text
+
+
+def test_many_ranges_are_cut() -> None:
+    assert ranges(range(0, 40, 2)) == "0, 2, 4, 6, 8, 10, 12, 14, ... (20 in all)"
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (512 * MIB, "512 MiB"), (2**31, "2.0 GiB")]
+)
+def test_sizes_are_shown(n_bytes: int, text: str) -> None:
+    assert shown_bytes(n_bytes) == text
+    assert parse_bytes(text) == n_bytes  # what is shown can be given with --memory
