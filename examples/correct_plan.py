@@ -15,7 +15,7 @@ plan.dataset.authors = ["Ada Lovelace"]
 plan.dataset.voxel_size_um = (3.7, 3.7, 5.0)
 
 run = next(run for run in plan.runs if run.subject == "10001ko")
-run.participant.age = 0.2  # years, as in BIDS
+run.participant.age = 12  # weeks
 for entry in run.entries:
     if "15000" in entry.source:
         entry.action = catnip2bids.Action.EXCLUDE

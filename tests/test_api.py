@@ -8,6 +8,7 @@ import pydoc
 import shutil
 import subprocess
 import sys
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ CLASSES = [name for name in catnip2bids.__all__ if inspect.isclass(getattr(catni
 def test_the_public_face_is_short_and_sorted() -> None:
     assert sorted(catnip2bids.__all__) == catnip2bids.__all__
     assert set(catnip2bids.__all__) - {"__version__"} == {*FUNCTIONS, *CLASSES}
+    assert not any(issubclass(getattr(catnip2bids, name), StrEnum) for name in CLASSES)  # 400 lines of help each
     assert len(catnip2bids.__all__) <= 32
 
 
@@ -43,8 +45,16 @@ def test_names_are_known_before_they_are_imported() -> None:
     assert set(catnip2bids.__all__) <= set(known)
 
 
+@pytest.mark.parametrize("name", ["Action", "Compression", "Format", "Kind", "Naming", "OmeZarrVersion"])
+def test_choices_are_public_too(name: str) -> None:
+    assert issubclass(getattr(catnip2bids, name), StrEnum)
+    assert name in dir(catnip2bids)
+    assert f"`{name}`" in (catnip2bids.__doc__ or "")
+
+
 def test_help_explains_all_that_is_public() -> None:
     text = pydoc.plain(pydoc.render_doc(catnip2bids))
+    assert len(text.splitlines()) < 2000
     for name in (*FUNCTIONS, *CLASSES):
         assert f"    {name}(" in text or f"class {name}" in text, name
     assert "no attribute" not in text

@@ -10,13 +10,17 @@ The way of data, a function for each step:
 - `restore` makes the original files of it again.
 
 `convert` makes one image of one volume, and `compare` says how two components differ. Each function returns an object
-that shows itself in a line, or in a notebook as a table; those with `ok` tell by it whether all went well.
+that shows itself in a line, and in a notebook with what matters of it; its `ok`, where there is one, tells whether all
+went well.
 
 Paths are text or `pathlib.Path`. Arrays and shapes are (z, y, x); voxel sizes are X Y Z in micrometers, as in BIDS.
 What a user can act upon is raised as `Catnip2bidsError` (or one of the family in `catnip2bids.errors`), with a message
-that names the file and says what to do. To be told how the work goes, pass an object of a subclass of `Progress`.
+that names the file and says what to do. To be told how the work goes, pass an object of a subclass of `Progress` where
+one is taken.
 
-Public is what stands in ``__all__``, and of these objects what has no leading underscore.
+Public is what stands in ``__all__``, and of these objects what has no leading underscore. So are the choices `Action`,
+`Compression`, `Format`, `Kind`, `Naming` and `OmeZarrVersion`, such as ``catnip2bids.Format.OME_TIFF``, for which the
+text ``"ome-tiff"`` is taken too.
 
 Examples
 --------
@@ -41,8 +45,13 @@ from typing import TYPE_CHECKING, Any
 from catnip2bids._version import __version__
 
 if TYPE_CHECKING:
-    from catnip2bids.catnip.component import Action
-    from catnip2bids.choices import Cluster, Compression, Format, Kind, Naming, OmeZarrVersion
+    from catnip2bids.catnip.component import Action as Action
+    from catnip2bids.choices import Cluster
+    from catnip2bids.choices import Compression as Compression
+    from catnip2bids.choices import Format as Format
+    from catnip2bids.choices import Kind as Kind
+    from catnip2bids.choices import Naming as Naming
+    from catnip2bids.choices import OmeZarrVersion as OmeZarrVersion
     from catnip2bids.comparison import Comparison, compare
     from catnip2bids.conversion import ConvertedImage, convert
     from catnip2bids.errors import Catnip2bidsError
@@ -57,16 +66,10 @@ if TYPE_CHECKING:
     from catnip2bids.viewing import Viewing, view
 
 __all__ = [
-    "Action",
     "Catnip2bidsError",
     "Cluster",
     "Comparison",
-    "Compression",
     "ConvertedImage",
-    "Format",
-    "Kind",
-    "Naming",
-    "OmeZarrVersion",
     "PackageResult",
     "Plan",
     "Progress",
@@ -137,5 +140,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names, so that `help` and completion know them before they are imported."""
-    return sorted({*globals(), *__all__})
+    """List what is public, so that `help` and completion know them before they are imported."""
+    return sorted({*globals(), *__all__, *_HOME})

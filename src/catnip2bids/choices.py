@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from catnip2bids.errors import UsageError
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,44 @@ class Kind(StrEnum):
     """Binary masks and cell maps: merged by maximum, so that small cells stay visible."""
 
 
-def check_voxel_size(voxel_size_um: tuple[float, float, float]) -> None:
+def chosen(choices: type[_Choice], value: str) -> _Choice:
+    """Return the choice of that name.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    try:
+        return choices(value)
+    except ValueError as error:
+        raise UsageError(f"{value!r} is no {choices.__name__}; choose one of {', '.join(choices)}") from error
+
+
+def check_voxel_size(voxel_size_um: Sequence[float]) -> None:
     """Refuse a voxel size X Y Z that is not possible.
 
     Raises
     ------
     UsageError
-        If a size is not above 0.
+        If there are not three numbers, all above 0.
     """
-    if not all(math.isfinite(size) and size > 0 for size in voxel_size_um):
+    sizes = voxel_size_um if isinstance(voxel_size_um, Sequence) else ()
+    numbers = [size for size in sizes if isinstance(size, int | float) and math.isfinite(size) and size > 0]
+    if len(numbers) != 3 or len(sizes) != 3:
         raise UsageError(f"the voxel size {voxel_size_um} is not possible; give X Y Z in micrometers, all above 0")
+
+
+def check_work(jobs: int | None, memory_bytes: int | None = None, cluster: Cluster | None = None) -> None:
+    """Refuse processors, memory, or a cluster that cannot be.
+
+    Raises
+    ------
+    UsageError
+        If one is not above 0, or is something else altogether.
+    """
+    for what, number in (("jobs", jobs), ("memory_bytes", memory_bytes)):
+        if number is not None and not (isinstance(number, int) and number > 0):
+            raise UsageError(f"{what}={number!r} is not possible; give a whole number above 0, or None for the default")
+    if cluster is not None and not isinstance(cluster, Cluster):
+        raise UsageError(f"cluster={cluster!r} is not possible; give for example Cluster({str(cluster)!r})")

@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 
 from catnip2bids.building import ImagePlan, build_image
-from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, check_voxel_size
+from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, check_voxel_size, chosen
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, Resources, employed, hired
 from catnip2bids.errors import SourceError, UsageError
@@ -111,15 +111,16 @@ def convert(
     SourceError
         If the volume is not whole, or cannot be read.
     UsageError
-        If the target is there already, its name has another ending, the voxel size is not possible, or the memory is
-        not enough.
+        If the target is there already, its name has another ending, a choice is not possible, or the memory is not
+        enough.
 
     Examples
     --------
     >>> convert("run/640_N4", "brain.ome.zarr", (3.7, 3.7, 5.0))
     <ConvertedImage brain.ome.zarr: 36 x 40 x 12 voxels, uint16, 12 planes hashed>
     """
-    source, target, kind, progress = Path(source), Path(target), Kind(kind), progress or Progress()
+    source, target, progress = Path(source), Path(target), progress or Progress()
+    kind_of_values, tiff_compression = chosen(Kind, kind), chosen(Compression, compression)
     if cluster is not None:  # workers stand in other folders
         source, target = source.absolute(), target.absolute()
     ending = _ending_of(target)
@@ -131,11 +132,11 @@ def convert(
     image_format: ImageFormat = OmeZarr()
     if ending != image_format.ending:
         # labels as floating point numbers may be wrong, which only a look at them tells
-        inspect = check or (kind != Kind.IMAGE and volume.dtype.kind == "f")
-        image_format = OmeTiff(ending == OmeTiff().ending, Compression(compression), pyramid, inspect)
-    elif Compression(compression) != Compression.KEEP:
+        inspect = check or (kind_of_values != Kind.IMAGE and volume.dtype.kind == "f")
+        image_format = OmeTiff(ending == OmeTiff().ending, tiff_compression, pyramid, inspect)
+    elif tiff_compression != Compression.KEEP:
         raise UsageError(f"{target}: --compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard")
-    plan = ImagePlan(volume, name, name, voxel_size_um, kind, image_format)
+    plan = ImagePlan(volume, name, name, voxel_size_um, kind_of_values, image_format)
     with employed(cluster, jobs, memory_bytes, progress.note, reading=[source], writing=target.parent) as resources:
         sha256 = _built(plan, target, [str(source.resolve())], resources, progress, overwrite=overwrite)
     return ConvertedImage(target, volume.shape, volume.dtype.name, sha256, plan.how)

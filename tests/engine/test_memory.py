@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from catnip2bids.engine import Resources, default_memory_bytes, divide_memory, parse_bytes
-from catnip2bids.engine.memory import MOST_BLOCKS, OVERHEAD_BYTES
+from catnip2bids.engine import Resources, divide_memory, parse_bytes
+from catnip2bids.engine.memory import MOST_BLOCKS, OVERHEAD_BYTES, default_memory_bytes
 from catnip2bids.errors import UsageError
 from catnip2bids.ome import OmeZarrImage
 from catnip2bids.volume import Kind

@@ -130,6 +130,7 @@ def package(
     from catnip2bids.cli.terminal import show_dry_run, show_result
     from catnip2bids.packaging import Settings, carry_out, estimate, prepare, resources_of
 
+    employer = cluster_of(cluster, n_workers)
     settings = Settings(
         voxel_size_um=voxel_size,
         image_format=image_format,
@@ -147,7 +148,7 @@ def package(
         report=draw_report,
         jobs=jobs,
         memory_bytes=bytes_of(memory),
-        cluster=None if dry_run else cluster_of(cluster, n_workers),
+        cluster=None if dry_run else employer,
     )
     with JobProgress() as progress, resources_of(settings, sources, dataset, progress) as resources:
         prepared = prepare(sources, dataset, settings, plan, resources, progress)

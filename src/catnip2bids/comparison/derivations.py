@@ -15,7 +15,7 @@ import numpy as np
 
 from catnip2bids.catnip.derivations import DERIVATIONS, Derivation
 from catnip2bids.comparison.sides import Side, open_side, working_bytes
-from catnip2bids.engine import Resources, Team, default_jobs, default_memory_bytes
+from catnip2bids.engine import Resources, Team, own_resources
 from catnip2bids.errors import SourceError
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run
@@ -81,7 +81,7 @@ def check_derivations(
     memory_bytes
         The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
     """
-    resources = Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
+    resources = own_resources(jobs, memory_bytes)
     progress, checks = progress or Progress(), []
     for derivation in DERIVATIONS:
         for threshold, entries in _applications(derivation, run.entries):

@@ -15,7 +15,7 @@ from catnip2bids.errors import UsageError
 from catnip2bids.packaging import PackageResult, Settings, package
 from catnip2bids.progress import Progress
 from catnip2bids.publish import partial_path, publication
-from catnip2bids.reporting import keep_outcome, report
+from catnip2bids.reporting import report
 from catnip2bids.validation import ValidationReport, validate
 from catnip2bids.verification import Verification, verify
 
@@ -71,9 +71,7 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
     packaged = package([cohort], dataset, settings, progress=progress)
     progress.note("validating and verifying ...")
     valid, verified = validate(dataset), verify(dataset)
-    keep_outcome(dataset, "validation", valid)
-    keep_outcome(dataset, "verification", verified)
-    drawn = report(dataset, progress)
+    drawn = report(dataset, progress, validation=valid, verification=verified)
     raw = sorted(dataset.glob("sub-*/micr/*_SPIM.ome.zarr"))
     sights = (
         (cohort, "the made-up output of CATNIP"),

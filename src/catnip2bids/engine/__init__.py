@@ -6,17 +6,16 @@ from catnip2bids.engine.markers import Marker, UnitResult
 from catnip2bids.engine.memory import (
     OVERHEAD_BYTES,
     Resources,
-    default_memory_bytes,
     divide_memory,
     needed_bytes,
     parse_bytes,
     worker_bytes,
 )
-from catnip2bids.engine.staff import employed
+from catnip2bids.engine.staff import employed, own_resources
 from catnip2bids.engine.stream import Stream, stream_volume, take_up_stream
 from catnip2bids.engine.team import Team
 from catnip2bids.engine.units import Unit, convert_unit, cut_into_units
-from catnip2bids.engine.workers import StoppedError, Workers, default_jobs, hired, local_workers
+from catnip2bids.engine.workers import StoppedError, Workers, hired, local_workers
 
 __all__ = [
     "OVERHEAD_BYTES",
@@ -39,13 +38,12 @@ __all__ = [
     "convert_unit",
     "convert_volume",
     "cut_into_units",
-    "default_jobs",
-    "default_memory_bytes",
     "divide_memory",
     "employed",
     "hired",
     "local_workers",
     "needed_bytes",
+    "own_resources",
     "parse_bytes",
     "stream_volume",
     "take_up_stream",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catnip2bids._version import __version__
-from catnip2bids.choices import Cluster
+from catnip2bids.choices import Cluster, check_work
 from catnip2bids.engine.cluster import ClusterExecutor, missing_of, other_version, unseen
 from catnip2bids.engine.local import local_cluster
 from catnip2bids.engine.memory import OVERHEAD_BYTES, USABLE_BY_WORKERS, Resources, default_memory_bytes
@@ -72,8 +72,9 @@ def employed(
         If the cluster cannot be had, has another version, or does not see the same files.
     """
     if cluster is None:
-        yield Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
+        yield own_resources(jobs, memory_bytes)
         return
+    check_work(jobs, memory_bytes, cluster)
     if memory_bytes is not None and cluster.address in (_LOCAL, _SLURM):
         _usable_bytes(memory_bytes, 1)  # now, since workers with too little memory are killed as soon as they start
     with _connected(cluster, jobs, memory_bytes, note) as client:
@@ -92,6 +93,18 @@ def employed(
         staff = f"{counted(len(workers), 'worker')} of {counted(n_threads, 'thread')}"
         note(f"{staff}, {shown_bytes(slot_bytes)} of memory for each unit")
         yield Resources(n_slots, slot_bytes, ClusterExecutor(client, n_slots, paths))
+
+
+def own_resources(jobs: int | None, memory_bytes: int | None) -> Resources:
+    """Return what this process may use; None is the default.
+
+    Raises
+    ------
+    UsageError
+        If that is not possible.
+    """
+    check_work(jobs, memory_bytes)
+    return Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
 
 
 @contextmanager

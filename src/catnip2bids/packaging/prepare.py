@@ -15,7 +15,7 @@ from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenan
 from catnip2bids.bids.tables import Table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
-from catnip2bids.choices import Format, check_voxel_size
+from catnip2bids.choices import check_voxel_size
 from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging.participants import read_participants
@@ -151,10 +151,6 @@ def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
 
 def _refuse_settings(settings: Settings, dataset: Path, provenance: Provenance) -> None:
     """Refuse choices that contradict each other, or those that the dataset was begun with."""
-    if settings.embed_labels and settings.image_format != Format.OME_ZARR:
-        raise UsageError(
-            "--embed-labels puts labels inside OME-Zarr images; an OME-TIFF has no place for them; leave it away"
-        )
     earlier = provenance.settings.get("naming", settings.naming)
     if earlier != settings.naming:
         raise UsageError(f"{dataset}: was begun with --naming {earlier}; give the same, or another dataset with -o")

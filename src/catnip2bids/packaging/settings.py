@@ -6,12 +6,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.choices import Cluster, Compression, Format, Naming, OmeZarrVersion
+from catnip2bids.choices import (
+    Cluster,
+    Compression,
+    Format,
+    Naming,
+    OmeZarrVersion,
+    check_voxel_size,
+    check_work,
+    chosen,
+)
+from catnip2bids.errors import UsageError
+
+_CHOICES = {
+    "image_format": Format,
+    "ome_zarr_version": OmeZarrVersion,
+    "compression": Compression,
+    "naming": Naming,
+}
+_ONLY_FOR = {Format.OME_ZARR: ("ome_zarr_version", "embed_labels"), Format.OME_TIFF: ("pyramid", "compression")}
+_NOT_PUBLISHED = ("overwrite", "report", "jobs", "memory_bytes", "cluster")
 
 
 @dataclass(frozen=True)
 class Settings:
     """Choices for `catnip2bids.package`; what is None is taken from the plan or from what was found.
+
+    Raises
+    ------
+    UsageError
+        If a choice is none of those that there are, or they contradict each other.
 
     Attributes
     ----------
@@ -67,10 +91,25 @@ class Settings:
     memory_bytes: int | None = None
     cluster: Cluster | None = None
 
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            object.__setattr__(self, name, chosen(choices, getattr(self, name)))
+        check_work(self.jobs, self.memory_bytes, self.cluster)
+        if self.voxel_size_um is not None:
+            check_voxel_size(self.voxel_size_um)
+        if self.embed_labels and self.image_format != Format.OME_ZARR:
+            raise UsageError(
+                "--embed-labels puts labels inside OME-Zarr images; an OME-TIFF has no place for them; leave it out"
+            )
+        if self.compression != Compression.KEEP and self.image_format != Format.OME_TIFF:
+            raise UsageError("--compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard")
+
     def published(self) -> dict[str, Any]:
         """Return the settings that decide what the dataset is, for the provenance: files by their names alone."""
+        other_format = Format.OME_TIFF if self.image_format == Format.OME_ZARR else Format.OME_ZARR
+        left_out = (*_NOT_PUBLISHED, *_ONLY_FOR[other_format])
         return {
             key: Path(value).name if key in ("atlas_table", "participants") else value
             for key, value in vars(self).items()
-            if value is not None and key not in ("overwrite", "report", "jobs", "memory_bytes", "cluster")
+            if value is not None and key not in left_out
         }

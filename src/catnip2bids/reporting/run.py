@@ -17,6 +17,7 @@ from typing import Any
 
 from catnip2bids._version import __version__
 from catnip2bids.bids.provenance import Decision, Provenance, provenance_of
+from catnip2bids.choices import check_work
 from catnip2bids.errors import DatasetError
 from catnip2bids.pages import page_templates
 from catnip2bids.progress import Progress
@@ -24,7 +25,7 @@ from catnip2bids.publish import naming_what_cannot_be_written, write_text
 from catnip2bids.reporting.cards import Card, Outcomes, Problem, card_of, sum_of, with_damage
 from catnip2bids.reporting.charts import drawing_library
 from catnip2bids.reporting.cohort import cohort_of
-from catnip2bids.reporting.outcomes import REPORT
+from catnip2bids.reporting.outcomes import REPORT, Check, keep_outcome
 from catnip2bids.reporting.preview import DamagedImageError
 from catnip2bids.reporting.sample_page import drawn, tables
 from catnip2bids.reporting.samples import Sample, read_samples
@@ -64,7 +65,14 @@ class Report(Shown):
         return Summary(str(self.path), facts, problems=self.problems)
 
 
-def report(dataset: Path | str, progress: Progress | None = None, *, jobs: int | None = None) -> Report:
+def report(
+    dataset: Path | str,
+    progress: Progress | None = None,
+    *,
+    validation: Check | None = None,
+    verification: Check | None = None,
+    jobs: int | None = None,
+) -> Report:
     """Write pages to look at into a dataset: ``docs/report/index.html`` and a page for each sample.
 
     Parameters
@@ -73,11 +81,16 @@ def report(dataset: Path | str, progress: Progress | None = None, *, jobs: int |
         A dataset that `package` made.
     progress
         Told which sample is drawn.
+    validation, verification
+        What `validate` and `verify` found just now, which is kept for later reports too. Without them it is what the
+        commands of these names found last.
     jobs
         Samples that are drawn at the same time, at most two.
 
     Raises
     ------
+    UsageError
+        If the number of jobs is not possible.
     DatasetError
         If the folder is no dataset of ours, or a table of it cannot be read.
     WriteError
@@ -85,13 +98,17 @@ def report(dataset: Path | str, progress: Progress | None = None, *, jobs: int |
 
     Examples
     --------
-    >>> report("dataset").path
+    >>> report("dataset", verification=verify("dataset")).path
     PosixPath('dataset/docs/report/index.html')
     """
     dataset, progress = Path(dataset), progress or Progress()
     provenance, place = provenance_of(dataset), dataset / REPORT
     if not place.resolve().is_relative_to(dataset.resolve()) or (place / "index.html").is_dir():
         raise DatasetError(f"{place}: is no folder of the dataset's own; remove it, and draw the report again")
+    check_work(jobs)
+    for name, check in (("validation", validation), ("verification", verification)):
+        if check is not None:
+            keep_outcome(dataset, name, check)
     pages = _Pages(dataset, provenance, Outcomes.of(dataset), progress)
     with naming_what_cannot_be_written(place):
         return pages.write(min(jobs or _THREADS, _THREADS))

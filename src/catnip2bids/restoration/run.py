@@ -17,7 +17,7 @@ from catnip2bids.bids.checksums import file_sha256, read_checksums
 from catnip2bids.bids.paths import inside
 from catnip2bids.bids.pixels import hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, provenance_of
-from catnip2bids.engine import Resources, default_jobs, default_memory_bytes
+from catnip2bids.engine import Resources, own_resources
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, WriteError
 from catnip2bids.locks import locked
 from catnip2bids.progress import Progress
@@ -74,7 +74,7 @@ def restore(
     dataset, folder, progress = Path(dataset), Path(folder), progress or Progress()
     provenance = provenance_of(dataset)
     keep_apart(dataset, folder)
-    resources = Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
+    resources = own_resources(jobs, memory_bytes)
     result = Restoration(folder)
     with naming_what_cannot_be_written(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from catnip2bids.catnip.components import layout_of, looks_like_run
 from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.run_name import parse_run_name
-from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.errors import ReadError, SourceError, UsageError
 from catnip2bids.scanning.entries import entries_below, recognised
 from catnip2bids.scanning.examining import compared_with_run, examined
 from catnip2bids.scanning.files import leads_out, not_listed
@@ -65,8 +65,17 @@ def scan(sources: Sequence[Path | str] | Path | str, on_entry: Callable[[str], N
 
 
 def listed_sources(sources: Sequence[Path | str] | Path | str) -> list[Path]:
-    """Return the source folders as a list, even if only one was given."""
-    return [Path(sources)] if isinstance(sources, str | Path) else [Path(source) for source in sources]
+    """Return the source folders as a list, even if only one was given.
+
+    Raises
+    ------
+    UsageError
+        If none was given.
+    """
+    listed = [Path(sources)] if isinstance(sources, str | Path) else [Path(source) for source in sources]
+    if not listed:
+        raise UsageError("no source folder is given; give folders that are CATNIP runs, or hold runs at any depth")
+    return listed
 
 
 def _find_runs(folder: Path) -> Iterator[Path]:
