@@ -162,6 +162,7 @@ def test_the_search_works_in_pages_from_a_disk(site: Path) -> None:
 
 def test_the_reference_has_all_commands_and_options(site: Path) -> None:
     text = (site / "reference/commands.html").read_text(encoding="utf-8")
+    assert r"\|" not in text
     command_line = get_command(app)
     for name, command in getattr(command_line, "commands").items():  # noqa: B009 - of typer's own class for groups
         assert name in links_of(site / "reference/commands.html").places

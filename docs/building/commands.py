@@ -44,10 +44,11 @@ class _Parameter:
     @property
     def names(self) -> str:
         """What is typed."""
+        values = " or ".join(f"`{value}`" for value in self.value.split("|"))  # a bar would end the cell of a table
         if isinstance(self.info, ArgumentInfo):
-            return f"`{self.value}`"
+            return values
         names = ", ".join(f"`{word}`" for word in self.words)
-        return names if self.of_type is bool else f"{names} `{self.value}`"
+        return names if self.of_type is bool else f"{names} {values}"
 
     @property
     def default_text(self) -> str:
@@ -109,7 +110,7 @@ def _table(parameters: list[_Parameter]) -> Iterator[str]:
     yield from ("| argument or option | what it says | default |", "| --- | --- | --- |")
     for parameter in parameters:
         cells = (parameter.names, _plain(parameter.info.help or ""), parameter.default_text)
-        yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+        yield f"| {' | '.join(cells)} |"
 
 
 def _plain(text: str) -> str:

@@ -564,6 +564,18 @@ def test_authors_of_a_plan_stay_in_the_plan_of_the_dataset(cohort: Path, tmp_pat
     assert catnip2bids.read_plan(tmp_path / "out/code/catnip2bids/plan.toml").dataset.authors == ["A", "B"]
 
 
+def test_a_plan_for_the_next_animal_keeps_what_it_does_not_speak_of(cohort: Path, tmp_path: Path) -> None:
+    plan = catnip2bids.make_plan(catnip2bids.scan([cohort / "KO"]))
+    plan.dataset.name, plan.dataset.authors, plan.dataset.license = "Ours", ["A"], "CC0"
+    plan.dataset.acquisition = {"Manufacturer": "ACME"}
+    package([cohort / "KO"], tmp_path / "out", settings(), plan=plan)
+    package([cohort / "WT"], tmp_path / "out", settings(), plan=catnip2bids.make_plan(catnip2bids.scan(cohort / "WT")))
+    after = read_json(tmp_path / "out/dataset_description.json")
+    assert (after["Name"], after["Authors"], after["License"]) == ("Ours", ["A"], "CC0")
+    kept = catnip2bids.read_plan(tmp_path / "out/code/catnip2bids/plan.toml")
+    assert (kept.dataset.name, kept.dataset.acquisition, len(kept.runs)) == ("Ours", {"Manufacturer": "ACME"}, 2)
+
+
 # ---- labels inside images
 
 

@@ -36,6 +36,7 @@ _CATNIP = {
     "Description": "CATNIP, whole brain cellular activity estimation",
     "CodeURL": "https://github.com/SNIR-NIMH/CATNIP",
 }
+_TITLE = "Light-sheet images of cleared brains, processed with CATNIP"
 _HEMISPHERES = {label: letter for letter, label in SAMPLES.items()}
 
 
@@ -91,7 +92,8 @@ class Metadata:
     # ---- dataset_description.json and its like
 
     def _descriptions(self) -> None:
-        by_person: dict[str, Any] = {"Name": self.settings.name}
+        path = self.dataset / "dataset_description.json"
+        by_person: dict[str, Any] = {"Name": self.settings.name or read_json(path).get("Name") or _TITLE}
         if self.settings.license:
             by_person["License"] = self.settings.license
         if self.settings.authors:
@@ -102,7 +104,7 @@ class Metadata:
             "GeneratedBy": [_SELF],
             "SourceDatasets": [{"URL": f"bids::{SOURCEDATA}"}],
         }
-        root = self._merged_json(self.dataset / "dataset_description.json", by_person, generated)
+        root = self._merged_json(path, by_person, generated)
         shared = {key: value for key, value in root.items() if key in {"License", "Authors"}}
         generated = {
             "BIDSVersion": bids_version(),

@@ -226,9 +226,11 @@ def _command(prepared: Preparation) -> str:
 
 def _write_plan(prepared: Preparation) -> None:
     path = prepared.dataset / PLAN
-    runs = {(run.subject, run.sample, run.stain): run for run in read_plan(path).runs} if path.is_file() else {}
+    there = read_plan(path) if path.is_file() else prepared.plan
+    runs = {(run.subject, run.sample, run.stain): run for run in there.runs}
     runs |= {
         (run.subject, run.sample, run.stain): run.model_copy(update={"source": None}) for run in prepared.plan.runs
     }
     ordered = [run for _, run in sorted(runs.items(), key=lambda item: [label or "" for label in item[0]])]
-    write_text(path, to_toml(Plan(dataset=prepared.plan.dataset, runs=ordered)))
+    about = there.dataset.model_copy(update={key: value for key, value in prepared.plan.dataset if value})
+    write_text(path, to_toml(Plan(dataset=about, runs=ordered)))

@@ -218,7 +218,8 @@ def _refuse_other_labels(provenance: Provenance, pairs: Sequence[tuple[Run, Plan
             if None in (earlier.source_id, planned.source_id) or earlier.source_id == planned.source_id:
                 raise UsageError(
                     f"{run.folder}: is in the dataset already, as sub-{earlier.subject}, sample-{earlier.sample}, "
-                    f"stain-{earlier.stain}; give the same labels, or package it into a new dataset"
+                    f"stain-{earlier.stain}; give the same labels, or package it into a new dataset. If it is another "
+                    "channel in a folder of the same name, give the folder above both, and a plan with a stain for each"
                 )
 
 

@@ -91,19 +91,19 @@ class PlannedRun(_Document):
 
 
 class DatasetSettings(_Document):
-    """What the dataset says about itself.
+    """What the dataset says about itself; what is empty stays as it is in a dataset that is there.
 
     Attributes
     ----------
     name, authors, license
-        For dataset_description.json.
+        For dataset_description.json; a new dataset needs no name to get a title.
     voxel_size_um
         Voxel size X Y Z of the images in micrometers.
     acquisition
         Sidecar fields that hold for all raw images, such as Manufacturer.
     """
 
-    name: str = "Light-sheet images of cleared brains, processed with CATNIP"
+    name: str = ""
     authors: list[str] = Field(default_factory=list)
     license: MaybeText = None
     voxel_size_um: VoxelSize | None = None
@@ -137,4 +137,4 @@ class Plan(Shown, _Document):
             | {action.value: count[action] for action in Action}
             for run, count in zip(self.runs, counts, strict=True)
         ]
-        return Summary(self.dataset.name, facts, rows)
+        return Summary(self.dataset.name or "of a dataset without a name", facts, rows)

@@ -88,6 +88,7 @@ _VOXEL_SIZE_HINT = (
 def _dataset_toml(dataset: DatasetSettings) -> TomlTable:
     table = tomlkit.table()
     table.add("name", dataset.name)
+    table["name"].comment("the title of the dataset; empty: as it is, or that it was processed with CATNIP")
     table.add("authors", dataset.authors)
     table.add("license", dataset.license or "")
     table["license"].comment('e.g. "CC0" or "CC-BY-4.0"')
