@@ -15,7 +15,7 @@ import catnip2bids
 from repo import REPO
 
 PACKAGE = Path(catnip2bids.__file__).parent
-LONGEST_MODULE, LONGEST_FUNCTION = 400, 60
+LONGEST_MODULE, LONGEST_FUNCTION, MOST_ARGUMENTS = 400, 60, 6
 
 LONG_MODULES: dict[str, str] = {}
 """Modules that may be longer, and why."""
@@ -23,6 +23,19 @@ LONG_FUNCTIONS = {
     "conversion.convert": "twelve arguments of the public face, and each is described",
 }
 """Functions that may be longer, and why."""
+MANY_ARGUMENTS = {
+    "conversion.convert": "all that can be chosen for one image; most of it by name",
+    "comparison.run.compare": "two things, where to write, and by whom and with what it is done, by name",
+    "verification.run.verify": "the same",
+    **dict.fromkeys(
+        (
+            f"cli.{command}"
+            for command in ("making.scan", "making.package", "making.convert", "looking.compare", "looking.verify")
+        ),
+        "typer makes an option of each argument",
+    ),
+}
+"""Functions that may have more arguments, and why."""
 
 PIXEL_ROOMS = ("ome", "volume", "engine")
 """What is to be useful without CATNIP and without BIDS."""
@@ -92,6 +105,16 @@ def test_modules_are_read_in_one_sitting() -> None:
 
 def test_functions_fit_on_a_screen() -> None:
     assert {name for name, node in functions() if length(node) > LONGEST_FUNCTION} == set(LONG_FUNCTIONS)
+
+
+def test_functions_have_few_arguments() -> None:
+    found = {name for name, node in functions() if n_arguments(node) > MOST_ARGUMENTS}
+    assert found == set(MANY_ARGUMENTS)
+
+
+def n_arguments(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return len([argument for argument in arguments if argument.arg not in ("self", "cls")])
 
 
 def test_imports_are_absolute() -> None:

@@ -128,7 +128,7 @@ def package(
     """
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import show_dry_run, show_result
-    from catnip2bids.packaging import Settings, carry_out, estimate, prepare, resources_of
+    from catnip2bids.packaging import Settings, carry_out, estimate, preparation
 
     employer = cluster_of(cluster, n_workers)
     settings = Settings(
@@ -150,8 +150,7 @@ def package(
         memory_bytes=bytes_of(memory),
         cluster=None if dry_run else employer,
     )
-    with JobProgress() as progress, resources_of(settings, sources, dataset, progress) as resources:
-        prepared = prepare(sources, dataset, settings, plan, resources, progress)
+    with JobProgress() as progress, preparation(sources, dataset, settings, plan, progress) as prepared:
         if dry_run:
             show_dry_run(prepared, estimate(prepared, progress))
             raise typer.Exit(1 if any(run.problems for run in prepared.runs) else 0)

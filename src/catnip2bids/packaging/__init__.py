@@ -2,7 +2,7 @@
 
 from catnip2bids.choices import Naming
 from catnip2bids.packaging.estimating import Estimate, estimate
-from catnip2bids.packaging.package import carry_out, package, resources_of
+from catnip2bids.packaging.package import carry_out, package, preparation
 from catnip2bids.packaging.prepare import Preparation, prepare
 from catnip2bids.packaging.result import PackageResult
 from catnip2bids.packaging.settings import Settings
@@ -16,6 +16,6 @@ __all__ = [
     "carry_out",
     "estimate",
     "package",
+    "preparation",
     "prepare",
-    "resources_of",
 ]

@@ -82,4 +82,4 @@ def _pieces(file: Path) -> Iterator[bytes]:
 
 
 def _not_read(file: Path, error: OSError) -> ReadError:
-    return ReadError(f"{file}: cannot be read: {error.strerror}; mend it, or exclude it in the plan")
+    return ReadError(f"{file}: cannot be read: {error.strerror}; make it readable, or exclude it in the plan")

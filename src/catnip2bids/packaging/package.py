@@ -21,7 +21,7 @@ from catnip2bids.bids.checksums import CHECKSUMS, take_checksums, write_checksum
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
-from catnip2bids.engine import Listener, Resources, employed, hired
+from catnip2bids.engine import Listener, employed, hired
 from catnip2bids.errors import Catnip2bidsError, DatasetError
 from catnip2bids.locks import locked
 from catnip2bids.packaging.atlases import write_atlas_tables
@@ -75,15 +75,25 @@ def package(
     (True, 0, 20)
     """
     progress, settings = progress or Progress(), settings or Settings()
-    with resources_of(settings, sources, dataset, progress) as resources:
-        return carry_out(prepare(sources, dataset, settings, plan, resources, progress), progress)
+    with preparation(sources, dataset, settings, plan, progress) as prepared:
+        return carry_out(prepared, progress)
 
 
 @contextmanager
-def resources_of(
-    settings: Settings, sources: Sequence[Path | str] | Path | str, dataset: Path | str, progress: Progress
-) -> Iterator[Resources]:
-    """Get what the work is done with: this process, or a cluster whose workers see the same files."""
+def preparation(
+    sources: Sequence[Path | str] | Path | str,
+    dataset: Path | str,
+    settings: Settings,
+    plan: Path | str | Plan | None,
+    progress: Progress,
+) -> Iterator[Preparation]:
+    """Settle everything before the first byte, with this process or a cluster whose workers see the same files.
+
+    Raises
+    ------
+    UsageError, PlanError, SourceError, DatasetError
+        As in `package`.
+    """
     with employed(
         settings.cluster,
         settings.jobs,
@@ -92,7 +102,7 @@ def resources_of(
         reading=listed_sources(sources),
         writing=Path(dataset),
     ) as resources:
-        yield resources
+        yield prepare(sources, dataset, settings, plan, resources, progress)
 
 
 def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:

@@ -70,7 +70,9 @@ class Question:
         try:
             states = [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
         except OSError as error:
-            raise SourceError(f"{error.filename}: cannot be read: {error.strerror}; did it vanish?") from error
+            raise SourceError(
+                f"{error.filename}: cannot be read: {error.strerror}; make it readable and run again"
+            ) from error
         document = [__version__, self.labels, [entry.path for entry in entries], states]
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 

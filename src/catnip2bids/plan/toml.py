@@ -41,8 +41,10 @@ def read_plan(path: Path | str) -> Plan:
     path = Path(path)
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PlanError(f"{path}: cannot be read as a plan: {error}; mend it, or scan again") from error
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror}; give a plan that scan wrote") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PlanError(f"{path}: is no TOML: {error}; mend it, or scan again") from error
     document["runs"] = document.pop("run", [])
     try:
         return Plan.model_validate(document)

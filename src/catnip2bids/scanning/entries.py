@@ -67,7 +67,7 @@ def _listable(entry: Entry) -> Entry:
     try:
         os.scandir(entry.location).close()
     except OSError as error:
-        problem = f"{entry.location}: cannot be listed: {error.strerror}; have it opened for you, or exclude it"
+        problem = f"{entry.location}: cannot be listed: {error.strerror}; make it readable, or exclude it"
         return replace(entry, problems=(problem,))
     return entry
 

@@ -157,7 +157,7 @@ def read_tree(root: Path) -> Tree:
                 files.append(File(path, _size(entry)))
     except OSError as failure:
         raise DatasetError(
-            f"{failure.filename}: cannot be listed: {failure.strerror}; check its permissions"
+            f"{failure.filename}: cannot be listed: {failure.strerror}; make it readable and validate again"
         ) from failure
     return Tree(
         root=root,
