@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from catnip2bids import Settings, package, read_plan
 from catnip2bids.demo import write_atlas_table, write_cohort
-from catnip2bids.plan.model import DatasetSettings, Participant, PlannedEntry, PlannedRun
+from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
 
 REPO = Path(__file__).resolve().parents[1]
 DOCS = REPO / "docs"
@@ -106,10 +106,10 @@ def check_plan(text: str, folder: Path) -> None:
         (folder / "plan-of-the-page.toml").write_text(text, encoding="utf-8")
         read_plan(folder / "plan-of-the-page.toml")
     else:
-        DatasetSettings.model_validate(tomllib.loads(text))
+        AboutDataset.model_validate(tomllib.loads(text))
 
 
-@pytest.mark.parametrize("part", [DatasetSettings, PlannedRun, Participant, PlannedEntry])
+@pytest.mark.parametrize("part", [AboutDataset, PlannedRun, Participant, PlannedEntry])
 def test_the_reference_has_all_keys_of_a_plan(part: type[BaseModel]) -> None:
     text = (DOCS / "reference/plan.md").read_text(encoding="utf-8")
     assert [key for key in part.model_fields if f"`{key}`" not in text] == []

@@ -19,7 +19,7 @@ from catnip2bids import package
 from catnip2bids.catnip.component import Action
 from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError
 from catnip2bids.plan import Plan, make_plan, read_plan, report_on, to_toml, write_plan
-from catnip2bids.plan.model import DatasetSettings, Participant, PlannedEntry, PlannedRun
+from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
 from catnip2bids.scanning import scan
 from runs import (
     FLOX,
@@ -215,7 +215,7 @@ _VALUES = st.one_of(_TEXT, st.integers(-(2**53), 2**53), st.booleans(), st.float
 
 @given(
     dataset=st.builds(
-        DatasetSettings,
+        AboutDataset,
         name=_TEXT,
         authors=st.lists(_TEXT, max_size=3),
         license=st.none() | _TEXT,
@@ -233,7 +233,7 @@ _VALUES = st.one_of(_TEXT, st.integers(-(2**53), 2**53), st.booleans(), st.float
     ),
 )
 @hypothesis_settings(max_examples=60, deadline=None)
-def test_reading_what_was_written_gives_the_same_plan(dataset: DatasetSettings, run: PlannedRun) -> None:
+def test_reading_what_was_written_gives_the_same_plan(dataset: AboutDataset, run: PlannedRun) -> None:
     plan = Plan(dataset=dataset, runs=[run])
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "plan.toml"

@@ -36,7 +36,7 @@ def test_gray_levels_cannot_be_fax_compressed(tmp_path: Path, compression: int) 
 @pytest.mark.parametrize("flavour", ["plain", "packbits"])
 def test_a_predictor_means_nothing_to_a_compression_that_has_none(tmp_path: Path, flavour: str) -> None:
     path = write_tiff(tmp_path / "page.tif", [smooth_plane()], FLAVOURS[flavour], {PREDICTOR: [2]})
-    with pytest.raises(AssertionError):  # so it matters
+    with pytest.raises((AssertionError, ValueError)):  # so it matters; versions of tifffile differ in how
         np.testing.assert_array_equal(tifffile.imread(path), decode(path)[0])
     assert "page.tif: pixels of the compression" in the_problem(census_stack(path))
 

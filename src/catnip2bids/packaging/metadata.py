@@ -26,7 +26,7 @@ from catnip2bids.packaging.counts import write_long_table
 from catnip2bids.packaging.files import add_lines, read_json, write_json
 from catnip2bids.packaging.sidecars import write_sidecars
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
-from catnip2bids.plan import SAMPLES, DatasetSettings
+from catnip2bids.plan import SAMPLES, AboutDataset
 from catnip2bids.publish import write_text
 
 _SELF = {"Name": "catnip2bids", "Version": __version__, "Description": "Packaging of CATNIP output as BIDS"}
@@ -48,7 +48,7 @@ class Metadata:
     ----------
     dataset
         The dataset folder.
-    settings
+    about
         What the plan says about the dataset.
     explicit
         Whether a person gave the plan; otherwise what stands in the dataset wins over guesses.
@@ -61,7 +61,7 @@ class Metadata:
     """
 
     dataset: Path
-    settings: DatasetSettings
+    about: AboutDataset
     explicit: bool
     naming: Naming
     provenance: Provenance
@@ -93,11 +93,11 @@ class Metadata:
 
     def _descriptions(self) -> None:
         path = self.dataset / "dataset_description.json"
-        by_person: dict[str, Any] = {"Name": self.settings.name or read_json(path).get("Name") or _TITLE}
-        if self.settings.license:
-            by_person["License"] = self.settings.license
-        if self.settings.authors:
-            by_person["Authors"] = self.settings.authors
+        by_person: dict[str, Any] = {"Name": self.about.name or read_json(path).get("Name") or _TITLE}
+        if self.about.license:
+            by_person["License"] = self.about.license
+        if self.about.authors:
+            by_person["Authors"] = self.about.authors
         generated: dict[str, Any] = {
             "BIDSVersion": bids_version(),
             "DatasetType": "raw",
@@ -121,7 +121,7 @@ class Metadata:
             acquisition.pop(of_image, None)
         path = self.dataset / "SPIM.json"
         if any(target.startswith("sub-") for run in self.provenance.runs.values() for target in run.images):
-            write_json(path, acquisition | read_json(path) | self.settings.acquisition)
+            write_json(path, acquisition | read_json(path) | self.about.acquisition)
         else:
             path.unlink(missing_ok=True)  # a sidecar that no image uses is an error
         if "License" in root and not list(self.dataset.glob("LICENSE*")):

@@ -126,9 +126,8 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
                 job.finish()
             atlases = {str(job.tasks.name): job.atlas for job in jobs}
             names = write_atlas_tables(dataset / DERIVATIVE, provenance, atlases)
-            settings = prepared.plan.dataset
             metadata = Metadata(
-                dataset, settings, prepared.explicit, prepared.settings.naming, provenance, prepared.runs
+                dataset, prepared.plan.dataset, prepared.explicit, prepared.settings.naming, provenance, prepared.runs
             )
             metadata.write(prepared.participants, names)
             _write_plan(prepared)

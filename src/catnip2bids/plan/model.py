@@ -90,7 +90,7 @@ class PlannedRun(_Document):
     entries: list[PlannedEntry]
 
 
-class DatasetSettings(_Document):
+class AboutDataset(_Document):
     """What the dataset says about itself; what is empty stays as it is in a dataset that is there.
 
     Attributes
@@ -121,7 +121,7 @@ class Plan(Shown, _Document):
         What becomes of each run, and of everything in it.
     """
 
-    dataset: DatasetSettings = Field(default_factory=DatasetSettings)
+    dataset: AboutDataset = Field(default_factory=AboutDataset)
     runs: list[PlannedRun] = Field(min_length=1)
 
     __str__ = Shown.__repr__  # pydantic has one of its own

@@ -14,7 +14,7 @@ from tomlkit.items import Table as TomlTable
 
 from catnip2bids.errors import PlanError
 from catnip2bids.plan.checks import is_for
-from catnip2bids.plan.model import DatasetSettings, Plan, PlannedRun
+from catnip2bids.plan.model import AboutDataset, Plan, PlannedRun
 from catnip2bids.plan.propose import SAMPLES, problems_of
 from catnip2bids.scanning import Run, Scan
 from catnip2bids.volume import shown_shape
@@ -87,7 +87,7 @@ _VOXEL_SIZE_HINT = (
 )
 
 
-def _dataset_toml(dataset: DatasetSettings) -> TomlTable:
+def _dataset_toml(dataset: AboutDataset) -> TomlTable:
     table = tomlkit.table()
     table.add("name", dataset.name)
     table["name"].comment("the title of the dataset; empty: as it is, or that it was processed with CATNIP")
