@@ -28,7 +28,7 @@ from catnip2bids.ome import (
     image_metadata,
 )
 from catnip2bids.publish import construction
-from catnip2bids.volume import Copyable, Volume
+from catnip2bids.volume import Copyable, Volume, states_of
 
 _IMAGE_FORMAT = 2  # raised whenever images are written differently, so that old ones are made again
 
@@ -97,13 +97,9 @@ class ImagePlan:
         SourceError
             If a source file is not there any more.
         """
-        try:
-            states = [(file.name, file.stat()) for file in self.volume.files]
-        except OSError as error:
-            raise SourceError(f"{error.filename}: cannot be read: {error.strerror}; did it vanish?") from error
         document = [
             _IMAGE_FORMAT,
-            [(name, state.st_size, state.st_mtime_ns) for name, state in states],
+            states_of(self.volume.files),
             self.volume.shape,
             str(self.volume.dtype),
             self.name,

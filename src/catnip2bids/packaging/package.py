@@ -7,13 +7,11 @@ run again goes on where it stopped.
 
 from __future__ import annotations
 
-import platform
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from math import prod
 from pathlib import Path
 
@@ -35,9 +33,8 @@ from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written, remove_partials, unfinished, write_text
 from catnip2bids.scanning import listed_sources
+from catnip2bids.versions import versions
 from catnip2bids.wording import shown_bytes
-
-_LIBRARIES = ("numpy", "tensorstore", "tifffile", "imagecodecs", "nibabel", "bidsschematools")
 
 
 def package(
@@ -206,17 +203,11 @@ def _name_unfinished(dataset: Path, result: PackageResult, progress: Progress) -
 def _remember_command(prepared: Preparation) -> None:
     provenance, settings = prepared.provenance, prepared.settings.published()
     now = datetime.now(UTC).replace(microsecond=0).isoformat()
-    versions = {
-        "catnip2bids": version("catnip2bids"),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-    }
-    versions |= {library: version(library) for library in _LIBRARIES}
     provenance.command = _command(prepared)
     provenance.settings = {**settings, "voxel_size_um": prepared.plan.dataset.voxel_size_um}
-    provenance.versions = versions
+    provenance.versions = versions()
     provenance.history.append(
-        Invocation(command=provenance.command, time=now, versions=versions, settings=provenance.settings)
+        Invocation(command=provenance.command, time=now, versions=provenance.versions, settings=provenance.settings)
     )
 
 

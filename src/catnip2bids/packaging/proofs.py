@@ -24,7 +24,7 @@ from catnip2bids.errors import SourceError
 from catnip2bids.plan import PlannedEntry, PlannedRun, default_entry, problems_of
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run
-from catnip2bids.volume import RecoveredMask
+from catnip2bids.volume import RecoveredMask, states_of
 
 _ANSWERS = (
     (Action.EXCLUDE, re.compile("the same as .+, pixel for pixel, which is packaged")),
@@ -67,13 +67,7 @@ class Question:
         """Hash what the answer depends on: the files, with size and time."""
         entries = [entry for entry in (self.entry, self.other, self.mask) if entry is not None]
         files = [file for entry in entries if entry.volume is not None for file in entry.volume.files]
-        try:
-            states = [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
-        except OSError as error:
-            raise SourceError(
-                f"{error.filename}: cannot be read: {error.strerror}; make it readable and run again"
-            ) from error
-        document = [__version__, self.labels, [entry.path for entry in entries], states]
+        document = [__version__, self.labels, [entry.path for entry in entries], states_of(files)]
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
     def answer(self, resources: Resources) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A 3D image however it is stored: slice folder, TIFF stack, NIfTI or OME-Zarr behind one small protocol."""
 
 from catnip2bids.choices import Kind
-from catnip2bids.volume.census import Census
+from catnip2bids.volume.census import Census, states_of
 from catnip2bids.volume.encoding import EncodedPlane, Encoding, FileRange
 from catnip2bids.volume.hashing import hash_stored_plane, little_endian_bytes, plane_sha256
 from catnip2bids.volume.nifti import NiftiVolume, census_nifti
@@ -56,6 +56,7 @@ __all__ = [
     "shown_shape",
     "slice_files",
     "slice_number_in",
+    "states_of",
     "take_census",
     "value_range",
 ]

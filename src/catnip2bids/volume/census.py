@@ -6,9 +6,11 @@ one shape and dtype; nothing is decoded to find this out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from catnip2bids.errors import SourceError
 from catnip2bids.volume.volume import Volume
 
 
@@ -38,3 +40,17 @@ class Census:
 def size_on_disk(file: Path) -> int:
     """Size of a file in bytes; one that is not there has none."""
     return file.stat().st_size if file.exists() else 0
+
+
+def states_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return what tells whether files are still the same: name, size in bytes, time of change in nanoseconds.
+
+    Raises
+    ------
+    SourceError
+        If one is not there any more.
+    """
+    try:
+        return [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
+    except OSError as error:
+        raise SourceError(f"{error.filename}: cannot be read: {error.strerror}; bring it back and run again") from error
