@@ -2,8 +2,8 @@
 
 The way of data, a function for each step:
 
-- `scan` finds runs and takes a census of everything in them; `make_plan` proposes what to do with it, `read_plan` reads
-  what a person corrected;
+- `scan` finds runs and takes a census of everything in them; `make_plan` proposes what to do with it, `write_plan`
+  writes that for a person to correct, and `read_plan` reads it again;
 - `package` makes the dataset, with the choices of `Settings`;
 - `validate` checks the dataset, `verify` proves that its pixels are those that were read;
 - `report` draws pages to look at, `view` shows images with their labels in a browser;
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from catnip2bids.conversion import ConvertedImage, convert
     from catnip2bids.errors import Catnip2bidsError
     from catnip2bids.packaging import PackageResult, Settings, package
-    from catnip2bids.plan import Plan, make_plan, read_plan
+    from catnip2bids.plan import Plan, make_plan, read_plan, write_plan
     from catnip2bids.progress import Progress
     from catnip2bids.reporting import Report, report
     from catnip2bids.restoration import Restoration, restore
@@ -92,6 +92,7 @@ __all__ = [
     "validate",
     "verify",
     "view",
+    "write_plan",
 ]
 
 # imported when first used: reading pixels takes libraries that `catnip2bids --help` should not wait for
@@ -127,6 +128,7 @@ _HOME = {
     "validate": "validation",
     "verify": "verification",
     "view": "viewing",
+    "write_plan": "plan",
 }
 
 

@@ -51,7 +51,8 @@ def planned(source: Path) -> dict[str, PlannedEntry]:
 
 def written_plan(source: Path, path: Path, *changes: tuple[str, str]) -> Path:
     """Write the default plan and correct its text."""
-    write_plan(report_on(scan([source])), path, overwrite=True)
+    found = scan([source])
+    write_plan(make_plan(found), path, found, overwrite=True)
     text = path.read_text(encoding="utf-8")
     for old, new in changes:
         assert old in text
@@ -249,7 +250,7 @@ def test_odd_names_survive_a_plan_with_its_comments(tmp_path: Path, name: str) -
     (run / f"{name}.txt").write_text("x")
     slices_of(run / "640_N4")[3].unlink()
     report = report_on(scan([tmp_path / name]))
-    write_plan(report, tmp_path / "plan.toml", overwrite=False)
+    write_plan(report.plan, tmp_path / "plan.toml", report.found)
     assert read_plan(tmp_path / "plan.toml") == report.plan
 
 
@@ -267,7 +268,7 @@ def test_the_written_plan_says_sizes_problems_and_what_to_fill_in(tmp_path: Path
 def test_the_plan_of_runs_given_one_by_one_has_the_comments_of_each(tmp_path: Path) -> None:
     ko, today = write_l0(tmp_path, KO), write_l2(tmp_path, TODAY)
     report = report_on(scan([ko, today]))
-    write_plan(report, tmp_path / "plan.toml", overwrite=False)
+    write_plan(report.plan, tmp_path / "plan.toml", report.found)
     assert len(read_plan(tmp_path / "plan.toml").runs) == 2
 
 
@@ -523,7 +524,7 @@ def test_a_plan_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     plan = written_plan(tmp_path / "source", tmp_path / "plan.toml", ("authors = []", 'authors = ["Me"]'))
     report = report_on(scan([tmp_path / "source"]))
     with pytest.raises(PlanError, match=r"plan\.toml"):
-        write_plan(report, plan, overwrite=False)
+        write_plan(report.plan, plan, report.found)
     assert '"Me"' in plan.read_text(encoding="utf-8")
 
 

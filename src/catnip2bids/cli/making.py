@@ -75,7 +75,7 @@ def scan(
             typer.echo(json.dumps(report.to_json(), indent=1))
         plan = output or Path("plan.toml")
         try:
-            write_plan(report, plan, overwrite=overwrite)
+            write_plan(report.plan, plan, report.found, overwrite=overwrite)
             say(f"{plan}: the plan; correct it where it is wrong, then package --plan {plan}")
         except PlanError as error:
             if output is not None:

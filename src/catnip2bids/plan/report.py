@@ -6,15 +6,12 @@ Invariant: whatever would make `package` refuse or leave something out is alread
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from catnip2bids.errors import PlanError, UsageError
+from catnip2bids.errors import UsageError
 from catnip2bids.plan.checks import claim_of, refuse_collisions
 from catnip2bids.plan.model import Plan, PlannedRun
 from catnip2bids.plan.propose import make_plan, problems_of, unknown_of
-from catnip2bids.plan.toml import to_toml
-from catnip2bids.publish import write_text
 from catnip2bids.scanning import Entry, Run, Scan
 
 
@@ -62,26 +59,6 @@ def report_on(found: Scan) -> ScanReport:
     except UsageError as error:
         problems.append(str(error))
     return ScanReport(found, plan, tuple(problems), tuple(warnings))
-
-
-def write_plan(report: ScanReport, path: Path, *, overwrite: bool) -> None:
-    """Write the plan of a report, with comments.
-
-    Raises
-    ------
-    PlanError
-        If another plan is there already and must not be overwritten, or the file cannot be written.
-    """
-    for source in report.found.sources:
-        if path.resolve().is_relative_to(source.resolve()):
-            raise PlanError(f"{path}: is inside the source {source}, which is only read; give another place with -o")
-    text = to_toml(report.plan, report.found)
-    try:
-        if path.exists() and not overwrite and path.read_text(encoding="utf-8") != text:
-            raise PlanError(f"{path}: is there already and may have been corrected by hand; use -o or --overwrite")
-        write_text(path, text)
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be written: {error.strerror}; give another place with -o") from error
 
 
 def _run_json(run: Run, planned: PlannedRun) -> dict[str, Any]:

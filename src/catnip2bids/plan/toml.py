@@ -16,6 +16,7 @@ from catnip2bids.errors import PlanError
 from catnip2bids.plan.checks import is_for
 from catnip2bids.plan.model import AboutDataset, Plan, PlannedRun
 from catnip2bids.plan.propose import SAMPLES, problems_of
+from catnip2bids.publish import write_text
 from catnip2bids.scanning import Run, Scan
 from catnip2bids.volume import shown_shape
 
@@ -52,6 +53,43 @@ def read_plan(path: Path | str) -> Plan:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise PlanError(f"{path}: {where}: {first['msg']}; mend the plan, or scan again") from error
+
+
+def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overwrite: bool = False) -> None:
+    """Write a plan as TOML with comments, to be read and corrected.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    path
+        The file to write, outside of the sources.
+    found
+        What `scan` found, for comments on sizes and problems.
+    overwrite
+        Whether another plan that is there is replaced.
+
+    Raises
+    ------
+    PlanError
+        If another plan is there already, the file is inside a source, or cannot be written.
+
+    Examples
+    --------
+    >>> found = scan("cohort")
+    >>> write_plan(make_plan(found), "plan.toml", found)
+    """
+    path = Path(path)
+    for source in found.sources if found else ():
+        if path.resolve().is_relative_to(source.resolve()):
+            raise PlanError(f"{path}: is inside the source {source}, which is only read; give another place with -o")
+    text = to_toml(plan, found)
+    try:
+        if path.exists() and not overwrite and path.read_text(encoding="utf-8") != text:
+            raise PlanError(f"{path}: is there already and may have been corrected by hand; use -o or --overwrite")
+        write_text(path, text)
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be written: {error.strerror}; give another place with -o") from error
 
 
 def to_toml(plan: Plan, found: Scan | None = None) -> str:

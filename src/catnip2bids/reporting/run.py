@@ -60,6 +60,11 @@ class Report(Shown):
     n_samples: int
     problems: tuple[str, ...]
 
+    @property
+    def ok(self) -> bool:
+        """Whether all samples could be drawn."""
+        return not self.problems
+
     def _summary(self) -> Summary:
         facts = (counted(self.n_samples, "sample"), counted(len(self.problems), "problem"))
         return Summary(str(self.path), facts, problems=self.problems)

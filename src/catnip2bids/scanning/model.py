@@ -132,17 +132,26 @@ class Scan(Shown):
     sources: tuple[Path, ...]
     runs: tuple[Run, ...]
 
-    def _summary(self) -> Summary:
-        problems = [
+    @property
+    def problems(self) -> list[str]:
+        """What stands in the way of packaging an entry, a line each."""
+        return [
             f"{run.source_of(entry)}: {what}" for run in self.runs for entry in run.entries for what in entry.problems
         ]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing stands in the way."""
+        return not self.problems
+
+    def _summary(self) -> Summary:
         facts = (
             counted(len(self.runs), "run"),
             counted(sum(len(run.entries) for run in self.runs), "entry"),
-            counted(len(problems), "problem"),
+            counted(len(self.problems), "problem"),
         )
         rows = [
             {"run": run.source, "subject": run.name.subject_label, "layout": run.layout, "entries": len(run.entries)}
             for run in self.runs
         ]
-        return Summary(", ".join(map(str, self.sources)), facts, rows, problems)
+        return Summary(", ".join(map(str, self.sources)), facts, rows, self.problems)
