@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from catnip2bids.catnip.component import Action, ComponentType, Grid, Storage
 from catnip2bids.catnip.components import COMPONENTS
 
 
 def describe_components() -> str:
     """Describe all components as a Markdown table, a row for each part they have in the pipeline."""
-    lines = ["| component | stored as | in the dataset |", "| --- | --- | --- |"]
+    lines = ["| in the run | what it is | in the dataset |", "| --- | --- | --- |"]
     for role in dict.fromkeys(component.role for component in COMPONENTS):
         rows = [component for component in COMPONENTS if component.role == role]
-        storages = ", ".join(dict.fromkeys(row.storage.value for row in rows))
-        lines.append(f"| {rows[0].description.format(threshold='T')} | {storages} | {_becomes(rows[0])} |")
+        names = ", ".join(dict.fromkeys(name for row in rows for name in _names(row)))
+        lines.append(f"| {names} | {rows[0].description.format(threshold='T')} | {_becomes(rows[0])} |")
     return "\n".join(lines)
+
+
+def _names(component: ComponentType) -> Iterator[str]:
+    """Yield what it is called in runs, with T for the threshold; a folder ends with a slash."""
+    for example in component.examples:
+        found = component.match(example)
+        assert found is not None
+        if "threshold" in found.re.groupindex:
+            example = f"{example[: found.start('threshold')]}T{example[found.end('threshold') :]}"
+        yield f"`{example}{'/' if component.storage == Storage.SLICES else ''}`"
 
 
 def _becomes(component: ComponentType) -> str:

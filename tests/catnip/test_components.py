@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from catnip2bids.catnip.component import Action, Content, Grid, Storage
+from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
 from catnip2bids.catnip.components import (
     COMPONENTS,
     FOLDERS,
@@ -129,6 +129,14 @@ def test_every_output_of_every_layout_is_known(
     assert component.grid == grid
     if path.endswith("/"):
         assert component.storage == Storage.SLICES
+
+
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.examples[0])
+def test_examples_of_a_component_are_names_of_it(component: ComponentType) -> None:
+    for example in component.examples:
+        found = recognise(example, is_folder=component.storage == Storage.SLICES)
+        assert found is not None
+        assert found[0] is component, example
 
 
 @pytest.mark.parametrize("name", ["exclusion_mask_atlasspace", "downsampled_6x6x5_brainmask_atlasspace"])

@@ -80,6 +80,8 @@ class ComponentType:
         What the component is in the pipeline; rows with the same role are other storages of the same thing.
     pattern
         Regular expression for the whole path below the run folder; group ``threshold`` is the FRST threshold.
+    examples
+        Paths that it matches, older layouts first; for people who look for theirs.
     storage, content, grid
         How it is stored, what it is, and on which voxel grid.
     description
@@ -105,6 +107,7 @@ class ComponentType:
 
     role: str
     pattern: str
+    examples: tuple[str, ...]
     storage: Storage
     content: Content
     description: str

@@ -32,6 +32,7 @@ _FIELD = "an intermediate that CATNIP itself removes at its end; it has no part 
 HEMISPHERE_MASK = ComponentType(
     role="hemispheremask",
     pattern="hemispheremask_origspace",
+    examples=("hemispheremask_origspace",),
     storage=Storage.SLICES,
     content=Content.MASK,
     description="hemisphere mask (brain mask for whole brains) on the image grid: 1 inside",
@@ -48,6 +49,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="N4",
         pattern=rf"{_CHANNEL}N4",
+        examples=("640_N4", "N4"),
         storage=Storage.SLICES,
         content=Content.IMAGE,
         description="light-sheet image after N4 bias-field correction",
@@ -59,6 +61,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="N4masked",
         pattern=rf"{_CHANNEL}N4_masked",
+        examples=("640_N4_masked", "N4_masked"),
         storage=Storage.SLICES,
         content=Content.IMAGE,
         description="light-sheet image after N4 bias-field correction, 0 outside the hemisphere mask",
@@ -70,6 +73,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="FRST",
         pattern=rf"{_CHANNEL}FRST",
+        examples=("640_FRST", "FRST"),
         storage=Storage.SLICES,
         content=Content.IMAGE,
         description="fast radial symmetry transform of the image",
@@ -80,6 +84,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="FRSThemisphere",
         pattern=rf"{_CHANNEL}FRST_hemisphere",
+        examples=("640_FRST_hemisphere",),
         storage=Storage.SLICES,
         content=Content.IMAGE,
         description="fast radial symmetry transform of the image, 0 outside the hemisphere",
@@ -90,6 +95,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="atlas",
         pattern="atlaslabel_def_origspace",
+        examples=("atlaslabel_def_origspace",),
         storage=Storage.SLICES,
         content=Content.LABELS,
         description="atlas labels warped to the image",
@@ -101,6 +107,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="atlasmasked",
         pattern="atlaslabel_def_origspace_masked",
+        examples=("atlaslabel_def_origspace_masked",),
         storage=Storage.SLICES,
         content=Content.LABELS,
         description="atlas labels warped to the image, 0 outside the hemisphere mask; CATNIP counts cells in these",
@@ -120,6 +127,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         ComponentType(
             role="FRSTseg",
             pattern=rf"{_CHANNEL}FRST_seg/{_THRESHOLD}{ending}",
+            examples=(f"640_FRST_seg/FRSTseg_00010000{shown}", f"FRST_seg/FRSTseg_00010000{shown}"),
             storage=storage,
             content=Content.MASK,
             description="binary cell segmentation, FRST at least {threshold}: 255 inside cells",
@@ -129,12 +137,13 @@ COMPONENTS: tuple[ComponentType, ...] = (
             made_from="FRST",
             value_name="cell",
         )
-        for storage, ending in ((Storage.SLICES, ""), (Storage.STACK, _TIF))
+        for storage, ending, shown in ((Storage.SLICES, "", ""), (Storage.STACK, _TIF, ".tif"))
     ),
     *(
         ComponentType(
             role="FRSTsegfiltered",
             pattern=rf"{_CHANNEL}FRST_seg/{_THRESHOLD}_filtered{ending}",
+            examples=(f"FRST_seg/FRSTseg_00010000_filtered{shown}",),
             storage=storage,
             content=Content.CELL_MAP,
             description="cells of FRST at least {threshold} within the range of cell sizes: "
@@ -144,12 +153,16 @@ COMPONENTS: tuple[ComponentType, ...] = (
             in_image_space=True,
             made_from="FRSTseg",
         )
-        for storage, ending in ((Storage.SLICES, ""), (Storage.STACK, _TIF))
+        for storage, ending, shown in ((Storage.SLICES, "", ""), (Storage.STACK, _TIF, ".tif"))
     ),
     # ---- images on the atlas grid
     ComponentType(
         role="heatmap",
         pattern=rf"heatmaps_atlasspace/{_HEATMAP}{_TIF}",
+        examples=(
+            "heatmaps_atlasspace/FRSTseg_00010000.tif",
+            "heatmaps_atlasspace/FRSTseg_00010000_heatmap_atlasspace.tif",
+        ),
         storage=Storage.STACK,
         content=Content.HEATMAP,
         description="heat map of the cells of FRST at least {threshold} in the atlas space",
@@ -161,6 +174,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         role="heatmap",
         # without the ending _atlasspace it is in image space (CATNIP.sh from 4e652b5 to c9fb7b4)
         pattern=rf"heatmaps_atlasspace/{_THRESHOLD}_\w*atlasspace{_NII}",
+        examples=("heatmaps_atlasspace/FRSTseg_00010000_heatmap_atlasspace.nii.gz",),
         storage=Storage.NIFTI,
         content=Content.HEATMAP,
         description="heat map of the cells of FRST at least {threshold} in the atlas space",
@@ -172,6 +186,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="heatmapcorrected",
         pattern=rf"heatmaps_atlasspace_corrected/{_HEATMAP}{_TIF}",
+        examples=("heatmaps_atlasspace_corrected/FRSTseg_00010000.tif",),
         storage=Storage.STACK,
         content=Content.HEATMAP,
         description="heat map of the cells of FRST at least {threshold} in the atlas space, 0 in the exclusion mask",
@@ -182,6 +197,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="heatmapcorrected",
         pattern=rf"heatmaps_atlasspace_corrected/{_THRESHOLD}\w*{_NII}",
+        examples=("heatmaps_atlasspace_corrected/FRSTseg_00010000_heatmap_atlasspace.nii.gz",),
         storage=Storage.NIFTI,
         content=Content.HEATMAP,
         description="heat map of the cells of FRST at least {threshold} in the atlas space, 0 in the exclusion mask",
@@ -194,6 +210,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="counts",
         pattern=rf"{_CHANNEL}FRST_seg/{_THRESHOLD}\.csv",
+        examples=("640_FRST_seg/FRSTseg_00010000.csv", "FRST_seg/FRSTseg_00010000.csv"),
         storage=Storage.TABLE,
         content=Content.TABLE,
         description="cells and voxels of each region, for FRST at least {threshold}",
@@ -203,6 +220,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="countscorrected",
         pattern=rf"{_CHANNEL}FRST_seg_corr(?:ected)?/{_THRESHOLD}\.csv",
+        examples=("640_FRST_seg_corr/FRSTseg_00010000.csv", "FRST_seg_corrected/FRSTseg_00010000.csv"),
         storage=Storage.TABLE,
         content=Content.TABLE,
         description="cells and voxels of each region, for FRST at least {threshold}; "
@@ -213,6 +231,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="cellvolumes",
         pattern=rf"{_CHANNEL}FRST_seg/cellvolumes/{_THRESHOLD}\w*\.(?:csv|mat)",
+        examples=("FRST_seg/cellvolumes/FRSTseg_00010000_cellvolume_in_pixels.csv",),
         storage=Storage.FILE,
         content=Content.OTHER,
         description="label and volume of every cell, for FRST at least {threshold}",
@@ -223,6 +242,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="log",
         pattern=r"[^/]*\.log(?:\.txt)?",
+        examples=("640_2026-05-02_09-12-33.log.txt",),
         storage=Storage.FILE,
         content=Content.OTHER,
         description="CATNIP's log",
@@ -232,6 +252,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="atlasspacemask",
         pattern=rf"(?:exclusion_mask|{_CHANNEL}downsampled_[\w.]+_brainmask)_atlasspace(?:{_NII}|{_TIF})",
+        examples=("exclusion_mask_atlasspace.nii.gz",),
         storage=Storage.FILE,
         content=Content.MASK,
         description="exclusion and brain masks on the atlas grid; in the exclusion mask 1 is what is kept",
@@ -242,6 +263,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="downsampled",
         pattern=rf"{_CHANNEL}downsampled_[\w.]+(?:{_NII}|{_TIF})",
+        examples=("640_downsampled_6x6x5_N4.nii", "downsampled_6x6x5.tif"),
         storage=Storage.FILE,
         content=Content.IMAGE,
         description="the image on the downsampled grid on which the atlas was registered",
@@ -252,6 +274,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="registration",
         pattern=rf"atlas(?:image_reg|label_def)\w*(?:{_NII}|{_TIF}|\.mat|\.txt)",
+        examples=("atlasimage_reg0GenericAffine.mat", "atlaslabel_def.tif"),
         storage=Storage.FILE,
         content=Content.OTHER,
         description="registered atlas and its transforms",
@@ -262,6 +285,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="smallmasks",
         pattern=rf"(?:hemispheremask|exclusion_mask)_[\w.]+(?:{_NII}|{_TIF})",
+        examples=("hemispheremask_6x6x5.tif", "exclusion_mask_downsampled_6x6x5.nii.gz"),
         storage=Storage.FILE,
         content=Content.MASK,
         description="hemisphere and exclusion masks on the downsampled grid",
@@ -272,6 +296,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="heatmapimage",
         pattern=rf"heatmaps_(?:imagespace|atlasspace)/{_THRESHOLD}\w*(?:{_NII}|{_TIF})",
+        examples=("heatmaps_imagespace/FRSTseg_00010000_cellpixelIDlist_heatmap_imagespace.tif",),
         storage=Storage.FILE,
         content=Content.HEATMAP,
         description="heat map of the cells of FRST at least {threshold} on the downsampled grid",
@@ -282,6 +307,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="N4field",
         pattern=rf"{_CHANNEL}N4Field",
+        examples=("640_N4Field", "N4Field"),
         storage=Storage.SLICES,
         content=Content.IMAGE,
         description="bias field that N4 found",
@@ -293,6 +319,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
     ComponentType(
         role="flipped",
         pattern=rf"{_CHANNEL}flipped",
+        examples=("640_flipped", "flipped"),
         storage=Storage.SLICES,
         content=Content.IMAGE,
         description="mirrored copy of the images that CATNIP was given",
