@@ -645,7 +645,7 @@ def test_what_is_not_installed_is_named(tmp_path: Path, cohort: Path, address: s
     )
     done = python(script)
     assert done.returncode == 2
-    assert "pip install 'catnip2bids[cluster]'" in done.stderr
+    assert "pip install '.[cluster]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

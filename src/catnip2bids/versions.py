@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
         "BIDS": _bids_version(),
     }
     found |= {name: _version(name, "not installed; install catnip2bids again") for name in _LIBRARIES}
-    return found | {name: _version(name, f"not installed (catnip2bids[{extra}])") for name, extra in _EXTRAS.items()}
+    return found | {name: _version(name, f"not installed (extra {extra})") for name, extra in _EXTRAS.items()}
 
 
 def _version(library: str, otherwise: str) -> str:

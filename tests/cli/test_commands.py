@@ -65,7 +65,7 @@ def test_what_is_not_installed_is_told_too(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("catnip2bids.versions.version", nothing_is_there)
     monkeypatch.setattr("catnip2bids.versions.find_spec", lambda _: None)
     found = versions()
-    assert found["dandi"] == "not installed (catnip2bids[dandi])"
+    assert found["dandi"] == "not installed (extra dandi)"
     assert found["numpy"] == "not installed; install catnip2bids again"
     assert found["BIDS"] == "unknown"
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from catnip2bids.errors import UsageError
 
-NOT_INSTALLED = "--cluster needs {}, which is not installed; install it: pip install 'catnip2bids[cluster]'"
+NOT_INSTALLED = "--cluster needs {}, which is not installed; in a clone of catnip2bids: pip install '.[cluster]'"
 _LOGS = Path("~/.catnip2bids/slurm")
 """Of jobs, unless Dask's configuration says where."""
 

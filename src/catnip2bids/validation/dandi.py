@@ -51,7 +51,8 @@ def check_dandi(dataset: Path) -> list[Finding]:
     """Run dandi on the dataset and on `derivatives/catnip`, whose BIDS rules it checks only if asked to."""
     program = find_program(PROGRAM)
     if program is None:
-        return [info(CHECK, "DANDI_NOT_INSTALLED", ROOT, "not checked for DANDI; pip install catnip2bids[dandi]")]
+        advice = "in a clone of catnip2bids: pip install '.[dandi]'"
+        return [info(CHECK, "DANDI_NOT_INSTALLED", ROOT, f"not checked for DANDI; for that, {advice}")]
     with tempfile.TemporaryDirectory(prefix="catnip2bids-dandi-") as scratch:
         output = Path(scratch) / "results.jsonl"
         try:
