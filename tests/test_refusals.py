@@ -1,0 +1,144 @@
+"""The page of refusals quotes what the program says, word for word."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from catnip2bids import Catnip2bidsError, Progress, Settings, package, scan
+from catnip2bids.demo import RunSpec, write_run
+from catnip2bids.locks import locked
+from catnip2bids.plan import Claim, make_plan, refuse_collisions
+from catnip2bids.publish import naming_what_cannot_be_written
+from repo import REPO
+
+PAGE = REPO / "docs/how-to/refusals.md"
+QUOTE = re.compile(r"(?:^> .*\n)+", re.MULTILINE)
+SMALL = (12, 40, 36)
+SIZED = Settings(voxel_size_um=(3.7, 3.7, 5.0), report=False)
+COHORT, DATASET = Path("cohort"), Path("dataset")
+
+
+def written_run(name: str | None = None) -> Path:
+    return write_run(COHORT, RunSpec(shape=SMALL) if name is None else RunSpec(name, shape=SMALL))
+
+
+def no_run() -> None:
+    Path("data").mkdir()
+    scan("data")
+
+
+def no_voxel_size() -> None:
+    written_run()
+    package(COHORT, DATASET)
+
+
+def no_subject() -> None:
+    written_run("640_2026-05-02_09-12-33")
+    package(COHORT, DATASET, SIZED)
+
+
+def two_ids() -> None:
+    refuse_collisions(
+        [
+            Claim("210810_45670-ko_LH", "45670-ko", "45670ko", "LeftHemisphere", "cFos"),
+            Claim("210811_45670_ko_RH", "45670_ko", "45670ko", "RightHemisphere", "cFos"),
+        ]
+    )
+
+
+def two_runs() -> None:
+    refuse_collisions(
+        Claim(name, "45670_ko", "45670ko", "LeftHemisphere", "cFos") for name in ("640_LH_old", "640_LH_new")
+    )
+
+
+def missing_slice() -> list[str]:
+    run = written_run()
+    next((run / "FRST").glob("Z*05_*.tif")).unlink()
+    return package(COHORT, DATASET, SIZED).problems
+
+
+def older_plan() -> None:
+    run = written_run()
+    plan = make_plan(scan(COHORT))
+    (run / "notes.txt").touch()
+    package(COHORT, DATASET, SIZED, plan)
+
+
+def changing_source() -> list[str]:
+    run = written_run()
+
+    class Touching(Progress):
+        def advance(self, n_voxels: int) -> None:
+            del n_voxels
+            for path in (run / "N4_masked").iterdir():
+                os.utime(path)
+
+    return package(COHORT, DATASET, SIZED, progress=Touching()).problems
+
+
+def inside() -> None:
+    written_run()
+    package(COHORT, COHORT / "dataset", SIZED)
+
+
+def not_ours() -> None:
+    written_run()
+    DATASET.mkdir()
+    (DATASET / "thesis.docx").touch()
+    package(COHORT, DATASET, SIZED)
+
+
+def another_one() -> None:
+    written_run()
+    DATASET.mkdir()
+    with locked(DATASET):
+        package(COHORT, DATASET, SIZED)
+
+
+def full_disk() -> None:
+    with naming_what_cannot_be_written(DATASET):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "dataset/participants.tsv")
+
+
+REFUSALS: tuple[Callable[[], list[str] | None], ...] = (
+    no_run,
+    no_voxel_size,
+    no_subject,
+    two_ids,
+    two_runs,
+    missing_slice,
+    older_plan,
+    changing_source,
+    inside,
+    not_ours,
+    another_one,
+    full_disk,
+)  # in the order of the page
+
+
+def quotes() -> list[str]:
+    found = QUOTE.findall(PAGE.read_text(encoding="utf-8"))
+    return [" ".join(quote.replace("> ", "").split()) for quote in found]
+
+
+def test_all_that_is_quoted_is_provoked() -> None:
+    assert len(quotes()) == len(REFUSALS)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.__name__)
+def test_a_refusal_is_said_as_the_page_says(
+    refusal: Callable[[], list[str] | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        said = refusal() or []
+    except Catnip2bidsError as error:
+        said = [str(error)]
+    assert quotes()[REFUSALS.index(refusal)] in said
