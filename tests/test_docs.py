@@ -12,11 +12,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from enum import EnumType
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
+import catnip2bids.choices
 from catnip2bids import Settings, package, read_plan
 from catnip2bids.demo import write_atlas_table, write_cohort
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
@@ -83,17 +85,19 @@ def run(command: list[str], folder: Path) -> str:
 
 
 def commands(language: str, text: str) -> list[list[str]]:
-    """Turn a block into commands: this program's, Python, or make (which CI runs itself)."""
+    """Turn a block into commands: this program's, Python, head, or make (which CI runs itself)."""
     if language == "python":
         return [[sys.executable, "-c", text]]
     if language == "text":
         return []
     assert language == "sh", f"what is a block of {language}?"
     found = []
-    for line in text.splitlines():
+    for line in text.replace("\\\n", " ").splitlines():
         program, *arguments = line.partition("#")[0].removeprefix("python -m ").split()
         if program == "make":
             assert f"make {arguments[0]}" in (REPO / ".ci/run").read_text(encoding="utf-8")
+        elif program == "head":
+            found.append([program, *arguments])
         else:
             assert program == "catnip2bids", f"no test knows how to run {line!r}"
             found.append([sys.executable, "-m", "catnip2bids", *arguments])
@@ -137,3 +141,13 @@ def test_links_between_pages_resolve(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
         path = (page.parent / target).resolve()
         assert path.exists() or path.is_relative_to(DOCS / MADE_BY_THE_BUILD), f"{name_of(page)}: {target}"
+
+
+def test_the_reference_has_all_public_names() -> None:
+    text = (DOCS / "reference/python.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"^::: [\w.]+\.(\w+)$", text, re.MULTILINE))
+    choices = {name for name, found in vars(catnip2bids.choices).items() if isinstance(found, EnumType)} - {"StrEnum"}
+    inside_of_others = {"Catnip2bidsError", "__version__"}
+    assert {*catnip2bids.__all__, *choices, "Action"} - inside_of_others <= described
+    assert "::: catnip2bids.errors" in text
+    assert "`catnip2bids.__version__`" in text

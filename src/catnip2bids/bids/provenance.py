@@ -22,8 +22,8 @@ PROVENANCE = FOLDER / "provenance.json"
 PLAN = FOLDER / "plan.toml"
 
 
-_Label = Annotated[str, Field(pattern=r"^[0-9a-zA-Z+]+$")]
-_Key = Annotated[str, Field(pattern=r"^sub-[0-9a-zA-Z+]+_sample-[0-9a-zA-Z+]+_stain-[0-9a-zA-Z+]+$")]
+Label = Annotated[str, Field(pattern=r"^[0-9a-zA-Z+]+$")]
+RunKey = Annotated[str, Field(pattern=r"^sub-[0-9a-zA-Z+]+_sample-[0-9a-zA-Z+]+_stain-[0-9a-zA-Z+]+$")]
 
 
 class _Document(BaseModel):
@@ -134,9 +134,9 @@ class RunRecord(_Document):
     name: str
     source: str
     source_id: str | None
-    subject: _Label
-    sample: _Label
-    stain: _Label
+    subject: Label
+    sample: Label
+    stain: Label
     layout: str
     atlas_version: str | None = None
     atlas_table: str | None = None
@@ -145,7 +145,19 @@ class RunRecord(_Document):
 
 
 class Invocation(_Document):
-    """One time the program was run on the dataset."""
+    """One time the program was run on the dataset.
+
+    Attributes
+    ----------
+    command
+        The command with its options; of SOURCE, the dataset and other files the names alone.
+    time
+        When it began to write, ISO 8601 with the zone.
+    versions
+        Of the program, of Python and of the libraries that decide what comes out, by name.
+    settings
+        Choices that decide what the dataset is, by the names of `catnip2bids.Settings`.
+    """
 
     command: str
     time: str
@@ -172,7 +184,7 @@ class Provenance(_Document):
     versions: dict[str, str] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
     history: list[Invocation] = Field(default_factory=list)
-    runs: dict[_Key, RunRecord] = Field(default_factory=dict)
+    runs: dict[RunKey, RunRecord] = Field(default_factory=dict)
     decisions: list[Decision] = Field(default_factory=list)
 
     def decisions_of(self, run: str) -> dict[str, Decision]:

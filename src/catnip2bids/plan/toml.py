@@ -137,7 +137,7 @@ def _dataset_toml(dataset: AboutDataset) -> TomlTable:
     else:
         table.add("voxel_size_um", list(dataset.voxel_size_um))
     acquisition = tomlkit.table()
-    acquisition.add(tomlkit.comment("fields of the microscopy sidecar that hold for all images, for example:"))
+    acquisition.add(tomlkit.comment("fields of the microscopy sidecar that hold for all raw images, for example:"))
     acquisition.add(tomlkit.comment('Manufacturer = "Miltenyi Biotec"'))
     for key, value in dataset.acquisition.items():
         acquisition.add(key, value)

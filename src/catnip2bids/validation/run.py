@@ -25,7 +25,8 @@ def validate(dataset: Path | str) -> ValidationReport:
 
     Returns
     -------
-    What was found, worst first. A dataset with faults is a report, not an exception.
+    ValidationReport
+        What was found, worst first. A dataset with faults is a report, not an exception.
 
     Raises
     ------
