@@ -29,7 +29,7 @@ from catnip2bids.demo import run_demo
 DEMO_FOLDER = "CATNIP2BIDS_DOCS_DEMO"
 """Variable of the environment with the folder of a demo that was run already; tests give a small one."""
 SAMPLE_PAGE = "docs/report/sub-10002wt_sample-RightHemisphere_stain-cFos.html"
-_RUN = "cohort/WT/_10002_RH_wt_20260502/640_2026-05-02_09-12-33"
+_RUN = "demo/cohort/WT/_10002_RH_wt_20260502/640_2026-05-02_09-12-33"
 _WINDOW = ViewportSize(width=1280, height=900)
 _COLUMNS = 110
 _ARGUMENTS = (
@@ -67,15 +67,19 @@ def take_pictures(work: Path) -> None:
     demo = _demo(work)
     folder = work / "pictures"
     folder.mkdir()
-    dataset = demo / "dataset"
-    _run(demo, "compare", f"{_RUN}/atlaslabel_def_origspace", f"{_RUN}/atlaslabel_def_origspace_masked")
+    # where the tutorial has it, so that pictures show its words
+    dataset = (demo / "dataset").rename(work / "my-dataset")
+    _run(work, "compare", f"{_RUN}/atlaslabel_def_origspace", f"{_RUN}/atlaslabel_def_origspace_masked")
     with photographing() as page:
-        for name, words in (("scan", ("scan", "cohort", "-o", "plan.toml")), ("verify", ("verify", "dataset"))):
+        for name, words in (
+            ("scan", ("scan", "demo/cohort", "-o", "plan.toml")),
+            ("verify", ("verify", "my-dataset", "--source", "demo/cohort")),
+        ):
             with _naming(f"terminal-{name}.png"):
-                _show_terminal(page, demo, words)
+                _show_terminal(page, work, words)
                 page.locator("pre").screenshot(path=folder / f"terminal-{name}.png")
         with _naming("comparison.png"):
-            show(page, demo / "comparison/index.html")
+            show(page, work / "comparison/index.html")
             page.locator("figcaption", has_text="differ").first.evaluate("plane => plane.scrollIntoView()")
             page.screenshot(path=folder / "comparison.png")
         for name, path in (
