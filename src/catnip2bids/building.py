@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ class ImagePlan:
 def build_image(
     plan: ImagePlan,
     target: Path,
-    decisive: Iterable[Any],
+    decisive: Sequence[Any],
     workers: Workers,
     listener: Listener,
     labels_of: Callable[[Conversion], list[LabelValue]],
