@@ -21,6 +21,7 @@ import catnip2bids
 from catnip2bids import Comparison
 from catnip2bids.comparison import Relation, volumes
 from catnip2bids.comparison.documents import COLUMNS
+from catnip2bids.comparison.files import compare_files
 from catnip2bids.errors import SourceError, UsageError
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
 
@@ -440,6 +441,14 @@ def test_other_tables_are_files(tmp_path: Path) -> None:
     assert catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv").exit_code == 0
     (tmp_path / "2.csv").write_text("a,b\n1,3\n")
     assert catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv").exit_code == 1
+
+
+def test_a_file_that_cannot_be_read_is_not_the_same(tmp_path: Path) -> None:
+    there, gone = tmp_path / "1.txt", tmp_path / "2.txt"
+    there.write_text("a note")
+    assert compare_files(there, there).relation == Relation.IDENTICAL
+    found = compare_files(there, gone)
+    assert (found.relation, found.problems) == (Relation.DIFFERENT, (f"{gone}: cannot be read",))
 
 
 def test_another_name_is_no_other_number(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from catnip2bids.comparison.files import FileComparison
 from catnip2bids.comparison.planes import PlanePair
 from catnip2bids.comparison.relation import Relation
-from catnip2bids.comparison.result import Comparison, FileComparison, ItemComparison
+from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.sentences import sentence_of
 from catnip2bids.comparison.tables import TableComparison
 from catnip2bids.comparison.things import Thing

@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from catnip2bids.choices import Cluster
+from catnip2bids.comparison.files import FileComparison, compare_files
 from catnip2bids.comparison.report import write_report
-from catnip2bids.comparison.result import Comparison, FileComparison, ItemComparison, compare_files
+from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.sides import Side, open_side
 from catnip2bids.comparison.tables import compare_tables, looks_like_counts
 from catnip2bids.comparison.things import Thing, pair_things, thing_at, things_in

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from catnip2bids.comparison.files import FileComparison
 from catnip2bids.comparison.relation import Relation
-from catnip2bids.comparison.result import Comparison, FileComparison, ItemComparison
+from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.tables import TableComparison
 from catnip2bids.comparison.volumes import Evidence, VolumeComparison
 from catnip2bids.wording import counted, listed, ranged, ranges

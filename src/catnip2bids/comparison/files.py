@@ -1,0 +1,34 @@
+"""Two files of which nothing is known but their bytes.
+
+Invariant: a file that cannot be read is never the same as another one, and is named.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from catnip2bids.comparison.relation import Relation
+from catnip2bids.comparison.sides import same_bytes
+
+
+@dataclass(frozen=True)
+class FileComparison:
+    """Two files of which nothing is known but their bytes, and perhaps why they cannot be read."""
+
+    path_1: Path
+    path_2: Path
+    same: bool
+    problems: tuple[str, ...] = ()
+
+    @property
+    def relation(self) -> Relation:
+        """Whether they are the same."""
+        return Relation.IDENTICAL if self.same else Relation.DIFFERENT
+
+
+def compare_files(path_1: Path, path_2: Path) -> FileComparison:
+    """Compare two files byte for byte."""
+    problems = tuple(f"{path}: cannot be read" for path in (path_1, path_2) if not os.access(path, os.R_OK))
+    return FileComparison(path_1, path_2, not problems and same_bytes(path_1, path_2), problems)
