@@ -31,7 +31,8 @@ from catnip2bids.cli.console import (
     say_that,
     shortened,
 )
-from catnip2bids.cli.terminal import show_verification
+from catnip2bids.cli.terminal import show_restoration, show_verification
+from catnip2bids.restoration import Restoration
 from catnip2bids.verification import Verification
 from catnip2bids.verification.result import ImageVerdict
 from runs import FLOX, KO, KO_PREFIX, TODAY, command, slices_of, write_l0, write_l2
@@ -291,6 +292,12 @@ def test_images_of_a_run_are_listed_by_name_and_number(capsys: pytest.CaptureFix
     show_verification(Verification(Path("dataset"), tuple(verdicts), 0, (), (), False))
     found = re.findall(r"desc-(\w+)_SPIM", capsys.readouterr().err)
     assert found == ["atlas", "heatmap9000", "heatmap10000", "heatmap15000"]
+
+
+@pytest.mark.parametrize(("n", "said"), [(1, "1 entry restored"), (31, "31 entries restored")])
+def test_what_was_restored_is_counted(n: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_restoration(Restoration(Path("restored"), [str(number) for number in range(n)]))
+    assert capsys.readouterr().err == f"restored: {said}\n"
 
 
 def test_label_images_inside_of_an_image_are_listed_with_its_run(here: Path) -> None:

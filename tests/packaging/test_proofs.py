@@ -89,6 +89,21 @@ def test_one_voxel_less_is_still_a_mask(tmp_path: Path) -> None:
     assert not has_masked_image(package([tmp_path / "cohort"], tmp_path / "out", settings()))
 
 
+def test_one_label_that_is_lost_is_one(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    labels, masked = (sorted((run / name).iterdir()) for name in ("atlaslabel_def_origspace", MASKED))
+    for path, other in zip(labels, masked, strict=True):
+        write_tiff(other, tifffile.imread(path)[np.newaxis])
+    pixels = tifffile.imread(labels[3])
+    y, x = np.argwhere(pixels == 0)[0]
+    pixels[y, x] = 9999
+    write_tiff(labels[3], pixels[np.newaxis])
+    package([tmp_path / "cohort"], tmp_path / "out", settings())
+    reason = decision(tmp_path / "out")["reason"]
+    assert f"1 of {len(labels)} planes differs, in 1 voxel, " in reason
+    assert reason.endswith("; 1 label lost")
+
+
 def test_labels_that_are_the_same_are_packaged_once(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     for source, target in zip(

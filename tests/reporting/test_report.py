@@ -22,7 +22,7 @@ from catnip2bids.reporting import keep_outcome, report
 from catnip2bids.reporting.cards import Outcomes, card_of
 from catnip2bids.reporting.charts import region_chart
 from catnip2bids.reporting.cohort import cohort_of
-from catnip2bids.reporting.outcomes import read_outcome
+from catnip2bids.reporting.outcomes import ImageProblem, read_outcome
 from catnip2bids.reporting.pictures import heat_picture
 from catnip2bids.reporting.samples import Counts, read_samples
 from catnip2bids.reporting.views import read_brain, read_heatmaps
@@ -468,6 +468,11 @@ def test_the_report_says_which_sample_is_not_as_it_was(dataset: Path) -> None:
     assert "verified every pixel proven" in text
     assert f"{image.relative_to(dataset)}: " in text
     assert "README.md: " in text
+
+
+@pytest.mark.parametrize(("planes", "said"), [([3], "1 plane"), ([3, 4], "2 planes")])
+def test_planes_of_a_problem_are_counted(planes: list[int], said: str) -> None:
+    assert str(ImageProblem(what="is wrong", level=0, planes=planes)) == f"level 0: is wrong ({said})"
 
 
 def test_an_outcome_is_not_that_of_another_dataset(dataset: Path, tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def show_restoration(restored: Restoration) -> None:
     facts = [f"{len(restored.kept)} there already"] if restored.kept else []
     facts += [f"{len(restored.left_out)} not in the dataset"] if restored.left_out else []
     facts += _numbers(restored.problems, ())
-    outcome = f"{len(restored.restored)} files and folders restored"
+    outcome = f"{counted(len(restored.restored), 'entry')} restored"
     say_result(restored.folder, outcome, _verdict(restored.ok), facts)
 
 

@@ -19,6 +19,7 @@ from catnip2bids.engine import Resources, Team, own_resources
 from catnip2bids.errors import SourceError
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run
+from catnip2bids.wording import counted
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Check:
             return f"{self.claim}: cannot be tested: {self.problem}"
         if self.holds:
             return f"{self.claim}: holds for all {self.n_voxels:,} voxels"
-        planes = f"{len(self.planes_broken)} plane{'' if len(self.planes_broken) == 1 else 's'}"
+        planes = counted(len(self.planes_broken), "plane")
         return f"{self.claim}: does not hold for {self.n_broken:,} of {self.n_voxels:,} voxels, in {planes}"
 
 

@@ -25,6 +25,7 @@ from catnip2bids.plan import PlannedEntry, PlannedRun, default_entry, problems_o
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run
 from catnip2bids.volume import RecoveredMask, states_of
+from catnip2bids.wording import counted
 
 _ANSWERS = (
     (Action.EXCLUDE, re.compile("the same as .+, pixel for pixel, which is packaged")),
@@ -197,7 +198,7 @@ class Proof:
         if found["planes_unreadable"]:
             what = f"{found['planes_unreadable']} of {found['planes_compared']} planes cannot be read"
         elif found["planes_without_partner"]:
-            what = f"{found['planes_without_partner']} planes are in one of them only"
+            what = f"{counted(found['planes_without_partner'], 'plane')} in one of them only"
         elif "layouts" in found:
             what = f"it is {found['layouts'][1]}, and that is {found['layouts'][0]}"
         else:
@@ -209,9 +210,10 @@ class Proof:
         found = self.evidence
         n_different, n_zeroed = found["voxels_different"], found["voxels_zeroed"]
         zeroed = "all of them" if n_zeroed == n_different else f"{n_zeroed:,} of them"
-        text = f"{len(found['planes_different'])} of {found['planes_compared']} planes differ"
-        text += f", in {n_different:,} voxels, and {zeroed} are 0 in it"
-        return f"{text}; {len(found['labels_lost'])} labels are lost" if found["labels_lost"] else text
+        n_planes = len(found["planes_different"])
+        text = f"{n_planes} of {counted(found['planes_compared'], 'plane')} {'differs' if n_planes == 1 else 'differ'}"
+        text += f", in {counted(n_different, 'voxel')}, and {zeroed} are 0 in it"
+        return f"{text}; {counted(len(found['labels_lost']), 'label')} lost" if found["labels_lost"] else text
 
 
 @dataclass(frozen=True)

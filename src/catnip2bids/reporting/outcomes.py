@@ -19,6 +19,7 @@ from catnip2bids.bids.paths import inside
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
 from catnip2bids.ome import image_size
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
+from catnip2bids.wording import counted
 
 REPORT = Path("docs/report")
 """Where the report is, below the dataset."""
@@ -53,7 +54,8 @@ class ImageProblem(BaseModel):
     def __str__(self) -> str:
         """Say it in a line."""
         where = "" if self.level is None else f"level {self.level}: "
-        return f"{where}{self.what}{f' ({len(self.planes)} planes)' if self.planes else ''}"
+        how_many = f" ({counted(len(self.planes), 'plane')})" if self.planes else ""
+        return f"{where}{self.what}{how_many}"
 
 
 class ImageVerdict(BaseModel):
