@@ -1,7 +1,7 @@
 import pytest
 
 from catnip2bids.engine import parse_bytes
-from catnip2bids.wording import counted, listed, ranged, ranges, shown_bytes
+from catnip2bids.wording import counted, listed, ranged, ranges, shown_bytes, shown_shape
 
 MIB = 2**20
 
@@ -41,6 +41,11 @@ def test_numbers_are_written_as_ranges(numbers: list[int], text: str) -> None:
 
 def test_many_ranges_are_cut() -> None:
     assert ranges(range(0, 40, 2)) == "0, 2, 4, 6, 8, 10, 12, 14, ... (20 in all)"
+
+
+@pytest.mark.parametrize(("shape", "text"), [((11, 40, 36), "36 x 40 x 11"), ((40, 36), "36 x 40")])
+def test_shapes_are_written_x_first(shape: tuple[int, ...], text: str) -> None:
+    assert shown_shape(shape) == text
 
 
 @pytest.mark.parametrize(

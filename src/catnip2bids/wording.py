@@ -42,6 +42,11 @@ def ranges(numbers: Iterable[int]) -> str:
     return shown if len(begins) <= SHOWN else f"{shown}, ... ({len(ordered):,} in all)"
 
 
+def shown_shape(shape: Sequence[int]) -> str:
+    """Write a shape (z, y, x) or (y, x) as people say it: ``36 x 40 x 11``, X first."""
+    return " x ".join(str(n) for n in reversed(shape))
+
+
 def shown_bytes(n_bytes: int) -> str:
     """Write a size for people: ``2.0 GiB``."""
     power = min(int(math.log(max(n_bytes, 1), 1024)), 4)

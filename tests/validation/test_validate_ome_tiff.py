@@ -57,6 +57,12 @@ def test_damage_is_found(dataset: Path, damage: Damage, code: str, file: str) ->
     assert (code, file) in found(dataset)
 
 
+def test_sizes_are_told_x_first(dataset: Path) -> None:
+    replace(CLASSIC, 'SizeX="16"', 'SizeX="20"')(dataset)
+    (message,) = [finding.message for finding in check_ome_tiff(read_tree(dataset)) if finding.file == CLASSIC]
+    assert message == "OME-XML says 20 x 20 x 12 float and the pages are 16 x 20 x 12 float"
+
+
 OURS = "sub-1/micr/sub-1_sample-A_SPIM.ome.btf"
 
 

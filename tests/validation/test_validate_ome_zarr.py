@@ -121,6 +121,12 @@ def test_damage_is_found(dataset: Path, damage: Damage, code: str, file: str) ->
     assert (code, file) in found(dataset)
 
 
+def test_sizes_of_levels_are_told_x_first(dataset: Path) -> None:
+    edit_level(RAW_ZARR, 1, lambda steps: steps[0].update(scale=[10.0, 7.4, 14.8]))(dataset)
+    messages = [finding.message for finding in check_ome_zarr(read_tree(dataset)) if finding.code == "OME_ZARR_SHAPE"]
+    assert messages == ["level 1 has 8 x 10 x 6 voxels; by its scale it should have 4 x 10 x 6"]
+
+
 def test_sourcedata_is_not_looked_at(dataset: Path) -> None:
     write("sourcedata/x.ome.zarr/zarr.json", "{}")(dataset)
     assert found(dataset) == set()

@@ -22,6 +22,8 @@ import catnip2bids
 from catnip2bids import Format, Kind, Naming, OmeZarrVersion, Verification, package, verify
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.ome import downsample, downsample_plainly
+from catnip2bids.verification.reading import Piece
+from catnip2bids.verification.tiff_image import TiffReader
 from damaging import Damager
 from runs import (
     CHECKSUMS,
@@ -49,6 +51,7 @@ FORMATS: dict[str, dict[str, Any]] = {
     "ome-tiff": {"image_format": Format.OME_TIFF},
     "ome-tiff with levels": {"image_format": Format.OME_TIFF, "pyramid": True, "naming": Naming.DSEG},
 }
+SIZE, SIZE_WITHOUT_ONE = (f"{TALL[2]} x {TALL[1]} x {n_planes}" for n_planes in (TALL[0], TALL[0] - 1))
 RAW = f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"
 
 
@@ -162,6 +165,29 @@ def test_one_other_voxel_of_a_lower_level_is_found(copy: Packaged) -> None:
     for deep in (False, True):
         (verdict,) = [verdict for verdict in verify(copy.dataset, deep=deep).images if not verdict.ok]
         assert {(problem.level, problem.planes) for problem in verdict.problems if problem.level} == {(1, (2,))}
+
+
+def test_a_level_of_another_size_is_told_x_first(copy: Packaged) -> None:
+    document = copy.dataset / RAW / "zarr.json"
+    metadata = json.loads(document.read_text())
+    (multiscale,) = metadata["attributes"]["ome"]["multiscales"]
+    scale = multiscale["datasets"][1]["coordinateTransformations"][0]["scale"]
+    z, y, x = zarr.open_array(copy.dataset / RAW / "1").shape
+    scale[0] *= 4
+    document.write_text(json.dumps(metadata))
+    assert f"level 1 has {x} x {y} x {z} voxels, which is not {SIZE} merged by 2 x 2 x " in problems(
+        verify(copy.dataset)
+    )
+
+
+def test_levels_of_a_later_plane_are_told_x_first(tmp_path: Path) -> None:
+    path = tmp_path / "image.ome.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        for n_rows in (4, 2):
+            tiff.write(np.zeros((8, 12), "uint8"), subifds=1, metadata=None, photometric="minisblack")
+            tiff.write(np.zeros((n_rows, 6), "uint8"), subfiletype=1, metadata=None, photometric="minisblack")
+    (problem,) = TiffReader(path, Kind.IMAGE, downsample).check(Piece(0, 1, 2)).problems
+    assert problem.what == "cannot be decoded (has levels of 12 x 8, 6 x 2 pixels, the first plane of 12 x 8, 6 x 4)"
 
 
 def test_an_image_that_nobody_packaged(copy: Packaged) -> None:
@@ -356,6 +382,10 @@ def remove_slice(source: Path) -> None:
     slices_of(source / KO / "640_FRST")[2].unlink()
 
 
+def remove_last_slice(source: Path) -> None:
+    slices_of(source / KO / "640_FRST")[-1].unlink()
+
+
 def change_mask(source: Path) -> None:
     path = slices_of(source / KO / "atlaslabel_def_origspace_masked")[2]
     rewrite_slice(path, np.zeros_like(tifffile.imread(path)))
@@ -370,6 +400,10 @@ def change_csv(source: Path) -> None:
     [
         (damage_slice, "_desc-FRST_SPIM.ome.zarr: level 0, plane 2: its original has other pixels now"),
         (remove_slice, f"_desc-FRST_SPIM.ome.zarr: its original {KO_NAME}/640_FRST is not whole any more"),
+        (
+            remove_last_slice,
+            f"_desc-FRST_SPIM.ome.zarr: its original has {SIZE_WITHOUT_ONE} voxels now, and had {SIZE}",
+        ),
         (change_mask, "_desc-hemispheremask_SPIM.ome.zarr: level 0, plane 2: its original has other pixels now"),
         (change_csv, "FRSTseg_00010000.csv: its original has another content now"),
     ],

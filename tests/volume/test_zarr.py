@@ -327,7 +327,7 @@ def test_values_that_are_no_numbers_of_ours_are_refused(tmp_path: Path, version:
 
 def test_an_array_without_voxels_is_refused(tmp_path: Path) -> None:
     path = write_image(tmp_path / "image.zarr", np.ones((0, 4, 4), "uint8"))
-    assert f"{path}: has the shape (0, 4, 4)" in the_problem(census_zarr(path))
+    assert f"{path}: has 4 x 4 x 0 voxels" in the_problem(census_zarr(path))
 
 
 def damaged(document: str, content: bytes) -> Callable[[Path], None]:

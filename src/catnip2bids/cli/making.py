@@ -17,6 +17,7 @@ from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersio
 from catnip2bids.cli import options
 from catnip2bids.cli.options import bytes_of, cluster_of
 from catnip2bids.errors import PlanError
+from catnip2bids.wording import shown_shape
 
 if TYPE_CHECKING:
     from catnip2bids.cli.job_progress import JobProgress
@@ -192,7 +193,6 @@ def convert(
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import say
     from catnip2bids.conversion import convert as convert_to_image
-    from catnip2bids.volume import shown_shape
 
     memory_bytes = bytes_of(memory)
     with JobProgress() as progress:

@@ -31,7 +31,7 @@ from catnip2bids.cli.console import (
     say_rows,
     say_that,
 )
-from catnip2bids.wording import counted, shown_bytes
+from catnip2bids.wording import counted, shown_bytes, shown_shape
 
 if TYPE_CHECKING:
     from catnip2bids.comparison import Comparison
@@ -67,8 +67,6 @@ _OF_A_RUN = ("sub-", "sample-", "stain-")
 
 def show_scan(report: ScanReport) -> None:
     """Print what was found, a table for each run, and what may be wrong."""
-    from catnip2bids.volume import shown_shape
-
     columns = (Column("entry"), Column("what", may_go=True), Column("X x Y x Z", right=True), Column(""), Column(""))
     actions: list[str] = []
     for run, planned in zip(report.found.runs, report.plan.runs, strict=True):

@@ -18,7 +18,7 @@ from catnip2bids.plan.model import AboutDataset, Plan, PlannedRun
 from catnip2bids.plan.propose import SAMPLES, problems_of
 from catnip2bids.publish import write_text
 from catnip2bids.scanning import Run, Scan
-from catnip2bids.volume import shown_shape
+from catnip2bids.wording import shown_shape
 
 
 def read_plan(path: Path | str) -> Plan:

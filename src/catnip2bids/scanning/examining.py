@@ -19,7 +19,8 @@ from catnip2bids.errors import SourceError
 from catnip2bids.scanning.entries import is_slice
 from catnip2bids.scanning.files import files_below, leads_out, refuse_odd_name
 from catnip2bids.scanning.model import Entry
-from catnip2bids.volume import Census, census_nifti, census_slices, census_stack, label_values, read_planes, shown_shape
+from catnip2bids.volume import Census, census_nifti, census_slices, census_stack, label_values, read_planes
+from catnip2bids.wording import shown_shape
 
 
 def examined(entry: Entry) -> Entry:

@@ -26,6 +26,7 @@ from catnip2bids.volume import TiffStack, read_planes
 from catnip2bids.volume.ome_planes import misplaced
 from catnip2bids.volume.tiff import PageLayout, check_page_at
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
+from catnip2bids.wording import shown_shape
 
 CHECK = "ome-tiff"
 NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -129,8 +130,8 @@ def _check_file(root: Path, file: PurePosixPath) -> Iterator[Finding]:
     shape = (pages.n_pages, *pages.layout.shape)
     ome_type = _OME_TYPES.get(str(pages.layout.dtype), str(pages.layout.dtype))
     if (pixels.shape, pixels.ome_type) != (shape, ome_type):
-        said = f"{pixels.shape} {pixels.ome_type}"
-        yield _error("OME_XML_PIXELS", file, f"OME-XML says {said} and the pages are {shape} {ome_type}")
+        said, are = f"{shown_shape(pixels.shape)} {pixels.ome_type}", f"{shown_shape(shape)} {ome_type}"
+        yield _error("OME_XML_PIXELS", file, f"OME-XML says {said} and the pages are {are}")
     if pixels.big_endian not in (None, pages.big_endian) and pages.layout.dtype.itemsize > 1:
         yield _error("OME_XML_PIXELS", file, f"OME-XML says BigEndian={str(pixels.big_endian).lower()}, the file not")
 

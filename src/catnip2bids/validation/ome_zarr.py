@@ -33,6 +33,7 @@ from catnip2bids.validation.multiscale import (
 )
 from catnip2bids.validation.programs import name_with_version
 from catnip2bids.validation.tree import Tree
+from catnip2bids.wording import shown_shape
 
 CHECK = "ome-zarr"
 
@@ -191,7 +192,8 @@ def _compare_levels(
     # the small number keeps 4.000000001 from becoming 5
     expected = tuple(math.ceil(length / ratio - 1e-6) for length, ratio in zip(first_shape, ratios, strict=True))
     if shape != expected:
-        message = f"level {level.path} has shape {shape}; by its scale it should have {expected}"
+        found = f"level {level.path} has {shown_shape(shape)} voxels"
+        message = f"{found}; by its scale it should have {shown_shape(expected)}"
         yield _error("OME_ZARR_SHAPE", image, message)
     centres = np.array(first.translation) + 0.5 * (np.array(level.scale) - np.array(first.scale))
     if not np.allclose(level.translation, centres, rtol=0, atol=_TOLERANCE_UM):

@@ -24,8 +24,7 @@ from catnip2bids.verification.reading import Found, ImageReader
 from catnip2bids.verification.result import ImageVerdict, Problem
 from catnip2bids.verification.tiff_image import TiffReader
 from catnip2bids.verification.zarr_image import ZarrReader
-from catnip2bids.volume import shown_shape
-from catnip2bids.wording import counted, shown_bytes
+from catnip2bids.wording import counted, shown_bytes, shown_shape
 
 NOT_READ = "is not what was read"
 

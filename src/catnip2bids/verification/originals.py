@@ -20,6 +20,7 @@ from catnip2bids.scanning import Entry, Run, files_below, scan
 from catnip2bids.verification.images import ExpectedImage
 from catnip2bids.verification.result import FileProblem, Problem
 from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane
+from catnip2bids.wording import shown_shape
 
 _COPIES_IN_MEMORY = 4
 
@@ -61,7 +62,8 @@ class Originals:
         except SourceError as error:
             return [Problem(f"its original {error}")]
         if volume.shape != tuple(image.record.shape):
-            return [Problem(f"its original has the shape {volume.shape} now, and had {tuple(image.record.shape)}")]
+            now, had = shown_shape(volume.shape), shown_shape(image.record.shape)
+            return [Problem(f"its original has {now} voxels now, and had {had}")]
         wrong, damaged = [], []
         n_bytes = volume.shape[1] * volume.shape[2] * volume.dtype.itemsize * _COPIES_IN_MEMORY
         with Team(resources, n_bytes, volume.unpacked_bytes) as team:

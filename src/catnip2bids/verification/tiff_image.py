@@ -20,6 +20,7 @@ from catnip2bids.errors import SourceError
 from catnip2bids.verification.reading import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
 from catnip2bids.verification.result import Problem
 from catnip2bids.volume import check_page, open_tiff, page_offsets, plane_sha256
+from catnip2bids.wording import shown_shape
 
 _COPIES_IN_MEMORY = 4
 """A plane is there encoded, decoded, as its lower levels, and these merged."""
@@ -86,5 +87,6 @@ class TiffReader:
             decoded = [level.asarray(maxworkers=1) for level in levels]
         shapes = [tuple(level.shape) for level in decoded]
         if shapes != self._level_shapes or any(level.dtype.newbyteorder("=") != self.dtype for level in decoded):
-            raise SourceError(f"{self._path}: has levels of {shapes}, the first plane of {self._level_shapes}")
+            found, first = (", ".join(map(shown_shape, of)) for of in (shapes, self._level_shapes))
+            raise SourceError(f"{self._path}: has levels of {found} pixels, the first plane of {first}")
         return [level.astype(self.dtype, copy=False) for level in decoded]

@@ -21,6 +21,7 @@ from catnip2bids.errors import SourceError
 from catnip2bids.verification.reading import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
 from catnip2bids.verification.result import Problem
 from catnip2bids.volume import little_endian_bytes, open_array
+from catnip2bids.wording import shown_shape
 
 _COPIES_IN_MEMORY = 5
 """A block is there encoded, decoded in chunks, as a whole once or twice, and merged."""
@@ -46,7 +47,8 @@ class ZarrReader:
         self._steps = [_step(*pair) for pair in pairwise(scales)]
         for index, ((before, after), step) in enumerate(zip(pairwise(self.shapes), self._steps, strict=True)):
             if after != tuple(math.ceil(n / s) for n, s in zip(before, step, strict=True)):
-                raise ValueError(f"level {index + 1} has the shape {after}, which is not {before} merged by {step}")
+                merged = f"{shown_shape(before)} merged by {shown_shape(step)}"
+                raise ValueError(f"level {index + 1} has {shown_shape(after)} voxels, which is not {merged}")
 
     @property
     def shapes(self) -> tuple[Zyx, ...]:

@@ -14,7 +14,7 @@ from catnip2bids.volume.take_census import is_nifti, is_tiff, slice_files, slice
 from catnip2bids.volume.tiff import PageLayout, check_page, open_lone_page
 from catnip2bids.volume.tiff_file import count_stack_pages, open_tiff, page_offsets
 from catnip2bids.volume.values import label_values, value_range
-from catnip2bids.volume.volume import Copyable, PlaneSource, Volume, read_planes, shown_shape
+from catnip2bids.volume.volume import Copyable, PlaneSource, Volume, read_planes
 from catnip2bids.volume.zarr import ZarrVolume, census_zarr, is_ome_zarr, open_array
 
 __all__ = [
@@ -53,7 +53,6 @@ __all__ = [
     "page_offsets",
     "plane_sha256",
     "read_planes",
-    "shown_shape",
     "slice_files",
     "slice_number_in",
     "states_of",

@@ -23,6 +23,7 @@ from catnip2bids.volume.encoding import EncodedPlane, Encoding, encoding_of, fin
 from catnip2bids.volume.planes import OpenPlane, StripPlane, WholePlane
 from catnip2bids.volume.segments import check_segments
 from catnip2bids.volume.tiff_file import open_tiff
+from catnip2bids.wording import shown_shape
 
 MOST_ROWS_PER_STRIP = 64
 """Rows are read out of compressed strips of so many rows at the most; larger ones are like planes of a single strip."""
@@ -52,7 +53,7 @@ class PageLayout:
 
     def __str__(self) -> str:
         """Sizes as people give them: X x Y."""
-        return f"{self.shape[1]} x {self.shape[0]} {self.dtype}"
+        return f"{shown_shape(self.shape)} {self.dtype}"
 
 
 def check_page(tiff: tifffile.TiffFile, index: int, offset: int | None = None) -> PageLayout:
@@ -219,9 +220,8 @@ def _decoded(path: Path, index: int, expected: PageLayout, offset: int | None) -
             page, where = _page(tiff, index, offset)
             decoded = page.asarray(maxworkers=1)
             if decoded.shape != expected.shape or decoded.dtype.newbyteorder("=") != expected.dtype:
-                raise SourceError(
-                    f"{where}decodes to {decoded.shape} {decoded.dtype}, not to {expected}; replace it by the original"
-                )
+                found = f"{shown_shape(decoded.shape)} {decoded.dtype}"
+                raise SourceError(f"{where}decodes to {found}, not to {expected}; replace it by the original")
             return decoded
     except ReadError:
         raise

@@ -7,7 +7,6 @@ they can be pickled to another process or machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,11 +93,6 @@ class Copyable(Protocol):
         SourceError
             If the plane is not what the census saw.
         """
-
-
-def shown_shape(shape: Sequence[int]) -> str:
-    """Write the shape (z, y, x) of a volume as people say it: X x Y x Z."""
-    return " x ".join(str(n) for n in reversed(shape))
 
 
 def read_planes(volume: Volume, start: int, stop: int, out: npt.NDArray[Any]) -> None:

@@ -21,6 +21,7 @@ from catnip2bids.volume.volume import PlaneSource
 from catnip2bids.volume.zarr.array import open_array
 from catnip2bids.volume.zarr.layers import LayerPlane, Layers, Tiling, Zyx
 from catnip2bids.volume.zarr.metadata import DOCUMENTS, SPATIAL, read_multiscale
+from catnip2bids.wording import shown_shape
 
 _DECODING = 3  # chunks that are decoded are in memory encoded, decoded, and put together
 _COUNTED = {"c": "channels", "t": "time points"}
@@ -150,7 +151,7 @@ def _describe(path: Path) -> ZarrVolume:
     if dtype not in _TYPES:
         raise SourceError(f"{path}: has values of type {volume.dtype.name}; save it as integers or as float32")
     if min(volume.shape) < 1:
-        raise SourceError(f"{path}: has the shape {tuple(volume.shape)}, without any voxel; replace it by the original")
+        raise SourceError(f"{path}: has {shown_shape(volume.shape)} voxels, which is none; replace it by the original")
     z, y, x = (int(n) for n in volume.shape)
     depth, n_rows, n_columns = (int(n) for n in volume.chunk_layout.read_chunk.shape)
     return ZarrVolume(path, image.level, image.axes, (z, y, x), dtype, (depth, n_rows, n_columns), image.voxel_size_um)
