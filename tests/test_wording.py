@@ -1,7 +1,9 @@
+from collections.abc import Iterable
+
 import pytest
 
 from catnip2bids.engine import parse_bytes
-from catnip2bids.wording import counted, listed, ranged, ranges, shown_bytes, shown_shape
+from catnip2bids.wording import counted, listed, ranged, ranges, shown_bytes, shown_planes, shown_shape
 
 MIB = 2**20
 
@@ -41,6 +43,13 @@ def test_numbers_are_written_as_ranges(numbers: list[int], text: str) -> None:
 
 def test_many_ranges_are_cut() -> None:
     assert ranges(range(0, 40, 2)) == "0, 2, 4, 6, 8, 10, 12, 14, ... (20 in all)"
+
+
+@pytest.mark.parametrize(
+    ("planes", "text"), [([0], "plane 1"), (range(3), "planes 1 to 3"), ([3, 7, 8], "planes 4, 8 to 9")]
+)
+def test_people_count_planes_from_1(planes: Iterable[int], text: str) -> None:
+    assert shown_planes(planes) == text
 
 
 @pytest.mark.parametrize(("shape", "text"), [((11, 40, 36), "36 x 40 x 11"), ((40, 36), "36 x 40")])

@@ -47,6 +47,17 @@ def shown_shape(shape: Sequence[int]) -> str:
     return " x ".join(str(n) for n in reversed(shape))
 
 
+def plane_number(plane: int) -> int:
+    """Return what people call a plane that is `plane` in arrays: they count from 1, as names of files do."""
+    return plane + 1
+
+
+def shown_planes(planes: Iterable[int]) -> str:
+    """Name planes of an array, of which there is at least one, to people: ``plane 5``, ``planes 4, 8 to 10``."""
+    numbers = [plane_number(plane) for plane in planes]
+    return f"plane{'s' if len(numbers) > 1 else ''} {ranges(numbers)}"
+
+
 def shown_bytes(n_bytes: int) -> str:
     """Write a size for people: ``2.0 GiB``."""
     power = min(int(math.log(max(n_bytes, 1), 1024)), 4)

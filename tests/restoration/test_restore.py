@@ -203,7 +203,7 @@ def test_a_damaged_plane_is_never_written(tmp_path: Path) -> None:
     array[4, 3, 2] = whole[4, 3, 2] + 1
     done = command("restore", tmp_path / "dataset", "-o", tmp_path / "restored")
     assert done.returncode == 1
-    assert "plane 4 is not what was read from" in done.stderr
+    assert "plane 5 is not what was read from" in done.stderr
     assert not (tmp_path / "restored" / KO / "640_N4").exists()
     assert (tmp_path / "restored" / KO / "640_FRST").is_dir()
     assert not partials_of(tmp_path / "restored" / KO)

@@ -157,7 +157,16 @@ def test_one_other_voxel_is_found_with_its_plane(copy: Packaged) -> None:
     assert verdict.image == RAW
     (problem,) = [problem for problem in verdict.problems if problem.level == 0]
     assert problem.planes == (3,)
+    assert problem.to_json()["planes"] == [3]
+    assert str(problem).startswith("level 0, plane 4: ")
     assert "640_N4/Z0004.tif" in problem.what
+
+
+def test_rows_and_planes_that_cannot_be_decoded_are_counted_from_1(copy: Packaged) -> None:
+    shard = copy.dataset / RAW / "0/c/0/0/0"
+    shard.write_bytes(bytes(shard.stat().st_size))
+    (told,) = [line for line in verify(copy.dataset).problems if "level 0, " in line]
+    assert f"level 0, planes 1 to {TALL[0]}: cannot be decoded, rows 1 to {TALL[1]} (" in told
 
 
 def test_one_other_voxel_of_a_lower_level_is_found(copy: Packaged) -> None:
@@ -398,13 +407,13 @@ def change_csv(source: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (damage_slice, "_desc-FRST_SPIM.ome.zarr: level 0, plane 2: its original has other pixels now"),
+        (damage_slice, "_desc-FRST_SPIM.ome.zarr: level 0, plane 3: its original has other pixels now"),
         (remove_slice, f"_desc-FRST_SPIM.ome.zarr: its original {KO_NAME}/640_FRST is not whole any more"),
         (
             remove_last_slice,
             f"_desc-FRST_SPIM.ome.zarr: its original has {SIZE_WITHOUT_ONE} voxels now, and had {SIZE}",
         ),
-        (change_mask, "_desc-hemispheremask_SPIM.ome.zarr: level 0, plane 2: its original has other pixels now"),
+        (change_mask, "_desc-hemispheremask_SPIM.ome.zarr: level 0, plane 3: its original has other pixels now"),
         (change_csv, "FRSTseg_00010000.csv: its original has another content now"),
     ],
 )

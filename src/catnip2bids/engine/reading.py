@@ -25,6 +25,7 @@ from catnip2bids.engine.memory import Portions
 from catnip2bids.engine.spool import Spool
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import OpenPlane, Volume, label_values, little_endian_bytes, value_range
+from catnip2bids.wording import shown_planes
 
 Array = npt.NDArray[Any]
 Item = TypeVar("Item")
@@ -211,7 +212,7 @@ def naming_plane(volume: Volume, plane: int) -> Iterator[None]:
     try:
         yield
     except SourceError as error:
-        raise SourceError(f"{volume.plane_source(plane).path}: plane {plane + 1} {error}") from error
+        raise SourceError(f"{volume.plane_source(plane).path}: {shown_planes([plane])} {error}") from error
 
 
 def _close_all(opening: list[Future[OpenPlane]]) -> None:

@@ -19,6 +19,7 @@ from catnip2bids.regions import ShownRegion
 from catnip2bids.reporting.pictures import gray_picture, heat_picture, map_picture
 from catnip2bids.reporting.preview import Preview
 from catnip2bids.reporting.samples import Sample, SampleImage
+from catnip2bids.wording import plane_number, shown_planes
 
 Array = npt.NDArray[Any]
 
@@ -43,8 +44,8 @@ class View:
         Pixels.
     width_um, height_um
         How large it is.
-    plane
-        The plane of level 0, counted from 0, if it is one.
+    number
+        That of the plane of level 0, counted from 1, if it is one.
     """
 
     title: str
@@ -54,7 +55,7 @@ class View:
     height: int
     width_um: float
     height_um: float
-    plane: int | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ class Brain:
         n_planes = len(self.image.planes)
         n = min(n_planes, n_most)
         chosen = [(2 * k + 1) * n_planes // (2 * n) for k in range(n)]
-        views = [self._view(0, z, f"plane {self.image.planes[z] + 1}") for z in chosen]
-        return [replace(view, plane=self.image.planes[z]) for view, z in zip(views, chosen, strict=True)]
+        planes = [(z, self.image.planes[z]) for z in chosen]
+        return [replace(self._view(0, z, shown_planes([plane])), number=plane_number(plane)) for z, plane in planes]
 
     def orthogonal(self) -> list[View]:
         """Return three slices at right angles through the middle of the brain."""

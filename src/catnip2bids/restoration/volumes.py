@@ -24,6 +24,7 @@ from catnip2bids.bids.pixels import PlaneRecord
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import DatasetError
 from catnip2bids.volume import Volume, is_nifti, little_endian_bytes
+from catnip2bids.wording import shown_planes
 
 _COPIES_IN_MEMORY = 4
 """A plane is there decoded, multiplied, and encoded."""
@@ -49,8 +50,8 @@ class StoredImage:
         with closing(self.volume.open_plane(plane)) as opened:
             opened.read_rows(0, len(out), out)
         if hashlib.sha256(little_endian_bytes(out)).hexdigest() != self.planes[plane].sha256:
-            where = self.volume.plane_source(plane).path
-            raise DatasetError(f"{where}: plane {plane} is not what was read from {self.planes[plane].source}")
+            where = f"{self.volume.plane_source(plane).path}: {shown_planes([plane])}"
+            raise DatasetError(f"{where} is not what was read from {self.planes[plane].source}")
         return out
 
 

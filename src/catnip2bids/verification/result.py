@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from catnip2bids.shown import Shown, Summary
-from catnip2bids.wording import counted, ranges
+from catnip2bids.wording import counted, shown_planes
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Problem:
     planes: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Say it in a line, in which planes are counted from 1."""
         if self.level is None:
             return self.what
         where = f"level {self.level}"
         if self.planes:
-            where += f", plane{'s' if len(self.planes) > 1 else ''} {ranges(self.planes)}"
+            where += f", {shown_planes(self.planes)}"
         return f"{where}: {self.what}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
+        """Return it as a JSON object, in which planes are counted from 0."""
         return {"what": self.what, "level": self.level, "planes": list(self.planes)}
 
 

@@ -88,7 +88,7 @@ class ZarrReader:
             try:
                 block = self._read(piece.level, slice(piece.start, piece.stop), slice(top, bottom))
             except Exception as error:  # codecs raise errors of many types on damaged data
-                what = f"cannot be decoded, rows {top} to {bottom - 1} ({type(error).__name__}: {error})"
+                what = f"cannot be decoded, rows {top + 1} to {bottom} ({type(error).__name__}: {error})"
                 return Found(problems=(Problem(what, piece.level, piece.planes),), n_voxels=n_voxels)
             if piece.level == 0:
                 for plane, digest in zip(block, digests, strict=True):

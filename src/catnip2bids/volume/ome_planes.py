@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from catnip2bids.wording import shown_planes
+
 _EACH_ONCE = "TiffData must name each of the {} planes once, in order"
 
 
@@ -39,7 +41,7 @@ def misplaced(document: ElementTree.Element, pixels: ElementTree.Element, n_plan
         except ValueError as failure:
             return f"TiffData has a value that is no number ({failure})"
         if ifd != z:
-            return f"TiffData puts page {ifd + 1} at plane {z + 1}"
+            return f"TiffData puts page {ifd + 1} at {shown_planes([z])}"
         if z != expected or count < 0:
             return _EACH_ONCE.format(n_planes)
         expected += count

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from catnip2bids.volume.zarr.array import as_source_error
 from catnip2bids.volume.zarr.rooms import FileRoom, MemoryRoom, Room
+from catnip2bids.wording import shown_planes
 
 Zyx = tuple[int, int, int]
 
@@ -184,7 +185,7 @@ class _Layer:
             try:
                 values = chunks.decode(slice(self._planes.start, self._planes.stop), rows, columns)
             except Exception as error:
-                what = f"{chunks.path}: plane {plane + 1}, rows {rows.start + 1} to {rows.stop},"
+                what = f"{chunks.path}: {shown_planes([plane])}, rows {rows.start + 1} to {rows.stop},"
                 raise as_source_error(error, what) from error
             self.room.put(begin, values.reshape(-1))
             self._decoded.add(tile)
