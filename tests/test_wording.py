@@ -3,7 +3,7 @@ from collections.abc import Iterable
 import pytest
 
 from catnip2bids.engine import parse_bytes
-from catnip2bids.wording import counted, listed, ranged, ranges, shown_bytes, shown_planes, shown_shape
+from catnip2bids.wording import counted, enough_bytes, listed, ranged, ranges, shown_bytes, shown_planes, shown_shape
 
 MIB = 2**20
 
@@ -55,6 +55,15 @@ def test_people_count_planes_from_1(planes: Iterable[int], text: str) -> None:
 @pytest.mark.parametrize(("shape", "text"), [((11, 40, 36), "36 x 40 x 11"), ((40, 36), "36 x 40")])
 def test_shapes_are_written_x_first(shape: tuple[int, ...], text: str) -> None:
     assert shown_shape(shape) == text
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"),
+    [(128 * MIB, "128 MiB"), (128 * MIB + 1, "129 MiB"), (2**30 + 1, "1.1 GiB")],
+)
+def test_memory_that_is_asked_for_is_enough(n_bytes: int, text: str) -> None:
+    assert enough_bytes(n_bytes) == text
+    assert parse_bytes(text) >= n_bytes
 
 
 @pytest.mark.parametrize(

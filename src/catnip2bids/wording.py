@@ -6,7 +6,7 @@ Invariant: it is short however much there is to name; what is left out is counte
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -60,5 +60,16 @@ def shown_planes(planes: Iterable[int]) -> str:
 
 def shown_bytes(n_bytes: int) -> str:
     """Write a size for people: ``2.0 GiB``."""
+    return _written_bytes(n_bytes, round)
+
+
+def enough_bytes(n_bytes: int) -> str:
+    """Write how much memory to give, rounded up: who gives that is not refused again."""
+    return _written_bytes(n_bytes, math.ceil)
+
+
+def _written_bytes(n_bytes: int, rounded: Callable[[float], int]) -> str:
     power = min(int(math.log(max(n_bytes, 1), 1024)), 4)
-    return f"{n_bytes / 1024**power:.{0 if power < 3 else 1}f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+    n_decimals = 0 if power < 3 else 1
+    number = rounded(n_bytes / 1024**power * 10**n_decimals) / 10**n_decimals
+    return f"{number:.{n_decimals}f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"

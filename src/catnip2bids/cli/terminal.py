@@ -31,7 +31,7 @@ from catnip2bids.cli.console import (
     say_rows,
     say_that,
 )
-from catnip2bids.wording import counted, shown_bytes, shown_shape
+from catnip2bids.wording import counted, enough_bytes, shown_bytes, shown_shape
 
 if TYPE_CHECKING:
     from catnip2bids.comparison import Comparison
@@ -112,7 +112,7 @@ def _show_estimate(expected: Estimate) -> None:
         f"estimate: {shown_bytes(expected.n_bytes_read)} of pixels to about {shown_bytes(expected.n_bytes_written)} in "
         f"{counted(expected.n_files, 'file')}, {counted(expected.n_units, 'unit')} of work"
     )
-    say(f"estimate: a worker of one thread needs at least {shown_bytes(expected.worker_bytes)} of memory")
+    say(f"estimate: a worker of one thread needs at least {enough_bytes(expected.worker_bytes)} of memory")
     times = [f"{n} {timedelta(seconds=math.ceil(seconds))}" for n, seconds in expected.seconds.items()]
     say(
         f"estimate: time by number of workers, at {expected.bytes_per_second / _MEGA:.0f} MB/s each as in a sample on "

@@ -19,7 +19,7 @@ from pathlib import Path
 from catnip2bids.engine.image import ImageWriter, PlaneImage
 from catnip2bids.errors import UsageError
 from catnip2bids.volume import Volume
-from catnip2bids.wording import counted, shown_bytes
+from catnip2bids.wording import counted, enough_bytes, shown_bytes
 
 _MOST_BYTES = 8 * 2**30
 OVERHEAD_BYTES = 128 * 2**20
@@ -177,7 +177,7 @@ def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> P
             return way
     raise UsageError(
         f"{image.folder.name}: planes of {n_columns} x {n_rows} pixels need at least "
-        f"{shown_bytes(least.total_bytes + OVERHEAD_BYTES)} of memory; give more with --memory"
+        f"{enough_bytes(least.total_bytes + OVERHEAD_BYTES)} of memory; give more with --memory"
     )
 
 
@@ -222,7 +222,7 @@ def divide_into_planes(volume: Volume, image: PlaneImage, resources: Resources) 
     unpacked_bytes = volume.unpacked_bytes if image.looks_at_pixels else 0
     n_fitting = (resources.memory_bytes - unpacked_bytes) // n_bytes
     if n_fitting < 1:
-        needed = shown_bytes(n_bytes + unpacked_bytes + OVERHEAD_BYTES)
+        needed = enough_bytes(n_bytes + unpacked_bytes + OVERHEAD_BYTES)
         raise UsageError(f"{image.file.name}: its planes need at least {needed} of memory; give more with --memory")
     n_planes = min(n_fitting, _PLANES_PER_THREAD * resources.n_threads + 1, volume.shape[0])
     return PlanePortions(n_bytes, unpacked_bytes, n_planes, resources.n_threads)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from catnip2bids.engine.memory import OVERHEAD_BYTES, Resources, worker_bytes
 from catnip2bids.errors import UsageError
-from catnip2bids.wording import shown_bytes
+from catnip2bids.wording import enough_bytes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,13 +25,13 @@ class Team:
         self._own: ThreadPoolExecutor | None = None
         if resources.executor is not None:
             if held_bytes + item_bytes > resources.memory_bytes:
-                needed = shown_bytes(worker_bytes(held_bytes + item_bytes + OVERHEAD_BYTES))
+                needed = enough_bytes(worker_bytes(held_bytes + item_bytes + OVERHEAD_BYTES))
                 raise UsageError(f"a worker of one thread needs at least {needed} of memory for this")
             self._n_threads, self._executor = resources.n_threads, resources.executor
             return
         if held_bytes > resources.memory_bytes - OVERHEAD_BYTES:
-            needed = shown_bytes(held_bytes + OVERHEAD_BYTES)
-            raise UsageError(f"unpacking the files takes at least {needed} of memory; give more with --memory")
+            needed, what = enough_bytes(held_bytes + OVERHEAD_BYTES), "unpacking the files" if held_bytes else "this"
+            raise UsageError(f"{what} takes at least {needed} of memory; give more with --memory")
         fitting = (resources.memory_bytes - OVERHEAD_BYTES - held_bytes) // item_bytes
         self._n_threads = max(min(fitting, resources.n_threads), 1)
         self._executor = self._own = ThreadPoolExecutor(self._n_threads)

@@ -24,7 +24,7 @@ from catnip2bids.verification.reading import Found, ImageReader
 from catnip2bids.verification.result import ImageVerdict, Problem
 from catnip2bids.verification.tiff_image import TiffReader
 from catnip2bids.verification.zarr_image import ZarrReader
-from catnip2bids.wording import counted, shown_bytes, shown_shape
+from catnip2bids.wording import counted, enough_bytes, shown_shape
 
 NOT_READ = "is not what was read"
 
@@ -124,7 +124,7 @@ def verify_image(
     if isinstance(reader, TiffReader) and image.record.description_sha256 not in (None, reader.description_sha256):
         problems.append(Problem("its OME-XML was changed"))
     if reader.piece_bytes > resources.memory_bytes - OVERHEAD_BYTES:
-        needed = shown_bytes(reader.piece_bytes + OVERHEAD_BYTES)
+        needed = enough_bytes(reader.piece_bytes + OVERHEAD_BYTES)
         raise UsageError(f"{path}: verifying it needs at least {needed} of memory; give more with --memory")
     with Team(resources, reader.piece_bytes) as team:
         found = []
