@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from catnip2bids import Format, Naming, OmeZarrVersion, make_plan, package, rest
 from catnip2bids.catnip.component import Action
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.progress import Progress
+from catnip2bids.restoration import run as restoration
 from runs import (
     CHECKSUMS,
     FLOX,
@@ -221,6 +223,32 @@ def test_a_damaged_copy_is_never_written(tmp_path: Path) -> None:
     restored = restore(tmp_path / "dataset", tmp_path / "restored")
     assert [problem for problem in restored.problems if "was changed since it was packaged" in problem]
     assert not (tmp_path / "restored" / KO / "640_FRST_seg/FRSTseg_00010000.csv").exists()
+
+
+@pytest.mark.parametrize("choices", FORMATS.values(), ids=FORMATS)
+def test_with_too_little_memory_nothing_is_written(tmp_path: Path, choices: dict[str, Any]) -> None:
+    write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings(**choices))
+    done = command("restore", tmp_path / "dataset", "-o", tmp_path / "restored", "--memory", "128MiB")
+    assert done.returncode == 2
+    assert not (tmp_path / "restored").exists()
+    found = re.search(r"restoring it needs at least (\d+ MiB) of memory; give more with --memory", done.stderr)
+    assert found
+    assert command("restore", tmp_path / "dataset", "-o", tmp_path / "restored", "--memory", found[1]).returncode == 0
+    assert_restored(tmp_path / "cohort", tmp_path / "restored")
+
+
+def test_memory_that_turns_out_too_little_is_no_problem_of_an_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    with monkeypatch.context() as patch:
+        patch.setattr(restoration._Work, "needed_bytes", 0)
+        with pytest.raises(UsageError, match="give more with --memory"):
+            restore(tmp_path / "dataset", tmp_path / "restored", memory_bytes=2**20)
+    assert restore(tmp_path / "dataset", tmp_path / "restored").ok
+    assert_restored(tmp_path / "cohort", tmp_path / "restored")
 
 
 def test_interrupted_it_goes_on(tmp_path: Path) -> None:

@@ -13,20 +13,23 @@ from collections.abc import Iterator
 from math import prod
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from catnip2bids.bids.checksums import file_sha256, read_checksums
 from catnip2bids.bids.paths import inside
 from catnip2bids.bids.pixels import hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, provenance_of
-from catnip2bids.engine import Resources, own_resources
-from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, WriteError
+from catnip2bids.engine import OVERHEAD_BYTES, Resources, own_resources
+from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError, WriteError
 from catnip2bids.locks import locked
 from catnip2bids.progress import Progress
 from catnip2bids.publish import keep_apart, naming_what_cannot_be_written, publication, write_text
 from catnip2bids.restoration.items import CopyItem, Item, LeftOut, LinkItem, VolumeItem, items_of
 from catnip2bids.restoration.result import Restoration
-from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, write_file, write_slices
+from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, plane_bytes, write_file, write_slices
 from catnip2bids.scanning import files_below
 from catnip2bids.volume import take_census
+from catnip2bids.wording import enough_bytes
 
 _MARK = ".catnip2bids-restore"
 """Stands in the folder as long as not everything is restored, and says from what."""
@@ -64,7 +67,7 @@ def restore(
     DatasetError
         If the dataset is none of ours, or the folder holds something else.
     UsageError
-        If one of both folders is inside the other.
+        If one of both folders is inside the other, or the memory is not enough; then nothing is written.
 
     Examples
     --------
@@ -76,12 +79,14 @@ def restore(
     keep_apart(dataset, folder)
     resources = own_resources(jobs, memory_bytes)
     result = Restoration(folder)
+    work = _Work(dataset, provenance, resources, progress, result)
+    if work.needed_bytes > resources.memory_bytes:
+        needed = enough_bytes(work.needed_bytes)
+        raise UsageError(f"{dataset}: restoring it needs at least {needed} of memory; give more with --memory")
     with naming_what_cannot_be_written(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
-            mark = file_sha256(dataset / PROVENANCE)
-            _take_folder(folder, mark)
-            work = _Work(dataset, provenance, resources, progress, result)
+            _take_folder(folder, file_sha256(dataset / PROVENANCE))
             progress.start(work.n_voxels)
             for path, item in work.items:
                 work.do(path, item)
@@ -118,11 +123,32 @@ class _Work:
             for item in items_of(provenance, key)
         ]
 
+        self._records = {target: record for run in provenance.runs.values() for target, record in run.images.items()}
+        self._volumes = [item for _, item in self.items if isinstance(item, VolumeItem)]
+
     @property
     def n_voxels(self) -> int:
         """Voxels of all volumes."""
-        records = {target: record for run in self._provenance.runs.values() for target, record in run.images.items()}
-        return sum(prod(records[str(item.image)].shape) for _, item in self.items if isinstance(item, VolumeItem))
+        return sum(prod(self._records[str(item.image)].shape) for item in self._volumes)
+
+    @property
+    def needed_bytes(self) -> int:
+        """The least memory in which all volumes can be restored."""
+        return OVERHEAD_BYTES + max(map(self._bytes_of, self._volumes), default=0)
+
+    def _bytes_of(self, item: VolumeItem) -> int:
+        record = self._records[str(item.image)]
+        held = sum(self._held_bytes(image) for image in (item.image, item.mask) if image is not None)
+        return held + plane_bytes(record.shape, np.dtype(record.dtype))
+
+    def _held_bytes(self, image: PurePosixPath) -> int:
+        """Memory that an image takes beside its planes; only that of folders does, whose metadata are read quickly."""
+        folder = self._dataset / image
+        try:
+            volume = take_census(folder).volume if folder.is_dir() else None
+        except SourceError:
+            return 0  # it becomes a problem when its turn comes
+        return 0 if volume is None else volume.unpacked_bytes
 
     def _places(self) -> Iterator[tuple[str, PurePosixPath]]:
         """Yield where each run comes to lie: where it lay in its SOURCE, unless another run lay there too."""
@@ -148,7 +174,7 @@ class _Work:
         self._progress.item(path)
         try:
             self._restore(item, final)
-        except WriteError:
+        except (UsageError, WriteError):  # what keeps one item from being restored keeps all of them
             raise
         except Catnip2bidsError as error:
             self._unwhole.append(path)

@@ -65,8 +65,7 @@ class RestoredVolume:
     @property
     def plane_bytes(self) -> int:
         """Memory that a plane takes while it is written."""
-        _, n_rows, n_columns = self.image.volume.shape
-        return n_rows * n_columns * self.image.volume.dtype.itemsize * _COPIES_IN_MEMORY
+        return plane_bytes(self.image.volume.shape, self.image.volume.dtype)
 
     @property
     def held_bytes(self) -> int:
@@ -77,6 +76,11 @@ class RestoredVolume:
         """Return a plane of shape (y, x)."""
         pixels = self.image.read(plane)
         return pixels if self.mask is None else pixels * self.mask.read(plane).astype(pixels.dtype)
+
+
+def plane_bytes(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
+    """Memory that a plane of a volume takes while it is written."""
+    return shape[1] * shape[2] * dtype.itemsize * _COPIES_IN_MEMORY
 
 
 def write_slices(
