@@ -126,7 +126,7 @@ def _read_run_name(path: Path) -> None:
 
 
 def _nifti(dtype: str, is_packed: bool) -> bytes:
-    image = nib.Nifti1Image(np.stack([smooth_plane((6, 5), dtype)] * 3), np.eye(4))  # type: ignore[no-untyped-call]  # no types
+    image = nib.Nifti1Image(np.stack([smooth_plane((6, 5), dtype)] * 3), np.eye(4))  # no types
     content = image.to_bytes()
     return gzip.compress(content) if is_packed else bytes(content)
 

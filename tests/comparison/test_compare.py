@@ -70,7 +70,7 @@ def as_stack(folder: Path, image: Array) -> Path:
 
 def as_nifti(folder: Path, image: Array) -> Path:
     path = folder / "image.nii.gz"
-    nib.save(nib.Nifti1Image(image.T, np.eye(4)), path)  # type: ignore[no-untyped-call]  # nibabel has no types for it
+    nib.save(nib.Nifti1Image(image.T, np.eye(4)), path)
     return path
 
 
@@ -577,7 +577,7 @@ def test_unpacking_needs_memory(tmp_path: Path) -> None:
     image = np.zeros((40, 1000, 1000), "uint16")
     path = as_nifti(tmp_path, image)
     other = tmp_path / "other.nii.gz"
-    nib.save(nib.Nifti1Image(image.T + np.uint16(1), np.eye(4)), other)  # type: ignore[no-untyped-call]
+    nib.save(nib.Nifti1Image(image.T + np.uint16(1), np.eye(4)), other)
     with pytest.raises(UsageError, match="unpacking the files takes at least"):
         catnip2bids.compare(path, other, memory_bytes=256 * 2**20)
 

@@ -332,7 +332,7 @@ def test_a_packed_file_is_unpacked_once_for_all_blocks_of_a_unit(
 ) -> None:
     planes = some_image((128, 20, 10))
     path = tmp_path / "volume.nii.gz"
-    nib.save(nib.Nifti1Image(planes.T, np.eye(4)), path)  # type: ignore[no-untyped-call]  # nibabel has no types for it
+    nib.save(nib.Nifti1Image(planes.T, np.eye(4)), path)  # nibabel has no types for it
     volume = found(census_nifti(path))
     opened = count_unpackings(monkeypatch)
     image = image_of(tmp_path, volume)

@@ -138,7 +138,7 @@ def nifti_twin(stack: Path) -> Path:
     """Write a stack as NIfTI, as CATNIP's nii2tiff relates them: page k, row j, column i is voxel [i, j, k]."""
     twin = stack.with_suffix(".nii.gz")
     volume = np.ascontiguousarray(source_planes(stack).T)
-    image = nib.Nifti1Image(volume, np.diag([-25.0, -25.0, 25.0, 1.0]))  # type: ignore[no-untyped-call]  # no types
+    image = nib.Nifti1Image(volume, np.diag([-25.0, -25.0, 25.0, 1.0]))  # no types
     nib.save(image, twin)
     return twin
 

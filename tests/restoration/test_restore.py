@@ -154,12 +154,12 @@ def test_heat_maps_that_are_only_there_as_nifti(tmp_path: Path, ending: str, dty
     voxels = source_planes(stack).astype(dtype).T
     stack.unlink()
     name = f"{stack.stem}{ending}"
-    image = nib.nifti1.Nifti1Image(voxels, np.eye(4))  # type: ignore[no-untyped-call]
+    image = nib.nifti1.Nifti1Image(voxels, np.eye(4))
     nib.save(image, run / "heatmaps_atlasspace" / name)
     package([tmp_path / "cohort"], tmp_path / "dataset", settings())
     restore(tmp_path / "dataset", tmp_path / "restored")
     restored = tmp_path / "restored" / TODAY / "heatmaps_atlasspace" / name
-    stored = nib.nifti1.load(restored)  # type: ignore[no-untyped-call]
+    stored = nib.nifti1.load(restored)
     assert stored.get_data_dtype() == dtype
     assert np.array_equal(np.asarray(stored.dataobj), voxels)
 

@@ -95,7 +95,7 @@ def test_a_big_endian_file_is_read_in_native_order(tmp_path: Path) -> None:
 
 def test_the_second_version_of_the_format_is_read_too(tmp_path: Path) -> None:
     image = some_image((4, 6, 5))
-    second = nib.Nifti2Image(image.T, np.eye(4), dtype="uint16")  # type: ignore[no-untyped-call]  # nibabel has no types
+    second = nib.Nifti2Image(image.T, np.eye(4), dtype="uint16")  # nibabel has no types
     nib.save(second, tmp_path / "image.nii")
     np.testing.assert_array_equal(read_all(found(census_nifti(tmp_path / "image.nii"))), image)
 
@@ -229,7 +229,7 @@ def test_a_packed_file_is_unpacked_once_while_planes_of_it_are_open(
 
 def test_voxels_that_begin_too_late_to_be_all_there_are_found_in_the_census(tmp_path: Path) -> None:
     path = tmp_path / "late.nii"
-    nib.save(nib.Nifti1Image(some_image((4, 5, 6)), np.eye(4)), path)  # type: ignore[no-untyped-call]  # no types
+    nib.save(nib.Nifti1Image(some_image((4, 5, 6)), np.eye(4)), path)  # no types
     data = bytearray(path.read_bytes())
     data[108:112] = np.float32(353).tobytes()  # vox_offset
     path.write_bytes(data)

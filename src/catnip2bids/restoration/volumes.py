@@ -6,12 +6,14 @@ product of two images, only if both have theirs.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import io
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from catnip2bids.wording import shown_planes
 _COPIES_IN_MEMORY = 4
 """A plane is there decoded, multiplied, and encoded."""
 _CLASSIC_BYTES = 2**32 - 2**25  # tifffile writes larger files as BigTIFF
+_GZIP = 31  # the largest window, and zlib's way to ask for the frame of gzip
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def write_file(
     with Team(resources, source.plane_bytes, source.held_bytes) as team:
         planes = _told(team.do(source.read, range(source.image.volume.shape[0])), on_voxels)
         if is_nifti(Path(name)):
-            _write_nifti(np.stack(list(planes)), file, name)
+            _write_nifti(planes, source.image.volume, file, name)
         else:
             _write_stack(planes, source.image.volume, file)
 
@@ -123,11 +126,31 @@ def _write_page(tiff: tifffile.TiffWriter, plane: npt.NDArray[Any]) -> None:
     tiff.write(plane, compression="ADOBE_DEFLATE", photometric="minisblack", metadata=None, contiguous=False)
 
 
-def _write_nifti(array: npt.NDArray[Any], file: Path, name: str) -> None:
-    """Write an array (z, y, x); the name of the file that is written first does not tell whether it is packed."""
-    image = nib.nifti1.Nifti1Image(array.T, np.eye(4), dtype=array.dtype)  # type: ignore[no-untyped-call]
-    content = image.to_bytes()
-    file.write_bytes(gzip.compress(content, mtime=0) if name.lower().endswith(".gz") else content)
+def _write_nifti(planes: Iterator[npt.NDArray[Any]], volume: Volume, file: Path, name: str) -> None:
+    """Write plane after plane; the name of the file that is written first does not tell whether it is packed."""
+    content = chain([memoryview(_nifti_header(volume))], map(little_endian_bytes, planes))  # z is slowest in both
+    with file.open("wb") as out:
+        out.writelines(_packed(content) if name.lower().endswith(".gz") else content)
+
+
+def _nifti_header(volume: Volume) -> bytes:
+    """Return all that stands before the first voxel: sizes, type, and that values are what they are."""
+    header = nib.nifti1.Nifti1Header(endianness="<")
+    header.set_data_dtype(volume.dtype)
+    header.set_data_shape(volume.shape[::-1])
+    header.set_sform(np.eye(4), code="aligned")
+    header.set_qform(np.eye(4), code="unknown")
+    header.set_slope_inter(1, 0)
+    written = io.BytesIO()
+    header.write_to(written)
+    return written.getvalue()
+
+
+def _packed(content: Iterable[memoryview]) -> Iterator[bytes]:
+    """Pack as ``gzip`` does, without a time."""
+    packer = zlib.compressobj(zlib.Z_BEST_COMPRESSION, wbits=_GZIP)
+    yield from map(packer.compress, content)
+    yield packer.flush()
 
 
 def _told(planes: Iterator[npt.NDArray[Any]], on_voxels: Callable[[int], None]) -> Iterator[npt.NDArray[Any]]:
