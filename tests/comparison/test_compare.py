@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import tifffile
 
 import catnip2bids
 from catnip2bids import Comparison
-from catnip2bids.comparison import Relation, volumes
+from catnip2bids.comparison import Relation, first_difference, volumes
 from catnip2bids.comparison.documents import COLUMNS
 from catnip2bids.comparison.files import compare_files
+from catnip2bids.engine import OVERHEAD_BYTES, Resources
 from catnip2bids.errors import SourceError, UsageError
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
 
@@ -580,6 +582,15 @@ def test_unpacking_needs_memory(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(image.T + np.uint16(1), np.eye(4)), other)
     with pytest.raises(UsageError, match="unpacking the files takes at least"):
         catnip2bids.compare(path, other, memory_bytes=256 * 2**20)
+
+
+def test_unpacking_needs_memory_also_where_the_first_difference_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    paths = as_nifti(tmp_path, LABELS), as_nifti(tmp_path / "other", LABELS)
+    enough = Resources(1, OVERHEAD_BYTES + 2 * LABELS.nbytes)
+    assert first_difference(*paths, enough) is None
+    with pytest.raises(UsageError, match="unpacking the files takes at least"):
+        first_difference(*paths, replace(enough, memory_bytes=enough.memory_bytes - 1))
 
 
 def test_a_report_that_cannot_be_written_is_trouble(tmp_path: Path) -> None:

@@ -6,14 +6,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
 
 from catnip2bids import scan
-from catnip2bids.comparison import Check, check_derivations
+from catnip2bids.catnip.derivations import MASKED_LABELS
+from catnip2bids.comparison import Check, check_claim, check_derivations
+from catnip2bids.engine import OVERHEAD_BYTES, Resources
+from catnip2bids.errors import UsageError
 from made_up import Array, some_image, write_slices, write_tiff
 
 
@@ -114,6 +119,17 @@ def test_the_command_prints_them_and_ends_with_1_if_one_is_broken(tmp_path: Path
     broken = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert broken.returncode == 1
     assert "N4_masked = N4 x hemispheremask_origspace: does not hold for 1 of 1,008 voxels" in broken.stderr
+
+
+def test_unpacking_needs_memory(tmp_path: Path) -> None:
+    (run,) = scan([write_run(tmp_path)]).runs
+    cells = np.full((6, 12, 14), 255, "uint8")
+    nib.save(nib.nifti1.Nifti1Image(cells.T, np.eye(4)), tmp_path / "cells.nii.gz")
+    entries = [replace(entry, location=tmp_path / "cells.nii.gz") for entry in run.entries[: len(MASKED_LABELS.roles)]]
+    enough = Resources(1, OVERHEAD_BYTES + len(entries) * cells.nbytes)
+    assert check_claim(MASKED_LABELS, entries, enough).n_voxels == cells.size
+    with pytest.raises(UsageError, match="unpacking the files takes at least"):
+        check_claim(MASKED_LABELS, entries, replace(enough, memory_bytes=enough.memory_bytes - 1))
 
 
 def test_a_run_without_segmentations_has_claims_too(tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ def first_difference(path_1: Path, path_2: Path, resources: Resources) -> int | 
     ------
     SourceError
         If one of them cannot be read at all.
+    UsageError
+        If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
     return first_difference_of(open_side(path_1), open_side(path_2), resources)
 

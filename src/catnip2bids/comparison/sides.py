@@ -198,6 +198,6 @@ def plane_bytes(side: Side) -> int:
     return 1
 
 
-def unpacked_bytes(side: Side) -> int:
-    """Memory that is taken because a file can only be unpacked as a whole."""
-    return 0 if side.volume is None else side.volume.unpacked_bytes
+def unpacked_bytes(sides: Sequence[Side]) -> int:
+    """Memory that is taken all the time, because files can only be unpacked as a whole."""
+    return sum(side.volume.unpacked_bytes for side in sides if side.volume is not None)

@@ -152,9 +152,10 @@ def compare_volumes(
     same_file = side_1.is_one_file and side_2.is_one_file and same_bytes(side_1.path, side_2.path)
     n_bytes = max(plane_bytes(side_1), plane_bytes(side_2)) * len(side_1.planes)
     pairing = Pairing(side_1, side_2, same_file, n_bytes <= _HASHED_ALL_THE_SAME_BYTES)
-    with Team(resources, working_bytes((side_1, side_2)), unpacked_bytes(side_1) + unpacked_bytes(side_2)) as team:
+    sides = (side_1, side_2)
+    with Team(resources, working_bytes(sides), unpacked_bytes(sides)) as team:
         if are_labels is None:
-            are_labels = hold_labels((side_1, side_2), team)
+            are_labels = hold_labels(sides, team)
         pairing = replace(pairing, are_labels=are_labels)
         pairs, labels = [], LabelsBothSides()
         for pair in team.do(partial(compare_planes, pairing), pairing.numbers):
@@ -165,9 +166,15 @@ def compare_volumes(
 
 
 def first_difference_of(side_1: Side, side_2: Side, resources: Resources) -> int | None:
-    """Return the first slice number at which planes are not the same; no more planes are read than needed."""
-    pairing = Pairing(side_1, side_2)
-    with Team(resources, working_bytes((side_1, side_2))) as team:
+    """Return the first slice number at which planes are not the same; no more planes are read than needed.
+
+    Raises
+    ------
+    UsageError
+        If a file can only be unpacked as a whole, and the memory is not enough for that.
+    """
+    pairing, sides = Pairing(side_1, side_2), (side_1, side_2)
+    with Team(resources, working_bytes(sides), unpacked_bytes(sides)) as team:
         pairs = team.do(partial(compare_planes, pairing), pairing.numbers)
         return next((pair.number for pair in pairs if not pair.same), None)
 
