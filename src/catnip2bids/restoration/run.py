@@ -29,7 +29,7 @@ from catnip2bids.restoration.result import Restoration
 from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, plane_bytes, write_file, write_slices
 from catnip2bids.scanning import files_below
 from catnip2bids.volume import take_census
-from catnip2bids.wording import enough_bytes
+from catnip2bids.wording import counted, enough_bytes
 
 _MARK = ".catnip2bids-restore"
 """Stands in the folder as long as not everything is restored, and says from what."""
@@ -212,7 +212,7 @@ class _Work:
             raise SourceError("; ".join(census.problems))
         if census.volume.shape[0] != len(planes):
             raise DatasetError(
-                f"{self._dataset / image}: has {census.volume.shape[0]} planes, and had {len(planes)}; "
+                f"{self._dataset / image}: has {counted(census.volume.shape[0], 'plane')}, and had {len(planes)}; "
                 "bring it back from a copy"
             )
         return StoredImage(census.volume, planes)

@@ -14,6 +14,7 @@ from catnip2bids.validation.geometry import read_geometry
 from catnip2bids.validation.sidecars import SidecarError, read_sidecar
 from catnip2bids.validation.tables import TableError, read_table
 from catnip2bids.validation.tree import Image, Tree
+from catnip2bids.wording import counted
 
 CHECK = "catnip2bids"
 
@@ -62,4 +63,8 @@ def _compare_planes(tree: Tree, image: Image, file: PurePosixPath) -> Iterator[F
         return
     geometry = read_geometry(tree.root, image)
     if geometry is not None and geometry.n_planes != n_rows:
-        yield _error("PIXELS_ROWS", file, f"has {n_rows} rows and {image.path.name} has {geometry.n_planes} planes")
+        yield _error(
+            "PIXELS_ROWS",
+            file,
+            f"has {counted(n_rows, 'row')} and {image.path.name} has {counted(geometry.n_planes, 'plane')}",
+        )

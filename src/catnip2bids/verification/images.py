@@ -80,7 +80,7 @@ def _expected(dataset: Path, path: PurePosixPath, record: ImageRecord) -> Expect
     except DatasetError as error:
         return ExpectedImage(path, record, (), str(error).removeprefix(f"{dataset}/"))
     if len(planes) != record.shape[0]:
-        problem = f"{hashes_path(path)}: has {len(planes)} planes, the image had {record.shape[0]}"
+        problem = f"{hashes_path(path)}: has {counted(len(planes), 'plane')}, the image had {record.shape[0]}"
         return ExpectedImage(path, record, (), problem)
     return ExpectedImage(path, record, planes)
 
