@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from catnip2bids.catnip.components import FOLDERS, LEFTOVERS, recognise
-from catnip2bids.scanning.files import leads_out, refuse_odd_name
+from catnip2bids.scanning.files import links_out_of, refuse_odd_name
 from catnip2bids.scanning.model import Entry
 
 _SLICE_ENDINGS = (".tif", ".tiff")
@@ -60,7 +60,7 @@ def _linked(entry: Entry, run: Path) -> Entry:
     if target.is_relative_to(run.resolve()):
         inside = target.relative_to(run.resolve()).as_posix()
         return replace(entry, set_aside=f"a link to {inside}, which is listed itself", link_to=inside)
-    return replace(entry, warnings=leads_out([entry.location], run, "the run folder"))
+    return replace(entry, warnings=links_out_of([entry.location], run, "the run folder"))
 
 
 def _listable(entry: Entry) -> Entry:

@@ -17,7 +17,7 @@ from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog
 from catnip2bids.errors import SourceError
 from catnip2bids.scanning.entries import is_slice
-from catnip2bids.scanning.files import files_below, leads_out, refuse_odd_name
+from catnip2bids.scanning.files import files_below, links_out_of, refuse_odd_name
 from catnip2bids.scanning.model import Entry
 from catnip2bids.volume import Census, census_nifti, census_slices, census_stack, label_values, read_planes
 from catnip2bids.wording import shown_shape
@@ -56,7 +56,7 @@ def _census(entry: Entry, component: ComponentType) -> Census:
         return Census(None, 0, 0, (f"{entry.location}: has no TIFF slices in it; bring them back or exclude it",))
     census = census_slices(files, re.compile(component.slice_number))
     links = [file for file in files if file.is_symlink() and file.exists()]
-    return replace(census, warnings=census.warnings + leads_out(links, entry.location, "its folder"))
+    return replace(census, warnings=census.warnings + links_out_of(links, entry.location, "its folder"))
 
 
 def _trusted(entry: Entry, component: ComponentType, census: Census) -> Census:
@@ -94,7 +94,7 @@ def _measured(entry: Entry) -> Entry:
     broken = tuple(f"{file}: is a link to nowhere; bring the original back" for file in files if not file.exists())
     n_bytes = sum(file.stat().st_size for file in files if file.exists())
     links = [file for file in files if file != entry.location and file.exists()]
-    leading_out = leads_out(links, entry.location, "its folder")
+    leading_out = links_out_of(links, entry.location, "its folder")
     return replace(entry, n_files=len(files), n_bytes=n_bytes, problems=broken, warnings=entry.warnings + leading_out)
 
 

@@ -33,7 +33,7 @@ def not_listed(error: OSError) -> NoReturn:
     raise ReadError(f"{error.filename}: cannot be listed: {error.strerror}; make it readable and run again") from error
 
 
-def leads_out(paths: Iterable[Path], folder: Path, what: str) -> tuple[str, ...]:
+def links_out_of(paths: Iterable[Path], folder: Path, what: str) -> tuple[str, ...]:
     """Say which paths lead out of a folder, as links do: they are followed, and somebody should know."""
     inside, leading_out = folder.resolve(), []
     for path in paths:

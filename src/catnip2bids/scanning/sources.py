@@ -15,7 +15,7 @@ from catnip2bids.catnip.run_name import parse_run_name
 from catnip2bids.errors import ReadError, SourceError, UsageError
 from catnip2bids.scanning.entries import entries_below, recognised
 from catnip2bids.scanning.examining import compared_with_run, examined
-from catnip2bids.scanning.files import leads_out, not_listed
+from catnip2bids.scanning.files import links_out_of, not_listed
 from catnip2bids.scanning.model import Entry, Run, Scan
 
 _PARENTS_THAT_MAY_NAME_A_RUN = 3
@@ -112,5 +112,5 @@ def _scan_run(folder: Path, source: Path, on_entry: Callable[[str], None] | None
         log=log,
         layout=layout_of(frozenset(entry.path for entry in entries)),
         entries=tuple(compared_with_run(entries, log)),
-        warnings=leads_out([folder], source, "the source"),
+        warnings=links_out_of([folder], source, "the source"),
     )
