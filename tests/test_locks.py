@@ -73,14 +73,14 @@ def test_a_construction_waits_for_workers_of_an_earlier_one(tmp_path: Path, fing
             assert time.monotonic() - start > 0.5
 
 
-def test_a_worker_that_is_late_does_nothing_once_another_run_has_begun(tmp_path: Path) -> None:
+def test_a_worker_that_is_late_does_nothing_once_another_command_has_begun(tmp_path: Path) -> None:
     final = tmp_path / "image.ome.zarr"
     marker = markers_path(final) / "planes-000000.json"
     marker.parent.mkdir()
     lock = lock_of(marker, "earlier")
     with construction(final, "same"):
         assert lock_of(marker, "later") != lock
-        with pytest.raises(WorkerError, match="another run has taken it up"), busy(lock):
+        with pytest.raises(WorkerError, match="another command has taken it up"), busy(lock):
             pass
 
 
@@ -95,7 +95,7 @@ def test_who_waited_for_a_lock_that_is_gone_does_nothing(tmp_path: Path) -> None
         late = waiting.submit(work)
         time.sleep(0.3)
         lock.unlink()
-    with pytest.raises(WorkerError, match="another run has taken it up"):
+    with pytest.raises(WorkerError, match="another command has taken it up"):
         late.result()
 
 
@@ -105,7 +105,7 @@ def test_workers_that_go_on_for_long_are_an_error(tmp_path: Path, monkeypatch: p
     with pytest.raises(KeyboardInterrupt), construction(final, "same"):
         raise KeyboardInterrupt
     with working(markers_path(final) / "planes-000000.json", 60):
-        with pytest.raises(DatasetError, match=r"image\.ome\.zarr: a worker of an earlier run is still writing it"):
+        with pytest.raises(DatasetError, match=r"image\.ome\.zarr: a worker of an earlier command is still writing it"):
             wait_for_others(markers_path(final), final)
         with pytest.raises(DatasetError, match="still writing"), construction(final, "other"):
             pass

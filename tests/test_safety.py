@@ -142,4 +142,4 @@ def test_the_source_is_only_read(tmp_path: Path) -> None:
 def test_a_closed_folder_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
     done = command("package", tmp_path / "source", "-o", tmp_path / "closed/out", "--voxel-size", 3.7, 3.7, 5)
-    assert (done.returncode, "closed: must not be written" in done.stderr) == (2, True)
+    assert (done.returncode, "closed: cannot be written" in done.stderr) == (2, True)

@@ -18,7 +18,7 @@ from catnip2bids.errors import DatasetError, WorkerError
 LOCK = ".lock"
 """How the names of files end that are there to be locked."""
 _SECONDS_FOR_OTHERS, _SECONDS_TO_LOOK = 60, 0.2
-_TAKEN = "{}: another run has taken it up; wait for its end"
+_TAKEN = "{}: another command has taken it up; wait for its end"
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # some network file systems have none
 
 
@@ -39,17 +39,17 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def lock_of(marker: Path, run: str) -> Path:
-    """Allow the workers of a run to do a step of a construction; returns what they have to lock for it.
+def lock_of(marker: Path, command: str) -> Path:
+    """Allow the workers of a command to do a step of a construction; returns what they have to lock for it.
 
     Parameters
     ----------
     marker
         A file beside the construction that stands for the step; it need not be there.
-    run
-        Name of the run, which no other has.
+    command
+        A name of the command, which no other has, not even the same one begun again.
     """
-    lock = marker.with_name(f"{marker.name}.{run}{LOCK}")
+    lock = marker.with_name(f"{marker.name}.{command}{LOCK}")
     lock.touch()
     return lock
 
@@ -61,7 +61,7 @@ def busy(lock: Path) -> Iterator[None]:
     Raises
     ------
     WorkerError
-        If another run has taken up the construction since.
+        If another command has taken up the construction since.
     """
     try:
         descriptor = os.open(lock, os.O_RDWR)
@@ -91,7 +91,7 @@ def has_locks(file: Path) -> bool:
 
 
 def wait_for_others(markers: Path, final: Path) -> None:
-    """Wait until workers of an earlier run, wherever they are, have ended their step, and let them begin no other.
+    """Wait until workers of an earlier command, wherever they are, have ended their step, and let them begin no other.
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ def wait_for_others(markers: Path, final: Path) -> None:
                 except BlockingIOError as error:
                     if time.monotonic() > end:
                         raise DatasetError(
-                            f"{final}: a worker of an earlier run is still writing it; wait for its end, or end it, "
-                            "and run again"
+                            f"{final}: a worker of an earlier command is still writing it; wait for its end, or "
+                            "end it, and run again"
                         ) from error
                 time.sleep(_SECONDS_TO_LOOK)
 

@@ -67,7 +67,7 @@ class ClusterExecutor(Executor):
         self._client = client
         self._n_slots = n_slots
         self._next_count = time.monotonic() + _SECONDS_BETWEEN_COUNTS
-        self._run = uuid.uuid4().hex
+        self._command = uuid.uuid4().hex
         self._reading = tuple(reading)
         self._room = threading.Semaphore(_TASKS_PER_SLOT * n_slots)
         self._changing = threading.Lock()
@@ -172,7 +172,7 @@ class ClusterExecutor(Executor):
         return (function, *arguments)
 
     def _lock_of(self, marker: Path | None) -> Path | None:
-        return None if marker is None else lock_of(marker, self._run)
+        return None if marker is None else lock_of(marker, self._command)
 
     def _sent(self, thing: object) -> Any:
         """Send something to the cluster, once; if the worker that has it is lost, the scheduler sends it again."""

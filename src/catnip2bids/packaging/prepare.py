@@ -161,7 +161,7 @@ def _refuse_unwritable(dataset: Path) -> None:
     there = next(folder for folder in (dataset, *dataset.absolute().parents) if folder.exists())
     if not os.access(there, os.W_OK | os.X_OK):
         raise DatasetError(
-            f"{there}: must not be written (by its permissions, or the disk is read-only); give another folder with -o"
+            f"{there}: cannot be written (by its permissions, or the disk is read-only); give another folder with -o"
         )
 
 

@@ -52,10 +52,11 @@ def check_twins(tree: Tree) -> Iterator[Finding]:
 
 
 def check_partial(tree: Tree) -> Iterator[Finding]:
-    """Check that nothing is left of an interrupted run."""
+    """Check that nothing is left of an interrupted command."""
     for path in (*tree.folders, *(file.path for file in tree.files)):
         if _is_partial(path) and not any(map(_is_partial, path.parents)):
-            yield _error("LEFTOVER_PARTIAL", path, "is left over from an interrupted run; package again, or remove it")
+            what = "is left over from an interrupted command; package again, or remove it"
+            yield _error("LEFTOVER_PARTIAL", path, what)
 
 
 def check_zarr_depth(tree: Tree) -> Iterator[Finding]:

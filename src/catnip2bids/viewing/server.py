@@ -69,7 +69,7 @@ class ViewServer(ThreadingHTTPServer):
             in_use = error.errno == errno.EADDRINUSE
             what = "is in use" if in_use else f"cannot be had ({error.strerror})"
             raise UsageError(
-                f"port {port} {what}; give another one, or leave --port away to have any free one"
+                f"port {port} {what}; give another one, or leave --port out to have any free one"
             ) from error
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
