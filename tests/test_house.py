@@ -45,6 +45,8 @@ KNOWS_NOTHING_OF = {
     "catnip": {"bids", "volume", "ome", "engine", "packaging"},
     "validation": {"bids", "catnip", "ome", "engine", "packaging", "plan"},
     "comparison": {"bids", "plan", "packaging"},
+    "verification": {"packaging"},
+    "restoration": {"packaging"},
 }
 
 

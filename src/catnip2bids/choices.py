@@ -47,6 +47,10 @@ IMAGE_ENDINGS = (".ome.zarr", ".ome.btf", ".ome.tif")
 """Of the names of images in these formats: OME-Zarr, OME-TIFF that may be large (BigTIFF), and classic OME-TIFF."""
 
 
+DEFAULT_STAIN = "cFos"
+"""What CATNIP was made for; it is taken where nobody says another."""
+
+
 class Compression(StrEnum):
     """How pixels of an OME-TIFF are compressed."""
 

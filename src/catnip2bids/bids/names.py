@@ -46,6 +46,11 @@ class BidsName:
         return "_".join([*parts, self.suffix] if self.suffix else parts)
 
 
+def run_name(subject: str, sample: str, stain: str) -> BidsName:
+    """Return the entities that all files of a run share."""
+    return BidsName((("sub", subject), ("sample", sample), ("stain", stain)))
+
+
 def as_label(text: str) -> str:
     """Remove everything from a text that is not a letter or a digit."""
     return re.sub(r"[^0-9a-zA-Z]", "", text)

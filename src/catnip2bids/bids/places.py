@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from catnip2bids.bids.names import BidsName
+from catnip2bids.choices import DEFAULT_STAIN
+
 DERIVATIVE = PurePosixPath("derivatives/catnip")
 """What CATNIP computed."""
 COUNTS = PurePosixPath("derivatives/catnip-counts")
@@ -23,3 +26,11 @@ def image_stem(image: PurePosixPath) -> str:
 def sidecar_of(image: PurePosixPath) -> PurePosixPath:
     """Return the JSON file beside an image: the same, whatever the format."""
     return image.with_name(f"{image_stem(image)}.json")
+
+
+def copy_of(run: BidsName, entry: str) -> PurePosixPath:
+    """Return where an entry of a run is kept as it is; `entry` is its path below the run folder."""
+    labels = dict(run.entities)
+    # several stains of one sample are several runs, whose files have the same names
+    stain = "" if labels["stain"] == DEFAULT_STAIN else f"_stain-{labels['stain']}"
+    return SOURCEDATA / f"sub-{labels['sub']}_sample-{labels['sample']}{stain}" / entry.removeprefix("../")

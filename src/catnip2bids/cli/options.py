@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from catnip2bids.choices import Cluster, Compression, Format, Naming, OmeZarrVersion
+from catnip2bids.choices import DEFAULT_STAIN, Cluster, Compression, Format, Naming, OmeZarrVersion
 from catnip2bids.errors import UsageError
 
 # ---- what several commands have
@@ -60,7 +60,7 @@ Pyramid = Annotated[bool, typer.Option("--pyramid", help="OME-TIFF with lower re
 Names = Annotated[Naming, typer.Option(help="Strict BIDS names, or _dseg, _mask and _counts as in DANDI 001362.")]
 Subject = Annotated[str | None, typer.Option(help="Subject of one run whose name does not tell.")]
 Sample = Annotated[str | None, typer.Option(help="Sample of one run whose name does not tell.")]
-Stain = Annotated[str | None, typer.Option(help="Stain of all runs (default: cFos).")]
+Stain = Annotated[str | None, typer.Option(help=f"Stain of all runs (default: {DEFAULT_STAIN}).")]
 AtlasTableFile = Annotated[Path | None, typer.Option(help="CATNIP's atlas_info.txt.")]
 ParticipantsFile = Annotated[Path | None, typer.Option(help="TSV to be merged into participants.tsv.")]
 EmbedLabels = Annotated[bool, typer.Option("--embed-labels", help="Put labels inside the raw image too.")]

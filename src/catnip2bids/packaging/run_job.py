@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.pixels import hashes_path
-from catnip2bids.bids.places import sidecar_of
+from catnip2bids.bids.places import copy_of, sidecar_of
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
 from catnip2bids.catnip.component import Action, Content
 from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
@@ -24,7 +24,7 @@ from catnip2bids.packaging.images import ImageJob, embed_labels, format_of, remo
 from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.privacy import private_words
 from catnip2bids.packaging.result import PackageResult, RunSummary
-from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks, copy_of
+from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
 from catnip2bids.progress import Progress
 from catnip2bids.publish import forget_construction, remove
 from catnip2bids.scanning import files_below

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from catnip2bids.bids.names import BidsName
-from catnip2bids.bids.places import COUNTS, DERIVATIVE, SOURCEDATA, image_stem, sidecar_of
+from catnip2bids.bids.names import BidsName, run_name
+from catnip2bids.bids.places import COUNTS, DERIVATIVE, copy_of, image_stem, sidecar_of
 from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
 from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK
 from catnip2bids.choices import Format, Naming
 from catnip2bids.comparison import Relation
 from catnip2bids.ome import OmeTiff, OmeZarr
 from catnip2bids.packaging.proofs import Proof
-from catnip2bids.plan import DEFAULT_STAIN, PlannedRun, problems_of
+from catnip2bids.plan import PlannedRun, problems_of
 from catnip2bids.scanning import Entry, Run
 from catnip2bids.volume import Volume
 
@@ -158,19 +158,6 @@ class RunTasks:
         masks = [str(task.target) for task in self.images if task.component is HEMISPHERE_MASK]
         evidence = proof.evidence | {"image": images.get(proof.question.other.path)}
         return evidence | {"mask": masks[0]} if proof.holds and proof.question.is_masked and masks else evidence
-
-
-def run_name(subject: str, sample: str, stain: str) -> BidsName:
-    """Return the entities that all files of a run share."""
-    return BidsName((("sub", subject), ("sample", sample), ("stain", stain)))
-
-
-def copy_of(run: BidsName, entry: str) -> PurePosixPath:
-    """Return where an entry of a run is kept as it is, below the dataset; `entry` is its path below the run folder."""
-    labels = dict(run.entities)
-    # several stains of one sample are several runs, whose files have the same names
-    stain = "" if labels["stain"] == DEFAULT_STAIN else f"_stain-{labels['stain']}"
-    return SOURCEDATA / f"sub-{labels['sub']}_sample-{labels['sample']}{stain}" / entry.removeprefix("../")
 
 
 def plan_tasks(

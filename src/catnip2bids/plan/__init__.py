@@ -1,13 +1,12 @@
 """The plan: what will be done with every source entry, and why. TOML that a person can read and correct."""
 
 from catnip2bids.plan.checks import Claim, claim_of, matched, refuse_collisions, voxel_size_warning
-from catnip2bids.plan.model import DEFAULT_STAIN, AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
+from catnip2bids.plan.model import AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.plan.propose import SAMPLES, default_entry, make_plan, problems_of, unknown_of
 from catnip2bids.plan.report import ScanReport, report_on
 from catnip2bids.plan.toml import read_plan, to_toml, write_plan
 
 __all__ = [
-    "DEFAULT_STAIN",
     "SAMPLES",
     "AboutDataset",
     "Claim",

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from catnip2bids.catnip.component import Action
+from catnip2bids.choices import DEFAULT_STAIN
 from catnip2bids.shown import Shown, Summary
 from catnip2bids.wording import counted
-
-DEFAULT_STAIN = "cFos"
 
 
 def _empty_is_none(value: object) -> object:

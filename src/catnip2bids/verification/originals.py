@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.checksums import file_sha256
+from catnip2bids.bids.names import run_name
+from catnip2bids.bids.places import copy_of
 from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import SourceError
-from catnip2bids.packaging.tasks import copy_of, run_name
 from catnip2bids.scanning import Entry, Run, files_below, scan
 from catnip2bids.verification.images import ExpectedImage
 from catnip2bids.verification.result import FileProblem, Problem
