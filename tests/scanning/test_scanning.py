@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from catnip2bids.errors import SourceError
 from catnip2bids.scanning import Entry, Run, scan
+from catnip2bids.volume import take_census
 from runs import FLOX, KO, KO_NAME, SHAPE, TODAY, TODAY_NAME, slices_of, state_of, write_l0, write_l1, write_l2
 
 
@@ -163,6 +164,19 @@ def test_strangers_among_slices_are_listed_by_themselves(tmp_path: Path) -> None
     assert entry_of(found, "640_N4/notes.txt").component is None
     assert entry_of(found, "640_N4/old").component is None
     assert entry_of(found, "640_N4").volume is not None
+
+
+@pytest.mark.parametrize("name", ["._Z0001.tif", ".copy.tif", "whole.btf"])
+def test_scan_and_convert_agree_on_what_a_slice_is(tmp_path: Path, name: str) -> None:
+    run = write_l0(tmp_path, KO_NAME)
+    (run / "640_N4" / name).write_bytes((run / "640_N4/Z0001.tif").read_bytes())
+    entry = entry_of(only_run(run), "640_N4")
+    alone = take_census(run / "640_N4")
+    assert (entry.problems, alone.problems) == ((), ())
+    assert entry.volume is not None
+    assert alone.volume is not None
+    assert entry.volume.shape == alone.volume.shape == SHAPE
+    assert_everything_listed_once(only_run(run))
 
 
 def test_empty_folders_are_listed(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from catnip2bids.catnip.components import FOLDERS, LEFTOVERS, recognise
 from catnip2bids.scanning.files import links_out_of, refuse_odd_name
 from catnip2bids.scanning.model import Entry
+from catnip2bids.volume import is_slice
 
-_SLICE_ENDINGS = (".tif", ".tiff")
 _LEFT_BEHIND = "left behind by an operating system, not written by CATNIP"
 
 
@@ -70,11 +70,6 @@ def _listable(entry: Entry) -> Entry:
         problem = f"{entry.location}: cannot be listed: {error.strerror}; make it readable, or exclude it"
         return replace(entry, problems=(problem,))
     return entry
-
-
-def is_slice(file: Path) -> bool:
-    """Tell whether a file of a slice folder is one of its slices."""
-    return file.suffix.lower() in _SLICE_ENDINGS and not LEFTOVERS.fullmatch(file.name)
 
 
 def _strangers_among_slices(series: Entry) -> Iterator[Entry]:

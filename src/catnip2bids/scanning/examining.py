@@ -16,10 +16,9 @@ from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, S
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog
 from catnip2bids.errors import SourceError
-from catnip2bids.scanning.entries import is_slice
 from catnip2bids.scanning.files import files_below, links_out_of, refuse_odd_name
 from catnip2bids.scanning.model import Entry
-from catnip2bids.volume import Census, census_nifti, census_slices, census_stack, label_values, read_planes
+from catnip2bids.volume import Census, census_nifti, census_slices, census_stack, label_values, read_planes, slice_files
 from catnip2bids.wording import shown_shape
 
 
@@ -49,7 +48,7 @@ def _census(entry: Entry, component: ComponentType) -> Census:
         return census_stack(entry.location)
     if component.storage == Storage.NIFTI:
         return census_nifti(entry.location)
-    files = sorted(file for file in entry.location.iterdir() if is_slice(file))
+    files = slice_files(entry.location)
     for file in files:
         refuse_odd_name(file)
     if not files:

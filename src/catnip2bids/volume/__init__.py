@@ -10,7 +10,7 @@ from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.recovered_mask import RecoveredMask
 from catnip2bids.volume.slices import SliceSeries, census_slices, number_slices
 from catnip2bids.volume.stack import TiffStack, census_stack
-from catnip2bids.volume.take_census import is_nifti, is_tiff, slice_files, slice_number_in, take_census
+from catnip2bids.volume.take_census import is_nifti, is_slice, is_tiff, slice_files, slice_number_in, take_census
 from catnip2bids.volume.tiff import PageLayout, check_page, open_lone_page
 from catnip2bids.volume.tiff_file import count_stack_pages, open_tiff, page_offsets
 from catnip2bids.volume.values import label_values, value_range
@@ -43,6 +43,7 @@ __all__ = [
     "hash_stored_plane",
     "is_nifti",
     "is_ome_zarr",
+    "is_slice",
     "is_tiff",
     "label_values",
     "little_endian_bytes",
