@@ -64,7 +64,7 @@ def provenance() -> Provenance:
         decisions=[
             decision("z"),
             decision("a", evidence={"planes_compared": 211, "labels_lost": [512]}),
-            decision("b", run="another"),
+            decision("b", run="another", problem="b: is damaged"),
         ],
     )
 
@@ -77,6 +77,15 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
     assert found.runs[RUN].images[IMAGE].shape == (211, 104, 193)
     assert sorted(map(str, found.decisions)) == sorted(map(str, saved.decisions))
     assert found.model_dump(exclude={"decisions"}) == saved.model_dump(exclude={"decisions"})
+
+
+def test_what_was_saved_before_problems_were_told_apart_is_read(tmp_path: Path) -> None:
+    provenance().save(tmp_path)
+    document = json.loads((tmp_path / PROVENANCE).read_text(encoding="utf-8"))
+    for found in document["decisions"]:
+        del found["problem"]
+    (tmp_path / PROVENANCE).write_text(json.dumps(document), encoding="utf-8")
+    assert {found.problem for found in read_provenance(tmp_path).decisions} == {None}
 
 
 def test_runs_and_decisions_have_one_order(tmp_path: Path) -> None:

@@ -256,6 +256,7 @@ def test_the_component_is_named_and_skipped_and_the_rest_is_packaged(
         assert not (tmp_path / "out/code/catnip2bids/pixels" / f"{Path(image).name}.tsv").exists()
     failed = [decision for decision in decisions(tmp_path / "out").values() if "problem" in decision["reason"]]
     assert mentions([decision["reason"] for decision in failed], named)
+    assert all(decision["problem"] in decision["reason"] for decision in failed)
     assert all(decision["action"] == "exclude" and decision["target"] is None for decision in failed)
     assert state_of(tmp_path / "source") == before
     assert not [path for path, content in _texts(tmp_path / "out") if str(tmp_path) in content]

@@ -14,6 +14,7 @@ import pytest
 
 import catnip2bids
 from catnip2bids.bids.provenance import read_provenance
+from catnip2bids.catnip.component import Action
 from catnip2bids.choices import Format, Naming
 from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.packaging import package
@@ -493,6 +494,34 @@ def test_an_outcome_that_cannot_be_read_is_none(dataset: Path, content: str) -> 
     (dataset / REPORT / "verification.json").write_text(content)
     assert read_outcome(dataset, "verification") is None
     assert report(dataset).problems == ()
+
+
+def problems_of(dataset: Path) -> list[str]:
+    """Return what is wrong with the only sample of a dataset."""
+    (sample,) = read_samples(dataset, read_provenance(dataset))
+    return [problem.what for problem in card_of(sample, Outcomes.of(dataset)).problems]
+
+
+def test_what_a_person_left_out_is_no_problem_whatever_the_reason_is_called(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort", KO)
+    slices_of(run / "640_FRST")[1].unlink()
+    plan = catnip2bids.make_plan(catnip2bids.scan(tmp_path / "cohort"))
+    (line,) = (line for line in plan.runs[0].entries if line.source == "heatmaps_atlasspace/FRSTseg_00010000.tif")
+    line.action, line.reason = Action.EXCLUDE, "problem: blurred"
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings(), plan)
+    (problem,) = problems_of(tmp_path / "dataset")
+    assert problem.startswith("640_FRST: ")
+    report(tmp_path / "dataset")
+    assert "problem: blurred" in text_of(tmp_path / "dataset").partition("What was left out, and why")[2]
+
+
+def test_what_was_packaged_earlier_and_has_a_problem_now_is_one(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort", KO)
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    slices_of(run / "640_FRST")[1].unlink()
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    (problem,) = problems_of(tmp_path / "dataset")
+    assert problem.startswith("packaged earlier, and has a problem now: 640_FRST")
 
 
 def test_nothing_is_kept_in_datasets_of_others(dataset: Path) -> None:

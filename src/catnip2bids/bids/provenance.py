@@ -45,6 +45,8 @@ class Decision(_Document):
         POSIX path below the dataset; None if there is none.
     reason
         Why.
+    problem
+        What is wrong, if that is why; None if it is as planned.
     evidence
         What was found out about the pixels, if anything.
     n_bytes, written
@@ -56,6 +58,7 @@ class Decision(_Document):
     action: Literal["convert", "copy", "exclude"]
     target: str | None = None
     reason: str
+    problem: str | None = None
     evidence: dict[str, Any] | None = None
     n_bytes: int | None = None
     written: str | None = None

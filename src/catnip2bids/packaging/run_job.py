@@ -27,7 +27,7 @@ from catnip2bids.packaging.result import PackageResult, RunSummary
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
 from catnip2bids.progress import Progress
 from catnip2bids.publish import forget_construction, remove
-from catnip2bids.scanning import files_below
+from catnip2bids.scanning import Entry, files_below
 from catnip2bids.wording import counted, listed
 
 
@@ -242,16 +242,13 @@ class RunJob:
         for entry in run.entries:
             action, reason = planned[entry.path].action, planned[entry.path].reason
             target: PurePosixPath | str | None = None if action == Action.EXCLUDE else targets.get(entry.path)
-            if entry.path in self._failures:
-                # this gets published, so no folder of the machine stands in it
-                reason = f"problem: {self._failures[entry.path]}"
-                for folder in (run.folder.resolve(), run.folder):
-                    reason = reason.replace(f"{folder}{os.sep}", "")
+            problem = self._public_problem(entry)
+            if problem is not None:
                 target = earlier.get(entry.path)
                 if target is None:
-                    action = Action.EXCLUDE
+                    action, reason = Action.EXCLUDE, f"problem: {problem}"
                 else:
-                    reason = f"packaged earlier, and has a problem now: {reason.removeprefix('problem: ')}"
+                    reason = problem = f"packaged earlier, and has a problem now: {problem}"
             decisions.append(
                 Decision(
                     run=key,
@@ -259,6 +256,7 @@ class RunJob:
                     action=action.value,
                     target=str(target) if target else None,
                     reason=reason,
+                    problem=problem,
                     evidence=self.tasks.evidence_of(entry),
                     n_bytes=entry.n_bytes,
                     written=_written(entry.location),
@@ -270,6 +268,13 @@ class RunJob:
             source = os.path.normpath(f"{run.source}/{path}")
             decisions.append(self._earlier[path].model_copy(update={"source": source}))
         self.prepared.provenance.decisions = decisions
+
+    def _public_problem(self, entry: Entry) -> str | None:
+        """Return what is wrong with an entry, without the folders of the machine, because it gets published."""
+        problem = self._failures.get(entry.path)
+        for folder in (self.tasks.run.folder.resolve(), self.tasks.run.folder):
+            problem = problem and problem.replace(f"{folder}{os.sep}", "")
+        return problem
 
 
 def _written(location: Path) -> str | None:

@@ -132,7 +132,7 @@ def card_of(sample: Sample, outcomes: Outcomes) -> Card:
 
 
 def _problems(sample: Sample, outcomes: Outcomes) -> Iterator[Problem]:
-    yield from (Problem(found.source, found.reason.removeprefix("problem: ")) for found in sample.problems)
+    yield from (Problem(found.source, found.problem) for found in sample.decisions if found.problem is not None)
     verdicts = outcomes.verdicts()
     for path in sample.record.images:
         yield from verdicts.get(path, [])

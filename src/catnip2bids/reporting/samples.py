@@ -19,7 +19,6 @@ from catnip2bids.regions import ShownRegion, shown_regions
 
 _SERIES = re.compile(r"FRSTseg(?P<corrected>corrected)?(?P<threshold>\d+)")
 _THRESHOLD = re.compile(r"\d+$")
-_PROBLEMS = ("problem: ", "packaged earlier, and has a problem now: ")
 _SEXES = {"M": "male", "F": "female"}
 _HEMISPHERES = {"L": "left", "R": "right"}
 
@@ -156,16 +155,9 @@ class Sample:
         return f"{self.key}_" in path or f"{self.key}." in path
 
     @property
-    def problems(self) -> list[Decision]:
-        """What was not done because something is wrong."""
-        return [
-            found for found in self.decisions if found.reason.startswith(("problem: ", "packaged earlier, and has"))
-        ]
-
-    @property
     def excluded(self) -> list[Decision]:
         """What was left out on purpose."""
-        return [found for found in self.decisions if found.action == "exclude" and found not in self.problems]
+        return [found for found in self.decisions if found.action == "exclude" and found.problem is None]
 
     @property
     def bytes_before(self) -> int | None:
