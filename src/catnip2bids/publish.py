@@ -177,17 +177,18 @@ def unfinished(folder: Path) -> list[Path]:
     ]
 
 
-def write_text(final: Path, text: str) -> None:
-    """Publish a text file (UTF-8, LF), whole or not at all; one that says the same already is left alone."""
-    write_bytes(final, text.encode())
+def write_text(final: Path, text: str) -> bool:
+    """Publish a text file (UTF-8, LF), whole or not at all; tells whether it did not say the same already."""
+    return write_bytes(final, text.encode())
 
 
-def write_bytes(final: Path, content: bytes) -> None:
-    """Publish a small file, whole or not at all; one that has the same content already is left alone."""
+def write_bytes(final: Path, content: bytes) -> bool:
+    """Publish a small file, whole or not at all; one that has the same content already is left alone, and False."""
     if final.is_file() and final.read_bytes() == content:
-        return
+        return False
     with publication(final) as partial:
         partial.write_bytes(content)
+    return True
 
 
 def is_unpublished(path: Path) -> bool:

@@ -298,6 +298,20 @@ def test_a_changed_source_makes_only_its_image_anew(tmp_path: Path) -> None:
     assert_same(tmp_path / "out", tmp_path / "fresh")
 
 
+def test_only_what_is_written_now_counts_as_copied(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source", exclusion=True)
+    first = package([tmp_path / "source"], tmp_path / "out", settings())
+    tables = {path for path in first.copied if path.name.endswith("_counts.tsv")}
+    assert len(tables) == 2
+    again = package([tmp_path / "source"], tmp_path / "out", settings())
+    assert (again.copied, "0 other files" in repr(again)) == ([], True)
+    table = run / "640_FRST_seg/FRSTseg_00010000.csv"
+    table.write_text(re.sub(r"(?m)^(73,.*),(\d+),(\d+)$", r"\1,77,88", table.read_text()))
+    changed = package([tmp_path / "source"], tmp_path / "out", settings())
+    assert {path.name for path in changed.copied} == {table.name, next(p.name for p in tables if "corr" not in p.name)}
+    assert catnip2bids.verify(tmp_path / "out").ok
+
+
 def test_a_changed_table_of_counts_is_brought_up_to_date(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "source")
     package([tmp_path / "source"], tmp_path / "out", settings())

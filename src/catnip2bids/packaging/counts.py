@@ -20,10 +20,10 @@ _LONG_COLUMNS = ("participant_id", "sample_id", "threshold", "corrected")
 _DESC = re.compile(r"FRSTseg(?P<corrected>corrected)?(?P<threshold>\d+)")
 
 
-def write_counts(dataset: Path, task: CountsTask) -> None:
-    """Write one table of counts; regions that CATNIP excluded are ``n/a``."""
+def write_counts(dataset: Path, task: CountsTask) -> bool:
+    """Write one table of counts, where CATNIP excluded a region ``n/a``; tells whether it was not there already."""
     rows = [_row(count) for count in read_counts(task.entry.location)]
-    write_text(dataset / task.target, Table(_COLUMNS, tuple(rows)).to_tsv())
+    return write_text(dataset / task.target, Table(_COLUMNS, tuple(rows)).to_tsv())
 
 
 def write_long_table(folder: Path) -> None:

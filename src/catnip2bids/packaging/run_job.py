@@ -78,8 +78,8 @@ class RunJob:
         """Do everything that is not an image."""
         for counts in self.tasks.counts:
             with self._naming_failures(counts):
-                write_counts(self._dataset, counts)
-                self.result.copied.append(counts.target)
+                if write_counts(self._dataset, counts):
+                    self.result.copied.append(counts.target)
                 self._copy(CopyTask(counts.entry, counts.verbatim))
         for copy in self.tasks.copies:
             with self._naming_failures(copy):
