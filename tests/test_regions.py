@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from catnip2bids.bids.provenance import RunRecord
+from catnip2bids.catnip.atlas import AtlasTable
 from catnip2bids.colors import made_up_color
 from catnip2bids.errors import DatasetError
-from catnip2bids.regions import ShownRegion, shown_regions
+from catnip2bids.regions import ShownRegion, region_of, shown_regions
 
 RUN = RunRecord(
     name="run", source="run", source_id=None, subject="1", sample="a", stain="b", layout="L2", atlas_table="dseg.tsv"
@@ -31,6 +32,13 @@ def test_underscores_are_blanks_and_every_region_has_a_colour(tmp_path: Path) ->
         9: ShownRegion(9, "Field CA1", "", made_up_color(9)),
     }
     assert [region.short_name for region in found.values()] == ["ZI", "Field CA1"]
+
+
+def test_a_label_without_a_row_is_shown_as_one_that_packaging_gave_a_row(tmp_path: Path) -> None:
+    packaged = AtlasTable({}).region_of(512)
+    table = f"index\tname\n512\t{packaged.name}\n"
+    assert region_of({}, 512) == region_of(shown_regions(written(tmp_path, table), RUN), 512)
+    assert region_of({}, 512) == ShownRegion(512, "unlisted 512", "", made_up_color(512))
 
 
 def test_a_run_without_a_table_has_no_regions(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Invariant: a region has one colour and one name wherever it is shown, with blank
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from catnip2bids.bids.paths import inside
 from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, read_number, read_rows
+from catnip2bids.catnip.atlas import UNLISTED, Region
 from catnip2bids.colors import made_up_color
 
 _COLOR = re.compile("#[0-9a-fA-F]{6}")
@@ -32,10 +34,14 @@ class ShownRegion:
         """The abbreviation, or the name where there is none."""
         return self.abbreviation or self.name
 
-    @classmethod
-    def unnamed(cls, index: int, color: str) -> ShownRegion:
-        """Make one of a label value that no table names."""
-        return cls(index, f"label {index}", "", color)
+
+OTHER_LABELS = ShownRegion(-1, UNLISTED, "", "#888888")
+"""All label values that not even the dataset says to occur: they share a name and a colour."""
+
+
+def region_of(regions: Mapping[int, ShownRegion], index: int) -> ShownRegion:
+    """Return the region of a label value, also if the table does not list it."""
+    return regions.get(index) or ShownRegion(index, _shown(Region.unlisted(index).name), "", made_up_color(index))
 
 
 def shown_regions(dataset: Path, run: RunRecord) -> dict[int, ShownRegion]:
@@ -54,8 +60,12 @@ def shown_regions(dataset: Path, run: RunRecord) -> dict[int, ShownRegion]:
         index, abbreviation, color = read_number(path, row["index"]), row.get("abbreviation", UNKNOWN), row.get("color")
         found[index] = ShownRegion(
             index,
-            row["name"].replace("_", " "),
+            _shown(row["name"]),
             "" if abbreviation == UNKNOWN else abbreviation,
             color if color and _COLOR.fullmatch(color) else made_up_color(index),
         )
     return found
+
+
+def _shown(name: str) -> str:
+    return name.replace("_", " ")

@@ -144,6 +144,14 @@ def test_same_atlas() -> None:
     assert not table().same_atlas_as(table())
 
 
+def test_a_value_that_is_not_listed_is_a_region_all_the_same() -> None:
+    known = table("A", "unlisted_7")
+    assert known.region_of(1) == Region(1, "A")
+    assert known.region_of(512) == Region(512, "unlisted_512")
+    assert known.unlisted_values({0, 512, 1, 5}) == [5, 512]
+    assert [known.region_of(value).is_unlisted for value in (1, 2, 512)] == [False, False, True]
+
+
 def test_merging_keeps_what_either_knows() -> None:
     poor = AtlasTable({2: Region(2, "B_b"), 3: Region(3, "C", "own", None, {"a": "1"})})
     richer = [

@@ -284,6 +284,7 @@ def test_regions_of_one_abbreviation_have_a_bar_each() -> None:
     assert [text for text in texts if "AAA" in text or text == "Other"] == ["AAA (1)", "Other", "AAA (2)"]
     assert {"10", "9", "7"} <= set(texts)
     assert region_chart(Counts(10000, False, {4: 0, 5: None}), regions) == ""
+    assert ">unlisted 9</text>" in region_chart(Counts(10000, False, {9: 1}), regions)
 
 
 def test_an_id_of_two_atlases_is_two_regions(tmp_path: Path) -> None:
@@ -316,7 +317,7 @@ def test_labels_that_nothing_names_are_no_other_region(dataset: Path) -> None:
     assert (labels == forgotten).any()
     for value in np.unique(labels):
         [number] = np.unique(numbers[labels == value])
-        expected = "a label that the dataset does not list" if value == forgotten else sample.regions.get(int(value))
+        expected = "unlisted" if value == forgotten else sample.regions.get(int(value))
         name = brain.regions[number - 1].name if number else None
         assert name == (expected if expected is None or isinstance(expected, str) else expected.name)
 

@@ -22,6 +22,8 @@ _OWN_COLUMNS = frozenset({_INDEX, _NAME, _ABBREVIATION, _COLOR, *_RGB})
 _UNKNOWN = frozenset({"", "n/a"})
 _HEX_COLOR = re.compile(r"#[0-9a-f]{6}")
 _ATLAS_FOLDER = re.compile(r"atlas_(v[0-9]+)")
+UNLISTED = "unlisted"
+"""How the names of label values begin that no table lists."""
 _REMEDY = "use the atlas_info.txt of the CATNIP atlas as it is, or correct this line"
 
 
@@ -47,6 +49,16 @@ class Region:
     color: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def unlisted(cls, index: int) -> Region:
+        """Make the region of a label value that no table lists."""
+        return cls(index, f"{UNLISTED}_{index}")
+
+    @property
+    def is_unlisted(self) -> bool:
+        """Whether the name says only that no table lists it."""
+        return self.name == Region.unlisted(self.index).name
+
 
 @dataclass(frozen=True)
 class AtlasTable:
@@ -62,6 +74,14 @@ class AtlasTable:
     def from_counts(cls, rows: Iterable[RegionCount], version: str | None = None) -> AtlasTable:
         """Make the table that a counts CSV implies: names and abbreviations, no colours."""
         return cls({row.index: Region(row.index, row.name, row.abbreviation) for row in rows}, version)
+
+    def region_of(self, value: int) -> Region:
+        """Return the region of a label value, also if it is not listed."""
+        return self.regions.get(value) or Region.unlisted(value)
+
+    def unlisted_values(self, values: Iterable[int]) -> list[int]:
+        """Return the label values that the table does not list, ascending; 0 is none."""
+        return sorted(set(values) - set(self.regions) - {0})
 
     def same_atlas_as(self, other: AtlasTable) -> bool:
         """Whether the smaller table is a part of the larger: each of its ids has the same name there.

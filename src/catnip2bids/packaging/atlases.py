@@ -16,11 +16,8 @@ from catnip2bids.bids.tables import UNKNOWN, Table
 from catnip2bids.catnip.atlas import AtlasTable, Region, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.colors import made_up_color
-from catnip2bids.packaging.images import region_of
 from catnip2bids.packaging.tasks import CountsTask
 from catnip2bids.publish import write_text
-
-_UNLISTED = "unlisted_"
 
 
 def write_atlas_tables(folder: Path, provenance: Provenance, tables: Mapping[str, AtlasTable]) -> list[str]:
@@ -59,11 +56,6 @@ def write_atlas_tables(folder: Path, provenance: Provenance, tables: Mapping[str
     return names
 
 
-def unlisted_values(table: AtlasTable, values: set[int]) -> list[int]:
-    """Label values that occur and that the table does not name."""
-    return sorted(values - set(table.regions) - {0})
-
-
 def atlas_of(counts: Sequence[CountsTask], given: AtlasTable | None, dataset: Path) -> AtlasTable:
     """Return the table that was given, or the one that CATNIP counted by, with what the dataset knows of it.
 
@@ -96,7 +88,7 @@ def _table_that_is_there(path: Path) -> AtlasTable | None:
     known = {
         index: replace(region, color=None) if region.color == made_up_color(index) else region
         for index, region in table.regions.items()
-        if not region.name.startswith(_UNLISTED)
+        if not region.is_unlisted
     }
     return AtlasTable(known, table.version)
 
@@ -136,7 +128,7 @@ def _occurring(provenance: Provenance, keys: list[str]) -> set[int]:
 
 
 def _dseg(table: AtlasTable, occurring: set[int]) -> Table:
-    regions = [*table.regions.values(), *(region_of(table, value) for value in unlisted_values(table, occurring))]
+    regions = [*table.regions.values(), *map(table.region_of, table.unlisted_values(occurring))]
     extra = tuple(dict.fromkeys(column for region in regions for column in region.extra))
     rows = tuple(_row(region) for region in sorted(regions, key=lambda region: region.index))
     return Table(("index", "name", "abbreviation", "color", *extra), rows)

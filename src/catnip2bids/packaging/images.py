@@ -124,7 +124,7 @@ class ImageJob:
         if not _has_labels(task) or task.volume.dtype.kind not in "iu":
             return []
         if task.component.content == Content.LABELS:
-            return [_label(region_of(self.atlas, value)) for value in sorted(values) if value != 0]
+            return [_label(self.atlas.region_of(value)) for value in sorted(values) if value != 0]
         name = task.component.value_name or "inside"
         return [LabelValue(value, name, None, "#ffffff") for value in sorted(values) if value != 0]
 
@@ -135,11 +135,6 @@ def format_of(task: ImageTask, settings: Settings) -> ImageFormat:
         return OmeZarr(settings.ome_zarr_version)
     big = task.target.name.endswith(".btf")
     return OmeTiff(big=big, compression=settings.compression, pyramid=settings.pyramid)
-
-
-def region_of(atlas: AtlasTable, value: int) -> Region:
-    """Return the region of a label value; one that no table knows is called ``unlisted_...``."""
-    return atlas.regions.get(value) or Region(value, f"unlisted_{value}", None, made_up_color(value))
 
 
 def embed_labels(dataset: Path, raw: ImageTask, labels: Iterable[ImageTask], version: OmeZarrVersion) -> None:

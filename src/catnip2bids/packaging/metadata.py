@@ -19,6 +19,7 @@ from catnip2bids.bids.places import COUNTS, DERIVATIVE, SOURCEDATA, image_stem
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
+from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.choices import Naming
 from catnip2bids.packaging import texts
@@ -193,8 +194,8 @@ class Metadata:
         write_json(path.with_suffix(".json"), about | read_json(path.with_suffix(".json")))
         for name in atlas_tables:
             document = {
-                "Description": "Regions by their values in the atlas label images; unlisted_* stands for values that "
-                "occur and that CATNIP's table does not name",
+                "Description": f"Regions by their values in the atlas label images; {UNLISTED}_* stands for values "
+                "that occur and that CATNIP's table does not name",
                 "SpatialReference": "orig",
                 "Manual": False,
                 **{

@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.places import copy_of, sidecar_of
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
+from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.component import Action, Content
 from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
-from catnip2bids.packaging.atlases import atlas_of, unlisted_values
+from catnip2bids.packaging.atlases import atlas_of
 from catnip2bids.packaging.copies import copy_as_it_is
 from catnip2bids.packaging.counts import write_counts
 from catnip2bids.packaging.images import ImageJob, embed_labels, format_of, remove_image
@@ -159,10 +160,10 @@ class RunJob:
         return runs[key]
 
     def _warn_of_unlisted(self, task: ImageTask, values: Sequence[int]) -> None:
-        unlisted = unlisted_values(self.atlas, set(values))
+        unlisted = self.atlas.unlisted_values(values)
         if unlisted:
             values_in_no_table = f"{counted(len(unlisted), 'label value')} in no table: {listed([*map(str, unlisted)])}"
-            self._warn(f"{task.entry.location}: {values_in_no_table}; listed as unlisted_... in dseg.tsv")
+            self._warn(f"{task.entry.location}: {values_in_no_table}; listed as {UNLISTED}_... in dseg.tsv")
 
     def _warn(self, warning: str) -> None:
         self.result.warnings.append(warning)

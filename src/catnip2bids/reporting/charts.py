@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
-from catnip2bids.regions import ShownRegion
+from catnip2bids.regions import ShownRegion, region_of
 from catnip2bids.reporting.samples import Counts
 from catnip2bids.reporting.views import Histogram
 from catnip2bids.xml_text import in_xml
@@ -80,7 +80,7 @@ def _rules(window: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def region_chart(counts: Counts, regions: Mapping[int, ShownRegion]) -> str:
     """Draw the regions with the most cells, in their colours; empty if there are none."""
     most = sorted(((n, index) for index, n in counts.cells.items() if n), key=lambda found: (-found[0], found[1]))
-    shown = [(regions.get(index) or ShownRegion.unnamed(index, _ACCENT), n) for n, index in most[:_MOST_BARS]]
+    shown = [(region_of(regions, index), n) for n, index in most[:_MOST_BARS]]
     names = Counter(region.short_name for region, _ in shown)
     # regions of both sides of a brain may have one abbreviation
     rows = [

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from catnip2bids.bids.tables import UNKNOWN
+from catnip2bids.regions import region_of
 from catnip2bids.reporting.cards import Card
 from catnip2bids.reporting.charts import group_chart
 from catnip2bids.reporting.samples import Sample
@@ -69,8 +70,7 @@ def cohort_of(samples: Sequence[Sample], cards: Sequence[Card]) -> Cohort | None
 
 def _named(sample: Sample, index: int) -> _Named:
     """Name a region; atlases may give one id to different regions, so the name belongs to it."""
-    region = sample.regions.get(index)
-    return index, f"label {index}" if region is None else region.name
+    return index, region_of(sample.regions, index).name
 
 
 def _occurring(sample: Sample) -> Iterator[_Named]:

@@ -15,7 +15,7 @@ from catnip2bids.bids.checksums import file_sha256
 from catnip2bids.bids.paths import inside
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import PROVENANCE, Decision
-from catnip2bids.regions import ShownRegion
+from catnip2bids.regions import ShownRegion, region_of
 from catnip2bids.reporting.charts import histogram_chart, region_chart
 from catnip2bids.reporting.samples import Counts, Sample, SampleImage
 from catnip2bids.reporting.views import Brain, View, read_brain, read_heatmaps
@@ -136,8 +136,7 @@ def _region(region: ShownRegion, sample: Sample) -> dict[str, str]:
 def _region_rows(sample: Sample) -> Iterator[RegionRow]:
     """Yield all regions that have been counted, by ascending label value."""
     for index in sorted({index for counts in sample.counts for index in counts.cells}):
-        region = sample.regions.get(index) or ShownRegion.unnamed(index, "#888888")
-        yield RegionRow(region, tuple(counts.cells.get(index) for counts in sample.counts))
+        yield RegionRow(region_of(sample.regions, index), tuple(counts.cells.get(index) for counts in sample.counts))
 
 
 def _component_rows(dataset: Path, sample: Sample) -> Iterator[ComponentRow]:

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.catnip.components import kind_of
-from catnip2bids.colors import made_up_color
-from catnip2bids.regions import ShownRegion
+from catnip2bids.regions import OTHER_LABELS, ShownRegion, region_of
 from catnip2bids.reporting.pictures import gray_picture, heat_picture, map_picture
 from catnip2bids.reporting.preview import Preview
 from catnip2bids.reporting.samples import Sample, SampleImage
@@ -98,7 +97,7 @@ class Brain:
     labels
         The labels, if the sample has them.
     regions
-        The regions that occur, by ascending label value, and one for labels that the dataset does not list.
+        The regions that occur, by ascending label value, and one for all other labels.
     segmentations
         Whose cells are shown, and their images.
     """
@@ -185,10 +184,8 @@ def _preview(dataset: Path, image: SampleImage) -> Preview:
 
 
 def _regions_of(sample: Sample, values: Sequence[int]) -> tuple[ShownRegion, ...]:
-    """Name label values; those that no table knows go without a name."""
-    ids = sorted(set(values) - {0})
-    known = (sample.regions.get(id_, ShownRegion.unnamed(id_, made_up_color(id_))) for id_ in ids)
-    return (*known, ShownRegion(-1, "a label that the dataset does not list", "", "#888888"))
+    """Name label values, and in the end all others."""
+    return (*(region_of(sample.regions, value) for value in sorted(set(values) - {0})), OTHER_LABELS)
 
 
 def read_heatmaps(dataset: Path, sample: Sample) -> list[Heatmaps]:
