@@ -6,16 +6,19 @@ import re
 
 import pytest
 
+from catnip2bids.catnip.atlas import ATLAS_LABELS
 from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
 from catnip2bids.catnip.components import (
     COMPONENTS,
     FOLDERS,
     LEFTOVERS,
+    WHOLE_LABELS,
     ancestors,
     layout_of,
     looks_like_run,
     recognise,
 )
+from catnip2bids.catnip.counts import counted_segmentation
 
 CONVERT, COPY, EXCLUDE = Action.CONVERT, Action.COPY, Action.EXCLUDE
 HEATMAP = Content.HEATMAP
@@ -279,6 +282,24 @@ def test_every_component_has_a_role_that_is_there_and_ends_at_the_raw_image() ->
         assert all(role in {row.role for row in COMPONENTS} for role in ancestors(component))
         if component.storage == Storage.TABLE or component.action == CONVERT:
             assert component.desc_label(10000)
+
+
+@pytest.mark.parametrize("row", COMPONENTS, ids=lambda row: row.role)
+def test_a_label_of_an_image_is_known_again(row: ComponentType) -> None:
+    label = row.desc_label(10000)
+    if label is not None:
+        assert row.match_desc(label)
+    assert not row.match_desc("mine")
+
+
+def test_a_table_of_counts_says_of_which_segmentation_it_is() -> None:
+    tables = [row for row in COMPONENTS if row.storage == Storage.TABLE]
+    assert [counted_segmentation(row.desc_label(10000) or "") for row in tables] == [(10000, False), (10000, True)]
+    assert [counted_segmentation(label) for label in ("FRSTsegfiltered10000", "FRSTseg", "")] == [None] * 3
+
+
+def test_whole_labels_come_before_masked_ones() -> None:
+    assert ATLAS_LABELS == (WHOLE_LABELS, "atlasmasked")
 
 
 def test_only_labels_are_merged_as_labels_and_cells_by_maximum() -> None:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from catnip2bids.catnip.component import Content
+from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.catnip.counts import RegionCount, read_lines, whole_number
 from catnip2bids.errors import SourceError
 
@@ -22,6 +24,10 @@ _OWN_COLUMNS = frozenset({_INDEX, _NAME, _ABBREVIATION, _COLOR, *_RGB})
 _UNKNOWN = frozenset({"", "n/a"})
 _HEX_COLOR = re.compile(r"#[0-9a-f]{6}")
 _ATLAS_FOLDER = re.compile(r"atlas_(v[0-9]+)")
+ATLAS_VOXEL_SIZE_UM = 25.0
+"""Of the grid of all atlases, the same on all axes: pixdim of their volumes."""
+ATLAS_LABELS = tuple(row.role for row in COMPONENTS if row.content == Content.LABELS)
+"""Roles of all atlas labels, the whole ones first."""
 UNLISTED = "unlisted"
 """How the names of label values begin that no table lists."""
 _REMEDY = "use the atlas_info.txt of the CATNIP atlas as it is, or correct this line"

@@ -130,6 +130,12 @@ class ComponentType:
         """Return the label of the ``desc-`` entity with the threshold in it; None if it cannot be converted."""
         return None if self.desc is None else self.desc.format(threshold=threshold)
 
+    def match_desc(self, label: str) -> re.Match[str] | None:
+        """Match the label of a ``desc-`` entity; group ``threshold`` is the FRST threshold, if it has one."""
+        if self.desc is None:
+            return None
+        return re.fullmatch(self.desc.format(threshold=r"(?P<threshold>\d+)"), label)
+
     def match(self, path: str) -> re.Match[str] | None:
         """Match the path of an entry below its run folder."""
         return re.fullmatch(self.pattern, path)

@@ -29,6 +29,9 @@ _KEPT = "small output of CATNIP, kept as it is"
 _REPEATED = "a NIfTI twin of the TIFF stack, kept as it is"
 _FIELD = "an intermediate that CATNIP itself removes at its end; it has no part in any result"
 
+WHOLE_LABELS = "atlas"
+"""Role of the atlas labels of the whole image: those to look at where there are masked ones too."""
+
 HEMISPHERE_MASK = ComponentType(
     role="hemispheremask",
     pattern="hemispheremask_origspace",
@@ -93,7 +96,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         made_from="FRST",
     ),
     ComponentType(
-        role="atlas",
+        role=WHOLE_LABELS,
         pattern="atlaslabel_def_origspace",
         examples=("atlaslabel_def_origspace",),
         storage=Storage.SLICES,
@@ -116,7 +119,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         in_image_space=True,
         made_from="N4",
         beside=Beside(
-            "atlas",
+            WHOLE_LABELS,
             Action.EXCLUDE,
             "atlaslabel_def_origspace times the hemisphere mask, by CATNIP's construction; "
             "atlaslabel_def_origspace is packaged",

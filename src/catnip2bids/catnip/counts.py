@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from catnip2bids.catnip.component import Storage
+from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.errors import SourceError
 from catnip2bids.special import refuse_special
 
@@ -133,3 +135,17 @@ def _region_count(fields: Sequence[str]) -> RegionCount:
         cell_count=None if is_excluded else cell_count,
         label_volume=None if is_excluded else label_volume,
     )
+
+
+def counted_segmentation(desc: str) -> tuple[int, bool] | None:
+    """Return the threshold of the segmentation that a table of counts is of, and whether the counts are corrected.
+
+    Parameters
+    ----------
+    desc
+        Label of the ``desc-`` entity in the name of the table; None is returned if none of ours has it.
+    """
+    for row in COMPONENTS:
+        if row.storage == Storage.TABLE and (found := row.match_desc(desc)):
+            return int(found["threshold"]), row.role == "countscorrected"
+    return None

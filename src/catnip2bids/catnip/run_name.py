@@ -14,6 +14,8 @@ from typing import Literal, TypeVar
 
 Sex = Literal["M", "F"]
 Hemisphere = Literal["L", "R", "B"]
+SAMPLES: Mapping[Hemisphere, str] = {"L": "LeftHemisphere", "R": "RightHemisphere", "B": "WholeBrain"}
+"""What the sample is called by its hemisphere; B is both."""
 
 _T = TypeVar("_T")
 

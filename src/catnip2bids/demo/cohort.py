@@ -17,8 +17,9 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.demo.cells import CELL_SIZE_RANGE_VOXELS, Cells, find_cells
-from catnip2bids.demo.phantom import ATLAS_VOXEL_SIZE_UM, VOXEL_SIZE_UM, Phantom, Shape, make_phantom
+from catnip2bids.demo.phantom import VOXEL_SIZE_UM, Phantom, Shape, make_phantom
 from catnip2bids.demo.regions import REGIONS, Region, write_atlas_table
 from catnip2bids.demo.tiff import write_volume
 from catnip2bids.errors import UsageError

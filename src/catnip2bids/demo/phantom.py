@@ -18,18 +18,16 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.demo.regions import REGIONS
 from catnip2bids.errors import UsageError
 
-__all__ = ["ATLAS_VOXEL_SIZE_UM", "SMALLEST_SHAPE", "VOXEL_SIZE_UM", "Phantom", "Shape", "make_phantom"]
+__all__ = ["SMALLEST_SHAPE", "VOXEL_SIZE_UM", "Phantom", "Shape", "make_phantom"]
 
 Shape = tuple[int, int, int]
 
 VOXEL_SIZE_UM: Final = (3.7, 3.7, 5.0)
 """Voxel size (X, Y, Z) of the 2021 data, after the packaging scripts of DANDI 001362."""
-
-ATLAS_VOXEL_SIZE_UM: Final = 25.0
-"""Voxel size of CATNIP's atlas grid, the same on all axes."""
 
 SMALLEST_SHAPE: Final = (4, 24, 24)
 """Below this there is no room for all regions and a cell."""

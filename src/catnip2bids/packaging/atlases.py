@@ -13,7 +13,7 @@ from pathlib import Path
 from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table
-from catnip2bids.catnip.atlas import AtlasTable, Region, read_atlas_table
+from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, Region, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.colors import made_up_color
 from catnip2bids.packaging.tasks import CountsTask
@@ -122,7 +122,7 @@ def _occurring(provenance: Provenance, keys: list[str]) -> set[int]:
         value
         for key in keys
         for image in provenance.runs[key].images.values()
-        if image.role.startswith("atlas")
+        if image.role in ATLAS_LABELS
         for value in image.label_values or ()
     }
 

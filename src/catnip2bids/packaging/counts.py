@@ -6,18 +6,16 @@ packaged does not show in it.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from catnip2bids.bids.names import entities_of
 from catnip2bids.bids.tables import UNKNOWN, Table, read_table
-from catnip2bids.catnip.counts import RegionCount, read_counts
+from catnip2bids.catnip.counts import RegionCount, counted_segmentation, read_counts
 from catnip2bids.packaging.tasks import CountsTask
 from catnip2bids.publish import write_text
 
 _COLUMNS = ("index", "name", "abbreviation", "cell_count", "label_volume")
 _LONG_COLUMNS = ("participant_id", "sample_id", "threshold", "corrected")
-_DESC = re.compile(r"FRSTseg(?P<corrected>corrected)?(?P<threshold>\d+)")
 
 
 def write_counts(dataset: Path, task: CountsTask) -> bool:
@@ -36,15 +34,16 @@ def write_long_table(folder: Path) -> None:
     rows = []
     for path in tables:
         found = entities[path]
-        desc = _DESC.fullmatch(found.get("desc", ""))
-        if desc is None:
+        counted = counted_segmentation(found.get("desc", ""))
+        if counted is None:
             continue  # not one of ours
+        threshold, is_corrected = counted
         which = {
             "participant_id": f"sub-{found['sub']}",
             "sample_id": f"sample-{found['sample']}",
             "stain": found.get("stain", UNKNOWN),
-            "threshold": desc["threshold"],
-            "corrected": "true" if desc["corrected"] else "false",
+            "threshold": str(threshold),
+            "corrected": "true" if is_corrected else "false",
         }
         rows += [which | dict(row) for row in read_table(path).rows]
     stain = ("stain",) if len(stains) > 1 else ()

@@ -6,7 +6,6 @@ person added stay, and the order in which animals were packaged does not show.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -21,13 +20,14 @@ from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
 from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.components import COMPONENTS
+from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.choices import Naming
 from catnip2bids.packaging import texts
 from catnip2bids.packaging.counts import write_long_table
 from catnip2bids.packaging.files import add_lines, read_json, write_json
 from catnip2bids.packaging.sidecars import write_sidecars
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
-from catnip2bids.plan import SAMPLES, AboutDataset
+from catnip2bids.plan import AboutDataset
 from catnip2bids.publish import write_text
 
 _SELF = {"Name": "catnip2bids", "Version": __version__, "Description": "Packaging of CATNIP output as BIDS"}
@@ -242,8 +242,8 @@ class Metadata:
 
 def _is_ours(desc_id: str) -> bool:
     """Tell whether a description is of a component of CATNIP, and not of a person's own."""
-    patterns = (component.desc.replace("{threshold}", r"\d+") for component in COMPONENTS if component.desc)
-    return any(re.fullmatch(f"desc-{pattern}", desc_id) for pattern in patterns)
+    key, _, label = desc_id.partition("-")
+    return key == "desc" and any(component.match_desc(label) for component in COMPONENTS)
 
 
 def _participant(run: RunTasks) -> Row:

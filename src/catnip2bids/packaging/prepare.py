@@ -15,6 +15,7 @@ from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenan
 from catnip2bids.bids.tables import Table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
+from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.choices import check_voxel_size
 from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
@@ -23,7 +24,6 @@ from catnip2bids.packaging.proofs import Settled, settle
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import RunTasks, plan_tasks
 from catnip2bids.plan import (
-    SAMPLES,
     Claim,
     Plan,
     PlannedRun,

@@ -12,8 +12,9 @@ from typing import Any
 
 from catnip2bids.bids.names import BidsName, run_name
 from catnip2bids.bids.places import COUNTS, DERIVATIVE, copy_of, image_stem, sidecar_of
+from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
-from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK
+from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK, WHOLE_LABELS
 from catnip2bids.choices import Format, Naming
 from catnip2bids.comparison import Relation
 from catnip2bids.ome import OmeTiff, OmeZarr
@@ -21,8 +22,6 @@ from catnip2bids.packaging.proofs import Proof
 from catnip2bids.plan import PlannedRun, problems_of
 from catnip2bids.scanning import Entry, Run
 from catnip2bids.volume import Volume
-
-ATLAS_VOXEL_SIZE_UM = (25.0, 25.0, 25.0)  # pixdim of all atlas volumes of CATNIP
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,7 @@ def plan_tasks(
             counts.append(CountsTask(entry, component, names.counts(entry, component), names.copy(entry)))
         elif entry.volume is not None:
             target = names.raw() if entry is raw else names.derivative(entry, component)
-            size_um = ATLAS_VOXEL_SIZE_UM if component.grid == Grid.ATLAS else voxel_size_um
+            size_um = (ATLAS_VOXEL_SIZE_UM,) * 3 if component.grid == Grid.ATLAS else voxel_size_um
             source = f"{run.folder_name}/{entry.path}"
             images.append(ImageTask(entry, component, entry.volume, source, target, entry is raw, size_um))
     images += _recovered_masks(run, names, voxel_size_um, proofs)
@@ -283,7 +282,7 @@ class _Names:
         desc, suffix = component.desc_label(entry.threshold), "SPIM"
         if self.naming == Naming.DSEG and component.content == Content.LABELS:
             suffix = "dseg"
-            desc = None if component.role == "atlas" else desc
+            desc = None if component.role == WHOLE_LABELS else desc
         elif self.naming == Naming.DSEG and component.content == Content.MASK:
             suffix = "mask"
         name = self.name.with_entities(suffix, space=space, desc=desc)

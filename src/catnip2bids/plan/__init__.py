@@ -2,12 +2,11 @@
 
 from catnip2bids.plan.checks import Claim, claim_of, matched, refuse_collisions, voxel_size_warning
 from catnip2bids.plan.model import AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
-from catnip2bids.plan.propose import SAMPLES, default_entry, make_plan, problems_of, unknown_of
+from catnip2bids.plan.propose import default_entry, make_plan, problems_of, unknown_of
 from catnip2bids.plan.report import ScanReport, report_on
 from catnip2bids.plan.toml import read_plan, to_toml, write_plan
 
 __all__ = [
-    "SAMPLES",
     "AboutDataset",
     "Claim",
     "Participant",

@@ -6,9 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.errors import PlanError, UsageError
 from catnip2bids.plan.model import Plan, PlannedRun
 from catnip2bids.scanning import Run, Scan
+
+_MOST_OFF = 0.2
+"""Of the voxel size of the atlas: factors of downsampling are whole numbers, so few meet it exactly."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +71,17 @@ def refuse_collisions(claims: Iterable[Claim]) -> None:
 
 
 def voxel_size_warning(run: Run, voxel_size_um: tuple[float, float, float]) -> str | None:
-    """Compare the voxel size X Y Z with the log: CATNIP's users downsample to the 25 um of its atlases."""
+    """Compare the voxel size X Y Z with the log: CATNIP's users downsample to that of its atlases."""
     factors = run.log.downsampling
     if factors is None:
         return None
     downsampled = [size * factor for size, factor in zip(voxel_size_um, reversed(factors), strict=True)]
-    if all(20 <= size <= 30 for size in downsampled):
+    if all(abs(size / ATLAS_VOXEL_SIZE_UM - 1) <= _MOST_OFF for size in downsampled):
         return None
     sizes = " x ".join(f"{size:g}" for size in downsampled)
     return (
         f"{run.source}: voxel size times the downsampling factor of the log is {sizes} um (X x Y x Z), "
-        "which is far from the 25 um of the atlas; is the voxel size right?"
+        f"which is far from the {ATLAS_VOXEL_SIZE_UM:g} um of the atlas; is the voxel size right?"
     )
 
 

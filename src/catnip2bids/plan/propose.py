@@ -7,14 +7,12 @@ here are only the rules for entries that nobody knows, and for what depends on t
 from __future__ import annotations
 
 from catnip2bids.catnip.component import Action
-from catnip2bids.catnip.run_name import RunName
+from catnip2bids.catnip.run_name import SAMPLES, RunName
 from catnip2bids.plan.model import Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.scanning import Entry, Run, Scan
 
 SMALL_BYTES = 64 * 2**20
 """Entries that nobody knows are copied up to this size."""
-SAMPLES = {"L": "LeftHemisphere", "R": "RightHemisphere", "B": "WholeBrain"}
-"""Sample labels by hemisphere; B is both."""
 
 
 def make_plan(found: Scan) -> Plan:

@@ -12,10 +12,11 @@ import tomlkit
 from pydantic import ValidationError
 from tomlkit.items import Table as TomlTable
 
+from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.errors import PlanError
 from catnip2bids.plan.checks import is_for
 from catnip2bids.plan.model import AboutDataset, Plan, PlannedRun
-from catnip2bids.plan.propose import SAMPLES, problems_of
+from catnip2bids.plan.propose import problems_of
 from catnip2bids.publish import write_text
 from catnip2bids.scanning import Run, Scan
 from catnip2bids.wording import shown_shape

@@ -15,9 +15,9 @@ from catnip2bids.bids.paths import inside
 from catnip2bids.bids.places import image_stem
 from catnip2bids.bids.provenance import PROVENANCE, Decision, ImageRecord, Provenance, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, Row, read_number, read_rows
+from catnip2bids.catnip.counts import counted_segmentation
 from catnip2bids.regions import ShownRegion, shown_regions
 
-_SERIES = re.compile(r"FRSTseg(?P<corrected>corrected)?(?P<threshold>\d+)")
 _THRESHOLD = re.compile(r"\d+$")
 _SEXES = {"M": "male", "F": "female"}
 _HEMISPHERES = {"L": "left", "R": "right"}
@@ -204,14 +204,14 @@ def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
     """Read the tables of counts of a sample, wherever the flavour of names put them."""
     found = []
     for path in dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv"):
-        series = _SERIES.fullmatch(entities_of(path.name.removesuffix("_counts.tsv")).get("desc", ""))
-        if series is not None:
+        counted = counted_segmentation(entities_of(path.name.removesuffix("_counts.tsv")).get("desc", ""))
+        if counted is not None:
             rows = read_rows(path, "index", "cell_count")
             cells = {
                 read_number(path, row["index"]): None if (n := row["cell_count"]) == UNKNOWN else read_number(path, n)
                 for row in rows
             }
-            found.append(Counts(int(series["threshold"]), series["corrected"] is not None, cells))
+            found.append(Counts(*counted, cells))
     return tuple(sorted(found, key=lambda counts: (counts.threshold, counts.corrected)))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.catnip.atlas import ATLAS_LABELS
 from catnip2bids.catnip.components import kind_of
 from catnip2bids.regions import OTHER_LABELS, ShownRegion, region_of
 from catnip2bids.reporting.pictures import gray_picture, heat_picture, map_picture
@@ -24,7 +25,6 @@ Array = npt.NDArray[Any]
 
 MOST_SEGMENTATIONS = 8
 """The cells of so many segmentations fit into a map."""
-_LABELS = ("atlas", "atlasmasked")
 _N_BINS = 80
 _PROJECTED = ("along z", "along y", "along x")
 
@@ -169,7 +169,7 @@ def read_brain(dataset: Path, sample: Sample) -> Brain | None:
     if raw is None:
         return None
     same_grid = [found for found in sample.images if found.record.shape == raw.record.shape]
-    atlas = next((found for found in same_grid if found.role in _LABELS), None)
+    atlas = next((found for found in same_grid if found.role in ATLAS_LABELS), None)
     segmentations = [found for found in sample.with_role("FRSTseg") if found in same_grid]
     return Brain(
         _preview(dataset, raw),

@@ -15,7 +15,7 @@ from catnip2bids.bids.paths import file_name, inside
 from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
 from catnip2bids.catnip.component import ComponentType, Content
-from catnip2bids.catnip.components import COMPONENTS
+from catnip2bids.catnip.components import COMPONENTS, WHOLE_LABELS
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.ome import LabelValue
 from catnip2bids.regions import shown_regions
@@ -159,7 +159,7 @@ def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> L
     match component.content:
         case Content.LABELS:
             regions = _regions(dataset, run, record) or image.labels
-            best = record.role == "atlas" or all(other.role != "atlas" for other in run.images.values())
+            best = record.role == WHOLE_LABELS or all(other.role != WHOLE_LABELS for other in run.images.values())
             return Layer(name, image, Look.LABELS, visible=best, regions=regions)
         case Content.MASK | Content.CELL_MAP:
             is_cells = component.content == Content.MASK and threshold is not None
