@@ -13,7 +13,7 @@ from pathlib import Path
 from catnip2bids.building import ImagePlan, build_image
 from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, check_voxel_size, chosen
 from catnip2bids.colors import made_up_color
-from catnip2bids.engine import Conversion, Listener, Resources, employed, hired
+from catnip2bids.engine import Conversion, Listener, Resources, resources_for, workers_for
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.locks import reserved
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr
@@ -137,7 +137,9 @@ def convert(
     elif tiff_compression != Compression.KEEP:
         raise UsageError(f"{target}: --compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard")
     plan = ImagePlan(volume, name, name, voxel_size_um, kind_of_values, image_format)
-    with employed(cluster, jobs, memory_bytes, progress.note, reading=[source], writing=target.parent) as resources:
+    with resources_for(
+        cluster, jobs, memory_bytes, progress.note, reading=[source], writing=target.parent
+    ) as resources:
         sha256 = _built(plan, target, [str(source.resolve())], resources, progress, overwrite=overwrite)
     return ConvertedImage(target, volume.shape, volume.dtype.name, sha256, plan.how)
 
@@ -175,7 +177,7 @@ def _built(
     with (
         naming_what_cannot_be_written(target),
         reserved(target),
-        hired([(volume, plan.image(target))], resources) as workers,
+        workers_for([(volume, plan.image(target))], resources) as workers,
     ):
         if overwrite:
             forget_construction(target)

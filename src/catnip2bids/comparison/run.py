@@ -15,7 +15,7 @@ from catnip2bids.comparison.sides import Side, open_side
 from catnip2bids.comparison.tables import compare_tables, looks_like_counts
 from catnip2bids.comparison.things import Thing, pair_things, thing_at, things_in
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
-from catnip2bids.engine import Resources, employed
+from catnip2bids.engine import Resources, resources_for
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written
@@ -72,7 +72,7 @@ def compare(
             Path(folder).mkdir(parents=True, exist_ok=True)
     if cluster is not None:  # workers stand in other folders
         path_1, path_2 = path_1.absolute(), path_2.absolute()
-    with employed(cluster, jobs, memory_bytes, progress.note, reading=[path_1, path_2]) as resources:
+    with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[path_1, path_2]) as resources:
         comparison = _compare(path_1, path_2, resources, progress)
     if folder is not None:
         write_report(comparison, Path(folder))

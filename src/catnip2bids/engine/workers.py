@@ -1,4 +1,4 @@
-"""Who does the work: an executor for units, and what each unit may use.
+"""Workers for units: an executor, and what each unit may use.
 
 Invariant: all units that run at the same time together keep within the memory of the whole job, and once the work is
 stopped no unit begins another block.
@@ -169,7 +169,7 @@ def local_workers(conversions: Sequence[_Pair], memory_bytes: int | None, jobs: 
 
 
 @contextmanager
-def hired(conversions: Sequence[_Pair], resources: Resources) -> Iterator[Workers]:
+def workers_for(conversions: Sequence[_Pair], resources: Resources) -> Iterator[Workers]:
     """Hire workers for some conversions: of the cluster, if there is one, or threads of this process.
 
     Parameters

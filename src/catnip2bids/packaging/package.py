@@ -19,7 +19,7 @@ from catnip2bids.bids.checksums import CHECKSUMS, take_checksums, write_checksum
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
-from catnip2bids.engine import Listener, employed, hired
+from catnip2bids.engine import Listener, resources_for, workers_for
 from catnip2bids.errors import Catnip2bidsError, DatasetError
 from catnip2bids.locks import locked
 from catnip2bids.packaging.atlases import write_atlas_tables
@@ -91,7 +91,7 @@ def preparation(
     UsageError, PlanError, SourceError, DatasetError
         As in `package`.
     """
-    with employed(
+    with resources_for(
         settings.cluster,
         settings.jobs,
         settings.memory_bytes,
@@ -177,7 +177,7 @@ def _make_images(prepared: Preparation, jobs: Sequence[RunJob], progress: Progre
         progress.item(image.task.target.name, image.plan.how)
         return image.make(prepared.dataset, workers, listener)
 
-    with hired(pairs, prepared.resources) as workers:
+    with workers_for(pairs, prepared.resources) as workers:
         if missing and workers.summary:
             progress.note(workers.summary)
         progress.start(sum(prod(image.task.volume.shape) for _, image in missing))

@@ -12,7 +12,7 @@ from pathlib import Path
 from catnip2bids.bids.checksums import CHECKSUMS, read_checksums
 from catnip2bids.bids.provenance import Provenance, provenance_of
 from catnip2bids.choices import IMAGE_ENDINGS, Cluster
-from catnip2bids.engine import Resources, employed
+from catnip2bids.engine import Resources, resources_for
 from catnip2bids.progress import Progress
 from catnip2bids.publish import is_unpublished
 from catnip2bids.verification.files import later_files, verify_files
@@ -71,7 +71,7 @@ def verify(
     given = [Path(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
     if cluster is not None:  # workers stand in other folders
         dataset, given = dataset.absolute(), [source.absolute() for source in given]
-    with employed(cluster, jobs, memory_bytes, progress.note, reading=[dataset, *given]) as resources:
+    with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[dataset, *given]) as resources:
         return _verified(dataset, given, provenance, resources, progress, deep=deep)
 
 

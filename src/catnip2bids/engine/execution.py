@@ -1,7 +1,7 @@
-"""Who does the work: threads of this process, or the workers of a cluster.
+"""What a command has its work done with: this process, or the workers of a cluster.
 
-Invariant: whatever does it, the same functions get the same arguments. Workers are asked first whether they have the
-same version and see the same files, and are given no more memory than they have.
+Invariant: whatever does it, the same functions do. Workers are asked first whether they have the same version and see
+the same files, and are given no more memory than they have.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SLURM, _LOCAL = "slurm", "local"
 
 
 @contextmanager
-def employed(
+def resources_for(
     cluster: Cluster | None,
     jobs: int | None,
     memory_bytes: int | None,
@@ -81,7 +81,7 @@ def employed(
         paths = [str(path.absolute()) for path in reading]
         facts = _facts_of_workers(client, paths, writing)
         workers = _workers_of(client)
-        if not workers:
+        if facts is None or not workers:
             raise UsageError(f"{cluster.address}: its workers have just left; try again when there are some")
         n_threads = max(worker["nthreads"] for worker in workers)
         n_slots = max(sum(worker["nthreads"] for worker in workers), (cluster.n_workers or 1) * n_threads)
@@ -90,8 +90,8 @@ def employed(
             _usable_bytes(min(worker["memory_limit"] or facts.memory_bytes, wanted_bytes), worker["nthreads"])
             for worker in workers
         )
-        staff = f"{counted(len(workers), 'worker')} of {counted(n_threads, 'thread')}"
-        note(f"{staff}, {shown_bytes(slot_bytes)} of memory for each unit")
+        who = f"{counted(len(workers), 'worker')} of {counted(n_threads, 'thread')}"
+        note(f"{who}, {shown_bytes(slot_bytes)} of memory for each unit")
         yield Resources(n_slots, slot_bytes, ClusterExecutor(client, n_slots, paths))
 
 
@@ -190,8 +190,8 @@ class _Facts:
     has_locks: bool
 
 
-def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | None) -> _Facts:
-    """Ask all workers, and refuse those that could not do the work; returns what the smallest one said.
+def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | None) -> _Facts | None:
+    """Ask all workers, and refuse those that could not do the work; returns what the smallest said, if there are any.
 
     Raises
     ------
@@ -215,7 +215,7 @@ def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | No
                 f"{writing}: its file system has no locks (fcntl), which keep two workers from writing the same file; "
                 "mount it with locks, or write to another one"
             )
-    return min(facts, key=lambda found: found.memory_bytes)
+    return min(facts, key=lambda found: found.memory_bytes, default=None)
 
 
 def _asked(client: Client, reading: Sequence[str], sign: str | None) -> list[_Facts]:

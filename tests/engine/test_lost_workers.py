@@ -1,0 +1,254 @@
+"""Workers, schedulers and commands that end, hang or are interrupted: the same files in the end, nothing done twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from catnip2bids.demo import write_series
+from cluster_work import (
+    MAIN,
+    SMALL,
+    VOXEL_SIZE,
+    begun,
+    cohort,
+    markers_of,
+    n_known,
+    preload,
+    reference,
+    series,
+    two,
+    watching,
+)
+from clusters import dask_cluster, wait_for
+from runs import (
+    KO,
+    files_of,
+    write_l0,
+)
+
+__all__ = ["cohort", "preload", "reference", "series", "two"]
+
+
+def test_a_worker_that_is_killed_costs_what_it_was_at(
+    tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str]
+) -> None:
+    with dask_cluster(tmp_path / "dask", 2, *preload) as cluster, watching(tmp_path / "x.ome.zarr") as watch:
+        running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        wait_for(lambda: markers_of(tmp_path / "x.ome.zarr"))
+        cluster.workers[0].send_signal(signal.SIGKILL)
+        assert running.poll() is None
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    assert files_of(tmp_path / "x.ome.zarr") == reference
+    assert len(watch.times) > 20
+    assert set(watch.times.values()) == {1}  # what it was at had no marker yet
+
+
+def test_a_worker_that_was_given_up_and_goes_on_does_not_disturb(
+    tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")
+    target = tmp_path / "x.ome.zarr"
+    with dask_cluster(tmp_path / "dask", 2, *preload) as cluster, watching(target) as watch:
+        running = begun(series, target, "--cluster", cluster.address)
+        wait_for(lambda: len(markers_of(target)) > 1)
+        cluster.workers[0].send_signal(signal.SIGSTOP)
+        wait_for(lambda: n_known(cluster) == 1)
+        time.sleep(2)  # the other one does all that is not locked
+        assert running.poll() is None
+        cluster.workers[0].send_signal(signal.SIGCONT)
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    assert files_of(target) == reference
+    assert len(watch.times) > 20
+    assert set(watch.times.values()) == {1}
+
+
+def test_without_a_scheduler_it_ends_with_an_error_and_goes_on_later(
+    tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str]
+) -> None:
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        wait_for(lambda: markers_of(tmp_path / "x.ome.zarr"))
+        cluster.scheduler.send_signal(signal.SIGKILL)
+        assert running.poll() is None
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 1, said
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+    done = set(markers_of(tmp_path / "x.ome.zarr"))
+    assert done
+    assert not (tmp_path / "x.ome.zarr").exists()
+    before = {path.name: path.stat().st_ino for path in done}
+    with dask_cluster(tmp_path / "again", 1, *preload) as cluster, watching(tmp_path / "x.ome.zarr") as watch:
+        running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    assert files_of(tmp_path / "x.ome.zarr") == reference
+    assert before.keys() < watch.times.keys()
+    assert {watch.times[name] for name in before} == {1}  # what was done is not done again
+
+
+def test_several_images_end_with_the_scheduler(tmp_path: Path, preload: tuple[str, str]) -> None:
+    write_l0(tmp_path / "cohort", KO, shape=(96, 240, 208))
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        words = ["package", tmp_path / "cohort", "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address]
+        command = [sys.executable, "-c", MAIN, *map(str, words)]
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        wait_for(lambda: list((tmp_path / "out").rglob("planes-*.json")))
+        cluster.scheduler.send_signal(signal.SIGKILL)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 1, said
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+
+
+def test_interrupted_it_does_not_wait_for_a_worker_that_hangs(
+    tmp_path: Path, series: Path, preload: tuple[str, str]
+) -> None:
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        wait_for(lambda: markers_of(tmp_path / "x.ome.zarr"))
+        cluster.workers[0].send_signal(signal.SIGSTOP)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=30)
+    assert running.returncode == 130, said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("seconds", [2, 4])
+def test_interrupted_from_a_terminal_workers_of_this_machine_say_nothing(
+    tmp_path: Path, series: Path, seconds: int
+) -> None:
+    words = ["convert", series, tmp_path / "x.ome.zarr", *VOXEL_SIZE, "--cluster", "local", "--workers", 2]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "catnip2bids", *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(seconds)
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode in {0, 130}, said  # it may be done by then
+    assert "Traceback" not in said
+
+
+def test_interrupted_it_hands_over_no_more(
+    tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str]
+) -> None:
+    target = tmp_path / "x.ome.zarr"
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        running = begun(series, target, "--cluster", cluster.address)
+        wait_for(lambda: markers_of(target))
+        cluster.workers[0].send_signal(signal.SIGSTOP)  # or it may have done all before the command is told
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+        cluster.workers[0].send_signal(signal.SIGCONT)
+        assert running.returncode == 130, said
+        assert not target.exists()
+        done = {path: path.stat().st_mtime_ns for path in markers_of(target)}
+        running = begun(series, target, "--cluster", cluster.address)
+        wait_for(lambda: len(markers_of(target)) > len(done) + 2 or running.poll() is not None)
+        # what was done is not done again, but for what a worker was still at
+        again = [path for path, at in done.items() if path.exists() and path.stat().st_mtime_ns != at]
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    assert len(again) <= 1
+    assert files_of(target) == reference
+
+
+def test_without_the_cluster_and_with_other_settings_it_waits_for_a_worker_that_is_still_writing(
+    tmp_path: Path, series: Path, preload: tuple[str, str]
+) -> None:
+    target = tmp_path / "x.ome.zarr"
+    running = begun(series, tmp_path / "y" / "x.ome.zarr", "--kind", "labels")
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        running = begun(series, target, "--cluster", cluster.address)
+        wait_for(lambda: markers_of(target))
+        cluster.workers[0].send_signal(signal.SIGSTOP)
+        running.kill()
+        running.communicate()
+        again = begun(series, target, "--kind", "labels")
+        with pytest.raises(subprocess.TimeoutExpired):
+            again.wait(4)
+        cluster.workers[0].send_signal(signal.SIGCONT)
+        _, said = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    assert files_of(target) == files_of(tmp_path / "y" / "x.ome.zarr")
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A volume so wide that its lowest levels are made when all units are done."""
+    folder = tmp_path_factory.mktemp("wide") / "640_N4"
+    write_series(folder, (128, 1100, 320), "uint16")
+    return folder
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> tuple[str, str]:
+    """Options for workers that take their time for these levels, and say that they are at them."""
+    file = tmp_path / "slow.py"
+    file.write_text(
+        f"{SMALL}import os, time\nfrom pathlib import Path\nfrom catnip2bids.ome.zarr import OmeZarrImage\n"
+        "def slowly(*arguments, write_rest=OmeZarrImage.write_remaining_levels):\n"
+        f"    with Path({str(tmp_path / 'at-levels')!r}).open('a') as log: print(os.getpid(), file=log)\n"
+        "    time.sleep(1.5)\n    write_rest(*arguments)\n    time.sleep(1.5)\n"
+        "if OmeZarrImage.write_remaining_levels.__name__ != 'slowly':  # Dask runs this twice\n"
+        "    OmeZarrImage.write_remaining_levels = slowly\n"
+    )
+    return "--preload", str(file)
+
+
+def whole(running: subprocess.Popen[str], target: Path) -> dict[str, bytes]:
+    """Wait for an image."""
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    return files_of(target)
+
+
+def test_a_worker_that_was_given_up_at_the_lowest_levels_does_not_disturb(
+    tmp_path: Path, wide: Path, slow: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = whole(begun(wide, tmp_path / "y" / "x.ome.zarr"), tmp_path / "y" / "x.ome.zarr")
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")
+    log = tmp_path / "at-levels"
+    with dask_cluster(tmp_path / "dask", 1, *slow) as cluster:
+        running = begun(wide, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        wait_for(log.exists)
+        cluster.workers[0].send_signal(signal.SIGSTOP)
+        cluster.hire(*slow)
+        wait_for(lambda: n_known(cluster) == 2)
+        wait_for(lambda: n_known(cluster) == 1)
+        time.sleep(2)
+        cluster.workers[0].send_signal(signal.SIGCONT)
+        assert whole(running, tmp_path / "x.ome.zarr") == reference
+    assert log.read_text().split()[0] == str(cluster.workers[0].pid)
+    assert len(log.read_text().split()) <= 2  # one after the other
+
+
+def test_the_next_run_waits_for_a_worker_at_the_lowest_levels(
+    tmp_path: Path, wide: Path, slow: tuple[str, str]
+) -> None:
+    mask = ("--kind", "mask")
+    reference = whole(begun(wide, tmp_path / "y" / "x.ome.zarr", *mask), tmp_path / "y" / "x.ome.zarr")
+    target = tmp_path / "x.ome.zarr"
+    with dask_cluster(tmp_path / "dask", 1, *slow) as cluster:
+        running = begun(wide, target, "--cluster", cluster.address)
+        wait_for((tmp_path / "at-levels").exists)
+        running.kill()
+        running.communicate()
+        again = begun(wide, target, *mask)
+        time.sleep(1.5)
+        assert again.poll() is None
+        assert whole(again, target) == reference
