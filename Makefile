@@ -7,7 +7,7 @@ BUILD := .venv-build
 # `make test-all PYTHONS="python3.11 python3.13"`: all Pythons that are found, unless told
 PYTHONS ?=
 # the tests that are run, and how
-TESTS ?= -n auto
+TESTS ?= -n auto --dist loadfile --no-loadscope-reorder
 SMOKE ?= tests/test_api.py tests/test_shown.py tests/ome/test_omexml.py -n auto
 
 .PHONY: demo test coverage check docs dist test-wheel test-all clean

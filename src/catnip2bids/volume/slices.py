@@ -126,7 +126,7 @@ def _gaps_and_duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:
         numbers = listed([str(number) for number in some], n_all=n_missing)
         problems.append(
             f"{folder}: {counted(n_missing, 'slice')} missing between number {min(by_number)} and {max(by_number)} "
-            f"({numbers}); bring them back from the original"
+            f"({numbers}); copy what is missing from the original"
         )
     return problems
 
