@@ -8,17 +8,9 @@ import pytest
 
 from catnip2bids.catnip.atlas import ATLAS_LABELS
 from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
-from catnip2bids.catnip.components import (
-    COMPONENTS,
-    FOLDERS,
-    LEFTOVERS,
-    WHOLE_LABELS,
-    ancestors,
-    layout_of,
-    looks_like_run,
-    recognise,
-)
+from catnip2bids.catnip.components import COMPONENTS, FOLDERS, LEFTOVERS, WHOLE_LABELS
 from catnip2bids.catnip.counts import counted_segmentation
+from catnip2bids.catnip.recognition import ancestors, layout_of, looks_like_run, recognise
 
 CONVERT, COPY, EXCLUDE = Action.CONVERT, Action.COPY, Action.EXCLUDE
 HEATMAP = Content.HEATMAP

@@ -11,10 +11,8 @@ The layouts are L0 (2021, before the public repository), L1 (2022 to 2024, names
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from catnip2bids.catnip.component import Action, Beside, ComponentType, Content, Grid, Storage
-from catnip2bids.choices import Kind
 
 # CATNIP.sh up to c9fb7b4 put the channel (the laser line in nm) in front of most names
 _CHANNEL = r"(?:(?P<channel>\d{3})_)?"
@@ -343,57 +341,14 @@ FOLDERS: re.Pattern[str] = re.compile(
 LEFTOVERS: re.Pattern[str] = re.compile(r"(?:.*/)?(?:\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|\.nfs.*)")
 """Files that operating systems leave in folders."""
 
-_TELLTALE = re.compile(
+TELLTALE: re.Pattern[str] = re.compile(
     rf"{_CHANNEL}(?:N4|N4_masked|FRST|FRST_seg)|atlaslabel_def_origspace(?:_masked)?"
     r"|hemispheremask_origspace|heatmaps_atlasspace"
 )
+"""Folders of which every run has some."""
 
+CHANNEL_FIRST: re.Pattern[str] = re.compile(r"\d{3}_(?:N4|FRST)")
+"""What names begin with in L0 and L1."""
 
-def kind_of(role: str) -> Kind:
-    """Return how voxels of a component may be merged.
-
-    Raises
-    ------
-    KeyError
-        If no component has this role.
-    """
-    return {component.role: component.content.kind for component in COMPONENTS}[role]
-
-
-def recognise(path: str, *, is_folder: bool) -> tuple[ComponentType, re.Match[str]] | None:
-    """Find the row of the table for an entry of a run.
-
-    Parameters
-    ----------
-    path
-        POSIX path below the run folder.
-    is_folder
-        Whether the entry is a folder.
-    """
-    for component in COMPONENTS:
-        if (component.storage == Storage.SLICES) == is_folder and (found := component.match(path)):
-            return component, found
-    return None
-
-
-def ancestors(component: ComponentType) -> Iterator[str]:
-    """List the roles of what a component was computed from, the nearest first."""
-    made_from = {row.role: row.made_from for row in COMPONENTS}
-    role = component.made_from
-    while role is not None:
-        yield role
-        role = made_from[role]
-
-
-def looks_like_run(folder_names: frozenset[str]) -> bool:
-    """Tell whether a folder with these sub-folders is an output folder of CATNIP."""
-    return any(_TELLTALE.fullmatch(name) for name in folder_names)
-
-
-def layout_of(paths: frozenset[str]) -> str:
-    """Name the layout of a run, ``L0``, ``L1`` or ``L2``, from the paths of its entries."""
-    if not any(re.match(r"\d{3}_(?:N4|FRST)", path) for path in paths):
-        return "L2"
-    stacks = any(re.fullmatch(rf"\d{{3}}_FRST_seg/{_THRESHOLD}{_TIF}", path) for path in paths)
-    kept = any(re.fullmatch(r"\d{3}_(?:N4|FRST_seg_corr(?:/.*)?)", path) for path in paths)
-    return "L0" if stacks or kept else "L1"
+ONLY_IN_L0: re.Pattern[str] = re.compile(rf"\d{{3}}_(?:FRST_seg/{_THRESHOLD}{_TIF}|N4|FRST_seg_corr(?:/.*)?)")
+"""Of these: cells as stacks, the image before it is masked, and the first name of the folder of corrected counts."""

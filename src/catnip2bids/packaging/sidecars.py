@@ -11,8 +11,8 @@ from typing import Any
 
 from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.catnip.component import Content, Grid
-from catnip2bids.catnip.components import ancestors
 from catnip2bids.catnip.log import template_uri
+from catnip2bids.catnip.recognition import ancestors
 from catnip2bids.packaging.files import read_json, write_json
 from catnip2bids.packaging.tasks import ImageTask, RunTasks
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.catnip.atlas import ATLAS_LABELS
-from catnip2bids.catnip.components import kind_of
+from catnip2bids.catnip.recognition import kind_of
 from catnip2bids.regions import OTHER_LABELS, ShownRegion, region_of
 from catnip2bids.reporting.pictures import gray_picture, heat_picture, map_picture
 from catnip2bids.reporting.preview import Preview

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from catnip2bids.catnip.components import FOLDERS, LEFTOVERS, recognise
+from catnip2bids.catnip.components import FOLDERS, LEFTOVERS
+from catnip2bids.catnip.recognition import recognise
 from catnip2bids.scanning.files import links_out_of, refuse_odd_name
 from catnip2bids.scanning.model import Entry
 from catnip2bids.volume import is_slice

@@ -16,7 +16,7 @@ import numpy as np
 from catnip2bids.bids.paths import file_name, inside
 from catnip2bids.bids.pixels import PlaneRecord, hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, Provenance
-from catnip2bids.catnip.components import kind_of
+from catnip2bids.catnip.recognition import kind_of
 from catnip2bids.engine import OVERHEAD_BYTES, Resources, Team
 from catnip2bids.errors import DatasetError, SourceError, UsageError
 from catnip2bids.ome import downsample, downsample_plainly, image_size

@@ -1,0 +1,61 @@
+"""Runs and their entries, recognised by the table of components.
+
+Invariant: no name of CATNIP stands here, only in the table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from catnip2bids.catnip.component import ComponentType, Storage
+from catnip2bids.catnip.components import CHANNEL_FIRST, COMPONENTS, ONLY_IN_L0, TELLTALE
+from catnip2bids.choices import Kind
+
+
+def kind_of(role: str) -> Kind:
+    """Return how voxels of a component may be merged.
+
+    Raises
+    ------
+    KeyError
+        If no component has this role.
+    """
+    return {component.role: component.content.kind for component in COMPONENTS}[role]
+
+
+def recognise(path: str, *, is_folder: bool) -> tuple[ComponentType, re.Match[str]] | None:
+    """Find the row of the table for an entry of a run.
+
+    Parameters
+    ----------
+    path
+        POSIX path below the run folder.
+    is_folder
+        Whether the entry is a folder.
+    """
+    for component in COMPONENTS:
+        if (component.storage == Storage.SLICES) == is_folder and (found := component.match(path)):
+            return component, found
+    return None
+
+
+def ancestors(component: ComponentType) -> Iterator[str]:
+    """List the roles of what a component was computed from, the nearest first."""
+    made_from = {row.role: row.made_from for row in COMPONENTS}
+    role = component.made_from
+    while role is not None:
+        yield role
+        role = made_from[role]
+
+
+def looks_like_run(folder_names: frozenset[str]) -> bool:
+    """Tell whether a folder with these sub-folders is an output folder of CATNIP."""
+    return any(TELLTALE.fullmatch(name) for name in folder_names)
+
+
+def layout_of(paths: frozenset[str]) -> str:
+    """Name the layout of a run, ``L0``, ``L1`` or ``L2``, from the paths of its entries."""
+    if not any(CHANNEL_FIRST.match(path) for path in paths):
+        return "L2"
+    return "L0" if any(ONLY_IN_L0.fullmatch(path) for path in paths) else "L1"
