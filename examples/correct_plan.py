@@ -9,7 +9,8 @@ COHORT = Path("cohort")
 if not COHORT.exists():
     write_cohort(COHORT, shape=(12, 40, 36))  # made up; put your own there instead
 
-plan = catnip2bids.make_plan(catnip2bids.scan(COHORT))
+found = catnip2bids.scan(COHORT)
+plan = catnip2bids.make_plan(found)
 plan.dataset.name = "cFos after light"
 plan.dataset.authors = ["Ada Lovelace"]
 plan.dataset.voxel_size_um = (3.7, 3.7, 5.0)
@@ -21,5 +22,6 @@ for entry in run.entries:
         entry.action = catnip2bids.Action.EXCLUDE
         entry.reason = "we use the threshold 10000 only"  # it is published with the dataset
 
-result = catnip2bids.package(COHORT, "dataset-of-plan", plan=plan)
+catnip2bids.write_plan(plan, "corrected-plan.toml", found, overwrite=True)  # to keep it, or change it in an editor
+result = catnip2bids.package(COHORT, "dataset-of-plan", plan="corrected-plan.toml")
 print(result)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import catnip2bids
@@ -58,6 +59,12 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any], said: str) -
 def test_a_voxel_size_is_three_numbers_above_0(size: Any) -> None:
     with pytest.raises(UsageError, match="give X Y Z in micrometers, all above 0"):
         check_voxel_size(size)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    check_voxel_size(np.array(SIZE))
+    check_voxel_size([np.float32(3.7), np.float64(3.7), np.int64(5)])  # type: ignore[list-item]
+    check_work(np.int64(2), np.int64(2**30))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wrong", WRONG_WORK)

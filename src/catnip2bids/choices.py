@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from numbers import Integral, Real
 from typing import TypeVar
 
 from catnip2bids.errors import UsageError
@@ -94,7 +95,7 @@ def chosen(choices: type[_Choice], value: str) -> _Choice:
         raise UsageError(f"{value!r} is no {choices.__name__}; choose one of {', '.join(choices)}") from error
 
 
-def check_voxel_size(voxel_size_um: Sequence[float]) -> None:
+def check_voxel_size(voxel_size_um: Iterable[float]) -> None:
     """Refuse a voxel size X Y Z that is not possible.
 
     Raises
@@ -102,9 +103,9 @@ def check_voxel_size(voxel_size_um: Sequence[float]) -> None:
     UsageError
         If there are not three numbers, all above 0.
     """
-    sizes = voxel_size_um if isinstance(voxel_size_um, Sequence) else ()
-    numbers = [size for size in sizes if isinstance(size, int | float) and math.isfinite(size) and size > 0]
-    if len(numbers) != 3 or len(sizes) != 3:
+    sizes = list(voxel_size_um) if isinstance(voxel_size_um, Iterable) else []
+    possible = [isinstance(size, Real) and math.isfinite(size) and size > 0 for size in sizes]
+    if possible != [True] * 3:
         raise UsageError(f"the voxel size {voxel_size_um} is not possible; give X Y Z in micrometers, all above 0")
 
 
@@ -117,7 +118,7 @@ def check_work(jobs: int | None, memory_bytes: int | None = None, cluster: Clust
         If one is not above 0, or is something else altogether.
     """
     for what, number in (("jobs", jobs), ("memory_bytes", memory_bytes)):
-        if number is not None and not (isinstance(number, int) and number > 0):
+        if number is not None and not (isinstance(number, Integral) and number > 0):
             raise UsageError(f"{what}={number!r} is not possible; give a whole number above 0, or None for the default")
     if cluster is not None and not isinstance(cluster, Cluster):
         raise UsageError(f"cluster={cluster!r} is not possible; give for example Cluster({str(cluster)!r})")
