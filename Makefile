@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 BUILD := .venv-build
 # `make test-all PYTHONS="python3.11 python3.13"`: all Pythons that are found, unless told
 PYTHONS ?=
-# the tests that are run, and how
-TESTS ?= -n auto --dist loadfile --no-loadscope-reorder
+# each file of tests is run by one worker, so that what its tests share is made once
+PYTEST_OPTIONS ?= -n auto --dist loadfile --no-loadscope-reorder
 SMOKE ?= tests/test_api.py tests/test_shown.py tests/ome/test_omexml.py -n auto
 
 .PHONY: demo test coverage check docs dist test-wheel test-all clean
@@ -16,12 +16,12 @@ demo: $(VENV)/.core
 	$(BIN)/catnip2bids demo demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest $(PYTEST_OPTIONS)
 
 # which lines and branches of the package the tests run, in programs that they start too
 coverage: $(VENV)/.dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(TESTS)
+	$(BIN)/coverage run -m pytest $(PYTEST_OPTIONS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -69,4 +69,4 @@ $(VENV)/.docs: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BUILD) demo site dist
+	rm -rf $(VENV) $(BUILD) demo site dist .coverage*

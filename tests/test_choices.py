@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 import catnip2bids
 from catnip2bids import Format, Kind, Settings
-from catnip2bids.choices import check_voxel_size, check_work, chosen
+from catnip2bids.choices import check_work, checked_voxel_size, chosen
 from catnip2bids.errors import UsageError
 from catnip2bids.reporting import report
 from demo_cohort import demo_cohort, demo_dataset
@@ -24,6 +25,7 @@ WRONG_WORK: list[dict[str, Any]] = [
     {"jobs": 0},
     {"jobs": -1},
     {"jobs": 1.5},
+    {"jobs": True},
     {"memory_bytes": 0},
     {"memory_bytes": "2GiB"},
     {"cluster": "local"},
@@ -58,12 +60,13 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any], said: str) -
 )
 def test_a_voxel_size_is_three_numbers_above_0(size: Any) -> None:
     with pytest.raises(UsageError, match="give X Y Z in micrometers, all above 0"):
-        check_voxel_size(size)
+        checked_voxel_size(size)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    check_voxel_size(np.array(SIZE))
-    check_voxel_size([np.float32(3.7), np.float64(3.7), np.int64(5)])  # type: ignore[list-item]
+    assert checked_voxel_size(np.array(SIZE)) == SIZE
+    assert checked_voxel_size([np.float32(0.5), np.float64(3.7), np.int64(5)]) == (0.5, 3.7, 5)  # type: ignore[list-item]
+    assert json.dumps(Settings(voxel_size_um=np.array(SIZE)).voxel_size_um) == "[3.7, 3.7, 5.0]"  # type: ignore[arg-type]
     check_work(np.int64(2), np.int64(2**30))  # type: ignore[arg-type]
 
 

@@ -95,8 +95,8 @@ def chosen(choices: type[_Choice], value: str) -> _Choice:
         raise UsageError(f"{value!r} is no {choices.__name__}; choose one of {', '.join(choices)}") from error
 
 
-def check_voxel_size(voxel_size_um: Iterable[float]) -> None:
-    """Refuse a voxel size X Y Z that is not possible.
+def checked_voxel_size(voxel_size_um: Iterable[float]) -> tuple[float, float, float]:
+    """Return a voxel size X Y Z, whatever numbers it was given as.
 
     Raises
     ------
@@ -104,9 +104,10 @@ def check_voxel_size(voxel_size_um: Iterable[float]) -> None:
         If there are not three numbers, all above 0.
     """
     sizes = list(voxel_size_um) if isinstance(voxel_size_um, Iterable) else []
-    possible = [isinstance(size, Real) and math.isfinite(size) and size > 0 for size in sizes]
-    if possible != [True] * 3:
+    numbers = [float(size) for size in sizes if isinstance(size, Real) and math.isfinite(size) and size > 0]
+    if len(sizes) != 3 or len(numbers) != 3:
         raise UsageError(f"the voxel size {voxel_size_um} is not possible; give X Y Z in micrometers, all above 0")
+    return numbers[0], numbers[1], numbers[2]
 
 
 def check_work(jobs: int | None, memory_bytes: int | None = None, cluster: Cluster | None = None) -> None:
@@ -118,7 +119,7 @@ def check_work(jobs: int | None, memory_bytes: int | None = None, cluster: Clust
         If one is not above 0, or is something else altogether.
     """
     for what, number in (("jobs", jobs), ("memory_bytes", memory_bytes)):
-        if number is not None and not (isinstance(number, Integral) and number > 0):
+        if number is not None and (not isinstance(number, Integral) or isinstance(number, bool) or number <= 0):
             raise UsageError(f"{what}={number!r} is not possible; give a whole number above 0, or None for the default")
     if cluster is not None and not isinstance(cluster, Cluster):
         raise UsageError(f"cluster={cluster!r} is not possible; give for example Cluster({str(cluster)!r})")

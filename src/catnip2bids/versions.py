@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import re
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,23 +32,26 @@ _EXTRAS: Final = {"distributed": "cluster", "dandi": "dandi"}
 _BIDS_VERSION: Final = re.compile(rb'"bids_version":\s*"([^"]+)"')
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the program, of Python, the system, BIDS, and the libraries, by name."""
+def installed_versions() -> dict[str, str]:
+    """Return the versions of the program, of Python, the system, BIDS, and the libraries that are there, by name."""
     found = {
         "catnip2bids": __version__,
         "Python": platform.python_version(),
         "platform": platform.platform(),
         "BIDS": _bids_version(),
     }
-    found |= {name: _version(name, "not installed; install catnip2bids again") for name in _LIBRARIES}
-    return found | {name: _version(name, f"not installed (extra {extra})") for name, extra in _EXTRAS.items()}
+    for name in (*_LIBRARIES, *_EXTRAS):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
-def _version(library: str, otherwise: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return otherwise
+def versions() -> dict[str, str]:
+    """Return the same, and what is said of the libraries that are not there."""
+    missing = dict.fromkeys(_LIBRARIES, "not installed; install catnip2bids again")
+    missing |= {name: f"not installed (extra {extra})" for name, extra in _EXTRAS.items()}
+    found = installed_versions()
+    return found | {name: said for name, said in missing.items() if name not in found}
 
 
 def _bids_version() -> str:

@@ -353,7 +353,7 @@ def test_with_another_mask_the_masked_labels_are_packaged_too(tmp_path: Path) ->
     result = package([tmp_path / "cohort"], tmp_path / "out", settings())
     assert has_masked_image(result)
     (warning,) = [warning for warning in result.warnings if "packaged too" in warning]
-    assert "times hemispheremask_origspace: 1 voxels are not what this gives" in warning
+    assert "times hemispheremask_origspace: 1 voxel other than this gives" in warning
 
 
 def the_same_heat_maps(run: Path) -> str:

@@ -166,7 +166,7 @@ def test_strangers_among_slices_are_listed_by_themselves(tmp_path: Path) -> None
     assert entry_of(found, "640_N4").volume is not None
 
 
-@pytest.mark.parametrize("name", ["._Z0001.tif", ".copy.tif", "whole.btf"])
+@pytest.mark.parametrize("name", ["._Z0001.tif", ".copy.tif"])
 def test_scan_and_convert_agree_on_what_a_slice_is(tmp_path: Path, name: str) -> None:
     run = write_l0(tmp_path, KO_NAME)
     (run / "640_N4" / name).write_bytes((run / "640_N4/Z0001.tif").read_bytes())
@@ -177,6 +177,14 @@ def test_scan_and_convert_agree_on_what_a_slice_is(tmp_path: Path, name: str) ->
     assert alone.volume is not None
     assert entry.volume.shape == alone.volume.shape == SHAPE
     assert_everything_listed_once(only_run(run))
+
+
+def test_a_tiff_that_no_number_puts_among_the_slices_is_a_problem_for_both(tmp_path: Path) -> None:
+    run = write_l0(tmp_path, KO_NAME)
+    (run / "640_N4/whole.btf").write_bytes((run / "640_N4/Z0001.tif").read_bytes())
+    entry = entry_of(only_run(run), "640_N4")
+    assert entry.problems == take_census(run / "640_N4").problems
+    assert "whole.btf" in entry.problems[0]
 
 
 def test_empty_folders_are_listed(tmp_path: Path) -> None:

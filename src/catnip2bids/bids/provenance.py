@@ -99,7 +99,7 @@ class ImageRecord(_Document):
     recovered_from: str | None = None
     role: str
     shape: tuple[PositiveInt, PositiveInt, PositiveInt]
-    dtype: str
+    dtype: Annotated[str, Field(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))$")]
     voxel_size_um: tuple[float, float, float]
     value_range: tuple[float, float]
     label_values: list[int] | None = None
@@ -157,7 +157,7 @@ class Invocation(_Document):
     time
         When it began to write, ISO 8601 with the zone.
     versions
-        Of the program, of Python and of the libraries that decide what comes out, by name.
+        Of the program, Python, the system, BIDS and the libraries that were there, by name.
     settings
         Choices that decide what the dataset is, by the names of `catnip2bids.Settings`.
     """

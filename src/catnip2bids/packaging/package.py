@@ -33,7 +33,7 @@ from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written, remove_partials, unfinished, write_text
 from catnip2bids.scanning import listed_sources
-from catnip2bids.versions import versions
+from catnip2bids.versions import installed_versions
 from catnip2bids.wording import shown_bytes
 
 
@@ -205,7 +205,7 @@ def _remember_command(prepared: Preparation) -> None:
     now = datetime.now(UTC).replace(microsecond=0).isoformat()
     provenance.command = _command(prepared)
     provenance.settings = {**settings, "voxel_size_um": prepared.plan.dataset.voxel_size_um}
-    provenance.versions = versions()
+    provenance.versions = installed_versions()
     provenance.history.append(
         Invocation(command=provenance.command, time=now, versions=provenance.versions, settings=provenance.settings)
     )

@@ -16,7 +16,7 @@ from catnip2bids.bids.tables import Table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.run_name import SAMPLES
-from catnip2bids.choices import check_voxel_size
+from catnip2bids.choices import checked_voxel_size
 from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging.participants import read_participants
@@ -172,8 +172,7 @@ def _known_voxel_size(voxel_size_um: tuple[float, float, float] | None) -> tuple
             "(for example --voxel-size 3.7 3.7 5), or in the plan; it stands in the metadata of the microscope's "
             "files, or in the protocol of the imaging session"
         )
-    check_voxel_size(voxel_size_um)
-    return voxel_size_um
+    return checked_voxel_size(voxel_size_um)
 
 
 def _settled(run: Run, planned: PlannedRun, settings: Settings, n_runs: int) -> PlannedRun:

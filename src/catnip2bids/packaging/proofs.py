@@ -193,10 +193,10 @@ class Proof:
         found = self.evidence
         if "product_with" in found:
             n_broken = found["voxels_not_the_product"]
-            what = "it cannot be read" if n_broken is None else f"{n_broken:,} voxels are not what this gives"
+            what = "it cannot be read" if n_broken is None else f"{counted(n_broken, 'voxel')} other than this gives"
             return f"{found['product_with']}: {what}"
         if found["planes_unreadable"]:
-            what = f"{found['planes_unreadable']} of {found['planes_compared']} planes cannot be read"
+            what = f"{found['planes_unreadable']} of {counted(found['planes_compared'], 'plane')} cannot be read"
         elif found["planes_without_partner"]:
             what = f"{counted(found['planes_without_partner'], 'plane')} in one of them only"
         elif "layouts" in found:

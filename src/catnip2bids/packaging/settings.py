@@ -12,8 +12,8 @@ from catnip2bids.choices import (
     Format,
     Naming,
     OmeZarrVersion,
-    check_voxel_size,
     check_work,
+    checked_voxel_size,
     chosen,
 )
 from catnip2bids.errors import UsageError
@@ -96,7 +96,7 @@ class Settings:
             object.__setattr__(self, name, chosen(choices, getattr(self, name)))
         check_work(self.jobs, self.memory_bytes, self.cluster)
         if self.voxel_size_um is not None:
-            check_voxel_size(self.voxel_size_um)
+            object.__setattr__(self, "voxel_size_um", checked_voxel_size(self.voxel_size_um))
         if self.embed_labels and self.image_format != Format.OME_ZARR:
             raise UsageError(
                 "--embed-labels puts labels inside OME-Zarr images; an OME-TIFF has no place for them; leave it out"

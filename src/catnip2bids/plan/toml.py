@@ -73,7 +73,7 @@ def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overw
     Raises
     ------
     PlanError
-        If another plan is there already, the file is inside a source, or cannot be written.
+        If something else is there already, the file is inside a source of `found`, or cannot be written.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overw
             raise PlanError(f"{path}: is inside the source {source}, which is only read; give another place with -o")
     text = to_toml(plan, found)
     try:
-        if path.exists() and not overwrite and path.read_text(encoding="utf-8") != text:
+        if path.exists() and not overwrite and path.read_bytes() != text.encode():
             raise PlanError(f"{path}: is there already and may have been corrected by hand; use -o or --overwrite")
         write_text(path, text)
     except OSError as error:

@@ -146,7 +146,7 @@ class _Work:
         folder = self._dataset / image
         try:
             volume = take_census(folder).volume if folder.is_dir() else None
-        except SourceError:
+        except (SourceError, OSError):
             return 0  # it becomes a problem when its turn comes
         return 0 if volume is None else volume.unpacked_bytes
 

@@ -53,4 +53,6 @@ def states_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:
     try:
         return [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
     except OSError as error:
-        raise SourceError(f"{error.filename}: cannot be read: {error.strerror}; bring it back and run again") from error
+        raise SourceError(
+            f"{error.filename}: cannot be read: {error.strerror}; bring it back, or make it readable, and run again"
+        ) from error

@@ -14,7 +14,6 @@ from catnip2bids.volume.stack import census_stack
 from catnip2bids.volume.zarr import census_zarr, is_ome_zarr
 
 _TIFF = (".tif", ".tiff", ".btf")
-_SLICE = (".tif", ".tiff")  # CATNIP lists no others; BigTIFF (.btf) is for whole volumes
 # CATNIP's names tell the slice number after a Z, whatever follows; elsewhere it is the last number of the name
 _SLICE_NUMBERS = (re.compile(r"(?:^|_)Z(?P<plane>\d+)"), re.compile(r"(?P<plane>\d+)\D*$"))
 
@@ -60,7 +59,7 @@ def is_nifti(path: Path) -> bool:
 
 def is_slice(path: Path) -> bool:
     """Tell by its name whether a file of a slice folder is one of its slices; hidden files are none."""
-    return path.suffix.lower() in _SLICE and not path.name.startswith(".")
+    return is_tiff(path) and not path.name.startswith(".")
 
 
 def slice_files(folder: Path) -> list[Path]:
