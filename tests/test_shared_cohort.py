@@ -374,10 +374,14 @@ def test_the_real_atlas_as_slices(tmp_path: Path) -> None:
     assert (rows["512"], rows["12009"]) == ("unlisted_512", "unlisted_12009")
 
 
-@pytest.mark.parametrize("naming", Naming)
 @pytest.mark.parametrize("image_format", Format)
 @pytest.mark.parametrize(
-    ("source", "labels"), [(COHORT, {}), (TODAY, {"subject": "46001wt", "sample": "LeftHemisphere"})]
+    ("source", "naming", "labels"),
+    [
+        (COHORT, Naming.BIDS, {}),
+        (COHORT, Naming.DSEG, {}),
+        (TODAY, Naming.BIDS, {"subject": "46001wt", "sample": "LeftHemisphere"}),
+    ],
 )
 def test_everything_is_proven_and_comes_back(
     tmp_path: Path, source: Path, labels: dict[str, str], image_format: Format, naming: Naming

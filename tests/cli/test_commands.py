@@ -8,7 +8,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -319,10 +318,8 @@ def test_the_demo_twice(tmp_path: Path) -> None:
     assert "look at" in first.stderr
     assert len(list((tmp_path / "demo/dataset").glob("sub-*"))) == 2
     content = dataset_files(tmp_path / "demo/dataset")
-    start = time.monotonic()
     second = command("demo", tmp_path / "demo")
     assert second.returncode == 0, second.stderr
-    assert time.monotonic() - start < 60
     assert dataset_files(tmp_path / "demo/dataset") == content
     assert "there already" in second.stderr
 

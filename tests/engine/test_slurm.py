@@ -48,7 +48,7 @@ def queue() -> Iterator[Slurm]:
 def test_the_demo_is_the_same_on_slurm_on_a_cluster_that_is_there_and_here(
     tmp_path: Path, two: DaskCluster, queue: Slurm
 ) -> None:
-    write_cohort(tmp_path / "cohort")
+    write_cohort(tmp_path / "cohort", shape=(48, 160, 136))
     of_slurm = ("--cluster", "slurm", "--workers", 2, "--jobs", 1, "--memory", "1GiB")
     for name, options in (("here", ()), ("slurm", of_slurm), ("tcp", ("--cluster", two.address))):
         words = ["package", tmp_path / "cohort", "-o", tmp_path / name, *VOXEL_SIZE, "--no-report", *options]
