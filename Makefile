@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 BUILD := .venv-build
 # `make test-all PYTHONS="python3.11 python3.13"`: all Pythons that are found, unless told
 PYTHONS ?=
-# One process more than processors, since many tests wait for programs; each file is run by one process, so that what its
-# tests share is made once.
-PYTEST_OPTIONS ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadfile --no-loadscope-reorder
+# One process more than processors, since many tests wait for programs; each begins with files of its own, whose tests share
+# what takes long to make.
+PYTEST_OPTIONS ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist worksteal
 SMOKE ?= tests/test_api.py tests/test_shown.py tests/ome/test_omexml.py -n auto
 
 .PHONY: demo test coverage check docs dist test-wheel test-all clean
