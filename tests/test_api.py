@@ -54,7 +54,7 @@ def test_choices_are_public_too(name: str) -> None:
 
 def test_help_explains_all_that_is_public() -> None:
     text = pydoc.plain(pydoc.render_doc(catnip2bids))
-    assert len(text.splitlines()) < 2000
+    assert len(text.splitlines()) < 2500  # of which newer Pythons say more of each class
     for name in (*FUNCTIONS, *CLASSES):
         assert f"    {name}(" in text or f"class {name}" in text, name
     assert "no attribute" not in text
