@@ -18,7 +18,7 @@ from runs import dataset_files, partials_of, settings, write_l0
 def test_killed_at_random_moments_the_dataset_is_the_same_in_the_end(tmp_path: Path, options: tuple[str, ...]) -> None:
     write_l0(tmp_path / "cohort", shape=(140, 260, 130))
     job = Interrupted([tmp_path / "cohort"], tmp_path / "dataset", tmp_path / "reference", SMALL, options)
-    assert len(list(interruptions(job, 3))) > 1
+    assert len(list(interruptions(job, 4))) > 1
 
 
 _ON_A_SMALL_DISK = """
