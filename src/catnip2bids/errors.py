@@ -18,6 +18,10 @@ class UsageError(Catnip2bidsError):
     """Something needed was not said (voxel size, subject), or what was said contradicts itself."""
 
 
+class NotEnoughMemoryError(UsageError):
+    """The work needs more memory than it may use."""
+
+
 class SourceError(Catnip2bidsError):
     """A source file or folder is missing, unreadable, or not what it claims to be."""
 

@@ -14,9 +14,9 @@ from functools import partial
 import numpy as np
 
 from catnip2bids.catnip.derivations import DERIVATIONS, Derivation
-from catnip2bids.comparison.sides import Side, open_side, unpacked_bytes, working_bytes
-from catnip2bids.engine import Resources, Team, own_resources
-from catnip2bids.errors import SourceError
+from catnip2bids.comparison.sides import Side, open_side, team_for
+from catnip2bids.engine import Resources, own_resources
+from catnip2bids.errors import NotEnoughMemoryError, SourceError
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run
 from catnip2bids.wording import counted
@@ -80,12 +80,8 @@ def check_derivations(
     jobs
         Processors to use; all by default.
     memory_bytes
-        The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
-
-    Raises
-    ------
-    UsageError
-        If a file can only be unpacked as a whole, and the memory is not enough for that.
+        The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB. Claims
+        that it is not enough for are not tested, and say so.
     """
     resources = own_resources(jobs, memory_bytes)
     progress, checks = progress or Progress(), []
@@ -118,13 +114,7 @@ def _applications(derivation: Derivation, entries: Sequence[Entry]) -> Iterator[
 
 
 def check_claim(derivation: Derivation, entries: Sequence[Entry], resources: Resources, threshold: int = 0) -> Check:
-    """Test one claim on the components it is about, in the order in which it names them.
-
-    Raises
-    ------
-    UsageError
-        If a file can only be unpacked as a whole, and the memory is not enough for that.
-    """
+    """Test one claim on the components it is about, in the order in which it names them."""
     check = Check(derivation.claim.format(threshold=threshold), tuple(entry.path for entry in entries))
     if unusable := [problem for entry in entries if entry.volume is None for problem in entry.problems]:
         return replace(check, problem="; ".join(unusable))
@@ -134,9 +124,9 @@ def check_claim(derivation: Derivation, entries: Sequence[Entry], resources: Res
         for side in sides[1:]:
             if sorted(side.planes) != numbers:
                 raise SourceError(f"{side.path} and {sides[0].path} have not the same slice numbers")
-        with Team(resources, working_bytes(sides), unpacked_bytes(sides)) as team:
+        with team_for(sides, resources) as team:
             counts = dict(zip(numbers, team.do(partial(_count, derivation, threshold, sides), numbers), strict=True))
-    except SourceError as error:
+    except (SourceError, NotEnoughMemoryError) as error:
         return replace(check, problem=str(error))
     return replace(
         check,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import (
     OpenPlane,
@@ -181,9 +182,17 @@ def same_bytes(path_1: Path, path_2: Path) -> bool:
         return False
 
 
-def working_bytes(sides: Sequence[Side]) -> int:
-    """Memory that a thread takes that looks at a plane of each side; very little where no plane can be read."""
-    return _PLANES_IN_MEMORY * max(map(plane_bytes, sides))
+def team_for(sides: Sequence[Side], resources: Resources) -> Team:
+    """Return threads that look at planes of volumes; very little is enough where no plane can be read.
+
+    Raises
+    ------
+    NotEnoughMemoryError
+        If a file can only be unpacked as a whole, and the memory is not enough for that.
+    """
+    held_bytes = sum(side.volume.unpacked_bytes for side in sides if side.volume is not None)
+    about = " and ".join(str(side.path) for side in sides)
+    return Team(resources, _PLANES_IN_MEMORY * max(map(plane_bytes, sides)), held_bytes, about=about)
 
 
 def plane_bytes(side: Side) -> int:
@@ -196,8 +205,3 @@ def plane_bytes(side: Side) -> int:
         except SourceError:
             continue  # it becomes a row of the result when it is compared
     return 1
-
-
-def unpacked_bytes(sides: Sequence[Side]) -> int:
-    """Memory that is taken all the time, because files can only be unpacked as a whole."""
-    return sum(side.volume.unpacked_bytes for side in sides if side.volume is not None)

@@ -16,7 +16,7 @@ from catnip2bids.comparison.masking import MaskEvidence, MaskFinding, mask_of
 from catnip2bids.comparison.planes import Box, Pairing, PlanePair, compare_planes, read_alone
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.shift import find_shift
-from catnip2bids.comparison.sides import Side, plane_bytes, same_bytes, unpacked_bytes, working_bytes
+from catnip2bids.comparison.sides import Side, plane_bytes, same_bytes, team_for
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import SourceError
 from catnip2bids.progress import Progress
@@ -146,14 +146,14 @@ def compare_volumes(
 
     Raises
     ------
-    UsageError
+    NotEnoughMemoryError
         If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
     same_file = side_1.is_one_file and side_2.is_one_file and same_bytes(side_1.path, side_2.path)
     n_bytes = max(plane_bytes(side_1), plane_bytes(side_2)) * len(side_1.planes)
     pairing = Pairing(side_1, side_2, same_file, n_bytes <= _HASHED_ALL_THE_SAME_BYTES)
     sides = (side_1, side_2)
-    with Team(resources, working_bytes(sides), unpacked_bytes(sides)) as team:
+    with team_for(sides, resources) as team:
         if are_labels is None:
             are_labels = hold_labels(sides, team)
         pairing = replace(pairing, are_labels=are_labels)
@@ -170,11 +170,11 @@ def first_difference_of(side_1: Side, side_2: Side, resources: Resources) -> int
 
     Raises
     ------
-    UsageError
+    NotEnoughMemoryError
         If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
     pairing, sides = Pairing(side_1, side_2), (side_1, side_2)
-    with Team(resources, working_bytes(sides), unpacked_bytes(sides)) as team:
+    with team_for(sides, resources) as team:
         pairs = team.do(partial(compare_planes, pairing), pairing.numbers)
         return next((pair.number for pair in pairs if not pair.same), None)
 

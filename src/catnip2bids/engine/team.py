@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from catnip2bids.engine.memory import OVERHEAD_BYTES, Resources, worker_bytes
-from catnip2bids.errors import UsageError
+from catnip2bids.errors import NotEnoughMemoryError
 from catnip2bids.wording import enough_bytes
 
 Item = TypeVar("Item")
@@ -19,19 +19,38 @@ Result = TypeVar("Result")
 
 
 class Team:
-    """Threads that each hold so many bytes for an item, beside what is held all the time."""
+    """Threads that each hold so many bytes for an item, beside what is held all the time.
 
-    def __init__(self, resources: Resources, item_bytes: int, held_bytes: int = 0) -> None:
+    Parameters
+    ----------
+    resources
+        What may be used.
+    item_bytes
+        Memory that a thread takes for an item.
+    held_bytes
+        Memory that is taken all the time, because files can only be unpacked as a whole.
+    about
+        What the work is about, for messages: a path, or two.
+
+    Raises
+    ------
+    NotEnoughMemoryError
+        If not even one item fits.
+    """
+
+    def __init__(self, resources: Resources, item_bytes: int, held_bytes: int = 0, *, about: object) -> None:
         self._own: ThreadPoolExecutor | None = None
         if resources.executor is not None:
             if held_bytes + item_bytes > resources.memory_bytes:
                 needed = enough_bytes(worker_bytes(held_bytes + item_bytes + OVERHEAD_BYTES))
-                raise UsageError(f"a worker of one thread needs at least {needed} of memory for this")
+                raise NotEnoughMemoryError(
+                    f"{about}: a worker of one thread needs at least {needed} of memory for this"
+                )
             self._n_threads, self._executor = resources.n_threads, resources.executor
             return
         if held_bytes > resources.memory_bytes - OVERHEAD_BYTES:
-            needed, what = enough_bytes(held_bytes + OVERHEAD_BYTES), "unpacking the files" if held_bytes else "this"
-            raise UsageError(f"{what} takes at least {needed} of memory; give more with --memory")
+            needed, what = enough_bytes(held_bytes + OVERHEAD_BYTES), "unpacking" if held_bytes else "this"
+            raise NotEnoughMemoryError(f"{about}: {what} takes at least {needed} of memory; give more with --memory")
         fitting = (resources.memory_bytes - OVERHEAD_BYTES - held_bytes) // item_bytes
         self._n_threads = max(min(fitting, resources.n_threads), 1)
         self._executor = self._own = ThreadPoolExecutor(self._n_threads)

@@ -91,7 +91,7 @@ def write_slices(
 ) -> None:
     """Write one file for each plane into a new folder."""
     folder.mkdir()
-    with Team(resources, source.plane_bytes, source.held_bytes) as team:
+    with Team(resources, source.plane_bytes, source.held_bytes, about=folder.name) as team:
         for n_voxels in team.do(partial(_write_slice, source, folder, names), range(len(names))):
             on_voxels(n_voxels)
 
@@ -100,7 +100,7 @@ def write_file(
     source: RestoredVolume, file: Path, name: str, resources: Resources, on_voxels: Callable[[int], None]
 ) -> None:
     """Write all planes into one file; its name says whether it is a TIFF stack or a NIfTI file."""
-    with Team(resources, source.plane_bytes, source.held_bytes) as team:
+    with Team(resources, source.plane_bytes, source.held_bytes, about=name) as team:
         planes = _told(team.do(source.read, range(source.image.volume.shape[0])), on_voxels)
         if is_nifti(Path(name)):
             _write_nifti(planes, source.image.volume, file, name)

@@ -19,7 +19,7 @@ def verify_files(dataset: Path, checksums: Checksums, resources: Resources) -> I
     if not checksums.is_intact:
         yield FileProblem(CHECKSUMS.as_posix(), "was changed: its own checksum is not right")
 
-    with Team(resources, _READ_BYTES) as team:
+    with Team(resources, _READ_BYTES, about=dataset) as team:
         found = team.do(partial(_compared, dataset), sorted(checksums.files.items()))
         yield from (problem for problem in found if problem is not None)
 

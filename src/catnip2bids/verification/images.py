@@ -126,7 +126,7 @@ def verify_image(
     if reader.piece_bytes > resources.memory_bytes - OVERHEAD_BYTES:
         needed = enough_bytes(reader.piece_bytes + OVERHEAD_BYTES)
         raise UsageError(f"{path}: verifying it needs at least {needed} of memory; give more with --memory")
-    with Team(resources, reader.piece_bytes) as team:
+    with Team(resources, reader.piece_bytes, about=path) as team:
         found = []
         for one in team.do(reader.check, reader.pieces()):
             found.append(one)

@@ -67,7 +67,7 @@ class Originals:
             return [Problem(f"its original has {now} voxels now, and had {had}")]
         wrong, damaged = [], []
         n_bytes = volume.shape[1] * volume.shape[2] * volume.dtype.itemsize * _COPIES_IN_MEMORY
-        with Team(resources, n_bytes, volume.unpacked_bytes) as team:
+        with Team(resources, n_bytes, volume.unpacked_bytes, about=volume.files[0]) as team:
             for plane, found in enumerate(team.do(partial(_hash_of, volume), range(volume.shape[0]))):
                 on_voxels(volume.shape[1] * volume.shape[2])
                 if found is None:
