@@ -151,3 +151,10 @@ def test_the_reference_has_all_public_names() -> None:
     assert {*catnip2bids.__all__, *choices, "Action"} - inside_of_others <= described
     assert "::: catnip2bids.errors" in text
     assert "`catnip2bids.__version__`" in text
+
+
+def test_ratios_beside_other_tools_are_those_that_were_measured() -> None:
+    measured = (DOCS / "explanation/performance.md").read_text(encoding="utf-8")
+    claimed = re.findall(r"\d+\.\d+", (DOCS / "explanation/other-tools.md").read_text(encoding="utf-8"))
+    assert len(claimed) >= 5
+    assert [ratio for ratio in claimed if f" {ratio} |" not in measured] == []
