@@ -33,7 +33,12 @@ from interrupting import settle_sizes
 settle_sizes({SIZES!r})
 """
 OTHER_VERSION = "import catnip2bids._version\ncatnip2bids._version.__version__ = '0.0.1'\n"
-MAIN = f"{SMALL}from catnip2bids.__main__ import main\nmain()\n"
+MAIN = f"""{SMALL}
+import faulthandler, signal
+faulthandler.register(signal.SIGUSR1)
+from catnip2bids.__main__ import main
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +70,17 @@ def begun(series: Path, target: Path, *options: object) -> subprocess.Popen[str]
     words = ["convert", series, target, *VOXEL_SIZE, *options]
     command = [sys.executable, "-c", MAIN, *map(str, words)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+def said_by(running: subprocess.Popen[str], seconds: float = 120) -> str:
+    """Wait for the end of a command that runs MAIN; one that does not end tells what all its threads are at."""
+    try:
+        return running.communicate(timeout=seconds)[1]
+    except subprocess.TimeoutExpired:
+        running.send_signal(signal.SIGUSR1)
+        time.sleep(1)
+        running.kill()
+        pytest.fail(f"does not end: {running.communicate(timeout=10)[1]}")
 
 
 @pytest.fixture(scope="module")

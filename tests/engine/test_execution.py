@@ -26,6 +26,7 @@ from cluster_work import (
     n_known,
     preload,
     reference,
+    said_by,
     series,
     two,
 )
@@ -59,7 +60,7 @@ def test_workers_of_another_version_that_come_later_end_the_work(
         running = begun(series, target, "--cluster", cluster.address)
         wait_for(lambda: markers_of(target))
         come_later(cluster, "--preload", str(other))
-        _, told = running.communicate(timeout=120)
+        told = said_by(running)
     assert running.returncode == 1, told
     assert f"a worker has catnip2bids 0.0.1, and this is {catnip2bids.__version__}" in told
     assert "Traceback" not in told
@@ -96,7 +97,7 @@ def test_workers_that_come_later_and_see_other_files_end_the_work(
         running = begun(series, target, "--cluster", cluster.address)
         wait_for(lambda: markers_of(target))
         come_later(cluster, within=elsewhere)
-        _, told = running.communicate(timeout=120)
+        told = said_by(running)
     assert running.returncode == 1, told
     assert f"{series}: is not there for a worker" in told
     assert not target.exists()
@@ -166,7 +167,7 @@ def test_a_scheduler_that_ends_before_a_worker_comes_is_not_waited_for(
         said = [running.stderr.readline(), running.stderr.readline()]
         assert "waiting for workers ..." in said[1]
         cluster.scheduler.kill()
-        _, rest = running.communicate(timeout=60)
+        rest = said_by(running, 60)
     assert running.returncode == 2, rest
     assert "the scheduler is gone" in rest
     assert "Traceback" not in rest

@@ -22,6 +22,7 @@ from cluster_work import (
     n_known,
     preload,
     reference,
+    said_by,
     series,
     two,
     watching,
@@ -44,7 +45,7 @@ def test_a_worker_that_is_killed_costs_what_it_was_at(
         wait_for(lambda: markers_of(tmp_path / "x.ome.zarr"))
         cluster.workers[0].send_signal(signal.SIGKILL)
         assert running.poll() is None
-        _, said = running.communicate(timeout=120)
+        said = said_by(running)
     assert running.returncode == 0, said
     assert files_of(tmp_path / "x.ome.zarr") == reference
     assert len(watch.times) > 20
@@ -64,7 +65,7 @@ def test_a_worker_that_was_given_up_and_goes_on_does_not_disturb(
         time.sleep(2)  # the other one does all that is not locked
         assert running.poll() is None
         cluster.workers[0].send_signal(signal.SIGCONT)
-        _, said = running.communicate(timeout=120)
+        said = said_by(running)
     assert running.returncode == 0, said
     assert files_of(target) == reference
     assert len(watch.times) > 20
@@ -79,7 +80,7 @@ def test_without_a_scheduler_it_ends_with_an_error_and_goes_on_later(
         wait_for(lambda: markers_of(tmp_path / "x.ome.zarr"))
         cluster.scheduler.send_signal(signal.SIGKILL)
         assert running.poll() is None
-        _, said = running.communicate(timeout=120)
+        said = said_by(running)
     assert running.returncode == 1, said
     assert "run the same command again to go on" in said
     assert "Traceback" not in said
@@ -89,7 +90,7 @@ def test_without_a_scheduler_it_ends_with_an_error_and_goes_on_later(
     before = {path.name: path.stat().st_ino for path in done}
     with dask_cluster(tmp_path / "again", 1, *preload) as cluster, watching(tmp_path / "x.ome.zarr") as watch:
         running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
-        _, said = running.communicate(timeout=120)
+        said = said_by(running)
     assert running.returncode == 0, said
     assert files_of(tmp_path / "x.ome.zarr") == reference
     assert before.keys() < watch.times.keys()
@@ -104,7 +105,7 @@ def test_several_images_end_with_the_scheduler(tmp_path: Path, preload: tuple[st
         running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         wait_for(lambda: list((tmp_path / "out").rglob("planes-*.json")))
         cluster.scheduler.send_signal(signal.SIGKILL)
-        _, said = running.communicate(timeout=60)
+        said = said_by(running, 60)
     assert running.returncode == 1, said
     assert "run the same command again to go on" in said
     assert "Traceback" not in said
@@ -118,7 +119,7 @@ def test_interrupted_it_does_not_wait_for_a_worker_that_hangs(
         wait_for(lambda: markers_of(tmp_path / "x.ome.zarr"))
         cluster.workers[0].send_signal(signal.SIGSTOP)
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=30)
+        said = said_by(running, 30)
     assert running.returncode == 130, said
     assert "Traceback" not in said
 
@@ -136,7 +137,7 @@ def test_interrupted_from_a_terminal_workers_of_this_machine_say_nothing(
     )
     time.sleep(seconds)
     os.killpg(running.pid, signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    said = said_by(running, 60)
     assert running.returncode in {0, 130}, said  # it may be done by then
     assert "Traceback" not in said
 
@@ -150,7 +151,7 @@ def test_interrupted_it_hands_over_no_more(
         wait_for(lambda: markers_of(target))
         cluster.workers[0].send_signal(signal.SIGSTOP)  # or it may have done all before the command is told
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
+        said = said_by(running, 60)
         cluster.workers[0].send_signal(signal.SIGCONT)
         assert running.returncode == 130, said
         assert not target.exists()
@@ -159,7 +160,7 @@ def test_interrupted_it_hands_over_no_more(
         wait_for(lambda: len(markers_of(target)) > len(done) + 2 or running.poll() is not None)
         # what was done is not done again, but for what a worker was still at
         again = [path for path, at in done.items() if path.exists() and path.stat().st_mtime_ns != at]
-        _, said = running.communicate(timeout=120)
+        said = said_by(running)
     assert running.returncode == 0, said
     assert len(again) <= 1
     assert files_of(target) == reference
@@ -170,7 +171,7 @@ def test_without_the_cluster_and_with_other_settings_it_waits_for_a_worker_that_
 ) -> None:
     target = tmp_path / "x.ome.zarr"
     running = begun(series, tmp_path / "y" / "x.ome.zarr", "--kind", "labels")
-    _, said = running.communicate(timeout=120)
+    said = said_by(running)
     assert running.returncode == 0, said
     with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
         running = begun(series, target, "--cluster", cluster.address)
@@ -182,7 +183,7 @@ def test_without_the_cluster_and_with_other_settings_it_waits_for_a_worker_that_
         with pytest.raises(subprocess.TimeoutExpired):
             again.wait(4)
         cluster.workers[0].send_signal(signal.SIGCONT)
-        _, said = again.communicate(timeout=120)
+        said = said_by(again)
     assert again.returncode == 0, said
     assert files_of(target) == files_of(tmp_path / "y" / "x.ome.zarr")
 
@@ -212,7 +213,7 @@ def slow(tmp_path: Path) -> tuple[str, str]:
 
 def whole(running: subprocess.Popen[str], target: Path) -> dict[str, bytes]:
     """Wait for an image."""
-    _, said = running.communicate(timeout=120)
+    said = said_by(running)
     assert running.returncode == 0, said
     return files_of(target)
 

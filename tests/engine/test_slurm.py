@@ -21,6 +21,7 @@ from cluster_work import (
     markers_of,
     preload,
     reference,
+    said_by,
     series,
     two,
 )
@@ -109,7 +110,7 @@ def test_interrupted_on_slurm_it_says_so(
     running = begun(series, target, "--cluster", "slurm", "--jobs", 1, "--memory", "1GiB")
     wait_for(lambda: markers_of(target), 100)
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    said = said_by(running, 60)
     assert running.returncode == 130, said
     assert "interrupted; run the same command again to go on" in said
     wait_for(lambda: queue.running == [])
@@ -173,6 +174,6 @@ def test_a_job_that_is_cancelled_costs_what_it_was_at(
     wait_for(lambda: markers_of(target), 100)
     queue.run("scancel", queue.running[0])
     assert running.poll() is None
-    _, said = running.communicate(timeout=180)
+    said = said_by(running, 180)
     assert running.returncode == 0, said
     assert files_of(target) == reference
