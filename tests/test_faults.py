@@ -78,6 +78,30 @@ with ending_when_interrupted():
 """
 
 
+_INTERRUPTED_ELSEWHERE = """
+import signal, threading, time
+from catnip2bids.interruption import ending_when_interrupted
+
+never = threading.Event()
+
+def be_interrupted():
+    time.sleep(0.5)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    never.wait()
+
+with ending_when_interrupted():
+    threading.Thread(target=be_interrupted, daemon=True).start()
+    never.wait()
+"""
+
+
+def test_a_signal_to_another_thread_interrupts_the_main_thread_that_waits() -> None:
+    command = [sys.executable, "-c", _INTERRUPTED_ELSEWHERE]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert ended.stderr == "error: interrupted; run the same command again to go on\n"
+
+
 def test_a_second_interruption_ends_at_once() -> None:
     ended = subprocess.run([sys.executable, "-c", _INTERRUPTED_TWICE], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (128 + signal.SIGTERM, "being closed\n")
