@@ -124,6 +124,34 @@ def test_interrupted_it_does_not_wait_for_a_worker_that_hangs(
     assert "Traceback" not in said
 
 
+_FETCHING_FOR_EVER = """
+import sys, time
+import distributed
+from catnip2bids.choices import Cluster
+from catnip2bids.engine import resources_for
+from catnip2bids.interruption import ending_when_interrupted
+
+def fetch(self, timeout):
+    print("fetching", flush=True)
+    time.sleep(1000)
+
+distributed.Future.result = fetch
+with ending_when_interrupted(), resources_for(Cluster(sys.argv[1]), None, None, str) as resources:
+    resources.executor.submit(int).result()
+"""
+
+
+def test_interrupted_it_does_not_wait_for_a_result_that_does_not_come(tmp_path: Path) -> None:
+    with dask_cluster(tmp_path / "dask", 1) as cluster:
+        command = [sys.executable, "-c", _FETCHING_FOR_EVER, cluster.address]
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert running.stdout
+        assert running.stdout.readline() == "fetching\n"
+        running.send_signal(signal.SIGINT)
+        said = said_by(running, 30)
+    assert (running.returncode, said) == (130, "error: interrupted; run the same command again to go on\n")
+
+
 @pytest.mark.parametrize("seconds", [2, 4])
 def test_interrupted_from_a_terminal_workers_of_this_machine_say_nothing(
     tmp_path: Path, series: Path, seconds: int

@@ -14,10 +14,11 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -75,6 +76,9 @@ class ClusterExecutor(Executor):
         self._lost: WorkerError | None = None
         self._shared: OrderedDict[int, tuple[object, Any]] = OrderedDict()
         self._sharing = threading.Lock()
+        # in a thread that the end of the program does not wait for, since a worker that hangs may have the result
+        self._ended: SimpleQueue[tuple[Future[Any], DaskFuture[Any]] | None] = SimpleQueue()
+        threading.Thread(target=self._pass_all_on, name="results", daemon=True).start()
 
     def submit(self, function: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
         """Hand over a task; waits while there are more of them than the workers need.
@@ -105,7 +109,7 @@ class ClusterExecutor(Executor):
             raise
         with self._changing:
             self._doing[id(outcome)] = outcome, doing  # forgotten when it is done, so that the scheduler forgets it too
-        doing.add_done_callback(partial(self._pass_on, outcome))
+        doing.add_done_callback(lambda done: self._ended.put((outcome, done)))
         if self._lost is not None:  # in between
             self._give_up(self._lost)
         return outcome
@@ -139,13 +143,18 @@ class ClusterExecutor(Executor):
         for outcome, _ in undecided:
             outcome.set_exception(error)
 
+    def _pass_all_on(self) -> None:
+        while ended := self._ended.get():
+            self._pass_on(*ended)
+            del ended  # so that the scheduler forgets it
+
     def _pass_on(self, outcome: Future[Any], done: DaskFuture[Any]) -> None:
         """Pass the outcome of a task on; what became of the cluster is an error that says what to do."""
         result: Any = None
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             result = done.result(timeout=_SECONDS_TO_FETCH)
-        except (CancelledError, Exception) as failed:
+        except BaseException as failed:  # asyncio's cancellations too
             if done.status != "error":  # nobody at work raised it
                 self._give_up(WorkerError(_LOST.format(str(failed) or "no answer")))
             error = WorkerError(_LOST.format(failed)) if _is_of_dask(failed) else failed
@@ -192,6 +201,7 @@ class ClusterExecutor(Executor):
             cancelling = threading.Thread(target=self._client.cancel, args=(doing,), daemon=True)
             cancelling.start()
             cancelling.join(_SECONDS_TO_CANCEL)  # a scheduler that hangs is left alone
+        self._ended.put(None)
 
 
 def _is_of_dask(error: BaseException) -> bool:

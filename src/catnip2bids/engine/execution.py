@@ -92,7 +92,8 @@ def resources_for(
         )
         who = f"{counted(len(workers), 'worker')} of {counted(n_threads, 'thread')}"
         note(f"{who}, {shown_bytes(slot_bytes)} of memory for each unit")
-        yield Resources(n_slots, slot_bytes, ClusterExecutor(client, n_slots, paths))
+        with ClusterExecutor(client, n_slots, paths) as executor:
+            yield Resources(n_slots, slot_bytes, executor)
 
 
 def own_resources(jobs: int | None, memory_bytes: int | None) -> Resources:
