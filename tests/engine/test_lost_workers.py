@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,23 @@ def test_without_a_scheduler_it_ends_with_an_error_and_goes_on_later(
     assert files_of(tmp_path / "x.ome.zarr") == reference
     assert before.keys() < watch.times.keys()
     assert {watch.times[name] for name in before} == {1}  # what was done is not done again
+
+
+def test_a_comparison_that_lost_its_cluster_does_not_say_that_the_sides_differ(tmp_path: Path, series: Path) -> None:
+    shutil.copytree(series, tmp_path / "copy")
+    for plane in (tmp_path / "copy").iterdir():
+        plane.write_bytes(plane.read_bytes() + b"\0")  # the same pixels in other files
+    with dask_cluster(tmp_path / "dask", 1) as cluster:
+        words = ["compare", series, tmp_path / "copy", "-o", tmp_path / "out", "--cluster", cluster.address]
+        command = [sys.executable, "-c", MAIN, *map(str, words)]
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        assert running.stderr
+        assert running.stderr.readline().startswith("cluster: ")
+        assert running.stderr.readline().startswith("1 worker ")
+        cluster.scheduler.send_signal(signal.SIGKILL)
+        said = said_by(running, 60)
+    assert running.returncode == 2, said
+    assert "the cluster could not finish some work" in said
 
 
 def test_several_images_end_with_the_scheduler(tmp_path: Path, preload: tuple[str, str]) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from catnip2bids.cli import options
 from catnip2bids.cli.options import bytes_of, cluster_of
-from catnip2bids.errors import UsageError, WriteError
+from catnip2bids.errors import Catnip2bidsError, UsageError, WriteError
 
 if TYPE_CHECKING:
     from catnip2bids.reporting.outcomes import Check
@@ -45,7 +45,7 @@ def compare(
             comparison = compare_components(
                 path_1, path_2, folder, progress, jobs=jobs, memory_bytes=memory_bytes, cluster=where
             )
-        except WriteError as error:
+        except Catnip2bidsError as error:
             error.exit_code = 2  # 1 says that they differ
             raise
     show_comparison(comparison, folder)
