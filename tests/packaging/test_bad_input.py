@@ -644,6 +644,19 @@ def test_a_folder_that_must_not_be_read_is_an_error(tmp_path: Path) -> None:
         (run / "640_FRST").chmod(0o700)
 
 
+def test_one_thing_in_two_storages_is_a_problem_of_the_scan_and_of_packaging(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source")
+    (stack,) = (run / "640_FRST_seg").glob("FRSTseg_*10000.tif")
+    planes, folder = tifffile.imread(stack), stack.with_suffix("")
+    folder.mkdir()
+    for number, plane in enumerate(planes):
+        tifffile.imwrite(folder / f"Z{number:04}.tif", plane)
+    report = report_on(scan(tmp_path / "source"))
+    assert len(report.problems) == 2
+    assert mentions(report.problems, stack.name, f"640_FRST_seg/{stack.stem}", "would become one file", "in the plan")
+    assert sorted(package([tmp_path / "source"], tmp_path / "out", settings()).problems) == sorted(report.problems)
+
+
 def test_two_files_that_would_become_one_copy(tmp_path: Path) -> None:
     run = write_l2(tmp_path / "source")
     (log,) = run.glob("*.log.txt")

@@ -6,10 +6,13 @@ here are only the rules for entries that nobody knows, and for what depends on t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from catnip2bids.catnip.component import Action
 from catnip2bids.catnip.run_name import SAMPLES, RunName
 from catnip2bids.plan.model import Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.scanning import Entry, Run, Scan
+from catnip2bids.wording import listed, shown_bytes
 
 SMALL_BYTES = 64 * 2**20
 """Entries that nobody knows are copied up to this size."""
@@ -127,9 +130,24 @@ def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
             problems[entry.path] = "; ".join(entry.problems)
         elif entry.component is None and wanted == proposed and entry.n_bytes > SMALL_BYTES:
             problems[entry.path] = (
-                f"{entry.location}: nobody knows this entry of {entry.n_bytes / 2**20:.0f} MiB; "
+                f"{entry.location}: nobody knows this entry of {shown_bytes(entry.n_bytes)}; "
                 "say in the plan whether to copy or to exclude it, with a reason"
             )
         elif wanted.action == Action.CONVERT and (entry.component is None or entry.component.desc is None):
             problems[entry.path] = f"{entry.location}: cannot be converted, only copied or excluded; mend the plan"
-    return problems
+    return problems | _twins_of(run, actions, problems)
+
+
+def _twins_of(run: Run, lines: Mapping[str, PlannedEntry], problems: Mapping[str, str]) -> dict[str, str]:
+    """Say which entries are two storages of one thing: nobody knows which is right."""
+    alike: dict[tuple[str, int | None], list[Entry]] = {}
+    for entry in run.entries:
+        if entry.component and lines[entry.path].action == Action.CONVERT and entry.path not in problems:
+            alike.setdefault((entry.component.role, entry.threshold), []).append(entry)
+    return {
+        entry.path: f"{entry.location}: {listed([twin.path for twin in twins])} would become one file; "
+        "exclude all but one in the plan"
+        for twins in alike.values()
+        if len(twins) > 1
+        for entry in twins
+    }

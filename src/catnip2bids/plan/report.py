@@ -1,6 +1,6 @@
 """What a scan says: the plan, the problems in the way, and what may be wrong.
 
-Invariant: whatever would make `package` refuse or leave something out is already said here.
+Invariant: whatever in the sources would make `package` refuse or leave something out is already said here.
 """
 
 from __future__ import annotations
