@@ -26,6 +26,7 @@ from runs import (
     KO_PREFIX,
     TODAY,
     TODAY_NAME,
+    Collector,
     change_slices,
     command,
     files_of,
@@ -277,8 +278,11 @@ def test_strangers_in_the_folder_of_a_volume_wait_for_it(tmp_path: Path) -> None
     package([tmp_path / "cohort"], tmp_path / "dataset", settings())
     level = tmp_path / f"dataset/sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr/0"
     level.rename(tmp_path / "aside")
-    failed = restore(tmp_path / "dataset", tmp_path / "restored")
+    told = Collector()
+    failed = restore(tmp_path / "dataset", tmp_path / "restored", told)
     assert [problem.partition(": ")[0] for problem in failed.problems] == [f"{KO}/640_N4", f"{KO}/640_N4/notes.txt"]
+    assert failed.problems[1].endswith(f"lies in {KO}/640_N4, which is not restored; mend that, and restore again")
+    assert told.problems == failed.problems
     (tmp_path / "aside").rename(level)
     assert restore(tmp_path / "dataset", tmp_path / "restored").ok
     assert_restored(tmp_path / "cohort", tmp_path / "restored")

@@ -166,7 +166,7 @@ class _Work:
             return
         if waiting_for := next((folder for folder in self._unwhole if path.startswith(f"{folder}/")), None):
             # a folder under the name of a volume means that all of it is there
-            self._result.problems.append(f"{path}: waits for {waiting_for}")
+            self._tell(f"{path}: lies in {waiting_for}, which is not restored; mend that, and restore again")
             return
         if final.exists() or final.is_symlink():
             self._result.kept.append(path)
@@ -178,10 +178,13 @@ class _Work:
             raise
         except Catnip2bidsError as error:
             self._unwhole.append(path)
-            self._result.problems.append(f"{path}: {error}")
-            self._progress.problem(f"{path}: {error}")
+            self._tell(f"{path}: {error}")
         else:
             self._result.restored.append(path)
+
+    def _tell(self, problem: str) -> None:
+        self._result.problems.append(problem)
+        self._progress.problem(problem)
 
     def _restore(self, item: VolumeItem | CopyItem | LinkItem, final: Path) -> None:
         match item:
