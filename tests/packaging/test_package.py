@@ -567,3 +567,4 @@ def test_the_plan_of_the_dataset_makes_the_same_again(packaged: Packaged, tmp_pa
     result = package([packaged.source], tmp_path / "again", settings(**choices, voxel_size_um=None), plan)
     assert result.ok, result.problems
     assert dataset_files(tmp_path / "again") == dataset_files(packaged.dataset)
+    assert "--plan plan.toml --format" in read_json(tmp_path / "again" / PROVENANCE)["command"]

@@ -153,7 +153,8 @@ class Invocation(_Document):
     Attributes
     ----------
     command
-        The command with its options; of SOURCE, the dataset and other files the names alone.
+        The command with the options that decide what the dataset is, also where a call from Python did the same; of
+        SOURCE, the dataset and other files the names alone.
     time
         When it began to write, ISO 8601 with the zone.
     versions

@@ -215,6 +215,7 @@ def _command(prepared: Preparation) -> str:
     """Write down the command line; of folders and files only the names, since this gets published."""
     words = ["catnip2bids", "package", *(source.resolve().name for source in prepared.sources)]
     words += ["-o", prepared.dataset.resolve().name]
+    words += [] if prepared.plan_file is None else ["--plan", prepared.plan_file.name]
     for key, value in prepared.settings.published().items():
         option = "--" + key.removesuffix("_um").removeprefix("image_").replace("_", "-")
         if key == "voxel_size_um":

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from catnip2bids.bids.names import check_label
 from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
@@ -52,6 +53,8 @@ class Preparation:
         The choices, and the plan with them in it.
     explicit
         Whether a person gave the plan.
+    plan_file
+        The file in which it was given, if it was in one.
     runs
         The tasks of each run.
     participants
@@ -71,6 +74,7 @@ class Preparation:
     settings: Settings
     plan: Plan
     explicit: bool
+    plan_file: Path | None
     runs: tuple[RunTasks, ...]
     participants: Table | None
     atlas: AtlasTable | None
@@ -101,7 +105,8 @@ def prepare(
     _refuse_unwritable(dataset)
     provenance = read_provenance(dataset)
     _refuse_settings(settings, dataset, provenance)
-    given = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
+    plan_file = Path(plan) if isinstance(plan, str | Path) else None
+    given = read_plan(plan_file) if plan_file is not None else cast("Plan | None", plan)
     voxel_size_um = _known_voxel_size(settings.voxel_size_um or (given.dataset.voxel_size_um if given else None))
     found = scan(folders, progress.looking_at)
     _refuse_folder(dataset, [run.folder for run in found.runs])
@@ -128,6 +133,7 @@ def prepare(
         settings=settings,
         plan=Plan(dataset=about, runs=[planned for _, planned in pairs]),
         explicit=given is not None,
+        plan_file=plan_file,
         runs=runs,
         participants=participants,
         atlas=atlas,
