@@ -45,7 +45,8 @@ def test_text_is_taken_for_choices() -> None:
         ({"naming": "nonsense"}, "choose one of bids, dseg"),
         ({"ome_zarr_version": "0.6"}, "choose one of 0.5, 0.4"),
         ({"compression": "zstd"}, "choose one of keep, deflate, none"),
-        ({"compression": "deflate"}, "--compression is for OME-TIFF"),
+        ({"compression": "deflate"}, "--compression is for --format ome-tiff; leave it out"),
+        ({"image_format": "ome-tiff", "ome_zarr_version": "0.4"}, "--ome-zarr-version is for --format ome-zarr"),
         ({"image_format": "ome-tiff", "embed_labels": True}, "--embed-labels"),
         ({"voxel_size_um": (3.7, 3.7)}, "the voxel size"),
     ],
@@ -113,7 +114,7 @@ def test_no_source_at_all_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--compression", "deflate"], "--compression is for OME-TIFF"),
+        (["--compression", "deflate"], "--compression is for --format ome-tiff"),
         (["--dry-run", "--workers", "3"], "say --cluster too"),
         (["--memory", "0"], "is no memory at all"),
     ],

@@ -27,7 +27,7 @@ from catnip2bids.publish import (
 )
 from catnip2bids.shown import Shown, Summary
 from catnip2bids.volume import Volume, take_census
-from catnip2bids.wording import counted
+from catnip2bids.wording import counted, shown_shape
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,8 +55,7 @@ class ConvertedImage(Shown):
     how: str | None = None
 
     def _summary(self) -> Summary:
-        sizes = " x ".join(str(n) for n in reversed(self.shape))
-        facts = (f"{sizes} voxels", self.dtype, counted(len(self.sha256), "plane") + " hashed")
+        facts = (f"{shown_shape(self.shape)} voxels", self.dtype, counted(len(self.sha256), "plane") + " hashed")
         return Summary(str(self.path), facts)
 
 
@@ -135,7 +134,10 @@ def convert(
         inspect = check or (kind_of_values != Kind.IMAGE and volume.dtype.kind == "f")
         image_format = OmeTiff(ending == OmeTiff().ending, tiff_compression, pyramid, inspect)
     elif tiff_compression != Compression.KEEP:
-        raise UsageError(f"{target}: --compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard")
+        raise UsageError(
+            f"{target}: --compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard; "
+            "leave it out, or give a target that ends in .ome.btf"
+        )
     plan = ImagePlan(volume, name, name, voxel_size_um, kind_of_values, image_format)
     with resources_for(
         cluster, jobs, memory_bytes, progress.note, reading=[source], writing=target.parent

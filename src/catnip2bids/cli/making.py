@@ -170,9 +170,7 @@ def convert(
     ],
     voxel_size: Annotated[tuple[float, float, float], typer.Option(metavar="X Y Z", help="Voxel size in micrometers.")],
     kind: Annotated[Kind, typer.Option(help="Decides how voxels are merged in lower resolution levels.")] = Kind.IMAGE,
-    pyramid: Annotated[
-        bool, typer.Option("--pyramid", help="OME-TIFF with lower resolution levels; OME-Zarr always has them.")
-    ] = False,
+    pyramid: options.Pyramid = False,
     compression: options.TiffCompression = Compression.KEEP,
     check: Annotated[
         bool, typer.Option("--check", help="Decode pixels even if they only need to be copied, to find damage.")

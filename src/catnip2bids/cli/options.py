@@ -38,7 +38,12 @@ ClusterAddress = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, metavar="N", help="Workers (processes) at the most, of slurm or local."),
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Workers (processes) at the most (default: of slurm 1, of local as many as --jobs, or processors).",
+    ),
 ]
 TiffCompression = Annotated[Compression, typer.Option(help="Of OME-TIFF: as in the source, Deflate, or none.")]
 
@@ -56,7 +61,9 @@ ImageFormat = Annotated[
     Format, typer.Option("--format", help="OME-Zarr, or OME-TIFF (.ome.btf, and .ome.tif on the atlas grid).")
 ]
 ZarrVersion = Annotated[OmeZarrVersion, typer.Option(help="Version of OME-Zarr; 0.5 is sharded.")]
-Pyramid = Annotated[bool, typer.Option("--pyramid", help="OME-TIFF with lower resolution levels.")]
+Pyramid = Annotated[
+    bool, typer.Option("--pyramid", help="OME-TIFF with lower resolution levels; OME-Zarr always has them.")
+]
 Names = Annotated[Naming, typer.Option(help="Strict BIDS names, or _dseg, _mask and _counts as in DANDI 001362.")]
 Subject = Annotated[str | None, typer.Option(help="Subject of one run whose name does not tell.")]
 Sample = Annotated[str | None, typer.Option(help="Sample of one run whose name does not tell.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class Settings:
     ome_zarr_version
         Version of OME-Zarr.
     pyramid
-        Whether OME-TIFFs have lower resolution levels.
+        Whether OME-TIFFs have lower resolution levels; OME-Zarr images always do.
     compression
         How pixels of OME-TIFFs are compressed.
     naming
@@ -97,17 +97,20 @@ class Settings:
         check_work(self.jobs, self.memory_bytes, self.cluster)
         if self.voxel_size_um is not None:
             object.__setattr__(self, "voxel_size_um", checked_voxel_size(self.voxel_size_um))
-        if self.embed_labels and self.image_format != Format.OME_ZARR:
-            raise UsageError(
-                "--embed-labels puts labels inside OME-Zarr images; an OME-TIFF has no place for them; leave it out"
-            )
-        if self.compression != Compression.KEEP and self.image_format != Format.OME_TIFF:
-            raise UsageError("--compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard")
+        for choice in fields(self):
+            if choice.name in _ONLY_FOR[self._other_format] and getattr(self, choice.name) != choice.default:
+                if choice.name == "pyramid":
+                    continue  # OME-Zarr images always have lower levels
+                option = "--" + choice.name.replace("_", "-")
+                raise UsageError(f"{option} is for --format {self._other_format}; leave it out, or give that format")
+
+    @property
+    def _other_format(self) -> Format:
+        return Format.OME_TIFF if self.image_format == Format.OME_ZARR else Format.OME_ZARR
 
     def published(self) -> dict[str, Any]:
         """Return the settings that decide what the dataset is, for the provenance: files by their names alone."""
-        other_format = Format.OME_TIFF if self.image_format == Format.OME_ZARR else Format.OME_ZARR
-        left_out = (*_NOT_PUBLISHED, *_ONLY_FOR[other_format])
+        left_out = (*_NOT_PUBLISHED, *_ONLY_FOR[self._other_format])
         return {
             key: Path(value).name if key in ("atlas_table", "participants") else value
             for key, value in vars(self).items()
