@@ -341,11 +341,19 @@ FOLDERS: re.Pattern[str] = re.compile(
 LEFTOVERS: re.Pattern[str] = re.compile(r"(?:.*/)?(?:\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|\.nfs.*)")
 """Files that operating systems leave in folders."""
 
-TELLTALE: re.Pattern[str] = re.compile(
-    rf"{_CHANNEL}(?:N4|N4_masked|FRST|FRST_seg)|atlaslabel_def_origspace(?:_masked)?"
-    r"|hemispheremask_origspace|heatmaps_atlasspace"
+TELLTALE_FOLDERS = (
+    "N4",
+    "N4_masked",
+    "FRST",
+    "FRST_seg",
+    "atlaslabel_def_origspace",
+    "atlaslabel_def_origspace_masked",
+    "hemispheremask_origspace",
+    "heatmaps_atlasspace",
 )
-"""Folders of which every run has some."""
+"""Folders of which every run has some; the channel may come before."""
+
+TELLTALE: re.Pattern[str] = re.compile(rf"{_CHANNEL}(?:{'|'.join(TELLTALE_FOLDERS)})")
 
 CHANNEL_FIRST: re.Pattern[str] = re.compile(r"\d{3}_(?:N4|FRST)")
 """What names begin with in L0 and L1."""

@@ -1,6 +1,7 @@
 """The program: its commands, what all of them share, and how it ends.
 
-Exit codes: 0 done and good, 1 done but something is wrong, 2 could not be done.
+Exit codes: 0 done and good, 1 done but something is wrong, or stopped in the middle, 2 could not be done; 130 and 143
+interrupted. Which error has which code stands in `errors.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ for command in (demo, scan, package, convert, compare, verify, restore, validate
 
 
 def main() -> None:
-    """Run the command line; errors of the user become a message and exit code 2."""
+    """Run the command line; an error of ours becomes a message and its exit code."""
     from catnip2bids.cli.terminal import say_error
 
     try:

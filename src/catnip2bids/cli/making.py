@@ -54,7 +54,11 @@ def scan(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON to stdout.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a plan that is there.")] = False,
     check: Annotated[
-        bool, typer.Option("--check-derivations", help="Test on the pixels what CATNIP computes from what.")
+        bool,
+        typer.Option(
+            "--check-derivations",
+            help="Test on the pixels what CATNIP computes from what; --jobs and --memory are for this.",
+        ),
     ] = False,
     jobs: options.Jobs = None,
     memory: options.Memory = None,
@@ -70,7 +74,7 @@ def scan(
 
     memory_bytes = bytes_of(memory)
     with JobProgress() as progress:
-        report = report_on(scan_sources(sources, progress.looking_at))
+        report = report_on(scan_sources(sources, progress))
         show_scan(report)
         if as_json:
             typer.echo(json.dumps(report.to_json(), indent=1))
@@ -131,7 +135,7 @@ def package(
     from catnip2bids.cli.terminal import show_dry_run, show_result
     from catnip2bids.packaging import Settings, carry_out, estimate, preparation
 
-    employer = cluster_of(cluster, n_workers)
+    where = cluster_of(cluster, n_workers)
     settings = Settings(
         voxel_size_um=voxel_size,
         image_format=image_format,
@@ -149,7 +153,7 @@ def package(
         report=draw_report,
         jobs=jobs,
         memory_bytes=bytes_of(memory),
-        cluster=None if dry_run else employer,
+        cluster=None if dry_run else where,
     )
     with JobProgress() as progress, preparation(sources, dataset, settings, plan, progress) as prepared:
         if dry_run:

@@ -108,7 +108,7 @@ def prepare(
     plan_file = Path(plan) if isinstance(plan, str | Path) else None
     given = read_plan(plan_file) if plan_file is not None else cast("Plan | None", plan)
     voxel_size_um = _known_voxel_size(settings.voxel_size_um or (given.dataset.voxel_size_um if given else None))
-    found = scan(folders, progress.looking_at)
+    found = scan(folders, progress)
     _refuse_folder(dataset, [run.folder for run in found.runs])
     proposed = given or make_plan(found)
     pairs = [(run, _settled(run, planned, settings, len(found.runs))) for run, planned in matched(found, proposed)]

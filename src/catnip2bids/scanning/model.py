@@ -24,7 +24,7 @@ class Entry:
     Attributes
     ----------
     path
-        POSIX path below the run folder.
+        POSIX path below the run folder; ``../NAME.log.txt`` for a log that lies beside it.
     location
         Where it is on disk.
     component

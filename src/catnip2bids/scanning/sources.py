@@ -6,13 +6,15 @@ Invariant: nothing is written or changed, and no run is found twice.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from catnip2bids.catnip.components import TELLTALE_FOLDERS
 from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.recognition import layout_of, looks_like_run
 from catnip2bids.catnip.run_name import parse_run_name
 from catnip2bids.errors import ReadError, SourceError, UsageError
+from catnip2bids.progress import Progress
 from catnip2bids.scanning.entries import entries_below, recognised
 from catnip2bids.scanning.examining import compared_with_run, examined
 from catnip2bids.scanning.files import links_out_of, not_listed
@@ -21,15 +23,15 @@ from catnip2bids.scanning.model import Entry, Run, Scan
 _PARENTS_THAT_MAY_NAME_A_RUN = 3
 
 
-def scan(sources: Sequence[Path | str] | Path | str, on_entry: Callable[[str], None] | None = None) -> Scan:
+def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None = None) -> Scan:
     """Find all runs below some folders and take a census of each.
 
     Parameters
     ----------
     sources
         Folders that are runs, or hold runs at any depth.
-    on_entry
-        Told the path of each entry before it is looked at.
+    progress
+        Told what is looked at.
 
     Raises
     ------
@@ -41,7 +43,7 @@ def scan(sources: Sequence[Path | str] | Path | str, on_entry: Callable[[str], N
     >>> scan("cohort")
     <Scan cohort: 2 runs, 31 entries, 0 problems>
     """
-    folders = tuple(Path(source) for source in listed_sources(sources))
+    folders, progress = tuple(listed_sources(sources)), progress or Progress()
     runs: dict[Path, Run] = {}
     for folder in folders:
         if not folder.is_dir():
@@ -49,13 +51,13 @@ def scan(sources: Sequence[Path | str] | Path | str, on_entry: Callable[[str], N
         found = list(_find_runs(folder))
         if not found:
             raise SourceError(
-                f"{folder}: holds no output folder of CATNIP (looked for N4, FRST, FRST_seg, "
-                "atlaslabel_def_origspace, heatmaps_atlasspace, with or without a channel such as 640_)"
+                f"{folder}: holds no output folder of CATNIP (looked for {', '.join(TELLTALE_FOLDERS)}, with or "
+                "without a channel such as 640_); give the folder of a run, or any folder above it"
             )
         for run_folder in found:
             if run_folder.resolve() not in runs:
                 try:
-                    runs[run_folder.resolve()] = _scan_run(run_folder, folder, on_entry)
+                    runs[run_folder.resolve()] = _scan_run(run_folder, folder, progress)
                 except OSError as error:
                     raise ReadError(
                         f"{error.filename or run_folder}: cannot be read: {error.strerror}; "
@@ -92,11 +94,10 @@ def _find_runs(folder: Path) -> Iterator[Path]:
             yield Path(parent)
 
 
-def _scan_run(folder: Path, source: Path, on_entry: Callable[[str], None] | None) -> Run:
+def _scan_run(folder: Path, source: Path, progress: Progress) -> Run:
     entries = []
     for entry in entries_below(folder):
-        if on_entry is not None:
-            on_entry(f"{folder.name}/{entry.path}")
+        progress.looking_at(f"{folder.name}/{entry.path}")
         entries.append(examined(entry))
     absolute = folder.resolve()
     log_beside = folder / ".." / f"{absolute.name}.log.txt"

@@ -17,6 +17,7 @@ from catnip2bids.bids.places import copy_of
 from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import SourceError
+from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run, files_below, scan
 from catnip2bids.verification.images import ExpectedImage
 from catnip2bids.verification.result import FileProblem, Problem
@@ -42,9 +43,7 @@ class Originals:
     runs: tuple[Run, ...]
 
     @classmethod
-    def find(
-        cls, sources: Sequence[Path | str] | Path | str, provenance: Provenance, on_entry: Callable[[str], None]
-    ) -> Originals:
+    def find(cls, sources: Sequence[Path | str] | Path | str, provenance: Provenance, progress: Progress) -> Originals:
         """Take a census of the source folders.
 
         Raises
@@ -52,7 +51,7 @@ class Originals:
         SourceError
             If one of them is no folder, or no run is in it.
         """
-        return cls(provenance, scan(sources, on_entry).runs)
+        return cls(provenance, scan(sources, progress).runs)
 
     def problems_of(
         self, image: ExpectedImage, resources: Resources, on_voxels: Callable[[int], None]

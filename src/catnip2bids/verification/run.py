@@ -84,7 +84,7 @@ def _verified(
     *,
     deep: bool,
 ) -> Verification:
-    originals = Originals.find(sources, provenance, progress.looking_at) if sources else None
+    originals = Originals.find(sources, provenance, progress) if sources else None
     images = list(expected_images(dataset, provenance))
     progress.start(sum(image.n_voxels * (2 if originals and image.inside is None else 1) for image in images))
     verdicts = []
