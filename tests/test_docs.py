@@ -30,6 +30,8 @@ PAGES = [REPO / "README.md", *sorted(DOCS.rglob("*.md"))]
 SMALL = (12, 40, 36)
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 MADE_BY_THE_BUILD = "pictures/"
+MADE_BY_THE_PAGE = {"README.md": ["dataset"], "own-data.md": ["cohort", "atlas_info.txt"]}
+"""What is not there before the page is followed."""
 
 
 def name_of(page: Path) -> str:
@@ -54,8 +56,8 @@ def test_commands_of_the_page_run_and_print_what_it_says(page: Path, workshop: P
         folder.mkdir()  # it begins with nothing
     else:
         shutil.copytree(workshop, folder)
-        if page.name == "README.md":
-            shutil.rmtree(folder / "dataset")  # it packages first
+        for name in MADE_BY_THE_PAGE.get(page.name, []):
+            (folder / name).rename(tmp_path / name)
     printed = ""
     for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
         language, text = block["language"], block["text"]

@@ -18,7 +18,7 @@ from catnip2bids.errors import DatasetError, WorkerError
 LOCK = ".lock"
 """How the names of files end that are there to be locked."""
 _SECONDS_FOR_OTHERS, _SECONDS_TO_LOOK = 60, 0.2
-_TAKEN = "{}: another command has taken it up; wait for its end"
+_TAKEN = "{}: another command has taken it up; wait for its end, and run again"
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # some network file systems have none
 
 

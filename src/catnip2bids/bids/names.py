@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from catnip2bids.bids.schema import entity_order
 from catnip2bids.errors import UsageError
 
-_LABEL = re.compile(r"[0-9a-zA-Z+]+")
+LABEL = "[0-9a-zA-Z+]+"
+"""Pattern of the labels that BIDS allows."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ def check_label(label: str, what: str) -> str:
     UsageError
         If it has characters that BIDS does not allow in labels.
     """
-    if not _LABEL.fullmatch(label):
+    if not re.fullmatch(LABEL, label):
         raise UsageError(
-            f"{what} {label!r} is no BIDS label: only letters and digits are allowed; "
+            f"{what} {label!r} is no BIDS label: only letters, digits and + are allowed; "
             f"{f'use {as_label(label)!r}' if as_label(label) else 'give another one'}"
         )
     return label

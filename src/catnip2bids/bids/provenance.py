@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
+from catnip2bids.bids.names import LABEL
 from catnip2bids.errors import DatasetError
 from catnip2bids.publish import partial_path, write_text
 
@@ -22,8 +23,8 @@ PROVENANCE = FOLDER / "provenance.json"
 PLAN = FOLDER / "plan.toml"
 
 
-Label = Annotated[str, Field(pattern=r"^[0-9a-zA-Z+]+$")]
-RunKey = Annotated[str, Field(pattern=r"^sub-[0-9a-zA-Z+]+_sample-[0-9a-zA-Z+]+_stain-[0-9a-zA-Z+]+$")]
+Label = Annotated[str, Field(pattern=f"^{LABEL}$")]
+RunKey = Annotated[str, Field(pattern=f"^sub-{LABEL}_sample-{LABEL}_stain-{LABEL}$")]
 
 
 class _Document(BaseModel):

@@ -126,7 +126,7 @@ _LAYOUTS: Final = {
 
 
 def write_cohort(
-    folder: Path, *, shape: Shape = (96, 320, 272), seed: int = 1, atlas_table: Path | None = None
+    folder: Path | str, *, shape: Shape = (96, 320, 272), seed: int = 1, atlas_table: Path | str | None = None
 ) -> list[Path]:
     """Write two animals: a knock-out of 2021 and, with an exclusion mask and a log, a wild type of today.
 
@@ -152,12 +152,12 @@ def write_cohort(
         Where a run folder is already there, or the shape is too small.
     """
     if atlas_table is not None:
-        write_atlas_table(atlas_table)
+        write_atlas_table(Path(atlas_table))
     specs = (
         RunSpec(_KO_RUN, layout="L0", shape=shape, seed=seed),
         RunSpec(_WT_RUN, layout="L2", shape=shape, seed=seed + 1, exclusion=True),
     )
-    return [write_run(folder, spec) for spec in specs]
+    return [write_run(Path(folder), spec) for spec in specs]
 
 
 def write_run(folder: Path, spec: RunSpec) -> Path:

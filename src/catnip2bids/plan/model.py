@@ -32,7 +32,7 @@ class PlannedEntry(_Document):
     Attributes
     ----------
     source
-        POSIX path below the run folder.
+        POSIX path below the run folder; ``../NAME.log.txt`` for a log that lies beside it.
     action
         What is done.
     reason
@@ -45,7 +45,19 @@ class PlannedEntry(_Document):
 
 
 class Participant(_Document):
-    """What is known about the animal; an empty text is unknown."""
+    """What is known about the animal; an empty text is unknown.
+
+    Attributes
+    ----------
+    species
+        Its Latin name, such as ``Mus musculus``.
+    sex
+        ``M`` or ``F``, as BIDS wants it.
+    age
+        In weeks.
+    strain, genotype
+        In your words.
+    """
 
     species: MaybeText = None
     sex: MaybeText = None

@@ -39,7 +39,7 @@ class Restoration(Shown):
 
     def _summary(self) -> Summary:
         facts = (
-            counted(len(self.restored), "thing") + " restored",
+            f"{len(self.restored)} restored",
             f"{len(self.kept)} kept",
             f"{len(self.left_out)} left out",
             counted(len(self.problems), "problem"),

@@ -72,7 +72,7 @@ def restore(
     Examples
     --------
     >>> restore("dataset", "restored")
-    <Restoration restored: 31 things restored, 0 kept, 0 left out, 0 problems>
+    <Restoration restored: 31 restored, 0 kept, 0 left out, 0 problems>
     """
     dataset, folder, progress = Path(dataset), Path(folder), progress or Progress()
     provenance = provenance_of(dataset)
