@@ -28,7 +28,7 @@ def main() -> None:
         with local_workers(*arguments) as workers, pool:
             yield replace(workers, executor=pool)
 
-    vars(import_module("catnip2bids.packaging.package"))["local_workers"] = processes
+    vars(import_module("catnip2bids.packaging.run"))["local_workers"] = processes
     package()
 
 

@@ -17,7 +17,7 @@ import tifffile
 
 from catnip2bids import scan
 from catnip2bids.catnip.derivations import MASKED_LABELS
-from catnip2bids.comparison import Check, check_claim, check_derivations
+from catnip2bids.comparison import DerivationCheck, check_claim, check_derivations
 from catnip2bids.engine import OVERHEAD_BYTES, Resources
 from made_up import Array, some_image, write_slices, write_tiff
 
@@ -53,7 +53,7 @@ def write_run(folder: Path) -> Path:
     return run
 
 
-def checks_of(folder: Path) -> list[Check]:
+def checks_of(folder: Path) -> list[DerivationCheck]:
     (run,) = scan([folder]).runs
     return check_derivations(run)
 

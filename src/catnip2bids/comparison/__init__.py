@@ -1,14 +1,14 @@
 """How two components differ: planes, relations, and the evidence for them. Knows tables of CATNIP, and no BIDS."""
 
-from catnip2bids.comparison.derivations import Check, check_claim, check_derivations
+from catnip2bids.comparison.derivations import DerivationCheck, check_claim, check_derivations
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.result import Comparison
 from catnip2bids.comparison.run import compare, compare_as_volumes, first_difference
 from catnip2bids.comparison.volumes import VolumeComparison
 
 __all__ = [
-    "Check",
     "Comparison",
+    "DerivationCheck",
     "Relation",
     "VolumeComparison",
     "check_claim",

@@ -23,7 +23,7 @@ from catnip2bids.wording import counted
 
 
 @dataclass(frozen=True)
-class Check:
+class DerivationCheck:
     """A claim that was tested.
 
     Attributes
@@ -68,7 +68,7 @@ def check_derivations(
     *,
     jobs: int | None = None,
     memory_bytes: int | None = None,
-) -> list[Check]:
+) -> list[DerivationCheck]:
     """Test all claims that apply to a run.
 
     Parameters
@@ -113,9 +113,11 @@ def _applications(derivation: Derivation, entries: Sequence[Entry]) -> Iterator[
             yield threshold or 0, [entry for entry in found if entry is not None]
 
 
-def check_claim(derivation: Derivation, entries: Sequence[Entry], resources: Resources, threshold: int = 0) -> Check:
+def check_claim(
+    derivation: Derivation, entries: Sequence[Entry], resources: Resources, threshold: int = 0
+) -> DerivationCheck:
     """Test one claim on the components it is about, in the order in which it names them."""
-    check = Check(derivation.claim.format(threshold=threshold), tuple(entry.path for entry in entries))
+    check = DerivationCheck(derivation.claim.format(threshold=threshold), tuple(entry.path for entry in entries))
     if unusable := [problem for entry in entries if entry.volume is None for problem in entry.problems]:
         return replace(check, problem="; ".join(unusable))
     try:

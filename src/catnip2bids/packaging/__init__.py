@@ -2,9 +2,9 @@
 
 from catnip2bids.choices import Naming
 from catnip2bids.packaging.estimating import Estimate, estimate
-from catnip2bids.packaging.package import carry_out, package, preparation
 from catnip2bids.packaging.prepare import Preparation, prepare
 from catnip2bids.packaging.result import PackageResult
+from catnip2bids.packaging.run import carry_out, package, preparation
 from catnip2bids.packaging.settings import Settings
 
 __all__ = [
