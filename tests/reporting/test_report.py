@@ -27,6 +27,7 @@ from catnip2bids.reporting.outcomes import ImageProblem, read_outcome
 from catnip2bids.reporting.pictures import heat_picture
 from catnip2bids.reporting.samples import Counts, read_samples
 from catnip2bids.reporting.views import read_brain, read_heatmaps
+from catnip2bids.verification.result import Problem
 from runs import (
     FLOX,
     KO,
@@ -472,9 +473,10 @@ def test_the_report_says_which_sample_is_not_as_it_was(dataset: Path) -> None:
     assert "README.md: " in text
 
 
-@pytest.mark.parametrize(("planes", "said"), [([3], "1 plane"), ([3, 4], "2 planes")])
-def test_planes_of_a_problem_are_counted(planes: list[int], said: str) -> None:
-    assert str(ImageProblem(what="is wrong", level=0, planes=planes)) == f"level 0: is wrong ({said})"
+@pytest.mark.parametrize(("level", "planes"), [(None, []), (1, []), (0, [3]), (0, [3, 4, 7])])
+def test_the_report_says_of_a_problem_what_verify_says(level: int | None, planes: list[int]) -> None:
+    kept = ImageProblem(what="is wrong", level=level, planes=planes)
+    assert str(kept) == str(Problem("is wrong", level, tuple(planes)))
 
 
 def test_an_outcome_is_not_that_of_another_dataset(dataset: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from catnip2bids.bids.paths import inside
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
 from catnip2bids.ome import image_size
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
-from catnip2bids.wording import counted
+from catnip2bids.wording import shown_planes
 
 REPORT = Path("docs/report")
 """Where the report is, below the dataset."""
@@ -52,10 +52,9 @@ class ImageProblem(BaseModel):
     planes: list[int] = Field(default_factory=list)
 
     def __str__(self) -> str:
-        """Say it in a line."""
-        where = "" if self.level is None else f"level {self.level}: "
-        how_many = f" ({counted(len(self.planes), 'plane')})" if self.planes else ""
-        return f"{where}{self.what}{how_many}"
+        """Say it in a line, as `verify` does."""
+        planes = f", {shown_planes(self.planes)}" if self.planes else ""
+        return self.what if self.level is None else f"level {self.level}{planes}: {self.what}"
 
 
 class ImageVerdict(BaseModel):
