@@ -50,7 +50,7 @@ class Participant(_Document):
     Attributes
     ----------
     species
-        Its Latin name, such as ``Mus musculus``.
+        Its Latin name, such as ``mus musculus``.
     sex
         ``M`` or ``F``, as BIDS wants it.
     age
