@@ -21,6 +21,7 @@ from pathlib import Path
 
 from playwright.sync_api import Error, Page, ViewportSize, sync_playwright
 from rich.console import Console
+from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from catnip2bids import Catnip2bidsError, view
@@ -160,7 +161,7 @@ def _show_terminal(page: Page, folder: Path, words: tuple[str, ...]) -> None:
     console = Console(record=True, width=_COLUMNS, file=StringIO(), force_terminal=True)
     written = Text.from_ansi(_OVERWRITTEN.sub("", _run(folder, *words)))
     console.print(Text.assemble(f"$ catnip2bids {' '.join(words)}\n", written))
-    page.set_content(console.export_html(inline_styles=True, code_format=_TERMINAL_PAGE))
+    page.set_content(console.export_html(theme=MONOKAI, inline_styles=True, code_format=_TERMINAL_PAGE))
 
 
 def _run(folder: Path, *words: str) -> str:
