@@ -9,6 +9,9 @@ from validate_damage import FRST, Damage, edit_json, remove, set_key, truncate, 
 from catnip2bids.errors import DatasetError
 from catnip2bids.validation import Finding, Severity
 from catnip2bids.validation.bids import check_bids
+from good_dataset import dataset, good
+
+__all__ = ["dataset", "good"]
 
 
 def errors(findings: list[Finding]) -> set[tuple[str, str]]:

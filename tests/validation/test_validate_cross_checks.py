@@ -24,6 +24,9 @@ from validate_damage import (
 from catnip2bids.validation import Severity
 from catnip2bids.validation.cross_checks import cross_check
 from catnip2bids.validation.tree import read_tree
+from good_dataset import dataset, good
+
+__all__ = ["dataset", "good"]
 
 CATNIP = "derivatives/catnip"
 RECORDS = "code/catnip2bids"

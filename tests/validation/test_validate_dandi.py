@@ -7,6 +7,9 @@ import pytest
 
 from catnip2bids.validation import Severity
 from catnip2bids.validation.dandi import check_dandi, describe
+from good_dataset import good
+
+__all__ = ["good"]
 
 
 @pytest.mark.parametrize("script", ["echo 'no such option' >&2; exit 2", "exit 0"])

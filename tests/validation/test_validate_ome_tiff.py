@@ -10,7 +10,10 @@ from validate_damage import BIG_HEATMAP, HEATMAP, Damage, replace, truncate, wri
 from catnip2bids import convert
 from catnip2bids.validation.ome_tiff import check_ome_tiff
 from catnip2bids.validation.tree import read_tree
+from good_dataset import dataset, good
 from made_up import write_slices
+
+__all__ = ["dataset", "good"]
 
 CLASSIC, BIG = f"{HEATMAP}.ome.tif", f"{BIG_HEATMAP}.ome.btf"
 

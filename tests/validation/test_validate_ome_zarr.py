@@ -10,6 +10,9 @@ from validate_damage import ATLAS, FRST, RAW_ZARR, Damage, edit_json, move_and_l
 
 from catnip2bids.validation.ome_zarr import check_ome_zarr
 from catnip2bids.validation.tree import read_tree
+from good_dataset import dataset, good
+
+__all__ = ["dataset", "good"]
 
 ATLAS_ZARR, FRST_ZARR = f"{ATLAS}.ome.zarr", f"{FRST}.ome.zarr"
 EMBEDDED = f"{RAW_ZARR}/labels/atlas"

@@ -12,6 +12,9 @@ from validate_damage import FRST, RAW_ZARR, truncate, write
 
 from catnip2bids.errors import DatasetError
 from catnip2bids.validation import Severity, validate
+from good_dataset import dataset, good
+
+__all__ = ["dataset", "good"]
 
 needs_dandi = pytest.mark.skipif(
     find_spec("dandi") is None and "CI" not in os.environ, reason="the extra dandi is not installed"
