@@ -19,7 +19,7 @@ class Progress:
         """Begin work on this many voxels."""
 
     def item(self, name: str, how: str | None = None) -> None:
-        """Begin work on an image; `how` says how its pixels get into it, where there is more than one way."""
+        """Begin work on an image or another entry; `how` tells how its pixels get there, if there are several ways."""
 
     def advance(self, n_voxels: int) -> None:
         """Count this many voxels more as done."""

@@ -103,7 +103,7 @@ def validate(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset to check.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON to stdout.")] = False,
 ) -> None:
-    """Check a dataset: BIDS, OME-Zarr, DANDI, and what no validator looks at.
+    """Check a dataset: BIDS, OME-Zarr, OME-TIFF, DANDI, and what no validator looks at.
 
     Example: [bold]catnip2bids validate dataset[/]
     """

@@ -97,10 +97,9 @@ class Settings:
         check_work(self.jobs, self.memory_bytes, self.cluster)
         if self.voxel_size_um is not None:
             object.__setattr__(self, "voxel_size_um", checked_voxel_size(self.voxel_size_um))
+        refused = set(_ONLY_FOR[self._other_format]) - {"pyramid"}  # which OME-Zarr images always have
         for choice in fields(self):
-            if choice.name in _ONLY_FOR[self._other_format] and getattr(self, choice.name) != choice.default:
-                if choice.name == "pyramid":
-                    continue  # OME-Zarr images always have lower levels
+            if choice.name in refused and getattr(self, choice.name) != choice.default:
                 option = "--" + choice.name.replace("_", "-")
                 raise UsageError(f"{option} is for --format {self._other_format}; leave it out, or give that format")
 
