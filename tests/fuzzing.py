@@ -33,7 +33,7 @@ from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import read_log, template_uri
 from catnip2bids.catnip.run_name import parse_run_name
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import Census, Copyable, census_nifti, census_slices, census_stack, slice_number_in
+from catnip2bids.volume import Census, Copyable, census_nifti, census_slices, census_stack
 from made_up import read_all, smooth_plane
 from mutilations import KINDS, WHOLE, good_bytes, mutilate
 
@@ -91,7 +91,7 @@ def _read_volume(census: Census, path: Path) -> None:
 
 
 def _read_slice(path: Path) -> None:
-    _read_volume(census_slices([path], slice_number_in([path])), path)
+    _read_volume(census_slices([path]), path)
 
 
 def _read_log(path: Path) -> None:

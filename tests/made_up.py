@@ -7,7 +7,6 @@ views of the TIFF 6.0 and BigTIFF specifications.
 from __future__ import annotations
 
 import gzip
-import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +28,6 @@ Array = npt.NDArray[Any]
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 """Data of the project's workshop; absent elsewhere, and tests that use it are skipped there."""
 
-SLICE_NUMBER = re.compile(r"(?:^|_)Z(?P<plane>\d+)")
 
 NONE, LZW, DEFLATE, PACKBITS, OLD_DEFLATE = 1, 5, 8, 32773, 32946
 """Values of the tag Compression."""

@@ -66,6 +66,7 @@ def convert(
     kind: Kind | str = Kind.IMAGE,
     progress: Progress | None = None,
     *,
+    slice_number: str | None = None,
     jobs: int | None = None,
     memory_bytes: int | None = None,
     overwrite: bool = False,
@@ -90,6 +91,9 @@ def convert(
         ``image``, ``labels`` or ``mask``: decides how voxels are merged in the lower resolution levels.
     progress
         Told how the work goes.
+    slice_number
+        What tells the slice number in the names of slices, such as ``brain_Z#_*.tif``: the name with ``#`` for the
+        number (``#.#`` for a decimal), ``*`` for what else varies. Needed only where more than one number varies.
     jobs
         Processors to use; all by default.
     memory_bytes
@@ -127,7 +131,7 @@ def convert(
     keep_apart(source, target)
     if not overwrite:
         _refuse_to_replace(target)
-    volume, name = _whole_volume(source, progress), target.name.removesuffix(ending)
+    volume, name = _whole_volume(source, slice_number, progress), target.name.removesuffix(ending)
     image_format: ImageFormat = OmeZarr()
     if ending != image_format.ending:
         # labels as floating point numbers may be wrong, which only a look at them tells
@@ -157,8 +161,8 @@ def _ending_of(target: Path) -> str:
     return ending
 
 
-def _whole_volume(source: Path, progress: Progress) -> Volume:
-    census = take_census(source)
+def _whole_volume(source: Path, slice_number: str | None, progress: Progress) -> Volume:
+    census = take_census(source, slice_number)
     if census.volume is None or census.problems:
         raise SourceError("\n".join(census.problems))
     for warning in census.warnings:
@@ -203,6 +207,4 @@ def _refuse_to_replace(target: Path, fingerprint: str | None = None) -> None:
     """Refuse a target that is there, unless a conversion, or just the one of a fingerprint, has yet to finish it."""
     with naming_what_cannot_be_written(target):
         if target.exists() and not is_unfinished(target, fingerprint):
-            raise UsageError(
-                f"{target}: is there already; remove it, give another name, or have it made anew: --overwrite"
-            )
+            raise UsageError(f"{target}: exists already; give another name, or replace it with --overwrite")

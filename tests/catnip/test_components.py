@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, S
 from catnip2bids.catnip.components import COMPONENTS, FOLDERS, LEFTOVERS, WHOLE_LABELS
 from catnip2bids.catnip.counts import counted_segmentation
 from catnip2bids.catnip.recognition import ancestors, layout_of, looks_like_run, recognise
+from catnip2bids.volume import number_slices
 
 CONVERT, COPY, EXCLUDE = Action.CONVERT, Action.COPY, Action.EXCLUDE
 HEATMAP = Content.HEATMAP
@@ -173,11 +175,10 @@ def test_masks_in_atlas_space_are_on_the_atlas_grid(name: str) -> None:
     ],
 )
 def test_slice_numbers_are_found_under_every_padding(path: str, file: str, number: int) -> None:
-    found = recognise(path, is_folder=True)
-    assert found is not None
-    match = re.compile(found[0].slice_number).search(file)
-    assert match is not None
-    assert int(match["plane"]) == number
+    assert recognise(path, is_folder=True) is not None
+    digits = max((text for text in re.findall("[0-9]+", file) if int(text) == number), key=len)
+    series = [Path(file), Path(file.replace(digits, f"{number + 1:0{len(digits)}d}"))]
+    assert list(number_slices(series).by_number) == [number, number + 1]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from catnip2bids.comparison.documents import COLUMNS
 from catnip2bids.comparison.files import compare_files
 from catnip2bids.engine import OVERHEAD_BYTES, Resources
 from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.scanning import Entry
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
 
 SHAPE = (12, 30, 40)
@@ -590,9 +591,10 @@ def test_unpacking_needs_memory_also_where_the_first_difference_is_enough(tmp_pa
     (tmp_path / "other").mkdir()
     paths = as_nifti(tmp_path, LABELS), as_nifti(tmp_path / "other", LABELS)
     enough = Resources(1, OVERHEAD_BYTES + 2 * LABELS.nbytes)
-    assert first_difference(*paths, enough) is None
+    entries = [Entry(path.name, path) for path in paths]
+    assert first_difference(entries[0], entries[1], enough) is None
     with pytest.raises(UsageError, match="unpacking takes at least"):
-        first_difference(*paths, replace(enough, memory_bytes=enough.memory_bytes - 1))
+        first_difference(entries[0], entries[1], replace(enough, memory_bytes=enough.memory_bytes - 1))
 
 
 def test_a_report_that_cannot_be_written_is_trouble(tmp_path: Path) -> None:

@@ -40,7 +40,6 @@ from catnip2bids.volume.volume import PlaneSource
 from in_memory import VolumeInMemory
 from made_up import (
     DEFLATE,
-    SLICE_NUMBER,
     THREE_UNITS,
     Array,
     Flavour,
@@ -61,7 +60,7 @@ __all__ = ["small_units"]
 
 def slice_folder(folder: Path, planes: Array) -> Volume:
     write_slices(folder, planes, "Z{plane:04d}.tif", Flavour(DEFLATE, rows_per_strip=4))
-    return found(census_slices(folder.iterdir(), SLICE_NUMBER))
+    return found(census_slices(folder.iterdir()))
 
 
 def stack(folder: Path, planes: Array) -> Volume:
@@ -319,7 +318,7 @@ def test_one_slice_that_can_only_be_decoded_as_a_whole_is_enough(tmp_path: Path)
     flavours = [Flavour(DEFLATE, rows_per_strip=4)] * 3 + [Flavour(DEFLATE), Flavour(DEFLATE, rows_per_strip=4)]
     for index, flavour in enumerate(flavours):
         write_tiff(tmp_path / f"source/Z{index + 1:04d}.tif", planes[index : index + 1], flavour)
-    volume = found(census_slices((tmp_path / "source").iterdir(), SLICE_NUMBER))
+    volume = found(census_slices((tmp_path / "source").iterdir()))
     assert not volume.reads_rows
     image = image_of(tmp_path, volume)
     assert convert(volume, image).sha256 == hashes(planes)

@@ -31,7 +31,7 @@ from catnip2bids.errors import SourceError, UsageError, WriteError
 from catnip2bids.ome import OmeTiffImage
 from catnip2bids.volume import Kind, Volume, census_slices, census_stack, plane_sha256
 from in_memory import VolumeInMemory
-from made_up import DEFLATE, SLICE_NUMBER, Array, Flavour, found, some_image, some_labels, write_slices, write_tiff
+from made_up import DEFLATE, Array, Flavour, found, some_image, some_labels, write_slices, write_tiff
 from ome_tiffs import image_of, levels_of
 
 PLANES = some_image((9, 30, 25))
@@ -57,7 +57,7 @@ class Told:
 
 def slices(folder: Path) -> Volume:
     write_slices(folder / "slices", PLANES, flavour=Flavour(DEFLATE, rows_per_strip=4))
-    return found(census_slices((folder / "slices").iterdir(), SLICE_NUMBER))
+    return found(census_slices((folder / "slices").iterdir()))
 
 
 def memory(folder: Path) -> Volume:

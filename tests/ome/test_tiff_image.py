@@ -30,7 +30,6 @@ from made_up import (
     PACKBITS,
     PHOTOMETRIC,
     SAMPLE_FORMAT,
-    SLICE_NUMBER,
     Array,
     Flavour,
     found,
@@ -441,7 +440,7 @@ def test_planes_that_do_not_agree_are_encoded_anew(tmp_path: Path, flavour: Flav
     planes = some_image((5, 22, 31))
     files = write_slices(tmp_path / "slices", planes, flavour=Flavour(DEFLATE, rows_per_strip=4))
     write_tiff(files[odd], planes[odd : odd + 1], flavour)
-    volume = found(census_slices(files, SLICE_NUMBER))
+    volume = found(census_slices(files))
     image = image_of(volume, tmp_path / "image.tif", big=False)
     assert not image.copies
     assert "encoded anew" in image.summary
@@ -465,7 +464,7 @@ def test_what_makes_no_difference_to_segments_does_not_stop_copying(
     planes = some_image((3, 22, 31))
     files = write_slices(tmp_path / "slices", planes, flavour=usual)
     write_tiff(files[1], planes[1:2], other)
-    volume = found(census_slices(files, SLICE_NUMBER))
+    volume = found(census_slices(files))
     image = image_of(volume, tmp_path / "image.tif")
     assert image.copies
     write_image(volume, image)
@@ -477,7 +476,7 @@ def test_bytes_have_no_order_and_are_copied_from_both(tmp_path: Path) -> None:
     planes = some_image((2, 22, 31), "uint8")
     files = write_slices(tmp_path / "slices", planes, flavour=Flavour(DEFLATE))
     write_tiff(files[1], planes[1:2], Flavour(DEFLATE, big_endian=True))
-    volume = found(census_slices(files, SLICE_NUMBER))
+    volume = found(census_slices(files))
     image = image_of(volume, tmp_path / "image.tif")
     assert image.copies
     write_image(volume, image)
@@ -512,7 +511,7 @@ def test_a_slice_that_changed_after_the_census_is_named(
 ) -> None:
     planes = some_image((5, 22, 31))
     files = write_slices(tmp_path / "slices", planes, flavour=Flavour(DEFLATE, rows_per_strip=4))
-    volume = found(census_slices(files, SLICE_NUMBER))
+    volume = found(census_slices(files))
     image = image_of(volume, tmp_path / "image.tif", inspect=inspect)
     change(files[3], planes)
     with pytest.raises(SourceError, match=re.escape(str(files[3]))):

@@ -50,6 +50,8 @@ class Decision(_Document):
         What is wrong, if that is why; None if it is as planned.
     evidence
         What was found out about the pixels, if anything.
+    slice_number
+        The pattern that the plan gave for the slice number in the names of its files.
     n_bytes, written
         Bytes of the entry, and when the last of them was written (UTC); None from versions that did not say.
     """
@@ -61,6 +63,7 @@ class Decision(_Document):
     reason: str
     problem: str | None = None
     evidence: dict[str, Any] | None = None
+    slice_number: str | None = None
     n_bytes: int | None = None
     written: str | None = None
 

@@ -101,8 +101,6 @@ class ComponentType:
         What the values of a mask other than 0 stand for.
     beside
         What is done instead when another component is there as well.
-    slice_number
-        Finds the slice number in the file names of a slice folder, as group ``plane``.
     """
 
     role: str
@@ -120,7 +118,6 @@ class ComponentType:
     made_from: str | None = None
     value_name: str | None = None
     beside: Beside | None = None
-    slice_number: str = r"(?:^|_)Z(?P<plane>\d+)"
 
     def described(self, threshold: int | None) -> str:
         """Return the description with the threshold in it."""

@@ -20,8 +20,6 @@ _THRESHOLD = r"FRSTseg_(?P<threshold>\d+)"
 _HEATMAP = rf"{_THRESHOLD}(?:_cellpixelIDlist_heatmap_imagespace_atlasspace|_heatmap(?:_atlasspace)?|_atlasspace)?"
 _NII = r"\.nii(?:\.gz)?"
 _TIF = r"\.tiff?"
-# names that CATNIP derives from its input files: the number is the last one, before its own additions
-_INPUT_NAME = rf"(?P<plane>\d+)(?:\.ome)?(?:{_TIF})?(?:_corrected)?{_TIF}$"
 
 _KEPT = "small output of CATNIP, kept as it is"
 _REPEATED = "a NIfTI twin of the TIFF stack, kept as it is"
@@ -57,7 +55,6 @@ COMPONENTS: tuple[ComponentType, ...] = (
         grid=Grid.NATIVE,
         desc="N4",
         raw=True,
-        slice_number=_INPUT_NAME,
     ),
     ComponentType(
         role="N4masked",
@@ -328,7 +325,6 @@ COMPONENTS: tuple[ComponentType, ...] = (
         reason="a mirrored copy of CATNIP's input, not a result; the input itself is what to archive",
         grid=Grid.NATIVE,
         desc="flipped",
-        slice_number=_INPUT_NAME,
     ),
 )
 """Every kind of file and folder that CATNIP writes. Where two rows match, the first one counts."""

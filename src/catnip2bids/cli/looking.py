@@ -25,6 +25,7 @@ def compare(
     folder: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write the tables and the page.")
     ] = Path("comparison"),
+    slice_number: Annotated[list[str] | None, options.SLICE_NUMBER] = None,
     jobs: options.Jobs = None,
     memory: options.Memory = None,
     cluster: options.ClusterAddress = None,
@@ -43,7 +44,14 @@ def compare(
     with JobProgress("planes") as progress:
         try:
             comparison = compare_components(
-                path_1, path_2, folder, progress, jobs=jobs, memory_bytes=memory_bytes, cluster=where
+                path_1,
+                path_2,
+                folder,
+                progress,
+                slice_numbers=slice_number or (),
+                jobs=jobs,
+                memory_bytes=memory_bytes,
+                cluster=where,
             )
         except Catnip2bidsError as error:
             error.exit_code = 2  # 1 says that they differ

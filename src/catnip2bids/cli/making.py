@@ -174,6 +174,7 @@ def convert(
     ],
     voxel_size: Annotated[tuple[float, float, float], typer.Option(metavar="X Y Z", help="Voxel size in micrometers.")],
     kind: Annotated[Kind, typer.Option(help="Decides how voxels are merged in lower resolution levels.")] = Kind.IMAGE,
+    slice_number: Annotated[str | None, options.SLICE_NUMBER] = None,
     pyramid: options.Pyramid = False,
     compression: options.TiffCompression = Compression.KEEP,
     check: Annotated[
@@ -204,6 +205,7 @@ def convert(
             voxel_size,
             kind,
             progress,
+            slice_number=slice_number,
             jobs=jobs,
             memory_bytes=memory_bytes,
             overwrite=overwrite,

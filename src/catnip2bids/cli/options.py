@@ -45,6 +45,11 @@ Workers = Annotated[
         help="Workers (processes) at the most (default: of slurm 1, of local as many as --jobs, or processors).",
     ),
 ]
+SLICE_NUMBER = typer.Option(
+    metavar="PATTERN",
+    help="Where more than one number varies in the names of slices: the name with # for the slice number (#.# for a "
+    "decimal) and * for what else varies, such as 'brain_Z#_*.tif'.",
+)
 TiffCompression = Annotated[Compression, typer.Option(help="Of OME-TIFF: as in the source, Deflate, or none.")]
 
 # ---- what a dataset is to be

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from catnip2bids.catnip.derivations import DERIVATIONS, Derivation
-from catnip2bids.comparison.sides import Side, open_side, team_for
+from catnip2bids.comparison.sides import Side, side_of, team_for
 from catnip2bids.engine import Resources, own_resources
 from catnip2bids.errors import NotEnoughMemoryError, SourceError
 from catnip2bids.progress import Progress
@@ -121,7 +121,7 @@ def check_claim(
     if unusable := [problem for entry in entries if entry.volume is None for problem in entry.problems]:
         return replace(check, problem="; ".join(unusable))
     try:
-        sides = [open_side(entry.location) for entry in entries]
+        sides = [side_of(entry) for entry in entries]
         numbers = sorted(sides[0].planes)
         for side in sides[1:]:
             if sorted(side.planes) != numbers:

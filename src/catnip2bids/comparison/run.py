@@ -5,13 +5,14 @@ Invariant: neither side is written to, and the result is the same in both direct
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from catnip2bids.choices import Cluster
 from catnip2bids.comparison.files import FileComparison, compare_files
 from catnip2bids.comparison.report import write_report
 from catnip2bids.comparison.result import Comparison, ItemComparison
-from catnip2bids.comparison.sides import Side, open_side
+from catnip2bids.comparison.sides import Side, open_side, side_of
 from catnip2bids.comparison.tables import compare_tables, looks_like_counts
 from catnip2bids.comparison.things import Thing, pair_things, thing_at, things_in
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
@@ -19,6 +20,8 @@ from catnip2bids.engine import Resources, resources_for
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written
+from catnip2bids.scanning import Entry
+from catnip2bids.volume import slice_pattern
 
 
 def compare(
@@ -27,6 +30,7 @@ def compare(
     folder: Path | str | None = None,
     progress: Progress | None = None,
     *,
+    slice_numbers: Sequence[str] = (),
     jobs: int | None = None,
     memory_bytes: int | None = None,
     cluster: Cluster | None = None,
@@ -43,6 +47,9 @@ def compare(
         write nothing.
     progress
         Told how the work goes, in planes.
+    slice_numbers
+        Patterns for the slice number in the names of slices, such as ``brain_Z#_*.tif``; the first that fits is used
+        for each slice folder in which more than one number varies.
     jobs
         Processors to use; all by default.
     memory_bytes
@@ -73,27 +80,27 @@ def compare(
     if cluster is not None:  # workers stand in other folders
         path_1, path_2 = path_1.absolute(), path_2.absolute()
     with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[path_1, path_2]) as resources:
-        comparison = _compare(path_1, path_2, resources, progress)
+        comparison = _compare(path_1, path_2, slice_numbers, resources, progress)
     if folder is not None:
         write_report(comparison, Path(folder))
     return comparison
 
 
 def compare_as_volumes(
-    path_1: Path, path_2: Path, resources: Resources, *, are_labels: bool | None = None
+    entry_1: Entry, entry_2: Entry, resources: Resources, *, are_labels: bool | None = None
 ) -> VolumeComparison:
-    """Compare two volumes, whatever else is in their folders; `are_labels` if that is known.
+    """Compare the volumes of two entries, whatever else is in their folders; `are_labels` if that is known.
 
     Raises
     ------
     SourceError
         If one of them cannot be read at all.
     """
-    return compare_volumes(open_side(path_1), open_side(path_2), resources, Progress(), are_labels=are_labels)
+    return compare_volumes(side_of(entry_1), side_of(entry_2), resources, Progress(), are_labels=are_labels)
 
 
-def first_difference(path_1: Path, path_2: Path, resources: Resources) -> int | None:
-    """Return the first slice number at which two volumes are not the same; None if they are the same throughout.
+def first_difference(entry_1: Entry, entry_2: Entry, resources: Resources) -> int | None:
+    """Return the first slice number at which the volumes of two entries differ; None if they are the same.
 
     Raises
     ------
@@ -102,22 +109,28 @@ def first_difference(path_1: Path, path_2: Path, resources: Resources) -> int | 
     UsageError
         If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
-    return first_difference_of(open_side(path_1), open_side(path_2), resources)
+    return first_difference_of(side_of(entry_1), side_of(entry_2), resources)
 
 
-def _compare(path_1: Path, path_2: Path, resources: Resources, progress: Progress) -> Comparison:
+def _compare(
+    path_1: Path, path_2: Path, slice_numbers: Sequence[str], resources: Resources, progress: Progress
+) -> Comparison:
+    for pattern in slice_numbers:
+        slice_pattern(pattern)  # refused here, even if no folder needs it
     thing_1, thing_2 = thing_at(path_1), thing_at(path_2)
     if Thing.FOLDER in (thing_1, thing_2):
         if not (path_1.is_dir() and path_2.is_dir()):
             raise UsageError(f"{path_1} is a {thing_1} and {path_2} is a {thing_2}; give two of the same kind")
-        return _compare_folders(path_1, path_2, resources, progress)
+        return _compare_folders(path_1, path_2, slice_numbers, resources, progress)
     if thing_1 != thing_2 and not (thing_1.is_volume and thing_2.is_volume):
         raise UsageError(f"{path_1} is a {thing_1} and {path_2} is a {thing_2}; give two of the same kind")
-    items = _compare_all([(thing_1, path_1, path_2)], resources, progress)
+    items = _compare_all([(thing_1, path_1, path_2)], slice_numbers, resources, progress)
     return Comparison(path_1, path_2, items, {}, {}, is_folder=False)
 
 
-def _compare_folders(path_1: Path, path_2: Path, resources: Resources, progress: Progress) -> Comparison:
+def _compare_folders(
+    path_1: Path, path_2: Path, slice_numbers: Sequence[str], resources: Resources, progress: Progress
+) -> Comparison:
     things_1, things_2 = things_in(path_1), things_in(path_2)
     pairs = pair_things(things_1, things_2)
     paired_1, paired_2 = {one for one, _ in pairs}, {two for _, two in pairs}
@@ -125,7 +138,7 @@ def _compare_folders(path_1: Path, path_2: Path, resources: Resources, progress:
     return Comparison(
         path_1,
         path_2,
-        _compare_all(wanted, resources, progress),
+        _compare_all(wanted, slice_numbers, resources, progress),
         {path: thing for path, thing in things_1.items() if path not in paired_1},
         {path: thing for path, thing in things_2.items() if path not in paired_2},
         is_folder=True,
@@ -133,20 +146,23 @@ def _compare_folders(path_1: Path, path_2: Path, resources: Resources, progress:
 
 
 def _compare_all(
-    wanted: list[tuple[Thing, Path, Path]], resources: Resources, progress: Progress
+    wanted: list[tuple[Thing, Path, Path]], slice_numbers: Sequence[str], resources: Resources, progress: Progress
 ) -> tuple[ItemComparison, ...]:
     """Compare pairs of things; nothing is decoded before all of them were found."""
-    sides = [(_opened(one), _opened(two)) if thing.is_volume else None for thing, one, two in wanted]
+    sides = [
+        (_opened(one, slice_numbers), _opened(two, slice_numbers)) if thing.is_volume else None
+        for thing, one, two in wanted
+    ]
     progress.start(sum(len(pair[0].planes.keys() | pair[1].planes.keys()) for pair in sides if pair))
     return tuple(
         _compare_pair((one, two), pair, resources, progress) for (_, one, two), pair in zip(wanted, sides, strict=True)
     )
 
 
-def _opened(path: Path) -> Side:
+def _opened(path: Path, slice_numbers: Sequence[str]) -> Side:
     """Find the planes of a volume; one that cannot be read at all has none, and says why."""
     try:
-        return open_side(path)
+        return open_side(path, slice_numbers)
     except SourceError as error:
         return Side(path, {}, problems=(str(error),))
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import SourceError
+from catnip2bids.scanning import Entry
 from catnip2bids.volume import (
     OpenPlane,
     PageLayout,
@@ -27,9 +28,9 @@ from catnip2bids.volume import (
     number_slices,
     open_lone_page,
     slice_files,
-    slice_number_in,
     take_census,
 )
+from catnip2bids.wording import listed
 
 Array = npt.NDArray[Any]
 
@@ -128,16 +129,24 @@ class Side:
             plane.close()
 
 
-def open_side(path: Path) -> Side:
+def open_side(path: Path, slice_numbers: Sequence[str] = ()) -> Side:
     """Find the planes of a slice folder, a TIFF stack or a NIfTI file.
+
+    Parameters
+    ----------
+    path
+        The volume.
+    slice_numbers
+        Patterns for the slice number, see `slice_pattern`; the first that fits is used where names alone do not tell.
 
     Raises
     ------
     SourceError
-        If the path is none of these, or a file that cannot be read at all.
+        If the path is none of these, a file that cannot be read at all, or a folder in which names do not tell the
+        slice number.
     """
     if path.is_dir():
-        return _slice_folder(path)
+        return _slice_folder(path, slice_numbers)
     if path.exists() and is_tiff(path):
         return Side(path, {page + 1: PlaneSource(path, page) for page in range(count_stack_pages(path))})
     census = take_census(path)
@@ -147,19 +156,26 @@ def open_side(path: Path) -> Side:
     return Side(path, planes, census.volume)
 
 
-def _slice_folder(folder: Path) -> Side:
+def side_of(entry: Entry) -> Side:
+    """Find the planes of an entry of a run; raises what `open_side` raises."""
+    return open_side(entry.location, [entry.slice_number] if entry.slice_number else [])
+
+
+def _slice_folder(folder: Path, slice_numbers: Sequence[str]) -> Side:
     files = slice_files(folder)
     if not files:
         raise SourceError(f"{folder}: has no TIFF slices in it; give the folder that holds them")
-    by_number, without = number_slices(files, slice_number_in(files))
-    problems = [f"{file}: has no slice number in its name, and is not compared" for file in without]
-    problems += [
-        f"{folder}: slice number {number} is there {len(twins)} times ({', '.join(file.name for file in twins)}); "
+    ways = [number_slices(files, pattern) for pattern in (None, *slice_numbers)]
+    numbered = next((way for way in ways if way.problem is None), ways[-1])
+    if numbered.problem is not None:
+        raise SourceError(numbered.problem)
+    problems = [
+        f"{folder}: slice number {number} is there {len(twins)} times ({listed([file.name for file in twins])}); "
         "only the first one is compared"
-        for number, twins in sorted(by_number.items())
+        for number, twins in numbered.by_number.items()
         if len(twins) > 1
     ]
-    planes = {number: PlaneSource(twins[0], 0) for number, twins in by_number.items()}
+    planes = {number: PlaneSource(twins[0], 0) for number, twins in numbered.by_number.items()}
     return Side(folder, planes, problems=tuple(problems))
 
 

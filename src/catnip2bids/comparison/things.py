@@ -5,13 +5,14 @@ Invariant: every file of a folder is part of exactly one thing: of a slice serie
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
 from catnip2bids.catnip.components import LEFTOVERS
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import count_stack_pages, is_nifti, is_tiff, number_slices, slice_files, slice_number_in
+from catnip2bids.volume import count_stack_pages, is_nifti, is_tiff, slice_files
 
 _TABLES = (".csv", ".tsv")
 
@@ -55,7 +56,7 @@ def thing_at(path: Path) -> Thing:
 def _has_slices(folder: Path) -> bool:
     """Tell whether the TIFF files of a folder are slices: numbered files of one page; damaged ones are passed over."""
     files = slice_files(folder)
-    if not number_slices(files, slice_number_in(files))[0]:
+    if not any(re.search(r"[0-9]", file.name) for file in files):
         return False
     for file in files:
         try:

@@ -85,14 +85,14 @@ class Question:
     def _found_out(self, resources: Resources) -> dict[str, Any]:
         if self.is_masked:
             return self._how_they_differ(resources)
-        first = first_difference(self.other.location, self.entry.location, resources)
+        first = first_difference(self.other, self.entry, resources)
         if first is None:
             n_planes = 0 if self.entry.volume is None else self.entry.volume.shape[0]
             return {"compared_with": self.other.path, "relation": Relation.IDENTICAL, "planes_compared": n_planes}
         return {"compared_with": self.other.path, "relation": Relation.DIFFERENT, "first_plane_different": first}
 
     def _how_they_differ(self, resources: Resources) -> dict[str, Any]:
-        comparison = compare_as_volumes(self.other.location, self.entry.location, resources, are_labels=True)
+        comparison = compare_as_volumes(self.other, self.entry, resources, are_labels=True)
         found, numbers = comparison.evidence, [pair.number for pair in comparison.pairs]
         evidence: dict[str, Any] = {
             "compared_with": self.other.path,
@@ -167,7 +167,7 @@ class Proof:
         else:
             action = Action.EXCLUDE
             reason = f"{other}, which is packaged, times the hemisphere mask, as pixels show: {self._counts}"
-        return PlannedEntry(source=self.entry.path, action=action, reason=reason)
+        return self.question.planned.model_copy(update={"action": action, "reason": reason})
 
     @property
     def recovered_mask(self) -> RecoveredMask | None:
@@ -284,7 +284,7 @@ def _questions(run: Run, planned: PlannedRun) -> Iterator[Question | PlannedEntr
             yield Question(entry, others[0], line, bool(beside), bool(is_open), mask, labels)
         elif not others and is_open and line.action == Action.EXCLUDE and (beside or _is_answer(line)):
             reason = f"what it would be made from ({role}) is not packaged"
-            yield PlannedEntry(source=entry.path, action=Action.CONVERT, reason=reason)
+            yield line.model_copy(update={"action": Action.CONVERT, "reason": reason})
 
 
 def _is_answer(line: PlannedEntry) -> bool:

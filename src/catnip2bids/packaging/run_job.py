@@ -259,6 +259,7 @@ class RunJob:
                     reason=reason,
                     problem=problem,
                     evidence=self.tasks.evidence_of(entry),
+                    slice_number=entry.slice_number,
                     n_bytes=entry.n_bytes,
                     written=_written(entry.location),
                 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.errors import PlanError, UsageError
 from catnip2bids.plan.model import Plan, PlannedRun
-from catnip2bids.scanning import Run, Scan
+from catnip2bids.scanning import Run, Scan, with_slice_numbers
 
 _MOST_OFF = 0.2
 """Of the voxel size of the atlas: factors of downsampling are whole numbers, so few meet it exactly."""
@@ -86,12 +86,14 @@ def voxel_size_warning(run: Run, voxel_size_um: tuple[float, float, float]) -> s
 
 
 def matched(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
-    """Pair each run with its part of the plan.
+    """Pair each run with its part of the plan, whose slice numbers order the planes of the run.
 
     Raises
     ------
     PlanError
         If runs or entries are in the plan and not in the source folders, or the other way round.
+    UsageError
+        If the plan has a slice number for anything but a slice folder.
     """
     remaining = list(plan.runs)
     pairs = []
@@ -104,8 +106,9 @@ def matched(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
                 "scan again, or mend the plan"
             )
         remaining.remove(parts[0])
-        pairs.append((run, parts[0]))
         _refuse_other_entries(run, parts[0])
+        slice_numbers = {line.source: line.slice_number for line in parts[0].entries if line.slice_number}
+        pairs.append((with_slice_numbers(run, slice_numbers) if slice_numbers else run, parts[0]))
     if remaining:
         raise PlanError(f"the plan lists {remaining[0].name}, which is not below the source folders; leave it out")
     return pairs

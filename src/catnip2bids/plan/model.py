@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from catnip2bids.catnip.component import Action
 from catnip2bids.choices import DEFAULT_STAIN
+from catnip2bids.errors import UsageError
 from catnip2bids.shown import Shown, Summary
+from catnip2bids.volume import slice_pattern
 from catnip2bids.wording import counted
 
 
 def _empty_is_none(value: object) -> object:
     return None if value == "" else value
+
+
+def _valid_pattern(text: str | None) -> str | None:
+    if text is not None:
+        try:
+            slice_pattern(text)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+    return text
 
 
 MaybeText = Annotated[str | None, BeforeValidator(_empty_is_none)]
@@ -37,11 +48,15 @@ class PlannedEntry(_Document):
         What is done.
     reason
         Why.
+    slice_number
+        What tells the slice number in the names of a slice folder, such as ``brain_Z#_*.tif``; needed only where more
+        than one number varies.
     """
 
     source: str
     action: Action
     reason: str
+    slice_number: Annotated[str | None, BeforeValidator(_empty_is_none), AfterValidator(_valid_pattern)] = None
 
 
 class Participant(_Document):

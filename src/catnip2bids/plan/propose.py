@@ -71,7 +71,7 @@ def _sample(name: RunName, whole_brain: bool | None) -> str | None:
 def default_entry(entry: Entry, run: Run) -> PlannedEntry:
     """Return what the plan says of an entry as long as nobody changes it."""
     action, reason = _proposal(entry, run)
-    return PlannedEntry(source=entry.path, action=action, reason=reason)
+    return PlannedEntry(source=entry.path, action=action, reason=reason, slice_number=entry.slice_number)
 
 
 def _proposal(entry: Entry, run: Run) -> tuple[Action, str]:

@@ -164,7 +164,7 @@ def _run_toml(run: PlannedRun, scanned: Run | None) -> TomlTable:
     comments = _comments(scanned, run) if scanned else {}
     for entry in run.entries:
         line = tomlkit.inline_table()
-        for key, value in entry.model_dump(mode="json").items():
+        for key, value in entry.model_dump(mode="json", exclude_none=True).items():
             line.add(key, value)
         entries.add_line(line, comment=" ".join(comments.get(entry.source, "").split()) or None)
     entries.add_line(indent="")

@@ -5,9 +5,8 @@ Invariant: an entry is looked into only as far as it takes to trust it; what is 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +14,9 @@ import numpy as np
 from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.scanning.files import files_below, links_out_of, refuse_odd_name
-from catnip2bids.scanning.model import Entry
+from catnip2bids.scanning.model import Entry, Run
 from catnip2bids.volume import Census, census_nifti, census_slices, census_stack, label_values, read_planes, slice_files
 from catnip2bids.wording import shown_shape
 
@@ -43,6 +42,33 @@ def examined(entry: Entry) -> Entry:
     )
 
 
+def renumbered(entry: Entry, slice_number: str) -> Entry:
+    """Take the census of a slice folder again, with a pattern for the slice number.
+
+    Raises
+    ------
+    UsageError
+        If the pattern is not valid, or the entry is not a slice folder.
+    """
+    if entry.component is None or entry.component.storage != Storage.SLICES:
+        raise UsageError(f"{entry.location}: is not a slice folder; leave its slice_number out of the plan")
+    again = examined(replace(entry, slice_number=slice_number, problems=(), warnings=()))
+    return replace(again, warnings=tuple(dict.fromkeys(entry.warnings + again.warnings)))
+
+
+def with_slice_numbers(run: Run, patterns: Mapping[str, str]) -> Run:
+    """Take the census of slice folders again, with patterns for the slice number by the paths of the entries.
+
+    Raises
+    ------
+    UsageError
+        If a pattern is not valid, or is for anything but a slice folder.
+    """
+    entries = [renumbered(entry, patterns[entry.path]) if entry.path in patterns else entry for entry in run.entries]
+    compared = zip(entries, compared_with_run(entries, run.log), strict=True)
+    return replace(run, entries=tuple(new if old.path in patterns else old for old, new in compared))
+
+
 def _census(entry: Entry, component: ComponentType) -> Census:
     if component.storage == Storage.STACK:
         return census_stack(entry.location)
@@ -53,7 +79,7 @@ def _census(entry: Entry, component: ComponentType) -> Census:
         refuse_odd_name(file)
     if not files:
         return Census(None, 0, 0, (f"{entry.location}: has no TIFF slices in it; bring them back or exclude it",))
-    census = census_slices(files, re.compile(component.slice_number))
+    census = census_slices(files, entry.slice_number)
     links = [file for file in files if file.is_symlink() and file.exists()]
     return replace(census, warnings=census.warnings + links_out_of(links, entry.location, "its folder"))
 

@@ -42,6 +42,8 @@ class Entry:
     set_aside
         Why it is no output of CATNIP at all (a link to another entry, what an operating system left behind);
         empty otherwise.
+    slice_number
+        The pattern that was given for the slice number in the names of its files; None if names alone tell it.
     link_to
         POSIX path below the run folder of the entry that this one is a link to.
     """
@@ -56,6 +58,7 @@ class Entry:
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     set_aside: str = ""
+    slice_number: str | None = None
     link_to: str | None = None
 
 

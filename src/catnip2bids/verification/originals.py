@@ -18,7 +18,7 @@ from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import SourceError
 from catnip2bids.progress import Progress
-from catnip2bids.scanning import Entry, Run, files_below, scan
+from catnip2bids.scanning import Entry, Run, files_below, renumbered, scan
 from catnip2bids.verification.images import ExpectedImage
 from catnip2bids.verification.result import FileProblem, Problem
 from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane
@@ -105,10 +105,10 @@ class Originals:
     def _volume(self, image: ExpectedImage) -> Volume:
         """Return what an image was made of: a volume of the sources, or the mask that two of them give."""
         key = next(key for key, run in self.provenance.runs.items() if image.path.as_posix() in run.images)
-        run, record = self.provenance.runs[key], image.record
+        record = image.record
         if record.recovered_from is None:
-            return self._entry_volume(run, record.source)
-        whole, masked = (self._entry_volume(run, path) for path in (record.recovered_from, record.source))
+            return self._entry_volume(key, record.source)
+        whole, masked = (self._entry_volume(key, path) for path in (record.recovered_from, record.source))
         evidence = self.provenance.decisions_of(key)[record.source].evidence or {}
         if not {"planes", "planes_emptied"} <= evidence.keys():
             raise SourceError(f"{record.source} is known by no comparison any more; package again")
@@ -123,10 +123,13 @@ class Originals:
             runs = at_the_same_place if len(at_the_same_place) == 1 else of_the_animal
         return next((entry for run in runs for entry in run.entries if entry.path == path), None)
 
-    def _entry_volume(self, record: RunRecord, path: str) -> Volume:
+    def _entry_volume(self, key: str, path: str) -> Volume:
+        record, decision = self.provenance.runs[key], self.provenance.decisions_of(key).get(path)
         entry = self._entry(record, path)
         if entry is None:
             raise SourceError(f"{record.name}/{path} is not in the sources that were given")
+        if decision is not None and decision.slice_number is not None:
+            entry = renumbered(entry, decision.slice_number)
         if entry.volume is None:
             raise SourceError(f"{record.name}/{path} is not whole any more: {'; '.join(entry.problems)}")
         return entry.volume

@@ -8,9 +8,10 @@ from catnip2bids.volume.nifti import NiftiVolume, census_nifti
 from catnip2bids.volume.part import SomePlanes
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.recovered_mask import RecoveredMask
-from catnip2bids.volume.slices import SliceSeries, census_slices, number_slices
+from catnip2bids.volume.slice_names import NumberedSlices, number_slices, slice_pattern
+from catnip2bids.volume.slices import SliceSeries, census_slices
 from catnip2bids.volume.stack import TiffStack, census_stack
-from catnip2bids.volume.take_census import is_nifti, is_slice, is_tiff, slice_files, slice_number_in, take_census
+from catnip2bids.volume.take_census import is_nifti, is_slice, is_tiff, slice_files, take_census
 from catnip2bids.volume.tiff import PageLayout, check_page, open_lone_page
 from catnip2bids.volume.tiff_file import count_stack_pages, open_tiff, page_offsets
 from catnip2bids.volume.values import label_values, value_range
@@ -25,6 +26,7 @@ __all__ = [
     "FileRange",
     "Kind",
     "NiftiVolume",
+    "NumberedSlices",
     "OpenPlane",
     "PageLayout",
     "PlaneSource",
@@ -55,7 +57,7 @@ __all__ = [
     "plane_sha256",
     "read_planes",
     "slice_files",
-    "slice_number_in",
+    "slice_pattern",
     "states_of",
     "take_census",
     "value_range",

@@ -6,8 +6,8 @@ with a number used twice, or with slices of different kinds is never handed out 
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import Census, size_on_disk
 from catnip2bids.volume.encoding import EncodedPlane
 from catnip2bids.volume.planes import OpenPlane
+from catnip2bids.volume.slice_names import number_slices
 from catnip2bids.volume.tiff import (
     PageLayout,
     agreed,
@@ -68,7 +69,7 @@ class SliceSeries(TiffPlanes):
         return open_page(self.slices[plane], 0, self.layout)
 
 
-def census_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> Census:
+def census_slices(files: Iterable[Path], slice_number: str | None = None) -> Census:
     """Take the census of a slice folder.
 
     Parameters
@@ -76,66 +77,79 @@ def census_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> Censu
     files
         The slice files, in any order.
     slice_number
-        Finds the slice number in a file name, as its group ``plane``.
+        What tells the slice number of a file name, see `slice_pattern`; by default it is the one number that varies.
+        Files that it does not match are left out, with a warning.
+
+    Raises
+    ------
+    UsageError
+        If `slice_number` is not a valid pattern.
     """
     slices = tuple(sorted(files))
-    by_number, without = number_slices(slices, slice_number)
-    problems = [f"{file}: has no slice number in its name; move it out of the folder or rename it" for file in without]
-    problems += _gaps_and_duplicates(by_number)
-    layouts, unreadable = _layouts(slices)
+    numbered = number_slices(slices, slice_number)
+    by_number = numbered.by_number
+    problems = [numbered.problem] if numbered.problem else _duplicates(by_number) + _gaps(by_number)
+    not_matching = set(numbered.not_matching)
+    layouts, unreadable = _layouts(tuple(file for file in slices if file not in not_matching))
     problems += unreadable + _odd_slices(layouts)
+    warnings = _unusual_numbers(by_number)
+    if numbered.not_matching:
+        names = listed([file.name for file in numbered.not_matching])
+        n_files = counted(len(numbered.not_matching), "file")
+        warnings.append(
+            f"{slices[0].parent}: {n_files} left out, which the slice number pattern {slice_number!r} does not match: "
+            f"{names}"
+        )
     volume = None
     if layouts and not problems:
         volume = SliceSeries(
-            slices=tuple(by_number[number][0] for number in sorted(by_number)),
+            slices=tuple(twins[0] for twins in by_number.values()),
             layout=agreed(layouts.values()),
         )
-    return Census(
-        volume, len(slices), sum(size_on_disk(file) for file in slices), tuple(problems), _unusual_start(by_number)
-    )
+    return Census(volume, len(slices), sum(size_on_disk(file) for file in slices), tuple(problems), tuple(warnings))
 
 
-def number_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> tuple[Mapping[int, list[Path]], list[Path]]:
-    """Find the slice number in each name, whatever its padding; returns files by number, and those without one."""
-    by_number: dict[int, list[Path]] = defaultdict(list)
-    without = []
-    for file in sorted(files):
-        found = slice_number.search(file.name)
-        if found is None:
-            without.append(file)
-        else:
-            by_number[int(found["plane"])].append(file)
-    return by_number, without
-
-
-def _gaps_and_duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:
-    if not by_number:
-        return []
-    folder = next(iter(by_number.values()))[0].parent
-    problems = [
-        f"{folder}: slice number {number} is there {len(files)} times "
-        f"({listed([file.name for file in files])}); keep one of them"
-        for number, files in sorted(by_number.items())
+def _duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:
+    return [
+        f"{files[0].parent}: slice number {number} is there {len(files)} times "
+        f"({listed([file.name for file in files])}); move all but the right one to another folder"
+        for number, files in by_number.items()
         if len(files) > 1
     ]
-    # a number may be anything, a date for instance: gaps are kept as ranges, never spelled out
-    gaps = [(before + 1, after - 1) for before, after in pairwise(sorted(by_number)) if after > before + 1]
-    if gaps:
-        n_missing = sum(last - first + 1 for first, last in gaps)
-        some = islice(chain.from_iterable(range(first, last + 1) for first, last in gaps), SHOWN)
-        numbers = listed([str(number) for number in some], n_all=n_missing)
-        problems.append(
-            f"{folder}: {counted(n_missing, 'slice')} missing between number {min(by_number)} and {max(by_number)} "
-            f"({numbers}); copy what is missing from the original"
-        )
-    return problems
 
 
-def _unusual_start(by_number: Mapping[int, list[Path]]) -> tuple[str, ...]:
-    if not by_number or min(by_number) in (0, 1):
-        return ()
-    folder = next(iter(by_number.values()))[0].parent
-    return (f"{folder}: slice numbers begin with {min(by_number)}, not with 1; are the first ones missing?",)
+def _gaps(by_number: Mapping[int, list[Path]]) -> list[str]:
+    """Say which numbers are missing; a number may be anything, a date for instance, so gaps are never spelled out."""
+    numbers, step = list(by_number), _step(by_number)
+    gaps = [(before + step, after) for before, after in pairwise(numbers) if after - before != step]
+    if not gaps:
+        return []
+    n_missing = sum((after - first) // step for first, after in gaps)
+    some = islice(chain.from_iterable(range(first, after, step) for first, after in gaps), SHOWN)
+    missing = listed([str(number) for number in some], n_all=n_missing)
+    return [
+        f"{by_number[numbers[0]][0].parent}: {counted(n_missing, 'slice')} missing between number {numbers[0]} and "
+        f"{numbers[-1]} ({missing}); copy what is missing from the original"
+    ]
+
+
+def _step(by_number: Mapping[int, list[Path]]) -> int:
+    """Return by how much slice numbers rise; two numbers do not tell a step from a gap, so it is 1."""
+    steps = [after - before for before, after in pairwise(by_number)]
+    return math.gcd(*steps) if len(steps) > 1 else 1
+
+
+def _unusual_numbers(by_number: Mapping[int, list[Path]]) -> list[str]:
+    if not by_number:
+        return []
+    first, step = next(iter(by_number)), _step(by_number)
+    folder = by_number[first][0].parent
+    warnings = []
+    if step > 1:
+        warnings.append(f"{folder}: slice numbers rise in steps of {step}; are slices in between missing?")
+    if first not in (0, 1, step):
+        warnings.append(f"{folder}: slice numbers begin with {first}, not with 1; are the first ones missing?")
+    return warnings
 
 
 def _layouts(slices: tuple[Path, ...]) -> tuple[dict[Path, PageLayout], list[str]]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.volume.census import Census
 from catnip2bids.volume.nifti import census_nifti
 from catnip2bids.volume.slices import census_slices
@@ -14,27 +12,38 @@ from catnip2bids.volume.stack import census_stack
 from catnip2bids.volume.zarr import census_zarr, is_ome_zarr
 
 _TIFF = (".tif", ".tiff", ".btf")
-# CATNIP's names tell the slice number after a Z, whatever follows; elsewhere it is the last number of the name
-_SLICE_NUMBERS = (re.compile(r"(?:^|_)Z(?P<plane>\d+)"), re.compile(r"(?P<plane>\d+)\D*$"))
 
 
-def take_census(path: Path) -> Census:
+def take_census(path: Path, slice_number: str | None = None) -> Census:
     """Take the census of a volume, however it is stored.
+
+    Parameters
+    ----------
+    path
+        The volume.
+    slice_number
+        What tells the slice number in the names of a slice folder, see `census_slices`.
 
     Raises
     ------
     SourceError
         If the path is none of a folder of TIFF slices, a TIFF file, a NIfTI file and an OME-Zarr image.
+    UsageError
+        If `slice_number` is not a valid pattern, or is given for anything but a slice folder.
     """
-    if is_ome_zarr(path):
-        return census_zarr(path)
-    if path.is_dir():
+    if path.is_dir() and not is_ome_zarr(path):
         files = slice_files(path)
         if not files:
             raise SourceError(
-                f"{path}: has no TIFF slices in it, and is no OME-Zarr image; give the folder of one or the other"
+                f"{path}: is neither a folder of TIFF slices nor an OME-Zarr image; give the folder of one or the other"
             )
-        return census_slices(files, slice_number_in(files))
+        return census_slices(files, slice_number)
+    if slice_number is not None and path.exists():
+        raise UsageError(
+            f"{path}: is not a folder of TIFF slices, so it has no slice numbers; leave --slice-number out"
+        )
+    if is_ome_zarr(path):
+        return census_zarr(path)
     if not path.exists():
         raise SourceError(f"{path}: is not there; give a path that is")
     if is_tiff(path):
@@ -65,10 +74,3 @@ def is_slice(path: Path) -> bool:
 def slice_files(folder: Path) -> list[Path]:
     """List the slices of a folder, in the order of their names."""
     return sorted(filter(is_slice, folder.iterdir()))
-
-
-def slice_number_in(files: Iterable[Path]) -> re.Pattern[str]:
-    """Return what finds the slice number in all these names, as its group ``plane``."""
-    names = [file.name for file in files]
-    fitting = (number for number in _SLICE_NUMBERS if all(number.search(name) for name in names))
-    return next(fitting, _SLICE_NUMBERS[0])

@@ -1,0 +1,240 @@
+"""Which number in the names of slice files is the slice number.
+
+Invariant: the order of planes is never guessed. All names are the same but for exactly one number, whatever the case of
+letters, or a pattern says which number counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from catnip2bids.errors import UsageError
+from catnip2bids.wording import SHOWN, counted, listed
+
+_DIGITS = re.compile(r"([0-9]+)")
+_AFTER_A_POINT = re.compile(r"[0-9][.,]#")
+_DECIMAL = re.compile(r"(?<![0-9])[0-9]+[.,]#|#[.,][0-9]+(?![0-9])")
+_WILDCARD = re.compile(r"(#\.#|[#*?])")
+_EXAMPLE = "write the file name with # for the slice number and * for other text that varies, such as 'brain_Z#_*.tif'"
+
+
+@dataclass(frozen=True)
+class NumberedSlices:
+    """The slices of a folder by their numbers.
+
+    Attributes
+    ----------
+    by_number
+        Files by slice number, in ascending order; more than one where a number is used twice. Decimals are counted in
+        units of the last decimal.
+    problem
+        Why the names do not tell the order of the slices; there are no numbers then.
+    not_matching
+        Files whose names a given pattern does not match.
+    """
+
+    by_number: Mapping[int, list[Path]] = field(default_factory=dict)
+    problem: str | None = None
+    not_matching: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Files whose names differ in one number only.
+
+    `pattern` has ``#`` for that number, `digits` are those of each name, and `choices` are patterns to choose from.
+    """
+
+    pattern: str
+    digits: Mapping[Path, str]
+    choices: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+    def __str__(self) -> str:
+        return next(iter(self.digits)).name if len(self) == 1 else f"{self.pattern!r} ({counted(len(self), 'file')})"
+
+
+def number_slices(files: Iterable[Path], pattern: str | None = None) -> NumberedSlices:
+    """Find the slice number in the name of each slice.
+
+    Parameters
+    ----------
+    files
+        The slice files of one folder, in any order.
+    pattern
+        What tells the slice number, see `slice_pattern`; by default it is the one number that varies.
+
+    Raises
+    ------
+    UsageError
+        If the pattern is not valid.
+    """
+    slices = sorted(files)
+    if not slices:
+        return NumberedSlices()
+    if pattern is not None:
+        return _matched(slices, pattern)
+    series = [found for alike in _alike(slices) for found in _split(alike)]
+    if len(series) > 1 or "#" not in series[0].pattern:
+        return NumberedSlices(problem=_explained(slices, series))
+    only, digits = series[0], series[0].digits
+    if _AFTER_A_POINT.search(only.pattern) and len({len(number) for number in digits.values()}) > 1:
+        decimal = _DECIMAL.sub("#.#", only.pattern)
+        return NumberedSlices(
+            problem=f"{slices[0].parent}: numbers in names such as {slices[0].name} may be decimals, of which 1.10 "
+            f"comes before 1.9; if they are, give --slice-number {decimal!r}, else {only.pattern!r} (slice_number in "
+            "the plan)"
+        )
+    return NumberedSlices(_by_number(digits))
+
+
+def slice_pattern(text: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Compile a pattern that tells which number of a file name is the slice number.
+
+    Parameters
+    ----------
+    text
+        The file name with ``#`` for the slice number (``#.#`` where it is a decimal), ``*`` for any text and ``?`` for
+        any character; or a regular expression with one group. Upper and lower case are the same.
+
+    Returns
+    -------
+    tuple of re.Pattern
+        Both find the number as group 1. The name is ambiguous where they do not find the same.
+
+    Raises
+    ------
+    UsageError
+        If the pattern does not name one number.
+
+    Examples
+    --------
+    >>> slice_pattern("section#_label*.tif")[0].search("section07_label04.tif")[1]
+    '07'
+    """
+    n_numbers = len(re.findall(r"#(?:\.#)?", text))
+    if n_numbers > 1:
+        raise UsageError(f"the slice number pattern {text!r} has more than one #; {_EXAMPLE}")
+    if n_numbers == 1:
+        return _wildcards(text, ".*"), _wildcards(text, ".*?")
+    try:
+        expression = re.compile(text, re.IGNORECASE)
+    except re.error as error:
+        raise UsageError(f"the slice number pattern {text!r} is not valid: {error}; {_EXAMPLE}") from error
+    if expression.groups != 1:
+        raise UsageError(f"the slice number pattern {text!r} does not say which number counts; {_EXAMPLE}")
+    return expression, expression
+
+
+def _wildcards(text: str, any_text: str) -> re.Pattern[str]:
+    meanings = {
+        "#": r"(?<![0-9])([0-9]+)(?![0-9])",
+        "#.#": r"(?<![0-9])([0-9]+[.,][0-9]+)(?![0-9])",
+        "*": any_text,
+        "?": ".",
+    }
+    expression = "".join(meanings.get(piece, re.escape(piece)) for piece in _WILDCARD.split(text))
+    return re.compile(rf"\A(?:{expression})\Z", re.IGNORECASE | re.DOTALL)
+
+
+def _matched(slices: list[Path], text: str) -> NumberedSlices:
+    """Find the slice number in names by a pattern."""
+    greedy, lazy = slice_pattern(text)
+    digits: dict[Path, str] = {}
+    for file in slices:
+        first, second = greedy.search(file.name), lazy.search(file.name)
+        if first is None or second is None:
+            continue
+        if first.span(1) != second.span(1) or not re.fullmatch(r"[0-9]+([.,][0-9]+)?", first[1] or ""):
+            return NumberedSlices(
+                problem=f"{file}: the slice number pattern {text!r} does not tell which number counts; "
+                "replace its * by the text that is there, or name the number with another pattern"
+            )
+        digits[file] = first[1].replace(",", ".")
+    if not digits:
+        return NumberedSlices(
+            problem=f"{slices[0].parent}: the slice number pattern {text!r} matches none of its files, such as "
+            f"{slices[0].name}; {_EXAMPLE}"
+        )
+    return NumberedSlices(_by_number(digits), not_matching=tuple(file for file in slices if file not in digits))
+
+
+def _by_number(digits: Mapping[Path, str]) -> dict[int, list[Path]]:
+    n_decimals = max(len(number.partition(".")[2]) for number in digits.values())
+    found: dict[int, list[Path]] = {}
+    for file, number in digits.items():
+        whole, _, decimals = number.partition(".")
+        found.setdefault(int(whole + decimals.ljust(n_decimals, "0")), []).append(file)
+    return dict(sorted(found.items()))
+
+
+def _alike(slices: list[Path]) -> Iterable[list[Path]]:
+    """Group files whose names are the same but for their digits and the case of letters."""
+    found: dict[tuple[str, ...], list[Path]] = {}
+    for file in slices:
+        found.setdefault(tuple(_DIGITS.split(file.name.casefold())[::2]), []).append(file)
+    return found.values()
+
+
+def _split(alike: list[Path]) -> list[_Series]:
+    """Split files with the same text in their names into series in each of which one number varies.
+
+    The number that gives the fewest series is the slice number; where two of them do, nothing can tell.
+    """
+    numbers = {file: _DIGITS.split(file.name)[1::2] for file in alike}
+    columns = [set(column) for column in zip(*numbers.values(), strict=True)]
+    varying = [at for at, column in enumerate(columns) if len(column) > 1] or [0] * (len(columns) == 1)
+    ways = sorted((_split_by(numbers, at) for at in varying), key=len)
+    if ways and (len(ways) == 1 or len(ways[0]) < len(ways[1])):
+        return ways[0]
+    candidates = varying or range(len(columns))
+    choices = [_pattern(alike[0], at, {*varying} - {at}) for at in candidates]
+    return [_Series(_pattern(alike[0], None, {*varying}), dict.fromkeys(alike, ""), tuple(choices))]
+
+
+def _split_by(numbers: Mapping[Path, list[str]], at: int) -> list[_Series]:
+    """Put files into one series whose numbers agree but for the one at a position."""
+    found: dict[tuple[str, ...], dict[Path, str]] = {}
+    for file, digits in numbers.items():
+        found.setdefault((*digits[:at], *digits[at + 1 :]), {})[file] = digits[at]
+    patterns = (_pattern(next(iter(digits)), at, set()) for digits in found.values())
+    return [_Series(pattern, digits, (pattern,)) for pattern, digits in zip(patterns, found.values(), strict=True)]
+
+
+def _pattern(file: Path, at: int | None, others: set[int]) -> str:
+    """Write a name with ``#`` for one of its numbers and ``*`` for others; what would be a wildcard becomes ``?``."""
+    parts = _DIGITS.split(re.sub(r"[#*]", "?", file.name))
+    for position in range(len(parts) // 2):
+        if position == at:
+            parts[2 * position + 1] = "#"
+        elif position in others:
+            parts[2 * position + 1] = "*"
+    return "".join(parts)
+
+
+def _explained(slices: list[Path], series: list[_Series]) -> str:
+    """Say why names do not tell the order of the slices, and how to tell it."""
+    folder = slices[0].parent
+    patterns = [pattern for found in sorted(series, key=_Series.__len__, reverse=True) for pattern in found.choices]
+    decimals = [_DECIMAL.sub("#.#", pattern) for pattern in patterns if _DECIMAL.search(pattern)]
+    remedy = (
+        f"name the number that counts: --slice-number {' or '.join(map(repr, [*patterns[:2], *decimals[:1]]))} "
+        "(slice_number in the plan)"
+    )
+    if len(series) == 1:
+        if not patterns:
+            return f"{slices[0]}: has no slice number in its name; number the slices in the order of their planes"
+        what = f"{len(patterns)} numbers could be the slice number in names such as {slices[0].name}"
+        return f"{folder}: {what}; {remedy}"
+    main = max(series, key=len)
+    odd = [file.name for file in slices if file not in main.digits]
+    if len(odd) <= SHOWN and 2 * len(odd) < len(slices):
+        what = f"{listed(odd)} {'is' if len(odd) == 1 else 'are'} not named like the other slices, {main}"
+    else:
+        what = f"holds {len(series)} series of slices: {listed([str(found) for found in series])}"
+    return f"{folder}: {what}; move what does not belong there to another folder, or {remedy}"
