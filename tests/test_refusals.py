@@ -64,6 +64,12 @@ def missing_slice() -> list[str]:
     return package(COHORT, DATASET, SIZED).problems
 
 
+def stale_slice() -> list[str]:
+    run = written_run()
+    (run / "FRST" / "Z000005_FRST.tif").rename(run / "FRST" / "brain45671_Z000005.tif")
+    return package(COHORT, DATASET, SIZED).problems
+
+
 def older_plan() -> None:
     run = written_run()
     plan = make_plan(scan(COHORT))
@@ -114,6 +120,7 @@ REFUSALS: tuple[Callable[[], list[str] | None], ...] = (
     two_ids,
     two_runs,
     missing_slice,
+    stale_slice,
     older_plan,
     changing_source,
     inside,

@@ -219,22 +219,19 @@ def _pattern(file: Path, at: int | None, others: set[int]) -> str:
 
 def _explained(slices: list[Path], series: list[_Series]) -> str:
     """Say why names do not tell the order of the slices, and how to tell it."""
-    folder = slices[0].parent
-    patterns = [pattern for found in sorted(series, key=_Series.__len__, reverse=True) for pattern in found.choices]
+    folder, largest = slices[0].parent, sorted(series, key=len, reverse=True)
+    patterns = [pattern for found in largest if len(found) > 1 or len(series) == 1 for pattern in found.choices]
     decimals = [_DECIMAL.sub("#.#", pattern) for pattern in patterns if _DECIMAL.search(pattern)]
-    remedy = (
-        f"name the number that counts: --slice-number {' or '.join(map(repr, [*patterns[:2], *decimals[:1]]))} "
-        "(slice_number in the plan)"
-    )
+    offered = " or ".join(map(repr, [*patterns[:2], *decimals[:1]]))
+    remedy = f"name the number that counts: --slice-number {offered} (slice_number in the plan)"
+    if not patterns:
+        remedy = "number the files in the order of their planes, under names that are the same but for that number"
     if len(series) == 1:
-        if not patterns:
-            return f"{slices[0]}: has no slice number in its name; number the slices in the order of their planes"
-        what = f"{len(patterns)} numbers could be the slice number in names such as {slices[0].name}"
-        return f"{folder}: {what}; {remedy}"
-    main = max(series, key=len)
-    odd = [file.name for file in slices if file not in main.digits]
+        n_numbers = counted(len(patterns), "number") if patterns else "no number"
+        return f"{folder}: {n_numbers} could be the slice number in names such as {slices[0].name}; {remedy}"
+    odd = [file.name for file in slices if file not in largest[0].digits]
     if len(odd) <= SHOWN and 2 * len(odd) < len(slices):
-        what = f"{listed(odd)} {'is' if len(odd) == 1 else 'are'} not named like the other slices, {main}"
+        what = f"{listed(odd)} {'is' if len(odd) == 1 else 'are'} not named like the other slices, {largest[0]}"
     else:
-        what = f"holds {len(series)} series of slices: {listed([str(found) for found in series])}"
+        what = f"holds {len(series)} series of slices: {listed([str(found) for found in largest])}"
     return f"{folder}: {what}; move what does not belong there to another folder, or {remedy}"
