@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import census_stack, plane_sha256
 from catnip2bids.volume.tiff import PageLayout, check_page, open_page
-from catnip2bids.volume.tiff_file import count_pages, open_tiff
+from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from made_up import (
     BITS,
     COMPRESSION,
@@ -73,7 +73,7 @@ def test_values_that_are_no_gray_levels_are_refused(tmp_path: Path, dtype: str) 
 def test_the_layout_is_that_of_the_tags(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "page.tif", some_image((1, 13, 11), "uint32"), FLAVOURS["bigtiff-big-endian"])
     with open_tiff(path) as tiff:
-        assert count_pages(tiff) == 1
+        assert len(page_offsets(tiff)) == 1
         layout = check_page(tiff, 0)
     assert layout == PageLayout((13, 11), np.dtype("uint32"))
     assert layout.dtype.isnative

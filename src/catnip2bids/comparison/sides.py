@@ -22,10 +22,11 @@ from catnip2bids.volume import (
     PageLayout,
     PlaneSource,
     Volume,
-    count_stack_pages,
+    hides_planes,
     is_tiff,
     number_slices,
     open_lone_page,
+    plane_pages,
     slice_files,
     slice_number_in,
     take_census,
@@ -138,8 +139,8 @@ def open_side(path: Path) -> Side:
     """
     if path.is_dir():
         return _slice_folder(path)
-    if path.exists() and is_tiff(path):
-        return Side(path, {page + 1: PlaneSource(path, page) for page in range(count_stack_pages(path))})
+    if path.exists() and is_tiff(path) and not hides_planes(path):
+        return Side(path, {n: PlaneSource(path, page) for n, page in enumerate(plane_pages(path), start=1)})
     census = take_census(path)
     if census.volume is None:
         raise SourceError("; ".join(census.problems))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
@@ -21,15 +21,17 @@ from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.tiff import (
     PageLayout,
     agreed,
-    check_page,
     open_page,
     read_encoded,
 )
-from catnip2bids.volume.tiff_file import count_pages, open_tiff
+from catnip2bids.volume.tiff_file import open_tiff, saved_in_python
+from catnip2bids.volume.tiff_meaning import compare_meanings
+from catnip2bids.volume.tiff_pages import check_planes
 from catnip2bids.volume.tiff_planes import TiffPlanes
 from catnip2bids.volume.volume import PlaneSource
 from catnip2bids.wording import SHOWN, counted, listed
 
+_EXAMPLES = 3
 _HEADER_READERS = 8  # headers are small and far apart: the file system's latency is what counts
 
 
@@ -82,17 +84,16 @@ def census_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> Censu
     by_number, without = number_slices(slices, slice_number)
     problems = [f"{file}: has no slice number in its name; move it out of the folder or rename it" for file in without]
     problems += _gaps_and_duplicates(by_number)
-    layouts, unreadable = _layouts(slices)
-    problems += unreadable + _odd_slices(layouts)
+    layouts, unlike, warnings = _layouts(slices)
+    problems += unlike
     volume = None
     if layouts and not problems:
         volume = SliceSeries(
             slices=tuple(by_number[number][0] for number in sorted(by_number)),
             layout=agreed(layouts.values()),
         )
-    return Census(
-        volume, len(slices), sum(size_on_disk(file) for file in slices), tuple(problems), _unusual_start(by_number)
-    )
+    n_bytes = sum(size_on_disk(file) for file in slices)
+    return Census(volume, len(slices), n_bytes, tuple(problems), (*_unusual_start(by_number), *warnings))
 
 
 def number_slices(files: Iterable[Path], slice_number: re.Pattern[str]) -> tuple[Mapping[int, list[Path]], list[Path]]:
@@ -138,35 +139,71 @@ def _unusual_start(by_number: Mapping[int, list[Path]]) -> tuple[str, ...]:
     return (f"{folder}: slice numbers begin with {min(by_number)}, not with 1; are the first ones missing?",)
 
 
-def _layouts(slices: tuple[Path, ...]) -> tuple[dict[Path, PageLayout], list[str]]:
-    """Read the header of every slice; returns the layouts and what could not be read."""
-    layouts, problems = {}, []
+def _layouts(slices: tuple[Path, ...]) -> tuple[dict[Path, PageLayout], list[str], list[str]]:
+    """Read the header of every slice; returns the layouts, problems and warnings."""
+    layouts: dict[Path, PageLayout] = {}
+    wrong: dict[Path, str] = {}
+    with_copies = []
     with ThreadPoolExecutor(_HEADER_READERS) as readers:
         for file, found in zip(slices, readers.map(_slice_layout, slices), strict=True):
-            if isinstance(found, PageLayout):
-                layouts[file] = found
-            else:
-                problems.append(found)
-    return layouts, problems
+            if isinstance(found, str):
+                wrong[file] = found
+                continue
+            layouts[file], n_copies = found
+            if n_copies:
+                with_copies.append(file.name)
+    if not slices:
+        return {}, [], []
+    folder = slices[0].parent
+    problems, warnings = compare_meanings(
+        str(folder), "slice", {file.name: layout.meaning for file, layout in layouts.items()}
+    )
+    if with_copies:
+        hold = f"{counted(len(with_copies), 'slice')} ({listed(with_copies)}) with smaller copies of the plane"
+        warnings.append(f"{folder}: {hold}, not converted")
+    return layouts, _grouped(folder, wrong | _odd_slices(layouts)) + problems, warnings
 
 
-def _slice_layout(file: Path) -> PageLayout | str:
+def _slice_layout(file: Path) -> tuple[PageLayout, int] | str:
+    """Return what a slice is, and how many smaller copies of it the file has; or what is wrong."""
     try:
         with open_tiff(file) as tiff:
-            n_pages = count_pages(tiff)
-            if n_pages != 1:
-                raise SourceError(f"{file}: has {n_pages} pages, a slice has one; replace it by the original")
-            return check_page(tiff, 0)
+            planes = check_planes(tiff)
+            if len(planes.offsets) != 1:
+                raise SourceError(
+                    f"{file}: has {len(planes.offsets)} pages, a slice has one; if the first one is the slice, save it "
+                    f"alone: {saved_in_python('tifffile.imread(OLD, key=0)')}"
+                )
+            return next(iter(planes.layouts.values())), planes.n_copies
     except SourceError as error:
-        return str(error)
+        return str(error).partition(f"{file.name}: ")[2] or str(error)
 
 
-def _odd_slices(layouts: Mapping[Path, PageLayout]) -> list[str]:
+def _odd_slices(layouts: Mapping[Path, PageLayout]) -> dict[Path, str]:
     if not layouts:
-        return []
+        return {}
     usual = Counter(layouts.values()).most_common(1)[0][0]
-    return [
-        f"{file}: is {layout}, most slices of the folder are {usual}; replace it by the original"
+    return {
+        file: f"is {layout}, most slices of the folder are {usual}; replace it by the original"
         for file, layout in layouts.items()
         if layout != usual
-    ]
+    }
+
+
+def _grouped(folder: Path, wrong: Mapping[Path, str]) -> list[str]:
+    """Say what is wrong with each slice, and once where it is the same for many."""
+    files: dict[str, list[Path]] = defaultdict(list)
+    for file, text in wrong.items():
+        files[text].append(file)
+    said = [f"{_named(folder, some)}: {text}" for text, some in files.items()]
+    if len(said) <= SHOWN:
+        return said
+    others = list(chain.from_iterable(list(files.values())[SHOWN:]))
+    return [*said[:SHOWN], f"{_named(folder, others)}: cannot be used either, for other reasons; see to these first"]
+
+
+def _named(folder: Path, files: Sequence[Path]) -> str:
+    if len(files) == 1:
+        return str(files[0])
+    names = ", ".join(file.name for file in files[:_EXAMPLES])
+    return f"{folder}: {counted(len(files), 'slice')}, {'e.g. ' if len(files) > _EXAMPLES else ''}{names}"
