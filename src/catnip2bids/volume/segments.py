@@ -50,9 +50,9 @@ def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None
     expected = math.prod(page.chunked)
     offsets, counts = np.asarray(page.dataoffsets), np.asarray(page.databytecounts)
     segments = "tiles" if page.is_tiled else "strips"
-    if len(offsets) != expected or len(counts) != expected or ((counts == 0) != (offsets == 0)).any():
+    if len(offsets) != expected or len(counts) != expected or (counts[offsets == 0] > 0).any():
         raise SourceError(f"{where}{expected} {segments} are needed and not all are there; replace it by the original")
-    if (n_absent := int((offsets == 0).sum())) > 0:
+    if (n_absent := int((counts == 0).sum())) > 0:
         # what GDAL leaves out if all is 0 (SPARSE_OK) and what an interrupted program never wrote look the same
         raise SourceError(
             f"{where}{n_absent} of {expected} {segments} are not stored; if they are meant to be empty, "

@@ -169,12 +169,14 @@ def _slice_layout(file: Path) -> tuple[PageLayout, int] | str:
     try:
         with open_tiff(file) as tiff:
             planes = check_planes(tiff)
-            if len(planes.offsets) != 1:
-                raise SourceError(
-                    f"{file}: has {len(planes.offsets)} pages, a slice has one; if the first one is the slice, save it "
-                    f"alone: {saved_in_python('tifffile.imread(OLD, key=0)')}"
+            pages = list(planes.layouts)
+            if pages != [0]:
+                which = (
+                    f"{len(pages)} pages, a slice has one" if len(pages) > 1 else f"its slice in page {pages[0] + 1}"
                 )
-            return next(iter(planes.layouts.values())), planes.n_copies
+                read = f"tifffile.imread(OLD, key={pages[0]})"
+                raise SourceError(f"{file}: has {which}; to save one page alone: {saved_in_python(read)}")
+            return planes.layouts[0], planes.n_copies
     except SourceError as error:
         return str(error).partition(f"{file.name}: ")[2] or str(error)
 

@@ -113,7 +113,7 @@ def check_tags(page: tifffile.TiffPage, where: str) -> PageLayout:
 
 
 def _refuse_colors(page: tifffile.TiffPage, where: str) -> None:
-    """Refuse a page with more than one value a pixel, or with values that are neither gray levels nor palette indices."""
+    """Refuse a page with several values a pixel, or with values that are neither gray levels nor palette indices."""
     color = getattr(page.photometric, "name", page.photometric)
     if page.samplesperpixel != 1:
         first = "[..., 0]" if page.planarconfig == tifffile.PLANARCONFIG.CONTIG else "[..., 0, :, :]"
