@@ -36,6 +36,7 @@ from made_up import (
     SAMPLES,
     SHARED,
     WIDTH,
+    Array,
     Flavour,
     found,
     page_pointers,
@@ -297,7 +298,7 @@ def test_no_file_of_the_zoo_becomes_what_it_is_not() -> None:
 
 
 GRAY = smooth_plane((8, 9), "uint8")
-COLORED = {
+COLORED: dict[str, tuple[Array, dict[str, Any]]] = {
     "alpha": (np.dstack([GRAY, GRAY]), {"photometric": "minisblack", "extrasamples": ["unassalpha"]}),
     "alpha apart": (
         np.stack([GRAY, GRAY]),
@@ -348,8 +349,8 @@ def test_tiles_that_are_not_stored_are_refused_with_a_way_out(
     with tifffile.TiffFile(path, mode="r+") as tiff:
         for page in tiff.pages:
             for tag in zeroed:
-                numbers = page.tags[tag].value
-                page.tags[tag].overwrite([0 if tile in absent else n for tile, n in enumerate(numbers)])
+                numbers = page.aspage().tags[tag].value
+                page.aspage().tags[tag].overwrite([0 if tile in absent else n for tile, n in enumerate(numbers)])
     problem = the_problem(census_stack(path))
     assert f"sparse.tif: page 1: {len(absent)} of 4 tiles are not stored; " in problem
     np.testing.assert_array_equal(read_all(found(census_stack(_advice(problem, path)))), volume)

@@ -82,7 +82,7 @@ _ASPECTS = (
     _Aspect(
         lambda meaning: meaning.shades,
         "the new image keeps the stored values with 0 as black, so viewers show the negative",
-        "save them all with 0 as black, as Fiji opens them with File > Import > Bio-Formats",
+        "save them all with 0 as black, from Fiji after File > Import > Bio-Formats",
     ),
     _Aspect(
         lambda meaning: meaning.palette,
