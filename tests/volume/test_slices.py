@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import Census, PlaneSource, SliceSeries, Volume, census_slices, read_planes
+from catnip2bids.volume import Census, PlaneSource, SliceSeries, Volume, census_slices, read_planes, take_census
 from made_up import (
     BITS,
     FLAVOURS,
@@ -244,3 +245,39 @@ def test_slices_that_matlab_wrote_are_a_volume() -> None:
     volume = found(census_slices(files))
     assert len(files) == volume.shape[0] == 40
     assert read_all(volume).any(axis=(1, 2)).all()
+
+
+def _write_kinds(folder: Path, kinds: list[int]) -> None:
+    """Write slices with so many samples a pixel."""
+    folder.mkdir()
+    for number, n_samples in enumerate(kinds, start=1):
+        pixels = np.zeros((2, 2, n_samples) if n_samples > 1 else (2, 2), "uint8")
+        tifffile.imwrite(
+            folder / f"Z{number:04d}.tif", pixels, photometric="minisblack", planarconfig="contig", metadata=None
+        )
+
+
+def test_the_same_problem_of_many_slices_is_said_once(tmp_path: Path) -> None:
+    _write_kinds(tmp_path / "slices", [2] * 300 + [4] * 2 + [5])
+    problems = take_census(tmp_path / "slices").problems
+    folder = tmp_path / "slices"
+    assert [problem.partition(": has")[0] for problem in problems] == [
+        f"{folder}: 300 slices, e.g. Z0001.tif, Z0002.tif, Z0003.tif",
+        f"{folder}: 2 slices, Z0301.tif, Z0302.tif",
+        f"{folder / 'Z0303.tif'}",
+    ]
+
+
+def test_many_problems_that_are_all_different_are_cut_short(tmp_path: Path) -> None:
+    _write_kinds(tmp_path / "slices", list(range(2, 42)))
+    problems = take_census(tmp_path / "slices").problems
+    assert len(problems) == 9
+    assert problems[-1].startswith(f"{tmp_path / 'slices'}: 32 slices, e.g. Z0009.tif, Z0010.tif, Z0011.tif: ")
+
+
+def test_many_odd_slices_are_said_once(tmp_path: Path) -> None:
+    write_slices(tmp_path, some_image((9, 5, 4)))
+    for number in range(2, 6):
+        write_tiff(tmp_path / f"Z{number:04d}.tif", some_image((1, 5, 5)))
+    problem = the_problem(take_census(tmp_path))
+    assert problem.startswith(f"{tmp_path}: 4 slices, e.g. Z0002.tif, Z0003.tif, Z0004.tif: is 5 x 5 uint16, ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,19 @@ import numpy as np
 import pytest
 import tifffile
 
+import catnip2bids
+from catnip2bids.comparison import compare
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import PlaneSource, TiffStack, Volume, census_slices, census_stack, read_planes
+from catnip2bids.volume import (
+    PlaneSource,
+    SomePlanes,
+    TiffStack,
+    Volume,
+    census_slices,
+    census_stack,
+    read_planes,
+    take_census,
+)
 from catnip2bids.volume.ome_planes import misplaced
 from made_up import (
     DEFLATE,
@@ -199,3 +211,67 @@ def _with_tiff_data(path: Path, said: str) -> Path:
         path, some_image((6, 8, 9)), description=before + said + after, metadata=None, photometric="minisblack"
     )
     return path
+
+
+def _hidden_planes(path: Path, said: str = "images=4\nslices=4\n", behind: bytes = b"") -> Path:
+    """Write planes as ImageJ does above 4 GiB: one directory, which comes first, and planes one after the other."""
+    text = b"ImageJ=1.54f\n" + said.encode() + b"\0"
+    begin = 8 + 2 + 10 * 12 + 4 + len(text)
+    tags = [(254, 4, 1, 0), (256, 4, 1, 5), (257, 4, 1, 6), (258, 3, 1, 16 << 16), (259, 3, 1, 1 << 16)]
+    tags += [(262, 3, 1, 1 << 16), (270, 2, len(text), begin - len(text)), (273, 4, 1, begin)]
+    tags += [(278, 4, 1, 6), (279, 4, 1, 60)]
+    directory = b"".join(struct.pack(">HHII", *tag) for tag in tags)
+    head = b"MM\0*" + struct.pack(">IH", 8, len(tags)) + directory + bytes(4) + text
+    path.write_bytes(head + some_image((4, 6, 5)).astype(">u2").tobytes() + behind)
+    return path
+
+
+def test_planes_that_imagej_hides_behind_one_directory_are_read(tmp_path: Path) -> None:
+    path = _hidden_planes(tmp_path / "stack.TIF")
+    volume = found(census_stack(path))
+    assert isinstance(volume, Volume)
+    assert (volume.shape, volume.files, volume.plane_source(3)) == ((4, 6, 5), (path,), PlaneSource(path, 3))
+    np.testing.assert_array_equal(read_all(volume), some_image((4, 6, 5)))
+    np.testing.assert_array_equal(tifffile.imread(path), some_image((4, 6, 5)))  # the file is what it is meant to be
+
+
+@pytest.mark.parametrize("ending", [".ome.zarr", ".ome.btf"])
+def test_planes_that_imagej_hides_are_converted(tmp_path: Path, ending: str) -> None:
+    made = catnip2bids.convert(_hidden_planes(tmp_path / "stack.tif"), tmp_path / f"image{ending}", (3.7, 3.7, 5.0))
+    np.testing.assert_array_equal(read_all(found(take_census(made.path))), some_image((4, 6, 5)))
+
+
+def test_planes_that_imagej_hides_are_compared(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "plain.tif", some_image((4, 6, 5)))
+    path = _hidden_planes(tmp_path / "stack.tif")
+    assert compare(path, tmp_path / "plain.tif", tmp_path / "out").relation == "identical"
+
+
+@pytest.mark.parametrize(
+    ("said", "behind", "problem"),
+    [
+        ("images=5\n", b"", "5 images, which need "),
+        ("images=4\n", b"\0", "promises 4 images and the file lists 1; "),
+        ("images=3\n", b"", "promises 3 images and the file lists 1; "),
+        ("images=4\nchannels=2\n", b"", "holds 2 channels, not one volume; "),
+    ],
+)
+def test_planes_that_do_not_fill_the_file_are_not_guessed(
+    tmp_path: Path, said: str, behind: bytes, problem: str
+) -> None:
+    assert problem in the_problem(census_stack(_hidden_planes(tmp_path / "stack.tif", said, behind)))
+
+
+def test_a_slice_with_hidden_planes_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "slices").mkdir()
+    _hidden_planes(tmp_path / "slices/Z1.tif")
+    assert "Z1.tif: ImageJ metadata promises 4 images" in the_problem(take_census(tmp_path / "slices"))
+
+
+def test_a_stack_that_lost_a_hidden_plane_after_the_census_is_an_error(tmp_path: Path) -> None:
+    path = _hidden_planes(tmp_path / "stack.tif")
+    volume = found(census_stack(path))
+    path.write_bytes(path.read_bytes()[:-60])
+    np.testing.assert_array_equal(read_all(SomePlanes(volume, 0, 3)), some_image((4, 6, 5))[:3])
+    with pytest.raises(SourceError, match=r"stack\.tif: is cut off"):
+        read_all(volume)

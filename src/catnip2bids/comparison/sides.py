@@ -23,10 +23,11 @@ from catnip2bids.volume import (
     PageLayout,
     PlaneSource,
     Volume,
-    count_stack_pages,
+    hides_planes,
     is_tiff,
     number_slices,
     open_lone_page,
+    plane_pages,
     slice_files,
     take_census,
 )
@@ -147,8 +148,8 @@ def open_side(path: Path, slice_numbers: Sequence[str] = ()) -> Side:
     """
     if path.is_dir():
         return _slice_folder(path, slice_numbers)
-    if path.exists() and is_tiff(path):
-        return Side(path, {page + 1: PlaneSource(path, page) for page in range(count_stack_pages(path))})
+    if path.exists() and is_tiff(path) and not hides_planes(path):
+        return Side(path, {n: PlaneSource(path, page) for n, page in enumerate(plane_pages(path), start=1)})
     census = take_census(path)
     if census.volume is None:
         raise SourceError("; ".join(census.problems))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from catnip2bids.catnip.components import LEFTOVERS
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import count_stack_pages, is_nifti, is_tiff, slice_files
+from catnip2bids.volume import is_nifti, is_tiff, plane_pages, slice_files
 
 _TABLES = (".csv", ".tsv")
 
@@ -60,7 +60,7 @@ def _has_slices(folder: Path) -> bool:
         return False
     for file in files:
         try:
-            return count_stack_pages(file) == 1
+            return len(plane_pages(file)) == 1
         except SourceError:
             continue
     return bool(files)

@@ -94,7 +94,8 @@ class TiffImage:
     def _stack(self) -> TiffStack:
         census = census_stack(self.path)
         if not isinstance(census.volume, TiffStack) or census.problems:
-            raise SourceError("\n".join(census.problems))
+            problem = f"{self.path}: has one page for all planes; make an OME-TIFF of it: catnip2bids convert"
+            raise SourceError("\n".join(census.problems) or problem)
         return census.volume
 
     @cached_property

@@ -10,10 +10,11 @@ from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.recovered_mask import RecoveredMask
 from catnip2bids.volume.slice_names import NumberedSlices, number_slices, slice_pattern
 from catnip2bids.volume.slices import SliceSeries, census_slices
-from catnip2bids.volume.stack import TiffStack, census_stack
+from catnip2bids.volume.stack import TiffStack, census_stack, hides_planes
 from catnip2bids.volume.take_census import is_nifti, is_slice, is_tiff, slice_files, take_census
 from catnip2bids.volume.tiff import PageLayout, check_page, open_lone_page
-from catnip2bids.volume.tiff_file import count_stack_pages, open_tiff, page_offsets
+from catnip2bids.volume.tiff_file import open_tiff, page_offsets
+from catnip2bids.volume.tiff_pages import plane_pages
 from catnip2bids.volume.values import label_values, value_range
 from catnip2bids.volume.volume import Copyable, PlaneSource, Volume, read_planes
 from catnip2bids.volume.zarr import ZarrVolume, census_zarr, is_ome_zarr, open_array
@@ -41,8 +42,8 @@ __all__ = [
     "census_stack",
     "census_zarr",
     "check_page",
-    "count_stack_pages",
     "hash_stored_plane",
+    "hides_planes",
     "is_nifti",
     "is_ome_zarr",
     "is_slice",
@@ -54,6 +55,7 @@ __all__ = [
     "open_lone_page",
     "open_tiff",
     "page_offsets",
+    "plane_pages",
     "plane_sha256",
     "read_planes",
     "slice_files",

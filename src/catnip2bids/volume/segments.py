@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tifffile
 
 from catnip2bids.errors import SourceError
+from catnip2bids.volume.tiff_file import saved_in_python
 
 LARGEST_DEFLATE_RATIO = 1040.0
 # How many bytes one compressed byte can stand for at the most; what claims more cannot be true.
@@ -48,8 +49,15 @@ def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None
     """
     expected = math.prod(page.chunked)
     offsets, counts = np.asarray(page.dataoffsets), np.asarray(page.databytecounts)
-    if len(offsets) != expected or len(counts) != expected or (counts == 0).any() or (offsets == 0).any():
-        raise SourceError(f"{where}{expected} strips are needed and not all are there; replace it by the original")
+    segments = "tiles" if page.is_tiled else "strips"
+    if len(offsets) != expected or len(counts) != expected or (counts[offsets == 0] > 0).any():
+        raise SourceError(f"{where}{expected} {segments} are needed and not all are there; replace it by the original")
+    if (n_absent := int((counts == 0).sum())) > 0:
+        # what GDAL leaves out if all is 0 (SPARSE_OK) and what an interrupted program never wrote look the same
+        raise SourceError(
+            f"{where}{n_absent} of {expected} {segments} are not stored; if they are meant to be empty, "
+            f"have them written: {saved_in_python()}; if not, copy the original again"
+        )
     if int((offsets + counts).max()) > file_bytes:
         raise SourceError(f"{where}is cut off (pixel data beyond the end of the file); replace it by the original")
     decoded = _decoded_bytes(page)

@@ -7,8 +7,8 @@ with a number used twice, or with slices of different kinds is never handed out 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
@@ -22,15 +22,17 @@ from catnip2bids.volume.slice_names import number_slices
 from catnip2bids.volume.tiff import (
     PageLayout,
     agreed,
-    check_page,
     open_page,
     read_encoded,
 )
-from catnip2bids.volume.tiff_file import count_pages, open_tiff
+from catnip2bids.volume.tiff_file import open_tiff, saved_in_python
+from catnip2bids.volume.tiff_meaning import compare_meanings
+from catnip2bids.volume.tiff_pages import check_planes
 from catnip2bids.volume.tiff_planes import TiffPlanes
 from catnip2bids.volume.volume import PlaneSource
 from catnip2bids.wording import SHOWN, counted, listed
 
+_EXAMPLES = 3
 _HEADER_READERS = 8  # headers are small and far apart: the file system's latency is what counts
 
 
@@ -90,9 +92,9 @@ def census_slices(files: Iterable[Path], slice_number: str | None = None) -> Cen
     by_number = numbered.by_number
     problems = [numbered.problem] if numbered.problem else _duplicates(by_number) + _gaps(by_number)
     not_matching = set(numbered.not_matching)
-    layouts, unreadable = _layouts(tuple(file for file in slices if file not in not_matching))
-    problems += unreadable + _odd_slices(layouts)
-    warnings = _unusual_numbers(by_number)
+    layouts, unlike, warnings = _layouts(tuple(file for file in slices if file not in not_matching))
+    problems += unlike
+    warnings = _unusual_numbers(by_number) + warnings
     if numbered.not_matching:
         names = listed([file.name for file in numbered.not_matching])
         n_files = counted(len(numbered.not_matching), "file")
@@ -106,7 +108,8 @@ def census_slices(files: Iterable[Path], slice_number: str | None = None) -> Cen
             slices=tuple(twins[0] for twins in by_number.values()),
             layout=agreed(layouts.values()),
         )
-    return Census(volume, len(slices), sum(size_on_disk(file) for file in slices), tuple(problems), tuple(warnings))
+    n_bytes = sum(size_on_disk(file) for file in slices)
+    return Census(volume, len(slices), n_bytes, tuple(problems), tuple(warnings))
 
 
 def _duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:
@@ -152,35 +155,73 @@ def _unusual_numbers(by_number: Mapping[int, list[Path]]) -> list[str]:
     return warnings
 
 
-def _layouts(slices: tuple[Path, ...]) -> tuple[dict[Path, PageLayout], list[str]]:
-    """Read the header of every slice; returns the layouts and what could not be read."""
-    layouts, problems = {}, []
+def _layouts(slices: tuple[Path, ...]) -> tuple[dict[Path, PageLayout], list[str], list[str]]:
+    """Read the header of every slice; returns the layouts, problems and warnings."""
+    layouts: dict[Path, PageLayout] = {}
+    wrong: dict[Path, str] = {}
+    with_copies = []
     with ThreadPoolExecutor(_HEADER_READERS) as readers:
         for file, found in zip(slices, readers.map(_slice_layout, slices), strict=True):
-            if isinstance(found, PageLayout):
-                layouts[file] = found
-            else:
-                problems.append(found)
-    return layouts, problems
+            if isinstance(found, str):
+                wrong[file] = found
+                continue
+            layouts[file], n_copies = found
+            if n_copies:
+                with_copies.append(file.name)
+    if not slices:
+        return {}, [], []
+    folder = slices[0].parent
+    problems, warnings = compare_meanings(
+        str(folder), "slice", {file.name: layout.meaning for file, layout in layouts.items()}
+    )
+    if with_copies:
+        hold = f"{counted(len(with_copies), 'slice')} ({listed(with_copies)}) with smaller copies of the plane"
+        warnings.append(f"{folder}: {hold}, not converted")
+    return layouts, _grouped(folder, wrong | _odd_slices(layouts)) + problems, warnings
 
 
-def _slice_layout(file: Path) -> PageLayout | str:
+def _slice_layout(file: Path) -> tuple[PageLayout, int] | str:
+    """Return what a slice is, and how many smaller copies of it the file has; or what is wrong."""
     try:
         with open_tiff(file) as tiff:
-            n_pages = count_pages(tiff)
-            if n_pages != 1:
-                raise SourceError(f"{file}: has {n_pages} pages, a slice has one; replace it by the original")
-            return check_page(tiff, 0)
+            planes = check_planes(tiff)
+            pages = list(planes.layouts)
+            if pages != [0]:
+                which = (
+                    f"{len(pages)} pages, a slice has one" if len(pages) > 1 else f"its slice in page {pages[0] + 1}"
+                )
+                read = f"tifffile.imread(OLD, key={pages[0]})"
+                raise SourceError(f"{file}: has {which}; to save one page alone: {saved_in_python(read)}")
+            return planes.layouts[0], planes.n_copies
     except SourceError as error:
-        return str(error)
+        return str(error).partition(f"{file.name}: ")[2] or str(error)
 
 
-def _odd_slices(layouts: Mapping[Path, PageLayout]) -> list[str]:
+def _odd_slices(layouts: Mapping[Path, PageLayout]) -> dict[Path, str]:
     if not layouts:
-        return []
+        return {}
     usual = Counter(layouts.values()).most_common(1)[0][0]
-    return [
-        f"{file}: is {layout}, most slices of the folder are {usual}; replace it by the original"
+    return {
+        file: f"is {layout}, most slices of the folder are {usual}; replace it by the original"
         for file, layout in layouts.items()
         if layout != usual
-    ]
+    }
+
+
+def _grouped(folder: Path, wrong: Mapping[Path, str]) -> list[str]:
+    """Say what is wrong with each slice, and once where it is the same for many."""
+    files: dict[str, list[Path]] = defaultdict(list)
+    for file, text in wrong.items():
+        files[text].append(file)
+    said = [f"{_named(folder, some)}: {text}" for text, some in files.items()]
+    if len(said) <= SHOWN:
+        return said
+    others = list(chain.from_iterable(list(files.values())[SHOWN:]))
+    return [*said[:SHOWN], f"{_named(folder, others)}: cannot be used either, for other reasons; see to these first"]
+
+
+def _named(folder: Path, files: Sequence[Path]) -> str:
+    if len(files) == 1:
+        return str(files[0])
+    names = ", ".join(file.name for file in files[:_EXAMPLES])
+    return f"{folder}: {counted(len(files), 'slice')}, {'e.g. ' if len(files) > _EXAMPLES else ''}{names}"

@@ -5,8 +5,9 @@ Invariant: a stack is a volume only if all its pages have one shape and dtype; n
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,12 +19,16 @@ from catnip2bids.volume.encoding import EncodedPlane
 from catnip2bids.volume.ome_planes import misplaced
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.tiff import (
+    PageLayout,
     agreed,
-    check_page,
+    check_tags,
     open_page,
+    page_at,
     read_encoded,
 )
-from catnip2bids.volume.tiff_file import open_tiff, page_offsets
+from catnip2bids.volume.tiff_file import directory_offsets, open_tiff
+from catnip2bids.volume.tiff_meaning import compare_meanings
+from catnip2bids.volume.tiff_pages import check_planes
 from catnip2bids.volume.tiff_planes import TiffPlanes
 from catnip2bids.volume.volume import PlaneSource
 from catnip2bids.wording import counted, listed
@@ -67,23 +72,112 @@ class TiffStack(TiffPlanes):
         return open_page(self.path, plane, self.layout, self.page_offsets[plane])
 
 
+@dataclass(frozen=True)
+class ContiguousStack(TiffPlanes):
+    """A volume that ImageJ stored as one TIFF page, with the other planes behind its pixels, as it does above 4 GiB.
+
+    Attributes
+    ----------
+    path
+        The file.
+    n_planes
+        Number of planes.
+    """
+
+    path: Path
+    n_planes: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along (z, y, x)."""
+        return (self.n_planes, *self.layout.shape)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
+
+    def plane_source(self, plane: int) -> PlaneSource:
+        """Return the file, and the number of the plane in it."""
+        return PlaneSource(self.path, plane)
+
+    def open_plane(self, plane: int) -> OpenPlane:
+        """Open a plane."""
+        return open_page(self.path, 0, self.layout, n_bytes_behind=plane * _plane_bytes(self.layout))
+
+
 def census_stack(path: Path) -> Census:
     """Take the census of one multi-page TIFF file: every page's tags are looked at, nothing is decoded."""
     n_bytes = size_on_disk(path)
     try:
         with open_tiff(path) as tiff:
-            offsets = page_offsets(tiff)
-            _refuse_other_axes(tiff, len(offsets))
-            layouts = [check_page(tiff, index, offset) for index, offset in enumerate(offsets)]
+            contiguous = _contiguous_stack(tiff, path)
+            if contiguous is not None:
+                _refuse_other_axes(tiff, contiguous.n_planes)
+                _, warnings = compare_meanings(str(path), "page", {"1": contiguous.layout.meaning})
+                return Census(contiguous, 1, n_bytes, warnings=tuple(warnings))
+            planes = check_planes(tiff)
+            _refuse_other_axes(tiff, len(planes.offsets))
     except SourceError as error:
         return Census(None, 1, n_bytes, (str(error),))
-    usual = Counter(layouts).most_common(1)[0][0]
-    odd = [str(index + 1) for index, layout in enumerate(layouts) if layout != usual]
+    layouts = {str(index + 1): layout for index, layout in planes.layouts.items()}
+    usual = Counter(layouts.values()).most_common(1)[0][0]
+    odd = [number for number, layout in layouts.items() if layout != usual]
+    problems, warnings = compare_meanings(str(path), "page", {page: layout.meaning for page, layout in layouts.items()})
     if odd:
         others = f"{counted(len(odd), 'page')} other than {usual}: {listed(odd)}"
-        problem = f"{path}: has {others}; replace the file by the original"
-        return Census(None, 1, n_bytes, (problem,))
-    return Census(TiffStack(agreed(layouts), path, offsets), 1, n_bytes)
+        problems = [f"{path}: has {others}; save images of different kinds as files of their own", *problems]
+    if planes.n_copies:
+        warnings.append(f"{path}: {counted(planes.n_copies, 'smaller copy')} of its planes, not converted")
+    volume = None if problems else TiffStack(agreed(layouts.values()), path, planes.offsets)
+    return Census(volume, 1, n_bytes, tuple(problems), tuple(warnings))
+
+
+def hides_planes(path: Path) -> bool:
+    """Tell whether a TIFF file has one page for many planes.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read.
+    """
+    with open_tiff(path) as tiff:
+        return _contiguous_stack(tiff, path) is not None
+
+
+def _contiguous_stack(tiff: tifffile.TiffFile, path: Path) -> ContiguousStack | None:
+    """Return the volume that ImageJ's description and the size of the file agree on, where only one page is listed.
+
+    The planes must end where the file does: bytes between them, or behind them, would belong to something else.
+
+    Raises
+    ------
+    SourceError
+        If the file is too small.
+    """
+    n_planes = int((tiff.imagej_metadata or {}).get("images", 1)) if tiff.is_imagej else 1
+    directories = directory_offsets(tiff, path)
+    if n_planes < 2 or len(directories) != 1:
+        return None
+    page, where = page_at(tiff, 0, None)
+    layout = check_tags(page, where)
+    if page.is_tiled or not page.is_contiguous or sum(page.databytecounts) != _plane_bytes(layout):
+        return None
+    begin, n_bytes = page.dataoffsets[0], tiff.filehandle.size
+    end = begin + n_planes * _plane_bytes(layout)
+    if end > n_bytes:
+        raise SourceError(
+            f"{path}: ImageJ metadata promises {n_planes} images, which need {end} bytes, and the file has {n_bytes}; "
+            "if it was cut off, copy the original again; if it is one image of a stack, save it again from Fiji"
+        )
+    if end < n_bytes or directories[0] > begin:
+        return None
+    # strips are copied from where directories say that they are, and there is but one
+    return ContiguousStack(replace(layout, encoding=None), path, n_planes)
+
+
+def _plane_bytes(layout: PageLayout) -> int:
+    return math.prod(layout.shape) * layout.dtype.itemsize
 
 
 def _refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
@@ -105,7 +199,10 @@ def _refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
         sizes |= stated
     several = [f"{sizes[what]} {what}" for what in ("channels", "time points", "images") if sizes[what] != 1]
     if several:
-        raise SourceError(f"{path}: holds {' and '.join(several)}, not one volume; save each of them by itself")
+        raise SourceError(
+            f"{path}: holds {' and '.join(several)}, not one volume; save each of them by itself, "
+            "or, if they are planes, have Fiji call them slices (Image > Properties)"
+        )
     if sizes["planes"] != n_pages:
         raise SourceError(
             f"{path}: its OME-XML speaks of {sizes['planes']} planes and {n_pages} are in it; "

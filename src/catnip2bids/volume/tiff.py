@@ -22,13 +22,16 @@ from catnip2bids.volume.ambiguity import ambiguity
 from catnip2bids.volume.encoding import EncodedPlane, Encoding, encoding_of, find_segments
 from catnip2bids.volume.planes import OpenPlane, StripPlane, WholePlane
 from catnip2bids.volume.segments import check_segments
-from catnip2bids.volume.tiff_file import open_tiff
+from catnip2bids.volume.tiff_file import open_tiff, saved_in_python
+from catnip2bids.volume.tiff_meaning import PixelMeaning, meaning_of
 from catnip2bids.wording import shown_shape
 
 MOST_ROWS_PER_STRIP = 64
 """Rows are read out of compressed strips of so many rows at the most; larger ones are like planes of a single strip."""
 _SMALL_PLANE_BYTES = 4 * 2**20
 """Of smaller planes thousands are open at a time, which is more than a system lets one program open."""
+_COLOR_MAP = 320
+_GRAY = {tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE}
 _PLAIN = {tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE}
 
 
@@ -44,12 +47,15 @@ class PageLayout:
         Whether rows can be read without decoding all of it. Pages of one volume may differ in that.
     encoding
         How it is stored; None where its segments cannot stand in another file as they are.
+    meaning
+        What its values mean. A census compares that by itself, to say what differs.
     """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     reads_rows: bool = field(default=True, compare=False)
     encoding: Encoding | None = field(default=None, compare=False)
+    meaning: PixelMeaning = field(default=PixelMeaning(), compare=False)
 
     def __str__(self) -> str:
         """Sizes as people give them: X x Y."""
@@ -71,7 +77,7 @@ def check_page(tiff: tifffile.TiffFile, index: int, offset: int | None = None) -
     SourceError
         For colour images, missing or cut off strips, and sizes that the file cannot hold.
     """
-    return _checked(*_page(tiff, index, offset))
+    return check_tags(*page_at(tiff, index, offset))
 
 
 def check_page_at(tiff: tifffile.TiffFile, index: int, offset: int) -> tuple[tifffile.TiffPage, PageLayout]:
@@ -82,15 +88,19 @@ def check_page_at(tiff: tifffile.TiffFile, index: int, offset: int) -> tuple[tif
     SourceError
         As in `check_page`.
     """
-    page, where = _page(tiff, index, offset)
-    return page, _checked(page, where)
+    page, where = page_at(tiff, index, offset)
+    return page, check_tags(page, where)
 
 
-def _checked(page: tifffile.TiffPage, where: str) -> PageLayout:
-    if page.samplesperpixel != 1 or len(page.shape) != 2:
-        raise SourceError(f"{where}is not a grayscale plane (shape {page.shape}); only gray levels can be packaged")
-    if page.photometric not in {tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE}:
-        raise SourceError(f"{where}has colours (photometric {page.photometric}); only gray levels can be packaged")
+def check_tags(page: tifffile.TiffPage, where: str) -> PageLayout:
+    """Check a page, of which errors are to begin with the words `where`.
+
+    Raises
+    ------
+    SourceError
+        As in `check_page`.
+    """
+    _refuse_colors(page, where)
     if page.dtype is None or 0 in page.shape:
         raise SourceError(f"{where}has an unknown pixel type, or no pixels; replace it by the original")
     if page.dtype.kind not in "biuf":
@@ -99,10 +109,36 @@ def _checked(page: tifffile.TiffPage, where: str) -> PageLayout:
         raise SourceError(f"{where}{unclear}; replace it by the original, or save it again uncompressed")
     check_segments(page, where, page.parent.filehandle.size)
     shape, dtype = (page.shape[0], page.shape[1]), page.dtype.newbyteorder("=")
-    return PageLayout(shape, dtype, _reads_rows(page), encoding_of(page))
+    return PageLayout(shape, dtype, _reads_rows(page), encoding_of(page), meaning_of(page))
 
 
-def open_page(path: Path, index: int, expected: PageLayout, offset: int | None = None) -> OpenPlane:
+def _refuse_colors(page: tifffile.TiffPage, where: str) -> None:
+    """Refuse a page with several values a pixel, or with values that are neither gray levels nor palette indices."""
+    color = getattr(page.photometric, "name", page.photometric)
+    if page.samplesperpixel != 1:
+        first = "[..., 0]" if page.planarconfig == tifffile.PLANARCONFIG.CONTIG else "[..., 0, :, :]"
+        raise SourceError(
+            f"{where}has {page.samplesperpixel} values a pixel ({color}), as colours and transparency need; "
+            "save the one that holds the data: in Fiji with File > Import > Bio-Formats and "
+            f"Image > Color > Split Channels, or {saved_in_python(f'tifffile.imread(OLD){first}')}"
+        )
+    if len(page.shape) != 2:
+        raise SourceError(f"{where}has the shape {page.shape}, and a plane has two axes; save it as a plain TIFF stack")
+    is_palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
+    if page.photometric not in _GRAY and not is_palette:
+        raise SourceError(
+            f"{where}has values that are not gray levels (photometric {color}); "
+            "open it in Fiji, choose 8-bit, 16-bit or 32-bit in Image > Type, and save it"
+        )
+    if is_palette and np.size(page.tags.valueof(_COLOR_MAP, ())) != 3 * 2**page.bitspersample:
+        raise SourceError(
+            f"{where}has no colour palette for values of {page.bitspersample} bits; replace it by the original"
+        )
+
+
+def open_page(
+    path: Path, index: int, expected: PageLayout, offset: int | None = None, n_bytes_behind: int = 0
+) -> OpenPlane:
     """Open one page for reading; it must be just as the census saw it.
 
     Parameters
@@ -113,20 +149,24 @@ def open_page(path: Path, index: int, expected: PageLayout, offset: int | None =
         What the page is.
     offset
         Where the directory of the page is, if that is known.
+    n_bytes_behind
+        How far behind the pixels of the directory those of the plane are, where one directory stands for many planes.
 
     Raises
     ------
     SourceError
         If the file cannot be read, or the page changed since.
     """
-    layout, plane = open_lone_page(path, index, offset)
+    layout, plane = open_lone_page(path, index, offset, n_bytes_behind)
     if layout != expected:
         plane.close()
         raise SourceError(f"{path}: page {index + 1} is {layout} and was {expected}; did the file change?")
     return plane
 
 
-def open_lone_page(path: Path, index: int, offset: int | None = None) -> tuple[PageLayout, OpenPlane]:
+def open_lone_page(
+    path: Path, index: int, offset: int | None = None, n_bytes_behind: int = 0
+) -> tuple[PageLayout, OpenPlane]:
     """Open one page that no census was taken of; returns what it is, too.
 
     Raises
@@ -135,8 +175,9 @@ def open_lone_page(path: Path, index: int, offset: int | None = None) -> tuple[P
         If the file cannot be read, or the page is damaged.
     """
     with open_tiff(path) as tiff:
-        page, where = _page(tiff, index, offset)
-        layout = _checked(page, where)
+        page, where = page_at(tiff, index, offset)
+        page.dataoffsets = tuple(at + n_bytes_behind for at in page.dataoffsets)
+        layout = check_tags(page, where)
         if not _has_plain_strips(page):
             return layout, WholePlane(lambda: _decoded(path, index, layout, offset))
         return layout, StripPlane(
@@ -172,8 +213,8 @@ def read_encoded(path: Path, index: int, expected: PageLayout, offset: int | Non
         If the file cannot be read, or the page changed since.
     """
     with open_tiff(path) as tiff:
-        page, where = _page(tiff, index, offset)
-        layout = _checked(page, where)
+        page, where = page_at(tiff, index, offset)
+        layout = check_tags(page, where)
         if layout != expected or layout.encoding != expected.encoding:
             raise SourceError(f"{path}: page {index + 1} is not what it was; did the file change?")
         offsets, counts = (np.asarray(numbers, np.uint64) for numbers in (page.dataoffsets, page.databytecounts))
@@ -217,7 +258,7 @@ def _decoded(path: Path, index: int, expected: PageLayout, offset: int | None) -
     where = f"{path}: "
     try:
         with open_tiff(path) as tiff:
-            page, where = _page(tiff, index, offset)
+            page, where = page_at(tiff, index, offset)
             decoded = page.asarray(maxworkers=1)
             if decoded.shape != expected.shape or decoded.dtype.newbyteorder("=") != expected.dtype:
                 found = f"{shown_shape(decoded.shape)} {decoded.dtype}"
@@ -230,8 +271,8 @@ def _decoded(path: Path, index: int, expected: PageLayout, offset: int | None) -
         raise SourceError(text if text.startswith(where) else text.replace(f"{path}: ", where, 1)) from error
 
 
-def _page(tiff: tifffile.TiffFile, index: int, offset: int | None) -> tuple[tifffile.TiffPage, str]:
-    """Return a page, and the words by which errors name it."""
+def page_at(tiff: tifffile.TiffFile, index: int, offset: int | None) -> tuple[tifffile.TiffPage, str]:
+    """Return a page that is not checked yet, and the words by which errors name it."""
     path = tiff.filehandle.path
     where = f"{path}: page {index + 1}: " if index or tiff.pages.is_multipage else f"{path}: "
     if offset is not None:

@@ -107,9 +107,9 @@ def _raise_what_the_system_said(error: BaseException, path: Path) -> None:
         behind = behind.__cause__ or behind.__context__
 
 
-def count_pages(tiff: tifffile.TiffFile) -> int:
-    """Count the pages of the file; fails where metadata and directory disagree or the file is cut off."""
-    return len(page_offsets(tiff))
+def saved_in_python(read: str = "tifffile.imread(OLD)") -> str:
+    """Say how to save an image again with tifffile, which takes three planes for colours unless it is told."""
+    return f'in Python with tifffile.imwrite(NEW, {read}, photometric="minisblack")'
 
 
 def page_offsets(tiff: tifffile.TiffFile) -> tuple[int, ...]:
@@ -118,7 +118,7 @@ def page_offsets(tiff: tifffile.TiffFile) -> tuple[int, ...]:
     Fails where metadata and directory disagree or the file is cut off.
     """
     path = Path(tiff.filehandle.path)
-    offsets = _follow_directories(tiff, path)
+    offsets = directory_offsets(tiff, path)
     n_pages = len(offsets)
     if n_pages == 0 or n_pages != len(tiff.pages):
         raise SourceError(f"{path}: has no image in it, the file is cut off or empty; replace it by the original")
@@ -126,7 +126,8 @@ def page_offsets(tiff: tifffile.TiffFile) -> tuple[int, ...]:
     if declared > n_pages:
         raise SourceError(
             f"{path}: {who} promises {declared} images and the file lists {n_pages}; "
-            "save it again as a plain TIFF stack"
+            "save it again so that each is listed: open it in Fiji with File > Import > Bio-Formats and give it "
+            f"a name that ends in .ome.btf in File > Export > Bio-Formats, or {saved_in_python()}"
         )
     return offsets
 
@@ -144,19 +145,7 @@ def _declared_pages(tiff: tifffile.TiffFile) -> tuple[str, int]:
     return "", 1
 
 
-def count_stack_pages(path: Path) -> int:
-    """Count the pages of a TIFF file.
-
-    Raises
-    ------
-    SourceError
-        If the file cannot be read, or its list of pages is damaged.
-    """
-    with open_tiff(path) as tiff:
-        return count_pages(tiff)
-
-
-def _follow_directories(tiff: tifffile.TiffFile, path: Path) -> tuple[int, ...]:
+def directory_offsets(tiff: tifffile.TiffFile, path: Path) -> tuple[int, ...]:
     """Follow the chain of directories to its end; tifffile only logs a loop, or a chain that is cut off."""
     handle, layout = tiff.filehandle, tiff.tiff
     order: Literal["little", "big"] = "little" if layout.byteorder == "<" else "big"
