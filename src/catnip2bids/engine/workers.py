@@ -6,7 +6,6 @@ stopped no unit begins another block.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from threading import Event
 from typing import TypeVar
 
 from catnip2bids.engine.image import ImageWriter, PlaneImage
+from catnip2bids.engine.limits import n_processors
 from catnip2bids.engine.markers import UnitResult
 from catnip2bids.engine.memory import (
     OVERHEAD_BYTES,
@@ -154,7 +154,7 @@ def local_workers(conversions: Sequence[_Pair], memory_bytes: int | None, jobs: 
     """
     memory_bytes = default_memory_bytes() if memory_bytes is None else memory_bytes
     keep_free_memory_together()
-    n_units, resources, portions = _share(conversions, memory_bytes, jobs or default_jobs())
+    n_units, resources, portions = _share(conversions, memory_bytes, jobs or n_processors())
     with ThreadPoolExecutor(n_units) as executor, ThreadPoolExecutor(n_units + 1) as supervisors:
         summary = _summary(memory_bytes, n_units, resources, portions)
         workers = Workers(executor, supervisors, n_units, resources, summary)
@@ -233,8 +233,3 @@ def _summary(
         return text
     largest = max(portions, key=lambda portion: portion.total_bytes)
     return f"{text}, {counted(n_units, 'unit')} of work at a time, {largest}"
-
-
-def default_jobs() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
