@@ -33,7 +33,7 @@ def test_a_lock_ends_with_its_program(tmp_path: Path) -> None:
 
 
 def test_a_name_is_reserved_until_it_is_made(tmp_path: Path) -> None:
-    final = tmp_path / "new/image.ome.zarr"
+    final = tmp_path / "image.ome.zarr"
     with reserved(final), pytest.raises(DatasetError, match="another catnip2bids"), reserved(final):
         pass
     with reserved(final):

@@ -20,6 +20,7 @@ from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr
 from catnip2bids.progress import Progress
 from catnip2bids.publish import (
     LONGEST_NAME_BYTES,
+    folder_to_write,
     forget_construction,
     is_unfinished,
     keep_apart,
@@ -178,6 +179,7 @@ def _built(
 
     with (
         naming_what_cannot_be_written(target),
+        folder_to_write(target.parent),
         reserved(target),
         workers_for([(volume, plan.image(target))], resources) as workers,
     ):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from catnip2bids.bids.names import LABEL
 from catnip2bids.errors import DatasetError
+from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.publish import partial_path, write_text
 
 FOLDER = Path("code/catnip2bids")
@@ -133,6 +134,8 @@ class RunRecord(_Document):
         Fields of CATNIP's log, without folders of the machine.
     images
         Image records by POSIX path below the dataset.
+    sidecars
+        Fields that were generated for the sidecars of the images, by the POSIX paths of the sidecars.
     """
 
     name: str
@@ -146,6 +149,7 @@ class RunRecord(_Document):
     atlas_table: str | None = None
     log: dict[str, str] = Field(default_factory=dict)
     images: dict[str, ImageRecord] = Field(default_factory=dict)
+    sidecars: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 class Invocation(_Document):
@@ -211,7 +215,8 @@ def is_ours(dataset: Path) -> bool:
     """Tell whether a folder is a dataset that this program began, even if it was stopped at once."""
     if (dataset / PROVENANCE).is_file():
         return True
-    return all(path.is_dir() or path == partial_path(dataset / PROVENANCE) for path in dataset.rglob("*"))
+    begun = {partial_path(dataset / PROVENANCE), dataset / FOLDER_LOCK}
+    return all(path.is_dir() or path in begun for path in dataset.rglob("*"))
 
 
 def provenance_of(dataset: Path) -> Provenance:
@@ -241,4 +246,9 @@ def read_provenance(dataset: Path) -> Provenance:
     try:
         return Provenance.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise DatasetError(f"{path}: is damaged ({error.error_count()} errors); bring it back from a copy") from error
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        where = f"field {field}: {first['msg']}" if field else first["msg"]
+        raise DatasetError(f"{path}: is damaged ({where}); bring it back from a copy") from error
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error

@@ -27,7 +27,6 @@ from catnip2bids.engine.memory import OVERHEAD_BYTES, USABLE_BY_WORKERS, Resourc
 from catnip2bids.engine.slurm import NOT_INSTALLED, Jobs, slurm_cluster
 from catnip2bids.errors import UsageError
 from catnip2bids.locks import has_locks
-from catnip2bids.publish import naming_what_cannot_be_written
 from catnip2bids.wording import counted, shown_bytes
 
 if TYPE_CHECKING:
@@ -244,8 +243,10 @@ def _signed(writing: Path | None) -> Iterator[str | None]:
         return
     place = next(path for path in (writing.absolute(), *writing.absolute().parents) if path.is_dir())
     sign = place / f".catnip2bids-{uuid.uuid4().hex}"
-    with naming_what_cannot_be_written(place):
-        sign.write_text("")
+    try:
+        sign.touch()
+    except OSError as error:
+        raise UsageError(f"{place}: cannot be written: {error.strerror}; write to another folder") from error
     try:
         yield str(sign)
     finally:
