@@ -188,9 +188,8 @@ def workers_for(conversions: Sequence[_Pair], resources: Resources) -> Iterator[
         with local_workers(conversions, resources.memory_bytes, resources.n_threads) as workers:
             yield workers
         return
+    check_memory(conversions, resources)
     of_unit = Resources(1, resources.memory_bytes)
-    for volume, image in conversions:
-        _divide(volume, image, of_unit)  # what does not fit is refused before anything begins
     with ThreadPoolExecutor(max(min(len(conversions), _MOST_IMAGES), 1)) as supervisors:
         workers = Workers(resources.executor, supervisors, resources.n_threads, of_unit)
         try:
@@ -200,6 +199,21 @@ def workers_for(conversions: Sequence[_Pair], resources: Resources) -> Iterator[
             resources.executor.shutdown(wait=False, cancel_futures=True)
             supervisors.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def check_memory(conversions: Sequence[_Pair], resources: Resources) -> None:
+    """Refuse conversions for which the memory is not enough.
+
+    Raises
+    ------
+    UsageError
+        If one of the volumes cannot be converted in so little memory.
+    """
+    if resources.executor is None:
+        _share(conversions, resources.memory_bytes, resources.n_threads)
+        return
+    for volume, image in conversions:
+        _divide(volume, image, Resources(1, resources.memory_bytes))
 
 
 def _divide(volume: Volume, image: ImageWriter | PlaneImage, resources: Resources) -> Portions | PlanePortions:

@@ -19,7 +19,7 @@ from catnip2bids.bids.checksums import CHECKSUMS, take_checksums, write_checksum
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
-from catnip2bids.engine import Listener, Workers, resources_for, workers_for
+from catnip2bids.engine import Listener, Workers, check_memory, resources_for, workers_for
 from catnip2bids.errors import Catnip2bidsError, DatasetError, WriteError
 from catnip2bids.locks import locked
 from catnip2bids.packaging.atlases import write_atlas_tables
@@ -121,12 +121,14 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
     result = PackageResult(dataset, warnings=list(prepared.warnings))
     for warning in prepared.warnings:
         progress.warning(warning)
+    known = provenance.model_copy(deep=True)
+    jobs = [RunJob(prepared, run, result, progress) for run in prepared.runs]
+    missing = [(job, image) for job in jobs for image in job.missing_images()]
+    pairs = [(image.task.volume, image.plan.image(dataset / image.task.target)) for _, image in missing]
+    check_memory(pairs, prepared.resources)
     with naming_what_cannot_be_written(dataset), folder_to_write(dataset), locked(dataset):
-        if read_provenance(dataset) != provenance:
+        if read_provenance(dataset) != known:
             raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
-        jobs = [RunJob(prepared, run, result, progress) for run in prepared.runs]
-        missing = [(job, image) for job in jobs for image in job.missing_images()]
-        pairs = [(image.task.volume, image.plan.image(dataset / image.task.target)) for _, image in missing]
         with workers_for(pairs, prepared.resources) as workers:  # nothing is refused after this
             _write(prepared, jobs, missing, workers, result)
     if prepared.settings.report:

@@ -89,10 +89,7 @@ def restore(
         with folder_to_write(folder), locked(folder):
             _refuse_folder(folder, mark)
             write_text(folder / _MARK, mark)
-            work.tell_doubt()
-            progress.start(work.n_voxels)
-            for path, item in work.items:
-                work.do(path, item)
+            work.do_all()
             if work.is_complete:
                 (folder / _MARK).unlink()
     return result
@@ -166,7 +163,15 @@ class _Work:
         for key, place in places.items():
             yield key, place if n_there[place] == 1 else PurePosixPath(key) / place.name
 
-    def do(self, path: str, item: Item) -> None:
+    def do_all(self) -> None:
+        """Restore all items; first say why nothing proves them, if that is so."""
+        if self._doubt is not None:
+            self._tell(self._doubt)
+        self._progress.start(self.n_voxels)
+        for path, item in self.items:
+            self._do(path, item)
+
+    def _do(self, path: str, item: Item) -> None:
         """Restore one item; what goes wrong is a problem of this item alone."""
         final = self._result.folder / path
         if isinstance(item, LeftOut):
@@ -193,11 +198,6 @@ class _Work:
         else:
             self._result.restored.append(path)
             self._doubt_item(path)
-
-    def tell_doubt(self) -> None:
-        """Say why nothing proves what is restored, if that is so."""
-        if self._doubt is not None:
-            self._tell(self._doubt)
 
     def _doubt_item(self, path: str) -> None:
         if self._doubt is not None:
