@@ -114,19 +114,10 @@ _BEHIND_ANOTHER_MOUNT = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 def test_a_lock_holds_for_another_mount_of_the_dataset(tmp_path: Path, packaging: subprocess.Popen[str]) -> None:
     assert packaging.poll() is None
     (tmp_path / "mount").mkdir()
-    words = [
-        "-m",
-        "catnip2bids",
-        "package",
-        tmp_path / "source",
-        "-o",
-        tmp_path / "mount",
-        "--voxel-size=3.7",
-        "3.7",
-        "5",
-    ]
-    mounts = [*IN_ITS_OWN_MOUNTS, _BEHIND_ANOTHER_MOUNT, "sh", tmp_path / "dataset", tmp_path / "mount"]
-    second = subprocess.run([*mounts, sys.executable, *words], capture_output=True, text=True, check=False)
+    source, dataset, mount = (str(tmp_path / name) for name in ("source", "dataset", "mount"))
+    words = [*IN_ITS_OWN_MOUNTS, _BEHIND_ANOTHER_MOUNT, "sh", dataset, mount, sys.executable, "-m", "catnip2bids"]
+    words += ["package", source, "-o", mount, "--voxel-size", "3.7", "3.7", "5"]
+    second = subprocess.run(words, capture_output=True, text=True, check=False)
     assert second.returncode == 2
     assert "mount: another catnip2bids is writing it" in second.stderr
 

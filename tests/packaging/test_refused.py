@@ -113,12 +113,15 @@ def test_a_locked_dataset_is_refused(finished: Path) -> None:
     assert verify(finished / "dataset").ok
 
 
-def text(content: str | bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content if isinstance(content, bytes) else content.encode()) and None
+Change = Callable[[Path], object]
 
 
-def fields(**changed: Any) -> Callable[[Path], None]:
-    return lambda path: text(json.dumps({**read_json(path), **changed}))(path)
+def text(content: str | bytes) -> Change:
+    return lambda path: path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def fields(**changed: Any) -> Change:
+    return lambda path: path.write_text(json.dumps({**read_json(path), **changed}))
 
 
 def folder(path: Path) -> None:
@@ -126,7 +129,7 @@ def folder(path: Path) -> None:
     path.mkdir()
 
 
-EXISTING: tuple[tuple[str, Callable[[Path], None]], ...] = (
+EXISTING: tuple[tuple[str, Change], ...] = (
     ("dataset_description.json", fields(GeneratedBy={"Name": "catnip2bids"})),
     ("dataset_description.json", fields(GeneratedBy=["catnip2bids"])),
     ("dataset_description.json", fields(GeneratedBy=[{"Name": ["catnip2bids"]}])),
@@ -168,7 +171,7 @@ EXISTING: tuple[tuple[str, Callable[[Path], None]], ...] = (
 
 @pytest.mark.parametrize(("file", "change"), EXISTING, ids=[f"{n} {file}" for n, (file, _) in enumerate(EXISTING)])
 def test_a_dataset_with_a_file_that_cannot_be_merged_is_refused(
-    finished: Path, tmp_path: Path, file: str, change: Callable[[Path], None]
+    finished: Path, tmp_path: Path, file: str, change: Change
 ) -> None:
     dataset = tmp_path / "dataset"
     shutil.copytree(finished / "dataset", dataset)
