@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from catnip2bids.bids.names import LABEL
 from catnip2bids.errors import DatasetError
@@ -30,6 +30,36 @@ RunKey = Annotated[str, Field(pattern=f"^sub-{LABEL}_sample-{LABEL}_stain-{LABEL
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class _Evidence(BaseModel):
+    """The fields of evidence that are used again; all others are for people."""
+
+    model_config = ConfigDict(strict=True)
+
+    relation: str | None = None
+    compared_with: str | None = None
+    fingerprint: str | None = None
+    image: str | None = None
+    mask: str | None = None
+    product_with: str | None = None
+    files: list[str] | None = None
+    layouts: Annotated[list[str], Field(min_length=2)] | None = None
+    planes: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    planes_compared: int | None = None
+    planes_without_partner: int | None = None
+    planes_unreadable: int | None = None
+    planes_different: list[int] | None = None
+    planes_emptied: list[int] | None = None
+    voxels_different: int | None = None
+    voxels_zeroed: int | None = None
+    voxels_not_the_product: int | None = None
+    labels_lost: dict[str, int] | list[int] | None = None
+
+
+def _checked_evidence(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
+    _Evidence.model_validate(evidence or {})
+    return evidence
 
 
 class Decision(_Document):
@@ -61,7 +91,7 @@ class Decision(_Document):
     target: str | None = None
     reason: str
     problem: str | None = None
-    evidence: dict[str, Any] | None = None
+    evidence: Annotated[dict[str, Any] | None, AfterValidator(_checked_evidence)] = None
     n_bytes: int | None = None
     written: str | None = None
 
