@@ -31,7 +31,7 @@ _FAILING_IO = Path(__file__).with_name("failing_io.c")
 _CALLS = ("write", "sync", "rename", "create")
 INTERRUPTED = "interrupted; run the same command again to go on"
 
-_IN_ITS_OWN_MOUNTS = ("unshare", "--map-root-user", "--mount", "sh", "-c")
+IN_ITS_OWN_MOUNTS = ("unshare", "--map-root-user", "--mount", "sh", "-c")
 _ON_A_SMALL_DISK = """
 mount -t tmpfs -o size="$1" disk "$2" || exit 77
 disk="$2"; elsewhere="$3"; shift 3
@@ -102,7 +102,7 @@ def may_mount() -> bool:
     if shutil.which("unshare") is None:
         return False
     return (
-        subprocess.run([*_IN_ITS_OWN_MOUNTS, "mount -t tmpfs disk /mnt"], capture_output=True, check=False).returncode
+        subprocess.run([*IN_ITS_OWN_MOUNTS, "mount -t tmpfs disk /mnt"], capture_output=True, check=False).returncode
         == 0
     )
 
@@ -151,7 +151,7 @@ class Bench:
         disk = self.work / "disk"
         disk.mkdir(exist_ok=True)
         small_disk = (_ON_A_SMALL_DISK, "sh", str(fault.disk_bytes), disk, self.work)
-        return self.job.begin(disk / self.job.dataset.name, main, environment, [*_IN_ITS_OWN_MOUNTS, *small_disk])
+        return self.job.begin(disk / self.job.dataset.name, main, environment, [*IN_ITS_OWN_MOUNTS, *small_disk])
 
     def try_out(self, fault: Fault) -> Outcome:
         """Let something go wrong once, look at everything, mend it, and package to the end.

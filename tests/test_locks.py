@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import time
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from catnip2bids.errors import DatasetError, WorkerError
-from catnip2bids.locks import busy, has_locks, lock_of, locked, reserved, wait_for_others
-from catnip2bids.publish import construction, forget_construction, markers_path
+from catnip2bids.locks import FOLDER_LOCK, LOCK, busy, has_locks, lock_of, locked, reserved, wait_for_others
+from catnip2bids.publish import construction, forget_construction, is_unpublished, markers_path
+from faulting import IN_ITS_OWN_MOUNTS, may_mount
+from runs import command, write_l0
 
 
 def test_a_lock_ends_with_its_program(tmp_path: Path) -> None:
@@ -32,8 +35,95 @@ def test_a_lock_ends_with_its_program(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lock_is_a_file_that_goes_with_it(tmp_path: Path) -> None:
+    """Linux makes flock(2) of a folder a lock of the machine alone, where the folder is on NFS."""
+    with locked(tmp_path):
+        (lock,) = tmp_path.iterdir()
+        assert lock.is_file()
+        assert is_unpublished(lock)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_is_removed_while_another_waits_for_it_locks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that had it removes the file after this one opened it."""
+    lock_file = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
+        (tmp_path / FOLDER_LOCK).unlink()
+        lock_file(descriptor, operation)
+
+    monkeypatch.setattr("catnip2bids.locks.fcntl.flock", flock)
+    with locked(tmp_path), pytest.raises(DatasetError, match="another catnip2bids"), locked(tmp_path):
+        pass
+
+
+def test_a_lock_leads_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / FOLDER_LOCK).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"), locked(tmp_path / "dataset"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+PACKAGE = """
+import sys
+from catnip2bids import Progress, Settings, package
+
+class Waiting(Progress):
+    def advance(self, n_voxels):
+        print("writing", flush=True)
+        sys.stdin.readline()
+
+settings = Settings(voxel_size_um=(3.7, 3.7, 5.0), report=False, jobs=1)
+sys.exit(0 if package(sys.argv[1], sys.argv[2], settings, progress=Waiting()).ok else 1)
+"""
+
+
+@pytest.fixture
+def packaging(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that packages ``source`` into ``dataset``, and has begun to write."""
+    write_l0(tmp_path / "source")
+    words = [sys.executable, "-c", PACKAGE, str(tmp_path / "source"), str(tmp_path / "dataset")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "writing\n"
+        yield other
+        other.kill()
+
+
+def test_of_two_commands_the_second_is_refused_until_the_first_ends(
+    tmp_path: Path, packaging: subprocess.Popen[str]
+) -> None:
+    words = ["package", tmp_path / "source", "-o", tmp_path / "dataset", "--voxel-size", 3.7, 3.7, 5, "--no-report"]
+    second = command(*words)
+    assert second.returncode == 2
+    assert "dataset: another catnip2bids is writing it" in second.stderr
+    packaging.kill()
+    packaging.wait()
+    assert command(*words).returncode == 0  # the lock went with the process
+    assert not list((tmp_path / "dataset").rglob(f".*{LOCK}"))
+
+
+_BEHIND_ANOTHER_MOUNT = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+
+
+@pytest.mark.skipif(not may_mount(), reason="needs the right to mount")
+def test_a_lock_holds_for_another_mount_of_the_dataset(tmp_path: Path, packaging: subprocess.Popen[str]) -> None:
+    assert packaging.poll() is None
+    (tmp_path / "mount").mkdir()
+    source, dataset, mount = (str(tmp_path / name) for name in ("source", "dataset", "mount"))
+    words = [*IN_ITS_OWN_MOUNTS, _BEHIND_ANOTHER_MOUNT, "sh", dataset, mount, sys.executable, "-m", "catnip2bids"]
+    words += ["package", source, "-o", mount, "--voxel-size", "3.7", "3.7", "5"]
+    second = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert second.returncode == 2
+    assert "mount: another catnip2bids is writing it" in second.stderr
+
+
 def test_a_name_is_reserved_until_it_is_made(tmp_path: Path) -> None:
-    final = tmp_path / "new/image.ome.zarr"
+    final = tmp_path / "image.ome.zarr"
     with reserved(final), pytest.raises(DatasetError, match="another catnip2bids"), reserved(final):
         pass
     with reserved(final):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from catnip2bids.errors import DatasetError, ReadError, SourceError
+from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.publish import (
     construction,
     forget_construction,
@@ -233,12 +233,6 @@ def test_nothing_is_kept_of_a_source_that_is_bad(tmp_path: Path) -> None:
     with pytest.raises(SourceError):
         construct(final, "same", SourceError("slice.tif: cannot be read"), a="1")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_two_programs_do_not_construct_the_same(tmp_path: Path) -> None:
-    final = tmp_path / "image.ome.zarr"
-    with construction(final, "same"), pytest.raises(DatasetError, match="another catnip2bids"):
-        construct(final, "same")
 
 
 def test_what_killed_programs_left_is_removed_but_for_constructions(tmp_path: Path) -> None:

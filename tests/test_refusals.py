@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,20 @@ def another_one() -> None:
         package(COHORT, DATASET, SIZED)
 
 
+def wrong_type() -> None:
+    written_run()
+    DATASET.mkdir()
+    package(COHORT, DATASET, SIZED)
+    description = DATASET / "dataset_description.json"
+    description.write_text(json.dumps({**json.loads(description.read_text()), "GeneratedBy": {"Name": "catnip2bids"}}))
+    package(COHORT, DATASET, SIZED)
+
+
+def little_memory() -> None:
+    written_run()
+    package(COHORT, DATASET, replace(SIZED, memory_bytes=128 * 2**20))
+
+
 def full_disk() -> None:
     with naming_what_cannot_be_written(DATASET):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "dataset/participants.tsv")
@@ -126,6 +142,8 @@ REFUSALS: tuple[Callable[[], list[str] | None], ...] = (
     inside,
     not_ours,
     another_one,
+    wrong_type,
+    little_memory,
     full_disk,
 )  # in the order of the page
 

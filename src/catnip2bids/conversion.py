@@ -13,13 +13,14 @@ from pathlib import Path
 from catnip2bids.building import ImagePlan, build_image
 from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, checked_voxel_size, chosen
 from catnip2bids.colors import made_up_color
-from catnip2bids.engine import Conversion, Listener, Resources, resources_for, workers_for
+from catnip2bids.engine import Conversion, Listener, Resources, check_memory, resources_for, workers_for
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.locks import reserved
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr
 from catnip2bids.progress import Progress
 from catnip2bids.publish import (
     LONGEST_NAME_BYTES,
+    folder_to_write,
     forget_construction,
     is_unfinished,
     keep_apart,
@@ -180,8 +181,10 @@ def _built(
         values = sorted(converted.labels or ()) if volume.dtype.kind in "iu" else []
         return [LabelValue(value, str(value), None, made_up_color(value)) for value in values if value != 0]
 
+    check_memory([(volume, plan.image(target))], resources)
     with (
         naming_what_cannot_be_written(target),
+        folder_to_write(target.parent),
         reserved(target),
         workers_for([(volume, plan.image(target))], resources) as workers,
     ):

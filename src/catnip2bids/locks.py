@@ -1,6 +1,7 @@
 """Who may write: one program a dataset, one worker a step, on all machines that share the file system.
 
-Invariant: a lock ends with the process that holds it, however it ends.
+Invariant: a lock ends with the process that holds it, however it ends. Only regular files are locked: Linux makes
+flock(2) on them a lock of the server on NFS and SMB, and one of the machine alone on folders.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from catnip2bids.errors import DatasetError, WorkerError
 
 LOCK = ".lock"
 """How the names of files end that are there to be locked."""
+FOLDER_LOCK = f".catnip2bids{LOCK}"
+"""Is locked for all of its folder; it is there only as long as the lock, or until the next one if the program died."""
 _SECONDS_FOR_OTHERS, _SECONDS_TO_LOOK = 60, 0.2
 _TAKEN = "{}: another command has taken it up; wait for its end, and run again"
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # some network file systems have none
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # some network file systems have none
 
 
 @contextmanager
@@ -31,12 +34,8 @@ def locked(folder: Path) -> Iterator[None]:
     DatasetError
         If another program has it.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(descriptor, folder)
+    with _locked(folder / FOLDER_LOCK, folder):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def lock_of(marker: Path, command: str) -> Path:
@@ -124,35 +123,52 @@ def wait_for_others(markers: Path, final: Path) -> None:
 
 @contextmanager
 def reserved(final: Path) -> Iterator[None]:
-    """Keep a name to ourselves, whether or not anything stands under it.
+    """Keep a name to ourselves, whether or not anything stands under it; its folder must be there.
 
     Raises
     ------
     DatasetError
         If another program is making the same.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    lock = final.with_name(f".{final.name}{LOCK}")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    with _locked(final.with_name(f".{final.name}{LOCK}"), final):
+        yield
+
+
+@contextmanager
+def _locked(lock: Path, what: Path) -> Iterator[None]:
+    """Lock a file, which is made for it and removed at the end."""
+    descriptor = _lock(lock, what)
+    while not _is_file(descriptor, lock):  # who had it has just removed it
+        os.close(descriptor)
+        descriptor = _lock(lock, what)
     try:
-        _lock(descriptor, final)
-        if not lock.exists() or not os.path.samestat(os.fstat(descriptor), lock.stat()):
-            raise DatasetError(f"{final}: another catnip2bids has just been writing it; run again")
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+        yield
     finally:
+        lock.unlink(missing_ok=True)
         os.close(descriptor)
 
 
-def _lock(descriptor: int, folder: Path) -> None:
+def _lock(lock: Path, what: Path) -> int:
+    # NFS locks a file for writing only if it is open for writing; a link would lead out of the folder
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    except (BlockingIOError, PermissionError) as error:
+        os.close(descriptor)
         raise DatasetError(
-            f"{folder}: another catnip2bids is writing it; wait for its end, or use another folder"
+            f"{what}: another catnip2bids is writing it; wait for its end, or use another folder"
         ) from error
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in {*_NO_LOCKS, errno.ESTALE}:
+            os.close(descriptor)
             raise
+    return descriptor
+
+
+def _is_file(descriptor: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.lstat())
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ESTALE}:
+            return False
+        raise

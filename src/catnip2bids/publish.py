@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.errors import ReadError, SourceError, UsageError, WriteError
-from catnip2bids.locks import LOCK, locked, wait_for_others
+from catnip2bids.errors import DatasetError, ReadError, SourceError, UsageError, WriteError
+from catnip2bids.locks import LOCK, wait_for_others
 
 _PARTIAL = ".partial"
 _MARKERS = ".progress"
@@ -49,6 +49,44 @@ def naming_what_cannot_be_written(place: Path) -> Iterator[None]:
         raise WriteError(
             f"{where}: cannot be written: {error.strerror}; free space or mend it and run again"
         ) from error
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Refuse a folder that nothing can be written into, or that cannot be made.
+
+    Raises
+    ------
+    DatasetError
+        If the permissions, a read-only disk, or a file among its parents are against it.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise DatasetError(f"{there}: is not a folder; write to another one")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise DatasetError(
+            f"{there}: cannot be written (by its permissions, or the disk is read-only); write to another folder"
+        )
+
+
+@contextmanager
+def folder_to_write(folder: Path) -> Iterator[None]:
+    """Make a folder to write into; if that comes to nothing, no new folder stays.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be written into.
+    """
+    refuse_unwritable(folder)
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with suppress(OSError):  # the first that is not there, or not empty
+            for place in new:
+                place.rmdir()
+        raise
 
 
 def partial_path(final: Path) -> Path:
@@ -109,6 +147,7 @@ def construction(final: Path, fingerprint: str, *, is_folder: bool = True) -> It
     What an earlier attempt left is kept if it has the same fingerprint, and thrown away if not. It is kept too if this
     attempt is interrupted, and thrown away if the source turns out to be bad, or what is wanted to be impossible. After
     it was published, `forget_construction` takes the markers away; until then it can be constructed again in no time.
+    Callers have a lock on the dataset or on the name, so that no other program constructs the same.
 
     Parameters
     ----------
@@ -121,20 +160,19 @@ def construction(final: Path, fingerprint: str, *, is_folder: bool = True) -> It
     """
     under = Construction(partial_path(final), markers_path(final))
     under.markers.mkdir(parents=True, exist_ok=True)
-    with locked(under.markers):
-        wait_for_others(markers_path(final), final)
-        if not _take_up(under, final, fingerprint) and is_folder:
-            under.path.mkdir()
-        try:
-            yield under
-            write_text(under.markers / _COMPLETE, "")
-            wait_for_others(under.markers, final)  # one that was taken for lost may do again what is done
-            _publish(under.path, final, final)
-        except ReadError:
-            raise  # the system's fault, not the source's
-        except (SourceError, UsageError):  # it can never be finished
-            forget_construction(final)
-            raise
+    wait_for_others(markers_path(final), final)
+    if not _take_up(under, final, fingerprint) and is_folder:
+        under.path.mkdir()
+    try:
+        yield under
+        write_text(under.markers / _COMPLETE, "")
+        wait_for_others(under.markers, final)  # one that was taken for lost may do again what is done
+        _publish(under.path, final, final)
+    except ReadError:
+        raise  # the system's fault, not the source's
+    except (SourceError, UsageError):  # it can never be finished
+        forget_construction(final)
+        raise
 
 
 def _take_up(under: Construction, final: Path, fingerprint: str) -> bool:

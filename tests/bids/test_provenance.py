@@ -20,6 +20,7 @@ from catnip2bids.bids.provenance import (
     read_provenance,
 )
 from catnip2bids.errors import DatasetError
+from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.publish import partial_path
 
 RUN = "sub-45670ko_sample-LeftHemisphere_stain-cFos"
@@ -162,3 +163,30 @@ def test_a_provenance_that_is_no_text_is_an_error_that_names_it(tmp_path: Path) 
 def test_an_action_is_one_of_three() -> None:
     with pytest.raises(ValidationError):
         Decision.model_validate({"run": RUN, "source": "a", "action": "delete", "reason": "why not"})
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        ({"history": {}}, r"field history"),
+        ({"settings": 5}, r"field settings"),
+        ({"runs": {RUN: []}}, rf"field runs\.{RUN}"),
+        (
+            {"decisions": [{"run": RUN, "source": "a", "action": "copy", "reason": "b", "evidence": {"files": 5}}]},
+            "files",
+        ),
+        ({"decisions": [{"run": RUN, "source": "a", "action": "copy", "reason": "b", "evidence": []}]}, "evidence"),
+    ],
+)
+def test_a_wrong_type_is_named_with_its_field(tmp_path: Path, document: dict[str, Any], field: str) -> None:
+    path = tmp_path / PROVENANCE
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(document))
+    with pytest.raises(DatasetError, match=rf"provenance\.json: is damaged \(.*{field}"):
+        read_provenance(tmp_path)
+
+
+def test_a_folder_in_which_nothing_but_a_lock_was_made_is_ours(tmp_path: Path) -> None:
+    (tmp_path / FOLDER_LOCK).touch()
+    (tmp_path / "code/catnip2bids").mkdir(parents=True)
+    assert is_ours(tmp_path)

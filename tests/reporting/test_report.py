@@ -16,7 +16,7 @@ import catnip2bids
 from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.catnip.component import Action
 from catnip2bids.choices import Format, Naming
-from catnip2bids.errors import DatasetError, WriteError
+from catnip2bids.errors import DatasetError
 from catnip2bids.packaging import package
 from catnip2bids.regions import ShownRegion
 from catnip2bids.reporting import keep_outcome, report
@@ -443,7 +443,7 @@ def test_a_dataset_of_others_is_refused(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(dataset: Path) -> None:
     (dataset / "docs").write_text("a file")
-    with pytest.raises(WriteError, match="docs"):
+    with pytest.raises(DatasetError, match="docs"):
         report(dataset)
 
 

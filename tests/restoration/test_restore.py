@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from pathlib import Path
@@ -24,6 +25,7 @@ from runs import (
     FLOX,
     KO,
     KO_PREFIX,
+    PROVENANCE,
     TODAY,
     TODAY_NAME,
     Collector,
@@ -224,6 +226,33 @@ def test_a_damaged_copy_is_never_written(tmp_path: Path) -> None:
     restored = restore(tmp_path / "dataset", tmp_path / "restored")
     assert [problem for problem in restored.problems if "was changed since it was packaged" in problem]
     assert not (tmp_path / "restored" / KO / "640_FRST_seg/FRSTseg_00010000.csv").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+def test_what_no_checksum_proves_is_restored_and_named(tmp_path: Path, damage: str) -> None:
+    write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    checksums = tmp_path / "dataset" / CHECKSUMS
+    if damage == "missing":
+        (copy,) = (tmp_path / "dataset/sourcedata").rglob("FRSTseg_00010000.csv")
+        copy.write_bytes(copy.read_bytes().replace(b"1", b"2", 1))
+        checksums.unlink()
+    else:
+        checksums.write_text(checksums.read_text().replace("# sha256 of all lines below: ", "# sha256 of all lines: "))
+    for _ in range(2):  # also what is there from an earlier time
+        restored = restore(tmp_path / "dataset", tmp_path / "restored")
+        everything = [*restored.restored, *restored.kept]
+        assert len(everything) == 7
+        assert not restored.ok
+        assert "checksums.sha256" in restored.problems[0]
+        assert [problem.partition(": ")[0] for problem in restored.problems[1:]] == everything
+        (tmp_path / "restored/.catnip2bids-restore").write_bytes(
+            hashlib.sha256((tmp_path / "dataset" / PROVENANCE).read_bytes()).hexdigest().encode()
+        )  # as if it had been interrupted at the end
+    (tmp_path / "restored/.catnip2bids-restore").unlink()
+    assert command("restore", tmp_path / "dataset", "-o", tmp_path / "again").returncode == 1
+    assert not (tmp_path / "again/.catnip2bids-restore").exists()
+    assert names_of(tmp_path / "again") == names_of(tmp_path / "cohort")
 
 
 @pytest.mark.parametrize("choices", FORMATS.values(), ids=FORMATS)

@@ -11,10 +11,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from catnip2bids.bids.names import LABEL
 from catnip2bids.errors import DatasetError
+from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.publish import partial_path, write_text
 
 FOLDER = Path("code/catnip2bids")
@@ -29,6 +30,36 @@ RunKey = Annotated[str, Field(pattern=f"^sub-{LABEL}_sample-{LABEL}_stain-{LABEL
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class _Evidence(BaseModel):
+    """The fields of evidence that are used again; all others are for people."""
+
+    model_config = ConfigDict(strict=True)
+
+    relation: str | None = None
+    compared_with: str | None = None
+    fingerprint: str | None = None
+    image: str | None = None
+    mask: str | None = None
+    product_with: str | None = None
+    files: list[str] | None = None
+    layouts: Annotated[list[str], Field(min_length=2)] | None = None
+    planes: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    planes_compared: int | None = None
+    planes_without_partner: int | None = None
+    planes_unreadable: int | None = None
+    planes_different: list[int] | None = None
+    planes_emptied: list[int] | None = None
+    voxels_different: int | None = None
+    voxels_zeroed: int | None = None
+    voxels_not_the_product: int | None = None
+    labels_lost: dict[str, int] | list[int] | None = None
+
+
+def _checked_evidence(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
+    _Evidence.model_validate(evidence or {})
+    return evidence
 
 
 class Decision(_Document):
@@ -62,7 +93,7 @@ class Decision(_Document):
     target: str | None = None
     reason: str
     problem: str | None = None
-    evidence: dict[str, Any] | None = None
+    evidence: Annotated[dict[str, Any] | None, AfterValidator(_checked_evidence)] = None
     slice_number: str | None = None
     n_bytes: int | None = None
     written: str | None = None
@@ -136,6 +167,8 @@ class RunRecord(_Document):
         Fields of CATNIP's log, without folders of the machine.
     images
         Image records by POSIX path below the dataset.
+    sidecars
+        Fields that were generated for the sidecars of the images, by the POSIX paths of the sidecars.
     """
 
     name: str
@@ -149,6 +182,7 @@ class RunRecord(_Document):
     atlas_table: str | None = None
     log: dict[str, str] = Field(default_factory=dict)
     images: dict[str, ImageRecord] = Field(default_factory=dict)
+    sidecars: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 class Invocation(_Document):
@@ -214,7 +248,8 @@ def is_ours(dataset: Path) -> bool:
     """Tell whether a folder is a dataset that this program began, even if it was stopped at once."""
     if (dataset / PROVENANCE).is_file():
         return True
-    return all(path.is_dir() or path == partial_path(dataset / PROVENANCE) for path in dataset.rglob("*"))
+    begun = {partial_path(dataset / PROVENANCE), dataset / FOLDER_LOCK}
+    return all(path.is_dir() or path in begun for path in dataset.rglob("*"))
 
 
 def provenance_of(dataset: Path) -> Provenance:
@@ -244,4 +279,9 @@ def read_provenance(dataset: Path) -> Provenance:
     try:
         return Provenance.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise DatasetError(f"{path}: is damaged ({error.error_count()} errors); bring it back from a copy") from error
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        where = f"field {field}: {first['msg']}" if field else first["msg"]
+        raise DatasetError(f"{path}: is damaged ({where}); bring it back from a copy") from error
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error

@@ -6,6 +6,7 @@ Invariant: neither side is written to, and the result is the same in both direct
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from catnip2bids.choices import Cluster
@@ -19,7 +20,7 @@ from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, fi
 from catnip2bids.engine import Resources, resources_for
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.progress import Progress
-from catnip2bids.publish import naming_what_cannot_be_written
+from catnip2bids.publish import folder_to_write, naming_what_cannot_be_written
 from catnip2bids.scanning import Entry
 from catnip2bids.volume import slice_pattern
 
@@ -74,15 +75,18 @@ def compare(
     for path in (path_1, path_2):
         if folder is not None and Path(folder).resolve().is_relative_to(path.resolve()):
             raise UsageError(f"{folder}: is inside of {path}, which is only read; choose another folder with -o")
-    if folder is not None:
-        with naming_what_cannot_be_written(Path(folder)):
-            Path(folder).mkdir(parents=True, exist_ok=True)
     if cluster is not None:  # workers stand in other folders
         path_1, path_2 = path_1.absolute(), path_2.absolute()
-    with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[path_1, path_2]) as resources:
+    with ExitStack() as stack:
+        if folder is not None:  # what cannot be written is refused before the comparison, which may take hours
+            stack.enter_context(naming_what_cannot_be_written(Path(folder)))
+            stack.enter_context(folder_to_write(Path(folder)))
+        resources = stack.enter_context(
+            resources_for(cluster, jobs, memory_bytes, progress.note, reading=[path_1, path_2])
+        )
         comparison = _compare(path_1, path_2, slice_numbers, resources, progress)
-    if folder is not None:
-        write_report(comparison, Path(folder))
+        if folder is not None:
+            write_report(comparison, Path(folder))
     return comparison
 
 

@@ -99,8 +99,13 @@ def write_atlas_table(path: Path) -> None:
         File to write; its folder is made if need be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(atlas_table_text(), encoding="ascii", newline="")
+
+
+def atlas_table_text() -> str:
+    """Return the text of that table."""
     rows = [_ATLAS_COLUMNS, *(_atlas_row(region) for region in REGIONS)]
-    path.write_text("".join(",".join(row) + "\r\n" for row in rows), encoding="ascii", newline="")
+    return "".join(",".join(row) + "\r\n" for row in rows)
 
 
 def _atlas_row(region: Region) -> tuple[str, ...]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids.bids.places import COUNTS, DERIVATIVE
+from catnip2bids.bids.provenance import is_ours
 from catnip2bids.demo.cohort import write_cohort
-from catnip2bids.demo.regions import write_atlas_table
+from catnip2bids.demo.regions import atlas_table_text, write_atlas_table
 from catnip2bids.errors import UsageError
 from catnip2bids.packaging import PackageResult, Settings, package
 from catnip2bids.progress import Progress
-from catnip2bids.publish import partial_path, publication
+from catnip2bids.publish import folder_to_write, naming_what_cannot_be_written, partial_path, publication
 from catnip2bids.reporting import report
 from catnip2bids.validation import ValidationReport, validate
 from catnip2bids.verification import Verification, verify
@@ -60,13 +61,16 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
     cohort, dataset, atlas_table = folder / "cohort", folder / "dataset", folder / "atlas_info.txt"
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder; give another one")
-    if folder.exists() and set(folder.iterdir()) - {cohort, dataset, atlas_table, partial_path(cohort)}:
-        raise UsageError(f"{folder}: holds something else than the demo; give a new folder")
+    ours = {cohort: Path.is_dir, dataset: _is_dataset, atlas_table: _is_atlas_table, partial_path(cohort): Path.exists}
+    there = list(folder.iterdir()) if folder.exists() else []
+    if strange := sorted(path for path in there if path not in ours or not ours[path](path)):
+        raise UsageError(f"{folder}: holds {strange[0].name}, which is not of the demo; give a new folder")
     if not cohort.is_dir():
         progress.note("making up a cohort of two animals ...")
-        write_atlas_table(atlas_table)
-        with publication(cohort) as partial:
-            write_cohort(partial)
+        with naming_what_cannot_be_written(folder), folder_to_write(folder):
+            write_atlas_table(atlas_table)
+            with publication(cohort) as partial:
+                write_cohort(partial)
     settings = Settings(voxel_size_um=VOXEL_SIZE_UM, atlas_table=atlas_table, report=False)
     packaged = package([cohort], dataset, settings, progress=progress)
     progress.note("validating and verifying ...")
@@ -83,3 +87,11 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
         (drawn.path, "the report: open it in a browser"),
     )
     return Demo(packaged, valid, verified, sights)
+
+
+def _is_dataset(path: Path) -> bool:
+    return path.is_dir() and is_ours(path)
+
+
+def _is_atlas_table(path: Path) -> bool:
+    return path.is_file() and path.read_bytes() == atlas_table_text().encode("ascii")

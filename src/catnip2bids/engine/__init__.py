@@ -15,7 +15,7 @@ from catnip2bids.engine.memory import (
 from catnip2bids.engine.stream import Stream, stream_volume, take_up_stream
 from catnip2bids.engine.team import Team
 from catnip2bids.engine.units import Unit, convert_unit, cut_into_units
-from catnip2bids.engine.workers import StoppedError, Workers, local_workers, workers_for
+from catnip2bids.engine.workers import StoppedError, Workers, check_memory, local_workers, workers_for
 
 __all__ = [
     "OVERHEAD_BYTES",
@@ -35,6 +35,7 @@ __all__ = [
     "Unit",
     "UnitResult",
     "Workers",
+    "check_memory",
     "convert_unit",
     "convert_volume",
     "cut_into_units",

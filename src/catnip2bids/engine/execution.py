@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any
 from catnip2bids._version import __version__
 from catnip2bids.choices import Cluster, check_work
 from catnip2bids.engine.cluster import ClusterExecutor, missing_of, other_version, unseen
+from catnip2bids.engine.limits import n_processors
 from catnip2bids.engine.local import local_cluster
 from catnip2bids.engine.memory import OVERHEAD_BYTES, USABLE_BY_WORKERS, Resources, default_memory_bytes
 from catnip2bids.engine.slurm import NOT_INSTALLED, Jobs, slurm_cluster
-from catnip2bids.engine.workers import default_jobs
 from catnip2bids.errors import UsageError
 from catnip2bids.locks import has_locks
-from catnip2bids.publish import naming_what_cannot_be_written
 from catnip2bids.wording import counted, shown_bytes
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def own_resources(jobs: int | None, memory_bytes: int | None) -> Resources:
         If that is not possible.
     """
     check_work(jobs, memory_bytes)
-    return Resources(jobs or default_jobs(), memory_bytes or default_memory_bytes())
+    return Resources(jobs or n_processors(), memory_bytes or default_memory_bytes())
 
 
 @contextmanager
@@ -169,7 +168,7 @@ class _Started:
 def _started(cluster: Cluster, jobs: int | None, memory_bytes: int | None) -> Iterator[_Started]:
     """Start a cluster that is not there yet; it ends with the work."""
     if cluster.address == _LOCAL:
-        n_workers = cluster.n_workers or jobs or default_jobs()
+        n_workers = cluster.n_workers or jobs or n_processors()
         worker_bytes = memory_bytes or max(default_memory_bytes() // n_workers, _LEAST_BYTES)
         with local_cluster(n_workers, worker_bytes) as (scheduler, news):
             yield _Started(scheduler, n_workers, news)
@@ -244,8 +243,10 @@ def _signed(writing: Path | None) -> Iterator[str | None]:
         return
     place = next(path for path in (writing.absolute(), *writing.absolute().parents) if path.is_dir())
     sign = place / f".catnip2bids-{uuid.uuid4().hex}"
-    with naming_what_cannot_be_written(place):
-        sign.write_text("")
+    try:
+        sign.touch()
+    except OSError as error:
+        raise UsageError(f"{place}: cannot be written: {error.strerror}; write to another folder") from error
     try:
         yield str(sign)
     finally:

@@ -10,13 +10,12 @@ import ctypes
 import math
 import os
 import re
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
 from catnip2bids.engine.image import ImageWriter, PlaneImage
+from catnip2bids.engine.limits import memory_limits
 from catnip2bids.errors import UsageError
 from catnip2bids.volume import Volume
 from catnip2bids.wording import counted, enough_bytes, shown_bytes
@@ -264,20 +263,7 @@ def _c_library() -> ctypes.CDLL:
 def default_memory_bytes() -> int:
     """Return a quarter of the memory of the machine, or of the job if that has less, at most 8 GiB."""
     machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(min([machine_bytes, *_job_limits()]) // 4, _MOST_BYTES)
-
-
-def _job_limits() -> Iterator[int]:
-    """Yield the limits that containers and schedulers set (control groups, version 2)."""
-    group = Path("/proc/self/cgroup")
-    if not group.is_file():
-        return
-    for line in group.read_text(encoding="utf-8").splitlines():
-        if line.startswith("0::/"):
-            folder = Path("/sys/fs/cgroup", line.removeprefix("0::/"))
-            for limit in (place / "memory.max" for place in (folder, *folder.parents)):
-                if limit.is_file() and (text := limit.read_text(encoding="utf-8").strip()).isdigit():
-                    yield int(text)
+    return min(min([machine_bytes, *memory_limits()]) // 4, _MOST_BYTES)
 
 
 def parse_bytes(text: str) -> int:

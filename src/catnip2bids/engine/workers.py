@@ -6,7 +6,6 @@ stopped no unit begins another block.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from threading import Event
 from typing import TypeVar
 
 from catnip2bids.engine.image import ImageWriter, PlaneImage
+from catnip2bids.engine.limits import n_processors
 from catnip2bids.engine.markers import UnitResult
 from catnip2bids.engine.memory import (
     OVERHEAD_BYTES,
@@ -154,7 +154,7 @@ def local_workers(conversions: Sequence[_Pair], memory_bytes: int | None, jobs: 
     """
     memory_bytes = default_memory_bytes() if memory_bytes is None else memory_bytes
     keep_free_memory_together()
-    n_units, resources, portions = _share(conversions, memory_bytes, jobs or default_jobs())
+    n_units, resources, portions = _share(conversions, memory_bytes, jobs or n_processors())
     with ThreadPoolExecutor(n_units) as executor, ThreadPoolExecutor(n_units + 1) as supervisors:
         summary = _summary(memory_bytes, n_units, resources, portions)
         workers = Workers(executor, supervisors, n_units, resources, summary)
@@ -188,9 +188,8 @@ def workers_for(conversions: Sequence[_Pair], resources: Resources) -> Iterator[
         with local_workers(conversions, resources.memory_bytes, resources.n_threads) as workers:
             yield workers
         return
+    check_memory(conversions, resources)
     of_unit = Resources(1, resources.memory_bytes)
-    for volume, image in conversions:
-        _divide(volume, image, of_unit)  # what does not fit is refused before anything begins
     with ThreadPoolExecutor(max(min(len(conversions), _MOST_IMAGES), 1)) as supervisors:
         workers = Workers(resources.executor, supervisors, resources.n_threads, of_unit)
         try:
@@ -200,6 +199,21 @@ def workers_for(conversions: Sequence[_Pair], resources: Resources) -> Iterator[
             resources.executor.shutdown(wait=False, cancel_futures=True)
             supervisors.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def check_memory(conversions: Sequence[_Pair], resources: Resources) -> None:
+    """Refuse conversions for which the memory is not enough.
+
+    Raises
+    ------
+    UsageError
+        If one of the volumes cannot be converted in so little memory.
+    """
+    if resources.executor is None:
+        _share(conversions, resources.memory_bytes, resources.n_threads)
+        return
+    for volume, image in conversions:
+        _divide(volume, image, Resources(1, resources.memory_bytes))
 
 
 def _divide(volume: Volume, image: ImageWriter | PlaneImage, resources: Resources) -> Portions | PlanePortions:
@@ -233,8 +247,3 @@ def _summary(
         return text
     largest = max(portions, key=lambda portion: portion.total_bytes)
     return f"{text}, {counted(n_units, 'unit')} of work at a time, {largest}"
-
-
-def default_jobs() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,21 +17,42 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; a file that is not there is an empty one."""
+    """Read a JSON object; a file that does not exist is an empty one.
+
+    Raises
+    ------
+    DatasetError
+        If it is something else, or holds text that cannot be written again.
+    """
     if not path.is_file():
         return {}
     try:
         document = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DatasetError(f"{path}: is no JSON ({error}); mend it, or remove it to have it made anew") from error
+        json.dumps(document, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: is not valid JSON ({error}); correct it and run again") from error
     if not isinstance(document, dict):
-        raise DatasetError(f"{path}: is no JSON object; mend it, or remove it to have it made anew")
+        raise DatasetError(f"{path}: is not a JSON object; correct it and run again")
     return document
+
+
+def read_text(path: Path) -> str:
+    """Read a text file; one that does not exist is empty.
+
+    Raises
+    ------
+    DatasetError
+        If it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8 and run again") from error
 
 
 def add_lines(path: Path, text: str) -> None:
     """Add the lines of a text to a file, those that it has not yet."""
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before = read_text(path)
     missing = [line for line in text.splitlines() if line not in before.splitlines()]
     if missing:
         write_text(path, before + "\n".join(missing) + "\n")

@@ -88,7 +88,7 @@ class Metadata:
         self._derivative_tables(atlas_tables)
         self._readmes()
         for run in self.runs:
-            write_sidecars(self.dataset, run)
+            write_sidecars(self.dataset, run, self.provenance.runs[str(run.name)])
 
     # ---- dataset_description.json and its like
 

@@ -5,7 +5,6 @@ Invariant: nothing is written here, and whatever passes can be carried out item 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.choices import checked_voxel_size
 from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.packaging.existing import check_existing, check_names
 from catnip2bids.packaging.participants import read_participants
 from catnip2bids.packaging.proofs import Settled, settle
 from catnip2bids.packaging.settings import Settings
@@ -37,7 +37,7 @@ from catnip2bids.plan import (
     voxel_size_warning,
 )
 from catnip2bids.progress import Progress
-from catnip2bids.publish import keep_apart
+from catnip2bids.publish import keep_apart, refuse_unwritable
 from catnip2bids.scanning import Run, listed_sources, scan
 
 
@@ -102,7 +102,7 @@ def prepare(
     if resources.executor is not None:  # workers stand in other folders
         dataset, folders = dataset.absolute(), [folder.absolute() for folder in folders]
     _refuse_folder(dataset, folders)
-    _refuse_unwritable(dataset)
+    refuse_unwritable(dataset)
     provenance = read_provenance(dataset)
     _refuse_settings(settings, dataset, provenance)
     plan_file = Path(plan) if isinstance(plan, str | Path) else None
@@ -120,6 +120,8 @@ def prepare(
         plan_tasks(run, planned, settings.naming, voxel_size_um, settled[run.folder].proofs, settings.image_format)
         for run, planned in pairs
     )
+    check_names(runs)
+    check_existing(dataset, runs)
     warnings = _warnings_of(pairs, settled.values(), voxel_size_um)
     participants = read_participants(Path(settings.participants)) if settings.participants else None
     atlas = read_atlas_table(Path(settings.atlas_table)) if settings.atlas_table else None
@@ -160,15 +162,6 @@ def _refuse_settings(settings: Settings, dataset: Path, provenance: Provenance) 
     earlier = provenance.settings.get("naming", settings.naming)
     if earlier != settings.naming:
         raise UsageError(f"{dataset}: was begun with --naming {earlier}; give the same, or another dataset with -o")
-
-
-def _refuse_unwritable(dataset: Path) -> None:
-    """Refuse a folder that nothing can be written into before anything is read for it."""
-    there = next(folder for folder in (dataset, *dataset.absolute().parents) if folder.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise DatasetError(
-            f"{there}: cannot be written (by its permissions, or the disk is read-only); give another folder with -o"
-        )
 
 
 def _known_voxel_size(voxel_size_um: tuple[float, float, float] | None) -> tuple[float, float, float]:

@@ -19,8 +19,8 @@ from catnip2bids.bids.checksums import CHECKSUMS, take_checksums, write_checksum
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
-from catnip2bids.engine import Listener, resources_for, workers_for
-from catnip2bids.errors import Catnip2bidsError, DatasetError
+from catnip2bids.engine import Listener, Workers, check_memory, resources_for, workers_for
+from catnip2bids.errors import Catnip2bidsError, DatasetError, WriteError
 from catnip2bids.locks import locked
 from catnip2bids.packaging.atlases import write_atlas_tables
 from catnip2bids.packaging.images import ImageJob
@@ -31,7 +31,14 @@ from catnip2bids.packaging.run_job import RunJob
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
-from catnip2bids.publish import naming_what_cannot_be_written, remove_partials, unfinished, write_text
+from catnip2bids.publish import (
+    folder_to_write,
+    forget_construction,
+    naming_what_cannot_be_written,
+    remove_partials,
+    unfinished,
+    write_text,
+)
 from catnip2bids.scanning import listed_sources
 from catnip2bids.versions import installed_versions
 from catnip2bids.wording import shown_bytes
@@ -103,38 +110,70 @@ def preparation(
 
 
 def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
-    """Do all tasks; what fails is named and left out."""
+    """Do all tasks; what fails is named and left out.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        If the memory is not enough, or another program writes or has changed the dataset; nothing was written then.
+    """
     dataset, provenance = prepared.dataset, prepared.provenance
     result = PackageResult(dataset, warnings=list(prepared.warnings))
     for warning in prepared.warnings:
         progress.warning(warning)
-    with naming_what_cannot_be_written(dataset):
-        dataset.mkdir(parents=True, exist_ok=True)
-        with locked(dataset):
-            if read_provenance(dataset) != provenance:
-                raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
-            remove_partials(dataset)
-            _remember_command(prepared)
-            provenance.save(dataset)
-            checksums = _taken_checksums(dataset, result, progress)
-            jobs = [RunJob(prepared, run, result, progress) for run in prepared.runs]
-            _make_images(prepared, jobs, progress)
-            for job in jobs:
-                job.finish()
-            atlases = {str(job.tasks.name): job.atlas for job in jobs}
-            names = write_atlas_tables(dataset / DERIVATIVE, provenance, atlases)
-            metadata = Metadata(
-                dataset, prepared.plan.dataset, prepared.explicit, prepared.settings.naming, provenance, prepared.runs
-            )
-            metadata.write(prepared.participants, names)
-            _write_plan(prepared)
-            provenance.save(dataset)
-            made = [*result.made, *map(hashes_path, result.made), *result.copied]
-            write_checksums(dataset, checksums, made, result.removed)
-            _name_unfinished(dataset, result, progress)
+    known = provenance.model_copy(deep=True)
+    jobs = [RunJob(prepared, run, result, progress) for run in prepared.runs]
+    missing = [(job, image) for job in jobs for image in job.missing_images()]
+    pairs = [(image.task.volume, image.plan.image(dataset / image.task.target)) for _, image in missing]
+    check_memory(pairs, prepared.resources)
+    with naming_what_cannot_be_written(dataset), folder_to_write(dataset), locked(dataset):
+        if read_provenance(dataset) != known:
+            raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
+        with workers_for(pairs, prepared.resources) as workers:  # nothing is refused after this
+            _write(prepared, jobs, missing, workers, result)
     if prepared.settings.report:
         _draw_report(result, prepared.settings, progress)
     return result
+
+
+def _write(
+    prepared: Preparation,
+    jobs: Sequence[RunJob],
+    missing: Sequence[tuple[RunJob, ImageJob]],
+    workers: Workers,
+    result: PackageResult,
+) -> None:
+    """Write everything; the exit code of an error is that of a command that has begun.
+
+    Raises
+    ------
+    WriteError, WorkerError
+        If it has to stop.
+    """
+    dataset, provenance, progress = prepared.dataset, prepared.provenance, jobs[0].progress
+    try:
+        remove_partials(dataset)
+        _remember_command(prepared)
+        provenance.save(dataset)
+        checksums = _taken_checksums(dataset, result, progress)
+        _make_images(prepared, jobs, missing, workers)
+        for job in jobs:
+            job.finish()
+        atlases = {str(job.tasks.name): job.atlas for job in jobs}
+        names = write_atlas_tables(dataset / DERIVATIVE, provenance, atlases)
+        metadata = Metadata(
+            dataset, prepared.plan.dataset, prepared.explicit, prepared.settings.naming, provenance, prepared.runs
+        )
+        metadata.write(prepared.participants, names)
+        _write_plan(prepared)
+        provenance.save(dataset)
+        made = [*result.made, *map(hashes_path, result.made), *result.copied]
+        write_checksums(dataset, checksums, made, result.removed)
+        _name_unfinished(dataset, result, progress)
+    except Catnip2bidsError as error:
+        if error.exit_code == 2:
+            raise WriteError(str(error)) from error
+        raise
 
 
 def _draw_report(result: PackageResult, settings: Settings, progress: Progress) -> None:
@@ -167,26 +206,28 @@ def _taken_checksums(dataset: Path, result: PackageResult, progress: Progress) -
     return there.files
 
 
-def _make_images(prepared: Preparation, jobs: Sequence[RunJob], progress: Progress) -> None:
-    """Make all images of all runs that are not there yet, and copy everything else meanwhile."""
-    missing = [(job, image) for job in jobs for image in job.missing_images()]
-    pairs = [(image.task.volume, image.plan.image(prepared.dataset / image.task.target)) for _, image in missing]
+def _make_images(
+    prepared: Preparation, jobs: Sequence[RunJob], missing: Sequence[tuple[RunJob, ImageJob]], workers: Workers
+) -> None:
+    """Make the images that are missing, and copy everything else meanwhile."""
+    progress = jobs[0].progress
     listener = Listener(progress.advance, progress.skip)
 
     def make(image: ImageJob) -> ImageRecord:
         progress.item(image.task.target.name, image.plan.how)
+        if prepared.settings.overwrite:
+            forget_construction(prepared.dataset / image.task.target)
         return image.make(prepared.dataset, workers, listener)
 
-    with workers_for(pairs, prepared.resources) as workers:
-        if missing and workers.summary:
-            progress.note(workers.summary)
-        progress.start(sum(prod(image.task.volume.shape) for _, image in missing))
-        making = {workers.begin(make, image): (job, image) for job, image in missing}
-        for job in jobs:
-            job.write_tables_and_copies()
-        for future in as_completed(making):
-            job, image = making.pop(future)
-            job.take_image(image.task, future)
+    if missing and workers.summary:
+        progress.note(workers.summary)
+    progress.start(sum(prod(image.task.volume.shape) for _, image in missing))
+    making = {workers.begin(make, image): (job, image) for job, image in missing}
+    for job in jobs:
+        job.write_tables_and_copies()
+    for future in as_completed(making):
+        job, image = making.pop(future)
+        job.take_image(image.task, future)
 
 
 def _name_unfinished(dataset: Path, result: PackageResult, progress: Progress) -> None:

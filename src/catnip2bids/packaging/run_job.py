@@ -43,6 +43,7 @@ class RunJob:
         self.prepared, self.tasks, self.result, self.progress = prepared, tasks, result, progress
         self.atlas = atlas_of(tasks.counts, prepared.atlas, prepared.dataset)
         self._earlier = self._earlier_decisions()
+        self._kept: list[ImageTask] = []
         self._record = self._begin_record()
         self._failures = dict(tasks.problems)
         for problem in tasks.problems.values():
@@ -53,18 +54,16 @@ class RunJob:
         return self.prepared.dataset
 
     def missing_images(self) -> list[ImageJob]:
-        """List the images that are to be made; those that are there already are kept."""
+        """List the images that are to be made, without writing anything; the others are kept."""
         missing = []
         for task in self.tasks.images:
             job = ImageJob(task, self.atlas, format_of(task, self.prepared.settings))
             with self._naming_failures(task):
-                if self.prepared.settings.overwrite:
-                    forget_construction(self._dataset / task.target)
-                elif job.is_done(self._dataset, self._record.images.get(str(task.target))):
-                    self.result.kept.append(task.target)
-                    self._finish_image(task)
-                    continue
-                missing.append(job)
+                done = job.is_done(self._dataset, self._record.images.get(str(task.target)))
+                if done and not self.prepared.settings.overwrite:
+                    self._kept.append(task)
+                else:
+                    missing.append(job)
         return missing
 
     def take_image(self, task: ImageTask, making: Future[ImageRecord]) -> None:
@@ -76,7 +75,11 @@ class RunJob:
             self._finish_image(task)
 
     def write_tables_and_copies(self) -> None:
-        """Do everything that is not an image."""
+        """Do everything that is not an image to be made."""
+        for image in self._kept:
+            with self._naming_failures(image):
+                self.result.kept.append(image.target)
+                self._finish_image(image)
         for counts in self.tasks.counts:
             with self._naming_failures(counts):
                 if write_counts(self._dataset, counts):
@@ -156,6 +159,7 @@ class RunJob:
             atlas_table=before.atlas_table if before else None,
             log=run.log.public_fields,
             images=before.images if before else {},
+            sidecars=before.sidecars if before else {},
         )
         return runs[key]
 

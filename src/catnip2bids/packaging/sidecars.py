@@ -1,15 +1,17 @@
 """The JSON sidecar of every image: voxel size, what it is, what it was made from.
 
-Invariant: sources are images that are in the dataset, never ones that were to be made and failed.
+Invariant: sources are images that are in the dataset, never ones that were to be made and failed. A field follows its
+image as long as it has the value that was generated last, which provenance remembers; what a person changed stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from catnip2bids.bids.places import DERIVATIVE
+from catnip2bids.bids.places import DERIVATIVE, sidecar_of
+from catnip2bids.bids.provenance import RunRecord
 from catnip2bids.catnip.component import Content, Grid
 from catnip2bids.catnip.log import template_uri
 from catnip2bids.catnip.recognition import ancestors
@@ -20,12 +22,16 @@ _STAINS = {"cFos": "c-Fos"}
 _BODY_PARTS = {"LeftHemisphere": "left hemisphere", "RightHemisphere": "right hemisphere", "WholeBrain": "whole brain"}
 
 
-# what follows from the image, and must; all other fields stay as a person has left them
-_ALWAYS_OURS = {"PixelSize", "PixelSizeUnits", "Sources", "SpatialReference", "Threshold"}
+_ALWAYS_OURS = {"PixelSize", "PixelSizeUnits"}
+"""Fields that must be those of the image, whatever a person wrote."""
+_OURS_BEFORE = {*_ALWAYS_OURS, "Sources", "SpatialReference", "Threshold"}
+"""Fields that were generated in any case, where provenance is of a version that did not remember the values."""
 
 
-def write_sidecars(dataset: Path, run: RunTasks) -> None:
-    """Write the sidecars of all images of a run that are in the dataset."""
+def write_sidecars(dataset: Path, run: RunTasks, record: RunRecord) -> None:
+    """Write the sidecars of all images of a run that are in the dataset, and note in its record what was generated."""
+    remaining = {str(sidecar_of(PurePosixPath(image))) for image in record.images}
+    generated = {path: fields for path, fields in record.sidecars.items() if path in remaining}
     there = [task for task in run.images if (dataset / task.target).exists()]
     for task in there:
         sidecar: dict[str, Any] = {
@@ -39,8 +45,13 @@ def write_sidecars(dataset: Path, run: RunTasks) -> None:
         else:
             sidecar |= _derivative_fields(run, task, there)
         before = read_json(dataset / task.sidecar)
-        kept = {key: value for key, value in before.items() if key not in _ALWAYS_OURS}
-        write_json(dataset / task.sidecar, {**sidecar, **kept})
+        ours = record.sidecars.get(str(task.sidecar), {key: before.get(key) for key in _OURS_BEFORE})
+        by_person = {
+            key: value for key, value in before.items() if key not in _ALWAYS_OURS and (key, value) not in ours.items()
+        }
+        write_json(dataset / task.sidecar, {**sidecar, **by_person})
+        generated[str(task.sidecar)] = sidecar
+    record.sidecars = dict(sorted(generated.items()))
 
 
 def _derivative_fields(run: RunTasks, task: ImageTask, there: Sequence[ImageTask]) -> dict[str, Any]:

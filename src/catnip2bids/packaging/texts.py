@@ -14,6 +14,7 @@ from typing import Any
 from catnip2bids.bids import places
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.choices import Naming
+from catnip2bids.packaging.files import read_text
 from catnip2bids.publish import write_text
 
 _BEGIN = "<!-- written by catnip2bids: what stands between these marks is made anew, the rest is yours -->"
@@ -76,7 +77,7 @@ COUNTS: dict[str, Any] = {
 def replace_marked_part(path: Path, text: str) -> None:
     """Write the marked part of a README; what stands around the marks stays."""
     marked = f"{_BEGIN}\n{text.strip()}\n{_END}"
-    before = path.read_text(encoding="utf-8") if path.is_file() else f"{marked}\n"
+    before = read_text(path) or f"{marked}\n"
     head, begin, rest = before.partition(_BEGIN)
     _, end, tail = rest.partition(_END)
     write_text(path, f"{head}{marked}{tail}" if begin and end else f"{before.rstrip()}\n\n{marked}\n")

@@ -21,7 +21,7 @@ from catnip2bids.choices import check_work
 from catnip2bids.errors import DatasetError
 from catnip2bids.pages import page_templates
 from catnip2bids.progress import Progress
-from catnip2bids.publish import naming_what_cannot_be_written, write_text
+from catnip2bids.publish import naming_what_cannot_be_written, refuse_unwritable, write_text
 from catnip2bids.reporting.cards import Card, Outcomes, Problem, card_of, sum_of, with_damage
 from catnip2bids.reporting.charts import drawing_library
 from catnip2bids.reporting.cohort import cohort_of
@@ -111,27 +111,29 @@ def report(
     if not place.resolve().is_relative_to(dataset.resolve()) or (place / "index.html").is_dir():
         raise DatasetError(f"{place}: is no folder of the dataset's own; remove it, and draw the report again")
     check_work(jobs)
+    refuse_unwritable(place)
+    pages = _Pages(dataset, provenance, progress)
     for name, check in (("validation", validation), ("verification", verification)):
         if check is not None:
             keep_outcome(dataset, name, check)
-    pages = _Pages(dataset, provenance, Outcomes.of(dataset), progress)
     with naming_what_cannot_be_written(place):
-        return pages.write(min(jobs or _THREADS, _THREADS))
+        return pages.write(Outcomes.of(dataset), min(jobs or _THREADS, _THREADS))
 
 
 class _Pages:
     """All pages of a report."""
 
-    def __init__(self, dataset: Path, provenance: Provenance, outcomes: Outcomes, progress: Progress) -> None:
-        self._dataset, self._provenance, self._outcomes, self._progress = dataset, provenance, outcomes, progress
-        self._samples = read_samples(dataset, provenance)
-        self._cards = [card_of(sample, outcomes) for sample in self._samples]
+    def __init__(self, dataset: Path, provenance: Provenance, progress: Progress) -> None:
+        self._dataset, self._provenance, self._progress = dataset, provenance, progress
+        self._samples, self._title = read_samples(dataset, provenance), _title_of(dataset)
         self._templates = page_templates("catnip2bids.reporting")
         self._templates.filters["size"] = shown_bytes
         self._failures: list[str] = []
 
-    def write(self, n_threads: int) -> Report:
-        """Write them, the overview last."""
+    def write(self, outcomes: Outcomes, n_threads: int) -> Report:
+        """Write them, the overview last, with what the checks found."""
+        self._outcomes = outcomes
+        self._cards = [card_of(sample, outcomes) for sample in self._samples]
         with ThreadPoolExecutor(n_threads) as threads:
             self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
         path = self._dataset / REPORT / "index.html"
@@ -207,7 +209,7 @@ class _Pages:
         of_samples = [found for card in cards for found in card.problems]
         cohort = cohort_of(samples, cards)
         return {
-            "title": self._title(),
+            "title": self._title,
             "n_animals": len({sample.record.subject for sample in samples}),
             "n_images": sum(len(sample.images) for sample in samples),
             "bytes_before": sum_of([sample.bytes_before for sample in samples]),
@@ -221,12 +223,13 @@ class _Pages:
             "excluded": _excluded(samples),
         }
 
-    def _title(self) -> str:
-        path = self._dataset / "dataset_description.json"
-        try:
-            return str(json.loads(path.read_bytes())["Name"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DatasetError(f"{path}: cannot be read ({error}); package again, or bring it back") from error
+
+def _title_of(dataset: Path) -> str:
+    path = dataset / "dataset_description.json"
+    try:
+        return str(json.loads(path.read_bytes())["Name"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); package again, or bring it back") from error
 
 
 @dataclass(frozen=True)

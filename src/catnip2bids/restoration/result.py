@@ -23,7 +23,7 @@ class Restoration(Shown):
     left_out
         Entries that the dataset does not hold, and why.
     problems
-        What could not be restored, and why.
+        What could not be restored, and why; and what was restored although nothing proves that it is the original.
     """
 
     folder: Path
@@ -34,7 +34,7 @@ class Restoration(Shown):
 
     @property
     def ok(self) -> bool:
-        """Whether all that the dataset holds was restored."""
+        """Whether all that the dataset holds was restored, and is proven."""
         return not self.problems
 
     def _summary(self) -> Summary:

@@ -1,7 +1,7 @@
 """The whole restoration: every run of the dataset, entry after entry.
 
 Invariant: an entry stands under its name only when it is whole, and nothing that is there already is written over. One
-that cannot be restored is named, and stops no other.
+that cannot be restored is named, and stops no other; so is one that no intact checksum proves to be the original.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from catnip2bids.bids.checksums import file_sha256, read_checksums
+from catnip2bids.bids.checksums import CHECKSUMS, Checksums, file_sha256, read_checksums
 from catnip2bids.bids.paths import inside
 from catnip2bids.bids.pixels import hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, provenance_of
 from catnip2bids.engine import OVERHEAD_BYTES, Resources, own_resources
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError, WriteError
-from catnip2bids.locks import locked
+from catnip2bids.locks import FOLDER_LOCK, locked
 from catnip2bids.progress import Progress
-from catnip2bids.publish import keep_apart, naming_what_cannot_be_written, publication, write_text
+from catnip2bids.publish import folder_to_write, keep_apart, naming_what_cannot_be_written, publication, write_text
 from catnip2bids.restoration.items import CopyItem, Item, LeftOut, LinkItem, VolumeItem, items_of
 from catnip2bids.restoration.result import Restoration
 from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, plane_bytes, write_file, write_slices
@@ -83,26 +83,29 @@ def restore(
     if work.needed_bytes > resources.memory_bytes:
         needed = enough_bytes(work.needed_bytes)
         raise UsageError(f"{dataset}: restoring it needs at least {needed} of memory; give more with --memory")
+    mark = file_sha256(dataset / PROVENANCE)
     with naming_what_cannot_be_written(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
-            _take_folder(folder, file_sha256(dataset / PROVENANCE))
-            progress.start(work.n_voxels)
-            for path, item in work.items:
-                work.do(path, item)
-            if result.ok:
+        _refuse_folder(folder, mark)
+        with folder_to_write(folder), locked(folder):
+            _refuse_folder(folder, mark)
+            write_text(folder / _MARK, mark)
+            work.do_all()
+            if work.is_complete:
                 (folder / _MARK).unlink()
     return result
 
 
-def _take_folder(folder: Path, mark: str) -> None:
+def _refuse_folder(folder: Path, mark: str) -> None:
     """Refuse a folder that holds anything but what an interrupted restoration of the same dataset left."""
-    there = folder / _MARK
-    if there.is_file() and there.read_text(encoding="utf-8") == mark:
+    if not os.path.lexists(folder):
         return
-    if any(folder.iterdir()):
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: is not a folder; give a new folder with -o")
+    ours = folder / _MARK
+    if ours.is_file() and ours.read_bytes() == mark.encode():
+        return
+    if any(path != folder / FOLDER_LOCK for path in folder.iterdir()):
         raise DatasetError(f"{folder}: is not empty; give a new folder with -o")
-    write_text(there, mark)
 
 
 class _Work:
@@ -114,8 +117,10 @@ class _Work:
         self._dataset, self._provenance, self._resources = dataset, provenance, resources
         self._progress, self._result = progress, result
         checksums = read_checksums(dataset)
-        self._checksums = checksums.files if checksums else {}
+        self._checksums = checksums.files if checksums else None
+        self._doubt = _doubt_of(dataset, checksums)
         self._unwhole: list[str] = []
+        self.is_complete = True
         self._check(PurePosixPath(PROVENANCE.as_posix()))
         self.items = [
             (inside(f"{place / item.path}", PROVENANCE.name).as_posix(), item)
@@ -158,7 +163,15 @@ class _Work:
         for key, place in places.items():
             yield key, place if n_there[place] == 1 else PurePosixPath(key) / place.name
 
-    def do(self, path: str, item: Item) -> None:
+    def do_all(self) -> None:
+        """Restore all items; first say why nothing proves them, if that is so."""
+        if self._doubt is not None:
+            self._tell(self._doubt)
+        self._progress.start(self.n_voxels)
+        for path, item in self.items:
+            self._do(path, item)
+
+    def _do(self, path: str, item: Item) -> None:
         """Restore one item; what goes wrong is a problem of this item alone."""
         final = self._result.folder / path
         if isinstance(item, LeftOut):
@@ -167,9 +180,11 @@ class _Work:
         if waiting_for := next((folder for folder in self._unwhole if path.startswith(f"{folder}/")), None):
             # a folder under the name of a volume means that all of it is there
             self._tell(f"{path}: lies in {waiting_for}, which is not restored; mend that, and restore again")
+            self.is_complete = False
             return
         if final.exists() or final.is_symlink():
             self._result.kept.append(path)
+            self._doubt_item(path)
             return
         self._progress.item(path)
         try:
@@ -179,8 +194,14 @@ class _Work:
         except Catnip2bidsError as error:
             self._unwhole.append(path)
             self._tell(f"{path}: {error}")
+            self.is_complete = False
         else:
             self._result.restored.append(path)
+            self._doubt_item(path)
+
+    def _doubt_item(self, path: str) -> None:
+        if self._doubt is not None:
+            self._tell(f"{path}: is restored, and nothing proves that it is the original")
 
     def _tell(self, problem: str) -> None:
         self._result.problems.append(problem)
@@ -237,5 +258,18 @@ class _Work:
     def _check(self, file: PurePosixPath, content: Path | None = None) -> None:
         """Refuse a file of the dataset that has not the checksum it had; `content` is a copy of it, if there is one."""
         path = content or self._dataset / file
-        if self._checksums and path.is_file() and file_sha256(path) != self._checksums.get(file.as_posix()):
+        if self._checksums is None or not path.is_file():
+            return
+        if file_sha256(path) != self._checksums.get(file.as_posix()):
             raise DatasetError(f"{self._dataset / file}: was changed since it was packaged; bring it back from a copy")
+
+
+def _doubt_of(dataset: Path, checksums: Checksums | None) -> str | None:
+    """Return why the checksums prove nothing; None if they do."""
+    if checksums is not None and checksums.is_intact:
+        return None
+    what = "is missing" if checksums is None else "was changed, or is damaged"
+    return (
+        f"{dataset / CHECKSUMS}: {what}, so nothing proves that the restored files are the originals; "
+        "bring it back from a copy of the dataset, and restore again into a new folder"
+    )

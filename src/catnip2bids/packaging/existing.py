@@ -1,0 +1,136 @@
+"""The files of a dataset that packaging merges with what is new, read before the first byte is written.
+
+Invariant: what passes here can be merged, so that no error in an old file stops a command that has begun to write.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from catnip2bids.bids.checksums import read_checksums
+from catnip2bids.bids.pixels import hashes_path
+from catnip2bids.bids.places import COUNTS, DERIVATIVE
+from catnip2bids.bids.provenance import FOLDER, PLAN
+from catnip2bids.bids.tables import read_rows
+from catnip2bids.catnip.atlas import read_atlas_table
+from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.packaging.files import read_json, read_text
+from catnip2bids.packaging.tasks import RunTasks
+from catnip2bids.plan import read_plan
+from catnip2bids.publish import LONGEST_NAME_BYTES
+
+_TABLES: dict[str, tuple[str, ...]] = {
+    "participants.tsv": ("participant_id",),
+    "samples.tsv": ("participant_id", "sample_id"),
+    f"{DERIVATIVE}/samples.tsv": ("participant_id", "sample_id"),
+    f"{DERIVATIVE}/descriptions.tsv": ("desc_id",),
+    "derivatives/*/counts.tsv": (),
+    "derivatives/*/sub-*/micr/*_counts.tsv": (),
+}
+"""Tables that are merged, and the columns that name their rows."""
+_DOCUMENTS = (
+    "participants.json",
+    "samples.json",
+    "SPIM.json",
+    f"{DERIVATIVE}/samples.json",
+    f"{DERIVATIVE}/descriptions.json",
+    f"{DERIVATIVE}/*dseg.json",
+    "derivatives/*/counts.json",
+)
+_TEXTS = ("README.md", "derivatives/*/README.md", ".bidsignore", f"{DERIVATIVE}/.bidsignore")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Tool(_Strict):
+    Name: str = ""
+
+
+class _Source(_Strict):
+    URL: str = ""
+
+
+class _Description(_Strict):
+    """The fields of a dataset_description.json that are merged or used."""
+
+    Name: str = ""
+    License: str = ""
+    Authors: list[str] = []
+    GeneratedBy: list[_Tool] = []
+    SourceDatasets: list[_Source] = []
+
+
+def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
+    """Refuse a dataset with files that cannot be merged with what is new.
+
+    Raises
+    ------
+    DatasetError, SourceError, PlanError
+        If a file cannot be read, or is not what it should be.
+    """
+    _check(dataset, ["dataset_description.json", f"{DERIVATIVE}/dataset_description.json"], _read_description)
+    _check(dataset, [*_DOCUMENTS, *(str(task.sidecar) for run in runs for task in run.images)], read_json)
+    for pattern, columns in _TABLES.items():
+        _check(dataset, [pattern], read_rows, *columns)
+    scans = {f"sub-{run.subject}/sub-{run.subject}_scans" for run in runs}
+    _check(dataset, [f"{name}.tsv" for name in scans], read_rows, "filename")
+    _check(dataset, [f"{name}.json" for name in scans], read_json)
+    _check(dataset, [f"{DERIVATIVE}/*dseg.tsv"], read_atlas_table)
+    _check(dataset, _TEXTS, read_text)
+    _check(dataset, [PLAN.as_posix()], read_plan)
+    read_checksums(dataset)
+    _check_folders(dataset, runs)
+
+
+def check_names(runs: Sequence[RunTasks]) -> None:
+    """Refuse labels that make names of files too long.
+
+    Raises
+    ------
+    UsageError
+        If a file system could not hold one of the names.
+    """
+    for run in runs:
+        names = [hashes_path(task.target).name for task in run.images] + [task.target.name for task in run.counts]
+        if longest := max((name for name in names if len(name) > LONGEST_NAME_BYTES), key=len, default=None):
+            raise UsageError(
+                f"{run.run.folder}: {longest} has {len(longest)} letters and may have {LONGEST_NAME_BYTES}; give "
+                "shorter labels (--subject, --sample, --stain, or in the plan)"
+            )
+
+
+def _check(dataset: Path, patterns: Sequence[str], read: Callable[..., Any], *columns: str) -> None:
+    for path in (path for pattern in patterns for path in sorted(dataset.glob(pattern))):
+        if path.is_dir():
+            raise DatasetError(f"{path}: is a folder, and a file of this name is to be written; rename the folder")
+        try:
+            read(path, *columns)
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+
+
+def _read_description(path: Path) -> None:
+    try:
+        _Description.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise DatasetError(f"{path}: field {field}: {first['msg']}; correct it and run again") from error
+
+
+def _check_folders(dataset: Path, runs: Sequence[RunTasks]) -> None:
+    """Refuse files where folders are to be made."""
+    folders = {DERIVATIVE, COUNTS, PurePosixPath(FOLDER.as_posix()) / "pixels"}
+    folders |= {task.target.parent for run in runs for task in run.everything}
+    folders |= {task.verbatim.parent for run in runs for task in run.counts}
+    folders |= {parent for folder in folders for parent in folder.parents}
+    for place in (dataset / folder for folder in sorted(folders)):
+        if os.path.lexists(place) and not place.is_dir():
+            raise DatasetError(f"{place}: is a file, and a folder of this name is needed; rename the file")

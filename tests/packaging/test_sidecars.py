@@ -1,0 +1,60 @@
+"""Sidecars follow their images, and keep what a person wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from catnip2bids import package
+from runs import PROVENANCE, TODAY_PREFIX, change_slices, read_json, settings, write_l2
+
+MICR = "sub-46001wt/micr"
+MASK = f"derivatives/catnip/{MICR}/{TODAY_PREFIX}_space-orig_desc-hemispheremask_SPIM.json"
+FRST = f"derivatives/catnip/{MICR}/{TODAY_PREFIX}_desc-FRST_SPIM.json"
+RAW = f"{MICR}/{TODAY_PREFIX}_SPIM.json"
+
+
+def edit(path: Path, **fields: Any) -> dict[str, Any]:
+    document: dict[str, Any] = {**read_json(path), **fields}
+    path.write_text(json.dumps(document))
+    return document
+
+
+def test_a_sidecar_follows_an_image_that_is_made_of_other_files(tmp_path: Path) -> None:
+    run = write_l2(tmp_path / "source")
+    whole = tmp_path / "whole"
+    assert package(tmp_path / "source", whole, settings()).ok
+
+    (run / "hemispheremask_origspace").rename(tmp_path / "aside")
+    assert package(tmp_path / "source", tmp_path / "out", settings()).ok
+    recovered = read_json(tmp_path / "out" / MASK)
+    assert "recovered from" in recovered["Description"]
+    by_person = edit(tmp_path / "out" / FRST, Description="what the chief says", Threshold=7, Immersion="oil")
+    (tmp_path / "aside").rename(run / "hemispheremask_origspace")
+    assert package(tmp_path / "source", tmp_path / "out", settings()).ok
+    assert read_json(tmp_path / "out" / MASK) == read_json(whole / MASK) != recovered
+    assert read_json(tmp_path / "out" / FRST) == by_person
+    assert read_json(tmp_path / "out" / RAW) == read_json(whole / RAW)
+
+    # the other way round, and what a person wrote stays once more
+    mine = edit(tmp_path / "out" / MASK, Description="drawn by hand")
+    (run / "hemispheremask_origspace").rename(tmp_path / "aside")
+    change_slices(run / "FRST", lambda plane: plane[::-1])
+    assert package(tmp_path / "source", tmp_path / "out", settings()).ok
+    assert read_json(tmp_path / "out" / MASK)["Description"] == mine["Description"]
+    assert read_json(tmp_path / "out" / FRST) == by_person
+
+
+def test_fields_of_an_older_version_are_kept_but_for_those_that_follow_from_the_image(tmp_path: Path) -> None:
+    """An older version did not remember what it had generated."""
+    write_l2(tmp_path / "source")
+    assert package(tmp_path / "source", tmp_path / "out", settings()).ok
+    document = read_json(tmp_path / "out" / PROVENANCE)
+    for run in document["runs"].values():
+        del run["sidecars"]
+    (tmp_path / "out" / PROVENANCE).write_text(json.dumps(document))
+    whole = read_json(tmp_path / "out" / FRST)
+    edit(tmp_path / "out" / FRST, Description="mine", Sources=["bids::nowhere"], PixelSize=[1, 1, 1])
+    assert package(tmp_path / "source", tmp_path / "out", settings()).ok
+    assert read_json(tmp_path / "out" / FRST) == {**whole, "Description": "mine"}
