@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from catnip2bids.errors import DatasetError, WorkerError
@@ -144,7 +144,8 @@ def _locked(lock: Path, what: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
+        with suppress(OSError):  # a file that stays locks nothing by itself
+            lock.unlink()
         os.close(descriptor)
 
 

@@ -59,8 +59,8 @@ class RunJob:
         for task in self.tasks.images:
             job = ImageJob(task, self.atlas, format_of(task, self.prepared.settings))
             with self._naming_failures(task):
-                done = job.is_done(self._dataset, self._record.images.get(str(task.target)))
-                if done and not self.prepared.settings.overwrite:
+                record = self._record.images.get(str(task.target))
+                if not self.prepared.settings.overwrite and job.is_done(self._dataset, record):
                     self._kept.append(task)
                 else:
                     missing.append(job)
