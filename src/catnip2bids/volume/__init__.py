@@ -3,7 +3,7 @@
 from catnip2bids.choices import Kind
 from catnip2bids.volume.census import Census, states_of
 from catnip2bids.volume.encoding import EncodedPlane, Encoding, FileRange
-from catnip2bids.volume.hashing import hash_stored_plane, little_endian_bytes, plane_sha256
+from catnip2bids.volume.hashing import hash_stored_plane, hashing_bytes, little_endian_bytes, plane_sha256
 from catnip2bids.volume.nifti import NiftiVolume, census_nifti
 from catnip2bids.volume.part import SomePlanes
 from catnip2bids.volume.planes import OpenPlane
@@ -41,6 +41,7 @@ __all__ = [
     "check_page",
     "count_stack_pages",
     "hash_stored_plane",
+    "hashing_bytes",
     "is_nifti",
     "is_ome_zarr",
     "is_slice",
