@@ -11,14 +11,17 @@ from catnip2bids.choices import Cluster
 from catnip2bids.comparison.files import FileComparison, compare_files
 from catnip2bids.comparison.report import write_report
 from catnip2bids.comparison.result import Comparison, ItemComparison
-from catnip2bids.comparison.sides import Side, open_side
+from catnip2bids.comparison.sides import Side, open_side, with_census
 from catnip2bids.comparison.tables import compare_tables, looks_like_counts
-from catnip2bids.comparison.things import Thing, pair_things, thing_at, things_in
+from catnip2bids.comparison.things import Thing, has_slices, others_in, pair_things, thing_at, things_in
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
 from catnip2bids.engine import Resources, resources_for
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written
+from catnip2bids.wording import listed
+
+_FOLDERS = (Thing.FOLDER, Thing.SLICES)
 
 
 def compare(
@@ -36,8 +39,8 @@ def compare(
     Parameters
     ----------
     path_1, path_2
-        Two volumes (slice folder, TIFF stack or NIfTI file, in any combination), two tables of counts, two other
-        files, or two folders of any of these.
+        Two volumes (slice folder, TIFF stack, OME-TIFF, NIfTI file or OME-Zarr image, in any combination), two tables
+        of counts, two other files, or two folders of any of these.
     folder
         Where to write ``comparison_results.csv``, ``different.csv``, ``comparison.json`` and ``index.html``; None to
         write nothing.
@@ -107,14 +110,21 @@ def first_difference(path_1: Path, path_2: Path, resources: Resources) -> int | 
 
 def _compare(path_1: Path, path_2: Path, resources: Resources, progress: Progress) -> Comparison:
     thing_1, thing_2 = thing_at(path_1), thing_at(path_2)
-    if Thing.FOLDER in (thing_1, thing_2):
-        if not (path_1.is_dir() and path_2.is_dir()):
-            raise UsageError(f"{path_1} is a {thing_1} and {path_2} is a {thing_2}; give two of the same kind")
+    notes = []
+    if Thing.FOLDER in (thing_1, thing_2) and any(t.is_volume and t != Thing.SLICES for t in (thing_1, thing_2)):
+        folder = path_1 if thing_1 == Thing.FOLDER else path_2
+        if has_slices(folder):
+            names = listed([path.name for path in others_in(folder)])
+            notes.append(f"{folder}: only its slices were compared, and not what is beside them: {names}")
+            thing_1 = thing_2 = Thing.SLICES
+    is_folder = Thing.FOLDER in (thing_1, thing_2)
+    if is_folder and thing_1 in _FOLDERS and thing_2 in _FOLDERS:
         return _compare_folders(path_1, path_2, resources, progress)
-    if thing_1 != thing_2 and not (thing_1.is_volume and thing_2.is_volume):
-        raise UsageError(f"{path_1} is a {thing_1} and {path_2} is a {thing_2}; give two of the same kind")
+    if is_folder or (thing_1 != thing_2 and not (thing_1.is_volume and thing_2.is_volume)):
+        kinds = f"{path_1} ({thing_1}) and {path_2} ({thing_2}) cannot be compared"
+        raise UsageError(f"{kinds}; give two of the same kind")
     items = _compare_all([(thing_1, path_1, path_2)], resources, progress)
-    return Comparison(path_1, path_2, items, {}, {}, is_folder=False)
+    return Comparison(path_1, path_2, items, {}, {}, is_folder=False, notes=tuple(notes))
 
 
 def _compare_folders(path_1: Path, path_2: Path, resources: Resources, progress: Progress) -> Comparison:
@@ -139,19 +149,21 @@ def _compare_all(
     sides = [(_opened(one), _opened(two)) if thing.is_volume else None for thing, one, two in wanted]
     progress.start(sum(len(pair[0].planes.keys() | pair[1].planes.keys()) for pair in sides if pair))
     return tuple(
-        _compare_pair((one, two), pair, resources, progress) for (_, one, two), pair in zip(wanted, sides, strict=True)
+        _compare_pair(thing, (one, two), pair, resources, progress)
+        for (thing, one, two), pair in zip(wanted, sides, strict=True)
     )
 
 
 def _opened(path: Path) -> Side:
     """Find the planes of a volume; one that cannot be read at all has none, and says why."""
     try:
-        return open_side(path)
+        return with_census(open_side(path))
     except SourceError as error:
         return Side(path, {}, problems=(str(error),))
 
 
 def _compare_pair(
+    thing: Thing,
     paths: tuple[Path, Path],
     sides: tuple[Side, Side] | None,
     resources: Resources,
@@ -160,8 +172,8 @@ def _compare_pair(
     if sides is not None:
         progress.item(paths[0].name)
         return compare_volumes(*sides, resources, progress)
-    if all(path.is_dir() for path in paths):
-        return FileComparison(*paths, same=True)  # empty ones
+    if thing == Thing.EMPTY:
+        return FileComparison(*paths, same=True)
     if any(map(looks_like_counts, paths)):
         return compare_tables(*paths)
     return compare_files(*paths)
