@@ -122,7 +122,7 @@ def _compare(path_1: Path, path_2: Path, resources: Resources, progress: Progres
         return _compare_folders(path_1, path_2, resources, progress)
     if is_folder or (thing_1 != thing_2 and not (thing_1.is_volume and thing_2.is_volume)):
         kinds = f"{path_1} ({thing_1}) and {path_2} ({thing_2}) cannot be compared"
-        raise UsageError(f"{kinds}; give two of the same kind")
+        raise UsageError(f"{kinds}; give two volumes, two tables, two other files, or two folders")
     items = _compare_all([(thing_1, path_1, path_2)], resources, progress)
     return Comparison(path_1, path_2, items, {}, {}, is_folder=False, notes=tuple(notes))
 

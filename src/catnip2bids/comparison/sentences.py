@@ -87,8 +87,11 @@ def _of_volumes(item: VolumeComparison) -> str:
 
 def _of_different(item: VolumeComparison, n_pairs: int, n_different: int) -> list[str]:
     evidence, parts = item.evidence, []
-    if n_pairs:
+    n_damaged = sum(pair.is_pair and bool(pair.problems) for pair in item.pairs)
+    if n_pairs > n_damaged:
         parts.append(f"{n_different} of {counted(n_pairs, 'plane')} {'differs' if n_different == 1 else 'differ'}.")
+    if n_damaged:
+        parts.append(f"{counted(n_damaged, 'plane')} could not be compared.")
     if evidence.layouts is not None:
         parts.append(f"Size or type are not the same: 1 is {evidence.layouts[0]}, 2 is {evidence.layouts[1]}.")
     by_kind = {type(rule): rule for rule in reversed(evidence.rules)}  # the first one of a kind says most

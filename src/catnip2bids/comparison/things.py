@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from catnip2bids.catnip.components import LEFTOVERS
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.volume import (
     count_stack_pages,
     is_nifti,
@@ -51,8 +51,15 @@ def thing_at(path: Path) -> Thing:
     Raises
     ------
     SourceError
-        If nothing is there.
+        If nothing is there, or it cannot be read.
     """
+    try:
+        return _thing_at(path)
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+
+
+def _thing_at(path: Path) -> Thing:
     if is_ome_zarr(path):
         return Thing.OME_ZARR
     if path.is_dir():
@@ -106,7 +113,7 @@ def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[
     for path in children:
         try:
             thing = thing_at(path)
-        except (SourceError, OSError):  # a link that leads nowhere, a folder that may not be read
+        except SourceError:  # a link that leads nowhere, a folder that may not be read
             yield path, Thing.UNREADABLE
             continue
         if path.is_dir() and path.resolve() in above:
