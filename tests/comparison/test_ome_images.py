@@ -11,7 +11,7 @@ import tifffile
 import zarr
 
 import catnip2bids
-from catnip2bids.comparison import Relation
+from catnip2bids.comparison import Relation, VolumeComparison
 from catnip2bids.errors import UsageError
 from made_up import some_image, write_slices, write_tiff
 
@@ -48,6 +48,7 @@ def test_one_voxel_is_found(images: Path, tmp_path: Path) -> None:
     changed[3, 4, 5] ^= 1
     write_slices(tmp_path / "slices", changed)
     (item,) = catnip2bids.compare(tmp_path / "slices", images / "image.ome.zarr").items
+    assert isinstance(item, VolumeComparison)
     assert (item.relation, item.evidence.planes_different, item.evidence.n_different) == (Relation.DIFFERENT, (4,), 1)
 
 
