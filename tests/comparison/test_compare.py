@@ -21,9 +21,10 @@ import tifffile
 
 import catnip2bids
 from catnip2bids import Comparison
-from catnip2bids.comparison import Relation, first_difference, volumes
+from catnip2bids.comparison import Relation, VolumeComparison, first_difference
 from catnip2bids.comparison.documents import COLUMNS
 from catnip2bids.comparison.files import compare_files
+from catnip2bids.comparison.sides import open_side, plane_bytes
 from catnip2bids.engine import OVERHEAD_BYTES, Resources
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.scanning import Entry
@@ -347,7 +348,7 @@ def test_folders_of_stacks_that_are_masked_are_masked(tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     slices = write_slices(tmp_path / "1", some_image((3, 20, 20)))
     (tmp_path / "t.csv").write_text(HEADER)
-    with pytest.raises(UsageError, match="two of the same kind"):
+    with pytest.raises(UsageError, match="cannot be compared"):
         catnip2bids.compare(tmp_path / "1", tmp_path / "t.csv")
     with pytest.raises(SourceError, match="is not there"):
         catnip2bids.compare(tmp_path / "1", tmp_path / "nowhere")
@@ -397,6 +398,8 @@ def test_what_is_beside_slices_is_compared_too(tmp_path: Path) -> None:
 def test_slices_on_one_side_only_are_told(tmp_path: Path) -> None:
     write_slices(tmp_path / "a", LABELS)
     (tmp_path / "b").mkdir()
+    for side in ("a", "b"):
+        (tmp_path / side / "notes.txt").write_text("")
     comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
     assert (comparison.exit_code, {str(thing) for thing in comparison.only_in_1.values()}) == (1, {"slice folder"})
 
@@ -451,8 +454,11 @@ def test_a_file_that_cannot_be_read_is_not_the_same(tmp_path: Path) -> None:
     there, gone = tmp_path / "1.txt", tmp_path / "2.txt"
     there.write_text("a note")
     assert compare_files(there, there).relation == Relation.IDENTICAL
-    found = compare_files(there, gone)
-    assert (found.relation, found.problems) == (Relation.DIFFERENT, (f"{gone}: cannot be read",))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # opening it would wait for somebody who writes into it
+    for other in (gone, pipe):
+        found = compare_files(there, other)
+        assert (found.relation, len(found.problems), str(other) in found.problems[0]) == (Relation.DIFFERENT, 1, True)
 
 
 def test_another_name_is_no_other_number(tmp_path: Path) -> None:
@@ -559,11 +565,7 @@ def test_planes_that_cannot_be_read_are_not_different(tmp_path: Path) -> None:
     assert len(found["evidence"]["unreadable"]) == 1
 
 
-def test_damage_in_files_that_are_the_same_does_not_keep_the_page_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In large volumes such files are only opened, not decoded."""
-    monkeypatch.setattr(volumes, "_HASHED_ALL_THE_SAME_BYTES", 0)
+def test_damage_in_files_that_are_the_same_does_not_keep_the_page_away(tmp_path: Path) -> None:
     for side in ("1", "2"):
         write_slices(tmp_path / side, LABELS, flavour=Flavour(DEFLATE, rows_per_strip=30))
         for number in range(1, 12):
@@ -573,7 +575,7 @@ def test_damage_in_files_that_are_the_same_does_not_keep_the_page_away(
             path.write_bytes(content)
     write_tiff(tmp_path / "2/Z0012.tif", (LABELS[-1:] // 2).astype("uint16"))
     comparison = catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
-    assert comparison.relation == Relation.DIFFERENT
+    assert (comparison.relation, comparison.exit_code, len(comparison.problems)) == (Relation.DIFFERENT, 2, 22)
     assert (tmp_path / "out/index.html").is_file()
 
 
@@ -590,7 +592,9 @@ def test_unpacking_needs_memory(tmp_path: Path) -> None:
 def test_unpacking_needs_memory_also_where_the_first_difference_is_enough(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     paths = as_nifti(tmp_path, LABELS), as_nifti(tmp_path / "other", LABELS)
-    enough = Resources(1, OVERHEAD_BYTES + 2 * LABELS.nbytes)
+    sides = [open_side(path) for path in paths]
+    held_bytes, planes_bytes = 2 * LABELS.nbytes, sum(map(plane_bytes, sides))
+    enough = Resources(1, OVERHEAD_BYTES + held_bytes + planes_bytes)
     entries = [Entry(path.name, path) for path in paths]
     assert first_difference(entries[0], entries[1], enough) is None
     with pytest.raises(UsageError, match="unpacking takes at least"):
@@ -610,3 +614,92 @@ def test_an_empty_table_beside_counts_is_trouble(tmp_path: Path) -> None:
     (tmp_path / "1.csv").write_text(HEADER + "1,root,r,5,100\n")
     (tmp_path / "2.csv").write_text("")
     assert catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv").exit_code == 2
+
+
+def test_what_imagej_calibrates_is_a_cast(tmp_path: Path) -> None:
+    values = some_image(SHAPE, "int16")
+    stored = (values.astype("int32") + 2**15).astype("uint16")
+    write_slices(tmp_path / "values", values)
+    for name, calibration in (("calibrated.tif", {"cf": 0, "c0": -32768.0, "c1": 1.0}), ("plain.tif", {})):
+        tifffile.imwrite(tmp_path / name, stored, imagej=True, metadata={"axes": "ZYX", **calibration})
+    comparison = catnip2bids.compare(tmp_path / "calibrated.tif", tmp_path / "values", tmp_path / "out")
+    assert (comparison.relation, comparison.exit_code) == (Relation.CAST, 1)
+    assert document(tmp_path)["evidence"]["calibration"] == "value = stored - 32768"
+    comparison = catnip2bids.compare(tmp_path / "values", tmp_path / "plain.tif", tmp_path / "out")
+    assert comparison.relation == Relation.DIFFERENT
+    assert document(tmp_path)["evidence"]["constant_difference"] == 32768
+    assert "the constant 32768 everywhere" in document(tmp_path)["meaning"]
+    comparison = catnip2bids.compare(tmp_path / "calibrated.tif", tmp_path / "plain.tif")
+    assert comparison.relation == Relation.IDENTICAL
+    assert any("value = stored - 32768" in warning for warning in comparison.warnings)
+
+
+def test_one_voxel_in_one_plane_breaks_a_calibration(tmp_path: Path) -> None:
+    values = some_image(SHAPE, "int16")
+    stored = (values.astype("int32") + 2**15).astype("uint16")
+    stored[9, 8, 7] ^= 1
+    metadata = {"axes": "ZYX", "cf": 0, "c0": -32768.0, "c1": 1.0}
+    tifffile.imwrite(tmp_path / "calibrated.tif", stored, imagej=True, metadata=metadata)
+    write_slices(tmp_path / "values", values)
+    comparison = catnip2bids.compare(tmp_path / "calibrated.tif", tmp_path / "values", tmp_path / "out")
+    assert comparison.relation == Relation.DIFFERENT
+    assert not document(tmp_path)["evidence"].keys() & {"calibration", "constant_difference"}
+
+
+def test_values_with_other_bits_are_told(tmp_path: Path) -> None:
+    image = some_image(SHAPE, "float32")
+    image[2, :3, :24], image[5, 6, 7] = np.nan, 0.0
+    other = image.copy()
+    other.view("uint32")[2, :3, :24], other[5, 6, 7] = 0xFFC00001, -0.0
+    assert compare(tmp_path, image, other).relation == Relation.DIFFERENT
+    assert document(tmp_path)["evidence"]["voxels_with_other_bits"] == 73
+    assert [row["note"] for row in rows(tmp_path, "different.csv")] == [
+        "same values, other bits in 72 voxels",
+        "same values, other bits in 1 voxel",
+    ]
+
+
+def test_labels_that_were_wrapped_or_rounded_are_told(tmp_path: Path) -> None:
+    labels = LABELS.astype("uint32")
+    labels[3, :9], labels[5, 9:] = 70_000, 2**24 + 1
+    compare(tmp_path, labels, labels.astype("uint16"))
+    assert document(tmp_path)["evidence"]["equal_modulo"] == 65536
+    compare(tmp_path, labels, labels.astype("float32"))
+    assert document(tmp_path)["evidence"]["rounded_to_float32"] == 2
+
+
+def test_every_plane_has_its_hashes_also_where_large_files_are_the_same(tmp_path: Path) -> None:
+    for side in ("1", "2"):
+        (tmp_path / side).mkdir()
+    tifffile.imwrite(tmp_path / "1/Z1.tif", shape=(2**14 + 16, 2**14), dtype="uint8", metadata=None)  # sparse
+    (tmp_path / "2/Z1.tif").hardlink_to(tmp_path / "1/Z1.tif")
+    (item,) = catnip2bids.compare(tmp_path / "1", tmp_path / "2").items
+    assert isinstance(item, VolumeComparison)
+    (pair,) = item.pairs
+    assert pair.plane_1 is not None
+    assert pair.plane_2 is not None
+    assert pair.plane_1.sha256 == pair.plane_2.sha256 is not None
+
+
+@pytest.mark.parametrize("what", ["empty", "nothing in both", "no number in both"])
+def test_where_nothing_was_compared_nothing_is_claimed(tmp_path: Path, what: str) -> None:
+    for side in ("1", "2"):
+        (tmp_path / side).mkdir()
+        if what == "nothing in both":
+            (tmp_path / side / f"{side}.txt").write_text("")
+        if what == "no number in both":
+            numbers = range(int(side) * 10, int(side) * 10 + 3)
+            write_slices(tmp_path / side, some_image((3, 20, 20), seed=int(side)), [f"Z{n:03d}.tif" for n in numbers])
+    comparison = catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
+    assert (comparison.exit_code, comparison.is_compared, len(comparison.problems)) == (2, False, 1)
+    assert "nothing was compared" in repr(comparison)
+    assert "nothing was compared" in (tmp_path / "out/index.html").read_text()
+
+
+def test_what_cannot_be_read_on_one_side_is_trouble(tmp_path: Path) -> None:
+    for side in ("1", "2"):
+        write_slices(tmp_path / side / "volume", some_image((3, 20, 20)))
+    (tmp_path / "1/gone.tif").symlink_to("nowhere.tif")
+    comparison = catnip2bids.compare(tmp_path / "1", tmp_path / "2")
+    assert (comparison.exit_code, comparison.is_compared) == (2, True)
+    assert str(tmp_path / "1/gone.tif") in comparison.problems[0]

@@ -18,6 +18,7 @@ import tifffile
 from catnip2bids import scan
 from catnip2bids.catnip.derivations import MASKED_LABELS
 from catnip2bids.comparison import DerivationCheck, check_claim, check_derivations
+from catnip2bids.comparison.sides import open_side, plane_bytes
 from catnip2bids.engine import OVERHEAD_BYTES, Resources
 from made_up import Array, some_image, write_slices, write_tiff
 
@@ -126,7 +127,8 @@ def test_unpacking_needs_memory(tmp_path: Path) -> None:
     cells = np.full((6, 12, 14), 255, "uint8")
     nib.save(nib.nifti1.Nifti1Image(cells.T, np.eye(4)), tmp_path / "cells.nii.gz")
     entries = [replace(entry, location=tmp_path / "cells.nii.gz") for entry in run.entries[: len(MASKED_LABELS.roles)]]
-    enough = Resources(1, OVERHEAD_BYTES + len(entries) * cells.nbytes)
+    sides = [open_side(entry.location) for entry in entries]
+    enough = Resources(1, OVERHEAD_BYTES + len(entries) * cells.nbytes + sum(map(plane_bytes, sides)))
     assert check_claim(MASKED_LABELS, entries, enough).n_voxels == cells.size
     refused = check_claim(MASKED_LABELS, entries, replace(enough, memory_bytes=enough.memory_bytes - 1))
     assert not refused.holds

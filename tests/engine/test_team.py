@@ -12,13 +12,24 @@ from catnip2bids.errors import NotEnoughMemoryError
 
 
 @pytest.mark.parametrize(
-    ("held_bytes", "refused"),
+    ("item_bytes", "held_bytes", "refused"),
     [
-        (0, "run/N4: this takes at least 128 MiB of memory; give more with --memory"),
-        (1, "run/N4: unpacking takes at least 129 MiB of memory; give more with --memory"),
+        (0, 0, "run/N4: this takes at least 128 MiB of memory; give more with --memory"),
+        (1, 0, "run/N4: this takes at least 129 MiB of memory; give more with --memory"),
+        (1, 2, "run/N4: unpacking takes at least 129 MiB of memory; give more with --memory"),
+        (10 * 2**30, 0, "run/N4: this takes at least 10.2 GiB of memory; give more with --memory"),
     ],
 )
-def test_unpacking_is_named_only_where_something_is_unpacked(held_bytes: int, refused: str) -> None:
+def test_what_does_not_fit_is_refused_with_the_memory_it_takes(item_bytes: int, held_bytes: int, refused: str) -> None:
     with pytest.raises(NotEnoughMemoryError) as error:
-        Team(Resources(1, OVERHEAD_BYTES - 1), 1, held_bytes, about=Path("run/N4"))
+        Team(Resources(1, OVERHEAD_BYTES - 1), item_bytes, held_bytes, about=Path("run/N4"))
     assert str(error.value) == refused
+
+
+def test_there_are_no_more_threads_than_items_fit() -> None:
+    with Team(Resources(8, OVERHEAD_BYTES + 100), 30, 10, about="run/N4") as team:
+        assert team.n_threads == 3
+    with Team(Resources(8, OVERHEAD_BYTES + 40), 30, 10, about="run/N4") as team:
+        assert team.n_threads == 1
+    with pytest.raises(NotEnoughMemoryError):
+        Team(Resources(8, OVERHEAD_BYTES + 39), 30, 10, about="run/N4")

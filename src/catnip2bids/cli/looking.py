@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    path_1: Annotated[Path, typer.Argument(metavar="A", help="A slice folder, stack, NIfTI file, table, or folder.")],
+    path_1: Annotated[Path, typer.Argument(metavar="A", help="A volume, a table, or a folder of these.")],
     path_2: Annotated[Path, typer.Argument(metavar="B", help="What it is compared with.")],
     folder: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write the tables and the page.")
@@ -33,6 +33,8 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json to stdout, too.")] = False,
 ) -> None:
     """Say exactly how two components differ. Exit code 0 if they are identical, 1 if not, 2 if something is damaged.
+
+    Volumes are slice folders, TIFF stacks, NIfTI files, OME-Zarr and OME-TIFF images, in any combination.
 
     Example: [bold]catnip2bids compare run/atlaslabel_def_origspace run/atlaslabel_def_origspace_masked[/]
     """

@@ -190,7 +190,7 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
     """Print what a comparison found."""
     from catnip2bids.comparison.sentences import headline_of, sentence_of
 
-    _say_all(comparison.problems, ())
+    _say_all(comparison.problems, comparison.warnings)
     if comparison.is_folder:
         for item in comparison.items:
             if not (ON_TERMINAL and item.relation == "identical"):  # they are many, and counted in the last line
@@ -200,7 +200,7 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
                 say(f"only in {side}: {path} ({thing.value})")
     say(f"look at {folder / 'index.html'}")
     meaning = _numbers_of(comparison) if comparison.is_folder else headline_of(comparison)
-    say(f"{comparison.relation.value}: {meaning}")
+    say(f"{comparison.relation.value if comparison.is_compared else 'nothing was compared'}: {meaning}")
 
 
 def _numbers_of(comparison: Comparison) -> str:

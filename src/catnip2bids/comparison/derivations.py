@@ -126,7 +126,8 @@ def check_claim(
         for side in sides[1:]:
             if sorted(side.planes) != numbers:
                 raise SourceError(f"{side.path} and {sides[0].path} have not the same slice numbers")
-        with team_for(sides, resources) as team:
+        team, sides = team_for(sides, resources)
+        with team:
             counts = dict(zip(numbers, team.do(partial(_count, derivation, threshold, sides), numbers), strict=True))
     except (SourceError, NotEnoughMemoryError) as error:
         return replace(check, problem=str(error))

@@ -18,6 +18,7 @@ from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.sentences import sentence_of
 from catnip2bids.comparison.tables import TableComparison
 from catnip2bids.comparison.things import Thing
+from catnip2bids.comparison.values import ConstantDifference, EqualModulo, Rounded
 from catnip2bids.comparison.volumes import Evidence, VolumeComparison
 
 COLUMNS = (
@@ -96,7 +97,11 @@ def document_of(comparison: Comparison) -> dict[str, Any]:
         }
     else:
         document |= _item(comparison.items[0])
-    return document | {"meaning": sentence_of(comparison), "problems": list(comparison.problems)}
+    return document | {
+        "meaning": sentence_of(comparison),
+        "problems": list(comparison.problems),
+        "warnings": list(comparison.warnings),
+    }
 
 
 def _by_kind(things: Mapping[str, Thing]) -> dict[str, list[str]]:
@@ -147,6 +152,7 @@ def evidence_document(evidence: Evidence) -> dict[str, Any]:
         "voxels_different": evidence.n_different,
         "voxels_zeroed_1": evidence.n_zeroed_1,
         "voxels_zeroed_2": evidence.n_zeroed_2,
+        "voxels_with_other_bits": evidence.n_other_bits,
         "largest_difference": evidence.largest_difference,
         "planes_different": list(evidence.planes_different),
     }
@@ -167,8 +173,25 @@ def evidence_document(evidence: Evidence) -> dict[str, Any]:
     for side, lost in ((1, evidence.lost_1), (2, evidence.lost_2)):
         if lost is not None:
             document[f"labels_lost_{side}"] = {str(value): n for value, n in lost.items()}
-    if evidence.shift is not None:
-        document["shift"] = evidence.shift
+    if evidence.calibrated is not None:
+        document["calibration"] = str(evidence.calibrated)
+    for rule in evidence.rules:
+        match rule:
+            case ConstantDifference():
+                document["constant_difference"] = rule.difference
+            case EqualModulo():
+                document.setdefault("equal_modulo", 2**rule.n_bits)
+            case Rounded():
+                document.setdefault("rounded_to_float32", rule.side)
+    if (renumbered := evidence.renumbered) is not None and renumbered.is_complete:
+        numbers = renumbered.numbers
+        if numbers.shift is not None:
+            document["shift"] = numbers.shift
+        else:
+            document["slice_numbers"] = {
+                "first": [numbers.first_1, numbers.first_2],
+                "step": [numbers.step_1, numbers.step_2],
+            }
     return document
 
 

@@ -30,5 +30,9 @@ class FileComparison:
 
 def compare_files(path_1: Path, path_2: Path) -> FileComparison:
     """Compare two files byte for byte."""
-    problems = tuple(f"{path}: cannot be read" for path in (path_1, path_2) if not os.access(path, os.R_OK))
+    problems = tuple(
+        f"{path}: is not a file that can be read; make it readable, or compare without it"
+        for path in (path_1, path_2)
+        if not (path.is_file() and os.access(path, os.R_OK))
+    )
     return FileComparison(path_1, path_2, not problems and same_bytes(path_1, path_2), problems)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.comparison.sides import Side
+from catnip2bids.comparison.sides import OpenedPlane, Side
 from catnip2bids.engine import Team
 from catnip2bids.errors import SourceError
 
@@ -71,9 +71,10 @@ def _sample(side_and_number: tuple[Side, int]) -> _Sample | None:
     side, number = side_and_number
     try:
         with side.open(number) as opened:
-            values = opened.middle(_LOOKED_AT_BYTES).reshape(-1)
+            row_bytes = opened.layout.shape[1] * opened.layout.dtype.itemsize
+            values = opened.middle(max(_LOOKED_AT_BYTES // row_bytes, 1)).reshape(-1)
             if not values.any():
-                values = np.concatenate([rows[rows != _BACKGROUND] for rows in opened.bands()])[:_LOOKED_AT_BYTES]
+                values = _first_values(opened)
     except SourceError:
         return None  # it becomes a row of the result when it is compared
     if not _are_whole(values):
@@ -83,6 +84,17 @@ def _sample(side_and_number: tuple[Side, int]) -> _Sample | None:
     lengths = lengths[values[starts[:-1]] != _BACKGROUND]
     some = np.unique(values[values != _BACKGROUND])[:2]
     return _Sample(True, tuple(some.tolist()), len(lengths), int(np.count_nonzero(lengths == 1)))
+
+
+def _first_values(opened: OpenedPlane) -> Array:
+    """Read the first values of a plane that are not the background, so many that they tell enough."""
+    found, n_found = [np.empty(0, opened.layout.dtype)], 0
+    for rows in opened.bands():
+        found.append(rows[rows != _BACKGROUND])
+        n_found += len(found[-1])
+        if n_found >= _LOOKED_AT_BYTES:
+            break
+    return np.concatenate(found)[:_LOOKED_AT_BYTES]
 
 
 def _are_whole(values: Array) -> bool:

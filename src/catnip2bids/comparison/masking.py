@@ -16,6 +16,8 @@ from catnip2bids.comparison.planes import Pairing
 
 Array = npt.NDArray[Any]
 
+_BITS = 8
+
 
 @dataclass(frozen=True)
 class PlaneMask:
@@ -66,13 +68,16 @@ def mask_of(pairing: Pairing, number: int, masked: int) -> PlaneMask:
         The side that is masked, 1 or 2.
     """
     with pairing.side_1.open(number) as one, pairing.side_2.open(number) as two:
-        height = min(one.band_height, two.band_height)
-        zeroed, kept = [], []
+        height, (n_rows, n_columns) = min(one.band_height, two.band_height), one.layout.shape
+        zeroed, kept = (np.empty((n_rows, -(-n_columns // _BITS)), np.uint8) for _ in range(2))
+        top = 0
         for rows_1, rows_2 in zip(one.bands(height), two.bands(height), strict=True):
             with_mask, without = (rows_1, rows_2) if masked == 1 else (rows_2, rows_1)
-            zeroed.append(np.packbits((with_mask == 0) & (without != 0), axis=1))
-            kept.append(np.packbits(with_mask != 0, axis=1))
-    return PlaneMask(number, np.concatenate(zeroed), np.concatenate(kept))
+            rows = slice(top, top + len(rows_1))
+            zeroed[rows] = np.packbits((with_mask == 0) & (without != 0), axis=1)
+            kept[rows] = np.packbits(with_mask != 0, axis=1)
+            top = rows.stop
+    return PlaneMask(number, zeroed, kept)
 
 
 class MaskFinding:

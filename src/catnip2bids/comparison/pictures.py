@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.colors import made_up_color
-from catnip2bids.comparison.planes import PlanePair, differing
+from catnip2bids.comparison.planes import PlanePair
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.sides import BAND_BYTES
+from catnip2bids.comparison.values import differing
 from catnip2bids.comparison.volumes import VolumeComparison
 from catnip2bids.errors import SourceError
 from catnip2bids.pages import picture_address
@@ -62,11 +63,9 @@ class Pictures:
 def pictures_of(item: VolumeComparison) -> list[Pictures]:
     """Picture planes that differ most, and a few of those that do not, in the order of their slice numbers."""
     if item.relation == Relation.SHIFTED:
-        shift = item.evidence.shift or 0
-        numbers = [
-            number for number in sorted(item.pairing.side_1.planes) if number + shift in item.pairing.side_2.planes
-        ]
-        return _drawn(item, [(number, number + shift, 0) for number in _spread(numbers)])
+        way, planes_2 = item.numbers, item.pairing.side_2.planes
+        partners = {n: two for n in sorted(item.pairing.side_1.planes) if (two := way.in_2(n)) in planes_2}
+        return _drawn(item, [(n, partners[n] or 0, 0) for n in _spread(list(partners))])
     drawable = {pair.number: pair for pair in item.pairs if pair.difference is not None}
     chosen = _most_different(drawable) + _spread([number for number, pair in drawable.items() if pair.same])
     return _drawn(item, [(number, number, _n_different(drawable[number])) for number in sorted(chosen)])

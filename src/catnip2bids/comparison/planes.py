@@ -17,12 +17,15 @@ import numpy.typing as npt
 
 from catnip2bids.comparison.labels import Counts, count_labels, joined_counts
 from catnip2bids.comparison.sides import OpenedPlane, Side, same_bytes
+from catnip2bids.comparison.values import ValueRule, count_other_bits, differing, possible_rules
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import PageLayout, PlaneSource, little_endian_bytes
+from catnip2bids.wording import counted
 
 Array = npt.NDArray[Any]
 
 SAME_FILES = "the files are the same byte for byte"
+_SAMPLE_BYTES = 64 * 2**10
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Difference:
         Voxels that differ.
     n_zeroed_1, n_zeroed_2
         Those of them that are 0 in 1 alone, and in 2 alone.
+    n_other_bits
+        Those of them that have the same value with other bits: NaN, and 0.0 where the other one is -0.0.
     largest
         Largest difference of two values; None where none differ, or none is a number.
     box
@@ -60,6 +65,7 @@ class Difference:
     n_different: int = 0
     n_zeroed_1: int = 0
     n_zeroed_2: int = 0
+    n_other_bits: int = 0
     largest: float | None = None
     box: Box | None = None
 
@@ -102,6 +108,8 @@ class PlanePair:
         Whether they are known to be the same because their files are.
     labels_1, labels_2
         How often each label occurs in 1 and in 2 where they differ; None where that is not known.
+    rules
+        Rules that all of their voxels follow.
     """
 
     number: int
@@ -111,6 +119,7 @@ class PlanePair:
     same_files: bool = False
     labels_1: Counts | None = field(default=None, repr=False)
     labels_2: Counts | None = field(default=None, repr=False)
+    rules: tuple[ValueRule, ...] = ()
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -146,7 +155,10 @@ class PlanePair:
             return f"only in {2 if one is None else 1}"
         if self.same_files:
             return SAME_FILES
-        return "" if one.layout == two.layout else f"1 is {one.layout}, 2 is {two.layout}"
+        notes = [] if one.layout == two.layout else [f"1 is {one.layout}, 2 is {two.layout}"]
+        if self.difference is not None and (n_other_bits := self.difference.n_other_bits):
+            notes.append(f"same values, other bits in {counted(n_other_bits, 'voxel')}")
+        return "; ".join(notes)
 
 
 @dataclass(frozen=True)
@@ -158,11 +170,13 @@ class Pairing:
     side_1, side_2
         The volumes.
     same_file
-        Whether each of them is one file, and these are the same.
+        Whether they are the same, or each of them is one file and these are the same.
     hash_same_files
         Whether planes are decoded for their hash too whose files are the same.
     are_labels
         Whether values are labels, which are counted where they differ.
+    rules
+        Rules that values may follow where they differ.
     """
 
     side_1: Side
@@ -170,6 +184,7 @@ class Pairing:
     same_file: bool = False
     hash_same_files: bool = False
     are_labels: bool = False
+    rules: tuple[ValueRule, ...] = ()
 
     @property
     def numbers(self) -> list[int]:
@@ -182,14 +197,14 @@ def compare_planes(pairing: Pairing, number: int) -> PlanePair:
     source_1, source_2 = pairing.side_1.planes.get(number), pairing.side_2.planes.get(number)
     if source_1 and source_2:
         # pages of one stack are pairs of the same page
-        same = pairing.same_file or (not _is_paged(pairing) and same_bytes(source_1.path, source_2.path))
-        if same:
+        slices = pairing.side_1.is_slices and pairing.side_2.is_slices
+        if pairing.same_file or (slices and same_bytes(source_1.path, source_2.path)):
             return _same_files(pairing, number, source_2)
         pair = PlanePair(number, Plane(source_1), Plane(source_2))
         try:
             with pairing.side_1.open(number) as one, pairing.side_2.open(number) as two:
                 if one.layout.shape == two.layout.shape:
-                    return _compared(pair, one, two, _Finding(pairing.are_labels))
+                    return _compared(pair, one, two, _Finding(pairing))
         except SourceError:
             pass  # what is wrong, and with which one, is found out when each is read by itself
     plane_1, labels_1 = _alone(pairing.side_1, number, pairing.are_labels)
@@ -205,18 +220,15 @@ def _alone(side: Side, number: int, are_labels: bool) -> tuple[Plane | None, Cou
     return read_alone(side, number, look=counting.add), counting.counts
 
 
-def _is_paged(pairing: Pairing) -> bool:
-    return pairing.side_1.is_one_file or pairing.side_2.is_one_file
-
-
 def _same_files(pairing: Pairing, number: int, source_2: PlaneSource) -> PlanePair:
-    """Return a pair that is the same, if it can be read at all."""
-    one = read_alone(pairing.side_1, number, with_hash=pairing.hash_same_files)
+    """Return a pair that is the same, if it can be read at all; it is decoded once."""
+    finding = _Finding(pairing)
+    one = read_alone(pairing.side_1, number, with_hash=pairing.hash_same_files, look=finding.look_at_equal)
     if one.problem:
         two = replace(one, source=source_2, problem=read_alone(pairing.side_2, number).problem)
         return PlanePair(number, one, two)
     two, none = replace(one, source=source_2), Counts()
-    return PlanePair(number, one, two, Difference(), same_files=True, labels_1=none, labels_2=none)
+    return PlanePair(number, one, two, Difference(), True, none, none, finding.rules)
 
 
 def read_alone(
@@ -256,23 +268,22 @@ def _compared(pair: PlanePair, one: OpenedPlane, two: OpenedPlane, found: _Findi
         difference=found.difference,
         labels_1=found.labels_1.counts,
         labels_2=found.labels_2.counts,
+        rules=found.rules,
     )
 
 
-def differing(rows_1: Array, rows_2: Array) -> Array:
-    """Tell which voxels differ: bits of one type, numbers of two."""
-    if rows_1.dtype == rows_2.dtype:
-        bits = f"u{rows_1.dtype.itemsize}"
-        return np.asarray(rows_1.view(bits) != rows_2.view(bits))
-    with np.errstate(invalid="ignore"):
-        different = rows_1 != rows_2
-        # large whole numbers are rounded when they are compared with floating point numbers
-        for rows, others in ((rows_1, rows_2), (rows_2, rows_1)):
-            if rows.dtype.kind in "iu" and others.dtype.kind == "f":
-                different |= others.astype(rows.dtype) != rows
-    if rows_1.dtype.kind == rows_2.dtype.kind == "f":
-        different &= ~(np.isnan(rows_1) & np.isnan(rows_2))
-    return np.asarray(different)
+def rules_at(pairing: Pairing, number: int) -> tuple[ValueRule, ...]:
+    """Return the rules that rows in the middle of a pair of planes leave possible; none where it cannot be read."""
+    try:
+        with pairing.side_1.open(number) as one, pairing.side_2.open(number) as two:
+            if one.layout.shape != two.layout.shape:
+                return ()
+            itemsize = max(one.layout.dtype.itemsize, two.layout.dtype.itemsize)
+            n_rows = max(_SAMPLE_BYTES // (one.layout.shape[1] * itemsize), 1)
+            calibrations = pairing.side_1.stated.calibration, pairing.side_2.stated.calibration
+            return possible_rules(one.middle(n_rows), two.middle(n_rows), calibrations)
+    except SourceError:
+        return ()
 
 
 class _Labels:
@@ -290,21 +301,29 @@ class _Labels:
 class _Finding:
     """Adds up how two planes differ, band by band."""
 
-    def __init__(self, are_labels: bool) -> None:
+    def __init__(self, pairing: Pairing) -> None:
         self.difference = Difference()
-        self.labels_1, self.labels_2 = _Labels(are_labels), _Labels(are_labels)
+        self.labels_1, self.labels_2 = _Labels(pairing.are_labels), _Labels(pairing.are_labels)
+        self.rules = pairing.rules
+
+    def look_at_equal(self, rows: Array) -> None:
+        """Look at rows that are those of both."""
+        self.rules = tuple(rule for rule in self.rules if rule.holds_if_equal(rows, rows))
 
     def look_at(self, top: int, rows_1: Array, rows_2: Array) -> None:
         """Look at the next rows of both; `top` is the first one's number."""
         different = differing(rows_1, rows_2)
         if not different.any():
+            self.rules = tuple(rule for rule in self.rules if rule.holds_if_equal(rows_1, rows_2))
             return
+        self.rules = tuple(rule for rule in self.rules if rule.holds(rows_1, rows_2))
         values_1, values_2 = rows_1[different], rows_2[different]
         before = self.difference
         self.difference = Difference(
             n_different=before.n_different + len(values_1),
             n_zeroed_1=before.n_zeroed_1 + int(np.count_nonzero((values_1 == 0) & (values_2 != 0))),
             n_zeroed_2=before.n_zeroed_2 + int(np.count_nonzero((values_2 == 0) & (values_1 != 0))),
+            n_other_bits=before.n_other_bits + count_other_bits(values_1, values_2),
             largest=_larger(before.largest, _largest_difference(values_1, values_2)),
             box=_box(different, top).joined(before.box),
         )

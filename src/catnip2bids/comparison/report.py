@@ -100,8 +100,9 @@ def _section(name: str, item: ItemComparison) -> Section:
 def _states(item: VolumeComparison) -> dict[int, str]:
     """Tell of each slice number how its planes are related; where planes are shifted, numbers are those of 1."""
     if item.relation == Relation.SHIFTED:
-        shift, planes_1, planes_2 = item.evidence.shift or 0, item.pairing.side_1.planes, item.pairing.side_2.planes
-        states = {number - shift: "only in 2" for number in planes_2}
+        way, planes_1 = item.numbers, item.pairing.side_1.planes
+        numbers = [way.in_1(number) for number in item.pairing.side_2.planes]
+        states = {number: "only in 2" for number in numbers if number is not None}
         states |= {number: "same" if number in states else "only in 1" for number in planes_1}
         return dict(sorted(states.items()))
     return {pair.number: _state(pair) for pair in item.pairs}

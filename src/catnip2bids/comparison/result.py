@@ -30,6 +30,8 @@ class Comparison(Shown):
         Things that only one of two folders has, by their paths below it.
     is_folder
         Whether these are folders of several things.
+    notes
+        What was not compared, and why.
     """
 
     path_1: Path
@@ -38,6 +40,7 @@ class Comparison(Shown):
     only_in_1: dict[str, Thing]
     only_in_2: dict[str, Thing]
     is_folder: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def relation(self) -> Relation:
@@ -55,8 +58,31 @@ class Comparison(Shown):
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What could not be read, each once."""
-        return tuple(dict.fromkeys(problem for item in self.items for problem in item.problems))
+        """What could not be read or compared, each once."""
+        found = [problem for item in self.items for problem in item.problems]
+        for folder, only in ((self.path_1, self.only_in_1), (self.path_2, self.only_in_2)):
+            found += [
+                f"{folder / path}: cannot be read; make it readable, or compare without it"
+                for path, thing in only.items()
+                if thing == Thing.UNREADABLE
+            ]
+        if not self.items:
+            why = "nothing in one of them has the path and the kind of anything in the other one"
+            if not (self.only_in_1 or self.only_in_2):
+                why = "both are empty"
+            found.append(f"{self.path_1} and {self.path_2}: nothing was compared, because {why}")
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know besides what was compared, each once."""
+        volumes = [item for item in self.items if isinstance(item, VolumeComparison)]
+        return tuple(dict.fromkeys((*self.notes, *(text for item in volumes for text in item.warnings))))
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether anything was compared, so that the relation says something."""
+        return any(item.is_compared if isinstance(item, VolumeComparison) else not item.problems for item in self.items)
 
     @property
     def exit_code(self) -> int:
@@ -66,7 +92,9 @@ class Comparison(Shown):
         return 0 if self.relation == Relation.IDENTICAL else 1
 
     def _summary(self) -> Summary:
-        facts = [self.relation.value, counted(len(self.items), "thing") + " compared"]
+        facts = ["nothing was compared"]
+        if self.is_compared:
+            facts = [self.relation.value, counted(len(self.items), "thing") + " compared"]
         if self.is_folder:
             facts += [f"{len(self.only_in_1)} only in 1", f"{len(self.only_in_2)} only in 2"]
         facts.append(counted(len(self.problems), "problem"))

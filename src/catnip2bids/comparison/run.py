@@ -5,17 +5,17 @@ Invariant: neither side is written to, and the result is the same in both direct
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from catnip2bids.choices import Cluster
 from catnip2bids.comparison.files import FileComparison, compare_files
 from catnip2bids.comparison.report import write_report
 from catnip2bids.comparison.result import Comparison, ItemComparison
-from catnip2bids.comparison.sides import Side, open_side, side_of
+from catnip2bids.comparison.sides import Side, open_side, side_of, with_census
 from catnip2bids.comparison.tables import compare_tables, looks_like_counts
-from catnip2bids.comparison.things import Thing, pair_things, thing_at, things_in
+from catnip2bids.comparison.things import Thing, has_slices, others_in, pair_things, thing_at, things_in
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
 from catnip2bids.engine import Resources, resources_for
 from catnip2bids.errors import SourceError, UsageError
@@ -23,6 +23,9 @@ from catnip2bids.progress import Progress
 from catnip2bids.publish import folder_to_write, naming_what_cannot_be_written
 from catnip2bids.scanning import Entry
 from catnip2bids.volume import slice_pattern
+from catnip2bids.wording import listed
+
+_FOLDERS = (Thing.FOLDER, Thing.SLICES)
 
 
 def compare(
@@ -41,8 +44,8 @@ def compare(
     Parameters
     ----------
     path_1, path_2
-        Two volumes (slice folder, TIFF stack or NIfTI file, in any combination), two tables of counts, two other
-        files, or two folders of any of these.
+        Two volumes (slice folder, TIFF stack, OME-TIFF, NIfTI file or OME-Zarr image, in any combination), two tables
+        of counts, two other files, or two folders of any of these.
     folder
         Where to write ``comparison_results.csv``, ``different.csv``, ``comparison.json`` and ``index.html``; None to
         write nothing.
@@ -72,15 +75,11 @@ def compare(
     <Relation.MASKED_2: '2-is-1-masked'>
     """
     path_1, path_2, progress = Path(path_1), Path(path_2), progress or Progress()
-    for path in (path_1, path_2):
-        if folder is not None and Path(folder).resolve().is_relative_to(path.resolve()):
-            raise UsageError(f"{folder}: is inside of {path}, which is only read; choose another folder with -o")
     if cluster is not None:  # workers stand in other folders
         path_1, path_2 = path_1.absolute(), path_2.absolute()
     with ExitStack() as stack:
         if folder is not None:  # what cannot be written is refused before the comparison, which may take hours
-            stack.enter_context(naming_what_cannot_be_written(Path(folder)))
-            stack.enter_context(folder_to_write(Path(folder)))
+            stack.enter_context(_output_folder(Path(folder), (path_1, path_2)))
         resources = stack.enter_context(
             resources_for(cluster, jobs, memory_bytes, progress.note, reading=[path_1, path_2])
         )
@@ -88,6 +87,16 @@ def compare(
         if folder is not None:
             write_report(comparison, Path(folder))
     return comparison
+
+
+@contextmanager
+def _output_folder(folder: Path, read: tuple[Path, Path]) -> Iterator[None]:
+    """Make the folder for the report, outside of what is read."""
+    for path in read:
+        if folder.resolve().is_relative_to(path.resolve()):
+            raise UsageError(f"{folder}: is inside of {path}, which is only read; choose another folder with -o")
+    with naming_what_cannot_be_written(folder), folder_to_write(folder):
+        yield
 
 
 def compare_as_volumes(
@@ -122,14 +131,21 @@ def _compare(
     for pattern in slice_numbers:
         slice_pattern(pattern)  # refused here, even if no folder needs it
     thing_1, thing_2 = thing_at(path_1), thing_at(path_2)
-    if Thing.FOLDER in (thing_1, thing_2):
-        if not (path_1.is_dir() and path_2.is_dir()):
-            raise UsageError(f"{path_1} is a {thing_1} and {path_2} is a {thing_2}; give two of the same kind")
+    notes = []
+    if Thing.FOLDER in (thing_1, thing_2) and any(t.is_volume and t != Thing.SLICES for t in (thing_1, thing_2)):
+        folder = path_1 if thing_1 == Thing.FOLDER else path_2
+        if has_slices(folder):
+            names = listed([path.name for path in others_in(folder)])
+            notes.append(f"{folder}: only its slices were compared, and not what is beside them: {names}")
+            thing_1 = thing_2 = Thing.SLICES
+    is_folder = Thing.FOLDER in (thing_1, thing_2)
+    if is_folder and thing_1 in _FOLDERS and thing_2 in _FOLDERS:
         return _compare_folders(path_1, path_2, slice_numbers, resources, progress)
-    if thing_1 != thing_2 and not (thing_1.is_volume and thing_2.is_volume):
-        raise UsageError(f"{path_1} is a {thing_1} and {path_2} is a {thing_2}; give two of the same kind")
+    if is_folder or (thing_1 != thing_2 and not (thing_1.is_volume and thing_2.is_volume)):
+        kinds = f"{path_1} ({thing_1}) and {path_2} ({thing_2}) cannot be compared"
+        raise UsageError(f"{kinds}; give two volumes, two tables, two other files, or two folders")
     items = _compare_all([(thing_1, path_1, path_2)], slice_numbers, resources, progress)
-    return Comparison(path_1, path_2, items, {}, {}, is_folder=False)
+    return Comparison(path_1, path_2, items, {}, {}, is_folder=False, notes=tuple(notes))
 
 
 def _compare_folders(
@@ -159,19 +175,21 @@ def _compare_all(
     ]
     progress.start(sum(len(pair[0].planes.keys() | pair[1].planes.keys()) for pair in sides if pair))
     return tuple(
-        _compare_pair((one, two), pair, resources, progress) for (_, one, two), pair in zip(wanted, sides, strict=True)
+        _compare_pair(thing, (one, two), pair, resources, progress)
+        for (thing, one, two), pair in zip(wanted, sides, strict=True)
     )
 
 
 def _opened(path: Path, slice_numbers: Sequence[str]) -> Side:
     """Find the planes of a volume; one that cannot be read at all has none, and says why."""
     try:
-        return open_side(path, slice_numbers)
+        return with_census(open_side(path, slice_numbers))
     except SourceError as error:
         return Side(path, {}, problems=(str(error),))
 
 
 def _compare_pair(
+    thing: Thing,
     paths: tuple[Path, Path],
     sides: tuple[Side, Side] | None,
     resources: Resources,
@@ -180,8 +198,8 @@ def _compare_pair(
     if sides is not None:
         progress.item(paths[0].name)
         return compare_volumes(*sides, resources, progress)
-    if all(path.is_dir() for path in paths):
-        return FileComparison(*paths, same=True)  # empty ones
+    if thing == Thing.EMPTY:
+        return FileComparison(*paths, same=True)
     if any(map(looks_like_counts, paths)):
         return compare_tables(*paths)
     return compare_files(*paths)

@@ -6,10 +6,12 @@ from catnip2bids.comparison.files import FileComparison
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.tables import TableComparison
+from catnip2bids.comparison.values import ConstantDifference
 from catnip2bids.comparison.volumes import Evidence, VolumeComparison
 from catnip2bids.wording import counted, listed, ranged, ranges
 
 _LONGEST_NAME = 40
+_SIGNED_AS_UNSIGNED = ConstantDifference(2**15), ConstantDifference(-(2**15))
 
 
 def sentence_of(item: Comparison | ItemComparison) -> str:
@@ -62,31 +64,19 @@ def _of_volumes(item: VolumeComparison) -> str:
         case Relation.IDENTICAL:
             parts.append("The only plane is the same." if n_pairs == 1 else f"All {n_pairs} planes are the same.")
         case Relation.SHIFTED:
-            parts.append(
-                f"The same planes under other numbers: slice n of 1 is slice n {_signed(evidence.shift or 0)} of 2."
-            )
+            parts.append(f"The same planes under other numbers: {item.numbers}.")
         case Relation.CAST:
+            where = "the only plane" if n_pairs == 1 else f"all {n_pairs} planes"
+            stated = f", with the calibration that is stated ({evidence.calibrated})" if evidence.calibrated else ""
             types = f"1 holds them as {item.type_of(1)}, 2 as {item.type_of(2)}"
-            parts.append(
-                f"The same values in {'the only plane' if n_pairs == 1 else f'all {n_pairs} planes'}: {types}."
-            )
+            parts.append(f"The same values in {where}{stated}: {types}.")
         case Relation.MASKED_1 | Relation.MASKED_2:
             parts.append(_of_mask(item, n_pairs, n_different))
         case Relation.DIFFERENT:
-            if n_pairs:
-                parts.append(
-                    f"{n_different} of {counted(n_pairs, 'plane')} {'differs' if n_different == 1 else 'differ'}."
-                )
-            if evidence.layouts is not None:
-                parts.append(f"Size or type are not the same: 1 is {evidence.layouts[0]}, 2 is {evidence.layouts[1]}.")
-            parts += [
-                f"{counted(len(numbers), 'plane')} only in {side} ({ranges(numbers)})."
-                for side, numbers in ((1, item.only_in(1)), (2, item.only_in(2)))
-                if numbers
-            ]
-    if evidence.n_different and item.relation not in (Relation.SHIFTED, Relation.IDENTICAL):
+            parts += _of_different(item, n_pairs, n_different)
+    if evidence.n_different and (item.relation == Relation.DIFFERENT or item.relation.is_masked):
         parts.append(_extent(evidence))
-    if item.relation != Relation.SHIFTED:
+    if item.relation not in (Relation.SHIFTED, Relation.CAST):
         parts += [
             f"Labels lost entirely in {side}: {_listed_labels(lost)}."
             for side, lost in ((1, evidence.lost_1), (2, evidence.lost_2))
@@ -95,8 +85,29 @@ def _of_volumes(item: VolumeComparison) -> str:
     return " ".join(parts)
 
 
-def _signed(shift: int) -> str:
-    return f"{'+' if shift > 0 else '-'} {abs(shift)}"
+def _of_different(item: VolumeComparison, n_pairs: int, n_different: int) -> list[str]:
+    evidence, parts = item.evidence, []
+    n_damaged = sum(pair.is_pair and bool(pair.problems) for pair in item.pairs)
+    if n_pairs > n_damaged:
+        parts.append(f"{n_different} of {counted(n_pairs, 'plane')} {'differs' if n_different == 1 else 'differ'}.")
+    if n_damaged:
+        parts.append(f"{counted(n_damaged, 'plane')} could not be compared.")
+    if evidence.layouts is not None:
+        parts.append(f"Size or type are not the same: 1 is {evidence.layouts[0]}, 2 is {evidence.layouts[1]}.")
+    by_kind = {type(rule): rule for rule in reversed(evidence.rules)}  # the first one of a kind says most
+    if evidence.calibrated is not None:
+        parts.append(f"All values are equal with the calibration that is stated ({evidence.calibrated}).")
+    else:
+        parts += [f"{rule}." for rule in by_kind.values()]
+    types = {item.type_of(1), item.type_of(2)}
+    if types == {"int16", "uint16"} and any(rule in _SIGNED_AS_UNSIGNED for rule in evidence.rules):
+        parts.append("ImageJ stores signed 16-bit values so, with a calibration: value = stored - 32768.")
+    parts += [
+        f"{counted(len(numbers), 'plane')} only in {side} ({ranges(numbers)})."
+        for side, numbers in ((1, item.only_in(1)), (2, item.only_in(2)))
+        if numbers
+    ]
+    return parts
 
 
 def _of_mask(item: VolumeComparison, n_pairs: int, n_different: int) -> str:
@@ -118,7 +129,11 @@ def _extent(evidence: Evidence) -> str:
         first, last = evidence.planes_extent
         text += f", in slice{'' if first == last else 's'} {ranged(first, last)}"
         text += f", x {ranged(left, right)}, y {ranged(top, bottom)}"
-    if evidence.largest_difference is not None and not evidence.are_labels:
+    if evidence.n_other_bits:
+        n_only = "they" if evidence.n_other_bits == evidence.n_different else f"{evidence.n_other_bits:,} of them"
+        text += f"; {n_only} have the same values, other bits (NaN, or 0.0 and -0.0)"
+    only_bits = evidence.n_other_bits == evidence.n_different
+    if evidence.largest_difference is not None and not (evidence.are_labels or only_bits):
         text += f"; the largest difference is {evidence.largest_difference:g}"
     return f"{text}."
 

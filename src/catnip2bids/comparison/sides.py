@@ -1,20 +1,23 @@
 """What is compared: planes by slice number, however they are stored, and whether or not all of them are whole.
 
 Invariant: nothing is refused because a plane is missing or damaged; that is what a comparison is to tell. Planes of
-slice files are known by the number in their names, whatever its padding; those of stacks and NIfTI files count from 1.
+slice files are known by the number in their names, whatever its padding; those of stacks, NIfTI files and OME-Zarr
+images count from 1.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.comparison.stated import Stated, stated_by
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import SourceError
 from catnip2bids.scanning import Entry
@@ -23,7 +26,7 @@ from catnip2bids.volume import (
     PageLayout,
     PlaneSource,
     Volume,
-    hides_planes,
+    is_ome_zarr,
     is_tiff,
     number_slices,
     open_lone_page,
@@ -31,23 +34,35 @@ from catnip2bids.volume import (
     slice_files,
     take_census,
 )
-from catnip2bids.wording import listed
+from catnip2bids.volume.tiff import bytes_of_a_strip, bytes_to_decode
+from catnip2bids.wording import enough_bytes, listed
 
 Array = npt.NDArray[Any]
 
 BAND_BYTES = 512 * 2**10
 """Rows are looked at in bands that are still in the processor's cache after they were decoded."""
 _PIECE_BYTES = 2**20
-_PLANES_IN_MEMORY = 4
-"""A thread holds two planes at the most, each of them encoded and decoded."""
+_BANDS_IN_MEMORY = 32
+"""So many times a band is held while two bands are compared: wider copies of it, and what is selected out of it."""
 
 
 @dataclass(frozen=True)
 class OpenedPlane:
-    """A plane that is read once, from its first row to its last one."""
+    """A plane that is read once, from its first row to its last one.
+
+    Attributes
+    ----------
+    layout
+        Shape and type.
+    plane
+        What its rows are read from.
+    memory_bytes
+        The most memory that a thread takes to read and compare it.
+    """
 
     layout: PageLayout
     plane: OpenPlane
+    memory_bytes: int
 
     @property
     def band_height(self) -> int:
@@ -70,10 +85,10 @@ class OpenedPlane:
                 self.plane.read_rows(top, bottom, room[: bottom - top])
                 yield room[: bottom - top]
 
-    def middle(self, n_bytes: int) -> Array:
-        """Read so many bytes of rows from the middle, at least one row."""
+    def middle(self, height: int) -> Array:
+        """Read so many rows from the middle, or all of them if there are fewer."""
         n_rows, n_columns = self.layout.shape
-        height = min(max(n_bytes // (n_columns * self.layout.dtype.itemsize), 1), n_rows)
+        height = min(height, n_rows)
         top = (n_rows - height) // 2
         rows = np.empty((height, n_columns), self.layout.dtype)
         self.plane.read_rows(top, top + height, rows)
@@ -94,17 +109,29 @@ class Side:
         What planes are read through where they are neither files nor pages.
     problems
         What stands in the way of knowing all planes, such as two files with one number.
+    warnings
+        What the census says of it.
+    stated
+        What its first page states of the meaning of values.
+    slice_number
+        The pattern that told the slice numbers; None if names alone did.
+    most_bytes
+        Memory that reading a plane may take; None if that is not limited.
     """
 
     path: Path
     planes: Mapping[int, PlaneSource]
     volume: Volume | None = None
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    stated: Stated = field(default_factory=Stated)
+    slice_number: str | None = None
+    most_bytes: int | None = None
 
     @property
-    def is_one_file(self) -> bool:
-        """Whether all planes are in one file."""
-        return self.path.is_file()
+    def is_slices(self) -> bool:
+        """Whether each plane is a file of its own."""
+        return self.volume is None and not self.path.is_file()
 
     @contextmanager
     def open(self, number: int) -> Iterator[OpenedPlane]:
@@ -115,23 +142,48 @@ class Side:
         SourceError
             If it cannot be read.
         """
-        source = self.planes[number]
-        if self.volume is None:
-            layout, plane = open_lone_page(source.path, source.page)
-        else:
-            layout, plane = PageLayout(self.volume.shape[1:], self.volume.dtype), self.volume.open_plane(source.page)
+        opened = self._opened(number)
         try:
+            layout, memory_bytes = opened.layout, opened.memory_bytes
             if layout.dtype.kind not in "buif":
                 raise SourceError(
-                    f"{source.path}: has values of type {layout.dtype}, which are no numbers; give volumes of numbers"
+                    f"{self.planes[number].path}: has values of type {layout.dtype}, which are not numbers; "
+                    "give volumes of numbers"
                 )
-            yield OpenedPlane(layout, plane)
+            if self.most_bytes is not None and memory_bytes > self.most_bytes:
+                raise SourceError(
+                    f"{self.planes[number].path}: is {layout}, and comparing it takes {enough_bytes(memory_bytes)} "
+                    "of memory, more than there is for a plane; give more with --memory"
+                )
+            yield opened
         finally:
-            plane.close()
+            opened.plane.close()
+
+    def _opened(self, number: int) -> OpenedPlane:
+        if self.volume is not None:
+            layout = PageLayout(self.volume.shape[1:], self.volume.dtype)
+            return OpenedPlane(layout, self.volume.open_plane(number - 1), _bytes_in_volume(self.volume))
+        source = self.planes[number]
+        layout, plane = open_lone_page(source.path, source.page)
+        decoding_bytes = 2 * bytes_of_a_strip(layout) if layout.reads_rows else bytes_to_decode(layout)
+        return OpenedPlane(layout, plane, decoding_bytes + _bytes_of_rows(layout, all_at_once=not plane.reads_rows))
+
+
+def _bytes_in_volume(volume: Volume) -> int:
+    """Return the memory for a plane of a volume."""
+    layout = PageLayout(volume.shape[1:], volume.dtype)
+    rows_bytes = _bytes_of_rows(layout, all_at_once=not volume.reads_rows)
+    return volume.kept_bytes + volume.decoding_bytes + rows_bytes
+
+
+def _bytes_of_rows(layout: PageLayout, *, all_at_once: bool) -> int:
+    """Return the memory for rows that were read, and for what they are compared with."""
+    n_bytes = math.prod(layout.shape) * layout.dtype.itemsize
+    return (n_bytes if all_at_once else 0) + _BANDS_IN_MEMORY * min(BAND_BYTES, n_bytes)
 
 
 def open_side(path: Path, slice_numbers: Sequence[str] = ()) -> Side:
-    """Find the planes of a slice folder, a TIFF stack or a NIfTI file.
+    """Find the planes of a slice folder, a TIFF stack, a NIfTI file or an OME-Zarr image.
 
     Parameters
     ----------
@@ -146,15 +198,38 @@ def open_side(path: Path, slice_numbers: Sequence[str] = ()) -> Side:
         If the path is none of these, a file that cannot be read at all, or a folder in which names do not tell the
         slice number.
     """
-    if path.is_dir():
+    if path.is_dir() and not is_ome_zarr(path):
         return _slice_folder(path, slice_numbers)
-    if path.exists() and is_tiff(path) and not hides_planes(path):
-        return Side(path, {n: PlaneSource(path, page) for n, page in enumerate(plane_pages(path), start=1)})
     census = take_census(path)
-    if census.volume is None:
+    if census.volume is not None:
+        planes = {index + 1: census.volume.plane_source(index) for index in range(census.volume.shape[0])}
+        warnings = (*census.warnings, *_label_images_in(path))
+        return Side(path, planes, census.volume, warnings=warnings, stated=_stated_in(planes))
+    if not is_tiff(path):
         raise SourceError("; ".join(census.problems))
-    planes = {index + 1: census.volume.plane_source(index) for index in range(census.volume.shape[0])}
-    return Side(path, planes, census.volume)
+    # pages are compared one by one where they are not a volume together
+    planes = {n: PlaneSource(path, page) for n, page in enumerate(plane_pages(path), start=1)}
+    return Side(path, planes, warnings=(*census.warnings, *census.problems), stated=_stated_in(planes))
+
+
+def _label_images_in(path: Path) -> list[str]:
+    """Say which label images are in an OME-Zarr image, and not compared with it."""
+    labels = path / "labels"
+    names = sorted(found.name for found in labels.iterdir() if found.is_dir()) if labels.is_dir() else []
+    if not names:
+        return []
+    return [f"{path}: the label images in it were not compared ({listed(names)}); give their folders, in {labels}"]
+
+
+def with_census(side: Side) -> Side:
+    """Add to slices what the census says of all of them together; other volumes have it already."""
+    if not side.is_slices:
+        return side
+    try:
+        census = take_census(side.path, side.slice_number)
+    except SourceError:
+        return side  # its planes say what is wrong with them
+    return replace(side, warnings=(*side.warnings, *census.warnings, *census.problems))
 
 
 def side_of(entry: Entry) -> Side:
@@ -177,7 +252,18 @@ def _slice_folder(folder: Path, slice_numbers: Sequence[str]) -> Side:
         if len(twins) > 1
     ]
     planes = {number: PlaneSource(twins[0], 0) for number, twins in numbered.by_number.items()}
-    return Side(folder, planes, problems=tuple(problems))
+    chosen = (None, *slice_numbers)[ways.index(numbered)]
+    return Side(folder, planes, problems=tuple(problems), stated=_stated_in(planes), slice_number=chosen)
+
+
+def _stated_in(planes: Mapping[int, PlaneSource]) -> Stated:
+    """Read what the first page that can be read states; the census tells where pages do not agree."""
+    for source in planes.values():
+        try:
+            return stated_by(source.path) if is_tiff(source.path) else Stated()
+        except SourceError:
+            continue
+    return Stated()
 
 
 def same_bytes(path_1: Path, path_2: Path) -> bool:
@@ -199,26 +285,33 @@ def same_bytes(path_1: Path, path_2: Path) -> bool:
         return False
 
 
-def team_for(sides: Sequence[Side], resources: Resources) -> Team:
-    """Return threads that look at planes of volumes; very little is enough where no plane can be read.
+def team_for(sides: Sequence[Side], resources: Resources) -> tuple[Team, list[Side]]:
+    """Return threads that look at planes of volumes, and the sides, whose planes may take no more than there is memory.
 
     Raises
     ------
     NotEnoughMemoryError
-        If a file can only be unpacked as a whole, and the memory is not enough for that.
+        If it is not enough for one plane of each side.
     """
     held_bytes = sum(side.volume.unpacked_bytes for side in sides if side.volume is not None)
+    needed_bytes = [plane_bytes(side) for side in sides]
     about = " and ".join(str(side.path) for side in sides)
-    return Team(resources, _PLANES_IN_MEMORY * max(map(plane_bytes, sides)), held_bytes, about=about)
+    team = Team(resources, sum(needed_bytes), held_bytes, about=about)
+    spare_bytes = team.free_bytes // team.n_threads - team.item_bytes
+    return team, [
+        replace(side, most_bytes=n_bytes + spare_bytes // len(sides))
+        for side, n_bytes in zip(sides, needed_bytes, strict=True)
+    ]
 
 
 def plane_bytes(side: Side) -> int:
-    """Size of the first plane that can be read; 1 where none can."""
+    """Return the memory for the first plane that can be read; 0 where none can."""
+    if side.volume is not None:
+        return _bytes_in_volume(side.volume)
     for number in side.planes:
         try:
-            with side.open(number) as opened:
-                height, width = opened.layout.shape
-                return height * width * opened.layout.dtype.itemsize
+            with replace(side, most_bytes=None).open(number) as opened:
+                return opened.memory_bytes
         except SourceError:
             continue  # it becomes a row of the result when it is compared
-    return 1
+    return 0

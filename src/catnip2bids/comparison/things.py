@@ -11,10 +11,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from catnip2bids.catnip.components import LEFTOVERS
-from catnip2bids.errors import SourceError
-from catnip2bids.volume import is_nifti, is_tiff, plane_pages, slice_files
+from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.volume import is_nifti, is_ome_zarr, is_tiff, plane_pages, slice_files
 
 _TABLES = (".csv", ".tsv")
+_VOLUME_ENDING = re.compile(r"(\.nii(\.gz)?|(\.ome)?\.(zarr|tiff?|btf))$", re.IGNORECASE)
 
 
 class Thing(StrEnum):
@@ -23,15 +24,17 @@ class Thing(StrEnum):
     SLICES = "slice folder"
     STACK = "TIFF stack"
     NIFTI = "NIfTI file"
+    OME_ZARR = "OME-Zarr image"
     TABLE = "table"
     FILE = "file"
     FOLDER = "folder"
     EMPTY = "empty folder"
+    UNREADABLE = "unreadable"
 
     @property
     def is_volume(self) -> bool:
         """Whether it has planes."""
-        return self in (Thing.SLICES, Thing.STACK, Thing.NIFTI)
+        return self in (Thing.SLICES, Thing.STACK, Thing.NIFTI, Thing.OME_ZARR)
 
 
 def thing_at(path: Path) -> Thing:
@@ -40,10 +43,19 @@ def thing_at(path: Path) -> Thing:
     Raises
     ------
     SourceError
-        If nothing is there.
+        If nothing is there, or it cannot be read.
     """
+    try:
+        return _thing_at(path)
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+
+
+def _thing_at(path: Path) -> Thing:
+    if is_ome_zarr(path):
+        return Thing.OME_ZARR
     if path.is_dir():
-        return Thing.SLICES if _has_slices(path) and not _others_in(path) else Thing.FOLDER
+        return Thing.SLICES if has_slices(path) and not others_in(path) else Thing.FOLDER
     if not path.is_file():
         raise SourceError(f"{path}: is not there; give a path that is")
     if is_tiff(path):
@@ -53,7 +65,7 @@ def thing_at(path: Path) -> Thing:
     return Thing.TABLE if path.suffix.lower() in _TABLES else Thing.FILE
 
 
-def _has_slices(folder: Path) -> bool:
+def has_slices(folder: Path) -> bool:
     """Tell whether the TIFF files of a folder are slices: numbered files of one page; damaged ones are passed over."""
     files = slice_files(folder)
     if not any(re.search(r"[0-9]", file.name) for file in files):
@@ -66,7 +78,7 @@ def _has_slices(folder: Path) -> bool:
     return bool(files)
 
 
-def _others_in(folder: Path) -> list[Path]:
+def others_in(folder: Path) -> list[Path]:
     """List what is in a folder besides its slices; what is hidden, or what systems leave behind, is left out."""
     slices = set(slice_files(folder))
     return [
@@ -83,18 +95,18 @@ def things_in(folder: Path) -> dict[str, Thing]:
 
 def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, Thing]]:
     above |= {folder.resolve()}
-    children = _others_in(folder)
+    children = others_in(folder)
     if len(above) > 1 and not any(folder.iterdir()):
         yield folder, Thing.EMPTY
-    elif _has_slices(folder):
+    elif has_slices(folder):
         yield folder, Thing.SLICES
     else:
         children = sorted([*children, *slice_files(folder)])
     for path in children:
         try:
             thing = thing_at(path)
-        except SourceError:  # a link that leads nowhere
-            yield path, Thing.FILE
+        except SourceError:  # a link that leads nowhere, a folder that may not be read
+            yield path, Thing.UNREADABLE
             continue
         if path.is_dir() and path.resolve() in above:
             continue  # a link to a folder that it is in
@@ -120,7 +132,4 @@ def _comparable(thing_1: Thing, thing_2: Thing | None) -> bool:
 
 
 def _stem(path: str) -> str:
-    for ending in (".nii.gz", ".nii", ".tiff", ".tif", ".btf"):
-        if path.lower().endswith(ending):
-            return path[: -len(ending)]
-    return path
+    return _VOLUME_ENDING.sub("", path)

@@ -13,18 +13,19 @@ from pathlib import Path
 
 from catnip2bids.comparison.labels import LabelsBothSides, hold_labels
 from catnip2bids.comparison.masking import MaskEvidence, MaskFinding, mask_of
-from catnip2bids.comparison.planes import Box, Pairing, PlanePair, compare_planes, read_alone
+from catnip2bids.comparison.planes import Box, Pairing, PlanePair, compare_planes, rules_at
 from catnip2bids.comparison.relation import Relation
-from catnip2bids.comparison.shift import find_shift
-from catnip2bids.comparison.sides import Side, plane_bytes, same_bytes, team_for
+from catnip2bids.comparison.shift import Renumbered, Renumbering, find_renumbering, step_of
+from catnip2bids.comparison.sides import Side, same_bytes, team_for
+from catnip2bids.comparison.values import Calibrated, ValueRule
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import SourceError
 from catnip2bids.progress import Progress
 from catnip2bids.shown import Shown, Summary
-from catnip2bids.wording import counted
+from catnip2bids.wording import counted, ranges
 
-_HASHED_ALL_THE_SAME_BYTES = 256 * 2**20
-"""Planes whose files are the same need not be decoded; in volumes of up to so many bytes they are, for their hashes."""
+_VOXELS_PER_BYTE = 4
+"""What is known of a mask takes two bits for each voxel of a plane."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Evidence:
         Voxels that were compared.
     n_different, n_zeroed_1, n_zeroed_2
         Voxels that differ, and those of them that are 0 in 1 and in 2.
+    n_other_bits
+        Voxels of those that differ that have the same value, with other bits (NaN, or 0.0 and -0.0).
+    rules
+        Rules that all voxels follow, where some differ.
     largest_difference
         Of two values; None where none differ.
     planes_different
@@ -52,14 +57,16 @@ class Evidence:
     lost_1, lost_2
         Labels that are nowhere in 1 (2), and in how many voxels of the other side they are; None where values are no
         labels, or planes could not be read.
-    shift
-        What has to be added to the slice numbers of 1 to get those of 2.
+    renumbered
+        Other slice numbers under which more planes are the same.
     """
 
     n_voxels: int = 0
     n_different: int = 0
     n_zeroed_1: int = 0
     n_zeroed_2: int = 0
+    n_other_bits: int = 0
+    rules: tuple[ValueRule, ...] = ()
     largest_difference: float | None = None
     planes_different: tuple[int, ...] = ()
     planes_extent: tuple[int, int] | None = None
@@ -69,7 +76,12 @@ class Evidence:
     are_labels: bool = False
     lost_1: dict[int, int] | None = None
     lost_2: dict[int, int] | None = None
-    shift: int | None = None
+    renumbered: Renumbered | None = None
+
+    @property
+    def calibrated(self) -> Calibrated | None:
+        """The calibration with which all values are equal; None without one."""
+        return next((rule for rule in self.rules if isinstance(rule, Calibrated)), None)
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,10 +134,56 @@ class VolumeComparison(Shown):
         return next((str(plane.layout.dtype) for plane in planes if plane and plane.layout), "unknown")
 
     @property
+    def numbers(self) -> Renumbering:
+        """Which slice number of 2 is which of 1."""
+        renumbered = self.evidence.renumbered
+        return renumbered.numbers if renumbered and renumbered.is_complete else Renumbering(0, 0)
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether the pixels of any planes were compared."""
+        return self.relation == Relation.SHIFTED or any(pair.same or pair.difference for pair in self.pairs)
+
+    @property
     def problems(self) -> tuple[str, ...]:
-        """What could not be read, each once."""
-        sides = (*self.pairing.side_1.problems, *self.pairing.side_2.problems)
-        return tuple(dict.fromkeys((*sides, *(problem for pair in self.pairs for problem in pair.problems))))
+        """What could not be read or compared, each once."""
+        found = [*self.pairing.side_1.problems, *self.pairing.side_2.problems]
+        found += [problem for pair in self.pairs for problem in pair.problems]
+        if not found and self.relation != Relation.SHIFTED and not any(pair.is_pair for pair in self.pairs):
+            numbers = [ranges(side.planes) for side in (self.pairing.side_1, self.pairing.side_2)]
+            found.append(
+                f"{self.path_1} and {self.path_2}: have no slice number in common ({numbers[0]}, and {numbers[1]}), so "
+                "no plane was compared; give volumes whose planes have the same numbers"
+            )
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know of the volumes besides their values, each once."""
+        side_1, side_2 = self.pairing.side_1, self.pairing.side_2
+        found = [*side_1.warnings, *side_2.warnings]
+        about = f"{self.path_1} and {self.path_2}"
+        if side_1.stated.zero_is_white != side_2.stated.zero_is_white:
+            white, black = (1, 2) if side_1.stated.zero_is_white else (2, 1)
+            found.append(
+                f"{about}: 0 is white in {white} (MinIsWhite) and black in {black}, so equal values are shown as "
+                "negatives of each other"
+            )
+        if side_1.stated.calibration != side_2.stated.calibration and self.evidence.calibrated is None:
+            one, two = (f"{side.stated.calibration or 'no calibration'}" for side in (side_1, side_2))
+            found.append(f"{about}: 1 states {one}, 2 states {two}; stored values are compared, not calibrated ones")
+        step_1, step_2 = step_of(side_1.planes), step_of(side_2.planes)
+        if step_1 and step_2 and step_1 != step_2 and self.relation != Relation.SHIFTED:
+            found.append(
+                f"{about}: slice numbers of 1 are {step_1} apart, those of 2 are {step_2} apart; planes are paired by "
+                "number, never by position"
+            )
+        if (other := self.evidence.renumbered) and not other.is_complete:
+            found.append(
+                f"{about}: {other.n_same} of {counted(other.n_partners, 'plane')} are the same under other numbers: "
+                f"{other.numbers}"
+            )
+        return tuple(text for text in dict.fromkeys(found) if text not in self.problems)
 
 
 def compare_volumes(
@@ -149,14 +207,14 @@ def compare_volumes(
     NotEnoughMemoryError
         If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
-    same_file = side_1.is_one_file and side_2.is_one_file and same_bytes(side_1.path, side_2.path)
-    n_bytes = max(plane_bytes(side_1), plane_bytes(side_2)) * len(side_1.planes)
-    pairing = Pairing(side_1, side_2, same_file, n_bytes <= _HASHED_ALL_THE_SAME_BYTES)
-    sides = (side_1, side_2)
-    with team_for(sides, resources) as team:
+    team, (side_1, side_2) = team_for((side_1, side_2), resources)
+    pairing = Pairing(side_1, side_2, same_bytes(side_1.path, side_2.path), hash_same_files=True)
+    with team:
         if are_labels is None:
-            are_labels = hold_labels(sides, team)
-        pairing = replace(pairing, are_labels=are_labels)
+            are_labels = hold_labels((side_1, side_2), team)
+        in_both = [number for number in pairing.numbers if number in side_1.planes and number in side_2.planes]
+        rules = next(team.do(partial(rules_at, pairing), in_both[len(in_both) // 2 :][:1]), ())
+        pairing = replace(pairing, are_labels=are_labels, rules=rules)
         pairs, labels = [], LabelsBothSides()
         for pair in team.do(partial(compare_planes, pairing), pairing.numbers):
             progress.advance(1)
@@ -173,8 +231,9 @@ def first_difference_of(side_1: Side, side_2: Side, resources: Resources) -> int
     NotEnoughMemoryError
         If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
-    pairing, sides = Pairing(side_1, side_2), (side_1, side_2)
-    with team_for(sides, resources) as team:
+    team, (side_1, side_2) = team_for((side_1, side_2), resources)
+    pairing = Pairing(side_1, side_2)
+    with team:
         pairs = team.do(partial(compare_planes, pairing), pairing.numbers)
         return next((pair.number for pair in pairs if not pair.same), None)
 
@@ -185,13 +244,21 @@ class _Conclusion:
     def __init__(self, pairing: Pairing, pairs: Sequence[PlanePair], labels: LabelsBothSides, team: Team) -> None:
         self._pairing, self._pairs, self._labels, self._team = pairing, pairs, labels, team
         self._different = [pair for pair in pairs if pair.difference and pair.difference.n_different]
+        self._rules = self._common_rules()
 
     @property
     def comparison(self) -> VolumeComparison:
         """The result."""
-        shift = self._shift()
-        relation = Relation.SHIFTED if shift is not None else self._relation()
-        return VolumeComparison(self._pairing, relation, tuple(self._pairs), self._evidence(relation, shift))
+        renumbered = self._renumbered()
+        relation = Relation.SHIFTED if renumbered and renumbered.is_complete else self._relation()
+        return VolumeComparison(self._pairing, relation, tuple(self._pairs), self._evidence(relation, renumbered))
+
+    def _common_rules(self) -> tuple[ValueRule, ...]:
+        """Return the rules that hold for every voxel that both sides have, where some differ."""
+        if not self._is_known or not self._different:
+            return ()
+        pairs = [pair for pair in self._pairs if pair.is_pair]
+        return tuple(rule for rule in self._pairing.rules if all(rule in pair.rules for pair in pairs))
 
     @property
     def _is_known(self) -> bool:
@@ -200,11 +267,10 @@ class _Conclusion:
             self._pairing.side_1.problems or self._pairing.side_2.problems or any(pair.problems for pair in self._pairs)
         )
 
-    def _shift(self) -> int | None:
+    def _renumbered(self) -> Renumbered | None:
         if not self._is_known or all(pair.same for pair in self._pairs):
             return None
-        sides = {1: self._pairing.side_1, 2: self._pairing.side_2}
-        return find_shift(self._pairs, lambda side, number: read_alone(sides[side], number))
+        return find_renumbering(self._pairs)
 
     def _relation(self) -> Relation:
         """Return how all planes are related, under the same slice numbers."""
@@ -218,12 +284,13 @@ class _Conclusion:
         found = [difference for difference in differences if difference is not None]
         one_type = all(p.plane_1 and p.plane_2 and p.plane_1.layout == p.plane_2.layout for p in self._pairs)
         if not one_type:
-            return Relation.CAST if not self._different else Relation.DIFFERENT
+            is_calibrated = any(isinstance(rule, Calibrated) for rule in self._rules)
+            return Relation.CAST if not self._different or is_calibrated else Relation.DIFFERENT
         if all(d.n_zeroed_2 == d.n_different for d in found):
             return Relation.MASKED_2
         return Relation.MASKED_1 if all(d.n_zeroed_1 == d.n_different for d in found) else Relation.DIFFERENT
 
-    def _evidence(self, relation: Relation, shift: int | None) -> Evidence:
+    def _evidence(self, relation: Relation, renumbered: Renumbered | None) -> Evidence:
         differences = [pair.difference for pair in self._different if pair.difference]
         box: Box | None = None
         for difference in differences:
@@ -233,6 +300,8 @@ class _Conclusion:
             n_different=sum(d.n_different for d in differences),
             n_zeroed_1=sum(d.n_zeroed_1 for d in differences),
             n_zeroed_2=sum(d.n_zeroed_2 for d in differences),
+            n_other_bits=sum(d.n_other_bits for d in differences),
+            rules=self._rules if relation in (Relation.CAST, Relation.DIFFERENT) else (),
             largest_difference=max((d.largest for d in differences if d.largest is not None), default=None),
             planes_different=tuple(p.number for p in self._pairs if p.is_pair and not p.same and not p.problems),
             planes_extent=(self._different[0].number, self._different[-1].number) if self._different else None,
@@ -240,9 +309,9 @@ class _Conclusion:
             layouts=self._unlike_layouts(),
             mask=self._mask(relation),
             are_labels=self._pairing.are_labels,
-            lost_1=self._lost(1) if shift is None else None,
-            lost_2=self._lost(2) if shift is None else None,
-            shift=shift,
+            lost_1=self._lost(1) if relation != Relation.SHIFTED else None,
+            lost_2=self._lost(2) if relation != Relation.SHIFTED else None,
+            renumbered=renumbered,
         )
 
     def _unlike_layouts(self) -> tuple[str, str] | None:
@@ -259,7 +328,8 @@ class _Conclusion:
         finding = MaskFinding()
         masked = 1 if relation == Relation.MASKED_1 else 2
         work = partial(mask_of, self._pairing, masked=masked)
-        for plane in self._team.do(work, [pair.number for pair in self._different]):
+        result_bytes = max(pair.n_voxels for pair in self._different) // _VOXELS_PER_BYTE
+        for plane in self._team.do(work, [pair.number for pair in self._different], result_bytes=result_bytes):
             finding.add(plane)
         return finding.evidence
 
@@ -270,4 +340,4 @@ class _Conclusion:
         try:
             return self._labels.lost(side, self._pairing.side_1 if side == 1 else self._pairing.side_2, self._team)
         except SourceError:
-            return None  # a plane of which only the file's bytes were compared cannot be decoded
+            return None  # a plane changed since it was compared

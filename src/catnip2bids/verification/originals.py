@@ -21,10 +21,8 @@ from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run, files_below, renumbered, scan
 from catnip2bids.verification.images import ExpectedImage
 from catnip2bids.verification.result import FileProblem, Problem
-from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane
+from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane, hashing_bytes
 from catnip2bids.wording import shown_shape
-
-_COPIES_IN_MEMORY = 4
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,7 @@ class Originals:
             now, had = shown_shape(volume.shape), shown_shape(image.record.shape)
             return [Problem(f"its original has {now} voxels now, and had {had}")]
         wrong, damaged = [], []
-        n_bytes = volume.shape[1] * volume.shape[2] * volume.dtype.itemsize * _COPIES_IN_MEMORY
-        with Team(resources, n_bytes, volume.unpacked_bytes, about=volume.files[0]) as team:
+        with Team(resources, hashing_bytes(volume), volume.unpacked_bytes, about=volume.files[0]) as team:
             for plane, found in enumerate(team.do(partial(_hash_of, volume), range(volume.shape[0]))):
                 on_voxels(volume.shape[1] * volume.shape[2])
                 if found is None:

@@ -3,14 +3,14 @@
 from catnip2bids.choices import Kind
 from catnip2bids.volume.census import Census, states_of
 from catnip2bids.volume.encoding import EncodedPlane, Encoding, FileRange
-from catnip2bids.volume.hashing import hash_stored_plane, little_endian_bytes, plane_sha256
+from catnip2bids.volume.hashing import hash_stored_plane, hashing_bytes, little_endian_bytes, plane_sha256
 from catnip2bids.volume.nifti import NiftiVolume, census_nifti
 from catnip2bids.volume.part import SomePlanes
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.recovered_mask import RecoveredMask
 from catnip2bids.volume.slice_names import NumberedSlices, number_slices, slice_pattern
 from catnip2bids.volume.slices import SliceSeries, census_slices
-from catnip2bids.volume.stack import TiffStack, census_stack, hides_planes
+from catnip2bids.volume.stack import TiffStack, census_stack
 from catnip2bids.volume.take_census import is_nifti, is_slice, is_tiff, slice_files, take_census
 from catnip2bids.volume.tiff import PageLayout, check_page, open_lone_page
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
@@ -43,7 +43,7 @@ __all__ = [
     "census_zarr",
     "check_page",
     "hash_stored_plane",
-    "hides_planes",
+    "hashing_bytes",
     "is_nifti",
     "is_ome_zarr",
     "is_slice",

@@ -7,6 +7,7 @@ dtype are not part of the hash, they are compared apart.
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,13 @@ def little_endian_bytes(pixels: npt.NDArray[Any]) -> memoryview:
 def plane_sha256(plane: npt.NDArray[Any]) -> str:
     """Hash one plane of shape (y, x); returns 64 hexadecimal digits."""
     return hashlib.sha256(little_endian_bytes(plane)).hexdigest()
+
+
+def hashing_bytes(volume: Volume) -> int:
+    """Return the memory that `hash_stored_plane` takes, beside what the volume holds unpacked."""
+    plane_bytes = math.prod(volume.shape[1:]) * volume.dtype.itemsize
+    held_bytes = min(_BAND_BYTES, plane_bytes) if volume.reads_rows else plane_bytes
+    return held_bytes + volume.kept_bytes + volume.decoding_bytes
 
 
 def hash_stored_plane(volume: Volume, plane: int) -> str:

@@ -81,17 +81,17 @@ class _Aspect:
 _ASPECTS = (
     _Aspect(
         lambda meaning: meaning.shades,
-        "the new image keeps the stored values with 0 as black, so viewers show the negative",
+        "an image made from it keeps the stored values with 0 as black, so viewers show the negative",
         "save them all with 0 as black, from Fiji after File > Import > Bio-Formats",
     ),
     _Aspect(
         lambda meaning: meaning.palette,
-        "the new image keeps the stored indices as values, and not the colours",
+        "an image made from it keeps the stored indices as values, and not the colours",
         "save them all with one palette, or as gray levels (in Fiji, Image > Lookup Tables > Grays keeps the values)",
     ),
     _Aspect(
         lambda meaning: meaning.calibration,
-        "the new image keeps the stored values, and not the calibration; to convert the calibrated ones instead, "
+        "an image made from it keeps the stored values, and not the calibration; to convert the calibrated ones instead, "
         "save them from Fiji after Image > Type > 32-bit",
         "save them all with one calibration, or the calibrated values, from Fiji after Image > Type > 32-bit",
     ),
