@@ -15,13 +15,15 @@ from pathlib import Path, PurePosixPath
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.places import copy_of, sidecar_of
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
+from catnip2bids.building import labels_without_names
 from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.component import Action, Content
+from catnip2bids.choices import Format
 from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
 from catnip2bids.packaging.atlases import atlas_of
 from catnip2bids.packaging.copies import copy_as_it_is
 from catnip2bids.packaging.counts import write_counts
-from catnip2bids.packaging.images import ImageJob, embed_labels, format_of, remove_image
+from catnip2bids.packaging.images import ImageJob, can_be_label_image, embed_labels, format_of, remove_image
 from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.privacy import private_words
 from catnip2bids.packaging.result import PackageResult, RunSummary
@@ -60,12 +62,27 @@ class RunJob:
             with self._naming_failures(task):
                 if self.prepared.settings.overwrite:
                     forget_construction(self._dataset / task.target)
-                elif job.is_done(self._dataset, self._record.images.get(str(task.target))):
+                elif self._is_done(job):
                     self.result.kept.append(task.target)
                     self._finish_image(task)
                     continue
                 missing.append(job)
         return missing
+
+    def _is_done(self, job: ImageJob) -> bool:
+        """Tell whether an image is there already; where only its metadata is that of an earlier version, renew it."""
+        target = job.task.target
+        record = self._record.images.get(str(target))
+        if job.is_done(self._dataset, record):
+            return True
+        renewed = job.renew_metadata(self._dataset, record)
+        if renewed is None:
+            return False
+        file, self._record.images[str(target)] = renewed
+        self.result.copied.append(file)
+        self.prepared.provenance.save(self._dataset)
+        self.progress.note(f"{target}: its metadata was written by an earlier version, and is written anew")
+        return True
 
     def take_image(self, task: ImageTask, making: Future[ImageRecord]) -> None:
         """Note that an image was made, or why not."""
@@ -129,6 +146,8 @@ class RunJob:
         forget_construction(self._dataset / task.target)
         if task.component.content == Content.LABELS:
             self._warn_of_unlisted(task, self._record.images[str(task.target)].label_values or [])
+            if self.prepared.settings.image_format == Format.OME_ZARR and not can_be_label_image(task):
+                self._warn(labels_without_names(task.entry.location, task.volume.dtype))
 
     def _failed(self, problem: str) -> None:
         self.result.problems.append(problem)
@@ -220,13 +239,18 @@ class RunJob:
         raw_record = record.images[str(raw.target)]
         if not self.prepared.settings.embed_labels and not raw_record.embedded:
             return
-        labels = [
+        candidates = [
             task
             for task in self.tasks.images
             if task.component.content in {Content.LABELS, Content.MASK}
             and task.volume.shape == raw.volume.shape
             and str(task.target) in record.images
         ]
+        labels = [task for task in candidates if can_be_label_image(task)]
+        for task in candidates:
+            if self.prepared.settings.embed_labels and task not in labels:
+                left_out = "OME-NGFF allows only integers as label images, so it is not embedded; save it as integers"
+                self._warn(f"{task.entry.location}: is stored as {task.volume.dtype}: {left_out} and package again")
         wanted = {task.desc or task.stem: record.images[str(task.target)].fingerprint for task in labels}
         if raw_record.embedded != wanted:
             embed_labels(self._dataset, raw, labels, self.prepared.settings.ome_zarr_version)
