@@ -1,8 +1,8 @@
 """The OME part of an image: axes, scales, display window, label colours, as OME-Zarr writes them.
 
 Invariant: what stands here is a document of the OME-Zarr specification, sections "multiscales", "omero" and
-"image-label" of versions 0.4 and 0.5, which differ only in where the version stands. An image is either displayed ("omero") or a label image ("image-label"):
-napari's reader fails on both together.
+"image-label" of versions 0.4 and 0.5, which differ only in where the version stands. An image has "omero" or
+"image-label", never both: napari's reader fails on them together.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class ImageJob:
         return record is not None and self._is_there(dataset) and record.fingerprint == self.fingerprint()
 
     def renew_metadata(self, dataset: Path, record: ImageRecord | None) -> tuple[PurePosixPath, ImageRecord] | None:
-        """Write the metadata anew of an image that an earlier version made, where its pixels would be the same.
+        """Replace the metadata of an image that an earlier version made, if its pixels would be the same today.
 
         Returns
         -------

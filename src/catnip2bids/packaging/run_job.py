@@ -56,7 +56,7 @@ class RunJob:
 
     def missing_images(self) -> list[ImageJob]:
         """List the images that are to be made; those that are there already are kept."""
-        missing = []
+        missing, n_copied = [], len(self.result.copied)
         for task in self.tasks.images:
             job = ImageJob(task, self.atlas, format_of(task, self.prepared.settings))
             with self._naming_failures(task):
@@ -67,10 +67,13 @@ class RunJob:
                     self._finish_image(task)
                     continue
                 missing.append(job)
+        if n_renewed := len(self.result.copied) - n_copied:
+            images = counted(n_renewed, "image")
+            self.progress.note(f"{self.tasks.name}: metadata of {images}, of an earlier version, is written again")
         return missing
 
     def _is_done(self, job: ImageJob) -> bool:
-        """Tell whether an image is there already; where only its metadata is that of an earlier version, renew it."""
+        """Tell whether an image is there already; metadata that an earlier version wrote is replaced."""
         target = job.task.target
         record = self._record.images.get(str(target))
         if job.is_done(self._dataset, record):
@@ -81,7 +84,6 @@ class RunJob:
         file, self._record.images[str(target)] = renewed
         self.result.copied.append(file)
         self.prepared.provenance.save(self._dataset)
-        self.progress.note(f"{target}: its metadata was written by an earlier version, and is written anew")
         return True
 
     def take_image(self, task: ImageTask, making: Future[ImageRecord]) -> None:

@@ -91,7 +91,7 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
             "OME_ZARR_LABEL_OMERO",
             image,
             "is a label image with an omero section, which napari cannot open; "
-            "package its run again, which writes the metadata anew",
+            "package its run again, which replaces the metadata",
         )
     yield from _check_levels(folder, image, multiscale)
 
