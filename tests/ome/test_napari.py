@@ -6,7 +6,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +20,10 @@ from demo_cohort import demo_cohort
 from made_up import Array, some_labels
 from runs import ome, read_tsv, settings
 
-if TYPE_CHECKING:
-    from napari.layers import Layer
-
 __all__ = ["demo_cohort"]
 
-Open = Callable[[Path], "list[Layer]"]
+Layer = Any  # of napari, which is imported late
+Open = Callable[[Path], list[Layer]]
 
 NATIVE_UM, ATLAS_UM = (5.0, 3.7, 3.7), (25.0, 25.0, 25.0)
 PREFIX = "sub-10002wt_sample-RightHemisphere_stain-cFos"
@@ -61,13 +59,13 @@ def in_napari() -> Iterator[Open]:
 
         PluginManager.instance().discover()
 
-        def open_copy(image: Path) -> list[Layer]:
+        def open_image(image: Path) -> list[Layer]:
             with warnings.catch_warnings():
                 # values that have no colour, such as the background, are transparent
                 warnings.filterwarnings("ignore", "color_dict did not provide a default color", UserWarning)
-                return ViewerModel().open(image, plugin="napari-ome-zarr")
+                return list(ViewerModel().open(image, plugin="napari-ome-zarr"))
 
-        yield open_copy
+        yield open_image
 
 
 @pytest.fixture(scope="module", params=OmeZarrVersion)
@@ -98,11 +96,11 @@ def stored(folder: Path) -> Array:
     return np.asarray(tensorstore.open(spec, open=True, read=True).result().read().result())
 
 
-def finest(layer: Any) -> Array:
+def finest(layer: Layer) -> Array:
     return np.asarray(layer.data[0] if layer.multiscale else layer.data)
 
 
-def values_of(layer: Any) -> list[int]:
+def values_of(layer: Layer) -> list[int]:
     return [int(value) for value in np.unique(finest(layer)) if value != 0]
 
 
@@ -118,16 +116,16 @@ def assert_placed(layer: Layer, folder: Path, voxel_um: tuple[float, float, floa
     assert [str(unit) for unit in layer.units] == ["micrometer"] * 3
 
 
-def colors_of(layer: Any, values: list[int]) -> list[str]:
+def colors_of(layer: Layer, values: list[int]) -> list[str]:
     return ["#" + bytes(np.rint(255 * np.asarray(layer.get_color(value)))[:3].astype("u1")).hex() for value in values]
 
 
-def only(layers: list[Layer]) -> Any:
+def only(layers: list[Layer]) -> Layer:
     (layer,) = layers
     return layer
 
 
-def assert_names_regions(layer: Any, dataset: Path) -> None:
+def assert_names_regions(layer: Layer, dataset: Path) -> None:
     """Check names and colours of the values that occur against the table in the dataset."""
     table = {int(row["index"]): row for row in read_tsv(dataset / "derivatives/catnip/dseg.tsv")}
     values = values_of(layer)
@@ -141,7 +139,7 @@ def assert_names_regions(layer: Any, dataset: Path) -> None:
 @pytest.mark.parametrize("name", IMAGES, ids=[name.removeprefix(DERIVED) for name in IMAGES])
 def test_intensities_open_as_an_image(alone: Callable[[str], Path], in_napari: Open, name: str) -> None:
     folder = alone(name)
-    layer, *embedded = cast("list[Any]", in_napari(folder))
+    layer, *embedded = in_napari(folder)
     assert type(layer).__name__ == "Image"
     assert len(embedded) == (len(LABELS) if name == RAW else 0)
     assert_placed(layer, folder, IMAGES[name])

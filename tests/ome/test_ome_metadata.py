@@ -164,11 +164,11 @@ DTYPES = (
 @st.composite
 def voxels(draw: st.DrawFn) -> npt.NDArray[Any]:
     """Draw a few voxels of any type, often all equal, or the extremes of the type."""
-    dtype = np.dtype(draw(st.sampled_from(DTYPES)))
+    dtype: np.dtype[Any] = np.dtype(draw(st.sampled_from(DTYPES)))
     found = draw(arrays(dtype, st.tuples(*[st.integers(1, 3)] * 3)))
     if dtype.kind == "b" or draw(st.booleans()):
         return found
-    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
     extremes = [limits.min, limits.max, *((np.nan, np.inf, -np.inf) if dtype.kind == "f" else ())]
     found.flat[:] = np.array(draw(st.lists(st.sampled_from(extremes), min_size=found.size, max_size=found.size)), dtype)
     return found
