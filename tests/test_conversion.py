@@ -19,7 +19,7 @@ from catnip2bids.locks import reserved
 from catnip2bids.progress import Progress
 from catnip2bids.volume import plane_sha256
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
-from runs import files_of
+from runs import Collector, files_of, ome
 
 VOXEL_UM = (3.7, 3.7, 5.0)
 
@@ -49,6 +49,18 @@ def test_labels_are_merged_by_mode_and_listed(tmp_path: Path) -> None:
     values = {color["label-value"] for color in listed["colors"]}
     assert values == set(np.unique(labels).tolist()) - {0}
     assert set(np.unique(level(made.path, 1)).tolist()) <= values | {0}
+
+
+@pytest.mark.parametrize(("kind", "n_warnings"), [("labels", 1), ("mask", 0), ("image", 0)])
+def test_labels_that_lose_their_names_are_warned_of(tmp_path: Path, kind: str, n_warnings: int) -> None:
+    slices = write_slices(tmp_path / "slices", np.ones((3, 20, 20), "float32"))[0].parent
+    collector = Collector()
+    made = catnip2bids.convert(slices, tmp_path / "image.ome.zarr", VOXEL_UM, kind, collector)
+    assert [("float32" in warning, "slices" in warning) for warning in collector.warnings] == [
+        (True, True)
+    ] * n_warnings
+    assert "image-label" not in ome(made.path)
+    assert ome(made.path)["omero"]
 
 
 def test_what_cannot_be_converted_leaves_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import DTypeLike
+
 from catnip2bids.choices import Kind
 from catnip2bids.engine import Conversion, Listener, Workers, convert_volume
 from catnip2bids.errors import SourceError
@@ -30,7 +32,8 @@ from catnip2bids.ome import (
 from catnip2bids.publish import construction
 from catnip2bids.volume import Copyable, Volume, states_of
 
-_IMAGE_FORMAT = 2  # raised whenever images are written differently, so that old ones are made again
+_IMAGE_FORMAT = 2  # raised whenever pixels are written differently, so that old images are made again
+_METADATA_FORMAT = 2  # raised whenever OME-Zarr says something else of them, so that old metadata is written again
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,15 @@ class ImagePlan:
         image = self.image(Path(self.name))
         return image.summary if isinstance(image, OmeTiffImage) else None
 
-    def fingerprint(self, *decisive: Any) -> str:
+    def fingerprint(self, *decisive: Any, metadata_format: int = _METADATA_FORMAT) -> str:
         """Hash everything that decides what the image is: source files with size and time, settings, format.
 
         Parameters
         ----------
         decisive
             What else decides it: anything that can be written as JSON.
+        metadata_format
+            That of an earlier version gives the fingerprint of the same pixels with the metadata of that version.
 
         Raises
         ------
@@ -107,6 +112,7 @@ class ImagePlan:
             self.voxel_size_um,
             self.kind.value,
             *self.format.decisive,
+            *([metadata_format] if isinstance(self.format, OmeZarr) and metadata_format > 1 else []),
             *([self.description] if isinstance(self.format, OmeTiff) else []),
             decisive,
         ]
@@ -119,7 +125,7 @@ def build_image(
     decisive: Sequence[Any],
     workers: Workers,
     listener: Listener,
-    labels_of: Callable[[Conversion], list[LabelValue]],
+    labels_of: Callable[[Conversion], list[LabelValue] | None],
 ) -> tuple[Conversion, str]:
     """Build an image, or go on with building it; returns what was learned of the volume, and the fingerprint.
 
@@ -136,7 +142,7 @@ def build_image(
     workers, listener
         Who does it, and who is told.
     labels_of
-        Names the label values that were found.
+        Names the label values that were found; None where the image is not a label image.
 
     Raises
     ------
@@ -154,6 +160,23 @@ def build_image(
             where = first if first == last else first.parent
             raise SourceError(f"{where}: changed while it was read; run again when it is at rest")
         if isinstance(image, OmeZarrImage):
-            display = choose_display(plan.channel, plan.kind, converted.value_range, image.read_smallest_level())
-            image.finish(image_metadata(plan.name, image.levels, plan.kind, display, labels_of(converted)))
+            image.finish(describe_image(plan, image, converted.value_range, labels_of(converted)))
     return converted, fingerprint
+
+
+def describe_image(
+    plan: ImagePlan, image: OmeZarrImage, value_range: tuple[float, float], labels: list[LabelValue] | None
+) -> dict[str, Any]:
+    """Return the metadata of an OME-Zarr whose levels are written: of a label image, or else with a display window."""
+    if labels is not None:
+        return image_metadata(plan.name, image.levels, plan.kind, labels)
+    display = choose_display(plan.channel, plan.kind, value_range, image.read_smallest_level())
+    return image_metadata(plan.name, image.levels, plan.kind, display)
+
+
+def labels_without_names(source: Path, dtype: DTypeLike) -> str:
+    """Say why an OME-Zarr of labels does not name them."""
+    return (
+        f"{source}: labels are stored as {dtype}: OME-NGFF allows only integers, so the image carries no label names "
+        "and colours; save them as integers and run again to have them"
+    )

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from catnip2bids.building import ImagePlan, build_image
+from catnip2bids.building import ImagePlan, build_image, labels_without_names
 from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, checked_voxel_size, chosen
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, Resources, check_memory, resources_for, workers_for
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.locks import reserved
-from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr
+from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, is_label_type
 from catnip2bids.progress import Progress
 from catnip2bids.publish import (
     LONGEST_NAME_BYTES,
@@ -143,6 +143,8 @@ def convert(
             f"{target}: --compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard; "
             "leave it out, or give a target that ends in .ome.btf"
         )
+    if kind_of_values == Kind.LABELS and isinstance(image_format, OmeZarr) and not is_label_type(volume.dtype):
+        progress.warning(labels_without_names(source, volume.dtype))
     plan = ImagePlan(volume, name, name, voxel_size_um, kind_of_values, image_format)
     with resources_for(
         cluster, jobs, memory_bytes, progress.note, reading=[source], writing=target.parent
@@ -177,9 +179,11 @@ def _built(
     """Build the image, or go on with building it; returns the hashes of its planes."""
     volume = plan.volume
 
-    def labels_of(converted: Conversion) -> list[LabelValue]:
-        values = sorted(converted.labels or ()) if volume.dtype.kind in "iu" else []
-        return [LabelValue(value, str(value), None, made_up_color(value)) for value in values if value != 0]
+    def labels_of(converted: Conversion) -> list[LabelValue] | None:
+        if converted.labels is None or not is_label_type(volume.dtype):
+            return None
+        values = sorted(value for value in converted.labels if value != 0)
+        return [LabelValue(value, str(value), None, made_up_color(value)) for value in values]
 
     check_memory([(volume, plan.image(target))], resources)
     with (

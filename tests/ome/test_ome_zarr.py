@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v04.image import Image as ImageV04
+from ome_zarr_models.v04.image_label import ImageLabel as LabelV04
 from ome_zarr_models.v05.image import Image as ImageV05
+from ome_zarr_models.v05.image_label import ImageLabel as LabelV05
 
 from catnip2bids.ome import (
     Display,
@@ -34,12 +36,13 @@ __all__ = ["small_units"]
 
 VOXEL_UM = (5.0, 1.82, 1.82)
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float16", "float32", "float64")
+DISPLAY = Display("cFos", 0.0, 100.0, 1.0, 99.0)
+NAMES = (LabelValue(97, "root", None, "#ffffff"), LabelValue(249, "posterior auditory area", "AUDpo", "#019399"))
 VERSIONS = pytest.mark.parametrize("version", OmeZarrVersion)
 
 
-def finish(image: OmeZarrImage, labels: tuple[LabelValue, ...] = ()) -> OmeZarrImage:
-    display = Display("cFos", 0.0, 100.0, 1.0, 99.0)
-    image.finish(image_metadata(image.folder.name, image.levels, image.kind, display, labels))
+def finish(image: OmeZarrImage, values: Display | tuple[LabelValue, ...] = DISPLAY) -> OmeZarrImage:
+    image.finish(image_metadata(image.folder.name, image.levels, image.kind, values))
     return image
 
 
@@ -49,6 +52,7 @@ def write(
     kind: Kind = Kind.IMAGE,
     version: OmeZarrVersion = OmeZarrVersion.V05,
     voxel_um: tuple[float, float, float] = VOXEL_UM,
+    values: Display | tuple[LabelValue, ...] = DISPLAY,
 ) -> OmeZarrImage:
     """Write a volume that is a single unit."""
     z, y, x = volume.shape
@@ -57,7 +61,7 @@ def write(
     image.create()
     write_unit(image, 0, volume)
     image.write_remaining_levels(2)
-    return finish(image)
+    return finish(image, values)
 
 
 def read_levels(image: OmeZarrImage) -> list[Array]:
@@ -213,6 +217,17 @@ def test_ome_zarr_models_reads_it(tmp_path: Path, version: OmeZarrVersion) -> No
 
 
 @VERSIONS
+@pytest.mark.parametrize("names", [NAMES, ()], ids=["named", "empty"])
+def test_ome_zarr_models_reads_label_images(
+    tmp_path: Path, names: tuple[LabelValue, ...], version: OmeZarrVersion
+) -> None:
+    labels = some_labels((9, 70, 65), "int32")
+    image = write(tmp_path / "labels.ome.zarr", labels, Kind.LABELS, version, values=names)
+    model = LabelV05 if version == OmeZarrVersion.V05 else LabelV04
+    assert model.from_zarr(zarr.open_group(image.folder, mode="r")).ome_zarr_version == version.value
+
+
+@VERSIONS
 def test_ome_zarr_py_reads_pixels_and_sizes(tmp_path: Path, version: OmeZarrVersion) -> None:
     volume = some_image((9, 300, 300))
     image = write(tmp_path / "image.ome.zarr", volume, version=version)
@@ -242,11 +257,32 @@ def test_ngff_zarr_reads_pixels_and_sizes(tmp_path: Path, version: OmeZarrVersio
 
 
 @VERSIONS
+def test_ngff_zarr_reads_label_images(tmp_path: Path, version: OmeZarrVersion) -> None:
+    labels = some_labels((9, 130, 130))
+    image = write(tmp_path / "labels.ome.zarr", labels, Kind.LABELS, version, values=NAMES)
+    levels = ngff_zarr.from_ngff_zarr(image.folder, validate=True).images
+    assert [tuple(level.scale.values()) for level in levels] == [level.scale_um for level in image.levels]
+    assert_same_bits([np.asarray(level.data) for level in levels], cascade(labels, image))
+
+
+@VERSIONS
+def test_metadata_of_a_finished_image_is_replaced_as_a_whole(tmp_path: Path, version: OmeZarrVersion) -> None:
+    folder, fresh = tmp_path / "labels.ome.zarr", tmp_path / "fresh.ome.zarr"
+    labels = some_labels((9, 70, 65))
+    image = write(folder, labels, Kind.LABELS, version)
+    pixels = {file: file.read_bytes() for file in files_of(folder / "0")}
+    replaced = image.replace_metadata(image_metadata(fresh.name, image.levels, image.kind, NAMES))
+    expected = write(fresh, labels, Kind.LABELS, version, values=NAMES).folder / replaced.name
+    assert replaced.read_bytes() == expected.read_bytes()
+    assert {file: file.read_bytes() for file in files_of(folder / "0")} == pixels
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name, fresh.name}
+
+
+@VERSIONS
 def test_a_label_image_is_found_in_its_group(tmp_path: Path, version: OmeZarrVersion) -> None:
     image = write(tmp_path / "image.ome.zarr", some_image((9, 70, 65)), version=version)
     labels = some_labels((9, 70, 65))
-    names = (LabelValue(97, "root", None, "#ffffff"), LabelValue(249, "posterior auditory area", "AUDpo", "#019399"))
-    finish(write(image.folder / "labels/atlas", labels, Kind.LABELS, version), names)
+    write(image.folder / "labels/atlas", labels, Kind.LABELS, version, values=NAMES)
     write_labels_group(image.folder / "labels", ["atlas"], version)
     location = ome_zarr.io.parse_url(image.folder)
     assert location is not None

@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -42,6 +43,14 @@ def test_gray_runs_from_black_to_white() -> None:
 def test_what_is_no_number_is_black() -> None:
     values = np.full((16, 16), np.nan, np.float32)
     assert pixels(gray_picture(values, (0.0, 1.0))).max() == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_largest_range_that_a_type_has_is_shown(dtype: str) -> None:
+    smallest, largest = float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+    values = np.array([[smallest, 0, largest]], dtype).repeat(16, axis=0).repeat(16, axis=1)
+    seen = pixels(gray_picture(values, (smallest, largest)))[8, 8::16].astype(int)
+    assert np.abs(seen - np.array([[0], [128], [255]])).max() < 12
 
 
 def test_heat_runs_from_black_over_red_and_yellow_to_white() -> None:

@@ -11,6 +11,7 @@ from catnip2bids import convert
 from catnip2bids.choices import Kind
 from catnip2bids.reporting import preview
 from catnip2bids.reporting.preview import DamagedImageError, Preview
+from catnip2bids.reporting.views import Brain
 from made_up import some_image, some_labels, write_slices
 from runs import level, ome
 
@@ -97,6 +98,19 @@ def test_without_one_it_follows_from_the_values(tmp_path: Path) -> None:
     seen = preview_of(converted(tmp_path, "image.ome.btf"))
     low, high = seen.window
     assert seen.whole.min() <= low < high <= seen.whole.max()
+
+
+@pytest.mark.parametrize("values", [[-3.4028235e38, 3.4028235e38], [3.4028235e38] * 2, [np.nan] * 2, [7, 7], [7, 9]])
+def test_a_histogram_has_room_for_any_range(tmp_path: Path, values: list[float]) -> None:
+    volume = np.array(values, "float32").repeat(40).reshape(2, 8, 5)
+    write_slices(tmp_path / "slices", volume)
+    image = convert(tmp_path / "slices", tmp_path / "image.ome.zarr", SIZE_ZYX[::-1]).path
+    found = Brain(Preview(image, (2, 8, 5), SIZE_ZYX, Kind.IMAGE), None, (), ()).histogram()
+    assert np.isfinite(found.edges).all()
+    assert (np.diff(found.edges) > 0).all()
+    assert found.n_voxels.sum() == np.isfinite(volume).sum()
+    if found.n_voxels.any():
+        assert found.edges[0] <= volume.min() <= volume.max() <= found.edges[-1]
 
 
 @pytest.mark.parametrize("ending", [".ome.zarr", ".ome.btf"])

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import zarr
 from validate_damage import ATLAS, FRST, RAW_ZARR, Damage, edit_json, move_and_link, remove, truncate, write
 
 from catnip2bids.validation.ome_zarr import check_ome_zarr
 from catnip2bids.validation.tree import read_tree
-from good_dataset import dataset, good
+from good_dataset import NATIVE_XYZ_UM, SHAPE, dataset, good, write_ome_zarr
+from runs import Array
 
 __all__ = ["dataset", "good"]
 
@@ -43,6 +46,21 @@ def repeat_label(section: str) -> Damage:
 
 def cut_shard(image: str, shard: str) -> Damage:
     return truncate(f"{image}/0/c/{shard}", 3)
+
+
+def embed(values: Array, image: str, version: str) -> Damage:
+    """Embed labels in an image."""
+
+    def damage(dataset: Path) -> None:
+        group = zarr.open_group(dataset / image / "labels", mode="w", zarr_format=3 if version == "0.5" else 2)
+        listed = {"labels": ["atlas"]}
+        group.attrs.update({"ome": {"version": version, **listed}} if version == "0.5" else listed)
+        write_ome_zarr(dataset / image / "labels/atlas", values, NATIVE_XYZ_UM, version, is_label=True)
+
+    return damage
+
+
+FLOATS, BITS = np.ones(SHAPE, "float32"), np.ones(SHAPE, "bool")
 
 
 def test_good_dataset_has_no_finding(good: Path) -> None:
@@ -98,6 +116,29 @@ BROKEN: dict[str, tuple[Damage, str, str]] = {
         "OME_ZARR_INVALID",
         f"{RAW_ZARR}/labels",
     ),
+    "embedded floating point numbers": (embed(FLOATS, RAW_ZARR, "0.5"), "OME_ZARR_INVALID", EMBEDDED),
+    "embedded floating point numbers in 0.4": (
+        embed(FLOATS, FRST_ZARR, "0.4"),
+        "OME_ZARR_INVALID",
+        f"{FRST_ZARR}/labels/atlas",
+    ),
+    "embedded bits": (embed(BITS, RAW_ZARR, "0.5"), "OME_ZARR_INVALID", EMBEDDED),
+    "embedded bits in 0.4": (embed(BITS, FRST_ZARR, "0.4"), "OME_ZARR_INVALID", f"{FRST_ZARR}/labels/atlas"),
+    "labels of floating point numbers": (
+        lambda dataset: write_ome_zarr(dataset / ATLAS_ZARR, FLOATS, NATIVE_XYZ_UM, is_label=True),
+        "OME_ZARR_INVALID",
+        ATLAS_ZARR,
+    ),
+    "labels with a display window": (
+        edit_ome(ATLAS_ZARR, lambda ome: ome.update(omero={"channels": []})),
+        "OME_ZARR_LABEL_OMERO",
+        ATLAS_ZARR,
+    ),
+    "embedded labels with a display window": (
+        edit_ome(EMBEDDED, lambda ome: ome.update(omero={"channels": []})),
+        "OME_ZARR_LABEL_OMERO",
+        EMBEDDED,
+    ),
     "first shard cut off": (cut_shard(RAW_ZARR, "0/0/0"), "OME_ZARR_UNREADABLE", RAW_ZARR),
     "last shard cut off": (cut_shard(RAW_ZARR, "1/2/1"), "OME_ZARR_UNREADABLE", RAW_ZARR),
     "shard in the middle cut off": (cut_shard(RAW_ZARR, "0/1/0"), "OME_ZARR_UNREADABLE", RAW_ZARR),
@@ -122,6 +163,18 @@ BROKEN: dict[str, tuple[Damage, str, str]] = {
 def test_damage_is_found(dataset: Path, damage: Damage, code: str, file: str) -> None:
     damage(dataset)
     assert (code, file) in found(dataset)
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_integers_of_any_sign_may_be_embedded(dataset: Path, version: str) -> None:
+    embed(np.full(SHAPE, -3, "int32"), {"0.5": RAW_ZARR, "0.4": FRST_ZARR}[version], version)(dataset)
+    assert found(dataset) == set()
+
+
+@pytest.mark.parametrize("values", [FLOATS, BITS], ids=["floating point numbers", "bits"])
+def test_an_image_of_any_type_is_valid_if_it_is_not_a_label_image(dataset: Path, values: Array) -> None:
+    write_ome_zarr(dataset / ATLAS_ZARR, values, NATIVE_XYZ_UM)
+    assert found(dataset) == set()
 
 
 def test_sizes_of_levels_are_told_x_first(dataset: Path) -> None:

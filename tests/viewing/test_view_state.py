@@ -83,6 +83,32 @@ def test_regions_have_the_names_and_colours_of_the_table(dataset: Path) -> None:
     assert atlas["segmentColors"] == {value: rows[value][3] for value in occurring}
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32"])
+def test_negative_labels_have_the_ids_that_the_client_gives_them(tmp_path: Path, dtype: str) -> None:
+    values = np.array([-128, -3, 5], dtype).repeat(30).reshape(1, 9, 10)
+    write_slices(tmp_path / "labels", values)
+    image = convert(tmp_path / "labels", tmp_path / "labels.ome.zarr", VOXEL_SIZE_UM, "labels").path
+    with view(image) as viewing:
+        (layer,) = layers(viewing).values()
+        path = layer["source"][1].removeprefix(viewing.list_url).partition("|")[0]
+        ids = json.loads(ask(viewing, f"{path}info").body)["inline"]["ids"]
+    # signed values are extended to 64 bits (neuroglancer 2.41, src/webgl/shader_lib.ts, toUint64)
+    expected = {str(value) for value in values.astype("int64").view("uint64").flat}
+    assert set(ids) == set(layer["segmentColors"]) == expected
+
+
+@pytest.mark.parametrize("value", [np.finfo("float32").max, np.finfo("float32").min, 7.0])
+def test_black_and_white_are_apart_where_all_voxels_are_equal(tmp_path: Path, value: float) -> None:
+    tifffile.imwrite(tmp_path / "stack.tif", np.full((2, 9, 10), value, "float32"), photometric="minisblack")
+    for ending in (".ome.zarr", ".ome.tif"):
+        image = convert(tmp_path / "stack.tif", tmp_path / f"image{ending}", VOXEL_SIZE_UM).path
+        with view(image) as viewing:
+            (layer,) = layers(viewing).values()
+        contrast = layer["shaderControls"]["normalized"]
+        for low, high in (contrast["range"], contrast["window"]):
+            assert np.float32(low) < np.float32(high)
+
+
 @pytest.mark.parametrize("place", ["dataset", "elsewhere"])
 def test_an_atlas_alone_has_names(dataset: Path, tmp_path: Path, place: str) -> None:
     image = dataset / f"{ATLAS}.ome.zarr"

@@ -3,7 +3,7 @@
 from catnip2bids.choices import OmeZarrVersion
 from catnip2bids.ome.formats import ImageFormat, OmeTiff, OmeZarr
 from catnip2bids.ome.merging import downsample, downsample_plainly
-from catnip2bids.ome.metadata import Display, LabelValue, choose_display, image_metadata
+from catnip2bids.ome.metadata import Display, LabelValue, choose_display, ends_apart, image_metadata, is_label_type
 from catnip2bids.ome.omexml import Described
 from catnip2bids.ome.pyramid import Level, plan_levels
 from catnip2bids.ome.size import description_sha256, image_size
@@ -25,8 +25,10 @@ __all__ = [
     "description_sha256",
     "downsample",
     "downsample_plainly",
+    "ends_apart",
     "image_metadata",
     "image_size",
+    "is_label_type",
     "plan_levels",
     "write_labels_group",
 ]

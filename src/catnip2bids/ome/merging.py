@@ -30,6 +30,12 @@ DOWNSAMPLING: dict[Kind, Literal["mean", "mode", "max"]] = {
     Kind.MASK: "max",
 }
 """How voxels of each kind are merged; the names are those of tensorstore's downsample driver."""
+RULES = {
+    Kind.IMAGE: "mean of the merged voxels, of integers rounded half to even",
+    Kind.LABELS: "most frequent of the merged voxels, the smallest of equally frequent ones",
+    Kind.MASK: "maximum of the merged voxels",
+}
+"""The same in words, for the metadata of images."""
 _MOST_MIXED = 0.2
 """Where more voxels than this hold several labels, tensorstore's way is the faster one."""
 

@@ -1,7 +1,8 @@
 """The OME part of an image: axes, scales, display window, label colours, as OME-Zarr writes them.
 
 Invariant: what stands here is a document of the OME-Zarr specification, sections "multiscales", "omero" and
-"image-label" of versions 0.4 and 0.5, which differ only in where the version stands.
+"image-label" of versions 0.4 and 0.5, which differ only in where the version stands. An image has "omero" or
+"image-label", never both: napari's reader fails on them together.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.choices import Kind, OmeZarrVersion
-from catnip2bids.ome.merging import DOWNSAMPLING
+from catnip2bids.ome.merging import DOWNSAMPLING, RULES
 from catnip2bids.ome.pyramid import Level
 
 _DARKEST, _BRIGHTEST = 1.0, 99.8  # percentiles of the display window
+_LARGEST_EXACT = 2**23  # from here on float32 may not tell a number from the next one
 
 
 @dataclass(frozen=True)
@@ -64,23 +66,35 @@ class Display:
 def choose_display(
     channel: str, kind: Kind, value_range: tuple[float, float], smallest_level: npt.NDArray[Any]
 ) -> Display:
-    """Choose the display window: for intensities from the pixels of the smallest level, else the whole range."""
-    smallest, largest = value_range
-    start, end = value_range
+    """Choose the display window: for intensities from the pixels of the smallest level, else the whole range.
+
+    Ends are finite and apart, whatever the values are, since viewers divide by their distance.
+    """
+    smallest, largest = ends_apart(*value_range)
+    start, end = smallest, largest
     finite = smallest_level[np.isfinite(smallest_level)]
     if kind == Kind.IMAGE and finite.size and finite.dtype.kind != "b":  # black and white have no percentiles
-        start, end = (float(value) for value in np.percentile(finite, [_DARKEST, _BRIGHTEST]))
-    if not start < end:
-        start, end = smallest, max(largest, smallest + 1)
-    return Display(channel, smallest, max(largest, smallest + 1), start, end)
+        # values that occur: to interpolate between the extremes of a type would overflow
+        low, high = np.percentile(finite, [_DARKEST, _BRIGHTEST], method="inverted_cdf")
+        if float(low) < float(high):
+            start, end = float(low), float(high)
+    return Display(channel, smallest, largest, start, end)
+
+
+def ends_apart(low: float, high: float) -> tuple[float, float]:
+    """Return the ends of a range, and of an empty one ends that a viewer can tell apart as float32."""
+    if low < high:
+        return low, high
+    return (low, low + 1) if abs(low) < _LARGEST_EXACT else (min(low, 0.0), max(low, 0.0))
+
+
+def is_label_type(dtype: npt.DTypeLike) -> bool:
+    """Tell whether OME-Zarr allows label images of a type: only integers (section "labels")."""
+    return np.dtype(dtype).kind in "iu"
 
 
 def image_metadata(
-    name: str,
-    levels: Sequence[Level],
-    kind: Kind,
-    display: Display,
-    labels: Sequence[LabelValue] = (),
+    name: str, levels: Sequence[Level], kind: Kind, values: Display | Sequence[LabelValue]
 ) -> dict[str, Any]:
     """Describe an image; the result is the same for all versions but for the version itself.
 
@@ -92,10 +106,8 @@ def image_metadata(
         Its resolution levels, level 0 first.
     kind
         Decides how the method of merging is described.
-    display
-        The display window.
-    labels
-        The values that occur in a label image or mask; none for intensities.
+    values
+        How the intensities of an image are displayed, or, of a label image, the values that occur.
     """
     method = DOWNSAMPLING[kind]
     document: dict[str, Any] = {
@@ -115,17 +127,16 @@ def image_metadata(
                 ],
                 "type": method,
                 "metadata": {
-                    "method": "tensorstore.downsample",
+                    "method": "catnip2bids.ome.downsample",
                     "args": [method],
-                    "description": "each level is made from the one before it",
+                    "description": f"each level is made from the one before it: {RULES[kind]}",
                 },
             }
-        ],
-        "omero": _omero(name, display),
+        ]
     }
-    if labels:
-        document["image-label"] = _image_label(labels)
-    return document
+    if isinstance(values, Display):
+        return document | {"omero": _omero(name, values)}
+    return document | {"image-label": _image_label(values)}
 
 
 def group_attributes(document: dict[str, Any], version: OmeZarrVersion) -> dict[str, Any]:
@@ -169,4 +180,4 @@ def _image_label(labels: Sequence[LabelValue]) -> dict[str, Any]:
         if label.abbreviation is not None:
             described["abbreviation"] = label.abbreviation
         properties.append(described)
-    return {"colors": colors, "properties": properties}
+    return {"colors": colors, "properties": properties} if labels else {}  # the specification has no empty lists

@@ -28,6 +28,7 @@ from catnip2bids.ome.layout import Layout, LevelLayout, n_files, plan_layout, wa
 from catnip2bids.ome.merging import downsample
 from catnip2bids.ome.metadata import group_attributes
 from catnip2bids.ome.pyramid import Level, Zyx, plan_levels
+from catnip2bids.publish import publication
 
 # Zstandard level 1 after a bit shuffle: read by every Zarr implementation. On light-sheet images level 3 takes half as
 # much time again for files that are 1.6 % smaller.
@@ -155,6 +156,13 @@ class OmeZarrImage:
             left_over.unlink()
         write_group(self.folder, group_attributes(document, self.version), self.version)
 
+    def replace_metadata(self, document: dict[str, Any]) -> Path:
+        """Replace the group's metadata of a finished image, whole or not at all; returns the file."""
+        name, content = _attributes_file(group_attributes(document, self.version), self.version)
+        with publication(self.folder / name, beside=self.folder) as partial:
+            _write_json(partial, content)
+        return self.folder / name
+
     def open_level(self, level: Level, *, create: bool = False, n_threads: int | None = None) -> Any:
         """Open the array of a level with tensorstore, to be encoded and decoded on so many threads (None: all)."""
         import tensorstore as ts
@@ -268,16 +276,22 @@ def _context(n_threads: int | None) -> Any:
 def write_group(folder: Path, attributes: dict[str, Any], version: OmeZarrVersion) -> None:
     """Write the metadata of a Zarr group: ``zarr.json``, or ``.zgroup`` and ``.zattrs`` for 0.4."""
     folder.mkdir(parents=True, exist_ok=True)
-    if version == OmeZarrVersion.V05:
-        _write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
-    else:
-        _write_json(folder / ".zattrs", attributes)
+    name, content = _attributes_file(attributes, version)
+    _write_json(folder / name, content)
+    if version == OmeZarrVersion.V04:
         _write_json(folder / ".zgroup", {"zarr_format": 2})
 
 
 def write_labels_group(folder: Path, names: list[str], version: OmeZarrVersion) -> None:
     """Write the metadata of a ``labels`` group that holds label images of these names."""
     write_group(folder, group_attributes({"labels": names}, version), version)
+
+
+def _attributes_file(attributes: dict[str, Any], version: OmeZarrVersion) -> tuple[str, dict[str, Any]]:
+    """Return the name and the content of the file that holds the attributes of a group."""
+    if version == OmeZarrVersion.V05:
+        return "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    return ".zattrs", attributes
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

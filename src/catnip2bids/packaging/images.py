@@ -7,7 +7,7 @@ changed; otherwise what is there is kept.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,20 +16,23 @@ from catnip2bids.bids.pixels import PlaneRecord, hashes_path, write_hashes
 from catnip2bids.bids.places import sidecar_of
 from catnip2bids.bids.provenance import ImageRecord
 from catnip2bids.bids.tables import UNKNOWN
-from catnip2bids.building import ImagePlan, build_image
+from catnip2bids.building import ImagePlan, build_image, describe_image
 from catnip2bids.catnip.atlas import AtlasTable, Region
 from catnip2bids.catnip.component import Content
 from catnip2bids.choices import Format
 from catnip2bids.colors import made_up_color
-from catnip2bids.engine import Conversion, Listener, Workers
+from catnip2bids.engine import Listener, Workers
+from catnip2bids.errors import WriteError
 from catnip2bids.ome import (
     ImageFormat,
     LabelValue,
     OmeTiff,
     OmeZarr,
+    OmeZarrImage,
     OmeZarrVersion,
     description_sha256,
     image_size,
+    is_label_type,
     write_labels_group,
 )
 from catnip2bids.packaging.settings import Settings
@@ -83,8 +86,39 @@ class ImageJob:
 
     def is_done(self, dataset: Path, record: ImageRecord | None) -> bool:
         """Tell whether the image is there and is what this job would make."""
-        there = (dataset / self.task.target).exists() and (dataset / hashes_path(self.task.target)).is_file()
-        return there and record is not None and record.fingerprint == self.fingerprint()
+        return record is not None and self._is_there(dataset) and record.fingerprint == self.fingerprint()
+
+    def metadata_of_today(self, dataset: Path, record: ImageRecord) -> dict[str, Any] | None:
+        """Return new metadata for an image that an earlier version made, if its pixels would be the same today.
+
+        None if the image has to be made again.
+        """
+        image = self.plan.image(dataset / self.task.target)
+        if not isinstance(image, OmeZarrImage) or not self._is_there(dataset):
+            return None
+        size = image_size(image.folder)
+        is_whole = (size.n_files, size.n_bytes) == (record.n_files, record.n_bytes)
+        if not is_whole or record.fingerprint != self.plan.fingerprint(*self._decisive, metadata_format=1):
+            return None
+        try:
+            labels = self._labels_of(record.label_values or ())
+            return describe_image(self.plan, image, record.value_range, labels)
+        except WriteError:  # its smallest level cannot be read
+            return None
+
+    def replace_metadata(
+        self, dataset: Path, record: ImageRecord, document: dict[str, Any]
+    ) -> tuple[PurePosixPath, ImageRecord]:
+        """Write new metadata into an OME-Zarr image; returns the file, and the record of the image."""
+        image = self.plan.image(dataset / self.task.target)
+        if not isinstance(image, OmeZarrImage):
+            raise TypeError(f"{self.task.target} is not an OME-Zarr image")
+        file = image.replace_metadata(document)
+        changes = {"fingerprint": self.fingerprint(), "n_bytes": image_size(image.folder).n_bytes}
+        return PurePosixPath(file.relative_to(dataset)), record.model_copy(update=changes)
+
+    def _is_there(self, dataset: Path) -> bool:
+        return (dataset / self.task.target).exists() and (dataset / hashes_path(self.task.target)).is_file()
 
     def make(self, dataset: Path, workers: Workers, listener: Listener) -> ImageRecord:
         """Write the image and the hashes of its planes; returns the record of it.
@@ -98,7 +132,12 @@ class ImageJob:
         """
         task, volume = self.task, self.task.volume
         converted, fingerprint = build_image(
-            self.plan, dataset / task.target, self._decisive, workers, listener, self._labels_of
+            self.plan,
+            dataset / task.target,
+            self._decisive,
+            workers,
+            listener,
+            lambda converted: self._labels_of(converted.labels or ()),
         )
         write_hashes(dataset, task.target, _plane_records(task, converted.sha256))
         size = image_size(dataset / task.target)
@@ -118,15 +157,20 @@ class ImageJob:
             description_sha256=description_sha256(dataset / task.target),
         )
 
-    def _labels_of(self, converted: Conversion) -> list[LabelValue]:
-        """Names and colours of the values that occur; only integers can be labels in OME-Zarr."""
-        task, values = self.task, converted.labels or ()
-        if not _has_labels(task) or task.volume.dtype.kind not in "iu":
-            return []
-        if task.component.content == Content.LABELS:
-            return [_label(self.atlas.region_of(value)) for value in sorted(values) if value != 0]
-        name = task.component.value_name or "inside"
-        return [LabelValue(value, name, None, "#ffffff") for value in sorted(values) if value != 0]
+    def _labels_of(self, values: Iterable[int]) -> list[LabelValue] | None:
+        """Names and colours of the values that occur; None if the image is not a label image."""
+        if not can_be_label_image(self.task):
+            return None
+        occurring = sorted(value for value in values if value != 0)
+        if self.task.component.content == Content.LABELS:
+            return [_label(self.atlas.region_of(value)) for value in occurring]
+        name = self.task.component.value_name or "inside"
+        return [LabelValue(value, name, None, "#ffffff") for value in occurring]
+
+
+def can_be_label_image(task: ImageTask) -> bool:
+    """Tell whether an image of the dataset holds labels or a mask, of a type that OME-Zarr allows for label images."""
+    return _has_labels(task) and is_label_type(task.volume.dtype)
 
 
 def format_of(task: ImageTask, settings: Settings) -> ImageFormat:
@@ -137,8 +181,11 @@ def format_of(task: ImageTask, settings: Settings) -> ImageFormat:
     return OmeTiff(big=big, compression=settings.compression, pyramid=settings.pyramid)
 
 
-def embed_labels(dataset: Path, raw: ImageTask, labels: Iterable[ImageTask], version: OmeZarrVersion) -> None:
-    """Put copies of label images inside the raw image, as its group ``labels``."""
+def embed_labels(dataset: Path, raw: ImageTask, labels: Sequence[ImageTask], version: OmeZarrVersion) -> None:
+    """Put copies of label images inside the raw image, as its group ``labels``; without any it has no such group."""
+    if not labels:
+        remove(dataset / raw.target / "labels")
+        return
     with publication(dataset / raw.target / "labels", beside=dataset / raw.target) as partial:
         names = []
         for task in labels:

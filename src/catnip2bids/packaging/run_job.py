@@ -11,17 +11,20 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.places import copy_of, sidecar_of
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
+from catnip2bids.building import labels_without_names
 from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.component import Action, Content
+from catnip2bids.choices import Format
 from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
 from catnip2bids.packaging.atlases import atlas_of
 from catnip2bids.packaging.copies import copy_as_it_is
 from catnip2bids.packaging.counts import write_counts
-from catnip2bids.packaging.images import ImageJob, embed_labels, format_of, remove_image
+from catnip2bids.packaging.images import ImageJob, can_be_label_image, embed_labels, format_of, remove_image
 from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.privacy import private_words
 from catnip2bids.packaging.result import PackageResult, RunSummary
@@ -44,6 +47,7 @@ class RunJob:
         self.atlas = atlas_of(tasks.counts, prepared.atlas, prepared.dataset)
         self._earlier = self._earlier_decisions()
         self._kept: list[ImageTask] = []
+        self._outdated: list[tuple[ImageJob, dict[str, Any]]] = []
         self._record = self._begin_record()
         self._failures = dict(tasks.problems)
         for problem in tasks.problems.values():
@@ -59,9 +63,13 @@ class RunJob:
         for task in self.tasks.images:
             job = ImageJob(task, self.atlas, format_of(task, self.prepared.settings))
             with self._naming_failures(task):
-                record = self._record.images.get(str(task.target))
-                if not self.prepared.settings.overwrite and job.is_done(self._dataset, record):
+                record = None if self.prepared.settings.overwrite else self._record.images.get(str(task.target))
+                if record is None:
+                    missing.append(job)
+                elif job.is_done(self._dataset, record):
                     self._kept.append(task)
+                elif (document := job.metadata_of_today(self._dataset, record)) is not None:
+                    self._outdated.append((job, document))
                 else:
                     missing.append(job)
         return missing
@@ -76,6 +84,7 @@ class RunJob:
 
     def write_tables_and_copies(self) -> None:
         """Do everything that is not an image to be made."""
+        self._renew_metadata()
         for image in self._kept:
             with self._naming_failures(image):
                 self.result.kept.append(image.target)
@@ -88,6 +97,20 @@ class RunJob:
         for copy in self.tasks.copies:
             with self._naming_failures(copy):
                 self._copy(copy)
+
+    def _renew_metadata(self) -> None:
+        """Replace the metadata of images that an earlier version made; their pixels would be the same today."""
+        for job, document in self._outdated:
+            target = job.task.target
+            with self._naming_failures(job.task):
+                record = self._record.images[str(target)]
+                file, self._record.images[str(target)] = job.replace_metadata(self._dataset, record, document)
+                self.result.copied.append(file)
+                self._kept.append(job.task)
+                self.prepared.provenance.save(self._dataset)
+        if self._outdated:
+            images = counted(len(self._outdated), "image")
+            self.progress.note(f"{self.tasks.name}: metadata of {images}, of an earlier version, is written again")
 
     def _copy(self, task: CopyTask) -> None:
         """Copy what is kept as it is, and say what it tells of the lab."""
@@ -132,6 +155,8 @@ class RunJob:
         forget_construction(self._dataset / task.target)
         if task.component.content == Content.LABELS:
             self._warn_of_unlisted(task, self._record.images[str(task.target)].label_values or [])
+            if self.prepared.settings.image_format == Format.OME_ZARR and not can_be_label_image(task):
+                self._warn(labels_without_names(task.entry.location, task.volume.dtype))
 
     def _failed(self, problem: str) -> None:
         self.result.problems.append(problem)
@@ -224,13 +249,18 @@ class RunJob:
         raw_record = record.images[str(raw.target)]
         if not self.prepared.settings.embed_labels and not raw_record.embedded:
             return
-        labels = [
+        candidates = [
             task
             for task in self.tasks.images
             if task.component.content in {Content.LABELS, Content.MASK}
             and task.volume.shape == raw.volume.shape
             and str(task.target) in record.images
         ]
+        labels = [task for task in candidates if can_be_label_image(task)]
+        for task in candidates:
+            if self.prepared.settings.embed_labels and task not in labels:
+                left_out = "OME-NGFF allows only integers as label images, so it is not embedded; save it as integers"
+                self._warn(f"{task.entry.location}: is stored as {task.volume.dtype}: {left_out} and package again")
         wanted = {task.desc or task.stem: record.images[str(task.target)].fingerprint for task in labels}
         if raw_record.embedded != wanted:
             embed_labels(self._dataset, raw, labels, self.prepared.settings.ome_zarr_version)

@@ -38,8 +38,9 @@ def map_picture(regions: Array, cells: Array) -> str:
 
 
 def _scaled(values: Array, window: tuple[float, float]) -> npt.NDArray[np.uint8]:
-    low, high = window
-    shades = (np.nan_to_num(values.astype(np.float32), nan=low) - low) * (255 / max(high - low, 1e-12))
+    low, high = (end / 2 for end in window)  # halves, whose difference no type overflows
+    halves = np.nan_to_num(values.astype(np.float64), nan=window[0]) / 2
+    shades = (halves - low) / max(high - low, 1e-12) * 255
     return np.asarray(np.clip(np.rint(shades), 0, 255), np.uint8)
 
 

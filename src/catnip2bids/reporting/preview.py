@@ -21,7 +21,7 @@ import tifffile
 
 from catnip2bids.choices import Kind
 from catnip2bids.errors import DatasetError, SourceError
-from catnip2bids.ome import downsample
+from catnip2bids.ome import choose_display, downsample
 from catnip2bids.volume.zarr import open_array, read_attributes
 
 Array = npt.NDArray[Any]
@@ -147,8 +147,9 @@ class Preview:
                     raise ValueError(f"its display window is {low} to {high}")
                 return low, high
         finite = self.whole[np.isfinite(self.whole)]
-        low, high = np.percentile(finite, [1.0, 99.8]) if finite.size else (0.0, 1.0)
-        return float(low), float(max(high, low + 1))
+        value_range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+        display = choose_display("", Kind.IMAGE, value_range, finite)
+        return display.start, display.end
 
 
 def _place(at: int, n: int, n_other: int) -> int:

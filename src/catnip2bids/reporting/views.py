@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from catnip2bids.catnip.atlas import ATLAS_LABELS
 from catnip2bids.catnip.recognition import kind_of
+from catnip2bids.ome import ends_apart
 from catnip2bids.regions import OTHER_LABELS, ShownRegion, region_of
 from catnip2bids.reporting.pictures import gray_picture, heat_picture, map_picture
 from catnip2bids.reporting.preview import Preview
@@ -152,9 +153,10 @@ class Brain:
 
     def histogram(self) -> Histogram:
         """Count intensities."""
-        values = self.image.whole[np.isfinite(self.image.whole)]
-        n_voxels, edges = np.histogram(values, bins=_N_BINS)
-        return Histogram(edges, n_voxels, self.image.window)
+        halves = self.image.whole[np.isfinite(self.image.whole)] / 2  # no type overflows their range
+        ends = ends_apart(float(halves.min()), float(halves.max())) if halves.size else (0.0, 0.5)
+        n_voxels, edges = np.histogram(halves, bins=_N_BINS, range=ends)
+        return Histogram(2 * edges.astype(np.float64), n_voxels, self.image.window)
 
 
 def _median(profile: Array) -> int:

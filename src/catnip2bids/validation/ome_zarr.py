@@ -22,7 +22,7 @@ import ome_zarr_models.v05
 import tensorstore
 import zarr
 
-from catnip2bids.validation.findings import Finding, error, one_line
+from catnip2bids.validation.findings import Finding, error, one_line, warning
 from catnip2bids.validation.multiscale import (
     Level,
     MetadataError,
@@ -44,6 +44,7 @@ _IMAGES_AT_ONCE = 4
 _Voxel = tuple[int, ...]
 
 _error = partial(error, CHECK)
+_warning = partial(warning, CHECK)
 
 
 def check_ome_zarr(tree: Tree) -> list[Finding]:
@@ -69,7 +70,8 @@ def _check_image(tree: Tree, image: PurePosixPath) -> Iterator[Finding]:
     yield from _check_labels(tree.root, image)
 
 
-def _check_group(root: Path, image: PurePosixPath) -> Iterator[Finding]:
+def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False) -> Iterator[Finding]:
+    """Check an image, or a label image that is embedded in another image."""
     folder = root / image
     try:
         attributes = read_attributes(folder)
@@ -82,6 +84,15 @@ def _check_group(root: Path, image: PurePosixPath) -> Iterator[Finding]:
     if multiscale.axes != _AXES:
         yield _error("OME_ZARR_AXES", image, f"axes are {multiscale.axes}; they must be z, y, x in micrometer")
     yield from _check_label_values(image, attributes)
+    if is_embedded or "image-label" in attributes:
+        yield from _check_label_types(folder, image, multiscale)
+    if "image-label" in attributes and "omero" in attributes:
+        yield _warning(
+            "OME_ZARR_LABEL_OMERO",
+            image,
+            "is a label image with an omero section, which napari cannot open; "
+            "package its run again, which replaces the metadata",
+        )
     yield from _check_levels(folder, image, multiscale)
 
 
@@ -99,7 +110,7 @@ def _check_labels(root: Path, image: PurePosixPath) -> Iterator[Finding]:
         yield _error("OME_ZARR_INVALID", group, "does not list its label images")
         return
     for name in names:
-        yield from _check_group(root, group / str(name))
+        yield from _check_group(root, group / str(name), is_embedded=True)
 
 
 def _read_with_models(folder: Path, is_label: bool) -> None:
@@ -120,6 +131,22 @@ def _check_label_values(image: PurePosixPath, attributes: dict[str, Any]) -> Ite
         if repeated:
             message = f"label values appear more than once in the {section} of image-label: {repeated[:10]}"
             yield _error("OME_ZARR_LABEL_VALUE", image, message)
+
+
+def _check_label_types(folder: Path, image: PurePosixPath, multiscale: Multiscale) -> Iterator[Finding]:
+    """Check that the arrays of a label image hold integers (OME-Zarr, section "labels"), whatever the version.
+
+    Arrays that cannot be opened have a finding of their own.
+    """
+    for level in multiscale.levels:
+        try:
+            dtype = zarr.open_array(folder / level.path, mode="r").dtype
+        except Exception:  # zarr raises whatever it stumbles over
+            return
+        if dtype.kind not in "iu":
+            message = f"is no valid OME-Zarr label image: level {level.path} holds {dtype}, labels must be integers"
+            yield _error("OME_ZARR_INVALID", image, f"{message}; package its run again, which leaves it out")
+            return
 
 
 def _check_levels(folder: Path, image: PurePosixPath, multiscale: Multiscale) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from catnip2bids.ome import LabelValue
+from catnip2bids.ome import LabelValue, ends_apart
 from catnip2bids.viewing.image import Axis
 from catnip2bids.viewing.scene import Layer, Look, Scene
 
@@ -80,7 +80,7 @@ def region_properties(regions: Sequence[LabelValue]) -> State:
     return {
         "@type": "neuroglancer_segment_properties",
         "inline": {
-            "ids": [str(region.value) for region in regions],
+            "ids": [_segment_id(region) for region in regions],
             "properties": [
                 {"id": "label", "type": "label", "values": [region.name for region in regions]},
                 {
@@ -91,6 +91,11 @@ def region_properties(regions: Sequence[LabelValue]) -> State:
             ],
         },
     }
+
+
+def _segment_id(region: LabelValue) -> str:
+    """Write a label value as the client does: as an unsigned integer of 64 bits, to which it extends signed ones."""
+    return str(region.value % 2**64)
 
 
 def _shown_axes(axes: Sequence[Axis]) -> list[Axis]:
@@ -121,7 +126,7 @@ def _layer(layer: Layer, sources: list[str]) -> State:
             "tab": "segments",
             "selectedAlpha": 0.35,
             "notSelectedAlpha": 0.08,
-            "segmentColors": {str(region.value): region.color for region in layer.regions},
+            "segmentColors": {_segment_id(region): region.color for region in layer.regions},
         }
     described["source"] = sources[0]
     look = Look.INTENSITY if layer.look == Look.LABELS else layer.look
@@ -137,10 +142,4 @@ def _layer(layer: Layer, sources: list[str]) -> State:
 def _contrast(layer: Layer) -> State:
     channel = layer.image.channels[layer.channel]
     window, limits = (layer.limits, layer.limits) if layer.limits else (channel.window, channel.limits)
-    return {"range": list(_apart(window)), "window": list(_apart(limits))}
-
-
-def _apart(ends: tuple[float, float]) -> tuple[float, float]:
-    """Keep black and white apart, where all values are one."""
-    low, high = ends
-    return (low, high) if low < high else (low, low + 1)
+    return {"range": list(ends_apart(*window)), "window": list(ends_apart(*limits))}

@@ -91,8 +91,8 @@ _ASPECTS = (
     ),
     _Aspect(
         lambda meaning: meaning.calibration,
-        "an image made from it keeps the stored values, and not the calibration; to convert the calibrated ones instead, "
-        "save them from Fiji after Image > Type > 32-bit",
+        "an image made from it keeps the stored values, and not the calibration; to convert the calibrated ones "
+        "instead, save them from Fiji after Image > Type > 32-bit",
         "save them all with one calibration, or the calibrated values, from Fiji after Image > Type > 32-bit",
     ),
     _Aspect(
