@@ -561,7 +561,7 @@ def test_a_damaged_provenance_is_named(tmp_path: Path) -> None:
         ("participants", b""),
         ("participants", b"id\tsex\n1\tF\n"),
         ("participants", b"participant_id\tsex\n45670-ko\n"),
-        ("participants", b"participant_id\tstrain\n45670-ko\tB\xe4r\n"),
+        ("participants", b"participant_id\tstrain\n45670-ko\tB\x81r\n"),
         ("participants", b"participant_id\tstrain\n45670-ko\tA\n45670ko\tB\n"),
         ("participants", b"participant_id\tsex\tsex\n45670-ko\tF\tM\n"),
     ],

@@ -163,5 +163,5 @@ def _compare_pair(
     if all(path.is_dir() for path in paths):
         return FileComparison(*paths, same=True)  # empty ones
     if any(map(looks_like_counts, paths)):
-        return compare_tables(*paths)
+        return compare_tables(*paths, progress.warning)
     return compare_files(*paths)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catnip2bids.catnip.counts import N_COLUMNS, RegionCount, read_counts, read_lines
+from catnip2bids.catnip.counts import COUNTS, RegionCount, read_counts
 from catnip2bids.comparison.relation import Relation
+from catnip2bids.delimited import Warn, ignore, read_lines, read_text
 from catnip2bids.errors import SourceError
 
 
@@ -105,20 +106,21 @@ class TableComparison:
 
 
 def looks_like_counts(path: Path) -> bool:
-    """Tell whether a file is meant to be one of CATNIP's tables of counts, whole or not."""
+    """Tell whether a file is meant to be a table of counts of one sample, in whatever notation."""
     try:
-        return path.suffix.lower() == ".csv" and len(read_lines(path)[0].split(",")) == N_COLUMNS
-    except (SourceError, IndexError):
+        header = read_lines(path, read_text(path), COUNTS).header
+    except SourceError:
         return False
+    return path.suffix.lower() in (".csv", ".tsv") and "participant_id" not in header
 
 
-def compare_tables(path_1: Path, path_2: Path) -> TableComparison:
-    """Compare two of CATNIP's tables of counts by their labels."""
+def compare_tables(path_1: Path, path_2: Path, warn: Warn = ignore) -> TableComparison:
+    """Compare two tables of counts by their labels, whatever their notation."""
     tables: list[dict[int, RegionCount]] = []
     problems = []
     for path in (path_1, path_2):
         try:
-            tables.append({count.index: count for count in read_counts(path)})
+            tables.append({count.index: count for count in read_counts(path, warn)})
         except SourceError as error:
             problems.append(str(error))
             tables.append({})

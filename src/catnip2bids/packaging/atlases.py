@@ -16,6 +16,7 @@ from catnip2bids.bids.tables import UNKNOWN, Table
 from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, Region, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.colors import made_up_color
+from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.packaging.tasks import CountsTask
 from catnip2bids.publish import write_text
 
@@ -84,7 +85,10 @@ def _tables_that_are_there(dataset: Path) -> list[AtlasTable]:
 def _table_that_is_there(path: Path) -> AtlasTable | None:
     if not path.is_file():
         return None
-    table = read_atlas_table(path)
+    try:
+        table = read_atlas_table(path)
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
     known = {
         index: replace(region, color=None) if region.color == made_up_color(index) else region
         for index, region in table.regions.items()

@@ -57,9 +57,9 @@ COUNTS: dict[str, Any] = {
     "index": {"Description": "Value of the region in the atlas label images, see dseg.tsv in derivatives/catnip"},
     "name": {"Description": "Name of the region"},
     "abbreviation": {"Description": "Acronym of the region"},
-    "cell_count": {"Description": "Number of cells in the region; n/a: the region is excluded"},
+    "cell_count": {"Description": "Number of cells in the region; n/a: the region is excluded, or the number unknown"},
     "label_volume": {
-        "Description": "Size of the region in voxels of the image's native grid; n/a: the region is excluded",
+        "Description": "Size of the region in voxels of the image's native grid; n/a: the region is excluded, or it is unknown",
         "Units": "voxel",
     },
     "participant_id": {"Description": "The animal"},
