@@ -59,6 +59,11 @@ class RegionCount:
     cell_count: int | None
     label_volume: int | None
 
+    @property
+    def is_excluded(self) -> bool:
+        """Whether CATNIP excluded the region."""
+        return self.cell_count is None and self.label_volume is None
+
 
 def read_counts(path: Path, warn: Warn = ignore) -> list[RegionCount]:
     """Read ``FRSTseg_<threshold>.csv``, corrected or not, in the order of its rows.

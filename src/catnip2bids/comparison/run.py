@@ -5,6 +5,7 @@ Invariant: neither side is written to, and the result is the same in both direct
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from catnip2bids.choices import Cluster
@@ -12,7 +13,7 @@ from catnip2bids.comparison.files import FileComparison, compare_files
 from catnip2bids.comparison.report import write_report
 from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.sides import Side, open_side
-from catnip2bids.comparison.tables import compare_tables, looks_like_counts
+from catnip2bids.comparison.tables import compare_tables, have_same_values, looks_like_counts
 from catnip2bids.comparison.things import Thing, pair_things, thing_at, things_in
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
 from catnip2bids.engine import Resources, resources_for
@@ -164,4 +165,7 @@ def _compare_pair(
         return FileComparison(*paths, same=True)  # empty ones
     if any(map(looks_like_counts, paths)):
         return compare_tables(*paths, progress.warning)
-    return compare_files(*paths)
+    files = compare_files(*paths)
+    if not files.same and not files.problems and have_same_values(*paths):
+        return replace(files, same=True, other_notation=True)
+    return files

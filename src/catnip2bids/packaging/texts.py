@@ -59,7 +59,7 @@ COUNTS: dict[str, Any] = {
     "abbreviation": {"Description": "Acronym of the region"},
     "cell_count": {"Description": "Number of cells in the region; n/a: the region is excluded, or the number unknown"},
     "label_volume": {
-        "Description": "Size of the region in voxels of the image's native grid; n/a: the region is excluded, or it is unknown",
+        "Description": "Size of the region in voxels of the image's native grid; n/a: it is excluded, or unknown",
         "Units": "voxel",
     },
     "participant_id": {"Description": "The animal"},
