@@ -62,13 +62,13 @@ class Table:
 
 
 def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
-    """Read a TSV file; one that is not there is an empty table with these columns.
+    """Read a TSV file, whose rows must have the first of these columns; without the file the table is empty.
 
     Raises
     ------
     DatasetError
-        If it is not UTF-8 text, names a column twice, has a row of another length than the header, or quotes that do
-        not match.
+        If it is not UTF-8 text, names a column twice or lacks the first one, has a row of another length than the
+        header, or quotes that do not match.
     """
     if not path.is_file():
         return Table(tuple(columns))
@@ -80,6 +80,8 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
         raise DatasetError(f"{path}: {error}") from error
     if len(set(header)) < len(header):
         raise DatasetError(f"{path}: has a column twice ({', '.join(header)}); correct the table")
+    if rows and columns and columns[0] not in header:
+        raise DatasetError(f"{path}: has no column {columns[0]}; correct the table, or bring it back from a copy")
     filled = [(line, cells) for line, cells in rows if any(cells)]
     for line, cells in filled:
         if len(cells) != len(header):
@@ -99,7 +101,7 @@ def read_rows(path: Path, *columns: str) -> tuple[Row, ...]:
     table = read_table(path)
     missing = [column for column in columns if column not in table.columns]
     if table.rows and missing:
-        raise DatasetError(f"{path}: has no column {missing[0]}; mend the table, or bring it back from a copy")
+        raise DatasetError(f"{path}: has no column {missing[0]}; correct the table, or bring it back from a copy")
     return table.rows
 
 

@@ -73,11 +73,18 @@ def atlas_of(counts: Sequence[CountsTask], given: AtlasTable | None, dataset: Pa
         return given
     tables = [AtlasTable.from_counts(read_counts(table.entry.location)) for table in counts]
     counted = max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
-    there = [table for table in _tables_that_are_there(dataset) if table.same_atlas_as(counted)]
+    there = [table for table in read_atlas_tables(dataset) if table.same_atlas_as(counted)]
     return there[0].merged_with(counted) if there else counted
 
 
-def _tables_that_are_there(dataset: Path) -> list[AtlasTable]:
+def read_atlas_tables(dataset: Path) -> list[AtlasTable]:
+    """Read the atlas tables of a dataset, without the colours and names that were made up.
+
+    Raises
+    ------
+    DatasetError
+        If one cannot be read.
+    """
     found = (_table_that_is_there(path) for path in sorted((dataset / DERIVATIVE).glob("*dseg.tsv")))
     return [table for table in found if table is not None]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from catnip2bids.bids.names import check_label
+from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import read_table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
@@ -20,6 +21,7 @@ from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.choices import checked_voxel_size
 from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.packaging.atlases import read_atlas_tables
 from catnip2bids.packaging.participants import (
     COLUMNS,
     PARTICIPANTS,
@@ -130,10 +132,9 @@ def prepare(
     warnings = _warnings_of(pairs, settled.values(), voxel_size_um)
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
     warnings += _atlas_warnings(runs, atlas, settings)
-    participants = read_participants(Path(settings.participants), warnings.append) if settings.participants else None
-    before = read_table(dataset / PARTICIPANTS, COLUMNS)
-    warnings += contradictions(before, runs, participants, explicit=given is not None)
-    warnings += unknown_participants(before, runs, participants)
+    _refuse_damaged_tables(dataset, runs)
+    participants, doubts = _participants(dataset, runs, settings, explicit=given is not None)
+    warnings += doubts
     about = read_plan(dataset / PLAN).dataset if given is None and (dataset / PLAN).is_file() else proposed.dataset
     about = about.model_copy(update={"voxel_size_um": voxel_size_um})
     return Preparation(
@@ -245,6 +246,30 @@ def _earlier_claims(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRu
         for run in provenance.runs.values()
         if (run.name, run.subject, run.sample, run.stain) not in again
     ]
+
+
+def _participants(
+    dataset: Path, runs: Sequence[RunTasks], settings: Settings, *, explicit: bool
+) -> tuple[GivenParticipants | None, list[str]]:
+    """Read the user's table of participants, and say what is doubtful about the animals."""
+    doubts: list[str] = []
+    given = read_participants(Path(settings.participants), doubts.append) if settings.participants else None
+    before = read_table(dataset / PARTICIPANTS, COLUMNS)
+    doubts += contradictions(before, runs, given, explicit=explicit)
+    doubts += unknown_participants(before, runs, given)
+    return given, doubts
+
+
+def _refuse_damaged_tables(dataset: Path, runs: Sequence[RunTasks]) -> None:
+    """Refuse tables that rows will be merged into and that cannot be read, while nothing is written yet."""
+    keys = {dataset / "samples.tsv": "sample_id", dataset / DERIVATIVE / "samples.tsv": "sample_id"}
+    keys |= {dataset / DERIVATIVE / "descriptions.tsv": "desc_id"}
+    keys |= {dataset / f"sub-{run.subject}/sub-{run.subject}_scans.tsv": "filename" for run in runs}
+    remade = {dataset / task.target for run in runs for task in run.counts}
+    counts = set(dataset.glob("derivatives/*/sub-*/micr/sub-*_counts.tsv")) - remade
+    for path, key in [*keys.items(), *((path, "index") for path in sorted(counts))]:
+        read_table(path, (key,))
+    read_atlas_tables(dataset)
 
 
 def _warnings_of(

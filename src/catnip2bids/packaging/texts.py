@@ -34,7 +34,7 @@ PARTICIPANTS: dict[str, Any] = {
     "Description": "The animals",
     "participant_id": {"Description": "Id of the animal: id and genotype of the run's name, letters and digits only"},
     "species": {"Description": "Binomial species name from the NCBI Taxonomy"},
-    "sex": {"Description": "Sex of the animal", "Levels": {"M": "male", "F": "female"}},
+    "sex": {"Description": "Sex of the animal", "Levels": {"M": "male", "F": "female", "O": "other"}},
     "age": {"Description": "Age of the animal", "Units": "week"},
     "strain": {"Description": "Name of the strain of the animal"},
     "genotype": {"Description": "Genotype of the animal, as in the name of the run"},
