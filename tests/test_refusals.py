@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,12 @@ def missing_slice() -> list[str]:
     return package(COHORT, DATASET, SIZED).problems
 
 
+def unclear_table() -> None:
+    written_run()
+    Path("animals.tsv").write_text("participant_id\tage\n10001-ko\t12 weeks\n")
+    package(COHORT, DATASET, replace(SIZED, participants="animals.tsv"))
+
+
 def older_plan() -> None:
     run = written_run()
     plan = make_plan(scan(COHORT))
@@ -114,6 +121,7 @@ REFUSALS: tuple[Callable[[], list[str] | None], ...] = (
     two_ids,
     two_runs,
     missing_slice,
+    unclear_table,
     older_plan,
     changing_source,
     inside,

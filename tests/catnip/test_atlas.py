@@ -115,7 +115,7 @@ def test_a_row_that_is_not_clear_is_named_with_its_column(tmp_path: Path, row: s
         ("index\tname\tcolor\n1\ta\t8000\n", ", line 2, column color: "),
         ("index\tname\tcolor\n1\ta\tf00\n", ", line 2, column color: "),
         ("index\tname\tcolor\n1\ta\t#ff0000ff\n", ", line 2, column color: "),
-        (f"{V4}\n1,A,AA,1,2,3,4,5,6\n2,B,1,2,3,4,5,6\n", ", line 2, column 9: "),
+        (f"{V4}\n1,A,AA,1,2,3,4,5,6\n2,B,1,2,3,4,5,6\n", ", line 3, column 9: "),
         (f"{V5}\n1,A\n2,B,b\n", ", line 2, column 3: "),
         (f'{ITK_SNAP}  2 300 0 0 1 1 1 "C"\n', ", line 4: "),
         (f'{ITK_SNAP}  1 255 0 0 1 1 1 "C"\n', ", line 4: "),

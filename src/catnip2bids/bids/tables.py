@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.delimited import has_no_value, split_fields
+from catnip2bids.delimited import exact_integer, has_no_value, split_fields
 from catnip2bids.errors import DatasetError
 
 UNKNOWN = "n/a"
@@ -114,9 +114,9 @@ def read_number(path: Path, text: str) -> int:
         If it is none.
     """
     try:
-        return int(float(text))
-    except (ValueError, OverflowError) as error:
-        raise DatasetError(f"{path}: {text!r} is no number; mend the table, or bring it back from a copy") from error
+        return exact_integer(text)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}; correct the table, or bring it back from a copy") from error
 
 
 def _cell(text: str) -> str:

@@ -197,7 +197,7 @@ def _corrected_header(lines: Lines) -> Lines:
     """Correct the two headers of CATNIP that do not name the fields of their rows."""
     names = tuple(name.lower() for name in lines.header if name)
     n_fields = {len(fields) for _, fields in lines.rows}
-    if names == _V4_HEADER and lines.header[: len(names)] == tuple(filter(None, lines.header)) and n_fields == {9}:
+    if names == _V4_HEADER and lines.header[: len(names)] == tuple(filter(None, lines.header)) and 9 in n_fields:
         return replace(lines, header=(*names[:2], "acronym", *names[2:]))
     if names == _V9_HEADER and n_fields == {2}:
         return replace(lines, header=lines.header[:2])
