@@ -72,6 +72,12 @@ def stale_slice() -> list[str]:
     return package(COHORT, DATASET, SIZED).problems
 
 
+def unclear_table() -> None:
+    written_run()
+    Path("animals.tsv").write_text("participant_id\tage\n10001-ko\t12 weeks\n")
+    package(COHORT, DATASET, replace(SIZED, participants="animals.tsv"))
+
+
 def older_plan() -> None:
     run = written_run()
     plan = make_plan(scan(COHORT))
@@ -137,6 +143,7 @@ REFUSALS: tuple[Callable[[], list[str] | None], ...] = (
     two_runs,
     missing_slice,
     stale_slice,
+    unclear_table,
     older_plan,
     changing_source,
     inside,

@@ -47,5 +47,5 @@ def test_a_run_without_a_table_has_no_regions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["index\tname\nx\ty\n", "index\n1\n"])
 def test_a_table_that_is_none_is_named(tmp_path: Path, text: str) -> None:
-    with pytest.raises(DatasetError, match=r"dseg\.tsv: .*; mend the table"):
+    with pytest.raises(DatasetError, match=r"dseg\.tsv: .*; correct the table"):
         shown_regions(written(tmp_path, text), RUN)

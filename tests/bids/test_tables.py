@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
+from catnip2bids.delimited import has_no_value
 from catnip2bids.errors import DatasetError
 
 KEY = ("participant_id", "sample_id")
@@ -71,7 +74,7 @@ def test_nothing_that_is_there_is_lost(there: list[Row], rows: list[Row], keep_k
     new = {(row["participant_id"], column) for row in rows for column in row}
     for row in before.rows:
         for column, value in row.items():
-            if value != UNKNOWN and (keep_known or (row["participant_id"], column) not in new):
+            if not has_no_value(value) and (keep_known or (row["participant_id"], column) not in new):
                 assert found[row["participant_id"]][column] == value
 
 
@@ -80,6 +83,16 @@ def test_unknown_values_change_nothing(there: list[Row], keep_known: bool) -> No
     table = Table(COLUMNS).merged(there, KEY)
     unknown = [{column: value if column in KEY else UNKNOWN for column, value in row.items()} for row in table.rows]
     assert table.merged(unknown, KEY, keep_known=keep_known).to_tsv() == table.to_tsv()
+
+
+@pytest.mark.parametrize("unknown", ["", "n/a", "NA", "nan", "None", "unknown"])
+@pytest.mark.parametrize("keep_known", [False, True])
+def test_what_is_unknown_replaces_nothing_and_resists_nothing(unknown: str, keep_known: bool) -> None:
+    known, other = {"participant_id": "sub-1", "sex": "F"}, {"participant_id": "sub-1", "sex": unknown}
+    for first, second in ((known, other), (other, known)):
+        table = Table(("participant_id", "sex"), (first,))
+        (row,) = table.merged([second], ["participant_id"], keep_known=keep_known).rows
+        assert row["sex"] == "F"
 
 
 def test_an_empty_cell_is_unknown_too() -> None:
@@ -123,6 +136,14 @@ def test_a_table_reads_back_as_it_was_written(tmp_path_factory: pytest.TempPathF
     assert read_table(path) == table
 
 
+@pytest.mark.parametrize("text", ['"x" nucleus', 'A "x"', '"', '""', '"a', 'a"b"', '"a"'])
+def test_quotes_are_read_back_as_other_programs_read_them(tmp_path: Path, text: str) -> None:
+    table, path = Table(("id", "name"), ({"id": "1", "name": text},)), tmp_path / "table.tsv"
+    path.write_bytes(table.to_tsv().encode())
+    assert list(csv.reader(io.StringIO(table.to_tsv()), delimiter="\t")) == [["id", "name"], ["1", text]]
+    assert read_table(path) == table
+
+
 @pytest.mark.parametrize("text", ['Field CA1, "layer 1"', "it's", "a\\b", "a  b", " a", "#", "a\u2028b", "a\x85b"])
 def test_odd_characters_stay_as_they_are(tmp_path: Path, text: str) -> None:
     table, path = Table(("id", "name"), ({"id": "1", "name": text},)), tmp_path / "table.tsv"
@@ -137,6 +158,17 @@ def test_a_table_that_excel_saved_is_read(tmp_path: Path) -> None:
     assert read_table(path, ["participant_id", "age"]) == Table(
         ("participant_id", "sex", "age"), ({"participant_id": "sub-1", "sex": "male"},)
     )
+
+
+def test_rows_without_a_value_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "table.tsv").write_text("a\tb\n\t\n1\t2\n\t\n\t\n")
+    assert read_table(tmp_path / "table.tsv").rows == ({"a": "1", "b": "2"},)
+
+
+def test_a_quote_that_is_not_closed_is_an_error_that_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "table.tsv").write_text('a\tb\n1\t2\n3\t"4\n5\t6\n')
+    with pytest.raises(DatasetError, match=r"table\.tsv: line 3"):
+        read_table(tmp_path / "table.tsv")
 
 
 def test_a_table_that_is_not_there_is_empty(tmp_path: Path) -> None:

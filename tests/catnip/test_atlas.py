@@ -19,6 +19,11 @@ needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the sample
 
 V1 = "id,name,acronym,red,green,blue,structure_order,parent_id,parent_acronym"
 V4 = "id,name,red,green,blue,structure_order,parent_id,parent_acronym"
+V5 = "ID,name,acronym"
+ITK_SNAP = """# ITK-SnAP Label Description File
+    0     0    0    0        0  0  0    "Clear Label"
+    1   255   10    0        1  1  1    "A "b", c"
+"""
 EXTRA = {"structure_order": "75500", "parent_id": "557", "parent_acronym": "TM"}
 
 
@@ -69,41 +74,96 @@ def test_version_is_unknown_elsewhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
+    ("row", "column"),
     [
-        ("1,b,B,1,2,3,4,5,6", "region 1 is there twice"),
-        ("x,b,B,1,2,3,4,5,6", "'x' is not a whole number"),
-        ("2.0,b,B,1,2,3,4,5,6", "'2.0' is not a whole number"),
-        ("-2,b,B,1,2,3,4,5,6", "-2 is negative"),
-        ("2,b,B,1,2,3,4,5", "8 fields instead of the 9"),
-        ("2,b,B,1,2,3,4,5,6,7", "10 fields instead of the 9"),
-        ("2,b,B,1,2,256,4,5,6", "out of the range"),
-        ("2,b,B,-1,2,3,4,5,6", "out of the range"),
-        ("2,b,B,1,2,red,4,5,6", "'red' is not a whole number"),
-        ("2,b,B,1,2,,4,5,6", "blue '' is not a whole number"),
-        ("2,,B,1,2,3,4,5,6", "region 2 has no name"),
+        ("1,b,B,1,2,3,4,5,6", "id"),
+        ("x,b,B,1,2,3,4,5,6", "id"),
+        ("NA,b,B,1,2,3,4,5,6", "id"),
+        ("-2,b,B,1,2,3,4,5,6", "id"),
+        ("2,b,B,1,2,3,4,5", "9"),
+        ("2,b,B,1,2,3,4,5,6,7", "10"),
+        ("2,b,B,1,2,256,4,5,6", "blue"),
+        ("2,b,B,-1,2,3,4,5,6", "red"),
+        ("2,b,B,1,2,red,4,5,6", "blue"),
+        ("2,b,B,1,2,,4,5,6", "blue"),
+        ("2,b,B,0.5,2,3,4,5,6", "red"),
+        ("2,,B,1,2,3,4,5,6", "name"),
     ],
 )
-def test_wrong_row_is_named(tmp_path: Path, row: str, complaint: str) -> None:
+def test_a_row_that_is_not_clear_is_named_with_its_column(tmp_path: Path, row: str, column: str) -> None:
     path = written(tmp_path, f"{V1}\n1,a,A,1,2,3,4,5,6\n{row}\n")
     with pytest.raises(SourceError) as caught:
         read_atlas_table(path)
-    assert str(caught.value).startswith(f"{path}, line 3: ")
-    assert complaint in str(caught.value)
+    assert str(caught.value).startswith(f"{path}, line 3, column {column}: ")
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "place"),
     [
-        ("", "is not that of an atlas table"),
-        ("Label_ID,Name,Acronym,Cell_Count,Label_Volume(Pixels)\n1,a,A,1,1\n", "is not that of an atlas table"),
-        (f"{V1}\n", "no rows"),
-        ("index\tname\tcolor\n1\ta\tred\n", "'red' is not of the form #rrggbb"),
+        ("", ": has no rows"),
+        (f"{V1}\n", ": has no rows"),
+        ("Label_ID,Name,Acronym,Cell_Count,Label_Volume(Pixels)\n1,a,A,1,1\n", ", line 1: is not the header"),
+        ("id,name,name\n1,A,B\n", ", line 1, column 3: "),
+        ("id,name,acronym,ID\n1,A,a,77\n", ", line 1, column 4: "),
+        ("id,name,Color,color\n1,A,#111111,#222222\n", ", line 1, column 4: "),
+        ("id,name,Parent,parent\n1,A,2,3\n", ", line 1, column 4: "),
+        ("id,name,red,green\n1,A,10,20\n", ", line 1: has no column blue"),
+        ("id,name,red,green,blue\n1,A,0.1,0.5,1.0\n", ", line 2, column red: colours go from 0 to 1"),
+        ("id,name,red,green,blue\n1,A,1,0,0\n2,B,0,0,1\n", ", line 2, column red: colours go from 0 to 1"),
+        ("id,name,red,green,blue,color\n1,A,255,0,0,#00ff00\n", ", line 2, column color: "),
+        ("index\tname\tcolor\n1\ta\tred\n", ", line 2, column color: "),
+        ("index\tname\tcolor\n1\ta\t8000\n", ", line 2, column color: "),
+        ("index\tname\tcolor\n1\ta\tf00\n", ", line 2, column color: "),
+        ("index\tname\tcolor\n1\ta\t#ff0000ff\n", ", line 2, column color: "),
+        (f"{V4}\n1,A,AA,1,2,3,4,5,6\n2,B,1,2,3,4,5,6\n", ", line 3, column 9: "),
+        (f"{V5}\n1,A\n2,B,b\n", ", line 2, column 3: "),
+        (f'{ITK_SNAP}  2 300 0 0 1 1 1 "C"\n', ", line 4: "),
+        (f'{ITK_SNAP}  1 255 0 0 1 1 1 "C"\n', ", line 4: "),
+        (f"{ITK_SNAP}  2 255 0 0 C\n", ", line 4: "),
     ],
 )
-def test_wrong_table_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
-    with pytest.raises(SourceError, match=complaint):
-        read_atlas_table(written(tmp_path, text))
+def test_a_table_that_is_not_clear_is_refused(tmp_path: Path, text: str, place: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(SourceError) as caught:
+        read_atlas_table(path)
+    assert str(caught.value).startswith(f"{path}{place}")
+
+
+@pytest.mark.parametrize("color", ["#FF0000", "ff0000", "#f00", '"#ff0000"'])
+def test_colors_that_can_only_mean_one_thing(tmp_path: Path, color: str) -> None:
+    table = read_atlas_table(written(tmp_path, f"index\tname\tcolor\n1\ta\t{color}\n"))
+    assert table.regions[1].color == "#ff0000"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "acronym,id,structure_id_path,name\nCP,1,/997/,Putamen\n",
+        '"id","acronym","name","structure_id_path"\n1.0,"CP","Putamen","/997/"\n',
+        "ID;Name;Acronym;structure_id_path;\r\n1;Putamen;CP;/997/;\r\n;;;;\r\n",
+        ",id,name,acronym,structure_id_path\n0,1,Putamen,CP,/997/\n",
+    ],
+)
+def test_columns_are_found_by_their_names(tmp_path: Path, text: str) -> None:
+    (region,) = read_atlas_table(written(tmp_path, text)).regions.values()
+    assert region == Region(1, "Putamen", "CP", None, {"structure_id_path": "/997/"})
+
+
+def test_an_allen_table(tmp_path: Path) -> None:
+    text = "id,atlas_id,name,acronym,st_level,color_hex_triplet\n8,0,Basic cell groups and regions,grey,1,BFDAE3\n"
+    (region,) = read_atlas_table(written(tmp_path, text)).regions.values()
+    assert region == Region(8, "Basic cell groups and regions", "grey", "#bfdae3", {"atlas_id": "0", "st_level": "1"})
+
+
+def test_a_label_file_of_itk_snap(tmp_path: Path) -> None:
+    table = read_atlas_table(written(tmp_path, ITK_SNAP))
+    assert table.regions == {1: Region(1, 'A "b", c', None, "#ff0a00")}
+
+
+@pytest.mark.parametrize("end", ["", ","])
+def test_the_header_of_v4_is_corrected_after_a_spreadsheet_too(tmp_path: Path, end: str) -> None:
+    table = read_atlas_table(written(tmp_path, f"{V4}{end}\n1,Left_IC,IC,255,78,86,75500,557,TM\n"))
+    assert table.regions == {1: Region(1, "Left_IC", "IC", "#ff4e56", EXTRA)}
 
 
 def test_made_up_colors_never_change() -> None:

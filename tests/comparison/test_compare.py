@@ -312,6 +312,43 @@ def test_tables_are_compared_by_label(tmp_path: Path) -> None:
     assert "2 excludes 1 region: 7 cortex" in found["meaning"]
 
 
+@pytest.mark.parametrize(
+    ("text", "exit_code"),
+    [
+        ('"Acronym";"Name";"Label_ID";"Label_Volume(Pixels)";"Cell_Count"\r\n"r";"root";1.0;1E+02;5\r\n', 0),
+        ("index\tname\tabbreviation\tcell_count\tlabel_volume\n1\troot\tr\t5\t100\n", 0),
+        (HEADER + "1,root,r,6.0,100\n", 1),
+        (HEADER + "1,root,r,NA,100\n", 1),
+        (HEADER + '1,root,r,"5,0",100\n', 2),
+    ],
+)
+def test_a_table_that_another_program_saved_is_compared(tmp_path: Path, text: str, exit_code: int) -> None:
+    (tmp_path / "1.csv").write_text(HEADER + "1,root,r,5,100\n")
+    (tmp_path / "2.CSV").write_bytes(text.encode("utf-16"))
+    comparison = catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.CSV", tmp_path / "out")
+    assert comparison.exit_code == exit_code
+    assert document(tmp_path)["evidence"]["excluded_2"] == {}
+    if exit_code == 2:
+        assert comparison.problems[0].startswith(f"{tmp_path / '2.CSV'}, line 2, column Cell_Count: ")
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("id,name,acronym\n1,root,r\n2,tract,t\n", 'ID;Acronym;Name\n1.0;"r";"root"\n2.0;t;tract\n;;\n'),
+        ("participant_id\tsex\nsub-1\tF\n", '"participant_id","sex"\n"sub-1","F"\n'),
+    ],
+)
+def test_other_tables_may_be_the_same_in_another_notation(tmp_path: Path, one: str, two: str) -> None:
+    (tmp_path / "1.csv").write_text(one)
+    (tmp_path / "2.csv").write_text(two)
+    comparison = catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv", tmp_path / "out")
+    assert comparison.relation == Relation.IDENTICAL
+    assert "another notation" in document(tmp_path)["meaning"]
+    (tmp_path / "2.csv").write_text(two.replace("root", "rout").replace("F", "M"))
+    assert catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv").relation == Relation.DIFFERENT
+
+
 def test_folders_are_compared_thing_by_thing(tmp_path: Path) -> None:
     for side in ("a", "b"):
         folder = tmp_path / side

@@ -561,7 +561,7 @@ def test_a_damaged_provenance_is_named(tmp_path: Path) -> None:
         ("participants", b""),
         ("participants", b"id\tsex\n1\tF\n"),
         ("participants", b"participant_id\tsex\n45670-ko\n"),
-        ("participants", b"participant_id\tstrain\n45670-ko\tB\xe4r\n"),
+        ("participants", b"participant_id\tstrain\n45670-ko\tB\x81r\n"),
         ("participants", b"participant_id\tstrain\n45670-ko\tA\n45670ko\tB\n"),
         ("participants", b"participant_id\tsex\tsex\n45670-ko\tF\tM\n"),
     ],
@@ -571,6 +571,37 @@ def test_a_table_that_cannot_be_used_is_named(tmp_path: Path, option: str, conte
     if content is not None:
         (tmp_path / "my.tsv").write_bytes(content)
     assert "my.tsv" in refused(tmp_path, [tmp_path / "source"], tmp_path / "out", **{option: tmp_path / "my.tsv"})
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        *("participants.tsv", "samples.tsv", "sub-45670ko/sub-45670ko_scans.tsv"),
+        *(f"derivatives/catnip/{name}.tsv" for name in ("samples", "descriptions", "dseg")),
+        f"derivatives/catnip-counts/sub-1/micr/{KO_PREFIX}_desc-FRSTseg10000_counts.tsv",
+    ],
+)
+def test_a_damaged_table_of_the_dataset_is_refused_before_anything_changes(packaged_once: Path, table: str) -> None:
+    """All tables that rows are merged into are read first."""
+    path = packaged_once / "out" / table
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.read_bytes() if path.is_file() else None
+    for damage in (b'a\tb\n1\t"2\n', b"a\tb\n1\t2\n", b"a\xff\tb\n"):
+        path.write_bytes(damage)
+        message = refused(packaged_once, [packaged_once / "source"], packaged_once / "out")
+        assert message.startswith(str(path))
+    if before is None:
+        path.unlink()
+    else:
+        path.write_bytes(before)
+
+
+@pytest.fixture(scope="module")
+def packaged_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packaged")
+    write_l0(folder / "source")
+    package([folder / "source"], folder / "out", settings())
+    return folder
 
 
 def test_an_atlas_table_of_another_atlas_is_not_believed(tmp_path: Path) -> None:

@@ -158,7 +158,6 @@ EXISTING: tuple[tuple[str, Change], ...] = (
     (f"{DERIVATIVE}/descriptions.tsv", text("description\ntext\n")),
     (f"{DERIVATIVE}/dseg.tsv", text("just text\n")),
     ("sub-45670ko/sub-45670ko_scans.tsv", text("acq_time\nn/a\n")),
-    (f"derivatives/catnip-counts/{MICR}/{KO_PREFIX}_desc-FRSTseg10000_counts.tsv", text("index\tname\n1\n")),
     ("README.md", text(b"B\xe4r")),
     (".bidsignore", text(b"B\xe4r")),
     ("code/catnip2bids/plan.toml", text("[[run")),

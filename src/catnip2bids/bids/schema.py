@@ -5,6 +5,7 @@ Invariant: rules come from the schema that bidsschematools ships, the same that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -40,6 +41,20 @@ def recommended_image_metadata() -> tuple[str, ...]:
     return tuple(
         key for rule in everywhere for key, level in rules[rule].fields.items() if _level(level) == "recommended"
     )
+
+
+@cache
+def participant_levels() -> Mapping[str, frozenset[str]]:
+    """Columns that BIDS knows in participants.tsv, and the values that each may have; none where any text will do."""
+    schema = _schema()
+    columns = schema.rules.tabular_data.modality_agnostic.Participants.columns
+    definitions = {str(column): schema.objects.columns[column].get("definition", {}) for column in columns}
+    return {column: frozenset(map(str, found.get("Levels", ()))) for column, found in definitions.items()}
+
+
+def format_pattern(name: str) -> str:
+    """Return the pattern of a format of BIDS, such as ``number`` or ``rrid``."""
+    return str(_schema().objects.formats[name].pattern)
 
 
 def _level(level: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from catnip2bids.delimited import exact_integer, has_no_value, split_fields
 from catnip2bids.errors import DatasetError
 
 UNKNOWN = "n/a"
@@ -38,7 +39,7 @@ class Table:
         Parameters
         ----------
         rows
-            The rows to merge. Unknown values in them change nothing.
+            The rows to merge. What only says that a value is unknown (``n/a``, ``NA`` ...) changes no known one.
         key
             Columns that identify a row; the result is sorted by them.
         keep_known
@@ -48,8 +49,8 @@ class Table:
         for row in rows:
             before = merged.setdefault(_key(row, key), {})
             for column, value in row.items():
-                known_before = before.get(column, UNKNOWN) != UNKNOWN
-                if value not in ("", UNKNOWN) and not (known_before and keep_known):
+                is_known = not has_no_value(before.get(column, UNKNOWN))
+                if value not in ("", UNKNOWN) and not (is_known and (keep_known or has_no_value(value))):
                     before[column] = value
         columns = list(self.columns) + [column for row in rows for column in row if column not in self.columns]
         return Table(tuple(dict.fromkeys(columns)), tuple(merged[found] for found in sorted(merged)))
@@ -61,27 +62,32 @@ class Table:
 
 
 def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
-    """Read a TSV file; one that is not there is an empty table with these columns.
+    """Read a TSV file, whose rows must have the first of these columns; without the file the table is empty.
 
     Raises
     ------
     DatasetError
-        If it is no UTF-8 text, names a column twice, or has a row of another length than the header.
+        If it is not UTF-8 text, names a column twice or lacks the first one, has a row of another length than the
+        header, or quotes that do not match.
     """
     if not path.is_file():
         return Table(tuple(columns))
     try:
-        lines = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").split("\n")
+        (_, header), *rows = list(split_fields(path.read_text(encoding="utf-8-sig"), "\t")) or [(1, [])]
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: is no UTF-8 text ({error}); save it as UTF-8") from error
-    (_, header), *cells = [(number, line.split("\t")) for number, line in enumerate(lines, 1) if line] or [(1, [])]
+        raise DatasetError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from error
     if len(set(header)) < len(header):
-        raise DatasetError(f"{path}: has a column twice ({', '.join(header)}); mend the table")
-    for number, row in cells:
-        if len(row) != len(header):
-            raise DatasetError(f"{path}: line {number} has {len(row)} cells and not {len(header)}; mend the table")
+        raise DatasetError(f"{path}: has a column twice ({', '.join(header)}); correct the table")
+    if rows and columns and columns[0] not in header:
+        raise DatasetError(f"{path}: has no column {columns[0]}; correct the table, or bring it back from a copy")
+    filled = [(line, cells) for line, cells in rows if any(cells)]
+    for line, cells in filled:
+        if len(cells) != len(header):
+            raise DatasetError(f"{path}: line {line} has {len(cells)} cells and not {len(header)}; correct the table")
     known = tuple(dict.fromkeys([*header, *columns]))
-    return Table(known, tuple(dict(zip(header, row, strict=True)) for _, row in cells))
+    return Table(known, tuple(dict(zip(header, cells, strict=True)) for _, cells in filled))
 
 
 def read_rows(path: Path, *columns: str) -> tuple[Row, ...]:
@@ -95,7 +101,7 @@ def read_rows(path: Path, *columns: str) -> tuple[Row, ...]:
     table = read_table(path)
     missing = [column for column in columns if column not in table.columns]
     if table.rows and missing:
-        raise DatasetError(f"{path}: has no column {missing[0]}; mend the table, or bring it back from a copy")
+        raise DatasetError(f"{path}: has no column {missing[0]}; correct the table, or bring it back from a copy")
     return table.rows
 
 
@@ -108,14 +114,15 @@ def read_number(path: Path, text: str) -> int:
         If it is none.
     """
     try:
-        return int(float(text))
-    except (ValueError, OverflowError) as error:
-        raise DatasetError(f"{path}: {text!r} is no number; mend the table, or bring it back from a copy") from error
+        return exact_integer(text)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}; correct the table, or bring it back from a copy") from error
 
 
 def _cell(text: str) -> str:
-    """Put a text on one line of one cell."""
-    return " ".join(text.splitlines()).replace("\t", " ") if set(text) & set("\t\n\r") else text
+    """Put a text on one line of one cell; a quote at its beginning would be taken for one around it."""
+    line = " ".join(text.splitlines()).replace("\t", " ") if set(text) & set("\t\n\r") else text
+    return '"' + line.replace('"', '""') + '"' if line.startswith('"') else line
 
 
 def _key(row: Row, key: Sequence[str]) -> tuple[str, ...]:

@@ -7,22 +7,41 @@ agree on the names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from catnip2bids.catnip.component import Content
 from catnip2bids.catnip.components import COMPONENTS
-from catnip2bids.catnip.counts import RegionCount, read_lines, whole_number
+from catnip2bids.catnip.counts import RegionCount
+from catnip2bids.delimited import Lines, Row, TableKind, Warn, ignore, read_lines, read_text
 from catnip2bids.errors import SourceError
 
 _INDEX, _NAME, _ABBREVIATION, _COLOR = "index", "name", "abbreviation", "color"
 _RGB = ("red", "green", "blue")
-_SYNONYMS = {"id": _INDEX, "acronym": _ABBREVIATION, "colour": _COLOR}
-_OWN_COLUMNS = frozenset({_INDEX, _NAME, _ABBREVIATION, _COLOR, *_RGB})
+_REMEDY = "use the atlas_info.txt of the CATNIP atlas as it is, or correct this line"
+_KIND = TableKind(
+    what="an atlas table",
+    columns={
+        _INDEX: ("id", "index"),
+        _NAME: ("name",),
+        _ABBREVIATION: ("acronym", "abbreviation"),
+        _COLOR: ("color", "colour", "color_hex_triplet"),
+        **{channel: (channel,) for channel in _RGB},
+    },
+    required=(_INDEX, _NAME),
+    remedy="give CATNIP's atlas_info.txt, a dseg.tsv, or a label file of ITK-SNAP",
+)
+_V4_HEADER = ("id", "name", "red", "green", "blue", "structure_order", "parent_id", "parent_acronym")
+"""Header of CATNIP's v4, which forgets the acronym, the third of nine fields of its rows."""
+_V9_HEADER = ("id", "name", "acronym")
+"""Header of CATNIP's v9, whose rows have no acronym."""
+_ITK_SNAP = re.compile(r"\s*([0-9]+)" + r"\s+([0-9]+)" * 3 + r'(?:\s+[0-9.]+){3}\s+"(.*)"\s*')
+"""A line of a label file of ITK-SNAP: id, red, green, blue, opacity, two flags, name."""
 
 _UNKNOWN = frozenset({"", "n/a"})
-_HEX_COLOR = re.compile(r"#[0-9a-f]{6}")
+_HEX_COLOR = re.compile(r"#(?:[0-9a-f]{3}){1,2}|[0-9a-f]{6}", re.IGNORECASE)
+_FRACTION = re.compile(r"0?\.[0-9]+|[01](?:\.[0-9]*)?")
 _ATLAS_FOLDER = re.compile(r"atlas_(v[0-9]+)")
 ATLAS_VOXEL_SIZE_UM = 25.0
 """Of the grid of all atlases, the same on all axes: pixdim of their volumes."""
@@ -30,7 +49,6 @@ ATLAS_LABELS = tuple(row.role for row in COMPONENTS if row.content == Content.LA
 """Roles of all atlas labels, the whole ones first."""
 UNLISTED = "unlisted"
 """How the names of label values begin that no table lists."""
-_REMEDY = "use the atlas_info.txt of the CATNIP atlas as it is, or correct this line"
 
 
 @dataclass(frozen=True)
@@ -114,86 +132,117 @@ class AtlasTable:
         return AtlasTable(regions, self.version or other.version)
 
 
-def read_atlas_table(path: Path) -> AtlasTable:
-    """Read an ``atlas_info.txt`` of CATNIP v1 to v9, or a BIDS ``dseg.tsv``.
+def read_atlas_table(path: Path, warn: Warn = ignore) -> AtlasTable:
+    """Read an ``atlas_info.txt`` of CATNIP v1 to v9, a BIDS ``dseg.tsv``, or a label file of ITK-SNAP.
 
-    The version is taken from the folder the file is in (``atlas_v2``).
+    Columns are found by their names, in any order. The version is taken from the folder the file
+    is in (``atlas_v2``).
+
+    Parameters
+    ----------
+    path
+        The table, as it was made or as spreadsheets, pandas or R saved it.
+    warn
+        Told of an encoding that had to be guessed.
 
     Raises
     ------
     SourceError
-        If the file cannot be read, is no atlas table or has no rows; if a row has the wrong number
-        of fields, an id that is no number or was there before, no name, or an impossible colour.
+        If the file cannot be read, is not an atlas table or has no rows; if a row has the wrong
+        number of fields, an id that is not a number or was there before, no name, or a colour
+        that is not clear.
     """
-    header, *lines = read_lines(path) or [""]
-    delimiter = "\t" if "\t" in header else ","
-    columns = [_SYNONYMS.get(name.strip().lower(), name.strip()) for name in header.split(delimiter)]
-    columns = [name.lower() if name.lower() in _OWN_COLUMNS else name for name in columns]
-    if columns[:2] != [_INDEX, _NAME]:
-        raise SourceError(
-            f"{path}, line 1: is not that of an atlas table, whose first columns are id and name; "
-            "give CATNIP's atlas_info.txt or a dseg.tsv"
-        )
-    regions: dict[int, Region] = {}
-    for number, line in enumerate(lines, start=2):
-        fields = [text.strip() for text in line.split(delimiter)]
-        try:
-            if number == 2:
-                columns = _true_columns(columns, len(fields))
-            region = _region(columns, fields)
-            if region.index in regions:
-                raise ValueError(f"region {region.index} is there twice")
-        except ValueError as error:
-            raise SourceError(f"{path}, line {number}: {error}; {_REMEDY}") from None
-        regions[region.index] = region
-    if not regions:
-        raise SourceError(f"{path}: has no rows; give CATNIP's atlas_info.txt or a dseg.tsv")
+    text = read_text(path, warn)
+    regions = _itk_snap_regions(path, text) or _regions(path, text)
     folder = _ATLAS_FOLDER.fullmatch(path.absolute().parent.name)
     return AtlasTable(regions, folder[1] if folder else None)
 
 
-def _true_columns(columns: Sequence[str], n_fields: int) -> list[str]:
-    """Columns of the rows, which CATNIP's own header does not always name correctly.
-
-    The header of v4 forgets the acronym (8 names over 9 fields), that of v9 names one which no row
-    has (3 over 2).
-    """
-    if n_fields == len(columns) + 1 and _ABBREVIATION not in columns:
-        return [*columns[:2], _ABBREVIATION, *columns[2:]]
-    if n_fields == 2 and list(columns) == [_INDEX, _NAME, _ABBREVIATION]:
-        return [_INDEX, _NAME]
-    return list(columns)
-
-
-def _region(columns: Sequence[str], fields: Sequence[str]) -> Region:
-    if len(fields) != len(columns):
-        raise ValueError(f"{len(fields)} fields instead of the {len(columns)} of the table")
-    known = {key: text for key, text in zip(columns, fields, strict=True) if text not in _UNKNOWN}
-    index = whole_number(fields[0], "id")
-    if index < 0:
-        raise ValueError(f"the id {index} is negative")
-    if _NAME not in known:
-        raise ValueError(f"region {index} has no name")
-    return Region(
-        index=index,
-        name=known[_NAME],
-        abbreviation=known.get(_ABBREVIATION),
-        color=_color(known),
-        extra={key: text for key, text in known.items() if key not in _OWN_COLUMNS},
-    )
+def _itk_snap_regions(path: Path, text: str) -> dict[int, Region]:
+    """Read the regions of a label file of ITK-SNAP; none if it is something else."""
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
+    if not lines or not _ITK_SNAP.fullmatch(lines[0][1]):
+        return {}
+    regions: dict[int, Region] = {}
+    for number, line in lines:
+        found = _ITK_SNAP.fullmatch(line)
+        index, *rgb = [int(value) for value in found.groups()[:4]] if found else [-1]
+        if found is None or not found[5].strip() or max(rgb) > 255 or index in regions:
+            what = 'is not an id that is new, three colours up to 255, three numbers and a "name"'
+            raise SourceError(f"{path}, line {number}: {what}; save the labels again in ITK-SNAP")
+        regions[index] = Region(index, found[5].strip(), color=_hex_color(rgb))
+    return {index: region for index, region in regions.items() if index}  # 0 is what has no label
 
 
-def _color(known: Mapping[str, str]) -> str | None:
-    if _COLOR in known:
-        color = known[_COLOR].lower()
-        if not _HEX_COLOR.fullmatch(color):
-            raise ValueError(f"the colour {known[_COLOR]!r} is not of the form #rrggbb")
-        return color
-    if not any(name in known for name in _RGB):
+def _regions(path: Path, text: str) -> dict[int, Region]:
+    lines = _corrected_header(read_lines(path, text, _KIND))
+    if channels := [name for name in _RGB if name in map(str.lower, lines.header)]:
+        missing = [name for name in _RGB if name not in channels]
+        if missing:
+            raise SourceError(f"{path}, line {lines.header_line}: has no column {missing[0]} beside {channels[0]}")
+    rows = lines.named(_KIND)
+    if not rows:
+        raise SourceError(f"{path}: has no rows; {_KIND.remedy}")
+    _refuse_fractions(rows)
+    regions: dict[int, Region] = {}
+    for row in rows:
+        region = _region(row)
+        if region.index in regions:
+            raise row.error(_INDEX, f"region {region.index} is there twice; {_REMEDY}")
+        regions[region.index] = region
+    return regions
+
+
+def _corrected_header(lines: Lines) -> Lines:
+    """Correct the two headers of CATNIP that do not name the fields of their rows."""
+    names = tuple(name.lower() for name in lines.header if name)
+    n_fields = {len(fields) for _, fields in lines.rows}
+    if names == _V4_HEADER and lines.header[: len(names)] == tuple(filter(None, lines.header)) and 9 in n_fields:
+        return replace(lines, header=(*names[:2], "acronym", *names[2:]))
+    if names == _V9_HEADER and n_fields == {2}:
+        return replace(lines, header=lines.header[:2])
+    return lines
+
+
+def _refuse_fractions(rows: Sequence[Row]) -> None:
+    """Refuse colours from 0 to 1: as colours from 0 to 255 they would all look black."""
+    values = {row.values.get(name, "") for row in rows for name in _RGB} - _UNKNOWN
+    if all(map(_FRACTION.fullmatch, values)) and any(map(float, values)):
+        raise rows[0].error(_RGB[0], "colours go from 0 to 1 only; write them as 0 to 255")
+
+
+def _region(row: Row) -> Region:
+    index, name = row.integer(_INDEX), row.text(_NAME)
+    if index is None or index < 0:
+        raise row.error(_INDEX, f"{row.values[_INDEX]!r} is not the id of a region; {_REMEDY}")
+    if name is None:
+        raise row.error(_NAME, f"region {index} has no name; {_REMEDY}")
+    extra = {key: text for key, text in row.values.items() if key not in _KIND.columns and text not in _UNKNOWN}
+    return Region(index, name, row.text(_ABBREVIATION), _color(row), extra)
+
+
+def _color(row: Row) -> str | None:
+    by_name, by_channels = row.text(_COLOR), _color_of_channels(row)
+    if by_name is None:
+        return by_channels
+    if not _HEX_COLOR.fullmatch(by_name):
+        raise row.error(_COLOR, f"the colour {by_name!r} is not of the form #rrggbb")
+    digits = by_name.lower().removeprefix("#")
+    color = "#" + (digits if len(digits) == 6 else "".join(digit * 2 for digit in digits))
+    if by_channels not in (None, color):
+        raise row.error(_COLOR, f"the colour {by_name!r} is not {by_channels} as red, green and blue; correct one")
+    return color
+
+
+def _color_of_channels(row: Row) -> str | None:
+    if not any(row.text(name) for name in _RGB):
         return None
-    rgb = [whole_number(known.get(name, ""), name) for name in _RGB]
-    if min(rgb) < 0 or max(rgb) > 255:
-        raise ValueError(f"the colour {rgb} is out of the range 0 to 255")
+    rgb = []
+    for name in _RGB:
+        value = row.integer(name)
+        if value is None or not 0 <= value <= 255:
+            raise row.error(name, f"{row.values[name]!r} is out of the range 0 to 255; {_REMEDY}")
+        rgb.append(value)
     return _hex_color(rgb)
 
 

@@ -1,28 +1,38 @@
 """CATNIP's cell counts: one CSV for each threshold, one row for each region of the atlas.
 
 Invariant: a table is read completely or not at all. A number that is not plainly a count is an
-error with its file and line, never a guess.
+error with its file, line and column, never a guess.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catnip2bids.catnip.component import Storage
 from catnip2bids.catnip.components import COMPONENTS
+from catnip2bids.delimited import Row, TableKind, Warn, exact_integer, ignore, read_lines, read_text
 from catnip2bids.errors import SourceError
-from catnip2bids.special import refuse_special
+from catnip2bids.wording import listed
 
-_COLUMNS = ("Label_ID", "Name", "Acronym", "Cell_Count", "Label_Volume(Pixels)")
-N_COLUMNS = len(_COLUMNS)
-_EXCLUDED = -1
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
-_MOST_BYTES = 64 * 2**20
-"""A thousand times the largest table of an atlas."""
+_INDEX, _NAME, _ABBREVIATION, _CELLS, _VOLUME = "index", "name", "abbreviation", "cell_count", "label_volume"
 _REMEDY = "copy the table again from where CATNIP wrote it, or exclude it in the plan"
+COUNTS = TableKind(
+    what="a table of counts",
+    columns={
+        _INDEX: ("Label_ID", "index"),
+        _NAME: ("Name",),
+        _ABBREVIATION: ("Acronym", "abbreviation"),
+        _CELLS: ("Cell_Count",),
+        _VOLUME: ("Label_Volume(Pixels)", "label_volume"),
+    },
+    required=(_INDEX, _NAME, _CELLS, _VOLUME),
+    remedy=_REMEDY,
+)
+"""Columns as CATNIP names them, and as our own tables do."""
+_HEADER = tuple(spellings[0] for spellings in COUNTS.columns.values())
+_EXCLUDED = -1
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,8 @@ class RegionCount:
         None where CATNIP only repeats the name.
     cell_count, label_volume
         Cells, and voxels of the full resolution image. Both None for a region that was excluded
-        because it overlaps the exclusion mask (CATNIP's ``-1,-1``).
+        because it overlaps the exclusion mask (CATNIP's ``-1,-1``); None where the table has no
+        number.
     """
 
     index: int
@@ -48,90 +59,80 @@ class RegionCount:
     cell_count: int | None
     label_volume: int | None
 
+    @property
+    def is_excluded(self) -> bool:
+        """Whether CATNIP excluded the region."""
+        return self.cell_count is None and self.label_volume is None
 
-def read_counts(path: Path) -> list[RegionCount]:
+
+def read_counts(path: Path, warn: Warn = ignore) -> list[RegionCount]:
     """Read ``FRSTseg_<threshold>.csv``, corrected or not, in the order of its rows.
+
+    Columns are found by their names, in any order. A table without a header is read as CATNIP
+    orders its columns, with a warning.
+
+    Parameters
+    ----------
+    path
+        The table, as CATNIP wrote it or as spreadsheets, pandas or R saved it.
+    warn
+        Told of numbers that are missing, and of an encoding that had to be guessed.
 
     Raises
     ------
     SourceError
-        If the file cannot be read or has no rows; if a row has the wrong number of fields,
-        something else than a number, a negative number that is not CATNIP's ``-1,-1``, or an id
-        that was there before.
+        If the file cannot be read, has no rows or another header; if a row has the wrong number
+        of fields, something else than a number, a negative number that is not CATNIP's ``-1,-1``,
+        or an id that was there before.
     """
+    lines = read_lines(path, read_text(path, warn), COUNTS, lambda row: COUNTS.is_header(row) or _is_region(row))
+    if _is_region(lines.header):
+        warn(f"{path}: has no header; its columns are read as {','.join(_HEADER)}")
+        lines = replace(lines, header=_HEADER, rows=((lines.header_line, lines.header), *lines.rows))
     counts: dict[int, RegionCount] = {}
-    for number, line in enumerate(read_lines(path), start=1):
-        fields = [text.strip() for text in line.split(",")]
-        if number == 1 and fields[0].lower() == _COLUMNS[0].lower():
-            continue
-        try:
-            count = _region_count(fields)
-            if count.index in counts:
-                raise ValueError(f"region {count.index} is there twice")
-        except ValueError as error:
-            raise SourceError(f"{path}, line {number}: {error}; {_REMEDY}") from None
+    unknown = []
+    for row in lines.named(COUNTS):
+        count = _region_count(row)
+        if count.index in counts:
+            raise row.error(_INDEX, f"region {count.index} is there twice; {_REMEDY}")
         counts[count.index] = count
+        unknown += [f"line {row.line}" for column in (_CELLS, _VOLUME) if row.integer(column) is None]
     if not counts:
         raise SourceError(f"{path}: has no rows; {_REMEDY}")
+    if unknown:
+        warn(f"{path}: numbers are missing ({listed(list(dict.fromkeys(unknown)))}); they are n/a in the dataset")
     if all(count.abbreviation in (None, count.name) for count in counts.values()):
         # CATNIP writes the name into the acronym's column where its atlas table has not three columns
         return [replace(count, abbreviation=None) for count in counts.values()]
     return list(counts.values())
 
 
-def read_lines(path: Path) -> list[str]:
-    """Read the lines of a table, without BOM, line ends, and blank lines after the last row.
-
-    Raises
-    ------
-    SourceError
-        If the file cannot be read, is not text, or is so large that it cannot be a table of regions.
-    """
-    refuse_special(path)
+def _is_region(fields: Sequence[str]) -> bool:
+    """Whether these are the fields of a region as CATNIP orders them, and not a header."""
     try:
-        n_bytes = path.stat().st_size
-        if n_bytes > _MOST_BYTES:
-            raise SourceError(f"{path}: has {n_bytes} bytes, which is too much for a table of regions; {_REMEDY}")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}; see that it is a file and may be read") from error
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"{path}: is not a text table (byte {error.start} is not UTF-8); save it as UTF-8 text"
-        ) from error
-    lines = text.split("\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return lines
+        for at in (0, 3, 4):
+            exact_integer(fields[at])
+    except (ValueError, IndexError):
+        return False
+    return len(fields) == len(_HEADER)
 
 
-def whole_number(text: str, what: str) -> int:
-    """Read a whole number; a ValueError names what it should have been."""
-    if not _WHOLE_NUMBER.fullmatch(text):
-        raise ValueError(f"the {what} {text!r} is not a whole number")
-    return int(text)
-
-
-def _region_count(fields: Sequence[str]) -> RegionCount:
-    if len(fields) != len(_COLUMNS):
-        raise ValueError(f"{len(fields)} fields instead of the {len(_COLUMNS)} of {','.join(_COLUMNS)}")
-    identifier, name, acronym, cells, voxels = fields
-    index = whole_number(identifier, "Label_ID")
-    cell_count, label_volume = whole_number(cells, "Cell_Count"), whole_number(voxels, "Label_Volume")
-    if index < 0:
-        raise ValueError(f"the Label_ID {index} is negative")
-    if not name:
-        raise ValueError(f"region {index} has no name")
+def _region_count(row: Row) -> RegionCount:
+    index, name = row.integer(_INDEX), row.text(_NAME)
+    cell_count, label_volume = row.integer(_CELLS), row.integer(_VOLUME)
+    if index is None or index < 0:
+        raise row.error(_INDEX, f"{row.values[_INDEX]!r} is not the id of a region; {_REMEDY}")
+    if name is None:
+        raise row.error(_NAME, f"region {index} has no name; {_REMEDY}")
     is_excluded = cell_count == label_volume == _EXCLUDED
-    if min(cell_count, label_volume) < 0 and not is_excluded:
-        raise ValueError(
-            f"region {index} has {cell_count} cells in {label_volume} voxels; "
-            f"only {_EXCLUDED},{_EXCLUDED} (region excluded) may be negative"
-        )
+    for column, number in ((_CELLS, cell_count), (_VOLUME, label_volume)):
+        if number is not None and number < 0 and not is_excluded:
+            what = f"region {index} has {number}; only {_EXCLUDED},{_EXCLUDED} (region excluded) may be negative"
+            raise row.error(column, f"{what}; {_REMEDY}")
     return RegionCount(
         index=index,
         name=name,
-        abbreviation=acronym or None,
+        abbreviation=row.text(_ABBREVIATION),
         cell_count=None if is_excluded else cell_count,
         label_volume=None if is_excluded else label_volume,
     )

@@ -74,7 +74,7 @@ Subject = Annotated[str | None, typer.Option(help="Subject of one run whose name
 Sample = Annotated[str | None, typer.Option(help="Sample of one run whose name does not tell.")]
 Stain = Annotated[str | None, typer.Option(help=f"Stain of all runs (default: {DEFAULT_STAIN}).")]
 AtlasTableFile = Annotated[Path | None, typer.Option(help="CATNIP's atlas_info.txt.")]
-ParticipantsFile = Annotated[Path | None, typer.Option(help="TSV to be merged into participants.tsv.")]
+ParticipantsFile = Annotated[Path | None, typer.Option(help="Table (TSV or CSV) to be merged into participants.tsv.")]
 EmbedLabels = Annotated[bool, typer.Option("--embed-labels", help="Put labels inside the raw image too.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make all images anew.")]

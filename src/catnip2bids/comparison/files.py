@@ -15,12 +15,25 @@ from catnip2bids.comparison.sides import same_bytes
 
 @dataclass(frozen=True)
 class FileComparison:
-    """Two files of which nothing is known but their bytes, and perhaps why they cannot be read."""
+    """Two files that are compared byte for byte.
+
+    Attributes
+    ----------
+    path_1, path_2
+        The files.
+    same
+        Whether they are the same.
+    problems
+        Why one cannot be read.
+    other_notation
+        Whether they are tables of the same values, and not the same byte for byte.
+    """
 
     path_1: Path
     path_2: Path
     same: bool
     problems: tuple[str, ...] = ()
+    other_notation: bool = False
 
     @property
     def relation(self) -> Relation:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from catnip2bids.choices import Cluster
@@ -14,7 +15,7 @@ from catnip2bids.comparison.files import FileComparison, compare_files
 from catnip2bids.comparison.report import write_report
 from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.sides import Side, open_side, side_of, with_census
-from catnip2bids.comparison.tables import compare_tables, looks_like_counts
+from catnip2bids.comparison.tables import compare_tables, have_same_values, looks_like_counts
 from catnip2bids.comparison.things import Thing, has_slices, others_in, pair_things, thing_at, things_in
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
 from catnip2bids.engine import Resources, resources_for
@@ -201,5 +202,8 @@ def _compare_pair(
     if thing == Thing.EMPTY:
         return FileComparison(*paths, same=True)
     if any(map(looks_like_counts, paths)):
-        return compare_tables(*paths)
-    return compare_files(*paths)
+        return compare_tables(*paths, progress.warning)
+    files = compare_files(*paths)
+    if not files.same and not files.problems and have_same_values(*paths):
+        return replace(files, same=True, other_notation=True)
+    return files

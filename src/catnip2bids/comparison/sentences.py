@@ -23,6 +23,8 @@ def sentence_of(item: Comparison | ItemComparison) -> str:
             return _of_volumes(item)
         case TableComparison():
             return _of_tables(item)
+        case FileComparison(other_notation=True):
+            return "The tables hold the same values in another notation."
         case FileComparison():
             what = "folders" if item.path_1.is_dir() else "files"
             return "; ".join(item.problems) or f"The {what} {'are the same' if item.same else 'differ'}."

@@ -8,9 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catnip2bids.catnip.counts import N_COLUMNS, RegionCount, read_counts, read_lines
+from catnip2bids.catnip.atlas import read_atlas_table
+from catnip2bids.catnip.counts import COUNTS, RegionCount, read_counts
 from catnip2bids.comparison.relation import Relation
+from catnip2bids.delimited import TableKind, Warn, ignore, read_lines, read_text
 from catnip2bids.errors import SourceError
+
+_ANIMALS = TableKind("a table of participants", {"participant_id": ("participant_id",)}, ("participant_id",), "")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class RegionPair:
     def is_excluded_from_one_side(self) -> bool:
         """Whether just one table excludes the region."""
         one, two = self.one, self.two
-        return one is not None and two is not None and (one.cell_count is None) != (two.cell_count is None)
+        return one is not None and two is not None and one.is_excluded != two.is_excluded
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class TableComparison:
     def excluded(self, side: int) -> tuple[RegionCount, ...]:
         """Regions that a table (1 or 2) excludes and the other one counts."""
         found = [(p.one, p.two) if side == 1 else (p.two, p.one) for p in self.regions if p.is_excluded_from_one_side]
-        return tuple(here for here, _ in found if here is not None and here.cell_count is None)
+        return tuple(here for here, _ in found if here is not None and here.is_excluded)
 
     def only_in(self, side: int) -> tuple[RegionCount, ...]:
         """Regions that only one table (1 or 2) has."""
@@ -105,20 +109,36 @@ class TableComparison:
 
 
 def looks_like_counts(path: Path) -> bool:
-    """Tell whether a file is meant to be one of CATNIP's tables of counts, whole or not."""
+    """Tell whether a file is meant to be a table of counts of one sample, in whatever notation."""
     try:
-        return path.suffix.lower() == ".csv" and len(read_lines(path)[0].split(",")) == N_COLUMNS
-    except (SourceError, IndexError):
+        header = read_lines(path, read_text(path), COUNTS).header
+    except SourceError:
         return False
+    return path.suffix.lower() in (".csv", ".tsv") and "participant_id" not in header
 
 
-def compare_tables(path_1: Path, path_2: Path) -> TableComparison:
-    """Compare two of CATNIP's tables of counts by their labels."""
+def have_same_values(path_1: Path, path_2: Path) -> bool:
+    """Tell whether two files are atlas tables, or tables of participants, that say the same in another notation."""
+    try:
+        return read_atlas_table(path_1).regions == read_atlas_table(path_2).regions
+    except SourceError:
+        pass
+    try:
+        one, two = (
+            [row.values for row in read_lines(p, read_text(p), _ANIMALS).named(_ANIMALS)] for p in (path_1, path_2)
+        )
+    except SourceError:
+        return False
+    return one == two
+
+
+def compare_tables(path_1: Path, path_2: Path, warn: Warn = ignore) -> TableComparison:
+    """Compare two tables of counts by their labels, whatever their notation."""
     tables: list[dict[int, RegionCount]] = []
     problems = []
     for path in (path_1, path_2):
         try:
-            tables.append({count.index: count for count in read_counts(path)})
+            tables.append({count.index: count for count in read_counts(path, warn)})
         except SourceError as error:
             problems.append(str(error))
             tables.append({})

@@ -16,6 +16,7 @@ from catnip2bids.bids.tables import UNKNOWN, Table
 from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, Region, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.colors import made_up_color
+from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.packaging.tasks import CountsTask
 from catnip2bids.publish import write_text
 
@@ -72,11 +73,18 @@ def atlas_of(counts: Sequence[CountsTask], given: AtlasTable | None, dataset: Pa
         return given
     tables = [AtlasTable.from_counts(read_counts(table.entry.location)) for table in counts]
     counted = max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
-    there = [table for table in _tables_that_are_there(dataset) if table.same_atlas_as(counted)]
+    there = [table for table in read_atlas_tables(dataset) if table.same_atlas_as(counted)]
     return there[0].merged_with(counted) if there else counted
 
 
-def _tables_that_are_there(dataset: Path) -> list[AtlasTable]:
+def read_atlas_tables(dataset: Path) -> list[AtlasTable]:
+    """Read the atlas tables of a dataset, without the colours and names that were made up.
+
+    Raises
+    ------
+    DatasetError
+        If one cannot be read.
+    """
     found = (_table_that_is_there(path) for path in sorted((dataset / DERIVATIVE).glob("*dseg.tsv")))
     return [table for table in found if table is not None]
 
@@ -84,7 +92,10 @@ def _tables_that_are_there(dataset: Path) -> list[AtlasTable]:
 def _table_that_is_there(path: Path) -> AtlasTable | None:
     if not path.is_file():
         return None
-    table = read_atlas_table(path)
+    try:
+        table = read_atlas_table(path)
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
     known = {
         index: replace(region, color=None) if region.color == made_up_color(index) else region
         for index, region in table.regions.items()

@@ -17,8 +17,8 @@ from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.places import COUNTS, DERIVATIVE
 from catnip2bids.bids.provenance import FOLDER, PLAN
 from catnip2bids.bids.tables import read_rows
-from catnip2bids.catnip.atlas import read_atlas_table
 from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.packaging.atlases import read_atlas_tables
 from catnip2bids.packaging.files import read_json, read_text
 from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.plan import read_plan
@@ -29,8 +29,6 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "samples.tsv": ("participant_id", "sample_id"),
     f"{DERIVATIVE}/samples.tsv": ("participant_id", "sample_id"),
     f"{DERIVATIVE}/descriptions.tsv": ("desc_id",),
-    "derivatives/*/counts.tsv": (),
-    "derivatives/*/sub-*/micr/*_counts.tsv": (),
 }
 """Tables that are merged, and the columns that name their rows."""
 _DOCUMENTS = (
@@ -79,10 +77,13 @@ def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
     _check(dataset, [*_DOCUMENTS, *(str(task.sidecar) for run in runs for task in run.images)], read_json)
     for pattern, columns in _TABLES.items():
         _check(dataset, [pattern], read_rows, *columns)
+    remade = {dataset / task.target for run in runs for task in run.counts}
+    counts = sorted(set(dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv")) - remade)
+    _check(dataset, [str(path.relative_to(dataset)) for path in counts], read_rows, "index")
     scans = {f"sub-{run.subject}/sub-{run.subject}_scans" for run in runs}
     _check(dataset, [f"{name}.tsv" for name in scans], read_rows, "filename")
     _check(dataset, [f"{name}.json" for name in scans], read_json)
-    _check(dataset, [f"{DERIVATIVE}/*dseg.tsv"], read_atlas_table)
+    read_atlas_tables(dataset)
     _check(dataset, _TEXTS, read_text)
     _check(dataset, [PLAN.as_posix()], read_plan)
     read_checksums(dataset)

@@ -25,6 +25,7 @@ from catnip2bids.choices import Naming
 from catnip2bids.packaging import texts
 from catnip2bids.packaging.counts import write_long_table
 from catnip2bids.packaging.files import add_lines, read_json, write_json
+from catnip2bids.packaging.participants import COLUMNS, PARTICIPANTS, GivenParticipants, merged_participants
 from catnip2bids.packaging.sidecars import write_sidecars
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
 from catnip2bids.plan import AboutDataset
@@ -73,7 +74,7 @@ class Metadata:
         """Folder of the derivative."""
         return self.dataset / DERIVATIVE
 
-    def write(self, participants: Table | None, atlas_tables: Sequence[str]) -> None:
+    def write(self, participants: GivenParticipants | None, atlas_tables: Sequence[str]) -> None:
         """Write all of them.
 
         Parameters
@@ -140,14 +141,10 @@ class Metadata:
 
     # ---- tables
 
-    def _raw_tables(self, given: Table | None) -> None:
-        columns = ("participant_id", "species", "sex", "age", "strain", "genotype")
-        path = self.dataset / "participants.tsv"
-        rows = [_participant(run) for run in self.runs]
-        table = read_table(path, columns).merged(rows, ["participant_id"], keep_known=not self.explicit)
-        if given is not None:
-            subjects = {row["participant_id"] for row in table.rows}
-            table = table.merged([row for row in given.rows if row["participant_id"] in subjects], ["participant_id"])
+    def _raw_tables(self, given: GivenParticipants | None) -> None:
+        path = self.dataset / PARTICIPANTS
+        before = read_table(path, COLUMNS)
+        table = merged_participants(before, self.runs, given, explicit=self.explicit)
         self._table(path, table, texts.PARTICIPANTS)
         for folder in (self.dataset, self.derivative):
             self._samples(folder / "samples.tsv")
@@ -244,14 +241,6 @@ def _is_ours(desc_id: str) -> bool:
     """Tell whether a description is of a component of CATNIP, and not of a person's own."""
     key, _, label = desc_id.partition("-")
     return key == "desc" and any(component.match_desc(label) for component in COMPONENTS)
-
-
-def _participant(run: RunTasks) -> Row:
-    known = run.planned.participant.model_dump()
-    texts_of = {
-        key: UNKNOWN if value is None else f"{value:g}" if key == "age" else str(value) for key, value in known.items()
-    }
-    return {"participant_id": f"sub-{run.subject}", **texts_of}
 
 
 def _sample(run: RunTasks) -> Row:

@@ -1,34 +1,221 @@
-"""The table of animals that a user gives."""
+"""What is known of the animals: by names of runs, by the plan, by the dataset, and by a table that a user gives.
+
+Invariant: what only says that a value is unknown replaces no known value, and values that contradict each other are
+never merged in silence.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids.bids.names import as_label
-from catnip2bids.bids.tables import Table, read_table
-from catnip2bids.errors import UsageError
+from catnip2bids.bids.schema import format_pattern, participant_levels
+from catnip2bids.bids.tables import UNKNOWN, Row, Table
+from catnip2bids.delimited import Row as GivenRow
+from catnip2bids.delimited import TableKind, Warn, has_no_value, ignore, read_lines, read_text
+from catnip2bids.errors import PlanError
+from catnip2bids.packaging.tasks import RunTasks
+
+PARTICIPANTS = "participants.tsv"
+_ID = "participant_id"
+COLUMNS = (_ID, "species", "sex", "age", "strain", "genotype")
+_KIND = TableKind(
+    what="a table of participants",
+    columns={column: (column,) for column in (*COLUMNS, "strain_rrid", "handedness")},
+    required=(_ID,),
+    remedy="correct the table",
+)
+_SPOILT_ID = re.compile(r"[0-9]+\.0*|[0-9]+\.?[0-9]*[eE]\+[0-9]+")
+"""An id that a program took for a number: ``45670.0``, ``4.567E+04``."""
 
 
-def read_participants(path: Path) -> Table:
+@dataclass(frozen=True)
+class GivenParticipants:
+    """A table of participants that a user gives.
+
+    Attributes
+    ----------
+    path
+        Its file.
+    table
+        Its rows, with ids and values as BIDS wants them.
+    lines
+        Line of each participant in the file.
+    """
+
+    path: Path
+    table: Table
+    lines: Mapping[str, int]
+
+
+def read_participants(path: Path, warn: Warn = ignore) -> GivenParticipants:
     """Read a user's table of participants; ids may come with or without ``sub-``, hyphens and all.
+
+    Parameters
+    ----------
+    path
+        TSV or CSV, with a column participant_id.
+    warn
+        Told of an encoding that had to be guessed.
 
     Raises
     ------
-    UsageError
-        If it cannot be read or has no column participant_id.
+    SourceError
+        If it cannot be read or has no column participant_id; if two rows are of one participant, or a value is
+        one that BIDS does not allow.
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: is not a file; give a TSV table with a column participant_id")
-    table = read_table(path)
-    if "participant_id" not in table.columns:
-        raise UsageError(
-            f"{path}: has no column participant_id (columns: {', '.join(table.columns)}); give a TSV table that has one"
-        )
-    rows = [
-        {**row, "participant_id": f"sub-{as_label(row['participant_id'].removeprefix('sub-'))}"} for row in table.rows
-    ]
-    ids = [row["participant_id"] for row in rows]
-    if len(set(ids)) < len(ids):
-        twice = next(label for label in ids if ids.count(label) > 1)
-        raise UsageError(f"{path}: two participants become {twice}, letters and digits only; give them other ids")
-    return Table(table.columns, tuple(rows))
+    found: dict[str, GivenRow] = {}
+    rows: list[Row] = []
+    columns: tuple[str, ...] = (_ID,)
+    for row in read_lines(path, read_text(path, warn), _KIND).named(_KIND):
+        label = _subject_of(row)
+        other = found.setdefault(label, row)
+        if other is not row:
+            if other.values != row.values:
+                column = next(column for column in row.values if row.values[column] != other.values[column])
+                what = f"{row.values[column]!r} here and {other.values[column]!r} in line {other.line}"
+                raise row.error(column, f"{label} has {what}; give each animal one row and an id of its own")
+            continue
+        columns = tuple(row.values)
+        rows.append({column: _checked(row, column) for column in columns} | {_ID: label})
+    return GivenParticipants(path, Table(columns, tuple(rows)), {label: row.line for label, row in found.items()})
+
+
+def _subject_of(row: GivenRow) -> str:
+    text = row.values[_ID]
+    label = as_label(re.sub("^sub-", "", text, flags=re.IGNORECASE))
+    if has_no_value(text) or not label:
+        raise row.error(_ID, f"{text!r} is not an id; write that of the animal, or remove the row")
+    if _SPOILT_ID.fullmatch(text):
+        raise row.error(_ID, f"{text!r} is a number that a program rewrote; write the id as the lab does")
+    return f"sub-{label}"
+
+
+def _checked(row: GivenRow, column: str) -> str:
+    try:
+        return bids_value(column, row.values[column])
+    except ValueError as error:
+        raise row.error(column, str(error)) from None
+
+
+def bids_value(column: str, text: str) -> str:
+    """Write a value of participants.tsv as BIDS wants it; changes nothing but its notation.
+
+    Parameters
+    ----------
+    column
+        Name of the column.
+    text
+        The value.
+
+    Returns
+    -------
+    ``n/a`` for what is unknown. In columns that neither BIDS nor this package knows, ``none`` and ``unknown`` stay.
+
+    Raises
+    ------
+    ValueError
+        If BIDS does not allow it; the message says what to write.
+    """
+    levels = participant_levels().get(column)
+    is_ours = levels is not None or column in COLUMNS
+    if has_no_value(text):
+        return UNKNOWN if is_ours or text.casefold() not in ("none", "null", "unknown") else text
+    if column == "sex" and text.casefold() in {level.casefold() for level in levels or ()}:
+        return text[0].upper()
+    if column == "sex":
+        raise ValueError(f"{text!r} is not a sex that BIDS allows; write M, F or O, or n/a if it is unknown")
+    if column == "age" and (not re.fullmatch(format_pattern("number"), text) or float(text) < 0):
+        raise ValueError(f"{text!r} is not a number; write weeks, such as 12 or 12.5, or n/a if it is unknown")
+    if column == "strain_rrid" and not re.fullmatch(format_pattern("rrid"), text):
+        example = re.sub(r"^RRID:(\w+):(\w+)$", r"RRID:\1_\2", text)
+        example = example if example != text else "RRID:IMSR_JAX:000664"
+        raise ValueError(f"{text!r} is not an RRID; write it as {example}, or n/a if it is unknown")
+    if levels and text not in levels:
+        raise ValueError(f"{text!r} is not a value that BIDS allows; write one of {', '.join(sorted(levels))}, or n/a")
+    return text
+
+
+def merged_participants(
+    before: Table, runs: Sequence[RunTasks], given: GivenParticipants | None, *, explicit: bool
+) -> Table:
+    """Return participants.tsv: a given table comes before the plan, the plan before the dataset, that before names.
+
+    Parameters
+    ----------
+    before
+        The table that is in the dataset.
+    runs
+        The runs that are packaged now.
+    given
+        The user's table.
+    explicit
+        Whether a person gave the plan; otherwise it holds what names of runs say.
+    """
+    table = before.merged([_participant(run) for run in runs], [_ID], keep_known=not explicit)
+    if given is None:
+        return table
+    subjects = {row[_ID] for row in table.rows}
+    return table.merged([row for row in given.table.rows if row[_ID] in subjects], [_ID])
+
+
+def _participant(run: RunTasks) -> Row:
+    values: Row = {_ID: f"sub-{run.subject}"}
+    for column, value in run.planned.participant.model_dump().items():
+        text = UNKNOWN if value is None else f"{value:g}" if column == "age" else str(value)
+        try:
+            values = {**values, column: bids_value(column, text)}
+        except ValueError as error:
+            raise PlanError(f"{run.planned.name}: the {column} in the plan, {error}") from None
+    return values
+
+
+def contradictions(
+    before: Table, runs: Sequence[RunTasks], given: GivenParticipants | None, *, explicit: bool
+) -> Iterator[str]:
+    """Say where sources do not agree on an animal, and which of them is believed; arguments as above."""
+    merged = {row[_ID]: row for row in merged_participants(before, runs, given, explicit=explicit).rows}
+    claims: list[tuple[str, Row]] = []
+    if given is not None:
+        claims += [(f"{given.path}, line {given.lines[row[_ID]]}", row) for row in given.table.rows]
+    claims += [(f"{PARTICIPANTS} of the dataset", row) for row in before.rows]
+    what = "the plan for" if explicit else "run"
+    claims += [(f"{what} {run.run.folder_name}", _participant(run)) for run in runs]
+    for subject in sorted({f"sub-{run.subject}" for run in runs}):
+        for column in COLUMNS[1:]:
+            said = [
+                (source, row[column])
+                for source, row in claims
+                if row[_ID] == subject and not has_no_value(row.get(column, UNKNOWN))
+            ]
+            if len({_meaning(column, value) for _, value in said}) > 1:
+                by_all = ", ".join(f"{value} by {source}" for source, value in said)
+                yield f"{subject}: the {column} is {by_all}; {PARTICIPANTS} says {merged[subject][column]}"
+
+
+def _meaning(column: str, value: str) -> str | float:
+    """Return what is the same for two notations of a value."""
+    if column == "sex":
+        return value[0].casefold()
+    try:
+        return float(value)
+    except ValueError:
+        return as_label(value).casefold() or value
+
+
+def unknown_participants(before: Table, runs: Sequence[RunTasks], given: GivenParticipants | None) -> Iterator[str]:
+    """Say which participants of the user's table are not in the dataset; arguments as above."""
+
+    def alike(label: str) -> str:
+        return label.removeprefix("sub-").lstrip("0").casefold()
+
+    known = {row[_ID] for row in before.rows} | {f"sub-{run.subject}" for run in runs}
+    if given is None:
+        return
+    for label, line in given.lines.items():
+        if label not in known:
+            near = next((f"; is it {other}?" for other in sorted(known) if alike(other) == alike(label)), "")
+            yield f"{given.path}, line {line}: {label} is not in the dataset, and left out{near}"

@@ -12,7 +12,7 @@ from typing import cast
 
 from catnip2bids.bids.names import check_label
 from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
-from catnip2bids.bids.tables import Table
+from catnip2bids.bids.tables import read_table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.run_name import SAMPLES
@@ -20,7 +20,14 @@ from catnip2bids.choices import checked_voxel_size
 from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging.existing import check_existing, check_names
-from catnip2bids.packaging.participants import read_participants
+from catnip2bids.packaging.participants import (
+    COLUMNS,
+    PARTICIPANTS,
+    GivenParticipants,
+    contradictions,
+    read_participants,
+    unknown_participants,
+)
 from catnip2bids.packaging.proofs import Settled, settle
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import RunTasks, plan_tasks
@@ -76,7 +83,7 @@ class Preparation:
     explicit: bool
     plan_file: Path | None
     runs: tuple[RunTasks, ...]
-    participants: Table | None
+    participants: GivenParticipants | None
     atlas: AtlasTable | None
     provenance: Provenance
     resources: Resources
@@ -123,10 +130,10 @@ def prepare(
     check_names(runs)
     check_existing(dataset, runs)
     warnings = _warnings_of(pairs, settled.values(), voxel_size_um)
-    participants = read_participants(Path(settings.participants)) if settings.participants else None
-    atlas = read_atlas_table(Path(settings.atlas_table)) if settings.atlas_table else None
+    atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
     warnings += _atlas_warnings(runs, atlas, settings)
-    warnings += _unknown_participants(settings.participants, participants, runs, provenance)
+    participants, doubts = _participants(dataset, runs, settings, explicit=given is not None)
+    warnings += doubts
     about = read_plan(dataset / PLAN).dataset if given is None and (dataset / PLAN).is_file() else proposed.dataset
     about = about.model_copy(update={"voxel_size_um": voxel_size_um})
     return Preparation(
@@ -231,6 +238,18 @@ def _earlier_claims(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRu
     ]
 
 
+def _participants(
+    dataset: Path, runs: Sequence[RunTasks], settings: Settings, *, explicit: bool
+) -> tuple[GivenParticipants | None, list[str]]:
+    """Read the user's table of participants, and say what is doubtful about the animals."""
+    doubts: list[str] = []
+    given = read_participants(Path(settings.participants), doubts.append) if settings.participants else None
+    before = read_table(dataset / PARTICIPANTS, COLUMNS)
+    doubts += contradictions(before, runs, given, explicit=explicit)
+    doubts += unknown_participants(before, runs, given)
+    return given, doubts
+
+
 def _warnings_of(
     pairs: Sequence[tuple[Run, PlannedRun]], settled: Iterable[Settled], voxel_size_um: tuple[float, float, float]
 ) -> list[str]:
@@ -256,11 +275,3 @@ def _contradicting(run: RunTasks, atlas: AtlasTable) -> Path | None:
     """Return the first table of counts of a run that has regions of another atlas."""
     tables = (task.entry.location for task in run.counts)
     return next((file for file in tables if not atlas.same_atlas_as(AtlasTable.from_counts(read_counts(file)))), None)
-
-
-def _unknown_participants(
-    file: Path | str | None, given: Table | None, runs: Sequence[RunTasks], provenance: Provenance
-) -> list[str]:
-    known = {f"sub-{run.subject}" for run in runs} | {f"sub-{run.subject}" for run in provenance.runs.values()}
-    unknown = [row["participant_id"] for row in given.rows if row["participant_id"] not in known] if given else []
-    return [f"{file}: {label} is not in the dataset, and left out" for label in unknown]

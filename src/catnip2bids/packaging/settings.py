@@ -58,7 +58,7 @@ class Settings:
     atlas_table
         CATNIP's ``atlas_info.txt`` for all runs.
     participants
-        TSV file that is merged into participants.tsv.
+        Table (TSV or CSV) that is merged into participants.tsv.
     embed_labels
         Whether label images are also put inside the raw image, for viewers that look there.
     overwrite

@@ -103,11 +103,12 @@ def _trusted(entry: Entry, component: ComponentType, census: Census) -> Census:
 
 def _checked_table(entry: Entry) -> Entry:
     entry = _measured(entry)
+    warnings: list[str] = []
     try:
-        read_counts(entry.location)
+        read_counts(entry.location, warnings.append)
     except SourceError as error:
         return replace(entry, problems=(str(error),))
-    return entry
+    return replace(entry, warnings=(*entry.warnings, *warnings))
 
 
 def _measured(entry: Entry) -> Entry:
