@@ -15,6 +15,7 @@ from catnip2bids.volume.tiff import PageLayout, check_page, open_lone_page
 from catnip2bids.volume.tiff_file import count_stack_pages, open_tiff, page_offsets
 from catnip2bids.volume.values import label_values, value_range
 from catnip2bids.volume.volume import Copyable, PlaneSource, Volume, read_planes
+from catnip2bids.volume.voxel_size import StatedVoxelSize, shown_size, stated_voxel_size
 from catnip2bids.volume.zarr import ZarrVolume, census_zarr, is_ome_zarr, open_array
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "RecoveredMask",
     "SliceSeries",
     "SomePlanes",
+    "StatedVoxelSize",
     "TiffStack",
     "Volume",
     "ZarrVolume",
@@ -54,8 +56,10 @@ __all__ = [
     "page_offsets",
     "plane_sha256",
     "read_planes",
+    "shown_size",
     "slice_files",
     "slice_number_in",
+    "stated_voxel_size",
     "states_of",
     "take_census",
     "value_range",
