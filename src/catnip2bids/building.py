@@ -30,7 +30,7 @@ from catnip2bids.ome import (
 from catnip2bids.publish import construction
 from catnip2bids.volume import Copyable, Volume, states_of
 
-_IMAGE_FORMAT = 2  # raised whenever images are written differently, so that old ones are made again
+_IMAGE_FORMAT = 3  # raised whenever images are written differently, so that old ones are made again
 
 
 @dataclass(frozen=True)
