@@ -196,7 +196,7 @@ def _of_command(ended: Ended, damaged: Path, image: Path) -> Outcome:
     """Tell what became of the file; EQUAL if there is an image, which has to be looked at."""
     said = ended.messages.replace("\n", "")
     error = said[said.find("error: ") :]
-    named = damaged.name in error or "image: OME-TIFF has no pixels of type" in error
+    named = damaged.name in error or "OME-TIFF has no pixels of type" in error
     checks: tuple[tuple[bool, Outcome], ...] = (
         (ended.exit_code is None, Outcome.HANG),
         (any(word in said for word in _OUT_OF_MEMORY), Outcome.MEMORY),

@@ -236,8 +236,13 @@ class Collector(Progress):
     """A listener that remembers what it was told."""
 
     def __init__(self) -> None:
+        self.notes: list[str] = []
         self.problems: list[str] = []
         self.warnings: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Remember it."""
+        self.notes.append(text)
 
     def warning(self, text: str) -> None:
         """Remember it."""

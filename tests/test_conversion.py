@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+import ome_types
 import pytest
 import tifffile
 import zarr
@@ -63,6 +65,68 @@ def test_labels_that_lose_their_names_are_warned_of(tmp_path: Path, kind: str, n
     assert ome(made.path)["omero"]
 
 
+@pytest.fixture(scope="module")
+def sized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return sources that state a voxel size of 3.7 x 3.7 x 5 um, of each kind that can."""
+    folder, planes = tmp_path_factory.mktemp("sized"), some_image((3, 20, 20))
+    stack = write_tiff(folder / "plain.tif", planes)
+    sources = {name: catnip2bids.convert(stack, folder / f"image{name}", VOXEL_UM).path for name in _MADE}
+    tifffile.imwrite(
+        folder / "imagej.tif",
+        planes,
+        imagej=True,
+        resolution=(1 / 3.7, 1 / 3.7),
+        metadata={"unit": "um", "spacing": 5.0, "axes": "ZYX"},
+    )
+    nifti = nib.Nifti1Image(planes.T, np.diag([0.0037, 0.0037, 0.005, 1]))
+    nifti.header.set_xyzt_units("mm")
+    nib.save(nifti, folder / "image.nii.gz")
+    return sources | {"imagej": folder / "imagej.tif", "nifti": folder / "image.nii.gz"}
+
+
+_MADE = (".ome.zarr", ".ome.tif")
+
+
+@pytest.mark.parametrize("name", [*_MADE, "imagej", "nifti"])
+def test_the_voxel_size_is_the_one_that_the_source_states(tmp_path: Path, sized: dict[str, Path], name: str) -> None:
+    told = Collector()
+    made = catnip2bids.convert(sized[name], tmp_path / "image.ome.tif", progress=told)
+    assert made.voxel_size_um == VOXEL_UM
+    pixels = ome_types.from_tiff(made.path).images[0].pixels
+    assert (pixels.physical_size_x, pixels.physical_size_y, pixels.physical_size_z) == VOXEL_UM
+    assert told.warnings == []
+    assert "3.7 x 3.7 x 5 um" in told.notes[0]
+
+
+@pytest.mark.parametrize(("size_um", "n_warnings"), [((3.71, 3.7, 5.0), 0), ((3.7, 3.7, 5.5), 1)])
+@pytest.mark.parametrize("name", [*_MADE, "imagej", "nifti"])
+def test_another_voxel_size_is_used_and_warned_about(
+    tmp_path: Path, sized: dict[str, Path], name: str, size_um: tuple[float, float, float], n_warnings: int
+) -> None:
+    told = Collector()
+    made = catnip2bids.convert(sized[name], tmp_path / "image.ome.tif", size_um, progress=told)
+    assert made.voxel_size_um == size_um
+    assert ome_types.from_tiff(made.path).images[0].pixels.physical_size_z == size_um[2]
+    assert len(told.warnings) == n_warnings
+    for warning in told.warnings:
+        assert str(sized[name]) in warning
+        assert "3.7 x 3.7 x 5 um" in warning
+        assert "3.7 x 3.7 x 5.5 um" in warning
+
+
+def test_without_any_voxel_size_nothing_is_made(tmp_path: Path) -> None:
+    stack = write_tiff(tmp_path / "stack.tif", some_image((3, 20, 20)))
+    refused = run("convert", stack, tmp_path / "image.ome.zarr")
+    assert refused.returncode == 2
+    assert "--voxel-size X Y Z" in refused.stderr
+    metadata = {"unit": "um", "axes": "ZYX"}
+    planes = some_image((3, 20, 20))
+    tifffile.imwrite(tmp_path / "partial.tif", planes, imagej=True, resolution=(2, 2), metadata=metadata)
+    with pytest.raises(UsageError, match=r"0\.5 x 0\.5 x \? um in its ImageJ metadata \(nothing is stated along Z\)"):
+        catnip2bids.convert(tmp_path / "partial.tif", tmp_path / "image.ome.zarr")
+    assert {path.name for path in tmp_path.iterdir()} == {"stack.tif", "partial.tif"}
+
+
 def test_what_cannot_be_converted_leaves_nothing(tmp_path: Path) -> None:
     write_slices(tmp_path / "slices", some_image((5, 70, 65)), "Z{plane:04d}.tif", Flavour(DEFLATE))
     with pytest.raises(UsageError, match=r"\.ome\.zarr"):
@@ -85,7 +149,7 @@ def test_the_command_converts_and_does_not_replace(tmp_path: Path) -> None:
     assert (first.returncode, first.stdout) == (0, ""), first.stderr
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 2
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
 
 
 @pytest.fixture
@@ -186,7 +250,7 @@ def test_leftovers_of_another_conversion_do_not_let_an_image_be_replaced(tmp_pat
         catnip2bids.convert(tmp_path / "other", target, VOXEL_UM, progress=_StopAfter(), overwrite=True)
     before = files_of(target)
     for source, voxel_um in [(slices, VOXEL_UM), (tmp_path / "other", (1, 1, 1))]:
-        with pytest.raises(UsageError, match="is there already"):
+        with pytest.raises(UsageError, match="exists already"):
             catnip2bids.convert(source, target, voxel_um)
     assert files_of(target) == before
     catnip2bids.convert(tmp_path / "other", target, VOXEL_UM)  # goes on with what was to replace it

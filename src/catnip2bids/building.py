@@ -32,8 +32,9 @@ from catnip2bids.ome import (
 from catnip2bids.publish import construction
 from catnip2bids.volume import Copyable, Volume, states_of
 
-_IMAGE_FORMAT = 2  # raised whenever pixels are written differently, so that old images are made again
-_METADATA_FORMAT = 2  # raised whenever OME-Zarr says something else of them, so that old metadata is written again
+_METADATA_FORMAT = (
+    2  # raised whenever OME-Zarr says something else of its pixels, so that old metadata is written again
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class ImagePlan:
             If a source file is not there any more.
         """
         document = [
-            _IMAGE_FORMAT,
+            self.format.pixel_format,
             states_of(self.volume.files),
             self.volume.shape,
             str(self.volume.dtype),

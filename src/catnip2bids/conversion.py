@@ -17,6 +17,7 @@ from catnip2bids.engine import Conversion, Listener, Resources, check_memory, re
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.locks import reserved
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, is_label_type
+from catnip2bids.ome.omexml import pixel_type
 from catnip2bids.progress import Progress
 from catnip2bids.publish import (
     LONGEST_NAME_BYTES,
@@ -27,7 +28,7 @@ from catnip2bids.publish import (
     naming_what_cannot_be_written,
 )
 from catnip2bids.shown import Shown, Summary
-from catnip2bids.volume import Volume, take_census
+from catnip2bids.volume import Volume, shown_size, stated_voxel_size, take_census
 from catnip2bids.wording import counted, shown_shape
 
 
@@ -43,6 +44,8 @@ class ConvertedImage(Shown):
         Voxels of level 0 along (z, y, x).
     dtype
         Type of the values.
+    voxel_size_um
+        Voxel size X Y Z in micrometers: as given, or else as the source states it.
     sha256
         Hash of each plane's pixels; none if they were copied without a look at them.
     how
@@ -52,6 +55,7 @@ class ConvertedImage(Shown):
     path: Path
     shape: tuple[int, int, int]
     dtype: str
+    voxel_size_um: tuple[float, float, float]
     sha256: tuple[str, ...]
     how: str | None = None
 
@@ -63,7 +67,7 @@ class ConvertedImage(Shown):
 def convert(
     source: Path | str,
     target: Path | str,
-    voxel_size_um: tuple[float, float, float],
+    voxel_size_um: tuple[float, float, float] | None = None,
     kind: Kind | str = Kind.IMAGE,
     progress: Progress | None = None,
     *,
@@ -87,7 +91,8 @@ def convert(
     target
         The image to make; its name ends in ``.ome.zarr``, ``.ome.btf`` (BigTIFF) or ``.ome.tif`` (at most 4 GiB).
     voxel_size_um
-        Voxel size X Y Z in micrometers.
+        Voxel size X Y Z in micrometers; by default the one that the source states (OME-XML, ImageJ's metadata, NIfTI,
+        OME-Zarr). Where both are known and differ by more than 1 %, this one is used, with a warning.
     kind
         ``image``, ``labels`` or ``mask``: decides how voxels are merged in the lower resolution levels.
     progress
@@ -115,8 +120,8 @@ def convert(
     SourceError
         If the volume is not whole, or cannot be read.
     UsageError
-        If the target is there already, its name has another ending, a choice is not possible, or the memory is not
-        enough.
+        If the voxel size is not known, the target is there already, its name has another ending, a choice is not
+        possible, or the memory is not enough.
 
     Examples
     --------
@@ -128,16 +133,18 @@ def convert(
     if cluster is not None:  # workers stand in other folders
         source, target = source.absolute(), target.absolute()
     ending = _ending_of(target)
-    voxel_size_um = checked_voxel_size(voxel_size_um)
+    voxel_size_um = None if voxel_size_um is None else checked_voxel_size(voxel_size_um)
     keep_apart(source, target)
     if not overwrite:
         _refuse_to_replace(target)
     volume, name = _whole_volume(source, slice_number, progress), target.name.removesuffix(ending)
+    size_um = _known_voxel_size(source, volume, voxel_size_um, progress)
     image_format: ImageFormat = OmeZarr()
     if ending != image_format.ending:
         # labels as floating point numbers may be wrong, which only a look at them tells
         inspect = check or (kind_of_values != Kind.IMAGE and volume.dtype.kind == "f")
         image_format = OmeTiff(ending == OmeTiff().ending, tiff_compression, pyramid, inspect)
+        pixel_type(volume.dtype.name, str(source))  # refuses what OME-TIFF cannot hold before anything is written
     elif tiff_compression != Compression.KEEP:
         raise UsageError(
             f"{target}: --compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard; "
@@ -145,12 +152,12 @@ def convert(
         )
     if kind_of_values == Kind.LABELS and isinstance(image_format, OmeZarr) and not is_label_type(volume.dtype):
         progress.warning(labels_without_names(source, volume.dtype))
-    plan = ImagePlan(volume, name, name, voxel_size_um, kind_of_values, image_format)
+    plan = ImagePlan(volume, name, name, size_um, kind_of_values, image_format)
     with resources_for(
         cluster, jobs, memory_bytes, progress.note, reading=[source], writing=target.parent
     ) as resources:
         sha256 = _built(plan, target, [str(source.resolve())], resources, progress, overwrite=overwrite)
-    return ConvertedImage(target, volume.shape, volume.dtype.name, sha256, plan.how)
+    return ConvertedImage(target, volume.shape, volume.dtype.name, size_um, sha256, plan.how)
 
 
 def _ending_of(target: Path) -> str:
@@ -171,6 +178,23 @@ def _whole_volume(source: Path, slice_number: str | None, progress: Progress) ->
     for warning in census.warnings:
         progress.warning(warning)
     return census.volume
+
+
+def _known_voxel_size(
+    source: Path, volume: Volume, given_um: tuple[float, float, float] | None, progress: Progress
+) -> tuple[float, float, float]:
+    """Return the voxel size that was given, or else the one that the source states; tells which one it is."""
+    stated = stated_voxel_size(volume)
+    if given_um is None:
+        if stated is None or stated.voxel_size_um is None:
+            found = "no voxel size in a unit of length" if stated is None else stated
+            raise UsageError(f"{source}: states {found}; give it with --voxel-size X Y Z in micrometers")
+        progress.note(f"voxel size: {shown_size(stated.voxel_size_um)}, from the source's {stated.where}")
+        return stated.voxel_size_um
+    if stated is not None and stated.contradicts(given_um):
+        progress.warning(f"{source}: states {stated}; {shown_size(given_um)} is used, as given")
+    progress.note(f"voxel size: {shown_size(given_um)}, as given")
+    return given_um
 
 
 def _built(

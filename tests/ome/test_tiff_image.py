@@ -16,6 +16,7 @@ import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from catnip2bids.choices import Compression
 from catnip2bids.errors import SourceError, UsageError
@@ -33,6 +34,7 @@ from made_up import (
     Array,
     Flavour,
     found,
+    read_all,
     some_image,
     some_labels,
     write_slices,
@@ -94,21 +96,16 @@ def volume_of(folder: Path, write: Writer, planes: Array) -> Volume:
 
 def is_possible(name: str, dtype: str) -> bool:
     """Horizontal differences are of integers (TIFF 6.0, section 14)."""
-    return name in OF_FLOATS or np.dtype(dtype).kind != "f" or "predictor" not in name
+    return np.dtype(dtype).kind != "f" or "predictor" not in name
 
 
-EVERY_SOURCE = [
-    (name, dtype)
-    for name in SOURCES | OF_FLOATS
-    for dtype in (DTYPES if name in SOURCES else FLOATS)
-    if is_possible(name, dtype)
-]
+EVERY_SOURCE = [(name, dtype) for name in SOURCES for dtype in DTYPES if is_possible(name, dtype)]
 
 
 @pytest.mark.parametrize(("name", "dtype"), EVERY_SOURCE)
 def test_segments_are_copied_as_they_are_and_pixels_stay(tmp_path: Path, name: str, dtype: str) -> None:
     planes = some_image((3, 37, 23), dtype)
-    volume = volume_of(tmp_path, (SOURCES | OF_FLOATS)[name], planes)
+    volume = volume_of(tmp_path, SOURCES[name], planes)
     for big in (True, False):
         image = image_of(volume, tmp_path / f"{big}.tif", big=big)
         assert image.copies
@@ -119,6 +116,70 @@ def test_segments_are_copied_as_they_are_and_pixels_stay(tmp_path: Path, name: s
         assert segments_of(image.file) == segments_of(tmp_path / "source.tif")
         for (ours,), (theirs,) in zip(pages_of(image.file), pages_of(tmp_path / "source.tif"), strict=True):
             assert stored_in(ours) == stored_in(theirs)
+
+
+@pytest.mark.parametrize("compression", [Compression.KEEP, Compression.DEFLATE])
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", OF_FLOATS)
+def test_predictors_that_bio_formats_cannot_undo_are_not_copied(
+    tmp_path: Path, name: str, dtype: str, compression: Compression
+) -> None:
+    planes = some_image((3, 37, 23), dtype)
+    volume = volume_of(tmp_path, OF_FLOATS[name], planes)
+    image = image_of(volume, tmp_path / "image.tif", compression=compression)
+    assert not image.copies
+    assert "predictor" in image.summary
+    assert write_image(volume, image).sha256 == tuple(plane_sha256(plane) for plane in planes)
+    assert same_bits(levels_of(image.file)[0], planes)
+    stored = {(int(page.compression), int(page.predictor)) for (page,) in pages_of(image.file)}
+    assert stored == {(DEFLATE, 1)}
+
+
+@pytest.mark.parametrize(("dtype", "copies"), [("float32", True), ("float64", False)])
+def test_differences_of_eight_bytes_are_not_copied(tmp_path: Path, dtype: str, copies: bool) -> None:
+    """Some programs write horizontal differences of the bits of floating point numbers."""
+    planes = some_image((2, 20, 30), dtype)
+    volume = volume_of(tmp_path, SOURCES["deflate-strips"], planes)
+    assert isinstance(volume, Copyable)
+    assert volume.encoding is not None
+    encoding = replace(volume.encoding, predictor=2)
+    assert replace(image_of(volume, tmp_path / "image.tif"), encoding=encoding).copies == copies
+
+
+@pytest.mark.parametrize("compression", Compression)
+@pytest.mark.parametrize("width", [1, 8, 23])
+def test_black_and_white_pixels_have_one_bit(tmp_path: Path, width: int, compression: Compression) -> None:
+    planes = some_image((3, 37, width), "uint8") % 3 == 0
+    volume = volume_of(tmp_path, _tifffile(rowsperstrip=5), planes)
+    for big in (True, False):
+        image = image_of(volume, tmp_path / "image.tif", Kind.MASK, big=big, compression=compression)
+        assert write_image(volume, image).sha256 == tuple(plane_sha256(plane) for plane in planes)
+        assert same_bits(levels_of(image.file)[0], planes)
+        assert {page.bitspersample for (page,) in pages_of(image.file)} == {1}
+        assert same_bits(read_all(found(census_stack(image.file))), planes)
+        with Image.open(image.file) as opened:
+            opened.seek(2)
+            assert opened.mode == "1"
+            np.testing.assert_array_equal(np.asarray(opened), planes[2])
+
+
+@needs_libtiff
+def test_libtiff_reads_black_and_white_pixels(tmp_path: Path) -> None:
+    planes = some_image((3, 37, 23), "uint8") % 3 == 0
+    image = image_of(volume_of(tmp_path, _tifffile(), planes), tmp_path / "image.tif", Kind.MASK)
+    write_image(found(census_stack(tmp_path / "source.tif")), image)
+    assert same_bits(decoded_by_libtiff(image.file), planes)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_levels_of_black_and_white_pixels_have_one_bit_too(tmp_path: Path, kind: Kind) -> None:
+    planes = some_image((2, 523, 301), "uint8") % 3 == 0
+    volume = volume_of(tmp_path, _tifffile(), planes)
+    image = image_of(volume, tmp_path / "image.tif", kind, pyramid=True)
+    write_image(volume, image)
+    for level, expected in zip(levels_of(image.file), halved(planes, kind, 3), strict=True):
+        assert same_bits(level, expected)
+    assert {page.bitspersample for levels in pages_of(image.file) for page in levels} == {1}
 
 
 @needs_libtiff

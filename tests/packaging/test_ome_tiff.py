@@ -15,6 +15,8 @@ from catnip2bids import Naming, PackageResult, package
 from catnip2bids.choices import Format
 from catnip2bids.errors import UsageError
 from catnip2bids.progress import Progress
+from catnip2bids.validation.ome_tiff import check_ome_tiff
+from catnip2bids.validation.tree import read_tree
 from catnip2bids.volume import Kind
 from ome_tiffs import halved, levels_of, libtiff, needs_libtiff, pages_of, same_bits, segments_of
 from runs import (
@@ -342,6 +344,23 @@ def test_an_interrupted_dataset_is_the_same_in_the_end(both: Both, tmp_path: Pat
     assert package([both.cohort], tmp_path / "out", settings(**TIFF)).ok
     assert dataset_files(tmp_path / "out") == dataset_files(both.tiff)
     assert not partials_of(tmp_path / "out")
+
+
+def test_black_and_white_masks_are_kept_and_restored(tmp_path: Path) -> None:
+    """MATLAB writes logical arrays with one bit a pixel."""
+    cells = write_l0(tmp_path / "cohort", KO) / "640_FRST_seg/FRSTseg_00010000.tif"
+    planes = tifffile.imread(cells) > 0
+    tifffile.imwrite(cells, planes, photometric="minisblack", metadata=None)
+    result = package([tmp_path / "cohort"], tmp_path / "out", settings(pyramid=True, **TIFF))
+    assert result.ok, result.problems
+    (image,) = (tmp_path / "out").rglob("*desc-FRSTseg10000_SPIM.ome.btf")
+    assert same_bits(levels_of(image)[0], planes)
+    assert ome_types.from_tiff(image).images[0].pixels.type.value == "bit"
+    assert catnip2bids.verify(tmp_path / "out", tmp_path / "cohort").ok
+    assert list(check_ome_tiff(read_tree(tmp_path / "out"))) == []
+    catnip2bids.restore(tmp_path / "out", tmp_path / "restored")
+    (restored,) = (tmp_path / "restored").rglob("640_FRST_seg/FRSTseg_00010000.tif")
+    assert same_bits(tifffile.imread(restored), planes)
 
 
 def test_a_damaged_slice_is_a_problem_of_its_image_only(tmp_path: Path) -> None:

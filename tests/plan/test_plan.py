@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from catnip2bids import package
 from catnip2bids.catnip.component import Action
 from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError
-from catnip2bids.plan import Plan, make_plan, read_plan, report_on, to_toml, write_plan
+from catnip2bids.plan import Plan, make_plan, read_plan, report_on, stated_size_warnings, to_toml, write_plan
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
 from catnip2bids.scanning import scan
 from runs import (
@@ -507,6 +507,19 @@ def test_a_voxel_size_that_does_not_fit_the_log_is_a_warning(
     result = package([tmp_path / "source"], tmp_path / "out", settings(voxel_size_um=size))
     assert result.ok
     assert mentions(result.warnings, "25 um") == warned
+
+
+def test_a_voxel_size_that_sources_contradict_is_a_warning(tmp_path: Path) -> None:
+    run = write_l0(tmp_path)
+    sizes = {"PhysicalSizeX": 1.8, "PhysicalSizeY": 1.8, "PhysicalSizeZ": 2.0}
+    for name in ("640_FRST_seg/FRSTseg_00010000.tif", "heatmaps_atlasspace"):
+        (path,) = [run / name] if name.endswith(".tif") else (run / name).glob("*.tif")
+        pixels = tifffile.imread(path)
+        tifffile.imwrite(path, pixels, ome=True, photometric="minisblack", metadata={"axes": "ZYX", **sizes})
+    (found,) = scan([tmp_path]).runs
+    (warning,) = stated_size_warnings(found, (3.7, 3.7, 5.0))  # heat maps are on another grid
+    assert "FRSTseg_00010000.tif: states a voxel size of 1.8 x 1.8 x 2 um" in warning
+    assert stated_size_warnings(found, (1.8, 1.8, 2.0)) == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import NiftiVolume, PlaneSource, Volume, census_nifti, census_stack, read_planes
+from catnip2bids.volume import (
+    NiftiVolume,
+    PlaneSource,
+    Volume,
+    census_nifti,
+    census_stack,
+    read_planes,
+    take_census,
+)
 from made_up import Array, count_unpackings, found, read_all, some_image, the_problem, write_tiff
 
 EXTENSIONS = (".nii", ".nii.gz")
@@ -122,14 +130,55 @@ def test_scaled_values_are_refused(tmp_path: Path, slope: float, intercept: floa
     assert "scaled.nii: its values are scaled" in the_problem(census_nifti(path))
 
 
-@pytest.mark.parametrize("slope", [0.0, 1.0])
-def test_the_two_ways_to_say_unscaled_are_read(tmp_path: Path, slope: float) -> None:
+@pytest.mark.parametrize(("slope", "intercept"), [(0.0, 0.0), (1.0, 0.0), (np.nan, np.nan), (0.0, 5.0)])
+def test_the_ways_to_say_unscaled_are_read(tmp_path: Path, slope: float, intercept: float) -> None:
+    """A slope of 0 means that there is no scaling (nifti1.h); nibabel writes NaN."""
     image = some_image((4, 6, 5))
-    path = write_nifti(tmp_path / "image.nii", image, Header(slope=slope))
+    path = write_nifti(tmp_path / "image.nii", image, Header(slope=slope, intercept=intercept))
     np.testing.assert_array_equal(read_all(found(census_nifti(path))), image)
 
 
-@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 4, 2)])
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("n_trailing", [1, 2, 4])
+def test_trailing_axes_of_length_1_are_dropped(tmp_path: Path, extension: str, n_trailing: int) -> None:
+    image = some_image((4, 6, 5))
+    header = Header(dim=(3 + n_trailing, 5, 6, 4, *[1] * n_trailing))
+    volume = found(census_nifti(write_nifti(tmp_path / f"image{extension}", image, header)))
+    assert volume.shape == (4, 6, 5)
+    np.testing.assert_array_equal(read_all(volume), image)
+
+
+def test_a_single_plane_of_three_axes_is_a_volume(tmp_path: Path) -> None:
+    image = some_image((1, 6, 5))
+    np.testing.assert_array_equal(read_all(found(census_nifti(write_nifti(tmp_path / "plane.nii", image)))), image)
+
+
+@pytest.mark.parametrize("name", ["IMAGE.NII", "IMAGE.NII.GZ", "image.nii.GZ"])
+def test_names_in_upper_case_are_read(tmp_path: Path, name: str) -> None:
+    image = some_image((4, 6, 5))
+    content = nifti_bytes(image, Header())
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.lower().endswith(".gz") else content)
+    volume = found(take_census(path))
+    assert volume.unpacked_bytes == (image.nbytes if name.lower().endswith(".gz") else 0)
+    np.testing.assert_array_equal(read_all(volume), image)
+
+
+def test_names_that_nibabel_does_not_find_are_to_be_changed(tmp_path: Path) -> None:
+    (tmp_path / "Image.Nii").write_bytes(nifti_bytes(some_image((4, 6, 5)), Header()))
+    assert "Image.Nii: has an ending of mixed case; rename it" in the_problem(take_census(tmp_path / "Image.Nii"))
+
+
+def test_gzip_may_have_several_members_and_zeros_behind(tmp_path: Path) -> None:
+    image = some_image((4, 6, 5))
+    content = nifti_bytes(image, Header())
+    path = tmp_path / "image.nii.gz"
+    for packed in (gzip.compress(content[:300]) + gzip.compress(content[300:]), gzip.compress(content) + bytes(512)):
+        path.write_bytes(packed)
+        np.testing.assert_array_equal(read_all(found(census_nifti(path))), image)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 4, 2), (5, 6, 4, 1, 3)])
 def test_what_has_not_three_axes_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = write_nifti(tmp_path / "image.nii", np.ones(shape, "uint8"))
     assert "image.nii: has the shape" in the_problem(census_nifti(path))

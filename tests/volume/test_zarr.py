@@ -75,9 +75,8 @@ def write_image(path: Path, image: Array, version: str = "0.5", written: Written
         path / written.level,
         shape=image.shape,
         chunks=chunk,
-        shards=shards,
         zarr_format=2 if version == "0.4" else 3,
-        **{"dtype": image.dtype, **written.options},
+        **{"dtype": image.dtype, "shards": shards, **written.options},
     )
     array[...] = image
     write_metadata(path, multiscale(written), version)
@@ -428,15 +427,59 @@ def test_a_chunk_that_is_not_there_is_the_fill_value(tmp_path: Path, version: st
     missing = tuple(slice(2 * n if version == "0.5 sharded" else n) for n in CHUNK)
     image[missing] = 7
     census = census_zarr(path)
-    assert census.warnings == ()
+    n_missing = 8 if version == "0.5 sharded" else 1
+    (warning,) = census.warnings
+    assert warning.startswith(f"{path}: {n_missing} of 48 chunks")
+    assert "the fill value 7" in warning
     np.testing.assert_array_equal(read_all(found(census)), image)
+
+
+@pytest.mark.parametrize(
+    ("version", "options"),
+    [
+        ("0.4", {}),
+        ("0.4", {"chunk_key_encoding": {"name": "v2", "separator": "/"}}),
+        ("0.5", {}),
+        ("0.5", {"chunk_key_encoding": {"name": "default", "separator": "."}}),
+        ("0.5", {"chunk_key_encoding": {"name": "v2", "separator": "."}}),
+        ("0.5 sharded", {}),
+        ("0.5 sharded", {"shards": {"shape": (1, 8, 16, 20), "index_location": "start"}}),
+        ("0.5 sharded", {"serializer": BytesCodec(endian="big")}),
+    ],
+)
+def test_chunks_that_are_not_stored_are_counted(tmp_path: Path, version: str, options: dict[str, Any]) -> None:
+    image = some_image(SHAPE)[np.newaxis]
+    image[0, :4, :8, :10] = 0  # which zarr-python does not store
+    image[0, 12:, 24:, 20:] = 0  # at the ends of all axes
+    path = write_image(tmp_path / "image.zarr", image, version, Written("czyx", options=options))
+    for odd in ("0/._0.0.0.0", "0/c/0/0/0/9", "0/0.0.0.9", "0/.DS_Store"):  # none of them is a chunk
+        (path / odd).parent.mkdir(parents=True, exist_ok=True)
+        (path / odd).write_bytes(b"odd")
+    census = census_zarr(path)
+    (warning,) = census.warnings
+    assert warning.startswith(f"{path}: 2 of 48 chunks are not stored")
+    np.testing.assert_array_equal(read_all(found(census)), image[0])
+
+
+def test_an_image_without_gaps_has_no_warning(tmp_path: Path) -> None:
+    for version in VERSIONS:
+        assert census_zarr(write_image(tmp_path / version, some_image(SHAPE), version)).warnings == ()
 
 
 def test_no_chunk_at_all_is_warned_about(tmp_path: Path) -> None:
     path = write_image(tmp_path / "image.zarr", np.zeros(SHAPE, "uint8"), "0.4")
     census = census_zarr(path)
-    assert census.warnings == (f"{path}: has no chunk stored, so all its voxels are the fill value; is that right?",)
+    assert "48 of 48 chunks" in "".join(census.warnings)
     assert not read_all(found(census)).any()
+
+
+def test_a_shard_that_is_cut_off_is_not_counted_and_cannot_be_read(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "image.zarr", some_image(SHAPE), "0.5 sharded")
+    chunk_files(path)[0].write_bytes(b"short")
+    census = census_zarr(path)
+    assert "8 of 48 chunks" in "".join(census.warnings)
+    with pytest.raises(SourceError):
+        read_all(found(census))
 
 
 @pytest.mark.parametrize("n_left", [0, 0.5, 0.99])

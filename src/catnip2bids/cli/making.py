@@ -172,7 +172,12 @@ def convert(
     target: Annotated[
         Path, typer.Argument(metavar="DST", help="The image to make: NAME.ome.zarr, .ome.btf or .ome.tif (classic).")
     ],
-    voxel_size: Annotated[tuple[float, float, float], typer.Option(metavar="X Y Z", help="Voxel size in micrometers.")],
+    voxel_size: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            metavar="X Y Z", help="Voxel size in micrometers (default: what the source states).", show_default=False
+        ),
+    ] = None,
     kind: Annotated[Kind, typer.Option(help="Decides how voxels are merged in lower resolution levels.")] = Kind.IMAGE,
     slice_number: Annotated[str | None, options.SLICE_NUMBER] = None,
     pyramid: options.Pyramid = False,

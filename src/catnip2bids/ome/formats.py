@@ -21,6 +21,7 @@ class OmeZarr:
     version: OmeZarrVersion = OmeZarrVersion.V05
     ending: ClassVar[str] = ".ome.zarr"
     is_folder: ClassVar[bool] = True
+    pixel_format: ClassVar[int] = 2  # raised whenever pixels are written differently, so that old images are made again
 
     @property
     def decisive(self) -> list[Any]:
@@ -49,6 +50,7 @@ class OmeTiff:
     pyramid: bool = False
     inspect: bool = True
     is_folder: ClassVar[bool] = False
+    pixel_format: ClassVar[int] = 3
 
     @property
     def ending(self) -> str:

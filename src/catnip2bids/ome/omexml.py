@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from catnip2bids._version import __version__
 from catnip2bids.errors import SourceError
+from catnip2bids.ome.tiff import bits_per_value
 from catnip2bids.xml_text import in_xml
 
-_PIXEL_TYPES = {"float32": "float", "float64": "double"}
+_PIXEL_TYPES = {"float32": "float", "float64": "double", "bool": "bit"}
 _PIXEL_TYPES |= {f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32)}
 
 
@@ -54,7 +53,10 @@ def pixel_type(dtype: str, image: str) -> str:
         If it has none: integers of 64 bits, and floating point numbers of 16.
     """
     if dtype not in _PIXEL_TYPES:
-        raise SourceError(f"{image}: OME-TIFF has no pixels of type {dtype}; convert to OME-Zarr instead")
+        raise SourceError(
+            f"{image}: OME-TIFF has no pixels of type {dtype}; write OME-Zarr instead (a name that ends in .ome.zarr, "
+            "or --format ome-zarr)"
+        )
     return _PIXEL_TYPES[dtype]
 
 
@@ -69,7 +71,7 @@ def ome_xml(described: Described) -> str:
         id="Pixels:0",
         dimension_order=model.Pixels_DimensionOrder.XYZCT,
         type=model.PixelType(pixel_type(described.dtype, described.name)),
-        significant_bits=8 * np.dtype(described.dtype).itemsize,
+        significant_bits=bits_per_value(described.dtype),
         big_endian=described.big_endian,
         size_x=n_columns,
         size_y=n_rows,

@@ -26,11 +26,16 @@ _DTYPES = {_SHORT: "u2", _LONG: "u4", _RATIONAL: "u4", _ASCII: "u1", _LONG8: "u8
 _CENTIMETER = 3
 _UM_PER_CM = 10_000
 _REDUCED_IMAGE = 1
-_SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
+_SAMPLE_FORMATS = {"b": 1, "u": 1, "i": 2, "f": 3}
 _CLASSIC_BYTES = 2**32
 _PAGE_BYTES = 4096
 _WORTH_PADDING = 2**20
 """Planes of so many bytes are padded to stand at the same place of a page as in their source; 0.4 % at most."""
+
+
+def bits_per_value(dtype: str) -> int:
+    """Return the bits of a value in a file: black and white pixels have one (TIFF 6.0, section 3)."""
+    return 1 if dtype == "bool" else 8 * np.dtype(dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ class TiffFormat:
         directory.add(254, _LONG, [_REDUCED_IMAGE if index else 0])
         directory.add(256, _LONG, [n_columns])
         directory.add(257, _LONG, [n_rows])
-        directory.add(258, _SHORT, [8 * dtype.itemsize])
+        directory.add(258, _SHORT, [bits_per_value(self.dtype)])
         directory.add(259, _SHORT, [storage.compression])
         directory.add(262, _SHORT, [1])  # black is zero
         directory.add(277, _SHORT, [1])

@@ -34,6 +34,8 @@ _TILE = (256, 256)
 _LEVEL = 6
 _HALVED = (1, 2, 2)
 _DEFLATE, _NONE = int(tifffile.COMPRESSION.ADOBE_DEFLATE), int(tifffile.COMPRESSION.NONE)
+_NO_PREDICTOR, _HORIZONTAL = int(tifffile.PREDICTOR.NONE), int(tifffile.PREDICTOR.HORIZONTAL)
+_LARGEST_DIFFERENCE_BYTES = 4
 _NAMES = {
     _NONE: "uncompressed",
     int(tifffile.COMPRESSION.LZW): "LZW",
@@ -79,7 +81,7 @@ class OmeTiffImage:
     @property
     def copies(self) -> bool:
         """Whether the segments of the source are taken over as they are."""
-        if self.encoding is None:
+        if self.encoding is None or self._has_rare_predictor:
             return False
         same = {Compression.KEEP: True, Compression.DEFLATE: _DEFLATE, Compression.NONE: _NONE}[self.compression]
         return same is True or self.encoding.compression == same
@@ -93,7 +95,21 @@ class OmeTiffImage:
     def summary(self) -> str:
         """How the pixels get into the file, for people and provenance."""
         name = _NAMES[self.storage.compression]
-        return f"pixels copied as they are stored ({name})" if self.copies else f"pixels encoded anew ({name})"
+        if self.copies:
+            return f"pixels copied as they are stored ({name})"
+        why = ", because Bio-Formats cannot read the predictor of the source" if self._has_rare_predictor else ""
+        return f"pixels encoded anew ({name}){why}"
+
+    @property
+    def _has_rare_predictor(self) -> bool:
+        """Whether Bio-Formats, and so Fiji and QuPath, cannot undo the predictor of the source.
+
+        It knows horizontal differences of up to four bytes only (its ``TiffCompression.undifference``); it does know
+        all compressions that are copied, Zstandard included.
+        """
+        predictor = _NO_PREDICTOR if self.encoding is None else self.encoding.predictor
+        n_bytes = np.dtype(self.described.dtype).itemsize
+        return predictor != _NO_PREDICTOR and (predictor != _HORIZONTAL or n_bytes > _LARGEST_DIFFERENCE_BYTES)
 
     @property
     def band_rows(self) -> int:
@@ -211,6 +227,8 @@ def _tiled(pixels: Array, byte_order: Literal["<", ">"]) -> EncodedImage:
 
 
 def _encoded(pixels: Array, compression: int, byte_order: Literal["<", ">"]) -> bytes:
+    if pixels.dtype == bool:  # rows begin with a new byte
+        pixels = np.packbits(pixels, axis=1)
     stored = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(byte_order), copy=False))
     if compression == _NONE:
         return stored.tobytes()

@@ -40,6 +40,7 @@ from catnip2bids.plan import (
     matched,
     read_plan,
     refuse_collisions,
+    stated_size_warnings,
     unknown_of,
     voxel_size_warning,
 )
@@ -259,6 +260,7 @@ def _warnings_of(
         *(text for pair in pairs for text in unknown_of(*pair)),
         *(warning for found in settled for warning in found.warnings),
         *(text for run, _ in pairs if (text := voxel_size_warning(run, voxel_size_um))),
+        *(text for run, _ in pairs for text in stated_size_warnings(run, voxel_size_um)),
     ]
 
 

@@ -1,6 +1,13 @@
 """The plan: what will be done with every source entry, and why. TOML that a person can read and correct."""
 
-from catnip2bids.plan.checks import Claim, claim_of, matched, refuse_collisions, voxel_size_warning
+from catnip2bids.plan.checks import (
+    Claim,
+    claim_of,
+    matched,
+    refuse_collisions,
+    stated_size_warnings,
+    voxel_size_warning,
+)
 from catnip2bids.plan.model import AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.plan.propose import default_entry, make_plan, problems_of, unknown_of
 from catnip2bids.plan.report import ScanReport, report_on
@@ -22,6 +29,7 @@ __all__ = [
     "read_plan",
     "refuse_collisions",
     "report_on",
+    "stated_size_warnings",
     "to_toml",
     "unknown_of",
     "voxel_size_warning",

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
-from catnip2bids.errors import PlanError, UsageError
+from catnip2bids.catnip.component import Action, Grid
+from catnip2bids.errors import PlanError, SourceError, UsageError
 from catnip2bids.plan.model import Plan, PlannedRun
 from catnip2bids.scanning import Run, Scan, with_slice_numbers
+from catnip2bids.volume import NiftiVolume, shown_size, stated_voxel_size
 
 _MOST_OFF = 0.2
 """Of the voxel size of the atlas: factors of downsampling are whole numbers, so few meet it exactly."""
@@ -83,6 +85,23 @@ def voxel_size_warning(run: Run, voxel_size_um: tuple[float, float, float]) -> s
         f"{run.source}: voxel size times the downsampling factor of the log is {sizes} um (X x Y x Z), "
         f"which is far from the {ATLAS_VOXEL_SIZE_UM:g} um of the atlas; is the voxel size right?"
     )
+
+
+def stated_size_warnings(run: Run, voxel_size_um: tuple[float, float, float]) -> list[str]:
+    """Compare the voxel size X Y Z with what TIFF files on the native grid state, if they state any."""
+    warnings = []
+    for entry in run.entries:
+        component, volume = entry.component, entry.volume
+        if volume is None or component is None or component.grid != Grid.NATIVE or component.action == Action.EXCLUDE:
+            continue
+        try:
+            # CATNIP's NIfTI files state millimeters where micrometers are meant
+            stated = None if isinstance(volume, NiftiVolume) else stated_voxel_size(volume)
+        except SourceError:
+            continue  # said of the entry when it is read
+        if stated is not None and stated.contradicts(voxel_size_um):
+            warnings.append(f"{entry.location}: states {stated}; {shown_size(voxel_size_um)} is used, as given")
+    return warnings
 
 
 def matched(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:

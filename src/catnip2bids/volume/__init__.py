@@ -17,6 +17,7 @@ from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.volume.tiff_pages import plane_pages
 from catnip2bids.volume.values import label_values, value_range
 from catnip2bids.volume.volume import Copyable, PlaneSource, Volume, read_planes
+from catnip2bids.volume.voxel_size import StatedVoxelSize, shown_size, stated_voxel_size
 from catnip2bids.volume.zarr import ZarrVolume, census_zarr, is_ome_zarr, open_array
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "RecoveredMask",
     "SliceSeries",
     "SomePlanes",
+    "StatedVoxelSize",
     "TiffStack",
     "Volume",
     "ZarrVolume",
@@ -58,8 +60,10 @@ __all__ = [
     "plane_pages",
     "plane_sha256",
     "read_planes",
+    "shown_size",
     "slice_files",
     "slice_pattern",
+    "stated_voxel_size",
     "states_of",
     "take_census",
     "value_range",

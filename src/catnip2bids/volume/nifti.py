@@ -30,6 +30,7 @@ from catnip2bids.volume.volume import PlaneSource
 
 if TYPE_CHECKING:
     from nibabel.arrayproxy import ArrayProxy
+    from nibabel.nifti1 import Nifti1Header
 
 # what gzip, nibabel and numpy raise on damaged files
 _DAMAGED = (
@@ -84,13 +85,13 @@ class NiftiVolume:
         """Open a plane of the file; planes that are open at the same time share what was unpacked."""
         if self._packed:
             whole = _unpacked(self.path)
-            return WholePlane(lambda: whole.voxels[..., plane].T)
+            return WholePlane(lambda: whole.voxels[:, :, plane].T)
         with _damage(self.path):
             return _StoredPlane(self.path, _stored_array(self.path), plane)
 
     @property
     def _packed(self) -> bool:
-        return self.path.suffix == ".gz"
+        return _is_packed(self.path)
 
 
 def census_nifti(path: Path) -> Census:
@@ -107,18 +108,46 @@ def census_nifti(path: Path) -> Census:
         return Census(None, 1, n_bytes, (str(error),))
     except _DAMAGED as error:
         return refused(f"not a NIfTI file ({error}); replace it by the original")
-    if len(stored.shape) != 3 or min(stored.shape) < 1:
-        return refused(f"has the shape {stored.shape}, a volume has three axes; save it as one volume")
+    shape = _without_trailing_ones(stored.shape)
+    if len(shape) != 3 or min(shape) < 1:
+        return refused(
+            f"has the shape {' x '.join(map(str, stored.shape))}, and a volume has the three axes x, y, z; "
+            "save all planes as one 3D file, and of several volumes each as a file of its own"
+        )
     if (stored.slope, stored.inter) != (1.0, 0.0):
-        return refused(f"its values are scaled (slope {stored.slope}, intercept {stored.inter}); save it unscaled")
+        return refused(
+            f"its values are scaled (slope {stored.slope:g}, intercept {stored.inter:g}), and pixels are never "
+            "changed here; save it without scaling, for example the scaled values as float32"
+        )
     if stored.dtype.kind not in "iuf":
         return refused(f"has values of type {stored.dtype}; save it as integers or as float32")
-    largest_ratio = 1 if path.suffix == ".nii" else LARGEST_DEFLATE_RATIO
+    largest_ratio = LARGEST_DEFLATE_RATIO if _is_packed(path) else 1
     promised = stored.offset + math.prod(int(n) for n in stored.shape) * stored.dtype.itemsize
     if promised > n_bytes * largest_ratio:
         return refused("is cut off, or promises more pixels than it can hold; replace it by the original")
-    x, y, z = (int(n) for n in stored.shape)
+    x, y, z = shape
     return Census(NiftiVolume(path, (z, y, x), stored.dtype.newbyteorder("=")), 1, n_bytes)
+
+
+def nifti_header(path: Path) -> Nifti1Header:
+    """Read the header of a file that a census was taken of.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read any more.
+    """
+    with _damage(path):
+        return _loaded(path)[0]
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _without_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Drop axes of length 1 behind the third: programs such as ANTs write volumes of the shape (x, y, z, 1)."""
+    return tuple(int(n) for n in (shape[:3] if set(shape[3:]) <= {1} else shape))
 
 
 @contextmanager
@@ -142,7 +171,8 @@ class _StoredPlane:
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
         with _damage(self.path):
-            out[...] = np.asarray(self.stored[:, start:stop, self.plane]).T
+            beyond = (0,) * (len(self.stored.shape) - 3)
+            out[...] = np.asarray(self.stored[:, start:stop, self.plane, *beyond]).T
 
     def close(self) -> None:
         """Do nothing: the file is open only while it is read."""
@@ -159,7 +189,8 @@ class _Unpacked:
                 data = file.read(math.prod(stored.shape) * stored.dtype.itemsize)
                 while file.read(2**20):
                     pass
-            self.voxels: npt.NDArray[Any] = np.ndarray(stored.shape, stored.dtype, data, order="F")
+            shape = _without_trailing_ones(stored.shape)
+            self.voxels: npt.NDArray[Any] = np.ndarray(shape, stored.dtype, data, order="F")
 
 
 _in_use: WeakValueDictionary[Path, _Unpacked] = WeakValueDictionary()
@@ -177,14 +208,22 @@ def _unpacked(path: Path) -> _Unpacked:
 
 def _stored_array(path: Path) -> ArrayProxy:
     """Open the array as it is in the file, axes (x, y, z); nothing is read yet."""
+    return _loaded(path)[1]
+
+
+def _loaded(path: Path) -> tuple[Nifti1Header, ArrayProxy]:
     import nibabel as nib  # late: it takes 0.1 s
 
     try:
         image = nib.load(path)
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
         raise ValueError(str(error)) from error
-    if not isinstance(image, nib.Nifti1Image) or not isinstance(
-        image.dataobj, nib.arrayproxy.ArrayProxy
-    ):  # NIfTI-2 is one too
-        raise ValueError(f"it is of type {type(image).__name__}")
-    return image.dataobj
+    except FileNotFoundError as error:
+        if path.exists():  # nibabel looked for another name
+            raise SourceError(f"{path}: has an ending of mixed case; rename it to end in .nii or .nii.gz") from error
+        raise
+    if isinstance(image, nib.Nifti1Image):  # NIfTI-2 is one too
+        stored = image.dataobj
+        if isinstance(stored, nib.arrayproxy.ArrayProxy):
+            return image.header, stored
+    raise ValueError(f"it is of type {type(image).__name__}")

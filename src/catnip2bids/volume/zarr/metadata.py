@@ -15,8 +15,7 @@ from catnip2bids.errors import ReadError, SourceError
 
 SPATIAL = ("z", "y", "x")
 DOCUMENTS = ("zarr.json", ".zattrs", ".zgroup")
-# units of length of OME-Zarr ("axes"), as powers of ten of a micrometer
-_POWERS = {
+POWERS = {
     "angstrom": -4,
     "picometer": -6,
     "nanometer": -3,
@@ -26,6 +25,7 @@ _POWERS = {
     "decimeter": 5,
     "meter": 6,
 }
+"""Units of length of OME-Zarr ("axes"), as powers of ten of a micrometer."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _voxel_size_um(
         return None
     sizes = {}
     for index, (axis, unit) in enumerate(zip(axes, units, strict=True)):
-        size, power = of_level[index] * (1.0 if of_image is None else of_image[index]), _POWERS.get(str(unit))
+        size, power = of_level[index] * (1.0 if of_image is None else of_image[index]), POWERS.get(str(unit))
         if axis in SPATIAL and power is not None and math.isfinite(size) and size > 0:
             sizes[axis] = size * 10**power if power >= 0 else size / 10**-power  # exact powers keep 3700 nm 3.7
     return (sizes["x"], sizes["y"], sizes["z"]) if len(sizes) == len(SPATIAL) else None

@@ -21,7 +21,8 @@ from catnip2bids.volume.volume import PlaneSource
 from catnip2bids.volume.zarr.array import open_array
 from catnip2bids.volume.zarr.layers import LayerPlane, Layers, Tiling, Zyx
 from catnip2bids.volume.zarr.metadata import DOCUMENTS, SPATIAL, read_multiscale
-from catnip2bids.wording import shown_shape
+from catnip2bids.volume.zarr.stored_chunks import count_chunks
+from catnip2bids.wording import counted, shown_shape
 
 _DECODING = 3  # chunks that are decoded are in memory encoded, decoded, and put together
 _COUNTED = {"c": "channels", "t": "time points"}
@@ -122,9 +123,21 @@ def census_zarr(path: Path) -> Census:
         documents = [path / name for name in DOCUMENTS if (path / name).is_file()]
         return Census(None, len(documents), sum(map(size_on_disk, documents)), (str(error),))
     files = volume.files
-    empty = f"{path}: has no chunk stored, so all its voxels are the fill value; is that right?"
-    has_chunks = any(not file.name.startswith(".") and file.name != "zarr.json" for file in files)
-    return Census(volume, len(files), sum(map(size_on_disk, files)), warnings=() if has_chunks else (empty,))
+    return Census(volume, len(files), sum(map(size_on_disk, files)), warnings=_chunks_not_stored(volume, files))
+
+
+def _chunks_not_stored(volume: ZarrVolume, files: tuple[Path, ...]) -> tuple[str, ...]:
+    """Warn of chunks that are not there: left out because they are empty, or lost."""
+    counts = count_chunks(volume.path / volume.level, files)
+    if counts is None or counts[0] == counts[1]:
+        return ()
+    n_stored, n_chunks = counts
+    n_missing, fill_value = n_chunks - n_stored, open_array(volume.path, volume.level).fill_value
+    are = "is" if n_missing == 1 else "are"
+    return (
+        f"{volume.path}: {n_missing:,} of {counted(n_chunks, 'chunk')} {are} not stored; their pixels are the fill "
+        f"value {fill_value}. Writers leave out chunks that hold nothing else; if files were lost, bring them back",
+    )
 
 
 def _describe(path: Path) -> ZarrVolume:
