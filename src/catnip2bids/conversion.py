@@ -15,6 +15,7 @@ from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, check
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, Resources, resources_for, workers_for
 from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import reserved
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr
 from catnip2bids.progress import Progress
@@ -127,6 +128,8 @@ def convert(
     keep_apart(source, target)
     if not overwrite:
         _refuse_to_replace(target)
+    if leftovers := leftovers_below(source):
+        progress.note(ignored(leftovers))
     volume, name = _whole_volume(source, progress), target.name.removesuffix(ending)
     image_format: ImageFormat = OmeZarr()
     if ending != image_format.ending:

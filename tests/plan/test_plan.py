@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from catnip2bids import package
 from catnip2bids.catnip.component import Action
 from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError
-from catnip2bids.plan import Plan, make_plan, read_plan, report_on, to_toml, write_plan
+from catnip2bids.plan import Plan, make_plan, problems_of, read_plan, report_on, to_toml, write_plan
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
 from catnip2bids.scanning import scan
 from runs import (
@@ -188,6 +188,22 @@ def test_what_nobody_knows_is_copied_if_small_and_a_problem_if_large(tmp_path: P
     assert actions["raw.czi"] == EXCLUDE
     assert mentions(report.problems, "raw.czi")
     assert not mentions(report.problems, "notes")
+
+
+@pytest.mark.parametrize("paths", [("notes.txt", "Notes.txt"), ("640_N4", "640_n4")])
+def test_names_that_differ_only_in_case_are_problems_until_one_is_excluded(
+    tmp_path: Path, paths: tuple[str, str]
+) -> None:
+    run = write_l0(tmp_path, KO_NAME)
+    (run / "notes.txt").write_text("x")
+    copy = shutil.copytree if (run / paths[0]).is_dir() else shutil.copy
+    copy(run / paths[0], run / paths[1])
+    found = scan(run)
+    (part,) = make_plan(found).runs
+    assert problems_of(found.runs[0], part).keys() == set(paths)
+    line = next(entry for entry in part.entries if entry.source == paths[1])
+    line.action, line.reason = Action.EXCLUDE, "the older one"
+    assert problems_of(found.runs[0], part) == {}
 
 
 def test_a_whole_brain_atlas_means_a_whole_brain(tmp_path: Path) -> None:

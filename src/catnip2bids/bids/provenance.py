@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from catnip2bids.bids.names import LABEL
 from catnip2bids.errors import DatasetError
+from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.publish import partial_path, write_text
 
 FOLDER = Path("code/catnip2bids")
@@ -211,7 +212,11 @@ def is_ours(dataset: Path) -> bool:
     """Tell whether a folder is a dataset that this program began, even if it was stopped at once."""
     if (dataset / PROVENANCE).is_file():
         return True
-    return all(path.is_dir() or path == partial_path(dataset / PROVENANCE) for path in dataset.rglob("*"))
+    for parent, folders, files in os.walk(dataset):
+        leave_out_leftovers(folders, files)
+        if any(Path(parent, name) != partial_path(dataset / PROVENANCE) for name in files):
+            return False
+    return True
 
 
 def provenance_of(dataset: Path) -> Provenance:

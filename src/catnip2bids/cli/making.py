@@ -17,6 +17,7 @@ from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersio
 from catnip2bids.cli import options
 from catnip2bids.cli.options import bytes_of, cluster_of
 from catnip2bids.errors import PlanError
+from catnip2bids.leftovers import ignored
 from catnip2bids.wording import shown_shape
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def scan(
     memory_bytes = bytes_of(memory)
     with JobProgress() as progress:
         report = report_on(scan_sources(sources, progress))
+        if report.found.leftovers:
+            progress.note(ignored(report.found.leftovers))
         show_scan(report)
         if as_json:
             typer.echo(json.dumps(report.to_json(), indent=1))

@@ -31,6 +31,7 @@ from catnip2bids.cli.console import (
     say_rows,
     say_that,
 )
+from catnip2bids.leftovers import LEFT_BEHIND
 from catnip2bids.wording import counted, enough_bytes, shown_bytes, shown_shape
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def show_scan(report: ScanReport) -> None:
                 sizes = (shown_shape(entry.volume.shape), entry.volume.dtype.name)
             action = "problem" if entry.problems else line.action.value
             actions.append(action)
+            if entry.is_leftover:  # they are counted in a line of their own
+                continue
             path = str(run.folder / entry.path)
             rows.append(Row(entry.path, path, (content, *sizes, action), bad=bool(entry.problems)))
         say_rows(columns, _bad_first(rows))
@@ -123,7 +126,11 @@ def _show_estimate(expected: Estimate) -> None:
 def _show_planned(run: RunTasks) -> None:
     """Print what becomes of each entry of a run, by the folder of the dataset into which it goes."""
     used = {task.entry.path for task in run.everything} | run.problems.keys()
-    excluded = [(entry.source, entry.reason) for entry in run.planned.entries if entry.source not in used]
+    excluded = [
+        (entry.source, entry.reason)
+        for entry in run.planned.entries
+        if entry.source not in used and entry.reason != LEFT_BEHIND
+    ]
     if not ON_TERMINAL:
         tasks = [(task.entry.path, task.target) for task in run.everything]
         for source, target in tasks:
@@ -236,10 +243,11 @@ def show_verification(found: Verification) -> None:
 
 def show_restoration(restored: Restoration) -> None:
     """Print what was restored, and what the dataset does not hold."""
-    for path, reason in restored.left_out.items():
+    left_out = {path: reason for path, reason in restored.left_out.items() if reason != LEFT_BEHIND}
+    for path, reason in left_out.items():
         say_that("left out", f"{path}: {reason}")
     facts = [f"{len(restored.kept)} there already"] if restored.kept else []
-    facts += [f"{len(restored.left_out)} not in the dataset"] if restored.left_out else []
+    facts += [f"{len(left_out)} not in the dataset"] if left_out else []
     facts += _numbers(restored.problems, ())
     outcome = f"{counted(len(restored.restored), 'entry')} restored"
     say_result(restored.folder, outcome, _verdict(restored.ok), facts)

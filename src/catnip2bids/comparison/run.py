@@ -17,6 +17,7 @@ from catnip2bids.comparison.things import Thing, pair_things, thing_at, things_i
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
 from catnip2bids.engine import Resources, resources_for
 from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written
 
@@ -72,6 +73,8 @@ def compare(
             Path(folder).mkdir(parents=True, exist_ok=True)
     if cluster is not None:  # workers stand in other folders
         path_1, path_2 = path_1.absolute(), path_2.absolute()
+    if leftovers := [*leftovers_below(path_1), *leftovers_below(path_2)]:
+        progress.note(ignored(leftovers))
     with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[path_1, path_2]) as resources:
         comparison = _compare(path_1, path_2, resources, progress)
     if folder is not None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
-from catnip2bids.catnip.components import LEFTOVERS
 from catnip2bids.errors import SourceError
+from catnip2bids.leftovers import is_leftover, without_leftovers
 from catnip2bids.volume import count_stack_pages, is_nifti, is_tiff, number_slices, slice_files, slice_number_in
 
 _TABLES = (".csv", ".tsv")
@@ -71,7 +71,7 @@ def _others_in(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.iterdir())
-        if path not in slices and not path.name.startswith(".") and not LEFTOVERS.fullmatch(path.name)
+        if path not in slices and not path.name.startswith(".") and not is_leftover(path)
     ]
 
 
@@ -83,7 +83,7 @@ def things_in(folder: Path) -> dict[str, Thing]:
 def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, Thing]]:
     above |= {folder.resolve()}
     children = _others_in(folder)
-    if len(above) > 1 and not any(folder.iterdir()):
+    if len(above) > 1 and not any(without_leftovers(folder.iterdir())):
         yield folder, Thing.EMPTY
     elif _has_slices(folder):
         yield folder, Thing.SLICES

@@ -12,6 +12,7 @@ from catnip2bids.bids.places import COUNTS, DERIVATIVE
 from catnip2bids.demo.cohort import write_cohort
 from catnip2bids.demo.regions import write_atlas_table
 from catnip2bids.errors import UsageError
+from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging import PackageResult, Settings, package
 from catnip2bids.progress import Progress
 from catnip2bids.publish import partial_path, publication
@@ -60,7 +61,8 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
     cohort, dataset, atlas_table = folder / "cohort", folder / "dataset", folder / "atlas_info.txt"
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder; give another one")
-    if folder.exists() and set(folder.iterdir()) - {cohort, dataset, atlas_table, partial_path(cohort)}:
+    ours = {cohort, dataset, atlas_table, partial_path(cohort)}
+    if folder.exists() and set(without_leftovers(folder.iterdir())) - ours:
         raise UsageError(f"{folder}: holds something else than the demo; give a new folder")
     if not cohort.is_dir():
         progress.note("making up a cohort of two animals ...")

@@ -16,6 +16,7 @@ from catnip2bids.bids.tables import UNKNOWN, Table
 from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, Region, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.colors import made_up_color
+from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.tasks import CountsTask
 from catnip2bids.publish import write_text
 
@@ -77,7 +78,7 @@ def atlas_of(counts: Sequence[CountsTask], given: AtlasTable | None, dataset: Pa
 
 
 def _tables_that_are_there(dataset: Path) -> list[AtlasTable]:
-    found = (_table_that_is_there(path) for path in sorted((dataset / DERIVATIVE).glob("*dseg.tsv")))
+    found = (_table_that_is_there(path) for path in sorted(without_leftovers((dataset / DERIVATIVE).glob("*dseg.tsv"))))
     return [table for table in found if table is not None]
 
 

@@ -20,6 +20,7 @@ from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.choices import checked_voxel_size
 from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.packaging.participants import read_participants
 from catnip2bids.packaging.proofs import Settled, settle
 from catnip2bids.packaging.settings import Settings
@@ -110,6 +111,8 @@ def prepare(
     voxel_size_um = _known_voxel_size(settings.voxel_size_um or (given.dataset.voxel_size_um if given else None))
     found = scan(folders, progress)
     _refuse_folder(dataset, [run.folder for run in found.runs])
+    if leftovers := [*found.leftovers, *leftovers_below(dataset)]:
+        progress.note(ignored(leftovers))
     proposed = given or make_plan(found)
     pairs = [(run, _settled(run, planned, settings, len(found.runs))) for run, planned in matched(found, proposed)]
     settled = {run.folder: settle(run, planned, provenance, resources, progress) for run, planned in pairs}

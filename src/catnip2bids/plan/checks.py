@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
+from catnip2bids.catnip.component import Action
 from catnip2bids.errors import PlanError, UsageError
-from catnip2bids.plan.model import Plan, PlannedRun
+from catnip2bids.leftovers import LEFT_BEHIND
+from catnip2bids.plan.model import Plan, PlannedEntry, PlannedRun
 from catnip2bids.scanning import Run, Scan
 
 _MOST_OFF = 0.2
@@ -104,11 +106,25 @@ def matched(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
                 "scan again, or mend the plan"
             )
         remaining.remove(parts[0])
-        pairs.append((run, parts[0]))
-        _refuse_other_entries(run, parts[0])
+        part = _with_leftovers_of(run, parts[0])
+        _refuse_other_entries(run, part)
+        pairs.append((run, part))
     if remaining:
         raise PlanError(f"the plan lists {remaining[0].name}, which is not below the source folders; leave it out")
     return pairs
+
+
+def _with_leftovers_of(run: Run, planned: PlannedRun) -> PlannedRun:
+    """Bring leftovers in a plan up to date: systems write and remove them whenever somebody looks into a folder."""
+    there = {entry.path for entry in run.entries}
+    kept = [line for line in planned.entries if line.source in there or line.reason != LEFT_BEHIND]
+    listed = {line.source for line in kept}
+    new = [
+        PlannedEntry(source=entry.path, action=Action.EXCLUDE, reason=entry.set_aside)
+        for entry in run.entries
+        if entry.is_leftover and entry.path not in listed
+    ]
+    return planned.model_copy(update={"entries": [*kept, *new]})
 
 
 def is_for(part: PlannedRun, run: Run, found: Scan) -> bool:

@@ -21,6 +21,7 @@ from catnip2bids.bids.pixels import hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, provenance_of
 from catnip2bids.engine import OVERHEAD_BYTES, Resources, own_resources
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError, WriteError
+from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
 from catnip2bids.locks import locked
 from catnip2bids.progress import Progress
 from catnip2bids.publish import keep_apart, naming_what_cannot_be_written, publication, write_text
@@ -92,6 +93,8 @@ def restore(
                 work.do(path, item)
             if result.ok:
                 (folder / _MARK).unlink()
+    if leftovers := leftovers_below(dataset):
+        progress.note(ignored(leftovers))
     return result
 
 
@@ -100,7 +103,7 @@ def _take_folder(folder: Path, mark: str) -> None:
     there = folder / _MARK
     if there.is_file() and there.read_text(encoding="utf-8") == mark:
         return
-    if any(folder.iterdir()):
+    if any(without_leftovers(folder.iterdir())):
         raise DatasetError(f"{folder}: is not empty; give a new folder with -o")
     write_text(there, mark)
 

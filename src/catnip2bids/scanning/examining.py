@@ -53,7 +53,7 @@ def _census(entry: Entry, component: ComponentType) -> Census:
         refuse_odd_name(file)
     if not files:
         return Census(None, 0, 0, (f"{entry.location}: has no TIFF slices in it; bring them back or exclude it",))
-    census = census_slices(files, re.compile(component.slice_number))
+    census = census_slices(files, re.compile(component.slice_number, re.IGNORECASE))
     links = [file for file in files if file.is_symlink() and file.exists()]
     return replace(census, warnings=census.warnings + links_out_of(links, entry.location, "its folder"))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from catnip2bids.errors import SourceError
+from catnip2bids.leftovers import is_leftover
 from catnip2bids.volume.census import Census
 from catnip2bids.volume.nifti import census_nifti
 from catnip2bids.volume.slices import census_slices
@@ -58,8 +59,8 @@ def is_nifti(path: Path) -> bool:
 
 
 def is_slice(path: Path) -> bool:
-    """Tell by its name whether a file of a slice folder is one of its slices; hidden files are none."""
-    return is_tiff(path) and not path.name.startswith(".")
+    """Tell by its name whether a file of a slice folder is one of its slices; hidden files and leftovers are not."""
+    return is_tiff(path) and not path.name.startswith(".") and not is_leftover(path)
 
 
 def slice_files(folder: Path) -> list[Path]:
