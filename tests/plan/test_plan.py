@@ -394,6 +394,70 @@ def test_errors_of_a_plan_name_the_file_and_the_key(tmp_path: Path, old: str, ne
     assert not (tmp_path / "out").exists()
 
 
+_PLAN = """\
+[dataset]
+authors = []
+
+[dataset.acquisition]
+
+[[run]]
+name = "one"
+stain = "cFos"
+entries = [
+    {source = "640_N4", action = "convert", reason = ""},
+]
+
+[[run]]
+name = "two"
+stain = "cFos"
+participant = {sex = "F", age = ""}
+entries = [
+    {source = "640_N4", action = "convert", reason = ""}, # beside "640_FRST"
+    {source = "640_FRST", action = "convert", reason = "source = 640_N4"},
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "old", "new", "where", "named"),
+    [
+        (18, '"convert"', '"convrt"', "line 18, 640_N4", ["action 'convrt' is unknown", "convert, copy or exclude"]),
+        (19, '"convert"', '"zip"', "line 19, 640_FRST", ["'zip'"]),
+        (19, 'action = "convert"', 'act = "convert"', "line 19, 640_FRST", ["has no action"]),
+        (18, 'source = "640_N4", ', "", "line 18:", ["has no source"]),
+        (10, 'source = "640_N4"', "source = 3", "line 10:", ["source must be a text"]),
+        (10, "reason", "raeson", "line 10, 640_N4", ["'raeson'", "source, action or reason"]),
+        (15, "stain", "stian", "line 15, two", ["'stian'", "stain"]),
+        (16, 'age = ""', 'age = "old"', "line 16, two", ["age must be a number, not 'old'"]),
+        (2, "[]", "3", "line 2:", ["authors must be a list"]),
+        (2, "authors", "author", "line 2:", ["'author'", "authors"]),
+        (2, "authors = []", "voxel_size_um = [1, 2]", "line 2:", ["three sizes"]),
+        (4, "acquisition", "aquisition", "line 4:", ["'aquisition'", "acquisition"]),
+        (1, "dataset", "datast", "line 1:", ["'datast'", "dataset or run"]),
+        (9, "[", "", "line 9:", ["TOML"]),
+    ],
+)
+def test_a_mistake_in_a_plan_is_told_with_its_line_its_entry_and_what_is_possible(
+    tmp_path: Path, line: int, old: str, new: str, where: str, named: list[str]
+) -> None:
+    lines = _PLAN.splitlines()
+    assert old in lines[line - 1]
+    lines[line - 1] = lines[line - 1].replace(old, new)
+    (tmp_path / "plan.toml").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(PlanError) as caught:
+        read_plan(tmp_path / "plan.toml")
+    assert f"plan.toml, {where}" in str(caught.value)
+    assert all(text in str(caught.value) for text in named)
+
+
+def test_all_mistakes_of_a_plan_are_counted_and_the_first_ones_told(tmp_path: Path) -> None:
+    entries = "".join(f'{{source = "e{number}", action = "no", reason = ""}},\n' for number in range(30))
+    (tmp_path / "plan.toml").write_text(f'[[run]]\nname = "x"\nentries = [\n{entries}]', encoding="utf-8")
+    with pytest.raises(PlanError, match="and 22 more") as caught:
+        read_plan(tmp_path / "plan.toml")
+    assert len(str(caught.value).splitlines()) == 9
+
+
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"just text", b"[dataset]\n"])
 def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: bytes | None) -> None:
     write_l0(tmp_path / "source")

@@ -15,11 +15,12 @@ from tomlkit.items import Table as TomlTable
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.errors import PlanError
 from catnip2bids.plan.checks import is_for
+from catnip2bids.plan.mistakes import mistakes, syntax_mistake
 from catnip2bids.plan.model import AboutDataset, Plan, PlannedRun
 from catnip2bids.plan.propose import problems_of
 from catnip2bids.publish import write_text
 from catnip2bids.scanning import Run, Scan
-from catnip2bids.wording import shown_shape
+from catnip2bids.wording import SHOWN, shown_shape
 
 
 def read_plan(path: Path | str) -> Plan:
@@ -33,7 +34,7 @@ def read_plan(path: Path | str) -> Plan:
     Raises
     ------
     PlanError
-        If it cannot be read, is no TOML, or is not a plan.
+        If it cannot be read, is not valid TOML, or not a plan; it names the lines that are wrong.
 
     Examples
     --------
@@ -42,18 +43,21 @@ def read_plan(path: Path | str) -> Plan:
     """
     path = Path(path)
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}; give a plan that scan wrote") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PlanError(f"{path}: is no TOML: {error}; mend it, or scan again") from error
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{path}: is not a text in UTF-8; save it as that, or scan again") from error
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{path}{syntax_mistake(error)}; correct it, or scan again") from error
     document["runs"] = document.pop("run", [])
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise PlanError(f"{path}: {where}: {first['msg']}; mend the plan, or scan again") from error
+        said = [f"{path}{mistake}" for mistake in mistakes(text, document, error)]
+        more = [f"and {len(said) - SHOWN:,} more mistakes"] if len(said) > SHOWN else []
+        raise PlanError("\n".join([*said[:SHOWN], *more])) from error
 
 
 def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overwrite: bool = False) -> None:
