@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 
 from catnip2bids.building import ImagePlan, build_image
-from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, checked_voxel_size, chosen
+from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, checked_voxel_size, chosen, voxel_size_doubt
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, Resources, resources_for, workers_for
 from catnip2bids.errors import SourceError, UsageError
@@ -125,6 +125,8 @@ def convert(
         source, target = source.absolute(), target.absolute()
     ending = _ending_of(target)
     voxel_size_um = checked_voxel_size(voxel_size_um)
+    if doubt := voxel_size_doubt(voxel_size_um):
+        progress.warning(doubt)
     keep_apart(source, target)
     if not overwrite:
         _refuse_to_replace(target)
