@@ -228,7 +228,10 @@ def provenance_of(dataset: Path) -> Provenance:
         If it is not there, or cannot be read.
     """
     if not (dataset / PROVENANCE).is_file():
-        raise DatasetError(f"{dataset}: has no {PROVENANCE}; give a dataset that catnip2bids package made")
+        what = (
+            f"has no {PROVENANCE}" if dataset.is_dir() else "is not a folder" if dataset.exists() else "does not exist"
+        )
+        raise DatasetError(f"{dataset}: {what}; give a dataset that catnip2bids package made")
     return read_provenance(dataset)
 
 

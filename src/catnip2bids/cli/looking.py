@@ -180,7 +180,7 @@ def view(
         with JobProgress() as progress:
             viewing = view_images(path, port=port, progress=progress)
         with viewing:
-            show_viewing(viewing)
+            show_viewing(viewing, with_url=not print_url)
             opened = browser and not print_url and open_in_browser(viewing.url)
             if print_url or (is_quiet() and not opened):
                 typer.echo(viewing.url)

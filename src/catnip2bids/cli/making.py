@@ -70,10 +70,12 @@ def scan(
     """
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import say, show_scan
-    from catnip2bids.plan import report_on, write_plan
+    from catnip2bids.plan import refuse_plan_file, report_on, write_plan
     from catnip2bids.scanning import scan as scan_sources
 
     memory_bytes = bytes_of(memory)
+    if output is not None:
+        refuse_plan_file(output, sources, overwrite=overwrite)
     with JobProgress() as progress:
         report = report_on(scan_sources(sources, progress))
         if report.found.leftovers:

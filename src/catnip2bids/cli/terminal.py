@@ -315,9 +315,10 @@ def _what_differs(name: str) -> str:
     return "_".join(part for part in name.split("_") if not part.startswith(_OF_A_RUN))
 
 
-def show_viewing(viewing: Viewing) -> None:
-    """Print where images can be looked at, and how else."""
-    say_address(viewing.url)
+def show_viewing(viewing: Viewing, *, with_url: bool = True) -> None:
+    """Print where images can be looked at, and how else; without the first address if that goes to stdout."""
+    if with_url:
+        say_address(viewing.url)
     if viewing.url != viewing.list_url and len(viewing.scenes) > 1:
         say("everything that can be looked at:")
         say_address(viewing.list_url)

@@ -44,7 +44,7 @@ def thing_at(path: Path) -> Thing:
     if path.is_dir():
         return Thing.SLICES if _has_slices(path) and not _others_in(path) else Thing.FOLDER
     if not path.is_file():
-        raise SourceError(f"{path}: is not there; give a path that is")
+        raise SourceError(f"{path}: does not exist; give a file or a folder")
     if is_tiff(path):
         return Thing.STACK
     if is_nifti(path):

@@ -238,9 +238,8 @@ def _refuse_unknown_animals(pairs: Sequence[tuple[Run, PlannedRun]]) -> None:
             f"Give {options}, or {plan}"
         )
     named = listed([f"{folder} ({' and '.join(what)})" for folder, what in missing.items()])
-    raise UsageError(
-        f"neither their names nor their parents' names tell what {len(missing)} of {len(pairs)} runs are: {named}; {plan}"
-    )
+    unknown = f"what {len(missing)} of {len(pairs)} runs are"
+    raise UsageError(f"neither their names nor their parents' names tell {unknown}: {named}; {plan}")
 
 
 def _refuse_other_labels(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRun]]) -> None:

@@ -48,7 +48,8 @@ def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None =
     runs: dict[Path, Run] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise SourceError(f"{folder}: is not a folder; give the folder that holds CATNIP's output folders")
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise SourceError(f"{folder}: {what}; give the folder that holds CATNIP's output folders")
         found = list(_find_runs(folder))
         if not found:
             raise SourceError(

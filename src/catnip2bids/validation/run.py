@@ -63,7 +63,8 @@ def validate(dataset: Path | str) -> ValidationReport:
 
 def _existing_dataset(folder: Path) -> Path:
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: is not a folder; give the folder of a BIDS dataset")
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise DatasetError(f"{folder}: {what}; give the folder of a BIDS dataset")
     if not (folder / "dataset_description.json").is_file():
         raise DatasetError(
             f"{folder}: has no dataset_description.json, so it is not a BIDS dataset; give the dataset's top folder"

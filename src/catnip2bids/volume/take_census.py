@@ -37,7 +37,7 @@ def take_census(path: Path) -> Census:
             )
         return census_slices(files, slice_number_in(files))
     if not path.exists():
-        raise SourceError(f"{path}: is not there; give a path that is")
+        raise SourceError(f"{path}: does not exist; give a slice folder, a TIFF or NIfTI file, or an OME-Zarr image")
     if is_tiff(path):
         return census_stack(path)
     if is_nifti(path):
