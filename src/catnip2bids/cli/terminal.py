@@ -60,7 +60,6 @@ __all__ = [
     "show_viewing",
 ]
 
-_MEGA = 1e6
 _LONGEST_MESSAGE = 160  # on a terminal; elsewhere, and in the JSON, it is whole
 _MOST_FILES = 5  # that a finding is shown with on a terminal
 _OF_A_RUN = ("sub-", "sample-", "stain-")
@@ -116,9 +115,11 @@ def _show_estimate(expected: Estimate) -> None:
         f"{counted(expected.n_files, 'file')}, {counted(expected.n_units, 'unit')} of work"
     )
     say(f"estimate: a worker of one thread needs at least {enough_bytes(expected.worker_bytes)} of memory")
-    times = [f"{n} {timedelta(seconds=math.ceil(seconds))}" for n, seconds in expected.seconds.items()]
+    times = [
+        f"{counted(n, 'worker')} {timedelta(seconds=math.ceil(seconds))}" for n, seconds in expected.seconds.items()
+    ]
     say(
-        f"estimate: time by number of workers, at {expected.bytes_per_second / _MEGA:.0f} MB/s each as in a sample on "
+        f"estimate: time at {shown_bytes(round(expected.bytes_per_second))}/s for each worker, as in a sample on "
         f"this machine, if the file system keeps up: {', '.join(times)}"
     )
 
