@@ -315,6 +315,17 @@ def test_excluding_what_is_broken_settles_the_problem(tmp_path: Path) -> None:
     assert package([tmp_path / "source"], tmp_path / "out", settings(), plan).ok
 
 
+def test_many_problems_of_an_entry_are_cut_after_a_few_and_whole_in_the_json(tmp_path: Path) -> None:
+    run = write_l0(tmp_path, KO_NAME)
+    for file in (run / "640_N4").iterdir():
+        file.write_bytes(b"x")
+    report = report_on(scan(run))
+    (problem,) = report.problems
+    assert problem.endswith("and 4 more")
+    entry = next(entry for entry in report.to_json()["runs"][0]["entries"] if entry["source"] == "640_N4")
+    assert len(entry["problems"]) == 12
+
+
 def test_what_a_person_copies_is_in_sourcedata(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "source")
     plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")

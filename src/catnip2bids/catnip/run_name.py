@@ -103,7 +103,7 @@ class RunName:
 def sample_label(text: str) -> str:
     """Return the label of a sample that is called LH, right, whole brain or the like; any other text as it is."""
     words = [word for word in re.split(r"[\W_]+", text.lower()) if word and word not in _HEMISPHERE_FILLERS]
-    known = {word.replace("-", ""): hemisphere for word, hemisphere in (_HEMISPHERES | _ONLY_SAMPLES).items()}
+    known = {word.replace("-", ""): hemisphere for word, hemisphere in {**_HEMISPHERES, **_ONLY_SAMPLES}.items()}
     return SAMPLES[known["".join(words)]] if "".join(words) in known else text
 
 

@@ -31,6 +31,12 @@ _WANTED = {
 }
 """What a value must be, by pydantic's type of error."""
 
+_MODELS: dict[str, type[BaseModel]] = {
+    "dataset": AboutDataset,
+    "runs": PlannedRun,
+    "participant": Participant,
+    "entries": PlannedEntry,
+}
 _Place = tuple[int | str, ...]
 
 
@@ -85,9 +91,7 @@ def _keys(place: _Place) -> list[str]:
     """List the keys that are possible where one is unknown."""
     model: type[BaseModel] = Plan
     for part in place[:-1]:
-        model = {"dataset": AboutDataset, "runs": PlannedRun, "participant": Participant, "entries": PlannedEntry}.get(
-            str(part), model
-        )
+        model = _MODELS.get(str(part), model)
     return ["run" if key == "runs" else key for key in model.model_fields]
 
 

@@ -12,7 +12,7 @@ from catnip2bids.catnip.component import Action
 from catnip2bids.catnip.run_name import SAMPLES, RunName
 from catnip2bids.plan.model import Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.scanning import Entry, Run, Scan
-from catnip2bids.wording import listed, shown_bytes
+from catnip2bids.wording import SHOWN, listed, shown_bytes
 
 SMALL_BYTES = 64 * 2**20
 """Entries that nobody knows are copied up to this size."""
@@ -129,7 +129,8 @@ def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
         if entry.is_leftover and wanted.action != Action.EXCLUDE:
             problems[entry.path] = f"{entry.location}: was {entry.set_aside}; it can only be excluded"
         elif entry.problems and not accepted:
-            problems[entry.path] = "; ".join(entry.problems)
+            more = [f"and {len(entry.problems) - SHOWN:,} more"] if len(entry.problems) > SHOWN else []
+            problems[entry.path] = "; ".join([*entry.problems[:SHOWN], *more])
         elif entry.component is None and wanted == proposed and entry.n_bytes > SMALL_BYTES:
             problems[entry.path] = (
                 f"{entry.location}: nobody knows this entry of {shown_bytes(entry.n_bytes)}; "
