@@ -12,7 +12,7 @@ import pytest
 
 import catnip2bids
 from catnip2bids import Format, Kind, Settings
-from catnip2bids.choices import check_work, checked_voxel_size, chosen
+from catnip2bids.choices import check_work, checked_voxel_size, chosen, voxel_size_doubt
 from catnip2bids.errors import UsageError
 from catnip2bids.reporting import report
 from demo_cohort import demo_cohort, demo_dataset
@@ -30,6 +30,20 @@ WRONG_WORK: list[dict[str, Any]] = [
     {"memory_bytes": "2GiB"},
     {"cluster": "local"},
 ]
+
+
+@pytest.mark.parametrize(
+    ("size", "asked"),
+    [
+        ((0.0037, 0.0037, 0.005), "millimetres? Then give 3.7 3.7 5"),
+        ((3700.0, 3700.0, 5000.0), "nanometres? Then give 3.7 3.7 5"),
+        ((0.2, 0.2, 0.05), None),
+        ((3.7, 3.7, 1000.0), None),
+    ],
+)
+def test_a_voxel_size_in_another_unit_is_asked_about(size: tuple[float, float, float], asked: str | None) -> None:
+    doubt = voxel_size_doubt(size)
+    assert doubt is asked is None or (doubt and asked and doubt.endswith(asked))
 
 
 def test_text_is_taken_for_choices() -> None:

@@ -197,7 +197,7 @@ def test_the_command_converts_and_replaces_only_when_told(tmp_path: Path, slices
     assert (code, "65 x 70 x 12 voxels, uint16" in said) == (0, True)
     before = state_of(tmp_path)
     code, said = convert_by_command(slices, target)
-    assert (code, "is there already" in said) == (2, True)
+    assert (code, "exists already" in said) == (2, True)
     assert state_of(tmp_path) == before
     other = some_image((12, 70, 65), seed=1)
     write_slices(slices, other, flavour=USUAL)

@@ -111,6 +111,18 @@ def checked_voxel_size(voxel_size_um: Iterable[float]) -> tuple[float, float, fl
     return numbers[0], numbers[1], numbers[2]
 
 
+def voxel_size_doubt(voxel_size_um: tuple[float, float, float]) -> str | None:
+    """Ask whether a voxel size X Y Z is in another unit, where light microscopes have no such voxels."""
+    if max(voxel_size_um) < 0.1:
+        unit, unit_um = "millimetres", 1000.0
+    elif min(voxel_size_um) > 500:
+        unit, unit_um = "nanometres", 0.001
+    else:
+        return None
+    given, meant = (" ".join(f"{size * factor:.6g}" for size in voxel_size_um) for factor in (1, unit_um))
+    return f"the voxel size {given} is taken as micrometers; is it in {unit}? Then give {meant}"
+
+
 def check_work(jobs: int | None, memory_bytes: int | None = None, cluster: Cluster | None = None) -> None:
     """Refuse processors, memory, or a cluster that cannot be.
 

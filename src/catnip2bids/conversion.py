@@ -11,10 +11,11 @@ from math import prod
 from pathlib import Path
 
 from catnip2bids.building import ImagePlan, build_image, labels_without_names
-from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, checked_voxel_size, chosen
+from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, checked_voxel_size, chosen, voxel_size_doubt
 from catnip2bids.colors import made_up_color
 from catnip2bids.engine import Conversion, Listener, Resources, check_memory, resources_for, workers_for
 from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import reserved
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, is_label_type
 from catnip2bids.ome.omexml import pixel_type
@@ -172,6 +173,8 @@ def _ending_of(target: Path) -> str:
 
 
 def _whole_volume(source: Path, slice_number: str | None, progress: Progress) -> Volume:
+    if leftovers := leftovers_below(source):
+        progress.note(ignored(leftovers))
     census = take_census(source, slice_number)
     if census.volume is None or census.problems:
         raise SourceError("\n".join(census.problems))
@@ -185,6 +188,8 @@ def _known_voxel_size(
 ) -> tuple[float, float, float]:
     """Return the voxel size that was given, or else the one that the source states; tells which one it is."""
     stated = stated_voxel_size(volume)
+    if given_um is not None and (doubt := voxel_size_doubt(given_um)):
+        progress.warning(doubt)
     if given_um is None:
         if stated is None or stated.voxel_size_um is None:
             found = "no voxel size in a unit of length" if stated is None else stated

@@ -7,6 +7,7 @@ constructions: large files and folders that are built in steps, which go on wher
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -46,9 +47,17 @@ def naming_what_cannot_be_written(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename or place
-        raise WriteError(
-            f"{where}: cannot be written: {error.strerror}; free space or mend it and run again"
-        ) from error
+        raise WriteError(f"{where}: cannot be written: {error.strerror}; {remedy(error)} and run again") from error
+
+
+def remedy(error: OSError) -> str:
+    """Say what helps where something cannot be written."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return "free space"
+        case errno.EROFS | errno.EACCES | errno.EPERM:
+            return "make the place writable, or write to another one,"
+    return "see that the disk works, or write to another one,"
 
 
 def refuse_unwritable(folder: Path) -> None:

@@ -28,6 +28,12 @@ def listed(items: Sequence[str], n_all: int | None = None) -> str:
     return shown if n_more <= 0 else f"{shown} and {n_more:,} more"
 
 
+def either(choices: Sequence[str]) -> str:
+    """Name what can be chosen: ``convert, copy or exclude``."""
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def ranged(first: int, last: int) -> str:
     """Write the numbers from `first` to `last`: ``7``, ``7 to 9``."""
     return str(first) if first == last else f"{first} to {last}"

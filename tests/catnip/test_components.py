@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from catnip2bids.catnip.atlas import ATLAS_LABELS
 from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
-from catnip2bids.catnip.components import COMPONENTS, FOLDERS, LEFTOVERS, WHOLE_LABELS
+from catnip2bids.catnip.components import COMPONENTS, FOLDERS, WHOLE_LABELS
 from catnip2bids.catnip.counts import counted_segmentation
 from catnip2bids.catnip.recognition import ancestors, layout_of, looks_like_run, recognise
 from catnip2bids.volume import number_slices
@@ -252,16 +254,17 @@ def test_layouts_are_told_apart(paths: list[str], layout: str) -> None:
     assert layout_of(frozenset(paths)) == layout
 
 
-@pytest.mark.parametrize(
-    "name", [".DS_Store", "Thumbs.db", "desktop.ini", "._Z0001.tif", "640_N4/.DS_Store", "FRST_seg/._x.csv"]
-)
-def test_leftovers_of_operating_systems_are_known(name: str) -> None:
-    assert LEFTOVERS.fullmatch(name)
-
-
-@pytest.mark.parametrize("name", ["DS_Store", "Z0001.tif", "my Thumbs.db.txt", "a/b"])
-def test_other_files_are_no_leftovers(name: str) -> None:
-    assert not LEFTOVERS.fullmatch(name)
+@pytest.mark.parametrize("rows", [L0, L1, L2])
+@pytest.mark.parametrize("change", [str.upper, str.lower, str.swapcase])
+def test_names_are_recognised_whatever_their_case(
+    rows: Sequence[tuple[Any, ...]], change: Callable[[str], str]
+) -> None:
+    for path, *_ in rows:
+        plain, is_folder = path.rstrip("/"), path.endswith("/")
+        expected, found = (recognise(name, is_folder=is_folder) for name in (plain, change(plain)))
+        assert (found and found[0]) is (expected and expected[0])
+    paths = [path.rstrip("/") for path, *_ in rows]
+    assert layout_of(frozenset(map(change, paths))) == layout_of(frozenset(paths))
 
 
 def test_every_component_within_a_folder_is_looked_for_there() -> None:

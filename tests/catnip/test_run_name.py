@@ -8,10 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catnip2bids.catnip.run_name import RunName, parse_run_name
+from catnip2bids.catnip.run_name import RunName, parse_run_name, sample_label
 
 FULL = "210810_45670_ko_female_LH_14-48-50_decon_2021-10-28_12-39-11"
 PARENT = "_45925_LH_flox_20211029"
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        *((text, "LeftHemisphere") for text in ("LH", "lh", "L", "left", "Left-Hemisphere", "left_hemi", "LEFT BRAIN")),
+        *((text, "RightHemisphere") for text in ("RH", "r", "right", "righthemisphere", "RightHemisphere")),
+        *((text, "WholeBrain") for text in ("WB", "whole", "whole_brain", "WholeBrain", "both")),
+        *((text, text) for text in ("B", "slab1", "LH2", "brain", "leftkidney", "", "ü")),
+    ],
+)
+def test_labels_of_samples(text: str, label: str) -> None:
+    assert sample_label(text) == label
 
 
 def test_complete_name() -> None:

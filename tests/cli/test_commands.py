@@ -194,6 +194,37 @@ def test_scan_does_not_overwrite_a_plan_that_was_corrected(cohort: Path, tmp_pat
     assert '"Me"' not in plan.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("plan", "content"), [("my.toml", "mine"), ("nowhere/file/plan.toml", None), (".", None)])
+def test_scan_refuses_a_plan_that_cannot_be_written_before_it_scans(
+    cohort: Path, tmp_path: Path, plan: str, content: str | None
+) -> None:
+    (tmp_path / "nowhere").mkdir()
+    (tmp_path / "nowhere/file").write_text("x")
+    if content:
+        (tmp_path / plan).write_text(content)
+    before = state_of(tmp_path)
+    done = command("scan", cohort, "-o", plan, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "640_N4" not in done.stderr
+    assert plan in done.stderr
+    assert state_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["verify", "restore", "validate", "report", "view", "scan", "package", "convert"])
+def test_a_path_that_does_not_exist_is_told_from_one_that_is_something_else(tmp_path: Path, name: str) -> None:
+    more = {"restore": ("-o", "out"), "package": ("-o", "out", *VOXEL_SIZE), "convert": ("out.ome.zarr", *VOXEL_SIZE)}
+    done = command(name, "nowhere", *more.get(name, ()), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nowhere: does not exist" in done.stderr
+
+
+def test_slices_cannot_be_viewed_but_converted(tmp_path: Path) -> None:
+    run = write_l0(tmp_path, KO_NAME)
+    done = command("view", run / "640_N4", "--no-browser")
+    assert done.returncode == 2
+    assert f"catnip2bids convert {run / '640_N4'} image.ome.zarr" in done.stderr
+
+
 def test_scan_of_several_runs_given_directly(cohort: Path, tmp_path: Path) -> None:
     done = command("scan", cohort / KO, cohort / TODAY, "-o", tmp_path / "plan.toml")
     assert done.returncode == 0, done.stderr

@@ -387,7 +387,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(HEADER)
     with pytest.raises(UsageError, match="cannot be compared"):
         catnip2bids.compare(tmp_path / "1", tmp_path / "t.csv")
-    with pytest.raises(SourceError, match="is not there"):
+    with pytest.raises(SourceError, match="does not exist"):
         catnip2bids.compare(tmp_path / "1", tmp_path / "nowhere")
     with pytest.raises(UsageError, match="only read"):
         catnip2bids.compare(tmp_path / "1", tmp_path / "1", tmp_path / "1/out")

@@ -13,7 +13,9 @@ import tifffile
 
 from catnip2bids import PackageResult, package
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
+from catnip2bids.packaging import preparation
 from catnip2bids.plan import report_on
+from catnip2bids.progress import Progress
 from catnip2bids.scanning import scan
 from made_up import HEIGHT, WIDTH, Flavour, write_tiff
 from runs import (
@@ -474,6 +476,26 @@ def test_without_a_subject_nothing_is_written(tmp_path: Path) -> None:
 def test_without_a_sample_nothing_is_written(tmp_path: Path) -> None:
     write_l2(tmp_path / "source", TODAY_NAME)
     assert "--sample" in refused(tmp_path, [tmp_path / "source"], tmp_path / "out", subject="m1")
+
+
+def test_everything_that_is_not_known_of_animals_is_told_at_once(tmp_path: Path) -> None:
+    write_l2(tmp_path / "source", f"a/{TODAY_NAME}")
+    message = refused(tmp_path, [tmp_path / "source"], tmp_path / "out")
+    assert "the subject and the sample" in message
+    write_l2(tmp_path / "source", "b/640_2026-05-03_09-12-33")
+    write_l0(tmp_path / "source", KO)
+    message = refused(tmp_path, [tmp_path / "source"], tmp_path / "out")
+    assert "2 of 3 runs" in message
+    assert f"{TODAY_NAME} (subject and sample)" in message
+    assert "640_2026-05-03_09-12-33 (subject and sample)" in message
+
+
+def test_a_sample_may_be_told_in_short(tmp_path: Path) -> None:
+    write_l2(tmp_path / "source", TODAY_NAME)
+    with preparation(
+        tmp_path / "source", tmp_path / "out", settings(subject="m1", sample="sample-LH"), None, Progress()
+    ) as prepared:
+        assert prepared.plan.runs[0].sample == "LeftHemisphere"
 
 
 def test_a_subject_for_several_runs_is_refused(tmp_path: Path) -> None:

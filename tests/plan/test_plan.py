@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 from catnip2bids import package
 from catnip2bids.catnip.component import Action
 from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError
-from catnip2bids.plan import Plan, make_plan, read_plan, report_on, stated_size_warnings, to_toml, write_plan
+from catnip2bids.plan import (
+    Plan,
+    make_plan,
+    problems_of,
+    read_plan,
+    report_on,
+    stated_size_warnings,
+    to_toml,
+    write_plan,
+)
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
 from catnip2bids.scanning import scan
 from runs import (
@@ -190,6 +199,22 @@ def test_what_nobody_knows_is_copied_if_small_and_a_problem_if_large(tmp_path: P
     assert not mentions(report.problems, "notes")
 
 
+@pytest.mark.parametrize("paths", [("notes.txt", "Notes.txt"), ("640_N4", "640_n4")])
+def test_names_that_differ_only_in_case_are_problems_until_one_is_excluded(
+    tmp_path: Path, paths: tuple[str, str]
+) -> None:
+    run = write_l0(tmp_path, KO_NAME)
+    (run / "notes.txt").write_text("x")
+    copy = shutil.copytree if (run / paths[0]).is_dir() else shutil.copy
+    copy(run / paths[0], run / paths[1])
+    found = scan(run)
+    (part,) = make_plan(found).runs
+    assert problems_of(found.runs[0], part).keys() == set(paths)
+    line = next(entry for entry in part.entries if entry.source == paths[1])
+    line.action, line.reason = Action.EXCLUDE, "the older one"
+    assert problems_of(found.runs[0], part) == {}
+
+
 def test_a_whole_brain_atlas_means_a_whole_brain(tmp_path: Path) -> None:
     run = write_l2(tmp_path, TODAY_NAME)
     log = run / f"{TODAY_NAME}.log.txt"
@@ -299,6 +324,17 @@ def test_excluding_what_is_broken_settles_the_problem(tmp_path: Path) -> None:
     assert package([tmp_path / "source"], tmp_path / "out", settings(), plan).ok
 
 
+def test_many_problems_of_an_entry_are_cut_after_a_few_and_whole_in_the_json(tmp_path: Path) -> None:
+    run = write_l0(tmp_path, KO_NAME)
+    for number, file in enumerate((run / "640_N4").iterdir()):
+        file.write_bytes(bytes([65 + number]))
+    report = report_on(scan(run))
+    (problem,) = report.problems
+    assert problem.endswith("and 1 more")
+    entry = next(entry for entry in report.to_json()["runs"][0]["entries"] if entry["source"] == "640_N4")
+    assert len(entry["problems"]) == 9
+
+
 def test_what_a_person_copies_is_in_sourcedata(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "source")
     plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
@@ -376,6 +412,70 @@ def test_errors_of_a_plan_name_the_file_and_the_key(tmp_path: Path, old: str, ne
     assert "plan.toml" in str(caught.value)
     assert named in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+_PLAN = """\
+[dataset]
+authors = []
+
+[dataset.acquisition]
+
+[[run]]
+name = "one"
+stain = "cFos"
+entries = [
+    {source = "640_N4", action = "convert", reason = ""},
+]
+
+[[run]]
+name = "two"
+stain = "cFos"
+participant = {sex = "F", age = ""}
+entries = [
+    {source = "640_N4", action = "convert", reason = ""}, # beside "640_FRST"
+    {source = "640_FRST", action = "convert", reason = "source = 640_N4"},
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "old", "new", "where", "named"),
+    [
+        (18, '"convert"', '"convrt"', "line 18, 640_N4", ["action 'convrt' is unknown", "convert, copy or exclude"]),
+        (19, '"convert"', '"zip"', "line 19, 640_FRST", ["'zip'"]),
+        (19, 'action = "convert"', 'act = "convert"', "line 19, 640_FRST", ["has no action"]),
+        (18, 'source = "640_N4", ', "", "line 18:", ["has no source"]),
+        (10, 'source = "640_N4"', "source = 3", "line 10:", ["source must be a text"]),
+        (10, "reason", "raeson", "line 10, 640_N4", ["'raeson'", "source, action, reason or slice_number"]),
+        (15, "stain", "stian", "line 15, two", ["'stian'", "stain"]),
+        (16, 'age = ""', 'age = "old"', "line 16, two", ["age must be a number, not 'old'"]),
+        (2, "[]", "3", "line 2:", ["authors must be a list"]),
+        (2, "authors", "author", "line 2:", ["'author'", "authors"]),
+        (2, "authors = []", "voxel_size_um = [1, 2]", "line 2:", ["three sizes"]),
+        (4, "acquisition", "aquisition", "line 4:", ["'aquisition'", "acquisition"]),
+        (1, "dataset", "datast", "line 1:", ["'datast'", "dataset or run"]),
+        (9, "[", "", "line 9:", ["TOML"]),
+    ],
+)
+def test_a_mistake_in_a_plan_is_told_with_its_line_its_entry_and_what_is_possible(
+    tmp_path: Path, line: int, old: str, new: str, where: str, named: list[str]
+) -> None:
+    lines = _PLAN.splitlines()
+    assert old in lines[line - 1]
+    lines[line - 1] = lines[line - 1].replace(old, new)
+    (tmp_path / "plan.toml").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(PlanError) as caught:
+        read_plan(tmp_path / "plan.toml")
+    assert f"plan.toml, {where}" in str(caught.value)
+    assert all(text in str(caught.value) for text in named)
+
+
+def test_all_mistakes_of_a_plan_are_counted_and_the_first_ones_told(tmp_path: Path) -> None:
+    entries = "".join(f'{{source = "e{number}", action = "no", reason = ""}},\n' for number in range(30))
+    (tmp_path / "plan.toml").write_text(f'[[run]]\nname = "x"\nentries = [\n{entries}]', encoding="utf-8")
+    with pytest.raises(PlanError, match="and 22 more") as caught:
+        read_plan(tmp_path / "plan.toml")
+    assert len(str(caught.value).splitlines()) == 9
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"just text", b"[dataset]\n"])

@@ -133,6 +133,23 @@ def test_planes_are_in_the_order_of_their_numbers_whatever_the_padding(tmp_path:
     assert names == [f"Z{number}.tif" for number in range(1, SHAPE[0] + 1)]
 
 
+# ---- names in another case
+
+
+def test_entries_are_found_whatever_the_case_of_their_names(tmp_path: Path) -> None:
+    run = write_l0(tmp_path, KO_NAME)
+    for path in sorted(run.rglob("*"), reverse=True):
+        path.rename(path.with_name(path.name.upper()))
+    found = only_run(run)
+    paths = {entry.path: entry.component.role for entry in found.entries if entry.component}
+    assert paths["640_FRST_SEG/FRSTSEG_00010000.CSV"] == "counts"
+    assert paths["640_FRST_SEG/FRSTSEG_00010000.TIF"] == "FRSTseg"
+    assert {"640_N4", "ATLASLABEL_DEF_ORIGSPACE", "HEATMAPS_ATLASSPACE/FRSTSEG_00010000.TIF"} < paths.keys()
+    assert len(paths) == len(found.entries)
+    assert all(entry.volume for entry in found.entries if entry.component and entry.component.grid)
+    assert found.layout == "L0"
+
+
 # ---- what else lies in run folders
 
 
@@ -147,7 +164,7 @@ def test_leftovers_of_operating_systems_are_set_aside_and_no_slices(tmp_path: Pa
     assert entry_of(found, "640_N4").volume is not None
 
 
-def test_a_folder_is_never_a_leftover(tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_a_leftover_file_is_none(tmp_path: Path) -> None:
     run = write_l0(tmp_path, KO_NAME)
     (run / "._important").mkdir()
     (run / "._important/data.csv").write_text("1")

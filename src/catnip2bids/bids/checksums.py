@@ -23,6 +23,7 @@ from catnip2bids.bids.paths import leads_out
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.choices import IMAGE_ENDINGS
 from catnip2bids.errors import DatasetError
+from catnip2bids.leftovers import is_leftover
 from catnip2bids.publish import is_unpublished, markers_path, write_bytes
 
 CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
@@ -118,7 +119,7 @@ def _read(path: Path) -> Checksums | None:
 
 
 def checked_files(dataset: Path) -> Iterator[str]:
-    """List the files that have checksums, as POSIX paths below the dataset."""
+    """List the files that have checksums, as POSIX paths below the dataset; leftovers have none."""
     for path in _files(dataset, dataset):
         relative = path.relative_to(dataset).as_posix()
         if relative != CHECKSUMS.as_posix():
@@ -134,7 +135,7 @@ def file_sha256(path: Path) -> str:
 def _files(dataset: Path, folder: Path) -> Iterator[Path]:
     for entry in os.scandir(folder):
         path = Path(entry.path)
-        if is_unpublished(path) or (folder == dataset and entry.name in _NOT_CHECKED):
+        if is_unpublished(path) or is_leftover(path) or (folder == dataset and entry.name in _NOT_CHECKED):
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _documents(path) if _is_image(path, dataset) else _files(dataset, path)
@@ -152,7 +153,7 @@ def _documents(folder: Path) -> Iterator[Path]:
     yield from (path for name in _DOCUMENTS if (path := folder / name).is_file())
     if not _is_array(folder):
         for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_dir(follow_symlinks=False) and not is_leftover(entry):
                 yield from _documents(Path(entry.path))
 
 

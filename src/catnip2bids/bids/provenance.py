@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 
 from catnip2bids.bids.names import LABEL
 from catnip2bids.errors import DatasetError
+from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.publish import partial_path, write_text
 
@@ -249,7 +250,11 @@ def is_ours(dataset: Path) -> bool:
     if (dataset / PROVENANCE).is_file():
         return True
     begun = {partial_path(dataset / PROVENANCE), dataset / FOLDER_LOCK}
-    return all(path.is_dir() or path in begun for path in dataset.rglob("*"))
+    for parent, folders, files in os.walk(dataset):
+        leave_out_leftovers(folders, files)
+        if any(Path(parent, name) not in begun for name in files):
+            return False
+    return True
 
 
 def provenance_of(dataset: Path) -> Provenance:
@@ -261,7 +266,10 @@ def provenance_of(dataset: Path) -> Provenance:
         If it is not there, or cannot be read.
     """
     if not (dataset / PROVENANCE).is_file():
-        raise DatasetError(f"{dataset}: has no {PROVENANCE}; give a dataset that catnip2bids package made")
+        what = (
+            f"has no {PROVENANCE}" if dataset.is_dir() else "is not a folder" if dataset.exists() else "does not exist"
+        )
+        raise DatasetError(f"{dataset}: {what}; give a dataset that catnip2bids package made")
     return read_provenance(dataset)
 
 

@@ -134,5 +134,5 @@ class ComponentType:
         return re.fullmatch(self.desc.format(threshold=r"(?P<threshold>\d+)"), label)
 
     def match(self, path: str) -> re.Match[str] | None:
-        """Match the path of an entry below its run folder."""
-        return re.fullmatch(self.pattern, path)
+        """Match the path of an entry below its run folder, without regard to case: some systems change it."""
+        return re.fullmatch(self.pattern, path, re.IGNORECASE)

@@ -330,12 +330,10 @@ COMPONENTS: tuple[ComponentType, ...] = (
 """Every kind of file and folder that CATNIP writes. Where two rows match, the first one counts."""
 
 FOLDERS: re.Pattern[str] = re.compile(
-    rf"{_CHANNEL}FRST_seg(?:/cellvolumes|_corr(?:ected)?)?|heatmaps_(?:imagespace|atlasspace(?:_corrected)?)"
+    rf"{_CHANNEL}FRST_seg(?:/cellvolumes|_corr(?:ected)?)?|heatmaps_(?:imagespace|atlasspace(?:_corrected)?)",
+    re.IGNORECASE,
 )
 """Folders of a run that hold components, and are none themselves."""
-
-LEFTOVERS: re.Pattern[str] = re.compile(r"(?:.*/)?(?:\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|\.nfs.*)")
-"""Files that operating systems leave in folders."""
 
 TELLTALE_FOLDERS = (
     "N4",
@@ -349,10 +347,12 @@ TELLTALE_FOLDERS = (
 )
 """Folders of which every run has some; the channel may come before."""
 
-TELLTALE: re.Pattern[str] = re.compile(rf"{_CHANNEL}(?:{'|'.join(TELLTALE_FOLDERS)})")
+TELLTALE: re.Pattern[str] = re.compile(rf"{_CHANNEL}(?:{'|'.join(TELLTALE_FOLDERS)})", re.IGNORECASE)
 
-CHANNEL_FIRST: re.Pattern[str] = re.compile(r"\d{3}_(?:N4|FRST)")
+CHANNEL_FIRST: re.Pattern[str] = re.compile(r"\d{3}_(?:N4|FRST)", re.IGNORECASE)
 """What names begin with in L0 and L1."""
 
-ONLY_IN_L0: re.Pattern[str] = re.compile(rf"\d{{3}}_(?:FRST_seg/{_THRESHOLD}{_TIF}|N4|FRST_seg_corr(?:/.*)?)")
+ONLY_IN_L0: re.Pattern[str] = re.compile(
+    rf"\d{{3}}_(?:FRST_seg/{_THRESHOLD}{_TIF}|N4|FRST_seg_corr(?:/.*)?)", re.IGNORECASE
+)
 """Of these: cells as stacks, the image before it is masked, and the first name of the folder of corrected counts."""

@@ -35,6 +35,8 @@ _HEMISPHERES: Mapping[str, Hemisphere] = {
     "whole-brain": "B",
     "wholebrain": "B",
 }
+_ONLY_SAMPLES: Mapping[str, Hemisphere] = {"l": "L", "r": "R", "both": "B"}
+"""What samples are called too; in the name of a run these words may mean something else."""
 _HEMISPHERE_FILLERS = frozenset({"brain", "hemi", "hemisphere"})  # as in left_hemisphere, whole_brain
 _GENOTYPES = frozenset({"ko", "wt", "het", "hom", "flox", "floxed", "tg", "cre"})
 
@@ -96,6 +98,13 @@ class RunName:
             hemisphere=self.hemisphere or other.hemisphere,
             time=self.time or other.time,
         )
+
+
+def sample_label(text: str) -> str:
+    """Return the label of a sample that is called LH, right, whole brain or the like; any other text as it is."""
+    words = [word for word in re.split(r"[\W_]+", text.lower()) if word and word not in _HEMISPHERE_FILLERS]
+    known = {word.replace("-", ""): hemisphere for word, hemisphere in {**_HEMISPHERES, **_ONLY_SAMPLES}.items()}
+    return SAMPLES[known["".join(words)]] if "".join(words) in known else text
 
 
 def parse_run_name(name: str, parents: Sequence[str] = ()) -> RunName:

@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from catnip2bids.cli.looking import compare, report, validate, verify, view
 from catnip2bids.cli.making import convert, demo, package, restore, scan
+from catnip2bids.cli.options import split_voxel_sizes
 from catnip2bids.errors import Catnip2bidsError
 
 app = typer.Typer(
@@ -34,7 +35,7 @@ def main() -> None:
     from catnip2bids.cli.terminal import say_error
 
     try:
-        _commands()()
+        _commands()(list(split_voxel_sizes(sys.argv[1:])))
     except Catnip2bidsError as error:
         say_error(str(error))
         sys.exit(error.exit_code)

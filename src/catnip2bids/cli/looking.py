@@ -14,6 +14,7 @@ import typer
 from catnip2bids.cli import options
 from catnip2bids.cli.options import bytes_of, cluster_of
 from catnip2bids.errors import Catnip2bidsError, UsageError, WriteError
+from catnip2bids.leftovers import ignored, leftovers_below
 
 if TYPE_CHECKING:
     from catnip2bids.reporting.outcomes import Check
@@ -157,6 +158,8 @@ def report(
 
     with JobProgress() as progress:
         drawn = draw(dataset, progress)
+        if leftovers := leftovers_below(dataset):
+            progress.note(ignored(leftovers))
         for problem in drawn.problems:
             progress.problem(problem)
     say(f"look at {drawn.path}")
@@ -187,7 +190,7 @@ def view(
         with JobProgress() as progress:
             viewing = view_images(path, port=port, progress=progress)
         with viewing:
-            show_viewing(viewing)
+            show_viewing(viewing, with_url=not print_url)
             opened = browser and not print_url and open_in_browser(viewing.url)
             if print_url or (is_quiet() and not opened):
                 typer.echo(viewing.url)

@@ -17,6 +17,7 @@ from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersio
 from catnip2bids.cli import options
 from catnip2bids.cli.options import bytes_of, cluster_of
 from catnip2bids.errors import PlanError
+from catnip2bids.leftovers import ignored
 from catnip2bids.wording import shown_shape
 
 if TYPE_CHECKING:
@@ -69,12 +70,16 @@ def scan(
     """
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import say, show_scan
-    from catnip2bids.plan import report_on, write_plan
+    from catnip2bids.plan import refuse_plan_file, report_on, write_plan
     from catnip2bids.scanning import scan as scan_sources
 
     memory_bytes = bytes_of(memory)
+    if output is not None:
+        refuse_plan_file(output, sources, overwrite=overwrite)
     with JobProgress() as progress:
         report = report_on(scan_sources(sources, progress))
+        if report.found.leftovers:
+            progress.note(ignored(report.found.leftovers))
         show_scan(report)
         if as_json:
             typer.echo(json.dumps(report.to_json(), indent=1))

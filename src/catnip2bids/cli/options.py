@@ -5,6 +5,8 @@ Invariant: an option is described once, and means the same wherever it is.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -79,6 +81,46 @@ EmbedLabels = Annotated[bool, typer.Option("--embed-labels", help="Put labels in
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make all images anew.")]
 DrawReport = Annotated[bool, typer.Option("--report/--no-report", help="Draw the report at the end.")]
+
+
+_BETWEEN_SIZES = re.compile(r"[\s,;x\u00d7]+")
+
+
+def split_voxel_sizes(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the arguments of a command, a voxel size such as ``3.7,3.7,5`` or ``3.7x3.7x5`` as three of them.
+
+    Raises
+    ------
+    UsageError
+        If a voxel size is not three numbers.
+    """
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        option, equals, value = argument.partition("=")
+        if option != "--voxel-size":
+            yield argument
+            continue
+        given = [*([value] if equals else []), *rest][:3]
+        sizes = [_BETWEEN_SIZES.split(text.strip(" ,;")) for text in given]
+        n_used = 1 if sizes and len(sizes[0]) == 3 else 3
+        numbers = [number for size in sizes[:n_used] for number in size]
+        if len(numbers) != 3 or not all(map(_is_number, numbers)):
+            wrong = " ".join([option, *(text for text in given if text[:1].isdecimal())])
+            raise UsageError(
+                f"{wrong}: is not three sizes X Y Z in micrometers, with decimal points; give for example "
+                "--voxel-size 3.7 3.7 5"
+            )
+        del rest[: n_used - bool(equals)]
+        yield from (option, *numbers)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def cluster_of(address: str | None, n_workers: int | None) -> Cluster | None:

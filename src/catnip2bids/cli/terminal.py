@@ -31,6 +31,7 @@ from catnip2bids.cli.console import (
     say_rows,
     say_that,
 )
+from catnip2bids.leftovers import LEFT_BEHIND
 from catnip2bids.wording import counted, enough_bytes, shown_bytes, shown_shape
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ __all__ = [
     "show_viewing",
 ]
 
-_MEGA = 1e6
 _LONGEST_MESSAGE = 160  # on a terminal; elsewhere, and in the JSON, it is whole
 _MOST_FILES = 5  # that a finding is shown with on a terminal
 _OF_A_RUN = ("sub-", "sample-", "stain-")
@@ -80,6 +80,8 @@ def show_scan(report: ScanReport) -> None:
                 sizes = (shown_shape(entry.volume.shape), entry.volume.dtype.name)
             action = "problem" if entry.problems else line.action.value
             actions.append(action)
+            if entry.is_leftover:  # they are counted in a line of their own
+                continue
             path = str(run.folder / entry.path)
             rows.append(Row(entry.path, path, (content, *sizes, action), bad=bool(entry.problems)))
         say_rows(columns, _bad_first(rows))
@@ -113,9 +115,11 @@ def _show_estimate(expected: Estimate) -> None:
         f"{counted(expected.n_files, 'file')}, {counted(expected.n_units, 'unit')} of work"
     )
     say(f"estimate: a worker of one thread needs at least {enough_bytes(expected.worker_bytes)} of memory")
-    times = [f"{n} {timedelta(seconds=math.ceil(seconds))}" for n, seconds in expected.seconds.items()]
+    times = [
+        f"{counted(n, 'worker')} {timedelta(seconds=math.ceil(seconds))}" for n, seconds in expected.seconds.items()
+    ]
     say(
-        f"estimate: time by number of workers, at {expected.bytes_per_second / _MEGA:.0f} MB/s each as in a sample on "
+        f"estimate: time at {shown_bytes(round(expected.bytes_per_second))}/s for each worker, as in a sample on "
         f"this machine, if the file system keeps up: {', '.join(times)}"
     )
 
@@ -123,7 +127,11 @@ def _show_estimate(expected: Estimate) -> None:
 def _show_planned(run: RunTasks) -> None:
     """Print what becomes of each entry of a run, by the folder of the dataset into which it goes."""
     used = {task.entry.path for task in run.everything} | run.problems.keys()
-    excluded = [(entry.source, entry.reason) for entry in run.planned.entries if entry.source not in used]
+    excluded = [
+        (entry.source, entry.reason)
+        for entry in run.planned.entries
+        if entry.source not in used and entry.reason != LEFT_BEHIND
+    ]
     if not ON_TERMINAL:
         tasks = [(task.entry.path, task.target) for task in run.everything]
         for source, target in tasks:
@@ -236,10 +244,11 @@ def show_verification(found: Verification) -> None:
 
 def show_restoration(restored: Restoration) -> None:
     """Print what was restored, and what the dataset does not hold."""
-    for path, reason in restored.left_out.items():
+    left_out = {path: reason for path, reason in restored.left_out.items() if reason != LEFT_BEHIND}
+    for path, reason in left_out.items():
         say_that("left out", f"{path}: {reason}")
     facts = [f"{len(restored.kept)} there already"] if restored.kept else []
-    facts += [f"{len(restored.left_out)} not in the dataset"] if restored.left_out else []
+    facts += [f"{len(left_out)} not in the dataset"] if left_out else []
     facts += _numbers(restored.problems, ())
     outcome = f"{counted(len(restored.restored), 'entry')} restored"
     say_result(restored.folder, outcome, _verdict(restored.ok), facts)
@@ -307,9 +316,10 @@ def _what_differs(name: str) -> str:
     return "_".join(part for part in name.split("_") if not part.startswith(_OF_A_RUN))
 
 
-def show_viewing(viewing: Viewing) -> None:
-    """Print where images can be looked at, and how else."""
-    say_address(viewing.url)
+def show_viewing(viewing: Viewing, *, with_url: bool = True) -> None:
+    """Print where images can be looked at, and how else; without the first address if that goes to stdout."""
+    if with_url:
+        say_address(viewing.url)
     if viewing.url != viewing.list_url and len(viewing.scenes) > 1:
         say("everything that can be looked at:")
         say_address(viewing.list_url)

@@ -20,6 +20,7 @@ from catnip2bids.comparison.things import Thing, has_slices, others_in, pair_thi
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
 from catnip2bids.engine import Resources, resources_for
 from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.progress import Progress
 from catnip2bids.publish import folder_to_write, naming_what_cannot_be_written
 from catnip2bids.scanning import Entry
@@ -129,6 +130,8 @@ def first_difference(entry_1: Entry, entry_2: Entry, resources: Resources) -> in
 def _compare(
     path_1: Path, path_2: Path, slice_numbers: Sequence[str], resources: Resources, progress: Progress
 ) -> Comparison:
+    if leftovers := [*leftovers_below(path_1), *leftovers_below(path_2)]:
+        progress.note(ignored(leftovers))
     for pattern in slice_numbers:
         slice_pattern(pattern)  # refused here, even if no folder needs it
     thing_1, thing_2 = thing_at(path_1), thing_at(path_2)

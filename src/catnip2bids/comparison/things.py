@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
-from catnip2bids.catnip.components import LEFTOVERS
 from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.leftovers import is_leftover, without_leftovers
 from catnip2bids.volume import is_nifti, is_ome_zarr, is_tiff, plane_pages, slice_files
 
 _TABLES = (".csv", ".tsv")
@@ -57,7 +57,7 @@ def _thing_at(path: Path) -> Thing:
     if path.is_dir():
         return Thing.SLICES if has_slices(path) and not others_in(path) else Thing.FOLDER
     if not path.is_file():
-        raise SourceError(f"{path}: is not there; give a path that is")
+        raise SourceError(f"{path}: does not exist; give a file or a folder")
     if is_tiff(path):
         return Thing.STACK
     if is_nifti(path):
@@ -84,7 +84,7 @@ def others_in(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.iterdir())
-        if path not in slices and not path.name.startswith(".") and not LEFTOVERS.fullmatch(path.name)
+        if path not in slices and not path.name.startswith(".") and not is_leftover(path)
     ]
 
 
@@ -96,7 +96,7 @@ def things_in(folder: Path) -> dict[str, Thing]:
 def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, Thing]]:
     above |= {folder.resolve()}
     children = others_in(folder)
-    if len(above) > 1 and not any(folder.iterdir()):
+    if len(above) > 1 and not any(without_leftovers(folder.iterdir())):
         yield folder, Thing.EMPTY
     elif has_slices(folder):
         yield folder, Thing.SLICES

@@ -13,6 +13,7 @@ from catnip2bids.bids.provenance import is_ours
 from catnip2bids.demo.cohort import write_cohort
 from catnip2bids.demo.regions import atlas_table_text, write_atlas_table
 from catnip2bids.errors import UsageError
+from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging import PackageResult, Settings, package
 from catnip2bids.progress import Progress
 from catnip2bids.publish import folder_to_write, naming_what_cannot_be_written, partial_path, publication
@@ -62,7 +63,7 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder; give another one")
     ours = {cohort: Path.is_dir, dataset: _is_dataset, atlas_table: _is_atlas_table, partial_path(cohort): Path.exists}
-    there = list(folder.iterdir()) if folder.exists() else []
+    there = list(without_leftovers(folder.iterdir())) if folder.exists() else []
     if strange := sorted(path for path in there if path not in ours or not ours[path](path)):
         raise UsageError(f"{folder}: holds {strange[0].name}, which is not of the demo; give a new folder")
     if not cohort.is_dir():

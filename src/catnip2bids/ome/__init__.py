@@ -6,7 +6,7 @@ from catnip2bids.ome.merging import downsample, downsample_plainly
 from catnip2bids.ome.metadata import Display, LabelValue, choose_display, ends_apart, image_metadata, is_label_type
 from catnip2bids.ome.omexml import Described
 from catnip2bids.ome.pyramid import Level, plan_levels
-from catnip2bids.ome.size import description_sha256, image_size
+from catnip2bids.ome.size import description_sha256, image_size, unexpected_files
 from catnip2bids.ome.tiff_image import OmeTiffImage
 from catnip2bids.ome.zarr import OmeZarrImage, write_labels_group
 
@@ -30,5 +30,6 @@ __all__ = [
     "image_size",
     "is_label_type",
     "plan_levels",
+    "unexpected_files",
     "write_labels_group",
 ]

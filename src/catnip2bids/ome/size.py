@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import tifffile
 
+from catnip2bids.leftovers import leave_out_leftovers
+
 _LABELS = "labels"
 """Group of an OME-Zarr image that holds label images (OME-Zarr, section "labels")."""
+_OF_ZARR = re.compile(r"(.*/)?(zarr\.json|\.z(attrs|array|group|metadata)|(\w+/)+(c/)?[0-9]+([./][0-9]+)*)")
+"""Documents, and chunks or shards in an array."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +28,25 @@ class ImageSize:
 
 
 def image_size(image: Path) -> ImageSize:
-    """Count files and bytes of an image; label images inside of it are left out."""
+    """Count files and bytes of an image; label images inside of it, and leftovers, are left out."""
     if not image.is_dir():
         return ImageSize(1, image.stat().st_size)
-    sizes = []
+    sizes = [file.stat().st_size for file in _files(image)]
+    return ImageSize(len(sizes), sum(sizes))
+
+
+def unexpected_files(image: Path) -> Iterator[str]:
+    """Yield the files of an OME-Zarr image that Zarr knows nothing of, as POSIX paths below it."""
+    paths = (file.relative_to(image).as_posix() for file in _files(image))
+    return (path for path in sorted(paths) if not _OF_ZARR.fullmatch(path))
+
+
+def _files(image: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(image):
         if Path(parent) == image and _LABELS in folders:
             folders.remove(_LABELS)
-        sizes += [Path(parent, name).stat().st_size for name in files]
-    return ImageSize(len(sizes), sum(sizes))
+        leave_out_leftovers(folders, files)
+        yield from (Path(parent, name) for name in files)
 
 
 def description_sha256(image: Path) -> str | None:

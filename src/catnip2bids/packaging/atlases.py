@@ -17,6 +17,7 @@ from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, Region, read_atla
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.colors import made_up_color
 from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.tasks import CountsTask
 from catnip2bids.publish import write_text
 
@@ -85,7 +86,7 @@ def read_atlas_tables(dataset: Path) -> list[AtlasTable]:
     DatasetError
         If one cannot be read.
     """
-    found = (_table_that_is_there(path) for path in sorted((dataset / DERIVATIVE).glob("*dseg.tsv")))
+    found = (_table_that_is_there(path) for path in sorted(without_leftovers((dataset / DERIVATIVE).glob("*dseg.tsv"))))
     return [table for table in found if table is not None]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from catnip2bids.bids.names import entities_of
 from catnip2bids.bids.tables import UNKNOWN, Table, read_table
 from catnip2bids.catnip.counts import RegionCount, counted_segmentation, read_counts
+from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.tasks import CountsTask
 from catnip2bids.publish import write_text
 
@@ -26,7 +27,7 @@ def write_counts(dataset: Path, task: CountsTask) -> bool:
 
 def write_long_table(folder: Path) -> None:
     """Join all tables of counts below a folder in its ``counts.tsv``."""
-    tables = sorted(folder.glob("sub-*/micr/*_counts.tsv"))
+    tables = sorted(without_leftovers(folder.glob("sub-*/micr/*_counts.tsv")))
     if not tables:
         return
     entities = {path: entities_of(path.name.removesuffix("_counts.tsv")) for path in tables}

@@ -22,6 +22,7 @@ from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.choices import Naming
+from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging import texts
 from catnip2bids.packaging.counts import write_long_table
 from catnip2bids.packaging.files import add_lines, read_json, write_json
@@ -126,7 +127,7 @@ class Metadata:
             write_json(path, acquisition | read_json(path) | self.about.acquisition)
         else:
             path.unlink(missing_ok=True)  # a sidecar that no image uses is an error
-        if "License" in root and not list(self.dataset.glob("LICENSE*")):
+        if "License" in root and not list(without_leftovers(self.dataset.glob("LICENSE*"))):
             write_text(self.dataset / "LICENSE", f"{root['License']}\n")
 
     def _merged_json(self, path: Path, by_person: Mapping[str, Any], generated: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +213,8 @@ class Metadata:
     def _used_descs(self) -> set[str]:
         """Labels of the ``desc-`` entities of all images and tables of counts."""
         names = [Path(target).name for run in self.provenance.runs.values() for target in run.images]
-        names += [path.name for path in self.dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv")]
+        tables = without_leftovers(self.dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv"))
+        names += [path.name for path in tables]
         return {entities_of(name).get("desc", "") for name in names}
 
     def _table(self, path: Path, table: Table, columns: Mapping[str, Any]) -> None:

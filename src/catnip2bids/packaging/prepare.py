@@ -15,10 +15,11 @@ from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenan
 from catnip2bids.bids.tables import read_table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
-from catnip2bids.catnip.run_name import SAMPLES
-from catnip2bids.choices import checked_voxel_size
+from catnip2bids.catnip.run_name import SAMPLES, sample_label
+from catnip2bids.choices import DEFAULT_STAIN, checked_voxel_size, voxel_size_doubt
 from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.packaging.existing import check_existing, check_names
 from catnip2bids.packaging.participants import (
     COLUMNS,
@@ -46,7 +47,8 @@ from catnip2bids.plan import (
 )
 from catnip2bids.progress import Progress
 from catnip2bids.publish import keep_apart, refuse_unwritable
-from catnip2bids.scanning import Run, listed_sources, scan
+from catnip2bids.scanning import Run, Scan, listed_sources, scan
+from catnip2bids.wording import either, listed
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,9 @@ def prepare(
     plan_file = Path(plan) if isinstance(plan, str | Path) else None
     given = read_plan(plan_file) if plan_file is not None else cast("Plan | None", plan)
     voxel_size_um = _known_voxel_size(settings.voxel_size_um or (given.dataset.voxel_size_um if given else None))
-    found = scan(folders, progress)
-    _refuse_folder(dataset, [run.folder for run in found.runs])
+    found = _scanned(folders, dataset, progress)
     proposed = given or make_plan(found)
-    pairs = [(run, _settled(run, planned, settings, len(found.runs))) for run, planned in matched(found, proposed)]
+    pairs = _settled(matched(found, proposed), settings, progress)
     settled = {run.folder: settle(run, planned, provenance, resources, progress) for run, planned in pairs}
     pairs = [(run, settled[run.folder].planned) for run, _ in pairs]
     _refuse_other_labels(provenance, pairs)
@@ -153,6 +154,15 @@ def prepare(
     )
 
 
+def _scanned(folders: list[Path], dataset: Path, progress: Progress) -> Scan:
+    """Scan the sources; tells what of them, and of the dataset, is ignored."""
+    found = scan(folders, progress)
+    _refuse_folder(dataset, [run.folder for run in found.runs])
+    if leftovers := [*found.leftovers, *leftovers_below(dataset)]:
+        progress.note(ignored(leftovers))
+    return found
+
+
 def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
     """Refuse folders that are not ours, and sources and datasets inside each other."""
     for source in sources:
@@ -182,31 +192,61 @@ def _known_voxel_size(voxel_size_um: tuple[float, float, float] | None) -> tuple
     return checked_voxel_size(voxel_size_um)
 
 
-def _settled(run: Run, planned: PlannedRun, settings: Settings, n_runs: int) -> PlannedRun:
-    """Put the choices into the plan of a run; subject and sample must be known afterwards."""
-    if (settings.subject or settings.sample) and n_runs > 1:
+def _settled(
+    pairs: Sequence[tuple[Run, PlannedRun]], settings: Settings, progress: Progress
+) -> list[tuple[Run, PlannedRun]]:
+    """Put the choices into the plan of each run; subjects and samples must be known afterwards."""
+    if (settings.subject or settings.sample) and len(pairs) > 1:
         raise UsageError(
-            f"--subject and --sample are for one run, and there are {n_runs}; give one run folder, or write the "
+            f"--subject and --sample are for one run, and there are {len(pairs)}; give one run folder, or write the "
             "labels into a plan (catnip2bids scan SOURCE... -o plan.toml)"
         )
-    changes = {
-        "subject": settings.subject.removeprefix("sub-") if settings.subject else None,
-        "sample": settings.sample.removeprefix("sample-") if settings.sample else None,
-        "stain": settings.stain.removeprefix("stain-") if settings.stain else None,
+    settled = [(run, _with_choices(planned, settings)) for run, planned in pairs]
+    _refuse_unknown_animals(settled)
+    for run, planned in settled:
+        for what in ("subject", "sample", "stain"):
+            check_label(getattr(planned, what), f"{run.folder}: the {what}")
+    named = {
+        settings.sample or planned.sample: sample for (_, planned), (_, sample) in zip(pairs, settled, strict=True)
     }
-    if changes["subject"] not in (None, planned.subject):
+    for given, planned in named.items():
+        if given is not None and given.removeprefix("sample-") != planned.sample:
+            progress.note(f"sample {given} means {planned.sample}")
+    return settled
+
+
+def _with_choices(planned: PlannedRun, settings: Settings) -> PlannedRun:
+    changes = {
+        "subject": settings.subject.removeprefix("sub-") if settings.subject else planned.subject,
+        "sample": (settings.sample or planned.sample or "").removeprefix("sample-") or None,
+        "stain": settings.stain.removeprefix("stain-") if settings.stain else planned.stain,
+    }
+    if changes["sample"] is not None:
+        changes["sample"] = sample_label(changes["sample"])
+    if changes["subject"] != planned.subject:
         planned = planned.model_copy(update={"source_id": None})
-    planned = planned.model_copy(update={key: value for key, value in changes.items() if value})
-    for what, label in (("subject", planned.subject), ("sample", planned.sample), ("stain", planned.stain)):
-        if not label:
-            example = "45670ko" if what == "subject" else " or ".join(SAMPLES.values())
-            raise UsageError(
-                f"{run.folder}: neither the name nor its parents' names tell the {what}. Give it with --{what} "
-                f"({example}) if this is the only run, or write a plan (catnip2bids scan SOURCE... -o plan.toml), "
-                "fill it in and give it with --plan"
-            )
-        check_label(label, f"{run.folder}: the {what}")
-    return planned
+    return planned.model_copy(update=changes)
+
+
+def _refuse_unknown_animals(pairs: Sequence[tuple[Run, PlannedRun]]) -> None:
+    """Refuse runs of which nobody told the subject, the sample or the stain; all of them at once."""
+    labels = ("subject", "sample", "stain")
+    missing = {run.folder: [what for what in labels if not getattr(planned, what)] for run, planned in pairs}
+    missing = {folder: what for folder, what in missing.items() if what}
+    plan = "write a plan (catnip2bids scan SOURCE... -o plan.toml), fill it in and give it with --plan"
+    if not missing:
+        return
+    if len(pairs) == 1:
+        ((folder, what),) = missing.items()
+        examples = {"subject": "45670ko", "sample": either(list(SAMPLES.values())), "stain": DEFAULT_STAIN}
+        options = " and ".join(f"--{label} ({examples[label]})" for label in what)
+        raise UsageError(
+            f"{folder}: neither the name nor its parents' names tell the {' and the '.join(what)}. "
+            f"Give {options}, or {plan}"
+        )
+    named = listed([f"{folder} ({' and '.join(what)})" for folder, what in missing.items()])
+    unknown = f"what {len(missing)} of {len(pairs)} runs are"
+    raise UsageError(f"neither their names nor their parents' names tell {unknown}: {named}; {plan}")
 
 
 def _refuse_other_labels(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRun]]) -> None:
@@ -259,7 +299,8 @@ def _warnings_of(
         *(warning for run, _ in pairs for warning in run.all_warnings),
         *(text for pair in pairs for text in unknown_of(*pair)),
         *(warning for found in settled for warning in found.warnings),
-        *(text for run, _ in pairs if (text := voxel_size_warning(run, voxel_size_um))),
+        *([doubt] if (doubt := voxel_size_doubt(voxel_size_um)) else []),
+        *(text for run, _ in pairs if not doubt and (text := voxel_size_warning(run, voxel_size_um))),
         *(text for run, _ in pairs for text in stated_size_warnings(run, voxel_size_um)),
     ]
 

@@ -11,7 +11,7 @@ from catnip2bids.plan.checks import (
 from catnip2bids.plan.model import AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.plan.propose import default_entry, make_plan, problems_of, unknown_of
 from catnip2bids.plan.report import ScanReport, report_on
-from catnip2bids.plan.toml import read_plan, to_toml, write_plan
+from catnip2bids.plan.toml import read_plan, refuse_plan_file, to_toml, write_plan
 
 __all__ = [
     "AboutDataset",
@@ -28,6 +28,7 @@ __all__ = [
     "problems_of",
     "read_plan",
     "refuse_collisions",
+    "refuse_plan_file",
     "report_on",
     "stated_size_warnings",
     "to_toml",

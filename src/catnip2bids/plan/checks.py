@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.catnip.component import Action, Grid
 from catnip2bids.errors import PlanError, SourceError, UsageError
-from catnip2bids.plan.model import Plan, PlannedRun
+from catnip2bids.leftovers import LEFT_BEHIND
+from catnip2bids.plan.model import Plan, PlannedEntry, PlannedRun
 from catnip2bids.scanning import Run, Scan, with_slice_numbers
 from catnip2bids.volume import NiftiVolume, shown_size, stated_voxel_size
 
@@ -125,12 +126,26 @@ def matched(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
                 "scan again, or mend the plan"
             )
         remaining.remove(parts[0])
-        _refuse_other_entries(run, parts[0])
-        slice_numbers = {line.source: line.slice_number for line in parts[0].entries if line.slice_number}
-        pairs.append((with_slice_numbers(run, slice_numbers) if slice_numbers else run, parts[0]))
+        part = _with_leftovers_of(run, parts[0])
+        _refuse_other_entries(run, part)
+        slice_numbers = {line.source: line.slice_number for line in part.entries if line.slice_number}
+        pairs.append((with_slice_numbers(run, slice_numbers) if slice_numbers else run, part))
     if remaining:
         raise PlanError(f"the plan lists {remaining[0].name}, which is not below the source folders; leave it out")
     return pairs
+
+
+def _with_leftovers_of(run: Run, planned: PlannedRun) -> PlannedRun:
+    """Bring leftovers in a plan up to date: systems write and remove them whenever somebody looks into a folder."""
+    there = {entry.path for entry in run.entries}
+    kept = [line for line in planned.entries if line.source in there or line.reason != LEFT_BEHIND]
+    listed = {line.source for line in kept}
+    new = [
+        PlannedEntry(source=entry.path, action=Action.EXCLUDE, reason=entry.set_aside)
+        for entry in run.entries
+        if entry.is_leftover and entry.path not in listed
+    ]
+    return planned.model_copy(update={"entries": [*kept, *new]})
 
 
 def is_for(part: PlannedRun, run: Run, found: Scan) -> bool:

@@ -12,7 +12,7 @@ from catnip2bids.catnip.component import Action
 from catnip2bids.catnip.run_name import SAMPLES, RunName
 from catnip2bids.plan.model import Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.scanning import Entry, Run, Scan
-from catnip2bids.wording import listed, shown_bytes
+from catnip2bids.wording import SHOWN, listed, shown_bytes
 
 SMALL_BYTES = 64 * 2**20
 """Entries that nobody knows are copied up to this size."""
@@ -126,8 +126,11 @@ def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
         wanted = actions[entry.path]
         proposed = default_entry(entry, run)
         accepted = wanted.action != Action.CONVERT and wanted != proposed
-        if entry.problems and not accepted:
-            problems[entry.path] = "; ".join(entry.problems)
+        if entry.is_leftover and wanted.action != Action.EXCLUDE:
+            problems[entry.path] = f"{entry.location}: was {entry.set_aside}; it can only be excluded"
+        elif entry.problems and not accepted:
+            more = [f"and {len(entry.problems) - SHOWN:,} more"] if len(entry.problems) > SHOWN else []
+            problems[entry.path] = "; ".join([*entry.problems[:SHOWN], *more])
         elif entry.component is None and wanted == proposed and entry.n_bytes > SMALL_BYTES:
             problems[entry.path] = (
                 f"{entry.location}: nobody knows this entry of {shown_bytes(entry.n_bytes)}; "
@@ -135,7 +138,22 @@ def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
             )
         elif wanted.action == Action.CONVERT and (entry.component is None or entry.component.desc is None):
             problems[entry.path] = f"{entry.location}: cannot be converted, only copied or excluded; mend the plan"
-    return problems | _twins_of(run, actions, problems)
+    return problems | _twins_of(run, actions, problems) | _same_but_for_case(run, actions)
+
+
+def _same_but_for_case(run: Run, lines: Mapping[str, PlannedEntry]) -> dict[str, str]:
+    """Say which entries have names that differ only in case: many systems take them for one."""
+    alike: dict[str, list[Entry]] = {}
+    for entry in run.entries:
+        if lines[entry.path].action != Action.EXCLUDE:
+            alike.setdefault(entry.path.casefold(), []).append(entry)
+    return {
+        entry.path: f"{entry.location}: the names {listed([twin.path for twin in twins])} differ only in case; "
+        "rename one of them, or exclude all but one in the plan"
+        for twins in alike.values()
+        if len(twins) > 1
+        for entry in twins
+    }
 
 
 def _twins_of(run: Run, lines: Mapping[str, PlannedEntry], problems: Mapping[str, str]) -> dict[str, str]:

@@ -82,5 +82,6 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "dtype": volume.dtype.name if volume else None,
         "n_files": entry.n_files,
         "n_bytes": entry.n_bytes,
+        "problems": list(entry.problems),
         "warnings": list(entry.warnings),
     }

@@ -5,7 +5,10 @@ Invariant: reading what was written gives the same plan; comments carry what is 
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import tomlkit
@@ -15,11 +18,12 @@ from tomlkit.items import Table as TomlTable
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.errors import PlanError
 from catnip2bids.plan.checks import is_for
+from catnip2bids.plan.mistakes import mistakes, syntax_mistake
 from catnip2bids.plan.model import AboutDataset, Plan, PlannedRun
 from catnip2bids.plan.propose import problems_of
 from catnip2bids.publish import write_text
 from catnip2bids.scanning import Run, Scan
-from catnip2bids.wording import shown_shape
+from catnip2bids.wording import SHOWN, shown_shape
 
 
 def read_plan(path: Path | str) -> Plan:
@@ -33,7 +37,7 @@ def read_plan(path: Path | str) -> Plan:
     Raises
     ------
     PlanError
-        If it cannot be read, is no TOML, or is not a plan.
+        If it cannot be read, is not valid TOML, or not a plan; it names the lines that are wrong.
 
     Examples
     --------
@@ -42,18 +46,21 @@ def read_plan(path: Path | str) -> Plan:
     """
     path = Path(path)
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}; give a plan that scan wrote") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PlanError(f"{path}: is no TOML: {error}; mend it, or scan again") from error
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{path}: is not a text in UTF-8; save it as that, or scan again") from error
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{path}{syntax_mistake(error)}; correct it, or scan again") from error
     document["runs"] = document.pop("run", [])
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise PlanError(f"{path}: {where}: {first['msg']}; mend the plan, or scan again") from error
+        said = [f"{path}{mistake}" for mistake in mistakes(text, document, error)]
+        more = [f"and {len(said) - SHOWN:,} more mistakes"] if len(said) > SHOWN else []
+        raise PlanError("\n".join([*said[:SHOWN], *more])) from error
 
 
 def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overwrite: bool = False) -> None:
@@ -81,16 +88,42 @@ def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overw
     >>> write_plan(make_plan(found), "plan.toml", found)
     """
     path = Path(path)
-    for source in found.sources if found else ():
-        if path.resolve().is_relative_to(source.resolve()):
-            raise PlanError(f"{path}: is inside the source {source}, which is only read; give another place with -o")
-    text = to_toml(plan, found)
+    refuse_plan_file(path, found.sources if found else (), overwrite=overwrite)
+    lines = to_toml(plan, found)
+    text = f"{_UNCHANGED}{sha256(lines.encode()).hexdigest()}\n{lines}"
     try:
         if path.exists() and not overwrite and path.read_bytes() != text.encode():
-            raise PlanError(f"{path}: is there already and may have been corrected by hand; use -o or --overwrite")
+            raise PlanError(f"{path}: exists and says something else; use -o or --overwrite")
         write_text(path, text)
     except OSError as error:
         raise PlanError(f"{path}: cannot be written: {error.strerror}; give another place with -o") from error
+
+
+def refuse_plan_file(path: Path, sources: Sequence[Path | str], *, overwrite: bool = False) -> None:
+    """Refuse a file that no plan may be written to, which can be told before anything is scanned.
+
+    Raises
+    ------
+    PlanError
+        If it is in a source, cannot be written, or holds something else than a plan as `write_plan` wrote it.
+    """
+    for source in map(Path, sources):
+        if path.resolve().is_relative_to(source.resolve()):
+            raise PlanError(f"{path}: is inside the source {source}, which is only read; give another place with -o")
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if (path.is_dir() or not os.access(there, os.W_OK)) or (there != path and not there.is_dir()):
+        raise PlanError(f"{path}: cannot be written; give another place with -o")
+    if path.exists() and not overwrite and not _is_unchanged(path):
+        raise PlanError(f"{path}: exists and may have been corrected by hand; use -o or --overwrite")
+
+
+def _is_unchanged(path: Path) -> bool:
+    """Tell whether a file is a plan that nobody has changed since it was written."""
+    try:
+        first, _, lines = path.read_bytes().partition(b"\n")
+    except OSError:
+        return False
+    return first.decode(errors="replace") == f"{_UNCHANGED}{sha256(lines).hexdigest()}"
 
 
 def to_toml(plan: Plan, found: Scan | None = None) -> str:
@@ -115,6 +148,7 @@ def to_toml(plan: Plan, found: Scan | None = None) -> str:
     return tomlkit.dumps(document)
 
 
+_UNCHANGED = "# sha256 of the lines below as they were written: "
 _HEAD = """\
 The plan of catnip2bids: what will be done with every file and folder of every run.
 Correct it where it is wrong, then: catnip2bids package SOURCE... -o DATASET --plan THIS_FILE

@@ -21,6 +21,7 @@ from catnip2bids.bids.pixels import hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, provenance_of
 from catnip2bids.engine import OVERHEAD_BYTES, Resources, own_resources
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError, WriteError
+from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
 from catnip2bids.locks import FOLDER_LOCK, locked
 from catnip2bids.progress import Progress
 from catnip2bids.publish import folder_to_write, keep_apart, naming_what_cannot_be_written, publication, write_text
@@ -92,6 +93,8 @@ def restore(
             work.do_all()
             if work.is_complete:
                 (folder / _MARK).unlink()
+    if leftovers := leftovers_below(dataset):
+        progress.note(ignored(leftovers))
     return result
 
 
@@ -104,7 +107,7 @@ def _refuse_folder(folder: Path, mark: str) -> None:
     ours = folder / _MARK
     if ours.is_file() and ours.read_bytes() == mark.encode():
         return
-    if any(path != folder / FOLDER_LOCK for path in folder.iterdir()):
+    if any(path != folder / FOLDER_LOCK for path in without_leftovers(folder.iterdir())):
         raise DatasetError(f"{folder}: is not empty; give a new folder with -o")
 
 

@@ -6,22 +6,25 @@ Invariant: every file system entry of a run is listed exactly once, whether anyb
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from catnip2bids.catnip.components import FOLDERS, LEFTOVERS
+from catnip2bids.catnip.components import FOLDERS
 from catnip2bids.catnip.recognition import recognise
+from catnip2bids.leftovers import LEFT_BEHIND, is_leftover, kind_of_file, leftovers_below, without_leftovers
 from catnip2bids.scanning.files import links_out_of, refuse_odd_name
 from catnip2bids.scanning.model import Entry
 from catnip2bids.volume import is_slice
 
-_LEFT_BEHIND = "left behind by an operating system, not written by CATNIP"
+_MOST_OF_A_KIND = 20
+"""Leftovers of one kind in one folder that have an entry each: some systems write one beside every slice."""
 
 
 def entries_below(run: Path, below: str = "") -> Iterator[Entry]:
-    """List everything in a run, by the coarsest entries that are one thing."""
-    for location in sorted((run / below).iterdir()):
+    """List everything in a run, by the coarsest entries that are one thing; leftovers last in each folder."""
+    everything = sorted((run / below).iterdir())
+    for location in without_leftovers(everything):
         path = location.relative_to(run).as_posix()
         refuse_odd_name(location)
         entry = recognised(Entry(path, location), path)
@@ -29,17 +32,17 @@ def entries_below(run: Path, below: str = "") -> Iterator[Entry]:
             entry = _linked(entry, run)
         if not entry.problems and not entry.set_aside and location.is_dir():
             entry = _listable(entry)
-        if LEFTOVERS.fullmatch(path) and not location.is_dir():
-            yield replace(entry, set_aside=_LEFT_BEHIND)
-        elif entry.set_aside or entry.problems or not location.is_dir():
+        if entry.set_aside or entry.problems or not location.is_dir():
             yield entry
         elif entry.component is not None:
             yield entry
-            yield from _strangers_among_slices(entry)
+            yield from _strangers_among_slices(run, entry)
         elif FOLDERS.fullmatch(path) and any(location.iterdir()):
             yield from (replace(inner, warnings=entry.warnings + inner.warnings) for inner in entries_below(run, path))
         else:
             yield entry
+            yield from _left_behind(run, leftovers_below(location))
+    yield from _left_behind(run, filter(is_leftover, everything))
 
 
 def recognised(entry: Entry, path: str) -> Entry:
@@ -73,10 +76,22 @@ def _listable(entry: Entry) -> Entry:
     return entry
 
 
-def _strangers_among_slices(series: Entry) -> Iterator[Entry]:
-    for location in sorted(series.location.iterdir()):
-        if not is_slice(location):
-            stranger = Entry(f"{series.path}/{location.name}", location)
-            if LEFTOVERS.fullmatch(location.name) and not location.is_dir():
-                stranger = replace(stranger, set_aside=_LEFT_BEHIND)
-            yield stranger
+def _strangers_among_slices(run: Path, series: Entry) -> Iterator[Entry]:
+    others = [location for location in sorted(series.location.iterdir()) if not is_slice(location)]
+    for location in without_leftovers(others):
+        yield Entry(f"{series.path}/{location.name}", location)
+        yield from _left_behind(run, leftovers_below(location))
+    yield from _left_behind(run, filter(is_leftover, others))
+
+
+def _left_behind(run: Path, leftovers: Iterable[Path]) -> Iterator[Entry]:
+    """Yield an entry for each leftover, or one for all of a kind in a folder where there are many."""
+    kinds: dict[Path, list[Path]] = {}
+    for location in leftovers:
+        kind = location if location.is_dir() else location.with_name(kind_of_file(location.name))
+        kinds.setdefault(kind, []).append(location)
+    for kind, locations in kinds.items():
+        groups = [[kind, *locations[1:]]] if len(locations) > _MOST_OF_A_KIND else [[one] for one in locations]
+        for first, *more in groups:
+            path = first.relative_to(run).as_posix().encode(errors="replace").decode()  # plans are text
+            yield Entry(path, first, n_files=1 + len(more), set_aside=LEFT_BEHIND, is_leftover=True)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.leftovers import leave_out_leftovers
 
 
 def files_below(location: Path) -> Iterator[Path]:
-    """List a file itself, or all files below a folder; links to folders are followed, but none twice."""
+    """List a file itself, or all files below a folder but leftovers; links to folders are followed, but none twice."""
     if not location.is_dir():
         yield location
         return
@@ -24,6 +25,7 @@ def files_below(location: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(Path(parent).resolve())
+        leave_out_leftovers(folders, files)
         folders.sort()
         yield from (Path(parent, name) for name in sorted(files))
 

@@ -40,12 +40,13 @@ class Entry:
     warnings
         Things to know that do not stand in the way.
     set_aside
-        Why it is no output of CATNIP at all (a link to another entry, what an operating system left behind);
-        empty otherwise.
+        Why it is no output of CATNIP at all (a link to another entry, a leftover); empty otherwise.
     slice_number
         The pattern that was given for the slice number in the names of its files; None if names alone tell it.
     link_to
         POSIX path below the run folder of the entry that this one is a link to.
+    is_leftover
+        Whether a system or a program left it behind; it may stand for many files of one kind in one folder.
     """
 
     path: str
@@ -60,6 +61,7 @@ class Entry:
     set_aside: str = ""
     slice_number: str | None = None
     link_to: str | None = None
+    is_leftover: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,7 +81,7 @@ class Run(Shown):
     layout
         ``L0``, ``L1`` or ``L2``, see `catnip2bids.catnip.components`.
     entries
-        Everything in it, in the order of the paths.
+        Everything in it, in the order of the paths; leftovers stand last in each folder.
     warnings
         Things to know of the run as a whole.
     """
@@ -141,6 +143,12 @@ class Scan(Shown):
         return [
             f"{run.source_of(entry)}: {what}" for run in self.runs for entry in run.entries for what in entry.problems
         ]
+
+    @property
+    def leftovers(self) -> tuple[Path, ...]:
+        """What systems and programs left behind in the runs; many of a kind have one path, which is there as often."""
+        found = (entry for run in self.runs for entry in run.entries if entry.is_leftover)
+        return tuple(path for entry in found for path in [entry.location] * entry.n_files)
 
     @property
     def ok(self) -> bool:

@@ -14,6 +14,7 @@ from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.recognition import layout_of, looks_like_run
 from catnip2bids.catnip.run_name import parse_run_name
 from catnip2bids.errors import ReadError, SourceError, UsageError
+from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.progress import Progress
 from catnip2bids.scanning.entries import entries_below, recognised
 from catnip2bids.scanning.examining import compared_with_run, examined
@@ -47,7 +48,8 @@ def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None =
     runs: dict[Path, Run] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise SourceError(f"{folder}: is not a folder; give the folder that holds CATNIP's output folders")
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise SourceError(f"{folder}: {what}; give the folder that holds CATNIP's output folders")
         found = list(_find_runs(folder))
         if not found:
             raise SourceError(
@@ -83,7 +85,8 @@ def listed_sources(sources: Sequence[Path | str] | Path | str) -> list[Path]:
 def _find_runs(folder: Path) -> Iterator[Path]:
     """Walk down until a folder is a run; links to folders are followed, but none twice."""
     seen: set[Path] = set()
-    for parent, folders, _ in os.walk(folder, followlinks=True, onerror=not_listed):
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=not_listed):
+        leave_out_leftovers(folders, files)  # recycle bins and snapshots hold runs that were, or are, elsewhere
         folders.sort()
         if Path(parent).resolve() in seen:
             folders.clear()

@@ -12,6 +12,8 @@ from catnip2bids.validation import names, records, sidecars, tables
 from catnip2bids.validation.findings import Finding
 from catnip2bids.validation.tree import Tree
 
+CHECK = "catnip2bids"
+
 CHECKS: tuple[Callable[[Tree], Iterator[Finding]], ...] = (
     names.check_sizes,
     names.check_case,

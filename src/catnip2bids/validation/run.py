@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from catnip2bids.errors import DatasetError
-from catnip2bids.validation.findings import Finding, ValidationReport
+from catnip2bids.leftovers import ignored, is_leftover, leftovers_below
+from catnip2bids.validation.findings import Finding, ValidationReport, info
 
 
 def validate(dataset: Path | str) -> ValidationReport:
@@ -39,7 +40,7 @@ def validate(dataset: Path | str) -> ValidationReport:
     True
     """
     from catnip2bids.validation import bids, cross_checks, dandi, ome_tiff, ome_zarr
-    from catnip2bids.validation.tree import read_tree
+    from catnip2bids.validation.tree import ROOT, read_tree
 
     root = _existing_dataset(Path(dataset))
     tree = read_tree(root)
@@ -53,18 +54,27 @@ def validate(dataset: Path | str) -> ValidationReport:
             *dandi.without_known(by_dandi.result(), by_bids.result()),
             *(finding for check in by_us for finding in check.result()),
         ]
+    findings = [finding for finding in findings if not _is_left_behind(PurePosixPath(finding.file), root)]
+    if leftovers := leftovers_below(root):
+        findings.append(info(cross_checks.CHECK, "LEFTOVERS_IGNORED", ROOT, ignored(leftovers)))
     described = (check.describe() for check in (bids, ome_zarr, ome_tiff, dandi, cross_checks))
     return ValidationReport(Path(dataset), _tidy(findings, root), tuple(filter(None, described)))
 
 
 def _existing_dataset(folder: Path) -> Path:
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: is not a folder; give the folder of a BIDS dataset")
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise DatasetError(f"{folder}: {what}; give the folder of a BIDS dataset")
     if not (folder / "dataset_description.json").is_file():
         raise DatasetError(
             f"{folder}: has no dataset_description.json, so it is not a BIDS dataset; give the dataset's top folder"
         )
     return folder.resolve()
+
+
+def _is_left_behind(file: PurePosixPath, root: Path) -> bool:
+    """Tell whether a file of the dataset, or a folder that it is in, is a leftover."""
+    return any(is_leftover(root / path) for path in (file, *file.parents) if path != PurePosixPath())
 
 
 def _tidy(findings: Iterable[Finding], root: Path) -> tuple[Finding, ...]:

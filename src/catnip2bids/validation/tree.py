@@ -1,7 +1,7 @@
 """What is in a dataset, listed once for all checks.
 
-Invariant: every file and folder below the dataset is listed, except in version control folders (`.git`);
-links to folders are listed and not followed.
+Invariant: every file and folder below the dataset is listed, except in version control folders (`.git`) and what
+systems leave behind; links to folders are listed and not followed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.errors import DatasetError
+from catnip2bids.leftovers import is_leftover
 
 ROOT = PurePosixPath()
 """The dataset itself, as a relative path."""
@@ -185,7 +186,7 @@ def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         listed = list(entries)
     for entry in listed:
-        if entry.name == _VERSION_CONTROL:
+        if entry.name == _VERSION_CONTROL or is_leftover(entry):
             continue
         yield entry
         if entry.is_dir(follow_symlinks=False):

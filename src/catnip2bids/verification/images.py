@@ -19,12 +19,12 @@ from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, Provenance
 from catnip2bids.catnip.recognition import kind_of
 from catnip2bids.engine import OVERHEAD_BYTES, Resources, Team
 from catnip2bids.errors import DatasetError, SourceError, UsageError
-from catnip2bids.ome import downsample, downsample_plainly, image_size
+from catnip2bids.ome import downsample, downsample_plainly, image_size, unexpected_files
 from catnip2bids.verification.reading import Found, ImageReader
 from catnip2bids.verification.result import ImageVerdict, Problem
 from catnip2bids.verification.tiff_image import TiffReader
 from catnip2bids.verification.zarr_image import ZarrReader
-from catnip2bids.wording import counted, enough_bytes, shown_shape
+from catnip2bids.wording import counted, enough_bytes, listed, shown_shape
 
 NOT_READ = "is not what was read"
 
@@ -146,7 +146,9 @@ def _size_problems(image: ExpectedImage, path: Path) -> list[Problem]:
     if record.n_files is None or (size.n_files, size.n_bytes) == (record.n_files, record.n_bytes):
         return []
     had = f"{counted(record.n_files, 'file')} of {record.n_bytes} bytes"
-    return [Problem(f"has {counted(size.n_files, 'file')} of {size.n_bytes} bytes, and had {had}")]
+    strangers = list(unexpected_files(path)) if path.is_dir() else []
+    of_whom = f"; {listed(strangers)} {'is' if len(strangers) == 1 else 'are'} not part of it" if strangers else ""
+    return [Problem(f"has {counted(size.n_files, 'file')} of {size.n_bytes} bytes, and had {had}{of_whom}")]
 
 
 def _compared(image: ExpectedImage, found: Sequence[Found]) -> list[Problem]:

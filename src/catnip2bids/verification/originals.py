@@ -35,10 +35,13 @@ class Originals:
         What the dataset remembers.
     runs
         The runs in the source folders.
+    leftovers
+        What systems and programs left behind in them.
     """
 
     provenance: Provenance
     runs: tuple[Run, ...]
+    leftovers: tuple[Path, ...]
 
     @classmethod
     def find(cls, sources: Sequence[Path | str] | Path | str, provenance: Provenance, progress: Progress) -> Originals:
@@ -49,7 +52,8 @@ class Originals:
         SourceError
             If one of them is no folder, or no run is in it.
         """
-        return cls(provenance, scan(sources, progress).runs)
+        found = scan(sources, progress)
+        return cls(provenance, found.runs, found.leftovers)
 
     def problems_of(
         self, image: ExpectedImage, resources: Resources, on_voxels: Callable[[int], None]

@@ -13,6 +13,7 @@ from catnip2bids.bids.checksums import CHECKSUMS, read_checksums
 from catnip2bids.bids.provenance import Provenance, provenance_of
 from catnip2bids.choices import IMAGE_ENDINGS, Cluster
 from catnip2bids.engine import Resources, resources_for
+from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
 from catnip2bids.progress import Progress
 from catnip2bids.publish import is_unpublished
 from catnip2bids.verification.files import later_files, verify_files
@@ -97,6 +98,8 @@ def _verified(
         verdicts.append(verdict)
     file_problems, notes, n_files = _files(dataset, resources, originals)
     file_problems += list(_strange_images(dataset, provenance))
+    leftovers = [*(originals.leftovers if originals else ()), *leftovers_below(dataset)]
+    notes += [ignored(leftovers)] if leftovers else []
     return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), originals is not None)
 
 
@@ -119,7 +122,7 @@ def _strange_images(dataset: Path, provenance: Provenance) -> Iterator[FileProbl
     """Yield images that the dataset does not remember."""
     known = {target for run in provenance.runs.values() for target in run.images}
     for folder in (dataset, *dataset.glob("derivatives/*")):
-        for path in sorted(folder.glob("sub-*/**/micr/*")):
+        for path in sorted(without_leftovers(folder.glob("sub-*/**/micr/*"))):
             target = path.relative_to(dataset).as_posix()
             if path.name.endswith(IMAGE_ENDINGS) and not is_unpublished(path) and target not in known:
                 yield FileProblem(target, "is an image that was not packaged: nothing is known of its pixels")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.progress import Progress
 from catnip2bids.shown import Shown, Summary
 from catnip2bids.viewing.catalog import Catalog
@@ -103,4 +104,7 @@ def view(path: Path | str, *, port: int = 0, progress: Progress | None = None) -
     ...     viewing.url.startswith("http://127.0.0.1:")
     True
     """
-    return Viewing(Path(path), port, (progress or Progress()).warning)
+    progress = progress or Progress()
+    if leftovers := leftovers_below(Path(path)):
+        progress.note(ignored(leftovers))
+    return Viewing(Path(path), port, progress.warning)

@@ -5,6 +5,7 @@ Invariant: only images on the same grid are in one scene, so whatever lies over 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -22,7 +23,7 @@ from catnip2bids.regions import shown_regions
 from catnip2bids.viewing.image import WHITE, ViewedImage
 from catnip2bids.viewing.tiff_image import TiffImage
 from catnip2bids.viewing.zarr_image import ZarrImage
-from catnip2bids.volume import is_ome_zarr
+from catnip2bids.volume import is_ome_zarr, is_tiff, slice_files
 
 _OME_TIFF = (".ome.btf", ".ome.tif", ".ome.tiff")
 _CELL_COLORS = ("#ffd60a", "#ff4fa3", "#4cc9f0", "#8cff66")
@@ -116,9 +117,13 @@ def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
             raise DatasetError(f"{path}: has no images to look at; package a cohort into it first")
         return scenes
     if not path.exists():
-        raise UsageError(f"{path}: is not there; give a dataset or an image")
+        raise UsageError(f"{path}: does not exist; give a dataset or an image")
     if is_ome_zarr(path) or (path.is_file() and path.name.lower().endswith(_OME_TIFF)):
         return (_scene_of_image(path, warn),)
+    volume = "a folder of TIFF slices" if path.is_dir() and slice_files(path) else "a TIFF" if is_tiff(path) else None
+    if volume is not None:
+        example = f"catnip2bids convert {shlex.quote(str(path))} image.ome.zarr --voxel-size 3.7 3.7 5"
+        raise UsageError(f"{path}: is {volume}; convert it, and view the image: {example}")
     raise UsageError(
         f"{path}: is neither a dataset that catnip2bids packaged nor an image; "
         "give such a dataset, a folder of OME-Zarr, or an OME-TIFF (.ome.btf, .ome.tif)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.leftovers import is_leftover
 from catnip2bids.volume.census import Census
 from catnip2bids.volume.nifti import census_nifti
 from catnip2bids.volume.slices import census_slices
@@ -45,7 +46,7 @@ def take_census(path: Path, slice_number: str | None = None) -> Census:
     if is_ome_zarr(path):
         return census_zarr(path)
     if not path.exists():
-        raise SourceError(f"{path}: is not there; give a path that is")
+        raise SourceError(f"{path}: does not exist; give a slice folder, a TIFF or NIfTI file, or an OME-Zarr image")
     if is_tiff(path):
         return census_stack(path)
     if is_nifti(path):
@@ -67,8 +68,8 @@ def is_nifti(path: Path) -> bool:
 
 
 def is_slice(path: Path) -> bool:
-    """Tell by its name whether a file of a slice folder is one of its slices; hidden files are none."""
-    return is_tiff(path) and not path.name.startswith(".")
+    """Tell by its name whether a file of a slice folder is one of its slices; hidden files and leftovers are not."""
+    return is_tiff(path) and not path.name.startswith(".") and not is_leftover(path)
 
 
 def slice_files(folder: Path) -> list[Path]:

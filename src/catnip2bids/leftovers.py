@@ -1,0 +1,150 @@
+"""Files and folders that operating systems, network storage and other programs leave behind.
+
+Invariant: a name is known by what real systems write, without regard to case; nothing that a person or a pipeline would
+call a result is among them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import translate
+from pathlib import Path
+
+from catnip2bids.wording import counted
+
+LEFT_BEHIND = "left behind by an operating system, network storage or another program"
+
+_FILES = (
+    # macOS, also on the file systems of others
+    "._*",
+    ".DS_Store",
+    ".localized",
+    ".apdisk",
+    ".VolumeIcon.icns",
+    ".com.apple.timemachine.*",
+    "Icon\r",
+    "Icon\uf00d",  # as file servers show it
+    ":2eDS_Store",
+    ":2e_*",
+    # Windows
+    "Thumbs.db",
+    "Thumbs.db:encryptable",
+    "ehthumbs.db",
+    "ehthumbs_vista.db",
+    "desktop.ini",
+    "*:Zone.Identifier",
+    # Linux desktops
+    ".directory",
+    # files that are deleted while they are open: NFS, SMB, FUSE, AFS
+    ".nfs[0-9a-f]*",
+    ".smbdelete*",
+    ".fuse_hidden*",
+    ".__afs*",
+    # Synology
+    "*@SynoResource",
+    "*@SynoEAStream",
+    # Dropbox, Nextcloud
+    ".dropbox",
+    ".dropbox.attr",
+    ".sync_*.db*",
+    # office programs: who has a file open
+    "~$*",
+    ".~lock.*#",
+    # editors: swap files, locks, automatic copies
+    "*.sw[nop]",
+    ".#*",
+    "#?*#",
+    "?*~",
+)
+_FOLDERS = (
+    # macOS, and file servers that speak with it
+    ".AppleDouble",
+    ".AppleDB",
+    ".AppleDesktop",
+    ".Spotlight-V100",
+    ".Trashes",
+    ".fseventsd",
+    ".TemporaryItems",
+    ".DocumentRevisions-V100",
+    "__MACOSX",
+    "Network Trash Folder",
+    "Temporary Items",
+    "TheVolumeSettingsFolder",
+    # Windows
+    "$RECYCLE.BIN",
+    "RECYCLER",
+    "System Volume Information",
+    # Linux
+    "lost+found",
+    ".Trash",
+    ".Trash-*",
+    # network storage: Synology, QNAP, NetApp, ZFS, Btrfs
+    "@eaDir",
+    "#recycle",
+    "#snapshot",
+    "@Recycle",
+    "@Recently-Snapshot",
+    ".@__thumb",
+    ".@upload_cache",
+    ".snapshot",
+    ".snapshots",
+    "~snapshot",
+    ".zfs",
+    # Dropbox, Google Drive, Syncthing, Jupyter
+    ".dropbox.cache",
+    ".tmp.drivedownload",
+    ".tmp.driveupload",
+    ".stfolder",
+    ".ipynb_checkpoints",
+)
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(translate, patterns)), re.IGNORECASE)
+
+
+_ANY_FILE, _ANY_FOLDER = _any_of(_FILES), _any_of(_FOLDERS)
+_EACH_FILE = {pattern: _any_of([pattern]) for pattern in _FILES}
+_EXAMPLES = 3
+
+
+def is_leftover(path: Path | os.DirEntry[str]) -> bool:
+    """Tell by its name, and whether it is a folder, if a path was left behind by a system or a program."""
+    as_file, as_folder = _ANY_FILE.match(path.name), _ANY_FOLDER.match(path.name)
+    return bool((as_file or as_folder) and (as_folder if path.is_dir() else as_file))
+
+
+def without_leftovers(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the paths that no system left behind."""
+    return (path for path in paths if not is_leftover(path))
+
+
+def leave_out_leftovers(folders: list[str], files: list[str]) -> list[str]:
+    """Take leftovers out of the lists of names that `os.walk` yields; return the names that were taken out."""
+    found = [name for name in folders if _ANY_FOLDER.match(name)] + [name for name in files if _ANY_FILE.match(name)]
+    folders[:] = [name for name in folders if not _ANY_FOLDER.match(name)]
+    files[:] = [name for name in files if not _ANY_FILE.match(name)]
+    return found
+
+
+def leftovers_below(folder: Path) -> list[Path]:
+    """List what was left behind in a folder at any depth; a folder that was left behind is listed and not entered."""
+    return [
+        Path(parent, name)
+        for parent, folders, files in os.walk(folder)
+        for name in sorted(leave_out_leftovers(folders, files))
+    ]
+
+
+def kind_of_file(name: str) -> str:
+    """Return the pattern of names that a leftover file belongs to, such as ``._*``."""
+    return next(pattern for pattern, regex in _EACH_FILE.items() if regex.match(name))
+
+
+def ignored(leftovers: Sequence[Path]) -> str:
+    """Say how many leftovers, at least one, were ignored, with a few of their names."""
+    examples = list(dict.fromkeys(path.name.strip() for path in leftovers))
+    shown = ", ".join(examples[:_EXAMPLES]) + (" ..." if len(examples) > _EXAMPLES else "")
+    return f"ignored {counted(len(leftovers), 'file')} left by systems or programs ({shown})"

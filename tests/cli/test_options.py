@@ -1,0 +1,31 @@
+"""Options that people write in more than one way."""
+
+from __future__ import annotations
+
+import pytest
+
+from catnip2bids.cli.options import split_voxel_sizes
+from catnip2bids.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--voxel-size", "3.7", "3.7", "5"],
+        ["--voxel-size", "3.7,3.7,5"],
+        ["--voxel-size", "3.7x3.7x5"],
+        ["--voxel-size", "3.7 3.7 5"],
+        ["--voxel-size", "3.7,", "3.7,", "5"],
+        ["--voxel-size=3.7,3.7,5"],
+        ["--voxel-size=3.7", "3.7", "5"],
+    ],
+)
+def test_a_voxel_size_is_three_numbers_however_it_is_written(given: list[str]) -> None:
+    arguments = ["convert", "a,b,c", *given, "out.ome.zarr"]
+    assert list(split_voxel_sizes(arguments)) == [*arguments[:2], "--voxel-size", "3.7", "3.7", "5", "out.ome.zarr"]
+
+
+@pytest.mark.parametrize("given", [["5"], ["3.7", "3.7"], ["3,7", "3,7", "5"], ["3,7", "5", "2"], [], ["x", "y", "z"]])
+def test_what_is_not_three_numbers_is_refused_with_an_example(given: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"--voxel-size 3\.7 3\.7 5"):
+        list(split_voxel_sizes(["package", "--voxel-size", *given, "-o", "out"]))
