@@ -60,7 +60,7 @@ def test_what_cannot_be_converted_leaves_nothing(tmp_path: Path) -> None:
     sorted((tmp_path / "slices").iterdir())[2].unlink()
     with pytest.raises(SourceError, match="missing"):
         catnip2bids.convert(tmp_path / "slices", tmp_path / "image.ome.zarr", VOXEL_UM)
-    with pytest.raises(SourceError, match="is not there"):
+    with pytest.raises(SourceError, match="does not exist"):
         catnip2bids.convert(tmp_path / "nowhere", tmp_path / "image.ome.zarr", VOXEL_UM)
     assert [path.name for path in tmp_path.iterdir()] == ["slices"]
 

@@ -348,7 +348,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(HEADER)
     with pytest.raises(UsageError, match="two of the same kind"):
         catnip2bids.compare(tmp_path / "1", tmp_path / "t.csv")
-    with pytest.raises(SourceError, match="is not there"):
+    with pytest.raises(SourceError, match="does not exist"):
         catnip2bids.compare(tmp_path / "1", tmp_path / "nowhere")
     with pytest.raises(UsageError, match="only read"):
         catnip2bids.compare(tmp_path / "1", tmp_path / "1", tmp_path / "1/out")
@@ -377,7 +377,7 @@ def test_the_command_has_the_exit_codes_of_diff(tmp_path: Path) -> None:
     assert (tmp_path / "comparison/index.html").is_file()
     assert tuple(rows(tmp_path)[0]) == COLUMNS
     missing = run("1", "nowhere")
-    assert (missing.returncode, "is not there" in missing.stderr) == (2, True)
+    assert (missing.returncode, "does not exist" in missing.stderr) == (2, True)
 
 
 def test_what_is_beside_slices_is_compared_too(tmp_path: Path) -> None:

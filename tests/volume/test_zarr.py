@@ -385,7 +385,7 @@ def test_a_folder_is_an_image_by_its_name_or_its_metadata(tmp_path: Path) -> Non
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="has no TIFF slices in it, and is no OME-Zarr image"):
         take_census(tmp_path / "empty")
-    with pytest.raises(SourceError, match="is not there"):
+    with pytest.raises(SourceError, match="does not exist"):
         take_census(tmp_path / "nothing.zarr")
 
 
