@@ -416,7 +416,7 @@ def test_the_command_has_the_exit_codes_of_diff(tmp_path: Path) -> None:
     assert (tmp_path / "comparison/index.html").is_file()
     assert tuple(rows(tmp_path)[0]) == COLUMNS
     missing = run("1", "nowhere")
-    assert (missing.returncode, "is not there" in missing.stderr) == (2, True)
+    assert (missing.returncode, "does not exist" in missing.stderr) == (2, True)
 
 
 def test_what_is_beside_slices_is_compared_too(tmp_path: Path) -> None:

@@ -356,7 +356,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.ome.zarr").mkdir()
     tifffile.imwrite(tmp_path / "no-xml.ome.tif", some_image((2, 20, 20)), ome=False)
     refused: dict[str, tuple[type[Catnip2bidsError], str]] = {
-        "nothing": (UsageError, "is not there"),
+        "nothing": (UsageError, "does not exist"),
         "file.txt": (UsageError, "neither a dataset"),
         ".": (UsageError, "neither a dataset"),
         "plain.ome.tif": (SourceError, "not a TIFF"),

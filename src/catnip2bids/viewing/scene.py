@@ -118,9 +118,10 @@ def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
         return scenes
     if not path.exists():
         raise UsageError(f"{path}: does not exist; give a dataset or an image")
-    if is_ome_zarr(path) or (path.is_file() and path.name.lower().endswith(_OME_TIFF)):
+    if is_ome_zarr(path) or (path.is_file() and _is_ome_tiff(path)):
         return (_scene_of_image(path, warn),)
-    volume = "a folder of TIFF slices" if path.is_dir() and slice_files(path) else "a TIFF" if is_tiff(path) else None
+    slices = [file for file in slice_files(path) if not _is_ome_tiff(file)] if path.is_dir() else []
+    volume = "a folder of TIFF slices" if slices else "a TIFF without OME-XML" if is_tiff(path) else None
     if volume is not None:
         example = f"catnip2bids convert {shlex.quote(str(path))} image.ome.zarr --voxel-size 3.7 3.7 5"
         raise UsageError(f"{path}: is {volume}; convert it, and view the image: {example}")
@@ -245,8 +246,12 @@ def _label_layers(image: ViewedImage, warn: Callable[[str], None]) -> Iterator[L
         visible = False
 
 
+def _is_ome_tiff(path: Path) -> bool:
+    return path.name.lower().endswith(_OME_TIFF)
+
+
 def _open(path: Path, inside_of: Path) -> ViewedImage:
-    if path.name.lower().endswith(_OME_TIFF):
+    if _is_ome_tiff(path):
         return TiffImage(path)
     if not path.is_dir():
         raise SourceError(f"{path}: is not there; bring it back from a copy")
