@@ -13,7 +13,7 @@ from pathlib import Path
 from catnip2bids.building import ImagePlan, build_image, labels_without_names
 from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, checked_voxel_size, chosen, voxel_size_doubt
 from catnip2bids.colors import made_up_color
-from catnip2bids.engine import Conversion, Listener, Resources, check_memory, resources_for, workers_for
+from catnip2bids.engine import Conversion, Listener, Resources, resources_for, workers_for
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import reserved
@@ -188,18 +188,19 @@ def _known_voxel_size(
 ) -> tuple[float, float, float]:
     """Return the voxel size that was given, or else the one that the source states; tells which one it is."""
     stated = stated_voxel_size(volume)
-    if given_um is not None and (doubt := voxel_size_doubt(given_um)):
-        progress.warning(doubt)
     if given_um is None:
         if stated is None or stated.voxel_size_um is None:
             found = "no voxel size in a unit of length" if stated is None else stated
             raise UsageError(f"{source}: states {found}; give it with --voxel-size X Y Z in micrometers")
-        progress.note(f"voxel size: {shown_size(stated.voxel_size_um)}, from the source's {stated.where}")
-        return stated.voxel_size_um
-    if stated is not None and stated.contradicts(given_um):
-        progress.warning(f"{source}: states {stated}; {shown_size(given_um)} is used, as given")
-    progress.note(f"voxel size: {shown_size(given_um)}, as given")
-    return given_um
+        size_um, origin = stated.voxel_size_um, f"from the source's {stated.where}"
+    else:
+        size_um, origin = given_um, "as given"
+        if stated is not None and stated.contradicts(given_um):
+            progress.warning(f"{source}: states {stated}; {shown_size(given_um)} is used, as given")
+    if doubt := voxel_size_doubt(size_um):
+        progress.warning(doubt)
+    progress.note(f"voxel size: {shown_size(size_um)}, {origin}")
+    return size_um
 
 
 def _built(
@@ -214,7 +215,6 @@ def _built(
         values = sorted(value for value in converted.labels if value != 0)
         return [LabelValue(value, str(value), None, made_up_color(value)) for value in values]
 
-    check_memory([(volume, plan.image(target))], resources)
     with (
         naming_what_cannot_be_written(target),
         folder_to_write(target.parent),

@@ -108,6 +108,7 @@ def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
 _ANY_FILE, _ANY_FOLDER = _any_of(_FILES), _any_of(_FOLDERS)
 _EACH_FILE = {pattern: _any_of([pattern]) for pattern in _FILES}
 _EXAMPLES = 3
+_IMAGE = ".zarr"
 
 
 def is_leftover(path: Path | os.DirEntry[str]) -> bool:
@@ -129,13 +130,20 @@ def leave_out_leftovers(folders: list[str], files: list[str]) -> list[str]:
     return found
 
 
-def leftovers_below(folder: Path) -> list[Path]:
-    """List what was left behind in a folder at any depth; a folder that was left behind is listed and not entered."""
-    return [
-        Path(parent, name)
-        for parent, folders, files in os.walk(folder)
-        for name in sorted(leave_out_leftovers(folders, files))
-    ]
+def leftovers_below(folder: Path, *, into_images: bool = False) -> list[Path]:
+    """List what was left behind in a folder at any depth.
+
+    A folder that was left behind is listed and not entered. OME-Zarr images, which may have very many files, are
+    entered only if told so.
+    """
+    found: list[Path] = []
+    if not into_images and folder.name.lower().endswith(_IMAGE):
+        return found
+    for parent, folders, files in os.walk(folder):
+        found += (Path(parent, name) for name in sorted(leave_out_leftovers(folders, files)))
+        if not into_images:
+            folders[:] = [name for name in folders if not name.lower().endswith(_IMAGE)]
+    return found
 
 
 def kind_of_file(name: str) -> str:

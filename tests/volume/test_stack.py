@@ -213,12 +213,17 @@ def _with_tiff_data(path: Path, said: str) -> Path:
     return path
 
 
-def _hidden_planes(path: Path, said: str = "images=4\nslices=4\n", behind: bytes = b"") -> Path:
+def _hidden_planes(path: Path, said: str = "images=4\nslices=4\n", behind: bytes = b"", fill_order: int = 1) -> Path:
     """Write planes as ImageJ does above 4 GiB: one directory, which comes first, and planes one after the other."""
     text = b"ImageJ=1.54f\n" + said.encode() + b"\0"
-    begin = 8 + 2 + 10 * 12 + 4 + len(text)
+    begin = 8 + 2 + 11 * 12 + 4 + len(text)
     tags = [(254, 4, 1, 0), (256, 4, 1, 5), (257, 4, 1, 6), (258, 3, 1, 16 << 16), (259, 3, 1, 1 << 16)]
-    tags += [(262, 3, 1, 1 << 16), (270, 2, len(text), begin - len(text)), (273, 4, 1, begin)]
+    tags += [
+        (262, 3, 1, 1 << 16),
+        (266, 3, 1, fill_order << 16),
+        (270, 2, len(text), begin - len(text)),
+        (273, 4, 1, begin),
+    ]
     tags += [(278, 4, 1, 6), (279, 4, 1, 60)]
     directory = b"".join(struct.pack(">HHII", *tag) for tag in tags)
     head = b"MM\0*" + struct.pack(">IH", 8, len(tags)) + directory + bytes(4) + text
@@ -235,9 +240,14 @@ def test_planes_that_imagej_hides_behind_one_directory_are_read(tmp_path: Path) 
     np.testing.assert_array_equal(tifffile.imread(path), some_image((4, 6, 5)))  # the file is what it is meant to be
 
 
+def test_hidden_planes_that_cannot_be_read_as_they_are_stored_are_refused(tmp_path: Path) -> None:
+    assert "promises 4 images" in the_problem(census_stack(_hidden_planes(tmp_path / "stack.tif", fill_order=2)))
+
+
 @pytest.mark.parametrize("ending", [".ome.zarr", ".ome.btf"])
 def test_planes_that_imagej_hides_are_converted(tmp_path: Path, ending: str) -> None:
-    made = catnip2bids.convert(_hidden_planes(tmp_path / "stack.tif"), tmp_path / f"image{ending}", (3.7, 3.7, 5.0))
+    path = _hidden_planes(tmp_path / "stack.tif", "images=4\nslices=4\nunit=micron\nspacing=5\n")
+    made = catnip2bids.convert(path, tmp_path / f"image{ending}", (3.7, 3.7, 5.0))
     np.testing.assert_array_equal(read_all(found(take_census(made.path))), some_image((4, 6, 5)))
 
 

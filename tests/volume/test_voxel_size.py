@@ -12,6 +12,7 @@ import pytest
 import tifffile
 
 from catnip2bids.volume import stated_voxel_size, take_census
+from catnip2bids.volume.stack import ContiguousStack, TiffStack
 from catnip2bids.volume.voxel_size import StatedVoxelSize
 from made_up import found, some_image, write_slices
 
@@ -191,3 +192,11 @@ def test_slices_of_which_some_state_nothing_do_not_agree(tmp_path: Path) -> None
 def test_one_percent_is_the_most_that_sizes_may_differ(given: tuple[float, float, float], contradicts: bool) -> None:
     assert StatedVoxelSize((3.7, 3.7, 5.0), "OME-XML").contradicts(given) == contradicts
     assert not StatedVoxelSize((3.7, 3.7, None), "OME-XML").contradicts((3.7, 3.7, 1.0))
+
+
+def test_imagej_states_the_size_of_planes_behind_one_directory(tmp_path: Path) -> None:
+    path = write_imagej(tmp_path / "stack.tif", {"unit": "um", "spacing": 5.0, "axes": "ZYX"}, (1 / 3.7, 1 / 3.7))
+    volume = found(take_census(path))
+    stated = stated_voxel_size(ContiguousStack(volume.layout, path, 3)) if isinstance(volume, TiffStack) else None
+    assert stated == stated_voxel_size(volume)
+    assert stated is not None

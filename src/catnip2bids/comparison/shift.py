@@ -16,6 +16,8 @@ from catnip2bids.volume import PageLayout
 
 _MOST_PUSHED_OUT = 0.2
 """Of all planes that have a partner, so many more may have none."""
+_MOST_TRIED = 5
+"""Shifts that most planes speak for."""
 
 _Identity = tuple[PageLayout | None, str | None]
 """Shape, type and hash of a plane."""
@@ -102,7 +104,8 @@ def find_renumbering(pairs: Sequence[PlanePair]) -> Renumbered | None:
     found = [tried(way) for way in dict.fromkeys(_candidates(planes_1, planes_2)) if way.shift != 0]
     best = max(found, key=lambda one: (one.is_complete, one.n_same), default=None)
     n_same = sum(pair.same for pair in pairs)
-    return best if best and (best.is_complete or best.n_same > max(n_same, best.n_partners // 2)) else None
+    enough = max(n_same, len(planes_1) // 2, len(planes_2) // 2)
+    return best if best and (best.is_complete or best.n_same > enough) else None
 
 
 def _identity(plane: Plane) -> _Identity:
@@ -118,7 +121,7 @@ def _candidates(planes_1: dict[int, _Identity], planes_2: dict[int, _Identity]) 
         places.setdefault(plane, []).append(number)
     votes = Counter(there[0] - number for number, plane in planes_1.items() if len(there := places.get(plane, [])) == 1)
     # planes that are there several times have no vote, and may be all there are
-    shifts = [shift for shift, _ in votes.most_common()]
+    shifts = [shift for shift, _ in votes.most_common(_MOST_TRIED)]
     shifts += [min(planes_2) - min(planes_1), max(planes_2) - max(planes_1)]
     found = [Renumbering(0, shift) for shift in shifts]
     step_1, step_2 = step_of(planes_1), step_of(planes_2)

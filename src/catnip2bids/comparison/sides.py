@@ -229,7 +229,8 @@ def with_census(side: Side) -> Side:
         census = take_census(side.path, side.slice_number)
     except SourceError:
         return side  # its planes say what is wrong with them
-    return replace(side, warnings=(*side.warnings, *census.warnings, *census.problems))
+    problems = () if side.problems else census.problems  # which say the same of numbers that are used twice
+    return replace(side, warnings=(*side.warnings, *census.warnings, *problems))
 
 
 def side_of(entry: Entry) -> Side:

@@ -14,6 +14,7 @@ from catnip2bids.comparison.relation import Relation
 from catnip2bids.delimited import TableKind, Warn, ignore, read_lines, read_text
 from catnip2bids.errors import SourceError
 
+_ENDINGS = (".csv", ".tsv")
 _ANIMALS = TableKind("a table of participants", {"participant_id": ("participant_id",)}, ("participant_id",), "")
 
 
@@ -110,15 +111,18 @@ class TableComparison:
 
 def looks_like_counts(path: Path) -> bool:
     """Tell whether a file is meant to be a table of counts of one sample, in whatever notation."""
+    if path.suffix.lower() not in _ENDINGS:
+        return False
     try:
-        header = read_lines(path, read_text(path), COUNTS).header
+        return "participant_id" not in read_lines(path, read_text(path), COUNTS).header
     except SourceError:
         return False
-    return path.suffix.lower() in (".csv", ".tsv") and "participant_id" not in header
 
 
 def have_same_values(path_1: Path, path_2: Path) -> bool:
     """Tell whether two files are atlas tables, or tables of participants, that say the same in another notation."""
+    if {path_1.suffix.lower(), path_2.suffix.lower()} - {*_ENDINGS, ".txt"}:
+        return False
     try:
         return read_atlas_table(path_1).regions == read_atlas_table(path_2).regions
     except SourceError:

@@ -183,7 +183,8 @@ class VolumeComparison(Shown):
                 f"{about}: {other.n_same} of {counted(other.n_partners, 'plane')} are the same under other numbers: "
                 f"{other.numbers}"
             )
-        return tuple(text for text in dict.fromkeys(found) if text not in self.problems)
+        problems = set(self.problems)
+        return tuple(text for text in dict.fromkeys(found) if text not in problems)
 
 
 def compare_volumes(

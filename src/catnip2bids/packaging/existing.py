@@ -18,6 +18,7 @@ from catnip2bids.bids.places import COUNTS, DERIVATIVE
 from catnip2bids.bids.provenance import FOLDER, PLAN
 from catnip2bids.bids.tables import read_rows
 from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.atlases import read_atlas_tables
 from catnip2bids.packaging.files import read_json, read_text
 from catnip2bids.packaging.tasks import RunTasks
@@ -78,7 +79,7 @@ def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
     for pattern, columns in _TABLES.items():
         _check(dataset, [pattern], read_rows, *columns)
     remade = {dataset / task.target for run in runs for task in run.counts}
-    counts = sorted(set(dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv")) - remade)
+    counts = sorted(set(without_leftovers(dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv"))) - remade)
     _check(dataset, [str(path.relative_to(dataset)) for path in counts], read_rows, "index")
     scans = {f"sub-{run.subject}/sub-{run.subject}_scans" for run in runs}
     _check(dataset, [f"{name}.tsv" for name in scans], read_rows, "filename")
@@ -108,7 +109,7 @@ def check_names(runs: Sequence[RunTasks]) -> None:
 
 
 def _check(dataset: Path, patterns: Sequence[str], read: Callable[..., Any], *columns: str) -> None:
-    for path in (path for pattern in patterns for path in sorted(dataset.glob(pattern))):
+    for path in (path for pattern in patterns for path in sorted(without_leftovers(dataset.glob(pattern)))):
         if path.is_dir():
             raise DatasetError(f"{path}: is a folder, and a file of this name is to be written; rename the folder")
         try:

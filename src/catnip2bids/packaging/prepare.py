@@ -295,11 +295,12 @@ def _warnings_of(
     pairs: Sequence[tuple[Run, PlannedRun]], settled: Iterable[Settled], voxel_size_um: tuple[float, float, float]
 ) -> list[str]:
     """List what may be wrong with runs: what was found in them, what nobody knows, and what does not fit together."""
+    doubt = voxel_size_doubt(voxel_size_um)
     return [
         *(warning for run, _ in pairs for warning in run.all_warnings),
         *(text for pair in pairs for text in unknown_of(*pair)),
         *(warning for found in settled for warning in found.warnings),
-        *([doubt] if (doubt := voxel_size_doubt(voxel_size_um)) else []),
+        *([doubt] if doubt else []),
         *(text for run, _ in pairs if not doubt and (text := voxel_size_warning(run, voxel_size_um))),
         *(text for run, _ in pairs for text in stated_size_warnings(run, voxel_size_um)),
     ]

@@ -15,6 +15,7 @@ from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, S
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog
 from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.scanning.entries import entries_below
 from catnip2bids.scanning.files import files_below, links_out_of, refuse_odd_name
 from catnip2bids.scanning.model import Entry, Run
 from catnip2bids.volume import Census, census_nifti, census_slices, census_stack, label_values, read_planes, slice_files
@@ -42,20 +43,6 @@ def examined(entry: Entry) -> Entry:
     )
 
 
-def renumbered(entry: Entry, slice_number: str) -> Entry:
-    """Take the census of a slice folder again, with a pattern for the slice number.
-
-    Raises
-    ------
-    UsageError
-        If the pattern is not valid, or the entry is not a slice folder.
-    """
-    if entry.component is None or entry.component.storage != Storage.SLICES:
-        raise UsageError(f"{entry.location}: is not a slice folder; leave its slice_number out of the plan")
-    again = examined(replace(entry, slice_number=slice_number, problems=(), warnings=()))
-    return replace(again, warnings=tuple(dict.fromkeys(entry.warnings + again.warnings)))
-
-
 def with_slice_numbers(run: Run, patterns: Mapping[str, str]) -> Run:
     """Take the census of slice folders again, with patterns for the slice number by the paths of the entries.
 
@@ -64,7 +51,14 @@ def with_slice_numbers(run: Run, patterns: Mapping[str, str]) -> Run:
     UsageError
         If a pattern is not valid, or is for anything but a slice folder.
     """
-    entries = [renumbered(entry, patterns[entry.path]) if entry.path in patterns else entry for entry in run.entries]
+    entries = list(run.entries)
+    for listed in entries_below(run.folder):
+        if (pattern := patterns.get(listed.path)) is None:
+            continue
+        if listed.component is None or listed.component.storage != Storage.SLICES:
+            raise UsageError(f"{listed.location}: is not a slice folder; leave its slice_number out of the plan")
+        at = next(index for index, entry in enumerate(entries) if entry.path == listed.path)
+        entries[at] = examined(replace(listed, slice_number=pattern))
     compared = zip(entries, compared_with_run(entries, run.log), strict=True)
     return replace(run, entries=tuple(new if old.path in patterns else old for old, new in compared))
 

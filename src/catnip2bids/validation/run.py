@@ -55,7 +55,7 @@ def validate(dataset: Path | str) -> ValidationReport:
             *(finding for check in by_us for finding in check.result()),
         ]
     findings = [finding for finding in findings if not _is_left_behind(PurePosixPath(finding.file), root)]
-    if leftovers := leftovers_below(root):
+    if leftovers := leftovers_below(root, into_images=True):
         findings.append(info(cross_checks.CHECK, "LEFTOVERS_IGNORED", ROOT, ignored(leftovers)))
     described = (check.describe() for check in (bids, ome_zarr, ome_tiff, dandi, cross_checks))
     return ValidationReport(Path(dataset), _tidy(findings, root), tuple(filter(None, described)))

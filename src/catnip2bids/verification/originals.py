@@ -16,9 +16,9 @@ from catnip2bids.bids.names import run_name
 from catnip2bids.bids.places import copy_of
 from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.engine import Resources, Team
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.progress import Progress
-from catnip2bids.scanning import Entry, Run, files_below, renumbered, scan
+from catnip2bids.scanning import Entry, Run, files_below, scan, with_slice_numbers
 from catnip2bids.verification.images import ExpectedImage
 from catnip2bids.verification.result import FileProblem, Problem
 from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane, hashing_bytes
@@ -116,21 +116,24 @@ class Originals:
         first = evidence["planes"][0]
         return RecoveredMask(whole, masked, frozenset(number - first for number in evidence["planes_emptied"]))
 
-    def _entry(self, record: RunRecord, path: str) -> Entry | None:
+    def _entry(self, record: RunRecord, path: str, slice_number: str | None = None) -> Entry | None:
         runs = [run for run in self.runs if run.folder_name == record.name]
         if len(runs) > 1:  # today's CATNIP names runs after the time alone
             at_the_same_place = [run for run in runs if run.source == record.source]
             of_the_animal = [run for run in runs if run.name.subject_label == record.subject]
             runs = at_the_same_place if len(at_the_same_place) == 1 else of_the_animal
+        if slice_number is not None:
+            runs = [with_slice_numbers(run, {path: slice_number}) for run in runs]
         return next((entry for run in runs for entry in run.entries if entry.path == path), None)
 
     def _entry_volume(self, key: str, path: str) -> Volume:
         record, decision = self.provenance.runs[key], self.provenance.decisions_of(key).get(path)
-        entry = self._entry(record, path)
+        try:
+            entry = self._entry(record, path, decision.slice_number if decision else None)
+        except UsageError as error:
+            raise SourceError(str(error)) from error
         if entry is None:
             raise SourceError(f"{record.name}/{path} is not in the sources that were given")
-        if decision is not None and decision.slice_number is not None:
-            entry = renumbered(entry, decision.slice_number)
         if entry.volume is None:
             raise SourceError(f"{record.name}/{path} is not whole any more: {'; '.join(entry.problems)}")
         return entry.volume

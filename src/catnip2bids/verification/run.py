@@ -98,7 +98,7 @@ def _verified(
         verdicts.append(verdict)
     file_problems, notes, n_files = _files(dataset, resources, originals)
     file_problems += list(_strange_images(dataset, provenance))
-    leftovers = [*(originals.leftovers if originals else ()), *leftovers_below(dataset)]
+    leftovers = [*(originals.leftovers if originals else ()), *leftovers_below(dataset, into_images=True)]
     notes += [ignored(leftovers)] if leftovers else []
     return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), originals is not None)
 

@@ -22,6 +22,7 @@ from catnip2bids.volume.tiff import (
     PageLayout,
     agreed,
     check_tags,
+    has_plain_strips,
     open_page,
     page_at,
     read_encoded,
@@ -133,18 +134,6 @@ def census_stack(path: Path) -> Census:
     return Census(volume, 1, n_bytes, tuple(problems), tuple(warnings))
 
 
-def hides_planes(path: Path) -> bool:
-    """Tell whether a TIFF file has one page for many planes.
-
-    Raises
-    ------
-    SourceError
-        If the file cannot be read.
-    """
-    with open_tiff(path) as tiff:
-        return _contiguous_stack(tiff, path) is not None
-
-
 def _contiguous_stack(tiff: tifffile.TiffFile, path: Path) -> ContiguousStack | None:
     """Return the volume that ImageJ's description and the size of the file agree on, where only one page is listed.
 
@@ -161,7 +150,8 @@ def _contiguous_stack(tiff: tifffile.TiffFile, path: Path) -> ContiguousStack | 
         return None
     page, where = page_at(tiff, 0, None)
     layout = check_tags(page, where)
-    if page.is_tiled or not page.is_contiguous or sum(page.databytecounts) != _plane_bytes(layout):
+    is_stored_as_it_is = has_plain_strips(page) and page.compression == tifffile.COMPRESSION.NONE
+    if not (is_stored_as_it_is and page.is_contiguous) or sum(page.databytecounts) != _plane_bytes(layout):
         return None
     begin, n_bytes = page.dataoffsets[0], tiff.filehandle.size
     end = begin + n_planes * _plane_bytes(layout)

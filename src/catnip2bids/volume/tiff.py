@@ -178,7 +178,7 @@ def open_lone_page(
         page, where = page_at(tiff, index, offset)
         page.dataoffsets = tuple(at + n_bytes_behind for at in page.dataoffsets)
         layout = check_tags(page, where)
-        if not _has_plain_strips(page):
+        if not has_plain_strips(page):
             return layout, WholePlane(lambda: _decoded(path, index, layout, offset))
         return layout, StripPlane(
             path=path,
@@ -237,10 +237,10 @@ def _plane_bytes(layout: PageLayout) -> int:
 
 def _reads_rows(page: tifffile.TiffPage) -> bool:
     small = page.compression == tifffile.COMPRESSION.NONE or page.rowsperstrip <= MOST_ROWS_PER_STRIP
-    return _has_plain_strips(page) and small
+    return has_plain_strips(page) and small
 
 
-def _has_plain_strips(page: tifffile.TiffPage) -> bool:
+def has_plain_strips(page: tifffile.TiffPage) -> bool:
     """Tell whether a page has strips of whole bytes, stored or deflated, that need nothing but that undone."""
     return (
         not page.is_tiled

@@ -56,7 +56,7 @@ class CheckedPlanes:
 
 def reduced_pages(sizes: Sequence[PageSize]) -> frozenset[int]:
     """Return the indices of the pages that are marked as reduced, and are smaller than all pages that are not."""
-    planes = [size for size in sizes if not size.marked]
+    planes = {size for size in sizes if not size.marked}
     return frozenset(
         index
         for index, size in enumerate(sizes)

@@ -19,7 +19,7 @@ import tifffile
 
 from catnip2bids.volume.nifti import NiftiVolume, nifti_header
 from catnip2bids.volume.slices import SliceSeries
-from catnip2bids.volume.stack import TiffStack
+from catnip2bids.volume.stack import ContiguousStack, TiffStack
 from catnip2bids.volume.tiff_file import open_tiff
 from catnip2bids.volume.volume import Volume
 from catnip2bids.volume.zarr import ZarrVolume
@@ -100,7 +100,7 @@ def stated_voxel_size(volume: Volume) -> StatedVoxelSize | None:
         return None if volume.voxel_size_um is None else _stated(volume.voxel_size_um, "OME-Zarr metadata")
     if isinstance(volume, NiftiVolume):
         return _of_nifti(volume.path)
-    if isinstance(volume, TiffStack):
+    if isinstance(volume, TiffStack | ContiguousStack):
         return _of_tiff(volume.path)
     return _of_slices(volume.slices) if isinstance(volume, SliceSeries) else None
 
