@@ -53,6 +53,14 @@ def test_a_plan_chooses_the_number_that_counts(run: Path, pixels: list[Array], t
     np.testing.assert_array_equal(level(dataset / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"), pixels[0])
     (decision,) = [each for source, each in decisions(dataset).items() if source.endswith("640_N4")]
     assert decision["slice_number"] == PATTERN
+    (left_out,) = [each for source, each in decisions(dataset).items() if source.endswith("other_0001.tif")]
+    assert left_out["action"] == "exclude"
+    assert PATTERN in left_out["reason"]
+    assert catnip2bids.verify(dataset, run.parent).ok
+    again = catnip2bids.package(run.parent, dataset, settings())  # without the plan
+    assert again.ok
+    assert not again.made
+    assert len([source for source in decisions(dataset) if source.endswith("other_0001.tif")]) == 1
     assert catnip2bids.verify(dataset, run.parent).ok
     catnip2bids.restore(dataset, tmp_path / "restored")
     restored = sorted((tmp_path / "restored").rglob("section*"))

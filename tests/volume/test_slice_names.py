@@ -56,6 +56,8 @@ HUNDREDTHS = [f"brain_z{n / 100:.2f}mm.tif" for n in range(1, 101)]
         ["a1.tif"],
         ["(1) brain [2]_Z1.tif", "(1) brain [2]_Z2.tif"],
         [f"{20210130 + day}.tif" for day in range(2)],
+        ["sub-01_slice-0009.tif", "sub-01_slice-0010.tif"],
+        ["brain-1.tif", "brain-2.tif", "brain-10.tif"],
     ],
     ids=lambda names: names[0],
 )
@@ -82,6 +84,10 @@ def test_the_one_number_that_varies_orders_the_slices_wherever_it_stands(names: 
         (["mean.tif"], ["mean.tif"]),
         (["scan1_slice2.tif"], ["scan#_slice2.tif", "scan1_slice#.tif"]),
         (["z-1.tif", "z0.tif", "z1.tif"], ["z-1.tif"]),
+        ([f"N4_z=-{n}um.tif" for n in range(1, 9)], ["N4_z=-#um.tif", r"'^N4_z=([-+]?[0-9]+)um\.tif$'"]),
+        ([f"brain_-{n}.tif" for n in range(1, 4)], ["may be negative"]),
+        ([f"z{n}.tif" for n in range(-3, 4)], [r"'^z([-+]?[0-9]+)\.tif$'"]),
+        (["z0.5mm.tif", "z1mm.tif", "z1.5mm.tif", "z2mm.tif"], ["z#.#mm.tif"]),
         (["s1_ch1.tif", "s2_ch01.tif"], ["s#_ch*.tif"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else str(value),
@@ -106,6 +112,9 @@ def test_names_that_do_not_tell_the_order_are_refused_with_patterns_to_choose_fr
         (["v1.9.tif", "v1.10.tif"], "v#.#.tif", ["v1.10.tif", "v1.9.tif"]),
         (["z0,5.tif", "z1,0.tif", "z1,5.tif"], "z#.#.tif", ["z0,5.tif", "z1,0.tif", "z1,5.tif"]),
         (CHANNELS, "*_c01_*Z#.ome.tif", CHANNELS[6:]),
+        (["z0.5mm.tif", "z1mm.tif", "z1.5mm.tif"], "z#.#mm.tif", ["z0.5mm.tif", "z1mm.tif", "z1.5mm.tif"]),
+        (["z-2.tif", "z-1.tif", "z0.tif"], r"^z([-+]?[0-9]+)\.tif$", ["z-2.tif", "z-1.tif", "z0.tif"]),
+        (["z-2um.tif", "z-1um.tif"], "z-#um.tif", ["z-1um.tif", "z-2um.tif"]),
     ],
 )
 def test_a_pattern_chooses_the_number_that_counts(names: list[str], pattern: str, expected: list[str]) -> None:
@@ -131,7 +140,7 @@ def test_a_pattern_has_to_name_one_number(pattern: str) -> None:
 
 def test_each_pattern_that_a_refusal_offers_is_one_that_works() -> None:
     for names in (SECTIONS, CHANNELS, HUNDREDTHS, ["a #1_2.tif", "a #2_1.tif"]):
-        offered = refusal(numbered(names)).split("--slice-number ")[1].split("'")[1::2]
+        offered = refusal(numbered(names)).split("choose ")[1].split("'")[1::2]
         assert offered
         for pattern in offered:
             assert len(order(numbered(names, pattern))) + len(numbered(names, pattern).not_matching) == len(names)

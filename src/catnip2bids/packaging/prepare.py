@@ -119,7 +119,7 @@ def prepare(
     given = read_plan(plan_file) if plan_file is not None else cast("Plan | None", plan)
     voxel_size_um = _known_voxel_size(settings.voxel_size_um or (given.dataset.voxel_size_um if given else None))
     found = _scanned(folders, dataset, progress)
-    proposed = given or make_plan(found)
+    proposed = given or _remembering_slice_numbers(make_plan(found), provenance)
     pairs = _settled(matched(found, proposed), settings, progress)
     settled = {run.folder: settle(run, planned, provenance, resources, progress) for run, planned in pairs}
     pairs = [(run, settled[run.folder].planned) for run, _ in pairs]
@@ -152,6 +152,17 @@ def prepare(
         resources=resources,
         warnings=tuple(warnings),
     )
+
+
+def _remembering_slice_numbers(plan: Plan, provenance: Provenance) -> Plan:
+    """Put the slice numbers of the plan that the dataset was packaged with into one that nobody wrote."""
+    for run in plan.runs:
+        for key in (key for key, record in provenance.runs.items() if record.name == run.name):
+            earlier = provenance.decisions_of(key)
+            for line in run.entries:
+                if line.source in earlier:
+                    line.slice_number = earlier[line.source].slice_number
+    return plan
 
 
 def _scanned(folders: list[Path], dataset: Path, progress: Progress) -> Scan:

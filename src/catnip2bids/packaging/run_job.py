@@ -32,6 +32,7 @@ from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTask
 from catnip2bids.progress import Progress
 from catnip2bids.publish import forget_construction, remove
 from catnip2bids.scanning import Entry, files_below
+from catnip2bids.volume import other_series, slice_files
 from catnip2bids.wording import counted, listed
 
 
@@ -298,12 +299,31 @@ class RunJob:
                     written=_written(entry.location),
                 )
             )
-        vanished = self._earlier.keys() - {entry.path for entry in run.entries}
+            decisions += self._not_matching(entry)
+        vanished = self._earlier.keys() - {entry.path for entry in run.entries} - self._not_matched_before()
         for path in sorted(vanished):
             self.progress.note(f"{run.folder / path}: is not there any more; what was packaged of it is kept")
             source = os.path.normpath(f"{run.source}/{path}")
             decisions.append(self._earlier[path].model_copy(update={"source": source}))
         self.prepared.provenance.decisions = decisions
+
+    def _not_matching(self, entry: Entry) -> Iterator[Decision]:
+        """Yield decisions about the files of a slice folder that the slice number of the plan leaves out."""
+        if entry.slice_number is None:
+            return
+        for names, n_files in other_series(slice_files(entry.location), entry.slice_number).items():
+            reason = f"{counted(n_files, 'file')} not matched by the slice number '{entry.slice_number}' of the plan"
+            source = f"{self.tasks.run.source_of(entry)}/{names}"
+            yield Decision(run=str(self.tasks.name), source=source, action="exclude", reason=reason)
+
+    def _not_matched_before(self) -> set[str]:
+        """Return the paths of earlier decisions about files that a slice number left out; they are made again."""
+        folders = {path for path, decision in self._earlier.items() if decision.slice_number is not None}
+        return {
+            path
+            for path, decision in self._earlier.items()
+            if PurePosixPath(path).parent.as_posix() in folders and decision.n_bytes is None
+        }
 
     def _public_problem(self, entry: Entry) -> str | None:
         """Return what is wrong with an entry, without the folders of the machine, because it gets published."""

@@ -8,7 +8,7 @@ from catnip2bids.volume.nifti import NiftiVolume, census_nifti
 from catnip2bids.volume.part import SomePlanes
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.recovered_mask import RecoveredMask
-from catnip2bids.volume.slice_names import NumberedSlices, number_slices, slice_pattern
+from catnip2bids.volume.slice_names import NumberedSlices, number_slices, other_series, slice_pattern
 from catnip2bids.volume.slices import SliceSeries, census_slices
 from catnip2bids.volume.stack import TiffStack, census_stack
 from catnip2bids.volume.take_census import is_nifti, is_slice, is_tiff, slice_files, take_census
@@ -56,6 +56,7 @@ __all__ = [
     "open_array",
     "open_lone_page",
     "open_tiff",
+    "other_series",
     "page_offsets",
     "plane_pages",
     "plane_sha256",

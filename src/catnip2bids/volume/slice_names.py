@@ -16,8 +16,12 @@ from catnip2bids.wording import SHOWN, counted, listed
 
 _DIGITS = re.compile(r"([0-9]+)")
 _AFTER_A_POINT = re.compile(r"[0-9][.,]#")
+# a minus after "=", a blank, an underscore, a bracket or the name of an axis, or before a unit; others are hyphens
+_SIGNED = re.compile(r"(?:^|[=\s_(\[]|(?<![a-z])[xyz])-#|-#\s*(?:um|µm|μm|mm|nm)(?![a-z])", re.IGNORECASE)
 _DECIMAL = re.compile(r"(?<![0-9])[0-9]+[.,]#|#[.,][0-9]+(?![0-9])")
 _WILDCARD = re.compile(r"(#\.#|[#*?])")
+_WHERE = "slice_number in the plan, or --slice-number of convert and compare"
+_NUMBER = re.compile(r"[-+]?[0-9]+(?:[.,][0-9]+)?")
 _EXAMPLE = "write the file name with # for the slice number and * for other text that varies, such as 'brain_Z#_*.tif'"
 
 
@@ -82,15 +86,29 @@ def number_slices(files: Iterable[Path], pattern: str | None = None) -> Numbered
     series = [found for alike in _alike(slices) for found in _split(alike)]
     if len(series) > 1 or "#" not in series[0].pattern:
         return NumberedSlices(problem=_explained(slices, series))
-    only, digits = series[0], series[0].digits
-    if _AFTER_A_POINT.search(only.pattern) and len({len(number) for number in digits.values()}) > 1:
-        decimal = _DECIMAL.sub("#.#", only.pattern)
-        return NumberedSlices(
-            problem=f"{slices[0].parent}: numbers in names such as {slices[0].name} may be decimals, of which 1.10 "
-            f"comes before 1.9; if they are, give --slice-number {decimal!r}, else {only.pattern!r} (slice_number in "
-            "the plan)"
-        )
+    only, digits, doubt = series[0].pattern, series[0].digits, None
+    if _AFTER_A_POINT.search(only) and len({len(number) for number in digits.values()}) > 1:
+        doubt, other = "may be decimals, of which 1.10 comes before 1.9", _DECIMAL.sub("#.#", only)
+    elif len(digits) > 1 and _SIGNED.search(only):
+        doubt, other = "may be negative, which reverses their order", _signed(only)
+    if doubt is not None:
+        what = f"numbers in names such as {slices[0].name} {doubt}"
+        choice = f"if they are, choose '{other}', else '{only}' ({_WHERE})"
+        return NumberedSlices(problem=f"{slices[0].parent}: {what}; {choice}")
     return NumberedSlices(_by_number(digits))
+
+
+def other_series(files: Iterable[Path], pattern: str) -> dict[str, int]:
+    """Group the files that a pattern does not match by their names; return how many each group has.
+
+    Raises
+    ------
+    UsageError
+        If the pattern is not valid.
+    """
+    others = sorted(number_slices(files, pattern).not_matching)
+    series = [found for alike in _alike(others) for found in _split(alike)]
+    return {found.pattern if len(found) > 1 else next(iter(found.digits)).name: len(found) for found in series}
 
 
 def slice_pattern(text: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
@@ -134,7 +152,7 @@ def slice_pattern(text: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
 def _wildcards(text: str, any_text: str) -> re.Pattern[str]:
     meanings = {
         "#": r"(?<![0-9])([0-9]+)(?![0-9])",
-        "#.#": r"(?<![0-9])([0-9]+[.,][0-9]+)(?![0-9])",
+        "#.#": r"(?<![0-9])(?<![0-9][.,])([0-9]+(?:[.,][0-9]+)?)(?![0-9])",
         "*": any_text,
         "?": ".",
     }
@@ -150,10 +168,10 @@ def _matched(slices: list[Path], text: str) -> NumberedSlices:
         first, second = greedy.search(file.name), lazy.search(file.name)
         if first is None or second is None:
             continue
-        if first.span(1) != second.span(1) or not re.fullmatch(r"[0-9]+([.,][0-9]+)?", first[1] or ""):
+        if first.span(1) != second.span(1) or not _NUMBER.fullmatch(first[1] or ""):
             return NumberedSlices(
-                problem=f"{file}: the slice number pattern {text!r} does not tell which number counts; "
-                "replace its * by the text that is there, or name the number with another pattern"
+                problem=f"{file}: the slice number pattern '{text}' does not tell which number counts; write more of "
+                "the name in place of *, and # or one group for a number"
             )
         digits[file] = first[1].replace(",", ".")
     if not digits:
@@ -168,7 +186,7 @@ def _by_number(digits: Mapping[Path, str]) -> dict[int, list[Path]]:
     n_decimals = max(len(number.partition(".")[2]) for number in digits.values())
     found: dict[int, list[Path]] = {}
     for file, number in digits.items():
-        whole, _, decimals = number.partition(".")
+        whole, _, decimals = number.partition(".")  # with the sign, if there is one
         found.setdefault(int(whole + decimals.ljust(n_decimals, "0")), []).append(file)
     return dict(sorted(found.items()))
 
@@ -217,21 +235,30 @@ def _pattern(file: Path, at: int | None, others: set[int]) -> str:
     return "".join(parts)
 
 
+def _signed(pattern: str) -> str:
+    """Write a pattern with ``#`` or ``-#`` as a regular expression for whole numbers with their signs."""
+    before, after = re.split("-?#", pattern)
+    return f"^{re.escape(before)}([-+]?[0-9]+){re.escape(after)}$"
+
+
 def _explained(slices: list[Path], series: list[_Series]) -> str:
     """Say why names do not tell the order of the slices, and how to tell it."""
     folder, largest = slices[0].parent, sorted(series, key=len, reverse=True)
     patterns = [pattern for found in largest if len(found) > 1 or len(series) == 1 for pattern in found.choices]
-    decimals = [_DECIMAL.sub("#.#", pattern) for pattern in patterns if _DECIMAL.search(pattern)]
-    offered = " or ".join(map(repr, [*patterns[:2], *decimals[:1]]))
-    remedy = f"name the number that counts: --slice-number {offered} (slice_number in the plan)"
-    if not patterns:
-        remedy = "number the files in the order of their planes, under names that are the same but for that number"
+    all_of_them = [_DECIMAL.sub("#.#", pattern) for pattern in patterns if _DECIMAL.search(pattern)]
+    all_of_them += [_signed(pattern) for pattern in patterns if pattern.replace("-#", "#") in set(patterns) - {pattern}]
+    offered = " or ".join(f"'{pattern}'" for pattern in [*patterns[:2], *all_of_them[:1]])
+    remedy = f"choose {offered} ({_WHERE})"
+    renumber = "number the files in the order of their planes, under names that are the same but for that number"
     if len(series) == 1:
         n_numbers = counted(len(patterns), "number") if patterns else "no number"
-        return f"{folder}: {n_numbers} could be the slice number in names such as {slices[0].name}; {remedy}"
+        what = f"{n_numbers} could be the slice number in names such as {slices[0].name}"
+        return f"{folder}: {what}; {remedy if patterns else renumber}"
     odd = [file.name for file in slices if file not in largest[0].digits]
     if len(odd) <= SHOWN and 2 * len(odd) < len(slices):
         what = f"{listed(odd)} {'is' if len(odd) == 1 else 'are'} not named like the other slices, {largest[0]}"
     else:
         what = f"holds {len(series)} series of slices: {listed([str(found) for found in largest])}"
-    return f"{folder}: {what}; move what does not belong there to another folder, or {remedy}"
+    if not patterns:
+        return f"{folder}: {what}; {renumber}"
+    return f"{folder}: {what}; {remedy}, which leaves the other files out, or {renumber}"
