@@ -1,4 +1,4 @@
-"""The commands that look at what is there: compare, verify, validate, report, view.
+"""The commands that look at existing data: compare, verify, validate, report, view.
 
 Invariant: only arguments and printing; each command is a few lines around one call of the API.
 """

@@ -144,7 +144,7 @@ def bytes_of(memory: str | None) -> int | None:
     Raises
     ------
     UsageError
-        If it is no size.
+        If it is not a valid size.
     """
     from catnip2bids.engine import parse_bytes  # late: it takes libraries that --help should not wait for
 

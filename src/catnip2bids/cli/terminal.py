@@ -226,7 +226,7 @@ def show_verification(found: Verification) -> None:
             Row(
                 _what_differs(PurePosixPath(verdict.image).name),
                 verdict.image,
-                (verdict.n_planes, verdict.n_levels, "proven" if verdict.ok else "not as it was"),
+                (verdict.n_planes, verdict.n_levels, "proven" if verdict.ok else "changed"),
                 bad=not verdict.ok,
             )
             for verdict in verdicts
@@ -238,7 +238,7 @@ def show_verification(found: Verification) -> None:
     facts = [counted(len(found.images), "image"), counted(n_planes, "plane"), counted(found.n_files, "other file")]
     facts += ["and the originals"] if found.sources_read else []
     facts += _numbers(found.problems, ())
-    outcome = "everything is as it was read" if found.ok else "not as it was"
+    outcome = "verified: nothing has changed" if found.ok else "changed since it was packaged"
     say_result(found.dataset, outcome, _verdict(found.ok), facts)
 
 

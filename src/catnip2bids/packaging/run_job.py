@@ -208,7 +208,7 @@ class RunJob:
                 self._failed(problem)
 
     def _remove_unplanned(self) -> None:
-        """Remove what is there by an earlier plan; what has a problem now, or no source any more, stays."""
+        """Remove what an earlier plan made; what has a problem now, or no source any more, stays."""
         planned = {str(task.target) for task in self.tasks.images}
         sidecars = {task.sidecar for task in self.tasks.images}
         there = {entry.path for entry in self.tasks.run.entries}

@@ -182,7 +182,7 @@ class _Work:
             return
         if waiting_for := next((folder for folder in self._unwhole if path.startswith(f"{folder}/")), None):
             # a folder under the name of a volume means that all of it is there
-            self._tell(f"{path}: lies in {waiting_for}, which is not restored; mend that, and restore again")
+            self._tell(f"{path}: lies in {waiting_for}, which is not restored; correct that, and restore again")
             self.is_complete = False
             return
         if final.exists() or final.is_symlink():

@@ -55,7 +55,7 @@ def check_partial(tree: Tree) -> Iterator[Finding]:
     """Check that nothing is left of an interrupted command."""
     for path in (*tree.folders, *(file.path for file in tree.files)):
         if _is_partial(path) and not any(map(_is_partial, path.parents)):
-            what = "is left over from an interrupted command; package again, or remove it"
+            what = "is left over from an interrupted command; package again, which finishes it or clears it away"
             yield _error("LEFTOVER_PARTIAL", path, what)
 
 

@@ -1,4 +1,4 @@
-"""Everything in a dataset that is no pixel, compared with its checksums."""
+"""Everything in a dataset but pixels, compared with its checksums."""
 
 from __future__ import annotations
 

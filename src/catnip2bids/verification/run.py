@@ -58,7 +58,7 @@ def verify(
     Raises
     ------
     DatasetError
-        If the folder is no dataset of ours, or its provenance cannot be read.
+        If the folder is not a dataset of ours, or its provenance cannot be read.
     SourceError
         If no run is found in the sources.
 
