@@ -281,7 +281,7 @@ def missing_of(paths: Sequence[str]) -> tuple[str, ...]:
 
 def unseen(path: object) -> str:
     """Say what to do about something that a worker does not see."""
-    return f"{path}: is not there for a worker; give paths of a shared file system"
+    return f"{path}: does not exist for a worker; give paths of a shared file system"
 
 
 def other_version(theirs: str, ours: str) -> str:

@@ -214,7 +214,7 @@ def _taken_checksums(dataset: Path, result: PackageResult, progress: Progress) -
     if there is None:
         return {}
     if not there.is_intact:
-        warning = f"{dataset / CHECKSUMS}: was changed by somebody; verify cannot tell any more what else was"
+        warning = f"{dataset / CHECKSUMS}: was changed by hand; verify cannot tell what else was"
         result.warnings.append(warning)
         progress.warning(warning)
     return there.files

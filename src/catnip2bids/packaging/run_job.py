@@ -300,7 +300,7 @@ class RunJob:
             )
         vanished = self._earlier.keys() - {entry.path for entry in run.entries}
         for path in sorted(vanished):
-            self.progress.note(f"{run.folder / path}: is not there any more; what was packaged of it is kept")
+            self.progress.note(f"{run.folder / path}: does not exist any more; what was packaged of it is kept")
             source = os.path.normpath(f"{run.source}/{path}")
             decisions.append(self._earlier[path].model_copy(update={"source": source}))
         self.prepared.provenance.decisions = decisions

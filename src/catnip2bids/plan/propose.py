@@ -133,7 +133,7 @@ def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
             problems[entry.path] = "; ".join([*entry.problems[:SHOWN], *more])
         elif entry.component is None and wanted == proposed and entry.n_bytes > SMALL_BYTES:
             problems[entry.path] = (
-                f"{entry.location}: nobody knows this entry of {shown_bytes(entry.n_bytes)}; "
+                f"{entry.location}: is not known as output of CATNIP, and has {shown_bytes(entry.n_bytes)}; "
                 "say in the plan whether to copy or to exclude it, with a reason"
             )
         elif wanted.action == Action.CONVERT and (entry.component is None or entry.component.desc is None):

@@ -37,7 +37,7 @@ _PLANES_BYTES = 28 * 10**6
 _PAGE_BYTES = 3 * 10**6
 _THREADS = 2
 MEMORY_BYTES = 512 * 2**20
-"""What drawing takes at the most (measured: 450 to 500 MB for planes of 640 x 544 pixels)."""
+"""What drawing takes at the most (measured: 430 to 480 MiB for planes of 640 x 544 pixels)."""
 _LIBRARY = "vega"
 _OURS = '<meta name="generator" content="catnip2bids">'
 

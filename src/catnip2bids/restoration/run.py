@@ -248,7 +248,7 @@ class _Work:
         """Copy a file or folder whose bytes are what they were."""
         location = self._dataset / copy
         if not location.exists():
-            raise DatasetError(f"{location}: is not there any more; bring it back from a copy")
+            raise DatasetError(f"{location}: does not exist any more; bring it back from a copy")
         with publication(final) as partial:
             for file in files_below(location):
                 if not file.resolve().is_relative_to(self._dataset.resolve()):

@@ -29,7 +29,7 @@ def check_sizes(tree: Tree) -> Iterator[Finding]:
     """Check that no file is empty (DANDI refuses those), no link leads nowhere; copies of source files may be empty."""
     for file in tree.files:
         if file.n_bytes is None:
-            yield _error("BROKEN_LINK", file.path, "is a link to something that is not there")
+            yield _error("BROKEN_LINK", file.path, "is a link to something that does not exist")
         elif file.n_bytes == 0:
             find = warning if file.path.parts[0] == "sourcedata" else error
             yield find(CHECK, "FILE_EMPTY", file.path, "is empty (0 bytes); the DANDI archive refuses empty files")

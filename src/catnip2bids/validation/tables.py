@@ -128,7 +128,7 @@ def _compare_rows(tree: Tree, file: PurePosixPath, key: _Key, needed: set[_Key])
     """Find what a table lacks or has twice; the finding's code begins with the table's name."""
     kind = file.stem.upper()
     if not (tree.root / file).is_file():
-        yield _error(f"{kind}_MISSING", file, f"is not there; it must list {', '.join(key)}")
+        yield _error(f"{kind}_MISSING", file, f"does not exist; it must list {', '.join(key)}")
         return
     try:
         table = read_table(tree.root / file)
