@@ -235,7 +235,7 @@ def show_verification(found: Verification) -> None:
     facts = [counted(len(found.images), "image"), counted(n_planes, "plane"), counted(found.n_files, "other file")]
     facts += ["and the originals"] if found.sources_read else []
     facts += _numbers(found.problems, ())
-    outcome = "verified: nothing has changed" if found.ok else "changed since it was packaged"
+    outcome = "verified: nothing has changed" if found.ok else "something has changed"
     say_result(found.dataset, outcome, _verdict(found.ok), facts)
 
 
