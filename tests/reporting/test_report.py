@@ -367,9 +367,9 @@ def test_findings_are_those_of_the_sample_that_they_name(dataset: Path) -> None:
         ("participants.tsv", "subject\nsub-1\n", "participants.tsv: has no column participant_id"),
         ("samples.tsv", "sample_id\nsample-1\n", "samples.tsv: has no column participant_id"),
         ("sub-45670ko/sub-45670ko_scans.tsv", "filename\nx\n", "has no column acq_time"),
-        ("derivatives/catnip/dseg.tsv", "index\tname\nx\ty\n", "dseg.tsv: 'x' is no number"),
+        ("derivatives/catnip/dseg.tsv", "index\tname\nx\ty\n", "dseg.tsv: 'x' is not a whole number"),
         ("derivatives/catnip/dseg.tsv", "name\nx\n", "dseg.tsv: has no column index"),
-        ("COUNTS", "index\tcell_count\n1\tnan\n", "'nan' is no number"),
+        ("COUNTS", "index\tcell_count\n1\tnan\n", "'nan' is not a whole number"),
         ("COUNTS", "index\tname\n1\tx\n", "has no column cell_count"),
     ],
 )
