@@ -197,7 +197,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.folder.exists():
-        parser.error(f"{given.folder}: is there already; remove it, or give another name")
+        parser.error(f"{given.folder}: is there already; give another name")
     make_series(given.folder, given.shape, given.kind, given.seed)
     return 0
 

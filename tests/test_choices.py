@@ -55,7 +55,7 @@ def test_text_is_taken_for_choices() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"image_format": "OME-ZARR"}, "'OME-ZARR' is no Format; choose one of ome-zarr, ome-tiff"),
+        ({"image_format": "OME-ZARR"}, "'OME-ZARR' is not a valid choice; choose one of ome-zarr, ome-tiff"),
         ({"naming": "nonsense"}, "choose one of bids, dseg"),
         ({"ome_zarr_version": "0.6"}, "choose one of 0.5, 0.4"),
         ({"compression": "zstd"}, "choose one of keep, deflate, none"),
@@ -115,7 +115,7 @@ def test_every_function_refuses_it_and_writes_nothing(
 
 
 def test_a_kind_that_there_is_not_is_refused_before_the_source_is_read(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="'volume' is no Kind; choose one of image, labels, mask"):
+    with pytest.raises(UsageError, match="'volume' is not a valid choice; choose one of image, labels, mask"):
         catnip2bids.convert(tmp_path / "nowhere", tmp_path / "a.ome.zarr", SIZE, "volume")
 
 
@@ -130,7 +130,7 @@ def test_no_source_at_all_is_refused(tmp_path: Path) -> None:
     [
         (["--compression", "deflate"], "--compression is for --format ome-tiff"),
         (["--dry-run", "--workers", "3"], "say --cluster too"),
-        (["--memory", "0"], "is no memory at all"),
+        (["--memory", "0"], "is not a valid size"),
     ],
 )
 def test_the_command_refuses_it(demo_cohort: Path, tmp_path: Path, options: list[str], said: str) -> None:

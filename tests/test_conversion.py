@@ -187,8 +187,8 @@ def test_too_little_memory_is_refused_and_nothing_is_left(tmp_path: Path, slices
 @pytest.mark.parametrize(
     ("option", "value", "named"),
     [
-        ("--memory", "much", "'much' is no size"),
-        ("--memory", "-1GiB", "'-1GiB' is no size"),
+        ("--memory", "much", "'much' is not a valid size"),
+        ("--memory", "-1GiB", "'-1GiB' is not a valid size"),
         ("--jobs", "0", "--jobs"),
         ("--jobs", "many", "--jobs"),
     ],

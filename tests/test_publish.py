@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.errors import NoSpaceError, ReadError, SourceError, WriteError
 from catnip2bids.publish import (
     construction,
     forget_construction,
@@ -18,6 +20,7 @@ from catnip2bids.publish import (
     publication,
     remove_partials,
     unfinished,
+    write_error,
     write_text,
 )
 
@@ -40,6 +43,26 @@ def test_a_file_gets_its_name_at_the_end(tmp_path: Path) -> None:
         partial.write_text("whole")
         assert not final.exists()
     assert tree(tmp_path) == {"a/b/table.tsv": "whole"}
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [
+        ("a/.image.ome.zarr.partial/0/c/0/0/0", "a/image.ome.zarr"),
+        ("a/.image.ome.zarr.progress/12", "a/image.ome.zarr"),
+        ("a/.image.ome.zarr.old.partial/zarr.json", "a/image.ome.zarr"),
+        ("a/.counts.tsv.partial", "a/counts.tsv"),
+        ("a/counts.tsv", "a/counts.tsv"),
+        ("a/.hidden", "a/.hidden"),
+    ],
+)
+def test_errors_name_what_was_to_be_published(place: str, named: str) -> None:
+    full = write_error(Path(place), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert isinstance(full, NoSpaceError)
+    assert str(full).startswith(f"{named}: cannot be written")
+    read_only = write_error(Path(place), OSError(errno.EROFS, os.strerror(errno.EROFS)))
+    assert type(read_only) is WriteError
+    assert "space" not in str(read_only)
 
 
 def test_a_folder_replaces_the_one_that_is_there(tmp_path: Path) -> None:

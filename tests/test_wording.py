@@ -3,7 +3,17 @@ from collections.abc import Iterable
 import pytest
 
 from catnip2bids.engine import parse_bytes
-from catnip2bids.wording import counted, enough_bytes, listed, ranged, ranges, shown_bytes, shown_planes, shown_shape
+from catnip2bids.wording import (
+    counted,
+    enough_bytes,
+    listed,
+    ranged,
+    ranges,
+    shown_bytes,
+    shown_duration,
+    shown_planes,
+    shown_shape,
+)
 
 MIB = 2**20
 
@@ -73,3 +83,18 @@ def test_sizes_are_shown(n_bytes: int, text: str) -> None:
     assert shown_bytes(n_bytes) == text
     if n_bytes:
         assert parse_bytes(text) == n_bytes  # what is shown can be given with --memory
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "1 second"),
+        (90, "90 seconds"),
+        (121, "3 minutes"),
+        (7200, "120 minutes"),
+        (9000, "2.5 hours"),
+        (2 * 86400 + 1, "2.1 days"),
+    ],
+)
+def test_durations_are_rounded_up(seconds: float, text: str) -> None:
+    assert shown_duration(seconds) == text

@@ -93,7 +93,7 @@ def chosen(choices: type[_Choice], value: str) -> _Choice:
     try:
         return choices(value)
     except ValueError as error:
-        raise UsageError(f"{value!r} is no {choices.__name__}; choose one of {', '.join(choices)}") from error
+        raise UsageError(f"{value!r} is not a valid choice; choose one of {', '.join(choices)}") from error
 
 
 def checked_voxel_size(voxel_size_um: Iterable[float]) -> tuple[float, float, float]:

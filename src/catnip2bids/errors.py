@@ -44,6 +44,10 @@ class WriteError(DatasetError):
     exit_code = 1
 
 
+class NoSpaceError(WriteError):
+    """The disk is full, or a quota is used up."""
+
+
 class WorkerError(Catnip2bidsError):
     """A process that did part of the work died. What is published already is whole."""
 

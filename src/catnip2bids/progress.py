@@ -1,6 +1,6 @@
 """What a long job tells while it runs.
 
-Invariant: the work knows nothing of terminals; whoever wants to show progress passes an object of a subclass.
+Invariant: the work knows nothing of terminals; to show progress, pass an object of a subclass.
 """
 
 from __future__ import annotations

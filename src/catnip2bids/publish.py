@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.errors import DatasetError, ReadError, SourceError, UsageError, WriteError
+from catnip2bids.errors import DatasetError, NoSpaceError, ReadError, SourceError, UsageError, WriteError
 from catnip2bids.locks import LOCK, wait_for_others
 
 _PARTIAL = ".partial"
@@ -23,6 +23,7 @@ _MARKERS = ".progress"
 _FINGERPRINT = "fingerprint"
 _COMPLETE = "complete"
 _OLD = f".old{_PARTIAL}"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_NAME_BYTES = 255 - len(f".{_OLD}")
 """Longer names leave no room for those of work in progress; file systems have 255 bytes."""
 
@@ -46,14 +47,18 @@ def naming_what_cannot_be_written(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename or place
-        raise WriteError(f"{where}: cannot be written: {error.strerror}; {remedy(error)} and run again") from error
+        raise write_error(Path(error.filename) if isinstance(error.filename, str) else place, error) from error
 
 
-def remedy(error: OSError) -> str:
-    """Say what helps where something cannot be written."""
+def write_error(place: Path, error: OSError, doing: str = "written") -> WriteError:
+    """Return the error that names what was to be published, and says what to do."""
+    kind = NoSpaceError if error.errno in _NO_SPACE else WriteError
+    return kind(f"{final_path(place)}: cannot be {doing}: {error.strerror}; {_remedy(error)} and run again")
+
+
+def _remedy(error: OSError) -> str:
     match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
+        case number if number in _NO_SPACE:
             return "free space"
         case errno.EROFS | errno.EACCES | errno.EPERM:
             return "make the place writable, or write to another one,"
@@ -101,6 +106,15 @@ def folder_to_write(folder: Path) -> Iterator[None]:
 def partial_path(final: Path) -> Path:
     """Where something is built before it is published."""
     return final.with_name(f".{final.name}{_PARTIAL}")
+
+
+def final_path(path: Path) -> Path:
+    """Return what is built where `path` is, or the path itself if it is not work in progress."""
+    for place in (*reversed(path.parents), path):
+        for ending in (_OLD, _PARTIAL, _MARKERS):  # the first one ends like the second one
+            if place.name.startswith(".") and place.name.endswith(ending):
+                return place.with_name(place.name.removeprefix(".").removesuffix(ending))
+    return path
 
 
 def markers_path(final: Path) -> Path:
@@ -267,7 +281,7 @@ def _publish(partial: Path, final: Path, place: Path) -> None:
     aside = place.with_name(f".{place.name}{_OLD}")
     _sync(partial)
     if final.exists() and not final.is_symlink() and (final.is_dir() or partial.is_dir()):
-        # a folder is not replaced in one step: what is there steps aside, whole, before it is taken apart
+        # a folder is not replaced in one step: the old one is renamed, whole, before it is removed
         remove(aside)
         final.replace(aside)
     try:

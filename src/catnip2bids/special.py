@@ -1,4 +1,4 @@
-"""What stands among a lab's files and is no file: named pipes and devices.
+"""Named pipes and devices among a lab's files, which are not files.
 
 Invariant: nothing is opened that would wait for somebody to write into it, or never ends.
 """
@@ -24,4 +24,4 @@ def refuse_special(path: Path) -> None:
     except OSError:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise SourceError(f"{path}: is a named pipe or a device, not a file; remove it, or exclude it in the plan")
+        raise SourceError(f"{path}: is a named pipe or a device, not a file; move it away, or exclude it in the plan")

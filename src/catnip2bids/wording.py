@@ -64,6 +64,16 @@ def shown_planes(planes: Iterable[int]) -> str:
     return f"plane{'s' if len(numbers) > 1 else ''} {ranges(numbers)}"
 
 
+def shown_duration(seconds: float) -> str:
+    """Write a duration for people, rounded up: ``2 seconds``, ``3 minutes``, ``2.5 hours``, ``4.0 days``."""
+    if seconds <= 120:
+        return counted(math.ceil(seconds), "second")
+    if seconds <= 7200:
+        return counted(math.ceil(seconds / 60), "minute")
+    hours = math.ceil(seconds / 360) / 10
+    return f"{hours:.1f} hours" if hours <= 48 else f"{math.ceil(hours / 2.4) / 10:.1f} days"
+
+
 def shown_bytes(n_bytes: int) -> str:
     """Write a size for people: ``2.0 GiB``."""
     return _written_bytes(n_bytes, round)

@@ -83,7 +83,7 @@ def test_what_remains_is_a_label_or_nothing(text: str) -> None:
 def test_a_wrong_label_is_an_error_that_names_it(wrong: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_label(wrong, "--subject")
-    assert str(caught.value).startswith(f"--subject {wrong!r} is no BIDS label")
+    assert str(caught.value).startswith(f"--subject {wrong!r} is not a valid BIDS label")
     assert not as_label(wrong) or f"use {as_label(wrong)!r}" in str(caught.value)
 
 

@@ -167,7 +167,7 @@ def test_a_run_is_named_once_and_then_what_differs(shown: Shown) -> None:
     assert lines.count("sub-45670ko sample-LeftHemisphere stain-cFos") == 1
     assert any(re.match(r"space-orig_desc-atlas_SPIM\.ome\.zarr +12 +1 +proven$", line) for line in lines)
     assert any(line.startswith("problem: participants.tsv: was changed") for line in lines)
-    assert [line for line in lines if line][-1].startswith("dataset: not as it was")
+    assert [line for line in lines if line][-1].startswith("dataset: something has changed")
 
 
 def test_packaging_ends_with_a_line_for_each_run_and_a_sum(shown: Shown) -> None:

@@ -111,7 +111,7 @@ def test_masked_labels_are_counted_as_a_plain_count_does(tmp_path: Path) -> None
     assert evidence["labels_lost_1"] == {}
     for row, plane in zip(rows(tmp_path), different, strict=True):
         assert int(row["n_different"]) == int(row["n_zeroed_2"]) == np.count_nonzero(plane)
-    assert "Every differing voxel is 0 in 2: 2 is 1 with 5 of 12 planes masked" in found["meaning"]
+    assert "2 is a copy of 1 with 5 of 12 planes masked" in found["meaning"]
 
 
 def test_the_other_way_round_it_is_the_other_side(tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_the_command_has_the_exit_codes_of_diff(tmp_path: Path) -> None:
     different = run("1", "2", "--json", "-o", "out")
     assert different.returncode == 1
     assert json.loads(different.stdout)["relation"] == "2-is-1-masked"
-    assert "2-is-1-masked: Every differing voxel is 0 in 2" in different.stderr
+    assert "2-is-1-masked: 2 is a copy of 1 with" in different.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "comparison.json",
         "comparison_results.csv",

@@ -25,7 +25,7 @@ def test_the_page_shows_what_differs(tmp_path: Path, window: tuple[int, int]) ->
     write_slices(tmp_path / "masked", masked, "Z{plane:06d}.tif")
     catnip2bids.compare(tmp_path / "labels", tmp_path / "masked", tmp_path / "out")
     seen = open_page(tmp_path / "out/index.html", tmp_path, window)
-    assert "Every differing voxel is 0 in 2: 2 is 1 with 3 of 12 planes masked" in seen.text
+    assert "2 is a copy of 1 with 3 of 12 planes masked" in seen.text
     assert "Slice 5: 3,200 voxels differ" in seen.text
     assert "the same" in seen.text
     assert (seen.images, seen.loaded, seen.described) == (3 * 5, 3 * 5, 3 * 5)

@@ -356,7 +356,7 @@ def test_tiny_brains_have_everything(tmp_path: Path, shape: Shape, seed: int) ->
 
 
 def test_refusals_say_what_to_do(cohort: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there already"):
+    with pytest.raises(UsageError, match="exists already"):
         write_cohort(cohort, shape=SHAPE)
     with pytest.raises(UsageError, match="too small"):
         write_run(tmp_path, RunSpec("run", shape=(2, 2, 2)))

@@ -85,7 +85,7 @@ def test_workers_that_see_other_files_are_refused_at_the_start(
         target = tmp_path / "x.ome.zarr"
         done = command("convert", series, target, *VOXEL_SIZE, "--cluster", cluster.address)
     assert done.returncode == 2, done.stderr
-    assert f"{series}: is not there for a worker; give paths of a shared file system" in done.stderr
+    assert f"{series}: does not exist for a worker; give paths of a shared file system" in done.stderr
     assert not target.exists()
 
 
@@ -99,7 +99,7 @@ def test_workers_that_come_later_and_see_other_files_end_the_work(
         come_later(cluster, within=elsewhere)
         told = said_by(running)
     assert running.returncode == 1, told
-    assert f"{series}: is not there for a worker" in told
+    assert f"{series}: does not exist for a worker" in told
     assert not target.exists()
 
 
@@ -135,7 +135,7 @@ def test_workers_that_see_other_files_are_refused(tmp_path: Path, two: DaskClust
 
     with Client(two.address) as client:
         client.wait_for_workers(2)
-        with pytest.raises(UsageError, match="nowhere: is not there for a worker"):
+        with pytest.raises(UsageError, match="nowhere: does not exist for a worker"):
             _facts_of_workers(client, [str(tmp_path / "nowhere")], tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -310,7 +310,7 @@ def test_strangers_in_the_folder_of_a_volume_wait_for_it(tmp_path: Path) -> None
     told = Collector()
     failed = restore(tmp_path / "dataset", tmp_path / "restored", told)
     assert [problem.partition(": ")[0] for problem in failed.problems] == [f"{KO}/640_N4", f"{KO}/640_N4/notes.txt"]
-    assert failed.problems[1].endswith(f"lies in {KO}/640_N4, which is not restored; mend that, and restore again")
+    assert failed.problems[1].endswith(f"lies in {KO}/640_N4, which is not restored; correct that, and restore again")
     assert told.problems == failed.problems
     (tmp_path / "aside").rename(level)
     assert restore(tmp_path / "dataset", tmp_path / "restored").ok

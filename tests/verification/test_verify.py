@@ -209,7 +209,7 @@ def test_an_image_that_nobody_packaged(copy: Packaged) -> None:
 
 def test_an_image_that_is_gone(copy: Packaged) -> None:
     shutil.rmtree(copy.dataset / RAW)
-    assert f"{RAW}: is not there" in problems(verify(copy.dataset))
+    assert f"{RAW}: does not exist" in problems(verify(copy.dataset))
 
 
 # ---- something is wrong with other files
@@ -241,7 +241,7 @@ def test_a_file_that_was_changed_or_removed_is_named(copy: Packaged, file: str) 
     (copy.dataset / file).unlink()
     removed = verify(copy.dataset)
     assert not removed.ok
-    assert f"{file}: is not there" in problems(removed)
+    assert f"{file}: does not exist" in problems(removed)
 
 
 def test_files_that_came_later_are_told_and_are_no_harm(copy: Packaged) -> None:
@@ -289,7 +289,7 @@ def test_packaging_the_next_animal_takes_no_damage_for_the_truth(copy: Packaged)
     write_l0(copy.source.parent / "other", FLOX)
     package([copy.source.parent / "other"], copy.dataset, settings())
     found = problems(verify(copy.dataset))
-    assert f"{deleted.relative_to(copy.dataset)}: is not there any more" in found
+    assert f"{deleted.relative_to(copy.dataset)}: does not exist any more" in found
     assert f"{edited.relative_to(copy.dataset)}: was changed" in found
     package([copy.source], copy.dataset, settings())
     assert verify(copy.dataset).ok
@@ -324,7 +324,7 @@ def test_a_killed_command_keeps_the_checksums_of_before(
         rewrite_slice(slices_of(copy.source / KO / "640_N4")[0], np.full(TALL[1:], 60000, np.uint16))
         with pytest.raises(KeyboardInterrupt):
             package([copy.source], copy.dataset, settings())
-    assert f"{CHECKSUMS}: is not there: packaging was interrupted" in problems(verify(copy.dataset))
+    assert f"{CHECKSUMS}: does not exist: packaging was interrupted" in problems(verify(copy.dataset))
     package([copy.source], copy.dataset, settings())
     found = verify(copy.dataset)
     changed = [rotted.relative_to(copy.dataset).as_posix()] if is_rotten else []
@@ -335,7 +335,7 @@ def test_a_killed_command_keeps_the_checksums_of_before(
 def test_checksums_that_somebody_changed_are_warned_of(copy: Packaged) -> None:
     edit(copy.dataset / CHECKSUMS)
     warnings = package([copy.source], copy.dataset, settings()).warnings
-    assert [warning for warning in warnings if f"{CHECKSUMS}: was changed by somebody" in warning]
+    assert [warning for warning in warnings if f"{CHECKSUMS}: was changed by hand" in warning]
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "../outside.txt", "a/../../outside.txt", "with\0null"])

@@ -30,7 +30,7 @@ CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "
 _DOCUMENTS = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
 _NOT_CHECKED = ("docs", ".git")
-"""Folders of the dataset: reports are made anew at any time, version control keeps its own checksums."""
+"""Folders of the dataset: reports are redrawn at any time, version control keeps its own checksums."""
 
 
 @dataclass(frozen=True)

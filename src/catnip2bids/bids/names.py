@@ -42,7 +42,7 @@ class BidsName:
         for key, label in self.entities:
             check_label(label, f"the label of {key}")
             if key not in order or keys.count(key) > 1:
-                raise UsageError(f"{key} is no entity of BIDS, or stands twice in {self.entities}")
+                raise UsageError(f"{key} is not a valid BIDS entity, or stands twice in {self.entities}")
         parts = [f"{key}-{label}" for key, label in sorted(self.entities, key=lambda entity: order.index(entity[0]))]
         return "_".join([*parts, self.suffix] if self.suffix else parts)
 
@@ -58,7 +58,7 @@ def as_label(text: str) -> str:
 
 
 def check_label(label: str, what: str) -> str:
-    """Return the label, or say how to mend it.
+    """Return the label, or say how to correct it.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def check_label(label: str, what: str) -> str:
     """
     if not re.fullmatch(LABEL, label):
         raise UsageError(
-            f"{what} {label!r} is no BIDS label: only letters, digits and + are allowed; "
+            f"{what} {label!r} is not a valid BIDS label: only letters, digits and + are allowed; "
             f"{f'use {as_label(label)!r}' if as_label(label) else 'give another one'}"
         )
     return label

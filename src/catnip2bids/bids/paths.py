@@ -40,6 +40,6 @@ def file_name(name: str, what: str) -> str:
     """
     if PurePosixPath(name).name != name or leads_out(name):
         raise DatasetError(
-            f"{what}: {name!r} is no name of a file; the dataset was tampered with; bring it back from a copy"
+            f"{what}: {name!r} is not a valid file name; the dataset was tampered with; bring it back from a copy"
         )
     return name

@@ -47,7 +47,7 @@ def read_hashes(dataset: Path, image: PurePosixPath) -> tuple[PlaneRecord, ...]:
     path = dataset / hashes_path(image)
     table = read_table(path)
     if set(_COLUMNS) - set(table.columns):
-        raise DatasetError(f"{path}: is missing or no table of {', '.join(_COLUMNS)}; bring it back from a copy")
+        raise DatasetError(f"{path}: is missing or not a table of {', '.join(_COLUMNS)}; bring it back from a copy")
     if [row["plane"] for row in table.rows] != [str(n) for n in range(len(table.rows))]:
         raise DatasetError(f"{path}: its planes are not numbered from 0 on; bring it back from a copy")
     return tuple(PlaneRecord(row["source"], row["sha256"]) for row in table.rows)

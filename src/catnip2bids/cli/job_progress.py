@@ -5,7 +5,6 @@ Invariant: a line is printed for what is worth a line in a log; all else moves t
 
 from __future__ import annotations
 
-from datetime import timedelta
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from catnip2bids.cli.console import ON_TERMINAL, console, say, say_that, visible_name
 from catnip2bids.progress import Progress
-from catnip2bids.wording import counted
+from catnip2bids.wording import counted, shown_duration
 
 _MEGA = 1e6
 _SECONDS_BETWEEN_LINES = 30
@@ -34,7 +33,8 @@ class _Percentage(bars.TextColumn):
 class JobProgress(Progress):
     """Shows how a job goes: a bar on a terminal; elsewhere a line for each image, and one from time to time."""
 
-    def __init__(self, unit: str = "voxels") -> None:
+    def __init__(self, doing: str = "writing", unit: str = "voxels") -> None:
+        self._doing = doing
         self._unit, self._scale = ("Mvoxel/s", _MEGA) if unit == "voxels" else (f"{unit}/s", 1.0)
         self._bar = bars.Progress(
             _Percentage("{task.percentage:>3.0f}%", table_column=BarColumn(no_wrap=True, min_width=4)),
@@ -78,7 +78,7 @@ class JobProgress(Progress):
         *_, what = name.partition("_stain-")  # the entities before are long, and the same for many images
         self._bar.update(self._task, description=escape(visible_name(what or name)))
         if not ON_TERMINAL:
-            say(name if how is None else f"{name}: {how}")
+            say(f"{self._doing} {name}" if how is None else f"{self._doing} {name}: {how}")
         elif how is not None:
             self._ways.setdefault(how, []).append(name)
 
@@ -87,11 +87,14 @@ class JobProgress(Progress):
         self._bar.advance(self._task, n_voxels)
         task = self._bar.tasks[0]
         if task.speed:
-            self._bar.update(self._task, speed=f"{task.speed / self._scale:.0f} {self._unit}")
+            speed = f"{task.speed / self._scale:.{0 if task.speed >= 10 * self._scale else 1}f}"
+            self._bar.update(self._task, speed=f"{speed} {self._unit}" if float(speed) else "")
         if not ON_TERMINAL and monotonic() - self._last_told > _SECONDS_BETWEEN_LINES:
             self._last_told = monotonic()
-            left = "?" if task.time_remaining is None else timedelta(seconds=round(task.time_remaining))
-            say(f"{task.percentage:.0f} %, {task.fields['speed']}, {left} left")
+            left = "" if task.time_remaining is None else f"about {shown_duration(task.time_remaining)} left"
+            done = f"{task.percentage:.0f} % done" if task.total else ""
+            if facts := ", ".join(filter(None, (done, task.fields["speed"], left))):
+                say(facts)
 
     def skip(self, n_voxels: int) -> None:
         """Learn that this many voxels were done earlier: they are no part of what is left, nor of the speed."""

@@ -1,4 +1,4 @@
-"""The commands that look at what is there: compare, verify, validate, report, view.
+"""The commands that look at existing data: compare, verify, validate, report, view.
 
 Invariant: only arguments and printing; each command is a few lines around one call of the API.
 """
@@ -44,7 +44,7 @@ def compare(
     from catnip2bids.comparison import compare as compare_components
 
     memory_bytes, where = bytes_of(memory), cluster_of(cluster, n_workers)
-    with JobProgress("planes") as progress:
+    with JobProgress("comparing", "planes") as progress:
         try:
             comparison = compare_components(
                 path_1,
@@ -93,7 +93,7 @@ def verify(
     if more and not source:
         raise UsageError(f"{more[0]}: is one word too many; source folders come after --source")
     sources, memory_bytes = [*(source or ()), *(more or ())], bytes_of(memory)
-    with JobProgress() as progress:
+    with JobProgress("verifying") as progress:
         found = verify_dataset(
             dataset,
             sources,

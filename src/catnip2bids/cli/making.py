@@ -242,7 +242,7 @@ def restore(
     from catnip2bids.restoration import restore as restore_dataset
 
     memory_bytes = bytes_of(memory)
-    with JobProgress() as progress:
+    with JobProgress("restoring") as progress:
         restored = restore_dataset(dataset, folder, progress, jobs=jobs, memory_bytes=memory_bytes)
     show_restoration(restored)
     raise typer.Exit(0 if restored.ok else 1)

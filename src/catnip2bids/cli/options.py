@@ -79,7 +79,7 @@ AtlasTableFile = Annotated[Path | None, typer.Option(help="CATNIP's atlas_info.t
 ParticipantsFile = Annotated[Path | None, typer.Option(help="Table (TSV or CSV) to be merged into participants.tsv.")]
 EmbedLabels = Annotated[bool, typer.Option("--embed-labels", help="Put labels inside the raw image too.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make all images anew.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Rebuild all images.")]
 DrawReport = Annotated[bool, typer.Option("--report/--no-report", help="Draw the report at the end.")]
 
 
@@ -144,7 +144,7 @@ def bytes_of(memory: str | None) -> int | None:
     Raises
     ------
     UsageError
-        If it is no size.
+        If it is not a valid size.
     """
     from catnip2bids.engine import parse_bytes  # late: it takes libraries that --help should not wait for
 

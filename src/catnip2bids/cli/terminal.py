@@ -5,10 +5,8 @@ Invariant: nothing is decided here, and nothing is said twice.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from socket import gethostname
@@ -32,7 +30,7 @@ from catnip2bids.cli.console import (
     say_that,
 )
 from catnip2bids.leftovers import LEFT_BEHIND
-from catnip2bids.wording import counted, enough_bytes, shown_bytes, shown_shape
+from catnip2bids.wording import counted, enough_bytes, shown_bytes, shown_duration, shown_shape
 
 if TYPE_CHECKING:
     from catnip2bids.comparison import Comparison
@@ -111,16 +109,15 @@ def show_dry_run(prepared: Preparation, expected: Estimate | None) -> None:
 def _show_estimate(expected: Estimate) -> None:
     """Print what was estimated from a sample."""
     say(
-        f"estimate: {shown_bytes(expected.n_bytes_read)} of pixels to about {shown_bytes(expected.n_bytes_written)} in "
+        f"estimate: reading {shown_bytes(expected.n_bytes_read)} of pixels, "
+        f"writing about {shown_bytes(expected.n_bytes_written)} in "
         f"{counted(expected.n_files, 'file')}, {counted(expected.n_units, 'unit')} of work"
     )
     say(f"estimate: a worker of one thread needs at least {enough_bytes(expected.worker_bytes)} of memory")
-    times = [
-        f"{counted(n, 'worker')} {timedelta(seconds=math.ceil(seconds))}" for n, seconds in expected.seconds.items()
-    ]
+    times = [f"{counted(n, 'worker')} {shown_duration(seconds)}" for n, seconds in expected.seconds.items()]
     say(
-        f"estimate: time at {shown_bytes(round(expected.bytes_per_second))}/s for each worker, as in a sample on "
-        f"this machine, if the file system keeps up: {', '.join(times)}"
+        f"estimate: {', '.join(times)}, if the file system keeps up "
+        f"(each worker at {shown_bytes(round(expected.bytes_per_second))}/s, as in a sample on this machine)"
     )
 
 
@@ -218,7 +215,7 @@ def _numbers_of(comparison: Comparison) -> str:
 
 
 def show_verification(found: Verification) -> None:
-    """Print what became of each image, and all that is not as it was."""
+    """Print what became of each image, and all that has changed."""
     columns = (Column("image"), Column("planes", "plane"), Column("levels", "level"), Column(""))
     for run, verdicts in groupby(found.images, key=lambda verdict: _run_of(verdict.image)):
         say_heading(run)
@@ -226,7 +223,7 @@ def show_verification(found: Verification) -> None:
             Row(
                 _what_differs(PurePosixPath(verdict.image).name),
                 verdict.image,
-                (verdict.n_planes, verdict.n_levels, "proven" if verdict.ok else "not as it was"),
+                (verdict.n_planes, verdict.n_levels, "proven" if verdict.ok else "changed"),
                 bad=not verdict.ok,
             )
             for verdict in verdicts
@@ -238,7 +235,7 @@ def show_verification(found: Verification) -> None:
     facts = [counted(len(found.images), "image"), counted(n_planes, "plane"), counted(found.n_files, "other file")]
     facts += ["and the originals"] if found.sources_read else []
     facts += _numbers(found.problems, ())
-    outcome = "everything is as it was read" if found.ok else "not as it was"
+    outcome = "verified: nothing has changed" if found.ok else "something has changed"
     say_result(found.dataset, outcome, _verdict(found.ok), facts)
 
 

@@ -1,6 +1,6 @@
 """The tables and the JSON document of a comparison, with the columns and keys that users were promised.
 
-Invariant: ``comparison_results.csv`` has a row for every plane of both sides, and for every file that is no volume;
+Invariant: ``comparison_results.csv`` has a row for every plane of both sides, and for every file that is not a volume;
 ``different.csv`` has those of its rows that are not the same.
 """
 

@@ -116,7 +116,7 @@ def joined_counts(counts: Counts, more: Counts | None) -> Counts | None:
 
 
 def count_labels(values: Array) -> Counts | None:
-    """Count how often each label occurs; None where a value is no whole number."""
+    """Count how often each label occurs; None where a value is not a whole number."""
     if not len(values):
         return Counts()
     starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))

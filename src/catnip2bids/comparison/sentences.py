@@ -115,13 +115,13 @@ def _of_different(item: VolumeComparison, n_pairs: int, n_different: int) -> lis
 def _of_mask(item: VolumeComparison, n_pairs: int, n_different: int) -> str:
     masked, whole = (1, 2) if item.relation == Relation.MASKED_1 else (2, 1)
     planes = counted(n_pairs, "plane")
-    text = f"Every differing voxel is 0 in {masked}: {masked} is {whole} with {n_different} of {planes} masked"
-    mask = item.evidence.mask
+    text = f"{masked} is a copy of {whole} with {n_different} of {planes} masked"
+    zero, mask = f"every differing voxel is 0 in {masked}", item.evidence.mask
     if mask is not None and mask.whole_planes:
-        return f"{text}, each of them as a whole."
+        return f"{text}, each as a whole: {zero}."
     if mask is not None and mask.constant_over_z and n_different > 1:
-        return f"{text}, by a mask that is the same in all of them."
-    return f"{text}."
+        return f"{text}, all with the same mask: {zero}."
+    return f"{text}: {zero}."
 
 
 def _extent(evidence: Evidence) -> str:

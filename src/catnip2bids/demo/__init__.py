@@ -1,4 +1,4 @@
-"""A made-up cohort: two brains that never were, written as CATNIP writes its output.
+"""A made-up cohort: two brains, written as CATNIP writes its output.
 
 It lets the whole way be tried, shown and tested without data and without a network.
 """

@@ -182,7 +182,7 @@ def write_run(folder: Path, spec: RunSpec) -> Path:
     """
     run = folder / spec.name
     if run.exists():
-        raise UsageError(f"{run}: is there already; remove it, or write to another folder")
+        raise UsageError(f"{run}: exists already; write to another folder")
     phantom = make_phantom(spec.shape, spec.seed, spec.n_cells, spec.voxel_size_um)
     run.mkdir(parents=True)
     writer = _RunWriter(run, _LAYOUTS[spec.layout], spec)
@@ -248,7 +248,7 @@ class _RunWriter:
             path.write_text(text, encoding="ascii")
 
     def _fill(self, pattern: str, threshold: int) -> str:
-        """Threshold and padding filled in; the plane is left to whoever writes the planes."""
+        """Threshold and padding filled in; the plane is filled in when planes are written."""
         if self.spec.plane_digits is not None:
             pattern = re.sub(r"\{plane:\d+d\}", f"{{plane:0{self.spec.plane_digits}d}}", pattern)
         return re.sub(r"\{threshold:\d+d\}", lambda field: field[0].format(threshold=threshold), pattern)

@@ -30,7 +30,7 @@ VOXEL_SIZE_UM: Final = (3.7, 3.7, 5.0)
 """Voxel size (X, Y, Z) of the 2021 data, after the packaging scripts of DANDI 001362."""
 
 SMALLEST_SHAPE: Final = (4, 24, 24)
-"""Below this there is no room for all regions and a cell."""
+"""A smaller one has no room for all regions and a cell."""
 
 _MIDLINE: Final = 0.78  # place of the midline along z, as a fraction of the planes
 _MASK_MARGIN: Final = 0.08  # how far the hemisphere mask reaches past the midline, in the same fraction

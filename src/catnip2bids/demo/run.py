@@ -34,7 +34,7 @@ class Demo:
     packaged, valid, verified
         What came of packaging, of validating, and of verifying.
     sights
-        What to look at: paths, and what is there.
+        What to look at: paths, and what they hold.
     """
 
     packaged: PackageResult

@@ -83,8 +83,8 @@ class ClusterExecutor(Executor):
     def submit(self, function: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
         """Hand over a task; waits while there are more of them than the workers need.
 
-        What is handed over cannot be cancelled: a worker may be at it, and whoever waits for the end of all writing
-        must wait for it too.
+        What is handed over cannot be cancelled: a worker may be at it, and to wait for the end of all writing is to
+        wait for it too.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class ClusterExecutor(Executor):
         try:
             workers = self._client.scheduler_info(n_workers=-1).get("workers", {}).values()
         except OSError:
-            return  # whoever waits for what was handed over learns what became of the cluster
+            return  # the caller that waits for the units learns what became of the cluster
         with self._changing:
             more = sum(worker["nthreads"] for worker in workers) - self._n_slots
             self._n_slots += max(more, 0)
@@ -193,7 +193,7 @@ class ClusterExecutor(Executor):
             return self._shared[id(thing)][1]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 (as its base class)
-        """Give up what is not done, if that is wanted; whoever connected to the cluster leaves it."""
+        """Give up what is not done, if that is wanted; this process leaves the cluster."""
         if cancel_futures:
             with self._changing:
                 doing = [task for _, task in self._doing.values()]
@@ -281,7 +281,7 @@ def missing_of(paths: Sequence[str]) -> tuple[str, ...]:
 
 def unseen(path: object) -> str:
     """Say what to do about something that a worker does not see."""
-    return f"{path}: is not there for a worker; give paths of a shared file system"
+    return f"{path}: does not exist for a worker; give paths of a shared file system"
 
 
 def other_version(theirs: str, ours: str) -> str:

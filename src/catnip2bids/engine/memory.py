@@ -272,12 +272,12 @@ def parse_bytes(text: str) -> int:
     Raises
     ------
     UsageError
-        If it is no such size.
+        If it is not such a size, or zero.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?)B?\s*", text)
     if match is None or match[2] not in _UNITS:
-        raise UsageError(f"{text!r} is no size; write for example 512MiB or 2GiB")
+        raise UsageError(f"{text!r} is not a valid size; write for example 512MiB or 2GiB")
     n_bytes = int(float(match[1]) * _UNITS[match[2]])
     if n_bytes == 0:
-        raise UsageError(f"{text!r} is no memory at all; write for example 512MiB or 2GiB")
+        raise UsageError(f"{text!r} is not a valid size: zero; write for example 512MiB or 2GiB")
     return n_bytes

@@ -36,7 +36,7 @@ _PIECE_BYTES = 512 * 2**10
 
 
 class Buffers:
-    """Memory for a fixed number of blocks, which one thread fills and another one lends to whoever writes them."""
+    """Memory for a fixed number of blocks, which one thread fills and another one lends to the writers."""
 
     def __init__(self, n_buffers: int, n_bytes: int) -> None:
         self._n_left, self._n_bytes = n_buffers, n_bytes

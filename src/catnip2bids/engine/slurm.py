@@ -105,11 +105,11 @@ def _keeping_signals() -> Iterator[None]:
 
 
 def _try_out(script: str) -> None:
-    """Ask Slurm whether it would take a job, because whoever waits for workers does not learn that it did not."""
+    """Ask Slurm whether it would take a job, because waiting for workers does not show that it refused."""
     try:
         asked = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise UsageError("--cluster slurm: there is no sbatch here; run it where Slurm is") from error
+        raise UsageError("--cluster slurm: sbatch was not found; run it where Slurm is installed") from error
     if asked.returncode:
         why = " ".join(asked.stderr.split())
-        raise UsageError(f"--cluster slurm: {why}; mend it in Dask's configuration (~/.config/dask/jobqueue.yaml)")
+        raise UsageError(f"--cluster slurm: {why}; correct it in Dask's configuration (~/.config/dask/jobqueue.yaml)")

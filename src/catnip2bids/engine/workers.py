@@ -136,7 +136,7 @@ class Workers:
 
 @contextmanager
 def local_workers(conversions: Sequence[_Pair], memory_bytes: int | None, jobs: int | None) -> Iterator[Workers]:
-    """Hire workers for some conversions: threads of this process.
+    """Start workers for some conversions: threads of this process.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def local_workers(conversions: Sequence[_Pair], memory_bytes: int | None, jobs: 
         try:
             yield workers
         except BaseException:
-            # units are not cancelled here, they stop at once when their turn comes: whoever waits for several units
+            # units are not cancelled here, they stop at once when their turn comes: a caller who waits for several
             # is never told of those that a pool cancels
             workers.stop()
             supervisors.shutdown(wait=False, cancel_futures=True)
@@ -170,7 +170,7 @@ def local_workers(conversions: Sequence[_Pair], memory_bytes: int | None, jobs: 
 
 @contextmanager
 def workers_for(conversions: Sequence[_Pair], resources: Resources) -> Iterator[Workers]:
-    """Hire workers for some conversions: of the cluster, if there is one, or threads of this process.
+    """Start workers for some conversions: of the cluster, if there is one, or threads of this process.
 
     Parameters
     ----------

@@ -22,13 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.choices import Kind, OmeZarrVersion
-from catnip2bids.errors import WriteError
 from catnip2bids.ome.cascade import Cascade, Region
 from catnip2bids.ome.layout import Layout, LevelLayout, n_files, plan_layout, waiting_bytes
 from catnip2bids.ome.merging import downsample
 from catnip2bids.ome.metadata import group_attributes
 from catnip2bids.ome.pyramid import Level, Zyx, plan_levels
-from catnip2bids.publish import publication
+from catnip2bids.publish import publication, write_error
 
 # Zstandard level 1 after a bit shuffle: read by every Zarr implementation. On light-sheet images level 3 takes half as
 # much time again for files that are 1.6 % smaller.
@@ -198,8 +197,8 @@ class OmeZarrImage:
             return work.result()
         except Exception as error:
             code = _OS_ERROR.search(str(error))
-            why = os.strerror(int(code[1])) if code else error
-            raise WriteError(f"{self.folder}: cannot be {doing}: {why}; free space or mend it and run again") from error
+            why = OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(0, str(error))
+            raise write_error(self.folder, why, doing) from error
 
 
 class UnitWriter:

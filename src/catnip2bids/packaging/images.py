@@ -1,7 +1,7 @@
 """One image of the dataset: pixels, metadata, plane hashes, and the record of it.
 
 Invariant: an image is made again only if its source files, or a setting that decides what it looks like, have
-changed; otherwise what is there is kept.
+changed; otherwise the existing image is kept.
 """
 
 from __future__ import annotations

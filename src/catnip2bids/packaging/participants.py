@@ -88,7 +88,7 @@ def _subject_of(row: GivenRow) -> str:
     text = row.values[_ID]
     label = as_label(re.sub("^sub-", "", text, flags=re.IGNORECASE))
     if has_no_value(text) or not label:
-        raise row.error(_ID, f"{text!r} is not an id; write that of the animal, or remove the row")
+        raise row.error(_ID, f"{text!r} is not an id; write that of the animal, or leave out the row")
     if _SPOILT_ID.fullmatch(text):
         raise row.error(_ID, f"{text!r} is a number that a program rewrote; write the id as the lab does")
     return f"sub-{label}"

@@ -28,7 +28,7 @@ def private_words(file: Path) -> str:
     Parameters
     ----------
     file
-        Any file; one that is no text holds none, and of a long one only the first 16 MiB are looked at.
+        Any file; one that is not text holds none, and of a long one only the first 16 MiB are looked at.
     """
     with file.open("rb") as opened:
         text = opened.read(_MOST_BYTES)

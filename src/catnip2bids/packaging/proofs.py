@@ -29,6 +29,8 @@ from catnip2bids.wording import counted
 
 _ANSWERS = (
     (Action.EXCLUDE, re.compile("the same as .+, pixel for pixel, which is packaged")),
+    (Action.EXCLUDE, re.compile("redundant: equals the packaged .+ times the hemisphere mask, voxel by voxel: .+")),
+    # the words of an earlier version
     (Action.EXCLUDE, re.compile(".+, which is packaged, times the hemisphere mask, as pixels show: .+")),
     (Action.CONVERT, re.compile("it is not .+ times .+: .+")),
     (Action.CONVERT, re.compile(".+ is not packaged")),
@@ -166,7 +168,7 @@ class Proof:
             action, reason = Action.EXCLUDE, f"the same as {other}, pixel for pixel, which is packaged"
         else:
             action = Action.EXCLUDE
-            reason = f"{other}, which is packaged, times the hemisphere mask, as pixels show: {self._counts}"
+            reason = f"redundant: equals the packaged {other} times the hemisphere mask, voxel by voxel: {self._counts}"
         return self.question.planned.model_copy(update={"action": action, "reason": reason})
 
     @property

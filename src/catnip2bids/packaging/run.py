@@ -20,7 +20,7 @@ from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
 from catnip2bids.engine import Listener, Workers, check_memory, resources_for, workers_for
-from catnip2bids.errors import Catnip2bidsError, DatasetError, WriteError
+from catnip2bids.errors import Catnip2bidsError, DatasetError, NoSpaceError, WriteError
 from catnip2bids.locks import locked
 from catnip2bids.packaging.atlases import write_atlas_tables
 from catnip2bids.packaging.images import ImageJob
@@ -126,7 +126,9 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
     missing = [(job, image) for job in jobs for image in job.missing_images()]
     pairs = [(image.task.volume, image.plan.image(dataset / image.task.target)) for _, image in missing]
     check_memory(pairs, prepared.resources)
-    with naming_what_cannot_be_written(dataset), folder_to_write(dataset), locked(dataset):
+    n_bytes = sum(prod(volume.shape) * volume.dtype.itemsize for volume, _ in pairs)
+    published = naming_what_cannot_be_written(dataset)
+    with _telling_needed_space(n_bytes), published, folder_to_write(dataset), locked(dataset):
         if read_provenance(dataset) != known:
             raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
         with workers_for(pairs, prepared.resources) as workers:  # nothing is refused after this
@@ -134,6 +136,18 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
     if prepared.settings.report:
         _draw_report(result, prepared.settings, progress)
     return result
+
+
+@contextmanager
+def _telling_needed_space(n_bytes: int) -> Iterator[None]:
+    """Say of a full disk how large the images are that were to be made."""
+    try:
+        yield
+    except NoSpaceError as error:
+        raise NoSpaceError(
+            f"{error}; the images to make have {shown_bytes(n_bytes)} of pixels before compression, "
+            "package --dry-run estimates what they take on the disk"
+        ) from error
 
 
 def _write(
@@ -200,7 +214,7 @@ def _taken_checksums(dataset: Path, result: PackageResult, progress: Progress) -
     if there is None:
         return {}
     if not there.is_intact:
-        warning = f"{dataset / CHECKSUMS}: was changed by somebody; verify cannot tell any more what else was"
+        warning = f"{dataset / CHECKSUMS}: was changed by hand; verify cannot tell what else was"
         result.warnings.append(warning)
         progress.warning(warning)
     return there.files
@@ -235,7 +249,7 @@ def _name_unfinished(dataset: Path, result: PackageResult, progress: Progress) -
     for image in unfinished(dataset):
         warning = (
             f"{image.relative_to(dataset)}: is unfinished work of an earlier command and is kept; "
-            f"package its run again to finish it, or remove .{image.name}.partial and .{image.name}.progress beside it"
+            "package its run again to finish it"
         )
         result.warnings.append(warning)
         progress.warning(warning)

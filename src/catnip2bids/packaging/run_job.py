@@ -209,7 +209,7 @@ class RunJob:
                 self._failed(problem)
 
     def _remove_unplanned(self) -> None:
-        """Remove what is there by an earlier plan; what has a problem now, or no source any more, stays."""
+        """Remove what an earlier plan made; what has a problem now, or no source any more, stays."""
         planned = {str(task.target) for task in self.tasks.images}
         sidecars = {task.sidecar for task in self.tasks.images}
         there = {entry.path for entry in self.tasks.run.entries}
@@ -302,7 +302,7 @@ class RunJob:
             decisions += self._not_matching(entry)
         vanished = self._earlier.keys() - {entry.path for entry in run.entries} - self._not_matched_before()
         for path in sorted(vanished):
-            self.progress.note(f"{run.folder / path}: is not there any more; what was packaged of it is kept")
+            self.progress.note(f"{run.folder / path}: does not exist any more; what was packaged of it is kept")
             source = os.path.normpath(f"{run.source}/{path}")
             decisions.append(self._earlier[path].model_copy(update={"source": source}))
         self.prepared.provenance.decisions = decisions

@@ -62,7 +62,7 @@ class Settings:
     embed_labels
         Whether label images are also put inside the raw image, for viewers that look there.
     overwrite
-        Whether images are made anew even if they are there already.
+        Whether existing images are rebuilt, too.
     report
         Whether the report is drawn at the end.
     jobs

@@ -17,7 +17,8 @@ from catnip2bids.choices import Naming
 from catnip2bids.packaging.files import read_text
 from catnip2bids.publish import write_text
 
-_BEGIN = "<!-- written by catnip2bids: what stands between these marks is made anew, the rest is yours -->"
+_BEGIN = "<!-- written by catnip2bids: text between these marks is replaced, the rest is yours -->"
+_EARLIER_BEGIN = "<!-- written by catnip2bids: what stands between these marks is made anew, the rest is yours -->"
 _END = "<!-- end of what catnip2bids writes -->"
 
 CHANGES = "1.0.0 {date}\n  - Packaged from the output of CATNIP.\n"
@@ -77,7 +78,7 @@ COUNTS: dict[str, Any] = {
 def replace_marked_part(path: Path, text: str) -> None:
     """Write the marked part of a README; what stands around the marks stays."""
     marked = f"{_BEGIN}\n{text.strip()}\n{_END}"
-    before = read_text(path) or f"{marked}\n"
+    before = (read_text(path) or f"{marked}\n").replace(_EARLIER_BEGIN, _BEGIN)
     head, begin, rest = before.partition(_BEGIN)
     _, end, tail = rest.partition(_END)
     write_text(path, f"{head}{marked}{tail}" if begin and end else f"{before.rstrip()}\n\n{marked}\n")
@@ -127,7 +128,7 @@ def derivative_readme(naming: Naming) -> str:
 
 
 def counts_readme() -> str:
-    """Tell what is in derivatives/catnip-counts, and why it is no BIDS derivative."""
+    """Tell what is in derivatives/catnip-counts, and why it is not a BIDS derivative."""
     return (
         "# Cells per region\n\n"
         "BIDS has no name yet for region tables of microscopy, so these are kept apart from the BIDS derivative "

@@ -123,7 +123,7 @@ def matched(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
             how_often = "more than once" if parts else "not"
             raise PlanError(
                 f"{run.folder}: is {how_often} in the plan (as {run.folder_name!r} at {run.source!r}); "
-                "scan again, or mend the plan"
+                "scan again, or correct the plan"
             )
         remaining.remove(parts[0])
         part = _with_leftovers_of(run, parts[0])
@@ -136,7 +136,7 @@ def matched(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
 
 
 def _with_leftovers_of(run: Run, planned: PlannedRun) -> PlannedRun:
-    """Bring leftovers in a plan up to date: systems write and remove them whenever somebody looks into a folder."""
+    """Bring leftovers in a plan up to date: systems write and remove them when a folder is opened."""
     there = {entry.path for entry in run.entries}
     kept = [line for line in planned.entries if line.source in there or line.reason != LEFT_BEHIND]
     listed = {line.source for line in kept}
@@ -163,4 +163,6 @@ def _refuse_other_entries(run: Run, planned: PlannedRun) -> None:
     if missing := there - set(listed):
         raise PlanError(f"{run.folder / min(missing)}: is not in the plan; scan again, or add it")
     if gone := set(listed) - there:
-        raise PlanError(f"{run.folder / min(gone)}: is in the plan and not there; scan again, or remove it")
+        raise PlanError(
+            f"{run.folder / min(gone)}: is in the plan and does not exist; scan again, or leave its line out"
+        )

@@ -118,7 +118,7 @@ def unknown_of(run: Run, planned: PlannedRun) -> list[str]:
 def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
     """Say which entries cannot be done as planned, and why, by their paths.
 
-    An entry that the user excludes or copies instead is no problem any more.
+    An entry that the user excludes or copies instead is not a problem any more.
     """
     actions = {entry.source: entry for entry in planned.entries}
     problems: dict[str, str] = {}
@@ -133,11 +133,11 @@ def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
             problems[entry.path] = "; ".join([*entry.problems[:SHOWN], *more])
         elif entry.component is None and wanted == proposed and entry.n_bytes > SMALL_BYTES:
             problems[entry.path] = (
-                f"{entry.location}: nobody knows this entry of {shown_bytes(entry.n_bytes)}; "
+                f"{entry.location}: is not known as output of CATNIP, and has {shown_bytes(entry.n_bytes)}; "
                 "say in the plan whether to copy or to exclude it, with a reason"
             )
         elif wanted.action == Action.CONVERT and (entry.component is None or entry.component.desc is None):
-            problems[entry.path] = f"{entry.location}: cannot be converted, only copied or excluded; mend the plan"
+            problems[entry.path] = f"{entry.location}: cannot be converted, only copied or excluded; correct the plan"
     return problems | _twins_of(run, actions, problems) | _same_but_for_case(run, actions)
 
 

@@ -62,7 +62,7 @@ class Outcomes:
         validation, verification = (read_outcome(dataset, name) for name in ("validation", "verification"))
         states = (
             _state(validation, ("valid", "not valid"), "catnip2bids validate"),
-            _state(verification, ("every pixel proven", "not as it was packaged"), "catnip2bids verify"),
+            _state(verification, ("every pixel proven", "found changed"), "catnip2bids verify"),
         )
         return cls(_current(validation), _current(verification), states)
 
@@ -77,7 +77,7 @@ class Outcomes:
         return {image.image: [Problem(image.image, str(problem)) for problem in image.problems] for image in images}
 
     def changed_files(self) -> list[Problem]:
-        """Return other files that are not as they were."""
+        """Return other files that have changed."""
         found = self.verification.found.file_problems if self.verification else []
         return [Problem(one.file, one.what) for one in found]
 
@@ -175,7 +175,7 @@ def _proofs(sample: Sample, outcomes: Outcomes) -> Iterator[Fact]:
         yield Fact("verified", "not since it was packaged", "warn")
     else:
         n_wrong = sum(bool(verdicts[path]) for path in sample.record.images)
-        changed = "1 image is not as it was" if n_wrong == 1 else f"{n_wrong} images are not as they were"
+        changed = "1 image has changed" if n_wrong == 1 else f"{n_wrong} images have changed"
         yield Fact("verified", changed if n_wrong else "every pixel proven", "bad" if n_wrong else "good")
 
 

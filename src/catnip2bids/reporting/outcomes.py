@@ -65,7 +65,7 @@ class ImageVerdict(BaseModel):
 
 
 class FileProblem(BaseModel):
-    """A file that is not as it was."""
+    """A file that has changed."""
 
     file: str
     what: str

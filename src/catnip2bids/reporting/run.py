@@ -37,7 +37,7 @@ _PLANES_BYTES = 28 * 10**6
 _PAGE_BYTES = 3 * 10**6
 _THREADS = 2
 MEMORY_BYTES = 512 * 2**20
-"""What drawing takes at the most (measured: 450 to 500 MB for planes of 640 x 544 pixels)."""
+"""What drawing takes at the most (measured: 430 to 480 MiB for planes of 640 x 544 pixels)."""
 _LIBRARY = "vega"
 _OURS = '<meta name="generator" content="catnip2bids">'
 
@@ -97,7 +97,7 @@ def report(
     UsageError
         If the number of jobs is not possible.
     DatasetError
-        If the folder is no dataset of ours, or a table of it cannot be read.
+        If the folder is not a dataset of ours, or a table of it cannot be read.
     WriteError
         If the pages cannot be written.
 
@@ -109,7 +109,7 @@ def report(
     dataset, progress = Path(dataset), progress or Progress()
     provenance, place = provenance_of(dataset), dataset / REPORT
     if not place.resolve().is_relative_to(dataset.resolve()) or (place / "index.html").is_dir():
-        raise DatasetError(f"{place}: is no folder of the dataset's own; remove it, and draw the report again")
+        raise DatasetError(f"{place}: is not a folder inside the dataset; move it elsewhere and draw the report again")
     check_work(jobs)
     refuse_unwritable(place)
     pages = _Pages(dataset, provenance, progress)

@@ -69,7 +69,7 @@ class Heatmaps:
     largest
         The value shown as white.
     plain, corrected
-        Projections; empty if there is no such heat map.
+        Projections; empty if that heat map does not exist.
     """
 
     threshold: int | None

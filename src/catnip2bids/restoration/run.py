@@ -182,7 +182,7 @@ class _Work:
             return
         if waiting_for := next((folder for folder in self._unwhole if path.startswith(f"{folder}/")), None):
             # a folder under the name of a volume means that all of it is there
-            self._tell(f"{path}: lies in {waiting_for}, which is not restored; mend that, and restore again")
+            self._tell(f"{path}: lies in {waiting_for}, which is not restored; correct that, and restore again")
             self.is_complete = False
             return
         if final.exists() or final.is_symlink():
@@ -248,7 +248,7 @@ class _Work:
         """Copy a file or folder whose bytes are what they were."""
         location = self._dataset / copy
         if not location.exists():
-            raise DatasetError(f"{location}: is not there any more; bring it back from a copy")
+            raise DatasetError(f"{location}: does not exist any more; bring it back from a copy")
         with publication(final) as partial:
             for file in files_below(location):
                 if not file.resolve().is_relative_to(self._dataset.resolve()):

@@ -49,7 +49,7 @@ def links_out_of(paths: Iterable[Path], folder: Path, what: str) -> tuple[str, .
 
 
 def refuse_odd_name(path: Path) -> None:
-    """Refuse a name that is no text, and so could be written into no table.
+    """Refuse a name that is not text, and so could not be written into a table.
 
     Raises
     ------

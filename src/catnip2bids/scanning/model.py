@@ -40,7 +40,7 @@ class Entry:
     warnings
         Things to know that do not stand in the way.
     set_aside
-        Why it is no output of CATNIP at all (a link to another entry, a leftover); empty otherwise.
+        Why it is not output of CATNIP (a link to another entry, a leftover); empty otherwise.
     slice_number
         The pattern that was given for the slice number in the names of its files; None if names alone tell it.
     link_to
@@ -77,7 +77,7 @@ class Run(Shown):
     name
         What its name, and those of its parents, tell.
     log
-        What its log tells; no fields if there is no log.
+        What its log tells; no fields without a log.
     layout
         ``L0``, ``L1`` or ``L2``, see `catnip2bids.catnip.components`.
     entries

@@ -37,7 +37,7 @@ def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None =
     Raises
     ------
     SourceError
-        If a source is no folder, or no run is found below it.
+        If a source is not a folder, or no run is found below it.
 
     Examples
     --------

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from catnip2bids.errors import DatasetError
+from catnip2bids.validation.advice import advice, without_links
 from catnip2bids.validation.findings import Finding, Severity, error, one_line
 from catnip2bids.validation.programs import find_program, last_words, name_with_version, run_program
 from catnip2bids.validation.tree import DESCRIPTION, ROOT, find_datasets
@@ -109,7 +110,9 @@ def _failure(part: PurePosixPath, reason: object) -> Finding:
 def _findings(report: _Report, part: PurePosixPath) -> Iterator[Finding]:
     for issue in report.issues.issues:
         general = report.issues.code_messages.get(issue.code, "")
-        yield Finding(_SEVERITIES[issue.severity], issue.code, _file(issue, part), _message(issue, general), CHECK)
+        severity, file = _SEVERITIES[issue.severity], _file(issue, part)
+        to_do = advice(issue.code, issue.sub_code, PurePosixPath(file)) if severity == Severity.WARNING else None
+        yield Finding(severity, issue.code, file, to_do or _message(issue, general), CHECK)
     for inner, inner_report in report.derivatives_summary.items():
         yield from _findings(inner_report, part / inner.strip("/"))
 
@@ -125,4 +128,4 @@ def _message(issue: _Issue, general: str) -> str:
     line = f"line {issue.line}" if issue.line is not None else ""
     others = f"see also {', '.join(issue.affects)}" if issue.location and issue.affects else ""
     said = (issue.sub_code, line, general, issue.issue_message, others)
-    return one_line("; ".join(text.strip() for text in said if text.strip()))
+    return one_line(without_links("; ".join(text.strip() for text in said if text.strip())))

@@ -90,7 +90,7 @@ class ValidationReport(Shown):
 
     @property
     def ok(self) -> bool:
-        """True if there is no error; warnings may be there."""
+        """True without errors; there may be warnings."""
         return self.count(Severity.ERROR) == 0
 
     def count(self, severity: Severity) -> int:

@@ -61,7 +61,7 @@ def zarr_format(folder: Path) -> ZarrFormat:
         return 3
     if (folder / ".zgroup").is_file() or (folder / ".zarray").is_file():
         return 2
-    raise MetadataError("there is no zarr.json and no .zgroup in it: it is not a Zarr group")
+    raise MetadataError("is not a valid Zarr group: it has neither zarr.json nor .zgroup")
 
 
 def read_attributes(folder: Path) -> dict[str, Any]:

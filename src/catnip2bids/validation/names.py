@@ -29,7 +29,7 @@ def check_sizes(tree: Tree) -> Iterator[Finding]:
     """Check that no file is empty (DANDI refuses those), no link leads nowhere; copies of source files may be empty."""
     for file in tree.files:
         if file.n_bytes is None:
-            yield _error("BROKEN_LINK", file.path, "is a link to something that is not there")
+            yield _error("BROKEN_LINK", file.path, "is a link to something that does not exist")
         elif file.n_bytes == 0:
             find = warning if file.path.parts[0] == "sourcedata" else error
             yield find(CHECK, "FILE_EMPTY", file.path, "is empty (0 bytes); the DANDI archive refuses empty files")
@@ -55,7 +55,7 @@ def check_partial(tree: Tree) -> Iterator[Finding]:
     """Check that nothing is left of an interrupted command."""
     for path in (*tree.folders, *(file.path for file in tree.files)):
         if _is_partial(path) and not any(map(_is_partial, path.parents)):
-            what = "is left over from an interrupted command; package again, or remove it"
+            what = "is left over from an interrupted command; package again, which finishes it or clears it away"
             yield _error("LEFTOVER_PARTIAL", path, what)
 
 

@@ -198,7 +198,7 @@ def _parse(text: str) -> Pixels:
     try:
         document = ElementTree.fromstring(text)
     except ElementTree.ParseError as failure:
-        raise OmeXmlError(f"the first page's description is no XML ({failure})") from failure
+        raise OmeXmlError(f"the first page's description is not valid XML ({failure})") from failure
     found = document.findall(f"{{{NAMESPACE}}}Image/{{{NAMESPACE}}}Pixels")
     if document.tag != f"{{{NAMESPACE}}}OME" or len(found) != 1:
         raise OmeXmlError(f"it must be an OME document of {NAMESPACE} with one Image of one Pixels")
@@ -225,7 +225,7 @@ def _axis(attributes: dict[str, str], axis: str) -> tuple[int, float]:
     try:
         length, size_um = int(attributes[f"Size{axis}"]), float(attributes[f"PhysicalSize{axis}"])
     except (KeyError, ValueError) as failure:
-        raise OmeXmlError(f"Size{axis} or PhysicalSize{axis} is missing or no number ({failure})") from failure
+        raise OmeXmlError(f"Size{axis} or PhysicalSize{axis} is missing or not a valid number ({failure})") from failure
     if not (math.isfinite(size_um) and size_um > 0):
         raise OmeXmlError(f"PhysicalSize{axis} must be more than 0, not {size_um}")
     return length, size_um

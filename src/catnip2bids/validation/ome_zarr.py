@@ -79,7 +79,7 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
         multiscale = read_multiscale(folder)
     # ome-zarr-models lets through what zarr and pydantic raise; whatever it is, the image cannot be used
     except Exception as failure:
-        yield _error("OME_ZARR_INVALID", image, f"is no valid OME-Zarr image: {failure}")
+        yield _error("OME_ZARR_INVALID", image, f"is not a valid OME-Zarr image: {failure}")
         return
     if multiscale.axes != _AXES:
         yield _error("OME_ZARR_AXES", image, f"axes are {multiscale.axes}; they must be z, y, x in micrometer")
@@ -104,7 +104,7 @@ def _check_labels(root: Path, image: PurePosixPath) -> Iterator[Finding]:
     try:
         names = read_attributes(root / group).get("labels")
     except MetadataError as failure:
-        yield _error("OME_ZARR_INVALID", group, f"is no valid labels group: {failure}")
+        yield _error("OME_ZARR_INVALID", group, f"is not a valid labels group: {failure}")
         return
     if not isinstance(names, list):
         yield _error("OME_ZARR_INVALID", group, "does not list its label images")
@@ -144,7 +144,7 @@ def _check_label_types(folder: Path, image: PurePosixPath, multiscale: Multiscal
         except Exception:  # zarr raises whatever it stumbles over
             return
         if dtype.kind not in "iu":
-            message = f"is no valid OME-Zarr label image: level {level.path} holds {dtype}, labels must be integers"
+            message = f"is not a valid OME-Zarr label image: level {level.path} holds {dtype}, labels must be integers"
             yield _error("OME_ZARR_INVALID", image, f"{message}; package its run again, which leaves it out")
             return
 

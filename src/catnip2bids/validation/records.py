@@ -29,7 +29,7 @@ def check_provenance(tree: Tree) -> Iterator[Finding]:
         return
     file = _RECORDS / "provenance.json"
     if not (tree.root / file).is_file():
-        yield _error("PROVENANCE_MISSING", file, "is not there: nobody can tell how this dataset was made")
+        yield _error("PROVENANCE_MISSING", file, "does not exist: how this dataset was made is not known")
         return
     try:
         read_sidecar(tree.root / file)

@@ -157,15 +157,15 @@ def _resolve(tree: Tree, dataset: PurePosixPath, uri: object) -> None:
     Raises
     ------
     SourceNotFoundError
-        If it is no BIDS URI, its name is not in DatasetLinks, or there is nothing at its path.
+        If it is not a BIDS URI, its name is not in DatasetLinks, or there is nothing at its path.
     """
     scheme, _, rest = str(uri).partition(":")
     name, colon, path = rest.partition(":")
     if scheme != "bids" or not colon or not path:
-        raise SourceNotFoundError("it is no BIDS URI (bids::path or bids:name:path)")
+        raise SourceNotFoundError("it is not a valid BIDS URI (bids::path or bids:name:path)")
     base = _linked_dataset(tree.root / dataset, name) if name else tree.root / dataset
     if base is not None and not (base / path).exists() and not (base / unquote(path)).exists():
-        raise SourceNotFoundError("there is no such file")
+        raise SourceNotFoundError("it does not exist")
 
 
 def _linked_dataset(dataset: Path, name: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""Tables of a dataset: what they list and what is there are compared in both directions.
+"""Tables of a dataset: what they list is compared with the files, in both directions.
 
 Invariant: a table that cannot be read has one finding that says so, and no other check trips over it.
 """
@@ -41,7 +41,7 @@ def read_table(file: Path) -> Table:
     Raises
     ------
     TableError
-        If the file is no text, has no header, a column twice, or a row with too many or too few values.
+        If the file is not text, has no header, a column twice, or a row with too many or too few values.
     """
     try:
         header, *rows = _split(file.read_text(encoding="utf-8-sig")) or [[]]
@@ -128,7 +128,7 @@ def _compare_rows(tree: Tree, file: PurePosixPath, key: _Key, needed: set[_Key])
     """Find what a table lacks or has twice; the finding's code begins with the table's name."""
     kind = file.stem.upper()
     if not (tree.root / file).is_file():
-        yield _error(f"{kind}_MISSING", file, f"is not there; it must list {', '.join(key)}")
+        yield _error(f"{kind}_MISSING", file, f"does not exist; it must list {', '.join(key)}")
         return
     try:
         table = read_table(tree.root / file)

@@ -1,4 +1,4 @@
-"""Everything in a dataset that is no pixel, compared with its checksums."""
+"""Everything in a dataset but pixels, compared with its checksums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _READ_BYTES = 2**20
 
 
 def verify_files(dataset: Path, checksums: Checksums, resources: Resources) -> Iterator[FileProblem]:
-    """Yield the files that are not as they were; `later_files` lists those that are new."""
+    """Yield the files that have changed; `later_files` lists those that are new."""
     if not checksums.is_intact:
         yield FileProblem(CHECKSUMS.as_posix(), "was changed: its own checksum is not right")
 
@@ -30,7 +30,7 @@ def _compared(dataset: Path, file_and_sha256: tuple[str, str]) -> FileProblem | 
     try:
         same = file_sha256(dataset / file) == sha256
     except FileNotFoundError:
-        return FileProblem(file, "is not there any more")
+        return FileProblem(file, "does not exist any more")
     except OSError as error:
         return FileProblem(file, f"cannot be read: {error.strerror}")
     return None if same else FileProblem(file, "was changed since it was packaged")

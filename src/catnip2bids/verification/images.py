@@ -109,7 +109,7 @@ def verify_image(
     """
     path = dataset / image.path
     if not path.exists():
-        return _verdict(image, 0, [Problem("is not there")])
+        return _verdict(image, 0, [Problem("does not exist")])
     problems = [Problem(image.problem)] if image.problem else []
     problems += _size_problems(image, path)
     try:

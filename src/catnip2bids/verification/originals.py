@@ -50,7 +50,7 @@ class Originals:
         Raises
         ------
         SourceError
-            If one of them is no folder, or no run is in it.
+            If one of them is not a folder, or no run is in it.
         """
         found = scan(sources, progress)
         return cls(provenance, found.runs, found.leftovers)

@@ -15,7 +15,7 @@ from catnip2bids.wording import counted, shown_planes
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is not as it was.
+    """One thing that has changed.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class ImageVerdict:
 
 @dataclass(frozen=True)
 class FileProblem:
-    """A file that is not as it was, as a POSIX path below the dataset, and what is wrong with it."""
+    """A file that has changed, as a POSIX path below the dataset, and what is wrong with it."""
 
     file: str
     what: str
@@ -101,7 +101,7 @@ class Verification(Shown):
     n_files
         Other files that were compared with their checksums.
     file_problems
-        Which of them are not as they were.
+        Which of them have changed.
     notes
         What to know: files that came later, what could not be compared.
     sources_read

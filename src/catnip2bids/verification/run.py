@@ -58,7 +58,7 @@ def verify(
     Raises
     ------
     DatasetError
-        If the folder is no dataset of ours, or its provenance cannot be read.
+        If the folder is not a dataset of ours, or its provenance cannot be read.
     SourceError
         If no run is found in the sources.
 
@@ -109,7 +109,7 @@ def _files(
     """Compare everything but pixels; returns problems, notes, and how many files were compared."""
     checksums = read_checksums(dataset)
     if checksums is None:
-        what = "is not there: packaging was interrupted, or an older version made the dataset; package again"
+        what = "does not exist: packaging was interrupted, or an older version made the dataset; package again"
         return [FileProblem(CHECKSUMS.as_posix(), what)], [], 0
     problems = list(verify_files(dataset, checksums, resources))
     if originals is not None:

@@ -1,4 +1,4 @@
-"""The browser of whoever sits here."""
+"""The browser of this machine."""
 
 from __future__ import annotations
 

@@ -254,5 +254,5 @@ def _open(path: Path, inside_of: Path) -> ViewedImage:
     if _is_ome_tiff(path):
         return TiffImage(path)
     if not path.is_dir():
-        raise SourceError(f"{path}: is not there; bring it back from a copy")
+        raise SourceError(f"{path}: does not exist; bring it back from a copy")
     return ZarrImage(path, inside_of)

@@ -85,7 +85,7 @@ class ViewServer(ThreadingHTTPServer):
         self.server_name, self.server_port = LOOPBACK, int(self.server_address[1])
 
     def handle_error(self, *_: object) -> None:
-        """Say what went wrong; a browser that closes a connection is no error."""
+        """Say what went wrong; a browser that closes a connection is not an error."""
         error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
             self.warn(f"a request could not be answered: {error!r}")

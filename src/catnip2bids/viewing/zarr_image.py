@@ -1,4 +1,4 @@
-"""OME-Zarr images for the viewer, version 0.4 and 0.5, whoever wrote them: served file by file, as they are.
+"""OME-Zarr images for the viewer, version 0.4 and 0.5, by any writer: served file by file, as they are.
 
 Invariant: no file leaves that is not, with all links followed, inside of the folder that was opened.
 """
@@ -141,7 +141,7 @@ class ZarrImage:
             ) from error
         for array in arrays:
             if array.ndim != n_axes:
-                raise SourceError(f"{self.path}: has {array.ndim} axes and describes {n_axes}; mend its metadata")
+                raise SourceError(f"{self.path}: has {array.ndim} axes and describes {n_axes}; correct its metadata")
         return arrays
 
     def _channel(self, index: int) -> Channel:
@@ -155,7 +155,7 @@ class ZarrImage:
         return Channel(name, color, (display.start, display.end), (display.smallest, display.largest))
 
     def _sample(self, channel: int) -> tuple[tuple[float, float], np.ndarray[Any, Any]]:
-        """Read the middle of the middle plane of the smallest level, and the range of what is there."""
+        """Read the middle of the middle plane of the smallest level, and its range of values."""
         array = self._arrays[-1]
         place: list[int | slice] = []
         for axis, n_voxels in zip(self.axes, array.shape, strict=True):

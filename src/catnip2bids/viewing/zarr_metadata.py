@@ -161,4 +161,4 @@ def read_metadata(folder: Path) -> GroupMetadata:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         what = ": ".join(filter(None, (where, first["msg"])))
-        raise SourceError(f"{folder}: its metadata are wrong ({what}); mend {document_of(folder).name}") from error
+        raise SourceError(f"{folder}: its metadata are wrong ({what}); correct {document_of(folder).name}") from error

@@ -39,7 +39,7 @@ def misplaced(document: ElementTree.Element, pixels: ElementTree.Element, n_plan
             # as the schema has it: one plane if the IFD is given, else all; it was NumPlanes before 2008
             count = int(block.get("PlaneCount", block.get("NumPlanes", "1" if "IFD" in block.attrib else n_planes)))
         except ValueError as failure:
-            return f"TiffData has a value that is no number ({failure})"
+            return f"TiffData has a value that is not a valid number ({failure})"
         if ifd != z:
             return f"TiffData puts page {ifd + 1} at {shown_planes([z])}"
         if z != expected or count < 0:

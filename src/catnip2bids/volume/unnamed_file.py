@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from catnip2bids.errors import SourceError, WriteError
+from catnip2bids.publish import write_error
 
 
 class UnnamedFile:
@@ -30,9 +31,7 @@ class UnnamedFile:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = Path(tempfile.gettempdir()) if folder is None else folder
-        self._remedy = "free space or mend it and run again"
-        if folder is None:
-            self._remedy = "free space, or set TMPDIR to another folder, and run again"
+        self._is_temporary = folder is None
         self._file = self._opened()
         self._close = weakref.finalize(self, self._file.close)
 
@@ -70,4 +69,7 @@ class UnnamedFile:
             raise self._not_written(error) from error
 
     def _not_written(self, error: OSError) -> WriteError:
-        return WriteError(f"{self._folder}: cannot be written: {error.strerror}; {self._remedy}")
+        if not self._is_temporary:
+            return write_error(self._folder, error)
+        remedy = "free space, or set TMPDIR to another folder, and run again"
+        return WriteError(f"{self._folder}: cannot be written: {error.strerror}; {remedy}")

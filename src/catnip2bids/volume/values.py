@@ -1,6 +1,6 @@
 """What values occur in an image: the range, and the labels.
 
-Invariant: label values are collected as they are; a label that is no whole number, or too large for a float of
+Invariant: label values are collected as they are; a label that is not a whole number, or too large for a float of
 its type, is an error, because the id behind it may already be wrong.
 """
 
@@ -32,7 +32,7 @@ def label_values(array: npt.NDArray[Any]) -> frozenset[int]:
     ------
     SourceError
         If float labels are not whole numbers, or reach the size from which their type skips whole numbers
-        (2^24 for float32): such ids were rounded by whoever stored them as float.
+        (2^24 for float32): such ids were rounded when they were stored as float.
     """
     values = np.unique(_without_repetitions(array.reshape(-1)))
     if values.dtype.kind == "f":
