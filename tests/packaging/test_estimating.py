@@ -109,7 +109,7 @@ def test_the_sample_is_from_the_middle(tmp_path: Path, cohort: Path, monkeypatch
 
 def test_with_too_little_memory_it_is_said_why_there_is_none(tmp_path: Path, cohort: Path) -> None:
     told = Collector()
-    assert expected_of(cohort, tmp_path / "dataset", settings(), told, 128 * 2**20) is None
+    assert expected_of(cohort, tmp_path / "dataset", settings(), told, 132 * 2**20) is None  # enough to compare labels
     assert [text for text in told.warnings if "no estimate" in text and "--memory" in text]
 
 
