@@ -22,7 +22,7 @@ from runs import level, slices_of, source_planes
 
 ZOO, SLICES = SHARED / "data/tiff_zoo", SHARED / "data/series/clearmap1_matlab/Data/Synthetic"
 VOXEL_UM = (3.7, 3.7, 5.0)
-OME_TYPES = {"int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64"}
+OME_TYPES = {"bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64"}
 
 pytestmark = pytest.mark.skipif(not ZOO.is_dir(), reason="the shared data is not there")
 
@@ -44,10 +44,10 @@ POSSIBLE = {name: volume for name, volume in VOLUMES.items() if volume.dtype.nam
 def _pairs() -> dict[str, list[str]]:
     """Files of the same pixels, by the hash at the end of their names, and others that are known to be.
 
-    Where 0 is white, values are stored the other way round, so those are left out.
+    Where 0 is white, values are stored the other way round, so those are left out, as black and white ones are.
     """
     by_hash = defaultdict(list)
-    for name in POSSIBLE:
+    for name in POSSIBLE.keys() - {name for name, volume in VOLUMES.items() if volume.dtype == bool}:
         if (found := re.search(r"-([0-9a-f]{8})\.tiff$", name)) is not None and "miniswhite" not in name:
             by_hash[f"{found[1]} {POSSIBLE[name].dtype}"].append(name)
     by_hash["int16"] = ["int16.tif", "int16_zstd.tif"]

@@ -181,7 +181,7 @@ def test_ome_xml_that_leaves_pages_in_their_order_is_none_of_our_business(tmp_pa
         ('<TiffData IFD="0" PlaneCount="5"/>', "each of the 6 planes once"),
         ('<TiffData IFD="0" PlaneCount="1000000000000"/>', "each of the 6 planes once"),
         ('<TiffData IFD="0" PlaneCount="7"/><TiffData IFD="7" FirstZ="7" PlaneCount="-1"/>', "each of the 6 planes"),
-        ('<TiffData IFD="x"/>', "no number"),
+        ('<TiffData IFD="x"/>', "not a valid number"),
     ],
 )
 def test_ome_xml_that_puts_pages_elsewhere_is_a_problem(tmp_path: Path, said: str, problem: str) -> None:

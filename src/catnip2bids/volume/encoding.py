@@ -126,7 +126,6 @@ def encoding_of(page: tifffile.TiffPage) -> Encoding | None:
         or page.bitspersample != dtype.itemsize * 8
         or page.fillorder != tifffile.FILLORDER.MSB2LSB
         or page.compression not in _COPIED
-        or page.predictor == tifffile.PREDICTOR.FLOATINGPOINT  # which Bio-Formats cannot undo
         or page.jpegtables is not None
     ):
         return None
