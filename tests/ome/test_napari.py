@@ -52,7 +52,7 @@ LABELS = {
 def in_napari() -> Iterator[Open]:
     """Open an image with the reader of napari-ome-zarr, in a viewer of its own."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setenv("NAPARI_CONFIG", "")  # leaves the settings of whoever runs the tests alone
+        patch.setenv("NAPARI_CONFIG", "")  # does not touch the settings of the user
         warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # npe2 and napari define models in the old way
         from napari.components import ViewerModel
         from npe2 import PluginManager

@@ -239,7 +239,7 @@ def test_what_no_checksum_proves_is_restored_and_named(tmp_path: Path, damage: s
         checksums.unlink()
     else:
         checksums.write_text(checksums.read_text().replace("# sha256 of all lines below: ", "# sha256 of all lines: "))
-    for _ in range(2):  # also what is there from an earlier time
+    for _ in range(2):  # also a file from an earlier run
         restored = restore(tmp_path / "dataset", tmp_path / "restored")
         everything = [*restored.restored, *restored.kept]
         assert len(everything) == 7

@@ -132,7 +132,7 @@ def test_scaled_values_are_refused(tmp_path: Path, slope: float, intercept: floa
 
 @pytest.mark.parametrize(("slope", "intercept"), [(0.0, 0.0), (1.0, 0.0), (np.nan, np.nan), (0.0, 5.0)])
 def test_the_ways_to_say_unscaled_are_read(tmp_path: Path, slope: float, intercept: float) -> None:
-    """A slope of 0 means that there is no scaling (nifti1.h); nibabel writes NaN."""
+    """A slope of 0 means no scaling (nifti1.h); nibabel writes NaN."""
     image = some_image((4, 6, 5))
     path = write_nifti(tmp_path / "image.nii", image, Header(slope=slope, intercept=intercept))
     np.testing.assert_array_equal(read_all(found(census_nifti(path))), image)
