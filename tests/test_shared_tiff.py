@@ -47,9 +47,11 @@ def _pairs() -> dict[str, list[str]]:
     Where 0 is white, values are stored the other way round, so those are left out, as black and white ones are.
     """
     by_hash = defaultdict(list)
-    for name in POSSIBLE.keys() - {name for name, volume in VOLUMES.items() if volume.dtype == bool}:
-        if (found := re.search(r"-([0-9a-f]{8})\.tiff$", name)) is not None and "miniswhite" not in name:
-            by_hash[f"{found[1]} {POSSIBLE[name].dtype}"].append(name)
+    for name, volume in POSSIBLE.items():
+        if volume.dtype == bool or "miniswhite" in name:
+            continue
+        if (found := re.search(r"-([0-9a-f]{8})\.tiff$", name)) is not None:
+            by_hash[f"{found[1]} {volume.dtype}"].append(name)
     by_hash["int16"] = ["int16.tif", "int16_zstd.tif"]
     by_hash["issue_69"] = ["issue_69_lzw.tiff", "issue_69_packbits.tiff"]
     return {key: names for key, names in by_hash.items() if len(names) > 1}
