@@ -1,7 +1,7 @@
 """What values occur in an image: the range, and the labels.
 
-Invariant: label values are collected as they are; a label that is not a whole number, or too large for a float of
-its type, is an error, because the id behind it may already be wrong.
+Invariant: label values are collected as they are; a float label that is not a whole number, or may have been rounded,
+is an error, because the id behind it may already be wrong.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ def label_values(array: npt.NDArray[Any]) -> frozenset[int]:
     Raises
     ------
     SourceError
-        If float labels are not whole numbers, or reach the size from which their type skips whole numbers
-        (2^24 for float32): such ids were rounded when they were stored as float.
+        If float labels are not whole numbers, or reach the size from which floats skip whole numbers (2^11 for
+        float16, 2^24 otherwise): such ids may have been rounded. This holds for float64 too, since most programs
+        of the field compute with float32 and some save the result as float64.
     """
     values = np.unique(_without_repetitions(array.reshape(-1)))
     if values.dtype.kind == "f":
-        largest_exact = 2 ** (np.finfo(values.dtype).nmant + 1)
+        largest_exact = 2 ** (min(np.finfo(values.dtype).nmant, np.finfo(np.float32).nmant) + 1)
         if not np.isfinite(values).all() or (values != np.round(values)).any():
             raise SourceError(
                 "has labels that are not whole numbers; its region ids cannot be trusted: save them as integers"
             )
         if (np.abs(values) >= largest_exact).any():
             raise SourceError(
-                f"has labels of {largest_exact} or more stored as {values.dtype}, which rounds them; "
+                f"has labels of {largest_exact} or more stored as {values.dtype}, which may have been rounded; "
                 "its region ids cannot be trusted: save them as integers from the start"
             )
     return frozenset(int(value) for value in values)
