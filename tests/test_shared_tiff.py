@@ -44,17 +44,20 @@ POSSIBLE = {name: volume for name, volume in VOLUMES.items() if volume.dtype.nam
 def _pairs() -> dict[str, list[str]]:
     """Files of the same pixels, by the hash at the end of their names, and others that are known to be.
 
-    Where 0 is white, values are stored the other way round, so those are left out, as black and white ones are.
+    Where 0 is white, as in fax, values are stored the other way round: such files pair with each other.
     """
     by_hash = defaultdict(list)
     for name, volume in POSSIBLE.items():
-        if volume.dtype == bool or "miniswhite" in name:
-            continue
         if (found := re.search(r"-([0-9a-f]{8})\.tiff$", name)) is not None:
-            by_hash[f"{found[1]} {volume.dtype}"].append(name)
+            by_hash[f"{found[1]} {volume.dtype} {_photometric(ZOO / name)}"].append(name)
     by_hash["int16"] = ["int16.tif", "int16_zstd.tif"]
     by_hash["issue_69"] = ["issue_69_lzw.tiff", "issue_69_packbits.tiff"]
     return {key: names for key, names in by_hash.items() if len(names) > 1}
+
+
+def _photometric(path: Path) -> str:
+    with tifffile.TiffFile(path) as tiff:
+        return tiff.pages.first.aspage().photometric.name
 
 
 PAIRS = _pairs() if ZOO.is_dir() else {}
