@@ -48,6 +48,7 @@ from catnip2bids.plan import (
 from catnip2bids.progress import Progress
 from catnip2bids.publish import keep_apart, refuse_unwritable
 from catnip2bids.scanning import Run, Scan, listed_sources, scan
+from catnip2bids.volume import shown_size
 from catnip2bids.wording import either, listed
 
 
@@ -132,6 +133,7 @@ def prepare(
     check_names(runs)
     check_existing(dataset, runs)
     warnings = _warnings_of(pairs, settled.values(), voxel_size_um)
+    warnings += _changed_voxel_sizes(runs, provenance)
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
     warnings += _atlas_warnings(runs, atlas, settings)
     participants, doubts = _participants(dataset, runs, settings, explicit=given is not None)
@@ -315,6 +317,18 @@ def _warnings_of(
         *(text for run, _ in pairs if not doubt and (text := voxel_size_warning(run, voxel_size_um))),
         *(text for run, _ in pairs for text in stated_size_warnings(run, voxel_size_um)),
     ]
+
+
+def _changed_voxel_sizes(runs: Sequence[RunTasks], provenance: Provenance) -> list[str]:
+    """Name the runs that were packaged with another voxel size."""
+    warnings = []
+    for run in (run for run in runs if str(run.name) in provenance.runs):
+        records = provenance.runs[str(run.name)].images
+        pairs = [(task, records[str(task.target)]) for task in run.images if str(task.target) in records]
+        if changed := next((pair for pair in pairs if pair[0].voxel_size_um != pair[1].voxel_size_um), None):
+            now, earlier = (shown_size(image.voxel_size_um) for image in changed)
+            warnings.append(f"{run.run.folder}: was packaged with voxels of {earlier}, and is packaged with {now} now")
+    return warnings
 
 
 def _atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings: Settings) -> list[str]:
