@@ -77,4 +77,4 @@ class VolumeInMemory:
     @property
     def planes_read(self) -> set[int]:
         """The planes of which anything was read."""
-        return {plane for plane, _ in self.reads}
+        return {plane for plane, _ in list(self.reads)}  # other threads read on meanwhile

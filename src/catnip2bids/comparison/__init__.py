@@ -4,6 +4,7 @@ from catnip2bids.comparison.derivations import DerivationCheck, check_claim, che
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.result import Comparison
 from catnip2bids.comparison.run import compare, compare_as_volumes, first_difference
+from catnip2bids.comparison.sides import needed_to_compare, side_of
 from catnip2bids.comparison.volumes import VolumeComparison
 
 __all__ = [
@@ -16,4 +17,6 @@ __all__ = [
     "compare",
     "compare_as_volumes",
     "first_difference",
+    "needed_to_compare",
+    "side_of",
 ]

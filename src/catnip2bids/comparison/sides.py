@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.comparison.stated import Stated, stated_by
-from catnip2bids.engine import Resources, Team
+from catnip2bids.engine import OVERHEAD_BYTES, Resources, Team
 from catnip2bids.errors import SourceError
 from catnip2bids.scanning import Entry
 from catnip2bids.volume import (
@@ -294,8 +294,7 @@ def team_for(sides: Sequence[Side], resources: Resources) -> tuple[Team, list[Si
     NotEnoughMemoryError
         If it is not enough for one plane of each side.
     """
-    held_bytes = sum(side.volume.unpacked_bytes for side in sides if side.volume is not None)
-    needed_bytes = [plane_bytes(side) for side in sides]
+    held_bytes, needed_bytes = _held_bytes(sides), [plane_bytes(side) for side in sides]
     about = " and ".join(str(side.path) for side in sides)
     team = Team(resources, sum(needed_bytes), held_bytes, about=about)
     spare_bytes = team.free_bytes // team.n_threads - team.item_bytes
@@ -303,6 +302,15 @@ def team_for(sides: Sequence[Side], resources: Resources) -> tuple[Team, list[Si
         replace(side, most_bytes=n_bytes + spare_bytes // len(sides))
         for side, n_bytes in zip(sides, needed_bytes, strict=True)
     ]
+
+
+def needed_to_compare(sides: Sequence[Side]) -> int:
+    """Return the least memory of a process that compares planes of all sides."""
+    return OVERHEAD_BYTES + _held_bytes(sides) + sum(map(plane_bytes, sides))
+
+
+def _held_bytes(sides: Sequence[Side]) -> int:
+    return sum(side.volume.unpacked_bytes for side in sides if side.volume is not None)
 
 
 def plane_bytes(side: Side) -> int:

@@ -18,7 +18,14 @@ from catnip2bids.bids.provenance import Provenance
 from catnip2bids.catnip.component import Action
 from catnip2bids.catnip.components import HEMISPHERE_MASK
 from catnip2bids.catnip.derivations import MASKED_LABELS
-from catnip2bids.comparison import Relation, check_claim, compare_as_volumes, first_difference
+from catnip2bids.comparison import (
+    Relation,
+    check_claim,
+    compare_as_volumes,
+    first_difference,
+    needed_to_compare,
+    side_of,
+)
 from catnip2bids.engine import Resources
 from catnip2bids.errors import SourceError
 from catnip2bids.plan import PlannedEntry, PlannedRun, default_entry, problems_of
@@ -68,10 +75,18 @@ class Question:
 
     def fingerprint(self) -> str:
         """Hash what the answer depends on: the files, with size and time."""
-        entries = [entry for entry in (self.entry, self.other, self.mask) if entry is not None]
-        files = [file for entry in entries if entry.volume is not None for file in entry.volume.files]
-        document = [__version__, self.labels, [entry.path for entry in entries], states_of(files)]
+        files = [file for entry in self._entries if entry.volume is not None for file in entry.volume.files]
+        document = [__version__, self.labels, [entry.path for entry in self._entries], states_of(files)]
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+
+    @property
+    def needed_bytes(self) -> int:
+        """The least memory of a process that answers it."""
+        return needed_to_compare([side_of(entry) for entry in self._entries])
+
+    @property
+    def _entries(self) -> list[Entry]:
+        return [entry for entry in (self.entry, self.other, self.mask) if entry is not None]
 
     def answer(self, resources: Resources) -> dict[str, Any]:
         """Look at the pixels; where only sameness counts, no further than to the first difference."""
