@@ -57,7 +57,7 @@ def _pairs() -> dict[str, list[str]]:
 
 def _photometric(path: Path) -> str:
     with tifffile.TiffFile(path) as tiff:
-        return tiff.pages.first.aspage().photometric.name
+        return tifffile.PHOTOMETRIC(tiff.pages.first.aspage().photometric).name
 
 
 PAIRS = _pairs() if ZOO.is_dir() else {}
