@@ -173,7 +173,7 @@ class OmeZarrImage:
         spec["store_data_equal_to_fill_value"] = (
             self.version == OmeZarrVersion.V04 and level.index == len(self.levels) - 1
         )
-        spec["kvstore"] = {"driver": "file", "path": str(self.folder / str(level.index))}
+        spec["kvstore"] = {"driver": "file", "path": os.path.realpath(self.folder / str(level.index))}  # no .. for it
         return self.finished(ts.open(ts.Spec(spec), create=create, open=True, context=_context(n_threads)))
 
     def file_names(self, level: Level, region: Region) -> list[str]:

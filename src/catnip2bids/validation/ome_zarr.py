@@ -8,6 +8,7 @@ A chunk that is not there at all is legal in Zarr and stands for zeros; `verify`
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -179,7 +180,7 @@ def _try_array(folder: Path) -> tuple[int, ...]:
     by_zarr = zarr.open_array(folder, mode="r", zarr_format=version)
     spec = {
         "driver": "zarr3" if version == 3 else "zarr",
-        "kvstore": {"driver": "file", "path": str(folder)},
+        "kvstore": {"driver": "file", "path": os.path.realpath(folder)},
     }
     by_tensorstore = tensorstore.open(spec, open=True, read=True).result()
     if by_zarr.shape != tuple(by_tensorstore.shape) or by_zarr.dtype != by_tensorstore.dtype.numpy_dtype:
