@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import catnip2bids
+from catnip2bids import scan
 from catnip2bids.bids.schema import bids_version
 from catnip2bids.demo import write_atlas_table, write_cohort
 from catnip2bids.versions import versions
@@ -357,6 +358,14 @@ def test_the_demo_twice(tmp_path: Path) -> None:
     assert second.returncode == 0, second.stderr
     assert dataset_files(tmp_path / "demo/dataset") == content
     assert "there already" in second.stderr
+
+
+def test_the_demo_writes_only_its_cohort_if_that_is_all_that_is_wanted(tmp_path: Path) -> None:
+    done = command("demo", tmp_path / "demo", "--cohort-only")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["atlas_info.txt", "cohort"]
+    assert str(tmp_path / "demo/cohort") in done.stderr
+    assert len(scan([tmp_path / "demo/cohort"]).runs) == 2
 
 
 def test_the_demo_does_not_touch_another_folder(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the demo.")] = Path("catnip2bids-demo"),
+    cohort_only: Annotated[
+        bool, typer.Option("--cohort-only", help="Write only the cohort, as data to practise on.")
+    ] = False,
 ) -> None:
     """Make a small made-up cohort, package, validate, verify and draw it, and tell where to look.
 
@@ -34,8 +37,13 @@ def demo(
     """
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import say, show_result, show_sights, show_validation, show_verification
-    from catnip2bids.demo import run_demo
+    from catnip2bids.demo import run_demo, write_demo_cohort
 
+    if cohort_only:
+        with JobProgress() as progress:
+            cohort = write_demo_cohort(folder, progress)
+        show_sights(((cohort.folder, "the made-up output of CATNIP"), (cohort.atlas_table, "the names of its regions")))
+        return
     with JobProgress() as progress:
         made = run_demo(folder, progress)
     show_result(made.packaged)

@@ -5,7 +5,17 @@ It lets the whole way be tried, shown and tested without data and without a netw
 
 from catnip2bids.demo.cohort import RunSpec, write_cohort, write_run
 from catnip2bids.demo.regions import write_atlas_table
-from catnip2bids.demo.run import Demo, run_demo
+from catnip2bids.demo.run import Demo, DemoCohort, run_demo, write_demo_cohort
 from catnip2bids.demo.tiff import write_series
 
-__all__ = ["Demo", "RunSpec", "run_demo", "write_atlas_table", "write_cohort", "write_run", "write_series"]
+__all__ = [
+    "Demo",
+    "DemoCohort",
+    "RunSpec",
+    "run_demo",
+    "write_atlas_table",
+    "write_cohort",
+    "write_demo_cohort",
+    "write_run",
+    "write_series",
+]

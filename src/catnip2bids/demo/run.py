@@ -23,6 +23,7 @@ from catnip2bids.verification import Verification, verify
 
 VOXEL_SIZE_UM = (3.7, 3.7, 5.0)
 """Voxel size X Y Z of the made-up images."""
+_DATASET = "dataset"
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,16 @@ class Demo:
     sights: tuple[tuple[Path, str], ...]
 
 
-def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
-    """Write a made-up cohort, package it, validate and verify the dataset, and draw its report.
+@dataclass(frozen=True)
+class DemoCohort:
+    """The made-up cohort and the table that names its atlas regions."""
+
+    folder: Path
+    atlas_table: Path
+
+
+def write_demo_cohort(folder: Path, progress: Progress | None = None) -> DemoCohort:
+    """Write a made-up cohort of two animals, unless an earlier demo did.
 
     Parameters
     ----------
@@ -59,27 +68,42 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
         If the folder holds something else.
     """
     progress = progress or Progress()
-    cohort, dataset, atlas_table = folder / "cohort", folder / "dataset", folder / "atlas_info.txt"
+    cohort = DemoCohort(folder / "cohort", folder / "atlas_info.txt")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder; give another one")
-    ours = {cohort: Path.is_dir, dataset: _is_dataset, atlas_table: _is_atlas_table, partial_path(cohort): Path.exists}
+    ours = {
+        cohort.folder: Path.is_dir,
+        folder / _DATASET: _is_dataset,
+        cohort.atlas_table: _is_atlas_table,
+        partial_path(cohort.folder): Path.exists,
+    }
     there = list(without_leftovers(folder.iterdir())) if folder.exists() else []
     if strange := sorted(path for path in there if path not in ours or not ours[path](path)):
         raise UsageError(f"{folder}: holds {strange[0].name}, which is not of the demo; give a new folder")
-    if not cohort.is_dir():
+    if not cohort.folder.is_dir():
         progress.note("making up a cohort of two animals ...")
         with naming_what_cannot_be_written(folder), folder_to_write(folder):
-            write_atlas_table(atlas_table)
-            with publication(cohort) as partial:
+            write_atlas_table(cohort.atlas_table)
+            with publication(cohort.folder) as partial:
                 write_cohort(partial)
-    settings = Settings(voxel_size_um=VOXEL_SIZE_UM, atlas_table=atlas_table, report=False)
-    packaged = package([cohort], dataset, settings, progress=progress)
+    return cohort
+
+
+def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
+    """Write a made-up cohort, package it, validate and verify the dataset, and draw its report.
+
+    Parameters and errors are those of `write_demo_cohort`.
+    """
+    progress = progress or Progress()
+    cohort, dataset = write_demo_cohort(folder, progress), folder / _DATASET
+    settings = Settings(voxel_size_um=VOXEL_SIZE_UM, atlas_table=cohort.atlas_table, report=False)
+    packaged = package([cohort.folder], dataset, settings, progress=progress)
     progress.note("validating and verifying ...")
     valid, verified = validate(dataset), verify(dataset)
     drawn = report(dataset, progress, validation=valid, verification=verified)
     raw = sorted(dataset.glob("sub-*/micr/*_SPIM.ome.zarr"))
     sights = (
-        (cohort, "the made-up output of CATNIP"),
+        (cohort.folder, "the made-up output of CATNIP"),
         (dataset / "README.md", "what is where in the dataset"),
         *((image, "a raw image, for any OME-Zarr viewer") for image in raw[:1]),
         (dataset / DERIVATIVE, "atlas labels, cells, heat maps"),
