@@ -43,11 +43,11 @@ _UNNAMED = re.compile(r"(?:Unnamed: [0-9]+)?")
 _NO_TEXT = frozenset({"", "n/a", "na", "nan", "<na>", "#n/a"})
 _NO_VALUE = _NO_TEXT | {"none", "null", "unknown"}
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}(?:\.0*)?")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}(?:\.0*|,0{1,2})?")
 _LIKE_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}\.000")
 _SCIENTIFIC = re.compile(r"[+-]?([0-9]{1,18})(?:\.([0-9]{0,18}))?[eE]([+-]?[0-9]{1,2})")
-_MOST_DIGITS = 4
-"""Of a round number in scientific notation; ``%g`` rounds to six digits, short formats of MATLAB to five."""
+_MOST_DECIMALS = 1
+"""Of a round number in scientific notation; spreadsheets round to two, ``%g`` and MATLAB to more."""
 
 
 @dataclass(frozen=True)
@@ -330,11 +330,10 @@ def has_no_value(text: str) -> bool:
 
 
 def exact_integer(text: str) -> int:
-    """Read an integer in any notation that tells it exactly: ``12``, ``12.0``, ``-1.0``, ``1.2E+06``.
+    """Read an integer in any notation that tells it exactly: ``12``, ``12.0``, ``12,0``, ``-1.0``, ``1.2E+06``.
 
-    Scientific notation may leave out digits, and then the number may have been rounded. It is refused where it shows
-    that a fixed number of digits was asked for: by a zero at the end (``1.20E+06``, as spreadsheets show numbers) or
-    by more digits than a round number has (``1.23457E+08``). A few digits, as in ``1.2E+06``, are a round number.
+    Scientific notation may leave out digits, and then the number may have been rounded. It is refused with more than
+    one decimal: spreadsheets show 1,234,567 as ``1.23E+06``. One decimal, as in ``1.2E+06``, is a round number.
 
     Raises
     ------
@@ -344,14 +343,13 @@ def exact_integer(text: str) -> int:
     if _LIKE_THOUSANDS.fullmatch(text):
         raise ValueError(f"{text!r} may be {text[:-4]} or {text.replace('.', '')}; write it without a point")
     if _INTEGER.fullmatch(text):
-        return int(text.partition(".")[0])
+        return int(re.split("[.,]", text)[0])
     found = _SCIENTIFIC.fullmatch(text)
     value = Decimal(text) if found else Decimal("0.5")
     if found is None or value != value.to_integral_value() or abs(value) >= Decimal(10) ** 18:
         raise ValueError(f"{text!r} is not a whole number; write it in digits only")
-    decimals, leaves_out = found[2] or "", int(found[3]) > len(found[2] or "")
-    n_digits = len((found[1] + decimals).strip("0"))
-    if leaves_out and (n_digits > _MOST_DIGITS or decimals[1:].endswith("0")):
+    n_decimals = len(found[2] or "")
+    if n_decimals > _MOST_DECIMALS and int(found[3]) > n_decimals:
         raise ValueError(f"{text!r} may have been rounded; write all of its digits")
     return int(value)
 

@@ -35,7 +35,10 @@ _FILES = (
     "ehthumbs_vista.db",
     "desktop.ini",
     "*:Zone.Identifier",
+    # Picasa
+    ".picasa.ini",
     # Linux desktops
+    ".goutputstream-*",
     ".directory",
     # files that are deleted while they are open: NFS, SMB, FUSE, AFS
     ".nfs[0-9a-f]*",
@@ -51,7 +54,8 @@ _FILES = (
     ".sync_*.db*",
     # office programs: who has a file open
     "~$*",
-    ".~lock.*#",
+    ".~*",
+    "~WR[A-Z]*.tmp",
     # editors: swap files, locks, automatic copies
     "*.sw[nop]",
     ".#*",
@@ -76,12 +80,16 @@ _FOLDERS = (
     "$RECYCLE.BIN",
     "RECYCLER",
     "System Volume Information",
+    # Android
+    "LOST.DIR",
     # Linux
     "lost+found",
     ".Trash",
     ".Trash-*",
     # network storage: Synology, QNAP, NetApp, ZFS, Btrfs
     "@eaDir",
+    "@tmp",
+    ".SynologyWorkingDirectory",
     "#recycle",
     "#snapshot",
     "@Recycle",

@@ -29,7 +29,7 @@ LONGEST_NAME_BYTES = 255 - len(f".{_OLD}")
 
 
 def keep_apart(source: Path, output: Path) -> None:
-    """Refuse to write into a source, or over a folder that a source is in.
+    """Refuse to write into a folder that is read, or over one that it is in.
 
     Raises
     ------
@@ -37,8 +37,10 @@ def keep_apart(source: Path, output: Path) -> None:
         If one of them is inside the other, or both are the same.
     """
     one, other = source.resolve(), output.resolve()
-    if one == other or one.is_relative_to(other) or other.is_relative_to(one):
-        raise UsageError(f"{output}: is inside the source {source}, or the other way round; keep them apart")
+    if other.is_relative_to(one):
+        raise UsageError(f"{output}: is inside {source}, which is only read; give a folder outside of it")
+    if one.is_relative_to(other):
+        raise UsageError(f"{output}: holds {source}, which is only read; give another folder")
 
 
 @contextmanager

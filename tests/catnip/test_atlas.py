@@ -102,7 +102,7 @@ def test_a_row_that_is_not_clear_is_named_with_its_column(tmp_path: Path, row: s
     [
         ("", ": has no rows"),
         (f"{V1}\n", ": has no rows"),
-        ("Label_ID,Name,Acronym,Cell_Count,Label_Volume(Pixels)\n1,a,A,1,1\n", ", line 1: is not the header"),
+        ("Region,Name,Acronym,Cell_Count,Label_Volume(Pixels)\n1,a,A,1,1\n", ", line 1: is not the header"),
         ("id,name,name\n1,A,B\n", ", line 1, column 3: "),
         ("id,name,acronym,ID\n1,A,a,77\n", ", line 1, column 4: "),
         ("id,name,Color,color\n1,A,#111111,#222222\n", ", line 1, column 4: "),

@@ -319,7 +319,8 @@ def test_tables_are_compared_by_label(tmp_path: Path) -> None:
         ("index\tname\tabbreviation\tcell_count\tlabel_volume\n1\troot\tr\t5\t100\n", 0),
         (HEADER + "1,root,r,6.0,100\n", 1),
         (HEADER + "1,root,r,NA,100\n", 1),
-        (HEADER + '1,root,r,"5,0",100\n', 2),
+        (HEADER + '1,root,r,"5,0",100\n', 0),
+        (HEADER + '1,root,r,"5,000",100\n', 2),
     ],
 )
 def test_a_table_that_another_program_saved_is_compared(tmp_path: Path, text: str, exit_code: int) -> None:

@@ -76,8 +76,8 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "no run": ({"source": "empty"}, "empty"),
     "no source": ({"source": "nowhere"}, "nowhere"),
     "same sample": ({"source": "other"}, "13-00-00"),
-    "inside": ({"source": "dataset/sourcedata"}, "keep them apart"),
-    "around": ({"source": "."}, "keep them apart"),
+    "inside": ({"source": "dataset/sourcedata"}, "is only read"),
+    "around": ({"source": "."}, "is only read"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,6 +38,7 @@ def refusal(found: NumberedSlices) -> str:
 TIMES = [datetime(2021, 10, 28, 12, 39, 30) + timedelta(seconds=second) for second in range(60)]
 CHANNELS = [f"10-50-16_UltraII_C{c:02d}_Table Z{z:04d}.ome.tif" for c in range(2) for z in range(6)]
 SECTIONS = [f"section{n:02d}_label{11 - n:02d}.tif" for n in range(1, 11)]
+MINUSES = ["z\u22122.tif", "z\u22121.tif", "z0.tif"]
 HUNDREDTHS = [f"brain_z{n / 100:.2f}mm.tif" for n in range(1, 101)]
 
 
@@ -58,6 +60,10 @@ HUNDREDTHS = [f"brain_z{n / 100:.2f}mm.tif" for n in range(1, 101)]
         [f"{20210130 + day}.tif" for day in range(2)],
         ["sub-01_slice-0009.tif", "sub-01_slice-0010.tif"],
         ["brain-1.tif", "brain-2.tif", "brain-10.tif"],
+        ["Z-000001.tif", "Z-000002.tif", "Z-000010.tif"],
+        ["-001.tif", "-002.tif"],
+        ["brain -01.tif", "brain -02.tif"],
+        [unicodedata.normalize("NFC", "Zé_1.tif"), unicodedata.normalize("NFD", "Zé_2.tif")],
     ],
     ids=lambda names: names[0],
 )
@@ -87,6 +93,11 @@ def test_the_one_number_that_varies_orders_the_slices_wherever_it_stands(names: 
         ([f"N4_z=-{n}um.tif" for n in range(1, 9)], ["N4_z=-#um.tif", r"'^N4_z=([-+]?[0-9]+)um\.tif$'"]),
         ([f"brain_-{n}.tif" for n in range(1, 4)], ["may be negative"]),
         ([f"z{n}.tif" for n in range(-3, 4)], [r"'^z([-+]?[0-9]+)\.tif$'"]),
+        ([f"z{n:+}.tif" for n in range(-3, 4)], [r"'^z([-+]?[0-9]+)\.tif$'"]),
+        ([f"z=\u2212{n:02}.tif" for n in range(1, 9)], ["^z=([\u2212+]?[0-9]+)"]),
+        ([f"brain--{n}.tif" for n in range(1, 4)], ["may be negative"]),
+        ([f"depth-{n:02}micron.tif" for n in range(1, 4)], ["may be negative"]),
+        ([f"z=1e-{n}.tif" for n in range(1, 4)], ["may be negative"]),
         (["z0.5mm.tif", "z1mm.tif", "z1.5mm.tif", "z2mm.tif"], ["z#.#mm.tif"]),
         (["s1_ch1.tif", "s2_ch01.tif"], ["s#_ch*.tif"]),
     ],
@@ -114,6 +125,11 @@ def test_names_that_do_not_tell_the_order_are_refused_with_patterns_to_choose_fr
         (CHANNELS, "*_c01_*Z#.ome.tif", CHANNELS[6:]),
         (["z0.5mm.tif", "z1mm.tif", "z1.5mm.tif"], "z#.#mm.tif", ["z0.5mm.tif", "z1mm.tif", "z1.5mm.tif"]),
         (["z-2.tif", "z-1.tif", "z0.tif"], r"^z([-+]?[0-9]+)\.tif$", ["z-2.tif", "z-1.tif", "z0.tif"]),
+        (
+            ["z\u22122.tif", "z\u22121.tif", "z0.tif"],
+            "^z([\u2212+]?[0-9]+)",
+            ["z\u22122.tif", "z\u22121.tif", "z0.tif"],
+        ),
         (["z-2um.tif", "z-1um.tif"], "z-#um.tif", ["z-1um.tif", "z-2um.tif"]),
     ],
 )

@@ -23,11 +23,11 @@ _REMEDY = "use the atlas_info.txt of the CATNIP atlas as it is, or correct this 
 _KIND = TableKind(
     what="an atlas table",
     columns={
-        _INDEX: ("id", "index"),
+        _INDEX: ("id", "index", "label_id"),
         _NAME: ("name",),
         _ABBREVIATION: ("acronym", "abbreviation"),
-        _COLOR: ("color", "colour", "color_hex_triplet"),
-        **{channel: (channel,) for channel in _RGB},
+        _COLOR: ("color", "colour", "color_hex_triplet", "hex"),
+        **{channel: (channel, channel[0]) for channel in _RGB},
     },
     required=(_INDEX, _NAME),
     remedy="give CATNIP's atlas_info.txt, a dseg.tsv, or a label file of ITK-SNAP",

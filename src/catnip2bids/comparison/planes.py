@@ -341,8 +341,10 @@ def _larger(one: float | None, two: float | None) -> float | None:
 
 
 def _largest_difference(values_1: Array, values_2: Array) -> float | None:
-    exact = all(values.dtype.kind in "bui" and values.dtype.itemsize < 8 for values in (values_1, values_2))
-    wide = "i8" if exact else "f8"
+    dtypes = values_1.dtype, values_2.dtype
+    wide: npt.DTypeLike = "i8" if all(dtype.kind in "bui" and dtype.itemsize < 8 for dtype in dtypes) else "f8"
+    if any(dtype.kind in "ui" and dtype.itemsize == 8 for dtype in dtypes):
+        wide = np.longdouble  # whole numbers above 2^53 are rounded in f8
     with np.errstate(invalid="ignore", over="ignore"):
         differences = np.abs(values_1.astype(wide) - values_2.astype(wide))
     finite = differences[np.isfinite(differences)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from catnip2bids.choices import Cluster
 from catnip2bids.comparison.files import FileComparison, compare_files
-from catnip2bids.comparison.report import write_report
+from catnip2bids.comparison.report import FILES, write_report
 from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.sides import Side, open_side, side_of, with_census
 from catnip2bids.comparison.tables import compare_tables, have_same_values, looks_like_counts
@@ -20,7 +20,7 @@ from catnip2bids.comparison.things import Thing, has_slices, others_in, pair_thi
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
 from catnip2bids.engine import Resources, resources_for
 from catnip2bids.errors import SourceError, UsageError
-from catnip2bids.leftovers import ignored, leftovers_below
+from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
 from catnip2bids.progress import Progress
 from catnip2bids.publish import folder_to_write, naming_what_cannot_be_written
 from catnip2bids.scanning import Entry
@@ -97,6 +97,10 @@ def _output_folder(folder: Path, read: tuple[Path, Path]) -> Iterator[None]:
     for path in read:
         if folder.resolve().is_relative_to(path.resolve()):
             raise UsageError(f"{folder}: is inside of {path}, which is only read; choose another folder with -o")
+    if folder.is_dir() and not (folder / "comparison.json").is_file():
+        strange = sorted(path.name for path in without_leftovers(folder.iterdir()) if path.name not in FILES)
+        if strange:
+            raise UsageError(f"{folder}: holds {strange[0]}, so it is not a folder of compare; give a new one with -o")
     with naming_what_cannot_be_written(folder), folder_to_write(folder):
         yield
 
@@ -177,11 +181,21 @@ def _compare_all(
         (_opened(one, slice_numbers), _opened(two, slice_numbers)) if thing.is_volume else None
         for thing, one, two in wanted
     ]
+    _refuse_unused(slice_numbers, [side for pair in sides if pair for side in pair])
     progress.start(sum(len(pair[0].planes.keys() | pair[1].planes.keys()) for pair in sides if pair))
     return tuple(
         _compare_pair(thing, (one, two), pair, resources, progress)
         for (thing, one, two), pair in zip(wanted, sides, strict=True)
     )
+
+
+def _refuse_unused(slice_numbers: Sequence[str], sides: Sequence[Side]) -> None:
+    """Refuse a pattern for the slice number that matches no slice: it is a mistake, and so may be the result."""
+    names = {source.path.name for side in sides for source in side.planes.values()}
+    for text in slice_numbers:
+        pattern, _ = slice_pattern(text)
+        if names and not any(map(pattern.search, names)):
+            raise UsageError(f"--slice-number {text!r} matches no file, such as {min(names)}; correct the pattern")
 
 
 def _opened(path: Path, slice_numbers: Sequence[str]) -> Side:

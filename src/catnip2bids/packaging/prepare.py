@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 from catnip2bids.bids.names import check_label
+from catnip2bids.bids.places import image_stem
 from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import read_table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
@@ -37,6 +38,7 @@ from catnip2bids.plan import (
     Plan,
     PlannedRun,
     claim_of,
+    kept_reasons,
     make_plan,
     matched,
     read_plan,
@@ -133,7 +135,7 @@ def prepare(
     check_names(runs)
     check_existing(dataset, runs)
     warnings = _warnings_of(pairs, settled.values(), voxel_size_um)
-    warnings += _changed_voxel_sizes(runs, provenance)
+    warnings += _changed_voxel_sizes(runs, provenance, given, voxel_size_um)
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
     warnings += _atlas_warnings(runs, atlas, settings)
     participants, doubts = _participants(dataset, runs, settings, explicit=given is not None)
@@ -230,9 +232,9 @@ def _settled(
 
 def _with_choices(planned: PlannedRun, settings: Settings) -> PlannedRun:
     changes = {
-        "subject": settings.subject.removeprefix("sub-") if settings.subject else planned.subject,
+        "subject": (settings.subject or planned.subject or "").removeprefix("sub-") or None,
         "sample": (settings.sample or planned.sample or "").removeprefix("sample-") or None,
-        "stain": settings.stain.removeprefix("stain-") if settings.stain else planned.stain,
+        "stain": (settings.stain or planned.stain or "").removeprefix("stain-"),
     }
     if changes["sample"] is not None:
         changes["sample"] = sample_label(changes["sample"])
@@ -311,7 +313,7 @@ def _warnings_of(
     doubt = voxel_size_doubt(voxel_size_um)
     return [
         *(warning for run, _ in pairs for warning in run.all_warnings),
-        *(text for pair in pairs for text in unknown_of(*pair)),
+        *(text for pair in pairs for text in (*unknown_of(*pair), *kept_reasons(*pair))),
         *(warning for found in settled for warning in found.warnings),
         *([doubt] if doubt else []),
         *(text for run, _ in pairs if not doubt and (text := voxel_size_warning(run, voxel_size_um))),
@@ -319,15 +321,23 @@ def _warnings_of(
     ]
 
 
-def _changed_voxel_sizes(runs: Sequence[RunTasks], provenance: Provenance) -> list[str]:
-    """Name the runs that were packaged with another voxel size."""
+def _changed_voxel_sizes(
+    runs: Sequence[RunTasks], provenance: Provenance, given: Plan | None, voxel_size_um: tuple[float, float, float]
+) -> list[str]:
+    """Name a plan that says another voxel size, and runs that were packaged with another one."""
     warnings = []
+    if given is not None and given.dataset.voxel_size_um not in (None, voxel_size_um):
+        now, planned = shown_size(voxel_size_um), shown_size(given.dataset.voxel_size_um)
+        warnings.append(f"the plan says that voxels are {planned}; {now} is used, as given with --voxel-size")
     for run in (run for run in runs if str(run.name) in provenance.runs):
-        records = provenance.runs[str(run.name)].images
-        pairs = [(task, records[str(task.target)]) for task in run.images if str(task.target) in records]
-        if changed := next((pair for pair in pairs if pair[0].voxel_size_um != pair[1].voxel_size_um), None):
-            now, earlier = (shown_size(image.voxel_size_um) for image in changed)
-            warnings.append(f"{run.run.folder}: was packaged with voxels of {earlier}, and is packaged with {now} now")
+        earlier = {
+            image_stem(PurePosixPath(target)): image.voxel_size_um
+            for target, image in provenance.runs[str(run.name)].images.items()
+        }
+        pairs = ((task.voxel_size_um, earlier.get(task.stem, task.voxel_size_um)) for task in run.images)
+        if changed := next(((now, before) for now, before in pairs if now != before), None):
+            now, before = map(shown_size, changed)
+            warnings.append(f"{run.run.folder}: was packaged with voxels of {before}, and is packaged with {now} now")
     return warnings
 
 

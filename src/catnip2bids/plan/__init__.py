@@ -9,7 +9,7 @@ from catnip2bids.plan.checks import (
     voxel_size_warning,
 )
 from catnip2bids.plan.model import AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
-from catnip2bids.plan.propose import default_entry, make_plan, problems_of, unknown_of
+from catnip2bids.plan.propose import default_entry, kept_reasons, make_plan, problems_of, unknown_of
 from catnip2bids.plan.report import ScanReport, report_on
 from catnip2bids.plan.toml import read_plan, refuse_plan_file, to_toml, write_plan
 
@@ -23,6 +23,7 @@ __all__ = [
     "ScanReport",
     "claim_of",
     "default_entry",
+    "kept_reasons",
     "make_plan",
     "matched",
     "problems_of",

@@ -131,7 +131,10 @@ def matched(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
         slice_numbers = {line.source: line.slice_number for line in part.entries if line.slice_number}
         pairs.append((with_slice_numbers(run, slice_numbers) if slice_numbers else run, part))
     if remaining:
-        raise PlanError(f"the plan lists {remaining[0].name}, which is not below the source folders; leave it out")
+        raise PlanError(
+            f"the plan lists the run {remaining[0].name}, which is not below the source folders; give its folder as a "
+            "SOURCE too, or delete its [[run]] from the plan"
+        )
     return pairs
 
 

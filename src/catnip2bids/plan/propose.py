@@ -6,14 +6,17 @@ here are only the rules for entries that nobody knows, and for what depends on t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from catnip2bids.catnip.component import Action
+from catnip2bids.catnip.recognition import recognise
 from catnip2bids.catnip.run_name import SAMPLES, RunName
 from catnip2bids.plan.model import Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.scanning import Entry, Run, Scan
 from catnip2bids.wording import SHOWN, listed, shown_bytes
 
+_TIFF = re.compile(r"(\.ome)?\.(tiff?|btf)$", re.IGNORECASE)
 SMALL_BYTES = 64 * 2**20
 """Entries that nobody knows are copied up to this size."""
 
@@ -106,12 +109,30 @@ def unknown_of(run: Run, planned: PlannedRun) -> list[str]:
     """Say which entries nobody knows and are copied all the same, if nobody decided so."""
     lines = {entry.source: entry for entry in planned.entries}
     return [
-        f"{entry.location}: is not known as an output of CATNIP; it is copied, unless the plan excludes it"
+        f"{entry.location}: {_unknown(entry)}; it is copied, unless the plan excludes it"
         for entry in run.entries
         if entry.component is None
         and not entry.problems
         and lines[entry.path].action == Action.COPY
         and lines[entry.path] == default_entry(entry, run)
+    ]
+
+
+def _unknown(entry: Entry) -> str:
+    stem = _TIFF.sub("", entry.path)
+    if stem != entry.path and recognise(stem, is_folder=True) is not None:
+        return f"looks like {stem} saved as one file, and only slices are read; save them into a folder {stem}"
+    return "is not known as an output of CATNIP"
+
+
+def kept_reasons(run: Run, planned: PlannedRun) -> list[str]:
+    """Name entries whose action somebody changed and whose reason is still that of the proposal."""
+    proposed = {entry.path: default_entry(entry, run) for entry in run.entries}
+    return [
+        f"{run.folder / line.source}: the plan says {line.action} instead of {default.action}, with the old reason "
+        f"'{line.reason}'; give the new reason, it is published"
+        for line in planned.entries
+        if (default := proposed.get(line.source)) and line.action != default.action and line.reason == default.reason
     ]
 
 

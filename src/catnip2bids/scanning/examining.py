@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
+from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog
 from catnip2bids.errors import SourceError, UsageError
@@ -19,7 +21,7 @@ from catnip2bids.scanning.entries import entries_below
 from catnip2bids.scanning.files import files_below, links_out_of, refuse_odd_name
 from catnip2bids.scanning.model import Entry, Run
 from catnip2bids.volume import Census, census_nifti, census_slices, census_stack, label_values, read_planes, slice_files
-from catnip2bids.wording import shown_shape
+from catnip2bids.wording import either, shown_shape
 
 
 def examined(entry: Entry) -> Entry:
@@ -116,6 +118,18 @@ def _measured(entry: Entry) -> Entry:
     links = [file for file in files if file != entry.location and file.exists()]
     leading_out = links_out_of(links, entry.location, "its folder")
     return replace(entry, n_files=len(files), n_bytes=n_bytes, problems=broken, warnings=entry.warnings + leading_out)
+
+
+def missing_from_run(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
+    """Name what every run should hold and this one does not: the image itself, and counts for each segmentation."""
+    known = [(entry.component, entry.threshold) for entry in entries if entry.component is not None]
+    if not any(component.raw for component, _ in known):
+        names = either([example for row in COMPONENTS if row.raw for example in row.examples])
+        yield f"{folder}: has no {names}; without the image after N4 correction the dataset has no raw image of the run"
+    counted = {threshold for component, threshold in known if component.content == Content.TABLE}
+    segmented = {threshold for component, threshold in known if component.content == Content.MASK}
+    for threshold in sorted(found for found in segmented - counted if found is not None):
+        yield f"{folder}: has a segmentation but no table of cell counts for threshold {threshold}"
 
 
 def compared_with_run(entries: Sequence[Entry], log: RunLog) -> Iterator[Entry]:

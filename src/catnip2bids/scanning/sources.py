@@ -17,7 +17,7 @@ from catnip2bids.errors import ReadError, SourceError, UsageError
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.progress import Progress
 from catnip2bids.scanning.entries import entries_below, recognised
-from catnip2bids.scanning.examining import compared_with_run, examined
+from catnip2bids.scanning.examining import compared_with_run, examined, missing_from_run
 from catnip2bids.scanning.files import links_out_of, not_listed
 from catnip2bids.scanning.model import Entry, Run, Scan
 
@@ -116,5 +116,5 @@ def _scan_run(folder: Path, source: Path, progress: Progress) -> Run:
         log=log,
         layout=layout_of(frozenset(entry.path for entry in entries)),
         entries=tuple(compared_with_run(entries, log)),
-        warnings=links_out_of([folder], source, "the source"),
+        warnings=(*links_out_of([folder], source, "the source"), *missing_from_run(folder, entries)),
     )

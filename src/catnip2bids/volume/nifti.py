@@ -103,7 +103,7 @@ def census_nifti(path: Path) -> Census:
 
     try:
         refuse_special(path)
-        stored = _stored_array(path)
+        header, stored = _loaded(path)
     except SourceError as error:
         return Census(None, 1, n_bytes, (str(error),))
     except _DAMAGED as error:
@@ -113,6 +113,11 @@ def census_nifti(path: Path) -> Census:
         return refused(
             f"has the shape {' x '.join(map(str, stored.shape))}, and a volume has the three axes x, y, z; "
             "save all planes as one 3D file, and of several volumes each as a file of its own"
+        )
+    if stored.offset < header.single_vox_offset:
+        return refused(
+            f"says that its voxels begin at byte {stored.offset}, inside the header; save it again with the program "
+            "that wrote it, or replace it by the original"
         )
     if (stored.slope, stored.inter) != (1.0, 0.0):
         return refused(

@@ -7,6 +7,8 @@ letters, or a pattern says which number counts.
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +18,19 @@ from catnip2bids.wording import SHOWN, counted, listed
 
 _DIGITS = re.compile(r"([0-9]+)")
 _AFTER_A_POINT = re.compile(r"[0-9][.,]#")
-# a minus after "=", a blank, an underscore, a bracket or the name of an axis, or before a unit; others are hyphens
-_SIGNED = re.compile(r"(?:^|[=\s_(\[]|(?<![a-z])[xyz])-#|-#\s*(?:um|µm|μm|mm|nm)(?![a-z])", re.IGNORECASE)
+_MINUS = "\\-\u2212\u2013\ufe63\uff0d"  # hyphen, minus, dash, and their small and wide forms
+# after "=", as an exponent, before a unit, or a minus that is no hyphen: surely a sign
+_SIGNED = re.compile(
+    rf"(?:=\s*|[0-9]e)[{_MINUS}]#|[\u2212\ufe63\uff0d]#|[{_MINUS}]#\s*(?:[uµμmn]m|micro(?:n|meter|metre)s?)(?![a-z])",
+    re.IGNORECASE,
+)
+# after a blank, punctuation or the name of an axis: a sign unless the numbers are padded, as they are in names
+_PERHAPS_SIGNED = re.compile(rf"(?:^|[\s_(\[{{:.,;{_MINUS}]|(?<![a-z])[xyz])[{_MINUS}]#", re.IGNORECASE)
 _DECIMAL = re.compile(r"(?<![0-9])[0-9]+[.,]#|#[.,][0-9]+(?![0-9])")
 _WILDCARD = re.compile(r"(#\.#|[#*?])")
 _WHERE = "slice_number in the plan, or --slice-number of convert and compare"
-_NUMBER = re.compile(r"[-+]?[0-9]+(?:[.,][0-9]+)?")
+_NUMBER = re.compile(rf"[{_MINUS}+]?[0-9]+(?:[.,][0-9]+)?")
+_SIGN = re.compile(rf"[{_MINUS}+]?#")
 _EXAMPLE = "write the file name with # for the slice number and * for other text that varies, such as 'brain_Z#_*.tif'"
 
 
@@ -89,13 +98,17 @@ def number_slices(files: Iterable[Path], pattern: str | None = None) -> Numbered
     only, digits, doubt = series[0].pattern, series[0].digits, None
     if _AFTER_A_POINT.search(only) and len({len(number) for number in digits.values()}) > 1:
         doubt, other = "may be decimals, of which 1.10 comes before 1.9", _DECIMAL.sub("#.#", only)
-    elif len(digits) > 1 and _SIGNED.search(only):
+    elif len(digits) > 1 and (_SIGNED.search(only) or (_PERHAPS_SIGNED.search(only) and not _are_padded(digits))):
         doubt, other = "may be negative, which reverses their order", _signed(only)
     if doubt is not None:
         what = f"numbers in names such as {slices[0].name} {doubt}"
         choice = f"if they are, choose '{other}', else '{only}' ({_WHERE})"
         return NumberedSlices(problem=f"{slices[0].parent}: {what}; {choice}")
     return NumberedSlices(_by_number(digits))
+
+
+def _are_padded(digits: Mapping[Path, str]) -> bool:
+    return len({len(number) for number in digits.values()}) == 1 and any(n.startswith("0") for n in digits.values())
 
 
 def other_series(files: Iterable[Path], pattern: str) -> dict[str, int]:
@@ -156,8 +169,13 @@ def _wildcards(text: str, any_text: str) -> re.Pattern[str]:
         "*": any_text,
         "?": ".",
     }
-    expression = "".join(meanings.get(piece, re.escape(piece)) for piece in _WILDCARD.split(text))
+    expression = "".join(meanings.get(piece, re.escape(piece)) for piece in _WILDCARD.split(_composed(text)))
     return re.compile(rf"\A(?:{expression})\Z", re.IGNORECASE | re.DOTALL)
+
+
+def _composed(name: str) -> str:
+    """Write accents as part of their letters (NFC); macOS writes them apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _matched(slices: list[Path], text: str) -> NumberedSlices:
@@ -165,7 +183,7 @@ def _matched(slices: list[Path], text: str) -> NumberedSlices:
     greedy, lazy = slice_pattern(text)
     digits: dict[Path, str] = {}
     for file in slices:
-        first, second = greedy.search(file.name), lazy.search(file.name)
+        first, second = greedy.search(_composed(file.name)), lazy.search(_composed(file.name))
         if first is None or second is None:
             continue
         if first.span(1) != second.span(1) or not _NUMBER.fullmatch(first[1] or ""):
@@ -173,7 +191,7 @@ def _matched(slices: list[Path], text: str) -> NumberedSlices:
                 problem=f"{file}: the slice number pattern '{text}' does not tell which number counts; write more of "
                 "the name in place of *, and # or one group for a number"
             )
-        digits[file] = first[1].replace(",", ".")
+        digits[file] = re.sub(f"[{_MINUS}]", "-", first[1]).replace(",", ".")
     if not digits:
         return NumberedSlices(
             problem=f"{slices[0].parent}: the slice number pattern {text!r} matches none of its files, such as "
@@ -195,7 +213,7 @@ def _alike(slices: list[Path]) -> Iterable[list[Path]]:
     """Group files whose names are the same but for their digits and the case of letters."""
     found: dict[tuple[str, ...], list[Path]] = {}
     for file in slices:
-        found.setdefault(tuple(_DIGITS.split(file.name.casefold())[::2]), []).append(file)
+        found.setdefault(tuple(_DIGITS.split(_composed(file.name).casefold())[::2]), []).append(file)
     return found.values()
 
 
@@ -226,7 +244,7 @@ def _split_by(numbers: Mapping[Path, list[str]], at: int) -> list[_Series]:
 
 def _pattern(file: Path, at: int | None, others: set[int]) -> str:
     """Write a name with ``#`` for one of its numbers and ``*`` for others; what would be a wildcard becomes ``?``."""
-    parts = _DIGITS.split(re.sub(r"[#*]", "?", file.name))
+    parts = _DIGITS.split(re.sub(r"[#*]", "?", _composed(file.name)))
     for position in range(len(parts) // 2):
         if position == at:
             parts[2 * position + 1] = "#"
@@ -237,8 +255,9 @@ def _pattern(file: Path, at: int | None, others: set[int]) -> str:
 
 def _signed(pattern: str) -> str:
     """Write a pattern with ``#`` or ``-#`` as a regular expression for whole numbers with their signs."""
-    before, after = re.split("-?#", pattern)
-    return f"^{re.escape(before)}([-+]?[0-9]+){re.escape(after)}$"
+    before, after = _SIGN.split(pattern)
+    minus = pattern[len(before)].replace("+", "-").replace("#", "-")
+    return f"^{re.escape(before)}([{minus}+]?[0-9]+){re.escape(after)}$"
 
 
 def _explained(slices: list[Path], series: list[_Series]) -> str:
@@ -246,8 +265,9 @@ def _explained(slices: list[Path], series: list[_Series]) -> str:
     folder, largest = slices[0].parent, sorted(series, key=len, reverse=True)
     patterns = [pattern for found in largest if len(found) > 1 or len(series) == 1 for pattern in found.choices]
     all_of_them = [_DECIMAL.sub("#.#", pattern) for pattern in patterns if _DECIMAL.search(pattern)]
-    all_of_them += [_signed(pattern) for pattern in patterns if pattern.replace("-#", "#") in set(patterns) - {pattern}]
-    offered = " or ".join(f"'{pattern}'" for pattern in [*patterns[:2], *all_of_them[:1]])
+    n_alike = Counter(_SIGN.sub("#", pattern) for pattern in patterns)  # but for their signs
+    all_of_them += [_signed(pattern) for pattern in patterns if n_alike[_SIGN.sub("#", pattern)] > 1]
+    offered = " or ".join(f"'{pattern}'" for pattern in [*all_of_them[:1], *patterns[:2]])
     remedy = f"choose {offered} ({_WHERE})"
     renumber = "number the files in the order of their planes, under names that are the same but for that number"
     if len(series) == 1:

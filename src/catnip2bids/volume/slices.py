@@ -115,7 +115,8 @@ def census_slices(files: Iterable[Path], slice_number: str | None = None) -> Cen
 def _duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:
     return [
         f"{files[0].parent}: slice number {number} is there {len(files)} times "
-        f"({listed([file.name for file in files])}); move all but the right one to another folder"
+        f"({listed([file.name for file in files])}); leave one file to each number, or choose a pattern that matches "
+        "the right one (slice_number in the plan, or --slice-number of convert and compare)"
         for number, files in by_number.items()
         if len(files) > 1
     ]
@@ -132,7 +133,8 @@ def _gaps(by_number: Mapping[int, list[Path]]) -> list[str]:
     missing = listed([str(number) for number in some], n_all=n_missing)
     return [
         f"{by_number[numbers[0]][0].parent}: {counted(n_missing, 'slice')} missing between number {numbers[0]} and "
-        f"{numbers[-1]} ({missing}); copy what is missing from the original"
+        f"{numbers[-1]} ({missing}); copy what is missing from the original, or, if these are dates, times or "
+        "positions, number the files in the order of their planes"
     ]
 
 

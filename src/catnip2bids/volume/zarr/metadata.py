@@ -65,8 +65,13 @@ def read_multiscale(path: Path) -> Multiscale:
     """Read the metadata of an image: the first one of its multiscales."""
     document = document_of(path)
     match read_attributes(path):
-        case {"multiscales": [dict() as image, *_]}:
+        case {"multiscales": [dict() as image]}:
             return _check_multiscale(image, document)
+        case {"multiscales": [dict(), *others]}:
+            raise SourceError(
+                f"{document}: describes {1 + len(others)} images (multiscales); save the one you want as an OME-Zarr "
+                "of its own"
+            )
     raise SourceError(f"{document}: describes no OME-Zarr image (multiscales); give the folder of the image itself")
 
 
@@ -86,7 +91,7 @@ def _read_json(document: Path) -> object:
 
 def _check_multiscale(image: dict[Any, object], document: Path) -> Multiscale:
     match image.get("datasets"):
-        case [dict() as dataset, *_] if isinstance(level := dataset.get("path"), str) and level:
+        case [dict() as dataset, *lower] if isinstance(level := dataset.get("path"), str) and level:
             pass
         case _:
             raise SourceError(f"{document}: does not tell where level 0 is (datasets); replace it by the original")
@@ -105,6 +110,12 @@ def _check_multiscale(image: dict[Any, object], document: Path) -> Multiscale:
         names = ", ".join(axes) or "none"
         raise SourceError(f"{document}: its axes are {names}; save the image with the axes z, y, x in this order")
     scales = _scale(dataset, len(axes)), _scale(image, len(axes))
+    for other in lower:
+        smaller = _scale(other, len(axes)) if isinstance(other, dict) else None
+        if scales[0] and smaller and any(b < a for a, b in zip(scales[0], smaller, strict=True)):
+            raise SourceError(
+                f"{document}: its levels (datasets) do not begin with the one of the smallest voxels; put them in order"
+            )
     return Multiscale(level, axes, _voxel_size_um(axes, units, scales))
 
 
