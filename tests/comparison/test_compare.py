@@ -741,3 +741,33 @@ def test_what_cannot_be_read_on_one_side_is_trouble(tmp_path: Path) -> None:
     comparison = catnip2bids.compare(tmp_path / "1", tmp_path / "2")
     assert (comparison.exit_code, comparison.is_compared) == (2, True)
     assert str(tmp_path / "1/gone.tif") in comparison.problems[0]
+
+
+def test_a_folder_of_others_is_not_written_into(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("same")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/index.html").write_text("my page")
+    with pytest.raises(UsageError, match=r"mine: holds index\.html and no comparison"):
+        catnip2bids.compare(tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "mine")
+    assert (tmp_path / "mine/index.html").read_text() == "my page"
+    for _ in range(2):  # into one of its own it is, with what somebody added
+        catnip2bids.compare(tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "out")
+        (tmp_path / "out/notes.md").write_text("my notes")
+
+
+def test_a_pattern_that_matches_no_slice_is_refused(tmp_path: Path) -> None:
+    write_slices(tmp_path / "1", some_image(SHAPE), "Z{plane:04d}.tif")
+    with pytest.raises(UsageError, match=r"z00#.* matches no file, such as Z0001\.tif"):
+        catnip2bids.compare(tmp_path / "1", tmp_path / "1", slice_numbers=["a_z00#.tif"])
+
+
+@pytest.mark.parametrize(("dtype", "first"), [("int64", 2**53), ("uint64", 2**63 + 2**11)])
+def test_large_whole_numbers_have_exact_differences(tmp_path: Path, dtype: str, first: int) -> None:
+    values = (np.arange(6 * 8 * 10, dtype=dtype) % 2 + np.array(first, dtype)).reshape(6, 8, 10)
+    write_slices(tmp_path / "1", values, "Z{plane:04d}.tif")
+    write_slices(tmp_path / "2", values.astype("float64"), "Z{plane:04d}.tif")
+    found = catnip2bids.compare(tmp_path / "1", tmp_path / "2")
+    (item,) = found.items
+    assert isinstance(item, VolumeComparison)
+    assert {pair.difference.largest for pair in item.pairs if pair.difference} == {1.0}

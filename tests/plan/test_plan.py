@@ -648,3 +648,32 @@ def test_a_float_heatmap_keeps_its_type(tmp_path: Path) -> None:
     package([tmp_path / "source"], tmp_path / "out", settings())
     (image,) = [name for name in images_of(tmp_path / "out") if "heatmap10000" in name]
     assert read_level(tmp_path / "out" / image).dtype == np.float32
+
+
+def test_a_stack_in_the_place_of_a_slice_folder_is_told(tmp_path: Path) -> None:
+    run = write_l2(tmp_path / "source")
+    tifffile.imwrite(run / "N4.tif", source_planes(run / "N4_masked"))
+    result = package([tmp_path / "source"], tmp_path / "out", settings())
+    assert mentions(result.warnings, "N4.tif: looks like N4 saved as one file", "a folder N4")
+
+
+def test_another_action_with_the_old_reason_is_told(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source")
+    plan = make_plan(scan([tmp_path / "source"]))
+    line = next(line for line in plan.runs[0].entries if line.source == "640_FRST")
+    line.action = EXCLUDE
+    result = package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+    assert mentions(result.warnings, "640_FRST: the plan says exclude instead of convert", "give the new reason")
+    line.reason = "not needed"
+    result = package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+    assert not mentions(result.warnings, "old reason")
+
+
+def test_a_plan_with_another_voxel_size_and_a_prefixed_subject(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source")
+    plan = make_plan(scan([tmp_path / "source"]))
+    plan.dataset.voxel_size_um = (1.0, 1.0, 1.0)
+    plan.runs[0].subject = "sub-mouse"
+    result = package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+    assert mentions(result.warnings, "the plan says that voxels are 1 x 1 x 1 um", "3.7 x 3.7 x 5 um is used")
+    assert (tmp_path / "out/sub-mouse").is_dir()

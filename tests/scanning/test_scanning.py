@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -361,3 +362,14 @@ def test_whatever_lies_in_a_run_is_listed_once(files: list[tuple[str, str]], fol
             (run / path).mkdir(parents=True, exist_ok=True)
             (run / path / file).write_bytes(b"x")
         assert_everything_listed_once(only_run(run))
+
+
+def test_what_every_run_has_is_missed(tmp_path: Path) -> None:
+    run = write_l2(tmp_path)
+    assert not only_run(tmp_path).warnings
+    shutil.rmtree(run / "N4_masked")
+    (run / "FRST_seg/FRSTseg_00010000.csv").unlink()
+    no_image, no_counts = only_run(tmp_path).warnings
+    assert "N4_masked" in no_image
+    assert "no raw image" in no_image
+    assert "threshold 10000" in no_counts

@@ -283,3 +283,13 @@ def test_voxels_that_begin_too_late_to_be_all_there_are_found_in_the_census(tmp_
     data[108:112] = np.float32(353).tobytes()  # vox_offset
     path.write_bytes(data)
     assert "late.nii: is cut off" in the_problem(census_nifti(path))
+
+
+@pytest.mark.parametrize("offset", [0, 4, 348, 351])
+def test_voxels_that_begin_inside_the_header_are_refused(tmp_path: Path, offset: int) -> None:
+    path = tmp_path / "early.nii"
+    nib.save(nib.Nifti1Image(some_image((4, 5, 6)), np.eye(4)), path)
+    data = bytearray(path.read_bytes())
+    data[108:112] = np.float32(offset).tobytes()  # vox_offset
+    path.write_bytes(data)
+    assert "early.nii: " in the_problem(census_nifti(path))

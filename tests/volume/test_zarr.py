@@ -690,3 +690,20 @@ def test_planes_are_read_into_any_part_of_an_array(tmp_path: Path) -> None:
     image, planes = some_image(SHAPE), np.empty((3, 30, 21), "uint16")
     read_planes(found(census_zarr(write_image(tmp_path / "image.zarr", image))), 2, 5, planes)
     np.testing.assert_array_equal(planes, image[2:5])
+
+
+def test_a_second_image_is_not_dropped_in_silence(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "two.ome.zarr", some_image((4, 8, 8)))
+    document = json.loads((path / "zarr.json").read_text())
+    document["attributes"]["ome"]["multiscales"] *= 2
+    (path / "zarr.json").write_text(json.dumps(document))
+    assert "describes 2 images" in the_problem(take_census(path))
+
+
+def test_levels_that_do_not_begin_with_the_largest_are_refused(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "small.ome.zarr", some_image((4, 8, 8)), written=Written(scales=([2.0] * 3, None)))
+    document = json.loads((path / "zarr.json").read_text())
+    larger = {"path": "1", "coordinateTransformations": [{"type": "scale", "scale": [1.0] * 3}]}
+    document["attributes"]["ome"]["multiscales"][0]["datasets"].append(larger)
+    (path / "zarr.json").write_text(json.dumps(document))
+    assert "do not begin with the one of the smallest voxels" in the_problem(take_census(path))

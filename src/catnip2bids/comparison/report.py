@@ -21,7 +21,6 @@ from catnip2bids.comparison.volumes import VolumeComparison
 from catnip2bids.pages import page_templates
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
 
-FILES = ("comparison_results.csv", "different.csv", "comparison.json", "index.html")
 _MOST_REGIONS = 500
 
 
@@ -34,14 +33,14 @@ def write_report(comparison: Comparison, folder: Path) -> None:
         If that is not possible.
     """
     rows = list(rows_of(comparison))
-    texts = (
-        csv_text(rows),
-        csv_text([row for row in rows if not row["same_hash"]]),
-        json.dumps(document_of(comparison), indent=1, ensure_ascii=False) + "\n",
-        _page(comparison),
-    )
+    texts = {
+        "comparison_results.csv": csv_text(rows),
+        "different.csv": csv_text([row for row in rows if not row["same_hash"]]),
+        "comparison.json": json.dumps(document_of(comparison), indent=1, ensure_ascii=False) + "\n",
+        "index.html": _page(comparison),
+    }
     with naming_what_cannot_be_written(folder):
-        for name, text in zip(FILES, texts, strict=True):
+        for name, text in texts.items():
             # names of files may hold bytes that are no UTF-8: these are written as \\udc followed by the byte
             write_text(folder / name, text.encode(errors="backslashreplace").decode())
 

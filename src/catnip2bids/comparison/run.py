@@ -12,7 +12,7 @@ from pathlib import Path
 
 from catnip2bids.choices import Cluster
 from catnip2bids.comparison.files import FileComparison, compare_files
-from catnip2bids.comparison.report import FILES, write_report
+from catnip2bids.comparison.report import write_report
 from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.sides import Side, open_side, side_of, with_census
 from catnip2bids.comparison.tables import compare_tables, have_same_values, looks_like_counts
@@ -98,9 +98,8 @@ def _output_folder(folder: Path, read: tuple[Path, Path]) -> Iterator[None]:
         if folder.resolve().is_relative_to(path.resolve()):
             raise UsageError(f"{folder}: is inside of {path}, which is only read; choose another folder with -o")
     if folder.is_dir() and not (folder / "comparison.json").is_file():
-        strange = sorted(path.name for path in without_leftovers(folder.iterdir()) if path.name not in FILES)
-        if strange:
-            raise UsageError(f"{folder}: holds {strange[0]}, so it is not a folder of compare; give a new one with -o")
+        if others := sorted(path.name for path in without_leftovers(folder.iterdir())):
+            raise UsageError(f"{folder}: holds {others[0]} and no comparison; give a new folder with -o")
     with naming_what_cannot_be_written(folder), folder_to_write(folder):
         yield
 
