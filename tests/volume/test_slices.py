@@ -281,3 +281,24 @@ def test_many_odd_slices_are_said_once(tmp_path: Path) -> None:
         write_tiff(tmp_path / f"Z{number:04d}.tif", some_image((1, 5, 5)))
     problem = the_problem(take_census(tmp_path))
     assert problem.startswith(f"{tmp_path}: 4 slices, e.g. Z0002.tif, Z0003.tif, Z0004.tif: is 5 x 5 uint16, ")
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_order_in_ome_xml_that_contradicts_the_names_is_a_problem(tmp_path: Path, reverse: bool) -> None:
+    names = [f"s_{number}.ome.tif" for number in range(1, 5)]
+    blocks = "".join(
+        f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{z}</UUID></TiffData>'
+        for z, name in enumerate(names[::-1] if reverse else names)
+    )
+    xml = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="6" SizeY="5" SizeZ="4" SizeC="1" SizeT="1">'
+        f"{blocks}</Pixels></Image></OME>"
+    )
+    for name, plane in zip(names, some_image((4, 5, 6)), strict=True):
+        tifffile.imwrite(tmp_path / name, plane, description=xml, metadata=None)
+    census = take_census(tmp_path)
+    if reverse:
+        assert "another order than the numbers in the names" in the_problem(census)
+    else:
+        assert read_all(found(census)).tobytes() == some_image((4, 5, 6)).tobytes()

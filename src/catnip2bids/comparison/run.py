@@ -97,9 +97,9 @@ def _output_folder(folder: Path, read: tuple[Path, Path]) -> Iterator[None]:
     for path in read:
         if folder.resolve().is_relative_to(path.resolve()):
             raise UsageError(f"{folder}: is inside of {path}, which is only read; choose another folder with -o")
-    if folder.is_dir() and not (folder / "comparison.json").is_file():
-        if others := sorted(path.name for path in without_leftovers(folder.iterdir())):
-            raise UsageError(f"{folder}: holds {others[0]} and no comparison; give a new folder with -o")
+    there = sorted(path.name for path in without_leftovers(folder.iterdir())) if folder.is_dir() else []
+    if there and "comparison.json" not in there:
+        raise UsageError(f"{folder}: holds {there[0]} and no comparison; give a new folder with -o")
     with naming_what_cannot_be_written(folder), folder_to_write(folder):
         yield
 

@@ -9,6 +9,25 @@ from xml.etree import ElementTree
 
 from catnip2bids.wording import shown_planes
 
+
+def order_of_files(xml: str) -> list[str]:
+    """Return the names of the files of an OME-TIFF in the order of their planes; none where one file holds all.
+
+    Raises
+    ------
+    xml.etree.ElementTree.ParseError, ValueError
+        If the OME-XML is damaged.
+    """
+    planes = [
+        (int(block.get("FirstZ", "0")), str(element.get("FileName")))
+        for block in ElementTree.fromstring(xml).iter()
+        if block.tag.endswith("}TiffData")
+        for element in block
+        if element.tag.endswith("}UUID") and element.get("FileName")
+    ]
+    return [name for _, name in sorted(planes)] if len({name for _, name in planes}) > 1 else []
+
+
 _EACH_ONCE = "TiffData must name each of the {} planes once, in order"
 
 

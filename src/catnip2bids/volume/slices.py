@@ -13,10 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 from pathlib import Path
+from xml.etree.ElementTree import ParseError
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import Census, size_on_disk
 from catnip2bids.volume.encoding import EncodedPlane
+from catnip2bids.volume.ome_planes import order_of_files
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.slice_names import number_slices
 from catnip2bids.volume.tiff import (
@@ -91,6 +93,7 @@ def census_slices(files: Iterable[Path], slice_number: str | None = None) -> Cen
     numbered = number_slices(slices, slice_number)
     by_number = numbered.by_number
     problems = [numbered.problem] if numbered.problem else _duplicates(by_number) + _gaps(by_number)
+    problems += _other_order(by_number) if not problems else []
     not_matching = set(numbered.not_matching)
     layouts, unlike, warnings = _layouts(tuple(file for file in slices if file not in not_matching))
     problems += unlike
@@ -120,6 +123,24 @@ def _duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:
         for number, files in by_number.items()
         if len(files) > 1
     ]
+
+
+def _other_order(by_number: Mapping[int, list[Path]]) -> list[str]:
+    """Say if the OME-XML in the first slice puts the files in another order than the numbers in their names."""
+    files = {twins[0].name: twins[0] for twins in by_number.values()}
+    first = next(iter(files.values()), None)
+    try:
+        if first is None:
+            return []
+        with open_tiff(first) as tiff:
+            stated = order_of_files(tiff.ome_metadata) if tiff.ome_metadata else []
+    except (SourceError, ParseError, ValueError):
+        return []  # which is said of the file itself, or changes nothing
+    named = [name for name in stated if name in files]
+    if named == [name for name in files if name in set(named)]:
+        return []
+    what = f"the OME-XML in {first.name} puts its planes in another order than the numbers in the names"
+    return [f"{first.parent}: {what}; save the slices again in the order that is right, without OME-XML"]
 
 
 def _gaps(by_number: Mapping[int, list[Path]]) -> list[str]:
