@@ -52,6 +52,28 @@ KNOWS_NOTHING_OF = {
     "restoration": {"packaging"},
 }
 
+WRITERS = {
+    "publish": "gives files their final names, and takes only safe paths",
+    "locks": "makes lock files, and never follows a link",
+    "ome.zarr": "writes into a folder that is under construction",
+    "engine.stream": "writes into a file that is under construction",
+    "engine.cluster": "notes beside the locks of a construction that its last step is done",
+    "engine.execution": "shows workers a file, to see whether they have the same disk",
+    "packaging.copies": "writes what is not published yet",
+    "packaging.images": "copies label images into a folder that is not published yet, and puts an image aside",
+    "bids.checksums": "puts the checksums aside",
+    "restoration.run": "writes what is not published yet",
+    "restoration.volumes": "writes what is not published yet",
+    "demo.cohort": "writes a cohort that is not published yet",
+    "demo.regions": "the same",
+    "demo.tiff": "the same",
+}
+"""Modules that write, rename or delete with functions of Python, and why; all others go through `publish`."""
+WRITING = {
+    *("chmod", "copy2", "copyfile", "copytree", "hardlink_to", "link_to", "makedirs", "mkdir", "move", "rename"),
+    *("rmdir", "rmtree", "symlink_to", "touch", "truncate", "unlink", "utime", "write_bytes"),
+}
+
 
 @cache
 def modules() -> dict[str, ast.Module]:
@@ -156,6 +178,43 @@ def assert_no_circle(imports: dict[str, set[str]]) -> None:
         TopologicalSorter(imports).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+def writes(node: ast.AST) -> bool:
+    """Tell whether something is a call of Python that writes, renames or deletes."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+        return False
+    name, constants = node.func.attr, [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+    if name == "replace":  # of a Path; that of a string takes two
+        return len(node.args) == 1 and not node.keywords
+    opened_to_write = name == "open" and any(isinstance(mode, str) and set(mode) & set("wax+") for mode in constants)
+    return name in WRITING or opened_to_write
+
+
+def test_only_few_modules_write_and_all_others_go_through_the_gate() -> None:
+    assert {name for name, tree in modules().items() if any(map(writes, ast.walk(tree)))} == set(WRITERS)
+
+
+def test_only_one_module_makes_safe_paths() -> None:
+    made = {
+        name
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "SafePath"
+    }
+    assert made == {"paths"}
+
+
+def test_safe_paths_begin_at_the_folder_that_is_written_into() -> None:
+    """The first argument is that folder: links below it would not be seen if it were one of its folders."""
+    joined = [
+        f"{name}:{node.lineno}"
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "safe_path"
+        if not isinstance(node.args[0], ast.Name | ast.Attribute)
+    ]
+    assert joined == []
 
 
 def test_every_module_says_what_it_is_responsible_for() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from catnip2bids.errors import DatasetError, WorkerError
 from catnip2bids.locks import FOLDER_LOCK, LOCK, busy, has_locks, lock_of, locked, reserved, wait_for_others
+from catnip2bids.paths import safe_path
 from catnip2bids.publish import construction, forget_construction, is_unpublished, markers_path
 from faulting import IN_ITS_OWN_MOUNTS, may_mount
 from runs import command, write_l0
@@ -123,7 +124,7 @@ def test_a_lock_holds_for_another_mount_of_the_dataset(tmp_path: Path, packaging
 
 
 def test_a_name_is_reserved_until_it_is_made(tmp_path: Path) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     with reserved(final), pytest.raises(DatasetError, match="another catnip2bids"), reserved(final):
         pass
     with reserved(final):
@@ -154,7 +155,7 @@ def test_a_step_is_done_by_one_process_at_a_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fingerprint", ["same", "other"])
 def test_a_construction_waits_for_workers_of_an_earlier_one(tmp_path: Path, fingerprint: str) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     with pytest.raises(KeyboardInterrupt), construction(final, "same"):
         raise KeyboardInterrupt
     with working(markers_path(final) / "planes-000000.json", 1):
@@ -164,7 +165,7 @@ def test_a_construction_waits_for_workers_of_an_earlier_one(tmp_path: Path, fing
 
 
 def test_a_worker_that_is_late_does_nothing_once_another_command_has_begun(tmp_path: Path) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     marker = markers_path(final) / "planes-000000.json"
     marker.parent.mkdir()
     lock = lock_of(marker, "earlier")
@@ -191,7 +192,7 @@ def test_who_waited_for_a_lock_that_is_gone_does_nothing(tmp_path: Path) -> None
 
 def test_workers_that_go_on_for_long_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("catnip2bids.locks._SECONDS_FOR_OTHERS", 0.3)
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     with pytest.raises(KeyboardInterrupt), construction(final, "same"):
         raise KeyboardInterrupt
     with working(markers_path(final) / "planes-000000.json", 60):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from catnip2bids.errors import NoSpaceError, ReadError, SourceError, WriteError
+from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.publish import (
     construction,
     forget_construction,
@@ -36,7 +37,7 @@ def build(folder: Path, **files: str) -> None:
 
 
 def test_a_file_gets_its_name_at_the_end(tmp_path: Path) -> None:
-    final = tmp_path / "a/b/table.tsv"
+    final = safe_path(tmp_path, "a/b/table.tsv")
     with publication(final) as partial:
         assert partial == partial_path(final) == tmp_path / "a/b/.table.tsv.partial"
         assert not partial.exists()
@@ -66,7 +67,7 @@ def test_errors_name_what_was_to_be_published(place: str, named: str) -> None:
 
 
 def test_a_folder_replaces_the_one_that_is_there(tmp_path: Path) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     build(final, old="old", both="old")
     with publication(final) as partial:
         build(partial, new="new", both="new")
@@ -77,7 +78,7 @@ def test_a_folder_replaces_the_one_that_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt(), SystemExit(1), OSError(28, "disk full")])
 @pytest.mark.parametrize("already_there", [False, True])
 def test_what_fails_leaves_nothing_behind(tmp_path: Path, error: BaseException, already_there: bool) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     if already_there:
         build(final, level="old")
 
@@ -93,14 +94,14 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path, error: BaseException, 
 
 
 def test_a_publication_without_anything_to_publish_fails(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), publication(tmp_path / "image.ome.zarr"):
+    with pytest.raises(FileNotFoundError), publication(safe_path(tmp_path, "image.ome.zarr")):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("leftover_is_folder", [False, True])
 def test_what_a_killed_program_left_is_removed(tmp_path: Path, leftover_is_folder: bool) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     if leftover_is_folder:
         build(partial_path(final), rest="half")
     else:
@@ -172,14 +173,14 @@ def test_a_program_killed_at_any_moment_leaves_the_old_the_new_or_nothing(tmp_pa
 
 
 def test_a_text_is_written_as_it_is(tmp_path: Path) -> None:
-    write_text(tmp_path / "new/README.md", "Mäuse\nµm\n")
+    write_text(safe_path(tmp_path, "new/README.md"), "Mäuse\nµm\n")
     assert (tmp_path / "new/README.md").read_bytes() == "Mäuse\nµm\n".encode()
-    write_text(tmp_path / "new/README.md", "")
+    write_text(safe_path(tmp_path, "new/README.md"), "")
     assert tree(tmp_path) == {"new/README.md": ""}
 
 
 def test_the_same_text_leaves_the_file_alone(tmp_path: Path) -> None:
-    final = tmp_path / "README.md"
+    final = safe_path(tmp_path, "README.md")
     write_text(final, "one\n")
     before = final.stat()
     write_text(final, "one\n")
@@ -191,13 +192,13 @@ def test_the_same_text_leaves_the_file_alone(tmp_path: Path) -> None:
 
 
 def test_line_ends_are_never_translated(tmp_path: Path) -> None:
-    final = tmp_path / "table.tsv"
+    final = safe_path(tmp_path, "table.tsv")
     final.write_bytes(b"a\r\n")
     write_text(final, "a\n")
     assert final.read_bytes() == b"a\n"
 
 
-def construct(final: Path, fingerprint: str, error: BaseException | None = None, **files: str) -> list[str]:
+def construct(final: SafePath, fingerprint: str, error: BaseException | None = None, **files: str) -> list[str]:
     """Construct a folder; returns the names of the files that were there already."""
     with construction(final, fingerprint) as under:
         there = sorted(path.name for path in under.path.iterdir())
@@ -210,7 +211,7 @@ def construct(final: Path, fingerprint: str, error: BaseException | None = None,
 
 
 def test_a_construction_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     with pytest.raises(KeyboardInterrupt):
         construct(final, "same", KeyboardInterrupt(), a="1")
     assert not final.exists()
@@ -223,7 +224,7 @@ def test_a_construction_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_with_another_fingerprint_it_begins_anew(tmp_path: Path) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     with pytest.raises(OSError, match="full"):
         construct(final, "before", OSError(28, "disk full"), a="1")
     with construction(final, "after") as under:
@@ -234,7 +235,7 @@ def test_with_another_fingerprint_it_begins_anew(tmp_path: Path) -> None:
 
 
 def test_what_was_published_before_the_program_was_killed_is_taken_up_again(tmp_path: Path) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     construct(final, "same", a="1")
     assert unfinished(tmp_path) == [final]  # nobody has noted that it is there
     assert construct(final, "same") == ["a"]
@@ -242,7 +243,7 @@ def test_what_was_published_before_the_program_was_killed_is_taken_up_again(tmp_
 
 
 def test_an_image_that_is_there_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     build(final, old="0")
     with pytest.raises(KeyboardInterrupt):
         construct(final, "same", KeyboardInterrupt(), a="1")
@@ -252,7 +253,7 @@ def test_an_image_that_is_there_stays_until_the_new_one_is_complete(tmp_path: Pa
 
 
 def test_nothing_is_kept_of_a_source_that_is_bad(tmp_path: Path) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     with pytest.raises(SourceError):
         construct(final, "same", SourceError("slice.tif: cannot be read"), a="1")
     assert list(tmp_path.iterdir()) == []
@@ -260,9 +261,9 @@ def test_nothing_is_kept_of_a_source_that_is_bad(tmp_path: Path) -> None:
 
 def test_what_killed_programs_left_is_removed_but_for_constructions(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        construct(tmp_path / "a/image.ome.zarr", "same", KeyboardInterrupt(), level="1")
-    partial_path(tmp_path / "a/table.tsv").write_text("half")
-    build(partial_path(tmp_path / "a/other.ome.zarr"), level="half")
+        construct(safe_path(tmp_path, "a/image.ome.zarr"), "same", KeyboardInterrupt(), level="1")
+    partial_path(safe_path(tmp_path, "a/table.tsv")).write_text("half")
+    build(partial_path(safe_path(tmp_path, "a/other.ome.zarr")), level="half")
     build(tmp_path / "a/whole.ome.zarr", **{".in_an_image.partial": "stays"})
     remove_partials(tmp_path)
     assert unfinished(tmp_path) == [tmp_path / "a/image.ome.zarr"]
@@ -275,7 +276,7 @@ def test_what_killed_programs_left_is_removed_but_for_constructions(tmp_path: Pa
 
 
 def test_an_older_image_is_not_taken_for_the_one_that_was_interrupted(tmp_path: Path) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     build(final, old="0")
     with pytest.raises(KeyboardInterrupt):
         construct(final, "same", KeyboardInterrupt(), a="1")
@@ -288,7 +289,7 @@ def test_an_older_image_is_not_taken_for_the_one_that_was_interrupted(tmp_path: 
 
 
 def test_work_is_kept_where_only_the_system_could_not_read(tmp_path: Path) -> None:
-    final = tmp_path / "image.ome.zarr"
+    final = safe_path(tmp_path, "image.ome.zarr")
     with pytest.raises(ReadError):
         construct(final, "same", ReadError("slice.tif: cannot be read: Stale file handle"), a="1")
     assert construct(final, "same") == ["a"]

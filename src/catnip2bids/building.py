@@ -29,6 +29,7 @@ from catnip2bids.ome import (
     choose_display,
     image_metadata,
 )
+from catnip2bids.paths import SafePath
 from catnip2bids.publish import construction
 from catnip2bids.volume import Copyable, Volume, states_of
 
@@ -122,7 +123,7 @@ class ImagePlan:
 
 def build_image(
     plan: ImagePlan,
-    target: Path,
+    target: SafePath,
     decisive: Sequence[Any],
     workers: Workers,
     listener: Listener,

@@ -19,6 +19,7 @@ from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import reserved
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, is_label_type
 from catnip2bids.ome.omexml import pixel_type
+from catnip2bids.paths import safe_file
 from catnip2bids.progress import Progress
 from catnip2bids.publish import (
     LONGEST_NAME_BYTES,
@@ -207,7 +208,7 @@ def _built(
     plan: ImagePlan, target: Path, decisive: list[str], resources: Resources, progress: Progress, *, overwrite: bool
 ) -> tuple[str, ...]:
     """Build the image, or go on with building it; returns the hashes of its planes."""
-    volume = plan.volume
+    volume, image = plan.volume, safe_file(target)
 
     def labels_of(converted: Conversion) -> list[LabelValue] | None:
         if converted.labels is None or not is_label_type(volume.dtype):
@@ -222,7 +223,7 @@ def _built(
         workers_for([(volume, plan.image(target))], resources) as workers,
     ):
         if overwrite:
-            forget_construction(target)
+            forget_construction(image)
         else:
             _refuse_to_replace(target, plan.fingerprint(*decisive))
         if workers.summary:
@@ -232,15 +233,15 @@ def _built(
         listener = Listener(progress.advance, progress.skip)
 
         def build(plan: ImagePlan) -> tuple[Conversion, str]:
-            return build_image(plan, target, decisive, workers, listener, labels_of)
+            return build_image(plan, image, decisive, workers, listener, labels_of)
 
         made, _ = workers.begin(build, plan).result()  # so that an interruption does not wait for a unit that hangs
-        forget_construction(target)
+        forget_construction(image)
     return made.sha256
 
 
 def _refuse_to_replace(target: Path, fingerprint: str | None = None) -> None:
     """Refuse a target that is there, unless a conversion, or just the one of a fingerprint, has yet to finish it."""
     with naming_what_cannot_be_written(target):
-        if target.exists() and not is_unfinished(target, fingerprint):
+        if target.exists() and not is_unfinished(safe_file(target), fingerprint):
             raise UsageError(f"{target}: exists already; give another name, or replace it with --overwrite")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from catnip2bids.errors import DatasetError, NoSpaceError, ReadError, SourceError, UsageError, WriteError
 from catnip2bids.locks import LOCK, wait_for_others
+from catnip2bids.paths import SafePath, beside, safe_path
 
 _PARTIAL = ".partial"
 _MARKERS = ".progress"
@@ -105,9 +106,14 @@ def folder_to_write(folder: Path) -> Iterator[None]:
         raise
 
 
-def partial_path(final: Path) -> Path:
+def make_folder(folder: SafePath) -> None:
+    """Make a folder, with those that it is in, if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def partial_path(final: SafePath) -> SafePath:
     """Where something is built before it is published."""
-    return final.with_name(f".{final.name}{_PARTIAL}")
+    return beside(final, f".{final.name}{_PARTIAL}")
 
 
 def final_path(path: Path) -> Path:
@@ -119,13 +125,13 @@ def final_path(path: Path) -> Path:
     return path
 
 
-def markers_path(final: Path) -> Path:
+def markers_path(final: SafePath) -> SafePath:
     """Where it is written down how far something is that is built in steps."""
-    return final.with_name(f".{final.name}{_MARKERS}")
+    return beside(final, f".{final.name}{_MARKERS}")
 
 
 @contextmanager
-def publication(final: Path, beside: Path | None = None) -> Iterator[Path]:
+def publication(final: SafePath, near: SafePath | None = None) -> Iterator[SafePath]:
     """Build something under a temporary name and publish it at the end.
 
     Yields the temporary path, which does not exist yet. On success it replaces `final`; on failure it is removed.
@@ -134,10 +140,10 @@ def publication(final: Path, beside: Path | None = None) -> Iterator[Path]:
     ----------
     final
         The file or folder to publish.
-    beside
+    near
         Work beside this path rather than beside `final`, on the same file system.
     """
-    place = beside or final
+    place = near or final
     partial = partial_path(place)
     final.parent.mkdir(parents=True, exist_ok=True)
     remove(partial)
@@ -161,12 +167,12 @@ class Construction:
         A folder beside it for what is known about the steps that are done.
     """
 
-    path: Path
-    markers: Path
+    path: SafePath
+    markers: SafePath
 
 
 @contextmanager
-def construction(final: Path, fingerprint: str, *, is_folder: bool = True) -> Iterator[Construction]:
+def construction(final: SafePath, fingerprint: str, *, is_folder: bool = True) -> Iterator[Construction]:
     """Go on with the construction of a folder or a file, or begin it, and publish it at the end.
 
     What an earlier attempt left is kept if it has the same fingerprint, and thrown away if not. It is kept too if this
@@ -184,13 +190,15 @@ def construction(final: Path, fingerprint: str, *, is_folder: bool = True) -> It
         Which of both it is.
     """
     under = Construction(partial_path(final), markers_path(final))
+    if under.markers.is_symlink():
+        raise DatasetError(f"{under.markers}: is a link, and none of ours; remove it and run again")
     under.markers.mkdir(parents=True, exist_ok=True)
-    wait_for_others(markers_path(final), final)
+    wait_for_others(under.markers, final)
     if not _take_up(under, final, fingerprint) and is_folder:
         under.path.mkdir()
     try:
         yield under
-        write_text(under.markers / _COMPLETE, "")
+        write_text(safe_path(under.markers, _COMPLETE), "")
         wait_for_others(under.markers, final)  # one that was taken for lost may do again what is done
         _publish(under.path, final, final)
     except ReadError:
@@ -200,58 +208,75 @@ def construction(final: Path, fingerprint: str, *, is_folder: bool = True) -> It
         raise
 
 
-def _take_up(under: Construction, final: Path, fingerprint: str) -> bool:
+def _take_up(under: Construction, final: SafePath, fingerprint: str) -> bool:
     """Keep what an earlier attempt left, if it was to become the same; returns whether it was."""
-    mark = under.markers / _FINGERPRINT
-    if mark.is_file() and mark.read_text() == fingerprint:
+    mark = safe_path(under.markers, _FINGERPRINT)
+    if _says(mark, fingerprint) and not _has_links(under.path):
         if not under.path.exists() and final.exists() and (under.markers / _COMPLETE).is_file():
             final.replace(under.path)  # it was published, and then the program was killed
         return under.path.exists()
     for marker in under.markers.iterdir():
-        marker.unlink()
+        remove(safe_path(under.markers, marker.name))
     remove(under.path)
     write_text(mark, fingerprint)
     return False
 
 
-def forget_construction(final: Path) -> None:
+def _says(mark: Path, fingerprint: str) -> bool:
+    return mark.is_file() and not mark.is_symlink() and mark.read_text(errors="replace") == fingerprint
+
+
+def _has_links(path: Path) -> bool:
+    """Tell whether something is a link, or holds one; pixels would be written through it."""
+    return path.is_symlink() or any(
+        Path(parent, name).is_symlink() for parent, folders, files in os.walk(path) for name in (*folders, *files)
+    )
+
+
+def forget_construction(final: SafePath) -> None:
     """Take away what is left of the construction of a folder."""
-    wait_for_others(markers_path(final), final)
+    if not markers_path(final).is_symlink():
+        wait_for_others(markers_path(final), final)
     remove(markers_path(final))
     remove(partial_path(final))
 
 
-def is_unfinished(final: Path, fingerprint: str | None = None) -> bool:
+def is_unfinished(final: SafePath, fingerprint: str | None = None) -> bool:
     """Tell whether a construction, or the one that has a fingerprint, was begun and not finished."""
     markers = markers_path(final)
     if fingerprint is None:
         return markers.is_dir()
-    mark = markers / _FINGERPRINT
-    return mark.is_file() and mark.read_text() == fingerprint
+    return _says(markers / _FINGERPRINT, fingerprint)
 
 
-def unfinished(folder: Path) -> list[Path]:
+def unfinished(folder: Path) -> list[SafePath]:
     """List the final names of all constructions below a folder that were not finished."""
     return [
-        parent / name.removeprefix(".").removesuffix(_MARKERS)
+        safe_path(parent, name.removeprefix(".").removesuffix(_MARKERS))
         for parent, folders, _ in _outside_of_images(folder)
         for name in sorted(folders)
         if name.startswith(".") and name.endswith(_MARKERS)
     ]
 
 
-def write_text(final: Path, text: str) -> bool:
+def write_text(final: SafePath, text: str) -> bool:
     """Publish a text file (UTF-8, LF), whole or not at all; tells whether it did not say the same already."""
     return write_bytes(final, text.encode())
 
 
-def write_bytes(final: Path, content: bytes) -> bool:
+def write_bytes(final: SafePath, content: bytes) -> bool:
     """Publish a small file, whole or not at all; one that has the same content already is left alone, and False."""
-    if final.is_file() and final.read_bytes() == content:
+    if final.is_file() and final.stat().st_size == len(content) and final.read_bytes() == content:
         return False
     with publication(final) as partial:
         partial.write_bytes(content)
     return True
+
+
+def publish_link(final: SafePath, to: str) -> None:
+    """Make a link; nothing may stand under its name."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    final.symlink_to(to)
 
 
 def is_unpublished(path: Path) -> bool:
@@ -268,7 +293,7 @@ def remove_partials(folder: Path) -> None:
     for parent, folders, files in _outside_of_images(folder):
         for name in [*folders, *files]:
             if name.startswith(".") and name.endswith(_PARTIAL) and parent / name not in kept:
-                remove(parent / name)
+                remove(safe_path(parent, name))
 
 
 def _outside_of_images(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -278,9 +303,9 @@ def _outside_of_images(folder: Path) -> Iterator[tuple[Path, list[str], list[str
         folders[:] = [name for name in folders if not name.endswith((".zarr", _PARTIAL))]
 
 
-def _publish(partial: Path, final: Path, place: Path) -> None:
+def _publish(partial: SafePath, final: SafePath, place: SafePath) -> None:
     """Give something that is complete its final name; what stood there before makes way, beside `place`."""
-    aside = place.with_name(f".{place.name}{_OLD}")
+    aside = beside(place, f".{place.name}{_OLD}")
     _sync(partial)
     if final.exists() and not final.is_symlink() and (final.is_dir() or partial.is_dir()):
         # a folder is not replaced in one step: the old one is renamed, whole, before it is removed
@@ -296,8 +321,8 @@ def _publish(partial: Path, final: Path, place: Path) -> None:
     remove(aside)
 
 
-def remove(path: Path) -> None:
-    """Remove a file or folder, if it is there."""
+def remove(path: SafePath) -> None:
+    """Remove a file or folder, if it is there; of a link only the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.bids.paths import inside
 from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, read_number, read_rows
 from catnip2bids.catnip.atlas import UNLISTED, Region
 from catnip2bids.colors import made_up_color
+from catnip2bids.paths import inside
 
 _COLOR = re.compile("#[0-9a-fA-F]{6}")
 

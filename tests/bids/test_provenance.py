@@ -21,6 +21,7 @@ from catnip2bids.bids.provenance import (
 )
 from catnip2bids.errors import DatasetError
 from catnip2bids.locks import FOLDER_LOCK
+from catnip2bids.paths import safe_path
 from catnip2bids.publish import partial_path
 
 RUN = "sub-45670ko_sample-LeftHemisphere_stain-cFos"
@@ -61,11 +62,11 @@ def provenance() -> Provenance:
         versions={"catnip2bids": "0.1.0"},
         settings={"voxel_size_um": [3.7, 3.7, 5.0], "jobs": None},
         history=[Invocation(command="before", time="2026-01-01T00:00:00", versions={}, settings={})],
-        runs={SECOND: run.model_copy(update={"name": "second"}), RUN: run},
+        runs={SECOND: run.model_copy(update={"name": "second", "subject": "45671ko", "images": {}}), RUN: run},
         decisions=[
             decision("z"),
             decision("a", evidence={"planes_compared": 211, "labels_lost": [512]}),
-            decision("b", run="another", problem="b: is damaged"),
+            decision("b", run=SECOND, problem="b: is damaged"),
         ],
     )
 
@@ -93,7 +94,7 @@ def test_runs_and_decisions_have_one_order(tmp_path: Path) -> None:
     provenance().save(tmp_path)
     document = json.loads((tmp_path / PROVENANCE).read_text(encoding="utf-8"))
     assert list(document["runs"]) == [RUN, SECOND]
-    assert [(d["run"], d["source"]) for d in document["decisions"]] == [("another", "b"), (RUN, "a"), (RUN, "z")]
+    assert [(d["run"], d["source"]) for d in document["decisions"]] == [(RUN, "a"), (RUN, "z"), (SECOND, "b")]
     assert set(document["decisions"][0]) >= {"source", "action", "target", "reason", "evidence"}
 
 
@@ -131,7 +132,7 @@ def test_a_folder_is_ours_once_it_has_a_provenance(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_which_we_were_stopped_at_once_is_ours(tmp_path: Path) -> None:
-    partial = partial_path(tmp_path / PROVENANCE)
+    partial = partial_path(safe_path(tmp_path, PROVENANCE))
     partial.parent.mkdir(parents=True)
     partial.write_text("{")
     assert is_ours(tmp_path)

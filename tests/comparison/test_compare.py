@@ -743,6 +743,19 @@ def test_what_cannot_be_read_on_one_side_is_trouble(tmp_path: Path) -> None:
     assert str(tmp_path / "1/gone.tif") in comparison.problems[0]
 
 
+def test_what_is_hidden_is_not_compared_and_said(tmp_path: Path) -> None:
+    for name, value in (("a", 1), ("b", 2)):
+        (tmp_path / name / ".hidden").mkdir(parents=True)
+        (tmp_path / name / ".hidden/N4.txt").write_text(str(value))
+        (tmp_path / name / "same.txt").write_text("same")
+    found = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
+    assert found.relation == Relation.IDENTICAL
+    assert [".hidden is hidden, and was not compared" in note for note in found.notes] == [True, True]
+    for name in ("a", "b"):
+        (tmp_path / name / "same.txt").unlink()
+    assert catnip2bids.compare(tmp_path / "a", tmp_path / "b").exit_code == 2
+
+
 def test_a_folder_of_others_is_not_written_into(tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("same")

@@ -35,6 +35,7 @@ from catnip2bids.engine import (
 )
 from catnip2bids.errors import SourceError, WorkerError
 from catnip2bids.ome import OmeTiff, OmeZarr, OmeZarrImage
+from catnip2bids.paths import safe_file, safe_path
 from catnip2bids.volume import Kind, OpenPlane, SliceSeries, Volume, census_nifti, census_slices, census_stack
 from catnip2bids.volume.volume import PlaneSource
 from in_memory import VolumeInMemory
@@ -221,7 +222,7 @@ def test_units_may_be_converted_by_other_processes(tmp_path: Path) -> None:
     volume = slice_folder(tmp_path / "source", planes)
     image, alone = image_of(tmp_path / "many", volume), image_of(tmp_path / "one", volume)
     image.create()
-    units = list(cut_into_units(volume, image, tmp_path / "markers"))
+    units = list(cut_into_units(volume, image, safe_path(tmp_path, "markers")))
     assert len(units) == 3
     # started from nothing, as workers on other machines are
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as workers:
@@ -303,7 +304,7 @@ def test_a_worker_that_dies_is_an_error_and_the_work_goes_on_later(tmp_path: Pat
     def build() -> Conversion:
         with ProcessPoolExecutor(1, mp_context=context) as processes, ThreadPoolExecutor(1) as supervisors:
             workers = Workers(processes, supervisors, 1, RESOURCES)
-            return build_image(plan, target, [], workers, listener, lambda _: [])[0]
+            return build_image(plan, safe_file(target), [], workers, listener, lambda _: [])[0]
 
     with pytest.raises(WorkerError, match="a worker died"):
         build()

@@ -24,6 +24,7 @@ from catnip2bids.engine import (
 )
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import OmeZarrImage
+from catnip2bids.paths import safe_path
 from catnip2bids.volume import Kind
 from in_memory import VolumeInMemory
 from made_up import THREE_UNITS, small_units, some_image
@@ -50,15 +51,15 @@ def convert(
         image_in(folder),
         Listener(done or list[int]().append, ([] if skipped is None else skipped).append),
     )
-    (folder / "markers").mkdir(parents=True, exist_ok=True)
+    (safe_path(folder, "markers")).mkdir(parents=True, exist_ok=True)
     with local_workers([(volume, image)], None, 1) as workers:
-        return convert_volume(volume, image, workers, listener, folder / "markers")
+        return convert_volume(volume, image, workers, listener, safe_path(folder, "markers"))
 
 
 def units_with_markers(folder: Path) -> list[int]:
     """List the numbers of the units that are marked as done, and believed."""
     image = image_in(folder)
-    units = cut_into_units(VolumeInMemory(PLANES), image, folder / "markers")
+    units = cut_into_units(VolumeInMemory(PLANES), image, safe_path(folder, "markers"))
     return [number for number, unit in enumerate(units) if unit.marker.read(image.folder)]
 
 
@@ -94,7 +95,7 @@ def test_a_unit_whose_files_are_not_there_is_done_again(
 ) -> None:
     convert(VolumeInMemory(PLANES), tmp_path)
     image = image_in(tmp_path)
-    unit = list(cut_into_units(VolumeInMemory(PLANES), image, tmp_path / "markers"))[1]
+    unit = list(cut_into_units(VolumeInMemory(PLANES), image, safe_path(tmp_path, "markers")))[1]
     result = unit.marker.read(image.folder)
     assert result is not None
     file = image.folder / sorted(result.files)[-1]
@@ -177,7 +178,7 @@ RESULT = UnitResult(("ab", "cd"), (0.5, 7.0), frozenset({0, 97}), {"0/c/0/0/0": 
 def test_a_marker_says_what_was_learned(tmp_path: Path, result: UnitResult) -> None:
     (tmp_path / "0/c/0/0").mkdir(parents=True)
     (tmp_path / "0/c/0/0/0").write_bytes(b"abc")
-    marker = Marker(tmp_path / "planes-000000.json")
+    marker = Marker(safe_path(tmp_path, "planes-000000.json"))
     assert marker.read(tmp_path) is None
     marker.set(result)
     assert marker.read(tmp_path) == result

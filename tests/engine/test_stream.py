@@ -29,6 +29,7 @@ from catnip2bids.engine import (
 from catnip2bids.engine.memory import PlanePortions, divide_into_planes
 from catnip2bids.errors import SourceError, UsageError, WriteError
 from catnip2bids.ome import OmeTiffImage
+from catnip2bids.paths import safe_path
 from catnip2bids.volume import Kind, Volume, census_slices, census_stack, plane_sha256
 from in_memory import VolumeInMemory
 from made_up import DEFLATE, Array, Flavour, found, some_image, some_labels, write_slices, write_tiff
@@ -102,14 +103,14 @@ def pair(folder: Path, source: str, big: bool = True) -> tuple[Volume, OmeTiffIm
 
 def go_on(volume: Volume, image: OmeTiffImage, told: Told | None = None) -> UnitResult:
     """Write what is missing; markers lie beside the image."""
-    markers = image.file.parent / "markers"
+    markers = safe_path(image.file.parent, "markers")
     markers.mkdir(exist_ok=True)
     return stream_volume(take_up_stream(volume, image, markers), RESOURCES, told)
 
 
 def marked(volume: Volume, image: OmeTiffImage) -> int:
     """How many planes are in the file, as the marker says."""
-    return take_up_stream(volume, image, image.file.parent / "markers").start
+    return take_up_stream(volume, image, safe_path(image.file.parent, "markers")).start
 
 
 @every_source
@@ -329,7 +330,7 @@ def test_planes_are_told_of_one_by_one_and_skipped_ones_apart(tmp_path: Path, mo
         go_on(volume, image, Told(6))
     done, there = list[int](), list[int]()
     with local_workers([(volume, image)], None, 2) as workers:
-        convert_volume(volume, image, workers, Listener(done.append, there.append), tmp_path / "markers")
+        convert_volume(volume, image, workers, Listener(done.append, there.append), safe_path(tmp_path, "markers"))
     assert (done, there) == ([PLANES[0].size] * 4, [PLANES[0].size * 5])
 
 

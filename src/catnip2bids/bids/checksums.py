@@ -12,19 +12,19 @@ for the truth. The first line is the checksum of all others.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.bids.paths import leads_out
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.choices import IMAGE_ENDINGS
+from catnip2bids.documents import read_bytes, read_object
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import is_leftover
-from catnip2bids.publish import is_unpublished, markers_path, write_bytes
+from catnip2bids.paths import SafePath, leads_out, safe_path
+from catnip2bids.publish import is_unpublished, markers_path, remove, write_bytes
 
 CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "
@@ -88,8 +88,8 @@ def write_checksums(
     kept = {file: sha256 for file, sha256 in earlier.items() if _never_changes(file) and not _is_below(file, changed)}
     files = {file: kept.get(file) or file_sha256(dataset / file) for file in checked_files(dataset)} | kept
     text = "".join(_line(file, files[file]) for file in sorted(files))
-    write_bytes(dataset / CHECKSUMS, _bytes(f"{_FIRST_LINE}{_sha256(_bytes(text))}\n{text}"))
-    _aside(dataset).unlink(missing_ok=True)
+    write_bytes(safe_path(dataset, CHECKSUMS), _bytes(f"{_FIRST_LINE}{_sha256(_bytes(text))}\n{text}"))
+    remove(_aside(dataset))
 
 
 def read_checksums(dataset: Path) -> Checksums | None:
@@ -105,7 +105,7 @@ def read_checksums(dataset: Path) -> Checksums | None:
 
 def _read(path: Path) -> Checksums | None:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -161,13 +161,13 @@ def _is_array(folder: Path) -> bool:
     if (folder / ".zarray").is_file():
         return True
     try:
-        return bool(json.loads((folder / "zarr.json").read_bytes())["node_type"] == "array")
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(read_object(folder / "zarr.json")["node_type"] == "array")
+    except (OSError, ValueError, KeyError, DatasetError):
         return not (folder / "zarr.json").is_file() and not (folder / ".zgroup").is_file()
 
 
-def _aside(dataset: Path) -> Path:
-    return markers_path(dataset / CHECKSUMS)
+def _aside(dataset: Path) -> SafePath:
+    return markers_path(safe_path(dataset, CHECKSUMS))
 
 
 def _is_newer(path: Path, time_ns: int) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.bids.tables import Table, read_table
 from catnip2bids.errors import DatasetError
+from catnip2bids.paths import safe_path
 from catnip2bids.publish import write_text
 
 _COLUMNS = ("plane", "source", "sha256")
@@ -33,7 +34,7 @@ def hashes_path(image: PurePosixPath) -> PurePosixPath:
 def write_hashes(dataset: Path, image: PurePosixPath, planes: Iterable[PlaneRecord]) -> None:
     """Write the table of an image."""
     rows = [{"plane": str(n), "source": plane.source, "sha256": plane.sha256} for n, plane in enumerate(planes)]
-    write_text(dataset / hashes_path(image), Table(_COLUMNS, tuple(rows)).to_tsv())
+    write_text(safe_path(dataset, hashes_path(image)), Table(_COLUMNS, tuple(rows)).to_tsv())
 
 
 def read_hashes(dataset: Path, image: PurePosixPath) -> tuple[PlaneRecord, ...]:

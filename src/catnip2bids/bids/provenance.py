@@ -1,29 +1,37 @@
 """The dataset's memory: what was packaged, from what, with which settings, and why; what was left out, and why.
 
 Invariant: everything in the dataset that is not an image or a copy can be made again from this document and
-from the tables that are there. It names no absolute path, no user and no machine, because it gets published.
+from the tables that are there. It names no absolute path, no user and no machine, because it gets published. What it
+says is checked when it is read: a path of the dataset is one that packaging could have made for that run.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from catnip2bids.bids.names import LABEL
+from catnip2bids.bids.places import SOURCEDATA
+from catnip2bids.documents import read_bytes
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
+from catnip2bids.paths import leads_out, safe_path
 from catnip2bids.publish import partial_path, write_text
 
 FOLDER = Path("code/catnip2bids")
 """Where it is kept, below the dataset."""
 PROVENANCE = FOLDER / "provenance.json"
 PLAN = FOLDER / "plan.toml"
-
+VERSION = 1
+"""Of the provenance that is written, and the newest that is read."""
+_IMAGE = r"\.ome\.(zarr|tif|btf)"
+_ATLAS_TABLE = rf"(atlas-{LABEL}_)?dseg\.tsv"
 
 Label = Annotated[str, Field(pattern=f"^{LABEL}$")]
 RunKey = Annotated[str, Field(pattern=f"^sub-{LABEL}_sample-{LABEL}_stain-{LABEL}$")]
@@ -213,6 +221,8 @@ class Provenance(_Document):
 
     Attributes
     ----------
+    version
+        Version of this document, which a newer program may raise.
     command, settings, versions
         Of the last invocation.
     history
@@ -223,12 +233,33 @@ class Provenance(_Document):
         One for each source entry of each run.
     """
 
+    version: Annotated[int, Field(ge=1, le=VERSION)] = VERSION
     command: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
     history: list[Invocation] = Field(default_factory=list)
     runs: dict[RunKey, RunRecord] = Field(default_factory=dict)
     decisions: list[Decision] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _check_paths(self) -> Self:
+        for key, run in self.runs.items():
+            if key != f"sub-{run.subject}_sample-{run.sample}_stain-{run.stain}":
+                raise ValueError(f"runs.{key}: has other labels than its key")
+            for image in run.images:
+                _refuse_other_path(image, _file_of(key, run, _IMAGE), f"runs.{key}.images")
+            for sidecar in run.sidecars:
+                _refuse_other_path(sidecar, _file_of(key, run, r"\.json"), f"runs.{key}.sidecars")
+            if run.atlas_table is not None:
+                _refuse_other_path(run.atlas_table, _ATLAS_TABLE, f"runs.{key}.atlas_table")
+        for number, decision in enumerate(self.decisions):
+            field, key = f"decisions.{number}", decision.run
+            if key not in self.runs:
+                raise ValueError(f"{field}.run: {key!r} is not one of the runs")
+            if decision.target is not None:
+                made = _file_of(key, self.runs[key], rf"({_IMAGE}|_counts\.tsv)")
+                _refuse_other_path(decision.target, rf"{made}|{SOURCEDATA}/.+", f"{field}.target")
+        return self
 
     def decisions_of(self, run: str) -> dict[str, Decision]:
         """Return the decisions about all entries of a run, by their POSIX paths below the run folder."""
@@ -242,14 +273,24 @@ class Provenance(_Document):
         runs = dict(sorted(self.runs.items()))
         decisions = sorted(self.decisions, key=lambda decision: (decision.run, decision.source))
         document = self.model_copy(update={"runs": runs, "decisions": decisions}).model_dump(mode="json")
-        write_text(dataset / PROVENANCE, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        write_text(safe_path(dataset, PROVENANCE), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def _file_of(key: str, run: RunRecord, ending: str) -> str:
+    """Return the pattern of the files of a run that are named after it."""
+    return rf"(derivatives/catnip(-counts)?/)?sub-{re.escape(run.subject)}/micr/{re.escape(key)}[0-9a-zA-Z_+-]*{ending}"
+
+
+def _refuse_other_path(path: str, pattern: str, field: str) -> None:
+    if leads_out(path) or not re.fullmatch(pattern, path):
+        raise ValueError(f"{field}: {path!r} is not a path that packaging writes: the dataset was tampered with")
 
 
 def is_ours(dataset: Path) -> bool:
     """Tell whether a folder is a dataset that this program began, even if it was stopped at once."""
     if (dataset / PROVENANCE).is_file():
         return True
-    begun = {partial_path(dataset / PROVENANCE), dataset / FOLDER_LOCK}
+    begun = {partial_path(safe_path(dataset, PROVENANCE)), dataset / FOLDER_LOCK}
     for parent, folders, files in os.walk(dataset):
         leave_out_leftovers(folders, files)
         if any(Path(parent, name) not in begun for name in files):
@@ -285,11 +326,11 @@ def read_provenance(dataset: Path) -> Provenance:
     if not path.is_file():
         return Provenance()
     try:
-        return Provenance.model_validate_json(path.read_bytes())
+        return Provenance.model_validate_json(read_bytes(path))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        where = f"field {field}: {first['msg']}" if field else first["msg"]
+        where = f"field {field}: {first['msg']}" if field else first["msg"].removeprefix("Value error, ")
         raise DatasetError(f"{path}: is damaged ({where}); bring it back from a copy") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids.delimited import exact_integer, has_no_value, split_fields
+from catnip2bids.documents import read_bytes
 from catnip2bids.errors import DatasetError
 
 UNKNOWN = "n/a"
@@ -73,7 +74,7 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
     if not path.is_file():
         return Table(tuple(columns))
     try:
-        (_, header), *rows = list(split_fields(path.read_text(encoding="utf-8-sig"), "\t")) or [(1, [])]
+        (_, header), *rows = list(split_fields(read_bytes(path).decode("utf-8-sig"), "\t")) or [(1, [])]
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8") from error
     except ValueError as error:

@@ -19,6 +19,7 @@ from catnip2bids.comparison.sentences import headline_of, sentence_of
 from catnip2bids.comparison.tables import TableComparison
 from catnip2bids.comparison.volumes import VolumeComparison
 from catnip2bids.pages import page_templates
+from catnip2bids.paths import safe_path
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
 
 _MOST_REGIONS = 500
@@ -42,7 +43,7 @@ def write_report(comparison: Comparison, folder: Path) -> None:
     with naming_what_cannot_be_written(folder):
         for name, text in texts.items():
             # names of files may hold bytes that are no UTF-8: these are written as \\udc followed by the byte
-            write_text(folder / name, text.encode(errors="backslashreplace").decode())
+            write_text(safe_path(folder, name), text.encode(errors="backslashreplace").decode())
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from catnip2bids.comparison.report import write_report
 from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.sides import Side, open_side, side_of, with_census
 from catnip2bids.comparison.tables import compare_tables, have_same_values, looks_like_counts
-from catnip2bids.comparison.things import Thing, has_slices, others_in, pair_things, thing_at, things_in
+from catnip2bids.comparison.things import Thing, has_slices, hidden_below, others_in, pair_things, thing_at, things_in
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
 from catnip2bids.engine import Resources, resources_for
 from catnip2bids.errors import SourceError, UsageError
@@ -169,7 +169,14 @@ def _compare_folders(
         {path: thing for path, thing in things_1.items() if path not in paired_1},
         {path: thing for path, thing in things_2.items() if path not in paired_2},
         is_folder=True,
+        notes=tuple(_hidden_in(folder) for folder in (path_1, path_2) if hidden_below(folder)),
     )
+
+
+def _hidden_in(folder: Path) -> str:
+    found = [path.relative_to(folder).as_posix() for path in hidden_below(folder)]
+    what = "is hidden, and was not compared" if len(found) == 1 else "are hidden, and were not compared"
+    return f"{folder}: {listed(found)} {what}; rename what is to be compared"
 
 
 def _compare_all(

@@ -5,6 +5,7 @@ Invariant: every file of a folder is part of exactly one thing: of a slice serie
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from enum import StrEnum
@@ -114,6 +115,16 @@ def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[
             yield from _walk(path, above)
         else:
             yield path, thing
+
+
+def hidden_below(folder: Path) -> list[Path]:
+    """List what is hidden below a folder, and is not compared; what systems leave behind is left out."""
+    found = []
+    for parent, folders, files in os.walk(folder):
+        hidden = [Path(parent, name) for name in (*folders, *files) if name.startswith(".")]
+        found += [path for path in hidden if not is_leftover(path)]
+        folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".zarr")]
+    return sorted(found)
 
 
 def pair_things(things_1: dict[str, Thing], things_2: dict[str, Thing]) -> list[tuple[str, str]]:

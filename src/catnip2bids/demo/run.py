@@ -15,6 +15,7 @@ from catnip2bids.demo.regions import atlas_table_text, write_atlas_table
 from catnip2bids.errors import UsageError
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging import PackageResult, Settings, package
+from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.progress import Progress
 from catnip2bids.publish import folder_to_write, naming_what_cannot_be_written, partial_path, publication
 from catnip2bids.reporting import report
@@ -48,7 +49,7 @@ class Demo:
 class DemoCohort:
     """The made-up cohort and the table that names its atlas regions."""
 
-    folder: Path
+    folder: SafePath
     atlas_table: Path
 
 
@@ -68,7 +69,7 @@ def write_demo_cohort(folder: Path, progress: Progress | None = None) -> DemoCoh
         If the folder holds something else.
     """
     progress = progress or Progress()
-    cohort = DemoCohort(folder / "cohort", folder / "atlas_info.txt")
+    cohort = DemoCohort(safe_path(folder, "cohort"), folder / "atlas_info.txt")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder; give another one")
     ours = {

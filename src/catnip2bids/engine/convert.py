@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 
 from catnip2bids.engine.image import ImageWriter, PlaneImage
@@ -18,6 +17,7 @@ from catnip2bids.engine.stream import take_up_stream
 from catnip2bids.engine.units import Rest, cut_into_units
 from catnip2bids.engine.workers import StoppedError, Workers, naming_dead_workers
 from catnip2bids.errors import WriteError
+from catnip2bids.paths import SafePath
 from catnip2bids.volume import Volume
 
 
@@ -49,7 +49,11 @@ class Conversion:
 
 
 def convert_volume(
-    volume: Volume, image: ImageWriter | PlaneImage, workers: Workers, listener: Listener, markers: Path | None = None
+    volume: Volume,
+    image: ImageWriter | PlaneImage,
+    workers: Workers,
+    listener: Listener,
+    markers: SafePath | None = None,
 ) -> Conversion:
     """Write a volume into an image, unit by unit, or plane after plane if it is one file.
 
@@ -86,7 +90,7 @@ def convert_volume(
 
 
 def _convert_units(
-    volume: Volume, image: ImageWriter, workers: Workers, listener: Listener, markers: Path | None
+    volume: Volume, image: ImageWriter, workers: Workers, listener: Listener, markers: SafePath | None
 ) -> Conversion:
     image.create()
     results: dict[int, UnitResult] = {}

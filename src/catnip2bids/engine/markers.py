@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.publish import write_text
+from catnip2bids.paths import SafePath
+from catnip2bids.publish import remove, write_text
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class UnitResult:
 class Marker:
     """The marker of one unit; None as its path stands for a unit that is not marked."""
 
-    path: Path | None
+    path: SafePath | None
 
     def read(self, image: Path) -> UnitResult | None:
         """Return the result of the unit if it is done."""
@@ -81,7 +82,7 @@ class Marker:
     def clear(self) -> None:
         """Take the mark away, before the unit is written again."""
         if self.path is not None:
-            self.path.unlink(missing_ok=True)
+            remove(self.path)
 
     def set(self, result: UnitResult) -> None:
         """Mark the unit as done; all its files are on disk."""

@@ -23,6 +23,7 @@ from catnip2bids.engine.image import Encoded, PlaneImage
 from catnip2bids.engine.markers import UnitResult
 from catnip2bids.engine.memory import PlanePortions, Resources, divide_into_planes
 from catnip2bids.engine.reading import Findings, naming_plane
+from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
 from catnip2bids.volume import Copyable, EncodedPlane, FileRange, Volume, little_endian_bytes
 
@@ -48,7 +49,7 @@ class Stream:
     volume: Volume
     image: PlaneImage
     start: int = 0
-    marker: Path | None = None
+    marker: SafePath | None = None
 
     @property
     def n_voxels(self) -> int:
@@ -87,7 +88,7 @@ class _Learned:
         return UnitResult(tuple(self.sha256), self.value_range, labels, {name: self.n_bytes})
 
 
-def take_up_stream(volume: Volume, image: PlaneImage, markers: Path | None = None) -> Stream:
+def take_up_stream(volume: Volume, image: PlaneImage, markers: SafePath | None = None) -> Stream:
     """Return what is to be done for an image, of which an earlier attempt may have written the first planes.
 
     Parameters
@@ -97,7 +98,7 @@ def take_up_stream(volume: Volume, image: PlaneImage, markers: Path | None = Non
     markers
         Folder of the marker; None if nothing is marked.
     """
-    marker = None if markers is None else markers / _MARKER
+    marker = None if markers is None else safe_path(markers, _MARKER)
     return Stream(volume, image, _read_marker(marker, image).n_planes, marker)
 
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from catnip2bids.engine.image import ImageWriter
 from catnip2bids.engine.markers import Marker, UnitResult
 from catnip2bids.engine.memory import Resources, divide_memory, give_back_free_memory
 from catnip2bids.engine.reading import BlockReader, Buffers, Findings
+from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.volume import Volume
 
 _REST = "rest"
@@ -45,15 +45,15 @@ class Rest:
     """What is left of an image when all its units are done; `markers` is the folder of the resume markers."""
 
     image: ImageWriter
-    markers: Path | None = None
+    markers: SafePath | None = None
 
     @property
-    def marker(self) -> Path | None:
+    def marker(self) -> SafePath | None:
         """What stands for this step."""
-        return None if self.markers is None else self.markers / _REST
+        return None if self.markers is None else safe_path(self.markers, _REST)
 
 
-def cut_into_units(volume: Volume, image: ImageWriter, markers: Path | None = None) -> Iterator[Unit]:
+def cut_into_units(volume: Volume, image: ImageWriter, markers: SafePath | None = None) -> Iterator[Unit]:
     """Cut a volume into the units of an image; together they cover each plane once.
 
     Parameters
@@ -65,7 +65,7 @@ def cut_into_units(volume: Volume, image: ImageWriter, markers: Path | None = No
     """
     n_planes, depth = volume.shape[0], image.unit_depth
     for start in range(0, n_planes, depth):
-        path = None if markers is None else markers / f"planes-{start:06d}.json"
+        path = None if markers is None else safe_path(markers, f"planes-{start:06d}.json")
         yield Unit(volume, image, start, min(start + depth, n_planes), Marker(path))
 
 

@@ -27,6 +27,7 @@ from catnip2bids.ome.layout import Layout, LevelLayout, n_files, plan_layout, wa
 from catnip2bids.ome.merging import downsample
 from catnip2bids.ome.metadata import group_attributes
 from catnip2bids.ome.pyramid import Level, Zyx, plan_levels
+from catnip2bids.paths import safe_file, safe_path
 from catnip2bids.publish import publication, write_error
 
 # Zstandard level 1 after a bit shuffle: read by every Zarr implementation. On light-sheet images level 3 takes half as
@@ -158,7 +159,9 @@ class OmeZarrImage:
     def replace_metadata(self, document: dict[str, Any]) -> Path:
         """Replace the group's metadata of a finished image, whole or not at all; returns the file."""
         name, content = _attributes_file(group_attributes(document, self.version), self.version)
-        with publication(self.folder / name, beside=self.folder) as partial:
+        with publication(
+            safe_path(self.folder.parent, f"{self.folder.name}/{name}"), near=safe_file(self.folder)
+        ) as partial:
             _write_json(partial, content)
         return self.folder / name
 

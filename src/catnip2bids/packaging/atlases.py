@@ -19,16 +19,17 @@ from catnip2bids.colors import made_up_color
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.tasks import CountsTask
-from catnip2bids.publish import write_text
+from catnip2bids.paths import safe_path
+from catnip2bids.publish import remove, write_text
 
 
-def write_atlas_tables(folder: Path, provenance: Provenance, tables: Mapping[str, AtlasTable]) -> list[str]:
+def write_atlas_tables(dataset: Path, provenance: Provenance, tables: Mapping[str, AtlasTable]) -> list[str]:
     """Write the atlas tables of a dataset, and note in the provenance which run uses which.
 
     Parameters
     ----------
-    folder
-        Folder of the derivative.
+    dataset
+        The dataset.
     provenance
         Records of all runs; their `atlas_table` is brought up to date.
     tables
@@ -40,7 +41,7 @@ def write_atlas_tables(folder: Path, provenance: Provenance, tables: Mapping[str
     """
     groups: list[tuple[AtlasTable, list[str]]] = []
     for key, run in sorted(provenance.runs.items()):
-        there = _table_that_is_there(folder / run.atlas_table) if run.atlas_table else None
+        there = _table_that_is_there(dataset / DERIVATIVE / run.atlas_table) if run.atlas_table else None
         table = tables.get(key, there)
         if table is not None and there is not None and table.same_atlas_as(there):
             table = table.merged_with(there)
@@ -49,12 +50,13 @@ def write_atlas_tables(folder: Path, provenance: Provenance, tables: Mapping[str
     before = {run.atlas_table for run in provenance.runs.values() if run.atlas_table}
     names = _file_names([_version(provenance, keys) for _, keys in groups])
     for (table, keys), name in zip(groups, names, strict=True):
-        write_text(folder / name, _dseg(table, _occurring(provenance, keys)).to_tsv())
+        write_text(safe_path(dataset, DERIVATIVE / name), _dseg(table, _occurring(provenance, keys)).to_tsv())
         for key in keys:
             provenance.runs[key].atlas_table = name
     for gone in before - set(names):
-        (folder / gone).unlink(missing_ok=True)
-        (folder / gone).with_suffix(".json").unlink(missing_ok=True)
+        table_file = DERIVATIVE / gone
+        remove(safe_path(dataset, table_file))
+        remove(safe_path(dataset, table_file.with_suffix(".json")))
     return names
 
 

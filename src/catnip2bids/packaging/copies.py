@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.packaging.tasks import CopyTask
+from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.publish import publication
 from catnip2bids.scanning import files_below
 from catnip2bids.special import refuse_special
@@ -42,10 +43,10 @@ def copy_as_it_is(task: CopyTask, dataset: Path, *, overwrite: bool = False) -> 
     location = task.entry.location
     for file in files_below(location):
         copy = task.target if file == location else task.target / file.relative_to(location)
-        yield Copy(file, copy, _copy_file(file, dataset / copy, overwrite))
+        yield Copy(file, copy, _copy_file(file, safe_path(dataset, copy), overwrite))
 
 
-def _copy_file(file: Path, copy: Path, overwrite: bool) -> bool:
+def _copy_file(file: Path, copy: SafePath, overwrite: bool) -> bool:
     """Copy a file, unless that was done already; tells whether it was not."""
     refuse_special(file)
     state = _state(file)

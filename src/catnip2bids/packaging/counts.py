@@ -6,13 +6,14 @@ packaged does not show in it.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.names import entities_of
 from catnip2bids.bids.tables import UNKNOWN, Table, read_table
 from catnip2bids.catnip.counts import RegionCount, counted_segmentation, read_counts
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.tasks import CountsTask
+from catnip2bids.paths import safe_path
 from catnip2bids.publish import write_text
 
 _COLUMNS = ("index", "name", "abbreviation", "cell_count", "label_volume")
@@ -22,11 +23,12 @@ _LONG_COLUMNS = ("participant_id", "sample_id", "threshold", "corrected")
 def write_counts(dataset: Path, task: CountsTask) -> bool:
     """Write one table of counts, where CATNIP excluded a region ``n/a``; tells whether it was not there already."""
     rows = [_row(count) for count in read_counts(task.entry.location)]
-    return write_text(dataset / task.target, Table(_COLUMNS, tuple(rows)).to_tsv())
+    return write_text(safe_path(dataset, task.target), Table(_COLUMNS, tuple(rows)).to_tsv())
 
 
-def write_long_table(folder: Path) -> None:
+def write_long_table(dataset: Path, place: PurePosixPath) -> None:
     """Join all tables of counts below a folder in its ``counts.tsv``."""
+    folder = dataset / place
     tables = sorted(without_leftovers(folder.glob("sub-*/micr/*_counts.tsv")))
     if not tables:
         return
@@ -49,7 +51,8 @@ def write_long_table(folder: Path) -> None:
         rows += [which | dict(row) for row in read_table(path).rows]
     stain = ("stain",) if len(stains) > 1 else ()
     write_text(
-        folder / "counts.tsv", Table((*_LONG_COLUMNS[:2], *stain, *_LONG_COLUMNS[2:], *_COLUMNS), tuple(rows)).to_tsv()
+        safe_path(dataset, place / "counts.tsv"),
+        Table((*_LONG_COLUMNS[:2], *stain, *_LONG_COLUMNS[2:], *_COLUMNS), tuple(rows)).to_tsv(),
     )
 
 

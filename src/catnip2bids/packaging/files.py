@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from catnip2bids.documents import read_bytes, read_object
 from catnip2bids.errors import DatasetError
+from catnip2bids.paths import SafePath
 from catnip2bids.publish import write_text
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
+def write_json(path: SafePath, document: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
@@ -27,12 +29,10 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        document = json.loads(path.read_bytes())
+        document = read_object(path)
         json.dumps(document, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: is not valid JSON ({error}); correct it and run again") from error
-    if not isinstance(document, dict):
-        raise DatasetError(f"{path}: is not a JSON object; correct it and run again")
+    except ValueError as error:
+        raise DatasetError(f"{path}: is not a valid JSON object ({error}); correct it and run again") from error
     return document
 
 
@@ -45,12 +45,12 @@ def read_text(path: Path) -> str:
         If it is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
+        return read_bytes(path).decode() if path.is_file() else ""
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8 and run again") from error
 
 
-def add_lines(path: Path, text: str) -> None:
+def add_lines(path: SafePath, text: str) -> None:
     """Add the lines of a text to a file, those that it has not yet."""
     before = read_text(path)
     missing = [line for line in text.splitlines() if line not in before.splitlines()]

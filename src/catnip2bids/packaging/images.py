@@ -37,6 +37,7 @@ from catnip2bids.ome import (
 )
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import ImageTask
+from catnip2bids.paths import safe_path
 from catnip2bids.publish import forget_construction, partial_path, publication, remove
 from catnip2bids.volume import RecoveredMask
 
@@ -133,7 +134,7 @@ class ImageJob:
         task, volume = self.task, self.task.volume
         converted, fingerprint = build_image(
             self.plan,
-            dataset / task.target,
+            safe_path(dataset, task.target),
             self._decisive,
             workers,
             listener,
@@ -184,9 +185,9 @@ def format_of(task: ImageTask, settings: Settings) -> ImageFormat:
 def embed_labels(dataset: Path, raw: ImageTask, labels: Sequence[ImageTask], version: OmeZarrVersion) -> None:
     """Put copies of label images inside the raw image, as its group ``labels``; without any it has no such group."""
     if not labels:
-        remove(dataset / raw.target / "labels")
+        remove(safe_path(dataset, raw.target / "labels"))
         return
-    with publication(dataset / raw.target / "labels", beside=dataset / raw.target) as partial:
+    with publication(safe_path(dataset, raw.target / "labels"), near=safe_path(dataset, raw.target)) as partial:
         names = []
         for task in labels:
             names.append(task.desc or task.stem)
@@ -196,14 +197,14 @@ def embed_labels(dataset: Path, raw: ImageTask, labels: Sequence[ImageTask], ver
 
 def remove_image(dataset: Path, target: PurePosixPath, *, with_sidecar: bool = True) -> None:
     """Remove an image with its sidecar and the hashes of its planes, and what was begun of it."""
-    forget_construction(dataset / target)
-    aside = partial_path(dataset / target)
-    if (dataset / target).exists():
-        (dataset / target).replace(aside)  # no half image under its name, whatever happens
-        remove(aside)
+    image = safe_path(dataset, target)
+    forget_construction(image)
+    if image.exists():
+        image.replace(partial_path(image))  # no half image under its name, whatever happens
+        remove(partial_path(image))
     if with_sidecar:
-        (dataset / sidecar_of(target)).unlink(missing_ok=True)
-    (dataset / hashes_path(target)).unlink(missing_ok=True)
+        remove(safe_path(dataset, sidecar_of(target)))
+    remove(safe_path(dataset, hashes_path(target)))
 
 
 def _has_labels(task: ImageTask) -> bool:

@@ -29,8 +29,9 @@ from catnip2bids.packaging.files import add_lines, read_json, write_json
 from catnip2bids.packaging.participants import COLUMNS, PARTICIPANTS, GivenParticipants, merged_participants
 from catnip2bids.packaging.sidecars import write_sidecars
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
+from catnip2bids.paths import SafePath, beside, safe_path
 from catnip2bids.plan import AboutDataset
-from catnip2bids.publish import write_text
+from catnip2bids.publish import make_folder, remove, write_text
 
 _SELF = {"Name": "catnip2bids", "Version": __version__, "Description": "Packaging of CATNIP output as BIDS"}
 _CATNIP = {
@@ -70,11 +71,6 @@ class Metadata:
     provenance: Provenance
     runs: Sequence[RunTasks]
 
-    @property
-    def derivative(self) -> Path:
-        """Folder of the derivative."""
-        return self.dataset / DERIVATIVE
-
     def write(self, participants: GivenParticipants | None, atlas_tables: Sequence[str]) -> None:
         """Write all of them.
 
@@ -92,10 +88,13 @@ class Metadata:
         for run in self.runs:
             write_sidecars(self.dataset, run, self.provenance.runs[str(run.name)])
 
+    def _path(self, path: PurePosixPath | str) -> SafePath:
+        return safe_path(self.dataset, path)
+
     # ---- dataset_description.json and its like
 
     def _descriptions(self) -> None:
-        path = self.dataset / "dataset_description.json"
+        path = self._path("dataset_description.json")
         by_person: dict[str, Any] = {"Name": self.about.name or read_json(path).get("Name") or _TITLE}
         if self.about.license:
             by_person["License"] = self.about.license
@@ -117,20 +116,22 @@ class Metadata:
             "DatasetLinks": {"raw": "../..", "catnip-source": f"../../{SOURCEDATA}"},
         }
         name = {"Name": f"{root['Name']}: CATNIP's results", **shared}
-        self._merged_json(self.derivative / "dataset_description.json", name, generated)
+        self._merged_json(self._path(DERIVATIVE / "dataset_description.json"), name, generated)
         acquisition: dict[str, Any] = dict.fromkeys(recommended_image_metadata(), UNKNOWN)
         acquisition |= {"BodyPart": "BRAIN", "SampleEnvironment": "ex vivo"}
         for of_image in ("BodyPartDetails", "SampleStaining"):
             acquisition.pop(of_image, None)
-        path = self.dataset / "SPIM.json"
+        path = self._path("SPIM.json")
         if any(target.startswith("sub-") for run in self.provenance.runs.values() for target in run.images):
             write_json(path, acquisition | read_json(path) | self.about.acquisition)
         else:
-            path.unlink(missing_ok=True)  # a sidecar that no image uses is an error
+            remove(path)  # a sidecar that no image uses is an error
         if "License" in root and not list(without_leftovers(self.dataset.glob("LICENSE*"))):
-            write_text(self.dataset / "LICENSE", f"{root['License']}\n")
+            write_text(self._path("LICENSE"), f"{root['License']}\n")
 
-    def _merged_json(self, path: Path, by_person: Mapping[str, Any], generated: Mapping[str, Any]) -> dict[str, Any]:
+    def _merged_json(
+        self, path: SafePath, by_person: Mapping[str, Any], generated: Mapping[str, Any]
+    ) -> dict[str, Any]:
         before = read_json(path)
         ours = {**before, **by_person} if self.explicit else {**by_person, **before}
         merged = {**ours, **generated}
@@ -143,23 +144,22 @@ class Metadata:
     # ---- tables
 
     def _raw_tables(self, given: GivenParticipants | None) -> None:
-        path = self.dataset / PARTICIPANTS
+        path = self._path(PARTICIPANTS)
         before = read_table(path, COLUMNS)
         table = merged_participants(before, self.runs, given, explicit=self.explicit)
         self._table(path, table, texts.PARTICIPANTS)
-        for folder in (self.dataset, self.derivative):
-            self._samples(folder / "samples.tsv")
+        for folder in (PurePosixPath(), DERIVATIVE):
+            self._samples(self._path(folder / "samples.tsv"))
         for subject in sorted({run.subject for run in self.runs}):
-            folder = self.dataset / f"sub-{subject}"
-            (folder / "micr").mkdir(parents=True, exist_ok=True)  # an animal without its folder is an error
-            self._scans(folder, [run for run in self.runs if run.subject == subject])
+            make_folder(self._path(f"sub-{subject}/micr"))  # an animal without its folder is an error
+            self._scans(self.dataset / f"sub-{subject}", [run for run in self.runs if run.subject == subject])
 
     def _scans(self, folder: Path, runs: Sequence[RunTasks]) -> None:
         """Write the table of a subject's raw images: those that are there, whatever their format was before."""
         scans = [_scan(run) for run in runs if run.raw_image]
         scans = [scan for scan in scans if (folder / scan["filename"]).exists()]
         names = {_stem(scan["filename"]): scan["filename"] for scan in scans}
-        path = folder / f"{folder.name}_scans.tsv"
+        path = self._path(f"{folder.name}/{folder.name}_scans.tsv")
         before = read_table(path, ("filename", "acq_time"))
         rows = [{**row, "filename": names.get(_stem(row["filename"]), row["filename"])} for row in before.rows]
         kept = [row for row in rows if (folder / row["filename"]).exists()]
@@ -167,10 +167,10 @@ class Metadata:
         if table.rows:
             self._table(path, table, texts.SCANS)
         else:
-            for left in (path, path.with_suffix(".json")):
-                left.unlink(missing_ok=True)
+            for left in (path, beside(path, f"{path.stem}.json")):
+                remove(left)
 
-    def _samples(self, path: Path) -> None:
+    def _samples(self, path: SafePath) -> None:
         columns = ("sample_id", "participant_id", "sample_type", "pathology", "derived_from", "hemisphere")
         rows = [_sample(run) for run in self.runs]
         table = read_table(path, columns).merged(rows, ["participant_id", "sample_id"], keep_known=not self.explicit)
@@ -183,13 +183,14 @@ class Metadata:
         # counts have the label of the segmentation that was counted: what the image is comes last, and stands
         texts_by_desc = {f"desc-{task.desc}": task.component.described(task.entry.threshold) for task in described}
         rows: list[Row] = [{"desc_id": desc, "description": text} for desc, text in texts_by_desc.items()]
-        path = self.derivative / "descriptions.tsv"
+        path = self._path(DERIVATIVE / "descriptions.tsv")
         table = read_table(path, ("desc_id", "description"))
         used = {row["desc_id"] for row in rows} | {f"desc-{desc}" for desc in self._used_descs()}
         kept = [row for row in table.rows if row["desc_id"] in used or not _is_ours(row["desc_id"])]
         write_text(path, Table(table.columns, tuple(kept)).merged(rows, ["desc_id"], keep_known=True).to_tsv())
         about = {"Description": "Meaning of the desc- labels of this dataset"}
-        write_json(path.with_suffix(".json"), about | read_json(path.with_suffix(".json")))
+        sidecar = beside(path, f"{path.stem}.json")
+        write_json(sidecar, about | read_json(sidecar))
         for name in atlas_tables:
             document = {
                 "Description": f"Regions by their values in the atlas label images; {UNLISTED}_* stands for values "
@@ -198,17 +199,18 @@ class Metadata:
                 "Manual": False,
                 **{
                     column: {"Description": f"{column} of CATNIP's atlas table"}
-                    for column in read_table(self.derivative / name).columns[4:]
+                    for column in read_table(self.dataset / DERIVATIVE / name).columns[4:]
                 },
             }
-            sidecar = self.derivative / Path(name).with_suffix(".json")
+            sidecar = self._path((DERIVATIVE / name).with_suffix(".json"))
             write_json(sidecar, document | read_json(sidecar))
-        counts = self.derivative if self.naming == Naming.DSEG else self.dataset / COUNTS
-        write_long_table(counts)
-        if (counts / "counts.tsv").is_file():
-            columns = read_table(counts / "counts.tsv").columns
+        counts = DERIVATIVE if self.naming == Naming.DSEG else COUNTS
+        write_long_table(self.dataset, counts)
+        if (self.dataset / counts / "counts.tsv").is_file():
+            columns = read_table(self.dataset / counts / "counts.tsv").columns
             about = texts.described_columns(texts.COUNTS, columns)
-            write_json(counts / "counts.json", about | read_json(counts / "counts.json"))
+            sidecar = self._path(counts / "counts.json")
+            write_json(sidecar, about | read_json(sidecar))
 
     def _used_descs(self) -> set[str]:
         """Labels of the ``desc-`` entities of all images and tables of counts."""
@@ -217,9 +219,9 @@ class Metadata:
         names += [path.name for path in tables]
         return {entities_of(name).get("desc", "") for name in names}
 
-    def _table(self, path: Path, table: Table, columns: Mapping[str, Any]) -> None:
+    def _table(self, path: SafePath, table: Table, columns: Mapping[str, Any]) -> None:
         write_text(path, table.to_tsv())
-        sidecar = path.with_suffix(".json")
+        sidecar = beside(path, f"{path.stem}.json")
         described = {"Description": columns["Description"]} | texts.described_columns(columns, table.columns)
         write_json(sidecar, described | read_json(sidecar))
 
@@ -228,15 +230,15 @@ class Metadata:
     def _readmes(self) -> None:
         name = read_json(self.dataset / "dataset_description.json")["Name"]
         readme = texts.dataset_readme(name, self.provenance, self.naming)
-        texts.replace_marked_part(self.dataset / "README.md", readme)
-        texts.replace_marked_part(self.derivative / "README.md", texts.derivative_readme(self.naming))
+        texts.replace_marked_part(self._path("README.md"), readme)
+        texts.replace_marked_part(self._path(DERIVATIVE / "README.md"), texts.derivative_readme(self.naming))
         if (self.dataset / COUNTS).is_dir():
-            texts.replace_marked_part(self.dataset / COUNTS / "README.md", texts.counts_readme())
+            texts.replace_marked_part(self._path(COUNTS / "README.md"), texts.counts_readme())
         if not (self.dataset / "CHANGES").exists():
-            write_text(self.dataset / "CHANGES", texts.CHANGES.format(date=date.today().isoformat()))
-        add_lines(self.dataset / ".bidsignore", texts.BIDSIGNORE)
+            write_text(self._path("CHANGES"), texts.CHANGES.format(date=date.today().isoformat()))
+        add_lines(self._path(".bidsignore"), texts.BIDSIGNORE)
         if self.naming == Naming.DSEG:
-            add_lines(self.derivative / ".bidsignore", texts.DERIVATIVE_BIDSIGNORE)
+            add_lines(self._path(DERIVATIVE / ".bidsignore"), texts.DERIVATIVE_BIDSIGNORE)
 
 
 def _is_ours(desc_id: str) -> bool:

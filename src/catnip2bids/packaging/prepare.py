@@ -18,6 +18,7 @@ from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.run_name import SAMPLES, sample_label
 from catnip2bids.choices import DEFAULT_STAIN, checked_voxel_size, voxel_size_doubt
+from catnip2bids.documents import refuse_foreign
 from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.leftovers import ignored, leftovers_below
@@ -186,6 +187,7 @@ def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
         return
     if not dataset.is_dir():
         raise DatasetError(f"{dataset}: is not a folder; give another one with -o")
+    refuse_foreign(dataset)
     if not is_ours(dataset):
         raise DatasetError(f"{dataset}: is not empty and was not begun by catnip2bids; give an empty or a new folder")
 

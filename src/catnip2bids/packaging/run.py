@@ -17,7 +17,6 @@ from pathlib import Path
 
 from catnip2bids.bids.checksums import CHECKSUMS, take_checksums, write_checksums
 from catnip2bids.bids.pixels import hashes_path
-from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
 from catnip2bids.engine import Listener, Workers, check_memory, resources_for, workers_for
 from catnip2bids.errors import Catnip2bidsError, DatasetError, NoSpaceError, WriteError
@@ -29,6 +28,7 @@ from catnip2bids.packaging.prepare import Preparation, prepare
 from catnip2bids.packaging.result import PackageResult
 from catnip2bids.packaging.run_job import RunJob
 from catnip2bids.packaging.settings import Settings
+from catnip2bids.paths import safe_path
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
 from catnip2bids.publish import (
@@ -174,7 +174,7 @@ def _write(
         for job in jobs:
             job.finish()
         atlases = {str(job.tasks.name): job.atlas for job in jobs}
-        names = write_atlas_tables(dataset / DERIVATIVE, provenance, atlases)
+        names = write_atlas_tables(dataset, provenance, atlases)
         metadata = Metadata(
             dataset, prepared.plan.dataset, prepared.explicit, prepared.settings.naming, provenance, prepared.runs
         )
@@ -230,7 +230,7 @@ def _make_images(
     def make(image: ImageJob) -> ImageRecord:
         progress.item(image.task.target.name, image.plan.how)
         if prepared.settings.overwrite:
-            forget_construction(prepared.dataset / image.task.target)
+            forget_construction(safe_path(prepared.dataset, image.task.target))
         return image.make(prepared.dataset, workers, listener)
 
     if missing and workers.summary:
@@ -281,7 +281,7 @@ def _command(prepared: Preparation) -> str:
 
 
 def _write_plan(prepared: Preparation) -> None:
-    path = prepared.dataset / PLAN
+    path = safe_path(prepared.dataset, PLAN)
     there = read_plan(path) if path.is_file() else prepared.plan
     runs = {(run.subject, run.sample, run.stain): run for run in there.runs}
     runs |= {

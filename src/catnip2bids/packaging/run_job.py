@@ -6,10 +6,11 @@ Invariant: one item that fails is named and left out, and all others are done.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,6 +30,7 @@ from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.privacy import private_words
 from catnip2bids.packaging.result import PackageResult, RunSummary
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
+from catnip2bids.paths import safe_path
 from catnip2bids.progress import Progress
 from catnip2bids.publish import forget_construction, remove
 from catnip2bids.scanning import Entry, files_below
@@ -80,6 +82,7 @@ class RunJob:
         with self._naming_failures(task):
             self._record.images[str(task.target)] = making.result()
             self.result.made.append(task.target)
+            self._decide([task.entry])  # now, so that it can be restored if packaging is killed
             self.prepared.provenance.save(self._dataset)
             self._finish_image(task)
 
@@ -98,6 +101,7 @@ class RunJob:
         for copy in self.tasks.copies:
             with self._naming_failures(copy):
                 self._copy(copy)
+        self._decide(task.entry for task in self.tasks.everything if not isinstance(task, ImageTask))
 
     def _renew_metadata(self) -> None:
         """Replace the metadata of images that an earlier version made; their pixels would be the same today."""
@@ -125,7 +129,7 @@ class RunJob:
         self._check_proofs()
         self._remove_unplanned()
         self._embed()
-        self._decide()
+        self._decide_all()
         self.result.runs.append(self._summary())
         self.prepared.provenance.save(self._dataset)
 
@@ -153,7 +157,7 @@ class RunJob:
             self._failed(str(error))
 
     def _finish_image(self, task: ImageTask) -> None:
-        forget_construction(self._dataset / task.target)
+        forget_construction(safe_path(self._dataset, task.target))
         if task.component.content == Content.LABELS:
             self._warn_of_unlisted(task, self._record.images[str(task.target)].label_values or [])
             if self.prepared.settings.image_format == Format.OME_ZARR and not can_be_label_image(task):
@@ -235,7 +239,7 @@ class RunJob:
             copies.append(PurePosixPath(before.target))
         for copy in copies:
             if (self._dataset / copy).exists():
-                remove(self._dataset / copy)
+                remove(safe_path(self._dataset, copy))
                 self._removed(copy)
 
     def _removed(self, path: PurePosixPath) -> None:
@@ -262,50 +266,60 @@ class RunJob:
             if self.prepared.settings.embed_labels and task not in labels:
                 left_out = "OME-NGFF allows only integers as label images, so it is not embedded; save it as integers"
                 self._warn(f"{task.entry.location}: is stored as {task.volume.dtype}: {left_out} and package again")
+        if not self.prepared.settings.embed_labels:
+            labels = []
         wanted = {task.desc or task.stem: record.images[str(task.target)].fingerprint for task in labels}
         if raw_record.embedded != wanted:
             embed_labels(self._dataset, raw, labels, self.prepared.settings.ome_zarr_version)
             self.result.copied.append(raw.target / "labels")
             raw_record.embedded = wanted
 
-    def _decide(self) -> None:
-        """Write down what was done with every entry, and why."""
-        key, run = str(self.tasks.name), self.tasks.run
-        targets = {task.entry.path: task.target for task in self.tasks.everything}
-        planned = {entry.source: entry for entry in self.tasks.planned.entries}
-        earlier = {image.source: target for target, image in self._record.images.items()}
-        decisions = [decision for decision in self.prepared.provenance.decisions if decision.run != key]
-        for entry in run.entries:
-            action, reason = planned[entry.path].action, planned[entry.path].reason
-            target: PurePosixPath | str | None = None if action == Action.EXCLUDE else targets.get(entry.path)
-            problem = self._public_problem(entry)
-            if problem is not None:
-                target = earlier.get(entry.path)
-                if target is None:
-                    action, reason = Action.EXCLUDE, f"problem: {problem}"
-                else:
-                    reason = problem = f"packaged earlier, and has a problem now: {problem}"
-            decisions.append(
-                Decision(
-                    run=key,
-                    source=run.source_of(entry),
-                    action=action.value,
-                    target=str(target) if target else None,
-                    reason=reason,
-                    problem=problem,
-                    evidence=self.tasks.evidence_of(entry),
-                    slice_number=entry.slice_number,
-                    n_bytes=entry.n_bytes,
-                    written=_written(entry.location),
-                )
-            )
-            decisions += self._not_matching(entry)
+    def _decide(self, entries: Iterable[Entry]) -> None:
+        """Write down what was done with some entries, and why."""
+        run, provenance = self.tasks.run, self.prepared.provenance
+        decided = {run.source_of(entry): [self._decision(entry), *self._not_matching(entry)] for entry in entries}
+        new = {decision.source for decisions in decided.values() for decision in decisions}
+        of_others = [
+            other for other in provenance.decisions if other.run != str(self.tasks.name) or other.source not in new
+        ]
+        provenance.decisions = [*of_others, *chain.from_iterable(decided.values())]
+
+    def _decide_all(self) -> None:
+        """Write down what was done with every entry; what was packaged of others that are gone is kept."""
+        run, provenance = self.tasks.run, self.prepared.provenance
+        provenance.decisions = [decision for decision in provenance.decisions if decision.run != str(self.tasks.name)]
+        self._decide(run.entries)
         vanished = self._earlier.keys() - {entry.path for entry in run.entries} - self._not_matched_before()
         for path in sorted(vanished):
             self.progress.note(f"{run.folder / path}: does not exist any more; what was packaged of it is kept")
             source = os.path.normpath(f"{run.source}/{path}")
-            decisions.append(self._earlier[path].model_copy(update={"source": source}))
-        self.prepared.provenance.decisions = decisions
+            provenance.decisions.append(self._earlier[path].model_copy(update={"source": source}))
+
+    def _decision(self, entry: Entry) -> Decision:
+        """Say what was done with an entry, and why."""
+        planned = next(line for line in self.tasks.planned.entries if line.source == entry.path)
+        action, reason, problem = planned.action, planned.reason, self._public_problem(entry)
+        target: PurePosixPath | str | None = None
+        if problem is not None:
+            target = next((name for name, image in self._record.images.items() if image.source == entry.path), None)
+            if target is None:
+                action, reason = Action.EXCLUDE, f"problem: {problem}"
+            else:
+                reason = problem = f"packaged earlier, and has a problem now: {problem}"
+        elif action != Action.EXCLUDE:
+            target = next((task.target for task in self.tasks.everything if task.entry is entry), None)
+        return Decision(
+            run=str(self.tasks.name),
+            source=self.tasks.run.source_of(entry),
+            action=action.value,
+            target=str(target) if target else None,
+            reason=reason,
+            problem=problem,
+            evidence=self.tasks.evidence_of(entry),
+            slice_number=entry.slice_number,
+            n_bytes=entry.n_bytes,
+            written=_written(entry.location),
+        )
 
     def _not_matching(self, entry: Entry) -> Iterator[Decision]:
         """Yield decisions about the files of a slice folder that the slice number of the plan leaves out."""

@@ -17,6 +17,7 @@ from catnip2bids.catnip.log import template_uri
 from catnip2bids.catnip.recognition import ancestors
 from catnip2bids.packaging.files import read_json, write_json
 from catnip2bids.packaging.tasks import ImageTask, RunTasks
+from catnip2bids.paths import safe_path
 
 _STAINS = {"cFos": "c-Fos"}
 _BODY_PARTS = {"LeftHemisphere": "left hemisphere", "RightHemisphere": "right hemisphere", "WholeBrain": "whole brain"}
@@ -49,7 +50,7 @@ def write_sidecars(dataset: Path, run: RunTasks, record: RunRecord) -> None:
         by_person = {
             key: value for key, value in before.items() if key not in _ALWAYS_OURS and (key, value) not in ours.items()
         }
-        write_json(dataset / task.sidecar, {**sidecar, **by_person})
+        write_json(safe_path(dataset, task.sidecar), {**sidecar, **by_person})
         generated[str(task.sidecar)] = sidecar
     record.sidecars = dict(sorted(generated.items()))
 

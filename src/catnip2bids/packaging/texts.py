@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from catnip2bids.bids import places
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.choices import Naming
 from catnip2bids.packaging.files import read_text
+from catnip2bids.paths import SafePath
 from catnip2bids.publish import write_text
 
 _BEGIN = "<!-- written by catnip2bids: text between these marks is replaced, the rest is yours -->"
@@ -75,7 +75,7 @@ COUNTS: dict[str, Any] = {
 }
 
 
-def replace_marked_part(path: Path, text: str) -> None:
+def replace_marked_part(path: SafePath, text: str) -> None:
     """Write the marked part of a README; what stands around the marks stays."""
     marked = f"{_BEGIN}\n{text.strip()}\n{_END}"
     before = (read_text(path) or f"{marked}\n").replace(_EARLIER_BEGIN, _BEGIN)
@@ -91,7 +91,8 @@ def dataset_readme(name: str, provenance: Provenance, naming: Naming) -> str:
         [
             f"# {name}",
             "Light-sheet microscopy of cleared brains. The images at the top (`sub-*/micr/*_SPIM.*`) are not the bytes "
-            "that left the microscope: they went through deconvolution and CATNIP's N4 bias-field correction. "
+            "that left the microscope: CATNIP's N4 bias-field correction was applied to them, and whatever was done "
+            "before CATNIP, usually a deconvolution. "
             "What CATNIP (https://github.com/SNIR-NIMH/CATNIP) computed from them is below `derivatives`.",
             _table(
                 ("folder", "what is in it"),

@@ -17,6 +17,7 @@ from tomlkit.items import Table as TomlTable
 
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.errors import PlanError
+from catnip2bids.paths import safe_file
 from catnip2bids.plan.checks import is_for
 from catnip2bids.plan.mistakes import mistakes, syntax_mistake
 from catnip2bids.plan.model import AboutDataset, Plan, PlannedRun
@@ -94,7 +95,7 @@ def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overw
     try:
         if path.exists() and not overwrite and path.read_bytes() != text.encode():
             raise PlanError(f"{path}: exists and says something else; use -o or --overwrite")
-        write_text(path, text)
+        write_text(safe_file(path), text)
     except OSError as error:
         raise PlanError(f"{path}: cannot be written: {error.strerror}; give another place with -o") from error
 

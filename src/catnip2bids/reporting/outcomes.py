@@ -15,9 +15,11 @@ from typing import Any, Protocol
 from pydantic import BaseModel, Field, ValidationError
 
 from catnip2bids.bids.checksums import CHECKSUMS
-from catnip2bids.bids.paths import inside
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
+from catnip2bids.documents import read_bytes
+from catnip2bids.errors import DatasetError
 from catnip2bids.ome import image_size
+from catnip2bids.paths import SafePath, inside, safe_path
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
 from catnip2bids.wording import shown_planes
 
@@ -134,14 +136,14 @@ def read_outcome(dataset: Path, name: str) -> tuple[Outcome, bool] | None:
     None if it never ran, or what was kept cannot be read any more.
     """
     try:
-        outcome = Outcome.model_validate_json(_path(dataset, name).read_bytes())
-    except (OSError, ValidationError):
+        outcome = Outcome.model_validate_json(read_bytes(_path(dataset, name)))
+    except (OSError, DatasetError, ValidationError):
         return None
     return outcome, outcome.dataset == _state(dataset)
 
 
-def _path(dataset: Path, name: str) -> Path:
-    return dataset / REPORT / f"{name}.json"
+def _path(dataset: Path, name: str) -> SafePath:
+    return safe_path(dataset, REPORT / f"{name}.json")
 
 
 def _state(dataset: Path) -> str | None:
@@ -149,7 +151,7 @@ def _state(dataset: Path) -> str | None:
     checksums = dataset / CHECKSUMS
     if not checksums.is_file():
         return None
-    digest = hashlib.sha256(checksums.read_bytes())
+    digest = hashlib.sha256(read_bytes(checksums))
     for run in read_provenance(dataset).runs.values():
         for target in sorted(run.images):
             path = dataset / inside(target, PROVENANCE.name)

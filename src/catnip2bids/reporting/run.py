@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,10 +17,12 @@ from typing import Any
 from catnip2bids._version import __version__
 from catnip2bids.bids.provenance import Decision, Provenance, provenance_of
 from catnip2bids.choices import check_work
+from catnip2bids.documents import read_bytes, read_object, refuse_foreign
 from catnip2bids.errors import DatasetError
 from catnip2bids.pages import page_templates
+from catnip2bids.paths import beside, safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.publish import naming_what_cannot_be_written, refuse_unwritable, write_text
+from catnip2bids.publish import naming_what_cannot_be_written, refuse_unwritable, remove, write_text
 from catnip2bids.reporting.cards import Card, Outcomes, Problem, card_of, sum_of, with_damage
 from catnip2bids.reporting.charts import drawing_library
 from catnip2bids.reporting.cohort import cohort_of
@@ -107,8 +108,9 @@ def report(
     PosixPath('dataset/docs/report/index.html')
     """
     dataset, progress = Path(dataset), progress or Progress()
+    refuse_foreign(dataset)
     provenance, place = provenance_of(dataset), dataset / REPORT
-    if not place.resolve().is_relative_to(dataset.resolve()) or (place / "index.html").is_dir():
+    if (place / "index.html").is_dir():
         raise DatasetError(f"{place}: is not a folder inside the dataset; move it elsewhere and draw the report again")
     check_work(jobs)
     refuse_unwritable(place)
@@ -136,12 +138,12 @@ class _Pages:
         self._cards = [card_of(sample, outcomes) for sample in self._samples]
         with ThreadPoolExecutor(n_threads) as threads:
             self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
-        path = self._dataset / REPORT / "index.html"
+        path = safe_path(self._dataset, REPORT / "index.html")
         write_text(path, self._render("index.html", self._overview()))
         known = {path.name, *(card.page for card in self._cards)}
         for old in path.parent.glob("sub-*.html"):  # of samples that are no more
-            if old.name not in known and old.is_file() and _OURS in old.read_text(encoding="utf-8", errors="replace"):
-                old.unlink()
+            if old.name not in known and old.is_file() and _OURS in read_bytes(old).decode(errors="replace"):
+                remove(beside(path, old.name))
         return Report(path, len(self._samples), tuple(self._failures))
 
     def _render(self, name: str, content: dict[str, Any]) -> str:
@@ -177,7 +179,7 @@ class _Pages:
             "before": self._card(index - 1),
             "after": self._card(index + 1),
         }
-        write_text(self._dataset / REPORT / card.page, self._render("sample.html", content))
+        write_text(safe_path(self._dataset, REPORT / card.page), self._render("sample.html", content))
         planes = drawn["planes"]
         return replace(card, thumbnail=planes[len(planes) // 2] if planes else None)
 
@@ -227,8 +229,8 @@ class _Pages:
 def _title_of(dataset: Path) -> str:
     path = dataset / "dataset_description.json"
     try:
-        return str(json.loads(path.read_bytes())["Name"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return str(read_object(path)["Name"])
+    except (OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); package again, or bring it back") from error
 
 

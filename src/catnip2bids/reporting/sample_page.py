@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from catnip2bids.bids.checksums import file_sha256
-from catnip2bids.bids.paths import inside
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.provenance import PROVENANCE, Decision
+from catnip2bids.paths import inside
 from catnip2bids.regions import ShownRegion, region_of
 from catnip2bids.reporting.charts import histogram_chart, region_chart
 from catnip2bids.reporting.samples import Counts, Sample, SampleImage

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.names import entities_of
-from catnip2bids.bids.paths import inside
 from catnip2bids.bids.places import image_stem
 from catnip2bids.bids.provenance import PROVENANCE, Decision, ImageRecord, Provenance, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, Row, read_number, read_rows
 from catnip2bids.catnip.counts import counted_segmentation
+from catnip2bids.paths import inside
 from catnip2bids.regions import ShownRegion, shown_regions
 
 _THRESHOLD = re.compile(r"\d+$")

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from catnip2bids.bids.names import run_name
-from catnip2bids.bids.paths import file_name, inside
 from catnip2bids.bids.pixels import PlaneRecord
 from catnip2bids.bids.places import copy_of
 from catnip2bids.bids.provenance import PROVENANCE, Decision, Provenance, RunRecord
+from catnip2bids.paths import file_name, inside
 
 
 @dataclass(frozen=True)

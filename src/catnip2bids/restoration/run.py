@@ -16,15 +16,24 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from catnip2bids.bids.checksums import CHECKSUMS, Checksums, file_sha256, read_checksums
-from catnip2bids.bids.paths import inside
 from catnip2bids.bids.pixels import hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, provenance_of
+from catnip2bids.documents import refuse_foreign
 from catnip2bids.engine import OVERHEAD_BYTES, Resources, own_resources
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError, WriteError
 from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
 from catnip2bids.locks import FOLDER_LOCK, locked
+from catnip2bids.paths import SafePath, inside, safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.publish import folder_to_write, keep_apart, naming_what_cannot_be_written, publication, write_text
+from catnip2bids.publish import (
+    folder_to_write,
+    keep_apart,
+    naming_what_cannot_be_written,
+    publication,
+    publish_link,
+    remove,
+    write_text,
+)
 from catnip2bids.restoration.items import CopyItem, Item, LeftOut, LinkItem, VolumeItem, items_of
 from catnip2bids.restoration.result import Restoration
 from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, plane_bytes, write_file, write_slices
@@ -76,23 +85,21 @@ def restore(
     <Restoration restored: 31 restored, 0 kept, 0 left out, 0 problems>
     """
     dataset, folder, progress = Path(dataset), Path(folder), progress or Progress()
+    refuse_foreign(dataset)
     provenance = provenance_of(dataset)
     keep_apart(dataset, folder)
-    resources = own_resources(jobs, memory_bytes)
     result = Restoration(folder)
-    work = _Work(dataset, provenance, resources, progress, result)
-    if work.needed_bytes > resources.memory_bytes:
-        needed = enough_bytes(work.needed_bytes)
-        raise UsageError(f"{dataset}: restoring it needs at least {needed} of memory; give more with --memory")
+    work = _Work(dataset, provenance, own_resources(jobs, memory_bytes), progress, result)
+    work.check_memory()
     mark = file_sha256(dataset / PROVENANCE)
     with naming_what_cannot_be_written(folder):
         _refuse_folder(folder, mark)
         with folder_to_write(folder), locked(folder):
             _refuse_folder(folder, mark)
-            write_text(folder / _MARK, mark)
+            write_text(safe_path(folder, _MARK), mark)
             work.do_all()
             if work.is_complete:
-                (folder / _MARK).unlink()
+                remove(safe_path(folder, _MARK))
     if leftovers := leftovers_below(dataset):
         progress.note(ignored(leftovers))
     return result
@@ -130,6 +137,7 @@ class _Work:
             for key, place in self._places()
             for item in items_of(provenance, key)
         ]
+        self.items.sort(key=lambda found: isinstance(found[1], LinkItem))  # nothing is written through a link
 
         self._records = {target: record for run in provenance.runs.values() for target, record in run.images.items()}
         self._volumes = [item for _, item in self.items if isinstance(item, VolumeItem)]
@@ -139,10 +147,14 @@ class _Work:
         """Voxels of all volumes."""
         return sum(prod(self._records[str(item.image)].shape) for item in self._volumes)
 
-    @property
-    def needed_bytes(self) -> int:
-        """The least memory in which all volumes can be restored."""
-        return OVERHEAD_BYTES + max(map(self._bytes_of, self._volumes), default=0)
+    def check_memory(self) -> None:
+        """Refuse the restoration if the memory is not enough for each of the volumes."""
+        n_bytes = OVERHEAD_BYTES + max(map(self._bytes_of, self._volumes), default=0)
+        if n_bytes > self._resources.memory_bytes:
+            needed = enough_bytes(n_bytes)
+            raise UsageError(
+                f"{self._dataset}: restoring it needs at least {needed} of memory; give more with --memory"
+            )
 
     def _bytes_of(self, item: VolumeItem) -> int:
         record = self._records[str(item.image)]
@@ -176,7 +188,6 @@ class _Work:
 
     def _do(self, path: str, item: Item) -> None:
         """Restore one item; what goes wrong is a problem of this item alone."""
-        final = self._result.folder / path
         if isinstance(item, LeftOut):
             self._result.left_out[path] = item.reason
             return
@@ -185,13 +196,13 @@ class _Work:
             self._tell(f"{path}: lies in {waiting_for}, which is not restored; correct that, and restore again")
             self.is_complete = False
             return
-        if final.exists() or final.is_symlink():
+        if os.path.lexists(self._result.folder / path):
             self._result.kept.append(path)
             self._doubt_item(path)
             return
         self._progress.item(path)
         try:
-            self._restore(item, final)
+            self._restore(item, safe_path(self._result.folder, path))
         except (UsageError, WriteError):  # what keeps one item from being restored keeps all of them
             raise
         except Catnip2bidsError as error:
@@ -210,20 +221,24 @@ class _Work:
         self._result.problems.append(problem)
         self._progress.problem(problem)
 
-    def _restore(self, item: VolumeItem | CopyItem | LinkItem, final: Path) -> None:
+    def _restore(self, item: VolumeItem | CopyItem | LinkItem, final: SafePath) -> None:
         match item:
             case VolumeItem():
                 self._restore_volume(item, final)
             case CopyItem():
                 self._copy(item.copy, final)
             case LinkItem():
-                final.parent.mkdir(parents=True, exist_ok=True)
-                final.symlink_to(os.path.relpath(item.to, Path(item.path).parent))
+                publish_link(final, os.path.relpath(item.to, Path(item.path).parent))
 
-    def _restore_volume(self, item: VolumeItem, final: Path) -> None:
+    def _restore_volume(self, item: VolumeItem, final: SafePath) -> None:
         image = self._stored(item.image)
         source = RestoredVolume(image, self._stored(item.mask) if item.mask else None)
         names = item.slice_names(image.planes)
+        if names is not None and len(set(names)) != len(image.planes):
+            raise DatasetError(
+                f"{PROVENANCE}: names {counted(len(set(names)), 'file')} for {counted(len(image.planes), 'plane')} of "
+                f"{item.image}; bring it back from a copy"
+            )
         advance = self._progress.advance
         with publication(final) as partial:
             if names is None:
@@ -244,7 +259,7 @@ class _Work:
             )
         return StoredImage(census.volume, planes)
 
-    def _copy(self, copy: PurePosixPath, final: Path) -> None:
+    def _copy(self, copy: PurePosixPath, final: SafePath) -> None:
         """Copy a file or folder whose bytes are what they were."""
         location = self._dataset / copy
         if not location.exists():

@@ -6,7 +6,6 @@ specification (0.4 or 0.5); anything else is a MetadataError.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,9 @@ import ome_zarr_models.v04
 import ome_zarr_models.v05
 from ome_zarr_models.common.coordinate_transformations import VectorScale, VectorTranslation
 from pydantic import ValidationError
+
+from catnip2bids.documents import read_object
+from catnip2bids.errors import DatasetError
 
 ZarrFormat = Literal[2, 3]
 
@@ -118,8 +120,8 @@ def _level(path: str, transformations: tuple[object, ...]) -> Level:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        return _mapping(json.loads(file.read_bytes()), file.name)
-    except (OSError, ValueError) as failure:
+        return read_object(file)
+    except (OSError, ValueError, DatasetError) as failure:
         raise MetadataError(f"{file.name} cannot be read: {failure}") from failure
 
 

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.documents import foreign
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import ignored, is_leftover, leftovers_below
-from catnip2bids.validation.findings import Finding, ValidationReport, info
+from catnip2bids.validation.findings import Finding, ValidationReport, error, info
 
 
 def validate(dataset: Path | str) -> ValidationReport:
@@ -43,6 +44,12 @@ def validate(dataset: Path | str) -> ValidationReport:
     from catnip2bids.validation.tree import ROOT, read_tree
 
     root = _existing_dataset(Path(dataset))
+    if strangers := [(path.relative_to(root).as_posix(), what) for path, what in foreign(root)]:
+        findings = [
+            error(cross_checks.CHECK, "FOREIGN_FILE", PurePosixPath(path), f"{what}; nothing else was checked")
+            for path, what in strangers
+        ]
+        return ValidationReport(Path(dataset), _tidy(findings, root), ())
     tree = read_tree(root)
     with ThreadPoolExecutor() as pool:
         by_bids = pool.submit(bids.check_bids, root)

@@ -6,7 +6,6 @@ specification, "The Inheritance Principle").
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -14,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
+from catnip2bids.documents import read_object
+from catnip2bids.errors import DatasetError
 from catnip2bids.validation.findings import Finding, error
 from catnip2bids.validation.geometry import read_geometry
 from catnip2bids.validation.tree import DESCRIPTION, Image, Tree, parse_name
@@ -44,12 +45,9 @@ def read_sidecar(file: Path) -> dict[str, Any]:
         If it is anything else.
     """
     try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError) as failure:
+        return read_object(file)
+    except (OSError, ValueError, DatasetError) as failure:
         raise SidecarError(f"cannot be read: {failure}") from failure
-    if not isinstance(content, dict):
-        raise SidecarError("is not a JSON object")
-    return content
 
 
 def check_readable(tree: Tree) -> Iterator[Finding]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.documents import read_bytes
+from catnip2bids.errors import DatasetError
 from catnip2bids.validation.findings import Finding, error
 from catnip2bids.validation.tree import ROOT, Tree
 
@@ -44,8 +46,8 @@ def read_table(file: Path) -> Table:
         If the file is not text, has no header, a column twice, or a row with too many or too few values.
     """
     try:
-        header, *rows = _split(file.read_text(encoding="utf-8-sig")) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as failure:
+        header, *rows = _split(read_bytes(file).decode("utf-8-sig")) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error, DatasetError) as failure:
         raise TableError(f"cannot be read: {failure}") from failure
     if not header or len(set(header)) < len(header):
         raise TableError("has no header, or a column twice")

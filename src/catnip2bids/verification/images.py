@@ -13,13 +13,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from catnip2bids.bids.paths import file_name, inside
 from catnip2bids.bids.pixels import PlaneRecord, hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, Provenance
 from catnip2bids.catnip.recognition import kind_of
 from catnip2bids.engine import OVERHEAD_BYTES, Resources, Team
 from catnip2bids.errors import DatasetError, SourceError, UsageError
 from catnip2bids.ome import downsample, downsample_plainly, image_size, unexpected_files
+from catnip2bids.paths import file_name, inside
 from catnip2bids.verification.reading import Found, ImageReader
 from catnip2bids.verification.result import ImageVerdict, Problem
 from catnip2bids.verification.tiff_image import TiffReader

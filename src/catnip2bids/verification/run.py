@@ -12,6 +12,7 @@ from pathlib import Path
 from catnip2bids.bids.checksums import CHECKSUMS, read_checksums
 from catnip2bids.bids.provenance import Provenance, provenance_of
 from catnip2bids.choices import IMAGE_ENDINGS, Cluster
+from catnip2bids.documents import foreign
 from catnip2bids.engine import Resources, resources_for
 from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
 from catnip2bids.progress import Progress
@@ -68,6 +69,9 @@ def verify(
     True
     """
     dataset, progress = Path(dataset), progress or Progress()
+    if strangers := [(path.relative_to(dataset).as_posix(), what) for path, what in foreign(dataset)]:
+        problems = tuple(FileProblem(path, f"{what}; nothing else was looked at") for path, what in strangers)
+        return Verification(dataset, (), 0, problems, (), bool(sources))
     provenance = provenance_of(dataset)
     given = [Path(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
     if cluster is not None:  # workers stand in other folders

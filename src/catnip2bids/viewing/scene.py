@@ -12,13 +12,13 @@ from enum import StrEnum
 from itertools import cycle
 from pathlib import Path
 
-from catnip2bids.bids.paths import file_name, inside
 from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
 from catnip2bids.catnip.component import ComponentType, Content
 from catnip2bids.catnip.components import COMPONENTS, WHOLE_LABELS
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.ome import LabelValue
+from catnip2bids.paths import file_name, inside
 from catnip2bids.regions import shown_regions
 from catnip2bids.viewing.image import WHITE, ViewedImage
 from catnip2bids.viewing.tiff_image import TiffImage

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import zarr
 
-from catnip2bids.bids.paths import leads_out
 from catnip2bids.choices import Kind
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import LabelValue, choose_display
+from catnip2bids.paths import leads_out
 from catnip2bids.viewing.image import WHITE, Axis, Channel, check_image
 from catnip2bids.viewing.zarr_metadata import (
     ChannelMetadata,

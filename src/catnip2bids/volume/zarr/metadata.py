@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.documents import read_bytes
+from catnip2bids.errors import DatasetError, ReadError, SourceError
 
 SPATIAL = ("z", "y", "x")
 DOCUMENTS = ("zarr.json", ".zattrs", ".zgroup")
@@ -77,11 +78,13 @@ def read_multiscale(path: Path) -> Multiscale:
 
 def _read_json(document: Path) -> object:
     try:
-        content: object = json.loads(document.read_bytes())
+        content: object = json.loads(read_bytes(document))
     except FileNotFoundError as error:
         raise SourceError(
             f"{document.parent}: has no metadata of OME-Zarr in it (zarr.json or .zattrs); replace it by the original"
         ) from error
+    except DatasetError as error:
+        raise SourceError(str(error)) from error
     except OSError as error:
         raise ReadError(f"{document}: cannot be read: {error.strerror}; make it readable and run again") from error
     except (ValueError, RecursionError) as error:

@@ -1,0 +1,123 @@
+"""Reading the documents of a dataset, which may come from anywhere: JSON, tables, texts.
+
+Invariant: only regular files of a plausible size are opened. Whatever is wrong with one is an error that names it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from catnip2bids.errors import DatasetError
+from catnip2bids.wording import counted, shown_bytes
+
+MOST_BYTES = 64 * 2**20
+"""The largest document that is read: about ten thousand entries of provenance, or a million planes."""
+_DEEPEST = 64
+"""Folders inside each other; images have at most ten."""
+_NOT_READ = ".git"
+_SHOWN = 5
+
+
+def read_bytes(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
+    """Read a file of a dataset.
+
+    Raises
+    ------
+    DatasetError
+        If it is a named pipe or a device, or too large for what it should be.
+    OSError
+        If it cannot be read.
+    """
+    with open(path, "rb", opener=_opened) as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise DatasetError(f"{path}: is a named pipe or a device, not a file; remove it")
+        if state.st_size > most_bytes:
+            raise DatasetError(
+                f"{path}: has {shown_bytes(state.st_size)}, and a document of a dataset has at most "
+                f"{shown_bytes(most_bytes)}; bring it back from a copy"
+            )
+        return file.read()
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    ValueError
+        If it is not valid JSON, something else than an object, or nested so deeply that Python cannot read it.
+    DatasetError, OSError
+        As in `read_bytes`.
+    """
+    try:
+        document = json.loads(read_bytes(path))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(document, dict):
+        raise ValueError("it is not a JSON object")
+    return document
+
+
+def refuse_foreign(dataset: Path) -> None:
+    """Refuse a dataset with anything in it that packaging does not make, and that is dangerous to open.
+
+    Raises
+    ------
+    DatasetError
+        If there are links out of the dataset, named pipes, devices, or folders that are too deep.
+    """
+    found = [f"{path}: {what}" for path, what in foreign(dataset)]
+    if found:
+        more = [f"and {counted(len(found) - _SHOWN, 'more file')} like this"] if len(found) > _SHOWN else []
+        raise DatasetError("\n".join([*found[:_SHOWN], *more]))
+
+
+def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:
+    """Yield what should not be in a dataset, and why.
+
+    Links that lead to another place of the dataset, as those of git-annex, are as good as files.
+    """
+    root, folders = dataset.resolve(), [(dataset, 0)] if dataset.is_dir() else []
+    while folders:
+        folder, depth = folders.pop()
+        if depth > _DEEPEST:
+            yield folder, f"is {_DEEPEST} folders deep; remove it"
+            continue
+        for entry in _listed(folder):
+            path = Path(entry.path)
+            if entry.name == _NOT_READ:
+                continue
+            if entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):  # loops are no error
+                yield path, "is a link out of the dataset; replace it by the file"
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append((path, depth + 1))
+            elif _is_special(entry):
+                yield path, "is a named pipe or a device, not a file; remove it"
+
+
+def _is_special(entry: os.DirEntry[str]) -> bool:
+    try:
+        mode = entry.stat().st_mode
+    except OSError:  # a link that leads nowhere
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be listed: {error.strerror}; make it readable and run again") from error
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open without waiting for anybody who would write into a named pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)

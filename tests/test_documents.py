@@ -1,0 +1,70 @@
+"""Documents of a dataset from anywhere, and what must not be in one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from catnip2bids.documents import MOST_BYTES, foreign, read_bytes, read_object, refuse_foreign
+from catnip2bids.errors import DatasetError
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(DatasetError, match=r"pipe\.json: is a named pipe"):
+        read_bytes(tmp_path / "pipe.json")
+
+
+def test_a_device_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    with pytest.raises(DatasetError, match=r"zero\.json: is a named pipe or a device"):
+        read_bytes(tmp_path / "zero.json")
+
+
+def test_a_sparse_file_is_too_large(tmp_path: Path) -> None:
+    with (tmp_path / "large.tsv").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    with pytest.raises(DatasetError, match=r"large\.tsv: has 64 MiB"):
+        read_bytes(tmp_path / "large.tsv")
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, "[]", "7", "", "{", "\xff"])
+def test_what_is_not_an_object_is_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"deeply|not a JSON object|Expecting|can't decode"):
+        read_object(tmp_path / "a.json")
+
+
+def test_what_is_foreign_is_named(tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    (dataset / "a/b").mkdir(parents=True)
+    (tmp_path / "secret").write_text("secret")
+    (dataset / "a/out").symlink_to(tmp_path / "secret")
+    (dataset / "a/up").symlink_to("../..")
+    (dataset / "a/in").symlink_to("b")
+    (dataset / "a/loop").symlink_to("loop")
+    (dataset / "a/nowhere").symlink_to("gone")
+    os.mkfifo(dataset / "a/pipe")
+    assert {path.name for path, _ in foreign(dataset)} == {"out", "up", "pipe"}
+    with pytest.raises(DatasetError, match=r"a/out: is a link out of the dataset"):
+        refuse_foreign(dataset)
+
+
+def test_a_dataset_reached_by_a_link_is_not_foreign(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/file").touch()
+    (tmp_path / "disk/other").symlink_to(tmp_path / "disk/file")
+    (tmp_path / "dataset").symlink_to("disk")
+    assert list(foreign(tmp_path / "dataset")) == []
+
+
+def test_very_deep_folders_are_named(tmp_path: Path) -> None:
+    (tmp_path / "/".join(["d"] * 100)).mkdir(parents=True)
+    ((_, why),) = foreign(tmp_path)
+    assert "folders deep" in why
+
+
+def test_nothing_is_foreign_where_nothing_is(tmp_path: Path) -> None:
+    assert list(foreign(tmp_path / "none")) == []

@@ -1,0 +1,42 @@
+"""The gate for everything that is written, renamed or deleted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from catnip2bids.errors import DatasetError
+from catnip2bids.paths import beside, safe_path
+
+
+@pytest.mark.parametrize("path", ["a", "a/b", "a/../b", "./a", "a b/ä", "...", ".hidden"])
+def test_paths_below_the_folder_pass(tmp_path: Path, path: str) -> None:
+    assert safe_path(tmp_path, path) == tmp_path / os.path.normpath(path)
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "../a", "/a", "a/../../b", "a/../..", "a\0b", "//a"])
+def test_paths_that_lead_out_are_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(DatasetError, match="leads out"):
+        safe_path(tmp_path, path)
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "inside/deep").mkdir(parents=True)
+    (tmp_path / "inside/link").symlink_to("deep")
+    with pytest.raises(DatasetError, match=r"inside/link: is a link"):
+        safe_path(tmp_path, "inside/link/file")
+    assert safe_path(tmp_path, "inside/link") == tmp_path / "inside/link"  # which is replaced, not followed
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "dataset").symlink_to("disk")
+    assert safe_path(tmp_path / "dataset", "a/b") == tmp_path / "dataset/a/b"
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "/", ""])
+def test_what_is_beside_has_a_name_without_folders(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DatasetError, match="not a valid file name"):
+        beside(safe_path(tmp_path, "a/b"), name)
