@@ -258,7 +258,7 @@ class Provenance(_Document):
                 raise ValueError(f"{field}.run: {key!r} is not one of the runs")
             if decision.target is not None:
                 made = _file_of(key, self.runs[key], rf"({_IMAGE}|_counts\.tsv)")
-                _refuse_other_path(decision.target, rf"{made}|{SOURCEDATA}/.+", f"{field}.target")
+                _refuse_other_path(decision.target, rf"{made}|{SOURCEDATA}/(?s:.+)", f"{field}.target")
         return self
 
     def decisions_of(self, run: str) -> dict[str, Decision]:
