@@ -98,7 +98,7 @@ def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append((path, depth + 1))
-            elif _is_special(entry):
+            elif not entry.is_file(follow_symlinks=False) and _is_special(entry):  # the type is known without a stat
                 yield path, "is a named pipe or a device, not a file; remove it"
 
 
