@@ -21,7 +21,8 @@ class Cluster:
     Attributes
     ----------
     address
-        ``tcp://...`` of a Dask scheduler, ``slurm`` for jobs of Slurm, ``local`` for processes of this machine.
+        ``tls://...`` or ``tcp://...`` of a Dask scheduler, ``slurm`` for jobs of Slurm, ``local`` for processes of this
+        machine.
     n_workers
         Workers at the most, of clusters that are started for this; None for one of Slurm, and on this machine for one
         per processor, or as many as `jobs`.

@@ -231,7 +231,7 @@ def test_the_folder_of_the_report_is_one_of_the_dataset(dataset: Path, tmp_path:
     (tmp_path / "web/sub-thesis.html").write_text("mine")
     (dataset / "docs").mkdir()
     (dataset / REPORT).symlink_to(tmp_path / "web")
-    with pytest.raises(DatasetError, match="is not a folder inside the dataset"):
+    with pytest.raises(DatasetError, match="is a link out of the dataset"):
         report(dataset)
     assert [path.name for path in (tmp_path / "web").iterdir()] == ["sub-thesis.html"]
 

@@ -16,7 +16,7 @@ import typer
 from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersion
 from catnip2bids.cli import options
 from catnip2bids.cli.options import bytes_of, cluster_of
-from catnip2bids.errors import PlanError
+from catnip2bids.errors import PlanError, UsageError
 from catnip2bids.leftovers import ignored
 from catnip2bids.wording import shown_shape
 
@@ -117,8 +117,8 @@ def _check_derivations(runs: Sequence[Run], progress: JobProgress, jobs: int | N
 
 
 def package(
-    sources: options.Sources,
     dataset: options.DatasetToMake,
+    sources: options.SourcesUnlessRemoving = None,
     plan: options.PlanFile = None,
     voxel_size: options.VoxelSize = None,
     image_format: options.ImageFormat = Format.OME_ZARR,
@@ -139,6 +139,7 @@ def package(
     n_workers: options.Workers = None,
     overwrite: options.Overwrite = False,
     draw_report: options.DrawReport = True,
+    remove: options.Remove = None,
 ) -> None:
     """Make a BIDS dataset of everything below the source folders. Run again, it goes on where it stopped.
 
@@ -148,6 +149,11 @@ def package(
     from catnip2bids.cli.terminal import show_dry_run, show_result
     from catnip2bids.packaging import Settings, carry_out, estimate, preparation
 
+    if remove is not None:
+        _remove(dataset, remove, sources or [], draw=draw_report)
+        return
+    if not sources:
+        raise UsageError("give one or more SOURCE folders: CATNIP runs, or folders that hold runs at any depth")
     where = cluster_of(cluster, n_workers)
     settings = Settings(
         voxel_size_um=voxel_size,
@@ -175,6 +181,21 @@ def package(
         result = carry_out(prepared, progress)
     show_result(result)
     raise typer.Exit(0 if result.ok else 1)
+
+
+def _remove(dataset: Path, label: str, sources: Sequence[Path], *, draw: bool) -> None:
+    """Take an animal out of the dataset, and its pages out of the report."""
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_result
+    from catnip2bids.packaging import Settings, draw_report, remove_animal
+
+    with JobProgress() as progress:
+        if sources:
+            progress.note("--remove packages nothing, so SOURCE is not read")
+        result = remove_animal(dataset, label, progress)
+        if draw:
+            draw_report(result, Settings(), progress)
+    show_result(result)
 
 
 def convert(

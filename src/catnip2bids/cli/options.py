@@ -20,6 +20,10 @@ from catnip2bids.errors import UsageError
 Sources = Annotated[
     list[Path], typer.Argument(metavar="SOURCE", help="Folders that are CATNIP runs, or hold runs at any depth.")
 ]
+SourcesUnlessRemoving = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="SOURCE", help="Folders that are CATNIP runs, or hold runs at any depth."),
+]
 Packaged = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset, or a copy of it.")]
 Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Processors to use (default: all).")]
 Memory = Annotated[
@@ -34,8 +38,8 @@ ClusterAddress = Annotated[
     typer.Option(
         "--cluster",
         metavar="ADDRESS",
-        help="Have a Dask cluster do the work: tcp://SCHEDULER:8786, slurm, or local; --jobs and --memory are then "
-        "those of each worker that is started.",
+        help="Have a Dask cluster do the work: tls://SCHEDULER:8786, tcp://..., slurm, or local; --jobs and --memory "
+        "are then those of each worker that is started.",
     ),
 ]
 Workers = Annotated[
@@ -79,6 +83,10 @@ AtlasTableFile = Annotated[Path | None, typer.Option(help="CATNIP's atlas_info.t
 ParticipantsFile = Annotated[Path | None, typer.Option(help="Table (TSV or CSV) to be merged into participants.tsv.")]
 EmbedLabels = Annotated[bool, typer.Option("--embed-labels", help="Put labels inside the raw image too.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")]
+Remove = Annotated[
+    str | None,
+    typer.Option(metavar="LABEL", help="Take an animal out of the dataset, and package nothing: 45670ko."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Rebuild all images.")]
 DrawReport = Annotated[bool, typer.Option("--report/--no-report", help="Draw the report at the end.")]
 

@@ -18,7 +18,7 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -43,6 +43,7 @@ _LOST = (
     "the cluster could not finish some work: its workers died, for want of memory or time, or it is gone; "
     "run the same command again to go on (Dask says: {})"
 )
+_NO_WORKER = "no worker is left in the cluster; start workers and run the same command again to go on"
 _SECONDS_TO_FETCH, _SECONDS_TO_LOOK, _SECONDS_TO_CANCEL = 120, 0.5, 5
 _SECONDS_BETWEEN_COUNTS = 5.0
 """Workers are counted so rarely because a scheduler takes 10 ms to tell of 64 of them."""
@@ -62,11 +63,16 @@ class ClusterExecutor(Executor):
         Tasks that can be done at the same time, to begin with.
     reading
         What each worker has to see.
+    patience_s
+        Seconds without any worker after which the work is given up; None where workers wait in a queue.
     """
 
-    def __init__(self, client: Client, n_slots: int, reading: Sequence[str] = ()) -> None:
+    def __init__(
+        self, client: Client, n_slots: int, reading: Sequence[str] = (), patience_s: float | None = None
+    ) -> None:
         self._client = client
         self._n_slots = n_slots
+        self._patience_s, self._workers_seen = patience_s, time.monotonic()
         self._next_count = time.monotonic() + _SECONDS_BETWEEN_COUNTS
         self._command = uuid.uuid4().hex
         self._reading = tuple(reading)
@@ -144,9 +150,29 @@ class ClusterExecutor(Executor):
             outcome.set_exception(error)
 
     def _pass_all_on(self) -> None:
-        while ended := self._ended.get():
+        while True:
+            try:
+                ended = self._ended.get(timeout=_SECONDS_BETWEEN_COUNTS)
+            except Empty:
+                self._look_for_workers()
+                continue
+            if ended is None:
+                return
             self._pass_on(*ended)
             del ended  # so that the scheduler forgets it
+
+    def _look_for_workers(self) -> None:
+        """Give up if no worker is left that could do what is waited for."""
+        if self._patience_s is None:
+            return
+        try:
+            workers = self._client.scheduler_info(n_workers=-1).get("workers")
+        except OSError:
+            return  # the caller that waits for the units learns what became of the cluster
+        if workers or not self._doing:
+            self._workers_seen = time.monotonic()
+        elif time.monotonic() - self._workers_seen > self._patience_s:
+            self._give_up(WorkerError(_NO_WORKER))
 
     def _pass_on(self, outcome: Future[Any], done: DaskFuture[Any]) -> None:
         """Pass the outcome of a task on; what became of the cluster is an error that says what to do."""

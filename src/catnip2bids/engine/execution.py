@@ -37,6 +37,9 @@ _LEAST_BYTES = 2**30
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER, _SECONDS_TO_LOOK = 20, 60, 0.2
 _SECONDS_BETWEEN_WORDS = 15
 _SLURM, _LOCAL = "slurm", "local"
+_PATIENCE_S: dict[str, float | None] = {_LOCAL: 10.0, _SLURM: None}
+_PATIENCE_WITH_OTHERS_S = 120.0
+"""Without any worker, until the work is given up: jobs of Slurm may wait for hours until they are workers again."""
 
 
 @contextmanager
@@ -91,7 +94,8 @@ def resources_for(
         )
         who = f"{counted(len(workers), 'worker')} of {counted(n_threads, 'thread')}"
         note(f"{who}, {shown_bytes(slot_bytes)} of memory for each unit")
-        with ClusterExecutor(client, n_slots, paths) as executor:
+        patience_s = _PATIENCE_S.get(cluster.address, _PATIENCE_WITH_OTHERS_S)
+        with ClusterExecutor(client, n_slots, paths, patience_s) as executor:
             yield Resources(n_slots, slot_bytes, executor)
 
 
@@ -124,7 +128,10 @@ def _connected(
         except (OSError, ValueError) as error:
             raise UsageError(f"{cluster.address}: no Dask scheduler answers there ({error})") from error
         with client:
-            tell(f"cluster: {client.scheduler_info()['address']}, dashboard: {client.dashboard_link}")
+            dashboard = f", dashboard: {client.dashboard_link}" if cluster.address != _LOCAL else ""
+            tell(f"cluster: {client.scheduler_info()['address']}{dashboard}")
+            if cluster.address.startswith("tcp://"):
+                tell(f"{cluster.address}: whoever can reach it can run programs as you; tls:// keeps others out")
             _wait_for_workers(client, cluster, started, tell)
             yield client
 

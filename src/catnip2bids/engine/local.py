@@ -1,7 +1,8 @@
 """Dask workers on this machine, each a process of its own.
 
-Invariant: they end with the work. They are sessions of their own, so that Ctrl-C is for this process alone, which ends
-them; and they are programs of their own, so that scripts that call us are not read by them once more.
+Invariant: they end with the work, and nobody without their temporary keys can talk to them. They are sessions of their
+own, so that Ctrl-C is for this process alone, which ends them; and they are programs of their own, so that scripts that
+call us are not read by them once more.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import logging
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from catnip2bids.errors import UsageError
 
+_HERE = "127.0.0.1"
 _SECONDS_WITHOUT_SCHEDULER, _SECONDS_TO_END = 30, 10
 
 
@@ -33,14 +36,25 @@ def local_cluster(n_workers: int, memory_bytes: int) -> Iterator[tuple[Any, Call
         What each of them may use.
     """
     from distributed import LocalCluster
+    from distributed.security import Security
 
+    security = Security.temporary()
     with (
-        LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=logging.CRITICAL) as scheduler,
+        LocalCluster(
+            n_workers=0,
+            host=_HERE,
+            dashboard_address=f"{_HERE}:0",
+            silence_logs=logging.CRITICAL,
+            security=security,
+            scheduler_kwargs={"dashboard": False},
+        ) as scheduler,
         tempfile.TemporaryDirectory(prefix="catnip2bids-", ignore_cleanup_errors=True) as folder,
         ExitStack() as workers,
     ):
-        command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler.scheduler_address]
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler.scheduler_address, "--host", _HERE]
         command += ["--nthreads", "1", "--memory-limit", str(memory_bytes), "--no-dashboard"]
+        command += ["--dashboard-address", f"{_HERE}:0"]  # of the server that tells whether it is well
+        command += _keys(security.get_tls_config_for_role("worker"), Path(folder))
         command += ["--local-directory", folder, "--death-timeout", str(_SECONDS_WITHOUT_SCHEDULER)]
         processes = [workers.enter_context(_running(command)) for _ in range(n_workers)]
 
@@ -50,6 +64,18 @@ def local_cluster(n_workers: int, memory_bytes: int) -> Iterator[tuple[Any, Call
             return ""
 
         yield scheduler, news
+
+
+def _keys(texts: Mapping[str, str | None], folder: Path) -> list[str]:
+    """Write keys into files that only their owner can read; returns the options that name them."""
+    options = []
+    for name, text in texts.items():
+        if text is not None:
+            file = folder / f"{name}.pem"
+            file.touch(mode=0o600)
+            file.write_text(text, encoding="ascii")
+            options += [f"--tls-{name.replace('_', '-')}", str(file)]
+    return options
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Slurm: jobs that become Dask workers, through dask-jobqueue.
 
-Invariant: what Slurm refuses is said before anything waits for a worker.
+Invariant: what Slurm refuses is said before anything waits for a worker, and nobody without the temporary keys of a
+cluster can talk to it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from catnip2bids.errors import UsageError
 NOT_INSTALLED = "--cluster needs {}, which is not installed; in a clone of catnip2bids: pip install '.[cluster]'"
 _LOGS = Path("~/.catnip2bids/slurm")
 """Of jobs, unless Dask's configuration says where."""
+_KEYS = Path("~/.catnip2bids/keys")
 
 
 def slurm_cluster(jobs: int | None, memory_bytes: int | None) -> Any:
@@ -36,10 +38,14 @@ def slurm_cluster(jobs: int | None, memory_bytes: int | None) -> Any:
     try:
         with _keeping_signals():
             from dask_jobqueue.slurm import SLURMCluster
+            from distributed.security import Security
+
+            security = Security.temporary()
     except ImportError as error:
         raise UsageError(NOT_INSTALLED.format("dask-jobqueue")) from error
     given: dict[str, Any] = {"cores": jobs, "memory": None if memory_bytes is None else f"{memory_bytes}B"}
     given["log_directory"] = str(log_directory())
+    given |= {"security": security, "shared_temp_directory": str(_folder_for_keys())}
     try:
         cluster: Any = SLURMCluster(**{key: value for key, value in given.items() if value is not None})
     except (ValueError, TypeError, RuntimeError, OSError) as error:
@@ -53,6 +59,14 @@ def slurm_cluster(jobs: int | None, memory_bytes: int | None) -> Any:
         cluster.close()
         raise
     return cluster
+
+
+def _folder_for_keys() -> Path:
+    """Make the folder of the temporary keys of workers, which is on a disk that all machines see."""
+    folder = _KEYS.expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
 
 
 def log_directory() -> Path:

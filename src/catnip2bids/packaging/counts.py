@@ -14,7 +14,7 @@ from catnip2bids.catnip.counts import RegionCount, counted_segmentation, read_co
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.tasks import CountsTask
 from catnip2bids.paths import safe_path
-from catnip2bids.publish import write_text
+from catnip2bids.publish import remove, write_text
 
 _COLUMNS = ("index", "name", "abbreviation", "cell_count", "label_volume")
 _LONG_COLUMNS = ("participant_id", "sample_id", "threshold", "corrected")
@@ -31,6 +31,8 @@ def write_long_table(dataset: Path, place: PurePosixPath) -> None:
     folder = dataset / place
     tables = sorted(without_leftovers(folder.glob("sub-*/micr/*_counts.tsv")))
     if not tables:
+        for left in ("counts.tsv", "counts.json"):
+            remove(safe_path(dataset, place / left))
         return
     entities = {path: entities_of(path.name.removesuffix("_counts.tsv")) for path in tables}
     stains = {found.get("stain", UNKNOWN) for found in entities.values()}

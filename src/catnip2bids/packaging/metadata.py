@@ -213,11 +213,13 @@ class Metadata:
             write_json(sidecar, about | read_json(sidecar))
 
     def _used_descs(self) -> set[str]:
-        """Labels of the ``desc-`` entities of all images and tables of counts."""
-        names = [Path(target).name for run in self.provenance.runs.values() for target in run.images]
+        """Labels of the ``desc-`` entities of all images and tables of counts, also where names leave them out."""
+        images = {target: image for run in self.provenance.runs.values() for target, image in run.images.items()}
+        roles, names = {image.role for image in images.values()}, [Path(target).name for target in images]
+        without_threshold = {c.desc for c in COMPONENTS if c.role in roles and c.desc and "{" not in c.desc}
         tables = without_leftovers(self.dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv"))
         names += [path.name for path in tables]
-        return {entities_of(name).get("desc", "") for name in names}
+        return without_threshold | {entities_of(name).get("desc", "") for name in names}
 
     def _table(self, path: SafePath, table: Table, columns: Mapping[str, Any]) -> None:
         write_text(path, table.to_tsv())

@@ -134,7 +134,7 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
         with workers_for(pairs, prepared.resources) as workers:  # nothing is refused after this
             _write(prepared, jobs, missing, workers, result)
     if prepared.settings.report:
-        _draw_report(result, prepared.settings, progress)
+        draw_report(result, prepared.settings, progress)
     return result
 
 
@@ -190,7 +190,7 @@ def _write(
         raise
 
 
-def _draw_report(result: PackageResult, settings: Settings, progress: Progress) -> None:
+def draw_report(result: PackageResult, settings: Settings, progress: Progress) -> None:
     """Draw the report; what it cannot show is a warning, since the dataset itself is whole."""
     from catnip2bids.reporting import MEMORY_BYTES, report  # late: drawing takes libraries of its own
 
