@@ -24,6 +24,7 @@ LONG_MODULES: dict[str, str] = {}
 """Modules that may be longer, and why."""
 LONG_FUNCTIONS = {
     "conversion.convert": "twelve arguments of the public face, and each is described",
+    "cli.making.package": "a line for each option, and one for the setting that it becomes",
 }
 """Functions that may be longer, and why."""
 MANY_ARGUMENTS = {
@@ -58,6 +59,8 @@ WRITERS = {
     "ome.zarr": "writes into a folder that is under construction",
     "engine.stream": "writes into a file that is under construction",
     "engine.cluster": "notes beside the locks of a construction that its last step is done",
+    "engine.local": "writes keys that only their owner can read",
+    "engine.slurm": "makes the folder for such keys",
     "engine.execution": "shows workers a file, to see whether they have the same disk",
     "packaging.copies": "writes what is not published yet",
     "packaging.images": "copies label images into a folder that is not published yet, and puts an image aside",

@@ -150,10 +150,7 @@ def package(
     from catnip2bids.packaging import Settings, carry_out, estimate, preparation
 
     if remove is not None:
-        _remove(dataset, remove, sources or [], draw=draw_report)
-        return
-    if not sources:
-        raise UsageError("give one or more SOURCE folders: CATNIP runs, or folders that hold runs at any depth")
+        return _remove(dataset, remove, sources or [], draw=draw_report)
     where = cluster_of(cluster, n_workers)
     settings = Settings(
         voxel_size_um=voxel_size,
@@ -174,13 +171,19 @@ def package(
         memory_bytes=bytes_of(memory),
         cluster=None if dry_run else where,
     )
-    with JobProgress() as progress, preparation(sources, dataset, settings, plan, progress) as prepared:
+    with JobProgress() as progress, preparation(_given(sources), dataset, settings, plan, progress) as prepared:
         if dry_run:
             show_dry_run(prepared, estimate(prepared, progress))
             raise typer.Exit(1 if any(run.problems for run in prepared.runs) else 0)
         result = carry_out(prepared, progress)
     show_result(result)
     raise typer.Exit(0 if result.ok else 1)
+
+
+def _given(sources: Sequence[Path] | None) -> Sequence[Path]:
+    if not sources:
+        raise UsageError("give one or more SOURCE folders: CATNIP runs, or folders that hold runs at any depth")
+    return sources
 
 
 def _remove(dataset: Path, label: str, sources: Sequence[Path], *, draw: bool) -> None:

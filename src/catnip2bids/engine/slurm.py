@@ -45,8 +45,8 @@ def slurm_cluster(jobs: int | None, memory_bytes: int | None) -> Any:
         raise UsageError(NOT_INSTALLED.format("dask-jobqueue")) from error
     given: dict[str, Any] = {"cores": jobs, "memory": None if memory_bytes is None else f"{memory_bytes}B"}
     given["log_directory"] = str(log_directory())
-    given |= {"security": security, "shared_temp_directory": str(_folder_for_keys())}
     try:
+        given |= {"security": security, "shared_temp_directory": str(_folder_for_keys())}
         cluster: Any = SLURMCluster(**{key: value for key, value in given.items() if value is not None})
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         raise UsageError(
