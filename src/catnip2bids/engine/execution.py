@@ -129,9 +129,9 @@ def _connected(
             raise UsageError(f"{cluster.address}: no Dask scheduler answers there ({error})") from error
         with client:
             dashboard = f", dashboard: {client.dashboard_link}" if cluster.address != _LOCAL else ""
-            tell(f"cluster: {client.scheduler_info()['address']}{dashboard}")
-            if cluster.address.startswith("tcp://"):
-                tell(f"{cluster.address}: whoever can reach it can run programs as you; tls:// keeps others out")
+            is_open = cluster.address.startswith("tcp://")
+            caution = "; whoever can reach it can run programs as you, tls:// keeps others out" if is_open else ""
+            tell(f"cluster: {client.scheduler_info()['address']}{dashboard}{caution}")
             _wait_for_workers(client, cluster, started, tell)
             yield client
 
