@@ -165,7 +165,7 @@ def test_a_scheduler_that_ends_before_a_worker_comes_is_not_waited_for(
         running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
         assert running.stderr is not None
         said = [running.stderr.readline() for _ in range(3)]
-        assert "whoever can reach it can run programs as you" in said[1]
+        assert "anyone who can reach it can run code as you" in said[1]
         assert "waiting for workers ..." in said[2]
         cluster.scheduler.kill()
         rest = said_by(running, 60)

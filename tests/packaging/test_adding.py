@@ -17,6 +17,8 @@ from catnip2bids import Format, make_plan, package, scan
 from catnip2bids.catnip.component import Action
 from catnip2bids.demo import write_atlas_table
 from catnip2bids.errors import UsageError
+from catnip2bids.packaging.texts import replace_marked_part
+from catnip2bids.paths import safe_path
 from catnip2bids.progress import Progress
 from runs import (
     CHECKSUMS,
@@ -749,3 +751,12 @@ def test_an_image_that_is_excluded_later_takes_no_copies_with_it(tmp_path: Path)
     assert not [image for image in images_of(tmp_path / "out") if "desc-FRST_" in image]
     assert list((tmp_path / "out/sourcedata").rglob("notes.txt"))
     assert catnip2bids.verify(tmp_path / "out", tmp_path / "cohort").ok
+
+
+def test_a_readme_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = safe_path(tmp_path, "README.md")
+    earlier = "<!-- written by catnip2bids: as an earlier version worded it -->"
+    path.write_text(f"mine\n{earlier}\nold\n<!-- end of what catnip2bids writes -->\nmine too\n")
+    replace_marked_part(path, "new")
+    lines = path.read_text().splitlines()
+    assert (lines[0], lines[2:]) == ("mine", ["new", "<!-- end of what catnip2bids writes -->", "mine too"])

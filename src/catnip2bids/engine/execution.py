@@ -130,7 +130,7 @@ def _connected(
         with client:
             dashboard = f", dashboard: {client.dashboard_link}" if cluster.address != _LOCAL else ""
             is_open = cluster.address.startswith("tcp://")
-            caution = "; whoever can reach it can run programs as you, tls:// keeps others out" if is_open else ""
+            caution = "; anyone who can reach it can run code as you (use tls:// to prevent this)" if is_open else ""
             tell(f"cluster: {client.scheduler_info()['address']}{dashboard}{caution}")
             _wait_for_workers(client, cluster, started, tell)
             yield client

@@ -26,14 +26,14 @@ def write_counts(dataset: Path, task: CountsTask) -> bool:
     return write_text(safe_path(dataset, task.target), Table(_COLUMNS, tuple(rows)).to_tsv())
 
 
-def write_long_table(dataset: Path, place: PurePosixPath) -> None:
-    """Join all tables of counts below a folder in its ``counts.tsv``."""
+def write_long_table(dataset: Path, place: PurePosixPath) -> tuple[str, ...]:
+    """Join all tables of counts below a folder in its ``counts.tsv``; returns its columns, none without tables."""
     folder = dataset / place
     tables = sorted(without_leftovers(folder.glob("sub-*/micr/*_counts.tsv")))
     if not tables:
         for left in ("counts.tsv", "counts.json"):
             remove(safe_path(dataset, place / left))
-        return
+        return ()
     entities = {path: entities_of(path.name.removesuffix("_counts.tsv")) for path in tables}
     stains = {found.get("stain", UNKNOWN) for found in entities.values()}
     rows = []
@@ -52,10 +52,9 @@ def write_long_table(dataset: Path, place: PurePosixPath) -> None:
         }
         rows += [which | dict(row) for row in read_table(path).rows]
     stain = ("stain",) if len(stains) > 1 else ()
-    write_text(
-        safe_path(dataset, place / "counts.tsv"),
-        Table((*_LONG_COLUMNS[:2], *stain, *_LONG_COLUMNS[2:], *_COLUMNS), tuple(rows)).to_tsv(),
-    )
+    columns = (*_LONG_COLUMNS[:2], *stain, *_LONG_COLUMNS[2:], *_COLUMNS)
+    write_text(safe_path(dataset, place / "counts.tsv"), Table(columns, tuple(rows)).to_tsv())
+    return columns
 
 
 def _row(count: RegionCount) -> dict[str, str]:

@@ -205,9 +205,7 @@ class Metadata:
             sidecar = self._path((DERIVATIVE / name).with_suffix(".json"))
             write_json(sidecar, document | read_json(sidecar))
         counts = DERIVATIVE if self.naming == Naming.DSEG else COUNTS
-        write_long_table(self.dataset, counts)
-        if (self.dataset / counts / "counts.tsv").is_file():
-            columns = read_table(self.dataset / counts / "counts.tsv").columns
+        if columns := write_long_table(self.dataset, counts):
             about = texts.described_columns(texts.COUNTS, columns)
             sidecar = self._path(counts / "counts.json")
             write_json(sidecar, about | read_json(sidecar))

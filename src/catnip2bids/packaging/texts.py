@@ -6,6 +6,7 @@ words as packaging them at once. What a person writes around the marked part of 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,7 +19,8 @@ from catnip2bids.paths import SafePath
 from catnip2bids.publish import write_text
 
 _BEGIN = "<!-- written by catnip2bids: text between these marks is replaced, the rest is yours -->"
-_EARLIER_BEGIN = "<!-- written by catnip2bids: what stands between these marks is made anew, the rest is yours -->"
+_ANY_BEGIN = re.compile("<!-- written by catnip2bids: .*-->")
+"""The same, also as earlier versions worded it."""
 _END = "<!-- end of what catnip2bids writes -->"
 
 CHANGES = "1.0.0 {date}\n  - Packaged from the output of CATNIP.\n"
@@ -78,7 +80,7 @@ COUNTS: dict[str, Any] = {
 def replace_marked_part(path: SafePath, text: str) -> None:
     """Write the marked part of a README; what stands around the marks stays."""
     marked = f"{_BEGIN}\n{text.strip()}\n{_END}"
-    before = (read_text(path) or f"{marked}\n").replace(_EARLIER_BEGIN, _BEGIN)
+    before = _ANY_BEGIN.sub(_BEGIN, read_text(path) or f"{marked}\n")
     head, begin, rest = before.partition(_BEGIN)
     _, end, tail = rest.partition(_END)
     write_text(path, f"{head}{marked}{tail}" if begin and end else f"{before.rstrip()}\n\n{marked}\n")

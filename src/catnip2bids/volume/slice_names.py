@@ -19,12 +19,12 @@ from catnip2bids.wording import SHOWN, counted, listed
 _DIGITS = re.compile(r"([0-9]+)")
 _AFTER_A_POINT = re.compile(r"[0-9][.,]#")
 _MINUS = "\\-\u2212\u2013\ufe63\uff0d"  # hyphen, minus, dash, and their small and wide forms
-# after "=", as an exponent, before a unit, or a minus that is no hyphen: surely a sign
+# always a sign: after "=", in an exponent, before a unit, or written as a Unicode minus
 _SIGNED = re.compile(
     rf"(?:=\s*|[0-9]e)[{_MINUS}]#|[\u2212\ufe63\uff0d]#|[{_MINUS}]#\s*(?:[uµμmn]m|micro(?:n|meter|metre)s?)(?![a-z])",
     re.IGNORECASE,
 )
-# after a blank, punctuation or the name of an axis: a sign unless the numbers are padded, as they are in names
+# a sign unless the numbers are padded: after a blank, punctuation or the name of an axis
 _PERHAPS_SIGNED = re.compile(rf"(?:^|[\s_(\[{{:.,;{_MINUS}]|(?<![a-z])[xyz])[{_MINUS}]#", re.IGNORECASE)
 _DECIMAL = re.compile(r"(?<![0-9])[0-9]+[.,]#|#[.,][0-9]+(?![0-9])")
 _WILDCARD = re.compile(r"(#\.#|[#*?])")
