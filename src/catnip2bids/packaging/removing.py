@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.checksums import take_checksums, write_checksums
 from catnip2bids.bids.places import COUNTS, DERIVATIVE, SOURCEDATA
-from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, provenance_of
+from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, provenance_of, read_provenance
 from catnip2bids.bids.tables import read_table
 from catnip2bids.choices import Naming
 from catnip2bids.documents import refuse_foreign
-from catnip2bids.errors import UsageError
+from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.locks import locked
 from catnip2bids.packaging.atlases import write_atlas_tables
 from catnip2bids.packaging.existing import check_existing
@@ -70,6 +70,8 @@ def remove_animal(dataset: Path | str, label: str, progress: Progress | None = N
     check_existing(dataset, ())
     result = PackageResult(dataset)
     with naming_what_cannot_be_written(dataset), locked(dataset):
+        if read_provenance(dataset) != provenance:
+            raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
         checksums = take_checksums(dataset)
         _remove_files(dataset, provenance, subject, result)
         _forget(dataset, provenance, subject)
