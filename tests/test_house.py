@@ -24,7 +24,6 @@ LONG_MODULES: dict[str, str] = {}
 """Modules that may be longer, and why."""
 LONG_FUNCTIONS = {
     "conversion.convert": "twelve arguments of the public face, and each is described",
-    "cli.making.package": "a line for each option, and one for the setting that it becomes",
 }
 """Functions that may be longer, and why."""
 MANY_ARGUMENTS = {

@@ -9,7 +9,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -22,6 +22,7 @@ from catnip2bids.wording import shown_shape
 
 if TYPE_CHECKING:
     from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.packaging import Settings
     from catnip2bids.scanning import Run
 
 
@@ -145,12 +146,11 @@ def package(
 
     Example: [bold]catnip2bids package /data/cohort -o dataset --voxel-size 3.7 3.7 5[/]
     """
-    from catnip2bids.cli.job_progress import JobProgress
-    from catnip2bids.cli.terminal import show_dry_run, show_result
-    from catnip2bids.packaging import Settings, carry_out, estimate, preparation
+    from catnip2bids.packaging import Settings
 
     if remove is not None:
-        return _remove(dataset, remove, sources or [], draw=draw_report)
+        _remove(dataset, remove, sources or [], draw=draw_report)
+        return
     where = cluster_of(cluster, n_workers)
     settings = Settings(
         voxel_size_um=voxel_size,
@@ -171,19 +171,26 @@ def package(
         memory_bytes=bytes_of(memory),
         cluster=None if dry_run else where,
     )
-    with JobProgress() as progress, preparation(_given(sources), dataset, settings, plan, progress) as prepared:
+    if not sources:
+        raise UsageError("give one or more SOURCE folders: CATNIP runs, or folders that hold runs at any depth")
+    _package(sources, dataset, settings, plan, dry_run=dry_run)
+
+
+def _package(
+    sources: Sequence[Path], dataset: Path, settings: Settings, plan: Path | None, *, dry_run: bool
+) -> NoReturn:
+    """Package, or say what packaging would do; ends with the exit code."""
+    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.terminal import show_dry_run, show_result
+    from catnip2bids.packaging import carry_out, estimate, preparation
+
+    with JobProgress() as progress, preparation(sources, dataset, settings, plan, progress) as prepared:
         if dry_run:
             show_dry_run(prepared, estimate(prepared, progress))
             raise typer.Exit(1 if any(run.problems for run in prepared.runs) else 0)
         result = carry_out(prepared, progress)
     show_result(result)
     raise typer.Exit(0 if result.ok else 1)
-
-
-def _given(sources: Sequence[Path] | None) -> Sequence[Path]:
-    if not sources:
-        raise UsageError("give one or more SOURCE folders: CATNIP runs, or folders that hold runs at any depth")
-    return sources
 
 
 def _remove(dataset: Path, label: str, sources: Sequence[Path], *, draw: bool) -> None:
