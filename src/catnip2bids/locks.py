@@ -12,9 +12,9 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from catnip2bids.errors import DatasetError, WorkerError
+from catnip2bids.errors import Catnip2bidsError, DatasetError, WorkerError
 
 LOCK = ".lock"
 """How the names of files end that are there to be locked."""
@@ -36,6 +36,61 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with _locked(folder / FOLDER_LOCK, folder):
         yield
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether another program keeps a folder to itself now, without waiting for it or writing anything."""
+    try:
+        descriptor = os.open(folder / FOLDER_LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # nobody locks it, or it cannot be asked
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError | PermissionError)
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def refuse_packaging(dataset: Path, command: str) -> None:
+    """Refuse to read a dataset while it is packaged.
+
+    Raises
+    ------
+    DatasetError
+        If another program writes it now; `command` is what to run again.
+    """
+    if is_locked(dataset):
+        raise DatasetError(f"{dataset}: is being packaged now; run {command} again when that is done")
+
+
+@contextmanager
+def undisturbed(dataset: Path, command: str, written: PurePath) -> Iterator[None]:
+    """Look at a dataset that nobody packages meanwhile: whatever is found otherwise says nothing.
+
+    Parameters
+    ----------
+    dataset, command
+        The dataset, and what to run again.
+    written
+        A file of it that packaging always writes anew.
+
+    Raises
+    ------
+    DatasetError
+        If another program writes it at the beginning or at the end, or has written it in between.
+    """
+    refuse_packaging(dataset, command)
+    before = _state(dataset / written)
+    try:
+        yield
+    except (Catnip2bidsError, OSError):
+        refuse_packaging(dataset, command)
+        raise
+    refuse_packaging(dataset, command)
+    if _state(dataset / written) != before:
+        raise DatasetError(f"{dataset}: was packaged meanwhile; run {command} again")
 
 
 def lock_of(marker: Path, command: str) -> Path:
@@ -164,6 +219,14 @@ def _lock(lock: Path, what: Path) -> int:
             os.close(descriptor)
             raise
     return descriptor
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    try:
+        state = file.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns
 
 
 def _is_file(descriptor: int, file: Path) -> bool:

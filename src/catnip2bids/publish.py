@@ -284,6 +284,13 @@ def is_unpublished(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith((_PARTIAL, _MARKERS, LOCK))
 
 
+def unpublished_below(folder: Path) -> Iterator[Path]:
+    """Yield work in progress below a folder, by its temporary names; nothing is ever built inside an image."""
+    for parent, folders, files in _outside_of_images(folder):
+        yield from (parent / name for name in sorted([*folders, *files]) if is_unpublished(Path(name)))
+        folders[:] = [name for name in folders if not is_unpublished(Path(name))]
+
+
 def remove_partials(folder: Path) -> None:
     """Remove what killed programs left behind below a folder, but for constructions.
 

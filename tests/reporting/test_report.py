@@ -491,6 +491,40 @@ def test_an_outcome_is_not_that_of_another_dataset(dataset: Path, tmp_path: Path
     assert text.count("verified not since it was packaged") == 3
 
 
+def test_the_report_says_who_said_that_all_is_well(dataset: Path) -> None:
+    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    report(dataset)
+    text = text_of(dataset)
+    assert re.search(r"verify said: every pixel proven on [-\d]+ [:\d]+ UTC; not checked again since", text)
+    assert "everybody who can write the dataset can change it" in " ".join(text.split())
+
+
+def test_a_forged_outcome_that_misses_an_image_or_contradicts_itself_is_not_shown(dataset: Path) -> None:
+    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    path = dataset / REPORT / "verification.json"
+    document = json.loads(path.read_bytes())
+    left_out = document["found"]["images"].pop()
+    path.write_text(json.dumps(document))
+    report(dataset)
+    assert "every pixel proven" not in text_of(dataset)
+    outcome = read_outcome(dataset, "verification")
+    assert outcome is not None
+    assert outcome[1] is False
+    left_out["problems"] = [{"what": "is not what was read", "level": 0, "planes": [3]}]
+    document["found"]["images"].append(left_out)
+    path.write_text(json.dumps(document))
+    assert read_outcome(dataset, "verification") is None
+
+
+def test_an_outcome_is_of_one_provenance(dataset: Path) -> None:
+    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    path = dataset / "code/catnip2bids/provenance.json"
+    path.write_text(path.read_text() + "\n")
+    outcome = read_outcome(dataset, "verification")
+    assert outcome is not None
+    assert outcome[1] is False
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"ok": true}', '{"ok": true, "time": "x", "dataset": 1, "found": 1}'])
 def test_an_outcome_that_cannot_be_read_is_none(dataset: Path, content: str) -> None:
     (dataset / REPORT).mkdir(parents=True)

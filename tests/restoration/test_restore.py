@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +371,78 @@ def test_a_dataset_whose_provenance_was_changed_is_refused(tmp_path: Path) -> No
     path.write_text(path.read_text().replace("640_N4", "640_N5"))
     with pytest.raises(DatasetError, match="was changed since it was packaged"):
         restore(tmp_path / "dataset", tmp_path / "restored")
+
+
+def seal(dataset: Path, is_kept: Callable[[str], bool] = lambda _: True) -> None:
+    """Write the list of checksums again, as somebody would who knows of its first line."""
+    path = dataset / CHECKSUMS
+    provenance = hashlib.sha256((dataset / PROVENANCE).read_bytes()).hexdigest()
+    lines = [line for line in path.read_text().splitlines()[1:] if is_kept(line[66:])]
+    lines = [f"{provenance}  {PROVENANCE}" if line[66:] == PROVENANCE else line for line in lines]
+    rest = "".join(f"{line}\n" for line in lines)
+    path.write_text(f"# sha256 of all lines below: {hashlib.sha256(rest.encode()).hexdigest()}\n{rest}")
+
+
+def test_a_copy_that_is_not_in_the_list_of_checksums_is_not_trusted(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    seal(tmp_path / "dataset", lambda name: not name.endswith("FRSTseg_00010000.csv"))
+    restored = restore(tmp_path / "dataset", tmp_path / "restored")
+    (problem,) = restored.problems
+    assert "FRSTseg_00010000.csv: is not in checksums.sha256, so nothing proves it" in problem
+    assert not list((tmp_path / "restored").rglob("FRSTseg_00010000.csv"))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda document: document.update(decisions=[], runs={}), "has no run"),
+        (lambda document: document.update(decisions=[]), f"has no decision about {KO_PREFIX}_SPIM.ome.zarr, "),
+        (
+            lambda document: document.update(
+                decisions=[], runs={key: run | {"images": {}} for key, run in document["runs"].items()}
+            ),
+            f"has no decision about any entry of {KO_PREFIX}",
+        ),
+        (
+            lambda document: document.update(
+                decisions=[one for one in document["decisions"] if not one["source"].endswith("/640_N4")]
+            ),
+            f"has no decision about {KO_PREFIX}_SPIM.ome.zarr: ",
+        ),
+    ],
+)
+def test_a_provenance_without_decisions_restores_nothing_in_silence(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], named: str
+) -> None:
+    write_l0(tmp_path / "cohort")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    path = tmp_path / "dataset" / PROVENANCE
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_text(json.dumps(document))
+    seal(tmp_path / "dataset")
+    done = command("restore", tmp_path / "dataset", "-o", tmp_path / "restored")
+    assert done.returncode == 1
+    assert f"provenance.json: {named}" in done.stderr
+
+
+def test_a_killed_packaging_is_restored_as_far_as_it_came_and_said_to_be_killed(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort")
+    with pytest.raises(KeyboardInterrupt):
+        package([tmp_path / "cohort"], tmp_path / "dataset", settings(), progress=Interrupting())
+    done = command("restore", tmp_path / "dataset", "-o", tmp_path / "restored")
+    assert done.returncode == 1
+    assert "package again" in done.stderr
+
+
+class Interrupting(Progress):
+    """Presses Ctrl-C at the first voxels."""
+
+    def advance(self, n_voxels: int) -> None:
+        """Stop."""
+        del n_voxels
+        raise KeyboardInterrupt
 
 
 def test_links_to_what_was_copied(tmp_path: Path) -> None:

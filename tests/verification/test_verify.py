@@ -9,8 +9,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,11 @@ import zarr
 
 import catnip2bids
 from catnip2bids import Format, Kind, Naming, OmeZarrVersion, Verification, package, verify
+from catnip2bids.engine import OVERHEAD_BYTES
 from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.locks import FOLDER_LOCK, locked
 from catnip2bids.ome import downsample, downsample_plainly
+from catnip2bids.progress import Progress
 from catnip2bids.verification.reading import Piece
 from catnip2bids.verification.tiff_image import TiffReader
 from damaging import Damager
@@ -70,11 +74,19 @@ def packaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Packaged(folder / "cohort", folder / "dataset")
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a source and the dataset of it."""
+    folder = tmp_path_factory.mktemp("made")
+    write_l0(folder / "cohort", shape=TALL)
+    package([folder / "cohort"], folder / "dataset", settings())
+    return folder
+
+
 @pytest.fixture
-def copy(tmp_path: Path) -> Packaged:
+def copy(tmp_path: Path, made: Path) -> Packaged:
     """A dataset of OME-Zarr that may be changed."""
-    write_l0(tmp_path / "cohort", shape=TALL)
-    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return Packaged(tmp_path / "cohort", tmp_path / "dataset")
 
 
@@ -375,6 +387,163 @@ def test_strangers_among_slices_do_not_make_slices_copies(tmp_path: Path) -> Non
     package([tmp_path / "cohort"], tmp_path / "dataset", settings())
     found = verify(tmp_path / "dataset", tmp_path / "cohort")
     assert found.ok, problems(found)
+
+
+def without_lines(dataset: Path, is_removed: Callable[[str], bool]) -> int:
+    """Remove lines from the list of checksums, as somebody would who knows of its first line; returns how many."""
+    path = dataset / CHECKSUMS
+    lines = path.read_text().splitlines(keepends=True)[1:]
+    rest = "".join(line for line in lines if not is_removed(line[66:-1]))
+    path.write_text(f"# sha256 of all lines below: {hashlib.sha256(rest.encode()).hexdigest()}\n{rest}")
+    return len(lines) - rest.count("\n")
+
+
+ALWAYS_THERE = ["participants.tsv", f"sub-45670ko/micr/{KO_PREFIX}_SPIM.json"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *ALWAYS_THERE,
+        PROVENANCE,
+        f"{RAW}/zarr.json",
+        f"{RAW}/1/zarr.json",
+        "sub-45670ko/sub-45670ko_scans.tsv",
+        "derivatives/catnip-counts/counts.tsv",
+        "sourcedata/catnip/sub-45670ko_sample-LeftHemisphere/640_FRST_seg/FRSTseg_00010000.csv",
+        f"code/catnip2bids/pixels/{KO_PREFIX}_SPIM.ome.zarr.tsv",
+    ],
+)
+def test_a_packaged_file_without_a_checksum_is_a_problem(copy: Packaged, file: str) -> None:
+    assert without_lines(copy.dataset, lambda name: name == file) == 1
+    (problem,) = verify(copy.dataset).problems
+    assert file in problem
+    assert "checksums.sha256" in problem
+
+
+@pytest.mark.parametrize("file", ALWAYS_THERE)
+def test_a_packaged_file_that_was_deleted_with_its_checksum_is_missed(copy: Packaged, file: str) -> None:
+    assert without_lines(copy.dataset, lambda name: name == file) == 1
+    (copy.dataset / file).unlink()
+    (problem,) = verify(copy.dataset).problems
+    assert problem.startswith(f"{CHECKSUMS}: lacks 1 file of those that packaging lists: {file}; ")
+
+
+def test_a_list_of_checksums_that_was_emptied_is_a_problem(copy: Packaged) -> None:
+    assert without_lines(copy.dataset, lambda _: True) > 40
+    found = verify(copy.dataset)
+    lacks = [problem for problem in found.file_problems if problem.file == CHECKSUMS]
+    assert [problem.what.startswith("lacks ") for problem in lacks] == [True]
+    named = {problem.file for problem in found.file_problems}
+    assert {f"{RAW}/0/zarr.json", "derivatives/catnip/dseg.tsv"} <= named
+    assert command("verify", copy.dataset).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "is_problem"),
+    [
+        ("sourcedata/catnip/sub-45670ko_sample-LeftHemisphere/640_FRST_seg/more.csv", True),
+        (f"derivatives/catnip/sub-45670ko/micr/{KO_PREFIX}_desc-FRST_counts.tsv", True),
+        ("derivatives/catnip-counts/more.tsv", True),
+        (f"sub-45670ko/micr/{KO_PREFIX}_acq-2_SPIM.json", True),
+        ("code/catnip2bids/pixels/more.tsv", True),
+        (f"{RAW}/2/zarr.json", True),
+        ("notes.txt", False),
+        ("sourcedata/mri/scan.dcm", False),
+        (f"derivatives/mine/sub-45670ko/micr/{KO_PREFIX}_desc-mine.tsv", False),
+        ("code/analysis.py", False),
+    ],
+)
+def test_files_that_only_look_packaged_are_problems(copy: Packaged, file: str, is_problem: bool) -> None:
+    (copy.dataset / file).parent.mkdir(parents=True, exist_ok=True)
+    (copy.dataset / file).write_text("{}")
+    found = verify(copy.dataset)
+    told = [problem.file for problem in found.file_problems]
+    assert told == ([file] if is_problem else [])
+    assert [note.partition(": ")[0] for note in found.notes] == ([] if is_problem else [file])
+    assert found.ok is not is_problem
+
+
+# ---- packaging runs, or was killed
+
+
+def test_nothing_is_said_of_a_dataset_that_is_being_packaged(copy: Packaged) -> None:
+    before = files_of(copy.dataset)
+    with locked(copy.dataset):
+        for name in ("verify", "validate", "report"):
+            done = command(name, copy.dataset)
+            now = f"{copy.dataset}: is being packaged now; run {name} again when that is done"
+            assert (done.returncode, done.stderr.splitlines()) == (2, [f"error: {now}"])
+        done = command("restore", copy.dataset, "-o", copy.source.parent / "restored")
+        assert (done.returncode, "is being packaged now; run restore again" in done.stderr) == (2, True)
+        assert files_of(copy.dataset).keys() == before.keys() | {FOLDER_LOCK}
+    assert not (copy.source.parent / "restored").exists()
+    assert files_of(copy.dataset) == before
+
+
+class Packaging(Progress):
+    """Packages the dataset while it is verified."""
+
+    def __init__(self, packaged: Packaged, *, to_the_end: bool) -> None:
+        self._packaged, self._to_the_end, self.lock = packaged, to_the_end, ExitStack()
+
+    def start(self, n_voxels: int) -> None:
+        """Package before the first image."""
+        del n_voxels
+        if self._to_the_end:
+            package([self._packaged.source], self._packaged.dataset, settings())
+        else:
+            self.lock.enter_context(locked(self._packaged.dataset))
+
+
+@pytest.mark.parametrize(("to_the_end", "told"), [(True, "was packaged meanwhile"), (False, "is being packaged now")])
+def test_nothing_is_said_of_a_dataset_that_was_packaged_meanwhile(copy: Packaged, to_the_end: bool, told: str) -> None:
+    packaging = Packaging(copy, to_the_end=to_the_end)
+    with packaging.lock, pytest.raises(DatasetError, match=told):
+        verify(copy.dataset, progress=packaging)
+    assert verify(copy.dataset).ok
+
+
+@pytest.mark.parametrize(
+    ("left", "named"),
+    [
+        (FOLDER_LOCK, FOLDER_LOCK),
+        (f"sub-45670ko/micr/.{KO_PREFIX}_SPIM.ome.zarr.partial", RAW),
+        (f"sub-45670ko/micr/.{KO_PREFIX}_SPIM.ome.zarr.progress/0", RAW),
+        (".participants.tsv.partial", "participants.tsv"),
+    ],
+)
+def test_what_a_killed_command_left_is_a_problem(copy: Packaged, left: str, named: str) -> None:
+    (copy.dataset / left).parent.mkdir(exist_ok=True)
+    (copy.dataset / left).touch()
+    (problem,) = verify(copy.dataset).problems
+    assert problem.startswith(f"{named}: ")
+    assert "package again" in problem
+
+
+# ---- an image that cannot be read
+
+
+def test_an_image_that_is_a_link_to_itself_is_a_problem_of_this_image(copy: Packaged) -> None:
+    shutil.rmtree(copy.dataset / RAW)
+    (copy.dataset / RAW).symlink_to(copy.dataset / RAW)
+    found = verify(copy.dataset)
+    assert [verdict.image for verdict in found.images if not verdict.ok] == [RAW]
+    assert f"{RAW}: does not exist" in problems(found)
+
+
+def test_an_image_that_needs_more_memory_stops_no_other(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort", shape=(4, 400, 400))
+    dataset = tmp_path / "dataset"
+    package([tmp_path / "cohort"], dataset, settings())
+    found = verify(dataset, memory_bytes=OVERHEAD_BYTES + 2**20)
+    heat_map = f"{KO_PREFIX}_space-CATNIP_desc-heatmap10000_SPIM.ome.zarr"
+    assert [PurePosixPath(verdict.image).name for verdict in found.images if verdict.ok] == [heat_map]
+    for verdict in (verdict for verdict in found.images if not verdict.ok):
+        (problem,) = verdict.problems
+        assert problem.what.startswith("could not be verified: verifying it needs at least ")
+        assert problem.what.endswith(" of memory; give more with --memory")
+    assert not found.file_problems
 
 
 # ---- the originals

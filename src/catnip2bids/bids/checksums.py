@@ -29,7 +29,7 @@ from catnip2bids.publish import is_unpublished, markers_path, remove, write_byte
 CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "
 _DOCUMENTS = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
-_NOT_CHECKED = ("docs", ".git")
+NOT_CHECKED = ("docs", ".git")
 """Folders of the dataset: reports are redrawn at any time, version control keeps its own checksums."""
 
 
@@ -135,11 +135,11 @@ def file_sha256(path: Path) -> str:
 def _files(dataset: Path, folder: Path) -> Iterator[Path]:
     for entry in os.scandir(folder):
         path = Path(entry.path)
-        if is_unpublished(path) or is_leftover(path) or (folder == dataset and entry.name in _NOT_CHECKED):
+        if is_unpublished(path) or is_leftover(path) or (folder == dataset and entry.name in NOT_CHECKED):
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _documents(path) if _is_image(path, dataset) else _files(dataset, path)
-        elif entry.is_file() and not _is_image(path, dataset):
+        elif (entry.is_file(follow_symlinks=False) or path.is_file()) and not _is_image(path, dataset):
             yield path
 
 

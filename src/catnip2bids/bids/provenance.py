@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
-from catnip2bids.bids.names import LABEL
-from catnip2bids.bids.places import SOURCEDATA
+from catnip2bids.bids.names import LABEL, run_name
+from catnip2bids.bids.places import SOURCEDATA, copy_of
 from catnip2bids.documents import read_bytes
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
-from catnip2bids.paths import leads_out, safe_path
+from catnip2bids.paths import inside, leads_out, safe_path
 from catnip2bids.publish import partial_path, write_text
 
 FOLDER = Path("code/catnip2bids")
@@ -267,6 +267,17 @@ class Provenance(_Document):
         return {
             os.path.relpath(decision.source, folder): decision for decision in self.decisions if decision.run == run
         }
+
+    def copies_of(self, run: str) -> dict[str, PurePosixPath]:
+        """Return where files and folders of a run are kept as they are, by their POSIX paths below the run folder."""
+        record, copies = self.runs[run], {}
+        images = {image.source for image in record.images.values() if image.recovered_from is None}
+        for path, decision in self.decisions_of(run).items():
+            if path not in images and decision.action == "copy" and decision.target is not None:
+                copies[path] = inside(decision.target, PROVENANCE.name)
+            elif path not in images and decision.action == "convert":
+                copies[path] = copy_of(run_name(record.subject, record.sample, record.stain), path)
+        return copies
 
     def save(self, dataset: Path) -> None:
         """Write it into the dataset, whole or not at all."""

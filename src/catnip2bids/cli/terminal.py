@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from catnip2bids.restoration import Restoration
     from catnip2bids.validation import ValidationReport
     from catnip2bids.validation.findings import Finding
-    from catnip2bids.verification import Verification
+    from catnip2bids.verification import ImageVerdict, Verification
     from catnip2bids.viewing import Viewing
 
 __all__ = [
@@ -223,7 +223,11 @@ def show_verification(found: Verification) -> None:
             Row(
                 _what_differs(PurePosixPath(verdict.image).name),
                 verdict.image,
-                (verdict.n_planes, verdict.n_levels, "proven" if verdict.ok else "changed"),
+                (
+                    verdict.n_planes,
+                    verdict.n_levels,
+                    _proof(verdict),
+                ),
                 bad=not verdict.ok,
             )
             for verdict in verdicts
@@ -235,8 +239,14 @@ def show_verification(found: Verification) -> None:
     facts = [counted(len(found.images), "image"), counted(n_planes, "plane"), counted(found.n_files, "other file")]
     facts += ["and the originals"] if found.sources_read else []
     facts += _numbers(found.problems, ())
-    outcome = "verified: nothing has changed" if found.ok else "something has changed"
+    has_changed = found.file_problems or "changed" in map(_proof, found.images)
+    not_ok = "something has changed" if has_changed else "not everything is proven"
+    outcome = "verified: nothing has changed" if found.ok else not_ok
     say_result(found.dataset, outcome, _verdict(found.ok), facts)
+
+
+def _proof(verdict: ImageVerdict) -> str:
+    return "proven" if verdict.ok else "changed" if verdict.n_levels else "not read"
 
 
 def show_restoration(restored: Restoration) -> None:

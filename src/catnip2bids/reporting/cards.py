@@ -61,8 +61,8 @@ class Outcomes:
         """Read what was kept beside the report."""
         validation, verification = (read_outcome(dataset, name) for name in ("validation", "verification"))
         states = (
-            _state(validation, ("valid", "not valid"), "catnip2bids validate"),
-            _state(verification, ("every pixel proven", "found changed"), "catnip2bids verify"),
+            _state(validation, ("valid", "not valid"), "validate"),
+            _state(verification, ("every pixel proven", "found changed"), "verify"),
         )
         return cls(_current(validation), _current(verification), states)
 
@@ -88,11 +88,12 @@ def _current(outcome: tuple[Outcome, bool] | None) -> Outcome | None:
 
 def _state(outcome: tuple[Outcome, bool] | None, words: tuple[str, str], command: str) -> State:
     if outcome is None:
-        return State(f"not checked yet: {command}", "warn")
+        return State(f"not checked yet: catnip2bids {command}", "warn")
     found, is_current = outcome
     if not is_current:
-        return State(f"changed since it was checked on {found.time} UTC: {command}", "warn")
-    return State(f"{words[0 if found.ok else 1]} on {found.time} UTC", "good" if found.ok else "bad")
+        return State(f"changed since it was checked on {found.time} UTC: catnip2bids {command}", "warn")
+    said = f"{command} said: {words[0 if found.ok else 1]} on {found.time} UTC; not checked again since"
+    return State(said, "good" if found.ok else "bad")
 
 
 @dataclass(frozen=True)
@@ -169,14 +170,17 @@ def _proofs(sample: Sample, outcomes: Outcomes) -> Iterator[Fact]:
         yield Fact("validated", "not since it was packaged", "warn")
     else:
         wrong = any(sample.is_named_in(found.where) for found in outcomes.findings("error"))
-        yield Fact("validated", "errors" if wrong else "no errors", "bad" if wrong else "good")
+        what = f"{'errors' if wrong else 'no errors'} on {outcomes.validation.time} UTC, said validate"
+        yield Fact("validated", what, "bad" if wrong else "good")
     verdicts = outcomes.verdicts()
     if not verdicts.keys() >= sample.record.images.keys():
         yield Fact("verified", "not since it was packaged", "warn")
     else:
         n_wrong = sum(bool(verdicts[path]) for path in sample.record.images)
         changed = "1 image has changed" if n_wrong == 1 else f"{n_wrong} images have changed"
-        yield Fact("verified", changed if n_wrong else "every pixel proven", "bad" if n_wrong else "good")
+        time = outcomes.verification.time if outcomes.verification else ""
+        what = f"{changed if n_wrong else 'every pixel proven'} on {time} UTC, said verify"
+        yield Fact("verified", what, "bad" if n_wrong else "good")
 
 
 def with_damage(card: Card, damaged: Sequence[Problem]) -> Card:

@@ -1,7 +1,8 @@
 """What validate and verify found last, kept beside the report: ``docs/report/validation.json``, ``verification.json``.
 
 Invariant: an outcome is shown only with the answer to whether the dataset still has the files that were checked: the
-same checksums, and images of the same sizes. That bytes are the same is what `verify` finds out, not this.
+same provenance and checksums, and images of the same sizes. It is a claim, which anyone can write who can write the
+dataset, and is shown as what a command said at a time; that bytes are the same is what `verify` finds out, not this.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from catnip2bids.bids.checksums import CHECKSUMS
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
@@ -101,6 +102,14 @@ class Outcome(BaseModel):
     dataset: str | None
     found: Found
 
+    @model_validator(mode="after")
+    def _check_ok(self) -> Self:
+        is_wrong = any(finding.severity == "error" for finding in self.found.findings)
+        is_wrong |= bool(self.found.file_problems) or any(image.problems for image in self.found.images)
+        if self.ok == is_wrong:
+            raise ValueError("says that all is well, and what is wrong, or neither")
+        return self
+
 
 def keep_outcome(dataset: Path, name: str, check: Check) -> None:
     """Keep what a check found, for the next report; datasets of others are left alone.
@@ -139,7 +148,9 @@ def read_outcome(dataset: Path, name: str) -> tuple[Outcome, bool] | None:
         outcome = Outcome.model_validate_json(read_bytes(_path(dataset, name)))
     except (OSError, DatasetError, ValidationError):
         return None
-    return outcome, outcome.dataset == _state(dataset)
+    proven = {verdict.image for verdict in outcome.found.images}
+    is_whole = name == "validation" or not outcome.ok or proven >= _images_of(dataset)
+    return outcome, is_whole and outcome.dataset is not None and outcome.dataset == _state(dataset)
 
 
 def _path(dataset: Path, name: str) -> SafePath:
@@ -147,14 +158,18 @@ def _path(dataset: Path, name: str) -> SafePath:
 
 
 def _state(dataset: Path) -> str | None:
-    """Hash the checksums of all files but pixels, and number and bytes of the files of each image."""
+    """Hash provenance, the checksums of all files but pixels, and number and bytes of the files of each image."""
     checksums = dataset / CHECKSUMS
     if not checksums.is_file():
         return None
     digest = hashlib.sha256(read_bytes(checksums))
-    for run in read_provenance(dataset).runs.values():
-        for target in sorted(run.images):
-            path = dataset / inside(target, PROVENANCE.name)
-            size = image_size(path) if path.exists() else None
-            digest.update(f"{target} {size}\n".encode())
+    digest.update(hashlib.sha256(read_bytes(dataset / PROVENANCE)).digest())
+    for target in sorted(_images_of(dataset)):
+        path = dataset / inside(target, PROVENANCE.name)
+        size = image_size(path) if path.exists() else None
+        digest.update(f"{target} {size}\n".encode())
     return digest.hexdigest()
+
+
+def _images_of(dataset: Path) -> set[str]:
+    return {target for run in read_provenance(dataset).runs.values() for target in run.images}

@@ -19,6 +19,7 @@ from catnip2bids.bids.provenance import Decision, Provenance, provenance_of
 from catnip2bids.choices import check_work
 from catnip2bids.documents import read_bytes, read_object, refuse_foreign
 from catnip2bids.errors import DatasetError
+from catnip2bids.locks import refuse_packaging
 from catnip2bids.pages import page_templates
 from catnip2bids.paths import beside, safe_path
 from catnip2bids.progress import Progress
@@ -98,7 +99,7 @@ def report(
     UsageError
         If the number of jobs is not possible.
     DatasetError
-        If the folder is not a dataset of ours, or a table of it cannot be read.
+        If the folder is not a dataset of ours or packaged now, or a table of it cannot be read.
     WriteError
         If the pages cannot be written.
 
@@ -108,6 +109,7 @@ def report(
     PosixPath('dataset/docs/report/index.html')
     """
     dataset, progress = Path(dataset), progress or Progress()
+    refuse_packaging(dataset, "report")
     refuse_foreign(dataset)
     provenance, place = provenance_of(dataset), dataset / REPORT
     if (place / "index.html").is_dir():

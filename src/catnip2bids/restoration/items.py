@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from catnip2bids.bids.names import run_name
 from catnip2bids.bids.pixels import PlaneRecord
-from catnip2bids.bids.places import copy_of
 from catnip2bids.bids.provenance import PROVENANCE, Decision, Provenance, RunRecord
 from catnip2bids.paths import file_name, inside
 
@@ -78,8 +76,11 @@ Item = VolumeItem | CopyItem | LinkItem | LeftOut
 def items_of(provenance: Provenance, key: str) -> Iterator[Item]:
     """Yield an item for each entry of a run, volumes first: copies may lie in their folders."""
     run = provenance.runs[key]
-    decisions = provenance.decisions_of(key)
-    found = [_item(run, path, decision) for path, decision in decisions.items()]
+    decisions, copies = provenance.decisions_of(key), provenance.copies_of(key)
+    found = [
+        CopyItem(path, copies[path]) if path in copies else _item(run, path, decision)
+        for path, decision in decisions.items()
+    ]
     yield from sorted(found, key=lambda item: (not isinstance(item, VolumeItem), item.path))
 
 
@@ -92,10 +93,6 @@ def _item(run: RunRecord, path: str, decision: Decision) -> Item:
     evidence, packaged = decision.evidence or {}, run.images.keys()
     if path in images:
         return VolumeItem(path, images[path])
-    if decision.action == "copy" and decision.target is not None:
-        return CopyItem(path, inside(decision.target, PROVENANCE.name))
-    if decision.action == "convert":
-        return CopyItem(path, copy_of(run_name(run.subject, run.sample, run.stain), path))
     names = tuple(evidence["files"]) if evidence.get("files") else None
     match evidence:
         case {"relation": "identical", "compared_with": str(other)} if "fingerprint" not in evidence:

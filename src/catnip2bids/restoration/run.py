@@ -22,7 +22,7 @@ from catnip2bids.documents import refuse_foreign
 from catnip2bids.engine import OVERHEAD_BYTES, Resources, own_resources
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError, WriteError
 from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
-from catnip2bids.locks import FOLDER_LOCK, locked
+from catnip2bids.locks import FOLDER_LOCK, locked, refuse_packaging
 from catnip2bids.paths import SafePath, inside, safe_path
 from catnip2bids.progress import Progress
 from catnip2bids.publish import (
@@ -39,7 +39,7 @@ from catnip2bids.restoration.result import Restoration
 from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, plane_bytes, write_file, write_slices
 from catnip2bids.scanning import files_below
 from catnip2bids.volume import take_census
-from catnip2bids.wording import counted, enough_bytes
+from catnip2bids.wording import counted, enough_bytes, listed
 
 _MARK = ".catnip2bids-restore"
 """Stands in the folder as long as not everything is restored, and says from what."""
@@ -75,7 +75,7 @@ def restore(
     Raises
     ------
     DatasetError
-        If the dataset is none of ours, or the folder holds something else.
+        If the dataset is none of ours or packaged now, or the folder holds something else.
     UsageError
         If one of both folders is inside the other, or the memory is not enough; then nothing is written.
 
@@ -85,6 +85,7 @@ def restore(
     <Restoration restored: 31 restored, 0 kept, 0 left out, 0 problems>
     """
     dataset, folder, progress = Path(dataset), Path(folder), progress or Progress()
+    refuse_packaging(dataset, "restore")
     refuse_foreign(dataset)
     provenance = provenance_of(dataset)
     keep_apart(dataset, folder)
@@ -179,9 +180,12 @@ class _Work:
             yield key, place if n_there[place] == 1 else PurePosixPath(key) / place.name
 
     def do_all(self) -> None:
-        """Restore all items; first say why nothing proves them, if that is so."""
+        """Restore all items; first say why nothing proves them or what is not known of them, if that is so."""
         if self._doubt is not None:
             self._tell(self._doubt)
+        for problem in _undecided(self._provenance):
+            self._tell(f"{self._dataset / PROVENANCE}: {problem}")
+            self.is_complete = False
         self._progress.start(self.n_voxels)
         for path, item in self.items:
             self._do(path, item)
@@ -278,7 +282,11 @@ class _Work:
         path = content or self._dataset / file
         if self._checksums is None or not path.is_file():
             return
-        if file_sha256(path) != self._checksums.get(file.as_posix()):
+        sha256 = self._checksums.get(file.as_posix())
+        if sha256 is None:
+            what = f"is not in {CHECKSUMS.name}, so nothing proves it; bring that back from a copy"
+            raise DatasetError(f"{self._dataset / file}: {what}")
+        if file_sha256(path) != sha256:
             raise DatasetError(f"{self._dataset / file}: was changed since it was packaged; bring it back from a copy")
 
 
@@ -289,5 +297,19 @@ def _doubt_of(dataset: Path, checksums: Checksums | None) -> str | None:
     what = "is missing" if checksums is None else "was changed, or is damaged"
     return (
         f"{dataset / CHECKSUMS}: {what}, so nothing proves that the restored files are the originals; "
-        "bring it back from a copy of the dataset, and restore again into a new folder"
+        "package again if packaging was interrupted, or bring it back from a copy of the dataset, and restore again "
+        "into a new folder"
     )
+
+
+def _undecided(provenance: Provenance) -> Iterator[str]:
+    """Yield what provenance does not say, so that not everything can be restored."""
+    forward = "packaging was interrupted, or the file was changed; package again, or bring it back from a copy"
+    if not provenance.runs:
+        yield f"has no run: {forward}"
+    for key, run in provenance.runs.items():
+        decided = provenance.decisions_of(key)
+        images = sorted(run.images.items())
+        without = [PurePosixPath(image).name for image, record in images if record.source not in decided]
+        if without or not decided:
+            yield f"has no decision about {listed(without) or f'any entry of {key}'}: {forward}"

@@ -14,7 +14,10 @@ from pathlib import Path, PurePosixPath
 from catnip2bids.documents import foreign
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import ignored, is_leftover, leftovers_below
+from catnip2bids.locks import undisturbed
 from catnip2bids.validation.findings import Finding, ValidationReport, error, info
+
+_CHECKSUMS = PurePosixPath("code/catnip2bids/checksums.sha256")
 
 
 def validate(dataset: Path | str) -> ValidationReport:
@@ -33,23 +36,29 @@ def validate(dataset: Path | str) -> ValidationReport:
     Raises
     ------
     DatasetError
-        If the folder is not a BIDS dataset or cannot be listed, or the BIDS validator is not installed.
+        If the folder is not a BIDS dataset, cannot be listed, or is packaged meanwhile; or the BIDS validator is not
+        installed.
 
     Examples
     --------
     >>> validate("dataset").ok
     True
     """
+    root = _existing_dataset(Path(dataset))
+    with undisturbed(Path(dataset), "validate", _CHECKSUMS):
+        return _validated(root, Path(dataset))
+
+
+def _validated(root: Path, dataset: Path) -> ValidationReport:
     from catnip2bids.validation import bids, cross_checks, dandi, ome_tiff, ome_zarr
     from catnip2bids.validation.tree import ROOT, read_tree
 
-    root = _existing_dataset(Path(dataset))
     if strangers := [(path.relative_to(root).as_posix(), what) for path, what in foreign(root)]:
         findings = [
             error(cross_checks.CHECK, "FOREIGN_FILE", PurePosixPath(path), f"{what}; nothing else was checked")
             for path, what in strangers
         ]
-        return ValidationReport(Path(dataset), _tidy(findings, root), ())
+        return ValidationReport(dataset, _tidy(findings, root), ())
     tree = read_tree(root)
     with ThreadPoolExecutor() as pool:
         by_bids = pool.submit(bids.check_bids, root)
@@ -65,7 +74,7 @@ def validate(dataset: Path | str) -> ValidationReport:
     if leftovers := leftovers_below(root, into_images=True):
         findings.append(info(cross_checks.CHECK, "LEFTOVERS_IGNORED", ROOT, ignored(leftovers)))
     described = (check.describe() for check in (bids, ome_zarr, ome_tiff, dandi, cross_checks))
-    return ValidationReport(Path(dataset), _tidy(findings, root), tuple(filter(None, described)))
+    return ValidationReport(dataset, _tidy(findings, root), tuple(filter(None, described)))
 
 
 def _existing_dataset(folder: Path) -> Path:

@@ -1,21 +1,44 @@
-"""Everything in a dataset but pixels, compared with its checksums."""
+"""Everything in a dataset but pixels, compared with its checksums.
+
+Invariant: what packaging always makes must have a checksum, and so must a file that looks as if it had been packaged.
+Other files are those of people, and only named.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from catnip2bids.bids.checksums import CHECKSUMS, Checksums, checked_files, file_sha256
+from catnip2bids.bids.checksums import CHECKSUMS, NOT_CHECKED, Checksums, checked_files, file_sha256
+from catnip2bids.bids.pixels import hashes_path
+from catnip2bids.bids.places import COUNTS, DERIVATIVE, SOURCEDATA, sidecar_of
+from catnip2bids.bids.provenance import FOLDER, PLAN, PROVENANCE, Provenance
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import DatasetError
+from catnip2bids.locks import FOLDER_LOCK
+from catnip2bids.publish import final_path, unpublished_below
 from catnip2bids.verification.result import FileProblem
 
 _READ_BYTES = 2**20
+_OF_DATASET = (
+    ".bidsignore",
+    "CHANGES",
+    "README.md",
+    "dataset_description.json",
+    "participants.json",
+    "participants.tsv",
+    "samples.json",
+    "samples.tsv",
+    PLAN.as_posix(),
+    PROVENANCE.as_posix(),
+    f"{DERIVATIVE}/dataset_description.json",
+)
+"""Files that every dataset has, whatever was packaged."""
 
 
 def verify_files(dataset: Path, checksums: Checksums, resources: Resources) -> Iterator[FileProblem]:
-    """Yield the files that have changed; `later_files` lists those that are new."""
+    """Yield the files that have changed; `unlisted_files` lists those that are new."""
     if not checksums.is_intact:
         yield FileProblem(CHECKSUMS.as_posix(), "was changed: its own checksum is not right")
 
@@ -36,17 +59,54 @@ def _compared(dataset: Path, file_and_sha256: tuple[str, str]) -> FileProblem | 
     return None if same else FileProblem(file, "was changed since it was packaged")
 
 
-def later_files(dataset: Path, checksums: Checksums) -> list[str]:
-    """List the files that came after the dataset was packaged.
+def missing_lines(provenance: Provenance, checksums: Checksums) -> list[str]:
+    """List files that were packaged, as provenance says, and have no checksum; of a folder that was copied its name."""
+    folders = {parent.as_posix() for file in checksums.files for parent in PurePosixPath(file).parents}
+    return sorted({path for path in _packaged(provenance) if path not in checksums.files and path not in folders})
+
+
+def _packaged(provenance: Provenance) -> Iterator[str]:
+    yield from _OF_DATASET
+    for key, run in provenance.runs.items():
+        for image in map(PurePosixPath, run.images):
+            yield from (sidecar_of(image).as_posix(), hashes_path(image).as_posix())
+            if image.suffix == ".zarr":
+                yield image.as_posix()  # at least one of the documents inside
+        decisions = provenance.decisions_of(key)
+        for path, copy in provenance.copies_of(key).items():
+            if decisions[path].n_bytes:  # folders may be empty
+                yield copy.as_posix()
+
+
+def unlisted_files(dataset: Path, provenance: Provenance, checksums: Checksums) -> tuple[list[str], list[str]]:
+    """List the files without a checksum: first those that look packaged, then those that a person may have added.
 
     Raises
     ------
     DatasetError
         If a folder cannot be listed.
     """
+    ours = [f"{folder}/" for folder in (SOURCEDATA, DERIVATIVE, COUNTS, PurePosixPath(FOLDER.as_posix()))]
+    for key, run in provenance.runs.items():
+        ours += [f"sub-{run.subject}/micr/{key}", f"sub-{run.subject}/sub-{run.subject}_scans."]
     try:
-        return sorted(set(checked_files(dataset)) - checksums.files.keys())
+        unlisted = sorted(set(checked_files(dataset)) - checksums.files.keys() - {*_OF_DATASET})
     except OSError as error:
         raise DatasetError(
             f"{error.filename}: cannot be listed: {error.strerror}; make it readable and verify again"
         ) from error
+    looking_packaged = [file for file in unlisted if file.startswith(tuple(ours))]
+    return looking_packaged, [file for file in unlisted if not file.startswith(tuple(ours))]
+
+
+def unfinished_work(dataset: Path) -> Iterator[FileProblem]:
+    """Yield what a command left that was killed."""
+    if (dataset / FOLDER_LOCK).exists():
+        what = "is left from packaging that was interrupted, or goes on where locks cannot tell; package again"
+        yield FileProblem(FOLDER_LOCK, what)
+    for path in unpublished_below(dataset):
+        relative = path.relative_to(dataset)
+        final = final_path(relative)
+        if final not in (relative, Path(CHECKSUMS)) and relative.parts[0] not in NOT_CHECKED:
+            what = "was not finished: a command was interrupted; package again, which finishes it or clears it away"
+            yield FileProblem(final.as_posix(), what)

@@ -17,7 +17,7 @@ from catnip2bids.bids.pixels import PlaneRecord, hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, Provenance
 from catnip2bids.catnip.recognition import kind_of
 from catnip2bids.engine import OVERHEAD_BYTES, Resources, Team
-from catnip2bids.errors import DatasetError, SourceError, UsageError
+from catnip2bids.errors import DatasetError, NotEnoughMemoryError, SourceError
 from catnip2bids.ome import downsample, downsample_plainly, image_size, unexpected_files
 from catnip2bids.paths import file_name, inside
 from catnip2bids.verification.reading import Found, ImageReader
@@ -104,7 +104,7 @@ def verify_image(
 
     Raises
     ------
-    UsageError
+    NotEnoughMemoryError
         If the memory is not enough.
     """
     path = dataset / image.path
@@ -125,13 +125,18 @@ def verify_image(
         problems.append(Problem("its OME-XML was changed"))
     if reader.piece_bytes > resources.memory_bytes - OVERHEAD_BYTES:
         needed = enough_bytes(reader.piece_bytes + OVERHEAD_BYTES)
-        raise UsageError(f"{path}: verifying it needs at least {needed} of memory; give more with --memory")
+        raise NotEnoughMemoryError(f"{path}: verifying it needs at least {needed} of memory; give more with --memory")
     with Team(resources, reader.piece_bytes, about=path) as team:
         found = []
         for one in team.do(reader.check, reader.pieces()):
             found.append(one)
             on_voxels(one.n_voxels)
     return _verdict(image, len(reader.shapes), [*problems, *_compared(image, found)])
+
+
+def not_verified(image: ExpectedImage, why: str) -> ImageVerdict:
+    """Return the verdict on an image that was not read."""
+    return _verdict(image, 0, [Problem(f"could not be verified: {why}")])
 
 
 def _open(path: Path, record: ImageRecord, deep: bool, most_bytes: int) -> ImageReader:

@@ -16,7 +16,7 @@ from catnip2bids.bids.names import run_name
 from catnip2bids.bids.places import copy_of
 from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.engine import Resources, Team
-from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.errors import NotEnoughMemoryError, SourceError, UsageError
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run, files_below, scan, with_slice_numbers
 from catnip2bids.verification.images import ExpectedImage
@@ -63,6 +63,15 @@ class Originals:
             volume = self._volume(image)
         except SourceError as error:
             return [Problem(f"its original {error}")]
+        try:
+            return self._compared(image, volume, resources, on_voxels)
+        except NotEnoughMemoryError as error:
+            on_voxels(image.n_voxels)
+            return [Problem(f"its original could not be read: {error}")]
+
+    def _compared(
+        self, image: ExpectedImage, volume: Volume, resources: Resources, on_voxels: Callable[[int], None]
+    ) -> list[Problem]:
         if volume.shape != tuple(image.record.shape):
             now, had = shown_shape(volume.shape), shown_shape(image.record.shape)
             return [Problem(f"its original has {now} voxels now, and had {had}")]

@@ -14,13 +14,16 @@ from catnip2bids.bids.provenance import Provenance, provenance_of
 from catnip2bids.choices import IMAGE_ENDINGS, Cluster
 from catnip2bids.documents import foreign
 from catnip2bids.engine import Resources, resources_for
+from catnip2bids.errors import NotEnoughMemoryError
 from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
+from catnip2bids.locks import undisturbed
 from catnip2bids.progress import Progress
 from catnip2bids.publish import is_unpublished
-from catnip2bids.verification.files import later_files, verify_files
-from catnip2bids.verification.images import expected_images, verify_image
+from catnip2bids.verification.files import missing_lines, unfinished_work, unlisted_files, verify_files
+from catnip2bids.verification.images import expected_images, not_verified, verify_image
 from catnip2bids.verification.originals import Originals
 from catnip2bids.verification.result import FileProblem, Verification
+from catnip2bids.wording import counted, listed
 
 
 def verify(
@@ -59,9 +62,11 @@ def verify(
     Raises
     ------
     DatasetError
-        If the folder is not a dataset of ours, or its provenance cannot be read.
+        If the folder is not a dataset of ours, its provenance cannot be read, or it is packaged meanwhile.
     SourceError
         If no run is found in the sources.
+    UsageError
+        If the memory is not enough for any image; one that needs more than others is a problem of its verdict.
 
     Examples
     --------
@@ -69,15 +74,16 @@ def verify(
     True
     """
     dataset, progress = Path(dataset), progress or Progress()
-    if strangers := [(path.relative_to(dataset).as_posix(), what) for path, what in foreign(dataset)]:
-        problems = tuple(FileProblem(path, f"{what}; nothing else was looked at") for path, what in strangers)
-        return Verification(dataset, (), 0, problems, (), bool(sources))
-    provenance = provenance_of(dataset)
-    given = [Path(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
-    if cluster is not None:  # workers stand in other folders
-        dataset, given = dataset.absolute(), [source.absolute() for source in given]
-    with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[dataset, *given]) as resources:
-        return _verified(dataset, given, provenance, resources, progress, deep=deep)
+    with undisturbed(dataset, "verify", CHECKSUMS):
+        if strangers := [(path.relative_to(dataset).as_posix(), what) for path, what in foreign(dataset)]:
+            problems = tuple(FileProblem(path, f"{what}; nothing else was looked at") for path, what in strangers)
+            return Verification(dataset, (), 0, problems, (), bool(sources))
+        provenance = provenance_of(dataset)
+        given = [Path(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
+        if cluster is not None:  # workers stand in other folders
+            dataset, given = dataset.absolute(), [source.absolute() for source in given]
+        with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[dataset, *given]) as resources:
+            return _verified(dataset, given, provenance, resources, progress, deep=deep)
 
 
 def _verified(
@@ -92,23 +98,30 @@ def _verified(
     originals = Originals.find(sources, provenance, progress) if sources else None
     images = list(expected_images(dataset, provenance))
     progress.start(sum(image.n_voxels * (2 if originals and image.inside is None else 1) for image in images))
-    verdicts = []
+    verdicts, refusals = [], []
     for image in images:
         progress.item(image.path.name)
-        verdict = verify_image(dataset, image, resources, deep, progress.advance)
+        try:
+            verdict = verify_image(dataset, image, resources, deep, progress.advance)
+        except NotEnoughMemoryError as error:
+            refusals.append(error)
+            verdict = not_verified(image, str(error).removeprefix(f"{dataset / image.path}: "))
+            progress.advance(image.n_voxels)
         if originals is not None and image.inside is None:
             of_original = originals.problems_of(image, resources, progress.advance)
             verdict = replace(verdict, problems=(*verdict.problems, *of_original))
         verdicts.append(verdict)
-    file_problems, notes, n_files = _files(dataset, resources, originals)
-    file_problems += list(_strange_images(dataset, provenance))
+    if refusals and len(refusals) == len(images):
+        raise refusals[0]
+    file_problems, notes, n_files = _files(dataset, provenance, resources, originals)
+    file_problems += [*unfinished_work(dataset), *_strange_images(dataset, provenance)]
     leftovers = [*(originals.leftovers if originals else ()), *leftovers_below(dataset, into_images=True)]
     notes += [ignored(leftovers)] if leftovers else []
     return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), originals is not None)
 
 
 def _files(
-    dataset: Path, resources: Resources, originals: Originals | None
+    dataset: Path, provenance: Provenance, resources: Resources, originals: Originals | None
 ) -> tuple[list[FileProblem], list[str], int]:
     """Compare everything but pixels; returns problems, notes, and how many files were compared."""
     checksums = read_checksums(dataset)
@@ -118,7 +131,13 @@ def _files(
     problems = list(verify_files(dataset, checksums, resources))
     if originals is not None:
         problems += originals.copy_problems(checksums.files)
-    notes = [f"{file}: came after the dataset was packaged" for file in later_files(dataset, checksums)]
+    if missing := missing_lines(provenance, checksums):
+        lacks = f"lacks {counted(len(missing), 'file')} of those that packaging lists: {listed(missing)}"
+        problems.append(FileProblem(CHECKSUMS.as_posix(), f"{lacks}; bring it back from a copy, or package again"))
+    strange, later = unlisted_files(dataset, provenance, checksums)
+    what = f"is not in {CHECKSUMS.name}: it was not packaged, or the list was changed; remove it, or package again"
+    problems += [FileProblem(file, what) for file in strange if file not in missing]
+    notes = [f"{file}: came after the dataset was packaged" for file in later]
     return problems, notes, len(checksums.files)
 
 
