@@ -309,7 +309,7 @@ def _undecided(provenance: Provenance) -> Iterator[str]:
         yield f"has no run: {forward}"
     for key, run in provenance.runs.items():
         decided = provenance.decisions_of(key)
-        images = sorted(run.images.items())
-        without = [PurePosixPath(image).name for image, record in images if record.source not in decided]
+        images = run.images.items()
+        without = sorted(PurePosixPath(image).name for image, record in images if record.source not in decided)
         if without or not decided:
             yield f"has no decision about {listed(without) or f'any entry of {key}'}: {forward}"
