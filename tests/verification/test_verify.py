@@ -208,7 +208,7 @@ def test_levels_of_a_later_plane_are_told_x_first(tmp_path: Path) -> None:
             tiff.write(np.zeros((8, 12), "uint8"), subifds=1, metadata=None, photometric="minisblack")
             tiff.write(np.zeros((n_rows, 6), "uint8"), subfiletype=1, metadata=None, photometric="minisblack")
     (problem,) = TiffReader(path, Kind.IMAGE, downsample).check(Piece(0, 1, 2)).problems
-    assert problem.what == "cannot be decoded (has levels of 12 x 8, 6 x 2 pixels, the first plane of 12 x 8, 6 x 4)"
+    assert problem.what == "cannot be decoded (level 1 has 6 x 2 pixels, not 6 x 4)"
 
 
 def test_an_image_that_nobody_packaged(copy: Packaged) -> None:

@@ -77,7 +77,7 @@ def test_the_layout_is_that_of_the_tags(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "page.tif", some_image((1, 13, 11), "uint32"), FLAVOURS["bigtiff-big-endian"])
     with open_tiff(path) as tiff:
         assert len(page_offsets(tiff)) == 1
-        layout = check_page(tiff, 0)
+        _, layout = check_page(tiff, 0)
     assert layout == PageLayout((13, 11), np.dtype("uint32"))
     assert layout.dtype.isnative
     assert str(layout) == "11 x 13 uint32"

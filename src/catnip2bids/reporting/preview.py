@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,11 @@ import tifffile
 from catnip2bids.choices import Kind
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.ome import choose_display, downsample
+from catnip2bids.volume import OpenPlane, TiffStack, open_tiff, page_offsets
+from catnip2bids.volume.planes import WholePlane
+from catnip2bids.volume.tiff import check_page
 from catnip2bids.volume.zarr import open_array, read_attributes
+from catnip2bids.wording import shown_bytes, shown_shape
 
 Array = npt.NDArray[Any]
 Zyx = tuple[int, int, int]
@@ -32,7 +36,12 @@ _LONGEST_SIDE = 640
 _MOST_DEPTH = 2 * _LONGEST_SIDE
 """Planes of it: of slices along z, these are the rows."""
 _MOST_VOXELS = 12 * 2**20
-"""What is read as a whole."""
+"""What is read as a whole, if there is a level that is so small."""
+_MOST_VOXELS_OF_LAST = 2 * 256**3
+"""What is read as a whole at the most; the last level of an image that we made has half of it."""
+_MOST_CHUNK_BYTES = 32 * 2**20
+_ROWS = 256
+"""Rows of a wide plane that are read at a time."""
 _MOST_PLANES = 48
 """Planes that are read of a file without levels along z."""
 # what damaged files lead to in JSON, tensorstore, tifffile and imagecodecs
@@ -172,31 +181,38 @@ class _ZarrLevels:
     planes = None
 
     def __init__(self, image: Path) -> None:
-        datasets = read_attributes(image)["multiscales"][0]["datasets"]
-        self._arrays = [open_array(image, dataset["path"]) for dataset in datasets]
-        narrow = [array for array in self._arrays if _is_narrow(array.shape)]
-        self._shown = narrow[0] if narrow else self._arrays[-1]
-        self.shape: Zyx = self._shown.shape
+        arrays = [
+            open_array(image, dataset["path"]) for dataset in read_attributes(image)["multiscales"][0]["datasets"]
+        ]
+        shown = next((array for array in arrays if _is_narrow(array.shape)), arrays[-1])
+        small = next((array for array in arrays if math.prod(array.shape) <= _MOST_VOXELS), arrays[-1])
+        if math.prod(small.shape) > _MOST_VOXELS_OF_LAST:
+            raise SourceError(f"its smallest level has {shown_shape(small.shape)} voxels, too many to be drawn")
+        for array in (shown, small):
+            if array.grid.chunk_bytes > _MOST_CHUNK_BYTES:
+                raise SourceError(f"a chunk of it has {shown_bytes(array.grid.chunk_bytes)}, too many to be drawn")
+        self._shown, self._small = shown, small
+        z, y, x = shown.shape
+        self.shape: Zyx = z, y, x
 
     def slice(self, axis: int, at: int) -> Array:
-        index = tuple(at if number == axis else slice(None) for number in range(3))
-        return np.asarray(self._shown[index].read().result())
+        return self._shown.read([at if number == axis else slice(None) for number in range(3)])
 
     def whole(self) -> Array:
-        small = [array for array in self._arrays if math.prod(array.shape) <= _MOST_VOXELS]
-        return np.asarray((small[0] if small else self._arrays[-1]).read().result())
+        return self._small.read()
 
 
 class _TiffPlanes:
     """Planes from all over an OME-TIFF, of each the level that is not too wide, or merged until it is not."""
 
     def __init__(self, image: Path, kind: Kind) -> None:
-        with tifffile.TiffFile(image) as tiff:
-            n_planes = len(tiff.pages)
-            n_read = min(n_planes, _MOST_PLANES)
-            self.planes = [_place(n, n_read, n_planes) for n in range(n_read)]
-            with _DECODING:
-                self._values = np.stack([_small_plane(tiff.pages[plane].aspage(), kind) for plane in self.planes])
+        with open_tiff(image) as tiff:
+            offsets = page_offsets(tiff)
+            n_read = min(len(offsets), _MOST_PLANES)
+            self.planes = [_place(n, n_read, len(offsets)) for n in range(n_read)]
+            shown = [_narrowest(tiff, image, plane, offsets[plane]) for plane in self.planes]
+        with _DECODING:
+            self._values = np.stack([_small_plane(stack, kind) for stack in shown])
         n_rows, n_columns = self._values.shape[1:]
         self.shape: Zyx = n_read, n_rows, n_columns
 
@@ -211,10 +227,34 @@ def _is_narrow(shape: tuple[int, ...]) -> bool:
     return max(shape[1:]) <= _LONGEST_SIDE and shape[0] <= _MOST_DEPTH
 
 
-def _small_plane(page: tifffile.TiffPage, kind: Kind) -> Array:
-    levels = [page, *(level.aspage() for level in page.pages or ())]
-    narrow = [level for level in levels if max(level.shape) <= _LONGEST_SIDE]
-    values = np.asarray((narrow[0] if narrow else levels[-1]).asarray())[np.newaxis]
-    while max(values.shape[1:]) > _LONGEST_SIDE:
-        values = downsample(values, (1, 2, 2), kind)
-    return np.asarray(values[0])
+def _narrowest(tiff: tifffile.TiffFile, image: Path, plane: int, offset: int) -> TiffStack:
+    """Return a level of a plane, as a stack of one page: the finest that is not too wide, or else the smallest."""
+    page, layout = check_page(tiff, plane, offset)
+    levels = [(offset, layout), *((lower, check_page(tiff, plane, lower)[1]) for lower in page.subifds or ())]
+    at, layout = next((level for level in levels if max(level[1].shape) <= _LONGEST_SIDE), levels[-1])
+    return TiffStack(layout, image, (at,))
+
+
+def _small_plane(stack: TiffStack, kind: Kind) -> Array:
+    """Read a plane, merged until it is not too wide; some rows at a time, where they can be read."""
+    n_rows, n_columns = stack.layout.shape
+    factor = 1
+    while math.ceil(max(n_rows, n_columns) / factor) > _LONGEST_SIDE:
+        factor *= 2
+    parts = []
+    with closing(stack.open_plane(0)) as opened:
+        whole = opened.decode() if isinstance(opened, WholePlane) else None
+        height = max(_ROWS // factor, 1) * factor  # whole pixels of what is shown
+        for top in range(0, n_rows, height):
+            bottom = min(top + height, n_rows)
+            rows = _read_rows(opened, top, bottom, stack) if whole is None else whole[top:bottom]
+            for _ in range(factor.bit_length() - 1):
+                rows = downsample(rows[np.newaxis], (1, 2, 2), kind)[0]
+            parts.append(rows)
+    return np.concatenate(parts)
+
+
+def _read_rows(opened: OpenPlane, top: int, bottom: int, stack: TiffStack) -> Array:
+    rows = np.empty((bottom - top, stack.layout.shape[1]), stack.dtype)
+    opened.read_rows(top, bottom, rows)
+    return rows

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -22,9 +23,10 @@ from catnip2bids.errors import SourceError
 from catnip2bids.validation.findings import Finding, error
 from catnip2bids.validation.programs import name_with_version
 from catnip2bids.validation.tree import Tree
-from catnip2bids.volume import TiffStack, read_planes
+from catnip2bids.volume import TiffStack
 from catnip2bids.volume.ome_planes import misplaced
-from catnip2bids.volume.tiff import PageLayout, check_page_at
+from catnip2bids.volume.planes import WholePlane
+from catnip2bids.volume.tiff import PageLayout, check_page
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.wording import shown_shape
 
@@ -33,6 +35,9 @@ NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 
 _UM = "µm"
 """With U+00B5 MICRO SIGN, as in the schema's enumeration UnitsLength; U+03BC is another character."""
+_ROWS = 256
+"""Rows that are decoded at a time."""
+_MOST_LEVELS = 32
 _OME_TYPES = {"float32": "float", "float64": "double", "bool": "bit"}
 
 _error = partial(error, CHECK)
@@ -148,7 +153,7 @@ def _read_pages(file: Path) -> Pages:
         offsets = page_offsets(tiff)
         layouts, n_levels = set(), set()
         for index, offset in enumerate(offsets):
-            page, layout = check_page_at(tiff, index, offset)
+            page, layout = check_page(tiff, index, offset)
             layouts.add(layout)
             n_levels.add(_check_levels(tiff, index, page, layout))
         for found, what in ((layouts, "size or type"), (n_levels, "the number of their levels")):
@@ -161,18 +166,32 @@ def _read_pages(file: Path) -> Pages:
             layout=layouts.pop(),
             description=tiff.pages.first.description,
         )
-    pixels = np.empty((1, *pages.layout.shape), pages.layout.dtype)
     stack = TiffStack(pages.layout, file, offsets)
     for index in {0, pages.n_pages - 1}:
-        read_planes(stack, index, index + 1, pixels)
+        _decode(stack, index)
     return pages
+
+
+def _decode(stack: TiffStack, plane: int) -> None:
+    """Decode a plane, some rows at a time where that is possible."""
+    n_rows, n_columns = stack.layout.shape
+    with closing(stack.open_plane(plane)) as opened:
+        if isinstance(opened, WholePlane):
+            opened.decode()
+            return
+        rows = np.empty((min(_ROWS, n_rows), n_columns), stack.dtype)
+        for top in range(0, n_rows, _ROWS):
+            bottom = min(top + _ROWS, n_rows)
+            opened.read_rows(top, bottom, rows[: bottom - top])
 
 
 def _check_levels(tiff: tifffile.TiffFile, index: int, page: tifffile.TiffPage, above: PageLayout) -> int:
     """Check the lower levels of a page (OME-TIFF specification, "Supporting sub-resolutions"); returns their number."""
     subifds = page.subifds or ()
+    if len(subifds) > _MOST_LEVELS:
+        raise SourceError(f"{tiff.filehandle.path}: page {index + 1}: has {len(subifds)} levels; package it again")
     for number, offset in enumerate(subifds, 1):
-        level, layout = check_page_at(tiff, index, offset)
+        level, layout = check_page(tiff, index, offset)
         halved = tuple(math.ceil(n / 2) for n in above.shape)
         if layout.shape != halved or layout.dtype != above.dtype or not level.is_reduced:
             raise SourceError(

@@ -8,7 +8,6 @@ A chunk that is not there at all is legal in Zarr and stands for zeros; `verify`
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +19,10 @@ from typing import Any
 import numpy as np
 import ome_zarr_models.v04
 import ome_zarr_models.v05
-import tensorstore
 import zarr
 
+from catnip2bids.errors import SourceError
+from catnip2bids.paths import leads_out
 from catnip2bids.validation.findings import Finding, error, one_line, warning
 from catnip2bids.validation.multiscale import (
     Level,
@@ -34,13 +34,16 @@ from catnip2bids.validation.multiscale import (
 )
 from catnip2bids.validation.programs import name_with_version
 from catnip2bids.validation.tree import Tree
-from catnip2bids.wording import shown_shape
+from catnip2bids.volume.zarr import Grid, open_array, read_grid
+from catnip2bids.wording import shown_bytes, shown_shape
 
 CHECK = "ome-zarr"
 
 _AXES = (("z", "micrometer"), ("y", "micrometer"), ("x", "micrometer"))
 _TOLERANCE_UM = 1e-3
 _IMAGES_AT_ONCE = 4
+_MOST_CHUNK_BYTES = 32 * 2**20
+"""Decoded at a time for each of these images, once with each library."""
 
 _Voxel = tuple[int, ...]
 
@@ -76,8 +79,9 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
     folder = root / image
     try:
         attributes = read_attributes(folder)
-        _read_with_models(folder, is_label="image-label" in attributes)
         multiscale = read_multiscale(folder)
+        grids = [read_grid(folder, level.path) for level in multiscale.levels]
+        _read_with_models(folder, is_label="image-label" in attributes)
     # ome-zarr-models lets through what zarr and pydantic raise; whatever it is, the image cannot be used
     except Exception as failure:
         yield _error("OME_ZARR_INVALID", image, f"is not a valid OME-Zarr image: {failure}")
@@ -94,6 +98,10 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
             "is a label image with an omero section, which napari cannot open; "
             "package its run again, which replaces the metadata",
         )
+    if (n_bytes := max(grid.chunk_bytes for grid in grids)) > _MOST_CHUNK_BYTES:
+        message = f"was not decoded: its chunks have {shown_bytes(n_bytes)}, and validate decodes chunks of at most"
+        yield _warning("OME_ZARR_NOT_DECODED", image, f"{message} {shown_bytes(_MOST_CHUNK_BYTES)}; save smaller ones")
+        return
     yield from _check_levels(folder, image, multiscale)
 
 
@@ -110,8 +118,11 @@ def _check_labels(root: Path, image: PurePosixPath) -> Iterator[Finding]:
     if not isinstance(names, list):
         yield _error("OME_ZARR_INVALID", group, "does not list its label images")
         return
-    for name in names:
-        yield from _check_group(root, group / str(name), is_embedded=True)
+    for name in map(str, names):
+        if leads_out(name):
+            yield _error("OME_ZARR_INVALID", group, f"lists the label image {name!r}, which lies outside of it")
+            continue
+        yield from _check_group(root, group / name, is_embedded=True)
 
 
 def _read_with_models(folder: Path, is_label: bool) -> None:
@@ -141,8 +152,8 @@ def _check_label_types(folder: Path, image: PurePosixPath, multiscale: Multiscal
     """
     for level in multiscale.levels:
         try:
-            dtype = zarr.open_array(folder / level.path, mode="r").dtype
-        except Exception:  # zarr raises whatever it stumbles over
+            dtype = open_array(folder, level.path).dtype.numpy_dtype
+        except SourceError:
             return
         if dtype.kind not in "iu":
             message = f"is not a valid OME-Zarr label image: level {level.path} holds {dtype}, labels must be integers"
@@ -154,7 +165,7 @@ def _check_levels(folder: Path, image: PurePosixPath, multiscale: Multiscale) ->
     shapes: list[tuple[int, ...]] = []
     for level in multiscale.levels:
         try:
-            shapes.append(_try_array(folder / level.path))
+            shapes.append(_try_array(folder, level.path))
         # readers raise whatever their stores and codecs raise; whatever it is, the level cannot be read
         except Exception as failure:
             reason = f"level {level.path} cannot be read: {type(failure).__name__}: {one_line(failure)}"
@@ -164,8 +175,10 @@ def _check_levels(folder: Path, image: PurePosixPath, multiscale: Multiscale) ->
         yield from _compare_levels(image, (multiscale.levels[0], shapes[0]), (level, shape))
 
 
-def _try_array(folder: Path) -> tuple[int, ...]:
+def _try_array(image: Path, level: str) -> tuple[int, ...]:
     """Open an array in both readers and read some of it.
+
+    tensorstore comes first: it decodes no more of a damaged chunk than a chunk can hold.
 
     Returns
     -------
@@ -176,33 +189,28 @@ def _try_array(folder: Path) -> tuple[int, ...]:
     Exception
         Whatever the readers raise; ValueError if they do not agree.
     """
-    version = zarr_format(folder)
-    by_zarr = zarr.open_array(folder, mode="r", zarr_format=version)
-    spec = {
-        "driver": "zarr3" if version == 3 else "zarr",
-        "kvstore": {"driver": "file", "path": os.path.realpath(folder)},
-    }
-    by_tensorstore = tensorstore.open(spec, open=True, read=True).result()
-    if by_zarr.shape != tuple(by_tensorstore.shape) or by_zarr.dtype != by_tensorstore.dtype.numpy_dtype:
+    by_tensorstore = open_array(image, level)
+    by_zarr = zarr.open_array(by_tensorstore.grid.folder, mode="r", zarr_format=zarr_format(image / level))
+    if by_zarr.shape != by_tensorstore.shape or by_zarr.dtype != by_tensorstore.dtype.numpy_dtype:
         raise ValueError("zarr-python and tensorstore do not agree on its shape or type")
     for voxel in _corners(by_zarr.shape):
-        if np.asarray(by_zarr[voxel]).tobytes() != by_tensorstore[voxel].read().result().tobytes():
+        if by_tensorstore.read(voxel).tobytes() != np.asarray(by_zarr[voxel]).tobytes():
             raise ValueError(f"zarr-python and tensorstore read different values at {voxel}")
-    for voxel in _shard_ends(by_zarr.shape, by_zarr.shards):
-        by_tensorstore[voxel].read().result()
-    return by_zarr.shape
+    if by_tensorstore.grid.index is not None:
+        for voxel in _shard_ends(by_tensorstore.grid):
+            by_tensorstore.read(voxel)
+    return by_tensorstore.shape
 
 
 def _corners(shape: Sequence[int]) -> Iterable[_Voxel]:
     return product(*({0: None, length - 1: None} for length in shape))
 
 
-def _shard_ends(shape: Sequence[int], shards: Sequence[int] | None) -> Iterable[_Voxel]:
-    """Give the last voxel of each shard, none if the array has no shards."""
-    if shards is None:
-        return ()
-    axes = zip(shape, shards, strict=True)
-    return product(*([min(start + step, length) - 1 for start in range(0, length, step)] for length, step in axes))
+def _shard_ends(grid: Grid) -> Iterable[_Voxel]:
+    """Give the last voxel of each shard that is stored."""
+    for place in grid.stored_files():
+        axes = zip(place, grid.file_shape, grid.shape, strict=True)
+        yield tuple(min((index + 1) * step, length) - 1 for index, step, length in axes)
 
 
 def _compare_levels(

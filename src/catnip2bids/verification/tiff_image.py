@@ -19,7 +19,8 @@ from catnip2bids.choices import Kind
 from catnip2bids.errors import SourceError
 from catnip2bids.verification.reading import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
 from catnip2bids.verification.result import Problem
-from catnip2bids.volume import check_page, open_tiff, page_offsets, plane_sha256
+from catnip2bids.volume import PageLayout, open_tiff, page_offsets, plane_sha256
+from catnip2bids.volume.tiff import check_page
 from catnip2bids.wording import shown_shape
 
 _COPIES_IN_MEMORY = 4
@@ -34,11 +35,10 @@ class TiffReader:
         self._path, self._kind, self._merge = path, kind, merge
         with open_tiff(path) as tiff:
             self._offsets = page_offsets(tiff)
-            self._layout = check_page(tiff, 0)
-            page = tiff.pages.first.aspage()
+            levels = self._levels(tiff, 0)
+            page, self._layout = levels[0]
             self.description_sha256 = hashlib.sha256(page.description.encode()).hexdigest()
-            levels = [page.shape, *(level.aspage().shape for level in page.pages or ())]
-        self._level_shapes = [(int(n_rows), int(n_columns)) for n_rows, n_columns in levels]
+        self._level_shapes = [layout.shape for _, layout in levels]
 
     @property
     def shapes(self) -> tuple[Zyx, ...]:
@@ -77,16 +77,27 @@ class TiffReader:
     def _read(self, plane: int) -> list[Array]:
         """Decode a plane and its lower levels."""
         with open_tiff(self._path) as tiff:
-            if check_page(tiff, plane, self._offsets[plane]) != self._layout:
+            levels = self._levels(tiff, plane)
+            layouts = [layout for _, layout in levels]
+            if layouts[0] != self._layout:
                 raise SourceError(f"{self._path}: is not {self._layout} as the first one")
-            tiff.filehandle.seek(self._offsets[plane])
-            page = tifffile.TiffPage(tiff, index=plane)
-            if page.photometric != tifffile.PHOTOMETRIC.MINISBLACK:
-                raise SourceError(f"{self._path}: has other colours than it had (photometric {page.photometric})")
-            levels = [page, *(level.aspage() for level in page.pages or ())]
-            decoded = [level.asarray(maxworkers=1) for level in levels]
-        shapes = [tuple(level.shape) for level in decoded]
-        if shapes != self._level_shapes or any(level.dtype.newbyteorder("=") != self.dtype for level in decoded):
-            found, first = (", ".join(map(shown_shape, of)) for of in (shapes, self._level_shapes))
-            raise SourceError(f"{self._path}: has levels of {found} pixels, the first plane of {first}")
+            photometric = levels[0][0].photometric
+            if photometric != tifffile.PHOTOMETRIC.MINISBLACK:
+                raise SourceError(f"{self._path}: has other colours than it had (photometric {photometric})")
+            shapes = [layout.shape for layout in layouts]
+            if shapes != self._level_shapes or any(layout.dtype != self.dtype for layout in layouts):
+                found, first = (", ".join(map(shown_shape, of)) for of in (shapes, self._level_shapes))
+                raise SourceError(f"{self._path}: has levels of {found} pixels, the first plane of {first}")
+            decoded = [page.asarray(maxworkers=1) for page, _ in levels]
         return [level.astype(self.dtype, copy=False) for level in decoded]
+
+    def _levels(self, tiff: tifffile.TiffFile, plane: int) -> list[tuple[tifffile.TiffPage, PageLayout]]:
+        """Return a plane and its lower levels, each half of the one before, so that they fit into memory with it."""
+        levels = [check_page(tiff, plane, self._offsets[plane])]
+        for number, offset in enumerate(levels[0][0].subifds or (), 1):
+            halved = tuple(math.ceil(n / 2) for n in levels[-1][1].shape)
+            levels.append(check_page(tiff, plane, offset))
+            if levels[-1][1].shape != halved or halved == levels[-2][1].shape:
+                found = shown_shape(levels[-1][1].shape)
+                raise SourceError(f"{self._path}: level {number} has {found} pixels, not {shown_shape(halved)}")
+        return levels

@@ -20,9 +20,12 @@ from catnip2bids.choices import Kind
 from catnip2bids.errors import SourceError
 from catnip2bids.verification.reading import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
 from catnip2bids.verification.result import Problem
-from catnip2bids.volume import little_endian_bytes, open_array
+from catnip2bids.volume import little_endian_bytes
+from catnip2bids.volume.zarr import open_array, read_attributes, read_grid
 from catnip2bids.wording import shown_shape
 
+_MOST_CHUNKS = 2**13
+"""Chunks of a block; zarr-python needs more memory for more of them than for their pixels."""
 _COPIES_IN_MEMORY = 5
 """A block is there encoded, decoded in chunks, as a whole once or twice, and merged."""
 
@@ -38,17 +41,29 @@ class ZarrReader:
             raise SourceError(f"cannot be opened ({type(error).__name__}: {error})") from error
 
     def _open(self, path: Path) -> None:
-        group = zarr.open_group(path, mode="r")
-        attributes = cast("dict[str, Any]", group.attrs.asdict())
-        (multiscale,) = attributes.get("ome", attributes)["multiscales"]
-        self._arrays = [cast("zarr.Array[Any]", group[dataset["path"]]) for dataset in multiscale["datasets"]]
-        self._again = [open_array(path, dataset["path"]) for dataset in multiscale["datasets"]] if self._twice else []
+        (multiscale,) = read_attributes(path)["multiscales"]
+        levels = [dataset["path"] for dataset in multiscale["datasets"]]
+        self._grids = [read_grid(path, level) for level in levels]
+        for index, grid in enumerate(self._grids):
+            if grid.codec not in ("", "blosc"):
+                raise ValueError(f"level {index} is compressed with {grid.codec}, and was with blosc")
+        self._arrays = [zarr.open_array(grid.folder, mode="r") for grid in self._grids]
+        self._again = [open_array(path, level) for level in levels] if self._twice else []
         scales = [dataset["coordinateTransformations"][0]["scale"] for dataset in multiscale["datasets"]]
         self._steps = [_step(*pair) for pair in pairwise(scales)]
         for index, ((before, after), step) in enumerate(zip(pairwise(self.shapes), self._steps, strict=True)):
             if after != tuple(math.ceil(n / s) for n, s in zip(before, step, strict=True)):
                 merged = f"{shown_shape(before)} merged by {shown_shape(step)}"
                 raise ValueError(f"level {index + 1} has {shown_shape(after)} voxels, which is not {merged}")
+        for level in range(len(levels)):
+            self._refuse_small_chunks(level)
+
+    def _refuse_small_chunks(self, level: int) -> None:
+        chunk = self._grids[level].chunk_shape
+        if self._whole_chunks(level, *self._block(level)) // math.prod(chunk) > _MOST_CHUNKS:
+            raise ValueError(
+                f"level {level} is cut into chunks of {shown_shape(chunk)}, which are too small to be read"
+            )
 
     @property
     def shapes(self) -> tuple[Zyx, ...]:
@@ -63,12 +78,8 @@ class ZarrReader:
     @property
     def piece_bytes(self) -> int:
         """Memory that checking a piece takes: that of a block."""
-        blocks = [self._block(level) for level in range(len(self._arrays))]
-        n_voxels = max(
-            min(depth, shape[0]) * min(n_rows, shape[1]) * shape[2]
-            for (depth, n_rows), shape in zip(blocks, self.shapes, strict=True)
-        )
-        return n_voxels * self.dtype.itemsize * _COPIES_IN_MEMORY
+        most = max(self._whole_chunks(level, *self._block(level)) for level in range(len(self._arrays)))
+        return most * self.dtype.itemsize * _COPIES_IN_MEMORY
 
     def pieces(self) -> Iterator[Piece]:
         """Yield planes that are stored together, level after level; the last one is compared, and has no next one."""
@@ -114,11 +125,13 @@ class ZarrReader:
 
     def _read(self, level: int, planes: slice, rows: slice) -> Array:
         """Read a block with zarr-python, and once more with tensorstore if that is wanted."""
-        block = np.asarray(self._arrays[level][planes, rows, :])
+        wanted = zip((planes, rows, slice(None)), self.shapes[level], strict=True)
+        part = tuple(slice(*one.indices(n)) for one, n in wanted)
+        self._grids[level].check_chunks(part)
+        block = np.asarray(self._arrays[level][part])
         if self._twice:
-            stop = min(planes.stop, self._arrays[level].shape[0]), min(rows.stop, self._arrays[level].shape[1])
-            again = self._again[level][planes.start : stop[0], rows.start : stop[1], :].read(order="C").result()
-            if different_planes(block, np.asarray(again)):
+            again = self._again[level].read(part)
+            if different_planes(block, again):
                 raise ValueError("zarr-python and tensorstore decode it to different pixels")
         return block
 
@@ -128,14 +141,20 @@ class ZarrReader:
 
     def _block(self, level: int) -> tuple[int, int]:
         """Planes and rows that are read at a time: whole shards, or chunks where these do not fit into memory."""
-        array = self._arrays[level]
+        grid = self._grids[level]
         step = self._steps[level] if level < len(self._steps) else (1, 1, 1)
-        for depth, height, _ in (array.shards or array.chunks, array.chunks):
+        for depth, height, _ in (grid.file_shape, grid.chunk_shape):
             depth, height = math.lcm(depth, step[0]), math.lcm(height, step[1])  # whole voxels of the next level
-            n_voxels = min(depth, array.shape[0]) * min(height, array.shape[1]) * array.shape[2]
-            if n_voxels * self.dtype.itemsize * _COPIES_IN_MEMORY <= self._most_bytes:
+            n_bytes = self._whole_chunks(level, depth, height) * self.dtype.itemsize
+            if n_bytes * _COPIES_IN_MEMORY <= self._most_bytes:
                 break
         return depth, height
+
+    def _whole_chunks(self, level: int, depth: int, height: int) -> int:
+        """Voxels of the chunks that some planes and rows are in: more than the voxels of the image, at its ends."""
+        (n_planes, n_rows, n_columns), chunk = self.shapes[level], self._grids[level].chunk_shape
+        wanted = min(depth, n_planes), min(height, n_rows), n_columns
+        return math.prod(math.ceil(n / size) * size for n, size in zip(wanted, chunk, strict=True))
 
 
 def _step(before: list[float], after: list[float]) -> Zyx:

@@ -27,7 +27,7 @@ from catnip2bids.ome import LabelValue, Level, choose_display, image_metadata
 from catnip2bids.ome.metadata import Display, group_attributes
 from catnip2bids.viewing.image import WHITE, Axis, Channel, check_image
 from catnip2bids.volume import TiffStack, census_stack, open_tiff
-from catnip2bids.volume.tiff import check_page_at
+from catnip2bids.volume.tiff import check_page
 
 Array = npt.NDArray[Any]
 Zyx = tuple[int, int, int]
@@ -212,9 +212,9 @@ class _Bands:
             return key[2] * height, self._kept[key]
 
     def _page(self, tiff: tifffile.TiffFile, level: int, plane: int) -> tifffile.TiffPage:
-        page, layout = check_page_at(tiff, plane, self._stack.page_offsets[plane])
+        page, layout = check_page(tiff, plane, self._stack.page_offsets[plane])
         if level > 0:
-            page, layout = check_page_at(tiff, plane, (page.subifds or ())[level - 1])
+            page, layout = check_page(tiff, plane, (page.subifds or ())[level - 1])
         if layout.shape != self._level_shapes[level][1:] or layout.dtype != self._stack.dtype:
             raise SourceError(f"{self._stack.path}: page {plane + 1} is {layout}, not as the others; did it change?")
         return page

@@ -18,7 +18,7 @@ LARGEST_DEFLATE_RATIO = 1040.0
 # How many bytes one compressed byte can stand for at the most; what claims more cannot be true.
 # Deflate: zlib's technical details (1032:1); PackBits: 128 bytes from 2; LZW: codes of at least 9 bits for
 # strings of at most 4096 bytes.
-# Zstandard: blocks of 128 KiB from 4 bytes; LZMA: measured on zeros, with room to spare. Others: as Zstandard.
+# Zstandard: blocks of 128 KiB from 4 bytes; LZMA: measured on zeros, with room to spare. Fax codes: as Zstandard.
 _LARGEST_RATIO = {
     tifffile.COMPRESSION.NONE: 1.0,
     tifffile.COMPRESSION.ADOBE_DEFLATE: LARGEST_DEFLATE_RATIO,
@@ -26,8 +26,14 @@ _LARGEST_RATIO = {
     tifffile.COMPRESSION.PACKBITS: 64.5,
     tifffile.COMPRESSION.LZW: 3641.0,
     tifffile.COMPRESSION.LZMA: 10000.0,
+    tifffile.COMPRESSION.ZSTD: 32768.0,
+    tifffile.COMPRESSION.ZSTD_DEPRECATED: 32768.0,
+    tifffile.COMPRESSION.CCITTRLE: 32768.0,
+    tifffile.COMPRESSION.CCITTFAX3: 32768.0,
+    tifffile.COMPRESSION.CCITTFAX4: 32768.0,
 }
-_LARGEST_RATIO_OF_OTHERS = 32768.0
+"""tifffile decodes these to the size that the tags promise. JPEG and the like have a size of their own, which may be
+anything, and mostly other pixels than those that were stored."""
 
 
 def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None:
@@ -50,6 +56,12 @@ def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None
     expected = math.prod(page.chunked)
     offsets, counts = np.asarray(page.dataoffsets), np.asarray(page.databytecounts)
     segments = "tiles" if page.is_tiled else "strips"
+    ratio = _LARGEST_RATIO.get(tifffile.COMPRESSION(page.compression))
+    if ratio is None:
+        raise SourceError(
+            f"{where}is compressed with {tifffile.COMPRESSION(page.compression).name}, which is not read; save it with "
+            "Deflate or LZW, or uncompressed"
+        )
     if len(offsets) != expected or len(counts) != expected or (counts[offsets == 0] > 0).any():
         raise SourceError(f"{where}{expected} {segments} are needed and not all are there; replace it by the original")
     if (n_absent := int((counts == 0).sum())) > 0:
@@ -63,7 +75,6 @@ def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None
     decoded = _decoded_bytes(page)
     if page.compression == tifffile.COMPRESSION.NONE and (counts < decoded).any():
         raise SourceError(f"{where}strips are shorter than their rows; replace it by the original")
-    ratio = _LARGEST_RATIO.get(tifffile.COMPRESSION(page.compression), _LARGEST_RATIO_OF_OTHERS)
     if (decoded > ratio * counts).any():
         raise SourceError(
             f"{where}promises {int(decoded.sum())} bytes of pixels in {int(counts.sum())} bytes, which cannot be; "

@@ -62,31 +62,20 @@ class PageLayout:
         return f"{shown_shape(self.shape)} {self.dtype}"
 
 
-def check_page(tiff: tifffile.TiffFile, index: int, offset: int | None = None) -> PageLayout:
-    """Compare the tags of one page with each other and with the file's size; decodes nothing.
+def check_page(tiff: tifffile.TiffFile, index: int, offset: int | None = None) -> tuple[tifffile.TiffPage, PageLayout]:
+    """Compare the tags of one page with each other and with the file's size; decodes nothing. Returns the page, too.
 
     Parameters
     ----------
     tiff, index
         The file, and the number of the page, from 0.
     offset
-        Where the directory of the page is, if that is known.
+        Where the directory of the page, or of a lower level of it, is, if that is known.
 
     Raises
     ------
     SourceError
         For colour images, missing or cut off strips, and sizes that the file cannot hold.
-    """
-    return check_tags(*page_at(tiff, index, offset))
-
-
-def check_page_at(tiff: tifffile.TiffFile, index: int, offset: int) -> tuple[tifffile.TiffPage, PageLayout]:
-    """Check a page, or a lower level of it, of which the directory is at an offset; returns it, too.
-
-    Raises
-    ------
-    SourceError
-        As in `check_page`.
     """
     page, where = page_at(tiff, index, offset)
     return page, check_tags(page, where)

@@ -2,26 +2,92 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.errors import ReadError, SourceError
+import numpy as np
+import numpy.typing as npt
 
+from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.volume.zarr.grid import Grid, read_grid
+
+_MOST_CHUNKS_AT_ONCE = 2**16
+"""Reading more of them with one call takes more memory for their bookkeeping than for pixels."""
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
-def open_array(path: Path, level: str) -> Any:
-    """Open the array of a level with tensorstore."""
+@dataclass(frozen=True)
+class ZarrArray:
+    """An array of an image.
+
+    Attributes
+    ----------
+    grid
+        How it is cut into chunks.
+    """
+
+    grid: Grid
+    _array: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Elements along each axis."""
+        return self.grid.shape
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the values, as tensorstore has it."""
+        return self._array.dtype
+
+    @property
+    def fill_value(self) -> Any:
+        """The value of chunks that are not stored."""
+        return self._array.fill_value
+
+    def read(self, part: Sequence[slice | int] = ()) -> npt.NDArray[Any]:
+        """Read a part of it, or all; numbers instead of slices take axes away.
+
+        Raises
+        ------
+        Exception
+            Whatever tensorstore raises on damaged chunks; ValueError if there are too many chunks in it, or one takes
+            more memory than it should.
+        """
+        part = tuple(part) or (slice(None),) * len(self.shape)
+        region = [
+            slice(at, at + 1) if isinstance(at, int) else slice(*at.indices(n))
+            for at, n in zip(part, self.shape, strict=True)
+        ]
+        n_chunks = math.prod(
+            math.ceil(one.stop / n) - one.start // n for one, n in zip(region, self.grid.chunk_shape, strict=True)
+        )
+        if n_chunks > _MOST_CHUNKS_AT_ONCE:
+            raise ValueError(f"its chunks are too small: {n_chunks:,} would be read at a time")
+        self.grid.check_chunks(region)
+        return np.asarray(self._array[part].read(order="C").result())
+
+
+def open_array(path: Path, level: str) -> ZarrArray:
+    """Open the array of a level of an image.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read, or promises more than can be read.
+    """
     import tensorstore as ts
 
-    folder = path / level
-    driver = "zarr3" if (folder / "zarr.json").is_file() else "zarr"
-    spec = {"driver": driver, "kvstore": {"driver": "file", "path": os.path.realpath(folder)}}  # it refuses ..
+    grid = read_grid(path, level)
+    driver = "zarr3" if (grid.folder / "zarr.json").is_file() else "zarr"
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": os.path.realpath(grid.folder)}}  # it refuses ..
     try:
-        return ts.open(spec, open=True, read=True, context=_context()).result()
+        return ZarrArray(grid, ts.open(spec, open=True, read=True, context=_context()).result())
     except Exception as error:
         raise as_source_error(error, f"{path}: its array {level}") from error
 
@@ -36,6 +102,8 @@ def _context() -> Any:
 
 def as_source_error(error: Exception, what: str) -> SourceError:
     """Say what tensorstore found."""
+    if isinstance(error, SourceError):
+        return error
     if code := _OS_ERROR.search(str(error)):
         return ReadError(f"{what} cannot be read: {os.strerror(int(code[1]))}; make it readable and run again")
     why = str(error).partition(" [")[0]  # what follows is of use to tensorstore's developers

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.volume.zarr.array import as_source_error
+from catnip2bids.volume.zarr.array import ZarrArray, as_source_error
 from catnip2bids.volume.zarr.rooms import FileRoom, MemoryRoom, Room
 from catnip2bids.wording import shown_planes
 
@@ -25,6 +26,7 @@ LARGEST_LAYER_BYTES = 256 * 2**20
 """Layers of up to this size are kept in memory, as many as fit in it but at least two; larger ones on disk."""
 TILE_BYTES = 32 * 2**20
 """Chunks of a row that make about this much are decoded at a time, so that they keep several processors busy."""
+_MOST_CHUNKS_OF_A_TILE = 4096
 _LEAST_LAYERS = 2  # who reads several planes at a time is at the border of two layers now and then
 
 
@@ -40,7 +42,7 @@ class Tiling:
     def tile_width(self) -> int:
         """Columns of a tile."""
         chunk_bytes = math.prod(self.chunk) * self.dtype.itemsize
-        return max(TILE_BYTES // chunk_bytes, 1) * self.chunk[2]
+        return min(max(TILE_BYTES // chunk_bytes, 1), _MOST_CHUNKS_OF_A_TILE) * self.chunk[2]
 
     @property
     def tile_bytes(self) -> int:
@@ -75,8 +77,8 @@ class Tiling:
 class Layers:
     """The layers of an image that planes are open of, or still to come."""
 
-    def __init__(self, path: Path, array: Any, tiling: Tiling) -> None:
-        self._path, self._array, self._tiling = path, array, tiling
+    def __init__(self, path: Path, array: ZarrArray, axes: Sequence[str], tiling: Tiling) -> None:
+        self._path, self._array, self._axes, self._tiling = path, array, axes, tiling
         self._opening, self._decoding = threading.Lock(), threading.Lock()
         self._layers: dict[int, _Layer] = {}
 
@@ -106,7 +108,7 @@ class Layers:
         in_memory = sum(layer.room.memory_bytes for layer in self._layers.values())
         fits = in_memory + n_values * tiling.dtype.itemsize <= tiling.layers_bytes
         room = MemoryRoom(n_values, tiling.dtype) if fits else FileRoom(tiling.dtype)
-        return _Layer(_Chunks(self._path, self._array, tiling, self._decoding), planes, room)
+        return _Layer(_Chunks(self._path, self._array, self._axes, tiling, self._decoding), planes, room)
 
     def _let_go(self, n_kept: int) -> None:
         """Let go of layers without open planes: those that were read, and of the others all but so many."""
@@ -124,8 +126,8 @@ class _Chunks:
     ----------
     path
         The image.
-    array
-        The array with axes (z, y, x), as tensorstore has it.
+    array, axes
+        Its array, and the names of the axes; those that are not z, y and x have the length 1.
     tiling
         How it is cut.
     lock
@@ -133,13 +135,15 @@ class _Chunks:
     """
 
     path: Path
-    array: Any
+    array: ZarrArray
+    axes: Sequence[str]
     tiling: Tiling
     lock: threading.Lock
 
     def decode(self, planes: slice, rows: slice, columns: slice) -> npt.NDArray[Any]:
         """Decode some chunks; tensorstore raises errors of many types."""
-        return np.asarray(self.array[planes, rows, columns].read(order="C").result())
+        wanted = {"z": planes, "y": rows, "x": columns}
+        return self.array.read([wanted.get(axis, 0) for axis in self.axes])
 
 
 class _Layer:

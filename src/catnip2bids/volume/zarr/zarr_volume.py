@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,12 @@ from catnip2bids.volume.census import Census, size_on_disk
 from catnip2bids.volume.planes import OpenPlane
 from catnip2bids.volume.volume import PlaneSource
 from catnip2bids.volume.zarr.array import open_array
+from catnip2bids.volume.zarr.grid import Grid
 from catnip2bids.volume.zarr.layers import LayerPlane, Layers, Tiling, Zyx
 from catnip2bids.volume.zarr.metadata import DOCUMENTS, SPATIAL, read_multiscale
-from catnip2bids.volume.zarr.stored_chunks import count_chunks
 from catnip2bids.wording import counted, shown_shape
 
+_INDEX_READERS = 8
 _DECODING = 3  # chunks that are decoded are in memory encoded, decoded, and put together
 _COUNTED = {"c": "channels", "t": "time points"}
 _TYPES = tuple(map(np.dtype, ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")))
@@ -128,16 +131,24 @@ def census_zarr(path: Path) -> Census:
 
 def _chunks_not_stored(volume: ZarrVolume, files: tuple[Path, ...]) -> tuple[str, ...]:
     """Warn of chunks that are not there: left out because they are empty, or lost."""
-    counts = count_chunks(volume.path / volume.level, files)
-    if counts is None or counts[0] == counts[1]:
+    array = open_array(volume.path, volume.level)
+    n_missing = array.grid.n_chunks - _count_stored(array.grid, files)
+    if n_missing == 0:
         return ()
-    n_stored, n_chunks = counts
-    n_missing, fill_value = n_chunks - n_stored, open_array(volume.path, volume.level).fill_value
     are = "is" if n_missing == 1 else "are"
     return (
-        f"{volume.path}: {n_missing:,} of {counted(n_chunks, 'chunk')} {are} not stored; their pixels are the fill "
-        f"value {fill_value}. Writers leave out chunks that hold nothing else; if files were lost, bring them back",
+        f"{volume.path}: {n_missing:,} of {counted(array.grid.n_chunks, 'chunk')} {are} not stored; their pixels are "
+        f"the fill value {array.fill_value}. Writers leave out chunks that hold nothing else; if files were lost, "
+        "bring them back",
     )
+
+
+def _count_stored(grid: Grid, files: Iterable[Path]) -> int:
+    """Count the chunks that are stored, by the names of files and the indexes of shards."""
+    names = [file.relative_to(grid.folder).as_posix() for file in files if file.is_relative_to(grid.folder)]
+    places = [place for name in names if (place := grid.place(name)) is not None]
+    with ThreadPoolExecutor(_INDEX_READERS) as readers:
+        return sum(readers.map(grid.count_stored, places))
 
 
 def _describe(path: Path) -> ZarrVolume:
@@ -150,28 +161,27 @@ def _describe(path: Path) -> ZarrVolume:
     """
     image = read_multiscale(path)
     array = open_array(path, image.level)
-    if array.rank != len(image.axes):
+    if len(array.shape) != len(image.axes):
         raise SourceError(
-            f"{path}: its array {image.level} has {array.rank} axes and its metadata names {len(image.axes)}; "
+            f"{path}: its array {image.level} has {len(array.shape)} axes and its metadata names {len(image.axes)}; "
             "replace it by the original"
         )
     for axis, length in zip(image.axes, array.shape, strict=True):
         if axis not in SPATIAL and length != 1:
             counted = _COUNTED.get(axis, f"places along its axis {axis}")
             raise SourceError(f"{path}: has {length} {counted}; save each of them as an image of its own")
-    volume = array[_spatial_part(image.axes)]
-    dtype = np.dtype(volume.dtype.numpy_dtype)
+    dtype = np.dtype(array.dtype.numpy_dtype)
     if dtype not in _TYPES:
-        raise SourceError(f"{path}: has values of type {volume.dtype.name}; save it as integers or as float32")
-    if min(volume.shape) < 1:
-        raise SourceError(f"{path}: has {shown_shape(volume.shape)} voxels, which is none; replace it by the original")
-    z, y, x = (int(n) for n in volume.shape)
-    depth, n_rows, n_columns = (int(n) for n in volume.chunk_layout.read_chunk.shape)
-    return ZarrVolume(path, image.level, image.axes, (z, y, x), dtype, (depth, n_rows, n_columns), image.voxel_size_um)
+        raise SourceError(f"{path}: has values of type {array.dtype.name}; save it as integers or as float32")
+    shape, chunk = _spatial(image.axes, array.shape), _spatial(image.axes, array.grid.chunk_shape)
+    if min(shape) < 1:
+        raise SourceError(f"{path}: has {shown_shape(shape)} voxels, which is none; replace it by the original")
+    return ZarrVolume(path, image.level, image.axes, shape, dtype, chunk, image.voxel_size_um)
 
 
-def _spatial_part(axes: tuple[str, ...]) -> tuple[slice | int, ...]:
-    return tuple(slice(None) if axis in SPATIAL else 0 for axis in axes)
+def _spatial(axes: tuple[str, ...], lengths: tuple[int, ...]) -> Zyx:
+    z, y, x = (length for axis, length in zip(axes, lengths, strict=True) if axis in SPATIAL)
+    return z, y, x
 
 
 # By identity, for as long as the volume is there: a volume that a later census found may not get what was decoded
@@ -187,8 +197,7 @@ def _layers_of(volume: ZarrVolume) -> Layers:
         if found is None:
             if _describe(volume.path) != volume:
                 raise SourceError(f"{volume.path}: is not what it was; did the file change?")
-            found = _in_use[id(volume)] = Layers(
-                volume.path, open_array(volume.path, volume.level)[_spatial_part(volume.axes)], volume.tiling
-            )
+            array = open_array(volume.path, volume.level)
+            found = _in_use[id(volume)] = Layers(volume.path, array, volume.axes, volume.tiling)
             weakref.finalize(volume, _in_use.pop, id(volume), None).atexit = False
         return found
