@@ -11,13 +11,17 @@ PYTHONS ?=
 PYTEST_OPTIONS ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist worksteal
 SMOKE ?= tests/test_api.py tests/test_shown.py tests/ome/test_omexml.py -n auto
 
-.PHONY: demo test coverage check docs dist test-wheel test-all clean
+.PHONY: demo test test-slow coverage check docs dist test-wheel test-all clean
 
 demo: $(VENV)/.core
 	$(BIN)/catnip2bids demo demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest $(PYTEST_OPTIONS)
+	$(BIN)/pytest $(PYTEST_OPTIONS) -m "not slow"
+
+# what takes long: memory of all programs on datasets that promise too much, a minute of fuzzing
+test-slow: $(VENV)/.dev
+	$(BIN)/pytest $(PYTEST_OPTIONS) -m slow
 
 # which lines and branches of the package the tests run, in programs that they start too
 coverage: $(VENV)/.dev

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids.errors import DatasetError
@@ -17,6 +17,10 @@ from catnip2bids.wording import counted, shown_bytes
 
 MOST_BYTES = 64 * 2**20
 """The largest document that is read: a table of plane hashes reaches it at about 600,000 planes."""
+MOST_JSON_BYTES = 16 * 2**20
+"""Python may hold JSON in twenty times as much memory; provenance reaches this at about 1,000 runs."""
+_JSON = (".json", ".zattrs", ".zarray", ".zgroup", ".zmetadata")
+_TABLE = ".tsv"
 _DEEPEST = 64
 """Folders inside each other; images have at most ten."""
 _NOT_READ = ".git"
@@ -56,12 +60,20 @@ def read_object(path: Path) -> dict[str, Any]:
         As in `read_bytes`.
     """
     try:
-        document = json.loads(read_bytes(path))
+        document = json.loads(read_bytes(path, MOST_JSON_BYTES))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")
     return document
+
+
+def oversized(files: Iterable[tuple[PurePosixPath, int]]) -> Iterator[tuple[PurePosixPath, str]]:
+    """Yield documents among files of which the bytes are known that are larger than documents are, and the sentence."""
+    for path, n_bytes in files:
+        most = MOST_JSON_BYTES if path.name.endswith(_JSON) else MOST_BYTES
+        if n_bytes > most and path.name.endswith((*_JSON, _TABLE)):
+            yield path, f"has {shown_bytes(n_bytes)}, and programs that read it would need many times as much memory"
 
 
 def refuse_foreign(dataset: Path) -> None:

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 
 from catnip2bids.bids.names import LABEL, run_name
 from catnip2bids.bids.places import SOURCEDATA, copy_of
-from catnip2bids.documents import read_bytes
+from catnip2bids.documents import MOST_JSON_BYTES, read_bytes
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
@@ -337,7 +337,7 @@ def read_provenance(dataset: Path) -> Provenance:
     if not path.is_file():
         return Provenance()
     try:
-        return Provenance.model_validate_json(read_bytes(path))
+        return Provenance.model_validate_json(read_bytes(path, MOST_JSON_BYTES))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

@@ -13,7 +13,7 @@ import typer
 
 from catnip2bids.cli import options
 from catnip2bids.cli.options import bytes_of, cluster_of
-from catnip2bids.errors import Catnip2bidsError, UsageError, WriteError
+from catnip2bids.errors import Catnip2bidsError, DatasetError, UsageError, WriteError
 from catnip2bids.leftovers import ignored, leftovers_below
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _keep_for_report(dataset: Path, name: str, found: Check) -> None:
 
     try:
         keep_outcome(dataset, name, found)
-    except WriteError as error:
+    except (DatasetError, WriteError) as error:
         say(f"the report will not show this: {error}")
 
 

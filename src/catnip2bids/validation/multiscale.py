@@ -6,7 +6,6 @@ specification (0.4 or 0.5); anything else is a MetadataError.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +15,8 @@ import ome_zarr_models.v05
 from ome_zarr_models.common.coordinate_transformations import VectorScale, VectorTranslation
 from pydantic import ValidationError
 
-from catnip2bids.documents import read_object
-from catnip2bids.errors import DatasetError
+from catnip2bids.errors import SourceError
+from catnip2bids.volume import zarr
 
 ZarrFormat = Literal[2, 3]
 
@@ -67,19 +66,18 @@ def zarr_format(folder: Path) -> ZarrFormat:
 
 
 def read_attributes(folder: Path) -> dict[str, Any]:
-    """Read the OME attributes of a group: what is below `ome` in 0.5, all attributes in 0.4."""
-    if zarr_format(folder) == 3:
-        return _mapping(_mapping(_read_json(folder / "zarr.json").get("attributes"), "attributes").get("ome"), "ome")
-    return _read_json(folder / ".zattrs")
+    """Read the OME attributes of a group: what is below `ome` in 0.5, all attributes in 0.4.
 
-
-def read_shape(folder: Path) -> tuple[int, ...]:
-    """Read the shape of an array from its metadata file."""
-    name = "zarr.json" if zarr_format(folder) == 3 else ".zarray"
-    shape = _read_json(folder / name).get("shape")
-    if not isinstance(shape, list) or not all(isinstance(length, int) for length in shape):
-        raise MetadataError(f"{folder.name}/{name} has no valid shape")
-    return tuple(shape)
+    Raises
+    ------
+    MetadataError
+        If they cannot be read.
+    """
+    zarr_format(folder)
+    try:
+        return zarr.read_attributes(folder)
+    except SourceError as failure:
+        raise MetadataError(str(failure)) from failure
 
 
 def read_multiscale(folder: Path) -> Multiscale:
@@ -116,16 +114,3 @@ def _level(path: str, transformations: tuple[object, ...]) -> Level:
         else:
             raise MetadataError(f"level {path} has a transformation that is not given as numbers")
     return Level(path, scale, translation)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return read_object(file)
-    except (OSError, ValueError, DatasetError) as failure:
-        raise MetadataError(f"{file.name} cannot be read: {failure}") from failure
-
-
-def _mapping(value: object, name: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise MetadataError(f"{name} is missing or not a JSON object")
-    return dict(value)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.documents import foreign
+from catnip2bids.documents import foreign, oversized
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import ignored, is_leftover, leftovers_below
 from catnip2bids.locks import undisturbed
@@ -60,16 +60,17 @@ def _validated(root: Path, dataset: Path) -> ValidationReport:
         ]
         return ValidationReport(dataset, _tidy(findings, root), ())
     tree = read_tree(root)
+    findings = [
+        error(cross_checks.CHECK, "DOCUMENT_TOO_LARGE", path, f"{what}; neither BIDS nor DANDI was checked")
+        for path, what in oversized(tree.documents)
+    ]
     with ThreadPoolExecutor() as pool:
-        by_bids = pool.submit(bids.check_bids, root)
-        by_dandi = pool.submit(dandi.check_dandi, root)
         by_us = [pool.submit(check, tree) for check in (ome_zarr.check_ome_zarr, ome_tiff.check_ome_tiff)]
         by_us.append(pool.submit(cross_checks.cross_check, tree))
-        findings = [
-            *by_bids.result(),
-            *dandi.without_known(by_dandi.result(), by_bids.result()),
-            *(finding for check in by_us for finding in check.result()),
-        ]
+        if not findings:
+            by_bids, by_dandi = pool.submit(bids.check_bids, root), pool.submit(dandi.check_dandi, root)
+            findings = [*by_bids.result(), *dandi.without_known(by_dandi.result(), by_bids.result())]
+        findings += [finding for check in by_us for finding in check.result()]
     findings = [finding for finding in findings if not _is_left_behind(PurePosixPath(finding.file), root)]
     if leftovers := leftovers_below(root, into_images=True):
         findings.append(info(cross_checks.CHECK, "LEFTOVERS_IGNORED", ROOT, ignored(leftovers)))

@@ -125,6 +125,13 @@ class Tree:
             if file.path.parts[0] not in _OPAQUE and ".zarr/" not in file.path.as_posix()
         )
 
+    @property
+    def documents(self) -> Iterator[tuple[PurePosixPath, int]]:
+        """Files that validators may read, and their bytes; tables of plane hashes are ours alone."""
+        for file in self.files:
+            if file.path.parts[0] not in (_SOURCE_DATA, "code") and file.n_bytes is not None:
+                yield file.path, file.n_bytes
+
     @cached_property
     def images(self) -> tuple[Image, ...]:
         """All images of the dataset and its derivatives."""

@@ -27,7 +27,7 @@ from catnip2bids.special import refuse_special
 from catnip2bids.wording import shown_bytes
 
 _MOST_AXES = 5
-_MOST_VOXELS = 2**20
+_MOST_VOXELS = 2**18
 """Along an axis."""
 _MOST_CHUNKS = 2**20
 """Of a layer: enough for planes of 65,536 x 65,536 pixels in chunks of 64 x 64."""

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.documents import read_bytes
+from catnip2bids.documents import MOST_JSON_BYTES, read_bytes
 from catnip2bids.errors import DatasetError, ReadError, SourceError
 
+_MOST_LEVELS = 64
 SPATIAL = ("z", "y", "x")
 DOCUMENTS = ("zarr.json", ".zattrs", ".zgroup")
 POWERS = {
@@ -53,13 +54,16 @@ def read_attributes(path: Path) -> dict[str, Any]:
         If the metadata are not there, cannot be read, or are no JSON. Where they say nothing, nothing is returned.
     """
     document = document_of(path)
-    content = _read_json(document)
-    match content:
-        case {"attributes": {"ome": dict() as attributes}} if document.name == "zarr.json":
-            return attributes
-        case dict() if document.name != "zarr.json":
-            return content
-    return {}
+    attributes: dict[str, Any] = {}
+    match _read_json(document):
+        case {"attributes": {"ome": dict() as found}} if document.name == "zarr.json":
+            attributes = found
+        case dict() as found if document.name != "zarr.json":
+            attributes = found
+    match attributes.get("multiscales"):
+        case [{"datasets": [*levels]}, *_] if len(levels) > _MOST_LEVELS:
+            raise SourceError(f"{document}: has {len(levels):,} levels, and images have at most {_MOST_LEVELS}")
+    return attributes
 
 
 def read_multiscale(path: Path) -> Multiscale:
@@ -78,7 +82,7 @@ def read_multiscale(path: Path) -> Multiscale:
 
 def _read_json(document: Path) -> object:
     try:
-        content: object = json.loads(read_bytes(document))
+        content: object = json.loads(read_bytes(document, MOST_JSON_BYTES))
     except FileNotFoundError as error:
         raise SourceError(
             f"{document.parent}: has no metadata of OME-Zarr in it (zarr.json or .zattrs); replace it by the original"

@@ -1,0 +1,209 @@
+"""Datasets that promise more than they hold, and the memory of the programs that read them.
+
+Invariant: each bomb is made of a real dataset, and is small on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import psutil
+
+MIB = 2**20
+_POLLED_S = 0.01
+Bomb = Callable[[Path, str], object]
+"""Changes a dataset, of which it is told the OME-Zarr of a raw image."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A program that ended.
+
+    Attributes
+    ----------
+    exit_code, said
+        How, and what it printed.
+    peak_bytes
+        The most memory that it held with all programs that it started.
+    """
+
+    exit_code: int
+    said: str
+    peak_bytes: int
+
+
+def run_watched(*arguments: str | Path, seconds: float = 120) -> Run:
+    """Run the command line and watch its memory; a program that takes too long is killed, and is an error."""
+    command = [sys.executable, "-m", "catnip2bids", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        watched, peak_bytes, ends = psutil.Process(process.pid), 0, time.monotonic() + seconds
+        while process.poll() is None:
+            peak_bytes = max(peak_bytes, _held_bytes(watched))
+            if time.monotonic() > ends:
+                process.kill()
+                raise TimeoutError(f"{arguments}: has not ended after {seconds} s")
+            time.sleep(_POLLED_S)
+        said = process.stdout.read() if process.stdout else ""
+    return Run(process.returncode, said, peak_bytes)
+
+
+def _held_bytes(process: psutil.Process) -> int:
+    total = 0
+    try:
+        for one in [process, *process.children(recursive=True)]:
+            total += one.memory_info().rss
+    except psutil.Error:  # one of them has just ended
+        pass
+    return total
+
+
+def _zarr(image: Path, **changes: Any) -> None:
+    """Change the metadata of level 0."""
+    document = json.loads((image / "0/zarr.json").read_bytes())
+    document.update(changes)
+    (image / "0/zarr.json").write_text(json.dumps(document))
+
+
+def _unsharded(image: Path, shape: list[int], chunk: list[int], codec: dict[str, Any]) -> Path:
+    """Make level 0 an array without shards; returns the file of its first chunk."""
+    little = {"name": "bytes", "configuration": {"endian": "little"}}
+    grid = {"name": "regular", "configuration": {"chunk_shape": chunk}}
+    _zarr(image, shape=shape, chunk_grid=grid, codecs=[little, codec])
+    return image / "0/c/0/0/0"
+
+
+_SHUFFLED = {"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "typesize": 2, "blocksize": 0}
+BLOSC = {"name": "blosc", "configuration": _SHUFFLED}
+ZSTD = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
+
+
+def _shape(image: Path) -> list[int]:
+    return list(json.loads((image / "0/zarr.json").read_bytes())["shape"])
+
+
+def _zeros(codec: str, n_bytes: int = 2**30) -> bytes:
+    zeros = np.zeros(n_bytes, np.uint8)
+    if codec == "blosc":
+        return bytes(imagecodecs.blosc_encode(zeros, level=1, compressor="zstd", typesize=1))
+    return bytes(imagecodecs.zstd_encode(zeros, level=1))
+
+
+def large_chunk(codec: dict[str, Any]) -> Bomb:
+    """Promise a chunk of 2 GiB."""
+
+    def bomb(dataset: Path, raw: str) -> None:
+        image = dataset / raw
+        _unsharded(image, _shape(image), [1024, 1024, 1024], codec).write_bytes(_zeros(codec["name"], 2**31 - 2**20))
+
+    return bomb
+
+
+def long_frame(codec: dict[str, Any]) -> Bomb:
+    """Put a frame of 1 GiB into a chunk that promises 34 KiB."""
+
+    def bomb(dataset: Path, raw: str) -> None:
+        image = dataset / raw
+        _unsharded(image, _shape(image), _shape(image), codec).write_bytes(_zeros(codec["name"]))
+
+    return bomb
+
+
+def shape_of(*shape: int, chunk: tuple[int, int, int] = (64, 64, 64)) -> Bomb:
+    """Promise a large array of which hardly anything is stored, in provenance too."""
+
+    def bomb(dataset: Path, raw: str) -> None:
+        _unsharded(dataset / raw, list(shape), list(chunk), BLOSC).unlink()
+        path = dataset / "code/catnip2bids/provenance.json"
+        document = json.loads(path.read_bytes())
+        for run in document["runs"].values():
+            run["images"][raw]["shape"] = shape
+        path.write_text(json.dumps(document))
+
+    return bomb
+
+
+def large_index(dataset: Path, raw: str) -> None:
+    """Promise a shard with an index of 4 GiB, in a file that is as large and holds nothing."""
+    image = dataset / raw
+    document = json.loads((image / "0/zarr.json").read_bytes())
+    document["codecs"][0]["configuration"]["chunk_shape"] = [1, 1, 1]
+    grid = {"name": "regular", "configuration": {"chunk_shape": [64, 2048, 2048]}}
+    _zarr(image, codecs=document["codecs"], chunk_grid=grid)
+    os.truncate(image / "0/c/0/0/0", 5 * 2**30)
+
+
+def sparse_shard(dataset: Path, raw: str) -> None:
+    """Make a shard a file of 4 GiB, of which the index says that it is one chunk."""
+    shard = dataset / raw / "0/c/0/0/0"
+    os.truncate(shard, 4 * 2**30)
+    with shard.open("r+b") as file:
+        file.seek(-20, 2)
+        file.write(struct.pack("<QQI", 0, 4 * 2**30 - 20, 0))
+
+
+def _document(dataset: Path, path: str, raw: str) -> Path:
+    return dataset / path.replace("RAW", raw).replace("NAME", Path(raw).name)
+
+
+def sparse(path: str) -> Bomb:
+    """Make a document of the dataset a file of 2 GiB."""
+
+    def bomb(dataset: Path, raw: str) -> None:
+        os.truncate(_document(dataset, path, raw), 2 * 2**30)
+
+    return bomb
+
+
+def nested(path: str) -> Bomb:
+    """Make a document a list of empty lists, which Python holds in twenty times as much memory."""
+
+    def bomb(dataset: Path, raw: str) -> None:
+        (dataset / path.replace("RAW", raw).replace("NAME", Path(raw).name)).write_bytes(
+            b'{"a":[' + b"[]," * (5 * MIB) + b"0]}"
+        )
+
+    return bomb
+
+
+def many_levels(dataset: Path, raw: str) -> None:
+    """Describe 100,000 levels."""
+    path = dataset / raw / "zarr.json"
+    document = json.loads(path.read_bytes())
+    image = document["attributes"]["ome"]["multiscales"][0]
+    image["datasets"] = image["datasets"][:1] * 100_000
+    path.write_text(json.dumps(document))
+
+
+BOMBS: dict[str, Bomb] = {
+    "a chunk of 2 GiB": large_chunk(BLOSC),
+    "a chunk of 2 GiB, by another codec": large_chunk(ZSTD),
+    "a frame of 1 GiB": long_frame(BLOSC),
+    "a frame of 1 GiB, by another codec": long_frame(ZSTD),
+    "wide planes": shape_of(12, 100_000, 100_000),
+    "wide planes in one-voxel chunks": shape_of(12, 100_000, 100_000, chunk=(1, 1, 1)),
+    "10^9 planes": shape_of(10**9, 40, 36),
+    "10^6 planes": shape_of(10**6, 40, 36, chunk=(64, 40, 36)),
+    "10^12 chunks": shape_of(10**4, 10**4, 10**4, chunk=(1, 1, 1)),
+    "an index of 4 GiB": large_index,
+    "a shard of 4 GiB": sparse_shard,
+    "100,000 levels": many_levels,
+    "metadata of 2 GiB": sparse("RAW/zarr.json"),
+    "metadata of an array of 2 GiB": sparse("RAW/0/zarr.json"),
+    "provenance of 2 GiB": sparse("code/catnip2bids/provenance.json"),
+    "a table of 2 GiB": sparse("participants.tsv"),
+    "plane hashes of 2 GiB": sparse("code/catnip2bids/pixels/NAME.tsv"),
+    "a sidecar of 2 GiB": sparse("dataset_description.json"),
+    "metadata of many lists": nested("RAW/zarr.json"),
+    "provenance of many lists": nested("code/catnip2bids/provenance.json"),
+}
