@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import imagecodecs
-import numpy as np
 import psutil
 
 MIB = 2**20
@@ -93,7 +92,7 @@ def _shape(image: Path) -> list[int]:
 
 
 def _zeros(codec: str, n_bytes: int = 2**30) -> bytes:
-    zeros = np.zeros(n_bytes, np.uint8)
+    zeros = bytes(n_bytes)
     if codec == "blosc":
         return bytes(imagecodecs.blosc_encode(zeros, level=1, compressor="zstd", typesize=1))
     return bytes(imagecodecs.zstd_encode(zeros, level=1))
