@@ -17,6 +17,10 @@ from catnip2bids.ome import LabelValue
 _SHOWN_TYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32"})
 """What Neuroglancer's textures can hold."""
 WHITE = "#ffffff"
+MOST_DECODED_BYTES = 512 * 2**20
+"""What is decoded at a time, at the most: planes of 16,384 x 16,384 voxels of 16 bits."""
+_MOST_CHANNELS = 100
+"""Each is a layer."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,16 @@ def check_image(image: ViewedImage) -> None:
     Raises
     ------
     SourceError
-        If its metadata cannot be understood, it has no plane of x and y, or no texture can hold its values.
+        If its metadata cannot be understood, it has no plane of x and y, it has too many channels, or no texture can
+        hold its values.
     """
     if not {axis.name for axis in image.axes} >= {"x", "y"}:
         names = ", ".join(axis.name for axis in image.axes)
         raise SourceError(f"{image.path}: its axes are {names}; save the image with axes that are called x and y")
+    for axis in image.axes:
+        if axis.type == "channel" and axis.n_voxels > _MOST_CHANNELS:
+            what = f"has {axis.n_voxels:,} channels, and at most {_MOST_CHANNELS} can be shown"
+            raise SourceError(f"{image.path}: {what}; save some of them as an image of its own")
     if image.dtype.name not in _SHOWN_TYPES:
         what = f"has values of type {image.dtype}, which Neuroglancer cannot show"
         raise SourceError(f"{image.path}: {what}; open it in napari")

@@ -5,6 +5,7 @@ Invariant: only images on the same grid are in one scene, so whatever lies over 
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,10 +17,12 @@ from catnip2bids.bids.places import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
 from catnip2bids.catnip.component import ComponentType, Content
 from catnip2bids.catnip.components import COMPONENTS, WHOLE_LABELS
+from catnip2bids.documents import refuse_foreign
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.ome import LabelValue
 from catnip2bids.paths import file_name, inside
 from catnip2bids.regions import shown_regions
+from catnip2bids.special import refuse_special
 from catnip2bids.viewing.image import WHITE, ViewedImage
 from catnip2bids.viewing.tiff_image import TiffImage
 from catnip2bids.viewing.zarr_image import ZarrImage
@@ -111,6 +114,7 @@ def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
     SourceError, DatasetError
         If it cannot be read, or has no images.
     """
+    refuse_special(path)
     if (path / PROVENANCE).is_file():
         scenes = tuple(_scenes_of_dataset(path, warn))
         if not scenes:
@@ -133,6 +137,10 @@ def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
 
 def _scenes_of_dataset(dataset: Path, warn: Callable[[str], None]) -> Iterator[Scene]:
     """Yield one scene for the grid of the microscope and one for that of the atlas, for each run."""
+    try:
+        refuse_foreign(dataset)
+    except DatasetError as error:
+        warn(f"is not shown: {error}")
     for key, run in read_provenance(dataset).runs.items():
         layers = list(_layers(dataset, run, run.images.items(), warn))
         in_atlas_space = [layer for layer in layers if layer.look == Look.HEATMAP]
@@ -189,6 +197,8 @@ def _component_of(record: ImageRecord) -> tuple[ComponentType, int | None]:
 
 def _regions(dataset: Path, run: RunRecord, record: ImageRecord) -> tuple[LabelValue, ...]:
     """Name and colour the regions that occur in an image, by the atlas table of its run."""
+    if run.atlas_table is not None:
+        _refuse_link_out(dataset / DERIVATIVE / run.atlas_table, dataset)
     occurring = None if record.label_values is None else set(record.label_values)
     return tuple(
         LabelValue(region.index, region.name, region.abbreviation or None, region.color)
@@ -251,8 +261,14 @@ def _is_ome_tiff(path: Path) -> bool:
 
 
 def _open(path: Path, inside_of: Path) -> ViewedImage:
+    _refuse_link_out(path, inside_of)
     if _is_ome_tiff(path):
         return TiffImage(path)
     if not path.is_dir():
         raise SourceError(f"{path}: does not exist; bring it back from a copy")
     return ZarrImage(path, inside_of)
+
+
+def _refuse_link_out(path: Path, folder: Path) -> None:
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise SourceError(f"{path}: is a link out of {folder}; replace it by the original")

@@ -9,23 +9,26 @@ from __future__ import annotations
 import errno
 import re
 import secrets
+import socket
 import socketserver
 import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from catnip2bids.errors import Catnip2bidsError, UsageError
 from catnip2bids.viewing.catalog import Catalog
+from catnip2bids.viewing.connections import Connections, most_connections
 
 LOOPBACK = "127.0.0.1"
 _NAMES = frozenset({LOOPBACK, "localhost", "::1"})
 _RANGE = re.compile("bytes=([0-9]{1,18})-([0-9]{0,18})|bytes=-([0-9]{1,18})")
 _PIECE_BYTES = 2**20
 _SECONDS_BETWEEN_SIGNS = 10.0
+_SECONDS_WITHOUT_FILES = 0.2
 _HEADERS = {
     # whatever the client may want to have from elsewhere, the browser does not ask for it
     "Content-Security-Policy": (
@@ -63,6 +66,7 @@ class ViewServer(ThreadingHTTPServer):
     def __init__(self, catalog: Catalog, port: int, warn: Callable[[str], None]) -> None:
         self.catalog, self.warn = catalog, warn
         self.secret, self.closing = secrets.token_urlsafe(16), threading.Event()
+        self.connections = Connections(most_connections())
         try:
             super().__init__((LOOPBACK, port), _Handler)
         except OSError as error:
@@ -83,6 +87,23 @@ class ViewServer(ThreadingHTTPServer):
         """Bind, without asking a name server for the name of this machine."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = LOOPBACK, int(self.server_address[1])
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Accept a connection; where the system has no more files to open, wait a little and leave it in the queue."""
+        try:
+            return super().get_request()
+        except OSError:
+            self.closing.wait(_SECONDS_WITHOUT_FILES)
+            raise
+
+    def verify_request(self, request: Any, *_: object) -> bool:
+        """Tell whether there is room for a connection."""
+        return self.connections.admit(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        super().shutdown_request(request)
+        self.connections.remove(request)
 
     def handle_error(self, *_: object) -> None:
         """Say what went wrong; a browser that closes a connection is not an error."""
@@ -124,6 +145,10 @@ class _Handler(BaseHTTPRequestHandler):
         return "catnip2bids"
 
     def _answer(self) -> None:
+        with self.server.connections.answering(self.connection):
+            self._answer_by_path()
+
+    def _answer_by_path(self) -> None:
         host = self.headers.get("Host", "")
         if not _is_loopback(host):
             self._refuse(HTTPStatus.FORBIDDEN, "asked for by a name that is not of this machine")

@@ -25,9 +25,12 @@ from catnip2bids.choices import Kind, OmeZarrVersion
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import LabelValue, Level, choose_display, image_metadata
 from catnip2bids.ome.metadata import Display, group_attributes
-from catnip2bids.viewing.image import WHITE, Axis, Channel, check_image
+from catnip2bids.special import refuse_special
+from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel, check_image
 from catnip2bids.volume import TiffStack, census_stack, open_tiff
 from catnip2bids.volume.tiff import check_page
+from catnip2bids.volume.tiff_file import directory_offsets, refuse_long_tags
+from catnip2bids.wording import shown_bytes
 
 Array = npt.NDArray[Any]
 Zyx = tuple[int, int, int]
@@ -36,6 +39,7 @@ _CHUNK = (512, 1024)
 """Rows and columns of a chunk at the most: textures of 2048 are the least that WebGL 2 promises."""
 _CHUNK_BYTES = 2**20
 """Chunks of small planes hold several, to make about this much."""
+_MOST_PLANES = 2**16
 _KEPT_BYTES = 64 * 2**20
 _ARRAY = re.compile(r"(\d+)/zarr\.json")
 _CHUNK_KEY = re.compile(r"(\d+)/c/(\d+)/(\d+)/(\d+)")
@@ -59,6 +63,8 @@ class TiffImage:
     label_folders: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
+        refuse_special(self.path)
+        refuse_long_tags(self.path)
         check_image(self)
 
     @property
@@ -92,6 +98,12 @@ class TiffImage:
 
     @cached_property
     def _stack(self) -> TiffStack:
+        with open_tiff(self.path) as tiff:
+            n_pages = len(directory_offsets(tiff, self.path))
+        if n_pages > _MOST_PLANES:
+            raise SourceError(
+                f"{self.path}: has {n_pages:,} pages, and at most {_MOST_PLANES:,} can be shown; split it"
+            )
         census = census_stack(self.path)
         if not isinstance(census.volume, TiffStack) or census.problems:
             problem = f"{self.path}: has one page for all planes; make an OME-TIFF of it: catnip2bids convert"
@@ -204,6 +216,7 @@ class _Bands:
         with self._lock, open_tiff(self._stack.path) as tiff:
             page = self._page(tiff, level, plane)
             height = page.chunks[0] * math.ceil(_CHUNK[0] / page.chunks[0])
+            self._check_memory(page, height)
             key = level, plane, row // height
             if key not in self._kept:
                 self._make_room()
@@ -218,6 +231,15 @@ class _Bands:
         if layout.shape != self._level_shapes[level][1:] or layout.dtype != self._stack.dtype:
             raise SourceError(f"{self._stack.path}: page {plane + 1} is {layout}, not as the others; did it change?")
         return page
+
+    def _check_memory(self, page: tifffile.TiffPage, height: int) -> None:
+        """Refuse a page of which a band of rows, or a tile, takes too much memory, encoded or decoded."""
+        n_values = max(min(height, page.shape[0]) * page.shape[1], math.prod(page.chunks))
+        if (n_bytes := max(n_values * self._stack.dtype.itemsize, *page.databytecounts)) > MOST_DECODED_BYTES:
+            raise SourceError(
+                f"{self._stack.path}: its strips or tiles take {shown_bytes(n_bytes)}, and at most "
+                f"{shown_bytes(MOST_DECODED_BYTES)} can be shown; convert it to OME-Zarr: catnip2bids convert"
+            )
 
     def _make_room(self) -> None:
         while self._kept and sum(band.nbytes for band in self._kept.values()) > _KEPT_BYTES:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
 from catnip2bids.choices import Kind
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import LabelValue, choose_display
 from catnip2bids.paths import leads_out
 from catnip2bids.viewing.image import WHITE, Axis, Channel, check_image
+from catnip2bids.viewing.zarr_level import ZarrLevel, file_inside, open_level
 from catnip2bids.viewing.zarr_metadata import (
     ChannelMetadata,
     GroupMetadata,
@@ -28,14 +28,13 @@ from catnip2bids.viewing.zarr_metadata import (
     Window,
     read_metadata,
 )
+from catnip2bids.volume.zarr import document_of
 
 _METERS = {"angstrom": 1e-10, "picometer": 1e-12, "nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3}
 _METERS |= {"centimeter": 1e-2, "decimeter": 1e-1, "meter": 1.0}
 _SECONDS = {"nanosecond": 1e-9, "microsecond": 1e-6, "millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0}
 _UNITS = {name: (factor, "m") for name, factor in _METERS.items()}
 _UNITS |= {name: (factor, "s") for name, factor in _SECONDS.items()}
-_LARGEST_SAMPLE = 1024
-"""Rows and columns that are looked at to choose a contrast, where the metadata tell none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +63,7 @@ class ZarrImage:
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """Its axes, with the sizes of level 0."""
-        image, shape = self._image, self._arrays[0].shape
+        image, shape = self._image, self._levels[0].shape
         steps = _product([*image.datasets[0].scales, *image.scales], len(shape), 1.0)
         shifts = _product([*image.datasets[0].translations, *image.translations], len(shape), 0.0)
         axes = []
@@ -76,8 +75,7 @@ class ZarrImage:
     @property
     def dtype(self) -> np.dtype[np.generic]:
         """Type of the values."""
-        dtype: np.dtype[np.generic] = self._arrays[0].dtype
-        return dtype
+        return self._levels[0].dtype
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
@@ -102,23 +100,23 @@ class ZarrImage:
     def label_folders(self) -> tuple[Path, ...]:
         """Label images in its group ``labels``."""
         group = self.path / "labels"
-        names = (read_metadata(group).labels if group.is_dir() else None) or ()
-        folders = (group / name for name in names if not leads_out(name))
+        names = (self._read_metadata(group).labels if group.is_dir() else None) or ()
+        folders = (group / name for name in dict.fromkeys(names) if not leads_out(name))
         return tuple(folder for folder in folders if folder.is_dir())
 
     def read(self, path: str) -> Path | None:
         """Return a file of the image; none for folders, for what is not there, and for what lies outside."""
-        if leads_out(path):
-            return None
-        try:
-            file = (self.path / path).resolve(strict=True)
-        except (OSError, RuntimeError):
-            return None
-        return file if file.is_file() and file.is_relative_to(self.inside.resolve()) else None
+        return None if leads_out(path) else file_inside(self.path / path, self.inside)
 
     @cached_property
     def _metadata(self) -> GroupMetadata:
-        return read_metadata(self.path)
+        return self._read_metadata(self.path)
+
+    def _read_metadata(self, folder: Path) -> GroupMetadata:
+        document = document_of(folder)
+        if document.exists() and file_inside(document, self.inside) is None:
+            raise SourceError(f"{document}: is a link out of the image, or not a file; replace it by the original")
+        return read_metadata(folder)
 
     @property
     def _image(self) -> Multiscale:
@@ -129,20 +127,14 @@ class ZarrImage:
         return self._metadata.multiscales[0]
 
     @cached_property
-    def _arrays(self) -> list[Any]:
+    def _levels(self) -> list[ZarrLevel]:
         """Its levels, opened but not read."""
         n_axes = len(self._image.axes)
-        try:
-            arrays = [zarr.open_array(self.path / level.path, mode="r") for level in self._image.datasets]
-        # zarr raises whatever it stumbles over; whatever it is, the image cannot be shown
-        except Exception as error:
-            raise SourceError(
-                f"{self.path}: its arrays cannot be read ({error}); replace it by the original"
-            ) from error
-        for array in arrays:
-            if array.ndim != n_axes:
-                raise SourceError(f"{self.path}: has {array.ndim} axes and describes {n_axes}; correct its metadata")
-        return arrays
+        levels = [open_level(self.path, level.path, self.inside) for level in self._image.datasets]
+        for level in levels:
+            if (n_found := len(level.shape)) != n_axes:
+                raise SourceError(f"{self.path}: has {n_found} axes and describes {n_axes}; correct its metadata")
+        return levels
 
     def _channel(self, index: int) -> Channel:
         described = (self._metadata.omero or Omero()).channels or ()
@@ -155,20 +147,24 @@ class ZarrImage:
         return Channel(name, color, (display.start, display.end), (display.smallest, display.largest))
 
     def _sample(self, channel: int) -> tuple[tuple[float, float], np.ndarray[Any, Any]]:
-        """Read the middle of the middle plane of the smallest level, and its range of values."""
-        array = self._arrays[-1]
-        place: list[int | slice] = []
-        for axis, n_voxels in zip(self.axes, array.shape, strict=True):
-            margin = max(n_voxels - _LARGEST_SAMPLE, 0) // 2
-            in_plane = axis.name in "yx"
-            place.append(slice(margin, n_voxels - margin) if in_plane else n_voxels // 2)
-            if axis.type == "channel":
-                place[-1] = channel
+        """Read the middle of the middle plane of the smallest level, and its range of values.
+
+        Where that takes too much, it is the range of all values that there could be; of real numbers, from 0 to 1.
+        """
+        level = self._levels[-1]
+        place: list[int | None] = []
+        for axis, n_voxels in zip(self.axes, level.shape, strict=True):
+            place.append(None if axis.name in "yx" else channel if axis.type == "channel" else n_voxels // 2)
         try:
-            values = np.asarray(array[tuple(place)])
-        # and codecs raise whatever they like
+            values = level.sample(place)
+        except SourceError:
+            raise
+        # codecs raise whatever they like
         except Exception as error:
             raise SourceError(f"{self.path}: cannot be read ({error}); replace it by the original") from error
+        if values is None:
+            ends = (np.iinfo(level.dtype).min, np.iinfo(level.dtype).max) if level.dtype.kind in "iu" else (0, 1)
+            values = np.array(ends, level.dtype)
         finite = values[np.isfinite(values)]
         return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0), values
 

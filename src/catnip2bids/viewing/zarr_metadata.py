@@ -15,6 +15,8 @@ from catnip2bids.volume.zarr import document_of, read_attributes
 
 # within these bounds no product and no quotient of scales is 0 or infinite
 _LARGEST = 1e30
+_MOST_LEVELS = 64
+_MOST_LABEL_IMAGES = 100
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Shift = Annotated[Number, Field(ge=-_LARGEST, le=_LARGEST)]
 Size = Annotated[Number, Field(ge=1 / _LARGEST, le=_LARGEST)]
@@ -81,7 +83,7 @@ class Multiscale(_Transformed):
     """An image."""
 
     axes: list[AxisMetadata] = Field(min_length=1)
-    datasets: list[LevelMetadata] = Field(min_length=1)
+    datasets: list[LevelMetadata] = Field(min_length=1, max_length=_MOST_LEVELS)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -144,7 +146,7 @@ class GroupMetadata(_Part):
     multiscales: list[Multiscale] | None = None
     omero: Omero | None = None
     image_label: ImageLabel | None = Field(default=None, alias="image-label")
-    labels: list[str] | None = None
+    labels: list[str] | None = Field(default=None, max_length=_MOST_LABEL_IMAGES)
 
 
 def read_metadata(folder: Path) -> GroupMetadata:

@@ -13,16 +13,22 @@ import re
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 import tifffile
 
+from catnip2bids.documents import MOST_BYTES
 from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.special import refuse_special
 
+_BIG_TIFF = 43
 _MOST_TAGS = 4096
+_MOST_NUMBERS = 2**22
+"""Values of a tag that are not text: strips and tiles of a page."""
+_BYTES_OR_TEXT = (1, 2, 7)
+"""Types of tags (TIFF 6.0, section 2)."""
 _UIC2_TAG = 33629
 """Of MetaMorph; it has as many values as there are planes."""
 _OS_ERROR = re.compile(r"raised OSError\(\d+")
@@ -132,6 +138,33 @@ def page_offsets(tiff: tifffile.TiffFile) -> tuple[int, ...]:
     return offsets
 
 
+def refuse_long_tags(path: Path) -> None:
+    """Refuse a file whose first directory has values that are too long: tifffile reads them when it opens the file.
+
+    Raises
+    ------
+    SourceError
+        If it has. What is damaged in another way is left to those who open it.
+    """
+    with suppress(OSError, OverflowError), path.open("rb") as file:
+        header = file.read(16)
+        order: Literal["little", "big"] = "big" if header[:2] == b"MM" else "little"
+        is_big_tiff = int.from_bytes(header[2:4], order) == _BIG_TIFF
+        size, size_of_number, tag_size = (8, 8, 20) if is_big_tiff else (4, 2, 12)
+        file.seek(int.from_bytes(header[size : 2 * size], order))
+        n_tags = int.from_bytes(file.read(size_of_number), order)
+        _check_tags(path, file.read(min(n_tags, _MOST_TAGS) * tag_size), tag_size, order)
+
+
+def _check_tags(path: Path, tags: bytes, tag_size: int, order: Literal["little", "big"]) -> None:
+    """Refuse tags of a directory of which tifffile would read too many values."""
+    fields = slice(2), slice(2, 4), slice(4, 4 + (tag_size - 4) // 2)
+    for start in range(0, len(tags), tag_size):
+        code, kind, n_values = (int.from_bytes(tags[start : start + tag_size][field], order) for field in fields)
+        if code in tifffile.TIFF.TAG_LOAD and n_values > (MOST_BYTES if kind in _BYTES_OR_TEXT else _MOST_NUMBERS):
+            raise SourceError(f"{path}: its tag {code} has {n_values:,} values, too many; replace it by the original")
+
+
 def _declared_pages(tiff: tifffile.TiffFile) -> tuple[str, int]:
     """Return how many planes metadata of the first page promise, and whose: some programs list but one of them."""
     first = tiff.pages.first
@@ -166,5 +199,7 @@ def directory_offsets(tiff: tifffile.TiffFile, path: Path) -> tuple[int, ...]:
         n_tags = whole_number(offset, layout.tagnosize)
         if n_tags > _MOST_TAGS:
             raise SourceError(f"{path}: its list of pages is damaged ({n_tags} tags); replace it by the original")
+        handle.seek(offset + layout.tagnosize)
+        _check_tags(path, handle.read(n_tags * layout.tagsize), layout.tagsize, order)
         offset = whole_number(offset + layout.tagnosize + n_tags * layout.tagsize, layout.offsetsize)
     return tuple(seen)

@@ -17,6 +17,7 @@ from catnip2bids.volume.tiff import PageLayout, check_tags, page_at
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.wording import shown_shape
 
+_MOST_COPIES = 64
 _SUBFILE_TYPE, _REDUCED = 255, 2
 """TIFF 6.0 replaced the tag SubfileType by NewSubfileType, of which bit 0 says the same."""
 
@@ -120,10 +121,14 @@ def _count_subifds(page: tifffile.TiffPage, where: str) -> int:
     Raises
     ------
     SourceError
-        If one of them is not smaller than the page.
+        If one of them is not smaller than the page, or there are too many.
     """
-    size, tiff = _size(page), page.parent
-    for offset in page.subifds or ():
+    size, tiff, offsets = _size(page), page.parent, page.subifds or ()
+    if len(offsets) > _MOST_COPIES:
+        raise SourceError(
+            f"{where}has {len(offsets):,} SubIFDs, more than an image has levels; replace it by the original"
+        )
+    for offset in offsets:
         tiff.filehandle.seek(offset)
         try:
             below = _size(tifffile.TiffPage(tiff, index=page.index))
@@ -134,4 +139,4 @@ def _count_subifds(page: tifffile.TiffPage, where: str) -> int:
                 f"{where}has another image of {shown_shape((below.n_rows, below.n_columns))} in a SubIFD; "
                 "save each image by itself, for instance from Fiji"
             )
-    return len(page.subifds or ())
+    return len(offsets)

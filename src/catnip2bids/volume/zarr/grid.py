@@ -150,17 +150,7 @@ class Grid:
         SourceError
             If one of the files is a named pipe or a device.
         """
-        chunks = [
-            range(part.start // n, math.ceil(part.stop / n)) for part, n in zip(region, self.chunk_shape, strict=True)
-        ]
-        per_file = self.chunks_per_file
-        files = [range(found.start // n, math.ceil(found.stop / n)) for found, n in zip(chunks, per_file, strict=True)]
-        for place in itertools.product(*files):
-            inside = tuple(
-                slice(max(found.start - i * n, 0), min(found.stop - i * n, n))
-                for found, i, n in zip(chunks, place, per_file, strict=True)
-            )
-            file = self._file(place)
+        for file, inside in self._parts(region):
             refuse_special(file)
             try:
                 with file.open("rb", buffering=0) as opened:
@@ -172,6 +162,24 @@ class Grid:
                 raise ValueError(
                     f"a chunk in {name} takes {shown_bytes(max(sizes))}, and should {shown_bytes(self.chunk_bytes)}"
                 )
+
+    def files(self, region: Region) -> Iterator[Path]:
+        """Yield the files that a region is in, whether they are stored or not."""
+        return (file for file, _ in self._parts(region))
+
+    def _parts(self, region: Region) -> Iterator[tuple[Path, tuple[slice, ...]]]:
+        """Yield the files that a region is in, and which of their chunks it is in."""
+        chunks = [
+            range(part.start // n, math.ceil(part.stop / n)) for part, n in zip(region, self.chunk_shape, strict=True)
+        ]
+        per_file = self.chunks_per_file
+        files = [range(found.start // n, math.ceil(found.stop / n)) for found, n in zip(chunks, per_file, strict=True)]
+        for place in itertools.product(*files):
+            inside = (
+                slice(max(found.start - i * n, 0), min(found.stop - i * n, n))
+                for found, i, n in zip(chunks, place, per_file, strict=True)
+            )
+            yield self._file(place), tuple(inside)
 
     @property
     def _most_bytes(self) -> int:
