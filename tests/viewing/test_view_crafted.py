@@ -66,7 +66,7 @@ def with_shards(image: Path) -> None:
 
 
 def with_channels(image: Path) -> None:
-    change(image / "0/zarr.json", shape=[10**8, 20, 30])
+    change(image / "0/zarr.json", shape=[200_000, 20, 30])
     axes = [{"name": "c", "type": "channel"}, *AXES[1:]]
     change_ome(image, multiscales=[{"axes": axes, "datasets": [{"path": "0"}]}])
 
@@ -100,13 +100,13 @@ def link_as(name: str) -> Callable[[Path], None]:
 
 
 CRAFTED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "channels": (with_channels, "100,000,000 channels"),
-    "levels": (with_datasets(*["0"] * 65), "at most 64 items"),
+    "channels": (with_channels, "200,000 channels"),
+    "levels": (with_datasets(*["0"] * 65), "has 65 levels"),
     "label images": (with_many_labels, "at most 100 items"),
     "a level elsewhere": (with_datasets("../other/0"), "lies outside of it"),
     "a level with an absolute path": (with_datasets("/0"), "lies outside of it"),
     "chunks": (chunks_of(4, 2**15, 2**14), "chunks of 2.0 GiB"),
-    "an index of shards": (with_shards, "an index of shards of 16.0 GiB"),
+    "an index of shards": (with_shards, "an index of 16.0 GiB a shard"),
     "a nested document": (nested, "nested too deeply"),
     "a large document": (too_large, "has 2.0 GiB"),
     "a pipe as group": (pipe_as("zarr.json"), "has no metadata"),
@@ -197,7 +197,7 @@ def test_a_blosc_frame_is_not_decoded_to_more_than_a_chunk(tmp_path: Path) -> No
     image = write_image(tmp_path / "crafted.zarr", version=2)
     (chunk,) = (image / "0").glob("0*0")
     chunk.write_bytes(bytes(imagecodecs.blosc_encode(bytes(VALUES.nbytes + 1))))
-    with pytest.raises(SourceError, match="holds a chunk of"):
+    with pytest.raises(SourceError, match="a chunk in .* takes"):
         view(image)
 
 
@@ -207,10 +207,10 @@ def test_few_of_many_small_chunks_are_read(tmp_path: Path) -> None:
     image = write_image(tmp_path / "small.zarr", values[:, :4, :4])
     array = json.loads((image / "0/zarr.json").read_text())
     array["chunk_grid"]["configuration"]["chunk_shape"] = [1, 1, 1]
-    array["shape"] = [10**9, 3000, 3000]
+    array["shape"] = [10**5, 3000, 3000]
     array["codecs"] = [{"name": "bytes", "configuration": {"endian": "little"}}]
     (image / "0/zarr.json").write_text(json.dumps(array))
-    middle = image / "0/c/500000000/1500/1500"
+    middle = image / "0/c/50000/1500/1500"
     middle.parent.mkdir(parents=True)
     middle.write_bytes(struct.pack("<H", 7))
     with view(image) as viewing:

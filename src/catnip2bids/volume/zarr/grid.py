@@ -154,13 +154,13 @@ class Grid:
             refuse_special(file)
             try:
                 with file.open("rb", buffering=0) as opened:
-                    sizes = list(self._sizes(opened, inside))
+                    too_large = next(self._too_large(opened, inside), None)
             except OSError:
                 continue
-            if max(sizes, default=0) > self._most_bytes:
+            if too_large is not None:
                 name = file.relative_to(self.folder.parent)
                 raise ValueError(
-                    f"a chunk in {name} takes {shown_bytes(max(sizes))}, and should {shown_bytes(self.chunk_bytes)}"
+                    f"a chunk in {name} takes {shown_bytes(too_large)}, and should {shown_bytes(self.chunk_bytes)}"
                 )
 
     def files(self, region: Region) -> Iterator[Path]:
@@ -181,32 +181,25 @@ class Grid:
             )
             yield self._file(place), tuple(inside)
 
-    @property
-    def _most_bytes(self) -> int:
-        """Bytes of a chunk that could not be compressed, and a little more."""
-        return self.chunk_bytes + self.chunk_bytes // 8 + _OVERHEAD_BYTES
-
-    def _sizes(self, file: BinaryIO, inside: tuple[slice, ...]) -> Iterator[int]:
-        """Yield how large some chunks of a file are, and what Blosc frames are decoded to; others end by themselves."""
-        n_bytes = file.seek(0, os.SEEK_END)
-        if self.index is None:
-            offsets = [0]
-            yield n_bytes
-        else:
+    def _too_large(self, file: BinaryIO, inside: tuple[slice, ...]) -> Iterator[int]:
+        """Yield sizes of chunks as they are stored, and decoded from Blosc frames, that are larger than chunks are."""
+        n_bytes, offsets = file.seek(0, os.SEEK_END), [0]
+        sizes = [n_bytes // math.prod(self.chunks_per_file)]
+        if self.index is not None:
             index = self._read_index(file)
             if index is None:
                 return
-            yield n_bytes // math.prod(self.chunks_per_file)
             chunks = [(int(offset), int(size)) for offset, size in index[inside].reshape(-1, 2)]
             chunks = [(offset, size) for offset, size in chunks if offset + size <= n_bytes]  # others cannot be read
             offsets = [offset for offset, _ in chunks]
-            yield from (size for _, size in chunks)
-        if "blosc" in self.codec:
-            for offset in offsets:
-                file.seek(offset)
-                header = file.read(_BLOSC_HEADER.size)
-                if len(header) == _BLOSC_HEADER.size:
-                    yield _BLOSC_HEADER.unpack(header)[0]
+            sizes += [size for _, size in chunks]
+        # what cannot be compressed takes a little more
+        yield from (size for size in sizes if size > self.chunk_bytes + self.chunk_bytes // 8 + _OVERHEAD_BYTES)
+        for offset in offsets if "blosc" in self.codec else ():  # tensorstore ends others where a chunk is whole
+            file.seek(offset)
+            header = file.read(_BLOSC_HEADER.size)
+            if len(header) == _BLOSC_HEADER.size and (decoded := _BLOSC_HEADER.unpack(header)[0]) > self.chunk_bytes:
+                yield decoded
 
     def _read_index(self, shard: BinaryIO) -> np.ndarray[Any, np.dtype[np.uint64]] | None:
         """Read the index of a shard: offset and size of each chunk; None if it is not whole."""
