@@ -197,7 +197,7 @@ def test_a_blosc_frame_is_not_decoded_to_more_than_a_chunk(tmp_path: Path) -> No
     image = write_image(tmp_path / "crafted.zarr", version=2)
     (chunk,) = (image / "0").glob("0*0")
     chunk.write_bytes(bytes(imagecodecs.blosc_encode(bytes(VALUES.nbytes + 1))))
-    with pytest.raises(SourceError, match="a chunk in .* takes"):
+    with pytest.raises(SourceError, match="a chunk in 0/"):
         view(image)
 
 
@@ -207,10 +207,10 @@ def test_few_of_many_small_chunks_are_read(tmp_path: Path) -> None:
     image = write_image(tmp_path / "small.zarr", values[:, :4, :4])
     array = json.loads((image / "0/zarr.json").read_text())
     array["chunk_grid"]["configuration"]["chunk_shape"] = [1, 1, 1]
-    array["shape"] = [10**5, 3000, 3000]
+    array["shape"] = [10**5, 1000, 1000]
     array["codecs"] = [{"name": "bytes", "configuration": {"endian": "little"}}]
     (image / "0/zarr.json").write_text(json.dumps(array))
-    middle = image / "0/c/50000/1500/1500"
+    middle = image / "0/c/50000/500/500"
     middle.parent.mkdir(parents=True)
     middle.write_bytes(struct.pack("<H", 7))
     with view(image) as viewing:
