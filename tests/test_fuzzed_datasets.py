@@ -1,0 +1,19 @@
+"""A minute of random changes to the documents of a dataset; `fuzzing_datasets.py` goes on for as long as wanted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("fuzzing_datasets.py")
+
+
+@pytest.mark.slow
+def test_every_command_survives_datasets_that_were_changed_at_random() -> None:
+    command = [sys.executable, str(PROGRAM), "--seconds", "60"]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "verify: problems" in finished.stdout
