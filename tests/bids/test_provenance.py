@@ -194,8 +194,8 @@ MASKED = {"relation": "2-is-1-masked", "planes": [0, 440], "planes_compared": 12
     ("evidence", "says"),
     [
         ({"files": ["a.tif", "b.tif", "a.tif"]}, "files names 'a.tif' more than once"),
-        ({"files": ["../a.tif"]}, "files names '../a.tif', which is not the name of a file"),
-        ({"files": [".."]}, "files names '..', which is not the name of a file"),
+        ({"files": ["../a.tif"]}, "files names '../a.tif', which is not a file name: the dataset was tampered with"),
+        ({"files": [".."]}, "files names '..', which is not a file name: the dataset was tampered with"),
         ({"relation": "identical", "files": ["a"], "planes_compared": 2}, "files names 1 file for 2 planes"),
         ({**MASKED, "files": ["a"]}, "files names 1 file for 12 planes"),
         ({**MASKED, "planes_emptied": [40, 0, 40]}, "planes_emptied names 40 more than once"),

@@ -84,7 +84,7 @@ class _Evidence(BaseModel):
             if twice := [value for value, n_times in Counter(values).items() if n_times > 1]:
                 raise ValueError(f"{field} names {twice[0]!r} more than once")
         if no_names := [name for name in self.files or () if leads_out(name) or "/" in name]:
-            raise ValueError(f"files names {no_names[0]!r}, which is not the name of a file")
+            raise ValueError(f"files names {no_names[0]!r}, which is not a file name: the dataset was tampered with")
         self._check_range()
         is_restored = self.relation in ("identical", "2-is-1-masked") and self.planes_compared is not None
         if is_restored and self.files and len(self.files) != self.planes_compared:
