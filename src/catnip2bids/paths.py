@@ -9,8 +9,11 @@ Functions that write, rename or delete take only such paths, and only this modul
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NewType
+from unicodedata import normalize
 
 from catnip2bids.errors import DatasetError
 
@@ -74,6 +77,38 @@ def inside(path: str, what: str) -> PurePosixPath:
             "bring it back from a copy"
         )
     return PurePosixPath(os.path.normpath(path))
+
+
+def as_on_any_system(path: str) -> str:
+    """Return a path as systems compare it that tell neither case nor ways to write accents apart.
+
+    Paths for which it is the same are one file on macOS or Windows.
+    """
+    return normalize("NFD", normalize("NFD", path).casefold())
+
+
+def spelled_alike(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Find POSIX paths that are one on macOS or Windows; returns them by each path that is or is below one of them."""
+    spellings: dict[str, set[str]] = {}
+    everything = {path: [*map(str, PurePosixPath(path).parents[:-1]), path] for path in paths}
+    for place in chain.from_iterable(everything.values()):
+        spellings.setdefault(as_on_any_system(place), set()).add(place)
+    return {
+        path: sorted(alike)
+        for path, places in everything.items()
+        if len(alike := max((spellings[as_on_any_system(place)] for place in reversed(places)), key=len)) > 1
+    }
+
+
+def spelled_otherwise(folder: Path, path: PurePath) -> Path | None:
+    """Return what stands in a folder under the name of `path` or of a folder of it but for case or accents, if so."""
+    place = folder
+    for name in path.parts:
+        if not os.path.lexists(place / name):
+            others = sorted(place.iterdir()) if place.is_dir() else []
+            return next((other for other in others if as_on_any_system(other.name) == as_on_any_system(name)), None)
+        place /= name
+    return None
 
 
 def file_name(name: str, what: str) -> str:

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from catnip2bids.errors import DatasetError, NoSpaceError, ReadError, SourceError, UsageError, WriteError
 from catnip2bids.locks import LOCK, wait_for_others
@@ -27,6 +27,8 @@ _OLD = f".old{_PARTIAL}"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_NAME_BYTES = 255 - len(f".{_OLD}")
 """Longer names leave no room for those of work in progress; file systems have 255 bytes."""
+_LONGEST_PATH_BYTES = 4095 - (255 - LONGEST_NAME_BYTES)
+"""The same for whole paths, of which Linux takes 4095 bytes."""
 
 
 def keep_apart(source: Path, output: Path) -> None:
@@ -42,6 +44,19 @@ def keep_apart(source: Path, output: Path) -> None:
         raise UsageError(f"{output}: is inside {source}, which is only read; give a folder outside of it")
     if one.is_relative_to(other):
         raise UsageError(f"{output}: holds {source}, which is only read; give another folder")
+
+
+def too_long(path: PurePath, folder: Path | None = None) -> str | None:
+    """Say why something cannot be published under a path below a folder: its name or the path is too long; else None.
+
+    Without a folder only the name is looked at.
+    """
+    if (n_bytes := len(os.fsencode(path.name))) > LONGEST_NAME_BYTES:
+        return f"its name has {n_bytes} bytes, and may have {LONGEST_NAME_BYTES}"
+    n_bytes = 0 if folder is None else len(os.fsencode(folder.absolute() / path))
+    if n_bytes > _LONGEST_PATH_BYTES:
+        return f"its path below {folder} would have {n_bytes:,} bytes, and may have {_LONGEST_PATH_BYTES:,}"
+    return None
 
 
 @contextmanager
@@ -65,6 +80,8 @@ def _remedy(error: OSError) -> str:
             return "free space"
         case errno.EROFS | errno.EACCES | errno.EPERM:
             return "make the place writable, or write to another one,"
+        case errno.ENAMETOOLONG:
+            return "give a shorter name, or write to a place with a shorter path,"
     return "see that the disk works, or write to another one,"
 
 

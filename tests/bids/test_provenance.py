@@ -187,6 +187,39 @@ def test_a_wrong_type_is_named_with_its_field(tmp_path: Path, document: dict[str
         read_provenance(tmp_path)
 
 
+MASKED = {"relation": "2-is-1-masked", "planes": [0, 440], "planes_compared": 12, "planes_emptied": [0, 40]}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "says"),
+    [
+        ({"files": ["a.tif", "b.tif", "a.tif"]}, "files names 'a.tif' more than once"),
+        ({"files": ["../a.tif"]}, "files names '../a.tif', which is not a file name: the dataset was tampered with"),
+        ({"files": [".."]}, "files names '..', which is not a file name: the dataset was tampered with"),
+        ({"relation": "identical", "files": ["a"], "planes_compared": 2}, "files names 1 file for 2 planes"),
+        ({**MASKED, "files": ["a"]}, "files names 1 file for 12 planes"),
+        ({**MASKED, "planes_emptied": [40, 0, 40]}, "planes_emptied names 40 more than once"),
+        ({**MASKED, "planes_emptied": [441]}, "planes_emptied names 441, and planes are 0 to 440"),
+        ({**MASKED, "planes_different": [40, 40]}, "planes_different names 40 more than once"),
+        ({**MASKED, "planes_different": [-1]}, "planes_different names -1, and planes are 0 to 440"),
+        ({"planes": [3, 1]}, "planes names 3 and 1, which are not the first and the last plane"),
+        ({"planes": [1, 3], "planes_compared": 4}, "planes names 1 and 3, which are not the first and the last plane"),
+        ({"layouts": ["4 x 4 uint8", "4 x 4 uint8"]}, "layouts names '4 x 4 uint8' more than once"),
+    ],
+)
+def test_evidence_names_each_plane_once(tmp_path: Path, evidence: dict[str, Any], says: str) -> None:
+    saved = provenance()
+    saved.decisions[0].evidence = MASKED  # as packaging writes it
+    saved.save(tmp_path)
+    assert read_provenance(tmp_path).decisions[-2].evidence == MASKED
+    saved.decisions[0].evidence = evidence
+    saved.save(tmp_path)
+    with pytest.raises(DatasetError) as refused:
+        read_provenance(tmp_path)
+    where = f"{tmp_path / PROVENANCE}: is damaged (field decisions.1.evidence: {says}); bring it back from a copy"
+    assert str(refused.value) == where
+
+
 def test_a_folder_in_which_nothing_but_a_lock_was_made_is_ours(tmp_path: Path) -> None:
     (tmp_path / FOLDER_LOCK).touch()
     (tmp_path / "code/catnip2bids").mkdir(parents=True)

@@ -373,3 +373,10 @@ def test_the_demo_does_not_touch_another_folder(tmp_path: Path) -> None:
     done = command("demo", tmp_path)
     assert done.returncode == 2
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("words", [["scan"], ["verify"], ["validate"], ["report"], ["view"], ["demo"]])
+def test_an_argument_that_is_too_long_is_refused(words: list[str]) -> None:
+    done = command(*words, "n" * 300)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("File name too long; give a shorter name, or a place with a shorter path")

@@ -756,6 +756,126 @@ def test_what_is_hidden_is_not_compared_and_said(tmp_path: Path) -> None:
     assert catnip2bids.compare(tmp_path / "a", tmp_path / "b").exit_code == 2
 
 
+def fill(folder: Path, what: str) -> None:
+    """Put into a folder what is not compared, or cannot be."""
+    folder.mkdir()
+    match what:
+        case "hidden things":
+            (folder / "in/.hidden").mkdir(parents=True)
+            (folder / ".notes.txt").write_text(folder.name)
+        case "leftovers":
+            (folder / ".DS_Store").write_text(folder.name)
+        case "empty folders":
+            (folder / "in/deep").mkdir(parents=True)
+        case "a link to itself":
+            (folder / "loop").symlink_to(".")
+        case "links to nowhere":
+            (folder / "image.tif").symlink_to("nowhere.tif")
+        case "named pipes":
+            os.mkfifo(folder / "image.tif")
+        case "damaged tables":
+            (folder / "t.csv").write_text(HEADER + "1,root,r,5,many\n")
+        case "tables without rows":
+            (folder / "t.csv").write_text(HEADER)
+        case "damaged volumes":
+            (folder / "N4.tif").write_text("text")
+            (folder / "N4").mkdir()
+            (folder / "N4/Z1.tif").write_text("text")
+
+
+NOT_COMPARED = {
+    "nothing": (0, 0),
+    "hidden things": (0, 4),
+    "leftovers": (0, 2),
+    "empty folders": (0, 0),
+    "a link to itself": (0, 2),
+    "links to nowhere": (1, 0),
+    "named pipes": (1, 0),
+    "damaged tables": (1, 0),
+    "tables without rows": (1, 0),
+    "damaged volumes": (2, 0),
+}
+"""What two folders hold: so many pairs that cannot be compared, and so many things that are skipped."""
+
+
+@pytest.mark.parametrize("what", NOT_COMPARED)
+def test_folders_in_which_nothing_can_be_compared_are_never_identical(tmp_path: Path, what: str) -> None:
+    for side in ("a", "b"):
+        fill(tmp_path / side, what)
+    done = subprocess.run(
+        [sys.executable, "-m", "catnip2bids", "compare", "a", "b"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("nothing was compared: ")
+    found = json.loads((tmp_path / "comparison/comparison.json").read_text())
+    assert (found["relation"], found["n_not_compared"], found["n_skipped"]) == ("different", *NOT_COMPARED[what])
+    assert found["problems"]
+    page = (tmp_path / "comparison/index.html").read_text()
+    assert "nothing was compared</span>" in page
+    assert ": identical</title>" not in page
+
+
+def test_named_pipes_among_slices_are_not_opened(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        os.mkfifo(tmp_path / side / "Z1.tif")
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
+    assert (comparison.relation, comparison.exit_code) == (Relation.DIFFERENT, 2)
+    assert "Z1.tif: is a named pipe or a device" in comparison.problems[0]
+
+
+def test_what_is_skipped_is_counted_and_named_everywhere(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        fill(tmp_path / side, "hidden things")
+        write_slices(tmp_path / side / "640_N4", some_image((3, 20, 20)))
+        (tmp_path / side / "640_N4/.old").mkdir()
+    (tmp_path / "a/.DS_Store").write_text("")
+    (tmp_path / "a/loop").symlink_to(".")
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b", tmp_path / "out")
+    assert (comparison.relation, comparison.exit_code) == (Relation.IDENTICAL, 0)
+    hidden = [".notes.txt", "640_N4/.old", "in/.hidden"]
+    found = document(tmp_path)
+    assert found["n_skipped"] == 8
+    assert found["skipped_in_1"] == {
+        "hidden": hidden,
+        "left behind by a system or another program": [".DS_Store"],
+        "link to a folder that it is in": ["loop"],
+    }
+    assert found["skipped_in_2"] == {"hidden": hidden}
+    assert "Skipped: 8 things." in found["meaning"]
+    assert sum(row["note"] == "not compared: hidden" for row in rows(tmp_path)) == 6
+    assert rows(tmp_path, "different.csv") == []
+    page = (tmp_path / "out/index.html").read_text()
+    assert "Not compared: 5 in 1, 3 in 2" in page
+    assert page.count("640_N4/.old") >= 2
+    assert "8 skipped" in repr(comparison)
+    comparison = catnip2bids.compare(tmp_path / "a/640_N4", tmp_path / "b/640_N4")  # the same of single volumes
+    assert (comparison.exit_code, comparison.skipped_1, comparison.skipped_2) == (
+        0,
+        {".old": "hidden"},
+        {".old": "hidden"},
+    )
+    assert [".old is hidden, and was not compared" in text for text in comparison.warnings] == [True, True]
+
+
+def test_things_of_two_kinds_under_one_name_are_named(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "same.txt").write_text("same")
+    (tmp_path / "a/seg").write_text("a list")
+    write_slices(tmp_path / "b/seg", some_image((3, 20, 20)))
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
+    assert (comparison.relation, comparison.exit_code) == (Relation.DIFFERENT, 1)
+    assert comparison.notes == (
+        "seg: was not compared, because it is of another kind in 1 (file) than in 2 (slice folder)",
+    )
+
+
 def test_a_folder_of_others_is_not_written_into(tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("same")

@@ -16,9 +16,11 @@ import catnip2bids
 from catnip2bids import Format, make_plan, package, scan
 from catnip2bids.catnip.component import Action
 from catnip2bids.demo import write_atlas_table
-from catnip2bids.errors import UsageError
+from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.packaging import atlases
 from catnip2bids.packaging.texts import replace_marked_part
 from catnip2bids.paths import safe_path
+from catnip2bids.plan import report_on
 from catnip2bids.progress import Progress
 from runs import (
     CHECKSUMS,
@@ -433,7 +435,61 @@ def test_another_animal_with_the_same_label_is_refused_and_both_are_named(cohort
     assert "45670-ko" in str(caught.value)
 
 
+KO_IN_CAPITALS = KO_NAME.replace("45670_ko", "45670_KO")
+
+
+def test_animals_whose_labels_differ_only_in_case_are_refused_and_both_are_named(cohort: Path, tmp_path: Path) -> None:
+    """On macOS and Windows their folders would be one."""
+    write_l0(tmp_path / "both", KO_NAME)
+    write_l0(tmp_path / "both", KO_IN_CAPITALS, seed=9)
+    says = f"{KO_IN_CAPITALS} and {KO_NAME}: the subjects '45670KO' and '45670ko' differ only in case"
+    (problem,) = report_on(scan(tmp_path / "both")).problems
+    assert problem.startswith(says)
+    with pytest.raises(UsageError, match=says):
+        package([tmp_path / "both"], tmp_path / "out", settings())
+    says = f"{KO_NAME} and {KO_IN_CAPITALS}: the subjects '45670ko' and '45670KO' differ only in case"
+    assert not (tmp_path / "out").exists()
+    package([cohort / "KO"], tmp_path / "out", settings())
+    before = state_of(tmp_path / "out")
+    with pytest.raises(UsageError, match=says):
+        package([tmp_path / "both" / KO_IN_CAPITALS], tmp_path / "out", settings())
+    assert state_of(tmp_path / "out") == before
+    assert package([tmp_path / "both" / KO_IN_CAPITALS], tmp_path / "out", settings(subject="45670b")).ok
+
+
+@pytest.mark.parametrize(("label", "other"), [("sample", "lefthemisphere2"), ("stain", "CFOS")])
+def test_samples_and_stains_of_one_animal_that_differ_only_in_case_are_refused(
+    cohort: Path, tmp_path: Path, label: str, other: str
+) -> None:
+    first = "LeftHemisphere2" if label == "sample" else "cFos"
+    package([cohort / "KO"], tmp_path / "out", settings(**{label: first}))
+    again = KO_NAME.replace("12-39-11", "18-00-00")
+    write_l0(tmp_path / "source", again, seed=9)
+    before = state_of(tmp_path / "out")
+    says = f"{KO_NAME} and {again}: the {label}s '{first}' and '{other}' differ only in case"
+    with pytest.raises(UsageError, match=says):
+        package([tmp_path / "source"], tmp_path / "out", settings(**{label: other}))
+    assert state_of(tmp_path / "out") == before
+
+
+def test_a_folder_of_somebody_else_that_differs_only_in_case_is_refused(cohort: Path, tmp_path: Path) -> None:
+    package([cohort / "KO"], tmp_path / "out", settings())
+    (tmp_path / "out/sub-46001WT/anat").mkdir(parents=True)
+    before = state_of(tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"sub-46001WT: and .*sub-46001wt, .* are one name on macOS and Windows"):
+        package([cohort / "WT"], tmp_path / "out", settings())
+    assert state_of(tmp_path / "out") == before
+
+
 # ---- atlases and stains
+
+
+def test_tables_of_two_atlases_whose_versions_differ_only_in_case_have_names_of_their_own() -> None:
+    assert atlases._file_names(["v2", "V2", "v5"]) == [
+        "atlas-CATNIPv2_dseg.tsv",
+        "atlas-CATNIPV2x2_dseg.tsv",
+        "atlas-CATNIPv5_dseg.tsv",
+    ]
 
 
 def with_other_atlas(folder: Path) -> None:

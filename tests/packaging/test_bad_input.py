@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 import tifffile
 
-from catnip2bids import PackageResult, package
+from catnip2bids import Action, PackageResult, make_plan, package, restore, verify
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.packaging import preparation
+from catnip2bids.packaging.copies import copy_as_it_is
+from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.plan import report_on
 from catnip2bids.progress import Progress
-from catnip2bids.scanning import scan
+from catnip2bids.scanning import Entry, scan
 from made_up import HEIGHT, WIDTH, Flavour, write_tiff
 from runs import (
     KO,
@@ -724,3 +727,136 @@ def test_names_that_are_no_text(tmp_path: Path, name: str) -> None:
     (run / name).write_bytes(b"a")
     done = command("package", tmp_path / "source", "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)
     assert (done.returncode, "is not UTF-8; rename it" in done.stderr) == (2, True)
+
+
+# ---- names that a dataset cannot hold, or not on all systems
+
+_LONG = f"{'n' * 239}.txt"
+"""The shortest name that leaves no room for that of work in progress: 243 bytes."""
+
+
+def a_long_name(run: Path) -> str:
+    (run / _LONG).write_text("notes")
+    return _LONG
+
+
+def a_long_name_in_bytes_alone(run: Path) -> str:
+    (run / ("更" * 81)).write_text("notes")
+    return "更" * 81
+
+
+def a_long_name_in_a_folder(run: Path) -> str:
+    (run / "extra").mkdir()
+    (run / "extra" / _LONG).write_text("notes")
+    return "extra"
+
+
+def a_long_name_of_a_volume(run: Path) -> str:
+    name = f"heatmaps_atlasspace/FRSTseg_00020000_{'n' * 190}_heatmap_imagespace_atlasspace.nii"
+    shutil.copy(next((run / "heatmaps_atlasspace").iterdir()), run / name)
+    return name
+
+
+def names_that_differ_in_case(run: Path) -> str:
+    (run / "extra").mkdir()
+    for name in ("Notes.txt", "notes.txt"):
+        (run / "extra" / name).write_text(name)
+    return "extra"
+
+
+def names_that_differ_in_accents(run: Path) -> str:
+    (run / "extra/in").mkdir(parents=True)
+    for form in ("NFC", "NFD"):
+        (run / "extra/in" / unicodedata.normalize(form, "Mäuse.txt")).write_text(form)
+    return "extra"
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        a_long_name,
+        a_long_name_in_bytes_alone,
+        a_long_name_in_a_folder,
+        a_long_name_of_a_volume,
+        names_that_differ_in_case,
+        names_that_differ_in_accents,
+    ],
+)
+def test_a_name_that_a_dataset_cannot_hold_is_a_problem_of_its_entry(
+    tmp_path: Path, add: Callable[[Path], str]
+) -> None:
+    run = write_l0(tmp_path / "cohort")
+    entry = add(run)
+    (problem,) = report_on(scan(tmp_path / "cohort")).problems
+    assert problem.startswith(str(run / entry.partition("/")[0]))
+    found = package(tmp_path / "cohort", tmp_path / "out", settings())
+    assert found.problems == [problem]
+    assert images_of(tmp_path / "out") == ALL_IMAGES
+    left_out = decisions(tmp_path / "out")[f"{KO}/{entry}"]
+    assert (left_out["action"], left_out["target"]) == ("exclude", None)
+    assert "problem: " in left_out["reason"]
+    assert verify(tmp_path / "out").ok
+
+
+def test_names_of_242_bytes_are_copied_and_restored(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    (run / _LONG[1:]).write_text("notes")
+    assert package(tmp_path / "cohort", tmp_path / "out", settings()).ok
+    assert restore(tmp_path / "out", tmp_path / "restored").ok
+    assert (tmp_path / "restored" / KO / _LONG[1:]).read_text() == "notes"
+
+
+def test_a_path_that_gets_too_long_in_the_dataset_or_when_it_is_restored_is_a_problem_of_its_entry(
+    tmp_path: Path,
+) -> None:
+    """Linux takes paths of 4095 bytes."""
+    run = write_l0(tmp_path / "cohort")
+    deep = run / "extra" / "/".join(["d" * 200] * ((3600 - len(str(run))) // 201))
+    deep.mkdir(parents=True)
+    (deep / "notes.txt").write_text("notes")
+    far = tmp_path / "/".join(["f" * 100] * 6)
+    assert report_on(scan(tmp_path / "cohort")).problems == ()
+    (problem,) = package(tmp_path / "cohort", far / "out", settings()).problems
+    assert "notes.txt: its path below " in problem
+    assert images_of(far / "out") == ALL_IMAGES
+    assert package(tmp_path / "cohort", tmp_path / "o", settings()).ok
+    restored = restore(tmp_path / "o", far / "restored")
+    assert restored.problems == [
+        f"{KO}/extra: its name or path is too long here; restore into a folder with a shorter path"
+    ]
+    assert len(restored.restored) == len(restore(tmp_path / "o", tmp_path / "r").restored) - 1
+
+
+def test_a_name_that_only_this_file_system_refuses_is_a_problem_of_its_entry(tmp_path: Path) -> None:
+    """Some take fewer than 255 bytes; here the name of the copy has more."""
+    file = tmp_path / "notes.txt"
+    file.write_text("notes")
+    task = CopyTask(Entry("notes.txt", file), PurePosixPath("n" * 256))
+    with pytest.raises(SourceError, match=r"notes\.txt: cannot be copied below .*File name too long; give it"):
+        list(copy_as_it_is(task, tmp_path / "dataset"))
+
+
+def test_names_in_folders_that_differ_in_case_are_problems(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    for name in ("Extra", "extra"):
+        (run / name).mkdir()
+        (run / name / f"{name}.txt").write_text(name)
+    found = package(tmp_path / "cohort", tmp_path / "out", settings())
+    assert [mentions([problem], "Extra, extra are one name") for problem in found.problems] == [True, True]
+    plan = make_plan(scan(tmp_path / "cohort"))
+    for line in plan.runs[0].entries:
+        if line.source == "Extra":
+            line.action, line.reason = Action.EXCLUDE, "an older copy"
+    assert package(tmp_path / "cohort", tmp_path / "out", settings(), plan).ok
+    assert len(list((tmp_path / "out/sourcedata").rglob("extra.txt"))) == 1
+
+
+def test_a_copy_does_not_come_to_lie_beside_one_that_differs_only_in_case(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    (run / "Notes.txt").write_text("notes")
+    assert package(tmp_path / "cohort", tmp_path / "out", settings()).ok
+    (run / "Notes.txt").rename(run / "notes.txt")
+    (problem,) = package(tmp_path / "cohort", tmp_path / "out", settings()).problems
+    assert "notes.txt: its copy and " in problem
+    assert "Notes.txt in the dataset are one name" in problem
+    assert [path.name for path in (tmp_path / "out/sourcedata").rglob("*otes.txt")] == ["Notes.txt"]

@@ -281,6 +281,22 @@ def assert_masked_can_be_made_again(run: Path, dataset: Path) -> None:
     assert np.array_equal(made, masked)
 
 
+def test_a_recovered_mask_empties_the_right_planes_where_slice_numbers_have_a_step(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort")
+    for folder in ("atlaslabel_def_origspace", MASKED):
+        for index, file in reversed(list(enumerate(sorted((run / folder).iterdir())))):
+            file.rename(file.with_name(f"Z{index * 40:06d}_labels.tif"))
+    emptied = sorted((run / MASKED).iterdir())[5]
+    write_tiff(emptied, np.zeros_like(tifffile.imread(emptied))[np.newaxis])
+    package([tmp_path / "cohort"], tmp_path / "out", settings())
+    evidence = decision(tmp_path / "out")["evidence"]
+    assert evidence["planes"] == [0, 440]
+    assert 200 in evidence["planes_emptied"]
+    mask = level_0(tmp_path / "out", "hemispheremask")
+    assert [number for number in evidence["planes_emptied"] if (mask[number // 40] != 0).any()] == []
+    assert_masked_can_be_made_again(run, tmp_path / "out")
+
+
 def test_the_mask_is_recovered_where_catnip_kept_none(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     assert not (run / "hemispheremask_origspace").exists()

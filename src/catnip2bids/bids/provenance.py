@@ -10,10 +10,20 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from catnip2bids.bids.names import LABEL, run_name
 from catnip2bids.bids.places import SOURCEDATA, copy_of
@@ -23,6 +33,7 @@ from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.paths import inside, leads_out, safe_path
 from catnip2bids.publish import partial_path, write_text
+from catnip2bids.wording import counted
 
 FOLDER = Path("code/catnip2bids")
 """Where it is kept, below the dataset."""
@@ -53,17 +64,43 @@ class _Evidence(BaseModel):
     mask: str | None = None
     product_with: str | None = None
     files: list[str] | None = None
-    layouts: Annotated[list[str], Field(min_length=2)] | None = None
+    layouts: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
     planes: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
-    planes_compared: int | None = None
-    planes_without_partner: int | None = None
-    planes_unreadable: int | None = None
+    planes_compared: NonNegativeInt | None = None
+    planes_without_partner: NonNegativeInt | None = None
+    planes_unreadable: NonNegativeInt | None = None
     planes_different: list[int] | None = None
     planes_emptied: list[int] | None = None
     voxels_different: int | None = None
     voxels_zeroed: int | None = None
     voxels_not_the_product: int | None = None
     labels_lost: dict[str, int] | list[int] | None = None
+
+    @model_validator(mode="after")
+    def _name_each_plane_once(self) -> Self:
+        """Refuse planes that are named twice, or that were never compared: wrong slices would be restored."""
+        for field in ("files", "layouts", "planes_different", "planes_emptied"):
+            values = getattr(self, field) or []
+            if twice := [value for value, n_times in Counter(values).items() if n_times > 1]:
+                raise ValueError(f"{field} names {twice[0]!r} more than once")
+        if no_names := [name for name in self.files or () if leads_out(name) or "/" in name]:
+            raise ValueError(f"files names {no_names[0]!r}, which is not a file name: the dataset was tampered with")
+        self._check_range()
+        is_restored = self.relation in ("identical", "2-is-1-masked") and self.planes_compared is not None
+        if is_restored and self.files and len(self.files) != self.planes_compared:
+            planes = counted(self.planes_compared or 0, "plane")
+            raise ValueError(f"files names {counted(len(self.files), 'file')} for {planes}")
+        return self
+
+    def _check_range(self) -> None:
+        if self.planes is None:
+            return
+        first, last = self.planes
+        if first > last or (self.planes_compared or 0) > last - first + 1:
+            raise ValueError(f"planes names {first} and {last}, which are not the first and the last plane")
+        for field in ("planes_different", "planes_emptied"):
+            if beyond := [number for number in getattr(self, field) or () if not first <= number <= last]:
+                raise ValueError(f"{field} names {beyond[0]}, and planes are {first} to {last}")
 
 
 def _checked_evidence(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -341,7 +378,8 @@ def read_provenance(dataset: Path) -> Provenance:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        where = f"field {field}: {first['msg']}" if field else first["msg"].removeprefix("Value error, ")
+        what = first["msg"].removeprefix("Value error, ")
+        where = f"field {field}: {what}" if field else what
         raise DatasetError(f"{path}: is damaged ({where}); bring it back from a copy") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error

@@ -16,7 +16,7 @@ from catnip2bids.catnip.component import Action, Beside, ComponentType, Content,
 
 # CATNIP.sh up to c9fb7b4 put the channel (the laser line in nm) in front of most names
 _CHANNEL = r"(?:(?P<channel>\d{3})_)?"
-_THRESHOLD = r"FRSTseg_(?P<threshold>\d+)"
+_THRESHOLD = r"FRSTseg_(?P<threshold>\d{1,18})"
 _HEATMAP = rf"{_THRESHOLD}(?:_cellpixelIDlist_heatmap_imagespace_atlasspace|_heatmap(?:_atlasspace)?|_atlasspace)?"
 _NII = r"\.nii(?:\.gz)?"
 _TIF = r"\.tiff?"

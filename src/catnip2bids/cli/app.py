@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from errno import ENAMETOOLONG
 from typing import Annotated
 
 import typer
@@ -39,6 +40,11 @@ def main() -> None:
     except Catnip2bidsError as error:
         say_error(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != ENAMETOOLONG:
+            raise
+        say_error(f"{error.filename}: {error.strerror}; give a shorter name, or a place with a shorter path")
+        sys.exit(2)
 
 
 def _commands() -> TyperGroup:

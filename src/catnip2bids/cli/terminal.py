@@ -210,8 +210,11 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
 
 def _numbers_of(comparison: Comparison) -> str:
     n_same = sum(item.relation == "identical" for item in comparison.items)
-    only = [f"{len(paths)} only in {side}" for side, paths in ((1, comparison.only_in_1), (2, comparison.only_in_2))]
-    return ", ".join([f"{len(comparison.items)} in both, {n_same} of them identical", *only])
+    facts = [f"{len(comparison.items)} in both, {n_same} of them identical"]
+    facts += [f"{n} not compared"] if (n := comparison.n_not_compared) else []
+    facts += [f"{len(paths)} only in {side}" for side, paths in ((1, comparison.only_in_1), (2, comparison.only_in_2))]
+    n_skipped = len(comparison.skipped_1) + len(comparison.skipped_2)
+    return ", ".join([*facts, *([f"{n_skipped} skipped"] if n_skipped else [])])
 
 
 def show_verification(found: Verification) -> None:

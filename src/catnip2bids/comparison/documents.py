@@ -1,7 +1,7 @@
 """The tables and the JSON document of a comparison, with the columns and keys that users were promised.
 
 Invariant: ``comparison_results.csv`` has a row for every plane of both sides, and for every file that is not a volume;
-``different.csv`` has those of its rows that are not the same.
+``different.csv`` has those of its rows that are not the same. What was not compared has a row too, which says neither.
 """
 
 from __future__ import annotations
@@ -49,6 +49,10 @@ def rows_of(comparison: Comparison) -> Iterator[Row]:
         yield _row(str(comparison.path_1 / path), "", same=False, note=f"{thing} only in 1")
     for path, thing in comparison.only_in_2.items():
         yield _row("", str(comparison.path_2 / path), same=False, note=f"{thing} only in 2")
+    for path, thing in comparison.skipped_1.items():
+        yield _row(str(comparison.path_1 / path), "", same=None, note=f"not compared: {thing}")
+    for path, thing in comparison.skipped_2.items():
+        yield _row("", str(comparison.path_2 / path), same=None, note=f"not compared: {thing}")
 
 
 def csv_text(rows: Iterator[Row] | list[Row]) -> str:
@@ -60,7 +64,7 @@ def csv_text(rows: Iterator[Row] | list[Row]) -> str:
     return text.getvalue()
 
 
-def _row(path_1: str, path_2: str, *, same: bool, note: str) -> Row:
+def _row(path_1: str, path_2: str, *, same: bool | None, note: str) -> Row:
     return {"filepath_1": path_1, "filepath_2": path_2, "same_hash": same, "note": note}
 
 
@@ -87,6 +91,7 @@ def document_of(comparison: Comparison) -> dict[str, Any]:
             "n_pairs": len(comparison.items),
             "n_identical": n_identical,
             "n_different": len(comparison.items) - n_identical,
+            "n_not_compared": comparison.n_not_compared,
             "only_in_1": list(comparison.only_in_1),
             "only_in_2": list(comparison.only_in_2),
             "evidence": {
@@ -98,6 +103,9 @@ def document_of(comparison: Comparison) -> dict[str, Any]:
     else:
         document |= _item(comparison.items[0])
     return document | {
+        "n_skipped": len(comparison.skipped_1) + len(comparison.skipped_2),
+        "skipped_in_1": _by_kind(comparison.skipped_1),
+        "skipped_in_2": _by_kind(comparison.skipped_2),
         "meaning": sentence_of(comparison),
         "problems": list(comparison.problems),
         "warnings": list(comparison.warnings),

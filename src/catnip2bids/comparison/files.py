@@ -27,6 +27,8 @@ class FileComparison:
         Why one cannot be read.
     other_notation
         Whether they are tables of the same values, and not the same byte for byte.
+    are_empty
+        Whether they are empty folders, so that there was nothing to compare.
     """
 
     path_1: Path
@@ -34,6 +36,12 @@ class FileComparison:
     same: bool
     problems: tuple[str, ...] = ()
     other_notation: bool = False
+    are_empty: bool = False
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether there was anything to compare, and it could be read."""
+        return not (self.problems or self.are_empty)
 
     @property
     def relation(self) -> Relation:

@@ -36,7 +36,7 @@ def write_report(comparison: Comparison, folder: Path) -> None:
     rows = list(rows_of(comparison))
     texts = {
         "comparison_results.csv": csv_text(rows),
-        "different.csv": csv_text([row for row in rows if not row["same_hash"]]),
+        "different.csv": csv_text([row for row in rows if row["same_hash"] is False]),
         "comparison.json": json.dumps(document_of(comparison), indent=1, ensure_ascii=False) + "\n",
         "index.html": _page(comparison),
     }

@@ -28,6 +28,9 @@ class Comparison(Shown):
         The comparison; of two folders of several things, one for each pair of them.
     only_in_1, only_in_2
         Things that only one of two folders has, by their paths below it.
+    skipped_1, skipped_2
+        Things that are not compared (hidden, left behind by systems, links to a folder that they are in), in the same
+        way.
     is_folder
         Whether these are folders of several things.
     notes
@@ -39,13 +42,18 @@ class Comparison(Shown):
     items: tuple[ItemComparison, ...]
     only_in_1: dict[str, Thing]
     only_in_2: dict[str, Thing]
+    skipped_1: dict[str, Thing]
+    skipped_2: dict[str, Thing]
     is_folder: bool
     notes: tuple[str, ...] = ()
 
     @property
     def relation(self) -> Relation:
-        """Relation of 2 to 1: that of all things in them, if it is the same for all that are not identical."""
-        if self.only_in_1 or self.only_in_2:
+        """Relation of 2 to 1: that of all things in them, if it is the same for all that are not identical.
+
+        Where nothing was compared it is `different`, because nothing shows that they are the same.
+        """
+        if self.only_in_1 or self.only_in_2 or not self.is_compared:
             return Relation.DIFFERENT
         found = {item.relation for item in self.items} - {Relation.IDENTICAL}
         if not found:
@@ -66,10 +74,10 @@ class Comparison(Shown):
                 for path, thing in only.items()
                 if thing == Thing.UNREADABLE
             ]
-        if not self.items:
+        if all(isinstance(item, FileComparison) and item.are_empty for item in self.items):
             why = "nothing in one of them has the path and the kind of anything in the other one"
             if not (self.only_in_1 or self.only_in_2):
-                why = "both are empty"
+                why = "both hold nothing that is compared" if self.skipped_1 or self.skipped_2 else "both are empty"
             found.append(f"{self.path_1} and {self.path_2}: nothing was compared, because {why}")
         return tuple(dict.fromkeys(found))
 
@@ -80,9 +88,14 @@ class Comparison(Shown):
         return tuple(dict.fromkeys((*self.notes, *(text for item in volumes for text in item.warnings))))
 
     @property
+    def n_not_compared(self) -> int:
+        """Pairs of things that could not be read, so that nothing of them was compared."""
+        return sum(bool(item.problems) and not item.is_compared for item in self.items)
+
+    @property
     def is_compared(self) -> bool:
         """Whether anything was compared, so that the relation says something."""
-        return any(item.is_compared if isinstance(item, VolumeComparison) else not item.problems for item in self.items)
+        return any(item.is_compared for item in self.items)
 
     @property
     def exit_code(self) -> int:
@@ -97,6 +110,8 @@ class Comparison(Shown):
             facts = [self.relation.value, counted(len(self.items), "thing") + " compared"]
         if self.is_folder:
             facts += [f"{len(self.only_in_1)} only in 1", f"{len(self.only_in_2)} only in 2"]
+        n_skipped = len(self.skipped_1) + len(self.skipped_2)
+        facts += [f"{n_skipped} skipped"] if n_skipped else []
         facts.append(counted(len(self.problems), "problem"))
         rows = [{"compared": self.name_of(item), "relation": item.relation.value} for item in self.items]
         return Summary(f"{self.path_1} and {self.path_2}", tuple(facts), rows, self.problems)

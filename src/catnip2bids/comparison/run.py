@@ -5,7 +5,7 @@ Invariant: neither side is written to, and the result is the same in both direct
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from catnip2bids.comparison.report import write_report
 from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.sides import Side, open_side, side_of, with_census
 from catnip2bids.comparison.tables import compare_tables, have_same_values, looks_like_counts
-from catnip2bids.comparison.things import Thing, has_slices, hidden_below, others_in, pair_things, thing_at, things_in
+from catnip2bids.comparison.things import Thing, has_slices, others_in, pair_things, skipped_in, thing_at, things_in
 from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
 from catnip2bids.engine import Resources, resources_for
 from catnip2bids.errors import SourceError, UsageError
@@ -25,7 +25,7 @@ from catnip2bids.progress import Progress
 from catnip2bids.publish import folder_to_write, naming_what_cannot_be_written
 from catnip2bids.scanning import Entry
 from catnip2bids.volume import slice_pattern
-from catnip2bids.wording import listed
+from catnip2bids.wording import counted, listed
 
 _FOLDERS = (Thing.FOLDER, Thing.SLICES)
 
@@ -152,13 +152,17 @@ def _compare(
         kinds = f"{path_1} ({thing_1}) and {path_2} ({thing_2}) cannot be compared"
         raise UsageError(f"{kinds}; give two volumes, two tables, two other files, or two folders")
     items = _compare_all([(thing_1, path_1, path_2)], slice_numbers, resources, progress)
-    return Comparison(path_1, path_2, items, {}, {}, is_folder=False, notes=tuple(notes))
+    skipped = skipped_in(path_1), skipped_in(path_2)
+    notes += [*_not_compared(path_1, skipped[0]), *_not_compared(path_2, skipped[1])]
+    return Comparison(path_1, path_2, items, {}, {}, *skipped, is_folder=False, notes=tuple(notes))
 
 
 def _compare_folders(
     path_1: Path, path_2: Path, slice_numbers: Sequence[str], resources: Resources, progress: Progress
 ) -> Comparison:
-    things_1, things_2 = things_in(path_1), things_in(path_2)
+    everything = things_in(path_1), things_in(path_2)
+    things_1, things_2 = ({path: t for path, t in found.items() if not t.is_skipped} for found in everything)
+    skipped_1, skipped_2 = ({path: t for path, t in found.items() if t.is_skipped} for found in everything)
     pairs = pair_things(things_1, things_2)
     paired_1, paired_2 = {one for one, _ in pairs}, {two for _, two in pairs}
     wanted = [(things_1[one], path_1 / one, path_2 / two) for one, two in pairs]
@@ -168,15 +172,27 @@ def _compare_folders(
         _compare_all(wanted, slice_numbers, resources, progress),
         {path: thing for path, thing in things_1.items() if path not in paired_1},
         {path: thing for path, thing in things_2.items() if path not in paired_2},
+        skipped_1,
+        skipped_2,
         is_folder=True,
-        notes=tuple(_hidden_in(folder) for folder in (path_1, path_2) if hidden_below(folder)),
+        notes=(*_not_compared(path_1, skipped_1), *_not_compared(path_2, skipped_2), *_of_other_kinds(*everything)),
     )
 
 
-def _hidden_in(folder: Path) -> str:
-    found = [path.relative_to(folder).as_posix() for path in hidden_below(folder)]
-    what = "is hidden, and was not compared" if len(found) == 1 else "are hidden, and were not compared"
-    return f"{folder}: {listed(found)} {what}; rename what is to be compared"
+def _of_other_kinds(things_1: Mapping[str, Thing], things_2: Mapping[str, Thing]) -> Iterator[str]:
+    for path in sorted(things_1.keys() & things_2.keys()):
+        one, two = things_1[path], things_2[path]
+        if one != two and not (one.is_volume and two.is_volume):
+            yield f"{path}: was not compared, because it is of another kind in 1 ({one}) than in 2 ({two})"
+
+
+def _not_compared(folder: Path, skipped: Mapping[str, Thing]) -> Iterator[str]:
+    """Name what is not compared of a folder; leftovers of systems are told when they are found."""
+    if hidden := [path for path, thing in skipped.items() if thing == Thing.HIDDEN]:
+        what = "is hidden, and was not compared" if len(hidden) == 1 else "are hidden, and were not compared"
+        yield f"{folder}: {listed(hidden)} {what}; rename what is to be compared"
+    if loops := [path for path, thing in skipped.items() if thing == Thing.LOOP]:
+        yield f"{folder}: {counted(len(loops), 'link')} to a folder above not followed: {listed(loops)}"
 
 
 def _compare_all(
@@ -223,7 +239,7 @@ def _compare_pair(
         progress.item(paths[0].name)
         return compare_volumes(*sides, resources, progress)
     if thing == Thing.EMPTY:
-        return FileComparison(*paths, same=True)
+        return FileComparison(*paths, same=True, are_empty=True)
     if any(map(looks_like_counts, paths)):
         return compare_tables(*paths, progress.warning)
     files = compare_files(*paths)

@@ -26,7 +26,7 @@ def sentence_of(item: Comparison | ItemComparison) -> str:
         case FileComparison(other_notation=True):
             return "The tables hold the same values in another notation."
         case FileComparison():
-            what = "folders" if item.path_1.is_dir() else "files"
+            what = "folders" if item.are_empty else "files"
             return "; ".join(item.problems) or f"The {what} {'are the same' if item.same else 'differ'}."
 
 
@@ -38,7 +38,8 @@ def headline_of(comparison: Comparison) -> str:
     parts = []
     if n_both:
         same = "identical" if n_same == n_both == 1 else f"{n_same} of them identical"
-        parts.append(f"{counted(n_both, 'thing')} {'is' if n_both == 1 else 'are'} in both, {same}.")
+        not_compared = f", {n} not compared" if (n := comparison.n_not_compared) else ""
+        parts.append(f"{counted(n_both, 'thing')} {'is' if n_both == 1 else 'are'} in both, {same}{not_compared}.")
     for side, only in ((1, comparison.only_in_1), (2, comparison.only_in_2)):
         by_thing: dict[str, list[str]] = {}
         for path, thing in only.items():
@@ -46,6 +47,8 @@ def headline_of(comparison: Comparison) -> str:
         parts += [
             f"Only in {side}: {counted(len(paths), thing)} ({listed(paths)})." for thing, paths in by_thing.items()
         ]
+    if n_skipped := len(comparison.skipped_1) + len(comparison.skipped_2):
+        parts.append(f"Skipped: {counted(n_skipped, 'thing')}.")
     return " ".join(parts) or "Both are empty."
 
 

@@ -21,6 +21,7 @@ from catnip2bids.comparison.stated import Stated, stated_by
 from catnip2bids.engine import OVERHEAD_BYTES, Resources, Team
 from catnip2bids.errors import SourceError
 from catnip2bids.scanning import Entry
+from catnip2bids.special import refuse_special
 from catnip2bids.volume import (
     OpenPlane,
     PageLayout,
@@ -277,12 +278,14 @@ def same_bytes(path_1: Path, path_2: Path) -> bool:
             return True
         if path_1.stat().st_size != path_2.stat().st_size:
             return False
+        for path in (path_1, path_2):
+            refuse_special(path)  # opening a named pipe waits for somebody to write into it
         with path_1.open("rb", buffering=0) as file_1, path_2.open("rb", buffering=0) as file_2:
             while piece := file_1.read(_PIECE_BYTES):
                 if piece != file_2.read(_PIECE_BYTES):
                     return False
         return True
-    except OSError:
+    except (OSError, SourceError):
         return False
 
 

@@ -79,6 +79,11 @@ class TableComparison:
         return Relation.IDENTICAL if same else Relation.DIFFERENT
 
     @property
+    def is_compared(self) -> bool:
+        """Whether both could be read."""
+        return not self.problems
+
+    @property
     def changed(self) -> tuple[RegionPair, ...]:
         """Regions that both count, with other numbers."""
         return tuple(p for p in self.different if p.has_other_numbers and not p.is_excluded_from_one_side)

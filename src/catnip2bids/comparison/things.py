@@ -1,11 +1,11 @@
 """What a folder holds that can be compared, and which of it belongs together.
 
-Invariant: every file of a folder is part of exactly one thing: of a slice series, or a thing of its own.
+Invariant: every file of a folder is part of exactly one thing: of a slice series, or a thing of its own. What is not
+compared (hidden things, leftovers of systems) is a thing, too, so that it is counted and named.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from enum import StrEnum
@@ -31,11 +31,19 @@ class Thing(StrEnum):
     FOLDER = "folder"
     EMPTY = "empty folder"
     UNREADABLE = "unreadable"
+    HIDDEN = "hidden"
+    LEFTOVER = "left behind by a system or another program"
+    LOOP = "link to a folder that it is in"
 
     @property
     def is_volume(self) -> bool:
         """Whether it has planes."""
         return self in (Thing.SLICES, Thing.STACK, Thing.NIFTI, Thing.OME_ZARR)
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether it is not compared, wherever it is."""
+        return self in (Thing.HIDDEN, Thing.LEFTOVER, Thing.LOOP)
 
 
 def thing_at(path: Path) -> Thing:
@@ -82,20 +90,29 @@ def has_slices(folder: Path) -> bool:
 def others_in(folder: Path) -> list[Path]:
     """List what is in a folder besides its slices; what is hidden, or what systems leave behind, is left out."""
     slices = set(slice_files(folder))
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path not in slices and not path.name.startswith(".") and not is_leftover(path)
-    ]
+    return [path for path in sorted(folder.iterdir()) if path not in slices and _skipped(path) is None]
+
+
+def _skipped(path: Path) -> Thing | None:
+    if is_leftover(path):
+        return Thing.LEFTOVER
+    return Thing.HIDDEN if path.name.startswith(".") else None
 
 
 def things_in(folder: Path) -> dict[str, Thing]:
-    """List everything in a folder, at any depth, by its path below it; hidden files are left out."""
+    """List everything in a folder, at any depth, by its path below it."""
     return {path.relative_to(folder).as_posix(): thing for path, thing in _walk(folder)}
+
+
+def skipped_in(path: Path) -> dict[str, Thing]:
+    """List what is not compared of a folder; nothing of a file or an OME-Zarr image."""
+    is_folder = path.is_dir() and not is_ome_zarr(path)
+    return {below: thing for below, thing in things_in(path).items() if thing.is_skipped} if is_folder else {}
 
 
 def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, Thing]]:
     above |= {folder.resolve()}
+    yield from ((path, thing) for path in sorted(folder.iterdir()) if (thing := _skipped(path)) is not None)
     children = others_in(folder)
     if len(above) > 1 and not any(without_leftovers(folder.iterdir())):
         yield folder, Thing.EMPTY
@@ -110,21 +127,11 @@ def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[
             yield path, Thing.UNREADABLE
             continue
         if path.is_dir() and path.resolve() in above:
-            continue  # a link to a folder that it is in
-        if thing == Thing.FOLDER:
+            yield path, Thing.LOOP
+        elif thing in (Thing.FOLDER, Thing.SLICES):
             yield from _walk(path, above)
         else:
             yield path, thing
-
-
-def hidden_below(folder: Path) -> list[Path]:
-    """List what is hidden below a folder, and is not compared; what systems leave behind is left out."""
-    found = []
-    for parent, folders, files in os.walk(folder):
-        hidden = [Path(parent, name) for name in (*folders, *files) if name.startswith(".")]
-        found += [path for path in hidden if not is_leftover(path)]
-        folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".zarr")]
-    return sorted(found)
 
 
 def pair_things(things_1: dict[str, Thing], things_2: dict[str, Thing]) -> list[tuple[str, str]]:

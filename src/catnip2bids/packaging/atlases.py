@@ -126,7 +126,8 @@ def _file_names(versions: list[str]) -> list[str]:
     names: list[str] = []
     for version in versions:
         label = f"CATNIP{version}"
-        twins = sum(name.startswith((f"atlas-{label}_", f"atlas-{label}x")) for name in names)
+        alike = tuple(f"atlas-{label}{end}".casefold() for end in "_x")  # one name on macOS and Windows
+        twins = sum(name.casefold().startswith(alike) for name in names)
         names.append(f"atlas-{label}{f'x{twins + 1}' if twins else ''}_dseg.tsv")
     return names
 

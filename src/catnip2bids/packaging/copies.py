@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from errno import ENAMETOOLONG
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.errors import ReadError, SourceError
@@ -38,12 +39,19 @@ def copy_as_it_is(task: CopyTask, dataset: Path, *, overwrite: bool = False) -> 
     Raises
     ------
     SourceError
-        If a file cannot be read, or changes while it is read.
+        If a file cannot be read, changes while it is read, or has too long a name for the file system.
     """
     location = task.entry.location
     for file in files_below(location):
-        copy = task.target if file == location else task.target / file.relative_to(location)
-        yield Copy(file, copy, _copy_file(file, safe_path(dataset, copy), overwrite))
+        copy = task.target / file.relative_to(location)
+        try:
+            is_new = _copy_file(file, safe_path(dataset, copy), overwrite)
+        except OSError as error:
+            if error.errno != ENAMETOOLONG:
+                raise
+            what = f"cannot be copied below {dataset}: {error.strerror}"
+            raise SourceError(f"{file}: {what}; give it a shorter name, or exclude it in the plan") from error
+        yield Copy(file, copy, is_new)
 
 
 def _copy_file(file: Path, copy: SafePath, overwrite: bool) -> bool:

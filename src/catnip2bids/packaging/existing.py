@@ -22,8 +22,9 @@ from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.atlases import read_atlas_tables
 from catnip2bids.packaging.files import read_json, read_text
 from catnip2bids.packaging.tasks import RunTasks
+from catnip2bids.paths import spelled_otherwise
 from catnip2bids.plan import read_plan
-from catnip2bids.publish import LONGEST_NAME_BYTES
+from catnip2bids.publish import too_long
 
 _TABLES: dict[str, tuple[str, ...]] = {
     "participants.tsv": ("participant_id",),
@@ -91,8 +92,8 @@ def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
     _check_folders(dataset, runs)
 
 
-def check_names(runs: Sequence[RunTasks]) -> None:
-    """Refuse labels that make names of files too long.
+def check_names(dataset: Path, runs: Sequence[RunTasks]) -> None:
+    """Refuse labels that make names of files too long, and a dataset whose path leaves no room for them.
 
     Raises
     ------
@@ -100,12 +101,13 @@ def check_names(runs: Sequence[RunTasks]) -> None:
         If a file system could not hold one of the names.
     """
     for run in runs:
-        names = [hashes_path(task.target).name for task in run.images] + [task.target.name for task in run.counts]
-        if longest := max((name for name in names if len(name) > LONGEST_NAME_BYTES), key=len, default=None):
-            raise UsageError(
-                f"{run.run.folder}: {longest} has {len(longest)} letters and may have {LONGEST_NAME_BYTES}; give "
-                "shorter labels (--subject, --sample, --stain, or in the plan)"
-            )
+        images = [task.target for task in run.images]
+        for path in (*images, *map(hashes_path, images), *(task.target for task in run.counts)):
+            if what := too_long(path, dataset):
+                raise UsageError(
+                    f"{run.run.folder}: {path}: {what}; give shorter labels (--subject, --sample, --stain, or in the "
+                    "plan), or another place with -o"
+                )
 
 
 def _check(dataset: Path, patterns: Sequence[str], read: Callable[..., Any], *columns: str) -> None:
@@ -136,3 +138,8 @@ def _check_folders(dataset: Path, runs: Sequence[RunTasks]) -> None:
     for place in (dataset / folder for folder in sorted(folders)):
         if os.path.lexists(place) and not place.is_dir():
             raise DatasetError(f"{place}: is a file, and a folder of this name is needed; rename the file")
+        if other := spelled_otherwise(dataset, place.relative_to(dataset)):
+            raise DatasetError(
+                f"{other}: and {place}, which is to be written, are one name on macOS and Windows; rename it, or take "
+                "the animal out with package --remove"
+            )

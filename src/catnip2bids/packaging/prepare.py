@@ -5,7 +5,7 @@ Invariant: nothing is written here, and whatever passes can be carried out item 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -33,7 +33,7 @@ from catnip2bids.packaging.participants import (
 )
 from catnip2bids.packaging.proofs import Settled, settle
 from catnip2bids.packaging.settings import Settings
-from catnip2bids.packaging.tasks import RunTasks, plan_tasks
+from catnip2bids.packaging.tasks import RunTasks, plan_tasks, without_unfit_copies
 from catnip2bids.plan import (
     Claim,
     Plan,
@@ -129,11 +129,8 @@ def prepare(
     pairs = [(run, settled[run.folder].planned) for run, _ in pairs]
     _refuse_other_labels(provenance, pairs)
     refuse_collisions([*_earlier_claims(provenance, pairs), *(claim_of(run, planned) for run, planned in pairs)])
-    runs = tuple(
-        plan_tasks(run, planned, settings.naming, voxel_size_um, settled[run.folder].proofs, settings.image_format)
-        for run, planned in pairs
-    )
-    check_names(runs)
+    runs = _tasks(pairs, settled, settings, voxel_size_um, dataset)
+    check_names(dataset, runs)
     check_existing(dataset, runs)
     warnings = _warnings_of(pairs, settled.values(), voxel_size_um)
     warnings += _changed_voxel_sizes(runs, provenance, given, voxel_size_um)
@@ -157,6 +154,21 @@ def prepare(
         resources=resources,
         warnings=tuple(warnings),
     )
+
+
+def _tasks(
+    pairs: Sequence[tuple[Run, PlannedRun]],
+    settled: Mapping[Path, Settled],
+    settings: Settings,
+    voxel_size_um: tuple[float, float, float],
+    dataset: Path,
+) -> tuple[RunTasks, ...]:
+    """Lay out the tasks of all runs, without copies that cannot stand in the dataset."""
+    tasks = (
+        plan_tasks(run, planned, settings.naming, voxel_size_um, settled[run.folder].proofs, settings.image_format)
+        for run, planned in pairs
+    )
+    return tuple(without_unfit_copies(run, dataset) for run in tasks)
 
 
 def _remembering_slice_numbers(plan: Plan, provenance: Provenance) -> Plan:

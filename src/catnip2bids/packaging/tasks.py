@@ -5,9 +5,9 @@ Invariant: no two tasks of a dataset write the same file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids.bids.names import BidsName, run_name
@@ -19,8 +19,10 @@ from catnip2bids.choices import Format, Naming
 from catnip2bids.comparison import Relation
 from catnip2bids.ome import OmeTiff, OmeZarr
 from catnip2bids.packaging.proofs import Proof
+from catnip2bids.paths import spelled_otherwise
 from catnip2bids.plan import PlannedRun, problems_of
-from catnip2bids.scanning import Entry, Run
+from catnip2bids.publish import too_long
+from catnip2bids.scanning import Entry, Run, files_below
 from catnip2bids.volume import Volume
 
 
@@ -243,13 +245,36 @@ def _without_twins(tasks: RunTasks) -> RunTasks:
     twins = [found for found in by_target.values() if len(found) > 1]
     if not twins:
         return tasks
-    problems = dict(tasks.problems)
+    problems = {}
     for found in twins:
         paths = " and ".join(task.entry.path for task in found)
         for task in found:
             problems[task.entry.path] = (
                 f"{task.entry.location}: {paths} would both become {task.target}; exclude one of them in the plan"
             )
+    return _leaving_out(tasks, problems)
+
+
+def without_unfit_copies(tasks: RunTasks, dataset: Path) -> RunTasks:
+    """Make copies problems that have too long a path in the dataset, or another file's but for case or accents."""
+    copies = [*tasks.copies, *(CopyTask(task.entry, task.verbatim) for task in tasks.counts)]
+    return _leaving_out(tasks, {copy.entry.path: what for copy in copies if (what := _unfit(copy, dataset))})
+
+
+def _unfit(task: CopyTask, dataset: Path) -> str | None:
+    for file in files_below(task.entry.location):
+        target = task.target / file.relative_to(task.entry.location)
+        if what := too_long(target, dataset):
+            return f"{file}: {what}; give it a shorter name, or exclude {task.entry.path} in the plan"
+        if other := spelled_otherwise(dataset, target):
+            what = f"its copy and {other.relative_to(dataset)} in the dataset are one name on macOS and Windows"
+            return f"{file}: {what}; rename one of them, or exclude {task.entry.path} in the plan"
+    return None
+
+
+def _leaving_out(tasks: RunTasks, more: Mapping[str, str]) -> RunTasks:
+    """Leave out the tasks of entries with problems, which stand by their paths."""
+    problems = {**tasks.problems, **more}
     return replace(
         tasks,
         images=tuple(task for task in tasks.images if task.entry.path not in problems),

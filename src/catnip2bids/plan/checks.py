@@ -54,6 +54,7 @@ def refuse_collisions(claims: Iterable[Claim]) -> None:
     """
     animals: dict[str, Claim] = {}
     images: dict[tuple[str, str, str], Claim] = {}
+    spelled: dict[str, tuple[str, Claim]] = {}
     for claim in claims:
         if not (claim.subject and claim.sample):
             continue  # refused elsewhere, as long as it is not filled in
@@ -65,12 +66,27 @@ def refuse_collisions(claims: Iterable[Claim]) -> None:
                     f"sub-{claim.subject}; give one of them another subject in the plan or, if they are one animal, "
                     "the same source_id"
                 )
+        for what in ("subject", "sample", "stain"):
+            _refuse_other_spelling(claim, what, spelled)
         twin = images.setdefault((claim.subject, claim.sample, claim.stain), claim)
         if twin is not claim:
             raise UsageError(
                 f"{twin.name} and {claim.name}: are both sub-{claim.subject}, sample-{claim.sample}, "
                 f"stain-{claim.stain}; tell them apart by sample or stain in the plan, or leave one out"
             )
+
+
+def _refuse_other_spelling(claim: Claim, what: str, spelled: dict[str, tuple[str, Claim]]) -> None:
+    """Refuse a label that differs only in case from another one in the same place: they would be one file elsewhere."""
+    labels = {"subject": claim.subject, "sample": claim.sample, "stain": claim.stain}
+    name = "/".join(list(labels.values())[: list(labels).index(what) + 1])
+    spelling, other = spelled.setdefault(name.casefold(), (name, claim))
+    if spelling != name:
+        raise UsageError(
+            f"{other.name} and {claim.name}: the {what}s {spelling.rpartition('/')[2]!r} and {labels[what]!r} differ "
+            f"only in case, and are one name on macOS and Windows; give one of them another {what} in the plan (what "
+            "is in the dataset already can be taken out with package --remove)"
+        )
 
 
 def voxel_size_warning(run: Run, voxel_size_um: tuple[float, float, float]) -> str | None:

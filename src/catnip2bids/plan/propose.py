@@ -7,13 +7,17 @@ here are only the rules for entries that nobody knows, and for what depends on t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from catnip2bids.catnip.component import Action
 from catnip2bids.catnip.recognition import recognise
 from catnip2bids.catnip.run_name import SAMPLES, RunName
+from catnip2bids.errors import SourceError
+from catnip2bids.paths import spelled_alike
 from catnip2bids.plan.model import Participant, Plan, PlannedEntry, PlannedRun
-from catnip2bids.scanning import Entry, Run, Scan
+from catnip2bids.publish import too_long
+from catnip2bids.scanning import Entry, Run, Scan, files_below
 from catnip2bids.wording import SHOWN, listed, shown_bytes
 
 _TIFF = re.compile(r"(\.ome)?\.(tiff?|btf)$", re.IGNORECASE)
@@ -159,22 +163,41 @@ def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
             )
         elif wanted.action == Action.CONVERT and (entry.component is None or entry.component.desc is None):
             problems[entry.path] = f"{entry.location}: cannot be converted, only copied or excluded; correct the plan"
-    return problems | _twins_of(run, actions, problems) | _same_but_for_case(run, actions)
+    return problems | _twins_of(run, actions, problems) | _unfit_names(run, actions, problems)
 
 
-def _same_but_for_case(run: Run, lines: Mapping[str, PlannedEntry]) -> dict[str, str]:
-    """Say which entries have names that differ only in case: many systems take them for one."""
-    alike: dict[str, list[Entry]] = {}
-    for entry in run.entries:
-        if lines[entry.path].action != Action.EXCLUDE:
-            alike.setdefault(entry.path.casefold(), []).append(entry)
-    return {
-        entry.path: f"{entry.location}: the names {listed([twin.path for twin in twins])} differ only in case; "
-        "rename one of them, or exclude all but one in the plan"
-        for twins in alike.values()
-        if len(twins) > 1
-        for entry in twins
+def _unfit_names(run: Run, lines: Mapping[str, PlannedEntry], problems: Mapping[str, str]) -> dict[str, str]:
+    """Say which entries have names that a dataset cannot hold, or only on some systems.
+
+    A dataset with two names that differ only in case loses one of the files when it is copied to macOS or Windows.
+    """
+    entries = {entry.path: entry for entry in run.entries if lines[entry.path].action != Action.EXCLUDE}
+    alike = spelled_alike(entries)
+    return {path: f"{entries[path].location}: {_one_name(names)}" for path, names in alike.items()} | {
+        path: what
+        for path, entry in entries.items()
+        if path not in {*alike, *problems} and (what := _unfit_name_in(entry, lines[path].action))
     }
+
+
+def _unfit_name_in(entry: Entry, action: Action) -> str | None:
+    """Say which name in an entry cannot stand in a dataset, or be restored from it; None if all can."""
+    below: list[Path] = []
+    if action == Action.COPY and entry.location.is_dir():
+        try:
+            below = list(files_below(entry.location))
+        except SourceError as error:
+            return str(error)
+    for path in (entry.location, *below):
+        if what := too_long(path):
+            return f"{path}: {what}; rename it, or exclude {entry.path} in the plan"
+    names = spelled_alike(path.relative_to(entry.location).as_posix() for path in below)
+    return f"{entry.location}: {_one_name(next(iter(names.values())))}" if names else None
+
+
+def _one_name(names: Sequence[str]) -> str:
+    alike = f"{listed(names)} are one name on macOS and Windows, where case and ways to write accents do not count"
+    return f"{alike}; rename all but one, or exclude them in the plan"
 
 
 def _twins_of(run: Run, lines: Mapping[str, PlannedEntry], problems: Mapping[str, str]) -> dict[str, str]:

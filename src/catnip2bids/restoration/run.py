@@ -10,6 +10,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from errno import ENAMETOOLONG
 from math import prod
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +24,7 @@ from catnip2bids.engine import OVERHEAD_BYTES, Resources, own_resources
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError, WriteError
 from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
 from catnip2bids.locks import FOLDER_LOCK, locked, refuse_packaging
-from catnip2bids.paths import SafePath, inside, safe_path
+from catnip2bids.paths import SafePath, as_on_any_system, inside, safe_path
 from catnip2bids.progress import Progress
 from catnip2bids.publish import (
     folder_to_write,
@@ -175,9 +176,9 @@ class _Work:
         """Yield where each run comes to lie: where it lay in its SOURCE, unless another run lay there too."""
         runs = self._provenance.runs
         places = {key: PurePosixPath(run.name if run.source == "." else run.source) for key, run in runs.items()}
-        n_there = Counter(places.values())
+        n_there = Counter(as_on_any_system(str(place)) for place in places.values())
         for key, place in places.items():
-            yield key, place if n_there[place] == 1 else PurePosixPath(key) / place.name
+            yield key, place if n_there[as_on_any_system(str(place))] == 1 else PurePosixPath(key) / place.name
 
     def do_all(self) -> None:
         """Restore all items; first say why nothing proves them or what is not known of them, if that is so."""
@@ -209,9 +210,12 @@ class _Work:
             self._restore(item, safe_path(self._result.folder, path))
         except (UsageError, WriteError):  # what keeps one item from being restored keeps all of them
             raise
-        except Catnip2bidsError as error:
+        except (Catnip2bidsError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != ENAMETOOLONG:
+                raise
+            too_long = "its name or path is too long here; restore into a folder with a shorter path"
             self._unwhole.append(path)
-            self._tell(f"{path}: {error}")
+            self._tell(f"{path}: {too_long if isinstance(error, OSError) else error}")
             self.is_complete = False
         else:
             self._result.restored.append(path)

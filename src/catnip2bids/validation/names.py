@@ -11,6 +11,7 @@ from functools import partial
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import TypeVar
+from unicodedata import normalize
 
 from catnip2bids.validation.findings import Finding, error, warning
 from catnip2bids.validation.tree import Tree
@@ -36,12 +37,12 @@ def check_sizes(tree: Tree) -> Iterator[Finding]:
 
 
 def check_case(tree: Tree) -> Iterator[Finding]:
-    """Check that no two names differ only in upper and lower case: on macOS and Windows they are one."""
+    """Check that no two names differ only in case, or in ways to write accents: on macOS and Windows they are one."""
     paths = chain((file.path for file in tree.files), tree.folders)
-    for same in _grouped((path.as_posix().casefold(), path) for path in paths).values():
+    for same in _grouped((normalize("NFC", path.as_posix()).casefold(), path) for path in paths).values():
         if len(same) > 1:
             names = ", ".join(path.as_posix() for path in same[1:])
-            yield _error("NAME_CASE", same[0], f"differs only in upper and lower case from {names}")
+            yield _error("NAME_CASE", same[0], f"differs only in case, or in ways to write accents, from {names}")
 
 
 def check_twins(tree: Tree) -> Iterator[Finding]:
