@@ -71,6 +71,18 @@ class WorkerError(Catnip2bidsError):
     exit_code = 1
 
 
+def refuse_without_memory(error: BaseException, what: object) -> None:
+    """Let no file be called damaged because there was no memory to read it.
+
+    Raises
+    ------
+    NotEnoughMemoryError
+        If the error says that there is none.
+    """
+    if lacks_memory(error):
+        raise NotEnoughMemoryError(f"{what}: cannot be read; {MEMORY_RAN_OUT}") from error
+
+
 @contextmanager
 def refusing() -> Iterator[None]:
     """Give each error the exit code 2, where 1 is a verdict."""

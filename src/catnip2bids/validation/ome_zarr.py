@@ -23,6 +23,7 @@ import ome_zarr_models.v05
 import tensorstore
 import zarr
 
+from catnip2bids.errors import refuse_without_memory
 from catnip2bids.validation.findings import Finding, error, one_line, warning
 from catnip2bids.validation.multiscale import (
     Level,
@@ -80,6 +81,7 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
         multiscale = read_multiscale(folder)
     # ome-zarr-models lets through what zarr and pydantic raise; whatever it is, the image cannot be used
     except Exception as failure:
+        refuse_without_memory(failure, folder)
         yield _error("OME_ZARR_INVALID", image, f"is not a valid OME-Zarr image: {failure}")
         return
     if multiscale.axes != _AXES:
@@ -142,7 +144,8 @@ def _check_label_types(folder: Path, image: PurePosixPath, multiscale: Multiscal
     for level in multiscale.levels:
         try:
             dtype = zarr.open_array(folder / level.path, mode="r").dtype
-        except Exception:  # zarr raises whatever it stumbles over
+        except Exception as failure:  # zarr raises whatever it stumbles over
+            refuse_without_memory(failure, folder / level.path)
             return
         if dtype.kind not in "iu":
             message = f"is not a valid OME-Zarr label image: level {level.path} holds {dtype}, labels must be integers"
@@ -157,6 +160,7 @@ def _check_levels(folder: Path, image: PurePosixPath, multiscale: Multiscale) ->
             shapes.append(_try_array(folder / level.path))
         # readers raise whatever their stores and codecs raise; whatever it is, the level cannot be read
         except Exception as failure:
+            refuse_without_memory(failure, folder / level.path)
             reason = f"level {level.path} cannot be read: {type(failure).__name__}: {one_line(failure)}"
             yield _error("OME_ZARR_UNREADABLE", image, reason)
             return
