@@ -13,6 +13,7 @@ import pytest
 TESTS = Path(__file__).parent
 SLOW = (
     "cli/test_commands.py",
+    "cli/test_ends.py",
     "cli/test_terminal.py",
     "engine/test_cluster.py",
     "engine/test_convert.py",

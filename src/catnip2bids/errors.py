@@ -6,6 +6,9 @@ Everything that is not of this family is a bug of ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class Catnip2bidsError(Exception):
     """Base class: something the user can act upon. The message is meant to be read as it is."""
@@ -20,6 +23,20 @@ class UsageError(Catnip2bidsError):
 
 class NotEnoughMemoryError(UsageError):
     """The work needs more memory than it may use."""
+
+
+MEMORY_RAN_OUT = (
+    "memory ran out; end other programs, raise the limit of the shell (ulimit -v), or use less with --jobs and --memory"
+)
+_WITHOUT_MEMORY = ("bad_alloc", "Cannot allocate memory", "failed to map segment", "can't start new thread")
+"""What libraries say when the system gives them no memory, in errors of many types."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Tell whether an error, or one that it comes from, says that there is no memory."""
+    behind = error.__cause__ or error.__context__
+    says_so = isinstance(error, MemoryError) or any(words in str(error) for words in _WITHOUT_MEMORY)
+    return says_so or (behind is not None and lacks_memory(behind))
 
 
 class SourceError(Catnip2bidsError):
@@ -52,3 +69,25 @@ class WorkerError(Catnip2bidsError):
     """A process that did part of the work died. What is published already is whole."""
 
     exit_code = 1
+
+
+def refuse_without_memory(error: BaseException, what: object) -> None:
+    """Let no file be called damaged because there was no memory to read it.
+
+    Raises
+    ------
+    NotEnoughMemoryError
+        If the error says that there is none.
+    """
+    if lacks_memory(error):
+        raise NotEnoughMemoryError(f"{what}: cannot be read; {MEMORY_RAN_OUT}") from error
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Give each error the exit code 2, where 1 is a verdict."""
+    try:
+        yield
+    except Catnip2bidsError as error:
+        error.exit_code = 2
+        raise

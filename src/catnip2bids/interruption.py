@@ -87,5 +87,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _end_at_once(number: int, frame: FrameType | None) -> None:
     del frame
     cursor = _SHOW_CURSOR if os.isatty(2) else b""
-    os.write(2, cursor + b"error: interrupted again, and ended at once; run the same command again to go on\n")
+    with suppress(OSError):  # it may be closed
+        os.write(2, cursor + b"error: interrupted again, and ended at once; run the same command again to go on\n")
     os._exit(128 + number)

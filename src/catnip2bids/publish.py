@@ -91,8 +91,13 @@ def refuse_unwritable(folder: Path) -> None:
     Raises
     ------
     DatasetError
-        If the permissions, a read-only disk, or a file among its parents are against it.
+        If the permissions, a read-only disk, or a file among its parents are against it, or its path is not UTF-8,
+        which tensorstore needs.
     """
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise DatasetError(f"{folder}: has a path that is not UTF-8; rename its folders, or write elsewhere") from error
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir():
         raise DatasetError(f"{there}: is not a folder; write to another one")
@@ -278,7 +283,8 @@ def unfinished(folder: Path) -> list[SafePath]:
 
 def write_text(final: SafePath, text: str) -> bool:
     """Publish a text file (UTF-8, LF), whole or not at all; tells whether it did not say the same already."""
-    return write_bytes(final, text.encode())
+    # paths may hold bytes that are no UTF-8; JSON reads them back from this
+    return write_bytes(final, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(final: SafePath, content: bytes) -> bool:

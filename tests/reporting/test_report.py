@@ -26,6 +26,7 @@ from catnip2bids.reporting.cohort import cohort_of
 from catnip2bids.reporting.outcomes import ImageProblem, read_outcome
 from catnip2bids.reporting.pictures import heat_picture
 from catnip2bids.reporting.samples import Counts, read_samples
+from catnip2bids.reporting.vega import Vega
 from catnip2bids.reporting.views import read_brain, read_heatmaps
 from catnip2bids.verification.result import Problem
 from runs import (
@@ -280,12 +281,16 @@ def test_characters_that_no_picture_can_have_do_no_harm(dataset: Path, character
 def test_regions_of_one_abbreviation_have_a_bar_each() -> None:
     regions = {n: ShownRegion(n, f"{side}_area", "AAA", "#123456") for n, side in ((1, "Left"), (2, "Right"))}
     regions[3] = ShownRegion(3, "Other", "", "#654321")
-    chart = region_chart(Counts(10000, False, {1: 10, 2: 7, 3: 9, 4: 0, 5: None}), regions)
+    plots = [
+        region_chart(Counts(10000, False, cells), regions) for cells in ({1: 10, 2: 7, 3: 9, 4: 0, 5: None}, {9: 1})
+    ]
+    with Vega() as vega:
+        chart, unlisted = (vega.svg(plot) for plot in plots if plot is not None)
     texts = re.findall(r"<text[^>]*>([^<]+)</text>", chart)
     assert [text for text in texts if "AAA" in text or text == "Other"] == ["AAA (1)", "Other", "AAA (2)"]
     assert {"10", "9", "7"} <= set(texts)
-    assert region_chart(Counts(10000, False, {4: 0, 5: None}), regions) == ""
-    assert ">unlisted 9</text>" in region_chart(Counts(10000, False, {9: 1}), regions)
+    assert region_chart(Counts(10000, False, {4: 0, 5: None}), regions) is None
+    assert ">unlisted 9</text>" in unlisted
 
 
 def test_an_id_of_two_atlases_is_two_regions(tmp_path: Path) -> None:

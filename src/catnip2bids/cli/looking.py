@@ -13,7 +13,7 @@ import typer
 
 from catnip2bids.cli import options
 from catnip2bids.cli.options import bytes_of, cluster_of
-from catnip2bids.errors import Catnip2bidsError, DatasetError, UsageError, WriteError
+from catnip2bids.errors import DatasetError, UsageError, WriteError, refusing
 from catnip2bids.leftovers import ignored, leftovers_below
 
 if TYPE_CHECKING:
@@ -44,24 +44,20 @@ def compare(
     from catnip2bids.comparison import compare as compare_components
 
     memory_bytes, where = bytes_of(memory), cluster_of(cluster, n_workers)
-    with JobProgress("comparing", "planes") as progress:
-        try:
-            comparison = compare_components(
-                path_1,
-                path_2,
-                folder,
-                progress,
-                slice_numbers=slice_number or (),
-                jobs=jobs,
-                memory_bytes=memory_bytes,
-                cluster=where,
-            )
-        except Catnip2bidsError as error:
-            error.exit_code = 2  # 1 says that they differ
-            raise
+    with refusing(), JobProgress("comparing", "planes") as progress:
+        comparison = compare_components(
+            path_1,
+            path_2,
+            folder,
+            progress,
+            slice_numbers=slice_number or (),
+            jobs=jobs,
+            memory_bytes=memory_bytes,
+            cluster=where,
+        )
     show_comparison(comparison, folder)
     if as_json:
-        typer.echo((folder / "comparison.json").read_text(encoding="utf-8"))
+        typer.echo(json.dumps(json.loads((folder / "comparison.json").read_text(encoding="utf-8")), indent=1))
     raise typer.Exit(comparison.exit_code)
 
 
@@ -93,7 +89,7 @@ def verify(
     if more and not source:
         raise UsageError(f"{more[0]}: is one word too many; source folders come after --source")
     sources, memory_bytes = [*(source or ()), *(more or ())], bytes_of(memory)
-    with JobProgress("verifying") as progress:
+    with refusing(), JobProgress("verifying") as progress:
         found = verify_dataset(
             dataset,
             sources,
@@ -122,7 +118,7 @@ def validate(
     from catnip2bids.cli.terminal import show_validation
     from catnip2bids.validation import validate as validate_dataset
 
-    with JobProgress() as progress:
+    with refusing(), JobProgress() as progress:
         progress.looking_at(str(dataset))
         found = validate_dataset(dataset)
     show_validation(found)
@@ -183,6 +179,7 @@ def view(
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import show_viewing
     from catnip2bids.interruption import until_interrupted
+    from catnip2bids.outputs import stdout_fails
     from catnip2bids.viewing import open_in_browser
     from catnip2bids.viewing import view as view_images
 
@@ -194,6 +191,8 @@ def view(
             opened = browser and not print_url and open_in_browser(viewing.url)
             if print_url or (is_quiet() and not opened):
                 typer.echo(viewing.url)
+                if stdout_fails():
+                    return  # nobody can learn the address
             elif browser and not opened:
                 progress.note("no browser could be opened; open the address above in one")
             viewing.wait()

@@ -16,7 +16,7 @@ import typer
 from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersion
 from catnip2bids.cli import options
 from catnip2bids.cli.options import bytes_of, cluster_of
-from catnip2bids.errors import PlanError, UsageError
+from catnip2bids.errors import PlanError, UsageError, refusing
 from catnip2bids.leftovers import ignored
 from catnip2bids.wording import shown_shape
 
@@ -41,11 +41,11 @@ def demo(
     from catnip2bids.demo import run_demo, write_demo_cohort
 
     if cohort_only:
-        with JobProgress() as progress:
+        with refusing(), JobProgress() as progress:
             cohort = write_demo_cohort(folder, progress)
         show_sights(((cohort.folder, "the made-up output of CATNIP"), (cohort.atlas_table, "the names of its regions")))
         return
-    with JobProgress() as progress:
+    with refusing(), JobProgress() as progress:
         made = run_demo(folder, progress)
     show_result(made.packaged)
     show_validation(made.valid)

@@ -1,4 +1,4 @@
-"""Plots as SVG, drawn by Vega: intensities, cells by region, and cells by group.
+"""Plots as specifications of Vega-Lite: intensities, cells by region, and cells by group.
 
 Invariant: plots have no background and take the colour of the text around them, so that they are right in light, in
 dark and on paper.
@@ -6,10 +6,8 @@ dark and on paper.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any, Final
 
 from catnip2bids.regions import ShownRegion, region_of
@@ -17,7 +15,6 @@ from catnip2bids.reporting.samples import Counts
 from catnip2bids.reporting.views import Histogram
 from catnip2bids.xml_text import in_xml
 
-_VERSION: Final = "5.20"
 _TEXT: Final = "currentColor"
 _MOST_BARS: Final = 24
 _ACCENT: Final = "#2f7fd1"
@@ -42,8 +39,8 @@ _CONFIG: Final[dict[str, Any]] = {
 }
 
 
-def histogram_chart(histogram: Histogram) -> str:
-    """Draw how often intensities occur, on a logarithmic scale, with the display window."""
+def histogram_chart(histogram: Histogram) -> dict[str, Any]:
+    """Plot how often intensities occur, on a logarithmic scale, with the display window."""
     edges = histogram.edges.tolist()
     bins = [
         {"from": low, "to": high, "n": n}
@@ -63,7 +60,7 @@ def histogram_chart(histogram: Histogram) -> str:
         "mark": {"type": "bar", "color": _ACCENT, "opacity": 0.75},
         "encoding": {"x": {"field": "from", **_INTENSITY}, "x2": {"field": "to"}, "y": y, "y2": {"datum": 0.5}},
     }
-    return _svg({"width": 520, "height": 170, "layer": [bars, *_rules(window)]})
+    return _whole({"width": 520, "height": 170, "layer": [bars, *_rules(window)]})
 
 
 def _rules(window: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -77,8 +74,8 @@ def _rules(window: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def region_chart(counts: Counts, regions: Mapping[int, ShownRegion]) -> str:
-    """Draw the regions with the most cells, in their colours; empty if there are none."""
+def region_chart(counts: Counts, regions: Mapping[int, ShownRegion]) -> dict[str, Any] | None:
+    """Plot the regions with the most cells, in their colours; None if there are none."""
     most = sorted(((n, index) for index, n in counts.cells.items() if n), key=lambda found: (-found[0], found[1]))
     shown = [(region_of(regions, index), n) for n, index in most[:_MOST_BARS]]
     names = Counter(region.short_name for region, _ in shown)
@@ -92,7 +89,7 @@ def region_chart(counts: Counts, regions: Mapping[int, ShownRegion]) -> str:
         for region, n in shown
     ]
     if not rows:
-        return ""
+        return None
     y = {"field": "region", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 220}}
     x = {"field": "cells", "type": "quantitative", "title": f"cells, {counts.title}"}
     bars: dict[str, Any] = {
@@ -103,11 +100,11 @@ def region_chart(counts: Counts, regions: Mapping[int, ShownRegion]) -> str:
         "mark": {"type": "text", "align": "left", "dx": 4, "color": _TEXT, "fontSize": 11},
         "encoding": {"y": y, "x": x, "text": {"field": "cells", "format": ","}},
     }
-    return _svg({"width": 420, "height": {"step": 18}, "data": {"values": rows}, "layer": [bars, numbers]})
+    return _whole({"width": 420, "height": {"step": 18}, "data": {"values": rows}, "layer": [bars, numbers]})
 
 
 def group_chart(columns: Sequence[str]) -> dict[str, Any]:
-    """Return the Vega specification of cells by group, which a page fills with rows of group, cells and sample.
+    """Plot cells by group, which a page fills with rows of group, cells and sample.
 
     Parameters
     ----------
@@ -132,37 +129,17 @@ def group_chart(columns: Sequence[str]) -> dict[str, Any]:
     # the page fills it later, and the names of groups need room then
     size = {"width": 520, "height": 260, "autosize": {"type": "pad", "resize": True}}
     specification = {**size, "data": {"name": "cells", "values": []}, "layer": [dots, means]}
-    vega: dict[str, Any] = _converter().vegalite_to_vega(_whole(specification), vl_version=_VERSION)
-    return vega
+    return _whole(specification)
 
 
-@cache
-def drawing_library() -> str:
-    """Return Vega as JavaScript that needs nothing else."""
-    script: str = _converter().javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_VERSION)
-    return script.replace("</script", "<\\/script")
-
-
-def _svg(specification: dict[str, Any]) -> str:
-    """Draw a plot; what no XML can hold is replaced, because the engine of JavaScript would end the program."""
-    svg: str = _converter().vegalite_to_svg(json.dumps(_clean(_whole(specification))), vl_version=_VERSION)
-    return svg
+def _whole(specification: dict[str, Any]) -> dict[str, Any]:
+    return {"$schema": "https://vega.github.io/schema/vega-lite/v5.json", "config": _CONFIG, **_clean(specification)}
 
 
 def _clean(value: Any) -> Any:
-    """Replace what no XML can hold in all texts of a document."""
+    """Replace what no XML can hold in all texts of a document: it would end the process that draws it."""
     if isinstance(value, str):
         return in_xml(value)
     if isinstance(value, dict):
         return {key: _clean(entry) for key, entry in value.items()}
-    return [_clean(entry) for entry in value] if isinstance(value, list) else value
-
-
-def _whole(specification: dict[str, Any]) -> dict[str, Any]:
-    return {"$schema": "https://vega.github.io/schema/vega-lite/v5.json", "config": _CONFIG, **specification}
-
-
-def _converter() -> Any:
-    import vl_convert  # late: it starts an engine for JavaScript
-
-    return vl_convert
+    return [_clean(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -25,12 +25,12 @@ from catnip2bids.paths import beside, safe_path
 from catnip2bids.progress import Progress
 from catnip2bids.publish import naming_what_cannot_be_written, refuse_unwritable, remove, write_text
 from catnip2bids.reporting.cards import Card, Outcomes, Problem, card_of, sum_of, with_damage
-from catnip2bids.reporting.charts import drawing_library
-from catnip2bids.reporting.cohort import cohort_of
+from catnip2bids.reporting.cohort import Cohort, cohort_of
 from catnip2bids.reporting.outcomes import REPORT, Check, keep_outcome
 from catnip2bids.reporting.preview import DamagedImageError
 from catnip2bids.reporting.sample_page import drawn, tables
 from catnip2bids.reporting.samples import Sample, read_samples
+from catnip2bids.reporting.vega import Vega
 from catnip2bids.shown import Shown, Summary
 from catnip2bids.wording import counted, shown_bytes
 
@@ -55,7 +55,7 @@ class Report(Shown):
     n_samples
         Samples in it.
     problems
-        Samples that could not be drawn, and why.
+        What could not be drawn, and why.
     """
 
     path: Path
@@ -138,10 +138,13 @@ class _Pages:
         """Write them, the overview last, with what the checks found."""
         self._outcomes = outcomes
         self._cards = [card_of(sample, outcomes) for sample in self._samples]
-        with ThreadPoolExecutor(n_threads) as threads:
-            self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
         path = safe_path(self._dataset, REPORT / "index.html")
-        write_text(path, self._render("index.html", self._overview()))
+        with Vega() as self._vega:
+            with ThreadPoolExecutor(n_threads) as threads:
+                self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
+            write_text(path, self._render("index.html", self._overview()))
+        if self._vega.failure:
+            self._failures.append(f"{path.parent}: {self._vega.failure}; draw the report again where that can be done")
         known = {path.name, *(card.page for card in self._cards)}
         for old in path.parent.glob("sub-*.html"):  # of samples that are no more
             if old.name not in known and old.is_file() and _OURS in read_bytes(old).decode(errors="replace"):
@@ -161,7 +164,7 @@ class _Pages:
     def _script(self, name: str) -> str:
         """Return a script: the library that draws plots, or one of ours."""
         if name == _LIBRARY:
-            return drawing_library()
+            return self._vega.library() or ""
         return self._templates.get_template(name).render()
 
     def _write_sample(self, index: int) -> Card:
@@ -172,7 +175,7 @@ class _Pages:
         card = with_damage(self._cards[index], problems)
         content = {
             **drawn,
-            **tables(self._dataset, sample),
+            **tables(self._dataset, sample, self._vega),
             "sample": sample,
             "card": card,
             "problems": card.problems,
@@ -191,7 +194,7 @@ class _Pages:
         problems: list[Problem] = []
         while True:
             try:
-                return drawn(self._dataset, sample, room), problems
+                return drawn(self._dataset, sample, room, self._vega), problems
             except DamagedImageError as error:
                 self._failures.append(str(error))
                 image = error.image.relative_to(self._dataset).as_posix()
@@ -206,12 +209,23 @@ class _Pages:
         times = [invocation.time.replace("T", " ")[:16] for invocation in self._provenance.history]
         return f"{acquired}dataset begun {times[0]} UTC, packaged last {times[-1]} UTC" if times else acquired
 
+    def _cohort(self) -> Cohort | None:
+        """Gather the cells of all samples, and compile the plot of them; None if that is not possible."""
+        cohort = cohort_of(self._samples, self._cards)
+        if cohort is None:
+            return None
+        plot = self._vega.compiled(cohort.data["plot"])
+        if plot is None or self._vega.library() is None:
+            return None
+        return replace(cohort, data={**cohort.data, "plot": plot})
+
     def _overview(self) -> dict[str, Any]:
         samples, cards = self._samples, self._cards
         errors = self._outcomes.findings("error")
         of_dataset = [found for found in errors if not any(sample.is_named_in(found.where) for sample in samples)]
         of_samples = [found for card in cards for found in card.problems]
-        cohort = cohort_of(samples, cards)
+        cohort = self._cohort()
+        of_report = [Problem(REPORT.as_posix(), self._vega.failure)] if self._vega.failure else []
         return {
             "title": self._title,
             "n_animals": len({sample.record.subject for sample in samples}),
@@ -219,7 +233,7 @@ class _Pages:
             "bytes_before": sum_of([sample.bytes_before for sample in samples]),
             "bytes_after": sum_of([sample.bytes_after for sample in samples]),
             "states": self._outcomes.states,
-            "problems": [*of_samples, *self._outcomes.changed_files(), *of_dataset],
+            "problems": [*of_samples, *self._outcomes.changed_files(), *of_dataset, *of_report],
             "warnings": self._outcomes.findings("warning"),
             "cards": cards,
             "cohort": cohort,

@@ -18,6 +18,7 @@ from catnip2bids.paths import inside
 from catnip2bids.regions import ShownRegion, region_of
 from catnip2bids.reporting.charts import histogram_chart, region_chart
 from catnip2bids.reporting.samples import Counts, Sample, SampleImage
+from catnip2bids.reporting.vega import Vega
 from catnip2bids.reporting.views import Brain, View, read_brain, read_heatmaps
 
 _MOST_PLANES, _FEWEST_PLANES = 24, 6
@@ -69,7 +70,7 @@ class ComponentRow:
     sha256: str
 
 
-def drawn(dataset: Path, sample: Sample, n_bytes: int) -> dict[str, Any]:
+def drawn(dataset: Path, sample: Sample, n_bytes: int, vega: Vega) -> dict[str, Any]:
     """Draw what the page of a sample shows of its images, by the names that its template has for it.
 
     Parameters
@@ -80,25 +81,32 @@ def drawn(dataset: Path, sample: Sample, n_bytes: int) -> dict[str, Any]:
         The sample.
     n_bytes
         Room for pictures of planes.
+    vega
+        Draws the plots.
 
     Raises
     ------
     DamagedImageError
         If an image cannot be read.
     """
-    return {**_look(read_brain(dataset, sample), sample, n_bytes), "heatmaps": read_heatmaps(dataset, sample)}
+    return {**_look(read_brain(dataset, sample), sample, n_bytes, vega), "heatmaps": read_heatmaps(dataset, sample)}
 
 
-def tables(dataset: Path, sample: Sample) -> dict[str, Any]:
+def tables(dataset: Path, sample: Sample, vega: Vega) -> dict[str, Any]:
     """Gather the tables on the page of a sample, by the names that its template has for them."""
     return {
-        "series": [Series(counts, region_chart(counts, sample.regions)) for counts in sample.counts],
+        "series": [Series(counts, _regions_plotted(counts, sample, vega)) for counts in sample.counts],
         "rows": list(_region_rows(sample)),
         "components": list(_component_rows(dataset, sample)),
     }
 
 
-def _look(brain: Brain | None, sample: Sample, n_bytes: int) -> dict[str, Any]:
+def _regions_plotted(counts: Counts, sample: Sample, vega: Vega) -> str:
+    plot = region_chart(counts, sample.regions)
+    return "" if plot is None else vega.svg(plot)
+
+
+def _look(brain: Brain | None, sample: Sample, n_bytes: int, vega: Vega) -> dict[str, Any]:
     if brain is None or sample.raw is None:
         nothing: dict[str, Any] = {key: [] for key in ("planes", "orthogonal", "regions", "segmentations")}
         return nothing | {"histogram": None, "n_not_shown": 0}
@@ -114,7 +122,7 @@ def _look(brain: Brain | None, sample: Sample, n_bytes: int) -> dict[str, Any]:
             for (image, _), color in zip(brain.segmentations, _COLORS, strict=False)
         ],
         "n_not_shown": len(sample.with_role("FRSTseg")) - len(brain.segmentations),
-        "histogram": {"chart": histogram_chart(brain.histogram()), "window": window},
+        "histogram": {"chart": vega.svg(histogram_chart(brain.histogram())), "window": window},
     }
 
 

@@ -18,7 +18,7 @@ from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.progress import Progress
 from catnip2bids.scanning.entries import entries_below, recognised
 from catnip2bids.scanning.examining import compared_with_run, examined, missing_from_run
-from catnip2bids.scanning.files import links_out_of, not_listed
+from catnip2bids.scanning.files import links_out_of, not_listed, refuse_odd_name
 from catnip2bids.scanning.model import Entry, Run, Scan
 
 _PARENTS_THAT_MAY_NAME_A_RUN = 3
@@ -37,7 +37,7 @@ def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None =
     Raises
     ------
     SourceError
-        If a source is not a folder, or no run is found below it.
+        If a source is not a folder, no run is found below it, or the name of a folder is not UTF-8.
 
     Examples
     --------
@@ -57,6 +57,8 @@ def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None =
                 "without a channel such as 640_); give the folder of a run, or any folder above it"
             )
         for run_folder in found:
+            for part in (run_folder, *run_folder.parents):
+                refuse_odd_name(part)
             if run_folder.resolve() not in runs:
                 try:
                     runs[run_folder.resolve()] = _scan_run(run_folder, folder, progress)

@@ -21,7 +21,7 @@ import ome_zarr_models.v04
 import ome_zarr_models.v05
 import zarr
 
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import SourceError, refuse_without_memory
 from catnip2bids.paths import leads_out
 from catnip2bids.validation.findings import Finding, error, one_line, warning
 from catnip2bids.validation.multiscale import (
@@ -84,6 +84,7 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
         _read_with_models(folder, is_label="image-label" in attributes)
     # ome-zarr-models lets through what zarr and pydantic raise; whatever it is, the image cannot be used
     except Exception as failure:
+        refuse_without_memory(failure, folder)
         yield _error("OME_ZARR_INVALID", image, f"is not a valid OME-Zarr image: {failure}")
         return
     if multiscale.axes != _AXES:
@@ -153,7 +154,8 @@ def _check_label_types(folder: Path, image: PurePosixPath, multiscale: Multiscal
     for level in multiscale.levels:
         try:
             dtype = open_array(folder, level.path).dtype.numpy_dtype
-        except SourceError:
+        except SourceError as failure:
+            refuse_without_memory(failure, folder / level.path)
             return
         if dtype.kind not in "iu":
             message = f"is not a valid OME-Zarr label image: level {level.path} holds {dtype}, labels must be integers"
@@ -168,6 +170,7 @@ def _check_levels(folder: Path, image: PurePosixPath, multiscale: Multiscale) ->
             shapes.append(_try_array(folder, level.path))
         # readers raise whatever their stores and codecs raise; whatever it is, the level cannot be read
         except Exception as failure:
+            refuse_without_memory(failure, folder / level.path)
             reason = f"level {level.path} cannot be read: {type(failure).__name__}: {one_line(failure)}"
             yield _error("OME_ZARR_UNREADABLE", image, reason)
             return

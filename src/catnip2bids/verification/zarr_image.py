@@ -17,7 +17,7 @@ import numpy as np
 import zarr
 
 from catnip2bids.choices import Kind
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import SourceError, refuse_without_memory
 from catnip2bids.verification.reading import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
 from catnip2bids.verification.result import Problem
 from catnip2bids.volume import little_endian_bytes
@@ -34,10 +34,11 @@ class ZarrReader:
     """An OME-Zarr image that is open for verification."""
 
     def __init__(self, path: Path, kind: Kind, merge: Merge, *, twice: bool, most_bytes: int) -> None:
-        self._kind, self._merge, self._twice, self._most_bytes = kind, merge, twice, most_bytes
+        self._path, self._kind, self._merge, self._twice, self._most_bytes = path, kind, merge, twice, most_bytes
         try:
             self._open(path)
         except Exception as error:  # zarr-python raises errors of many types on damaged metadata
+            refuse_without_memory(error, path)
             raise SourceError(f"cannot be opened ({type(error).__name__}: {error})") from error
 
     def _open(self, path: Path) -> None:
@@ -99,6 +100,7 @@ class ZarrReader:
             try:
                 block = self._read(piece.level, slice(piece.start, piece.stop), slice(top, bottom))
             except Exception as error:  # codecs raise errors of many types on damaged data
+                refuse_without_memory(error, self._path)
                 what = f"cannot be decoded, rows {top + 1} to {bottom} ({type(error).__name__}: {error})"
                 return Found(problems=(Problem(what, piece.level, piece.planes),), n_voxels=n_voxels)
             if piece.level == 0:
@@ -108,6 +110,7 @@ class ZarrReader:
                 try:
                     wrong |= self._not_merged(block, piece, top)
                 except Exception as error:
+                    refuse_without_memory(error, self._path)
                     what = f"cannot be decoded ({type(error).__name__}: {error})"
                     return Found(problems=(Problem(what, piece.level + 1, self._above(piece)),), n_voxels=n_voxels)
         problems = (Problem(NOT_MERGED, piece.level + 1, tuple(sorted(wrong))),) if wrong else ()

@@ -1,0 +1,113 @@
+"""Vega, which draws plots, in a process of its own: where memory is short, its JavaScript engine ends the process.
+
+Invariant: whatever happens to that process, the report is made; after the first failure nothing more is asked of it.
+The process runs this file alone, so nothing of the package is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+from html import escape
+from threading import Lock
+from typing import Any, ClassVar, Final, Self
+
+_VERSION: Final = "5.20"
+_SECONDS_TO_ANSWER: Final = 120
+
+
+class Vega:
+    """Draws plots, one at a time, for as many threads as want some.
+
+    Attributes
+    ----------
+    failure
+        Why plots are missing; empty if all could be drawn.
+    """
+
+    _library: ClassVar[str | None] = None
+    """Vega for pages, once it was made, which takes seconds."""
+
+    def __init__(self) -> None:
+        self.failure = ""
+        self._lock = Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        command, pipe = [sys.executable, "-P", __file__], subprocess.PIPE
+        try:
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        except OSError as error:
+            self._fail(f"no process can be started for them ({error.strerror})")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+    def svg(self, specification: dict[str, Any]) -> str:
+        """Return a plot for a page; if it cannot be drawn, a line that says so."""
+        drawn: str | None = self._ask("vegalite_to_svg", json.dumps(specification))
+        return f"<p>{escape(self.failure)}.</p>" if drawn is None else drawn
+
+    def compiled(self, specification: dict[str, Any]) -> dict[str, Any] | None:
+        """Return a plot as what the library for pages draws; None if that fails."""
+        compiled: dict[str, Any] | None = self._ask("vegalite_to_vega", specification)
+        return compiled
+
+    def library(self) -> str | None:
+        """Return Vega as JavaScript that needs nothing else; None if that fails."""
+        if Vega._library is None:
+            script: str | None = self._ask("javascript_bundle", "window.vegaEmbed = vegaEmbed;")
+            Vega._library = None if script is None else script.replace("</script", "<\\/script")
+        return Vega._library
+
+    def _ask(self, function: str, argument: Any) -> Any:
+        """Have a function of vl-convert called."""
+        with self._lock:
+            if self.failure or self._process is None:
+                return None
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            waiting = select.poll()
+            waiting.register(self._process.stdout, select.POLLIN)
+            try:
+                self._process.stdin.write(json.dumps([function, argument]).encode() + b"\n")
+                self._process.stdin.flush()
+                if not waiting.poll(_SECONDS_TO_ANSWER * 1000):
+                    self._fail(f"drawing one took more than {_SECONDS_TO_ANSWER} s")
+                    return None
+                answer = json.loads(self._process.stdout.readline())
+            except (BrokenPipeError, ValueError):  # nothing, or half of an answer
+                code = self._process.wait()
+                self._fail(f"the process that draws them ended with exit code {code}, perhaps for lack of memory")
+                return None
+            if "error" in answer:
+                self._fail(f"Vega cannot draw them: {answer['error']}")
+            return answer.get("result")
+
+    def _fail(self, why: str) -> None:
+        self.failure = f"plots are missing, because {why}"
+        if self._process is not None:
+            self._process.kill()
+
+
+def _serve() -> None:
+    """Answer, line by line, what the other side asks."""
+    import vl_convert
+
+    for line in sys.stdin.buffer:
+        function, argument = json.loads(line)
+        try:
+            answer = {"result": getattr(vl_convert, function)(argument, vl_version=_VERSION)}
+        except Exception as error:  # vl-convert raises ValueError today; whatever it is, it belongs to this plot
+            answer = {"error": " ".join(str(error).split())}
+        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    _serve()
