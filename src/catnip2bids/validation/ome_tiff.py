@@ -20,15 +20,15 @@ import numpy as np
 import tifffile
 
 from catnip2bids.errors import SourceError
-from catnip2bids.validation.findings import Finding, error
+from catnip2bids.validation.findings import Finding, error, warning
 from catnip2bids.validation.programs import name_with_version
 from catnip2bids.validation.tree import Tree
 from catnip2bids.volume import TiffStack
 from catnip2bids.volume.ome_planes import misplaced
 from catnip2bids.volume.planes import WholePlane
-from catnip2bids.volume.tiff import PageLayout, check_page
+from catnip2bids.volume.tiff import PageLayout, bytes_to_decode, check_page
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
-from catnip2bids.wording import shown_shape
+from catnip2bids.wording import shown_bytes, shown_shape
 
 CHECK = "ome-tiff"
 NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -37,10 +37,12 @@ _UM = "µm"
 """With U+00B5 MICRO SIGN, as in the schema's enumeration UnitsLength; U+03BC is another character."""
 _ROWS = 256
 """Rows that are decoded at a time."""
+_MOST_DECODED_BYTES = 256 * 2**20
 _MOST_LEVELS = 32
 _OME_TYPES = {"float32": "float", "float64": "double", "bool": "bit"}
 
 _error = partial(error, CHECK)
+_warning = partial(warning, CHECK)
 
 
 class OmeXmlError(ValueError):
@@ -123,6 +125,9 @@ def _check_file(root: Path, file: PurePosixPath) -> Iterator[Finding]:
         # the message names the file with its folders, which are nobody's business in a report
         yield _error("OME_TIFF_UNREADABLE", file, str(failure).replace(f"{root / file}", file.name))
         return
+    if not _fits(pages.layout):
+        message = f"was not decoded: a plane takes {shown_bytes(bytes_to_decode(pages.layout))}, and validate decodes"
+        yield _warning("OME_TIFF_NOT_DECODED", file, f"{message} {shown_bytes(_MOST_DECODED_BYTES)}; verify decodes it")
     if pages.big != file.name.endswith(".btf"):
         found = "BigTIFF" if pages.big else "classic TIFF"
         yield _error("OME_TIFF_EXTENSION", file, f"is {found}; BIDS names BigTIFF .ome.btf and classic TIFF .ome.tif")
@@ -167,9 +172,14 @@ def _read_pages(file: Path) -> Pages:
             description=tiff.pages.first.description,
         )
     stack = TiffStack(pages.layout, file, offsets)
-    for index in {0, pages.n_pages - 1}:
+    for index in {0, pages.n_pages - 1} if _fits(pages.layout) else ():
         _decode(stack, index)
     return pages
+
+
+def _fits(layout: PageLayout) -> bool:
+    """Tell whether a page can be decoded in little memory: some rows at a time, or as a whole."""
+    return layout.reads_rows or bytes_to_decode(layout) <= _MOST_DECODED_BYTES
 
 
 def _decode(stack: TiffStack, plane: int) -> None:
