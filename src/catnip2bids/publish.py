@@ -245,7 +245,8 @@ def _take_up(under: Construction, final: SafePath, fingerprint: str) -> bool:
 
 
 def _says(mark: Path, fingerprint: str) -> bool:
-    return mark.is_file() and not mark.is_symlink() and mark.read_text(errors="replace") == fingerprint
+    is_ours = mark.is_file() and not mark.is_symlink() and mark.stat().st_size == len(fingerprint.encode())
+    return is_ours and mark.read_text(errors="replace") == fingerprint
 
 
 def _has_links(path: Path) -> bool:

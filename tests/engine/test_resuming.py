@@ -192,3 +192,10 @@ def test_units_without_a_marker_are_never_done(tmp_path: Path) -> None:
     marker.set(RESULT)
     assert marker.read(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"sha256": 1, "value_range": 7}', b"[" * 200_000])
+def test_a_unit_whose_marker_is_damaged_is_not_done(tmp_path: Path, content: bytes) -> None:
+    marker = Marker(safe_path(tmp_path, "planes-000000.json"))
+    (tmp_path / "planes-000000.json").write_bytes(content)
+    assert marker.read(tmp_path) is None

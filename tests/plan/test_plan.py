@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -677,3 +678,11 @@ def test_a_plan_with_another_voxel_size_and_a_prefixed_subject(tmp_path: Path) -
     result = package([tmp_path / "source"], tmp_path / "out", settings(), plan)
     assert mentions(result.warnings, "the plan says that voxels are 1 x 1 x 1 um", "3.7 x 3.7 x 5 um is used")
     assert (tmp_path / "out/sub-mouse").is_dir()
+
+
+def test_a_plan_of_2_gib_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.touch()
+    os.truncate(path, 2**31)
+    with pytest.raises(PlanError, match=r"has 2\.0 GiB"):
+        read_plan(path)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from catnip2bids.documents import read_object
+from catnip2bids.errors import DatasetError
 from catnip2bids.paths import SafePath
 from catnip2bids.publish import remove, write_text
 
@@ -66,6 +68,10 @@ class UnitResult:
             return False
 
 
+DAMAGED = (DatasetError, ValueError, LookupError, TypeError, AttributeError)
+"""What a marker that no program of ours wrote leads to."""
+
+
 @dataclass(frozen=True)
 class Marker:
     """The marker of one unit; None as its path stands for a unit that is not marked."""
@@ -76,8 +82,11 @@ class Marker:
         """Return the result of the unit if it is done."""
         if self.path is None or not self.path.is_file():
             return None
-        result = UnitResult.from_json(json.loads(self.path.read_bytes()))
-        return result if result.is_on_disk(image) else None
+        try:
+            result = UnitResult.from_json(read_object(self.path))
+            return result if result.is_on_disk(image) else None
+        except DAMAGED:  # the unit is written again
+            return None
 
     def clear(self) -> None:
         """Take the mark away, before the unit is written again."""

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
+from catnip2bids.documents import read_object
 from catnip2bids.engine.image import Encoded, PlaneImage
-from catnip2bids.engine.markers import UnitResult
+from catnip2bids.engine.markers import DAMAGED, UnitResult
 from catnip2bids.engine.memory import PlanePortions, Resources, divide_into_planes
 from catnip2bids.engine.reading import Findings, naming_plane
 from catnip2bids.paths import SafePath, safe_path
@@ -224,11 +225,14 @@ def _read_marker(marker: Path | None, image: PlaneImage) -> _Learned:
     learned, file = _Learned(), image.file
     if marker is None or not marker.is_file() or not file.is_file():
         return learned
-    document = json.loads(marker.read_bytes())
-    n_bytes = document["files"][file.name]
-    if file.stat().st_size >= n_bytes:
-        learned.add(UnitResult.from_json(document), document["n_planes"])
-        learned.n_bytes = n_bytes
+    try:
+        document = read_object(marker)
+        n_bytes = document["files"][file.name]
+        if file.stat().st_size >= n_bytes:
+            learned.add(UnitResult.from_json(document), document["n_planes"])
+            learned.n_bytes = n_bytes
+    except DAMAGED:  # all planes are written again
+        return _Learned()
     return learned
 
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from tomlkit.items import Table as TomlTable
 
 from catnip2bids.catnip.run_name import SAMPLES
+from catnip2bids.documents import MOST_JSON_BYTES
 from catnip2bids.errors import PlanError
 from catnip2bids.paths import safe_file
 from catnip2bids.plan.checks import is_for
@@ -24,7 +25,7 @@ from catnip2bids.plan.model import AboutDataset, Plan, PlannedRun
 from catnip2bids.plan.propose import problems_of
 from catnip2bids.publish import write_text
 from catnip2bids.scanning import Run, Scan
-from catnip2bids.wording import SHOWN, shown_shape
+from catnip2bids.wording import SHOWN, shown_bytes, shown_shape
 
 
 def read_plan(path: Path | str) -> Plan:
@@ -47,6 +48,8 @@ def read_plan(path: Path | str) -> Plan:
     """
     path = Path(path)
     try:
+        if (n_bytes := path.stat().st_size) > MOST_JSON_BYTES:
+            raise PlanError(f"{path}: has {shown_bytes(n_bytes)}, which is too much for a plan; scan again")
         text = path.read_text(encoding="utf-8")
         document = tomllib.loads(text)
     except OSError as error:
