@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from catnip2bids import package, report, restore, validate, verify
@@ -227,7 +227,13 @@ def fuzz(folder: Path, seconds: float, first_seed: int) -> Counter[str]:
     while time.monotonic() < ends:
 
         @seed(number)
-        @settings(max_examples=_EXAMPLES_AT_ONCE, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=_EXAMPLES_AT_ONCE,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],  # making a case smaller would take an hour
+            suppress_health_check=list(HealthCheck),
+        )
         @given(changed(made, folder / "lab"), st.integers(1, _VALIDATED))
         def one(how: str, turn: int) -> None:
             told["datasets"] += 1

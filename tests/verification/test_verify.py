@@ -643,3 +643,14 @@ def test_a_damaged_memory_is_refused(copy: Packaged) -> None:
 def test_too_little_memory_is_refused(copy: Packaged) -> None:
     done = command("verify", copy.dataset, "--memory", "128MiB")
     assert (done.returncode, "give more with --memory" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("target", ["0", "nowhere"])
+def test_a_shard_that_is_a_link_to_nothing_is_a_problem_of_its_image(copy: Packaged, target: str) -> None:
+    dataset = copy.dataset
+    image = next(dataset.glob("sub-*/micr/*_SPIM.ome.zarr"))
+    shard = image / "0/c/0/0/0"
+    shard.unlink()
+    shard.symlink_to(target)
+    found = verify(dataset)
+    assert [verdict.image for verdict in found.images if not verdict.ok] == [image.relative_to(dataset).as_posix()]

@@ -28,10 +28,10 @@ class ImageSize:
 
 
 def image_size(image: Path) -> ImageSize:
-    """Count files and bytes of an image; label images inside of it, and leftovers, are left out."""
+    """Count files and bytes of an image; label images inside of it, leftovers, and links to nothing are left out."""
     if not image.is_dir():
         return ImageSize(1, image.stat().st_size)
-    sizes = [file.stat().st_size for file in _files(image)]
+    sizes = [file.stat().st_size for file in _files(image) if file.exists()]
     return ImageSize(len(sizes), sum(sizes))
 
 

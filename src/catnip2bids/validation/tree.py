@@ -159,7 +159,7 @@ def read_tree(root: Path) -> Tree:
     try:
         for entry in _walk(root):
             path = PurePosixPath(Path(entry.path).relative_to(root).as_posix())
-            if entry.is_dir():
+            if Path(entry).is_dir():  # unlike the entry, it takes a link to itself for no folder
                 folders[path] = entry.is_symlink()
             else:
                 files.append(File(path, _size(entry)))
