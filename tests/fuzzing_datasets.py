@@ -220,10 +220,11 @@ def fuzz(folder: Path, seconds: float, first_seed: int) -> Counter[str]:
 
     Raises
     ------
-    Exception
-        As `check` does; the seed is in the notes.
+    AssertionError
+        If anything failed, with the seed and what was done to the dataset.
     """
     made, ends, told, number = make(folder / "made"), time.monotonic() + seconds, Counter[str](), first_seed
+    failures: list[str] = []
     while time.monotonic() < ends:
 
         @seed(number)
@@ -239,8 +240,12 @@ def fuzz(folder: Path, seconds: float, first_seed: int) -> Counter[str]:
             told["datasets"] += 1
             check(folder / "lab", how, told, with_validate=turn == 1)
 
-        one()
+        try:
+            one()
+        except Exception as error:
+            failures.append(f"seed {number}: {error}")
         number += 1
+    assert not failures, "\n".join(failures)
     return told
 
 
