@@ -5,6 +5,7 @@ Invariant: each bomb is made of a real dataset, and is small on disk.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import struct
@@ -184,11 +185,42 @@ def many_levels(dataset: Path, raw: str) -> None:
     path.write_text(json.dumps(document))
 
 
+def blosc_in_gzip(dataset: Path, raw: str) -> None:
+    """Compress a Blosc frame of 1 GiB once more."""
+    image = dataset / raw
+    chunk = _unsharded(image, _shape(image), _shape(image), BLOSC)
+    document = json.loads((image / "0/zarr.json").read_bytes())
+    gzip_codec = {"name": "gzip", "configuration": {"level": 1}}
+    _zarr(image, codecs=[*document["codecs"], gzip_codec])
+    chunk.write_bytes(gzip.compress(_zeros("blosc")))
+
+
+def large_voxels(dataset: Path, raw: str) -> None:
+    """Promise voxels of 800 MB."""
+    folder = dataset / raw / "0"
+    (folder / "zarr.json").unlink()
+    metadata = {"zarr_format": 2, "shape": [12, 40, 36], "chunks": [12, 40, 36], "dtype": [["a", "<u2", [4 * 10**8]]]}
+    metadata |= {"fill_value": None, "order": "C", "filters": None, "compressor": None}
+    (folder / ".zarray").write_text(json.dumps(metadata))
+
+
+def many_lines(path: str) -> Bomb:
+    """Add four million lines to a table, which Python holds in more than a hundred times as much memory."""
+
+    def bomb(dataset: Path, raw: str) -> None:
+        with _document(dataset, path, raw).open("ab") as file:
+            file.write(b"a\n" * (4 * MIB))
+
+    return bomb
+
+
 BOMBS: dict[str, Bomb] = {
     "a chunk of 2 GiB": large_chunk(BLOSC),
     "a chunk of 2 GiB, by another codec": large_chunk(ZSTD),
     "a frame of 1 GiB": long_frame(BLOSC),
     "a frame of 1 GiB, by another codec": long_frame(ZSTD),
+    "a frame of 1 GiB in another codec": blosc_in_gzip,
+    "voxels of 800 MB": large_voxels,
     "wide planes": shape_of(12, 100_000, 100_000),
     "wide planes in one-voxel chunks": shape_of(12, 100_000, 100_000, chunk=(1, 1, 1)),
     "10^9 planes": shape_of(10**9, 40, 36),
@@ -203,6 +235,8 @@ BOMBS: dict[str, Bomb] = {
     "a table of 2 GiB": sparse("participants.tsv"),
     "plane hashes of 2 GiB": sparse("code/catnip2bids/pixels/NAME.tsv"),
     "a sidecar of 2 GiB": sparse("dataset_description.json"),
+    "a table of many lines": many_lines("participants.tsv"),
+    "plane hashes of many lines": many_lines("code/catnip2bids/pixels/NAME.tsv"),
     "metadata of many lists": nested("RAW/zarr.json"),
     "provenance of many lists": nested("code/catnip2bids/provenance.json"),
 }

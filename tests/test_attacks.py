@@ -112,6 +112,9 @@ PROVENANCES: dict[str, Change] = {
     ),
     "labels that are others than the key": lambda document: first_run(document).update(subject="other"),
     "a newer version": lambda document: document.update(version=99),
+    "a run above the source": lambda document: first_run(document).update(source="../elsewhere"),
+    "a shape beyond all numbers": lambda document: raw_image(document).update(shape=[10**200, 1, 1]),
+    "voxels without a size": lambda document: raw_image(document).update(voxel_size_um=[0, -1, 1e-320]),
     "files that are numbers": lambda document: document["decisions"][0].update(evidence={"files": [1]}),
 }
 
@@ -266,3 +269,85 @@ class Interrupting(Progress):
         """Stop."""
         del n_voxels
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("to", ["another_N4", "nothing"])
+def test_a_link_that_would_lead_nowhere_is_not_restored(lab: Path, to: str) -> None:
+    dataset = lab / "dataset"
+
+    def link(document: dict[str, Any]) -> None:
+        evidence = {"relation": "identical", "compared_with": to}
+        document["decisions"].append(some_decision(document, "another_N4") | {"evidence": evidence})
+
+    tampered(dataset, link)
+    without_checksums(dataset)
+    restored = restore(dataset, lab / "restored")
+    assert [problem for problem in restored.problems if f"it is the same as {to}, which is not" in problem]
+    assert not list((lab / "restored").rglob("another_N4"))
+
+
+def test_a_mask_of_another_size_is_a_problem_of_its_entry(lab: Path) -> None:
+    dataset = lab / "dataset"
+
+    def mask(document: dict[str, Any]) -> None:
+        images = first_run(document)["images"]
+        smaller = next(path for path, image in images.items() if image["shape"] != images[RAW]["shape"])
+        evidence = {"relation": "2-is-1-masked", "image": RAW, "mask": smaller, "fingerprint": "a"}
+        document["decisions"].append(some_decision(document, "another_N4") | {"evidence": evidence})
+
+    tampered(dataset, mask)
+    without_checksums(dataset)
+    restored = restore(dataset, lab / "restored")
+    assert [problem for problem in restored.problems if "and its mask have" in problem]
+
+
+@pytest.mark.parametrize("source", ["", "../../.catnip2bids-restore/x"])
+def test_entries_that_no_run_has_are_problems(lab: Path, source: str) -> None:
+    dataset = lab / "dataset"
+    raw = RAW
+
+    def add(document: dict[str, Any]) -> None:
+        first_run(document)["source"] = "KO/run"
+        evidence = {"relation": "identical", "image": raw, "fingerprint": "a"}
+        decision = some_decision(document, "x") | {"evidence": evidence}
+        decision["source"] = f"KO/run/{source}".removesuffix("/")
+        document["decisions"].append(decision)
+
+    tampered(dataset, add)
+    without_checksums(dataset)
+    try:
+        problems = restore(dataset, lab / "restored").problems
+    except DatasetError as error:
+        problems = [str(error)]
+    assert [problem for problem in problems if "no entry of a run has this name" in problem or "leads out" in problem]
+    assert not list((lab / "restored").glob(".catnip2bids-restore/*"))
+
+
+def test_a_mask_with_other_values_is_a_problem_of_its_entry(lab: Path) -> None:
+    dataset = lab / "dataset"
+
+    def mask(document: dict[str, Any]) -> None:
+        evidence = {"relation": "2-is-1-masked", "image": RAW, "mask": RAW, "fingerprint": "a"}
+        document["decisions"].append(some_decision(document, "another_N4") | {"evidence": evidence})
+
+    tampered(dataset, mask)
+    without_checksums(dataset)
+    restored = restore(dataset, lab / "restored")
+    assert [problem for problem in restored.problems if "so it is no mask" in problem]
+    assert not list((lab / "restored").rglob("another_N4"))
+
+
+def test_a_folder_named_git_inside_of_a_dataset_is_looked_into(lab: Path) -> None:
+    dataset = lab / "dataset"
+    (dataset / RAW / ".git").mkdir()
+    (dataset / RAW / ".git/0").symlink_to(lab / "source")
+    os.mkfifo(dataset / "code/.git")
+    said = refusals(lab)
+    assert all(f"{RAW}/.git/0: is a link out of the dataset" in one for one in said)
+    assert all("code/.git: is a named pipe" in one for one in said)
+
+
+def test_a_readme_of_a_tebibyte_is_not_hashed(lab: Path) -> None:
+    os.truncate(lab / "dataset/README.md", 2**40)
+    problems = verify(lab / "dataset").problems
+    assert "README.md: has 1.0 TiB, and had less when it was packaged" in problems

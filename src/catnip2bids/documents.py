@@ -18,7 +18,10 @@ from catnip2bids.wording import counted, shown_bytes
 MOST_BYTES = 64 * 2**20
 """The largest document that is read: a table of plane hashes reaches it at about 600,000 planes."""
 MOST_JSON_BYTES = 16 * 2**20
-"""Python may hold JSON in twenty times as much memory; provenance reaches this at about 1,000 runs."""
+"""The largest JSON: provenance reaches it at about 1,000 runs."""
+_MOST_PARTS = 1_000_000
+"""Lines, fields and values of a document, each of which Python may hold in 300 bytes."""
+_PARTS_OF_TEXT, _PARTS_OF_JSON = b"\n\t", b",:[{"
 _JSON = (".json", ".zattrs", ".zarray", ".zgroup", ".zmetadata")
 _TABLE = ".tsv"
 _DEEPEST = 64
@@ -27,8 +30,8 @@ _NOT_READ = ".git"
 _SHOWN = 5
 
 
-def read_bytes(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
-    """Read a file of a dataset.
+def read_bytes(path: Path) -> bytes:
+    """Read a text or a table of a dataset.
 
     Raises
     ------
@@ -37,16 +40,18 @@ def read_bytes(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
     OSError
         If it cannot be read.
     """
-    with open(path, "rb", opener=_opened) as file:
-        state = os.fstat(file.fileno())
-        if not stat.S_ISREG(state.st_mode):
-            raise DatasetError(f"{path}: is a named pipe or a device, not a file; remove it")
-        if state.st_size > most_bytes:
-            raise DatasetError(
-                f"{path}: has {shown_bytes(state.st_size)}, and a document of a dataset has at most "
-                f"{shown_bytes(most_bytes)}; bring it back from a copy"
-            )
-        return file.read()
+    return _read(path, MOST_BYTES, _PARTS_OF_TEXT)
+
+
+def read_json(path: Path) -> bytes:
+    """Read JSON that is parsed by somebody else.
+
+    Raises
+    ------
+    DatasetError, OSError
+        As in `read_bytes`.
+    """
+    return _read(path, MOST_JSON_BYTES, _PARTS_OF_JSON)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -60,12 +65,31 @@ def read_object(path: Path) -> dict[str, Any]:
         As in `read_bytes`.
     """
     try:
-        document = json.loads(read_bytes(path, MOST_JSON_BYTES))
+        document = json.loads(read_json(path))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")
     return document
+
+
+def _read(path: Path, most_bytes: int, parts: bytes) -> bytes:
+    with open(path, "rb", opener=open_without_waiting) as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise DatasetError(f"{path}: is a named pipe or a device, not a file; remove it")
+        if state.st_size > most_bytes:
+            raise DatasetError(
+                f"{path}: has {shown_bytes(state.st_size)}, and a document of a dataset has at most "
+                f"{shown_bytes(most_bytes)}; bring it back from a copy"
+            )
+        content = file.read()
+    if (n_parts := sum(content.count(part) for part in parts)) > _MOST_PARTS:
+        raise DatasetError(
+            f"{path}: has {n_parts:,} lines, fields or values, and a document of a dataset has at most "
+            f"{_MOST_PARTS:,}; bring it back from a copy"
+        )
+    return content
 
 
 def oversized(files: Iterable[tuple[PurePosixPath, int]]) -> Iterator[tuple[PurePosixPath, str]]:
@@ -103,7 +127,7 @@ def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:
             continue
         for entry in _listed(folder):
             path = Path(entry.path)
-            if entry.name == _NOT_READ:
+            if depth == 0 and entry.name == _NOT_READ and entry.is_dir(follow_symlinks=False):
                 continue
             if entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):  # loops are no error
                 yield path, "is a link out of the dataset; replace it by the file"
@@ -130,6 +154,6 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
         raise DatasetError(f"{folder}: cannot be listed: {error.strerror}; make it readable and run again") from error
 
 
-def _opened(path: str, flags: int) -> int:
-    """Open without waiting for anybody who would write into a named pipe."""
+def open_without_waiting(path: str, flags: int) -> int:
+    """Open a file for `open`; a named pipe is opened without waiting for anybody who would write into it."""
     return os.open(path, flags | os.O_NONBLOCK)

@@ -14,13 +14,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from errno import EINVAL
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.choices import IMAGE_ENDINGS
-from catnip2bids.documents import read_bytes, read_object
+from catnip2bids.documents import open_without_waiting, read_bytes, read_object
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import is_leftover
 from catnip2bids.paths import SafePath, leads_out, safe_path
@@ -127,8 +129,16 @@ def checked_files(dataset: Path) -> Iterator[str]:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash the bytes of a file."""
-    with path.open("rb") as file:
+    """Hash the bytes of a file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or is a named pipe or a device.
+    """
+    with open(path, "rb", opener=open_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(EINVAL, "Not a file", str(path))
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -20,14 +20,13 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeInt,
-    PositiveInt,
     ValidationError,
     model_validator,
 )
 
 from catnip2bids.bids.names import LABEL, run_name
 from catnip2bids.bids.places import SOURCEDATA, copy_of
-from catnip2bids.documents import MOST_JSON_BYTES, read_bytes
+from catnip2bids.documents import read_json
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
@@ -45,6 +44,8 @@ _IMAGE = r"\.ome\.(zarr|tif|btf)"
 _ATLAS_TABLE = rf"(atlas-{LABEL}_)?dseg\.tsv"
 
 Label = Annotated[str, Field(pattern=f"^{LABEL}$")]
+_Length = Annotated[int, Field(gt=0, le=2**31)]
+_Size = Annotated[float, Field(ge=1e-9, le=1e9)]
 RunKey = Annotated[str, Field(pattern=f"^sub-{LABEL}_sample-{LABEL}_stain-{LABEL}$")]
 
 
@@ -179,9 +180,9 @@ class ImageRecord(_Document):
     source: str
     recovered_from: str | None = None
     role: str
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    shape: tuple[_Length, _Length, _Length]
     dtype: Annotated[str, Field(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))$")]
-    voxel_size_um: tuple[float, float, float]
+    voxel_size_um: tuple[_Size, _Size, _Size]
     value_range: tuple[float, float]
     label_values: list[int] | None = None
     how: str | None = None
@@ -190,6 +191,12 @@ class ImageRecord(_Document):
     n_bytes: int | None = None
     description_sha256: str | None = None
     embedded: dict[str, str] = Field(default_factory=dict)
+
+
+def _checked_source(source: str) -> str:
+    if source != "." and leads_out(source):
+        raise ValueError(f"the path {source!r} leads out of its folder; the dataset was tampered with")
+    return source
 
 
 class RunRecord(_Document):
@@ -218,7 +225,7 @@ class RunRecord(_Document):
     """
 
     name: str
-    source: str
+    source: Annotated[str, AfterValidator(_checked_source)]
     source_id: str | None
     subject: Label
     sample: Label
@@ -374,7 +381,7 @@ def read_provenance(dataset: Path) -> Provenance:
     if not path.is_file():
         return Provenance()
     try:
-        return Provenance.model_validate_json(read_bytes(path, MOST_JSON_BYTES))
+        return Provenance.model_validate_json(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

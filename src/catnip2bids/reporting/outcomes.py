@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from catnip2bids.bids.checksums import CHECKSUMS
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
-from catnip2bids.documents import read_bytes
+from catnip2bids.documents import read_bytes, read_json
 from catnip2bids.errors import DatasetError
 from catnip2bids.ome import image_size
 from catnip2bids.paths import SafePath, inside, safe_path
@@ -145,7 +145,7 @@ def read_outcome(dataset: Path, name: str) -> tuple[Outcome, bool] | None:
     None if it never ran, or what was kept cannot be read any more.
     """
     try:
-        outcome = Outcome.model_validate_json(read_bytes(_path(dataset, name)))
+        outcome = Outcome.model_validate_json(read_json(_path(dataset, name)))
     except (OSError, DatasetError, ValidationError):
         return None
     proven = {verdict.image for verdict in outcome.found.images}

@@ -40,7 +40,7 @@ from catnip2bids.restoration.result import Restoration
 from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, plane_bytes, write_file, write_slices
 from catnip2bids.scanning import files_below
 from catnip2bids.volume import take_census
-from catnip2bids.wording import counted, enough_bytes, listed
+from catnip2bids.wording import counted, enough_bytes, listed, shown_shape
 
 _MARK = ".catnip2bids-restore"
 """Stands in the folder as long as not everything is restored, and says from what."""
@@ -190,6 +190,17 @@ class _Work:
         self._progress.start(self.n_voxels)
         for path, item in self.items:
             self._do(path, item)
+        for path, item in self.items:
+            if isinstance(item, LinkItem) and path in self._result.restored:
+                self._check_link(path, item)
+
+    def _check_link(self, path: str, item: LinkItem) -> None:
+        """Take a link away again that leads to nothing, now that all is there."""
+        if not (self._result.folder / path).exists():
+            self._result.restored.remove(path)
+            remove(safe_path(self._result.folder, path))
+            self._tell(f"{path}: is not restored, since it is the same as {item.to}, which is not")
+            self.is_complete = False
 
     def _do(self, path: str, item: Item) -> None:
         """Restore one item; what goes wrong is a problem of this item alone."""
@@ -207,6 +218,8 @@ class _Work:
             return
         self._progress.item(path)
         try:
+            if item.path == "." or path.partition("/")[0] in (_MARK, FOLDER_LOCK):
+                raise DatasetError(f"{PROVENANCE}: no entry of a run has this name; bring it back from a copy")
             self._restore(item, safe_path(self._result.folder, path))
         except (UsageError, WriteError):  # what keeps one item from being restored keeps all of them
             raise
@@ -241,6 +254,9 @@ class _Work:
     def _restore_volume(self, item: VolumeItem, final: SafePath) -> None:
         image = self._stored(item.image)
         source = RestoredVolume(image, self._stored(item.mask) if item.mask else None)
+        if source.mask is not None and source.mask.volume.shape != image.volume.shape:
+            sizes = " and ".join(shown_shape(stored.volume.shape) for stored in (image, source.mask))
+            raise DatasetError(f"{PROVENANCE}: {item.image} and its mask have {sizes} voxels; bring that back")
         names = item.slice_names(image.planes)
         if names is not None and len(set(names)) != len(image.planes):
             raise DatasetError(

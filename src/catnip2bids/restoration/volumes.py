@@ -76,9 +76,22 @@ class RestoredVolume:
         return sum(stored.volume.unpacked_bytes for stored in (self.image, self.mask) if stored is not None)
 
     def read(self, plane: int) -> npt.NDArray[Any]:
-        """Return a plane of shape (y, x)."""
+        """Return a plane of shape (y, x).
+
+        Raises
+        ------
+        DatasetError
+            If it is not what was read when it was packaged, or the mask is none.
+        """
         pixels = self.image.read(plane)
-        return pixels if self.mask is None else pixels * self.mask.read(plane).astype(pixels.dtype)
+        if self.mask is None:
+            return pixels
+        mask = self.mask.read(plane)
+        if mask.max(initial=0) > 1:
+            where = f"{self.mask.volume.plane_source(plane).path}: {shown_planes([plane])}"
+            raise DatasetError(f"{where} has other values than 0 and 1, so it is no mask; bring it back from a copy")
+        product: npt.NDArray[Any] = pixels * mask.astype(pixels.dtype)
+        return product
 
 
 def plane_bytes(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:

@@ -29,6 +29,7 @@ from catnip2bids.volume.planes import WholePlane
 from catnip2bids.volume.tiff import PageLayout, bytes_to_decode, check_page
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.wording import shown_bytes, shown_shape
+from catnip2bids.xml_text import read_xml
 
 CHECK = "ome-tiff"
 NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -225,7 +226,7 @@ def _check_schema(text: str) -> None:
 
 def _parse(text: str) -> Pixels:
     try:
-        document = ElementTree.fromstring(text)
+        document = read_xml(text)
     except ElementTree.ParseError as failure:
         raise OmeXmlError(f"the first page's description is not valid XML ({failure})") from failure
     found = document.findall(f"{{{NAMESPACE}}}Image/{{{NAMESPACE}}}Pixels")

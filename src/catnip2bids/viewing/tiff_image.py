@@ -31,6 +31,7 @@ from catnip2bids.volume import TiffStack, census_stack, open_tiff
 from catnip2bids.volume.tiff import check_page
 from catnip2bids.volume.tiff_file import directory_offsets, refuse_long_tags
 from catnip2bids.wording import shown_bytes
+from catnip2bids.xml_text import read_xml
 
 Array = npt.NDArray[Any]
 Zyx = tuple[int, int, int]
@@ -123,7 +124,7 @@ class TiffImage:
         with open_tiff(self.path) as tiff:
             xml = tiff.ome_metadata
         try:
-            document = ElementTree.fromstring(xml or "")
+            document = read_xml(xml or "")
             pixels = next(element for element in document.iter() if element.tag.endswith("}Pixels"))
             z, y, x = (
                 float(pixels.attrib[f"PhysicalSize{axis}"]) * _UM[pixels.get(f"PhysicalSize{axis}Unit", "µm")]

@@ -8,6 +8,7 @@ transposed array is (z, y, x) in C order: page k, row j, column i of CATNIP's TI
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import threading
 import zlib
@@ -218,6 +219,8 @@ def _stored_array(path: Path) -> ArrayProxy:
 
 def _loaded(path: Path) -> tuple[Nifti1Header, ArrayProxy]:
     import nibabel as nib  # late: it takes 0.1 s
+
+    nib.imageglobals.logger.setLevel(logging.CRITICAL)  # it complains on the terminal, besides what it raises
 
     try:
         image = nib.load(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from catnip2bids.wording import shown_planes
+from catnip2bids.xml_text import read_xml
 
 
 def order_of_files(xml: str) -> list[str]:
@@ -20,7 +21,7 @@ def order_of_files(xml: str) -> list[str]:
     """
     planes = [
         (int(block.get("FirstZ", "0")), str(element.get("FileName")))
-        for block in ElementTree.fromstring(xml).iter()
+        for block in read_xml(xml).iter()
         if block.tag.endswith("}TiffData")
         for element in block
         if element.tag.endswith("}UUID") and element.get("FileName")

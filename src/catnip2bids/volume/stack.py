@@ -33,6 +33,7 @@ from catnip2bids.volume.tiff_pages import check_planes
 from catnip2bids.volume.tiff_planes import TiffPlanes
 from catnip2bids.volume.volume import PlaneSource
 from catnip2bids.wording import counted, listed
+from catnip2bids.xml_text import read_xml
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
 def _read_ome(xml: str, path: str) -> tuple[dict[str, int], str | None]:
     """Read from OME-XML, of any version, how many planes there are of what, and what is wrong with their order."""
     try:
-        document = ElementTree.fromstring(xml)
+        document = read_xml(xml)
         pixels = [element for element in document.iter() if element.tag.endswith("}Pixels")]
         (first, *_) = pixels
         sizes = {axis: int(first.get(f"Size{axis}", "")) for axis in "ZCT"}

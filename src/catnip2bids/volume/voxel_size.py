@@ -24,6 +24,7 @@ from catnip2bids.volume.tiff_file import open_tiff
 from catnip2bids.volume.volume import Volume
 from catnip2bids.volume.zarr import ZarrVolume
 from catnip2bids.volume.zarr.metadata import POWERS
+from catnip2bids.xml_text import read_xml
 
 Sizes = tuple[float | None, float | None, float | None]
 
@@ -164,7 +165,7 @@ def _of_tiff(path: Path) -> StatedVoxelSize | None:
 def _of_ome_xml(xml: str) -> StatedVoxelSize | None:
     """Read the sizes of the first image; without a unit they are micrometers (OME schema, PhysicalSizeXUnit)."""
     try:
-        elements = ElementTree.fromstring(xml).iter()
+        elements = read_xml(xml).iter()
         pixels = next((element.attrib for element in elements if element.tag.endswith("}Pixels")), {})
         sizes = [
             (float(pixels[f"PhysicalSize{axis}"]), pixels.get(f"PhysicalSize{axis}Unit", "um"))

@@ -267,7 +267,7 @@ def _grid_of_v2(folder: Path, metadata: dict[str, Any]) -> Grid:
     shape, chunk = _checked(metadata["shape"], metadata["chunks"])
     codecs = [codec["id"] for codec in (*(metadata.get("filters") or ()), metadata.get("compressor")) if codec]
     separator = metadata.get("dimension_separator", ".")
-    return Grid(folder, shape, chunk, chunk, _itemsize(metadata["dtype"]), "", separator, codec=" and ".join(codecs))
+    return Grid(folder, shape, chunk, chunk, _itemsize(metadata["dtype"]), "", separator, codec=_joined(codecs))
 
 
 def _grid_of_v3(folder: Path, metadata: dict[str, Any]) -> Grid:
@@ -310,10 +310,15 @@ def _checked(shape: object, chunk_shape: object) -> tuple[tuple[int, ...], tuple
 
 
 def _itemsize(dtype: object) -> int:
+    if not isinstance(dtype, str):
+        raise ValueError(f"it has values of type {dtype}")
     try:
-        return np.dtype(dtype).itemsize  # type: ignore[call-overload, no-any-return]
+        itemsize = np.dtype(dtype).itemsize
     except TypeError:  # numpy has no such type; it is refused by name later
         return _LARGEST_ITEMSIZE
+    if itemsize > _LARGEST_ITEMSIZE:
+        raise ValueError(f"it has values of type {dtype}")
+    return itemsize
 
 
 def _names(codecs: list[dict[str, Any]]) -> str:
@@ -321,4 +326,11 @@ def _names(codecs: list[dict[str, Any]]) -> str:
     names = [codec["name"] for codec in codecs]
     if "sharding_indexed" in names:
         raise ValueError("its shards are stored in another way than writers do")
-    return " and ".join(name for name in names if name not in ("bytes", "crc32c"))
+    return _joined([name for name in names if name not in ("bytes", "crc32c")])
+
+
+def _joined(codecs: list[str]) -> str:
+    """Return the names of codecs, of which the last one makes what is stored."""
+    if "blosc" in codecs[:-1]:  # Blosc is decoded to what its frame says, which cannot be read then
+        raise ValueError("its chunks are compressed with Blosc, and then once more")
+    return " and ".join(codecs)

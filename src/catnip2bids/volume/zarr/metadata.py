@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.documents import MOST_JSON_BYTES, read_bytes
+from catnip2bids.documents import read_json
 from catnip2bids.errors import DatasetError, ReadError, SourceError
 
 _MOST_LEVELS = 64
@@ -82,7 +82,7 @@ def read_multiscale(path: Path) -> Multiscale:
 
 def _read_json(document: Path) -> object:
     try:
-        content: object = json.loads(read_bytes(document, MOST_JSON_BYTES))
+        content: object = json.loads(read_json(document))
     except FileNotFoundError as error:
         raise SourceError(
             f"{document.parent}: has no metadata of OME-Zarr in it (zarr.json or .zattrs); replace it by the original"
