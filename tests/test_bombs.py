@@ -22,6 +22,8 @@ OF_ARRAYS = [name for name in BOMBS if " of 2 GiB" not in name and not name.ends
 OF_ARRAYS += ["a chunk of 2 GiB", "a chunk of 2 GiB, by another codec"]
 
 
+EVERYWHERE = ("a frame of 1 GiB", "an index of 4 GiB", "metadata of 2 GiB", "a table of many lines")
+"""Also for the commands that start other programs, or take long."""
 FILES = {
     "metadata of an array": "0/zarr.json",
     "metadata": RAW,
@@ -70,16 +72,21 @@ def test_a_document_that_is_too_large_is_named(dataset: Path, name: str) -> None
 @pytest.mark.parametrize("name", BOMBS)
 def test_no_command_takes_more_memory_than_it_was_given(dataset: Path, tmp_path: Path, name: str) -> None:
     BOMBS[name](dataset, RAW)
-    for command in (
+    commands: list[tuple[str | Path, ...]] = [
         ("verify", dataset, "--memory", GIVEN),
-        ("verify", dataset, "--deep", "--memory", GIVEN),
-        ("validate", dataset),
         ("report", dataset),
         ("restore", dataset, "-o", tmp_path / "restored", "--memory", GIVEN),
-        ("compare", dataset / RAW, dataset / RAW, "-o", tmp_path / "compared", "--memory", GIVEN),
         ("convert", dataset / RAW, tmp_path / "again.ome.zarr", "--memory", GIVEN),
-    ):
+    ]
+    if name in EVERYWHERE:
+        commands += [
+            ("verify", dataset, "--deep", "--memory", GIVEN),
+            ("validate", dataset),
+            ("compare", dataset / RAW, dataset / RAW, "-o", tmp_path / "compared", "--memory", GIVEN),
+        ]
+    for command in commands:
         run = run_watched(*command)
         assert run.exit_code in (0, 1, 2), run.said
         assert "Traceback" not in run.said
+        assert "this is a mistake in catnip2bids" not in run.said
         assert run.peak_bytes <= MOST_BYTES, (command, run.peak_bytes)

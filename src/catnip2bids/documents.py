@@ -21,6 +21,8 @@ MOST_JSON_BYTES = 16 * 2**20
 """The largest JSON: provenance reaches it at about 1,000 runs."""
 _MOST_PARTS = 1_000_000
 """Lines, fields and values of a document, each of which Python may hold in 300 bytes."""
+_MOST_LINES = 200_000
+"""Of a table that programs read, some of which have something to say of every line."""
 _PARTS_OF_TEXT, _PARTS_OF_JSON = b"\n\t", b",:[{"
 _JSON = (".json", ".zattrs", ".zarray", ".zgroup", ".zmetadata")
 _TABLE = ".tsv"
@@ -92,12 +94,23 @@ def _read(path: Path, most_bytes: int, parts: bytes) -> bytes:
     return content
 
 
-def oversized(files: Iterable[tuple[PurePosixPath, int]]) -> Iterator[tuple[PurePosixPath, str]]:
-    """Yield documents among files of which the bytes are known that are larger than documents are, and the sentence."""
+def oversized(root: Path, files: Iterable[tuple[PurePosixPath, int]]) -> Iterator[tuple[PurePosixPath, str]]:
+    """Yield documents that programs cannot read in a reasonable amount of memory, and why.
+
+    Parameters
+    ----------
+    root, files
+        A folder, and the files below it with their bytes.
+    """
     for path, n_bytes in files:
-        most = MOST_JSON_BYTES if path.name.endswith(_JSON) else MOST_BYTES
-        if n_bytes > most and path.name.endswith((*_JSON, _TABLE)):
-            yield path, f"has {shown_bytes(n_bytes)}, and programs that read it would need many times as much memory"
+        is_json = path.name.endswith(_JSON)
+        if n_bytes > (MOST_JSON_BYTES if is_json else MOST_BYTES) and path.name.endswith((*_JSON, _TABLE)):
+            yield path, f"has {shown_bytes(n_bytes)}, which takes programs many times as much memory to read"
+            continue
+        content = (root / path).read_bytes() if is_json or path.suffix == _TABLE else b""
+        n_parts = sum(content.count(part) for part in (_PARTS_OF_JSON if is_json else b"\n"))
+        if n_parts > (_MOST_PARTS if is_json else _MOST_LINES):
+            yield path, f"has {n_parts:,} {'values' if is_json else 'lines'}, which takes programs gigabytes to read"
 
 
 def refuse_foreign(dataset: Path) -> None:

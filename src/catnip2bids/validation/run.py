@@ -62,7 +62,7 @@ def _validated(root: Path, dataset: Path) -> ValidationReport:
     tree = read_tree(root)
     findings = [
         error(cross_checks.CHECK, "DOCUMENT_TOO_LARGE", path, f"{what}; neither BIDS nor DANDI was checked")
-        for path, what in oversized(tree.documents)
+        for path, what in oversized(root, tree.documents)
     ]
     with ThreadPoolExecutor() as pool:
         by_us = [pool.submit(check, tree) for check in (ome_zarr.check_ome_zarr, ome_tiff.check_ome_tiff)]
