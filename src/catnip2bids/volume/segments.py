@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tifffile
 
 from catnip2bids.errors import SourceError
+from catnip2bids.volume import own_size
 from catnip2bids.volume.tiff_file import saved_in_python
 
 LARGEST_DEFLATE_RATIO = 1040.0
@@ -32,8 +33,7 @@ _LARGEST_RATIO = {
     tifffile.COMPRESSION.CCITTFAX3: 32768.0,
     tifffile.COMPRESSION.CCITTFAX4: 32768.0,
 }
-"""tifffile decodes these to the size that the tags promise. JPEG and the like have a size of their own, which may be
-anything, and mostly other pixels than those that were stored."""
+"""tifffile decodes these to the size that the tags promise. Others have a size of their own, see `own_size`."""
 
 
 def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None:
@@ -57,7 +57,9 @@ def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None
     offsets, counts = np.asarray(page.dataoffsets), np.asarray(page.databytecounts)
     segments = "tiles" if page.is_tiled else "strips"
     ratio = _LARGEST_RATIO.get(tifffile.COMPRESSION(page.compression))
-    if ratio is None:
+    if ratio is None and own_size.knows(page.compression):
+        _check_own_sizes(page, where)
+    elif ratio is None:
         raise SourceError(
             f"{where}is compressed with {tifffile.COMPRESSION(page.compression).name}, which is not read; save it with "
             "Deflate or LZW, or uncompressed"
@@ -75,11 +77,23 @@ def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None
     decoded = _decoded_bytes(page)
     if page.compression == tifffile.COMPRESSION.NONE and (counts < decoded).any():
         raise SourceError(f"{where}strips are shorter than their rows; replace it by the original")
-    if (decoded > ratio * counts).any():
+    if ratio is not None and (decoded > ratio * counts).any():
         raise SourceError(
             f"{where}promises {int(decoded.sum())} bytes of pixels in {int(counts.sum())} bytes, which cannot be; "
             "replace it by the original"
         )
+
+
+def _check_own_sizes(page: tifffile.TiffPage, where: str) -> None:
+    """Check that segments which say how many pixels they have say nothing else than the tags."""
+    most = page.tilelength * page.tilewidth if page.is_tiled else min(page.rowsperstrip, page.shape[0]) * page.shape[1]
+    handle = page.parent.filehandle
+    for offset, n_bytes in zip(page.dataoffsets, page.databytecounts, strict=True):
+        handle.seek(offset)
+        found = own_size.n_pixels(page.compression, handle.read(min(n_bytes, own_size.LONGEST_HEAD)))
+        if found is None or found > most:
+            pixels = "pixels of an unknown number" if found is None else f"{found:,} pixels"
+            raise SourceError(f"{where}has {pixels} in a strip or tile for {most:,}; replace it by the original")
 
 
 def _decoded_bytes(page: tifffile.TiffPage) -> npt.NDArray[np.int64]:
