@@ -17,7 +17,7 @@ import tifffile
 from catnip2bids.volume import Census, census_stack, read_planes
 
 PLANES = (np.arange(3 * 40 * 36) % 251).astype("uint8").reshape(3, 40, 36)
-CODECS: dict[str, Callable[[Any], bytes]] = {
+CODECS: dict[str, Callable[[Any], bytes | bytearray]] = {
     "jpeg": imagecodecs.jpeg_encode,
     "jpeg2000": imagecodecs.jpeg2k_encode,
     "lerc": imagecodecs.lerc_encode,
