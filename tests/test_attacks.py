@@ -333,7 +333,7 @@ def test_a_mask_with_other_values_is_a_problem_of_its_entry(lab: Path) -> None:
     tampered(dataset, mask)
     without_checksums(dataset)
     restored = restore(dataset, lab / "restored")
-    assert [problem for problem in restored.problems if "so it is no mask" in problem]
+    assert [problem for problem in restored.problems if "is not a mask" in problem]
     assert not list((lab / "restored").rglob("another_N4"))
 
 

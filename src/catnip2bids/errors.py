@@ -33,7 +33,7 @@ _WITHOUT_MEMORY = ("bad_alloc", "Cannot allocate memory", "failed to map segment
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Tell whether an error, or one that it comes from, says that there is no memory."""
+    """Tell whether an error, or the cause of it, is a lack of memory."""
     behind = error.__cause__ or error.__context__
     says_so = isinstance(error, MemoryError) or any(words in str(error) for words in _WITHOUT_MEMORY)
     return says_so or (behind is not None and lacks_memory(behind))

@@ -89,7 +89,7 @@ class RestoredVolume:
         mask = self.mask.read(plane)
         if mask.max(initial=0) > 1:
             where = f"{self.mask.volume.plane_source(plane).path}: {shown_planes([plane])}"
-            raise DatasetError(f"{where} has other values than 0 and 1, so it is no mask; bring it back from a copy")
+            raise DatasetError(f"{where} is not a mask: it has values other than 0 and 1; bring it back from a copy")
         product: npt.NDArray[Any] = pixels * mask.astype(pixels.dtype)
         return product
 
