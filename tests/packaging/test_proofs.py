@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from catnip2bids import PackageResult, make_plan, package, read_plan, scan
+from catnip2bids import PackageResult, make_plan, package, read_plan, scan, verify
 from catnip2bids.catnip.component import Action
 from catnip2bids.packaging import proofs
 from catnip2bids.plan import Plan
@@ -295,6 +295,7 @@ def test_a_recovered_mask_empties_the_right_planes_where_slice_numbers_have_a_st
     mask = level_0(tmp_path / "out", "hemispheremask")
     assert [number for number in evidence["planes_emptied"] if (mask[number // 40] != 0).any()] == []
     assert_masked_can_be_made_again(run, tmp_path / "out")
+    assert verify(tmp_path / "out", tmp_path / "cohort").problems == ()
 
 
 def test_the_mask_is_recovered_where_catnip_kept_none(tmp_path: Path) -> None:

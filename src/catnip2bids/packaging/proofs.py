@@ -193,10 +193,7 @@ class Proof:
         is_left_out = self.line.action == Action.EXCLUDE and self.evidence["relation"] == Relation.MASKED_2
         if not (self.holds and is_left_out) or self.question.mask is not None or whole is None or masked is None:
             return None
-        first, last = self.evidence["planes"]
-        step = max(last - first, 1) // max(masked.shape[0] - 1, 1)  # slice numbers may be 0, 40, 80 ...
-        emptied = frozenset((number - first) // step for number in self.evidence["planes_emptied"])
-        return RecoveredMask(whole, masked, emptied)
+        return RecoveredMask.from_evidence(whole, masked, self.evidence)
 
     @property
     def warning(self) -> str | None:

@@ -122,8 +122,7 @@ class Originals:
         evidence = self.provenance.decisions_of(key)[record.source].evidence or {}
         if not {"planes", "planes_emptied"} <= evidence.keys():
             raise SourceError(f"{record.source} is known by no comparison any more; package again")
-        first = evidence["planes"][0]
-        return RecoveredMask(whole, masked, frozenset(number - first for number in evidence["planes_emptied"]))
+        return RecoveredMask.from_evidence(whole, masked, evidence)
 
     def _entry(self, record: RunRecord, path: str, slice_number: str | None = None) -> Entry | None:
         runs = [run for run in self.runs if run.folder_name == record.name]

@@ -7,6 +7,7 @@ about is an error that names the file.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,21 @@ class RecoveredMask:
     whole: Volume
     masked: Volume
     emptied: frozenset[int]
+
+    @classmethod
+    def from_evidence(cls, whole: Volume, masked: Volume, evidence: Mapping[str, Any]) -> RecoveredMask:
+        """Make it of what a comparison found, which counts planes by slice numbers, such as 0, 40, 80.
+
+        Parameters
+        ----------
+        whole, masked
+            The volume without and with the mask.
+        evidence
+            The first and the last slice number (``planes``), and those that the mask empties (``planes_emptied``).
+        """
+        first, last = evidence["planes"]
+        step = max(last - first, 1) // max(masked.shape[0] - 1, 1)
+        return cls(whole, masked, frozenset((number - first) // step for number in evidence["planes_emptied"]))
 
     @property
     def shape(self) -> tuple[int, int, int]:
