@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from catnip2bids.engine import Conversion, Listener, convert_volume, local_workers
+from catnip2bids.engine import Listener, UnitResult, convert_volume, local_workers
 from catnip2bids.ome import Described, OmeTiffImage, downsample
 from catnip2bids.volume import Copyable, Kind, Volume
 from made_up import Array
@@ -40,7 +40,7 @@ def image_of(volume: Volume, file: Path, kind: Kind = Kind.IMAGE, **choices: Any
     return OmeTiffImage(file, described, kind, encoding, **choices)
 
 
-def write_image(volume: Volume, image: OmeTiffImage) -> Conversion:
+def write_image(volume: Volume, image: OmeTiffImage) -> UnitResult:
     """Write an OME-TIFF with all processors."""
     ignored = Listener(list[int]().append, list[int]().append)
     with local_workers([(volume, image)], None, None) as workers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from catnip2bids.choices import Kind
-from catnip2bids.engine import Conversion, Listener, Workers, convert_volume
+from catnip2bids.engine import Listener, UnitResult, Workers, convert_volume
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import (
     Described,
@@ -39,8 +39,8 @@ _METADATA_FORMAT = (
 
 
 @dataclass(frozen=True)
-class ImagePlan:
-    """What an image is to be.
+class ImageSpec:
+    """An image to make: everything that decides what it becomes.
 
     Attributes
     ----------
@@ -53,9 +53,13 @@ class ImagePlan:
     kind
         What the values mean.
     format
-        In which format it is written.
+        The format to write.
     description
-        What it is, in a sentence; only OME-TIFFs say it.
+        One sentence about the image; only OME-TIFF stores it.
+    name_label
+        Returns the name and colour of a label value; None if the image is not a label image of OME-Zarr.
+    fingerprint_extra
+        JSON values that are part of the fingerprint, beside the fields above and the source files.
     """
 
     volume: Volume
@@ -65,9 +69,11 @@ class ImagePlan:
     kind: Kind
     format: ImageFormat = field(default_factory=OmeZarr)
     description: str = ""
+    name_label: Callable[[int], LabelValue] | None = None
+    fingerprint_extra: Sequence[Any] = ()
 
     def image(self, path: Path) -> OmeZarrImage | OmeTiffImage:
-        """Return the image, to be written into a folder or file."""
+        """Return the writer of the image in the folder or file `path`."""
         x, y, z = self.voxel_size_um
         shape, dtype = self.volume.shape, self.volume.dtype.name
         if isinstance(self.format, OmeZarr):
@@ -85,24 +91,22 @@ class ImagePlan:
 
     @property
     def how(self) -> str | None:
-        """How the pixels get into the image, where there is more than one way."""
+        """How pixels get into an OME-TIFF: copied or encoded; None for OME-Zarr."""
         image = self.image(Path(self.name))
         return image.summary if isinstance(image, OmeTiffImage) else None
 
-    def fingerprint(self, *decisive: Any, metadata_format: int = _METADATA_FORMAT) -> str:
+    def fingerprint(self, *, metadata_format: int = _METADATA_FORMAT) -> str:
         """Hash everything that decides what the image is: source files with size and time, settings, format.
 
         Parameters
         ----------
-        decisive
-            What else decides it: anything that can be written as JSON.
         metadata_format
-            That of an earlier version gives the fingerprint of the same pixels with the metadata of that version.
+            An earlier version of `_METADATA_FORMAT` gives the fingerprint that this version wrote for the same pixels.
 
         Raises
         ------
         SourceError
-            If a source file is not there any more.
+            If a source file does not exist any more.
         """
         document = [
             self.format.pixel_format,
@@ -116,35 +120,35 @@ class ImagePlan:
             *self.format.decisive,
             *([metadata_format] if isinstance(self.format, OmeZarr) and metadata_format > 1 else []),
             *([self.description] if isinstance(self.format, OmeTiff) else []),
-            decisive,
+            self.fingerprint_extra,
         ]
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
+    def metadata(
+        self, image: OmeZarrImage, value_range: tuple[float, float], values: Iterable[int] | None
+    ) -> dict[str, Any]:
+        """Return the metadata of an OME-Zarr whose levels are written.
 
-def build_image(
-    plan: ImagePlan,
-    target: SafePath,
-    decisive: Sequence[Any],
-    workers: Workers,
-    listener: Listener,
-    labels_of: Callable[[Conversion], list[LabelValue] | None],
-) -> tuple[Conversion, str]:
-    """Build an image, or go on with building it; returns what was learned of the volume, and the fingerprint.
+        Parameters
+        ----------
+        image
+            The image, whose smallest level is read to choose the display range of an intensity image.
+        value_range
+            Smallest and largest finite value.
+        values
+            The label values that occur.
+        """
+        if self.name_label is None:
+            display = choose_display(self.channel, self.kind, value_range, image.read_smallest_level())
+            return image_metadata(self.name, image.levels, self.kind, display)
+        labels = [self.name_label(value) for value in sorted(values or ()) if value != 0]
+        return image_metadata(self.name, image.levels, self.kind, labels)
 
-    When the caller has noted that the image is there, `forget_construction` is to be called.
 
-    Parameters
-    ----------
-    plan
-        What to build.
-    target
-        Where.
-    decisive
-        What else decides what the image is, see `ImagePlan.fingerprint`.
-    workers, listener
-        Who does it, and who is told.
-    labels_of
-        Names the label values that were found; None where the image is not a label image.
+def build_image(spec: ImageSpec, target: SafePath, workers: Workers, listener: Listener) -> tuple[UnitResult, str]:
+    """Make an image, or continue an interrupted attempt; returns what was learned of its pixels, and its fingerprint.
+
+    Call `forget_construction` once the image is recorded.
 
     Raises
     ------
@@ -153,27 +157,17 @@ def build_image(
     WriteError
         If the image cannot be written.
     """
-    fingerprint = plan.fingerprint(*decisive)
-    with construction(target, fingerprint, is_folder=plan.format.is_folder) as under:
-        image = plan.image(under.path)
-        converted = convert_volume(plan.volume, image, workers, listener, under.markers)
-        if plan.fingerprint(*decisive) != fingerprint:
-            first, last = (plan.volume.plane_source(plane).path for plane in (0, plan.volume.shape[0] - 1))
+    fingerprint = spec.fingerprint()
+    with construction(target, fingerprint, is_folder=spec.format.is_folder) as under:
+        image = spec.image(under.path)
+        learned = convert_volume(spec.volume, image, workers, listener, under.markers)
+        if spec.fingerprint() != fingerprint:
+            first, last = (spec.volume.plane_source(plane).path for plane in (0, spec.volume.shape[0] - 1))
             where = first if first == last else first.parent
             raise SourceError(f"{where}: changed while it was read; run again when it is at rest")
         if isinstance(image, OmeZarrImage):
-            image.finish(describe_image(plan, image, converted.value_range, labels_of(converted)))
-    return converted, fingerprint
-
-
-def describe_image(
-    plan: ImagePlan, image: OmeZarrImage, value_range: tuple[float, float], labels: list[LabelValue] | None
-) -> dict[str, Any]:
-    """Return the metadata of an OME-Zarr whose levels are written: of a label image, or else with a display window."""
-    if labels is not None:
-        return image_metadata(plan.name, image.levels, plan.kind, labels)
-    display = choose_display(plan.channel, plan.kind, value_range, image.read_smallest_level())
-    return image_metadata(plan.name, image.levels, plan.kind, display)
+            image.finish(spec.metadata(image, learned.value_range or (0.0, 0.0), learned.labels))
+    return learned, fingerprint
 
 
 def labels_without_names(source: Path, dtype: DTypeLike) -> str:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from catnip2bids.building import ImagePlan, build_image, labels_without_names
+from catnip2bids.building import ImageSpec, build_image, labels_without_names
 from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, checked_voxel_size, chosen, voxel_size_doubt
 from catnip2bids.colors import made_up_color
-from catnip2bids.engine import Conversion, Listener, Resources, resources_for, workers_for
+from catnip2bids.engine import Listener, Resources, UnitResult, resources_for, workers_for
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import reserved
@@ -152,14 +152,24 @@ def convert(
             f"{target}: --compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard; "
             "leave it out, or give a target that ends in .ome.btf"
         )
-    if kind_of_values == Kind.LABELS and isinstance(image_format, OmeZarr) and not is_label_type(volume.dtype):
+    name_label = None if kind_of_values == Kind.IMAGE or not is_label_type(volume.dtype) else _numbered
+    if kind_of_values == Kind.LABELS and isinstance(image_format, OmeZarr) and name_label is None:
         progress.warning(labels_without_names(source, volume.dtype))
-    plan = ImagePlan(volume, name, name, size_um, kind_of_values, image_format)
+    spec = ImageSpec(
+        volume=volume,
+        name=name,
+        channel=name,
+        voxel_size_um=size_um,
+        kind=kind_of_values,
+        format=image_format,
+        name_label=name_label,
+        fingerprint_extra=[str(source.resolve())],
+    )
     with resources_for(
         cluster, jobs, memory_bytes, progress.note, reading=[source], writing=target.parent
     ) as resources:
-        sha256 = _built(plan, target, [str(source.resolve())], resources, progress, overwrite=overwrite)
-    return ConvertedImage(target, volume.shape, volume.dtype.name, size_um, sha256, plan.how)
+        sha256 = _build(spec, target, resources, progress, overwrite=overwrite)
+    return ConvertedImage(target, volume.shape, volume.dtype.name, size_um, sha256, spec.how)
 
 
 def _ending_of(target: Path) -> str:
@@ -204,40 +214,37 @@ def _known_voxel_size(
     return size_um
 
 
-def _built(
-    plan: ImagePlan, target: Path, decisive: list[str], resources: Resources, progress: Progress, *, overwrite: bool
+def _numbered(value: int) -> LabelValue:
+    return LabelValue(value, str(value), None, made_up_color(value))
+
+
+def _build(
+    spec: ImageSpec, target: Path, resources: Resources, progress: Progress, *, overwrite: bool
 ) -> tuple[str, ...]:
-    """Build the image, or go on with building it; returns the hashes of its planes."""
-    volume, image = plan.volume, safe_file(target)
-
-    def labels_of(converted: Conversion) -> list[LabelValue] | None:
-        if converted.labels is None or not is_label_type(volume.dtype):
-            return None
-        values = sorted(value for value in converted.labels if value != 0)
-        return [LabelValue(value, str(value), None, made_up_color(value)) for value in values]
-
+    """Build the image, or continue an interrupted conversion; returns the hashes of its planes."""
+    image = safe_file(target)
     with (
         naming_what_cannot_be_written(target),
         folder_to_write(target.parent),
         reserved(target),
-        workers_for([(volume, plan.image(target))], resources) as workers,
+        workers_for([(spec.volume, spec.image(target))], resources) as workers,
     ):
         if overwrite:
             forget_construction(image)
         else:
-            _refuse_to_replace(target, plan.fingerprint(*decisive))
+            _refuse_to_replace(target, spec.fingerprint())
         if workers.summary:
             progress.note(workers.summary)
-        progress.start(prod(volume.shape))
-        progress.item(target.name, plan.how)
+        progress.start(prod(spec.volume.shape))
+        progress.item(target.name, spec.how)
         listener = Listener(progress.advance, progress.skip)
 
-        def build(plan: ImagePlan) -> tuple[Conversion, str]:
-            return build_image(plan, image, decisive, workers, listener, labels_of)
+        def build(spec: ImageSpec) -> UnitResult:
+            return build_image(spec, image, workers, listener)[0]
 
-        made, _ = workers.begin(build, plan).result()  # so that an interruption does not wait for a unit that hangs
+        learned = workers.begin(build, spec).result()  # so that an interruption does not wait for a unit that hangs
         forget_construction(image)
-    return made.sha256
+    return learned.sha256
 
 
 def _refuse_to_replace(target: Path, fingerprint: str | None = None) -> None:

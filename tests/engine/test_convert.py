@@ -20,13 +20,13 @@ import numpy as np
 import pytest
 import zarr
 
-from catnip2bids.building import ImagePlan, build_image
+from catnip2bids.building import ImageSpec, build_image
 from catnip2bids.choices import Compression
 from catnip2bids.engine import (
-    Conversion,
     Listener,
     Resources,
     Unit,
+    UnitResult,
     Workers,
     convert_unit,
     convert_volume,
@@ -85,7 +85,7 @@ def hashes(planes: Array) -> tuple[str, ...]:
     return tuple(hashlib.sha256(plane.astype(plane.dtype.newbyteorder("<")).tobytes()).hexdigest() for plane in planes)
 
 
-def convert(volume: Volume, image: OmeZarrImage, done: list[int] | None = None) -> Conversion:
+def convert(volume: Volume, image: OmeZarrImage, done: list[int] | None = None) -> UnitResult:
     listener = Listener(([] if done is None else done).append, list[int]().append)
     with local_workers([(volume, image)], None, 2) as workers:
         return convert_volume(volume, image, workers, listener)
@@ -298,13 +298,13 @@ def test_a_worker_that_dies_is_an_error_and_the_work_goes_on_later(tmp_path: Pat
     (tmp_path / "weapon").touch()
     volume = Deadly(whole, tmp_path / "weapon", whole.shape, whole.dtype)
     form = OmeZarr() if ending == ".ome.zarr" else OmeTiff(big=True, compression=Compression.DEFLATE)
-    plan = ImagePlan(volume, "image", "image", (1.0, 1.0, 2.0), Kind.IMAGE, form)
+    plan = ImageSpec(volume, "image", "image", (1.0, 1.0, 2.0), Kind.IMAGE, form)
     listener = Listener(list[int]().append, list[int]().append)
 
-    def build() -> Conversion:
+    def build() -> UnitResult:
         with ProcessPoolExecutor(1, mp_context=context) as processes, ThreadPoolExecutor(1) as supervisors:
             workers = Workers(processes, supervisors, 1, RESOURCES)
-            return build_image(plan, safe_file(target), [], workers, listener, lambda _: [])[0]
+            return build_image(plan, safe_file(target), workers, listener)[0]
 
     with pytest.raises(WorkerError, match="a worker died"):
         build()

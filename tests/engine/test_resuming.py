@@ -12,7 +12,6 @@ from time import sleep
 import pytest
 
 from catnip2bids.engine import (
-    Conversion,
     Listener,
     Marker,
     StoppedError,
@@ -45,7 +44,7 @@ def image_in(folder: Path) -> OmeZarrImage:
 
 def convert(
     volume: VolumeInMemory, folder: Path, done: Callable[[int], None] | None = None, skipped: list[int] | None = None
-) -> Conversion:
+) -> UnitResult:
     """Convert with one processor, so that units come one after the other."""
     image, listener = (
         image_in(folder),
@@ -64,13 +63,13 @@ def units_with_markers(folder: Path) -> list[int]:
 
 
 @pytest.fixture
-def finished(tmp_path: Path) -> tuple[dict[str, bytes], Conversion]:
+def finished(tmp_path: Path) -> tuple[dict[str, bytes], UnitResult]:
     """Convert at once: files, and what was learned."""
     conversion = convert(VolumeInMemory(PLANES), tmp_path / "at-once")
     return files_of(tmp_path / "at-once/image.ome.zarr"), conversion
 
 
-def test_what_is_done_is_not_read_again(tmp_path: Path, finished: tuple[dict[str, bytes], Conversion]) -> None:
+def test_what_is_done_is_not_read_again(tmp_path: Path, finished: tuple[dict[str, bytes], UnitResult]) -> None:
     with pytest.raises(SourceError, match="is broken"):
         convert(VolumeInMemory(PLANES, broken=frozenset({2 * DEPTH + 3})), tmp_path)
     assert units_with_markers(tmp_path) == [0, 1]
@@ -82,7 +81,7 @@ def test_what_is_done_is_not_read_again(tmp_path: Path, finished: tuple[dict[str
     assert files_of(tmp_path / "image.ome.zarr") == finished[0]
 
 
-def test_a_second_conversion_reads_nothing(tmp_path: Path, finished: tuple[dict[str, bytes], Conversion]) -> None:
+def test_a_second_conversion_reads_nothing(tmp_path: Path, finished: tuple[dict[str, bytes], UnitResult]) -> None:
     convert(VolumeInMemory(PLANES), tmp_path)
     again = VolumeInMemory(PLANES, broken=frozenset(range(THREE_UNITS[0])))
     assert convert(again, tmp_path) == finished[1]
@@ -91,7 +90,7 @@ def test_a_second_conversion_reads_nothing(tmp_path: Path, finished: tuple[dict[
 
 @pytest.mark.parametrize("damage", ["shorter", "missing"])
 def test_a_unit_whose_files_are_not_there_is_done_again(
-    tmp_path: Path, finished: tuple[dict[str, bytes], Conversion], damage: str
+    tmp_path: Path, finished: tuple[dict[str, bytes], UnitResult], damage: str
 ) -> None:
     convert(VolumeInMemory(PLANES), tmp_path)
     image = image_in(tmp_path)
@@ -112,7 +111,7 @@ def test_a_unit_whose_files_are_not_there_is_done_again(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, RuntimeError])
 def test_an_interruption_stops_the_work_and_keeps_what_is_done(
-    tmp_path: Path, finished: tuple[dict[str, bytes], Conversion], error: type[BaseException]
+    tmp_path: Path, finished: tuple[dict[str, bytes], UnitResult], error: type[BaseException]
 ) -> None:
     told: list[int] = []
 

@@ -140,7 +140,7 @@ def earlier(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(building, "image_metadata", with_both)
-        patch.setattr(building.ImagePlan.fingerprint, "__kwdefaults__", {"metadata_format": 1})
+        patch.setattr(building.ImageSpec.fingerprint, "__kwdefaults__", {"metadata_format": 1})
         package()
     return package
 

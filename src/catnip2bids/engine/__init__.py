@@ -1,6 +1,6 @@
 """How a volume becomes an image: units of work, their markers, memory and execution. Knows no formats."""
 
-from catnip2bids.engine.convert import Conversion, Listener, convert_volume
+from catnip2bids.engine.convert import Listener, convert_volume
 from catnip2bids.engine.execution import own_resources, resources_for
 from catnip2bids.engine.image import BlockWriter, Encoded, ImageWriter, Pending, PlaneEncoder, PlaneImage
 from catnip2bids.engine.markers import Marker, UnitResult
@@ -20,7 +20,6 @@ from catnip2bids.engine.workers import StoppedError, Workers, check_memory, loca
 __all__ = [
     "OVERHEAD_BYTES",
     "BlockWriter",
-    "Conversion",
     "Encoded",
     "ImageWriter",
     "Listener",

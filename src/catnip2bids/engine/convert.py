@@ -29,32 +29,13 @@ class Listener:
     there_already: Callable[[int], None]
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """What was learned about a volume while it was converted.
-
-    Attributes
-    ----------
-    sha256
-        Hash of each plane, in order; none if the pixels were copied without a look at them.
-    value_range
-        Smallest and largest finite value of the image; (0, 0) where there is none.
-    labels
-        The values that occur in labels and masks, 0 included; None for intensities.
-    """
-
-    sha256: tuple[str, ...]
-    value_range: tuple[float, float]
-    labels: frozenset[int] | None
-
-
 def convert_volume(
     volume: Volume,
     image: ImageWriter | PlaneImage,
     workers: Workers,
     listener: Listener,
     markers: SafePath | None = None,
-) -> Conversion:
+) -> UnitResult:
     """Write a volume into an image, unit by unit, or plane after plane if it is one file.
 
     Parameters
@@ -86,12 +67,12 @@ def convert_volume(
     stream = take_up_stream(volume, image, markers)
     listener.there_already(stream.start * stream.plane_voxels)
     with naming_dead_workers():
-        return _joined([workers.submit(stream, listener.done).result()])
+        return workers.submit(stream, listener.done).result()
 
 
 def _convert_units(
     volume: Volume, image: ImageWriter, workers: Workers, listener: Listener, markers: SafePath | None
-) -> Conversion:
+) -> UnitResult:
     image.create()
     results: dict[int, UnitResult] = {}
     running: dict[int, Future[UnitResult]] = {}
@@ -134,11 +115,12 @@ def _convert_units(
     return _joined(ordered)
 
 
-def _joined(results: list[UnitResult]) -> Conversion:
+def _joined(results: list[UnitResult]) -> UnitResult:
     ranges = [result.value_range for result in results if result.value_range is not None]
     found = [result.labels for result in results if result.labels is not None]
-    return Conversion(
+    return UnitResult(
         sha256=tuple(h for result in results for h in result.sha256),
-        value_range=(min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else (0.0, 0.0),
+        value_range=(min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None,
         labels=frozenset().union(*found) if found else None,
+        files={name: n_bytes for result in results for name, n_bytes in result.files.items()},
     )

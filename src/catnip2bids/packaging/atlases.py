@@ -6,7 +6,7 @@ each has its own ``atlas-<label>_dseg.tsv``. A label value that occurs and that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from catnip2bids.catnip.counts import read_counts
 from catnip2bids.colors import made_up_color
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.leftovers import without_leftovers
-from catnip2bids.packaging.tasks import CountsTask
 from catnip2bids.paths import safe_path
 from catnip2bids.publish import remove, write_text
 
@@ -60,7 +59,7 @@ def write_atlas_tables(dataset: Path, provenance: Provenance, tables: Mapping[st
     return names
 
 
-def atlas_of(counts: Sequence[CountsTask], given: AtlasTable | None, dataset: Path) -> AtlasTable:
+def atlas_of(counts: Iterable[Path], given: AtlasTable | None, dataset: Path) -> AtlasTable:
     """Return the table that was given, or the one that CATNIP counted by, with what the dataset knows of it.
 
     Parameters
@@ -74,7 +73,7 @@ def atlas_of(counts: Sequence[CountsTask], given: AtlasTable | None, dataset: Pa
     """
     if given is not None:
         return given
-    tables = [AtlasTable.from_counts(read_counts(table.entry.location)) for table in counts]
+    tables = [AtlasTable.from_counts(read_counts(table)) for table in counts]
     counted = max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
     there = [table for table in read_atlas_tables(dataset) if table.same_atlas_as(counted)]
     return there[0].merged_with(counted) if there else counted

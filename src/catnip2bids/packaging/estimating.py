@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from catnip2bids.catnip.atlas import AtlasTable
 from catnip2bids.engine import (
     OVERHEAD_BYTES,
     Resources,
@@ -27,10 +26,8 @@ from catnip2bids.engine import (
 )
 from catnip2bids.errors import Catnip2bidsError
 from catnip2bids.ome import OmeTiffImage, OmeZarrImage, image_size
-from catnip2bids.packaging.atlases import atlas_of
-from catnip2bids.packaging.images import ImageJob, format_of
+from catnip2bids.packaging.images import is_current
 from catnip2bids.packaging.prepare import Preparation
-from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.progress import Progress
 from catnip2bids.volume import SomePlanes
@@ -73,7 +70,7 @@ def estimate(prepared: Preparation, progress: Progress) -> Estimate | None:
 
     Returns None if there are none, or if the sample cannot be converted, which `progress` is told.
     """
-    tasks, settings = list(_missing_images(prepared)), prepared.settings
+    tasks = list(_missing_images(prepared))
     if not tasks:
         return None
     sizes = [_pixel_bytes(task) for task in tasks]
@@ -81,12 +78,12 @@ def estimate(prepared: Preparation, progress: Progress) -> Estimate | None:
     resources = Resources(1, prepared.resources.memory_bytes - OVERHEAD_BYTES)
     try:
         with tempfile.TemporaryDirectory(prefix="catnip2bids-") as folder:
-            speed, ratio = _measure(sample, settings, resources, Path(folder))
+            speed, ratio = _measure(sample, resources, Path(folder))
     except Catnip2bidsError as error:
         progress.warning(f"no estimate of size and time: {error}")
         return None
-    units = [n_bytes for task in tasks for n_bytes in _unit_bytes(task, settings)]
-    images = [_image(task, settings, Path(task.target.name)) for task in tasks]
+    units = [n_bytes for task in tasks for n_bytes in _unit_bytes(task)]
+    images = [task.spec.image(Path(task.target.name)) for task in tasks]
     pairs = list(zip(tasks, images, strict=True))
     proving = [proof.question.needed_bytes for run in prepared.runs for proof in run.proofs]
     n_files = sum(image.n_files if isinstance(image, OmeZarrImage) else 1 for image in images)
@@ -114,11 +111,9 @@ def _missing_images(prepared: Preparation) -> Iterator[ImageTask]:
     """List what would be made: all images that are not there as they would be made now."""
     for run in prepared.runs:
         known = prepared.provenance.runs.get(str(run.name))
-        atlas = atlas_of(run.counts, prepared.atlas, prepared.dataset)
         for task in run.images:
-            job = ImageJob(task, atlas, format_of(task, prepared.settings))
-            record = known.images.get(str(task.target)) if known else None
-            if prepared.settings.overwrite or not job.is_done(prepared.dataset, record):
+            record = known.images.get(str(task.target)) if known and not prepared.settings.overwrite else None
+            if record is None or not is_current(task, prepared.dataset, record):
                 yield task
 
 
@@ -126,19 +121,15 @@ def _pixel_bytes(task: ImageTask) -> int:
     return math.prod(task.volume.shape) * task.volume.dtype.itemsize
 
 
-def _image(task: ImageTask, settings: Settings, path: Path) -> OmeZarrImage | OmeTiffImage:
-    return ImageJob(task, AtlasTable({}), format_of(task, settings)).plan.image(path)
-
-
-def _unit_bytes(task: ImageTask, settings: Settings) -> list[int]:
+def _unit_bytes(task: ImageTask) -> list[int]:
     """Return the bytes of pixels of each unit of an image; an OME-TIFF is one."""
-    image = _image(task, settings, Path(task.target.name))
+    image = task.spec.image(Path(task.target.name))
     if isinstance(image, OmeTiffImage):
         return [_pixel_bytes(task)]
     return [unit.n_voxels * task.volume.dtype.itemsize for unit in cut_into_units(task.volume, image)]
 
 
-def _measure(task: ImageTask, settings: Settings, resources: Resources, folder: Path) -> tuple[float, float]:
+def _measure(task: ImageTask, resources: Resources, folder: Path) -> tuple[float, float]:
     """Convert planes in the middle of a volume, where there is more than background.
 
     Returns bytes of pixels in a second, and bytes written for each of them.
@@ -147,7 +138,7 @@ def _measure(task: ImageTask, settings: Settings, resources: Resources, folder: 
     plane_bytes = _pixel_bytes(task) // whole.shape[0]
     n_planes = min(max(_SAMPLE_BYTES // plane_bytes, 1), whole.shape[0])
     volume = SomePlanes(whole, (whole.shape[0] - n_planes) // 2, n_planes)
-    image = _image(replace(task, volume=volume), settings, folder / task.target.name)
+    image = replace(task.spec, volume=volume).image(folder / task.target.name)
     start = perf_counter()
     if isinstance(image, OmeZarrImage):
         image.create()

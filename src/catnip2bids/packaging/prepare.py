@@ -5,7 +5,7 @@ Invariant: nothing is written here, and whatever passes can be carried out item 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -33,7 +33,7 @@ from catnip2bids.packaging.participants import (
 )
 from catnip2bids.packaging.proofs import Settled, settle
 from catnip2bids.packaging.settings import Settings
-from catnip2bids.packaging.tasks import RunTasks, plan_tasks, without_unfit_copies
+from catnip2bids.packaging.tasks import RunTasks, plan_tasks
 from catnip2bids.plan import (
     Claim,
     Plan,
@@ -73,8 +73,6 @@ class Preparation:
         The tasks of each run.
     participants
         The user's table of participants.
-    atlas
-        The user's atlas table.
     provenance
         What is known of the dataset from earlier.
     resources
@@ -91,7 +89,6 @@ class Preparation:
     plan_file: Path | None
     runs: tuple[RunTasks, ...]
     participants: GivenParticipants | None
-    atlas: AtlasTable | None
     provenance: Provenance
     resources: Resources
     warnings: tuple[str, ...]
@@ -129,12 +126,12 @@ def prepare(
     pairs = [(run, settled[run.folder].planned) for run, _ in pairs]
     _refuse_other_labels(provenance, pairs)
     refuse_collisions([*_earlier_claims(provenance, pairs), *(claim_of(run, planned) for run, planned in pairs)])
-    runs = _tasks(pairs, settled, settings, voxel_size_um, dataset)
+    warnings = _warnings_of(pairs, settled.values(), voxel_size_um)
+    atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
+    runs = tuple(plan_tasks(run, settled[run.folder], settings, voxel_size_um, atlas, dataset) for run, _ in pairs)
     check_names(dataset, runs)
     check_existing(dataset, runs)
-    warnings = _warnings_of(pairs, settled.values(), voxel_size_um)
     warnings += _changed_voxel_sizes(runs, provenance, given, voxel_size_um)
-    atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
     warnings += _atlas_warnings(runs, atlas, settings)
     participants, doubts = _participants(dataset, runs, settings, explicit=given is not None)
     warnings += doubts
@@ -149,26 +146,10 @@ def prepare(
         plan_file=plan_file,
         runs=runs,
         participants=participants,
-        atlas=atlas,
         provenance=provenance,
         resources=resources,
         warnings=tuple(warnings),
     )
-
-
-def _tasks(
-    pairs: Sequence[tuple[Run, PlannedRun]],
-    settled: Mapping[Path, Settled],
-    settings: Settings,
-    voxel_size_um: tuple[float, float, float],
-    dataset: Path,
-) -> tuple[RunTasks, ...]:
-    """Lay out the tasks of all runs, without copies that cannot stand in the dataset."""
-    tasks = (
-        plan_tasks(run, planned, settings.naming, voxel_size_um, settled[run.folder].proofs, settings.image_format)
-        for run, planned in pairs
-    )
-    return tuple(without_unfit_copies(run, dataset) for run in tasks)
 
 
 def _remembering_slice_numbers(plan: Plan, provenance: Provenance) -> Plan:
@@ -348,7 +329,10 @@ def _changed_voxel_sizes(
             image_stem(PurePosixPath(target)): image.voxel_size_um
             for target, image in provenance.runs[str(run.name)].images.items()
         }
-        pairs = ((task.voxel_size_um, earlier.get(task.stem, task.voxel_size_um)) for task in run.images)
+        pairs = (
+            (spec.voxel_size_um, earlier.get(spec.name, spec.voxel_size_um))
+            for spec in (task.spec for task in run.images)
+        )
         if changed := next(((now, before) for now, before in pairs if now != before), None):
             now, before = map(shown_size, changed)
             warnings.append(f"{run.run.folder}: was packaged with voxels of {before}, and is packaged with {now} now")

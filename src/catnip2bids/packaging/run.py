@@ -22,12 +22,13 @@ from catnip2bids.engine import Listener, Workers, check_memory, resources_for, w
 from catnip2bids.errors import Catnip2bidsError, DatasetError, NoSpaceError, WriteError
 from catnip2bids.locks import locked
 from catnip2bids.packaging.atlases import write_atlas_tables
-from catnip2bids.packaging.images import ImageJob
+from catnip2bids.packaging.images import make_image
 from catnip2bids.packaging.metadata import Metadata
 from catnip2bids.packaging.prepare import Preparation, prepare
 from catnip2bids.packaging.result import PackageResult
 from catnip2bids.packaging.run_job import RunJob
 from catnip2bids.packaging.settings import Settings
+from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
@@ -124,7 +125,7 @@ def carry_out(prepared: Preparation, progress: Progress) -> PackageResult:
     known = provenance.model_copy(deep=True)
     jobs = [RunJob(prepared, run, result, progress) for run in prepared.runs]
     missing = [(job, image) for job in jobs for image in job.missing_images()]
-    pairs = [(image.task.volume, image.plan.image(dataset / image.task.target)) for _, image in missing]
+    pairs = [(image.volume, image.spec.image(dataset / image.target)) for _, image in missing]
     check_memory(pairs, prepared.resources)
     n_bytes = sum(prod(volume.shape) * volume.dtype.itemsize for volume, _ in pairs)
     published = naming_what_cannot_be_written(dataset)
@@ -153,7 +154,7 @@ def _telling_needed_space(n_bytes: int) -> Iterator[None]:
 def _write(
     prepared: Preparation,
     jobs: Sequence[RunJob],
-    missing: Sequence[tuple[RunJob, ImageJob]],
+    missing: Sequence[tuple[RunJob, ImageTask]],
     workers: Workers,
     result: PackageResult,
 ) -> None:
@@ -173,7 +174,7 @@ def _write(
         _make_images(prepared, jobs, missing, workers)
         for job in jobs:
             job.finish()
-        atlases = {str(job.tasks.name): job.atlas for job in jobs}
+        atlases = {str(job.tasks.name): job.tasks.atlas for job in jobs}
         names = write_atlas_tables(dataset, provenance, atlases)
         metadata = Metadata(
             dataset, prepared.plan.dataset, prepared.explicit, prepared.settings.naming, provenance, prepared.runs
@@ -221,27 +222,27 @@ def _taken_checksums(dataset: Path, result: PackageResult, progress: Progress) -
 
 
 def _make_images(
-    prepared: Preparation, jobs: Sequence[RunJob], missing: Sequence[tuple[RunJob, ImageJob]], workers: Workers
+    prepared: Preparation, jobs: Sequence[RunJob], missing: Sequence[tuple[RunJob, ImageTask]], workers: Workers
 ) -> None:
     """Make the images that are missing, and copy everything else meanwhile."""
     progress = jobs[0].progress
     listener = Listener(progress.advance, progress.skip)
 
-    def make(image: ImageJob) -> ImageRecord:
-        progress.item(image.task.target.name, image.plan.how)
+    def make(image: ImageTask) -> ImageRecord:
+        progress.item(image.target.name, image.spec.how)
         if prepared.settings.overwrite:
-            forget_construction(safe_path(prepared.dataset, image.task.target))
-        return image.make(prepared.dataset, workers, listener)
+            forget_construction(safe_path(prepared.dataset, image.target))
+        return make_image(image, prepared.dataset, workers, listener)
 
     if missing and workers.summary:
         progress.note(workers.summary)
-    progress.start(sum(prod(image.task.volume.shape) for _, image in missing))
+    progress.start(sum(prod(image.volume.shape) for _, image in missing))
     making = {workers.begin(make, image): (job, image) for job, image in missing}
     for job in jobs:
         job.write_tables_and_copies()
     for future in as_completed(making):
         job, image = making.pop(future)
-        job.take_image(image.task, future)
+        job.take_image(image, future)
 
 
 def _name_unfinished(dataset: Path, result: PackageResult, progress: Progress) -> None:

@@ -22,10 +22,9 @@ from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.component import Action, Content
 from catnip2bids.choices import Format
 from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
-from catnip2bids.packaging.atlases import atlas_of
 from catnip2bids.packaging.copies import copy_as_it_is
 from catnip2bids.packaging.counts import write_counts
-from catnip2bids.packaging.images import ImageJob, can_be_label_image, embed_labels, format_of, remove_image
+from catnip2bids.packaging.images import current_metadata, embed_labels, is_current, remove_image, replace_metadata
 from catnip2bids.packaging.prepare import Preparation
 from catnip2bids.packaging.privacy import private_words
 from catnip2bids.packaging.result import PackageResult, RunSummary
@@ -47,10 +46,9 @@ class RunJob:
 
     def __init__(self, prepared: Preparation, tasks: RunTasks, result: PackageResult, progress: Progress) -> None:
         self.prepared, self.tasks, self.result, self.progress = prepared, tasks, result, progress
-        self.atlas = atlas_of(tasks.counts, prepared.atlas, prepared.dataset)
         self._earlier = self._earlier_decisions()
         self._kept: list[ImageTask] = []
-        self._outdated: list[tuple[ImageJob, dict[str, Any]]] = []
+        self._outdated: list[tuple[ImageTask, dict[str, Any]]] = []
         self._record = self._begin_record()
         self._failures = dict(tasks.problems)
         for problem in tasks.problems.values():
@@ -60,21 +58,20 @@ class RunJob:
     def _dataset(self) -> Path:
         return self.prepared.dataset
 
-    def missing_images(self) -> list[ImageJob]:
+    def missing_images(self) -> list[ImageTask]:
         """List the images that are to be made, without writing anything; the others are kept."""
         missing = []
         for task in self.tasks.images:
-            job = ImageJob(task, self.atlas, format_of(task, self.prepared.settings))
             with self._naming_failures(task):
                 record = None if self.prepared.settings.overwrite else self._record.images.get(str(task.target))
                 if record is None:
-                    missing.append(job)
-                elif job.is_done(self._dataset, record):
+                    missing.append(task)
+                elif is_current(task, self._dataset, record):
                     self._kept.append(task)
-                elif (document := job.metadata_of_today(self._dataset, record)) is not None:
-                    self._outdated.append((job, document))
+                elif (document := current_metadata(task, self._dataset, record)) is not None:
+                    self._outdated.append((task, document))
                 else:
-                    missing.append(job)
+                    missing.append(task)
         return missing
 
     def take_image(self, task: ImageTask, making: Future[ImageRecord]) -> None:
@@ -105,13 +102,13 @@ class RunJob:
 
     def _renew_metadata(self) -> None:
         """Replace the metadata of images that an earlier version made; their pixels would be the same today."""
-        for job, document in self._outdated:
-            target = job.task.target
-            with self._naming_failures(job.task):
-                record = self._record.images[str(target)]
-                file, self._record.images[str(target)] = job.replace_metadata(self._dataset, record, document)
+        for task, document in self._outdated:
+            target = str(task.target)
+            with self._naming_failures(task):
+                record = self._record.images[target]
+                file, self._record.images[target] = replace_metadata(task, self._dataset, record, document)
                 self.result.copied.append(file)
-                self._kept.append(job.task)
+                self._kept.append(task)
                 self.prepared.provenance.save(self._dataset)
         if self._outdated:
             images = counted(len(self._outdated), "image")
@@ -160,7 +157,7 @@ class RunJob:
         forget_construction(safe_path(self._dataset, task.target))
         if task.component.content == Content.LABELS:
             self._warn_of_unlisted(task, self._record.images[str(task.target)].label_values or [])
-            if self.prepared.settings.image_format == Format.OME_ZARR and not can_be_label_image(task):
+            if self.prepared.settings.image_format == Format.OME_ZARR and task.spec.name_label is None:
                 self._warn(labels_without_names(task.entry.location, task.volume.dtype))
 
     def _failed(self, problem: str) -> None:
@@ -194,7 +191,7 @@ class RunJob:
         return runs[key]
 
     def _warn_of_unlisted(self, task: ImageTask, values: Sequence[int]) -> None:
-        unlisted = self.atlas.unlisted_values(values)
+        unlisted = self.tasks.atlas.unlisted_values(values)
         if unlisted:
             values_in_no_table = f"{counted(len(unlisted), 'label value')} in no table: {listed([*map(str, unlisted)])}"
             self._warn(f"{task.entry.location}: {values_in_no_table}; listed as {UNLISTED}_... in dseg.tsv")
@@ -257,18 +254,16 @@ class RunJob:
         candidates = [
             task
             for task in self.tasks.images
-            if task.component.content in {Content.LABELS, Content.MASK}
-            and task.volume.shape == raw.volume.shape
-            and str(task.target) in record.images
+            if task.has_labels and task.volume.shape == raw.volume.shape and str(task.target) in record.images
         ]
-        labels = [task for task in candidates if can_be_label_image(task)]
+        labels = [task for task in candidates if task.spec.name_label is not None]
         for task in candidates:
             if self.prepared.settings.embed_labels and task not in labels:
                 left_out = "OME-NGFF allows only integers as label images, so it is not embedded; save it as integers"
                 self._warn(f"{task.entry.location}: is stored as {task.volume.dtype}: {left_out} and package again")
         if not self.prepared.settings.embed_labels:
             labels = []
-        wanted = {task.desc or task.stem: record.images[str(task.target)].fingerprint for task in labels}
+        wanted = {task.spec.channel: record.images[str(task.target)].fingerprint for task in labels}
         if raw_record.embedded != wanted:
             embed_labels(self._dataset, raw, labels, self.prepared.settings.ome_zarr_version)
             self.result.copied.append(raw.target / "labels")

@@ -36,9 +36,9 @@ def write_sidecars(dataset: Path, run: RunTasks, record: RunRecord) -> None:
     there = [task for task in run.images if (dataset / task.target).exists()]
     for task in there:
         sidecar: dict[str, Any] = {
-            "PixelSize": list(task.voxel_size_um),
+            "PixelSize": list(task.spec.voxel_size_um),
             "PixelSizeUnits": "um",
-            "Description": task.description,
+            "Description": task.spec.description,
         }
         if task.raw:
             sidecar["BodyPartDetails"] = _BODY_PARTS.get(run.sample, run.sample)

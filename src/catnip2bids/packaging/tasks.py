@@ -5,60 +5,63 @@ Invariant: no two tasks of a dataset write the same file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from catnip2bids.bids.names import BidsName, run_name
 from catnip2bids.bids.places import COUNTS, DERIVATIVE, copy_of, image_stem, sidecar_of
-from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
+from catnip2bids.building import ImageSpec
+from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable
 from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
 from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK, WHOLE_LABELS
 from catnip2bids.choices import Format, Naming
+from catnip2bids.colors import made_up_color
 from catnip2bids.comparison import Relation
-from catnip2bids.ome import OmeTiff, OmeZarr
-from catnip2bids.packaging.proofs import Proof
+from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, is_label_type
+from catnip2bids.packaging.atlases import atlas_of
+from catnip2bids.packaging.proofs import Proof, Settled
+from catnip2bids.packaging.settings import Settings
 from catnip2bids.paths import spelled_otherwise
 from catnip2bids.plan import PlannedRun, problems_of
 from catnip2bids.publish import too_long
 from catnip2bids.scanning import Entry, Run, files_below
-from catnip2bids.volume import Volume
+from catnip2bids.volume import RecoveredMask, Volume
 
 
 @dataclass(frozen=True)
 class ImageTask:
-    """A volume that becomes an image of the dataset.
+    """An image of the dataset, to be made from an entry of a run.
 
     Attributes
     ----------
-    entry, component, volume
-        What it is made from.
+    entry, component
+        The source.
     source
         Name of the run folder and POSIX path of the entry in it: the same whatever SOURCE was given.
     target
         The image, below the dataset.
     raw
         Whether it is the raw image, and not a derivative.
-    voxel_size_um
-        Voxel size X Y Z in micrometers.
+    spec
+        Everything that decides what the image becomes.
     recovered_from
         The entry without its mask, where the image is that mask, recovered from `entry`.
     """
 
     entry: Entry
     component: ComponentType
-    volume: Volume
     source: str
     target: PurePosixPath
     raw: bool
-    voxel_size_um: tuple[float, float, float]
+    spec: ImageSpec
     recovered_from: Entry | None = None
 
     @property
-    def stem(self) -> str:
-        """Name of the image without its ending."""
-        return image_stem(self.target)
+    def volume(self) -> Volume:
+        """The pixels."""
+        return self.spec.volume
 
     @property
     def sidecar(self) -> PurePosixPath:
@@ -66,19 +69,14 @@ class ImageTask:
         return sidecar_of(self.target)
 
     @property
-    def description(self) -> str:
-        """What the image is, and what CATNIP calls it."""
-        if self.recovered_from is not None:
-            return (
-                f"{self.component.described(None)}; recovered from CATNIP's {self.recovered_from.path} and "
-                f"{self.entry.path}, which is the one times this mask; where there are no labels it is not known, and 1"
-            )
-        return f"{self.component.described(self.entry.threshold)} (CATNIP {self.entry.path})"
-
-    @property
     def desc(self) -> str | None:
         """Label of the ``desc-`` entity, whether or not it is part of the name."""
         return self.component.desc_label(self.entry.threshold)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the image holds labels or a mask."""
+        return self.component.content in {Content.LABELS, Content.MASK}
 
 
 @dataclass(frozen=True)
@@ -118,6 +116,8 @@ class RunTasks:
         The tasks.
     problems
         Entries that cannot be done as planned, and why, by their paths.
+    atlas
+        Names of the label values.
     proofs
         What the pixels of entries say, where something rests on it.
     """
@@ -130,7 +130,8 @@ class RunTasks:
     counts: tuple[CountsTask, ...]
     copies: tuple[CopyTask, ...]
     problems: dict[str, str]
-    proofs: tuple[Proof, ...] = ()
+    atlas: AtlasTable
+    proofs: tuple[Proof, ...]
 
     @property
     def name(self) -> BidsName:
@@ -163,34 +164,35 @@ class RunTasks:
 
 def plan_tasks(
     run: Run,
-    planned: PlannedRun,
-    naming: Naming,
+    settled: Settled,
+    settings: Settings,
     voxel_size_um: tuple[float, float, float],
-    proofs: Sequence[Proof] = (),
-    image_format: Format = Format.OME_ZARR,
+    atlas: AtlasTable | None,
+    dataset: Path,
 ) -> RunTasks:
-    """Lay out the tasks of one run.
+    """Lay out the tasks of one run, without copies that cannot stand in the dataset.
 
     Parameters
     ----------
-    run, planned
-        The run and its part of the plan, which names a subject and a sample.
-    naming
-        How files that BIDS has no name for are named.
+    run, settled
+        The run, and its part of the plan, which names a subject and a sample, with what the pixels say of its entries.
+    settings
+        The user's choices.
     voxel_size_um
         Voxel size X Y Z on the native grid in micrometers.
-    proofs
-        What the pixels say of its entries.
-    image_format
-        Format of the images.
+    atlas
+        The user's atlas table.
+    dataset
+        The dataset; it need not exist.
     """
+    planned = settled.planned
     if planned.subject is None or planned.sample is None:
         raise ValueError(f"{run.source} has no subject or no sample")
-    names = _Names(planned, run_name(planned.subject, planned.sample, planned.stain), naming, image_format)
     problems = problems_of(run, planned)
     actions = {entry.source: entry.action for entry in planned.entries}
-    images, counts, copies = [], [], []
-    raw = _raw_entry(run, actions)
+    names = _Names(planned, run_name(planned.subject, planned.sample, planned.stain), settings)
+    volumes: list[tuple[Entry, ComponentType]] = []
+    counts, copies = [], []
     for entry in run.entries:
         action, component = actions[entry.path], entry.component
         if entry.path in problems or action == Action.EXCLUDE:
@@ -200,31 +202,94 @@ def plan_tasks(
         elif component.storage == Storage.TABLE:
             counts.append(CountsTask(entry, component, names.counts(entry, component), names.copy(entry)))
         elif entry.volume is not None:
-            target = names.raw() if entry is raw else names.derivative(entry, component)
-            size_um = (ATLAS_VOXEL_SIZE_UM,) * 3 if component.grid == Grid.ATLAS else voxel_size_um
-            source = f"{run.folder_name}/{entry.path}"
-            images.append(ImageTask(entry, component, entry.volume, source, target, entry is raw, size_um))
-    images += _recovered_masks(run, names, voxel_size_um, proofs)
-    done = tuple(images), tuple(counts), tuple(copies)
-    return _without_twins(RunTasks(run, planned, planned.subject, planned.sample, *done, problems, tuple(proofs)))
+            volumes.append((entry, component))
+    of_run = _Images(run, names, voxel_size_um, atlas_of((table.entry.location for table in counts), atlas, dataset))
+    raw = _raw_entry(run, actions)
+    images = [of_run.converted(entry, component, raw=entry is raw) for entry, component in volumes]
+    images += [of_run.recovered_mask(proof) for proof in settled.proofs if proof.recovered_mask is not None]
+    tasks = RunTasks(
+        run=run,
+        planned=planned,
+        subject=planned.subject,
+        sample=planned.sample,
+        images=tuple(images),
+        counts=tuple(counts),
+        copies=tuple(copies),
+        problems=problems,
+        atlas=of_run.atlas,
+        proofs=tuple(settled.proofs),
+    )
+    return _without_unfit_copies(_without_twins(tasks), dataset)
 
 
-def _recovered_masks(
-    run: Run, names: _Names, voxel_size_um: tuple[float, float, float], proofs: Sequence[Proof]
-) -> Iterator[ImageTask]:
-    """Yield masks that no entry holds, and without which an entry that is left out could not be made again."""
-    for proof in proofs:
-        if (volume := proof.recovered_mask) is not None:
-            yield ImageTask(
-                entry=proof.entry,
-                component=HEMISPHERE_MASK,
-                volume=volume,
-                source=f"{run.folder_name}/{proof.entry.path}",
-                target=names.derivative(proof.entry, HEMISPHERE_MASK),
-                raw=False,
-                voxel_size_um=voxel_size_um,
-                recovered_from=proof.question.other,
-            )
+@dataclass(frozen=True)
+class _Images:
+    """The images of one run."""
+
+    run: Run
+    names: _Names
+    voxel_size_um: tuple[float, float, float]
+    atlas: AtlasTable
+
+    def converted(self, entry: Entry, component: ComponentType, *, raw: bool) -> ImageTask:
+        """Return the image of an entry."""
+        target = self.names.raw() if raw else self.names.derivative(entry, component)
+        description = f"{component.described(entry.threshold)} (CATNIP {entry.path})"
+        return self._task(entry, component, target, cast("Volume", entry.volume), description, raw=raw)
+
+    def recovered_mask(self, proof: Proof) -> ImageTask:
+        """Return the image of a mask that no entry holds, and without which an entry could not be made again."""
+        target, other = self.names.derivative(proof.entry, HEMISPHERE_MASK), proof.question.other
+        description = (
+            f"{HEMISPHERE_MASK.described(None)}; recovered from CATNIP's {other.path} and {proof.entry.path}, which is "
+            "the one times this mask; where there are no labels it is not known, and 1"
+        )
+        volume = cast("Volume", proof.recovered_mask)
+        task = self._task(proof.entry, HEMISPHERE_MASK, target, volume, description)
+        return replace(task, recovered_from=other)
+
+    def _task(
+        self,
+        entry: Entry,
+        component: ComponentType,
+        target: PurePosixPath,
+        volume: Volume,
+        description: str,
+        *,
+        raw: bool = False,
+    ) -> ImageTask:
+        source, stem = f"{self.run.folder_name}/{entry.path}", image_stem(target)
+        regions = [(r.index, r.name, r.abbreviation, r.color) for r in self.atlas.regions.values()]
+        spec = ImageSpec(
+            volume=volume,
+            name=stem,
+            channel=component.desc_label(entry.threshold) or stem,
+            voxel_size_um=(ATLAS_VOXEL_SIZE_UM,) * 3 if component.grid == Grid.ATLAS else self.voxel_size_um,
+            kind=component.content.kind,
+            format=self.names.format(component.grid),
+            description=description,
+            name_label=self._name_label(component) if is_label_type(volume.dtype) else None,
+            fingerprint_extra=[
+                source,
+                str(target),
+                component.content.value,
+                regions if component.content == Content.LABELS else [],
+                *(sorted(volume.emptied) if isinstance(volume, RecoveredMask) else []),
+            ],
+        )
+        return ImageTask(entry, component, source, target, raw, spec)
+
+    def _name_label(self, component: ComponentType) -> Callable[[int], LabelValue] | None:
+        """Return what names the label values of a component; None if it has none."""
+        if component.content == Content.LABELS:
+            return self._region
+        if component.content == Content.MASK:
+            return lambda value: LabelValue(value, component.value_name or "inside", None, "#ffffff")
+        return None
+
+    def _region(self, value: int) -> LabelValue:
+        region = self.atlas.region_of(value)
+        return LabelValue(value, region.name, region.abbreviation, region.color or made_up_color(value))
 
 
 def _raw_entry(run: Run, actions: dict[str, Action]) -> Entry | None:
@@ -255,7 +320,7 @@ def _without_twins(tasks: RunTasks) -> RunTasks:
     return _leaving_out(tasks, problems)
 
 
-def without_unfit_copies(tasks: RunTasks, dataset: Path) -> RunTasks:
+def _without_unfit_copies(tasks: RunTasks, dataset: Path) -> RunTasks:
     """Make copies problems that have too long a path in the dataset, or another file's but for case or accents."""
     copies = [*tasks.copies, *(CopyTask(task.entry, task.verbatim) for task in tasks.counts)]
     return _leaving_out(tasks, {copy.entry.path: what for copy in copies if (what := _unfit(copy, dataset))})
@@ -290,36 +355,37 @@ class _Names:
 
     planned: PlannedRun
     name: BidsName
-    naming: Naming
-    image_format: Format
+    settings: Settings
 
     @property
     def _subject_folder(self) -> PurePosixPath:
         return PurePosixPath(f"sub-{self.planned.subject}/micr")
 
     def raw(self) -> PurePosixPath:
-        return self._subject_folder / f"{self.name.with_entities('SPIM')}{self._ending(Grid.NATIVE)}"
+        return self._subject_folder / f"{self.name.with_entities('SPIM')}{self.format(Grid.NATIVE).ending}"
 
     def derivative(self, entry: Entry, component: ComponentType) -> PurePosixPath:
         space = "orig" if component.in_image_space else None
         if component.grid == Grid.ATLAS:
             space = f"CATNIP{self.planned.atlas_version or ''}"
         desc, suffix = component.desc_label(entry.threshold), "SPIM"
-        if self.naming == Naming.DSEG and component.content == Content.LABELS:
+        if self.settings.naming == Naming.DSEG and component.content == Content.LABELS:
             suffix = "dseg"
             desc = None if component.role == WHOLE_LABELS else desc
-        elif self.naming == Naming.DSEG and component.content == Content.MASK:
+        elif self.settings.naming == Naming.DSEG and component.content == Content.MASK:
             suffix = "mask"
         name = self.name.with_entities(suffix, space=space, desc=desc)
-        return DERIVATIVE / self._subject_folder / f"{name}{self._ending(component.grid)}"
+        return DERIVATIVE / self._subject_folder / f"{name}{self.format(component.grid).ending}"
 
-    def _ending(self, grid: Grid | None) -> str:
-        if self.image_format == Format.OME_ZARR:
-            return OmeZarr.ending
-        return OmeTiff(big=grid != Grid.ATLAS).ending
+    def format(self, grid: Grid | None) -> ImageFormat:
+        """Return the format of an image: an OME-TIFF on the native grid may need more than 4 GiB."""
+        settings = self.settings
+        if settings.image_format == Format.OME_ZARR:
+            return OmeZarr(settings.ome_zarr_version)
+        return OmeTiff(big=grid != Grid.ATLAS, compression=settings.compression, pyramid=settings.pyramid)
 
     def counts(self, entry: Entry, component: ComponentType) -> PurePosixPath:
-        folder = DERIVATIVE if self.naming == Naming.DSEG else COUNTS
+        folder = DERIVATIVE if self.settings.naming == Naming.DSEG else COUNTS
         name = self.name.with_entities("counts", desc=component.desc_label(entry.threshold))
         return folder / self._subject_folder / f"{name}.tsv"
 
