@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import OpenPlane, PlaneSource
+from catnip2bids.volume import OpenPlane, PlaneSource, ReadCost
 from made_up import Array
 
 
@@ -57,16 +57,9 @@ class VolumeInMemory:
         return ()
 
     @property
-    def unpacked_bytes(self) -> int:
-        return 0
-
-    @property
-    def kept_bytes(self) -> int:
-        return self.planes[0, :64].nbytes
-
-    @property
-    def decoding_bytes(self) -> int:
-        return 0 if self.reads_rows else 2 * self.planes[0].nbytes
+    def read_cost(self) -> ReadCost:
+        decoding_bytes = 0 if self.reads_rows else 2 * self.planes[0].nbytes
+        return ReadCost(self.reads_rows, open_bytes=self.planes[0, :64].nbytes, decoding_bytes=decoding_bytes)
 
     def plane_source(self, plane: int) -> PlaneSource:
         return PlaneSource(Path("memory"), plane)

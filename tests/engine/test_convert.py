@@ -37,7 +37,7 @@ from catnip2bids.errors import SourceError, WorkerError
 from catnip2bids.ome import OmeTiff, OmeZarr, OmeZarrImage
 from catnip2bids.paths import safe_file, safe_path
 from catnip2bids.volume import Kind, OpenPlane, SliceSeries, Volume, census_nifti, census_slices, census_stack
-from catnip2bids.volume.volume import PlaneSource
+from catnip2bids.volume.volume import PlaneSource, ReadCost
 from in_memory import VolumeInMemory
 from made_up import (
     DEFLATE,
@@ -271,10 +271,7 @@ class Deadly:
     weapon: Path
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
-    reads_rows: bool = True
-    unpacked_bytes: int = 0
-    kept_bytes: int = 2**16
-    decoding_bytes: int = 0
+    read_cost: ReadCost
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -296,7 +293,7 @@ def test_a_worker_that_dies_is_an_error_and_the_work_goes_on_later(tmp_path: Pat
     whole, target = slice_folder(tmp_path / "source", planes), tmp_path / f"image{ending}"
     assert isinstance(whole, SliceSeries)
     (tmp_path / "weapon").touch()
-    volume = Deadly(whole, tmp_path / "weapon", whole.shape, whole.dtype)
+    volume = Deadly(whole, tmp_path / "weapon", whole.shape, whole.dtype, whole.read_cost)
     form = OmeZarr() if ending == ".ome.zarr" else OmeTiff(big=True, compression=Compression.DEFLATE)
     plan = ImageSpec(volume, "image", "image", (1.0, 1.0, 2.0), Kind.IMAGE, form)
     listener = Listener(list[int]().append, list[int]().append)
@@ -320,7 +317,7 @@ def test_one_slice_that_can_only_be_decoded_as_a_whole_is_enough(tmp_path: Path)
     for index, flavour in enumerate(flavours):
         write_tiff(tmp_path / f"source/Z{index + 1:04d}.tif", planes[index : index + 1], flavour)
     volume = found(census_slices((tmp_path / "source").iterdir()))
-    assert not volume.reads_rows
+    assert not volume.read_cost.by_rows
     image = image_of(tmp_path, volume)
     assert convert(volume, image).sha256 == hashes(planes)
     np.testing.assert_array_equal(level(image, 0), planes)

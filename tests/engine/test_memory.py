@@ -83,7 +83,7 @@ def test_a_unit_keeps_within_its_memory_or_is_refused(
     assert 1 <= portions.n_decoders <= n_threads
     depth, rows, _ = image.block_shape
     assert portions.block_bytes == min(depth, shape[0]) * min(rows, shape[1]) * shape[2] * volume.dtype.itemsize
-    assert (portions.decoding_bytes == 0) == reads_rows
+    assert (portions.reading.decoding_bytes == 0) == reads_rows
 
 
 @settings(deadline=None)

@@ -16,6 +16,7 @@ from catnip2bids.errors import SourceError
 from catnip2bids.volume import (
     NiftiVolume,
     PlaneSource,
+    ReadCost,
     Volume,
     census_nifti,
     census_stack,
@@ -160,7 +161,7 @@ def test_names_in_upper_case_are_read(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(gzip.compress(content) if name.lower().endswith(".gz") else content)
     volume = found(take_census(path))
-    assert volume.unpacked_bytes == (image.nbytes if name.lower().endswith(".gz") else 0)
+    assert volume.read_cost.shared_bytes == (image.nbytes if name.lower().endswith(".gz") else 0)
     np.testing.assert_array_equal(read_all(volume), image)
 
 
@@ -259,9 +260,9 @@ def test_a_packed_file_is_unpacked_once_while_planes_of_it_are_open(
 ) -> None:
     image = some_image((4, 6, 5))
     volume = found(census_nifti(write_nifti(tmp_path / "twin.nii.gz", image)))
-    assert (volume.reads_rows, volume.unpacked_bytes) == (False, image.nbytes)
+    assert volume.read_cost == ReadCost(by_rows=False, shared_bytes=image.nbytes)
     plain = found(census_nifti(write_nifti(tmp_path / "twin.nii", image)))
-    assert (plain.reads_rows, plain.unpacked_bytes) == (True, 0)
+    assert plain.read_cost == ReadCost()
     opened = count_unpackings(monkeypatch)
     planes = [volume.open_plane(index) for index in range(4)]
     for index, plane in enumerate(planes):

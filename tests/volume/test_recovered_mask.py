@@ -43,7 +43,7 @@ def test_the_volume_times_the_mask_is_the_masked_volume(tmp_path: Path, flavour:
 
 def test_rows_can_be_read_in_any_pieces(tmp_path: Path) -> None:
     mask = recovered(tmp_path, LABELS * INSIDE)
-    assert mask.reads_rows
+    assert mask.read_cost.by_rows
     plane = mask.open_plane(2)
     rows = np.empty((SHAPE[1], SHAPE[2]), mask.dtype)
     for start, stop in ((0, 3), (3, 17), (17, 50)):
@@ -64,6 +64,6 @@ def test_what_no_mask_can_make_is_refused(tmp_path: Path, value: int | None, emp
 
 def test_memory_is_that_of_both_volumes(tmp_path: Path) -> None:
     mask = recovered(tmp_path, LABELS * INSIDE)
-    assert mask.kept_bytes == 2 * mask.whole.kept_bytes > 0
-    assert (mask.decoding_bytes, mask.unpacked_bytes) == (0, 0)
+    assert mask.read_cost.open_bytes == 2 * mask.whole.read_cost.open_bytes > 0
+    assert (mask.read_cost.decoding_bytes, mask.read_cost.shared_bytes) == (0, 0)
     assert set(mask.files) == {*mask.whole.files, *mask.masked.files}

@@ -24,6 +24,7 @@ from catnip2bids.errors import ReadError, SourceError, WriteError
 from catnip2bids.ome import OmeZarrImage
 from catnip2bids.volume import (
     PlaneSource,
+    ReadCost,
     Volume,
     ZarrVolume,
     census_zarr,
@@ -32,7 +33,8 @@ from catnip2bids.volume import (
     read_planes,
     take_census,
 )
-from catnip2bids.volume.zarr import layers, rooms, zarr_volume
+from catnip2bids.volume.plane_buffer import PlaneBuffer
+from catnip2bids.volume.zarr import layers, zarr_volume
 from made_up import Array, found, read_all, some_image, the_problem, write_tiff, write_unit
 
 VERSIONS = ("0.4", "0.5", "0.5 sharded")
@@ -633,14 +635,15 @@ def test_a_layer_that_is_too_large_for_memory_is_kept_on_disk(
     image = some_image(SHAPE, "float64")
     volume = found(census_zarr(write_image(tmp_path / "image.zarr", image, version)))
     monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", 4 * 30 * 21 * 8 - 1)
-    made: list[rooms.FileRoom] = []
+    made: list[PlaneBuffer] = []
 
-    class File(rooms.FileRoom):
-        def __init__(self, dtype: np.dtype[Any]) -> None:
-            super().__init__(dtype)
+    class Buffer(PlaneBuffer):
+        def __init__(self, n_values: int, dtype: np.dtype[Any], *, in_memory: bool) -> None:
+            super().__init__(n_values, dtype, in_memory=in_memory)
+            assert not in_memory
             made.append(self)
 
-    monkeypatch.setattr(layers, "FileRoom", File)
+    monkeypatch.setattr(layers, "PlaneBuffer", Buffer)
     np.testing.assert_array_equal(read_all(volume), image)
     assert (len(made), len(decodings)) == (4, 16)
     with pytest.raises(ValueError, match="closed file"):
@@ -656,8 +659,8 @@ def test_open_planes_of_more_layers_than_fit_into_memory_use_the_disk(
     monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", layer_bytes)
     assert isinstance(volume, ZarrVolume)
     planes = [volume.open_plane(plane) for plane in range(13)]
-    kept = [layer.room for layer in zarr_volume._layers_of(volume)._layers.values()]
-    assert [room.memory_bytes for room in kept] == [layer_bytes, layer_bytes, 0, 0]
+    kept = [layer.buffer for layer in zarr_volume._layers_of(volume)._layers.values()]
+    assert [buffer.memory_bytes for buffer in kept] == [layer_bytes, layer_bytes, 0, 0]
     for index, plane in enumerate(planes):
         rows: Array = np.empty((30, 21), image.dtype)
         plane.read_rows(0, 30, rows)
@@ -676,14 +679,13 @@ def test_without_room_on_disk_the_folder_is_named(tmp_path: Path, monkeypatch: p
 def test_it_tells_the_memory_that_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     volume = found(census_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE))))
     tile_bytes, volume_bytes, layer_bytes = 4 * 8 * 30 * 2, 13 * 30 * 21 * 2, 4 * 30 * 21 * 2
-    assert (volume.reads_rows, volume.kept_bytes, volume.decoding_bytes) == (True, 0, 0)
-    assert volume.unpacked_bytes == volume_bytes + 3 * tile_bytes
+    assert volume.read_cost == ReadCost(shared_bytes=volume_bytes + 3 * tile_bytes)
     monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", layer_bytes)
-    assert volume.unpacked_bytes == 2 * layer_bytes + 3 * tile_bytes
+    assert volume.read_cost.shared_bytes == 2 * layer_bytes + 3 * tile_bytes
     monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", layer_bytes - 1)
-    assert volume.unpacked_bytes == 3 * tile_bytes
+    assert volume.read_cost.shared_bytes == 3 * tile_bytes
     monkeypatch.setattr(layers, "TILE_BYTES", 2 * 4 * 8 * 10 * 2)
-    assert volume.unpacked_bytes == 3 * 4 * 8 * 20 * 2
+    assert volume.read_cost.shared_bytes == 3 * 4 * 8 * 20 * 2
 
 
 def test_planes_are_read_into_any_part_of_an_array(tmp_path: Path) -> None:

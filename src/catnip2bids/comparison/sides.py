@@ -173,8 +173,8 @@ class Side:
 def _bytes_in_volume(volume: Volume) -> int:
     """Return the memory for a plane of a volume."""
     layout = PageLayout(volume.shape[1:], volume.dtype)
-    rows_bytes = _bytes_of_rows(layout, all_at_once=not volume.reads_rows)
-    return volume.kept_bytes + volume.decoding_bytes + rows_bytes
+    rows_bytes = _bytes_of_rows(layout, all_at_once=not volume.read_cost.by_rows)
+    return volume.read_cost.open_bytes + volume.read_cost.decoding_bytes + rows_bytes
 
 
 def _bytes_of_rows(layout: PageLayout, *, all_at_once: bool) -> int:
@@ -313,7 +313,7 @@ def needed_to_compare(sides: Sequence[Side]) -> int:
 
 
 def _held_bytes(sides: Sequence[Side]) -> int:
-    return sum(side.volume.unpacked_bytes for side in sides if side.volume is not None)
+    return sum(side.volume.read_cost.shared_bytes for side in sides if side.volume is not None)
 
 
 def plane_bytes(side: Side) -> int:

@@ -17,7 +17,7 @@ from functools import cache
 from catnip2bids.engine.image import ImageWriter, PlaneImage
 from catnip2bids.engine.limits import memory_limits
 from catnip2bids.errors import UsageError
-from catnip2bids.volume import Volume
+from catnip2bids.volume import ReadCost, Volume
 from catnip2bids.wording import counted, enough_bytes, shown_bytes
 
 _MOST_BYTES = 8 * 2**30
@@ -73,12 +73,10 @@ class Portions:
         Unfinished shards of lower levels.
     remaining_bytes
         The levels that are written when all units are done.
-    unpacked_bytes
-        What the source holds in memory itself.
-    kept_bytes
-        Strips of all planes of a block of which the last rows are still to come.
-    decoding_bytes
-        What decoding a plane takes, where planes can only be decoded as a whole; else 0.
+    reading
+        What reading the volume takes.
+    depth
+        Planes of a block, which are open at the same time.
     slab_bytes
         The planes of one block as a whole, where they are kept in memory; else 0.
     n_blocks
@@ -90,9 +88,8 @@ class Portions:
     block_bytes: int
     waiting_bytes: int
     remaining_bytes: int
-    unpacked_bytes: int
-    kept_bytes: int
-    decoding_bytes: int
+    reading: ReadCost
+    depth: int
     slab_bytes: int
     n_blocks: int
     n_decoders: int
@@ -100,7 +97,8 @@ class Portions:
     @property
     def total_bytes(self) -> int:
         """Everything together, at the most."""
-        held = self.unpacked_bytes + self.kept_bytes + self.slab_bytes + self.n_decoders * self.decoding_bytes
+        held = self.reading.shared_bytes + self.depth * self.reading.open_bytes + self.slab_bytes
+        held += self.n_decoders * self.reading.decoding_bytes
         if self.n_blocks == 1:
             held += int(_WRITING_LEAST * self.block_bytes + _WAITING_LEAST * self.waiting_bytes)
         else:
@@ -125,7 +123,7 @@ class PlanePortions:
     ----------
     plane_bytes
         What a plane takes, from reading it to writing it.
-    unpacked_bytes
+    shared_bytes
         What the source holds in memory itself.
     n_planes
         Planes that are there at a time.
@@ -134,14 +132,14 @@ class PlanePortions:
     """
 
     plane_bytes: int
-    unpacked_bytes: int
+    shared_bytes: int
     n_planes: int
     n_threads: int
 
     @property
     def total_bytes(self) -> int:
         """Everything together, at the most."""
-        return self.unpacked_bytes + self.n_planes * self.plane_bytes
+        return self.shared_bytes + self.n_planes * self.plane_bytes
 
     @property
     def is_comfortable(self) -> bool:
@@ -161,10 +159,9 @@ def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> P
     UsageError
         If no way fits.
     """
-    n_planes, n_rows, n_columns = volume.shape
+    _, n_rows, n_columns = volume.shape
     least = _least(volume, image)
-    depth = min(image.block_shape[0], n_planes)
-    slab_bytes = 0 if volume.reads_rows else depth * n_rows * n_columns * volume.dtype.itemsize
+    slab_bytes = 0 if volume.read_cost.by_rows else least.depth * n_rows * n_columns * volume.dtype.itemsize
     ways = [
         replace(least, n_blocks=n_blocks, n_decoders=n_decoders, slab_bytes=slab)
         for slab in (slab_bytes, 0)
@@ -188,9 +185,8 @@ def _least(volume: Volume, image: ImageWriter) -> Portions:
         block_bytes=depth * rows * n_columns * volume.dtype.itemsize,
         waiting_bytes=image.waiting_bytes,
         remaining_bytes=image.remaining_bytes,
-        unpacked_bytes=volume.unpacked_bytes,
-        kept_bytes=depth * volume.kept_bytes,
-        decoding_bytes=volume.decoding_bytes,
+        reading=volume.read_cost,
+        depth=depth,
         slab_bytes=0,
         n_blocks=1,
         n_decoders=1,
@@ -201,7 +197,8 @@ def needed_bytes(volume: Volume, image: ImageWriter | PlaneImage) -> int:
     """Return the least memory of a process that converts a volume with one thread."""
     if isinstance(image, ImageWriter):
         return _least(volume, image).total_bytes + OVERHEAD_BYTES
-    return _bytes_of_plane(volume, image) + (volume.unpacked_bytes if image.looks_at_pixels else 0) + OVERHEAD_BYTES
+    shared_bytes = volume.read_cost.shared_bytes if image.looks_at_pixels else 0
+    return _bytes_of_plane(volume, image) + shared_bytes + OVERHEAD_BYTES
 
 
 def worker_bytes(process_bytes: int) -> int:
@@ -218,20 +215,20 @@ def divide_into_planes(volume: Volume, image: PlaneImage, resources: Resources) 
         If not a single one fits.
     """
     n_bytes = _bytes_of_plane(volume, image)
-    unpacked_bytes = volume.unpacked_bytes if image.looks_at_pixels else 0
-    n_fitting = (resources.memory_bytes - unpacked_bytes) // n_bytes
+    shared_bytes = volume.read_cost.shared_bytes if image.looks_at_pixels else 0
+    n_fitting = (resources.memory_bytes - shared_bytes) // n_bytes
     if n_fitting < 1:
-        needed = enough_bytes(n_bytes + unpacked_bytes + OVERHEAD_BYTES)
+        needed = enough_bytes(n_bytes + shared_bytes + OVERHEAD_BYTES)
         raise UsageError(f"{image.file.name}: its planes need at least {needed} of memory; give more with --memory")
     n_planes = min(n_fitting, _PLANES_PER_THREAD * resources.n_threads + 1, volume.shape[0])
-    return PlanePortions(n_bytes, unpacked_bytes, n_planes, resources.n_threads)
+    return PlanePortions(n_bytes, shared_bytes, n_planes, resources.n_threads)
 
 
 def _bytes_of_plane(volume: Volume, image: PlaneImage) -> int:
     n_bytes = image.encoded_bytes
     if image.looks_at_pixels:
-        n_bytes += volume.decoding_bytes + volume.kept_bytes
-        if not volume.reads_rows:
+        n_bytes += volume.read_cost.decoding_bytes + volume.read_cost.open_bytes
+        if not volume.read_cost.by_rows:
             n_bytes += math.prod(volume.shape[1:]) * volume.dtype.itemsize  # the plane out of which bands are cut
     return n_bytes
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import BoundedSemaphore
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,9 @@ import numpy.typing as npt
 from catnip2bids.choices import Kind
 from catnip2bids.engine.image import ImageWriter, Pending, Zyx
 from catnip2bids.engine.memory import Portions
-from catnip2bids.engine.spool import Spool
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import OpenPlane, Volume, label_values, little_endian_bytes, value_range
+from catnip2bids.volume.plane_buffer import PlaneBuffer
 from catnip2bids.wording import shown_planes
 
 Array = npt.NDArray[Any]
@@ -148,7 +148,7 @@ class BlockReader:
             with ExitStack() as stack:
                 # those of the block before are let go of only now: planes of one file may share what was unpacked of it
                 opened = self._open(range(first, min(first + depth, stop)), stack)
-                planes = opened if self.volume.reads_rows else self._decoded(opened, stack)
+                planes = opened if self.volume.read_cost.by_rows else self._decoded(opened, stack)
                 hashes = [hashlib.sha256() for _ in planes]
                 for top in range(0, n_all_rows, n_rows):
                     buffer = buffers.take()
@@ -182,16 +182,23 @@ class BlockReader:
 
     def _decoded(self, planes: list[OpenPlane], stack: ExitStack) -> list[OpenPlane]:
         """Decode planes that can only be decoded as a whole, and keep them until the stack closes."""
-        folder = None if self.portions.slab_bytes else self.image.folder.parent
-        spool = Spool(len(planes), self.volume.shape[1:], self.volume.dtype, folder)
-        stack.callback(spool.close)
-        room = BoundedSemaphore(self.portions.n_decoders)
+        in_memory, folder = self.portions.slab_bytes > 0, self.image.folder.parent
+        _, n_rows, n_columns = self.volume.shape
+        n_values = n_rows * n_columns
+        buffer = PlaneBuffer(len(planes) * n_values, self.volume.dtype, in_memory=in_memory, folder=folder)
+        stack.callback(buffer.close)
+        decoding = BoundedSemaphore(self.portions.n_decoders)
 
-        def fill(index: int) -> OpenPlane:
-            with room:
-                return spool.fill(index, planes[index])
+        def decode(index: int) -> OpenPlane:
+            with decoding:
+                buffer.fill(
+                    index * n_values,
+                    n_values,
+                    lambda out: planes[index].read_rows(0, n_rows, out.reshape(n_rows, n_columns)),
+                )
+            return _BufferedPlane(buffer, index * n_values, n_columns)
 
-        return self._on_all(fill, range(len(planes)))
+        return self._on_all(decode, range(len(planes)))
 
     def _on_all(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """Do something for all items in the decoders' threads; after an error nothing of it goes on."""
@@ -204,6 +211,24 @@ class BlockReader:
             for future in futures:
                 if not future.cancelled():
                     future.exception()
+
+
+@dataclass(frozen=True)
+class _BufferedPlane:
+    """A decoded plane of `n_columns` columns, whose values begin at number `start` of a buffer."""
+
+    buffer: PlaneBuffer
+    start: int
+    n_columns: int
+    reads_rows: ClassVar[bool] = True
+
+    def read_rows(self, start: int, stop: int, out: Array) -> None:
+        """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
+        values = self.buffer.get(self.start + start * self.n_columns, (stop - start) * self.n_columns)
+        out[...] = values.reshape(out.shape)
+
+    def close(self) -> None:
+        """Do nothing: the buffer is closed as a whole."""
 
 
 @contextmanager

@@ -170,7 +170,7 @@ class _Work:
             volume = take_census(folder).volume if folder.is_dir() else None
         except (SourceError, OSError):
             return 0  # it becomes a problem when its turn comes
-        return 0 if volume is None else volume.unpacked_bytes
+        return 0 if volume is None else volume.read_cost.shared_bytes
 
     def _places(self) -> Iterator[tuple[str, PurePosixPath]]:
         """Yield where each run comes to lie: where it lay in its SOURCE, unless another run lay there too."""

@@ -73,7 +73,7 @@ class RestoredVolume:
     @property
     def held_bytes(self) -> int:
         """Memory that is held all the time."""
-        return sum(stored.volume.unpacked_bytes for stored in (self.image, self.mask) if stored is not None)
+        return sum(stored.volume.read_cost.shared_bytes for stored in (self.image, self.mask) if stored is not None)
 
     def read(self, plane: int) -> npt.NDArray[Any]:
         """Return a plane of shape (y, x).

@@ -76,7 +76,7 @@ class Originals:
             now, had = shown_shape(volume.shape), shown_shape(image.record.shape)
             return [Problem(f"its original has {now} voxels now, and had {had}")]
         wrong, damaged = [], []
-        with Team(resources, hashing_bytes(volume), volume.unpacked_bytes, about=volume.files[0]) as team:
+        with Team(resources, hashing_bytes(volume), volume.read_cost.shared_bytes, about=volume.files[0]) as team:
             for plane, found in enumerate(team.do(partial(_hash_of, volume), range(volume.shape[0]))):
                 on_voxels(volume.shape[1] * volume.shape[2])
                 if found is None:

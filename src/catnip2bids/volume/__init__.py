@@ -16,7 +16,7 @@ from catnip2bids.volume.tiff import PageLayout, check_page, open_lone_page
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.volume.tiff_pages import plane_pages
 from catnip2bids.volume.values import label_values, value_range
-from catnip2bids.volume.volume import Copyable, PlaneSource, Volume, read_planes
+from catnip2bids.volume.volume import Copyable, PlaneSource, ReadCost, Volume, read_planes
 from catnip2bids.volume.voxel_size import StatedVoxelSize, shown_size, stated_voxel_size
 from catnip2bids.volume.zarr import ZarrVolume, census_zarr, is_ome_zarr, open_array
 
@@ -32,6 +32,7 @@ __all__ = [
     "OpenPlane",
     "PageLayout",
     "PlaneSource",
+    "ReadCost",
     "RecoveredMask",
     "SliceSeries",
     "SomePlanes",

@@ -32,8 +32,9 @@ def plane_sha256(plane: npt.NDArray[Any]) -> str:
 def hashing_bytes(volume: Volume) -> int:
     """Return the memory that `hash_stored_plane` takes, beside what the volume holds unpacked."""
     plane_bytes = math.prod(volume.shape[1:]) * volume.dtype.itemsize
-    held_bytes = min(_BAND_BYTES, plane_bytes) if volume.reads_rows else plane_bytes
-    return held_bytes + volume.kept_bytes + volume.decoding_bytes
+    cost = volume.read_cost
+    held_bytes = min(_BAND_BYTES, plane_bytes) if cost.by_rows else plane_bytes
+    return held_bytes + cost.open_bytes + cost.decoding_bytes
 
 
 def hash_stored_plane(volume: Volume, plane: int) -> str:

@@ -27,7 +27,7 @@ from catnip2bids.special import refuse_special
 from catnip2bids.volume.census import Census, size_on_disk
 from catnip2bids.volume.planes import OpenPlane, WholePlane
 from catnip2bids.volume.segments import LARGEST_DEFLATE_RATIO
-from catnip2bids.volume.volume import PlaneSource
+from catnip2bids.volume.volume import PlaneSource, ReadCost
 
 if TYPE_CHECKING:
     from nibabel.arrayproxy import ArrayProxy
@@ -63,36 +63,19 @@ class NiftiVolume:
         return PlaneSource(self.path, plane)
 
     @property
-    def reads_rows(self) -> bool:
-        """Whether rows can be read without decoding whole planes; not from gzip."""
-        return not self._packed
-
-    @property
-    def unpacked_bytes(self) -> int:
-        """Memory that an open plane takes: a gzip file can only be unpacked as a whole."""
-        return math.prod(self.shape) * self.dtype.itemsize if self._packed else 0
-
-    @property
-    def kept_bytes(self) -> int:
-        """Nothing: voxels are read where they are, or are there already."""
-        return 0
-
-    @property
-    def decoding_bytes(self) -> int:
-        """Nothing: what can only be unpacked as a whole is held unpacked."""
-        return 0
+    def read_cost(self) -> ReadCost:
+        """Nothing for an uncompressed file; a gzip file is held unpacked as a whole."""
+        packed = _is_packed(self.path)
+        shared_bytes = math.prod(self.shape) * self.dtype.itemsize if packed else 0
+        return ReadCost(by_rows=not packed, shared_bytes=shared_bytes)
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane of the file; planes that are open at the same time share what was unpacked."""
-        if self._packed:
+        if _is_packed(self.path):
             whole = _unpacked(self.path)
             return WholePlane(lambda: whole.voxels[:, :, plane].T)
         with _damage(self.path):
             return _StoredPlane(self.path, _stored_array(self.path), plane)
-
-    @property
-    def _packed(self) -> bool:
-        return _is_packed(self.path)
 
 
 def census_nifti(path: Path) -> Census:

@@ -10,7 +10,7 @@ import numpy as np
 
 from catnip2bids.volume.encoding import EncodedPlane, Encoding
 from catnip2bids.volume.planes import OpenPlane
-from catnip2bids.volume.volume import Copyable, PlaneSource, Volume
+from catnip2bids.volume.volume import Copyable, PlaneSource, ReadCost, Volume
 
 
 @dataclass(frozen=True)
@@ -51,24 +51,9 @@ class SomePlanes:
         return self.whole.plane_source(self.start + plane)
 
     @property
-    def reads_rows(self) -> bool:
-        """As of the whole."""
-        return self.whole.reads_rows
-
-    @property
-    def unpacked_bytes(self) -> int:
-        """As of the whole."""
-        return self.whole.unpacked_bytes
-
-    @property
-    def kept_bytes(self) -> int:
-        """As of the whole."""
-        return self.whole.kept_bytes
-
-    @property
-    def decoding_bytes(self) -> int:
-        """As of the whole."""
-        return self.whole.decoding_bytes
+    def read_cost(self) -> ReadCost:
+        """What reading takes, as of the whole volume."""
+        return self.whole.read_cost
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane."""

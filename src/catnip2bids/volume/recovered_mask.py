@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.planes import OpenPlane
-from catnip2bids.volume.volume import PlaneSource, Volume
+from catnip2bids.volume.volume import PlaneSource, ReadCost, Volume
 
 _DTYPE = np.dtype(np.uint16)  # that of CATNIP's own masks (imwrite in MaskImages)
 _READ_BYTES = 2**20
@@ -78,27 +78,17 @@ class RecoveredMask:
         return self.masked.plane_source(plane)
 
     @property
-    def reads_rows(self) -> bool:
-        """Whether rows of both volumes can be read without decoding whole planes."""
-        return self.whole.reads_rows and self.masked.reads_rows
-
-    @property
-    def unpacked_bytes(self) -> int:
-        """What both volumes hold in memory."""
-        return self.whole.unpacked_bytes + self.masked.unpacked_bytes
-
-    @property
-    def kept_bytes(self) -> int:
-        """What open planes of both volumes take between two readings."""
-        return self.whole.kept_bytes + self.masked.kept_bytes
-
-    @property
-    def decoding_bytes(self) -> int:
-        """A plane of each volume, and what decoding them takes."""
-        if self.reads_rows:
-            return 0
-        planes = 2 * math.prod(self.shape[1:]) * self.whole.dtype.itemsize
-        return planes + self.whole.decoding_bytes + self.masked.decoding_bytes
+    def read_cost(self) -> ReadCost:
+        """What reading both volumes takes; without rows also a plane of each."""
+        whole, masked = self.whole.read_cost, self.masked.read_cost
+        by_rows = whole.by_rows and masked.by_rows
+        planes = 0 if by_rows else 2 * math.prod(self.shape[1:]) * self.whole.dtype.itemsize
+        return ReadCost(
+            by_rows=by_rows,
+            shared_bytes=whole.shared_bytes + masked.shared_bytes,
+            open_bytes=whole.open_bytes + masked.open_bytes,
+            decoding_bytes=0 if by_rows else planes + whole.decoding_bytes + masked.decoding_bytes,
+        )
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane of both volumes."""
@@ -122,7 +112,7 @@ class _MaskPlane:
     @property
     def reads_rows(self) -> bool:
         """Whether rows that are read one after the other are decoded once."""
-        return self.mask.reads_rows
+        return self.mask.read_cost.by_rows
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""

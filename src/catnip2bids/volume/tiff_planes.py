@@ -12,6 +12,7 @@ import numpy as np
 
 from catnip2bids.volume.encoding import Encoding
 from catnip2bids.volume.tiff import PageLayout, bytes_of_a_strip, bytes_to_decode
+from catnip2bids.volume.volume import ReadCost
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,6 @@ class TiffPlanes:
     layout: PageLayout
 
     @property
-    def reads_rows(self) -> bool:
-        """Whether rows of all planes can be read without decoding whole planes."""
-        return self.layout.reads_rows
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the values, in native byte order."""
         return self.layout.dtype
@@ -42,16 +38,8 @@ class TiffPlanes:
         return self.layout.encoding
 
     @property
-    def unpacked_bytes(self) -> int:
-        """Nothing: each plane is read by itself."""
-        return 0
-
-    @property
-    def kept_bytes(self) -> int:
-        """Memory that an open plane takes between two readings: a strip."""
-        return bytes_of_a_strip(self.layout)
-
-    @property
-    def decoding_bytes(self) -> int:
-        """Memory that decoding a plane takes; none where rows can be read."""
-        return 0 if self.reads_rows else bytes_to_decode(self.layout)
+    def read_cost(self) -> ReadCost:
+        """Memory of a strip for each open plane; that of decoding a plane where rows cannot be read."""
+        by_rows = self.layout.reads_rows
+        decoding_bytes = 0 if by_rows else bytes_to_decode(self.layout)
+        return ReadCost(by_rows, open_bytes=bytes_of_a_strip(self.layout), decoding_bytes=decoding_bytes)

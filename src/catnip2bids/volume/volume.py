@@ -27,6 +27,28 @@ class PlaneSource:
     page: int
 
 
+@dataclass(frozen=True)
+class ReadCost:
+    """What reading planes takes beside the rows that are asked for.
+
+    Attributes
+    ----------
+    by_rows
+        Whether rows can be read one after the other, each being decoded once. If not, planes are decoded as a whole.
+    shared_bytes
+        Memory that is held as long as any plane is open, such as an unpacked file or decoded chunks.
+    open_bytes
+        Memory that each open plane holds between two readings: rows that were decoded and not asked for yet.
+    decoding_bytes
+        Memory that decoding a whole plane takes; 0 where rows can be read.
+    """
+
+    by_rows: bool = True
+    shared_bytes: int = 0
+    open_bytes: int = 0
+    decoding_bytes: int = 0
+
+
 @runtime_checkable
 class Volume(Protocol):
     """A stored 3D image with axes (z, y, x)."""
@@ -47,20 +69,8 @@ class Volume(Protocol):
         """Where plane number `plane` (from 0) is stored."""
 
     @property
-    def reads_rows(self) -> bool:
-        """Whether ranges of rows can be read one after the other, each row being decoded once."""
-
-    @property
-    def unpacked_bytes(self) -> int:
-        """Memory that is taken as long as any plane is open, because the file can only be unpacked as a whole."""
-
-    @property
-    def kept_bytes(self) -> int:
-        """Memory that an open plane takes between two readings: rows that were decoded and not asked for yet."""
-
-    @property
-    def decoding_bytes(self) -> int:
-        """Memory that decoding a plane takes, because it can only be decoded as a whole; 0 where rows can be read."""
+    def read_cost(self) -> ReadCost:
+        """What reading takes beside the rows that are asked for."""
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane; any range of its rows can be read then. It has to be closed.

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.volume.plane_buffer import PlaneBuffer
 from catnip2bids.volume.zarr.array import ZarrArray, as_source_error
-from catnip2bids.volume.zarr.rooms import FileRoom, MemoryRoom, Room
 from catnip2bids.wording import shown_planes
 
 Zyx = tuple[int, int, int]
@@ -105,17 +105,17 @@ class Layers:
     def _new_layer(self, number: int) -> _Layer:
         planes, tiling = self._tiling.layer(number), self._tiling
         n_values = len(planes) * tiling.shape[1] * tiling.shape[2]
-        in_memory = sum(layer.room.memory_bytes for layer in self._layers.values())
+        in_memory = sum(layer.buffer.memory_bytes for layer in self._layers.values())
         fits = in_memory + n_values * tiling.dtype.itemsize <= tiling.layers_bytes
-        room = MemoryRoom(n_values, tiling.dtype) if fits else FileRoom(tiling.dtype)
-        return _Layer(_Chunks(self._path, self._array, self._axes, tiling, self._decoding), planes, room)
+        buffer = PlaneBuffer(n_values, tiling.dtype, in_memory=fits)
+        return _Layer(_Chunks(self._path, self._array, self._axes, tiling, self._decoding), planes, buffer)
 
     def _let_go(self, n_kept: int) -> None:
         """Let go of layers without open planes: those that were read, and of the others all but so many."""
         for number, layer in list(self._layers.items()):
             if layer.n_open == 0 and (not layer.to_come or len(self._layers) > n_kept):
                 del self._layers[number]
-                layer.room.close()
+                layer.buffer.close()
 
 
 @dataclass(frozen=True)
@@ -151,16 +151,16 @@ class _Layer:
 
     Attributes
     ----------
-    room
-        Where the tiles are, one after the other.
+    buffer
+        Holds the tiles, one after the other.
     n_open
         Number of its planes that are open.
     to_come
         Its planes that were not opened and closed yet.
     """
 
-    def __init__(self, chunks: _Chunks, planes: range, room: Room) -> None:
-        self.room, self.n_open, self.to_come = room, 0, set(planes)
+    def __init__(self, chunks: _Chunks, planes: range, buffer: PlaneBuffer) -> None:
+        self.buffer, self.n_open, self.to_come = buffer, 0, set(planes)
         self._chunks, self._planes = chunks, planes
         self._decoded: set[tuple[int, int]] = set()
 
@@ -177,7 +177,7 @@ class _Layer:
                 if (top, left) not in self._decoded:
                     self._decode(plane, slice(top, bottom), slice(left, right), begin)
                 before = (plane - self._planes.start) * (bottom - top) + low - top
-                values = self.room.get(begin + before * (right - left), (high - low) * (right - left))
+                values = self.buffer.get(begin + before * (right - left), (high - low) * (right - left))
                 out[low - start : high - start, left:right] = values.reshape(high - low, right - left)
 
     def _decode(self, plane: int, rows: slice, columns: slice, begin: int) -> None:
@@ -191,7 +191,7 @@ class _Layer:
             except Exception as error:
                 what = f"{chunks.path}: {shown_planes([plane])}, rows {rows.start + 1} to {rows.stop},"
                 raise as_source_error(error, what) from error
-            self.room.put(begin, values.reshape(-1))
+            self.buffer.put(begin, values.reshape(-1))
             self._decoded.add(tile)
 
 

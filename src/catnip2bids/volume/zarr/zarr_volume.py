@@ -19,7 +19,7 @@ import numpy as np
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.census import Census, size_on_disk
 from catnip2bids.volume.planes import OpenPlane
-from catnip2bids.volume.volume import PlaneSource
+from catnip2bids.volume.volume import PlaneSource, ReadCost
 from catnip2bids.volume.zarr.array import open_array
 from catnip2bids.volume.zarr.grid import Grid
 from catnip2bids.volume.zarr.layers import LayerPlane, Layers, Tiling, Zyx
@@ -74,25 +74,9 @@ class ZarrVolume:
         return PlaneSource(self.path, plane)
 
     @property
-    def reads_rows(self) -> bool:
-        """Whether rows can be read one after the other; they can, since what was decoded is kept."""
-        return True
-
-    @property
-    def unpacked_bytes(self) -> int:
-        """Memory that layers take, and the chunks that are decoded."""
-        tiling = self.tiling
-        return tiling.layers_bytes + _DECODING * tiling.tile_bytes
-
-    @property
-    def kept_bytes(self) -> int:
-        """Nothing: open planes share layers."""
-        return 0
-
-    @property
-    def decoding_bytes(self) -> int:
-        """Nothing: rows can be read."""
-        return 0
+    def read_cost(self) -> ReadCost:
+        """Memory of layers, and of the chunks that are decoded, which open planes share; rows can be read from them."""
+        return ReadCost(shared_bytes=self.tiling.layers_bytes + _DECODING * self.tiling.tile_bytes)
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane; planes of one layer share what was decoded of it."""

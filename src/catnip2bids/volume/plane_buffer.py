@@ -1,0 +1,120 @@
+"""Decoded pixels that wait until they are asked for: in memory, or in a temporary file without a name.
+
+Invariant: what comes out is what was put in, and nothing is left on disk, however the program ends.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.errors import SourceError, WriteError
+from catnip2bids.publish import write_error
+
+Array = npt.NDArray[Any]
+
+
+class PlaneBuffer:
+    """A one-dimensional array of values, in memory or on disk.
+
+    Parameters
+    ----------
+    n_values, dtype
+        Number and type of the values.
+    in_memory
+        Whether they are kept in memory.
+    folder
+        Folder of the file; the system's folder for temporary files if None.
+
+    Raises
+    ------
+    WriteError
+        If the file cannot be written; `fill` and `put` raise it, too.
+    """
+
+    def __init__(self, n_values: int, dtype: np.dtype[Any], *, in_memory: bool, folder: Path | None = None) -> None:
+        self._dtype, self._folder = dtype, folder
+        self._values: Array | None = np.empty(n_values, dtype) if in_memory else None
+        self._file = None if in_memory else self._opened()
+        if self._file is not None:
+            self._close = weakref.finalize(self, self._file.close)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of the values; 0 on disk."""
+        return 0 if self._values is None else self._values.nbytes
+
+    def fill(self, start: int, n_values: int, read: Callable[[Array], None]) -> None:
+        """Let `read` write the values `start` to `start + n_values` into the array that it is given."""
+        if self._values is not None:
+            read(self._values[start : start + n_values])
+            return
+        values = np.empty(n_values, self._dtype)
+        read(values)
+        self._write(values.view(np.uint8).data, start * self._dtype.itemsize)
+
+    def put(self, start: int, values: Array) -> None:
+        """Store values from number `start` on."""
+        self.fill(start, len(values), lambda out: np.copyto(out, values))
+
+    def get(self, start: int, n_values: int) -> Array:
+        """Return the values `start` to `start + n_values`.
+
+        Raises
+        ------
+        SourceError
+            If the file is shorter.
+        """
+        if self._values is not None:
+            return self._values[start : start + n_values]
+        values = np.empty(n_values, self._dtype)
+        data, at = values.view(np.uint8).data, start * self._dtype.itemsize
+        while len(data):
+            n_read = os.preadv(self._descriptor, [data], at)
+            if n_read == 0:
+                raise SourceError(f"{self._place}: temporary data has vanished; run again")
+            data, at = data[n_read:], at + n_read
+        return values
+
+    def close(self) -> None:
+        """Free the memory or the disk space."""
+        self._values = None
+        if self._file is not None:
+            self._close()
+
+    @property
+    def _descriptor(self) -> int:
+        if self._file is None:
+            raise ValueError("the buffer is closed")
+        return self._file.fileno()
+
+    @property
+    def _place(self) -> Path:
+        return Path(tempfile.gettempdir()) if self._folder is None else self._folder
+
+    def _write(self, data: memoryview, at: int) -> None:
+        try:
+            while len(data):
+                n_written = os.pwrite(self._descriptor, data, at)
+                data, at = data[n_written:], at + n_written
+        except OSError as error:
+            raise self._not_written(error) from error
+
+    def _opened(self) -> IO[bytes]:
+        try:
+            return tempfile.TemporaryFile(buffering=0, dir=self._place)
+        except OSError as error:
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: OSError) -> WriteError:
+        if self._folder is not None:
+            return write_error(self._folder, error)
+        remedy = "free space, or set TMPDIR to another folder, and run again"
+        return WriteError(f"{self._place}: cannot be written: {error.strerror}; {remedy}")
