@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
 from catnip2bids.documents import read_object
 from catnip2bids.engine.image import Encoded, PlaneImage
 from catnip2bids.engine.markers import DAMAGED, UnitResult
@@ -27,6 +25,7 @@ from catnip2bids.engine.reading import Findings, naming_plane
 from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.publish import naming_what_cannot_be_written, write_text
 from catnip2bids.volume import Copyable, EncodedPlane, FileRange, Volume, little_endian_bytes
+from catnip2bids.volume.hashing import row_bands
 
 BYTES_PER_MARKER = 2**30
 """After so many bytes of pixels, decoded, a stream notes how far it is: what is written goes to disk then."""
@@ -187,22 +186,11 @@ def _prepare(stream: Stream, plane: int) -> _Prepared:
             raise TypeError(f"{type(volume).__name__} cannot hand out encoded planes")
         copied = volume.read_encoded(plane)
     if image.looks_at_pixels:
-        opened = volume.open_plane(plane)
-        try:
-            _, n_rows, n_columns = volume.shape
-            height = n_rows if not opened.reads_rows else min(image.band_rows, n_rows)
-            room = np.empty((height, n_columns), volume.dtype)
-            for top in range(0, n_rows, height):
-                rows = room[: min(height, n_rows - top)]
-                opened.read_rows(top, top + len(rows), rows)
-                for first in range(0, len(rows), image.band_rows):
-                    band = rows[first : first + image.band_rows]
-                    digest.update(little_endian_bytes(band))
-                    with naming_plane(volume, plane):
-                        findings.look_at(band)
-                    encoder.take(band)
-        finally:
-            opened.close()
+        for rows in row_bands(volume, plane, image.band_rows):
+            digest.update(little_endian_bytes(rows))
+            with naming_plane(volume, plane):
+                findings.look_at(rows)
+            encoder.take(rows)
         findings.sha256.append(digest.hexdigest())
     result = UnitResult(tuple(findings.sha256), findings.value_range, findings.labels, {})
     return _Prepared(encoder.finish(copied), result)

@@ -34,15 +34,15 @@ from catnip2bids.scanning import Entry, Run
 from catnip2bids.volume import RecoveredMask, states_of
 from catnip2bids.wording import counted
 
-_ANSWERS = (
+
+_OLD_ANSWERS = (
     (Action.EXCLUDE, re.compile("the same as .+, pixel for pixel, which is packaged")),
     (Action.EXCLUDE, re.compile("redundant: equals the packaged .+ times the hemisphere mask, voxel by voxel: .+")),
-    # the words of an earlier version
     (Action.EXCLUDE, re.compile(".+, which is packaged, times the hemisphere mask, as pixels show: .+")),
     (Action.CONVERT, re.compile("it is not .+ times .+: .+")),
     (Action.CONVERT, re.compile(".+ is not packaged")),
 )
-"""What lines of a plan say that were found in the pixels: such a line was not changed by anybody."""
+"""What plans of versions up to 0.1 say where pixels decided; these have no `by_pixels`. The list never changes."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Proof:
         else:
             action = Action.EXCLUDE
             reason = f"redundant: equals the packaged {other} times the hemisphere mask, voxel by voxel: {self._counts}"
-        return self.question.planned.model_copy(update={"action": action, "reason": reason})
+        return self.question.planned.model_copy(update={"action": action, "reason": reason, "by_pixels": action})
 
     @property
     def recovered_mask(self) -> RecoveredMask | None:
@@ -294,18 +294,18 @@ def _questions(run: Run, planned: PlannedRun) -> Iterator[Question | PlannedEntr
         beside = component.beside if component.beside and component.beside.action == Action.EXCLUDE else None
         role = beside.role if beside else component.made_from
         others = [other for other in _with_role(packaged, role) if beside or _may_be_the_same(entry, other)]
-        is_open = line == default_entry(entry, run) or _is_answer(line) or (beside and line.reason == beside.reason)
+        by_pixels = line.by_pixels == line.action or _is_old_answer(line)
+        is_open = line == default_entry(entry, run) or by_pixels or (beside and line.reason == beside.reason)
         if others and (is_open or (beside and line.action == Action.EXCLUDE)):
             mask = next(iter(_with_role(packaged, HEMISPHERE_MASK.role)), None) if beside else None
             yield Question(entry, others[0], line, bool(beside), bool(is_open), mask, labels)
-        elif not others and is_open and line.action == Action.EXCLUDE and (beside or _is_answer(line)):
+        elif not others and is_open and line.action == Action.EXCLUDE and (beside or by_pixels):
             reason = f"what it would be made from ({role}) is not packaged"
-            yield line.model_copy(update={"action": Action.CONVERT, "reason": reason})
+            yield line.model_copy(update={"action": Action.CONVERT, "reason": reason, "by_pixels": Action.CONVERT})
 
 
-def _is_answer(line: PlannedEntry) -> bool:
-    """Tell whether a line of a plan was put there by an earlier answer, and left as it was."""
-    return any(line.action == action and reason.fullmatch(line.reason) for action, reason in _ANSWERS)
+def _is_old_answer(line: PlannedEntry) -> bool:
+    return any(line.action == action and reason.fullmatch(line.reason) for action, reason in _OLD_ANSWERS)
 
 
 def _with_role(entries: Sequence[Entry], role: str | None) -> list[Entry]:

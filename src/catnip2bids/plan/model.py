@@ -51,12 +51,15 @@ class PlannedEntry(_Document):
     slice_number
         What tells the slice number in the names of a slice folder, such as ``brain_Z#_*.tif``; needed only where more
         than one number varies.
+    by_pixels
+        The action that a comparison of pixels led to. As long as `action` is the same, pixels decide again.
     """
 
     source: str
     action: Action
     reason: str
     slice_number: Annotated[str | None, BeforeValidator(_empty_is_none), AfterValidator(_valid_pattern)] = None
+    by_pixels: Action | None = None
 
 
 class Participant(_Document):

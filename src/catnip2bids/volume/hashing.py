@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -37,23 +38,37 @@ def hashing_bytes(volume: Volume) -> int:
     return held_bytes + cost.open_bytes + cost.decoding_bytes
 
 
+def row_bands(volume: Volume, plane: int, n_rows: int) -> Iterator[npt.NDArray[Any]]:
+    """Yield a plane of a volume in bands of `n_rows` rows; each is overwritten by the next one.
+
+    Raises
+    ------
+    SourceError
+        If the plane cannot be read completely.
+    """
+    _, n_all_rows, n_columns = volume.shape
+    opened = volume.open_plane(plane)
+    try:
+        height = min(n_rows, n_all_rows) if opened.reads_rows else n_all_rows
+        buffer = np.empty((height, n_columns), volume.dtype)
+        for top in range(0, n_all_rows, height):
+            rows = buffer[: min(height, n_all_rows - top)]
+            opened.read_rows(top, top + len(rows), rows)
+            for first in range(0, len(rows), n_rows):
+                yield rows[first : first + n_rows]
+    finally:
+        opened.close()
+
+
 def hash_stored_plane(volume: Volume, plane: int) -> str:
-    """Read one plane of a volume and hash it, band after band of rows where rows can be read.
+    """Read one plane of a volume in bands of rows, and hash it.
 
     Raises
     ------
     SourceError
         If it cannot be read completely.
     """
-    _, n_rows, n_columns = volume.shape
-    opened, digest = volume.open_plane(plane), hashlib.sha256()
-    height = max(_BAND_BYTES // (n_columns * volume.dtype.itemsize), 1) if opened.reads_rows else n_rows
-    room = np.empty((min(height, n_rows), n_columns), volume.dtype)
-    try:
-        for top in range(0, n_rows, height):
-            rows = room[: min(height, n_rows - top)]
-            opened.read_rows(top, top + len(rows), rows)
-            digest.update(little_endian_bytes(rows))
-    finally:
-        opened.close()
+    digest = hashlib.sha256()
+    for rows in row_bands(volume, plane, max(_BAND_BYTES // (volume.shape[2] * volume.dtype.itemsize), 1)):
+        digest.update(little_endian_bytes(rows))
     return digest.hexdigest()
