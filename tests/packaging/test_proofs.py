@@ -189,12 +189,20 @@ def test_without_the_labels_the_masked_ones_are_packaged(tmp_path: Path, action:
     assert not [image for image in images_of(tmp_path / "later") if "hemispheremask" in image]
 
 
-def test_the_plan_of_a_dataset_proves_nothing_about_labels_that_broke_since(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{}, {"reason": "in other words"}, {"by_pixels": None}])
+def test_the_plan_of_a_dataset_proves_nothing_about_labels_that_broke_since(
+    tmp_path: Path, change: dict[str, str | None]
+) -> None:
+    """Neither does it in other words, nor as versions wrote it that had no `by_pixels`."""
     run = write_l0(tmp_path / "cohort")
     package([tmp_path / "cohort"], tmp_path / "out", settings())
     path = sorted((run / "atlaslabel_def_origspace").iterdir())[4]
     path.write_bytes(path.read_bytes()[:-20])
-    result = package([tmp_path / "cohort"], tmp_path / "new", settings(), tmp_path / "out/code/catnip2bids/plan.toml")
+    plan = read_plan(tmp_path / "out/code/catnip2bids/plan.toml")
+    lines = plan.runs[0].entries
+    assert [entry.source for entry in lines if entry.by_pixels == Action.EXCLUDE] == [MASKED]
+    plan.runs[0].entries = [entry.model_copy(update=change) if entry.source == MASKED else entry for entry in lines]
+    result = package([tmp_path / "cohort"], tmp_path / "new", settings(), plan)
     assert not result.ok
     assert has_masked_image(result)
 

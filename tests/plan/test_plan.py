@@ -447,7 +447,7 @@ entries = [
         (19, 'action = "convert"', 'act = "convert"', "line 19, 640_FRST", ["has no action"]),
         (18, 'source = "640_N4", ', "", "line 18:", ["has no source"]),
         (10, 'source = "640_N4"', "source = 3", "line 10:", ["source must be a text"]),
-        (10, "reason", "raeson", "line 10, 640_N4", ["'raeson'", "source, action, reason or slice_number"]),
+        (10, "reason", "raeson", "line 10, 640_N4", ["'raeson'", "source, action, reason, slice_number or by_pixels"]),
         (15, "stain", "stian", "line 15, two", ["'stian'", "stain"]),
         (16, 'age = ""', 'age = "old"', "line 16, two", ["age must be a number, not 'old'"]),
         (2, "[]", "3", "line 2:", ["authors must be a list"]),

@@ -34,7 +34,6 @@ from catnip2bids.scanning import Entry, Run
 from catnip2bids.volume import RecoveredMask, states_of
 from catnip2bids.wording import counted
 
-
 _OLD_ANSWERS = (
     (Action.EXCLUDE, re.compile("the same as .+, pixel for pixel, which is packaged")),
     (Action.EXCLUDE, re.compile("redundant: equals the packaged .+ times the hemisphere mask, voxel by voxel: .+")),
