@@ -1,6 +1,6 @@
 """How two components differ: planes, relations, and the evidence for them. Knows tables of CATNIP, and no BIDS."""
 
-from catnip2bids.comparison.derivations import DerivationCheck, check_claim, check_derivations
+from catnip2bids.comparison.product import count_not_product
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.result import Comparison
 from catnip2bids.comparison.run import compare, compare_as_volumes, first_difference
@@ -9,13 +9,11 @@ from catnip2bids.comparison.volumes import VolumeComparison
 
 __all__ = [
     "Comparison",
-    "DerivationCheck",
     "Relation",
     "VolumeComparison",
-    "check_claim",
-    "check_derivations",
     "compare",
     "compare_as_volumes",
+    "count_not_product",
     "first_difference",
     "needed_to_compare",
     "side_of",

@@ -17,11 +17,10 @@ from catnip2bids._version import __version__
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.catnip.component import Action
 from catnip2bids.catnip.components import HEMISPHERE_MASK
-from catnip2bids.catnip.derivations import MASKED_LABELS
 from catnip2bids.comparison import (
     Relation,
-    check_claim,
     compare_as_volumes,
+    count_not_product,
     first_difference,
     needed_to_compare,
     side_of,
@@ -127,9 +126,8 @@ class Question:
         if found.layouts is not None:
             evidence["layouts"] = list(found.layouts)
         if self.mask is not None and comparison.relation == Relation.MASKED_2:
-            check = check_claim(MASKED_LABELS, [self.entry, self.other, self.mask], resources)
             evidence["product_with"] = self.mask.path
-            evidence["voxels_not_the_product"] = None if check.problem else check.n_broken
+            evidence["voxels_not_the_product"] = count_not_product(self.entry, self.other, self.mask, resources)
         return evidence
 
 
