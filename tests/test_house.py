@@ -31,10 +31,7 @@ MANY_ARGUMENTS = {
     "comparison.run.compare": "two things, where to write, and by whom and with what it is done, by name",
     "verification.run.verify": "the same",
     **dict.fromkeys(
-        (
-            f"cli.{command}"
-            for command in ("making.scan", "making.package", "making.convert", "looking.compare", "looking.verify")
-        ),
+        (f"cli.{command}" for command in ("making.package", "making.convert", "looking.compare", "looking.verify")),
         "typer makes an option of each argument",
     ),
 }
