@@ -21,6 +21,7 @@ import zarr
 
 import catnip2bids
 from catnip2bids import Format, Kind, Naming, OmeZarrVersion, Verification, package, verify
+from catnip2bids.documents import MOST_BYTES
 from catnip2bids.engine import OVERHEAD_BYTES
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.locks import FOLDER_LOCK, locked
@@ -263,6 +264,14 @@ def test_files_that_came_later_are_told_and_are_no_harm(copy: Packaged) -> None:
     found = verify(copy.dataset)
     assert found.ok
     assert found.notes == ("sub-45670ko/notes.txt: came after the dataset was packaged",)
+
+
+def test_a_large_file_of_a_person_is_hashed(copy: Packaged) -> None:
+    with (copy.dataset / "sub-45670ko/measured.bin").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    assert package([copy.source], copy.dataset, settings()).ok
+    found = verify(copy.dataset)
+    assert found.ok, problems(found)
 
 
 @pytest.mark.parametrize(
