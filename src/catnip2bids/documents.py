@@ -22,7 +22,7 @@ MOST_JSON_BYTES = 16 * 2**20
 _MOST_PARTS = 1_000_000
 """Lines, fields and values of a document, each of which Python may hold in 300 bytes."""
 _MOST_LINES = 200_000
-"""Of a table that programs read, some of which have something to say of every line."""
+"""Of a table that validators read, some of which have something to say of every line."""
 _PARTS_OF_TEXT, _PARTS_OF_JSON = b"\n\t", b",:[{"
 _JSON = (".json", ".zattrs", ".zarray", ".zgroup", ".zmetadata")
 _TABLE = ".tsv"
@@ -46,7 +46,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> bytes:
-    """Read JSON that is parsed by somebody else.
+    """Read a JSON file without parsing it.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def _read(path: Path, most_bytes: int, parts: bytes) -> bytes:
 
 
 def oversized(root: Path, files: Iterable[tuple[PurePosixPath, int]]) -> Iterator[tuple[PurePosixPath, str]]:
-    """Yield documents that programs cannot read in a reasonable amount of memory, and why.
+    """Yield documents that validators cannot read, or not in a reasonable amount of memory, and why.
 
     Parameters
     ----------
@@ -105,12 +105,17 @@ def oversized(root: Path, files: Iterable[tuple[PurePosixPath, int]]) -> Iterato
     for path, n_bytes in files:
         is_json = path.name.endswith(_JSON)
         if n_bytes > (MOST_JSON_BYTES if is_json else MOST_BYTES) and path.name.endswith((*_JSON, _TABLE)):
-            yield path, f"has {shown_bytes(n_bytes)}, which takes programs many times as much memory to read"
+            yield path, f"has {shown_bytes(n_bytes)}, and the validators would need many times as much memory"
             continue
-        content = (root / path).read_bytes() if is_json or path.suffix == _TABLE else b""
+        try:
+            content = (root / path).read_bytes() if is_json or path.suffix == _TABLE else b""
+        except OSError as error:
+            yield path, f"cannot be read: {error.strerror}"
+            continue
         n_parts = sum(content.count(part) for part in (_PARTS_OF_JSON if is_json else b"\n"))
         if n_parts > (_MOST_PARTS if is_json else _MOST_LINES):
-            yield path, f"has {n_parts:,} {'values' if is_json else 'lines'}, which takes programs gigabytes to read"
+            what = "values" if is_json else "lines"
+            yield path, f"has {n_parts:,} {what}; the validators would need gigabytes of memory"
 
 
 def refuse_foreign(dataset: Path) -> None:
