@@ -22,7 +22,7 @@ from catnip2bids.documents import refuse_foreign
 from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.leftovers import ignored, leftovers_below
-from catnip2bids.packaging.existing import check_existing, check_names
+from catnip2bids.packaging.existing import check_existing, check_names, check_room
 from catnip2bids.packaging.participants import (
     COLUMNS,
     PARTICIPANTS,
@@ -131,6 +131,7 @@ def prepare(
     refuse_collisions([*_earlier_claims(provenance, pairs), *(claim_of(run, planned) for run, planned in pairs)])
     runs = _tasks(pairs, settled, settings, voxel_size_um, dataset)
     check_names(dataset, runs)
+    check_room(dataset, provenance, runs)
     check_existing(dataset, runs)
     warnings = _warnings_of(pairs, settled.values(), voxel_size_um)
     warnings += _changed_voxel_sizes(runs, provenance, given, voxel_size_um)

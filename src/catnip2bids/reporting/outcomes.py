@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from catnip2bids.bids.checksums import CHECKSUMS
+from catnip2bids.bids.checksums import CHECKSUMS, file_sha256
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
 from catnip2bids.documents import read_bytes, read_json
 from catnip2bids.errors import DatasetError
@@ -163,7 +163,7 @@ def _state(dataset: Path) -> str | None:
     if not checksums.is_file():
         return None
     digest = hashlib.sha256(read_bytes(checksums))
-    digest.update(hashlib.sha256(read_bytes(dataset / PROVENANCE)).digest())
+    digest.update(bytes.fromhex(file_sha256(dataset / PROVENANCE)))
     for target in sorted(_images_of(dataset)):
         path = dataset / inside(target, PROVENANCE.name)
         size = image_size(path) if path.exists() else None
