@@ -1,8 +1,8 @@
 """How the program ends, and what it writes to: stdout and stderr that may be closed, full, or know few characters.
 
 Invariant: work goes on where its output cannot be written, and the exit code tells of it then: 141 if the reader of a
-pipe is gone, as for programs that the system ends for it, else 2. Whatever goes wrong is one line. Imports only the
-standard library, because it runs first.
+pipe is gone, as for programs that the system ends for it, else 2. Whatever goes wrong is one line. Imports no
+library but the standard one, because it runs first.
 """
 
 from __future__ import annotations

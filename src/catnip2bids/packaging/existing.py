@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catnip2bids.bids.checksums import read_checksums
 from catnip2bids.bids.pixels import hashes_path
@@ -70,9 +70,9 @@ class _Description(_Strict):
 
     Name: str = ""
     License: str = ""
-    Authors: list[str] = []
-    GeneratedBy: list[_Tool] = []
-    SourceDatasets: list[_Source] = []
+    Authors: list[str] = Field(default=[], fail_fast=True)
+    GeneratedBy: list[_Tool] = Field(default=[], fail_fast=True)
+    SourceDatasets: list[_Source] = Field(default=[], fail_fast=True)
 
 
 def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
