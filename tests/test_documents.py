@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from catnip2bids.documents import MOST_BYTES, foreign, read_bytes, read_object, refuse_foreign
+from catnip2bids.documents import MOST_BYTES, foreign, oversized, read_bytes, read_object, refuse_foreign
 from catnip2bids.errors import DatasetError
 
 
@@ -68,3 +68,8 @@ def test_very_deep_folders_are_named(tmp_path: Path) -> None:
 
 def test_nothing_is_foreign_where_nothing_is(tmp_path: Path) -> None:
     assert list(foreign(tmp_path / "none")) == []
+
+
+def test_a_document_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    sidecar = PurePosixPath("SPIM.json")
+    assert list(oversized(tmp_path, [(sidecar, 1)])) == [(sidecar, "cannot be read: No such file or directory")]

@@ -16,13 +16,14 @@ from catnip2bids.errors import DatasetError
 from catnip2bids.wording import counted, shown_bytes
 
 MOST_BYTES = 64 * 2**20
-"""The largest document that is read: a table of plane hashes reaches it at about 600,000 planes."""
+"""The largest document that is read."""
 MOST_JSON_BYTES = 16 * 2**20
-"""The largest JSON: provenance reaches it at about 1,000 runs."""
+"""The largest JSON but for provenance."""
 _MOST_PARTS = 1_000_000
-"""Lines, fields and values of a document, each of which Python may hold in 300 bytes."""
+"""Lines, fields and values of a document, each of which Python may hold in 300 bytes; of a table of plane hashes these
+are about 333,000 planes."""
 _MOST_LINES = 200_000
-"""Of a table that programs read, some of which have something to say of every line."""
+"""Of a table that validators read, some of which have something to say of every line."""
 _PARTS_OF_TEXT, _PARTS_OF_JSON = b"\n\t", b",:[{"
 _JSON = (".json", ".zattrs", ".zarray", ".zgroup", ".zmetadata")
 _TABLE = ".tsv"
@@ -45,15 +46,25 @@ def read_bytes(path: Path) -> bytes:
     return _read(path, MOST_BYTES, _PARTS_OF_TEXT)
 
 
-def read_json(path: Path) -> bytes:
-    """Read JSON that is parsed by somebody else.
+def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES, most_parts: int = _MOST_PARTS) -> bytes:
+    """Read a JSON file without parsing it.
+
+    Parameters
+    ----------
+    path, most_bytes, most_parts
+        The file, and how many bytes and fields and values (see `json_parts`) it may have.
 
     Raises
     ------
     DatasetError, OSError
         As in `read_bytes`.
     """
-    return _read(path, MOST_JSON_BYTES, _PARTS_OF_JSON)
+    return _read(path, most_bytes, _PARTS_OF_JSON, most_parts)
+
+
+def json_parts(content: bytes) -> int:
+    """Count the fields and values of JSON, about: those of texts that look like some are counted too."""
+    return _n_parts(content, _PARTS_OF_JSON)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -75,7 +86,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return document
 
 
-def _read(path: Path, most_bytes: int, parts: bytes) -> bytes:
+def _read(path: Path, most_bytes: int, parts: bytes, most_parts: int = _MOST_PARTS) -> bytes:
     with open(path, "rb", opener=open_without_waiting) as file:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):
@@ -86,16 +97,20 @@ def _read(path: Path, most_bytes: int, parts: bytes) -> bytes:
                 f"{shown_bytes(most_bytes)}; bring it back from a copy"
             )
         content = file.read()
-    if (n_parts := sum(content.count(part) for part in parts)) > _MOST_PARTS:
+    if (n_parts := _n_parts(content, parts)) > most_parts:
         raise DatasetError(
             f"{path}: has {n_parts:,} lines, fields or values, and a document of a dataset has at most "
-            f"{_MOST_PARTS:,}; bring it back from a copy"
+            f"{most_parts:,}; bring it back from a copy"
         )
     return content
 
 
+def _n_parts(content: bytes, parts: bytes) -> int:
+    return sum(content.count(part) for part in parts)
+
+
 def oversized(root: Path, files: Iterable[tuple[PurePosixPath, int]]) -> Iterator[tuple[PurePosixPath, str]]:
-    """Yield documents that programs cannot read in a reasonable amount of memory, and why.
+    """Yield documents that validators cannot read, or not in a reasonable amount of memory, and why.
 
     Parameters
     ----------
@@ -105,12 +120,17 @@ def oversized(root: Path, files: Iterable[tuple[PurePosixPath, int]]) -> Iterato
     for path, n_bytes in files:
         is_json = path.name.endswith(_JSON)
         if n_bytes > (MOST_JSON_BYTES if is_json else MOST_BYTES) and path.name.endswith((*_JSON, _TABLE)):
-            yield path, f"has {shown_bytes(n_bytes)}, which takes programs many times as much memory to read"
+            yield path, f"has {shown_bytes(n_bytes)}, and the validators would need many times as much memory"
             continue
-        content = (root / path).read_bytes() if is_json or path.suffix == _TABLE else b""
-        n_parts = sum(content.count(part) for part in (_PARTS_OF_JSON if is_json else b"\n"))
+        try:
+            content = (root / path).read_bytes() if is_json or path.suffix == _TABLE else b""
+        except OSError as error:
+            yield path, f"cannot be read: {error.strerror}"
+            continue
+        n_parts = _n_parts(content, _PARTS_OF_JSON if is_json else b"\n")
         if n_parts > (_MOST_PARTS if is_json else _MOST_LINES):
-            yield path, f"has {n_parts:,} {'values' if is_json else 'lines'}, which takes programs gigabytes to read"
+            what = "values" if is_json else "lines"
+            yield path, f"has {n_parts:,} {what}; the validators would need gigabytes of memory"
 
 
 def refuse_foreign(dataset: Path) -> None:

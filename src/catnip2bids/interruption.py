@@ -2,7 +2,7 @@
 
 Invariant: the first signal lets everything that is open be closed; another one ends the program at once, which does no
 harm either, since whatever stands in a dataset is whole at any moment. Whichever thread the system gives a signal to,
-the main thread is woken for it. Light, so that it is there before all else.
+the main thread is woken for it. Imports no library but the standard one, because it runs first.
 """
 
 from __future__ import annotations

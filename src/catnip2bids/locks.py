@@ -67,7 +67,7 @@ def refuse_packaging(dataset: Path, command: str) -> None:
 
 @contextmanager
 def undisturbed(dataset: Path, command: str, written: PurePath) -> Iterator[None]:
-    """Look at a dataset that nobody packages meanwhile: whatever is found otherwise says nothing.
+    """Refuse to read a dataset that is packaged at the same time: results would mean nothing.
 
     Parameters
     ----------

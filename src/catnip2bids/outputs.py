@@ -1,8 +1,8 @@
 """How the program ends, and what it writes to: stdout and stderr that may be closed, full, or know few characters.
 
 Invariant: work goes on where its output cannot be written, and the exit code tells of it then: 141 if the reader of a
-pipe is gone, as for programs that the system ends for it, else 2. Whatever goes wrong is one line. Light, so that it is
-there before all else.
+pipe is gone, as for programs that the system ends for it, else 2. Whatever goes wrong is one line. Imports no
+library but the standard one, because it runs first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _GONE = 128 + signal.SIGPIPE
 
 
 class _Descriptor(io.FileIO):
-    """A file descriptor that remembers why it could not be written, and takes all for written."""
+    """A file descriptor that keeps its first write error and reports every write as complete."""
 
     failure: OSError | None = None
 
@@ -84,7 +84,7 @@ def telling_how_it_ends() -> Iterator[None]:
 
 
 def stdout_fails() -> bool:
-    """Tell whether stdout takes nothing, though there may be somebody who waits for it."""
+    """Tell whether writing to stdout has failed for another reason than a closed pipe."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return isinstance(raw, _Descriptor) and raw.failure is not None and not isinstance(raw.failure, BrokenPipeError)

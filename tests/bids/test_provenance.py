@@ -19,7 +19,8 @@ from catnip2bids.bids.provenance import (
     is_ours,
     read_provenance,
 )
-from catnip2bids.errors import DatasetError
+from catnip2bids.documents import json_parts
+from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.paths import safe_path
 from catnip2bids.publish import partial_path
@@ -224,3 +225,31 @@ def test_a_folder_in_which_nothing_but_a_lock_was_made_is_ours(tmp_path: Path) -
     (tmp_path / FOLDER_LOCK).touch()
     (tmp_path / "code/catnip2bids").mkdir(parents=True)
     assert is_ours(tmp_path)
+
+
+def test_what_could_not_be_read_again_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    provenance().save(tmp_path)
+    before = (tmp_path / PROVENANCE).read_bytes()
+    more = provenance()
+    more.decisions.append(decision("more"))
+    monkeypatch.setattr("catnip2bids.bids.provenance.MOST_PARTS", json_parts(before))
+    with pytest.raises(WriteError, match="too large to be read again"):
+        more.save(tmp_path)
+    assert (tmp_path / PROVENANCE).read_bytes() == before
+    read_provenance(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"decisions": [' + ",".join(["{}"] * 2000) + "]}", "field decisions.0.run: "),
+        ('{"runs": {' + ",".join(f'"{n}": {{}}' for n in range(2000)) + "}}", "field runs.0"),
+        ("{" + ",".join(f'"{n}": {{}}' for n in range(2000)) + "}", "is damaged in 2,000 places"),
+    ],
+)
+def test_errors_without_number_are_not_listed(tmp_path: Path, text: str, says: str) -> None:
+    """The list of a million took gigabytes."""
+    (tmp_path / PROVENANCE).parent.mkdir(parents=True)
+    (tmp_path / PROVENANCE).write_text(text)
+    with pytest.raises(DatasetError, match=says):
+        read_provenance(tmp_path)

@@ -34,7 +34,7 @@ from catnip2bids.cli.console import (
 from catnip2bids.cli.terminal import show_restoration, show_verification
 from catnip2bids.restoration import Restoration
 from catnip2bids.verification import Verification
-from catnip2bids.verification.result import ImageVerdict
+from catnip2bids.verification.result import ImageVerdict, Problem, ProblemKind
 from runs import FLOX, KO, KO_PREFIX, TODAY, command, slices_of, write_l0, write_l2
 
 Seen = tuple[int, str, str]
@@ -291,6 +291,20 @@ def test_images_of_a_run_are_listed_by_name_and_number(capsys: pytest.CaptureFix
     show_verification(Verification(Path("dataset"), tuple(verdicts), 0, (), (), False))
     found = re.findall(r"desc-(\w+)_SPIM", capsys.readouterr().err)
     assert found == ["atlas", "heatmap9000", "heatmap10000", "heatmap15000"]
+
+
+def test_an_image_whose_original_was_not_read_is_not_called_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    unread = Problem("its original could not be read: memory", kind=ProblemKind.NOT_READ)
+    show_verification(Verification(Path("dataset"), (ImageVerdict("image", 1, 1, (unread,)),), 0, ()))
+    said = capsys.readouterr().err
+    assert ("not read" in said, "not everything is proven" in said, "changed" in said) == (True, True, False)
+
+
+def test_an_image_that_is_gone_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    gone = Problem("does not exist", kind=ProblemKind.MISSING)
+    show_verification(Verification(Path("dataset"), (ImageVerdict("image", 0, 0, (gone,)),), 0, ()))
+    said = capsys.readouterr().err
+    assert ("missing" in said, "something has changed" in said, "not read" in said) == (True, True, False)
 
 
 @pytest.mark.parametrize(("n", "said"), [(1, "1 entry restored"), (31, "31 entries restored")])

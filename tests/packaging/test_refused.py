@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from catnip2bids import Cluster, Format, Naming, make_plan, package, scan, verify, write_plan
-from catnip2bids.errors import Catnip2bidsError
+from catnip2bids.errors import Catnip2bidsError, UsageError
 from catnip2bids.locks import locked
 from catnip2bids.progress import Progress
 from runs import (
@@ -232,3 +232,11 @@ def test_the_finished_dataset_is_whole(finished: Path) -> None:
     """The last of this file: what all the others were refused to change."""
     assert slices_of(finished / "source" / KO / "640_N4")
     assert verify(finished / "dataset").ok
+
+
+def test_runs_for_which_provenance_has_no_room_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_l0(tmp_path / "source")
+    monkeypatch.setattr("catnip2bids.packaging.existing.MOST_PARTS", 1000)
+    with pytest.raises(UsageError, match=r"provenance\.json would have about .*package them into another dataset"):
+        package(tmp_path / "source", tmp_path / "dataset", settings())
+    assert not (tmp_path / "dataset").exists()

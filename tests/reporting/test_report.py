@@ -501,7 +501,7 @@ def test_the_report_says_who_said_that_all_is_well(dataset: Path) -> None:
     report(dataset)
     text = text_of(dataset)
     assert re.search(r"verify said: every pixel proven on [-\d]+ [:\d]+ UTC; not checked again since", text)
-    assert "everybody who can write the dataset can change it" in " ".join(text.split())
+    assert "anyone with write access to the dataset can edit it" in " ".join(text.split())
 
 
 def test_a_forged_outcome_that_misses_an_image_or_contradicts_itself_is_not_shown(dataset: Path) -> None:

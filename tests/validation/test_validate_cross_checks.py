@@ -21,6 +21,7 @@ from validate_damage import (
     write,
 )
 
+from catnip2bids.documents import oversized
 from catnip2bids.validation import Severity
 from catnip2bids.validation.cross_checks import cross_check
 from catnip2bids.validation.tree import read_tree
@@ -215,3 +216,21 @@ def test_an_empty_source_file_is_a_warning(dataset: Path) -> None:
         "FILE_EMPTY",
         "sourcedata/catnip/log.txt",
     )
+
+
+COUNTS = "derivatives/catnip-counts/counts.tsv"
+COUNTS_IN_DERIVATIVE = "derivatives/catnip/counts.tsv"
+
+
+@pytest.mark.parametrize(
+    ("table", "ignored", "is_read"),
+    [(COUNTS, "", False), (COUNTS_IN_DERIVATIVE, "counts.tsv\n", False), (COUNTS_IN_DERIVATIVE, "", True)],
+)
+def test_the_counts_of_many_animals_are_no_fault(tmp_path: Path, table: str, ignored: str, is_read: bool) -> None:
+    """No validator reads them, where they are packaged."""
+    write("derivatives/catnip/dataset_description.json", "{}")(tmp_path)
+    write("derivatives/catnip/.bidsignore", ignored)(tmp_path)
+    write(table, "a\tb\tc\td\te\n" + "1\t2\t3\t4\t5\n" * 200_001)(tmp_path)
+    tree = read_tree(tmp_path)
+    assert [path.as_posix() for path, _ in oversized(tmp_path, tree.documents)] == ([table] if is_read else [])
+    assert not [finding for finding in cross_check(tree) if finding.code == "TABLE_UNREADABLE"]

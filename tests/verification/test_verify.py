@@ -21,6 +21,7 @@ import zarr
 
 import catnip2bids
 from catnip2bids import Format, Kind, Naming, OmeZarrVersion, Verification, package, verify
+from catnip2bids.documents import MOST_BYTES
 from catnip2bids.engine import OVERHEAD_BYTES
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.locks import FOLDER_LOCK, locked
@@ -265,6 +266,14 @@ def test_files_that_came_later_are_told_and_are_no_harm(copy: Packaged) -> None:
     assert found.notes == ("sub-45670ko/notes.txt: came after the dataset was packaged",)
 
 
+def test_a_large_file_of_a_person_is_hashed(copy: Packaged) -> None:
+    with (copy.dataset / "sub-45670ko/measured.bin").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    assert package([copy.source], copy.dataset, settings()).ok
+    found = verify(copy.dataset)
+    assert found.ok, problems(found)
+
+
 @pytest.mark.parametrize(
     ("file", "protected"),
     [
@@ -401,6 +410,15 @@ def without_lines(dataset: Path, is_removed: Callable[[str], bool]) -> int:
 ALWAYS_THERE = ["participants.tsv", f"sub-45670ko/micr/{KO_PREFIX}_SPIM.json"]
 
 
+TABLES = [
+    "derivatives/catnip/dseg.tsv",
+    "derivatives/catnip/dseg.json",
+    "derivatives/catnip-counts/counts.tsv",
+    "derivatives/catnip-counts/counts.json",
+    f"derivatives/catnip-counts/sub-45670ko/micr/{KO_PREFIX}_desc-FRSTseg10000_counts.tsv",
+]
+
+
 @pytest.mark.parametrize(
     "file",
     [
@@ -421,7 +439,7 @@ def test_a_packaged_file_without_a_checksum_is_a_problem(copy: Packaged, file: s
     assert "checksums.sha256" in problem
 
 
-@pytest.mark.parametrize("file", ALWAYS_THERE)
+@pytest.mark.parametrize("file", [*ALWAYS_THERE, *TABLES])
 def test_a_packaged_file_that_was_deleted_with_its_checksum_is_missed(copy: Packaged, file: str) -> None:
     assert without_lines(copy.dataset, lambda name: name == file) == 1
     (copy.dataset / file).unlink()
@@ -435,7 +453,7 @@ def test_a_list_of_checksums_that_was_emptied_is_a_problem(copy: Packaged) -> No
     lacks = [problem for problem in found.file_problems if problem.file == CHECKSUMS]
     assert [problem.what.startswith("lacks ") for problem in lacks] == [True]
     named = {problem.file for problem in found.file_problems}
-    assert {f"{RAW}/0/zarr.json", "derivatives/catnip/dseg.tsv"} <= named
+    assert {f"{RAW}/0/zarr.json", "derivatives/catnip/samples.tsv"} <= named
     assert command("verify", copy.dataset).returncode == 1
 
 
@@ -521,6 +539,32 @@ def test_what_a_killed_command_left_is_a_problem(copy: Packaged, left: str, name
     assert "package again" in problem
 
 
+# ---- label images inside of others
+
+
+@pytest.fixture
+def labelled(copy: Packaged) -> Path:
+    assert package([copy.source], copy.dataset, settings(embed_labels=True)).ok
+    return copy.dataset
+
+
+def test_strange_files_among_label_images_are_named(labelled: Path) -> None:
+    strange = labelled / RAW / "labels/other/0/c/0"
+    strange.mkdir(parents=True)
+    (strange / "0").write_bytes(bytes(100))
+    (problem,) = verify(labelled).problems
+    assert problem == f"{RAW}: labels/other is not known: nothing can be said of its pixels"
+
+
+def test_a_label_image_that_copies_no_image_is_named(labelled: Path) -> None:
+    document = json.loads((labelled / PROVENANCE).read_text())
+    (run,) = document["runs"].values()
+    name = next(iter(run["images"][RAW]["embedded"]))
+    run["images"][RAW]["embedded"][name] = "0" * 64
+    (labelled / PROVENANCE).write_text(json.dumps(document))
+    assert f"{RAW}: labels/{name} is not known: nothing can be said of its pixels" in verify(labelled).problems
+
+
 # ---- an image that cannot be read
 
 
@@ -603,6 +647,12 @@ def test_originals_that_are_not_there(copy: Packaged, tmp_path: Path) -> None:
 
 
 # ---- the command
+
+
+def test_nothing_is_called_read_or_changed_beside_a_link_out_of_the_dataset(copy: Packaged) -> None:
+    (copy.dataset / "out").symlink_to(copy.source)
+    found = verify(copy.dataset, copy.source)
+    assert (found.ok, found.sources_read, found.has_changed) == (False, False, False)
 
 
 def test_the_command(copy: Packaged) -> None:

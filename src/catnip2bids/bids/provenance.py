@@ -10,29 +10,20 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from catnip2bids.bids.evidence import ITEM_AFTER_ITEM, checked_evidence
 from catnip2bids.bids.names import LABEL, run_name
 from catnip2bids.bids.places import SOURCEDATA, copy_of
-from catnip2bids.documents import read_json
-from catnip2bids.errors import DatasetError
+from catnip2bids.documents import json_parts, read_json
+from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.paths import inside, leads_out, safe_path
 from catnip2bids.publish import partial_path, write_text
-from catnip2bids.wording import counted
 
 FOLDER = Path("code/catnip2bids")
 """Where it is kept, below the dataset."""
@@ -40,9 +31,14 @@ PROVENANCE = FOLDER / "provenance.json"
 PLAN = FOLDER / "plan.toml"
 VERSION = 1
 """Of the provenance that is written, and the newest that is read."""
+MOST_BYTES, MOST_PARTS = 32 * 2**20, 1_400_000
+"""The largest provenance, of about 900 runs. Reading it takes 150 MiB of memory, and 400 MiB if it was made to take
+much (measured)."""
+_MOST_FAULTS = 1000
 _IMAGE = r"\.ome\.(zarr|tif|btf)"
 _ATLAS_TABLE = rf"(atlas-{LABEL}_)?dseg\.tsv"
 
+_Texts = Annotated[dict[str, str], ITEM_AFTER_ITEM]
 Label = Annotated[str, Field(pattern=f"^{LABEL}$")]
 _Length = Annotated[int, Field(gt=0, le=2**31)]
 _Size = Annotated[float, Field(ge=1e-9, le=1e9)]
@@ -51,62 +47,6 @@ RunKey = Annotated[str, Field(pattern=f"^sub-{LABEL}_sample-{LABEL}_stain-{LABEL
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-class _Evidence(BaseModel):
-    """The fields of evidence that are used again; all others are for people."""
-
-    model_config = ConfigDict(strict=True)
-
-    relation: str | None = None
-    compared_with: str | None = None
-    fingerprint: str | None = None
-    image: str | None = None
-    mask: str | None = None
-    product_with: str | None = None
-    files: list[str] | None = None
-    layouts: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
-    planes: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
-    planes_compared: NonNegativeInt | None = None
-    planes_without_partner: NonNegativeInt | None = None
-    planes_unreadable: NonNegativeInt | None = None
-    planes_different: list[int] | None = None
-    planes_emptied: list[int] | None = None
-    voxels_different: int | None = None
-    voxels_zeroed: int | None = None
-    voxels_not_the_product: int | None = None
-    labels_lost: dict[str, int] | list[int] | None = None
-
-    @model_validator(mode="after")
-    def _name_each_plane_once(self) -> Self:
-        """Refuse planes that are named twice, or that were never compared: wrong slices would be restored."""
-        for field in ("files", "layouts", "planes_different", "planes_emptied"):
-            values = getattr(self, field) or []
-            if twice := [value for value, n_times in Counter(values).items() if n_times > 1]:
-                raise ValueError(f"{field} names {twice[0]!r} more than once")
-        if no_names := [name for name in self.files or () if leads_out(name) or "/" in name]:
-            raise ValueError(f"files names {no_names[0]!r}, which is not a file name: the dataset was tampered with")
-        self._check_range()
-        is_restored = self.relation in ("identical", "2-is-1-masked") and self.planes_compared is not None
-        if is_restored and self.files and len(self.files) != self.planes_compared:
-            planes = counted(self.planes_compared or 0, "plane")
-            raise ValueError(f"files names {counted(len(self.files), 'file')} for {planes}")
-        return self
-
-    def _check_range(self) -> None:
-        if self.planes is None:
-            return
-        first, last = self.planes
-        if first > last or (self.planes_compared or 0) > last - first + 1:
-            raise ValueError(f"planes names {first} and {last}, which are not the first and the last plane")
-        for field in ("planes_different", "planes_emptied"):
-            if beyond := [number for number in getattr(self, field) or () if not first <= number <= last]:
-                raise ValueError(f"{field} names {beyond[0]}, and planes are {first} to {last}")
-
-
-def _checked_evidence(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
-    _Evidence.model_validate(evidence or {})
-    return evidence
 
 
 class Decision(_Document):
@@ -140,7 +80,7 @@ class Decision(_Document):
     target: str | None = None
     reason: str
     problem: str | None = None
-    evidence: Annotated[dict[str, Any] | None, AfterValidator(_checked_evidence)] = None
+    evidence: Annotated[dict[str, Any] | None, AfterValidator(checked_evidence)] = None
     slice_number: str | None = None
     n_bytes: int | None = None
     written: str | None = None
@@ -184,13 +124,13 @@ class ImageRecord(_Document):
     dtype: Annotated[str, Field(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))$")]
     voxel_size_um: tuple[_Size, _Size, _Size]
     value_range: tuple[float, float]
-    label_values: list[int] | None = None
+    label_values: Annotated[list[int], Field(fail_fast=True)] | None = None
     how: str | None = None
     fingerprint: str
     n_files: int | None = None
     n_bytes: int | None = None
     description_sha256: str | None = None
-    embedded: dict[str, str] = Field(default_factory=dict)
+    embedded: _Texts = Field(default_factory=dict)
 
 
 def _checked_source(source: str) -> str:
@@ -233,9 +173,9 @@ class RunRecord(_Document):
     layout: str
     atlas_version: str | None = None
     atlas_table: str | None = None
-    log: dict[str, str] = Field(default_factory=dict)
-    images: dict[str, ImageRecord] = Field(default_factory=dict)
-    sidecars: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    log: _Texts = Field(default_factory=dict)
+    images: Annotated[dict[str, ImageRecord], ITEM_AFTER_ITEM] = Field(default_factory=dict)
+    sidecars: Annotated[dict[str, dict[str, Any]], ITEM_AFTER_ITEM] = Field(default_factory=dict)
 
 
 class Invocation(_Document):
@@ -256,7 +196,7 @@ class Invocation(_Document):
 
     command: str
     time: str
-    versions: dict[str, str]
+    versions: _Texts
     settings: dict[str, Any]
 
 
@@ -279,11 +219,11 @@ class Provenance(_Document):
 
     version: Annotated[int, Field(ge=1, le=VERSION)] = VERSION
     command: str = ""
-    versions: dict[str, str] = Field(default_factory=dict)
+    versions: _Texts = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
-    history: list[Invocation] = Field(default_factory=list)
-    runs: dict[RunKey, RunRecord] = Field(default_factory=dict)
-    decisions: list[Decision] = Field(default_factory=list)
+    history: Annotated[list[Invocation], Field(fail_fast=True)] = Field(default_factory=list)
+    runs: Annotated[dict[RunKey, RunRecord], ITEM_AFTER_ITEM] = Field(default_factory=dict)
+    decisions: Annotated[list[Decision], Field(fail_fast=True)] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _check_paths(self) -> Self:
@@ -324,11 +264,22 @@ class Provenance(_Document):
         return copies
 
     def save(self, dataset: Path) -> None:
-        """Write it into the dataset, whole or not at all."""
+        """Write it into the dataset, whole or not at all.
+
+        Raises
+        ------
+        WriteError
+            If it would be too large to be read again.
+        """
         runs = dict(sorted(self.runs.items()))
         decisions = sorted(self.decisions, key=lambda decision: (decision.run, decision.source))
         document = self.model_copy(update={"runs": runs, "decisions": decisions}).model_dump(mode="json")
-        write_text(safe_path(dataset, PROVENANCE), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        if len(content := text.encode()) > MOST_BYTES or json_parts(content) > MOST_PARTS:
+            raise WriteError(
+                f"{dataset / PROVENANCE}: would be too large to be read again; package more runs into another dataset"
+            )
+        write_text(safe_path(dataset, PROVENANCE), text)
 
 
 def _file_of(key: str, run: RunRecord, ending: str) -> str:
@@ -381,8 +332,10 @@ def read_provenance(dataset: Path) -> Provenance:
     if not path.is_file():
         return Provenance()
     try:
-        return Provenance.model_validate_json(read_json(path))
+        return Provenance.model_validate_json(read_json(path, MOST_BYTES, MOST_PARTS))
     except ValidationError as error:
+        if (n_faults := error.error_count()) > _MOST_FAULTS:  # the list of them may take gigabytes
+            raise DatasetError(f"{path}: is damaged in {n_faults:,} places; bring it back from a copy") from None
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         what = first["msg"].removeprefix("Value error, ")

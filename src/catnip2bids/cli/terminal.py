@@ -242,14 +242,13 @@ def show_verification(found: Verification) -> None:
     facts = [counted(len(found.images), "image"), counted(n_planes, "plane"), counted(found.n_files, "other file")]
     facts += ["and the originals"] if found.sources_read else []
     facts += _numbers(found.problems, ())
-    has_changed = found.file_problems or "changed" in map(_proof, found.images)
-    not_ok = "something has changed" if has_changed else "not everything is proven"
+    not_ok = "something has changed" if found.has_changed else "not everything is proven"
     outcome = "verified: nothing has changed" if found.ok else not_ok
     say_result(found.dataset, outcome, _verdict(found.ok), facts)
 
 
 def _proof(verdict: ImageVerdict) -> str:
-    return "proven" if verdict.ok else "changed" if verdict.n_levels else "not read"
+    return "proven" if verdict.worst is None else verdict.worst.value
 
 
 def show_restoration(restored: Restoration) -> None:

@@ -5,18 +5,22 @@ Invariant: what passes here can be merged, so that no error in an old file stops
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catnip2bids.bids.checksums import read_checksums
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.places import COUNTS, DERIVATIVE
-from catnip2bids.bids.provenance import FOLDER, PLAN
+from catnip2bids.bids.provenance import FOLDER, MOST_BYTES, MOST_PARTS, PLAN, PROVENANCE, Provenance
 from catnip2bids.bids.tables import read_rows
+from catnip2bids.catnip.component import Content
+from catnip2bids.documents import json_parts
+from catnip2bids.documents import read_json as read_json_text
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.atlases import read_atlas_tables
@@ -25,6 +29,7 @@ from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import spelled_otherwise
 from catnip2bids.plan import read_plan
 from catnip2bids.publish import too_long
+from catnip2bids.wording import counted
 
 _TABLES: dict[str, tuple[str, ...]] = {
     "participants.tsv": ("participant_id",),
@@ -44,6 +49,9 @@ _DOCUMENTS = (
 )
 _TEXTS = ("README.md", "derivatives/*/README.md", ".bidsignore", f"{DERIVATIVE}/.bidsignore")
 
+_PARTS_OF_ENTRY, _REGIONS = 40, 600
+"""Of provenance: the fields of a decision or an image, and the labels of an image of an atlas."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True)
@@ -62,9 +70,9 @@ class _Description(_Strict):
 
     Name: str = ""
     License: str = ""
-    Authors: list[str] = []
-    GeneratedBy: list[_Tool] = []
-    SourceDatasets: list[_Source] = []
+    Authors: list[str] = Field(default=[], fail_fast=True)
+    GeneratedBy: list[_Tool] = Field(default=[], fail_fast=True)
+    SourceDatasets: list[_Source] = Field(default=[], fail_fast=True)
 
 
 def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
@@ -108,6 +116,33 @@ def check_names(dataset: Path, runs: Sequence[RunTasks]) -> None:
                     f"{run.run.folder}: {path}: {what}; give shorter labels (--subject, --sample, --stain, or in the "
                     "plan), or another place with -o"
                 )
+
+
+def check_room(dataset: Path, provenance: Provenance, runs: Sequence[RunTasks]) -> None:
+    """Refuse runs with which provenance would become too large to be read again.
+
+    Raises
+    ------
+    UsageError
+        If that is to be expected; how many labels images have is only known when they are made.
+    """
+    file = dataset / PROVENANCE
+    n_parts = json_parts(read_json_text(file, MOST_BYTES, MOST_PARTS)) if file.is_file() else 0
+    new = [run for run in runs if str(run.name) not in provenance.runs]
+    n_parts += sum(map(_expected_parts, new))
+    if new and n_parts > MOST_PARTS:
+        raise UsageError(
+            f"{dataset}: with {counted(len(new), 'run')} more, {PROVENANCE.name} would have about {n_parts:,} fields "
+            f"and values, and it may have {MOST_PARTS:,}; package them into another dataset"
+        )
+
+
+def _expected_parts(run: RunTasks) -> int:
+    """Estimate the fields and values of provenance that a run will have."""
+    evidence = [run.evidence_of(entry) for entry in run.run.entries]
+    n_labels = sum(task.component.content == Content.LABELS for task in run.images)
+    n_of_evidence = json_parts(json.dumps(evidence, default=str).encode())
+    return n_of_evidence + _PARTS_OF_ENTRY * (len(evidence) + len(run.images)) + _REGIONS * n_labels
 
 
 def _check(dataset: Path, patterns: Sequence[str], read: Callable[..., Any], *columns: str) -> None:

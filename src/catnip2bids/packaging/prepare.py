@@ -22,7 +22,7 @@ from catnip2bids.documents import refuse_foreign
 from catnip2bids.engine import Resources
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.leftovers import ignored, leftovers_below
-from catnip2bids.packaging.existing import check_existing, check_names
+from catnip2bids.packaging.existing import check_existing, check_names, check_room
 from catnip2bids.packaging.participants import (
     COLUMNS,
     PARTICIPANTS,
@@ -130,6 +130,7 @@ def prepare(
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
     runs = tuple(plan_tasks(run, settled[run.folder], settings, voxel_size_um, atlas, dataset) for run, _ in pairs)
     check_names(dataset, runs)
+    check_room(dataset, provenance, runs)
     check_existing(dataset, runs)
     warnings += _changed_voxel_sizes(runs, provenance, given, voxel_size_um)
     warnings += _atlas_warnings(runs, atlas, settings)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from catnip2bids.bids.checksums import CHECKSUMS
+from catnip2bids.bids.checksums import CHECKSUMS, file_sha256
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
 from catnip2bids.documents import read_bytes, read_json
 from catnip2bids.errors import DatasetError
@@ -52,7 +52,7 @@ class ImageProblem(BaseModel):
 
     what: str
     level: int | None = None
-    planes: list[int] = Field(default_factory=list)
+    planes: list[int] = Field(default_factory=list, fail_fast=True)
 
     def __str__(self) -> str:
         """Say it in a line, as `verify` does."""
@@ -64,7 +64,7 @@ class ImageVerdict(BaseModel):
     """What became of an image that was verified."""
 
     image: str
-    problems: list[ImageProblem] = Field(default_factory=list)
+    problems: list[ImageProblem] = Field(default_factory=list, fail_fast=True)
 
 
 class FileProblem(BaseModel):
@@ -77,9 +77,9 @@ class FileProblem(BaseModel):
 class Found(BaseModel):
     """What both kinds of checks found, of which each knows its own part."""
 
-    findings: list[Finding] = Field(default_factory=list)
-    images: list[ImageVerdict] = Field(default_factory=list)
-    file_problems: list[FileProblem] = Field(default_factory=list)
+    findings: list[Finding] = Field(default_factory=list, fail_fast=True)
+    images: list[ImageVerdict] = Field(default_factory=list, fail_fast=True)
+    file_problems: list[FileProblem] = Field(default_factory=list, fail_fast=True)
 
 
 class Outcome(BaseModel):
@@ -107,7 +107,7 @@ class Outcome(BaseModel):
         is_wrong = any(finding.severity == "error" for finding in self.found.findings)
         is_wrong |= bool(self.found.file_problems) or any(image.problems for image in self.found.images)
         if self.ok == is_wrong:
-            raise ValueError("says that all is well, and what is wrong, or neither")
+            raise ValueError("contradicts itself")
         return self
 
 
@@ -163,7 +163,7 @@ def _state(dataset: Path) -> str | None:
     if not checksums.is_file():
         return None
     digest = hashlib.sha256(read_bytes(checksums))
-    digest.update(hashlib.sha256(read_bytes(dataset / PROVENANCE)).digest())
+    digest.update(bytes.fromhex(file_sha256(dataset / PROVENANCE)))
     for target in sorted(_images_of(dataset)):
         path = dataset / inside(target, PROVENANCE.name)
         size = image_size(path) if path.exists() else None

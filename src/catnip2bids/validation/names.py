@@ -11,8 +11,8 @@ from functools import partial
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import TypeVar
-from unicodedata import normalize
 
+from catnip2bids.paths import as_on_any_system
 from catnip2bids.validation.findings import Finding, error, warning
 from catnip2bids.validation.tree import Tree
 
@@ -39,7 +39,7 @@ def check_sizes(tree: Tree) -> Iterator[Finding]:
 def check_case(tree: Tree) -> Iterator[Finding]:
     """Check that no two names differ only in case, or in ways to write accents: on macOS and Windows they are one."""
     paths = chain((file.path for file in tree.files), tree.folders)
-    for same in _grouped((normalize("NFC", path.as_posix()).casefold(), path) for path in paths).values():
+    for same in _grouped((as_on_any_system(path.as_posix()), path) for path in paths).values():
         if len(same) > 1:
             names = ", ".join(path.as_posix() for path in same[1:])
             yield _error("NAME_CASE", same[0], f"differs only in case, or in ways to write accents, from {names}")

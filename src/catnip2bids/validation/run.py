@@ -17,7 +17,7 @@ from catnip2bids.leftovers import ignored, is_leftover, leftovers_below
 from catnip2bids.locks import undisturbed
 from catnip2bids.validation.findings import Finding, ValidationReport, error, info
 
-_CHECKSUMS = PurePosixPath("code/catnip2bids/checksums.sha256")
+_CHECKSUMS = PurePosixPath("code/catnip2bids/checksums.sha256")  # not imported from bids, which is what is checked
 
 
 def validate(dataset: Path | str) -> ValidationReport:

@@ -11,13 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
-from catnip2bids.documents import read_bytes
+from catnip2bids.documents import open_without_waiting, read_bytes
 from catnip2bids.errors import DatasetError
 from catnip2bids.validation.findings import Finding, error
 from catnip2bids.validation.tree import ROOT, Tree
+from catnip2bids.wording import shown_bytes
 
 CHECK = "catnip2bids"
+_LONGEST_LINE = 2**20
 
 _error = partial(error, CHECK)
 
@@ -46,19 +49,45 @@ def read_table(file: Path) -> Table:
         If the file is not text, has no header, a column twice, or a row with too many or too few values.
     """
     try:
-        header, *rows = _split(read_bytes(file).decode("utf-8-sig")) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error, DatasetError) as failure:
+        read_bytes(file)
+    except (OSError, DatasetError) as failure:
         raise TableError(f"cannot be read: {failure}") from failure
-    if not header or len(set(header)) < len(header):
-        raise TableError("has no header, or a column twice")
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise TableError(f"row {number} has {len(row)} values and the header has {len(header)}")
+    header, *rows = _read_rows(file)
     return Table(tuple(header), tuple(dict(zip(header, row, strict=True)) for row in rows))
 
 
-def _split(text: str) -> list[list[str]]:
-    return list(csv.reader(filter(None, text.split("\n")), delimiter="\t", quoting=csv.QUOTE_NONE))
+def _read_rows(file: Path) -> Iterator[list[str]]:
+    """Yield the header and the rows, one at a time.
+
+    Raises
+    ------
+    TableError
+        As in `read_table`.
+    """
+    try:
+        with open(file, "rb", opener=open_without_waiting) as opened:
+            rows = csv.reader(_lines(opened), delimiter="\t", quoting=csv.QUOTE_NONE)
+            header = next(rows, [])
+            if not header or len(set(header)) < len(header):
+                raise TableError("has no header, or a column twice")
+            yield header
+            for number, row in enumerate(rows, start=2):
+                if len(row) != len(header):
+                    raise TableError(f"row {number} has {len(row)} values and the header has {len(header)}")
+                yield row
+    except (OSError, UnicodeDecodeError, csv.Error) as failure:
+        raise TableError(f"cannot be read: {failure}") from failure
+
+
+def _lines(opened: BinaryIO) -> Iterator[str]:
+    """Yield the lines that are not empty, without their ends."""
+    encoding = "utf-8-sig"
+    while line := opened.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise TableError(f"has a line of {shown_bytes(_LONGEST_LINE)} or more")
+        if text := line.removesuffix(b"\n").decode(encoding):
+            yield text
+        encoding = "utf-8"
 
 
 def check_readable(tree: Tree) -> Iterator[Finding]:
@@ -67,7 +96,8 @@ def check_readable(tree: Tree) -> Iterator[Finding]:
         if file.suffix != ".tsv":
             continue
         try:
-            read_table(tree.root / file)
+            for _ in _read_rows(tree.root / file):  # one at a time: tables of counts have hundreds of thousands
+                pass
         except TableError as failure:
             yield _error("TABLE_UNREADABLE", file, failure)
 

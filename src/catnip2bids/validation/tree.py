@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.documents import read_bytes
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import is_leftover
 
@@ -23,6 +24,8 @@ IMAGE_SUFFIXES = ("SPIM", "dseg", "mask")
 
 _VERSION_CONTROL = ".git"
 _SOURCE_DATA = "sourcedata"
+_DERIVATIVES = "derivatives"
+_COUNTS = "counts.tsv"
 _OPAQUE = (_SOURCE_DATA, "code", "docs")
 
 
@@ -127,10 +130,27 @@ class Tree:
 
     @property
     def documents(self) -> Iterator[tuple[PurePosixPath, int]]:
-        """Files that validators may read, and their bytes; tables of plane hashes are ours alone."""
+        """Files that validators may read, and their bytes.
+
+        They read neither tables of plane hashes, nor derivatives without a description, nor a table of counts that
+        a derivative has them ignore (measured with 1,000,000 lines: bids-validator-deno 3.0.2, dandi 0.81).
+        """
         for file in self.files:
-            if file.path.parts[0] not in (_SOURCE_DATA, "code") and file.n_bytes is not None:
-                yield file.path, file.n_bytes
+            if file.path.parts[0] in (_SOURCE_DATA, "code") or file.n_bytes is None:
+                continue
+            is_in_derivative = len(file.path.parts) > 2 and file.path.parts[0] == _DERIVATIVES
+            derivative = PurePosixPath(*file.path.parts[:2])
+            if is_in_derivative and derivative not in self.datasets:
+                continue
+            if is_in_derivative and file.path == derivative / _COUNTS and self._ignores_counts(derivative):
+                continue
+            yield file.path, file.n_bytes
+
+    def _ignores_counts(self, dataset: PurePosixPath) -> bool:
+        try:
+            return _COUNTS in read_bytes(self.root / dataset / ".bidsignore").decode(errors="replace").split("\n")
+        except (OSError, DatasetError):
+            return False
 
     @cached_property
     def images(self) -> tuple[Image, ...]:
@@ -177,7 +197,7 @@ def read_tree(root: Path) -> Tree:
 
 def find_datasets(root: Path) -> tuple[PurePosixPath, ...]:
     """List the dataset itself and each folder in `derivatives` that has a dataset description."""
-    derivatives = sorted(description.parent for description in root.glob(f"derivatives/*/{DESCRIPTION}"))
+    derivatives = sorted(description.parent for description in root.glob(f"{_DERIVATIVES}/*/{DESCRIPTION}"))
     return (ROOT, *(PurePosixPath(derivative.relative_to(root).as_posix()) for derivative in derivatives))
 
 

@@ -6,6 +6,7 @@ Other files are those of people, and only named.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,15 +15,16 @@ from catnip2bids.bids.checksums import CHECKSUMS, NOT_CHECKED, Checksums, checke
 from catnip2bids.bids.pixels import hashes_path
 from catnip2bids.bids.places import COUNTS, DERIVATIVE, SOURCEDATA, sidecar_of
 from catnip2bids.bids.provenance import FOLDER, PLAN, PROVENANCE, Provenance
-from catnip2bids.documents import MOST_BYTES
 from catnip2bids.engine import Resources, Team
 from catnip2bids.errors import DatasetError
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.publish import final_path, unpublished_below
-from catnip2bids.verification.result import FileProblem
+from catnip2bids.verification.result import FileProblem, ProblemKind
 from catnip2bids.wording import shown_bytes
 
 _READ_BYTES = 2**20
+_LARGE_BYTES, _SPARSE = 2**30, 1024
+"""A larger file that takes up a smaller part than this of the disk was made to keep whoever hashes it busy."""
 _OF_DATASET = (
     ".bidsignore",
     "CHANGES",
@@ -37,6 +39,7 @@ _OF_DATASET = (
     f"{DERIVATIVE}/dataset_description.json",
 )
 """Files that every dataset has, whatever was packaged."""
+_COUNTS_TABLE = r"derivatives/.*_counts\.tsv"
 
 
 def verify_files(dataset: Path, checksums: Checksums, resources: Resources) -> Iterator[FileProblem]:
@@ -53,14 +56,14 @@ def _compared(dataset: Path, file_and_sha256: tuple[str, str]) -> FileProblem | 
     """Compare a file with its checksum."""
     file, sha256 = file_and_sha256
     try:
-        n_bytes = (dataset / file).stat().st_size
-        if n_bytes > MOST_BYTES and not file.startswith(f"{SOURCEDATA}/"):
-            return FileProblem(file, f"has {shown_bytes(n_bytes)}, and had less when it was packaged")
+        state = (dataset / file).stat()
+        if state.st_size > _LARGE_BYTES and state.st_blocks * 512 * _SPARSE < state.st_size:
+            return FileProblem(file, f"has {shown_bytes(state.st_size)}, nearly all of it empty: too much to be hashed")
         same = file_sha256(dataset / file) == sha256
     except FileNotFoundError:
-        return FileProblem(file, "does not exist any more")
+        return FileProblem(file, "does not exist any more", ProblemKind.MISSING)
     except OSError as error:
-        return FileProblem(file, f"cannot be read: {error.strerror}")
+        return FileProblem(file, f"cannot be read: {error.strerror}", ProblemKind.NOT_READ)
     return None if same else FileProblem(file, "was changed since it was packaged")
 
 
@@ -77,7 +80,14 @@ def _packaged(provenance: Provenance) -> Iterator[str]:
             yield from (sidecar_of(image).as_posix(), hashes_path(image).as_posix())
             if image.suffix == ".zarr":
                 yield image.as_posix()  # at least one of the documents inside
+        if run.atlas_table is not None:
+            table = DERIVATIVE / run.atlas_table
+            yield from (table.as_posix(), table.with_suffix(".json").as_posix())
         decisions = provenance.decisions_of(key)
+        targets = (decision.target for decision in decisions.values() if decision.target is not None)
+        for counts in (target for target in targets if re.fullmatch(_COUNTS_TABLE, target)):
+            place = "/".join(PurePosixPath(counts).parts[:2])
+            yield from (counts, f"{place}/counts.tsv", f"{place}/counts.json")
         for path, copy in provenance.copies_of(key).items():
             if decisions[path].n_bytes:  # folders may be empty
                 yield copy.as_posix()
@@ -108,10 +118,10 @@ def unfinished_work(dataset: Path) -> Iterator[FileProblem]:
     """Yield what a command left that was killed."""
     if (dataset / FOLDER_LOCK).exists():
         what = "is left from packaging that was interrupted, or goes on where locks cannot tell; package again"
-        yield FileProblem(FOLDER_LOCK, what)
+        yield FileProblem(FOLDER_LOCK, what, ProblemKind.NOT_READ)
     for path in unpublished_below(dataset):
         relative = path.relative_to(dataset)
         final = final_path(relative)
         if final not in (relative, Path(CHECKSUMS)) and relative.parts[0] not in NOT_CHECKED:
             what = "was not finished: a command was interrupted; package again, which finishes it or clears it away"
-            yield FileProblem(final.as_posix(), what)
+            yield FileProblem(final.as_posix(), what, ProblemKind.NOT_READ)

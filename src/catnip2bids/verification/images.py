@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,15 +18,17 @@ from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, Provenance
 from catnip2bids.catnip.recognition import kind_of
 from catnip2bids.engine import OVERHEAD_BYTES, Resources, Team
 from catnip2bids.errors import DatasetError, NotEnoughMemoryError, SourceError
+from catnip2bids.leftovers import without_leftovers
 from catnip2bids.ome import downsample, downsample_plainly, image_size, unexpected_files
 from catnip2bids.paths import file_name, inside
 from catnip2bids.verification.reading import Found, ImageReader
-from catnip2bids.verification.result import ImageVerdict, Problem
+from catnip2bids.verification.result import ImageVerdict, Problem, ProblemKind
 from catnip2bids.verification.tiff_image import TiffReader
 from catnip2bids.verification.zarr_image import ZarrReader
 from catnip2bids.wording import counted, enough_bytes, listed, shown_shape
 
 NOT_READ = "is not what was read"
+_DOCUMENTS = {"zarr.json", ".zattrs", ".zgroup"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class ExpectedImage:
         Why there are no hashes.
     inside
         The image that this one is a label image of, for those that were put inside of others.
+    labels
+        Names of the label images inside of it that are known.
     """
 
     path: PurePosixPath
@@ -52,6 +56,7 @@ class ExpectedImage:
     planes: tuple[PlaneRecord, ...]
     problem: str | None = None
     inside: PurePosixPath | None = None
+    labels: frozenset[str] = frozenset()
 
     @property
     def n_voxels(self) -> int:
@@ -62,16 +67,19 @@ class ExpectedImage:
 def expected_images(dataset: Path, provenance: Provenance) -> Iterator[ExpectedImage]:
     """Yield all images that the dataset remembers, and the label images inside of them."""
     for run in provenance.runs.values():
-        by_fingerprint = {}
-        for target, record in run.images.items():
-            image = _expected(dataset, inside(target, PROVENANCE.name), record)
-            by_fingerprint[record.fingerprint] = image
-            yield image
-        for target, record in run.images.items():
-            for name, fingerprint in record.embedded.items():
-                if (original := by_fingerprint.get(fingerprint)) is not None:
-                    path = PurePosixPath(target) / "labels" / file_name(name, PROVENANCE.name)
-                    yield ExpectedImage(path, original.record, original.planes, original.problem, PurePosixPath(target))
+        images = {
+            target: _expected(dataset, inside(target, PROVENANCE.name), run.images[target]) for target in run.images
+        }
+        by_fingerprint = {image.record.fingerprint: image for image in images.values()}
+        for image in images.values():
+            embedded = {
+                file_name(name, PROVENANCE.name): by_fingerprint[fingerprint]
+                for name, fingerprint in image.record.embedded.items()
+                if fingerprint in by_fingerprint
+            }
+            yield replace(image, labels=frozenset(embedded))
+            for name, original in embedded.items():
+                yield replace(original, path=image.path / "labels" / name, inside=image.path)
 
 
 def _expected(dataset: Path, path: PurePosixPath, record: ImageRecord) -> ExpectedImage:
@@ -109,13 +117,14 @@ def verify_image(
     """
     path = dataset / image.path
     if not path.exists():
-        return _verdict(image, 0, [Problem("does not exist")])
+        return _verdict(image, 0, [Problem("does not exist", kind=ProblemKind.MISSING)])
     problems = [Problem(image.problem)] if image.problem else []
-    problems += _size_problems(image, path)
+    problems += [*_size_problems(image, path), *_strange_labels(image, path)]
     try:
         reader = _open(path, image.record, deep, resources.memory_bytes - OVERHEAD_BYTES)
     except SourceError as error:
-        return _verdict(image, 0, [*problems, Problem(str(error).removeprefix(f"{path}: "))])
+        unread = Problem(str(error).removeprefix(f"{path}: "), kind=ProblemKind.NOT_READ)
+        return _verdict(image, 0, [*problems, unread])
     shape, dtype = reader.shapes[0], reader.dtype
     if shape != tuple(image.record.shape) or dtype != np.dtype(image.record.dtype):
         had = f"{shown_shape(image.record.shape)} of {image.record.dtype}"
@@ -136,7 +145,7 @@ def verify_image(
 
 def not_verified(image: ExpectedImage, why: str) -> ImageVerdict:
     """Return the verdict on an image that was not read."""
-    return _verdict(image, 0, [Problem(f"could not be verified: {why}")])
+    return _verdict(image, 0, [Problem(f"could not be verified: {why}", kind=ProblemKind.NOT_READ)])
 
 
 def _open(path: Path, record: ImageRecord, deep: bool, most_bytes: int) -> ImageReader:
@@ -154,6 +163,13 @@ def _size_problems(image: ExpectedImage, path: Path) -> list[Problem]:
     strangers = list(unexpected_files(path)) if path.is_dir() else []
     of_whom = f"; {listed(strangers)} {'is' if len(strangers) == 1 else 'are'} not part of it" if strangers else ""
     return [Problem(f"has {counted(size.n_files, 'file')} of {size.n_bytes} bytes, and had {had}{of_whom}")]
+
+
+def _strange_labels(image: ExpectedImage, path: Path) -> list[Problem]:
+    """Name what is in the group of label images, or should be there, and was not packaged into it."""
+    there = set() if path.is_file() else {entry.name for entry in without_leftovers((path / "labels").glob("*"))}
+    strange = sorted((there | image.record.embedded.keys()) - image.labels - _DOCUMENTS)
+    return [Problem(f"labels/{name} is not known: nothing can be said of its pixels") for name in strange]
 
 
 def _compared(image: ExpectedImage, found: Sequence[Found]) -> list[Problem]:

@@ -20,7 +20,7 @@ from catnip2bids.errors import NotEnoughMemoryError, SourceError, UsageError
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run, files_below, scan, with_slice_numbers
 from catnip2bids.verification.images import ExpectedImage
-from catnip2bids.verification.result import FileProblem, Problem
+from catnip2bids.verification.result import FileProblem, Problem, ProblemKind
 from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane, hashing_bytes
 from catnip2bids.wording import shown_shape
 
@@ -62,12 +62,12 @@ class Originals:
         try:
             volume = self._volume(image)
         except SourceError as error:
-            return [Problem(f"its original {error}")]
+            return [Problem(f"its original {error}", kind=ProblemKind.NOT_READ)]
         try:
             return self._compared(image, volume, resources, on_voxels)
         except NotEnoughMemoryError as error:
             on_voxels(image.n_voxels)
-            return [Problem(f"its original could not be read: {error}")]
+            return [Problem(f"its original could not be read: {error}", kind=ProblemKind.NOT_READ)]
 
     def _compared(
         self, image: ExpectedImage, volume: Volume, resources: Resources, on_voxels: Callable[[int], None]
@@ -84,7 +84,9 @@ class Originals:
                 elif image.planes and found != image.planes[plane].sha256:
                     wrong.append(plane)
         problems = [Problem("its original has other pixels now", 0, tuple(wrong))] if wrong else []
-        return [*problems, *([Problem("its original cannot be read", 0, tuple(damaged))] if damaged else [])]
+        if damaged:
+            problems.append(Problem("its original cannot be read", 0, tuple(damaged), ProblemKind.NOT_READ))
+        return problems
 
     def copy_problems(self, checksums: Mapping[str, str]) -> Iterator[FileProblem]:
         """Yield copies in the dataset of which the original is not the same any more."""
@@ -100,14 +102,18 @@ class Originals:
     ) -> Iterator[FileProblem]:
         entry = self._entry(record, path)
         if entry is None:
-            yield FileProblem(copy.as_posix(), "its original is not in the sources that were given")
+            yield FileProblem(
+                copy.as_posix(), "its original is not in the sources that were given", ProblemKind.NOT_READ
+            )
             return
         for file in files_below(entry.location):
             of_file = copy if file == entry.location else copy / file.relative_to(entry.location).as_posix()
             try:
                 same = file_sha256(file) == checksums.get(of_file.as_posix())
             except OSError as error:
-                yield FileProblem(of_file.as_posix(), f"its original cannot be read: {error.strerror}")
+                yield FileProblem(
+                    of_file.as_posix(), f"its original cannot be read: {error.strerror}", ProblemKind.NOT_READ
+                )
                 continue
             if not same:
                 yield FileProblem(of_file.as_posix(), "its original has another content now")
@@ -121,7 +127,7 @@ class Originals:
         whole, masked = (self._entry_volume(key, path) for path in (record.recovered_from, record.source))
         evidence = self.provenance.decisions_of(key)[record.source].evidence or {}
         if not {"planes", "planes_emptied"} <= evidence.keys():
-            raise SourceError(f"{record.source} is known by no comparison any more; package again")
+            raise SourceError(f"{record.source}: provenance has no comparison for it; package again")
         return RecoveredMask.from_evidence(whole, masked, evidence)
 
     def _entry(self, record: RunRecord, path: str, slice_number: str | None = None) -> Entry | None:

@@ -6,6 +6,7 @@ Invariant: each problem names the image or file, and the planes wherever the fil
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,17 @@ from catnip2bids.shown import Shown, Summary
 from catnip2bids.wording import counted, shown_planes
 
 
+class ProblemKind(StrEnum):
+    """What a problem means for what it is about."""
+
+    CHANGED = "changed"
+    MISSING = "missing"
+    NOT_READ = "not read"
+
+
 @dataclass(frozen=True)
 class Problem:
-    """One thing that has changed.
+    """One thing that has changed, or is not proven.
 
     Attributes
     ----------
@@ -25,11 +34,14 @@ class Problem:
         Resolution level; None where it is not about pixels.
     planes
         Planes of that level, counted from 0.
+    kind
+        Whether it has changed, is missing, or was not read.
     """
 
     what: str
     level: int | None = None
     planes: tuple[int, ...] = ()
+    kind: ProblemKind = ProblemKind.CHANGED
 
     def __str__(self) -> str:
         """Say it in a line, in which planes are counted from 1."""
@@ -69,6 +81,12 @@ class ImageVerdict:
         """Whether all its pixels are those that were read."""
         return not self.problems
 
+    @property
+    def worst(self) -> ProblemKind | None:
+        """The worst kind of its problems; None if it has none."""
+        kinds = {problem.kind for problem in self.problems}
+        return next((kind for kind in ProblemKind if kind in kinds), None)
+
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return {
@@ -86,6 +104,7 @@ class FileProblem:
 
     file: str
     what: str
+    kind: ProblemKind = ProblemKind.CHANGED
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,6 +138,12 @@ class Verification(Shown):
     def ok(self) -> bool:
         """Whether everything is as it was when it was packaged."""
         return not self.file_problems and all(image.ok for image in self.images)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether something is known to have changed, or to be missing."""
+        kinds = {*(image.worst for image in self.images), *(problem.kind for problem in self.file_problems)}
+        return not kinds.isdisjoint({ProblemKind.CHANGED, ProblemKind.MISSING})
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from catnip2bids.publish import is_unpublished
 from catnip2bids.verification.files import missing_lines, unfinished_work, unlisted_files, verify_files
 from catnip2bids.verification.images import expected_images, not_verified, verify_image
 from catnip2bids.verification.originals import Originals
-from catnip2bids.verification.result import FileProblem, Verification
+from catnip2bids.verification.result import FileProblem, ProblemKind, Verification
 from catnip2bids.wording import counted, listed
 
 
@@ -76,8 +76,8 @@ def verify(
     dataset, progress = Path(dataset), progress or Progress()
     with undisturbed(dataset, "verify", CHECKSUMS):
         if strangers := [(path.relative_to(dataset).as_posix(), what) for path, what in foreign(dataset)]:
-            problems = tuple(FileProblem(path, f"{what}; nothing else was looked at") for path, what in strangers)
-            return Verification(dataset, (), 0, problems, (), bool(sources))
+            named = ((path, f"{what}; nothing else was looked at") for path, what in strangers)
+            return Verification(dataset, (), 0, tuple(FileProblem(*one, ProblemKind.NOT_READ) for one in named))
         provenance = provenance_of(dataset)
         given = [Path(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
         if cluster is not None:  # workers stand in other folders
@@ -127,7 +127,7 @@ def _files(
     checksums = read_checksums(dataset)
     if checksums is None:
         what = "does not exist: packaging was interrupted, or an older version made the dataset; package again"
-        return [FileProblem(CHECKSUMS.as_posix(), what)], [], 0
+        return [FileProblem(CHECKSUMS.as_posix(), what, ProblemKind.NOT_READ)], [], 0
     problems = list(verify_files(dataset, checksums, resources))
     if originals is not None:
         problems += originals.copy_problems(checksums.files)

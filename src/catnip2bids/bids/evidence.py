@@ -1,0 +1,88 @@
+"""What was found out about the pixels of an entry, as far as it is used again: to restore the entry, or to verify it.
+
+Invariant: evidence that passes here names planes and files that a comparison could have found.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, WrapValidator, model_validator
+
+from catnip2bids.paths import leads_out
+from catnip2bids.wording import counted
+
+
+def _item_after_item(items: Any, validated: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    if not isinstance(items, dict):
+        return validated(items)
+    return {name: value for item in items.items() for name, value in validated(dict([item])).items()}
+
+
+ITEM_AFTER_ITEM = WrapValidator(_item_after_item)
+"""For a dictionary of which only the first wrong item is told, as with `fail_fast`: errors take a lot of memory."""
+
+
+class _Evidence(BaseModel):
+    """The fields of evidence that are used again; all others are for people."""
+
+    model_config = ConfigDict(strict=True)
+
+    relation: str | None = None
+    compared_with: str | None = None
+    fingerprint: str | None = None
+    image: str | None = None
+    mask: str | None = None
+    product_with: str | None = None
+    files: Annotated[list[str], Field(fail_fast=True)] | None = None
+    layouts: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+    planes: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    planes_compared: NonNegativeInt | None = None
+    planes_without_partner: NonNegativeInt | None = None
+    planes_unreadable: NonNegativeInt | None = None
+    planes_different: Annotated[list[int], Field(fail_fast=True)] | None = None
+    planes_emptied: Annotated[list[int], Field(fail_fast=True)] | None = None
+    voxels_different: int | None = None
+    voxels_zeroed: int | None = None
+    voxels_not_the_product: int | None = None
+    labels_lost: Annotated[dict[str, int], ITEM_AFTER_ITEM] | Annotated[list[int], Field(fail_fast=True)] | None = None
+
+    @model_validator(mode="after")
+    def _name_each_plane_once(self) -> Self:
+        """Refuse planes that are named twice, or that were never compared: wrong slices would be restored."""
+        for field in ("files", "layouts", "planes_different", "planes_emptied"):
+            values = getattr(self, field) or []
+            if twice := [value for value, n_times in Counter(values).items() if n_times > 1]:
+                raise ValueError(f"{field} names {twice[0]!r} more than once")
+        if no_names := [name for name in self.files or () if leads_out(name) or "/" in name]:
+            raise ValueError(f"files names {no_names[0]!r}, which is not a file name: the dataset was tampered with")
+        self._check_range()
+        is_restored = self.relation in ("identical", "2-is-1-masked") and self.planes_compared is not None
+        if is_restored and self.files and len(self.files) != self.planes_compared:
+            planes = counted(self.planes_compared or 0, "plane")
+            raise ValueError(f"files names {counted(len(self.files), 'file')} for {planes}")
+        return self
+
+    def _check_range(self) -> None:
+        if self.planes is None:
+            return
+        first, last = self.planes
+        if first > last or (self.planes_compared or 0) > last - first + 1:
+            raise ValueError(f"planes names {first} and {last}, which are not the first and the last plane")
+        for field in ("planes_different", "planes_emptied"):
+            if beyond := [number for number in getattr(self, field) or () if not first <= number <= last]:
+                raise ValueError(f"{field} names {beyond[0]}, and planes are {first} to {last}")
+
+
+def checked_evidence(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return evidence as it is.
+
+    Raises
+    ------
+    ValidationError
+        If a field that is used again cannot be right.
+    """
+    _Evidence.model_validate(evidence or {})
+    return evidence
