@@ -24,7 +24,7 @@ from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.ome import choose_display, downsample
 from catnip2bids.volume import OpenPlane, TiffStack, open_tiff, page_offsets
 from catnip2bids.volume.planes import WholePlane
-from catnip2bids.volume.tiff import check_page
+from catnip2bids.volume.tiff import levels_of
 from catnip2bids.volume.zarr import open_array, read_attributes
 from catnip2bids.wording import shown_bytes, shown_shape
 
@@ -229,10 +229,9 @@ def _is_narrow(shape: tuple[int, ...]) -> bool:
 
 def _narrowest(tiff: tifffile.TiffFile, image: Path, plane: int, offset: int) -> TiffStack:
     """Return a level of a plane, as a stack of one page: the finest that is not too wide, or else the smallest."""
-    page, layout = check_page(tiff, plane, offset)
-    levels = [(offset, layout), *((lower, check_page(tiff, plane, lower)[1]) for lower in page.subifds or ())]
-    at, layout = next((level for level in levels if max(level[1].shape) <= _LONGEST_SIDE), levels[-1])
-    return TiffStack(layout, image, (at,))
+    levels = levels_of(tiff, plane, offset)
+    page, layout = next((level for level in levels if max(level[1].shape) <= _LONGEST_SIDE), levels[-1])
+    return TiffStack(layout, image, (page.offset,))
 
 
 def _small_plane(stack: TiffStack, kind: Kind) -> Array:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
@@ -26,7 +27,7 @@ from catnip2bids.validation.tree import Tree
 from catnip2bids.volume import TiffStack
 from catnip2bids.volume.ome_planes import misplaced
 from catnip2bids.volume.planes import WholePlane
-from catnip2bids.volume.tiff import PageLayout, bytes_to_decode, check_page
+from catnip2bids.volume.tiff import PageLayout, bytes_to_decode, levels_of
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.wording import shown_bytes, shown_shape
 from catnip2bids.xml_text import read_xml
@@ -39,7 +40,6 @@ _UM = "µm"
 _ROWS = 256
 """Rows that are decoded at a time."""
 _MOST_DECODED_BYTES = 256 * 2**20
-_MOST_LEVELS = 32
 _OME_TYPES = {"float32": "float", "float64": "double", "bool": "bit"}
 
 _error = partial(error, CHECK)
@@ -159,9 +159,10 @@ def _read_pages(file: Path) -> Pages:
         offsets = page_offsets(tiff)
         layouts, n_levels = set(), set()
         for index, offset in enumerate(offsets):
-            page, layout = check_page(tiff, index, offset)
-            layouts.add(layout)
-            n_levels.add(_check_levels(tiff, index, page, layout))
+            levels = levels_of(tiff, index, offset)
+            layouts.add(levels[0][1])
+            n_levels.add(len(levels) - 1)
+            _check_levels(f"{file}: page {index + 1}: ", levels)
         for found, what in ((layouts, "size or type"), (n_levels, "the number of their levels")):
             if len(found) > 1:
                 raise SourceError(f"{file}: pages differ in {what}: {', '.join(sorted(map(str, found)))}")
@@ -196,21 +197,14 @@ def _decode(stack: TiffStack, plane: int) -> None:
             opened.read_rows(top, bottom, rows[: bottom - top])
 
 
-def _check_levels(tiff: tifffile.TiffFile, index: int, page: tifffile.TiffPage, above: PageLayout) -> int:
-    """Check the lower levels of a page (OME-TIFF specification, "Supporting sub-resolutions"); returns their number."""
-    subifds = page.subifds or ()
-    if len(subifds) > _MOST_LEVELS:
-        raise SourceError(f"{tiff.filehandle.path}: page {index + 1}: has {len(subifds)} levels; package it again")
-    for number, offset in enumerate(subifds, 1):
-        level, layout = check_page(tiff, index, offset)
+def _check_levels(where: str, levels: list[tuple[tifffile.TiffPage, PageLayout]]) -> None:
+    """Check the lower levels of a page (OME-TIFF specification, "Supporting sub-resolutions")."""
+    for number, ((_, above), (level, layout)) in enumerate(pairwise(levels), 1):
         halved = tuple(math.ceil(n / 2) for n in above.shape)
         if layout.shape != halved or layout.dtype != above.dtype or not level.is_reduced:
             raise SourceError(
-                f"{tiff.filehandle.path}: page {index + 1}: level {number} is {layout}, not half of {above}, or it is "
-                "not marked as a reduced image"
+                f"{where}level {number} is {layout}, not half of {above}, or it is not marked as a reduced image"
             )
-        above = layout
-    return len(subifds)
 
 
 def _check_schema(text: str) -> None:
