@@ -6,6 +6,7 @@ specification (0.4 or 0.5); anything else is a MetadataError.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -113,4 +114,6 @@ def _level(path: str, transformations: tuple[object, ...]) -> Level:
             translation = tuple(a + b for a, b in zip(translation, step.translation, strict=True))
         else:
             raise MetadataError(f"level {path} has a transformation that is not given as numbers")
+    if not all(math.isfinite(size) and size > 0 for size in scale):
+        raise MetadataError(f"level {path} has the scale {scale}; voxels must be larger than 0")
     return Level(path, scale, translation)
