@@ -28,6 +28,9 @@ from catnip2bids.wording import shown_shape
 
 MOST_ROWS_PER_STRIP = 64
 """Rows are read out of compressed strips of so many rows at the most; larger ones are like planes of a single strip."""
+ROWS_AT_A_TIME = 256
+MOST_READ_BYTES = 256 * 2**20
+"""Memory for reading a page where nobody said how much there is: in `validate` and `report`."""
 _SMALL_PLANE_BYTES = 4 * 2**20
 """Of smaller planes thousands are open at a time, which is more than a system lets one program open."""
 _MOST_LEVELS = 64
@@ -250,6 +253,14 @@ def bytes_of_a_strip(layout: PageLayout) -> int:
 def bytes_to_decode(layout: PageLayout) -> int:
     """Memory that it takes to decode a page of which rows cannot be read: the page, and what it is decoded from."""
     return _plane_bytes(layout) + max(_plane_bytes(layout), layout.segment_bytes)
+
+
+def bytes_to_read(layout: PageLayout) -> int:
+    """Memory that reading a page takes: `ROWS_AT_A_TIME` rows, or all of it where rows cannot be read."""
+    if not layout.reads_rows:
+        return bytes_to_decode(layout)
+    n_rows = min(ROWS_AT_A_TIME, layout.shape[0])
+    return bytes_of_a_strip(layout) + n_rows * layout.shape[1] * layout.dtype.itemsize
 
 
 def _plane_bytes(layout: PageLayout) -> int:
