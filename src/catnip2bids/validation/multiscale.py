@@ -6,7 +6,6 @@ specification (0.4 or 0.5); anything else is a MetadataError.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,8 @@ from pydantic import ValidationError
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import zarr
 
+_LEAST_SIZE, _MOST_SIZE = 1e-12, 1e12
+"""In whatever unit; their ratios are numbers that can be computed with."""
 ZarrFormat = Literal[2, 3]
 
 
@@ -114,6 +115,6 @@ def _level(path: str, transformations: tuple[object, ...]) -> Level:
             translation = tuple(a + b for a, b in zip(translation, step.translation, strict=True))
         else:
             raise MetadataError(f"level {path} has a transformation that is not given as numbers")
-    if not all(math.isfinite(size) and size > 0 for size in scale):
-        raise MetadataError(f"level {path} has the scale {scale}; voxels must be larger than 0")
+    if not all(_LEAST_SIZE <= size <= _MOST_SIZE for size in scale):
+        raise MetadataError(f"level {path} has the scale {scale}; no voxel has such a size")
     return Level(path, scale, translation)
