@@ -155,7 +155,8 @@ def test_chunks_that_are_too_large_are_not_called_damage(tmp_path: Path, monkeyp
     image = converted(tmp_path, "image.ome.zarr")
     monkeypatch.setattr(preview, "MOST_CHUNK_BYTES", 2**10)
     with pytest.raises(
-        DamagedImageError, match=r"is not drawn: its chunks have .*, and report reads chunks of at most"
+        DamagedImageError,
+        match=r"image\.ome\.\w+: is not drawn: its chunks have .*, and report reads chunks of at most",
     ):
         _ = preview_of(image).shape
 
@@ -169,6 +170,7 @@ def test_a_plane_that_takes_too_much_memory_is_not_decoded(
     assert preview_of(image).shape[0] == SHAPE[0]
     monkeypatch.setattr(preview, "MOST_READ_BYTES", 2 * 300 * 280)
     with pytest.raises(
-        DamagedImageError, match=r"is not drawn: a plane takes .*, and report decodes planes of at most"
+        DamagedImageError,
+        match=r"image\.ome\.\w+: is not drawn: a plane takes .*, and report decodes planes of at most",
     ):
         _ = preview_of(image).shape

@@ -62,7 +62,7 @@ class DamagedImageError(DatasetError):
         self.image = image
 
 
-class _TooLargeError(ValueError):
+class _TooLargeError(SourceError):
     """An image takes more memory than a report may."""
 
 
