@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import imagecodecs
+import numpy as np
 import psutil
 
 MIB = 2**20
@@ -195,6 +196,14 @@ def blosc_in_gzip(dataset: Path, raw: str) -> None:
     chunk.write_bytes(gzip.compress(_zeros("blosc")))
 
 
+def compressed_shard(dataset: Path, raw: str) -> None:
+    """Compress a shard of 1 GiB once more."""
+    image = dataset / raw
+    document = json.loads((image / "0/zarr.json").read_bytes())
+    _zarr(image, codecs=[*document["codecs"], ZSTD])
+    (image / "0/c/0/0/0").write_bytes(_zeros("zstd"))
+
+
 def large_voxels(dataset: Path, raw: str) -> None:
     """Promise voxels of 800 MB."""
     folder = dataset / raw / "0"
@@ -220,6 +229,7 @@ BOMBS: dict[str, Bomb] = {
     "a frame of 1 GiB": long_frame(BLOSC),
     "a frame of 1 GiB, by another codec": long_frame(ZSTD),
     "a frame of 1 GiB in another codec": blosc_in_gzip,
+    "a shard of 1 GiB in another codec": compressed_shard,
     "voxels of 800 MB": large_voxels,
     "wide planes": shape_of(12, 100_000, 100_000),
     "wide planes in one-voxel chunks": shape_of(12, 100_000, 100_000, chunk=(1, 1, 1)),
@@ -239,4 +249,38 @@ BOMBS: dict[str, Bomb] = {
     "plane hashes of many lines": many_lines("code/catnip2bids/pixels/NAME.tsv"),
     "metadata of many lists": nested("RAW/zarr.json"),
     "provenance of many lists": nested("code/catnip2bids/provenance.json"),
+}
+
+
+def _tiff(path: Path, segment: bytes, tags: dict[int, int]) -> None:
+    """Write a page of 64 x 64 pixels, of one strip or tile."""
+    offsets, counts = (324, 325) if 322 in tags else (273, 279)
+    tags = {256: 64, 257: 64, 258: 8, 262: 1, 277: 1, 339: 1, counts: len(segment), **tags}
+    tags[offsets] = 8 + 2 + 12 * (len(tags) + 1) + 4
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + fields + bytes(4) + segment)
+
+
+def _large_tile(path: Path) -> None:
+    segment = bytes(imagecodecs.zstd_encode(bytes(32_768**2), level=1))
+    _tiff(path, segment, {259: 50000, 322: 32_768, 323: 32_768})
+
+
+def _large_lerc(path: Path) -> None:
+    one = bytes(imagecodecs.lerc_encode(np.zeros((4096, 4096), "uint8")))
+    _tiff(path, one * 64, {256: 4096, 257: 4096, 259: 34887, 278: 4096})
+
+
+def _large_jpeg2000(path: Path) -> None:
+    image = bytes(imagecodecs.jpeg2k_encode(np.zeros((8192, 8192), "uint8"), codecformat="jp2"))
+    at = image.index(b"jp2c") - 4
+    size = b"\xff\x4f\xff\x51" + struct.pack(">HHIIII", 0, 0, 64, 64, 0, 0)
+    box = struct.pack(">I", 8 + 16 + len(size)) + b"uuid" + bytes(16) + size
+    _tiff(path, image[:at] + box + image[at:], {259: 34712, 278: 64})
+
+
+TIFF_BOMBS: dict[str, Callable[[Path], None]] = {
+    "a tile of 1 GiB": _large_tile,
+    "LERC of 1 GiB": _large_lerc,
+    "JPEG 2000 of 64 MiB": _large_jpeg2000,
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bombs import BOMBS, MIB, run_watched
+from bombs import BOMBS, MIB, TIFF_BOMBS, run_watched
 from catnip2bids import package, verify
 from catnip2bids.errors import DatasetError
 from runs import KO_PREFIX, settings, write_l0
@@ -90,3 +90,14 @@ def test_no_command_takes_more_memory_than_it_was_given(dataset: Path, tmp_path:
         assert "Traceback" not in run.said
         assert "this is a mistake in catnip2bids" not in run.said
         assert run.peak_bytes <= MOST_BYTES, (command, run.peak_bytes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TIFF_BOMBS)
+def test_no_tiff_is_decoded_to_more_memory_than_was_given(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "bomb.tif"
+    TIFF_BOMBS[name](path)
+    voxels = ("--voxel-size", "1", "1", "1")
+    run = run_watched("convert", path, tmp_path / "image.ome.zarr", *voxels, "--memory", GIVEN)
+    assert run.exit_code == 2, run.said
+    assert run.peak_bytes <= MOST_BYTES, run.peak_bytes

@@ -156,7 +156,7 @@ def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:
     while folders:
         folder, depth = folders.pop()
         if depth > _DEEPEST:
-            yield folder, f"is {_DEEPEST} folders deep; remove it"
+            yield folder, f"is more than {_DEEPEST} folders deep; move it up"
             continue
         for entry in _listed(folder):
             path = Path(entry.path)

@@ -280,6 +280,12 @@ def test_odd_names_survive_a_plan_with_its_comments(tmp_path: Path, name: str) -
     assert read_plan(tmp_path / "plan.toml") == report.plan
 
 
+def test_a_plan_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text("x = " + "[" * 50_000)
+    with pytest.raises(PlanError, match="is nested too deeply"):
+        read_plan(tmp_path / "plan.toml")
+
+
 def test_the_written_plan_says_sizes_problems_and_what_to_fill_in(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "source", "data")
     slices_of(run / "640_FRST")[3].unlink()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from catnip2bids import convert
 from catnip2bids.choices import Kind
@@ -129,3 +133,44 @@ def test_a_chunk_that_is_damaged_names_the_image(tmp_path: Path) -> None:
         chunk.write_bytes(b"damaged" * 10)
     with pytest.raises(DamagedImageError, match=r"image\.ome\.zarr: cannot be read"):
         seen.slice(0, 0)
+
+
+def edit(document: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(document.read_bytes())
+    change(content)
+    document.write_text(json.dumps(content))
+
+
+def test_a_display_window_that_no_float_can_hold_names_the_image(tmp_path: Path) -> None:
+    image = converted(tmp_path, "image.ome.zarr")
+    edit(
+        image / "zarr.json",
+        lambda group: group["attributes"]["ome"]["omero"]["channels"][0]["window"].update(start=10**400),
+    )
+    with pytest.raises(DamagedImageError, match=r"image\.ome\.zarr: cannot be read"):
+        _ = preview_of(image).window
+
+
+def test_chunks_that_are_too_large_are_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = converted(tmp_path, "image.ome.zarr")
+    monkeypatch.setattr(preview, "MOST_CHUNK_BYTES", 2**10)
+    with pytest.raises(
+        DamagedImageError,
+        match=r"image\.ome\.\w+: is not drawn: its chunks have .*, and report reads chunks of at most",
+    ):
+        _ = preview_of(image).shape
+
+
+@pytest.mark.parametrize("options", [{"rowsperstrip": 300, "compression": "zlib"}, {"tile": (512, 512)}])
+def test_a_plane_that_takes_too_much_memory_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    image = tmp_path / "image.ome.tif"
+    tifffile.imwrite(image, some_image(SHAPE), photometric="minisblack", metadata={"axes": "ZYX"}, **options)
+    assert preview_of(image).shape[0] == SHAPE[0]
+    monkeypatch.setattr(preview, "MOST_READ_BYTES", 2 * 300 * 280)
+    with pytest.raises(
+        DamagedImageError,
+        match=r"image\.ome\.\w+: is not drawn: a plane takes .*, and report decodes planes of at most",
+    ):
+        _ = preview_of(image).shape

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from catnip2bids.errors import DatasetError
 from catnip2bids.packaging import package
 from catnip2bids.regions import ShownRegion
 from catnip2bids.reporting import keep_outcome, report
+from catnip2bids.reporting import vega as vega_module
 from catnip2bids.reporting.cards import Outcomes, card_of
 from catnip2bids.reporting.charts import region_chart
 from catnip2bids.reporting.cohort import cohort_of
@@ -291,6 +294,28 @@ def test_regions_of_one_abbreviation_have_a_bar_each() -> None:
     assert {"10", "9", "7"} <= set(texts)
     assert region_chart(Counts(10000, False, {4: 0, 5: None}), regions) is None
     assert ">unlisted 9</text>" in unlisted
+
+
+def test_a_plot_that_cannot_be_drawn_leaves_out_that_plot_only() -> None:
+    with Vega() as vega:
+        assert "Vega cannot draw them" in vega.svg({"mark": 5})
+        assert "<svg" in vega.svg({"mark": "point", "data": {"values": []}})
+    assert "Vega cannot draw them" in vega.failure
+
+
+def test_a_process_that_says_something_else_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    talking = "for line in __import__('sys').stdin: print('a warning', flush=True)"
+    start = subprocess.Popen
+
+    def started(_: object, **options: Any) -> subprocess.Popen[bytes]:
+        return start([sys.executable, "-c", talking], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    monkeypatch.setattr(vega_module, "_SECONDS_TO_END", 0.1)
+    with Vega() as vega:
+        assert vega.compiled({}) is None
+        assert vega.library() is None
+    assert "does not answer as it should" in vega.failure
 
 
 def test_an_id_of_two_atlases_is_two_regions(tmp_path: Path) -> None:

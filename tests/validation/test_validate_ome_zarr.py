@@ -192,3 +192,19 @@ def test_a_transformation_of_the_whole_image_is_applied(dataset: Path) -> None:
     whole = [{"type": "scale", "scale": [2.0, 2.0, 2.0]}, {"type": "translation", "translation": [1.0, 2.0, 3.0]}]
     edit_multiscale(RAW_ZARR, lambda image: image.update(coordinateTransformations=whole))(dataset)
     assert found(dataset) == set()
+
+
+def test_levels_of_large_chunks_are_compared_too(dataset: Path) -> None:
+    def change(array: dict[str, Any]) -> None:
+        array["chunk_grid"]["configuration"]["chunk_shape"] = [512, 512, 512]
+        array["codecs"][0]["configuration"]["chunk_shape"] = [256, 512, 512]
+
+    edit_json(f"{RAW_ZARR}/0/zarr.json", change)(dataset)
+    edit_json(f"{RAW_ZARR}/1/zarr.json", lambda array: array.update(shape=[7, 7, 7]))(dataset)
+    assert found(dataset) >= {("OME_ZARR_SHAPE", RAW_ZARR), ("OME_ZARR_NOT_DECODED", RAW_ZARR)}
+
+
+@pytest.mark.parametrize("size", [0, -3.7, 1e-300, 1e300, 10**400])
+def test_voxels_of_no_size_are_a_finding(dataset: Path, size: float) -> None:
+    edit_level(RAW_ZARR, 1, lambda steps: steps[0].update(scale=[5.0, 7.4, size]))(dataset)
+    assert ("OME_ZARR_INVALID", RAW_ZARR) in found(dataset)

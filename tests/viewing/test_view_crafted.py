@@ -20,6 +20,7 @@ from viewed import RAW, ask, layers, state, write_dataset
 
 from catnip2bids import view
 from catnip2bids.errors import SourceError
+from catnip2bids.viewing.scene import scenes_of
 from made_up import some_image
 from runs import Array, Collector
 
@@ -160,6 +161,7 @@ import resource, sys
 from pathlib import Path
 from catnip2bids import view
 from catnip2bids.errors import SourceError
+from catnip2bids.viewing.scene import scenes_of
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 good, *bombs = map(Path, sys.argv[1:])
@@ -279,3 +281,11 @@ def test_a_strip_of_600_mib_is_not_read(tmp_path: Path) -> None:
     tifffile.imwrite(image, shape=shape, dtype="uint8", ome=True, metadata=PHYSICAL, rowsperstrip=shape[1])
     with pytest.raises(SourceError, match="take 572 MiB"):
         view(image).url  # noqa: B018
+
+
+def test_a_foreign_file_is_named_and_the_dataset_shown(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path)
+    os.mkfifo(dataset / "pipe")
+    warnings: list[str] = []
+    assert scenes_of(dataset, warnings.append)
+    assert warnings == [f"{dataset}/pipe: is a named pipe or a device, not a file; remove it"]

@@ -15,9 +15,13 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catnip2bids.errors import SourceError
+from catnip2bids.choices import Kind
+from catnip2bids.errors import NotEnoughMemoryError, SourceError
+from catnip2bids.ome import downsample
+from catnip2bids.verification.reading import Piece
+from catnip2bids.verification.tiff_image import TiffReader
 from catnip2bids.volume import census_stack, plane_sha256
-from catnip2bids.volume.tiff import PageLayout, check_page, open_page
+from catnip2bids.volume.tiff import PageLayout, check_page, levels_of, open_page
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from made_up import (
     BITS,
@@ -364,3 +368,70 @@ def test_a_palette_that_lacks_colours_is_refused(tmp_path: Path, n_colors: int) 
     with tifffile.TiffFile(path, mode="r+") as tiff:
         tiff.pages.first.aspage().tags[PHOTOMETRIC].overwrite(3)
     assert "palette.tif: has no colour palette for values of 8 bits" in the_problem(census_stack(path))
+
+
+def test_tiles_that_are_larger_than_the_page_count_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.zeros((2, 40, 36), "uint16"), tile=(512, 512), compression="zlib", metadata=None)
+    volume = found(census_stack(path))
+    assert volume.read_cost.decoding_bytes >= 2 * (40 * 36 + 512 * 512)
+    reader = TiffReader(path, Kind.IMAGE, downsample)
+    assert reader.piece_bytes >= volume.read_cost.decoding_bytes
+    assert reader.check(Piece(0, 1, 2)).problems == ()
+
+
+def test_a_plane_with_larger_tiles_than_the_first_is_not_verified(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    for tile in (48, 512):
+        tifffile.imwrite(path, np.zeros((40, 36), "uint16"), tile=(tile, tile), append=True, metadata=None)
+    reader = TiffReader(path, Kind.IMAGE, downsample)
+    assert not reader.check(Piece(0, 0, 1)).problems
+    (problem,) = reader.check(Piece(0, 1, 2)).problems
+    assert "has larger strips or tiles than the first plane" in problem.what
+
+
+def test_more_bytes_than_pixels_need_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    write_tiff(path, [smooth_plane()], Flavour(compression=DEFLATE), {COUNTS: [2**26]})
+    with path.open("r+b") as file:
+        file.truncate(2**27)
+    assert "is stored in 64 MiB, and its pixels need at most 1 MiB" in the_problem(census_stack(path))
+
+
+@pytest.mark.parametrize("n_levels", [64, 65])
+def test_a_page_has_at_most_64_levels(tmp_path: Path, n_levels: int) -> None:
+    path = with_levels(tmp_path / "levels.tif", n_levels)
+    with open_tiff(path) as tiff:
+        if n_levels == 64:
+            assert len(levels_of(tiff, 0)) == 65
+        else:
+            with pytest.raises(SourceError, match="has 65 SubIFDs, more than an image has levels"):
+                levels_of(tiff, 0)
+
+
+def test_a_long_tag_of_a_lower_level_is_not_read(tmp_path: Path) -> None:
+    path = with_levels(tmp_path / "levels.tif", 1)
+    with tifffile.TiffFile(path) as tiff:
+        (lower,) = list(tiff.pages.first.aspage().pages or [])
+        at = lower.aspage().tags["StripOffsets"].offset
+    with path.open("r+b") as file:
+        file.seek(at + 4)
+        file.write(struct.pack("<I", 2**25))
+        file.truncate(2**28)
+    with open_tiff(path) as tiff, pytest.raises(SourceError, match="its tag 273 has 33,554,432 values, too many"):
+        levels_of(tiff, 0)
+
+
+def with_levels(path: Path, n_levels: int) -> Path:
+    """Write a page with as many lower levels, each of one pixel."""
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(np.zeros((40, 36), "uint8"), subifds=n_levels, metadata=None)
+        for _ in range(n_levels):
+            writer.write(np.zeros((1, 1), "uint8"), subfiletype=1, metadata=None)
+    return path
+
+
+def test_a_lack_of_memory_is_not_called_damage(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "stack.tif", [smooth_plane()])
+    with pytest.raises(NotEnoughMemoryError, match="cannot be read; memory ran out"), open_tiff(path):
+        raise MemoryError

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,7 +21,8 @@ from zarr.codecs import BytesCodec
 import catnip2bids
 from catnip2bids.choices import Kind, OmeZarrVersion
 from catnip2bids.errors import ReadError, SourceError, WriteError
-from catnip2bids.ome import OmeZarrImage
+from catnip2bids.ome import OmeZarrImage, downsample
+from catnip2bids.verification.zarr_image import ZarrReader
 from catnip2bids.volume import (
     PlaneSource,
     ReadCost,
@@ -373,6 +374,69 @@ def test_damaged_metadata_is_a_problem_that_names_the_image(
     damage(path)
     assert str(path) in the_problem(census_zarr(path))
     assert problem in the_problem(census_zarr(path))
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """Return what edits the metadata of an array."""
+
+    def edit(path: Path) -> None:
+        document = next(file for file in (path / "0/zarr.json", path / "0/.zarray") if file.is_file())
+        metadata = json.loads(document.read_bytes())
+        change(metadata)
+        document.write_text(json.dumps(metadata))
+
+    return edit
+
+
+def set_separator(array: dict[str, Any]) -> None:
+    array["chunk_key_encoding"]["configuration"] = {"separator": "/../../../etc/"}
+
+
+@pytest.mark.parametrize(
+    ("version", "change", "problem"),
+    [
+        ("0.5", set_separator, "'/../../../etc/' is none of '.', '/'"),
+        ("0.4", lambda array: array.update(dimension_separator="/../"), "'/../' is none of '.', '/'"),
+        (
+            "0.5 sharded",
+            lambda array: array["codecs"][0]["configuration"].update(index_location="middle"),
+            "'middle' is none of 'start', 'end'",
+        ),
+        (
+            "0.5 sharded",
+            lambda array: array["codecs"].append({"name": "zstd", "configuration": {"level": 1, "checksum": False}}),
+            "its shards are compressed once more",
+        ),
+    ],
+)
+def test_a_grid_that_no_writer_makes_is_refused(
+    tmp_path: Path, version: str, change: Callable[[dict[str, Any]], object], problem: str
+) -> None:
+    path = write_image(tmp_path / "image.zarr", some_image(SHAPE), version)
+    assert census_zarr(path).problems == ()
+    edited(change)(path)
+    assert problem in the_problem(census_zarr(path))
+
+
+def test_a_scale_that_no_float_can_hold_is_no_voxel_size(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "image.zarr", some_image(SHAPE))
+    write_metadata(path, multiscale(Written(scales=([10**400, 1, 1], None))))
+    assert cast("ZarrVolume", found(census_zarr(path))).voxel_size_um is None
+
+
+def test_levels_of_different_types_are_not_verified(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "image.zarr", some_image(SHAPE, "uint8"))
+    shutil.copytree(path / "0", path / "1")
+    described = multiscale(Written(scales=([1, 1, 1], None)))
+    described["datasets"].append({**described["datasets"][0], "path": "1"})
+    write_metadata(path, described)
+    edited(lambda array: array.update(codecs=array["codecs"][:1]))(path)
+    shutil.copyfile(path / "0/zarr.json", path / "1/zarr.json")
+    assert ZarrReader(path, Kind.IMAGE, downsample, twice=False, most_bytes=2**20).dtype == "uint8"
+    document = json.loads((path / "1/zarr.json").read_bytes())
+    (path / "1/zarr.json").write_text(json.dumps({**document, "data_type": "int8"}))
+    with pytest.raises(SourceError, match="its levels hold values of different types: int8, uint8"):
+        ZarrReader(path, Kind.IMAGE, downsample, twice=False, most_bytes=2**20)
 
 
 def test_a_folder_is_an_image_by_its_name_or_its_metadata(tmp_path: Path) -> None:

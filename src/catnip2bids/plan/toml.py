@@ -56,6 +56,8 @@ def read_plan(path: Path | str) -> Plan:
         raise PlanError(f"{path}: cannot be read: {error.strerror}; give a plan that scan wrote") from error
     except UnicodeDecodeError as error:
         raise PlanError(f"{path}: is not a text in UTF-8; save it as that, or scan again") from error
+    except RecursionError as error:
+        raise PlanError(f"{path}: is nested too deeply; correct it, or scan again") from error
     except tomllib.TOMLDecodeError as error:
         raise PlanError(f"{path}{syntax_mistake(error)}; correct it, or scan again") from error
     document["runs"] = document.pop("run", [])

@@ -24,8 +24,8 @@ from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.ome import choose_display, downsample
 from catnip2bids.volume import OpenPlane, TiffStack, open_tiff, page_offsets
 from catnip2bids.volume.planes import WholePlane
-from catnip2bids.volume.tiff import check_page
-from catnip2bids.volume.zarr import open_array, read_attributes
+from catnip2bids.volume.tiff import MOST_READ_BYTES, ROWS_AT_A_TIME, bytes_to_read, levels_of
+from catnip2bids.volume.zarr import MOST_CHUNK_BYTES, open_array, read_attributes
 from catnip2bids.wording import shown_bytes, shown_shape
 
 Array = npt.NDArray[Any]
@@ -39,19 +39,16 @@ _MOST_VOXELS = 12 * 2**20
 """What is read as a whole, if there is a level that is so small."""
 _MOST_VOXELS_OF_LAST = 2 * 256**3
 """What is read as a whole at the most; the last level of an image that we made has half of it."""
-_MOST_CHUNK_BYTES = 32 * 2**20
-_ROWS = 256
-"""Rows of a wide plane that are read at a time."""
 _MOST_PLANES = 48
 """Planes that are read of a file without levels along z."""
 # what damaged files lead to in JSON, tensorstore, tifffile and imagecodecs
-_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SourceError)
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, SourceError)
 _DECODING = Lock()
 """Held while planes are decoded that may be large, so that memory for one is needed at a time."""
 
 
 class DamagedImageError(DatasetError):
-    """An image of the dataset cannot be read.
+    """An image of the dataset cannot be read, or is too large to be drawn.
 
     Attributes
     ----------
@@ -60,8 +57,13 @@ class DamagedImageError(DatasetError):
     """
 
     def __init__(self, image: Path, why: Exception) -> None:
-        super().__init__(f"{image}: cannot be read ({why}); bring it back from a copy")
+        is_large = isinstance(why, _TooLargeError)
+        super().__init__(f"{image}: {why if is_large else f'cannot be read ({why}); bring it back from a copy'}")
         self.image = image
+
+
+class _TooLargeError(SourceError):
+    """An image takes more memory than a report may."""
 
 
 class _Levels(Protocol):
@@ -187,10 +189,12 @@ class _ZarrLevels:
         shown = next((array for array in arrays if _is_narrow(array.shape)), arrays[-1])
         small = next((array for array in arrays if math.prod(array.shape) <= _MOST_VOXELS), arrays[-1])
         if math.prod(small.shape) > _MOST_VOXELS_OF_LAST:
-            raise SourceError(f"its smallest level has {shown_shape(small.shape)} voxels, too many to be drawn")
-        for array in (shown, small):
-            if array.grid.chunk_bytes > _MOST_CHUNK_BYTES:
-                raise SourceError(f"a chunk of it has {shown_bytes(array.grid.chunk_bytes)}, too many to be drawn")
+            found, most = shown_shape(small.shape), f"{_MOST_VOXELS_OF_LAST:,}"
+            raise _TooLargeError(f"is not drawn: its last level has {found} voxels, and report reads at most {most}")
+        n_bytes, most = max(array.grid.chunk_bytes for array in (shown, small)), shown_bytes(MOST_CHUNK_BYTES)
+        if n_bytes > MOST_CHUNK_BYTES:
+            found = shown_bytes(n_bytes)
+            raise _TooLargeError(f"is not drawn: its chunks have {found}, and report reads chunks of at most {most}")
         self._shown, self._small = shown, small
         z, y, x = shown.shape
         self.shape: Zyx = z, y, x
@@ -229,10 +233,12 @@ def _is_narrow(shape: tuple[int, ...]) -> bool:
 
 def _narrowest(tiff: tifffile.TiffFile, image: Path, plane: int, offset: int) -> TiffStack:
     """Return a level of a plane, as a stack of one page: the finest that is not too wide, or else the smallest."""
-    page, layout = check_page(tiff, plane, offset)
-    levels = [(offset, layout), *((lower, check_page(tiff, plane, lower)[1]) for lower in page.subifds or ())]
-    at, layout = next((level for level in levels if max(level[1].shape) <= _LONGEST_SIDE), levels[-1])
-    return TiffStack(layout, image, (at,))
+    levels = levels_of(tiff, plane, offset)
+    page, layout = next((level for level in levels if max(level[1].shape) <= _LONGEST_SIDE), levels[-1])
+    if (n_bytes := bytes_to_read(layout)) > MOST_READ_BYTES:
+        found, most = shown_bytes(n_bytes), shown_bytes(MOST_READ_BYTES)
+        raise _TooLargeError(f"is not drawn: a plane takes {found}, and report decodes planes of at most {most}")
+    return TiffStack(layout, image, (page.offset,))
 
 
 def _small_plane(stack: TiffStack, kind: Kind) -> Array:
@@ -244,7 +250,7 @@ def _small_plane(stack: TiffStack, kind: Kind) -> Array:
     parts = []
     with closing(stack.open_plane(0)) as opened:
         whole = opened.decode() if isinstance(opened, WholePlane) else None
-        height = max(_ROWS // factor, 1) * factor  # whole pixels of what is shown
+        height = max(ROWS_AT_A_TIME // factor, 1) * factor  # whole pixels of what is shown
         for top in range(0, n_rows, height):
             bottom = min(top + height, n_rows)
             rows = _read_rows(opened, top, bottom, stack) if whole is None else whole[top:bottom]

@@ -1,12 +1,14 @@
 """Vega, which draws plots, in a process of its own: where memory is short, its JavaScript engine ends the process.
 
-Invariant: whatever happens to that process, the report is made; after the first failure nothing more is asked of it.
+Invariant: whatever happens to that process, the report is made; once it ended or does not answer, nothing more is asked
+of it. A plot that Vega cannot draw leaves out that plot only.
 The process runs this file alone, so nothing of the package is imported here.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from typing import Any, ClassVar, Final, Self
 
 _VERSION: Final = "5.20"
 _SECONDS_TO_ANSWER: Final = 120
+_SECONDS_TO_END: Final = 10
 
 
 class Vega:
@@ -31,7 +34,7 @@ class Vega:
     """Vega for pages, once it was made, which takes seconds."""
 
     def __init__(self) -> None:
-        self.failure = ""
+        self.failure, self._has_failed = "", False
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -68,7 +71,7 @@ class Vega:
     def _ask(self, function: str, argument: Any) -> Any:
         """Have a function of vl-convert called."""
         with self._lock:
-            if self.failure or self._process is None:
+            if self._process is None or self._has_failed:
                 return None
             assert self._process.stdin is not None
             assert self._process.stdout is not None
@@ -82,15 +85,24 @@ class Vega:
                     return None
                 answer = json.loads(self._process.stdout.readline())
             except (BrokenPipeError, ValueError):  # nothing, or half of an answer
-                code = self._process.wait()
-                self._fail(f"the process that draws them ended with exit code {code}, perhaps for lack of memory")
+                try:
+                    code = self._process.wait(_SECONDS_TO_END)
+                except subprocess.TimeoutExpired:
+                    self._fail("the process that draws them does not answer as it should")
+                else:
+                    self._fail(f"the process that draws them ended with exit code {code}, perhaps for lack of memory")
                 return None
             if "error" in answer:
-                self._fail(f"Vega cannot draw them: {answer['error']}")
+                self._note(f"Vega cannot draw them: {answer['error']}")
             return answer.get("result")
 
+    def _note(self, why: str) -> None:
+        self.failure = self.failure or f"plots are missing, because {why}"
+
     def _fail(self, why: str) -> None:
-        self.failure = f"plots are missing, because {why}"
+        """Give up the process."""
+        self._note(why)
+        self._has_failed = True
         if self._process is not None:
             self._process.kill()
 
@@ -99,14 +111,16 @@ def _serve() -> None:
     """Answer, line by line, what the other side asks."""
     import vl_convert
 
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing that a library prints is taken for an answer
     for line in sys.stdin.buffer:
         function, argument = json.loads(line)
         try:
             answer = {"result": getattr(vl_convert, function)(argument, vl_version=_VERSION)}
         except Exception as error:  # vl-convert raises ValueError today; whatever it is, it belongs to this plot
             answer = {"error": " ".join(str(error).split())}
-        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
-        sys.stdout.buffer.flush()
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

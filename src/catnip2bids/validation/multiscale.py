@@ -18,6 +18,8 @@ from pydantic import ValidationError
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import zarr
 
+_LEAST_SIZE, _MOST_SIZE = 1e-12, 1e12
+"""In whatever unit; their ratios are numbers that can be computed with."""
 ZarrFormat = Literal[2, 3]
 
 
@@ -113,4 +115,6 @@ def _level(path: str, transformations: tuple[object, ...]) -> Level:
             translation = tuple(a + b for a, b in zip(translation, step.translation, strict=True))
         else:
             raise MetadataError(f"level {path} has a transformation that is not given as numbers")
+    if not all(_LEAST_SIZE <= size <= _MOST_SIZE for size in scale):
+        raise MetadataError(f"level {path} has the scale {scale}; no voxel has such a size")
     return Level(path, scale, translation)

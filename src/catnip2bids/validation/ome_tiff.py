@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
@@ -26,7 +27,7 @@ from catnip2bids.validation.tree import Tree
 from catnip2bids.volume import TiffStack
 from catnip2bids.volume.ome_planes import misplaced
 from catnip2bids.volume.planes import WholePlane
-from catnip2bids.volume.tiff import PageLayout, bytes_to_decode, check_page
+from catnip2bids.volume.tiff import MOST_READ_BYTES, ROWS_AT_A_TIME, PageLayout, bytes_to_read, levels_of
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.wording import shown_bytes, shown_shape
 from catnip2bids.xml_text import read_xml
@@ -36,10 +37,6 @@ NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 
 _UM = "µm"
 """With U+00B5 MICRO SIGN, as in the schema's enumeration UnitsLength; U+03BC is another character."""
-_ROWS = 256
-"""Rows that are decoded at a time."""
-_MOST_DECODED_BYTES = 256 * 2**20
-_MOST_LEVELS = 32
 _OME_TYPES = {"float32": "float", "float64": "double", "bool": "bit"}
 
 _error = partial(error, CHECK)
@@ -126,9 +123,9 @@ def _check_file(root: Path, file: PurePosixPath) -> Iterator[Finding]:
         # the message names the file with its folders, which are nobody's business in a report
         yield _error("OME_TIFF_UNREADABLE", file, str(failure).replace(f"{root / file}", file.name))
         return
-    if not _fits(pages.layout):
-        message = f"was not decoded: a plane takes {shown_bytes(bytes_to_decode(pages.layout))}, and validate decodes"
-        yield _warning("OME_TIFF_NOT_DECODED", file, f"{message} {shown_bytes(_MOST_DECODED_BYTES)}; verify decodes it")
+    if (n_bytes := bytes_to_read(pages.layout)) > MOST_READ_BYTES:
+        message = f"was not decoded: a plane takes {shown_bytes(n_bytes)}, and validate decodes planes of at most"
+        yield _warning("OME_TIFF_NOT_DECODED", file, f"{message} {shown_bytes(MOST_READ_BYTES)}; verify decodes it")
     if pages.big != file.name.endswith(".btf"):
         found = "BigTIFF" if pages.big else "classic TIFF"
         yield _error("OME_TIFF_EXTENSION", file, f"is {found}; BIDS names BigTIFF .ome.btf and classic TIFF .ome.tif")
@@ -159,9 +156,10 @@ def _read_pages(file: Path) -> Pages:
         offsets = page_offsets(tiff)
         layouts, n_levels = set(), set()
         for index, offset in enumerate(offsets):
-            page, layout = check_page(tiff, index, offset)
-            layouts.add(layout)
-            n_levels.add(_check_levels(tiff, index, page, layout))
+            levels = levels_of(tiff, index, offset)
+            layouts.add(levels[0][1])
+            n_levels.add(len(levels) - 1)
+            _check_levels(f"{file}: page {index + 1}: ", levels)
         for found, what in ((layouts, "size or type"), (n_levels, "the number of their levels")):
             if len(found) > 1:
                 raise SourceError(f"{file}: pages differ in {what}: {', '.join(sorted(map(str, found)))}")
@@ -173,14 +171,9 @@ def _read_pages(file: Path) -> Pages:
             description=tiff.pages.first.description,
         )
     stack = TiffStack(pages.layout, file, offsets)
-    for index in {0, pages.n_pages - 1} if _fits(pages.layout) else ():
+    for index in {0, pages.n_pages - 1} if bytes_to_read(pages.layout) <= MOST_READ_BYTES else ():
         _decode(stack, index)
     return pages
-
-
-def _fits(layout: PageLayout) -> bool:
-    """Tell whether a page can be decoded in little memory: some rows at a time, or as a whole."""
-    return layout.reads_rows or bytes_to_decode(layout) <= _MOST_DECODED_BYTES
 
 
 def _decode(stack: TiffStack, plane: int) -> None:
@@ -190,27 +183,20 @@ def _decode(stack: TiffStack, plane: int) -> None:
         if isinstance(opened, WholePlane):
             opened.decode()
             return
-        rows = np.empty((min(_ROWS, n_rows), n_columns), stack.dtype)
-        for top in range(0, n_rows, _ROWS):
-            bottom = min(top + _ROWS, n_rows)
+        rows = np.empty((min(ROWS_AT_A_TIME, n_rows), n_columns), stack.dtype)
+        for top in range(0, n_rows, ROWS_AT_A_TIME):
+            bottom = min(top + ROWS_AT_A_TIME, n_rows)
             opened.read_rows(top, bottom, rows[: bottom - top])
 
 
-def _check_levels(tiff: tifffile.TiffFile, index: int, page: tifffile.TiffPage, above: PageLayout) -> int:
-    """Check the lower levels of a page (OME-TIFF specification, "Supporting sub-resolutions"); returns their number."""
-    subifds = page.subifds or ()
-    if len(subifds) > _MOST_LEVELS:
-        raise SourceError(f"{tiff.filehandle.path}: page {index + 1}: has {len(subifds)} levels; package it again")
-    for number, offset in enumerate(subifds, 1):
-        level, layout = check_page(tiff, index, offset)
+def _check_levels(where: str, levels: list[tuple[tifffile.TiffPage, PageLayout]]) -> None:
+    """Check the lower levels of a page (OME-TIFF specification, "Supporting sub-resolutions")."""
+    for number, ((_, above), (level, layout)) in enumerate(pairwise(levels), 1):
         halved = tuple(math.ceil(n / 2) for n in above.shape)
         if layout.shape != halved or layout.dtype != above.dtype or not level.is_reduced:
             raise SourceError(
-                f"{tiff.filehandle.path}: page {index + 1}: level {number} is {layout}, not half of {above}, or it is "
-                "not marked as a reduced image"
+                f"{where}level {number} is {layout}, not half of {above}, or it is not marked as a reduced image"
             )
-        above = layout
-    return len(subifds)
 
 
 def _check_schema(text: str) -> None:

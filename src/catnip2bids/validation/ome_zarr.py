@@ -34,7 +34,7 @@ from catnip2bids.validation.multiscale import (
 )
 from catnip2bids.validation.programs import name_with_version
 from catnip2bids.validation.tree import Tree
-from catnip2bids.volume.zarr import Grid, open_array, read_grid
+from catnip2bids.volume.zarr import MOST_CHUNK_BYTES, Grid, open_array, read_grid
 from catnip2bids.wording import shown_bytes, shown_shape
 
 CHECK = "ome-zarr"
@@ -42,8 +42,6 @@ CHECK = "ome-zarr"
 _AXES = (("z", "micrometer"), ("y", "micrometer"), ("x", "micrometer"))
 _TOLERANCE_UM = 1e-3
 _IMAGES_AT_ONCE = 4
-_MOST_CHUNK_BYTES = 32 * 2**20
-"""Decoded at a time for each of these images, once with each library."""
 
 _Voxel = tuple[int, ...]
 
@@ -99,11 +97,13 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
             "is a label image with an omero section, which napari cannot open; "
             "package its run again, which replaces the metadata",
         )
-    if (n_bytes := max(grid.chunk_bytes for grid in grids)) > _MOST_CHUNK_BYTES:
+    for level, grid in zip(multiscale.levels[1:], grids[1:], strict=True):
+        yield from _compare_levels(image, (multiscale.levels[0], grids[0].shape), (level, grid.shape))
+    if (n_bytes := max(grid.chunk_bytes for grid in grids)) > MOST_CHUNK_BYTES:
         message = f"was not decoded: its chunks have {shown_bytes(n_bytes)}, and validate decodes chunks of at most"
-        yield _warning("OME_ZARR_NOT_DECODED", image, f"{message} {shown_bytes(_MOST_CHUNK_BYTES)}; save smaller ones")
+        yield _warning("OME_ZARR_NOT_DECODED", image, f"{message} {shown_bytes(MOST_CHUNK_BYTES)}; save smaller ones")
         return
-    yield from _check_levels(folder, image, multiscale)
+    yield from _try_levels(folder, image, multiscale)
 
 
 def _check_labels(root: Path, image: PurePosixPath) -> Iterator[Finding]:
@@ -163,29 +163,22 @@ def _check_label_types(folder: Path, image: PurePosixPath, multiscale: Multiscal
             return
 
 
-def _check_levels(folder: Path, image: PurePosixPath, multiscale: Multiscale) -> Iterator[Finding]:
-    shapes: list[tuple[int, ...]] = []
+def _try_levels(folder: Path, image: PurePosixPath, multiscale: Multiscale) -> Iterator[Finding]:
     for level in multiscale.levels:
         try:
-            shapes.append(_try_array(folder, level.path))
+            _try_array(folder, level.path)
         # readers raise whatever their stores and codecs raise; whatever it is, the level cannot be read
         except Exception as failure:
             refuse_without_memory(failure, folder / level.path)
             reason = f"level {level.path} cannot be read: {type(failure).__name__}: {one_line(failure)}"
             yield _error("OME_ZARR_UNREADABLE", image, reason)
             return
-    for level, shape in zip(multiscale.levels[1:], shapes[1:], strict=True):
-        yield from _compare_levels(image, (multiscale.levels[0], shapes[0]), (level, shape))
 
 
-def _try_array(image: Path, level: str) -> tuple[int, ...]:
+def _try_array(image: Path, level: str) -> None:
     """Open an array in both readers and read some of it.
 
     tensorstore comes first: it decodes no more of a damaged chunk than a chunk can hold.
-
-    Returns
-    -------
-    The array's shape.
 
     Raises
     ------
@@ -202,7 +195,6 @@ def _try_array(image: Path, level: str) -> tuple[int, ...]:
     if by_tensorstore.grid.index is not None:
         for voxel in _shard_ends(by_tensorstore.grid):
             by_tensorstore.read(voxel)
-    return by_tensorstore.shape
 
 
 def _corners(shape: Sequence[int]) -> Iterable[_Voxel]:

@@ -20,7 +20,7 @@ from catnip2bids.errors import SourceError
 from catnip2bids.verification.reading import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
 from catnip2bids.verification.result import Problem
 from catnip2bids.volume import PageLayout, open_tiff, page_offsets, plane_sha256
-from catnip2bids.volume.tiff import check_page
+from catnip2bids.volume.tiff import levels_of
 from catnip2bids.wording import shown_shape
 
 _COPIES_IN_MEMORY = 4
@@ -39,6 +39,8 @@ class TiffReader:
             page, self._layout = levels[0]
             self.description_sha256 = hashlib.sha256(page.description.encode()).hexdigest()
         self._level_shapes = [layout.shape for _, layout in levels]
+        self._plane_bytes = math.prod(self._layout.shape) * self.dtype.itemsize
+        self._segment_bytes = max(layout.segment_bytes for _, layout in levels)
 
     @property
     def shapes(self) -> tuple[Zyx, ...]:
@@ -53,7 +55,7 @@ class TiffReader:
     @property
     def piece_bytes(self) -> int:
         """Memory that checking a plane takes."""
-        return math.prod(self._layout.shape) * self.dtype.itemsize * _COPIES_IN_MEMORY
+        return self._plane_bytes * (_COPIES_IN_MEMORY - 1) + max(self._plane_bytes, self._segment_bytes)
 
     def pieces(self) -> Iterator[Piece]:
         """Yield each plane."""
@@ -88,16 +90,17 @@ class TiffReader:
             if shapes != self._level_shapes or any(layout.dtype != self.dtype for layout in layouts):
                 found, first = (", ".join(map(shown_shape, of)) for of in (shapes, self._level_shapes))
                 raise SourceError(f"{self._path}: has levels of {found} pixels, the first plane of {first}")
+            if max(layout.segment_bytes for layout in layouts) > max(self._plane_bytes, self._segment_bytes):
+                raise SourceError(f"{self._path}: has larger strips or tiles than the first plane")
             decoded = [page.asarray(maxworkers=1) for page, _ in levels]
         return [level.astype(self.dtype, copy=False) for level in decoded]
 
     def _levels(self, tiff: tifffile.TiffFile, plane: int) -> list[tuple[tifffile.TiffPage, PageLayout]]:
         """Return a plane and its lower levels, each half of the one before, so that they fit into memory with it."""
-        levels = [check_page(tiff, plane, self._offsets[plane])]
-        for number, offset in enumerate(levels[0][0].subifds or (), 1):
-            halved = tuple(math.ceil(n / 2) for n in levels[-1][1].shape)
-            levels.append(check_page(tiff, plane, offset))
-            if levels[-1][1].shape != halved or halved == levels[-2][1].shape:
-                found = shown_shape(levels[-1][1].shape)
+        levels = levels_of(tiff, plane, self._offsets[plane])
+        for number, ((_, above), (_, layout)) in enumerate(pairwise(levels), 1):
+            halved = tuple(math.ceil(n / 2) for n in above.shape)
+            if layout.shape != halved or halved == above.shape:
+                found = shown_shape(layout.shape)
                 raise SourceError(f"{self._path}: level {number} has {found} pixels, not {shown_shape(halved)}")
         return levels

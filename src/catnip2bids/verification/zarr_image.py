@@ -49,6 +49,8 @@ class ZarrReader:
             if grid.codec not in ("", "blosc"):
                 raise ValueError(f"level {index} is compressed with {grid.codec}, and was with blosc")
         self._arrays = [zarr.open_array(grid.folder, mode="r") for grid in self._grids]
+        if len(types := {str(array.dtype) for array in self._arrays}) > 1:
+            raise ValueError(f"its levels hold values of different types: {', '.join(sorted(types))}")
         self._again = [open_array(path, level) for level in levels] if self._twice else []
         scales = [dataset["coordinateTransformations"][0]["scale"] for dataset in multiscale["datasets"]]
         self._steps = [_step(*pair) for pair in pairwise(scales)]

@@ -140,7 +140,7 @@ def _scenes_of_dataset(dataset: Path, warn: Callable[[str], None]) -> Iterator[S
     try:
         refuse_foreign(dataset)
     except DatasetError as error:
-        warn(f"is not shown: {error}")
+        warn(str(error))
     for key, run in read_provenance(dataset).runs.items():
         layers = list(_layers(dataset, run, run.images.items(), warn))
         in_atlas_space = [layer for layer in layers if layer.look == Look.HEATMAP]

@@ -28,7 +28,7 @@ from catnip2bids.ome.metadata import Display, group_attributes
 from catnip2bids.special import refuse_special
 from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel, check_image
 from catnip2bids.volume import TiffStack, census_stack, open_tiff
-from catnip2bids.volume.tiff import check_page
+from catnip2bids.volume.tiff import levels_of
 from catnip2bids.volume.tiff_file import directory_offsets, refuse_long_tags
 from catnip2bids.wording import shown_bytes
 from catnip2bids.xml_text import read_xml
@@ -114,9 +114,8 @@ class TiffImage:
     @cached_property
     def _level_shapes(self) -> list[Zyx]:
         with open_tiff(self.path) as tiff:
-            page = tiff.pages.first.aspage()
-            planes = [page.shape, *(level.aspage().shape for level in page.pages or ())]
-        return [(self._stack.shape[0], int(n_rows), int(n_columns)) for n_rows, n_columns in planes]
+            levels = levels_of(tiff, 0, self._stack.page_offsets[0])
+        return [(self._stack.shape[0], *layout.shape) for _, layout in levels]
 
     @cached_property
     def _voxel_size_um(self) -> tuple[float, float, float]:
@@ -226,9 +225,7 @@ class _Bands:
             return key[2] * height, self._kept[key]
 
     def _page(self, tiff: tifffile.TiffFile, level: int, plane: int) -> tifffile.TiffPage:
-        page, layout = check_page(tiff, plane, self._stack.page_offsets[plane])
-        if level > 0:
-            page, layout = check_page(tiff, plane, (page.subifds or ())[level - 1])
+        page, layout = levels_of(tiff, plane, self._stack.page_offsets[plane])[level]
         if layout.shape != self._level_shapes[level][1:] or layout.dtype != self._stack.dtype:
             raise SourceError(f"{self._stack.path}: page {plane + 1} is {layout}, not as the others; did it change?")
         return page

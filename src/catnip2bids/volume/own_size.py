@@ -1,6 +1,7 @@
-"""How many pixels a strip or tile has whose compression has a size of its own, whatever the tags of the page say.
+"""Read the image size stored in compressed strips and tiles (PNG, JPEG, JPEG 2000, LERC).
 
-Invariant: nothing is decoded, and what is not understood has no size.
+Invariant: nothing is decoded. A size is returned only if the decoder cannot find another one, and if it takes no more
+memory than `work_bytes`; so only gray images are read, and JPEG 2000 only as writers of TIFF store it.
 """
 
 from __future__ import annotations
@@ -12,46 +13,84 @@ import tifffile
 
 LONGEST_HEAD = 2**16
 """So many bytes of a segment hold its size."""
-_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of JPEG that begin a frame (ITU-T T.81, table B.1)."""
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
+"""Markers of JPEG that begin a frame, that have no length, and that come before a frame (ITU-T T.81, table B.1)."""
+_SIZ, _COD, _COC, _SOT, _SOD = 0xFF51, 0xFF52, 0xFF53, 0xFF90, 0xFF93
+"""Markers of JPEG 2000 (ITU-T T.800, table A.2)."""
+_LEAST_CODE_BLOCK = 3
+"""A code-block of 32 x 32 pixels: OpenJPEG needs about 1,000 bytes for each of them."""
+_LERC_BYTES = (1, 1, 2, 2, 4, 4, 4, 8)
 
 
-def _png(head: bytes) -> int:
-    width, height = struct.unpack_from(">II", head, 16)  # IHDR comes first (PNG, section 11.2)
-    return int(width * height)
+def _png(head: bytes, _: int) -> int:
+    width, height, bits, color = struct.unpack_from(">IIBB", head, 16)  # IHDR comes first (PNG, section 11.2)
+    _require(head[12:16] == b"IHDR" and color == 0)
+    return int(width * height * (2 if bits > 8 else 1))
 
 
-def _jpeg2000(head: bytes) -> int:
-    at = head.index(b"\xff\x4f\xff\x51")  # SOC and SIZ (ITU-T T.800, annex A)
-    right, bottom, left, top = struct.unpack_from(">IIII", head, at + 8)
-    return int((right - left) * (bottom - top))
-
-
-def _lerc(head: bytes) -> int:
-    if not head.startswith(b"Lerc2 "):
-        raise ValueError("is of another version")
-    (version,) = struct.unpack_from("<i", head, 6)
-    n_rows, n_columns = struct.unpack_from("<ii", head, 14 if version > 2 else 10)
-    return int(n_rows * n_columns)
-
-
-def _jpeg(head: bytes) -> int:
-    at = 2
-    while head[at] == 0xFF:
-        marker, (length,) = head[at + 1], struct.unpack_from(">H", head, at + 2)
-        if marker in _SOF:
-            height, width = struct.unpack_from(">HH", head, at + 5)
-            return int(width * height)
+def _jpeg2000(head: bytes, n_bytes: int) -> int:
+    """Read a codestream of one tile: one header holds for all of it, which must not cut it into small precincts."""
+    start, siz, _, _, right, bottom, left, top, *tile, n_components, bits, dx, dy = struct.unpack_from(
+        ">HHHH8IHBBB", head
+    )
+    _require((start, siz, n_components, dx, dy) == (0xFF4F, _SIZ, 1, 1, 1) and right > left and bottom > top)
+    width, height, first_x, first_y = tile
+    _require(first_x <= left and first_y <= top and first_x + width >= right and first_y + height >= bottom)
+    at, marker = 2, siz
+    while marker != _SOD:
+        marker, length = struct.unpack_from(">HH", head, at)
+        if marker == _COD:
+            style, width, height = head[at + 4], head[at + 10], head[at + 11]
+            _require(not style & 1 and min(width, height) >= _LEAST_CODE_BLOCK)
+        elif marker == _SOT:
+            (tile_bytes,) = struct.unpack_from(">I", head, at + 6)
+            _require(tile_bytes == 0 or at + tile_bytes >= n_bytes - 2)
+        _require(marker >= _SIZ and marker != _COC)
         at += 2 + length
-    raise ValueError("has no frame")
+    return int((right - left) * (bottom - top) * (1 if bits & 127 < 8 else 2 if bits & 127 < 16 else 4))
 
 
-_READERS: dict[int, Callable[[bytes], int]] = {
+def _lerc(head: bytes, n_bytes: int) -> int:
+    _require(head.startswith(b"Lerc2 "))
+    (version,) = struct.unpack_from("<I", head, 6)
+    n_rows, n_columns, *n_values, _, _, blob_bytes, kind = struct.unpack_from(
+        "<7I" if version > 3 else "<6I", head, 14 if version > 2 else 10
+    )
+    _require(blob_bytes == n_bytes and n_values in ([], [1]))
+    return int(n_rows * n_columns * _LERC_BYTES[kind])
+
+
+def _jpeg(head: bytes, _: int) -> int:
+    _require(head.startswith(b"\xff\xd8"))
+    at = 2
+    while True:
+        _require(head[at] == 0xFF)
+        marker = head[at + 1]
+        if marker in _FRAMES:
+            bits, height, width, n_components = struct.unpack_from(">BHHB", head, at + 4)
+            _require(n_components == 1 and height > 0)
+            return int(width * height * (2 if bits > 8 else 1))
+        _require(marker == 0xFF or marker in _ALONE or marker in _TABLES)
+        at += 1 if marker == 0xFF else 2
+        if marker in _TABLES:
+            at += int.from_bytes(head[at : at + 2], "big")
+
+
+def _require(so: bool) -> None:
+    if not so:
+        raise ValueError("is not what writers store")
+
+
+_READERS: dict[int, Callable[[bytes, int], int]] = {
     tifffile.COMPRESSION.PNG: _png,
     tifffile.COMPRESSION.JPEG2000: _jpeg2000,
     tifffile.COMPRESSION.LERC: _lerc,
     tifffile.COMPRESSION.JPEG: _jpeg,
 }
+_WORK_BYTES = {tifffile.COMPRESSION.JPEG2000: 8, tifffile.COMPRESSION.JPEG: 2}
+"""Measured with OpenJPEG; libjpeg keeps the coefficients of progressive images."""
 
 
 def knows(compression: int) -> bool:
@@ -59,8 +98,13 @@ def knows(compression: int) -> bool:
     return compression in _READERS
 
 
-def n_pixels(compression: int, head: bytes) -> int | None:
-    """Return how many pixels a segment says it has; None if that cannot be found out.
+def work_bytes(compression: int) -> int:
+    """Return the memory for each pixel that decoding takes, beside the segment and its pixels."""
+    return _WORK_BYTES.get(tifffile.COMPRESSION(compression), 0)
+
+
+def decoded_bytes(compression: int, head: bytes, n_bytes: int) -> int | None:
+    """Return how many bytes a segment is decoded to; None if that cannot be found out.
 
     Parameters
     ----------
@@ -68,8 +112,10 @@ def n_pixels(compression: int, head: bytes) -> int | None:
         Number of the compression in TIFF.
     head
         The first bytes of the segment.
+    n_bytes
+        Bytes of the whole segment.
     """
     try:
-        return _READERS[compression](head)
+        return _READERS[compression](head, n_bytes)
     except (ValueError, LookupError, struct.error):
         return None

@@ -14,6 +14,7 @@ import tifffile
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import own_size
 from catnip2bids.volume.tiff_file import saved_in_python
+from catnip2bids.wording import shown_bytes
 
 LARGEST_DEFLATE_RATIO = 1040.0
 # How many bytes one compressed byte can stand for at the most; what claims more cannot be true.
@@ -34,6 +35,9 @@ _LARGEST_RATIO = {
     tifffile.COMPRESSION.CCITTFAX4: 32768.0,
 }
 """tifffile decodes these to the size that the tags promise. Others have a size of their own, see `own_size`."""
+_LARGEST_GROWTH = 2
+_OVERHEAD_BYTES = 2**20
+"""What is stored of a plane has at most so many times the bytes of its pixels, and so many more."""
 
 
 def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None:
@@ -74,7 +78,7 @@ def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None
         )
     if int((offsets + counts).max()) > file_bytes:
         raise SourceError(f"{where}is cut off (pixel data beyond the end of the file); replace it by the original")
-    decoded = _decoded_bytes(page)
+    decoded = _promised_bytes(page)
     if page.compression == tifffile.COMPRESSION.NONE and (counts < decoded).any():
         raise SourceError(f"{where}strips are shorter than their rows; replace it by the original")
     if ratio is not None and (decoded > ratio * counts).any():
@@ -82,21 +86,48 @@ def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None
             f"{where}promises {int(decoded.sum())} bytes of pixels in {int(counts.sum())} bytes, which cannot be; "
             "replace it by the original"
         )
+    most, stored = _LARGEST_GROWTH * math.prod(page.chunked) * decoded_bytes(page) + _OVERHEAD_BYTES, int(counts.sum())
+    if stored > most:
+        raise SourceError(
+            f"{where}is stored in {shown_bytes(stored)}, and its pixels need at most {shown_bytes(most)}; "
+            "replace it by the original"
+        )
+
+
+def decoded_bytes(page: tifffile.TiffPage) -> int:
+    """Bytes of the largest strip or tile, as tifffile decodes it."""
+    itemsize = 1 if page.dtype is None else page.dtype.itemsize
+    if page.is_tiled:
+        return page.tilelength * page.tilewidth * itemsize
+    return min(page.rowsperstrip, page.shape[0]) * page.shape[1] * itemsize
+
+
+def segment_bytes(page: tifffile.TiffPage) -> int:
+    """Memory that decoding a strip or tile takes, beside what is stored of it."""
+    itemsize = 1 if page.dtype is None else page.dtype.itemsize
+    return decoded_bytes(page) * (itemsize + own_size.work_bytes(page.compression)) // itemsize
 
 
 def _check_own_sizes(page: tifffile.TiffPage, where: str) -> None:
-    """Check that segments which say how many pixels they have say nothing else than the tags."""
-    most = page.tilelength * page.tilewidth if page.is_tiled else min(page.rowsperstrip, page.shape[0]) * page.shape[1]
-    handle = page.parent.filehandle
+    """Check that segments which say how large they are say nothing else than the tags."""
+    most, handle = decoded_bytes(page), page.parent.filehandle
     for offset, n_bytes in zip(page.dataoffsets, page.databytecounts, strict=True):
         handle.seek(offset)
-        found = own_size.n_pixels(page.compression, handle.read(min(n_bytes, own_size.LONGEST_HEAD)))
-        if found is None or found > most:
-            pixels = "pixels of an unknown number" if found is None else f"{found:,} pixels"
-            raise SourceError(f"{where}has {pixels} in a strip or tile for {most:,}; replace it by the original")
+        head = handle.read(min(n_bytes, own_size.LONGEST_HEAD))
+        found = own_size.decoded_bytes(page.compression, head, n_bytes)
+        if found is None:
+            raise SourceError(
+                f"{where}has a strip or tile that is not a plain gray {tifffile.COMPRESSION(page.compression).name}; "
+                "save it with Deflate or LZW, or uncompressed"
+            )
+        if found > most:
+            raise SourceError(
+                f"{where}has a strip or tile of {found:,} bytes of pixels, and the tags promise {most:,}; "
+                "replace it by the original"
+            )
 
 
-def _decoded_bytes(page: tifffile.TiffPage) -> npt.NDArray[np.int64]:
+def _promised_bytes(page: tifffile.TiffPage) -> npt.NDArray[np.int64]:
     """Bytes of each strip or tile, decoded; of strips the last may have fewer rows, and tiles are always whole."""
     n_rows, n_columns = page.shape
     if page.is_tiled:

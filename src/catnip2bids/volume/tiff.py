@@ -21,15 +21,19 @@ from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.volume.ambiguity import ambiguity
 from catnip2bids.volume.encoding import EncodedPlane, Encoding, encoding_of, find_segments
 from catnip2bids.volume.planes import OpenPlane, StripPlane, WholePlane
-from catnip2bids.volume.segments import check_segments
-from catnip2bids.volume.tiff_file import open_tiff, saved_in_python
+from catnip2bids.volume.segments import check_segments, segment_bytes
+from catnip2bids.volume.tiff_file import check_directory, open_tiff, saved_in_python
 from catnip2bids.volume.tiff_meaning import PixelMeaning, meaning_of
 from catnip2bids.wording import shown_shape
 
 MOST_ROWS_PER_STRIP = 64
 """Rows are read out of compressed strips of so many rows at the most; larger ones are like planes of a single strip."""
+ROWS_AT_A_TIME = 256
+MOST_READ_BYTES = 256 * 2**20
+"""Memory for reading a page where nobody said how much there is: in `validate` and `report`."""
 _SMALL_PLANE_BYTES = 4 * 2**20
 """Of smaller planes thousands are open at a time, which is more than a system lets one program open."""
+_MOST_LEVELS = 64
 _COLOR_MAP = 320
 _GRAY = {tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE}
 _PLAIN = {tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE}
@@ -49,6 +53,8 @@ class PageLayout:
         How it is stored; None where its segments cannot stand in another file as they are.
     meaning
         What its values mean. A census compares that by itself, to say what differs.
+    segment_bytes
+        Memory that decoding a strip or tile takes: tiles may be larger than the page.
     """
 
     shape: tuple[int, int]
@@ -56,6 +62,7 @@ class PageLayout:
     reads_rows: bool = field(default=True, compare=False)
     encoding: Encoding | None = field(default=None, compare=False)
     meaning: PixelMeaning = field(default=PixelMeaning(), compare=False)
+    segment_bytes: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         """Sizes as people give them: X x Y."""
@@ -81,6 +88,33 @@ def check_page(tiff: tifffile.TiffFile, index: int, offset: int | None = None) -
     return page, check_tags(page, where)
 
 
+def levels_of(
+    tiff: tifffile.TiffFile, index: int, offset: int | None = None
+) -> list[tuple[tifffile.TiffPage, PageLayout]]:
+    """Check a page and its lower levels, as `check_page` does; decodes nothing. Returns all of them."""
+    page, layout = check_page(tiff, index, offset)
+    lower = subifds(page, f"{tiff.filehandle.path}: page {index + 1}: ")
+    return [(page, layout), *(check_page(tiff, index, level) for level in lower)]
+
+
+def subifds(page: tifffile.TiffPage, where: str) -> tuple[int, ...]:
+    """Return where the directories of the lower levels of a page are.
+
+    Raises
+    ------
+    SourceError
+        If there are too many, or tifffile would read too much of one.
+    """
+    offsets = page.subifds or ()
+    if len(offsets) > _MOST_LEVELS:
+        raise SourceError(
+            f"{where}has {len(offsets):,} SubIFDs, more than an image has levels; replace it by the original"
+        )
+    for offset in offsets:
+        check_directory(page.parent, Path(page.parent.filehandle.path), offset)
+    return offsets
+
+
 def check_tags(page: tifffile.TiffPage, where: str) -> PageLayout:
     """Check a page, of which errors are to begin with the words `where`.
 
@@ -98,7 +132,7 @@ def check_tags(page: tifffile.TiffPage, where: str) -> PageLayout:
         raise SourceError(f"{where}{unclear}; replace it by the original, or save it again uncompressed")
     check_segments(page, where, page.parent.filehandle.size)
     shape, dtype = (page.shape[0], page.shape[1]), page.dtype.newbyteorder("=")
-    return PageLayout(shape, dtype, _reads_rows(page), encoding_of(page), meaning_of(page))
+    return PageLayout(shape, dtype, _reads_rows(page), encoding_of(page), meaning_of(page), segment_bytes(page))
 
 
 def _refuse_colors(page: tifffile.TiffPage, where: str) -> None:
@@ -190,6 +224,7 @@ def agreed(layouts: Iterable[PageLayout]) -> PageLayout:
         pages[0],
         reads_rows=all(page.reads_rows for page in pages),
         encoding=encodings.pop() if len(encodings) == 1 else None,
+        segment_bytes=max(page.segment_bytes for page in pages),
     )
 
 
@@ -216,8 +251,16 @@ def bytes_of_a_strip(layout: PageLayout) -> int:
 
 
 def bytes_to_decode(layout: PageLayout) -> int:
-    """Memory that it takes to decode a page of which rows cannot be read: the page is there encoded and decoded."""
-    return 2 * _plane_bytes(layout)
+    """Memory that it takes to decode a page of which rows cannot be read: the page, and what it is decoded from."""
+    return _plane_bytes(layout) + max(_plane_bytes(layout), layout.segment_bytes)
+
+
+def bytes_to_read(layout: PageLayout) -> int:
+    """Memory that reading a page takes: `ROWS_AT_A_TIME` rows, or all of it where rows cannot be read."""
+    if not layout.reads_rows:
+        return bytes_to_decode(layout)
+    n_rows = min(ROWS_AT_A_TIME, layout.shape[0])
+    return bytes_of_a_strip(layout) + n_rows * layout.shape[1] * layout.dtype.itemsize
 
 
 def _plane_bytes(layout: PageLayout) -> int:

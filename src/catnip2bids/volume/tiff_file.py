@@ -20,7 +20,7 @@ from typing import Literal
 import tifffile
 
 from catnip2bids.documents import MOST_BYTES
-from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.errors import ReadError, SourceError, refuse_without_memory
 from catnip2bids.special import refuse_special
 
 _BIG_TIFF = 43
@@ -66,7 +66,14 @@ class _Complaints(logging.Handler):
 def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     """Open a TIFF file; everything that goes wrong inside becomes a SourceError that names it.
 
-    A damaged TIFF makes tifffile raise almost anything (TypeError, ZeroDivisionError, MemoryError, ...).
+    A damaged TIFF makes tifffile raise almost anything (TypeError, ZeroDivisionError, struct.error, ...).
+
+    Raises
+    ------
+    SourceError
+        If the file is damaged, or cannot be read.
+    NotEnoughMemoryError
+        If there is no memory to read it.
     """
     refuse_special(path)
     complaints = _Complaints()
@@ -81,15 +88,8 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     except tifffile.TiffFileError as error:
         _raise_what_the_system_said(error, path)
         raise SourceError(f"{path}: not a TIFF file ({error}); replace it by the original") from error
-    except (
-        ArithmeticError,
-        LookupError,
-        MemoryError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        struct.error,
-    ) as error:
+    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError, struct.error) as error:
+        refuse_without_memory(error, path)
         _raise_what_the_system_said(error, path)
         if isinstance(error, ValueError) and str(error).endswith(" not supported"):
             raise SourceError(f"{path}: cannot be decoded here ({error}); save it with another compression") from error
@@ -180,26 +180,31 @@ def _declared_pages(tiff: tifffile.TiffFile) -> tuple[str, int]:
 
 def directory_offsets(tiff: tifffile.TiffFile, path: Path) -> tuple[int, ...]:
     """Follow the chain of directories to its end; tifffile only logs a loop, or a chain that is cut off."""
-    handle, layout = tiff.filehandle, tiff.tiff
-    order: Literal["little", "big"] = "little" if layout.byteorder == "<" else "big"
-
-    def whole_number(at: int, size: int) -> int:
-        handle.seek(at)
-        data = handle.read(size)
-        if len(data) < size:
-            raise SourceError(f"{path}: is cut off in its list of pages; replace it by the original")
-        return int.from_bytes(data, order)
-
+    layout = tiff.tiff
     seen: dict[int, None] = {}  # in order
-    offset = whole_number(layout.offsetsize if layout.is_bigtiff else 4, layout.offsetsize)
+    offset = _whole_number(tiff, path, layout.offsetsize if layout.is_bigtiff else 4, layout.offsetsize)
     while offset:
         if offset in seen:
             raise SourceError(f"{path}: its list of pages goes in a circle; replace it by the original")
         seen[offset] = None
-        n_tags = whole_number(offset, layout.tagnosize)
-        if n_tags > _MOST_TAGS:
-            raise SourceError(f"{path}: its list of pages is damaged ({n_tags} tags); replace it by the original")
-        handle.seek(offset + layout.tagnosize)
-        _check_tags(path, handle.read(n_tags * layout.tagsize), layout.tagsize, order)
-        offset = whole_number(offset + layout.tagnosize + n_tags * layout.tagsize, layout.offsetsize)
+        offset = check_directory(tiff, path, offset)
     return tuple(seen)
+
+
+def check_directory(tiff: tifffile.TiffFile, path: Path, offset: int) -> int:
+    """Refuse a directory of which tifffile would read too much; returns where the next one is."""
+    layout = tiff.tiff
+    n_tags = _whole_number(tiff, path, offset, layout.tagnosize)
+    if n_tags > _MOST_TAGS:
+        raise SourceError(f"{path}: its list of pages is damaged ({n_tags} tags); replace it by the original")
+    tags = tiff.filehandle.read(n_tags * layout.tagsize)
+    _check_tags(path, tags, layout.tagsize, "little" if layout.byteorder == "<" else "big")
+    return _whole_number(tiff, path, offset + layout.tagnosize + n_tags * layout.tagsize, layout.offsetsize)
+
+
+def _whole_number(tiff: tifffile.TiffFile, path: Path, at: int, size: int) -> int:
+    tiff.filehandle.seek(at)
+    data = tiff.filehandle.read(size)
+    if len(data) < size:
+        raise SourceError(f"{path}: is cut off in its list of pages; replace it by the original")
+    return int.from_bytes(data, "little" if tiff.tiff.byteorder == "<" else "big")

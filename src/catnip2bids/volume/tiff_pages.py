@@ -13,11 +13,10 @@ from pathlib import Path
 import tifffile
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume.tiff import PageLayout, check_tags, page_at
+from catnip2bids.volume.tiff import PageLayout, check_tags, page_at, subifds
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.wording import shown_shape
 
-_MOST_COPIES = 64
 _SUBFILE_TYPE, _REDUCED = 255, 2
 """TIFF 6.0 replaced the tag SubfileType by NewSubfileType, of which bit 0 says the same."""
 
@@ -121,13 +120,9 @@ def _count_subifds(page: tifffile.TiffPage, where: str) -> int:
     Raises
     ------
     SourceError
-        If one of them is not smaller than the page, or there are too many.
+        If one of them is not smaller than the page, or as `subifds` does.
     """
-    size, tiff, offsets = _size(page), page.parent, page.subifds or ()
-    if len(offsets) > _MOST_COPIES:
-        raise SourceError(
-            f"{where}has {len(offsets):,} SubIFDs, more than an image has levels; replace it by the original"
-        )
+    size, tiff, offsets = _size(page), page.parent, subifds(page, where)
     for offset in offsets:
         tiff.filehandle.seek(offset)
         try:

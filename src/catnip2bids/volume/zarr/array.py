@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import ReadError, SourceError
-from catnip2bids.volume.zarr.grid import Grid, read_grid
+from catnip2bids.volume.zarr.array_metadata import read_grid
+from catnip2bids.volume.zarr.grid import Grid
 
 _MOST_CHUNKS_AT_ONCE = 2**16
 """Reading more of them with one call takes more memory for their bookkeeping than for pixels."""

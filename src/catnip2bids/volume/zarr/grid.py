@@ -1,7 +1,7 @@
-"""How an array of zarr v2 or v3 is cut into files and chunks, as its metadata says, before anything of it is decoded.
+"""How an array of zarr v2 or v3 is cut into files and chunks.
 
-Invariant: a grid that was read is one that can be worked through: numbers of chunks, the index of a shard and the rank
-are limited. The memory that its chunks take is known beforehand: a chunk that would be decoded to more is refused.
+Invariant: the memory that chunks take is known before anything is decoded: a chunk that would be decoded to more is
+refused.
 """
 
 from __future__ import annotations
@@ -15,24 +15,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationError
 
-from catnip2bids.documents import read_object
-from catnip2bids.errors import DatasetError, ReadError, SourceError
-from catnip2bids.paths import leads_out
 from catnip2bids.special import refuse_special
 from catnip2bids.wording import shown_bytes
 
-_MOST_AXES = 5
-_MOST_VOXELS = 2**18
-"""Along an axis."""
-_MOST_CHUNKS = 2**20
-"""Of a layer: enough for planes of 65,536 x 65,536 pixels in chunks of 64 x 64."""
-_LARGEST_ITEMSIZE = 16
-_MOST_INDEX_BYTES = 16 * 2**20
+MOST_CHUNK_BYTES = 32 * 2**20
+"""The largest chunk that is decoded where nobody said how much memory there is: by `validate` and `report`."""
 _OVERHEAD_BYTES = 2**16
 _CHECKSUM_BYTES = 4
 _INDEX_ENTRY_BYTES = 16
@@ -41,8 +32,6 @@ _NOT_STORED = 2**64 - 1
 _BLOSC_HEADER = struct.Struct("<4xI8x")
 """Of a Blosc frame: how many bytes it decodes to (c-blosc, README_CHUNK_FORMAT)."""
 
-_Lengths = Annotated[tuple[Annotated[int, Field(strict=True, ge=0)], ...], Field(max_length=_MOST_AXES)]
-_lengths = TypeAdapter(_Lengths)
 Place = tuple[int, ...]
 Region = Sequence[slice]
 
@@ -154,7 +143,7 @@ class Grid:
             refuse_special(file)
             try:
                 with file.open("rb", buffering=0) as opened:
-                    too_large = next(self._too_large(opened, inside), None)
+                    too_large = self._too_large(opened, inside)
             except OSError:
                 continue
             if too_large is not None:
@@ -181,25 +170,27 @@ class Grid:
             )
             yield self._file(place), tuple(inside)
 
-    def _too_large(self, file: BinaryIO, inside: tuple[slice, ...]) -> Iterator[int]:
-        """Yield sizes of chunks as they are stored, and decoded from Blosc frames, that are larger than chunks are."""
+    def _too_large(self, file: BinaryIO, inside: tuple[slice, ...]) -> int | None:
+        """Return the size of a chunk that is too large, stored or as its Blosc frame says; None if there is none."""
         n_bytes, offsets = file.seek(0, os.SEEK_END), [0]
         sizes = [n_bytes // math.prod(self.chunks_per_file)]
         if self.index is not None:
             index = self._read_index(file)
             if index is None:
-                return
+                return None
             chunks = [(int(offset), int(size)) for offset, size in index[inside].reshape(-1, 2)]
             chunks = [(offset, size) for offset, size in chunks if offset + size <= n_bytes]  # others cannot be read
             offsets = [offset for offset, _ in chunks]
             sizes += [size for _, size in chunks]
         # what cannot be compressed takes a little more
-        yield from (size for size in sizes if size > self.chunk_bytes + self.chunk_bytes // 8 + _OVERHEAD_BYTES)
+        if (largest := max(sizes)) > self.chunk_bytes + self.chunk_bytes // 8 + _OVERHEAD_BYTES:
+            return largest
         for offset in offsets if "blosc" in self.codec else ():  # tensorstore ends others where a chunk is whole
             file.seek(offset)
             header = file.read(_BLOSC_HEADER.size)
             if len(header) == _BLOSC_HEADER.size and (decoded := _BLOSC_HEADER.unpack(header)[0]) > self.chunk_bytes:
-                yield decoded
+                return int(decoded)
+        return None
 
     def _read_index(self, shard: BinaryIO) -> np.ndarray[Any, np.dtype[np.uint64]] | None:
         """Read the index of a shard: offset and size of each chunk; None if it is not whole."""
@@ -220,117 +211,3 @@ class Grid:
     def _key(self) -> re.Pattern[str]:
         numbers = re.escape(self.separator).join([r"(0|[1-9]\d*)"] * len(self.shape))
         return re.compile(re.escape(self.prefix) + numbers)
-
-
-def read_grid(image: Path, level: str) -> Grid:
-    """Read how the array of a level of an image is cut.
-
-    Raises
-    ------
-    SourceError
-        If its metadata cannot be read, or promises more than can be read.
-    """
-    if leads_out(level):
-        raise SourceError(f"{image}: its level {level!r} lies outside of it; replace it by the original")
-    folder = image / level
-    is_v3 = (folder / "zarr.json").is_file()
-    document = folder / ("zarr.json" if is_v3 else ".zarray")
-    what = f"{image}: its array {level} cannot be read"
-    try:
-        grid = _grid_of_v3(folder, read_object(document)) if is_v3 else _grid_of_v2(folder, read_object(document))
-    except FileNotFoundError as error:
-        raise SourceError(f"{what} (it has neither zarr.json nor .zarray); replace it by the original") from error
-    except OSError as error:
-        raise ReadError(f"{what}: {error.strerror}; make it readable and run again") from error
-    except DatasetError as error:
-        raise SourceError(f"{what} ({error})") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise SourceError(f"{what} ({document.name}: {why}); replace it by the original") from error
-    if (promised := _implausible(grid)) is not None:
-        raise SourceError(f"{what}: {document.name} promises {promised}; replace it by the original")
-    return grid
-
-
-def _implausible(grid: Grid) -> str | None:
-    """Return what no image has; None if there is nothing."""
-    if (length := max(grid.shape)) > _MOST_VOXELS:
-        return f"{length:,} voxels along an axis, and images have at most {_MOST_VOXELS:,}"
-    if (n_chunks := math.prod(grid.chunks_along_axes[-2:])) > _MOST_CHUNKS:
-        return f"{n_chunks:,} chunks side by side, and images have at most {_MOST_CHUNKS:,}"
-    if grid.index is not None and grid.index_bytes > _MOST_INDEX_BYTES:
-        return f"an index of {shown_bytes(grid.index_bytes)} a shard, and {shown_bytes(_MOST_INDEX_BYTES)} are the most"
-    return None
-
-
-def _grid_of_v2(folder: Path, metadata: dict[str, Any]) -> Grid:
-    shape, chunk = _checked(metadata["shape"], metadata["chunks"])
-    codecs = [codec["id"] for codec in (*(metadata.get("filters") or ()), metadata.get("compressor")) if codec]
-    separator = metadata.get("dimension_separator", ".")
-    return Grid(folder, shape, chunk, chunk, _itemsize(metadata["dtype"]), "", separator, codec=_joined(codecs))
-
-
-def _grid_of_v3(folder: Path, metadata: dict[str, Any]) -> Grid:
-    shape, file_shape = _checked(metadata["shape"], metadata["chunk_grid"]["configuration"]["chunk_shape"])
-    itemsize, encoding = _itemsize(metadata["data_type"]), metadata["chunk_key_encoding"]
-    is_default = encoding["name"] == "default"
-    separator = encoding.get("configuration", {}).get("separator", "/" if is_default else ".")
-    prefix = f"c{separator}" if is_default else ""
-    codec, *_ = metadata["codecs"]
-    if codec["name"] != "sharding_indexed":
-        return Grid(
-            folder, shape, file_shape, file_shape, itemsize, prefix, separator, codec=_names(metadata["codecs"])
-        )
-    options = codec["configuration"]
-    to_bytes, *checksum = options["index_codecs"]
-    if to_bytes["configuration"]["endian"] != "little" or [one["name"] for one in checksum] not in ([], ["crc32c"]):
-        raise ValueError("the index of its shards is encoded in another way than writers do")
-    _, chunk_shape = _checked(file_shape, options["chunk_shape"])
-    if any(n % m for n, m in zip(file_shape, chunk_shape, strict=True)):
-        raise ValueError("its shards do not hold whole chunks")
-    return Grid(
-        folder,
-        shape,
-        file_shape,
-        chunk_shape,
-        itemsize,
-        prefix,
-        separator,
-        index=options.get("index_location", "end"),
-        has_checksum=bool(checksum),
-        codec=_names(options["codecs"]),
-    )
-
-
-def _checked(shape: object, chunk_shape: object) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    shape, chunk_shape = _lengths.validate_python(shape), _lengths.validate_python(chunk_shape)
-    if not shape or len(shape) != len(chunk_shape) or min(chunk_shape) < 1:
-        raise ValueError(f"chunks of {list(chunk_shape)} for a shape of {list(shape)}")
-    return shape, chunk_shape
-
-
-def _itemsize(dtype: object) -> int:
-    if not isinstance(dtype, str):
-        raise ValueError(f"it has values of type {dtype}")
-    try:
-        itemsize = np.dtype(dtype).itemsize
-    except TypeError:  # numpy has no such type; it is refused by name later
-        return _LARGEST_ITEMSIZE
-    if itemsize > _LARGEST_ITEMSIZE:
-        raise ValueError(f"it has values of type {dtype}")
-    return itemsize
-
-
-def _names(codecs: list[dict[str, Any]]) -> str:
-    """Name the codecs that compress, or change in another way what they get."""
-    names = [codec["name"] for codec in codecs]
-    if "sharding_indexed" in names:
-        raise ValueError("its shards are stored in another way than writers do")
-    return _joined([name for name in names if name not in ("bytes", "crc32c")])
-
-
-def _joined(codecs: list[str]) -> str:
-    """Return the names of codecs, of which the last one makes what is stored."""
-    if "blosc" in codecs[:-1]:  # Blosc is decoded to what its frame says, which cannot be read then
-        raise ValueError("its chunks are compressed with Blosc, and then once more")
-    return " and ".join(codecs)

@@ -133,8 +133,16 @@ def _scale(described: dict[Any, object], n_axes: int) -> list[float] | None:
             for transformation in transformations:
                 match transformation:
                     case {"type": "scale", "scale": [*scale]} if len(scale) == n_axes:
-                        return [float(n) if isinstance(n, int | float) else math.nan for n in scale]
+                        return list(map(_number, scale))
     return None
+
+
+def _number(value: object) -> float:
+    """Return a number of JSON, or NaN for anything else; JSON has integers that no float can hold."""
+    try:
+        return float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 def _voxel_size_um(
