@@ -204,7 +204,8 @@ def _compare_all(
         for thing, one, two in wanted
     ]
     _refuse_unused(slice_numbers, [side for pair in sides if pair for side in pair])
-    progress.start(sum(len(pair[0].planes.keys() | pair[1].planes.keys()) for pair in sides if pair))
+    all_planes = [(pair[0].planes, pair[1].planes) for pair in sides if pair]
+    progress.start(sum(len(one.keys() | two.keys()) for one, two in all_planes if one and two))
     return tuple(
         _compare_pair(thing, (one, two), pair, resources, progress)
         for (thing, one, two), pair in zip(wanted, sides, strict=True)
@@ -236,6 +237,8 @@ def _compare_pair(
     progress: Progress,
 ) -> ItemComparison:
     if sides is not None:
+        if not all(side.planes for side in sides):  # the other one's planes are not missing here: nobody can know
+            return FileComparison(*paths, same=False, problems=(*sides[0].problems, *sides[1].problems))
         progress.item(paths[0].name)
         return compare_volumes(*sides, resources, progress)
     if thing == Thing.EMPTY:
