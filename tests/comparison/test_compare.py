@@ -977,3 +977,21 @@ def test_what_is_alike_in_two_folders_is_not_drawn(tmp_path: Path) -> None:
         write_slices(tmp_path / side / "N4", some_image((3, 20, 20)))
     catnip2bids.compare(tmp_path / "a", tmp_path / "b", tmp_path / "out")
     assert "<img" not in (tmp_path / "out/index.html").read_text()
+
+
+def test_what_only_one_folder_can_read_is_not_missing_from_the_other_one(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "same.txt").write_text("same")
+    write_tiff(tmp_path / "a/image.tif", some_image((3, 20, 20)))
+    os.mkfifo(tmp_path / "b/image.tif")
+    (tmp_path / "a/run").mkdir()
+    (tmp_path / "a/run/notes.txt").write_text("")
+    (tmp_path / "b/run").symlink_to("nowhere")
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
+    assert (comparison.only_in_1, comparison.only_in_2, comparison.notes) == ({}, {}, ())
+    assert comparison.problems == (
+        f"{tmp_path}/b/image.tif: is a named pipe or a device, not a file; move it away, or exclude it in the plan",
+        f"{tmp_path}/b/run: is a link to nothing; give a file or a folder",
+    )
+    assert comparison.verdict == "nothing differs, but 2 were not fully compared"

@@ -5,14 +5,13 @@ Invariant: what cannot be read is never the same as anything, and nothing is sai
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.sides import same_bytes
+from catnip2bids.comparison.things import thing_at
 from catnip2bids.errors import SourceError
-from catnip2bids.special import refuse_special
 
 
 @dataclass(frozen=True)
@@ -58,15 +57,10 @@ class FileComparison:
 
 def compare_files(path_1: Path, path_2: Path) -> FileComparison:
     """Compare two files byte for byte."""
-    problems = tuple(problem for path in (path_1, path_2) if (problem := _why_unreadable(path)))
-    return FileComparison(path_1, path_2, not problems and same_bytes(path_1, path_2), problems)
-
-
-def _why_unreadable(path: Path) -> str:
-    try:
-        refuse_special(path)
-    except SourceError as error:
-        return str(error)
-    if path.is_file() and os.access(path, os.R_OK):
-        return ""
-    return f"{path}: cannot be read; make it readable, or compare without it"
+    problems = []
+    for path in (path_1, path_2):
+        try:
+            thing_at(path)
+        except SourceError as error:
+            problems.append(str(error))
+    return FileComparison(path_1, path_2, not problems and same_bytes(path_1, path_2), tuple(problems))

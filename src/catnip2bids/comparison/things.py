@@ -68,7 +68,8 @@ def _thing_at(path: Path) -> Thing:
         return Thing.SLICES if has_slices(path) and not others_in(path) else Thing.FOLDER
     refuse_special(path)
     if not path.is_file():
-        raise SourceError(f"{path}: does not exist; give a file or a folder")
+        what = "is a link to nothing" if path.is_symlink() else "does not exist"
+        raise SourceError(f"{path}: {what}; give a file or a folder")
     if is_tiff(path):
         return Thing.STACK
     if is_nifti(path):
