@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import json
 import os
 import re
@@ -18,7 +19,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
-from markupsafe import escape
 
 import catnip2bids
 from catnip2bids import Comparison
@@ -940,7 +940,7 @@ def test_nothing_is_said_of_a_thing_whose_other_side_cannot_be_opened(tmp_path: 
     assert (row["same_hash"], row["note"]) == ("", f"not compared: {comparison.problems[0]}")
     page = (tmp_path / "out/index.html").read_text()
     assert page.count("<h2>Not compared</h2>") == 1
-    assert page.count(str(escape(comparison.problems[0]))) == 1
+    assert html.unescape(page).count(comparison.problems[0]) == 1
     assert 'class="bar"' not in page
 
 

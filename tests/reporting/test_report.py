@@ -78,7 +78,7 @@ class _Text(HTMLParser):
         self.words: list[str] = []
         self.addresses: list[str] = []
         self._hidden = False
-        self.feed(page.read_text(encoding="utf-8"))
+        self.feed(page.read_text(encoding="utf-8").replace("<wbr>", ""))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._hidden = tag in ("script", "style")
@@ -504,6 +504,17 @@ def test_the_page_of_a_sample_says_which_files_have_changed(dataset: Path, file:
     assert overview.count(name + "</code>") == 1
     assert re.search(r'class="state warn">validate said: valid on [-: \d]+ UTC; verify found changes since<', overview)
     assert text_of(dataset).count("said validate; verify found changes since") == 2
+
+
+def test_plots_that_are_missing_are_told_once_on_each_page(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catnip2bids.reporting.vega.sys.executable", "/nowhere")
+    report(dataset)
+    text = text_of(dataset, f"{KO_PREFIX}.html")
+    assert text.count("Plots are missing, because") == text.lower().count("plots are missing") == 1
+    assert "Cells of" not in text
+    assert "Shown as black" not in text
+    assert "Cells in each region" in text
+    assert "Cells by group Plots are missing, because" in text_of(dataset)
 
 
 @pytest.mark.parametrize("is_verified", [True, False])
