@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import json
 import os
 import re
@@ -328,7 +329,7 @@ def test_a_table_that_another_program_saved_is_compared(tmp_path: Path, text: st
     (tmp_path / "2.CSV").write_bytes(text.encode("utf-16"))
     comparison = catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.CSV", tmp_path / "out")
     assert comparison.exit_code == exit_code
-    assert document(tmp_path)["evidence"]["excluded_2"] == {}
+    assert document(tmp_path)["evidence"].get("excluded_2", {}) == {}
     if exit_code == 2:
         assert comparison.problems[0].startswith(f"{tmp_path / '2.CSV'}, line 2, column Cell_Count: ")
 
@@ -851,7 +852,7 @@ def test_what_is_skipped_is_counted_and_named_everywhere(tmp_path: Path) -> None
     assert sum(row["note"] == "not compared: hidden" for row in rows(tmp_path)) == 6
     assert rows(tmp_path, "different.csv") == []
     page = (tmp_path / "out/index.html").read_text()
-    assert "Not compared: 5 in 1, 3 in 2" in page
+    assert "Skipped: 5 in 1, 3 in 2" in page
     assert page.count("640_N4/.old") >= 2
     assert "8 skipped" in repr(comparison)
     comparison = catnip2bids.compare(tmp_path / "a/640_N4", tmp_path / "b/640_N4")  # the same of single volumes
@@ -904,3 +905,93 @@ def test_large_whole_numbers_have_exact_differences(tmp_path: Path, dtype: str, 
     (item,) = found.items
     assert isinstance(item, VolumeComparison)
     assert {pair.difference.largest for pair in item.pairs if pair.difference} == {1.0}
+
+
+@pytest.mark.parametrize("what", ["slices", "table", "stack"])
+def test_nothing_is_said_of_a_thing_whose_other_side_cannot_be_opened(tmp_path: Path, what: str) -> None:
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "same.txt").write_text("same")
+    name = {"slices": "N4", "table": "t.csv", "stack": "s.tif"}[what]
+    match what:
+        case "slices":
+            for side in ("a", "b"):
+                write_slices(tmp_path / side / name, some_image((3, 20, 20)))
+            os.mkfifo(tmp_path / "b/N4/pipe2.tif")
+        case "table":
+            (tmp_path / "a" / name).write_text(HEADER + "1,root,r,5,100\n")
+            (tmp_path / "b" / name).write_text(HEADER + "1,root,r,5,many\n")
+        case "stack":
+            write_tiff(tmp_path / "a" / name, some_image((3, 20, 20)))
+            (tmp_path / "b/text.txt").write_text("text")
+            (tmp_path / "b" / name).symlink_to("text.txt")
+            (tmp_path / "a/text.txt").write_text("text")
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b", tmp_path / "out")
+    assert (comparison.relation, comparison.exit_code) == (Relation.DIFFERENT, 2)
+    assert comparison.verdict == "nothing differs, but 1 was not fully compared"
+    found = document(tmp_path)
+    assert (found["n_different"], found["n_not_compared"]) == (0, 1)
+    (item,) = (item for item in found["evidence"]["items"] if item["path_1"].endswith(name))
+    assert (item["n_different"], item["only_in_1"], item["only_in_2"]) == (0, [], [])
+    assert item["evidence"] == {"unreadable": list(comparison.problems)}
+    assert "only in" not in found["meaning"]
+    assert rows(tmp_path, "different.csv") == []
+    (row,) = (row for row in rows(tmp_path) if row["filepath_1"].endswith(name))
+    assert (row["same_hash"], row["note"]) == ("", f"not compared: {comparison.problems[0]}")
+    page = (tmp_path / "out/index.html").read_text()
+    assert page.count("<h2>Not compared</h2>") == 1
+    assert html.unescape(page).count(comparison.problems[0]) == 1
+    assert 'class="bar"' not in page
+
+
+def test_one_torn_slice_is_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for side in ("1", "2"):
+        write_slices(Path(side) / "seg", LABELS, flavour=Flavour(DEFLATE, rows_per_strip=4))
+    torn = Path("2/seg/Z0005.tif")
+    torn.write_bytes(torn.read_bytes()[:-200])
+    alone = catnip2bids.compare("1/seg", "2/seg")
+    assert (alone.verdict, alone.exit_code) == ("nothing differs in what could be compared", 2)
+    assert [problem.startswith(f"{torn}: ") for problem in (*alone.problems, *alone.warnings)] == [True]
+    folders = catnip2bids.compare("1", "2", "out")
+    assert folders.verdict == "nothing differs, but 1 was not fully compared"
+    found = document(tmp_path)
+    assert (found["n_identical"], found["n_different"], found["n_not_compared"]) == (0, 0, 1)
+    with tifffile.TiffWriter(Path("2/seg/Z0006.tif")) as writer:
+        writer.write(LABELS[5] + np.uint16(1))
+    assert catnip2bids.compare("1/seg", "2/seg").verdict == "different"
+
+
+@pytest.mark.parametrize("what", ["named pipe", "device"])
+def test_a_pipe_or_a_device_is_not_called_missing(tmp_path: Path, what: str) -> None:
+    path = Path("/dev/zero")
+    if what == "named pipe":
+        path = tmp_path / "a.tif"
+        os.mkfifo(path)
+    with pytest.raises(SourceError, match=f"^{path}: is a named pipe or a device"):
+        catnip2bids.compare(path, path)
+
+
+def test_what_is_alike_in_two_folders_is_not_drawn(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        write_slices(tmp_path / side / "N4", some_image((3, 20, 20)))
+    catnip2bids.compare(tmp_path / "a", tmp_path / "b", tmp_path / "out")
+    assert "<img" not in (tmp_path / "out/index.html").read_text()
+
+
+def test_what_only_one_folder_can_read_is_not_missing_from_the_other_one(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "same.txt").write_text("same")
+    write_tiff(tmp_path / "a/image.tif", some_image((3, 20, 20)))
+    os.mkfifo(tmp_path / "b/image.tif")
+    (tmp_path / "a/run").mkdir()
+    (tmp_path / "a/run/notes.txt").write_text("")
+    (tmp_path / "b/run").symlink_to("nowhere")
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
+    assert (comparison.only_in_1, comparison.only_in_2, comparison.notes) == ({}, {}, ())
+    assert comparison.problems == (
+        f"{tmp_path}/b/image.tif: is a named pipe or a device, not a file; move it away, or exclude it in the plan",
+        f"{tmp_path}/b/run: is a link to nothing; give a file or a folder",
+    )
+    assert comparison.verdict == "nothing differs, but 2 were not fully compared"

@@ -81,7 +81,7 @@ class _Text(HTMLParser):
         self.words: list[str] = []
         self.addresses: list[str] = []
         self._hidden = False
-        self.feed(page.read_text(encoding="utf-8"))
+        self.feed(page.read_text(encoding="utf-8").replace("<wbr>", ""))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._hidden = tag in ("script", "style")
@@ -185,7 +185,7 @@ def test_an_image_that_is_damaged_spoils_its_page_alone(dataset: Path) -> None:
     [problem] = made.problems
     assert str(image) in problem
     text = text_of(dataset)
-    assert "no raw image" in text
+    assert "raw image missing or damaged" in text
     assert f"Problems sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr: cannot be read" in text
     assert str(dataset) not in text
     assert "Problems" not in text_of(dataset, "sub-45925floxed_sample-RightHemisphere_stain-cFos.html")
@@ -327,7 +327,7 @@ def test_an_id_of_two_atlases_is_two_regions(tmp_path: Path) -> None:
     package([tmp_path / "cohort"], tmp_path / "dataset", settings())
     provenance = read_provenance(tmp_path / "dataset")
     samples = read_samples(tmp_path / "dataset", provenance)
-    cohort = cohort_of(samples, [card_of(sample, Outcomes(None, None, ())) for sample in samples])
+    cohort = cohort_of(samples, [card_of(sample, Outcomes.of(tmp_path / "dataset")) for sample in samples])
     assert cohort is not None
     piriform, another = (str(cohort.regions.index(name)) for name in ("Piriform area", "Another region"))
     ko, flox = (row["cells"][0] for row in cohort.data["samples"])
@@ -362,7 +362,7 @@ def test_what_was_found_before_a_change_is_no_problem_any_more(dataset: Path, tm
     write_l2(tmp_path / "more", TODAY)
     package([tmp_path / "more"], dataset, settings())
     report(dataset)
-    assert "changed since it was checked on" in text_of(dataset)
+    assert "changed since validate ran on" in text_of(dataset)
     assert "Problems" not in text_of(dataset)
 
 
@@ -371,7 +371,7 @@ def test_nothing_is_proven_of_an_image_that_is_gone(dataset: Path) -> None:
     shutil.rmtree(dataset / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr")
     report(dataset)
     text = text_of(dataset)
-    assert "changed since it was checked on" in text
+    assert "changed since verify ran on" in text
     assert "every pixel proven" not in text
 
 
@@ -496,11 +496,66 @@ def test_the_report_says_which_sample_is_not_as_it_was(dataset: Path) -> None:
     keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
     report(dataset)
     text = text_of(dataset)
-    assert "found changed on " in text
-    assert "verified 1 image has changed" in text
-    assert "verified every pixel proven" in text
+    assert "verify found changes on " in text
+    assert "verified 1 image changed, 1 other file changed on " in text
+    assert "verified every pixel proven, 1 other file changed on " in text
     assert f"{image.relative_to(dataset)}: " in text
     assert "README.md: " in text
+
+
+@pytest.mark.parametrize("file", ["counts", "extra", "provenance"])
+def test_the_page_of_a_sample_says_which_files_have_changed(dataset: Path, file: str) -> None:
+    keep_outcome(dataset, "validation", catnip2bids.validate(dataset))
+    path = dataset / PROVENANCE
+    match file:
+        case "counts":
+            path = next(dataset.glob(f"derivatives/*/sub-45670ko/micr/{KO_PREFIX}*_counts.tsv"))
+        case "extra":
+            path = dataset / f"sub-45670ko/micr/{KO_PREFIX}_extra.txt"
+    path.write_bytes((path.read_bytes() if path.exists() else b"") + b"\n")
+    if file == "provenance":  # of this one, validate would see that it is another one
+        keep_outcome(dataset, "validation", catnip2bids.validate(dataset))
+    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    report(dataset)
+    name = path.relative_to(dataset).as_posix()
+    pages = [f"{KO_PREFIX}.html", "sub-45925floxed_sample-RightHemisphere_stain-cFos.html"]
+    for page in pages if file == "provenance" else pages[:1]:
+        text = text_of(dataset, page)
+        assert f"Problems {name}: " in text
+        assert "verified every pixel proven, 1 other file changed on " in text
+    if file != "provenance":
+        assert "Problems" not in text_of(dataset, pages[1])
+    overview = (dataset / INDEX).read_text()
+    assert overview.count(name + "</code>") == 1
+    assert re.search(r'class="state warn">validate said: valid on [-: \d]+ UTC; verify found changes since<', overview)
+    assert text_of(dataset).count("said validate; verify found changes since") == 2
+
+
+def test_plots_that_are_missing_are_told_once_on_each_page(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catnip2bids.reporting.vega.sys.executable", "/nowhere")
+    report(dataset)
+    text = text_of(dataset, f"{KO_PREFIX}.html")
+    assert text.count("Plots are missing, because") == text.lower().count("plots are missing") == 1
+    assert "Cells of" not in text
+    assert "Shown as black" not in text
+    assert "Cells in each region" in text
+    assert "Cells by group Plots are missing, because" in text_of(dataset)
+
+
+@pytest.mark.parametrize("is_verified", [True, False])
+def test_checksums_that_are_missing_are_a_problem(dataset: Path, is_verified: bool) -> None:
+    checksums = dataset / "code/catnip2bids/checksums.sha256"
+    checksums.unlink()
+    if is_verified:
+        keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    made = report(dataset)
+    (problem,) = made.problems
+    assert problem.startswith(f"{checksums}: does not exist")
+    for page in ("index.html", f"{KO_PREFIX}.html"):
+        text = text_of(dataset, page)
+        assert "changed since" not in text
+        assert text.count("Problems code/catnip2bids/checksums.sha256: does not exist") == 1
+    assert ("verify found changes on" in text_of(dataset)) is is_verified
 
 
 @pytest.mark.parametrize(("level", "planes"), [(None, []), (1, []), (0, [3]), (0, [3, 4, 7])])
@@ -517,8 +572,8 @@ def test_an_outcome_is_not_that_of_another_dataset(dataset: Path, tmp_path: Path
     assert outcome is not None
     assert not outcome[1]
     text = text_of(dataset)
-    assert "changed since it was checked" in text
-    assert text.count("verified not since it was packaged") == 3
+    assert "changed since verify ran on" in text
+    assert text.count("verified changed since verify ran on") == 3
 
 
 def test_the_report_says_who_said_that_all_is_well(dataset: Path) -> None:

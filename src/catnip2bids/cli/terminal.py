@@ -205,13 +205,13 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
                 say(f"only in {side}: {path} ({thing.value})")
     say(f"look at {folder / 'index.html'}")
     meaning = _numbers_of(comparison) if comparison.is_folder else headline_of(comparison)
-    say(f"{comparison.relation.value if comparison.is_compared else 'nothing was compared'}: {meaning}")
+    say(f"{comparison.verdict}: {meaning}")
 
 
 def _numbers_of(comparison: Comparison) -> str:
     n_same = sum(item.relation == "identical" for item in comparison.items)
     facts = [f"{len(comparison.items)} in both, {n_same} of them identical"]
-    facts += [f"{n} not compared"] if (n := comparison.n_not_compared) else []
+    facts += [f"{n} not fully compared"] if (n := comparison.n_not_compared) else []
     facts += [f"{len(paths)} only in {side}" for side, paths in ((1, comparison.only_in_1), (2, comparison.only_in_2))]
     n_skipped = len(comparison.skipped_1) + len(comparison.skipped_2)
     return ", ".join([*facts, *([f"{n_skipped} skipped"] if n_skipped else [])])

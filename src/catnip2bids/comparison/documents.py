@@ -42,6 +42,8 @@ def rows_of(comparison: Comparison) -> Iterator[Row]:
     for item in comparison.items:
         if isinstance(item, VolumeComparison):
             yield from (_plane_row(pair) for pair in item.pairs)
+        elif item.problems:
+            yield _row(str(item.path_1), str(item.path_2), same=None, note=f"not compared: {'; '.join(item.problems)}")
         else:
             same, note = item.relation == Relation.IDENTICAL, sentence_of(item)
             yield _row(str(item.path_1), str(item.path_2), same=same, note=note)
@@ -90,7 +92,7 @@ def document_of(comparison: Comparison) -> dict[str, Any]:
             "relation": comparison.relation.value,
             "n_pairs": len(comparison.items),
             "n_identical": n_identical,
-            "n_different": len(comparison.items) - n_identical,
+            "n_different": len(comparison.items) - n_identical - comparison.n_not_compared,
             "n_not_compared": comparison.n_not_compared,
             "only_in_1": list(comparison.only_in_1),
             "only_in_2": list(comparison.only_in_2),
@@ -131,10 +133,10 @@ def _item(item: ItemComparison) -> dict[str, Any]:
                 "relation": item.relation.value,
                 "n_pairs": 1,
                 "n_identical": int(item.same),
-                "n_different": int(not item.same),
+                "n_different": int(item.differs),
                 "only_in_1": [],
                 "only_in_2": [],
-                "evidence": {},
+                "evidence": {"unreadable": list(item.problems)} if item.problems else {},
             }
 
 
@@ -229,6 +231,6 @@ def _tables(item: TableComparison) -> dict[str, Any]:
                 if pair.one and pair.two
             ],
             "total_cells": [item.total_cells(1), item.total_cells(2)],
-            "unreadable": list(item.problems),
+            "unreadable": [],
         },
     }

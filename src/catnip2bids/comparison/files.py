@@ -1,26 +1,27 @@
-"""Two files of which nothing is known but their bytes.
+"""Two files of which nothing is known but their bytes, and pairs of anything that cannot be opened.
 
-Invariant: a file that cannot be read is never the same as another one, and is named.
+Invariant: what cannot be read is never the same as anything, and nothing is said of it but why.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.sides import same_bytes
+from catnip2bids.comparison.things import thing_at
+from catnip2bids.errors import SourceError
 
 
 @dataclass(frozen=True)
 class FileComparison:
-    """Two files that are compared byte for byte.
+    """Two files that are compared byte for byte, or two things of which one cannot be opened.
 
     Attributes
     ----------
     path_1, path_2
-        The files.
+        The files or things.
     same
         Whether they are the same.
     problems
@@ -44,6 +45,11 @@ class FileComparison:
         return not (self.problems or self.are_empty)
 
     @property
+    def differs(self) -> bool:
+        """Whether a difference was found."""
+        return self.is_compared and not self.same
+
+    @property
     def relation(self) -> Relation:
         """Whether they are the same."""
         return Relation.IDENTICAL if self.same else Relation.DIFFERENT
@@ -51,9 +57,10 @@ class FileComparison:
 
 def compare_files(path_1: Path, path_2: Path) -> FileComparison:
     """Compare two files byte for byte."""
-    problems = tuple(
-        f"{path}: is not a file that can be read; make it readable, or compare without it"
-        for path in (path_1, path_2)
-        if not (path.is_file() and os.access(path, os.R_OK))
-    )
-    return FileComparison(path_1, path_2, not problems and same_bytes(path_1, path_2), problems)
+    problems = []
+    for path in (path_1, path_2):
+        try:
+            thing_at(path)
+        except SourceError as error:
+            problems.append(str(error))
+    return FileComparison(path_1, path_2, not problems and same_bytes(path_1, path_2), tuple(problems))

@@ -247,7 +247,8 @@ def read_alone(
                 look(rows.reshape(-1))
             return replace(plane, sha256=digest.hexdigest())
     except SourceError as error:
-        return replace(plane, problem=str(error))
+        path = plane.source.path  # tifffile knows it only from the root on
+        return replace(plane, problem=str(error).replace(str(path.absolute()), str(path)))
 
 
 def _compared(pair: PlanePair, one: OpenedPlane, two: OpenedPlane, found: _Finding) -> PlanePair:

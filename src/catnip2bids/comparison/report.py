@@ -11,10 +11,11 @@ from pathlib import Path
 
 from catnip2bids._version import __version__
 from catnip2bids.comparison.documents import csv_text, document_of, rows_of
+from catnip2bids.comparison.files import FileComparison
 from catnip2bids.comparison.pictures import Pictures, pictures_of
 from catnip2bids.comparison.planes import PlanePair
 from catnip2bids.comparison.relation import Relation
-from catnip2bids.comparison.result import Comparison, ItemComparison
+from catnip2bids.comparison.result import Comparison, ItemComparison, verdict_of
 from catnip2bids.comparison.sentences import headline_of, sentence_of
 from catnip2bids.comparison.tables import TableComparison
 from catnip2bids.comparison.volumes import VolumeComparison
@@ -63,6 +64,7 @@ class Section:
 
     name: str
     item: ItemComparison
+    verdict: str
     sentence: str
     stretches: list[Stretch]
     pictures: list[Pictures]
@@ -79,23 +81,31 @@ class Section:
 
 
 def _page(comparison: Comparison) -> str:
+    named = [(comparison.name_of(item), item) for item in comparison.items]
+    not_opened = {name: item.problems for name, item in named if isinstance(item, FileComparison) and item.problems}
+    told = {problem for problems in not_opened.values() for problem in problems}
     return (
         page_templates("catnip2bids.comparison")
         .get_template("comparison.html")
         .render(
             comparison=comparison,
             sentence=headline_of(comparison),
-            sections=[_section(comparison.name_of(item), item) for item in comparison.items],
+            not_opened=not_opened,
+            problems=[problem for problem in comparison.problems if problem not in told],
+            sections=[_section(comparison, name, item) for name, item in named if name not in not_opened],
             version=__version__,
             most_regions=_MOST_REGIONS,
         )
     )
 
 
-def _section(name: str, item: ItemComparison) -> Section:
+def _section(comparison: Comparison, name: str, item: ItemComparison) -> Section:
+    stretches, pictures = [], []
     if isinstance(item, VolumeComparison):
-        return Section(name, item, sentence_of(item), _stretches(_states(item)), pictures_of(item))
-    return Section(name, item, sentence_of(item), [], [])
+        stretches = _stretches(_states(item))
+        if item.differs or not comparison.is_folder:
+            pictures = pictures_of(item)
+    return Section(name, item, verdict_of(item), sentence_of(item), stretches, pictures)
 
 
 def _states(item: VolumeComparison) -> dict[int, str]:

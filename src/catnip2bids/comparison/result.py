@@ -16,6 +16,13 @@ from catnip2bids.wording import counted
 ItemComparison = VolumeComparison | TableComparison | FileComparison
 
 
+def verdict_of(item: ItemComparison) -> str:
+    """Return the relation of two things in words, which claim no difference that was not found."""
+    if item.differs or not item.problems:
+        return item.relation.value
+    return "nothing differs in what could be compared" if item.is_compared else "not compared"
+
+
 @dataclass(frozen=True, repr=False)
 class Comparison(Shown):
     """How two components differ.
@@ -89,8 +96,20 @@ class Comparison(Shown):
 
     @property
     def n_not_compared(self) -> int:
-        """Pairs of things that could not be read, so that nothing of them was compared."""
-        return sum(bool(item.problems) and not item.is_compared for item in self.items)
+        """Pairs of things in which no difference was found, but of which not everything could be read."""
+        return sum(bool(item.problems) and not item.differs for item in self.items)
+
+    @property
+    def verdict(self) -> str:
+        """The relation in words, which claims no difference that was not found."""
+        if not self.is_compared:
+            return "nothing was compared"
+        n, is_one_sided = self.n_not_compared, bool(self.only_in_1 or self.only_in_2)
+        if not n or is_one_sided or any(item.differs for item in self.items):
+            return self.relation.value
+        if not self.is_folder:
+            return verdict_of(self.items[0])
+        return f"nothing differs, but {n} {'was' if n == 1 else 'were'} not fully compared"
 
     @property
     def is_compared(self) -> bool:
@@ -105,13 +124,13 @@ class Comparison(Shown):
         return 0 if self.relation == Relation.IDENTICAL else 1
 
     def _summary(self) -> Summary:
-        facts = ["nothing was compared"]
+        facts = [self.verdict]
         if self.is_compared:
-            facts = [self.relation.value, counted(len(self.items), "thing") + " compared"]
+            facts.append(counted(len(self.items) - self.n_not_compared, "thing") + " compared")
         if self.is_folder:
             facts += [f"{len(self.only_in_1)} only in 1", f"{len(self.only_in_2)} only in 2"]
         n_skipped = len(self.skipped_1) + len(self.skipped_2)
         facts += [f"{n_skipped} skipped"] if n_skipped else []
         facts.append(counted(len(self.problems), "problem"))
-        rows = [{"compared": self.name_of(item), "relation": item.relation.value} for item in self.items]
+        rows = [{"compared": self.name_of(item), "relation": verdict_of(item)} for item in self.items]
         return Summary(f"{self.path_1} and {self.path_2}", tuple(facts), rows, self.problems)

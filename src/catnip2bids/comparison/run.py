@@ -5,10 +5,11 @@ Invariant: neither side is written to, and the result is the same in both direct
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from catnip2bids.choices import Cluster
 from catnip2bids.comparison.files import FileComparison, compare_files
@@ -163,15 +164,17 @@ def _compare_folders(
     everything = things_in(path_1), things_in(path_2)
     things_1, things_2 = ({path: t for path, t in found.items() if not t.is_skipped} for found in everything)
     skipped_1, skipped_2 = ({path: t for path, t in found.items() if t.is_skipped} for found in everything)
-    pairs = pair_things(things_1, things_2)
-    paired_1, paired_2 = {one for one, _ in pairs}, {two for _, two in pairs}
+    unreadable = _unreadable_in_one(path_1, path_2, things_1, things_2)
+    pairs = [pair for pair in pair_things(things_1, things_2) if unreadable.isdisjoint(pair)]
     wanted = [(things_1[one], path_1 / one, path_2 / two) for one, two in pairs]
+    wanted += [(Thing.UNREADABLE, path_1 / path, path_2 / path) for path in sorted(unreadable)]
+    paired_1, paired_2 = unreadable.union(one for one, _ in pairs), unreadable.union(two for _, two in pairs)
     return Comparison(
         path_1,
         path_2,
         _compare_all(wanted, slice_numbers, resources, progress),
-        {path: thing for path, thing in things_1.items() if path not in paired_1},
-        {path: thing for path, thing in things_2.items() if path not in paired_2},
+        _unpaired(things_1, paired_1, unreadable),
+        _unpaired(things_2, paired_2, unreadable),
         skipped_1,
         skipped_2,
         is_folder=True,
@@ -179,10 +182,27 @@ def _compare_folders(
     )
 
 
+def _unreadable_in_one(
+    path_1: Path, path_2: Path, things_1: Mapping[str, Thing], things_2: Mapping[str, Thing]
+) -> set[str]:
+    """Return the paths that are in both folders, and cannot be read in one of them."""
+    paths = {path for things in (things_1, things_2) for path, thing in things.items() if thing == Thing.UNREADABLE}
+    return {path for path in paths if os.path.lexists(path_1 / path) and os.path.lexists(path_2 / path)}
+
+
+def _unpaired(things: Mapping[str, Thing], paired: Set[str], unreadable: Set[str]) -> dict[str, Thing]:
+    """Return what only one folder has, as far as is known: not what is in a folder that the other one cannot read."""
+    return {
+        path: thing
+        for path, thing in things.items()
+        if path not in paired and unreadable.isdisjoint(map(str, PurePosixPath(path).parents))
+    }
+
+
 def _of_other_kinds(things_1: Mapping[str, Thing], things_2: Mapping[str, Thing]) -> Iterator[str]:
     for path in sorted(things_1.keys() & things_2.keys()):
         one, two = things_1[path], things_2[path]
-        if one != two and not (one.is_volume and two.is_volume):
+        if one != two and not (one.is_volume and two.is_volume) and Thing.UNREADABLE not in (one, two):
             yield f"{path}: was not compared, because it is of another kind in 1 ({one}) than in 2 ({two})"
 
 
@@ -204,7 +224,8 @@ def _compare_all(
         for thing, one, two in wanted
     ]
     _refuse_unused(slice_numbers, [side for pair in sides if pair for side in pair])
-    progress.start(sum(len(pair[0].planes.keys() | pair[1].planes.keys()) for pair in sides if pair))
+    all_planes = [(pair[0].planes, pair[1].planes) for pair in sides if pair]
+    progress.start(sum(len(one.keys() | two.keys()) for one, two in all_planes if one and two))
     return tuple(
         _compare_pair(thing, (one, two), pair, resources, progress)
         for (thing, one, two), pair in zip(wanted, sides, strict=True)
@@ -236,11 +257,13 @@ def _compare_pair(
     progress: Progress,
 ) -> ItemComparison:
     if sides is not None:
+        if not all(side.planes for side in sides):  # the other one's planes are not missing here: nobody can know
+            return FileComparison(*paths, same=False, problems=(*sides[0].problems, *sides[1].problems))
         progress.item(paths[0].name)
         return compare_volumes(*sides, resources, progress)
     if thing == Thing.EMPTY:
         return FileComparison(*paths, same=True, are_empty=True)
-    if any(map(looks_like_counts, paths)):
+    if thing != Thing.UNREADABLE and any(map(looks_like_counts, paths)):
         return compare_tables(*paths, progress.warning)
     files = compare_files(*paths)
     if not files.same and not files.problems and have_same_values(*paths):

@@ -6,6 +6,7 @@ from catnip2bids.comparison.files import FileComparison
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.result import Comparison, ItemComparison
 from catnip2bids.comparison.tables import TableComparison
+from catnip2bids.comparison.things import Thing
 from catnip2bids.comparison.values import ConstantDifference
 from catnip2bids.comparison.volumes import Evidence, VolumeComparison
 from catnip2bids.wording import counted, listed, ranged, ranges
@@ -26,8 +27,10 @@ def sentence_of(item: Comparison | ItemComparison) -> str:
         case FileComparison(other_notation=True):
             return "The tables hold the same values in another notation."
         case FileComparison():
+            if item.problems:
+                return "At least one side cannot be opened."
             what = "folders" if item.are_empty else "files"
-            return "; ".join(item.problems) or f"The {what} {'are the same' if item.same else 'differ'}."
+            return f"The {what} {'are the same' if item.same else 'differ'}."
 
 
 def headline_of(comparison: Comparison) -> str:
@@ -38,15 +41,15 @@ def headline_of(comparison: Comparison) -> str:
     parts = []
     if n_both:
         same = "identical" if n_same == n_both == 1 else f"{n_same} of them identical"
-        not_compared = f", {n} not compared" if (n := comparison.n_not_compared) else ""
+        not_compared = f", {n} not fully compared" if (n := comparison.n_not_compared) else ""
         parts.append(f"{counted(n_both, 'thing')} {'is' if n_both == 1 else 'are'} in both, {same}{not_compared}.")
     for side, only in ((1, comparison.only_in_1), (2, comparison.only_in_2)):
         by_thing: dict[str, list[str]] = {}
         for path, thing in only.items():
             by_thing.setdefault(thing.value, []).append(path)
-        parts += [
-            f"Only in {side}: {counted(len(paths), thing)} ({listed(paths)})." for thing, paths in by_thing.items()
-        ]
+        for what, paths in by_thing.items():
+            n_things = counted(len(paths), "unreadable entry" if what == Thing.UNREADABLE else what)
+            parts.append(f"Only in {side}: {n_things} ({listed(paths)}).")
     if n_skipped := len(comparison.skipped_1) + len(comparison.skipped_2):
         parts.append(f"Skipped: {counted(n_skipped, 'thing')}.")
     return " ".join(parts) or "Both are empty."
@@ -63,8 +66,6 @@ def _of_volumes(item: VolumeComparison) -> str:
     evidence, n_pairs = item.evidence, sum(pair.is_pair for pair in item.pairs)
     n_different = len(evidence.planes_different)
     parts = []
-    if item.problems:
-        parts.append(f"{counted(len(item.problems), 'problem')}: {item.problems[0].rstrip('.')}.")
     match item.relation:
         case Relation.IDENTICAL:
             parts.append("The only plane is the same." if n_pairs == 1 else f"All {n_pairs} planes are the same.")
@@ -94,7 +95,9 @@ def _of_different(item: VolumeComparison, n_pairs: int, n_different: int) -> lis
     evidence, parts = item.evidence, []
     n_damaged = sum(pair.is_pair and bool(pair.problems) for pair in item.pairs)
     if n_pairs > n_damaged:
-        parts.append(f"{n_different} of {counted(n_pairs, 'plane')} {'differs' if n_different == 1 else 'differ'}.")
+        parts.append(
+            f"{n_different} of {counted(n_pairs - n_damaged, 'plane')} {'differs' if n_different == 1 else 'differ'}."
+        )
     if n_damaged:
         parts.append(f"{counted(n_damaged, 'plane')} could not be compared.")
     if evidence.layouts is not None:
@@ -144,8 +147,6 @@ def _extent(evidence: Evidence) -> str:
 
 
 def _of_tables(item: TableComparison) -> str:
-    if item.problems:
-        return f"{counted(len(item.problems), 'problem')}: {item.problems[0].rstrip('.')}."
     if item.relation == Relation.IDENTICAL:
         return f"The same counts for all regions, of which there are {len(item.regions)}."
     parts = []

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from catnip2bids.catnip.atlas import read_atlas_table
 from catnip2bids.catnip.counts import COUNTS, RegionCount, read_counts
+from catnip2bids.comparison.files import FileComparison
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.delimited import TableKind, Warn, ignore, read_lines, read_text
 from catnip2bids.errors import SourceError
@@ -63,25 +65,23 @@ class TableComparison:
         The tables.
     regions
         All regions of both, in the order of 1, then of 2.
-    problems
-        Why a table could not be read.
     """
 
     path_1: Path
     path_2: Path
     regions: tuple[RegionPair, ...] = field(repr=False)
-    problems: tuple[str, ...] = ()
+    is_compared: ClassVar[bool] = True
+    problems: ClassVar[tuple[str, ...]] = ()
 
     @property
     def relation(self) -> Relation:
         """Whether they say the same."""
-        same = not self.problems and all(region.same for region in self.regions)
-        return Relation.IDENTICAL if same else Relation.DIFFERENT
+        return Relation.DIFFERENT if self.differs else Relation.IDENTICAL
 
     @property
-    def is_compared(self) -> bool:
-        """Whether both could be read."""
-        return not self.problems
+    def differs(self) -> bool:
+        """Whether a difference was found."""
+        return bool(self.different)
 
     @property
     def changed(self) -> tuple[RegionPair, ...]:
@@ -141,8 +141,8 @@ def have_same_values(path_1: Path, path_2: Path) -> bool:
     return one == two
 
 
-def compare_tables(path_1: Path, path_2: Path, warn: Warn = ignore) -> TableComparison:
-    """Compare two tables of counts by their labels, whatever their notation."""
+def compare_tables(path_1: Path, path_2: Path, warn: Warn = ignore) -> TableComparison | FileComparison:
+    """Compare two tables of counts by their labels, whatever their notation, if both can be read."""
     tables: list[dict[int, RegionCount]] = []
     problems = []
     for path in (path_1, path_2):
@@ -150,7 +150,8 @@ def compare_tables(path_1: Path, path_2: Path, warn: Warn = ignore) -> TableComp
             tables.append({count.index: count for count in read_counts(path, warn)})
         except SourceError as error:
             problems.append(str(error))
-            tables.append({})
+    if problems:
+        return FileComparison(path_1, path_2, same=False, problems=tuple(problems))
     one, two = tables
     regions = [RegionPair(one.get(index), two.get(index)) for index in dict.fromkeys([*one, *two])]
-    return TableComparison(path_1, path_2, tuple(regions), tuple(problems))
+    return TableComparison(path_1, path_2, tuple(regions))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.leftovers import is_leftover, without_leftovers
+from catnip2bids.special import refuse_special
 from catnip2bids.volume import is_nifti, is_ome_zarr, is_tiff, plane_pages, slice_files
 
 _TABLES = (".csv", ".tsv")
@@ -65,8 +66,10 @@ def _thing_at(path: Path) -> Thing:
         return Thing.OME_ZARR
     if path.is_dir():
         return Thing.SLICES if has_slices(path) and not others_in(path) else Thing.FOLDER
+    refuse_special(path)
     if not path.is_file():
-        raise SourceError(f"{path}: does not exist; give a file or a folder")
+        what = "is a link to nothing" if path.is_symlink() else "does not exist"
+        raise SourceError(f"{path}: {what}; give a file or a folder")
     if is_tiff(path):
         return Thing.STACK
     if is_nifti(path):

@@ -145,6 +145,13 @@ class VolumeComparison(Shown):
         return self.relation == Relation.SHIFTED or any(pair.same or pair.difference for pair in self.pairs)
 
     @property
+    def differs(self) -> bool:
+        """Whether a difference was found, whatever else could not be read."""
+        if self.relation == Relation.SHIFTED or self.evidence.planes_different:
+            return True
+        return self.is_compared and not all(pair.is_pair for pair in self.pairs)
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """What could not be read or compared, each once."""
         found = [*self.pairing.side_1.problems, *self.pairing.side_2.problems]

@@ -12,7 +12,7 @@ from pathlib import Path
 from catnip2bids.reporting.outcomes import Outcome, read_outcome
 from catnip2bids.reporting.samples import Sample
 from catnip2bids.reporting.views import View
-from catnip2bids.wording import shown_bytes
+from catnip2bids.wording import counted, shown_bytes
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,23 @@ class Outcomes:
     validation, verification
         The outcomes, if the dataset still is what was checked.
     states
-        Two sentences on how the dataset is.
+        Two sentences on how the dataset is: what validate said, and verify.
     """
 
     validation: Outcome | None
     verification: Outcome | None
-    states: tuple[State, ...]
+    states: tuple[State, State]
 
     @classmethod
     def of(cls, dataset: Path) -> Outcomes:
         """Read what was kept beside the report."""
         validation, verification = (read_outcome(dataset, name) for name in ("validation", "verification"))
-        states = (
-            _state(validation, ("valid", "not valid"), "validate"),
-            _state(verification, ("every pixel proven", "found changed"), "verify"),
-        )
-        return cls(_current(validation), _current(verification), states)
+        found, proven = _current(validation), _current(verification)
+        is_valid = _state(validation, ("said: valid", "said: not valid"), "validate")
+        if found and found.ok and proven and not proven.ok and proven.time >= found.time:
+            is_valid = State(f"validate said: valid on {found.time} UTC{_CHANGED_LATER}", "warn")
+        is_proven = _state(verification, ("said: every pixel proven", "found changes"), "verify")
+        return cls(found, proven, (is_valid, is_proven))
 
     def findings(self, severity: str) -> list[Problem]:
         """Return what the validators found."""
@@ -82,6 +83,9 @@ class Outcomes:
         return [Problem(one.file, one.what) for one in found]
 
 
+_CHANGED_LATER = "; verify found changes since"
+
+
 def _current(outcome: tuple[Outcome, bool] | None) -> Outcome | None:
     return outcome[0] if outcome is not None and outcome[1] else None
 
@@ -91,8 +95,8 @@ def _state(outcome: tuple[Outcome, bool] | None, words: tuple[str, str], command
         return State(f"not checked yet: catnip2bids {command}", "warn")
     found, is_current = outcome
     if not is_current:
-        return State(f"changed since it was checked on {found.time} UTC: catnip2bids {command}", "warn")
-    said = f"{command} said: {words[0 if found.ok else 1]} on {found.time} UTC; not checked again since"
+        return State(f"changed since {command} ran on {found.time} UTC; run it again", "warn")
+    said = f"{command} {words[0 if found.ok else 1]} on {found.time} UTC; not checked again since"
     return State(said, "good" if found.ok else "bad")
 
 
@@ -109,7 +113,9 @@ class Card:
     facts
         What is known of it.
     problems
-        What is wrong with it.
+        What is wrong with it, and with files of the whole dataset.
+    has_raw
+        Whether it has a raw image, even if that cannot be drawn.
     thumbnail
         Its middle plane.
     """
@@ -119,6 +125,7 @@ class Card:
     page: str
     facts: tuple[Fact, ...]
     problems: tuple[Problem, ...]
+    has_raw: bool
     thumbnail: View | None = None
 
 
@@ -129,7 +136,7 @@ def card_of(sample: Sample, outcomes: Outcomes) -> Card:
     problems = tuple(_problems(sample, outcomes))
     facts = (*_animal(sample), *_sizes(sample), *_proofs(sample, outcomes))
     name = f"{run.subject} · {run.sample} · {run.stain}"
-    return Card(name, f"{where}, stain {run.stain}", f"{sample.key}.html", facts, problems)
+    return Card(name, f"{where}, stain {run.stain}", f"{sample.key}.html", facts, problems, sample.raw is not None)
 
 
 def _problems(sample: Sample, outcomes: Outcomes) -> Iterator[Problem]:
@@ -137,7 +144,12 @@ def _problems(sample: Sample, outcomes: Outcomes) -> Iterator[Problem]:
     verdicts = outcomes.verdicts()
     for path in sample.record.images:
         yield from verdicts.get(path, [])
+    yield from _changed_files(sample, outcomes)
     yield from (found for found in outcomes.findings("error") if sample.is_named_in(found.where))
+
+
+def _changed_files(sample: Sample, outcomes: Outcomes) -> list[Problem]:
+    return [found for found in outcomes.changed_files() if sample.is_concerned_by(found.where)]
 
 
 def _animal(sample: Sample) -> Iterator[Fact]:
@@ -165,22 +177,28 @@ def _sizes(sample: Sample) -> Iterator[Fact]:
 
 
 def _proofs(sample: Sample, outcomes: Outcomes) -> Iterator[Fact]:
-    """Say whether the sample was validated and verified."""
+    """Say whether the sample was validated and verified; of the whole dataset where nothing is known of the sample."""
+    is_valid, is_proven = outcomes.states
     if outcomes.validation is None:
-        yield Fact("validated", "not since it was packaged", "warn")
+        yield Fact("validated", is_valid.text, is_valid.style)
     else:
         wrong = any(sample.is_named_in(found.where) for found in outcomes.findings("error"))
-        what = f"{'errors' if wrong else 'no errors'} on {outcomes.validation.time} UTC, said validate"
-        yield Fact("validated", what, "bad" if wrong else "good")
+        said = f"{'errors' if wrong else 'no errors'} on {outcomes.validation.time} UTC, said validate"
+        later = _CHANGED_LATER if is_valid.style == "warn" else ""
+        yield Fact("validated", f"{said}{later}", "bad" if wrong else is_valid.style if later else "good")
     verdicts = outcomes.verdicts()
-    if not verdicts.keys() >= sample.record.images.keys():
-        yield Fact("verified", "not since it was packaged", "warn")
+    if outcomes.verification is None:
+        yield Fact("verified", is_proven.text, is_proven.style)
+    elif not verdicts.keys() >= sample.record.images.keys():
+        yield Fact("verified", "not all images were verified", "warn")
     else:
-        n_wrong = sum(bool(verdicts[path]) for path in sample.record.images)
-        changed = "1 image has changed" if n_wrong == 1 else f"{n_wrong} images have changed"
-        time = outcomes.verification.time if outcomes.verification else ""
-        what = f"{changed if n_wrong else 'every pixel proven'} on {time} UTC, said verify"
-        yield Fact("verified", what, "bad" if n_wrong else "good")
+        n_images = sum(bool(verdicts[path]) for path in sample.record.images)
+        inside = tuple(f"{path}/" for path in sample.record.images)
+        n_files = sum(not found.where.startswith(inside) for found in _changed_files(sample, outcomes))
+        said = f"{counted(n_images, 'image')} changed" if n_images else "every pixel proven"
+        said += f", {counted(n_files, 'other file')} changed" if n_files else ""
+        time = outcomes.verification.time
+        yield Fact("verified", f"{said} on {time} UTC, said verify", "bad" if n_images or n_files else "good")
 
 
 def with_damage(card: Card, damaged: Sequence[Problem]) -> Card:

@@ -157,12 +157,10 @@ def _path(dataset: Path, name: str) -> SafePath:
     return safe_path(dataset, REPORT / f"{name}.json")
 
 
-def _state(dataset: Path) -> str | None:
+def _state(dataset: Path) -> str:
     """Hash provenance, the checksums of all files but pixels, and number and bytes of the files of each image."""
     checksums = dataset / CHECKSUMS
-    if not checksums.is_file():
-        return None
-    digest = hashlib.sha256(read_bytes(checksums))
+    digest = hashlib.sha256(read_bytes(checksums) if checksums.is_file() else b"")
     digest.update(bytes.fromhex(file_sha256(dataset / PROVENANCE)))
     for target in sorted(_images_of(dataset)):
         path = dataset / inside(target, PROVENANCE.name)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from catnip2bids._version import __version__
+from catnip2bids.bids.checksums import CHECKSUMS
 from catnip2bids.bids.provenance import Decision, Provenance, provenance_of
 from catnip2bids.choices import check_work
 from catnip2bids.documents import read_bytes, read_object, refuse_foreign
@@ -139,6 +140,8 @@ class _Pages:
         self._outcomes = outcomes
         self._cards = [card_of(sample, outcomes) for sample in self._samples]
         path = safe_path(self._dataset, REPORT / "index.html")
+        self._of_dataset = list(self._missing_files())
+        self._failures += [f"{self._dataset / found.where}: {found.what}" for found in self._of_dataset]
         with Vega() as self._vega:
             with ThreadPoolExecutor(n_threads) as threads:
                 self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
@@ -150,6 +153,13 @@ class _Pages:
             if old.name not in known and old.is_file() and _OURS in read_bytes(old).decode(errors="replace"):
                 remove(beside(path, old.name))
         return Report(path, len(self._samples), tuple(self._failures))
+
+    def _missing_files(self) -> Iterator[Problem]:
+        """Yield what verify needs and is not there, in its words if it ran."""
+        if not (self._dataset / CHECKSUMS).is_file():
+            missing = Problem(CHECKSUMS.as_posix(), "does not exist; bring it back from a copy, or package again")
+            said = (found for found in self._outcomes.changed_files() if found.where == missing.where)
+            yield next(said, missing)
 
     def _render(self, name: str, content: dict[str, Any]) -> str:
         """Fill a template; its scripts are the only ones that a browser may run."""
@@ -178,7 +188,8 @@ class _Pages:
             **tables(self._dataset, sample, self._vega),
             "sample": sample,
             "card": card,
-            "problems": card.problems,
+            "problems": list(dict.fromkeys((*card.problems, *self._of_dataset))),
+            "no_plots": self._vega.failure,
             "times": self._times(sample),
             "scripts": ["planes.js", "tables.js"],
             "before": self._card(index - 1),
@@ -224,6 +235,7 @@ class _Pages:
         errors = self._outcomes.findings("error")
         of_dataset = [found for found in errors if not any(sample.is_named_in(found.where) for sample in samples)]
         of_samples = [found for card in cards for found in card.problems]
+        of_files = [*self._of_dataset, *self._outcomes.changed_files()]
         cohort = self._cohort()
         of_report = [Problem(REPORT.as_posix(), self._vega.failure)] if self._vega.failure else []
         return {
@@ -233,10 +245,11 @@ class _Pages:
             "bytes_before": sum_of([sample.bytes_before for sample in samples]),
             "bytes_after": sum_of([sample.bytes_after for sample in samples]),
             "states": self._outcomes.states,
-            "problems": [*of_samples, *self._outcomes.changed_files(), *of_dataset, *of_report],
+            "problems": list(dict.fromkeys((*of_samples, *of_files, *of_dataset, *of_report))),  # samples share some
             "warnings": self._outcomes.findings("warning"),
             "cards": cards,
             "cohort": cohort,
+            "no_plots": self._vega.failure,
             "scripts": [_LIBRARY, "cohort.js"] if cohort else [],
             "excluded": _excluded(samples),
         }

@@ -19,6 +19,7 @@ from catnip2bids.paths import inside
 from catnip2bids.regions import ShownRegion, shown_regions
 
 _THRESHOLD = re.compile(r"\d+$")
+_OF_A_SAMPLE = ("sub-", "sample-", "stain-")
 _SEXES = {"M": "male", "F": "female"}
 _HEMISPHERES = {"L": "left", "R": "right"}
 
@@ -153,6 +154,11 @@ class Sample:
     def is_named_in(self, path: str) -> bool:
         """Tell whether a file of the dataset is one of this sample."""
         return f"{self.key}_" in path or f"{self.key}." in path
+
+    def is_concerned_by(self, path: str) -> bool:
+        """Tell whether a file of the dataset is one of this sample, of its animal, or of the dataset as a whole."""
+        named = (part for part in re.split("[/_.]", path) if part.startswith(_OF_A_SAMPLE))
+        return set(named) <= set(self.key.split("_"))
 
     @property
     def excluded(self) -> list[Decision]:

@@ -30,7 +30,7 @@
   if (table) {
     table.querySelectorAll("th").forEach((head, column) => head.firstElementChild.addEventListener("click", () => sort(head, column)));
     document.getElementById("find").addEventListener("input", event => find(event.target.value));
-    series.addEventListener("change", () => document.querySelectorAll("[data-series]")
+    if (series) series.addEventListener("change", () => document.querySelectorAll("[data-series]")
       .forEach(chart => { chart.hidden = chart.dataset.series !== series.value; }));
   }
 }
