@@ -9,7 +9,7 @@ PYTHONS ?=
 # One process more than processors, since many tests wait for programs; each begins with files of its own, whose tests share
 # what takes long to make.
 PYTEST_OPTIONS ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist worksteal
-SMOKE ?= tests/test_api.py tests/test_shown.py tests/ome/test_omexml.py -n auto
+SMOKE ?= tests/test_api.py tests/test_short_repr.py tests/ome/test_ome_xml.py -n auto
 
 .PHONY: demo test test-slow coverage check docs dist test-wheel test-all clean
 

@@ -78,7 +78,7 @@ def handing_over(n_units: int) -> str:
     import psutil
     from distributed import Client, LocalCluster
 
-    from catnip2bids.engine.cluster import ClusterExecutor
+    from catnip2bids.engine.dask_executor import ClusterExecutor
 
     with LocalCluster(n_workers=2, **_WORKER) as cluster, Client(cluster) as client:
         executor, scheduler = ClusterExecutor(client, _SLOTS), psutil.Process()

@@ -20,11 +20,11 @@ from typing import Final
 from make_series import read_shape
 from run import prepare_series, tell
 
-from catnip2bids.choices import Kind
-from catnip2bids.engine import Resources, convert_unit, cut_into_units
+from catnip2bids.engine import Resources, convert_unit, split_into_units
+from catnip2bids.enums import Kind
 from catnip2bids.ome import OmeZarrImage
-from catnip2bids.packaging.estimating import makespan
-from catnip2bids.volume import take_census
+from catnip2bids.packaging.estimate_size import makespan
+from catnip2bids.volume import inspect_volume
 
 _WORKERS: Final = (1, 4, 16, 64, 128, 256)
 _VOXEL_UM: Final = (5.0, 3.7, 3.7)
@@ -34,14 +34,14 @@ _RESOURCES: Final = Resources(1, 2 * 2**30)
 def unit_times(series: Path, rounds: int) -> list[float]:
     """Convert the units of a series one after the other; returns seconds for each byte of pixels."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # a worker of a cluster has one core
-    volume, times = take_census(series).volume, []
+    volume, times = inspect_volume(series).volume, []
     if volume is None:
         raise SystemExit(f"{series}: cannot be read")
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(dir=series.parent) as folder:
             image = OmeZarrImage(Path(folder) / "x.ome.zarr", volume.shape, volume.dtype.name, _VOXEL_UM, Kind.IMAGE)
             image.create()
-            for unit in cut_into_units(volume, image):
+            for unit in split_into_units(volume, image):
                 start = perf_counter()
                 convert_unit(unit, _RESOURCES)
                 times.append((perf_counter() - start) / (unit.n_voxels * volume.dtype.itemsize))
@@ -77,10 +77,10 @@ def main() -> int:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     series = prepare_series(given.work, given.size, "image")
-    volume = take_census(series).volume
+    volume = inspect_volume(series).volume
     assert volume is not None
     image = OmeZarrImage(Path("x"), volume.shape, volume.dtype.name, _VOXEL_UM, Kind.IMAGE)
-    unit_bytes = max(unit.n_voxels for unit in cut_into_units(volume, image)) * volume.dtype.itemsize
+    unit_bytes = max(unit.n_voxels for unit in split_into_units(volume, image)) * volume.dtype.itemsize
     times = unit_times(series, given.rounds)
     sys.stdout.write(table(times, unit_bytes, int(given.terabytes * 1e12), (1e9, 5e9)))
     return 0

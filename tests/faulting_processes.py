@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from catnip2bids.__main__ import main as package
-from catnip2bids.engine import Workers, local_workers
+from catnip2bids.engine import Scheduler, local_scheduler
 from interrupting import SMALL, settle_sizes
 
 _OF_WORKERS = ("FAULT_CALLS", "FAULT_LOG")
@@ -23,12 +23,12 @@ def main() -> None:
     faults = {name: os.environ.pop(name) for name in _OF_WORKERS if name in os.environ}
 
     @contextmanager
-    def processes(*arguments: Any) -> Iterator[Workers]:
+    def processes(*arguments: Any) -> Iterator[Scheduler]:
         pool = ProcessPoolExecutor(1, get_context("spawn"), _begin_worker, (faults,))
-        with local_workers(*arguments) as workers, pool:
+        with local_scheduler(*arguments) as workers, pool:
             yield replace(workers, executor=pool)
 
-    vars(import_module("catnip2bids.packaging.run"))["local_workers"] = processes
+    vars(import_module("catnip2bids.engine.scheduler"))["local_scheduler"] = processes
     package()
 
 

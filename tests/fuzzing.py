@@ -33,7 +33,7 @@ from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import read_log, template_uri
 from catnip2bids.catnip.run_name import parse_run_name
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import Census, Copyable, census_nifti, census_slices, census_stack
+from catnip2bids.volume import Copyable, Inspection, inspect_nifti, inspect_slices, inspect_stack
 from made_up import read_all, smooth_plane
 from mutilations import KINDS, WHOLE, good_bytes, mutilate
 
@@ -77,7 +77,7 @@ def _check_message(message: str, path: Path) -> None:
     assert "MemoryError" not in message, f"asked for too much memory: {message}"
 
 
-def _read_volume(census: Census, path: Path) -> None:
+def _read_volume(census: Inspection, path: Path) -> None:
     if census.volume is None:
         for problem in census.problems:
             _check_message(problem, path)
@@ -91,7 +91,7 @@ def _read_volume(census: Census, path: Path) -> None:
 
 
 def _read_slice(path: Path) -> None:
-    _read_volume(census_slices([path]), path)
+    _read_volume(inspect_slices([path]), path)
 
 
 def _read_log(path: Path) -> None:
@@ -162,10 +162,12 @@ _NAMES = (
 )
 
 TARGETS: dict[str, Target] = {
-    "tiff": Target("stack.tif", lambda path: _read_volume(census_stack(path), path), _tiffs(2)),
+    "tiff": Target("stack.tif", lambda path: _read_volume(inspect_stack(path), path), _tiffs(2)),
     "slice": Target("Z0001.tif", _read_slice, _tiffs(1)),
-    "nifti": Target("image.nii", lambda path: _read_volume(census_nifti(path), path), (_nifti("uint16", False),)),
-    "nifti-gz": Target("image.nii.gz", lambda path: _read_volume(census_nifti(path), path), (_nifti("float32", True),)),
+    "nifti": Target("image.nii", lambda path: _read_volume(inspect_nifti(path), path), (_nifti("uint16", False),)),
+    "nifti-gz": Target(
+        "image.nii.gz", lambda path: _read_volume(inspect_nifti(path), path), (_nifti("float32", True),)
+    ),
     "log": Target("run.log.txt", _read_log, (_LOG,)),
     "counts": Target("FRSTseg_00010000.csv", _read_counts, (_COUNTS,)),
     "atlas": Target("atlas_v2/atlas_info.txt", _read_atlas_table, _ATLASES),

@@ -36,13 +36,13 @@ SMALL = "4194304,1,1048576,65536"
 
 def settle_sizes(sizes: str) -> None:
     """Let blocks and units of this process have other sizes."""
-    from catnip2bids.engine import stream
-    from catnip2bids.ome import layout
+    from catnip2bids.engine import sequential_writer
+    from catnip2bids.ome import sharding
 
     usual, smallest, shard, unit = map(int, sizes.split(","))
-    layout.USUAL_BLOCK_BYTES, layout.SMALLEST_BLOCK_BYTES = usual, smallest
-    layout.SMALLEST_SHARD_BYTES = shard
-    layout.SMALLEST_UNIT_BYTES = stream.BYTES_PER_MARKER = unit
+    sharding.USUAL_BLOCK_BYTES, sharding.SMALLEST_BLOCK_BYTES = usual, smallest
+    sharding.SMALLEST_SHARD_BYTES = shard
+    sharding.SMALLEST_UNIT_BYTES = sequential_writer.BYTES_PER_MARKER = unit
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from catnip2bids.ome import OmeZarrImage, layout
-from catnip2bids.volume import Census, Volume, read_planes
+from catnip2bids.ome import OmeZarrImage, sharding
+from catnip2bids.volume import Inspection, Volume, read_planes
 
 Array = npt.NDArray[Any]
 
@@ -128,10 +128,10 @@ THREE_UNITS = (2 * 128 + 88, 300, 140)
 @pytest.fixture
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make blocks and units so small that small volumes of 2 bytes a voxel have several of each."""
-    monkeypatch.setattr(layout, "USUAL_BLOCK_BYTES", 64 * 100 * 140 * 2)
-    monkeypatch.setattr(layout, "SMALLEST_BLOCK_BYTES", 1)
-    monkeypatch.setattr(layout, "SMALLEST_SHARD_BYTES", 1)
-    monkeypatch.setattr(layout, "SMALLEST_UNIT_BYTES", 128 * 300 * 140 * 2)
+    monkeypatch.setattr(sharding, "USUAL_BLOCK_BYTES", 64 * 100 * 140 * 2)
+    monkeypatch.setattr(sharding, "SMALLEST_BLOCK_BYTES", 1)
+    monkeypatch.setattr(sharding, "SMALLEST_SHARD_BYTES", 1)
+    monkeypatch.setattr(sharding, "SMALLEST_UNIT_BYTES", 128 * 300 * 140 * 2)
 
 
 def count_unpackings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
@@ -249,14 +249,14 @@ def read_all(volume: Volume) -> Array:
     return planes
 
 
-def found(census: Census) -> Volume:
+def found(census: Inspection) -> Volume:
     """Return the volume of a census that has nothing to complain about."""
     assert census.problems == ()
     assert census.volume is not None
     return census.volume
 
 
-def the_problem(census: Census) -> str:
+def the_problem(census: Inspection) -> str:
     """Return the problem of a census that has just one, and no volume."""
     assert census.volume is None
     assert len(census.problems) == 1, census.problems

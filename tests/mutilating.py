@@ -25,7 +25,7 @@ import numpy as np
 import ome_types
 import zarr
 
-import catnip2bids.building
+import catnip2bids.build_image
 import catnip2bids.cli
 import catnip2bids.cli.terminal
 import catnip2bids.conversion
@@ -34,7 +34,7 @@ from libtiff import RefusedError, decode
 from made_up import Array, some_image
 from mutilations import KINDS, N_PLANES, WHOLE, damages, good_bytes, good_planes, mutilate
 
-PRELOADED = (catnip2bids.building, catnip2bids.conversion, catnip2bids.cli.terminal, ome_types, zarr)
+PRELOADED = (catnip2bids.build_image, catnip2bids.conversion, catnip2bids.cli.terminal, ome_types, zarr)
 """What the command imports: so that it need not be imported by each process anew."""
 
 _MOST_BYTES = 2**30

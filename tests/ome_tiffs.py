@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from catnip2bids.engine import Listener, UnitResult, convert_volume, local_workers
-from catnip2bids.ome import Described, OmeTiffImage, downsample
+from catnip2bids.engine import ProgressCallbacks, UnitResult, convert_volume, local_scheduler
+from catnip2bids.ome import OmeTiffImage, OmeXmlFields, downsample
 from catnip2bids.volume import Copyable, Kind, Volume
 from made_up import Array
 
@@ -28,7 +28,7 @@ needs_libtiff = pytest.mark.skipif(
 
 def image_of(volume: Volume, file: Path, kind: Kind = Kind.IMAGE, **choices: Any) -> OmeTiffImage:
     """Describe the OME-TIFF of a volume; voxels of 3.7 x 3.7 x 5 micrometers."""
-    described = Described(
+    described = OmeXmlFields(
         choices.pop("name", "brain"),
         "cFos",
         choices.pop("description", "made up"),
@@ -42,8 +42,8 @@ def image_of(volume: Volume, file: Path, kind: Kind = Kind.IMAGE, **choices: Any
 
 def write_image(volume: Volume, image: OmeTiffImage) -> UnitResult:
     """Write an OME-TIFF with all processors."""
-    ignored = Listener(list[int]().append, list[int]().append)
-    with local_workers([(volume, image)], None, None) as workers:
+    ignored = ProgressCallbacks(list[int]().append, list[int]().append)
+    with local_scheduler([(volume, image)], None, None) as workers:
         return convert_volume(volume, image, workers, ignored)
 
 

@@ -15,10 +15,10 @@ import pytest
 import tifffile
 
 import catnip2bids
-from catnip2bids.choices import Compression
+from catnip2bids.enums import Compression
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.locks import reserved
-from catnip2bids.ome import tiff
+from catnip2bids.ome import tiff_directory
 from catnip2bids.progress import Progress
 from catnip2bids.volume import Kind, plane_sha256
 from made_up import DEFLATE, FLAVOURS, LZW, Flavour, some_image, some_labels, write_slices, write_tiff
@@ -241,7 +241,7 @@ def test_labels_that_cannot_be_trusted_are_named_with_their_file(tmp_path: Path,
 def test_what_does_not_fit_into_a_classic_file_names_the_other_and_leaves_nothing(
     tmp_path: Path, slices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiff, "_CLASSIC_BYTES", 60_000)
+    monkeypatch.setattr(tiff_directory, "_CLASSIC_BYTES", 60_000)
     with pytest.raises(UsageError, match=r"\.ome\.btf"):
         catnip2bids.convert(slices, tmp_path / "image.ome.tif", VOXEL_UM)
     assert names_in(tmp_path) == set()
@@ -323,8 +323,8 @@ def test_interrupted_it_goes_on_and_leaves_nothing_else(tmp_path: Path, slices: 
 def test_with_other_choices_an_interrupted_one_is_begun_anew(
     tmp_path: Path, slices: Path, other: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catnip2bids.engine.stream.BYTES_PER_MARKER", 1)
-    monkeypatch.setattr("catnip2bids.ome.tiff_image.LARGEST_LAST_LEVEL", 16)
+    monkeypatch.setattr("catnip2bids.engine.sequential_writer.BYTES_PER_MARKER", 1)
+    monkeypatch.setattr("catnip2bids.ome.ome_tiff.LARGEST_LAST_LEVEL", 16)
     convert = catnip2bids.convert
     expected = convert(slices, tmp_path / "at-once/image.ome.btf", VOXEL_UM, **other)  # type: ignore[arg-type]  # of a dictionary mypy does not know
     target = tmp_path / "image.ome.btf"
@@ -338,7 +338,7 @@ def test_with_other_choices_an_interrupted_one_is_begun_anew(
 def test_a_source_that_changed_after_an_interruption_is_read_again(
     tmp_path: Path, slices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catnip2bids.engine.stream.BYTES_PER_MARKER", 1)
+    monkeypatch.setattr("catnip2bids.engine.sequential_writer.BYTES_PER_MARKER", 1)
     target, other = tmp_path / "image.ome.btf", some_image((12, 70, 65), seed=1)
     with pytest.raises(KeyboardInterrupt):
         catnip2bids.convert(slices, target, VOXEL_UM, progress=_Then(_interrupt, 5))
@@ -350,8 +350,8 @@ def test_a_source_that_changed_after_an_interruption_is_read_again(
 _KILLED = """
 import os, signal, sys
 from catnip2bids import conversion
-from catnip2bids.engine import stream
-from catnip2bids.ome import tiff_image
+from catnip2bids.engine import sequential_writer
+from catnip2bids.ome import ome_tiff
 from catnip2bids.progress import Progress
 
 source, target, when = sys.argv[1:]
@@ -394,7 +394,7 @@ def test_killed_it_is_the_same_bytes_in_the_end(
     tmp_path: Path, slices: Path, ending: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / f"image{ending}"
-    monkeypatch.setattr("catnip2bids.ome.tiff_image.LARGEST_LAST_LEVEL", 16)
+    monkeypatch.setattr("catnip2bids.ome.ome_tiff.LARGEST_LAST_LEVEL", 16)
     catnip2bids.convert(slices, tmp_path / f"at-once/image{ending}", VOXEL_UM, pyramid=True)
     assert python(_KILLED, slices, target, when).returncode == -signal.SIGKILL
     assert target.exists() == (when == "published")

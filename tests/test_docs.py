@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-import catnip2bids.choices
+import catnip2bids.enums
 from catnip2bids import Settings, package, read_plan
 from catnip2bids.demo import write_atlas_table, write_cohort
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
@@ -148,7 +148,7 @@ def test_links_between_pages_resolve(page: Path) -> None:
 def test_the_reference_has_all_public_names() -> None:
     text = (DOCS / "reference/python.md").read_text(encoding="utf-8")
     described = set(re.findall(r"^::: [\w.]+\.(\w+)$", text, re.MULTILINE))
-    choices = {name for name, found in vars(catnip2bids.choices).items() if isinstance(found, EnumType)} - {"StrEnum"}
+    choices = {name for name, found in vars(catnip2bids.enums).items() if isinstance(found, EnumType)} - {"StrEnum"}
     inside_of_others = {"Catnip2bidsError", "__version__"}
     assert {*catnip2bids.__all__, *choices, "Action"} - inside_of_others <= described
     assert "::: catnip2bids.errors" in text

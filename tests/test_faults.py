@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from catnip2bids.volume import take_census
+from catnip2bids.volume import inspect_volume
 from faulting import Bench, build_failing_io
 from runs import write_l0
 
@@ -43,8 +43,8 @@ def test_whatever_goes_wrong_the_dataset_is_the_same_in_the_end(
 _CENSUS = """
 import sys
 from pathlib import Path
-from catnip2bids.volume import take_census
-for problem in take_census(Path(sys.argv[1])).problems:
+from catnip2bids.volume import inspect_volume
+for problem in inspect_volume(Path(sys.argv[1])).problems:
     print(problem)
 """
 
@@ -54,7 +54,7 @@ def test_a_disk_that_cannot_be_read_is_not_taken_for_a_damaged_stack(tmp_path: P
     stack = tmp_path / "FRSTseg_00010000.tif"
     for plane in range(20):
         tifffile.imwrite(stack, np.full((200, 100), plane, np.uint16), append=True, metadata=None)
-    assert not take_census(stack).problems
+    assert not inspect_volume(stack).problems
     variables = {"FAULT_CALLS": "read", "FAULT_PATH": str(stack), "FAULT_AFTER": str(n_reads), "FAULT_ERRNO": "5"}
     environment = {**os.environ, "LD_PRELOAD": str(build_failing_io(tmp_path)), **variables}
     command = [sys.executable, "-c", _CENSUS, str(stack)]

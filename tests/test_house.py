@@ -28,8 +28,8 @@ LONG_FUNCTIONS = {
 """Functions that may be longer, and why."""
 MANY_ARGUMENTS = {
     "conversion.convert": "all that can be chosen for one image; most of it by name",
-    "comparison.run.compare": "two things, where to write, and by whom and with what it is done, by name",
-    "verification.run.verify": "the same",
+    "comparison.compare_paths.compare": "two things, where to write, and by whom and with what it is done, by name",
+    "verification.verify_dataset.verify": "the same",
     **dict.fromkeys(
         (f"cli.{command}" for command in ("making.package", "making.convert", "looking.compare", "looking.verify")),
         "typer makes an option of each argument",
@@ -52,16 +52,16 @@ KNOWS_NOTHING_OF = {
 WRITERS = {
     "publish": "gives files their final names, and takes only safe paths",
     "locks": "makes lock files, and never follows a link",
-    "ome.zarr": "writes into a folder that is under construction",
-    "engine.stream": "writes into a file that is under construction",
-    "engine.cluster": "notes beside the locks of a construction that its last step is done",
-    "engine.local": "writes keys that only their owner can read",
-    "engine.slurm": "makes the folder for such keys",
-    "engine.execution": "shows workers a file, to see whether they have the same disk",
+    "ome.ome_zarr": "writes into a folder that is under construction",
+    "engine.sequential_writer": "writes into a file that is under construction",
+    "engine.dask_executor": "notes beside the locks of a construction that its last step is done",
+    "engine.local_cluster": "writes keys that only their owner can read",
+    "engine.slurm_cluster": "makes the folder for such keys",
+    "engine.executors": "shows workers a file, to see whether they have the same disk",
     "packaging.copies": "writes what is not published yet",
     "packaging.images": "copies label images into a folder that is not published yet, and puts an image aside",
     "bids.checksums": "puts the checksums aside",
-    "restoration.run": "writes what is not published yet",
+    "restoration.restore_runs": "writes what is not published yet",
     "restoration.volumes": "writes what is not published yet",
     "demo.cohort": "writes a cohort that is not published yet",
     "demo.regions": "the same",
@@ -237,8 +237,8 @@ def test_the_design_names_every_room() -> None:
 
 def test_fast_tests_come_first() -> None:
     assert [name for name in SLOW if not (REPO / "tests" / name).is_file()] == []
-    paths = ["tests/volume/test_zarr.py", "tests/volume/test_tiff.py", "tests/test_wording.py"]
+    paths = ["tests/volume/test_zarr.py", "tests/volume/test_tiff_page.py", "tests/test_formatting.py"]
     command = [sys.executable, "-m", "pytest", "--collect-only", *paths]
     listed = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout
     files = re.findall(r"^tests/(\S+\.py)", listed, re.MULTILINE)
-    assert list(dict.fromkeys(files)) == ["volume/test_tiff.py", "test_wording.py", "volume/test_zarr.py"]
+    assert list(dict.fromkeys(files)) == ["volume/test_tiff_page.py", "test_formatting.py", "volume/test_zarr.py"]

@@ -10,12 +10,12 @@ import pytest
 
 from catnip2bids.bids.checksums import checked_files
 from catnip2bids.bids.provenance import is_ours
-from catnip2bids.catnip.component import Action
+from catnip2bids.catnip.component_type import Action
 from catnip2bids.comparison import compare
 from catnip2bids.leftovers import LEFT_BEHIND, ignored, is_leftover, kind_of_file, leftovers_below
 from catnip2bids.ome import image_size, unexpected_files
 from catnip2bids.packaging import package
-from catnip2bids.plan import make_plan, matched, problems_of, read_plan, write_plan
+from catnip2bids.plan import make_plan, match_plan, problems_of, read_plan, write_plan
 from catnip2bids.progress import Progress
 from catnip2bids.restoration import restore
 from catnip2bids.scanning import scan
@@ -137,7 +137,7 @@ def test_a_plan_stays_good_when_leftovers_come_and_go(tmp_path: Path) -> None:
     write_plan(make_plan(before), tmp_path / "plan.toml", before)
     (run / "Thumbs.db").unlink()
     (run / "640_N4/.DS_Store").write_bytes(b"x")
-    ((_, planned),) = matched(scan(run), read_plan(tmp_path / "plan.toml"))
+    ((_, planned),) = match_plan(scan(run), read_plan(tmp_path / "plan.toml"))
     excluded = [entry.source for entry in planned.entries if entry.action == Action.EXCLUDE]
     assert "640_N4/.DS_Store" in excluded
     assert "Thumbs.db" not in excluded

@@ -15,8 +15,8 @@ import pytest
 from catnip2bids import Catnip2bidsError, Progress, Settings, package, scan
 from catnip2bids.demo import RunSpec, write_run
 from catnip2bids.locks import locked
-from catnip2bids.plan import Claim, make_plan, refuse_collisions
-from catnip2bids.publish import naming_what_cannot_be_written
+from catnip2bids.plan import RunIdentity, make_plan, refuse_collisions
+from catnip2bids.publish import raising_write_errors
 from repo import REPO
 
 PAGE = REPO / "docs/how-to/refusals.md"
@@ -48,15 +48,15 @@ def no_subject() -> None:
 def two_ids() -> None:
     refuse_collisions(
         [
-            Claim("210810_45670-ko_LH", "45670-ko", "45670ko", "LeftHemisphere", "cFos"),
-            Claim("210811_45670_ko_RH", "45670_ko", "45670ko", "RightHemisphere", "cFos"),
+            RunIdentity("210810_45670-ko_LH", "45670-ko", "45670ko", "LeftHemisphere", "cFos"),
+            RunIdentity("210811_45670_ko_RH", "45670_ko", "45670ko", "RightHemisphere", "cFos"),
         ]
     )
 
 
 def two_runs() -> None:
     refuse_collisions(
-        Claim(name, "45670_ko", "45670ko", "LeftHemisphere", "cFos") for name in ("640_LH_old", "640_LH_new")
+        RunIdentity(name, "45670_ko", "45670ko", "LeftHemisphere", "cFos") for name in ("640_LH_old", "640_LH_new")
     )
 
 
@@ -131,7 +131,7 @@ def little_memory() -> None:
 
 
 def full_disk() -> None:
-    with naming_what_cannot_be_written(DATASET):
+    with raising_write_errors(DATASET):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "dataset/participants.tsv")
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from catnip2bids.bids.provenance import RunRecord
 from catnip2bids.catnip.atlas import AtlasTable
-from catnip2bids.colors import made_up_color
+from catnip2bids.colors import color_of_label
 from catnip2bids.errors import DatasetError
-from catnip2bids.regions import ShownRegion, region_of, shown_regions
+from catnip2bids.regions import DisplayedRegion, displayed_regions, region_of
 
 RUN = RunRecord(
     name="run", source="run", source_id=None, subject="1", sample="a", stain="b", layout="L2", atlas_table="dseg.tsv"
@@ -26,10 +26,10 @@ def written(dataset: Path, text: str) -> Path:
 
 def test_underscores_are_blanks_and_every_region_has_a_colour(tmp_path: Path) -> None:
     rows = "7\tZona_incerta\tZI\t#00ff80\n9\tField_CA1\tn/a\tred\n"
-    found = shown_regions(written(tmp_path, f"index\tname\tabbreviation\tcolor\n{rows}"), RUN)
+    found = displayed_regions(written(tmp_path, f"index\tname\tabbreviation\tcolor\n{rows}"), RUN)
     assert found == {
-        7: ShownRegion(7, "Zona incerta", "ZI", "#00ff80"),
-        9: ShownRegion(9, "Field CA1", "", made_up_color(9)),
+        7: DisplayedRegion(7, "Zona incerta", "ZI", "#00ff80"),
+        9: DisplayedRegion(9, "Field CA1", "", color_of_label(9)),
     }
     assert [region.short_name for region in found.values()] == ["ZI", "Field CA1"]
 
@@ -37,15 +37,15 @@ def test_underscores_are_blanks_and_every_region_has_a_colour(tmp_path: Path) ->
 def test_a_label_without_a_row_is_shown_as_one_that_packaging_gave_a_row(tmp_path: Path) -> None:
     packaged = AtlasTable({}).region_of(512)
     table = f"index\tname\n512\t{packaged.name}\n"
-    assert region_of({}, 512) == region_of(shown_regions(written(tmp_path, table), RUN), 512)
-    assert region_of({}, 512) == ShownRegion(512, "unlisted 512", "", made_up_color(512))
+    assert region_of({}, 512) == region_of(displayed_regions(written(tmp_path, table), RUN), 512)
+    assert region_of({}, 512) == DisplayedRegion(512, "unlisted 512", "", color_of_label(512))
 
 
 def test_a_run_without_a_table_has_no_regions(tmp_path: Path) -> None:
-    assert shown_regions(tmp_path, RUN.model_copy(update={"atlas_table": None})) == {}
+    assert displayed_regions(tmp_path, RUN.model_copy(update={"atlas_table": None})) == {}
 
 
 @pytest.mark.parametrize("text", ["index\tname\nx\ty\n", "index\n1\n"])
 def test_a_table_that_is_none_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(DatasetError, match=r"dseg\.tsv: .*; correct the table"):
-        shown_regions(written(tmp_path, text), RUN)
+        displayed_regions(written(tmp_path, text), RUN)

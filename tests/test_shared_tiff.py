@@ -15,7 +15,7 @@ import tifffile
 
 import catnip2bids
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import Volume, plane_sha256, take_census
+from catnip2bids.volume import Volume, inspect_volume, plane_sha256
 from made_up import SHARED
 from ome_tiffs import decoded_by_libtiff, levels_of, needs_libtiff, same_bits, segments_of
 from runs import level, slices_of, source_planes
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not ZOO.is_dir(), reason="the shared data is not
 
 def _accepted() -> dict[str, Volume]:
     """All files of the zoo that are volumes."""
-    censuses = {path: take_census(path) for path in sorted(ZOO.rglob("*.tif*"))}
+    censuses = {path: inspect_volume(path) for path in sorted(ZOO.rglob("*.tif*"))}
     return {
         path.relative_to(ZOO).as_posix(): census.volume
         for path, census in censuses.items()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from catnip2bids.volume import census_stack
+from catnip2bids.volume import inspect_stack
 from catnip2bids.xml_text import in_xml, read_xml
 
 MANY = f"<OME>{'<a/>' * 300_000}</OME>"
@@ -24,7 +24,7 @@ def test_a_document_of_too_many_elements_is_not_parsed() -> None:
 def test_a_stack_that_is_described_by_too_many_elements_is_named(tmp_path: Path) -> None:
     path = tmp_path / "stack.ome.tif"
     tifffile.imwrite(path, np.zeros((2, 8, 8), "uint8"), description=MANY, metadata=None, photometric="minisblack")
-    (problem,) = census_stack(path).problems
+    (problem,) = inspect_stack(path).problems
     assert problem.startswith(f"{path}: its OME-XML is damaged (300,002 elements")
 
 

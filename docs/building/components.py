@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from catnip2bids.catnip.component import Action, ComponentType, Grid, Storage
+from catnip2bids.catnip.component_type import Action, ComponentType, SourceFormat, VoxelGrid
 from catnip2bids.catnip.components import COMPONENTS
 
 
@@ -25,7 +25,7 @@ def _names(component: ComponentType) -> Iterator[str]:
         assert found is not None
         if "threshold" in found.re.groupindex:
             example = f"{example[: found.start('threshold')]}T{example[found.end('threshold') :]}"
-        yield f"`{example}{'/' if component.storage == Storage.SLICES else ''}`"
+        yield f"`{example}{'/' if component.storage == SourceFormat.SLICES else ''}`"
 
 
 def _becomes(component: ComponentType) -> str:
@@ -35,8 +35,10 @@ def _becomes(component: ComponentType) -> str:
             return "copied as it is to `sourcedata/catnip`"
         case Action.EXCLUDE:
             return "left out"
-    space = "space-CATNIPv2_" if component.grid == Grid.ATLAS else "space-orig_" if component.in_image_space else ""
-    suffix = "counts" if component.storage == Storage.TABLE else "SPIM"
+    space = (
+        "space-CATNIPv2_" if component.grid == VoxelGrid.ATLAS else "space-orig_" if component.in_image_space else ""
+    )
+    suffix = "counts" if component.storage == SourceFormat.TABLE else "SPIM"
     name = f"`{space}desc-{(component.desc or '').format(threshold='T')}_{suffix}`"
     if component.raw:
         return f"the raw image, `SPIM`; where that is another one, {name}"

@@ -45,15 +45,15 @@ from typing import TYPE_CHECKING, Any
 from catnip2bids._version import __version__
 
 if TYPE_CHECKING:
-    from catnip2bids.catnip.component import Action as Action
-    from catnip2bids.choices import Cluster
-    from catnip2bids.choices import Compression as Compression
-    from catnip2bids.choices import Format as Format
-    from catnip2bids.choices import Kind as Kind
-    from catnip2bids.choices import Naming as Naming
-    from catnip2bids.choices import OmeZarrVersion as OmeZarrVersion
+    from catnip2bids.catnip.component_type import Action as Action
     from catnip2bids.comparison import Comparison, compare
     from catnip2bids.conversion import ConvertedImage, convert
+    from catnip2bids.enums import Cluster
+    from catnip2bids.enums import Compression as Compression
+    from catnip2bids.enums import Format as Format
+    from catnip2bids.enums import Kind as Kind
+    from catnip2bids.enums import Naming as Naming
+    from catnip2bids.enums import OmeZarrVersion as OmeZarrVersion
     from catnip2bids.errors import Catnip2bidsError
     from catnip2bids.packaging import PackageResult, Settings, package
     from catnip2bids.plan import Plan, make_plan, read_plan, write_plan
@@ -96,17 +96,17 @@ __all__ = [
 ]
 
 # imported when first used: reading pixels takes libraries that `catnip2bids --help` should not wait for
-_HOME = {
-    "Action": "catnip.component",
+_MODULE_OF = {
+    "Action": "catnip.component_type",
     "Catnip2bidsError": "errors",
-    "Cluster": "choices",
+    "Cluster": "enums",
     "Comparison": "comparison",
-    "Compression": "choices",
+    "Compression": "enums",
     "ConvertedImage": "conversion",
-    "Format": "choices",
-    "Kind": "choices",
-    "Naming": "choices",
-    "OmeZarrVersion": "choices",
+    "Format": "enums",
+    "Kind": "enums",
+    "Naming": "enums",
+    "OmeZarrVersion": "enums",
     "PackageResult": "packaging",
     "Plan": "plan",
     "Progress": "progress",
@@ -136,11 +136,11 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     from importlib import import_module
 
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:
     """List what is public, so that `help` and completion know them before they are imported."""
-    return sorted({*globals(), *__all__, *_HOME})
+    return sorted({*globals(), *__all__, *_MODULE_OF})

@@ -3,13 +3,13 @@
 import gc
 
 from catnip2bids.interruption import ending_when_interrupted
-from catnip2bids.outputs import telling_how_it_ends, use_utf8
+from catnip2bids.standard_streams import reporting_stream_errors, use_utf8
 
 
 def main() -> None:
     """Run the command line."""
     use_utf8()
-    with telling_how_it_ends(), ending_when_interrupted():
+    with reporting_stream_errors(), ending_when_interrupted():
         from catnip2bids.cli import main as run  # late: somebody may press Ctrl-C while all this is loaded
 
         try:

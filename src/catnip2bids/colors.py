@@ -9,7 +9,7 @@ _LIGHTNESSES = (0.42, 0.52, 0.62)
 _SATURATIONS = (0.60, 0.75, 0.90)
 
 
-def made_up_color(index: int) -> str:
+def color_of_label(index: int) -> str:
     """Return the colour ``#rrggbb`` of a label value that has none of its own: the same everywhere, always.
 
     Hues advance by the golden ratio, so that neighbouring ids look different; lightness stays where

@@ -10,15 +10,24 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from catnip2bids.building import ImageSpec, build_image, labels_without_names
-from catnip2bids.choices import IMAGE_ENDINGS, Cluster, Compression, Kind, checked_voxel_size, chosen, voxel_size_doubt
-from catnip2bids.colors import made_up_color
-from catnip2bids.engine import Listener, Resources, UnitResult, resources_for, workers_for
+from catnip2bids.build_image import ImageSpec, build_image, unnamed_labels_warning
+from catnip2bids.colors import color_of_label
+from catnip2bids.engine import ProgressCallbacks, Resources, UnitResult, resources_for, scheduler_for
+from catnip2bids.enums import (
+    IMAGE_ENDINGS,
+    Cluster,
+    Compression,
+    Kind,
+    parse_choice,
+    parse_voxel_size,
+    voxel_size_unit_warning,
+)
 from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.formatting import format_count, format_shape
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import reserved
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, is_label_type
-from catnip2bids.ome.omexml import pixel_type
+from catnip2bids.ome.ome_xml import pixel_type
 from catnip2bids.paths import safe_file
 from catnip2bids.progress import Progress
 from catnip2bids.publish import (
@@ -27,15 +36,14 @@ from catnip2bids.publish import (
     forget_construction,
     is_unfinished,
     keep_apart,
-    naming_what_cannot_be_written,
+    raising_write_errors,
 )
-from catnip2bids.shown import Shown, Summary
-from catnip2bids.volume import Volume, shown_size, stated_voxel_size, take_census
-from catnip2bids.wording import counted, shown_shape
+from catnip2bids.short_repr import ReprSummary, ShortRepr
+from catnip2bids.volume import Volume, format_voxel_size, inspect_volume, stated_voxel_size
 
 
 @dataclass(frozen=True, repr=False)
-class ConvertedImage(Shown):
+class ConvertedImage(ShortRepr):
     """An image that was made of a volume.
 
     Attributes
@@ -61,9 +69,9 @@ class ConvertedImage(Shown):
     sha256: tuple[str, ...]
     how: str | None = None
 
-    def _summary(self) -> Summary:
-        facts = (f"{shown_shape(self.shape)} voxels", self.dtype, counted(len(self.sha256), "plane") + " hashed")
-        return Summary(str(self.path), facts)
+    def _summary(self) -> ReprSummary:
+        facts = (f"{format_shape(self.shape)} voxels", self.dtype, format_count(len(self.sha256), "plane") + " hashed")
+        return ReprSummary(str(self.path), facts)
 
 
 def convert(
@@ -131,11 +139,11 @@ def convert(
     <ConvertedImage brain.ome.zarr: 36 x 40 x 12 voxels, uint16, 12 planes hashed>
     """
     source, target, progress = Path(source), Path(target), progress or Progress()
-    kind_of_values, tiff_compression = chosen(Kind, kind), chosen(Compression, compression)
+    kind_of_values, tiff_compression = parse_choice(Kind, kind), parse_choice(Compression, compression)
     if cluster is not None:  # workers stand in other folders
         source, target = source.absolute(), target.absolute()
     ending = _ending_of(target)
-    voxel_size_um = None if voxel_size_um is None else checked_voxel_size(voxel_size_um)
+    voxel_size_um = None if voxel_size_um is None else parse_voxel_size(voxel_size_um)
     keep_apart(source, target)
     if not overwrite:
         _refuse_to_replace(target)
@@ -154,7 +162,7 @@ def convert(
         )
     name_label = None if kind_of_values == Kind.IMAGE or not is_label_type(volume.dtype) else _numbered
     if kind_of_values == Kind.LABELS and isinstance(image_format, OmeZarr) and name_label is None:
-        progress.warning(labels_without_names(source, volume.dtype))
+        progress.warning(unnamed_labels_warning(source, volume.dtype))
     spec = ImageSpec(
         volume=volume,
         name=name,
@@ -186,7 +194,7 @@ def _ending_of(target: Path) -> str:
 def _whole_volume(source: Path, slice_number: str | None, progress: Progress) -> Volume:
     if leftovers := leftovers_below(source):
         progress.note(ignored(leftovers))
-    census = take_census(source, slice_number)
+    census = inspect_volume(source, slice_number)
     if census.volume is None or census.problems:
         raise SourceError("\n".join(census.problems))
     for warning in census.warnings:
@@ -207,15 +215,15 @@ def _known_voxel_size(
     else:
         size_um, origin = given_um, "as given"
         if stated is not None and stated.contradicts(given_um):
-            progress.warning(f"{source}: states {stated}; {shown_size(given_um)} is used, as given")
-    if doubt := voxel_size_doubt(size_um):
+            progress.warning(f"{source}: states {stated}; {format_voxel_size(given_um)} is used, as given")
+    if doubt := voxel_size_unit_warning(size_um):
         progress.warning(doubt)
-    progress.note(f"voxel size: {shown_size(size_um)}, {origin}")
+    progress.note(f"voxel size: {format_voxel_size(size_um)}, {origin}")
     return size_um
 
 
 def _numbered(value: int) -> LabelValue:
-    return LabelValue(value, str(value), None, made_up_color(value))
+    return LabelValue(value, str(value), None, color_of_label(value))
 
 
 def _build(
@@ -224,10 +232,10 @@ def _build(
     """Build the image, or continue an interrupted conversion; returns the hashes of its planes."""
     image = safe_file(target)
     with (
-        naming_what_cannot_be_written(target),
+        raising_write_errors(target),
         folder_to_write(target.parent),
         reserved(target),
-        workers_for([(spec.volume, spec.image(target))], resources) as workers,
+        scheduler_for([(spec.volume, spec.image(target))], resources) as workers,
     ):
         if overwrite:
             forget_construction(image)
@@ -237,7 +245,7 @@ def _build(
             progress.note(workers.summary)
         progress.start(prod(spec.volume.shape))
         progress.item(target.name, spec.how)
-        listener = Listener(progress.advance, progress.skip)
+        listener = ProgressCallbacks(progress.advance, progress.skip)
 
         def build(spec: ImageSpec) -> UnitResult:
             return build_image(spec, image, workers, listener)[0]
@@ -249,6 +257,6 @@ def _build(
 
 def _refuse_to_replace(target: Path, fingerprint: str | None = None) -> None:
     """Refuse a target that is there, unless a conversion, or just the one of a fingerprint, has yet to finish it."""
-    with naming_what_cannot_be_written(target):
+    with raising_write_errors(target):
         if target.exists() and not is_unfinished(safe_file(target), fingerprint):
             raise UsageError(f"{target}: exists already; give another name, or replace it with --overwrite")

@@ -19,7 +19,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from catnip2bids.errors import SourceError
-from catnip2bids.special import refuse_special
+from catnip2bids.file_types import refuse_special_file
 
 Warn = Callable[[str], object]
 """Is told of what may be wrong."""
@@ -207,7 +207,7 @@ def read_text(path: Path, warn: Warn = ignore) -> str:
     SourceError
         If the file cannot be read, is not text, or is so large that it cannot be such a table.
     """
-    refuse_special(path)
+    refuse_special_file(path)
     try:
         n_bytes = path.stat().st_size
         if n_bytes > _MOST_BYTES:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids.errors import DatasetError
-from catnip2bids.wording import counted, shown_bytes
+from catnip2bids.formatting import format_bytes, format_count
 
 MOST_BYTES = 64 * 2**20
 """The largest document that is read."""
@@ -93,8 +93,8 @@ def _read(path: Path, most_bytes: int, parts: bytes, most_parts: int = _MOST_PAR
             raise DatasetError(f"{path}: is a named pipe or a device, not a file; remove it")
         if state.st_size > most_bytes:
             raise DatasetError(
-                f"{path}: has {shown_bytes(state.st_size)}, and a document of a dataset has at most "
-                f"{shown_bytes(most_bytes)}; bring it back from a copy"
+                f"{path}: has {format_bytes(state.st_size)}, and a document of a dataset has at most "
+                f"{format_bytes(most_bytes)}; bring it back from a copy"
             )
         content = file.read()
     if (n_parts := _n_parts(content, parts)) > most_parts:
@@ -120,7 +120,7 @@ def oversized(root: Path, files: Iterable[tuple[PurePosixPath, int]]) -> Iterato
     for path, n_bytes in files:
         is_json = path.name.endswith(_JSON)
         if n_bytes > (MOST_JSON_BYTES if is_json else MOST_BYTES) and path.name.endswith((*_JSON, _TABLE)):
-            yield path, f"has {shown_bytes(n_bytes)}, and the validators would need many times as much memory"
+            yield path, f"has {format_bytes(n_bytes)}, and the validators would need many times as much memory"
             continue
         try:
             content = (root / path).read_bytes() if is_json or path.suffix == _TABLE else b""
@@ -143,7 +143,7 @@ def refuse_foreign(dataset: Path) -> None:
     """
     found = [f"{path}: {what}" for path, what in foreign(dataset)]
     if found:
-        more = [f"and {counted(len(found) - _SHOWN, 'more file')} like this"] if len(found) > _SHOWN else []
+        more = [f"and {format_count(len(found) - _SHOWN, 'more file')} like this"] if len(found) > _SHOWN else []
         raise DatasetError("\n".join([*found[:_SHOWN], *more]))
 
 

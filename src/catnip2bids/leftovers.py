@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import translate
 from pathlib import Path
 
-from catnip2bids.wording import counted
+from catnip2bids.formatting import format_count
 
 LEFT_BEHIND = "left behind by an operating system, network storage or another program"
 
@@ -163,4 +163,4 @@ def ignored(leftovers: Sequence[Path]) -> str:
     """Say how many leftovers, at least one, were ignored, with a few of their names."""
     examples = list(dict.fromkeys(path.name.strip() for path in leftovers))
     shown = ", ".join(examples[:_EXAMPLES]) + (" ..." if len(examples) > _EXAMPLES else "")
-    return f"ignored {counted(len(leftovers), 'file')} left by systems or programs ({shown})"
+    return f"ignored {format_count(len(leftovers), 'file')} left by systems or programs ({shown})"

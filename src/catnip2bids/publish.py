@@ -60,7 +60,7 @@ def too_long(path: PurePath, folder: Path | None = None) -> str | None:
 
 
 @contextmanager
-def naming_what_cannot_be_written(place: Path) -> Iterator[None]:
+def raising_write_errors(place: Path) -> Iterator[None]:
     """Turn the system's refusals to write below a place into errors that say what to do."""
     try:
         yield

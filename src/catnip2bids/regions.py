@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.bids.places import DERIVATIVE
+from catnip2bids.bids.dataset_paths import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, read_number, read_rows
 from catnip2bids.catnip.atlas import UNLISTED, Region
-from catnip2bids.colors import made_up_color
+from catnip2bids.colors import color_of_label
 from catnip2bids.paths import inside
 
 _COLOR = re.compile("#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
-class ShownRegion:
+class DisplayedRegion:
     """A region of the atlas: label value, name, abbreviation (or nothing) and colour ``#rrggbb``."""
 
     index: int
@@ -35,16 +35,16 @@ class ShownRegion:
         return self.abbreviation or self.name
 
 
-OTHER_LABELS = ShownRegion(-1, UNLISTED, "", "#888888")
+OTHER_LABELS = DisplayedRegion(-1, UNLISTED, "", "#888888")
 """All label values that not even the dataset says to occur: they share a name and a colour."""
 
 
-def region_of(regions: Mapping[int, ShownRegion], index: int) -> ShownRegion:
+def region_of(regions: Mapping[int, DisplayedRegion], index: int) -> DisplayedRegion:
     """Return the region of a label value, also if the table does not list it."""
-    return regions.get(index) or ShownRegion(index, _shown(Region.unlisted(index).name), "", made_up_color(index))
+    return regions.get(index) or DisplayedRegion(index, _shown(Region.unlisted(index).name), "", color_of_label(index))
 
 
-def shown_regions(dataset: Path, run: RunRecord) -> dict[int, ShownRegion]:
+def displayed_regions(dataset: Path, run: RunRecord) -> dict[int, DisplayedRegion]:
     """Read the regions of a run by label value, from its atlas table in the dataset; none if it has no table.
 
     Raises
@@ -58,11 +58,11 @@ def shown_regions(dataset: Path, run: RunRecord) -> dict[int, ShownRegion]:
     found = {}
     for row in read_rows(path, "index", "name"):
         index, abbreviation, color = read_number(path, row["index"]), row.get("abbreviation", UNKNOWN), row.get("color")
-        found[index] = ShownRegion(
+        found[index] = DisplayedRegion(
             index,
             _shown(row["name"]),
             "" if abbreviation == UNKNOWN else abbreviation,
-            color if color and _COLOR.fullmatch(color) else made_up_color(index),
+            color if color and _COLOR.fullmatch(color) else color_of_label(index),
         )
     return found
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from catnip2bids.catnip.atlas import AtlasTable, Region, read_atlas_table
 from catnip2bids.catnip.counts import RegionCount, read_counts
-from catnip2bids.colors import made_up_color
+from catnip2bids.colors import color_of_label
 from catnip2bids.errors import SourceError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
@@ -167,16 +167,16 @@ def test_the_header_of_v4_is_corrected_after_a_spreadsheet_too(tmp_path: Path, e
 
 
 def test_made_up_colors_never_change() -> None:
-    assert [made_up_color(index) for index in (0, 1, 2, 12009)] == ["#ab2b2b", "#3b66ce", "#a8d864", "#bb1b38"]
+    assert [color_of_label(index) for index in (0, 1, 2, 12009)] == ["#ab2b2b", "#3b66ce", "#a8d864", "#bb1b38"]
 
 
 def test_made_up_colors_are_well_spread() -> None:
-    assert len({made_up_color(index) for index in range(1, 1123)}) > 1110
+    assert len({color_of_label(index) for index in range(1, 1123)}) > 1110
 
 
 @given(st.integers(0, 2**32))
 def test_made_up_colors_are_readable(index: int) -> None:
-    color = made_up_color(index)
+    color = color_of_label(index)
     red, green, blue = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
     _, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     assert 0.4 < lightness < 0.65

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from catnip2bids.catnip.atlas import ATLAS_LABELS
-from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
+from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat, VoxelGrid
 from catnip2bids.catnip.components import COMPONENTS, FOLDERS, WHOLE_LABELS
 from catnip2bids.catnip.counts import counted_segmentation
 from catnip2bids.catnip.recognition import ancestors, layout_of, looks_like_run, recognise
@@ -18,7 +18,7 @@ from catnip2bids.volume import number_slices
 
 CONVERT, COPY, EXCLUDE = Action.CONVERT, Action.COPY, Action.EXCLUDE
 HEATMAP = Content.HEATMAP
-NATIVE, DOWNSAMPLED, ATLAS = Grid.NATIVE, Grid.DOWNSAMPLED, Grid.ATLAS
+NATIVE, DOWNSAMPLED, ATLAS = VoxelGrid.NATIVE, VoxelGrid.DOWNSAMPLED, VoxelGrid.ATLAS
 
 # path; a folder ends with /; role, content, grid, threshold, default action
 L0 = [
@@ -117,7 +117,7 @@ EVERYTHING = [pytest.param(*row, id=f"{layout}:{row[0]}") for layout, rows in
 
 @pytest.mark.parametrize(("path", "role", "content", "grid", "threshold", "action"), EVERYTHING)
 def test_every_output_of_every_layout_is_known(
-    path: str, role: str, content: Content, grid: Grid | None, threshold: int | None, action: Action
+    path: str, role: str, content: Content, grid: VoxelGrid | None, threshold: int | None, action: Action
 ) -> None:
     found = recognise(path.rstrip("/"), is_folder=path.endswith("/"))
     assert found is not None
@@ -127,13 +127,13 @@ def test_every_output_of_every_layout_is_known(
     assert (int(told) if told else None) == threshold
     assert component.grid == grid
     if path.endswith("/"):
-        assert component.storage == Storage.SLICES
+        assert component.storage == SourceFormat.SLICES
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.examples[0])
 def test_examples_of_a_component_are_names_of_it(component: ComponentType) -> None:
     for example in component.examples:
-        found = recognise(example, is_folder=component.storage == Storage.SLICES)
+        found = recognise(example, is_folder=component.storage == SourceFormat.SLICES)
         assert found is not None
         assert found[0] is component, example
 
@@ -276,7 +276,7 @@ def test_every_component_within_a_folder_is_looked_for_there() -> None:
 def test_every_component_has_a_role_that_is_there_and_ends_at_the_raw_image() -> None:
     for component in COMPONENTS:
         assert all(role in {row.role for row in COMPONENTS} for role in ancestors(component))
-        if component.storage == Storage.TABLE or component.action == CONVERT:
+        if component.storage == SourceFormat.TABLE or component.action == CONVERT:
             assert component.desc_label(10000)
 
 
@@ -289,7 +289,7 @@ def test_a_label_of_an_image_is_known_again(row: ComponentType) -> None:
 
 
 def test_a_table_of_counts_says_of_which_segmentation_it_is() -> None:
-    tables = [row for row in COMPONENTS if row.storage == Storage.TABLE]
+    tables = [row for row in COMPONENTS if row.storage == SourceFormat.TABLE]
     assert [counted_segmentation(row.desc_label(10000) or "") for row in tables] == [(10000, False), (10000, True)]
     assert [counted_segmentation(label) for label in ("FRSTsegfiltered10000", "FRSTseg", "")] == [None] * 3
 

@@ -23,9 +23,9 @@ import tifffile
 import catnip2bids
 from catnip2bids import Comparison
 from catnip2bids.comparison import Relation, VolumeComparison, first_difference
-from catnip2bids.comparison.documents import COLUMNS
+from catnip2bids.comparison.compared_volume import open_compared, plane_bytes
 from catnip2bids.comparison.files import compare_files
-from catnip2bids.comparison.sides import open_side, plane_bytes
+from catnip2bids.comparison.records import COLUMNS
 from catnip2bids.engine import OVERHEAD_BYTES, Resources
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.scanning import Entry
@@ -631,7 +631,7 @@ def test_unpacking_needs_memory(tmp_path: Path) -> None:
 def test_unpacking_needs_memory_also_where_the_first_difference_is_enough(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     paths = as_nifti(tmp_path, LABELS), as_nifti(tmp_path / "other", LABELS)
-    sides = [open_side(path) for path in paths]
+    sides = [open_compared(path) for path in paths]
     held_bytes, planes_bytes = 2 * LABELS.nbytes, sum(map(plane_bytes, sides))
     enough = Resources(1, OVERHEAD_BYTES + held_bytes + planes_bytes)
     entries = [Entry(path.name, path) for path in paths]

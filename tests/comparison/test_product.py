@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from catnip2bids import scan
-from catnip2bids.comparison import count_not_product, needed_to_compare, side_of
+from catnip2bids.comparison import compared_entry, count_not_product, needed_to_compare
 from catnip2bids.engine import Resources
 from catnip2bids.scanning import Entry
 from made_up import some_image, write_slices, write_tiff
@@ -73,6 +73,6 @@ def test_what_cannot_be_read_is_no_product(run: Path, damage: Callable[[Path], N
 
 def test_without_enough_memory_it_is_not_known(run: Path) -> None:
     product, factor, mask = entries_of(run)
-    enough = Resources(1, needed_to_compare([side_of(entry) for entry in (product, factor, mask)]))
+    enough = Resources(1, needed_to_compare([compared_entry(entry) for entry in (product, factor, mask)]))
     assert count_not_product(product, factor, mask, enough) == 0
     assert count_not_product(product, factor, mask, replace(enough, memory_bytes=enough.memory_bytes - 1)) is None

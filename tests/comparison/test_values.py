@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from catnip2bids.comparison.stated import calibration_of
+from catnip2bids.comparison.tiff_calibration import calibration_of
 from catnip2bids.comparison.values import (
     Calibrated,
     Calibration,

@@ -145,7 +145,7 @@ def test_interrupted_it_does_not_wait_for_a_worker_that_hangs(
 _FETCHING_FOR_EVER = """
 import sys, time
 import distributed
-from catnip2bids.choices import Cluster
+from catnip2bids.enums import Cluster
 from catnip2bids.engine import resources_for
 from catnip2bids.interruption import ending_when_interrupted
 
@@ -247,7 +247,7 @@ def slow(tmp_path: Path) -> tuple[str, str]:
     """Options for workers that take their time for these levels, and say that they are at them."""
     file = tmp_path / "slow.py"
     file.write_text(
-        f"{SMALL}import os, time\nfrom pathlib import Path\nfrom catnip2bids.ome.zarr import OmeZarrImage\n"
+        f"{SMALL}import os, time\nfrom pathlib import Path\nfrom catnip2bids.ome.ome_zarr import OmeZarrImage\n"
         "def slowly(*arguments, write_rest=OmeZarrImage.write_remaining_levels):\n"
         f"    with Path({str(tmp_path / 'at-levels')!r}).open('a') as log: print(os.getpid(), file=log)\n"
         "    time.sleep(1.5)\n    write_rest(*arguments)\n    time.sleep(1.5)\n"

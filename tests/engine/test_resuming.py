@@ -12,14 +12,14 @@ from time import sleep
 import pytest
 
 from catnip2bids.engine import (
-    Listener,
     Marker,
+    ProgressCallbacks,
+    Scheduler,
     StoppedError,
     UnitResult,
-    Workers,
     convert_volume,
-    cut_into_units,
-    local_workers,
+    local_scheduler,
+    split_into_units,
 )
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import OmeZarrImage
@@ -48,17 +48,17 @@ def convert(
     """Convert with one processor, so that units come one after the other."""
     image, listener = (
         image_in(folder),
-        Listener(done or list[int]().append, ([] if skipped is None else skipped).append),
+        ProgressCallbacks(done or list[int]().append, ([] if skipped is None else skipped).append),
     )
     (safe_path(folder, "markers")).mkdir(parents=True, exist_ok=True)
-    with local_workers([(volume, image)], None, 1) as workers:
+    with local_scheduler([(volume, image)], None, 1) as workers:
         return convert_volume(volume, image, workers, listener, safe_path(folder, "markers"))
 
 
 def units_with_markers(folder: Path) -> list[int]:
     """List the numbers of the units that are marked as done, and believed."""
     image = image_in(folder)
-    units = cut_into_units(VolumeInMemory(PLANES), image, safe_path(folder, "markers"))
+    units = split_into_units(VolumeInMemory(PLANES), image, safe_path(folder, "markers"))
     return [number for number, unit in enumerate(units) if unit.marker.read(image.folder)]
 
 
@@ -94,7 +94,7 @@ def test_a_unit_whose_files_are_not_there_is_done_again(
 ) -> None:
     convert(VolumeInMemory(PLANES), tmp_path)
     image = image_in(tmp_path)
-    unit = list(cut_into_units(VolumeInMemory(PLANES), image, safe_path(tmp_path, "markers")))[1]
+    unit = list(split_into_units(VolumeInMemory(PLANES), image, safe_path(tmp_path, "markers")))[1]
     result = unit.marker.read(image.folder)
     assert result is not None
     file = image.folder / sorted(result.files)[-1]
@@ -132,8 +132,8 @@ def test_an_interruption_stops_the_work_and_keeps_what_is_done(
 def test_workers_that_are_stopped_begin_no_other_block(tmp_path: Path) -> None:
     volume, image = VolumeInMemory(PLANES), image_in(tmp_path)
     image.create()
-    with local_workers([(volume, image)], None, 1) as workers:
-        units = [workers.submit(unit, lambda _: workers.stop()) for unit in cut_into_units(volume, image)]
+    with local_scheduler([(volume, image)], None, 1) as workers:
+        units = [workers.submit(unit, lambda _: workers.stop()) for unit in split_into_units(volume, image)]
         raised = [type(unit.exception()) for unit in units]
     # the first one is told after its first block, the others before theirs
     assert raised == [StoppedError] * 3
@@ -148,17 +148,17 @@ def test_an_interruption_from_outside_ends_while_units_of_another_image_wait_for
         at_work.set()
         all_wait.wait(10)
 
-    def interrupt(workers: Workers) -> None:
+    def interrupt(workers: Scheduler) -> None:
         for name in ("one", "other"):  # one processor: units of the other image wait
             work = partial(convert_volume, image=image_in(tmp_path / name), workers=workers)
-            workers.begin(partial(work, listener=Listener(told, list[int]().append)), VolumeInMemory(PLANES))
+            workers.begin(partial(work, listener=ProgressCallbacks(told, list[int]().append)), VolumeInMemory(PLANES))
             at_work.wait(10)
         sleep(0.5)
         all_wait.set()
         raise KeyboardInterrupt
 
     def be_interrupted() -> None:
-        with suppress(KeyboardInterrupt), local_workers(pairs, None, 1) as workers:
+        with suppress(KeyboardInterrupt), local_scheduler(pairs, None, 1) as workers:
             interrupt(workers)
 
     pairs = [(VolumeInMemory(PLANES), image_in(tmp_path / name)) for name in ("one", "other")]

@@ -15,7 +15,7 @@ import tifffile
 from pydantic import PydanticDeprecatedSince20
 
 from catnip2bids import convert, package
-from catnip2bids.choices import OmeZarrVersion
+from catnip2bids.enums import OmeZarrVersion
 from demo_cohort import demo_cohort
 from made_up import Array, some_labels
 from runs import ome, read_tsv, settings

@@ -19,7 +19,7 @@ from ome_zarr_models.v05.image import ImageAttrs as AttributesV05
 from ome_zarr_models.v05.image_label import ImageLabelAttrs as LabelsV05
 
 from catnip2bids.ome import Display, LabelValue, OmeZarrVersion, choose_display, image_metadata, plan_levels
-from catnip2bids.ome.metadata import group_attributes
+from catnip2bids.ome.ome_zarr_metadata import group_attributes
 from catnip2bids.volume import Kind, value_range
 
 LEVELS = plan_levels((40, 300, 600), (5.0, 1.82, 1.82))

@@ -14,11 +14,11 @@ import tifffile
 
 import catnip2bids
 from catnip2bids import Format, make_plan, package, scan
-from catnip2bids.catnip.component import Action
+from catnip2bids.catnip.component_type import Action
 from catnip2bids.demo import write_atlas_table
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging import atlases
-from catnip2bids.packaging.texts import replace_marked_part
+from catnip2bids.packaging.readme_texts import replace_marked_part
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import report_on
 from catnip2bids.progress import Progress
@@ -695,7 +695,7 @@ def test_embedded_labels_do_not_outlive_their_images(tmp_path: Path) -> None:
 
 def test_killed_while_embedding_nothing_half_stays(tmp_path: Path) -> None:
     script = _KILLED_WHILE_SAVING.replace("(3.7, 3.7, 5.0)", "(3.7, 3.7, 5.0), embed_labels=True").replace(
-        "os.fsync = fsync", "from catnip2bids.ome import zarr\nimport catnip2bids.packaging.images as images\n"
+        "os.fsync = fsync", "from catnip2bids.ome import ome_zarr\nimport catnip2bids.packaging.images as images\n"
         "def killed(*args): os.kill(os.getpid(), signal.SIGKILL)\nimages.write_labels_group = killed",
     )  # fmt: skip
     write_l2(tmp_path / "source")

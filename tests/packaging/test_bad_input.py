@@ -14,7 +14,7 @@ import tifffile
 
 from catnip2bids import Action, PackageResult, make_plan, package, restore, verify
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
-from catnip2bids.packaging import preparation
+from catnip2bids.packaging import preflight_with_resources
 from catnip2bids.packaging.copies import copy_as_it_is
 from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.plan import report_on
@@ -495,7 +495,7 @@ def test_everything_that_is_not_known_of_animals_is_told_at_once(tmp_path: Path)
 
 def test_a_sample_may_be_told_in_short(tmp_path: Path) -> None:
     write_l2(tmp_path / "source", TODAY_NAME)
-    with preparation(
+    with preflight_with_resources(
         tmp_path / "source", tmp_path / "out", settings(subject="m1", sample="sample-LH"), None, Progress()
     ) as prepared:
         assert prepared.plan.runs[0].sample == "LeftHemisphere"

@@ -10,7 +10,7 @@ import pytest
 
 from catnip2bids import package
 from catnip2bids.engine import Resources
-from catnip2bids.packaging import carry_out, copies, prepare
+from catnip2bids.packaging import copies, run_preflight, write_dataset
 from catnip2bids.progress import Progress
 from runs import dataset_files, mentions, settings, slices_of, write_l0
 
@@ -40,11 +40,13 @@ def test_a_file_that_grows_while_it_is_copied_is_a_problem_and_copied_when_it_is
 @pytest.mark.parametrize("changed", ["atlaslabel_def_origspace_masked", "atlaslabel_def_origspace"])
 def test_what_was_left_out_after_a_comparison_is_a_problem_if_files_change_since(tmp_path: Path, changed: str) -> None:
     run = write_l0(tmp_path / "source")
-    prepared = prepare([tmp_path / "source"], tmp_path / "dataset", settings(), None, Resources(2, 2**30), Progress())
+    prepared = run_preflight(
+        [tmp_path / "source"], tmp_path / "dataset", settings(), None, Resources(2, 2**30), Progress()
+    )
     file = slices_of(run / changed)[4]
     state = file.stat()
     os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
-    result = carry_out(prepared, Progress())
+    result = write_dataset(prepared, Progress())
     assert mentions(result.problems, "atlaslabel_def_origspace_masked", "changed since they were compared; run again")
     assert package([tmp_path / "source"], tmp_path / "dataset", settings()).ok
     package([tmp_path / "source"], tmp_path / "reference", settings())

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import catnip2bids
-from catnip2bids import building
-from catnip2bids.choices import OmeZarrVersion
+from catnip2bids import build_image
+from catnip2bids.enums import OmeZarrVersion
 from catnip2bids.ome import Display, choose_display, image_metadata
 from catnip2bids.packaging import PackageResult
 from runs import (
@@ -139,8 +139,8 @@ def earlier(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         return image_metadata(name, levels, kind, values) | image_metadata(name, levels, kind, display)
 
     with monkeypatch.context() as patch:
-        patch.setattr(building, "image_metadata", with_both)
-        patch.setattr(building.ImageSpec.fingerprint, "__kwdefaults__", {"metadata_format": 1})
+        patch.setattr(build_image, "image_metadata", with_both)
+        patch.setattr(build_image.ImageSpec.fingerprint, "__kwdefaults__", {"metadata_format": 1})
         package()
     return package
 

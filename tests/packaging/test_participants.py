@@ -9,8 +9,8 @@ import pytest
 from catnip2bids import Settings, make_plan, package, scan
 from catnip2bids.bids.tables import Row
 from catnip2bids.errors import PlanError, SourceError
+from catnip2bids.packaging.package_runs import preflight_with_resources
 from catnip2bids.packaging.participants import bids_value, read_participants
-from catnip2bids.packaging.run import preparation
 from catnip2bids.plan import Plan
 from catnip2bids.progress import Progress
 from runs import KO_NAME, read_tsv, settings, state_of, write_l0
@@ -115,7 +115,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def warnings_of(source: Path, dataset: Path, plan: Plan | None = None, **choices: object) -> list[str]:
-    with preparation(source, dataset, settings(**choices), plan, Progress()) as prepared:
+    with preflight_with_resources(source, dataset, settings(**choices), plan, Progress()) as prepared:
         return [warning for warning in prepared.warnings if "sub-45670ko" in warning]
 
 
@@ -189,7 +189,9 @@ def test_a_refused_table_changes_nothing(cohort: Path, tmp_path: Path) -> None:
 
 def test_an_id_that_is_almost_there_is_named(cohort: Path, tmp_path: Path) -> None:
     table = written(tmp_path, "participant_id\tage\n045670-KO\t12\n1\t12\n")
-    with preparation(cohort / KO_NAME, tmp_path / "out", settings(participants=table), None, Progress()) as prepared:
+    with preflight_with_resources(
+        cohort / KO_NAME, tmp_path / "out", settings(participants=table), None, Progress()
+    ) as prepared:
         almost, other = (warning for warning in prepared.warnings if str(table) in warning)
     assert almost.endswith("is it sub-45670ko?")
     assert "line 3: sub-1 is not in the dataset" in other

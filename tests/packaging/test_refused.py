@@ -236,7 +236,7 @@ def test_the_finished_dataset_is_whole(finished: Path) -> None:
 
 def test_runs_for_which_provenance_has_no_room_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_l0(tmp_path / "source")
-    monkeypatch.setattr("catnip2bids.packaging.existing.MOST_PARTS", 1000)
+    monkeypatch.setattr("catnip2bids.packaging.existing_dataset.MOST_PARTS", 1000)
     with pytest.raises(UsageError, match=r"provenance\.json would have about .*package them into another dataset"):
         package(tmp_path / "source", tmp_path / "dataset", settings())
     assert not (tmp_path / "dataset").exists()

@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from catnip2bids import package
-from catnip2bids.catnip.component import Action
+from catnip2bids.catnip.component_type import Action
 from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError
 from catnip2bids.plan import (
     Plan,

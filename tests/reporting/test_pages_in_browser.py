@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from browser import DESKTOP, PHONE, needs_browser
 from browsing import Trouble, browsing
-from catnip2bids.catnip.component import Action
+from catnip2bids.catnip.component_type import Action
 from catnip2bids.packaging import package
 from catnip2bids.plan import make_plan
 from catnip2bids.scanning import scan

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from catnip2bids import convert
-from catnip2bids.choices import Kind
+from catnip2bids.enums import Kind
 from catnip2bids.reporting import preview
 from catnip2bids.reporting.preview import DamagedImageError, Preview
 from catnip2bids.reporting.views import Brain

@@ -16,18 +16,18 @@ import pytest
 
 import catnip2bids
 from catnip2bids.bids.provenance import read_provenance
-from catnip2bids.catnip.component import Action
-from catnip2bids.choices import Format, Naming
+from catnip2bids.catnip.component_type import Action
+from catnip2bids.enums import Format, Naming
 from catnip2bids.errors import DatasetError
 from catnip2bids.packaging import package
-from catnip2bids.regions import ShownRegion
-from catnip2bids.reporting import keep_outcome, report
+from catnip2bids.regions import DisplayedRegion
+from catnip2bids.reporting import report, save_check_result
 from catnip2bids.reporting import vega as vega_module
-from catnip2bids.reporting.cards import Outcomes, card_of
 from catnip2bids.reporting.charts import region_chart
-from catnip2bids.reporting.cohort import cohort_of
-from catnip2bids.reporting.outcomes import ImageProblem, read_outcome
+from catnip2bids.reporting.check_results import ImageProblem, read_check_result
+from catnip2bids.reporting.group_counts import group_counts_of
 from catnip2bids.reporting.pictures import heat_picture
+from catnip2bids.reporting.sample_status import CheckResults, status_of
 from catnip2bids.reporting.samples import Counts, read_samples
 from catnip2bids.reporting.vega import Vega
 from catnip2bids.reporting.views import read_brain, read_heatmaps
@@ -282,8 +282,8 @@ def test_characters_that_no_picture_can_have_do_no_harm(dataset: Path, character
 
 
 def test_regions_of_one_abbreviation_have_a_bar_each() -> None:
-    regions = {n: ShownRegion(n, f"{side}_area", "AAA", "#123456") for n, side in ((1, "Left"), (2, "Right"))}
-    regions[3] = ShownRegion(3, "Other", "", "#654321")
+    regions = {n: DisplayedRegion(n, f"{side}_area", "AAA", "#123456") for n, side in ((1, "Left"), (2, "Right"))}
+    regions[3] = DisplayedRegion(3, "Other", "", "#654321")
     plots = [
         region_chart(Counts(10000, False, cells), regions) for cells in ({1: 10, 2: 7, 3: 9, 4: 0, 5: None}, {9: 1})
     ]
@@ -327,7 +327,7 @@ def test_an_id_of_two_atlases_is_two_regions(tmp_path: Path) -> None:
     package([tmp_path / "cohort"], tmp_path / "dataset", settings())
     provenance = read_provenance(tmp_path / "dataset")
     samples = read_samples(tmp_path / "dataset", provenance)
-    cohort = cohort_of(samples, [card_of(sample, Outcomes.of(tmp_path / "dataset")) for sample in samples])
+    cohort = group_counts_of(samples, [status_of(sample, CheckResults.of(tmp_path / "dataset")) for sample in samples])
     assert cohort is not None
     piriform, another = (str(cohort.regions.index(name)) for name in ("Piriform area", "Another region"))
     ko, flox = (row["cells"][0] for row in cohort.data["samples"])
@@ -355,7 +355,7 @@ def test_labels_that_nothing_names_are_no_other_region(dataset: Path) -> None:
 
 def test_what_was_found_before_a_change_is_no_problem_any_more(dataset: Path, tmp_path: Path) -> None:
     (dataset / "extra.txt").write_text("not BIDS")
-    keep_outcome(dataset, "validation", catnip2bids.validate(dataset))
+    save_check_result(dataset, "validation", catnip2bids.validate(dataset))
     report(dataset)
     assert "Problems" in text_of(dataset)
     (dataset / "extra.txt").unlink()
@@ -367,7 +367,7 @@ def test_what_was_found_before_a_change_is_no_problem_any_more(dataset: Path, tm
 
 
 def test_nothing_is_proven_of_an_image_that_is_gone(dataset: Path) -> None:
-    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    save_check_result(dataset, "verification", catnip2bids.verify(dataset))
     shutil.rmtree(dataset / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr")
     report(dataset)
     text = text_of(dataset)
@@ -377,7 +377,7 @@ def test_nothing_is_proven_of_an_image_that_is_gone(dataset: Path) -> None:
 
 def test_an_image_whose_bytes_changed_unnoticed_is_not_called_proven(dataset: Path) -> None:
     image = dataset / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"
-    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    save_check_result(dataset, "verification", catnip2bids.verify(dataset))
     document = (image / "zarr.json").read_text()
     (image / "zarr.json").write_text(document.replace('"multiscales"', '"multiscaleX"'))
     report(dataset)
@@ -481,7 +481,7 @@ def test_a_place_that_cannot_be_written_is_named(dataset: Path) -> None:
 
 
 def test_the_report_says_that_all_is_well(dataset: Path) -> None:
-    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    save_check_result(dataset, "verification", catnip2bids.verify(dataset))
     report(dataset)
     text = text_of(dataset)
     assert re.search(r"every pixel proven on \d{4}-\d\d-\d\d \d\d:\d\d UTC", text)
@@ -493,7 +493,7 @@ def test_the_report_says_which_sample_is_not_as_it_was(dataset: Path) -> None:
     chunk = next(path for path in (image / "0").rglob("*") if path.is_file() and path.name != "zarr.json")
     chunk.write_bytes(chunk.read_bytes()[:-8] + b"damaged!")
     (dataset / "README.md").write_text("changed")
-    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    save_check_result(dataset, "verification", catnip2bids.verify(dataset))
     report(dataset)
     text = text_of(dataset)
     assert "verify found changes on " in text
@@ -505,7 +505,7 @@ def test_the_report_says_which_sample_is_not_as_it_was(dataset: Path) -> None:
 
 @pytest.mark.parametrize("file", ["counts", "extra", "provenance"])
 def test_the_page_of_a_sample_says_which_files_have_changed(dataset: Path, file: str) -> None:
-    keep_outcome(dataset, "validation", catnip2bids.validate(dataset))
+    save_check_result(dataset, "validation", catnip2bids.validate(dataset))
     path = dataset / PROVENANCE
     match file:
         case "counts":
@@ -514,8 +514,8 @@ def test_the_page_of_a_sample_says_which_files_have_changed(dataset: Path, file:
             path = dataset / f"sub-45670ko/micr/{KO_PREFIX}_extra.txt"
     path.write_bytes((path.read_bytes() if path.exists() else b"") + b"\n")
     if file == "provenance":  # of this one, validate would see that it is another one
-        keep_outcome(dataset, "validation", catnip2bids.validate(dataset))
-    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+        save_check_result(dataset, "validation", catnip2bids.validate(dataset))
+    save_check_result(dataset, "verification", catnip2bids.verify(dataset))
     report(dataset)
     name = path.relative_to(dataset).as_posix()
     pages = [f"{KO_PREFIX}.html", "sub-45925floxed_sample-RightHemisphere_stain-cFos.html"]
@@ -547,7 +547,7 @@ def test_checksums_that_are_missing_are_a_problem(dataset: Path, is_verified: bo
     checksums = dataset / "code/catnip2bids/checksums.sha256"
     checksums.unlink()
     if is_verified:
-        keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+        save_check_result(dataset, "verification", catnip2bids.verify(dataset))
     made = report(dataset)
     (problem,) = made.problems
     assert problem.startswith(f"{checksums}: does not exist")
@@ -565,10 +565,10 @@ def test_the_report_says_of_a_problem_what_verify_says(level: int | None, planes
 
 
 def test_an_outcome_is_not_that_of_another_dataset(dataset: Path, tmp_path: Path) -> None:
-    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    save_check_result(dataset, "verification", catnip2bids.verify(dataset))
     write_l2(tmp_path / "more", TODAY)
     package([tmp_path / "more"], dataset, settings(report=True))
-    outcome = read_outcome(dataset, "verification")
+    outcome = read_check_result(dataset, "verification")
     assert outcome is not None
     assert not outcome[1]
     text = text_of(dataset)
@@ -577,7 +577,7 @@ def test_an_outcome_is_not_that_of_another_dataset(dataset: Path, tmp_path: Path
 
 
 def test_the_report_says_who_said_that_all_is_well(dataset: Path) -> None:
-    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    save_check_result(dataset, "verification", catnip2bids.verify(dataset))
     report(dataset)
     text = text_of(dataset)
     assert re.search(r"verify said: every pixel proven on [-\d]+ [:\d]+ UTC; not checked again since", text)
@@ -585,27 +585,27 @@ def test_the_report_says_who_said_that_all_is_well(dataset: Path) -> None:
 
 
 def test_a_forged_outcome_that_misses_an_image_or_contradicts_itself_is_not_shown(dataset: Path) -> None:
-    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    save_check_result(dataset, "verification", catnip2bids.verify(dataset))
     path = dataset / REPORT / "verification.json"
     document = json.loads(path.read_bytes())
     left_out = document["found"]["images"].pop()
     path.write_text(json.dumps(document))
     report(dataset)
     assert "every pixel proven" not in text_of(dataset)
-    outcome = read_outcome(dataset, "verification")
+    outcome = read_check_result(dataset, "verification")
     assert outcome is not None
     assert outcome[1] is False
     left_out["problems"] = [{"what": "is not what was read", "level": 0, "planes": [3]}]
     document["found"]["images"].append(left_out)
     path.write_text(json.dumps(document))
-    assert read_outcome(dataset, "verification") is None
+    assert read_check_result(dataset, "verification") is None
 
 
 def test_an_outcome_is_of_one_provenance(dataset: Path) -> None:
-    keep_outcome(dataset, "verification", catnip2bids.verify(dataset))
+    save_check_result(dataset, "verification", catnip2bids.verify(dataset))
     path = dataset / "code/catnip2bids/provenance.json"
     path.write_text(path.read_text() + "\n")
-    outcome = read_outcome(dataset, "verification")
+    outcome = read_check_result(dataset, "verification")
     assert outcome is not None
     assert outcome[1] is False
 
@@ -614,14 +614,14 @@ def test_an_outcome_is_of_one_provenance(dataset: Path) -> None:
 def test_an_outcome_that_cannot_be_read_is_none(dataset: Path, content: str) -> None:
     (dataset / REPORT).mkdir(parents=True)
     (dataset / REPORT / "verification.json").write_text(content)
-    assert read_outcome(dataset, "verification") is None
+    assert read_check_result(dataset, "verification") is None
     assert report(dataset).problems == ()
 
 
 def problems_of(dataset: Path) -> list[str]:
     """Return what is wrong with the only sample of a dataset."""
     (sample,) = read_samples(dataset, read_provenance(dataset))
-    return [problem.what for problem in card_of(sample, Outcomes.of(dataset)).problems]
+    return [problem.what for problem in status_of(sample, CheckResults.of(dataset)).problems]
 
 
 def test_what_a_person_left_out_is_no_problem_whatever_the_reason_is_called(tmp_path: Path) -> None:
@@ -649,7 +649,7 @@ def test_what_was_packaged_earlier_and_has_a_problem_now_is_one(tmp_path: Path) 
 def test_nothing_is_kept_in_datasets_of_others(dataset: Path) -> None:
     shutil.rmtree(dataset / "code")
     before = state_of(dataset)
-    keep_outcome(dataset, "validation", catnip2bids.validate(dataset))
+    save_check_result(dataset, "validation", catnip2bids.validate(dataset))
     assert state_of(dataset) == before
 
 
@@ -686,7 +686,7 @@ def test_exit_codes_of_the_report(dataset: Path) -> None:
 def test_more_planes_are_drawn_where_there_are_fewer_samples(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report(dataset)
     many = (dataset / REPORT / f"{KO_PREFIX}.html").stat().st_size
-    monkeypatch.setattr("catnip2bids.reporting.run._PLANES_BYTES", 1)
+    monkeypatch.setattr("catnip2bids.reporting.write_report._PLANES_BYTES", 1)
     report(dataset)
     assert (dataset / REPORT / f"{KO_PREFIX}.html").stat().st_size < many
 

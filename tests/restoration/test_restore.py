@@ -18,10 +18,10 @@ import zarr
 
 import catnip2bids
 from catnip2bids import Format, Naming, OmeZarrVersion, make_plan, package, restore, scan
-from catnip2bids.catnip.component import Action
+from catnip2bids.catnip.component_type import Action
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.progress import Progress
-from catnip2bids.restoration import run as restoration
+from catnip2bids.restoration import restore_runs as restoration
 from runs import (
     CHECKSUMS,
     FLOX,

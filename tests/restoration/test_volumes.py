@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from catnip2bids.bids.pixels import PlaneRecord
+from catnip2bids.bids.plane_hashes import PlaneRecord
 from catnip2bids.engine import Resources
 from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, write_file
 from catnip2bids.volume import plane_sha256

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from catnip2bids.errors import SourceError
 from catnip2bids.scanning import Entry, Run, scan
-from catnip2bids.volume import take_census
+from catnip2bids.volume import inspect_volume
 from runs import FLOX, KO, KO_NAME, SHAPE, TODAY, TODAY_NAME, slices_of, state_of, write_l0, write_l1, write_l2
 
 
@@ -189,7 +189,7 @@ def test_scan_and_convert_agree_on_what_a_slice_is(tmp_path: Path, name: str) ->
     run = write_l0(tmp_path, KO_NAME)
     (run / "640_N4" / name).write_bytes((run / "640_N4/Z0001.tif").read_bytes())
     entry = entry_of(only_run(run), "640_N4")
-    alone = take_census(run / "640_N4")
+    alone = inspect_volume(run / "640_N4")
     assert (entry.problems, alone.problems) == ((), ())
     assert entry.volume is not None
     assert alone.volume is not None
@@ -201,7 +201,7 @@ def test_a_tiff_that_no_number_puts_among_the_slices_is_a_problem_for_both(tmp_p
     run = write_l0(tmp_path, KO_NAME)
     (run / "640_N4/whole.btf").write_bytes((run / "640_N4/Z0001.tif").read_bytes())
     entry = entry_of(only_run(run), "640_N4")
-    assert entry.problems == take_census(run / "640_N4").problems
+    assert entry.problems == inspect_volume(run / "640_N4").problems
     assert "whole.btf" in entry.problems[0]
 
 

@@ -18,7 +18,7 @@ from browser import needs_browser
 from browsing import Trouble, browsing
 from catnip2bids import Viewing, view
 from catnip2bids.bids.provenance import read_provenance
-from catnip2bids.choices import Format
+from catnip2bids.enums import Format
 from runs import Array, planes_behind, source_planes
 
 pytestmark = needs_browser

@@ -15,7 +15,7 @@ import zarr
 from viewed import ATLAS, RAW, ask, data_path, layers, state, write_dataset
 
 from catnip2bids import convert, view
-from catnip2bids.choices import Compression, Format, Naming, OmeZarrVersion
+from catnip2bids.enums import Compression, Format, Naming, OmeZarrVersion
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from made_up import some_image, write_slices
 from runs import Array, Collector, level

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import census_stack, label_values, plane_sha256, value_range
+from catnip2bids.volume import inspect_stack, label_values, plane_sha256, value_range
 from made_up import FLAVOURS, Array, found, read_all, some_image, some_labels, write_tiff
 
 PLANES = arrays.arrays(
@@ -50,7 +50,7 @@ def test_equal_pixels_in_all_encodings_have_equal_hashes(tmp_path: Path) -> None
     image = some_image((2, 13, 11))
     expected = [plane_sha256(plane) for plane in image]
     for name, flavour in FLAVOURS.items():
-        planes = read_all(found(census_stack(write_tiff(tmp_path / f"{name}.tif", image, flavour))))
+        planes = read_all(found(inspect_stack(write_tiff(tmp_path / f"{name}.tif", image, flavour))))
         assert [plane_sha256(plane) for plane in planes] == expected, name
 
 

@@ -18,10 +18,10 @@ from catnip2bids.volume import (
     PlaneSource,
     ReadCost,
     Volume,
-    census_nifti,
-    census_stack,
+    inspect_nifti,
+    inspect_stack,
+    inspect_volume,
     read_planes,
-    take_census,
 )
 from made_up import Array, count_unpackings, found, read_all, some_image, the_problem, write_tiff
 
@@ -67,8 +67,8 @@ def write_nifti(path: Path, image: Array, header: Header | None = None) -> Path:
 def test_planes_equal_those_of_the_tiff_twin(tmp_path: Path, extension: str, dtype: str) -> None:
     image = some_image((4, 6, 5), dtype)
     path = write_nifti(tmp_path / f"twin{extension}", image)
-    volume = found(census_nifti(path))
-    twin = found(census_stack(write_tiff(tmp_path / "twin.tif", image)))
+    volume = found(inspect_nifti(path))
+    twin = found(inspect_stack(write_tiff(tmp_path / "twin.tif", image)))
     assert isinstance(volume, NiftiVolume)
     assert isinstance(volume, Volume)
     assert (volume.shape, volume.dtype) == (twin.shape, twin.dtype) == ((4, 6, 5), np.dtype(dtype))
@@ -80,14 +80,14 @@ def test_the_transposition_is_that_of_nii2tiff(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "image.nii", some_image((4, 6, 5)))
     voxels = np.asanyarray(nib.load(path).dataobj)  # type: ignore[attr-defined]  # nibabel types load() too widely
     assert voxels.shape == (5, 6, 4)  # axes (x, y, z)
-    assert read_all(found(census_nifti(path)))[3, 2, 1] == voxels[1, 2, 3]
+    assert read_all(found(inspect_nifti(path)))[3, 2, 1] == voxels[1, 2, 3]
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_any_range_of_planes_can_be_read(tmp_path: Path, extension: str) -> None:
     image, planes = some_image((7, 6, 5)), np.empty((3, 6, 5), "uint16")
     path = write_nifti(tmp_path / f"image{extension}", image)
-    volume = found(census_nifti(path))
+    volume = found(inspect_nifti(path))
     read_planes(volume, 2, 5, planes)
     np.testing.assert_array_equal(planes, image[2:5])
     assert volume.files == (path,)
@@ -97,7 +97,7 @@ def test_any_range_of_planes_can_be_read(tmp_path: Path, extension: str) -> None
 def test_a_big_endian_file_is_read_in_native_order(tmp_path: Path) -> None:
     image = some_image((4, 6, 5))
     path = write_nifti(tmp_path / "image.nii", image, Header(big_endian=True))
-    volume = found(census_nifti(path))
+    volume = found(inspect_nifti(path))
     assert volume.dtype.isnative
     np.testing.assert_array_equal(read_all(volume), image)
 
@@ -106,13 +106,13 @@ def test_the_second_version_of_the_format_is_read_too(tmp_path: Path) -> None:
     image = some_image((4, 6, 5))
     second = nib.Nifti2Image(image.T, np.eye(4), dtype="uint16")  # nibabel has no types
     nib.save(second, tmp_path / "image.nii")
-    np.testing.assert_array_equal(read_all(found(census_nifti(tmp_path / "image.nii"))), image)
+    np.testing.assert_array_equal(read_all(found(inspect_nifti(tmp_path / "image.nii"))), image)
 
 
 def test_nan_infinity_and_negative_zero_are_kept(tmp_path: Path) -> None:
     image = some_image((2, 3, 4), "float32")
     image[0, 0, :3] = np.nan, np.inf, -0.0
-    planes = read_all(found(census_nifti(write_nifti(tmp_path / "image.nii", image))))
+    planes = read_all(found(inspect_nifti(write_nifti(tmp_path / "image.nii", image))))
     assert planes.tobytes() == image.tobytes()
 
 
@@ -128,7 +128,7 @@ def patched(path: Path, offset: int, content: bytes) -> Path:
 def test_scaled_values_are_refused(tmp_path: Path, slope: float, intercept: float) -> None:
     header = Header(slope=slope, intercept=intercept)
     path = write_nifti(tmp_path / "scaled.nii", some_image((4, 6, 5)), header)
-    assert "scaled.nii: its values are scaled" in the_problem(census_nifti(path))
+    assert "scaled.nii: its values are scaled" in the_problem(inspect_nifti(path))
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(0.0, 0.0), (1.0, 0.0), (np.nan, np.nan), (0.0, 5.0)])
@@ -136,7 +136,7 @@ def test_the_ways_to_say_unscaled_are_read(tmp_path: Path, slope: float, interce
     """A slope of 0 means no scaling (nifti1.h); nibabel writes NaN."""
     image = some_image((4, 6, 5))
     path = write_nifti(tmp_path / "image.nii", image, Header(slope=slope, intercept=intercept))
-    np.testing.assert_array_equal(read_all(found(census_nifti(path))), image)
+    np.testing.assert_array_equal(read_all(found(inspect_nifti(path))), image)
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
@@ -144,14 +144,14 @@ def test_the_ways_to_say_unscaled_are_read(tmp_path: Path, slope: float, interce
 def test_trailing_axes_of_length_1_are_dropped(tmp_path: Path, extension: str, n_trailing: int) -> None:
     image = some_image((4, 6, 5))
     header = Header(dim=(3 + n_trailing, 5, 6, 4, *[1] * n_trailing))
-    volume = found(census_nifti(write_nifti(tmp_path / f"image{extension}", image, header)))
+    volume = found(inspect_nifti(write_nifti(tmp_path / f"image{extension}", image, header)))
     assert volume.shape == (4, 6, 5)
     np.testing.assert_array_equal(read_all(volume), image)
 
 
 def test_a_single_plane_of_three_axes_is_a_volume(tmp_path: Path) -> None:
     image = some_image((1, 6, 5))
-    np.testing.assert_array_equal(read_all(found(census_nifti(write_nifti(tmp_path / "plane.nii", image)))), image)
+    np.testing.assert_array_equal(read_all(found(inspect_nifti(write_nifti(tmp_path / "plane.nii", image)))), image)
 
 
 @pytest.mark.parametrize("name", ["IMAGE.NII", "IMAGE.NII.GZ", "image.nii.GZ"])
@@ -160,14 +160,14 @@ def test_names_in_upper_case_are_read(tmp_path: Path, name: str) -> None:
     content = nifti_bytes(image, Header())
     path = tmp_path / name
     path.write_bytes(gzip.compress(content) if name.lower().endswith(".gz") else content)
-    volume = found(take_census(path))
+    volume = found(inspect_volume(path))
     assert volume.read_cost.shared_bytes == (image.nbytes if name.lower().endswith(".gz") else 0)
     np.testing.assert_array_equal(read_all(volume), image)
 
 
 def test_names_that_nibabel_does_not_find_are_to_be_changed(tmp_path: Path) -> None:
     (tmp_path / "Image.Nii").write_bytes(nifti_bytes(some_image((4, 6, 5)), Header()))
-    assert "Image.Nii: has an ending of mixed case; rename it" in the_problem(take_census(tmp_path / "Image.Nii"))
+    assert "Image.Nii: has an ending of mixed case; rename it" in the_problem(inspect_volume(tmp_path / "Image.Nii"))
 
 
 def test_gzip_may_have_several_members_and_zeros_behind(tmp_path: Path) -> None:
@@ -176,18 +176,18 @@ def test_gzip_may_have_several_members_and_zeros_behind(tmp_path: Path) -> None:
     path = tmp_path / "image.nii.gz"
     for packed in (gzip.compress(content[:300]) + gzip.compress(content[300:]), gzip.compress(content) + bytes(512)):
         path.write_bytes(packed)
-        np.testing.assert_array_equal(read_all(found(census_nifti(path))), image)
+        np.testing.assert_array_equal(read_all(found(inspect_nifti(path))), image)
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (5, 6, 4, 2), (5, 6, 4, 1, 3)])
 def test_what_has_not_three_axes_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = write_nifti(tmp_path / "image.nii", np.ones(shape, "uint8"))
-    assert "image.nii: has the shape" in the_problem(census_nifti(path))
+    assert "image.nii: has the shape" in the_problem(inspect_nifti(path))
 
 
 def test_colours_are_refused(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "image.nii", np.zeros((4, 6, 15), "uint8"), Header(dim=(3, 5, 6, 4), datatype=128))
-    assert "image.nii: has values of type" in the_problem(census_nifti(path))
+    assert "image.nii: has values of type" in the_problem(inspect_nifti(path))
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
@@ -204,7 +204,7 @@ def test_colours_are_refused(tmp_path: Path) -> None:
 def test_what_is_no_nifti_is_a_problem_that_names_it(tmp_path: Path, extension: str, content: bytes) -> None:
     path = tmp_path / f"image{extension}"
     path.write_bytes(content)
-    assert f"{path}: " in the_problem(census_nifti(path))
+    assert f"{path}: " in the_problem(inspect_nifti(path))
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
@@ -216,7 +216,7 @@ def test_a_file_cut_off_anywhere_is_never_read_wrongly(tmp_path: Path, extension
     for n_bytes in range(0, len(whole), 1 if extension == ".nii.gz" else 3):
         path.write_bytes(whole[:n_bytes])
         try:
-            census = census_nifti(path)
+            census = inspect_nifti(path)
             if census.volume is not None and not np.array_equal(read_all(census.volume), image):
                 wrong.append(n_bytes)
         except SourceError as error:
@@ -230,7 +230,7 @@ def test_a_damaged_gzip_file_is_never_read_wrongly(tmp_path: Path, where: float)
     path = write_nifti(tmp_path / "image.nii.gz", image)
     patched(path, int(len(path.read_bytes()) * where), b"damaged")
     try:
-        census = census_nifti(path)
+        census = inspect_nifti(path)
         assert census.volume is None or np.array_equal(read_all(census.volume), image)
     except SourceError as error:
         assert f"{path}: " in str(error)  # noqa: PT017 (an error is allowed, not demanded)
@@ -240,7 +240,7 @@ def test_a_damaged_gzip_file_is_never_read_wrongly(tmp_path: Path, where: float)
 def test_an_absurd_size_is_found_in_the_census(tmp_path: Path, extension: str) -> None:
     header = Header(dim=(3, 32767, 32767, 32767))
     path = write_nifti(tmp_path / f"absurd{extension}", some_image((4, 6, 5)), header)
-    assert "absurd.nii" in the_problem(census_nifti(path))
+    assert "absurd.nii" in the_problem(inspect_nifti(path))
 
 
 @pytest.mark.parametrize("at", range(0, 348, 4))
@@ -248,7 +248,7 @@ def test_a_damaged_header_raises_nothing_but_source_errors(tmp_path: Path, at: i
     path = write_nifti(tmp_path / "image.nii", some_image((4, 6, 5)))
     patched(path, at, b"\xff\xff\xff\x7f")
     try:
-        census = census_nifti(path)
+        census = inspect_nifti(path)
         if census.volume is not None:
             read_all(census.volume)
     except SourceError as error:
@@ -259,9 +259,9 @@ def test_a_packed_file_is_unpacked_once_while_planes_of_it_are_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = some_image((4, 6, 5))
-    volume = found(census_nifti(write_nifti(tmp_path / "twin.nii.gz", image)))
+    volume = found(inspect_nifti(write_nifti(tmp_path / "twin.nii.gz", image)))
     assert volume.read_cost == ReadCost(by_rows=False, shared_bytes=image.nbytes)
-    plain = found(census_nifti(write_nifti(tmp_path / "twin.nii", image)))
+    plain = found(inspect_nifti(write_nifti(tmp_path / "twin.nii", image)))
     assert plain.read_cost == ReadCost()
     opened = count_unpackings(monkeypatch)
     planes = [volume.open_plane(index) for index in range(4)]
@@ -283,7 +283,7 @@ def test_voxels_that_begin_too_late_to_be_all_there_are_found_in_the_census(tmp_
     data = bytearray(path.read_bytes())
     data[108:112] = np.float32(353).tobytes()  # vox_offset
     path.write_bytes(data)
-    assert "late.nii: is cut off" in the_problem(census_nifti(path))
+    assert "late.nii: is cut off" in the_problem(inspect_nifti(path))
 
 
 @pytest.mark.parametrize("offset", [0, 4, 348, 351])
@@ -293,4 +293,4 @@ def test_voxels_that_begin_inside_the_header_are_refused(tmp_path: Path, offset:
     data = bytearray(path.read_bytes())
     data[108:112] = np.float32(offset).tobytes()  # vox_offset
     path.write_bytes(data)
-    assert "early.nii: " in the_problem(census_nifti(path))
+    assert "early.nii: " in the_problem(inspect_nifti(path))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import RecoveredMask, Volume, census_slices
+from catnip2bids.volume import RecoveredMask, Volume, inspect_slices
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, found, read_all, some_labels, write_slices
 
 SHAPE = (6, 50, 40)
@@ -19,7 +19,7 @@ INSIDE = np.broadcast_to(np.arange(40) < 25, SHAPE)
 
 def volume(folder: Path, voxels: Array, flavour: Flavour) -> Volume:
     write_slices(folder, voxels, flavour=flavour)
-    return found(census_slices(folder.iterdir()))
+    return found(inspect_slices(folder.iterdir()))
 
 
 def recovered(folder: Path, masked: Array, *emptied: int, flavour: str = "deflate") -> RecoveredMask:

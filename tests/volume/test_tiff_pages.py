@@ -11,7 +11,7 @@ import tifffile
 
 from catnip2bids.comparison import compare
 from catnip2bids.errors import SourceError
-from catnip2bids.volume import plane_pages, take_census
+from catnip2bids.volume import inspect_volume, plane_pages
 from catnip2bids.volume.tiff_pages import PageSize, reduced_pages
 from made_up import Array, found, read_all, some_image, the_problem
 
@@ -56,7 +56,7 @@ def write_pyramids(path: Path, planes: Array, *, subifds: bool, first: bool = Fa
 @pytest.mark.parametrize(("subifds", "first"), [(True, False), (False, False), (False, True)])
 def test_copies_in_a_stack_are_left_out(tmp_path: Path, subifds: bool, first: bool) -> None:
     path = write_pyramids(tmp_path / "stack.tif", PLANES, subifds=subifds, first=first)
-    census = take_census(path)
+    census = inspect_volume(path)
     np.testing.assert_array_equal(read_all(found(census)), PLANES)
     assert census.warnings == (f"{path}: 4 smaller copies of its planes, not converted",)
 
@@ -65,7 +65,7 @@ def test_copies_in_a_stack_are_left_out(tmp_path: Path, subifds: bool, first: bo
 def test_copies_in_slices_are_left_out(tmp_path: Path, subifds: bool) -> None:
     for number, plane in enumerate(PLANES, start=1):
         write_pyramids(tmp_path / "slices" / f"Z{number}.TIF", plane[np.newaxis], subifds=subifds)
-    census = take_census(tmp_path / "slices")
+    census = inspect_volume(tmp_path / "slices")
     np.testing.assert_array_equal(read_all(found(census)), PLANES)
     (warning,) = census.warnings
     assert "4 slices (Z1.TIF, Z2.TIF, Z3.TIF, Z4.TIF)" in warning
@@ -73,16 +73,16 @@ def test_copies_in_slices_are_left_out(tmp_path: Path, subifds: bool) -> None:
 
 def test_a_slice_behind_its_copy_is_a_problem(tmp_path: Path) -> None:
     path = write_pyramids(tmp_path / "slices/Z1.tif", PLANES[:1], subifds=False, first=True)
-    assert "Z1.tif: has its slice in page 2; " in the_problem(take_census(path.parent))
+    assert "Z1.tif: has its slice in page 2; " in the_problem(inspect_volume(path.parent))
     tifffile.imwrite(path, tifffile.imread(path, key=1), photometric="minisblack")
-    np.testing.assert_array_equal(read_all(found(take_census(path.parent))), PLANES[:1])
+    np.testing.assert_array_equal(read_all(found(inspect_volume(path.parent))), PLANES[:1])
 
 
 @pytest.mark.parametrize("kind", [0, 2])
 def test_a_smaller_page_that_is_not_marked_is_a_problem(tmp_path: Path, kind: int) -> None:
     path = write_pyramids(tmp_path / "slices/Z1.tif", PLANES[:1], subifds=False, marked=kind)
-    assert "has 2 pages, a slice has one; " in the_problem(take_census(path.parent))
-    assert "1 page other than" in the_problem(take_census(path))
+    assert "has 2 pages, a slice has one; " in the_problem(inspect_volume(path.parent))
+    assert "1 page other than" in the_problem(inspect_volume(path))
 
 
 @pytest.mark.parametrize("shape", [(32, 24), (64, 48)])
@@ -91,14 +91,14 @@ def test_an_image_in_a_subifd_that_is_not_smaller_is_a_problem(tmp_path: Path, s
         writer.write(PLANES[0], subifds=1, photometric="minisblack", metadata=None)
         writer.write(np.zeros(shape, "uint16"), photometric="minisblack", metadata=None)
     said = f"stack.tif: has another image of {shape[1]} x {shape[0]} in a SubIFD"
-    assert said in the_problem(take_census(tmp_path / "stack.tif"))
+    assert said in the_problem(inspect_volume(tmp_path / "stack.tif"))
 
 
 def test_a_page_that_is_marked_and_as_large_is_a_plane(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "stack.tif") as writer:
         for number, plane in enumerate(PLANES):
             writer.write(plane, subfiletype=int(number == 2), photometric="minisblack", metadata=None, contiguous=False)
-    census = take_census(tmp_path / "stack.tif")
+    census = inspect_volume(tmp_path / "stack.tif")
     np.testing.assert_array_equal(read_all(found(census)), PLANES)
     assert "1 page has reduced resolution (NewSubfileType 1): 3;" in census.warnings[0]
 
@@ -107,7 +107,7 @@ def test_levels_of_an_ome_tiff_are_not_worth_a_warning(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "stack.ome.tif", ome=True) as writer:
         writer.write(PLANES, subifds=1, photometric="minisblack", metadata={"axes": "ZYX"})
         writer.write(PLANES[:, ::2, ::2], subfiletype=1, photometric="minisblack")
-    census = take_census(tmp_path / "stack.ome.tif")
+    census = inspect_volume(tmp_path / "stack.ome.tif")
     np.testing.assert_array_equal(read_all(found(census)), PLANES)
     assert census.warnings == ()
 

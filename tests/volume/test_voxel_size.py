@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from catnip2bids.volume import stated_voxel_size, take_census
-from catnip2bids.volume.stack import ContiguousStack, TiffStack
+from catnip2bids.volume import inspect_volume, stated_voxel_size
+from catnip2bids.volume.tiff_stack import ContiguousStack, TiffStack
 from catnip2bids.volume.voxel_size import StatedVoxelSize
 from made_up import found, some_image, write_slices
 
@@ -22,7 +22,7 @@ Size = tuple[float | None, float | None, float | None]
 
 def stated_in(path: Path) -> StatedVoxelSize:
     """Return what a source states, which is something."""
-    stated = stated_voxel_size(found(take_census(path)))
+    stated = stated_voxel_size(found(inspect_volume(path)))
     assert stated is not None
     return stated
 
@@ -109,7 +109,7 @@ def test_imagej_may_have_a_unit_for_each_axis(tmp_path: Path) -> None:
 @pytest.mark.parametrize("unit", ["", "pixel", "inch"])
 def test_imagej_without_a_unit_states_nothing(tmp_path: Path, unit: str) -> None:
     path = write_imagej(tmp_path / "stack.tif", {"unit": unit, "spacing": 2.0, "axes": "ZYX"}, (72, 72))
-    assert stated_voxel_size(found(take_census(path))) is None
+    assert stated_voxel_size(found(inspect_volume(path))) is None
 
 
 def test_imagej_without_spacing_is_incomplete(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_resolution_tags_alone_mean_nothing(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "stack.tif", VOLUME, photometric="minisblack", resolution=(72, 72), resolutionunit=2)
     write_slices(tmp_path / "slices", VOLUME)
     for name in ("stack.tif", "slices"):
-        assert stated_voxel_size(found(take_census(tmp_path / name))) is None
+        assert stated_voxel_size(found(inspect_volume(tmp_path / name))) is None
 
 
 def write_nifti(path: Path, zooms: tuple[float, ...], unit: str | None, affine: Any = None) -> Path:
@@ -156,7 +156,7 @@ def test_the_millimeters_of_catnip_are_not_believed(tmp_path: Path) -> None:
 
 def test_nifti_without_a_unit_states_nothing(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "image.nii", (1.0, 1.0, 1.0), None)
-    assert stated_voxel_size(found(take_census(path))) is None
+    assert stated_voxel_size(found(inspect_volume(path))) is None
 
 
 def test_nifti_that_contradicts_itself_is_not_believed(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_one_percent_is_the_most_that_sizes_may_differ(given: tuple[float, float
 
 def test_imagej_states_the_size_of_planes_behind_one_directory(tmp_path: Path) -> None:
     path = write_imagej(tmp_path / "stack.tif", {"unit": "um", "spacing": 5.0, "axes": "ZYX"}, (1 / 3.7, 1 / 3.7))
-    volume = found(take_census(path))
+    volume = found(inspect_volume(path))
     stated = stated_voxel_size(ContiguousStack(volume.layout, path, 3)) if isinstance(volume, TiffStack) else None
     assert stated == stated_voxel_size(volume)
     assert stated is not None

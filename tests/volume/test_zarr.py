@@ -19,7 +19,7 @@ import zarr as zarr_python
 from zarr.codecs import BytesCodec
 
 import catnip2bids
-from catnip2bids.choices import Kind, OmeZarrVersion
+from catnip2bids.enums import Kind, OmeZarrVersion
 from catnip2bids.errors import ReadError, SourceError, WriteError
 from catnip2bids.ome import OmeZarrImage, downsample
 from catnip2bids.verification.zarr_image import ZarrReader
@@ -28,14 +28,14 @@ from catnip2bids.volume import (
     ReadCost,
     Volume,
     ZarrVolume,
-    census_zarr,
+    inspect_volume,
+    inspect_zarr,
     is_ome_zarr,
     plane_sha256,
     read_planes,
-    take_census,
 )
 from catnip2bids.volume.plane_buffer import PlaneBuffer
-from catnip2bids.volume.zarr import layers, zarr_volume
+from catnip2bids.volume.zarr import slab_cache, zarr_volume
 from made_up import Array, found, read_all, some_image, the_problem, write_tiff, write_unit
 
 VERSIONS = ("0.4", "0.5", "0.5 sharded")
@@ -128,26 +128,26 @@ def read_rows(volume: Volume, plane: int, start: int, stop: int) -> Array:
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     """Return a list to which each tile is added when it is decoded: its first plane, row and column."""
     decoded: list[tuple[int, int, int]] = []
-    decode = layers._Chunks.decode
+    decode = slab_cache._Chunks.decode
 
-    def counting(self: layers._Chunks, planes: slice, rows: slice, columns: slice) -> Array:
+    def counting(self: slab_cache._Chunks, planes: slice, rows: slice, columns: slice) -> Array:
         decoded.append((planes.start, rows.start, columns.start))
         return decode(self, planes, rows, columns)
 
-    monkeypatch.setattr(layers._Chunks, "decode", counting)
+    monkeypatch.setattr(slab_cache._Chunks, "decode", counting)
     return decoded
 
 
 @pytest.fixture
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all layers be too large for memory."""
-    monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", 0)
+    monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", 0)
 
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each chunk be a tile of its own."""
-    monkeypatch.setattr(layers, "TILE_BYTES", 1)
+    monkeypatch.setattr(slab_cache, "TILE_BYTES", 1)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -156,7 +156,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_planes_equal_the_array(tmp_path: Path, version: str, dtype: str) -> None:
     image = some_image(SHAPE, dtype)
-    volume = found(census_zarr(write_image(tmp_path / "image.ome.zarr", image, version)))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.ome.zarr", image, version)))
     assert isinstance(volume, ZarrVolume)
     assert isinstance(volume, Volume)
     assert (volume.shape, volume.dtype, volume.chunk) == (SHAPE, np.dtype(dtype), CHUNK)
@@ -168,7 +168,7 @@ def test_planes_equal_the_array(tmp_path: Path, version: str, dtype: str) -> Non
 @pytest.mark.parametrize("version", VERSIONS)
 def test_any_rows_of_any_plane_can_be_read(tmp_path: Path, version: str, shape: tuple[int, int, int]) -> None:
     image = some_image(shape)
-    volume = found(census_zarr(write_image(tmp_path / "image.ome.zarr", image, version)))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.ome.zarr", image, version)))
     for plane in range(shape[0]):
         for start, stop in ((0, 1), (shape[1] // 2, shape[1]), (0, shape[1]), (shape[1] - 1, shape[1])):
             np.testing.assert_array_equal(read_rows(volume, plane, start, stop), image[plane, start:stop])
@@ -182,7 +182,7 @@ def test_an_image_of_our_own_is_read_back(tmp_path: Path, version: OmeZarrVersio
     writer.create()
     write_unit(writer, 0, image)
     write_metadata(writer.folder, multiscale(Written()), version.value)
-    np.testing.assert_array_equal(read_all(found(census_zarr(writer.folder))), image)
+    np.testing.assert_array_equal(read_all(found(inspect_zarr(writer.folder))), image)
 
 
 @pytest.mark.parametrize("kind", ["image", "labels"])
@@ -198,8 +198,8 @@ def test_an_image_made_of_an_image_has_the_same_planes(
     assert second.sha256 == first.sha256 == tuple(plane_sha256(plane) for plane in image)
     assert len(decodings) == len(set(decodings)) == 2 * 2
     for made in (first, second):
-        np.testing.assert_array_equal(read_all(found(take_census(made.path))), image)
-    volume = found(take_census(first.path))
+        np.testing.assert_array_equal(read_all(found(inspect_volume(made.path))), image)
+    volume = found(inspect_volume(first.path))
     assert isinstance(volume, ZarrVolume)
     assert (volume.voxel_size_um, volume.chunk) == (VOXEL_UM, (64, 128, 128))
 
@@ -210,7 +210,7 @@ def test_its_files_are_those_of_level_0_and_the_metadata(tmp_path: Path) -> None
         write_image(path / "labels" / "other", some_image(SHAPE), version)
         (path / "1").mkdir()
         (path / "1" / "0.0.0").write_bytes(b"of level 1")
-        census = census_zarr(path)
+        census = inspect_zarr(path)
         volume = found(census)
         names = [file.relative_to(path).as_posix() for file in volume.files]
         chunks = [file.relative_to(path).as_posix() for file in chunk_files(path)]
@@ -227,9 +227,9 @@ def test_half_precision_and_truth_come_out_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, dtype: str, in_memory: bool
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", 0)
+        monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", 0)
     image = all_values(dtype)
-    volume = found(census_zarr(write_image(tmp_path / "image.zarr", image, version)))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image, version)))
     assert volume.dtype == image.dtype
     assert read_all(volume).tobytes() == image.tobytes()
 
@@ -241,7 +241,7 @@ def test_our_own_images_of_half_precision_and_truth_are_read_back(tmp_path: Path
     first = catnip2bids.convert(tmp_path / "stack.tif", tmp_path / "first.ome.zarr", VOXEL_UM)
     again = catnip2bids.convert(first.path, tmp_path / "again.ome.zarr", VOXEL_UM)
     assert (again.dtype, again.sha256) == (dtype, first.sha256)
-    assert read_all(found(census_zarr(again.path))).tobytes() == image.tobytes()
+    assert read_all(found(inspect_zarr(again.path))).tobytes() == image.tobytes()
 
 
 def all_values(dtype: str) -> Array:
@@ -260,7 +260,7 @@ def test_big_endian_values_are_read_in_native_order(tmp_path: Path, dtype: str) 
         tmp_path / "third.zarr", image, "0.5", Written(options={"serializer": BytesCodec(endian="big")})
     )
     for path in (second, third):
-        volume = found(census_zarr(path))
+        volume = found(inspect_zarr(path))
         assert volume.dtype.isnative
         np.testing.assert_array_equal(read_all(volume), image)
 
@@ -270,7 +270,7 @@ def test_nan_infinity_and_negative_zero_are_kept(tmp_path: Path, version: str) -
     image = some_image(SHAPE, "float32")
     image[0, 0, :3] = np.nan, np.inf, -0.0
     image.view("uint32")[0, 1, :2] = 0x7FC12345, 0xFFA00001  # other NaN than numpy's
-    planes = read_all(found(census_zarr(write_image(tmp_path / "image.zarr", image, version))))
+    planes = read_all(found(inspect_zarr(write_image(tmp_path / "image.zarr", image, version))))
     assert planes.tobytes() == image.tobytes()
 
 
@@ -285,7 +285,7 @@ def test_nan_infinity_and_negative_zero_are_kept(tmp_path: Path, version: str) -
 def test_other_ways_to_store_an_array(tmp_path: Path, options: dict[str, Any]) -> None:
     image = some_image(SHAPE)
     path = write_image(tmp_path / "image.zarr", image, "0.4", Written(options=options))
-    np.testing.assert_array_equal(read_all(found(census_zarr(path))), image)
+    np.testing.assert_array_equal(read_all(found(inspect_zarr(path))), image)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -293,7 +293,7 @@ def test_axes_of_length_1_are_left_out(tmp_path: Path, version: str) -> None:
     image = some_image(SHAPE)
     written = Written(axes="tczyx", level="scale/full", scales=([1.0, 1.0, 5.0, 3.7, 3.5], None))
     path = write_image(tmp_path / "image.zarr", image[None, None], version, written)
-    volume = found(census_zarr(path))
+    volume = found(inspect_zarr(path))
     assert isinstance(volume, ZarrVolume)
     assert (volume.shape, volume.chunk) == (SHAPE, CHUNK)
     assert volume.voxel_size_um == (3.5, 3.7, 5.0)
@@ -316,20 +316,20 @@ def test_axes_of_length_1_are_left_out(tmp_path: Path, version: str) -> None:
 def test_other_axes_are_refused(tmp_path: Path, version: str, axes: str, shape: tuple[int, ...], problem: str) -> None:
     path = write_image(tmp_path / "image.zarr", np.ones(shape, "uint8"), version, Written(axes or "zyx"))
     write_metadata(path, multiscale(Written(axes)), version)
-    assert f"{path}" in the_problem(census_zarr(path))
-    assert problem in the_problem(census_zarr(path))
+    assert f"{path}" in the_problem(inspect_zarr(path))
+    assert problem in the_problem(inspect_zarr(path))
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_values_that_are_no_numbers_of_ours_are_refused(tmp_path: Path, version: str, dtype: str) -> None:
     path = write_image(tmp_path / "image.zarr", np.ones(SHAPE, dtype), version)
-    assert f"{path}: has values of type {dtype}; save it as" in the_problem(census_zarr(path))
+    assert f"{path}: has values of type {dtype}; save it as" in the_problem(inspect_zarr(path))
 
 
 def test_an_array_without_voxels_is_refused(tmp_path: Path) -> None:
     path = write_image(tmp_path / "image.zarr", np.ones((0, 4, 4), "uint8"))
-    assert f"{path}: has 4 x 4 x 0 voxels" in the_problem(census_zarr(path))
+    assert f"{path}: has 4 x 4 x 0 voxels" in the_problem(inspect_zarr(path))
 
 
 def damaged(document: str, content: bytes) -> Callable[[Path], None]:
@@ -372,8 +372,8 @@ def test_damaged_metadata_is_a_problem_that_names_the_image(
 ) -> None:
     path = write_image(tmp_path / "image.zarr", some_image(SHAPE))
     damage(path)
-    assert str(path) in the_problem(census_zarr(path))
-    assert problem in the_problem(census_zarr(path))
+    assert str(path) in the_problem(inspect_zarr(path))
+    assert problem in the_problem(inspect_zarr(path))
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
@@ -413,15 +413,15 @@ def test_a_grid_that_no_writer_makes_is_refused(
     tmp_path: Path, version: str, change: Callable[[dict[str, Any]], object], problem: str
 ) -> None:
     path = write_image(tmp_path / "image.zarr", some_image(SHAPE), version)
-    assert census_zarr(path).problems == ()
+    assert inspect_zarr(path).problems == ()
     edited(change)(path)
-    assert problem in the_problem(census_zarr(path))
+    assert problem in the_problem(inspect_zarr(path))
 
 
 def test_a_scale_that_no_float_can_hold_is_no_voxel_size(tmp_path: Path) -> None:
     path = write_image(tmp_path / "image.zarr", some_image(SHAPE))
     write_metadata(path, multiscale(Written(scales=([10**400, 1, 1], None))))
-    assert cast("ZarrVolume", found(census_zarr(path))).voxel_size_um is None
+    assert cast("ZarrVolume", found(inspect_zarr(path))).voxel_size_um is None
 
 
 def test_levels_of_different_types_are_not_verified(tmp_path: Path) -> None:
@@ -444,14 +444,14 @@ def test_a_folder_is_an_image_by_its_name_or_its_metadata(tmp_path: Path) -> Non
     for version in VERSIONS:
         path = write_image(tmp_path / version, image, version)
         assert is_ome_zarr(path)
-        np.testing.assert_array_equal(read_all(found(take_census(path))), image)
+        np.testing.assert_array_equal(read_all(found(inspect_volume(path))), image)
     (tmp_path / "empty.ZARR").mkdir()
-    assert "has no metadata of OME-Zarr" in the_problem(take_census(tmp_path / "empty.ZARR"))
+    assert "has no metadata of OME-Zarr" in the_problem(inspect_volume(tmp_path / "empty.ZARR"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="neither a folder of TIFF slices nor an OME-Zarr"):
-        take_census(tmp_path / "empty")
+        inspect_volume(tmp_path / "empty")
     with pytest.raises(SourceError, match="does not exist"):
-        take_census(tmp_path / "nothing.zarr")
+        inspect_volume(tmp_path / "nothing.zarr")
 
 
 @pytest.mark.parametrize(
@@ -473,14 +473,14 @@ def test_the_voxel_size_is_that_of_the_metadata(
     tmp_path: Path, version: str, unit: str | None, scale: list[float] | None, expected: tuple[float, ...] | None
 ) -> None:
     written = Written(scales=(scale, None), unit=unit)
-    volume = found(census_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE), version, written)))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE), version, written)))
     assert isinstance(volume, ZarrVolume)
     assert volume.voxel_size_um == (None if expected is None else pytest.approx(expected))
 
 
 def test_the_scale_of_the_image_counts_for_its_levels_too(tmp_path: Path) -> None:
     written = Written(scales=([1.0, 2.0, 4.0], [10.0, 0.5, 0.25]))
-    volume = found(census_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE), "0.5", written)))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE), "0.5", written)))
     assert isinstance(volume, ZarrVolume)
     assert volume.voxel_size_um == (1.0, 1.0, 10.0)
 
@@ -492,7 +492,7 @@ def test_a_chunk_that_is_not_there_is_the_fill_value(tmp_path: Path, version: st
     chunk_files(path)[0].unlink()
     missing = tuple(slice(2 * n if version == "0.5 sharded" else n) for n in CHUNK)
     image[missing] = 7
-    census = census_zarr(path)
+    census = inspect_zarr(path)
     n_missing = 8 if version == "0.5 sharded" else 1
     (warning,) = census.warnings
     assert warning.startswith(f"{path}: {n_missing} of 48 chunks")
@@ -521,7 +521,7 @@ def test_chunks_that_are_not_stored_are_counted(tmp_path: Path, version: str, op
     for odd in ("0/._0.0.0.0", "0/c/0/0/0/9", "0/0.0.0.9", "0/.DS_Store"):  # none of them is a chunk
         (path / odd).parent.mkdir(parents=True, exist_ok=True)
         (path / odd).write_bytes(b"odd")
-    census = census_zarr(path)
+    census = inspect_zarr(path)
     (warning,) = census.warnings
     assert warning.startswith(f"{path}: 2 of 48 chunks are not stored")
     np.testing.assert_array_equal(read_all(found(census)), image[0])
@@ -529,12 +529,12 @@ def test_chunks_that_are_not_stored_are_counted(tmp_path: Path, version: str, op
 
 def test_an_image_without_gaps_has_no_warning(tmp_path: Path) -> None:
     for version in VERSIONS:
-        assert census_zarr(write_image(tmp_path / version, some_image(SHAPE), version)).warnings == ()
+        assert inspect_zarr(write_image(tmp_path / version, some_image(SHAPE), version)).warnings == ()
 
 
 def test_no_chunk_at_all_is_warned_about(tmp_path: Path) -> None:
     path = write_image(tmp_path / "image.zarr", np.zeros(SHAPE, "uint8"), "0.4")
-    census = census_zarr(path)
+    census = inspect_zarr(path)
     assert "48 of 48 chunks" in "".join(census.warnings)
     assert not read_all(found(census)).any()
 
@@ -542,7 +542,7 @@ def test_no_chunk_at_all_is_warned_about(tmp_path: Path) -> None:
 def test_a_shard_that_is_cut_off_is_not_counted_and_cannot_be_read(tmp_path: Path) -> None:
     path = write_image(tmp_path / "image.zarr", some_image(SHAPE), "0.5 sharded")
     chunk_files(path)[0].write_bytes(b"short")
-    census = census_zarr(path)
+    census = inspect_zarr(path)
     assert "8 of 48 chunks" in "".join(census.warnings)
     with pytest.raises(SourceError):
         read_all(found(census))
@@ -555,7 +555,7 @@ def test_a_chunk_that_is_cut_off_is_an_error_that_names_image_and_plane(
 ) -> None:
     image = some_image(SHAPE)
     path = write_image(tmp_path / "image.zarr", image, version)
-    volume = found(census_zarr(path))
+    volume = found(inspect_zarr(path))
     chunk = chunk_files(path)[0]
     content = chunk.read_bytes()
     chunk.write_bytes(content[: int(len(content) * n_left)])
@@ -570,7 +570,7 @@ def test_a_chunk_that_is_cut_off_is_an_error_that_names_image_and_plane(
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_chunk_of_other_content_is_an_error(tmp_path: Path, version: str) -> None:
     path = write_image(tmp_path / "image.zarr", some_image(SHAPE), version)
-    volume = found(census_zarr(path))
+    volume = found(inspect_zarr(path))
     for chunk in chunk_files(path):
         chunk.write_bytes(b"not what was written" * 100)
     with pytest.raises(SourceError, match=r"image.zarr: plane 1, rows 1 to 8, cannot be read"):
@@ -579,7 +579,7 @@ def test_a_chunk_of_other_content_is_an_error(tmp_path: Path, version: str) -> N
 
 def test_what_the_system_cannot_read_is_told_apart_from_damage(tmp_path: Path) -> None:
     path = write_image(tmp_path / "image.zarr", some_image(SHAPE))
-    volume = found(census_zarr(path))
+    volume = found(inspect_zarr(path))
     chunk = chunk_files(path)[0]
     chunk.unlink()
     chunk.symlink_to(chunk)
@@ -591,7 +591,7 @@ def test_what_the_system_cannot_read_is_told_apart_from_damage(tmp_path: Path) -
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_image_that_changed_since_the_census_is_an_error(tmp_path: Path, version: str, changed: Array) -> None:
     path = write_image(tmp_path / "image.zarr", some_image(SHAPE), version)
-    volume = found(census_zarr(path))
+    volume = found(inspect_zarr(path))
     shutil.rmtree(path)
     with pytest.raises(SourceError, match=r"image\.zarr"):
         volume.open_plane(0)
@@ -603,18 +603,18 @@ def test_an_image_that_changed_since_the_census_is_an_error(tmp_path: Path, vers
 def test_a_new_census_does_not_get_what_was_decoded_before(tmp_path: Path) -> None:
     image = some_image(SHAPE)
     path = write_image(tmp_path / "image.zarr", image)
-    before = found(census_zarr(path))
+    before = found(inspect_zarr(path))
     np.testing.assert_array_equal(read_rows(before, 0, 0, 30), image[0])
     shutil.rmtree(path)
     write_image(path, image + 1)
-    after = found(census_zarr(path))
+    after = found(inspect_zarr(path))
     assert after == before
     np.testing.assert_array_equal(read_rows(after, 1, 0, 30), image[1] + 1)
 
 
 def test_a_volume_can_be_sent_elsewhere(tmp_path: Path) -> None:
     image = some_image(SHAPE)
-    volume = found(census_zarr(write_image(tmp_path / "image.zarr", image)))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image)))
     opened = volume.open_plane(0)
     sent = pickle.loads(pickle.dumps(volume))
     assert (sent, hash(sent)) == (volume, hash(volume))
@@ -626,7 +626,7 @@ def test_a_volume_can_be_sent_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize("at_once", [1, 2, 5, 13])
 def test_each_chunk_is_decoded_once(tmp_path: Path, decodings: list[tuple[int, int, int]], at_once: int) -> None:
     image = some_image(SHAPE)
-    volume = found(census_zarr(write_image(tmp_path / "image.zarr", image)))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image)))
     for first in range(0, SHAPE[0], at_once):
         planes = [volume.open_plane(plane) for plane in range(first, min(first + at_once, SHAPE[0]))]
         for top in range(0, SHAPE[1], 3):  # band by band, as blocks are read
@@ -649,9 +649,9 @@ def test_threads_may_read_planes_of_several_layers_at_the_same_time(
     large: bool,
 ) -> None:
     if large:
-        monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", 0)
+        monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", 0)
     image = some_image(SHAPE)
-    volume = found(census_zarr(write_image(tmp_path / "image.zarr", image, "0.5 sharded")))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image, "0.5 sharded")))
     kept = [volume.open_plane(plane) for plane in (0, 4, 8, 12)]
     with ThreadPoolExecutor(6) as threads:
         planes = list(threads.map(lambda plane: read_rows(volume, plane, 0, 30), [*range(13)] * 3))
@@ -664,7 +664,7 @@ def test_threads_may_read_planes_of_several_layers_at_the_same_time(
 def test_layers_are_let_go_when_all_their_planes_were_read(
     tmp_path: Path, decodings: list[tuple[int, int, int]]
 ) -> None:
-    volume = found(census_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE))))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE))))
     opened = zarr_volume._layers_of(volume) if isinstance(volume, ZarrVolume) else None
     assert opened is not None
     for plane in (0, 1, 2):
@@ -684,7 +684,7 @@ def test_layers_are_let_go_when_all_their_planes_were_read(
 @pytest.mark.usefixtures("on_disk")
 def test_no_more_than_two_large_layers_wait_for_their_planes(tmp_path: Path) -> None:
     image = some_image(SHAPE)
-    volume = found(census_zarr(write_image(tmp_path / "image.zarr", image)))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image)))
     assert isinstance(volume, ZarrVolume)
     opened = zarr_volume._layers_of(volume)
     for plane, expected in ((0, [0]), (4, [0, 1]), (1, [1, 0]), (8, [0, 2]), (12, [2])):
@@ -697,8 +697,8 @@ def test_a_layer_that_is_too_large_for_memory_is_kept_on_disk(
     tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch, decodings: list[tuple[int, int, int]]
 ) -> None:
     image = some_image(SHAPE, "float64")
-    volume = found(census_zarr(write_image(tmp_path / "image.zarr", image, version)))
-    monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", 4 * 30 * 21 * 8 - 1)
+    volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image, version)))
+    monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", 4 * 30 * 21 * 8 - 1)
     made: list[PlaneBuffer] = []
 
     class Buffer(PlaneBuffer):
@@ -707,7 +707,7 @@ def test_a_layer_that_is_too_large_for_memory_is_kept_on_disk(
             assert not in_memory
             made.append(self)
 
-    monkeypatch.setattr(layers, "PlaneBuffer", Buffer)
+    monkeypatch.setattr(slab_cache, "PlaneBuffer", Buffer)
     np.testing.assert_array_equal(read_all(volume), image)
     assert (len(made), len(decodings)) == (4, 16)
     with pytest.raises(ValueError, match="closed file"):
@@ -718,9 +718,9 @@ def test_open_planes_of_more_layers_than_fit_into_memory_use_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = some_image(SHAPE)
-    volume = found(census_zarr(write_image(tmp_path / "image.zarr", image)))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image)))
     layer_bytes = 4 * 30 * 21 * 2
-    monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", layer_bytes)
+    monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", layer_bytes)
     assert isinstance(volume, ZarrVolume)
     planes = [volume.open_plane(plane) for plane in range(13)]
     kept = [layer.buffer for layer in zarr_volume._layers_of(volume)._layers.values()]
@@ -734,27 +734,27 @@ def test_open_planes_of_more_layers_than_fit_into_memory_use_the_disk(
 
 @pytest.mark.usefixtures("on_disk")
 def test_without_room_on_disk_the_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    volume = found(census_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE))))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE))))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(WriteError, match=r"nowhere: cannot be written: .*; free space, or set TMPDIR"):
         volume.open_plane(0)
 
 
 def test_it_tells_the_memory_that_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    volume = found(census_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE))))
+    volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE))))
     tile_bytes, volume_bytes, layer_bytes = 4 * 8 * 30 * 2, 13 * 30 * 21 * 2, 4 * 30 * 21 * 2
     assert volume.read_cost == ReadCost(shared_bytes=volume_bytes + 3 * tile_bytes)
-    monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", layer_bytes)
+    monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", layer_bytes)
     assert volume.read_cost.shared_bytes == 2 * layer_bytes + 3 * tile_bytes
-    monkeypatch.setattr(layers, "LARGEST_LAYER_BYTES", layer_bytes - 1)
+    monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", layer_bytes - 1)
     assert volume.read_cost.shared_bytes == 3 * tile_bytes
-    monkeypatch.setattr(layers, "TILE_BYTES", 2 * 4 * 8 * 10 * 2)
+    monkeypatch.setattr(slab_cache, "TILE_BYTES", 2 * 4 * 8 * 10 * 2)
     assert volume.read_cost.shared_bytes == 3 * 4 * 8 * 20 * 2
 
 
 def test_planes_are_read_into_any_part_of_an_array(tmp_path: Path) -> None:
     image, planes = some_image(SHAPE), np.empty((3, 30, 21), "uint16")
-    read_planes(found(census_zarr(write_image(tmp_path / "image.zarr", image))), 2, 5, planes)
+    read_planes(found(inspect_zarr(write_image(tmp_path / "image.zarr", image))), 2, 5, planes)
     np.testing.assert_array_equal(planes, image[2:5])
 
 
@@ -763,7 +763,7 @@ def test_a_second_image_is_not_dropped_in_silence(tmp_path: Path) -> None:
     document = json.loads((path / "zarr.json").read_text())
     document["attributes"]["ome"]["multiscales"] *= 2
     (path / "zarr.json").write_text(json.dumps(document))
-    assert "describes 2 images" in the_problem(take_census(path))
+    assert "describes 2 images" in the_problem(inspect_volume(path))
 
 
 def test_levels_that_do_not_begin_with_the_largest_are_refused(tmp_path: Path) -> None:
@@ -772,4 +772,4 @@ def test_levels_that_do_not_begin_with_the_largest_are_refused(tmp_path: Path) -
     larger = {"path": "1", "coordinateTransformations": [{"type": "scale", "scale": [1.0] * 3}]}
     document["attributes"]["ome"]["multiscales"][0]["datasets"].append(larger)
     (path / "zarr.json").write_text(json.dumps(document))
-    assert "do not begin with the one of the smallest voxels" in the_problem(take_census(path))
+    assert "do not begin with the one of the smallest voxels" in the_problem(inspect_volume(path))

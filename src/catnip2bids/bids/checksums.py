@@ -1,7 +1,7 @@
 """Checksums of all files but pixels: ``code/catnip2bids/checksums.sha256``, in the form that `sha256sum` reads.
 
-Pixels have hashes of their own (`catnip2bids.bids.pixels`), which hold whatever format they are stored in. Everything
-else is here: tables, sidecars, texts, copies of source files, the metadata inside OME-Zarr images, provenance, and the
+Pixels have hashes of their own (`catnip2bids.bids.plane_hashes`), whatever format they are stored in. Everything else
+is here: tables, sidecars, texts, copies of source files, the metadata inside OME-Zarr images, provenance, and the
 tables of plane hashes.
 
 Invariant: what is meant never to change (copies, counts, metadata of images, plane hashes) keeps the checksum that it
@@ -21,8 +21,8 @@ from errno import EINVAL
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.provenance import FOLDER
-from catnip2bids.choices import IMAGE_ENDINGS
 from catnip2bids.documents import open_without_waiting, read_bytes, read_object
+from catnip2bids.enums import IMAGE_ENDINGS
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import is_leftover
 from catnip2bids.paths import SafePath, leads_out, safe_path
@@ -51,7 +51,7 @@ class Checksums:
     is_intact: bool
 
 
-def take_checksums(dataset: Path) -> Checksums | None:
+def set_checksums_aside(dataset: Path) -> Checksums | None:
     """Put the checksums aside as long as the dataset is worked on, and return them.
 
     After a command that was killed, those that it put aside are returned, without what was written since.

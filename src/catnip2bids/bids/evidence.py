@@ -11,8 +11,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, WrapValidator, model_validator
 
+from catnip2bids.formatting import format_count
 from catnip2bids.paths import leads_out
-from catnip2bids.wording import counted
 
 
 def _item_after_item(items: Any, validated: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
@@ -61,8 +61,8 @@ class _Evidence(BaseModel):
         self._check_range()
         is_restored = self.relation in ("identical", "2-is-1-masked") and self.planes_compared is not None
         if is_restored and self.files and len(self.files) != self.planes_compared:
-            planes = counted(self.planes_compared or 0, "plane")
-            raise ValueError(f"files names {counted(len(self.files), 'file')} for {planes}")
+            planes = format_count(self.planes_compared or 0, "plane")
+            raise ValueError(f"files names {format_count(len(self.files), 'file')} for {planes}")
         return self
 
     def _check_range(self) -> None:

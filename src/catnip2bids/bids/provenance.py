@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from catnip2bids.bids.dataset_paths import SOURCEDATA, copy_of
 from catnip2bids.bids.evidence import ITEM_AFTER_ITEM, checked_evidence
 from catnip2bids.bids.names import LABEL, run_name
-from catnip2bids.bids.places import SOURCEDATA, copy_of
 from catnip2bids.documents import json_parts, read_json
 from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.leftovers import leave_out_leftovers

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from catnip2bids.catnip.component import Content
+from catnip2bids.catnip.component_type import Content
 from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.catnip.counts import RegionCount
 from catnip2bids.delimited import Lines, Row, TableKind, Warn, ignore, read_lines, read_text

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from catnip2bids.catnip.component import Storage
+from catnip2bids.catnip.component_type import SourceFormat
 from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.delimited import Row, TableKind, Warn, exact_integer, ignore, read_lines, read_text
 from catnip2bids.errors import SourceError
-from catnip2bids.wording import listed
+from catnip2bids.formatting import format_list
 
 _INDEX, _NAME, _ABBREVIATION, _CELLS, _VOLUME = "index", "name", "abbreviation", "cell_count", "label_volume"
 _REMEDY = "copy the table again from where CATNIP wrote it, or exclude it in the plan"
@@ -100,7 +100,7 @@ def read_counts(path: Path, warn: Warn = ignore) -> list[RegionCount]:
     if not counts:
         raise SourceError(f"{path}: has no rows; {_REMEDY}")
     if unknown:
-        warn(f"{path}: numbers are missing ({listed(list(dict.fromkeys(unknown)))}); they are n/a in the dataset")
+        warn(f"{path}: numbers are missing ({format_list(list(dict.fromkeys(unknown)))}); they are n/a in the dataset")
     if all(count.abbreviation in (None, count.name) for count in counts.values()):
         # CATNIP writes the name into the acronym's column where its atlas table has not three columns
         return [replace(count, abbreviation=None) for count in counts.values()]
@@ -147,6 +147,6 @@ def counted_segmentation(desc: str) -> tuple[int, bool] | None:
         Label of the ``desc-`` entity in the name of the table; None is returned if none of ours has it.
     """
     for row in COMPONENTS:
-        if row.storage == Storage.TABLE and (found := row.match_desc(desc)):
+        if row.storage == SourceFormat.TABLE and (found := row.match_desc(desc)):
             return int(found["threshold"]), row.role == "countscorrected"
     return None

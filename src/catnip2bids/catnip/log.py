@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from catnip2bids.errors import SourceError
-from catnip2bids.special import refuse_special
+from catnip2bids.file_types import refuse_special_file
 
 _MAX_LINES = 5000
 _MAX_LINE_LENGTH = 4096
@@ -117,7 +117,7 @@ def read_log(path: Path) -> RunLog:
     SourceError
         If the file cannot be read.
     """
-    refuse_special(path)
+    refuse_special_file(path)
     fields: dict[str, str] = {}
     try:
         for line in _block(path):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from catnip2bids.catnip.component import ComponentType, Storage
+from catnip2bids.catnip.component_type import ComponentType, SourceFormat
 from catnip2bids.catnip.components import CHANNEL_FIRST, COMPONENTS, ONLY_IN_L0, TELLTALE
-from catnip2bids.choices import Kind
+from catnip2bids.enums import Kind
 
 
 def kind_of(role: str) -> Kind:
@@ -35,7 +35,7 @@ def recognise(path: str, *, is_folder: bool) -> tuple[ComponentType, re.Match[st
         Whether the entry is a folder.
     """
     for component in COMPONENTS:
-        if (component.storage == Storage.SLICES) == is_folder and (found := component.match(path)):
+        if (component.storage == SourceFormat.SLICES) == is_folder and (found := component.match(path)):
             return component, found
     return None
 

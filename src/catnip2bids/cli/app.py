@@ -19,8 +19,8 @@ from catnip2bids.cli.looking import compare, report, validate, verify, view
 from catnip2bids.cli.making import convert, demo, package, restore, scan
 from catnip2bids.cli.options import split_voxel_sizes
 from catnip2bids.errors import Catnip2bidsError, NotEnoughMemoryError
-from catnip2bids.outputs import LEAST_ADDRESS_SPACE, small_limit
-from catnip2bids.wording import shown_bytes
+from catnip2bids.formatting import format_bytes
+from catnip2bids.standard_streams import LEAST_ADDRESS_SPACE, small_limit
 
 app = typer.Typer(
     add_completion=True,
@@ -40,8 +40,8 @@ def main() -> None:
     try:
         if (limit := small_limit()) is not None and not {"-h", "--help", "--version"} & set(sys.argv):
             raise NotEnoughMemoryError(
-                f"the limit of {shown_bytes(limit)} on memory (ulimit -v) is too small for the libraries that do the "
-                f"work; raise it to {shown_bytes(LEAST_ADDRESS_SPACE)} or more"
+                f"the limit of {format_bytes(limit)} on memory (ulimit -v) is too small for the libraries that do the "
+                f"work; raise it to {format_bytes(LEAST_ADDRESS_SPACE)} or more"
             )
         _commands()(list(split_voxel_sizes(sys.argv[1:])))
     except Catnip2bidsError as error:

@@ -18,7 +18,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from catnip2bids.wording import counted
+from catnip2bids.formatting import format_count
 
 ON_TERMINAL = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 """Whether a person looks on."""
@@ -262,7 +262,7 @@ def _one_line(text: str) -> str:
 
 
 def _with_unit(fact: str | int, column: Column) -> str:
-    return counted(fact, column.unit) if isinstance(fact, int) else fact
+    return format_count(fact, column.unit) if isinstance(fact, int) else fact
 
 
 def _room(widths: Sequence[int], shown: Sequence[int]) -> int:

@@ -15,8 +15,8 @@ from rich.table import Column as BarColumn
 from rich.text import Text
 
 from catnip2bids.cli.console import ON_TERMINAL, console, say, say_that, visible_name
+from catnip2bids.formatting import format_count, format_duration
 from catnip2bids.progress import Progress
-from catnip2bids.wording import counted, shown_duration
 
 _MEGA = 1e6
 _SECONDS_BETWEEN_LINES = 30
@@ -63,7 +63,7 @@ class JobProgress(Progress):
         if self._bar.live.is_started:
             self._bar.stop()
         for how, names in self._ways.items():
-            say(f"{names[0] if len(names) == 1 else counted(len(names), 'image')}: {how}")
+            say(f"{names[0] if len(names) == 1 else format_count(len(names), 'image')}: {how}")
 
     def looking_at(self, path: str) -> None:
         """Take the census of an entry."""
@@ -91,7 +91,7 @@ class JobProgress(Progress):
             self._bar.update(self._task, speed=f"{speed} {self._unit}" if float(speed) else "")
         if not ON_TERMINAL and monotonic() - self._last_told > _SECONDS_BETWEEN_LINES:
             self._last_told = monotonic()
-            left = "" if task.time_remaining is None else f"about {shown_duration(task.time_remaining)} left"
+            left = "" if task.time_remaining is None else f"about {format_duration(task.time_remaining)} left"
             done = f"{task.percentage:.0f} % done" if task.total else ""
             if facts := ", ".join(filter(None, (done, task.fields["speed"], left))):
                 say(facts)

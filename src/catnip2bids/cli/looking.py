@@ -17,7 +17,7 @@ from catnip2bids.errors import DatasetError, UsageError, refusing
 from catnip2bids.leftovers import ignored, leftovers_below
 
 if TYPE_CHECKING:
-    from catnip2bids.reporting.outcomes import Check
+    from catnip2bids.reporting.check_results import Check
 
 
 def compare(
@@ -131,10 +131,10 @@ def validate(
 def _keep_for_report(dataset: Path, name: str, found: Check) -> None:
     """Keep what a check found for the next report; a dataset that cannot be written was checked all the same."""
     from catnip2bids.cli.terminal import say
-    from catnip2bids.reporting import keep_outcome
+    from catnip2bids.reporting import save_check_result
 
     try:
-        keep_outcome(dataset, name, found)
+        save_check_result(dataset, name, found)
     except DatasetError as error:
         say(f"the report will not show this: {error}")
 
@@ -179,7 +179,7 @@ def view(
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import show_viewing
     from catnip2bids.interruption import until_interrupted
-    from catnip2bids.outputs import stdout_fails
+    from catnip2bids.standard_streams import stdout_fails
     from catnip2bids.viewing import open_in_browser
     from catnip2bids.viewing import view as view_images
 

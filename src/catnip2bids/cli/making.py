@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from catnip2bids.choices import Compression, Format, Kind, Naming, OmeZarrVersion
 from catnip2bids.cli import options
 from catnip2bids.cli.options import bytes_of, cluster_of
+from catnip2bids.enums import Compression, Format, Kind, Naming, OmeZarrVersion
 from catnip2bids.errors import PlanError, UsageError, refusing
+from catnip2bids.formatting import format_shape
 from catnip2bids.leftovers import ignored
-from catnip2bids.wording import shown_shape
 
 if TYPE_CHECKING:
     from catnip2bids.packaging import Settings
@@ -156,13 +156,13 @@ def _package(
     """Package, or say what packaging would do; ends with the exit code."""
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import show_dry_run, show_result
-    from catnip2bids.packaging import carry_out, estimate, preparation
+    from catnip2bids.packaging import estimate, preflight_with_resources, write_dataset
 
-    with JobProgress() as progress, preparation(sources, dataset, settings, plan, progress) as prepared:
+    with JobProgress() as progress, preflight_with_resources(sources, dataset, settings, plan, progress) as prepared:
         if dry_run:
             show_dry_run(prepared, estimate(prepared, progress))
             raise typer.Exit(1 if any(run.problems for run in prepared.runs) else 0)
-        result = carry_out(prepared, progress)
+        result = write_dataset(prepared, progress)
     show_result(result)
     raise typer.Exit(0 if result.ok else 1)
 
@@ -237,7 +237,7 @@ def convert(
             check=check,
             cluster=cluster_of(cluster, n_workers),
         )
-    say(f"{made.path}: {shown_shape(made.shape)} voxels, {made.dtype}")
+    say(f"{made.path}: {format_shape(made.shape)} voxels, {made.dtype}")
 
 
 def restore(

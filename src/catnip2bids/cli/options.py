@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from catnip2bids.choices import DEFAULT_STAIN, Cluster, Compression, Format, Naming, OmeZarrVersion
+from catnip2bids.enums import DEFAULT_STAIN, Cluster, Compression, Format, Naming, OmeZarrVersion
 from catnip2bids.errors import UsageError
 
 # ---- what several commands have

@@ -29,13 +29,13 @@ from catnip2bids.cli.console import (
     say_rows,
     say_that,
 )
+from catnip2bids.formatting import format_bytes, format_bytes_up, format_count, format_duration, format_shape
 from catnip2bids.leftovers import LEFT_BEHIND
-from catnip2bids.wording import counted, enough_bytes, shown_bytes, shown_duration, shown_shape
 
 if TYPE_CHECKING:
     from catnip2bids.comparison import Comparison
-    from catnip2bids.packaging import PackageResult, Preparation
-    from catnip2bids.packaging.estimating import Estimate
+    from catnip2bids.packaging import PackageResult, Preflight
+    from catnip2bids.packaging.estimate_size import Estimate
     from catnip2bids.packaging.tasks import RunTasks
     from catnip2bids.plan import ScanReport
     from catnip2bids.restoration import Restoration
@@ -73,9 +73,9 @@ def show_scan(report: ScanReport) -> None:
         rows = []
         for entry, line in zip(run.entries, planned.entries, strict=True):
             content = entry.component.content.value if entry.component else "unknown"
-            sizes = (shown_bytes(entry.n_bytes), "")
+            sizes = (format_bytes(entry.n_bytes), "")
             if entry.volume is not None:
-                sizes = (shown_shape(entry.volume.shape), entry.volume.dtype.name)
+                sizes = (format_shape(entry.volume.shape), entry.volume.dtype.name)
             action = "problem" if entry.problems else line.action.value
             actions.append(action)
             if entry.is_leftover:  # they are counted in a line of their own
@@ -87,11 +87,11 @@ def show_scan(report: ScanReport) -> None:
     _say_all(report.problems, report.warnings)
     outcome, *facts = [f"{actions.count(action)} to {action}" for action in ("convert", "copy", "exclude")]
     facts += _numbers(report.problems, report.warnings)
-    what = f"{counted(len(report.found.runs), 'run')} of {counted(len(actions), 'entry')}"
+    what = f"{format_count(len(report.found.runs), 'run')} of {format_count(len(actions), 'entry')}"
     say_result(what, outcome, _verdict(not report.problems), facts)
 
 
-def show_dry_run(prepared: Preparation, expected: Estimate | None) -> None:
+def show_dry_run(prepared: Preflight, expected: Estimate | None) -> None:
     """Print what would be written, and what is to be expected of it."""
     for run in prepared.runs:
         _show_planned(run)
@@ -99,7 +99,8 @@ def show_dry_run(prepared: Preparation, expected: Estimate | None) -> None:
     _say_all(problems, prepared.warnings)
     sizes = [(len(run.images), len(run.counts), len(run.copies)) for run in prepared.runs]
     n_images, n_tables, n_copies = (sum(column) for column in zip(*sizes, strict=True))
-    planned = f"{counted(n_images, 'image')}, {counted(n_tables, 'table')} and {counted(n_copies, 'copy')} planned"
+    numbers = f"{format_count(n_images, 'image')}, {format_count(n_tables, 'table')}"
+    planned = f"{numbers} and {format_count(n_copies, 'copy')} planned"
     if expected is not None:
         _show_estimate(expected)
     facts = ["nothing is written", *_numbers(problems, prepared.warnings)]
@@ -109,15 +110,15 @@ def show_dry_run(prepared: Preparation, expected: Estimate | None) -> None:
 def _show_estimate(expected: Estimate) -> None:
     """Print what was estimated from a sample."""
     say(
-        f"estimate: reading {shown_bytes(expected.n_bytes_read)} of pixels, "
-        f"writing about {shown_bytes(expected.n_bytes_written)} in "
-        f"{counted(expected.n_files, 'file')}, {counted(expected.n_units, 'unit')} of work"
+        f"estimate: reading {format_bytes(expected.n_bytes_read)} of pixels, "
+        f"writing about {format_bytes(expected.n_bytes_written)} in "
+        f"{format_count(expected.n_files, 'file')}, {format_count(expected.n_units, 'unit')} of work"
     )
-    say(f"estimate: a worker of one thread needs at least {enough_bytes(expected.worker_bytes)} of memory")
-    times = [f"{counted(n, 'worker')} {shown_duration(seconds)}" for n, seconds in expected.seconds.items()]
+    say(f"estimate: a worker of one thread needs at least {format_bytes_up(expected.worker_bytes)} of memory")
+    times = [f"{format_count(n, 'worker')} {format_duration(seconds)}" for n, seconds in expected.seconds.items()]
     say(
         f"estimate: {', '.join(times)}, if the file system keeps up "
-        f"(each worker at {shown_bytes(round(expected.bytes_per_second))}/s, as in a sample on this machine)"
+        f"(each worker at {format_bytes(round(expected.bytes_per_second))}/s, as in a sample on this machine)"
     )
 
 
@@ -176,9 +177,9 @@ def show_result(result: PackageResult) -> None:
     say_rows(columns, _bad_first(runs))
     if result.report is not None:
         say(f"look at {result.report}")
-    facts = [f"{counted(len(result.kept), 'image')} there already"] if result.kept else []
+    facts = [f"{format_count(len(result.kept), 'image')} there already"] if result.kept else []
     facts += _numbers(result.problems, result.warnings)
-    say_result(result.dataset, f"{counted(len(result.made), 'image')} made", _verdict(result.ok), facts)
+    say_result(result.dataset, f"{format_count(len(result.made), 'image')} made", _verdict(result.ok), facts)
 
 
 def show_sights(sights: Iterable[tuple[Path, str]]) -> None:
@@ -193,13 +194,13 @@ def show_sights(sights: Iterable[tuple[Path, str]]) -> None:
 
 def show_comparison(comparison: Comparison, folder: Path) -> None:
     """Print what a comparison found."""
-    from catnip2bids.comparison.sentences import headline_of, sentence_of
+    from catnip2bids.comparison.summary_text import headline_of, summary_of
 
     _say_all(comparison.problems, comparison.warnings)
     if comparison.is_folder:
         for item in comparison.items:
             if not (ON_TERMINAL and item.relation == "identical"):  # they are many, and counted in the last line
-                say(f"{comparison.name_of(item)}: {sentence_of(item)}")
+                say(f"{comparison.name_of(item)}: {summary_of(item)}")
         for side, only in ((1, comparison.only_in_1), (2, comparison.only_in_2)):
             for path, thing in only.items():
                 say(f"only in {side}: {path} ({thing.value})")
@@ -239,7 +240,11 @@ def show_verification(found: Verification) -> None:
         say_end()
     _say_all(found.problems, (), found.notes)
     n_planes = sum(verdict.n_planes for verdict in found.images)
-    facts = [counted(len(found.images), "image"), counted(n_planes, "plane"), counted(found.n_files, "other file")]
+    facts = [
+        format_count(len(found.images), "image"),
+        format_count(n_planes, "plane"),
+        format_count(found.n_files, "other file"),
+    ]
     facts += ["and the originals"] if found.sources_read else []
     facts += _numbers(found.problems, ())
     not_ok = "something has changed" if found.has_changed else "not everything is proven"
@@ -259,7 +264,7 @@ def show_restoration(restored: Restoration) -> None:
     facts = [f"{len(restored.kept)} there already"] if restored.kept else []
     facts += [f"{len(left_out)} not in the dataset"] if left_out else []
     facts += _numbers(restored.problems, ())
-    outcome = f"{counted(len(restored.restored), 'entry')} restored"
+    outcome = f"{format_count(len(restored.restored), 'entry')} restored"
     say_result(restored.folder, outcome, _verdict(restored.ok), facts)
 
 
@@ -276,7 +281,7 @@ def show_validation(report: ValidationReport) -> None:
             _show_findings(findings)
     say(f"checked by {', '.join(report.checks)}")
     severities = [finding.severity.value for finding in report.findings]
-    facts = [counted(severities.count(severity), severity) for severity in ("error", "warning")]
+    facts = [format_count(severities.count(severity), severity) for severity in ("error", "warning")]
     say_result(report.dataset, "valid" if report.ok else "not valid", _verdict(report.ok), facts)
 
 
@@ -299,7 +304,7 @@ def _say_all(problems: Sequence[str], warnings: Sequence[str], notes: Sequence[s
 def _numbers(problems: Sequence[str], warnings: Sequence[str]) -> list[str]:
     """Say how many there are, if there are any."""
     numbers = {"problem": len(problems), "warning": len(warnings)}
-    return [counted(n, what) for what, n in numbers.items() if n]
+    return [format_count(n, what) for what, n in numbers.items() if n]
 
 
 def _verdict(ok: bool) -> str:

@@ -1,10 +1,10 @@
 """How two components differ: planes, relations, and the evidence for them. Knows tables of CATNIP, and no BIDS."""
 
+from catnip2bids.comparison.compare_paths import compare, compare_as_volumes, first_difference
+from catnip2bids.comparison.compared_volume import compared_entry, needed_to_compare
 from catnip2bids.comparison.product import count_not_product
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.result import Comparison
-from catnip2bids.comparison.run import compare, compare_as_volumes, first_difference
-from catnip2bids.comparison.sides import needed_to_compare, side_of
 from catnip2bids.comparison.volumes import VolumeComparison
 
 __all__ = [
@@ -13,8 +13,8 @@ __all__ = [
     "VolumeComparison",
     "compare",
     "compare_as_volumes",
+    "compared_entry",
     "count_not_product",
     "first_difference",
     "needed_to_compare",
-    "side_of",
 ]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from catnip2bids.comparison.compared_volume import same_bytes
+from catnip2bids.comparison.path_kind import path_kind_of
 from catnip2bids.comparison.relation import Relation
-from catnip2bids.comparison.sides import same_bytes
-from catnip2bids.comparison.things import thing_at
 from catnip2bids.errors import SourceError
 
 
@@ -60,7 +60,7 @@ def compare_files(path_1: Path, path_2: Path) -> FileComparison:
     problems = []
     for path in (path_1, path_2):
         try:
-            thing_at(path)
+            path_kind_of(path)
         except SourceError as error:
             problems.append(str(error))
     return FileComparison(path_1, path_2, not problems and same_bytes(path_1, path_2), tuple(problems))

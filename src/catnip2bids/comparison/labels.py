@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.comparison.sides import OpenedPlane, Side
-from catnip2bids.engine import Team
+from catnip2bids.comparison.compared_volume import ComparedVolume, SequentialPlane
+from catnip2bids.engine import BoundedMap
 from catnip2bids.errors import SourceError
 
 Array = npt.NDArray[Any]
@@ -31,7 +31,7 @@ _PLANES_AT_A_TIME = 16
 _BACKGROUND = 0
 
 
-def hold_labels(sides: tuple[Side, Side], team: Team) -> bool:
+def hold_labels(sides: tuple[ComparedVolume, ComparedVolume], team: BoundedMap) -> bool:
     """Tell whether values are labels: whole numbers, more than one besides 0, mostly with an equal neighbour."""
     looked_at = [(side, number) for side in sides for number in _spread(sorted(side.planes))]
     found = [sample for sample in team.do(_sample, looked_at) if sample is not None]
@@ -66,7 +66,7 @@ class _Sample:
     n_single: int = 0
 
 
-def _sample(side_and_number: tuple[Side, int]) -> _Sample | None:
+def _sample(side_and_number: tuple[ComparedVolume, int]) -> _Sample | None:
     """Look at the rows in the middle of a plane; one that cannot be read tells nothing."""
     side, number = side_and_number
     try:
@@ -86,7 +86,7 @@ def _sample(side_and_number: tuple[Side, int]) -> _Sample | None:
     return _Sample(True, tuple(some.tolist()), len(lengths), int(np.count_nonzero(lengths == 1)))
 
 
-def _first_values(opened: OpenedPlane) -> Array:
+def _first_values(opened: SequentialPlane) -> Array:
     """Read the first values of a plane that are not the background, so many that they tell enough."""
     found, n_found = [np.empty(0, opened.layout.dtype)], 0
     for rows in opened.bands():
@@ -142,7 +142,7 @@ class LabelsBothSides:
         if self._counts_2 is not None:
             self._counts_2 = joined_counts(self._counts_2, counts_2)
 
-    def lost(self, side: int, volume: Side, team: Team) -> dict[int, int] | None:
+    def lost(self, side: int, volume: ComparedVolume, team: BoundedMap) -> dict[int, int] | None:
         """Return labels that a side (1 or 2) has nowhere, with their voxels on the other one; None if not known.
 
         The planes of `volume`, which is that side, are looked through until all labels in question were found.
@@ -158,7 +158,7 @@ class LabelsBothSides:
         return {value: there[value] for value in sorted(missing)}
 
 
-def _found_in(side: Side, wanted: frozenset[int], number: int) -> set[int]:
+def _found_in(side: ComparedVolume, wanted: frozenset[int], number: int) -> set[int]:
     """Return which of some labels a plane has."""
     values = np.array(sorted(wanted))
     found: set[int] = set()

@@ -15,14 +15,14 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.colors import made_up_color
+from catnip2bids.colors import color_of_label
+from catnip2bids.comparison.compared_volume import BAND_BYTES
 from catnip2bids.comparison.planes import PlanePair
 from catnip2bids.comparison.relation import Relation
-from catnip2bids.comparison.sides import BAND_BYTES
 from catnip2bids.comparison.values import differing
 from catnip2bids.comparison.volumes import VolumeComparison
 from catnip2bids.errors import SourceError
-from catnip2bids.pages import picture_address
+from catnip2bids.html_pages import picture_address
 
 Array = npt.NDArray[Any]
 
@@ -145,7 +145,7 @@ def _colored(labels: Array) -> Array:
 def _color(value: float) -> tuple[int, ...]:
     if not math.isfinite(value):
         return (128, 128, 128)
-    return (0, 0, 0) if value == 0 else tuple(bytes.fromhex(made_up_color(int(value))[1:]))
+    return (0, 0, 0) if value == 0 else tuple(bytes.fromhex(color_of_label(int(value))[1:]))
 
 
 def _gray(*images: Array) -> list[Array]:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.comparison.compared_volume import ComparedVolume, SequentialPlane, same_bytes
 from catnip2bids.comparison.labels import Counts, count_labels, joined_counts
-from catnip2bids.comparison.sides import OpenedPlane, Side, same_bytes
 from catnip2bids.comparison.values import ValueRule, count_other_bits, differing, possible_rules
 from catnip2bids.errors import SourceError
+from catnip2bids.formatting import format_count
 from catnip2bids.volume import PageLayout, PlaneSource, little_endian_bytes
-from catnip2bids.wording import counted
 
 Array = npt.NDArray[Any]
 
@@ -157,12 +157,12 @@ class PlanePair:
             return SAME_FILES
         notes = [] if one.layout == two.layout else [f"1 is {one.layout}, 2 is {two.layout}"]
         if self.difference is not None and (n_other_bits := self.difference.n_other_bits):
-            notes.append(f"same values, other bits in {counted(n_other_bits, 'voxel')}")
+            notes.append(f"same values, other bits in {format_count(n_other_bits, 'voxel')}")
         return "; ".join(notes)
 
 
 @dataclass(frozen=True)
-class Pairing:
+class VolumePair:
     """Two volumes whose planes are compared.
 
     Attributes
@@ -179,8 +179,8 @@ class Pairing:
         Rules that values may follow where they differ.
     """
 
-    side_1: Side
-    side_2: Side
+    side_1: ComparedVolume
+    side_2: ComparedVolume
     same_file: bool = False
     hash_same_files: bool = False
     are_labels: bool = False
@@ -192,7 +192,7 @@ class Pairing:
         return sorted(self.side_1.planes.keys() | self.side_2.planes.keys())
 
 
-def compare_planes(pairing: Pairing, number: int) -> PlanePair:
+def compare_planes(pairing: VolumePair, number: int) -> PlanePair:
     """Compare the planes of one slice number, of which at least one is there."""
     source_1, source_2 = pairing.side_1.planes.get(number), pairing.side_2.planes.get(number)
     if source_1 and source_2:
@@ -212,7 +212,7 @@ def compare_planes(pairing: Pairing, number: int) -> PlanePair:
     return PlanePair(number, plane_1, plane_2, labels_1=labels_1, labels_2=labels_2)
 
 
-def _alone(side: Side, number: int, are_labels: bool) -> tuple[Plane | None, Counts | None]:
+def _alone(side: ComparedVolume, number: int, are_labels: bool) -> tuple[Plane | None, Counts | None]:
     """Read a plane if it is there, and count its labels."""
     if number not in side.planes:
         return None, Counts()
@@ -220,7 +220,7 @@ def _alone(side: Side, number: int, are_labels: bool) -> tuple[Plane | None, Cou
     return read_alone(side, number, look=counting.add), counting.counts
 
 
-def _same_files(pairing: Pairing, number: int, source_2: PlaneSource) -> PlanePair:
+def _same_files(pairing: VolumePair, number: int, source_2: PlaneSource) -> PlanePair:
     """Return a pair that is the same, if it can be read at all; it is decoded once."""
     finding = _Finding(pairing)
     one = read_alone(pairing.side_1, number, with_hash=pairing.hash_same_files, look=finding.look_at_equal)
@@ -232,7 +232,7 @@ def _same_files(pairing: Pairing, number: int, source_2: PlaneSource) -> PlanePa
 
 
 def read_alone(
-    side: Side, number: int, *, with_hash: bool = True, look: Callable[[Array], None] = lambda _: None
+    side: ComparedVolume, number: int, *, with_hash: bool = True, look: Callable[[Array], None] = lambda _: None
 ) -> Plane:
     """Read a plane that is compared with nothing, and `look` at its rows; one that cannot be read says so."""
     plane = Plane(side.planes[number])
@@ -251,7 +251,7 @@ def read_alone(
         return replace(plane, problem=str(error).replace(str(path.absolute()), str(path)))
 
 
-def _compared(pair: PlanePair, one: OpenedPlane, two: OpenedPlane, found: _Finding) -> PlanePair:
+def _compared(pair: PlanePair, one: SequentialPlane, two: SequentialPlane, found: _Finding) -> PlanePair:
     """Hash and compare two planes of one shape."""
     if pair.plane_1 is None or pair.plane_2 is None:
         raise ValueError("both planes are open")
@@ -273,7 +273,7 @@ def _compared(pair: PlanePair, one: OpenedPlane, two: OpenedPlane, found: _Findi
     )
 
 
-def rules_at(pairing: Pairing, number: int) -> tuple[ValueRule, ...]:
+def rules_at(pairing: VolumePair, number: int) -> tuple[ValueRule, ...]:
     """Return the rules that rows in the middle of a pair of planes leave possible; none where it cannot be read."""
     try:
         with pairing.side_1.open(number) as one, pairing.side_2.open(number) as two:
@@ -302,7 +302,7 @@ class _Labels:
 class _Finding:
     """Adds up how two planes differ, band by band."""
 
-    def __init__(self, pairing: Pairing) -> None:
+    def __init__(self, pairing: VolumePair) -> None:
         self.difference = Difference()
         self.labels_1, self.labels_2 = _Labels(pairing.are_labels), _Labels(pairing.are_labels)
         self.rules = pairing.rules

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from catnip2bids.comparison.sides import Side, side_of, team_for
+from catnip2bids.comparison.compared_volume import ComparedVolume, bounded_map_for, compared_entry
 from catnip2bids.engine import Resources
 from catnip2bids.errors import NotEnoughMemoryError, SourceError
 from catnip2bids.scanning import Entry
@@ -20,18 +20,18 @@ def count_not_product(product: Entry, factor: Entry, mask: Entry, resources: Res
     Returns None if planes are missing, cannot be read, have other shapes, or need more memory than there is.
     """
     try:
-        sides = [side_of(entry) for entry in (product, factor, mask)]
+        sides = [compared_entry(entry) for entry in (product, factor, mask)]
         numbers = sorted(sides[0].planes)
         if any(sorted(side.planes) != numbers for side in sides):
             return None
-        team, sides = team_for(sides, resources)
+        team, sides = bounded_map_for(sides, resources)
         with team:
             return sum(team.do(partial(_count, sides), numbers))
     except (SourceError, NotEnoughMemoryError):
         return None
 
 
-def _count(sides: Sequence[Side], number: int) -> int:
+def _count(sides: Sequence[ComparedVolume], number: int) -> int:
     with ExitStack() as stack:
         planes = [stack.enter_context(side.open(number)) for side in sides]
         if len({plane.layout.shape for plane in planes}) > 1:

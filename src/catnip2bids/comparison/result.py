@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids.comparison.files import FileComparison
+from catnip2bids.comparison.path_kind import PathKind
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.tables import TableComparison
-from catnip2bids.comparison.things import Thing
 from catnip2bids.comparison.volumes import VolumeComparison
-from catnip2bids.shown import Shown, Summary
-from catnip2bids.wording import counted
+from catnip2bids.formatting import format_count
+from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 ItemComparison = VolumeComparison | TableComparison | FileComparison
 
@@ -24,7 +24,7 @@ def verdict_of(item: ItemComparison) -> str:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison(Shown):
+class Comparison(ShortRepr):
     """How two components differ.
 
     Attributes
@@ -47,10 +47,10 @@ class Comparison(Shown):
     path_1: Path
     path_2: Path
     items: tuple[ItemComparison, ...]
-    only_in_1: dict[str, Thing]
-    only_in_2: dict[str, Thing]
-    skipped_1: dict[str, Thing]
-    skipped_2: dict[str, Thing]
+    only_in_1: dict[str, PathKind]
+    only_in_2: dict[str, PathKind]
+    skipped_1: dict[str, PathKind]
+    skipped_2: dict[str, PathKind]
     is_folder: bool
     notes: tuple[str, ...] = ()
 
@@ -79,7 +79,7 @@ class Comparison(Shown):
             found += [
                 f"{folder / path}: cannot be read; make it readable, or compare without it"
                 for path, thing in only.items()
-                if thing == Thing.UNREADABLE
+                if thing == PathKind.UNREADABLE
             ]
         if all(isinstance(item, FileComparison) and item.are_empty for item in self.items):
             why = "nothing in one of them has the path and the kind of anything in the other one"
@@ -123,14 +123,14 @@ class Comparison(Shown):
             return 2
         return 0 if self.relation == Relation.IDENTICAL else 1
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ReprSummary:
         facts = [self.verdict]
         if self.is_compared:
-            facts.append(counted(len(self.items) - self.n_not_compared, "thing") + " compared")
+            facts.append(format_count(len(self.items) - self.n_not_compared, "thing") + " compared")
         if self.is_folder:
             facts += [f"{len(self.only_in_1)} only in 1", f"{len(self.only_in_2)} only in 2"]
         n_skipped = len(self.skipped_1) + len(self.skipped_2)
         facts += [f"{n_skipped} skipped"] if n_skipped else []
-        facts.append(counted(len(self.problems), "problem"))
+        facts.append(format_count(len(self.problems), "problem"))
         rows = [{"compared": self.name_of(item), "relation": verdict_of(item)} for item in self.items]
-        return Summary(f"{self.path_1} and {self.path_2}", tuple(facts), rows, self.problems)
+        return ReprSummary(f"{self.path_1} and {self.path_2}", tuple(facts), rows, self.problems)

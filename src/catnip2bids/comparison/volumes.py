@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from catnip2bids.comparison.compared_volume import ComparedVolume, bounded_map_for, same_bytes
 from catnip2bids.comparison.labels import LabelsBothSides, hold_labels
-from catnip2bids.comparison.masking import MaskEvidence, MaskFinding, mask_of
-from catnip2bids.comparison.planes import Box, Pairing, PlanePair, compare_planes, rules_at
+from catnip2bids.comparison.mask_evidence import MaskEvidence, MaskFinding, mask_of
+from catnip2bids.comparison.planes import Box, PlanePair, VolumePair, compare_planes, rules_at
 from catnip2bids.comparison.relation import Relation
-from catnip2bids.comparison.shift import Renumbered, Renumbering, find_renumbering, step_of
-from catnip2bids.comparison.sides import Side, same_bytes, team_for
+from catnip2bids.comparison.renumbering import Renumbered, Renumbering, find_renumbering, step_of
 from catnip2bids.comparison.values import Calibrated, ValueRule
-from catnip2bids.engine import Resources, Team
+from catnip2bids.engine import BoundedMap, Resources
 from catnip2bids.errors import SourceError
+from catnip2bids.formatting import format_count, format_ranges
 from catnip2bids.progress import Progress
-from catnip2bids.shown import Shown, Summary
-from catnip2bids.wording import counted, ranges
+from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 _VOXELS_PER_BYTE = 4
 """What is known of a mask takes two bits for each voxel of a plane."""
@@ -85,7 +85,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, repr=False)
-class VolumeComparison(Shown):
+class VolumeComparison(ShortRepr):
     """How two volumes differ.
 
     Attributes
@@ -100,19 +100,19 @@ class VolumeComparison(Shown):
         What the relation rests on.
     """
 
-    pairing: Pairing
+    pairing: VolumePair
     relation: Relation
     pairs: tuple[PlanePair, ...]
     evidence: Evidence
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ReprSummary:
         facts = (
             self.relation.value,
-            counted(len(self.pairs), "plane"),
+            format_count(len(self.pairs), "plane"),
             f"{len(self.evidence.planes_different)} of them different",
-            counted(len(self.problems), "problem"),
+            format_count(len(self.problems), "problem"),
         )
-        return Summary(f"{self.path_1} and {self.path_2}", facts, problems=self.problems)
+        return ReprSummary(f"{self.path_1} and {self.path_2}", facts, problems=self.problems)
 
     @property
     def path_1(self) -> Path:
@@ -157,7 +157,7 @@ class VolumeComparison(Shown):
         found = [*self.pairing.side_1.problems, *self.pairing.side_2.problems]
         found += [problem for pair in self.pairs for problem in pair.problems]
         if not found and self.relation != Relation.SHIFTED and not any(pair.is_pair for pair in self.pairs):
-            numbers = [ranges(side.planes) for side in (self.pairing.side_1, self.pairing.side_2)]
+            numbers = [format_ranges(side.planes) for side in (self.pairing.side_1, self.pairing.side_2)]
             found.append(
                 f"{self.path_1} and {self.path_2}: have no slice number in common ({numbers[0]}, and {numbers[1]}), so "
                 "no plane was compared; give volumes whose planes have the same numbers"
@@ -187,15 +187,20 @@ class VolumeComparison(Shown):
             )
         if (other := self.evidence.renumbered) and not other.is_complete:
             found.append(
-                f"{about}: {other.n_same} of {counted(other.n_partners, 'plane')} are the same under other numbers: "
-                f"{other.numbers}"
+                f"{about}: {other.n_same} of {format_count(other.n_partners, 'plane')} are the same under other "
+                f"numbers: {other.numbers}"
             )
         problems = set(self.problems)
         return tuple(text for text in dict.fromkeys(found) if text not in problems)
 
 
 def compare_volumes(
-    side_1: Side, side_2: Side, resources: Resources, progress: Progress, *, are_labels: bool | None = None
+    side_1: ComparedVolume,
+    side_2: ComparedVolume,
+    resources: Resources,
+    progress: Progress,
+    *,
+    are_labels: bool | None = None,
 ) -> VolumeComparison:
     """Compare all planes of two volumes.
 
@@ -215,8 +220,8 @@ def compare_volumes(
     NotEnoughMemoryError
         If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
-    team, (side_1, side_2) = team_for((side_1, side_2), resources)
-    pairing = Pairing(side_1, side_2, same_bytes(side_1.path, side_2.path), hash_same_files=True)
+    team, (side_1, side_2) = bounded_map_for((side_1, side_2), resources)
+    pairing = VolumePair(side_1, side_2, same_bytes(side_1.path, side_2.path), hash_same_files=True)
     with team:
         if are_labels is None:
             are_labels = hold_labels((side_1, side_2), team)
@@ -231,7 +236,7 @@ def compare_volumes(
         return _Conclusion(pairing, pairs, labels, team).comparison
 
 
-def first_difference_of(side_1: Side, side_2: Side, resources: Resources) -> int | None:
+def first_difference_of(side_1: ComparedVolume, side_2: ComparedVolume, resources: Resources) -> int | None:
     """Return the first slice number at which planes are not the same; no more planes are read than needed.
 
     Raises
@@ -239,8 +244,8 @@ def first_difference_of(side_1: Side, side_2: Side, resources: Resources) -> int
     NotEnoughMemoryError
         If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
-    team, (side_1, side_2) = team_for((side_1, side_2), resources)
-    pairing = Pairing(side_1, side_2)
+    team, (side_1, side_2) = bounded_map_for((side_1, side_2), resources)
+    pairing = VolumePair(side_1, side_2)
     with team:
         pairs = team.do(partial(compare_planes, pairing), pairing.numbers)
         return next((pair.number for pair in pairs if not pair.same), None)
@@ -249,7 +254,9 @@ def first_difference_of(side_1: Side, side_2: Side, resources: Resources) -> int
 class _Conclusion:
     """What all pairs of planes say together; looks at pixels again where that is needed to tell."""
 
-    def __init__(self, pairing: Pairing, pairs: Sequence[PlanePair], labels: LabelsBothSides, team: Team) -> None:
+    def __init__(
+        self, pairing: VolumePair, pairs: Sequence[PlanePair], labels: LabelsBothSides, team: BoundedMap
+    ) -> None:
         self._pairing, self._pairs, self._labels, self._team = pairing, pairs, labels, team
         self._different = [pair for pair in pairs if pair.difference and pair.difference.n_different]
         self._rules = self._common_rules()

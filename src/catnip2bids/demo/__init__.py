@@ -4,8 +4,8 @@ It lets the whole way be tried, shown and tested without data and without a netw
 """
 
 from catnip2bids.demo.cohort import RunSpec, write_cohort, write_run
+from catnip2bids.demo.make_demo import Demo, DemoCohort, run_demo, write_demo_cohort
 from catnip2bids.demo.regions import write_atlas_table
-from catnip2bids.demo.run import Demo, DemoCohort, run_demo, write_demo_cohort
 from catnip2bids.demo.tiff import write_series
 
 __all__ = [

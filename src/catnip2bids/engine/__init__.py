@@ -1,9 +1,7 @@
 """How a volume becomes an image: units of work, their markers, memory and execution. Knows no formats."""
 
-from catnip2bids.engine.convert import Listener, convert_volume
-from catnip2bids.engine.execution import own_resources, resources_for
-from catnip2bids.engine.image import BlockWriter, Encoded, ImageWriter, Pending, PlaneEncoder, PlaneImage
-from catnip2bids.engine.markers import Marker, UnitResult
+from catnip2bids.engine.bounded_map import BoundedMap
+from catnip2bids.engine.executors import own_resources, resources_for
 from catnip2bids.engine.memory import (
     OVERHEAD_BYTES,
     Resources,
@@ -12,40 +10,49 @@ from catnip2bids.engine.memory import (
     parse_bytes,
     worker_bytes,
 )
-from catnip2bids.engine.stream import Stream, stream_volume, take_up_stream
-from catnip2bids.engine.team import Team
-from catnip2bids.engine.units import Unit, convert_unit, cut_into_units
-from catnip2bids.engine.workers import StoppedError, Workers, check_memory, local_workers, workers_for
+from catnip2bids.engine.resume_markers import Marker, UnitResult
+from catnip2bids.engine.scheduler import Scheduler, StoppedError, check_memory, local_scheduler, scheduler_for
+from catnip2bids.engine.sequential_writer import SequentialWrite, resume_sequential_write, write_sequentially
+from catnip2bids.engine.volume_to_image import ProgressCallbacks, convert_volume
+from catnip2bids.engine.work_units import WorkUnit, convert_unit, split_into_units
+from catnip2bids.engine.writer_protocols import (
+    BlockWriter,
+    Encoded,
+    ImageWriter,
+    PendingWrite,
+    PlaneEncoder,
+    PlaneImage,
+)
 
 __all__ = [
     "OVERHEAD_BYTES",
     "BlockWriter",
+    "BoundedMap",
     "Encoded",
     "ImageWriter",
-    "Listener",
     "Marker",
-    "Pending",
+    "PendingWrite",
     "PlaneEncoder",
     "PlaneImage",
+    "ProgressCallbacks",
     "Resources",
+    "Scheduler",
+    "SequentialWrite",
     "StoppedError",
-    "Stream",
-    "Team",
-    "Unit",
     "UnitResult",
-    "Workers",
+    "WorkUnit",
     "check_memory",
     "convert_unit",
     "convert_volume",
-    "cut_into_units",
     "divide_memory",
-    "local_workers",
+    "local_scheduler",
     "needed_bytes",
     "own_resources",
     "parse_bytes",
     "resources_for",
-    "stream_volume",
-    "take_up_stream",
+    "resume_sequential_write",
+    "scheduler_for",
+    "split_into_units",
     "worker_bytes",
-    "workers_for",
+    "write_sequentially",
 ]

@@ -14,11 +14,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cache
 
-from catnip2bids.engine.image import ImageWriter, PlaneImage
-from catnip2bids.engine.limits import memory_limits
+from catnip2bids.engine.system_limits import memory_limits
+from catnip2bids.engine.writer_protocols import ImageWriter, PlaneImage
 from catnip2bids.errors import UsageError
+from catnip2bids.formatting import format_bytes, format_bytes_up, format_count
 from catnip2bids.volume import ReadCost, Volume
-from catnip2bids.wording import counted, enough_bytes, shown_bytes
 
 _MOST_BYTES = 8 * 2**30
 OVERHEAD_BYTES = 128 * 2**20
@@ -62,7 +62,7 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Portions:
+class UnitMemory:
     """How a unit divides its memory.
 
     Attributes
@@ -112,11 +112,11 @@ class Portions:
 
     def __str__(self) -> str:
         """Say it to people."""
-        return f"{counted(self.n_blocks, 'block')} of up to {shown_bytes(self.block_bytes)} each"
+        return f"{format_count(self.n_blocks, 'block')} of up to {format_bytes(self.block_bytes)} each"
 
 
 @dataclass(frozen=True)
-class PlanePortions:
+class PlaneMemory:
     """How the memory is divided for an image that is written plane after plane.
 
     Attributes
@@ -148,10 +148,10 @@ class PlanePortions:
 
     def __str__(self) -> str:
         """Say it to people."""
-        return f"{counted(self.n_planes, 'plane')} of up to {shown_bytes(self.plane_bytes)} each"
+        return f"{format_count(self.n_planes, 'plane')} of up to {format_bytes(self.plane_bytes)} each"
 
 
-def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> Portions:
+def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> UnitMemory:
     """Decide how a unit works within its memory: the fastest way that fits.
 
     Raises
@@ -173,15 +173,15 @@ def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> P
             return way
     raise UsageError(
         f"{image.folder.name}: planes of {n_columns} x {n_rows} pixels need at least "
-        f"{enough_bytes(least.total_bytes + OVERHEAD_BYTES)} of memory; give more with --memory"
+        f"{format_bytes_up(least.total_bytes + OVERHEAD_BYTES)} of memory; give more with --memory"
     )
 
 
-def _least(volume: Volume, image: ImageWriter) -> Portions:
+def _least(volume: Volume, image: ImageWriter) -> UnitMemory:
     """Return the way that takes the least memory."""
     (n_planes, n_rows, n_columns), (depth, rows, _) = volume.shape, image.block_shape
     depth, rows = min(depth, n_planes), min(rows, n_rows)
-    return Portions(
+    return UnitMemory(
         block_bytes=depth * rows * n_columns * volume.dtype.itemsize,
         waiting_bytes=image.waiting_bytes,
         remaining_bytes=image.remaining_bytes,
@@ -206,7 +206,7 @@ def worker_bytes(process_bytes: int) -> int:
     return math.ceil(process_bytes / USABLE_BY_WORKERS)
 
 
-def divide_into_planes(volume: Volume, image: PlaneImage, resources: Resources) -> PlanePortions:
+def divide_memory_by_planes(volume: Volume, image: PlaneImage, resources: Resources) -> PlaneMemory:
     """Decide how many planes are in memory at a time.
 
     Raises
@@ -218,10 +218,10 @@ def divide_into_planes(volume: Volume, image: PlaneImage, resources: Resources) 
     shared_bytes = volume.read_cost.shared_bytes if image.looks_at_pixels else 0
     n_fitting = (resources.memory_bytes - shared_bytes) // n_bytes
     if n_fitting < 1:
-        needed = enough_bytes(n_bytes + shared_bytes + OVERHEAD_BYTES)
+        needed = format_bytes_up(n_bytes + shared_bytes + OVERHEAD_BYTES)
         raise UsageError(f"{image.file.name}: its planes need at least {needed} of memory; give more with --memory")
     n_planes = min(n_fitting, _PLANES_PER_THREAD * resources.n_threads + 1, volume.shape[0])
-    return PlanePortions(n_bytes, shared_bytes, n_planes, resources.n_threads)
+    return PlaneMemory(n_bytes, shared_bytes, n_planes, resources.n_threads)
 
 
 def _bytes_of_plane(volume: Volume, image: PlaneImage) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from catnip2bids.choices import Compression, OmeZarrVersion
+from catnip2bids.enums import Compression, OmeZarrVersion
 
 
 @dataclass(frozen=True)

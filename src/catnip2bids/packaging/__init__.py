@@ -1,24 +1,24 @@
 """The main job: from source folders to a valid dataset."""
 
-from catnip2bids.choices import Naming
-from catnip2bids.packaging.estimating import Estimate, estimate
-from catnip2bids.packaging.prepare import Preparation, prepare
-from catnip2bids.packaging.removing import remove_animal
+from catnip2bids.enums import Naming
+from catnip2bids.packaging.estimate_size import Estimate, estimate
+from catnip2bids.packaging.package_runs import draw_report, package, preflight_with_resources, write_dataset
+from catnip2bids.packaging.preflight import Preflight, run_preflight
+from catnip2bids.packaging.removal import remove_animal
 from catnip2bids.packaging.result import PackageResult
-from catnip2bids.packaging.run import carry_out, draw_report, package, preparation
 from catnip2bids.packaging.settings import Settings
 
 __all__ = [
     "Estimate",
     "Naming",
     "PackageResult",
-    "Preparation",
+    "Preflight",
     "Settings",
-    "carry_out",
     "draw_report",
     "estimate",
     "package",
-    "preparation",
-    "prepare",
+    "preflight_with_resources",
     "remove_animal",
+    "run_preflight",
+    "write_dataset",
 ]

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from catnip2bids.bids.places import DERIVATIVE
+from catnip2bids.bids.dataset_paths import DERIVATIVE
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table
 from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, Region, read_atlas_table
 from catnip2bids.catnip.counts import read_counts
-from catnip2bids.colors import made_up_color
+from catnip2bids.colors import color_of_label
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.paths import safe_path
@@ -99,7 +99,7 @@ def _table_that_is_there(path: Path) -> AtlasTable | None:
     except SourceError as error:
         raise DatasetError(str(error)) from error
     known = {
-        index: replace(region, color=None) if region.color == made_up_color(index) else region
+        index: replace(region, color=None) if region.color == color_of_label(index) else region
         for index, region in table.regions.items()
         if not region.is_unlisted
     }
@@ -153,6 +153,6 @@ def _row(region: Region) -> dict[str, str]:
         "index": str(region.index),
         "name": region.name,
         "abbreviation": region.abbreviation or UNKNOWN,
-        "color": region.color or made_up_color(region.index),
+        "color": region.color or color_of_label(region.index),
         **region.extra,
     }

@@ -13,11 +13,11 @@ from errno import ENAMETOOLONG
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.file_types import refuse_special_file
 from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.publish import publication
 from catnip2bids.scanning import files_below
-from catnip2bids.special import refuse_special
 
 _PIECE_BYTES = 2**20
 
@@ -56,7 +56,7 @@ def copy_as_it_is(task: CopyTask, dataset: Path, *, overwrite: bool = False) -> 
 
 def _copy_file(file: Path, copy: SafePath, overwrite: bool) -> bool:
     """Copy a file, unless that was done already; tells whether it was not."""
-    refuse_special(file)
+    refuse_special_file(file)
     state = _state(file)
     if not overwrite and copy.is_file() and _size_and_time(copy.stat()) == _size_and_time(state):
         return False

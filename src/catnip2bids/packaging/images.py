@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from catnip2bids.bids.pixels import PlaneRecord, hashes_path, write_hashes
-from catnip2bids.bids.places import sidecar_of
+from catnip2bids.bids.dataset_paths import sidecar_of
+from catnip2bids.bids.plane_hashes import PlaneRecord, hashes_path, write_hashes
 from catnip2bids.bids.provenance import ImageRecord
 from catnip2bids.bids.tables import UNKNOWN
-from catnip2bids.building import build_image
-from catnip2bids.engine import Listener, Workers
+from catnip2bids.build_image import build_image
+from catnip2bids.engine import ProgressCallbacks, Scheduler
 from catnip2bids.errors import WriteError
 from catnip2bids.ome import (
     OmeZarrImage,
@@ -71,7 +71,7 @@ def replace_metadata(
     return PurePosixPath(file.relative_to(dataset)), record.model_copy(update=changes)
 
 
-def make_image(task: ImageTask, dataset: Path, workers: Workers, listener: Listener) -> ImageRecord:
+def make_image(task: ImageTask, dataset: Path, workers: Scheduler, listener: ProgressCallbacks) -> ImageRecord:
     """Write an image and the hashes of its planes; returns its record.
 
     Call `forget_construction` once the record is saved.

@@ -13,21 +13,21 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids._version import __version__
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, image_stem
 from catnip2bids.bids.names import entities_of
-from catnip2bids.bids.places import COUNTS, DERIVATIVE, SOURCEDATA, image_stem
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
 from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.catnip.run_name import SAMPLES
-from catnip2bids.choices import Naming
+from catnip2bids.enums import Naming
 from catnip2bids.leftovers import without_leftovers
-from catnip2bids.packaging import texts
+from catnip2bids.packaging import readme_texts
 from catnip2bids.packaging.counts import write_long_table
-from catnip2bids.packaging.files import add_lines, read_json, write_json
 from catnip2bids.packaging.participants import COLUMNS, PARTICIPANTS, GivenParticipants, merged_participants
 from catnip2bids.packaging.sidecars import write_sidecars
+from catnip2bids.packaging.small_files import add_lines, read_json, write_json
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import SafePath, beside, safe_path
 from catnip2bids.plan import AboutDataset
@@ -147,7 +147,7 @@ class Metadata:
         path = self._path(PARTICIPANTS)
         before = read_table(path, COLUMNS)
         table = merged_participants(before, self.runs, given, explicit=self.explicit)
-        self._table(path, table, texts.PARTICIPANTS)
+        self._table(path, table, readme_texts.PARTICIPANTS)
         for folder in (PurePosixPath(), DERIVATIVE):
             self._samples(self._path(folder / "samples.tsv"))
         for subject in sorted({run.subject for run in self.runs}):
@@ -165,7 +165,7 @@ class Metadata:
         kept = [row for row in rows if (folder / row["filename"]).exists()]
         table = Table(before.columns, tuple(kept)).merged(scans, ["filename"])
         if table.rows:
-            self._table(path, table, texts.SCANS)
+            self._table(path, table, readme_texts.SCANS)
         else:
             for left in (path, beside(path, f"{path.stem}.json")):
                 remove(left)
@@ -174,7 +174,7 @@ class Metadata:
         columns = ("sample_id", "participant_id", "sample_type", "pathology", "derived_from", "hemisphere")
         rows = [_sample(run) for run in self.runs]
         table = read_table(path, columns).merged(rows, ["participant_id", "sample_id"], keep_known=not self.explicit)
-        self._table(path, table, texts.SAMPLES)
+        self._table(path, table, readme_texts.SAMPLES)
 
     def _derivative_tables(self, atlas_tables: Sequence[str]) -> None:
         described: list[ImageTask | CountsTask] = []
@@ -206,7 +206,7 @@ class Metadata:
             write_json(sidecar, document | read_json(sidecar))
         counts = DERIVATIVE if self.naming == Naming.DSEG else COUNTS
         if columns := write_long_table(self.dataset, counts):
-            about = texts.described_columns(texts.COUNTS, columns)
+            about = readme_texts.described_columns(readme_texts.COUNTS, columns)
             sidecar = self._path(counts / "counts.json")
             write_json(sidecar, about | read_json(sidecar))
 
@@ -222,23 +222,25 @@ class Metadata:
     def _table(self, path: SafePath, table: Table, columns: Mapping[str, Any]) -> None:
         write_text(path, table.to_tsv())
         sidecar = beside(path, f"{path.stem}.json")
-        described = {"Description": columns["Description"]} | texts.described_columns(columns, table.columns)
+        described = {"Description": columns["Description"]} | readme_texts.described_columns(columns, table.columns)
         write_json(sidecar, described | read_json(sidecar))
 
     # ---- words
 
     def _readmes(self) -> None:
         name = read_json(self.dataset / "dataset_description.json")["Name"]
-        readme = texts.dataset_readme(name, self.provenance, self.naming)
-        texts.replace_marked_part(self._path("README.md"), readme)
-        texts.replace_marked_part(self._path(DERIVATIVE / "README.md"), texts.derivative_readme(self.naming))
+        readme = readme_texts.dataset_readme(name, self.provenance, self.naming)
+        readme_texts.replace_marked_part(self._path("README.md"), readme)
+        readme_texts.replace_marked_part(
+            self._path(DERIVATIVE / "README.md"), readme_texts.derivative_readme(self.naming)
+        )
         if (self.dataset / COUNTS).is_dir():
-            texts.replace_marked_part(self._path(COUNTS / "README.md"), texts.counts_readme())
+            readme_texts.replace_marked_part(self._path(COUNTS / "README.md"), readme_texts.counts_readme())
         if not (self.dataset / "CHANGES").exists():
-            write_text(self._path("CHANGES"), texts.CHANGES.format(date=date.today().isoformat()))
-        add_lines(self._path(".bidsignore"), texts.BIDSIGNORE)
+            write_text(self._path("CHANGES"), readme_texts.CHANGES.format(date=date.today().isoformat()))
+        add_lines(self._path(".bidsignore"), readme_texts.BIDSIGNORE)
         if self.naming == Naming.DSEG:
-            add_lines(self._path(DERIVATIVE / ".bidsignore"), texts.DERIVATIVE_BIDSIGNORE)
+            add_lines(self._path(DERIVATIVE / ".bidsignore"), readme_texts.DERIVATIVE_BIDSIGNORE)
 
 
 def _is_ours(desc_id: str) -> bool:

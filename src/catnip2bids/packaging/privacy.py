@@ -10,7 +10,7 @@ import re
 import socket
 from pathlib import Path
 
-from catnip2bids.wording import listed
+from catnip2bids.formatting import format_list
 
 _MOST_BYTES = 16 * 2**20
 _PATHS = re.compile(
@@ -38,7 +38,7 @@ def private_words(file: Path) -> str:
     names = [name.encode() for name in (_user(), socket.gethostname()) if len(name) >= _SHORTEST_NAME]
     found |= {name: None for name in names if re.search(rb"\b" + re.escape(name) + rb"\b", text)}
     words = [word.decode(errors="replace") for word in found]
-    return f"names {listed(words)}" if words else ""
+    return f"names {format_list(words)}" if words else ""
 
 
 def _user() -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.shown import Shown, Summary
-from catnip2bids.wording import counted
+from catnip2bids.formatting import format_count
+from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RunSummary:
 
 
 @dataclass(repr=False)
-class PackageResult(Shown):
+class PackageResult(ShortRepr):
     """What was done.
 
     Attributes
@@ -73,13 +73,13 @@ class PackageResult(Shown):
         """Whether all went well."""
         return not self.problems
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ReprSummary:
         facts = (
-            counted(len(self.made), "image") + " made",
+            format_count(len(self.made), "image") + " made",
             f"{len(self.kept)} kept",
-            counted(len(self.copied), "other file"),
-            counted(len(self.problems), "problem"),
-            counted(len(self.warnings), "warning"),
+            format_count(len(self.copied), "other file"),
+            format_count(len(self.problems), "problem"),
+            format_count(len(self.warnings), "warning"),
         )
         rows = [
             {
@@ -92,4 +92,4 @@ class PackageResult(Shown):
             }
             for run in self.runs
         ]
-        return Summary(str(self.dataset), facts, rows, self.problems)
+        return ReprSummary(str(self.dataset), facts, rows, self.problems)

@@ -6,15 +6,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.choices import (
+from catnip2bids.enums import (
     Cluster,
     Compression,
     Format,
     Naming,
     OmeZarrVersion,
-    check_work,
-    checked_voxel_size,
-    chosen,
+    check_resources,
+    parse_choice,
+    parse_voxel_size,
 )
 from catnip2bids.errors import UsageError
 
@@ -93,10 +93,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
-            object.__setattr__(self, name, chosen(choices, getattr(self, name)))
-        check_work(self.jobs, self.memory_bytes, self.cluster)
+            object.__setattr__(self, name, parse_choice(choices, getattr(self, name)))
+        check_resources(self.jobs, self.memory_bytes, self.cluster)
         if self.voxel_size_um is not None:
-            object.__setattr__(self, "voxel_size_um", checked_voxel_size(self.voxel_size_um))
+            object.__setattr__(self, "voxel_size_um", parse_voxel_size(self.voxel_size_um))
         refused = set(_ONLY_FOR[self._other_format]) - {"pyramid"}  # which OME-Zarr images always have
         for choice in fields(self):
             if choice.name in refused and getattr(self, choice.name) != choice.default:

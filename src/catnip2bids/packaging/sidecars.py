@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from catnip2bids.bids.places import DERIVATIVE, sidecar_of
+from catnip2bids.bids.dataset_paths import DERIVATIVE, sidecar_of
 from catnip2bids.bids.provenance import RunRecord
-from catnip2bids.catnip.component import Content, Grid
+from catnip2bids.catnip.component_type import Content, VoxelGrid
 from catnip2bids.catnip.log import template_uri
 from catnip2bids.catnip.recognition import ancestors
-from catnip2bids.packaging.files import read_json, write_json
+from catnip2bids.packaging.small_files import read_json, write_json
 from catnip2bids.packaging.tasks import ImageTask, RunTasks
 from catnip2bids.paths import safe_path
 
@@ -56,7 +56,7 @@ def write_sidecars(dataset: Path, run: RunTasks, record: RunRecord) -> None:
 
 
 def _derivative_fields(run: RunTasks, task: ImageTask, there: Sequence[ImageTask]) -> dict[str, Any]:
-    on_atlas = task.component.grid == Grid.ATLAS
+    on_atlas = task.component.grid == VoxelGrid.ATLAS
     fields: dict[str, Any] = {
         "SpatialReference": template_uri(run.run.log, run.planned.atlas_version) if on_atlas else "orig",
     }

@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, copy_of, image_stem, sidecar_of
 from catnip2bids.bids.names import BidsName, run_name
-from catnip2bids.bids.places import COUNTS, DERIVATIVE, copy_of, image_stem, sidecar_of
-from catnip2bids.building import ImageSpec
+from catnip2bids.build_image import ImageSpec
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable
-from catnip2bids.catnip.component import Action, ComponentType, Content, Grid, Storage
+from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat, VoxelGrid
 from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK, WHOLE_LABELS
-from catnip2bids.choices import Format, Naming
-from catnip2bids.colors import made_up_color
+from catnip2bids.colors import color_of_label
 from catnip2bids.comparison import Relation
+from catnip2bids.enums import Format, Naming
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, is_label_type
 from catnip2bids.packaging.atlases import atlas_of
-from catnip2bids.packaging.proofs import Proof, Settled
+from catnip2bids.packaging.redundancy import CheckedPlan, RedundancyResult
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.paths import spelled_otherwise
 from catnip2bids.plan import PlannedRun, problems_of
@@ -131,7 +131,7 @@ class RunTasks:
     copies: tuple[CopyTask, ...]
     problems: dict[str, str]
     atlas: AtlasTable
-    proofs: tuple[Proof, ...]
+    proofs: tuple[RedundancyResult, ...]
 
     @property
     def name(self) -> BidsName:
@@ -164,7 +164,7 @@ class RunTasks:
 
 def plan_tasks(
     run: Run,
-    settled: Settled,
+    settled: CheckedPlan,
     settings: Settings,
     voxel_size_um: tuple[float, float, float],
     atlas: AtlasTable | None,
@@ -199,7 +199,7 @@ def plan_tasks(
             continue
         if action == Action.COPY or component is None:
             copies.append(CopyTask(entry, names.copy(entry)))
-        elif component.storage == Storage.TABLE:
+        elif component.storage == SourceFormat.TABLE:
             counts.append(CountsTask(entry, component, names.counts(entry, component), names.copy(entry)))
         elif entry.volume is not None:
             volumes.append((entry, component))
@@ -237,7 +237,7 @@ class _Images:
         description = f"{component.described(entry.threshold)} (CATNIP {entry.path})"
         return self._task(entry, component, target, cast("Volume", entry.volume), description, raw=raw)
 
-    def recovered_mask(self, proof: Proof) -> ImageTask:
+    def recovered_mask(self, proof: RedundancyResult) -> ImageTask:
         """Return the image of a mask that no entry holds, and without which an entry could not be made again."""
         target, other = self.names.derivative(proof.entry, HEMISPHERE_MASK), proof.question.other
         description = (
@@ -264,7 +264,7 @@ class _Images:
             volume=volume,
             name=stem,
             channel=component.desc_label(entry.threshold) or stem,
-            voxel_size_um=(ATLAS_VOXEL_SIZE_UM,) * 3 if component.grid == Grid.ATLAS else self.voxel_size_um,
+            voxel_size_um=(ATLAS_VOXEL_SIZE_UM,) * 3 if component.grid == VoxelGrid.ATLAS else self.voxel_size_um,
             kind=component.content.kind,
             format=self.names.format(component.grid),
             description=description,
@@ -289,7 +289,7 @@ class _Images:
 
     def _region(self, value: int) -> LabelValue:
         region = self.atlas.region_of(value)
-        return LabelValue(value, region.name, region.abbreviation, region.color or made_up_color(value))
+        return LabelValue(value, region.name, region.abbreviation, region.color or color_of_label(value))
 
 
 def _raw_entry(run: Run, actions: dict[str, Action]) -> Entry | None:
@@ -362,11 +362,11 @@ class _Names:
         return PurePosixPath(f"sub-{self.planned.subject}/micr")
 
     def raw(self) -> PurePosixPath:
-        return self._subject_folder / f"{self.name.with_entities('SPIM')}{self.format(Grid.NATIVE).ending}"
+        return self._subject_folder / f"{self.name.with_entities('SPIM')}{self.format(VoxelGrid.NATIVE).ending}"
 
     def derivative(self, entry: Entry, component: ComponentType) -> PurePosixPath:
         space = "orig" if component.in_image_space else None
-        if component.grid == Grid.ATLAS:
+        if component.grid == VoxelGrid.ATLAS:
             space = f"CATNIP{self.planned.atlas_version or ''}"
         desc, suffix = component.desc_label(entry.threshold), "SPIM"
         if self.settings.naming == Naming.DSEG and component.content == Content.LABELS:
@@ -377,12 +377,12 @@ class _Names:
         name = self.name.with_entities(suffix, space=space, desc=desc)
         return DERIVATIVE / self._subject_folder / f"{name}{self.format(component.grid).ending}"
 
-    def format(self, grid: Grid | None) -> ImageFormat:
+    def format(self, grid: VoxelGrid | None) -> ImageFormat:
         """Return the format of an image: an OME-TIFF on the native grid may need more than 4 GiB."""
         settings = self.settings
         if settings.image_format == Format.OME_ZARR:
             return OmeZarr(settings.ome_zarr_version)
-        return OmeTiff(big=grid != Grid.ATLAS, compression=settings.compression, pyramid=settings.pyramid)
+        return OmeTiff(big=grid != VoxelGrid.ATLAS, compression=settings.compression, pyramid=settings.pyramid)
 
     def counts(self, entry: Entry, component: ComponentType) -> PurePosixPath:
         folder = DERIVATIVE if self.settings.naming == Naming.DSEG else COUNTS

@@ -1,31 +1,31 @@
 """The plan: what will be done with every source entry, and why. TOML that a person can read and correct."""
 
 from catnip2bids.plan.checks import (
-    Claim,
-    claim_of,
-    matched,
+    RunIdentity,
+    identity_of,
+    match_plan,
     refuse_collisions,
     stated_size_warnings,
     voxel_size_warning,
 )
+from catnip2bids.plan.default_plan import default_entry, kept_reasons, make_plan, problems_of, unknown_of
 from catnip2bids.plan.model import AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
-from catnip2bids.plan.propose import default_entry, kept_reasons, make_plan, problems_of, unknown_of
-from catnip2bids.plan.report import ScanReport, report_on
+from catnip2bids.plan.scan_report import ScanReport, report_on
 from catnip2bids.plan.toml import read_plan, refuse_plan_file, to_toml, write_plan
 
 __all__ = [
     "AboutDataset",
-    "Claim",
     "Participant",
     "Plan",
     "PlannedEntry",
     "PlannedRun",
+    "RunIdentity",
     "ScanReport",
-    "claim_of",
     "default_entry",
+    "identity_of",
     "kept_reasons",
     "make_plan",
-    "matched",
+    "match_plan",
     "problems_of",
     "read_plan",
     "refuse_collisions",

@@ -7,19 +7,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
-from catnip2bids.catnip.component import Action, Grid
+from catnip2bids.catnip.component_type import Action, VoxelGrid
 from catnip2bids.errors import PlanError, SourceError, UsageError
 from catnip2bids.leftovers import LEFT_BEHIND
 from catnip2bids.plan.model import Plan, PlannedEntry, PlannedRun
 from catnip2bids.scanning import Run, Scan, with_slice_numbers
-from catnip2bids.volume import NiftiVolume, shown_size, stated_voxel_size
+from catnip2bids.volume import NiftiVolume, format_voxel_size, stated_voxel_size
 
 _MOST_OFF = 0.2
 """Of the voxel size of the atlas: factors of downsampling are whole numbers, so few meet it exactly."""
 
 
 @dataclass(frozen=True)
-class Claim:
+class RunIdentity:
     """A run's claim to a subject, a sample and a stain of the dataset.
 
     Attributes
@@ -39,12 +39,12 @@ class Claim:
     stain: str
 
 
-def claim_of(run: Run, planned: PlannedRun) -> Claim:
+def identity_of(run: Run, planned: PlannedRun) -> RunIdentity:
     """Return the claim of a run; what is not known yet is empty."""
-    return Claim(run.folder_name, planned.source_id, planned.subject or "", planned.sample or "", planned.stain)
+    return RunIdentity(run.folder_name, planned.source_id, planned.subject or "", planned.sample or "", planned.stain)
 
 
-def refuse_collisions(claims: Iterable[Claim]) -> None:
+def refuse_collisions(claims: Iterable[RunIdentity]) -> None:
     """Refuse two animals under one label, and two runs for one subject, sample and stain.
 
     Raises
@@ -52,9 +52,9 @@ def refuse_collisions(claims: Iterable[Claim]) -> None:
     UsageError
         Naming both.
     """
-    animals: dict[str, Claim] = {}
-    images: dict[tuple[str, str, str], Claim] = {}
-    spelled: dict[str, tuple[str, Claim]] = {}
+    animals: dict[str, RunIdentity] = {}
+    images: dict[tuple[str, str, str], RunIdentity] = {}
+    spelled: dict[str, tuple[str, RunIdentity]] = {}
     for claim in claims:
         if not (claim.subject and claim.sample):
             continue  # refused elsewhere, as long as it is not filled in
@@ -76,7 +76,7 @@ def refuse_collisions(claims: Iterable[Claim]) -> None:
             )
 
 
-def _refuse_other_spelling(claim: Claim, what: str, spelled: dict[str, tuple[str, Claim]]) -> None:
+def _refuse_other_spelling(claim: RunIdentity, what: str, spelled: dict[str, tuple[str, RunIdentity]]) -> None:
     """Refuse a label that differs only in case from another one in the same place: they would be one file elsewhere."""
     labels = {"subject": claim.subject, "sample": claim.sample, "stain": claim.stain}
     name = "/".join(list(labels.values())[: list(labels).index(what) + 1])
@@ -109,7 +109,12 @@ def stated_size_warnings(run: Run, voxel_size_um: tuple[float, float, float]) ->
     warnings = []
     for entry in run.entries:
         component, volume = entry.component, entry.volume
-        if volume is None or component is None or component.grid != Grid.NATIVE or component.action == Action.EXCLUDE:
+        if (
+            volume is None
+            or component is None
+            or component.grid != VoxelGrid.NATIVE
+            or component.action == Action.EXCLUDE
+        ):
             continue
         try:
             # CATNIP's NIfTI files state millimeters where micrometers are meant
@@ -117,11 +122,11 @@ def stated_size_warnings(run: Run, voxel_size_um: tuple[float, float, float]) ->
         except SourceError:
             continue  # said of the entry when it is read
         if stated is not None and stated.contradicts(voxel_size_um):
-            warnings.append(f"{entry.location}: states {stated}; {shown_size(voxel_size_um)} is used, as given")
+            warnings.append(f"{entry.location}: states {stated}; {format_voxel_size(voxel_size_um)} is used, as given")
     return warnings
 
 
-def matched(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
+def match_plan(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
     """Pair each run with its part of the plan, whose slice numbers order the planes of the run.
 
     Raises

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from catnip2bids.catnip.component import Action
-from catnip2bids.choices import DEFAULT_STAIN
+from catnip2bids.catnip.component_type import Action
+from catnip2bids.enums import DEFAULT_STAIN
 from catnip2bids.errors import UsageError
-from catnip2bids.shown import Shown, Summary
+from catnip2bids.formatting import format_count
+from catnip2bids.short_repr import ReprSummary, ShortRepr
 from catnip2bids.volume import slice_pattern
-from catnip2bids.wording import counted
 
 
 def _empty_is_none(value: object) -> object:
@@ -139,7 +139,7 @@ class AboutDataset(_Document):
     acquisition: dict[str, Any] = Field(default_factory=dict)
 
 
-class Plan(Shown, _Document):
+class Plan(ShortRepr, _Document):
     """The plan for a dataset: change it where it is wrong, and give it to `catnip2bids.package`.
 
     Attributes
@@ -153,12 +153,12 @@ class Plan(Shown, _Document):
     dataset: AboutDataset = Field(default_factory=AboutDataset)
     runs: list[PlannedRun] = Field(min_length=1)
 
-    __str__ = Shown.__repr__  # pydantic has one of its own
+    __str__ = ShortRepr.__repr__  # pydantic has one of its own
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ReprSummary:
         counts = [Counter(entry.action for entry in run.entries) for run in self.runs]
         facts = (
-            counted(len(self.runs), "run"),
+            format_count(len(self.runs), "run"),
             *(f"{sum(count[action] for count in counts)} to {action.value}" for action in Action),
         )
         rows = [
@@ -166,4 +166,4 @@ class Plan(Shown, _Document):
             | {action.value: count[action] for action in Action}
             for run, count in zip(self.runs, counts, strict=True)
         ]
-        return Summary(self.dataset.name or "of a dataset without a name", facts, rows)
+        return ReprSummary(self.dataset.name or "of a dataset without a name", facts, rows)

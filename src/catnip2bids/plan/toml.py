@@ -18,14 +18,14 @@ from tomlkit.items import Table as TomlTable
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.documents import MOST_JSON_BYTES
 from catnip2bids.errors import PlanError
+from catnip2bids.formatting import SHOWN, format_bytes, format_shape
 from catnip2bids.paths import safe_file
 from catnip2bids.plan.checks import is_for
-from catnip2bids.plan.mistakes import mistakes, syntax_mistake
+from catnip2bids.plan.default_plan import problems_of
 from catnip2bids.plan.model import AboutDataset, Plan, PlannedRun
-from catnip2bids.plan.propose import problems_of
+from catnip2bids.plan.toml_errors import mistakes, syntax_mistake
 from catnip2bids.publish import write_text
 from catnip2bids.scanning import Run, Scan
-from catnip2bids.wording import SHOWN, shown_bytes, shown_shape
 
 
 def read_plan(path: Path | str) -> Plan:
@@ -49,7 +49,7 @@ def read_plan(path: Path | str) -> Plan:
     path = Path(path)
     try:
         if (n_bytes := path.stat().st_size) > MOST_JSON_BYTES:
-            raise PlanError(f"{path}: has {shown_bytes(n_bytes)}, which is too much for a plan; scan again")
+            raise PlanError(f"{path}: has {format_bytes(n_bytes)}, which is too much for a plan; scan again")
         text = path.read_text(encoding="utf-8")
         document = tomllib.loads(text)
     except OSError as error:
@@ -219,5 +219,5 @@ def _comments(run: Run, planned: PlannedRun) -> dict[str, str]:
         if entry.path in problems:
             comments[entry.path] = f"PROBLEM: {problems[entry.path]}"
         elif entry.volume is not None:
-            comments[entry.path] = f"{shown_shape(entry.volume.shape)} voxels, {entry.volume.dtype}"
+            comments[entry.path] = f"{format_shape(entry.volume.shape)} voxels, {entry.volume.dtype}"
     return comments

@@ -1,6 +1,6 @@
 """The report: pages to look at, which open from disk without a server and without a network."""
 
-from catnip2bids.reporting.outcomes import keep_outcome
-from catnip2bids.reporting.run import MEMORY_BYTES, Report, report
+from catnip2bids.reporting.check_results import save_check_result
+from catnip2bids.reporting.write_report import MEMORY_BYTES, Report, report
 
-__all__ = ["MEMORY_BYTES", "Report", "keep_outcome", "report"]
+__all__ = ["MEMORY_BYTES", "Report", "report", "save_check_result"]

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from catnip2bids.regions import ShownRegion, region_of
+from catnip2bids.regions import DisplayedRegion, region_of
 from catnip2bids.reporting.samples import Counts
 from catnip2bids.reporting.views import Histogram
 from catnip2bids.xml_text import in_xml
@@ -74,7 +74,7 @@ def _rules(window: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def region_chart(counts: Counts, regions: Mapping[int, ShownRegion]) -> dict[str, Any] | None:
+def region_chart(counts: Counts, regions: Mapping[int, DisplayedRegion]) -> dict[str, Any] | None:
     """Plot the regions with the most cells, in their colours; None if there are none."""
     most = sorted(((n, index) for index, n in counts.cells.items() if n), key=lambda found: (-found[0], found[1]))
     shown = [(region_of(regions, index), n) for n, index in most[:_MOST_BARS]]

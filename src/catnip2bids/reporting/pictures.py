@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.pages import picture_address
+from catnip2bids.html_pages import picture_address
 
 Array = npt.NDArray[Any]
 

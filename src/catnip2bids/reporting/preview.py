@@ -19,14 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from catnip2bids.choices import Kind
+from catnip2bids.enums import Kind
 from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.formatting import format_bytes, format_shape
 from catnip2bids.ome import choose_display, downsample
 from catnip2bids.volume import OpenPlane, TiffStack, open_tiff, page_offsets
-from catnip2bids.volume.planes import WholePlane
-from catnip2bids.volume.tiff import MOST_READ_BYTES, ROWS_AT_A_TIME, bytes_to_read, levels_of
+from catnip2bids.volume.open_plane import WholePlane
+from catnip2bids.volume.tiff_page import MOST_READ_BYTES, ROWS_AT_A_TIME, bytes_to_read, levels_of
 from catnip2bids.volume.zarr import MOST_CHUNK_BYTES, open_array, read_attributes
-from catnip2bids.wording import shown_bytes, shown_shape
 
 Array = npt.NDArray[Any]
 Zyx = tuple[int, int, int]
@@ -189,11 +189,11 @@ class _ZarrLevels:
         shown = next((array for array in arrays if _is_narrow(array.shape)), arrays[-1])
         small = next((array for array in arrays if math.prod(array.shape) <= _MOST_VOXELS), arrays[-1])
         if math.prod(small.shape) > _MOST_VOXELS_OF_LAST:
-            found, most = shown_shape(small.shape), f"{_MOST_VOXELS_OF_LAST:,}"
+            found, most = format_shape(small.shape), f"{_MOST_VOXELS_OF_LAST:,}"
             raise _TooLargeError(f"is not drawn: its last level has {found} voxels, and report reads at most {most}")
-        n_bytes, most = max(array.grid.chunk_bytes for array in (shown, small)), shown_bytes(MOST_CHUNK_BYTES)
+        n_bytes, most = max(array.grid.chunk_bytes for array in (shown, small)), format_bytes(MOST_CHUNK_BYTES)
         if n_bytes > MOST_CHUNK_BYTES:
-            found = shown_bytes(n_bytes)
+            found = format_bytes(n_bytes)
             raise _TooLargeError(f"is not drawn: its chunks have {found}, and report reads chunks of at most {most}")
         self._shown, self._small = shown, small
         z, y, x = shown.shape
@@ -236,7 +236,7 @@ def _narrowest(tiff: tifffile.TiffFile, image: Path, plane: int, offset: int) ->
     levels = levels_of(tiff, plane, offset)
     page, layout = next((level for level in levels if max(level[1].shape) <= _LONGEST_SIDE), levels[-1])
     if (n_bytes := bytes_to_read(layout)) > MOST_READ_BYTES:
-        found, most = shown_bytes(n_bytes), shown_bytes(MOST_READ_BYTES)
+        found, most = format_bytes(n_bytes), format_bytes(MOST_READ_BYTES)
         raise _TooLargeError(f"is not drawn: a plane takes {found}, and report decodes planes of at most {most}")
     return TiffStack(layout, image, (page.offset,))
 

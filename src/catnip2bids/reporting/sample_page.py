@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from catnip2bids.bids.checksums import file_sha256
-from catnip2bids.bids.pixels import hashes_path
+from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PROVENANCE, Decision
 from catnip2bids.paths import inside
-from catnip2bids.regions import ShownRegion, region_of
+from catnip2bids.regions import DisplayedRegion, region_of
 from catnip2bids.reporting.charts import histogram_chart, region_chart
 from catnip2bids.reporting.samples import Counts, Sample, SampleImage
 from catnip2bids.reporting.vega import Vega
@@ -46,7 +46,7 @@ class Series:
 class RegionRow:
     """A region, and its cells in each series; None where CATNIP excluded it."""
 
-    region: ShownRegion
+    region: DisplayedRegion
     cells: tuple[int | None, ...]
 
 
@@ -133,7 +133,7 @@ def _planes(brain: Brain, n_bytes: int) -> list[View]:
     return brain.planes(min(max(n_planes, _FEWEST_PLANES), _MOST_PLANES))
 
 
-def _region(region: ShownRegion, sample: Sample) -> dict[str, str]:
+def _region(region: DisplayedRegion, sample: Sample) -> dict[str, str]:
     """Describe a region where it is pointed at."""
     found = [(counts.cells.get(region.index), counts.title) for counts in sample.counts]
     cells = [f"{n:,} at {title}" for n, title in found if n is not None]

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.bids.dataset_paths import image_stem
 from catnip2bids.bids.names import entities_of
-from catnip2bids.bids.places import image_stem
 from catnip2bids.bids.provenance import PROVENANCE, Decision, ImageRecord, Provenance, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, Row, read_number, read_rows
 from catnip2bids.catnip.counts import counted_segmentation
 from catnip2bids.paths import inside
-from catnip2bids.regions import ShownRegion, shown_regions
+from catnip2bids.regions import DisplayedRegion, displayed_regions
 
 _THRESHOLD = re.compile(r"\d+$")
 _OF_A_SAMPLE = ("sub-", "sample-", "stain-")
@@ -122,7 +122,7 @@ class Sample:
     hemisphere: str
     acquired: str
     decisions: tuple[Decision, ...]
-    regions: Mapping[int, ShownRegion]
+    regions: Mapping[int, DisplayedRegion]
     counts: tuple[Counts, ...]
 
     def known(self, column: str) -> str:
@@ -199,7 +199,7 @@ def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
             hemispheres.get((f"sub-{run.subject}", f"sample-{run.sample}"), ""),
             _acquired(dataset, key, run),
             tuple(decision for decision in provenance.decisions if decision.run == key),
-            shown_regions(dataset, run),
+            displayed_regions(dataset, run),
             _counts(dataset, key, run),
         )
         for key, run in sorted(provenance.runs.items())

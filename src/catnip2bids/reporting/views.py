@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from catnip2bids.catnip.atlas import ATLAS_LABELS
 from catnip2bids.catnip.recognition import kind_of
+from catnip2bids.formatting import format_planes, plane_number
 from catnip2bids.ome import ends_apart
-from catnip2bids.regions import OTHER_LABELS, ShownRegion, region_of
+from catnip2bids.regions import OTHER_LABELS, DisplayedRegion, region_of
 from catnip2bids.reporting.pictures import gray_picture, heat_picture, map_picture
 from catnip2bids.reporting.preview import Preview
 from catnip2bids.reporting.samples import Sample, SampleImage
-from catnip2bids.wording import plane_number, shown_planes
 
 Array = npt.NDArray[Any]
 
@@ -105,7 +105,7 @@ class Brain:
 
     image: Preview
     labels: Preview | None
-    regions: tuple[ShownRegion, ...]
+    regions: tuple[DisplayedRegion, ...]
     segmentations: tuple[tuple[SampleImage, Preview], ...]
 
     def planes(self, n_most: int) -> list[View]:
@@ -114,7 +114,7 @@ class Brain:
         n = min(n_planes, n_most)
         chosen = [(2 * k + 1) * n_planes // (2 * n) for k in range(n)]
         planes = [(z, self.image.planes[z]) for z in chosen]
-        return [replace(self._view(0, z, shown_planes([plane])), number=plane_number(plane)) for z, plane in planes]
+        return [replace(self._view(0, z, format_planes([plane])), number=plane_number(plane)) for z, plane in planes]
 
     def orthogonal(self) -> list[View]:
         """Return three slices at right angles through the middle of the brain."""
@@ -185,7 +185,7 @@ def _preview(dataset: Path, image: SampleImage) -> Preview:
     return Preview(dataset / image.path, image.record.shape, image.voxel_size_um, kind_of(image.role))
 
 
-def _regions_of(sample: Sample, values: Sequence[int]) -> tuple[ShownRegion, ...]:
+def _regions_of(sample: Sample, values: Sequence[int]) -> tuple[DisplayedRegion, ...]:
     """Name label values, and in the end all others."""
     return (*(region_of(sample.regions, value) for value in sorted(set(values) - {0})), OTHER_LABELS)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catnip2bids.shown import Shown, Summary
-from catnip2bids.wording import counted
+from catnip2bids.formatting import format_count
+from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 
 @dataclass(repr=False)
-class Restoration(Shown):
+class Restoration(ShortRepr):
     """What was done.
 
     Attributes
@@ -37,11 +37,11 @@ class Restoration(Shown):
         """Whether all that the dataset holds was restored, and is proven."""
         return not self.problems
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ReprSummary:
         facts = (
             f"{len(self.restored)} restored",
             f"{len(self.kept)} kept",
             f"{len(self.left_out)} left out",
-            counted(len(self.problems), "problem"),
+            format_count(len(self.problems), "problem"),
         )
-        return Summary(str(self.folder), facts, problems=self.problems)
+        return ReprSummary(str(self.folder), facts, problems=self.problems)

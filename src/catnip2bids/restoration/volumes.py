@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from catnip2bids.bids.pixels import PlaneRecord
-from catnip2bids.engine import Resources, Team
+from catnip2bids.bids.plane_hashes import PlaneRecord
+from catnip2bids.engine import BoundedMap, Resources
 from catnip2bids.errors import DatasetError
+from catnip2bids.formatting import format_planes
 from catnip2bids.volume import Volume, is_nifti, little_endian_bytes
-from catnip2bids.wording import shown_planes
 
 _COPIES_IN_MEMORY = 4
 """A plane is there decoded, multiplied, and encoded."""
@@ -53,7 +53,7 @@ class StoredImage:
         with closing(self.volume.open_plane(plane)) as opened:
             opened.read_rows(0, len(out), out)
         if hashlib.sha256(little_endian_bytes(out)).hexdigest() != self.planes[plane].sha256:
-            where = f"{self.volume.plane_source(plane).path}: {shown_planes([plane])}"
+            where = f"{self.volume.plane_source(plane).path}: {format_planes([plane])}"
             raise DatasetError(f"{where} is not what was read from {self.planes[plane].source}")
         return out
 
@@ -88,7 +88,7 @@ class RestoredVolume:
             return pixels
         mask = self.mask.read(plane)
         if mask.max(initial=0) > 1:
-            where = f"{self.mask.volume.plane_source(plane).path}: {shown_planes([plane])}"
+            where = f"{self.mask.volume.plane_source(plane).path}: {format_planes([plane])}"
             raise DatasetError(f"{where} is not a mask: it has values other than 0 and 1; bring it back from a copy")
         product: npt.NDArray[Any] = pixels * mask.astype(pixels.dtype)
         return product
@@ -104,7 +104,7 @@ def write_slices(
 ) -> None:
     """Write one file for each plane into a new folder."""
     folder.mkdir()
-    with Team(resources, source.plane_bytes, source.held_bytes, about=folder.name) as team:
+    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=folder.name) as team:
         for n_voxels in team.do(partial(_write_slice, source, folder, names), range(len(names))):
             on_voxels(n_voxels)
 
@@ -113,7 +113,7 @@ def write_file(
     source: RestoredVolume, file: Path, name: str, resources: Resources, on_voxels: Callable[[int], None]
 ) -> None:
     """Write all planes into one file; its name says whether it is a TIFF stack or a NIfTI file."""
-    with Team(resources, source.plane_bytes, source.held_bytes, about=name) as team:
+    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=name) as team:
         planes = _told(team.do(source.read, range(source.image.volume.shape[0])), on_voxels)
         if is_nifti(Path(name)):
             _write_nifti(planes, source.image.volume, file, name)

@@ -13,8 +13,8 @@ from pathlib import Path
 from catnip2bids.catnip.components import FOLDERS
 from catnip2bids.catnip.recognition import recognise
 from catnip2bids.leftovers import LEFT_BEHIND, is_leftover, kind_of_file, leftovers_below, without_leftovers
-from catnip2bids.scanning.files import links_out_of, refuse_odd_name
 from catnip2bids.scanning.model import Entry
+from catnip2bids.scanning.walk import links_out_of, refuse_odd_name
 from catnip2bids.volume import is_slice
 
 _MOST_OF_A_KIND = 20

@@ -9,12 +9,12 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catnip2bids.catnip.component import ComponentType
+from catnip2bids.catnip.component_type import ComponentType
 from catnip2bids.catnip.log import RunLog
 from catnip2bids.catnip.run_name import RunName
-from catnip2bids.shown import Shown, Summary
+from catnip2bids.formatting import format_count
+from catnip2bids.short_repr import ReprSummary, ShortRepr
 from catnip2bids.volume import Volume
-from catnip2bids.wording import counted
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Entry:
 
 
 @dataclass(frozen=True, repr=False)
-class Run(Shown):
+class Run(ShortRepr):
     """One output folder of CATNIP.
 
     Attributes
@@ -108,22 +108,22 @@ class Run(Shown):
         """POSIX path of an entry below the SOURCE that was given."""
         return os.path.normpath(f"{self.source}/{entry.path}")
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ReprSummary:
         problems = [f"{entry.path}: {problem}" for entry in self.entries for problem in entry.problems]
         facts = (
             f"layout {self.layout}",
-            counted(len(self.entries), "entry"),
-            counted(len(problems), "problem"),
+            format_count(len(self.entries), "entry"),
+            format_count(len(problems), "problem"),
         )
         rows = [
             {"entry": entry.path, "files": entry.n_files, "bytes": entry.n_bytes, "problems": len(entry.problems)}
             for entry in self.entries
         ]
-        return Summary(self.folder_name, facts, rows, problems)
+        return ReprSummary(self.folder_name, facts, rows, problems)
 
 
 @dataclass(frozen=True, repr=False)
-class Scan(Shown):
+class Scan(ShortRepr):
     """Everything that was found below the source folders.
 
     Attributes
@@ -155,14 +155,14 @@ class Scan(Shown):
         """Whether nothing stands in the way."""
         return not self.problems
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ReprSummary:
         facts = (
-            counted(len(self.runs), "run"),
-            counted(sum(len(run.entries) for run in self.runs), "entry"),
-            counted(len(self.problems), "problem"),
+            format_count(len(self.runs), "run"),
+            format_count(sum(len(run.entries) for run in self.runs), "entry"),
+            format_count(len(self.problems), "problem"),
         )
         rows = [
             {"run": run.source, "subject": run.name.subject_label, "layout": run.layout, "entries": len(run.entries)}
             for run in self.runs
         ]
-        return Summary(", ".join(map(str, self.sources)), facts, rows, self.problems)
+        return ReprSummary(", ".join(map(str, self.sources)), facts, rows, self.problems)

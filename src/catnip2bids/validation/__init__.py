@@ -4,6 +4,6 @@ Knows nothing of how the dataset was made.
 """
 
 from catnip2bids.validation.findings import Finding, Severity, ValidationReport
-from catnip2bids.validation.run import validate
+from catnip2bids.validation.validate_dataset import validate
 
 __all__ = ["Finding", "Severity", "ValidationReport", "validate"]

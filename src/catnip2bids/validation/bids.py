@@ -24,8 +24,8 @@ from pydantic.alias_generators import to_camel
 
 from catnip2bids.errors import DatasetError
 from catnip2bids.validation.advice import advice, without_links
+from catnip2bids.validation.external_programs import find_program, last_words, name_with_version, run_program
 from catnip2bids.validation.findings import Finding, Severity, error, one_line
-from catnip2bids.validation.programs import find_program, last_words, name_with_version, run_program
 from catnip2bids.validation.tree import DESCRIPTION, ROOT, find_datasets
 
 CHECK = "bids"

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from catnip2bids._version import __version__
-from catnip2bids.validation import names, records, sidecars, tables
+from catnip2bids.validation import file_names, provenance, sidecars, tables
 from catnip2bids.validation.findings import Finding
 from catnip2bids.validation.tree import Tree
 
 CHECK = "catnip2bids"
 
 CHECKS: tuple[Callable[[Tree], Iterator[Finding]], ...] = (
-    names.check_sizes,
-    names.check_case,
-    names.check_twins,
-    names.check_partial,
-    names.check_links,
-    names.check_zarr_depth,
+    file_names.check_sizes,
+    file_names.check_case,
+    file_names.check_twins,
+    file_names.check_partial,
+    file_names.check_links,
+    file_names.check_zarr_depth,
     tables.check_readable,
     tables.check_samples,
     tables.check_participants,
@@ -29,8 +29,8 @@ CHECKS: tuple[Callable[[Tree], Iterator[Finding]], ...] = (
     sidecars.check_readable,
     sidecars.check_pixel_sizes,
     sidecars.check_sources,
-    records.check_provenance,
-    records.check_plane_tables,
+    provenance.check_provenance,
+    provenance.check_plane_tables,
 )
 
 

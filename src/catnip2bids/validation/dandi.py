@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ValidationError
 
+from catnip2bids.validation.external_programs import find_program, last_words, name_with_version, run_program
 from catnip2bids.validation.findings import Finding, Severity, error, info, one_line
-from catnip2bids.validation.programs import find_program, last_words, name_with_version, run_program
 from catnip2bids.validation.tree import DESCRIPTION, ROOT
 
 CHECK = "dandi"

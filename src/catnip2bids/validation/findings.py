@@ -11,8 +11,8 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from catnip2bids.shown import Shown, Summary
-from catnip2bids.wording import counted
+from catnip2bids.formatting import format_count
+from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 _LONGEST_MESSAGE = 1000
 
@@ -71,7 +71,7 @@ class Finding:
 
 
 @dataclass(frozen=True, repr=False)
-class ValidationReport(Shown):
+class ValidationReport(ShortRepr):
     """Everything that was found in one dataset.
 
     Attributes
@@ -97,17 +97,17 @@ class ValidationReport(Shown):
         """Count the findings of one severity."""
         return sum(finding.severity == severity for finding in self.findings)
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ReprSummary:
         facts = (
-            counted(self.count(Severity.ERROR), "error"),
-            counted(self.count(Severity.WARNING), "warning"),
+            format_count(self.count(Severity.ERROR), "error"),
+            format_count(self.count(Severity.WARNING), "warning"),
             f"checked by {', '.join(self.checks)}",
         )
         rows = [
             {"severity": found.severity.value, "code": found.code, "file": found.file, "message": found.message}
             for found in self.findings
         ]
-        return Summary(str(self.dataset), facts, rows)
+        return ReprSummary(str(self.dataset), facts, rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object; it does not tell where the dataset is on this machine."""

@@ -12,7 +12,7 @@ from catnip2bids.errors import SourceError
 from catnip2bids.validation.multiscale import MetadataError, read_multiscale
 from catnip2bids.validation.ome_tiff import OmeXmlError, read_pixels
 from catnip2bids.validation.tree import Image
-from catnip2bids.volume.zarr import read_grid
+from catnip2bids.volume.zarr import read_chunk_grid
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def _geometry_of_zarr(folder: Path) -> Geometry:
     multiscale = read_multiscale(folder)
     level = multiscale.levels[0]
     names = [name for name, _ in multiscale.axes]
-    shape = read_grid(folder, level.path).shape
+    shape = read_chunk_grid(folder, level.path).shape
     if not {"z", "y", "x"} <= set(names) or len(shape) != len(names):
         raise MetadataError("it has no axes z, y and x")
     x, y, z = (level.scale[names.index(axis)] for axis in "xyz")

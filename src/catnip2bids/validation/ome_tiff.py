@@ -21,15 +21,15 @@ import numpy as np
 import tifffile
 
 from catnip2bids.errors import SourceError
+from catnip2bids.formatting import format_bytes, format_shape
+from catnip2bids.validation.external_programs import name_with_version
 from catnip2bids.validation.findings import Finding, error, warning
-from catnip2bids.validation.programs import name_with_version
 from catnip2bids.validation.tree import Tree
 from catnip2bids.volume import TiffStack
-from catnip2bids.volume.ome_planes import misplaced
-from catnip2bids.volume.planes import WholePlane
-from catnip2bids.volume.tiff import MOST_READ_BYTES, ROWS_AT_A_TIME, PageLayout, bytes_to_read, levels_of
+from catnip2bids.volume.ome_plane_order import misplaced
+from catnip2bids.volume.open_plane import WholePlane
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
-from catnip2bids.wording import shown_bytes, shown_shape
+from catnip2bids.volume.tiff_page import MOST_READ_BYTES, ROWS_AT_A_TIME, PageLayout, bytes_to_read, levels_of
 from catnip2bids.xml_text import read_xml
 
 CHECK = "ome-tiff"
@@ -124,8 +124,8 @@ def _check_file(root: Path, file: PurePosixPath) -> Iterator[Finding]:
         yield _error("OME_TIFF_UNREADABLE", file, str(failure).replace(f"{root / file}", file.name))
         return
     if (n_bytes := bytes_to_read(pages.layout)) > MOST_READ_BYTES:
-        message = f"was not decoded: a plane takes {shown_bytes(n_bytes)}, and validate decodes planes of at most"
-        yield _warning("OME_TIFF_NOT_DECODED", file, f"{message} {shown_bytes(MOST_READ_BYTES)}; verify decodes it")
+        message = f"was not decoded: a plane takes {format_bytes(n_bytes)}, and validate decodes planes of at most"
+        yield _warning("OME_TIFF_NOT_DECODED", file, f"{message} {format_bytes(MOST_READ_BYTES)}; verify decodes it")
     if pages.big != file.name.endswith(".btf"):
         found = "BigTIFF" if pages.big else "classic TIFF"
         yield _error("OME_TIFF_EXTENSION", file, f"is {found}; BIDS names BigTIFF .ome.btf and classic TIFF .ome.tif")
@@ -138,7 +138,7 @@ def _check_file(root: Path, file: PurePosixPath) -> Iterator[Finding]:
     shape = (pages.n_pages, *pages.layout.shape)
     ome_type = _OME_TYPES.get(str(pages.layout.dtype), str(pages.layout.dtype))
     if (pixels.shape, pixels.ome_type) != (shape, ome_type):
-        said, are = f"{shown_shape(pixels.shape)} {pixels.ome_type}", f"{shown_shape(shape)} {ome_type}"
+        said, are = f"{format_shape(pixels.shape)} {pixels.ome_type}", f"{format_shape(shape)} {ome_type}"
         yield _error("OME_XML_PIXELS", file, f"OME-XML says {said} and the pages are {are}")
     if pixels.big_endian not in (None, pages.big_endian) and pages.layout.dtype.itemsize > 1:
         yield _error("OME_XML_PIXELS", file, f"OME-XML says BigEndian={str(pixels.big_endian).lower()}, the file not")

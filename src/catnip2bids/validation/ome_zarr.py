@@ -22,7 +22,9 @@ import ome_zarr_models.v05
 import zarr
 
 from catnip2bids.errors import SourceError, refuse_without_memory
+from catnip2bids.formatting import format_bytes, format_shape
 from catnip2bids.paths import leads_out
+from catnip2bids.validation.external_programs import name_with_version
 from catnip2bids.validation.findings import Finding, error, one_line, warning
 from catnip2bids.validation.multiscale import (
     Level,
@@ -32,10 +34,8 @@ from catnip2bids.validation.multiscale import (
     read_multiscale,
     zarr_format,
 )
-from catnip2bids.validation.programs import name_with_version
 from catnip2bids.validation.tree import Tree
-from catnip2bids.volume.zarr import MOST_CHUNK_BYTES, Grid, open_array, read_grid
-from catnip2bids.wording import shown_bytes, shown_shape
+from catnip2bids.volume.zarr import MOST_CHUNK_BYTES, ChunkGrid, open_array, read_chunk_grid
 
 CHECK = "ome-zarr"
 
@@ -78,7 +78,7 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
     try:
         attributes = read_attributes(folder)
         multiscale = read_multiscale(folder)
-        grids = [read_grid(folder, level.path) for level in multiscale.levels]
+        grids = [read_chunk_grid(folder, level.path) for level in multiscale.levels]
         _read_with_models(folder, is_label="image-label" in attributes)
     # ome-zarr-models lets through what zarr and pydantic raise; whatever it is, the image cannot be used
     except Exception as failure:
@@ -100,8 +100,8 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
     for level, grid in zip(multiscale.levels[1:], grids[1:], strict=True):
         yield from _compare_levels(image, (multiscale.levels[0], grids[0].shape), (level, grid.shape))
     if (n_bytes := max(grid.chunk_bytes for grid in grids)) > MOST_CHUNK_BYTES:
-        message = f"was not decoded: its chunks have {shown_bytes(n_bytes)}, and validate decodes chunks of at most"
-        yield _warning("OME_ZARR_NOT_DECODED", image, f"{message} {shown_bytes(MOST_CHUNK_BYTES)}; save smaller ones")
+        message = f"was not decoded: its chunks have {format_bytes(n_bytes)}, and validate decodes chunks of at most"
+        yield _warning("OME_ZARR_NOT_DECODED", image, f"{message} {format_bytes(MOST_CHUNK_BYTES)}; save smaller ones")
         return
     yield from _try_levels(folder, image, multiscale)
 
@@ -201,7 +201,7 @@ def _corners(shape: Sequence[int]) -> Iterable[_Voxel]:
     return product(*({0: None, length - 1: None} for length in shape))
 
 
-def _shard_ends(grid: Grid) -> Iterable[_Voxel]:
+def _shard_ends(grid: ChunkGrid) -> Iterable[_Voxel]:
     """Give the last voxel of each shard that is stored."""
     for place in grid.stored_files():
         axes = zip(place, grid.file_shape, grid.shape, strict=True)
@@ -223,8 +223,8 @@ def _compare_levels(
     # the small number keeps 4.000000001 from becoming 5
     expected = tuple(math.ceil(length / ratio - 1e-6) for length, ratio in zip(first_shape, ratios, strict=True))
     if shape != expected:
-        found = f"level {level.path} has {shown_shape(shape)} voxels"
-        message = f"{found}; by its scale it should have {shown_shape(expected)}"
+        found = f"level {level.path} has {format_shape(shape)} voxels"
+        message = f"{found}; by its scale it should have {format_shape(expected)}"
         yield _error("OME_ZARR_SHAPE", image, message)
     centres = np.array(first.translation) + 0.5 * (np.array(level.scale) - np.array(first.scale))
     if not np.allclose(level.translation, centres, rtol=0, atol=_TOLERANCE_UM):

@@ -15,9 +15,9 @@ from typing import BinaryIO
 
 from catnip2bids.documents import open_without_waiting, read_bytes
 from catnip2bids.errors import DatasetError
+from catnip2bids.formatting import format_bytes
 from catnip2bids.validation.findings import Finding, error
 from catnip2bids.validation.tree import ROOT, Tree
-from catnip2bids.wording import shown_bytes
 
 CHECK = "catnip2bids"
 _LONGEST_LINE = 2**20
@@ -84,7 +84,7 @@ def _lines(opened: BinaryIO) -> Iterator[str]:
     encoding = "utf-8-sig"
     while line := opened.readline(_LONGEST_LINE):
         if len(line) == _LONGEST_LINE:
-            raise TableError(f"has a line of {shown_bytes(_LONGEST_LINE)} or more")
+            raise TableError(f"has a line of {format_bytes(_LONGEST_LINE)} or more")
         if text := line.removesuffix(b"\n").decode(encoding):
             yield text
         encoding = "utf-8"

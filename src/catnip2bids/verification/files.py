@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.checksums import CHECKSUMS, NOT_CHECKED, Checksums, checked_files, file_sha256
-from catnip2bids.bids.pixels import hashes_path
-from catnip2bids.bids.places import COUNTS, DERIVATIVE, SOURCEDATA, sidecar_of
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, sidecar_of
+from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import FOLDER, PLAN, PROVENANCE, Provenance
-from catnip2bids.engine import Resources, Team
+from catnip2bids.engine import BoundedMap, Resources
 from catnip2bids.errors import DatasetError
+from catnip2bids.formatting import format_bytes
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.publish import final_path, unpublished_below
 from catnip2bids.verification.result import FileProblem, ProblemKind
-from catnip2bids.wording import shown_bytes
 
 _READ_BYTES = 2**20
 _LARGE_BYTES, _SPARSE = 2**30, 1024
@@ -47,7 +47,7 @@ def verify_files(dataset: Path, checksums: Checksums, resources: Resources) -> I
     if not checksums.is_intact:
         yield FileProblem(CHECKSUMS.as_posix(), "was changed: its own checksum is not right")
 
-    with Team(resources, _READ_BYTES, about=dataset) as team:
+    with BoundedMap(resources, _READ_BYTES, about=dataset) as team:
         found = team.do(partial(_compared, dataset), sorted(checksums.files.items()))
         yield from (problem for problem in found if problem is not None)
 
@@ -58,7 +58,9 @@ def _compared(dataset: Path, file_and_sha256: tuple[str, str]) -> FileProblem | 
     try:
         state = (dataset / file).stat()
         if state.st_size > _LARGE_BYTES and state.st_blocks * 512 * _SPARSE < state.st_size:
-            return FileProblem(file, f"has {shown_bytes(state.st_size)}, nearly all of it empty: too much to be hashed")
+            return FileProblem(
+                file, f"has {format_bytes(state.st_size)}, nearly all of it empty: too much to be hashed"
+            )
         same = file_sha256(dataset / file) == sha256
     except FileNotFoundError:
         return FileProblem(file, "does not exist any more", ProblemKind.MISSING)

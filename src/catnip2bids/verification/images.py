@@ -13,19 +13,19 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from catnip2bids.bids.pixels import PlaneRecord, hashes_path, read_hashes
+from catnip2bids.bids.plane_hashes import PlaneRecord, hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, Provenance
 from catnip2bids.catnip.recognition import kind_of
-from catnip2bids.engine import OVERHEAD_BYTES, Resources, Team
+from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.errors import DatasetError, NotEnoughMemoryError, SourceError
+from catnip2bids.formatting import format_bytes_up, format_count, format_list, format_shape
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.ome import downsample, downsample_plainly, image_size, unexpected_files
 from catnip2bids.paths import file_name, inside
-from catnip2bids.verification.reading import Found, ImageReader
+from catnip2bids.verification.image_reader import Found, ImageReader
 from catnip2bids.verification.result import ImageVerdict, Problem, ProblemKind
 from catnip2bids.verification.tiff_image import TiffReader
 from catnip2bids.verification.zarr_image import ZarrReader
-from catnip2bids.wording import counted, enough_bytes, listed, shown_shape
 
 NOT_READ = "is not what was read"
 _DOCUMENTS = {"zarr.json", ".zattrs", ".zgroup"}
@@ -88,7 +88,7 @@ def _expected(dataset: Path, path: PurePosixPath, record: ImageRecord) -> Expect
     except DatasetError as error:
         return ExpectedImage(path, record, (), str(error).removeprefix(f"{dataset}/"))
     if len(planes) != record.shape[0]:
-        problem = f"{hashes_path(path)}: has {counted(len(planes), 'plane')}, the image had {record.shape[0]}"
+        problem = f"{hashes_path(path)}: has {format_count(len(planes), 'plane')}, the image had {record.shape[0]}"
         return ExpectedImage(path, record, (), problem)
     return ExpectedImage(path, record, planes)
 
@@ -127,15 +127,15 @@ def verify_image(
         return _verdict(image, 0, [*problems, unread])
     shape, dtype = reader.shapes[0], reader.dtype
     if shape != tuple(image.record.shape) or dtype != np.dtype(image.record.dtype):
-        had = f"{shown_shape(image.record.shape)} of {image.record.dtype}"
-        what = f"has {shown_shape(shape)} voxels of {dtype}, and had {had}"
+        had = f"{format_shape(image.record.shape)} of {image.record.dtype}"
+        what = f"has {format_shape(shape)} voxels of {dtype}, and had {had}"
         return _verdict(image, len(reader.shapes), [*problems, Problem(what)])
     if isinstance(reader, TiffReader) and image.record.description_sha256 not in (None, reader.description_sha256):
         problems.append(Problem("its OME-XML was changed"))
     if reader.piece_bytes > resources.memory_bytes - OVERHEAD_BYTES:
-        needed = enough_bytes(reader.piece_bytes + OVERHEAD_BYTES)
+        needed = format_bytes_up(reader.piece_bytes + OVERHEAD_BYTES)
         raise NotEnoughMemoryError(f"{path}: verifying it needs at least {needed} of memory; give more with --memory")
-    with Team(resources, reader.piece_bytes, about=path) as team:
+    with BoundedMap(resources, reader.piece_bytes, about=path) as team:
         found = []
         for one in team.do(reader.check, reader.pieces()):
             found.append(one)
@@ -159,10 +159,10 @@ def _size_problems(image: ExpectedImage, path: Path) -> list[Problem]:
     record, size = image.record, image_size(path)
     if record.n_files is None or (size.n_files, size.n_bytes) == (record.n_files, record.n_bytes):
         return []
-    had = f"{counted(record.n_files, 'file')} of {record.n_bytes} bytes"
+    had = f"{format_count(record.n_files, 'file')} of {record.n_bytes} bytes"
     strangers = list(unexpected_files(path)) if path.is_dir() else []
-    of_whom = f"; {listed(strangers)} {'is' if len(strangers) == 1 else 'are'} not part of it" if strangers else ""
-    return [Problem(f"has {counted(size.n_files, 'file')} of {size.n_bytes} bytes, and had {had}{of_whom}")]
+    of_whom = f"; {format_list(strangers)} {'is' if len(strangers) == 1 else 'are'} not part of it" if strangers else ""
+    return [Problem(f"has {format_count(size.n_files, 'file')} of {size.n_bytes} bytes, and had {had}{of_whom}")]
 
 
 def _strange_labels(image: ExpectedImage, path: Path) -> list[Problem]:

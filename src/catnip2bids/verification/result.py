@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from catnip2bids.shown import Shown, Summary
-from catnip2bids.wording import counted, shown_planes
+from catnip2bids.formatting import format_count, format_planes
+from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 
 class ProblemKind(StrEnum):
@@ -49,7 +49,7 @@ class Problem:
             return self.what
         where = f"level {self.level}"
         if self.planes:
-            where += f", {shown_planes(self.planes)}"
+            where += f", {format_planes(self.planes)}"
         return f"{where}: {self.what}"
 
     def to_json(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class FileProblem:
 
 
 @dataclass(frozen=True, repr=False)
-class Verification(Shown):
+class Verification(ShortRepr):
     """What became of a dataset.
 
     Attributes
@@ -151,16 +151,16 @@ class Verification(Shown):
         of_images = [f"{verdict.image}: {problem}" for verdict in self.images for problem in verdict.problems]
         return (*of_images, *(f"{problem.file}: {problem.what}" for problem in self.file_problems))
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ReprSummary:
         problems = self.problems
         facts = (
-            counted(len(self.images), "image"),
-            counted(sum(image.n_planes for image in self.images), "plane"),
-            counted(self.n_files, "other file"),
+            format_count(len(self.images), "image"),
+            format_count(sum(image.n_planes for image in self.images), "plane"),
+            format_count(self.n_files, "other file"),
             "originals read too" if self.sources_read else "originals not read",
-            counted(len(problems), "problem"),
+            format_count(len(problems), "problem"),
         )
-        return Summary(str(self.dataset), facts, problems=problems)
+        return ReprSummary(str(self.dataset), facts, problems=problems)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object; it does not tell where the dataset is on this machine."""

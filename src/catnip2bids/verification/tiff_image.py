@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from catnip2bids.choices import Kind
+from catnip2bids.enums import Kind
 from catnip2bids.errors import SourceError
-from catnip2bids.verification.reading import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
+from catnip2bids.formatting import format_shape
+from catnip2bids.verification.image_reader import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
 from catnip2bids.verification.result import Problem
 from catnip2bids.volume import PageLayout, open_tiff, page_offsets, plane_sha256
-from catnip2bids.volume.tiff import levels_of
-from catnip2bids.wording import shown_shape
+from catnip2bids.volume.tiff_page import levels_of
 
 _COPIES_IN_MEMORY = 4
 """A plane is there encoded, decoded, as its lower levels, and these merged."""
@@ -88,7 +88,7 @@ class TiffReader:
                 raise SourceError(f"{self._path}: has other colours than it had (photometric {photometric})")
             shapes = [layout.shape for layout in layouts]
             if shapes != self._level_shapes or any(layout.dtype != self.dtype for layout in layouts):
-                found, first = (", ".join(map(shown_shape, of)) for of in (shapes, self._level_shapes))
+                found, first = (", ".join(map(format_shape, of)) for of in (shapes, self._level_shapes))
                 raise SourceError(f"{self._path}: has levels of {found} pixels, the first plane of {first}")
             if max(layout.segment_bytes for layout in layouts) > max(self._plane_bytes, self._segment_bytes):
                 raise SourceError(f"{self._path}: has larger strips or tiles than the first plane")
@@ -101,6 +101,6 @@ class TiffReader:
         for number, ((_, above), (_, layout)) in enumerate(pairwise(levels), 1):
             halved = tuple(math.ceil(n / 2) for n in above.shape)
             if layout.shape != halved or halved == above.shape:
-                found = shown_shape(layout.shape)
-                raise SourceError(f"{self._path}: level {number} has {found} pixels, not {shown_shape(halved)}")
+                found = format_shape(layout.shape)
+                raise SourceError(f"{self._path}: level {number} has {found} pixels, not {format_shape(halved)}")
         return levels

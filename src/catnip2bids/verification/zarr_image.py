@@ -16,13 +16,13 @@ from typing import Any, cast
 import numpy as np
 import zarr
 
-from catnip2bids.choices import Kind
+from catnip2bids.enums import Kind
 from catnip2bids.errors import SourceError, refuse_without_memory
-from catnip2bids.verification.reading import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
+from catnip2bids.formatting import format_shape
+from catnip2bids.verification.image_reader import NOT_MERGED, Array, Found, Merge, Piece, Zyx, different_planes
 from catnip2bids.verification.result import Problem
 from catnip2bids.volume import little_endian_bytes
-from catnip2bids.volume.zarr import open_array, read_attributes, read_grid
-from catnip2bids.wording import shown_shape
+from catnip2bids.volume.zarr import open_array, read_attributes, read_chunk_grid
 
 _MOST_CHUNKS = 2**13
 """Chunks of a block; zarr-python needs more memory for more of them than for their pixels."""
@@ -44,7 +44,7 @@ class ZarrReader:
     def _open(self, path: Path) -> None:
         (multiscale,) = read_attributes(path)["multiscales"]
         levels = [dataset["path"] for dataset in multiscale["datasets"]]
-        self._grids = [read_grid(path, level) for level in levels]
+        self._grids = [read_chunk_grid(path, level) for level in levels]
         for index, grid in enumerate(self._grids):
             if grid.codec not in ("", "blosc"):
                 raise ValueError(f"level {index} is compressed with {grid.codec}, and was with blosc")
@@ -56,8 +56,8 @@ class ZarrReader:
         self._steps = [_step(*pair) for pair in pairwise(scales)]
         for index, ((before, after), step) in enumerate(zip(pairwise(self.shapes), self._steps, strict=True)):
             if after != tuple(math.ceil(n / s) for n, s in zip(before, step, strict=True)):
-                merged = f"{shown_shape(before)} merged by {shown_shape(step)}"
-                raise ValueError(f"level {index + 1} has {shown_shape(after)} voxels, which is not {merged}")
+                merged = f"{format_shape(before)} merged by {format_shape(step)}"
+                raise ValueError(f"level {index + 1} has {format_shape(after)} voxels, which is not {merged}")
         for level in range(len(levels)):
             self._refuse_small_chunks(level)
 
@@ -65,7 +65,7 @@ class ZarrReader:
         chunk = self._grids[level].chunk_shape
         if self._whole_chunks(level, *self._block(level)) // math.prod(chunk) > _MOST_CHUNKS:
             raise ValueError(
-                f"level {level} is cut into chunks of {shown_shape(chunk)}, which are too small to be read"
+                f"level {level} is cut into chunks of {format_shape(chunk)}, which are too small to be read"
             )
 
     @property

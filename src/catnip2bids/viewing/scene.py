@@ -13,16 +13,16 @@ from enum import StrEnum
 from itertools import cycle
 from pathlib import Path
 
-from catnip2bids.bids.places import DERIVATIVE
+from catnip2bids.bids.dataset_paths import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
-from catnip2bids.catnip.component import ComponentType, Content
+from catnip2bids.catnip.component_type import ComponentType, Content
 from catnip2bids.catnip.components import COMPONENTS, WHOLE_LABELS
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
+from catnip2bids.file_types import refuse_special_file
 from catnip2bids.ome import LabelValue
 from catnip2bids.paths import file_name, inside
-from catnip2bids.regions import shown_regions
-from catnip2bids.special import refuse_special
+from catnip2bids.regions import displayed_regions
 from catnip2bids.viewing.image import WHITE, ViewedImage
 from catnip2bids.viewing.tiff_image import TiffImage
 from catnip2bids.viewing.zarr_image import ZarrImage
@@ -34,7 +34,7 @@ _CELL_COLORS = ("#ffd60a", "#ff4fa3", "#4cc9f0", "#8cff66")
 _MASK_COLOR = "#7ee0d0"
 
 
-class Look(StrEnum):
+class DisplayMode(StrEnum):
     """How an image is shown."""
 
     INTENSITY = "intensity"
@@ -71,7 +71,7 @@ class Layer:
 
     name: str
     image: ViewedImage
-    look: Look
+    look: DisplayMode
     visible: bool = True
     color: str = WHITE
     regions: tuple[LabelValue, ...] = ()
@@ -114,7 +114,7 @@ def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
     SourceError, DatasetError
         If it cannot be read, or has no images.
     """
-    refuse_special(path)
+    refuse_special_file(path)
     if (path / PROVENANCE).is_file():
         scenes = tuple(_scenes_of_dataset(path, warn))
         if not scenes:
@@ -143,7 +143,7 @@ def _scenes_of_dataset(dataset: Path, warn: Callable[[str], None]) -> Iterator[S
         warn(str(error))
     for key, run in read_provenance(dataset).runs.items():
         layers = list(_layers(dataset, run, run.images.items(), warn))
-        in_atlas_space = [layer for layer in layers if layer.look == Look.HEATMAP]
+        in_atlas_space = [layer for layer in layers if layer.look == DisplayMode.HEATMAP]
         if native := _arranged([layer for layer in layers if layer not in in_atlas_space]):
             yield Scene(key, "image, atlas and cells", native)
         if in_atlas_space:
@@ -174,13 +174,13 @@ def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> L
         case Content.LABELS:
             regions = _regions(dataset, run, record) or image.labels
             best = record.role == WHOLE_LABELS or all(other.role != WHOLE_LABELS for other in run.images.values())
-            return Layer(name, image, Look.LABELS, visible=best, regions=regions)
+            return Layer(name, image, DisplayMode.LABELS, visible=best, regions=regions)
         case Content.MASK | Content.CELL_MAP:
             is_cells = component.content == Content.MASK and threshold is not None
-            return Layer(name, image, Look.MASK, visible=is_cells, color=_MASK_COLOR, threshold=threshold)
+            return Layer(name, image, DisplayMode.MASK, visible=is_cells, color=_MASK_COLOR, threshold=threshold)
         case Content.HEATMAP:
-            return Layer(name, image, Look.HEATMAP, threshold=threshold, limits=record.value_range)
-    return Layer(run.stain if is_raw else name, image, Look.INTENSITY, visible=is_raw)
+            return Layer(name, image, DisplayMode.HEATMAP, threshold=threshold, limits=record.value_range)
+    return Layer(run.stain if is_raw else name, image, DisplayMode.INTENSITY, visible=is_raw)
 
 
 def _component_of(record: ImageRecord) -> tuple[ComponentType, int | None]:
@@ -202,14 +202,14 @@ def _regions(dataset: Path, run: RunRecord, record: ImageRecord) -> tuple[LabelV
     occurring = None if record.label_values is None else set(record.label_values)
     return tuple(
         LabelValue(region.index, region.name, region.abbreviation or None, region.color)
-        for region in shown_regions(dataset, run).values()
+        for region in displayed_regions(dataset, run).values()
         if occurring is None or region.index in occurring
     )
 
 
 def _arranged(layers: list[Layer]) -> tuple[Layer, ...]:
     """Put intensities below labels, and these below cells; the brighter the cells, the higher."""
-    order, thresholds = list(Look), sorted({layer.threshold for layer in layers if layer.threshold is not None})
+    order, thresholds = list(DisplayMode), sorted({layer.threshold for layer in layers if layer.threshold is not None})
     colors: dict[int | None, str] = dict(zip(thresholds, cycle(_CELL_COLORS), strict=False))
     colored = (replace(layer, color=colors.get(layer.threshold, layer.color)) for layer in layers)
     return tuple(sorted(colored, key=lambda layer: (order.index(layer.look), layer.threshold or 0, not layer.visible)))
@@ -227,9 +227,9 @@ def _scene_of_image(path: Path, warn: Callable[[str], None]) -> Scene:
                     return Scene(key, path.name, _arranged([layer, *inside_of_it]))
     image = _open(path, path)
     if image.labels:
-        return Scene("", path.name, (Layer(path.name, image, Look.LABELS, regions=image.labels),))
+        return Scene("", path.name, (Layer(path.name, image, DisplayMode.LABELS, regions=image.labels),))
     channels = (
-        Layer(channel.name, image, Look.INTENSITY, color=channel.color, channel=index)
+        Layer(channel.name, image, DisplayMode.INTENSITY, color=channel.color, channel=index)
         for index, channel in enumerate(image.channels)
     )
     return Scene("", path.name, (*channels, *_label_layers(image, warn)))
@@ -252,7 +252,7 @@ def _label_layers(image: ViewedImage, warn: Callable[[str], None]) -> Iterator[L
         except SourceError as error:
             warn(f"is not shown: {error}")
             continue
-        yield Layer(folder.name, labels, Look.LABELS, visible=visible, regions=labels.labels)
+        yield Layer(folder.name, labels, DisplayMode.LABELS, visible=visible, regions=labels.labels)
         visible = False
 
 

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from catnip2bids.errors import Catnip2bidsError, UsageError
-from catnip2bids.viewing.catalog import Catalog
 from catnip2bids.viewing.connections import Connections, most_connections
+from catnip2bids.viewing.routes import Routes
 
 LOOPBACK = "127.0.0.1"
 _NAMES = frozenset({LOOPBACK, "localhost", "::1"})
@@ -63,7 +63,7 @@ class ViewServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, catalog: Catalog, port: int, warn: Callable[[str], None]) -> None:
+    def __init__(self, catalog: Routes, port: int, warn: Callable[[str], None]) -> None:
         self.catalog, self.warn = catalog, warn
         self.secret, self.closing = secrets.token_urlsafe(16), threading.Event()
         self.connections = Connections(most_connections())

@@ -21,16 +21,16 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from catnip2bids.choices import Kind, OmeZarrVersion
+from catnip2bids.enums import Kind, OmeZarrVersion
 from catnip2bids.errors import SourceError
+from catnip2bids.file_types import refuse_special_file
+from catnip2bids.formatting import format_bytes
 from catnip2bids.ome import LabelValue, Level, choose_display, image_metadata
-from catnip2bids.ome.metadata import Display, group_attributes
-from catnip2bids.special import refuse_special
+from catnip2bids.ome.ome_zarr_metadata import Display, group_attributes
 from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel, check_image
-from catnip2bids.volume import TiffStack, census_stack, open_tiff
-from catnip2bids.volume.tiff import levels_of
+from catnip2bids.volume import TiffStack, inspect_stack, open_tiff
 from catnip2bids.volume.tiff_file import directory_offsets, refuse_long_tags
-from catnip2bids.wording import shown_bytes
+from catnip2bids.volume.tiff_page import levels_of
 from catnip2bids.xml_text import read_xml
 
 Array = npt.NDArray[Any]
@@ -64,7 +64,7 @@ class TiffImage:
     label_folders: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
-        refuse_special(self.path)
+        refuse_special_file(self.path)
         refuse_long_tags(self.path)
         check_image(self)
 
@@ -105,7 +105,7 @@ class TiffImage:
             raise SourceError(
                 f"{self.path}: has {n_pages:,} pages, and at most {_MOST_PLANES:,} can be shown; split it"
             )
-        census = census_stack(self.path)
+        census = inspect_stack(self.path)
         if not isinstance(census.volume, TiffStack) or census.problems:
             problem = f"{self.path}: has one page for all planes; make an OME-TIFF of it: catnip2bids convert"
             raise SourceError("\n".join(census.problems) or problem)
@@ -235,8 +235,8 @@ class _Bands:
         n_values = max(min(height, page.shape[0]) * page.shape[1], math.prod(page.chunks))
         if (n_bytes := max(n_values * self._stack.dtype.itemsize, *page.databytecounts)) > MOST_DECODED_BYTES:
             raise SourceError(
-                f"{self._stack.path}: its strips or tiles take {shown_bytes(n_bytes)}, and at most "
-                f"{shown_bytes(MOST_DECODED_BYTES)} can be shown; convert it to OME-Zarr: catnip2bids convert"
+                f"{self._stack.path}: its strips or tiles take {format_bytes(n_bytes)}, and at most "
+                f"{format_bytes(MOST_DECODED_BYTES)} can be shown; convert it to OME-Zarr: catnip2bids convert"
             )
 
     def _make_room(self) -> None:

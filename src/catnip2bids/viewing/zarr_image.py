@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from catnip2bids.choices import Kind
+from catnip2bids.enums import Kind
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import LabelValue, choose_display
 from catnip2bids.paths import leads_out

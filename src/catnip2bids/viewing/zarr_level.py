@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import SourceError
+from catnip2bids.formatting import format_bytes
 from catnip2bids.viewing.image import MOST_DECODED_BYTES
 from catnip2bids.volume.zarr import ZarrArray, open_array
-from catnip2bids.wording import shown_bytes
 
 _LONGEST_SAMPLE = 1024
 """Rows and columns that are looked at to choose a contrast, where the metadata tell none."""
@@ -103,8 +103,8 @@ def open_level(image: Path, path: str, inside: Path) -> ZarrLevel:
     array = open_array(image, path)
     if (n_bytes := array.grid.chunk_bytes) > MOST_DECODED_BYTES:
         raise SourceError(
-            f"{what} has chunks of {shown_bytes(n_bytes)}, and at most {shown_bytes(MOST_DECODED_BYTES)} can be shown; "
-            "save the image again with other chunks"
+            f"{what} has chunks of {format_bytes(n_bytes)}, and at most {format_bytes(MOST_DECODED_BYTES)} can be "
+            "shown; save the image again with other chunks"
         )
     return ZarrLevel(array, inside)
 

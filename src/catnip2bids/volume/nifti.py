@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import SourceError
-from catnip2bids.special import refuse_special
-from catnip2bids.volume.census import Census, size_on_disk
-from catnip2bids.volume.planes import OpenPlane, WholePlane
-from catnip2bids.volume.segments import LARGEST_DEFLATE_RATIO
+from catnip2bids.file_types import refuse_special_file
+from catnip2bids.volume.inspection import Inspection, size_on_disk
+from catnip2bids.volume.open_plane import OpenPlane, WholePlane
+from catnip2bids.volume.tiff_segments import LARGEST_DEFLATE_RATIO
 from catnip2bids.volume.volume import PlaneSource, ReadCost
 
 if TYPE_CHECKING:
@@ -78,18 +78,18 @@ class NiftiVolume:
             return _StoredPlane(self.path, _stored_array(self.path), plane)
 
 
-def census_nifti(path: Path) -> Census:
+def inspect_nifti(path: Path) -> Inspection:
     """Take the census of one NIfTI file from its header."""
     n_bytes = size_on_disk(path)
 
-    def refused(problem: str) -> Census:
-        return Census(None, 1, n_bytes, (f"{path}: {problem}",))
+    def refused(problem: str) -> Inspection:
+        return Inspection(None, 1, n_bytes, (f"{path}: {problem}",))
 
     try:
-        refuse_special(path)
+        refuse_special_file(path)
         header, stored = _loaded(path)
     except SourceError as error:
-        return Census(None, 1, n_bytes, (str(error),))
+        return Inspection(None, 1, n_bytes, (str(error),))
     except _DAMAGED as error:
         return refused(f"not a NIfTI file ({error}); replace it by the original")
     shape = _without_trailing_ones(stored.shape)
@@ -115,7 +115,7 @@ def census_nifti(path: Path) -> Census:
     if promised > n_bytes * largest_ratio:
         return refused("is cut off, or promises more pixels than it can hold; replace it by the original")
     x, y, z = shape
-    return Census(NiftiVolume(path, (z, y, x), stored.dtype.newbyteorder("=")), 1, n_bytes)
+    return Inspection(NiftiVolume(path, (z, y, x), stored.dtype.newbyteorder("=")), 1, n_bytes)
 
 
 def nifti_header(path: Path) -> Nifti1Header:

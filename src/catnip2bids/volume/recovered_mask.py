@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume.planes import OpenPlane
+from catnip2bids.volume.open_plane import OpenPlane
 from catnip2bids.volume.volume import PlaneSource, ReadCost, Volume
 
 _DTYPE = np.dtype(np.uint16)  # that of CATNIP's own masks (imwrite in MaskImages)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from catnip2bids.errors import UsageError
-from catnip2bids.wording import SHOWN, counted, listed
+from catnip2bids.formatting import SHOWN, format_count, format_list
 
 _DIGITS = re.compile(r"([0-9]+)")
 _AFTER_A_POINT = re.compile(r"[0-9][.,]#")
@@ -69,7 +69,9 @@ class _Series:
         return len(self.digits)
 
     def __str__(self) -> str:
-        return next(iter(self.digits)).name if len(self) == 1 else f"{self.pattern!r} ({counted(len(self), 'file')})"
+        return (
+            next(iter(self.digits)).name if len(self) == 1 else f"{self.pattern!r} ({format_count(len(self), 'file')})"
+        )
 
 
 def number_slices(files: Iterable[Path], pattern: str | None = None) -> NumberedSlices:
@@ -271,14 +273,14 @@ def _explained(slices: list[Path], series: list[_Series]) -> str:
     remedy = f"choose {offered} ({_WHERE})"
     renumber = "number the files in the order of their planes, under names that are the same but for that number"
     if len(series) == 1:
-        n_numbers = counted(len(patterns), "number") if patterns else "no number"
+        n_numbers = format_count(len(patterns), "number") if patterns else "no number"
         what = f"{n_numbers} could be the slice number in names such as {slices[0].name}"
         return f"{folder}: {what}; {remedy if patterns else renumber}"
     odd = [file.name for file in slices if file not in largest[0].digits]
     if len(odd) <= SHOWN and 2 * len(odd) < len(slices):
-        what = f"{listed(odd)} {'is' if len(odd) == 1 else 'are'} not named like the other slices, {largest[0]}"
+        what = f"{format_list(odd)} {'is' if len(odd) == 1 else 'are'} not named like the other slices, {largest[0]}"
     else:
-        what = f"holds {len(series)} series of slices: {listed([str(found) for found in largest])}"
+        what = f"holds {len(series)} series of slices: {format_list([str(found) for found in largest])}"
     if not patterns:
         return f"{folder}: {what}; {renumber}"
     return f"{folder}: {what}; {remedy}, which leaves the other files out, or {renumber}"

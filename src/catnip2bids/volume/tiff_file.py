@@ -21,7 +21,7 @@ import tifffile
 
 from catnip2bids.documents import MOST_BYTES
 from catnip2bids.errors import ReadError, SourceError, refuse_without_memory
-from catnip2bids.special import refuse_special
+from catnip2bids.file_types import refuse_special_file
 
 _BIG_TIFF = 43
 _MOST_TAGS = 4096
@@ -75,7 +75,7 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     NotEnoughMemoryError
         If there is no memory to read it.
     """
-    refuse_special(path)
+    refuse_special_file(path)
     complaints = _Complaints()
     try:
         with complaints.listening(), tifffile.TiffFile(path) as tiff:

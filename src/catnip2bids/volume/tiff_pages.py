@@ -13,9 +13,9 @@ from pathlib import Path
 import tifffile
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume.tiff import PageLayout, check_tags, page_at, subifds
+from catnip2bids.formatting import format_shape
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
-from catnip2bids.wording import shown_shape
+from catnip2bids.volume.tiff_page import PageLayout, check_tags, page_at, subifds
 
 _SUBFILE_TYPE, _REDUCED = 255, 2
 """TIFF 6.0 replaced the tag SubfileType by NewSubfileType, of which bit 0 says the same."""
@@ -131,7 +131,7 @@ def _count_subifds(page: tifffile.TiffPage, where: str) -> int:
             raise SourceError(f"{where}has a damaged SubIFD ({error}); replace it by the original") from error
         if below.n_rows and not below.is_smaller(size):
             raise SourceError(
-                f"{where}has another image of {shown_shape((below.n_rows, below.n_columns))} in a SubIFD; "
+                f"{where}has another image of {format_shape((below.n_rows, below.n_columns))} in a SubIFD; "
                 "save each image by itself, for instance from Fiji"
             )
     return len(offsets)

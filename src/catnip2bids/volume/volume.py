@@ -15,8 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.volume.encoding import EncodedPlane, Encoding
-from catnip2bids.volume.planes import OpenPlane
+from catnip2bids.volume.open_plane import OpenPlane
+from catnip2bids.volume.tiff_encoding import EncodedPlane, Encoding
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ import numpy as np
 import tifffile
 
 from catnip2bids.volume.nifti import NiftiVolume, nifti_header
-from catnip2bids.volume.slices import SliceSeries
-from catnip2bids.volume.stack import ContiguousStack, TiffStack
+from catnip2bids.volume.slice_series import SliceSeries
 from catnip2bids.volume.tiff_file import open_tiff
+from catnip2bids.volume.tiff_stack import ContiguousStack, TiffStack
 from catnip2bids.volume.volume import Volume
 from catnip2bids.volume.zarr import ZarrVolume
 from catnip2bids.volume.zarr.metadata import POWERS
@@ -80,11 +80,15 @@ class StatedVoxelSize:
 
     def __str__(self) -> str:
         """Write the sizes, what states them, and why they are not taken."""
-        size = "no usable voxel size" if self.sizes_um == _NOTHING else f"a voxel size of {shown_size(self.sizes_um)}"
+        size = (
+            "no usable voxel size"
+            if self.sizes_um == _NOTHING
+            else f"a voxel size of {format_voxel_size(self.sizes_um)}"
+        )
         return f"{size} in its {self.where}{f' ({self.doubt})' if self.doubt else ''}"
 
 
-def shown_size(sizes_um: Sequence[float | None]) -> str:
+def format_voxel_size(sizes_um: Sequence[float | None]) -> str:
     """Write a voxel size for people: ``3.7 x 3.7 x 5 um``."""
     return " x ".join("?" if size is None else f"{size:g}" for size in sizes_um) + " um"
 
@@ -210,7 +214,7 @@ def _of_slices(slices: Sequence[Path]) -> StatedVoxelSize | None:
     sizes = [_NOTHING if one is None else one.sizes_um for one in stated]
     for file, other in zip(slices, sizes, strict=True):
         if not _alike(sizes[0], other):
-            doubt = f"{shown_size(sizes[0])} in {slices[0].name}, but {shown_size(other)} in {file.name}"
+            doubt = f"{format_voxel_size(sizes[0])} in {slices[0].name}, but {format_voxel_size(other)} in {file.name}"
             return StatedVoxelSize(_NOTHING, "slices", doubt)
     return stated[0]
 

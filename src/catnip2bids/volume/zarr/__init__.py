@@ -1,20 +1,20 @@
 """OME-Zarr images as volumes: their metadata, and layers of chunks behind planes that are read one after the other."""
 
 from catnip2bids.volume.zarr.array import ZarrArray, open_array
-from catnip2bids.volume.zarr.array_metadata import read_grid
-from catnip2bids.volume.zarr.grid import MOST_CHUNK_BYTES, Grid
+from catnip2bids.volume.zarr.array_metadata import read_chunk_grid
+from catnip2bids.volume.zarr.chunk_grid import MOST_CHUNK_BYTES, ChunkGrid
 from catnip2bids.volume.zarr.metadata import document_of, read_attributes
-from catnip2bids.volume.zarr.zarr_volume import ZarrVolume, census_zarr, is_ome_zarr
+from catnip2bids.volume.zarr.zarr_volume import ZarrVolume, inspect_zarr, is_ome_zarr
 
 __all__ = [
     "MOST_CHUNK_BYTES",
-    "Grid",
+    "ChunkGrid",
     "ZarrArray",
     "ZarrVolume",
-    "census_zarr",
     "document_of",
+    "inspect_zarr",
     "is_ome_zarr",
     "open_array",
     "read_attributes",
-    "read_grid",
+    "read_chunk_grid",
 ]

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import ReadError, SourceError
-from catnip2bids.volume.zarr.array_metadata import read_grid
-from catnip2bids.volume.zarr.grid import Grid
+from catnip2bids.volume.zarr.array_metadata import read_chunk_grid
+from catnip2bids.volume.zarr.chunk_grid import ChunkGrid
 
 _MOST_CHUNKS_AT_ONCE = 2**16
 """Reading more of them with one call takes more memory for their bookkeeping than for pixels."""
@@ -33,7 +33,7 @@ class ZarrArray:
         How it is cut into chunks.
     """
 
-    grid: Grid
+    grid: ChunkGrid
     _array: Any
 
     @property
@@ -84,7 +84,7 @@ def open_array(path: Path, level: str) -> ZarrArray:
     """
     import tensorstore as ts
 
-    grid = read_grid(path, level)
+    grid = read_chunk_grid(path, level)
     driver = "zarr3" if (grid.folder / "zarr.json").is_file() else "zarr"
     spec = {"driver": driver, "kvstore": {"driver": "file", "path": os.path.realpath(grid.folder)}}  # it refuses ..
     try:

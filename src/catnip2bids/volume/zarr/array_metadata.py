@@ -16,9 +16,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from catnip2bids.documents import read_object
 from catnip2bids.errors import DatasetError, ReadError, SourceError
+from catnip2bids.formatting import format_bytes
 from catnip2bids.paths import leads_out
-from catnip2bids.volume.zarr.grid import Grid
-from catnip2bids.wording import shown_bytes
+from catnip2bids.volume.zarr.chunk_grid import ChunkGrid
 
 _MOST_AXES = 5
 _MOST_VOXELS = 2**18
@@ -32,7 +32,7 @@ _Lengths = Annotated[tuple[Annotated[int, Field(strict=True, ge=0)], ...], Field
 _lengths = TypeAdapter(_Lengths)
 
 
-def read_grid(image: Path, level: str) -> Grid:
+def read_chunk_grid(image: Path, level: str) -> ChunkGrid:
     """Read how the array of a level of an image is cut.
 
     Raises
@@ -62,25 +62,27 @@ def read_grid(image: Path, level: str) -> Grid:
     return grid
 
 
-def _implausible(grid: Grid) -> str | None:
+def _implausible(grid: ChunkGrid) -> str | None:
     """Describe the first implausible value in the metadata, or return None."""
     if (length := max(grid.shape)) > _MOST_VOXELS:
         return f"{length:,} voxels along an axis, and images have at most {_MOST_VOXELS:,}"
     if (n_chunks := math.prod(grid.chunks_along_axes[-2:])) > _MOST_CHUNKS:
         return f"{n_chunks:,} chunks side by side, and images have at most {_MOST_CHUNKS:,}"
     if grid.index is not None and grid.index_bytes > _MOST_INDEX_BYTES:
-        return f"an index of {shown_bytes(grid.index_bytes)} a shard, and {shown_bytes(_MOST_INDEX_BYTES)} are the most"
+        return (
+            f"an index of {format_bytes(grid.index_bytes)} a shard, and {format_bytes(_MOST_INDEX_BYTES)} are the most"
+        )
     return None
 
 
-def _grid_of_v2(folder: Path, metadata: dict[str, Any]) -> Grid:
+def _grid_of_v2(folder: Path, metadata: dict[str, Any]) -> ChunkGrid:
     shape, chunk = _checked(metadata["shape"], metadata["chunks"])
     codecs = [codec["id"] for codec in (*(metadata.get("filters") or ()), metadata.get("compressor")) if codec]
     separator = _one_of(metadata.get("dimension_separator", "."), ".", "/")
-    return Grid(folder, shape, chunk, chunk, _itemsize(metadata["dtype"]), "", separator, codec=_joined(codecs))
+    return ChunkGrid(folder, shape, chunk, chunk, _itemsize(metadata["dtype"]), "", separator, codec=_joined(codecs))
 
 
-def _grid_of_v3(folder: Path, metadata: dict[str, Any]) -> Grid:
+def _grid_of_v3(folder: Path, metadata: dict[str, Any]) -> ChunkGrid:
     shape, file_shape = _checked(metadata["shape"], metadata["chunk_grid"]["configuration"]["chunk_shape"])
     itemsize, encoding = _itemsize(metadata["data_type"]), metadata["chunk_key_encoding"]
     is_default = encoding["name"] == "default"
@@ -90,7 +92,7 @@ def _grid_of_v3(folder: Path, metadata: dict[str, Any]) -> Grid:
     codec, *others = metadata["codecs"]
     is_sharded = codec["name"] == "sharding_indexed"
     codecs = "" if is_sharded else _names(metadata["codecs"])
-    grid = Grid(folder, shape, file_shape, file_shape, itemsize, prefix, separator, codec=codecs)
+    grid = ChunkGrid(folder, shape, file_shape, file_shape, itemsize, prefix, separator, codec=codecs)
     if not is_sharded:
         return grid
     if others:

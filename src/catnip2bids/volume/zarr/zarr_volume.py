@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from catnip2bids.errors import SourceError
-from catnip2bids.volume.census import Census, size_on_disk
-from catnip2bids.volume.planes import OpenPlane
+from catnip2bids.formatting import format_count, format_shape
+from catnip2bids.volume.inspection import Inspection, size_on_disk
+from catnip2bids.volume.open_plane import OpenPlane
 from catnip2bids.volume.volume import PlaneSource, ReadCost
 from catnip2bids.volume.zarr.array import open_array
-from catnip2bids.volume.zarr.grid import Grid
-from catnip2bids.volume.zarr.layers import LayerPlane, Layers, Tiling, Zyx
+from catnip2bids.volume.zarr.chunk_grid import ChunkGrid
 from catnip2bids.volume.zarr.metadata import DOCUMENTS, SPATIAL, read_multiscale
-from catnip2bids.wording import counted, shown_shape
+from catnip2bids.volume.zarr.slab_cache import SlabCache, SlabPlane, Tiling, Zyx
 
 _INDEX_READERS = 8
 _DECODING = 3  # chunks that are decoded are in memory encoded, decoded, and put together
@@ -81,7 +81,7 @@ class ZarrVolume:
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane; planes of one layer share what was decoded of it."""
         layers = _layers_of(self)
-        return LayerPlane(layers, layers.open(plane), plane)
+        return SlabPlane(layers, layers.open(plane), plane)
 
     @property
     def tiling(self) -> Tiling:
@@ -102,15 +102,15 @@ def is_ome_zarr(path: Path) -> bool:
     return True
 
 
-def census_zarr(path: Path) -> Census:
+def inspect_zarr(path: Path) -> Inspection:
     """Take the census of one OME-Zarr image from its metadata, and list the files of its level 0."""
     try:
         volume = _describe(path)
     except SourceError as error:
         documents = [path / name for name in DOCUMENTS if (path / name).is_file()]
-        return Census(None, len(documents), sum(map(size_on_disk, documents)), (str(error),))
+        return Inspection(None, len(documents), sum(map(size_on_disk, documents)), (str(error),))
     files = volume.files
-    return Census(volume, len(files), sum(map(size_on_disk, files)), warnings=_chunks_not_stored(volume, files))
+    return Inspection(volume, len(files), sum(map(size_on_disk, files)), warnings=_chunks_not_stored(volume, files))
 
 
 def _chunks_not_stored(volume: ZarrVolume, files: tuple[Path, ...]) -> tuple[str, ...]:
@@ -121,13 +121,13 @@ def _chunks_not_stored(volume: ZarrVolume, files: tuple[Path, ...]) -> tuple[str
         return ()
     are = "is" if n_missing == 1 else "are"
     return (
-        f"{volume.path}: {n_missing:,} of {counted(array.grid.n_chunks, 'chunk')} {are} not stored; their pixels are "
-        f"the fill value {array.fill_value}. Writers leave out chunks that hold nothing else; if files were lost, "
+        f"{volume.path}: {n_missing:,} of {format_count(array.grid.n_chunks, 'chunk')} {are} not stored; their pixels "
+        f"are the fill value {array.fill_value}. Writers leave out chunks that hold nothing else; if files were lost, "
         "bring them back",
     )
 
 
-def _count_stored(grid: Grid, files: Iterable[Path]) -> int:
+def _count_stored(grid: ChunkGrid, files: Iterable[Path]) -> int:
     """Count the chunks that are stored, by the names of files and the indexes of shards."""
     names = [file.relative_to(grid.folder).as_posix() for file in files if file.is_relative_to(grid.folder)]
     places = [place for name in names if (place := grid.place(name)) is not None]
@@ -152,14 +152,14 @@ def _describe(path: Path) -> ZarrVolume:
         )
     for axis, length in zip(image.axes, array.shape, strict=True):
         if axis not in SPATIAL and length != 1:
-            counted = _COUNTED.get(axis, f"places along its axis {axis}")
-            raise SourceError(f"{path}: has {length} {counted}; save each of them as an image of its own")
+            what = _COUNTED.get(axis, f"places along its axis {axis}")
+            raise SourceError(f"{path}: has {length} {what}; save each of them as an image of its own")
     dtype = np.dtype(array.dtype.numpy_dtype)
     if dtype not in _TYPES:
         raise SourceError(f"{path}: has values of type {array.dtype.name}; save it as integers or as float32")
     shape, chunk = _spatial(image.axes, array.shape), _spatial(image.axes, array.grid.chunk_shape)
     if min(shape) < 1:
-        raise SourceError(f"{path}: has {shown_shape(shape)} voxels, which is none; replace it by the original")
+        raise SourceError(f"{path}: has {format_shape(shape)} voxels, which is none; replace it by the original")
     return ZarrVolume(path, image.level, image.axes, shape, dtype, chunk, image.voxel_size_um)
 
 
@@ -170,11 +170,11 @@ def _spatial(axes: tuple[str, ...], lengths: tuple[int, ...]) -> Zyx:
 
 # By identity, for as long as the volume is there: a volume that a later census found may not get what was decoded
 # before, because files may have been mended in between.
-_in_use: dict[int, Layers] = {}
+_in_use: dict[int, SlabCache] = {}
 _opening = threading.Lock()
 
 
-def _layers_of(volume: ZarrVolume) -> Layers:
+def _layers_of(volume: ZarrVolume) -> SlabCache:
     """Return the layers that all open planes of a volume share."""
     with _opening:
         found = _in_use.get(id(volume))
@@ -182,6 +182,6 @@ def _layers_of(volume: ZarrVolume) -> Layers:
             if _describe(volume.path) != volume:
                 raise SourceError(f"{volume.path}: is not what it was; did the file change?")
             array = open_array(volume.path, volume.level)
-            found = _in_use[id(volume)] = Layers(volume.path, array, volume.axes, volume.tiling)
+            found = _in_use[id(volume)] = SlabCache(volume.path, array, volume.axes, volume.tiling)
             weakref.finalize(volume, _in_use.pop, id(volume), None).atexit = False
         return found

@@ -1,0 +1,180 @@
+"""The files of a dataset that packaging merges with what is new, read before the first byte is written.
+
+Invariant: what passes here can be merged, so that no error in an old file stops a command that has begun to write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from catnip2bids.bids.checksums import read_checksums
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE
+from catnip2bids.bids.plane_hashes import hashes_path
+from catnip2bids.bids.provenance import FOLDER, MOST_BYTES, MOST_PARTS, PLAN, PROVENANCE, Provenance
+from catnip2bids.bids.tables import read_rows
+from catnip2bids.catnip.component_type import Content
+from catnip2bids.documents import json_parts
+from catnip2bids.documents import read_json as read_json_text
+from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.formatting import format_count
+from catnip2bids.leftovers import without_leftovers
+from catnip2bids.packaging.atlases import read_atlas_tables
+from catnip2bids.packaging.small_files import read_json, read_text
+from catnip2bids.packaging.tasks import RunTasks
+from catnip2bids.paths import spelled_otherwise
+from catnip2bids.plan import read_plan
+from catnip2bids.publish import too_long
+
+_TABLES: dict[str, tuple[str, ...]] = {
+    "participants.tsv": ("participant_id",),
+    "samples.tsv": ("participant_id", "sample_id"),
+    f"{DERIVATIVE}/samples.tsv": ("participant_id", "sample_id"),
+    f"{DERIVATIVE}/descriptions.tsv": ("desc_id",),
+}
+"""Tables that are merged, and the columns that name their rows."""
+_DOCUMENTS = (
+    "participants.json",
+    "samples.json",
+    "SPIM.json",
+    f"{DERIVATIVE}/samples.json",
+    f"{DERIVATIVE}/descriptions.json",
+    f"{DERIVATIVE}/*dseg.json",
+    "derivatives/*/counts.json",
+)
+_TEXTS = ("README.md", "derivatives/*/README.md", ".bidsignore", f"{DERIVATIVE}/.bidsignore")
+
+_PARTS_OF_ENTRY, _REGIONS = 40, 600
+"""Of provenance: the fields of a decision or an image, and the labels of an image of an atlas."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Tool(_Strict):
+    Name: str = ""
+
+
+class _Source(_Strict):
+    URL: str = ""
+
+
+class _Description(_Strict):
+    """The fields of a dataset_description.json that are merged or used."""
+
+    Name: str = ""
+    License: str = ""
+    Authors: list[str] = Field(default=[], fail_fast=True)
+    GeneratedBy: list[_Tool] = Field(default=[], fail_fast=True)
+    SourceDatasets: list[_Source] = Field(default=[], fail_fast=True)
+
+
+def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
+    """Refuse a dataset with files that cannot be merged with what is new.
+
+    Raises
+    ------
+    DatasetError, SourceError, PlanError
+        If a file cannot be read, or is not what it should be.
+    """
+    _check(dataset, ["dataset_description.json", f"{DERIVATIVE}/dataset_description.json"], _read_description)
+    _check(dataset, [*_DOCUMENTS, *(str(task.sidecar) for run in runs for task in run.images)], read_json)
+    for pattern, columns in _TABLES.items():
+        _check(dataset, [pattern], read_rows, *columns)
+    remade = {dataset / task.target for run in runs for task in run.counts}
+    counts = sorted(set(without_leftovers(dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv"))) - remade)
+    _check(dataset, [str(path.relative_to(dataset)) for path in counts], read_rows, "index")
+    scans = {f"sub-{run.subject}/sub-{run.subject}_scans" for run in runs}
+    _check(dataset, [f"{name}.tsv" for name in scans], read_rows, "filename")
+    _check(dataset, [f"{name}.json" for name in scans], read_json)
+    read_atlas_tables(dataset)
+    _check(dataset, _TEXTS, read_text)
+    _check(dataset, [PLAN.as_posix()], read_plan)
+    read_checksums(dataset)
+    _check_folders(dataset, runs)
+
+
+def check_names(dataset: Path, runs: Sequence[RunTasks]) -> None:
+    """Refuse labels that make names of files too long, and a dataset whose path leaves no room for them.
+
+    Raises
+    ------
+    UsageError
+        If a file system could not hold one of the names.
+    """
+    for run in runs:
+        images = [task.target for task in run.images]
+        for path in (*images, *map(hashes_path, images), *(task.target for task in run.counts)):
+            if what := too_long(path, dataset):
+                raise UsageError(
+                    f"{run.run.folder}: {path}: {what}; give shorter labels (--subject, --sample, --stain, or in the "
+                    "plan), or another place with -o"
+                )
+
+
+def check_room(dataset: Path, provenance: Provenance, runs: Sequence[RunTasks]) -> None:
+    """Refuse runs with which provenance would become too large to be read again.
+
+    Raises
+    ------
+    UsageError
+        If that is to be expected; how many labels images have is only known when they are made.
+    """
+    file = dataset / PROVENANCE
+    n_parts = json_parts(read_json_text(file, MOST_BYTES, MOST_PARTS)) if file.is_file() else 0
+    new = [run for run in runs if str(run.name) not in provenance.runs]
+    n_parts += sum(map(_expected_parts, new))
+    if new and n_parts > MOST_PARTS:
+        raise UsageError(
+            f"{dataset}: with {format_count(len(new), 'run')} more, {PROVENANCE.name} would have about {n_parts:,} "
+            f"fields and values, and it may have {MOST_PARTS:,}; package them into another dataset"
+        )
+
+
+def _expected_parts(run: RunTasks) -> int:
+    """Estimate the fields and values of provenance that a run will have."""
+    evidence = [run.evidence_of(entry) for entry in run.run.entries]
+    n_labels = sum(task.component.content == Content.LABELS for task in run.images)
+    n_of_evidence = json_parts(json.dumps(evidence, default=str).encode())
+    return n_of_evidence + _PARTS_OF_ENTRY * (len(evidence) + len(run.images)) + _REGIONS * n_labels
+
+
+def _check(dataset: Path, patterns: Sequence[str], read: Callable[..., Any], *columns: str) -> None:
+    for path in (path for pattern in patterns for path in sorted(without_leftovers(dataset.glob(pattern)))):
+        if path.is_dir():
+            raise DatasetError(f"{path}: is a folder, and a file of this name is to be written; rename the folder")
+        try:
+            read(path, *columns)
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+
+
+def _read_description(path: Path) -> None:
+    try:
+        _Description.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise DatasetError(f"{path}: field {field}: {first['msg']}; correct it and run again") from error
+
+
+def _check_folders(dataset: Path, runs: Sequence[RunTasks]) -> None:
+    """Refuse files where folders are to be made."""
+    folders = {DERIVATIVE, COUNTS, PurePosixPath(FOLDER.as_posix()) / "pixels"}
+    folders |= {task.target.parent for run in runs for task in run.everything}
+    folders |= {task.verbatim.parent for run in runs for task in run.counts}
+    folders |= {parent for folder in folders for parent in folder.parents}
+    for place in (dataset / folder for folder in sorted(folders)):
+        if os.path.lexists(place) and not place.is_dir():
+            raise DatasetError(f"{place}: is a file, and a folder of this name is needed; rename the file")
+        if other := spelled_otherwise(dataset, place.relative_to(dataset)):
+            raise DatasetError(
+                f"{other}: and {place}, which is to be written, are one name on macOS and Windows; rename it, or take "
+                "the animal out with package --remove"
+            )

@@ -1,0 +1,138 @@
+"""Taking an animal out of a dataset, so that what is left validates and verifies.
+
+Invariant: files go before the provenance forgets them, so that a removal that was killed goes on when it is called
+again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA
+from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, provenance_of, read_provenance
+from catnip2bids.bids.tables import read_table
+from catnip2bids.documents import refuse_foreign
+from catnip2bids.enums import Naming
+from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.formatting import format_list
+from catnip2bids.locks import locked
+from catnip2bids.packaging.atlases import write_atlas_tables
+from catnip2bids.packaging.existing_dataset import check_existing
+from catnip2bids.packaging.images import remove_image
+from catnip2bids.packaging.metadata import Metadata
+from catnip2bids.packaging.participants import PARTICIPANTS
+from catnip2bids.packaging.result import PackageResult
+from catnip2bids.paths import safe_path
+from catnip2bids.plan import AboutDataset, Plan, read_plan, to_toml
+from catnip2bids.progress import Progress
+from catnip2bids.publish import raising_write_errors, remove, write_text
+from catnip2bids.versions import installed_versions
+
+_TABLES = (PurePosixPath(PARTICIPANTS), PurePosixPath("samples.tsv"), DERIVATIVE / "samples.tsv")
+"""Tables with a row for each animal."""
+
+
+def remove_animal(dataset: Path | str, label: str, progress: Progress | None = None) -> PackageResult:
+    """Take an animal out of a dataset: its images, tables, copies, provenance and pages of the report.
+
+    Parameters
+    ----------
+    dataset
+        A dataset that `package` made.
+    label
+        The animal: ``45670ko`` or ``sub-45670ko``.
+    progress
+        Told what is removed.
+
+    Raises
+    ------
+    UsageError
+        If the dataset does not have the animal, or has no other one.
+    DatasetError
+        If it is not a dataset of ours, or a file of it cannot be read.
+
+    Examples
+    --------
+    >>> remove_animal("dataset", "10002wt").ok
+    True
+    """
+    dataset, progress = Path(dataset), progress or Progress()
+    refuse_foreign(dataset)
+    provenance = provenance_of(dataset)
+    subject = label.removeprefix("sub-")
+    subjects = sorted({run.subject for run in provenance.runs.values()})
+    if subject not in subjects:
+        raise UsageError(f"{dataset}: has no animal {label!r}; it has {format_list(subjects)}")
+    if len(subjects) == 1:
+        raise UsageError(f"{dataset}: {subject} is its only animal; delete the whole folder instead")
+    check_existing(dataset, ())
+    result = PackageResult(dataset)
+    with raising_write_errors(dataset), locked(dataset):
+        if read_provenance(dataset) != provenance:
+            raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
+        checksums = set_checksums_aside(dataset)
+        _remove_files(dataset, provenance, subject, result)
+        _forget(dataset, provenance, subject)
+        for path in result.removed:
+            progress.note(f"{path}: removed")
+        earlier = {} if checksums is None else checksums.files
+        of_others = {file: sha256 for file, sha256 in earlier.items() if not _is_of(file, f"sub-{subject}")}
+        write_checksums(dataset, of_others, [])
+    return result
+
+
+def _is_of(file: str, name: str) -> bool:
+    """Tell by its path whether a file is of a subject."""
+    return any(part == name or part.startswith(f"{name}_") for part in PurePosixPath(file).parts)
+
+
+def _remove_files(dataset: Path, provenance: Provenance, subject: str, result: PackageResult) -> None:
+    for run in (run for run in provenance.runs.values() if run.subject == subject):
+        for image in map(PurePosixPath, run.images):
+            remove_image(dataset, image)
+    name = f"sub-{subject}"
+    folders = [PurePosixPath(name), DERIVATIVE / name, COUNTS / name]
+    for pattern in (f"{SOURCEDATA}/{name}_*", f"docs/report/{name}_*.html", f"code/catnip2bids/pixels/{name}_*"):
+        folders += [PurePosixPath(path.relative_to(dataset).as_posix()) for path in sorted(dataset.glob(pattern))]
+    for path in folders:
+        if (dataset / path).exists():
+            remove(safe_path(dataset, path))
+            result.removed.append(path)
+
+
+def _forget(dataset: Path, provenance: Provenance, subject: str) -> None:
+    """Take the animal out of tables, plan and provenance, and write again what is made from them."""
+    for table in _TABLES:
+        _remove_rows(dataset, table, subject)
+    gone = {key for key, run in provenance.runs.items() if run.subject == subject}
+    provenance.runs = {key: run for key, run in provenance.runs.items() if key not in gone}
+    provenance.decisions = [decision for decision in provenance.decisions if decision.run not in gone]
+    about = _remove_from_plan(dataset, subject)
+    naming = Naming(provenance.settings.get("naming", Naming.BIDS))
+    names = write_atlas_tables(dataset, provenance, {})
+    Metadata(dataset, about, False, naming, provenance, ()).write(None, names)
+    command = f"catnip2bids package -o {dataset.resolve().name} --remove {subject}"
+    now = datetime.now(UTC).replace(microsecond=0).isoformat()
+    provenance.history.append(
+        Invocation(command=command, time=now, versions=installed_versions(), settings=provenance.settings)
+    )
+    provenance.save(dataset)
+
+
+def _remove_rows(dataset: Path, path: PurePosixPath, subject: str) -> None:
+    table = read_table(dataset / path)
+    rows = tuple(row for row in table.rows if row.get("participant_id") != f"sub-{subject}")
+    if len(rows) < len(table.rows):
+        write_text(safe_path(dataset, path), type(table)(table.columns, rows).to_tsv())
+
+
+def _remove_from_plan(dataset: Path, subject: str) -> AboutDataset:
+    """Take the runs of the animal out of the dataset's plan; returns what the plan says of the dataset."""
+    path = safe_path(dataset, PLAN)
+    if not path.is_file():
+        return AboutDataset()
+    plan = read_plan(path)
+    write_text(path, to_toml(Plan(dataset=plan.dataset, runs=[run for run in plan.runs if run.subject != subject])))
+    return plan.dataset

@@ -1,0 +1,355 @@
+"""All tasks of one run: images, counts, copies, and the decisions about its entries.
+
+Invariant: one item that fails is named and left out, and all others are done.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from catnip2bids.bids.dataset_paths import copy_of, sidecar_of
+from catnip2bids.bids.plane_hashes import hashes_path
+from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
+from catnip2bids.build_image import unnamed_labels_warning
+from catnip2bids.catnip.atlas import UNLISTED
+from catnip2bids.catnip.component_type import Action, Content
+from catnip2bids.enums import Format
+from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
+from catnip2bids.formatting import format_count, format_list
+from catnip2bids.packaging.copies import copy_as_it_is
+from catnip2bids.packaging.counts import write_counts
+from catnip2bids.packaging.images import current_metadata, embed_labels, is_current, remove_image, replace_metadata
+from catnip2bids.packaging.preflight import Preflight
+from catnip2bids.packaging.privacy import private_words
+from catnip2bids.packaging.result import PackageResult, RunSummary
+from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
+from catnip2bids.paths import safe_path
+from catnip2bids.progress import Progress
+from catnip2bids.publish import forget_construction, remove
+from catnip2bids.scanning import Entry, files_below
+from catnip2bids.volume import other_series, slice_files
+
+
+class RunPackager:
+    """Doing the tasks of one run.
+
+    Images are made by others, at the same time as those of other runs: the job says which ones are to be made, and is
+    told what became of them.
+    """
+
+    def __init__(self, prepared: Preflight, tasks: RunTasks, result: PackageResult, progress: Progress) -> None:
+        self.prepared, self.tasks, self.result, self.progress = prepared, tasks, result, progress
+        self._earlier = self._earlier_decisions()
+        self._kept: list[ImageTask] = []
+        self._outdated: list[tuple[ImageTask, dict[str, Any]]] = []
+        self._record = self._begin_record()
+        self._failures = dict(tasks.problems)
+        for problem in tasks.problems.values():
+            self._failed(problem)
+
+    @property
+    def _dataset(self) -> Path:
+        return self.prepared.dataset
+
+    def missing_images(self) -> list[ImageTask]:
+        """List the images that are to be made, without writing anything; the others are kept."""
+        missing = []
+        for task in self.tasks.images:
+            with self._naming_failures(task):
+                record = None if self.prepared.settings.overwrite else self._record.images.get(str(task.target))
+                if record is None:
+                    missing.append(task)
+                elif is_current(task, self._dataset, record):
+                    self._kept.append(task)
+                elif (document := current_metadata(task, self._dataset, record)) is not None:
+                    self._outdated.append((task, document))
+                else:
+                    missing.append(task)
+        return missing
+
+    def take_image(self, task: ImageTask, making: Future[ImageRecord]) -> None:
+        """Note that an image was made, or why not."""
+        with self._naming_failures(task):
+            self._record.images[str(task.target)] = making.result()
+            self.result.made.append(task.target)
+            self._decide([task.entry])  # now, so that it can be restored if packaging is killed
+            self.prepared.provenance.save(self._dataset)
+            self._finish_image(task)
+
+    def write_tables_and_copies(self) -> None:
+        """Do everything that is not an image to be made."""
+        self._renew_metadata()
+        for image in self._kept:
+            with self._naming_failures(image):
+                self.result.kept.append(image.target)
+                self._finish_image(image)
+        for counts in self.tasks.counts:
+            with self._naming_failures(counts):
+                if write_counts(self._dataset, counts):
+                    self.result.copied.append(counts.target)
+                self._copy(CopyTask(counts.entry, counts.verbatim))
+        for copy in self.tasks.copies:
+            with self._naming_failures(copy):
+                self._copy(copy)
+        self._decide(task.entry for task in self.tasks.everything if not isinstance(task, ImageTask))
+
+    def _renew_metadata(self) -> None:
+        """Replace the metadata of images that an earlier version made; their pixels would be the same today."""
+        for task, document in self._outdated:
+            target = str(task.target)
+            with self._naming_failures(task):
+                record = self._record.images[target]
+                file, self._record.images[target] = replace_metadata(task, self._dataset, record, document)
+                self.result.copied.append(file)
+                self._kept.append(task)
+                self.prepared.provenance.save(self._dataset)
+        if self._outdated:
+            images = format_count(len(self._outdated), "image")
+            self.progress.note(f"{self.tasks.name}: metadata of {images}, of an earlier version, is written again")
+
+    def _copy(self, task: CopyTask) -> None:
+        """Copy what is kept as it is, and say what it tells of the lab."""
+        for made in copy_as_it_is(task, self._dataset, overwrite=self.prepared.settings.overwrite):
+            self.result.copied += [made.copy] if made.is_new else []
+            if words := private_words(self._dataset / made.copy):
+                self._warn(f"{made.file}: is copied as it is, and {words}; exclude it if that must not be published")
+
+    def finish(self) -> None:
+        """Do what needs all of the above, and write down what was done and why."""
+        self._check_proofs()
+        self._remove_unplanned()
+        self._embed()
+        self._decide_all()
+        self.result.runs.append(self._summary())
+        self.prepared.provenance.save(self._dataset)
+
+    def _summary(self) -> RunSummary:
+        failed = self._failures.keys()
+        excluded = {entry.source for entry in self.tasks.planned.entries if entry.action == Action.EXCLUDE}
+        return RunSummary(
+            name=str(self.tasks.name),
+            n_images=sum(str(task.target) in self._record.images for task in self.tasks.images),
+            n_tables=sum(task.entry.path not in failed for task in self.tasks.counts),
+            n_copies=sum(task.entry.path not in failed for task in self.tasks.copies),
+            n_excluded=len(excluded - failed),
+            n_problems=len(failed),
+        )
+
+    @contextmanager
+    def _naming_failures(self, task: ImageTask | CountsTask | CopyTask) -> Iterator[None]:
+        """Let a task that fails be a problem of this task alone; where nothing can go on everything ends."""
+        try:
+            yield
+        except (WorkerError, WriteError):
+            raise
+        except Catnip2bidsError as error:
+            self._failures[task.entry.path] = str(error)
+            self._failed(str(error))
+
+    def _finish_image(self, task: ImageTask) -> None:
+        forget_construction(safe_path(self._dataset, task.target))
+        if task.component.content == Content.LABELS:
+            self._warn_of_unlisted(task, self._record.images[str(task.target)].label_values or [])
+            if self.prepared.settings.image_format == Format.OME_ZARR and task.spec.name_label is None:
+                self._warn(unnamed_labels_warning(task.entry.location, task.volume.dtype))
+
+    def _failed(self, problem: str) -> None:
+        self.result.problems.append(problem)
+        self.progress.problem(problem)
+
+    def _earlier_decisions(self) -> dict[str, Decision]:
+        """Return what was decided about the entries of the run when it was packaged last, by their paths."""
+        provenance, key = self.prepared.provenance, str(self.tasks.name)
+        return provenance.decisions_of(key) if key in provenance.runs else {}
+
+    def _begin_record(self) -> RunRecord:
+        """Return the record of the run, with the images that are there from earlier."""
+        run, planned, key = self.tasks.run, self.tasks.planned, str(self.tasks.name)
+        runs = self.prepared.provenance.runs
+        before = runs.get(key)
+        runs[key] = RunRecord(
+            name=run.folder_name,
+            source=run.source,
+            source_id=planned.source_id,
+            subject=self.tasks.subject,
+            sample=self.tasks.sample,
+            stain=planned.stain,
+            layout=run.layout,
+            atlas_version=planned.atlas_version,
+            atlas_table=before.atlas_table if before else None,
+            log=run.log.public_fields,
+            images=before.images if before else {},
+            sidecars=before.sidecars if before else {},
+        )
+        return runs[key]
+
+    def _warn_of_unlisted(self, task: ImageTask, values: Sequence[int]) -> None:
+        unlisted = self.tasks.atlas.unlisted_values(values)
+        if unlisted:
+            values_in_no_table = (
+                f"{format_count(len(unlisted), 'label value')} in no table: {format_list([*map(str, unlisted)])}"
+            )
+            self._warn(f"{task.entry.location}: {values_in_no_table}; listed as {UNLISTED}_... in dseg.tsv")
+
+    def _warn(self, warning: str) -> None:
+        self.result.warnings.append(warning)
+        self.progress.warning(warning)
+
+    def _check_proofs(self) -> None:
+        """Make it a problem if something was left out for the sake of files that are others by now."""
+        for proof in self.tasks.proofs:
+            if proof.line.action != Action.EXCLUDE or proof.entry.path in self._failures:
+                continue
+            if (problem := proof.problem) is not None:
+                self._failures[proof.entry.path] = problem
+                self._failed(problem)
+
+    def _remove_unplanned(self) -> None:
+        """Remove what an earlier plan made; what has a problem now, or no source any more, stays."""
+        planned = {str(task.target) for task in self.tasks.images}
+        sidecars = {task.sidecar for task in self.tasks.images}
+        there = {entry.path for entry in self.tasks.run.entries}
+        for target, image in list(self._record.images.items()):
+            sources = {image.source, image.recovered_from or image.source}
+            if target not in planned and image.source not in self._failures and sources <= there:
+                image_file = PurePosixPath(target)
+                remove_image(self._dataset, image_file, with_sidecar=sidecar_of(image_file) not in sidecars)
+                del self._record.images[target]
+                self._removed(image_file)
+                self.result.removed.append(hashes_path(image_file))
+        for entry in self.tasks.planned.entries:
+            before = self._earlier.get(entry.source)
+            if entry.action == Action.EXCLUDE and entry.source not in self._failures and before is not None:
+                self._remove_copies(entry.source, before)
+
+    def _remove_copies(self, path: str, before: Decision) -> None:
+        """Remove what was copied of an entry, and the table that was made of it."""
+        is_table = before.target is not None and before.target.endswith("_counts.tsv")
+        # what lies under the name of an image are copies of other entries
+        copies = [copy_of(self.tasks.name, path)] if before.action == "copy" or is_table else []
+        if before.target is not None and is_table:
+            copies.append(PurePosixPath(before.target))
+        for copy in copies:
+            if (self._dataset / copy).exists():
+                remove(safe_path(self._dataset, copy))
+                self._removed(copy)
+
+    def _removed(self, path: PurePosixPath) -> None:
+        self.result.removed.append(path)
+        self.progress.note(f"{path}: removed, it is not planned any more")
+
+    def _embed(self) -> None:
+        """Put label images inside the raw image, if that is wanted, and never leave old ones there."""
+        raw, record = self.tasks.raw_image, self._record
+        if raw is None or str(raw.target) not in record.images:
+            return
+        raw_record = record.images[str(raw.target)]
+        if not self.prepared.settings.embed_labels and not raw_record.embedded:
+            return
+        candidates = [
+            task
+            for task in self.tasks.images
+            if task.has_labels and task.volume.shape == raw.volume.shape and str(task.target) in record.images
+        ]
+        labels = [task for task in candidates if task.spec.name_label is not None]
+        for task in candidates:
+            if self.prepared.settings.embed_labels and task not in labels:
+                left_out = "OME-NGFF allows only integers as label images, so it is not embedded; save it as integers"
+                self._warn(f"{task.entry.location}: is stored as {task.volume.dtype}: {left_out} and package again")
+        if not self.prepared.settings.embed_labels:
+            labels = []
+        wanted = {task.spec.channel: record.images[str(task.target)].fingerprint for task in labels}
+        if raw_record.embedded != wanted:
+            embed_labels(self._dataset, raw, labels, self.prepared.settings.ome_zarr_version)
+            self.result.copied.append(raw.target / "labels")
+            raw_record.embedded = wanted
+
+    def _decide(self, entries: Iterable[Entry]) -> None:
+        """Write down what was done with some entries, and why."""
+        run, provenance = self.tasks.run, self.prepared.provenance
+        decided = {run.source_of(entry): [self._decision(entry), *self._not_matching(entry)] for entry in entries}
+        new = {decision.source for decisions in decided.values() for decision in decisions}
+        of_others = [
+            other for other in provenance.decisions if other.run != str(self.tasks.name) or other.source not in new
+        ]
+        provenance.decisions = [*of_others, *chain.from_iterable(decided.values())]
+
+    def _decide_all(self) -> None:
+        """Write down what was done with every entry; what was packaged of others that are gone is kept."""
+        run, provenance = self.tasks.run, self.prepared.provenance
+        provenance.decisions = [decision for decision in provenance.decisions if decision.run != str(self.tasks.name)]
+        self._decide(run.entries)
+        vanished = self._earlier.keys() - {entry.path for entry in run.entries} - self._not_matched_before()
+        for path in sorted(vanished):
+            self.progress.note(f"{run.folder / path}: does not exist any more; what was packaged of it is kept")
+            source = os.path.normpath(f"{run.source}/{path}")
+            provenance.decisions.append(self._earlier[path].model_copy(update={"source": source}))
+
+    def _decision(self, entry: Entry) -> Decision:
+        """Say what was done with an entry, and why."""
+        planned = next(line for line in self.tasks.planned.entries if line.source == entry.path)
+        action, reason, problem = planned.action, planned.reason, self._public_problem(entry)
+        target: PurePosixPath | str | None = None
+        if problem is not None:
+            target = next((name for name, image in self._record.images.items() if image.source == entry.path), None)
+            if target is None:
+                action, reason = Action.EXCLUDE, f"problem: {problem}"
+            else:
+                reason = problem = f"packaged earlier, and has a problem now: {problem}"
+        elif action != Action.EXCLUDE:
+            target = next((task.target for task in self.tasks.everything if task.entry is entry), None)
+        return Decision(
+            run=str(self.tasks.name),
+            source=self.tasks.run.source_of(entry),
+            action=action.value,
+            target=str(target) if target else None,
+            reason=reason,
+            problem=problem,
+            evidence=self.tasks.evidence_of(entry),
+            slice_number=entry.slice_number,
+            n_bytes=entry.n_bytes,
+            written=_written(entry.location),
+        )
+
+    def _not_matching(self, entry: Entry) -> Iterator[Decision]:
+        """Yield decisions about the files of a slice folder that the slice number of the plan leaves out."""
+        if entry.slice_number is None:
+            return
+        for names, n_files in other_series(slice_files(entry.location), entry.slice_number).items():
+            reason = (
+                f"{format_count(n_files, 'file')} not matched by the slice number '{entry.slice_number}' of the plan"
+            )
+            source = f"{self.tasks.run.source_of(entry)}/{names}"
+            yield Decision(run=str(self.tasks.name), source=source, action="exclude", reason=reason)
+
+    def _not_matched_before(self) -> set[str]:
+        """Return the paths of earlier decisions about files that a slice number left out; they are made again."""
+        folders = {path for path, decision in self._earlier.items() if decision.slice_number is not None}
+        return {
+            path
+            for path, decision in self._earlier.items()
+            if PurePosixPath(path).parent.as_posix() in folders and decision.n_bytes is None
+        }
+
+    def _public_problem(self, entry: Entry) -> str | None:
+        """Return what is wrong with an entry, without the folders of the machine, because it gets published."""
+        problem = self._failures.get(entry.path)
+        for folder in (self.tasks.run.folder.resolve(), self.tasks.run.folder):
+            problem = problem and problem.replace(f"{folder}{os.sep}", "")
+        return problem
+
+
+def _written(location: Path) -> str | None:
+    """Return when the last byte of an entry was written, in UTC to the second; None if it is not there any more."""
+    try:
+        newest = max((file.stat().st_mtime for file in files_below(location)), default=None)
+    except OSError:
+        return None
+    return None if newest is None else datetime.fromtimestamp(int(newest), UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,215 @@
+"""From what was found to a plan: the default of every entry, and what stands in the way.
+
+Invariant: every entry of every run gets exactly one line. What is done by default stands in the component table;
+here are only the rules for entries that nobody knows, and for what depends on the entry's neighbours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from catnip2bids.catnip.component_type import Action
+from catnip2bids.catnip.recognition import recognise
+from catnip2bids.catnip.run_name import SAMPLES, RunName
+from catnip2bids.errors import SourceError
+from catnip2bids.formatting import SHOWN, format_bytes, format_list
+from catnip2bids.paths import spelled_alike
+from catnip2bids.plan.model import Participant, Plan, PlannedEntry, PlannedRun
+from catnip2bids.publish import too_long
+from catnip2bids.scanning import Entry, Run, Scan, files_below
+
+_TIFF = re.compile(r"(\.ome)?\.(tiff?|btf)$", re.IGNORECASE)
+SMALL_BYTES = 64 * 2**20
+"""Entries that nobody knows are copied up to this size."""
+
+
+def make_plan(found: Scan) -> Plan:
+    """Propose what to do with everything that was found.
+
+    Parameters
+    ----------
+    found
+        What `scan` found.
+
+    Returns
+    -------
+    Plan
+        One line for every entry of every run; change it, and give it to `package`. What no name tells (subject,
+        sample) is None in it, and has to be filled in.
+
+    Raises
+    ------
+    ValueError
+        If nothing was found; `scan` itself refuses that.
+
+    Examples
+    --------
+    >>> plan = make_plan(scan("cohort"))
+    >>> plan.runs[0].subject
+    '10001ko'
+    """
+    return Plan(runs=[_planned_run(run) for run in found.runs])
+
+
+def _planned_run(run: Run) -> PlannedRun:
+    name = run.name
+    acquired = name.acquired
+    return PlannedRun(
+        name=run.folder_name,
+        source=run.source,
+        source_id=name.source_id,
+        subject=name.subject_label,
+        sample=_sample(name, run.log.is_whole_brain),
+        acquired=acquired.isoformat() if acquired else None,
+        atlas_version=run.log.atlas_version,
+        participant=Participant(species=run.log.species, sex=name.sex, genotype=name.genotype),
+        entries=[default_entry(entry, run) for entry in run.entries],
+    )
+
+
+def _sample(name: RunName, whole_brain: bool | None) -> str | None:
+    if name.hemisphere is not None:
+        return SAMPLES[name.hemisphere]
+    return SAMPLES["B"] if whole_brain else None
+
+
+def default_entry(entry: Entry, run: Run) -> PlannedEntry:
+    """Return what the plan says of an entry as long as nobody changes it."""
+    action, reason = _proposal(entry, run)
+    return PlannedEntry(source=entry.path, action=action, reason=reason, slice_number=entry.slice_number)
+
+
+def _proposal(entry: Entry, run: Run) -> tuple[Action, str]:
+    component = entry.component
+    if entry.set_aside:
+        return Action.EXCLUDE, entry.set_aside
+    if component is None:
+        if entry.n_bytes == 0:
+            return Action.EXCLUDE, "empty, there is nothing in it"
+        if entry.n_bytes > SMALL_BYTES:
+            return Action.EXCLUDE, "not known as an output of CATNIP, and too large to be copied unasked"
+        return Action.COPY, "not known as an output of CATNIP, kept as it is"
+    beside = component.beside
+    if beside and any(_stands_beside(entry, other, beside.role) for other in run.entries):
+        return beside.action, beside.reason
+    return component.action, component.reason or component.described(entry.threshold)
+
+
+def _stands_beside(entry: Entry, other: Entry, role: str) -> bool:
+    return (
+        other is not entry
+        and other.component is not None
+        and other.component is not entry.component
+        and other.component.role == role
+        and other.threshold == entry.threshold
+        and not other.set_aside
+        and not other.problems
+    )
+
+
+def unknown_of(run: Run, planned: PlannedRun) -> list[str]:
+    """Say which entries nobody knows and are copied all the same, if nobody decided so."""
+    lines = {entry.source: entry for entry in planned.entries}
+    return [
+        f"{entry.location}: {_unknown(entry)}; it is copied, unless the plan excludes it"
+        for entry in run.entries
+        if entry.component is None
+        and not entry.problems
+        and lines[entry.path].action == Action.COPY
+        and lines[entry.path] == default_entry(entry, run)
+    ]
+
+
+def _unknown(entry: Entry) -> str:
+    stem = _TIFF.sub("", entry.path)
+    if stem != entry.path and recognise(stem, is_folder=True) is not None:
+        return f"looks like {stem} saved as one file, and only slices are read; save them into a folder {stem}"
+    return "is not known as an output of CATNIP"
+
+
+def kept_reasons(run: Run, planned: PlannedRun) -> list[str]:
+    """Name entries whose action somebody changed and whose reason is still that of the proposal."""
+    proposed = {entry.path: default_entry(entry, run) for entry in run.entries}
+    return [
+        f"{run.folder / line.source}: the plan says {line.action} instead of {default.action}, with the old reason "
+        f"'{line.reason}'; give the new reason, it is published"
+        for line in planned.entries
+        if (default := proposed.get(line.source)) and line.action != default.action and line.reason == default.reason
+    ]
+
+
+def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
+    """Say which entries cannot be done as planned, and why, by their paths.
+
+    An entry that the user excludes or copies instead is not a problem any more.
+    """
+    actions = {entry.source: entry for entry in planned.entries}
+    problems: dict[str, str] = {}
+    for entry in run.entries:
+        wanted = actions[entry.path]
+        proposed = default_entry(entry, run)
+        accepted = wanted.action != Action.CONVERT and wanted != proposed
+        if entry.is_leftover and wanted.action != Action.EXCLUDE:
+            problems[entry.path] = f"{entry.location}: was {entry.set_aside}; it can only be excluded"
+        elif entry.problems and not accepted:
+            more = [f"and {len(entry.problems) - SHOWN:,} more"] if len(entry.problems) > SHOWN else []
+            problems[entry.path] = "; ".join([*entry.problems[:SHOWN], *more])
+        elif entry.component is None and wanted == proposed and entry.n_bytes > SMALL_BYTES:
+            problems[entry.path] = (
+                f"{entry.location}: is not known as output of CATNIP, and has {format_bytes(entry.n_bytes)}; "
+                "say in the plan whether to copy or to exclude it, with a reason"
+            )
+        elif wanted.action == Action.CONVERT and (entry.component is None or entry.component.desc is None):
+            problems[entry.path] = f"{entry.location}: cannot be converted, only copied or excluded; correct the plan"
+    return problems | _twins_of(run, actions, problems) | _unfit_names(run, actions, problems)
+
+
+def _unfit_names(run: Run, lines: Mapping[str, PlannedEntry], problems: Mapping[str, str]) -> dict[str, str]:
+    """Say which entries have names that a dataset cannot hold, or only on some systems.
+
+    A dataset with two names that differ only in case loses one of the files when it is copied to macOS or Windows.
+    """
+    entries = {entry.path: entry for entry in run.entries if lines[entry.path].action != Action.EXCLUDE}
+    alike = spelled_alike(entries)
+    return {path: f"{entries[path].location}: {_one_name(names)}" for path, names in alike.items()} | {
+        path: what
+        for path, entry in entries.items()
+        if path not in {*alike, *problems} and (what := _unfit_name_in(entry, lines[path].action))
+    }
+
+
+def _unfit_name_in(entry: Entry, action: Action) -> str | None:
+    """Say which name in an entry cannot stand in a dataset, or be restored from it; None if all can."""
+    below: list[Path] = []
+    if action == Action.COPY and entry.location.is_dir():
+        try:
+            below = list(files_below(entry.location))
+        except SourceError as error:
+            return str(error)
+    for path in (entry.location, *below):
+        if what := too_long(path):
+            return f"{path}: {what}; rename it, or exclude {entry.path} in the plan"
+    names = spelled_alike(path.relative_to(entry.location).as_posix() for path in below)
+    return f"{entry.location}: {_one_name(next(iter(names.values())))}" if names else None
+
+
+def _one_name(names: Sequence[str]) -> str:
+    alike = f"{format_list(names)} are one name on macOS and Windows, where case and ways to write accents do not count"
+    return f"{alike}; rename all but one, or exclude them in the plan"
+
+
+def _twins_of(run: Run, lines: Mapping[str, PlannedEntry], problems: Mapping[str, str]) -> dict[str, str]:
+    """Say which entries are two storages of one thing: nobody knows which is right."""
+    alike: dict[tuple[str, int | None], list[Entry]] = {}
+    for entry in run.entries:
+        if entry.component and lines[entry.path].action == Action.CONVERT and entry.path not in problems:
+            alike.setdefault((entry.component.role, entry.threshold), []).append(entry)
+    return {
+        entry.path: f"{entry.location}: {format_list([twin.path for twin in twins])} would become one file; "
+        "exclude all but one in the plan"
+        for twins in alike.values()
+        if len(twins) > 1
+        for entry in twins
+    }

@@ -1,0 +1,301 @@
+"""The report of a dataset: one page with an overview, and one for each sample.
+
+Invariant: it reads the dataset alone, and writes below ``docs/report`` alone; run again on the same dataset, it writes
+the same pages.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from catnip2bids._version import __version__
+from catnip2bids.bids.checksums import CHECKSUMS
+from catnip2bids.bids.provenance import Decision, Provenance, provenance_of
+from catnip2bids.documents import read_bytes, read_object, refuse_foreign
+from catnip2bids.enums import check_resources
+from catnip2bids.errors import DatasetError
+from catnip2bids.formatting import format_bytes, format_count
+from catnip2bids.html_pages import page_templates
+from catnip2bids.locks import refuse_packaging
+from catnip2bids.paths import beside, safe_path
+from catnip2bids.progress import Progress
+from catnip2bids.publish import raising_write_errors, refuse_unwritable, remove, write_text
+from catnip2bids.reporting.check_results import REPORT, Check, save_check_result
+from catnip2bids.reporting.group_counts import GroupCounts, group_counts_of
+from catnip2bids.reporting.preview import DamagedImageError
+from catnip2bids.reporting.sample_page import drawn, tables
+from catnip2bids.reporting.sample_status import CheckResults, Problem, SampleStatus, status_of, sum_of, with_damage
+from catnip2bids.reporting.samples import Sample, read_samples
+from catnip2bids.reporting.vega import Vega
+from catnip2bids.short_repr import ReprSummary, ShortRepr
+
+_PLANES_BYTES = 28 * 10**6
+"""Room for pictures of planes in the whole report, and in one page at the most."""
+_PAGE_BYTES = 3 * 10**6
+_THREADS = 2
+MEMORY_BYTES = 512 * 2**20
+"""What drawing takes at the most (measured: 430 to 480 MiB for planes of 640 x 544 pixels)."""
+_LIBRARY = "vega"
+_OURS = '<meta name="generator" content="catnip2bids">'
+
+
+@dataclass(frozen=True, repr=False)
+class Report(ShortRepr):
+    """A report that was written.
+
+    Attributes
+    ----------
+    path
+        The page to open.
+    n_samples
+        Samples in it.
+    problems
+        What could not be drawn, and why.
+    """
+
+    path: Path
+    n_samples: int
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all samples could be drawn."""
+        return not self.problems
+
+    def _summary(self) -> ReprSummary:
+        facts = (format_count(self.n_samples, "sample"), format_count(len(self.problems), "problem"))
+        return ReprSummary(str(self.path), facts, problems=self.problems)
+
+
+def report(
+    dataset: Path | str,
+    progress: Progress | None = None,
+    *,
+    validation: Check | None = None,
+    verification: Check | None = None,
+    jobs: int | None = None,
+) -> Report:
+    """Write pages to look at into a dataset: ``docs/report/index.html`` and a page for each sample.
+
+    Parameters
+    ----------
+    dataset
+        A dataset that `package` made.
+    progress
+        Told which sample is drawn.
+    validation, verification
+        What `validate` and `verify` found just now, which is kept for later reports too. Without them it is what the
+        commands of these names found last.
+    jobs
+        Samples that are drawn at the same time, at most two.
+
+    Raises
+    ------
+    UsageError
+        If the number of jobs is not possible.
+    DatasetError
+        If the folder is not a dataset of ours or packaged now, or a table of it cannot be read.
+    WriteError
+        If the pages cannot be written.
+
+    Examples
+    --------
+    >>> report("dataset", verification=verify("dataset")).path
+    PosixPath('dataset/docs/report/index.html')
+    """
+    dataset, progress = Path(dataset), progress or Progress()
+    refuse_packaging(dataset, "report")
+    refuse_foreign(dataset)
+    provenance, place = provenance_of(dataset), dataset / REPORT
+    if (place / "index.html").is_dir():
+        raise DatasetError(f"{place}: is not a folder inside the dataset; move it elsewhere and draw the report again")
+    check_resources(jobs)
+    refuse_unwritable(place)
+    pages = _Pages(dataset, provenance, progress)
+    for name, check in (("validation", validation), ("verification", verification)):
+        if check is not None:
+            save_check_result(dataset, name, check)
+    with raising_write_errors(place):
+        return pages.write(CheckResults.of(dataset), min(jobs or _THREADS, _THREADS))
+
+
+class _Pages:
+    """All pages of a report."""
+
+    def __init__(self, dataset: Path, provenance: Provenance, progress: Progress) -> None:
+        self._dataset, self._provenance, self._progress = dataset, provenance, progress
+        self._samples, self._title = read_samples(dataset, provenance), _title_of(dataset)
+        self._templates = page_templates("catnip2bids.reporting")
+        self._templates.filters["size"] = format_bytes
+        self._failures: list[str] = []
+
+    def write(self, outcomes: CheckResults, n_threads: int) -> Report:
+        """Write them, the overview last, with what the checks found."""
+        self._outcomes = outcomes
+        self._cards = [status_of(sample, outcomes) for sample in self._samples]
+        path = safe_path(self._dataset, REPORT / "index.html")
+        self._of_dataset = list(self._missing_files())
+        self._failures += [f"{self._dataset / found.where}: {found.what}" for found in self._of_dataset]
+        with Vega() as self._vega:
+            with ThreadPoolExecutor(n_threads) as threads:
+                self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
+            write_text(path, self._render("index.html", self._overview()))
+        if self._vega.failure:
+            self._failures.append(f"{path.parent}: {self._vega.failure}; draw the report again where that can be done")
+        known = {path.name, *(card.page for card in self._cards)}
+        for old in path.parent.glob("sub-*.html"):  # of samples that are no more
+            if old.name not in known and old.is_file() and _OURS in read_bytes(old).decode(errors="replace"):
+                remove(beside(path, old.name))
+        return Report(path, len(self._samples), tuple(self._failures))
+
+    def _missing_files(self) -> Iterator[Problem]:
+        """Yield what verify needs and is not there, in its words if it ran."""
+        if not (self._dataset / CHECKSUMS).is_file():
+            missing = Problem(CHECKSUMS.as_posix(), "does not exist; bring it back from a copy, or package again")
+            said = (found for found in self._outcomes.changed_files() if found.where == missing.where)
+            yield next(said, missing)
+
+    def _render(self, name: str, content: dict[str, Any]) -> str:
+        """Fill a template; its scripts are the only ones that a browser may run."""
+        scripts = [self._script(script) for script in content.pop("scripts")]
+        hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+        policy = " ".join(f"'sha256-{digest}'" for digest in hashes)
+        template = self._templates.get_template(name)
+        text = template.render(version=__version__, generator=_OURS, scripts=scripts, policy=policy, **content)
+        # names of files may hold bytes that are no UTF-8
+        return text.encode(errors="backslashreplace").decode()
+
+    def _script(self, name: str) -> str:
+        """Return a script: the library that draws plots, or one of ours."""
+        if name == _LIBRARY:
+            return self._vega.library() or ""
+        return self._templates.get_template(name).render()
+
+    def _write_sample(self, index: int) -> SampleStatus:
+        """Write the page of a sample; returns its card with a picture on it."""
+        sample = self._samples[index]
+        self._progress.looking_at(f"{sample.key} ({index + 1} of {len(self._samples)})")
+        drawn, problems = self._drawn(sample)
+        card = with_damage(self._cards[index], problems)
+        content = {
+            **drawn,
+            **tables(self._dataset, sample, self._vega),
+            "sample": sample,
+            "card": card,
+            "problems": list(dict.fromkeys((*card.problems, *self._of_dataset))),
+            "no_plots": self._vega.failure,
+            "times": self._times(sample),
+            "scripts": ["planes.js", "tables.js"],
+            "before": self._card(index - 1),
+            "after": self._card(index + 1),
+        }
+        write_text(safe_path(self._dataset, REPORT / card.page), self._render("sample.html", content))
+        planes = drawn["planes"]
+        return replace(card, thumbnail=planes[len(planes) // 2] if planes else None)
+
+    def _drawn(self, sample: Sample) -> tuple[dict[str, Any], list[Problem]]:
+        """Draw the images of a sample, without those that are damaged."""
+        room = min(_PLANES_BYTES // len(self._samples), _PAGE_BYTES)
+        problems: list[Problem] = []
+        while True:
+            try:
+                return drawn(self._dataset, sample, room, self._vega), problems
+            except DamagedImageError as error:
+                self._failures.append(str(error))
+                image = error.image.relative_to(self._dataset).as_posix()
+                problems.append(Problem(image, str(error).replace(f"{self._dataset}/", "").removeprefix(f"{image}: ")))
+                sample = sample.without(image)
+
+    def _card(self, index: int) -> SampleStatus | None:
+        return self._cards[index] if 0 <= index < len(self._cards) else None
+
+    def _times(self, sample: Sample) -> str:
+        acquired = f"acquired {sample.acquired}; " if sample.acquired else ""
+        times = [invocation.time.replace("T", " ")[:16] for invocation in self._provenance.history]
+        return f"{acquired}dataset begun {times[0]} UTC, packaged last {times[-1]} UTC" if times else acquired
+
+    def _cohort(self) -> GroupCounts | None:
+        """Gather the cells of all samples, and compile the plot of them; None if that is not possible."""
+        cohort = group_counts_of(self._samples, self._cards)
+        if cohort is None:
+            return None
+        plot = self._vega.compiled(cohort.data["plot"])
+        if plot is None or self._vega.library() is None:
+            return None
+        return replace(cohort, data={**cohort.data, "plot": plot})
+
+    def _overview(self) -> dict[str, Any]:
+        samples, cards = self._samples, self._cards
+        errors = self._outcomes.findings("error")
+        of_dataset = [found for found in errors if not any(sample.is_named_in(found.where) for sample in samples)]
+        of_samples = [found for card in cards for found in card.problems]
+        of_files = [*self._of_dataset, *self._outcomes.changed_files()]
+        cohort = self._cohort()
+        of_report = [Problem(REPORT.as_posix(), self._vega.failure)] if self._vega.failure else []
+        return {
+            "title": self._title,
+            "n_animals": len({sample.record.subject for sample in samples}),
+            "n_images": sum(len(sample.images) for sample in samples),
+            "bytes_before": sum_of([sample.bytes_before for sample in samples]),
+            "bytes_after": sum_of([sample.bytes_after for sample in samples]),
+            "states": self._outcomes.states,
+            "problems": list(dict.fromkeys((*of_samples, *of_files, *of_dataset, *of_report))),  # samples share some
+            "warnings": self._outcomes.findings("warning"),
+            "cards": cards,
+            "cohort": cohort,
+            "no_plots": self._vega.failure,
+            "scripts": [_LIBRARY, "cohort.js"] if cohort else [],
+            "excluded": _excluded(samples),
+        }
+
+
+def _title_of(dataset: Path) -> str:
+    path = dataset / "dataset_description.json"
+    try:
+        return str(read_object(path)["Name"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); package again, or bring it back") from error
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """What was left out, why, and what was found out about its pixels."""
+
+    source: str
+    reason: str
+    evidence: tuple[tuple[str, str], ...]
+
+
+def _excluded(samples: Sequence[Sample]) -> list[Excluded]:
+    return [
+        Excluded(found.source, found.reason, tuple(_evidence(found))) for sample in samples for found in sample.excluded
+    ]
+
+
+_EVIDENCE = {
+    "compared_with": "compared with",
+    "relation": "relation",
+    "planes_compared": "planes compared",
+    "planes_different": "planes that differ",
+    "voxels_zeroed": "voxels zeroed",
+    "voxels_different": "voxels that differ",
+    "labels_lost": "labels lost",
+}
+
+
+def _evidence(decision: Decision) -> list[tuple[str, str]]:
+    """Choose what people want to know of the evidence; lists and tables are counted."""
+    evidence = decision.evidence or {}
+    return [(words, _short(evidence[key])) for key, words in _EVIDENCE.items() if key in evidence]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return str(len(value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,335 @@
+"""The whole restoration: every run of the dataset, entry after entry.
+
+Invariant: an entry stands under its name only when it is whole, and nothing that is there already is written over. One
+that cannot be restored is named, and stops no other; so is one that no intact checksum proves to be the original.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from errno import ENAMETOOLONG
+from math import prod
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from catnip2bids.bids.checksums import CHECKSUMS, Checksums, file_sha256, read_checksums
+from catnip2bids.bids.plane_hashes import hashes_path, read_hashes
+from catnip2bids.bids.provenance import PROVENANCE, Provenance, provenance_of
+from catnip2bids.documents import refuse_foreign
+from catnip2bids.engine import OVERHEAD_BYTES, Resources, own_resources
+from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError, WriteError
+from catnip2bids.formatting import format_bytes_up, format_count, format_list, format_shape
+from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
+from catnip2bids.locks import FOLDER_LOCK, locked, refuse_packaging
+from catnip2bids.paths import SafePath, as_on_any_system, inside, safe_path
+from catnip2bids.progress import Progress
+from catnip2bids.publish import (
+    folder_to_write,
+    keep_apart,
+    publication,
+    publish_link,
+    raising_write_errors,
+    remove,
+    write_text,
+)
+from catnip2bids.restoration.restorable import CopyItem, Item, LinkItem, NotRestorable, VolumeItem, items_of
+from catnip2bids.restoration.result import Restoration
+from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, plane_bytes, write_file, write_slices
+from catnip2bids.scanning import files_below
+from catnip2bids.volume import inspect_volume
+
+_MARK = ".catnip2bids-restore"
+"""Stands in the folder as long as not everything is restored, and says from what."""
+
+
+def restore(
+    dataset: Path | str,
+    folder: Path | str,
+    progress: Progress | None = None,
+    *,
+    jobs: int | None = None,
+    memory_bytes: int | None = None,
+) -> Restoration:
+    """Write the original files back, pixel for pixel, under their original names.
+
+    Images become TIFF slices, TIFF stacks and NIfTI files again; files need not be the same byte for byte, their
+    pixels are. What was copied comes back as it was, and so does what was left out because other images hold it.
+    Interrupted, it goes on where it stopped when it is called again.
+
+    Parameters
+    ----------
+    dataset
+        A dataset that `package` made, or a copy of one.
+    folder
+        Where to write: a new or an empty folder. Runs come to lie in it as they lay in the SOURCE.
+    progress
+        Told how the work goes.
+    jobs
+        Processors to use; all by default.
+    memory_bytes
+        The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset is none of ours or packaged now, or the folder holds something else.
+    UsageError
+        If one of both folders is inside the other, or the memory is not enough; then nothing is written.
+
+    Examples
+    --------
+    >>> restore("dataset", "restored")
+    <Restoration restored: 31 restored, 0 kept, 0 left out, 0 problems>
+    """
+    dataset, folder, progress = Path(dataset), Path(folder), progress or Progress()
+    refuse_packaging(dataset, "restore")
+    refuse_foreign(dataset)
+    provenance = provenance_of(dataset)
+    keep_apart(dataset, folder)
+    result = Restoration(folder)
+    work = _Work(dataset, provenance, own_resources(jobs, memory_bytes), progress, result)
+    work.check_memory()
+    mark = file_sha256(dataset / PROVENANCE)
+    with raising_write_errors(folder):
+        _refuse_folder(folder, mark)
+        with folder_to_write(folder), locked(folder):
+            _refuse_folder(folder, mark)
+            write_text(safe_path(folder, _MARK), mark)
+            work.do_all()
+            if work.is_complete:
+                remove(safe_path(folder, _MARK))
+    if leftovers := leftovers_below(dataset):
+        progress.note(ignored(leftovers))
+    return result
+
+
+def _refuse_folder(folder: Path, mark: str) -> None:
+    """Refuse a folder that holds anything but what an interrupted restoration of the same dataset left."""
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: is not a folder; give a new folder with -o")
+    ours = folder / _MARK
+    if ours.is_file() and ours.read_bytes() == mark.encode():
+        return
+    if any(path != folder / FOLDER_LOCK for path in without_leftovers(folder.iterdir())):
+        raise DatasetError(f"{folder}: is not empty; give a new folder with -o")
+
+
+class _Work:
+    """The items of all runs, and how they are restored."""
+
+    def __init__(
+        self, dataset: Path, provenance: Provenance, resources: Resources, progress: Progress, result: Restoration
+    ) -> None:
+        self._dataset, self._provenance, self._resources = dataset, provenance, resources
+        self._progress, self._result = progress, result
+        checksums = read_checksums(dataset)
+        self._checksums = checksums.files if checksums else None
+        self._doubt = _doubt_of(dataset, checksums)
+        self._unwhole: list[str] = []
+        self.is_complete = True
+        self._check(PurePosixPath(PROVENANCE.as_posix()))
+        self.items = [
+            (inside(f"{place / item.path}", PROVENANCE.name).as_posix(), item)
+            for key, place in self._places()
+            for item in items_of(provenance, key)
+        ]
+        self.items.sort(key=lambda found: isinstance(found[1], LinkItem))  # nothing is written through a link
+
+        self._records = {target: record for run in provenance.runs.values() for target, record in run.images.items()}
+        self._volumes = [item for _, item in self.items if isinstance(item, VolumeItem)]
+
+    @property
+    def n_voxels(self) -> int:
+        """Voxels of all volumes."""
+        return sum(prod(self._records[str(item.image)].shape) for item in self._volumes)
+
+    def check_memory(self) -> None:
+        """Refuse the restoration if the memory is not enough for each of the volumes."""
+        n_bytes = OVERHEAD_BYTES + max(map(self._bytes_of, self._volumes), default=0)
+        if n_bytes > self._resources.memory_bytes:
+            needed = format_bytes_up(n_bytes)
+            raise UsageError(
+                f"{self._dataset}: restoring it needs at least {needed} of memory; give more with --memory"
+            )
+
+    def _bytes_of(self, item: VolumeItem) -> int:
+        record = self._records[str(item.image)]
+        held = sum(self._held_bytes(image) for image in (item.image, item.mask) if image is not None)
+        return held + plane_bytes(record.shape, np.dtype(record.dtype))
+
+    def _held_bytes(self, image: PurePosixPath) -> int:
+        """Memory that an image takes beside its planes; only that of folders does, whose metadata are read quickly."""
+        folder = self._dataset / image
+        try:
+            volume = inspect_volume(folder).volume if folder.is_dir() else None
+        except (SourceError, OSError):
+            return 0  # it becomes a problem when its turn comes
+        return 0 if volume is None else volume.read_cost.shared_bytes
+
+    def _places(self) -> Iterator[tuple[str, PurePosixPath]]:
+        """Yield where each run comes to lie: where it lay in its SOURCE, unless another run lay there too."""
+        runs = self._provenance.runs
+        places = {key: PurePosixPath(run.name if run.source == "." else run.source) for key, run in runs.items()}
+        n_there = Counter(as_on_any_system(str(place)) for place in places.values())
+        for key, place in places.items():
+            yield key, place if n_there[as_on_any_system(str(place))] == 1 else PurePosixPath(key) / place.name
+
+    def do_all(self) -> None:
+        """Restore all items; first say why nothing proves them or what is not known of them, if that is so."""
+        if self._doubt is not None:
+            self._tell(self._doubt)
+        for problem in _undecided(self._provenance):
+            self._tell(f"{self._dataset / PROVENANCE}: {problem}")
+            self.is_complete = False
+        self._progress.start(self.n_voxels)
+        for path, item in self.items:
+            self._do(path, item)
+        for path, item in self.items:
+            if isinstance(item, LinkItem) and path in self._result.restored:
+                self._check_link(path, item)
+
+    def _check_link(self, path: str, item: LinkItem) -> None:
+        """Take a link away again that leads to nothing, now that all is there."""
+        if not (self._result.folder / path).exists():
+            self._result.restored.remove(path)
+            remove(safe_path(self._result.folder, path))
+            self._tell(f"{path}: is not restored, since it is the same as {item.to}, which is not")
+            self.is_complete = False
+
+    def _do(self, path: str, item: Item) -> None:
+        """Restore one item; what goes wrong is a problem of this item alone."""
+        if isinstance(item, NotRestorable):
+            self._result.left_out[path] = item.reason
+            return
+        if waiting_for := next((folder for folder in self._unwhole if path.startswith(f"{folder}/")), None):
+            # a folder under the name of a volume means that all of it is there
+            self._tell(f"{path}: lies in {waiting_for}, which is not restored; correct that, and restore again")
+            self.is_complete = False
+            return
+        if os.path.lexists(self._result.folder / path):
+            self._result.kept.append(path)
+            self._doubt_item(path)
+            return
+        self._progress.item(path)
+        try:
+            if item.path == "." or path.partition("/")[0] in (_MARK, FOLDER_LOCK):
+                raise DatasetError(f"{PROVENANCE}: no entry of a run has this name; bring it back from a copy")
+            self._restore(item, safe_path(self._result.folder, path))
+        except (UsageError, WriteError):  # what keeps one item from being restored keeps all of them
+            raise
+        except (Catnip2bidsError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != ENAMETOOLONG:
+                raise
+            too_long = "its name or path is too long here; restore into a folder with a shorter path"
+            self._unwhole.append(path)
+            self._tell(f"{path}: {too_long if isinstance(error, OSError) else error}")
+            self.is_complete = False
+        else:
+            self._result.restored.append(path)
+            self._doubt_item(path)
+
+    def _doubt_item(self, path: str) -> None:
+        if self._doubt is not None:
+            self._tell(f"{path}: is restored, and nothing proves that it is the original")
+
+    def _tell(self, problem: str) -> None:
+        self._result.problems.append(problem)
+        self._progress.problem(problem)
+
+    def _restore(self, item: VolumeItem | CopyItem | LinkItem, final: SafePath) -> None:
+        match item:
+            case VolumeItem():
+                self._restore_volume(item, final)
+            case CopyItem():
+                self._copy(item.copy, final)
+            case LinkItem():
+                publish_link(final, os.path.relpath(item.to, Path(item.path).parent))
+
+    def _restore_volume(self, item: VolumeItem, final: SafePath) -> None:
+        image = self._stored(item.image)
+        source = RestoredVolume(image, self._stored(item.mask) if item.mask else None)
+        if source.mask is not None and source.mask.volume.shape != image.volume.shape:
+            sizes = " and ".join(format_shape(stored.volume.shape) for stored in (image, source.mask))
+            raise DatasetError(f"{PROVENANCE}: {item.image} and its mask have {sizes} voxels; bring that back")
+        names = item.slice_names(image.planes)
+        if names is not None and len(set(names)) != len(image.planes):
+            raise DatasetError(
+                f"{PROVENANCE}: names {format_count(len(set(names)), 'file')} for "
+                f"{format_count(len(image.planes), 'plane')} of {item.image}; bring it back from a copy"
+            )
+        advance = self._progress.advance
+        with publication(final) as partial:
+            if names is None:
+                write_file(source, partial, final.name, self._resources, advance)
+            else:
+                write_slices(source, partial, names, self._resources, advance)
+
+    def _stored(self, image: PurePosixPath) -> StoredImage:
+        self._check(hashes_path(image))
+        census = inspect_volume(self._dataset / image)
+        planes = read_hashes(self._dataset, image)
+        if census.volume is None or census.problems:
+            raise SourceError("; ".join(census.problems))
+        if census.volume.shape[0] != len(planes):
+            raise DatasetError(
+                f"{self._dataset / image}: has {format_count(census.volume.shape[0], 'plane')}, and had {len(planes)}; "
+                "bring it back from a copy"
+            )
+        return StoredImage(census.volume, planes)
+
+    def _copy(self, copy: PurePosixPath, final: SafePath) -> None:
+        """Copy a file or folder whose bytes are what they were."""
+        location = self._dataset / copy
+        if not location.exists():
+            raise DatasetError(f"{location}: does not exist any more; bring it back from a copy")
+        with publication(final) as partial:
+            for file in files_below(location):
+                if not file.resolve().is_relative_to(self._dataset.resolve()):
+                    raise DatasetError(f"{file}: is a link out of the dataset; bring the file back from a copy")
+                target = partial if file == location else partial / file.relative_to(location)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, target)
+                self._check(PurePosixPath(file.relative_to(self._dataset).as_posix()), target)
+
+    def _check(self, file: PurePosixPath, content: Path | None = None) -> None:
+        """Refuse a file of the dataset that has not the checksum it had; `content` is a copy of it, if there is one."""
+        path = content or self._dataset / file
+        if self._checksums is None or not path.is_file():
+            return
+        sha256 = self._checksums.get(file.as_posix())
+        if sha256 is None:
+            what = f"is not in {CHECKSUMS.name}, so nothing proves it; bring that back from a copy"
+            raise DatasetError(f"{self._dataset / file}: {what}")
+        if file_sha256(path) != sha256:
+            raise DatasetError(f"{self._dataset / file}: was changed since it was packaged; bring it back from a copy")
+
+
+def _doubt_of(dataset: Path, checksums: Checksums | None) -> str | None:
+    """Return why the checksums prove nothing; None if they do."""
+    if checksums is not None and checksums.is_intact:
+        return None
+    what = "is missing" if checksums is None else "was changed, or is damaged"
+    return (
+        f"{dataset / CHECKSUMS}: {what}, so nothing proves that the restored files are the originals; "
+        "package again if packaging was interrupted, or bring it back from a copy of the dataset, and restore again "
+        "into a new folder"
+    )
+
+
+def _undecided(provenance: Provenance) -> Iterator[str]:
+    """Yield what provenance does not say, so that not everything can be restored."""
+    forward = "packaging was interrupted, or the file was changed; package again, or bring it back from a copy"
+    if not provenance.runs:
+        yield f"has no run: {forward}"
+    for key, run in provenance.runs.items():
+        decided = provenance.decisions_of(key)
+        images = run.images.items()
+        without = sorted(PurePosixPath(image).name for image, record in images if record.source not in decided)
+        if without or not decided:
+            yield f"has no decision about {format_list(without) or f'any entry of {key}'}: {forward}"

@@ -1,0 +1,83 @@
+"""Results that show themselves shortly: a line in Python, a small table in a notebook.
+
+Invariant: it is short however much is in a result; what is left out is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+_MOST_LINES: Final = 10
+_LONGEST: Final = 300
+"""Characters of a name or a problem that are shown."""
+
+
+@dataclass(frozen=True)
+class ReprSummary:
+    """What is shown of a result.
+
+    Attributes
+    ----------
+    about
+        What it is about: mostly a path.
+    facts
+        What there is to say, in a few words each.
+    rows
+        A table, a mapping of columns to values for each row; only notebooks show it.
+    problems
+        What is wrong, a line each; only notebooks show them.
+    """
+
+    about: str
+    facts: tuple[str, ...]
+    rows: Sequence[Mapping[str, object]] = ()
+    problems: Sequence[str] = ()
+
+
+class ShortRepr:
+    """Something that shows itself; it only has to sum itself up."""
+
+    def _summary(self) -> ReprSummary:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        summary = self._summary()
+        return f"<{type(self).__name__} {_shortened(summary.about)}: {', '.join(summary.facts)}>"
+
+    def _repr_html_(self) -> str:
+        """Return what notebooks show."""
+        summary = self._summary()
+        name, about, facts = type(self).__name__, escape(_shortened(summary.about)), escape(", ".join(summary.facts))
+        parts = [f"<p><strong>{name}</strong> <code>{about}</code>: {facts}</p>"]
+        if summary.rows:
+            parts.append(_table(summary.rows))
+        if summary.problems:
+            lines = [f"<li>{escape(_shortened(problem))}</li>" for problem in summary.problems[:_MOST_LINES]]
+            parts.append(f"<ul>{''.join(lines)}</ul>{_more(len(summary.problems))}")
+        return f"<div>{''.join(parts)}</div>"
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in rows[0])
+    body = [
+        "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row.values()) + "</tr>" for row in rows[:_MOST_LINES]
+    ]
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{_more(len(rows))}"
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else escape(_shortened(str(value)))
+
+
+def _more(n: int) -> str:
+    return f"<p>… and {n - _MOST_LINES:,} more</p>" if n > _MOST_LINES else ""
+
+
+def _shortened(text: str) -> str:
+    # names of files may hold bytes that are no UTF-8
+    text = text.encode(errors="backslashreplace").decode()
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"

@@ -1,0 +1,84 @@
+"""How a finished image is read to be verified: piece after piece, by a library that did not write it.
+
+Invariant: a piece is a plain description of planes of one level; checking it hashes planes of level 0, and recomputes
+what the next level must be. Pieces are independent of each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.enums import Kind
+from catnip2bids.verification.result import Problem
+
+Array = npt.NDArray[Any]
+Zyx = tuple[int, int, int]
+Merge = Callable[[Array, Zyx, Kind], Array]
+
+NOT_MERGED = "is not what merging the voxels of the level before gives"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some planes of one level, `start` to `stop` (exclusive)."""
+
+    level: int
+    start: int
+    stop: int
+
+    @property
+    def planes(self) -> tuple[int, ...]:
+        """Its planes."""
+        return tuple(range(self.start, self.stop))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in a piece.
+
+    Attributes
+    ----------
+    sha256
+        Hashes of planes of level 0.
+    problems
+        What is wrong.
+    n_voxels
+        Voxels of level 0 that were looked at, read or not.
+    """
+
+    sha256: Mapping[int, str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    n_voxels: int = 0
+
+
+class ImageReader(Protocol):
+    """An image that is open for verification."""
+
+    @property
+    def shapes(self) -> tuple[Zyx, ...]:
+        """Voxels (z, y, x) of each level."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+
+    @property
+    def piece_bytes(self) -> int:
+        """Memory that checking a piece takes, at the most."""
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield all pieces."""
+
+    def check(self, piece: Piece) -> Found:
+        """Read a piece; what cannot be read is a problem of the result."""
+
+
+def different_planes(expected: Array, found: Array) -> list[int]:
+    """List the planes in which a bit differs, counted from the first one of these arrays (z, y, x)."""
+    words = f"u{expected.dtype.itemsize}"
+    return [int(n) for n in np.flatnonzero((expected.view(words) != found.view(words)).any(axis=(1, 2)))]

@@ -1,0 +1,163 @@
+"""The originals, read once more: are they still what the dataset says it was made from.
+
+Invariant: an original that is not there, cannot be read, or has other pixels is a problem of the image or the copy that
+was made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from catnip2bids.bids.checksums import file_sha256
+from catnip2bids.bids.dataset_paths import copy_of
+from catnip2bids.bids.names import run_name
+from catnip2bids.bids.provenance import Provenance, RunRecord
+from catnip2bids.engine import BoundedMap, Resources
+from catnip2bids.errors import NotEnoughMemoryError, SourceError, UsageError
+from catnip2bids.formatting import format_shape
+from catnip2bids.progress import Progress
+from catnip2bids.scanning import Entry, Run, files_below, scan, with_slice_numbers
+from catnip2bids.verification.images import ExpectedImage
+from catnip2bids.verification.result import FileProblem, Problem, ProblemKind
+from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane, hashing_bytes
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """The source folders of a dataset.
+
+    Attributes
+    ----------
+    provenance
+        What the dataset remembers.
+    runs
+        The runs in the source folders.
+    leftovers
+        What systems and programs left behind in them.
+    """
+
+    provenance: Provenance
+    runs: tuple[Run, ...]
+    leftovers: tuple[Path, ...]
+
+    @classmethod
+    def find(
+        cls, sources: Sequence[Path | str] | Path | str, provenance: Provenance, progress: Progress
+    ) -> SourceFiles:
+        """Take a census of the source folders.
+
+        Raises
+        ------
+        SourceError
+            If one of them is not a folder, or no run is in it.
+        """
+        found = scan(sources, progress)
+        return cls(provenance, found.runs, found.leftovers)
+
+    def problems_of(
+        self, image: ExpectedImage, resources: Resources, on_voxels: Callable[[int], None]
+    ) -> list[Problem]:
+        """Read the volume that an image was made of, and compare its planes with what is remembered of them."""
+        try:
+            volume = self._volume(image)
+        except SourceError as error:
+            return [Problem(f"its original {error}", kind=ProblemKind.NOT_READ)]
+        try:
+            return self._compared(image, volume, resources, on_voxels)
+        except NotEnoughMemoryError as error:
+            on_voxels(image.n_voxels)
+            return [Problem(f"its original could not be read: {error}", kind=ProblemKind.NOT_READ)]
+
+    def _compared(
+        self, image: ExpectedImage, volume: Volume, resources: Resources, on_voxels: Callable[[int], None]
+    ) -> list[Problem]:
+        if volume.shape != tuple(image.record.shape):
+            now, had = format_shape(volume.shape), format_shape(image.record.shape)
+            return [Problem(f"its original has {now} voxels now, and had {had}")]
+        wrong, damaged = [], []
+        with BoundedMap(resources, hashing_bytes(volume), volume.read_cost.shared_bytes, about=volume.files[0]) as team:
+            for plane, found in enumerate(team.do(partial(_hash_of, volume), range(volume.shape[0]))):
+                on_voxels(volume.shape[1] * volume.shape[2])
+                if found is None:
+                    damaged.append(plane)
+                elif image.planes and found != image.planes[plane].sha256:
+                    wrong.append(plane)
+        problems = [Problem("its original has other pixels now", 0, tuple(wrong))] if wrong else []
+        if damaged:
+            problems.append(Problem("its original cannot be read", 0, tuple(damaged), ProblemKind.NOT_READ))
+        return problems
+
+    def copy_problems(self, checksums: Mapping[str, str]) -> Iterator[FileProblem]:
+        """Yield copies in the dataset of which the original is not the same any more."""
+        for key, record in self.provenance.runs.items():
+            for path, decision in self.provenance.decisions_of(key).items():
+                copy = copy_of(run_name(record.subject, record.sample, record.stain), path)
+                is_copied = decision.action == "copy" or copy.as_posix() in checksums
+                if decision.action != "exclude" and is_copied:
+                    yield from self._changed(record, path, copy, checksums)
+
+    def _changed(
+        self, record: RunRecord, path: str, copy: PurePosixPath, checksums: Mapping[str, str]
+    ) -> Iterator[FileProblem]:
+        entry = self._entry(record, path)
+        if entry is None:
+            yield FileProblem(
+                copy.as_posix(), "its original is not in the sources that were given", ProblemKind.NOT_READ
+            )
+            return
+        for file in files_below(entry.location):
+            of_file = copy if file == entry.location else copy / file.relative_to(entry.location).as_posix()
+            try:
+                same = file_sha256(file) == checksums.get(of_file.as_posix())
+            except OSError as error:
+                yield FileProblem(
+                    of_file.as_posix(), f"its original cannot be read: {error.strerror}", ProblemKind.NOT_READ
+                )
+                continue
+            if not same:
+                yield FileProblem(of_file.as_posix(), "its original has another content now")
+
+    def _volume(self, image: ExpectedImage) -> Volume:
+        """Return what an image was made of: a volume of the sources, or the mask that two of them give."""
+        key = next(key for key, run in self.provenance.runs.items() if image.path.as_posix() in run.images)
+        record = image.record
+        if record.recovered_from is None:
+            return self._entry_volume(key, record.source)
+        whole, masked = (self._entry_volume(key, path) for path in (record.recovered_from, record.source))
+        evidence = self.provenance.decisions_of(key)[record.source].evidence or {}
+        if not {"planes", "planes_emptied"} <= evidence.keys():
+            raise SourceError(f"{record.source}: provenance has no comparison for it; package again")
+        return RecoveredMask.from_evidence(whole, masked, evidence)
+
+    def _entry(self, record: RunRecord, path: str, slice_number: str | None = None) -> Entry | None:
+        runs = [run for run in self.runs if run.folder_name == record.name]
+        if len(runs) > 1:  # today's CATNIP names runs after the time alone
+            at_the_same_place = [run for run in runs if run.source == record.source]
+            of_the_animal = [run for run in runs if run.name.subject_label == record.subject]
+            runs = at_the_same_place if len(at_the_same_place) == 1 else of_the_animal
+        if slice_number is not None:
+            runs = [with_slice_numbers(run, {path: slice_number}) for run in runs]
+        return next((entry for run in runs for entry in run.entries if entry.path == path), None)
+
+    def _entry_volume(self, key: str, path: str) -> Volume:
+        record, decision = self.provenance.runs[key], self.provenance.decisions_of(key).get(path)
+        try:
+            entry = self._entry(record, path, decision.slice_number if decision else None)
+        except UsageError as error:
+            raise SourceError(str(error)) from error
+        if entry is None:
+            raise SourceError(f"{record.name}/{path} is not in the sources that were given")
+        if entry.volume is None:
+            raise SourceError(f"{record.name}/{path} is not whole any more: {'; '.join(entry.problems)}")
+        return entry.volume
+
+
+def _hash_of(volume: Volume, plane: int) -> str | None:
+    """Hash a plane of an original; None if it cannot be read."""
+    try:
+        return hash_stored_plane(volume, plane)
+    except SourceError:
+        return None

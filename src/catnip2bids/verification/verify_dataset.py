@@ -1,0 +1,151 @@
+"""The whole verification: images, files, and the originals if they are given.
+
+Invariant: it only reads, and needs nothing but the dataset: neither network nor sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from catnip2bids.bids.checksums import CHECKSUMS, read_checksums
+from catnip2bids.bids.provenance import Provenance, provenance_of
+from catnip2bids.documents import foreign
+from catnip2bids.engine import Resources, resources_for
+from catnip2bids.enums import IMAGE_ENDINGS, Cluster
+from catnip2bids.errors import NotEnoughMemoryError
+from catnip2bids.formatting import format_count, format_list
+from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
+from catnip2bids.locks import undisturbed
+from catnip2bids.progress import Progress
+from catnip2bids.publish import is_unpublished
+from catnip2bids.verification.files import missing_lines, unfinished_work, unlisted_files, verify_files
+from catnip2bids.verification.images import expected_images, not_verified, verify_image
+from catnip2bids.verification.result import FileProblem, ProblemKind, Verification
+from catnip2bids.verification.source_files import SourceFiles
+
+
+def verify(
+    dataset: Path | str,
+    sources: Sequence[Path | str] | Path | str = (),
+    progress: Progress | None = None,
+    *,
+    deep: bool = False,
+    jobs: int | None = None,
+    memory_bytes: int | None = None,
+    cluster: Cluster | None = None,
+) -> Verification:
+    """Prove that every pixel of a dataset is the pixel that was read, and that nothing else changed.
+
+    Every plane of level 0 is read by a library that did not write it (zarr-python, tifffile) and hashed; every lower
+    level is computed again from the level before; every other file is compared with its checksum.
+
+    Parameters
+    ----------
+    dataset
+        A dataset that `package` made, or a copy of one.
+    sources
+        The source folders, if the originals are to be read again too.
+    progress
+        Told how the work goes.
+    deep
+        Whether OME-Zarr is decoded with a second library too (tensorstore), and lower levels are recomputed with that
+        one instead of the faster code that made them.
+    jobs
+        Processors to use; all by default.
+    memory_bytes
+        The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
+    cluster
+        Where pixels are read, if not by this process.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is not a dataset of ours, its provenance cannot be read, or it is packaged meanwhile.
+    SourceError
+        If no run is found in the sources.
+    UsageError
+        If the memory is not enough for any image; one that needs more than others is a problem of its verdict.
+
+    Examples
+    --------
+    >>> verify("dataset").ok
+    True
+    """
+    dataset, progress = Path(dataset), progress or Progress()
+    with undisturbed(dataset, "verify", CHECKSUMS):
+        if strangers := [(path.relative_to(dataset).as_posix(), what) for path, what in foreign(dataset)]:
+            named = ((path, f"{what}; nothing else was looked at") for path, what in strangers)
+            return Verification(dataset, (), 0, tuple(FileProblem(*one, ProblemKind.NOT_READ) for one in named))
+        provenance = provenance_of(dataset)
+        given = [Path(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
+        if cluster is not None:  # workers stand in other folders
+            dataset, given = dataset.absolute(), [source.absolute() for source in given]
+        with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[dataset, *given]) as resources:
+            return _verified(dataset, given, provenance, resources, progress, deep=deep)
+
+
+def _verified(
+    dataset: Path,
+    sources: Sequence[Path],
+    provenance: Provenance,
+    resources: Resources,
+    progress: Progress,
+    *,
+    deep: bool,
+) -> Verification:
+    originals = SourceFiles.find(sources, provenance, progress) if sources else None
+    images = list(expected_images(dataset, provenance))
+    progress.start(sum(image.n_voxels * (2 if originals and image.inside is None else 1) for image in images))
+    verdicts, refusals = [], []
+    for image in images:
+        progress.item(image.path.name)
+        try:
+            verdict = verify_image(dataset, image, resources, deep, progress.advance)
+        except NotEnoughMemoryError as error:
+            refusals.append(error)
+            verdict = not_verified(image, str(error).removeprefix(f"{dataset / image.path}: "))
+            progress.advance(image.n_voxels)
+        if originals is not None and image.inside is None:
+            of_original = originals.problems_of(image, resources, progress.advance)
+            verdict = replace(verdict, problems=(*verdict.problems, *of_original))
+        verdicts.append(verdict)
+    if refusals and len(refusals) == len(images):
+        raise refusals[0]
+    file_problems, notes, n_files = _files(dataset, provenance, resources, originals)
+    file_problems += [*unfinished_work(dataset), *_strange_images(dataset, provenance)]
+    leftovers = [*(originals.leftovers if originals else ()), *leftovers_below(dataset, into_images=True)]
+    notes += [ignored(leftovers)] if leftovers else []
+    return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), originals is not None)
+
+
+def _files(
+    dataset: Path, provenance: Provenance, resources: Resources, originals: SourceFiles | None
+) -> tuple[list[FileProblem], list[str], int]:
+    """Compare everything but pixels; returns problems, notes, and how many files were compared."""
+    checksums = read_checksums(dataset)
+    if checksums is None:
+        what = "does not exist: packaging was interrupted, or an older version made the dataset; package again"
+        return [FileProblem(CHECKSUMS.as_posix(), what, ProblemKind.NOT_READ)], [], 0
+    problems = list(verify_files(dataset, checksums, resources))
+    if originals is not None:
+        problems += originals.copy_problems(checksums.files)
+    if missing := missing_lines(provenance, checksums):
+        lacks = f"lacks {format_count(len(missing), 'file')} of those that packaging lists: {format_list(missing)}"
+        problems.append(FileProblem(CHECKSUMS.as_posix(), f"{lacks}; bring it back from a copy, or package again"))
+    strange, later = unlisted_files(dataset, provenance, checksums)
+    what = f"is not in {CHECKSUMS.name}: it was not packaged, or the list was changed; remove it, or package again"
+    problems += [FileProblem(file, what) for file in strange if file not in missing]
+    notes = [f"{file}: came after the dataset was packaged" for file in later]
+    return problems, notes, len(checksums.files)
+
+
+def _strange_images(dataset: Path, provenance: Provenance) -> Iterator[FileProblem]:
+    """Yield images that the dataset does not remember."""
+    known = {target for run in provenance.runs.values() for target in run.images}
+    for folder in (dataset, *dataset.glob("derivatives/*")):
+        for path in sorted(without_leftovers(folder.glob("sub-*/**/micr/*"))):
+            target = path.relative_to(dataset).as_posix()
+            if path.name.endswith(IMAGE_ENDINGS) and not is_unpublished(path) and target not in known:
+                yield FileProblem(target, "is an image that was not packaged: nothing is known of its pixels")

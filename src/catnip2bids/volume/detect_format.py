@@ -1,0 +1,77 @@
+"""The census of whatever a path is: a slice folder, a TIFF stack, a NIfTI file, an OME-Zarr image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.leftovers import is_leftover
+from catnip2bids.volume.inspection import Inspection
+from catnip2bids.volume.nifti import inspect_nifti
+from catnip2bids.volume.slice_series import inspect_slices
+from catnip2bids.volume.tiff_stack import inspect_stack
+from catnip2bids.volume.zarr import inspect_zarr, is_ome_zarr
+
+_TIFF = (".tif", ".tiff", ".btf")
+
+
+def inspect_volume(path: Path, slice_number: str | None = None) -> Inspection:
+    """Take the census of a volume, however it is stored.
+
+    Parameters
+    ----------
+    path
+        The volume.
+    slice_number
+        What tells the slice number in the names of a slice folder, see `inspect_slices`.
+
+    Raises
+    ------
+    SourceError
+        If the path is none of a folder of TIFF slices, a TIFF file, a NIfTI file and an OME-Zarr image.
+    UsageError
+        If `slice_number` is not a valid pattern, or is given for anything but a slice folder.
+    """
+    if path.is_dir() and not is_ome_zarr(path):
+        files = slice_files(path)
+        if not files:
+            raise SourceError(
+                f"{path}: is neither a folder of TIFF slices nor an OME-Zarr image; give the folder of one or the other"
+            )
+        return inspect_slices(files, slice_number)
+    if slice_number is not None and path.exists():
+        raise UsageError(
+            f"{path}: is not a folder of TIFF slices, so it has no slice numbers; leave --slice-number out"
+        )
+    if is_ome_zarr(path):
+        return inspect_zarr(path)
+    if not path.exists():
+        raise SourceError(f"{path}: does not exist; give a slice folder, a TIFF or NIfTI file, or an OME-Zarr image")
+    if is_tiff(path):
+        return inspect_stack(path)
+    if is_nifti(path):
+        return inspect_nifti(path)
+    raise SourceError(
+        f"{path}: is neither a folder of TIFF slices, nor a TIFF or NIfTI file, nor an OME-Zarr image; "
+        "give one of these"
+    )
+
+
+def is_tiff(path: Path) -> bool:
+    """Tell by its name whether a file is a TIFF file."""
+    return path.suffix.lower() in _TIFF
+
+
+def is_nifti(path: Path) -> bool:
+    """Tell by its name whether a file is a NIfTI file."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def is_slice(path: Path) -> bool:
+    """Tell by its name whether a file of a slice folder is one of its slices; hidden files and leftovers are not."""
+    return is_tiff(path) and not path.name.startswith(".") and not is_leftover(path)
+
+
+def slice_files(folder: Path) -> list[Path]:
+    """List the slices of a folder, in the order of their names."""
+    return sorted(filter(is_slice, folder.iterdir()))

@@ -1,0 +1,252 @@
+"""A volume as a folder of 2D TIFF slices, one file a plane.
+
+Invariant: planes are ordered by slice number, never by name or position in a listing; a series with a gap,
+with a number used twice, or with slices of different kinds is never handed out as a volume.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice, pairwise
+from pathlib import Path
+from xml.etree.ElementTree import ParseError
+
+from catnip2bids.errors import SourceError
+from catnip2bids.formatting import SHOWN, format_count, format_list
+from catnip2bids.volume.inspection import Inspection, size_on_disk
+from catnip2bids.volume.ome_plane_order import order_of_files
+from catnip2bids.volume.open_plane import OpenPlane
+from catnip2bids.volume.pixel_meaning import compare_meanings
+from catnip2bids.volume.slice_names import number_slices
+from catnip2bids.volume.tiff_encoding import EncodedPlane
+from catnip2bids.volume.tiff_file import open_tiff, saved_in_python
+from catnip2bids.volume.tiff_page import (
+    PageLayout,
+    agreed,
+    open_page,
+    read_encoded,
+)
+from catnip2bids.volume.tiff_pages import check_planes
+from catnip2bids.volume.tiff_volume import TiffPlanes
+from catnip2bids.volume.volume import PlaneSource
+
+_EXAMPLES = 3
+_HEADER_READERS = 8  # headers are small and far apart: the file system's latency is what counts
+
+
+@dataclass(frozen=True)
+class SliceSeries(TiffPlanes):
+    """A volume stored as one TIFF file a plane, in the order of its slice numbers.
+
+    Attributes
+    ----------
+    slices
+        The files.
+    """
+
+    slices: tuple[Path, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along (z, y, x)."""
+        return (len(self.slices), *self.layout.shape)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All slice files."""
+        return self.slices
+
+    def plane_source(self, plane: int) -> PlaneSource:
+        """Return the slice file of a plane."""
+        return PlaneSource(self.slices[plane], 0)
+
+    def read_encoded(self, plane: int) -> EncodedPlane:
+        """Read the segments of a plane without decoding them; only where the planes agree in their encoding."""
+        return read_encoded(self.slices[plane], 0, self.layout)
+
+    def open_plane(self, plane: int) -> OpenPlane:
+        """Open the slice file of a plane."""
+        return open_page(self.slices[plane], 0, self.layout)
+
+
+def inspect_slices(files: Iterable[Path], slice_number: str | None = None) -> Inspection:
+    """Take the census of a slice folder.
+
+    Parameters
+    ----------
+    files
+        The slice files, in any order.
+    slice_number
+        What tells the slice number of a file name, see `slice_pattern`; by default it is the one number that varies.
+        Files that it does not match are left out, with a warning.
+
+    Raises
+    ------
+    UsageError
+        If `slice_number` is not a valid pattern.
+    """
+    slices = tuple(sorted(files))
+    numbered = number_slices(slices, slice_number)
+    by_number = numbered.by_number
+    problems = [numbered.problem] if numbered.problem else _duplicates(by_number) + _gaps(by_number)
+    problems += _other_order(by_number) if not problems else []
+    not_matching = set(numbered.not_matching)
+    layouts, unlike, warnings = _layouts(tuple(file for file in slices if file not in not_matching))
+    problems += unlike
+    warnings = _unusual_numbers(by_number) + warnings
+    if numbered.not_matching:
+        names = format_list([file.name for file in numbered.not_matching])
+        n_files = format_count(len(numbered.not_matching), "file")
+        warnings.append(
+            f"{slices[0].parent}: {n_files} left out, which the slice number pattern {slice_number!r} does not match: "
+            f"{names}"
+        )
+    volume = None
+    if layouts and not problems:
+        volume = SliceSeries(
+            slices=tuple(twins[0] for twins in by_number.values()),
+            layout=agreed(layouts.values()),
+        )
+    n_bytes = sum(size_on_disk(file) for file in slices)
+    return Inspection(volume, len(slices), n_bytes, tuple(problems), tuple(warnings))
+
+
+def _duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:
+    return [
+        f"{files[0].parent}: slice number {number} is there {len(files)} times "
+        f"({format_list([file.name for file in files])}); leave one file to each number, or choose a pattern that "
+        "matches the right one (slice_number in the plan, or --slice-number of convert and compare)"
+        for number, files in by_number.items()
+        if len(files) > 1
+    ]
+
+
+def _other_order(by_number: Mapping[int, list[Path]]) -> list[str]:
+    """Say if the OME-XML in the first slice puts the files in another order than the numbers in their names."""
+    files = {twins[0].name: twins[0] for twins in by_number.values()}
+    first = next(iter(files.values()), None)
+    try:
+        if first is None:
+            return []
+        with open_tiff(first) as tiff:
+            stated = order_of_files(tiff.ome_metadata) if tiff.ome_metadata else []
+    except (SourceError, ParseError, ValueError):
+        return []  # which is said of the file itself, or changes nothing
+    named = [name for name in stated if name in files]
+    if named == [name for name in files if name in set(named)]:
+        return []
+    what = f"the OME-XML in {first.name} puts its planes in another order than the numbers in the names"
+    return [f"{first.parent}: {what}; save the slices again in the order that is right, without OME-XML"]
+
+
+def _gaps(by_number: Mapping[int, list[Path]]) -> list[str]:
+    """Say which numbers are missing; a number may be anything, a date for instance, so gaps are never spelled out."""
+    numbers, step = list(by_number), _step(by_number)
+    gaps = [(before + step, after) for before, after in pairwise(numbers) if after - before != step]
+    if not gaps:
+        return []
+    n_missing = sum((after - first) // step for first, after in gaps)
+    some = islice(chain.from_iterable(range(first, after, step) for first, after in gaps), SHOWN)
+    missing = format_list([str(number) for number in some], n_all=n_missing)
+    return [
+        f"{by_number[numbers[0]][0].parent}: {format_count(n_missing, 'slice')} missing between number "
+        f"{numbers[0]} and {numbers[-1]} ({missing}); copy what is missing from the original, or, if these are dates, "
+        "times or positions, number the files in the order of their planes"
+    ]
+
+
+def _step(by_number: Mapping[int, list[Path]]) -> int:
+    """Return by how much slice numbers rise; two numbers do not tell a step from a gap, so it is 1."""
+    steps = [after - before for before, after in pairwise(by_number)]
+    return math.gcd(*steps) if len(steps) > 1 else 1
+
+
+def _unusual_numbers(by_number: Mapping[int, list[Path]]) -> list[str]:
+    if not by_number:
+        return []
+    first, step = next(iter(by_number)), _step(by_number)
+    folder = by_number[first][0].parent
+    warnings = []
+    if step > 1:
+        warnings.append(f"{folder}: slice numbers rise in steps of {step}; are slices in between missing?")
+    if first not in (0, 1, step):
+        warnings.append(f"{folder}: slice numbers begin with {first}, not with 1; are the first ones missing?")
+    return warnings
+
+
+def _layouts(slices: tuple[Path, ...]) -> tuple[dict[Path, PageLayout], list[str], list[str]]:
+    """Read the header of every slice; returns the layouts, problems and warnings."""
+    layouts: dict[Path, PageLayout] = {}
+    wrong: dict[Path, str] = {}
+    with_copies = []
+    with ThreadPoolExecutor(_HEADER_READERS) as readers:
+        for file, found in zip(slices, readers.map(_slice_layout, slices), strict=True):
+            if isinstance(found, str):
+                wrong[file] = found
+                continue
+            layouts[file], n_copies = found
+            if n_copies:
+                with_copies.append(file.name)
+    if not slices:
+        return {}, [], []
+    folder = slices[0].parent
+    problems, warnings = compare_meanings(
+        str(folder), "slice", {file.name: layout.meaning for file, layout in layouts.items()}
+    )
+    if with_copies:
+        hold = (
+            f"{format_count(len(with_copies), 'slice')} ({format_list(with_copies)}) with smaller copies of the plane"
+        )
+        warnings.append(f"{folder}: {hold}, not converted")
+    return layouts, _grouped(folder, wrong | _odd_slices(layouts)) + problems, warnings
+
+
+def _slice_layout(file: Path) -> tuple[PageLayout, int] | str:
+    """Return what a slice is, and how many smaller copies of it the file has; or what is wrong."""
+    try:
+        with open_tiff(file) as tiff:
+            planes = check_planes(tiff)
+            pages = list(planes.layouts)
+            if pages != [0]:
+                which = (
+                    f"{len(pages)} pages, a slice has one" if len(pages) > 1 else f"its slice in page {pages[0] + 1}"
+                )
+                read = f"tifffile.imread(OLD, key={pages[0]})"
+                raise SourceError(f"{file}: has {which}; to save one page alone: {saved_in_python(read)}")
+            return planes.layouts[0], planes.n_copies
+    except SourceError as error:
+        return str(error).partition(f"{file.name}: ")[2] or str(error)
+
+
+def _odd_slices(layouts: Mapping[Path, PageLayout]) -> dict[Path, str]:
+    if not layouts:
+        return {}
+    usual = Counter(layouts.values()).most_common(1)[0][0]
+    return {
+        file: f"is {layout}, most slices of the folder are {usual}; replace it by the original"
+        for file, layout in layouts.items()
+        if layout != usual
+    }
+
+
+def _grouped(folder: Path, wrong: Mapping[Path, str]) -> list[str]:
+    """Say what is wrong with each slice, and once where it is the same for many."""
+    files: dict[str, list[Path]] = defaultdict(list)
+    for file, text in wrong.items():
+        files[text].append(file)
+    said = [f"{_named(folder, some)}: {text}" for text, some in files.items()]
+    if len(said) <= SHOWN:
+        return said
+    others = list(chain.from_iterable(list(files.values())[SHOWN:]))
+    return [*said[:SHOWN], f"{_named(folder, others)}: cannot be used either, for other reasons; see to these first"]
+
+
+def _named(folder: Path, files: Sequence[Path]) -> str:
+    if len(files) == 1:
+        return str(files[0])
+    names = ", ".join(file.name for file in files[:_EXAMPLES])
+    return f"{folder}: {format_count(len(files), 'slice')}, {'e.g. ' if len(files) > _EXAMPLES else ''}{names}"

@@ -1,0 +1,45 @@
+"""What slice folders and TIFF stacks have in common: planes that are TIFF pages of one kind.
+
+Invariant: what is said here of all planes holds for each of them, as the census saw it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from catnip2bids.volume.tiff_encoding import Encoding
+from catnip2bids.volume.tiff_page import PageLayout, bytes_of_a_strip, bytes_to_decode
+from catnip2bids.volume.volume import ReadCost
+
+
+@dataclass(frozen=True)
+class TiffPlanes:
+    """Planes of one volume, whatever files they are in.
+
+    Attributes
+    ----------
+    layout
+        What each of them is.
+    """
+
+    layout: PageLayout
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values, in native byte order."""
+        return self.layout.dtype
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """How all planes are stored; None where they do not agree, or cannot be put into another file as they are."""
+        return self.layout.encoding
+
+    @property
+    def read_cost(self) -> ReadCost:
+        """Memory of a strip for each open plane; that of decoding a plane where rows cannot be read."""
+        by_rows = self.layout.reads_rows
+        decoding_bytes = 0 if by_rows else bytes_to_decode(self.layout)
+        return ReadCost(by_rows, open_bytes=bytes_of_a_strip(self.layout), decoding_bytes=decoding_bytes)

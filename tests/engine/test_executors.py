@@ -1,0 +1,214 @@
+"""What a cluster is refused for, before the work and while it goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import catnip2bids
+from catnip2bids.engine import resources_for
+from catnip2bids.engine.executors import _facts_of_workers
+from catnip2bids.enums import Cluster
+from catnip2bids.errors import UsageError
+from catnip2bids.packaging import package
+from cluster_work import (
+    OTHER_VERSION,
+    VOXEL_SIZE,
+    begun,
+    cohort,
+    come_later,
+    markers_of,
+    n_known,
+    preload,
+    reference,
+    said_by,
+    series,
+    two,
+)
+from clusters import DaskCluster, dask_cluster, wait_for
+from runs import (
+    command,
+    python,
+    settings,
+)
+
+__all__ = ["cohort", "preload", "reference", "series", "two"]
+
+
+def test_workers_without_the_package_are_refused(tmp_path: Path, cohort: Path) -> None:
+    without = tmp_path / "without.py"
+    without.write_text("import sys\nsys.modules['catnip2bids'] = None\n")
+    with dask_cluster(tmp_path / "dask", 1, "--preload", str(without)) as cluster:
+        done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address)
+    assert done.returncode == 2, done.stderr
+    assert "install catnip2bids" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_of_another_version_that_come_later_end_the_work(
+    tmp_path: Path, series: Path, preload: tuple[str, str]
+) -> None:
+    other = tmp_path / "other.py"
+    other.write_text(OTHER_VERSION)
+    target = tmp_path / "x.ome.zarr"
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        running = begun(series, target, "--cluster", cluster.address)
+        wait_for(lambda: markers_of(target))
+        come_later(cluster, "--preload", str(other))
+        told = said_by(running)
+    assert running.returncode == 1, told
+    assert f"a worker has catnip2bids 0.0.1, and this is {catnip2bids.__version__}" in told
+    assert "Traceback" not in told
+    assert not target.exists()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(series: Path) -> tuple[str, ...]:
+    """A command that runs another one in surroundings in which the volume is not there."""
+    script = f'mount -t tmpfs none {series.parent} && exec "$@"'
+    within = ("unshare", "--mount", "--map-root-user", "sh", "-c", script, "sh")
+    if "CI" not in os.environ and subprocess.run([*within, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs namespaces")
+    return within
+
+
+def test_workers_that_see_other_files_are_refused_at_the_start(
+    tmp_path: Path, series: Path, elsewhere: tuple[str, ...]
+) -> None:
+    with dask_cluster(tmp_path / "dask", 0) as cluster:
+        cluster.hire(within=elsewhere)
+        target = tmp_path / "x.ome.zarr"
+        done = command("convert", series, target, *VOXEL_SIZE, "--cluster", cluster.address)
+    assert done.returncode == 2, done.stderr
+    assert f"{series}: does not exist for a worker; give paths of a shared file system" in done.stderr
+    assert not target.exists()
+
+
+def test_workers_that_come_later_and_see_other_files_end_the_work(
+    tmp_path: Path, series: Path, preload: tuple[str, str], elsewhere: tuple[str, ...]
+) -> None:
+    target = tmp_path / "x.ome.zarr"
+    with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
+        running = begun(series, target, "--cluster", cluster.address)
+        wait_for(lambda: markers_of(target))
+        come_later(cluster, within=elsewhere)
+        told = said_by(running)
+    assert running.returncode == 1, told
+    assert f"{series}: does not exist for a worker" in told
+    assert not target.exists()
+
+
+def test_file_systems_without_locks_are_refused(tmp_path: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import Client, LocalCluster
+
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as here,
+        Client(here) as client,
+        monkeypatch.context() as patched,
+    ):
+        patched.setattr("catnip2bids.locks.fcntl.lockf", none)
+        with pytest.raises(UsageError, match="has no locks"):
+            _facts_of_workers(client, [str(cohort)], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_of_another_version_are_refused(tmp_path: Path, cohort: Path) -> None:
+    other = tmp_path / "other.py"
+    other.write_text(OTHER_VERSION)
+    with dask_cluster(tmp_path / "dask", 1, "--preload", str(other)) as cluster:
+        done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address)
+    assert done.returncode == 2
+    assert f"a worker has catnip2bids 0.0.1, and this is {catnip2bids.__version__}" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_that_see_other_files_are_refused(tmp_path: Path, two: DaskCluster) -> None:
+    from distributed import Client
+
+    with Client(two.address) as client:
+        client.wait_for_workers(2)
+        with pytest.raises(UsageError, match="nowhere: does not exist for a worker"):
+            _facts_of_workers(client, [str(tmp_path / "nowhere")], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_worker_there_is_nothing_to_know(tmp_path: Path) -> None:
+    from distributed import Client
+
+    with dask_cluster(tmp_path / "dask", 0) as cluster, Client(cluster.address) as client:
+        assert _facts_of_workers(client, [], None) is None
+
+
+def test_workers_that_do_not_answer_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catnip2bids.engine.executors._SECONDS_TO_ANSWER", 2)
+    with dask_cluster(tmp_path / "dask", 1) as cluster:
+        wait_for(lambda: n_known(cluster) == 1)
+        cluster.workers[0].send_signal(signal.SIGSTOP)
+        asking = resources_for(Cluster(cluster.address), None, None, lambda _: None)
+        with pytest.raises(UsageError, match="not all 1 answer within 2 seconds"), asking:
+            pass
+
+
+def test_a_scheduler_that_ends_before_a_worker_comes_is_not_waited_for(
+    tmp_path: Path, series: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "2s")
+    with dask_cluster(tmp_path / "dask", 0) as cluster:
+        running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        assert running.stderr is not None
+        said = [running.stderr.readline() for _ in range(3)]
+        assert "anyone who can reach it can run code as you" in said[1]
+        assert "waiting for workers ..." in said[2]
+        cluster.scheduler.kill()
+        rest = said_by(running, 60)
+    assert running.returncode == 2, rest
+    assert "the scheduler is gone" in rest
+    assert "Traceback" not in rest
+
+
+def test_workers_with_too_little_memory_are_refused(tmp_path: Path, cohort: Path) -> None:
+    where = ("--cluster", "local", "--workers", 1, "--memory", "100MiB")
+    done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, *where)
+    assert done.returncode == 2
+    assert "give workers at least 512 MiB" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "tcp://"])
+def test_a_scheduler_that_does_not_answer_is_named(
+    tmp_path: Path, cohort: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catnip2bids.engine.executors._SECONDS_TO_CONNECT", 1)
+    with pytest.raises(UsageError, match="no Dask scheduler answers there"):
+        package([cohort], tmp_path / "out", settings(cluster=Cluster(address)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_without_a_cluster_are_a_mistake(tmp_path: Path) -> None:
+    done = command("package", tmp_path, "-o", tmp_path / "out", *VOXEL_SIZE, "--workers", 2)
+    assert (done.returncode, "say --cluster too" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("address", "missing"), [("local", "distributed"), ("slurm", "dask_jobqueue")])
+def test_what_is_not_installed_is_named(tmp_path: Path, cohort: Path, address: str, missing: str) -> None:
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None; from catnip2bids.__main__ import main; "
+        f"sys.argv = ['catnip2bids', 'package', {str(cohort)!r}, '-o', {str(tmp_path / 'out')!r}, "
+        f"'--voxel-size', '3.7', '3.7', '5', '--cluster', {address!r}]; main()"
+    )
+    done = python(script)
+    assert done.returncode == 2
+    assert "pip install '.[cluster]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_starts_no_cluster(tmp_path: Path, cohort: Path) -> None:
+    where = ("--cluster", "tcp://127.0.0.1:9", "--dry-run")
+    assert command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, *where).returncode == 0

@@ -1,0 +1,43 @@
+"""Named pipes among a lab's files: whoever opens one waits for ever."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from catnip2bids.catnip.atlas import read_atlas_table
+from catnip2bids.catnip.counts import read_counts
+from catnip2bids.catnip.log import read_log
+from catnip2bids.errors import SourceError
+from catnip2bids.file_types import refuse_special_file
+from made_up import some_image, write_slices
+
+
+@pytest.mark.parametrize("name", ["slices", "stack.tif", "image.nii", "image.nii.gz"])
+def test_a_pipe_in_the_place_of_an_image_is_named(tmp_path: Path, name: str) -> None:
+    pipe = tmp_path / name
+    if name == "slices":
+        pipe = write_slices(tmp_path / name, some_image((3, 20, 20)))[1]
+        pipe.unlink()
+    os.mkfifo(pipe)
+    words = ["convert", str(tmp_path / name), str(tmp_path / "image.ome.zarr"), "--voxel-size", "1", "1", "1"]
+    command = [sys.executable, "-m", "catnip2bids", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, f"{pipe}: is a named pipe" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("read", [read_counts, read_atlas_table, read_log])
+def test_a_pipe_in_the_place_of_a_text_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "text")
+    with pytest.raises(SourceError, match="text: is a named pipe"):
+        read(tmp_path / "text")
+
+
+def test_what_is_a_file_or_not_there_is_let_pass(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nothing", Path(__file__)):
+        refuse_special_file(path)
