@@ -9,9 +9,9 @@ The way of data, a function for each step:
 - `report` draws pages to look at, `view` shows images with their labels in a browser;
 - `restore` makes the original files of it again.
 
-`convert` makes one image of one volume, and `compare` says how two components differ. Each function returns an object
-that shows itself in a line, and in a notebook with what matters of it; its `ok`, where there is one, tells whether all
-went well.
+`convert` makes one image of one volume, `open_volume` opens a volume as an array, and `compare` says how two components
+differ. Each function returns an object that shows itself in a line, and in a notebook with what matters of it. Its
+`ok`, where there is one, tells whether all went well.
 
 Paths are text or `pathlib.Path`. Arrays and shapes are (z, y, x); voxel sizes are X Y Z in micrometers, as in BIDS.
 What a user can act upon is raised as `Catnip2bidsError` (or one of the family in `catnip2bids.errors`), with a message
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from catnip2bids.validation import ValidationReport, validate
     from catnip2bids.verification import Verification, verify
     from catnip2bids.viewing import Viewing, view
+    from catnip2bids.volume.volume_array import VolumeArray, open_volume
 
 __all__ = [
     "Catnip2bidsError",
@@ -80,10 +81,12 @@ __all__ = [
     "ValidationReport",
     "Verification",
     "Viewing",
+    "VolumeArray",
     "__version__",
     "compare",
     "convert",
     "make_plan",
+    "open_volume",
     "package",
     "read_plan",
     "report",
@@ -117,9 +120,11 @@ _MODULE_OF = {
     "ValidationReport": "validation",
     "Verification": "verification",
     "Viewing": "viewing",
+    "VolumeArray": "volume.volume_array",
     "compare": "comparison",
     "convert": "conversion",
     "make_plan": "plan",
+    "open_volume": "volume.volume_array",
     "package": "packaging",
     "read_plan": "plan",
     "report": "reporting",

@@ -1,0 +1,164 @@
+"""Any volume as an array that is read when it is indexed.
+
+Invariant: indexing returns what NumPy would return for the whole volume, and reads no plane that is not asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import EllipsisType
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.errors import SourceError
+from catnip2bids.formatting import format_shape
+from catnip2bids.short_repr import ReprSummary, ShortRepr
+from catnip2bids.volume.detect_format import inspect_volume
+from catnip2bids.volume.volume import Volume
+from catnip2bids.volume.voxel_size import stated_voxel_size
+
+Index = int | np.integer[Any] | slice | EllipsisType
+
+
+@dataclass(frozen=True, repr=False)
+class VolumeArray(ShortRepr):
+    """A volume on disk with axes (z, y, x), which is read when it is indexed.
+
+    Integers, slices (with steps, too) and ``...`` index it as they index a NumPy array. ``numpy.asarray`` reads all of
+    it; ``dask.array.from_array`` makes a lazy array of it. Each indexing of a ``.nii.gz`` file unpacks the whole file.
+
+    Attributes
+    ----------
+    path
+        The file or folder.
+    shape
+        Voxels along (z, y, x).
+    dtype
+        Type of the values, in native byte order.
+    voxel_size_um
+        Voxel size X Y Z in micrometers, if the files state one.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    voxel_size_um: tuple[float, float, float] | None
+    _volume: Volume
+    ndim: ClassVar[int] = 3
+
+    @property
+    def size(self) -> int:
+        """Number of voxels."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all voxels in memory."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Index | tuple[Index, ...]) -> npt.NDArray[Any]:
+        """Read some voxels.
+
+        Raises
+        ------
+        IndexError
+            If an index is out of bounds, or is neither an integer, a slice nor ``...``.
+        SourceError
+            If a plane cannot be read.
+        """
+        planes, rows, columns = self._ranges(key)
+        out = np.empty((len(planes), len(rows), len(columns)), self.dtype)
+        if out.size:
+            first, last = min(rows), max(rows)
+            band = np.empty((last + 1 - first, self.shape[2]), self.dtype)
+            with ExitStack() as earlier:
+                for index, plane in enumerate(planes):
+                    opened = self._volume.open_plane(plane)
+                    earlier.close()  # only now: open planes of one file share what was unpacked of it
+                    earlier.callback(opened.close)
+                    opened.read_rows(first, last + 1, band)
+                    out[index] = band[np.ix_([row - first for row in rows], columns)]
+        dropped = tuple(axis for axis, index in enumerate(self._whole_key(key)) if not isinstance(index, slice))
+        return out.squeeze(dropped) if dropped else out
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """Read the whole volume."""
+        if copy is False:
+            raise ValueError("a volume on disk cannot be an array without a copy")
+        return self[...].astype(self.dtype if dtype is None else dtype, copy=False)
+
+    def _ranges(self, key: Index | tuple[Index, ...]) -> list[range]:
+        ranges = []
+        for axis, (index, length) in enumerate(zip(self._whole_key(key), self.shape, strict=True)):
+            if isinstance(index, slice):
+                ranges.append(range(length)[index])
+            elif -length <= index < length:
+                ranges.append(range(length)[index : index + 1 or None])
+            else:
+                raise IndexError(f"index {index} is out of bounds for axis {axis} with size {length}")
+        return ranges
+
+    def _whole_key(self, key: Index | tuple[Index, ...]) -> list[int | slice]:
+        """Return an index for each axis."""
+        indices = list(key) if isinstance(key, tuple) else [key]
+        if sum(index is ... for index in indices) > 1:
+            raise IndexError("an index can only have a single ellipsis ('...')")
+        if ... not in [index for index in indices if not isinstance(index, np.ndarray)]:
+            indices.append(...)
+        at = next(place for place, index in enumerate(indices) if index is ...)
+        n_missing = self.ndim + 1 - len(indices)
+        if n_missing < 0:
+            raise IndexError(f"too many indices: the volume has {self.ndim} axes")
+        whole: list[int | slice] = []
+        for index in [*indices[:at], *([slice(None)] * n_missing), *indices[at + 1 :]]:
+            if isinstance(index, slice):
+                whole.append(index)
+            elif isinstance(index, int | np.integer) and not isinstance(index, bool):
+                whole.append(int(index))
+            else:
+                raise IndexError("a volume is indexed by integers, slices and '...'; read it with numpy.asarray first")
+        return whole
+
+    def _summary(self) -> ReprSummary:
+        size = "no voxel size" if self.voxel_size_um is None else " x ".join(f"{um:g}" for um in self.voxel_size_um)
+        facts = (f"{format_shape(self.shape)} voxels", str(self.dtype), size + (" um" if self.voxel_size_um else ""))
+        return ReprSummary(str(self.path), facts)
+
+
+def open_volume(path: Path | str, *, slice_number: str | None = None) -> VolumeArray:
+    """Open a slice folder, a TIFF stack, a NIfTI file, an OME-TIFF or OME-Zarr as an array that is read lazily.
+
+    Parameters
+    ----------
+    path
+        The volume.
+    slice_number
+        What tells the slice number in the names of slices, as in `convert`.
+
+    Raises
+    ------
+    SourceError
+        If the volume is not whole, or cannot be read.
+
+    Examples
+    --------
+    >>> brain = open_volume("run/640_N4")
+    >>> brain
+    <VolumeArray run/640_N4: 36 x 40 x 12 voxels, uint16, no voxel size>
+    >>> brain[5, ::2].shape
+    (20, 36)
+    """
+    path = Path(path)
+    inspection = inspect_volume(path, slice_number)
+    if inspection.volume is None or inspection.problems:
+        raise SourceError("\n".join(inspection.problems))
+    volume, stated = inspection.volume, stated_voxel_size(inspection.volume)
+    return VolumeArray(path, volume.shape, volume.dtype, stated.voxel_size_um if stated else None, volume)
