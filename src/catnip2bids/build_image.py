@@ -1,6 +1,6 @@
-"""One image from one volume: pixels, metadata, publication. What packaging and single conversions share.
+"""Build one image from one volume: pixels, metadata, publication. Used by `package` and `convert`.
 
-Invariant: the image stands under its name only when it is whole, on disk, and made of files that did not change while
+Invariant: the image gets its name only when it is complete and on disk, and if the source files did not change while
 they were read.
 """
 
@@ -33,44 +33,23 @@ from catnip2bids.paths import SafePath
 from catnip2bids.publish import construction
 from catnip2bids.volume import Copyable, Volume, file_states
 
-_METADATA_FORMAT = (
-    2  # raised whenever OME-Zarr says something else of its pixels, so that old metadata is written again
-)
+_METADATA_FORMAT = 2
+"""Raised when the metadata of OME-Zarr changes for the same pixels, to rewrite it in existing images."""
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """An image to make: everything that decides what it becomes.
-
-    Attributes
-    ----------
-    volume
-        The pixels.
-    name, channel
-        Names of the image and of its only channel.
-    voxel_size_um
-        Voxel size X Y Z in micrometers.
-    kind
-        What the values mean.
-    format
-        The format to write.
-    description
-        One sentence about the image; only OME-TIFF stores it.
-    name_label
-        Returns the name and colour of a label value; None if the image is not a label image of OME-Zarr.
-    fingerprint_extra
-        JSON values that are part of the fingerprint, beside the fields above and the source files.
-    """
+    """Everything that decides what an image becomes."""
 
     volume: Volume
     name: str
     channel: str
-    voxel_size_um: tuple[float, float, float]
+    voxel_size_um: tuple[float, float, float]  # X Y Z
     kind: Kind
     format: ImageFormat = field(default_factory=OmeZarr)
-    description: str = ""
-    name_label: Callable[[int], LabelValue] | None = None
-    fingerprint_extra: Sequence[Any] = ()
+    description: str = ""  # one sentence, stored by OME-TIFF only
+    name_label: Callable[[int], LabelValue] | None = None  # None if the image is not a label image of OME-Zarr
+    fingerprint_extra: Sequence[Any] = ()  # more JSON values for the fingerprint
 
     def image(self, path: Path) -> OmeZarrImage | OmeTiffImage:
         """Return the writer of the image in the folder or file `path`."""
@@ -80,7 +59,7 @@ class ImageSpec:
             return OmeZarrImage(path, shape, dtype, (z, y, x), self.kind, self.format.version)
         return OmeTiffImage(
             file=path,
-            described=OmeXmlFields(self.name, self.channel, self.description, shape, dtype, (z, y, x)),
+            fields=OmeXmlFields(self.name, self.channel, self.description, shape, dtype, (z, y, x)),
             kind=self.kind,
             encoding=self.volume.encoding if isinstance(self.volume, Copyable) else None,
             big=self.format.big,
@@ -96,17 +75,17 @@ class ImageSpec:
         return image.summary if isinstance(image, OmeTiffImage) else None
 
     def fingerprint(self, *, metadata_format: int = _METADATA_FORMAT) -> str:
-        """Hash everything that decides what the image is: source files with size and time, settings, format.
+        """Hash everything that decides what the image becomes: source files with size and time, settings, format.
 
         Parameters
         ----------
         metadata_format
-            An earlier version of `_METADATA_FORMAT` gives the fingerprint that this version wrote for the same pixels.
+            An earlier value of `_METADATA_FORMAT`, to get the fingerprint of that time for the same pixels.
 
         Raises
         ------
         SourceError
-            If a source file does not exist any more.
+            If a source file no longer exists.
         """
         document = [
             self.format.pixel_format,
@@ -127,16 +106,16 @@ class ImageSpec:
     def metadata(
         self, image: OmeZarrImage, value_range: tuple[float, float], values: Iterable[int] | None
     ) -> dict[str, Any]:
-        """Return the metadata of an OME-Zarr whose levels are written.
+        """Return the metadata of an OME-Zarr after its levels are written.
 
         Parameters
         ----------
         image
-            The image, whose smallest level is read to choose the display range of an intensity image.
+            The image; its smallest level decides the display window of intensities.
         value_range
             Smallest and largest finite value.
         values
-            The label values that occur.
+            The values of a label image.
         """
         if self.name_label is None:
             display = choose_display(self.channel, self.kind, value_range, image.read_smallest_level())
@@ -146,9 +125,9 @@ class ImageSpec:
 
 
 def build_image(
-    spec: ImageSpec, target: SafePath, workers: Scheduler, listener: ProgressCallbacks
+    spec: ImageSpec, target: SafePath, scheduler: Scheduler, callbacks: ProgressCallbacks
 ) -> tuple[UnitResult, str]:
-    """Make an image, or continue an interrupted attempt; returns what was learned of its pixels, and its fingerprint.
+    """Build an image, or resume an interrupted attempt; returns the findings about its pixels and its fingerprint.
 
     Call `forget_construction` once the image is recorded.
 
@@ -162,18 +141,18 @@ def build_image(
     fingerprint = spec.fingerprint()
     with construction(target, fingerprint, is_folder=spec.format.is_folder) as under:
         image = spec.image(under.path)
-        learned = convert_volume(spec.volume, image, workers, listener, under.markers)
+        result = convert_volume(spec.volume, image, scheduler, callbacks, under.markers)
         if spec.fingerprint() != fingerprint:
             first, last = (spec.volume.plane_source(plane).path for plane in (0, spec.volume.shape[0] - 1))
             where = first if first == last else first.parent
             raise SourceError(f"{where}: changed while it was read; run again when it is at rest")
         if isinstance(image, OmeZarrImage):
-            image.finish(spec.metadata(image, learned.value_range or (0.0, 0.0), learned.labels))
-    return learned, fingerprint
+            image.finish(spec.metadata(image, result.value_range or (0.0, 0.0), result.labels))
+    return result, fingerprint
 
 
 def unnamed_labels_warning(source: Path, dtype: DTypeLike) -> str:
-    """Say why an OME-Zarr of labels does not name them."""
+    """Return the warning that an OME-Zarr of labels does not name them."""
     return (
         f"{source}: labels are stored as {dtype}: OME-NGFF allows only integers, so the image carries no label names "
         "and colours; save them as integers and run again to have them"

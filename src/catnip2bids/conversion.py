@@ -1,6 +1,6 @@
-"""One volume to one image.
+"""The `convert` command: one volume to one image.
 
-Invariant: pixels are never changed, and the image stands under its name only when it is whole.
+Invariant: pixels never change, and the image gets its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from catnip2bids.volume import Volume, format_voxel_size, inspect_volume, stated
 
 @dataclass(frozen=True, repr=False)
 class ConvertedImage(ShortRepr):
-    """An image that was made of a volume.
+    """An image that was made from a volume.
 
     Attributes
     ----------
@@ -55,11 +55,11 @@ class ConvertedImage(ShortRepr):
     dtype
         Type of the values.
     voxel_size_um
-        Voxel size X Y Z in micrometers: as given, or else as the source states it.
+        Voxel size X Y Z in micrometers: as given, or as the source states it.
     sha256
-        Hash of each plane's pixels; none if they were copied without a look at them.
+        Hash of the pixels of each plane; empty if they were copied without decoding.
     how
-        How the pixels got into the image, where there is more than one way.
+        How the pixels got into an OME-TIFF; None for OME-Zarr.
     """
 
     path: Path
@@ -92,46 +92,46 @@ def convert(
 ) -> ConvertedImage:
     """Convert a slice folder, a TIFF stack, a NIfTI file, an OME-TIFF or OME-Zarr to OME-Zarr 0.5 or OME-TIFF.
 
-    Interrupted, it goes on where it stopped when it is called again.
+    After an interruption, the next call continues where the first one stopped.
 
     Parameters
     ----------
     source
         The volume.
     target
-        The image to make; its name ends in ``.ome.zarr``, ``.ome.btf`` (BigTIFF) or ``.ome.tif`` (at most 4 GiB).
+        The image to write; its name ends in ``.ome.zarr``, ``.ome.btf`` (BigTIFF) or ``.ome.tif`` (at most 4 GiB).
     voxel_size_um
         Voxel size X Y Z in micrometers; by default the one that the source states (OME-XML, ImageJ's metadata, NIfTI,
         OME-Zarr). Where both are known and differ by more than 1 %, this one is used, with a warning.
     kind
         ``image``, ``labels`` or ``mask``: decides how voxels are merged in the lower resolution levels.
     progress
-        Told how the work goes.
+        Receives progress, notes and warnings.
     slice_number
-        What tells the slice number in the names of slices, such as ``brain_Z#_*.tif``: the name with ``#`` for the
-        number (``#.#`` for a decimal), ``*`` for what else varies. Needed only where more than one number varies.
+        Pattern of the file names of slices, such as ``brain_Z#_*.tif``: ``#`` stands for the slice number (``#.#`` for
+        a decimal), ``*`` for other text that varies. Needed only if more than one number varies.
     jobs
         Processors to use; all by default.
     memory_bytes
-        The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
+        Largest memory of the whole process; by default a quarter of the machine's, at most 8 GiB.
     overwrite
-        Whether an image that is there is replaced; what an interrupted conversion left is thrown away then.
+        Whether to replace an existing image; the results of an interrupted conversion are discarded too.
     pyramid
         Whether an OME-TIFF gets lower resolution levels; OME-Zarr always has them.
     compression
         ``keep``, ``deflate`` or ``none``: how pixels of an OME-TIFF are compressed.
     check
-        Whether pixels that are copied as they are, still encoded, are decoded too, to find damage and to hash them.
+        Whether pixels that are copied in encoded form are decoded too, to find damage and to hash them.
     cluster
-        Where pixels are read and written, if not by this process.
+        The cluster that reads and writes the pixels; by default this process does.
 
     Raises
     ------
     SourceError
-        If the volume is not whole, or cannot be read.
+        If the volume is incomplete or cannot be read.
     UsageError
-        If the voxel size is not known, the target is there already, its name has another ending, a choice is not
-        possible, or the memory is not enough.
+        If the voxel size is unknown, the target exists already or has another ending, a choice is invalid, or the
+        memory is not enough.
 
     Examples
     --------
@@ -140,21 +140,21 @@ def convert(
     """
     source, target, progress = Path(source), Path(target), progress or Progress()
     kind_of_values, tiff_compression = parse_choice(Kind, kind), parse_choice(Compression, compression)
-    if cluster is not None:  # workers stand in other folders
+    if cluster is not None:  # workers run in other folders
         source, target = source.absolute(), target.absolute()
     ending = _ending_of(target)
     voxel_size_um = None if voxel_size_um is None else parse_voxel_size(voxel_size_um)
     keep_apart(source, target)
     if not overwrite:
         _refuse_to_replace(target)
-    volume, name = _whole_volume(source, slice_number, progress), target.name.removesuffix(ending)
+    volume, name = _complete_volume(source, slice_number, progress), target.name.removesuffix(ending)
     size_um = _known_voxel_size(source, volume, voxel_size_um, progress)
     image_format: ImageFormat = OmeZarr()
     if ending != image_format.ending:
-        # labels as floating point numbers may be wrong, which only a look at them tells
+        # floating point labels may be invalid, which only their values show
         inspect = check or (kind_of_values != Kind.IMAGE and volume.dtype.kind == "f")
         image_format = OmeTiff(ending == OmeTiff().ending, tiff_compression, pyramid, inspect)
-        pixel_type(volume.dtype.name, str(source))  # refuses what OME-TIFF cannot hold before anything is written
+        pixel_type(volume.dtype.name, str(source))  # refuses other types before anything is written
     elif tiff_compression != Compression.KEEP:
         raise UsageError(
             f"{target}: --compression is for OME-TIFF; OME-Zarr images are always compressed by Zstandard; "
@@ -181,7 +181,7 @@ def convert(
 
 
 def _ending_of(target: Path) -> str:
-    """Return the ending of the image's name, which says its format."""
+    """Return the ending of the target, which decides the format."""
     ending = next((ending for ending in IMAGE_ENDINGS if target.name.endswith(ending)), None)
     if ending is None:
         endings = f"{', '.join(IMAGE_ENDINGS[:-1])} or {IMAGE_ENDINGS[-1]}"
@@ -191,34 +191,34 @@ def _ending_of(target: Path) -> str:
     return ending
 
 
-def _whole_volume(source: Path, slice_number: str | None, progress: Progress) -> Volume:
+def _complete_volume(source: Path, slice_number: str | None, progress: Progress) -> Volume:
     if leftovers := leftovers_below(source):
         progress.note(ignored(leftovers))
-    census = inspect_volume(source, slice_number)
-    if census.volume is None or census.problems:
-        raise SourceError("\n".join(census.problems))
-    for warning in census.warnings:
+    inspection = inspect_volume(source, slice_number)
+    if inspection.volume is None or inspection.problems:
+        raise SourceError("\n".join(inspection.problems))
+    for warning in inspection.warnings:
         progress.warning(warning)
-    return census.volume
+    return inspection.volume
 
 
 def _known_voxel_size(
     source: Path, volume: Volume, given_um: tuple[float, float, float] | None, progress: Progress
 ) -> tuple[float, float, float]:
-    """Return the voxel size that was given, or else the one that the source states; tells which one it is."""
+    """Return the given voxel size, or else the one that the source states; notes which one is used."""
     stated = stated_voxel_size(volume)
     if given_um is None:
         if stated is None or stated.voxel_size_um is None:
             found = "no voxel size in a unit of length" if stated is None else stated
             raise UsageError(f"{source}: states {found}; give it with --voxel-size X Y Z in micrometers")
-        size_um, origin = stated.voxel_size_um, f"from the source's {stated.where}"
+        size_um, where = stated.voxel_size_um, f"from the source's {stated.where}"
     else:
-        size_um, origin = given_um, "as given"
+        size_um, where = given_um, "as given"
         if stated is not None and stated.contradicts(given_um):
             progress.warning(f"{source}: states {stated}; {format_voxel_size(given_um)} is used, as given")
     if doubt := voxel_size_unit_warning(size_um):
         progress.warning(doubt)
-    progress.note(f"voxel size: {format_voxel_size(size_um)}, {origin}")
+    progress.note(f"voxel size: {format_voxel_size(size_um)}, {where}")
     return size_um
 
 
@@ -229,34 +229,34 @@ def _numbered(value: int) -> LabelValue:
 def _build(
     spec: ImageSpec, target: Path, resources: Resources, progress: Progress, *, overwrite: bool
 ) -> tuple[str, ...]:
-    """Build the image, or continue an interrupted conversion; returns the hashes of its planes."""
+    """Build the image, or resume an interrupted conversion; returns the hashes of its planes."""
     image = safe_file(target)
     with (
         raising_write_errors(target),
         folder_to_write(target.parent),
         reserved(target),
-        scheduler_for([(spec.volume, spec.image(target))], resources) as workers,
+        scheduler_for([(spec.volume, spec.image(target))], resources) as scheduler,
     ):
         if overwrite:
             forget_construction(image)
         else:
             _refuse_to_replace(target, spec.fingerprint())
-        if workers.summary:
-            progress.note(workers.summary)
+        if scheduler.summary:
+            progress.note(scheduler.summary)
         progress.start(prod(spec.volume.shape))
         progress.item(target.name, spec.how)
-        listener = ProgressCallbacks(progress.advance, progress.skip)
+        callbacks = ProgressCallbacks(progress.advance, progress.skip)
 
         def build(spec: ImageSpec) -> UnitResult:
-            return build_image(spec, image, workers, listener)[0]
+            return build_image(spec, image, scheduler, callbacks)[0]
 
-        learned = workers.begin(build, spec).result()  # so that an interruption does not wait for a unit that hangs
+        result = scheduler.begin(build, spec).result()  # in a thread: Ctrl-C need not wait for a unit that hangs
         forget_construction(image)
-    return learned.sha256
+    return result.sha256
 
 
 def _refuse_to_replace(target: Path, fingerprint: str | None = None) -> None:
-    """Refuse a target that is there, unless a conversion, or just the one of a fingerprint, has yet to finish it."""
+    """Refuse an existing target, unless it is an unfinished conversion (of this fingerprint, if given)."""
     with raising_write_errors(target):
         if target.exists() and not is_unfinished(safe_file(target), fingerprint):
             raise UsageError(f"{target}: exists already; give another name, or replace it with --overwrite")

@@ -13,7 +13,7 @@ import pytest
 
 import catnip2bids
 from catnip2bids.engine import Resources, resources_for
-from catnip2bids.engine.dask_executor import _alone
+from catnip2bids.engine.dask_executor import _locked
 from catnip2bids.enums import Cluster
 from catnip2bids.errors import SourceError
 from catnip2bids.locks import lock_of
@@ -103,7 +103,7 @@ def test_no_two_threads_of_a_worker_are_at_the_same_unit(tmp_path: Path) -> None
     lock, order = lock_of(tmp_path / "planes-000000.json", "run"), []
 
     def work(name: str) -> None:
-        with _alone(lock):
+        with _locked(lock):
             order.append(f"{name} begins")
             time.sleep(0.2)
             order.append(f"{name} ends")

@@ -59,7 +59,7 @@ def test_when_no_worker_is_left_it_ends(tmp_path: Path) -> None:
     killer = """
 import time, psutil
 from catnip2bids.engine import dask_executor
-submit = cluster.ClusterExecutor.submit
+submit = dask_executor.ClusterExecutor.submit
 def submitting(*arguments, **options):
     for process in psutil.Process().children():
         if "dask_worker" in " ".join(process.cmdline()):
@@ -67,7 +67,7 @@ def submitting(*arguments, **options):
                 one.kill()
     time.sleep(2)
     return submit(*arguments, **options)
-cluster.ClusterExecutor.submit = submitting
+dask_executor.ClusterExecutor.submit = submitting
 from catnip2bids.cli import main
 main()
 """

@@ -46,13 +46,13 @@ def convert(
     volume: VolumeInMemory, folder: Path, done: Callable[[int], None] | None = None, skipped: list[int] | None = None
 ) -> UnitResult:
     """Convert with one processor, so that units come one after the other."""
-    image, listener = (
+    image, callbacks = (
         image_in(folder),
         ProgressCallbacks(done or list[int]().append, ([] if skipped is None else skipped).append),
     )
     (safe_path(folder, "markers")).mkdir(parents=True, exist_ok=True)
     with local_scheduler([(volume, image)], None, 1) as workers:
-        return convert_volume(volume, image, workers, listener, safe_path(folder, "markers"))
+        return convert_volume(volume, image, workers, callbacks, safe_path(folder, "markers"))
 
 
 def units_with_markers(folder: Path) -> list[int]:
@@ -150,8 +150,8 @@ def test_an_interruption_from_outside_ends_while_units_of_another_image_wait_for
 
     def interrupt(workers: Scheduler) -> None:
         for name in ("one", "other"):  # one processor: units of the other image wait
-            work = partial(convert_volume, image=image_in(tmp_path / name), workers=workers)
-            workers.begin(partial(work, listener=ProgressCallbacks(told, list[int]().append)), VolumeInMemory(PLANES))
+            work = partial(convert_volume, image=image_in(tmp_path / name), scheduler=workers)
+            workers.begin(partial(work, callbacks=ProgressCallbacks(told, list[int]().append)), VolumeInMemory(PLANES))
             at_work.wait(10)
         sleep(0.5)
         all_wait.set()

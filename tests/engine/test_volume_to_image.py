@@ -86,9 +86,9 @@ def hashes(planes: Array) -> tuple[str, ...]:
 
 
 def convert(volume: Volume, image: OmeZarrImage, done: list[int] | None = None) -> UnitResult:
-    listener = ProgressCallbacks(([] if done is None else done).append, list[int]().append)
+    callbacks = ProgressCallbacks(([] if done is None else done).append, list[int]().append)
     with local_scheduler([(volume, image)], None, 2) as workers:
-        return convert_volume(volume, image, workers, listener)
+        return convert_volume(volume, image, workers, callbacks)
 
 
 @pytest.mark.parametrize("store", [slice_folder, stack, memory])
@@ -296,12 +296,12 @@ def test_a_worker_that_dies_is_an_error_and_the_work_goes_on_later(tmp_path: Pat
     volume = Deadly(whole, tmp_path / "weapon", whole.shape, whole.dtype, whole.read_cost)
     form = OmeZarr() if ending == ".ome.zarr" else OmeTiff(big=True, compression=Compression.DEFLATE)
     plan = ImageSpec(volume, "image", "image", (1.0, 1.0, 2.0), Kind.IMAGE, form)
-    listener = ProgressCallbacks(list[int]().append, list[int]().append)
+    callbacks = ProgressCallbacks(list[int]().append, list[int]().append)
 
     def build() -> UnitResult:
         with ProcessPoolExecutor(1, mp_context=context) as processes, ThreadPoolExecutor(1) as supervisors:
             workers = Scheduler(processes, supervisors, 1, RESOURCES)
-            return build_image(plan, safe_file(target), workers, listener)[0]
+            return build_image(plan, safe_file(target), workers, callbacks)[0]
 
     with pytest.raises(WorkerError, match="a worker died"):
         build()

@@ -234,7 +234,7 @@ def test_pixels_are_copied_where_their_compression_is_what_is_asked_for(
     planes = some_image((2, 20, 30))
     volume = volume_of(tmp_path, _own(compression=stored, rows_per_strip=6), planes)
     image = image_of(volume, tmp_path / "image.tif", compression=wanted, inspect=False)
-    assert (image.copies, image.looks_at_pixels) == (copies, not copies)
+    assert (image.copies, image.decodes) == (copies, not copies)
     assert len(write_image(volume, image).sha256) == (0 if copies else 2)
     assert (segments_of(image.file) == segments_of(tmp_path / "source.tif")) == copies
     np.testing.assert_array_equal(levels_of(image.file)[0], planes)

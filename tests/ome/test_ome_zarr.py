@@ -69,7 +69,7 @@ def read_levels(image: OmeZarrImage) -> list[Array]:
     return [np.asarray(array[...]) for array in arrays]
 
 
-def cascade(volume: Array, image: OmeZarrImage) -> list[Array]:
+def downsampled_levels(volume: Array, image: OmeZarrImage) -> list[Array]:
     levels = [volume]
     for level in image.levels[1:]:
         levels.append(downsample(levels[-1], level.step, image.kind))
@@ -92,7 +92,7 @@ def test_all_types_are_kept_bit_for_bit(tmp_path: Path, dtype: str, kind: Kind, 
     volume = some_image((9, 70, 65), "uint8").astype(dtype) if dtype == "bool" else some_image((9, 70, 65), dtype)
     image = write(tmp_path / "image.ome.zarr", volume, kind, version)
     assert len(image.levels) == 2
-    assert_same_bits(read_levels(image), cascade(volume, image))
+    assert_same_bits(read_levels(image), downsampled_levels(volume, image))
 
 
 @VERSIONS
@@ -103,7 +103,7 @@ def test_all_shapes_are_kept(
 ) -> None:
     volume = some_image(shape)
     image = write(tmp_path_factory.mktemp("image"), volume, version=version)
-    assert_same_bits(read_levels(image), cascade(volume, image))
+    assert_same_bits(read_levels(image), downsampled_levels(volume, image))
 
 
 SIGNALLING = {"float32": ("uint32", 0x7FA00001), "float64": ("uint64", 0x7FF4000000000001)}
@@ -131,7 +131,7 @@ def test_a_volume_of_zeros_takes_next_to_no_space(tmp_path: Path) -> None:
     for version in OmeZarrVersion:
         image = write(tmp_path / f"{version}.ome.zarr", volume, Kind.MASK, version)
         assert sum(len(path.read_bytes()) for path in files_of(image.folder)) < 20_000
-        assert_same_bits(read_levels(image), cascade(volume, image))
+        assert_same_bits(read_levels(image), downsampled_levels(volume, image))
     assert {path.name for path in files_of(tmp_path / "0.5.ome.zarr")} == {"zarr.json"}
 
 
@@ -159,7 +159,7 @@ def test_units_in_any_order_give_the_same_image_as_all_at_once(
     for number in order:
         write_unit(image, number * depth, volume[number * depth : (number + 1) * depth])
     image.write_remaining_levels(2)
-    assert_same_bits(read_levels(image), cascade(volume, image))
+    assert_same_bits(read_levels(image), downsampled_levels(volume, image))
 
 
 def test_what_an_interrupted_conversion_wrote_is_written_over(tmp_path: Path) -> None:
@@ -168,13 +168,13 @@ def test_what_an_interrupted_conversion_wrote_is_written_over(tmp_path: Path) ->
     image.create()
     write_unit(image, 0, volume)
     image.write_remaining_levels(2)
-    assert_same_bits(read_levels(image), cascade(volume, image))
+    assert_same_bits(read_levels(image), downsampled_levels(volume, image))
 
 
 def test_the_smallest_level_can_be_read_back(tmp_path: Path) -> None:
     volume = some_image((9, 70, 600))
     image = write(tmp_path / "image.ome.zarr", volume)
-    np.testing.assert_array_equal(image.read_smallest_level(), cascade(volume, image)[-1])
+    np.testing.assert_array_equal(image.read_smallest_level(), downsampled_levels(volume, image)[-1])
 
 
 def test_a_folder_is_no_image_before_it_is_finished(tmp_path: Path) -> None:
@@ -190,8 +190,8 @@ def test_version_0_5_is_sharded_and_names_its_dimensions(tmp_path: Path) -> None
     image = write(tmp_path / "image.ome.zarr", some_image((70, 150, 300)))
     for level in image.levels:
         array = zarr.open_array(image.folder / str(level.index), mode="r")
-        layout = image.layout.levels[level.index]
-        assert (array.chunks, array.shards) == (layout.chunk, layout.shard)
+        sharding = image.sharding.levels[level.index]
+        assert (array.chunks, array.shards) == (sharding.chunk, sharding.shard)
         assert math.prod(array.chunks) * array.dtype.itemsize <= 4 * 2**20
         assert (array.fill_value, array.metadata.zarr_format) == (0, 3)
         described = json.loads((image.folder / str(level.index) / "zarr.json").read_text())
@@ -240,7 +240,7 @@ def test_ome_zarr_py_reads_pixels_and_sizes(tmp_path: Path, version: OmeZarrVers
     assert [shift["translation"] for _, shift in transformations] == [
         list(level.translation_um) for level in image.levels
     ]
-    assert_same_bits([np.asarray(array) for array in node.data], cascade(volume, image))
+    assert_same_bits([np.asarray(array) for array in node.data], downsampled_levels(volume, image))
 
 
 @VERSIONS
@@ -253,7 +253,7 @@ def test_ngff_zarr_reads_pixels_and_sizes(tmp_path: Path, version: OmeZarrVersio
         assert found.axes_units == dict.fromkeys("zyx", "micrometer")
         assert tuple(found.scale.values()) == level.scale_um
         assert tuple(found.translation.values()) == level.translation_um
-    assert_same_bits([np.asarray(level.data) for level in levels], cascade(volume, image))
+    assert_same_bits([np.asarray(level.data) for level in levels], downsampled_levels(volume, image))
 
 
 @VERSIONS
@@ -262,7 +262,7 @@ def test_ngff_zarr_reads_label_images(tmp_path: Path, version: OmeZarrVersion) -
     image = write(tmp_path / "labels.ome.zarr", labels, Kind.LABELS, version, values=NAMES)
     levels = ngff_zarr.from_ngff_zarr(image.folder, validate=True).images
     assert [tuple(level.scale.values()) for level in levels] == [level.scale_um for level in image.levels]
-    assert_same_bits([np.asarray(level.data) for level in levels], cascade(labels, image))
+    assert_same_bits([np.asarray(level.data) for level in levels], downsampled_levels(labels, image))
 
 
 @VERSIONS

@@ -23,16 +23,16 @@ LEVELS = st.builds(plan_levels, st.tuples(AXIS, AXIS, AXIS), st.tuples(SIZE_UM, 
 ITEMSIZES = st.sampled_from([1, 2, 4, 8])
 
 
-def n_shards(level: Level, layout: Sharding) -> int:
-    shard = layout.levels[level.index].shard
+def n_shards(level: Level, planned: Sharding) -> int:
+    shard = planned.levels[level.index].shard
     return math.prod(math.ceil(n / size) for n, size in zip(level.shape, shard, strict=True))
 
 
 @given(LEVELS, ITEMSIZES)
 def test_chunks_hold_at_most_4_mib(levels: tuple[Level, ...], itemsize: int) -> None:
-    layout = plan_sharding(levels, itemsize)
-    assert len(layout.levels) == len(levels)
-    for level in layout.levels:
+    planned = plan_sharding(levels, itemsize)
+    assert len(planned.levels) == len(levels)
+    for level in planned.levels:
         assert 0 < math.prod(level.chunk) * itemsize <= 4 * 2**20
 
 
@@ -44,15 +44,15 @@ def test_a_shard_is_whole_chunks(levels: tuple[Level, ...], itemsize: int) -> No
 
 @given(LEVELS, ITEMSIZES)
 def test_no_two_units_touch_one_shard(levels: tuple[Level, ...], itemsize: int) -> None:
-    layout = plan_sharding(levels, itemsize)
-    assert 1 <= layout.n_unit_levels <= len(levels)
-    starts = range(0, levels[0].shape[0], layout.unit_depth)
-    for level in levels[: layout.n_unit_levels]:
-        shard_depth = layout.levels[level.index].shard[0]
+    planned = plan_sharding(levels, itemsize)
+    assert 1 <= planned.n_unit_levels <= len(levels)
+    starts = range(0, levels[0].shape[0], planned.unit_depth)
+    for level in levels[: planned.n_unit_levels]:
+        shard_depth = planned.levels[level.index].shard[0]
         owners: dict[int, int] = {}
         n_written = 0
         for start in starts:
-            stop = min(start + layout.unit_depth, levels[0].shape[0])
+            stop = min(start + planned.unit_depth, levels[0].shape[0])
             first, last = start // level.factors[0], math.ceil(stop / level.factors[0])
             assert start % level.factors[0] == 0
             n_written += last - first
@@ -70,15 +70,15 @@ def test_a_shard_has_whole_voxels_of_the_next_level(
     shape: tuple[int, int, int], voxel_um: tuple[float, float, float], itemsize: int
 ) -> None:
     levels = plan_levels(shape, voxel_um)
-    layout = plan_sharding(levels, itemsize)
-    for level in levels[1 : layout.n_unit_levels]:
-        above = layout.levels[level.index - 1].shard
+    planned = plan_sharding(levels, itemsize)
+    for level in levels[1 : planned.n_unit_levels]:
+        above = planned.levels[level.index - 1].shard
         for size, step, n in zip(above, level.step, levels[level.index - 1].shape, strict=True):
             assert size % step == 0 or size >= n
 
 
 @given(LEVELS, ITEMSIZES)
-def test_the_layout_follows_from_shape_and_type_alone(levels: tuple[Level, ...], itemsize: int) -> None:
+def test_sharding_follows_from_shape_and_type_alone(levels: tuple[Level, ...], itemsize: int) -> None:
     assert plan_sharding(levels, itemsize) == plan_sharding(plan_levels(levels[0].shape, levels[0].scale_um), itemsize)
 
 
@@ -99,9 +99,9 @@ def test_a_volume_of_12_gib_is_at_most_500_files(
     columns = 12 * 2**30 // (itemsize * planes * rows)
     assume(100 <= columns <= 20_000)
     levels = plan_levels((planes, rows, columns), (size_um * z_to_xy, size_um, size_um))
-    layout = plan_sharding(levels, itemsize)
+    planned = plan_sharding(levels, itemsize)
     n_metadata = 1 + len(levels)
-    assert n_metadata + sum(n_shards(level, layout) for level in levels) == n_files(levels, layout) <= 500
+    assert n_metadata + sum(n_shards(level, planned) for level in levels) == n_files(levels, planned) <= 500
 
 
 @settings(deadline=None)
@@ -113,22 +113,22 @@ def test_a_volume_of_12_gib_is_at_most_500_files(
 def test_what_waits_in_memory_is_no_more_than_was_said(
     shape: tuple[int, int, int], voxel_um: tuple[float, float, float], small: bool
 ) -> None:
-    """The cascade is run on one byte a voxel that nobody writes, to see what it holds."""
+    """Run the writer on voxels of one byte, without writing them, to see what it holds."""
     levels = plan_levels(shape, voxel_um)
     with pytest.MonkeyPatch.context() as patch:
         if small:
             for name, value in SMALL_SIZES.items():
                 patch.setattr(sharding, name, value)
-        layout = plan_sharding(levels, 1)
-    held = Held(levels, layout)
-    depth, rows, _ = layout.levels[0].shard
-    stop = min(layout.unit_depth, shape[0])
+        planned = plan_sharding(levels, 1)
+    held = Held(levels, planned)
+    depth, rows, _ = planned.levels[0].shard
+    stop = min(planned.unit_depth, shape[0])
     for z in range(0, stop, depth):
         for y in range(0, shape[1], rows):
             n_planes, n_rows = min(depth, stop - z), min(rows, shape[1] - y)
-            held.cascade.feed(0, (z, y, 0), np.broadcast_to(np.uint8(0), (n_planes, n_rows, shape[2])))
-            assert held.waiting_bytes <= waiting_bytes(levels, layout, 1)
-    held.cascade.finish()
+            held.pyramid.feed(0, (z, y, 0), np.broadcast_to(np.uint8(0), (n_planes, n_rows, shape[2])))
+            assert held.waiting_bytes <= waiting_bytes(levels, planned, 1)
+    held.pyramid.finish()
     written = [region for index, region in held.written if index == 0]
     assert sum(math.prod(part.stop - part.start for part in region) for region in written) == math.prod(
         (stop, *shape[1:])
@@ -151,11 +151,11 @@ class Written:
 
 
 class Held:
-    """A cascade, and what it handed out to be written."""
+    """A `PyramidWriter`, and the shards it handed out."""
 
-    def __init__(self, levels: tuple[Level, ...], layout: Sharding) -> None:
+    def __init__(self, levels: tuple[Level, ...], planned: Sharding) -> None:
         self.written: list[tuple[int, Region]] = []
-        self.cascade = PyramidWriter(levels, layout, lambda *_: None, self._write)
+        self.pyramid = PyramidWriter(levels, planned, lambda *_: None, self._write)
 
     def _write(self, level: Level, region: Region, shard: Array) -> Written:
         del shard
@@ -164,7 +164,7 @@ class Held:
 
     @property
     def waiting_bytes(self) -> int:
-        return sum(shard.nbytes for shard, _ in self.cascade._open.values())
+        return sum(shard.nbytes for shard, _ in self.pyramid._incomplete.values())
 
 
 @settings(deadline=None)
@@ -180,11 +180,11 @@ def test_no_two_units_write_one_file(
         for name, value in SMALL_SIZES.items():
             patch.setattr(sharding, name, value)
         image = OmeZarrImage(Path("image.ome.zarr"), shape, "uint8", voxel_um, Kind.IMAGE, version)
-        layout = image.layout
+        planned = image.sharding
     owners: dict[str, int] = {}
     for start in range(0, shape[0], image.unit_depth):
         stop = min(start + image.unit_depth, shape[0])
-        for level in image.levels[: layout.n_unit_levels]:
+        for level in image.levels[: planned.n_unit_levels]:
             planes = slice(start // level.factors[0], math.ceil(stop / level.factors[0]))
             for name in image.file_names(level, (planes, slice(0, level.shape[1]), slice(0, level.shape[2]))):
                 assert owners.setdefault(name, start) == start, name
@@ -193,5 +193,5 @@ def test_no_two_units_write_one_file(
 @given(st.tuples(st.integers(1, 200), st.integers(1, 256), st.integers(1, 256)), st.sampled_from([1, 2, 4]))
 def test_a_small_volume_is_one_file_a_level(shape: tuple[int, int, int], itemsize: int) -> None:
     levels = plan_levels(shape, (2.0, 1.0, 1.0))
-    layout = plan_sharding(levels, itemsize)
-    assert {n_shards(level, layout) for level in levels} == {1}
+    planned = plan_sharding(levels, itemsize)
+    assert {n_shards(level, planned) for level in levels} == {1}

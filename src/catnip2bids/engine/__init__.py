@@ -1,4 +1,4 @@
-"""How a volume becomes an image: units of work, their markers, memory and execution. Knows no formats."""
+"""Convert volumes into images: units of work, resume markers, memory and execution. Knows no file format."""
 
 from catnip2bids.engine.bounded_map import BoundedMap
 from catnip2bids.engine.executors import own_resources, resources_for

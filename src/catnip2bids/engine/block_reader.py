@@ -1,8 +1,8 @@
-"""The blocks of a unit, read from its planes: each row is read, decoded and hashed once.
+"""Read the blocks of a unit: each row of its planes is read, decoded and hashed once.
 
-Invariant: blocks come in the order of planes, then rows, so a plane's hash grows row by row and what is hashed is
-what is handed out. Blocks lie in a few buffers that are used again and again: touching fresh memory takes the system
-about half as long as decompressing into it.
+Invariant: blocks come in order of planes, then rows, so the hash of a plane grows row by row, and the hashed bytes are
+those that are written. A few buffers are used for all blocks, because the first use of new memory takes about half as
+long as decompressing into it.
 """
 
 from __future__ import annotations
@@ -32,54 +32,48 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _PIECE_BYTES = 512 * 2**10
-"""Rows of a plane are decoded, then hashed and looked at, in pieces that are still in the processor's cache by then."""
+"""Rows are decoded, hashed and inspected in pieces of this size, which stay in the processor's cache."""
 
 
 class Buffers:
-    """Memory for a fixed number of blocks, which one thread fills and another one lends to the writers."""
+    """Memory for a fixed number of blocks: one thread takes and fills buffers, another returns them when written."""
 
     def __init__(self, n_buffers: int, n_bytes: int) -> None:
         self._n_left, self._n_bytes = n_buffers, n_bytes
-        self._lent: SimpleQueue[tuple[Array, PendingWrite] | None] = SimpleQueue()
+        self._returned: SimpleQueue[tuple[Array, PendingWrite] | None] = SimpleQueue()
 
     def take(self) -> Array:
-        """Return a buffer that nobody uses any more; waits for the one that was lent first."""
+        """Return a free buffer; wait for the oldest write if all are in use."""
         if self._n_left:
             self._n_left -= 1
             return np.empty(self._n_bytes, np.uint8)
-        lent = self._lent.get()
-        if lent is None:
+        returned = self._returned.get()
+        if returned is None:
             raise CancelledError
-        buffer, user = lent
-        user.result()
+        buffer, write = returned
+        write.result()
         return buffer
 
-    def lend(self, buffer: Array, user: PendingWrite) -> None:
-        """Leave a buffer to somebody until they are done."""
-        self._lent.put((buffer, user))
+    def free_after(self, write: PendingWrite, buffer: Array) -> None:
+        """Make a buffer free once its block is written."""
+        self._returned.put((buffer, write))
 
     def stop(self) -> None:
-        """Let nobody wait any more for buffers that will not come."""
-        self._lent.put(None)
+        """Cancel a `take` that waits for a buffer that will not come."""
+        self._returned.put(None)
 
 
 class PixelStatistics:
-    """What is learned from the pixels of a unit while they are in memory.
-
-    Attributes
-    ----------
-    sha256
-        Hashes of the planes that were read to their ends, in order.
-    """
+    """Plane hashes, value range and labels of some planes, collected while their pixels are in memory."""
 
     def __init__(self, kind: Kind) -> None:
-        self.sha256: list[str] = []
+        self.sha256: list[str] = []  # of all planes that are read completely, in order
         self._kind = kind
         self._ranges: list[tuple[float, float]] = []
         self._labels: set[int] = set()
 
-    def look_at(self, rows: Array) -> None:
-        """Look at some rows of a plane; called by several threads, and adding to a list or a set is safe."""
+    def inspect(self, rows: Array) -> None:
+        """Inspect some rows of a plane; several threads call this, since adding to a list or set is atomic."""
         if self._kind == Kind.IMAGE:
             if (found := value_range(rows)) is not None:
                 self._ranges.append(found)
@@ -90,63 +84,43 @@ class PixelStatistics:
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """Smallest and largest finite value; None where there is none."""
+        """Smallest and largest finite value; None if all are NaN or infinite."""
         if not self._ranges:
             return None
         return min(low for low, _ in self._ranges), max(high for _, high in self._ranges)
 
     @property
     def labels(self) -> frozenset[int] | None:
-        """Values that occur in labels and masks; None for intensities."""
+        """The values of labels and masks; None for intensities."""
         return None if self._kind == Kind.IMAGE else frozenset(self._labels)
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows of some planes.
+    """Some rows of some planes."""
 
-    Attributes
-    ----------
-    origin
-        The first voxel (z, y, x) in the volume.
-    pixels
-        The voxels.
-    buffer
-        The memory they lie in.
-    """
-
-    origin: Zyx
+    origin: Zyx  # of the first voxel in the volume
     pixels: Array
-    buffer: Array
+    buffer: Array  # the memory of the pixels
 
 
 @dataclass(frozen=True)
 class BlockReader:
-    """Reads the blocks of some planes of a volume.
-
-    Attributes
-    ----------
-    volume, image
-        From where, and for what.
-    portions
-        How memory is divided.
-    decoders
-        Threads that read and decode.
-    """
+    """Reads the blocks of some planes of a volume, as an image needs them."""
 
     volume: Volume
     image: ImageWriter
-    portions: UnitMemory
-    decoders: Executor
+    memory: UnitMemory
+    decoders: Executor  # threads that read and decode
 
-    def blocks(self, start: int, stop: int, buffers: Buffers, findings: PixelStatistics) -> Generator[Block]:
+    def blocks(self, start: int, stop: int, buffers: Buffers, statistics: PixelStatistics) -> Generator[Block]:
         """Read the planes `start` to `stop` (exclusive), block after block."""
         depth, n_rows, _ = self.image.block_shape
         n_all_rows = self.volume.shape[1]
         opened: list[OpenPlane] = []
         for first in range(start, stop, depth):
             with ExitStack() as stack:
-                # those of the block before are let go of only now: planes of one file may share what was unpacked of it
+                # the previous planes are released only after this: planes of one file may share its unpacked bytes
                 opened = self._open(range(first, min(first + depth, stop)), stack)
                 planes = opened if self.volume.read_cost.by_rows else self._decoded(opened, stack)
                 hashes = [hashlib.sha256() for _ in planes]
@@ -155,14 +129,14 @@ class BlockReader:
                     shape = (len(planes), min(n_rows, n_all_rows - top), self.volume.shape[2])
                     pixels = np.ndarray(shape, self.volume.dtype, buffer)
                     block = Block((first, top, 0), pixels, buffer)
-                    self._read(planes, block, hashes, findings)
+                    self._read(planes, block, hashes, statistics)
                     yield block
-                findings.sha256 += [plane_hash.hexdigest() for plane_hash in hashes]
+                statistics.sha256 += [plane_hash.hexdigest() for plane_hash in hashes]
 
     def _read(
-        self, planes: list[OpenPlane], block: Block, hashes: list[hashlib._Hash], findings: PixelStatistics
+        self, planes: list[OpenPlane], block: Block, hashes: list[hashlib._Hash], statistics: PixelStatistics
     ) -> None:
-        """Read the rows of a block; blocks have to come in order."""
+        """Read the rows of a block; call this in the order of the blocks."""
         pixels, (first_plane, top, _) = block.pixels, block.origin
         piece = max(_PIECE_BYTES // pixels[0, 0].nbytes, 1)
 
@@ -172,9 +146,9 @@ class BlockReader:
                 planes[index].read_rows(top + first, top + first + len(rows), rows)
                 hashes[index].update(little_endian_bytes(rows))
                 with adding_plane_to_errors(self.volume, first_plane + index):
-                    findings.look_at(rows)
+                    statistics.inspect(rows)
 
-        self._on_all(read_one, range(len(planes)))
+        self._map(read_one, range(len(planes)))
 
     def _open(self, indices: range, stack: ExitStack) -> list[OpenPlane]:
         """Open planes; the stack closes them."""
@@ -183,16 +157,16 @@ class BlockReader:
         return [future.result() for future in opening]
 
     def _decoded(self, planes: list[OpenPlane], stack: ExitStack) -> list[OpenPlane]:
-        """Decode planes that can only be decoded as a whole, and keep them until the stack closes."""
-        in_memory, folder = self.portions.slab_bytes > 0, self.image.folder.parent
+        """Decode planes that can only be decoded completely; the stack releases them."""
+        in_memory, folder = self.memory.slab_bytes > 0, self.image.folder.parent
         _, n_rows, n_columns = self.volume.shape
         n_values = n_rows * n_columns
         buffer = PlaneBuffer(len(planes) * n_values, self.volume.dtype, in_memory=in_memory, folder=folder)
         stack.callback(buffer.close)
-        decoding = BoundedSemaphore(self.portions.n_decoders)
+        decoder_limit = BoundedSemaphore(self.memory.n_decoders)
 
         def decode(index: int) -> OpenPlane:
-            with decoding:
+            with decoder_limit:
                 buffer.fill(
                     index * n_values,
                     n_values,
@@ -200,10 +174,10 @@ class BlockReader:
                 )
             return _BufferedPlane(buffer, index * n_values, n_columns)
 
-        return self._on_all(decode, range(len(planes)))
+        return self._map(decode, range(len(planes)))
 
-    def _on_all(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """Do something for all items in the decoders' threads; after an error nothing of it goes on."""
+    def _map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """Call a function for all items in the decoders' threads; after an error, wait until no call is running."""
         futures = [self.decoders.submit(work, item) for item in items]
         try:
             return [future.result() for future in futures]
@@ -217,7 +191,7 @@ class BlockReader:
 
 @dataclass(frozen=True)
 class _BufferedPlane:
-    """A decoded plane of `n_columns` columns, whose values begin at number `start` of a buffer."""
+    """A decoded plane of `n_columns` columns in a buffer, from value number `start` on."""
 
     buffer: PlaneBuffer
     start: int
@@ -230,12 +204,12 @@ class _BufferedPlane:
         out[...] = values.reshape(out.shape)
 
     def close(self) -> None:
-        """Do nothing: the buffer is closed as a whole."""
+        """Do nothing: one buffer holds all planes and is closed separately."""
 
 
 @contextmanager
 def adding_plane_to_errors(volume: Volume, plane: int) -> Iterator[None]:
-    """Name the plane in errors that say what is wrong with its pixels."""
+    """Add the plane to errors about its pixels."""
     try:
         yield
     except SourceError as error:

@@ -1,6 +1,6 @@
-"""Threads that look at planes or blocks, as many as there is memory for; or the workers of a cluster.
+"""Map a function over items in as many threads as the memory allows, or on the workers of a cluster.
 
-Invariant: results come in the order of the items, and no more items than fit into memory are worked on at a time.
+Invariant: results come in the order of the items, and items processed at the same time fit into the memory.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ Result = TypeVar("Result")
 
 
 class BoundedMap:
-    """Threads that each hold so many bytes for an item, beside what is held all the time.
+    """A pool of threads whose number follows from the memory for an item.
 
     Parameters
     ----------
     resources
-        What may be used.
+        Threads and memory to use.
     item_bytes
-        Memory that a thread takes for an item.
+        Memory for one item.
     held_bytes
-        Memory that is taken all the time, because files can only be unpacked as a whole.
+        Memory that is in use all the time, for files that can only be unpacked completely.
     about
-        What the work is about, for messages: a path, or two.
+        Subject of error messages: one or two paths.
 
     Attributes
     ----------
     n_threads
-        Threads that work at the same time.
+        Number of items that are processed at the same time.
     item_bytes
-        Memory that a thread takes for an item.
+        Memory for one item.
     free_bytes
-        Memory that there is for all items that are worked on at the same time.
+        Memory for all items that are processed at the same time.
 
     Raises
     ------
@@ -75,14 +75,14 @@ class BoundedMap:
             self._own.shutdown(cancel_futures=True)
 
     def do(self, work: Callable[[Item], Result], items: Iterable[Item], *, result_bytes: int = 0) -> Iterator[Result]:
-        """Do something for all items, a few of them ahead of what is asked for, in their order.
+        """Call a function for all items, some of them ahead, and yield the results in order.
 
         Parameters
         ----------
         work, items
-            What is done, and with what.
+            Function and its arguments.
         result_bytes
-            Memory that a result takes, where that is much: then no more of them wait than fit. One always may.
+            Memory of a large result: only as many results wait as fit, but at least one.
         """
         n_ahead = 2 * self.n_threads + 1
         if result_bytes:

@@ -1,7 +1,7 @@
-"""What a command has its work done with: this process, or the workers of a cluster.
+"""Choose what runs the work of a command: this process, or the workers of a cluster.
 
-Invariant: whatever does it, the same functions do. Workers are asked first whether they have the same version and see
-the same files, and are given no more memory than they have.
+Invariant: both run the same functions. Workers must have the same version and see the same files before they get any
+work, and get no more memory than they have.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _LEAST_BYTES = 2**30
-"""Of a local worker, unless told."""
+"""Memory of a local worker unless --memory is given."""
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER, _SECONDS_TO_LOOK = 20, 60, 0.2
-_SECONDS_BETWEEN_WORDS = 15
+_SECONDS_BETWEEN_NOTES = 15
 _SLURM, _LOCAL = "slurm", "local"
 _PATIENCE_S: dict[str, float | None] = {_LOCAL: 10.0, _SLURM: None}
 _PATIENCE_WITH_OTHERS_S = 120.0
-"""Without any worker, until the work is given up: jobs of Slurm may wait for hours until they are workers again."""
+"""Seconds without any worker until the work fails; never for Slurm, whose jobs may wait in a queue for hours."""
 
 
 @contextmanager
@@ -52,34 +52,34 @@ def resources_for(
     reading: Sequence[Path] = (),
     writing: Path | None = None,
 ) -> Iterator[Resources]:
-    """Have work done by this process, or connect to a cluster, starting it if need be.
+    """Use this process, or connect to a cluster, which is started if necessary.
 
     Parameters
     ----------
     cluster
         The cluster; None for threads of this process.
     jobs, memory_bytes
-        Processors and memory: of this process, or of each worker of a cluster that is started. Of a cluster that is
-        there only less memory than it has can be used.
+        Processors and memory of this process, or of each worker of a cluster that is started here. For a running
+        cluster, memory_bytes can only lower what its workers have.
     note
-        Told about the cluster.
+        Called with messages about the cluster.
     reading
-        What all workers have to see.
+        Paths that all workers must see.
     writing
-        Where they will write; it need not be there yet.
+        Where they will write; it need not exist yet.
 
     Raises
     ------
     UsageError
-        If the cluster cannot be had, has another version, or does not see the same files.
+        If the cluster cannot be reached or started, has another version, or does not see the same files.
     """
     if cluster is None:
         yield own_resources(jobs, memory_bytes)
         return
     check_resources(jobs, memory_bytes, cluster)
     if memory_bytes is not None and cluster.address in (_LOCAL, _SLURM):
-        _usable_bytes(memory_bytes, 1)  # now, since workers with too little memory are killed as soon as they start
-    with _connected(cluster, jobs, memory_bytes, note) as client:
+        _usable_bytes(memory_bytes, 1)  # check first: workers with too little memory are killed as soon as they start
+    with _client_of(cluster, jobs, memory_bytes, note) as client:
         paths = [str(path.absolute()) for path in reading]
         facts = _facts_of_workers(client, paths, writing)
         workers = _workers_of(client)
@@ -92,36 +92,36 @@ def resources_for(
             _usable_bytes(min(worker["memory_limit"] or facts.memory_bytes, wanted_bytes), worker["nthreads"])
             for worker in workers
         )
-        who = f"{format_count(len(workers), 'worker')} of {format_count(n_threads, 'thread')}"
-        note(f"{who}, {format_bytes(slot_bytes)} of memory for each unit")
+        description = f"{format_count(len(workers), 'worker')} of {format_count(n_threads, 'thread')}"
+        note(f"{description}, {format_bytes(slot_bytes)} of memory for each unit")
         patience_s = _PATIENCE_S.get(cluster.address, _PATIENCE_WITH_OTHERS_S)
         with ClusterExecutor(client, n_slots, paths, patience_s) as executor:
             yield Resources(n_slots, slot_bytes, executor)
 
 
 def own_resources(jobs: int | None, memory_bytes: int | None) -> Resources:
-    """Return what this process may use; None is the default.
+    """Return the resources of this process; None stands for the default.
 
     Raises
     ------
     UsageError
-        If that is not possible.
+        If a number is not possible.
     """
     check_resources(jobs, memory_bytes)
     return Resources(jobs or n_processors(), memory_bytes or default_memory_bytes())
 
 
 @contextmanager
-def _connected(
-    cluster: Cluster, jobs: int | None, memory_bytes: int | None, tell: Callable[[str], None]
+def _client_of(
+    cluster: Cluster, jobs: int | None, memory_bytes: int | None, note: Callable[[str], None]
 ) -> Iterator[Client]:
-    """Connect to a cluster, and wait until there is a worker."""
+    """Connect to a cluster, and wait for its first worker."""
     try:
         from distributed import Client
     except ImportError as error:
         raise UsageError(NOT_INSTALLED.format("Dask")) from error
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it becomes an error of ours
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # important failures become errors of this package
     with _started(cluster, jobs, memory_bytes) as started:
         try:
             client = Client(started.scheduler, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
@@ -131,31 +131,31 @@ def _connected(
             dashboard = f", dashboard: {client.dashboard_link}" if cluster.address != _LOCAL else ""
             is_open = cluster.address.startswith("tcp://")
             caution = "; anyone who can reach it can run code as you (use tls:// to prevent this)" if is_open else ""
-            tell(f"cluster: {client.scheduler_info()['address']}{dashboard}{caution}")
-            _wait_for_workers(client, cluster, started, tell)
+            note(f"cluster: {client.scheduler_info()['address']}{dashboard}{caution}")
+            _wait_for_workers(client, cluster, started, note)
             yield client
 
 
-def _wait_for_workers(client: Client, cluster: Cluster, started: _Started, tell: Callable[[str], None]) -> None:
-    """Wait until there are workers, as long as there is hope.
+def _wait_for_workers(client: Client, cluster: Cluster, started: _Started, note: Callable[[str], None]) -> None:
+    """Wait until the workers are connected.
 
     Raises
     ------
     UsageError
-        If the scheduler is gone, or what should become workers ended.
+        If the scheduler is gone, or the processes or jobs of workers ended.
     """
-    next_word = time.monotonic()
+    next_note = time.monotonic()
     while len(_workers_of(client)) < started.n_workers:
         if client.status != "running":
             raise UsageError(f"{cluster.address}: the scheduler is gone, and no worker had come")
-        if time.monotonic() >= next_word:
-            next_word = time.monotonic() + _SECONDS_BETWEEN_WORDS
-            tell(f"waiting for workers{started.news()} ...")
+        if time.monotonic() >= next_note:
+            next_note = time.monotonic() + _SECONDS_BETWEEN_NOTES
+            note(f"waiting for workers{started.state()} ...")
         time.sleep(_SECONDS_TO_LOOK)
 
 
 def _workers_of(client: Client) -> list[dict[str, Any]]:
-    """List the workers that the scheduler knows; none if it is gone."""
+    """Return the scheduler's list of workers; empty if the scheduler is gone."""
     try:
         return list(client.scheduler_info(n_workers=-1).get("workers", {}).values())
     except OSError:
@@ -164,51 +164,51 @@ def _workers_of(client: Client) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Started:
-    """A scheduler, how many workers to wait for, and who knows what becomes of them: in words, or as an error."""
+    """A running scheduler."""
 
     scheduler: Any
-    n_workers: int = 1
-    news: Callable[[], str] = str
+    n_workers: int = 1  # workers to wait for
+    state: Callable[[], str] = str  # the state of the starting workers, for people; raises UsageError if they ended
 
 
 @contextmanager
 def _started(cluster: Cluster, jobs: int | None, memory_bytes: int | None) -> Iterator[_Started]:
-    """Start a cluster that is not there yet; it ends with the work."""
+    """Start the cluster unless it is an address; it ends with the work."""
     if cluster.address == _LOCAL:
         n_workers = cluster.n_workers or jobs or n_processors()
         worker_bytes = memory_bytes or max(default_memory_bytes() // n_workers, _LEAST_BYTES)
-        with local_cluster(n_workers, worker_bytes) as (scheduler, news):
-            yield _Started(scheduler, n_workers, news)
+        with local_cluster(n_workers, worker_bytes) as (scheduler, state):
+            yield _Started(scheduler, n_workers, state)
     elif cluster.address == _SLURM:
         with slurm_cluster(jobs, memory_bytes) as slurm:
             slurm.adapt(minimum=1, maximum=cluster.n_workers or 1)
-            yield _Started(slurm, news=SlurmJobs(slurm).news)
+            yield _Started(slurm, state=SlurmJobs(slurm).state)
     else:
         yield _Started(cluster.address)
 
 
 @dataclass(frozen=True)
-class _Facts:
-    """What a worker says of itself, and of the files that it was asked for."""
+class _WorkerFacts:
+    """What a worker reports about itself."""
 
     version: str
     memory_bytes: int
-    missing: tuple[str, ...]
-    has_locks: bool
+    missing: tuple[str, ...]  # of the paths that it must see
+    has_locks: bool  # whether its file system has them
 
 
-def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | None) -> _Facts | None:
-    """Ask all workers, and refuse those that could not do the work; returns what the smallest said, if there are any.
+def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | None) -> _WorkerFacts | None:
+    """Check all workers; returns the facts of the one with the least memory, or None without workers.
 
     Raises
     ------
     UsageError
-        If one has another version, or does not see a folder, or a file that was written just now.
+        If a worker has another version, or does not see a path or a file that was just written.
     """
-    with _signed(writing) as sign:
+    with _test_file(writing) as test_file:
         try:
-            facts = _asked(client, reading, sign)
-        except Exception as error:  # theirs, whatever it is; some come as nothing but text
+            facts = _ask_workers(client, reading, test_file)
+        except Exception as error:  # any error of a worker; Dask turns some into text
             raise UsageError(
                 f"the workers cannot be asked: {error}; install catnip2bids {__version__} on all, and let them be there"
             ) from error
@@ -225,13 +225,13 @@ def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | No
     return min(facts, key=lambda found: found.memory_bytes, default=None)
 
 
-def _asked(client: Client, reading: Sequence[str], sign: str | None) -> list[_Facts]:
-    """Ask all workers for their facts; a worker that hangs would be waited for without end."""
-    answers: Future[dict[str, _Facts]] = Future()
+def _ask_workers(client: Client, reading: Sequence[str], test_file: str | None) -> list[_WorkerFacts]:
+    """Ask all workers for their facts, with a time limit, since `Client.run` waits forever for a worker that hangs."""
+    answers: Future[dict[str, _WorkerFacts]] = Future()
 
     def ask() -> None:
         try:
-            answers.set_result(client.run(_facts, reading, sign))
+            answers.set_result(client.run(_facts, reading, test_file))
         except Exception as error:
             answers.set_exception(error)
 
@@ -243,30 +243,32 @@ def _asked(client: Client, reading: Sequence[str], sign: str | None) -> list[_Fa
 
 
 @contextmanager
-def _signed(writing: Path | None) -> Iterator[str | None]:
-    """Leave a file where workers will write, as long as they look for it."""
+def _test_file(writing: Path | None) -> Iterator[str | None]:
+    """Create a temporary file where workers will write, for them to see."""
     if writing is None:
         yield None
         return
-    place = next(path for path in (writing.absolute(), *writing.absolute().parents) if path.is_dir())
-    sign = place / f".catnip2bids-{uuid.uuid4().hex}"
+    folder = next(path for path in (writing.absolute(), *writing.absolute().parents) if path.is_dir())
+    test_file = folder / f".catnip2bids-{uuid.uuid4().hex}"
     try:
-        sign.touch()
+        test_file.touch()
     except OSError as error:
-        raise UsageError(f"{place}: cannot be written: {error.strerror}; write to another folder") from error
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}; write to another folder") from error
     try:
-        yield str(sign)
+        yield str(test_file)
     finally:
-        sign.unlink()
+        test_file.unlink()
 
 
-def _facts(reading: Sequence[str], sign: str | None) -> _Facts:
-    missing = missing_of([*reading, *([sign] if sign else [])])
-    return _Facts(__version__, default_memory_bytes(), missing, bool(missing) or sign is None or has_locks(Path(sign)))
+def _facts(reading: Sequence[str], test_file: str | None) -> _WorkerFacts:
+    missing = missing_of([*reading, *([test_file] if test_file else [])])
+    return _WorkerFacts(
+        __version__, default_memory_bytes(), missing, bool(missing) or test_file is None or has_locks(Path(test_file))
+    )
 
 
 def _usable_bytes(limit_bytes: int, n_threads: int) -> int:
-    """Return the memory for pixels of one of a worker's threads."""
+    """Return the memory for pixels that each thread of a worker may use."""
     usable = int((limit_bytes * USABLE_BY_WORKERS - OVERHEAD_BYTES) / n_threads)
     if usable <= 0:
         raise UsageError(f"a worker has only {format_bytes(limit_bytes)} of memory; give workers at least 512 MiB")

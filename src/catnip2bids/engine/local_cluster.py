@@ -1,8 +1,8 @@
-"""Dask workers on this machine, each a process of its own.
+"""Run Dask workers on this machine, each in its own process.
 
-Invariant: they end with the work, and nobody without their temporary keys can talk to them. They are sessions of their
-own, so that Ctrl-C is for this process alone, which ends them; and they are programs of their own, so that scripts that
-call us are not read by them once more.
+Invariant: workers end with the work, and only processes with their temporary keys can talk to them. Each has its own
+session, so that Ctrl-C reaches only this process, which then ends them. They are started as programs and not by
+multiprocessing, which would import the calling script again.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _SECONDS_WITHOUT_SCHEDULER, _SECONDS_TO_END = 30, 10
 def local_cluster(n_workers: int, memory_bytes: int) -> Iterator[tuple[Any, Callable[[], str]]]:
     """Run a scheduler in this process, and workers of one thread.
 
-    Yields the scheduler, and a function that raises an error if a worker has ended.
+    Yields the scheduler, and a function that raises a `UsageError` if a worker has ended.
 
     Parameters
     ----------
     n_workers
-        How many.
+        Number of workers.
     memory_bytes
-        What each of them may use.
+        Memory limit of each.
     """
     from distributed import LocalCluster
     from distributed.security import Security
@@ -53,21 +53,21 @@ def local_cluster(n_workers: int, memory_bytes: int) -> Iterator[tuple[Any, Call
     ):
         command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler.scheduler_address, "--host", _HERE]
         command += ["--nthreads", "1", "--memory-limit", str(memory_bytes), "--no-dashboard"]
-        command += ["--dashboard-address", f"{_HERE}:0"]  # of the server that tells whether it is well
+        command += ["--dashboard-address", f"{_HERE}:0"]  # of the health check server
         command += _keys(security.get_tls_config_for_role("worker"), Path(folder))
         command += ["--local-directory", folder, "--death-timeout", str(_SECONDS_WITHOUT_SCHEDULER)]
         processes = [workers.enter_context(_running(command)) for _ in range(n_workers)]
 
-        def news() -> str:
+        def state() -> str:
             if any(process.poll() is not None for process in processes):
                 raise UsageError(f"--cluster local: a worker ended at once; try it: {' '.join(command)}")
             return ""
 
-        yield scheduler, news
+        yield scheduler, state
 
 
 def _keys(texts: Mapping[str, str | None], folder: Path) -> list[str]:
-    """Write keys into files that only their owner can read; returns the options that name them."""
+    """Write keys into files that only their owner can read; returns the command line options for them."""
     options = []
     for name, text in texts.items():
         if text is not None:

@@ -1,8 +1,8 @@
-"""Resume markers: which units of an image are done, and what was learned from them.
+"""Resume markers: which units of an image are done, and their results.
 
-Invariant: a marker appears in one step after all files of its unit are on disk, and is believed only as long as these
-files have the sizes that it names. Markers lie beside the image, never in it, in a folder that belongs to one
-fingerprint of source and settings.
+Invariant: a marker is written in one step after all files of its unit are on disk, and counts only while these files
+have the recorded sizes. Markers lie next to the image, never in it, in a folder that belongs to one fingerprint of
+source and settings.
 """
 
 from __future__ import annotations
@@ -21,27 +21,15 @@ from catnip2bids.publish import remove, write_text
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What was learned from a unit while its pixels were in memory.
+    """Findings about the pixels of a unit, or of a whole image, and the files that were written."""
 
-    Attributes
-    ----------
-    sha256
-        Hash of each plane.
-    value_range
-        Smallest and largest finite value, None where there is none.
-    labels
-        The values that occur in labels and masks; None for intensities.
-    files
-        Bytes of each file that was written, by its POSIX path below the image.
-    """
-
-    sha256: tuple[str, ...]
-    value_range: tuple[float, float] | None
-    labels: frozenset[int] | None
-    files: Mapping[str, int]
+    sha256: tuple[str, ...]  # of each plane
+    value_range: tuple[float, float] | None  # smallest and largest finite value
+    labels: frozenset[int] | None  # the values of labels and masks; None for intensities
+    files: Mapping[str, int]  # bytes by POSIX path below the image
 
     def to_json(self) -> dict[str, Any]:
-        """Return a document for a marker."""
+        """Return the JSON object of a marker."""
         return {
             "sha256": self.sha256,
             "value_range": self.value_range,
@@ -51,17 +39,17 @@ class UnitResult:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> UnitResult:
-        """Read the document of a marker."""
-        low_high, labels = document["value_range"], document["labels"]
+        """Read the JSON object of a marker."""
+        value_range, labels = document["value_range"], document["labels"]
         return cls(
             sha256=tuple(document["sha256"]),
-            value_range=None if low_high is None else (low_high[0], low_high[1]),
+            value_range=None if value_range is None else (value_range[0], value_range[1]),
             labels=None if labels is None else frozenset(labels),
             files=document["files"],
         )
 
     def is_on_disk(self, image: Path) -> bool:
-        """Tell whether all files are there in full length."""
+        """Return whether all files exist with their full sizes."""
         try:
             return all((image / name).stat().st_size == n_bytes for name, n_bytes in self.files.items())
         except FileNotFoundError:
@@ -69,12 +57,12 @@ class UnitResult:
 
 
 DAMAGED = (DatasetError, ValueError, LookupError, TypeError, AttributeError)
-"""What a marker that no program of ours wrote leads to."""
+"""Errors that a damaged or foreign marker leads to."""
 
 
 @dataclass(frozen=True)
 class Marker:
-    """The marker of one unit; None as its path stands for a unit that is not marked."""
+    """The marker of one unit; with None as path, reading and writing it does nothing."""
 
     path: SafePath | None
 
@@ -89,11 +77,11 @@ class Marker:
             return None
 
     def clear(self) -> None:
-        """Take the mark away, before the unit is written again."""
+        """Remove the marker, before the unit is written again."""
         if self.path is not None:
             remove(self.path)
 
     def set(self, result: UnitResult) -> None:
-        """Mark the unit as done; all its files are on disk."""
+        """Mark the unit as done, when all its files are on disk."""
         if self.path is not None:
             write_text(self.path, json.dumps(result.to_json()))

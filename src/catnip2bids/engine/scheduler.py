@@ -1,7 +1,7 @@
-"""Workers for units: an executor, and what each unit may use.
+"""Run units of work on an executor, each within its share of the memory.
 
-Invariant: all units that run at the same time together keep within the memory of the whole job, and once the work is
-stopped no unit begins another block.
+Invariant: units that run at the same time keep within the memory of the whole job, and after a stop no unit starts
+another block.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from catnip2bids.volume import Volume
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_Pair = tuple[Volume, ImageWriter | PlaneImage]
+_Conversion = tuple[Volume, ImageWriter | PlaneImage]
 _MOST_IMAGES = 64
-"""Images that a cluster works on at the same time."""
+"""Images that a cluster converts at the same time."""
 _THREADS_PER_UNIT = 4
-"""One unit keeps so many threads busy; memory that more units touch for the first time costs time too."""
+"""Threads that one unit keeps busy; more units at a time also cost time for touching new memory."""
 
 
 class StoppedError(Exception):
@@ -47,7 +47,7 @@ class StoppedError(Exception):
 
 @contextmanager
 def raising_worker_errors() -> Iterator[None]:
-    """Turn the end of a worker process into an error that says what to do.
+    """Turn the death of a worker process into a `WorkerError` that says what to do.
 
     Raises
     ------
@@ -65,152 +65,140 @@ def raising_worker_errors() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Scheduler:
-    """Workers for units.
+    """Runs units of work, and the threads that supervise whole images."""
 
-    Attributes
-    ----------
-    executor
-        Where units run.
-    supervisors
-        Threads that wait for the units of an image and do what is left then.
-    n_units
-        Units at the same time.
-    resources
-        What each of them may use.
-    summary
-        What the memory led to, for people.
-    """
-
-    executor: Executor
-    supervisors: Executor
-    n_units: int
-    resources: Resources
-    summary: str = ""
+    executor: Executor  # runs the units
+    supervisors: Executor  # threads that wait for the units of an image and complete it
+    n_units: int  # units at the same time
+    resources: Resources  # of each unit
+    summary: str = ""  # for people: how the memory is used
     _stopping: Event = field(default_factory=Event)
 
     def submit(self, work: WorkUnit | SequentialWrite, on_voxels: Callable[[int], None]) -> Future[UnitResult]:
-        """Have a unit converted, or all planes of an image that is written plane after plane.
+        """Submit a unit, or a sequential write of a whole image.
 
-        Threads of this process tell how it goes after each block or plane, and stop there; all others tell it in the
-        end.
+        Threads of this process report progress after each block or plane, and can be stopped there; workers elsewhere
+        report it at the end.
         """
 
-        def tell(n_voxels: int) -> None:
+        def report(n_voxels: int) -> None:
             if self._stopping.is_set():
                 raise StoppedError
             on_voxels(n_voxels)
 
-        def tell_in_the_end(converting: Future[UnitResult]) -> None:
+        def report_at_end(converting: Future[UnitResult]) -> None:
             if not converting.cancelled() and converting.exception() is None:
-                with suppress(StoppedError):  # it is done already
+                with suppress(StoppedError):  # the unit is finished anyway
                     on_voxels(work.n_voxels)
 
-        def begin(function: Callable[..., UnitResult]) -> UnitResult:
+        def run(function: Callable[..., UnitResult]) -> UnitResult:
             if self._stopping.is_set():
                 raise StoppedError
-            return function(work, self.resources, tell)
+            return function(work, self.resources, report)
 
         function: Callable[..., UnitResult] = convert_unit if isinstance(work, WorkUnit) else write_sequentially
         if isinstance(self.executor, ThreadPoolExecutor):
-            return self.executor.submit(begin, function)
+            return self.executor.submit(run, function)
         if self._stopping.is_set():
             raise StoppedError
         with raising_worker_errors():
             converting = self.executor.submit(function, work, self.resources)
-        converting.add_done_callback(tell_in_the_end)
+        converting.add_done_callback(report_at_end)
         return converting
 
-    def complete(self, rest: RemainingLevels) -> None:
-        """Have the levels of an image made that no single unit decides."""
+    def complete(self, levels: RemainingLevels) -> None:
+        """Write the levels of an image that need more than one unit; wait until they are done."""
         with raising_worker_errors():
-            self.executor.submit(write_remaining_levels, rest, self.resources.n_threads).result()
+            self.executor.submit(write_remaining_levels, levels, self.resources.n_threads).result()
 
     def begin(self, work: Callable[[Item], Result], item: Item) -> Future[Result]:
-        """Begin something that submits units, waits for them and does what is left then."""
+        """Start a function that submits units and waits for them, in a supervising thread."""
         return self.supervisors.submit(work, item)
 
     def stop(self) -> None:
-        """Let units end at their next block, and begin no more."""
+        """End units at their next block, and start no more."""
         self._stopping.set()
 
 
 @contextmanager
-def local_scheduler(conversions: Sequence[_Pair], memory_bytes: int | None, jobs: int | None) -> Iterator[Scheduler]:
-    """Start workers for some conversions: threads of this process.
+def local_scheduler(
+    conversions: Sequence[_Conversion], memory_bytes: int | None, jobs: int | None
+) -> Iterator[Scheduler]:
+    """Create a scheduler for some conversions that runs threads of this process.
 
     Parameters
     ----------
     conversions
-        What is to be done.
+        The volumes and their images.
     memory_bytes
-        The most that the whole process may hold; None for a quarter of the machine's memory, at most 8 GiB.
+        Largest memory of the whole process; None for a quarter of the machine's memory, at most 8 GiB.
     jobs
         Processors to use; None for all.
 
     Raises
     ------
     UsageError
-        If one of the volumes cannot be converted in so little memory.
+        If the memory is not enough for one of the conversions.
     """
     memory_bytes = default_memory_bytes() if memory_bytes is None else memory_bytes
     keep_free_memory_together()
-    n_units, resources, portions = _share(conversions, memory_bytes, jobs or n_processors())
+    n_units, resources, divided = _divide_among_units(conversions, memory_bytes, jobs or n_processors())
     with ThreadPoolExecutor(n_units) as executor, ThreadPoolExecutor(n_units + 1) as supervisors:
-        summary = _summary(memory_bytes, n_units, resources, portions)
-        workers = Scheduler(executor, supervisors, n_units, resources, summary)
+        summary = _summary(memory_bytes, n_units, resources, divided)
+        scheduler = Scheduler(executor, supervisors, n_units, resources, summary)
         try:
-            yield workers
+            yield scheduler
         except BaseException:
-            # units are not cancelled here, they stop at once when their turn comes: a caller who waits for several
-            # is never told of those that a pool cancels
-            workers.stop()
+            # units are not cancelled but stop at once when they start: wait() never returns for futures that the
+            # shutdown of a pool cancels
+            scheduler.stop()
             supervisors.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 @contextmanager
-def scheduler_for(conversions: Sequence[_Pair], resources: Resources) -> Iterator[Scheduler]:
-    """Start workers for some conversions: of the cluster, if there is one, or threads of this process.
+def scheduler_for(conversions: Sequence[_Conversion], resources: Resources) -> Iterator[Scheduler]:
+    """Create a scheduler for some conversions that runs workers of the cluster, or else threads of this process.
 
     Parameters
     ----------
     conversions
-        What is to be done.
+        The volumes and their images.
     resources
-        What may be used for all of it.
+        Threads, memory and cluster for all of them.
 
     Raises
     ------
     UsageError
-        If one of the volumes cannot be converted in so little memory.
+        If the memory is not enough for one of the conversions.
     """
     if resources.executor is None:
-        with local_scheduler(conversions, resources.memory_bytes, resources.n_threads) as workers:
-            yield workers
+        with local_scheduler(conversions, resources.memory_bytes, resources.n_threads) as scheduler:
+            yield scheduler
         return
     check_memory(conversions, resources)
-    of_unit = Resources(1, resources.memory_bytes)
     with ThreadPoolExecutor(max(min(len(conversions), _MOST_IMAGES), 1)) as supervisors:
-        workers = Scheduler(resources.executor, supervisors, resources.n_threads, of_unit)
+        unit_resources = Resources(1, resources.memory_bytes)
+        scheduler = Scheduler(resources.executor, supervisors, resources.n_threads, unit_resources)
         try:
-            yield workers
+            yield scheduler
         except BaseException:
-            workers.stop()
+            scheduler.stop()
             resources.executor.shutdown(wait=False, cancel_futures=True)
             supervisors.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def check_memory(conversions: Sequence[_Pair], resources: Resources) -> None:
+def check_memory(conversions: Sequence[_Conversion], resources: Resources) -> None:
     """Refuse conversions for which the memory is not enough.
 
     Raises
     ------
     UsageError
-        If one of the volumes cannot be converted in so little memory.
+        If the memory is not enough for one of the conversions.
     """
     if resources.executor is None:
-        _share(conversions, resources.memory_bytes, resources.n_threads)
+        _divide_among_units(conversions, resources.memory_bytes, resources.n_threads)
         return
     for volume, image in conversions:
         _divide(volume, image, Resources(1, resources.memory_bytes))
@@ -222,28 +210,26 @@ def _divide(volume: Volume, image: ImageWriter | PlaneImage, resources: Resource
     return divide_memory_by_planes(volume, image, resources)
 
 
-def _share(
-    conversions: Sequence[_Pair], memory_bytes: int, n_threads: int
+def _divide_among_units(
+    conversions: Sequence[_Conversion], memory_bytes: int, n_threads: int
 ) -> tuple[int, Resources, list[UnitMemory | PlaneMemory]]:
-    """Let as many units run at the same time as can work comfortably; returns how many, and what each of them gets."""
+    """Choose the most units at a time that still run at full speed; returns their number and the memory of each."""
     for n_units in range(max(n_threads // _THREADS_PER_UNIT, 1), 0, -1):
         resources = Resources(n_threads, (memory_bytes - OVERHEAD_BYTES) // n_units)
         try:
-            portions = [_divide(volume, image, resources) for volume, image in conversions]
+            divided = [_divide(volume, image, resources) for volume, image in conversions]
         except UsageError:
             if n_units == 1:
                 raise
             continue
-        if n_units == 1 or all(portion.is_comfortable for portion in portions):
+        if n_units == 1 or all(memory.is_enough for memory in divided):
             break
-    return n_units, resources, portions
+    return n_units, resources, divided
 
 
-def _summary(
-    memory_bytes: int, n_units: int, resources: Resources, portions: Sequence[UnitMemory | PlaneMemory]
-) -> str:
+def _summary(memory_bytes: int, n_units: int, resources: Resources, divided: Sequence[UnitMemory | PlaneMemory]) -> str:
     text = f"memory: at most {format_bytes(memory_bytes)}; {format_count(resources.n_threads, 'thread')}"
-    if not portions:
+    if not divided:
         return text
-    largest = max(portions, key=lambda portion: portion.total_bytes)
+    largest = max(divided, key=lambda memory: memory.total_bytes)
     return f"{text}, {format_count(n_units, 'unit')} of work at a time, {largest}"

@@ -1,7 +1,7 @@
-"""An image that is one file, written plane after plane, which several threads read and encode ahead.
+"""Write an image of one file plane by plane, while several threads read and encode the next planes.
 
-Invariant: the file only grows at its end. What a marker says was written is on disk; what stands behind it in the file
-is thrown away when the work goes on. Planes come out in their order, whatever order they were encoded in.
+Invariant: the file only grows at its end, in the order of the planes. Everything that the marker lists is on disk;
+everything after it in the file is discarded when an interrupted write is resumed.
 """
 
 from __future__ import annotations
@@ -28,43 +28,33 @@ from catnip2bids.volume import Copyable, EncodedPlane, FileRange, Volume, little
 from catnip2bids.volume.plane_hash import row_bands
 
 BYTES_PER_MARKER = 2**30
-"""After so many bytes of pixels, decoded, a stream notes how far it is: what is written goes to disk then."""
+"""Decoded bytes of pixels after which the file is synced and its marker written."""
 _MARKER = "planes.json"
 
 
 @dataclass(frozen=True)
 class SequentialWrite:
-    """The planes of a volume from `start` on, to be written into an image.
-
-    Attributes
-    ----------
-    volume, image
-        From what, and into what.
-    start
-        Planes that are in the file already.
-    marker
-        The file that says how far it is; None if nothing does.
-    """
+    """The planes of a volume from `start` on, to be written into an image."""
 
     volume: Volume
     image: PlaneImage
     start: int = 0
-    marker: SafePath | None = None
+    marker: SafePath | None = None  # the resume marker; None for an image that cannot be resumed
 
     @property
     def n_voxels(self) -> int:
-        """Voxels that are still to be written."""
+        """Number of voxels still to be written."""
         return (self.volume.shape[0] - self.start) * self.plane_voxels
 
     @property
     def plane_voxels(self) -> int:
-        """Voxels of a plane."""
+        """Number of voxels of a plane."""
         return self.volume.shape[1] * self.volume.shape[2]
 
 
 @dataclass
-class _Learned:
-    """How far a file is, and what was learned of the planes that are in it."""
+class _Written:
+    """The part of a file that is written: its size, and the findings about its planes."""
 
     n_bytes: int = 0
     n_planes: int = 0
@@ -73,7 +63,7 @@ class _Learned:
     labels: set[int] | None = None
 
     def add(self, planes: UnitResult, n_planes: int = 1) -> None:
-        """Add what was learned of the next planes."""
+        """Add the findings about the next planes."""
         self.n_planes += n_planes
         self.sha256 += planes.sha256
         ranges = [found for found in (self.value_range, planes.value_range) if found is not None]
@@ -83,38 +73,38 @@ class _Learned:
             self.labels = (self.labels or set()) | planes.labels
 
     def result(self, name: str) -> UnitResult:
-        """Return it all, with the size of the file under its name."""
+        """Return the result, with the size of the file under its name."""
         labels = None if self.labels is None else frozenset(self.labels)
         return UnitResult(tuple(self.sha256), self.value_range, labels, {name: self.n_bytes})
 
 
 def resume_sequential_write(volume: Volume, image: PlaneImage, markers: SafePath | None = None) -> SequentialWrite:
-    """Return what is to be done for an image, of which an earlier attempt may have written the first planes.
+    """Return the planes still to be written, after those that an interrupted attempt wrote.
 
     Parameters
     ----------
     volume, image
-        From what, and into what.
+        Source and target.
     markers
-        Folder of the marker; None if nothing is marked.
+        Folder of the resume marker; None to write all planes.
     """
     marker = None if markers is None else safe_path(markers, _MARKER)
     return SequentialWrite(volume, image, _read_marker(marker, image).n_planes, marker)
 
 
 def write_sequentially(
-    stream: SequentialWrite, resources: Resources, on_voxels: Callable[[int], None] | None = None
+    work: SequentialWrite, resources: Resources, on_voxels: Callable[[int], None] | None = None
 ) -> UnitResult:
-    """Write all planes that are not in the file yet; returns what was learned of all planes.
+    """Write all planes that are not in the file yet; returns the result for all planes.
 
     Parameters
     ----------
-    stream
-        What to do.
+    work
+        The planes to write.
     resources
-        What may be used for it.
+        Threads and memory to use.
     on_voxels
-        Told the number of voxels of each plane; an error that it raises stops the work.
+        Called with the number of voxels of each plane; an error that it raises stops the work.
 
     Raises
     ------
@@ -125,48 +115,75 @@ def write_sequentially(
     WriteError
         If the file cannot be written.
     """
-    portions = divide_memory_by_planes(stream.volume, stream.image, resources)
-    learned, path = _read_marker(stream.marker, stream.image), stream.image.file
-    planes_per_marker = max(BYTES_PER_MARKER // (stream.plane_voxels * stream.volume.dtype.itemsize), 1)
-    with raising_write_errors(path), path.open("r+b" if learned.n_bytes else "w+b", buffering=0) as file:
-        file.truncate(learned.n_bytes)
-        file.seek(learned.n_bytes)
-        if learned.n_bytes == 0:
-            learned.n_bytes = _write(file.fileno(), [stream.image.header])
-        marking: Future[None] | None = None
-        with ThreadPoolExecutor(1) as aside, closing(_prepared(stream, learned.n_planes, portions)) as planes:
-            for prepared in planes:
-                block = stream.image.block(prepared.encoded, learned.n_planes, learned.n_bytes)
-                learned.n_bytes += _write(file.fileno(), block)
-                learned.add(prepared.findings)
-                del prepared, block  # another plane is begun as soon as the next one is asked for
-                if on_voxels:
-                    on_voxels(stream.plane_voxels)
-                if learned.n_planes % planes_per_marker == 0 or learned.n_planes == stream.volume.shape[0]:
-                    if marking is not None:
-                        marking.result()
-                    marking = aside.submit(_mark, stream, file.fileno(), learned.n_planes, learned.result(path.name))
-            if marking is not None:
-                marking.result()
-    return learned.result(path.name)
+    memory = divide_memory_by_planes(work.volume, work.image, resources)
+    written, path = _read_marker(work.marker, work.image), work.image.file
+    n_planes = work.volume.shape[0]
+    planes_per_marker = max(BYTES_PER_MARKER // (work.plane_voxels * work.volume.dtype.itemsize), 1)
+    with (
+        raising_write_errors(path),
+        path.open("r+b" if written.n_bytes else "w+b", buffering=0) as file,
+        ThreadPoolExecutor(1) as saving,
+        closing(_prepared_planes(work, written.n_planes, memory)) as planes,
+    ):
+        checkpoint = _Checkpoint(work.marker, file.fileno(), saving)
+        file.truncate(written.n_bytes)
+        file.seek(written.n_bytes)
+        if written.n_bytes == 0:
+            written.n_bytes = _write(file.fileno(), [work.image.header])
+
+        def append(plane: _PreparedPlane) -> None:
+            pieces = work.image.block(plane.encoded, written.n_planes, written.n_bytes)
+            written.n_bytes += _write(file.fileno(), pieces)
+            written.add(plane.findings)
+
+        for _ in map(append, planes):  # a loop over planes would hold one while the next one is prepared
+            if on_voxels:
+                on_voxels(work.plane_voxels)
+            if written.n_planes % planes_per_marker == 0 or written.n_planes == n_planes:
+                checkpoint.save(written.n_planes, written.result(path.name))
+        checkpoint.wait()
+    return written.result(path.name)
+
+
+class _Checkpoint:
+    """Records in the marker, in the background, how much of a file is on disk."""
+
+    def __init__(self, marker: SafePath | None, descriptor: int, thread: ThreadPoolExecutor) -> None:
+        self._marker, self._descriptor, self._thread = marker, descriptor, thread
+        self._saving: Future[None] | None = None
+
+    def save(self, n_planes: int, result: UnitResult) -> None:
+        """Start to sync the file and write the marker; wait for the previous save first."""
+        self.wait()
+        self._saving = self._thread.submit(self._save, n_planes, result)
+
+    def wait(self) -> None:
+        """Wait until the last save is done; raise its error."""
+        if self._saving is not None:
+            self._saving.result()
+
+    def _save(self, n_planes: int, result: UnitResult) -> None:
+        os.fsync(self._descriptor)
+        if self._marker is not None:
+            write_text(self._marker, json.dumps({"n_planes": n_planes, **result.to_json()}))
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _PreparedPlane:
     """A plane that is ready to be written."""
 
     encoded: Encoded
     findings: UnitResult
 
 
-def _prepared(stream: SequentialWrite, start: int, portions: PlaneMemory) -> Generator[_Prepared]:
-    """Prepare planes in several threads, and hand them out in order."""
-    ahead: deque[Future[_Prepared]] = deque()
-    threads = _threads(portions.n_threads)
+def _prepared_planes(work: SequentialWrite, start: int, memory: PlaneMemory) -> Generator[_PreparedPlane]:
+    """Prepare planes in several threads, and yield them in order."""
+    ahead: deque[Future[_PreparedPlane]] = deque()
+    threads = _threads(memory.n_threads)
     try:
-        for plane in range(start, stream.volume.shape[0]):
-            ahead.append(threads.submit(_prepare, stream, plane))
-            if len(ahead) >= portions.n_planes:
+        for plane in range(start, work.volume.shape[0]):
+            ahead.append(threads.submit(_prepare, work, plane))
+            if len(ahead) >= memory.n_planes:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
@@ -178,62 +195,55 @@ def _prepared(stream: SequentialWrite, start: int, portions: PlaneMemory) -> Gen
                 future.exception()
 
 
-def _prepare(stream: SequentialWrite, plane: int) -> _Prepared:
-    """Read, look at and encode one plane."""
-    volume, image = stream.volume, stream.image
-    encoder, findings, digest = image.encoder(), PixelStatistics(image.kind), hashlib.sha256()
+def _prepare(work: SequentialWrite, plane: int) -> _PreparedPlane:
+    """Read, hash, inspect and encode one plane."""
+    volume, image = work.volume, work.image
+    encoder, statistics, digest = image.encoder(), PixelStatistics(image.kind), hashlib.sha256()
     copied: EncodedPlane | None = None
     if image.copies:
         if not isinstance(volume, Copyable):
             raise TypeError(f"{type(volume).__name__} cannot hand out encoded planes")
         copied = volume.read_encoded(plane)
-    if image.looks_at_pixels:
+    if image.decodes:
         for rows in row_bands(volume, plane, image.band_rows):
             digest.update(little_endian_bytes(rows))
             with adding_plane_to_errors(volume, plane):
-                findings.look_at(rows)
+                statistics.inspect(rows)
             encoder.take(rows)
-        findings.sha256.append(digest.hexdigest())
-    result = UnitResult(tuple(findings.sha256), findings.value_range, findings.labels, {})
-    return _Prepared(encoder.finish(copied), result)
+        statistics.sha256.append(digest.hexdigest())
+    result = UnitResult(tuple(statistics.sha256), statistics.value_range, statistics.labels, {})
+    return _PreparedPlane(encoder.finish(copied), result)
 
 
 def _write(descriptor: int, pieces: Sequence[bytes | FileRange]) -> int:
-    """Write some pieces; returns how many bytes that were."""
+    """Write all pieces; returns the number of bytes."""
     for piece in pieces:
         if isinstance(piece, FileRange):
             piece.copy_to(descriptor)
             continue
-        rest = memoryview(piece)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        unwritten = memoryview(piece)
+        while unwritten:
+            unwritten = unwritten[os.write(descriptor, unwritten) :]
     return sum(map(len, pieces))
 
 
-def _read_marker(marker: Path | None, image: PlaneImage) -> _Learned:
-    """Find out how far an earlier attempt came."""
-    learned, file = _Learned(), image.file
+def _read_marker(marker: Path | None, image: PlaneImage) -> _Written:
+    """Return how far an interrupted attempt came."""
+    written, file = _Written(), image.file
     if marker is None or not marker.is_file() or not file.is_file():
-        return learned
+        return written
     try:
         document = read_object(marker)
         n_bytes = document["files"][file.name]
         if file.stat().st_size >= n_bytes:
-            learned.add(UnitResult.from_json(document), document["n_planes"])
-            learned.n_bytes = n_bytes
+            written.add(UnitResult.from_json(document), document["n_planes"])
+            written.n_bytes = n_bytes
     except DAMAGED:  # all planes are written again
-        return _Learned()
-    return learned
-
-
-def _mark(stream: SequentialWrite, descriptor: int, n_planes: int, result: UnitResult) -> None:
-    """Bring to disk what is in the file, and note that; the stream goes on meanwhile."""
-    os.fsync(descriptor)
-    if stream.marker is not None:
-        write_text(stream.marker, json.dumps({"n_planes": n_planes, **result.to_json()}))
+        return _Written()
+    return written
 
 
 @cache
 def _threads(n_threads: int) -> ThreadPoolExecutor:
-    """Return the threads that all streams of this process share."""
+    """Return the threads that all sequential writes of this process share."""
     return ThreadPoolExecutor(n_threads, thread_name_prefix="planes")

@@ -1,7 +1,7 @@
-"""Slurm: jobs that become Dask workers, through dask-jobqueue.
+"""Run Slurm jobs that become Dask workers, with dask-jobqueue.
 
-Invariant: what Slurm refuses is said before anything waits for a worker, and nobody without the temporary keys of a
-cluster can talk to it.
+Invariant: a job that Slurm would refuse is an error before anything waits for workers, and only processes with the
+temporary keys of the cluster can talk to it.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from catnip2bids.errors import UsageError
 
 NOT_INSTALLED = "--cluster needs {}, which is not installed; in a clone of catnip2bids: pip install '.[cluster]'"
 _LOGS = Path("~/.catnip2bids/slurm")
-"""Of jobs, unless Dask's configuration says where."""
+"""Logs of jobs, unless Dask's configuration names another folder."""
 _KEYS = Path("~/.catnip2bids/keys")
 
 
 def slurm_cluster(jobs: int | None, memory_bytes: int | None) -> Any:
-    """Describe the jobs that Slurm is to run, as Dask's configuration and the options say; none is begun yet.
+    """Create a cluster of jobs from Dask's configuration and the options, without starting any yet.
 
     Parameters
     ----------
     jobs, memory_bytes
-        Processors and memory of a job; None for what the configuration says.
+        Processors and memory of a job; None for the values of the configuration.
 
     Raises
     ------
     UsageError
-        If dask-jobqueue is not installed, or Slurm would not take such a job.
+        If dask-jobqueue is not installed, or Slurm refuses such a job.
     """
     try:
         with _keeping_signals():
@@ -43,18 +43,18 @@ def slurm_cluster(jobs: int | None, memory_bytes: int | None) -> Any:
             security = Security.temporary()
     except ImportError as error:
         raise UsageError(NOT_INSTALLED.format("dask-jobqueue")) from error
-    given: dict[str, Any] = {"cores": jobs, "memory": None if memory_bytes is None else f"{memory_bytes}B"}
-    given["log_directory"] = str(log_directory())
+    options: dict[str, Any] = {"cores": jobs, "memory": None if memory_bytes is None else f"{memory_bytes}B"}
+    options["log_directory"] = str(log_directory())
     try:
-        given |= {"security": security, "shared_temp_directory": str(_folder_for_keys())}
-        cluster: Any = SLURMCluster(**{key: value for key, value in given.items() if value is not None})
+        options |= {"security": security, "shared_temp_directory": str(_folder_for_keys())}
+        cluster: Any = SLURMCluster(**{key: value for key, value in options.items() if value is not None})
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         raise UsageError(
             f"--cluster slurm: {error}; say cores, memory, queue and walltime of a job in Dask's configuration "
             "(~/.config/dask/jobqueue.yaml), or cores and memory with --jobs and --memory"
         ) from error
     try:
-        _try_out(cluster.job_script())
+        _refuse_invalid_job(cluster.job_script())
     except BaseException:
         cluster.close()
         raise
@@ -62,7 +62,7 @@ def slurm_cluster(jobs: int | None, memory_bytes: int | None) -> Any:
 
 
 def _folder_for_keys() -> Path:
-    """Make the folder of the temporary keys of workers, which is on a disk that all machines see."""
+    """Create the folder of the temporary keys of workers, on a disk that all machines share."""
     folder = _KEYS.expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -70,36 +70,36 @@ def _folder_for_keys() -> Path:
 
 
 def log_directory() -> Path:
-    """Where jobs write what they have to say: as Dask's configuration says, or our own choice."""
+    """Return the folder of the logs of jobs: from Dask's configuration, or the default."""
     import dask.config
 
     return Path(dask.config.get("jobqueue.slurm.log-directory", None) or _LOGS).expanduser()
 
 
 class SlurmJobs:
-    """The jobs of a cluster, as long as none of them has become a worker."""
+    """The jobs of a cluster that are not workers yet."""
 
     def __init__(self, slurm: Any) -> None:
         self._slurm = slurm
-        self._were_over = False
+        self._had_ended = False
 
-    def news(self) -> str:
-        """Say in which states they are.
+    def state(self) -> str:
+        """Return the states of the jobs, for people.
 
         Raises
         ------
         UsageError
-            If they were over already when somebody asked before.
+            If all jobs had ended already at the previous call.
         """
         states = self._states()
-        if states == [] and self._were_over:
+        if states == [] and self._had_ended:
             raise UsageError(f"--cluster slurm: jobs end before they become workers; they say why in {log_directory()}")
-        self._were_over = states == []
+        self._had_ended = states == []
         counts = [f"{(states or []).count(state)} {state.lower()}" for state in sorted(set(states or []))]
         return f" (jobs: {', '.join(counts)})" if counts else ""
 
     def _states(self) -> list[str] | None:
-        """Ask Slurm; None as long as no job was handed over."""
+        """Ask Slurm for the states of the jobs; None before the first job is submitted."""
         ids = [job.job_id for job in self._slurm.workers.values() if getattr(job, "job_id", None)]
         if not ids:
             return None
@@ -109,7 +109,7 @@ class SlurmJobs:
 
 @contextmanager
 def _keeping_signals() -> Iterator[None]:
-    """Keep what Ctrl-C does: dask-jobqueue, when it is imported, has it end the program without a word, with exit 0."""
+    """Keep the handler of Ctrl-C: the import of dask-jobqueue makes it end the program silently, with exit code 0."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -118,8 +118,8 @@ def _keeping_signals() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def _try_out(script: str) -> None:
-    """Ask Slurm whether it would take a job, because waiting for workers does not show that it refused."""
+def _refuse_invalid_job(script: str) -> None:
+    """Test whether Slurm accepts a job, because a refusal does not show while waiting for workers."""
     try:
         asked = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:

@@ -1,6 +1,6 @@
-"""What containers, schedulers and the shell let this process use: memory and processors.
+"""Limits on memory and processors that containers, schedulers and the shell set for this process.
 
-Invariant: every limit that can be read counts, and one that cannot be read does not exist.
+Invariant: every limit that can be read counts; limits that cannot be read are ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _UNITS = {"K": 2**10, "": 2**20, "M": 2**20, "G": 2**30, "T": 2**40}
-"""Of sizes in Slurm's variables, which are mebibytes without a unit."""
+"""Units of sizes in Slurm's variables; without a unit they are mebibytes."""
 
 
 def memory_limits(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> Iterator[int]:
@@ -29,7 +29,7 @@ def memory_limits(root: Path = Path("/"), environment: Mapping[str, str] = os.en
     for folder in _control_groups(root, "memory"):
         for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):  # versions 2, 2 and 1
             yield from (number for number in _numbers(folder / name) if number > 0)
-    # https://slurm.schedmd.com/sbatch.html: MEM_PER_NODE and MEM_PER_CPU exclude each other, and 0 is all of a node
+    # https://slurm.schedmd.com/sbatch.html: MEM_PER_NODE and MEM_PER_CPU exclude each other, and 0 means all of a node
     per_node, per_cpu = (_slurm_bytes(environment.get(f"SLURM_MEM_PER_{what}", "")) for what in ("NODE", "CPU"))
     n_cpus = next(_slurm_cpus(environment, "SLURM_CPUS_ON_NODE", "SLURM_JOB_CPUS_PER_NODE"), None)
     n_bytes = per_node or per_cpu * (n_cpus or n_processors(root, environment))
@@ -59,9 +59,9 @@ def _processor_limits(root: Path, environment: Mapping[str, str]) -> Iterator[in
 
 
 def _control_groups(root: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of the control groups that this process is in: its own, and all that this one is in.
+    """Yield the folders of this process's control group and of all its parents.
 
-    In a container the path may be that of the host, of which only the last group yielded, the root, is there.
+    In a container the path may be that of the host, where only the last folder yielded, the root, exists.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
@@ -76,7 +76,7 @@ def _control_groups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _numbers(file: Path) -> list[int]:
-    """Read the numbers of a file; none if one of its words is something else, as ``max``, or if it is not there."""
+    """Read the numbers of a file; none if it does not exist or has another word, such as ``max``."""
     try:
         words = file.read_text(encoding="utf-8").split()
     except OSError:
@@ -90,7 +90,7 @@ def _slurm_bytes(text: str) -> int:
 
 
 def _slurm_cpus(environment: Mapping[str, str], *names: str) -> Iterator[int]:
-    """Yield numbers of processors; those of several nodes, such as ``4(x2),8``, are of the first."""
+    """Yield numbers of processors; of a list of nodes, such as ``4(x2),8``, the number of the first."""
     for name in names:
         if (match := re.match(r"\d+", environment.get(name, ""))) and int(match[0]) > 0:
             yield int(match[0])

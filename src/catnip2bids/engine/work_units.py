@@ -1,9 +1,9 @@
-"""Units of work: some planes of a volume, read once, from which everything is made that needs their pixels.
+"""Units of work: planes of a volume that are read once, for all levels of the image.
 
-Invariant: a unit owns whole files. It covers planes from one multiple of the image's `unit_depth` to the next, and no
-two units ever write the same file, so units run in any order, on any number of workers, and again if they were
-stopped. A unit is a small picklable description and `convert_unit` is a plain function of one. It clears the unit's
-marker first and sets it last, when all its files are on disk.
+Invariant: a unit owns whole files. It covers the planes from one multiple of the image's `unit_depth` to the next, and
+no two units write the same file, so units run in any order, on any number of workers, and again after an interruption.
+A unit is a small picklable description, and `convert_unit` is a plain function of it, which first clears the unit's
+marker, and sets it last, when all files are on disk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from catnip2bids.engine.writer_protocols import ImageWriter
 from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.volume import Volume
 
-_REST = "rest"
+_REMAINING_LEVELS = "rest"
 _UNMARKED = Marker(None)
 
 
@@ -36,32 +36,32 @@ class WorkUnit:
 
     @property
     def n_voxels(self) -> int:
-        """Voxels of the volume in it."""
+        """Number of voxels of the unit."""
         return (self.stop - self.start) * self.volume.shape[1] * self.volume.shape[2]
 
 
 @dataclass(frozen=True)
 class RemainingLevels:
-    """What is left of an image when all its units are done; `markers` is the folder of the resume markers."""
+    """The levels of an image to write when all units are done; `markers` is the folder of the resume markers."""
 
     image: ImageWriter
     markers: SafePath | None = None
 
     @property
     def marker(self) -> SafePath | None:
-        """What stands for this step."""
-        return None if self.markers is None else safe_path(self.markers, _REST)
+        """Path that the lock of this step is named after."""
+        return None if self.markers is None else safe_path(self.markers, _REMAINING_LEVELS)
 
 
 def split_into_units(volume: Volume, image: ImageWriter, markers: SafePath | None = None) -> Iterator[WorkUnit]:
-    """Cut a volume into the units of an image; together they cover each plane once.
+    """Divide a volume into the units of an image, which together cover each plane once.
 
     Parameters
     ----------
     volume, image
-        From what, and into what.
+        Source and target.
     markers
-        Folder of the resume markers; None if units are not marked.
+        Folder of the resume markers; None for units without markers.
     """
     n_planes, depth = volume.shape[0], image.unit_depth
     for start in range(0, n_planes, depth):
@@ -70,16 +70,16 @@ def split_into_units(volume: Volume, image: ImageWriter, markers: SafePath | Non
 
 
 def convert_unit(unit: WorkUnit, resources: Resources, on_voxels: Callable[[int], None] | None = None) -> UnitResult:
-    """Read, hash and write one unit; while blocks are written the next one is read.
+    """Read, hash and write one unit; the next block is read while others are written.
 
     Parameters
     ----------
     unit
-        What to do.
+        The planes to convert.
     resources
-        What may be used for it.
+        Threads and memory to use.
     on_voxels
-        Told the number of voxels of each block that was read; an error that it raises stops the unit.
+        Called with the number of voxels of each block that was read; an error that it raises stops the unit.
 
     Raises
     ------
@@ -89,17 +89,17 @@ def convert_unit(unit: WorkUnit, resources: Resources, on_voxels: Callable[[int]
         If the memory is not enough.
     """
     unit.marker.clear()
-    portions, findings = divide_memory(unit.volume, unit.image, resources), PixelStatistics(unit.image.kind)
-    decoders, buffers = _threads(resources.n_threads), Buffers(portions.n_blocks, portions.block_bytes)
-    reader = BlockReader(unit.volume, unit.image, portions, decoders)
+    memory, statistics = divide_memory(unit.volume, unit.image, resources), PixelStatistics(unit.image.kind)
+    decoders, buffers = _threads(resources.n_threads), Buffers(memory.n_blocks, memory.block_bytes)
+    reader = BlockReader(unit.volume, unit.image, memory, decoders)
     writer = unit.image.open_unit(decoders, resources.n_threads)
-    blocks = reader.blocks(unit.start, unit.stop, buffers, findings)
+    blocks = reader.blocks(unit.start, unit.stop, buffers, statistics)
     with ThreadPoolExecutor(1) as ahead:
         reading = ahead.submit(next, blocks, None)
         try:
             while (block := reading.result()) is not None:
                 reading = ahead.submit(next, blocks, None)
-                buffers.lend(block.buffer, writer.put(block.origin, block.pixels))
+                buffers.free_after(writer.put(block.origin, block.pixels), block.buffer)
                 give_back_free_memory()
                 if on_voxels:
                     on_voxels(block.pixels.size)
@@ -110,14 +110,14 @@ def convert_unit(unit: WorkUnit, resources: Resources, on_voxels: Callable[[int]
             blocks.close()
             writer.stop()
             give_back_free_memory()
-    result = UnitResult(tuple(findings.sha256), findings.value_range, findings.labels, files)
+    result = UnitResult(tuple(statistics.sha256), statistics.value_range, statistics.labels, files)
     unit.marker.set(result)
     return result
 
 
-def write_remaining_levels(rest: RemainingLevels, n_threads: int) -> None:
-    """Write the levels that no single unit decides, again if they are there."""
-    rest.image.write_remaining_levels(n_threads)
+def write_remaining_levels(levels: RemainingLevels, n_threads: int) -> None:
+    """Write the levels that need more than one unit, replacing existing ones."""
+    levels.image.write_remaining_levels(n_threads)
 
 
 @cache

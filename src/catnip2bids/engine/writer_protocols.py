@@ -1,4 +1,4 @@
-"""What the engine asks of an image format. Formats follow these protocols; the engine knows none of them."""
+"""Protocols of image formats: the engine writes any format that follows them, and knows none."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ Zyx = tuple[int, int, int]
 
 
 class PendingWrite(Protocol):
-    """Something that goes on in the background."""
+    """A write that runs in the background."""
 
     def result(self) -> object:
-        """Wait until it is done; raises what went wrong."""
+        """Wait until it is done; raise its error."""
 
 
 class BlockWriter(Protocol):
-    """Writes the blocks of one unit, which come in order of planes, then rows."""
+    """Writes the blocks of one unit, in order of planes, then rows."""
 
     def put(self, origin: Zyx, block: Array) -> PendingWrite:
-        """Take a block of which the first voxel is at `origin`; it must not change until what is returned is done."""
+        """Write the block whose first voxel is at `origin`; it must not change until the returned write is done."""
 
     def finish(self) -> Mapping[str, int]:
-        """Wait until everything is on disk; returns the bytes of each file that was written, by its POSIX path."""
+        """Wait until everything is on disk; returns the size of each written file in bytes, by its POSIX path."""
 
     def stop(self) -> None:
-        """Wait until nothing is written any more, whatever became of it."""
+        """Wait until nothing is being written, successful or not."""
 
 
 @runtime_checkable
 class ImageWriter(Protocol):
-    """An image format that can be written unit by unit, in any order."""
+    """An image that can be written unit by unit, in any order."""
 
     @property
     def folder(self) -> Path:
-        """Where the image is written; paths of files are below it."""
+        """Folder of the image; paths of files are relative to it."""
 
     @property
     def kind(self) -> Kind:
@@ -58,38 +58,38 @@ class ImageWriter(Protocol):
 
     @property
     def waiting_bytes(self) -> int:
-        """Memory for what waits to be written because voxels of it are still to come, at the most."""
+        """The most memory that incomplete files of lower levels take."""
 
     def create(self) -> None:
-        """Prepare the image."""
+        """Create the image without pixels."""
 
     def open_unit(self, threads: Executor, n_threads: int) -> BlockWriter:
-        """Begin to write a unit; what takes time runs on `threads`, or on `n_threads` of the format's own."""
+        """Start a unit; expensive work runs on `threads`, or on `n_threads` of the format's own."""
 
     @property
     def remaining_bytes(self) -> int:
-        """Memory for writing what no single unit decides, at the most."""
+        """The most memory that `write_remaining_levels` takes."""
 
     def write_remaining_levels(self, n_threads: int) -> None:
-        """Write what no single unit decides."""
+        """Write the levels that need more than one unit."""
 
 
 Encoded = Any
-"""A plane as its format encodes it; the engine does not look into it."""
+"""A plane as its format encodes it; opaque to the engine."""
 
 
 class PlaneEncoder(Protocol):
     """Encodes one plane."""
 
     def take(self, rows: Array) -> None:
-        """Take the next rows of the plane, which are only good until this returns."""
+        """Encode the next rows of the plane; their memory is reused after this returns."""
 
     def finish(self, copied: EncodedPlane | None) -> Encoded:
-        """Return the plane, made of the rows that were taken, or of the segments of its source."""
+        """Return the encoded plane, made of the rows, or of the copied segments of the source."""
 
 
 class PlaneImage(Protocol):
-    """An image format of one file that is written plane after plane."""
+    """An image of one file that is written plane by plane."""
 
     @property
     def file(self) -> Path:
@@ -101,26 +101,26 @@ class PlaneImage(Protocol):
 
     @property
     def copies(self) -> bool:
-        """Whether the encoded segments of the source are taken over as they are."""
+        """Whether the encoded segments of the source are copied."""
 
     @property
-    def looks_at_pixels(self) -> bool:
-        """Whether planes are decoded, to encode them, to make lower levels, or to learn what is in them."""
+    def decodes(self) -> bool:
+        """Whether planes are decoded: to encode or inspect them, or to make lower levels."""
 
     @property
     def band_rows(self) -> int:
-        """Rows that an encoder takes at a time, but for the last ones."""
+        """Rows that an encoder takes at a time; the last band may be smaller."""
 
     @property
     def encoded_bytes(self) -> int:
-        """Memory that encoding a plane takes, at the most."""
+        """The most memory that encoding a plane takes."""
 
     @property
     def header(self) -> bytes:
-        """The beginning of the file."""
+        """The first bytes of the file, before the first plane."""
 
     def encoder(self) -> PlaneEncoder:
-        """Begin to encode a plane."""
+        """Start to encode a plane."""
 
     def block(self, encoded: Encoded, plane: int, at: int) -> list[bytes | FileRange]:
-        """Return the bytes of a plane, to be written at an offset of the file."""
+        """Return the bytes of a plane, which belong at offset `at` of the file."""

@@ -1,4 +1,4 @@
-"""The formats that images are written in, with what a user may choose of each."""
+"""Output formats of images, with their options."""
 
 from __future__ import annotations
 
@@ -10,56 +10,38 @@ from catnip2bids.enums import Compression, OmeZarrVersion
 
 @dataclass(frozen=True)
 class OmeZarr:
-    """OME-Zarr: a folder of shards.
-
-    Attributes
-    ----------
-    version
-        Version of OME-Zarr.
-    """
+    """OME-Zarr: a folder of shards."""
 
     version: OmeZarrVersion = OmeZarrVersion.V05
     ending: ClassVar[str] = ".ome.zarr"
     is_folder: ClassVar[bool] = True
-    pixel_format: ClassVar[int] = 2  # raised whenever pixels are written differently, so that old images are made again
+    pixel_format: ClassVar[int] = 2  # raised when pixels are written differently, to rewrite existing images
 
     @property
     def decisive(self) -> list[Any]:
-        """What decides how files look."""
+        """The options that affect the files, as JSON values."""
         return [self.version.value]
 
 
 @dataclass(frozen=True)
 class OmeTiff:
-    """OME-TIFF: one file.
+    """OME-TIFF: one file."""
 
-    Attributes
-    ----------
-    big
-        Whether it is a BigTIFF (``.ome.btf``); if not, it has less than 4 GiB (``.ome.tif``).
-    compression
-        How pixels are compressed.
-    pyramid
-        Whether planes have lower levels.
-    inspect
-        Whether pixels are decoded even if they only need to be copied.
-    """
-
-    big: bool = True
+    big: bool = True  # BigTIFF (.ome.btf), or a classic TIFF of less than 4 GiB (.ome.tif)
     compression: Compression = Compression.KEEP
-    pyramid: bool = False
-    inspect: bool = True
+    pyramid: bool = False  # whether planes have lower levels
+    inspect: bool = True  # whether pixels are decoded even if they are copied
     is_folder: ClassVar[bool] = False
     pixel_format: ClassVar[int] = 3
 
     @property
     def ending(self) -> str:
-        """Ending of the file's name."""
+        """Ending of the file name."""
         return ".ome.btf" if self.big else ".ome.tif"
 
     @property
     def decisive(self) -> list[Any]:
-        """What decides how files look, and what is learned while they are written."""
+        """The options that affect the file and the findings about its pixels, as JSON values."""
         return [self.ending, self.compression.value, self.pyramid, self.inspect]
 
 

@@ -1,4 +1,4 @@
-"""How many files an image has, how many bytes, and what an OME-TIFF says about itself."""
+"""Files of a written image: their number and size, unexpected ones, and the OME-XML of an OME-TIFF."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import tifffile
 from catnip2bids.leftovers import leave_out_leftovers
 
 _LABELS = "labels"
-"""Group of an OME-Zarr image that holds label images (OME-Zarr, section "labels")."""
-_OF_ZARR = re.compile(r"(.*/)?(zarr\.json|\.z(attrs|array|group|metadata)|(\w+/)+(c/)?[0-9]+([./][0-9]+)*)")
-"""Documents, and chunks or shards in an array."""
+"""Group of label images in an OME-Zarr image (OME-Zarr, section "labels")."""
+_ZARR_FILE = re.compile(r"(.*/)?(zarr\.json|\.z(attrs|array|group|metadata)|(\w+/)+(c/)?[0-9]+([./][0-9]+)*)")
+"""Metadata, and the chunks or shards of an array."""
 
 
 @dataclass(frozen=True)
 class ImageSize:
-    """Files of an image, and their bytes."""
+    """Number and total size of the files of an image."""
 
     n_files: int
     n_bytes: int
 
 
 def image_size(image: Path) -> ImageSize:
-    """Count files and bytes of an image; label images inside of it, leftovers, and links to nothing are left out."""
+    """Count files and bytes of an image, without label images in it, leftovers, and broken links."""
     if not image.is_dir():
         return ImageSize(1, image.stat().st_size)
     sizes = [file.stat().st_size for file in _files(image) if file.exists()]
@@ -36,9 +36,9 @@ def image_size(image: Path) -> ImageSize:
 
 
 def unexpected_files(image: Path) -> Iterator[str]:
-    """Yield the files of an OME-Zarr image that Zarr knows nothing of, as POSIX paths below it."""
+    """Yield the files of an OME-Zarr image that do not belong to Zarr, as POSIX paths below the image."""
     paths = (file.relative_to(image).as_posix() for file in _files(image))
-    return (path for path in sorted(paths) if not _OF_ZARR.fullmatch(path))
+    return (path for path in sorted(paths) if not _ZARR_FILE.fullmatch(path))
 
 
 def _files(image: Path) -> Iterator[Path]:
@@ -50,7 +50,7 @@ def _files(image: Path) -> Iterator[Path]:
 
 
 def description_sha256(image: Path) -> str | None:
-    """Hash the OME-XML of an OME-TIFF; an OME-Zarr has documents instead."""
+    """Hash the OME-XML of an OME-TIFF; None for an OME-Zarr, which has metadata files instead."""
     if image.is_dir():
         return None
     with tifffile.TiffFile(image) as tiff:

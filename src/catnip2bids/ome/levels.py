@@ -1,7 +1,7 @@
-"""Resolution levels: which axes are merged when, and where the voxels of each level lie.
+"""Resolution levels: which axes each level merges, and the positions of its voxels.
 
-Invariant: level 0 is never computed. Level n is made from level n - 1 by merging 1 or 2 voxels per axis, so
-that voxels move toward isotropic, and its physical coordinates are those of the centres of the merged voxels.
+Invariant: level 0 is the source. Level n is made from level n - 1 by merging 1 or 2 voxels along each axis, so that
+voxels become more isotropic, and its physical coordinates are the centres of the merged voxels.
 """
 
 from __future__ import annotations
@@ -22,33 +22,18 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution level.
+    """One resolution level; all tuples are (z, y, x)."""
 
-    Attributes
-    ----------
-    index
-        0 for the full resolution; also the name of the array.
-    shape
-        Voxels along (z, y, x).
-    step
-        Voxels of the level before that were merged along (z, y, x); (1, 1, 1) for level 0.
-    factors
-        Voxels of level 0 in one of this level along (z, y, x).
-    scale_um, translation_um
-        Voxel size and centre of the first voxel along (z, y, x) in micrometers, the centre of the first voxel
-        of level 0 being the origin.
-    """
-
-    index: int
+    index: int  # 0 for the full resolution; also the name of the array
     shape: Zyx
-    step: Zyx
-    factors: Zyx
-    scale_um: tuple[float, float, float]
-    translation_um: tuple[float, float, float]
+    step: Zyx  # voxels of the previous level that are merged; (1, 1, 1) for level 0
+    factors: Zyx  # voxels of level 0 in one voxel of this level
+    scale_um: tuple[float, float, float]  # voxel size
+    translation_um: tuple[float, float, float]  # centre of the first voxel, relative to that of level 0
 
 
 def plan_levels(shape: Zyx, voxel_size_um: tuple[float, float, float]) -> tuple[Level, ...]:
-    """Lay out the levels of an image.
+    """Plan the levels of an image.
 
     Parameters
     ----------
@@ -62,20 +47,20 @@ def plan_levels(shape: Zyx, voxel_size_um: tuple[float, float, float]) -> tuple[
     Level 0 first. An image of at least 64 voxels along some axis has two levels or more.
     """
     levels = [Level(0, shape, (1, 1, 1), (1, 1, 1), voxel_size_um, (0.0, 0.0, 0.0))]
-    while _wants_another(levels):
-        levels.append(_merged(levels[0], levels[-1]))
+    while _needs_another(levels):
+        levels.append(_next_level(levels[0], levels[-1]))
     return tuple(levels)
 
 
-def _wants_another(levels: list[Level]) -> bool:
+def _needs_another(levels: list[Level]) -> bool:
     longest = max(levels[-1].shape)
     return longest > LARGEST_LAST_LEVEL or (len(levels) == 1 and longest >= SMALLEST_WITH_PYRAMID)
 
 
-def _merged(base: Level, level: Level) -> Level:
-    """Merge the shortest axis, or the two or three shortest: whatever makes voxels most isotropic.
+def _next_level(base: Level, level: Level) -> Level:
+    """Return the next level: merge the one, two or three shortest axes that make voxels most isotropic.
 
-    Merging all axes leaves voxels as isotropic as they are, so no level is less isotropic than the one before.
+    Merging all axes keeps their proportions, so no level is less isotropic than the previous one.
     """
     sizes = sorted({size for size, n in zip(level.scale_um, level.shape, strict=True) if n > 1})
 
@@ -86,7 +71,7 @@ def _merged(base: Level, level: Level) -> Level:
         merged = [size * 2 if size <= longest else size for size in sizes]
         return max(merged) / min(merged)
 
-    step = step_up_to(min(reversed(sizes), key=anisotropy))  # of equally good ones the one that merges most
+    step = step_up_to(min(reversed(sizes), key=anisotropy))  # reversed: of equally good steps, the one that merges most
     factors = _zyx(f * s for f, s in zip(level.factors, step, strict=True))
     return Level(
         index=level.index + 1,

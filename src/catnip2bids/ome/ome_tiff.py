@@ -1,8 +1,8 @@
-"""An OME-TIFF image under construction: what is copied, what is encoded, and the lower levels of each plane.
+"""Write OME-TIFF images: copy or encode planes, and make their lower levels.
 
-Invariant: level 0 holds the values that were read. Segments of the source are taken over as they are wherever all
-planes agree in how they are stored; a lower level halves rows and columns of the one before it, by the rule of the
-image's kind, and never planes: in OME-TIFF all levels have the same planes.
+Invariant: level 0 holds the values of the source. Encoded segments of the source are copied if all planes are stored
+the same way. A lower level halves the rows and columns of the previous one, by the rule of the image's kind, but never
+the planes: in OME-TIFF all levels have the same planes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Array = npt.NDArray[Any]
 
 _STRIP_BYTES = 256 * 2**10
 _TABLE_BYTES = 4 * 2**20
-"""Where the segments of a plane are, if each of some ten thousand rows is one."""
+"""Memory for the table of segments of a plane in which each of some ten thousand rows is one."""
 _TILE = (256, 256)
 _LEVEL = 6
 _HALVED = (1, 2, 2)
@@ -47,32 +47,12 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class OmeTiffImage:
-    """An OME-TIFF.
+    """An OME-TIFF image under construction; see `OmeTiff` for the options."""
 
-    Attributes
-    ----------
-    file
-        The file to write, usually under a temporary name.
-    described
-        What its OME-XML says.
-    kind
-        Decides how voxels are merged.
-    encoding
-        How the source is stored, if all of its planes agree; else None.
-    big
-        Whether it is a BigTIFF; if not, it has less than 4 GiB.
-    compression
-        How pixels are to be compressed.
-    pyramid
-        Whether planes have lower levels.
-    inspect
-        Whether pixels are looked at even if they only need to be copied.
-    """
-
-    file: Path
-    described: OmeXmlFields
-    kind: Kind
-    encoding: Encoding | None = None
+    file: Path  # usually under a temporary name
+    fields: OmeXmlFields
+    kind: Kind  # decides how voxels are merged
+    encoding: Encoding | None = None  # of the source, if all planes have the same one
     big: bool = True
     compression: Compression = Compression.KEEP
     pyramid: bool = False
@@ -80,21 +60,21 @@ class OmeTiffImage:
 
     @property
     def copies(self) -> bool:
-        """Whether the segments of the source are taken over as they are."""
+        """Whether the encoded segments of the source are copied."""
         if self.encoding is None or self._has_rare_predictor:
             return False
-        same = {Compression.KEEP: True, Compression.DEFLATE: _DEFLATE, Compression.NONE: _NONE}[self.compression]
-        return same is True or self.encoding.compression == same
+        wanted = {Compression.DEFLATE: _DEFLATE, Compression.NONE: _NONE}.get(self.compression)
+        return wanted is None or self.encoding.compression == wanted
 
     @property
-    def looks_at_pixels(self) -> bool:
+    def decodes(self) -> bool:
         """Whether planes are decoded."""
         return self.inspect or self.pyramid or not self.copies
 
     @property
     def summary(self) -> str:
-        """How the pixels get into the file, for people and provenance."""
-        name = _NAMES[self.storage.compression]
+        """How the pixels get into the file, in words for people and provenance."""
+        name = _NAMES[self.segments.compression]
         if self.copies:
             return f"pixels copied as they are stored ({name})"
         why = ", because Bio-Formats cannot read the predictor of the source" if self._has_rare_predictor else ""
@@ -104,40 +84,40 @@ class OmeTiffImage:
     def _has_rare_predictor(self) -> bool:
         """Whether Bio-Formats, and so Fiji and QuPath, cannot undo the predictor of the source.
 
-        It knows horizontal differences of up to four bytes only (its ``TiffCompression.undifference``); it does know
-        all compressions that are copied, Zstandard included.
+        Bio-Formats supports only horizontal differences of up to four bytes (``TiffCompression.undifference``). It
+        supports all compressions that are copied, including Zstandard.
         """
         predictor = _NO_PREDICTOR if self.encoding is None else self.encoding.predictor
-        n_bytes = np.dtype(self.described.dtype).itemsize
+        n_bytes = np.dtype(self.fields.dtype).itemsize
         return predictor != _NO_PREDICTOR and (predictor != _HORIZONTAL or n_bytes > _LARGEST_DIFFERENCE_BYTES)
 
     @property
     def band_rows(self) -> int:
-        """Rows that an encoder takes at a time: whole strips, and an even number if they are halved."""
-        row_bytes = self.plane_shape[1] * np.dtype(self.described.dtype).itemsize
-        n_rows = self.storage.rows_per_strip if not self.copies else None
+        """Rows that an encoder takes at a time: whole strips, of an even number of rows for halving."""
+        row_bytes = self.plane_shape[1] * np.dtype(self.fields.dtype).itemsize
+        n_rows = self.segments.rows_per_strip if not self.copies else None
         return n_rows or max(_STRIP_BYTES // row_bytes // 2 * 2, 2)
 
     @property
     def encoded_bytes(self) -> int:
-        """Memory that encoding a plane takes: its segments if they are not copied, its lower levels, and tables."""
-        n_bytes = math.prod(self.plane_shape) * np.dtype(self.described.dtype).itemsize
-        # lower levels are a third of the plane, and there as they are and encoded
+        """The most memory that encoding a plane takes: segments that are not copied, lower levels, and tables."""
+        n_bytes = math.prod(self.plane_shape) * np.dtype(self.fields.dtype).itemsize
+        # lower levels have a third of the pixels, and are in memory both decoded and encoded
         n_planes = (0 if self.copies else 1) + (2 / 3 if self.pyramid else 0)
         return int(1.1 * n_bytes * n_planes) + 2 * _STRIP_BYTES + _TABLE_BYTES
 
     @property
     def header(self) -> bytes:
-        """The beginning of the file."""
+        """The first bytes of the file, before the first plane."""
         return self._format.header
 
     def encoder(self) -> TiffPlaneEncoder:
-        """Begin to encode a plane."""
+        """Start to encode a plane."""
         return TiffPlaneEncoder(self)
 
     def block(self, encoded: list[EncodedImage], plane: int, at: int) -> list[bytes | FileRange]:
-        """Return the bytes of a plane, to be written at an offset of the file."""
-        is_last = plane == self.described.shape[0] - 1
+        """Return the bytes of a plane, which belong at offset `at` of the file."""
+        is_last = plane == self.fields.shape[0] - 1
         return self._format.block(encoded, at, self._xml if plane == 0 else None, is_last=is_last)
 
     @property
@@ -152,34 +132,34 @@ class OmeTiffImage:
     @property
     def plane_shape(self) -> tuple[int, int]:
         """Rows and columns of level 0."""
-        return self.described.shape[1:]
+        return self.fields.shape[1:]
 
     @cached_property
     def _xml(self) -> str:
-        return ome_xml(replace(self.described, big_endian=self.byte_order == ">"))
+        return ome_xml(replace(self.fields, big_endian=self.byte_order == ">"))
 
     @cached_property
     def _format(self) -> TiffFormat:
-        return TiffFormat(self.big, self.byte_order, self.described.dtype, self.described.voxel_size_um[1:])
+        return TiffFormat(self.big, self.byte_order, self.fields.dtype, self.fields.voxel_size_um[1:])
 
     @property
     def byte_order(self) -> Literal["<", ">"]:
-        """Byte order of the whole file, which is that of the pixels that are copied."""
+        """Byte order of the whole file: that of the source if its segments are copied."""
         return self.encoding.byte_order if self.copies and self.encoding else "<"
 
     @cached_property
-    def storage(self) -> SegmentFormat:
-        """How level 0 is cut and encoded."""
+    def segments(self) -> SegmentFormat:
+        """How level 0 is divided into segments and encoded."""
         if self.copies and self.encoding:
-            found = self.encoding
-            return SegmentFormat(found.compression, found.predictor, found.rows_per_strip, found.tile)
-        row_bytes = self.plane_shape[1] * np.dtype(self.described.dtype).itemsize
+            source = self.encoding
+            return SegmentFormat(source.compression, source.predictor, source.rows_per_strip, source.tile)
+        row_bytes = self.plane_shape[1] * np.dtype(self.fields.dtype).itemsize
         n_rows = min(max(_STRIP_BYTES // row_bytes // 2 * 2, 2), self.plane_shape[0])
         return SegmentFormat(_NONE if self.compression == Compression.NONE else _DEFLATE, rows_per_strip=n_rows)
 
 
 class TiffPlaneEncoder:
-    """Encodes one plane, and its lower levels."""
+    """Encodes one plane and its lower levels."""
 
     def __init__(self, image: OmeTiffImage) -> None:
         self._image = image
@@ -187,20 +167,20 @@ class TiffPlaneEncoder:
         self._halved: list[Array] = []
 
     def take(self, rows: Array) -> None:
-        """Take the next rows of the plane."""
+        """Encode the next rows of the plane, and halve them for the next level."""
         if not self._image.copies:
-            self._strips.append(_encoded(rows, self._image.storage.compression, self._image.byte_order))
+            self._strips.append(_encoded(rows, self._image.segments.compression, self._image.byte_order))
         if len(self._image.level_shapes) > 1:
             self._halved.append(downsample(rows[np.newaxis], _HALVED, self._image.kind)[0])
 
     def finish(self, copied: EncodedPlane | None) -> list[EncodedImage]:
-        """Return the plane and its lower levels."""
+        """Return the encoded plane and its lower levels."""
         image = self._image
         if copied is None:
             counts = np.array([len(strip) for strip in self._strips], np.uint64)
-            levels = [EncodedImage(image.plane_shape, image.storage, counts, self._strips)]
+            levels = [EncodedImage(image.plane_shape, image.segments, counts, self._strips)]
         else:
-            levels = [EncodedImage(image.plane_shape, image.storage, copied.counts, copied.data)]
+            levels = [EncodedImage(image.plane_shape, image.segments, copied.counts, copied.data)]
         pixels = np.concatenate(self._halved) if self._halved else None
         self._halved.clear()
         for shape in image.level_shapes[1:]:
@@ -213,7 +193,7 @@ class TiffPlaneEncoder:
 
 
 def _tiled(pixels: Array, byte_order: Literal["<", ">"]) -> EncodedImage:
-    """Cut a lower level into tiles; those at the ends are filled up with zeros, which no reader shows."""
+    """Encode a lower level as tiles; readers crop the zeros that fill those at the edges."""
     n_rows, n_columns = pixels.shape
     tiles = []
     for top in range(0, n_rows, _TILE[0]):
@@ -227,7 +207,7 @@ def _tiled(pixels: Array, byte_order: Literal["<", ">"]) -> EncodedImage:
 
 
 def _encoded(pixels: Array, compression: int, byte_order: Literal["<", ">"]) -> bytes:
-    if pixels.dtype == bool:  # rows begin with a new byte
+    if pixels.dtype == bool:  # each row starts with a new byte
         pixels = np.packbits(pixels, axis=1)
     stored = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(byte_order), copy=False))
     if compression == _NONE:

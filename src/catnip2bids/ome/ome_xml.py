@@ -1,7 +1,7 @@
-"""OME-XML: what an OME-TIFF says about itself.
+"""OME-XML, the metadata of an OME-TIFF.
 
-Invariant: the document is valid against the schema of 2016-06, and says of one 3D image its sizes, and its voxel size
-in micrometers with the unit written out.
+Invariant: the document is valid against the schema of 2016-06 and describes one 3D image: its sizes, and its voxel size
+in micrometers, with the unit.
 """
 
 from __future__ import annotations
@@ -19,21 +19,7 @@ _PIXEL_TYPES |= {f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") fo
 
 @dataclass(frozen=True)
 class OmeXmlFields:
-    """What OME-XML says of an image.
-
-    Attributes
-    ----------
-    name, channel, description
-        Names of the image and of its only channel, and what it is.
-    shape
-        Voxels along (z, y, x).
-    dtype
-        Name of the type of the values.
-    voxel_size_um
-        Voxel size (z, y, x) in micrometers.
-    big_endian
-        Byte order of the pixels.
-    """
+    """The fields of the OME-XML of an image; shape and voxel size are (z, y, x)."""
 
     name: str
     channel: str
@@ -45,12 +31,12 @@ class OmeXmlFields:
 
 
 def pixel_type(dtype: str, image: str) -> str:
-    """Return the name that OME has for a type; an error names the image.
+    """Return the OME name of a NumPy type; `image` is named in errors.
 
     Raises
     ------
     SourceError
-        If it has none: integers of 64 bits, and floating point numbers of 16.
+        If OME has no such type: 64-bit integers, and 16-bit floating point numbers.
     """
     if dtype not in _PIXEL_TYPES:
         raise SourceError(
@@ -60,19 +46,19 @@ def pixel_type(dtype: str, image: str) -> str:
     return _PIXEL_TYPES[dtype]
 
 
-def ome_xml(described: OmeXmlFields) -> str:
-    """Write the OME-XML of an image (2016-06)."""
+def ome_xml(fields: OmeXmlFields) -> str:
+    """Return the OME-XML of an image (2016-06)."""
     from ome_types import model, to_xml  # late: it takes 0.7 s
 
-    n_planes, n_rows, n_columns = described.shape
-    z, y, x = described.voxel_size_um
+    n_planes, n_rows, n_columns = fields.shape
+    z, y, x = fields.voxel_size_um
     micrometer = model.UnitsLength.MICROMETER
     pixels = model.Pixels(
         id="Pixels:0",
         dimension_order=model.Pixels_DimensionOrder.XYZCT,
-        type=model.PixelType(pixel_type(described.dtype, described.name)),
-        significant_bits=bits_per_value(described.dtype),
-        big_endian=described.big_endian,
+        type=model.PixelType(pixel_type(fields.dtype, fields.name)),
+        significant_bits=bits_per_value(fields.dtype),
+        big_endian=fields.big_endian,
         size_x=n_columns,
         size_y=n_rows,
         size_z=n_planes,
@@ -84,10 +70,10 @@ def ome_xml(described: OmeXmlFields) -> str:
         physical_size_y_unit=micrometer,
         physical_size_z=z,
         physical_size_z_unit=micrometer,
-        channels=[model.Channel(id="Channel:0:0", name=in_xml(described.channel), samples_per_pixel=1)],
+        channels=[model.Channel(id="Channel:0:0", name=in_xml(fields.channel), samples_per_pixel=1)],
         tiff_data_blocks=[model.TiffData(ifd=0, plane_count=n_planes)],
     )
-    name, description = in_xml(described.name), in_xml(described.description)
+    name, description = in_xml(fields.name), in_xml(fields.description)
     image = model.Image(id="Image:0", name=name, description=description, pixels=pixels)
     document = to_xml(model.OME(creator=f"catnip2bids {__version__}", images=[image]), indent=0)
     return f'<?xml version="1.0" encoding="UTF-8"?>{document}'

@@ -1,8 +1,8 @@
 """OME-Zarr images, written unit by unit.
 
-Invariant: a unit writes whole shards of every level that is made by units, and no two units ever write the same
-file, so units may be written in any order, by any number of threads, processes or machines. The group's metadata is
-written last: a folder without it is not an image yet.
+Invariant: a unit writes whole shards of all levels that units make, and no two units write the same file, so units may
+be written in any order, by any number of threads, processes or machines. The group's metadata is written last: a folder
+without it is not an image yet.
 """
 
 from __future__ import annotations
@@ -30,39 +30,23 @@ from catnip2bids.ome.sharding import LevelSharding, Sharding, n_files, plan_shar
 from catnip2bids.paths import safe_file, safe_path
 from catnip2bids.publish import publication, write_error
 
-# Zstandard level 1 after a bit shuffle: read by every Zarr implementation. On light-sheet images level 3 takes half as
-# much time again for files that are 1.6 % smaller.
-# Blocks of 1 MiB inside of chunks take a third less time than Blosc's own choice, for files that are 4 % smaller.
+# Every Zarr implementation reads Zstandard after a bit shuffle. Measured on light-sheet images: level 3
+# instead of 1 takes 50 % more time and makes files 1.6 % smaller; blocks of 1 MiB instead of Blosc's own choice take a
+# third less time and make files 4 % smaller.
 _BLOSC = {"cname": "zstd", "clevel": 1, "blocksize": 2**20}
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
 @dataclass(frozen=True)
 class OmeZarrImage:
-    """An OME-Zarr image under construction.
+    """An OME-Zarr image under construction; shapes and sizes are (z, y, x)."""
 
-    Attributes
-    ----------
-    folder
-        The folder to write, usually one under a temporary name.
-    shape
-        Voxels of level 0 along (z, y, x).
-    dtype
-        Name of the type of the values, e.g. ``uint16``.
-    voxel_size_um
-        Voxel size of level 0 along (z, y, x) in micrometers.
-    kind
-        Decides how voxels are merged.
-    version
-        Version of OME-Zarr; 0.5 is sharded, 0.4 is not.
-    """
-
-    folder: Path
+    folder: Path  # usually one under a temporary name
     shape: Zyx
     dtype: str
     voxel_size_um: tuple[float, float, float]
-    kind: Kind
-    version: OmeZarrVersion = OmeZarrVersion.V05
+    kind: Kind  # decides how voxels are merged
+    version: OmeZarrVersion = OmeZarrVersion.V05  # 0.5 is sharded, 0.4 is not
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:
@@ -70,31 +54,31 @@ class OmeZarrImage:
         return plan_levels(self.shape, self.voxel_size_um)
 
     @cached_property
-    def layout(self) -> Sharding:
-        """Chunks and shards of all levels."""
+    def sharding(self) -> Sharding:
+        """Chunks and shards of all levels, and how units own them."""
         return plan_sharding(self.levels, np.dtype(self.dtype).itemsize)
 
     @property
     def unit_depth(self) -> int:
-        """Planes of a unit; every unit starts at a multiple of it."""
-        return self.layout.unit_depth
+        """Planes of a unit; units start at multiples of it."""
+        return self.sharding.unit_depth
 
     @property
     def block_shape(self) -> Zyx:
         """Planes, rows and columns of a block, which is a shard of level 0."""
-        return self.layout.levels[0].shard
+        return self.sharding.levels[0].shard
 
     @property
     def waiting_bytes(self) -> int:
-        """Memory for shards of lower levels that wait for the rest of their voxels, at the most."""
-        return waiting_bytes(self.levels, self.layout, np.dtype(self.dtype).itemsize)
+        """The most memory that incomplete shards of lower levels take."""
+        return waiting_bytes(self.levels, self.sharding, np.dtype(self.dtype).itemsize)
 
     @property
     def n_files(self) -> int:
-        """Files of the image when it is finished, if no shard is empty; documents included."""
+        """Files of the finished image if no shard is empty, metadata included."""
         if self.version == OmeZarrVersion.V05:
-            return n_files(self.levels, self.layout)
-        chunks = [self.layout.levels[level.index].chunk for level in self.levels]
+            return n_files(self.levels, self.sharding)
+        chunks = [self.sharding.levels[level.index].chunk for level in self.levels]
         shapes = [level.shape for level in self.levels]
         n_chunks = (
             math.prod(math.ceil(n / size) for n, size in zip(shape, chunk, strict=True))
@@ -103,45 +87,45 @@ class OmeZarrImage:
         return 2 + len(self.levels) + sum(n_chunks)
 
     def create(self) -> None:
-        """Create the arrays of all levels, those that are not there yet."""
+        """Create the arrays of all levels that do not exist yet."""
         for level in self.levels:
             self.open_level(level, create=True)
 
     def open_unit(self, threads: Executor, n_threads: int) -> UnitWriter:
-        """Begin to write a unit; voxels are merged on `threads` and encoded on `n_threads` of tensorstore's."""
+        """Start a unit; voxels are merged on `threads` and encoded on `n_threads` of tensorstore's."""
         return UnitWriter(self, threads, n_threads)
 
     @property
     def remaining_bytes(self) -> int:
-        """Memory for the levels that need more than one unit, at the most: a shard, and what it is encoded as."""
-        shards = [self.layout.levels[level.index].shard for level in self.levels[self.layout.n_unit_levels :]]
+        """The most memory that `write_remaining_levels` takes: a shard and its encoded form."""
+        shards = [self.sharding.levels[level.index].shard for level in self.levels[self.sharding.n_unit_levels :]]
         return 2 * max(map(math.prod, shards), default=0) * np.dtype(self.dtype).itemsize
 
     def write_remaining_levels(self, n_threads: int) -> None:
-        """Make the levels that need more than one unit, each from the finished level before it, shard by shard."""
-        for level in self.levels[self.layout.n_unit_levels :]:
-            above = self.open_level(self.levels[level.index - 1], n_threads=n_threads)
+        """Write the levels that need more than one unit, each from the level before it, shard by shard."""
+        for level in self.levels[self.sharding.n_unit_levels :]:
+            previous = self.open_level(self.levels[level.index - 1], n_threads=n_threads)
             target = self.open_level(level, n_threads=n_threads)
-            for region in _shards(level.shape, self.layout.levels[level.index].shard):
+            for region in _shards(level.shape, self.sharding.levels[level.index].shard):
                 shard = np.empty([part.stop - part.start for part in region], self.dtype)
-                self._merge_into(shard, region, level, above)
+                self._merge_into(shard, region, level, previous)
                 self.remove_files(level, region)
                 self.finished(target[region].write(shard))
 
-    def _merge_into(self, shard: npt.NDArray[Any], region: Region, level: Level, above: Any) -> None:
-        """Merge what is above a shard into it, a row of chunks at a time."""
-        n_rows = self.layout.levels[level.index - 1].chunk[1] // level.step[1]
+    def _merge_into(self, shard: npt.NDArray[Any], region: Region, level: Level, previous: Any) -> None:
+        """Merge the voxels of the previous level into a shard, one row of chunks at a time."""
+        n_rows = self.sharding.levels[level.index - 1].chunk[1] // level.step[1]
         for top in range(0, shard.shape[1], n_rows):
             rows = slice(region[1].start + top, min(region[1].start + top + n_rows, region[1].stop))
             wanted = tuple(
                 slice(part.start * step, min(part.stop * step, n))
-                for part, step, n in zip((region[0], rows, region[2]), level.step, above.shape, strict=True)
+                for part, step, n in zip((region[0], rows, region[2]), level.step, previous.shape, strict=True)
             )
-            array = np.asarray(self.finished(above[wanted].read(), "read back"))
+            array = np.asarray(self.finished(previous[wanted].read(), "read back"))
             downsample(array, level.step, self.kind, out=shard[:, top : top + n_rows])
 
     def read_smallest_level(self) -> npt.NDArray[Any]:
-        """Read the last level, at most about 256 voxels along each axis."""
+        """Read the last level, which has at most 256 voxels along each axis."""
         return np.asarray(self.finished(self.open_level(self.levels[-1]).read(), "read back"))
 
     def finish(self, document: dict[str, Any]) -> None:
@@ -152,12 +136,12 @@ class OmeZarrImage:
         document
             What `catnip2bids.ome.ome_zarr_metadata.image_metadata` returns.
         """
-        for left_over in self.folder.rglob("*.__lock"):  # tensorstore's, of shards that an interruption cut short
-            left_over.unlink()
+        for lock in self.folder.rglob("*.__lock"):  # tensorstore's, left by an interruption
+            lock.unlink()
         write_group(self.folder, group_attributes(document, self.version), self.version)
 
     def replace_metadata(self, document: dict[str, Any]) -> Path:
-        """Replace the group's metadata of a finished image, whole or not at all; returns the file."""
+        """Replace the group's metadata of a finished image in one step; returns the file."""
         name, content = _attributes_file(group_attributes(document, self.version), self.version)
         with publication(
             safe_path(self.folder.parent, f"{self.folder.name}/{name}"), near=safe_file(self.folder)
@@ -166,36 +150,39 @@ class OmeZarrImage:
         return self.folder / name
 
     def open_level(self, level: Level, *, create: bool = False, n_threads: int | None = None) -> Any:
-        """Open the array of a level with tensorstore, to be encoded and decoded on so many threads (None: all)."""
+        """Open the array of a level with tensorstore, which encodes and decodes on `n_threads` (None: all)."""
         import tensorstore as ts
 
-        layout = self.layout.levels[level.index]
+        sharding = self.sharding.levels[level.index]
         array_spec = _zarr3_spec if self.version == OmeZarrVersion.V05 else _zarr2_spec
-        spec = array_spec(level, layout, np.dtype(self.dtype))
-        # an array without any stored chunk counts as an empty file for validators of zarr v2
+        spec = array_spec(level, sharding, np.dtype(self.dtype))
+        # validators of Zarr v2 take an array without any stored chunk for an empty file
         spec["store_data_equal_to_fill_value"] = (
             self.version == OmeZarrVersion.V04 and level.index == len(self.levels) - 1
         )
-        spec["kvstore"] = {"driver": "file", "path": os.path.realpath(self.folder / str(level.index))}  # no .. for it
+        spec["kvstore"] = {
+            "driver": "file",
+            "path": os.path.realpath(self.folder / str(level.index)),
+        }  # tensorstore refuses '..'
         return self.finished(ts.open(ts.Spec(spec), create=create, open=True, context=_context(n_threads)))
 
     def file_names(self, level: Level, region: Region) -> list[str]:
         """Name the files that hold a region of a level, below the image."""
-        layout, sharded = self.layout.levels[level.index], self.version == OmeZarrVersion.V05
+        level_sharding, is_sharded = self.sharding.levels[level.index], self.version == OmeZarrVersion.V05
         cells = [
             range(part.start // size, math.ceil(part.stop / size))
-            for part, size in zip(region, layout.shard if sharded else layout.chunk, strict=True)
+            for part, size in zip(region, level_sharding.shard if is_sharded else level_sharding.chunk, strict=True)
         ]
-        array = f"{level.index}/c" if sharded else f"{level.index}"
+        array = f"{level.index}/c" if is_sharded else f"{level.index}"
         return [f"{array}/{z}/{y}/{x}" for z, y, x in product(*cells)]
 
     def remove_files(self, level: Level, region: Region) -> None:
-        """Remove what an interrupted attempt left of a region: tensorstore would read it, even where it is damaged."""
+        """Remove the files of a region that an interrupted attempt left: tensorstore would read them, even damaged."""
         for name in self.file_names(level, region):
             (self.folder / name).unlink(missing_ok=True)
 
     def finished(self, work: Any, doing: str = "written") -> Any:
-        """Wait for a future of tensorstore, whose errors are of many types."""
+        """Wait for a future of tensorstore, and turn its errors, of many types, into a `WriteError`."""
         try:
             return work.result()
         except Exception as error:
@@ -205,47 +192,47 @@ class OmeZarrImage:
 
 
 class UnitWriter:
-    """Writes the blocks of one unit, and all shards of lower levels that follow from them."""
+    """Writes the blocks of one unit, and the shards of lower levels made from them."""
 
     def __init__(self, image: OmeZarrImage, threads: Executor, n_threads: int) -> None:
-        levels = image.levels[: image.layout.n_unit_levels]
+        levels = image.levels[: image.sharding.n_unit_levels]
         self._image, self._threads, self._n_threads = image, threads, n_threads
         self._arrays = [image.open_level(level, n_threads=n_threads) for level in levels]
-        self._cascade = PyramidWriter(image.levels, image.layout, self._merge, self._write)
+        self._pyramid = PyramidWriter(image.levels, image.sharding, self._merge, self._write)
         self._regions: list[tuple[Level, Region]] = []
         self._writing: list[Any] = []
 
     def put(self, origin: Zyx, block: npt.NDArray[Any]) -> PendingShards:
-        """Take a block of level 0, and begin to write it and what follows from it."""
+        """Start to write a block of level 0, and the lower levels made from it."""
         self._writing = [work for work in self._writing if not work.done() or work.exception() is not None]
         before = len(self._writing)
-        self._cascade.feed(0, origin, block)
+        self._pyramid.feed(0, origin, block)
         return PendingShards(self._image, self._writing[before:])
 
     def finish(self) -> dict[str, int]:
         """Wait until all shards are on disk; returns the bytes of each file, by its path below the image."""
-        self._cascade.finish()
+        self._pyramid.finish()
         PendingShards(self._image, self._writing).result()
         files = {}
         for level, region in self._regions:
             for name in self._image.file_names(level, region):
-                # shards without any voxel but zeros are not stored
+                # a shard of zeros is not stored
                 if (path := self._image.folder / name).is_file():
                     files[name] = path.stat().st_size
         return files
 
     def stop(self) -> None:
-        """Wait until nothing is written any more, whatever became of it."""
+        """Wait until nothing is being written, successful or not."""
         for work in self._writing:
             work.exception()
-        self._cascade.close()  # it refers to this object and would wait, with its memory, for a garbage collection
+        self._pyramid.close()  # they refer to each other, and their memory would wait for the garbage collector
 
     def _merge(self, array: npt.NDArray[Any], step: Zyx, out: npt.NDArray[Any]) -> None:
         downsample(array, step, self._image.kind, self._threads, self._n_threads, out)
 
     def _write(self, level: Level, region: Region, shard: npt.NDArray[Any]) -> Any:
         self._image.remove_files(level, region)
-        # encoding goes on in tensorstore's threads while the next level is made; nobody changes the shard meanwhile
+        # tensorstore encodes in its threads while the next level is made; nothing changes the shard meanwhile
         work = self._arrays[level.index][region].write(shard, can_reference_source_data_indefinitely=True)
         self._writing.append(work)
         self._regions.append((level, region))
@@ -254,7 +241,7 @@ class UnitWriter:
 
 @dataclass(frozen=True)
 class PendingShards:
-    """Some shards that are written in the background."""
+    """Shards that are being written in the background."""
 
     image: OmeZarrImage
     writing: list[Any]
@@ -267,10 +254,10 @@ class PendingShards:
 
 @cache
 def _context(n_threads: int | None) -> Any:
-    """Return the threads that encode and decode, the same for all arrays of this process."""
+    """Return the context with the threads that encode and decode, shared by all arrays of this process."""
     import tensorstore as ts
 
-    # arrays that were written are used again for other voxels, so nothing may remember them
+    # no cache: the memory of written arrays is used again for other voxels
     spec: dict[str, Any] = {"cache_pool": {"total_bytes_limit": 0}}
     return ts.Context(spec if n_threads is None else {**spec, "data_copy_concurrency": {"limit": n_threads}})
 
@@ -285,7 +272,7 @@ def write_group(folder: Path, attributes: dict[str, Any], version: OmeZarrVersio
 
 
 def write_labels_group(folder: Path, names: list[str], version: OmeZarrVersion) -> None:
-    """Write the metadata of a ``labels`` group that holds label images of these names."""
+    """Write the metadata of a ``labels`` group with label images of these names."""
     write_group(folder, group_attributes({"labels": names}, version), version)
 
 
@@ -300,7 +287,7 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _zarr3_spec(level: Level, layout: LevelSharding, dtype: np.dtype[Any]) -> dict[str, Any]:
+def _zarr3_spec(level: Level, sharding: LevelSharding, dtype: np.dtype[Any]) -> dict[str, Any]:
     chunk_codecs = [
         {"name": "bytes", "configuration": {"endian": "little"}},
         {
@@ -308,8 +295,8 @@ def _zarr3_spec(level: Level, layout: LevelSharding, dtype: np.dtype[Any]) -> di
             "configuration": {**_BLOSC, "shuffle": "bitshuffle", "typesize": dtype.itemsize},
         },
     ]
-    sharding = {
-        "chunk_shape": layout.chunk,
+    sharding_codec = {
+        "chunk_shape": sharding.chunk,
         "codecs": chunk_codecs,
         "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
         "index_location": "end",
@@ -317,20 +304,20 @@ def _zarr3_spec(level: Level, layout: LevelSharding, dtype: np.dtype[Any]) -> di
     metadata = {
         "shape": level.shape,
         "data_type": dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": layout.shard}},
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": sharding.shard}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "codecs": [{"name": "sharding_indexed", "configuration": sharding_codec}],
         "fill_value": dtype.type(0).item(),
         "dimension_names": ["z", "y", "x"],
     }
     return {"driver": "zarr3", "metadata": metadata}
 
 
-def _zarr2_spec(level: Level, layout: LevelSharding, dtype: np.dtype[Any]) -> dict[str, Any]:
+def _zarr2_spec(level: Level, sharding: LevelSharding, dtype: np.dtype[Any]) -> dict[str, Any]:
     metadata = {
         "shape": level.shape,
         "dtype": dtype.newbyteorder("<").str,
-        "chunks": layout.chunk,
+        "chunks": sharding.chunk,
         "compressor": {"id": "blosc", **_BLOSC, "shuffle": 2},
         "fill_value": dtype.type(0).item(),
         "order": "C",

@@ -1,8 +1,8 @@
-"""The OME part of an image: axes, scales, display window, label colours, as OME-Zarr writes them.
+"""OME-Zarr metadata of an image: axes, scales, display window and label colours.
 
-Invariant: what stands here is a document of the OME-Zarr specification, sections "multiscales", "omero" and
-"image-label" of versions 0.4 and 0.5, which differ only in where the version stands. An image has "omero" or
-"image-label", never both: napari's reader fails on them together.
+Invariant: documents follow the sections "multiscales", "omero" and "image-label" of OME-Zarr 0.4 and 0.5, which differ
+only in the place of the version. An image has "omero" or "image-label", never both, because napari's reader fails on
+images with both.
 """
 
 from __future__ import annotations
@@ -19,62 +19,42 @@ from catnip2bids.ome.downsampling import DOWNSAMPLING, RULES
 from catnip2bids.ome.levels import Level
 
 _DARKEST, _BRIGHTEST = 1.0, 99.8  # percentiles of the display window
-_LARGEST_EXACT = 2**23  # from here on float32 may not tell a number from the next one
+_LARGEST_EXACT = 2**23  # consecutive numbers from here on may be equal in float32
 
 
 @dataclass(frozen=True)
 class LabelValue:
-    """Name and colour of one value of a label image.
-
-    Attributes
-    ----------
-    value
-        The label value.
-    name, abbreviation
-        What it stands for; the abbreviation may be missing.
-    color
-        ``#rrggbb``.
-    """
+    """Name and colour of one value of a label image."""
 
     value: int
     name: str
     abbreviation: str | None
-    color: str
+    color: str  # #rrggbb
 
 
 @dataclass(frozen=True)
 class Display:
-    """How a viewer should first show the image.
-
-    Attributes
-    ----------
-    channel
-        Name of the channel.
-    smallest, largest
-        Range of the values of level 0.
-    start, end
-        The values shown as black and as white.
-    """
+    """How viewers show the image at first."""
 
     channel: str
-    smallest: float
+    smallest: float  # value of level 0
     largest: float
-    start: float
-    end: float
+    start: float  # shown as black
+    end: float  # shown as white
 
 
 def choose_display(
     channel: str, kind: Kind, value_range: tuple[float, float], smallest_level: npt.NDArray[Any]
 ) -> Display:
-    """Choose the display window: for intensities from the pixels of the smallest level, else the whole range.
+    """Choose the display window: percentiles of the smallest level for intensities, else the whole range.
 
-    Ends are finite and apart, whatever the values are, since viewers divide by their distance.
+    The ends are finite and different for all values, since viewers divide by their distance.
     """
     smallest, largest = ends_apart(*value_range)
     start, end = smallest, largest
     finite = smallest_level[np.isfinite(smallest_level)]
     if kind == Kind.IMAGE and finite.size and finite.dtype.kind != "b":  # black and white have no percentiles
-        # values that occur: to interpolate between the extremes of a type would overflow
+        # no interpolation, which would overflow between the extremes of a type
         low, high = np.percentile(finite, [_DARKEST, _BRIGHTEST], method="inverted_cdf")
         if float(low) < float(high):
             start, end = float(low), float(high)
@@ -82,21 +62,21 @@ def choose_display(
 
 
 def ends_apart(low: float, high: float) -> tuple[float, float]:
-    """Return the ends of a range, and of an empty one ends that a viewer can tell apart as float32."""
+    """Return the ends of a range; if they are equal, move one so that they differ as float32 in viewers."""
     if low < high:
         return low, high
     return (low, low + 1) if abs(low) < _LARGEST_EXACT else (min(low, 0.0), max(low, 0.0))
 
 
 def is_label_type(dtype: npt.DTypeLike) -> bool:
-    """Tell whether OME-Zarr allows label images of a type: only integers (section "labels")."""
+    """Return whether OME-Zarr allows label images of a type: only integers (section "labels")."""
     return np.dtype(dtype).kind in "iu"
 
 
 def image_metadata(
     name: str, levels: Sequence[Level], kind: Kind, values: Display | Sequence[LabelValue]
 ) -> dict[str, Any]:
-    """Describe an image; the result is the same for all versions but for the version itself.
+    """Return the metadata of an image, without the version of OME-Zarr.
 
     Parameters
     ----------
@@ -105,9 +85,9 @@ def image_metadata(
     levels
         Its resolution levels, level 0 first.
     kind
-        Decides how the method of merging is described.
+        Decides the description of the downsampling method.
     values
-        How the intensities of an image are displayed, or, of a label image, the values that occur.
+        The display window of an intensity image, or the values of a label image.
     """
     method = DOWNSAMPLING[kind]
     document: dict[str, Any] = {
@@ -140,7 +120,7 @@ def image_metadata(
 
 
 def group_attributes(document: dict[str, Any], version: OmeZarrVersion) -> dict[str, Any]:
-    """Put the version where OME-Zarr `version` has it; returns the attributes of the image's Zarr group."""
+    """Add the version where OME-Zarr `version` has it; returns the attributes of the image's Zarr group."""
     if version == OmeZarrVersion.V05:
         return {"ome": {"version": version.value, **document}}
     attributes = {key: dict(value) if isinstance(value, dict) else value for key, value in document.items()}
@@ -176,8 +156,8 @@ def _image_label(labels: Sequence[LabelValue]) -> dict[str, Any]:
     for label in sorted(labels, key=lambda label: label.value):
         red, green, blue = bytes.fromhex(label.color.removeprefix("#"))
         colors.append({"label-value": label.value, "rgba": [red, green, blue, 255]})
-        described: dict[str, Any] = {"label-value": label.value, "name": label.name}
+        entry: dict[str, Any] = {"label-value": label.value, "name": label.name}
         if label.abbreviation is not None:
-            described["abbreviation"] = label.abbreviation
-        properties.append(described)
-    return {"colors": colors, "properties": properties} if labels else {}  # the specification has no empty lists
+            entry["abbreviation"] = label.abbreviation
+        properties.append(entry)
+    return {"colors": colors, "properties": properties} if labels else {}  # the specification allows no empty lists

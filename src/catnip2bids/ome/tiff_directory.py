@@ -1,8 +1,8 @@
-"""OME-TIFF as bytes: one block for each plane, with its directory, its lower levels and its pixels.
+"""The bytes of an OME-TIFF: a header, then one block per plane with its directories, its pixels and its lower levels.
 
-Invariant: a file is a header and one block after the other. A block knows where it begins and where the next one will,
-so a file grows at its end only, and one that was cut off at the end of a block can go on there. Directories list all
-their tags in ascending order (TIFF 6.0; BigTIFF design of 2007; sub-resolutions as in the OME-TIFF specification).
+Invariant: a block contains its own offset and that of the next one, so the file only grows at its end, and can be
+continued after any complete block. Directories list their tags in ascending order (TIFF 6.0; BigTIFF design of 2007;
+sub-resolutions as in the OME-TIFF specification).
 """
 
 from __future__ import annotations
@@ -30,80 +30,46 @@ _SAMPLE_FORMATS = {"b": 1, "u": 1, "i": 2, "f": 3}
 _CLASSIC_BYTES = 2**32
 _PAGE_BYTES = 4096
 _WORTH_PADDING = 2**20
-"""Planes of so many bytes are padded to stand at the same place of a page as in their source; 0.4 % at most."""
+"""Planes of at least this size are padded to the same position in a page as in their source: at most 0.4 % more."""
 
 
 def bits_per_value(dtype: str) -> int:
-    """Return the bits of a value in a file: black and white pixels have one (TIFF 6.0, section 3)."""
+    """Return the bits of a value in a file: one for bool (TIFF 6.0, section 3)."""
     return 1 if dtype == "bool" else 8 * np.dtype(dtype).itemsize
 
 
 @dataclass(frozen=True)
 class SegmentFormat:
-    """How the pixels of one image are cut into segments and encoded.
-
-    Attributes
-    ----------
-    compression, predictor
-        Values of the tags.
-    rows_per_strip
-        Rows of a strip; None where there are tiles.
-    tile
-        Rows and columns of a tile; None where there are strips.
-    """
+    """How the pixels of one image are divided into segments, strips or tiles, and encoded: values of the tags."""
 
     compression: int
     predictor: int = 1
     rows_per_strip: int | None = None
-    tile: tuple[int, int] | None = None
+    tile: tuple[int, int] | None = None  # rows and columns
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """The pixels of a plane, or of one of its lower levels, as they stand in the file.
-
-    Attributes
-    ----------
-    shape
-        Rows and columns.
-    storage
-        How they are cut and encoded.
-    counts
-        Bytes of each segment.
-    data
-        All segments, one after the other.
-    """
+    """The encoded pixels of a plane, or of one of its lower levels."""
 
     shape: tuple[int, int]
-    storage: SegmentFormat
-    counts: npt.NDArray[np.uint64]
-    data: Sequence[bytes | FileRange]
+    segments: SegmentFormat
+    counts: npt.NDArray[np.uint64]  # bytes of each segment
+    data: Sequence[bytes | FileRange]  # all segments in order
 
 
 @dataclass(frozen=True)
 class TiffFormat:
-    """What all directories of a file share.
+    """The properties that all directories of a file share."""
 
-    Attributes
-    ----------
-    big
-        Whether the file is a BigTIFF.
-    byte_order
-        ``<`` or ``>``, of the directories and of the pixels.
-    dtype
-        Type of the values.
-    pixel_size_um
-        Pixel size (y, x) in micrometers.
-    """
-
-    big: bool
-    byte_order: Literal["<", ">"]
+    big: bool  # BigTIFF
+    byte_order: Literal["<", ">"]  # of directories and pixels
     dtype: str
-    pixel_size_um: tuple[float, float]
+    pixel_size_um: tuple[float, float]  # y, x
 
     @property
     def header(self) -> bytes:
-        """The beginning of the file; the first block comes right after it."""
+        """The first bytes of the file, followed by the first block."""
         letters = b"II" if self.byte_order == "<" else b"MM"
         if self.big:
             return letters + struct.pack(f"{self.byte_order}HHHQ", 43, 8, 0, 16)
@@ -112,18 +78,18 @@ class TiffFormat:
     def block(
         self, levels: Sequence[EncodedImage], at: int, description: str | None, *, is_last: bool
     ) -> list[bytes | FileRange]:
-        """Return the pieces of a plane's block.
+        """Return the block of a plane, in pieces.
 
         Parameters
         ----------
         levels
-            The plane, and its lower levels.
+            The plane and its lower levels.
         at
-            Where the block begins.
+            Offset of the block in the file.
         description
-            The OME-XML, for the first plane.
+            The OME-XML for the first plane, else None.
         is_last
-            Whether no other plane follows.
+            Whether this is the last plane.
 
         Raises
         ------
@@ -146,7 +112,7 @@ class TiffFormat:
             raise UsageError("more than 4 GiB do not fit into a classic TIFF (.ome.tif); name the image .ome.btf")
         for directory, level in zip(directories, levels, strict=True):
             starts = np.concatenate((np.zeros(1, np.uint64), np.cumsum(level.counts)[:-1].astype(np.uint64)))
-            directory.set(273 if level.storage.tile is None else 324, starts + np.uint64(data_at))
+            directory.set(273 if level.segments.tile is None else 324, starts + np.uint64(data_at))
             data_at += int(level.counts.sum())
         if len(levels) > 1:
             directories[0].set(330, np.array(begins[1:-1], np.uint64))
@@ -162,31 +128,31 @@ class TiffFormat:
         return _LONG8 if self.big else _LONG
 
     def _directory(self, image: EncodedImage, index: int) -> _Directory:
-        (n_rows, n_columns), storage, dtype = image.shape, image.storage, np.dtype(self.dtype)
+        (n_rows, n_columns), segments, dtype = image.shape, image.segments, np.dtype(self.dtype)
         directory = _Directory(self)
         directory.add(254, _LONG, [_REDUCED_IMAGE if index else 0])
         directory.add(256, _LONG, [n_columns])
         directory.add(257, _LONG, [n_rows])
         directory.add(258, _SHORT, [bits_per_value(self.dtype)])
-        directory.add(259, _SHORT, [storage.compression])
-        directory.add(262, _SHORT, [1])  # black is zero
+        directory.add(259, _SHORT, [segments.compression])
+        directory.add(262, _SHORT, [1])  # BlackIsZero
         directory.add(277, _SHORT, [1])
         for tag, size_um in zip((283, 282), self.pixel_size_um, strict=True):
             directory.add(tag, _RATIONAL, _rational(_UM_PER_CM / (size_um * 2**index)))
         directory.add(284, _SHORT, [1])
         directory.add(296, _SHORT, [_CENTIMETER])
         directory.add(305, _ASCII, np.frombuffer(f"catnip2bids {__version__}\0".encode(), np.uint8))
-        if storage.predictor != 1:
-            directory.add(317, _SHORT, [storage.predictor])
+        if segments.predictor != 1:
+            directory.add(317, _SHORT, [segments.predictor])
         offsets = np.zeros(len(image.counts), np.uint64)
-        count_type = _LONG8 if int(image.counts.max()) >= 2**32 else _LONG  # a classic TIFF is refused then
-        if storage.tile is None:
+        count_type = _LONG8 if int(image.counts.max()) >= 2**32 else _LONG  # which is refused in a classic TIFF
+        if segments.tile is None:
             directory.add(273, self._offset_type, offsets)
-            directory.add(278, _LONG, [storage.rows_per_strip or n_rows])
+            directory.add(278, _LONG, [segments.rows_per_strip or n_rows])
             directory.add(279, count_type, image.counts)
         else:
-            directory.add(322, _LONG, [storage.tile[1]])
-            directory.add(323, _LONG, [storage.tile[0]])
+            directory.add(322, _LONG, [segments.tile[1]])
+            directory.add(323, _LONG, [segments.tile[0]])
             directory.add(324, self._offset_type, offsets)
             directory.add(325, count_type, image.counts)
         directory.add(339, _SHORT, [_SAMPLE_FORMATS[dtype.kind]])
@@ -194,7 +160,7 @@ class TiffFormat:
 
 
 def _padding(image: EncodedImage, at: int) -> int:
-    """Return by how many bytes pixels move back, so that the system copies whole pages in two thirds of the time."""
+    """Return the bytes of padding with which the system copies whole pages, in two thirds of the time."""
     first = image.data[0] if image.data else b""
     if not isinstance(first, FileRange) or len(first) < _WORTH_PADDING:
         return 0
@@ -202,7 +168,7 @@ def _padding(image: EncodedImage, at: int) -> int:
 
 
 def _rational(value: float) -> list[int]:
-    """Write a number as a fraction of two integers of 32 bits."""
+    """Return a number as numerator and denominator of 32 bits."""
     denominator = 1
     while (
         value * denominator * 10 < 2**32 and denominator < 10**6 and round(value * denominator) != value * denominator
@@ -212,18 +178,18 @@ def _rational(value: float) -> list[int]:
 
 
 class _Directory:
-    """One directory: tags, and the values that do not fit into their entries right after it."""
+    """One directory: its tags, followed by the values that do not fit into the entries."""
 
     def __init__(self, format_: TiffFormat) -> None:
         self._format = format_
         self._tags: dict[int, tuple[int, Array]] = {}
 
     def add(self, tag: int, kind: int, values: Any) -> None:
-        """Add a tag; values that its type cannot hold are an error."""
+        """Add a tag; raises ValueError if its type cannot hold the values."""
         self._tags[tag] = kind, _cast(np.asarray(values), kind)
 
     def set(self, tag: int, values: Array) -> None:
-        """Set the values of a tag that is there, as many as it has."""
+        """Replace the values of a tag by equally many others."""
         kind, before = self._tags[tag]
         if len(values) != len(before):
             raise ValueError(f"tag {tag} has {len(before)} values")
@@ -231,14 +197,14 @@ class _Directory:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of the directory and of the values that follow it."""
+        """Bytes of the directory, including the values that follow it."""
         return self._n_entry_bytes + sum(
-            _even(n) for _, values in self._tags.values() if (n := values.nbytes) > self._room
+            _even(n) for _, values in self._tags.values() if (n := values.nbytes) > self._entry_capacity
         )
 
     @property
-    def _room(self) -> int:
-        """Bytes of values that an entry has room for."""
+    def _entry_capacity(self) -> int:
+        """Bytes of values that fit into an entry."""
         return 8 if self._format.big else 4
 
     @property
@@ -246,28 +212,30 @@ class _Directory:
         return 8 + 20 * len(self._tags) + 8 if self._format.big else 2 + 12 * len(self._tags) + 4
 
     def to_bytes(self, at: int, following: int) -> bytes:
-        """Write the directory as it stands at an offset; `following` is where the next one is, or 0."""
+        """Return the bytes of the directory at offset `at`; `following` is the offset of the next one, or 0."""
         order, big = self._format.byte_order, self._format.big
         entries = [struct.pack(f"{order}{'Q' if big else 'H'}", len(self._tags))]
         outside: list[bytes] = []
         outside_at = at + self._n_entry_bytes
-        places: dict[int, int] = {}
-        # texts first: readers that look at the first bytes only find OME-XML there
+        offsets: dict[int, int] = {}
+        # texts first: some readers search only the first bytes for OME-XML
         for tag in sorted(self._tags, key=lambda tag: (self._tags[tag][0] != _ASCII, tag)):
             values = self._tags[tag][1]
-            if values.nbytes > self._room:
+            if values.nbytes > self._entry_capacity:
                 data = values.astype(values.dtype.newbyteorder(order)).tobytes()
-                places[tag] = outside_at
+                offsets[tag] = outside_at
                 outside.append(data + bytes(len(data) % 2))
                 outside_at += len(outside[-1])
         for tag in sorted(self._tags):
             kind, values = self._tags[tag]
             n_values = len(values) // 2 if kind == _RATIONAL else len(values)
             entries.append(struct.pack(f"{order}HH{'Q' if big else 'I'}", tag, kind, n_values))
-            if tag in places:
-                entries.append(struct.pack(f"{order}{'Q' if big else 'I'}", places[tag]))
+            if tag in offsets:
+                entries.append(struct.pack(f"{order}{'Q' if big else 'I'}", offsets[tag]))
             else:
-                entries.append(values.astype(values.dtype.newbyteorder(order)).tobytes().ljust(self._room, b"\0"))
+                entries.append(
+                    values.astype(values.dtype.newbyteorder(order)).tobytes().ljust(self._entry_capacity, b"\0")
+                )
         entries.append(struct.pack(f"{order}{'Q' if big else 'I'}", following))
         return b"".join(entries + outside)
 
