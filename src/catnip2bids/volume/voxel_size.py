@@ -23,7 +23,7 @@ from catnip2bids.volume.tiff_file import open_tiff
 from catnip2bids.volume.tiff_stack import ContiguousStack, TiffStack
 from catnip2bids.volume.volume import Volume
 from catnip2bids.volume.zarr import ZarrVolume
-from catnip2bids.volume.zarr.metadata import POWERS
+from catnip2bids.volume.zarr.metadata import LENGTH_UNITS
 from catnip2bids.xml_text import read_xml
 
 Sizes = tuple[float | None, float | None, float | None]
@@ -40,7 +40,7 @@ _FLOAT32_ERROR = 2.0**-23
 _IMAGEJ_ERROR = 1e-5
 """ImageJ writes resolutions as millionths."""
 # symbols of OME-XML (UnitsLength) and words of ImageJ, normalized (NFKC), beside the names that OME-Zarr uses
-_POWERS = POWERS | {"m": 6, "dm": 5, "cm": 4, "mm": 3, "um": 0, "\u03bcm": 0, "micron": 0, "microns": 0, "nm": -3}
+_POWERS = LENGTH_UNITS | {"m": 6, "dm": 5, "cm": 4, "mm": 3, "um": 0, "\u03bcm": 0, "micron": 0, "microns": 0, "nm": -3}
 _POWERS |= {"pm": -6, "\u00c5": -4}
 _NO_UNITS = {"", "pixel", "pixels", "inch"}
 """Inches are ImageJ's unit for resolution tags such as 72 dpi."""

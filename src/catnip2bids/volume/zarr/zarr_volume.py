@@ -23,7 +23,7 @@ from catnip2bids.volume.open_plane import OpenPlane
 from catnip2bids.volume.volume import PlaneSource, ReadCost
 from catnip2bids.volume.zarr.array import open_array
 from catnip2bids.volume.zarr.chunk_grid import ChunkGrid
-from catnip2bids.volume.zarr.metadata import DOCUMENTS, SPATIAL, read_multiscale
+from catnip2bids.volume.zarr.metadata import DOCUMENTS, SPATIAL, read_level_0
 from catnip2bids.volume.zarr.slab_cache import SlabCache, SlabPlane, Tiling, Zyx
 
 _INDEX_READERS = 8
@@ -96,7 +96,7 @@ def is_ome_zarr(path: Path) -> bool:
     if path.suffix.lower() == ".zarr":
         return True
     try:
-        read_multiscale(path)
+        read_level_0(path)
     except SourceError:
         return False
     return True
@@ -143,24 +143,24 @@ def _describe(path: Path) -> ZarrVolume:
     SourceError
         If it cannot be read as a volume.
     """
-    image = read_multiscale(path)
-    array = open_array(path, image.level)
-    if len(array.shape) != len(image.axes):
+    level_0 = read_level_0(path)
+    array = open_array(path, level_0.path)
+    if len(array.shape) != len(level_0.axes):
         raise SourceError(
-            f"{path}: its array {image.level} has {len(array.shape)} axes and its metadata names {len(image.axes)}; "
+            f"{path}: its array {level_0.path} has {len(array.shape)} axes and its metadata names {len(level_0.axes)}; "
             "replace it by the original"
         )
-    for axis, length in zip(image.axes, array.shape, strict=True):
+    for axis, length in zip(level_0.axes, array.shape, strict=True):
         if axis not in SPATIAL and length != 1:
             what = _COUNTED.get(axis, f"places along its axis {axis}")
             raise SourceError(f"{path}: has {length} {what}; save each of them as an image of its own")
     dtype = np.dtype(array.dtype.numpy_dtype)
     if dtype not in _TYPES:
         raise SourceError(f"{path}: has values of type {array.dtype.name}; save it as integers or as float32")
-    shape, chunk = _spatial(image.axes, array.shape), _spatial(image.axes, array.grid.chunk_shape)
+    shape, chunk = _spatial(level_0.axes, array.shape), _spatial(level_0.axes, array.grid.chunk_shape)
     if min(shape) < 1:
         raise SourceError(f"{path}: has {format_shape(shape)} voxels, which is none; replace it by the original")
-    return ZarrVolume(path, image.level, image.axes, shape, dtype, chunk, image.voxel_size_um)
+    return ZarrVolume(path, level_0.path, level_0.axes, shape, dtype, chunk, level_0.voxel_size_um)
 
 
 def _spatial(axes: tuple[str, ...], lengths: tuple[int, ...]) -> Zyx:
