@@ -1,4 +1,4 @@
-"""OME-Zarr images as volumes: their metadata, and layers of chunks behind planes that are read one after the other."""
+"""Reading OME-Zarr: metadata of groups and arrays, and level 0 of an image as a volume."""
 
 from catnip2bids.volume.zarr.array import ZarrArray, open_array
 from catnip2bids.volume.zarr.array_metadata import read_chunk_grid
