@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 TIMEOUT_S = 3600
-"""Validators look at every file of the dataset, which takes long on a network file system."""
+"""Validators read every file of the dataset, which takes long on a network file system."""
 
 
 def find_program(name: str) -> Path | None:

@@ -46,7 +46,7 @@ def check_case(tree: Tree) -> Iterator[Finding]:
 
 
 def check_twins(tree: Tree) -> Iterator[Finding]:
-    """Check that no image is there in two formats."""
+    """Check that no image exists in two formats."""
     for same in _grouped((image.stem, image.path) for image in tree.images).values():
         if len(same) > 1:
             yield _error("IMAGE_TWICE", same[0], f"is also there as {', '.join(path.name for path in same[1:])}")
@@ -68,7 +68,7 @@ def check_zarr_depth(tree: Tree) -> Iterator[Finding]:
 
 
 def check_links(tree: Tree) -> Iterator[Finding]:
-    """Check that no folder is a link: dandi and we do not look behind it. OME-Zarr images have their own check."""
+    """Check that no folder is a link: neither dandi nor we follow it. OME-Zarr images have their own check."""
     for folder in tree.folder_links:
         if not folder.name.endswith(".ome.zarr"):
             find = warning if folder.parts[0] == "sourcedata" else error

@@ -33,7 +33,7 @@ _WORST_FIRST = {severity: rank for rank, severity in enumerate(Severity)}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check has to say about the dataset.
+    """A result of a check of the dataset.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
-"""Size of an image and of its voxels, as its own metadata says, whatever the format.
+"""Size of an image and of its voxels by its own metadata, for all formats.
 
-Invariant: what comes out was written inside the image; no sidecar is looked at.
+Invariant: everything is read from the image itself, nothing from its sidecar.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from catnip2bids.volume import zarr
 from catnip2bids.volume.zarr.metadata import Multiscale
 
 _LEAST_SIZE, _MOST_SIZE = 1e-12, 1e12
-"""In whatever unit; their ratios are numbers that can be computed with."""
+"""Bounds of voxel sizes in any unit, so that their ratios are finite."""
 ZarrFormat = Literal[2, 3]
 
 

@@ -2,7 +2,7 @@
 
 Invariant: no array is read as a whole. What is read are the chunks in the corners of each level and one
 chunk of each shard, the last, so that a file that was cut off shows (the index of a shard is at its end).
-A chunk that is not there at all is legal in Zarr and stands for zeros; `verify` finds what is missing.
+A missing chunk is legal in Zarr and stands for the fill value; `verify` finds those.
 """
 
 from __future__ import annotations

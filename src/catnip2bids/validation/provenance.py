@@ -24,7 +24,7 @@ _error = partial(error, CHECK)
 
 
 def check_provenance(tree: Tree) -> Iterator[Finding]:
-    """Check that the record of all decisions is there and readable."""
+    """Check that provenance.json exists and can be read."""
     if _RECORDS not in tree.folders:
         return
     file = _RECORDS / "provenance.json"

@@ -1,4 +1,4 @@
-"""Sidecars: each image has one, it says the voxel size that the image says, and its sources are there.
+"""Sidecars: each image has one, both state the same voxel size, and its sources exist.
 
 Invariant: voxel sizes are compared as BIDS inherits them, sidecars nearer to the image last (BIDS
 specification, "The Inheritance Principle").
@@ -70,7 +70,7 @@ def check_pixel_sizes(tree: Tree) -> Iterator[Finding]:
 
 
 def check_sources(tree: Tree) -> Iterator[Finding]:
-    """Check that everything named as a source of a file is there."""
+    """Check that the sources of a file exist."""
     for file in _sidecars(tree):
         sources = _content(tree.root / file).get("Sources", [])
         if not isinstance(sources, list):

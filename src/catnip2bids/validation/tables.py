@@ -128,7 +128,7 @@ def check_participants(tree: Tree) -> Iterator[Finding]:
 
 
 def check_scans(tree: Tree) -> Iterator[Finding]:
-    """Check that each row of a scans.tsv names a file that is there."""
+    """Check that each row of a scans.tsv names an existing file."""
     for file in _tables(tree, "scans.tsv"):
         for row in _rows(tree.root / file):
             name = row.get("filename", "")

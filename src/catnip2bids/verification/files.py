@@ -24,7 +24,7 @@ from catnip2bids.verification.result import FileProblem, ProblemKind
 
 _READ_BYTES = 2**20
 _LARGE_BYTES, _SPARSE = 2**30, 1024
-"""A larger file that takes up a smaller part than this of the disk was made to keep whoever hashes it busy."""
+"""A larger file that takes up a smaller part than this of the disk was made to keep hashing busy."""
 _OF_DATASET = (
     ".bidsignore",
     "CHANGES",
@@ -38,7 +38,7 @@ _OF_DATASET = (
     PROVENANCE.as_posix(),
     f"{DERIVATIVE}/dataset_description.json",
 )
-"""Files that every dataset has, whatever was packaged."""
+"""Files that every dataset has."""
 _COUNTS_TABLE = r"derivatives/.*_counts\.tsv"
 
 
@@ -47,8 +47,8 @@ def verify_files(dataset: Path, checksums: Checksums, resources: Resources) -> I
     if not checksums.is_intact:
         yield FileProblem(CHECKSUMS.as_posix(), "was changed: its own checksum is not right")
 
-    with BoundedMap(resources, _READ_BYTES, about=dataset) as team:
-        found = team.do(partial(_compared, dataset), sorted(checksums.files.items()))
+    with BoundedMap(resources, _READ_BYTES, about=dataset) as workers:
+        found = workers.do(partial(_compared, dataset), sorted(checksums.files.items()))
         yield from (problem for problem in found if problem is not None)
 
 

@@ -39,21 +39,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in a piece.
+    """The result of checking a piece."""
 
-    Attributes
-    ----------
-    sha256
-        Hashes of planes of level 0.
-    problems
-        What is wrong.
-    n_voxels
-        Voxels of level 0 that were looked at, read or not.
-    """
-
-    sha256: Mapping[int, str] = field(default_factory=dict)
+    sha256: Mapping[int, str] = field(default_factory=dict)  # of planes of level 0
     problems: tuple[Problem, ...] = ()
-    n_voxels: int = 0
+    n_voxels: int = 0  # of level 0, including those that could not be read
 
 
 class ImageReader(Protocol):

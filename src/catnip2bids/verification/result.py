@@ -24,23 +24,11 @@ class ProblemKind(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that has changed, or is not proven.
-
-    Attributes
-    ----------
-    what
-        What is wrong.
-    level
-        Resolution level; None where it is not about pixels.
-    planes
-        Planes of that level, counted from 0.
-    kind
-        Whether it has changed, is missing, or was not read.
-    """
+    """A change, or something that is not proven."""
 
     what: str
-    level: int | None = None
-    planes: tuple[int, ...] = ()
+    level: int | None = None  # None for a problem that is not about pixels
+    planes: tuple[int, ...] = ()  # of that level, counted from 0
     kind: ProblemKind = ProblemKind.CHANGED
 
     def __str__(self) -> str:

@@ -84,7 +84,7 @@ class ZarrImage:
         return tuple(folder for folder in folders if folder.is_dir())
 
     def read(self, path: str) -> Path | None:
-        """Return a file of the image; none for folders, for what is not there, and for what lies outside."""
+        """Return a file of the image; None for folders, missing files, and files outside of it."""
         return None if leads_out(path) else file_inside(self.path / path, self.inside)
 
     @cached_property

@@ -79,7 +79,7 @@ class NiftiVolume:
 
 
 def inspect_nifti(path: Path) -> Inspection:
-    """Take the census of one NIfTI file from its header."""
+    """Inspect a NIfTI file by its header."""
     n_bytes = size_on_disk(path)
 
     def refused(problem: str) -> Inspection:
@@ -119,7 +119,7 @@ def inspect_nifti(path: Path) -> Inspection:
 
 
 def nifti_header(path: Path) -> Nifti1Header:
-    """Read the header of a file that a census was taken of.
+    """Read the header of a file that was inspected.
 
     Raises
     ------

@@ -54,31 +54,18 @@ class StripPlane:
 
     A strip of which only the first rows were wanted is kept for the next ones, so that reading row after row decodes
     each strip once.
-
-    Attributes
-    ----------
-    path, where
-        The file, and the words by which errors name the plane.
-    descriptor
-        The open file; reading is positioned. None where it is opened each time.
-    offsets, counts
-        Where each strip is, and its bytes.
-    shape, stored
-        Rows and columns, and the type as stored, byte order included.
-    rows_per_strip
-        Rows of a strip; the last one may have fewer.
-    deflated
-        Whether the strips are compressed.
     """
 
     path: Path
-    where: str
-    descriptor: int | None
+    where: str  # names the plane in errors
+    descriptor: int | None  # None if the file is opened for each reading
+    # position and size of each strip
     offsets: tuple[int, ...]
     counts: tuple[int, ...]
+    # rows and columns; the type as stored, with its byte order
     shape: tuple[int, int]
     stored: np.dtype[Any]
-    rows_per_strip: int
+    rows_per_strip: int  # the last strip may have fewer
     deflated: bool
     reads_rows: ClassVar[bool] = True
     _kept: tuple[int, npt.NDArray[Any]] | None = field(default=None, init=False, repr=False)
@@ -128,7 +115,7 @@ class StripPlane:
                 self._cut_out(strip, rows, start, stop, out)
 
     def _cut_out(self, strip: int, rows: npt.NDArray[Any], start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Copy what is wanted of a strip, and keep the strip if more of it is still to come."""
+        """Copy the wanted rows of a strip, and keep the strip if later rows are still to be read."""
         top = strip * self.rows_per_strip
         low, high = max(start, top), min(stop, top + len(rows))
         out[low - start : high - start] = rows[low - top : high - top]

@@ -33,49 +33,23 @@ _GDAL_SCALING = re.compile(r'role="(offset|scale)"[^>]*>\s*([^<\s]+)\s*<')
 
 @dataclass(frozen=True)
 class PixelMeaning:
-    """What the values of one page mean, in words that follow "has".
+    """What the values of one page mean, in words that follow "has"."""
 
-    Attributes
-    ----------
-    shades
-        Whether 0 is shown as black or as white.
-    palette
-        The colour palette that values are indices into.
-    calibration
-        The function that turns stored values into those that are meant.
-    orientation
-        How rows and columns have to be turned or mirrored.
-    resolution
-        Whether the page is marked as a smaller copy of another image.
-    """
-
-    shades: str = _BLACK
+    shades: str = _BLACK  # whether 0 means black or white
     palette: str = _NO_PALETTE
-    calibration: str = _PLAIN
+    calibration: str = _PLAIN  # from stored to real values
     orientation: str = f"orientation {_UPRIGHT}"
-    resolution: str = _FULL
+    resolution: str = _FULL  # whether the page is a smaller copy of another image
 
 
 @dataclass(frozen=True)
 class _Aspect:
-    """What is said of one aspect of the meaning.
-
-    Attributes
-    ----------
-    read
-        Returns the aspect.
-    lost
-        What becomes of it, where it is unusual and all planes share it.
-    remedy
-        What to do where planes do not share it.
-    mixes_values
-        Whether planes that do not share it are not a volume.
-    """
+    """The words for one aspect of the meaning."""
 
     read: Callable[[PixelMeaning], str]
-    lost: str
-    remedy: str
-    mixes_values: bool = True
+    lost: str  # what happens to an unusual one that all planes share
+    remedy: str  # what to do if planes differ in it
+    mixes_values: bool = True  # planes that differ in it are not one volume
 
 
 _ASPECTS = (

@@ -31,40 +31,22 @@ _PIECE_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the pixels of a page are stored: where pages agree in that, their segments mean the same in any file.
+    """How the pixels of a page are stored; segments can be copied between files with equal encodings."""
 
-    Attributes
-    ----------
-    compression, predictor
-        Values of the tags; 32946, the old number of Deflate, counts as 8.
-    byte_order
-        ``<`` or ``>``; that of values of a single byte is always ``<``.
-    rows_per_strip
-        Rows of a strip; None where there are tiles.
-    tile
-        Rows and columns of a tile; None where there are strips.
-    """
-
+    # values of the tags; 32946, the old number of Deflate, counts as 8
     compression: int
     predictor: int
-    byte_order: Literal["<", ">"]
-    rows_per_strip: int | None
-    tile: tuple[int, int] | None
+    byte_order: Literal["<", ">"]  # always `<` for values of a single byte
+    rows_per_strip: int | None  # None for tiles
+    tile: tuple[int, int] | None  # (rows, columns); None for strips
 
 
 @dataclass(frozen=True)
 class FileRange:
-    """Some bytes of a file, which the system can copy into another one without handing them to us.
-
-    Attributes
-    ----------
-    path
-        The file.
-    offset, n_bytes
-        Where they begin, and how many they are.
-    """
+    """A range of bytes of a file, which the system can copy into another file by itself."""
 
     path: Path
+    # position and number of the bytes
     offset: int
     n_bytes: int
 
@@ -103,18 +85,10 @@ class FileRange:
 
 @dataclass(frozen=True)
 class EncodedPlane:
-    """The segments of a plane as they stand in its file.
+    """The encoded segments of a plane."""
 
-    Attributes
-    ----------
-    counts
-        Bytes of each segment.
-    data
-        Where all segments are, one after the other.
-    """
-
-    counts: npt.NDArray[np.uint64]
-    data: Sequence[FileRange]
+    counts: npt.NDArray[np.uint64]  # bytes of each segment
+    data: Sequence[FileRange]  # all segments, one after the other
 
 
 def encoding_of(page: tifffile.TiffPage) -> Encoding | None:

@@ -1,4 +1,4 @@
-"""TIFF files, opened strictly: whatever tifffile only logs, or passes over, is an error that names the file.
+"""TIFF files, opened strictly: what tifffile only logs or ignores is an error that names the file.
 
 Invariant: the list of pages is followed to its end, without a loop, and holds no fewer than the metadata promises.
 (tifffile ends it in silence where it is cut off.)
@@ -114,7 +114,7 @@ def _raise_what_the_system_said(error: BaseException, path: Path) -> None:
 
 
 def saved_in_python(read: str = "tifffile.imread(OLD)") -> str:
-    """Say how to save an image again with tifffile, which takes three planes for colours unless it is told."""
+    """Say how to save an image again with tifffile, which takes three planes for colours by default."""
     return f'in Python with tifffile.imwrite(NEW, {read}, photometric="minisblack")'
 
 

@@ -1,4 +1,4 @@
-"""TIFF pages, read strictly: whatever tifffile would pass over in silence is an error that names the file.
+"""TIFF pages, read strictly: what tifffile would ignore silently is an error that names the file.
 
 Invariant: a page is decoded only after its tags were found to agree with each other and with the size of the file,
 and the decoded array has the shape and dtype that the tags promise. (tifffile returns zeros for missing strips.)
@@ -41,27 +41,18 @@ _PLAIN = {tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffil
 
 @dataclass(frozen=True)
 class PageLayout:
-    """What one page is.
+    """Shape, type and encoding of one page."""
 
-    Attributes
-    ----------
-    shape, dtype
-        Rows and columns, and type in native byte order.
-    reads_rows
-        Whether rows can be read without decoding all of it. Pages of one volume may differ in that.
-    encoding
-        How it is stored; None where its segments cannot stand in another file as they are.
-    meaning
-        What its values mean. A census compares that by itself, to say what differs.
-    segment_bytes
-        Memory that decoding a strip or tile takes: tiles may be larger than the page.
-    """
-
+    # rows and columns; type in native byte order
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+    # whether rows can be read without decoding all of it; pages of one volume may differ
     reads_rows: bool = field(default=True, compare=False)
+    # None if its segments cannot be copied into another file
     encoding: Encoding | None = field(default=None, compare=False)
+    # compared separately, so that the message says what differs
     meaning: PixelMeaning = field(default=PixelMeaning(), compare=False)
+    # memory that decoding a strip or tile takes: tiles may be larger than the page
     segment_bytes: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
@@ -162,7 +153,7 @@ def _refuse_colors(page: tifffile.TiffPage, where: str) -> None:
 def open_page(
     path: Path, index: int, expected: PageLayout, offset: int | None = None, n_bytes_behind: int = 0
 ) -> OpenPlane:
-    """Open one page for reading; it must be just as the census saw it.
+    """Open one page for reading; it must be just as it was when inspected.
 
     Parameters
     ----------
@@ -190,7 +181,7 @@ def open_page(
 def open_lone_page(
     path: Path, index: int, offset: int | None = None, n_bytes_behind: int = 0
 ) -> tuple[PageLayout, OpenPlane]:
-    """Open one page that no census was taken of; returns what it is, too.
+    """Open a page that was not inspected before; return its layout, too.
 
     Raises
     ------

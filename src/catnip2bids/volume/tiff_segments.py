@@ -20,7 +20,7 @@ LARGEST_DEFLATE_RATIO = 1040.0
 # How many bytes one compressed byte can stand for at the most; what claims more cannot be true.
 # Deflate: zlib's technical details (1032:1); PackBits: 128 bytes from 2; LZW: codes of at least 9 bits for
 # strings of at most 4096 bytes.
-# Zstandard: blocks of 128 KiB from 4 bytes; LZMA: measured on zeros, with room to spare. Fax codes: as Zstandard.
+# Zstandard: blocks of 128 KiB from 4 bytes; LZMA: measured on zeros, with a margin. Fax codes: as Zstandard.
 _LARGEST_RATIO = {
     tifffile.COMPRESSION.NONE: 1.0,
     tifffile.COMPRESSION.ADOBE_DEFLATE: LARGEST_DEFLATE_RATIO,
@@ -103,7 +103,7 @@ def decoded_bytes(page: tifffile.TiffPage) -> int:
 
 
 def segment_bytes(page: tifffile.TiffPage) -> int:
-    """Memory that decoding a strip or tile takes, beside what is stored of it."""
+    """Memory for decoding a strip or tile, besides its stored bytes."""
     itemsize = 1 if page.dtype is None else page.dtype.itemsize
     return decoded_bytes(page) * (itemsize + codec_headers.work_bytes(page.compression)) // itemsize
 

@@ -49,21 +49,11 @@ _NIFTI_UNITS = {"meter": "m", "mm": "mm", "micron": "um"}
 
 @dataclass(frozen=True)
 class StatedVoxelSize:
-    """What a source states about its voxel size.
+    """What a source states about its voxel size."""
 
-    Attributes
-    ----------
-    sizes_um
-        Sizes along X Y Z in micrometers; None where there is nothing to be understood.
-    where
-        What states it, such as ``OME-XML``.
-    doubt
-        Why it is not taken; None if it is a voxel size.
-    """
-
-    sizes_um: Sizes
-    where: str
-    doubt: str | None = None
+    sizes_um: Sizes  # X Y Z; None if it is not understood
+    where: str  # its place, such as `OME-XML`
+    doubt: str | None = None  # why it is not used
 
     @property
     def voxel_size_um(self) -> tuple[float, float, float] | None:
