@@ -1,4 +1,4 @@
-"""Each OME-TIFF image: OME-XML that says what the file is, and pages and lower levels that are all there.
+"""Each OME-TIFF image: OME-XML that agrees with the file, and complete pages and lower levels.
 
 Invariant: only the first and the last page are decoded; of the others, and of lower levels, the tags are compared with
 each other and with the size of the file, in one walk through the directories.
@@ -124,7 +124,7 @@ def _check_file(root: Path, file: PurePosixPath) -> Iterator[Finding]:
 
 
 def _read_pages(file: Path) -> Pages:
-    """Walk through all directories, and decode the first and the last page.
+    """Read all directories, and decode the first and the last page.
 
     Raises
     ------

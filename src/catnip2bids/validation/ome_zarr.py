@@ -196,7 +196,7 @@ def _corners(shape: Sequence[int]) -> Iterable[_Voxel]:
 
 
 def _shard_ends(grid: ChunkGrid) -> Iterable[_Voxel]:
-    """Give the last voxel of each shard that is stored."""
+    """Yield the last voxel of each shard that is stored."""
     for place in grid.stored_files():
         axes = zip(place, grid.file_shape, grid.shape, strict=True)
         yield tuple(min((index + 1) * step, length) - 1 for index, step, length in axes)

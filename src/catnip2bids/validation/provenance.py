@@ -1,4 +1,4 @@
-"""What catnip2bids writes down about its own work: provenance, and where each plane of each image came from.
+"""Checks of the records of catnip2bids: provenance, and the tables with the source of each plane.
 
 Invariant: these checks are for datasets of ours; without `code/catnip2bids` there is nothing to check.
 """

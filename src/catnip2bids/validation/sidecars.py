@@ -33,7 +33,7 @@ class SidecarError(ValueError):
 
 
 class SourceNotFoundError(LookupError):
-    """A BIDS URI leads nowhere."""
+    """A BIDS URI names a file that does not exist."""
 
 
 def read_sidecar(file: Path) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def read_sidecar(file: Path) -> dict[str, Any]:
 
 
 def check_readable(tree: Tree) -> Iterator[Finding]:
-    """Check that every JSON file is a JSON object, also those that no BIDS validator looks at."""
+    """Check that every JSON file is a JSON object, including those that BIDS validators ignore."""
     for file in _sidecars(tree):
         try:
             read_sidecar(tree.root / file)

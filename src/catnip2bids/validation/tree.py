@@ -1,4 +1,4 @@
-"""What is in a dataset, listed once for all checks.
+"""The content of a dataset, listed once for all checks.
 
 Invariant: every file and folder below the dataset is listed, except in version control folders (`.git`) and what
 systems leave behind; links to folders are listed and not followed.

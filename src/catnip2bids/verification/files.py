@@ -1,7 +1,7 @@
-"""Everything in a dataset but pixels, compared with its checksums.
+"""The checksums of all files of a dataset except images.
 
-Invariant: what packaging always makes must have a checksum, and so must a file that looks as if it had been packaged.
-Other files are those of people, and only named.
+Invariant: files that packaging always makes, and files that look as if they had been packaged, must have a checksum.
+Other files belong to people and are only listed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _compared(dataset: Path, file_and_sha256: tuple[str, str]) -> FileProblem | 
 
 
 def missing_lines(provenance: Provenance, checksums: Checksums) -> list[str]:
-    """List files that were packaged, as provenance says, and have no checksum; of a folder that was copied its name."""
+    """List files and copied folders that were packaged by provenance.json and have no checksum."""
     folders = {parent.as_posix() for file in checksums.files for parent in PurePosixPath(file).parents}
     return sorted({path for path in _packaged(provenance) if path not in checksums.files and path not in folders})
 
@@ -117,7 +117,7 @@ def unlisted_files(dataset: Path, provenance: Provenance, checksums: Checksums) 
 
 
 def unfinished_work(dataset: Path) -> Iterator[FileProblem]:
-    """Yield what a command left that was killed."""
+    """Yield unfinished files of an interrupted command."""
     if (dataset / FOLDER_LOCK).exists():
         what = "is left from packaging that was interrupted, or goes on where locks cannot tell; package again"
         yield FileProblem(FOLDER_LOCK, what, ProblemKind.NOT_READ)

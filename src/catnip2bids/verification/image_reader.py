@@ -1,4 +1,4 @@
-"""How a finished image is read to be verified: piece after piece, by a library that did not write it.
+"""Reading a finished image for verification, piece by piece, with a library that did not write it.
 
 Invariant: a piece is a plain description of planes of one level; checking it hashes planes of level 0, and recomputes
 what the next level must be. Pieces are independent of each other.
@@ -59,7 +59,7 @@ class ImageReader(Protocol):
 
     @property
     def piece_bytes(self) -> int:
-        """Memory that checking a piece takes, at the most."""
+        """Most memory for checking a piece."""
 
     def pieces(self) -> Iterator[Piece]:
         """Yield all pieces."""

@@ -104,7 +104,7 @@ def verify_image(
     if not path.exists():
         return _verdict(image, 0, [Problem("does not exist", kind=ProblemKind.MISSING)])
     problems = [Problem(image.problem)] if image.problem else []
-    problems += [*_size_problems(image, path), *_strange_labels(image, path)]
+    problems += [*_size_problems(image, path), *_unrecorded_labels(image, path)]
     try:
         reader = _open(path, image.record, deep, resources.memory_bytes - OVERHEAD_BYTES)
     except SourceError as error:
@@ -145,16 +145,18 @@ def _size_problems(image: ExpectedImage, path: Path) -> list[Problem]:
     if record.n_files is None or (size.n_files, size.n_bytes) == (record.n_files, record.n_bytes):
         return []
     had = f"{format_count(record.n_files, 'file')} of {record.n_bytes} bytes"
-    strangers = list(unexpected_files(path)) if path.is_dir() else []
-    of_whom = f"; {format_list(strangers)} {'is' if len(strangers) == 1 else 'are'} not part of it" if strangers else ""
+    unexpected = list(unexpected_files(path)) if path.is_dir() else []
+    of_whom = (
+        f"; {format_list(unexpected)} {'is' if len(unexpected) == 1 else 'are'} not part of it" if unexpected else ""
+    )
     return [Problem(f"has {format_count(size.n_files, 'file')} of {size.n_bytes} bytes, and had {had}{of_whom}")]
 
 
-def _strange_labels(image: ExpectedImage, path: Path) -> list[Problem]:
+def _unrecorded_labels(image: ExpectedImage, path: Path) -> list[Problem]:
     """Name label images that were not packaged into the image, stored or recorded."""
-    there = set() if path.is_file() else {entry.name for entry in without_leftovers((path / "labels").glob("*"))}
-    strange = sorted((there | image.record.embedded.keys()) - image.labels - _DOCUMENTS)
-    return [Problem(f"labels/{name} is not known: nothing can be said of its pixels") for name in strange]
+    stored = set() if path.is_file() else {entry.name for entry in without_leftovers((path / "labels").glob("*"))}
+    unrecorded = sorted((stored | image.record.embedded.keys()) - image.labels - _DOCUMENTS)
+    return [Problem(f"labels/{name} is not known: nothing can be said of its pixels") for name in unrecorded]
 
 
 def _compared(image: ExpectedImage, found: Sequence[Found]) -> list[Problem]:

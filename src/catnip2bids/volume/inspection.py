@@ -27,7 +27,7 @@ class Inspection:
 
 
 def size_on_disk(file: Path) -> int:
-    """Size of a file in bytes; one that is not there has none."""
+    """Return the size of a file in bytes; 0 for a missing file."""
     return file.stat().st_size if file.exists() else 0
 
 

@@ -24,13 +24,13 @@ class OpenPlane(Protocol):
 
     @property
     def reads_rows(self) -> bool:
-        """Whether rows that are read one after the other are decoded once; if not, each reading decodes all of it."""
+        """Whether consecutive rows are decoded once; if not, each reading decodes the whole plane."""
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ class StripPlane:
             out.byteswap(inplace=True)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self.descriptor is not None:
             os.close(self.descriptor)
 
     def _read_stored(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read rows of uncompressed strips: each row is where it can be computed to be."""
+        """Read rows of uncompressed strips; the position of each row can be computed."""
         row_bytes, done = self.shape[1] * self.stored.itemsize, start
         flat = out.reshape(-1).view(np.uint8)
         while done < stop:

@@ -85,7 +85,7 @@ _ASPECTS = (
 
 
 def meaning_of(page: tifffile.TiffPage) -> PixelMeaning:
-    """Read from the tags of a page of gray levels or palette indices what its values mean."""
+    """Read the meaning of the values of a page of gray levels or palette indices from its tags."""
     palette, orientation = _NO_PALETTE, page.tags.valueof(_ORIENTATION, _UPRIGHT)
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         colors = np.asarray(page.tags.valueof(_COLOR_MAP), "<u2").tobytes()
@@ -103,7 +103,7 @@ def meaning_of(page: tifffile.TiffPage) -> PixelMeaning:
 
 
 def compare_meanings(where: str, what: str, meanings: Mapping[str, PixelMeaning]) -> tuple[list[str], list[str]]:
-    """Compare what the values of the planes of one volume mean.
+    """Compare the meanings of the values of all planes of a volume.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def _gdal_calibration(page: tifffile.TiffPage) -> str | None:
 
 
 def _polynomial(coefficients: list[str]) -> str | None:
-    """Write a function of stored values; None where it is the identity."""
+    """Format a function of stored values; None for the identity."""
     if coefficients[:2] == ["0", "1"] and set(coefficients[2:]) <= {"0"}:
         return None
     terms = [f"{factor} * stored" + (f"^{power}" if power > 1 else "") for power, factor in enumerate(coefficients)]
@@ -166,7 +166,7 @@ def _polynomial(coefficients: list[str]) -> str | None:
 
 
 def _number(text: str) -> str:
-    """Write a number in one way only: 1 for 1.0 and 1e0; text that is not a number as it is."""
+    """Format a number uniformly: 1 for 1.0 and 1e0; other text stays as it is."""
     try:
         return repr(float(text) + 0.0).removesuffix(".0")
     except ValueError:

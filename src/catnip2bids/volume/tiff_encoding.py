@@ -1,4 +1,4 @@
-"""Pixels of a TIFF page as they are encoded, and what has to agree so that they mean the same in another file."""
+"""Encoded pixels of a TIFF page, and the encoding that a file must share to take them as they are."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class FileRange:
         return self.n_bytes
 
     def copy_to(self, descriptor: int) -> None:
-        """Write the bytes where another file stands.
+        """Write the bytes at the current position of another file.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class EncodedPlane:
 
 
 def encoding_of(page: tifffile.TiffPage) -> Encoding | None:
-    """Tell how a page is stored, if its segments need nothing but the usual tags to be understood."""
+    """Return how a page is stored; None if its segments need more than the usual tags."""
     dtype = page.dtype
     if (
         dtype is None
@@ -114,7 +114,7 @@ def encoding_of(page: tifffile.TiffPage) -> Encoding | None:
 
 
 def find_segments(path: Path, offsets: npt.NDArray[np.uint64], counts: npt.NDArray[np.uint64]) -> EncodedPlane:
-    """Return the segments of a page, of which at least one is there; those that follow one another at once."""
+    """Return the segments of a page, which has at least one; adjacent ones as one range."""
     begins = np.flatnonzero(np.concatenate(([True], offsets[1:] != offsets[:-1] + counts[:-1])))
     lengths = np.add.reduceat(counts, begins)
     data = [FileRange(path, int(at), int(n_bytes)) for at, n_bytes in zip(offsets[begins], lengths, strict=True)]

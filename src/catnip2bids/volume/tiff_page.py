@@ -30,9 +30,9 @@ MOST_ROWS_PER_STRIP = 64
 """Rows are read out of compressed strips of so many rows at the most; larger ones are like planes of a single strip."""
 ROWS_AT_A_TIME = 256
 MOST_READ_BYTES = 256 * 2**20
-"""Memory for reading a page where nobody said how much there is: in `validate` and `report`."""
+"""Memory for reading a page in `validate` and `report`, which have no memory limit of their own."""
 _SMALL_PLANE_BYTES = 4 * 2**20
-"""Of smaller planes thousands are open at a time, which is more than a system lets one program open."""
+"""Thousands of smaller planes may be open at a time, more than a system lets one program open."""
 _MOST_LEVELS = 64
 _COLOR_MAP = 320
 _GRAY = {tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE}
@@ -107,7 +107,7 @@ def subifds(page: tifffile.TiffPage, where: str) -> tuple[int, ...]:
 
 
 def check_tags(page: tifffile.TiffPage, where: str) -> PageLayout:
-    """Check a page, of which errors are to begin with the words `where`.
+    """Check a page; errors begin with the words `where`.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def open_lone_page(
 
 
 def agreed(layouts: Iterable[PageLayout]) -> PageLayout:
-    """Return what can be said of all pages of a volume, which have one shape and type."""
+    """Return the layout that holds for all pages of a volume, which have one shape and type."""
     pages = list(layouts)
     encodings = {page.encoding for page in pages}
     return replace(
@@ -237,17 +237,17 @@ def read_encoded(path: Path, index: int, expected: PageLayout, offset: int | Non
 
 
 def bytes_of_a_strip(layout: PageLayout) -> int:
-    """Memory that the largest strip takes of which rows can be read."""
+    """Memory of the largest strip whose rows can be read."""
     return min(MOST_ROWS_PER_STRIP, layout.shape[0]) * layout.shape[1] * layout.dtype.itemsize
 
 
 def bytes_to_decode(layout: PageLayout) -> int:
-    """Memory that it takes to decode a page of which rows cannot be read: the page, and what it is decoded from."""
+    """Memory for decoding a page whose rows cannot be read: its pixels and its stored bytes."""
     return _plane_bytes(layout) + max(_plane_bytes(layout), layout.segment_bytes)
 
 
 def bytes_to_read(layout: PageLayout) -> int:
-    """Memory that reading a page takes: `ROWS_AT_A_TIME` rows, or all of it where rows cannot be read."""
+    """Memory for reading a page: `ROWS_AT_A_TIME` rows, or all of it if rows cannot be read."""
     if not layout.reads_rows:
         return bytes_to_decode(layout)
     n_rows = min(ROWS_AT_A_TIME, layout.shape[0])
@@ -295,7 +295,7 @@ def _decoded(path: Path, index: int, expected: PageLayout, offset: int | None) -
 
 
 def page_at(tiff: tifffile.TiffFile, index: int, offset: int | None) -> tuple[tifffile.TiffPage, str]:
-    """Return a page that is not checked yet, and the words by which errors name it."""
+    """Return an unchecked page, and the words by which errors name it."""
     path = tiff.filehandle.path
     where = f"{path}: page {index + 1}: " if index or tiff.pages.is_multipage else f"{path}: "
     if offset is not None:

@@ -1,4 +1,4 @@
-"""Which images of a TIFF file are planes, and which are smaller copies of them.
+"""The images of a TIFF file: planes, and smaller copies of them.
 
 Invariant: an image is left out only if the file marks it as a copy of reduced resolution and it is smaller than every
 plane, or if it is a SubIFD and smaller than its plane.

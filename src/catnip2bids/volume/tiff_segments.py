@@ -37,7 +37,7 @@ _LARGEST_RATIO = {
 """tifffile decodes these to the size that the tags promise. Others have a size of their own, see `own_size`."""
 _LARGEST_GROWTH = 2
 _OVERHEAD_BYTES = 2**20
-"""What is stored of a plane has at most so many times the bytes of its pixels, and so many more."""
+"""Limits of the stored size of a plane: a multiple of the bytes of its pixels, and an addition."""
 
 
 def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None:
@@ -109,7 +109,7 @@ def segment_bytes(page: tifffile.TiffPage) -> int:
 
 
 def _check_own_sizes(page: tifffile.TiffPage, where: str) -> None:
-    """Check that segments which say how large they are say nothing else than the tags."""
+    """Check that the sizes stated by segments agree with the tags."""
     most, handle = decoded_bytes(page), page.parent.filehandle
     for offset, n_bytes in zip(page.dataoffsets, page.databytecounts, strict=True):
         handle.seek(offset)

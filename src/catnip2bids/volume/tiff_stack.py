@@ -190,7 +190,7 @@ def _refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
 
 
 def _read_ome(xml: str, path: str) -> tuple[dict[str, int], str | None]:
-    """Read from OME-XML, of any version, how many planes there are of what, and what is wrong with their order."""
+    """Read the numbers of planes, channels and time points from OME-XML of any version, and errors in their order."""
     try:
         document = read_xml(xml)
         pixels = [element for element in document.iter() if element.tag.endswith("}Pixels")]

@@ -1,4 +1,4 @@
-"""What slice folders and TIFF stacks have in common: planes that are TIFF pages of one kind.
+"""The common part of slice folders and TIFF stacks: planes that are TIFF pages of one layout.
 
 Invariant: the layout of the volume was that of each plane when it was inspected.
 """
@@ -28,7 +28,7 @@ class TiffPlanes:
 
     @property
     def encoding(self) -> Encoding | None:
-        """How all planes are stored; None where they do not agree, or cannot be put into another file as they are."""
+        """The encoding of all planes; None if they differ, or cannot be copied into another file."""
         return self.layout.encoding
 
     @property

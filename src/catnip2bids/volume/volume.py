@@ -1,4 +1,4 @@
-"""A 3D image however it is stored: the one protocol that the rest of the program reads through.
+"""The protocol of 3D images, for all formats that are read.
 
 Invariant: a volume hands out whole planes, exactly as they are stored, in native byte order; it never
 holds more than the planes it was asked for. Volumes are small frozen descriptions (paths and numbers), so
@@ -61,7 +61,7 @@ class Volume(Protocol):
 
     @property
     def read_cost(self) -> ReadCost:
-        """What reading takes beside the rows that are asked for."""
+        """Memory for reading planes, besides the rows that are asked for."""
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane; any range of its rows can be read then. It has to be closed.
@@ -84,7 +84,7 @@ class Copyable(Protocol):
 
     @property
     def encoding(self) -> Encoding | None:
-        """How all planes are stored; None where they do not agree, or need more than the usual tags."""
+        """The encoding of all planes; None if they differ, or need more than the usual tags."""
 
     def read_encoded(self, plane: int) -> EncodedPlane:
         """Read the segments of a plane without decoding them.
