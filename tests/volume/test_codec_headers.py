@@ -37,10 +37,10 @@ def written(path: Path, compression: str, **more: Any) -> Inspection:
 @pytest.mark.parametrize("more", [{}, {"tile": (32, 32)}, {"rowsperstrip": 16}])
 def test_pixels_are_those_that_tifffile_decodes(tmp_path: Path, compression: str, more: dict[str, Any]) -> None:
     path = tmp_path / "stack.tif"
-    census = written(path, compression, **more)
-    assert census.volume is not None, census.problems
+    inspection = written(path, compression, **more)
+    assert inspection.volume is not None, inspection.problems
     out = np.empty_like(PLANES)
-    read_planes(census.volume, 0, 3, out)
+    read_planes(inspection.volume, 0, 3, out)
     assert np.array_equal(out, tifffile.imread(path))
 
 

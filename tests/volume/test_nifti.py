@@ -216,8 +216,8 @@ def test_a_file_cut_off_anywhere_is_never_read_wrongly(tmp_path: Path, extension
     for n_bytes in range(0, len(whole), 1 if extension == ".nii.gz" else 3):
         path.write_bytes(whole[:n_bytes])
         try:
-            census = inspect_nifti(path)
-            if census.volume is not None and not np.array_equal(read_all(census.volume), image):
+            inspection = inspect_nifti(path)
+            if inspection.volume is not None and not np.array_equal(read_all(inspection.volume), image):
                 wrong.append(n_bytes)
         except SourceError as error:
             assert f"{path}: " in str(error)  # noqa: PT017 (an error is allowed, not demanded)
@@ -230,14 +230,14 @@ def test_a_damaged_gzip_file_is_never_read_wrongly(tmp_path: Path, where: float)
     path = write_nifti(tmp_path / "image.nii.gz", image)
     patched(path, int(len(path.read_bytes()) * where), b"damaged")
     try:
-        census = inspect_nifti(path)
-        assert census.volume is None or np.array_equal(read_all(census.volume), image)
+        inspection = inspect_nifti(path)
+        assert inspection.volume is None or np.array_equal(read_all(inspection.volume), image)
     except SourceError as error:
         assert f"{path}: " in str(error)  # noqa: PT017 (an error is allowed, not demanded)
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
-def test_an_absurd_size_is_found_in_the_census(tmp_path: Path, extension: str) -> None:
+def test_an_absurd_size_is_found_in_the_inspection(tmp_path: Path, extension: str) -> None:
     header = Header(dim=(3, 32767, 32767, 32767))
     path = write_nifti(tmp_path / f"absurd{extension}", some_image((4, 6, 5)), header)
     assert "absurd.nii" in the_problem(inspect_nifti(path))
@@ -248,9 +248,9 @@ def test_a_damaged_header_raises_nothing_but_source_errors(tmp_path: Path, at: i
     path = write_nifti(tmp_path / "image.nii", some_image((4, 6, 5)))
     patched(path, at, b"\xff\xff\xff\x7f")
     try:
-        census = inspect_nifti(path)
-        if census.volume is not None:
-            read_all(census.volume)
+        inspection = inspect_nifti(path)
+        if inspection.volume is not None:
+            read_all(inspection.volume)
     except SourceError as error:
         assert f"{path}: " in str(error)  # noqa: PT017 (an error is allowed, not demanded)
 
@@ -277,7 +277,7 @@ def test_a_packed_file_is_unpacked_once_while_planes_of_it_are_open(
     assert len(opened) == 2  # nobody had it open any more, and its memory was free
 
 
-def test_voxels_that_begin_too_late_to_be_all_there_are_found_in_the_census(tmp_path: Path) -> None:
+def test_voxels_that_begin_too_late_to_be_all_there_are_found_in_the_inspection(tmp_path: Path) -> None:
     path = tmp_path / "late.nii"
     nib.save(nib.Nifti1Image(some_image((4, 5, 6)), np.eye(4)), path)  # no types
     data = bytearray(path.read_bytes())

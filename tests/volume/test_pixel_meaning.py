@@ -50,15 +50,15 @@ def write_mixed_stack(path: Path, unusual: Mapping[str, Any], odd: set[int]) -> 
     return path
 
 
-def findings(census: Inspection) -> tuple[str, ...]:
-    return census.problems + census.warnings
+def findings(inspection: Inspection) -> tuple[str, ...]:
+    return inspection.problems + inspection.warnings
 
 
 @pytest.mark.parametrize("kind", UNUSUAL)
 def test_slices_that_mean_something_else_are_named(tmp_path: Path, kind: str) -> None:
-    census = inspect_volume(write_mixed(tmp_path / "slices", UNUSUAL[kind], {2, 4}))
-    assert (census.volume is None) == (kind not in ONLY_WARNINGS)
-    (said,) = findings(census)
+    inspection = inspect_volume(write_mixed(tmp_path / "slices", UNUSUAL[kind], {2, 4}))
+    assert (inspection.volume is None) == (kind not in ONLY_WARNINGS)
+    (said,) = findings(inspection)
     assert said.startswith(f"{tmp_path / 'slices'}: 2 slices have ")
     assert "Z0002.tif, Z0004.tif;" in said
     assert "Z0001.tif" not in said
@@ -66,9 +66,9 @@ def test_slices_that_mean_something_else_are_named(tmp_path: Path, kind: str) ->
 
 @pytest.mark.parametrize("kind", UNUSUAL)
 def test_pages_that_mean_something_else_are_named(tmp_path: Path, kind: str) -> None:
-    census = inspect_volume(write_mixed_stack(tmp_path / "stack.tif", UNUSUAL[kind], {4}))
-    assert (census.volume is None) == (kind not in ONLY_WARNINGS)
-    (said,) = findings(census)
+    inspection = inspect_volume(write_mixed_stack(tmp_path / "stack.tif", UNUSUAL[kind], {4}))
+    assert (inspection.volume is None) == (kind not in ONLY_WARNINGS)
+    (said,) = findings(inspection)
     assert said.startswith(f"{tmp_path / 'stack.tif'}: 1 page has ")
     assert ": 4;" in said
 
@@ -78,11 +78,11 @@ def test_pages_that_mean_something_else_are_named(tmp_path: Path, kind: str) -> 
 def test_a_meaning_that_all_share_is_a_warning_and_values_stay(tmp_path: Path, kind: str, is_stack: bool) -> None:
     everywhere = {1, 2, 3, 4, 5}
     if is_stack:
-        census = inspect_volume(write_mixed_stack(tmp_path / "stack.tif", UNUSUAL[kind], everywhere))
+        inspection = inspect_volume(write_mixed_stack(tmp_path / "stack.tif", UNUSUAL[kind], everywhere))
     else:
-        census = inspect_volume(write_mixed(tmp_path / "slices", UNUSUAL[kind], everywhere))
-    np.testing.assert_array_equal(read_all(found(census)), PLANES)
-    assert len(census.warnings) == 1
+        inspection = inspect_volume(write_mixed(tmp_path / "slices", UNUSUAL[kind], everywhere))
+    np.testing.assert_array_equal(read_all(found(inspection)), PLANES)
+    assert len(inspection.warnings) == 1
 
 
 def test_usual_slices_have_nothing_to_be_said_of(tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ def test_palettes_that_differ_are_a_mixture(tmp_path: Path) -> None:
 
 def test_the_description_of_an_imagej_stack_counts_for_all_its_pages(tmp_path: Path) -> None:
     path = write_mixed_stack(tmp_path / "stack.tif", UNUSUAL["signed"], {1})
-    census = inspect_volume(path)
-    np.testing.assert_array_equal(read_all(found(census)), PLANES)
-    assert "(value = -32768 + 1 * stored)" in census.warnings[0]
+    inspection = inspect_volume(path)
+    np.testing.assert_array_equal(read_all(found(inspection)), PLANES)
+    assert "(value = -32768 + 1 * stored)" in inspection.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,9 @@ def test_the_description_of_an_imagej_stack_counts_for_all_its_pages(tmp_path: P
 )
 def test_the_function_of_imagej_is_told(tmp_path: Path, description: str, function: str | None) -> None:
     tags = USUAL | {"description": "ImageJ=1.54f\n" + description}
-    census = inspect_volume(write_mixed(tmp_path / "slices", tags, {1, 2, 3, 4, 5}))
-    assert (function is None) == (census.warnings == ())
-    assert function is None or function in census.warnings[0]
+    inspection = inspect_volume(write_mixed(tmp_path / "slices", tags, {1, 2, 3, 4, 5}))
+    assert (function is None) == (inspection.warnings == ())
+    assert function is None or function in inspection.warnings[0]
 
 
 def test_calibrations_that_differ_in_their_notation_alone_are_one(tmp_path: Path) -> None:

@@ -204,5 +204,5 @@ def test_names_give_the_true_order_or_are_refused(names: list[str], data: st.Dat
     if found.problem is None and all(len(files) == 1 for files in found.by_number.values()):
         numbers = list(found.by_number)
         steps = {after - before for before, after in itertools.pairwise(numbers)}
-        if len(steps) == 1:  # anything else is a gap, which the census refuses
+        if len(steps) == 1:  # anything else is a gap, which the inspection refuses
             assert order(found) == names

@@ -67,8 +67,8 @@ def test_tags_that_do_not_fit_to_strips_are_refused(tmp_path: Path, tag: int, va
 def test_a_predictor_of_packed_values_is_refused(tmp_path: Path, predictor: int) -> None:
     tags = {WIDTH: [4], BITS: [12], PREDICTOR: [predictor]}
     path = write_tiff(tmp_path / "packed.tif", [smooth_plane((6, 6), "uint8")], Flavour(DEFLATE), tags)
-    census = inspect_stack(path)
+    inspection = inspect_stack(path)
     if predictor == 2:
-        assert "the predictor of values of 12 bits" in the_problem(census)
+        assert "the predictor of values of 12 bits" in the_problem(inspection)
     else:
-        np.testing.assert_array_equal(read_all(found(census))[0], decode(path)[0])
+        np.testing.assert_array_equal(read_all(found(inspection))[0], decode(path)[0])

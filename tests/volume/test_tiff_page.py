@@ -127,14 +127,14 @@ def test_a_page_that_is_not_what_it_was_is_an_error(tmp_path: Path) -> None:
         pytest.param({WIDTH: [2**31 - 1], HEIGHT: [2**31 - 1], ROWS_PER_STRIP: [2**31 - 1]}, id="absurd size"),
     ],
 )
-def test_wrong_tags_are_found_in_the_census(tmp_path: Path, tags: dict[int, list[int]]) -> None:
+def test_wrong_tags_are_found_in_the_inspection(tmp_path: Path, tags: dict[int, list[int]]) -> None:
     path = write_tiff(tmp_path / "wrong.tif", some_image((1, 13, 11), "uint8"), tags=tags)
     assert "wrong.tif: " in the_problem(inspect_stack(path))
 
 
 @pytest.mark.parametrize("compression", [NONE, DEFLATE, OLD_DEFLATE, PACKBITS, LZW, ZSTD, 34925])
 @pytest.mark.parametrize("n", [2**20, 2**31 - 1])
-def test_an_absurd_size_is_found_in_the_census(tmp_path: Path, compression: int, n: int) -> None:
+def test_an_absurd_size_is_found_in_the_inspection(tmp_path: Path, compression: int, n: int) -> None:
     tags = {WIDTH: [n], HEIGHT: [n], ROWS_PER_STRIP: [n], COMPRESSION: [compression]}
     path = write_tiff(tmp_path / "absurd.tif", some_image((1, 13, 11)), tags=tags)
     assert "absurd.tif: " in the_problem(inspect_stack(path))
@@ -219,10 +219,10 @@ def test_a_file_cut_off_anywhere_is_never_read_wrongly(tmp_path: Path, flavour: 
     for n_bytes in range(len(whole)):
         path.write_bytes(whole[:n_bytes])
         try:
-            census = inspect_stack(path)
-            if census.volume is not None and not np.array_equal(read_all(census.volume), volume):
+            inspection = inspect_stack(path)
+            if inspection.volume is not None and not np.array_equal(read_all(inspection.volume), volume):
                 wrong.append(n_bytes)
-            assert census.volume is not None or "cut.tif: " in census.problems[0]
+            assert inspection.volume is not None or "cut.tif: " in inspection.problems[0]
         except SourceError as error:
             assert "cut.tif: " in str(error)  # noqa: PT017 (an error is allowed, not demanded)
     assert wrong == []
@@ -242,11 +242,11 @@ def test_damaged_bytes_raise_nothing_but_source_errors(
     path = tmp_path_factory.getbasetemp() / "damaged.tif"
     path.write_bytes(data)
     try:
-        census = inspect_stack(path)
-        if census.volume is not None:
-            read_all(census.volume)
+        inspection = inspect_stack(path)
+        if inspection.volume is not None:
+            read_all(inspection.volume)
         else:
-            assert "damaged.tif: " in census.problems[0]
+            assert "damaged.tif: " in inspection.problems[0]
     except SourceError as error:
         assert "damaged.tif: " in str(error)  # noqa: PT017 (an error is allowed, not demanded)
 
@@ -276,10 +276,10 @@ def test_files_of_many_programs_with_the_same_pixels_have_the_same_hash() -> Non
     hashes: dict[str, set[str]] = {}
     for path in sorted(zoo.glob("seq-1c-*.tiff")):
         depth, checksum = path.stem.split("-")[2], path.stem.split("-")[-1]
-        census = inspect_stack(path)
+        inspection = inspect_stack(path)
         # inverted gray levels come as they are stored, which their checksum does not say
-        if census.volume is not None and "miniswhite" not in path.stem and depth != "1b":
-            hashes.setdefault(checksum, set()).update(plane_sha256(plane) for plane in read_all(census.volume)[:1])
+        if inspection.volume is not None and "miniswhite" not in path.stem and depth != "1b":
+            hashes.setdefault(checksum, set()).update(plane_sha256(plane) for plane in read_all(inspection.volume)[:1])
     assert len(hashes) > 10
     assert {checksum for checksum, different in hashes.items() if len(different) != 1} == set()
 
@@ -287,18 +287,18 @@ def test_files_of_many_programs_with_the_same_pixels_have_the_same_hash() -> Non
 @pytest.mark.skipif(not zoo.is_dir(), reason="the workshop's data is not here")
 def test_no_file_of_the_zoo_becomes_what_it_is_not() -> None:
     for path in sorted(zoo.parent.rglob("*.tif*")):
-        census = inspect_stack(path)
-        if census.volume is None:
-            assert path.name in census.problems[0]
+        inspection = inspect_stack(path)
+        if inspection.volume is None:
+            assert path.name in inspection.problems[0]
         else:
             try:
-                assert census.volume.shape == read_all(census.volume).shape
+                assert inspection.volume.shape == read_all(inspection.volume).shape
             except SourceError as error:  # older versions of tifffile cannot decode fax
                 assert f"{path}: cannot be decoded here" in str(error)  # noqa: PT017 (most files raise nothing)
         colour = path.stem.split("-")[1:2] in (["3c"], ["4c"])
-        assert not (colour and census.volume is not None)
+        assert not (colour and inspection.volume is not None)
         unusual = "miniswhite" in path.stem or "palette" in path.stem
-        assert census.volume is None or not unusual or census.warnings != (), path
+        assert inspection.volume is None or not unusual or inspection.warnings != (), path
 
 
 GRAY = smooth_plane((8, 9), "uint8")

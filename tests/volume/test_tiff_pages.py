@@ -56,18 +56,18 @@ def write_pyramids(path: Path, planes: Array, *, subifds: bool, first: bool = Fa
 @pytest.mark.parametrize(("subifds", "first"), [(True, False), (False, False), (False, True)])
 def test_copies_in_a_stack_are_left_out(tmp_path: Path, subifds: bool, first: bool) -> None:
     path = write_pyramids(tmp_path / "stack.tif", PLANES, subifds=subifds, first=first)
-    census = inspect_volume(path)
-    np.testing.assert_array_equal(read_all(found(census)), PLANES)
-    assert census.warnings == (f"{path}: 4 smaller copies of its planes, not converted",)
+    inspection = inspect_volume(path)
+    np.testing.assert_array_equal(read_all(found(inspection)), PLANES)
+    assert inspection.warnings == (f"{path}: 4 smaller copies of its planes, not converted",)
 
 
 @pytest.mark.parametrize("subifds", [True, False])
 def test_copies_in_slices_are_left_out(tmp_path: Path, subifds: bool) -> None:
     for number, plane in enumerate(PLANES, start=1):
         write_pyramids(tmp_path / "slices" / f"Z{number}.TIF", plane[np.newaxis], subifds=subifds)
-    census = inspect_volume(tmp_path / "slices")
-    np.testing.assert_array_equal(read_all(found(census)), PLANES)
-    (warning,) = census.warnings
+    inspection = inspect_volume(tmp_path / "slices")
+    np.testing.assert_array_equal(read_all(found(inspection)), PLANES)
+    (warning,) = inspection.warnings
     assert "4 slices (Z1.TIF, Z2.TIF, Z3.TIF, Z4.TIF)" in warning
 
 
@@ -98,18 +98,18 @@ def test_a_page_that_is_marked_and_as_large_is_a_plane(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "stack.tif") as writer:
         for number, plane in enumerate(PLANES):
             writer.write(plane, subfiletype=int(number == 2), photometric="minisblack", metadata=None, contiguous=False)
-    census = inspect_volume(tmp_path / "stack.tif")
-    np.testing.assert_array_equal(read_all(found(census)), PLANES)
-    assert "1 page has reduced resolution (NewSubfileType 1): 3;" in census.warnings[0]
+    inspection = inspect_volume(tmp_path / "stack.tif")
+    np.testing.assert_array_equal(read_all(found(inspection)), PLANES)
+    assert "1 page has reduced resolution (NewSubfileType 1): 3;" in inspection.warnings[0]
 
 
 def test_levels_of_an_ome_tiff_are_not_worth_a_warning(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "stack.ome.tif", ome=True) as writer:
         writer.write(PLANES, subifds=1, photometric="minisblack", metadata={"axes": "ZYX"})
         writer.write(PLANES[:, ::2, ::2], subfiletype=1, photometric="minisblack")
-    census = inspect_volume(tmp_path / "stack.ome.tif")
-    np.testing.assert_array_equal(read_all(found(census)), PLANES)
-    assert census.warnings == ()
+    inspection = inspect_volume(tmp_path / "stack.ome.tif")
+    np.testing.assert_array_equal(read_all(found(inspection)), PLANES)
+    assert inspection.warnings == ()
 
 
 def test_a_comparison_leaves_copies_out_as_well(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_long_stack_keeps_all_its_pages(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_all(found(inspect_stack(write_tiff(tmp_path / "stack.tif", image)))), image)
 
 
-def test_the_census_counts_the_file(tmp_path: Path) -> None:
+def test_the_inspection_counts_the_file(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "stack.tif", some_image((3, 6, 5)))
     taken = inspect_stack(path)
     assert (taken.n_files, taken.n_bytes) == (1, len(path.read_bytes()))
@@ -96,7 +96,7 @@ def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
     assert "gone.tif: " in the_problem(inspect_stack(tmp_path / "gone.tif"))
 
 
-def test_a_stack_that_lost_its_end_after_the_census_is_an_error(tmp_path: Path) -> None:
+def test_a_stack_that_lost_its_end_after_the_inspection_is_an_error(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "stack.tif", some_image((4, 6, 5)))
     volume, data = found(inspect_stack(path)), path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -278,7 +278,7 @@ def test_a_slice_with_hidden_planes_is_a_problem(tmp_path: Path) -> None:
     assert "Z1.tif: ImageJ metadata promises 4 images" in the_problem(inspect_volume(tmp_path / "slices"))
 
 
-def test_a_stack_that_lost_a_hidden_plane_after_the_census_is_an_error(tmp_path: Path) -> None:
+def test_a_stack_that_lost_a_hidden_plane_after_the_inspection_is_an_error(tmp_path: Path) -> None:
     path = _hidden_planes(tmp_path / "stack.tif")
     volume = found(inspect_stack(path))
     path.write_bytes(path.read_bytes()[:-60])

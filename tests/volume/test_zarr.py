@@ -128,20 +128,20 @@ def read_rows(volume: Volume, plane: int, start: int, stop: int) -> Array:
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     """Return a list to which each tile is added when it is decoded: its first plane, row and column."""
     decoded: list[tuple[int, int, int]] = []
-    decode = slab_cache._Chunks.decode
+    decode = slab_cache.SlabCache.decode
 
-    def counting(self: slab_cache._Chunks, planes: slice, rows: slice, columns: slice) -> Array:
+    def counting(self: slab_cache.SlabCache, planes: slice, rows: slice, columns: slice) -> Array:
         decoded.append((planes.start, rows.start, columns.start))
         return decode(self, planes, rows, columns)
 
-    monkeypatch.setattr(slab_cache._Chunks, "decode", counting)
+    monkeypatch.setattr(slab_cache.SlabCache, "decode", counting)
     return decoded
 
 
 @pytest.fixture
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let all layers be too large for memory."""
-    monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", 0)
+    """Let all slabs be too large for memory."""
+    monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", 0)
 
 
 @pytest.fixture
@@ -210,13 +210,16 @@ def test_its_files_are_those_of_level_0_and_the_metadata(tmp_path: Path) -> None
         write_image(path / "labels" / "other", some_image(SHAPE), version)
         (path / "1").mkdir()
         (path / "1" / "0.0.0").write_bytes(b"of level 1")
-        census = inspect_zarr(path)
-        volume = found(census)
+        inspection = inspect_zarr(path)
+        volume = found(inspection)
         names = [file.relative_to(path).as_posix() for file in volume.files]
         chunks = [file.relative_to(path).as_posix() for file in chunk_files(path)]
         assert set(names) == {*documents, *chunks} | {name for name in names if name == "0/.zattrs"}
         assert list(volume.files) == sorted(volume.files)
-        assert (census.n_files, census.n_bytes) == (len(names), sum(file.stat().st_size for file in volume.files))
+        assert (inspection.n_files, inspection.n_bytes) == (
+            len(names),
+            sum(file.stat().st_size for file in volume.files),
+        )
         assert volume.plane_source(2) == PlaneSource(path, 2)
 
 
@@ -227,7 +230,7 @@ def test_half_precision_and_truth_come_out_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, dtype: str, in_memory: bool
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", 0)
+        monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", 0)
     image = all_values(dtype)
     volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image, version)))
     assert volume.dtype == image.dtype
@@ -492,12 +495,12 @@ def test_a_chunk_that_is_not_there_is_the_fill_value(tmp_path: Path, version: st
     chunk_files(path)[0].unlink()
     missing = tuple(slice(2 * n if version == "0.5 sharded" else n) for n in CHUNK)
     image[missing] = 7
-    census = inspect_zarr(path)
+    inspection = inspect_zarr(path)
     n_missing = 8 if version == "0.5 sharded" else 1
-    (warning,) = census.warnings
+    (warning,) = inspection.warnings
     assert warning.startswith(f"{path}: {n_missing} of 48 chunks")
     assert "the fill value 7" in warning
-    np.testing.assert_array_equal(read_all(found(census)), image)
+    np.testing.assert_array_equal(read_all(found(inspection)), image)
 
 
 @pytest.mark.parametrize(
@@ -521,10 +524,10 @@ def test_chunks_that_are_not_stored_are_counted(tmp_path: Path, version: str, op
     for odd in ("0/._0.0.0.0", "0/c/0/0/0/9", "0/0.0.0.9", "0/.DS_Store"):  # none of them is a chunk
         (path / odd).parent.mkdir(parents=True, exist_ok=True)
         (path / odd).write_bytes(b"odd")
-    census = inspect_zarr(path)
-    (warning,) = census.warnings
+    inspection = inspect_zarr(path)
+    (warning,) = inspection.warnings
     assert warning.startswith(f"{path}: 2 of 48 chunks are not stored")
-    np.testing.assert_array_equal(read_all(found(census)), image[0])
+    np.testing.assert_array_equal(read_all(found(inspection)), image[0])
 
 
 def test_an_image_without_gaps_has_no_warning(tmp_path: Path) -> None:
@@ -534,18 +537,18 @@ def test_an_image_without_gaps_has_no_warning(tmp_path: Path) -> None:
 
 def test_no_chunk_at_all_is_warned_about(tmp_path: Path) -> None:
     path = write_image(tmp_path / "image.zarr", np.zeros(SHAPE, "uint8"), "0.4")
-    census = inspect_zarr(path)
-    assert "48 of 48 chunks" in "".join(census.warnings)
-    assert not read_all(found(census)).any()
+    inspection = inspect_zarr(path)
+    assert "48 of 48 chunks" in "".join(inspection.warnings)
+    assert not read_all(found(inspection)).any()
 
 
 def test_a_shard_that_is_cut_off_is_not_counted_and_cannot_be_read(tmp_path: Path) -> None:
     path = write_image(tmp_path / "image.zarr", some_image(SHAPE), "0.5 sharded")
     chunk_files(path)[0].write_bytes(b"short")
-    census = inspect_zarr(path)
-    assert "8 of 48 chunks" in "".join(census.warnings)
+    inspection = inspect_zarr(path)
+    assert "8 of 48 chunks" in "".join(inspection.warnings)
     with pytest.raises(SourceError):
-        read_all(found(census))
+        read_all(found(inspection))
 
 
 @pytest.mark.parametrize("n_left", [0, 0.5, 0.99])
@@ -589,7 +592,7 @@ def test_what_the_system_cannot_read_is_told_apart_from_damage(tmp_path: Path) -
 
 @pytest.mark.parametrize("changed", [some_image((13, 30, 22)), some_image(SHAPE, "int16")])
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_image_that_changed_since_the_census_is_an_error(tmp_path: Path, version: str, changed: Array) -> None:
+def test_an_image_that_changed_since_the_inspection_is_an_error(tmp_path: Path, version: str, changed: Array) -> None:
     path = write_image(tmp_path / "image.zarr", some_image(SHAPE), version)
     volume = found(inspect_zarr(path))
     shutil.rmtree(path)
@@ -600,7 +603,7 @@ def test_an_image_that_changed_since_the_census_is_an_error(tmp_path: Path, vers
         volume.open_plane(0)
 
 
-def test_a_new_census_does_not_get_what_was_decoded_before(tmp_path: Path) -> None:
+def test_a_new_inspection_does_not_get_what_was_decoded_before(tmp_path: Path) -> None:
     image = some_image(SHAPE)
     path = write_image(tmp_path / "image.zarr", image)
     before = found(inspect_zarr(path))
@@ -642,14 +645,14 @@ def test_each_chunk_is_decoded_once(tmp_path: Path, decodings: list[tuple[int, i
 
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize("large", [False, True])
-def test_threads_may_read_planes_of_several_layers_at_the_same_time(
+def test_threads_may_read_planes_of_several_slabs_at_the_same_time(
     tmp_path: Path,
     decodings: list[tuple[int, int, int]],
     monkeypatch: pytest.MonkeyPatch,
     large: bool,
 ) -> None:
     if large:
-        monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", 0)
+        monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", 0)
     image = some_image(SHAPE)
     volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image, "0.5 sharded")))
     kept = [volume.open_plane(plane) for plane in (0, 4, 8, 12)]
@@ -661,44 +664,44 @@ def test_threads_may_read_planes_of_several_layers_at_the_same_time(
         plane.close()
 
 
-def test_layers_are_let_go_when_all_their_planes_were_read(
+def test_slabs_are_let_go_when_all_their_planes_were_read(
     tmp_path: Path, decodings: list[tuple[int, int, int]]
 ) -> None:
     volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE))))
-    opened = zarr_volume._layers_of(volume) if isinstance(volume, ZarrVolume) else None
+    opened = zarr_volume._cache_of(volume) if isinstance(volume, ZarrVolume) else None
     assert opened is not None
     for plane in (0, 1, 2):
         read_rows(volume, plane, 0, 30)
-    assert (list(opened._layers), len(decodings)) == ([0], 4)
+    assert (list(opened._slabs), len(decodings)) == ([0], 4)
     read_rows(volume, 3, 0, 30)
-    assert (list(opened._layers), len(decodings)) == ([], 4)
+    assert (list(opened._slabs), len(decodings)) == ([], 4)
     read_rows(volume, 3, 0, 30)
     assert len(decodings) == 8
     number = id(volume)
-    assert number in zarr_volume._in_use
+    assert number in zarr_volume._caches
     del volume
     gc.collect()
-    assert number not in zarr_volume._in_use
+    assert number not in zarr_volume._caches
 
 
 @pytest.mark.usefixtures("on_disk")
-def test_no_more_than_two_large_layers_wait_for_their_planes(tmp_path: Path) -> None:
+def test_no_more_than_two_large_slabs_wait_for_their_planes(tmp_path: Path) -> None:
     image = some_image(SHAPE)
     volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image)))
     assert isinstance(volume, ZarrVolume)
-    opened = zarr_volume._layers_of(volume)
+    opened = zarr_volume._cache_of(volume)
     for plane, expected in ((0, [0]), (4, [0, 1]), (1, [1, 0]), (8, [0, 2]), (12, [2])):
         np.testing.assert_array_equal(read_rows(volume, plane, 0, 30), image[plane])
-        assert list(opened._layers) == expected
+        assert list(opened._slabs) == expected
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_layer_that_is_too_large_for_memory_is_kept_on_disk(
+def test_a_slab_that_is_too_large_for_memory_is_kept_on_disk(
     tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch, decodings: list[tuple[int, int, int]]
 ) -> None:
     image = some_image(SHAPE, "float64")
     volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image, version)))
-    monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", 4 * 30 * 21 * 8 - 1)
+    monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", 4 * 30 * 21 * 8 - 1)
     made: list[PlaneBuffer] = []
 
     class Buffer(PlaneBuffer):
@@ -714,17 +717,17 @@ def test_a_layer_that_is_too_large_for_memory_is_kept_on_disk(
         made[0].get(0, 1)  # closed
 
 
-def test_open_planes_of_more_layers_than_fit_into_memory_use_the_disk(
+def test_open_planes_of_more_slabs_than_fit_into_memory_use_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = some_image(SHAPE)
     volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image)))
-    layer_bytes = 4 * 30 * 21 * 2
-    monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", layer_bytes)
+    slab_bytes = 4 * 30 * 21 * 2
+    monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", slab_bytes)
     assert isinstance(volume, ZarrVolume)
     planes = [volume.open_plane(plane) for plane in range(13)]
-    kept = [layer.buffer for layer in zarr_volume._layers_of(volume)._layers.values()]
-    assert [buffer.memory_bytes for buffer in kept] == [layer_bytes, layer_bytes, 0, 0]
+    kept = [slab.buffer for slab in zarr_volume._cache_of(volume)._slabs.values()]
+    assert [buffer.memory_bytes for buffer in kept] == [slab_bytes, slab_bytes, 0, 0]
     for index, plane in enumerate(planes):
         rows: Array = np.empty((30, 21), image.dtype)
         plane.read_rows(0, 30, rows)
@@ -742,11 +745,11 @@ def test_without_room_on_disk_the_folder_is_named(tmp_path: Path, monkeypatch: p
 
 def test_it_tells_the_memory_that_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE))))
-    tile_bytes, volume_bytes, layer_bytes = 4 * 8 * 30 * 2, 13 * 30 * 21 * 2, 4 * 30 * 21 * 2
+    tile_bytes, volume_bytes, slab_bytes = 4 * 8 * 30 * 2, 13 * 30 * 21 * 2, 4 * 30 * 21 * 2
     assert volume.read_cost == ReadCost(shared_bytes=volume_bytes + 3 * tile_bytes)
-    monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", layer_bytes)
-    assert volume.read_cost.shared_bytes == 2 * layer_bytes + 3 * tile_bytes
-    monkeypatch.setattr(slab_cache, "LARGEST_LAYER_BYTES", layer_bytes - 1)
+    monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", slab_bytes)
+    assert volume.read_cost.shared_bytes == 2 * slab_bytes + 3 * tile_bytes
+    monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", slab_bytes - 1)
     assert volume.read_cost.shared_bytes == 3 * tile_bytes
     monkeypatch.setattr(slab_cache, "TILE_BYTES", 2 * 4 * 8 * 10 * 2)
     assert volume.read_cost.shared_bytes == 3 * 4 * 8 * 20 * 2

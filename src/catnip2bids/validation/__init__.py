@@ -1,4 +1,4 @@
-"""What is checked in a finished dataset: BIDS, OME-Zarr, OME-TIFF, DANDI, and what lies between the files.
+"""Checks of a finished dataset: BIDS, OME-Zarr, OME-TIFF, DANDI, and whether files agree with each other.
 
 Knows nothing of how the dataset was made.
 """

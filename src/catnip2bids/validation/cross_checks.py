@@ -1,4 +1,4 @@
-"""Our own checks: what no validator looks at, because it lies between files or outside of what BIDS describes.
+"""Our own checks, of agreement between files and of files that BIDS does not describe.
 
 Invariant: each check is one function from the listing of the dataset to findings, and none depends on another.
 """

@@ -1,4 +1,4 @@
-"""What `dandi validate` says, where dandi is installed: whether the DANDI archive would take the dataset.
+"""The findings of `dandi validate`, if dandi is installed: whether the DANDI archive accepts the dataset.
 
 Invariant: dandi runs in a process of its own, without network and without writing logs to the user's folders.
 
@@ -24,7 +24,7 @@ CHECK = "dandi"
 PROGRAM = "dandi"
 FAILED = "DANDI_FAILED"
 BIDS_PREFIX = "BIDS."
-"""What dandi puts before the codes of the BIDS validator, which it runs too."""
+"""Prefix of the codes of the BIDS validator, which dandi runs too."""
 
 _DERIVATIVE = PurePosixPath("derivatives/catnip")
 _NO_DANDISET = "DANDI.NO_DANDISET_FOUND"
@@ -69,7 +69,7 @@ def check_dandi(dataset: Path) -> list[Finding]:
 
 
 def without_known(findings: list[Finding], known: list[Finding]) -> list[Finding]:
-    """Leave out what the BIDS validator said itself, about the same file, before dandi asked it again."""
+    """Leave out findings that the BIDS validator itself has for the same file."""
     seen = {(finding.code, finding.file) for finding in known}
     return [finding for finding in findings if (finding.code.removeprefix(BIDS_PREFIX), finding.file) not in seen]
 

@@ -1,4 +1,4 @@
-"""The other people's programs that check a dataset: where they are and how they are run.
+"""Finding and running external programs that check a dataset.
 
 Invariant: a program is first looked for beside the running Python, so that an environment uses its own
 validators even where it was not activated; nothing a program prints reaches the user's terminal.
@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 TIMEOUT_S = 3600
-"""Validators look at every file of the dataset, which takes long on a network file system."""
+"""Validators read every file of the dataset, which takes long on a network file system."""
 
 
 def find_program(name: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""Names and sizes of files: what breaks on another file system, in an upload, or for a reader of the dataset.
+"""Names and sizes of files that fail on another file system, in an upload, or in a reader of the dataset.
 
 Invariant: only the listing of the dataset is looked at; no file is opened.
 """
@@ -27,7 +27,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 def check_sizes(tree: Tree) -> Iterator[Finding]:
-    """Check that no file is empty (DANDI refuses those), no link leads nowhere; copies of source files may be empty."""
+    """Check that no file is empty (DANDI refuses those) and no link is broken; copies of source files may be empty."""
     for file in tree.files:
         if file.n_bytes is None:
             yield _error("BROKEN_LINK", file.path, "is a link to something that does not exist")
@@ -46,14 +46,14 @@ def check_case(tree: Tree) -> Iterator[Finding]:
 
 
 def check_twins(tree: Tree) -> Iterator[Finding]:
-    """Check that no image is there in two formats."""
+    """Check that no image exists in two formats."""
     for same in _grouped((image.stem, image.path) for image in tree.images).values():
         if len(same) > 1:
             yield _error("IMAGE_TWICE", same[0], f"is also there as {', '.join(path.name for path in same[1:])}")
 
 
 def check_partial(tree: Tree) -> Iterator[Finding]:
-    """Check that nothing is left of an interrupted command."""
+    """Check for remains of an interrupted command."""
     for path in (*tree.folders, *(file.path for file in tree.files)):
         if _is_partial(path) and not any(map(_is_partial, path.parents)):
             what = "is left over from an interrupted command; package again, which finishes it or clears it away"
@@ -68,7 +68,7 @@ def check_zarr_depth(tree: Tree) -> Iterator[Finding]:
 
 
 def check_links(tree: Tree) -> Iterator[Finding]:
-    """Check that no folder is a link: dandi and we do not look behind it. OME-Zarr images have their own check."""
+    """Check that no folder is a link: neither dandi nor we follow it. OME-Zarr images have their own check."""
     for folder in tree.folder_links:
         if not folder.name.endswith(".ome.zarr"):
             find = warning if folder.parts[0] == "sourcedata" else error

@@ -1,4 +1,4 @@
-"""What a check found, and the report of all checks.
+"""Findings of the checks, and the report of all of them.
 
 Invariant: findings name files relative to the dataset, so a report can be shared. This module imports
 nothing heavy, so that the command line may use it at start-up.
@@ -23,9 +23,9 @@ class Severity(StrEnum):
     ERROR = "error"
     """The dataset is wrong."""
     WARNING = "warning"
-    """The dataset could be better, or something in it should be looked at."""
+    """The dataset could be better, or a person should check something in it."""
     INFO = "info"
-    """Something to know, such as a check that did not run."""
+    """A note, such as a check that did not run."""
 
 
 _WORST_FIRST = {severity: rank for rank, severity in enumerate(Severity)}
@@ -33,7 +33,7 @@ _WORST_FIRST = {severity: rank for rank, severity in enumerate(Severity)}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check has to say about the dataset.
+    """A result of a check of the dataset.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class ValidationReport(ShortRepr):
         return ReprSummary(str(self.dataset), facts, rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as a JSON object; it does not tell where the dataset is on this machine."""
+        """Return the report as a JSON object, without the path of the dataset on this machine."""
         return {
             "ok": self.ok,
             "counts": {severity.value: self.count(severity) for severity in Severity},
@@ -125,12 +125,12 @@ def error(check: str, code: str, file: PurePosixPath, message: object) -> Findin
 
 
 def warning(check: str, code: str, file: PurePosixPath, message: object) -> Finding:
-    """Make a finding that should be looked at."""
+    """Make a finding that a person should check."""
     return _finding(Severity.WARNING, check, code, file, message)
 
 
 def info(check: str, code: str, file: PurePosixPath, message: object) -> Finding:
-    """Make a finding that is only good to know."""
+    """Make a finding that is only a note."""
     return _finding(Severity.INFO, check, code, file, message)
 
 

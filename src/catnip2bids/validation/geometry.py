@@ -1,6 +1,6 @@
-"""Size of an image and of its voxels, as its own metadata says, whatever the format.
+"""Size of an image and of its voxels by its own metadata, for all formats.
 
-Invariant: what comes out was written inside the image; no sidecar is looked at.
+Invariant: everything is read from the image itself, nothing from its sidecar.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids.errors import SourceError
-from catnip2bids.validation.multiscale import MetadataError, read_multiscale
+from catnip2bids.validation.multiscale import read_multiscale
 from catnip2bids.validation.ome_tiff import OmeXmlError, read_pixels
 from catnip2bids.validation.tree import Image
 from catnip2bids.volume.zarr import read_chunk_grid
@@ -28,18 +28,18 @@ def read_geometry(root: Path, image: Image) -> Geometry | None:
     path = root / image.path
     try:
         return _geometry_of_zarr(path) if image.is_zarr else _geometry_of_tiff(path)
-    except (MetadataError, OmeXmlError, SourceError):
+    except (OmeXmlError, SourceError):
         return None
 
 
 def _geometry_of_zarr(folder: Path) -> Geometry:
     multiscale = read_multiscale(folder)
-    level = multiscale.levels[0]
-    names = [name for name, _ in multiscale.axes]
-    shape = read_chunk_grid(folder, level.path).shape
+    names = [axis.name for axis in multiscale.axes]
+    shape = read_chunk_grid(folder, multiscale.levels[0].path).shape
     if not {"z", "y", "x"} <= set(names) or len(shape) != len(names):
-        raise MetadataError("it has no axes z, y and x")
-    x, y, z = (level.scale[names.index(axis)] for axis in "xyz")
+        raise SourceError("it has no axes z, y and x")
+    scale, _ = multiscale.placement(multiscale.levels[0])
+    x, y, z = (scale[names.index(axis)] for axis in "xyz")
     return Geometry(shape[names.index("z")], (x, y, z))
 
 

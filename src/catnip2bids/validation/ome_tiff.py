@@ -1,4 +1,4 @@
-"""Each OME-TIFF image: OME-XML that says what the file is, and pages and lower levels that are all there.
+"""Each OME-TIFF image: OME-XML that agrees with the file, and complete pages and lower levels.
 
 Invariant: only the first and the last page are decoded; of the others, and of lower levels, the tags are compared with
 each other and with the size of the file, in one walk through the directories.
@@ -49,45 +49,24 @@ class OmeXmlError(ValueError):
 
 @dataclass(frozen=True)
 class Pixels:
-    """What OME-XML says about an image.
+    """An image as OME-XML describes it."""
 
-    Attributes
-    ----------
-    shape, voxel_size_um
-        Voxels along (z, y, x), and their size in micrometers.
-    ome_type
-        Type of the values, in the words of OME.
-    big_endian
-        Byte order of the values; None if nothing is said.
-    """
-
+    # voxels along (z, y, x), and their size in micrometers
     shape: tuple[int, int, int]
     voxel_size_um: tuple[float, float, float]
-    ome_type: str
-    big_endian: bool | None
+    ome_type: str  # an OME pixel type
+    big_endian: bool | None  # None if not stated
 
 
 @dataclass(frozen=True)
 class Pages:
-    """What the directories of a file say.
-
-    Attributes
-    ----------
-    big
-        Whether it is a BigTIFF.
-    big_endian
-        Its byte order.
-    n_pages, layout
-        Number of pages, and what each of them is.
-    description
-        Description of the first page.
-    """
+    """The directories of a TIFF file."""
 
     big: bool
     big_endian: bool
     n_pages: int
-    layout: PageLayout
-    description: str
+    layout: PageLayout  # of each page
+    description: str  # of the first page
 
 
 def check_ome_tiff(tree: Tree) -> list[Finding]:
@@ -145,7 +124,7 @@ def _check_file(root: Path, file: PurePosixPath) -> Iterator[Finding]:
 
 
 def _read_pages(file: Path) -> Pages:
-    """Walk through all directories, and decode the first and the last page.
+    """Read all directories, and decode the first and the last page.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 Invariant: no array is read as a whole. What is read are the chunks in the corners of each level and one
 chunk of each shard, the last, so that a file that was cut off shows (the index of a shard is at its end).
-A chunk that is not there at all is legal in Zarr and stands for zeros; `verify` finds what is missing.
+A missing chunk is legal in Zarr and stands for the fill value; `verify` finds those.
 """
 
 from __future__ import annotations
@@ -26,16 +26,10 @@ from catnip2bids.formatting import format_bytes, format_shape
 from catnip2bids.paths import leads_out
 from catnip2bids.validation.external_programs import name_with_version
 from catnip2bids.validation.findings import Finding, error, one_line, warning
-from catnip2bids.validation.multiscale import (
-    Level,
-    MetadataError,
-    Multiscale,
-    read_attributes,
-    read_multiscale,
-    zarr_format,
-)
+from catnip2bids.validation.multiscale import read_attributes, read_multiscale, zarr_format
 from catnip2bids.validation.tree import Tree
 from catnip2bids.volume.zarr import MOST_CHUNK_BYTES, ChunkGrid, open_array, read_chunk_grid
+from catnip2bids.volume.zarr.metadata import Multiscale
 
 CHECK = "ome-zarr"
 
@@ -85,8 +79,9 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
         refuse_without_memory(failure, folder)
         yield _error("OME_ZARR_INVALID", image, f"is not a valid OME-Zarr image: {failure}")
         return
-    if multiscale.axes != _AXES:
-        yield _error("OME_ZARR_AXES", image, f"axes are {multiscale.axes}; they must be z, y, x in micrometer")
+    axes = tuple((axis.name, axis.unit) for axis in multiscale.axes)
+    if axes != _AXES:
+        yield _error("OME_ZARR_AXES", image, f"axes are {axes}; they must be z, y, x in micrometer")
     yield from _check_label_values(image, attributes)
     if is_embedded or "image-label" in attributes:
         yield from _check_label_types(folder, image, multiscale)
@@ -97,8 +92,7 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
             "is a label image with an omero section, which napari cannot open; "
             "package its run again, which replaces the metadata",
         )
-    for level, grid in zip(multiscale.levels[1:], grids[1:], strict=True):
-        yield from _compare_levels(image, (multiscale.levels[0], grids[0].shape), (level, grid.shape))
+    yield from _compare_levels(image, multiscale, [grid.shape for grid in grids])
     if (n_bytes := max(grid.chunk_bytes for grid in grids)) > MOST_CHUNK_BYTES:
         message = f"was not decoded: its chunks have {format_bytes(n_bytes)}, and validate decodes chunks of at most"
         yield _warning("OME_ZARR_NOT_DECODED", image, f"{message} {format_bytes(MOST_CHUNK_BYTES)}; save smaller ones")
@@ -113,7 +107,7 @@ def _check_labels(root: Path, image: PurePosixPath) -> Iterator[Finding]:
         return
     try:
         names = read_attributes(root / group).get("labels")
-    except MetadataError as failure:
+    except SourceError as failure:
         yield _error("OME_ZARR_INVALID", group, f"is not a valid labels group: {failure}")
         return
     if not isinstance(names, list):
@@ -202,33 +196,33 @@ def _corners(shape: Sequence[int]) -> Iterable[_Voxel]:
 
 
 def _shard_ends(grid: ChunkGrid) -> Iterable[_Voxel]:
-    """Give the last voxel of each shard that is stored."""
+    """Yield the last voxel of each shard that is stored."""
     for place in grid.stored_files():
         axes = zip(place, grid.file_shape, grid.shape, strict=True)
         yield tuple(min((index + 1) * step, length) - 1 for index, step, length in axes)
 
 
 def _compare_levels(
-    image: PurePosixPath,
-    level_0: tuple[Level, tuple[int, ...]],
-    level_n: tuple[Level, tuple[int, ...]],
+    image: PurePosixPath, multiscale: Multiscale, shapes: Sequence[tuple[int, ...]]
 ) -> Iterator[Finding]:
-    """Compare a level with level 0: its shape is divided by the ratio of scales and rounded up, its origin moved.
+    """Compare each level with level 0: its shape is divided by the ratio of scales and rounded up, its origin moved.
 
     The first voxel of level n merges the first voxels of level 0, so its centre lies half of the difference of
     the voxel sizes further (OME-Zarr: coordinates are those of voxel centres).
     """
-    (first, first_shape), (level, shape) = level_0, level_n
-    ratios = [large / small for large, small in zip(level.scale, first.scale, strict=True)]
-    # the small number keeps 4.000000001 from becoming 5
-    expected = tuple(math.ceil(length / ratio - 1e-6) for length, ratio in zip(first_shape, ratios, strict=True))
-    if shape != expected:
-        found = f"level {level.path} has {format_shape(shape)} voxels"
-        message = f"{found}; by its scale it should have {format_shape(expected)}"
-        yield _error("OME_ZARR_SHAPE", image, message)
-    centres = np.array(first.translation) + 0.5 * (np.array(level.scale) - np.array(first.scale))
-    if not np.allclose(level.translation, centres, rtol=0, atol=_TOLERANCE_UM):
-        message = (
-            f"level {level.path} has translation {level.translation}; voxel centres are at {tuple(centres.tolist())}"
-        )
-        yield _error("OME_ZARR_TRANSLATION", image, message)
+    first_scale, first_translation = multiscale.placement(multiscale.levels[0])
+    for level, shape in zip(multiscale.levels[1:], shapes[1:], strict=True):
+        scale, translation = multiscale.placement(level)
+        ratios = [large / small for large, small in zip(scale, first_scale, strict=True)]
+        # the small number keeps 4.000000001 from becoming 5
+        expected = tuple(math.ceil(length / ratio - 1e-6) for length, ratio in zip(shapes[0], ratios, strict=True))
+        if shape != expected:
+            found = f"level {level.path} has {format_shape(shape)} voxels"
+            message = f"{found}; by its scale it should have {format_shape(expected)}"
+            yield _error("OME_ZARR_SHAPE", image, message)
+        centres = np.array(first_translation) + 0.5 * (np.array(scale) - np.array(first_scale))
+        if not np.allclose(translation, centres, rtol=0, atol=_TOLERANCE_UM):
+            message = (
+                f"level {level.path} has translation {translation}; voxel centres are at {tuple(centres.tolist())}"
+            )
+            yield _error("OME_ZARR_TRANSLATION", image, message)

@@ -1,4 +1,4 @@
-"""What catnip2bids writes down about its own work: provenance, and where each plane of each image came from.
+"""Checks of the records of catnip2bids: provenance, and the tables with the source of each plane.
 
 Invariant: these checks are for datasets of ours; without `code/catnip2bids` there is nothing to check.
 """
@@ -24,7 +24,7 @@ _error = partial(error, CHECK)
 
 
 def check_provenance(tree: Tree) -> Iterator[Finding]:
-    """Check that the record of all decisions is there and readable."""
+    """Check that provenance.json exists and can be read."""
     if _RECORDS not in tree.folders:
         return
     file = _RECORDS / "provenance.json"

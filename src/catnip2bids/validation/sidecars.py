@@ -1,4 +1,4 @@
-"""Sidecars: each image has one, it says the voxel size that the image says, and its sources are there.
+"""Sidecars: each image has one, both state the same voxel size, and its sources exist.
 
 Invariant: voxel sizes are compared as BIDS inherits them, sidecars nearer to the image last (BIDS
 specification, "The Inheritance Principle").
@@ -33,7 +33,7 @@ class SidecarError(ValueError):
 
 
 class SourceNotFoundError(LookupError):
-    """A BIDS URI leads nowhere."""
+    """A BIDS URI names a file that does not exist."""
 
 
 def read_sidecar(file: Path) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def read_sidecar(file: Path) -> dict[str, Any]:
 
 
 def check_readable(tree: Tree) -> Iterator[Finding]:
-    """Check that every JSON file is a JSON object, also those that no BIDS validator looks at."""
+    """Check that every JSON file is a JSON object, including those that BIDS validators ignore."""
     for file in _sidecars(tree):
         try:
             read_sidecar(tree.root / file)
@@ -70,7 +70,7 @@ def check_pixel_sizes(tree: Tree) -> Iterator[Finding]:
 
 
 def check_sources(tree: Tree) -> Iterator[Finding]:
-    """Check that everything named as a source of a file is there."""
+    """Check that the sources of a file exist."""
     for file in _sidecars(tree):
         sources = _content(tree.root / file).get("Sources", [])
         if not isinstance(sources, list):

@@ -91,7 +91,7 @@ def _lines(opened: BinaryIO) -> Iterator[str]:
 
 
 def check_readable(tree: Tree) -> Iterator[Finding]:
-    """Check that every table is a table, also those that no BIDS validator looks at."""
+    """Check that every table can be read, including those that BIDS validators ignore."""
     for file in tree.plain_files:
         if file.suffix != ".tsv":
             continue
@@ -128,7 +128,7 @@ def check_participants(tree: Tree) -> Iterator[Finding]:
 
 
 def check_scans(tree: Tree) -> Iterator[Finding]:
-    """Check that each row of a scans.tsv names a file that is there."""
+    """Check that each row of a scans.tsv names an existing file."""
     for file in _tables(tree, "scans.tsv"):
         for row in _rows(tree.root / file):
             name = row.get("filename", "")
@@ -137,7 +137,7 @@ def check_scans(tree: Tree) -> Iterator[Finding]:
 
 
 def check_label_tables(tree: Tree) -> Iterator[Finding]:
-    """Check that each look-up table of label images gives an index one meaning."""
+    """Check that each look-up table of label images lists an index only once."""
     for file in _tables(tree, "dseg.tsv"):
         repeated = _repeated(row.get("index", "") for row in _rows(tree.root / file))
         if repeated:

@@ -1,4 +1,4 @@
-"""What is in a dataset, listed once for all checks.
+"""The content of a dataset, listed once for all checks.
 
 Invariant: every file and folder below the dataset is listed, except in version control folders (`.git`) and what
 systems leave behind; links to folders are listed and not followed.
@@ -31,21 +31,11 @@ _OPAQUE = (_SOURCE_DATA, "code", "docs")
 
 @dataclass(frozen=True)
 class Name:
-    """A BIDS file name taken apart.
+    """A BIDS file name taken apart."""
 
-    Attributes
-    ----------
-    entities
-        Key and label of each entity, in the order of the name.
-    suffix
-        What follows the last underscore, without the extension.
-    extension
-        From the first dot on.
-    """
-
-    entities: Mapping[str, str]
-    suffix: str
-    extension: str
+    entities: Mapping[str, str]  # key and label of each entity, in the order of the name
+    suffix: str  # without the extension
+    extension: str  # from the first dot on
 
 
 @dataclass(frozen=True)
@@ -58,17 +48,9 @@ class File:
 
 @dataclass(frozen=True)
 class Image:
-    """An image of the dataset: a folder (OME-Zarr) or a file (OME-TIFF).
+    """An image of the dataset: a folder (OME-Zarr) or a file (OME-TIFF)."""
 
-    Attributes
-    ----------
-    path
-        POSIX path relative to the dataset.
-    name
-        Its name taken apart.
-    """
-
-    path: PurePosixPath
+    path: PurePosixPath  # relative to the dataset
     name: Name
 
     @property
@@ -84,24 +66,12 @@ class Image:
 
 @dataclass(frozen=True)
 class Tree:
-    """The content of a dataset; all paths are relative to it and sorted.
-
-    Attributes
-    ----------
-    root
-        The dataset's folder.
-    files
-        All files, those inside of OME-Zarr images too.
-    folders
-        All folders, and links to folders.
-    folder_links
-        The links among them.
-    """
+    """The content of a dataset; all paths are relative to it and sorted."""
 
     root: Path
-    files: tuple[File, ...]
-    folders: tuple[PurePosixPath, ...]
-    folder_links: tuple[PurePosixPath, ...]
+    files: tuple[File, ...]  # including those inside OME-Zarr images
+    folders: tuple[PurePosixPath, ...]  # including links to folders
+    folder_links: tuple[PurePosixPath, ...]  # the links among the folders
 
     @cached_property
     def datasets(self) -> tuple[PurePosixPath, ...]:

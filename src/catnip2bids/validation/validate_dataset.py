@@ -95,7 +95,7 @@ def _is_left_behind(file: PurePosixPath, root: Path) -> bool:
 
 
 def _tidy(findings: Iterable[Finding], root: Path) -> tuple[Finding, ...]:
-    """Sort, say things once, and make paths in messages relative to the dataset."""
+    """Sort the findings, drop repeated ones, and make paths in messages relative to the dataset."""
     relative = {replace(finding, message=_without_root(finding.message, root)) for finding in findings}
     return tuple(sorted(relative, key=Finding.sort_key))
 

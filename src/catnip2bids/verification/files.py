@@ -1,7 +1,7 @@
-"""Everything in a dataset but pixels, compared with its checksums.
+"""The checksums of all files of a dataset except images.
 
-Invariant: what packaging always makes must have a checksum, and so must a file that looks as if it had been packaged.
-Other files are those of people, and only named.
+Invariant: files that packaging always makes, and files that look as if they had been packaged, must have a checksum.
+Other files belong to people and are only listed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from catnip2bids.verification.result import FileProblem, ProblemKind
 
 _READ_BYTES = 2**20
 _LARGE_BYTES, _SPARSE = 2**30, 1024
-"""A larger file that takes up a smaller part than this of the disk was made to keep whoever hashes it busy."""
+"""A larger file that takes up a smaller part than this of the disk was made to keep hashing busy."""
 _OF_DATASET = (
     ".bidsignore",
     "CHANGES",
@@ -38,7 +38,7 @@ _OF_DATASET = (
     PROVENANCE.as_posix(),
     f"{DERIVATIVE}/dataset_description.json",
 )
-"""Files that every dataset has, whatever was packaged."""
+"""Files that every dataset has."""
 _COUNTS_TABLE = r"derivatives/.*_counts\.tsv"
 
 
@@ -47,8 +47,8 @@ def verify_files(dataset: Path, checksums: Checksums, resources: Resources) -> I
     if not checksums.is_intact:
         yield FileProblem(CHECKSUMS.as_posix(), "was changed: its own checksum is not right")
 
-    with BoundedMap(resources, _READ_BYTES, about=dataset) as team:
-        found = team.do(partial(_compared, dataset), sorted(checksums.files.items()))
+    with BoundedMap(resources, _READ_BYTES, about=dataset) as workers:
+        found = workers.do(partial(_compared, dataset), sorted(checksums.files.items()))
         yield from (problem for problem in found if problem is not None)
 
 
@@ -70,7 +70,7 @@ def _compared(dataset: Path, file_and_sha256: tuple[str, str]) -> FileProblem | 
 
 
 def missing_lines(provenance: Provenance, checksums: Checksums) -> list[str]:
-    """List files that were packaged, as provenance says, and have no checksum; of a folder that was copied its name."""
+    """List files and copied folders that were packaged by provenance.json and have no checksum."""
     folders = {parent.as_posix() for file in checksums.files for parent in PurePosixPath(file).parents}
     return sorted({path for path in _packaged(provenance) if path not in checksums.files and path not in folders})
 
@@ -117,7 +117,7 @@ def unlisted_files(dataset: Path, provenance: Provenance, checksums: Checksums) 
 
 
 def unfinished_work(dataset: Path) -> Iterator[FileProblem]:
-    """Yield what a command left that was killed."""
+    """Yield unfinished files of an interrupted command."""
     if (dataset / FOLDER_LOCK).exists():
         what = "is left from packaging that was interrupted, or goes on where locks cannot tell; package again"
         yield FileProblem(FOLDER_LOCK, what, ProblemKind.NOT_READ)

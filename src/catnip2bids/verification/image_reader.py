@@ -1,4 +1,4 @@
-"""How a finished image is read to be verified: piece after piece, by a library that did not write it.
+"""Reading a finished image for verification, piece by piece, with a library that did not write it.
 
 Invariant: a piece is a plain description of planes of one level; checking it hashes planes of level 0, and recomputes
 what the next level must be. Pieces are independent of each other.
@@ -39,21 +39,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in a piece.
+    """The result of checking a piece."""
 
-    Attributes
-    ----------
-    sha256
-        Hashes of planes of level 0.
-    problems
-        What is wrong.
-    n_voxels
-        Voxels of level 0 that were looked at, read or not.
-    """
-
-    sha256: Mapping[int, str] = field(default_factory=dict)
+    sha256: Mapping[int, str] = field(default_factory=dict)  # of planes of level 0
     problems: tuple[Problem, ...] = ()
-    n_voxels: int = 0
+    n_voxels: int = 0  # of level 0, including those that could not be read
 
 
 class ImageReader(Protocol):
@@ -69,7 +59,7 @@ class ImageReader(Protocol):
 
     @property
     def piece_bytes(self) -> int:
-        """Memory that checking a piece takes, at the most."""
+        """Most memory for checking a piece."""
 
     def pieces(self) -> Iterator[Piece]:
         """Yield all pieces."""

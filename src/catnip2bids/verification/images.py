@@ -1,6 +1,6 @@
-"""One image of the dataset: is every plane what was read, and is every lower level what it must be.
+"""Verify one image: each plane is what was read, and each lower level follows from the level above.
 
-Invariant: whatever is wrong with an image is a problem of its verdict, and stops no other image.
+Invariant: everything wrong with an image becomes a problem of its verdict and stops no other image.
 """
 
 from __future__ import annotations
@@ -33,30 +33,15 @@ _DOCUMENTS = {"zarr.json", ".zattrs", ".zgroup"}
 
 @dataclass(frozen=True)
 class ExpectedImage:
-    """An image as the dataset remembers it.
+    """An image as recorded in the dataset."""
 
-    Attributes
-    ----------
-    path
-        POSIX path below the dataset.
-    record
-        What provenance says of it.
-    planes
-        Sources and hashes of its planes; none where they cannot be read.
-    problem
-        Why there are no hashes.
-    inside
-        The image that this one is a label image of, for those that were put inside of others.
-    labels
-        Names of the label images inside of it that are known.
-    """
-
-    path: PurePosixPath
-    record: ImageRecord
-    planes: tuple[PlaneRecord, ...]
-    problem: str | None = None
+    path: PurePosixPath  # below the dataset
+    record: ImageRecord  # from provenance.json
+    planes: tuple[PlaneRecord, ...]  # empty if the table cannot be read
+    problem: str | None = None  # why the hashes are missing
+    # the image that this label image is embedded in
     inside: PurePosixPath | None = None
-    labels: frozenset[str] = frozenset()
+    labels: frozenset[str] = frozenset()  # names of its embedded label images
 
     @property
     def n_voxels(self) -> int:
@@ -119,7 +104,7 @@ def verify_image(
     if not path.exists():
         return _verdict(image, 0, [Problem("does not exist", kind=ProblemKind.MISSING)])
     problems = [Problem(image.problem)] if image.problem else []
-    problems += [*_size_problems(image, path), *_strange_labels(image, path)]
+    problems += [*_size_problems(image, path), *_unrecorded_labels(image, path)]
     try:
         reader = _open(path, image.record, deep, resources.memory_bytes - OVERHEAD_BYTES)
     except SourceError as error:
@@ -135,9 +120,9 @@ def verify_image(
     if reader.piece_bytes > resources.memory_bytes - OVERHEAD_BYTES:
         needed = format_bytes_up(reader.piece_bytes + OVERHEAD_BYTES)
         raise NotEnoughMemoryError(f"{path}: verifying it needs at least {needed} of memory; give more with --memory")
-    with BoundedMap(resources, reader.piece_bytes, about=path) as team:
+    with BoundedMap(resources, reader.piece_bytes, about=path) as workers:
         found = []
-        for one in team.do(reader.check, reader.pieces()):
+        for one in workers.do(reader.check, reader.pieces()):
             found.append(one)
             on_voxels(one.n_voxels)
     return _verdict(image, len(reader.shapes), [*problems, *_compared(image, found)])
@@ -160,16 +145,18 @@ def _size_problems(image: ExpectedImage, path: Path) -> list[Problem]:
     if record.n_files is None or (size.n_files, size.n_bytes) == (record.n_files, record.n_bytes):
         return []
     had = f"{format_count(record.n_files, 'file')} of {record.n_bytes} bytes"
-    strangers = list(unexpected_files(path)) if path.is_dir() else []
-    of_whom = f"; {format_list(strangers)} {'is' if len(strangers) == 1 else 'are'} not part of it" if strangers else ""
+    unexpected = list(unexpected_files(path)) if path.is_dir() else []
+    of_whom = (
+        f"; {format_list(unexpected)} {'is' if len(unexpected) == 1 else 'are'} not part of it" if unexpected else ""
+    )
     return [Problem(f"has {format_count(size.n_files, 'file')} of {size.n_bytes} bytes, and had {had}{of_whom}")]
 
 
-def _strange_labels(image: ExpectedImage, path: Path) -> list[Problem]:
-    """Name what is in the group of label images, or should be there, and was not packaged into it."""
-    there = set() if path.is_file() else {entry.name for entry in without_leftovers((path / "labels").glob("*"))}
-    strange = sorted((there | image.record.embedded.keys()) - image.labels - _DOCUMENTS)
-    return [Problem(f"labels/{name} is not known: nothing can be said of its pixels") for name in strange]
+def _unrecorded_labels(image: ExpectedImage, path: Path) -> list[Problem]:
+    """Name label images that were not packaged into the image, stored or recorded."""
+    stored = set() if path.is_file() else {entry.name for entry in without_leftovers((path / "labels").glob("*"))}
+    unrecorded = sorted((stored | image.record.embedded.keys()) - image.labels - _DOCUMENTS)
+    return [Problem(f"labels/{name} is not known: nothing can be said of its pixels") for name in unrecorded]
 
 
 def _compared(image: ExpectedImage, found: Sequence[Found]) -> list[Problem]:

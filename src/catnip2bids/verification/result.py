@@ -24,27 +24,15 @@ class ProblemKind(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that has changed, or is not proven.
-
-    Attributes
-    ----------
-    what
-        What is wrong.
-    level
-        Resolution level; None where it is not about pixels.
-    planes
-        Planes of that level, counted from 0.
-    kind
-        Whether it has changed, is missing, or was not read.
-    """
+    """A change, or something that is not proven."""
 
     what: str
-    level: int | None = None
-    planes: tuple[int, ...] = ()
+    level: int | None = None  # None for a problem that is not about pixels
+    planes: tuple[int, ...] = ()  # of that level, counted from 0
     kind: ProblemKind = ProblemKind.CHANGED
 
     def __str__(self) -> str:
-        """Say it in a line, in which planes are counted from 1."""
+        """Return one line, with planes counted from 1."""
         if self.level is None:
             return self.what
         where = f"level {self.level}"
@@ -53,13 +41,13 @@ class Problem:
         return f"{where}: {self.what}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON object, in which planes are counted from 0."""
+        """Return a JSON object, with planes counted from 0."""
         return {"what": self.what, "level": self.level, "planes": list(self.planes)}
 
 
 @dataclass(frozen=True)
 class ImageVerdict:
-    """What became of one image.
+    """The result of verifying one image.
 
     Attributes
     ----------
@@ -78,7 +66,7 @@ class ImageVerdict:
 
     @property
     def ok(self) -> bool:
-        """Whether all its pixels are those that were read."""
+        """Whether all pixels are those that were read."""
         return not self.problems
 
     @property
@@ -100,7 +88,7 @@ class ImageVerdict:
 
 @dataclass(frozen=True)
 class FileProblem:
-    """A file that has changed, as a POSIX path below the dataset, and what is wrong with it."""
+    """A file that has changed, as a POSIX path below the dataset, and the reason."""
 
     file: str
     what: str

@@ -27,27 +27,17 @@ from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane, hashing
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """The source folders of a dataset.
-
-    Attributes
-    ----------
-    provenance
-        What the dataset remembers.
-    runs
-        The runs in the source folders.
-    leftovers
-        What systems and programs left behind in them.
-    """
+    """The source folders of a dataset."""
 
     provenance: Provenance
     runs: tuple[Run, ...]
-    leftovers: tuple[Path, ...]
+    leftovers: tuple[Path, ...]  # files of operating systems and programs in the source folders
 
     @classmethod
     def find(
         cls, sources: Sequence[Path | str] | Path | str, provenance: Provenance, progress: Progress
     ) -> SourceFiles:
-        """Take a census of the source folders.
+        """Scan the source folders.
 
         Raises
         ------
@@ -60,7 +50,7 @@ class SourceFiles:
     def problems_of(
         self, image: ExpectedImage, resources: Resources, on_voxels: Callable[[int], None]
     ) -> list[Problem]:
-        """Read the volume that an image was made of, and compare its planes with what is remembered of them."""
+        """Read the volume that an image was made of, and compare its planes with their recorded hashes."""
         try:
             volume = self._volume(image)
         except SourceError as error:
@@ -78,8 +68,10 @@ class SourceFiles:
             now, had = format_shape(volume.shape), format_shape(image.record.shape)
             return [Problem(f"its original has {now} voxels now, and had {had}")]
         wrong, damaged = [], []
-        with BoundedMap(resources, hashing_bytes(volume), volume.read_cost.shared_bytes, about=volume.files[0]) as team:
-            for plane, found in enumerate(team.do(partial(_hash_of, volume), range(volume.shape[0]))):
+        with BoundedMap(
+            resources, hashing_bytes(volume), volume.read_cost.shared_bytes, about=volume.files[0]
+        ) as workers:
+            for plane, found in enumerate(workers.do(partial(_hash_of, volume), range(volume.shape[0]))):
                 on_voxels(volume.shape[1] * volume.shape[2])
                 if found is None:
                     damaged.append(plane)

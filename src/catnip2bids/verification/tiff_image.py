@@ -1,6 +1,6 @@
 """OME-TIFF, read with tifffile; it is written by us, or copied segment by segment.
 
-Invariant: a piece is one plane with its lower levels; whatever tifffile would pass over in silence is an error.
+Invariant: a piece is one plane with its lower levels; what tifffile would ignore silently is an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from catnip2bids.volume import PageLayout, open_tiff, page_offsets, plane_sha256
 from catnip2bids.volume.tiff_page import levels_of
 
 _COPIES_IN_MEMORY = 4
-"""A plane is there encoded, decoded, as its lower levels, and these merged."""
+"""A plane is held encoded, decoded, as its lower levels, and as these downsampled again."""
 _HALVED = (1, 2, 2)
 
 

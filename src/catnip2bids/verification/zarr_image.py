@@ -27,7 +27,7 @@ from catnip2bids.volume.zarr import open_array, read_attributes, read_chunk_grid
 _MOST_CHUNKS = 2**13
 """Chunks of a block; zarr-python needs more memory for more of them than for their pixels."""
 _COPIES_IN_MEMORY = 5
-"""A block is there encoded, decoded in chunks, as a whole once or twice, and merged."""
+"""A block is held encoded, decoded in chunks, as a whole once or twice, and downsampled."""
 
 
 class ZarrReader:

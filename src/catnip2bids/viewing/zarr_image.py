@@ -5,7 +5,6 @@ Invariant: no file leaves that is not, with all links followed, inside of the fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,38 +18,19 @@ from catnip2bids.ome import LabelValue, choose_display
 from catnip2bids.paths import leads_out
 from catnip2bids.viewing.image import WHITE, Axis, Channel, check_image
 from catnip2bids.viewing.zarr_level import ZarrLevel, file_inside, open_level
-from catnip2bids.viewing.zarr_metadata import (
-    ChannelMetadata,
-    GroupMetadata,
-    ImageLabel,
-    Multiscale,
-    Omero,
-    Window,
-    read_metadata,
-)
-from catnip2bids.volume.zarr import document_of
+from catnip2bids.volume.zarr import document_of, metadata, read_metadata
 
-_METERS = {"angstrom": 1e-10, "picometer": 1e-12, "nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3}
-_METERS |= {"centimeter": 1e-2, "decimeter": 1e-1, "meter": 1.0}
 _SECONDS = {"nanosecond": 1e-9, "microsecond": 1e-6, "millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0}
-_UNITS = {name: (factor, "m") for name, factor in _METERS.items()}
+_UNITS = {name: (float(f"1e{power - 6}"), "m") for name, power in metadata.LENGTH_UNITS.items()}
 _UNITS |= {name: (factor, "s") for name, factor in _SECONDS.items()}
 
 
 @dataclass(frozen=True, eq=False)
 class ZarrImage:
-    """The folder of an OME-Zarr image.
-
-    Attributes
-    ----------
-    path
-        The image.
-    inside
-        The folder that links must not lead out of: that of the dataset, or of the image.
-    """
+    """The folder of an OME-Zarr image."""
 
     path: Path
-    inside: Path
+    inside: Path  # links must not lead out of this folder: the dataset or the image
 
     def __post_init__(self) -> None:
         check_image(self)
@@ -64,8 +44,7 @@ class ZarrImage:
     def axes(self) -> tuple[Axis, ...]:
         """Its axes, with the sizes of level 0."""
         image, shape = self._image, self._levels[0].shape
-        steps = _product([*image.datasets[0].scales, *image.scales], len(shape), 1.0)
-        shifts = _product([*image.datasets[0].translations, *image.translations], len(shape), 0.0)
+        steps, shifts = image.placement(image.levels[0])
         axes = []
         for axis, n_voxels, step, shift in zip(image.axes, shape, steps, shifts, strict=True):
             factor, unit = _UNITS.get(axis.unit or "", (1.0, ""))
@@ -86,7 +65,7 @@ class ZarrImage:
     @cached_property
     def labels(self) -> tuple[LabelValue, ...]:
         """Names and colours of label values (OME-Zarr, section "image-label")."""
-        described = self._metadata.image_label or ImageLabel()
+        described = self._metadata.image_label or metadata.ImageLabel()
         names = {row.value: row for row in described.properties or ()}
         colors = {row.value: row.rgba for row in described.colors or ()}
         found = []
@@ -105,22 +84,22 @@ class ZarrImage:
         return tuple(folder for folder in folders if folder.is_dir())
 
     def read(self, path: str) -> Path | None:
-        """Return a file of the image; none for folders, for what is not there, and for what lies outside."""
+        """Return a file of the image; None for folders, missing files, and files outside of it."""
         return None if leads_out(path) else file_inside(self.path / path, self.inside)
 
     @cached_property
-    def _metadata(self) -> GroupMetadata:
+    def _metadata(self) -> metadata.GroupMetadata:
         return self._read_metadata(self.path)
 
-    def _read_metadata(self, folder: Path) -> GroupMetadata:
+    def _read_metadata(self, folder: Path) -> metadata.GroupMetadata:
         document = document_of(folder)
         if document.exists() and file_inside(document, self.inside) is None:
             raise SourceError(f"{document}: is a link out of the image, or not a file; replace it by the original")
         return read_metadata(folder)
 
     @property
-    def _image(self) -> Multiscale:
-        """The first of its multiscales."""
+    def _image(self) -> metadata.Multiscale:
+        """The first multiscale image of the group."""
         if not self._metadata.multiscales:
             what = "describes no image of OME-Zarr 0.4 or 0.5 (multiscales)"
             raise SourceError(f"{self.path}: {what}; give the folder of an image itself")
@@ -130,18 +109,18 @@ class ZarrImage:
     def _levels(self) -> list[ZarrLevel]:
         """Its levels, opened but not read."""
         n_axes = len(self._image.axes)
-        levels = [open_level(self.path, level.path, self.inside) for level in self._image.datasets]
+        levels = [open_level(self.path, level.path, self.inside) for level in self._image.levels]
         for level in levels:
             if (n_found := len(level.shape)) != n_axes:
                 raise SourceError(f"{self.path}: has {n_found} axes and describes {n_axes}; correct its metadata")
         return levels
 
     def _channel(self, index: int) -> Channel:
-        described = (self._metadata.omero or Omero()).channels or ()
-        channel = described[index] if index < len(described) else ChannelMetadata()
+        described = (self._metadata.omero or metadata.Omero()).channels or ()
+        channel = described[index] if index < len(described) else metadata.Channel()
         name, color = channel.label or str(index), f"#{(channel.color or WHITE).removeprefix('#')}"
         match channel.window:
-            case Window(min=float(smallest), max=float(largest), start=float(start), end=float(end)):
+            case metadata.Window(min=float(smallest), max=float(largest), start=float(start), end=float(end)):
                 return Channel(name, color, (start, end), (smallest, largest))
         display = choose_display(name, Kind.IMAGE, *self._sample(index))
         return Channel(name, color, (display.start, display.end), (display.smallest, display.largest))
@@ -167,12 +146,3 @@ class ZarrImage:
             values = np.array(ends, level.dtype)
         finite = values[np.isfinite(values)]
         return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0), values
-
-
-def _product(vectors: Sequence[Sequence[float]], n_axes: int, neutral: float) -> list[float]:
-    """Combine vectors of one kind: scales are multiplied, translations are added."""
-    combined = [neutral] * n_axes
-    for vector in vectors:
-        pairs = zip(combined, vector, strict=True)
-        combined = [one * other if neutral else one + other for one, other in pairs]
-    return combined

@@ -1,7 +1,7 @@
 """Levels of OME-Zarr images for the viewer: their arrays, and some of the values in them.
 
-Invariant: only regular files inside of the folder that was opened are read, and what is read and decoded of them at a
-time is limited, whatever the metadata say.
+Invariant: only regular files inside of the opened folder are read, and the bytes that are read and decoded at a time
+are limited, whatever the metadata says.
 """
 
 from __future__ import annotations
@@ -22,27 +22,19 @@ from catnip2bids.viewing.image import MOST_DECODED_BYTES
 from catnip2bids.volume.zarr import ZarrArray, open_array
 
 _LONGEST_SAMPLE = 1024
-"""Rows and columns that are looked at to choose a contrast, where the metadata tell none."""
+"""Rows and columns for choosing a contrast, if the metadata states none."""
 _SAMPLE_BYTES = 64 * 2**20
-"""Of the chunks of a sample, if one is not larger by itself."""
+"""Of the chunks of a sample, unless a single chunk is larger."""
 _MOST_CHUNKS = 1024
 """Of a sample."""
 
 
 @dataclass(frozen=True)
 class ZarrLevel:
-    """A level of an image.
-
-    Attributes
-    ----------
-    array
-        Its array.
-    inside
-        The folder that links must not lead out of.
-    """
+    """A level of an image."""
 
     array: ZarrArray
-    inside: Path
+    inside: Path  # links must not lead out of this folder
 
     @property
     def shape(self) -> tuple[int, ...]:

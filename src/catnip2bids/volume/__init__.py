@@ -1,4 +1,4 @@
-"""A 3D image however it is stored: slice folder, TIFF stack, NIfTI or OME-Zarr behind one small protocol."""
+"""Reading 3D images: slice folders, TIFF stacks, NIfTI and OME-Zarr behind one protocol."""
 
 from catnip2bids.enums import Kind
 from catnip2bids.volume.detect_format import inspect_volume, is_nifti, is_slice, is_tiff, slice_files

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import tifffile
 
 LONGEST_HEAD = 2**16
-"""So many bytes of a segment hold its size."""
+"""The size is within this many bytes of a segment."""
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
@@ -94,12 +94,12 @@ _WORK_BYTES = {tifffile.COMPRESSION.JPEG2000: 8, tifffile.COMPRESSION.JPEG: 2}
 
 
 def knows(compression: int) -> bool:
-    """Tell whether the size of segments can be found out."""
+    """Tell whether segments of a compression state their size."""
     return compression in _READERS
 
 
 def work_bytes(compression: int) -> int:
-    """Return the memory for each pixel that decoding takes, beside the segment and its pixels."""
+    """Return the memory for decoding each pixel, besides the segment and its pixels."""
     return _WORK_BYTES.get(tifffile.COMPRESSION(compression), 0)
 
 

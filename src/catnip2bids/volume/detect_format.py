@@ -1,4 +1,4 @@
-"""The census of whatever a path is: a slice folder, a TIFF stack, a NIfTI file, an OME-Zarr image."""
+"""Detect the format of a volume and inspect it: a slice folder, a TIFF stack, a NIfTI file, an OME-Zarr image."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _TIFF = (".tif", ".tiff", ".btf")
 
 
 def inspect_volume(path: Path, slice_number: str | None = None) -> Inspection:
-    """Take the census of a volume, however it is stored.
+    """Inspect a volume, however it is stored.
 
     Parameters
     ----------
     path
         The volume.
     slice_number
-        What tells the slice number in the names of a slice folder, see `inspect_slices`.
+        Pattern of the slice number in the names of a slice folder, see `inspect_slices`.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""The census: what a volume is and whether it is whole, found out from file headers before a byte is written.
+"""The inspection of a volume: what it is and whether it is complete, by the headers of its files.
 
-Invariant: a census that has a volume and no problems describes planes that are all there, each once, all of
+Invariant: an inspection with a volume and no problems describes planes that are all there, each once, all of
 one shape and dtype; nothing is decoded to find this out.
 """
 
@@ -16,34 +16,23 @@ from catnip2bids.volume.volume import Volume
 
 @dataclass(frozen=True)
 class Inspection:
-    """The result of looking at one stored volume.
+    """The result of inspecting a stored volume."""
 
-    Attributes
-    ----------
-    volume
-        The volume, or None where it cannot be read as one.
-    n_files, n_bytes
-        Files looked at and their size on disk.
-    problems
-        Reasons not to convert it; each names the file and says what to do.
-    warnings
-        Things to know that do not stand in the way.
-    """
-
-    volume: Volume | None
+    volume: Volume | None  # None if it cannot be read as a volume
+    # files and their size on disk
     n_files: int
     n_bytes: int
-    problems: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # reasons not to convert it; each names the file and says what to do
+    warnings: tuple[str, ...] = ()  # the volume can be converted nevertheless
 
 
 def size_on_disk(file: Path) -> int:
-    """Size of a file in bytes; one that is not there has none."""
+    """Return the size of a file in bytes; 0 for a missing file."""
     return file.stat().st_size if file.exists() else 0
 
 
 def file_states(files: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Return what tells whether files are still the same: name, size in bytes, time of change in nanoseconds.
+    """Return what identifies unchanged files: name, size in bytes, time of change in nanoseconds.
 
     Raises
     ------

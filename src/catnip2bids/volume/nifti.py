@@ -70,7 +70,7 @@ class NiftiVolume:
         return ReadCost(by_rows=not packed, shared_bytes=shared_bytes)
 
     def open_plane(self, plane: int) -> OpenPlane:
-        """Open a plane of the file; planes that are open at the same time share what was unpacked."""
+        """Open a plane of the file; planes that are open at the same time share the unpacked file."""
         if _is_packed(self.path):
             whole = _unpacked(self.path)
             return WholePlane(lambda: whole.voxels[:, :, plane].T)
@@ -79,7 +79,7 @@ class NiftiVolume:
 
 
 def inspect_nifti(path: Path) -> Inspection:
-    """Take the census of one NIfTI file from its header."""
+    """Inspect a NIfTI file by its header."""
     n_bytes = size_on_disk(path)
 
     def refused(problem: str) -> Inspection:
@@ -119,7 +119,7 @@ def inspect_nifti(path: Path) -> Inspection:
 
 
 def nifti_header(path: Path) -> Nifti1Header:
-    """Read the header of a file that a census was taken of.
+    """Read the header of a file that was inspected.
 
     Raises
     ------
@@ -135,13 +135,13 @@ def _is_packed(path: Path) -> bool:
 
 
 def _without_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Drop axes of length 1 behind the third: programs such as ANTs write volumes of the shape (x, y, z, 1)."""
+    """Drop axes of length 1 after the third: programs such as ANTs write volumes of the shape (x, y, z, 1)."""
     return tuple(int(n) for n in (shape[:3] if set(shape[3:]) <= {1} else shape))
 
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """Turn what nibabel raises on damaged files into an error that names the file."""
+    """Turn the errors of nibabel on damaged files into a SourceError that names the file."""
     try:
         yield
     except _DAMAGED as error:
@@ -150,7 +150,7 @@ def _damage(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _StoredPlane:
-    """A plane of a file that is not packed."""
+    """A plane of an uncompressed file."""
 
     path: Path
     stored: ArrayProxy
@@ -187,7 +187,7 @@ _unpacking = threading.Lock()
 
 
 def _unpacked(path: Path) -> _Unpacked:
-    """Unpack a file, unless somebody holds it unpacked already."""
+    """Unpack a file, or return it if it is unpacked already."""
     with _unpacking:
         found = _in_use.get(path)
         if found is None:

@@ -1,4 +1,4 @@
-"""Which page of an OME-TIFF is which plane, as TiffData in its OME-XML has it.
+"""The order of the planes of an OME-TIFF, by TiffData in its OME-XML.
 
 Invariant: pages are read in the order of the file, so one whose TiffData says anything else is never a volume.
 """
@@ -33,7 +33,7 @@ _EACH_ONCE = "TiffData must name each of the {} planes once, in order"
 
 
 def misplaced(document: ElementTree.Element, pixels: ElementTree.Element, n_planes: int) -> str | None:
-    """Tell what keeps page n from being plane n; None if nothing does.
+    """Describe why page n is not plane n; None if it is.
 
     Parameters
     ----------

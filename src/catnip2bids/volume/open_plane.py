@@ -24,13 +24,13 @@ class OpenPlane(Protocol):
 
     @property
     def reads_rows(self) -> bool:
-        """Whether rows that are read one after the other are decoded once; if not, each reading decodes all of it."""
+        """Whether consecutive rows are decoded once; if not, each reading decodes the whole plane."""
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
 
 @dataclass(frozen=True)
@@ -54,31 +54,18 @@ class StripPlane:
 
     A strip of which only the first rows were wanted is kept for the next ones, so that reading row after row decodes
     each strip once.
-
-    Attributes
-    ----------
-    path, where
-        The file, and the words by which errors name the plane.
-    descriptor
-        The open file; reading is positioned. None where it is opened each time.
-    offsets, counts
-        Where each strip is, and its bytes.
-    shape, stored
-        Rows and columns, and the type as stored, byte order included.
-    rows_per_strip
-        Rows of a strip; the last one may have fewer.
-    deflated
-        Whether the strips are compressed.
     """
 
     path: Path
-    where: str
-    descriptor: int | None
+    where: str  # names the plane in errors
+    descriptor: int | None  # None if the file is opened for each reading
+    # position and size of each strip
     offsets: tuple[int, ...]
     counts: tuple[int, ...]
+    # rows and columns; the type as stored, with its byte order
     shape: tuple[int, int]
     stored: np.dtype[Any]
-    rows_per_strip: int
+    rows_per_strip: int  # the last strip may have fewer
     deflated: bool
     reads_rows: ClassVar[bool] = True
     _kept: tuple[int, npt.NDArray[Any]] | None = field(default=None, init=False, repr=False)
@@ -93,12 +80,12 @@ class StripPlane:
             out.byteswap(inplace=True)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self.descriptor is not None:
             os.close(self.descriptor)
 
     def _read_stored(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read rows of uncompressed strips: each row is where it can be computed to be."""
+        """Read rows of uncompressed strips; the position of each row can be computed."""
         row_bytes, done = self.shape[1] * self.stored.itemsize, start
         flat = out.reshape(-1).view(np.uint8)
         while done < stop:
@@ -128,7 +115,7 @@ class StripPlane:
                 self._cut_out(strip, rows, start, stop, out)
 
     def _cut_out(self, strip: int, rows: npt.NDArray[Any], start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Copy what is wanted of a strip, and keep the strip if more of it is still to come."""
+        """Copy the wanted rows of a strip, and keep the strip if later rows are still to be read."""
         top = strip * self.rows_per_strip
         low, high = max(start, top), min(stop, top + len(rows))
         out[low - start : high - start] = rows[low - top : high - top]

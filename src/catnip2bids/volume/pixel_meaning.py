@@ -33,49 +33,23 @@ _GDAL_SCALING = re.compile(r'role="(offset|scale)"[^>]*>\s*([^<\s]+)\s*<')
 
 @dataclass(frozen=True)
 class PixelMeaning:
-    """What the values of one page mean, in words that follow "has".
+    """What the values of one page mean, in words that follow "has"."""
 
-    Attributes
-    ----------
-    shades
-        Whether 0 is shown as black or as white.
-    palette
-        The colour palette that values are indices into.
-    calibration
-        The function that turns stored values into those that are meant.
-    orientation
-        How rows and columns have to be turned or mirrored.
-    resolution
-        Whether the page is marked as a smaller copy of another image.
-    """
-
-    shades: str = _BLACK
+    shades: str = _BLACK  # whether 0 means black or white
     palette: str = _NO_PALETTE
-    calibration: str = _PLAIN
+    calibration: str = _PLAIN  # from stored to real values
     orientation: str = f"orientation {_UPRIGHT}"
-    resolution: str = _FULL
+    resolution: str = _FULL  # whether the page is a smaller copy of another image
 
 
 @dataclass(frozen=True)
 class _Aspect:
-    """What is said of one aspect of the meaning.
-
-    Attributes
-    ----------
-    read
-        Returns the aspect.
-    lost
-        What becomes of it, where it is unusual and all planes share it.
-    remedy
-        What to do where planes do not share it.
-    mixes_values
-        Whether planes that do not share it are not a volume.
-    """
+    """The words for one aspect of the meaning."""
 
     read: Callable[[PixelMeaning], str]
-    lost: str
-    remedy: str
-    mixes_values: bool = True
+    lost: str  # what happens to an unusual one that all planes share
+    remedy: str  # what to do if planes differ in it
+    mixes_values: bool = True  # planes that differ in it are not one volume
 
 
 _ASPECTS = (
@@ -111,7 +85,7 @@ _ASPECTS = (
 
 
 def meaning_of(page: tifffile.TiffPage) -> PixelMeaning:
-    """Read from the tags of a page of gray levels or palette indices what its values mean."""
+    """Read the meaning of the values of a page of gray levels or palette indices from its tags."""
     palette, orientation = _NO_PALETTE, page.tags.valueof(_ORIENTATION, _UPRIGHT)
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         colors = np.asarray(page.tags.valueof(_COLOR_MAP), "<u2").tobytes()
@@ -129,7 +103,7 @@ def meaning_of(page: tifffile.TiffPage) -> PixelMeaning:
 
 
 def compare_meanings(where: str, what: str, meanings: Mapping[str, PixelMeaning]) -> tuple[list[str], list[str]]:
-    """Compare what the values of the planes of one volume mean.
+    """Compare the meanings of the values of all planes of a volume.
 
     Parameters
     ----------
@@ -184,7 +158,7 @@ def _gdal_calibration(page: tifffile.TiffPage) -> str | None:
 
 
 def _polynomial(coefficients: list[str]) -> str | None:
-    """Write a function of stored values; None where it is the identity."""
+    """Format a function of stored values; None for the identity."""
     if coefficients[:2] == ["0", "1"] and set(coefficients[2:]) <= {"0"}:
         return None
     terms = [f"{factor} * stored" + (f"^{power}" if power > 1 else "") for power, factor in enumerate(coefficients)]
@@ -192,7 +166,7 @@ def _polynomial(coefficients: list[str]) -> str | None:
 
 
 def _number(text: str) -> str:
-    """Write a number in one way only: 1 for 1.0 and 1e0; text that is not a number as it is."""
+    """Format a number uniformly: 1 for 1.0 and 1e0; other text stays as it is."""
     try:
         return repr(float(text) + 0.0).removesuffix(".0")
     except ValueError:

@@ -1,6 +1,6 @@
-"""Decoded pixels that wait until they are asked for: in memory, or in a temporary file without a name.
+"""A buffer for decoded pixels, in memory or in an unnamed temporary file.
 
-Invariant: what comes out is what was put in, and nothing is left on disk, however the program ends.
+Invariant: nothing is left on disk, however the program ends.
 """
 
 from __future__ import annotations

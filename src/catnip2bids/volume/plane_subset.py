@@ -15,17 +15,7 @@ from catnip2bids.volume.volume import Copyable, PlaneSource, ReadCost, Volume
 
 @dataclass(frozen=True)
 class PlaneSubset:
-    """Planes of a volume that follow each other.
-
-    Attributes
-    ----------
-    whole
-        The volume.
-    start
-        The first one of them.
-    n_planes
-        How many.
-    """
+    """Consecutive planes of a volume."""
 
     whole: Volume
     start: int

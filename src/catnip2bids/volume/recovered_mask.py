@@ -30,18 +30,12 @@ class RecoveredMask:
 
     Where the whole volume is 0 anyway the mask cannot be known. It is 1 there, but in planes that the mask is known to
     empty.
-
-    Attributes
-    ----------
-    whole, masked
-        The volume without and with the mask, of one shape and type.
-    emptied
-        Planes, counted from 0, that the mask sets to 0 as a whole.
     """
 
+    # the volume without and with the mask, of one shape and type
     whole: Volume
     masked: Volume
-    emptied: frozenset[int]
+    emptied: frozenset[int]  # planes, from 0, that the mask sets to 0 completely
 
     @classmethod
     def from_evidence(cls, whole: Volume, masked: Volume, evidence: Mapping[str, Any]) -> RecoveredMask:

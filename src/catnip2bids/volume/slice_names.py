@@ -36,22 +36,13 @@ _EXAMPLE = "write the file name with # for the slice number and * for other text
 
 @dataclass(frozen=True)
 class NumberedSlices:
-    """The slices of a folder by their numbers.
+    """The slices of a folder by their numbers."""
 
-    Attributes
-    ----------
-    by_number
-        Files by slice number, in ascending order; more than one where a number is used twice. Decimals are counted in
-        units of the last decimal.
-    problem
-        Why the names do not tell the order of the slices; there are no numbers then.
-    not_matching
-        Files whose names a given pattern does not match.
-    """
-
+    # files by slice number, ascending; several files if a number is used twice; decimals are counted
+    # in units of the last decimal
     by_number: Mapping[int, list[Path]] = field(default_factory=dict)
-    problem: str | None = None
-    not_matching: tuple[Path, ...] = ()
+    problem: str | None = None  # why the order is unknown; there are no numbers then
+    not_matching: tuple[Path, ...] = ()  # files that a given pattern does not match
 
 
 @dataclass(frozen=True)
@@ -82,7 +73,7 @@ def number_slices(files: Iterable[Path], pattern: str | None = None) -> Numbered
     files
         The slice files of one folder, in any order.
     pattern
-        What tells the slice number, see `slice_pattern`; by default it is the one number that varies.
+        Pattern of the slice number, see `slice_pattern`; by default it is the one number that varies.
 
     Raises
     ------
@@ -127,7 +118,7 @@ def other_series(files: Iterable[Path], pattern: str) -> dict[str, int]:
 
 
 def slice_pattern(text: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Compile a pattern that tells which number of a file name is the slice number.
+    """Compile the pattern of the slice number in file names.
 
     Parameters
     ----------

@@ -40,13 +40,7 @@ _HEADER_READERS = 8  # headers are small and far apart: the file system's latenc
 
 @dataclass(frozen=True)
 class SliceSeries(TiffPlanes):
-    """A volume stored as one TIFF file a plane, in the order of its slice numbers.
-
-    Attributes
-    ----------
-    slices
-        The files.
-    """
+    """A volume stored as one TIFF file a plane, in the order of its slice numbers."""
 
     slices: tuple[Path, ...]
 
@@ -74,14 +68,14 @@ class SliceSeries(TiffPlanes):
 
 
 def inspect_slices(files: Iterable[Path], slice_number: str | None = None) -> Inspection:
-    """Take the census of a slice folder.
+    """Inspect a slice folder.
 
     Parameters
     ----------
     files
         The slice files, in any order.
     slice_number
-        What tells the slice number of a file name, see `slice_pattern`; by default it is the one number that varies.
+        Pattern of the slice number in file names, see `slice_pattern`; by default it is the one number that varies.
         Files that it does not match are left out, with a warning.
 
     Raises
@@ -206,7 +200,7 @@ def _layouts(slices: tuple[Path, ...]) -> tuple[dict[Path, PageLayout], list[str
 
 
 def _slice_layout(file: Path) -> tuple[PageLayout, int] | str:
-    """Return what a slice is, and how many smaller copies of it the file has; or what is wrong."""
+    """Return the layout of a slice and the number of smaller copies in the file, or what is wrong."""
     try:
         with open_tiff(file) as tiff:
             planes = check_planes(tiff)
@@ -234,7 +228,7 @@ def _odd_slices(layouts: Mapping[Path, PageLayout]) -> dict[Path, str]:
 
 
 def _grouped(folder: Path, wrong: Mapping[Path, str]) -> list[str]:
-    """Say what is wrong with each slice, and once where it is the same for many."""
+    """Describe the problem of each slice; one that many share is described once."""
     files: dict[str, list[Path]] = defaultdict(list)
     for file, text in wrong.items():
         files[text].append(file)

@@ -40,7 +40,7 @@ def reader_disagreement(page: tifffile.TiffPage) -> str | None:
 
 
 def _ambiguity_of_segments(page: tifffile.TiffPage) -> str | None:
-    """Tell what is wrong with how pixels are cut into strips or tiles; tifffile passes over what it does not need."""
+    """Describe an error in the division into strips or tiles; tifffile ignores tags that it does not need."""
     if not page.is_tiled and any(tag in page.tags for tag in _TAGS_OF_TILES):
         return "the tags speak of strips and of tiles"
     for tag, possible in ((_PLANAR_CONFIGURATION, (1, 2)), (_TILE_DEPTH, (1,))):

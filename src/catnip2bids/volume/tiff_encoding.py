@@ -1,4 +1,4 @@
-"""Pixels of a TIFF page as they are encoded, and what has to agree so that they mean the same in another file."""
+"""Encoded pixels of a TIFF page, and the encoding that a file must share to take them as they are."""
 
 from __future__ import annotations
 
@@ -31,40 +31,22 @@ _PIECE_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the pixels of a page are stored: where pages agree in that, their segments mean the same in any file.
+    """How the pixels of a page are stored; segments can be copied between files with equal encodings."""
 
-    Attributes
-    ----------
-    compression, predictor
-        Values of the tags; 32946, the old number of Deflate, counts as 8.
-    byte_order
-        ``<`` or ``>``; that of values of a single byte is always ``<``.
-    rows_per_strip
-        Rows of a strip; None where there are tiles.
-    tile
-        Rows and columns of a tile; None where there are strips.
-    """
-
+    # values of the tags; 32946, the old number of Deflate, counts as 8
     compression: int
     predictor: int
-    byte_order: Literal["<", ">"]
-    rows_per_strip: int | None
-    tile: tuple[int, int] | None
+    byte_order: Literal["<", ">"]  # always `<` for values of a single byte
+    rows_per_strip: int | None  # None for tiles
+    tile: tuple[int, int] | None  # (rows, columns); None for strips
 
 
 @dataclass(frozen=True)
 class FileRange:
-    """Some bytes of a file, which the system can copy into another one without handing them to us.
-
-    Attributes
-    ----------
-    path
-        The file.
-    offset, n_bytes
-        Where they begin, and how many they are.
-    """
+    """A range of bytes of a file, which the system can copy into another file by itself."""
 
     path: Path
+    # position and number of the bytes
     offset: int
     n_bytes: int
 
@@ -73,7 +55,7 @@ class FileRange:
         return self.n_bytes
 
     def copy_to(self, descriptor: int) -> None:
-        """Write the bytes where another file stands.
+        """Write the bytes at the current position of another file.
 
         Raises
         ------
@@ -103,22 +85,14 @@ class FileRange:
 
 @dataclass(frozen=True)
 class EncodedPlane:
-    """The segments of a plane as they stand in its file.
+    """The encoded segments of a plane."""
 
-    Attributes
-    ----------
-    counts
-        Bytes of each segment.
-    data
-        Where all segments are, one after the other.
-    """
-
-    counts: npt.NDArray[np.uint64]
-    data: Sequence[FileRange]
+    counts: npt.NDArray[np.uint64]  # bytes of each segment
+    data: Sequence[FileRange]  # all segments, one after the other
 
 
 def encoding_of(page: tifffile.TiffPage) -> Encoding | None:
-    """Tell how a page is stored, if its segments need nothing but the usual tags to be understood."""
+    """Return how a page is stored; None if its segments need more than the usual tags."""
     dtype = page.dtype
     if (
         dtype is None
@@ -140,7 +114,7 @@ def encoding_of(page: tifffile.TiffPage) -> Encoding | None:
 
 
 def find_segments(path: Path, offsets: npt.NDArray[np.uint64], counts: npt.NDArray[np.uint64]) -> EncodedPlane:
-    """Return the segments of a page, of which at least one is there; those that follow one another at once."""
+    """Return the segments of a page, which has at least one; adjacent ones as one range."""
     begins = np.flatnonzero(np.concatenate(([True], offsets[1:] != offsets[:-1] + counts[:-1])))
     lengths = np.add.reduceat(counts, begins)
     data = [FileRange(path, int(at), int(n_bytes)) for at, n_bytes in zip(offsets[begins], lengths, strict=True)]

@@ -1,4 +1,4 @@
-"""TIFF files, opened strictly: whatever tifffile only logs, or passes over, is an error that names the file.
+"""TIFF files, opened strictly: what tifffile only logs or ignores is an error that names the file.
 
 Invariant: the list of pages is followed to its end, without a loop, and holds no fewer than the metadata promises.
 (tifffile ends it in silence where it is cut off.)
@@ -114,12 +114,12 @@ def _raise_what_the_system_said(error: BaseException, path: Path) -> None:
 
 
 def saved_in_python(read: str = "tifffile.imread(OLD)") -> str:
-    """Say how to save an image again with tifffile, which takes three planes for colours unless it is told."""
+    """Say how to save an image again with tifffile, which takes three planes for colours by default."""
     return f'in Python with tifffile.imwrite(NEW, {read}, photometric="minisblack")'
 
 
 def page_offsets(tiff: tifffile.TiffFile) -> tuple[int, ...]:
-    """Return where the directory of each page is: with that, a page is found without going through all before it.
+    """Return the position of the directory of each page, so that a page is found without reading all before it.
 
     Fails where metadata and directory disagree or the file is cut off.
     """
@@ -166,7 +166,7 @@ def _check_tags(path: Path, tags: bytes, tag_size: int, order: Literal["little",
 
 
 def _declared_pages(tiff: tifffile.TiffFile) -> tuple[str, int]:
-    """Return how many planes metadata of the first page promise, and whose: some programs list but one of them."""
+    """Return the number of planes that metadata of the first page states, and the program; some list only one page."""
     first = tiff.pages.first
     if first.is_stk and (uic2 := first.tags.get(_UIC2_TAG)) is not None:
         return "MetaMorph metadata", int(uic2.count)
@@ -192,7 +192,7 @@ def directory_offsets(tiff: tifffile.TiffFile, path: Path) -> tuple[int, ...]:
 
 
 def check_directory(tiff: tifffile.TiffFile, path: Path, offset: int) -> int:
-    """Refuse a directory of which tifffile would read too much; returns where the next one is."""
+    """Refuse a directory of which tifffile would read too much; return the position of the next one."""
     layout = tiff.tiff
     n_tags = _whole_number(tiff, path, offset, layout.tagnosize)
     if n_tags > _MOST_TAGS:

@@ -1,4 +1,4 @@
-"""TIFF pages, read strictly: whatever tifffile would pass over in silence is an error that names the file.
+"""TIFF pages, read strictly: what tifffile would ignore silently is an error that names the file.
 
 Invariant: a page is decoded only after its tags were found to agree with each other and with the size of the file,
 and the decoded array has the shape and dtype that the tags promise. (tifffile returns zeros for missing strips.)
@@ -30,9 +30,9 @@ MOST_ROWS_PER_STRIP = 64
 """Rows are read out of compressed strips of so many rows at the most; larger ones are like planes of a single strip."""
 ROWS_AT_A_TIME = 256
 MOST_READ_BYTES = 256 * 2**20
-"""Memory for reading a page where nobody said how much there is: in `validate` and `report`."""
+"""Memory for reading a page in `validate` and `report`, which have no memory limit of their own."""
 _SMALL_PLANE_BYTES = 4 * 2**20
-"""Of smaller planes thousands are open at a time, which is more than a system lets one program open."""
+"""Thousands of smaller planes may be open at a time, more than a system lets one program open."""
 _MOST_LEVELS = 64
 _COLOR_MAP = 320
 _GRAY = {tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE}
@@ -41,27 +41,18 @@ _PLAIN = {tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffil
 
 @dataclass(frozen=True)
 class PageLayout:
-    """What one page is.
+    """Shape, type and encoding of one page."""
 
-    Attributes
-    ----------
-    shape, dtype
-        Rows and columns, and type in native byte order.
-    reads_rows
-        Whether rows can be read without decoding all of it. Pages of one volume may differ in that.
-    encoding
-        How it is stored; None where its segments cannot stand in another file as they are.
-    meaning
-        What its values mean. A census compares that by itself, to say what differs.
-    segment_bytes
-        Memory that decoding a strip or tile takes: tiles may be larger than the page.
-    """
-
+    # rows and columns; type in native byte order
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+    # whether rows can be read without decoding all of it; pages of one volume may differ
     reads_rows: bool = field(default=True, compare=False)
+    # None if its segments cannot be copied into another file
     encoding: Encoding | None = field(default=None, compare=False)
+    # compared separately, so that the message says what differs
     meaning: PixelMeaning = field(default=PixelMeaning(), compare=False)
+    # memory that decoding a strip or tile takes: tiles may be larger than the page
     segment_bytes: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
@@ -116,7 +107,7 @@ def subifds(page: tifffile.TiffPage, where: str) -> tuple[int, ...]:
 
 
 def check_tags(page: tifffile.TiffPage, where: str) -> PageLayout:
-    """Check a page, of which errors are to begin with the words `where`.
+    """Check a page; errors begin with the words `where`.
 
     Raises
     ------
@@ -162,7 +153,7 @@ def _refuse_colors(page: tifffile.TiffPage, where: str) -> None:
 def open_page(
     path: Path, index: int, expected: PageLayout, offset: int | None = None, n_bytes_behind: int = 0
 ) -> OpenPlane:
-    """Open one page for reading; it must be just as the census saw it.
+    """Open one page for reading; it must be just as it was when inspected.
 
     Parameters
     ----------
@@ -190,7 +181,7 @@ def open_page(
 def open_lone_page(
     path: Path, index: int, offset: int | None = None, n_bytes_behind: int = 0
 ) -> tuple[PageLayout, OpenPlane]:
-    """Open one page that no census was taken of; returns what it is, too.
+    """Open a page that was not inspected before; return its layout, too.
 
     Raises
     ------
@@ -217,7 +208,7 @@ def open_lone_page(
 
 
 def agreed(layouts: Iterable[PageLayout]) -> PageLayout:
-    """Return what can be said of all pages of a volume, which have one shape and type."""
+    """Return the layout that holds for all pages of a volume, which have one shape and type."""
     pages = list(layouts)
     encodings = {page.encoding for page in pages}
     return replace(
@@ -246,17 +237,17 @@ def read_encoded(path: Path, index: int, expected: PageLayout, offset: int | Non
 
 
 def bytes_of_a_strip(layout: PageLayout) -> int:
-    """Memory that the largest strip takes of which rows can be read."""
+    """Memory of the largest strip whose rows can be read."""
     return min(MOST_ROWS_PER_STRIP, layout.shape[0]) * layout.shape[1] * layout.dtype.itemsize
 
 
 def bytes_to_decode(layout: PageLayout) -> int:
-    """Memory that it takes to decode a page of which rows cannot be read: the page, and what it is decoded from."""
+    """Memory for decoding a page whose rows cannot be read: its pixels and its stored bytes."""
     return _plane_bytes(layout) + max(_plane_bytes(layout), layout.segment_bytes)
 
 
 def bytes_to_read(layout: PageLayout) -> int:
-    """Memory that reading a page takes: `ROWS_AT_A_TIME` rows, or all of it where rows cannot be read."""
+    """Memory for reading a page: `ROWS_AT_A_TIME` rows, or all of it if rows cannot be read."""
     if not layout.reads_rows:
         return bytes_to_decode(layout)
     n_rows = min(ROWS_AT_A_TIME, layout.shape[0])
@@ -304,7 +295,7 @@ def _decoded(path: Path, index: int, expected: PageLayout, offset: int | None) -
 
 
 def page_at(tiff: tifffile.TiffFile, index: int, offset: int | None) -> tuple[tifffile.TiffPage, str]:
-    """Return a page that is not checked yet, and the words by which errors name it."""
+    """Return an unchecked page, and the words by which errors name it."""
     path = tiff.filehandle.path
     where = f"{path}: page {index + 1}: " if index or tiff.pages.is_multipage else f"{path}: "
     if offset is not None:

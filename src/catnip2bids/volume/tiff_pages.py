@@ -1,4 +1,4 @@
-"""Which images of a TIFF file are planes, and which are smaller copies of them.
+"""The images of a TIFF file: planes, and smaller copies of them.
 
 Invariant: an image is left out only if the file marks it as a copy of reduced resolution and it is smaller than every
 plane, or if it is a SubIFD and smaller than its plane.
@@ -37,21 +37,11 @@ class PageSize:
 
 @dataclass(frozen=True)
 class CheckedPlanes:
-    """The planes of one file.
+    """The planes of one file."""
 
-    Attributes
-    ----------
-    layouts
-        What each is, by the index of its page.
-    offsets
-        Where their directories are.
-    n_copies
-        Copies of reduced resolution that the file has besides, apart from the levels of an OME-TIFF.
-    """
-
-    layouts: Mapping[int, PageLayout]
-    offsets: tuple[int, ...]
-    n_copies: int
+    layouts: Mapping[int, PageLayout]  # by the index of the page
+    offsets: tuple[int, ...]  # positions of their directories
+    n_copies: int  # reduced copies in the file, without the levels of an OME-TIFF
 
 
 def reduced_pages(sizes: Sequence[PageSize]) -> frozenset[int]:

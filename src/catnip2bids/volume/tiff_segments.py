@@ -20,7 +20,7 @@ LARGEST_DEFLATE_RATIO = 1040.0
 # How many bytes one compressed byte can stand for at the most; what claims more cannot be true.
 # Deflate: zlib's technical details (1032:1); PackBits: 128 bytes from 2; LZW: codes of at least 9 bits for
 # strings of at most 4096 bytes.
-# Zstandard: blocks of 128 KiB from 4 bytes; LZMA: measured on zeros, with room to spare. Fax codes: as Zstandard.
+# Zstandard: blocks of 128 KiB from 4 bytes; LZMA: measured on zeros, with a margin. Fax codes: as Zstandard.
 _LARGEST_RATIO = {
     tifffile.COMPRESSION.NONE: 1.0,
     tifffile.COMPRESSION.ADOBE_DEFLATE: LARGEST_DEFLATE_RATIO,
@@ -37,7 +37,7 @@ _LARGEST_RATIO = {
 """tifffile decodes these to the size that the tags promise. Others have a size of their own, see `own_size`."""
 _LARGEST_GROWTH = 2
 _OVERHEAD_BYTES = 2**20
-"""What is stored of a plane has at most so many times the bytes of its pixels, and so many more."""
+"""Limits of the stored size of a plane: a multiple of the bytes of its pixels, and an addition."""
 
 
 def check_segments(page: tifffile.TiffPage, where: str, file_bytes: int) -> None:
@@ -103,13 +103,13 @@ def decoded_bytes(page: tifffile.TiffPage) -> int:
 
 
 def segment_bytes(page: tifffile.TiffPage) -> int:
-    """Memory that decoding a strip or tile takes, beside what is stored of it."""
+    """Memory for decoding a strip or tile, besides its stored bytes."""
     itemsize = 1 if page.dtype is None else page.dtype.itemsize
     return decoded_bytes(page) * (itemsize + codec_headers.work_bytes(page.compression)) // itemsize
 
 
 def _check_own_sizes(page: tifffile.TiffPage, where: str) -> None:
-    """Check that segments which say how large they are say nothing else than the tags."""
+    """Check that the sizes stated by segments agree with the tags."""
     most, handle = decoded_bytes(page), page.parent.filehandle
     for offset, n_bytes in zip(page.dataoffsets, page.databytecounts, strict=True):
         handle.seek(offset)

@@ -38,18 +38,10 @@ from catnip2bids.xml_text import read_xml
 
 @dataclass(frozen=True)
 class TiffStack(TiffPlanes):
-    """A volume stored as the pages of one TIFF file.
-
-    Attributes
-    ----------
-    path
-        The file.
-    page_offsets
-        Where the directory of each page is in it.
-    """
+    """A volume stored as the pages of one TIFF file."""
 
     path: Path
-    page_offsets: tuple[int, ...]
+    page_offsets: tuple[int, ...]  # position of the directory of each page
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -76,15 +68,7 @@ class TiffStack(TiffPlanes):
 
 @dataclass(frozen=True)
 class ContiguousStack(TiffPlanes):
-    """A volume that ImageJ stored as one TIFF page, with the other planes behind its pixels, as it does above 4 GiB.
-
-    Attributes
-    ----------
-    path
-        The file.
-    n_planes
-        Number of planes.
-    """
+    """A volume that ImageJ stored as one TIFF page, with the other planes behind its pixels, as it does above 4 GiB."""
 
     path: Path
     n_planes: int
@@ -109,7 +93,7 @@ class ContiguousStack(TiffPlanes):
 
 
 def inspect_stack(path: Path) -> Inspection:
-    """Take the census of one multi-page TIFF file: every page's tags are looked at, nothing is decoded."""
+    """Inspect a multi-page TIFF file: read the tags of every page, decode nothing."""
     n_bytes = size_on_disk(path)
     try:
         with open_tiff(path) as tiff:
@@ -206,7 +190,7 @@ def _refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
 
 
 def _read_ome(xml: str, path: str) -> tuple[dict[str, int], str | None]:
-    """Read from OME-XML, of any version, how many planes there are of what, and what is wrong with their order."""
+    """Read the numbers of planes, channels and time points from OME-XML of any version, and errors in their order."""
     try:
         document = read_xml(xml)
         pixels = [element for element in document.iter() if element.tag.endswith("}Pixels")]

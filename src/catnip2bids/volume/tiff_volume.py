@@ -1,6 +1,6 @@
-"""What slice folders and TIFF stacks have in common: planes that are TIFF pages of one kind.
+"""The common part of slice folders and TIFF stacks: planes that are TIFF pages of one layout.
 
-Invariant: what is said here of all planes holds for each of them, as the census saw it.
+Invariant: the layout of the volume was that of each plane when it was inspected.
 """
 
 from __future__ import annotations
@@ -17,13 +17,7 @@ from catnip2bids.volume.volume import ReadCost
 
 @dataclass(frozen=True)
 class TiffPlanes:
-    """Planes of one volume, whatever files they are in.
-
-    Attributes
-    ----------
-    layout
-        What each of them is.
-    """
+    """Planes of one volume, in one TIFF file or several."""
 
     layout: PageLayout
 
@@ -34,7 +28,7 @@ class TiffPlanes:
 
     @property
     def encoding(self) -> Encoding | None:
-        """How all planes are stored; None where they do not agree, or cannot be put into another file as they are."""
+        """The encoding of all planes; None if they differ, or cannot be copied into another file."""
         return self.layout.encoding
 
     @property

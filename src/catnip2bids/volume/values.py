@@ -1,4 +1,4 @@
-"""What values occur in an image: the range, and the labels.
+"""The values of an image: their range, and the labels that occur.
 
 Invariant: label values are collected as they are; a float label that is not a whole number, or may have been rounded,
 is an error, because the id behind it may already be wrong.
@@ -15,7 +15,7 @@ from catnip2bids.errors import SourceError
 
 
 def value_range(array: npt.NDArray[Any]) -> tuple[float, float] | None:
-    """Smallest and largest finite value; None where there is none."""
+    """Return the smallest and largest finite value; None without finite values."""
     smallest, largest = array.min(), array.max()
     if not (np.isfinite(smallest) and np.isfinite(largest)):
         finite = array[np.isfinite(array)]

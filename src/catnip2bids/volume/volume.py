@@ -1,4 +1,4 @@
-"""A 3D image however it is stored: the one protocol that the rest of the program reads through.
+"""The protocol of 3D images, for all formats that are read.
 
 Invariant: a volume hands out whole planes, exactly as they are stored, in native byte order; it never
 holds more than the planes it was asked for. Volumes are small frozen descriptions (paths and numbers), so
@@ -29,24 +29,15 @@ class PlaneSource:
 
 @dataclass(frozen=True)
 class ReadCost:
-    """What reading planes takes beside the rows that are asked for.
+    """Memory for reading planes, besides the rows that are asked for."""
 
-    Attributes
-    ----------
-    by_rows
-        Whether rows can be read one after the other, each being decoded once. If not, planes are decoded as a whole.
-    shared_bytes
-        Memory that is held as long as any plane is open, such as an unpacked file or decoded chunks.
-    open_bytes
-        Memory that each open plane holds between two readings: rows that were decoded and not asked for yet.
-    decoding_bytes
-        Memory that decoding a whole plane takes; 0 where rows can be read.
-    """
-
+    # whether rows can be read one after the other; if not, planes are decoded as a whole
     by_rows: bool = True
+    # held while any plane is open, such as an unpacked file or decoded chunks
     shared_bytes: int = 0
+    # held by each open plane between two readings: rows that were decoded and not asked for yet
     open_bytes: int = 0
-    decoding_bytes: int = 0
+    decoding_bytes: int = 0  # for decoding a whole plane; 0 if rows can be read
 
 
 @runtime_checkable
@@ -70,7 +61,7 @@ class Volume(Protocol):
 
     @property
     def read_cost(self) -> ReadCost:
-        """What reading takes beside the rows that are asked for."""
+        """Memory for reading planes, besides the rows that are asked for."""
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane; any range of its rows can be read then. It has to be closed.
@@ -83,7 +74,7 @@ class Volume(Protocol):
         Raises
         ------
         SourceError
-            If the plane is not what the census saw. Reading raises it too, if rows cannot be read completely.
+            If the plane has changed since the inspection. Reading raises it too, if rows cannot be read completely.
         """
 
 
@@ -93,7 +84,7 @@ class Copyable(Protocol):
 
     @property
     def encoding(self) -> Encoding | None:
-        """How all planes are stored; None where they do not agree, or need more than the usual tags."""
+        """The encoding of all planes; None if they differ, or need more than the usual tags."""
 
     def read_encoded(self, plane: int) -> EncodedPlane:
         """Read the segments of a plane without decoding them.
@@ -101,7 +92,7 @@ class Copyable(Protocol):
         Raises
         ------
         SourceError
-            If the plane is not what the census saw.
+            If the plane has changed since the inspection.
         """
 
 
@@ -111,7 +102,7 @@ def read_planes(volume: Volume, start: int, stop: int, out: npt.NDArray[Any]) ->
     Raises
     ------
     SourceError
-        If a plane cannot be read completely, or is not what the census saw.
+        If a plane cannot be read completely, or has changed since the inspection.
     """
     with ExitStack() as earlier:
         for index in range(start, stop):

@@ -23,7 +23,7 @@ from catnip2bids.volume.tiff_file import open_tiff
 from catnip2bids.volume.tiff_stack import ContiguousStack, TiffStack
 from catnip2bids.volume.volume import Volume
 from catnip2bids.volume.zarr import ZarrVolume
-from catnip2bids.volume.zarr.metadata import POWERS
+from catnip2bids.volume.zarr.metadata import LENGTH_UNITS
 from catnip2bids.xml_text import read_xml
 
 Sizes = tuple[float | None, float | None, float | None]
@@ -40,7 +40,7 @@ _FLOAT32_ERROR = 2.0**-23
 _IMAGEJ_ERROR = 1e-5
 """ImageJ writes resolutions as millionths."""
 # symbols of OME-XML (UnitsLength) and words of ImageJ, normalized (NFKC), beside the names that OME-Zarr uses
-_POWERS = POWERS | {"m": 6, "dm": 5, "cm": 4, "mm": 3, "um": 0, "\u03bcm": 0, "micron": 0, "microns": 0, "nm": -3}
+_POWERS = LENGTH_UNITS | {"m": 6, "dm": 5, "cm": 4, "mm": 3, "um": 0, "\u03bcm": 0, "micron": 0, "microns": 0, "nm": -3}
 _POWERS |= {"pm": -6, "\u00c5": -4}
 _NO_UNITS = {"", "pixel", "pixels", "inch"}
 """Inches are ImageJ's unit for resolution tags such as 72 dpi."""
@@ -49,25 +49,15 @@ _NIFTI_UNITS = {"meter": "m", "mm": "mm", "micron": "um"}
 
 @dataclass(frozen=True)
 class StatedVoxelSize:
-    """What a source states about its voxel size.
+    """The voxel size that a source states."""
 
-    Attributes
-    ----------
-    sizes_um
-        Sizes along X Y Z in micrometers; None where there is nothing to be understood.
-    where
-        What states it, such as ``OME-XML``.
-    doubt
-        Why it is not taken; None if it is a voxel size.
-    """
-
-    sizes_um: Sizes
-    where: str
-    doubt: str | None = None
+    sizes_um: Sizes  # X Y Z; None if it is not understood
+    where: str  # its place, such as `OME-XML`
+    doubt: str | None = None  # why it is not used
 
     @property
     def voxel_size_um(self) -> tuple[float, float, float] | None:
-        """Voxel size X Y Z in micrometers, if there is nothing to doubt."""
+        """Voxel size X Y Z in micrometers; None if there is a doubt."""
         x, y, z = self.sizes_um
         return None if self.doubt or x is None or y is None or z is None else (x, y, z)
 
@@ -79,7 +69,7 @@ class StatedVoxelSize:
         return any(stated is not None and abs(stated / size - 1) > _MOST_OFF for stated, size in pairs)
 
     def __str__(self) -> str:
-        """Write the sizes, what states them, and why they are not taken."""
+        """Format the sizes, the metadata that states them, and the reason for a doubt."""
         size = (
             "no usable voxel size"
             if self.sizes_um == _NOTHING
@@ -89,12 +79,12 @@ class StatedVoxelSize:
 
 
 def format_voxel_size(sizes_um: Sequence[float | None]) -> str:
-    """Write a voxel size for people: ``3.7 x 3.7 x 5 um``."""
+    """Format a voxel size: ``3.7 x 3.7 x 5 um``."""
     return " x ".join("?" if size is None else f"{size:g}" for size in sizes_um) + " um"
 
 
 def stated_voxel_size(volume: Volume) -> StatedVoxelSize | None:
-    """Return what the files of a volume state about its voxel size; None if they state nothing.
+    """Return the voxel size that the files of a volume state; None if they state none.
 
     Raises
     ------
@@ -124,7 +114,7 @@ def _stated(sizes_um: Sizes, where: str, doubt: str | None = None) -> StatedVoxe
 
 
 def _in_um(size: float, unit: str) -> tuple[float | None, str | None]:
-    """Convert a size to micrometers; returns why not, where the unit is unknown. Sizes of 0 or less mean nothing."""
+    """Convert a size to micrometers; return the reason if the unit is unknown. Sizes of 0 or less mean nothing."""
     power = _POWERS.get(unicodedata.normalize("NFKC", unit.replace("\\u00B5", "\u00b5").strip()))
     if power is None:
         return None, f"the unit {unit!r} is not a unit of length that is known here"

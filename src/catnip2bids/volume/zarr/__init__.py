@@ -1,9 +1,9 @@
-"""OME-Zarr images as volumes: their metadata, and layers of chunks behind planes that are read one after the other."""
+"""Reading OME-Zarr: metadata of groups and arrays, and level 0 of an image as a volume."""
 
 from catnip2bids.volume.zarr.array import ZarrArray, open_array
 from catnip2bids.volume.zarr.array_metadata import read_chunk_grid
 from catnip2bids.volume.zarr.chunk_grid import MOST_CHUNK_BYTES, ChunkGrid
-from catnip2bids.volume.zarr.metadata import document_of, read_attributes
+from catnip2bids.volume.zarr.metadata import document_of, read_attributes, read_metadata
 from catnip2bids.volume.zarr.zarr_volume import ZarrVolume, inspect_zarr, is_ome_zarr
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "open_array",
     "read_attributes",
     "read_chunk_grid",
+    "read_metadata",
 ]

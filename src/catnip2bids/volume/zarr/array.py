@@ -25,13 +25,7 @@ _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 @dataclass(frozen=True)
 class ZarrArray:
-    """An array of an image.
-
-    Attributes
-    ----------
-    grid
-        How it is cut into chunks.
-    """
+    """An array of an image."""
 
     grid: ChunkGrid
     _array: Any
@@ -95,7 +89,7 @@ def open_array(path: Path, level: str) -> ZarrArray:
 
 @cache
 def _context() -> Any:
-    """Return a context that remembers nothing: what was decoded is kept in layers."""
+    """Return a context without a cache: decoded chunks are kept in a `SlabCache`."""
     import tensorstore as ts
 
     return ts.Context({"cache_pool": {"total_bytes_limit": 0}})

@@ -24,7 +24,7 @@ _MOST_AXES = 5
 _MOST_VOXELS = 2**18
 """Along an axis."""
 _MOST_CHUNKS = 2**20
-"""Of a layer: enough for planes of 65,536 x 65,536 pixels in chunks of 64 x 64."""
+"""Of a slab: enough for planes of 65,536 x 65,536 pixels in chunks of 64 x 64."""
 _LARGEST_ITEMSIZE = 16
 _MOST_INDEX_BYTES = 16 * 2**20
 

@@ -38,37 +38,20 @@ Region = Sequence[slice]
 
 @dataclass(frozen=True)
 class ChunkGrid:
-    """How an array is cut into files, and these into chunks.
-
-    Attributes
-    ----------
-    folder
-        The folder of the array.
-    shape, file_shape, chunk_shape
-        Elements of the array, of the part of it that a file holds, and of a chunk: the last two are the same where
-        there are no shards.
-    itemsize
-        Bytes of an element.
-    prefix, separator
-        What the paths of files below the array are made of.
-    index
-        Where the index of a shard is: ``start`` or ``end``; None where there are no shards.
-    has_checksum
-        Whether four bytes follow the index.
-    codec
-        What chunks are compressed with: the name of a codec, of several, or none.
-    """
+    """How an array is cut into files and chunks."""
 
     folder: Path
+    # of the array, of the part of it in a file, and of a chunk; the last two are the same without shards
     shape: tuple[int, ...]
     file_shape: tuple[int, ...]
     chunk_shape: tuple[int, ...]
     itemsize: int
+    # parts of the paths of files below the array
     prefix: str
     separator: str
-    index: str | None = None
-    has_checksum: bool = False
-    codec: str = ""
+    index: str | None = None  # place of a shard's index, `start` or `end`; None without shards
+    has_checksum: bool = False  # a crc32c of the index
+    codec: str = ""  # names of the codecs that compress chunks, joined
 
     @property
     def chunk_bytes(self) -> int:

@@ -1,6 +1,9 @@
-"""What the metadata of an OME-Zarr image, version 0.5 (zarr v3) or 0.4 (zarr v2), tell about its level 0.
+"""The metadata of OME-Zarr groups, version 0.5 (zarr v3) and 0.4 (zarr v2).
 
-Invariant: whatever is in the files, what is wrong with them is said in an error that names the file.
+Everything that reads an OME-Zarr image reads its group here, within limits. `read_metadata` checks all parts that
+the models name and refuses a document with a wrong one; `read_level_0` asks only for what a volume cannot do without.
+
+Invariant: every error names the file and what is wrong with it; what the models hold cannot fail later.
 """
 
 from __future__ import annotations
@@ -9,15 +12,20 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from catnip2bids.documents import read_json
 from catnip2bids.errors import DatasetError, ReadError, SourceError
 
+# within these bounds no product and no quotient of scales is 0 or infinite
+_LARGEST = 1e30
 _MOST_LEVELS = 64
+_MOST_LABEL_IMAGES = 100
 SPATIAL = ("z", "y", "x")
 DOCUMENTS = ("zarr.json", ".zattrs", ".zgroup")
-POWERS = {
+LENGTH_UNITS = {
     "angstrom": -4,
     "picometer": -6,
     "nanometer": -3,
@@ -29,14 +37,146 @@ POWERS = {
 }
 """Units of length of OME-Zarr ("axes"), as powers of ten of a micrometer."""
 
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Shift = Annotated[Number, Field(ge=-_LARGEST, le=_LARGEST)]
+_Size = Annotated[Number, Field(ge=1 / _LARGEST, le=_LARGEST)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
+
+
+class Axis(_Part):
+    """An axis of an image."""
+
+    name: str
+    type: str | None = None
+    unit: str | None = None
+
+
+class Scale(_Part):
+    """Voxel size along each axis."""
+
+    type: Literal["scale"]
+    vector: list[_Size] = Field(alias="scale")
+
+
+class Translation(_Part):
+    """Centre of the first voxel along each axis."""
+
+    type: Literal["translation"]
+    vector: list[_Shift] = Field(alias="translation")
+
+
+class Identity(_Part):
+    """A transformation that changes nothing."""
+
+    type: Literal["identity"]
+
+
+_Transformation = Annotated[Scale | Translation | Identity, Field(discriminator="type")]
+_Transformations = Annotated[list[_Transformation], Field(max_length=2)]
+
+
+class Level(_Part):
+    """A resolution level."""
+
+    path: str
+    transformations: _Transformations | None = Field(default=None, alias="coordinateTransformations")
+
+
+class Multiscale(_Part):
+    """An image with its resolution levels; level 0 comes first."""
+
+    axes: list[Axis] = Field(min_length=1)
+    levels: list[Level] = Field(alias="datasets", min_length=1, max_length=_MOST_LEVELS)
+    transformations: _Transformations | None = Field(default=None, alias="coordinateTransformations")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len({axis.name for axis in self.axes}) < len(self.axes):
+            raise ValueError("two axes have the same name")
+        for step in (*(self.levels[0].transformations or ()), *(self.transformations or ())):
+            if not isinstance(step, Identity) and len(step.vector) != len(self.axes):
+                raise ValueError("a transformation has not as many numbers as there are axes")
+        return self
+
+    def placement(self, level: Level) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return scale and translation of a level, in the units of the axes.
+
+        The transformations of the level come first, then those of the whole image (OME-Zarr, "multiscales").
+        """
+        scale, translation = [1.0] * len(self.axes), [0.0] * len(self.axes)
+        for step in (*(level.transformations or ()), *(self.transformations or ())):
+            if isinstance(step, Scale):
+                scale = [a * b for a, b in zip(scale, step.vector, strict=True)]
+                translation = [a * b for a, b in zip(translation, step.vector, strict=True)]
+            elif isinstance(step, Translation):
+                translation = [a + b for a, b in zip(translation, step.vector, strict=True)]
+        return tuple(scale), tuple(translation)
+
+
+class Window(_Part):
+    """Range of values that is displayed, and range of all values."""
+
+    min: Number | None = None
+    max: Number | None = None
+    start: Number | None = None
+    end: Number | None = None
+
+
+class Channel(_Part):
+    """Display settings of a channel."""
+
+    label: str | None = None
+    color: Annotated[str, Field(pattern="^#?[0-9A-Fa-f]{6}$")] | None = None
+    window: Window | None = None
+
+
+class Omero(_Part):
+    """Display settings of all channels."""
+
+    channels: list[Channel] | None = None
+
+
+class LabelProperties(_Part):
+    """Names of a label value."""
+
+    value: int = Field(alias="label-value")
+    name: str | None = None
+    abbreviation: str | None = None
+
+
+class LabelColor(_Part):
+    """Colour of a label value."""
+
+    value: int = Field(alias="label-value")
+    rgba: Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3)] | None = None
+
+
+class ImageLabel(_Part):
+    """Names and colours of the values of a label image."""
+
+    properties: list[LabelProperties] | None = None
+    colors: list[LabelColor] | None = None
+
+
+class GroupMetadata(_Part):
+    """The metadata of a group."""
+
+    multiscales: list[Multiscale] | None = None
+    omero: Omero | None = None
+    image_label: ImageLabel | None = Field(default=None, alias="image-label")
+    labels: list[str] | None = Field(default=None, max_length=_MOST_LABEL_IMAGES)
+
 
 @dataclass(frozen=True)
-class Multiscale:
-    """What the metadata of an image tells about its level 0."""
+class Level0:
+    """What the metadata of an image says about its level 0."""
 
-    level: str
+    path: str
     axes: tuple[str, ...]
-    voxel_size_um: tuple[float, float, float] | None
+    voxel_size_um: tuple[float, float, float] | None  # (x, y, z)
 
 
 def document_of(path: Path) -> Path:
@@ -46,12 +186,13 @@ def document_of(path: Path) -> Path:
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """Read what OME-Zarr says of a group: what is below ``ome`` in version 0.5, and all attributes in 0.4.
+    """Read the OME attributes of a group as they are: what is below ``ome`` in version 0.5, all attributes in 0.4.
 
     Raises
     ------
     SourceError
-        If the metadata are not there, cannot be read, or are no JSON. Where they say nothing, nothing is returned.
+        If the metadata is missing, cannot be read, or is not JSON. Metadata without OME attributes gives an empty
+        dictionary.
     """
     document = document_of(path)
     attributes: dict[str, Any] = {}
@@ -66,12 +207,35 @@ def read_attributes(path: Path) -> dict[str, Any]:
     return attributes
 
 
-def read_multiscale(path: Path) -> Multiscale:
-    """Read the metadata of an image: the first one of its multiscales."""
+def read_metadata(path: Path) -> GroupMetadata:
+    """Read and check the metadata of a group.
+
+    Raises
+    ------
+    SourceError
+        If the metadata is missing, or a part of it is not valid.
+    """
+    try:
+        return GroupMetadata.model_validate(read_attributes(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = ": ".join(filter(None, (where, first["msg"])))
+        raise SourceError(f"{path}: its metadata are wrong ({what}); correct {document_of(path).name}") from error
+
+
+def read_level_0(path: Path) -> Level0:
+    """Read where level 0 of an image is, its axes, and its voxel size if that is stated and valid.
+
+    Raises
+    ------
+    SourceError
+        If the metadata does not describe exactly one image, or one without the axes z, y, x in this order.
+    """
     document = document_of(path)
     match read_attributes(path):
         case {"multiscales": [dict() as image]}:
-            return _check_multiscale(image, document)
+            return _check_level_0(image, document)
         case {"multiscales": [dict(), *others]}:
             raise SourceError(
                 f"{document}: describes {1 + len(others)} images (multiscales); save the one you want as an OME-Zarr "
@@ -96,7 +260,7 @@ def _read_json(document: Path) -> object:
     return content
 
 
-def _check_multiscale(image: dict[Any, object], document: Path) -> Multiscale:
+def _check_level_0(image: dict[Any, object], document: Path) -> Level0:
     match image.get("datasets"):
         case [dict() as dataset, *lower] if isinstance(level := dataset.get("path"), str) and level:
             pass
@@ -123,11 +287,11 @@ def _check_multiscale(image: dict[Any, object], document: Path) -> Multiscale:
             raise SourceError(
                 f"{document}: its levels (datasets) do not begin with the one of the smallest voxels; put them in order"
             )
-    return Multiscale(level, axes, _voxel_size_um(axes, units, scales))
+    return Level0(level, axes, _voxel_size_um(axes, units, scales))
 
 
 def _scale(described: dict[Any, object], n_axes: int) -> list[float] | None:
-    """Return the scale that a dataset or a whole image was given; None where there is none to be understood."""
+    """Return the scale of a level or of the whole image; None if it has none for all axes."""
     match described.get("coordinateTransformations"):
         case [*transformations]:
             for transformation in transformations:
@@ -154,7 +318,7 @@ def _voxel_size_um(
         return None
     sizes = {}
     for index, (axis, unit) in enumerate(zip(axes, units, strict=True)):
-        size, power = of_level[index] * (1.0 if of_image is None else of_image[index]), POWERS.get(str(unit))
+        size, power = of_level[index] * (1.0 if of_image is None else of_image[index]), LENGTH_UNITS.get(str(unit))
         if axis in SPATIAL and power is not None and math.isfinite(size) and size > 0:
             sizes[axis] = size * 10**power if power >= 0 else size / 10**-power  # exact powers keep 3700 nm 3.7
     return (sizes["x"], sizes["y"], sizes["z"]) if len(sizes) == len(SPATIAL) else None

@@ -1,17 +1,17 @@
-"""The layers of an image: all planes of a row of chunks along z.
+"""Decoded slabs of an image. A slab is all planes that one row of chunks along z covers.
 
-Invariant: each chunk is decoded once, though chunks are blocks and planes are asked for one after the other. What is
-decoded of a layer is kept as long as a plane of it is open or was not read yet.
+Invariant: each chunk is decoded once, though chunks are blocks and planes are read one after the other. A decoded slab
+is kept while one of its planes is open or still unread.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,17 +22,34 @@ from catnip2bids.volume.zarr.array import ZarrArray, as_source_error
 
 Zyx = tuple[int, int, int]
 
-LARGEST_LAYER_BYTES = 256 * 2**20
-"""Layers of up to this size are kept in memory, as many as fit in it but at least two; larger ones on disk."""
+LARGEST_SLAB_BYTES = 256 * 2**20
+"""Slabs of up to this size are kept in memory, as many as fit into it but at least two; larger ones on disk."""
 TILE_BYTES = 32 * 2**20
-"""Chunks of a row that make about this much are decoded at a time, so that they keep several processors busy."""
+"""Chunks of about this size together are decoded at a time, so that they keep several processors busy."""
 _MOST_CHUNKS_OF_A_TILE = 4096
-_LEAST_LAYERS = 2  # who reads several planes at a time is at the border of two layers now and then
+_FEWEST_SLABS = 2  # several planes that are read at a time may lie on both sides of a border between slabs
+
+
+class _Tile(NamedTuple):
+    """Rows `top` to `bottom` and columns `left` to `right` (both exclusive) of a slab, decoded at a time."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a volume is cut: along z into layers, these into tiles, which are whole chunks of one row of chunks."""
+    """How a volume is cut: along z into slabs, these into tiles, which are whole chunks of one row of chunks."""
 
     shape: Zyx
     chunk: Zyx
@@ -46,168 +63,148 @@ class Tiling:
 
     @property
     def tile_bytes(self) -> int:
-        """Memory of a tile, and of what its chunks have beyond the volume."""
+        """Memory of the chunks of a tile, including what they hold beyond the volume."""
         n_columns = math.ceil(self.shape[2] / self.chunk[2]) * self.chunk[2]
         return self.chunk[0] * self.chunk[1] * min(self.tile_width, n_columns) * self.dtype.itemsize
 
     @property
-    def layer_bytes(self) -> int:
-        """Bytes of a whole layer."""
+    def slab_bytes(self) -> int:
+        """Bytes of a slab."""
         n_planes, n_rows, n_columns = self.shape
         return min(self.chunk[0], n_planes) * n_rows * n_columns * self.dtype.itemsize
 
     @property
-    def layers_bytes(self) -> int:
-        """Memory of all layers together, at the most; none if they are on disk."""
-        if self.layer_bytes > LARGEST_LAYER_BYTES:
+    def cache_bytes(self) -> int:
+        """Most memory that all slabs take together; 0 if they are on disk."""
+        if self.slab_bytes > LARGEST_SLAB_BYTES:
             return 0
         volume_bytes = math.prod(self.shape) * self.dtype.itemsize
-        return min(max(_LEAST_LAYERS * self.layer_bytes, LARGEST_LAYER_BYTES), volume_bytes)
+        return min(max(_FEWEST_SLABS * self.slab_bytes, LARGEST_SLAB_BYTES), volume_bytes)
 
     @property
-    def n_kept(self) -> int:
-        """Number of layers that are kept while planes of them are still to come."""
-        return max(self.layers_bytes // self.layer_bytes, _LEAST_LAYERS)
+    def n_cached(self) -> int:
+        """Number of slabs that are kept while some of their planes are unread."""
+        return max(self.cache_bytes // self.slab_bytes, _FEWEST_SLABS)
 
-    def layer(self, number: int) -> range:
-        """Return the planes of a layer."""
-        return range(number * self.chunk[0], min((number + 1) * self.chunk[0], self.shape[0]))
+    def planes(self, slab: int) -> range:
+        """Return the planes of a slab."""
+        return range(slab * self.chunk[0], min((slab + 1) * self.chunk[0], self.shape[0]))
+
+    def tiles(self, start: int, stop: int) -> Iterator[_Tile]:
+        """Yield the tiles that the rows `start` to `stop` (exclusive) are in."""
+        (_, n_rows, n_columns), height, width = self.shape, self.chunk[1], self.tile_width
+        for top in range(start // height * height, stop, height):
+            for left in range(0, n_columns, width):
+                yield _Tile(top, min(top + height, n_rows), left, min(left + width, n_columns))
+
+
+@dataclass
+class _Slab:
+    """The decoded tiles of a slab, one after the other in a buffer, each as an array (z, y, x)."""
+
+    planes: range
+    buffer: PlaneBuffer
+    unread: set[int]  # planes that were not opened and closed yet
+    n_open: int = 0  # planes
+    decoded: set[_Tile] = field(default_factory=set)
+
+    def offset(self, tile: _Tile, n_columns: int) -> int:
+        """Return where a tile begins in the buffer: after the tiles above it and to the left of it."""
+        return len(self.planes) * (tile.top * n_columns + tile.height * tile.left)
 
 
 class SlabCache:
-    """The layers of an image that planes are open of, or still to come."""
+    """The slabs of an image that have open or unread planes.
+
+    The axes of `array` that are not z, y and x have the length 1.
+    """
 
     def __init__(self, path: Path, array: ZarrArray, axes: Sequence[str], tiling: Tiling) -> None:
         self._path, self._array, self._axes, self._tiling = path, array, axes, tiling
-        self._opening, self._decoding = threading.Lock(), threading.Lock()
-        self._layers: dict[int, _Slab] = {}
+        self._lock = threading.Lock()  # for the slabs and their counts
+        # One thread decodes at a time, so that its memory is needed once; tensorstore uses all processors.
+        self._decoding = threading.Lock()
+        self._slabs: dict[int, _Slab] = {}
 
     def open(self, plane: int) -> _Slab:
-        """Return the layer of a plane, which has to be closed again."""
+        """Return the slab of a plane; call `close` with the plane afterwards."""
         number = plane // self._tiling.chunk[0]
-        with self._opening:
-            layer = self._layers.pop(number, None)
-            if layer is None:
-                self._let_go(self._tiling.n_kept - 1)
-                layer = self._new_layer(number)
-            self._layers[number] = layer  # those used longest ago come first
-            layer.n_open += 1
-            return layer
+        with self._lock:
+            slab = self._slabs.pop(number, None)
+            if slab is None:
+                self._evict(self._tiling.n_cached - 1)
+                slab = self._new_slab(number)
+            self._slabs[number] = slab  # the least recently used slab comes first
+            slab.n_open += 1
+            return slab
 
     def close(self, plane: int) -> None:
-        """Close the layer of a plane that was read."""
-        with self._opening:
-            layer = self._layers[plane // self._tiling.chunk[0]]
-            layer.n_open -= 1
-            layer.to_come.discard(plane)
-            self._let_go(self._tiling.n_kept)
+        """Close a plane that was read."""
+        with self._lock:
+            slab = self._slabs[plane // self._tiling.chunk[0]]
+            slab.n_open -= 1
+            slab.unread.discard(plane)
+            self._evict(self._tiling.n_cached)
 
-    def _new_layer(self, number: int) -> _Slab:
-        planes, tiling = self._tiling.layer(number), self._tiling
-        n_values = len(planes) * tiling.shape[1] * tiling.shape[2]
-        in_memory = sum(layer.buffer.memory_bytes for layer in self._layers.values())
-        fits = in_memory + n_values * tiling.dtype.itemsize <= tiling.layers_bytes
-        buffer = PlaneBuffer(n_values, tiling.dtype, in_memory=fits)
-        return _Slab(_Chunks(self._path, self._array, self._axes, tiling, self._decoding), planes, buffer)
-
-    def _let_go(self, n_kept: int) -> None:
-        """Let go of layers without open planes: those that were read, and of the others all but so many."""
-        for number, layer in list(self._layers.items()):
-            if layer.n_open == 0 and (not layer.to_come or len(self._layers) > n_kept):
-                del self._layers[number]
-                layer.buffer.close()
-
-
-@dataclass(frozen=True)
-class _Chunks:
-    """The chunks of an image.
-
-    Attributes
-    ----------
-    path
-        The image.
-    array, axes
-        Its array, and the names of the axes; those that are not z, y and x have the length 1.
-    tiling
-        How it is cut.
-    lock
-        Held by the thread that decodes, so that the memory for it is needed once; tensorstore uses all processors.
-    """
-
-    path: Path
-    array: ZarrArray
-    axes: Sequence[str]
-    tiling: Tiling
-    lock: threading.Lock
+    def read_rows(self, slab: _Slab, plane: int, rows: range, out: npt.NDArray[Any]) -> None:
+        """Read rows of a plane of an open slab into `out` of shape (rows, x)."""
+        z, n_columns = plane - slab.planes.start, self._tiling.shape[2]
+        for tile in self._tiling.tiles(rows.start, rows.stop):
+            if tile not in slab.decoded:
+                self._fill(slab, tile, plane)
+            top, bottom = max(rows.start, tile.top), min(rows.stop, tile.bottom)
+            rows_before = z * tile.height + top - tile.top
+            start = slab.offset(tile, n_columns) + rows_before * tile.width
+            values = slab.buffer.get(start, (bottom - top) * tile.width)
+            out[top - rows.start : bottom - rows.start, tile.left : tile.right] = values.reshape(-1, tile.width)
 
     def decode(self, planes: slice, rows: slice, columns: slice) -> npt.NDArray[Any]:
         """Decode some chunks; tensorstore raises errors of many types."""
         wanted = {"z": planes, "y": rows, "x": columns}
-        return self.array.read([wanted.get(axis, 0) for axis in self.axes])
+        return self._array.read([wanted.get(axis, 0) for axis in self._axes])
 
-
-class _Slab:
-    """Some planes, of which tile after tile is decoded when it is needed first.
-
-    Attributes
-    ----------
-    buffer
-        Holds the tiles, one after the other.
-    n_open
-        Number of its planes that are open.
-    to_come
-        Its planes that were not opened and closed yet.
-    """
-
-    def __init__(self, chunks: _Chunks, planes: range, buffer: PlaneBuffer) -> None:
-        self.buffer, self.n_open, self.to_come = buffer, 0, set(planes)
-        self._chunks, self._planes = chunks, planes
-        self._decoded: set[tuple[int, int]] = set()
-
-    def read_rows(self, plane: int, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read the rows `start` to `stop` (exclusive) of a plane into `out` of shape (stop - start, x)."""
-        tiling = self._chunks.tiling
-        (_, n_rows, n_columns), height, width = tiling.shape, tiling.chunk[1], tiling.tile_width
-        for top in range(start // height * height, stop, height):
-            bottom = min(top + height, n_rows)
-            low, high = max(start, top), min(stop, bottom)
-            for left in range(0, n_columns, width):
-                right = min(left + width, n_columns)
-                begin = len(self._planes) * (top * n_columns + (bottom - top) * left)
-                if (top, left) not in self._decoded:
-                    self._decode(plane, slice(top, bottom), slice(left, right), begin)
-                before = (plane - self._planes.start) * (bottom - top) + low - top
-                values = self.buffer.get(begin + before * (right - left), (high - low) * (right - left))
-                out[low - start : high - start, left:right] = values.reshape(high - low, right - left)
-
-    def _decode(self, plane: int, rows: slice, columns: slice, begin: int) -> None:
+    def _fill(self, slab: _Slab, tile: _Tile, plane: int) -> None:
         """Decode a tile that `plane` needs, unless another thread did so in the meantime."""
-        chunks, tile = self._chunks, (rows.start, columns.start)
-        with chunks.lock:
-            if tile in self._decoded:
+        with self._decoding:
+            if tile in slab.decoded:
                 return
+            planes = slice(slab.planes.start, slab.planes.stop)
             try:
-                values = chunks.decode(slice(self._planes.start, self._planes.stop), rows, columns)
+                values = self.decode(planes, slice(tile.top, tile.bottom), slice(tile.left, tile.right))
             except Exception as error:
-                what = f"{chunks.path}: {format_planes([plane])}, rows {rows.start + 1} to {rows.stop},"
+                what = f"{self._path}: {format_planes([plane])}, rows {tile.top + 1} to {tile.bottom},"
                 raise as_source_error(error, what) from error
-            self.buffer.put(begin, values.reshape(-1))
-            self._decoded.add(tile)
+            slab.buffer.put(slab.offset(tile, self._tiling.shape[2]), values.reshape(-1))
+            slab.decoded.add(tile)
+
+    def _new_slab(self, number: int) -> _Slab:
+        planes, tiling = self._tiling.planes(number), self._tiling
+        n_values = len(planes) * tiling.shape[1] * tiling.shape[2]
+        in_memory = sum(slab.buffer.memory_bytes for slab in self._slabs.values())
+        fits = in_memory + n_values * tiling.dtype.itemsize <= tiling.cache_bytes
+        return _Slab(planes, PlaneBuffer(n_values, tiling.dtype, in_memory=fits), set(planes))
+
+    def _evict(self, n_cached: int) -> None:
+        """Drop slabs without open planes: all that were read completely, and the oldest beyond a number."""
+        for number, slab in list(self._slabs.items()):
+            if slab.n_open == 0 and (not slab.unread or len(self._slabs) > n_cached):
+                del self._slabs[number]
+                slab.buffer.close()
 
 
 @dataclass(frozen=True)
 class SlabPlane:
     """An open plane."""
 
-    layers: SlabCache
-    layer: _Slab
+    cache: SlabCache
+    slab: _Slab
     plane: int
     reads_rows: ClassVar[bool] = True
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
-        self.layer.read_rows(self.plane, start, stop, out)
+        self.cache.read_rows(self.slab, self.plane, range(start, stop), out)
 
     def close(self) -> None:
-        """Close the plane; its layer goes with the last one."""
-        self.layers.close(self.plane)
+        """Close the plane; the cache drops the slab after its last one."""
+        self.cache.close(self.plane)

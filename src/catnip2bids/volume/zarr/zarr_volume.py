@@ -23,7 +23,7 @@ from catnip2bids.volume.open_plane import OpenPlane
 from catnip2bids.volume.volume import PlaneSource, ReadCost
 from catnip2bids.volume.zarr.array import open_array
 from catnip2bids.volume.zarr.chunk_grid import ChunkGrid
-from catnip2bids.volume.zarr.metadata import DOCUMENTS, SPATIAL, read_multiscale
+from catnip2bids.volume.zarr.metadata import DOCUMENTS, SPATIAL, read_level_0
 from catnip2bids.volume.zarr.slab_cache import SlabCache, SlabPlane, Tiling, Zyx
 
 _INDEX_READERS = 8
@@ -34,37 +34,19 @@ _TYPES = tuple(map(np.dtype, ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8
 
 @dataclass(frozen=True)
 class ZarrVolume:
-    """A volume stored as level 0 of an OME-Zarr image.
+    """A volume stored as level 0 of an OME-Zarr image."""
 
-    Attributes
-    ----------
-    path
-        The folder of the image.
-    level
-        Where the array of level 0 is, below the image.
-    axes
-        Names of all axes of the array; those that are not z, y and x have the length 1.
-    shape
-        Number of voxels along (z, y, x).
-    dtype
-        Type of the values, in native byte order.
-    chunk
-        Voxels (z, y, x) of what is decoded as a whole: of an inner chunk, where there are shards.
-    voxel_size_um
-        Voxel size (x, y, z) in micrometers; None where the metadata does not tell.
-    """
-
-    path: Path
-    level: str
-    axes: tuple[str, ...]
+    path: Path  # of the image
+    level: str  # path of the array of level 0, below the image
+    axes: tuple[str, ...]  # of the array; those that are not z, y and x have the length 1
     shape: Zyx
-    dtype: np.dtype[Any]
-    chunk: Zyx
-    voxel_size_um: tuple[float, float, float] | None
+    dtype: np.dtype[Any]  # in native byte order
+    chunk: Zyx  # the inner chunk of a sharded array
+    voxel_size_um: tuple[float, float, float] | None  # (x, y, z), if the metadata states it
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files of level 0 that are there now, and the image's metadata."""
+        """The stored files of level 0, and the metadata of the image."""
         documents = [self.path / name for name in DOCUMENTS if (self.path / name).is_file()]
         stored = [file for file in (self.path / self.level).rglob("*") if file.is_file()]
         return tuple(sorted({*documents, *stored}))
@@ -75,17 +57,17 @@ class ZarrVolume:
 
     @property
     def read_cost(self) -> ReadCost:
-        """Memory of layers, and of the chunks that are decoded, which open planes share; rows can be read from them."""
-        return ReadCost(shared_bytes=self.tiling.layers_bytes + _DECODING * self.tiling.tile_bytes)
+        """Memory of slabs and of the chunks that are being decoded, which open planes share."""
+        return ReadCost(shared_bytes=self.tiling.cache_bytes + _DECODING * self.tiling.tile_bytes)
 
     def open_plane(self, plane: int) -> OpenPlane:
-        """Open a plane; planes of one layer share what was decoded of it."""
-        layers = _layers_of(self)
-        return SlabPlane(layers, layers.open(plane), plane)
+        """Open a plane; planes of one slab share its decoded chunks."""
+        cache = _cache_of(self)
+        return SlabPlane(cache, cache.open(plane), plane)
 
     @property
     def tiling(self) -> Tiling:
-        """How it is cut into what is decoded at a time."""
+        """How it is cut into slabs and tiles."""
         return Tiling(self.shape, self.chunk, self.dtype)
 
 
@@ -96,14 +78,14 @@ def is_ome_zarr(path: Path) -> bool:
     if path.suffix.lower() == ".zarr":
         return True
     try:
-        read_multiscale(path)
+        read_level_0(path)
     except SourceError:
         return False
     return True
 
 
 def inspect_zarr(path: Path) -> Inspection:
-    """Take the census of one OME-Zarr image from its metadata, and list the files of its level 0."""
+    """Inspect an OME-Zarr image by its metadata, and list the files of its level 0."""
     try:
         volume = _describe(path)
     except SourceError as error:
@@ -114,7 +96,7 @@ def inspect_zarr(path: Path) -> Inspection:
 
 
 def _chunks_not_stored(volume: ZarrVolume, files: tuple[Path, ...]) -> tuple[str, ...]:
-    """Warn of chunks that are not there: left out because they are empty, or lost."""
+    """Warn of missing chunks: left out because they are empty, or lost."""
     array = open_array(volume.path, volume.level)
     n_missing = array.grid.n_chunks - _count_stored(array.grid, files)
     if n_missing == 0:
@@ -136,31 +118,31 @@ def _count_stored(grid: ChunkGrid, files: Iterable[Path]) -> int:
 
 
 def _describe(path: Path) -> ZarrVolume:
-    """Find out what level 0 of an image is.
+    """Read what level 0 of an image is.
 
     Raises
     ------
     SourceError
         If it cannot be read as a volume.
     """
-    image = read_multiscale(path)
-    array = open_array(path, image.level)
-    if len(array.shape) != len(image.axes):
+    level_0 = read_level_0(path)
+    array = open_array(path, level_0.path)
+    if len(array.shape) != len(level_0.axes):
         raise SourceError(
-            f"{path}: its array {image.level} has {len(array.shape)} axes and its metadata names {len(image.axes)}; "
+            f"{path}: its array {level_0.path} has {len(array.shape)} axes and its metadata names {len(level_0.axes)}; "
             "replace it by the original"
         )
-    for axis, length in zip(image.axes, array.shape, strict=True):
+    for axis, length in zip(level_0.axes, array.shape, strict=True):
         if axis not in SPATIAL and length != 1:
             what = _COUNTED.get(axis, f"places along its axis {axis}")
             raise SourceError(f"{path}: has {length} {what}; save each of them as an image of its own")
     dtype = np.dtype(array.dtype.numpy_dtype)
     if dtype not in _TYPES:
         raise SourceError(f"{path}: has values of type {array.dtype.name}; save it as integers or as float32")
-    shape, chunk = _spatial(image.axes, array.shape), _spatial(image.axes, array.grid.chunk_shape)
+    shape, chunk = _spatial(level_0.axes, array.shape), _spatial(level_0.axes, array.grid.chunk_shape)
     if min(shape) < 1:
         raise SourceError(f"{path}: has {format_shape(shape)} voxels, which is none; replace it by the original")
-    return ZarrVolume(path, image.level, image.axes, shape, dtype, chunk, image.voxel_size_um)
+    return ZarrVolume(path, level_0.path, level_0.axes, shape, dtype, chunk, level_0.voxel_size_um)
 
 
 def _spatial(axes: tuple[str, ...], lengths: tuple[int, ...]) -> Zyx:
@@ -168,20 +150,20 @@ def _spatial(axes: tuple[str, ...], lengths: tuple[int, ...]) -> Zyx:
     return z, y, x
 
 
-# By identity, for as long as the volume is there: a volume that a later census found may not get what was decoded
-# before, because files may have been mended in between.
-_in_use: dict[int, SlabCache] = {}
+# By identity, until the volume is collected: a volume of a later inspection must not get what was decoded before,
+# because files may have been repaired in between.
+_caches: dict[int, SlabCache] = {}
 _opening = threading.Lock()
 
 
-def _layers_of(volume: ZarrVolume) -> SlabCache:
-    """Return the layers that all open planes of a volume share."""
+def _cache_of(volume: ZarrVolume) -> SlabCache:
+    """Return the cache that all open planes of a volume share."""
     with _opening:
-        found = _in_use.get(id(volume))
+        found = _caches.get(id(volume))
         if found is None:
             if _describe(volume.path) != volume:
                 raise SourceError(f"{volume.path}: is not what it was; did the file change?")
             array = open_array(volume.path, volume.level)
-            found = _in_use[id(volume)] = SlabCache(volume.path, array, volume.axes, volume.tiling)
-            weakref.finalize(volume, _in_use.pop, id(volume), None).atexit = False
+            found = _caches[id(volume)] = SlabCache(volume.path, array, volume.axes, volume.tiling)
+            weakref.finalize(volume, _caches.pop, id(volume), None).atexit = False
         return found
