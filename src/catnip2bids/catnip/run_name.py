@@ -168,37 +168,44 @@ def _read_parent(name: str) -> RunName:
 
 
 def _read(name: str, ids_around: Collection[str] = ()) -> tuple[RunName, list[str], bool]:
-    """Take the parts that can be told by their form out of a name.
+    """Recognise the parts of a name that their form gives away.
 
     Returns
     -------
     tuple
-        Those parts; the words that are left for the id and the genotype; whether the name is built
-        like a run's at all.
+        Those parts; the remaining words, of which the id and the genotype are made; whether the name has the structure
+        of a run's name.
     """
     words, has_decon = _words(name)
-    first = words[0] if words else ""
-    sex = _take(words, _SEX_WORDS) or _take(words, _SEX_LETTERS)
-    hemisphere = _take(words, _HEMISPHERES)
-    if hemisphere:
-        words = [word for word in words if word.lower() not in _HEMISPHERE_FILLERS]
+    sex_at, sex = _first_known(words, _SEX_WORDS, _SEX_LETTERS)
+    hemisphere_at, hemisphere = _first_known(words, _HEMISPHERES)
     times = [word for word in words if _TIME.fullmatch(word)]
-    words = [word for word in words if not _TIME.fullmatch(word)]
-
-    date = _as_date(first)
-    named_around = bool(ids_around) and first not in ids_around
-    if words[:1] == [first] and date and (_names_animal(words[1:]) or named_around or len(first) == 8):
-        words = words[1:]
+    fillers = _HEMISPHERE_FILLERS if hemisphere else frozenset()
+    others = [
+        word
+        for at, word in enumerate(words)
+        if at not in (sex_at, hemisphere_at) and word not in times and word.lower() not in fillers
+    ]
+    date = _as_date(words[0]) if words else None
+    if date and (_names_animal(others[1:]) or (ids_around and words[0] not in ids_around) or len(words[0]) == 8):
+        others = others[1:]
     else:
-        date = None
-    while len(words) > 1 and (_as_date(words[-1]) or _CHANNEL.fullmatch(words[-1])):
-        words = words[:-1]
-    if words and len(words[0]) == 8 and _as_date(words[0]):
-        words = words[1:]
+        date = None  # an id that looks like a date
+    while len(others) > 1 and (_as_date(others[-1]) or _CHANNEL.fullmatch(others[-1])):
+        others = others[:-1]
+    if others and len(others[0]) == 8 and _as_date(others[0]):
+        others = others[1:]
+    found = RunName(date=date, sex=sex, hemisphere=hemisphere, time=_as_time(times[0]) if times else None)
+    return found, others, bool(date or sex or hemisphere or has_decon)
 
-    time = _as_time(times[0]) if times else None
-    found = RunName(date=date, sex=sex, hemisphere=hemisphere, time=time)
-    return found, words, bool(date or sex or hemisphere or has_decon)
+
+def _first_known(words: Sequence[str], *tables: Mapping[str, _T]) -> tuple[int | None, _T | None]:
+    """Return the place and the meaning of the first word that a table knows; the first such table decides."""
+    for meanings in tables:
+        for at, word in enumerate(words):
+            if word.lower() in meanings:
+                return at, meanings[word.lower()]
+    return None, None
 
 
 def _words(name: str) -> tuple[list[str], bool]:
@@ -213,15 +220,6 @@ def _words(name: str) -> tuple[list[str], bool]:
             words = words[:at]
             break
     return [word for word in words if not _ANALYSIS_DATE.fullmatch(word)], has_decon
-
-
-def _take(words: list[str], meanings: Mapping[str, _T]) -> _T | None:
-    """Remove the first word that has one of these meanings, and return what it means."""
-    for at, word in enumerate(words):
-        if word.lower() in meanings:
-            del words[at]
-            return meanings[word.lower()]
-    return None
 
 
 def _names_animal(words: Sequence[str]) -> bool:
