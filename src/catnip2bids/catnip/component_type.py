@@ -99,8 +99,12 @@ class ComponentType:
         Role of the component it was computed from, with the same threshold if that has one.
     value_name
         What the values of a mask other than 0 stand for.
+    is_segmentation
+        Whether it is a binary segmentation of cells: report and viewer draw these over the image.
+    is_corrected
+        Whether cells in the exclusion mask of the run are left out of it: the report shows it beside the other one.
     beside
-        What is done instead when another component is there as well.
+        What is done instead when another component is present too.
     """
 
     role: str
@@ -117,6 +121,8 @@ class ComponentType:
     in_image_space: bool = False
     made_from: str | None = None
     value_name: str | None = None
+    is_segmentation: bool = False
+    is_corrected: bool = False
     beside: ActionWhenPresent | None = None
 
     def described(self, threshold: int | None) -> str:

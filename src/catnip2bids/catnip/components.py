@@ -43,6 +43,18 @@ HEMISPHERE_MASK = ComponentType(
 )
 """What turns atlas labels into masked ones; it can be recovered from these two where CATNIP kept no mask."""
 
+LOG = ComponentType(
+    role="log",
+    pattern=r"[^/]*\.log(?:\.txt)?",
+    examples=("640_2026-05-02_09-12-33.log.txt",),
+    storage=SourceFormat.FILE,
+    content=Content.OTHER,
+    description="CATNIP's log",
+    action=Action.COPY,
+    reason=_KEPT,
+)
+"""What a scan reads for the settings of the run."""
+
 COMPONENTS: tuple[ComponentType, ...] = (
     # ---- images on the native grid
     ComponentType(
@@ -134,6 +146,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
             in_image_space=True,
             made_from="FRST",
             value_name="cell",
+            is_segmentation=True,
         )
         for storage, ending, shown in ((SourceFormat.SLICES, "", ""), (SourceFormat.STACK, _TIF, ".tif"))
     ),
@@ -191,6 +204,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         grid=VoxelGrid.ATLAS,
         desc="heatmapcorrected{threshold}",
         made_from="heatmap",
+        is_corrected=True,
     ),
     ComponentType(
         role="heatmapcorrected",
@@ -202,6 +216,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         grid=VoxelGrid.ATLAS,
         desc="heatmapcorrected{threshold}",
         made_from="heatmap",
+        is_corrected=True,
         beside=ActionWhenPresent("heatmapcorrected", Action.COPY, _REPEATED),
     ),
     # ---- tables
@@ -225,6 +240,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         "regions that overlap the exclusion mask too much are excluded",
         reason="cell counts per region; also kept as they are in sourcedata",
         desc="FRSTsegcorrected{threshold}",
+        is_corrected=True,
     ),
     ComponentType(
         role="cellvolumes",
@@ -237,16 +253,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         reason=_KEPT,
     ),
     # ---- everything else that CATNIP keeps
-    ComponentType(
-        role="log",
-        pattern=r"[^/]*\.log(?:\.txt)?",
-        examples=("640_2026-05-02_09-12-33.log.txt",),
-        storage=SourceFormat.FILE,
-        content=Content.OTHER,
-        description="CATNIP's log",
-        action=Action.COPY,
-        reason=_KEPT,
-    ),
+    LOG,
     ComponentType(
         role="atlasspacemask",
         pattern=rf"(?:exclusion_mask|{_CHANNEL}downsampled_[\w.]+_brainmask)_atlasspace(?:{_NII}|{_TIF})",

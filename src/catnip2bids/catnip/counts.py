@@ -148,5 +148,5 @@ def counted_segmentation(desc: str) -> tuple[int, bool] | None:
     """
     for row in COMPONENTS:
         if row.storage == SourceFormat.TABLE and (found := row.match_desc(desc)):
-            return int(found["threshold"]), row.role == "countscorrected"
+            return int(found["threshold"]), row.is_corrected
     return None

@@ -13,6 +13,11 @@ from catnip2bids.catnip.components import CHANNEL_FIRST, COMPONENTS, ONLY_IN_L0,
 from catnip2bids.enums import Kind
 
 
+def rows_with(role: str) -> list[ComponentType]:
+    """Return the rows of the table with a role, which differ only in how the component is stored."""
+    return [component for component in COMPONENTS if component.role == role]
+
+
 def kind_of(role: str) -> Kind:
     """Return how voxels of a component may be merged.
 

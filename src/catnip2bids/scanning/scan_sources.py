@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from catnip2bids.catnip.components import TELLTALE_FOLDERS
+from catnip2bids.catnip.components import LOG, TELLTALE_FOLDERS
 from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.recognition import layout_of, looks_like_run
 from catnip2bids.catnip.run_name import parse_run_name
@@ -106,7 +106,7 @@ def _scan_run(folder: Path, source: Path, progress: Progress) -> Run:
         entries.append(examined(entry))
     absolute = folder.resolve()
     log_beside = folder / ".." / f"{absolute.name}.log.txt"
-    logs = [entry.location for entry in entries if entry.component and entry.component.role == "log"]
+    logs = [entry.location for entry in entries if entry.component == LOG]
     if log_beside.is_file():
         entries.append(recognised(Entry(f"../{log_beside.name}", log_beside), log_beside.name))
         logs.append(log_beside)
