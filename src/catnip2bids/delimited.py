@@ -52,24 +52,13 @@ _MOST_DECIMALS = 1
 
 @dataclass(frozen=True)
 class TableKind:
-    """What tells a kind of table from others.
+    """What tells a kind of table from others."""
 
-    Attributes
-    ----------
-    what
-        What it is called, such as ``a table of counts``.
-    columns
-        Columns that have a meaning, and the spellings of each; case, blanks and punctuation do not count.
-    required
-        Columns that the header must have.
-    remedy
-        What to do where a table is refused.
-    """
-
-    what: str
+    what: str  # what it is called, such as ``a table of counts``
+    # columns that have a meaning, and the spellings of each; case, blanks and punctuation do not count
     columns: Mapping[str, tuple[str, ...]]
-    required: tuple[str, ...]
-    remedy: str
+    required: tuple[str, ...]  # columns that the header must have
+    remedy: str  # what to do where a table is refused
 
     def column_of(self, header: str) -> str:
         """Return the column that a header stands for; the header itself where it has no meaning."""
@@ -83,22 +72,13 @@ class TableKind:
 
 @dataclass(frozen=True)
 class Row:
-    """The values of a row by the names of their columns.
+    """The values of a row by the names of their columns."""
 
-    Attributes
-    ----------
-    path, line
-        Where it stands; lines count from 1.
-    values
-        Values without quotes, and without blanks around them.
-    headers
-        What the file calls the columns.
-    """
-
+    # where it stands; lines count from 1
     path: Path
     line: int
-    values: Mapping[str, str]
-    headers: Mapping[str, str] = field(repr=False)
+    values: Mapping[str, str]  # values without quotes, and without blanks around them
+    headers: Mapping[str, str] = field(repr=False)  # what the file calls the columns
 
     def error(self, column: str, text: str) -> SourceError:
         """Make an error that names file, line and column."""
@@ -125,25 +105,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Lines:
-    """The fields of a table line by line, without rows and columns that are empty.
+    """The fields of a table line by line, without rows and columns that are empty."""
 
-    Attributes
-    ----------
-    path
-        The file.
-    header_line, header
-        Number of the first line that is not empty, and its fields.
-    rows
-        Number and fields of each other line.
-    column_numbers
-        Where the fields stand in the file, from 1.
-    """
-
-    path: Path
+    path: Path  # the file
+    # number of the first line that is not empty, and its fields
     header_line: int
     header: tuple[str, ...]
-    rows: tuple[tuple[int, tuple[str, ...]], ...] = field(repr=False)
-    column_numbers: tuple[int, ...] = field(repr=False)
+    rows: tuple[tuple[int, tuple[str, ...]], ...] = field(repr=False)  # number and fields of each other line
+    column_numbers: tuple[int, ...] = field(repr=False)  # where the fields stand in the file, from 1
 
     def named(self, kind: TableKind) -> list[Row]:
         """Put the fields of each row under the names of the columns.

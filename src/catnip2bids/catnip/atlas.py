@@ -53,24 +53,14 @@ UNLISTED = "unlisted"
 
 @dataclass(frozen=True)
 class Region:
-    """One region of an atlas.
+    """One region of an atlas."""
 
-    Attributes
-    ----------
-    index
-        Label value in the images.
-    name, abbreviation
-        As in the table; left and right regions share an abbreviation in CATNIP's v4 to v7.
-    color
-        ``#rrggbb`` in lower case.
-    extra
-        What else the table knows, by its own column names (structure_order, parent_id, ...).
-    """
-
-    index: int
+    index: int  # label value in the images
+    # as in the table; left and right regions share an abbreviation in CATNIP's v4 to v7
     name: str
     abbreviation: str | None = None
-    color: str | None = None
+    color: str | None = None  # ``#rrggbb`` in lower case
+    # what else the table knows, by its own column names (structure_order, parent_id, ...)
     extra: dict[str, str] = field(default_factory=dict)
 
     @classmethod

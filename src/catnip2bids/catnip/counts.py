@@ -37,25 +37,13 @@ _EXCLUDED = -1
 
 @dataclass(frozen=True)
 class RegionCount:
-    """The cells of one region at one threshold.
+    """The cells of one region at one threshold."""
 
-    Attributes
-    ----------
-    index
-        Label value of the region in the atlas.
-    name
-        As CATNIP writes it: blanks replaced by ``_``, commas removed.
-    abbreviation
-        None where CATNIP only repeats the name.
-    cell_count, label_volume
-        Cells, and voxels of the full resolution image. Both None for a region that was excluded
-        because it overlaps the exclusion mask (CATNIP's ``-1,-1``); None where the table has no
-        number.
-    """
-
-    index: int
-    name: str
-    abbreviation: str | None
+    index: int  # label value of the region in the atlas
+    name: str  # as CATNIP writes it: blanks replaced by ``_``, commas removed
+    abbreviation: str | None  # none where CATNIP only repeats the name
+    # cells, and voxels of the full resolution image. Both None for a region that was excluded because it overlaps the
+    # exclusion mask (CATNIP's ``-1,-1``); None where the table has no number
     cell_count: int | None
     label_volume: int | None
 

@@ -38,15 +38,10 @@ _COMMIT = "c377c38739e802f9c3d56268ba6ebcd44d5d05f8"
 
 @dataclass(frozen=True)
 class RunLog:
-    """The settings of a run as its log tells them; every property is None where it does not.
+    """The settings of a run as its log tells them; every property is None where it does not."""
 
-    Attributes
-    ----------
-    fields
-        The "Image Info" block as it is: ``{"Atlas version": "v2", ...}``. It holds the lab's paths;
-        what is published is `public_fields`.
-    """
-
+    # the "Image Info" block as it is: ``{"Atlas version": "v2", ...}``. It holds the lab's paths; what is published
+    # is `public_fields`
     fields: dict[str, str] = field(default_factory=dict)
 
     @property

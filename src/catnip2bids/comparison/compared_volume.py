@@ -49,21 +49,11 @@ _BANDS_IN_MEMORY = 32
 
 @dataclass(frozen=True)
 class SequentialPlane:
-    """A plane that is read once, from its first row to its last one.
+    """A plane that is read once, from its first row to its last one."""
 
-    Attributes
-    ----------
-    layout
-        Shape and type.
-    plane
-        What its rows are read from.
-    memory_bytes
-        The most memory that a thread takes to read and compare it.
-    """
-
-    layout: PageLayout
-    plane: OpenPlane
-    memory_bytes: int
+    layout: PageLayout  # shape and type
+    plane: OpenPlane  # what its rows are read from
+    memory_bytes: int  # the most memory that a thread takes to read and compare it
 
     @property
     def band_height(self) -> int:
@@ -98,36 +88,16 @@ class SequentialPlane:
 
 @dataclass(frozen=True)
 class ComparedVolume:
-    """The planes of one volume.
+    """The planes of one volume."""
 
-    Attributes
-    ----------
-    path
-        What was given.
-    planes
-        Where each plane is, by its slice number.
-    volume
-        What planes are read through where they are neither files nor pages.
-    problems
-        What stands in the way of knowing all planes, such as two files with one number.
-    warnings
-        What the census says of it.
-    stated
-        What its first page states of the meaning of values.
-    slice_number
-        The pattern that told the slice numbers; None if names alone did.
-    most_bytes
-        Memory that reading a plane may take; None if that is not limited.
-    """
-
-    path: Path
-    planes: Mapping[int, PlaneSource]
-    volume: Volume | None = None
-    problems: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    stated: Stated = field(default_factory=Stated)
-    slice_number: str | None = None
-    most_bytes: int | None = None
+    path: Path  # what was given
+    planes: Mapping[int, PlaneSource]  # where each plane is, by its slice number
+    volume: Volume | None = None  # what planes are read through where they are neither files nor pages
+    problems: tuple[str, ...] = ()  # what stands in the way of knowing all planes, such as two files with one number
+    warnings: tuple[str, ...] = ()  # what the census says of it
+    stated: Stated = field(default_factory=Stated)  # what its first page states of the meaning of values
+    slice_number: str | None = None  # the pattern that told the slice numbers; None if names alone did
+    most_bytes: int | None = None  # memory that reading a plane may take; None if that is not limited
 
     @property
     def is_slices(self) -> bool:

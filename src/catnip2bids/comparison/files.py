@@ -16,28 +16,15 @@ from catnip2bids.errors import SourceError
 
 @dataclass(frozen=True)
 class FileComparison:
-    """Two files that are compared byte for byte, or two things of which one cannot be opened.
+    """Two files that are compared byte for byte, or two things of which one cannot be opened."""
 
-    Attributes
-    ----------
-    path_1, path_2
-        The files or things.
-    same
-        Whether they are the same.
-    problems
-        Why one cannot be read.
-    other_notation
-        Whether they are tables of the same values, and not the same byte for byte.
-    are_empty
-        Whether they are empty folders, so that there was nothing to compare.
-    """
-
+    # the files or things
     path_1: Path
     path_2: Path
-    same: bool
-    problems: tuple[str, ...] = ()
-    other_notation: bool = False
-    are_empty: bool = False
+    same: bool  # whether they are the same
+    problems: tuple[str, ...] = ()  # why one cannot be read
+    other_notation: bool = False  # whether they are tables of the same values, and not the same byte for byte
+    are_empty: bool = False  # whether they are empty folders, so that there was nothing to compare
 
     @property
     def is_compared(self) -> bool:

@@ -48,20 +48,11 @@ def _spread(numbers: list[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What some rows of a plane hold.
+    """What some rows of a plane hold."""
 
-    Attributes
-    ----------
-    are_whole
-        Whether all values are whole numbers.
-    values
-        Two of the values that are not 0, if there are so many.
-    n_runs, n_single
-        Runs in x of one value that is not 0, and those of them that are a single voxel.
-    """
-
-    are_whole: bool
-    values: tuple[float, ...] = ()
+    are_whole: bool  # whether all values are whole numbers
+    values: tuple[float, ...] = ()  # two of the values that are not 0, if there are so many
+    # runs in x of one value that is not 0, and those of them that are a single voxel
     n_runs: int = 0
     n_single: int = 0
 

@@ -21,39 +21,20 @@ _BITS = 8
 
 @dataclass(frozen=True)
 class PlaneMask:
-    """What the mask does to one plane; packed bits, 8 columns a byte.
+    """What the mask does to one plane; packed bits, 8 columns a byte."""
 
-    Attributes
-    ----------
-    number
-        Its slice number.
-    zeroed
-        Voxels that are 0 with the mask, and not 0 without.
-    kept
-        Voxels that are not 0 with the mask.
-    """
-
-    number: int
-    zeroed: Array
-    kept: Array
+    number: int  # its slice number
+    zeroed: Array  # voxels that are 0 with the mask, and not 0 without
+    kept: Array  # voxels that are not 0 with the mask
 
 
 @dataclass(frozen=True)
 class MaskEvidence:
-    """What the mask is like.
+    """What the mask is like."""
 
-    Attributes
-    ----------
-    planes_emptied
-        Slice numbers of the planes that are set to 0 as a whole.
-    whole_planes
-        Whether planes are either kept or set to 0 as a whole.
-    constant_over_z
-        Whether no column of voxels is kept in one of the planes that differ and set to 0 in another one.
-    """
-
-    planes_emptied: tuple[int, ...]
-    whole_planes: bool
+    planes_emptied: tuple[int, ...]  # slice numbers of the planes that are set to 0 as a whole
+    whole_planes: bool  # whether planes are either kept or set to 0 as a whole
+    # whether no column of voxels is kept in one of the planes that differ and set to 0 in another one
     constant_over_z: bool
 
 

@@ -36,26 +36,17 @@ COLORS = {SAME: (24, 26, 30), OTHER: (255, 196, 61), ZEROED_2: (239, 71, 111), Z
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of one pair of planes, as addresses that hold the whole PNG file.
+    """Pictures of one pair of planes, as addresses that hold the whole PNG file."""
 
-    Attributes
-    ----------
-    number_1, number_2
-        Slice numbers of the planes.
-    n_different
-        Voxels that differ.
-    one, two, difference
-        The pictures, of one size.
-    width, height
-        Of each, in pixels.
-    """
-
+    # slice numbers of the planes
     number_1: int
     number_2: int
-    n_different: int
+    n_different: int  # voxels that differ
+    # the pictures, of one size
     one: str
     two: str
     difference: str
+    # of each, in pixels
     width: int
     height: int
 

@@ -46,80 +46,42 @@ class Box:
 
 @dataclass(frozen=True)
 class Difference:
-    """How the voxels of two planes of one shape differ.
+    """How the voxels of two planes of one shape differ."""
 
-    Attributes
-    ----------
-    n_different
-        Voxels that differ.
-    n_zeroed_1, n_zeroed_2
-        Those of them that are 0 in 1 alone, and in 2 alone.
-    n_other_bits
-        Those of them that have the same value with other bits: NaN, and 0.0 where the other one is -0.0.
-    largest
-        Largest difference of two values; None where none differ, or none is a number.
-    box
-        Where they differ.
-    """
-
-    n_different: int = 0
+    n_different: int = 0  # voxels that differ
+    # those of them that are 0 in 1 alone, and in 2 alone
     n_zeroed_1: int = 0
     n_zeroed_2: int = 0
+    # those of them that have the same value with other bits: NaN, and 0.0 where the other one is -0.0
     n_other_bits: int = 0
-    largest: float | None = None
-    box: Box | None = None
+    largest: float | None = None  # largest difference of two values; None where none differ, or none is a number
+    box: Box | None = None  # where they differ
 
 
 @dataclass(frozen=True)
 class Plane:
-    """One of two planes that are compared.
+    """One of two planes that are compared."""
 
-    Attributes
-    ----------
-    source
-        Where it is.
-    layout
-        Shape and type; None where it could not be read.
-    sha256
-        Hash of its pixels; None where they were not decoded.
-    problem
-        Why it could not be read.
-    """
-
-    source: PlaneSource
-    layout: PageLayout | None = None
-    sha256: str | None = None
-    problem: str | None = None
+    source: PlaneSource  # where it is
+    layout: PageLayout | None = None  # shape and type; None where it could not be read
+    sha256: str | None = None  # hash of its pixels; None where they were not decoded
+    problem: str | None = None  # why it could not be read
 
 
 @dataclass(frozen=True)
 class PlanePair:
-    """The planes of one slice number, and how they differ.
+    """The planes of one slice number, and how they differ."""
 
-    Attributes
-    ----------
-    number
-        The slice number.
-    plane_1, plane_2
-        The planes; None where one side has none.
-    difference
-        How their voxels differ; None unless both could be read, and have one shape.
-    same_files
-        Whether they are known to be the same because their files are.
-    labels_1, labels_2
-        How often each label occurs in 1 and in 2 where they differ; None where that is not known.
-    rules
-        Rules that all of their voxels follow.
-    """
-
-    number: int
+    number: int  # the slice number
+    # the planes; None where one side has none
     plane_1: Plane | None
     plane_2: Plane | None
-    difference: Difference | None = None
-    same_files: bool = False
+    difference: Difference | None = None  # how their voxels differ; None unless both could be read, and have one shape
+    same_files: bool = False  # whether they are known to be the same because their files are
+    # how often each label occurs in 1 and in 2 where they differ; None where that is not known
     labels_1: Counts | None = field(default=None, repr=False)
     labels_2: Counts | None = field(default=None, repr=False)
-    rules: tuple[ValueRule, ...] = ()
+    rules: tuple[ValueRule, ...] = ()  # rules that all of their voxels follow
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -163,28 +125,15 @@ class PlanePair:
 
 @dataclass(frozen=True)
 class VolumePair:
-    """Two volumes whose planes are compared.
+    """Two volumes whose planes are compared."""
 
-    Attributes
-    ----------
-    side_1, side_2
-        The volumes.
-    same_file
-        Whether they are the same, or each of them is one file and these are the same.
-    hash_same_files
-        Whether planes are decoded for their hash too whose files are the same.
-    are_labels
-        Whether values are labels, which are counted where they differ.
-    rules
-        Rules that values may follow where they differ.
-    """
-
+    # the volumes
     side_1: ComparedVolume
     side_2: ComparedVolume
-    same_file: bool = False
-    hash_same_files: bool = False
-    are_labels: bool = False
-    rules: tuple[ValueRule, ...] = ()
+    same_file: bool = False  # whether they are the same, or each of them is one file and these are the same
+    hash_same_files: bool = False  # whether planes are decoded for their hash too whose files are the same
+    are_labels: bool = False  # whether values are labels, which are counted where they differ
+    rules: tuple[ValueRule, ...] = ()  # rules that values may follow where they differ
 
     @property
     def numbers(self) -> list[int]:

@@ -25,18 +25,12 @@ _Identity = tuple[PageLayout | None, str | None]
 
 @dataclass(frozen=True)
 class Renumbering:
-    """Which slice number of 2 is which of 1.
+    """Which slice number of 2 is which of 1."""
 
-    Attributes
-    ----------
-    first_1, first_2
-        Two numbers that belong together.
-    step_1, step_2
-        How far the next ones are from them.
-    """
-
+    # two numbers that belong together
     first_1: int
     first_2: int
+    # how far the next ones are from them
     step_1: int = 1
     step_2: int = 1
 
@@ -67,22 +61,13 @@ class Renumbering:
 
 @dataclass(frozen=True)
 class Renumbered:
-    """Planes that are the same under other slice numbers.
+    """Planes that are the same under other slice numbers."""
 
-    Attributes
-    ----------
-    numbers
-        The numbers.
-    n_same, n_partners
-        Planes that are the same, of those that both sides have.
-    is_complete
-        Whether these are all planes, but for those that were pushed out at an end.
-    """
-
-    numbers: Renumbering
+    numbers: Renumbering  # the numbers
+    # planes that are the same, of those that both sides have
     n_same: int
     n_partners: int
-    is_complete: bool
+    is_complete: bool  # whether these are all planes, but for those that were pushed out at an end
 
 
 def find_renumbering(pairs: Sequence[PlanePair]) -> Renumbered | None:

@@ -57,19 +57,12 @@ class RegionPair:
 
 @dataclass(frozen=True)
 class TableComparison:
-    """How two tables differ.
+    """How two tables differ."""
 
-    Attributes
-    ----------
-    path_1, path_2
-        The tables.
-    regions
-        All regions of both, in the order of 1, then of 2.
-    """
-
+    # the tables
     path_1: Path
     path_2: Path
-    regions: tuple[RegionPair, ...] = field(repr=False)
+    regions: tuple[RegionPair, ...] = field(repr=False)  # all regions of both, in the order of 1, then of 2
     is_compared: ClassVar[bool] = True
     problems: ClassVar[tuple[str, ...]] = ()
 

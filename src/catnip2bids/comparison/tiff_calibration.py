@@ -20,18 +20,10 @@ _STRAIGHT_LINE = 0  # ImageJ's Calibration.STRAIGHT_LINE
 
 @dataclass(frozen=True)
 class Stated:
-    """What is stated of the values of a volume.
+    """What is stated of the values of a volume."""
 
-    Attributes
-    ----------
-    calibration
-        A linear calibration of ImageJ with whole numbers; None without one.
-    zero_is_white
-        Whether 0 is shown white (photometric MinIsWhite).
-    """
-
-    calibration: Calibration | None = None
-    zero_is_white: bool = False
+    calibration: Calibration | None = None  # a linear calibration of ImageJ with whole numbers; None without one
+    zero_is_white: bool = False  # whether 0 is shown white (photometric MinIsWhite)
 
 
 def stated_by(file: Path) -> Stated:

@@ -83,17 +83,10 @@ class ConstantDifference:
 
 @dataclass(frozen=True)
 class EqualModulo:
-    """Integers of one side are the lowest bits of those of the other side.
+    """Integers of one side are the lowest bits of those of the other side."""
 
-    Attributes
-    ----------
-    n_bits
-        How many.
-    wrapped
-        The side (1 or 2) that has no others; None where both sides have the same bits, signed and unsigned.
-    """
-
-    n_bits: int
+    n_bits: int  # how many
+    # the side (1 or 2) that has no others; None where both sides have the same bits, signed and unsigned
     wrapped: int | None
 
     def __str__(self) -> str:

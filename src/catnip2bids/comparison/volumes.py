@@ -30,53 +30,29 @@ _VOXELS_PER_BYTE = 4
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the relation of two volumes rests on.
+    """What the relation of two volumes rests on."""
 
-    Attributes
-    ----------
-    n_voxels
-        Voxels that were compared.
-    n_different, n_zeroed_1, n_zeroed_2
-        Voxels that differ, and those of them that are 0 in 1 and in 2.
-    n_other_bits
-        Voxels of those that differ that have the same value, with other bits (NaN, or 0.0 and -0.0).
-    rules
-        Rules that all voxels follow, where some differ.
-    largest_difference
-        Of two values; None where none differ.
-    planes_different
-        Slice numbers of the pairs that differ.
-    planes_extent, box
-        Where voxels differ: first and last slice number, rows and columns.
-    layouts
-        Shape and type of 1 and 2 where these are not the same.
-    mask
-        What the mask is like, where one side is the other one masked.
-    are_labels
-        Whether values are labels.
-    lost_1, lost_2
-        Labels that are nowhere in 1 (2), and in how many voxels of the other side they are; None where values are no
-        labels, or planes could not be read.
-    renumbered
-        Other slice numbers under which more planes are the same.
-    """
-
-    n_voxels: int = 0
+    n_voxels: int = 0  # voxels that were compared
+    # voxels that differ, and those of them that are 0 in 1 and in 2
     n_different: int = 0
     n_zeroed_1: int = 0
     n_zeroed_2: int = 0
+    # voxels of those that differ that have the same value, with other bits (NaN, or 0.0 and -0.0)
     n_other_bits: int = 0
-    rules: tuple[ValueRule, ...] = ()
-    largest_difference: float | None = None
-    planes_different: tuple[int, ...] = ()
+    rules: tuple[ValueRule, ...] = ()  # rules that all voxels follow, where some differ
+    largest_difference: float | None = None  # of two values; None where none differ
+    planes_different: tuple[int, ...] = ()  # slice numbers of the pairs that differ
+    # where voxels differ: first and last slice number, rows and columns
     planes_extent: tuple[int, int] | None = None
     box: Box | None = None
-    layouts: tuple[str, str] | None = None
-    mask: MaskEvidence | None = None
-    are_labels: bool = False
+    layouts: tuple[str, str] | None = None  # shape and type of 1 and 2 where these are not the same
+    mask: MaskEvidence | None = None  # what the mask is like, where one side is the other one masked
+    are_labels: bool = False  # whether values are labels
+    # labels that are nowhere in 1 (2), and in how many voxels of the other side they are; None where values are no
+    # labels, or planes could not be read
     lost_1: dict[int, int] | None = None
     lost_2: dict[int, int] | None = None
-    renumbered: Renumbered | None = None
+    renumbered: Renumbered | None = None  # other slice numbers under which more planes are the same
 
     @property
     def calibrated(self) -> Calibrated | None:
@@ -86,24 +62,12 @@ class Evidence:
 
 @dataclass(frozen=True, repr=False)
 class VolumeComparison(ShortRepr):
-    """How two volumes differ.
+    """How two volumes differ."""
 
-    Attributes
-    ----------
-    pairing
-        The volumes.
-    relation
-        Of 2 to 1.
-    pairs
-        All pairs of planes, in the order of their slice numbers.
-    evidence
-        What the relation rests on.
-    """
-
-    pairing: VolumePair
-    relation: Relation
-    pairs: tuple[PlanePair, ...]
-    evidence: Evidence
+    pairing: VolumePair  # the volumes
+    relation: Relation  # of 2 to 1
+    pairs: tuple[PlanePair, ...]  # all pairs of planes, in the order of their slice numbers
+    evidence: Evidence  # what the relation rests on
 
     def _summary(self) -> ReprSummary:
         facts = (

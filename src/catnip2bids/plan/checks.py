@@ -20,20 +20,11 @@ _MOST_OFF = 0.2
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """A run's claim to a subject, a sample and a stain of the dataset.
+    """A run's claim to a subject, a sample and a stain of the dataset."""
 
-    Attributes
-    ----------
-    name
-        Name of the run folder.
-    source_id
-        Id of the animal as the source names it; None if somebody said the subject in so many words.
-    subject, sample, stain
-        BIDS labels.
-    """
-
-    name: str
-    source_id: str | None
+    name: str  # name of the run folder
+    source_id: str | None  # id of the animal as the source names it; None if somebody said the subject in so many words
+    # BIDS labels
     subject: str
     sample: str
     stain: str

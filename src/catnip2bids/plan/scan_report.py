@@ -17,24 +17,12 @@ from catnip2bids.scanning import Entry, Run, Scan
 
 @dataclass(frozen=True)
 class ScanReport:
-    """A scan and the plan that follows from it.
+    """A scan and the plan that follows from it."""
 
-    Attributes
-    ----------
-    found
-        What was found.
-    plan
-        The default plan.
-    problems
-        What `package` would leave out or refuse, and why.
-    warnings
-        What may be wrong.
-    """
-
-    found: Scan
-    plan: Plan
-    problems: tuple[str, ...]
-    warnings: tuple[str, ...]
+    found: Scan  # what was found
+    plan: Plan  # the default plan
+    problems: tuple[str, ...]  # what `package` would leave out or refuse, and why
+    warnings: tuple[str, ...]  # what may be wrong
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as a document for other programs."""
