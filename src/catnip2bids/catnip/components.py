@@ -1,7 +1,6 @@
-"""What CATNIP writes, as one table: a row for each kind of file or folder, for all layouts.
+"""The component table: a row for each kind of file or folder that CATNIP writes, for all layouts.
 
-Invariant: this table is the only place that knows CATNIP's file names. A new layout of CATNIP is a new row, or
-a changed pattern, and nothing else.
+Invariant: only this table knows CATNIP's file names. A new layout of CATNIP is a new row or a changed pattern.
 
 The layouts are L0 (2021, before the public repository), L1 (2022 to 2024, names begin with the channel as in
 ``640_N4``) and L2 (since August 2024, no prefix). Names were read in CATNIP's source (CATNIP.sh and src/*.m, commits
@@ -26,7 +25,7 @@ _REPEATED = "a NIfTI twin of the TIFF stack, kept as it is"
 _FIELD = "an intermediate that CATNIP itself removes at its end; it has no part in any result"
 
 WHOLE_LABELS = "atlas"
-"""Role of the atlas labels of the whole image: those to look at where there are masked ones too."""
+"""Role of the atlas labels of the whole image, which viewers prefer to the masked ones."""
 
 HEMISPHERE_MASK = ComponentType(
     role="hemispheremask",
@@ -41,7 +40,7 @@ HEMISPHERE_MASK = ComponentType(
     made_from="N4",
     value_name="inside",
 )
-"""What turns atlas labels into masked ones; it can be recovered from these two where CATNIP kept no mask."""
+"""The mask of the masked atlas labels; it can be recovered from both labels where CATNIP kept no mask."""
 
 LOG = ComponentType(
     role="log",
@@ -53,7 +52,7 @@ LOG = ComponentType(
     action=Action.COPY,
     reason=_KEPT,
 )
-"""What a scan reads for the settings of the run."""
+"""The log with the settings of the run."""
 
 COMPONENTS: tuple[ComponentType, ...] = (
     # ---- images on the native grid
@@ -334,13 +333,13 @@ COMPONENTS: tuple[ComponentType, ...] = (
         desc="flipped",
     ),
 )
-"""Every kind of file and folder that CATNIP writes. Where two rows match, the first one counts."""
+"""The component table. Where two rows match, the first one counts."""
 
 FOLDERS: re.Pattern[str] = re.compile(
     rf"{_CHANNEL}FRST_seg(?:/cellvolumes|_corr(?:ected)?)?|heatmaps_(?:imagespace|atlasspace(?:_corrected)?)",
     re.IGNORECASE,
 )
-"""Folders of a run that hold components, and are none themselves."""
+"""Folders of a run that hold components and are not components themselves."""
 
 TELLTALE_FOLDERS = (
     "N4",
@@ -352,14 +351,14 @@ TELLTALE_FOLDERS = (
     "hemispheremask_origspace",
     "heatmaps_atlasspace",
 )
-"""Folders of which every run has some; the channel may come before."""
+"""Every run has some of these folders, possibly with the channel before the name."""
 
 TELLTALE: re.Pattern[str] = re.compile(rf"{_CHANNEL}(?:{'|'.join(TELLTALE_FOLDERS)})", re.IGNORECASE)
 
 CHANNEL_FIRST: re.Pattern[str] = re.compile(r"\d{3}_(?:N4|FRST)", re.IGNORECASE)
-"""What names begin with in L0 and L1."""
+"""Prefix of names in L0 and L1."""
 
 ONLY_IN_L0: re.Pattern[str] = re.compile(
     rf"\d{{3}}_(?:FRST_seg/{_THRESHOLD}{_TIF}|N4|FRST_seg_corr(?:/.*)?)", re.IGNORECASE
 )
-"""Of these: cells as stacks, the image before it is masked, and the first name of the folder of corrected counts."""
+"""Cells as stacks, the unmasked image, and the first name of the folder of corrected counts."""
