@@ -270,9 +270,7 @@ def _compare_pair(
     progress: Progress,
 ) -> ItemComparison:
     if volumes is not None:
-        if not all(
-            volume.planes for volume in volumes
-        ):  # an unreadable volume may have all planes, so none are reported missing
+        if not all(volume.planes for volume in volumes):  # which planes an unreadable volume has is unknown
             return FileComparison(*paths, same=False, problems=(*volumes[0].problems, *volumes[1].problems))
         progress.item(paths[0].name)
         return compare_volumes(*volumes, resources, progress)

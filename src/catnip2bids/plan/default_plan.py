@@ -12,7 +12,7 @@ from pathlib import Path
 
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.catnip.recognition import recognise
-from catnip2bids.catnip.run_name import SAMPLES, RunName
+from catnip2bids.catnip.run_name import SAMPLES, Hemisphere
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import SHOWN, format_bytes, format_list
 from catnip2bids.paths import spelled_alike
@@ -54,25 +54,19 @@ def make_plan(found: Scan) -> Plan:
 
 
 def _planned_run(run: Run) -> PlannedRun:
-    name = run.name
-    acquired = name.acquired
+    name, acquired = run.name, run.name.acquired
+    hemisphere: Hemisphere | None = name.hemisphere or ("B" if run.log.is_whole_brain else None)
     return PlannedRun(
         name=run.folder_name,
         source=run.source,
         source_id=name.source_id,
         subject=name.subject_label,
-        sample=_sample(name, run.log.is_whole_brain),
+        sample=SAMPLES[hemisphere] if hemisphere else None,
         acquired=acquired.isoformat() if acquired else None,
         atlas_version=run.log.atlas_version,
         participant=Participant(species=run.log.species, sex=name.sex, genotype=name.genotype),
         entries=[default_entry(entry, run) for entry in run.entries],
     )
-
-
-def _sample(name: RunName, whole_brain: bool | None) -> str | None:
-    if name.hemisphere is not None:
-        return SAMPLES[name.hemisphere]
-    return SAMPLES["B"] if whole_brain else None
 
 
 def default_entry(entry: Entry, run: Run) -> PlannedEntry:
