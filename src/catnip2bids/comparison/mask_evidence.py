@@ -6,6 +6,7 @@ planes that differ.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,33 +62,22 @@ def mask_of(pairing: VolumePair, number: int, masked: int) -> PlaneMask:
     return PlaneMask(number, zeroed, kept)
 
 
-class MaskFinding:
-    """Adds up the effect of a mask, plane by plane."""
-
-    def __init__(self) -> None:
-        self._zeroed: Array | None = None
-        self._kept: Array | None = None
-        self._emptied: list[int] = []
-        self._n_planes = 0
-        self._one_size = True
-
-    def add(self, plane: PlaneMask) -> None:
-        """Add a plane in which voxels differ."""
-        self._n_planes += 1
+def mask_evidence_of(planes: Iterable[PlaneMask]) -> MaskEvidence | None:
+    """Summarize the effect of a mask on all planes in which voxels differ; return None without planes."""
+    zeroed: Array | None = None
+    kept: Array | None = None
+    emptied, n_planes, one_size = [], 0, True
+    for plane in planes:
+        n_planes += 1
         if not plane.kept.any():
-            self._emptied.append(plane.number)
-        if self._zeroed is None or self._kept is None:
-            self._zeroed, self._kept = plane.zeroed, plane.kept
-        elif plane.zeroed.shape != self._zeroed.shape:
-            self._one_size = False
+            emptied.append(plane.number)
+        if zeroed is None or kept is None:
+            zeroed, kept = plane.zeroed, plane.kept
+        elif plane.zeroed.shape != zeroed.shape:
+            one_size = False
         else:
-            self._zeroed |= plane.zeroed
-            self._kept |= plane.kept
-
-    @property
-    def evidence(self) -> MaskEvidence | None:
-        """The properties of the mask; None if no plane was added."""
-        if self._zeroed is None or self._kept is None:
-            return None
-        constant = self._one_size and not (self._zeroed & self._kept).any()
-        return MaskEvidence(tuple(self._emptied), len(self._emptied) == self._n_planes, constant)
+            zeroed |= plane.zeroed
+            kept |= plane.kept
+    if zeroed is None or kept is None:
+        return None
+    return MaskEvidence(tuple(emptied), len(emptied) == n_planes, one_size and not (zeroed & kept).any())

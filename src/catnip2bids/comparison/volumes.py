@@ -12,7 +12,7 @@ from pathlib import Path
 
 from catnip2bids.comparison.compared_volume import ComparedVolume, bounded_map_for, same_bytes
 from catnip2bids.comparison.labels import LabelCounts, hold_labels, lost_labels
-from catnip2bids.comparison.mask_evidence import MaskEvidence, MaskFinding, mask_of
+from catnip2bids.comparison.mask_evidence import MaskEvidence, mask_evidence_of, mask_of
 from catnip2bids.comparison.planes import Box, PlanePair, VolumePair, compare_planes, rules_at
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.renumbering import Renumbered, Renumbering, find_renumbering, step_of
@@ -245,11 +245,8 @@ class _Conclusion:
     @property
     def _is_known(self) -> bool:
         """Whether every plane of both volumes is readable."""
-        return not (
-            self._pairing.volume_1.problems
-            or self._pairing.volume_2.problems
-            or any(pair.problems for pair in self._pairs)
-        )
+        volumes = self._pairing.volume_1, self._pairing.volume_2
+        return not any(volume.problems for volume in volumes) and not any(pair.problems for pair in self._pairs)
 
     def _renumbered(self) -> Renumbered | None:
         if not self._is_known or all(pair.same for pair in self._pairs):
@@ -262,17 +259,16 @@ class _Conclusion:
             return Relation.DIFFERENT
         if all(pair.same for pair in self._pairs):
             return Relation.IDENTICAL
-        differences = [pair.difference for pair in self._pairs]
-        if any(difference is None for difference in differences):
+        differences = [pair.difference for pair in self._pairs if pair.difference is not None]
+        if len(differences) < len(self._pairs):
             return Relation.DIFFERENT
-        found = [difference for difference in differences if difference is not None]
         one_type = all(p.plane_1 and p.plane_2 and p.plane_1.layout == p.plane_2.layout for p in self._pairs)
         if not one_type:
             is_calibrated = any(isinstance(rule, Calibrated) for rule in self._rules)
             return Relation.CAST if not self._different or is_calibrated else Relation.DIFFERENT
-        if all(d.n_zeroed_2 == d.n_different for d in found):
+        if all(d.n_zeroed_2 == d.n_different for d in differences):
             return Relation.MASKED_2
-        return Relation.MASKED_1 if all(d.n_zeroed_1 == d.n_different for d in found) else Relation.DIFFERENT
+        return Relation.MASKED_1 if all(d.n_zeroed_1 == d.n_different for d in differences) else Relation.DIFFERENT
 
     def _evidence(self, relation: Relation, renumbered: Renumbered | None) -> Evidence:
         differences = [pair.difference for pair in self._different if pair.difference]
@@ -310,13 +306,10 @@ class _Conclusion:
     def _mask(self, relation: Relation) -> MaskEvidence | None:
         if not relation.is_masked:
             return None
-        finding = MaskFinding()
-        masked = 1 if relation == Relation.MASKED_1 else 2
-        work = partial(mask_of, self._pairing, masked=masked)
+        work = partial(mask_of, self._pairing, masked=1 if relation == Relation.MASKED_1 else 2)
         result_bytes = max(pair.n_voxels for pair in self._different) // _VOXELS_PER_BYTE
-        for plane in self._threads.do(work, [pair.number for pair in self._different], result_bytes=result_bytes):
-            finding.add(plane)
-        return finding.evidence
+        numbers = [pair.number for pair in self._different]
+        return mask_evidence_of(self._threads.do(work, numbers, result_bytes=result_bytes))
 
     def _lost(self, volume: ComparedVolume, here: LabelCounts, there: LabelCounts) -> dict[int, int] | None:
         """Return the labels that occur nowhere in a volume, with their numbers of voxels in the other one."""
