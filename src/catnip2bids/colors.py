@@ -1,4 +1,4 @@
-"""Colours for what has none."""
+"""Default colours of labels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _SATURATIONS = (0.60, 0.75, 0.90)
 
 
 def color_of_label(index: int) -> str:
-    """Return the colour ``#rrggbb`` of a label value that has none of its own: the same everywhere, always.
+    """Return the default colour ``#rrggbb`` of a label value, which is always the same.
 
-    Hues advance by the golden ratio, so that neighbouring ids look different; lightness stays where
-    a colour is seen on black and on white.
+    Hues advance by the golden ratio, so that neighbouring ids look different; the lightness suits black and white
+    backgrounds.
     """
     hue = index * _GOLDEN_RATIO % 1
     lightness = _LIGHTNESSES[index % 3]

@@ -1,10 +1,10 @@
-"""Tables of text as people keep them: CSV and TSV files as spreadsheets, pandas and R write them.
+"""CSV and TSV files as spreadsheets, pandas and R write them.
 
-Responsible for what lies below the meaning of the columns: encoding, delimiter, quotes, header, empty rows and
-columns, notation of integers.
+Responsible for encoding, delimiter, quotes, header, empty rows and columns, and the notation of integers; callers give
+the meaning of the columns.
 
-Invariant: a value belongs to the column under whose name it stands. What can be read in two ways is refused with
-file, line and column, never guessed.
+Invariant: a value belongs to the column with its header. Ambiguous content is refused with file, line and column,
+never guessed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from catnip2bids.errors import SourceError
 from catnip2bids.file_types import refuse_special_file
 
 Warn = Callable[[str], object]
-"""Is told of what may be wrong."""
+"""Called with each warning."""
 
 _DELIMITERS = "\t;,|"
 _SEP_LINE = re.compile(r'"?sep=(.)"?[\t;,|]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
@@ -47,65 +47,44 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}(?:\.0*|,0{1,2})?")
 _LIKE_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}\.000")
 _SCIENTIFIC = re.compile(r"[+-]?([0-9]{1,18})(?:\.([0-9]{0,18}))?[eE]([+-]?[0-9]{1,2})")
 _MOST_DECIMALS = 1
-"""Of a round number in scientific notation; spreadsheets round to two, ``%g`` and MATLAB to more."""
+"""In scientific notation; spreadsheets round to two decimals, ``%g`` and MATLAB to more."""
 
 
 @dataclass(frozen=True)
 class TableKind:
-    """What tells a kind of table from others.
+    """The columns of a kind of table."""
 
-    Attributes
-    ----------
-    what
-        What it is called, such as ``a table of counts``.
-    columns
-        Columns that have a meaning, and the spellings of each; case, blanks and punctuation do not count.
-    required
-        Columns that the header must have.
-    remedy
-        What to do where a table is refused.
-    """
-
-    what: str
+    what: str  # for messages, such as ``a table of counts``
+    # known columns with their spellings; case, blanks and punctuation do not count
     columns: Mapping[str, tuple[str, ...]]
     required: tuple[str, ...]
-    remedy: str
+    remedy: str  # what to do about a refused table
 
     def column_of(self, header: str) -> str:
-        """Return the column that a header stands for; the header itself where it has no meaning."""
+        """Return the column of a header; the header itself if it is unknown."""
         key = _key(header)
         return next((name for name, spellings in self.columns.items() if key in map(_key, spellings)), header)
 
     def is_header(self, fields: Sequence[str]) -> bool:
-        """Whether these fields name all columns that are required."""
+        """Whether these fields name all required columns."""
         return set(self.required) <= set(map(self.column_of, fields))
 
 
 @dataclass(frozen=True)
 class Row:
-    """The values of a row by the names of their columns.
-
-    Attributes
-    ----------
-    path, line
-        Where it stands; lines count from 1.
-    values
-        Values without quotes, and without blanks around them.
-    headers
-        What the file calls the columns.
-    """
+    """The values of a row by the names of their columns."""
 
     path: Path
     line: int
-    values: Mapping[str, str]
-    headers: Mapping[str, str] = field(repr=False)
+    values: Mapping[str, str]  # without quotes and surrounding blanks
+    headers: Mapping[str, str] = field(repr=False)  # names of the columns in the file
 
     def error(self, column: str, text: str) -> SourceError:
         """Make an error that names file, line and column."""
         return SourceError(f"{self.path}, line {self.line}, column {self.headers[column]}: {text}")
 
     def integer(self, column: str) -> int | None:
-        """Read a whole number; None where it is unknown.
+        """Read a whole number; None if it is unknown.
 
         Raises
         ------
@@ -118,32 +97,21 @@ class Row:
             raise self.error(column, str(error)) from None
 
     def text(self, column: str) -> str | None:
-        """Return a text; None where it is unknown, or the table has no such column."""
+        """Return a text; None if it is unknown, or the table has no such column."""
         value = self.values.get(column, "")
         return None if value.casefold() in _NO_TEXT else value
 
 
 @dataclass(frozen=True)
 class Lines:
-    """The fields of a table line by line, without rows and columns that are empty.
-
-    Attributes
-    ----------
-    path
-        The file.
-    header_line, header
-        Number of the first line that is not empty, and its fields.
-    rows
-        Number and fields of each other line.
-    column_numbers
-        Where the fields stand in the file, from 1.
-    """
+    """The fields of a table line by line, without rows and columns that are empty."""
 
     path: Path
+    # first line that is not empty, and its fields:
     header_line: int
     header: tuple[str, ...]
-    rows: tuple[tuple[int, tuple[str, ...]], ...] = field(repr=False)
-    column_numbers: tuple[int, ...] = field(repr=False)
+    rows: tuple[tuple[int, tuple[str, ...]], ...] = field(repr=False)  # number and fields of each other line
+    column_numbers: tuple[int, ...] = field(repr=False)  # of the fields in the file, from 1
 
     def named(self, kind: TableKind) -> list[Row]:
         """Put the fields of each row under the names of the columns.
@@ -180,13 +148,13 @@ class Lines:
         return rows
 
     def _with_row_numbers(self) -> tuple[str, ...]:
-        """Header with a field for row numbers, if only they have no name, as ``write.table`` of R writes it."""
+        """Return the header, with an empty first field if only the rows are numbered, as R's ``write.table`` does."""
         numbers = [fields[0] for _, fields in self.rows if len(fields) == len(self.header) + 1]
         is_numbered = bool(numbers) and numbers == [str(number) for number in range(1, len(self.rows) + 1)]
         return ("", *self.header) if is_numbered else self.header
 
     def _is_index(self, position: int) -> bool:
-        """Whether a column can be the index that pandas and R put before all others."""
+        """Whether a column can be the index that pandas and R write first."""
         values = [fields[position] for _, fields in self.rows if position < len(fields)]
         return all(map(str.isdecimal, values)) and len(set(values)) == len(values)
 
@@ -196,11 +164,11 @@ class Lines:
 
 
 def ignore(text: str) -> None:
-    """Do nothing about a warning."""
+    """Ignore a warning."""
 
 
 def read_text(path: Path, warn: Warn = ignore) -> str:
-    """Read the text of a table: Unicode, else Windows-1252, which Excel writes, with a warning that quotes it.
+    """Read the text of a table as Unicode, or as Windows-1252, which Excel writes, with a warning that quotes it.
 
     Raises
     ------
@@ -247,7 +215,7 @@ def _windows_1252(path: Path, content: bytes, warn: Warn) -> str:
 
 
 def split_fields(text: str, delimiter: str, first_line: int = 1) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the fields of each row, without quotes; lines without a character are left out.
+    """Yield the line number and the fields of each row, without quotes; empty lines are skipped.
 
     Raises
     ------
@@ -270,23 +238,23 @@ def split_fields(text: str, delimiter: str, first_line: int = 1) -> Iterator[tup
 def read_lines(
     path: Path, text: str, kind: TableKind, is_first_row: Callable[[Sequence[str]], bool] | None = None
 ) -> Lines:
-    """Split a table by the delimiter that makes its first row what it must be.
+    """Split a table by the delimiter with which its first row is valid.
 
     Parameters
     ----------
     path
         The file, for messages.
     text
-        What is in it.
+        Its content.
     kind
-        What it must be.
+        The kind of table.
     is_first_row
-        Tells whether fields are those of a first row; by default, whether they are a header of this kind.
+        Tells whether fields are a valid first row; by default, whether they are a header of this kind.
 
     Raises
     ------
     SourceError
-        If the first row is something else, or the rows cannot be split.
+        If no delimiter gives a valid first row, or the rows cannot be split.
     """
     if not text.strip():
         raise SourceError(f"{path}: has no rows; {kind.remedy}")
@@ -325,15 +293,15 @@ def _filled_lines(text: str, delimiter: str, first_line: int) -> Iterator[tuple[
 
 
 def has_no_value(text: str) -> bool:
-    """Whether a text says that a value is unknown: empty, ``n/a``, ``NA``, ``NaN``, ``None``, ``unknown``."""
+    """Whether a text means an unknown value: empty, ``n/a``, ``NA``, ``NaN``, ``None``, ``unknown``."""
     return text.strip().casefold() in _NO_VALUE
 
 
 def exact_integer(text: str) -> int:
-    """Read an integer in any notation that tells it exactly: ``12``, ``12.0``, ``12,0``, ``-1.0``, ``1.2E+06``.
+    """Read an integer in any exact notation: ``12``, ``12.0``, ``12,0``, ``-1.0``, ``1.2E+06``.
 
-    Scientific notation may leave out digits, and then the number may have been rounded. It is refused with more than
-    one decimal: spreadsheets show 1,234,567 as ``1.23E+06``. One decimal, as in ``1.2E+06``, is a round number.
+    Numbers in scientific notation may have been rounded, so more than one decimal is refused:
+    spreadsheets show 1,234,567 as ``1.23E+06``. One decimal, as in ``1.2E+06``, is a round number.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Named pipes and devices among a lab's files, which are not files.
+"""Named pipes, sockets and devices, which must not be read as files.
 
-Invariant: nothing is opened that would wait for somebody to write into it, or never ends.
+Invariant: a path that is refused here is never opened: reading it could block, or never end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from catnip2bids.errors import SourceError
 
 
 def refuse_special_file(path: Path) -> None:
-    """Refuse what is neither a file nor a folder; what is not there is left to those who open it.
+    """Refuse a path that exists and is neither a file nor a folder.
 
     Raises
     ------

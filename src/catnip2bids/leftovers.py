@@ -1,7 +1,6 @@
 """Files and folders that operating systems, network storage and other programs leave behind.
 
-Invariant: a name is known by what real systems write, without regard to case; nothing that a person or a pipeline would
-call a result is among them.
+Invariant: the lists hold only names that real systems write, without regard to case, and no name of a possible result.
 """
 
 from __future__ import annotations
@@ -120,18 +119,18 @@ _IMAGE = ".zarr"
 
 
 def is_leftover(path: Path | os.DirEntry[str]) -> bool:
-    """Tell by its name, and whether it is a folder, if a path was left behind by a system or a program."""
+    """Tell whether a path is a leftover, by its name and by whether it is a folder."""
     as_file, as_folder = _ANY_FILE.match(path.name), _ANY_FOLDER.match(path.name)
     return bool((as_file or as_folder) and (as_folder if path.is_dir() else as_file))
 
 
 def without_leftovers(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the paths that no system left behind."""
+    """Yield the paths that are not leftovers."""
     return (path for path in paths if not is_leftover(path))
 
 
 def leave_out_leftovers(folders: list[str], files: list[str]) -> list[str]:
-    """Take leftovers out of the lists of names that `os.walk` yields; return the names that were taken out."""
+    """Remove leftovers from the lists of names that `os.walk` yields, and return their names."""
     found = [name for name in folders if _ANY_FOLDER.match(name)] + [name for name in files if _ANY_FILE.match(name)]
     folders[:] = [name for name in folders if not _ANY_FOLDER.match(name)]
     files[:] = [name for name in files if not _ANY_FILE.match(name)]
@@ -139,10 +138,10 @@ def leave_out_leftovers(folders: list[str], files: list[str]) -> list[str]:
 
 
 def leftovers_below(folder: Path, *, into_images: bool = False) -> list[Path]:
-    """List what was left behind in a folder at any depth.
+    """List the leftovers in a folder at any depth.
 
-    A folder that was left behind is listed and not entered. OME-Zarr images, which may have very many files, are
-    entered only if told so.
+    A leftover folder is listed and not entered; OME-Zarr images, which may have very many files, are entered only with
+    `into_images`.
     """
     found: list[Path] = []
     if not into_images and folder.name.lower().endswith(_IMAGE):
@@ -155,12 +154,12 @@ def leftovers_below(folder: Path, *, into_images: bool = False) -> list[Path]:
 
 
 def kind_of_file(name: str) -> str:
-    """Return the pattern of names that a leftover file belongs to, such as ``._*``."""
+    """Return the pattern that matches the name of a leftover file, such as ``._*``."""
     return next(pattern for pattern, regex in _EACH_FILE.items() if regex.match(name))
 
 
 def ignored(leftovers: Sequence[Path]) -> str:
-    """Say how many leftovers, at least one, were ignored, with a few of their names."""
+    """Return a note with the number of leftovers, at least one, and a few of their names."""
     examples = list(dict.fromkeys(path.name.strip() for path in leftovers))
     shown = ", ".join(examples[:_EXAMPLES]) + (" ..." if len(examples) > _EXAMPLES else "")
     return f"ignored {format_count(len(leftovers), 'file')} left by systems or programs ({shown})"

@@ -1,6 +1,6 @@
-"""Regions of an atlas as people see them, on pages and in the viewer.
+"""Regions of an atlas as pages and the viewer show them.
 
-Invariant: a region has one colour and one name wherever it is shown, with blanks where CATNIP writes underscores.
+Invariant: a region has the same colour and name everywhere, with blanks instead of CATNIP's underscores.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COLOR = re.compile("#[0-9a-fA-F]{6}")
 
 @dataclass(frozen=True)
 class DisplayedRegion:
-    """A region of the atlas: label value, name, abbreviation (or nothing) and colour ``#rrggbb``."""
+    """A region of the atlas: label value, name, abbreviation (may be empty) and colour ``#rrggbb``."""
 
     index: int
     name: str
@@ -36,11 +36,11 @@ class DisplayedRegion:
 
 
 OTHER_LABELS = DisplayedRegion(-1, UNLISTED, "", "#888888")
-"""All label values that not even the dataset says to occur: they share a name and a colour."""
+"""Label values that are not in the record of the image; they share a name and a colour."""
 
 
 def region_of(regions: Mapping[int, DisplayedRegion], index: int) -> DisplayedRegion:
-    """Return the region of a label value, also if the table does not list it."""
+    """Return the region of a label value; one with a default name and colour if the table does not list it."""
     return regions.get(index) or DisplayedRegion(index, _shown(Region.unlisted(index).name), "", color_of_label(index))
 
 

@@ -294,6 +294,11 @@ def test_a_table_of_counts_says_of_which_segmentation_it_is() -> None:
     assert [counted_segmentation(label) for label in ("FRSTsegfiltered10000", "FRSTseg", "")] == [None] * 3
 
 
+def test_the_table_says_what_report_and_viewer_show_of_a_component() -> None:
+    assert {row.role for row in COMPONENTS if row.is_segmentation} == {"FRSTseg"}
+    assert {row.role for row in COMPONENTS if row.is_corrected} == {"heatmapcorrected", "countscorrected"}
+
+
 def test_whole_labels_come_before_masked_ones() -> None:
     assert ATLAS_LABELS == (WHOLE_LABELS, "atlasmasked")
 

@@ -351,7 +351,7 @@ def test_other_tables_may_be_the_same_in_another_notation(tmp_path: Path, one: s
     assert catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv").relation == Relation.DIFFERENT
 
 
-def test_folders_are_compared_thing_by_thing(tmp_path: Path) -> None:
+def test_folders_are_compared_path_by_path(tmp_path: Path) -> None:
     for side in ("a", "b"):
         folder = tmp_path / side
         folder.mkdir()
@@ -440,7 +440,7 @@ def test_slices_on_one_side_only_are_told(tmp_path: Path) -> None:
     for side in ("a", "b"):
         (tmp_path / side / "notes.txt").write_text("")
     comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b")
-    assert (comparison.exit_code, {str(thing) for thing in comparison.only_in_1.values()}) == (1, {"slice folder"})
+    assert (comparison.exit_code, {str(kind) for kind in comparison.only_in_1.values()}) == (1, {"slice folder"})
 
 
 def test_half_of_the_planes_are_no_shift(tmp_path: Path) -> None:
@@ -527,7 +527,7 @@ def test_things_in_subfolders_are_told_apart(tmp_path: Path) -> None:
     assert "y/t.csv: " in document(tmp_path)["meaning"]
 
 
-def test_an_empty_folder_is_a_thing(tmp_path: Path) -> None:
+def test_an_empty_folder_is_listed(tmp_path: Path) -> None:
     for side in ("a", "b"):
         write_tiff(tmp_path / side / "s.tif", some_image((3, 20, 20)))
         (tmp_path / side / "empty").mkdir()
@@ -631,8 +631,8 @@ def test_unpacking_needs_memory(tmp_path: Path) -> None:
 def test_unpacking_needs_memory_also_where_the_first_difference_is_enough(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     paths = as_nifti(tmp_path, LABELS), as_nifti(tmp_path / "other", LABELS)
-    sides = [open_compared(path) for path in paths]
-    held_bytes, planes_bytes = 2 * LABELS.nbytes, sum(map(plane_bytes, sides))
+    volumes = [open_compared(path) for path in paths]
+    held_bytes, planes_bytes = 2 * LABELS.nbytes, sum(map(plane_bytes, volumes))
     enough = Resources(1, OVERHEAD_BYTES + held_bytes + planes_bytes)
     entries = [Entry(path.name, path) for path in paths]
     assert first_difference(entries[0], entries[1], enough) is None

@@ -1,1 +1,1 @@
-"""What CATNIP writes: components, run names, logs, atlas tables, counts. The only place that knows CATNIP."""
+"""CATNIP's output: components, run names, logs, atlas tables and counts; no other package knows its file names."""

@@ -1,7 +1,6 @@
-"""Tables that name and colour the regions of an atlas, in every form CATNIP has had so far.
+"""Tables with the names and colours of the regions of an atlas, in all forms that CATNIP has used.
 
-Invariant: an id always keeps the name its own table gives it. Tables are combined only where they
-agree on the names.
+Invariant: an id keeps the name in its own table; only tables that agree on the names are merged.
 """
 
 from __future__ import annotations
@@ -44,49 +43,38 @@ _HEX_COLOR = re.compile(r"#(?:[0-9a-f]{3}){1,2}|[0-9a-f]{6}", re.IGNORECASE)
 _FRACTION = re.compile(r"0?\.[0-9]+|[01](?:\.[0-9]*)?")
 _ATLAS_FOLDER = re.compile(r"atlas_(v[0-9]+)")
 ATLAS_VOXEL_SIZE_UM = 25.0
-"""Of the grid of all atlases, the same on all axes: pixdim of their volumes."""
+"""Isotropic voxel size of all atlases: pixdim of their volumes."""
 ATLAS_LABELS = tuple(row.role for row in COMPONENTS if row.content == Content.LABELS)
-"""Roles of all atlas labels, the whole ones first."""
+"""Roles of all atlas labels, those of the whole image first."""
 UNLISTED = "unlisted"
-"""How the names of label values begin that no table lists."""
+"""Prefix of the names of label values that no table lists."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """One region of an atlas.
+    """One region of an atlas."""
 
-    Attributes
-    ----------
-    index
-        Label value in the images.
-    name, abbreviation
-        As in the table; left and right regions share an abbreviation in CATNIP's v4 to v7.
-    color
-        ``#rrggbb`` in lower case.
-    extra
-        What else the table knows, by its own column names (structure_order, parent_id, ...).
-    """
-
-    index: int
+    index: int  # label value in the images
     name: str
-    abbreviation: str | None = None
-    color: str | None = None
+    abbreviation: str | None = None  # left and right regions share it in CATNIP's v4 to v7
+    color: str | None = None  # ``#rrggbb`` in lower case
+    # other columns of the table, such as structure_order and parent_id
     extra: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def unlisted(cls, index: int) -> Region:
-        """Make the region of a label value that no table lists."""
+        """Return the region of a label value that no table lists."""
         return cls(index, f"{UNLISTED}_{index}")
 
     @property
     def is_unlisted(self) -> bool:
-        """Whether the name says only that no table lists it."""
+        """Whether no table lists it, so that its name is a placeholder."""
         return self.name == Region.unlisted(self.index).name
 
 
 @dataclass(frozen=True)
 class AtlasTable:
-    """The regions of one atlas by their index, in its order; and CATNIP's version of it."""
+    """The regions of one atlas by ascending index, and its version in CATNIP."""
 
     regions: dict[int, Region]
     version: str | None = None
@@ -96,21 +84,21 @@ class AtlasTable:
 
     @classmethod
     def from_counts(cls, rows: Iterable[RegionCount], version: str | None = None) -> AtlasTable:
-        """Make the table that a counts CSV implies: names and abbreviations, no colours."""
+        """Return the names and abbreviations in a table of counts as an atlas table without colours."""
         return cls({row.index: Region(row.index, row.name, row.abbreviation) for row in rows}, version)
 
     def region_of(self, value: int) -> Region:
-        """Return the region of a label value, also if it is not listed."""
+        """Return the region of a label value; an unlisted one if the table lacks it."""
         return self.regions.get(value) or Region.unlisted(value)
 
     def unlisted_values(self, values: Iterable[int]) -> list[int]:
-        """Return the label values that the table does not list, ascending; 0 is none."""
+        """Return the label values other than 0 that the table does not list, ascending."""
         return sorted(set(values) - set(self.regions) - {0})
 
     def same_atlas_as(self, other: AtlasTable) -> bool:
-        """Whether the smaller table is a part of the larger: each of its ids has the same name there.
+        """Whether each id of the smaller table has the same name in the larger one.
 
-        Names are compared as CATNIP writes them into its CSVs. An empty table is part of none.
+        Names are compared as CATNIP writes them into its CSVs. An empty table belongs to no atlas.
         """
         smaller, larger = sorted((self.regions, other.regions), key=len)
         return bool(smaller) and all(
@@ -119,7 +107,7 @@ class AtlasTable:
         )
 
     def merged_with(self, other: AtlasTable) -> AtlasTable:
-        """Unite two tables of the same atlas; what this one does not know comes from the other.
+        """Merge two tables of the same atlas; this one takes precedence.
 
         Raises
         ------
@@ -143,14 +131,13 @@ def read_atlas_table(path: Path, warn: Warn = ignore) -> AtlasTable:
     path
         The table, as it was made or as spreadsheets, pandas or R saved it.
     warn
-        Told of an encoding that had to be guessed.
+        Called with a warning about a guessed encoding.
 
     Raises
     ------
     SourceError
         If the file cannot be read, is not an atlas table or has no rows; if a row has the wrong
-        number of fields, an id that is not a number or was there before, no name, or a colour
-        that is not clear.
+        number of fields, an invalid or repeated id, no name, or an ambiguous colour.
     """
     text = read_text(path, warn)
     regions = _itk_snap_regions(path, text) or _regions(path, text)
@@ -159,7 +146,7 @@ def read_atlas_table(path: Path, warn: Warn = ignore) -> AtlasTable:
 
 
 def _itk_snap_regions(path: Path, text: str) -> dict[int, Region]:
-    """Read the regions of a label file of ITK-SNAP; none if it is something else."""
+    """Read the regions of a label file of ITK-SNAP; return none for other files."""
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
     if not lines or not _ITK_SNAP.fullmatch(lines[0][1]):
         return {}
@@ -171,7 +158,7 @@ def _itk_snap_regions(path: Path, text: str) -> dict[int, Region]:
             what = 'is not an id that is new, three colours up to 255, three numbers and a "name"'
             raise SourceError(f"{path}, line {number}: {what}; save the labels again in ITK-SNAP")
         regions[index] = Region(index, found[5].strip(), color=_hex_color(rgb))
-    return {index: region for index, region in regions.items() if index}  # 0 is what has no label
+    return {index: region for index, region in regions.items() if index}  # 0 is the background
 
 
 def _regions(path: Path, text: str) -> dict[int, Region]:
@@ -194,7 +181,7 @@ def _regions(path: Path, text: str) -> dict[int, Region]:
 
 
 def _corrected_header(lines: Lines) -> Lines:
-    """Correct the two headers of CATNIP that do not name the fields of their rows."""
+    """Correct the two headers of CATNIP that do not fit the fields of their rows."""
     names = tuple(name.lower() for name in lines.header if name)
     n_fields = {len(fields) for _, fields in lines.rows}
     if names == _V4_HEADER and lines.header[: len(names)] == tuple(filter(None, lines.header)) and 9 in n_fields:
@@ -205,7 +192,7 @@ def _corrected_header(lines: Lines) -> Lines:
 
 
 def _refuse_fractions(rows: Sequence[Row]) -> None:
-    """Refuse colours from 0 to 1: as colours from 0 to 255 they would all look black."""
+    """Refuse colours from 0 to 1, which would be black on a scale to 255."""
     values = {row.values.get(name, "") for row in rows for name in _RGB} - _UNKNOWN
     if all(map(_FRACTION.fullmatch, values)) and any(map(float, values)):
         raise rows[0].error(_RGB[0], "colours go from 0 to 1 only; write them as 0 to 255")

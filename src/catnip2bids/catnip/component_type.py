@@ -1,6 +1,6 @@
-"""What is said of a component: how it is stored, what it is, and what is done with it.
+"""The columns of the component table: storage, content, grid, default action and display of a component.
 
-Invariant: nothing here names a file of CATNIP; the rows of the table in `components.py` do.
+Invariant: this module holds no file name of CATNIP; the rows in `components.py` do.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Content(StrEnum):
 
     @property
     def kind(self) -> Kind:
-        """How voxels of such content may be merged."""
+        """How voxels of such content are downsampled."""
         match self:
             case Content.LABELS:
                 return Kind.LABELS
@@ -54,7 +54,7 @@ class VoxelGrid(StrEnum):
 
 
 class Action(StrEnum):
-    """What is done with a source entry."""
+    """What to do with a source entry."""
 
     CONVERT = "convert"
     COPY = "copy"
@@ -63,7 +63,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class ActionWhenPresent:
-    """What is done instead when a component with another role is there as well."""
+    """The action instead of the default if the run also has a component with another role."""
 
     role: str
     action: Action
@@ -72,35 +72,39 @@ class ActionWhenPresent:
 
 @dataclass(frozen=True)
 class ComponentType:
-    """A row of the table.
+    """A row of the component table: one kind of file or folder that CATNIP writes.
 
     Attributes
     ----------
     role
-        What the component is in the pipeline; rows with the same role are other storages of the same thing.
+        What the component is in the pipeline; rows with the same role store the same data differently.
     pattern
         Regular expression for the whole path below the run folder; group ``threshold`` is the FRST threshold.
     examples
-        Paths that it matches, older layouts first; for people who look for theirs.
+        Paths that it matches, older layouts first, for the documentation.
     storage, content, grid
         How it is stored, what it is, and on which voxel grid.
     description
-        What it is, for people who read the dataset; ``{threshold}`` is filled in.
+        Description in the dataset; ``{threshold}`` is filled in.
     action, reason
-        What is done with it by default, and why; without a reason the description is one.
+        Default action and its reason; the description if there is no reason.
     desc
         Label of its ``desc-`` entity; ``{threshold}`` is filled in.
     raw
-        Whether it is the image the others were computed from: the first such component of a run becomes the
-        raw image of the dataset, any other one a derivative named by `desc`.
+        Whether it may be the raw image of the dataset: the first such component of a run is, any other one becomes a
+        derivative named by `desc`.
     in_image_space
-        Whether it was brought to, or made in, the space of the raw image (``space-orig``).
+        Whether it is in the space of the raw image (``space-orig``).
     made_from
         Role of the component it was computed from, with the same threshold if that has one.
     value_name
-        What the values of a mask other than 0 stand for.
+        Meaning of the values of a mask other than 0.
+    is_segmentation
+        Whether it is a binary segmentation of cells: report and viewer draw these over the image.
+    is_corrected
+        Whether cells in the exclusion mask of the run are left out of it: the report shows it beside the other one.
     beside
-        What is done instead when another component is there as well.
+        Action instead of the default if the run has another component too.
     """
 
     role: str
@@ -117,6 +121,8 @@ class ComponentType:
     in_image_space: bool = False
     made_from: str | None = None
     value_name: str | None = None
+    is_segmentation: bool = False
+    is_corrected: bool = False
     beside: ActionWhenPresent | None = None
 
     def described(self, threshold: int | None) -> str:
@@ -124,7 +130,7 @@ class ComponentType:
         return self.description.format(threshold=threshold)
 
     def desc_label(self, threshold: int | None) -> str | None:
-        """Return the label of the ``desc-`` entity with the threshold in it; None if it cannot be converted."""
+        """Return the label of the ``desc-`` entity with the threshold in it; None if there is none."""
         return None if self.desc is None else self.desc.format(threshold=threshold)
 
     def match_desc(self, label: str) -> re.Match[str] | None:

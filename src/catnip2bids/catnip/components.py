@@ -1,7 +1,6 @@
-"""What CATNIP writes, as one table: a row for each kind of file or folder, for all layouts.
+"""The component table: a row for each kind of file or folder that CATNIP writes, for all layouts.
 
-Invariant: this table is the only place that knows CATNIP's file names. A new layout of CATNIP is a new row, or
-a changed pattern, and nothing else.
+Invariant: only this table knows CATNIP's file names. A new layout of CATNIP is a new row or a changed pattern.
 
 The layouts are L0 (2021, before the public repository), L1 (2022 to 2024, names begin with the channel as in
 ``640_N4``) and L2 (since August 2024, no prefix). Names were read in CATNIP's source (CATNIP.sh and src/*.m, commits
@@ -26,7 +25,7 @@ _REPEATED = "a NIfTI twin of the TIFF stack, kept as it is"
 _FIELD = "an intermediate that CATNIP itself removes at its end; it has no part in any result"
 
 WHOLE_LABELS = "atlas"
-"""Role of the atlas labels of the whole image: those to look at where there are masked ones too."""
+"""Role of the atlas labels of the whole image, which viewers prefer to the masked ones."""
 
 HEMISPHERE_MASK = ComponentType(
     role="hemispheremask",
@@ -41,7 +40,19 @@ HEMISPHERE_MASK = ComponentType(
     made_from="N4",
     value_name="inside",
 )
-"""What turns atlas labels into masked ones; it can be recovered from these two where CATNIP kept no mask."""
+"""The mask of the masked atlas labels; it can be recovered from both labels where CATNIP kept no mask."""
+
+LOG = ComponentType(
+    role="log",
+    pattern=r"[^/]*\.log(?:\.txt)?",
+    examples=("640_2026-05-02_09-12-33.log.txt",),
+    storage=SourceFormat.FILE,
+    content=Content.OTHER,
+    description="CATNIP's log",
+    action=Action.COPY,
+    reason=_KEPT,
+)
+"""The log with the settings of the run."""
 
 COMPONENTS: tuple[ComponentType, ...] = (
     # ---- images on the native grid
@@ -134,6 +145,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
             in_image_space=True,
             made_from="FRST",
             value_name="cell",
+            is_segmentation=True,
         )
         for storage, ending, shown in ((SourceFormat.SLICES, "", ""), (SourceFormat.STACK, _TIF, ".tif"))
     ),
@@ -191,6 +203,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         grid=VoxelGrid.ATLAS,
         desc="heatmapcorrected{threshold}",
         made_from="heatmap",
+        is_corrected=True,
     ),
     ComponentType(
         role="heatmapcorrected",
@@ -202,6 +215,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         grid=VoxelGrid.ATLAS,
         desc="heatmapcorrected{threshold}",
         made_from="heatmap",
+        is_corrected=True,
         beside=ActionWhenPresent("heatmapcorrected", Action.COPY, _REPEATED),
     ),
     # ---- tables
@@ -225,6 +239,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         "regions that overlap the exclusion mask too much are excluded",
         reason="cell counts per region; also kept as they are in sourcedata",
         desc="FRSTsegcorrected{threshold}",
+        is_corrected=True,
     ),
     ComponentType(
         role="cellvolumes",
@@ -237,16 +252,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         reason=_KEPT,
     ),
     # ---- everything else that CATNIP keeps
-    ComponentType(
-        role="log",
-        pattern=r"[^/]*\.log(?:\.txt)?",
-        examples=("640_2026-05-02_09-12-33.log.txt",),
-        storage=SourceFormat.FILE,
-        content=Content.OTHER,
-        description="CATNIP's log",
-        action=Action.COPY,
-        reason=_KEPT,
-    ),
+    LOG,
     ComponentType(
         role="atlasspacemask",
         pattern=rf"(?:exclusion_mask|{_CHANNEL}downsampled_[\w.]+_brainmask)_atlasspace(?:{_NII}|{_TIF})",
@@ -327,13 +333,13 @@ COMPONENTS: tuple[ComponentType, ...] = (
         desc="flipped",
     ),
 )
-"""Every kind of file and folder that CATNIP writes. Where two rows match, the first one counts."""
+"""The component table. Where two rows match, the first one counts."""
 
 FOLDERS: re.Pattern[str] = re.compile(
     rf"{_CHANNEL}FRST_seg(?:/cellvolumes|_corr(?:ected)?)?|heatmaps_(?:imagespace|atlasspace(?:_corrected)?)",
     re.IGNORECASE,
 )
-"""Folders of a run that hold components, and are none themselves."""
+"""Folders of a run that hold components and are not components themselves."""
 
 TELLTALE_FOLDERS = (
     "N4",
@@ -345,14 +351,14 @@ TELLTALE_FOLDERS = (
     "hemispheremask_origspace",
     "heatmaps_atlasspace",
 )
-"""Folders of which every run has some; the channel may come before."""
+"""Every run has some of these folders, possibly with the channel before the name."""
 
 TELLTALE: re.Pattern[str] = re.compile(rf"{_CHANNEL}(?:{'|'.join(TELLTALE_FOLDERS)})", re.IGNORECASE)
 
 CHANNEL_FIRST: re.Pattern[str] = re.compile(r"\d{3}_(?:N4|FRST)", re.IGNORECASE)
-"""What names begin with in L0 and L1."""
+"""Prefix of names in L0 and L1."""
 
 ONLY_IN_L0: re.Pattern[str] = re.compile(
     rf"\d{{3}}_(?:FRST_seg/{_THRESHOLD}{_TIF}|N4|FRST_seg_corr(?:/.*)?)", re.IGNORECASE
 )
-"""Of these: cells as stacks, the image before it is masked, and the first name of the folder of corrected counts."""
+"""Cells as stacks, the unmasked image, and the first name of the folder of corrected counts."""

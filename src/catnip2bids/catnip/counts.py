@@ -1,7 +1,6 @@
 """CATNIP's cell counts: one CSV for each threshold, one row for each region of the atlas.
 
-Invariant: a table is read completely or not at all. A number that is not plainly a count is an
-error with its file, line and column, never a guess.
+Invariant: a table is read completely or not at all. An ambiguous number is an error with file, line and column.
 """
 
 from __future__ import annotations
@@ -30,32 +29,20 @@ COUNTS = TableKind(
     required=(_INDEX, _NAME, _CELLS, _VOLUME),
     remedy=_REMEDY,
 )
-"""Columns as CATNIP names them, and as our own tables do."""
+"""Columns with CATNIP's names, and those in our own tables."""
 _HEADER = tuple(spellings[0] for spellings in COUNTS.columns.values())
 _EXCLUDED = -1
 
 
 @dataclass(frozen=True)
 class RegionCount:
-    """The cells of one region at one threshold.
+    """The cells of one region at one threshold."""
 
-    Attributes
-    ----------
-    index
-        Label value of the region in the atlas.
-    name
-        As CATNIP writes it: blanks replaced by ``_``, commas removed.
-    abbreviation
-        None where CATNIP only repeats the name.
-    cell_count, label_volume
-        Cells, and voxels of the full resolution image. Both None for a region that was excluded
-        because it overlaps the exclusion mask (CATNIP's ``-1,-1``); None where the table has no
-        number.
-    """
-
-    index: int
-    name: str
-    abbreviation: str | None
+    index: int  # label value of the region in the atlas
+    name: str  # as CATNIP writes it: blanks replaced by ``_``, commas removed
+    abbreviation: str | None  # None where CATNIP only repeats the name
+    # cells, and voxels of the full resolution image; both None for a region that is excluded because it overlaps the
+    # exclusion mask (CATNIP's ``-1,-1``), one of them None if the table lacks a number
     cell_count: int | None
     label_volume: int | None
 
@@ -68,22 +55,21 @@ class RegionCount:
 def read_counts(path: Path, warn: Warn = ignore) -> list[RegionCount]:
     """Read ``FRSTseg_<threshold>.csv``, corrected or not, in the order of its rows.
 
-    Columns are found by their names, in any order. A table without a header is read as CATNIP
-    orders its columns, with a warning.
+    Columns are found by name, in any order. A table without a header is read in CATNIP's order, with a warning.
 
     Parameters
     ----------
     path
         The table, as CATNIP wrote it or as spreadsheets, pandas or R saved it.
     warn
-        Told of numbers that are missing, and of an encoding that had to be guessed.
+        Called with warnings about missing numbers and a guessed encoding.
 
     Raises
     ------
     SourceError
         If the file cannot be read, has no rows or another header; if a row has the wrong number
-        of fields, something else than a number, a negative number that is not CATNIP's ``-1,-1``,
-        or an id that was there before.
+        of fields, an invalid number, a negative number other than CATNIP's ``-1,-1``, or a
+        repeated id.
     """
     lines = read_lines(path, read_text(path, warn), COUNTS, lambda row: COUNTS.is_header(row) or _is_region(row))
     if _is_region(lines.header):
@@ -108,7 +94,7 @@ def read_counts(path: Path, warn: Warn = ignore) -> list[RegionCount]:
 
 
 def _is_region(fields: Sequence[str]) -> bool:
-    """Whether these are the fields of a region as CATNIP orders them, and not a header."""
+    """Whether these fields are a region in CATNIP's order, and not a header."""
     try:
         for at in (0, 3, 4):
             exact_integer(fields[at])
@@ -139,14 +125,14 @@ def _region_count(row: Row) -> RegionCount:
 
 
 def counted_segmentation(desc: str) -> tuple[int, bool] | None:
-    """Return the threshold of the segmentation that a table of counts is of, and whether the counts are corrected.
+    """Return the threshold of the counted segmentation, and whether the counts are corrected.
 
     Parameters
     ----------
     desc
-        Label of the ``desc-`` entity in the name of the table; None is returned if none of ours has it.
+        Label of the ``desc-`` entity in the name of a table of counts; None is returned for other labels.
     """
     for row in COMPONENTS:
         if row.storage == SourceFormat.TABLE and (found := row.match_desc(desc)):
-            return int(found["threshold"]), row.role == "countscorrected"
+            return int(found["threshold"]), row.is_corrected
     return None

@@ -1,7 +1,7 @@
-"""The head of a CATNIP log: with which settings, atlas and image size a run was made.
+"""The head of a CATNIP log: settings, atlas and image size of a run.
 
-Invariant: only the first "Image Info" block is read, in bounded memory. What follows it is the
-output of every tool that CATNIP called, which can be huge.
+Invariant: only the first "Image Info" block is read, in bounded memory. The output of all tools follows it, and can be
+huge.
 """
 
 from __future__ import annotations
@@ -38,20 +38,14 @@ _COMMIT = "c377c38739e802f9c3d56268ba6ebcd44d5d05f8"
 
 @dataclass(frozen=True)
 class RunLog:
-    """The settings of a run as its log tells them; every property is None where it does not.
+    """The settings of a run in its log; properties are None where the log lacks them."""
 
-    Attributes
-    ----------
-    fields
-        The "Image Info" block as it is: ``{"Atlas version": "v2", ...}``. It holds the lab's paths;
-        what is published is `public_fields`.
-    """
-
+    # the "Image Info" block: ``{"Atlas version": "v2", ...}``; it holds paths of the lab, so publish `public_fields`
     fields: dict[str, str] = field(default_factory=dict)
 
     @property
     def atlas_version(self) -> str | None:
-        """``"v2"``; from the line that says so, else from the folder of the atlas files."""
+        """Such as ``"v2"``; from its own line, or from the folder of the atlas files."""
         stated = _VERSION.fullmatch(self.fields.get("Atlas version", ""))
         if stated:
             return f"v{int(stated[1])}"
@@ -92,7 +86,7 @@ class RunLog:
 
     @property
     def public_fields(self) -> dict[str, str]:
-        """`fields` without the directories, users and hosts of the lab, fit to be published.
+        """`fields` without the directories, users and hosts of the lab, for publication.
 
         Of a path only the last component stays, behind CATNIP's own ``atlas_vN/`` where it is one
         of the atlas files.
@@ -101,7 +95,7 @@ class RunLog:
 
 
 def template_uri(log: RunLog, atlas_version: str | None) -> str:
-    """Tell where the atlas is that a run was registered to: the image, or its folder, or the repository."""
+    """Return the URI of the atlas of a run: the image, its folder, or the repository."""
     if atlas_version is None:
         return _REPOSITORY
     image = log.public_fields.get("Atlas image", "")
@@ -156,7 +150,7 @@ def _public(value: str) -> str:
     if not re.search(r"[/\\]", value) or _RATIO.fullmatch(value):
         return value
     # Everything before the last separator goes: blanks and commas are legal in folder names, so
-    # where a path begins within a value cannot be told.
+    # it is unknown where a path begins within a value.
     *folders, last = _parts(value) or [""]
     if folders and folders[-1].lower() in _HOMES:
         return "~"

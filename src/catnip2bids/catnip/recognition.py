@@ -1,6 +1,6 @@
-"""Runs and their entries, recognised by the table of components.
+"""Recognising runs and their entries by the component table.
 
-Invariant: no name of CATNIP stands here, only in the table.
+Invariant: this module holds no file name of CATNIP.
 """
 
 from __future__ import annotations
@@ -13,8 +13,13 @@ from catnip2bids.catnip.components import CHANNEL_FIRST, COMPONENTS, ONLY_IN_L0,
 from catnip2bids.enums import Kind
 
 
+def rows_with(role: str) -> list[ComponentType]:
+    """Return the rows of the table with a role, which differ only in how the component is stored."""
+    return [component for component in COMPONENTS if component.role == role]
+
+
 def kind_of(role: str) -> Kind:
-    """Return how voxels of a component may be merged.
+    """Return how voxels of a component are downsampled.
 
     Raises
     ------
@@ -41,7 +46,7 @@ def recognise(path: str, *, is_folder: bool) -> tuple[ComponentType, re.Match[st
 
 
 def ancestors(component: ComponentType) -> Iterator[str]:
-    """List the roles of what a component was computed from, the nearest first."""
+    """Yield the roles of the components that this one was computed from, the nearest first."""
     made_from = {row.role: row.made_from for row in COMPONENTS}
     role = component.made_from
     while role is not None:
@@ -50,7 +55,7 @@ def ancestors(component: ComponentType) -> Iterator[str]:
 
 
 def looks_like_run(folder_names: frozenset[str]) -> bool:
-    """Tell whether a folder with these sub-folders is an output folder of CATNIP."""
+    """Tell whether a folder with these subfolders is an output folder of CATNIP."""
     return any(TELLTALE.fullmatch(name) for name in folder_names)
 
 

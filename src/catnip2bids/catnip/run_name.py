@@ -1,7 +1,7 @@
-"""What the folder name of a CATNIP run, and of the folders around it, says about the brain.
+"""Parsing the names of run folders and of their parents.
 
-Invariant: what a name does not clearly say is None. A wrong subject is worse than an unknown one,
-so a name yields an animal only where it has the structure of a run's name.
+Invariant: ambiguous parts are None. A wrong subject is worse than an unknown one, so only names with the structure of
+a run's name give an animal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 Sex = Literal["M", "F"]
 Hemisphere = Literal["L", "R", "B"]
 SAMPLES: Mapping[Hemisphere, str] = {"L": "LeftHemisphere", "R": "RightHemisphere", "B": "WholeBrain"}
-"""What the sample is called by its hemisphere; B is both."""
+"""Labels of samples by hemisphere; B is both."""
 
 _T = TypeVar("_T")
 
@@ -36,7 +36,7 @@ _HEMISPHERES: Mapping[str, Hemisphere] = {
     "wholebrain": "B",
 }
 _ONLY_SAMPLES: Mapping[str, Hemisphere] = {"l": "L", "r": "R", "both": "B"}
-"""What samples are called too; in the name of a run these words may mean something else."""
+"""More words for samples, which may mean something else in the name of a run."""
 _HEMISPHERE_FILLERS = frozenset({"brain", "hemi", "hemisphere"})  # as in left_hemisphere, whole_brain
 _GENOTYPES = frozenset({"ko", "wt", "het", "hom", "flox", "floxed", "tg", "cre"})
 
@@ -48,7 +48,7 @@ _CHANNEL = re.compile(r"[0-9]{3}")
 
 @dataclass(frozen=True)
 class RunName:
-    """What is known of a run from names; None where they do not tell.
+    """The parts of a run's name; None for those that are unknown.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class RunName:
         return re.sub("[^A-Za-z0-9]", "", self.source_id or "") or None
 
     def filled_from(self, other: RunName) -> RunName:
-        """Return this name with its unknown parts taken from another one."""
+        """Return this name with unknown parts from another one."""
         return RunName(
             date=self.date or other.date,
             animal_id=self.animal_id or other.animal_id,
@@ -101,7 +101,7 @@ class RunName:
 
 
 def sample_label(text: str) -> str:
-    """Return the label of a sample that is called LH, right, whole brain or the like; any other text as it is."""
+    """Return the label of a sample such as LH, right or whole brain; return other texts unchanged."""
     words = [word for word in re.split(r"[\W_]+", text.lower()) if word and word not in _HEMISPHERE_FILLERS]
     known = {word.replace("-", ""): hemisphere for word, hemisphere in {**_HEMISPHERES, **_ONLY_SAMPLES}.items()}
     return SAMPLES[known["".join(words)]] if "".join(words) in known else text
@@ -115,14 +115,13 @@ def parse_run_name(name: str, parents: Sequence[str] = ()) -> RunName:
     name
         Name of the run's folder.
     parents
-        Names of the folders around it, from the nearest outwards. They fill what the name lacks:
-        a folder that names the same animal (``_45925_LH_flox_20211029``) any part, a folder
-        called like a genotype (``KO``) the genotype. What the run's own name says wins.
+        Names of its parent folders, the nearest first. They add parts that the name lacks: a folder that names the
+        same animal (``_45925_LH_flox_20211029``) any part, a genotype (``KO``) the genotype.
 
     Returns
     -------
     RunName
-        All None for names that are not built like a run's (``data``, ``640_2026-05-02_09-12-33``).
+        All None for names without the structure of a run's name (``data``, ``640_2026-05-02_09-12-33``).
 
     Examples
     --------
@@ -143,7 +142,7 @@ def parse_run_name(name: str, parents: Sequence[str] = ()) -> RunName:
 
 
 def _read_run(name: str, ids_around: Collection[str]) -> RunName:
-    """Read a run's own name; the ids around it tell a date from an id that looks like a date."""
+    """Parse a run's own name; ids of parent folders distinguish dates from ids that look like dates."""
     found, words, has_structure = _read(name, ids_around)
     if not has_structure:
         return RunName()
@@ -158,7 +157,7 @@ def _read_run(name: str, ids_around: Collection[str]) -> RunName:
 
 
 def _read_parent(name: str) -> RunName:
-    """Read the name of a folder around runs: nothing, unless it clearly names an animal."""
+    """Parse the name of a parent folder; return an empty name unless it clearly names an animal."""
     found, words, _ = _read(name)
     while words and (len(re.findall("[0-9]", words[0])) < 3 or _as_date(words[0])):
         words = words[1:]
@@ -168,41 +167,48 @@ def _read_parent(name: str) -> RunName:
 
 
 def _read(name: str, ids_around: Collection[str] = ()) -> tuple[RunName, list[str], bool]:
-    """Take the parts that can be told by their form out of a name.
+    """Recognise the parts of a name that have a form of their own.
 
     Returns
     -------
     tuple
-        Those parts; the words that are left for the id and the genotype; whether the name is built
-        like a run's at all.
+        Those parts; the remaining words, of which the id and the genotype are made; whether the name has the structure
+        of a run's name.
     """
     words, has_decon = _words(name)
-    first = words[0] if words else ""
-    sex = _take(words, _SEX_WORDS) or _take(words, _SEX_LETTERS)
-    hemisphere = _take(words, _HEMISPHERES)
-    if hemisphere:
-        words = [word for word in words if word.lower() not in _HEMISPHERE_FILLERS]
+    sex_at, sex = _first_known(words, _SEX_WORDS, _SEX_LETTERS)
+    hemisphere_at, hemisphere = _first_known(words, _HEMISPHERES)
     times = [word for word in words if _TIME.fullmatch(word)]
-    words = [word for word in words if not _TIME.fullmatch(word)]
-
-    date = _as_date(first)
-    named_around = bool(ids_around) and first not in ids_around
-    if words[:1] == [first] and date and (_names_animal(words[1:]) or named_around or len(first) == 8):
-        words = words[1:]
+    fillers = _HEMISPHERE_FILLERS if hemisphere else frozenset()
+    others = [
+        word
+        for at, word in enumerate(words)
+        if at not in (sex_at, hemisphere_at) and word not in times and word.lower() not in fillers
+    ]
+    date = _as_date(words[0]) if words else None
+    if date and (_names_animal(others[1:]) or (ids_around and words[0] not in ids_around) or len(words[0]) == 8):
+        others = others[1:]
     else:
-        date = None
-    while len(words) > 1 and (_as_date(words[-1]) or _CHANNEL.fullmatch(words[-1])):
-        words = words[:-1]
-    if words and len(words[0]) == 8 and _as_date(words[0]):
-        words = words[1:]
+        date = None  # an id that looks like a date
+    while len(others) > 1 and (_as_date(others[-1]) or _CHANNEL.fullmatch(others[-1])):
+        others = others[:-1]
+    if others and len(others[0]) == 8 and _as_date(others[0]):
+        others = others[1:]
+    found = RunName(date=date, sex=sex, hemisphere=hemisphere, time=_as_time(times[0]) if times else None)
+    return found, others, bool(date or sex or hemisphere or has_decon)
 
-    time = _as_time(times[0]) if times else None
-    found = RunName(date=date, sex=sex, hemisphere=hemisphere, time=time)
-    return found, words, bool(date or sex or hemisphere or has_decon)
+
+def _first_known(words: Sequence[str], *tables: Mapping[str, _T]) -> tuple[int | None, _T | None]:
+    """Return the place and the meaning of the first word that a table knows; the first such table decides."""
+    for meanings in tables:
+        for at, word in enumerate(words):
+            if word.lower() in meanings:
+                return at, meanings[word.lower()]
+    return None, None
 
 
 def _words(name: str) -> tuple[list[str], bool]:
-    """Split a name, without what deconvolution and analysis appended; and whether it says decon."""
+    """Split a name without the suffixes of deconvolution and analysis; tell whether it contains decon."""
     words = [word.strip() for word in name.split("_") if word.strip()]
     lower = [word.lower() for word in words]
     has_decon = "decon" in lower
@@ -213,15 +219,6 @@ def _words(name: str) -> tuple[list[str], bool]:
             words = words[:at]
             break
     return [word for word in words if not _ANALYSIS_DATE.fullmatch(word)], has_decon
-
-
-def _take(words: list[str], meanings: Mapping[str, _T]) -> _T | None:
-    """Remove the first word that has one of these meanings, and return what it means."""
-    for at, word in enumerate(words):
-        if word.lower() in meanings:
-            del words[at]
-            return meanings[word.lower()]
-    return None
 
 
 def _names_animal(words: Sequence[str]) -> bool:

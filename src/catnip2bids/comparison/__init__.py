@@ -1,4 +1,4 @@
-"""How two components differ: planes, relations, and the evidence for them. Knows tables of CATNIP, and no BIDS."""
+"""Comparing two volumes, tables, files or folders; knows CATNIP's tables, and nothing of BIDS."""
 
 from catnip2bids.comparison.compare_paths import compare, compare_as_volumes, first_difference
 from catnip2bids.comparison.compared_volume import compared_entry, needed_to_compare

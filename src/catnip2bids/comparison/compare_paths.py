@@ -1,6 +1,6 @@
-"""Comparing whatever two paths are.
+"""Comparing two paths of any kind.
 
-Invariant: neither side is written to, and the result is the same in both directions but for the names of the sides.
+Invariant: neither path is written to, and swapping them only swaps 1 and 2 in the result.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def compare(
     memory_bytes: int | None = None,
     cluster: Cluster | None = None,
 ) -> Comparison:
-    """Say exactly how two components differ.
+    """Compare two components exactly.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def compare(
         Where to write ``comparison_results.csv``, ``different.csv``, ``comparison.json`` and ``index.html``; None to
         write nothing.
     progress
-        Told how the work goes, in planes.
+        Receives the progress, in planes.
     slice_numbers
         Patterns for the slice number in the names of slices, such as ``brain_Z#_*.tif``; the first that fits is used
         for each slice folder in which more than one number varies.
@@ -70,15 +70,14 @@ def compare(
     memory_bytes
         The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
     cluster
-        Where planes are compared, if not by this process.
+        The cluster on which to compare planes; by default they are compared in this process.
 
     Raises
     ------
     SourceError
-        If one of them is not there, or cannot be read at all. Single planes that cannot be read are problems of the
-        result.
+        If one of them does not exist, or cannot be read at all. Single unreadable planes become problems of the result.
     UsageError
-        If they are things that cannot be compared, or the report would be written into one of them.
+        If they cannot be compared with each other, or the report would be written into one of them.
 
     Examples
     --------
@@ -86,10 +85,10 @@ def compare(
     <Relation.MASKED_2: '2-is-1-masked'>
     """
     path_1, path_2, progress = Path(path_1), Path(path_2), progress or Progress()
-    if cluster is not None:  # workers stand in other folders
+    if cluster is not None:  # workers run in other folders
         path_1, path_2 = path_1.absolute(), path_2.absolute()
     with ExitStack() as stack:
-        if folder is not None:  # what cannot be written is refused before the comparison, which may take hours
+        if folder is not None:  # a folder that cannot be written is refused before hours of comparing
             stack.enter_context(_output_folder(Path(folder), (path_1, path_2)))
         resources = stack.enter_context(
             resources_for(cluster, jobs, memory_bytes, progress.note, reading=[path_1, path_2])
@@ -102,7 +101,7 @@ def compare(
 
 @contextmanager
 def _output_folder(folder: Path, read: tuple[Path, Path]) -> Iterator[None]:
-    """Make the folder for the report, outside of what is read."""
+    """Make the folder for the report, outside of the compared paths."""
     for path in read:
         if folder.resolve().is_relative_to(path.resolve()):
             raise UsageError(f"{folder}: is inside of {path}, which is only read; choose another folder with -o")
@@ -116,7 +115,7 @@ def _output_folder(folder: Path, read: tuple[Path, Path]) -> Iterator[None]:
 def compare_as_volumes(
     entry_1: Entry, entry_2: Entry, resources: Resources, *, are_labels: bool | None = None
 ) -> VolumeComparison:
-    """Compare the volumes of two entries, whatever else is in their folders; `are_labels` if that is known.
+    """Compare the volumes of two entries, ignoring other files in their folders; `are_labels` if that is known.
 
     Raises
     ------
@@ -147,22 +146,26 @@ def _compare(
     if leftovers := [*leftovers_below(path_1), *leftovers_below(path_2)]:
         progress.note(ignored(leftovers))
     for pattern in slice_numbers:
-        slice_pattern(pattern)  # refused here, even if no folder needs it
-    thing_1, thing_2 = path_kind_of(path_1), path_kind_of(path_2)
+        slice_pattern(pattern)  # refuse an invalid one, even if no folder needs it
+    kind_1, kind_2 = path_kind_of(path_1), path_kind_of(path_2)
     notes = []
-    if PathKind.FOLDER in (thing_1, thing_2) and any(t.is_volume and t != PathKind.SLICES for t in (thing_1, thing_2)):
-        folder = path_1 if thing_1 == PathKind.FOLDER else path_2
+    if PathKind.FOLDER in (kind_1, kind_2) and any(
+        kind.is_volume and kind != PathKind.SLICES for kind in (kind_1, kind_2)
+    ):
+        folder = path_1 if kind_1 == PathKind.FOLDER else path_2
         if has_slices(folder):
             names = format_list([path.name for path in others_in(folder)])
             notes.append(f"{folder}: only its slices were compared, and not what is beside them: {names}")
-            thing_1 = thing_2 = PathKind.SLICES
-    is_folder = PathKind.FOLDER in (thing_1, thing_2)
-    if is_folder and thing_1 in _FOLDERS and thing_2 in _FOLDERS:
+            kind_1 = kind_2 = PathKind.SLICES
+    is_folder = PathKind.FOLDER in (kind_1, kind_2)
+    if is_folder and kind_1 in _FOLDERS and kind_2 in _FOLDERS:
         return _compare_folders(path_1, path_2, slice_numbers, resources, progress)
-    if is_folder or (thing_1 != thing_2 and not (thing_1.is_volume and thing_2.is_volume)):
-        kinds = f"{path_1} ({thing_1}) and {path_2} ({thing_2}) cannot be compared"
-        raise UsageError(f"{kinds}; give two volumes, two tables, two other files, or two folders")
-    items = _compare_all([(thing_1, path_1, path_2)], slice_numbers, resources, progress)
+    if is_folder or (kind_1 != kind_2 and not (kind_1.is_volume and kind_2.is_volume)):
+        raise UsageError(
+            f"{path_1} ({kind_1}) and {path_2} ({kind_2}) cannot be compared; give two volumes, two tables, two other "
+            "files, or two folders"
+        )
+    items = _compare_all([(kind_1, path_1, path_2)], slice_numbers, resources, progress)
     skipped = skipped_in(path_1), skipped_in(path_2)
     notes += [*_not_compared(path_1, skipped[0]), *_not_compared(path_2, skipped[1])]
     return Comparison(path_1, path_2, items, {}, {}, *skipped, is_folder=False, notes=tuple(notes))
@@ -172,19 +175,19 @@ def _compare_folders(
     path_1: Path, path_2: Path, slice_numbers: Sequence[str], resources: Resources, progress: Progress
 ) -> Comparison:
     everything = comparable_in(path_1), comparable_in(path_2)
-    things_1, things_2 = ({path: t for path, t in found.items() if not t.is_skipped} for found in everything)
-    skipped_1, skipped_2 = ({path: t for path, t in found.items() if t.is_skipped} for found in everything)
-    unreadable = _unreadable_in_one(path_1, path_2, things_1, things_2)
-    pairs = [pair for pair in pair_paths(things_1, things_2) if unreadable.isdisjoint(pair)]
-    wanted = [(things_1[one], path_1 / one, path_2 / two) for one, two in pairs]
+    kinds_1, kinds_2 = ({path: kind for path, kind in found.items() if not kind.is_skipped} for found in everything)
+    skipped_1, skipped_2 = ({path: kind for path, kind in found.items() if kind.is_skipped} for found in everything)
+    unreadable = _unreadable_in_one(path_1, path_2, kinds_1, kinds_2)
+    pairs = [pair for pair in pair_paths(kinds_1, kinds_2) if unreadable.isdisjoint(pair)]
+    wanted = [(kinds_1[one], path_1 / one, path_2 / two) for one, two in pairs]
     wanted += [(PathKind.UNREADABLE, path_1 / path, path_2 / path) for path in sorted(unreadable)]
     paired_1, paired_2 = unreadable.union(one for one, _ in pairs), unreadable.union(two for _, two in pairs)
     return Comparison(
         path_1,
         path_2,
         _compare_all(wanted, slice_numbers, resources, progress),
-        _unpaired(things_1, paired_1, unreadable),
-        _unpaired(things_2, paired_2, unreadable),
+        _unpaired(kinds_1, paired_1, unreadable),
+        _unpaired(kinds_2, paired_2, unreadable),
         skipped_1,
         skipped_2,
         is_folder=True,
@@ -193,58 +196,58 @@ def _compare_folders(
 
 
 def _unreadable_in_one(
-    path_1: Path, path_2: Path, things_1: Mapping[str, PathKind], things_2: Mapping[str, PathKind]
+    path_1: Path, path_2: Path, kinds_1: Mapping[str, PathKind], kinds_2: Mapping[str, PathKind]
 ) -> set[str]:
-    """Return the paths that are in both folders, and cannot be read in one of them."""
-    paths = {path for things in (things_1, things_2) for path, thing in things.items() if thing == PathKind.UNREADABLE}
+    """Return the paths that exist in both folders, and are unreadable in one of them."""
+    paths = {path for kinds in (kinds_1, kinds_2) for path, kind in kinds.items() if kind == PathKind.UNREADABLE}
     return {path for path in paths if os.path.lexists(path_1 / path) and os.path.lexists(path_2 / path)}
 
 
-def _unpaired(things: Mapping[str, PathKind], paired: Set[str], unreadable: Set[str]) -> dict[str, PathKind]:
-    """Return what only one folder has, as far as is known: not what is in a folder that the other one cannot read."""
+def _unpaired(kinds: Mapping[str, PathKind], paired: Set[str], unreadable: Set[str]) -> dict[str, PathKind]:
+    """Return paths of one folder without a pair, except below folders that are unreadable in the other one."""
     return {
-        path: thing
-        for path, thing in things.items()
+        path: kind
+        for path, kind in kinds.items()
         if path not in paired and unreadable.isdisjoint(map(str, PurePosixPath(path).parents))
     }
 
 
-def _of_other_kinds(things_1: Mapping[str, PathKind], things_2: Mapping[str, PathKind]) -> Iterator[str]:
-    for path in sorted(things_1.keys() & things_2.keys()):
-        one, two = things_1[path], things_2[path]
+def _of_other_kinds(kinds_1: Mapping[str, PathKind], kinds_2: Mapping[str, PathKind]) -> Iterator[str]:
+    for path in sorted(kinds_1.keys() & kinds_2.keys()):
+        one, two = kinds_1[path], kinds_2[path]
         if one != two and not (one.is_volume and two.is_volume) and PathKind.UNREADABLE not in (one, two):
             yield f"{path}: was not compared, because it is of another kind in 1 ({one}) than in 2 ({two})"
 
 
 def _not_compared(folder: Path, skipped: Mapping[str, PathKind]) -> Iterator[str]:
-    """Name what is not compared of a folder; leftovers of systems are told when they are found."""
-    if hidden := [path for path, thing in skipped.items() if thing == PathKind.HIDDEN]:
+    """Yield notes about hidden files and loops of links, which are not compared."""
+    if hidden := [path for path, kind in skipped.items() if kind == PathKind.HIDDEN]:
         what = "is hidden, and was not compared" if len(hidden) == 1 else "are hidden, and were not compared"
         yield f"{folder}: {format_list(hidden)} {what}; rename what is to be compared"
-    if loops := [path for path, thing in skipped.items() if thing == PathKind.LOOP]:
+    if loops := [path for path, kind in skipped.items() if kind == PathKind.LOOP]:
         yield f"{folder}: {format_count(len(loops), 'link')} to a folder above not followed: {format_list(loops)}"
 
 
 def _compare_all(
     wanted: list[tuple[PathKind, Path, Path]], slice_numbers: Sequence[str], resources: Resources, progress: Progress
 ) -> tuple[ItemComparison, ...]:
-    """Compare pairs of things; nothing is decoded before all of them were found."""
-    sides = [
-        (_opened(one, slice_numbers), _opened(two, slice_numbers)) if thing.is_volume else None
-        for thing, one, two in wanted
+    """Compare all pairs; nothing is decoded before all volumes were opened."""
+    pairs = [
+        (_opened(one, slice_numbers), _opened(two, slice_numbers)) if kind.is_volume else None
+        for kind, one, two in wanted
     ]
-    _refuse_unused(slice_numbers, [side for pair in sides if pair for side in pair])
-    all_planes = [(pair[0].planes, pair[1].planes) for pair in sides if pair]
+    _refuse_unused(slice_numbers, [volume for pair in pairs if pair for volume in pair])
+    all_planes = [(pair[0].planes, pair[1].planes) for pair in pairs if pair]
     progress.start(sum(len(one.keys() | two.keys()) for one, two in all_planes if one and two))
     return tuple(
-        _compare_pair(thing, (one, two), pair, resources, progress)
-        for (thing, one, two), pair in zip(wanted, sides, strict=True)
+        _compare_pair(kind, (one, two), volumes, resources, progress)
+        for (kind, one, two), volumes in zip(wanted, pairs, strict=True)
     )
 
 
-def _refuse_unused(slice_numbers: Sequence[str], sides: Sequence[ComparedVolume]) -> None:
-    """Refuse a pattern for the slice number that matches no slice: it is a mistake, and so may be the result."""
-    names = {source.path.name for side in sides for source in side.planes.values()}
+def _refuse_unused(slice_numbers: Sequence[str], volumes: Sequence[ComparedVolume]) -> None:
+    """Refuse a pattern for the slice number that matches no slice: it is a mistake."""
+    names = {source.path.name for volume in volumes for source in volume.planes.values()}
     for text in slice_numbers:
         pattern, _ = slice_pattern(text)
         if names and not any(map(pattern.search, names)):
@@ -252,7 +255,7 @@ def _refuse_unused(slice_numbers: Sequence[str], sides: Sequence[ComparedVolume]
 
 
 def _opened(path: Path, slice_numbers: Sequence[str]) -> ComparedVolume:
-    """Find the planes of a volume; one that cannot be read at all has none, and says why."""
+    """Find the planes of a volume; an unreadable one has no planes, and a problem."""
     try:
         return with_inspection(open_compared(path, slice_numbers))
     except SourceError as error:
@@ -260,20 +263,20 @@ def _opened(path: Path, slice_numbers: Sequence[str]) -> ComparedVolume:
 
 
 def _compare_pair(
-    thing: PathKind,
+    kind: PathKind,
     paths: tuple[Path, Path],
-    sides: tuple[ComparedVolume, ComparedVolume] | None,
+    volumes: tuple[ComparedVolume, ComparedVolume] | None,
     resources: Resources,
     progress: Progress,
 ) -> ItemComparison:
-    if sides is not None:
-        if not all(side.planes for side in sides):  # the other one's planes are not missing here: nobody can know
-            return FileComparison(*paths, same=False, problems=(*sides[0].problems, *sides[1].problems))
+    if volumes is not None:
+        if not all(volume.planes for volume in volumes):  # which planes an unreadable volume has is unknown
+            return FileComparison(*paths, same=False, problems=(*volumes[0].problems, *volumes[1].problems))
         progress.item(paths[0].name)
-        return compare_volumes(*sides, resources, progress)
-    if thing == PathKind.EMPTY:
+        return compare_volumes(*volumes, resources, progress)
+    if kind == PathKind.EMPTY:
         return FileComparison(*paths, same=True, are_empty=True)
-    if thing != PathKind.UNREADABLE and any(map(looks_like_counts, paths)):
+    if kind != PathKind.UNREADABLE and any(map(looks_like_counts, paths)):
         return compare_tables(*paths, progress.warning)
     files = compare_files(*paths)
     if not files.same and not files.problems and have_same_values(*paths):

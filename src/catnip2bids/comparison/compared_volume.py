@@ -1,8 +1,7 @@
-"""What is compared: planes by slice number, however they are stored, and whether or not all of them are whole.
+"""Compared volumes: their planes by slice number, in any format, complete or not.
 
-Invariant: nothing is refused because a plane is missing or damaged; that is what a comparison is to tell. Planes of
-slice files are known by the number in their names, whatever its padding; those of stacks, NIfTI files and OME-Zarr
-images count from 1.
+Invariant: missing or damaged planes are no reason to refuse a volume, because a comparison reports them. Slice files
+are numbered by their names, with any padding; planes of stacks, NIfTI files and OME-Zarr images count from 1.
 """
 
 from __future__ import annotations
@@ -41,53 +40,43 @@ from catnip2bids.volume.tiff_page import bytes_of_a_strip, bytes_to_decode
 Array = npt.NDArray[Any]
 
 BAND_BYTES = 512 * 2**10
-"""Rows are looked at in bands that are still in the processor's cache after they were decoded."""
+"""Size of a band of rows: it stays in the processor's cache after decoding."""
 _PIECE_BYTES = 2**20
 _BANDS_IN_MEMORY = 32
-"""So many times a band is held while two bands are compared: wider copies of it, and what is selected out of it."""
+"""Copies of a band in memory while two bands are compared: in wider types, and of selected voxels."""
 
 
 @dataclass(frozen=True)
 class SequentialPlane:
-    """A plane that is read once, from its first row to its last one.
-
-    Attributes
-    ----------
-    layout
-        Shape and type.
-    plane
-        What its rows are read from.
-    memory_bytes
-        The most memory that a thread takes to read and compare it.
-    """
+    """A plane that is read once, from the first row to the last."""
 
     layout: PageLayout
     plane: OpenPlane
-    memory_bytes: int
+    memory_bytes: int  # most memory of a thread that reads and compares it
 
     @property
     def band_height(self) -> int:
-        """How many rows are looked at at a time."""
+        """Rows in a band."""
         return max(BAND_BYTES // (self.layout.shape[1] * self.layout.dtype.itemsize), 1)
 
     def bands(self, height: int | None = None) -> Iterator[Array]:
-        """Read all rows, so many at a time; a band is only good until the next one."""
+        """Yield all rows in bands of this height; the next band overwrites the one before."""
         n_rows, n_columns = self.layout.shape
         height = height or self.band_height
         whole = not self.plane.reads_rows
-        room = np.empty((n_rows if whole else min(height, n_rows), n_columns), self.layout.dtype)
+        buffer = np.empty((n_rows if whole else min(height, n_rows), n_columns), self.layout.dtype)
         if whole:
-            self.plane.read_rows(0, n_rows, room)
+            self.plane.read_rows(0, n_rows, buffer)
         for top in range(0, n_rows, height):
             bottom = min(top + height, n_rows)
             if whole:
-                yield room[top:bottom]
+                yield buffer[top:bottom]
             else:
-                self.plane.read_rows(top, bottom, room[: bottom - top])
-                yield room[: bottom - top]
+                self.plane.read_rows(top, bottom, buffer[: bottom - top])
+                yield buffer[: bottom - top]
 
     def middle(self, height: int) -> Array:
-        """Read so many rows from the middle, or all of them if there are fewer."""
+        """Read this number of rows from the middle, or all rows if there are fewer."""
         n_rows, n_columns = self.layout.shape
         height = min(height, n_rows)
         top = (n_rows - height) // 2
@@ -98,41 +87,21 @@ class SequentialPlane:
 
 @dataclass(frozen=True)
 class ComparedVolume:
-    """The planes of one volume.
-
-    Attributes
-    ----------
-    path
-        What was given.
-    planes
-        Where each plane is, by its slice number.
-    volume
-        What planes are read through where they are neither files nor pages.
-    problems
-        What stands in the way of knowing all planes, such as two files with one number.
-    warnings
-        What the census says of it.
-    stated
-        What its first page states of the meaning of values.
-    slice_number
-        The pattern that told the slice numbers; None if names alone did.
-    most_bytes
-        Memory that reading a plane may take; None if that is not limited.
-    """
+    """The planes of one volume."""
 
     path: Path
-    planes: Mapping[int, PlaneSource]
-    volume: Volume | None = None
-    problems: tuple[str, ...] = ()
+    planes: Mapping[int, PlaneSource]  # by slice number
+    reader: Volume | None = None  # reads planes by index; None where planes are files or pages
+    problems: tuple[str, ...] = ()  # such as two files with one slice number
     warnings: tuple[str, ...] = ()
-    stated: Stated = field(default_factory=Stated)
-    slice_number: str | None = None
-    most_bytes: int | None = None
+    stated: Stated = field(default_factory=Stated)  # by its first page
+    slice_number: str | None = None  # pattern for slice numbers, if one was needed
+    most_bytes: int | None = None  # limit for the memory of a plane
 
     @property
     def is_slices(self) -> bool:
         """Whether each plane is a file of its own."""
-        return self.volume is None and not self.path.is_file()
+        return self.reader is None and not self.path.is_file()
 
     @contextmanager
     def open(self, number: int) -> Iterator[SequentialPlane]:
@@ -161,9 +130,9 @@ class ComparedVolume:
             opened.plane.close()
 
     def _opened(self, number: int) -> SequentialPlane:
-        if self.volume is not None:
-            layout = PageLayout(self.volume.shape[1:], self.volume.dtype)
-            return SequentialPlane(layout, self.volume.open_plane(number - 1), _bytes_in_volume(self.volume))
+        if self.reader is not None:
+            layout = PageLayout(self.reader.shape[1:], self.reader.dtype)
+            return SequentialPlane(layout, self.reader.open_plane(number - 1), _bytes_in_volume(self.reader))
         source = self.planes[number]
         layout, plane = open_lone_page(source.path, source.page)
         decoding_bytes = 2 * bytes_of_a_strip(layout) if layout.reads_rows else bytes_to_decode(layout)
@@ -178,7 +147,7 @@ def _bytes_in_volume(volume: Volume) -> int:
 
 
 def _bytes_of_rows(layout: PageLayout, *, all_at_once: bool) -> int:
-    """Return the memory for rows that were read, and for what they are compared with."""
+    """Return the memory for rows, and for the arrays that comparing them needs."""
     n_bytes = math.prod(layout.shape) * layout.dtype.itemsize
     return (n_bytes if all_at_once else 0) + _BANDS_IN_MEMORY * min(BAND_BYTES, n_bytes)
 
@@ -191,26 +160,27 @@ def open_compared(path: Path, slice_numbers: Sequence[str] = ()) -> ComparedVolu
     path
         The volume.
     slice_numbers
-        Patterns for the slice number, see `slice_pattern`; the first that fits is used where names alone do not tell.
+        Patterns for the slice number, see `slice_pattern`; the first that fits is used for ambiguous names.
 
     Raises
     ------
     SourceError
-        If the path is none of these, a file that cannot be read at all, or a folder in which names do not tell the
-        slice number.
+        If the path is none of these or unreadable, or the names in a folder give no unambiguous slice numbers.
     """
     if path.is_dir() and not is_ome_zarr(path):
         return _slice_folder(path, slice_numbers)
-    census = inspect_volume(path)
-    if census.volume is not None:
-        planes = {index + 1: census.volume.plane_source(index) for index in range(census.volume.shape[0])}
-        warnings = (*census.warnings, *_label_images_in(path))
-        return ComparedVolume(path, planes, census.volume, warnings=warnings, stated=_stated_in(planes))
+    inspection = inspect_volume(path)
+    if inspection.volume is not None:
+        planes = {index + 1: inspection.volume.plane_source(index) for index in range(inspection.volume.shape[0])}
+        warnings = (*inspection.warnings, *_label_images_in(path))
+        return ComparedVolume(path, planes, inspection.volume, warnings=warnings, stated=_stated_in(planes))
     if not is_tiff(path):
-        raise SourceError("; ".join(census.problems))
+        raise SourceError("; ".join(inspection.problems))
     # pages are compared one by one where they are not a volume together
     planes = {n: PlaneSource(path, page) for n, page in enumerate(plane_pages(path), start=1)}
-    return ComparedVolume(path, planes, warnings=(*census.warnings, *census.problems), stated=_stated_in(planes))
+    return ComparedVolume(
+        path, planes, warnings=(*inspection.warnings, *inspection.problems), stated=_stated_in(planes)
+    )
 
 
 def _label_images_in(path: Path) -> list[str]:
@@ -222,16 +192,16 @@ def _label_images_in(path: Path) -> list[str]:
     return [f"{path}: the label images in it were not compared ({format_list(names)}); give their folders, in {labels}"]
 
 
-def with_inspection(side: ComparedVolume) -> ComparedVolume:
-    """Add to slices what the census says of all of them together; other volumes have it already."""
-    if not side.is_slices:
-        return side
+def with_inspection(volume: ComparedVolume) -> ComparedVolume:
+    """Add the warnings and problems of inspecting all slices together; other volumes have been inspected."""
+    if not volume.is_slices:
+        return volume
     try:
-        census = inspect_volume(side.path, side.slice_number)
+        inspection = inspect_volume(volume.path, volume.slice_number)
     except SourceError:
-        return side  # its planes say what is wrong with them
-    problems = () if side.problems else census.problems  # which say the same of numbers that are used twice
-    return replace(side, warnings=(*side.warnings, *census.warnings, *problems))
+        return volume  # comparing its planes will give the problems
+    problems = () if volume.problems else inspection.problems  # both mention numbers that are used twice
+    return replace(volume, warnings=(*volume.warnings, *inspection.warnings, *problems))
 
 
 def compared_entry(entry: Entry) -> ComparedVolume:
@@ -243,8 +213,8 @@ def _slice_folder(folder: Path, slice_numbers: Sequence[str]) -> ComparedVolume:
     files = slice_files(folder)
     if not files:
         raise SourceError(f"{folder}: has no TIFF slices in it; give the folder that holds them")
-    ways = [number_slices(files, pattern) for pattern in (None, *slice_numbers)]
-    numbered = next((way for way in ways if way.problem is None), ways[-1])
+    numberings = [number_slices(files, pattern) for pattern in (None, *slice_numbers)]
+    numbered = next((numbering for numbering in numberings if numbering.problem is None), numberings[-1])
     if numbered.problem is not None:
         raise SourceError(numbered.problem)
     problems = [
@@ -254,12 +224,12 @@ def _slice_folder(folder: Path, slice_numbers: Sequence[str]) -> ComparedVolume:
         if len(twins) > 1
     ]
     planes = {number: PlaneSource(twins[0], 0) for number, twins in numbered.by_number.items()}
-    chosen = (None, *slice_numbers)[ways.index(numbered)]
+    chosen = (None, *slice_numbers)[numberings.index(numbered)]
     return ComparedVolume(folder, planes, problems=tuple(problems), stated=_stated_in(planes), slice_number=chosen)
 
 
 def _stated_in(planes: Mapping[int, PlaneSource]) -> Stated:
-    """Read what the first page that can be read states; the census tells where pages do not agree."""
+    """Read the first readable page; the inspection warns where pages do not agree."""
     for source in planes.values():
         try:
             return stated_by(source.path) if is_tiff(source.path) else Stated()
@@ -279,7 +249,7 @@ def same_bytes(path_1: Path, path_2: Path) -> bool:
         if path_1.stat().st_size != path_2.stat().st_size:
             return False
         for path in (path_1, path_2):
-            refuse_special_file(path)  # opening a named pipe waits for somebody to write into it
+            refuse_special_file(path)  # opening a named pipe would block
         with path_1.open("rb", buffering=0) as file_1, path_2.open("rb", buffering=0) as file_2:
             while piece := file_1.read(_PIECE_BYTES):
                 if piece != file_2.read(_PIECE_BYTES):
@@ -289,41 +259,41 @@ def same_bytes(path_1: Path, path_2: Path) -> bool:
         return False
 
 
-def bounded_map_for(sides: Sequence[ComparedVolume], resources: Resources) -> tuple[BoundedMap, list[ComparedVolume]]:
-    """Return threads that look at planes of volumes, and the sides, whose planes may take no more than there is memory.
+def bounded_map_for(volumes: Sequence[ComparedVolume], resources: Resources) -> tuple[BoundedMap, list[ComparedVolume]]:
+    """Return threads to compare planes, and the volumes with a limit for the memory of their planes.
 
     Raises
     ------
     NotEnoughMemoryError
-        If it is not enough for one plane of each side.
+        If the memory is not enough for one plane of each volume.
     """
-    held_bytes, needed_bytes = _held_bytes(sides), [plane_bytes(side) for side in sides]
-    about = " and ".join(str(side.path) for side in sides)
-    team = BoundedMap(resources, sum(needed_bytes), held_bytes, about=about)
-    spare_bytes = team.free_bytes // team.n_threads - team.item_bytes
-    return team, [
-        replace(side, most_bytes=n_bytes + spare_bytes // len(sides))
-        for side, n_bytes in zip(sides, needed_bytes, strict=True)
+    held_bytes, needed_bytes = _held_bytes(volumes), [plane_bytes(volume) for volume in volumes]
+    about = " and ".join(str(volume.path) for volume in volumes)
+    threads = BoundedMap(resources, sum(needed_bytes), held_bytes, about=about)
+    spare_bytes = threads.free_bytes // threads.n_threads - threads.item_bytes
+    return threads, [
+        replace(volume, most_bytes=n_bytes + spare_bytes // len(volumes))
+        for volume, n_bytes in zip(volumes, needed_bytes, strict=True)
     ]
 
 
-def needed_to_compare(sides: Sequence[ComparedVolume]) -> int:
-    """Return the least memory of a process that compares planes of all sides."""
-    return OVERHEAD_BYTES + _held_bytes(sides) + sum(map(plane_bytes, sides))
+def needed_to_compare(volumes: Sequence[ComparedVolume]) -> int:
+    """Return the least memory of a process that compares planes of all volumes."""
+    return OVERHEAD_BYTES + _held_bytes(volumes) + sum(map(plane_bytes, volumes))
 
 
-def _held_bytes(sides: Sequence[ComparedVolume]) -> int:
-    return sum(side.volume.read_cost.shared_bytes for side in sides if side.volume is not None)
+def _held_bytes(volumes: Sequence[ComparedVolume]) -> int:
+    return sum(volume.reader.read_cost.shared_bytes for volume in volumes if volume.reader is not None)
 
 
-def plane_bytes(side: ComparedVolume) -> int:
-    """Return the memory for the first plane that can be read; 0 where none can."""
-    if side.volume is not None:
-        return _bytes_in_volume(side.volume)
-    for number in side.planes:
+def plane_bytes(volume: ComparedVolume) -> int:
+    """Return the memory for the first readable plane; 0 if there is none."""
+    if volume.reader is not None:
+        return _bytes_in_volume(volume.reader)
+    for number in volume.planes:
         try:
-            with replace(side, most_bytes=None).open(number) as opened:
+            with replace(volume, most_bytes=None).open(number) as opened:
                 return opened.memory_bytes
         except SourceError:
-            continue  # it becomes a row of the result when it is compared
+            continue  # reported when it is compared
     return 0

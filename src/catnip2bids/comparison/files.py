@@ -1,6 +1,6 @@
-"""Two files of which nothing is known but their bytes, and pairs of anything that cannot be opened.
+"""Comparing two files byte for byte; also the result for two paths of which one cannot be opened.
 
-Invariant: what cannot be read is never the same as anything, and nothing is said of it but why.
+Invariant: an unreadable file is never the same as another one.
 """
 
 from __future__ import annotations
@@ -16,32 +16,18 @@ from catnip2bids.errors import SourceError
 
 @dataclass(frozen=True)
 class FileComparison:
-    """Two files that are compared byte for byte, or two things of which one cannot be opened.
-
-    Attributes
-    ----------
-    path_1, path_2
-        The files or things.
-    same
-        Whether they are the same.
-    problems
-        Why one cannot be read.
-    other_notation
-        Whether they are tables of the same values, and not the same byte for byte.
-    are_empty
-        Whether they are empty folders, so that there was nothing to compare.
-    """
+    """Two files that were compared byte for byte, or two paths of which one cannot be opened."""
 
     path_1: Path
     path_2: Path
     same: bool
     problems: tuple[str, ...] = ()
-    other_notation: bool = False
-    are_empty: bool = False
+    other_notation: bool = False  # whether they are tables with the same values in different bytes
+    are_empty: bool = False  # whether they are empty folders
 
     @property
     def is_compared(self) -> bool:
-        """Whether there was anything to compare, and it could be read."""
+        """Whether their content was compared."""
         return not (self.problems or self.are_empty)
 
     @property

@@ -1,11 +1,12 @@
-"""What a mask is like that turns one volume into another one.
+"""Properties of the mask that turns one volume into another one.
 
-Invariant: the mask is known only where the unmasked side is not 0, so what is said of it is said of these voxels, and
-of the planes that differ.
+Invariant: the mask is known only where the unmasked volume is not 0, so its properties refer to these voxels of the
+planes that differ.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,53 +22,34 @@ _BITS = 8
 
 @dataclass(frozen=True)
 class PlaneMask:
-    """What the mask does to one plane; packed bits, 8 columns a byte.
+    """The effect of a mask on one plane, as packed bits: 8 columns a byte."""
 
-    Attributes
-    ----------
-    number
-        Its slice number.
-    zeroed
-        Voxels that are 0 with the mask, and not 0 without.
-    kept
-        Voxels that are not 0 with the mask.
-    """
-
-    number: int
-    zeroed: Array
-    kept: Array
+    number: int  # slice number
+    zeroed: Array  # voxels that are 0 only with the mask
+    kept: Array  # voxels that are not 0 with the mask
 
 
 @dataclass(frozen=True)
 class MaskEvidence:
-    """What the mask is like.
+    """Properties of a mask."""
 
-    Attributes
-    ----------
-    planes_emptied
-        Slice numbers of the planes that are set to 0 as a whole.
-    whole_planes
-        Whether planes are either kept or set to 0 as a whole.
-    constant_over_z
-        Whether no column of voxels is kept in one of the planes that differ and set to 0 in another one.
-    """
-
-    planes_emptied: tuple[int, ...]
-    whole_planes: bool
+    planes_emptied: tuple[int, ...]  # slice numbers of planes without a voxel that is kept
+    whole_planes: bool  # whether each plane is kept or set to 0 as a whole
+    # whether no (y, x) is kept in one of the differing planes and set to 0 in another one
     constant_over_z: bool
 
 
 def mask_of(pairing: VolumePair, number: int, masked: int) -> PlaneMask:
-    """Find out what the mask does to a plane.
+    """Return the effect of a mask on a plane.
 
     Parameters
     ----------
     pairing, number
-        The planes, which are there and have one shape.
+        Both planes, which exist and have one shape.
     masked
-        The side that is masked, 1 or 2.
+        The masked volume, 1 or 2.
     """
-    with pairing.side_1.open(number) as one, pairing.side_2.open(number) as two:
+    with pairing.volume_1.open(number) as one, pairing.volume_2.open(number) as two:
         height, (n_rows, n_columns) = min(one.band_height, two.band_height), one.layout.shape
         zeroed, kept = (np.empty((n_rows, -(-n_columns // _BITS)), np.uint8) for _ in range(2))
         top = 0
@@ -80,33 +62,22 @@ def mask_of(pairing: VolumePair, number: int, masked: int) -> PlaneMask:
     return PlaneMask(number, zeroed, kept)
 
 
-class MaskFinding:
-    """Adds up what the mask does, plane by plane."""
-
-    def __init__(self) -> None:
-        self._zeroed: Array | None = None
-        self._kept: Array | None = None
-        self._emptied: list[int] = []
-        self._n_planes = 0
-        self._one_size = True
-
-    def add(self, plane: PlaneMask) -> None:
-        """Look at one more plane in which voxels differ."""
-        self._n_planes += 1
+def mask_evidence_of(planes: Iterable[PlaneMask]) -> MaskEvidence | None:
+    """Summarize the effect of a mask on all planes in which voxels differ; return None without planes."""
+    zeroed: Array | None = None
+    kept: Array | None = None
+    emptied, n_planes, one_size = [], 0, True
+    for plane in planes:
+        n_planes += 1
         if not plane.kept.any():
-            self._emptied.append(plane.number)
-        if self._zeroed is None or self._kept is None:
-            self._zeroed, self._kept = plane.zeroed, plane.kept
-        elif plane.zeroed.shape != self._zeroed.shape:
-            self._one_size = False
+            emptied.append(plane.number)
+        if zeroed is None or kept is None:
+            zeroed, kept = plane.zeroed, plane.kept
+        elif plane.zeroed.shape != zeroed.shape:
+            one_size = False
         else:
-            self._zeroed |= plane.zeroed
-            self._kept |= plane.kept
-
-    @property
-    def evidence(self) -> MaskEvidence | None:
-        """What the mask is like; None if it does nothing."""
-        if self._zeroed is None or self._kept is None:
-            return None
-        constant = self._one_size and not (self._zeroed & self._kept).any()
-        return MaskEvidence(tuple(self._emptied), len(self._emptied) == self._n_planes, constant)
+            zeroed |= plane.zeroed
+            kept |= plane.kept
+    if zeroed is None or kept is None:
+        return None
+    return MaskEvidence(tuple(emptied), len(emptied) == n_planes, one_size and not (zeroed & kept).any())

@@ -1,6 +1,6 @@
-"""What a comparison writes: two tables, a JSON document and a page to look at.
+"""The files of a comparison: two tables, a JSON document and an HTML page.
 
-Invariant: the page needs neither network nor server, and everything that comes from names of files is escaped.
+Invariant: the page needs neither network nor server, and file names in it are escaped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def write_report(comparison: Comparison, folder: Path) -> None:
     Raises
     ------
     WriteError
-        If that is not possible.
+        If they cannot be written.
     """
     rows = list(rows_of(comparison))
     texts = {
@@ -49,7 +49,7 @@ def write_report(comparison: Comparison, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class SliceRange:
-    """Neighbouring slice numbers in the same state, for the bar over all of them; left and width in percent."""
+    """Consecutive slice numbers in the same state, for the bar of all slices; left and width in percent."""
 
     state: str
     first: int
@@ -60,13 +60,13 @@ class SliceRange:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows of one pair of things."""
+    """The section of the page for one pair."""
 
     name: str
     item: ItemComparison
     verdict: str
     sentence: str
-    stretches: list[SliceRange]
+    slice_ranges: list[SliceRange]
     pictures: list[Pictures]
 
     @property
@@ -83,7 +83,7 @@ class Section:
 def _page(comparison: Comparison) -> str:
     named = [(comparison.name_of(item), item) for item in comparison.items]
     not_opened = {name: item.problems for name, item in named if isinstance(item, FileComparison) and item.problems}
-    told = {problem for problems in not_opened.values() for problem in problems}
+    shown = {problem for problems in not_opened.values() for problem in problems}
     return (
         page_templates("catnip2bids.comparison")
         .get_template("comparison.html")
@@ -91,7 +91,7 @@ def _page(comparison: Comparison) -> str:
             comparison=comparison,
             sentence=headline_of(comparison),
             not_opened=not_opened,
-            problems=[problem for problem in comparison.problems if problem not in told],
+            problems=[problem for problem in comparison.problems if problem not in shown],
             sections=[_section(comparison, name, item) for name, item in named if name not in not_opened],
             version=__version__,
             most_regions=_MOST_REGIONS,
@@ -100,19 +100,19 @@ def _page(comparison: Comparison) -> str:
 
 
 def _section(comparison: Comparison, name: str, item: ItemComparison) -> Section:
-    stretches, pictures = [], []
+    slice_ranges, pictures = [], []
     if isinstance(item, VolumeComparison):
-        stretches = _stretches(_states(item))
+        slice_ranges = _slice_ranges(_states(item))
         if item.differs or not comparison.is_folder:
             pictures = pictures_of(item)
-    return Section(name, item, verdict_of(item), summary_of(item), stretches, pictures)
+    return Section(name, item, verdict_of(item), summary_of(item), slice_ranges, pictures)
 
 
 def _states(item: VolumeComparison) -> dict[int, str]:
-    """Tell of each slice number how its planes are related; where planes are shifted, numbers are those of 1."""
+    """Return the state of each slice number; numbers of shifted planes are those of 1."""
     if item.relation == Relation.SHIFTED:
-        way, planes_1 = item.numbers, item.pairing.side_1.planes
-        numbers = [way.in_1(number) for number in item.pairing.side_2.planes]
+        renumbering, planes_1 = item.numbers, item.pairing.volume_1.planes
+        numbers = [renumbering.in_1(number) for number in item.pairing.volume_2.planes]
         states = {number: "only in 2" for number in numbers if number is not None}
         states |= {number: "same" if number in states else "only in 1" for number in planes_1}
         return dict(sorted(states.items()))
@@ -127,7 +127,7 @@ def _state(pair: PlanePair) -> str:
     return "same" if pair.same else "different"
 
 
-def _stretches(states: dict[int, str]) -> list[SliceRange]:
+def _slice_ranges(states: dict[int, str]) -> list[SliceRange]:
     if not states:
         return []
     first, last = min(states), max(states)

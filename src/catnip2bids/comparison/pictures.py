@@ -1,7 +1,7 @@
-"""Small pictures of planes: both sides and where they differ.
+"""Small pictures of planes of both volumes, and of their differences.
 
-Invariant: not a single differing voxel is lost when a picture is made smaller. Planes are read in bands, so a picture
-costs no more memory than comparing does.
+Invariant: every differing voxel stays visible in the smaller picture. Planes are read in bands, so a picture takes no
+more memory than comparing.
 """
 
 from __future__ import annotations
@@ -31,40 +31,30 @@ _MOST_DIFFERENT, _MOST_SAME = 6, 2
 _LOW, _HIGH = 1.0, 99.7
 SAME, OTHER, ZEROED_2, ZEROED_1 = range(4)
 COLORS = {SAME: (24, 26, 30), OTHER: (255, 196, 61), ZEROED_2: (239, 71, 111), ZEROED_1: (76, 154, 255)}
-"""Of the picture of the difference: nothing, other values, 0 in 2, 0 in 1."""
+"""Colours of the difference: none, other values, 0 in 2, 0 in 1."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of one pair of planes, as addresses that hold the whole PNG file.
+    """Pictures of one pair of planes, as addresses that hold the whole PNG file."""
 
-    Attributes
-    ----------
-    number_1, number_2
-        Slice numbers of the planes.
-    n_different
-        Voxels that differ.
-    one, two, difference
-        The pictures, of one size.
-    width, height
-        Of each, in pixels.
-    """
-
+    # slice numbers
     number_1: int
     number_2: int
     n_different: int
     one: str
     two: str
     difference: str
+    # of each picture, in pixels
     width: int
     height: int
 
 
 def pictures_of(item: VolumeComparison) -> list[Pictures]:
-    """Picture planes that differ most, and a few of those that do not, in the order of their slice numbers."""
+    """Draw the planes that differ most, and a few equal ones, sorted by slice number."""
     if item.relation == Relation.SHIFTED:
-        way, planes_2 = item.numbers, item.pairing.side_2.planes
-        partners = {n: two for n in sorted(item.pairing.side_1.planes) if (two := way.in_2(n)) in planes_2}
+        renumbering, planes_2 = item.numbers, item.pairing.volume_2.planes
+        partners = {n: two for n in sorted(item.pairing.volume_1.planes) if (two := renumbering.in_2(n)) in planes_2}
         return _drawn(item, [(n, partners[n] or 0, 0) for n in _spread(list(partners))])
     drawable = {pair.number: pair for pair in item.pairs if pair.difference is not None}
     chosen = _most_different(drawable) + _spread([number for number, pair in drawable.items() if pair.same])
@@ -72,7 +62,7 @@ def pictures_of(item: VolumeComparison) -> list[Pictures]:
 
 
 def _drawn(item: VolumeComparison, planes: list[tuple[int, int, int]]) -> list[Pictures]:
-    """Draw pairs of planes, but for those of which only the files were compared, and that cannot be decoded."""
+    """Draw pairs of planes, except those that cannot be decoded, of which only the files were compared."""
     pictures = []
     for number_1, number_2, n_different in planes:
         with suppress(SourceError):
@@ -85,7 +75,7 @@ def _n_different(pair: PlanePair) -> int:
 
 
 def _most_different(pairs: dict[int, PlanePair]) -> list[int]:
-    """Choose planes that differ most, and no close neighbours where there are enough others."""
+    """Choose the planes that differ most, without close neighbours if there are enough others."""
     ranked = sorted((n for n, pair in pairs.items() if _n_different(pair)), key=lambda n: -_n_different(pairs[n]))
     apart = len(ranked) // (2 * _MOST_DIFFERENT)
     chosen: list[int] = []
@@ -96,13 +86,13 @@ def _most_different(pairs: dict[int, PlanePair]) -> list[int]:
 
 
 def _spread(numbers: list[int]) -> list[int]:
-    """Choose a few numbers from all over a list."""
+    """Choose a few numbers that are spread over a list."""
     return numbers[len(numbers) // 3 :: max(len(numbers) // 2, 1)][:_MOST_SAME]
 
 
 def _draw(item: VolumeComparison, number_1: int, number_2: int, n_different: int) -> Pictures:
     ones, twos, codes = [], [], []
-    with item.pairing.side_1.open(number_1) as one, item.pairing.side_2.open(number_2) as two:
+    with item.pairing.volume_1.open(number_1) as one, item.pairing.volume_2.open(number_2) as two:
         stride = max(-(-max(one.layout.shape) // _LONGEST_SIDE), 1)
         row_bytes = one.layout.shape[1] * max(one.layout.dtype.itemsize, two.layout.dtype.itemsize)
         height = max(BAND_BYTES // (row_bytes * stride), 1) * stride
@@ -122,7 +112,7 @@ def _draw(item: VolumeComparison, number_1: int, number_2: int, n_different: int
 
 
 def _codes(rows_1: Array, rows_2: Array) -> Array:
-    """Tell how each voxel differs."""
+    """Return how each voxel differs."""
     different = differing(rows_1, rows_2)
     codes = np.where(different, OTHER, SAME).astype(np.uint8)
     codes[different & (rows_2 == 0)] = ZEROED_2
@@ -131,7 +121,7 @@ def _codes(rows_1: Array, rows_2: Array) -> Array:
 
 
 def _largest(codes: Array, stride: int) -> Array:
-    """Merge squares of voxels, so that one that differs is seen."""
+    """Merge squares of voxels by their maximum, so that each difference stays visible."""
     rows, columns = (np.arange(0, n, stride) for n in codes.shape)
     return np.asarray(np.maximum.reduceat(np.maximum.reduceat(codes, rows, axis=0), columns, axis=1))
 

@@ -1,13 +1,14 @@
-"""Two planes: hashes of both, and how they differ, found in one pass over their rows.
+"""Hashing and comparing two planes in one pass over their rows.
 
 Invariant: voxels of one type differ where their bits differ, so planes without a difference have the same hash; voxels
-of different types differ where they are different numbers. Memory is a band of rows of each plane, or a whole plane
-where it can only be decoded as a whole.
+of different types differ where they are different numbers. Memory holds a band of rows of each plane, or the whole
+plane if it can only be decoded at once.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.comparison.compared_volume import ComparedVolume, SequentialPlane, same_bytes
-from catnip2bids.comparison.labels import Counts, count_labels, joined_counts
+from catnip2bids.comparison.labels import LabelCounts
 from catnip2bids.comparison.values import ValueRule, count_other_bits, differing, possible_rules
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_count
@@ -46,80 +47,42 @@ class Box:
 
 @dataclass(frozen=True)
 class Difference:
-    """How the voxels of two planes of one shape differ.
+    """How the voxels of two planes of one shape differ."""
 
-    Attributes
-    ----------
-    n_different
-        Voxels that differ.
-    n_zeroed_1, n_zeroed_2
-        Those of them that are 0 in 1 alone, and in 2 alone.
-    n_other_bits
-        Those of them that have the same value with other bits: NaN, and 0.0 where the other one is -0.0.
-    largest
-        Largest difference of two values; None where none differ, or none is a number.
-    box
-        Where they differ.
-    """
-
-    n_different: int = 0
+    n_different: int = 0  # voxels
+    # those that are 0 only in 1, and only in 2:
     n_zeroed_1: int = 0
     n_zeroed_2: int = 0
+    # those with the same value in other bits: NaN, or 0.0 and -0.0:
     n_other_bits: int = 0
-    largest: float | None = None
-    box: Box | None = None
+    largest: float | None = None  # largest difference of two values; None if no numbers differ
+    box: Box | None = None  # of the voxels that differ
 
 
 @dataclass(frozen=True)
 class Plane:
-    """One of two planes that are compared.
-
-    Attributes
-    ----------
-    source
-        Where it is.
-    layout
-        Shape and type; None where it could not be read.
-    sha256
-        Hash of its pixels; None where they were not decoded.
-    problem
-        Why it could not be read.
-    """
+    """One of two planes that are compared."""
 
     source: PlaneSource
-    layout: PageLayout | None = None
-    sha256: str | None = None
-    problem: str | None = None
+    layout: PageLayout | None = None  # None if it is unreadable
+    sha256: str | None = None  # of its pixels; None if they were not decoded
+    problem: str | None = None  # why it is unreadable
 
 
 @dataclass(frozen=True)
 class PlanePair:
-    """The planes of one slice number, and how they differ.
-
-    Attributes
-    ----------
-    number
-        The slice number.
-    plane_1, plane_2
-        The planes; None where one side has none.
-    difference
-        How their voxels differ; None unless both could be read, and have one shape.
-    same_files
-        Whether they are known to be the same because their files are.
-    labels_1, labels_2
-        How often each label occurs in 1 and in 2 where they differ; None where that is not known.
-    rules
-        Rules that all of their voxels follow.
-    """
+    """The planes of one slice number, and how they differ."""
 
     number: int
+    # None if a volume has no plane of this number:
     plane_1: Plane | None
     plane_2: Plane | None
-    difference: Difference | None = None
-    same_files: bool = False
-    labels_1: Counts | None = field(default=None, repr=False)
-    labels_2: Counts | None = field(default=None, repr=False)
-    rules: tuple[ValueRule, ...] = ()
+    difference: Difference | None = None  # None unless both are readable and have one shape
+    same_files: bool = False  # whether their files are the same byte for byte
+    # voxels of each label where 1 and 2 differ; None if unknown
+    labels_1: Counter[int] | None = field(default=None, repr=False)
+    labels_2: Counter[int] | None = field(default=None, repr=False)
+    rules: tuple[ValueRule, ...] = ()  # that hold for all of their voxels
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -128,12 +91,12 @@ class PlanePair:
 
     @property
     def is_pair(self) -> bool:
-        """Whether both sides have a plane of this number."""
+        """Whether both volumes have a plane of this number."""
         return self.plane_1 is not None and self.plane_2 is not None
 
     @property
     def same(self) -> bool:
-        """Whether both are there, and have the same shape, type and pixels."""
+        """Whether both exist with the same shape, type and pixels."""
         one, two = self.plane_1, self.plane_2
         if one is None or two is None or self.problems:
             return False
@@ -147,7 +110,7 @@ class PlanePair:
 
     @property
     def note(self) -> str:
-        """What there is to say."""
+        """A note for the tables, or an empty text."""
         one, two = self.plane_1, self.plane_2
         if self.problems:
             return "; ".join(self.problems)
@@ -163,95 +126,81 @@ class PlanePair:
 
 @dataclass(frozen=True)
 class VolumePair:
-    """Two volumes whose planes are compared.
+    """Two volumes whose planes are compared."""
 
-    Attributes
-    ----------
-    side_1, side_2
-        The volumes.
-    same_file
-        Whether they are the same, or each of them is one file and these are the same.
-    hash_same_files
-        Whether planes are decoded for their hash too whose files are the same.
-    are_labels
-        Whether values are labels, which are counted where they differ.
-    rules
-        Rules that values may follow where they differ.
-    """
-
-    side_1: ComparedVolume
-    side_2: ComparedVolume
-    same_file: bool = False
-    hash_same_files: bool = False
-    are_labels: bool = False
-    rules: tuple[ValueRule, ...] = ()
+    volume_1: ComparedVolume
+    volume_2: ComparedVolume
+    same_file: bool = False  # whether both are one path, or two equal files
+    hash_same_files: bool = False  # whether to decode planes of equal files for their hash
+    are_labels: bool = False  # whether to count values as labels where they differ
+    rules: tuple[ValueRule, ...] = ()  # that may hold for the values
 
     @property
     def numbers(self) -> list[int]:
-        """The slice numbers of both sides, in order."""
-        return sorted(self.side_1.planes.keys() | self.side_2.planes.keys())
+        """The slice numbers of both volumes, ascending."""
+        return sorted(self.volume_1.planes.keys() | self.volume_2.planes.keys())
 
 
 def compare_planes(pairing: VolumePair, number: int) -> PlanePair:
-    """Compare the planes of one slice number, of which at least one is there."""
-    source_1, source_2 = pairing.side_1.planes.get(number), pairing.side_2.planes.get(number)
+    """Compare the planes of a slice number that at least one volume has."""
+    source_1, source_2 = pairing.volume_1.planes.get(number), pairing.volume_2.planes.get(number)
     if source_1 and source_2:
         # pages of one stack are pairs of the same page
-        slices = pairing.side_1.is_slices and pairing.side_2.is_slices
+        slices = pairing.volume_1.is_slices and pairing.volume_2.is_slices
         if pairing.same_file or (slices and same_bytes(source_1.path, source_2.path)):
             return _same_files(pairing, number, source_2)
         pair = PlanePair(number, Plane(source_1), Plane(source_2))
         try:
-            with pairing.side_1.open(number) as one, pairing.side_2.open(number) as two:
+            with pairing.volume_1.open(number) as one, pairing.volume_2.open(number) as two:
                 if one.layout.shape == two.layout.shape:
-                    return _compared(pair, one, two, _Finding(pairing))
+                    return _compared(pair, one, two, _DifferenceSum(pairing))
         except SourceError:
-            pass  # what is wrong, and with which one, is found out when each is read by itself
-    plane_1, labels_1 = _alone(pairing.side_1, number, pairing.are_labels)
-    plane_2, labels_2 = _alone(pairing.side_2, number, pairing.are_labels)
+            pass  # reading each plane by itself tells which one is unreadable, and why
+    plane_1, labels_1 = _alone(pairing.volume_1, number, pairing.are_labels)
+    plane_2, labels_2 = _alone(pairing.volume_2, number, pairing.are_labels)
     return PlanePair(number, plane_1, plane_2, labels_1=labels_1, labels_2=labels_2)
 
 
-def _alone(side: ComparedVolume, number: int, are_labels: bool) -> tuple[Plane | None, Counts | None]:
-    """Read a plane if it is there, and count its labels."""
-    if number not in side.planes:
-        return None, Counts()
-    counting = _Labels(are_labels)
-    return read_alone(side, number, look=counting.add), counting.counts
+def _alone(volume: ComparedVolume, number: int, are_labels: bool) -> tuple[Plane | None, Counter[int] | None]:
+    """Read a plane if it exists, and count its labels."""
+    if number not in volume.planes:
+        return None, Counter()
+    labels = LabelCounts(is_known=are_labels)
+    return read_alone(volume, number, on_rows=labels.add), labels.n_voxels
 
 
 def _same_files(pairing: VolumePair, number: int, source_2: PlaneSource) -> PlanePair:
-    """Return a pair that is the same, if it can be read at all; it is decoded once."""
-    finding = _Finding(pairing)
-    one = read_alone(pairing.side_1, number, with_hash=pairing.hash_same_files, look=finding.look_at_equal)
+    """Return the pair of two equal files, decoded once; it has problems if it is unreadable."""
+    finding = _DifferenceSum(pairing)
+    one = read_alone(pairing.volume_1, number, with_hash=pairing.hash_same_files, on_rows=finding.add_equal)
     if one.problem:
-        two = replace(one, source=source_2, problem=read_alone(pairing.side_2, number).problem)
+        two = replace(one, source=source_2, problem=read_alone(pairing.volume_2, number).problem)
         return PlanePair(number, one, two)
-    two, none = replace(one, source=source_2), Counts()
+    two, none = replace(one, source=source_2), Counter[int]()
     return PlanePair(number, one, two, Difference(), True, none, none, finding.rules)
 
 
 def read_alone(
-    side: ComparedVolume, number: int, *, with_hash: bool = True, look: Callable[[Array], None] = lambda _: None
+    volume: ComparedVolume, number: int, *, with_hash: bool = True, on_rows: Callable[[Array], None] = lambda _: None
 ) -> Plane:
-    """Read a plane that is compared with nothing, and `look` at its rows; one that cannot be read says so."""
-    plane = Plane(side.planes[number])
+    """Read a single plane and pass its rows to a function; an unreadable plane gets a problem."""
+    plane = Plane(volume.planes[number])
     try:
-        with side.open(number) as opened:
+        with volume.open(number) as opened:
             plane = replace(plane, layout=opened.layout)
             if not with_hash:
                 return plane
             digest = hashlib.sha256()
             for rows in opened.bands():
                 digest.update(little_endian_bytes(rows))
-                look(rows.reshape(-1))
+                on_rows(rows.reshape(-1))
             return replace(plane, sha256=digest.hexdigest())
     except SourceError as error:
-        path = plane.source.path  # tifffile knows it only from the root on
+        path = plane.source.path  # tifffile reports the absolute one
         return replace(plane, problem=str(error).replace(str(path.absolute()), str(path)))
 
 
-def _compared(pair: PlanePair, one: SequentialPlane, two: SequentialPlane, found: _Finding) -> PlanePair:
+def _compared(pair: PlanePair, one: SequentialPlane, two: SequentialPlane, found: _DifferenceSum) -> PlanePair:
     """Hash and compare two planes of one shape."""
     if pair.plane_1 is None or pair.plane_2 is None:
         raise ValueError("both planes are open")
@@ -260,59 +209,47 @@ def _compared(pair: PlanePair, one: SequentialPlane, two: SequentialPlane, found
     for rows_1, rows_2 in zip(one.bands(height), two.bands(height), strict=True):
         digest_1.update(little_endian_bytes(rows_1))
         digest_2.update(little_endian_bytes(rows_2))
-        found.look_at(top, rows_1, rows_2)
+        found.add(top, rows_1, rows_2)
         top += len(rows_1)
     return replace(
         pair,
         plane_1=replace(pair.plane_1, layout=one.layout, sha256=digest_1.hexdigest()),
         plane_2=replace(pair.plane_2, layout=two.layout, sha256=digest_2.hexdigest()),
         difference=found.difference,
-        labels_1=found.labels_1.counts,
-        labels_2=found.labels_2.counts,
+        labels_1=found.labels_1.n_voxels,
+        labels_2=found.labels_2.n_voxels,
         rules=found.rules,
     )
 
 
 def rules_at(pairing: VolumePair, number: int) -> tuple[ValueRule, ...]:
-    """Return the rules that rows in the middle of a pair of planes leave possible; none where it cannot be read."""
+    """Return the rules that hold for rows in the middle of a pair of planes; none if it is unreadable."""
     try:
-        with pairing.side_1.open(number) as one, pairing.side_2.open(number) as two:
+        with pairing.volume_1.open(number) as one, pairing.volume_2.open(number) as two:
             if one.layout.shape != two.layout.shape:
                 return ()
             itemsize = max(one.layout.dtype.itemsize, two.layout.dtype.itemsize)
             n_rows = max(_SAMPLE_BYTES // (one.layout.shape[1] * itemsize), 1)
-            calibrations = pairing.side_1.stated.calibration, pairing.side_2.stated.calibration
+            calibrations = pairing.volume_1.stated.calibration, pairing.volume_2.stated.calibration
             return possible_rules(one.middle(n_rows), two.middle(n_rows), calibrations)
     except SourceError:
         return ()
 
 
-class _Labels:
-    """Adds up how often labels occur, band by band; where values are no labels, nothing is known."""
-
-    def __init__(self, are_labels: bool) -> None:
-        self.counts: Counts | None = Counts() if are_labels else None
-
-    def add(self, values: Array) -> None:
-        """Count the labels of one band."""
-        if self.counts is not None:
-            self.counts = joined_counts(self.counts, count_labels(values))
-
-
-class _Finding:
-    """Adds up how two planes differ, band by band."""
+class _DifferenceSum:
+    """Adds up the difference of two planes, band by band."""
 
     def __init__(self, pairing: VolumePair) -> None:
         self.difference = Difference()
-        self.labels_1, self.labels_2 = _Labels(pairing.are_labels), _Labels(pairing.are_labels)
+        self.labels_1, self.labels_2 = (LabelCounts(is_known=pairing.are_labels) for _ in range(2))
         self.rules = pairing.rules
 
-    def look_at_equal(self, rows: Array) -> None:
-        """Look at rows that are those of both."""
+    def add_equal(self, rows: Array) -> None:
+        """Add rows that are equal in both."""
         self.rules = tuple(rule for rule in self.rules if rule.holds_if_equal(rows, rows))
 
-    def look_at(self, top: int, rows_1: Array, rows_2: Array) -> None:
-        """Look at the next rows of both; `top` is the first one's number."""
+    def add(self, top: int, rows_1: Array, rows_2: Array) -> None:
+        """Add the next rows of both; `top` is the index of the first."""
         different = differing(rows_1, rows_2)
         if not different.any():
             self.rules = tuple(rule for rule in self.rules if rule.holds_if_equal(rows_1, rows_2))

@@ -1,4 +1,4 @@
-"""Whether one volume is another one times a mask, voxel by voxel."""
+"""Checking whether a volume is the product of another one and a mask."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from catnip2bids.scanning import Entry
 def count_not_product(product: Entry, factor: Entry, mask: Entry, resources: Resources) -> int | None:
     """Count the voxels of `product` that are not those of `factor` times `mask`.
 
-    Returns None if planes are missing, cannot be read, have other shapes, or need more memory than there is.
+    Returns None if planes are missing or unreadable, have different shapes, or need too much memory.
     """
     try:
-        sides = [compared_entry(entry) for entry in (product, factor, mask)]
-        numbers = sorted(sides[0].planes)
-        if any(sorted(side.planes) != numbers for side in sides):
+        volumes = [compared_entry(entry) for entry in (product, factor, mask)]
+        numbers = sorted(volumes[0].planes)
+        if any(sorted(volume.planes) != numbers for volume in volumes):
             return None
-        team, sides = bounded_map_for(sides, resources)
-        with team:
-            return sum(team.do(partial(_count, sides), numbers))
+        threads, volumes = bounded_map_for(volumes, resources)
+        with threads:
+            return sum(threads.do(partial(_count, volumes), numbers))
     except (SourceError, NotEnoughMemoryError):
         return None
 
 
-def _count(sides: Sequence[ComparedVolume], number: int) -> int:
+def _count(volumes: Sequence[ComparedVolume], number: int) -> int:
     with ExitStack() as stack:
-        planes = [stack.enter_context(side.open(number)) for side in sides]
+        planes = [stack.enter_context(volume.open(number)) for volume in volumes]
         if len({plane.layout.shape for plane in planes}) > 1:
             raise SourceError(f"planes {number} have different shapes")
         height = min(plane.band_height for plane in planes)

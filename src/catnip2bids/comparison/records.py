@@ -1,7 +1,7 @@
-"""The tables and the JSON document of a comparison, with the columns and keys that users were promised.
+"""The tables and the JSON document of a comparison; their columns and keys are a public format.
 
-Invariant: ``comparison_results.csv`` has a row for every plane of both sides, and for every file that is not a volume;
-``different.csv`` has those of its rows that are not the same. What was not compared has a row too, which says neither.
+Invariant: ``comparison_results.csv`` has a row for every plane of both volumes, and for every other file;
+``different.csv`` has those of its rows that differ. What was not compared has a row without a verdict.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def rows_of(comparison: Comparison) -> Iterator[Row]:
         else:
             same, note = item.relation == Relation.IDENTICAL, summary_of(item)
             yield _row(str(item.path_1), str(item.path_2), same=same, note=note)
-    for path, thing in comparison.only_in_1.items():
-        yield _row(str(comparison.path_1 / path), "", same=False, note=f"{thing} only in 1")
-    for path, thing in comparison.only_in_2.items():
-        yield _row("", str(comparison.path_2 / path), same=False, note=f"{thing} only in 2")
-    for path, thing in comparison.skipped_1.items():
-        yield _row(str(comparison.path_1 / path), "", same=None, note=f"not compared: {thing}")
-    for path, thing in comparison.skipped_2.items():
-        yield _row("", str(comparison.path_2 / path), same=None, note=f"not compared: {thing}")
+    for path, kind in comparison.only_in_1.items():
+        yield _row(str(comparison.path_1 / path), "", same=False, note=f"{kind} only in 1")
+    for path, kind in comparison.only_in_2.items():
+        yield _row("", str(comparison.path_2 / path), same=False, note=f"{kind} only in 2")
+    for path, kind in comparison.skipped_1.items():
+        yield _row(str(comparison.path_1 / path), "", same=None, note=f"not compared: {kind}")
+    for path, kind in comparison.skipped_2.items():
+        yield _row("", str(comparison.path_2 / path), same=None, note=f"not compared: {kind}")
 
 
 def csv_text(rows: Iterator[Row] | list[Row]) -> str:
@@ -84,7 +84,7 @@ def _plane_row(pair: PlanePair) -> Row:
 
 
 def document_of(comparison: Comparison) -> dict[str, Any]:
-    """Return what becomes ``comparison.json``."""
+    """Return the content of ``comparison.json``."""
     document: dict[str, Any] = {"path_1": str(comparison.path_1), "path_2": str(comparison.path_2)}
     if comparison.is_folder:
         n_identical = sum(item.relation == Relation.IDENTICAL for item in comparison.items)
@@ -114,9 +114,11 @@ def document_of(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _by_kind(things: Mapping[str, PathKind]) -> dict[str, list[str]]:
+def _by_kind(kinds: Mapping[str, PathKind]) -> dict[str, list[str]]:
     return {
-        kind.value: [p for p, thing in things.items() if thing == kind] for kind in PathKind if kind in things.values()
+        kind.value: [path for path, other in kinds.items() if other == kind]
+        for kind in PathKind
+        if kind in kinds.values()
     }
 
 
@@ -143,8 +145,8 @@ def _item(item: ItemComparison) -> dict[str, Any]:
 def _volumes(item: VolumeComparison) -> dict[str, Any]:
     n_pairs, n_identical = sum(pair.is_pair for pair in item.pairs), sum(pair.same for pair in item.pairs)
     return {
-        "path_1": str(item.pairing.side_1.path),
-        "path_2": str(item.pairing.side_2.path),
+        "path_1": str(item.pairing.volume_1.path),
+        "path_2": str(item.pairing.volume_2.path),
         "relation": item.relation.value,
         "n_pairs": n_pairs,
         "n_identical": n_identical,
@@ -156,7 +158,7 @@ def _volumes(item: VolumeComparison) -> dict[str, Any]:
 
 
 def evidence_document(evidence: Evidence) -> dict[str, Any]:
-    """Return evidence as JSON; what does not apply is left out."""
+    """Return evidence as JSON, without keys that do not apply."""
     document: dict[str, Any] = {
         "voxels": evidence.n_voxels,
         "voxels_different": evidence.n_different,

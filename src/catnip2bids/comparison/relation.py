@@ -1,4 +1,4 @@
-"""How two things are related. The names are those of ``comparison.json``."""
+"""The relations of two volumes, tables or files, as ``comparison.json`` names them."""
 
 from __future__ import annotations
 

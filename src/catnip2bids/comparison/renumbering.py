@@ -1,7 +1,7 @@
-"""Whether two volumes are the same planes under other slice numbers.
+"""Recognising the same planes under other slice numbers.
 
-Invariant: this is only claimed if every plane that has a partner under the other numbers is the same, and no more
-planes are without one than were pushed out at an end. Where the numbers are other steps apart, all have partners.
+Invariant: volumes are the same planes only if all planes with a partner are the same, and no more planes lack a partner
+than a shift pushes out at an end. If the steps between numbers differ, all planes need partners.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from catnip2bids.comparison.planes import Plane, PlanePair
 from catnip2bids.volume import PageLayout
 
 _MOST_PUSHED_OUT = 0.2
-"""Of all planes that have a partner, so many more may have none."""
+"""Most planes without a partner, relative to those with one."""
 _MOST_TRIED = 5
-"""Shifts that most planes speak for."""
+"""Number of shifts that are tried, those of most planes first."""
 
 _Identity = tuple[PageLayout | None, str | None]
 """Shape, type and hash of a plane."""
@@ -25,23 +25,17 @@ _Identity = tuple[PageLayout | None, str | None]
 
 @dataclass(frozen=True)
 class Renumbering:
-    """Which slice number of 2 is which of 1.
+    """The slice numbers of 2 for those of 1."""
 
-    Attributes
-    ----------
-    first_1, first_2
-        Two numbers that belong together.
-    step_1, step_2
-        How far the next ones are from them.
-    """
-
+    # two numbers of the same plane:
     first_1: int
     first_2: int
+    # distances of the next numbers:
     step_1: int = 1
     step_2: int = 1
 
     def __str__(self) -> str:
-        """Say it."""
+        """Describe it in a sentence."""
         if self.shift is not None:
             return f"slice n of 1 is slice n {'+' if self.shift > 0 else '-'} {abs(self.shift)} of 2"
         first, apart = (
@@ -52,56 +46,47 @@ class Renumbering:
 
     @property
     def shift(self) -> int | None:
-        """What has to be added to the slice numbers of 1 to get those of 2; None if that is not the same for all."""
+        """Difference of the slice numbers of 2 and 1; None if it is not constant."""
         return self.first_2 - self.first_1 if self.step_1 == self.step_2 else None
 
     def in_2(self, number: int) -> int | None:
-        """Return the slice number of 2 for one of 1; None where that is between two numbers."""
-        n_steps, rest = divmod(number - self.first_1, self.step_1)
-        return None if rest else self.first_2 + n_steps * self.step_2
+        """Return the slice number of 2 for one of 1; None between two numbers."""
+        n_steps, remainder = divmod(number - self.first_1, self.step_1)
+        return None if remainder else self.first_2 + n_steps * self.step_2
 
     def in_1(self, number: int) -> int | None:
-        """Return the slice number of 1 for one of 2; None where that is between two numbers."""
+        """Return the slice number of 1 for one of 2; None between two numbers."""
         return Renumbering(self.first_2, self.first_1, self.step_2, self.step_1).in_2(number)
 
 
 @dataclass(frozen=True)
 class Renumbered:
-    """Planes that are the same under other slice numbers.
-
-    Attributes
-    ----------
-    numbers
-        The numbers.
-    n_same, n_partners
-        Planes that are the same, of those that both sides have.
-    is_complete
-        Whether these are all planes, but for those that were pushed out at an end.
-    """
+    """Planes that are the same under other slice numbers."""
 
     numbers: Renumbering
+    # equal planes, and planes that both volumes have:
     n_same: int
     n_partners: int
-    is_complete: bool
+    is_complete: bool  # whether all planes are equal, except those pushed out at an end
 
 
 def find_renumbering(pairs: Sequence[PlanePair]) -> Renumbered | None:
-    """Find out whether planes, all of which were read, are the same under other slice numbers.
+    """Find other slice numbers under which readable planes are the same.
 
-    Returns None if no more planes are than under the same numbers, or not more than half of those in both.
+    Returns None if they make no more planes equal than the given numbers, or at most half of all planes.
     """
     planes_1 = {pair.number: _identity(pair.plane_1) for pair in pairs if pair.plane_1}
     planes_2 = {pair.number: _identity(pair.plane_2) for pair in pairs if pair.plane_2}
 
-    def tried(way: Renumbering) -> Renumbered:
-        partners = {number: two for number in planes_1 if (two := way.in_2(number)) in planes_2}
+    def tried(renumbering: Renumbering) -> Renumbered:
+        partners = {number: two for number in planes_1 if (two := renumbering.in_2(number)) in planes_2}
         n_alone = max(len(planes_1), len(planes_2)) - len(partners)
-        n_pushed_out = 0 if way.shift is None else abs(way.shift)
+        n_pushed_out = 0 if renumbering.shift is None else abs(renumbering.shift)
         few = n_alone <= min(n_pushed_out, _MOST_PUSHED_OUT * len(partners))
         n_same = sum(planes_1[one] == planes_2[two] for one, two in partners.items() if two is not None)
-        return Renumbered(way, n_same, len(partners), few and n_same == len(partners))
+        return Renumbered(renumbering, n_same, len(partners), few and n_same == len(partners))
 
-    found = [tried(way) for way in dict.fromkeys(_candidates(planes_1, planes_2)) if way.shift != 0]
+    found = [tried(one) for one in dict.fromkeys(_candidates(planes_1, planes_2)) if one.shift != 0]
     best = max(found, key=lambda one: (one.is_complete, one.n_same), default=None)
     n_same = sum(pair.same for pair in pairs)
     enough = max(n_same, len(planes_1) // 2, len(planes_2) // 2)
@@ -113,14 +98,14 @@ def _identity(plane: Plane) -> _Identity:
 
 
 def _candidates(planes_1: dict[int, _Identity], planes_2: dict[int, _Identity]) -> list[Renumbering]:
-    """List what may be tried, the most likely first."""
+    """List renumberings to try, the most likely first."""
     if not planes_1 or not planes_2:
         return []
     places: dict[_Identity, list[int]] = {}
     for number, plane in planes_2.items():
         places.setdefault(plane, []).append(number)
     votes = Counter(there[0] - number for number, plane in planes_1.items() if len(there := places.get(plane, [])) == 1)
-    # planes that are there several times have no vote, and may be all there are
+    # repeated planes have no vote, and there may be no other ones
     shifts = [shift for shift, _ in votes.most_common(_MOST_TRIED)]
     shifts += [min(planes_2) - min(planes_1), max(planes_2) - max(planes_1)]
     found = [Renumbering(0, shift) for shift in shifts]
@@ -131,6 +116,6 @@ def _candidates(planes_1: dict[int, _Identity], planes_2: dict[int, _Identity]) 
 
 
 def step_of(numbers: Iterable[int]) -> int | None:
-    """Return how far slice numbers are from each other; None where that is not the same for all."""
+    """Return the distance between slice numbers; None if it is not constant."""
     steps = {after - before for before, after in pairwise(sorted(numbers))}
     return steps.pop() if len(steps) == 1 else None

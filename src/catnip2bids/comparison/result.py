@@ -1,4 +1,4 @@
-"""The result of a comparison, as typed objects."""
+"""The result of a comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ItemComparison = VolumeComparison | TableComparison | FileComparison
 
 
 def verdict_of(item: ItemComparison) -> str:
-    """Return the relation of two things in words, which claim no difference that was not found."""
+    """Return the relation of a pair in words, without claiming a difference that was not found."""
     if item.differs or not item.problems:
         return item.relation.value
     return "nothing differs in what could be compared" if item.is_compared else "not compared"
@@ -30,18 +30,17 @@ class Comparison(ShortRepr):
     Attributes
     ----------
     path_1, path_2
-        What was compared.
+        The compared paths.
     items
-        The comparison; of two folders of several things, one for each pair of them.
+        The comparison; of two folders, one for each pair of paths in them.
     only_in_1, only_in_2
-        Things that only one of two folders has, by their paths below it.
+        What only one of two folders has, by its path below the folder.
     skipped_1, skipped_2
-        Things that are not compared (hidden, left behind by systems, links to a folder that they are in), in the same
-        way.
+        What is never compared (hidden files, leftovers of systems, links to a parent folder), likewise.
     is_folder
-        Whether these are folders of several things.
+        Whether two folders were compared path by path.
     notes
-        What was not compared, and why.
+        Notes about paths that were not compared.
     """
 
     path_1: Path
@@ -56,9 +55,9 @@ class Comparison(ShortRepr):
 
     @property
     def relation(self) -> Relation:
-        """Relation of 2 to 1: that of all things in them, if it is the same for all that are not identical.
+        """Relation of 2 to 1: that of all pairs that are not identical, or `different` if theirs vary.
 
-        Where nothing was compared it is `different`, because nothing shows that they are the same.
+        It is `different` too if nothing was compared.
         """
         if self.only_in_1 or self.only_in_2 or not self.is_compared:
             return Relation.DIFFERENT
@@ -68,18 +67,18 @@ class Comparison(ShortRepr):
         return found.pop() if len(found) == 1 else Relation.DIFFERENT
 
     def name_of(self, item: ItemComparison) -> str:
-        """Return the path of a thing below folder 1, or its name where no folders of several things are compared."""
+        """Return the path of an item below folder 1, or its name if no folders are compared."""
         return item.path_1.relative_to(self.path_1).as_posix() if self.is_folder else item.path_1.name
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What could not be read or compared, each once."""
+        """Messages about everything that could not be read or compared."""
         found = [problem for item in self.items for problem in item.problems]
         for folder, only in ((self.path_1, self.only_in_1), (self.path_2, self.only_in_2)):
             found += [
                 f"{folder / path}: cannot be read; make it readable, or compare without it"
-                for path, thing in only.items()
-                if thing == PathKind.UNREADABLE
+                for path, kind in only.items()
+                if kind == PathKind.UNREADABLE
             ]
         if all(isinstance(item, FileComparison) and item.are_empty for item in self.items):
             why = "nothing in one of them has the path and the kind of anything in the other one"
@@ -90,18 +89,18 @@ class Comparison(ShortRepr):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to know besides what was compared, each once."""
+        """Notes and warnings of all items, without repetition."""
         volumes = [item for item in self.items if isinstance(item, VolumeComparison)]
         return tuple(dict.fromkeys((*self.notes, *(text for item in volumes for text in item.warnings))))
 
     @property
     def n_not_compared(self) -> int:
-        """Pairs of things in which no difference was found, but of which not everything could be read."""
+        """Number of pairs without a difference that could not be read completely."""
         return sum(bool(item.problems) and not item.differs for item in self.items)
 
     @property
     def verdict(self) -> str:
-        """The relation in words, which claims no difference that was not found."""
+        """The relation in words, without claiming a difference that was not found."""
         if not self.is_compared:
             return "nothing was compared"
         n, is_one_sided = self.n_not_compared, bool(self.only_in_1 or self.only_in_2)
@@ -113,12 +112,12 @@ class Comparison(ShortRepr):
 
     @property
     def is_compared(self) -> bool:
-        """Whether anything was compared, so that the relation says something."""
+        """Whether anything was compared."""
         return any(item.is_compared for item in self.items)
 
     @property
     def exit_code(self) -> int:
-        """As that of ``diff``: 0 identical, 1 different, 2 trouble."""
+        """Exit code as of ``diff``: 0 identical, 1 different, 2 trouble."""
         if self.problems:
             return 2
         return 0 if self.relation == Relation.IDENTICAL else 1

@@ -1,4 +1,4 @@
-"""What a comparison means, in a sentence or two for people."""
+"""Summaries of comparisons in a few sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SIGNED_AS_UNSIGNED = ConstantDifference(2**15), ConstantDifference(-(2**15))
 
 
 def summary_of(item: Comparison | ItemComparison) -> str:
-    """Say what a comparison means."""
+    """Summarize a comparison."""
     match item:
         case Comparison():
             return _of_all(item)
@@ -34,7 +34,7 @@ def summary_of(item: Comparison | ItemComparison) -> str:
 
 
 def headline_of(comparison: Comparison) -> str:
-    """Say what the comparison of two folders means, and nothing of single things that both have."""
+    """Summarize the comparison of two folders, without the pairs in them."""
     if not comparison.is_folder and len(comparison.items) == 1:
         return summary_of(comparison.items[0])
     n_both, n_same = len(comparison.items), sum(item.relation == Relation.IDENTICAL for item in comparison.items)
@@ -44,10 +44,10 @@ def headline_of(comparison: Comparison) -> str:
         not_compared = f", {n} not fully compared" if (n := comparison.n_not_compared) else ""
         parts.append(f"{format_count(n_both, 'thing')} {'is' if n_both == 1 else 'are'} in both, {same}{not_compared}.")
     for side, only in ((1, comparison.only_in_1), (2, comparison.only_in_2)):
-        by_thing: dict[str, list[str]] = {}
-        for path, thing in only.items():
-            by_thing.setdefault(thing.value, []).append(path)
-        for what, paths in by_thing.items():
+        by_kind: dict[str, list[str]] = {}
+        for path, kind in only.items():
+            by_kind.setdefault(kind.value, []).append(path)
+        for what, paths in by_kind.items():
             n_things = format_count(len(paths), "unreadable entry" if what == PathKind.UNREADABLE else what)
             parts.append(f"Only in {side}: {n_things} ({format_list(paths)}).")
     if n_skipped := len(comparison.skipped_1) + len(comparison.skipped_2):
@@ -101,7 +101,7 @@ def _of_different(item: VolumeComparison, n_pairs: int, n_different: int) -> lis
         parts.append(f"{format_count(n_damaged, 'plane')} could not be compared.")
     if evidence.layouts is not None:
         parts.append(f"Size or type are not the same: 1 is {evidence.layouts[0]}, 2 is {evidence.layouts[1]}.")
-    by_kind = {type(rule): rule for rule in reversed(evidence.rules)}  # the first one of a kind says most
+    by_kind = {type(rule): rule for rule in reversed(evidence.rules)}  # the first rule of a type is the strongest
     if evidence.calibrated is not None:
         parts.append(f"All values are equal with the calibration that is stated ({evidence.calibrated}).")
     else:

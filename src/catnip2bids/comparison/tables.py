@@ -1,6 +1,6 @@
-"""Two tables of cell counts, compared region by region.
+"""Comparing two tables of cell counts region by region.
 
-Invariant: a region that was excluded (CATNIP's ``-1,-1``) is never a number, so it adds to no total and no change.
+Invariant: an excluded region (CATNIP's ``-1,-1``) has no number, so totals and changes ignore it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _ANIMALS = TableKind("a table of participants", {"participant_id": ("participant
 
 @dataclass(frozen=True)
 class RegionPair:
-    """The counts of one region; None where a table does not have it."""
+    """The counts of one region; None in a table without it."""
 
     one: RegionCount | None
     two: RegionCount | None
 
     @property
     def region(self) -> RegionCount:
-        """Whichever is there, for index and name."""
+        """The first count that exists, for index and name."""
         found = self.one or self.two
         if found is None:
             raise ValueError("one of both is there")
@@ -37,12 +37,12 @@ class RegionPair:
 
     @property
     def same(self) -> bool:
-        """Whether both say the same."""
+        """Whether both are equal."""
         return self.one == self.two
 
     @property
     def has_other_numbers(self) -> bool:
-        """Whether both are there, and do not count the same."""
+        """Whether both exist with different numbers."""
         one, two = self.one, self.two
         if one is None or two is None:
             return False
@@ -57,25 +57,17 @@ class RegionPair:
 
 @dataclass(frozen=True)
 class TableComparison:
-    """How two tables differ.
-
-    Attributes
-    ----------
-    path_1, path_2
-        The tables.
-    regions
-        All regions of both, in the order of 1, then of 2.
-    """
+    """How two tables differ."""
 
     path_1: Path
     path_2: Path
-    regions: tuple[RegionPair, ...] = field(repr=False)
+    regions: tuple[RegionPair, ...] = field(repr=False)  # in the order of 1, then of 2
     is_compared: ClassVar[bool] = True
     problems: ClassVar[tuple[str, ...]] = ()
 
     @property
     def relation(self) -> Relation:
-        """Whether they say the same."""
+        """Identical or different."""
         return Relation.DIFFERENT if self.differs else Relation.IDENTICAL
 
     @property
@@ -95,27 +87,27 @@ class TableComparison:
 
     @property
     def different(self) -> tuple[RegionPair, ...]:
-        """Regions of which the tables do not say the same."""
+        """Regions that differ."""
         return tuple(pair for pair in self.regions if not pair.same)
 
     def excluded(self, side: int) -> tuple[RegionCount, ...]:
-        """Regions that a table (1 or 2) excludes and the other one counts."""
+        """Return the regions that a table (1 or 2) excludes and the other one counts."""
         found = [(p.one, p.two) if side == 1 else (p.two, p.one) for p in self.regions if p.is_excluded_from_one_side]
         return tuple(here for here, _ in found if here is not None and here.is_excluded)
 
     def only_in(self, side: int) -> tuple[RegionCount, ...]:
-        """Regions that only one table (1 or 2) has."""
+        """Return the regions that only one table (1 or 2) has."""
         found = [(p.one, p.two) if side == 1 else (p.two, p.one) for p in self.regions]
         return tuple(here for here, other in found if here is not None and other is None)
 
     def total_cells(self, side: int) -> int:
-        """Sum of all cells that a table (1 or 2) counts."""
+        """Return the sum of all cells in a table (1 or 2)."""
         counts = [pair.one if side == 1 else pair.two for pair in self.regions]
         return sum(count.cell_count or 0 for count in counts if count is not None)
 
 
 def looks_like_counts(path: Path) -> bool:
-    """Tell whether a file is meant to be a table of counts of one sample, in whatever notation."""
+    """Tell whether a file looks like a table of counts of one sample, in any notation."""
     if path.suffix.lower() not in _ENDINGS:
         return False
     try:
@@ -125,7 +117,7 @@ def looks_like_counts(path: Path) -> bool:
 
 
 def have_same_values(path_1: Path, path_2: Path) -> bool:
-    """Tell whether two files are atlas tables, or tables of participants, that say the same in another notation."""
+    """Tell whether two files are atlas tables or tables of participants with the same values in another notation."""
     if {path_1.suffix.lower(), path_2.suffix.lower()} - {*_ENDINGS, ".txt"}:
         return False
     try:
@@ -142,7 +134,7 @@ def have_same_values(path_1: Path, path_2: Path) -> bool:
 
 
 def compare_tables(path_1: Path, path_2: Path, warn: Warn = ignore) -> TableComparison | FileComparison:
-    """Compare two tables of counts by their labels, whatever their notation, if both can be read."""
+    """Compare two tables of counts by their labels, in any notation, if both are readable."""
     tables: list[dict[int, RegionCount]] = []
     problems = []
     for path in (path_1, path_2):

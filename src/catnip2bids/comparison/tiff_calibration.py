@@ -1,6 +1,6 @@
-"""What a TIFF file states of the meaning of its values: ImageJ's calibration, and whether 0 is white.
+"""The meaning of values that a TIFF file states: ImageJ's calibration, and whether 0 is white.
 
-Invariant: what it states changes no value; it is what a comparison tells beside the values.
+Invariant: values are compared as they are stored; a comparison reports their stated meaning besides.
 """
 
 from __future__ import annotations
@@ -20,22 +20,14 @@ _STRAIGHT_LINE = 0  # ImageJ's Calibration.STRAIGHT_LINE
 
 @dataclass(frozen=True)
 class Stated:
-    """What is stated of the values of a volume.
+    """The stated meaning of the values of a volume."""
 
-    Attributes
-    ----------
-    calibration
-        A linear calibration of ImageJ with whole numbers; None without one.
-    zero_is_white
-        Whether 0 is shown white (photometric MinIsWhite).
-    """
-
-    calibration: Calibration | None = None
-    zero_is_white: bool = False
+    calibration: Calibration | None = None  # linear, with whole numbers, by ImageJ
+    zero_is_white: bool = False  # whether 0 is shown white (photometric MinIsWhite)
 
 
 def stated_by(file: Path) -> Stated:
-    """Read what the first page of a TIFF file states.
+    """Read the stated meaning of values from the first page of a TIFF file.
 
     Raises
     ------
@@ -50,9 +42,9 @@ def stated_by(file: Path) -> Stated:
 
 
 def calibration_of(metadata: Mapping[str, object]) -> Calibration | None:
-    """Return the calibration in metadata of ImageJ (``cf``, ``c0``, ``c1``); None where values are as they are stored.
+    """Return the calibration in metadata of ImageJ (``cf``, ``c0``, ``c1``); None if there is none.
 
-    Calibrations with other functions, or with numbers that are not whole, are no exact arithmetic and left out.
+    Calibrations with other functions or with fractions are ignored, because their arithmetic is not exact.
     """
     if metadata.get("cf", _STRAIGHT_LINE) != _STRAIGHT_LINE:
         return None

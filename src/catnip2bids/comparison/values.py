@@ -1,6 +1,6 @@
-"""Rules that all values of two volumes may follow although they are not equal, such as a constant difference.
+"""Rules for the values of two different volumes, such as a constant difference.
 
-Invariant: a rule holds only if every voxel that was compared agrees with it, in exact arithmetic.
+Invariant: a rule holds only if every compared voxel agrees with it in exact arithmetic.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LEAST, _MOST = -(2**63), 2**63 - 1  # of int64
 
 @dataclass(frozen=True)
 class Calibration:
-    """What ImageJ states of an image: value = offset + factor * stored (``c0``, ``c1``)."""
+    """ImageJ's linear calibration of an image: value = offset + factor * stored (``c0``, ``c1``)."""
 
     offset: int
     factor: int = 1
@@ -33,18 +33,18 @@ class Calibration:
 
 
 class ValueRule(Protocol):
-    """Something that all pairs of voxels may have in common."""
+    """A rule that all pairs of voxels may follow."""
 
     def holds(self, rows_1: Array, rows_2: Array) -> bool:
         """Tell whether all voxels of two arrays of one shape agree with it."""
 
     def holds_if_equal(self, rows_1: Array, rows_2: Array) -> bool:
-        """Tell the same of arrays of which all values are equal; that may be faster."""
+        """Tell the same for equal arrays, possibly faster."""
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The values are equal once the calibrations that the sides state are applied; None where it is not."""
+    """Values are equal after calibration; a calibration that is None is not applied."""
 
     calibration_1: Calibration | None
     calibration_2: Calibration | None
@@ -64,12 +64,12 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class ConstantDifference:
-    """Integers of 2 are those of 1 and a constant, which is not 0."""
+    """Integers of 2 are those of 1 plus a constant other than 0."""
 
     difference: int
 
     def __str__(self) -> str:
-        """Say it."""
+        """Describe it in a sentence."""
         return f"1 and 2 differ by the constant {abs(self.difference)} everywhere (2 = 1{_signed(self.difference)})"
 
     def holds(self, rows_1: Array, rows_2: Array) -> bool:
@@ -83,21 +83,14 @@ class ConstantDifference:
 
 @dataclass(frozen=True)
 class EqualModulo:
-    """Integers of one side are the lowest bits of those of the other side.
-
-    Attributes
-    ----------
-    n_bits
-        How many.
-    wrapped
-        The side (1 or 2) that has no others; None where both sides have the same bits, signed and unsigned.
-    """
+    """Integers of one volume are the lowest bits of those of the other one."""
 
     n_bits: int
+    # the volume (1 or 2) without higher bits; None if both have the same bits, signed and unsigned
     wrapped: int | None
 
     def __str__(self) -> str:
-        """Say it."""
+        """Describe it in a sentence."""
         why = f"{self.wrapped} has only the lowest {self.n_bits} bits" if self.wrapped else "the same bits, once signed"
         return f"1 and 2 are equal modulo {2**self.n_bits} ({why})"
 
@@ -107,7 +100,7 @@ class EqualModulo:
         return self.holds_if_equal(rows_1, rows_2) and np.array_equal(rows_1.astype(bits), rows_2.astype(bits))
 
     def holds_if_equal(self, rows_1: Array, rows_2: Array) -> bool:
-        """Tell whether the side that is wrapped has no other bits."""
+        """Tell whether the wrapped volume has no higher bits."""
         if self.wrapped is None:
             return True
         rows = rows_1 if self.wrapped == 1 else rows_2
@@ -118,12 +111,12 @@ class EqualModulo:
 
 @dataclass(frozen=True)
 class Rounded:
-    """Values of one side (1 or 2) are those of the other side, rounded to float32."""
+    """Values of one volume (1 or 2) are those of the other one, rounded to float32."""
 
     side: int
 
     def __str__(self) -> str:
-        """Say it."""
+        """Describe it in a sentence."""
         return f"{self.side} has the values of {3 - self.side} rounded to float32"
 
     def holds(self, rows_1: Array, rows_2: Array) -> bool:
@@ -138,14 +131,14 @@ class Rounded:
 def possible_rules(
     rows_1: Array, rows_2: Array, calibrations: tuple[Calibration | None, Calibration | None]
 ) -> tuple[ValueRule, ...]:
-    """Return the rules that some rows of both sides, from the same place, leave possible.
+    """Return the rules that hold for some rows of both volumes.
 
     Parameters
     ----------
     rows_1, rows_2
-        The rows, of one shape and not empty.
+        The same rows of both, of one shape and not empty.
     calibrations
-        What 1 and 2 state.
+        Stated calibrations of 1 and 2.
     """
     return tuple(rule for rule in _rules(rows_1, rows_2, calibrations) if rule.holds(rows_1, rows_2))
 
@@ -171,7 +164,7 @@ def _rules(
 
 
 def differing(rows_1: Array, rows_2: Array) -> Array:
-    """Tell which voxels differ: bits of one type, numbers of two."""
+    """Tell which voxels differ: in bits if both have one type, else in value."""
     if rows_1.dtype == rows_2.dtype:
         bits = f"u{rows_1.dtype.itemsize}"
         return np.asarray(rows_1.view(bits) != rows_2.view(bits))
@@ -187,14 +180,14 @@ def differing(rows_1: Array, rows_2: Array) -> Array:
 
 
 def count_other_bits(values_1: Array, values_2: Array) -> int:
-    """Count which of some values that differ have only other bits: NaN and NaN, 0.0 and -0.0."""
+    """Count differing values that differ only in bits: NaN and NaN, 0.0 and -0.0."""
     if values_1.dtype.kind != "f" or values_2.dtype.kind != "f":
         return 0
     return int(np.count_nonzero((values_1 == values_2) | (np.isnan(values_1) & np.isnan(values_2))))
 
 
 def _calibrated(rows: Array, calibration: Calibration | None) -> Array | None:
-    """Apply a calibration to integers; None where that would leave int64, and of floats."""
+    """Apply a calibration to integers; None for floats, and if the result would exceed int64."""
     if calibration is None:
         return rows
     if rows.dtype.kind not in _INTEGERS:

@@ -1,7 +1,6 @@
-"""Two volumes: all pairs of planes, and what they say together.
+"""Comparing two volumes: all pairs of planes, and their relation as a whole.
 
-Invariant: the relation is a statement about every plane of both sides. Where a plane is missing, or could not be read,
-nothing better than `different` is said.
+Invariant: the relation holds for every plane of both volumes. If a plane is missing or unreadable, it is `different`.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from catnip2bids.comparison.compared_volume import ComparedVolume, bounded_map_for, same_bytes
-from catnip2bids.comparison.labels import LabelsBothSides, hold_labels
-from catnip2bids.comparison.mask_evidence import MaskEvidence, MaskFinding, mask_of
+from catnip2bids.comparison.labels import LabelCounts, hold_labels, lost_labels
+from catnip2bids.comparison.mask_evidence import MaskEvidence, mask_evidence_of, mask_of
 from catnip2bids.comparison.planes import Box, PlanePair, VolumePair, compare_planes, rules_at
 from catnip2bids.comparison.relation import Relation
 from catnip2bids.comparison.renumbering import Renumbered, Renumbering, find_renumbering, step_of
@@ -25,84 +24,47 @@ from catnip2bids.progress import Progress
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 _VOXELS_PER_BYTE = 4
-"""What is known of a mask takes two bits for each voxel of a plane."""
+"""A mask takes two bits for each voxel of a plane."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the relation of two volumes rests on.
+    """The evidence for the relation of two volumes."""
 
-    Attributes
-    ----------
-    n_voxels
-        Voxels that were compared.
-    n_different, n_zeroed_1, n_zeroed_2
-        Voxels that differ, and those of them that are 0 in 1 and in 2.
-    n_other_bits
-        Voxels of those that differ that have the same value, with other bits (NaN, or 0.0 and -0.0).
-    rules
-        Rules that all voxels follow, where some differ.
-    largest_difference
-        Of two values; None where none differ.
-    planes_different
-        Slice numbers of the pairs that differ.
-    planes_extent, box
-        Where voxels differ: first and last slice number, rows and columns.
-    layouts
-        Shape and type of 1 and 2 where these are not the same.
-    mask
-        What the mask is like, where one side is the other one masked.
-    are_labels
-        Whether values are labels.
-    lost_1, lost_2
-        Labels that are nowhere in 1 (2), and in how many voxels of the other side they are; None where values are no
-        labels, or planes could not be read.
-    renumbered
-        Other slice numbers under which more planes are the same.
-    """
-
-    n_voxels: int = 0
+    n_voxels: int = 0  # compared voxels
+    # voxels that differ, and those of them that are 0 only in 1, and only in 2:
     n_different: int = 0
     n_zeroed_1: int = 0
     n_zeroed_2: int = 0
+    # those with the same value in other bits (NaN, or 0.0 and -0.0):
     n_other_bits: int = 0
-    rules: tuple[ValueRule, ...] = ()
-    largest_difference: float | None = None
-    planes_different: tuple[int, ...] = ()
+    rules: tuple[ValueRule, ...] = ()  # that hold for all voxels, if some differ
+    largest_difference: float | None = None  # of two values; None if none differ
+    planes_different: tuple[int, ...] = ()  # slice numbers
+    # extent of the voxels that differ: first and last slice number, rows and columns
     planes_extent: tuple[int, int] | None = None
     box: Box | None = None
-    layouts: tuple[str, str] | None = None
-    mask: MaskEvidence | None = None
+    layouts: tuple[str, str] | None = None  # shape and type of 1 and 2, if they are not equal
+    mask: MaskEvidence | None = None  # if one volume is the other one masked
     are_labels: bool = False
+    # labels that occur nowhere in 1 (2), with their numbers of voxels in the other volume; None if unknown
     lost_1: dict[int, int] | None = None
     lost_2: dict[int, int] | None = None
-    renumbered: Renumbered | None = None
+    renumbered: Renumbered | None = None  # other slice numbers with more equal planes
 
     @property
     def calibrated(self) -> Calibrated | None:
-        """The calibration with which all values are equal; None without one."""
+        """The calibration that makes all values equal; None if there is none."""
         return next((rule for rule in self.rules if isinstance(rule, Calibrated)), None)
 
 
 @dataclass(frozen=True, repr=False)
 class VolumeComparison(ShortRepr):
-    """How two volumes differ.
-
-    Attributes
-    ----------
-    pairing
-        The volumes.
-    relation
-        Of 2 to 1.
-    pairs
-        All pairs of planes, in the order of their slice numbers.
-    evidence
-        What the relation rests on.
-    """
+    """How two volumes differ."""
 
     pairing: VolumePair
-    relation: Relation
-    pairs: tuple[PlanePair, ...]
+    relation: Relation  # of 2 to 1
+    pairs: tuple[PlanePair, ...]  # by ascending slice number
     evidence: Evidence
 
     def _summary(self) -> ReprSummary:
@@ -117,25 +79,25 @@ class VolumeComparison(ShortRepr):
     @property
     def path_1(self) -> Path:
         """The first volume."""
-        return self.pairing.side_1.path
+        return self.pairing.volume_1.path
 
     @property
     def path_2(self) -> Path:
         """The second volume."""
-        return self.pairing.side_2.path
+        return self.pairing.volume_2.path
 
     def only_in(self, side: int) -> tuple[int, ...]:
-        """Slice numbers that only one side (1 or 2) has."""
+        """Return the slice numbers that only one volume (1 or 2) has."""
         return tuple(pair.number for pair in self.pairs if (pair.plane_2 if side == 1 else pair.plane_1) is None)
 
     def type_of(self, side: int) -> str:
-        """Type of the values of a side (1 or 2), as its first plane tells."""
+        """Return the type of the values in the first plane of a volume (1 or 2)."""
         planes = (pair.plane_1 if side == 1 else pair.plane_2 for pair in self.pairs)
         return next((str(plane.layout.dtype) for plane in planes if plane and plane.layout), "unknown")
 
     @property
     def numbers(self) -> Renumbering:
-        """Which slice number of 2 is which of 1."""
+        """The slice numbers of 2 for those of 1."""
         renumbered = self.evidence.renumbered
         return renumbered.numbers if renumbered and renumbered.is_complete else Renumbering(0, 0)
 
@@ -146,18 +108,18 @@ class VolumeComparison(ShortRepr):
 
     @property
     def differs(self) -> bool:
-        """Whether a difference was found, whatever else could not be read."""
+        """Whether a difference was found, also if some planes are unreadable."""
         if self.relation == Relation.SHIFTED or self.evidence.planes_different:
             return True
         return self.is_compared and not all(pair.is_pair for pair in self.pairs)
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What could not be read or compared, each once."""
-        found = [*self.pairing.side_1.problems, *self.pairing.side_2.problems]
+        """Messages about everything that could not be read or compared."""
+        found = [*self.pairing.volume_1.problems, *self.pairing.volume_2.problems]
         found += [problem for pair in self.pairs for problem in pair.problems]
         if not found and self.relation != Relation.SHIFTED and not any(pair.is_pair for pair in self.pairs):
-            numbers = [format_ranges(side.planes) for side in (self.pairing.side_1, self.pairing.side_2)]
+            numbers = [format_ranges(volume.planes) for volume in (self.pairing.volume_1, self.pairing.volume_2)]
             found.append(
                 f"{self.path_1} and {self.path_2}: have no slice number in common ({numbers[0]}, and {numbers[1]}), so "
                 "no plane was compared; give volumes whose planes have the same numbers"
@@ -166,20 +128,20 @@ class VolumeComparison(ShortRepr):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to know of the volumes besides their values, each once."""
-        side_1, side_2 = self.pairing.side_1, self.pairing.side_2
-        found = [*side_1.warnings, *side_2.warnings]
+        """Warnings about the volumes besides their values."""
+        volume_1, volume_2 = self.pairing.volume_1, self.pairing.volume_2
+        found = [*volume_1.warnings, *volume_2.warnings]
         about = f"{self.path_1} and {self.path_2}"
-        if side_1.stated.zero_is_white != side_2.stated.zero_is_white:
-            white, black = (1, 2) if side_1.stated.zero_is_white else (2, 1)
+        if volume_1.stated.zero_is_white != volume_2.stated.zero_is_white:
+            white, black = (1, 2) if volume_1.stated.zero_is_white else (2, 1)
             found.append(
                 f"{about}: 0 is white in {white} (MinIsWhite) and black in {black}, so equal values are shown as "
                 "negatives of each other"
             )
-        if side_1.stated.calibration != side_2.stated.calibration and self.evidence.calibrated is None:
-            one, two = (f"{side.stated.calibration or 'no calibration'}" for side in (side_1, side_2))
+        if volume_1.stated.calibration != volume_2.stated.calibration and self.evidence.calibrated is None:
+            one, two = (f"{volume.stated.calibration or 'no calibration'}" for volume in (volume_1, volume_2))
             found.append(f"{about}: 1 states {one}, 2 states {two}; stored values are compared, not calibrated ones")
-        step_1, step_2 = step_of(side_1.planes), step_of(side_2.planes)
+        step_1, step_2 = step_of(volume_1.planes), step_of(volume_2.planes)
         if step_1 and step_2 and step_1 != step_2 and self.relation != Relation.SHIFTED:
             found.append(
                 f"{about}: slice numbers of 1 are {step_1} apart, those of 2 are {step_2} apart; planes are paired by "
@@ -195,8 +157,8 @@ class VolumeComparison(ShortRepr):
 
 
 def compare_volumes(
-    side_1: ComparedVolume,
-    side_2: ComparedVolume,
+    volume_1: ComparedVolume,
+    volume_2: ComparedVolume,
     resources: Resources,
     progress: Progress,
     *,
@@ -206,58 +168,63 @@ def compare_volumes(
 
     Parameters
     ----------
-    side_1, side_2
+    volume_1, volume_2
         The volumes.
     resources
-        What may be used.
+        Processors and memory to use.
     progress
-        Told how the work goes, in planes.
+        Receives the progress, in planes.
     are_labels
-        Whether values are labels; None to find that out.
+        Whether values are labels; None to decide by their values.
 
     Raises
     ------
     NotEnoughMemoryError
         If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
-    team, (side_1, side_2) = bounded_map_for((side_1, side_2), resources)
-    pairing = VolumePair(side_1, side_2, same_bytes(side_1.path, side_2.path), hash_same_files=True)
-    with team:
+    threads, (volume_1, volume_2) = bounded_map_for((volume_1, volume_2), resources)
+    pairing = VolumePair(volume_1, volume_2, same_bytes(volume_1.path, volume_2.path), hash_same_files=True)
+    with threads:
         if are_labels is None:
-            are_labels = hold_labels((side_1, side_2), team)
-        in_both = [number for number in pairing.numbers if number in side_1.planes and number in side_2.planes]
-        rules = next(team.do(partial(rules_at, pairing), in_both[len(in_both) // 2 :][:1]), ())
+            are_labels = hold_labels((volume_1, volume_2), threads)
+        in_both = [number for number in pairing.numbers if number in volume_1.planes and number in volume_2.planes]
+        rules = next(threads.do(partial(rules_at, pairing), in_both[len(in_both) // 2 :][:1]), ())
         pairing = replace(pairing, are_labels=are_labels, rules=rules)
-        pairs, labels = [], LabelsBothSides()
-        for pair in team.do(partial(compare_planes, pairing), pairing.numbers):
+        pairs, labels = [], (LabelCounts(), LabelCounts())
+        for pair in threads.do(partial(compare_planes, pairing), pairing.numbers):
             progress.advance(1)
-            labels.add(pair.labels_1, pair.labels_2)
+            labels[0].merge(pair.labels_1)
+            labels[1].merge(pair.labels_2)
             pairs.append(replace(pair, labels_1=None, labels_2=None))
-        return _Conclusion(pairing, pairs, labels, team).comparison
+        return _Conclusion(pairing, pairs, labels, threads).comparison
 
 
-def first_difference_of(side_1: ComparedVolume, side_2: ComparedVolume, resources: Resources) -> int | None:
-    """Return the first slice number at which planes are not the same; no more planes are read than needed.
+def first_difference_of(volume_1: ComparedVolume, volume_2: ComparedVolume, resources: Resources) -> int | None:
+    """Return the first slice number at which planes are not the same; no further planes are read.
 
     Raises
     ------
     NotEnoughMemoryError
         If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
-    team, (side_1, side_2) = bounded_map_for((side_1, side_2), resources)
-    pairing = VolumePair(side_1, side_2)
-    with team:
-        pairs = team.do(partial(compare_planes, pairing), pairing.numbers)
+    threads, (volume_1, volume_2) = bounded_map_for((volume_1, volume_2), resources)
+    pairing = VolumePair(volume_1, volume_2)
+    with threads:
+        pairs = threads.do(partial(compare_planes, pairing), pairing.numbers)
         return next((pair.number for pair in pairs if not pair.same), None)
 
 
 class _Conclusion:
-    """What all pairs of planes say together; looks at pixels again where that is needed to tell."""
+    """Derives the result from all pairs of planes; reads pixels again where it needs them."""
 
     def __init__(
-        self, pairing: VolumePair, pairs: Sequence[PlanePair], labels: LabelsBothSides, team: BoundedMap
+        self,
+        pairing: VolumePair,
+        pairs: Sequence[PlanePair],
+        labels: tuple[LabelCounts, LabelCounts],
+        threads: BoundedMap,
     ) -> None:
-        self._pairing, self._pairs, self._labels, self._team = pairing, pairs, labels, team
+        self._pairing, self._pairs, self._labels, self._threads = pairing, pairs, labels, threads
         self._different = [pair for pair in pairs if pair.difference and pair.difference.n_different]
         self._rules = self._common_rules()
 
@@ -269,7 +236,7 @@ class _Conclusion:
         return VolumeComparison(self._pairing, relation, tuple(self._pairs), self._evidence(relation, renumbered))
 
     def _common_rules(self) -> tuple[ValueRule, ...]:
-        """Return the rules that hold for every voxel that both sides have, where some differ."""
+        """Return the rules that hold for every voxel of both volumes, if some differ."""
         if not self._is_known or not self._different:
             return ()
         pairs = [pair for pair in self._pairs if pair.is_pair]
@@ -277,10 +244,9 @@ class _Conclusion:
 
     @property
     def _is_known(self) -> bool:
-        """Whether every plane of both sides could be read."""
-        return not (
-            self._pairing.side_1.problems or self._pairing.side_2.problems or any(pair.problems for pair in self._pairs)
-        )
+        """Whether every plane of both volumes is readable."""
+        volumes = self._pairing.volume_1, self._pairing.volume_2
+        return not any(volume.problems for volume in volumes) and not any(pair.problems for pair in self._pairs)
 
     def _renumbered(self) -> Renumbered | None:
         if not self._is_known or all(pair.same for pair in self._pairs):
@@ -288,25 +254,25 @@ class _Conclusion:
         return find_renumbering(self._pairs)
 
     def _relation(self) -> Relation:
-        """Return how all planes are related, under the same slice numbers."""
+        """Return the relation of all planes under the given slice numbers."""
         if not self._is_known:
             return Relation.DIFFERENT
         if all(pair.same for pair in self._pairs):
             return Relation.IDENTICAL
-        differences = [pair.difference for pair in self._pairs]
-        if any(difference is None for difference in differences):
+        differences = [pair.difference for pair in self._pairs if pair.difference is not None]
+        if len(differences) < len(self._pairs):
             return Relation.DIFFERENT
-        found = [difference for difference in differences if difference is not None]
         one_type = all(p.plane_1 and p.plane_2 and p.plane_1.layout == p.plane_2.layout for p in self._pairs)
         if not one_type:
             is_calibrated = any(isinstance(rule, Calibrated) for rule in self._rules)
             return Relation.CAST if not self._different or is_calibrated else Relation.DIFFERENT
-        if all(d.n_zeroed_2 == d.n_different for d in found):
+        if all(d.n_zeroed_2 == d.n_different for d in differences):
             return Relation.MASKED_2
-        return Relation.MASKED_1 if all(d.n_zeroed_1 == d.n_different for d in found) else Relation.DIFFERENT
+        return Relation.MASKED_1 if all(d.n_zeroed_1 == d.n_different for d in differences) else Relation.DIFFERENT
 
     def _evidence(self, relation: Relation, renumbered: Renumbered | None) -> Evidence:
         differences = [pair.difference for pair in self._different if pair.difference]
+        is_shifted, (labels_1, labels_2) = relation == Relation.SHIFTED, self._labels
         box: Box | None = None
         for difference in differences:
             box = difference.box.joined(box) if difference.box else box
@@ -324,13 +290,13 @@ class _Conclusion:
             layouts=self._unlike_layouts(),
             mask=self._mask(relation),
             are_labels=self._pairing.are_labels,
-            lost_1=self._lost(1) if relation != Relation.SHIFTED else None,
-            lost_2=self._lost(2) if relation != Relation.SHIFTED else None,
+            lost_1=None if is_shifted else self._lost(self._pairing.volume_1, labels_1, labels_2),
+            lost_2=None if is_shifted else self._lost(self._pairing.volume_2, labels_2, labels_1),
             renumbered=renumbered,
         )
 
     def _unlike_layouts(self) -> tuple[str, str] | None:
-        """Return shape and type of both for the first pair in which they are not the same."""
+        """Return shape and type of both planes of the first pair in which they are not equal."""
         for pair in self._pairs:
             one, two = pair.plane_1, pair.plane_2
             if one and two and one.layout and two.layout and one.layout != two.layout:
@@ -340,19 +306,16 @@ class _Conclusion:
     def _mask(self, relation: Relation) -> MaskEvidence | None:
         if not relation.is_masked:
             return None
-        finding = MaskFinding()
-        masked = 1 if relation == Relation.MASKED_1 else 2
-        work = partial(mask_of, self._pairing, masked=masked)
+        work = partial(mask_of, self._pairing, masked=1 if relation == Relation.MASKED_1 else 2)
         result_bytes = max(pair.n_voxels for pair in self._different) // _VOXELS_PER_BYTE
-        for plane in self._team.do(work, [pair.number for pair in self._different], result_bytes=result_bytes):
-            finding.add(plane)
-        return finding.evidence
+        numbers = [pair.number for pair in self._different]
+        return mask_evidence_of(self._threads.do(work, numbers, result_bytes=result_bytes))
 
-    def _lost(self, side: int) -> dict[int, int] | None:
-        """Return the labels that a side has nowhere, with their voxels on the other side."""
+    def _lost(self, volume: ComparedVolume, here: LabelCounts, there: LabelCounts) -> dict[int, int] | None:
+        """Return the labels that occur nowhere in a volume, with their numbers of voxels in the other one."""
         if not self._is_known:
             return None
         try:
-            return self._labels.lost(side, self._pairing.side_1 if side == 1 else self._pairing.side_2, self._team)
+            return lost_labels(volume, here, there, self._threads)
         except SourceError:
             return None  # a plane changed since it was compared

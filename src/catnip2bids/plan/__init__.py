@@ -1,4 +1,4 @@
-"""The plan: what will be done with every source entry, and why. TOML that a person can read and correct."""
+"""The plan: the action for every source entry and its reason, as TOML that users edit."""
 
 from catnip2bids.plan.checks import (
     RunIdentity,

@@ -1,4 +1,4 @@
-"""What a plan must not be: ambiguous about animals, or about other folders than the ones it is used with."""
+"""Checks that a plan names each animal once and fits the source folders it is used with."""
 
 from __future__ import annotations
 
@@ -15,36 +15,27 @@ from catnip2bids.scanning import Run, Scan, with_slice_numbers
 from catnip2bids.volume import NiftiVolume, format_voxel_size, stated_voxel_size
 
 _MOST_OFF = 0.2
-"""Of the voxel size of the atlas: factors of downsampling are whole numbers, so few meet it exactly."""
+"""Relative to the voxel size of the atlas: downsampling factors are whole numbers, so few meet it exactly."""
 
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """A run's claim to a subject, a sample and a stain of the dataset.
+    """The subject, sample and stain that a run becomes in the dataset."""
 
-    Attributes
-    ----------
-    name
-        Name of the run folder.
-    source_id
-        Id of the animal as the source names it; None if somebody said the subject in so many words.
-    subject, sample, stain
-        BIDS labels.
-    """
-
-    name: str
-    source_id: str | None
+    name: str  # of the run folder
+    source_id: str | None  # id of the animal in the source; None if the user gave the subject
+    # BIDS labels:
     subject: str
     sample: str
     stain: str
 
 
 def identity_of(run: Run, planned: PlannedRun) -> RunIdentity:
-    """Return the claim of a run; what is not known yet is empty."""
+    """Return the identity of a run; labels that are still unknown are empty."""
     return RunIdentity(run.folder_name, planned.source_id, planned.subject or "", planned.sample or "", planned.stain)
 
 
-def refuse_collisions(claims: Iterable[RunIdentity]) -> None:
+def refuse_collisions(identities: Iterable[RunIdentity]) -> None:
     """Refuse two animals under one label, and two runs for one subject, sample and stain.
 
     Raises
@@ -55,37 +46,37 @@ def refuse_collisions(claims: Iterable[RunIdentity]) -> None:
     animals: dict[str, RunIdentity] = {}
     images: dict[tuple[str, str, str], RunIdentity] = {}
     spelled: dict[str, tuple[str, RunIdentity]] = {}
-    for claim in claims:
-        if not (claim.subject and claim.sample):
-            continue  # refused elsewhere, as long as it is not filled in
-        if claim.source_id is not None:
-            other = animals.setdefault(claim.subject, claim)
-            if other.source_id != claim.source_id:
+    for identity in identities:
+        if not (identity.subject and identity.sample):
+            continue  # missing labels are refused elsewhere
+        if identity.source_id is not None:
+            other = animals.setdefault(identity.subject, identity)
+            if other.source_id != identity.source_id:
                 raise UsageError(
-                    f"{other.name} and {claim.name}: the ids {other.source_id!r} and {claim.source_id!r} both become "
-                    f"sub-{claim.subject}; give one of them another subject in the plan or, if they are one animal, "
-                    "the same source_id"
+                    f"{other.name} and {identity.name}: the ids {other.source_id!r} and {identity.source_id!r} both "
+                    f"become sub-{identity.subject}; give one of them another subject in the plan or, if they are one "
+                    "animal, the same source_id"
                 )
         for what in ("subject", "sample", "stain"):
-            _refuse_other_spelling(claim, what, spelled)
-        twin = images.setdefault((claim.subject, claim.sample, claim.stain), claim)
-        if twin is not claim:
+            _refuse_other_spelling(identity, what, spelled)
+        twin = images.setdefault((identity.subject, identity.sample, identity.stain), identity)
+        if twin is not identity:
             raise UsageError(
-                f"{twin.name} and {claim.name}: are both sub-{claim.subject}, sample-{claim.sample}, "
-                f"stain-{claim.stain}; tell them apart by sample or stain in the plan, or leave one out"
+                f"{twin.name} and {identity.name}: are both sub-{identity.subject}, sample-{identity.sample}, "
+                f"stain-{identity.stain}; tell them apart by sample or stain in the plan, or leave one out"
             )
 
 
-def _refuse_other_spelling(claim: RunIdentity, what: str, spelled: dict[str, tuple[str, RunIdentity]]) -> None:
-    """Refuse a label that differs only in case from another one in the same place: they would be one file elsewhere."""
-    labels = {"subject": claim.subject, "sample": claim.sample, "stain": claim.stain}
+def _refuse_other_spelling(identity: RunIdentity, what: str, spelled: dict[str, tuple[str, RunIdentity]]) -> None:
+    """Refuse a label that differs only in case from another one: macOS and Windows would make one file of both."""
+    labels = {"subject": identity.subject, "sample": identity.sample, "stain": identity.stain}
     name = "/".join(list(labels.values())[: list(labels).index(what) + 1])
-    spelling, other = spelled.setdefault(name.casefold(), (name, claim))
+    spelling, other = spelled.setdefault(name.casefold(), (name, identity))
     if spelling != name:
         raise UsageError(
-            f"{other.name} and {claim.name}: the {what}s {spelling.rpartition('/')[2]!r} and {labels[what]!r} differ "
-            f"only in case, and are one name on macOS and Windows; give one of them another {what} in the plan (what "
-            "is in the dataset already can be taken out with package --remove)"
+            f"{other.name} and {identity.name}: the {what}s {spelling.rpartition('/')[2]!r} and {labels[what]!r} "
+            f"differ only in case, and are one name on macOS and Windows; give one of them another {what} in the plan "
+            "(what is in the dataset already can be taken out with package --remove)"
         )
 
 
@@ -120,7 +111,7 @@ def stated_size_warnings(run: Run, voxel_size_um: tuple[float, float, float]) ->
             # CATNIP's NIfTI files state millimeters where micrometers are meant
             stated = None if isinstance(volume, NiftiVolume) else stated_voxel_size(volume)
         except SourceError:
-            continue  # said of the entry when it is read
+            continue  # reported when the entry is read
         if stated is not None and stated.contradicts(voxel_size_um):
             warnings.append(f"{entry.location}: states {stated}; {format_voxel_size(voxel_size_um)} is used, as given")
     return warnings
@@ -173,7 +164,7 @@ def _with_leftovers_of(run: Run, planned: PlannedRun) -> PlannedRun:
 
 
 def is_for(part: PlannedRun, run: Run, found: Scan) -> bool:
-    """Tell whether a part of a plan is for this run: by its name, and where several have that, by its place."""
+    """Tell whether a part of a plan is for this run: by its name, and by its path where several runs share the name."""
     namesakes = [other for other in found.runs if other.folder_name == run.folder_name]
     return part.name == run.folder_name and (len(namesakes) == 1 or part.source == run.source)
 

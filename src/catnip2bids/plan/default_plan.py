@@ -1,7 +1,7 @@
-"""From what was found to a plan: the default of every entry, and what stands in the way.
+"""The default plan for the result of a scan, and the problems of a plan.
 
-Invariant: every entry of every run gets exactly one line. What is done by default stands in the component table;
-here are only the rules for entries that nobody knows, and for what depends on the entry's neighbours.
+Invariant: every entry of every run gets exactly one line. The component table holds the default actions; this module
+holds the rules for unknown entries, and those that depend on other entries of the run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.catnip.recognition import recognise
-from catnip2bids.catnip.run_name import SAMPLES, RunName
+from catnip2bids.catnip.run_name import SAMPLES, Hemisphere
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import SHOWN, format_bytes, format_list
 from catnip2bids.paths import spelled_alike
@@ -22,11 +22,11 @@ from catnip2bids.scanning import Entry, Run, Scan, files_below
 
 _TIFF = re.compile(r"(\.ome)?\.(tiff?|btf)$", re.IGNORECASE)
 SMALL_BYTES = 64 * 2**20
-"""Entries that nobody knows are copied up to this size."""
+"""Unknown entries are copied up to this size."""
 
 
 def make_plan(found: Scan) -> Plan:
-    """Propose what to do with everything that was found.
+    """Propose an action for each entry that `scan` found.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def make_plan(found: Scan) -> Plan:
     Returns
     -------
     Plan
-        One line for every entry of every run; change it, and give it to `package`. What no name tells (subject,
-        sample) is None in it, and has to be filled in.
+        One line for every entry of every run, to be corrected and passed to `package`. A subject or sample that no
+        name tells is None and must be filled in.
 
     Raises
     ------
@@ -54,14 +54,14 @@ def make_plan(found: Scan) -> Plan:
 
 
 def _planned_run(run: Run) -> PlannedRun:
-    name = run.name
-    acquired = name.acquired
+    name, acquired = run.name, run.name.acquired
+    hemisphere: Hemisphere | None = name.hemisphere or ("B" if run.log.is_whole_brain else None)
     return PlannedRun(
         name=run.folder_name,
         source=run.source,
         source_id=name.source_id,
         subject=name.subject_label,
-        sample=_sample(name, run.log.is_whole_brain),
+        sample=SAMPLES[hemisphere] if hemisphere else None,
         acquired=acquired.isoformat() if acquired else None,
         atlas_version=run.log.atlas_version,
         participant=Participant(species=run.log.species, sex=name.sex, genotype=name.genotype),
@@ -69,14 +69,8 @@ def _planned_run(run: Run) -> PlannedRun:
     )
 
 
-def _sample(name: RunName, whole_brain: bool | None) -> str | None:
-    if name.hemisphere is not None:
-        return SAMPLES[name.hemisphere]
-    return SAMPLES["B"] if whole_brain else None
-
-
 def default_entry(entry: Entry, run: Run) -> PlannedEntry:
-    """Return what the plan says of an entry as long as nobody changes it."""
+    """Return the default line of an entry."""
     action, reason = _proposal(entry, run)
     return PlannedEntry(source=entry.path, action=action, reason=reason, slice_number=entry.slice_number)
 
@@ -110,7 +104,7 @@ def _stands_beside(entry: Entry, other: Entry, role: str) -> bool:
 
 
 def unknown_of(run: Run, planned: PlannedRun) -> list[str]:
-    """Say which entries nobody knows and are copied all the same, if nobody decided so."""
+    """Return warnings about unknown entries that are copied by default."""
     lines = {entry.source: entry for entry in planned.entries}
     return [
         f"{entry.location}: {_unknown(entry)}; it is copied, unless the plan excludes it"
@@ -130,7 +124,7 @@ def _unknown(entry: Entry) -> str:
 
 
 def kept_reasons(run: Run, planned: PlannedRun) -> list[str]:
-    """Name entries whose action somebody changed and whose reason is still that of the proposal."""
+    """Return warnings about entries whose action was changed, but not their reason."""
     proposed = {entry.path: default_entry(entry, run) for entry in run.entries}
     return [
         f"{run.folder / line.source}: the plan says {line.action} instead of {default.action}, with the old reason "
@@ -141,9 +135,9 @@ def kept_reasons(run: Run, planned: PlannedRun) -> list[str]:
 
 
 def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
-    """Say which entries cannot be done as planned, and why, by their paths.
+    """Return the problems of entries that cannot be packaged as planned, by path.
 
-    An entry that the user excludes or copies instead is not a problem any more.
+    A user solves a problem by excluding or copying the entry instead.
     """
     actions = {entry.source: entry for entry in planned.entries}
     problems: dict[str, str] = {}
@@ -167,7 +161,7 @@ def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
 
 
 def _unfit_names(run: Run, lines: Mapping[str, PlannedEntry], problems: Mapping[str, str]) -> dict[str, str]:
-    """Say which entries have names that a dataset cannot hold, or only on some systems.
+    """Return the problems of entries whose names do not work in a dataset on every system.
 
     A dataset with two names that differ only in case loses one of the files when it is copied to macOS or Windows.
     """
@@ -181,7 +175,7 @@ def _unfit_names(run: Run, lines: Mapping[str, PlannedEntry], problems: Mapping[
 
 
 def _unfit_name_in(entry: Entry, action: Action) -> str | None:
-    """Say which name in an entry cannot stand in a dataset, or be restored from it; None if all can."""
+    """Return the problem of a name in an entry that cannot be packaged or restored; None if there is none."""
     below: list[Path] = []
     if action == Action.COPY and entry.location.is_dir():
         try:
@@ -201,7 +195,7 @@ def _one_name(names: Sequence[str]) -> str:
 
 
 def _twins_of(run: Run, lines: Mapping[str, PlannedEntry], problems: Mapping[str, str]) -> dict[str, str]:
-    """Say which entries are two storages of one thing: nobody knows which is right."""
+    """Return the problems of entries that store the same component twice; which of them is right is unknown."""
     alike: dict[tuple[str, int | None], list[Entry]] = {}
     for entry in run.entries:
         if entry.component and lines[entry.path].action == Action.CONVERT and entry.path not in problems:

@@ -1,4 +1,4 @@
-"""The plan as a document: what will be done with every source entry, and why."""
+"""The plan as a pydantic model: the action for every source entry, and its reason."""
 
 from __future__ import annotations
 
@@ -38,18 +38,16 @@ class _Document(BaseModel):
 
 
 class PlannedEntry(_Document):
-    """What is done with one source entry.
+    """The action for one source entry.
 
     Attributes
     ----------
     source
         POSIX path below the run folder; ``../NAME.log.txt`` for a log that lies beside it.
-    action
-        What is done.
-    reason
-        Why.
+    action, reason
+        What to do with it, and why.
     slice_number
-        What tells the slice number in the names of a slice folder, such as ``brain_Z#_*.tif``; needed only where more
+        Pattern for the slice number in the names of a slice folder, such as ``brain_Z#_*.tif``; needed only where more
         than one number varies.
     by_pixels
         The action that a comparison of pixels led to. As long as `action` is the same, pixels decide again.
@@ -63,7 +61,7 @@ class PlannedEntry(_Document):
 
 
 class Participant(_Document):
-    """What is known about the animal; an empty text is unknown.
+    """The animal; an empty text means unknown.
 
     Attributes
     ----------
@@ -74,7 +72,7 @@ class Participant(_Document):
     age
         In weeks.
     strain, genotype
-        In your words.
+        Free text.
     """
 
     species: MaybeText = None
@@ -85,7 +83,7 @@ class Participant(_Document):
 
 
 class PlannedRun(_Document):
-    """What becomes of one run.
+    """The part of the plan for one run.
 
     Attributes
     ----------
@@ -120,7 +118,7 @@ class PlannedRun(_Document):
 
 
 class AboutDataset(_Document):
-    """What the dataset says about itself; what is empty stays as it is in a dataset that is there.
+    """Metadata of the dataset; empty fields keep the values of an existing dataset.
 
     Attributes
     ----------
@@ -140,14 +138,14 @@ class AboutDataset(_Document):
 
 
 class Plan(ShortRepr, _Document):
-    """The plan for a dataset: change it where it is wrong, and give it to `catnip2bids.package`.
+    """The plan for a dataset, to be corrected and passed to `catnip2bids.package`.
 
     Attributes
     ----------
     dataset
-        What the dataset says about itself.
+        Metadata of the dataset.
     runs
-        What becomes of each run, and of everything in it.
+        The runs, with an action for each of their entries.
     """
 
     dataset: AboutDataset = Field(default_factory=AboutDataset)

@@ -1,6 +1,6 @@
-"""What a scan says: the plan, the problems in the way, and what may be wrong.
+"""The report of `scan`: the plan, its problems and warnings.
 
-Invariant: whatever in the sources would make `package` refuse or leave something out is already said here.
+Invariant: everything in the sources that makes `package` refuse or omit something is reported here.
 """
 
 from __future__ import annotations
@@ -17,33 +17,21 @@ from catnip2bids.scanning import Entry, Run, Scan
 
 @dataclass(frozen=True)
 class ScanReport:
-    """A scan and the plan that follows from it.
-
-    Attributes
-    ----------
-    found
-        What was found.
-    plan
-        The default plan.
-    problems
-        What `package` would leave out or refuse, and why.
-    warnings
-        What may be wrong.
-    """
+    """A scan and the plan that follows from it."""
 
     found: Scan
     plan: Plan
-    problems: tuple[str, ...]
+    problems: tuple[str, ...]  # what `package` would omit or refuse, and why
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as a document for other programs."""
+        """Return the report as a JSON document."""
         runs = [_run_json(*pair) for pair in zip(self.found.runs, self.plan.runs, strict=True)]
         return {"runs": runs, "problems": list(self.problems), "warnings": list(self.warnings)}
 
 
 def report_on(found: Scan) -> ScanReport:
-    """Make the default plan and say what stands in its way."""
+    """Make the default plan and collect its problems and warnings."""
     plan = make_plan(found)
     problems: list[str] = []
     warnings: list[str] = []

@@ -1,6 +1,6 @@
-"""The plan as TOML that a person can read and correct.
+"""Reading and writing the plan as TOML with comments.
 
-Invariant: reading what was written gives the same plan; comments carry what is only there to be read.
+Invariant: reading a written plan gives the same plan; comments are for people only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read_plan(path: Path | str) -> Plan:
     Parameters
     ----------
     path
-        A file that the command `scan` wrote, corrected by a person.
+        A plan that the command `scan` wrote, as it is or corrected.
 
     Raises
     ------
@@ -64,13 +64,13 @@ def read_plan(path: Path | str) -> Plan:
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
-        said = [f"{path}{mistake}" for mistake in mistakes(text, document, error)]
-        more = [f"and {len(said) - SHOWN:,} more mistakes"] if len(said) > SHOWN else []
-        raise PlanError("\n".join([*said[:SHOWN], *more])) from error
+        messages = [f"{path}{mistake}" for mistake in mistakes(text, document, error)]
+        more = [f"and {len(messages) - SHOWN:,} more mistakes"] if len(messages) > SHOWN else []
+        raise PlanError("\n".join([*messages[:SHOWN], *more])) from error
 
 
 def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overwrite: bool = False) -> None:
-    """Write a plan as TOML with comments, to be read and corrected.
+    """Write a plan as TOML with comments.
 
     Parameters
     ----------
@@ -81,12 +81,12 @@ def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overw
     found
         What `scan` found, for comments on sizes and problems.
     overwrite
-        Whether another plan that is there is replaced.
+        Whether to replace another plan in this file.
 
     Raises
     ------
     PlanError
-        If something else is there already, the file is inside a source of `found`, or cannot be written.
+        If the file exists with other content, is inside a source of `found`, or cannot be written.
 
     Examples
     --------
@@ -106,7 +106,7 @@ def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overw
 
 
 def refuse_plan_file(path: Path, sources: Sequence[Path | str], *, overwrite: bool = False) -> None:
-    """Refuse a file that no plan may be written to, which can be told before anything is scanned.
+    """Refuse a file that no plan may be written to, before anything is scanned.
 
     Raises
     ------
@@ -116,15 +116,15 @@ def refuse_plan_file(path: Path, sources: Sequence[Path | str], *, overwrite: bo
     for source in map(Path, sources):
         if path.resolve().is_relative_to(source.resolve()):
             raise PlanError(f"{path}: is inside the source {source}, which is only read; give another place with -o")
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if (path.is_dir() or not os.access(there, os.W_OK)) or (there != path and not there.is_dir()):
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if (path.is_dir() or not os.access(existing, os.W_OK)) or (existing != path and not existing.is_dir()):
         raise PlanError(f"{path}: cannot be written; give another place with -o")
     if path.exists() and not overwrite and not _is_unchanged(path):
         raise PlanError(f"{path}: exists and may have been corrected by hand; use -o or --overwrite")
 
 
 def _is_unchanged(path: Path) -> bool:
-    """Tell whether a file is a plan that nobody has changed since it was written."""
+    """Tell whether a file is a plan that has not changed since it was written."""
     try:
         first, _, lines = path.read_bytes().partition(b"\n")
     except OSError:
@@ -133,14 +133,14 @@ def _is_unchanged(path: Path) -> bool:
 
 
 def to_toml(plan: Plan, found: Scan | None = None) -> str:
-    """Write a plan as TOML with comments.
+    """Return a plan as TOML with comments.
 
     Parameters
     ----------
     plan
         The plan.
     found
-        What was found, for comments on size and problems; None to leave these out.
+        What `scan` found, for comments on sizes and problems; None to omit these.
     """
     document = tomlkit.document()
     for line in _HEAD.splitlines():

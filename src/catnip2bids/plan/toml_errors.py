@@ -1,6 +1,6 @@
-"""What is wrong in a plan file: the line, the entry, and what is possible instead.
+"""Error messages for plan files: line, entry, mistake and remedy.
 
-Invariant: only messages are made here; what a plan may hold stands in `model.py`.
+Invariant: this module only makes messages; `model.py` defines what a plan may hold.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "participant": Participant,
     "entries": PlannedEntry,
 }
-_Place = tuple[int | str, ...]
+_Location = tuple[int | str, ...]
 
 
 def syntax_mistake(error: tomllib.TOMLDecodeError) -> str:
@@ -47,39 +47,39 @@ def syntax_mistake(error: tomllib.TOMLDecodeError) -> str:
 
 
 def mistakes(text: str, document: dict[str, Any], error: ValidationError) -> list[str]:
-    """Say what is wrong in a plan, each with its line and entry where they can be told.
+    """Return a message for each mistake in a plan, with line and entry where they are known.
 
     Parameters
     ----------
     text
         The file.
     document
-        What it says; its runs are ``runs``, as in `Plan`.
+        Its parsed content, with the runs under ``runs``, as in `Plan`.
     error
-        What pydantic found.
+        The mistakes that pydantic found.
     """
     lines = text.splitlines()
-    said = []
+    messages = []
     for details in error.errors():
-        place = details["loc"]
-        line, name = _line(lines, document, place), _name(document, place)
+        location = details["loc"]
+        line, name = _line(lines, document, location), _name(document, location)
         where = [f"line {line}"] if line else []
-        said.append(f", {', '.join([*where, name] if name else where)}".rstrip(", ") + f": {_what(details)}")
-    return said
+        messages.append(f", {', '.join([*where, name] if name else where)}".rstrip(", ") + f": {_what(details)}")
+    return messages
 
 
 def _what(details: ErrorDetails) -> str:
-    place, value = details["loc"], details["input"]
-    key = next((part for part in reversed(place) if isinstance(part, str)), "")
-    if place == ("runs",):
+    location, value = details["loc"], details["input"]
+    key = next((part for part in reversed(location) if isinstance(part, str)), "")
+    if location == ("runs",):
         return "has no [[run]] in it; scan again"
-    if "voxel_size_um" in place:
+    if "voxel_size_um" in location:
         return "voxel_size_um must be three sizes X Y Z in micrometers, such as [3.7, 3.7, 5.0]"
     match details["type"]:
         case "enum":
             return f"{key} {value!r} is unknown; use {format_choices([action.value for action in Action])}"
         case "extra_forbidden":
-            return f"the key {key!r} is unknown; use {format_choices(_keys(place))}"
+            return f"the key {key!r} is unknown; use {format_choices(_keys(location))}"
         case "missing":
             return f"has no {key}; add {key} = ..."
         case kind if kind in _WANTED:
@@ -87,17 +87,17 @@ def _what(details: ErrorDetails) -> str:
     return f"{key} {value!r} is not valid: {details['msg']}"
 
 
-def _keys(place: _Place) -> list[str]:
-    """List the keys that are possible where one is unknown."""
+def _keys(location: _Location) -> list[str]:
+    """List the keys that are allowed in the table of an unknown key."""
     model: type[BaseModel] = Plan
-    for part in place[:-1]:
+    for part in location[:-1]:
         model = _MODELS.get(str(part), model)
     return ["run" if key == "runs" else key for key in model.model_fields]
 
 
-def _name(document: dict[str, Any], place: _Place) -> str:
-    """Return the name of the entry, or of the run, that a mistake is in."""
-    match place:
+def _name(document: dict[str, Any], location: _Location) -> str:
+    """Return the source of the entry, or the name of the run, with the mistake."""
+    match location:
         case ("runs", int(run), "entries", int(entry), *_):
             return _text(document["runs"][run]["entries"][entry], "source")
         case ("runs", int(run), *_):
@@ -110,16 +110,16 @@ def _text(table: object, key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _line(lines: Sequence[str], document: dict[str, Any], place: _Place) -> int | None:
-    """Return the line, from 1, of the entry or key that a mistake is in; None where it cannot be told."""
+def _line(lines: Sequence[str], document: dict[str, Any], location: _Location) -> int | None:
+    """Return the line, from 1, of the entry or key with the mistake; None if unknown."""
     runs = [number for number, line in enumerate(lines) if _RUN.match(line)]
     start, stop, wanted, further = 0, len(lines), "", 0
-    match place:
+    match location:
         case ("runs", int(run), *inside) if run < len(runs):
             start, stop = runs[run], (*runs, len(lines))[run + 1]
             wanted = _assigned(str(inside[-1] if inside else ""))
             if len(inside) > 1 and inside[0] == "entries":
-                source = _name(document, place)
+                source = _name(document, location)
                 wanted = rf"\bsource\W*=\s*{_quoted(source)}" if source else _assigned("entries")
                 further = 0 if source else int(inside[1]) + 1  # `scan` writes an entry a line
         case ("dataset", *inside):
@@ -135,10 +135,10 @@ def _line(lines: Sequence[str], document: dict[str, Any], place: _Place) -> int 
 
 
 def _assigned(key: str) -> str:
-    """Return a pattern for a key that gets a value, or is the last part of the header of a table."""
+    """Return a pattern for a key with a value, or for the last key in the header of a table."""
     return rf"(?:^|[\s{{,.])[\"']?{re.escape(key)}[\"']?\s*[=\]]"
 
 
 def _quoted(text: str) -> str:
-    """Return a pattern for a text in either kind of TOML's quotes."""
+    """Return a pattern for a text in single or double quotes of TOML."""
     return f"(?:{re.escape(tomlkit.item(text).as_string())}|'{re.escape(text)}')"

@@ -121,7 +121,7 @@ def _look(brain: Brain | None, sample: Sample, n_bytes: int, vega: Vega) -> dict
             Segmentation(image.threshold, color)
             for (image, _), color in zip(brain.segmentations, _COLORS, strict=False)
         ],
-        "n_not_shown": len(sample.with_role("FRSTseg")) - len(brain.segmentations),
+        "n_not_shown": len(sample.segmentations) - len(brain.segmentations),
         "histogram": {"chart": vega.svg(histogram_chart(brain.histogram())), "window": window},
     }
 

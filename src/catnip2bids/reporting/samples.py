@@ -6,7 +6,7 @@ Invariant: everything is read from the dataset alone; what it does not say is No
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +14,9 @@ from catnip2bids.bids.dataset_paths import image_stem
 from catnip2bids.bids.names import entities_of
 from catnip2bids.bids.provenance import PROVENANCE, Decision, ImageRecord, Provenance, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, Row, read_number, read_rows
+from catnip2bids.catnip.component_type import ComponentType, Content
 from catnip2bids.catnip.counts import counted_segmentation
+from catnip2bids.catnip.recognition import rows_with
 from catnip2bids.paths import inside
 from catnip2bids.regions import DisplayedRegion, displayed_regions
 
@@ -146,9 +148,17 @@ class Sample:
         """Its raw image."""
         return next((image for image in self.images if image.path.parts[0] != "derivatives"), None)
 
-    def with_role(self, role: str) -> list[SampleImage]:
-        """Return the images with a role, thresholds ascending."""
-        found = [image for image in self.images if image.role == role]
+    @property
+    def segmentations(self) -> list[SampleImage]:
+        """Its binary segmentations of cells, thresholds ascending."""
+        return self._images_that(lambda component: component.is_segmentation)
+
+    def heatmaps(self, *, is_corrected: bool) -> list[SampleImage]:
+        """Return its heat maps, or the corrected ones, thresholds ascending."""
+        return self._images_that(lambda row: row.content == Content.HEATMAP and row.is_corrected == is_corrected)
+
+    def _images_that(self, wanted: Callable[[ComponentType], bool]) -> list[SampleImage]:
+        found = [image for image in self.images if any(map(wanted, rows_with(image.role)))]
         return sorted(found, key=lambda image: image.threshold or 0)
 
     def is_named_in(self, path: str) -> bool:

@@ -172,7 +172,7 @@ def read_brain(dataset: Path, sample: Sample) -> Brain | None:
         return None
     same_grid = [found for found in sample.images if found.record.shape == raw.record.shape]
     atlas = next((found for found in same_grid if found.role in ATLAS_LABELS), None)
-    segmentations = [found for found in sample.with_role("FRSTseg") if found in same_grid]
+    segmentations = [found for found in sample.segmentations if found in same_grid]
     return Brain(
         _preview(dataset, raw),
         None if atlas is None else _preview(dataset, atlas),
@@ -192,8 +192,8 @@ def _regions_of(sample: Sample, values: Sequence[int]) -> tuple[DisplayedRegion,
 
 def read_heatmaps(dataset: Path, sample: Sample) -> list[Heatmaps]:
     """Project the heat maps of each threshold, the corrected ones beside them."""
-    plain = {found.threshold: found for found in sample.with_role("heatmap")}
-    corrected = {found.threshold: found for found in sample.with_role("heatmapcorrected")}
+    plain = {found.threshold: found for found in sample.heatmaps(is_corrected=False)}
+    corrected = {found.threshold: found for found in sample.heatmaps(is_corrected=True)}
     found = []
     for threshold in dict.fromkeys([*plain, *corrected]):
         both = [_projected(dataset, side.get(threshold)) for side in (plain, corrected)]

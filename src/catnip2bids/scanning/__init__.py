@@ -1,4 +1,4 @@
-"""Finding the runs below source folders, and what is in them."""
+"""Finding runs below source folders, and listing and inspecting their entries."""
 
 from catnip2bids.scanning.inspect_entries import with_slice_numbers
 from catnip2bids.scanning.model import Entry, Run, Scan

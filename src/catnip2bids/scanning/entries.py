@@ -1,6 +1,6 @@
-"""The entries of a run folder: the coarsest files and folders that are one thing.
+"""The entries of a run folder: components, and unknown files and folders.
 
-Invariant: every file system entry of a run is listed exactly once, whether anybody knows it or not.
+Invariant: every file of a run belongs to exactly one entry, known or not.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from catnip2bids.scanning.walk import links_out_of, refuse_odd_name
 from catnip2bids.volume import is_slice
 
 _MOST_OF_A_KIND = 20
-"""Leftovers of one kind in one folder that have an entry each: some systems write one beside every slice."""
+"""Leftovers of one kind in one folder that get an entry each; some systems write one beside every slice."""
 
 
 def entries_below(run: Path, below: str = "") -> Iterator[Entry]:
-    """List everything in a run, by the coarsest entries that are one thing; leftovers last in each folder."""
+    """List the entries of a run; leftovers come last in each folder."""
     everything = sorted((run / below).iterdir())
     for location in without_leftovers(everything):
         path = location.relative_to(run).as_posix()
@@ -31,18 +31,18 @@ def entries_below(run: Path, below: str = "") -> Iterator[Entry]:
         if location.is_symlink():
             entry = _linked(entry, run)
         if not entry.problems and not entry.set_aside and location.is_dir():
-            entry = _listable(entry)
+            entry = _with_checked_listing(entry)
         if entry.set_aside or entry.problems or not location.is_dir():
             yield entry
         elif entry.component is not None:
             yield entry
-            yield from _strangers_among_slices(run, entry)
+            yield from _others_among_slices(run, entry)
         elif FOLDERS.fullmatch(path) and any(location.iterdir()):
             yield from (replace(inner, warnings=entry.warnings + inner.warnings) for inner in entries_below(run, path))
         else:
             yield entry
-            yield from _left_behind(run, leftovers_below(location))
-    yield from _left_behind(run, filter(is_leftover, everything))
+            yield from _leftover_entries(run, leftovers_below(location))
+    yield from _leftover_entries(run, filter(is_leftover, everything))
 
 
 def recognised(entry: Entry, path: str) -> Entry:
@@ -56,7 +56,7 @@ def recognised(entry: Entry, path: str) -> Entry:
 
 
 def _linked(entry: Entry, run: Path) -> Entry:
-    """Links within a run are set aside; others are followed, and said so."""
+    """Set links within the run aside; follow others with a warning."""
     try:
         target = entry.location.resolve(strict=True)
     except (OSError, RuntimeError):
@@ -67,7 +67,7 @@ def _linked(entry: Entry, run: Path) -> Entry:
     return replace(entry, warnings=links_out_of([entry.location], run, "the run folder"))
 
 
-def _listable(entry: Entry) -> Entry:
+def _with_checked_listing(entry: Entry) -> Entry:
     try:
         os.scandir(entry.location).close()
     except OSError as error:
@@ -76,15 +76,15 @@ def _listable(entry: Entry) -> Entry:
     return entry
 
 
-def _strangers_among_slices(run: Path, series: Entry) -> Iterator[Entry]:
+def _others_among_slices(run: Path, series: Entry) -> Iterator[Entry]:
     others = [location for location in sorted(series.location.iterdir()) if not is_slice(location)]
     for location in without_leftovers(others):
         yield Entry(f"{series.path}/{location.name}", location)
-        yield from _left_behind(run, leftovers_below(location))
-    yield from _left_behind(run, filter(is_leftover, others))
+        yield from _leftover_entries(run, leftovers_below(location))
+    yield from _leftover_entries(run, filter(is_leftover, others))
 
 
-def _left_behind(run: Path, leftovers: Iterable[Path]) -> Iterator[Entry]:
+def _leftover_entries(run: Path, leftovers: Iterable[Path]) -> Iterator[Entry]:
     """Yield an entry for each leftover, or one for all of a kind in a folder where there are many."""
     kinds: dict[Path, list[Path]] = {}
     for location in leftovers:

@@ -1,6 +1,6 @@
-"""The census of single entries, and what the images of a run say of each other.
+"""Inspecting single entries, and comparing the images of a run with each other.
 
-Invariant: an entry is looked into only as far as it takes to trust it; what is wrong with it stops no other.
+Invariant: an entry is read only as far as its inspection needs; its problems do not affect other entries.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ from catnip2bids.volume import (
 )
 
 
-def examined(entry: Entry) -> Entry:
-    """Take the census of an entry."""
+def inspected(entry: Entry) -> Entry:
+    """Inspect an entry: count its files, check them, and find problems."""
     if entry.problems or entry.set_aside:
         return entry
     if entry.component is None or entry.component.storage == SourceFormat.FILE:
         return _measured(entry)
     if entry.component.storage == SourceFormat.TABLE:
         return _checked_table(entry)
-    census = _trusted(entry, entry.component, _census(entry, entry.component))
-    if entry.component.action == Action.EXCLUDE:  # what is left out may be broken
-        census = replace(census, problems=(), warnings=census.warnings + census.problems)
+    inspection = _with_checked_labels(entry, entry.component, _inspection(entry, entry.component))
+    if entry.component.action == Action.EXCLUDE:  # excluded entries may be broken
+        inspection = replace(inspection, problems=(), warnings=inspection.warnings + inspection.problems)
     return replace(
         entry,
-        n_files=census.n_files,
-        n_bytes=census.n_bytes,
-        volume=census.volume,
-        problems=census.problems,
-        warnings=entry.warnings + census.warnings,
+        n_files=inspection.n_files,
+        n_bytes=inspection.n_bytes,
+        volume=inspection.volume,
+        problems=inspection.problems,
+        warnings=entry.warnings + inspection.warnings,
     )
 
 
 def with_slice_numbers(run: Run, patterns: Mapping[str, str]) -> Run:
-    """Take the census of slice folders again, with patterns for the slice number by the paths of the entries.
+    """Inspect slice folders again, with patterns for the slice number by the paths of the entries.
 
     Raises
     ------
@@ -68,12 +68,12 @@ def with_slice_numbers(run: Run, patterns: Mapping[str, str]) -> Run:
         if listed.component is None or listed.component.storage != SourceFormat.SLICES:
             raise UsageError(f"{listed.location}: is not a slice folder; leave its slice_number out of the plan")
         at = next(index for index, entry in enumerate(entries) if entry.path == listed.path)
-        entries[at] = examined(replace(listed, slice_number=pattern))
+        entries[at] = inspected(replace(listed, slice_number=pattern))
     compared = zip(entries, compared_with_run(entries, run.log), strict=True)
     return replace(run, entries=tuple(new if old.path in patterns else old for old, new in compared))
 
 
-def _census(entry: Entry, component: ComponentType) -> Inspection:
+def _inspection(entry: Entry, component: ComponentType) -> Inspection:
     if component.storage == SourceFormat.STACK:
         return inspect_stack(entry.location)
     if component.storage == SourceFormat.NIFTI:
@@ -83,16 +83,16 @@ def _census(entry: Entry, component: ComponentType) -> Inspection:
         refuse_odd_name(file)
     if not files:
         return Inspection(None, 0, 0, (f"{entry.location}: has no TIFF slices in it; bring them back or exclude it",))
-    census = inspect_slices(files, entry.slice_number)
+    inspection = inspect_slices(files, entry.slice_number)
     links = [file for file in files if file.is_symlink() and file.exists()]
-    return replace(census, warnings=census.warnings + links_out_of(links, entry.location, "its folder"))
+    return replace(inspection, warnings=inspection.warnings + links_out_of(links, entry.location, "its folder"))
 
 
-def _trusted(entry: Entry, component: ComponentType, census: Inspection) -> Inspection:
-    """Look into labels that are stored as floats: their ids may be wrong already (they never are, from CATNIP)."""
-    volume = census.volume
+def _with_checked_labels(entry: Entry, component: ComponentType, inspection: Inspection) -> Inspection:
+    """Read labels that are stored as floats: their ids may be rounded (those from CATNIP never are)."""
+    volume = inspection.volume
     if volume is None or component.content != Content.LABELS or volume.dtype.kind != "f":
-        return census
+        return inspection
     plane = np.empty((1, *volume.shape[1:]), volume.dtype)
     try:
         for index in range(volume.shape[0]):
@@ -101,8 +101,8 @@ def _trusted(entry: Entry, component: ComponentType, census: Inspection) -> Insp
     except SourceError as error:
         text = str(error)
         named = text if str(entry.location) in text else f"{entry.location}: {text}"
-        return replace(census, volume=None, problems=(*census.problems, named))
-    return census
+        return replace(inspection, volume=None, problems=(*inspection.problems, named))
+    return inspection
 
 
 def _checked_table(entry: Entry) -> Entry:
@@ -116,7 +116,7 @@ def _checked_table(entry: Entry) -> Entry:
 
 
 def _measured(entry: Entry) -> Entry:
-    """Count files and bytes of an entry that is not looked into."""
+    """Count files and bytes of an entry that is not read."""
     try:
         files = list(files_below(entry.location))
     except SourceError as error:
@@ -129,7 +129,7 @@ def _measured(entry: Entry) -> Entry:
 
 
 def missing_from_run(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
-    """Name what every run should hold and this one does not: the image itself, and counts for each segmentation."""
+    """Yield warnings about a missing raw image, and missing counts of a segmentation."""
     known = [(entry.component, entry.threshold) for entry in entries if entry.component is not None]
     if not any(component.raw for component, _ in known):
         names = format_choices([example for row in COMPONENTS if row.raw for example in row.examples])

@@ -1,6 +1,6 @@
-"""What a scan finds: runs, and everything in them.
+"""The result of a scan: runs and their entries.
 
-Invariant: what was found does not change; an entry of which more is learned is a new one.
+Invariant: results are immutable; an inspected entry is a new object.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ class Entry:
     path
         POSIX path below the run folder; ``../NAME.log.txt`` for a log that lies beside it.
     location
-        Where it is on disk.
+        Path on disk.
     component
-        The row of the component table, None if nobody knows the entry.
+        Row of the component table; None for an unknown entry.
     threshold
         FRST threshold in its name.
     n_files, n_bytes
-        How much it is on disk.
+        Number and size of its files.
     volume
-        The image in it, if it is a whole one.
+        The image in it, if it is complete.
     problems
         Reasons not to convert it.
     warnings
-        Things to know that do not stand in the way.
+        What may be wrong with it.
     set_aside
-        Why it is not output of CATNIP (a link to another entry, a leftover); empty otherwise.
+        Why it is no output of CATNIP (a link to another entry, a leftover); empty otherwise.
     slice_number
-        The pattern that was given for the slice number in the names of its files; None if names alone tell it.
+        Pattern that was given for the slice number in the names of its files; None if none is needed.
     link_to
-        POSIX path below the run folder of the entry that this one is a link to.
+        The entry that this one links to, as a POSIX path below the run folder.
     is_leftover
-        Whether a system or a program left it behind; it may stand for many files of one kind in one folder.
+        Whether a system or program left it behind; one such entry may stand for many files of one kind.
     """
 
     path: str
@@ -71,19 +71,19 @@ class Run(ShortRepr):
     Attributes
     ----------
     folder
-        Where it is.
+        Path on disk.
     source
         POSIX path below the SOURCE that was given; ``.`` if it is that folder.
     name
-        What its name, and those of its parents, tell.
+        Parts of its name, and of those of its parents.
     log
-        What its log tells; no fields without a log.
+        Its log; without fields if there is none.
     layout
         ``L0``, ``L1`` or ``L2``, see `catnip2bids.catnip.components`.
     entries
-        Everything in it, in the order of the paths; leftovers stand last in each folder.
+        Its entries, sorted by path; leftovers come last in each folder.
     warnings
-        Things to know of the run as a whole.
+        What may be wrong with the run as a whole.
     """
 
     folder: Path
@@ -96,12 +96,12 @@ class Run(ShortRepr):
 
     @property
     def all_warnings(self) -> list[str]:
-        """Things to know of the run and of its entries."""
+        """Warnings of the run and of its entries."""
         return [*self.warnings, *(warning for entry in self.entries for warning in entry.warnings)]
 
     @property
     def folder_name(self) -> str:
-        """Name of the run folder, even if it was given as ``.``."""
+        """Name of the run folder, also if it was given as ``.``."""
         return self.folder.resolve().name
 
     def source_of(self, entry: Entry) -> str:
@@ -124,14 +124,14 @@ class Run(ShortRepr):
 
 @dataclass(frozen=True, repr=False)
 class Scan(ShortRepr):
-    """Everything that was found below the source folders.
+    """The runs below the source folders.
 
     Attributes
     ----------
     sources
         The folders that were given.
     runs
-        The runs in them, each with all its entries.
+        Their runs, with all entries.
     """
 
     sources: tuple[Path, ...]
@@ -139,20 +139,20 @@ class Scan(ShortRepr):
 
     @property
     def problems(self) -> list[str]:
-        """What stands in the way of packaging an entry, a line each."""
+        """The problems of all entries, a line each."""
         return [
             f"{run.source_of(entry)}: {what}" for run in self.runs for entry in run.entries for what in entry.problems
         ]
 
     @property
     def leftovers(self) -> tuple[Path, ...]:
-        """What systems and programs left behind in the runs; many of a kind have one path, which is there as often."""
+        """Leftovers in the runs; a path that stands for many files is repeated for each of them."""
         found = (entry for run in self.runs for entry in run.entries if entry.is_leftover)
         return tuple(path for entry in found for path in [entry.location] * entry.n_files)
 
     @property
     def ok(self) -> bool:
-        """Whether nothing stands in the way."""
+        """Whether no entry has a problem."""
         return not self.problems
 
     def _summary(self) -> ReprSummary:

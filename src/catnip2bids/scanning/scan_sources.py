@@ -1,4 +1,4 @@
-"""The whole scan: all runs below the source folders.
+"""The scan of all source folders.
 
 Invariant: nothing is written or changed, and no run is found twice.
 """
@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from catnip2bids.catnip.components import TELLTALE_FOLDERS
+from catnip2bids.catnip.components import LOG, TELLTALE_FOLDERS
 from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.recognition import layout_of, looks_like_run
 from catnip2bids.catnip.run_name import parse_run_name
@@ -17,7 +17,7 @@ from catnip2bids.errors import ReadError, SourceError, UsageError
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.progress import Progress
 from catnip2bids.scanning.entries import entries_below, recognised
-from catnip2bids.scanning.inspect_entries import compared_with_run, examined, missing_from_run
+from catnip2bids.scanning.inspect_entries import compared_with_run, inspected, missing_from_run
 from catnip2bids.scanning.model import Entry, Run, Scan
 from catnip2bids.scanning.walk import links_out_of, not_listed, refuse_odd_name
 
@@ -25,14 +25,14 @@ _PARENTS_THAT_MAY_NAME_A_RUN = 3
 
 
 def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None = None) -> Scan:
-    """Find all runs below some folders and take a census of each.
+    """Find all runs below some folders and inspect their entries.
 
     Parameters
     ----------
     sources
         Folders that are runs, or hold runs at any depth.
     progress
-        Told what is looked at.
+        Receives the entry that is inspected.
 
     Raises
     ------
@@ -103,10 +103,10 @@ def _scan_run(folder: Path, source: Path, progress: Progress) -> Run:
     entries = []
     for entry in entries_below(folder):
         progress.looking_at(f"{folder.name}/{entry.path}")
-        entries.append(examined(entry))
+        entries.append(inspected(entry))
     absolute = folder.resolve()
     log_beside = folder / ".." / f"{absolute.name}.log.txt"
-    logs = [entry.location for entry in entries if entry.component and entry.component.role == "log"]
+    logs = [entry.location for entry in entries if entry.component == LOG]
     if log_beside.is_file():
         entries.append(recognised(Entry(f"../{log_beside.name}", log_beside), log_beside.name))
         logs.append(log_beside)

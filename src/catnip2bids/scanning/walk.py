@@ -1,6 +1,6 @@
-"""Walking through source folders: links are followed, but none twice, and nobody is led out of a folder unawares.
+"""Walking through source folders: each folder is entered once, and links out of a folder give a warning.
 
-Invariant: what cannot be listed or named is an error or said; it is never passed over.
+Invariant: a folder that cannot be listed is an error; it is never skipped.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def files_below(location: Path) -> Iterator[Path]:
 
 
 def not_listed(error: OSError) -> NoReturn:
-    """Raise why a folder cannot be listed, for `os.walk`, which would pass over it."""
+    """Raise the error that `os.walk` would ignore."""
     raise ReadError(f"{error.filename}: cannot be listed: {error.strerror}; make it readable and run again") from error
 
 
 def links_out_of(paths: Iterable[Path], folder: Path, what: str) -> tuple[str, ...]:
-    """Say which paths lead out of a folder, as links do: they are followed, and somebody should know."""
+    """Return a warning if paths lead out of a folder through links, which are followed."""
     inside, leading_out = folder.resolve(), []
     for path in paths:
         target = path.resolve()
@@ -49,7 +49,7 @@ def links_out_of(paths: Iterable[Path], folder: Path, what: str) -> tuple[str, .
 
 
 def refuse_odd_name(path: Path) -> None:
-    """Refuse a name that is not text, and so could not be written into a table.
+    """Refuse a name that is not UTF-8: tables could not hold it.
 
     Raises
     ------

@@ -16,7 +16,8 @@ from pathlib import Path
 from catnip2bids.bids.dataset_paths import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
 from catnip2bids.catnip.component_type import ComponentType, Content
-from catnip2bids.catnip.components import COMPONENTS, WHOLE_LABELS
+from catnip2bids.catnip.components import WHOLE_LABELS
+from catnip2bids.catnip.recognition import rows_with
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.file_types import refuse_special_file
@@ -176,8 +177,8 @@ def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> L
             best = record.role == WHOLE_LABELS or all(other.role != WHOLE_LABELS for other in run.images.values())
             return Layer(name, image, DisplayMode.LABELS, visible=best, regions=regions)
         case Content.MASK | Content.CELL_MAP:
-            is_cells = component.content == Content.MASK and threshold is not None
-            return Layer(name, image, DisplayMode.MASK, visible=is_cells, color=_MASK_COLOR, threshold=threshold)
+            visible = component.is_segmentation
+            return Layer(name, image, DisplayMode.MASK, visible=visible, color=_MASK_COLOR, threshold=threshold)
         case Content.HEATMAP:
             return Layer(name, image, DisplayMode.HEATMAP, threshold=threshold, limits=record.value_range)
     return Layer(run.stain if is_raw else name, image, DisplayMode.INTENSITY, visible=is_raw)
@@ -185,7 +186,7 @@ def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> L
 
 def _component_of(record: ImageRecord) -> tuple[ComponentType, int | None]:
     """Find what an image is, and its threshold."""
-    rows = [row for row in COMPONENTS if row.role == record.role]
+    rows = rows_with(record.role)
     if not rows:
         raise DatasetError(f"{PROVENANCE}: no image has the role {record.role}; view the dataset with a newer version")
     for row in rows:
