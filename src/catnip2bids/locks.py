@@ -66,7 +66,7 @@ def refuse_packaging(dataset: Path, command: str) -> None:
 
 
 @contextmanager
-def undisturbed(dataset: Path, command: str, written: PurePath) -> Iterator[None]:
+def refuse_concurrent_packaging(dataset: Path, command: str, written: PurePath) -> Iterator[None]:
     """Refuse to read a dataset that is packaged at the same time: results would mean nothing.
 
     Parameters
@@ -93,7 +93,7 @@ def undisturbed(dataset: Path, command: str, written: PurePath) -> Iterator[None
         raise DatasetError(f"{dataset}: was packaged meanwhile; run {command} again")
 
 
-def lock_of(marker: Path, command: str) -> Path:
+def create_step_lock(marker: Path, command: str) -> Path:
     """Allow the workers of a command to do a step of a construction; returns what they have to lock for it.
 
     Parameters
@@ -109,7 +109,7 @@ def lock_of(marker: Path, command: str) -> Path:
 
 
 @contextmanager
-def busy(lock: Path) -> Iterator[None]:
+def hold_step_lock(lock: Path) -> Iterator[None]:
     """Wait until nobody else works at a step of a construction, and let all others wait.
 
     Raises
@@ -130,7 +130,7 @@ def busy(lock: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def has_locks(file: Path) -> bool:
+def supports_locks(file: Path) -> bool:
     """Tell whether the file system of a file can keep others from the same work."""
     with file.open("r+b") as opened:
         try:
@@ -144,7 +144,7 @@ def has_locks(file: Path) -> bool:
     return True
 
 
-def wait_for_others(markers: Path, final: Path) -> None:
+def wait_for_workers(markers: Path, final: Path) -> None:
     """Wait until workers of an earlier command, wherever they are, have ended their step, and let them begin no other.
 
     Parameters
@@ -177,7 +177,7 @@ def wait_for_others(markers: Path, final: Path) -> None:
 
 
 @contextmanager
-def reserved(final: Path) -> Iterator[None]:
+def lock_output(final: Path) -> Iterator[None]:
     """Keep a name to ourselves, whether or not anything stands under it; its folder must be there.
 
     Raises

@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from errno import EINVAL
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import markers_path, remove, write_bytes
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.documents import open_without_waiting, read_bytes, read_object
 from catnip2bids.enums import IMAGE_ENDINGS
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import is_leftover
 from catnip2bids.paths import SafePath, leads_out, safe_path
-from catnip2bids.publish import is_unpublished, markers_path, remove, write_bytes
+from catnip2bids.staging import is_temporary
 
 CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "
@@ -145,7 +146,7 @@ def file_sha256(path: Path) -> str:
 def _files(dataset: Path, folder: Path) -> Iterator[Path]:
     for entry in os.scandir(folder):
         path = Path(entry.path)
-        if is_unpublished(path) or is_leftover(path) or (folder == dataset and entry.name in NOT_CHECKED):
+        if is_temporary(path) or is_leftover(path) or (folder == dataset and entry.name in NOT_CHECKED):
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _documents(path) if _is_image(path, dataset) else _files(dataset, path)

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import write_text
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.bids.tables import Table, read_table
 from catnip2bids.errors import DatasetError
 from catnip2bids.paths import safe_path
-from catnip2bids.publish import write_text
 
 _COLUMNS = ("plane", "source", "sha256")
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from catnip2bids.atomic_write import partial_path, write_text
 from catnip2bids.bids.dataset_paths import SOURCEDATA, copy_of
 from catnip2bids.bids.evidence import ITEM_AFTER_ITEM, checked_evidence
 from catnip2bids.bids.names import LABEL, run_name
@@ -23,7 +24,6 @@ from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.paths import inside, leads_out, safe_path
-from catnip2bids.publish import partial_path, write_text
 
 FOLDER = Path("code/catnip2bids")
 """Where it is kept, below the dataset."""

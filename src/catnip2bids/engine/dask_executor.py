@@ -29,7 +29,7 @@ from catnip2bids.engine.sequential_writer import SequentialWrite, write_sequenti
 from catnip2bids.engine.work_units import RemainingLevels, WorkUnit, convert_unit, write_remaining_levels
 from catnip2bids.engine.writer_protocols import ImageWriter
 from catnip2bids.errors import WorkerError
-from catnip2bids.locks import busy, lock_of
+from catnip2bids.locks import create_step_lock, hold_step_lock
 from catnip2bids.volume import Volume
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class ClusterExecutor(Executor):
         return (function, *arguments)
 
     def _lock_of(self, marker: Path | None) -> Path | None:
-        return None if marker is None else lock_of(marker, self._command)
+        return None if marker is None else create_step_lock(marker, self._command)
 
     def _sent(self, thing: object) -> Any:
         """Send something to the cluster, once; if the worker that has it is lost, the scheduler sends it again."""
@@ -266,7 +266,7 @@ def _alone(lock: Path | None) -> Iterator[None]:
         return
     if not lock.parent.is_dir():
         raise WorkerError(unseen(lock.parent))
-    with _HERE.of(lock), busy(lock):  # locks of the file system keep processes apart only
+    with _HERE.of(lock), hold_step_lock(lock):  # locks of the file system keep processes apart only
         yield
 
 

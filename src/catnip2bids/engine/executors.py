@@ -27,7 +27,7 @@ from catnip2bids.engine.system_limits import n_processors
 from catnip2bids.enums import Cluster, check_resources
 from catnip2bids.errors import UsageError
 from catnip2bids.formatting import format_bytes, format_count
-from catnip2bids.locks import has_locks
+from catnip2bids.locks import supports_locks
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -194,7 +194,7 @@ class _Facts:
     version: str
     memory_bytes: int
     missing: tuple[str, ...]
-    has_locks: bool
+    supports_locks: bool
 
 
 def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | None) -> _Facts | None:
@@ -217,7 +217,7 @@ def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | No
             raise UsageError(other_version(found.version, __version__))
         for path in found.missing:
             raise UsageError(unseen(path))
-        if not found.has_locks:
+        if not found.supports_locks:
             raise UsageError(
                 f"{writing}: its file system has no locks (fcntl), which keep two workers from writing the same file; "
                 "mount it with locks, or write to another one"
@@ -262,7 +262,9 @@ def _signed(writing: Path | None) -> Iterator[str | None]:
 
 def _facts(reading: Sequence[str], sign: str | None) -> _Facts:
     missing = missing_of([*reading, *([sign] if sign else [])])
-    return _Facts(__version__, default_memory_bytes(), missing, bool(missing) or sign is None or has_locks(Path(sign)))
+    return _Facts(
+        __version__, default_memory_bytes(), missing, bool(missing) or sign is None or supports_locks(Path(sign))
+    )
 
 
 def _usable_bytes(limit_bytes: int, n_threads: int) -> int:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from errno import ENAMETOOLONG
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import atomic_output
 from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.file_types import refuse_special_file
 from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.paths import SafePath, safe_path
-from catnip2bids.publish import publication
 from catnip2bids.scanning import files_below
 
 _PIECE_BYTES = 2**20
@@ -60,7 +60,7 @@ def _copy_file(file: Path, copy: SafePath, overwrite: bool) -> bool:
     state = _state(file)
     if not overwrite and copy.is_file() and _size_and_time(copy.stat()) == _size_and_time(state):
         return False
-    with publication(copy) as partial:
+    with atomic_output(copy) as partial:
         with partial.open("wb") as out:
             for piece in _pieces(file):
                 out.write(piece)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import remove, write_text
 from catnip2bids.bids.names import entities_of
 from catnip2bids.bids.tables import UNKNOWN, Table, read_table
 from catnip2bids.catnip.counts import RegionCount, counted_segmentation, read_counts
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.tasks import CountsTask
 from catnip2bids.paths import safe_path
-from catnip2bids.publish import remove, write_text
 
 _COLUMNS = ("index", "name", "abbreviation", "cell_count", "label_volume")
 _LONG_COLUMNS = ("participant_id", "sample_id", "threshold", "corrected")

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from catnip2bids.atomic_write import too_long
 from catnip2bids.bids.checksums import read_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE
 from catnip2bids.bids.plane_hashes import hashes_path
@@ -29,7 +30,6 @@ from catnip2bids.packaging.small_files import read_json, read_text
 from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import spelled_otherwise
 from catnip2bids.plan import read_plan
-from catnip2bids.publish import too_long
 
 _TABLES: dict[str, tuple[str, ...]] = {
     "participants.tsv": ("participant_id",),

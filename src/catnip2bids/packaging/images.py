@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from catnip2bids.atomic_write import atomic_output, partial_path, remove
 from catnip2bids.bids.dataset_paths import sidecar_of
 from catnip2bids.bids.plane_hashes import PlaneRecord, hashes_path, write_hashes
 from catnip2bids.bids.provenance import ImageRecord
@@ -27,7 +28,7 @@ from catnip2bids.ome import (
 )
 from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.paths import safe_path
-from catnip2bids.publish import forget_construction, partial_path, publication, remove
+from catnip2bids.staging import discard_staging
 
 
 def is_current(task: ImageTask, dataset: Path, record: ImageRecord) -> bool:
@@ -74,7 +75,7 @@ def replace_metadata(
 def make_image(task: ImageTask, dataset: Path, workers: Scheduler, listener: ProgressCallbacks) -> ImageRecord:
     """Write an image and the hashes of its planes; returns its record.
 
-    Call `forget_construction` once the record is saved.
+    Call `discard_staging` once the record is saved.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def embed_labels(dataset: Path, raw: ImageTask, labels: Sequence[ImageTask], ver
     if not labels:
         remove(safe_path(dataset, raw.target / "labels"))
         return
-    with publication(safe_path(dataset, raw.target / "labels"), near=safe_path(dataset, raw.target)) as partial:
+    with atomic_output(safe_path(dataset, raw.target / "labels"), near=safe_path(dataset, raw.target)) as partial:
         names = []
         for task in labels:
             names.append(task.spec.channel)
@@ -122,7 +123,7 @@ def embed_labels(dataset: Path, raw: ImageTask, labels: Sequence[ImageTask], ver
 def remove_image(dataset: Path, target: PurePosixPath, *, with_sidecar: bool = True) -> None:
     """Remove an image with its sidecar and the hashes of its planes, and what was begun of it."""
     image = safe_path(dataset, target)
-    forget_construction(image)
+    discard_staging(image)
     if image.exists():
         image.replace(partial_path(image))  # no half image under its name, whatever happens
         remove(partial_path(image))

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids._version import __version__
+from catnip2bids.atomic_write import make_folder, remove, write_text
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, image_stem
 from catnip2bids.bids.names import entities_of
 from catnip2bids.bids.provenance import Provenance
@@ -31,7 +32,6 @@ from catnip2bids.packaging.small_files import add_lines, read_json, write_json
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import SafePath, beside, safe_path
 from catnip2bids.plan import AboutDataset
-from catnip2bids.publish import make_folder, remove, write_text
 
 _SELF = {"Name": "catnip2bids", "Version": __version__, "Description": "Packaging of CATNIP output as BIDS"}
 _CATNIP = {

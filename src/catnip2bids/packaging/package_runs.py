@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from math import prod
 from pathlib import Path
 
+from catnip2bids.atomic_write import output_folder, raising_write_errors, write_text
 from catnip2bids.bids.checksums import CHECKSUMS, set_checksums_aside, write_checksums
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
@@ -33,15 +34,8 @@ from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
-from catnip2bids.publish import (
-    folder_to_write,
-    forget_construction,
-    raising_write_errors,
-    remove_partials,
-    unfinished,
-    write_text,
-)
 from catnip2bids.scanning import source_list
+from catnip2bids.staging import discard_staging, remove_partials, unfinished_outputs
 from catnip2bids.versions import installed_versions
 
 
@@ -129,7 +123,7 @@ def write_dataset(prepared: Preflight, progress: Progress) -> PackageResult:
     check_memory(pairs, prepared.resources)
     n_bytes = sum(prod(volume.shape) * volume.dtype.itemsize for volume, _ in pairs)
     published = raising_write_errors(dataset)
-    with _telling_needed_space(n_bytes), published, folder_to_write(dataset), locked(dataset):
+    with _telling_needed_space(n_bytes), published, output_folder(dataset), locked(dataset):
         if read_provenance(dataset) != known:
             raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
         with scheduler_for(pairs, prepared.resources) as workers:  # nothing is refused after this
@@ -234,7 +228,7 @@ def _make_images(
     def make(image: ImageTask) -> ImageRecord:
         progress.item(image.target.name, image.spec.how)
         if prepared.settings.overwrite:
-            forget_construction(safe_path(prepared.dataset, image.target))
+            discard_staging(safe_path(prepared.dataset, image.target))
         return make_image(image, prepared.dataset, workers, listener)
 
     if missing and workers.summary:
@@ -250,7 +244,7 @@ def _make_images(
 
 def _name_unfinished(dataset: Path, result: PackageResult, progress: Progress) -> None:
     """Say what an interrupted command began, and this one had nothing to do with."""
-    for image in unfinished(dataset):
+    for image in unfinished_outputs(dataset):
         warning = (
             f"{image.relative_to(dataset)}: is unfinished work of an earlier command and is kept; "
             "package its run again to finish it"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import cast
 
+from catnip2bids.atomic_write import refuse_overlap, refuse_unwritable
 from catnip2bids.bids.dataset_paths import image_stem
 from catnip2bids.bids.names import check_label
 from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
@@ -50,7 +51,6 @@ from catnip2bids.plan import (
     voxel_size_warning,
 )
 from catnip2bids.progress import Progress
-from catnip2bids.publish import keep_apart, refuse_unwritable
 from catnip2bids.scanning import Run, Scan, scan, source_list
 from catnip2bids.volume import format_voxel_size
 
@@ -176,7 +176,7 @@ def _scanned(folders: list[Path], dataset: Path, progress: Progress) -> Scan:
 def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
     """Refuse folders that are not ours, and sources and datasets inside each other."""
     for source in sources:
-        keep_apart(source, dataset)
+        refuse_overlap(source, dataset)
     if not dataset.exists():
         return
     if not dataset.is_dir():

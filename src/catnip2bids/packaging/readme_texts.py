@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from catnip2bids.atomic_write import write_text
 from catnip2bids.bids import dataset_paths
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.enums import Naming
 from catnip2bids.packaging.small_files import read_text
 from catnip2bids.paths import SafePath
-from catnip2bids.publish import write_text
 
 _BEGIN = "<!-- written by catnip2bids: text between these marks is replaced, the rest is yours -->"
 _ANY_BEGIN = re.compile("<!-- written by catnip2bids: .*-->")

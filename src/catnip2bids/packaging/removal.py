@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import raising_write_errors, remove, write_text
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA
 from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, provenance_of, read_provenance
@@ -27,7 +28,6 @@ from catnip2bids.packaging.result import PackageResult
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import AboutDataset, Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
-from catnip2bids.publish import raising_write_errors, remove, write_text
 from catnip2bids.versions import installed_versions
 
 _TABLES = (PurePosixPath(PARTICIPANTS), PurePosixPath("samples.tsv"), DERIVATIVE / "samples.tsv")

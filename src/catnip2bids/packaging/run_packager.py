@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from catnip2bids.atomic_write import remove
 from catnip2bids.bids.dataset_paths import copy_of, sidecar_of
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
@@ -32,8 +33,8 @@ from catnip2bids.packaging.result import PackageResult, RunSummary
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.publish import forget_construction, remove
 from catnip2bids.scanning import Entry, files_below
+from catnip2bids.staging import discard_staging
 from catnip2bids.volume import other_series, slice_files
 
 
@@ -154,7 +155,7 @@ class RunPackager:
             self._failed(str(error))
 
     def _finish_image(self, task: ImageTask) -> None:
-        forget_construction(safe_path(self._dataset, task.target))
+        discard_staging(safe_path(self._dataset, task.target))
         if task.component.content == Content.LABELS:
             self._warn_of_unlisted(task, self._record.images[str(task.target)].label_values or [])
             if self.prepared.settings.image_format == Format.OME_ZARR and task.spec.name_label is None:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from catnip2bids.atomic_write import write_text
 from catnip2bids.documents import read_bytes, read_object
 from catnip2bids.errors import DatasetError
 from catnip2bids.paths import SafePath
-from catnip2bids.publish import write_text
 
 
 def write_json(path: SafePath, document: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
+from catnip2bids.atomic_write import too_long
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, copy_of, image_stem, sidecar_of
 from catnip2bids.bids.names import BidsName, run_name
 from catnip2bids.build_image import ImageSpec
@@ -25,7 +26,6 @@ from catnip2bids.packaging.redundancy import CheckedPlan, RedundancyResult
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.paths import spelled_otherwise
 from catnip2bids.plan import PlannedRun, problems_of
-from catnip2bids.publish import too_long
 from catnip2bids.scanning import Entry, Run, files_below
 from catnip2bids.volume import RecoveredMask, Volume
 

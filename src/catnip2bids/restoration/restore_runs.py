@@ -16,6 +16,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from catnip2bids.atomic_write import (
+    atomic_output,
+    make_link,
+    output_folder,
+    raising_write_errors,
+    refuse_overlap,
+    remove,
+    write_text,
+)
 from catnip2bids.bids.checksums import CHECKSUMS, Checksums, file_sha256, read_checksums
 from catnip2bids.bids.plane_hashes import hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, provenance_of
@@ -27,15 +36,6 @@ from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
 from catnip2bids.locks import FOLDER_LOCK, locked, refuse_packaging
 from catnip2bids.paths import SafePath, as_on_any_system, inside, safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.publish import (
-    folder_to_write,
-    keep_apart,
-    publication,
-    publish_link,
-    raising_write_errors,
-    remove,
-    write_text,
-)
 from catnip2bids.restoration.restorable import CopyItem, Item, LinkItem, NotRestorable, VolumeItem, items_of
 from catnip2bids.restoration.result import Restoration
 from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, plane_bytes, write_file, write_slices
@@ -89,14 +89,14 @@ def restore(
     refuse_packaging(dataset, "restore")
     refuse_foreign(dataset)
     provenance = provenance_of(dataset)
-    keep_apart(dataset, folder)
+    refuse_overlap(dataset, folder)
     result = Restoration(folder)
     work = _Work(dataset, provenance, own_resources(jobs, memory_bytes), progress, result)
     work.check_memory()
     mark = file_sha256(dataset / PROVENANCE)
     with raising_write_errors(folder):
         _refuse_folder(folder, mark)
-        with folder_to_write(folder), locked(folder):
+        with output_folder(folder), locked(folder):
             _refuse_folder(folder, mark)
             write_text(safe_path(folder, _MARK), mark)
             work.do_all()
@@ -249,7 +249,7 @@ class _Work:
             case CopyItem():
                 self._copy(item.copy, final)
             case LinkItem():
-                publish_link(final, os.path.relpath(item.to, Path(item.path).parent))
+                make_link(final, os.path.relpath(item.to, Path(item.path).parent))
 
     def _restore_volume(self, item: VolumeItem, final: SafePath) -> None:
         image = self._stored(item.image)
@@ -264,7 +264,7 @@ class _Work:
                 f"{format_count(len(image.planes), 'plane')} of {item.image}; bring it back from a copy"
             )
         advance = self._progress.advance
-        with publication(final) as partial:
+        with atomic_output(final) as partial:
             if names is None:
                 write_file(source, partial, final.name, self._resources, advance)
             else:
@@ -288,7 +288,7 @@ class _Work:
         location = self._dataset / copy
         if not location.exists():
             raise DatasetError(f"{location}: does not exist any more; bring it back from a copy")
-        with publication(final) as partial:
+        with atomic_output(final) as partial:
             for file in files_below(location):
                 if not file.resolve().is_relative_to(self._dataset.resolve()):
                     raise DatasetError(f"{file}: is a link out of the dataset; bring the file back from a copy")
