@@ -201,7 +201,7 @@ def test_who_waited_for_a_lock_that_is_gone_does_nothing(tmp_path: Path) -> None
 
 
 def test_workers_that_go_on_for_long_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("catnip2bids.locks._SECONDS_FOR_OTHERS", 0.3)
+    monkeypatch.setattr("catnip2bids.locks._WAIT_SECONDS", 0.3)
     final = safe_path(tmp_path, "image.ome.zarr")
     with pytest.raises(KeyboardInterrupt), staged_output(final, "same"):
         raise KeyboardInterrupt

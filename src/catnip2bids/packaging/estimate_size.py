@@ -85,14 +85,14 @@ def estimate(prepared: Preflight, progress: Progress) -> Estimate | None:
     units = [n_bytes for task in tasks for n_bytes in _unit_bytes(task)]
     images = [task.spec.image(Path(task.target.name)) for task in tasks]
     pairs = list(zip(tasks, images, strict=True))
-    proving = [proof.question.needed_bytes for run in prepared.runs for proof in run.proofs]
+    to_compare = [result.check.needed_bytes for run in prepared.runs for result in run.redundancy]
     n_files = sum(image.n_files if isinstance(image, OmeZarrImage) else 1 for image in images)
     return Estimate(
         n_bytes_read=sum(sizes),
         n_bytes_written=int(sum(sizes) * ratio),
         n_files=n_files,
         n_units=len(units),
-        worker_bytes=worker_bytes(max(*(needed_bytes(task.volume, image) for task, image in pairs), *proving)),
+        worker_bytes=worker_bytes(max(*(needed_bytes(task.volume, image) for task, image in pairs), *to_compare)),
         bytes_per_second=speed,
         seconds={n: makespan([n_bytes / speed for n_bytes in units], n) for n in WORKERS},
     )

@@ -167,7 +167,7 @@ def _read_description(path: Path) -> None:
 def _check_folders(dataset: Path, runs: Sequence[RunTasks]) -> None:
     """Refuse files where folders are to be made."""
     folders = {DERIVATIVE, COUNTS, PurePosixPath(FOLDER.as_posix()) / "pixels"}
-    folders |= {task.target.parent for run in runs for task in run.everything}
+    folders |= {task.target.parent for run in runs for task in run.all_tasks}
     folders |= {task.verbatim.parent for run in runs for task in run.counts}
     folders |= {parent for folder in folders for parent in folder.parents}
     for place in (dataset / folder for folder in sorted(folders)):

@@ -99,7 +99,7 @@ class RunPackager:
         for copy in self.tasks.copies:
             with self._naming_failures(copy):
                 self._copy(copy)
-        self._decide(task.entry for task in self.tasks.everything if not isinstance(task, ImageTask))
+        self._decide(task.entry for task in self.tasks.all_tasks if not isinstance(task, ImageTask))
 
     def _renew_metadata(self) -> None:
         """Replace the metadata of images that an earlier version made; their pixels would be the same today."""
@@ -124,7 +124,7 @@ class RunPackager:
 
     def finish(self) -> None:
         """Do what needs all of the above, and write down what was done and why."""
-        self._check_proofs()
+        self._check_redundancy()
         self._remove_unplanned()
         self._embed()
         self._decide_all()
@@ -203,13 +203,13 @@ class RunPackager:
         self.result.warnings.append(warning)
         self.progress.warning(warning)
 
-    def _check_proofs(self) -> None:
-        """Make it a problem if something was left out for the sake of files that are others by now."""
-        for proof in self.tasks.proofs:
-            if proof.line.action != Action.EXCLUDE or proof.entry.path in self._failures:
+    def _check_redundancy(self) -> None:
+        """Report entries that were excluded as redundant, if their files changed since the comparison."""
+        for result in self.tasks.redundancy:
+            if result.planned.action != Action.EXCLUDE or result.entry.path in self._failures:
                 continue
-            if (problem := proof.problem) is not None:
-                self._failures[proof.entry.path] = problem
+            if (problem := result.problem) is not None:
+                self._failures[result.entry.path] = problem
                 self._failed(problem)
 
     def _remove_unplanned(self) -> None:
@@ -305,7 +305,7 @@ class RunPackager:
             else:
                 reason = problem = f"packaged earlier, and has a problem now: {problem}"
         elif action != Action.EXCLUDE:
-            target = next((task.target for task in self.tasks.everything if task.entry is entry), None)
+            target = next((task.target for task in self.tasks.all_tasks if task.entry is entry), None)
         return Decision(
             run=str(self.tasks.name),
             source=self.tasks.run.source_of(entry),
