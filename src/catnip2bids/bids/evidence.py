@@ -16,13 +16,13 @@ from catnip2bids.formatting import format_count
 from catnip2bids.paths import leads_out
 
 
-def _item_after_item(items: Any, validated: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+def _validate_one_by_one(items: Any, validated: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     if not isinstance(items, dict):
         return validated(items)
     return {name: value for item in items.items() for name, value in validated(dict([item])).items()}
 
 
-ITEM_AFTER_ITEM = WrapValidator(_item_after_item)
+FAIL_FAST = WrapValidator(_validate_one_by_one)
 """Report only the first wrong item of a dictionary, as `fail_fast` does for lists: errors take a lot of memory."""
 
 
@@ -69,7 +69,7 @@ class _Evidence(BaseModel):
     voxels_different: int | None = None
     voxels_zeroed: int | None = None
     voxels_not_the_product: int | None = None
-    labels_lost: Annotated[dict[str, int], ITEM_AFTER_ITEM] | Annotated[list[int], Field(fail_fast=True)] | None = None
+    labels_lost: Annotated[dict[str, int], FAIL_FAST] | Annotated[list[int], Field(fail_fast=True)] | None = None
 
     @model_validator(mode="after")
     def _name_each_plane_once(self) -> Self:

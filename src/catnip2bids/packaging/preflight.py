@@ -24,7 +24,7 @@ from catnip2bids.enums import DEFAULT_STAIN, parse_voxel_size, voxel_size_unit_w
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import format_choices, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
-from catnip2bids.packaging.existing_dataset import check_existing, check_names, check_room
+from catnip2bids.packaging.existing_dataset import check_existing, check_names, check_provenance_size
 from catnip2bids.packaging.participants import (
     COLUMNS,
     PARTICIPANTS,
@@ -110,7 +110,7 @@ def run_preflight(
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
     tasks = tuple(plan_tasks(run, plan, settings, voxel_size_um, atlas, dataset) for run, plan in checked)
     check_names(dataset, tasks)
-    check_room(dataset, provenance, tasks)
+    check_provenance_size(dataset, provenance, tasks)
     check_existing(dataset, tasks)
     warnings += _changed_voxel_sizes(tasks, provenance, given, voxel_size_um)
     warnings += _atlas_warnings(tasks, atlas, settings)

@@ -24,7 +24,7 @@ from catnip2bids.catnip.component_type import Action, Content
 from catnip2bids.enums import Format
 from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
 from catnip2bids.formatting import format_count, format_list
-from catnip2bids.packaging.copies import copy_as_it_is
+from catnip2bids.packaging.copies import copy_verbatim
 from catnip2bids.packaging.counts import write_counts
 from catnip2bids.packaging.images import current_metadata, embed_labels, is_current, remove_image, replace_metadata
 from catnip2bids.packaging.preflight import Preflight
@@ -117,7 +117,7 @@ class RunPackager:
 
     def _copy(self, task: CopyTask) -> None:
         """Copy a file or folder unchanged, and warn of private words in it."""
-        for made in copy_as_it_is(task, self._dataset, overwrite=self.preflight.settings.overwrite):
+        for made in copy_verbatim(task, self._dataset, overwrite=self.preflight.settings.overwrite):
             self.result.copied += [made.copy] if made.is_new else []
             if words := private_words(self._dataset / made.copy):
                 self._warn(f"{made.file}: is copied as it is, and {words}; exclude it if that must not be published")
