@@ -228,11 +228,6 @@ class _Candidate:
     was_decided_by_pixels: bool  # whether an earlier comparison made the plan for it
     decides: bool
 
-    @property
-    def needs_check(self) -> bool:
-        """Whether pixels have to be compared: no person decided, or the plan excludes a masked volume."""
-        return self.other is not None and (self.decides or (self.is_masked and self.planned.action == Action.EXCLUDE))
-
 
 def check_redundancy(
     run: Run, planned: PlannedRun, provenance: Provenance, resources: Resources, progress: Progress
@@ -243,8 +238,11 @@ def check_redundancy(
     """
     earlier = [decision.evidence for decision in provenance.decisions if decision.evidence]
     known = {evidence["fingerprint"]: evidence for evidence in earlier if "fingerprint" in evidence}
-    candidates = list(_candidates(run, planned))
-    results = [_result(check, known, resources, progress) for check in _checks(run, planned, candidates)]
+    packaged = _packaged(run, planned)
+    candidates = list(_candidates(run, planned, packaged))
+    mask = next(iter(_with_role(packaged, HEMISPHERE_MASK.role)), None)
+    checks = _checks(candidates, mask, (planned.subject, planned.sample, planned.stain))
+    results = [_result(check, known, resources, progress) for check in checks]
     not_covered = {entry.source: entry for entry in _not_covered(candidates)}
     changed = not_covered | {result.entry.path: result.planned for result in results}
     warnings = {
@@ -272,12 +270,13 @@ def _result(
     return RedundancyResult(check, known[fingerprint])
 
 
-def _checks(run: Run, planned: PlannedRun, candidates: Sequence[_Candidate]) -> Iterator[RedundancyCheck]:
-    """Yield the comparisons that are needed."""
-    mask = next(iter(_with_role(_packaged(run, planned), HEMISPHERE_MASK.role)), None)
-    labels = (planned.subject, planned.sample, planned.stain)
+def _checks(
+    candidates: Sequence[_Candidate], mask: Entry | None, labels: tuple[str | None, ...]
+) -> Iterator[RedundancyCheck]:
+    """Yield the comparisons that are needed: where no person decided, or where the plan excludes a masked volume."""
     for found in candidates:
-        if found.needs_check and found.other is not None:
+        is_excluded = found.is_masked and found.planned.action == Action.EXCLUDE
+        if found.other is not None and (found.decides or is_excluded):
             of_entry = mask if found.is_masked else None
             yield RedundancyCheck(
                 found.entry, found.other, found.planned, found.is_masked, found.decides, of_entry, labels
@@ -295,8 +294,8 @@ def _not_covered(candidates: Sequence[_Candidate]) -> Iterator[PlannedEntry]:
             )
 
 
-def _candidates(run: Run, planned: PlannedRun) -> Iterator[_Candidate]:
-    planned_entries, packaged = {entry.source: entry for entry in planned.entries}, _packaged(run, planned)
+def _candidates(run: Run, planned: PlannedRun, packaged: Sequence[Entry]) -> Iterator[_Candidate]:
+    planned_entries = {entry.source: entry for entry in planned.entries}
     for entry in run.entries:
         component, plan = entry.component, planned_entries[entry.path]
         if component is None or entry.volume is None or plan.action == Action.COPY:
