@@ -17,7 +17,7 @@ import zarr
 
 import catnip2bids
 from catnip2bids.errors import DatasetError, SourceError, UsageError, WriteError
-from catnip2bids.locks import reserved
+from catnip2bids.locks import lock_output
 from catnip2bids.progress import Progress
 from catnip2bids.volume import plane_sha256
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
@@ -278,7 +278,7 @@ def test_sources_and_images_are_kept_apart(tmp_path: Path) -> None:
 
 def test_two_programs_do_not_make_the_same_image(tmp_path: Path, slices: Path) -> None:
     target = tmp_path / "image.ome.zarr"
-    with reserved(target), pytest.raises(DatasetError, match="another catnip2bids"):
+    with lock_output(target), pytest.raises(DatasetError, match="another catnip2bids"):
         catnip2bids.convert(slices, target, VOXEL_UM, overwrite=True)
     catnip2bids.convert(slices, target, VOXEL_UM)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.ome.zarr", "slices"]

@@ -17,7 +17,7 @@ import tifffile
 import catnip2bids
 from catnip2bids.enums import Compression
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
-from catnip2bids.locks import reserved
+from catnip2bids.locks import lock_output
 from catnip2bids.ome import tiff_directory
 from catnip2bids.progress import Progress
 from catnip2bids.volume import Kind, plane_sha256
@@ -250,7 +250,7 @@ def test_what_does_not_fit_into_a_classic_file_names_the_other_and_leaves_nothin
 @both
 def test_two_programs_do_not_make_the_same_image(tmp_path: Path, slices: Path, ending: str) -> None:
     target = tmp_path / f"image{ending}"
-    with reserved(target), pytest.raises(DatasetError, match="another catnip2bids"):
+    with lock_output(target), pytest.raises(DatasetError, match="another catnip2bids"):
         catnip2bids.convert(slices, target, VOXEL_UM)
     catnip2bids.convert(slices, target, VOXEL_UM)
     assert names_in(tmp_path) == {target.name}
@@ -369,7 +369,7 @@ class Counting(Progress):
             die()
 
 if when == "published":
-    conversion.forget_construction = die
+    conversion.discard_staging = die
 if when == "before":
     conversion.build_image = die
 if when == "half a plane":

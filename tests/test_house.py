@@ -50,11 +50,12 @@ KNOWS_NOTHING_OF = {
 }
 
 WRITERS = {
-    "publish": "gives files their final names, and takes only safe paths",
+    "atomic_write": "gives files their final names, and takes only safe paths",
+    "staging": "creates folders for outputs that are written in steps, and takes only safe paths",
     "locks": "makes lock files, and never follows a link",
-    "ome.ome_zarr": "writes into a folder that is under construction",
-    "engine.sequential_writer": "writes into a file that is under construction",
-    "engine.dask_executor": "notes beside the locks of a construction that its last step is done",
+    "ome.ome_zarr": "writes into the folder of a staged output",
+    "engine.sequential_writer": "writes into the file of a staged output",
+    "engine.dask_executor": "notes beside the locks of a staged output that its last step is done",
     "engine.local_cluster": "writes keys that only their owner can read",
     "engine.slurm_cluster": "makes the folder for such keys",
     "engine.executors": "shows workers a file, to see whether they have the same disk",
@@ -67,7 +68,7 @@ WRITERS = {
     "demo.regions": "the same",
     "demo.tiff": "the same",
 }
-"""Modules that write, rename or delete with functions of Python, and why; all others go through `publish`."""
+"""Modules that write, rename or delete with functions of Python, and why; all others go through `atomic_write`."""
 WRITING = {
     *("chmod", "copy2", "copyfile", "copytree", "hardlink_to", "link_to", "makedirs", "mkdir", "move", "rename"),
     *("rmdir", "rmtree", "symlink_to", "touch", "truncate", "unlink", "utime", "write_bytes"),

@@ -13,10 +13,20 @@ from pathlib import Path
 
 import pytest
 
+from catnip2bids.atomic_write import markers_path
 from catnip2bids.errors import DatasetError, WorkerError
-from catnip2bids.locks import FOLDER_LOCK, LOCK, busy, has_locks, lock_of, locked, reserved, wait_for_others
+from catnip2bids.locks import (
+    FOLDER_LOCK,
+    LOCK,
+    create_step_lock,
+    hold_step_lock,
+    lock_output,
+    locked,
+    supports_locks,
+    wait_for_workers,
+)
 from catnip2bids.paths import safe_path
-from catnip2bids.publish import construction, forget_construction, is_unpublished, markers_path
+from catnip2bids.staging import discard_staging, is_temporary, staged_output
 from faulting import IN_ITS_OWN_MOUNTS, may_mount
 from runs import command, write_l0
 
@@ -41,7 +51,7 @@ def test_a_lock_is_a_file_that_goes_with_it(tmp_path: Path) -> None:
     with locked(tmp_path):
         (lock,) = tmp_path.iterdir()
         assert lock.is_file()
-        assert is_unpublished(lock)
+        assert is_temporary(lock)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -125,9 +135,9 @@ def test_a_lock_holds_for_another_mount_of_the_dataset(tmp_path: Path, packaging
 
 def test_a_name_is_reserved_until_it_is_made(tmp_path: Path) -> None:
     final = safe_path(tmp_path, "image.ome.zarr")
-    with reserved(final), pytest.raises(DatasetError, match="another catnip2bids"), reserved(final):
+    with lock_output(final), pytest.raises(DatasetError, match="another catnip2bids"), lock_output(final):
         pass
-    with reserved(final):
+    with lock_output(final):
         pass
     assert list(final.parent.iterdir()) == []
 
@@ -135,9 +145,9 @@ def test_a_name_is_reserved_until_it_is_made(tmp_path: Path) -> None:
 @contextmanager
 def working(marker: Path, seconds: float) -> Iterator[None]:
     """Let another process be at a step for some time."""
-    script = "import sys, time; from pathlib import Path; from catnip2bids.locks import busy\n"
-    script += "with busy(Path(sys.argv[1])):\n print('busy', flush=True)\n time.sleep(float(sys.argv[2]))"
-    command = [sys.executable, "-c", script, str(lock_of(marker, "run")), str(seconds)]
+    script = "import sys, time; from pathlib import Path; from catnip2bids.locks import hold_step_lock\n"
+    script += "with hold_step_lock(Path(sys.argv[1])):\n print('busy', flush=True)\n time.sleep(float(sys.argv[2]))"
+    command = [sys.executable, "-c", script, str(create_step_lock(marker, "run")), str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "busy\n"
@@ -149,18 +159,18 @@ def test_a_step_is_done_by_one_process_at_a_time(tmp_path: Path) -> None:
     marker = tmp_path / "planes-000000.json"
     with working(marker, 1):
         start = time.monotonic()
-        with busy(lock_of(marker, "run")):
+        with hold_step_lock(create_step_lock(marker, "run")):
             assert time.monotonic() - start > 0.5
 
 
 @pytest.mark.parametrize("fingerprint", ["same", "other"])
 def test_a_construction_waits_for_workers_of_an_earlier_one(tmp_path: Path, fingerprint: str) -> None:
     final = safe_path(tmp_path, "image.ome.zarr")
-    with pytest.raises(KeyboardInterrupt), construction(final, "same"):
+    with pytest.raises(KeyboardInterrupt), staged_output(final, "same"):
         raise KeyboardInterrupt
     with working(markers_path(final) / "planes-000000.json", 1):
         start = time.monotonic()
-        with construction(final, fingerprint):
+        with staged_output(final, fingerprint):
             assert time.monotonic() - start > 0.5
 
 
@@ -168,18 +178,18 @@ def test_a_worker_that_is_late_does_nothing_once_another_command_has_begun(tmp_p
     final = safe_path(tmp_path, "image.ome.zarr")
     marker = markers_path(final) / "planes-000000.json"
     marker.parent.mkdir()
-    lock = lock_of(marker, "earlier")
-    with construction(final, "same"):
-        assert lock_of(marker, "later") != lock
-        with pytest.raises(WorkerError, match="another command has taken it up"), busy(lock):
+    lock = create_step_lock(marker, "earlier")
+    with staged_output(final, "same"):
+        assert create_step_lock(marker, "later") != lock
+        with pytest.raises(WorkerError, match="another command has taken it up"), hold_step_lock(lock):
             pass
 
 
 def test_who_waited_for_a_lock_that_is_gone_does_nothing(tmp_path: Path) -> None:
-    lock = lock_of(tmp_path / "planes-000000.json", "run")
+    lock = create_step_lock(tmp_path / "planes-000000.json", "run")
 
     def work() -> str:
-        with busy(lock):
+        with hold_step_lock(lock):
             return "worked"
 
     with ThreadPoolExecutor(1) as waiting, working(tmp_path / "planes-000000.json", 60):
@@ -191,24 +201,24 @@ def test_who_waited_for_a_lock_that_is_gone_does_nothing(tmp_path: Path) -> None
 
 
 def test_workers_that_go_on_for_long_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("catnip2bids.locks._SECONDS_FOR_OTHERS", 0.3)
+    monkeypatch.setattr("catnip2bids.locks._WAIT_SECONDS", 0.3)
     final = safe_path(tmp_path, "image.ome.zarr")
-    with pytest.raises(KeyboardInterrupt), construction(final, "same"):
+    with pytest.raises(KeyboardInterrupt), staged_output(final, "same"):
         raise KeyboardInterrupt
     with working(markers_path(final) / "planes-000000.json", 60):
         with pytest.raises(DatasetError, match=r"image\.ome\.zarr: a worker of an earlier command is still writing it"):
-            wait_for_others(markers_path(final), final)
-        with pytest.raises(DatasetError, match="still writing"), construction(final, "other"):
+            wait_for_workers(markers_path(final), final)
+        with pytest.raises(DatasetError, match="still writing"), staged_output(final, "other"):
             pass
         with pytest.raises(DatasetError, match="still writing"):
-            forget_construction(final)
+            discard_staging(final)
         assert markers_path(final).is_dir()
-    forget_construction(final)  # it died
+    discard_staging(final)  # it died
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_others_have_locked_tells_that_there_are_locks(tmp_path: Path) -> None:
-    file = lock_of(tmp_path / "planes-000000.json", "run")
-    assert has_locks(file)
+    file = create_step_lock(tmp_path / "planes-000000.json", "run")
+    assert supports_locks(file)
     with working(tmp_path / "planes-000000.json", 60):
-        assert has_locks(file)
+        assert supports_locks(file)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from catnip2bids import Catnip2bidsError, Progress, Settings, package, scan
+from catnip2bids.atomic_write import raising_write_errors
 from catnip2bids.demo import RunSpec, write_run
 from catnip2bids.locks import locked
 from catnip2bids.plan import RunIdentity, make_plan, refuse_collisions
-from catnip2bids.publish import raising_write_errors
 from repo import REPO
 
 PAGE = REPO / "docs/how-to/refusals.md"

@@ -11,7 +11,7 @@ import pytest
 from catnip2bids import compare, convert, package, restore
 from catnip2bids.demo import run_demo
 from catnip2bids.errors import Catnip2bidsError
-from catnip2bids.locks import reserved
+from catnip2bids.locks import lock_output
 from catnip2bids.reporting import report
 from runs import KO, PROVENANCE, VOXEL_SIZE_UM, settings, slices_of, state_of, write_l0
 
@@ -113,7 +113,7 @@ def test_a_demo_writes_over_nothing(tmp_path: Path, file: str) -> None:
 
 
 def test_an_image_that_another_program_writes_stays(place: Path) -> None:
-    with reserved(place / "frst.ome.zarr"):
+    with lock_output(place / "frst.ome.zarr"):
         before = state_of(place)
         with pytest.raises(Catnip2bidsError, match="another catnip2bids") as refused:
             convert(SLICES, "frst.ome.zarr", VOXEL_SIZE_UM, overwrite=True)

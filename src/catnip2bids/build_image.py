@@ -30,7 +30,7 @@ from catnip2bids.ome import (
     image_metadata,
 )
 from catnip2bids.paths import SafePath
-from catnip2bids.publish import construction
+from catnip2bids.staging import staged_output
 from catnip2bids.volume import Copyable, Volume, file_states
 
 _METADATA_FORMAT = 2
@@ -129,7 +129,7 @@ def build_image(
 ) -> tuple[UnitResult, str]:
     """Build an image, or resume an interrupted attempt; returns the findings about its pixels and its fingerprint.
 
-    Call `forget_construction` once the image is recorded.
+    Call `discard_staging` once the image is recorded.
 
     Raises
     ------
@@ -139,9 +139,9 @@ def build_image(
         If the image cannot be written.
     """
     fingerprint = spec.fingerprint()
-    with construction(target, fingerprint, is_folder=spec.format.is_folder) as under:
-        image = spec.image(under.path)
-        result = convert_volume(spec.volume, image, scheduler, callbacks, under.markers)
+    with staged_output(target, fingerprint, is_folder=spec.format.is_folder) as staged:
+        image = spec.image(staged.path)
+        result = convert_volume(spec.volume, image, scheduler, callbacks, staged.markers)
         if spec.fingerprint() != fingerprint:
             first, last = (spec.volume.plane_source(plane).path for plane in (0, spec.volume.shape[0] - 1))
             where = first if first == last else first.parent

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from catnip2bids.atomic_write import LONGEST_NAME_BYTES, output_folder, raising_write_errors, refuse_overlap
 from catnip2bids.build_image import ImageSpec, build_image, unnamed_labels_warning
 from catnip2bids.colors import color_of_label
 from catnip2bids.engine import ProgressCallbacks, Resources, UnitResult, resources_for, scheduler_for
@@ -25,20 +26,13 @@ from catnip2bids.enums import (
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.formatting import format_count, format_shape
 from catnip2bids.leftovers import ignored, leftovers_below
-from catnip2bids.locks import reserved
+from catnip2bids.locks import lock_output
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, is_label_type
 from catnip2bids.ome.ome_xml import pixel_type
 from catnip2bids.paths import safe_file
 from catnip2bids.progress import Progress
-from catnip2bids.publish import (
-    LONGEST_NAME_BYTES,
-    folder_to_write,
-    forget_construction,
-    is_unfinished,
-    keep_apart,
-    raising_write_errors,
-)
 from catnip2bids.short_repr import ReprSummary, ShortRepr
+from catnip2bids.staging import discard_staging, is_unfinished
 from catnip2bids.volume import Volume, format_voxel_size, inspect_volume, stated_voxel_size
 
 
@@ -144,7 +138,7 @@ def convert(
         source, target = source.absolute(), target.absolute()
     ending = _ending_of(target)
     voxel_size_um = None if voxel_size_um is None else parse_voxel_size(voxel_size_um)
-    keep_apart(source, target)
+    refuse_overlap(source, target)
     if not overwrite:
         _refuse_to_replace(target)
     volume, name = _complete_volume(source, slice_number, progress), target.name.removesuffix(ending)
@@ -233,12 +227,12 @@ def _build(
     image = safe_file(target)
     with (
         raising_write_errors(target),
-        folder_to_write(target.parent),
-        reserved(target),
+        output_folder(target.parent),
+        lock_output(target),
         scheduler_for([(spec.volume, spec.image(target))], resources) as scheduler,
     ):
         if overwrite:
-            forget_construction(image)
+            discard_staging(image)
         else:
             _refuse_to_replace(target, spec.fingerprint())
         if scheduler.summary:
@@ -251,7 +245,7 @@ def _build(
             return build_image(spec, image, scheduler, callbacks)[0]
 
         result = scheduler.begin(build, spec).result()  # in a thread: Ctrl-C need not wait for a unit that hangs
-        forget_construction(image)
+        discard_staging(image)
     return result.sha256
 
 

@@ -1,6 +1,6 @@
-"""Reading the documents of a dataset, which may come from anywhere: JSON, tables, texts.
+"""Read JSON, tables and texts of a dataset, which may come from anywhere.
 
-Invariant: only regular files of a plausible size are opened. Whatever is wrong with one is an error that names it.
+Invariant: only regular files of a plausible size are read; every error names the file.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from catnip2bids.formatting import format_bytes, format_count
 MOST_BYTES = 64 * 2**20
 """The largest document that is read."""
 MOST_JSON_BYTES = 16 * 2**20
-"""The largest JSON but for provenance."""
+"""The largest JSON file, except provenance."""
 _MOST_PARTS = 1_000_000
-"""Lines, fields and values of a document, each of which Python may hold in 300 bytes; of a table of plane hashes these
-are about 333,000 planes."""
+"""The most lines, fields and values of a document. Each takes Python up to 300 bytes. A table of plane hashes may have
+about 333,000 planes."""
 _MOST_LINES = 200_000
-"""Of a table that validators read, some of which have something to say of every line."""
-_PARTS_OF_TEXT, _PARTS_OF_JSON = b"\n\t", b",:[{"
+"""The most lines of a table that validators read, some of which may report each line."""
+_TEXT_SEPARATORS, _JSON_SEPARATORS = b"\n\t", b",:[{"
 _JSON = (".json", ".zattrs", ".zarray", ".zgroup", ".zmetadata")
 _TABLE = ".tsv"
 _DEEPEST = 64
-"""Folders inside each other; images have at most ten."""
+"""The most nested folders; images have at most ten."""
 _NOT_READ = ".git"
 _SHOWN = 5
 
@@ -39,11 +39,11 @@ def read_bytes(path: Path) -> bytes:
     Raises
     ------
     DatasetError
-        If it is a named pipe or a device, or too large for what it should be.
+        If it is a named pipe or a device, or implausibly large.
     OSError
         If it cannot be read.
     """
-    return _read(path, MOST_BYTES, _PARTS_OF_TEXT)
+    return _read(path, MOST_BYTES, _TEXT_SEPARATORS)
 
 
 def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES, most_parts: int = _MOST_PARTS) -> bytes:
@@ -59,12 +59,12 @@ def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES, most_parts: int = _
     DatasetError, OSError
         As in `read_bytes`.
     """
-    return _read(path, most_bytes, _PARTS_OF_JSON, most_parts)
+    return _read(path, most_bytes, _JSON_SEPARATORS, most_parts)
 
 
 def json_parts(content: bytes) -> int:
-    """Count the fields and values of JSON, about: those of texts that look like some are counted too."""
-    return _n_parts(content, _PARTS_OF_JSON)
+    """Count the fields and values of JSON, approximately: separators inside texts count too."""
+    return _n_parts(content, _JSON_SEPARATORS)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is not valid JSON, something else than an object, or nested so deeply that Python cannot read it.
+        If it is not valid JSON, not an object, or nested too deeply for Python.
     DatasetError, OSError
         As in `read_bytes`.
     """
@@ -86,7 +86,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return document
 
 
-def _read(path: Path, most_bytes: int, parts: bytes, most_parts: int = _MOST_PARTS) -> bytes:
+def _read(path: Path, most_bytes: int, separators: bytes, most_parts: int = _MOST_PARTS) -> bytes:
     with open(path, "rb", opener=open_without_waiting) as file:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):
@@ -97,7 +97,7 @@ def _read(path: Path, most_bytes: int, parts: bytes, most_parts: int = _MOST_PAR
                 f"{format_bytes(most_bytes)}; bring it back from a copy"
             )
         content = file.read()
-    if (n_parts := _n_parts(content, parts)) > most_parts:
+    if (n_parts := _n_parts(content, separators)) > most_parts:
         raise DatasetError(
             f"{path}: has {n_parts:,} lines, fields or values, and a document of a dataset has at most "
             f"{most_parts:,}; bring it back from a copy"
@@ -105,17 +105,17 @@ def _read(path: Path, most_bytes: int, parts: bytes, most_parts: int = _MOST_PAR
     return content
 
 
-def _n_parts(content: bytes, parts: bytes) -> int:
-    return sum(content.count(part) for part in parts)
+def _n_parts(content: bytes, separators: bytes) -> int:
+    return sum(content.count(separator) for separator in separators)
 
 
 def oversized(root: Path, files: Iterable[tuple[PurePosixPath, int]]) -> Iterator[tuple[PurePosixPath, str]]:
-    """Yield documents that validators cannot read, or not in a reasonable amount of memory, and why.
+    """Yield documents that validators cannot read in a reasonable amount of memory, and why.
 
     Parameters
     ----------
     root, files
-        A folder, and the files below it with their bytes.
+        A folder, and the files below it with their sizes in bytes.
     """
     for path, n_bytes in files:
         is_json = path.name.endswith(_JSON)
@@ -127,19 +127,19 @@ def oversized(root: Path, files: Iterable[tuple[PurePosixPath, int]]) -> Iterato
         except OSError as error:
             yield path, f"cannot be read: {error.strerror}"
             continue
-        n_parts = _n_parts(content, _PARTS_OF_JSON if is_json else b"\n")
+        n_parts = _n_parts(content, _JSON_SEPARATORS if is_json else b"\n")
         if n_parts > (_MOST_PARTS if is_json else _MOST_LINES):
             what = "values" if is_json else "lines"
             yield path, f"has {n_parts:,} {what}; the validators would need gigabytes of memory"
 
 
 def refuse_foreign(dataset: Path) -> None:
-    """Refuse a dataset with anything in it that packaging does not make, and that is dangerous to open.
+    """Refuse a dataset with files that packaging never makes and that are dangerous to open.
 
     Raises
     ------
     DatasetError
-        If there are links out of the dataset, named pipes, devices, or folders that are too deep.
+        If it contains links out of the dataset, named pipes, devices, or folders that are nested too deeply.
     """
     found = [f"{path}: {what}" for path, what in foreign(dataset)]
     if found:
@@ -148,9 +148,9 @@ def refuse_foreign(dataset: Path) -> None:
 
 
 def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:
-    """Yield what should not be in a dataset, and why.
+    """Yield paths that should not be in a dataset, and why.
 
-    Links that lead to another place of the dataset, as those of git-annex, are as good as files.
+    Links that stay inside the dataset, such as those of git-annex, are allowed.
     """
     root, folders = dataset.resolve(), [(dataset, 0)] if dataset.is_dir() else []
     while folders:
@@ -162,7 +162,7 @@ def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:
             path = Path(entry.path)
             if depth == 0 and entry.name == _NOT_READ and entry.is_dir(follow_symlinks=False):
                 continue
-            if entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):  # loops are no error
+            if entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):  # loops raise no error
                 yield path, "is a link out of the dataset; replace it by the file"
                 continue
             if entry.is_dir(follow_symlinks=False):
@@ -188,5 +188,5 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def open_without_waiting(path: str, flags: int) -> int:
-    """Open a file for `open`; a named pipe is opened without waiting for anybody who would write into it."""
+    """Open a file, as `opener` of `open`; do not wait for the writer of a named pipe."""
     return os.open(path, flags | os.O_NONBLOCK)

@@ -1,7 +1,7 @@
-"""Who may write: one program a dataset, one worker a step, on all machines that share the file system.
+"""Locks: one writer for a dataset, one worker for a step, on all machines that share the file system.
 
-Invariant: a lock ends with the process that holds it, however it ends. Only regular files are locked: Linux makes
-flock(2) on them a lock of the server on NFS and SMB, and one of the machine alone on folders.
+Invariant: a lock ends with the process that holds it, however it ends. Only regular files are locked: on NFS and SMB,
+Linux passes flock(2) on to the server for files, but not for folders.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from pathlib import Path, PurePath
 from catnip2bids.errors import Catnip2bidsError, DatasetError, WorkerError
 
 LOCK = ".lock"
-"""How the names of files end that are there to be locked."""
+"""The ending of the names of lock files."""
 FOLDER_LOCK = f".catnip2bids{LOCK}"
-"""Is locked for all of its folder; it is there only as long as the lock, or until the next one if the program died."""
-_SECONDS_FOR_OTHERS, _SECONDS_TO_LOOK = 60, 0.2
+"""The lock file of its folder; it is removed with the lock, or by the next program if this one was killed."""
+_WAIT_SECONDS, _POLL_SECONDS = 60, 0.2
 _TAKEN = "{}: another command has taken it up; wait for its end, and run again"
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # some network file systems have none
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # some network file systems have no locks
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder to ourselves; the lock ends with the program, however it ends.
+    """Lock a folder against other programs.
 
     Raises
     ------
     DatasetError
-        If another program has it.
+        If another program has locked it.
     """
     with _locked(folder / FOLDER_LOCK, folder):
         yield
 
 
 def is_locked(folder: Path) -> bool:
-    """Tell whether another program keeps a folder to itself now, without waiting for it or writing anything."""
+    """Tell whether another program has locked a folder, without waiting or writing."""
     try:
         descriptor = os.open(folder / FOLDER_LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # nobody locks it, or it cannot be asked
+    except OSError:  # not locked, or not readable
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -54,32 +54,32 @@ def is_locked(folder: Path) -> bool:
 
 
 def refuse_packaging(dataset: Path, command: str) -> None:
-    """Refuse to read a dataset while it is packaged.
+    """Refuse to read a dataset that is being packaged; `command` is named as what to run again.
 
     Raises
     ------
     DatasetError
-        If another program writes it now; `command` is what to run again.
+        If another program is writing the dataset.
     """
     if is_locked(dataset):
         raise DatasetError(f"{dataset}: is being packaged now; run {command} again when that is done")
 
 
 @contextmanager
-def undisturbed(dataset: Path, command: str, written: PurePath) -> Iterator[None]:
-    """Refuse to read a dataset that is packaged at the same time: results would mean nothing.
+def refuse_concurrent_packaging(dataset: Path, command: str, written: PurePath) -> Iterator[None]:
+    """Refuse to read a dataset that is packaged meanwhile: the results would be meaningless.
 
     Parameters
     ----------
     dataset, command
         The dataset, and what to run again.
     written
-        A file of it that packaging always writes anew.
+        A file of the dataset that packaging always writes again.
 
     Raises
     ------
     DatasetError
-        If another program writes it at the beginning or at the end, or has written it in between.
+        If another program is writing it at the beginning or the end, or has written it in between.
     """
     refuse_packaging(dataset, command)
     before = _state(dataset / written)
@@ -93,15 +93,15 @@ def undisturbed(dataset: Path, command: str, written: PurePath) -> Iterator[None
         raise DatasetError(f"{dataset}: was packaged meanwhile; run {command} again")
 
 
-def lock_of(marker: Path, command: str) -> Path:
-    """Allow the workers of a command to do a step of a construction; returns what they have to lock for it.
+def create_step_lock(marker: Path, command: str) -> Path:
+    """Create the lock file that workers of a command must lock to do one step of a staged output.
 
     Parameters
     ----------
     marker
-        A file beside the construction that stands for the step; it need not be there.
+        The marker of the step; it need not exist.
     command
-        A name of the command, which no other has, not even the same one begun again.
+        A unique name of this run of the command.
     """
     lock = marker.with_name(f"{marker.name}.{command}{LOCK}")
     lock.touch()
@@ -109,13 +109,13 @@ def lock_of(marker: Path, command: str) -> Path:
 
 
 @contextmanager
-def busy(lock: Path) -> Iterator[None]:
-    """Wait until nobody else works at a step of a construction, and let all others wait.
+def hold_step_lock(lock: Path) -> Iterator[None]:
+    """Lock a step of a staged output; wait while another worker holds the lock.
 
     Raises
     ------
     WorkerError
-        If another command has taken up the construction since.
+        If another command has resumed the output meanwhile.
     """
     try:
         descriptor = os.open(lock, os.O_RDWR)
@@ -130,13 +130,13 @@ def busy(lock: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def has_locks(file: Path) -> bool:
-    """Tell whether the file system of a file can keep others from the same work."""
+def supports_locks(file: Path) -> bool:
+    """Tell whether the file system of a file supports locks."""
     with file.open("r+b") as opened:
         try:
             fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return True  # somebody else has it
+            return True  # another worker holds it
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
@@ -144,22 +144,22 @@ def has_locks(file: Path) -> bool:
     return True
 
 
-def wait_for_others(markers: Path, final: Path) -> None:
-    """Wait until workers of an earlier command, wherever they are, have ended their step, and let them begin no other.
+def wait_for_workers(markers: Path, final: Path) -> None:
+    """Wait until workers of earlier commands, on any machine, have finished their step, and keep them from another one.
 
     Parameters
     ----------
     markers
-        The folder of the files that stand for the steps.
+        The folder of the markers of the steps.
     final
-        What is constructed.
+        The output.
 
     Raises
     ------
     DatasetError
-        If one goes on for long.
+        If a worker has not finished after a minute.
     """
-    end = time.monotonic() + _SECONDS_FOR_OTHERS
+    end = time.monotonic() + _WAIT_SECONDS
     for lock in sorted(markers.glob(f"*{LOCK}")):
         with lock.open("r+b") as opened:
             while True:
@@ -173,38 +173,38 @@ def wait_for_others(markers: Path, final: Path) -> None:
                             f"{final}: a worker of an earlier command is still writing it; wait for its end, or "
                             "end it, and run again"
                         ) from error
-                time.sleep(_SECONDS_TO_LOOK)
+                time.sleep(_POLL_SECONDS)
 
 
 @contextmanager
-def reserved(final: Path) -> Iterator[None]:
-    """Keep a name to ourselves, whether or not anything stands under it; its folder must be there.
+def lock_output(final: Path) -> Iterator[None]:
+    """Lock the name of an output, whether or not it exists; its folder must exist.
 
     Raises
     ------
     DatasetError
-        If another program is making the same.
+        If another program is writing the same output.
     """
     with _locked(final.with_name(f".{final.name}{LOCK}"), final):
         yield
 
 
 @contextmanager
-def _locked(lock: Path, what: Path) -> Iterator[None]:
-    """Lock a file, which is made for it and removed at the end."""
-    descriptor = _lock(lock, what)
-    while not _is_file(descriptor, lock):  # who had it has just removed it
+def _locked(lock: Path, output: Path) -> Iterator[None]:
+    """Create and lock a file, and remove it at the end."""
+    descriptor = _lock(lock, output)
+    while not _is_file(descriptor, lock):  # the last owner has just removed it
         os.close(descriptor)
-        descriptor = _lock(lock, what)
+        descriptor = _lock(lock, output)
     try:
         yield
     finally:
-        with suppress(OSError):  # a file that stays locks nothing by itself
+        with suppress(OSError):  # a file that stays behind locks nothing
             lock.unlink()
         os.close(descriptor)
 
 
-def _lock(lock: Path, what: Path) -> int:
+def _lock(lock: Path, output: Path) -> int:
     # NFS locks a file for writing only if it is open for writing; a link would lead out of the folder
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
@@ -212,7 +212,7 @@ def _lock(lock: Path, what: Path) -> int:
     except (BlockingIOError, PermissionError) as error:
         os.close(descriptor)
         raise DatasetError(
-            f"{what}: another catnip2bids is writing it; wait for its end, or use another folder"
+            f"{output}: another catnip2bids is writing it; wait for its end, or use another folder"
         ) from error
     except OSError as error:
         if error.errno not in {*_NO_LOCKS, errno.ESTALE}:

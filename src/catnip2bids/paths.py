@@ -1,8 +1,8 @@
-"""The gate for everything that is written, renamed or deleted: paths below one folder, and nothing outside of it.
+"""Safe paths: all that is written, renamed or deleted lies below one folder and is reached without links.
 
-Paths stand in documents of a dataset, which may come from anywhere, and links may stand in its folders.
+A dataset may come from anywhere: its documents may contain any path, and its folders any link.
 
-Invariant: a `SafePath` lies below the folder that a command writes into, and none of the folders in between is a link.
+Invariant: a `SafePath` lies below the folder that a command writes into, and no folder in between is a link.
 Functions that write, rename or delete take only such paths, and only this module makes them.
 """
 
@@ -18,11 +18,11 @@ from unicodedata import normalize
 from catnip2bids.errors import DatasetError
 
 SafePath = NewType("SafePath", Path)
-"""A path that may be written, renamed or deleted; a link that stands there is replaced or deleted itself."""
+"""A path that may be written, renamed or deleted; if it is a link, the link itself is replaced or deleted."""
 
 
 def safe_path(folder: Path, path: PurePath | str, what: str = "") -> SafePath:
-    """Return the path of something below a folder that may be written, renamed or deleted.
+    """Return a path below a folder that may be written, renamed or deleted.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def safe_path(folder: Path, path: PurePath | str, what: str = "") -> SafePath:
     path
         A path below it.
     what
-        Where the path stands, for the message.
+        The document that contains the path, for the message.
 
     Raises
     ------
@@ -48,28 +48,28 @@ def safe_path(folder: Path, path: PurePath | str, what: str = "") -> SafePath:
 
 
 def safe_file(file: Path) -> SafePath:
-    """Return a file or folder that the user named, with its folder, to be written."""
+    """Return a file or folder that the user named as a path that may be written."""
     return safe_path(file.parent, file.name)
 
 
 def beside(path: SafePath, name: str) -> SafePath:
-    """Return the path of something else in the same folder."""
+    """Return the path of another name in the same folder."""
     return SafePath(path.with_name(file_name(name, str(path))))
 
 
 def leads_out(path: str) -> bool:
-    """Tell whether a POSIX path is not one below a folder: absolute, with ``..`` in front, or none at all."""
+    """Tell whether a POSIX path leads out of its folder or is not a valid path below it."""
     normal = os.path.normpath(path)
     return "\0" in path or normal in ("", ".", "..") or normal.startswith(("/", "../"))
 
 
 def inside(path: str, what: str) -> PurePosixPath:
-    """Return a path below a folder.
+    """Return a normalized path below a folder.
 
     Raises
     ------
     DatasetError
-        If it leads out of it; `what` says where the path stands.
+        If it leads out of the folder; the message begins with `what`, the document that contains the path.
     """
     if leads_out(path):
         raise DatasetError(
@@ -80,44 +80,44 @@ def inside(path: str, what: str) -> PurePosixPath:
 
 
 def as_on_any_system(path: str) -> str:
-    """Return a path as systems compare it that tell neither case nor ways to write accents apart.
+    """Return a path as macOS or Windows compare it: without case, and with accents in one notation.
 
-    Paths for which it is the same are one file on macOS or Windows.
+    Paths with the same result are the same file there.
     """
     return normalize("NFD", normalize("NFD", path).casefold())
 
 
 def spelled_alike(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Find POSIX paths that are one on macOS or Windows; returns them by each path that is or is below one of them."""
+    """Find POSIX paths that are the same on macOS or Windows; return them for each path that has such a part."""
     spellings: dict[str, set[str]] = {}
-    everything = {path: [*map(str, PurePosixPath(path).parents[:-1]), path] for path in paths}
-    for place in chain.from_iterable(everything.values()):
-        spellings.setdefault(as_on_any_system(place), set()).add(place)
+    parts = {path: [*map(str, PurePosixPath(path).parents[:-1]), path] for path in paths}
+    for part in chain.from_iterable(parts.values()):
+        spellings.setdefault(as_on_any_system(part), set()).add(part)
     return {
         path: sorted(alike)
-        for path, places in everything.items()
-        if len(alike := max((spellings[as_on_any_system(place)] for place in reversed(places)), key=len)) > 1
+        for path, of_path in parts.items()
+        if len(alike := max((spellings[as_on_any_system(part)] for part in reversed(of_path)), key=len)) > 1
     }
 
 
 def spelled_otherwise(folder: Path, path: PurePath) -> Path | None:
-    """Return what stands in a folder under the name of `path` or of a folder of it but for case or accents, if so."""
-    place = folder
+    """Return an existing path that is spelled differently here, but is the same as `path` on macOS or Windows."""
+    parent = folder
     for name in path.parts:
-        if not os.path.lexists(place / name):
-            others = sorted(place.iterdir()) if place.is_dir() else []
+        if not os.path.lexists(parent / name):
+            others = sorted(parent.iterdir()) if parent.is_dir() else []
             return next((other for other in others if as_on_any_system(other.name) == as_on_any_system(name)), None)
-        place /= name
+        parent /= name
     return None
 
 
 def file_name(name: str, what: str) -> str:
-    """Return a name that is one, without folders.
+    """Return a file name.
 
     Raises
     ------
     DatasetError
-        If it is a path.
+        If it is a path, or not a valid name.
     """
     if PurePosixPath(name).name != name or leads_out(name):
         raise DatasetError(

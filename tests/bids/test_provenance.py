@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from catnip2bids.atomic_write import partial_path
 from catnip2bids.bids.provenance import (
     PROVENANCE,
     Decision,
@@ -23,7 +24,6 @@ from catnip2bids.documents import json_parts
 from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.paths import safe_path
-from catnip2bids.publish import partial_path
 
 RUN = "sub-45670ko_sample-LeftHemisphere_stain-cFos"
 SECOND = "sub-45671ko_sample-LeftHemisphere_stain-cFos"

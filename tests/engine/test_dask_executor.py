@@ -16,7 +16,7 @@ from catnip2bids.engine import Resources, resources_for
 from catnip2bids.engine.dask_executor import _locked
 from catnip2bids.enums import Cluster
 from catnip2bids.errors import SourceError
-from catnip2bids.locks import lock_of
+from catnip2bids.locks import create_step_lock
 from catnip2bids.packaging import estimate, package, run_preflight
 from catnip2bids.progress import Progress
 from cluster_work import (
@@ -100,7 +100,7 @@ def test_an_error_on_a_worker_is_the_error_of_here(tmp_path: Path, cohort: Path,
 
 
 def test_no_two_threads_of_a_worker_are_at_the_same_unit(tmp_path: Path) -> None:
-    lock, order = lock_of(tmp_path / "planes-000000.json", "run"), []
+    lock, order = create_step_lock(tmp_path / "planes-000000.json", "run"), []
 
     def work(name: str) -> None:
         with _locked(lock):

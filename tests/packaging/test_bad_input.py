@@ -15,7 +15,7 @@ import tifffile
 from catnip2bids import Action, PackageResult, make_plan, package, restore, verify
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.packaging import preflight_with_resources
-from catnip2bids.packaging.copies import copy_as_it_is
+from catnip2bids.packaging.copies import copy_verbatim
 from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.plan import report_on
 from catnip2bids.progress import Progress
@@ -833,7 +833,7 @@ def test_a_name_that_only_this_file_system_refuses_is_a_problem_of_its_entry(tmp
     file.write_text("notes")
     task = CopyTask(Entry("notes.txt", file), PurePosixPath("n" * 256))
     with pytest.raises(SourceError, match=r"notes\.txt: cannot be copied below .*File name too long; give it"):
-        list(copy_as_it_is(task, tmp_path / "dataset"))
+        list(copy_verbatim(task, tmp_path / "dataset"))
 
 
 def test_names_in_folders_that_differ_in_case_are_problems(tmp_path: Path) -> None:

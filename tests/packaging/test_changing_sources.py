@@ -20,7 +20,7 @@ def test_a_file_that_grows_while_it_is_copied_is_a_problem_and_copied_when_it_is
 ) -> None:
     run = write_l0(tmp_path / "source")
     (run / "notes.txt").write_text("first line\n")
-    pieces = copies._pieces
+    pieces = copies._read_blocks
 
     def growing(file: Path) -> Iterator[bytes]:
         yield from pieces(file)
@@ -28,7 +28,7 @@ def test_a_file_that_grows_while_it_is_copied_is_a_problem_and_copied_when_it_is
             file.write_text(f"{file.read_text()}another line\n")
 
     with monkeypatch.context() as changed:
-        changed.setattr(copies, "_pieces", growing)
+        changed.setattr(copies, "_read_blocks", growing)
         result = package([tmp_path / "source"], tmp_path / "dataset", settings())
     assert mentions(result.problems, "notes.txt: changed while it was read; run again")
     assert not list((tmp_path / "dataset").rglob("notes.txt"))

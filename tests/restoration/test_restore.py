@@ -276,7 +276,7 @@ def test_memory_that_turns_out_too_little_is_no_problem_of_an_item(
     write_l0(tmp_path / "cohort")
     package([tmp_path / "cohort"], tmp_path / "dataset", settings())
     with monkeypatch.context() as patch:
-        patch.setattr(restoration._Work, "check_memory", lambda _: None)
+        patch.setattr(restoration._Restorer, "check_memory", lambda _: None)
         with pytest.raises(UsageError, match="give more with --memory"):
             restore(tmp_path / "dataset", tmp_path / "restored", memory_bytes=2**20)
     assert restore(tmp_path / "dataset", tmp_path / "restored").ok

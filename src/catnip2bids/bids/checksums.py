@@ -1,12 +1,11 @@
-"""Checksums of all files but pixels: ``code/catnip2bids/checksums.sha256``, in the form that `sha256sum` reads.
+"""Checksums of all files except pixels: ``code/catnip2bids/checksums.sha256``, in the format of `sha256sum`.
 
-Pixels have hashes of their own (`catnip2bids.bids.plane_hashes`), whatever format they are stored in. Everything else
-is here: tables, sidecars, texts, copies of source files, the metadata inside OME-Zarr images, provenance, and the
-tables of plane hashes.
+Pixels have hashes of their own (`catnip2bids.bids.plane_hashes`), in any format. This file covers the rest: tables,
+sidecars, texts, copies of source files, metadata inside OME-Zarr images, provenance, and the tables of plane hashes.
 
-Invariant: what is meant never to change (copies, counts, metadata of images, plane hashes) keeps the checksum that it
-had when it was written, even if it is gone or packaging was killed in between, so that packaging again takes no damage
-for the truth. The first line is the checksum of all others.
+Invariant: files that must never change (copies, counts, metadata of images, plane hashes) keep the checksum that they
+had when they were written, even if they are missing or packaging was killed in between, so that packaging again does
+not accept damaged files. The first line is the checksum of all others.
 """
 
 from __future__ import annotations
@@ -20,13 +19,14 @@ from dataclasses import dataclass
 from errno import EINVAL
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import markers_path, remove, write_bytes
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.documents import open_without_waiting, read_bytes, read_object
 from catnip2bids.enums import IMAGE_ENDINGS
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import is_leftover
 from catnip2bids.paths import SafePath, leads_out, safe_path
-from catnip2bids.publish import is_unpublished, markers_path, remove, write_bytes
+from catnip2bids.staging import is_temporary
 
 CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "
@@ -37,34 +37,28 @@ NOT_CHECKED = ("docs", ".git")
 
 @dataclass(frozen=True)
 class Checksums:
-    """What the file says.
+    """The content of the file."""
 
-    Attributes
-    ----------
-    files
-        sha256 of each file, by its POSIX path below the dataset.
-    is_intact
-        Whether the checksum of the file itself is right.
-    """
-
-    files: dict[str, str]
-    is_intact: bool
+    files: dict[str, str]  # sha256 of each file, by its POSIX path below the dataset
+    is_intact: bool  # whether the checksum of the file itself is right
 
 
 def set_checksums_aside(dataset: Path) -> Checksums | None:
-    """Put the checksums aside as long as the dataset is worked on, and return them.
+    """Rename the checksums while the dataset is being changed, and return them.
 
-    After a command that was killed, those that it put aside are returned, without what was written since.
+    If a killed command has renamed them already, return only those of files that were not written since.
     """
-    there, aside = read_checksums(dataset), _aside(dataset)
-    if there is not None:
+    checksums, aside = read_checksums(dataset), _aside(dataset)
+    if checksums is not None:
         (dataset / CHECKSUMS).replace(aside)
-        return there
+        return checksums
     earlier = _read(aside)
     if earlier is None:
         return None
-    put_aside_at = aside.stat().st_ctime_ns  # bytes that rot keep the time of their file, whatever is written gets one
-    files = {file: sha256 for file, sha256 in earlier.files.items() if not _is_newer(dataset / file, put_aside_at)}
+    # Files with a later ctime than the rename were written by the killed command, so their old checksums do not count.
+    # Damage on the disk leaves the ctime alone, so damaged files keep their checksums and are found.
+    renamed_at = aside.stat().st_ctime_ns
+    files = {file: sha256 for file, sha256 in earlier.files.items() if not _is_newer(dataset / file, renamed_at)}
     return Checksums(files, earlier.is_intact)
 
 
@@ -81,10 +75,10 @@ def write_checksums(
     dataset
         The dataset.
     earlier
-        The checksums of before.
+        The checksums before the change.
     made, removed
-        Images, copies and tables that were made or removed since then, as paths below the dataset; of others that must
-        not change, the earlier checksums stay.
+        Images, copies and tables that were made or removed since then, as paths below the dataset. Other files that
+        must not change keep their earlier checksums.
     """
     changed = {path.as_posix() for path in (*made, *removed)}
     kept = {file: sha256 for file, sha256 in earlier.items() if _never_changes(file) and not _is_below(file, changed)}
@@ -100,7 +94,7 @@ def read_checksums(dataset: Path) -> Checksums | None:
     Raises
     ------
     DatasetError
-        If the file is there and cannot be read.
+        If the file exists and cannot be read.
     """
     return _read(dataset / CHECKSUMS)
 
@@ -117,11 +111,11 @@ def _read(path: Path) -> Checksums | None:
     lines = rest.decode(errors="surrogateescape").split("\n")
     files = dict(_read_line(line) for line in lines if _LINE.fullmatch(line))
     usable = {file: sha256 for file, sha256 in files.items() if not leads_out(file)}
-    return Checksums(usable, is_intact and len(usable) == len(lines) - 1)  # the last line has an end, too
+    return Checksums(usable, is_intact and len(usable) == len(lines) - 1)  # the last line ends with \n, too
 
 
 def checked_files(dataset: Path) -> Iterator[str]:
-    """List the files that have checksums, as POSIX paths below the dataset; leftovers have none."""
+    """Yield the files that have checksums, as POSIX paths below the dataset."""
     for path in _files(dataset, dataset):
         relative = path.relative_to(dataset).as_posix()
         if relative != CHECKSUMS.as_posix():
@@ -145,7 +139,7 @@ def file_sha256(path: Path) -> str:
 def _files(dataset: Path, folder: Path) -> Iterator[Path]:
     for entry in os.scandir(folder):
         path = Path(entry.path)
-        if is_unpublished(path) or is_leftover(path) or (folder == dataset and entry.name in NOT_CHECKED):
+        if is_temporary(path) or is_leftover(path) or (folder == dataset and entry.name in NOT_CHECKED):
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _documents(path) if _is_image(path, dataset) else _files(dataset, path)
@@ -159,7 +153,7 @@ def _is_image(path: Path, dataset: Path) -> bool:
 
 
 def _documents(folder: Path) -> Iterator[Path]:
-    """List the documents of an OME-Zarr image, without a look into the folders of its arrays: they may be large."""
+    """Yield the JSON files of an OME-Zarr image, without listing its arrays, which may be large."""
     yield from (path for name in _DOCUMENTS if (path := folder / name).is_file())
     if not _is_array(folder):
         for entry in os.scandir(folder):
@@ -196,7 +190,7 @@ def _is_below(file: str, roots: Collection[str]) -> bool:
     return file in roots or any(parent.as_posix() in roots for parent in PurePosixPath(file).parents)
 
 
-# sha256sum writes names with a backslash or a line end escaped, and a backslash before the line then
+# sha256sum escapes backslashes and line ends in names, and begins such a line with a backslash
 _ESCAPES = (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"))
 _HASH_AND_SPACES = 66
 _LINE = re.compile(r"\\?[0-9a-f]{64}  [^\0]+")

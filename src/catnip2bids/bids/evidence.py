@@ -1,4 +1,4 @@
-"""What was found out about the pixels of an entry, as far as it is used again: to restore the entry, or to verify it.
+"""Evidence about the pixels of an excluded entry, as provenance stores it to restore or verify the entry.
 
 Invariant: evidence that passes here names planes and files that a comparison could have found.
 """
@@ -6,7 +6,8 @@ Invariant: evidence that passes here names planes and files that a comparison co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, WrapValidator, model_validator
@@ -15,18 +16,39 @@ from catnip2bids.formatting import format_count
 from catnip2bids.paths import leads_out
 
 
-def _item_after_item(items: Any, validated: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+def _validate_one_by_one(items: Any, validated: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     if not isinstance(items, dict):
         return validated(items)
     return {name: value for item in items.items() for name, value in validated(dict([item])).items()}
 
 
-ITEM_AFTER_ITEM = WrapValidator(_item_after_item)
-"""For a dictionary of which only the first wrong item is told, as with `fail_fast`: errors take a lot of memory."""
+FAIL_FAST = WrapValidator(_validate_one_by_one)
+"""Report only the first wrong item of a dictionary, as `fail_fast` does for lists: errors take a lot of memory."""
+
+
+class EvidenceKind(Enum):
+    """How an excluded entry follows from packaged images."""
+
+    LINK = "a link to another entry of the run"
+    SAME = "the same pixels as an image"
+    MASKED = "an image times a mask"
+    OTHER = "it does not"
+
+
+def evidence_kind(evidence: Mapping[str, Any]) -> EvidenceKind:
+    """Return how an entry follows from packaged images; links are those whose pixels nobody had to compare."""
+    match evidence:
+        case {"relation": "identical", "compared_with": str()} if "fingerprint" not in evidence:
+            return EvidenceKind.LINK
+        case {"relation": "identical", "image": str()}:
+            return EvidenceKind.SAME
+        case {"relation": "2-is-1-masked", "image": str(), "mask": str()}:
+            return EvidenceKind.MASKED
+    return EvidenceKind.OTHER
 
 
 class _Evidence(BaseModel):
-    """The fields of evidence that are used again; all others are for people."""
+    """The fields of evidence that the program reads; all others are for people."""
 
     model_config = ConfigDict(strict=True)
 
@@ -47,11 +69,11 @@ class _Evidence(BaseModel):
     voxels_different: int | None = None
     voxels_zeroed: int | None = None
     voxels_not_the_product: int | None = None
-    labels_lost: Annotated[dict[str, int], ITEM_AFTER_ITEM] | Annotated[list[int], Field(fail_fast=True)] | None = None
+    labels_lost: Annotated[dict[str, int], FAIL_FAST] | Annotated[list[int], Field(fail_fast=True)] | None = None
 
     @model_validator(mode="after")
     def _name_each_plane_once(self) -> Self:
-        """Refuse planes that are named twice, or that were never compared: wrong slices would be restored."""
+        """Refuse planes that are named twice or were never compared: wrong slices would be restored."""
         for field in ("files", "layouts", "planes_different", "planes_emptied"):
             values = getattr(self, field) or []
             if twice := [value for value, n_times in Counter(values).items() if n_times > 1]:
@@ -77,12 +99,12 @@ class _Evidence(BaseModel):
 
 
 def checked_evidence(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return evidence as it is.
+    """Return evidence unchanged, if it is valid.
 
     Raises
     ------
     ValidationError
-        If a field that is used again cannot be right.
+        If a field that the program reads cannot be right.
     """
     _Evidence.model_validate(evidence or {})
     return evidence

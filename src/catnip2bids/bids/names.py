@@ -1,6 +1,6 @@
 """Names of BIDS files: entities in the order of the schema, labels of letters and digits only.
 
-Invariant: a name that is built here is a valid BIDS name; anything else is an error before a file is written.
+Invariant: all names that are built here are valid BIDS names; others are an error before a file is written.
 """
 
 from __future__ import annotations
@@ -17,21 +17,13 @@ LABEL = "[0-9a-zA-Z+]+"
 
 @dataclass(frozen=True)
 class BidsName:
-    """The entities and the suffix of a file name.
+    """The entities and the suffix of a file name."""
 
-    Attributes
-    ----------
-    entities
-        Pairs of key and label, such as ``("sub", "45670ko")``, in any order.
-    suffix
-        What comes last, such as ``SPIM``.
-    """
-
-    entities: tuple[tuple[str, str], ...]
-    suffix: str = ""
+    entities: tuple[tuple[str, str], ...]  # pairs such as ("sub", "45670ko"), in any order
+    suffix: str = ""  # such as "SPIM"
 
     def with_entities(self, suffix: str, **labels: str | None) -> BidsName:
-        """Add entities (those that are None are left out) and set the suffix."""
+        """Add the entities that are not None, and set the suffix."""
         added = tuple((key, label) for key, label in labels.items() if label is not None)
         return replace(self, entities=self.entities + added, suffix=suffix)
 
@@ -53,12 +45,12 @@ def run_name(subject: str, sample: str, stain: str) -> BidsName:
 
 
 def as_label(text: str) -> str:
-    """Remove everything from a text that is not a letter or a digit."""
+    """Return a text without characters other than letters and digits."""
     return re.sub(r"[^0-9a-zA-Z]", "", text)
 
 
 def check_label(label: str, what: str) -> str:
-    """Return the label, or say how to correct it.
+    """Return the label if it is valid.
 
     Raises
     ------
@@ -74,6 +66,6 @@ def check_label(label: str, what: str) -> str:
 
 
 def entities_of(stem: str) -> dict[str, str]:
-    """Read the entities of a file name back."""
+    """Return the entities of a file name."""
     pairs = (part.partition("-") for part in stem.split("_"))
     return {key: label for key, dash, label in pairs if dash}

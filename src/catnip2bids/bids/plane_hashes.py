@@ -1,6 +1,6 @@
 """The hashes of an image's planes: ``code/catnip2bids/pixels/<name of the image>.tsv``.
 
-Invariant: one row for each plane, in order, counted from 0: where its pixels were read, and the sha256 of them.
+Invariant: one row for each plane, in order, counted from 0, with the source of its pixels and their sha256.
 """
 
 from __future__ import annotations
@@ -9,41 +9,41 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import write_text
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.bids.tables import Table, read_table
 from catnip2bids.errors import DatasetError
 from catnip2bids.paths import safe_path
-from catnip2bids.publish import write_text
 
 _COLUMNS = ("plane", "source", "sha256")
 
 
 @dataclass(frozen=True)
 class PlaneRecord:
-    """Where a plane was read, from the run folder on (``n/a`` if no file holds its pixels), and their sha256."""
+    """The source of a plane, as a path from the run folder on (``n/a`` for recovered pixels), and its sha256."""
 
     source: str
     sha256: str
 
 
 def hashes_path(image: PurePosixPath) -> PurePosixPath:
-    """Where the hashes of an image's planes are, below the dataset."""
+    """Return the table of an image's plane hashes, as a path below the dataset."""
     return PurePosixPath(FOLDER.as_posix()) / "pixels" / f"{image.name}.tsv"
 
 
 def write_hashes(dataset: Path, image: PurePosixPath, planes: Iterable[PlaneRecord]) -> None:
-    """Write the table of an image."""
+    """Write the table of plane hashes of an image."""
     rows = [{"plane": str(n), "source": plane.source, "sha256": plane.sha256} for n, plane in enumerate(planes)]
     write_text(safe_path(dataset, hashes_path(image)), Table(_COLUMNS, tuple(rows)).to_tsv())
 
 
 def read_hashes(dataset: Path, image: PurePosixPath) -> tuple[PlaneRecord, ...]:
-    """Read the table of an image.
+    """Read the table of plane hashes of an image.
 
     Raises
     ------
     DatasetError
-        If it is not there, or is not such a table.
+        If it does not exist or is not such a table.
     """
     path = dataset / hashes_path(image)
     table = read_table(path)

@@ -1,8 +1,8 @@
-"""The dataset's memory: what was packaged, from what, with which settings, and why; what was left out, and why.
+"""Provenance: what was packaged and excluded, from which sources, with which settings, and why.
 
-Invariant: everything in the dataset that is not an image or a copy can be made again from this document and
-from the tables that are there. It names no absolute path, no user and no machine, because it gets published. What it
-says is checked when it is read: a path of the dataset is one that packaging could have made for that run.
+Invariant: all files of the dataset except images and copies can be made again from this document and the tables of the
+dataset. It has no absolute path, user or machine, because it gets published. It is checked when it is read: all paths
+must be ones that packaging could have made for that run.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from catnip2bids.atomic_write import partial_path, write_text
 from catnip2bids.bids.dataset_paths import SOURCEDATA, copy_of
-from catnip2bids.bids.evidence import ITEM_AFTER_ITEM, checked_evidence
+from catnip2bids.bids.evidence import FAIL_FAST, checked_evidence
 from catnip2bids.bids.names import LABEL, run_name
 from catnip2bids.documents import json_parts, read_json
 from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.paths import inside, leads_out, safe_path
-from catnip2bids.publish import partial_path, write_text
 
 FOLDER = Path("code/catnip2bids")
-"""Where it is kept, below the dataset."""
+"""The folder of provenance and checksums, below the dataset."""
 PROVENANCE = FOLDER / "provenance.json"
 PLAN = FOLDER / "plan.toml"
 VERSION = 1
-"""Of the provenance that is written, and the newest that is read."""
+"""The version that is written, and the newest that is read."""
 MOST_BYTES, MOST_PARTS = 32 * 2**20, 1_400_000
-"""The largest provenance, of about 900 runs. Reading it takes 150 MiB of memory, and 400 MiB if it was made to take
-much (measured)."""
+"""The largest provenance, of about 900 runs. Reading it takes 150 MiB of memory, or 400 MiB if it is malicious
+(measured)."""
 _MOST_FAULTS = 1000
 _IMAGE = r"\.ome\.(zarr|tif|btf)"
 _ATLAS_TABLE = rf"(atlas-{LABEL}_)?dseg\.tsv"
 
-_Texts = Annotated[dict[str, str], ITEM_AFTER_ITEM]
+_Texts = Annotated[dict[str, str], FAIL_FAST]
 Label = Annotated[str, Field(pattern=f"^{LABEL}$")]
 _Length = Annotated[int, Field(gt=0, le=2**31)]
 _Size = Annotated[float, Field(ge=1e-9, le=1e9)]
@@ -50,87 +50,37 @@ class _Document(BaseModel):
 
 
 class Decision(_Document):
-    """What was done with one source entry, and why.
+    """What was done with one source entry, and why."""
 
-    Attributes
-    ----------
-    run
-        Key of the run in `Provenance.runs`.
-    source
-        POSIX path below the SOURCE that was given.
-    action
-        ``convert``, ``copy`` or ``exclude``.
-    target
-        POSIX path below the dataset; None if there is none.
-    reason
-        Why.
-    problem
-        What is wrong, if that is why; None if it is as planned.
-    evidence
-        What was found out about the pixels, if anything.
-    slice_number
-        The pattern that the plan gave for the slice number in the names of its files.
-    n_bytes, written
-        Bytes of the entry, and when the last of them was written (UTC); None from versions that did not say.
-    """
-
-    run: str
-    source: str
+    run: str  # key of the run in `Provenance.runs`
+    source: str  # POSIX path below SOURCE
     action: Literal["convert", "copy", "exclude"]
-    target: str | None = None
+    target: str | None = None  # POSIX path below the dataset
     reason: str
-    problem: str | None = None
-    evidence: Annotated[dict[str, Any] | None, AfterValidator(checked_evidence)] = None
-    slice_number: str | None = None
-    n_bytes: int | None = None
-    written: str | None = None
+    problem: str | None = None  # None if the action is the planned one
+    evidence: Annotated[dict[str, Any] | None, AfterValidator(checked_evidence)] = None  # about the pixels
+    slice_number: str | None = None  # the plan's pattern of the slice number in names of files
+    n_bytes: int | None = None  # None from versions that did not record it
+    written: str | None = None  # newest modification time in UTC; None from versions that did not record it
 
 
 class ImageRecord(_Document):
-    """An image of the dataset.
+    """An image of the dataset."""
 
-    Attributes
-    ----------
-    source
-        POSIX path below the run folder.
-    recovered_from
-        The same of the entry without its mask, where the image is the mask that turns that one into `source`.
-    role
-        What it is in the pipeline, see `catnip2bids.catnip.components`.
-    shape, dtype
-        Voxels of level 0 along (z, y, x), and the type of the values.
-    voxel_size_um
-        Voxel size X Y Z in micrometers.
-    value_range
-        Smallest and largest finite value.
-    label_values
-        The values that occur in labels and masks.
-    how
-        How the pixels got into the image, where there is more than one way.
-    fingerprint
-        Hash of everything that decides what the image is: source files, settings, version.
-    n_files, n_bytes
-        Files of the image and their bytes, labels that were put into it left out; None from versions that did not say.
-    description_sha256
-        Hash of the OME-XML of an OME-TIFF.
-    embedded
-        Fingerprints of the label images inside the image, by name.
-    """
-
-    source: str
-    recovered_from: str | None = None
-    role: str
-    shape: tuple[_Length, _Length, _Length]
+    source: str  # POSIX path below the run folder
+    recovered_from: str | None = None  # the unmasked entry, if the image is the mask between it and `source`
+    role: str  # see `catnip2bids.catnip.components`
+    shape: tuple[_Length, _Length, _Length]  # (z, y, x) of level 0
     dtype: Annotated[str, Field(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))$")]
-    voxel_size_um: tuple[_Size, _Size, _Size]
-    value_range: tuple[float, float]
-    label_values: Annotated[list[int], Field(fail_fast=True)] | None = None
-    how: str | None = None
-    fingerprint: str
-    n_files: int | None = None
+    voxel_size_um: tuple[_Size, _Size, _Size]  # X Y Z
+    value_range: tuple[float, float]  # of finite values
+    label_values: Annotated[list[int], Field(fail_fast=True)] | None = None  # that occur in labels and masks
+    how: str | None = None  # how pixels were written, if there is more than one way
+    fingerprint: str  # hash of everything that decides the content: source files, settings, version
+    n_files: int | None = None  # without embedded labels; None from versions that did not record it
     n_bytes: int | None = None
-    description_sha256: str | None = None
-    embedded: _Texts = Field(default_factory=dict)
+    description_sha256: str | None = None  # of the OME-XML of an OME-TIFF
+    embedded: _Texts = Field(default_factory=dict)  # fingerprints of embedded label images, by name
 
 
 def _checked_source(source: str) -> str:
@@ -140,89 +90,42 @@ def _checked_source(source: str) -> str:
 
 
 class RunRecord(_Document):
-    """One packaged run.
+    """One packaged run."""
 
-    Attributes
-    ----------
-    name
-        Name of the run folder.
-    source
-        POSIX path of the run folder below the SOURCE that was given.
-    source_id
-        Id of the animal as the source names it; None if somebody said the subject in so many words.
-    subject, sample, stain
-        BIDS labels.
-    layout
-        Layout of CATNIP's output.
-    atlas_version, atlas_table
-        Version of the atlas, and the file in ``derivatives/catnip`` that names its labels.
-    log
-        Fields of CATNIP's log, without folders of the machine.
-    images
-        Image records by POSIX path below the dataset.
-    sidecars
-        Fields that were generated for the sidecars of the images, by the POSIX paths of the sidecars.
-    """
-
-    name: str
-    source: Annotated[str, AfterValidator(_checked_source)]
-    source_id: str | None
+    name: str  # of the run folder
+    source: Annotated[str, AfterValidator(_checked_source)]  # POSIX path of the run folder below SOURCE
+    source_id: str | None  # id of the animal in the names of the source; None if a person gave the subject
     subject: Label
     sample: Label
     stain: Label
-    layout: str
+    layout: str  # of CATNIP's output
     atlas_version: str | None = None
-    atlas_table: str | None = None
-    log: _Texts = Field(default_factory=dict)
-    images: Annotated[dict[str, ImageRecord], ITEM_AFTER_ITEM] = Field(default_factory=dict)
-    sidecars: Annotated[dict[str, dict[str, Any]], ITEM_AFTER_ITEM] = Field(default_factory=dict)
+    atlas_table: str | None = None  # the file in derivatives/catnip that names the labels
+    log: _Texts = Field(default_factory=dict)  # fields of CATNIP's log, without folders of the machine
+    # by POSIX path below the dataset: the images, and the generated fields of sidecars
+    images: Annotated[dict[str, ImageRecord], FAIL_FAST] = Field(default_factory=dict)
+    sidecars: Annotated[dict[str, dict[str, Any]], FAIL_FAST] = Field(default_factory=dict)
 
 
 class Invocation(_Document):
-    """One time the program was run on the dataset.
+    """One run of the program on the dataset."""
 
-    Attributes
-    ----------
-    command
-        The command with the options that decide what the dataset is, also where a call from Python did the same; of
-        SOURCE, the dataset and other files the names alone.
-    time
-        When it began to write, ISO 8601 with the zone.
-    versions
-        Of the program, Python, the system, BIDS and the libraries that were there, by name.
-    settings
-        Choices that decide what the dataset is, by the names of `catnip2bids.Settings`.
-    """
-
-    command: str
-    time: str
-    versions: _Texts
-    settings: dict[str, Any]
+    command: str  # with the options that affect the dataset, also for calls from Python; only the names of files
+    time: str  # when it began to write, ISO 8601 with the zone
+    versions: _Texts  # of the program, Python, the system, BIDS and the libraries, by name
+    settings: dict[str, Any]  # that affect the dataset, by the names of `catnip2bids.Settings`
 
 
 class Provenance(_Document):
-    """Everything that is known about how the dataset came about.
-
-    Attributes
-    ----------
-    version
-        Version of this document, which a newer program may raise.
-    command, settings, versions
-        Of the last invocation.
-    history
-        All invocations, oldest first.
-    runs
-        Packaged runs; the key is ``sub-..._sample-..._stain-...``.
-    decisions
-        One for each source entry of each run.
-    """
+    """The content of provenance.json."""
 
     version: Annotated[int, Field(ge=1, le=VERSION)] = VERSION
+    # of the last invocation
     command: str = ""
     versions: _Texts = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
-    history: Annotated[list[Invocation], Field(fail_fast=True)] = Field(default_factory=list)
-    runs: Annotated[dict[RunKey, RunRecord], ITEM_AFTER_ITEM] = Field(default_factory=dict)
+    history: Annotated[list[Invocation], Field(fail_fast=True)] = Field(default_factory=list)  # oldest first
+    runs: Annotated[dict[RunKey, RunRecord], FAIL_FAST] = Field(default_factory=dict)
     decisions: Annotated[list[Decision], Field(fail_fast=True)] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -253,7 +156,7 @@ class Provenance(_Document):
         }
 
     def copies_of(self, run: str) -> dict[str, PurePosixPath]:
-        """Return where files and folders of a run are kept as they are, by their POSIX paths below the run folder."""
+        """Return the paths of copies in the dataset, by the POSIX paths of the originals below the run folder."""
         record, copies = self.runs[run], {}
         images = {image.source for image in record.images.values() if image.recovered_from is None}
         for path, decision in self.decisions_of(run).items():
@@ -264,7 +167,7 @@ class Provenance(_Document):
         return copies
 
     def save(self, dataset: Path) -> None:
-        """Write it into the dataset, whole or not at all.
+        """Write provenance.json atomically.
 
         Raises
         ------
@@ -283,7 +186,7 @@ class Provenance(_Document):
 
 
 def _file_of(key: str, run: RunRecord, ending: str) -> str:
-    """Return the pattern of the files of a run that are named after it."""
+    """Return the pattern of the paths of files that are named after a run."""
     return rf"(derivatives/catnip(-counts)?/)?sub-{re.escape(run.subject)}/micr/{re.escape(key)}[0-9a-zA-Z_+-]*{ending}"
 
 
@@ -296,10 +199,10 @@ def is_ours(dataset: Path) -> bool:
     """Tell whether a folder is a dataset that this program began, even if it was stopped at once."""
     if (dataset / PROVENANCE).is_file():
         return True
-    begun = {partial_path(safe_path(dataset, PROVENANCE)), dataset / FOLDER_LOCK}
+    own_files = {partial_path(safe_path(dataset, PROVENANCE)), dataset / FOLDER_LOCK}
     for parent, folders, files in os.walk(dataset):
         leave_out_leftovers(folders, files)
-        if any(Path(parent, name) not in begun for name in files):
+        if any(Path(parent, name) not in own_files for name in files):
             return False
     return True
 
@@ -310,7 +213,7 @@ def provenance_of(dataset: Path) -> Provenance:
     Raises
     ------
     DatasetError
-        If it is not there, or cannot be read.
+        If it does not exist or cannot be read.
     """
     if not (dataset / PROVENANCE).is_file():
         what = (
@@ -321,12 +224,12 @@ def provenance_of(dataset: Path) -> Provenance:
 
 
 def read_provenance(dataset: Path) -> Provenance:
-    """Read the provenance of a dataset; a new dataset has an empty one.
+    """Read the provenance of a dataset; return an empty one for a new dataset.
 
     Raises
     ------
     DatasetError
-        If it is there and cannot be read.
+        If it exists and cannot be read.
     """
     path = dataset / PROVENANCE
     if not path.is_file():

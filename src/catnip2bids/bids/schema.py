@@ -1,6 +1,6 @@
-"""What the official BIDS schema says; nothing of it is typed by hand.
+"""Rules of the official BIDS schema.
 
-Invariant: rules come from the schema that bidsschematools ships, the same that the validator checks.
+Invariant: all rules come from the schema of bidsschematools, which the validator uses too.
 """
 
 from __future__ import annotations
@@ -18,34 +18,32 @@ def _schema() -> Any:
 
 
 def bids_version() -> str:
-    """Version of BIDS that datasets are written for."""
+    """Return the version of BIDS to which datasets are written."""
     return str(_schema().bids_version)
 
 
 @cache
 def entity_order() -> tuple[str, ...]:
-    """Keys of all entities (``sub``, ``sample``, ...) in the order they have in file names."""
+    """Return the keys of all entities (``sub``, ``sample``, ...) in their order in file names."""
     schema = _schema()
     return tuple(str(schema.objects.entities[entity].name) for entity in schema.rules.entities)
 
 
 def recommended_image_metadata() -> tuple[str, ...]:
-    """Sidecar keys that BIDS recommends for every microscopy image."""
+    """Return the sidecar keys that BIDS recommends for all microscopy images."""
     rules = _schema().rules.sidecars.micr
-    everywhere = (
+    groups = (
         "MicroscopyHardware",
         "MicroscopyInstitutionInformation",
         "MicroscopyImageAcquisition",
         "MicroscopySample",
     )
-    return tuple(
-        key for rule in everywhere for key, level in rules[rule].fields.items() if _level(level) == "recommended"
-    )
+    return tuple(key for rule in groups for key, level in rules[rule].fields.items() if _level(level) == "recommended")
 
 
 @cache
 def participant_levels() -> Mapping[str, frozenset[str]]:
-    """Columns that BIDS knows in participants.tsv, and the values that each may have; none where any text will do."""
+    """Return the columns of participants.tsv that BIDS defines, with their allowed values; empty if any text is."""
     schema = _schema()
     columns = schema.rules.tabular_data.modality_agnostic.Participants.columns
     definitions = {str(column): schema.objects.columns[column].get("definition", {}) for column in columns}
@@ -53,7 +51,7 @@ def participant_levels() -> Mapping[str, frozenset[str]]:
 
 
 def format_pattern(name: str) -> str:
-    """Return the pattern of a format of BIDS, such as ``number`` or ``rrid``."""
+    """Return the regular expression of a BIDS format, such as ``number`` or ``rrid``."""
     return str(_schema().objects.formats[name].pattern)
 
 

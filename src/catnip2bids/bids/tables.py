@@ -1,4 +1,4 @@
-"""TSV tables that grow: rows are added or brought up to date, nothing that is there is lost.
+"""TSV tables: rows are added or updated, and no value of a person is lost.
 
 Invariant: merging the same rows again, or in another order, gives the same file.
 """
@@ -21,30 +21,22 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts.
-
-    Attributes
-    ----------
-    columns
-        Names of the columns, in order.
-    rows
-        One mapping a row; a column that is missing in it is unknown.
-    """
+    """A table of texts."""
 
     columns: tuple[str, ...]
-    rows: tuple[Row, ...] = ()
+    rows: tuple[Row, ...] = ()  # columns that are missing in a row are unknown
 
     def merged(self, rows: Sequence[Row], key: Sequence[str], *, keep_known: bool = False) -> Table:
-        """Add rows, or bring those with the same key up to date.
+        """Add rows, or update those with the same key.
 
         Parameters
         ----------
         rows
-            The rows to merge. What only says that a value is unknown (``n/a``, ``NA`` ...) changes no known one.
+            The rows to merge. Unknown values (``n/a``, ``NA`` ...) do not replace known ones.
         key
             Columns that identify a row; the result is sorted by them.
         keep_known
-            Whether a known value that is there wins over the new one.
+            Whether known values of this table win over new ones.
         """
         merged = {_key(row, key): dict(row) for row in self.rows}
         for row in rows:
@@ -57,13 +49,13 @@ class Table:
         return Table(tuple(dict.fromkeys(columns)), tuple(merged[found] for found in sorted(merged)))
 
     def to_tsv(self) -> str:
-        """Write as TSV text; what is not known is ``n/a``."""
+        """Return the table as TSV text, with ``n/a`` for unknown values."""
         lines = [self.columns, *([row.get(column) or UNKNOWN for column in self.columns] for row in self.rows)]
         return "".join("\t".join(_cell(text) for text in line) + "\n" for line in lines)
 
 
 def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
-    """Read a TSV file, whose rows must have the first of these columns; without the file the table is empty.
+    """Read a TSV file, which must have the first of these columns; return an empty table if it does not exist.
 
     Raises
     ------
@@ -112,7 +104,7 @@ def read_number(path: Path, text: str) -> int:
     Raises
     ------
     DatasetError
-        If it is none.
+        If it is not a whole number.
     """
     try:
         return exact_integer(text)
@@ -121,7 +113,7 @@ def read_number(path: Path, text: str) -> int:
 
 
 def _cell(text: str) -> str:
-    """Put a text on one line of one cell; a quote at its beginning would be taken for one around it."""
+    """Return a text as one cell; line ends and tabs become spaces, and a cell that begins with a quote is quoted."""
     line = " ".join(text.splitlines()).replace("\t", " ") if set(text) & set("\t\n\r") else text
     return '"' + line.replace('"', '""') + '"' if line.startswith('"') else line
 

@@ -124,14 +124,14 @@ def _show_estimate(expected: Estimate) -> None:
 
 def _show_planned(run: RunTasks) -> None:
     """Print what becomes of each entry of a run, by the folder of the dataset into which it goes."""
-    used = {task.entry.path for task in run.everything} | run.problems.keys()
+    used = {task.entry.path for task in run.all_tasks} | run.problems.keys()
     excluded = [
         (entry.source, entry.reason)
         for entry in run.planned.entries
         if entry.source not in used and entry.reason != LEFT_BEHIND
     ]
     if not ON_TERMINAL:
-        tasks = [(task.entry.path, task.target) for task in run.everything]
+        tasks = [(task.entry.path, task.target) for task in run.all_tasks]
         for source, target in tasks:
             say(f"{run.run.folder / source} -> {target}")
         for source, reason in excluded:

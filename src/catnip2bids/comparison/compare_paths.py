@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import output_folder, raising_write_errors
 from catnip2bids.comparison.compared_volume import ComparedVolume, compared_entry, open_compared, with_inspection
 from catnip2bids.comparison.files import FileComparison, compare_files
 from catnip2bids.comparison.output import write_report
@@ -32,7 +33,6 @@ from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.formatting import format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
 from catnip2bids.progress import Progress
-from catnip2bids.publish import folder_to_write, raising_write_errors
 from catnip2bids.scanning import Entry
 from catnip2bids.volume import slice_pattern
 
@@ -108,7 +108,7 @@ def _output_folder(folder: Path, read: tuple[Path, Path]) -> Iterator[None]:
     there = sorted(path.name for path in without_leftovers(folder.iterdir())) if folder.is_dir() else []
     if there and "comparison.json" not in there:
         raise UsageError(f"{folder}: holds {there[0]} and no comparison; give a new folder with -o")
-    with raising_write_errors(folder), folder_to_write(folder):
+    with raising_write_errors(folder), output_folder(folder):
         yield
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids._version import __version__
+from catnip2bids.atomic_write import raising_write_errors, write_text
 from catnip2bids.comparison.files import FileComparison
 from catnip2bids.comparison.pictures import Pictures, pictures_of
 from catnip2bids.comparison.planes import PlanePair
@@ -21,7 +22,6 @@ from catnip2bids.comparison.tables import TableComparison
 from catnip2bids.comparison.volumes import VolumeComparison
 from catnip2bids.html_pages import page_templates
 from catnip2bids.paths import safe_path
-from catnip2bids.publish import raising_write_errors, write_text
 
 _MOST_REGIONS = 500
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from catnip2bids.atomic_write import atomic_output, output_folder, partial_path, raising_write_errors
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE
 from catnip2bids.bids.provenance import is_ours
 from catnip2bids.demo.cohort import write_cohort
@@ -17,7 +18,6 @@ from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging import PackageResult, Settings, package
 from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.publish import folder_to_write, partial_path, publication, raising_write_errors
 from catnip2bids.reporting import report
 from catnip2bids.validation import ValidationReport, validate
 from catnip2bids.verification import Verification, verify
@@ -83,9 +83,9 @@ def write_demo_cohort(folder: Path, progress: Progress | None = None) -> DemoCoh
         raise UsageError(f"{folder}: holds {strange[0].name}, which is not of the demo; give a new folder")
     if not cohort.folder.is_dir():
         progress.note("making up a cohort of two animals ...")
-        with raising_write_errors(folder), folder_to_write(folder):
+        with raising_write_errors(folder), output_folder(folder):
             write_atlas_table(cohort.atlas_table)
-            with publication(cohort.folder) as partial:
+            with atomic_output(cohort.folder) as partial:
                 write_cohort(partial)
     return cohort
 

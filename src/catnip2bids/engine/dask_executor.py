@@ -29,7 +29,7 @@ from catnip2bids.engine.sequential_writer import SequentialWrite, write_sequenti
 from catnip2bids.engine.work_units import RemainingLevels, WorkUnit, convert_unit, write_remaining_levels
 from catnip2bids.engine.writer_protocols import ImageWriter
 from catnip2bids.errors import WorkerError
-from catnip2bids.locks import busy, lock_of
+from catnip2bids.locks import create_step_lock, hold_step_lock
 from catnip2bids.volume import Volume
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class ClusterExecutor(Executor):
         return (function, *arguments)
 
     def _lock_of(self, marker: Path | None) -> Path | None:
-        return None if marker is None else lock_of(marker, self._command)
+        return None if marker is None else create_step_lock(marker, self._command)
 
     def _share(self, value: object) -> Any:
         """Send an object to the cluster once; if the worker that holds it is lost, the scheduler sends it again."""
@@ -275,7 +275,7 @@ def _locked(lock: Path | None) -> Iterator[None]:
         return
     if not lock.parent.is_dir():
         raise WorkerError(unseen(lock.parent))
-    with _THREAD_LOCKS.of(lock), busy(lock):  # file locks do not exclude threads of one process
+    with _THREAD_LOCKS.of(lock), hold_step_lock(lock):  # file locks do not exclude threads of one process
         yield
 
 

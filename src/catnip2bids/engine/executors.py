@@ -27,7 +27,7 @@ from catnip2bids.engine.system_limits import n_processors
 from catnip2bids.enums import Cluster, check_resources
 from catnip2bids.errors import UsageError
 from catnip2bids.formatting import format_bytes, format_count
-from catnip2bids.locks import has_locks
+from catnip2bids.locks import supports_locks
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -194,7 +194,7 @@ class _WorkerFacts:
     version: str
     memory_bytes: int
     missing: tuple[str, ...]  # of the paths that it must see
-    has_locks: bool  # whether its file system has them
+    supports_locks: bool  # whether its file system has them
 
 
 def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | None) -> _WorkerFacts | None:
@@ -217,7 +217,7 @@ def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | No
             raise UsageError(other_version(found.version, __version__))
         for path in found.missing:
             raise UsageError(unseen(path))
-        if not found.has_locks:
+        if not found.supports_locks:
             raise UsageError(
                 f"{writing}: its file system has no locks (fcntl), which keep two workers from writing the same file; "
                 "mount it with locks, or write to another one"
@@ -263,7 +263,10 @@ def _test_file(writing: Path | None) -> Iterator[str | None]:
 def _facts(reading: Sequence[str], test_file: str | None) -> _WorkerFacts:
     missing = missing_of([*reading, *([test_file] if test_file else [])])
     return _WorkerFacts(
-        __version__, default_memory_bytes(), missing, bool(missing) or test_file is None or has_locks(Path(test_file))
+        __version__,
+        default_memory_bytes(),
+        missing,
+        bool(missing) or test_file is None or supports_locks(Path(test_file)),
     )
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from catnip2bids.atomic_write import remove, write_text
 from catnip2bids.documents import read_object
 from catnip2bids.errors import DatasetError
 from catnip2bids.paths import SafePath
-from catnip2bids.publish import remove, write_text
 
 
 @dataclass(frozen=True)

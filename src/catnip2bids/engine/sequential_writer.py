@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from catnip2bids.atomic_write import raising_write_errors, write_text
 from catnip2bids.documents import read_object
 from catnip2bids.engine.block_reader import PixelStatistics, adding_plane_to_errors
 from catnip2bids.engine.memory import PlaneMemory, Resources, divide_memory_by_planes
 from catnip2bids.engine.resume_markers import DAMAGED, UnitResult
 from catnip2bids.engine.writer_protocols import Encoded, PlaneImage
 from catnip2bids.paths import SafePath, safe_path
-from catnip2bids.publish import raising_write_errors, write_text
 from catnip2bids.volume import Copyable, EncodedPlane, FileRange, Volume, little_endian_bytes
 from catnip2bids.volume.plane_hash import row_bands
 

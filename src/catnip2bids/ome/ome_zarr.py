@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.atomic_write import atomic_output, write_error
 from catnip2bids.enums import Kind, OmeZarrVersion
 from catnip2bids.ome.downsampling import downsample
 from catnip2bids.ome.levels import Level, Zyx, plan_levels
@@ -28,7 +29,6 @@ from catnip2bids.ome.ome_zarr_metadata import group_attributes
 from catnip2bids.ome.pyramid_writer import PyramidWriter, Region
 from catnip2bids.ome.sharding import LevelSharding, Sharding, n_files, plan_sharding, waiting_bytes
 from catnip2bids.paths import safe_file, safe_path
-from catnip2bids.publish import publication, write_error
 
 # Every Zarr implementation reads Zstandard after a bit shuffle. Measured on light-sheet images: level 3
 # instead of 1 takes 50 % more time and makes files 1.6 % smaller; blocks of 1 MiB instead of Blosc's own choice take a
@@ -143,7 +143,7 @@ class OmeZarrImage:
     def replace_metadata(self, document: dict[str, Any]) -> Path:
         """Replace the group's metadata of a finished image in one step; returns the file."""
         name, content = _attributes_file(group_attributes(document, self.version), self.version)
-        with publication(
+        with atomic_output(
             safe_path(self.folder.parent, f"{self.folder.name}/{name}"), near=safe_file(self.folder)
         ) as partial:
             _write_json(partial, content)

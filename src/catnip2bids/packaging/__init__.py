@@ -1,4 +1,4 @@
-"""The main job: from source folders to a valid dataset."""
+"""The main command: package source folders as a valid dataset."""
 
 from catnip2bids.enums import Naming
 from catnip2bids.packaging.estimate_size import Estimate, estimate

@@ -1,7 +1,7 @@
-"""The tables that name label values: one for each atlas that the runs of a dataset use.
+"""Tables that name label values: one for each atlas that the runs of a dataset use.
 
-Invariant: ids of different atlases never stand in one table. With one atlas the table is ``dseg.tsv``, with more
-each has its own ``atlas-<label>_dseg.tsv``. A label value that occurs and that no table names gets a row.
+Invariant: a table never mixes ids of different atlases. With one atlas the table is ``dseg.tsv``, with several each has
+its own ``atlas-<label>_dseg.tsv``. A label value that occurs and that no table names gets a row.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from catnip2bids.atomic_write import remove, write_text
 from catnip2bids.bids.dataset_paths import DERIVATIVE
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table
@@ -19,31 +20,30 @@ from catnip2bids.colors import color_of_label
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.paths import safe_path
-from catnip2bids.publish import remove, write_text
 
 
 def write_atlas_tables(dataset: Path, provenance: Provenance, tables: Mapping[str, AtlasTable]) -> list[str]:
-    """Write the atlas tables of a dataset, and note in the provenance which run uses which.
+    """Write the atlas tables of a dataset, and record in provenance which run uses which.
 
     Parameters
     ----------
     dataset
         The dataset.
     provenance
-        Records of all runs; their `atlas_table` is brought up to date.
+        Records of all runs; their `atlas_table` is updated.
     tables
-        Atlas tables of the runs that were packaged now, by the keys of the runs.
+        Atlas tables of the runs that are packaged now, by the keys of the runs.
 
     Returns
     -------
-    Names of the files.
+    Names of the tables.
     """
     groups: list[tuple[AtlasTable, list[str]]] = []
     for key, run in sorted(provenance.runs.items()):
-        there = _table_that_is_there(dataset / DERIVATIVE / run.atlas_table) if run.atlas_table else None
-        table = tables.get(key, there)
-        if table is not None and there is not None and table.same_atlas_as(there):
-            table = table.merged_with(there)
+        earlier = _read_written_table(dataset / DERIVATIVE / run.atlas_table) if run.atlas_table else None
+        table = tables.get(key, earlier)
+        if table is not None and earlier is not None and table.same_atlas_as(earlier):
+            table = table.merged_with(earlier)
         if table is not None and (table.regions or _occurring(provenance, [key])):
             _join(groups, table, key)
     before = {run.atlas_table for run in provenance.runs.values() if run.atlas_table}
@@ -60,38 +60,38 @@ def write_atlas_tables(dataset: Path, provenance: Provenance, tables: Mapping[st
 
 
 def atlas_of(counts: Iterable[Path], given: AtlasTable | None, dataset: Path) -> AtlasTable:
-    """Return the table that was given, or the one that CATNIP counted by, with what the dataset knows of it.
+    """Return the given table, or the one of the counts, merged with the table of the same atlas in the dataset.
 
     Parameters
     ----------
     counts
         The tables of counts of a run.
     given
-        The table that is to be used for all runs.
+        The table to use for all runs.
     dataset
-        The dataset; it need not be there.
+        The dataset; it need not exist.
     """
     if given is not None:
         return given
     tables = [AtlasTable.from_counts(read_counts(table)) for table in counts]
     counted = max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
-    there = [table for table in read_atlas_tables(dataset) if table.same_atlas_as(counted)]
-    return there[0].merged_with(counted) if there else counted
+    written = [table for table in read_atlas_tables(dataset) if table.same_atlas_as(counted)]
+    return written[0].merged_with(counted) if written else counted
 
 
 def read_atlas_tables(dataset: Path) -> list[AtlasTable]:
-    """Read the atlas tables of a dataset, without the colours and names that were made up.
+    """Read the atlas tables of a dataset, without generated colours and names.
 
     Raises
     ------
     DatasetError
         If one cannot be read.
     """
-    found = (_table_that_is_there(path) for path in sorted(without_leftovers((dataset / DERIVATIVE).glob("*dseg.tsv"))))
+    found = (_read_written_table(path) for path in sorted(without_leftovers((dataset / DERIVATIVE).glob("*dseg.tsv"))))
     return [table for table in found if table is not None]
 
 
-def _table_that_is_there(path: Path) -> AtlasTable | None:
+def _read_written_table(path: Path) -> AtlasTable | None:
     if not path.is_file():
         return None
     try:
@@ -115,7 +115,7 @@ def _join(groups: list[tuple[AtlasTable, list[str]]], table: AtlasTable, key: st
 
 
 def _version(provenance: Provenance, keys: list[str]) -> str:
-    """Version of the atlas that the runs share, empty if it is unknown."""
+    """Return the version of the atlas that the runs share; empty if it is unknown."""
     return next((v for key in keys if (v := provenance.runs[key].atlas_version)), "")
 
 
@@ -125,9 +125,9 @@ def _file_names(versions: list[str]) -> list[str]:
     names: list[str] = []
     for version in versions:
         label = f"CATNIP{version}"
-        alike = tuple(f"atlas-{label}{end}".casefold() for end in "_x")  # one name on macOS and Windows
-        twins = sum(name.casefold().startswith(alike) for name in names)
-        names.append(f"atlas-{label}{f'x{twins + 1}' if twins else ''}_dseg.tsv")
+        alike = tuple(f"atlas-{label}{end}".casefold() for end in "_x")  # the same name on macOS and Windows
+        n_alike = sum(name.casefold().startswith(alike) for name in names)
+        names.append(f"atlas-{label}{f'x{n_alike + 1}' if n_alike else ''}_dseg.tsv")
     return names
 
 

@@ -1,7 +1,6 @@
-"""Small source files, copied as they are.
+"""Copy small source files unchanged.
 
-Invariant: a copy is what the file was at one time, or not there under its name; one that is there with the same size
-and time is kept.
+Invariant: a copy is the file at one moment, or does not exist. A copy with the size and time of its source is kept.
 """
 
 from __future__ import annotations
@@ -12,29 +11,29 @@ from dataclasses import dataclass
 from errno import ENAMETOOLONG
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import atomic_output
 from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.file_types import refuse_special_file
 from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.paths import SafePath, safe_path
-from catnip2bids.publish import publication
 from catnip2bids.scanning import files_below
 
-_PIECE_BYTES = 2**20
+_BLOCK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A source file, its copy below the dataset, and whether it was copied just now."""
+    """A source file, its copy below the dataset, and whether it was copied now."""
 
     file: Path
     copy: PurePosixPath
     is_new: bool
 
 
-def copy_as_it_is(task: CopyTask, dataset: Path, *, overwrite: bool = False) -> Iterator[Copy]:
-    """Copy a file or folder as it is, with its times; yields each copy when it is there.
+def copy_verbatim(task: CopyTask, dataset: Path, *, overwrite: bool = False) -> Iterator[Copy]:
+    """Copy a file or folder with its times; yield each finished copy.
 
-    What was copied already is copied again only with `overwrite`, or if size or time of the source differ.
+    A copy is made again only with `overwrite`, or if size or time of the source differ.
 
     Raises
     ------
@@ -55,15 +54,15 @@ def copy_as_it_is(task: CopyTask, dataset: Path, *, overwrite: bool = False) -> 
 
 
 def _copy_file(file: Path, copy: SafePath, overwrite: bool) -> bool:
-    """Copy a file, unless that was done already; tells whether it was not."""
+    """Copy a file unless the copy is up to date; return whether it was copied."""
     refuse_special_file(file)
     state = _state(file)
     if not overwrite and copy.is_file() and _size_and_time(copy.stat()) == _size_and_time(state):
         return False
-    with publication(copy) as partial:
+    with atomic_output(copy) as partial:
         with partial.open("wb") as out:
-            for piece in _pieces(file):
-                out.write(piece)
+            for block in _read_blocks(file):
+                out.write(block)
         if _size_and_time(_state(file)) != _size_and_time(state):
             raise SourceError(f"{file}: changed while it was read; run again when it is at rest")
         os.utime(partial, ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -78,17 +77,17 @@ def _state(file: Path) -> os.stat_result:
     try:
         return file.stat()
     except OSError as error:
-        raise _not_read(file, error) from error
+        raise _read_error(file, error) from error
 
 
-def _pieces(file: Path) -> Iterator[bytes]:
+def _read_blocks(file: Path) -> Iterator[bytes]:
     try:
         with file.open("rb") as source:
-            while piece := source.read(_PIECE_BYTES):
-                yield piece
+            while block := source.read(_BLOCK_BYTES):
+                yield block
     except OSError as error:
-        raise _not_read(file, error) from error
+        raise _read_error(file, error) from error
 
 
-def _not_read(file: Path, error: OSError) -> ReadError:
+def _read_error(file: Path, error: OSError) -> ReadError:
     return ReadError(f"{file}: cannot be read: {error.strerror}; make it readable, or exclude it in the plan")

@@ -1,38 +1,36 @@
 """Cell counts: CATNIP's CSVs as TSV tables, one for each segmentation and a long one for the dataset.
 
-Invariant: the long table is made from the tables that are in the dataset, so the order in which animals were
-packaged does not show in it.
+Invariant: the long table depends only on the tables in the dataset, not on the order in which animals were packaged.
 """
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import remove, write_text
 from catnip2bids.bids.names import entities_of
 from catnip2bids.bids.tables import UNKNOWN, Table, read_table
 from catnip2bids.catnip.counts import RegionCount, counted_segmentation, read_counts
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.tasks import CountsTask
 from catnip2bids.paths import safe_path
-from catnip2bids.publish import remove, write_text
 
 _COLUMNS = ("index", "name", "abbreviation", "cell_count", "label_volume")
 _LONG_COLUMNS = ("participant_id", "sample_id", "threshold", "corrected")
 
 
 def write_counts(dataset: Path, task: CountsTask) -> bool:
-    """Write one table of counts, where CATNIP excluded a region ``n/a``; tells whether it was not there already."""
+    """Write one table of counts, with ``n/a`` for regions that CATNIP excluded; return whether it changed."""
     rows = [_row(count) for count in read_counts(task.entry.location)]
     return write_text(safe_path(dataset, task.target), Table(_COLUMNS, tuple(rows)).to_tsv())
 
 
-def write_long_table(dataset: Path, place: PurePosixPath) -> tuple[str, ...]:
-    """Join all tables of counts below a folder in its ``counts.tsv``; returns its columns, none without tables."""
-    folder = dataset / place
-    tables = sorted(without_leftovers(folder.glob("sub-*/micr/*_counts.tsv")))
+def write_long_table(dataset: Path, folder: PurePosixPath) -> tuple[str, ...]:
+    """Join all tables of counts below a folder in its ``counts.tsv``; return its columns, or none without tables."""
+    tables = sorted(without_leftovers((dataset / folder).glob("sub-*/micr/*_counts.tsv")))
     if not tables:
-        for left in ("counts.tsv", "counts.json"):
-            remove(safe_path(dataset, place / left))
+        for name in ("counts.tsv", "counts.json"):
+            remove(safe_path(dataset, folder / name))
         return ()
     entities = {path: entities_of(path.name.removesuffix("_counts.tsv")) for path in tables}
     stains = {found.get("stain", UNKNOWN) for found in entities.values()}
@@ -41,7 +39,7 @@ def write_long_table(dataset: Path, place: PurePosixPath) -> tuple[str, ...]:
         found = entities[path]
         counted = counted_segmentation(found.get("desc", ""))
         if counted is None:
-            continue  # not one of ours
+            continue  # not a table of ours
         threshold, is_corrected = counted
         which = {
             "participant_id": f"sub-{found['sub']}",
@@ -53,7 +51,7 @@ def write_long_table(dataset: Path, place: PurePosixPath) -> tuple[str, ...]:
         rows += [which | dict(row) for row in read_table(path).rows]
     stain = ("stain",) if len(stains) > 1 else ()
     columns = (*_LONG_COLUMNS[:2], *stain, *_LONG_COLUMNS[2:], *_COLUMNS)
-    write_text(safe_path(dataset, place / "counts.tsv"), Table(columns, tuple(rows)).to_tsv())
+    write_text(safe_path(dataset, folder / "counts.tsv"), Table(columns, tuple(rows)).to_tsv())
     return columns
 
 

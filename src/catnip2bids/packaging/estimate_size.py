@@ -1,7 +1,6 @@
-"""How large a dataset becomes and how long it takes: an estimate, from a small measured sample.
+"""Estimate the size of a dataset and the time to write it, from a small measured sample.
 
-Invariant: nothing of the dataset is written; the sample goes to a temporary folder, and is called an estimate wherever
-it is shown.
+Invariant: nothing is written into the dataset; the sample goes to a temporary folder.
 """
 
 from __future__ import annotations
@@ -38,44 +37,28 @@ _SAMPLE_BYTES = 192 * 2**20
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is to be expected.
+    """The estimate for the images that have to be made."""
 
-    Attributes
-    ----------
-    n_bytes_read
-        Bytes of all pixels, decoded, of the images that are not there yet.
-    n_bytes_written, n_files
-        Bytes and files of all images.
-    n_units
-        Units of work.
-    worker_bytes
-        The least memory that a worker of one thread needs.
-    bytes_per_second
-        What one thread of this machine did of the sample: pixels, decoded.
-    seconds
-        Time by number of workers of one thread, as fast as this machine and with a file system that keeps up.
-    """
-
-    n_bytes_read: int
+    n_bytes_read: int  # of decoded pixels
     n_bytes_written: int
     n_files: int
-    n_units: int
-    worker_bytes: int
-    bytes_per_second: float
-    seconds: dict[int, float]
+    n_units: int  # units of work
+    worker_bytes: int  # the least memory of a worker of one thread
+    bytes_per_second: float  # decoded pixels that one thread of this machine converts
+    seconds: dict[int, float]  # by number of workers as fast as this machine, if the file system keeps up
 
 
-def estimate(prepared: Preflight, progress: Progress) -> Estimate | None:
-    """Estimate what it takes to make all images that are not there yet.
+def estimate(preflight: Preflight, progress: Progress) -> Estimate | None:
+    """Estimate size and time of all images that have to be made.
 
-    Returns None if there are none, or if the sample cannot be converted, which `progress` is told.
+    Returns None if there are none, or if the sample cannot be converted; then `progress` gets a warning.
     """
-    tasks = list(_missing_images(prepared))
+    tasks = list(_missing_images(preflight))
     if not tasks:
         return None
     sizes = [_pixel_bytes(task) for task in tasks]
     sample = tasks[sizes.index(max(sizes))]
-    resources = Resources(1, prepared.resources.memory_bytes - OVERHEAD_BYTES)
+    resources = Resources(1, preflight.resources.memory_bytes - OVERHEAD_BYTES)
     try:
         with tempfile.TemporaryDirectory(prefix="catnip2bids-") as folder:
             speed, ratio = _measure(sample, resources, Path(folder))
@@ -85,21 +68,21 @@ def estimate(prepared: Preflight, progress: Progress) -> Estimate | None:
     units = [n_bytes for task in tasks for n_bytes in _unit_bytes(task)]
     images = [task.spec.image(Path(task.target.name)) for task in tasks]
     pairs = list(zip(tasks, images, strict=True))
-    proving = [proof.question.needed_bytes for run in prepared.runs for proof in run.proofs]
+    to_compare = [result.check.needed_bytes for run in preflight.runs for result in run.redundancy]
     n_files = sum(image.n_files if isinstance(image, OmeZarrImage) else 1 for image in images)
     return Estimate(
         n_bytes_read=sum(sizes),
         n_bytes_written=int(sum(sizes) * ratio),
         n_files=n_files,
         n_units=len(units),
-        worker_bytes=worker_bytes(max(*(needed_bytes(task.volume, image) for task, image in pairs), *proving)),
+        worker_bytes=worker_bytes(max(*(needed_bytes(task.volume, image) for task, image in pairs), *to_compare)),
         bytes_per_second=speed,
         seconds={n: makespan([n_bytes / speed for n_bytes in units], n) for n in WORKERS},
     )
 
 
 def makespan(seconds: Sequence[float], n_workers: int) -> float:
-    """Return when the last of some units is done, if each goes to the first worker that is free, longest first."""
+    """Return the time in which workers finish all units, if each unit goes to the first free worker, longest first."""
     free = [0.0] * min(n_workers, len(seconds))
     for duration in sorted(seconds, reverse=True):
         first = free.index(min(free))
@@ -107,13 +90,13 @@ def makespan(seconds: Sequence[float], n_workers: int) -> float:
     return max(free)
 
 
-def _missing_images(prepared: Preflight) -> Iterator[ImageTask]:
-    """List what would be made: all images that are not there as they would be made now."""
-    for run in prepared.runs:
-        known = prepared.provenance.runs.get(str(run.name))
+def _missing_images(preflight: Preflight) -> Iterator[ImageTask]:
+    """Yield the images that have to be made."""
+    for run in preflight.runs:
+        known = preflight.provenance.runs.get(str(run.name))
         for task in run.images:
-            record = known.images.get(str(task.target)) if known and not prepared.settings.overwrite else None
-            if record is None or not is_current(task, prepared.dataset, record):
+            record = known.images.get(str(task.target)) if known and not preflight.settings.overwrite else None
+            if record is None or not is_current(task, preflight.dataset, record):
                 yield task
 
 
@@ -122,7 +105,7 @@ def _pixel_bytes(task: ImageTask) -> int:
 
 
 def _unit_bytes(task: ImageTask) -> list[int]:
-    """Return the bytes of pixels of each unit of an image; an OME-TIFF is one."""
+    """Return the bytes of pixels of each unit of an image; an OME-TIFF is one unit."""
     image = task.spec.image(Path(task.target.name))
     if isinstance(image, OmeTiffImage):
         return [_pixel_bytes(task)]
@@ -132,7 +115,7 @@ def _unit_bytes(task: ImageTask) -> list[int]:
 def _measure(task: ImageTask, resources: Resources, folder: Path) -> tuple[float, float]:
     """Convert planes in the middle of a volume, where there is more than background.
 
-    Returns bytes of pixels in a second, and bytes written for each of them.
+    Returns bytes of pixels per second, and bytes written per byte of pixels.
     """
     whole = task.volume
     plane_bytes = _pixel_bytes(task) // whole.shape[0]

@@ -1,6 +1,6 @@
-"""The files of a dataset that packaging merges with what is new, read before the first byte is written.
+"""Check the files of a dataset that packaging merges with new content, before the first byte is written.
 
-Invariant: what passes here can be merged, so that no error in an old file stops a command that has begun to write.
+Invariant: files that pass can be merged, so that no error in an old file stops a command that has begun to write.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from catnip2bids.atomic_write import too_long
 from catnip2bids.bids.checksums import read_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE
 from catnip2bids.bids.plane_hashes import hashes_path
@@ -29,7 +30,6 @@ from catnip2bids.packaging.small_files import read_json, read_text
 from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import spelled_otherwise
 from catnip2bids.plan import read_plan
-from catnip2bids.publish import too_long
 
 _TABLES: dict[str, tuple[str, ...]] = {
     "participants.tsv": ("participant_id",),
@@ -37,7 +37,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     f"{DERIVATIVE}/samples.tsv": ("participant_id", "sample_id"),
     f"{DERIVATIVE}/descriptions.tsv": ("desc_id",),
 }
-"""Tables that are merged, and the columns that name their rows."""
+"""Tables that are merged, and the columns that identify their rows."""
 _DOCUMENTS = (
     "participants.json",
     "samples.json",
@@ -50,7 +50,7 @@ _DOCUMENTS = (
 _TEXTS = ("README.md", "derivatives/*/README.md", ".bidsignore", f"{DERIVATIVE}/.bidsignore")
 
 _PARTS_OF_ENTRY, _REGIONS = 40, 600
-"""Of provenance: the fields of a decision or an image, and the labels of an image of an atlas."""
+"""Sizes in provenance: the fields of a decision or an image, and the labels of an image of an atlas."""
 
 
 class _Strict(BaseModel):
@@ -66,7 +66,7 @@ class _Source(_Strict):
 
 
 class _Description(_Strict):
-    """The fields of a dataset_description.json that are merged or used."""
+    """The fields of dataset_description.json that are merged or used."""
 
     Name: str = ""
     License: str = ""
@@ -76,12 +76,12 @@ class _Description(_Strict):
 
 
 def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
-    """Refuse a dataset with files that cannot be merged with what is new.
+    """Refuse a dataset with files that cannot be merged with new content.
 
     Raises
     ------
     DatasetError, SourceError, PlanError
-        If a file cannot be read, or is not what it should be.
+        If a file cannot be read or is invalid.
     """
     _check(dataset, ["dataset_description.json", f"{DERIVATIVE}/dataset_description.json"], _read_description)
     _check(dataset, [*_DOCUMENTS, *(str(task.sidecar) for run in runs for task in run.images)], read_json)
@@ -101,12 +101,12 @@ def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
 
 
 def check_names(dataset: Path, runs: Sequence[RunTasks]) -> None:
-    """Refuse labels that make names of files too long, and a dataset whose path leaves no room for them.
+    """Refuse labels that make names of files or their paths too long.
 
     Raises
     ------
     UsageError
-        If a file system could not hold one of the names.
+        If a name or a path is too long for a file system.
     """
     for run in runs:
         images = [task.target for task in run.images]
@@ -118,13 +118,13 @@ def check_names(dataset: Path, runs: Sequence[RunTasks]) -> None:
                 )
 
 
-def check_room(dataset: Path, provenance: Provenance, runs: Sequence[RunTasks]) -> None:
+def check_provenance_size(dataset: Path, provenance: Provenance, runs: Sequence[RunTasks]) -> None:
     """Refuse runs with which provenance would become too large to be read again.
 
     Raises
     ------
     UsageError
-        If that is to be expected; how many labels images have is only known when they are made.
+        If its expected size is too large; the number of labels is an estimate, as images are not made yet.
     """
     file = dataset / PROVENANCE
     n_parts = json_parts(read_json_text(file, MOST_BYTES, MOST_PARTS)) if file.is_file() else 0
@@ -165,16 +165,16 @@ def _read_description(path: Path) -> None:
 
 
 def _check_folders(dataset: Path, runs: Sequence[RunTasks]) -> None:
-    """Refuse files where folders are to be made."""
+    """Refuse files in the place of folders that have to be created."""
     folders = {DERIVATIVE, COUNTS, PurePosixPath(FOLDER.as_posix()) / "pixels"}
-    folders |= {task.target.parent for run in runs for task in run.everything}
+    folders |= {task.target.parent for run in runs for task in run.all_tasks}
     folders |= {task.verbatim.parent for run in runs for task in run.counts}
     folders |= {parent for folder in folders for parent in folder.parents}
-    for place in (dataset / folder for folder in sorted(folders)):
-        if os.path.lexists(place) and not place.is_dir():
-            raise DatasetError(f"{place}: is a file, and a folder of this name is needed; rename the file")
-        if other := spelled_otherwise(dataset, place.relative_to(dataset)):
+    for path in (dataset / folder for folder in sorted(folders)):
+        if os.path.lexists(path) and not path.is_dir():
+            raise DatasetError(f"{path}: is a file, and a folder of this name is needed; rename the file")
+        if other := spelled_otherwise(dataset, path.relative_to(dataset)):
             raise DatasetError(
-                f"{other}: and {place}, which is to be written, are one name on macOS and Windows; rename it, or take "
+                f"{other}: and {path}, which is to be written, are one name on macOS and Windows; rename it, or take "
                 "the animal out with package --remove"
             )

@@ -1,7 +1,6 @@
-"""One image of the dataset: pixels, metadata, plane hashes, and the record of it.
+"""One image of the dataset: its pixels, metadata, plane hashes and record.
 
-Invariant: an image is made again only if its source files, or a setting that decides what it looks like, have
-changed; otherwise the existing image is kept.
+Invariant: an image is made again only if its source files or a setting that affects it have changed.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from catnip2bids.atomic_write import atomic_output, partial_path, remove
 from catnip2bids.bids.dataset_paths import sidecar_of
 from catnip2bids.bids.plane_hashes import PlaneRecord, hashes_path, write_hashes
 from catnip2bids.bids.provenance import ImageRecord
@@ -27,25 +27,22 @@ from catnip2bids.ome import (
 )
 from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.paths import safe_path
-from catnip2bids.publish import forget_construction, partial_path, publication, remove
+from catnip2bids.staging import discard_staging
 
 
 def is_current(task: ImageTask, dataset: Path, record: ImageRecord) -> bool:
-    """Tell whether an image exists and is what its task would make.
+    """Tell whether an image exists and its task would make the same.
 
     Raises
     ------
     SourceError
-        If a source file does not exist any more.
+        If a source file no longer exists.
     """
     return _exists(task, dataset) and record.fingerprint == task.spec.fingerprint()
 
 
 def current_metadata(task: ImageTask, dataset: Path, record: ImageRecord) -> dict[str, Any] | None:
-    """Return new metadata for an image of an earlier version, if its pixels would be the same today.
-
-    None if the image has to be made again.
-    """
+    """Return new metadata for an image of an earlier version; None if its pixels have to be written again."""
     image = task.spec.image(dataset / task.target)
     if not isinstance(image, OmeZarrImage) or not _exists(task, dataset):
         return None
@@ -62,7 +59,7 @@ def current_metadata(task: ImageTask, dataset: Path, record: ImageRecord) -> dic
 def replace_metadata(
     task: ImageTask, dataset: Path, record: ImageRecord, document: dict[str, Any]
 ) -> tuple[PurePosixPath, ImageRecord]:
-    """Write new metadata into an OME-Zarr image; returns the file, and the record of the image."""
+    """Write new metadata into an OME-Zarr image; return the file and the new record of the image."""
     image = task.spec.image(dataset / task.target)
     if not isinstance(image, OmeZarrImage):
         raise TypeError(f"{task.target} is not an OME-Zarr image")
@@ -71,19 +68,19 @@ def replace_metadata(
     return PurePosixPath(file.relative_to(dataset)), record.model_copy(update=changes)
 
 
-def make_image(task: ImageTask, dataset: Path, workers: Scheduler, listener: ProgressCallbacks) -> ImageRecord:
-    """Write an image and the hashes of its planes; returns its record.
+def make_image(task: ImageTask, dataset: Path, scheduler: Scheduler, listener: ProgressCallbacks) -> ImageRecord:
+    """Write an image and the hashes of its planes; return its record.
 
-    Call `forget_construction` once the record is saved.
+    Call `discard_staging` once the record is saved.
 
     Raises
     ------
     SourceError
-        If the source cannot be read, or holds labels that cannot be trusted.
+        If the source cannot be read, or has invalid labels.
     """
     volume = task.volume
-    learned, fingerprint = build_image(task.spec, safe_path(dataset, task.target), workers, listener)
-    write_hashes(dataset, task.target, _plane_records(task, learned.sha256))
+    unit, fingerprint = build_image(task.spec, safe_path(dataset, task.target), scheduler, listener)
+    write_hashes(dataset, task.target, _plane_records(task, unit.sha256))
     size = image_size(dataset / task.target)
     return ImageRecord(
         source=task.entry.path,
@@ -92,8 +89,8 @@ def make_image(task: ImageTask, dataset: Path, workers: Scheduler, listener: Pro
         shape=volume.shape,
         dtype=volume.dtype.name,
         voxel_size_um=task.spec.voxel_size_um,
-        value_range=learned.value_range or (0.0, 0.0),
-        label_values=sorted(learned.labels) if task.has_labels and learned.labels is not None else None,
+        value_range=unit.value_range or (0.0, 0.0),
+        label_values=sorted(unit.labels) if task.has_labels and unit.labels is not None else None,
         how=task.spec.how,
         fingerprint=fingerprint,
         n_files=size.n_files,
@@ -107,11 +104,11 @@ def _exists(task: ImageTask, dataset: Path) -> bool:
 
 
 def embed_labels(dataset: Path, raw: ImageTask, labels: Sequence[ImageTask], version: OmeZarrVersion) -> None:
-    """Put copies of label images inside the raw image, as its group ``labels``; without any it has no such group."""
+    """Copy label images into the group ``labels`` of the raw image; without any, remove that group."""
     if not labels:
         remove(safe_path(dataset, raw.target / "labels"))
         return
-    with publication(safe_path(dataset, raw.target / "labels"), near=safe_path(dataset, raw.target)) as partial:
+    with atomic_output(safe_path(dataset, raw.target / "labels"), near=safe_path(dataset, raw.target)) as partial:
         names = []
         for task in labels:
             names.append(task.spec.channel)
@@ -120,11 +117,11 @@ def embed_labels(dataset: Path, raw: ImageTask, labels: Sequence[ImageTask], ver
 
 
 def remove_image(dataset: Path, target: PurePosixPath, *, with_sidecar: bool = True) -> None:
-    """Remove an image with its sidecar and the hashes of its planes, and what was begun of it."""
+    """Remove an image, its sidecar, its plane hashes and its unfinished files."""
     image = safe_path(dataset, target)
-    forget_construction(image)
+    discard_staging(image)
     if image.exists():
-        image.replace(partial_path(image))  # no half image under its name, whatever happens
+        image.replace(partial_path(image))  # an interruption must not leave half an image under its name
         remove(partial_path(image))
     if with_sidecar:
         remove(safe_path(dataset, sidecar_of(target)))

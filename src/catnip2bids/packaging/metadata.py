@@ -1,7 +1,7 @@
-"""All files of a dataset that are neither images nor copies: descriptions, tables, sidecars, READMEs.
+"""Files of a dataset that are neither images nor copies: descriptions, tables, sidecars, READMEs.
 
-Invariant: they are made from the provenance and from what stands there already; rows, keys and texts that a
-person added stay, and the order in which animals were packaged does not show.
+Invariant: they depend only on provenance and on their earlier content, not on the order in which animals were packaged.
+Rows, keys and texts that a person added stay.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids._version import __version__
+from catnip2bids.atomic_write import make_folder, remove, write_text
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, image_stem
 from catnip2bids.bids.names import entities_of
 from catnip2bids.bids.provenance import Provenance
@@ -31,7 +32,6 @@ from catnip2bids.packaging.small_files import add_lines, read_json, write_json
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import SafePath, beside, safe_path
 from catnip2bids.plan import AboutDataset
-from catnip2bids.publish import make_folder, remove, write_text
 
 _SELF = {"Name": "catnip2bids", "Version": __version__, "Description": "Packaging of CATNIP output as BIDS"}
 _CATNIP = {
@@ -46,33 +46,17 @@ _HEMISPHERES = {label: letter for letter, label in SAMPLES.items()}
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the metadata files of a dataset are made from.
-
-    Attributes
-    ----------
-    dataset
-        The dataset folder.
-    about
-        What the plan says about the dataset.
-    explicit
-        Whether a person gave the plan; otherwise what stands in the dataset wins over guesses.
-    naming
-        How files that BIDS has no name for are named.
-    provenance
-        Records of all runs.
-    runs
-        Tasks of the runs that are packaged now.
-    """
+    """The sources of the metadata files of a dataset."""
 
     dataset: Path
-    about: AboutDataset
-    explicit: bool
+    about: AboutDataset  # from the plan
+    explicit: bool  # whether a person gave the plan; otherwise the dataset wins over guesses from names
     naming: Naming
     provenance: Provenance
-    runs: Sequence[RunTasks]
+    runs: Sequence[RunTasks]  # the runs that are packaged now
 
     def write(self, participants: GivenParticipants | None, atlas_tables: Sequence[str]) -> None:
-        """Write all of them.
+        """Write all metadata files.
 
         Parameters
         ----------
@@ -83,7 +67,9 @@ class Metadata:
         """
         self._descriptions()
         self._raw_tables(participants)
-        self._derivative_tables(atlas_tables)
+        self._desc_labels()
+        self._atlas_sidecars(atlas_tables)
+        self._counts()
         self._readmes()
         for run in self.runs:
             write_sidecars(self.dataset, run, self.provenance.runs[str(run.name)])
@@ -91,7 +77,7 @@ class Metadata:
     def _path(self, path: PurePosixPath | str) -> SafePath:
         return safe_path(self.dataset, path)
 
-    # ---- dataset_description.json and its like
+    # ---- dataset_description.json, SPIM.json, LICENSE
 
     def _descriptions(self) -> None:
         path = self._path("dataset_description.json")
@@ -155,7 +141,7 @@ class Metadata:
             self._scans(self.dataset / f"sub-{subject}", [run for run in self.runs if run.subject == subject])
 
     def _scans(self, folder: Path, runs: Sequence[RunTasks]) -> None:
-        """Write the table of a subject's raw images: those that are there, whatever their format was before."""
+        """Write the table of a subject's raw images that exist, also if their format has changed."""
         scans = [_scan(run) for run in runs if run.raw_image]
         scans = [scan for scan in scans if (folder / scan["filename"]).exists()]
         names = {_stem(scan["filename"]): scan["filename"] for scan in scans}
@@ -176,11 +162,12 @@ class Metadata:
         table = read_table(path, columns).merged(rows, ["participant_id", "sample_id"], keep_known=not self.explicit)
         self._table(path, table, readme_texts.SAMPLES)
 
-    def _derivative_tables(self, atlas_tables: Sequence[str]) -> None:
+    def _desc_labels(self) -> None:
+        """Write descriptions.tsv of the derivative, which explains ``desc-`` labels."""
         described: list[ImageTask | CountsTask] = []
         for run in self.runs:
             described += [*run.counts, *(image for image in run.images if not image.raw)]
-        # counts have the label of the segmentation that was counted: what the image is comes last, and stands
+        # counts have the label of the segmentation that was counted; images come last, so their text wins
         texts_by_desc = {f"desc-{task.desc}": task.component.described(task.entry.threshold) for task in described}
         rows: list[Row] = [{"desc_id": desc, "description": text} for desc, text in texts_by_desc.items()]
         path = self._path(DERIVATIVE / "descriptions.tsv")
@@ -188,9 +175,9 @@ class Metadata:
         used = {row["desc_id"] for row in rows} | {f"desc-{desc}" for desc in self._used_descs()}
         kept = [row for row in table.rows if row["desc_id"] in used or not _is_ours(row["desc_id"])]
         write_text(path, Table(table.columns, tuple(kept)).merged(rows, ["desc_id"], keep_known=True).to_tsv())
-        about = {"Description": "Meaning of the desc- labels of this dataset"}
-        sidecar = beside(path, f"{path.stem}.json")
-        write_json(sidecar, about | read_json(sidecar))
+        _add_keys(beside(path, f"{path.stem}.json"), {"Description": "Meaning of the desc- labels of this dataset"})
+
+    def _atlas_sidecars(self, atlas_tables: Sequence[str]) -> None:
         for name in atlas_tables:
             document = {
                 "Description": f"Regions by their values in the atlas label images; {UNLISTED}_* stands for values "
@@ -202,16 +189,17 @@ class Metadata:
                     for column in read_table(self.dataset / DERIVATIVE / name).columns[4:]
                 },
             }
-            sidecar = self._path((DERIVATIVE / name).with_suffix(".json"))
-            write_json(sidecar, document | read_json(sidecar))
-        counts = DERIVATIVE if self.naming == Naming.DSEG else COUNTS
-        if columns := write_long_table(self.dataset, counts):
-            about = readme_texts.described_columns(readme_texts.COUNTS, columns)
-            sidecar = self._path(counts / "counts.json")
-            write_json(sidecar, about | read_json(sidecar))
+            _add_keys(self._path((DERIVATIVE / name).with_suffix(".json")), document)
+
+    def _counts(self) -> None:
+        """Write counts.tsv, which joins all tables of counts, and its sidecar."""
+        folder = DERIVATIVE if self.naming == Naming.DSEG else COUNTS
+        if columns := write_long_table(self.dataset, folder):
+            described = readme_texts.described_columns(readme_texts.COUNTS, columns)
+            _add_keys(self._path(folder / "counts.json"), described)
 
     def _used_descs(self) -> set[str]:
-        """Labels of the ``desc-`` entities of all images and tables of counts, also where names leave them out."""
+        """Return the ``desc-`` labels of all images and tables of counts, also of images whose names have none."""
         images = {target: image for run in self.provenance.runs.values() for target, image in run.images.items()}
         roles, names = {image.role for image in images.values()}, [Path(target).name for target in images]
         without_threshold = {c.desc for c in COMPONENTS if c.role in roles and c.desc and "{" not in c.desc}
@@ -221,11 +209,10 @@ class Metadata:
 
     def _table(self, path: SafePath, table: Table, columns: Mapping[str, Any]) -> None:
         write_text(path, table.to_tsv())
-        sidecar = beside(path, f"{path.stem}.json")
         described = {"Description": columns["Description"]} | readme_texts.described_columns(columns, table.columns)
-        write_json(sidecar, described | read_json(sidecar))
+        _add_keys(beside(path, f"{path.stem}.json"), described)
 
-    # ---- words
+    # ---- texts
 
     def _readmes(self) -> None:
         name = read_json(self.dataset / "dataset_description.json")["Name"]
@@ -243,8 +230,13 @@ class Metadata:
             add_lines(self._path(DERIVATIVE / ".bidsignore"), readme_texts.DERIVATIVE_BIDSIGNORE)
 
 
+def _add_keys(path: SafePath, document: Mapping[str, Any]) -> None:
+    """Add keys to a JSON file; keys that it has already keep their values, and new ones come first."""
+    write_json(path, {**document, **read_json(path)})
+
+
 def _is_ours(desc_id: str) -> bool:
-    """Tell whether a description is of a component of CATNIP, and not of a person's own."""
+    """Tell whether a ``desc-`` label is one of CATNIP's components, not one that a person added."""
     key, _, label = desc_id.partition("-")
     return key == "desc" and any(component.match_desc(label) for component in COMPONENTS)
 

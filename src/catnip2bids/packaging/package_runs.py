@@ -1,8 +1,7 @@
-"""The main job: from source folders to a valid dataset.
+"""The main command: package source folders as a valid dataset.
 
-Invariant: everything that can be refused is refused before the first byte is written. After that, one item that
-fails is named and left out, and all others are done; whatever stands in the dataset is whole, and the same command
-run again goes on where it stopped.
+Invariant: everything that can be refused is refused before the first byte is written. After that, an item that fails is
+reported and skipped; every file in the dataset is complete, and the same command resumes the work.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from math import prod
 from pathlib import Path
 
+from catnip2bids.atomic_write import output_folder, raising_write_errors, write_text
 from catnip2bids.bids.checksums import CHECKSUMS, set_checksums_aside, write_checksums
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
@@ -33,15 +33,8 @@ from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
-from catnip2bids.publish import (
-    folder_to_write,
-    forget_construction,
-    raising_write_errors,
-    remove_partials,
-    unfinished,
-    write_text,
-)
 from catnip2bids.scanning import source_list
+from catnip2bids.staging import discard_staging, remove_partials, unfinished_outputs
 from catnip2bids.versions import installed_versions
 
 
@@ -57,31 +50,31 @@ def package(
     Parameters
     ----------
     sources
-        Folders that are runs of CATNIP, or hold runs at any depth. They are only read.
+        Folders that are runs of CATNIP or contain runs at any depth. They are only read.
     dataset
-        The dataset folder: new, empty, or a dataset of ours, to which is added.
+        The dataset folder: new, empty, or a dataset of this program, to which runs are added.
     settings
-        Choices.
+        Options; see `Settings`.
     plan
-        A plan, or the file it is in; without one the default plan is made.
+        A plan or its file; by default, a plan is made from the sources.
     progress
-        Told how the work goes.
+        Receives the progress of the work.
 
     Raises
     ------
     UsageError, PlanError, SourceError, DatasetError
-        If something is missing or contradicts itself; nothing was written then.
+        If an option is missing or invalid, or the sources, the plan or the dataset are. Then nothing was written.
 
     Examples
     --------
     >>> settings = Settings(voxel_size_um=(3.7, 3.7, 5.0))
     >>> result = package("cohort", "dataset", settings)
-    >>> result.ok, len(result.made), len(result.kept)  # all images were there from an earlier call
+    >>> result.ok, len(result.made), len(result.kept)  # an earlier call has made all images
     (True, 0, 20)
     """
     progress, settings = progress or Progress(), settings or Settings()
-    with preflight_with_resources(sources, dataset, settings, plan, progress) as prepared:
-        return write_dataset(prepared, progress)
+    with preflight_with_resources(sources, dataset, settings, plan, progress) as preflight:
+        return write_dataset(preflight, progress)
 
 
 @contextmanager
@@ -92,7 +85,7 @@ def preflight_with_resources(
     plan: Path | str | Plan | None,
     progress: Progress,
 ) -> Iterator[Preflight]:
-    """Settle everything before the first byte, with this process or a cluster whose workers see the same files.
+    """Check everything before the first byte is written; connect to the cluster, if there is one.
 
     Raises
     ------
@@ -110,38 +103,42 @@ def preflight_with_resources(
         yield run_preflight(sources, dataset, settings, plan, resources, progress)
 
 
-def write_dataset(prepared: Preflight, progress: Progress) -> PackageResult:
-    """Do all tasks; what fails is named and left out.
+def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
+    """Run all tasks; report and skip tasks that fail.
 
     Raises
     ------
     UsageError, DatasetError
-        If the memory is not enough, or another program writes or has changed the dataset; nothing was written then.
+        If the memory is not enough, or another program writes or has changed the dataset. Then nothing was written.
     """
-    dataset, provenance = prepared.dataset, prepared.provenance
-    result = PackageResult(dataset, warnings=list(prepared.warnings))
-    for warning in prepared.warnings:
+    dataset, provenance = preflight.dataset, preflight.provenance
+    result = PackageResult(dataset, warnings=list(preflight.warnings))
+    for warning in preflight.warnings:
         progress.warning(warning)
     known = provenance.model_copy(deep=True)
-    jobs = [RunPackager(prepared, run, result, progress) for run in prepared.runs]
-    missing = [(job, image) for job in jobs for image in job.missing_images()]
+    packagers = [RunPackager(preflight, run, result, progress) for run in preflight.runs]
+    missing = [(packager, image) for packager in packagers for image in packager.missing_images()]
     pairs = [(image.volume, image.spec.image(dataset / image.target)) for _, image in missing]
-    check_memory(pairs, prepared.resources)
+    check_memory(pairs, preflight.resources)
     n_bytes = sum(prod(volume.shape) * volume.dtype.itemsize for volume, _ in pairs)
-    published = raising_write_errors(dataset)
-    with _telling_needed_space(n_bytes), published, folder_to_write(dataset), locked(dataset):
+    with (
+        _telling_needed_space(n_bytes),
+        raising_write_errors(dataset),
+        output_folder(dataset),
+        locked(dataset),
+    ):
         if read_provenance(dataset) != known:
             raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
-        with scheduler_for(pairs, prepared.resources) as workers:  # nothing is refused after this
-            _write(prepared, jobs, missing, workers, result)
-    if prepared.settings.report:
-        draw_report(result, prepared.settings, progress)
+        with scheduler_for(pairs, preflight.resources) as scheduler:  # nothing is refused after this
+            _write(preflight, packagers, missing, scheduler, result)
+    if preflight.settings.report:
+        draw_report(result, preflight.settings, progress)
     return result
 
 
 @contextmanager
 def _telling_needed_space(n_bytes: int) -> Iterator[None]:
-    """Say of a full disk how large the images are that were to be made."""
+    """Add the size of the images to the error of a full disk."""
     try:
         yield
     except NoSpaceError as error:
@@ -152,39 +149,39 @@ def _telling_needed_space(n_bytes: int) -> Iterator[None]:
 
 
 def _write(
-    prepared: Preflight,
-    jobs: Sequence[RunPackager],
+    preflight: Preflight,
+    packagers: Sequence[RunPackager],
     missing: Sequence[tuple[RunPackager, ImageTask]],
-    workers: Scheduler,
+    scheduler: Scheduler,
     result: PackageResult,
 ) -> None:
-    """Write everything; the exit code of an error is that of a command that has begun.
+    """Write everything; all errors have the exit code of a command that has begun to write.
 
     Raises
     ------
     WriteError, WorkerError
-        If it has to stop.
+        If the work has to stop.
     """
-    dataset, provenance, progress = prepared.dataset, prepared.provenance, jobs[0].progress
+    dataset, provenance, progress = preflight.dataset, preflight.provenance, packagers[0].progress
     try:
         remove_partials(dataset)
-        _remember_command(prepared)
+        _record_command(preflight)
         provenance.save(dataset)
-        checksums = _taken_checksums(dataset, result, progress)
-        _make_images(prepared, jobs, missing, workers)
-        for job in jobs:
-            job.finish()
-        atlases = {str(job.tasks.name): job.tasks.atlas for job in jobs}
+        checksums = _set_checksums_aside(dataset, result, progress)
+        _make_images(preflight, packagers, missing, scheduler)
+        for packager in packagers:
+            packager.finish()
+        atlases = {str(run.name): run.atlas for run in preflight.runs}
         names = write_atlas_tables(dataset, provenance, atlases)
         metadata = Metadata(
-            dataset, prepared.plan.dataset, prepared.explicit, prepared.settings.naming, provenance, prepared.runs
+            dataset, preflight.plan.dataset, preflight.explicit, preflight.settings.naming, provenance, preflight.runs
         )
-        metadata.write(prepared.participants, names)
-        _write_plan(prepared)
+        metadata.write(preflight.participants, names)
+        _write_plan(preflight)
         provenance.save(dataset)
         made = [*result.made, *map(hashes_path, result.made), *result.copied]
         write_checksums(dataset, checksums, made, result.removed)
-        _name_unfinished(dataset, result, progress)
+        _warn_of_unfinished(dataset, result, progress)
     except Catnip2bidsError as error:
         if error.exit_code == 2:
             raise WriteError(str(error)) from error
@@ -192,8 +189,8 @@ def _write(
 
 
 def draw_report(result: PackageResult, settings: Settings, progress: Progress) -> None:
-    """Draw the report; what it cannot show is a warning, since the dataset itself is whole."""
-    from catnip2bids.reporting import MEMORY_BYTES, report  # late: drawing takes libraries of its own
+    """Draw the report; problems with it are warnings, since the dataset itself is complete."""
+    from catnip2bids.reporting import MEMORY_BYTES, report  # late: the report needs libraries that nothing else does
 
     if settings.memory_bytes is not None and settings.memory_bytes < MEMORY_BYTES:
         problems = [f"it needs {format_bytes(MEMORY_BYTES)} of memory; draw it with catnip2bids report"]
@@ -209,48 +206,48 @@ def draw_report(result: PackageResult, settings: Settings, progress: Progress) -
         progress.warning(warning)
 
 
-def _taken_checksums(dataset: Path, result: PackageResult, progress: Progress) -> Mapping[str, str]:
-    """Return the checksums of before, which count for what is not made now."""
-    there = set_checksums_aside(dataset)
-    if there is None:
+def _set_checksums_aside(dataset: Path, result: PackageResult, progress: Progress) -> Mapping[str, str]:
+    """Return the earlier checksums, which stay valid for files that are not written now."""
+    earlier = set_checksums_aside(dataset)
+    if earlier is None:
         return {}
-    if not there.is_intact:
+    if not earlier.is_intact:
         warning = f"{dataset / CHECKSUMS}: was changed by hand; verify cannot tell what else was"
         result.warnings.append(warning)
         progress.warning(warning)
-    return there.files
+    return earlier.files
 
 
 def _make_images(
-    prepared: Preflight,
-    jobs: Sequence[RunPackager],
+    preflight: Preflight,
+    packagers: Sequence[RunPackager],
     missing: Sequence[tuple[RunPackager, ImageTask]],
-    workers: Scheduler,
+    scheduler: Scheduler,
 ) -> None:
-    """Make the images that are missing, and copy everything else meanwhile."""
-    progress = jobs[0].progress
+    """Make the missing images, and meanwhile write tables and copies."""
+    progress = packagers[0].progress
     listener = ProgressCallbacks(progress.advance, progress.skip)
 
     def make(image: ImageTask) -> ImageRecord:
         progress.item(image.target.name, image.spec.how)
-        if prepared.settings.overwrite:
-            forget_construction(safe_path(prepared.dataset, image.target))
-        return make_image(image, prepared.dataset, workers, listener)
+        if preflight.settings.overwrite:
+            discard_staging(safe_path(preflight.dataset, image.target))
+        return make_image(image, preflight.dataset, scheduler, listener)
 
-    if missing and workers.summary:
-        progress.note(workers.summary)
+    if missing and scheduler.summary:
+        progress.note(scheduler.summary)
     progress.start(sum(prod(image.volume.shape) for _, image in missing))
-    making = {workers.begin(make, image): (job, image) for job, image in missing}
-    for job in jobs:
-        job.write_tables_and_copies()
-    for future in as_completed(making):
-        job, image = making.pop(future)
-        job.take_image(image, future)
+    futures = {scheduler.begin(make, image): (packager, image) for packager, image in missing}
+    for packager in packagers:
+        packager.write_tables_and_copies()
+    for future in as_completed(futures):
+        packager, image = futures.pop(future)
+        packager.record_image(image, future)
 
 
-def _name_unfinished(dataset: Path, result: PackageResult, progress: Progress) -> None:
-    """Say what an interrupted command began, and this one had nothing to do with."""
-    for image in unfinished(dataset):
+def _warn_of_unfinished(dataset: Path, result: PackageResult, progress: Progress) -> None:
+    """Warn of unfinished images of interrupted commands that this command did not resume."""
+    for image in unfinished_outputs(dataset):
         warning = (
             f"{image.relative_to(dataset)}: is unfinished work of an earlier command and is kept; "
             "package its run again to finish it"
@@ -259,23 +256,23 @@ def _name_unfinished(dataset: Path, result: PackageResult, progress: Progress) -
         progress.warning(warning)
 
 
-def _remember_command(prepared: Preflight) -> None:
-    provenance, settings = prepared.provenance, prepared.settings.published()
+def _record_command(preflight: Preflight) -> None:
+    provenance, settings = preflight.provenance, preflight.settings.published()
     now = datetime.now(UTC).replace(microsecond=0).isoformat()
-    provenance.command = _command(prepared)
-    provenance.settings = {**settings, "voxel_size_um": prepared.plan.dataset.voxel_size_um}
+    provenance.command = _command(preflight)
+    provenance.settings = {**settings, "voxel_size_um": preflight.plan.dataset.voxel_size_um}
     provenance.versions = installed_versions()
     provenance.history.append(
         Invocation(command=provenance.command, time=now, versions=provenance.versions, settings=provenance.settings)
     )
 
 
-def _command(prepared: Preflight) -> str:
-    """Write down the command line; of folders and files only the names, since this gets published."""
-    words = ["catnip2bids", "package", *(source.resolve().name for source in prepared.sources)]
-    words += ["-o", prepared.dataset.resolve().name]
-    words += [] if prepared.plan_file is None else ["--plan", prepared.plan_file.name]
-    for key, value in prepared.settings.published().items():
+def _command(preflight: Preflight) -> str:
+    """Return the command line, with only the names of folders and files, since it gets published."""
+    words = ["catnip2bids", "package", *(source.resolve().name for source in preflight.sources)]
+    words += ["-o", preflight.dataset.resolve().name]
+    words += [] if preflight.plan_file is None else ["--plan", preflight.plan_file.name]
+    for key, value in preflight.settings.published().items():
         option = "--" + key.removesuffix("_um").removeprefix("image_").replace("_", "-")
         if key == "voxel_size_um":
             words += [option, *(f"{size:g}" for size in value)]
@@ -284,13 +281,14 @@ def _command(prepared: Preflight) -> str:
     return shlex.join(words)
 
 
-def _write_plan(prepared: Preflight) -> None:
-    path = safe_path(prepared.dataset, PLAN)
-    there = read_plan(path) if path.is_file() else prepared.plan
-    runs = {(run.subject, run.sample, run.stain): run for run in there.runs}
+def _write_plan(preflight: Preflight) -> None:
+    """Merge the plan into the one of the dataset."""
+    path = safe_path(preflight.dataset, PLAN)
+    earlier = read_plan(path) if path.is_file() else preflight.plan
+    runs = {(run.subject, run.sample, run.stain): run for run in earlier.runs}
     runs |= {
-        (run.subject, run.sample, run.stain): run.model_copy(update={"source": None}) for run in prepared.plan.runs
+        (run.subject, run.sample, run.stain): run.model_copy(update={"source": None}) for run in preflight.plan.runs
     }
     ordered = [run for _, run in sorted(runs.items(), key=lambda item: [label or "" for label in item[0]])]
-    about = there.dataset.model_copy(update={key: value for key, value in prepared.plan.dataset if value})
+    about = earlier.dataset.model_copy(update={key: value for key, value in preflight.plan.dataset if value})
     write_text(path, to_toml(Plan(dataset=about, runs=ordered)))

@@ -1,7 +1,6 @@
-"""What is known of the animals: by names of runs, by the plan, by the dataset, and by a table that a user gives.
+"""Merge what names of runs, the plan, the dataset and a table of the user say about the animals.
 
-Invariant: what only says that a value is unknown replaces no known value, and values that contradict each other are
-never merged in silence.
+Invariant: an unknown value never replaces a known one, and contradicting values are never merged without a warning.
 """
 
 from __future__ import annotations
@@ -29,37 +28,27 @@ _KIND = TableKind(
     remedy="correct the table",
 )
 _SPOILT_ID = re.compile(r"[0-9]+\.0*|[0-9]+\.?[0-9]*[eE]\+[0-9]+")
-"""An id that a program took for a number: ``45670.0``, ``4.567E+04``."""
+"""An id that a spreadsheet program changed into a number: ``45670.0``, ``4.567E+04``."""
 
 
 @dataclass(frozen=True)
 class GivenParticipants:
-    """A table of participants that a user gives.
-
-    Attributes
-    ----------
-    path
-        Its file.
-    table
-        Its rows, with ids and values as BIDS wants them.
-    lines
-        Line of each participant in the file.
-    """
+    """The user's table of participants."""
 
     path: Path
-    table: Table
-    lines: Mapping[str, int]
+    table: Table  # with ids and values as BIDS requires
+    lines: Mapping[str, int]  # line of each participant in the file
 
 
 def read_participants(path: Path, warn: Warn = ignore) -> GivenParticipants:
-    """Read a user's table of participants; ids may come with or without ``sub-``, hyphens and all.
+    """Read a user's table of participants; ids may have ``sub-``, hyphens and other characters.
 
     Parameters
     ----------
     path
         TSV or CSV, with a column participant_id.
     warn
-        Told of an encoding that had to be guessed.
+        Receives a warning if the encoding had to be guessed.
 
     Raises
     ------
@@ -102,7 +91,7 @@ def _checked(row: GivenRow, column: str) -> str:
 
 
 def bids_value(column: str, text: str) -> str:
-    """Write a value of participants.tsv as BIDS wants it; changes nothing but its notation.
+    """Return a value of participants.tsv in the notation of BIDS.
 
     Parameters
     ----------
@@ -113,7 +102,7 @@ def bids_value(column: str, text: str) -> str:
 
     Returns
     -------
-    ``n/a`` for what is unknown. In columns that neither BIDS nor this package knows, ``none`` and ``unknown`` stay.
+    ``n/a`` for unknown values. In columns that neither BIDS nor this package defines, ``none`` and ``unknown`` stay.
 
     Raises
     ------
@@ -142,18 +131,18 @@ def bids_value(column: str, text: str) -> str:
 def merged_participants(
     before: Table, runs: Sequence[RunTasks], given: GivenParticipants | None, *, explicit: bool
 ) -> Table:
-    """Return participants.tsv: a given table comes before the plan, the plan before the dataset, that before names.
+    """Merge participants.tsv; priority: the given table, a given plan, the table in the dataset, names of runs.
 
     Parameters
     ----------
     before
-        The table that is in the dataset.
+        The table in the dataset.
     runs
         The runs that are packaged now.
     given
         The user's table.
     explicit
-        Whether a person gave the plan; otherwise it holds what names of runs say.
+        Whether a person gave the plan; otherwise its values come from names of runs.
     """
     table = before.merged([_participant(run) for run in runs], [_ID], keep_known=not explicit)
     if given is None:
@@ -176,28 +165,28 @@ def _participant(run: RunTasks) -> Row:
 def contradictions(
     before: Table, runs: Sequence[RunTasks], given: GivenParticipants | None, *, explicit: bool
 ) -> Iterator[str]:
-    """Say where sources do not agree on an animal, and which of them is believed; arguments as above."""
+    """Yield warnings about sources that contradict each other; parameters as in `merged_participants`."""
     merged = {row[_ID]: row for row in merged_participants(before, runs, given, explicit=explicit).rows}
-    claims: list[tuple[str, Row]] = []
+    sources: list[tuple[str, Row]] = []
     if given is not None:
-        claims += [(f"{given.path}, line {given.lines[row[_ID]]}", row) for row in given.table.rows]
-    claims += [(f"{PARTICIPANTS} of the dataset", row) for row in before.rows]
+        sources += [(f"{given.path}, line {given.lines[row[_ID]]}", row) for row in given.table.rows]
+    sources += [(f"{PARTICIPANTS} of the dataset", row) for row in before.rows]
     what = "the plan for" if explicit else "run"
-    claims += [(f"{what} {run.run.folder_name}", _participant(run)) for run in runs]
+    sources += [(f"{what} {run.run.folder_name}", _participant(run)) for run in runs]
     for subject in sorted({f"sub-{run.subject}" for run in runs}):
         for column in COLUMNS[1:]:
-            said = [
+            values = [
                 (source, row[column])
-                for source, row in claims
+                for source, row in sources
                 if row[_ID] == subject and not has_no_value(row.get(column, UNKNOWN))
             ]
-            if len({_meaning(column, value) for _, value in said}) > 1:
-                by_all = ", ".join(f"{value} by {source}" for source, value in said)
+            if len({_normalized(column, value) for _, value in values}) > 1:
+                by_all = ", ".join(f"{value} by {source}" for source, value in values)
                 yield f"{subject}: the {column} is {by_all}; {PARTICIPANTS} says {merged[subject][column]}"
 
 
-def _meaning(column: str, value: str) -> str | float:
-    """Return what is the same for two notations of a value."""
+def _normalized(column: str, value: str) -> str | float:
+    """Return a value that is equal for all notations of the same."""
     if column == "sex":
         return value[0].casefold()
     try:
@@ -207,7 +196,7 @@ def _meaning(column: str, value: str) -> str | float:
 
 
 def unknown_participants(before: Table, runs: Sequence[RunTasks], given: GivenParticipants | None) -> Iterator[str]:
-    """Say which participants of the user's table are not in the dataset; arguments as above."""
+    """Yield warnings about participants of the user's table that are not in the dataset."""
 
     def alike(label: str) -> str:
         return label.removeprefix("sub-").lstrip("0").casefold()

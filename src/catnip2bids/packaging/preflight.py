@@ -1,15 +1,16 @@
-"""Before the first byte: what is asked for is put together with what was found, and refused if it cannot be.
+"""Check everything before the first byte is written: settings, sources, plan, dataset and pixels.
 
-Invariant: nothing is written here, and whatever passes can be carried out item by item.
+Invariant: nothing is written here. After it, only single items can fail, and they do not stop the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import cast
 
+from catnip2bids.atomic_write import refuse_overlap, refuse_unwritable
 from catnip2bids.bids.dataset_paths import image_stem
 from catnip2bids.bids.names import check_label
 from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
@@ -23,7 +24,7 @@ from catnip2bids.enums import DEFAULT_STAIN, parse_voxel_size, voxel_size_unit_w
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import format_choices, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
-from catnip2bids.packaging.existing_dataset import check_existing, check_names, check_room
+from catnip2bids.packaging.existing_dataset import check_existing, check_names, check_provenance_size
 from catnip2bids.packaging.participants import (
     COLUMNS,
     PARTICIPANTS,
@@ -36,6 +37,7 @@ from catnip2bids.packaging.redundancy import CheckedPlan, check_redundancy
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import RunTasks, plan_tasks
 from catnip2bids.plan import (
+    AboutDataset,
     Plan,
     PlannedRun,
     RunIdentity,
@@ -50,46 +52,25 @@ from catnip2bids.plan import (
     voxel_size_warning,
 )
 from catnip2bids.progress import Progress
-from catnip2bids.publish import keep_apart, refuse_unwritable
 from catnip2bids.scanning import Run, Scan, scan, source_list
 from catnip2bids.volume import format_voxel_size
+
+_PlannedRuns = list[tuple[Run, PlannedRun]]
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """Everything that was settled before the first byte is written.
-
-    Attributes
-    ----------
-    sources, dataset
-        The source folders and the dataset folder.
-    settings, plan
-        The choices, and the plan with them in it.
-    explicit
-        Whether a person gave the plan.
-    plan_file
-        The file in which it was given, if it was in one.
-    runs
-        The tasks of each run.
-    participants
-        The user's table of participants.
-    provenance
-        What is known of the dataset from earlier.
-    resources
-        What may be used.
-    warnings
-        What may be wrong.
-    """
+    """Everything that is known before the first byte is written."""
 
     sources: tuple[Path, ...]
     dataset: Path
     settings: Settings
-    plan: Plan
-    explicit: bool
-    plan_file: Path | None
+    plan: Plan  # with the settings in it
+    explicit: bool  # whether a person gave the plan
+    plan_file: Path | None  # the file of the plan, if it was given as a file
     runs: tuple[RunTasks, ...]
     participants: GivenParticipants | None
-    provenance: Provenance
+    provenance: Provenance  # of earlier commands
     resources: Resources
     warnings: tuple[str, ...]
 
@@ -102,7 +83,7 @@ def run_preflight(
     resources: Resources,
     progress: Progress,
 ) -> Preflight:
-    """Settle everything, and write nothing.
+    """Check everything, and write nothing.
 
     Raises
     ------
@@ -110,62 +91,70 @@ def run_preflight(
         As in `package`.
     """
     dataset, folders = Path(dataset), source_list(sources)
-    if resources.executor is not None:  # workers stand in other folders
+    if resources.executor is not None:  # the working directory of workers may be another one
         dataset, folders = dataset.absolute(), [folder.absolute() for folder in folders]
     _refuse_folder(dataset, folders)
     refuse_unwritable(dataset)
     provenance = read_provenance(dataset)
-    _refuse_settings(settings, dataset, provenance)
+    _refuse_other_naming(settings, dataset, provenance)
     plan_file = Path(plan) if isinstance(plan, str | Path) else None
     given = read_plan(plan_file) if plan_file is not None else cast("Plan | None", plan)
     voxel_size_um = _known_voxel_size(settings.voxel_size_um or (given.dataset.voxel_size_um if given else None))
-    found = _scanned(folders, dataset, progress)
-    proposed = given or _remembering_slice_numbers(make_plan(found), provenance)
-    pairs = _settled(match_plan(found, proposed), settings, progress)
-    settled = {run.folder: check_redundancy(run, planned, provenance, resources, progress) for run, planned in pairs}
-    pairs = [(run, settled[run.folder].planned) for run, _ in pairs]
-    _refuse_other_labels(provenance, pairs)
-    refuse_collisions([*_earlier_claims(provenance, pairs), *(identity_of(run, planned) for run, planned in pairs)])
-    warnings = _warnings_of(pairs, settled.values(), voxel_size_um)
+    found = _scan(folders, dataset, progress)
+    proposed = given or _with_earlier_slice_numbers(make_plan(found), provenance)
+    labelled = _with_labels(match_plan(found, proposed), settings, progress)
+    checked = [(run, check_redundancy(run, planned, provenance, resources, progress)) for run, planned in labelled]
+    planned_runs = [(run, plan.planned) for run, plan in checked]
+    _refuse_conflicts(provenance, planned_runs)
+    warnings = _run_warnings(checked, voxel_size_um)
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
-    runs = tuple(plan_tasks(run, settled[run.folder], settings, voxel_size_um, atlas, dataset) for run, _ in pairs)
-    check_names(dataset, runs)
-    check_room(dataset, provenance, runs)
-    check_existing(dataset, runs)
-    warnings += _changed_voxel_sizes(runs, provenance, given, voxel_size_um)
-    warnings += _atlas_warnings(runs, atlas, settings)
-    participants, doubts = _participants(dataset, runs, settings, explicit=given is not None)
-    warnings += doubts
-    about = read_plan(dataset / PLAN).dataset if given is None and (dataset / PLAN).is_file() else proposed.dataset
-    about = about.model_copy(update={"voxel_size_um": voxel_size_um})
+    tasks = tuple(plan_tasks(run, plan, settings, voxel_size_um, atlas, dataset) for run, plan in checked)
+    check_names(dataset, tasks)
+    check_provenance_size(dataset, provenance, tasks)
+    check_existing(dataset, tasks)
+    warnings += _changed_voxel_sizes(tasks, provenance, given, voxel_size_um)
+    warnings += _atlas_warnings(tasks, atlas, settings)
+    participants, participant_warnings = _participants(dataset, tasks, settings, explicit=given is not None)
     return Preflight(
         sources=found.sources,
         dataset=dataset,
         settings=settings,
-        plan=Plan(dataset=about, runs=[planned for _, planned in pairs]),
+        plan=Plan(
+            dataset=_about_dataset(dataset, given, proposed, voxel_size_um),
+            runs=[planned for _, planned in planned_runs],
+        ),
         explicit=given is not None,
         plan_file=plan_file,
-        runs=runs,
+        runs=tasks,
         participants=participants,
         provenance=provenance,
         resources=resources,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *participant_warnings),
     )
 
 
-def _remembering_slice_numbers(plan: Plan, provenance: Provenance) -> Plan:
-    """Put the slice numbers of the plan that the dataset was packaged with into one that nobody wrote."""
+def _about_dataset(
+    dataset: Path, given: Plan | None, proposed: Plan, voxel_size_um: tuple[float, float, float]
+) -> AboutDataset:
+    """Describe the dataset as the given plan does; without one, as the plan in the dataset does."""
+    packaged_plan = dataset / PLAN
+    about = read_plan(packaged_plan).dataset if given is None and packaged_plan.is_file() else proposed.dataset
+    return about.model_copy(update={"voxel_size_um": voxel_size_um})
+
+
+def _with_earlier_slice_numbers(plan: Plan, provenance: Provenance) -> Plan:
+    """Put the slice numbers of the plan that the dataset was packaged with into a default plan."""
     for run in plan.runs:
         for key in (key for key, record in provenance.runs.items() if record.name == run.name):
             earlier = provenance.decisions_of(key)
-            for line in run.entries:
-                if line.source in earlier:
-                    line.slice_number = earlier[line.source].slice_number
+            for entry in run.entries:
+                if entry.source in earlier:
+                    entry.slice_number = earlier[entry.source].slice_number
     return plan
 
 
-def _scanned(folders: list[Path], dataset: Path, progress: Progress) -> Scan:
-    """Scan the sources; tells what of them, and of the dataset, is ignored."""
+def _scan(folders: list[Path], dataset: Path, progress: Progress) -> Scan:
+    """Scan the sources, and note the files of them and of the dataset that are ignored."""
     found = scan(folders, progress)
     _refuse_folder(dataset, [run.folder for run in found.runs])
     if leftovers := [*found.leftovers, *leftovers_below(dataset)]:
@@ -174,9 +163,9 @@ def _scanned(folders: list[Path], dataset: Path, progress: Progress) -> Scan:
 
 
 def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
-    """Refuse folders that are not ours, and sources and datasets inside each other."""
+    """Refuse a folder that is not a dataset of ours, and sources and datasets inside each other."""
     for source in sources:
-        keep_apart(source, dataset)
+        refuse_overlap(source, dataset)
     if not dataset.exists():
         return
     if not dataset.is_dir():
@@ -186,8 +175,8 @@ def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
         raise DatasetError(f"{dataset}: is not empty and was not begun by catnip2bids; give an empty or a new folder")
 
 
-def _refuse_settings(settings: Settings, dataset: Path, provenance: Provenance) -> None:
-    """Refuse choices that contradict each other, or those that the dataset was begun with."""
+def _refuse_other_naming(settings: Settings, dataset: Path, provenance: Provenance) -> None:
+    """Refuse another naming than the one that the dataset was begun with."""
     earlier = provenance.settings.get("naming", settings.naming)
     if earlier != settings.naming:
         raise UsageError(f"{dataset}: was begun with --naming {earlier}; give the same, or another dataset with -o")
@@ -203,30 +192,29 @@ def _known_voxel_size(voxel_size_um: tuple[float, float, float] | None) -> tuple
     return parse_voxel_size(voxel_size_um)
 
 
-def _settled(
-    pairs: Sequence[tuple[Run, PlannedRun]], settings: Settings, progress: Progress
-) -> list[tuple[Run, PlannedRun]]:
-    """Put the choices into the plan of each run; subjects and samples must be known afterwards."""
-    if (settings.subject or settings.sample) and len(pairs) > 1:
+def _with_labels(matched: Sequence[tuple[Run, PlannedRun]], settings: Settings, progress: Progress) -> _PlannedRuns:
+    """Put the labels of the settings into the plan of each run; refuse runs with missing or invalid labels."""
+    if (settings.subject or settings.sample) and len(matched) > 1:
         raise UsageError(
-            f"--subject and --sample are for one run, and there are {len(pairs)}; give one run folder, or write the "
+            f"--subject and --sample are for one run, and there are {len(matched)}; give one run folder, or write the "
             "labels into a plan (catnip2bids scan SOURCE... -o plan.toml)"
         )
-    settled = [(run, _with_choices(planned, settings)) for run, planned in pairs]
-    _refuse_unknown_animals(settled)
-    for run, planned in settled:
+    labelled = [(run, _with_labels_of(settings, planned)) for run, planned in matched]
+    _refuse_missing_labels(labelled)
+    for run, planned in labelled:
         for what in ("subject", "sample", "stain"):
             check_label(getattr(planned, what), f"{run.folder}: the {what}")
-    named = {
-        settings.sample or planned.sample: sample for (_, planned), (_, sample) in zip(pairs, settled, strict=True)
+    samples = {
+        settings.sample or before.sample: after.sample
+        for (_, before), (_, after) in zip(matched, labelled, strict=True)
     }
-    for given, planned in named.items():
-        if given is not None and given.removeprefix("sample-") != planned.sample:
-            progress.note(f"sample {given} means {planned.sample}")
-    return settled
+    for given, sample in samples.items():
+        if given is not None and given.removeprefix("sample-") != sample:
+            progress.note(f"sample {given} means {sample}")
+    return labelled
 
 
-def _with_choices(planned: PlannedRun, settings: Settings) -> PlannedRun:
+def _with_labels_of(settings: Settings, planned: PlannedRun) -> PlannedRun:
     changes = {
         "subject": (settings.subject or planned.subject or "").removeprefix("sub-") or None,
         "sample": (settings.sample or planned.sample or "").removeprefix("sample-") or None,
@@ -239,15 +227,15 @@ def _with_choices(planned: PlannedRun, settings: Settings) -> PlannedRun:
     return planned.model_copy(update=changes)
 
 
-def _refuse_unknown_animals(pairs: Sequence[tuple[Run, PlannedRun]]) -> None:
-    """Refuse runs of which nobody told the subject, the sample or the stain; all of them at once."""
+def _refuse_missing_labels(planned_runs: _PlannedRuns) -> None:
+    """Refuse all runs at once that have no subject, sample or stain."""
     labels = ("subject", "sample", "stain")
-    missing = {run.folder: [what for what in labels if not getattr(planned, what)] for run, planned in pairs}
+    missing = {run.folder: [what for what in labels if not getattr(planned, what)] for run, planned in planned_runs}
     missing = {folder: what for folder, what in missing.items() if what}
     plan = "write a plan (catnip2bids scan SOURCE... -o plan.toml), fill it in and give it with --plan"
     if not missing:
         return
-    if len(pairs) == 1:
+    if len(planned_runs) == 1:
         ((folder, what),) = missing.items()
         examples = {"subject": "45670ko", "sample": format_choices(list(SAMPLES.values())), "stain": DEFAULT_STAIN}
         options = " and ".join(f"--{label} ({examples[label]})" for label in what)
@@ -256,17 +244,30 @@ def _refuse_unknown_animals(pairs: Sequence[tuple[Run, PlannedRun]]) -> None:
             f"Give {options}, or {plan}"
         )
     named = format_list([f"{folder} ({' and '.join(what)})" for folder, what in missing.items()])
-    unknown = f"what {len(missing)} of {len(pairs)} runs are"
+    unknown = f"what {len(missing)} of {len(planned_runs)} runs are"
     raise UsageError(f"neither their names nor their parents' names tell {unknown}: {named}; {plan}")
 
 
-def _refuse_other_labels(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRun]]) -> None:
+def _refuse_conflicts(provenance: Provenance, planned_runs: _PlannedRuns) -> None:
+    """Refuse labels that conflict with those of other runs, packaged now or earlier."""
+    _refuse_other_labels(provenance, planned_runs)
+    identities = [identity_of(run, planned) for run, planned in planned_runs]
+    packaged_again = {(run.name, run.subject, run.sample, run.stain) for run in identities}
+    earlier = [
+        RunIdentity(run.name, run.source_id, run.subject, run.sample, run.stain)
+        for run in provenance.runs.values()
+        if (run.name, run.subject, run.sample, run.stain) not in packaged_again
+    ]
+    refuse_collisions([*earlier, *identities])
+
+
+def _refuse_other_labels(provenance: Provenance, planned_runs: _PlannedRuns) -> None:
     """Refuse a run that is in the dataset under other labels: it would become two animals, or two stains.
 
-    Folders of today's CATNIP are named after the second in which it began, so two animals may have folders of one
-    name; they are told apart by the ids that their parents' names give.
+    Today's CATNIP names folders after the second in which it began, so folders of two animals may have the same name;
+    the ids in the names of their parents distinguish them.
     """
-    for run, planned in pairs:
+    for run, planned in planned_runs:
         labels = (planned.subject, planned.sample, planned.stain)
         namesakes = [earlier for earlier in provenance.runs.values() if earlier.name == run.folder_name]
         if labels in [(earlier.subject, earlier.sample, earlier.stain) for earlier in namesakes]:
@@ -280,47 +281,36 @@ def _refuse_other_labels(provenance: Provenance, pairs: Sequence[tuple[Run, Plan
                 )
 
 
-def _earlier_claims(provenance: Provenance, pairs: Sequence[tuple[Run, PlannedRun]]) -> list[RunIdentity]:
-    """Claims of the runs that are in the dataset, but for those that are packaged again."""
-    again = {(claim.name, claim.subject, claim.sample, claim.stain) for claim in (identity_of(*pair) for pair in pairs)}
-    return [
-        RunIdentity(run.name, run.source_id, run.subject, run.sample, run.stain)
-        for run in provenance.runs.values()
-        if (run.name, run.subject, run.sample, run.stain) not in again
-    ]
-
-
 def _participants(
     dataset: Path, runs: Sequence[RunTasks], settings: Settings, *, explicit: bool
 ) -> tuple[GivenParticipants | None, list[str]]:
-    """Read the user's table of participants, and say what is doubtful about the animals."""
-    doubts: list[str] = []
-    given = read_participants(Path(settings.participants), doubts.append) if settings.participants else None
+    """Read the user's table of participants; also return warnings about the animals."""
+    warnings: list[str] = []
+    given = read_participants(Path(settings.participants), warnings.append) if settings.participants else None
     before = read_table(dataset / PARTICIPANTS, COLUMNS)
-    doubts += contradictions(before, runs, given, explicit=explicit)
-    doubts += unknown_participants(before, runs, given)
-    return given, doubts
+    warnings += contradictions(before, runs, given, explicit=explicit)
+    warnings += unknown_participants(before, runs, given)
+    return given, warnings
 
 
-def _warnings_of(
-    pairs: Sequence[tuple[Run, PlannedRun]], settled: Iterable[CheckedPlan], voxel_size_um: tuple[float, float, float]
-) -> list[str]:
-    """List what may be wrong with runs: what was found in them, what nobody knows, and what does not fit together."""
-    doubt = voxel_size_unit_warning(voxel_size_um)
+def _run_warnings(checked: Sequence[tuple[Run, CheckedPlan]], voxel_size_um: tuple[float, float, float]) -> list[str]:
+    """List warnings about runs: from the scan, the plan, the comparison of pixels, and the voxel size."""
+    unit_warning = voxel_size_unit_warning(voxel_size_um)
+    runs = [run for run, _ in checked]
     return [
-        *(warning for run, _ in pairs for warning in run.all_warnings),
-        *(text for pair in pairs for text in (*unknown_of(*pair), *kept_reasons(*pair))),
-        *(warning for found in settled for warning in found.warnings),
-        *([doubt] if doubt else []),
-        *(text for run, _ in pairs if not doubt and (text := voxel_size_warning(run, voxel_size_um))),
-        *(text for run, _ in pairs for text in stated_size_warnings(run, voxel_size_um)),
+        *(warning for run in runs for warning in run.all_warnings),
+        *(text for run, plan in checked for text in (*unknown_of(run, plan.planned), *kept_reasons(run, plan.planned))),
+        *(warning for _, plan in checked for warning in plan.warnings),
+        *([unit_warning] if unit_warning else []),
+        *(text for run in runs if not unit_warning and (text := voxel_size_warning(run, voxel_size_um))),
+        *(text for run in runs for text in stated_size_warnings(run, voxel_size_um)),
     ]
 
 
 def _changed_voxel_sizes(
     runs: Sequence[RunTasks], provenance: Provenance, given: Plan | None, voxel_size_um: tuple[float, float, float]
 ) -> list[str]:
-    """Name a plan that says another voxel size, and runs that were packaged with another one."""
+    """Warn of another voxel size in the plan, and of runs that were packaged with another one."""
     warnings = []
     if given is not None and given.dataset.voxel_size_um not in (None, voxel_size_um):
         now, planned = format_voxel_size(voxel_size_um), format_voxel_size(given.dataset.voxel_size_um)
@@ -341,7 +331,7 @@ def _changed_voxel_sizes(
 
 
 def _atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings: Settings) -> list[str]:
-    """Compare the atlas table that was given with the tables of counts, which CATNIP made from the right one."""
+    """Warn of a given atlas table that has other regions than the tables of counts, which CATNIP made itself."""
     return [
         f"{settings.atlas_table}: names other regions than {table}; is it the right table?"
         for run in runs

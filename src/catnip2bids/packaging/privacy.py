@@ -1,6 +1,6 @@
-"""What copies of source files tell of the lab: they are published as they are.
+"""Find paths and names of the lab in copies of source files, which get published unchanged.
 
-Invariant: nothing is changed or left out here, it is only said, so that somebody can decide.
+Invariant: nothing is changed or left out; the user is warned and decides.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from catnip2bids.formatting import format_list
 
 _MOST_BYTES = 16 * 2**20
 _PATHS = re.compile(
-    rb"(?<![\w./:<>-])/(?:[\w.+~@%-]+/)+[\w.+~@%-]*"  # of one folder at least
+    rb"(?<![\w./:<>-])/(?:[\w.+~@%-]+/)+[\w.+~@%-]*"  # at least one folder
     rb"|\b[A-Za-z]:[\\/](?![\\/])[\w.+~@%\\/-]+"
     rb"|\\\\[\w.-]+\\[\w.+~@%\\-]+"
 )
 _SHORTEST_NAME = 4
-"""Shorter names of users and machines are found in too many words."""
+"""Shorter names of users and machines occur in too many words."""
 
 
 def private_words(file: Path) -> str:
-    """Say which absolute paths, and whether the user's and the machine's names, stand in a text file.
+    """List the absolute paths in a text file, and the names of the user and the machine, as part of a message.
 
     Parameters
     ----------
     file
-        Any file; one that is not text holds none, and of a long one only the first 16 MiB are looked at.
+        Any file; a binary file has none, and only the first 16 MiB are read.
     """
     with file.open("rb") as opened:
         text = opened.read(_MOST_BYTES)
@@ -44,6 +44,6 @@ def private_words(file: Path) -> str:
 def _user() -> str:
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a number without a name
+    except (KeyError, OSError):  # the user id has no name
         return ""
-    return "" if user == "root" else user  # which names a region, too
+    return "" if user == "root" else user  # root is also a name of a region

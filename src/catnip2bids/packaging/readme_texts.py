@@ -1,7 +1,7 @@
-"""The words of a dataset: READMEs, what columns and fields mean, what each part is.
+"""The texts of a dataset: READMEs and descriptions of columns.
 
-Invariant: texts are made from the records of the dataset alone, so packaging animals one by one gives the same
-words as packaging them at once. What a person writes around the marked part of a README stays.
+Invariant: texts depend only on provenance, so packaging animals one by one gives the same texts as packaging them at
+once. Text that a person writes around the marked part of a README stays.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from catnip2bids.atomic_write import write_text
 from catnip2bids.bids import dataset_paths
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.enums import Naming
 from catnip2bids.packaging.small_files import read_text
 from catnip2bids.paths import SafePath
-from catnip2bids.publish import write_text
 
 _BEGIN = "<!-- written by catnip2bids: text between these marks is replaced, the rest is yours -->"
 _ANY_BEGIN = re.compile("<!-- written by catnip2bids: .*-->")
-"""The same, also as earlier versions worded it."""
+"""The same, also in the words of earlier versions."""
 _END = "<!-- end of what catnip2bids writes -->"
 
 CHANGES = "1.0.0 {date}\n  - Packaged from the output of CATNIP.\n"
@@ -78,7 +78,7 @@ COUNTS: dict[str, Any] = {
 
 
 def replace_marked_part(path: SafePath, text: str) -> None:
-    """Write the marked part of a README; what stands around the marks stays."""
+    """Write the marked part of a README; the text around the marks stays."""
     marked = f"{_BEGIN}\n{text.strip()}\n{_END}"
     before = _ANY_BEGIN.sub(_BEGIN, read_text(path) or f"{marked}\n")
     head, begin, rest = before.partition(_BEGIN)
@@ -87,7 +87,7 @@ def replace_marked_part(path: SafePath, text: str) -> None:
 
 
 def dataset_readme(name: str, provenance: Provenance, naming: Naming) -> str:
-    """Tell a stranger what the dataset is and where what is."""
+    """Return the README of the dataset."""
     counts = dataset_paths.DERIVATIVE if naming == Naming.DSEG else dataset_paths.COUNTS
     return "\n\n".join(
         [
@@ -120,7 +120,7 @@ def dataset_readme(name: str, provenance: Provenance, naming: Naming) -> str:
 
 
 def derivative_readme(naming: Naming) -> str:
-    """Tell what is in derivatives/catnip."""
+    """Return the README of derivatives/catnip."""
     where = "beside the images" if naming == Naming.DSEG else "in `../catnip-counts`"
     return (
         "# What CATNIP computed\n\n"
@@ -131,7 +131,7 @@ def derivative_readme(naming: Naming) -> str:
 
 
 def counts_readme() -> str:
-    """Tell what is in derivatives/catnip-counts, and why it is not a BIDS derivative."""
+    """Return the README of derivatives/catnip-counts, which says why it is not a BIDS derivative."""
     return (
         "# Cells per region\n\n"
         "BIDS has no name yet for region tables of microscopy, so these are kept apart from the BIDS derivative "
@@ -150,7 +150,7 @@ def _samples(provenance: Provenance) -> str:
 
 
 def _recovered(provenance: Provenance) -> str:
-    """Name images that hold what CATNIP computed with and did not keep."""
+    """Explain recovered hemisphere masks, if there are any."""
     images = [image for run in provenance.runs.values() for image in run.images.values() if image.recovered_from]
     if not images:
         return ""
@@ -180,7 +180,7 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def described_columns(known: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Any]:
-    """Describe the columns of a table; those of a user's own are said to be that."""
+    """Describe the columns of a table, including those that the user added."""
     return {
         column: known.get(column, {"Description": f"{column}, as given with the participants"}) for column in columns
     }

@@ -1,7 +1,7 @@
-"""What is left out because something else holds it already: shown by the pixels, not assumed.
+"""Exclude entries that are redundant, because a packaged entry has the same pixels; pixels are compared, not assumed.
 
-Invariant: a component stays out for the sake of another one only if every plane of it was compared with that one, and
-either all are the same, or no differing voxel is anything but 0. If not, it is packaged too, and that is said.
+Invariant: an entry is excluded as redundant only if all of its planes were compared with the packaged entry, and either
+all are the same, or all voxels that differ are 0. Otherwise it is packaged too, with a warning.
 """
 
 from __future__ import annotations
@@ -33,80 +33,63 @@ from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run
 from catnip2bids.volume import RecoveredMask, file_states
 
-_OLD_ANSWERS = (
+_OLD_REASONS = (
     (Action.EXCLUDE, re.compile("the same as .+, pixel for pixel, which is packaged")),
     (Action.EXCLUDE, re.compile("redundant: equals the packaged .+ times the hemisphere mask, voxel by voxel: .+")),
     (Action.EXCLUDE, re.compile(".+, which is packaged, times the hemisphere mask, as pixels show: .+")),
     (Action.CONVERT, re.compile("it is not .+ times .+: .+")),
     (Action.CONVERT, re.compile(".+ is not packaged")),
 )
-"""What plans of versions up to 0.1 say where pixels decided; these have no `by_pixels`. The list never changes."""
+"""Reasons in plans of versions up to 0.1, which had no `by_pixels`, for actions that pixels decided. Never changes."""
 
 
 @dataclass(frozen=True)
 class RedundancyCheck:
-    """Whether an entry holds anything that another one does not hold.
-
-    Attributes
-    ----------
-    entry, other
-        The entry, and one that is packaged.
-    planned
-        What the plan says of the entry.
-    is_masked
-        Whether the entry is meant to be the other one times a mask; else it may be the same.
-    is_open
-        Whether the answer decides what is done with the entry, because nobody did.
-    mask
-        The mask, if it is packaged too.
-    labels
-        The subject, the sample and the stain that the run is packaged as.
-    """
+    """A comparison that tells whether an entry is redundant beside a packaged one."""
 
     entry: Entry
-    other: Entry
-    planned: PlannedEntry
-    is_masked: bool
-    is_open: bool
-    mask: Entry | None
-    labels: tuple[str | None, ...]
+    other: Entry  # the packaged entry
+    planned: PlannedEntry  # the plan for `entry`
+    is_masked: bool  # whether `entry` should be `other` times a mask; otherwise both should be the same
+    decides: bool  # whether the result decides the action, because no person did
+    mask: Entry | None  # the mask, if it is packaged too
+    labels: tuple[str | None, ...]  # subject, sample and stain of the run
 
     def fingerprint(self) -> str:
-        """Hash what the answer depends on: the files, with size and time."""
+        """Hash everything that decides the result: the files, with size and time, the labels and the version."""
         files = [file for entry in self._entries if entry.volume is not None for file in entry.volume.files]
         document = [__version__, self.labels, [entry.path for entry in self._entries], file_states(files)]
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
     @property
     def needed_bytes(self) -> int:
-        """The least memory of a process that answers it."""
+        """The least memory of a process that runs the comparison."""
         return needed_to_compare([compared_entry(entry) for entry in self._entries])
 
     @property
     def _entries(self) -> list[Entry]:
         return [entry for entry in (self.entry, self.other, self.mask) if entry is not None]
 
-    def answer(self, resources: Resources) -> dict[str, Any]:
-        """Look at the pixels; where only sameness counts, no further than to the first difference."""
-        return self._found_out(resources) | {"files": self._file_names}
+    def compare(self, resources: Resources) -> dict[str, Any]:
+        """Compare the pixels and return the evidence; without a mask, stop at the first difference."""
+        evidence = self._compare_masked(resources) if self.is_masked else self._compare_identical(resources)
+        return evidence | {"files": self._file_names}
 
     @property
     def _file_names(self) -> list[str] | None:
-        """Names of the slices in their order, so that they can be written again; None for a single file."""
+        """Names of the slices in order, to restore them; None for a single file."""
         if self.entry.volume is None or not self.entry.location.is_dir():
             return None
         return [self.entry.volume.plane_source(plane).path.name for plane in range(self.entry.volume.shape[0])]
 
-    def _found_out(self, resources: Resources) -> dict[str, Any]:
-        if self.is_masked:
-            return self._how_they_differ(resources)
+    def _compare_identical(self, resources: Resources) -> dict[str, Any]:
         first = first_difference(self.other, self.entry, resources)
         if first is None:
             n_planes = 0 if self.entry.volume is None else self.entry.volume.shape[0]
             return {"compared_with": self.other.path, "relation": Relation.IDENTICAL, "planes_compared": n_planes}
         return {"compared_with": self.other.path, "relation": Relation.DIFFERENT, "first_plane_different": first}
 
-    def _how_they_differ(self, resources: Resources) -> dict[str, Any]:
+    def _compare_masked(self, resources: Resources) -> dict[str, Any]:
         comparison = compare_as_volumes(self.other, self.entry, resources, are_labels=True)
         found, numbers = comparison.evidence, [pair.number for pair in comparison.pairs]
         evidence: dict[str, Any] = {
@@ -133,73 +116,65 @@ class RedundancyCheck:
 
 @dataclass(frozen=True)
 class RedundancyResult:
-    """What the pixels say.
+    """A finished comparison, and what follows from it for the plan."""
 
-    Attributes
-    ----------
-    question
-        What was asked.
-    evidence
-        Relation and counts, and a fingerprint of the files that were compared.
-    """
-
-    question: RedundancyCheck
-    evidence: dict[str, Any]
+    check: RedundancyCheck
+    evidence: dict[str, Any]  # relation, counts, and the fingerprint of the check
 
     @property
     def entry(self) -> Entry:
-        """The entry it is about."""
-        return self.question.entry
+        """The entry that was checked."""
+        return self.check.entry
 
     @property
     def problem(self) -> str | None:
-        """What to tell where the files are not any more what was compared."""
+        """Why the result is out of date, because files changed since the comparison; None if it is not."""
         try:
-            same = self.question.fingerprint() == self.evidence["fingerprint"]
+            same = self.check.fingerprint() == self.evidence["fingerprint"]
         except SourceError as error:
             return str(error)
-        entry, other = self.question.entry.location, self.question.other.path
+        entry, other = self.check.entry.location, self.check.other.path
         return None if same else f"{entry}: it or {other} changed since they were compared; run again"
 
     @property
-    def holds(self) -> bool:
-        """Whether the entry holds nothing that the other one (and the mask) has not."""
+    def is_redundant(self) -> bool:
+        """Whether the entry follows from the packaged one (and the mask)."""
         if self.evidence["relation"] == Relation.MASKED_2:
-            return self.question.is_masked and self.evidence.get("voxels_not_the_product", 0) == 0
+            return self.check.is_masked and self.evidence.get("voxels_not_the_product", 0) == 0
         return bool(self.evidence["relation"] == Relation.IDENTICAL)
 
     @property
-    def line(self) -> PlannedEntry:
-        """What the plan says of the entry now."""
-        other = self.question.other.path
-        if not self.question.is_open or not (self.holds or self.question.is_masked):
-            return self.question.planned
-        if not self.holds:
+    def planned(self) -> PlannedEntry:
+        """The plan for the entry after the comparison."""
+        other = self.check.other.path
+        if not self.check.decides or not (self.is_redundant or self.check.is_masked):
+            return self.check.planned
+        if not self.is_redundant:
             action, reason = Action.CONVERT, f"it is not {other} times {self._why_not}"
         elif self.evidence["relation"] == Relation.IDENTICAL:
             action, reason = Action.EXCLUDE, f"the same as {other}, pixel for pixel, which is packaged"
         else:
             action = Action.EXCLUDE
             reason = f"redundant: equals the packaged {other} times the hemisphere mask, voxel by voxel: {self._counts}"
-        return self.question.planned.model_copy(update={"action": action, "reason": reason, "by_pixels": action})
+        return self.check.planned.model_copy(update={"action": action, "reason": reason, "by_pixels": action})
 
     @property
     def recovered_mask(self) -> RecoveredMask | None:
-        """The mask that makes the entry of the other one, if the run has it nowhere else and one is needed."""
-        whole, masked = self.question.other.volume, self.entry.volume
-        is_left_out = self.line.action == Action.EXCLUDE and self.evidence["relation"] == Relation.MASKED_2
-        if not (self.holds and is_left_out) or self.question.mask is not None or whole is None or masked is None:
+        """The mask that turns the packaged entry into this one, if it is needed and the run has no other copy of it."""
+        unmasked, masked = self.check.other.volume, self.entry.volume
+        is_excluded = self.planned.action == Action.EXCLUDE and self.evidence["relation"] == Relation.MASKED_2
+        if not (self.is_redundant and is_excluded) or self.check.mask is not None or unmasked is None or masked is None:
             return None
-        return RecoveredMask.from_evidence(whole, masked, self.evidence)
+        return RecoveredMask.from_evidence(unmasked, masked, self.evidence)
 
     @property
     def warning(self) -> str | None:
-        """What to tell where something was to be left out and is more than what is packaged."""
-        if self.holds or not self.question.is_masked:
+        """The warning if an entry that should be redundant is not; None otherwise."""
+        if self.is_redundant or not self.check.is_masked:
             return None
-        if self.question.is_open:
-            return f"{self.entry.location}: is packaged too, because {self.line.reason}"
-        return f"{self.entry.location}: is left out by the plan, and {self.question.other.path} does not hold all of it"
+        if self.check.decides:
+            return f"{self.entry.location}: is packaged too, because {self.planned.reason}"
+        return f"{self.entry.location}: is left out by the plan, and {self.check.other.path} does not hold all of it"
 
     @property
     def _why_not(self) -> str:
@@ -234,80 +209,117 @@ class RedundancyResult:
 
 @dataclass(frozen=True)
 class CheckedPlan:
-    """The plan of a run after somebody looked at the pixels.
-
-    Attributes
-    ----------
-    planned
-        The plan.
-    proofs
-        What it rests on.
-    warnings
-        What to tell.
-    """
+    """The plan of a run after the comparison of pixels."""
 
     planned: PlannedRun
-    proofs: tuple[RedundancyResult, ...]
+    results: tuple[RedundancyResult, ...]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A volume that may be redundant."""
+
+    entry: Entry
+    planned: PlannedEntry
+    role: str | None  # the component that may hold the same pixels
+    other: Entry | None  # the packaged entry of that component, if there is one
+    is_masked: bool
+    was_decided_by_pixels: bool  # whether an earlier comparison made the plan for it
+    decides: bool
 
 
 def check_redundancy(
     run: Run, planned: PlannedRun, provenance: Provenance, resources: Resources, progress: Progress
 ) -> CheckedPlan:
-    """Find out by the pixels which entries hold nothing that others do not hold, and leave out only these.
+    """Compare pixels to find redundant entries of a run, and exclude only these.
 
-    Files that have not changed since they were compared last are not compared again.
+    Files that have not changed since an earlier comparison are not compared again.
     """
     earlier = [decision.evidence for decision in provenance.decisions if decision.evidence]
     known = {evidence["fingerprint"]: evidence for evidence in earlier if "fingerprint" in evidence}
-    lines, proofs, warnings = {}, [], []
-    for found in _questions(run, planned):
-        if isinstance(found, PlannedEntry):
-            lines[found.source] = found
-            warnings.append(f"{run.folder / found.source}: is packaged, because {found.reason}")
+    packaged = _packaged(run, planned)
+    candidates = list(_candidates(run, planned, packaged))
+    mask = next(iter(_with_role(packaged, HEMISPHERE_MASK.role)), None)
+    checks = _checks(candidates, mask, (planned.subject, planned.sample, planned.stain))
+    results = [_result(check, known, resources, progress) for check in checks]
+    not_covered = {entry.source: entry for entry in _not_covered(candidates)}
+    changed = not_covered | {result.entry.path: result.planned for result in results}
+    warnings = {
+        path: f"{run.folder / path}: is packaged, because {entry.reason}" for path, entry in not_covered.items()
+    }
+    warnings |= {result.entry.path: result.warning for result in results if result.warning}
+    entries = [changed.get(entry.source, entry) for entry in planned.entries]
+    return CheckedPlan(
+        planned=planned.model_copy(update={"entries": entries}),
+        results=tuple(results),
+        warnings=tuple(warnings[entry.path] for entry in run.entries if entry.path in warnings),
+    )
+
+
+def _result(
+    check: RedundancyCheck, known: dict[str, dict[str, Any]], resources: Resources, progress: Progress
+) -> RedundancyResult:
+    """Run a check, or take its evidence from `known`, by fingerprint."""
+    fingerprint = check.fingerprint()
+    if fingerprint not in known:
+        progress.looking_at(check.entry.path)
+        known[fingerprint] = check.compare(resources) | {"fingerprint": fingerprint}
+        if check.fingerprint() != fingerprint:
+            raise SourceError(f"{check.entry.location}: changed while it was read; run again when it is at rest")
+    return RedundancyResult(check, known[fingerprint])
+
+
+def _checks(
+    candidates: Sequence[_Candidate], mask: Entry | None, labels: tuple[str | None, ...]
+) -> Iterator[RedundancyCheck]:
+    """Yield the comparisons that are needed: where no person decided, or where the plan excludes a masked volume."""
+    for found in candidates:
+        is_excluded = found.is_masked and found.planned.action == Action.EXCLUDE
+        if found.other is not None and (found.decides or is_excluded):
+            of_entry = mask if found.is_masked else None
+            yield RedundancyCheck(
+                found.entry, found.other, found.planned, found.is_masked, found.decides, of_entry, labels
+            )
+
+
+def _not_covered(candidates: Sequence[_Candidate]) -> Iterator[PlannedEntry]:
+    """Yield new plans for entries that cannot be redundant, because what they could be made from is not packaged."""
+    for found in candidates:
+        is_default_exclusion = found.decides and found.planned.action == Action.EXCLUDE
+        if found.other is None and is_default_exclusion and (found.is_masked or found.was_decided_by_pixels):
+            reason = f"what it would be made from ({found.role}) is not packaged"
+            yield found.planned.model_copy(
+                update={"action": Action.CONVERT, "reason": reason, "by_pixels": Action.CONVERT}
+            )
+
+
+def _candidates(run: Run, planned: PlannedRun, packaged: Sequence[Entry]) -> Iterator[_Candidate]:
+    planned_entries = {entry.source: entry for entry in planned.entries}
+    for entry in run.entries:
+        component, plan = entry.component, planned_entries[entry.path]
+        if component is None or entry.volume is None or plan.action == Action.COPY:
             continue
-        fingerprint = found.fingerprint()
-        if fingerprint not in known:
-            progress.looking_at(found.entry.path)
-            known[fingerprint] = found.answer(resources) | {"fingerprint": fingerprint}
-            if found.fingerprint() != fingerprint:
-                raise SourceError(f"{found.entry.location}: changed while it was read; run again when it is at rest")
-        proof = RedundancyResult(found, known[fingerprint])
-        proofs.append(proof)
-        lines[found.entry.path] = proof.line
-        warnings += [proof.warning] if proof.warning else []
-    entries = [lines.get(entry.source, entry) for entry in planned.entries]
-    return CheckedPlan(planned.model_copy(update={"entries": entries}), tuple(proofs), tuple(warnings))
+        masked = component.beside if component.beside and component.beside.action == Action.EXCLUDE else None
+        role = masked.role if masked else component.made_from
+        others = (other for other in _with_role(packaged, role) if masked or _may_be_the_same(entry, other))
+        by_pixels = plan.by_pixels == plan.action or any(
+            plan.action == action and reason.fullmatch(plan.reason) for action, reason in _OLD_REASONS
+        )
+        decides = (
+            plan == default_entry(entry, run) or by_pixels or (masked is not None and plan.reason == masked.reason)
+        )
+        yield _Candidate(entry, plan, role, next(others, None), masked is not None, by_pixels, decides)
 
 
-def _questions(run: Run, planned: PlannedRun) -> Iterator[RedundancyCheck | PlannedEntry]:
-    """Yield what is to be asked of entries, and new lines for those that cannot be left out whatever the answer is."""
-    lines, problems = {line.source: line for line in planned.entries}, problems_of(run, planned)
-    packaged = [
+def _packaged(run: Run, planned: PlannedRun) -> list[Entry]:
+    """List the volumes of a run that are converted."""
+    actions, problems = {entry.source: entry.action for entry in planned.entries}, problems_of(run, planned)
+    return [
         entry
         for entry in run.entries
-        if entry.volume is not None and lines[entry.path].action == Action.CONVERT and entry.path not in problems
+        if entry.volume is not None and actions[entry.path] == Action.CONVERT and entry.path not in problems
     ]
-    labels = (planned.subject, planned.sample, planned.stain)
-    for entry in run.entries:
-        component, line = entry.component, lines[entry.path]
-        if component is None or entry.volume is None or line.action == Action.COPY:
-            continue
-        beside = component.beside if component.beside and component.beside.action == Action.EXCLUDE else None
-        role = beside.role if beside else component.made_from
-        others = [other for other in _with_role(packaged, role) if beside or _may_be_the_same(entry, other)]
-        by_pixels = line.by_pixels == line.action or _is_old_answer(line)
-        is_open = line == default_entry(entry, run) or by_pixels or (beside and line.reason == beside.reason)
-        if others and (is_open or (beside and line.action == Action.EXCLUDE)):
-            mask = next(iter(_with_role(packaged, HEMISPHERE_MASK.role)), None) if beside else None
-            yield RedundancyCheck(entry, others[0], line, bool(beside), bool(is_open), mask, labels)
-        elif not others and is_open and line.action == Action.EXCLUDE and (beside or by_pixels):
-            reason = f"what it would be made from ({role}) is not packaged"
-            yield line.model_copy(update={"action": Action.CONVERT, "reason": reason, "by_pixels": Action.CONVERT})
-
-
-def _is_old_answer(line: PlannedEntry) -> bool:
-    return any(line.action == action and reason.fullmatch(line.reason) for action, reason in _OLD_ANSWERS)
 
 
 def _with_role(entries: Sequence[Entry], role: str | None) -> list[Entry]:
@@ -315,7 +327,7 @@ def _with_role(entries: Sequence[Entry], role: str | None) -> list[Entry]:
 
 
 def _may_be_the_same(entry: Entry, other: Entry) -> bool:
-    """Tell whether two volumes are of one kind, threshold, shape and type."""
+    """Tell whether two volumes have the same content, threshold, shape and type."""
     if entry.component is None or other.component is None or entry.volume is None or other.volume is None:
         return False
     kinds_agree = (entry.component.content, entry.threshold) == (other.component.content, other.threshold)

@@ -1,7 +1,6 @@
-"""Taking an animal out of a dataset, so that what is left validates and verifies.
+"""Remove an animal from a dataset, so that the remaining dataset is valid and verifies.
 
-Invariant: files go before the provenance forgets them, so that a removal that was killed goes on when it is called
-again.
+Invariant: files are removed before their records in provenance, so that a removal that was killed can be repeated.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import raising_write_errors, remove, write_text
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA
 from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, provenance_of, read_provenance
@@ -27,15 +27,14 @@ from catnip2bids.packaging.result import PackageResult
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import AboutDataset, Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
-from catnip2bids.publish import raising_write_errors, remove, write_text
 from catnip2bids.versions import installed_versions
 
 _TABLES = (PurePosixPath(PARTICIPANTS), PurePosixPath("samples.tsv"), DERIVATIVE / "samples.tsv")
-"""Tables with a row for each animal."""
+"""Tables with rows of each animal."""
 
 
 def remove_animal(dataset: Path | str, label: str, progress: Progress | None = None) -> PackageResult:
-    """Take an animal out of a dataset: its images, tables, copies, provenance and pages of the report.
+    """Remove an animal from a dataset: its images, tables, copies, provenance and pages of the report.
 
     Parameters
     ----------
@@ -44,14 +43,14 @@ def remove_animal(dataset: Path | str, label: str, progress: Progress | None = N
     label
         The animal: ``45670ko`` or ``sub-45670ko``.
     progress
-        Told what is removed.
+        Receives notes of removed files.
 
     Raises
     ------
     UsageError
-        If the dataset does not have the animal, or has no other one.
+        If the dataset does not have the animal, or no other one.
     DatasetError
-        If it is not a dataset of ours, or a file of it cannot be read.
+        If it is not a dataset of this program, or a file cannot be read.
 
     Examples
     --------
@@ -74,7 +73,7 @@ def remove_animal(dataset: Path | str, label: str, progress: Progress | None = N
             raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
         checksums = set_checksums_aside(dataset)
         _remove_files(dataset, provenance, subject, result)
-        _forget(dataset, provenance, subject)
+        _remove_records(dataset, provenance, subject)
         for path in result.removed:
             progress.note(f"{path}: removed")
         earlier = {} if checksums is None else checksums.files
@@ -84,7 +83,7 @@ def remove_animal(dataset: Path | str, label: str, progress: Progress | None = N
 
 
 def _is_of(file: str, name: str) -> bool:
-    """Tell by its path whether a file is of a subject."""
+    """Tell by its path whether a file belongs to a subject."""
     return any(part == name or part.startswith(f"{name}_") for part in PurePosixPath(file).parts)
 
 
@@ -102,13 +101,13 @@ def _remove_files(dataset: Path, provenance: Provenance, subject: str, result: P
             result.removed.append(path)
 
 
-def _forget(dataset: Path, provenance: Provenance, subject: str) -> None:
-    """Take the animal out of tables, plan and provenance, and write again what is made from them."""
+def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> None:
+    """Remove the animal from tables, plan and provenance, and update the files that are made from them."""
     for table in _TABLES:
         _remove_rows(dataset, table, subject)
-    gone = {key for key, run in provenance.runs.items() if run.subject == subject}
-    provenance.runs = {key: run for key, run in provenance.runs.items() if key not in gone}
-    provenance.decisions = [decision for decision in provenance.decisions if decision.run not in gone]
+    removed = {key for key, run in provenance.runs.items() if run.subject == subject}
+    provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
+    provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
     about = _remove_from_plan(dataset, subject)
     naming = Naming(provenance.settings.get("naming", Naming.BIDS))
     names = write_atlas_tables(dataset, provenance, {})
@@ -129,7 +128,7 @@ def _remove_rows(dataset: Path, path: PurePosixPath, subject: str) -> None:
 
 
 def _remove_from_plan(dataset: Path, subject: str) -> AboutDataset:
-    """Take the runs of the animal out of the dataset's plan; returns what the plan says of the dataset."""
+    """Remove the runs of the animal from the plan; return what the plan says about the dataset."""
     path = safe_path(dataset, PLAN)
     if not path.is_file():
         return AboutDataset()

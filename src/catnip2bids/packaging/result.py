@@ -1,4 +1,4 @@
-"""What came of packaging."""
+"""The result of packaging."""
 
 from __future__ import annotations
 
@@ -11,51 +11,39 @@ from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How many things one run became.
+    """Numbers of files of one run that are in the dataset, made now or earlier, and of entries that are not."""
 
-    Attributes
-    ----------
-    name
-        The entities that all its files share.
-    n_images, n_tables, n_copies
-        Images, tables of counts and verbatim copies that are in the dataset, made now or earlier.
-    n_excluded
-        Entries that are excluded by the plan.
-    n_problems
-        Entries that could not be packaged.
-    """
-
-    name: str
+    name: str  # the entities that all its files share
     n_images: int
-    n_tables: int
+    n_tables: int  # of counts
     n_copies: int
-    n_excluded: int
-    n_problems: int
+    n_excluded: int  # entries that the plan excludes
+    n_problems: int  # entries that could not be packaged
 
 
 @dataclass(repr=False)
 class PackageResult(ShortRepr):
-    """What was done.
+    """The files that were written and removed, with all problems and warnings.
 
     Attributes
     ----------
     dataset
         The dataset folder.
     made, kept
-        Images that were made now, and that were there already, below the dataset.
+        Images that were made now, and images that existed already, as paths below the dataset.
     copied
-        What else was made now, below the dataset: copies of source files, tables of counts, and label images that were
-        put inside of other images.
+        Other files that were made now, as paths below the dataset: copies of source files, tables of counts, and label
+        images that were embedded into other images.
     removed
-        What was removed, below the dataset, because it is not planned any more.
+        Files that were removed because they are no longer planned, as paths below the dataset.
     problems
         What was not done, and why.
     warnings
         What may be wrong.
     runs
-        How many things each run became.
+        Summaries of the runs.
     report
-        The page to look at; None if it was not drawn.
+        The first page of the report; None if it was not drawn.
     """
 
     dataset: Path
@@ -70,7 +58,7 @@ class PackageResult(ShortRepr):
 
     @property
     def ok(self) -> bool:
-        """Whether all went well."""
+        """Whether there are no problems."""
         return not self.problems
 
     def _summary(self) -> ReprSummary:

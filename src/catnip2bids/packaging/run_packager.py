@@ -1,6 +1,6 @@
-"""All tasks of one run: images, counts, copies, and the decisions about its entries.
+"""Run the tasks of one run: images, counts, copies, and the decisions about its entries.
 
-Invariant: one item that fails is named and left out, and all others are done.
+Invariant: a task that fails is reported and skipped, and does not stop the others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from catnip2bids.atomic_write import remove
 from catnip2bids.bids.dataset_paths import copy_of, sidecar_of
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
@@ -23,7 +24,7 @@ from catnip2bids.catnip.component_type import Action, Content
 from catnip2bids.enums import Format
 from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
 from catnip2bids.formatting import format_count, format_list
-from catnip2bids.packaging.copies import copy_as_it_is
+from catnip2bids.packaging.copies import copy_verbatim
 from catnip2bids.packaging.counts import write_counts
 from catnip2bids.packaging.images import current_metadata, embed_labels, is_current, remove_image, replace_metadata
 from catnip2bids.packaging.preflight import Preflight
@@ -32,20 +33,20 @@ from catnip2bids.packaging.result import PackageResult, RunSummary
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.publish import forget_construction, remove
 from catnip2bids.scanning import Entry, files_below
+from catnip2bids.staging import discard_staging
 from catnip2bids.volume import other_series, slice_files
 
 
 class RunPackager:
-    """Doing the tasks of one run.
+    """Runs the tasks of one run, except making images, and records what was done.
 
-    Images are made by others, at the same time as those of other runs: the job says which ones are to be made, and is
-    told what became of them.
+    The caller makes the images of all runs concurrently: `missing_images` lists those to make, and `record_image` takes
+    the result of each.
     """
 
-    def __init__(self, prepared: Preflight, tasks: RunTasks, result: PackageResult, progress: Progress) -> None:
-        self.prepared, self.tasks, self.result, self.progress = prepared, tasks, result, progress
+    def __init__(self, preflight: Preflight, tasks: RunTasks, result: PackageResult, progress: Progress) -> None:
+        self.preflight, self.tasks, self.result, self.progress = preflight, tasks, result, progress
         self._earlier = self._earlier_decisions()
         self._kept: list[ImageTask] = []
         self._outdated: list[tuple[ImageTask, dict[str, Any]]] = []
@@ -56,14 +57,14 @@ class RunPackager:
 
     @property
     def _dataset(self) -> Path:
-        return self.prepared.dataset
+        return self.preflight.dataset
 
     def missing_images(self) -> list[ImageTask]:
-        """List the images that are to be made, without writing anything; the others are kept."""
+        """List the images that have to be made, without writing anything; the others are kept."""
         missing = []
         for task in self.tasks.images:
-            with self._naming_failures(task):
-                record = None if self.prepared.settings.overwrite else self._record.images.get(str(task.target))
+            with self._reporting_failure(task):
+                record = None if self.preflight.settings.overwrite else self._record.images.get(str(task.target))
                 if record is None:
                     missing.append(task)
                 elif is_current(task, self._dataset, record):
@@ -74,61 +75,61 @@ class RunPackager:
                     missing.append(task)
         return missing
 
-    def take_image(self, task: ImageTask, making: Future[ImageRecord]) -> None:
-        """Note that an image was made, or why not."""
-        with self._naming_failures(task):
-            self._record.images[str(task.target)] = making.result()
+    def record_image(self, task: ImageTask, future: Future[ImageRecord]) -> None:
+        """Record an image that was made, or report why it was not."""
+        with self._reporting_failure(task):
+            self._record.images[str(task.target)] = future.result()
             self.result.made.append(task.target)
-            self._decide([task.entry])  # now, so that it can be restored if packaging is killed
-            self.prepared.provenance.save(self._dataset)
+            self._decide([task.entry])  # now, so that the image can be restored if packaging is killed
+            self.preflight.provenance.save(self._dataset)
             self._finish_image(task)
 
     def write_tables_and_copies(self) -> None:
-        """Do everything that is not an image to be made."""
-        self._renew_metadata()
+        """Run all tasks except those for missing images."""
+        self._replace_metadata()
         for image in self._kept:
-            with self._naming_failures(image):
+            with self._reporting_failure(image):
                 self.result.kept.append(image.target)
                 self._finish_image(image)
         for counts in self.tasks.counts:
-            with self._naming_failures(counts):
+            with self._reporting_failure(counts):
                 if write_counts(self._dataset, counts):
                     self.result.copied.append(counts.target)
                 self._copy(CopyTask(counts.entry, counts.verbatim))
         for copy in self.tasks.copies:
-            with self._naming_failures(copy):
+            with self._reporting_failure(copy):
                 self._copy(copy)
-        self._decide(task.entry for task in self.tasks.everything if not isinstance(task, ImageTask))
+        self._decide(task.entry for task in self.tasks.all_tasks if not isinstance(task, ImageTask))
 
-    def _renew_metadata(self) -> None:
-        """Replace the metadata of images that an earlier version made; their pixels would be the same today."""
+    def _replace_metadata(self) -> None:
+        """Replace the metadata of images of an earlier version whose pixels would be the same today."""
         for task, document in self._outdated:
             target = str(task.target)
-            with self._naming_failures(task):
+            with self._reporting_failure(task):
                 record = self._record.images[target]
                 file, self._record.images[target] = replace_metadata(task, self._dataset, record, document)
                 self.result.copied.append(file)
                 self._kept.append(task)
-                self.prepared.provenance.save(self._dataset)
+                self.preflight.provenance.save(self._dataset)
         if self._outdated:
             images = format_count(len(self._outdated), "image")
             self.progress.note(f"{self.tasks.name}: metadata of {images}, of an earlier version, is written again")
 
     def _copy(self, task: CopyTask) -> None:
-        """Copy what is kept as it is, and say what it tells of the lab."""
-        for made in copy_as_it_is(task, self._dataset, overwrite=self.prepared.settings.overwrite):
+        """Copy a file or folder unchanged, and warn of private words in it."""
+        for made in copy_verbatim(task, self._dataset, overwrite=self.preflight.settings.overwrite):
             self.result.copied += [made.copy] if made.is_new else []
             if words := private_words(self._dataset / made.copy):
                 self._warn(f"{made.file}: is copied as it is, and {words}; exclude it if that must not be published")
 
     def finish(self) -> None:
-        """Do what needs all of the above, and write down what was done and why."""
-        self._check_proofs()
+        """Run the steps that need the images of the run, and record the decisions about all entries."""
+        self._check_redundancy()
         self._remove_unplanned()
         self._embed()
         self._decide_all()
         self.result.runs.append(self._summary())
-        self.prepared.provenance.save(self._dataset)
+        self.preflight.provenance.save(self._dataset)
 
     def _summary(self) -> RunSummary:
         failed = self._failures.keys()
@@ -143,8 +144,8 @@ class RunPackager:
         )
 
     @contextmanager
-    def _naming_failures(self, task: ImageTask | CountsTask | CopyTask) -> Iterator[None]:
-        """Let a task that fails be a problem of this task alone; where nothing can go on everything ends."""
+    def _reporting_failure(self, task: ImageTask | CountsTask | CopyTask) -> Iterator[None]:
+        """Make an error a problem of this task alone, unless no other task could go on either."""
         try:
             yield
         except (WorkerError, WriteError):
@@ -154,10 +155,10 @@ class RunPackager:
             self._failed(str(error))
 
     def _finish_image(self, task: ImageTask) -> None:
-        forget_construction(safe_path(self._dataset, task.target))
+        discard_staging(safe_path(self._dataset, task.target))
         if task.component.content == Content.LABELS:
             self._warn_of_unlisted(task, self._record.images[str(task.target)].label_values or [])
-            if self.prepared.settings.image_format == Format.OME_ZARR and task.spec.name_label is None:
+            if self.preflight.settings.image_format == Format.OME_ZARR and task.spec.name_label is None:
                 self._warn(unnamed_labels_warning(task.entry.location, task.volume.dtype))
 
     def _failed(self, problem: str) -> None:
@@ -165,14 +166,14 @@ class RunPackager:
         self.progress.problem(problem)
 
     def _earlier_decisions(self) -> dict[str, Decision]:
-        """Return what was decided about the entries of the run when it was packaged last, by their paths."""
-        provenance, key = self.prepared.provenance, str(self.tasks.name)
+        """Return the decisions of the last time that the run was packaged, by the paths of entries."""
+        provenance, key = self.preflight.provenance, str(self.tasks.name)
         return provenance.decisions_of(key) if key in provenance.runs else {}
 
     def _begin_record(self) -> RunRecord:
-        """Return the record of the run, with the images that are there from earlier."""
+        """Replace the record of the run, but keep its images and sidecars."""
         run, planned, key = self.tasks.run, self.tasks.planned, str(self.tasks.name)
-        runs = self.prepared.provenance.runs
+        runs = self.preflight.provenance.runs
         before = runs.get(key)
         runs[key] = RunRecord(
             name=run.folder_name,
@@ -202,23 +203,23 @@ class RunPackager:
         self.result.warnings.append(warning)
         self.progress.warning(warning)
 
-    def _check_proofs(self) -> None:
-        """Make it a problem if something was left out for the sake of files that are others by now."""
-        for proof in self.tasks.proofs:
-            if proof.line.action != Action.EXCLUDE or proof.entry.path in self._failures:
+    def _check_redundancy(self) -> None:
+        """Report entries that were excluded as redundant, if their files changed since the comparison."""
+        for result in self.tasks.redundancy:
+            if result.planned.action != Action.EXCLUDE or result.entry.path in self._failures:
                 continue
-            if (problem := proof.problem) is not None:
-                self._failures[proof.entry.path] = problem
+            if (problem := result.problem) is not None:
+                self._failures[result.entry.path] = problem
                 self._failed(problem)
 
     def _remove_unplanned(self) -> None:
-        """Remove what an earlier plan made; what has a problem now, or no source any more, stays."""
+        """Remove files of an earlier plan, except those whose source has a problem now or is gone."""
         planned = {str(task.target) for task in self.tasks.images}
         sidecars = {task.sidecar for task in self.tasks.images}
-        there = {entry.path for entry in self.tasks.run.entries}
+        entries = {entry.path for entry in self.tasks.run.entries}
         for target, image in list(self._record.images.items()):
             sources = {image.source, image.recovered_from or image.source}
-            if target not in planned and image.source not in self._failures and sources <= there:
+            if target not in planned and image.source not in self._failures and sources <= entries:
                 image_file = PurePosixPath(target)
                 remove_image(self._dataset, image_file, with_sidecar=sidecar_of(image_file) not in sidecars)
                 del self._record.images[target]
@@ -230,9 +231,9 @@ class RunPackager:
                 self._remove_copies(entry.source, before)
 
     def _remove_copies(self, path: str, before: Decision) -> None:
-        """Remove what was copied of an entry, and the table that was made of it."""
+        """Remove the copies of an entry, and the table of counts that was made from it."""
         is_table = before.target is not None and before.target.endswith("_counts.tsv")
-        # what lies under the name of an image are copies of other entries
+        # files below the name of an image are copies of other entries
         copies = [copy_of(self.tasks.name, path)] if before.action == "copy" or is_table else []
         if before.target is not None and is_table:
             copies.append(PurePosixPath(before.target))
@@ -246,12 +247,12 @@ class RunPackager:
         self.progress.note(f"{path}: removed, it is not planned any more")
 
     def _embed(self) -> None:
-        """Put label images inside the raw image, if that is wanted, and never leave old ones there."""
+        """Embed label images into the raw image if the settings say so; never leave outdated ones there."""
         raw, record = self.tasks.raw_image, self._record
         if raw is None or str(raw.target) not in record.images:
             return
         raw_record = record.images[str(raw.target)]
-        if not self.prepared.settings.embed_labels and not raw_record.embedded:
+        if not self.preflight.settings.embed_labels and not raw_record.embedded:
             return
         candidates = [
             task
@@ -260,20 +261,20 @@ class RunPackager:
         ]
         labels = [task for task in candidates if task.spec.name_label is not None]
         for task in candidates:
-            if self.prepared.settings.embed_labels and task not in labels:
+            if self.preflight.settings.embed_labels and task not in labels:
                 left_out = "OME-NGFF allows only integers as label images, so it is not embedded; save it as integers"
                 self._warn(f"{task.entry.location}: is stored as {task.volume.dtype}: {left_out} and package again")
-        if not self.prepared.settings.embed_labels:
+        if not self.preflight.settings.embed_labels:
             labels = []
         wanted = {task.spec.channel: record.images[str(task.target)].fingerprint for task in labels}
         if raw_record.embedded != wanted:
-            embed_labels(self._dataset, raw, labels, self.prepared.settings.ome_zarr_version)
+            embed_labels(self._dataset, raw, labels, self.preflight.settings.ome_zarr_version)
             self.result.copied.append(raw.target / "labels")
             raw_record.embedded = wanted
 
     def _decide(self, entries: Iterable[Entry]) -> None:
-        """Write down what was done with some entries, and why."""
-        run, provenance = self.tasks.run, self.prepared.provenance
+        """Record the decisions about some entries."""
+        run, provenance = self.tasks.run, self.preflight.provenance
         decided = {run.source_of(entry): [self._decision(entry), *self._not_matching(entry)] for entry in entries}
         new = {decision.source for decisions in decided.values() for decision in decisions}
         of_others = [
@@ -282,8 +283,8 @@ class RunPackager:
         provenance.decisions = [*of_others, *chain.from_iterable(decided.values())]
 
     def _decide_all(self) -> None:
-        """Write down what was done with every entry; what was packaged of others that are gone is kept."""
-        run, provenance = self.tasks.run, self.prepared.provenance
+        """Record the decisions about all entries; keep those about entries that are gone."""
+        run, provenance = self.tasks.run, self.preflight.provenance
         provenance.decisions = [decision for decision in provenance.decisions if decision.run != str(self.tasks.name)]
         self._decide(run.entries)
         vanished = self._earlier.keys() - {entry.path for entry in run.entries} - self._not_matched_before()
@@ -293,7 +294,7 @@ class RunPackager:
             provenance.decisions.append(self._earlier[path].model_copy(update={"source": source}))
 
     def _decision(self, entry: Entry) -> Decision:
-        """Say what was done with an entry, and why."""
+        """Return what was done with an entry, and why."""
         planned = next(line for line in self.tasks.planned.entries if line.source == entry.path)
         action, reason, problem = planned.action, planned.reason, self._public_problem(entry)
         target: PurePosixPath | str | None = None
@@ -304,7 +305,7 @@ class RunPackager:
             else:
                 reason = problem = f"packaged earlier, and has a problem now: {problem}"
         elif action != Action.EXCLUDE:
-            target = next((task.target for task in self.tasks.everything if task.entry is entry), None)
+            target = next((task.target for task in self.tasks.all_tasks if task.entry is entry), None)
         return Decision(
             run=str(self.tasks.name),
             source=self.tasks.run.source_of(entry),
@@ -319,7 +320,7 @@ class RunPackager:
         )
 
     def _not_matching(self, entry: Entry) -> Iterator[Decision]:
-        """Yield decisions about the files of a slice folder that the slice number of the plan leaves out."""
+        """Yield decisions about files of a slice folder that do not match the slice number of the plan."""
         if entry.slice_number is None:
             return
         for names, n_files in other_series(slice_files(entry.location), entry.slice_number).items():
@@ -330,7 +331,7 @@ class RunPackager:
             yield Decision(run=str(self.tasks.name), source=source, action="exclude", reason=reason)
 
     def _not_matched_before(self) -> set[str]:
-        """Return the paths of earlier decisions about files that a slice number left out; they are made again."""
+        """Return the paths of earlier decisions about files that did not match a slice number."""
         folders = {path for path, decision in self._earlier.items() if decision.slice_number is not None}
         return {
             path
@@ -339,7 +340,7 @@ class RunPackager:
         }
 
     def _public_problem(self, entry: Entry) -> str | None:
-        """Return what is wrong with an entry, without the folders of the machine, because it gets published."""
+        """Return the problem of an entry without the folders of this machine, because it gets published."""
         problem = self._failures.get(entry.path)
         for folder in (self.tasks.run.folder.resolve(), self.tasks.run.folder):
             problem = problem and problem.replace(f"{folder}{os.sep}", "")
@@ -347,7 +348,7 @@ class RunPackager:
 
 
 def _written(location: Path) -> str | None:
-    """Return when the last byte of an entry was written, in UTC to the second; None if it is not there any more."""
+    """Return the newest modification time of an entry in UTC, to the second; None if the entry is gone."""
     try:
         newest = max((file.stat().st_mtime for file in files_below(location)), default=None)
     except OSError:

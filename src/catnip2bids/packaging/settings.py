@@ -1,4 +1,4 @@
-"""What a user may choose for a dataset."""
+"""The options of packaging."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _NOT_PUBLISHED = ("overwrite", "report", "jobs", "memory_bytes", "cluster")
 
 @dataclass(frozen=True)
 class Settings:
-    """Choices for `catnip2bids.package`; what is None is taken from the plan or from what was found.
+    """Options of `catnip2bids.package`; None means: as in the plan or in the sources.
 
     Raises
     ------
     UsageError
-        If a choice is none of those that there are, or they contradict each other.
+        If an option is invalid, or options contradict each other.
 
     Attributes
     ----------
@@ -48,21 +48,21 @@ class Settings:
     pyramid
         Whether OME-TIFFs have lower resolution levels; OME-Zarr images always do.
     compression
-        How pixels of OME-TIFFs are compressed.
+        Compression of OME-TIFFs.
     naming
-        How files that BIDS has no name for yet are named.
+        Names of files for which BIDS has no names yet.
     subject, sample
-        Labels for one run whose name does not tell them.
+        Labels of a single run whose name does not contain them.
     stain
         Label of the stain of all runs.
     atlas_table
         CATNIP's ``atlas_info.txt`` for all runs.
     participants
-        Table (TSV or CSV) that is merged into participants.tsv.
+        Table (TSV or CSV) to merge into participants.tsv.
     embed_labels
-        Whether label images are also put inside the raw image, for viewers that look there.
+        Whether label images are also embedded into the raw image, for viewers that search for them there.
     overwrite
-        Whether existing images are rebuilt, too.
+        Whether existing images are made again.
     report
         Whether the report is drawn at the end.
     jobs
@@ -70,7 +70,7 @@ class Settings:
     memory_bytes
         The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
     cluster
-        Where pixels are read and written, if not by this process.
+        A cluster that reads and writes pixels instead of this process.
     """
 
     voxel_size_um: tuple[float, float, float] | None = None
@@ -97,7 +97,7 @@ class Settings:
         check_resources(self.jobs, self.memory_bytes, self.cluster)
         if self.voxel_size_um is not None:
             object.__setattr__(self, "voxel_size_um", parse_voxel_size(self.voxel_size_um))
-        refused = set(_ONLY_FOR[self._other_format]) - {"pyramid"}  # which OME-Zarr images always have
+        refused = set(_ONLY_FOR[self._other_format]) - {"pyramid"}  # OME-Zarr images always have levels
         for choice in fields(self):
             if choice.name in refused and getattr(self, choice.name) != choice.default:
                 option = "--" + choice.name.replace("_", "-")
@@ -108,7 +108,7 @@ class Settings:
         return Format.OME_TIFF if self.image_format == Format.OME_ZARR else Format.OME_ZARR
 
     def published(self) -> dict[str, Any]:
-        """Return the settings that decide what the dataset is, for the provenance: files by their names alone."""
+        """Return the settings that affect the dataset, for provenance, with only the names of files."""
         left_out = (*_NOT_PUBLISHED, *_ONLY_FOR[self._other_format])
         return {
             key: Path(value).name if key in ("atlas_table", "participants") else value

@@ -1,7 +1,7 @@
-"""The JSON sidecar of every image: voxel size, what it is, what it was made from.
+"""The JSON sidecar of every image: voxel size, description, sources.
 
-Invariant: sources are images that are in the dataset, never ones that were to be made and failed. A field follows its
-image as long as it has the value that was generated last, which provenance remembers; what a person changed stays.
+Invariant: sources are images that exist in the dataset. A field is updated as long as it has the value that was
+generated last, which provenance records; a value that a person changed stays.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _BODY_PARTS = {"LeftHemisphere": "left hemisphere", "RightHemisphere": "right he
 
 
 _ALWAYS_OURS = {"PixelSize", "PixelSizeUnits"}
-"""Fields that must be those of the image, whatever a person wrote."""
+"""Fields that must describe the image, whatever a person wrote."""
 _OURS_BEFORE = {*_ALWAYS_OURS, "Sources", "SpatialReference", "Threshold"}
-"""Fields that were generated in any case, where provenance is of a version that did not remember the values."""
+"""Fields that are generated if provenance comes from a version that did not record their values."""
 
 
 def write_sidecars(dataset: Path, run: RunTasks, record: RunRecord) -> None:
-    """Write the sidecars of all images of a run that are in the dataset, and note in its record what was generated."""
+    """Write the sidecars of all existing images of a run, and record the generated fields."""
     remaining = {str(sidecar_of(PurePosixPath(image))) for image in record.images}
     generated = {path: fields for path, fields in record.sidecars.items() if path in remaining}
-    there = [task for task in run.images if (dataset / task.target).exists()]
-    for task in there:
+    existing = [task for task in run.images if (dataset / task.target).exists()]
+    for task in existing:
         sidecar: dict[str, Any] = {
             "PixelSize": list(task.spec.voxel_size_um),
             "PixelSizeUnits": "um",
@@ -44,7 +44,7 @@ def write_sidecars(dataset: Path, run: RunTasks, record: RunRecord) -> None:
             sidecar["BodyPartDetails"] = _BODY_PARTS.get(run.sample, run.sample)
             sidecar["SampleStaining"] = _STAINS.get(run.planned.stain, run.planned.stain)
         else:
-            sidecar |= _derivative_fields(run, task, there)
+            sidecar |= _derivative_fields(run, task, existing)
         before = read_json(dataset / task.sidecar)
         ours = record.sidecars.get(str(task.sidecar), {key: before.get(key) for key in _OURS_BEFORE})
         by_person = {
@@ -55,12 +55,12 @@ def write_sidecars(dataset: Path, run: RunTasks, record: RunRecord) -> None:
     record.sidecars = dict(sorted(generated.items()))
 
 
-def _derivative_fields(run: RunTasks, task: ImageTask, there: Sequence[ImageTask]) -> dict[str, Any]:
+def _derivative_fields(run: RunTasks, task: ImageTask, existing: Sequence[ImageTask]) -> dict[str, Any]:
     on_atlas = task.component.grid == VoxelGrid.ATLAS
     fields: dict[str, Any] = {
         "SpatialReference": template_uri(run.run.log, run.planned.atlas_version) if on_atlas else "orig",
     }
-    source = _made_from(task, there)
+    source = _made_from(task, existing)
     if source is not None:
         fields["Sources"] = [f"bids:raw:{source.target}" if source.raw else _uri_in_derivative(source)]
     if task.entry.threshold is not None:
@@ -74,13 +74,13 @@ def _uri_in_derivative(task: ImageTask) -> str:
     return f"bids::{task.target.relative_to(DERIVATIVE)}"
 
 
-def _made_from(task: ImageTask, there: Sequence[ImageTask]) -> ImageTask | None:
-    """Find the nearest image of the dataset that this one was computed from."""
+def _made_from(task: ImageTask, existing: Sequence[ImageTask]) -> ImageTask | None:
+    """Return the nearest existing image from which this one was computed."""
     if task.recovered_from is not None:
-        return next((other for other in there if other.entry is task.recovered_from), None)
-    by_role = {(other.component.role, other.entry.threshold): other for other in there}
+        return next((other for other in existing if other.entry is task.recovered_from), None)
+    by_role = {(other.component.role, other.entry.threshold): other for other in existing}
     for role in ancestors(task.component):
         for threshold in (task.entry.threshold, None):
             if found := by_role.get((role, threshold)):
                 return found
-    return next((other for other in there if other.raw), None)
+    return next((other for other in existing if other.raw), None)

@@ -1,4 +1,4 @@
-"""Small files of a dataset that are read, grown and written."""
+"""Read and write small files of a dataset: JSON and text."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from catnip2bids.atomic_write import write_text
 from catnip2bids.documents import read_bytes, read_object
 from catnip2bids.errors import DatasetError
 from catnip2bids.paths import SafePath
-from catnip2bids.publish import write_text
 
 
 def write_json(path: SafePath, document: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; a file that does not exist is an empty one.
+    """Read a JSON object; return an empty one if the file does not exist.
 
     Raises
     ------
     DatasetError
-        If it is something else, or holds text that cannot be written again.
+        If it is not a JSON object, or contains text that cannot be written again.
     """
     if not path.is_file():
         return {}
@@ -37,7 +37,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file; one that does not exist is empty.
+    """Read a text file; return an empty text if it does not exist.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def read_text(path: Path) -> str:
 
 
 def add_lines(path: SafePath, text: str) -> None:
-    """Add the lines of a text to a file, those that it has not yet."""
+    """Add lines to a text file, except those that it has already."""
     before = read_text(path)
     missing = [line for line in text.splitlines() if line not in before.splitlines()]
     if missing:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
+from catnip2bids.atomic_write import too_long
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, copy_of, image_stem, sidecar_of
 from catnip2bids.bids.names import BidsName, run_name
 from catnip2bids.build_image import ImageSpec
@@ -25,38 +26,21 @@ from catnip2bids.packaging.redundancy import CheckedPlan, RedundancyResult
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.paths import spelled_otherwise
 from catnip2bids.plan import PlannedRun, problems_of
-from catnip2bids.publish import too_long
 from catnip2bids.scanning import Entry, Run, files_below
 from catnip2bids.volume import RecoveredMask, Volume
 
 
 @dataclass(frozen=True)
 class ImageTask:
-    """An image of the dataset, to be made from an entry of a run.
-
-    Attributes
-    ----------
-    entry, component
-        The source.
-    source
-        Name of the run folder and POSIX path of the entry in it: the same whatever SOURCE was given.
-    target
-        The image, below the dataset.
-    raw
-        Whether it is the raw image, and not a derivative.
-    spec
-        Everything that decides what the image becomes.
-    recovered_from
-        The entry without its mask, where the image is that mask, recovered from `entry`.
-    """
+    """Convert an entry of a run to an image of the dataset."""
 
     entry: Entry
     component: ComponentType
-    source: str
-    target: PurePosixPath
-    raw: bool
+    source: str  # run folder and POSIX path of the entry in it: the same whatever SOURCE was given
+    target: PurePosixPath  # the image, below the dataset
+    raw: bool  # whether it is the raw image, and not a derivative
     spec: ImageSpec
-    recovered_from: Entry | None = None
+    recovered_from: Entry | None = None  # the unmasked entry, if the image is the mask between it and `entry`
 
     @property
     def volume(self) -> Volume:
@@ -81,7 +65,7 @@ class ImageTask:
 
 @dataclass(frozen=True)
 class CountsTask:
-    """A table of cell counts that becomes a TSV file; it is also copied as it is."""
+    """Convert a table of cell counts to TSV, and copy the original too."""
 
     entry: Entry
     component: ComponentType
@@ -96,7 +80,7 @@ class CountsTask:
 
 @dataclass(frozen=True)
 class CopyTask:
-    """A file or folder that is kept as it is."""
+    """Copy a file or folder unchanged."""
 
     entry: Entry
     target: PurePosixPath
@@ -104,23 +88,7 @@ class CopyTask:
 
 @dataclass(frozen=True)
 class RunTasks:
-    """Everything that is to be done for one run.
-
-    Attributes
-    ----------
-    run, planned
-        The run and its part of the plan.
-    subject, sample
-        Its labels.
-    images, counts, copies
-        The tasks.
-    problems
-        Entries that cannot be done as planned, and why, by their paths.
-    atlas
-        Names of the label values.
-    proofs
-        What the pixels of entries say, where something rests on it.
-    """
+    """All tasks of one run."""
 
     run: Run
     planned: PlannedRun
@@ -129,9 +97,9 @@ class RunTasks:
     images: tuple[ImageTask, ...]
     counts: tuple[CountsTask, ...]
     copies: tuple[CopyTask, ...]
-    problems: dict[str, str]
-    atlas: AtlasTable
-    proofs: tuple[RedundancyResult, ...]
+    problems: dict[str, str]  # why entries cannot be packaged as planned, by their paths
+    atlas: AtlasTable  # names of the label values
+    redundancy: tuple[RedundancyResult, ...]
 
     @property
     def name(self) -> BidsName:
@@ -139,7 +107,7 @@ class RunTasks:
         return run_name(self.subject, self.sample, self.planned.stain)
 
     @property
-    def everything(self) -> tuple[ImageTask | CountsTask | CopyTask, ...]:
+    def all_tasks(self) -> tuple[ImageTask | CountsTask | CopyTask, ...]:
         """All tasks."""
         return (*self.images, *self.counts, *self.copies)
 
@@ -149,35 +117,35 @@ class RunTasks:
         return next((task for task in self.images if task.raw), None)
 
     def evidence_of(self, entry: Entry) -> dict[str, Any] | None:
-        """Return what the pixels of an entry say, and the images that it can be made from again if it is left out."""
+        """Return the evidence of an excluded entry: the comparison, and the images from which it can be restored."""
         images = {task.entry.path: str(task.target) for task in self.images if task.recovered_from is None}
         if entry.link_to is not None:
             image = images.get(entry.link_to)
             return {"compared_with": entry.link_to, "relation": Relation.IDENTICAL, "image": image}
-        proof = next((proof for proof in self.proofs if proof.entry is entry), None)
-        if proof is None:
+        result = next((result for result in self.redundancy if result.entry is entry), None)
+        if result is None:
             return None
         masks = [str(task.target) for task in self.images if task.component is HEMISPHERE_MASK]
-        evidence = proof.evidence | {"image": images.get(proof.question.other.path)}
-        return evidence | {"mask": masks[0]} if proof.holds and proof.question.is_masked and masks else evidence
+        evidence = result.evidence | {"image": images.get(result.check.other.path)}
+        return evidence | {"mask": masks[0]} if result.is_redundant and result.check.is_masked and masks else evidence
 
 
 def plan_tasks(
     run: Run,
-    settled: CheckedPlan,
+    checked: CheckedPlan,
     settings: Settings,
     voxel_size_um: tuple[float, float, float],
     atlas: AtlasTable | None,
     dataset: Path,
 ) -> RunTasks:
-    """Lay out the tasks of one run, without copies that cannot stand in the dataset.
+    """Plan the tasks of one run, without copies that the dataset cannot hold.
 
     Parameters
     ----------
-    run, settled
-        The run, and its part of the plan, which names a subject and a sample, with what the pixels say of its entries.
+    run, checked
+        The run, and its plan, which must name a subject and a sample.
     settings
-        The user's choices.
+        The user's settings.
     voxel_size_um
         Voxel size X Y Z on the native grid in micrometers.
     atlas
@@ -185,7 +153,7 @@ def plan_tasks(
     dataset
         The dataset; it need not exist.
     """
-    planned = settled.planned
+    planned = checked.planned
     if planned.subject is None or planned.sample is None:
         raise ValueError(f"{run.source} has no subject or no sample")
     problems = problems_of(run, planned)
@@ -206,7 +174,7 @@ def plan_tasks(
     of_run = _Images(run, names, voxel_size_um, atlas_of((table.entry.location for table in counts), atlas, dataset))
     raw = _raw_entry(run, actions)
     images = [of_run.converted(entry, component, raw=entry is raw) for entry, component in volumes]
-    images += [of_run.recovered_mask(proof) for proof in settled.proofs if proof.recovered_mask is not None]
+    images += [of_run.recovered_mask(result) for result in checked.results if result.recovered_mask is not None]
     tasks = RunTasks(
         run=run,
         planned=planned,
@@ -217,9 +185,9 @@ def plan_tasks(
         copies=tuple(copies),
         problems=problems,
         atlas=of_run.atlas,
-        proofs=tuple(settled.proofs),
+        redundancy=checked.results,
     )
-    return _without_unfit_copies(_without_twins(tasks), dataset)
+    return _without_unfit_copies(_without_duplicates(tasks), dataset)
 
 
 @dataclass(frozen=True)
@@ -237,15 +205,15 @@ class _Images:
         description = f"{component.described(entry.threshold)} (CATNIP {entry.path})"
         return self._task(entry, component, target, cast("Volume", entry.volume), description, raw=raw)
 
-    def recovered_mask(self, proof: RedundancyResult) -> ImageTask:
+    def recovered_mask(self, result: RedundancyResult) -> ImageTask:
         """Return the image of a mask that no entry holds, and without which an entry could not be made again."""
-        target, other = self.names.derivative(proof.entry, HEMISPHERE_MASK), proof.question.other
+        target, other = self.names.derivative(result.entry, HEMISPHERE_MASK), result.check.other
         description = (
-            f"{HEMISPHERE_MASK.described(None)}; recovered from CATNIP's {other.path} and {proof.entry.path}, which is "
-            "the one times this mask; where there are no labels it is not known, and 1"
+            f"{HEMISPHERE_MASK.described(None)}; recovered from CATNIP's {other.path} and {result.entry.path}, which "
+            "is the one times this mask; where there are no labels it is not known, and 1"
         )
-        volume = cast("Volume", proof.recovered_mask)
-        task = self._task(proof.entry, HEMISPHERE_MASK, target, volume, description)
+        volume = cast("Volume", result.recovered_mask)
+        task = self._task(result.entry, HEMISPHERE_MASK, target, volume, description)
         return replace(task, recovered_from=other)
 
     def _task(
@@ -280,7 +248,7 @@ class _Images:
         return ImageTask(entry, component, source, target, raw, spec)
 
     def _name_label(self, component: ComponentType) -> Callable[[int], LabelValue] | None:
-        """Return what names the label values of a component; None if it has none."""
+        """Return the function that names the label values of a component; None if it has no labels."""
         if component.content == Content.LABELS:
             return self._region
         if component.content == Content.MASK:
@@ -302,16 +270,16 @@ def _raw_entry(run: Run, actions: dict[str, Action]) -> Entry | None:
     return min(candidates, key=lambda entry: [row is entry.component for row in COMPONENTS].index(True), default=None)
 
 
-def _without_twins(tasks: RunTasks) -> RunTasks:
-    """Two entries that would become one file are both problems: nobody knows which is right."""
+def _without_duplicates(tasks: RunTasks) -> RunTasks:
+    """Make all entries problems that would become the same file: nobody knows which is right."""
     by_target: dict[PurePosixPath, list[ImageTask | CountsTask | CopyTask]] = {}
-    for task in tasks.everything:
+    for task in tasks.all_tasks:
         by_target.setdefault(task.target, []).append(task)
-    twins = [found for found in by_target.values() if len(found) > 1]
-    if not twins:
+    duplicates = [found for found in by_target.values() if len(found) > 1]
+    if not duplicates:
         return tasks
     problems = {}
-    for found in twins:
+    for found in duplicates:
         paths = " and ".join(task.entry.path for task in found)
         for task in found:
             problems[task.entry.path] = (
@@ -321,7 +289,7 @@ def _without_twins(tasks: RunTasks) -> RunTasks:
 
 
 def _without_unfit_copies(tasks: RunTasks, dataset: Path) -> RunTasks:
-    """Make copies problems that have too long a path in the dataset, or another file's but for case or accents."""
+    """Make copies problems whose path is too long, or differs from another file's only in case or accents."""
     copies = [*tasks.copies, *(CopyTask(task.entry, task.verbatim) for task in tasks.counts)]
     return _leaving_out(tasks, {copy.entry.path: what for copy in copies if (what := _unfit(copy, dataset))})
 
@@ -338,7 +306,7 @@ def _unfit(task: CopyTask, dataset: Path) -> str | None:
 
 
 def _leaving_out(tasks: RunTasks, more: Mapping[str, str]) -> RunTasks:
-    """Leave out the tasks of entries with problems, which stand by their paths."""
+    """Remove the tasks of entries with problems; `more` has the new ones, by the paths of entries."""
     problems = {**tasks.problems, **more}
     return replace(
         tasks,
@@ -351,7 +319,7 @@ def _leaving_out(tasks: RunTasks, more: Mapping[str, str]) -> RunTasks:
 
 @dataclass(frozen=True)
 class _Names:
-    """Where the files of one run go."""
+    """The paths of the files of one run in the dataset."""
 
     planned: PlannedRun
     name: BidsName

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from catnip2bids.atomic_write import too_long
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.catnip.recognition import recognise
 from catnip2bids.catnip.run_name import SAMPLES, Hemisphere
@@ -17,7 +18,6 @@ from catnip2bids.errors import SourceError
 from catnip2bids.formatting import SHOWN, format_bytes, format_list
 from catnip2bids.paths import spelled_alike
 from catnip2bids.plan.model import Participant, Plan, PlannedEntry, PlannedRun
-from catnip2bids.publish import too_long
 from catnip2bids.scanning import Entry, Run, Scan, files_below
 
 _TIFF = re.compile(r"(\.ome)?\.(tiff?|btf)$", re.IGNORECASE)

@@ -15,6 +15,7 @@ import tomlkit
 from pydantic import ValidationError
 from tomlkit.items import Table as TomlTable
 
+from catnip2bids.atomic_write import write_text
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.documents import MOST_JSON_BYTES
 from catnip2bids.errors import PlanError
@@ -24,7 +25,6 @@ from catnip2bids.plan.checks import is_for
 from catnip2bids.plan.default_plan import problems_of
 from catnip2bids.plan.model import AboutDataset, Plan, PlannedRun
 from catnip2bids.plan.toml_errors import mistakes, syntax_mistake
-from catnip2bids.publish import write_text
 from catnip2bids.scanning import Run, Scan
 
 

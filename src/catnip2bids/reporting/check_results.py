@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from catnip2bids.atomic_write import raising_write_errors, write_text
 from catnip2bids.bids.checksums import CHECKSUMS, file_sha256
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
 from catnip2bids.documents import read_bytes, read_json
@@ -22,7 +23,6 @@ from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_planes
 from catnip2bids.ome import image_size
 from catnip2bids.paths import SafePath, inside, safe_path
-from catnip2bids.publish import raising_write_errors, write_text
 
 REPORT = Path("docs/report")
 """Where the report is, below the dataset."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from catnip2bids._version import __version__
+from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, remove, write_text
 from catnip2bids.bids.checksums import CHECKSUMS
 from catnip2bids.bids.provenance import Decision, Provenance, provenance_of
 from catnip2bids.documents import read_bytes, read_object, refuse_foreign
@@ -25,7 +26,6 @@ from catnip2bids.html_pages import page_templates
 from catnip2bids.locks import refuse_packaging
 from catnip2bids.paths import beside, safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.publish import raising_write_errors, refuse_unwritable, remove, write_text
 from catnip2bids.reporting.check_results import REPORT, Check, save_check_result
 from catnip2bids.reporting.group_counts import GroupCounts, group_counts_of
 from catnip2bids.reporting.preview import DamagedImageError

@@ -1,7 +1,7 @@
-"""What the dataset holds of each run, entry by entry, and from what it is made again.
+"""The entries of each run, and from which files of the dataset they are restored.
 
-Invariant: every entry that the dataset knows of is one item: an image, a product of two images, a copy, a link, or
-something that was left out with a reason.
+Invariant: every entry in provenance is one item: an image, a product of two images, a copy, a link, or an entry that
+cannot be restored, with a reason.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from catnip2bids.bids.evidence import EvidenceKind, evidence_kind
 from catnip2bids.bids.plane_hashes import PlaneRecord
 from catnip2bids.bids.provenance import PROVENANCE, Decision, Provenance, RunRecord
 from catnip2bids.paths import file_name, inside
@@ -17,28 +18,15 @@ from catnip2bids.paths import file_name, inside
 
 @dataclass(frozen=True)
 class VolumeItem:
-    """A volume of the source.
+    """A volume of the source."""
 
-    Attributes
-    ----------
-    path
-        POSIX path below the run folder.
-    image
-        The image of the dataset that holds its pixels.
-    mask
-        The image that its pixels are to be multiplied with, if any.
-    names
-        Names of its slices in their order; None for a single file, and for slices whose names stand in the table of
-        plane hashes.
-    """
-
-    path: str
-    image: PurePosixPath
-    mask: PurePosixPath | None = None
-    names: tuple[str, ...] | None = None
+    path: str  # POSIX path below the run folder
+    image: PurePosixPath  # the image of the dataset that has its pixels
+    mask: PurePosixPath | None = None  # the image to multiply with, if any
+    names: tuple[str, ...] | None = None  # of its slices in order; None: a single file, or see the plane hashes
 
     def slice_names(self, planes: tuple[PlaneRecord, ...]) -> tuple[str, ...] | None:
-        """Return the names of its slices; None if it is a single file."""
+        """Return the names of the slices; None for a single file."""
         if self.names is not None:
             return tuple(file_name(name, self.path) for name in self.names)
         names = tuple(file_name(PurePosixPath(plane.source).name, self.path) for plane in planes)
@@ -48,7 +36,7 @@ class VolumeItem:
 
 @dataclass(frozen=True)
 class CopyItem:
-    """A file or folder that is kept in the dataset as it is, at `copy`."""
+    """A file or folder that the dataset contains unchanged, at `copy`."""
 
     path: str
     copy: PurePosixPath
@@ -64,7 +52,7 @@ class LinkItem:
 
 @dataclass(frozen=True)
 class NotRestorable:
-    """An entry that the dataset does not hold."""
+    """An entry that the dataset does not contain."""
 
     path: str
     reason: str
@@ -74,7 +62,7 @@ Item = VolumeItem | CopyItem | LinkItem | NotRestorable
 
 
 def items_of(provenance: Provenance, key: str) -> Iterator[Item]:
-    """Yield an item for each entry of a run, volumes first: copies may lie in their folders."""
+    """Yield an item for each entry of a run; volumes first, because copies may lie in their folders."""
     run = provenance.runs[key]
     decisions, copies = provenance.decisions_of(key), provenance.copies_of(key)
     found = [
@@ -90,15 +78,14 @@ def _item(run: RunRecord, path: str, decision: Decision) -> Item:
         for target, record in run.images.items()
         if record.recovered_from is None
     }
-    evidence, packaged = decision.evidence or {}, run.images.keys()
     if path in images:
         return VolumeItem(path, images[path])
-    names = tuple(evidence["files"]) if evidence.get("files") else None
-    match evidence:
-        case {"relation": "identical", "compared_with": str(other)} if "fingerprint" not in evidence:
-            return LinkItem(path, inside(other, path).as_posix())  # a link: nothing had to be compared
-        case {"relation": "identical", "image": str(image)} if image in packaged:
-            return VolumeItem(path, PurePosixPath(image), names=names)
-        case {"relation": "2-is-1-masked", "image": str(image), "mask": str(mask)} if {image, mask} <= packaged:
-            return VolumeItem(path, PurePosixPath(image), PurePosixPath(mask), names)
+    evidence = decision.evidence or {}
+    kind, names = evidence_kind(evidence), tuple(evidence.get("files") or ()) or None
+    if kind == EvidenceKind.LINK:
+        return LinkItem(path, inside(evidence["compared_with"], path).as_posix())
+    if kind == EvidenceKind.SAME and evidence["image"] in run.images:
+        return VolumeItem(path, PurePosixPath(evidence["image"]), names=names)
+    if kind == EvidenceKind.MASKED and {evidence["image"], evidence["mask"]} <= run.images.keys():
+        return VolumeItem(path, PurePosixPath(evidence["image"]), PurePosixPath(evidence["mask"]), names)
     return NotRestorable(path, decision.reason)

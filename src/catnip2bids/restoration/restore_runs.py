@@ -1,7 +1,7 @@
-"""The whole restoration: every run of the dataset, entry after entry.
+"""Restore the entries of all runs of a dataset.
 
-Invariant: an entry stands under its name only when it is whole, and nothing that is there already is written over. One
-that cannot be restored is named, and stops no other; so is one that no intact checksum proves to be the original.
+Invariant: an entry gets its name only when it is complete, and existing files are never overwritten. An entry that
+cannot be restored, or that no intact checksum proves to be the original, is reported and does not stop the others.
 """
 
 from __future__ import annotations
@@ -16,6 +16,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from catnip2bids.atomic_write import (
+    atomic_output,
+    make_link,
+    output_folder,
+    raising_write_errors,
+    refuse_overlap,
+    remove,
+    write_text,
+)
 from catnip2bids.bids.checksums import CHECKSUMS, Checksums, file_sha256, read_checksums
 from catnip2bids.bids.plane_hashes import hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, provenance_of
@@ -27,15 +36,6 @@ from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
 from catnip2bids.locks import FOLDER_LOCK, locked, refuse_packaging
 from catnip2bids.paths import SafePath, as_on_any_system, inside, safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.publish import (
-    folder_to_write,
-    keep_apart,
-    publication,
-    publish_link,
-    raising_write_errors,
-    remove,
-    write_text,
-)
 from catnip2bids.restoration.restorable import CopyItem, Item, LinkItem, NotRestorable, VolumeItem, items_of
 from catnip2bids.restoration.result import Restoration
 from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, plane_bytes, write_file, write_slices
@@ -43,7 +43,7 @@ from catnip2bids.scanning import files_below
 from catnip2bids.volume import inspect_volume
 
 _MARK = ".catnip2bids-restore"
-"""Stands in the folder as long as not everything is restored, and says from what."""
+"""A file in the folder until everything is restored, with the hash of the dataset's provenance."""
 
 
 def restore(
@@ -56,18 +56,18 @@ def restore(
 ) -> Restoration:
     """Write the original files back, pixel for pixel, under their original names.
 
-    Images become TIFF slices, TIFF stacks and NIfTI files again; files need not be the same byte for byte, their
-    pixels are. What was copied comes back as it was, and so does what was left out because other images hold it.
-    Interrupted, it goes on where it stopped when it is called again.
+    Images become TIFF slices, TIFF stacks and NIfTI files again. Their pixels are the same; their bytes need not be.
+    Copied files come back byte for byte, and so do the pixels of redundant entries that were excluded. Call it again to
+    resume an interrupted restoration.
 
     Parameters
     ----------
     dataset
         A dataset that `package` made, or a copy of one.
     folder
-        Where to write: a new or an empty folder. Runs come to lie in it as they lay in the SOURCE.
+        A new or an empty folder to write into. Runs get the paths that they had below SOURCE.
     progress
-        Told how the work goes.
+        Receives the progress of the work.
     jobs
         Processors to use; all by default.
     memory_bytes
@@ -76,9 +76,9 @@ def restore(
     Raises
     ------
     DatasetError
-        If the dataset is none of ours or packaged now, or the folder holds something else.
+        If the dataset is not one of this program or is being packaged, or the folder contains other files.
     UsageError
-        If one of both folders is inside the other, or the memory is not enough; then nothing is written.
+        If one folder is inside the other, or the memory is not enough. Then nothing was written.
 
     Examples
     --------
@@ -89,18 +89,18 @@ def restore(
     refuse_packaging(dataset, "restore")
     refuse_foreign(dataset)
     provenance = provenance_of(dataset)
-    keep_apart(dataset, folder)
+    refuse_overlap(dataset, folder)
     result = Restoration(folder)
-    work = _Work(dataset, provenance, own_resources(jobs, memory_bytes), progress, result)
-    work.check_memory()
+    restorer = _Restorer(dataset, provenance, own_resources(jobs, memory_bytes), progress, result)
+    restorer.check_memory()
     mark = file_sha256(dataset / PROVENANCE)
     with raising_write_errors(folder):
         _refuse_folder(folder, mark)
-        with folder_to_write(folder), locked(folder):
+        with output_folder(folder), locked(folder):
             _refuse_folder(folder, mark)
             write_text(safe_path(folder, _MARK), mark)
-            work.do_all()
-            if work.is_complete:
+            restorer.restore_all()
+            if restorer.is_complete:
                 remove(safe_path(folder, _MARK))
     if leftovers := leftovers_below(dataset):
         progress.note(ignored(leftovers))
@@ -108,7 +108,7 @@ def restore(
 
 
 def _refuse_folder(folder: Path, mark: str) -> None:
-    """Refuse a folder that holds anything but what an interrupted restoration of the same dataset left."""
+    """Refuse a folder that is not empty, unless it has an interrupted restoration of the same dataset."""
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
@@ -120,8 +120,8 @@ def _refuse_folder(folder: Path, mark: str) -> None:
         raise DatasetError(f"{folder}: is not empty; give a new folder with -o")
 
 
-class _Work:
-    """The items of all runs, and how they are restored."""
+class _Restorer:
+    """Restores the items of all runs."""
 
     def __init__(
         self, dataset: Path, provenance: Provenance, resources: Resources, progress: Progress, result: Restoration
@@ -130,27 +130,29 @@ class _Work:
         self._progress, self._result = progress, result
         checksums = read_checksums(dataset)
         self._checksums = checksums.files if checksums else None
-        self._doubt = _doubt_of(dataset, checksums)
-        self._unwhole: list[str] = []
+        self._unproven = _why_unproven(dataset, checksums)
+        self._failed_folders: list[str] = []
         self.is_complete = True
         self._check(PurePosixPath(PROVENANCE.as_posix()))
         self.items = [
-            (inside(f"{place / item.path}", PROVENANCE.name).as_posix(), item)
-            for key, place in self._places()
+            (inside(f"{run_path / item.path}", PROVENANCE.name).as_posix(), item)
+            for key, run_path in self._run_paths()
             for item in items_of(provenance, key)
         ]
-        self.items.sort(key=lambda found: isinstance(found[1], LinkItem))  # nothing is written through a link
+        self.items.sort(
+            key=lambda found: isinstance(found[1], LinkItem)
+        )  # links last, so that nothing is written through them
 
         self._records = {target: record for run in provenance.runs.values() for target, record in run.images.items()}
         self._volumes = [item for _, item in self.items if isinstance(item, VolumeItem)]
 
     @property
     def n_voxels(self) -> int:
-        """Voxels of all volumes."""
+        """Number of voxels of all volumes."""
         return sum(prod(self._records[str(item.image)].shape) for item in self._volumes)
 
     def check_memory(self) -> None:
-        """Refuse the restoration if the memory is not enough for each of the volumes."""
+        """Refuse the restoration if the memory is not enough for each volume."""
         n_bytes = OVERHEAD_BYTES + max(map(self._bytes_of, self._volumes), default=0)
         if n_bytes > self._resources.memory_bytes:
             needed = format_bytes_up(n_bytes)
@@ -164,81 +166,81 @@ class _Work:
         return held + plane_bytes(record.shape, np.dtype(record.dtype))
 
     def _held_bytes(self, image: PurePosixPath) -> int:
-        """Memory that an image takes beside its planes; only that of folders does, whose metadata are read quickly."""
+        """Return the memory that an image takes besides its planes; only OME-Zarr takes any."""
         folder = self._dataset / image
         try:
             volume = inspect_volume(folder).volume if folder.is_dir() else None
         except (SourceError, OSError):
-            return 0  # it becomes a problem when its turn comes
+            return 0  # it becomes a problem when it is restored
         return 0 if volume is None else volume.read_cost.shared_bytes
 
-    def _places(self) -> Iterator[tuple[str, PurePosixPath]]:
-        """Yield where each run comes to lie: where it lay in its SOURCE, unless another run lay there too."""
+    def _run_paths(self) -> Iterator[tuple[str, PurePosixPath]]:
+        """Yield the path of each run: its path below SOURCE, unless another run had the same."""
         runs = self._provenance.runs
-        places = {key: PurePosixPath(run.name if run.source == "." else run.source) for key, run in runs.items()}
-        n_there = Counter(as_on_any_system(str(place)) for place in places.values())
-        for key, place in places.items():
-            yield key, place if n_there[as_on_any_system(str(place))] == 1 else PurePosixPath(key) / place.name
+        paths = {key: PurePosixPath(run.name if run.source == "." else run.source) for key, run in runs.items()}
+        n_runs = Counter(as_on_any_system(str(path)) for path in paths.values())
+        for key, path in paths.items():
+            yield key, path if n_runs[as_on_any_system(str(path))] == 1 else PurePosixPath(key) / path.name
 
-    def do_all(self) -> None:
-        """Restore all items; first say why nothing proves them or what is not known of them, if that is so."""
-        if self._doubt is not None:
-            self._tell(self._doubt)
-        for problem in _undecided(self._provenance):
-            self._tell(f"{self._dataset / PROVENANCE}: {problem}")
+    def restore_all(self) -> None:
+        """Restore all items; first report missing checksums and decisions."""
+        if self._unproven is not None:
+            self._report(self._unproven)
+        for problem in _missing_decisions(self._provenance):
+            self._report(f"{self._dataset / PROVENANCE}: {problem}")
             self.is_complete = False
         self._progress.start(self.n_voxels)
         for path, item in self.items:
-            self._do(path, item)
+            self._restore_item(path, item)
         for path, item in self.items:
             if isinstance(item, LinkItem) and path in self._result.restored:
                 self._check_link(path, item)
 
     def _check_link(self, path: str, item: LinkItem) -> None:
-        """Take a link away again that leads to nothing, now that all is there."""
+        """Remove a link again whose target was not restored."""
         if not (self._result.folder / path).exists():
             self._result.restored.remove(path)
             remove(safe_path(self._result.folder, path))
-            self._tell(f"{path}: is not restored, since it is the same as {item.to}, which is not")
+            self._report(f"{path}: is not restored, since it is the same as {item.to}, which is not")
             self.is_complete = False
 
-    def _do(self, path: str, item: Item) -> None:
-        """Restore one item; what goes wrong is a problem of this item alone."""
+    def _restore_item(self, path: str, item: Item) -> None:
+        """Restore one item; an error is a problem of this item alone."""
         if isinstance(item, NotRestorable):
             self._result.left_out[path] = item.reason
             return
-        if waiting_for := next((folder for folder in self._unwhole if path.startswith(f"{folder}/")), None):
-            # a folder under the name of a volume means that all of it is there
-            self._tell(f"{path}: lies in {waiting_for}, which is not restored; correct that, and restore again")
+        if failed_folder := next((folder for folder in self._failed_folders if path.startswith(f"{folder}/")), None):
+            # a folder with the name of a volume must be complete
+            self._report(f"{path}: lies in {failed_folder}, which is not restored; correct that, and restore again")
             self.is_complete = False
             return
         if os.path.lexists(self._result.folder / path):
             self._result.kept.append(path)
-            self._doubt_item(path)
+            self._report_unproven(path)
             return
         self._progress.item(path)
         try:
             if item.path == "." or path.partition("/")[0] in (_MARK, FOLDER_LOCK):
                 raise DatasetError(f"{PROVENANCE}: no entry of a run has this name; bring it back from a copy")
             self._restore(item, safe_path(self._result.folder, path))
-        except (UsageError, WriteError):  # what keeps one item from being restored keeps all of them
+        except (UsageError, WriteError):  # such an error would stop all items
             raise
         except (Catnip2bidsError, OSError) as error:
             if isinstance(error, OSError) and error.errno != ENAMETOOLONG:
                 raise
             too_long = "its name or path is too long here; restore into a folder with a shorter path"
-            self._unwhole.append(path)
-            self._tell(f"{path}: {too_long if isinstance(error, OSError) else error}")
+            self._failed_folders.append(path)
+            self._report(f"{path}: {too_long if isinstance(error, OSError) else error}")
             self.is_complete = False
         else:
             self._result.restored.append(path)
-            self._doubt_item(path)
+            self._report_unproven(path)
 
-    def _doubt_item(self, path: str) -> None:
-        if self._doubt is not None:
-            self._tell(f"{path}: is restored, and nothing proves that it is the original")
+    def _report_unproven(self, path: str) -> None:
+        if self._unproven is not None:
+            self._report(f"{path}: is restored, and nothing proves that it is the original")
 
-    def _tell(self, problem: str) -> None:
+    def _report(self, problem: str) -> None:
         self._result.problems.append(problem)
         self._progress.problem(problem)
 
@@ -249,7 +251,7 @@ class _Work:
             case CopyItem():
                 self._copy(item.copy, final)
             case LinkItem():
-                publish_link(final, os.path.relpath(item.to, Path(item.path).parent))
+                make_link(final, os.path.relpath(item.to, Path(item.path).parent))
 
     def _restore_volume(self, item: VolumeItem, final: SafePath) -> None:
         image = self._stored(item.image)
@@ -264,7 +266,7 @@ class _Work:
                 f"{format_count(len(image.planes), 'plane')} of {item.image}; bring it back from a copy"
             )
         advance = self._progress.advance
-        with publication(final) as partial:
+        with atomic_output(final) as partial:
             if names is None:
                 write_file(source, partial, final.name, self._resources, advance)
             else:
@@ -272,23 +274,23 @@ class _Work:
 
     def _stored(self, image: PurePosixPath) -> StoredImage:
         self._check(hashes_path(image))
-        census = inspect_volume(self._dataset / image)
+        inspection = inspect_volume(self._dataset / image)
         planes = read_hashes(self._dataset, image)
-        if census.volume is None or census.problems:
-            raise SourceError("; ".join(census.problems))
-        if census.volume.shape[0] != len(planes):
+        if inspection.volume is None or inspection.problems:
+            raise SourceError("; ".join(inspection.problems))
+        if inspection.volume.shape[0] != len(planes):
             raise DatasetError(
-                f"{self._dataset / image}: has {format_count(census.volume.shape[0], 'plane')}, and had {len(planes)}; "
-                "bring it back from a copy"
+                f"{self._dataset / image}: has {format_count(inspection.volume.shape[0], 'plane')}, "
+                f"and had {len(planes)}; bring it back from a copy"
             )
-        return StoredImage(census.volume, planes)
+        return StoredImage(inspection.volume, planes)
 
     def _copy(self, copy: PurePosixPath, final: SafePath) -> None:
-        """Copy a file or folder whose bytes are what they were."""
+        """Copy a file or folder whose checksums are right."""
         location = self._dataset / copy
         if not location.exists():
             raise DatasetError(f"{location}: does not exist any more; bring it back from a copy")
-        with publication(final) as partial:
+        with atomic_output(final) as partial:
             for file in files_below(location):
                 if not file.resolve().is_relative_to(self._dataset.resolve()):
                     raise DatasetError(f"{file}: is a link out of the dataset; bring the file back from a copy")
@@ -298,7 +300,7 @@ class _Work:
                 self._check(PurePosixPath(file.relative_to(self._dataset).as_posix()), target)
 
     def _check(self, file: PurePosixPath, content: Path | None = None) -> None:
-        """Refuse a file of the dataset that has not the checksum it had; `content` is a copy of it, if there is one."""
+        """Refuse a file of the dataset with a wrong checksum; read `content`, a copy of it, if there is one."""
         path = content or self._dataset / file
         if self._checksums is None or not path.is_file():
             return
@@ -310,7 +312,7 @@ class _Work:
             raise DatasetError(f"{self._dataset / file}: was changed since it was packaged; bring it back from a copy")
 
 
-def _doubt_of(dataset: Path, checksums: Checksums | None) -> str | None:
+def _why_unproven(dataset: Path, checksums: Checksums | None) -> str | None:
     """Return why the checksums prove nothing; None if they do."""
     if checksums is not None and checksums.is_intact:
         return None
@@ -322,14 +324,14 @@ def _doubt_of(dataset: Path, checksums: Checksums | None) -> str | None:
     )
 
 
-def _undecided(provenance: Provenance) -> Iterator[str]:
-    """Yield what provenance does not say, so that not everything can be restored."""
-    forward = "packaging was interrupted, or the file was changed; package again, or bring it back from a copy"
+def _missing_decisions(provenance: Provenance) -> Iterator[str]:
+    """Yield runs and images without a decision in provenance, so that not everything can be restored."""
+    remedy = "packaging was interrupted, or the file was changed; package again, or bring it back from a copy"
     if not provenance.runs:
-        yield f"has no run: {forward}"
+        yield f"has no run: {remedy}"
     for key, run in provenance.runs.items():
         decided = provenance.decisions_of(key)
         images = run.images.items()
         without = sorted(PurePosixPath(image).name for image, record in images if record.source not in decided)
         if without or not decided:
-            yield f"has no decision about {format_list(without) or f'any entry of {key}'}: {forward}"
+            yield f"has no decision about {format_list(without) or f'any entry of {key}'}: {remedy}"

@@ -1,4 +1,4 @@
-"""What was restored, and what could not be."""
+"""The result of a restoration."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 @dataclass(repr=False)
 class Restoration(ShortRepr):
-    """What was done.
+    """The entries that were restored, and those that were not.
 
     Attributes
     ----------
     folder
-        Where everything was written.
+        The folder with the restored files.
     restored, kept
-        Entries of runs that were restored now, and that were there from an interrupted restoration, as POSIX paths
+        Entries that were restored now, and entries that an interrupted restoration had restored already, as POSIX paths
         below the folder.
     left_out
-        Entries that the dataset does not hold, and why.
+        Entries that the dataset does not contain, and why.
     problems
-        What could not be restored, and why; and what was restored although nothing proves that it is the original.
+        Entries that could not be restored, and why; and entries that nothing proves to be the original.
     """
 
     folder: Path
@@ -34,7 +34,7 @@ class Restoration(ShortRepr):
 
     @property
     def ok(self) -> bool:
-        """Whether all that the dataset holds was restored, and is proven."""
+        """Whether all entries that the dataset contains were restored and are proven."""
         return not self.problems
 
     def _summary(self) -> ReprSummary:

@@ -1,7 +1,7 @@
-"""A volume of the source, written again as TIFF slices, a TIFF stack or a NIfTI file.
+"""Write a volume of the source as TIFF slices, a TIFF stack or a NIfTI file.
 
-Invariant: a plane is written only if its pixels have the hash that they had when they were packaged; one that is the
-product of two images, only if both have theirs.
+Invariant: a plane is written only if its pixels have the hash from packaging; a product of two images, only if both
+have theirs.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from catnip2bids.formatting import format_planes
 from catnip2bids.volume import Volume, is_nifti, little_endian_bytes
 
 _COPIES_IN_MEMORY = 4
-"""A plane is there decoded, multiplied, and encoded."""
+"""Copies of a plane in memory: decoded, multiplied, and encoded."""
 _CLASSIC_BYTES = 2**32 - 2**25  # tifffile writes larger files as BigTIFF
-_GZIP = 31  # the largest window, and zlib's way to ask for the frame of gzip
+_GZIP = 31  # the largest window, plus 16 for the header of gzip
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image of the dataset: its pixels, and what their hashes must be."""
+    """An image of the dataset, with the hashes of its planes."""
 
     volume: Volume
     planes: tuple[PlaneRecord, ...]
@@ -47,7 +47,7 @@ class StoredImage:
         Raises
         ------
         DatasetError
-            If it is not what was read when it was packaged.
+            If its pixels do not have the hash from packaging.
         """
         out = np.empty(self.volume.shape[1:], self.volume.dtype)
         with closing(self.volume.open_plane(plane)) as opened:
@@ -67,12 +67,12 @@ class RestoredVolume:
 
     @property
     def plane_bytes(self) -> int:
-        """Memory that a plane takes while it is written."""
+        """Memory of a plane while it is written."""
         return plane_bytes(self.image.volume.shape, self.image.volume.dtype)
 
     @property
     def held_bytes(self) -> int:
-        """Memory that is held all the time."""
+        """Memory that is held until the end."""
         return sum(stored.volume.read_cost.shared_bytes for stored in (self.image, self.mask) if stored is not None)
 
     def read(self, plane: int) -> npt.NDArray[Any]:
@@ -81,7 +81,7 @@ class RestoredVolume:
         Raises
         ------
         DatasetError
-            If it is not what was read when it was packaged, or the mask is none.
+            If its pixels do not have the hash from packaging, or the mask has values other than 0 and 1.
         """
         pixels = self.image.read(plane)
         if self.mask is None:
@@ -95,7 +95,7 @@ class RestoredVolume:
 
 
 def plane_bytes(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
-    """Memory that a plane of a volume takes while it is written."""
+    """Return the memory of a plane while it is written."""
     return shape[1] * shape[2] * dtype.itemsize * _COPIES_IN_MEMORY
 
 
@@ -104,17 +104,17 @@ def write_slices(
 ) -> None:
     """Write one file for each plane into a new folder."""
     folder.mkdir()
-    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=folder.name) as team:
-        for n_voxels in team.do(partial(_write_slice, source, folder, names), range(len(names))):
+    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=folder.name) as workers:
+        for n_voxels in workers.do(partial(_write_slice, source, folder, names), range(len(names))):
             on_voxels(n_voxels)
 
 
 def write_file(
     source: RestoredVolume, file: Path, name: str, resources: Resources, on_voxels: Callable[[int], None]
 ) -> None:
-    """Write all planes into one file; its name says whether it is a TIFF stack or a NIfTI file."""
-    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=name) as team:
-        planes = _told(team.do(source.read, range(source.image.volume.shape[0])), on_voxels)
+    """Write all planes into one file: a TIFF stack or a NIfTI file, as `name` says."""
+    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=name) as workers:
+        planes = _reporting(workers.do(source.read, range(source.image.volume.shape[0])), on_voxels)
         if is_nifti(Path(name)):
             _write_nifti(planes, source.image.volume, file, name)
         else:
@@ -140,14 +140,14 @@ def _write_page(tiff: tifffile.TiffWriter, plane: npt.NDArray[Any]) -> None:
 
 
 def _write_nifti(planes: Iterator[npt.NDArray[Any]], volume: Volume, file: Path, name: str) -> None:
-    """Write plane after plane; the name of the file that is written first does not tell whether it is packed."""
+    """Write the planes one by one; `name` tells whether to compress, as the temporary name of `file` does not."""
     content = chain([memoryview(_nifti_header(volume))], map(little_endian_bytes, planes))  # z is slowest in both
     with file.open("wb") as out:
-        out.writelines(_packed(content) if name.lower().endswith(".gz") else content)
+        out.writelines(_compressed(content) if name.lower().endswith(".gz") else content)
 
 
 def _nifti_header(volume: Volume) -> bytes:
-    """Return all that stands before the first voxel: sizes, type, and that values are what they are."""
+    """Return the header: shape, type, and no scaling of values."""
     header = nib.nifti1.Nifti1Header(endianness="<")
     header.set_data_dtype(volume.dtype)
     header.set_data_shape(volume.shape[::-1])
@@ -159,14 +159,14 @@ def _nifti_header(volume: Volume) -> bytes:
     return written.getvalue()
 
 
-def _packed(content: Iterable[memoryview]) -> Iterator[bytes]:
-    """Pack as ``gzip`` does, without a time."""
-    packer = zlib.compressobj(zlib.Z_BEST_COMPRESSION, wbits=_GZIP)
-    yield from map(packer.compress, content)
-    yield packer.flush()
+def _compressed(content: Iterable[memoryview]) -> Iterator[bytes]:
+    """Compress as gzip does, without a time."""
+    compressor = zlib.compressobj(zlib.Z_BEST_COMPRESSION, wbits=_GZIP)
+    yield from map(compressor.compress, content)
+    yield compressor.flush()
 
 
-def _told(planes: Iterator[npt.NDArray[Any]], on_voxels: Callable[[int], None]) -> Iterator[npt.NDArray[Any]]:
+def _reporting(planes: Iterator[npt.NDArray[Any]], on_voxels: Callable[[int], None]) -> Iterator[npt.NDArray[Any]]:
     for plane in planes:
         yield plane
         on_voxels(plane.size)

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from catnip2bids.documents import foreign, oversized
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import ignored, is_leftover, leftovers_below
-from catnip2bids.locks import undisturbed
+from catnip2bids.locks import refuse_concurrent_packaging
 from catnip2bids.validation.findings import Finding, ValidationReport, error, info
 
 _CHECKSUMS = PurePosixPath("code/catnip2bids/checksums.sha256")  # not imported from bids, which is what is checked
@@ -45,7 +45,7 @@ def validate(dataset: Path | str) -> ValidationReport:
     True
     """
     root = _existing_dataset(Path(dataset))
-    with undisturbed(Path(dataset), "validate", _CHECKSUMS):
+    with refuse_concurrent_packaging(Path(dataset), "validate", _CHECKSUMS):
         return _validated(root, Path(dataset))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import final_path
 from catnip2bids.bids.checksums import CHECKSUMS, NOT_CHECKED, Checksums, checked_files, file_sha256
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, sidecar_of
 from catnip2bids.bids.plane_hashes import hashes_path
@@ -19,7 +20,7 @@ from catnip2bids.engine import BoundedMap, Resources
 from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_bytes
 from catnip2bids.locks import FOLDER_LOCK
-from catnip2bids.publish import final_path, unpublished_below
+from catnip2bids.staging import temporary_below
 from catnip2bids.verification.result import FileProblem, ProblemKind
 
 _READ_BYTES = 2**20
@@ -121,7 +122,7 @@ def unfinished_work(dataset: Path) -> Iterator[FileProblem]:
     if (dataset / FOLDER_LOCK).exists():
         what = "is left from packaging that was interrupted, or goes on where locks cannot tell; package again"
         yield FileProblem(FOLDER_LOCK, what, ProblemKind.NOT_READ)
-    for path in unpublished_below(dataset):
+    for path in temporary_below(dataset):
         relative = path.relative_to(dataset)
         final = final_path(relative)
         if final not in (relative, Path(CHECKSUMS)) and relative.parts[0] not in NOT_CHECKED:

@@ -17,9 +17,9 @@ from catnip2bids.enums import IMAGE_ENDINGS, Cluster
 from catnip2bids.errors import NotEnoughMemoryError
 from catnip2bids.formatting import format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
-from catnip2bids.locks import undisturbed
+from catnip2bids.locks import refuse_concurrent_packaging
 from catnip2bids.progress import Progress
-from catnip2bids.publish import is_unpublished
+from catnip2bids.staging import is_temporary
 from catnip2bids.verification.files import missing_lines, unfinished_work, unlisted_files, verify_files
 from catnip2bids.verification.images import expected_images, not_verified, verify_image
 from catnip2bids.verification.result import FileProblem, ProblemKind, Verification
@@ -74,7 +74,7 @@ def verify(
     True
     """
     dataset, progress = Path(dataset), progress or Progress()
-    with undisturbed(dataset, "verify", CHECKSUMS):
+    with refuse_concurrent_packaging(dataset, "verify", CHECKSUMS):
         if strangers := [(path.relative_to(dataset).as_posix(), what) for path, what in foreign(dataset)]:
             named = ((path, f"{what}; nothing else was looked at") for path, what in strangers)
             return Verification(dataset, (), 0, tuple(FileProblem(*one, ProblemKind.NOT_READ) for one in named))
@@ -147,5 +147,5 @@ def _strange_images(dataset: Path, provenance: Provenance) -> Iterator[FileProbl
     for folder in (dataset, *dataset.glob("derivatives/*")):
         for path in sorted(without_leftovers(folder.glob("sub-*/**/micr/*"))):
             target = path.relative_to(dataset).as_posix()
-            if path.name.endswith(IMAGE_ENDINGS) and not is_unpublished(path) and target not in known:
+            if path.name.endswith(IMAGE_ENDINGS) and not is_temporary(path) and target not in known:
                 yield FileProblem(target, "is an image that was not packaged: nothing is known of its pixels")

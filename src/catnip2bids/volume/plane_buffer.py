@@ -15,8 +15,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.atomic_write import write_error
 from catnip2bids.errors import SourceError, WriteError
-from catnip2bids.publish import write_error
 
 Array = npt.NDArray[Any]
 

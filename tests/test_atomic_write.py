@@ -1,29 +1,19 @@
-"""Publication: what stands under a final name is whole, whatever happens in between."""
+"""What has its final name is complete, whatever happens in between."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from catnip2bids.errors import NoSpaceError, ReadError, SourceError, WriteError
-from catnip2bids.paths import SafePath, safe_path
-from catnip2bids.publish import (
-    construction,
-    forget_construction,
-    partial_path,
-    publication,
-    remove_partials,
-    unfinished,
-    write_error,
-    write_text,
-)
+from catnip2bids.atomic_write import atomic_output, partial_path, write_error, write_text
+from catnip2bids.errors import NoSpaceError, WriteError
+from catnip2bids.paths import safe_path
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -38,7 +28,7 @@ def build(folder: Path, **files: str) -> None:
 
 def test_a_file_gets_its_name_at_the_end(tmp_path: Path) -> None:
     final = safe_path(tmp_path, "a/b/table.tsv")
-    with publication(final) as partial:
+    with atomic_output(final) as partial:
         assert partial == partial_path(final) == tmp_path / "a/b/.table.tsv.partial"
         assert not partial.exists()
         partial.write_text("whole")
@@ -69,7 +59,7 @@ def test_errors_name_what_was_to_be_published(place: str, named: str) -> None:
 def test_a_folder_replaces_the_one_that_is_there(tmp_path: Path) -> None:
     final = safe_path(tmp_path, "image.ome.zarr")
     build(final, old="old", both="old")
-    with publication(final) as partial:
+    with atomic_output(final) as partial:
         build(partial, new="new", both="new")
         assert tree(final) == {"old": "old", "both": "old"}
     assert tree(tmp_path) == {"image.ome.zarr/new": "new", "image.ome.zarr/both": "new"}
@@ -83,7 +73,7 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path, error: BaseException, 
         build(final, level="old")
 
     def publish() -> None:
-        with publication(final) as partial:
+        with atomic_output(final) as partial:
             build(partial, level="half")
             raise error
 
@@ -94,7 +84,7 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path, error: BaseException, 
 
 
 def test_a_publication_without_anything_to_publish_fails(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), publication(safe_path(tmp_path, "image.ome.zarr")):
+    with pytest.raises(FileNotFoundError), atomic_output(safe_path(tmp_path, "image.ome.zarr")):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -106,7 +96,7 @@ def test_what_a_killed_program_left_is_removed(tmp_path: Path, leftover_is_folde
         build(partial_path(final), rest="half")
     else:
         partial_path(final).write_text("half")
-    with publication(final) as partial:
+    with atomic_output(final) as partial:
         build(partial, level="new")
     assert tree(tmp_path) == {"image.ome.zarr/level": "new"}
 
@@ -115,13 +105,13 @@ def test_what_a_killed_program_left_is_removed(tmp_path: Path, leftover_is_folde
 KILLED_ANYWHERE = """
 import json, os, sys
 from pathlib import Path
-from catnip2bids.publish import publication
+from catnip2bids.atomic_write import atomic_output
 
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link"}
 final = Path(sys.argv[1], "image.ome.zarr")
 
 def publish(version):
-    with publication(final) as partial:
+    with atomic_output(final) as partial:
         for name in ("a", "b", "c"):
             (partial / name).mkdir(parents=True)
             (partial / name / "chunk").write_text(str(version))
@@ -196,100 +186,3 @@ def test_line_ends_are_never_translated(tmp_path: Path) -> None:
     final.write_bytes(b"a\r\n")
     write_text(final, "a\n")
     assert final.read_bytes() == b"a\n"
-
-
-def construct(final: SafePath, fingerprint: str, error: BaseException | None = None, **files: str) -> list[str]:
-    """Construct a folder; returns the names of the files that were there already."""
-    with construction(final, fingerprint) as under:
-        there = sorted(path.name for path in under.path.iterdir())
-        for name, text in files.items():
-            (under.path / name).write_text(text)
-        (under.markers / "done.json").write_text("{}")
-        if error is not None:
-            raise error
-    return there
-
-
-def test_a_construction_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    final = safe_path(tmp_path, "image.ome.zarr")
-    with pytest.raises(KeyboardInterrupt):
-        construct(final, "same", KeyboardInterrupt(), a="1")
-    assert not final.exists()
-    assert unfinished(tmp_path) == [final]
-    assert construct(final, "same", b="2") == ["a"]
-    assert {path.name for path in final.iterdir()} == {"a", "b"}
-    forget_construction(final)
-    assert tree(tmp_path) == {"image.ome.zarr/a": "1", "image.ome.zarr/b": "2"}
-    assert unfinished(tmp_path) == []
-
-
-def test_with_another_fingerprint_it_begins_anew(tmp_path: Path) -> None:
-    final = safe_path(tmp_path, "image.ome.zarr")
-    with pytest.raises(OSError, match="full"):
-        construct(final, "before", OSError(28, "disk full"), a="1")
-    with construction(final, "after") as under:
-        assert list(under.path.iterdir()) == []
-        assert not (under.markers / "done.json").exists()
-        (under.path / "b").write_text("2")
-    assert {path.name for path in final.iterdir()} == {"b"}
-
-
-def test_what_was_published_before_the_program_was_killed_is_taken_up_again(tmp_path: Path) -> None:
-    final = safe_path(tmp_path, "image.ome.zarr")
-    construct(final, "same", a="1")
-    assert unfinished(tmp_path) == [final]  # nobody has noted that it is there
-    assert construct(final, "same") == ["a"]
-    assert tree(final) == {"a": "1"}
-
-
-def test_an_image_that_is_there_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
-    final = safe_path(tmp_path, "image.ome.zarr")
-    build(final, old="0")
-    with pytest.raises(KeyboardInterrupt):
-        construct(final, "same", KeyboardInterrupt(), a="1")
-    assert tree(final) == {"old": "0"}
-    assert construct(final, "same") == ["a"]
-    assert tree(final) == {"a": "1"}
-
-
-def test_nothing_is_kept_of_a_source_that_is_bad(tmp_path: Path) -> None:
-    final = safe_path(tmp_path, "image.ome.zarr")
-    with pytest.raises(SourceError):
-        construct(final, "same", SourceError("slice.tif: cannot be read"), a="1")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_killed_programs_left_is_removed_but_for_constructions(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        construct(safe_path(tmp_path, "a/image.ome.zarr"), "same", KeyboardInterrupt(), level="1")
-    partial_path(safe_path(tmp_path, "a/table.tsv")).write_text("half")
-    build(partial_path(safe_path(tmp_path, "a/other.ome.zarr")), level="half")
-    build(tmp_path / "a/whole.ome.zarr", **{".in_an_image.partial": "stays"})
-    remove_partials(tmp_path)
-    assert unfinished(tmp_path) == [tmp_path / "a/image.ome.zarr"]
-    assert tree(tmp_path) == {
-        "a/.image.ome.zarr.partial/level": "1",
-        "a/.image.ome.zarr.progress/done.json": "{}",
-        "a/.image.ome.zarr.progress/fingerprint": "same",
-        "a/whole.ome.zarr/.in_an_image.partial": "stays",
-    }
-
-
-def test_an_older_image_is_not_taken_for_the_one_that_was_interrupted(tmp_path: Path) -> None:
-    final = safe_path(tmp_path, "image.ome.zarr")
-    build(final, old="0")
-    with pytest.raises(KeyboardInterrupt):
-        construct(final, "same", KeyboardInterrupt(), a="1")
-    shutil.rmtree(partial_path(final))  # somebody tidied up
-    with construction(final, "same") as under:
-        assert list(under.path.iterdir()) == []
-        assert tree(final) == {"old": "0"}
-        (under.path / "a").write_text("1")
-    assert tree(final) == {"a": "1"}
-
-
-def test_work_is_kept_where_only_the_system_could_not_read(tmp_path: Path) -> None:
-    final = safe_path(tmp_path, "image.ome.zarr")
-    with pytest.raises(ReadError):
-        construct(final, "same", ReadError("slice.tif: cannot be read: Stale file handle"), a="1")
-    assert construct(final, "same") == ["a"]

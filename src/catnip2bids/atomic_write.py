@@ -1,0 +1,240 @@
+"""Atomic writes: a file or folder gets its final name only when it is complete and on disk.
+
+Invariant: everything under a final name is complete. Work in progress lies beside it under a temporary name, which
+begins with a dot and ends with ``.partial``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
+
+from catnip2bids.errors import DatasetError, NoSpaceError, UsageError, WriteError
+from catnip2bids.paths import SafePath, beside
+
+PARTIAL = ".partial"
+"""The ending of the temporary name of an output."""
+MARKERS = ".progress"
+"""The ending of the folder of markers of an output that is written in steps, see `catnip2bids.staging`."""
+_OLD = f".old{PARTIAL}"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+LONGEST_NAME_BYTES = 255 - len(f".{_OLD}")
+"""The longest name for which temporary names still fit into the 255 bytes that file systems allow."""
+_LONGEST_PATH_BYTES = 4095 - (255 - LONGEST_NAME_BYTES)
+"""The same for whole paths, for which Linux allows 4095 bytes."""
+
+
+def refuse_overlap(source: Path, output: Path) -> None:
+    """Refuse a source and an output of which one contains the other.
+
+    Raises
+    ------
+    UsageError
+        If one of them is inside the other, or both are the same.
+    """
+    one, other = source.resolve(), output.resolve()
+    if other.is_relative_to(one):
+        raise UsageError(f"{output}: is inside {source}, which is only read; give a folder outside of it")
+    if one.is_relative_to(other):
+        raise UsageError(f"{output}: holds {source}, which is only read; give another folder")
+
+
+def too_long(path: PurePath, folder: Path | None = None) -> str | None:
+    """Return why a path below a folder is too long to be written, or None if it is not.
+
+    Without a folder only the name is checked.
+    """
+    if (n_bytes := len(os.fsencode(path.name))) > LONGEST_NAME_BYTES:
+        return f"its name has {n_bytes} bytes, and may have {LONGEST_NAME_BYTES}"
+    n_bytes = 0 if folder is None else len(os.fsencode(folder.absolute() / path))
+    if n_bytes > _LONGEST_PATH_BYTES:
+        return f"its path below {folder} would have {n_bytes:,} bytes, and may have {_LONGEST_PATH_BYTES:,}"
+    return None
+
+
+@contextmanager
+def raising_write_errors(output: Path) -> Iterator[None]:
+    """Turn every OSError into a `WriteError` that names the file, or `output`, and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(Path(error.filename) if isinstance(error.filename, str) else output, error) from error
+
+
+def write_error(path: Path, error: OSError, doing: str = "written") -> WriteError:
+    """Return the error that names the output of a path, also of a temporary one, and says what to do."""
+    kind = NoSpaceError if error.errno in _NO_SPACE else WriteError
+    return kind(f"{final_path(path)}: cannot be {doing}: {error.strerror}; {_remedy(error)} and run again")
+
+
+def _remedy(error: OSError) -> str:
+    match error.errno:
+        case number if number in _NO_SPACE:
+            return "free space"
+        case errno.EROFS | errno.EACCES | errno.EPERM:
+            return "make the place writable, or write to another one,"
+        case errno.ENAMETOOLONG:
+            return "give a shorter name, or write to a place with a shorter path,"
+    return "see that the disk works, or write to another one,"
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Refuse a folder that cannot be written or created.
+
+    Raises
+    ------
+    DatasetError
+        If permissions, a read-only disk, or a file among its parents prevent it, or its path is not UTF-8, which
+        tensorstore needs.
+    """
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise DatasetError(f"{folder}: has a path that is not UTF-8; rename its folders, or write elsewhere") from error
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise DatasetError(f"{existing}: is not a folder; write to another one")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise DatasetError(
+            f"{existing}: cannot be written (by its permissions, or the disk is read-only); write to another folder"
+        )
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Create a folder to write into; after an error, remove the new folders that are still empty.
+
+    Raises
+    ------
+    DatasetError
+        If the folder cannot be written.
+    """
+    refuse_unwritable(folder)
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with suppress(OSError):  # stops at the first one that does not exist or is not empty
+            for path in new:
+                path.rmdir()
+        raise
+
+
+def make_folder(folder: SafePath) -> None:
+    """Create a folder and its parents, unless they exist."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def partial_path(final: SafePath) -> SafePath:
+    """Return the temporary path of an output."""
+    return beside(final, f".{final.name}{PARTIAL}")
+
+
+def markers_path(final: SafePath) -> SafePath:
+    """Return the folder of the markers of an output that is written in steps."""
+    return beside(final, f".{final.name}{MARKERS}")
+
+
+def final_path(path: Path) -> Path:
+    """Return the output to which a temporary path belongs; any other path is returned as it is."""
+    for part in (*reversed(path.parents), path):
+        for ending in (_OLD, PARTIAL, MARKERS):  # the first one ends like the second one
+            if part.name.startswith(".") and part.name.endswith(ending):
+                return part.with_name(part.name.removeprefix(".").removesuffix(ending))
+    return path
+
+
+@contextmanager
+def atomic_output(final: SafePath, near: SafePath | None = None) -> Iterator[SafePath]:
+    """Write a file or folder under a temporary name and rename it at the end.
+
+    Yields the temporary path, which does not exist yet. On success it replaces `final`; on failure it is removed.
+
+    Parameters
+    ----------
+    final
+        The file or folder to write.
+    near
+        Write beside this path instead of beside `final`, on the same file system.
+    """
+    neighbour = near or final
+    partial = partial_path(neighbour)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    remove(partial)
+    try:
+        yield partial
+        publish(partial, final, neighbour)
+    except BaseException:
+        remove(partial)
+        raise
+
+
+def publish(partial: SafePath, final: SafePath, neighbour: SafePath) -> None:
+    """Sync a complete file or folder and rename it; the folder it replaces is renamed beside `neighbour` first."""
+    replaced = beside(neighbour, f".{neighbour.name}{_OLD}")
+    _sync(partial)
+    if final.exists() and not final.is_symlink() and (final.is_dir() or partial.is_dir()):
+        # a folder cannot be replaced in one step: the old one is renamed before it is removed
+        remove(replaced)
+        final.replace(replaced)
+    try:
+        partial.replace(final)
+    except BaseException:
+        if replaced.exists() and not final.exists():
+            replaced.replace(final)
+        raise
+    _sync_folder(final.parent)
+    remove(replaced)
+
+
+def write_text(final: SafePath, text: str) -> bool:
+    """Write a text file (UTF-8, LF) atomically; see `write_bytes`."""
+    # paths may hold bytes that are not UTF-8; JSON reads them back from this
+    return write_bytes(final, text.encode(errors="backslashreplace"))
+
+
+def write_bytes(final: SafePath, content: bytes) -> bool:
+    """Write a small file atomically, unless it has this content already; return whether it was written."""
+    if final.is_file() and final.stat().st_size == len(content) and final.read_bytes() == content:
+        return False
+    with atomic_output(final) as partial:
+        partial.write_bytes(content)
+    return True
+
+
+def make_link(final: SafePath, to: str) -> None:
+    """Create a symbolic link under a name that does not exist yet."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    final.symlink_to(to)
+
+
+def remove(path: SafePath) -> None:
+    """Remove a file or folder if it exists; of a link, remove only the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Flush a file, or all files below a folder, to disk."""
+    if path.is_dir():
+        for child in path.iterdir():
+            _sync(child)
+        _sync_folder(path)
+        return
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
