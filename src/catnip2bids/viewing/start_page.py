@@ -1,6 +1,6 @@
-"""The page that lists what can be looked at.
+"""The page that lists all scenes.
 
-Invariant: it loads nothing from anywhere, and every name in it is escaped.
+Invariant: the page loads no resources, and every name in it is escaped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from catnip2bids.viewing.scene import Scene
 
 
 def start_page(title: str, scenes: Sequence[Scene]) -> str:
-    """Write the page; a scene's address is its number."""
+    """Return the page; the address of a scene is its number."""
     numbered = groupby(enumerate(scenes), key=lambda item: item[1].sample)
     samples = [(name, list(of_sample)) for name, of_sample in numbered]
     return (
