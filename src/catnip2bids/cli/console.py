@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -192,8 +192,27 @@ def shortened(text: str, width: int) -> str:
 
 
 def folded(text: str, width: int) -> list[str]:
-    """Wrap each line of a text at spaces, and break words that are longer than `width` cells."""
-    return [line.plain.rstrip() for line in Text(text).wrap(console, width, overflow="fold")]
+    """Wrap each line of a text to `width` cells: at spaces, and in long words after slashes and underscores.
+
+    Rich would break long words anywhere, which makes names of files hard to read.
+    """
+    lines: list[str] = []
+    for line in text.splitlines() or [""]:
+        lines.append("")
+        for word in line.split(" "):
+            begun = f"{lines[-1]} " if lines[-1] else ""
+            if cell_len(begun + word) <= width:
+                lines[-1] = begun + word
+            elif cell_len(word) <= width:
+                lines.append(word)
+            else:
+                lines[-1] = begun
+                for part in re.findall(r"[/_]*[^/_]+[/_]*|[/_]+", word):
+                    if cell_len(lines[-1] + part) <= width:
+                        lines[-1] += part
+                    else:
+                        lines[-1:] = filter(None, [lines[-1], *chop_cells(part, width)])
+    return [line.rstrip() for line in lines]
 
 
 def _visible_row(row: Row) -> Row:

@@ -90,7 +90,7 @@ class ViewServer(ThreadingHTTPServer):
         self.server_name, self.server_port = LOOPBACK, int(self.server_address[1])
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
-        """Accept a connection; where the system has no more files to open, wait a little and leave it in the queue."""
+        """Accept a connection; without free file descriptors, leave it in the queue and wait a little."""
         try:
             return super().get_request()
         except OSError:
@@ -98,7 +98,7 @@ class ViewServer(ThreadingHTTPServer):
             raise
 
     def verify_request(self, request: Any, *_: object) -> bool:
-        """Tell whether there is room for a connection."""
+        """Tell whether another connection is allowed."""
         return self.connections.admit(request)
 
     def shutdown_request(self, request: Any) -> None:
@@ -107,17 +107,17 @@ class ViewServer(ThreadingHTTPServer):
         self.connections.remove(request)
 
     def handle_error(self, *_: object) -> None:
-        """Say what went wrong; a browser that closes a connection is not an error."""
+        """Warn about an error, but not about a browser that closes a connection."""
         error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
             self.warn(f"a request could not be answered: {error!r}")
 
     def wait(self) -> None:
-        """Wait until it is closed."""
+        """Wait until the server is closed."""
         self._thread.join()
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         self.closing.set()
         self.shutdown()
         self.server_close()
