@@ -51,14 +51,9 @@ class ShortRepr:
 
 def _table(rows: Sequence[Mapping[str, object]]) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in rows[0])
-    body = [
-        "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row.values()) + "</tr>" for row in rows[:_MOST_LINES]
-    ]
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{_more(len(rows))}"
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else escape(_shortened(str(value)))
+    texts = [["" if value is None else _shortened(str(value)) for value in row.values()] for row in rows[:_MOST_LINES]]
+    body = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in texts)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{_more(len(rows))}"
 
 
 def _more(n: int) -> str:

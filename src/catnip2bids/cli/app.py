@@ -15,9 +15,9 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from catnip2bids.cli.looking import compare, report, validate, verify, view
-from catnip2bids.cli.making import convert, demo, package, restore, scan
 from catnip2bids.cli.options import split_voxel_sizes
+from catnip2bids.cli.read_commands import compare, report, validate, verify, view
+from catnip2bids.cli.write_commands import convert, demo, package, restore, scan
 from catnip2bids.errors import Catnip2bidsError, NotEnoughMemoryError
 from catnip2bids.formatting import format_bytes
 from catnip2bids.standard_streams import LEAST_ADDRESS_SPACE, small_limit

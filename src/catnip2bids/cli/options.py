@@ -53,8 +53,8 @@ Workers = Annotated[
 ]
 SLICE_NUMBER = typer.Option(
     metavar="PATTERN",
-    help="Name of the slices if more than one number in it varies, with # for the slice number (#.# for a decimal) "
-    "and * for other varying parts, such as 'brain_Z#_*.tif'.",
+    help="Pattern for names of slices in which more than one number varies, such as 'brain_Z#_*.tif': # is the slice "
+    "number (#.# a decimal), * anything else that varies.",
 )
 TiffCompression = Annotated[
     Compression, typer.Option(help="Compression of OME-TIFF: as in the source, Deflate, or none.")
@@ -71,7 +71,8 @@ VoxelSize = Annotated[
     typer.Option(metavar="X Y Z", help="Voxel size in micrometers; CATNIP does not record it."),
 ]
 ImageFormat = Annotated[
-    Format, typer.Option("--format", help="OME-Zarr, or OME-TIFF (.ome.btf, and .ome.tif on the atlas grid).")
+    Format,
+    typer.Option("--format", help="Format of images: OME-Zarr, or OME-TIFF (.ome.btf; .ome.tif on the atlas grid)."),
 ]
 ZarrVersion = Annotated[OmeZarrVersion, typer.Option(help="Version of OME-Zarr; 0.5 uses shards.")]
 Pyramid = Annotated[

@@ -1,4 +1,4 @@
-"""A synthetic cohort of two brains in CATNIP's output formats, to try and test the package without real data."""
+"""A made-up cohort of two brains in CATNIP's output formats, to try and test the package without real data."""
 
 from catnip2bids.demo.cohort import RunSpec, write_cohort, write_run
 from catnip2bids.demo.make_demo import Demo, DemoCohort, run_demo, write_demo_cohort

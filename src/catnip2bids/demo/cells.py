@@ -13,8 +13,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CELL_SIZE_RANGE_VOXELS", "Cells", "connected_components", "find_cells"]
-
 CELL_SIZE_RANGE_VOXELS: Final = (9, 900)
 """Smallest and largest volume of a cell; the default of CATNIP's ``--cellsizepx``."""
 

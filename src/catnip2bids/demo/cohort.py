@@ -1,4 +1,4 @@
-"""Write the synthetic brain as CATNIP does: runs of 2021 (layout L0) and of today (layout L2).
+"""Write the made-up brain as CATNIP does: runs of 2021 (layout L0) and of today (layout L2).
 
 Invariant: all files of a run are computed from one phantom by CATNIP's rules, so that all relations between outputs
 hold exactly (masked = labels x mask, segmentation = FRST >= threshold, counts from the masked labels, ...). The folder
@@ -24,8 +24,6 @@ from catnip2bids.demo.regions import REGIONS, Region, write_atlas_table
 from catnip2bids.demo.tiff import write_volume
 from catnip2bids.errors import UsageError
 
-__all__ = ["RunSpec", "write_cohort", "write_run"]
-
 _KO_RUN: Final = "KO/210810_10001_ko_female_LH_14-48-50_decon_2021-10-28_12-39-11"
 _WT_RUN: Final = "WT/_10002_RH_wt_20260502/640_2026-05-02_09-12-33"
 _MASK_OVERLAP_RATIO: Final = 0.25  # CATNIP's default of mask_ovl_ratio
@@ -37,7 +35,7 @@ _Heatmap = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class RunSpec:
-    """The properties of a synthetic run."""
+    """The properties of a made-up run."""
 
     name: str = _WT_RUN  # run folder, a relative path
     layout: Literal["L0", "L2"] = "L2"  # L0 as in 2021, L2 as today
@@ -270,10 +268,10 @@ def _heatmap(centres: npt.NDArray[np.int64], phantom: Phantom) -> _Heatmap:
     shape = phantom.exclusion_mask.shape
     margin = radius + 1
     cells = np.zeros([size + 2 * margin for size in shape], np.float64)
-    places = (centres + 0.5) / _atlas_steps(phantom) - 0.5 + margin
-    whole = np.floor(places).astype(np.int64)
+    positions = (centres + 0.5) / _atlas_steps(phantom) - 0.5 + margin
+    whole = np.floor(positions).astype(np.int64)
     for corner in product((0, 1), repeat=3):
-        weights = np.where(corner, places - whole, 1 - (places - whole)).prod(axis=1)
+        weights = np.where(corner, positions - whole, 1 - (positions - whole)).prod(axis=1)
         np.add.at(cells, tuple((whole + corner).T), weights)
     heatmap = np.zeros(shape, np.float64)
     for offset in product(range(-radius, radius + 1), repeat=3):

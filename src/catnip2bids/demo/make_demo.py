@@ -1,4 +1,4 @@
-"""The demo: write a synthetic cohort, package, validate and verify it, and draw its report.
+"""The demo: write a made-up cohort, package, validate and verify it, and draw its report.
 
 Invariant: a second run finds the cohort and the dataset of the first, and repeats nothing.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE
 from catnip2bids.bids.provenance import is_ours
 from catnip2bids.demo.cohort import write_cohort
+from catnip2bids.demo.phantom import VOXEL_SIZE_UM
 from catnip2bids.demo.regions import atlas_table_text, write_atlas_table
 from catnip2bids.errors import UsageError
 from catnip2bids.leftovers import without_leftovers
@@ -22,8 +23,6 @@ from catnip2bids.reporting import report
 from catnip2bids.validation import ValidationReport, validate
 from catnip2bids.verification import Verification, verify
 
-VOXEL_SIZE_UM = (3.7, 3.7, 5.0)
-"""Voxel size X Y Z of the synthetic images."""
 _DATASET = "dataset"
 
 
@@ -39,14 +38,14 @@ class Demo:
 
 @dataclass(frozen=True)
 class DemoCohort:
-    """The synthetic cohort and the table of its atlas regions."""
+    """The made-up cohort and the table of its atlas regions."""
 
     folder: SafePath
     atlas_table: Path
 
 
 def write_demo_cohort(folder: Path, progress: Progress | None = None) -> DemoCohort:
-    """Write a synthetic cohort of two animals, unless an earlier demo did.
+    """Write a made-up cohort of two animals, unless an earlier demo did.
 
     Parameters
     ----------
@@ -83,7 +82,7 @@ def write_demo_cohort(folder: Path, progress: Progress | None = None) -> DemoCoh
 
 
 def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
-    """Write a synthetic cohort, package it, validate and verify the dataset, and draw its report.
+    """Write a made-up cohort, package it, validate and verify the dataset, and draw its report.
 
     Parameters and errors are those of `write_demo_cohort`.
     """

@@ -1,4 +1,4 @@
-"""Compute a synthetic brain as arrays: tissue, cells, regions, masks.
+"""Compute a made-up brain as arrays: tissue, cells, regions, masks.
 
 The first axis (z) runs from one side of the head to the other, as in CATNIP's hemisphere atlases: plane 0 is
 outside the brain, the midline is at about four fifths of the planes, and a part of the other hemisphere
@@ -21,8 +21,6 @@ import numpy.typing as npt
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.demo.regions import REGIONS
 from catnip2bids.errors import UsageError
-
-__all__ = ["SMALLEST_SHAPE", "VOXEL_SIZE_UM", "Phantom", "Shape", "make_phantom"]
 
 Shape = tuple[int, int, int]
 
@@ -49,7 +47,7 @@ _Volume = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Phantom:
-    """A synthetic brain. Arrays are (z, y, x), on the native grid unless noted."""
+    """A made-up brain. Arrays are (z, y, x), on the native grid unless noted."""
 
     image: npt.NDArray[np.uint16]  # tissue with cells, 0 outside the brain
     frst: _Volume  # local contrast, never negative: all cells exceed 10000, the brighter ones 15000
@@ -147,7 +145,7 @@ def _atlas_coordinates(shape: Shape, voxel_size_um: tuple[float, float, float]) 
 
 def _coordinates(positions: Sequence[npt.NDArray[np.floating[Any]]], shape: Shape) -> _Coordinates:
     """Return brain coordinates of positions in native voxels, as arrays that broadcast to the grid (z, y, x)."""
-    fractions = [(place + 0.5) / size for place, size in zip(positions, shape, strict=True)]
+    fractions = [(position + 0.5) / size for position, size in zip(positions, shape, strict=True)]
     z, y, x = np.ix_(*fractions)
     left_right = np.abs(_MIDLINE - z) / _MIDLINE
     # warped a little, so that ellipsoids look natural
@@ -178,8 +176,8 @@ def _paint_cerebrum(labels: npt.NDArray[np.uint16], coordinates: _Coordinates) -
     labels[inside & upper & (distance > _CORPUS_CALLOSUM_FROM)] = 776
     cortex = inside & (distance > _CORTEX_FROM)
     outer = distance[cortex] > _OUTER_CORTEX_FROM
-    place = nose_tail[cortex] + 0.15 * top_bottom[cortex]
-    motor, visual, ventral = place < -0.36, place > 0.08, ~upper[cortex]
+    along = nose_tail[cortex] + 0.15 * top_bottom[cortex]
+    motor, visual, ventral = along < -0.36, along > 0.08, ~upper[cortex]
     labels[cortex] = np.select(
         [ventral, motor & outer, motor, visual & outer, visual, outer],
         [961, 943, 648, 821, 778, 12001],

@@ -1,4 +1,4 @@
-"""The regions of the synthetic brain: an atlas of a few rows.
+"""The regions of the made-up brain: an atlas of a few rows.
 
 Ids and names are from the Allen mouse brain atlas as CATNIP numbers it: with gaps, above 12000, and with ``/`` in names
 and acronyms. Colours are our own, chosen to distinguish neighbours.
@@ -11,11 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["REGIONS", "Region", "write_atlas_table"]
-
 
 class Region(NamedTuple):
-    """One row of the atlas table, and the appearance of the region in the synthetic brain."""
+    """One row of the atlas table, and the appearance of the region in the made-up brain."""
 
     id: int  # value in the label image
     name: str  # as in CATNIP's tables, without blanks and commas
@@ -69,7 +67,7 @@ REGIONS: Final = (
         0.6,
     ),
 )
-"""All regions of the synthetic atlas."""
+"""All regions of the made-up atlas."""
 
 _ATLAS_COLUMNS = ("id", "name", "acronym", "red", "green", "blue", "structure_order", "parent_id", "parent_acronym")
 

@@ -13,8 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-__all__ = ["write_series", "write_slice", "write_stack", "write_volume"]
-
 _DEFLATE: Final = tifffile.COMPRESSION.ADOBE_DEFLATE  # tag value 8
 _SLICE_STRIP_BYTES: Final = 16384  # about the size of strips from MATLAB's imwrite
 _PAGE_NUMBER_TAG: Final = 297

@@ -185,8 +185,3 @@ def with_damage(card: SampleStatus, damaged: Sequence[Problem]) -> SampleStatus:
         return card
     facts = (Fact(fact.name, "not any more", "bad") if fact.style == "good" else fact for fact in card.facts)
     return replace(card, problems=(*card.problems, *damaged), facts=tuple(facts))
-
-
-def sum_of(sizes: Sequence[int | None]) -> int | None:
-    """Add up sizes; None if one is unknown."""
-    return None if None in sizes else sum(size or 0 for size in sizes)

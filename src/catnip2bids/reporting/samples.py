@@ -6,7 +6,7 @@ Invariant: everything comes from the dataset; missing values are None or empty, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -133,13 +133,18 @@ class Sample:
     def bytes_before(self) -> int | None:
         """Bytes of the sources of the images; None if not recorded."""
         sizes = [found.n_bytes for found in self.decisions if (found.target or "") in self.record.images]
-        return None if not sizes or None in sizes else sum(size or 0 for size in sizes)
+        return sum_of(sizes) if sizes else None
 
     @property
     def bytes_after(self) -> int | None:
         """Bytes of the images; None if not recorded."""
         sizes = [image.n_bytes for image in self.record.images.values()]
-        return None if not sizes or None in sizes else sum(size or 0 for size in sizes)
+        return sum_of(sizes) if sizes else None
+
+
+def sum_of(sizes: Sequence[int | None]) -> int | None:
+    """Add up sizes; None if one is unknown."""
+    return None if None in sizes else sum(size or 0 for size in sizes)
 
 
 def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:

@@ -110,9 +110,9 @@ class Brain:
     def _numbers(self, labels: Array) -> Array:
         """Map labels to numbers of regions, from 1 on; labels without a name get the last one."""
         ids = np.array([region.index for region in self.regions[:-1]])
-        places = np.minimum(np.searchsorted(ids, labels), max(len(ids) - 1, 0))
-        is_known = ids[places] == labels if len(ids) else np.zeros(labels.shape, np.bool_)
-        numbers = np.where(is_known, places + 1, len(self.regions))
+        indices = np.minimum(np.searchsorted(ids, labels), max(len(ids) - 1, 0))
+        is_known = ids[indices] == labels if len(ids) else np.zeros(labels.shape, np.bool_)
+        numbers = np.where(is_known, indices + 1, len(self.regions))
         return np.where(labels == 0, 0, numbers).astype(np.uint16)
 
     def histogram(self) -> Histogram:

@@ -29,8 +29,8 @@ from catnip2bids.reporting.check_results import REPORT, Check, save_check_result
 from catnip2bids.reporting.group_counts import GroupCounts, group_counts_of
 from catnip2bids.reporting.preview import DamagedImageError
 from catnip2bids.reporting.sample_page import draw_images, make_tables
-from catnip2bids.reporting.sample_status import CheckResults, Problem, SampleStatus, status_of, sum_of, with_damage
-from catnip2bids.reporting.samples import Sample, read_samples
+from catnip2bids.reporting.sample_status import CheckResults, Problem, SampleStatus, status_of, with_damage
+from catnip2bids.reporting.samples import Sample, read_samples, sum_of
 from catnip2bids.reporting.vega import Vega
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from catnip2bids._version import __version__
 from catnip2bids.errors import UsageError
+from catnip2bids.html_pages import page_templates
 from catnip2bids.viewing.image import ViewedImage
 from catnip2bids.viewing.neuroglancer_state import State, region_properties, state_of
 from catnip2bids.viewing.scene import Layer, Scene
-from catnip2bids.viewing.start_page import start_page
 
 _HTML, _JSON = "text/html; charset=utf-8", "application/json"
 _TYPES = {".html": _HTML, ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".json": _JSON}
@@ -59,7 +61,7 @@ class Routes:
         """
         match path.split("/", 2):
             case [""]:
-                return Content(_HTML, start_page(self._title, self._scenes).encode())
+                return Content(_HTML, self._start_page().encode())
             case ["v", number, "state.json"] if scene := _numbered(self._scenes, number):
                 return _document(self._state(int(number), scene, root))
             case ["v", number, name] if self.is_scene(number):
@@ -75,6 +77,13 @@ class Routes:
     def is_scene(self, number: str) -> bool:
         """Tell whether a scene has this number."""
         return _numbered(self._scenes, number) is not None
+
+    def _start_page(self) -> str:
+        """Return the page that lists all scenes by sample; it loads no resources."""
+        numbered = groupby(enumerate(self._scenes), key=lambda item: item[1].sample)
+        samples = [(name, list(scenes)) for name, scenes in numbered]
+        template = page_templates("catnip2bids.viewing").get_template("start.html")
+        return template.render(title=self._title, samples=samples, version=__version__)
 
     def _state(self, number: int, scene: Scene, root: str) -> State:
         return state_of(scene, [self._sources(root, number, *item) for item in enumerate(scene.layers)])

@@ -87,8 +87,8 @@ class TiffImage:
         if (found := _ARRAY.fullmatch(path)) and int(found[1]) < len(self._level_shapes):
             return self._array(int(found[1]))
         if found := _CHUNK_KEY.fullmatch(path):
-            level, *place = (int(number) for number in found.groups())
-            return self._chunk(level, (place[0], place[1], place[2]))
+            level, *chunk_index = (int(number) for number in found.groups())
+            return self._chunk(level, (chunk_index[0], chunk_index[1], chunk_index[2]))
         return None
 
     @cached_property
@@ -176,12 +176,12 @@ class TiffImage:
         height, width = min(n_rows, _CHUNK[0]), min(n_columns, _CHUNK[1])
         return min(max(_CHUNK_BYTES // (height * width * self.dtype.itemsize), 1), n_planes), height, width
 
-    def _chunk(self, level: int, place: Zyx) -> bytes | None:
+    def _chunk(self, level: int, chunk_index: Zyx) -> bytes | None:
         """Assemble a chunk from bands of its planes; voxels outside the image are 0."""
         if level >= len(self._level_shapes):
             return None
         shape, sizes = self._level_shapes[level], self._chunk_shape(level)
-        start = tuple(index * size for index, size in zip(place, sizes, strict=True))
+        start = tuple(index * size for index, size in zip(chunk_index, sizes, strict=True))
         if any(begin >= n_voxels for begin, n_voxels in zip(start, shape, strict=True)):
             return None
         chunk = np.zeros(sizes, self.dtype.newbyteorder("<"))

@@ -28,7 +28,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the demo.")] = Path("catnip2bids-demo"),
     cohort_only: Annotated[bool, typer.Option("--cohort-only", help="Write only the cohort, to practise on.")] = False,
 ) -> None:
-    """Make a synthetic cohort, package, validate and verify it, draw its report, and list the results.
+    """Write a made-up cohort, package, validate and verify it, draw its report, and list the results.
 
     Example: [bold]catnip2bids demo my-demo[/]
     """

@@ -77,7 +77,7 @@ def verify(
     n_workers: options.Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON to stdout.")] = False,
 ) -> None:
-    """Prove that every pixel in a dataset equals its original, and that no other file changed. Works offline.
+    """Prove that every pixel in a dataset is the one that was read, and that no other file changed. Works offline.
 
     Examples: [bold]catnip2bids verify dataset[/],
     [bold]catnip2bids verify dataset --source /data/cohort[/]
