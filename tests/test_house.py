@@ -31,7 +31,10 @@ MANY_ARGUMENTS = {
     "comparison.compare_paths.compare": "two things, where to write, and by whom and with what it is done, by name",
     "verification.verify_dataset.verify": "the same",
     **dict.fromkeys(
-        (f"cli.{command}" for command in ("making.package", "making.convert", "looking.compare", "looking.verify")),
+        (
+            *("cli.write_commands.package", "cli.write_commands.convert"),
+            *("cli.read_commands.compare", "cli.read_commands.verify"),
+        ),
         "typer makes an option of each argument",
     ),
 }

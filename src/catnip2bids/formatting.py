@@ -1,6 +1,6 @@
-"""How numbers, lists and sizes are written, in messages, results and reports alike.
+"""Format numbers, lists and sizes for messages, results and reports.
 
-Invariant: it is short however much there is to name; what is left out is counted.
+Invariant: texts stay short however many items there are, and count what they leave out.
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ from itertools import pairwise
 from typing import Final
 
 SHOWN: Final = 8
-"""Things of a list that are named in a message."""
+"""Items of a list that a message names."""
 
 
-def format_count(n: int, thing: str) -> str:
-    """Say how many there are: ``1 image``, ``2,146 planes``, ``0 entries``."""
+def format_count(n: int, noun: str) -> str:
+    """Write a number with its noun: ``1 image``, ``2,146 planes``, ``0 entries``."""
     if n == 1:
-        return f"1 {thing}"
-    return f"{n:,} {thing.removesuffix('y')}ies" if thing.endswith("y") else f"{n:,} {thing}s"
+        return f"1 {noun}"
+    return f"{n:,} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{n:,} {noun}s"
 
 
 def format_list(items: Sequence[str], n_all: int | None = None) -> str:
-    """Name the first few of `n_all` items (of those that are given, without it), and how many more there are."""
+    """Name the first few items, and count the rest of `n_all` (default: of `items`)."""
     n_more = (len(items) if n_all is None else n_all) - SHOWN
     shown = ", ".join(items[:SHOWN])
     return shown if n_more <= 0 else f"{shown} and {n_more:,} more"
 
 
 def format_choices(choices: Sequence[str]) -> str:
-    """Name what can be chosen: ``convert, copy or exclude``."""
+    """Write choices: ``convert, copy or exclude``."""
     *others, last = choices
     return f"{', '.join(others)} or {last}" if others else last
 
 
 def format_range(first: int, last: int) -> str:
-    """Write the numbers from `first` to `last`: ``7``, ``7 to 9``."""
+    """Write a range of numbers: ``7``, ``7 to 9``."""
     return str(first) if first == last else f"{first} to {last}"
 
 
 def format_ranges(numbers: Iterable[int]) -> str:
-    """Write numbers, of which there is at least one, as ranges: ``3, 7 to 9``."""
+    """Write one or more numbers as ranges: ``3, 7 to 9``."""
     ordered = sorted(set(numbers))
     begins = [n for before, n in pairwise([ordered[0] - 2, *ordered]) if n != before + 1]
     ends = [n for n, after in pairwise([*ordered, ordered[-1] + 2]) if after != n + 1]
@@ -49,23 +49,23 @@ def format_ranges(numbers: Iterable[int]) -> str:
 
 
 def format_shape(shape: Sequence[int]) -> str:
-    """Write a shape (z, y, x) or (y, x) as people say it: ``36 x 40 x 11``, X first."""
+    """Write a shape (z, y, x) or (y, x) with X first: ``36 x 40 x 11``."""
     return " x ".join(str(n) for n in reversed(shape))
 
 
 def plane_number(plane: int) -> int:
-    """Return what people call a plane that is `plane` in arrays: they count from 1, as names of files do."""
+    """Return the number of a plane for people, counted from 1 as in names of files."""
     return plane + 1
 
 
 def format_planes(planes: Iterable[int]) -> str:
-    """Name planes of an array, of which there is at least one, to people: ``plane 5``, ``planes 4, 8 to 10``."""
+    """Name one or more planes, given by their array indices: ``plane 5``, ``planes 4, 8 to 10``."""
     numbers = [plane_number(plane) for plane in planes]
     return f"plane{'s' if len(numbers) > 1 else ''} {format_ranges(numbers)}"
 
 
 def format_duration(seconds: float) -> str:
-    """Write a duration for people, rounded up: ``2 seconds``, ``3 minutes``, ``2.5 hours``, ``4.0 days``."""
+    """Write a duration, rounded up: ``2 seconds``, ``3 minutes``, ``2.5 hours``, ``4.0 days``."""
     if seconds <= 120:
         return format_count(math.ceil(seconds), "second")
     if seconds <= 7200:
@@ -75,16 +75,16 @@ def format_duration(seconds: float) -> str:
 
 
 def format_bytes(n_bytes: int) -> str:
-    """Write a size for people: ``2.0 GiB``."""
-    return _written_bytes(n_bytes, round)
+    """Write a size: ``2.0 GiB``."""
+    return _format_bytes(n_bytes, round)
 
 
 def format_bytes_up(n_bytes: int) -> str:
-    """Write how much memory to give, rounded up: who gives that is not refused again."""
-    return _written_bytes(n_bytes, math.ceil)
+    """Write a required size, rounded up: a user who follows the message must not be refused again."""
+    return _format_bytes(n_bytes, math.ceil)
 
 
-def _written_bytes(n_bytes: int, rounded: Callable[[float], int]) -> str:
+def _format_bytes(n_bytes: int, rounded: Callable[[float], int]) -> str:
     power = min(int(math.log(max(n_bytes, 1), 1024)), 4)
     n_decimals = 0 if power < 3 else 1
     number = rounded(n_bytes / 1024**power * 10**n_decimals) / 10**n_decimals

@@ -1,6 +1,6 @@
-"""Pages of HTML, from templates, with their pictures in them.
+"""HTML pages from templates, with embedded images.
 
-Invariant: whatever comes from names, tables and files of users is escaped, and a value that is missing is an error.
+Invariant: texts from users are escaped, and a missing value is an error.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 
 def page_templates(package: str) -> Environment:
-    """Return the templates of a package, which are in its folder ``templates``."""
+    """Return the templates in the folder ``templates`` of a package."""
     return Environment(
         loader=PackageLoader(package),
         autoescape=select_autoescape(default=True),
@@ -22,5 +22,5 @@ def page_templates(package: str) -> Environment:
 
 
 def picture_address(kind: str, data: bytes | bytearray) -> str:
-    """Return an address that holds a whole picture, so that a page needs no other file; `kind` as in ``image/png``."""
+    """Return a data URL of an image; `kind` is its media subtype, such as ``png``."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,8 +1,8 @@
-"""Ctrl-C, and the end of a job's time: a sentence and an exit code instead of a traceback.
+"""Turn Ctrl-C and SIGTERM into a message and an exit code instead of a traceback.
 
-Invariant: the first signal lets everything that is open be closed; another one ends the program at once, which does no
-harm either, since whatever stands in a dataset is whole at any moment. Whichever thread the system gives a signal to,
-the main thread is woken for it. Imports no library but the standard one, because it runs first.
+Invariant: the first signal unwinds the stack, so that open files are closed; a second one ends the program at once,
+which is safe because a dataset holds only complete files at any time. The main thread wakes up for a signal, whichever
+thread receives it. Only the standard library is imported, because this module runs first.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_WAKING = signal.SIGURG  # which means nothing to anybody, and ends no wait but those of Python
+_WAKING = signal.SIGURG  # ignored by default, so libraries and other programs are not affected
 _SECONDS_TO_WAKE = 0.1
 _SHOW_CURSOR = b"\x1b[?25h"  # a progress bar may have hidden it
 
 
 class _InterruptedError(BaseException):
-    """An interruption, as something that the command line library does not take for its own."""
+    """An interruption; unlike KeyboardInterrupt, typer does not handle it."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -31,7 +31,7 @@ class _InterruptedError(BaseException):
 
 @contextmanager
 def ending_when_interrupted() -> Iterator[None]:
-    """End the program with 128 and the number of the signal, as shells do, when somebody interrupts it."""
+    """Exit with 128 plus the number of the signal, as shells do, on an interruption."""
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
     _watch_signals()
@@ -44,20 +44,20 @@ def ending_when_interrupted() -> Iterator[None]:
 
 @contextmanager
 def until_interrupted() -> Iterator[None]:
-    """Take an interruption for the normal end of what goes on until somebody ends it."""
+    """Treat an interruption as the normal end of the block."""
     with suppress(_InterruptedError, KeyboardInterrupt):
         yield
 
 
 def _watch_signals() -> None:
-    """Wake the main thread for each signal.
+    """Start a thread that wakes the main thread for each signal.
 
-    Python's handlers run in the main thread, once it does something. While it waits for other threads it does not, if
-    the system gave the signal to one of these, or just before the main thread fell asleep.
+    Python runs signal handlers in the main thread, between bytecodes. A main thread that waits for a lock does not run
+    them if another thread received the signal, or if the signal came just before the wait began.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    signal.signal(_WAKING, _look)
+    signal.signal(_WAKING, _ignore)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_wake_for_signals, args=(reading,), name="signals", daemon=True).start()
 
@@ -68,13 +68,13 @@ def _wake_for_signals(reading: int) -> None:
         if received[0] == _WAKING:
             continue
         signal.pthread_kill(main, _WAKING)
-        while signal.getsignal(received[0]) is _interrupt:  # nobody has been told yet
+        while signal.getsignal(received[0]) is _interrupt:  # the handler has not run yet
             time.sleep(_SECONDS_TO_WAKE)
             signal.pthread_kill(main, _WAKING)
 
 
-def _look(number: int, frame: FrameType | None) -> None:
-    """Do nothing: when Python comes here, it has looked for other signals too."""
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing: Python runs the handlers of other pending signals at the same time."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -87,6 +87,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _end_at_once(number: int, frame: FrameType | None) -> None:
     del frame
     cursor = _SHOW_CURSOR if os.isatty(2) else b""
-    with suppress(OSError):  # it may be closed
+    with suppress(OSError):  # stderr may be closed
         os.write(2, cursor + b"error: interrupted again, and ended at once; run the same command again to go on\n")
     os._exit(128 + number)

@@ -1,37 +1,37 @@
-"""What a long job tells while it runs.
+"""The progress of long jobs.
 
-Invariant: the work knows nothing of terminals; to show progress, pass an object of a subclass.
+Invariant: jobs know nothing of terminals; to show progress, pass an instance of a subclass.
 """
 
 from __future__ import annotations
 
 
 class Progress:
-    """Listener to a job. This one does nothing; the job works the same whether anybody listens or not.
+    """Listener for the progress of a job. This base class does nothing.
 
-    Methods may be called by several threads at the same time.
+    Several threads may call the methods at the same time.
     """
 
     def looking_at(self, path: str) -> None:
-        """Take the census of an entry."""
+        """Handle the inspection of a file or folder."""
 
     def start(self, n_voxels: int) -> None:
-        """Begin work on this many voxels."""
+        """Handle the start of work on `n_voxels` voxels."""
 
     def item(self, name: str, how: str | None = None) -> None:
-        """Begin work on an image or another entry; `how` tells how its pixels get there, if there are several ways."""
+        """Handle the start of an image or another entry; `how` names the way of writing pixels if there are several."""
 
     def advance(self, n_voxels: int) -> None:
-        """Count this many voxels more as done."""
+        """Count `n_voxels` more voxels as done."""
 
     def skip(self, n_voxels: int) -> None:
-        """Learn that this many voxels were done earlier."""
+        """Subtract `n_voxels` voxels that an earlier run did."""
 
     def note(self, text: str) -> None:
-        """Tell something worth knowing."""
+        """Report information."""
 
     def warning(self, text: str) -> None:
-        """Tell something that may be wrong."""
+        """Report a possible mistake."""
 
     def problem(self, text: str) -> None:
-        """Tell something that was not done because it is wrong."""
+        """Report an error because of which something was not done."""

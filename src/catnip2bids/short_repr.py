@@ -1,6 +1,6 @@
-"""Results that show themselves shortly: a line in Python, a small table in a notebook.
+"""Short representations of results: a line in Python, a small table in a notebook.
 
-Invariant: it is short however much is in a result; what is left out is counted.
+Invariant: the representation stays short however large the result is, and counts what it leaves out.
 """
 
 from __future__ import annotations
@@ -12,44 +12,32 @@ from typing import Final
 
 _MOST_LINES: Final = 10
 _LONGEST: Final = 300
-"""Characters of a name or a problem that are shown."""
+"""Characters of a name or a problem."""
 
 
 @dataclass(frozen=True)
 class ReprSummary:
-    """What is shown of a result.
+    """The content of a representation; only notebooks show rows and problems."""
 
-    Attributes
-    ----------
-    about
-        What it is about: mostly a path.
-    facts
-        What there is to say, in a few words each.
-    rows
-        A table, a mapping of columns to values for each row; only notebooks show it.
-    problems
-        What is wrong, a line each; only notebooks show them.
-    """
-
-    about: str
+    about: str  # mostly a path
     facts: tuple[str, ...]
-    rows: Sequence[Mapping[str, object]] = ()
+    rows: Sequence[Mapping[str, object]] = ()  # a table: for each row a mapping of columns to values
     problems: Sequence[str] = ()
 
 
 class ShortRepr:
-    """Something that shows itself; it only has to sum itself up."""
+    """Base class of results; subclasses implement `_summary`."""
 
     def _summary(self) -> ReprSummary:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        """Return one line."""
+        """Return one line of text."""
         summary = self._summary()
         return f"<{type(self).__name__} {_shortened(summary.about)}: {', '.join(summary.facts)}>"
 
     def _repr_html_(self) -> str:
-        """Return what notebooks show."""
+        """Return HTML for notebooks."""
         summary = self._summary()
         name, about, facts = type(self).__name__, escape(_shortened(summary.about)), escape(", ".join(summary.facts))
         parts = [f"<p><strong>{name}</strong> <code>{about}</code>: {facts}</p>"]
@@ -63,14 +51,9 @@ class ShortRepr:
 
 def _table(rows: Sequence[Mapping[str, object]]) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in rows[0])
-    body = [
-        "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row.values()) + "</tr>" for row in rows[:_MOST_LINES]
-    ]
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{_more(len(rows))}"
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else escape(_shortened(str(value)))
+    texts = [["" if value is None else _shortened(str(value)) for value in row.values()] for row in rows[:_MOST_LINES]]
+    body = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in texts)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{_more(len(rows))}"
 
 
 def _more(n: int) -> str:
@@ -78,6 +61,6 @@ def _more(n: int) -> str:
 
 
 def _shortened(text: str) -> str:
-    # names of files may hold bytes that are no UTF-8
+    # names of files may hold bytes that are not UTF-8
     text = text.encode(errors="backslashreplace").decode()
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"

@@ -1,8 +1,7 @@
-"""How the program ends, and what it writes to: stdout and stderr that may be closed, full, or know few characters.
+"""Make stdout and stderr robust: they may be closed, full, or limited to a small character set.
 
-Invariant: work goes on where its output cannot be written, and the exit code tells of it then: 141 if the reader of a
-pipe is gone, as for programs that the system ends for it, else 2. Whatever goes wrong is one line. Imports no
-library but the standard one, because it runs first.
+Invariant: work continues if its output cannot be written, and the exit code reports that: 141 (128 + SIGPIPE) for a
+closed pipe, otherwise 2. Each error is one line. Only the standard library is imported, because this module runs first.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 TRACEBACK = "CATNIP2BIDS_TRACEBACK"
-"""Environment variable that developers set, to see where an unexpected error comes from."""
+"""Environment variable that makes unexpected errors print their traceback."""
 LEAST_ADDRESS_SPACE = 2**30
-"""Below it, libraries end the program in ways of their own (measured: 300 to 900 MB on two processors)."""
-_GONE = 128 + signal.SIGPIPE
+"""With less, libraries crash (measured: 300 to 900 MB on two processors)."""
+_BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 class _Descriptor(io.FileIO):
@@ -36,9 +35,9 @@ class _Descriptor(io.FileIO):
     failure: OSError | None = None
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write what can be written; returns the number of all bytes where nothing can."""
+        """Write data; after an error, claim that all of it was written."""
         try:
-            while (n_bytes := super().write(data)) is None:  # another program made it one that does not wait
+            while (n_bytes := super().write(data)) is None:  # another program made the descriptor non-blocking
                 select.select([], [self], [])
         except OSError as error:
             self.failure = self.failure or error
@@ -47,18 +46,18 @@ class _Descriptor(io.FileIO):
 
 
 def use_utf8() -> None:
-    """Begin again where Python takes names of files for something else than UTF-8, as in an old locale.
+    """Restart Python in UTF-8 mode if the locale has another encoding for names of files.
 
-    Names in a dataset would be others than on other machines.
+    Otherwise names in a dataset would differ between machines.
     """
     if sys.getfilesystemencoding() != "utf-8" and "utf8" not in sys._xoptions and sys.executable:
-        os.environ["PYTHONUTF8"] = "1"  # for the programs that this one starts
+        os.environ["PYTHONUTF8"] = "1"  # for child processes
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 @contextmanager
 def reporting_stream_errors() -> Iterator[None]:
-    """Let output survive whatever it is written to, and end the program with the right exit code."""
+    """Tolerate write errors of stdout and stderr, and exit with the right code."""
     _open_closed()
     out, err = _Descriptor(1, "wb", closefd=False), _Descriptor(2, "wb", closefd=False)
     sys.stdout, sys.stderr = _text(out, sys.stdout), _text(err, sys.stderr)
@@ -78,8 +77,8 @@ def reporting_stream_errors() -> Iterator[None]:
         )
     sys.stderr.flush()
     failures = [failure for failure in (out.failure, err.failure) if failure is not None]
-    if failures and code in (None, 0, 1):  # which would be taken for what could not be told
-        code = _GONE if all(isinstance(failure, BrokenPipeError) for failure in failures) else 2
+    if failures and code in (None, 0, 1):  # these codes would look like a result
+        code = _BROKEN_PIPE if all(isinstance(failure, BrokenPipeError) for failure in failures) else 2
     sys.exit(code)
 
 
@@ -97,24 +96,24 @@ def small_limit() -> int | None:
 
 
 def _open_closed() -> None:
-    """Let no file of ours get the number of stdin, stdout or stderr: libraries would write messages into it."""
+    """Reserve the descriptors 0 to 2, so that libraries do not write messages into a file of ours."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # the lowest free number is this one; what is open for reading cannot be written
+            # open returns the lowest free number, which is this one; read-only, so that writing fails
             os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
 
 
 def _text(raw: _Descriptor, before: TextIO | None) -> TextIO:
-    """Return a text stream that can take every character."""
+    """Return a text stream that accepts every character."""
     encoding = "utf-8" if before is None else before.encoding
     buffered = io.BufferedWriter(raw)
     return io.TextIOWrapper(buffered, encoding, "backslashreplace", line_buffering=raw.fileno() == 2 or raw.isatty())
 
 
 def _in_words(error: Exception) -> str:
-    """Say on one line what nobody expected."""
+    """Describe an unexpected error in one line."""
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
     if lacks_memory(error):

@@ -1,6 +1,6 @@
-"""What `catnip2bids --version` tells: all that decides what comes out, for reports of bugs.
+"""The versions of everything that influences the output, for `catnip2bids --version` and bug reports.
 
-Invariant: none of the libraries is imported, so it is there at once, even where one of them is broken.
+Invariant: no library is imported, so the answer is fast and also comes if one of them is broken.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BIDS_VERSION: Final = re.compile(rb'"bids_version":\s*"([^"]+)"')
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the versions of the program, of Python, the system, BIDS, and the libraries that are there, by name."""
+    """Return the versions of the program, Python, the system, BIDS, and the installed libraries, by name."""
     found = {
         "catnip2bids": __version__,
         "Python": platform.python_version(),
@@ -47,7 +47,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Return the same, and what is said of the libraries that are not there."""
+    """Return the same, with a note for each library that is not installed."""
     missing = dict.fromkeys(_LIBRARIES, "not installed; install catnip2bids again")
     missing |= {name: f"not installed (extra {extra})" for name, extra in _EXTRAS.items()}
     found = installed_versions()
@@ -55,7 +55,7 @@ def versions() -> dict[str, str]:
 
 
 def _bids_version() -> str:
-    """Read the version of BIDS out of the schema's text; to parse all of it would take longer than everything else."""
+    """Search the version of BIDS in the text of the schema, because parsing the schema is slow."""
     package = find_spec("bidsschematools")
     if package is None or package.origin is None:
         return "unknown"

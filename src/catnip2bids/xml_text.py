@@ -1,4 +1,4 @@
-"""XML documents, and text for them."""
+"""Parse XML documents, and make texts safe for them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import re
 from xml.etree import ElementTree
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Control characters, and what stands for bytes of file names that are not UTF-8 (XML 1.0, section 2.2)."""
-
-
+"""Control characters and surrogate escapes, which XML forbids (XML 1.0, section 2.2)."""
 _MOST_ELEMENTS = 300_000
-"""OME-XML has a few for each plane."""
+"""OME-XML has a few elements per plane."""
 
 
 def read_xml(text: str) -> ElementTree.Element:
-    """Parse a document.
+    """Parse an XML document.
 
     Raises
     ------
@@ -27,5 +25,5 @@ def read_xml(text: str) -> ElementTree.Element:
 
 
 def in_xml(text: str) -> str:
-    """Replace every character that no XML document can have."""
+    """Replace the characters that XML forbids."""
     return _NOT_IN_XML.sub("\ufffd", text)

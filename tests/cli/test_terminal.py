@@ -21,14 +21,14 @@ from catnip2bids.cli.console import (
     Column,
     Row,
     folded,
-    say,
-    say_address,
-    say_error,
-    say_heading,
-    say_pairs,
-    say_result,
-    say_rows,
-    say_that,
+    print_address,
+    print_error,
+    print_heading,
+    print_line,
+    print_message,
+    print_pairs,
+    print_result,
+    print_table,
     shortened,
 )
 from catnip2bids.cli.terminal import show_restoration, show_verification
@@ -272,14 +272,14 @@ def test_names_of_files_do_not_command_the_terminal(tmp_path: Path) -> None:
 
 
 def test_messages_and_results_do_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    say("say \x1b[2J")
-    say_error("error \x1b[2J")
-    say_that("note", "note \x1b[2J")
-    say_address("address \x1b[2J")
-    say_heading("heading \x1b[2J", "more \x1b[2J")
-    say_result("result \x1b[2J", "good", "", ["fact \x1b[2J"])
-    say_rows([Column("name"), Column("fact")], [Row("row", "row \x1b[2J", ("fact \x1b[2J",))])
-    say_pairs([("pair \x1b[2J", "other \x1b[2J")])
+    print_line("say \x1b[2J")
+    print_error("error \x1b[2J")
+    print_message("note", "note \x1b[2J")
+    print_address("address \x1b[2J")
+    print_heading("heading \x1b[2J", "more \x1b[2J")
+    print_result("result \x1b[2J", "good", "", ["fact \x1b[2J"])
+    print_table([Column("name"), Column("fact")], [Row("row", "row \x1b[2J", ("fact \x1b[2J",))])
+    print_pairs([("pair \x1b[2J", "other \x1b[2J")])
     said = capsys.readouterr().err
     assert "\x1b" not in said
     assert said.count(r"\x1b[2J") == 12

@@ -1,7 +1,7 @@
-"""The program: its commands, what all of them share, and how it ends.
+"""The command line program: its commands, common options and exit codes.
 
-Exit codes: 0 done and good, 1 done but something is wrong, or stopped in the middle, 2 could not be done; 130 and 143
-interrupted. Which error has which code stands in `errors.py`.
+Exit codes: 0 success; 1 finished with problems, or stopped midway; 2 refused; 130 and 143 interrupted. `errors.py`
+maps exceptions to exit codes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from catnip2bids.cli.looking import compare, report, validate, verify, view
-from catnip2bids.cli.making import convert, demo, package, restore, scan
 from catnip2bids.cli.options import split_voxel_sizes
+from catnip2bids.cli.read_commands import compare, report, validate, verify, view
+from catnip2bids.cli.write_commands import convert, demo, package, restore, scan
 from catnip2bids.errors import Catnip2bidsError, NotEnoughMemoryError
 from catnip2bids.formatting import format_bytes
 from catnip2bids.standard_streams import LEAST_ADDRESS_SPACE, small_limit
@@ -34,8 +34,8 @@ for command in (demo, scan, package, convert, compare, verify, restore, validate
 
 
 def main() -> None:
-    """Run the command line; an error of ours becomes a message and its exit code."""
-    from catnip2bids.cli.terminal import say_error
+    """Run the command line; print errors of this package as messages and exit with their codes."""
+    from catnip2bids.cli.terminal import print_error
 
     try:
         if (limit := small_limit()) is not None and not {"-h", "--help", "--version"} & set(sys.argv):
@@ -45,17 +45,17 @@ def main() -> None:
             )
         _commands()(list(split_voxel_sizes(sys.argv[1:])))
     except Catnip2bidsError as error:
-        say_error(str(error))
+        print_error(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno != ENAMETOOLONG:
             raise
-        say_error(f"{error.filename}: {error.strerror}; give a shorter name, or a place with a shorter path")
+        print_error(f"{error.filename}: {error.strerror}; give a shorter name, or a place with a shorter path")
         sys.exit(2)
 
 
 def _commands() -> TyperGroup:
-    """Return the commands, each of them with the options that all have."""
+    """Return the commands, with the common options added to each."""
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
     quiet = next(option for option in group.params if option.name == "quiet")
@@ -67,7 +67,7 @@ def _commands() -> TyperGroup:
 
 
 def _without_boxes(commands: Sequence[TyperGroup | TyperCommand]) -> None:
-    """Let help and usage errors be plain text, with no frames and no styles."""
+    """Print help and usage errors as plain text without frames and styles."""
     for command in commands:
         command.help = re.sub(r"\[/?(bold)?\]", "", command.help or "")
         command.rich_markup_mode = None
@@ -96,7 +96,7 @@ def _common(
             "--version",
             callback=_print_versions,
             is_eager=True,
-            help="Show the version, and those of all that matters, and exit.",
+            help="Show the versions of catnip2bids and its libraries, and exit.",
         ),
     ] = False,
     quiet: Annotated[
@@ -106,7 +106,7 @@ def _common(
             "--quiet",
             callback=_be_quiet,
             expose_value=False,
-            help="Print errors and problems only; results for pipes (--json) and exit codes are the same.",
+            help="Print only errors and problems; --json output and exit codes stay the same.",
         ),
     ] = False,
 ) -> None:

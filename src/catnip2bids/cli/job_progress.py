@@ -1,6 +1,6 @@
-"""What people see of a job while it goes on: a bar on a terminal, and lines elsewhere.
+"""Show the progress of a job: a bar on a terminal, and lines elsewhere.
 
-Invariant: a line is printed for what is worth a line in a log; all else moves the bar.
+Invariant: only events worth a line in a log are printed; all others update the bar.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Column as BarColumn
 from rich.text import Text
 
-from catnip2bids.cli.console import ON_TERMINAL, console, say, say_that, visible_name
+from catnip2bids.cli.console import ON_TERMINAL, console, print_line, print_message, visible_name
 from catnip2bids.formatting import format_count, format_duration
 from catnip2bids.progress import Progress
 
@@ -23,15 +23,15 @@ _SECONDS_BETWEEN_LINES = 30
 
 
 class _Percentage(bars.TextColumn):
-    """How much is done, once it is known how much there is to do."""
+    """The percentage done, once the total is known."""
 
     def render(self, task: bars.Task) -> Text:
-        """Return it, or nothing."""
+        """Return the percentage, or nothing without a total."""
         return super().render(task) if task.total else Text()
 
 
 class JobProgress(Progress):
-    """Shows how a job goes: a bar on a terminal; elsewhere a line for each image, and one from time to time."""
+    """Show a bar on a terminal; elsewhere print a line for each image and one every 30 seconds."""
 
     def __init__(self, doing: str = "writing", unit: str = "voxels") -> None:
         self._doing = doing
@@ -45,10 +45,10 @@ class JobProgress(Progress):
             console=console,
             transient=True,
             expand=True,
-            redirect_stdout=False,  # what is meant for pipes must not be taken for something to be shown
+            redirect_stdout=False,  # stdout is for pipes, not for the bar
             redirect_stderr=False,
         )
-        self._ways: dict[str, list[str]] = {}
+        self._names_by_method: dict[str, list[str]] = {}
         self._last_told = monotonic()
         self._task = self._bar.add_task("", total=None, speed="", visible=ON_TERMINAL)
 
@@ -62,28 +62,28 @@ class JobProgress(Progress):
     ) -> None:
         if self._bar.live.is_started:
             self._bar.stop()
-        for how, names in self._ways.items():
-            say(f"{names[0] if len(names) == 1 else format_count(len(names), 'image')}: {how}")
+        for how, names in self._names_by_method.items():
+            print_line(f"{names[0] if len(names) == 1 else format_count(len(names), 'image')}: {how}")
 
     def looking_at(self, path: str) -> None:
-        """Take the census of an entry."""
+        """Show that a file or folder is being inspected."""
         self._bar.update(self._task, description=escape(visible_name(f"looking at {path}")))
 
     def start(self, n_voxels: int) -> None:
-        """Begin work on this many voxels."""
+        """Set the total number of voxels."""
         self._bar.update(self._task, total=n_voxels)
 
     def item(self, name: str, how: str | None = None) -> None:
-        """Begin work on an image; `how` says how its pixels get into it, where there is more than one way."""
-        *_, what = name.partition("_stain-")  # the entities before are long, and the same for many images
+        """Show the current image; `how` says how its pixels are written, if there are several ways."""
+        *_, what = name.partition("_stain-")  # the entities before it are long and the same for many images
         self._bar.update(self._task, description=escape(visible_name(what or name)))
         if not ON_TERMINAL:
-            say(f"{self._doing} {name}" if how is None else f"{self._doing} {name}: {how}")
+            print_line(f"{self._doing} {name}" if how is None else f"{self._doing} {name}: {how}")
         elif how is not None:
-            self._ways.setdefault(how, []).append(name)
+            self._names_by_method.setdefault(how, []).append(name)
 
     def advance(self, n_voxels: int) -> None:
-        """Count this many voxels more as done."""
+        """Count this many more voxels as done."""
         self._bar.advance(self._task, n_voxels)
         task = self._bar.tasks[0]
         if task.speed:
@@ -94,22 +94,22 @@ class JobProgress(Progress):
             left = "" if task.time_remaining is None else f"about {format_duration(task.time_remaining)} left"
             done = f"{task.percentage:.0f} % done" if task.total else ""
             if facts := ", ".join(filter(None, (done, task.fields["speed"], left))):
-                say(facts)
+                print_line(facts)
 
     def skip(self, n_voxels: int) -> None:
-        """Learn that this many voxels were done earlier: they are no part of what is left, nor of the speed."""
+        """Subtract voxels that were done earlier from the total; they do not count for the speed."""
         total = self._bar.tasks[0].total
         if total is not None:
             self._bar.update(self._task, total=total - n_voxels)
 
     def note(self, text: str) -> None:
-        """Tell something worth knowing."""
-        say(text)
+        """Print a note."""
+        print_line(text)
 
     def warning(self, text: str) -> None:
-        """Tell something that may be wrong."""
-        say_that("warning", text)
+        """Print a warning."""
+        print_message("warning", text)
 
     def problem(self, text: str) -> None:
-        """Tell something that was not done because it is wrong."""
-        say_that("problem", text)
+        """Print a problem."""
+        print_message("problem", text)

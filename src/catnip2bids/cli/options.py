@@ -1,6 +1,6 @@
-"""Arguments and options of the commands that several have, or that need many words; and how they are read.
+"""Arguments and options that several commands share or that need long descriptions, and their parsers.
 
-Invariant: an option is described once, and means the same wherever it is.
+Invariant: each option is described once and means the same in every command.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import typer
 from catnip2bids.enums import DEFAULT_STAIN, Cluster, Compression, Format, Naming, OmeZarrVersion
 from catnip2bids.errors import UsageError
 
-# ---- what several commands have
+# ---- shared by several commands
 
 Sources = Annotated[
-    list[Path], typer.Argument(metavar="SOURCE", help="Folders that are CATNIP runs, or hold runs at any depth.")
+    list[Path], typer.Argument(metavar="SOURCE", help="CATNIP runs, or folders that hold runs at any depth.")
 ]
 SourcesUnlessRemoving = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="SOURCE", help="Folders that are CATNIP runs, or hold runs at any depth."),
+    typer.Argument(metavar="SOURCE", help="CATNIP runs, or folders that hold runs at any depth."),
 ]
-Packaged = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset, or a copy of it.")]
-Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Processors to use (default: all).")]
+Packaged = Annotated[Path, typer.Argument(metavar="DATASET", help="Packaged dataset, or a copy of it.")]
+Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of processors to use (default: all).")]
 Memory = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="The most memory that may be used, such as 2GiB (default: a quarter of the machine's, at most 8GiB).",
+        help="Memory limit, such as 2GiB (default: a quarter of the machine's memory, at most 8GiB).",
     ),
 ]
 ClusterAddress = Annotated[
@@ -38,8 +38,8 @@ ClusterAddress = Annotated[
     typer.Option(
         "--cluster",
         metavar="ADDRESS",
-        help="Have a Dask cluster do the work: tls://SCHEDULER:8786, tcp://..., slurm, or local; --jobs and --memory "
-        "are then those of each worker that is started.",
+        help="Run on a Dask cluster: tls://SCHEDULER:8786, tcp://..., slurm, or local; --jobs and --memory then apply "
+        "to each worker that is started.",
     ),
 ]
 Workers = Annotated[
@@ -48,44 +48,47 @@ Workers = Annotated[
         "--workers",
         min=1,
         metavar="N",
-        help="Workers (processes) at the most (default: of slurm 1, of local as many as --jobs, or processors).",
+        help="Maximum number of worker processes (default: 1 for slurm; --jobs or all processors for local).",
     ),
 ]
 SLICE_NUMBER = typer.Option(
     metavar="PATTERN",
-    help="Where more than one number varies in the names of slices: the name with # for the slice number (#.# for a "
-    "decimal) and * for what else varies, such as 'brain_Z#_*.tif'.",
+    help="Pattern for names of slices in which more than one number varies, such as 'brain_Z#_*.tif': # is the slice "
+    "number (#.# a decimal), * anything else that varies.",
 )
-TiffCompression = Annotated[Compression, typer.Option(help="Of OME-TIFF: as in the source, Deflate, or none.")]
+TiffCompression = Annotated[
+    Compression, typer.Option(help="Compression of OME-TIFF: as in the source, Deflate, or none.")
+]
 
-# ---- what a dataset is to be
+# ---- options of package
 
 DatasetToMake = Annotated[
-    Path, typer.Option("-o", "--output", metavar="DATASET", help="The dataset to make or add to.")
+    Path, typer.Option("-o", "--output", metavar="DATASET", help="Dataset to create or to add to.")
 ]
-PlanFile = Annotated[Path | None, typer.Option(help="A plan written by scan, corrected.")]
+PlanFile = Annotated[Path | None, typer.Option(help="Plan written by scan and corrected by you.")]
 VoxelSize = Annotated[
     tuple[float, float, float] | None,
     typer.Option(metavar="X Y Z", help="Voxel size in micrometers; CATNIP does not record it."),
 ]
 ImageFormat = Annotated[
-    Format, typer.Option("--format", help="OME-Zarr, or OME-TIFF (.ome.btf, and .ome.tif on the atlas grid).")
+    Format,
+    typer.Option("--format", help="Format of images: OME-Zarr, or OME-TIFF (.ome.btf; .ome.tif on the atlas grid)."),
 ]
-ZarrVersion = Annotated[OmeZarrVersion, typer.Option(help="Version of OME-Zarr; 0.5 is sharded.")]
+ZarrVersion = Annotated[OmeZarrVersion, typer.Option(help="Version of OME-Zarr; 0.5 uses shards.")]
 Pyramid = Annotated[
-    bool, typer.Option("--pyramid", help="OME-TIFF with lower resolution levels; OME-Zarr always has them.")
+    bool, typer.Option("--pyramid", help="Add lower resolution levels to OME-TIFF; OME-Zarr always has them.")
 ]
-Names = Annotated[Naming, typer.Option(help="Strict BIDS names, or _dseg, _mask and _counts as in DANDI 001362.")]
-Subject = Annotated[str | None, typer.Option(help="Subject of one run whose name does not tell.")]
-Sample = Annotated[str | None, typer.Option(help="Sample of one run whose name does not tell.")]
-Stain = Annotated[str | None, typer.Option(help=f"Stain of all runs (default: {DEFAULT_STAIN}).")]
-AtlasTableFile = Annotated[Path | None, typer.Option(help="CATNIP's atlas_info.txt.")]
-ParticipantsFile = Annotated[Path | None, typer.Option(help="Table (TSV or CSV) to be merged into participants.tsv.")]
-EmbedLabels = Annotated[bool, typer.Option("--embed-labels", help="Put labels inside the raw image too.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")]
+Names = Annotated[Naming, typer.Option(help="File names: strict BIDS, or _dseg, _mask and _counts as in DANDI 001362.")]
+Subject = Annotated[str | None, typer.Option(help="Subject label, for a single run whose name has none.")]
+Sample = Annotated[str | None, typer.Option(help="Sample label, for a single run whose name has none.")]
+Stain = Annotated[str | None, typer.Option(help=f"Stain label of all runs (default: {DEFAULT_STAIN}).")]
+AtlasTableFile = Annotated[Path | None, typer.Option(help="Atlas table, CATNIP's atlas_info.txt.")]
+ParticipantsFile = Annotated[Path | None, typer.Option(help="Table (TSV or CSV) to merge into participants.tsv.")]
+EmbedLabels = Annotated[bool, typer.Option("--embed-labels", help="Also store the labels inside the raw image.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written without writing anything.")]
 Remove = Annotated[
     str | None,
-    typer.Option(metavar="LABEL", help="Take an animal out of the dataset, and package nothing: 45670ko."),
+    typer.Option(metavar="LABEL", help="Remove an animal from the dataset, such as 45670ko, and package nothing."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Rebuild all images.")]
 DrawReport = Annotated[bool, typer.Option("--report/--no-report", help="Draw the report at the end.")]
@@ -95,21 +98,21 @@ _BETWEEN_SIZES = re.compile(r"[\s,;x\u00d7]+")
 
 
 def split_voxel_sizes(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments of a command, a voxel size such as ``3.7,3.7,5`` or ``3.7x3.7x5`` as three of them.
+    """Yield the arguments of a command, with a voxel size such as ``3.7,3.7,5`` or ``3.7x3.7x5`` split into three.
 
     Raises
     ------
     UsageError
         If a voxel size is not three numbers.
     """
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
+    remaining = list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
         option, equals, value = argument.partition("=")
         if option != "--voxel-size":
             yield argument
             continue
-        given = [*([value] if equals else []), *rest][:3]
+        given = [*([value] if equals else []), *remaining][:3]
         sizes = [_BETWEEN_SIZES.split(text.strip(" ,;")) for text in given]
         n_used = 1 if sizes and len(sizes[0]) == 3 else 3
         numbers = [number for size in sizes[:n_used] for number in size]
@@ -119,7 +122,7 @@ def split_voxel_sizes(arguments: Sequence[str]) -> Iterator[str]:
                 f"{wrong}: is not three sizes X Y Z in micrometers, with decimal points; give for example "
                 "--voxel-size 3.7 3.7 5"
             )
-        del rest[: n_used - bool(equals)]
+        del remaining[: n_used - bool(equals)]
         yield from (option, *numbers)
 
 
@@ -132,12 +135,12 @@ def _is_number(text: str) -> bool:
 
 
 def cluster_of(address: str | None, n_workers: int | None) -> Cluster | None:
-    """Read where the work is to be done.
+    """Return the cluster that --cluster and --workers describe, or None.
 
     Raises
     ------
     UsageError
-        If workers are asked for, and no cluster.
+        If --workers is given without --cluster.
     """
     if address is None:
         if n_workers is not None:
@@ -147,13 +150,13 @@ def cluster_of(address: str | None, n_workers: int | None) -> Cluster | None:
 
 
 def bytes_of(memory: str | None) -> int | None:
-    """Read the size that was given with --memory.
+    """Parse the size given with --memory.
 
     Raises
     ------
     UsageError
         If it is not a valid size.
     """
-    from catnip2bids.engine import parse_bytes  # late: it takes libraries that --help should not wait for
+    from catnip2bids.engine import parse_bytes  # late: --help should not wait for its libraries
 
     return None if memory is None else parse_bytes(memory)

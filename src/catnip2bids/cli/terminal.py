@@ -1,6 +1,6 @@
-"""What people see of each command: tables, and what came of it.
+"""Print the result of each command.
 
-Invariant: nothing is decided here, and nothing is said twice.
+Invariant: this module only formats results; it decides nothing, and says nothing twice.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from catnip2bids.cli.console import (
     ON_TERMINAL,
     Column,
     Row,
-    say,
-    say_address,
-    say_end,
-    say_error,
-    say_heading,
-    say_pairs,
-    say_result,
-    say_rows,
-    say_that,
+    print_address,
+    print_blank_line,
+    print_error,
+    print_heading,
+    print_line,
+    print_message,
+    print_pairs,
+    print_result,
+    print_table,
 )
 from catnip2bids.formatting import format_bytes, format_bytes_up, format_count, format_duration, format_shape
 from catnip2bids.leftovers import LEFT_BEHIND
@@ -41,35 +41,41 @@ if TYPE_CHECKING:
     from catnip2bids.restoration import Restoration
     from catnip2bids.validation import ValidationReport
     from catnip2bids.validation.findings import Finding
-    from catnip2bids.verification import ImageVerdict, Verification
+    from catnip2bids.verification import Verification
     from catnip2bids.viewing import Viewing
 
 __all__ = [
-    "say",
-    "say_error",
+    "print_error",
+    "print_line",
     "show_comparison",
     "show_dry_run",
+    "show_outputs",
     "show_restoration",
     "show_result",
     "show_scan",
-    "show_sights",
     "show_validation",
     "show_verification",
     "show_viewing",
 ]
 
-_LONGEST_MESSAGE = 160  # on a terminal; elsewhere, and in the JSON, it is whole
-_MOST_FILES = 5  # that a finding is shown with on a terminal
-_OF_A_RUN = ("sub-", "sample-", "stain-")
+_LONGEST_MESSAGE = 160  # on a terminal; never cut elsewhere or in JSON
+_MOST_FILES = 5  # listed with a finding on a terminal
+_RUN_ENTITIES = ("sub-", "sample-", "stain-")
 
 
 def show_scan(report: ScanReport) -> None:
-    """Print what was found, a table for each run, and what may be wrong."""
-    columns = (Column("entry"), Column("what", may_go=True), Column("X x Y x Z", right=True), Column(""), Column(""))
+    """Print a table for each run, then problems and warnings."""
+    columns = (
+        Column("entry"),
+        Column("what", is_optional=True),
+        Column("X x Y x Z", right=True),
+        Column(""),
+        Column(""),
+    )
     actions: list[str] = []
     for run, planned in zip(report.found.runs, report.plan.runs, strict=True):
         labels = f"sub-{planned.subject or '?'} sample-{planned.sample or '?'} stain-{planned.stain}"
-        say_heading(str(run.folder), f"{labels}, layout {run.layout}, atlas {planned.atlas_version or 'unknown'}")
+        print_heading(str(run.folder), f"{labels}, layout {run.layout}, atlas {planned.atlas_version or 'unknown'}")
         rows = []
         for entry, line in zip(run.entries, planned.entries, strict=True):
             content = entry.component.content.value if entry.component else "unknown"
@@ -78,23 +84,23 @@ def show_scan(report: ScanReport) -> None:
                 sizes = (format_shape(entry.volume.shape), entry.volume.dtype.name)
             action = "problem" if entry.problems else line.action.value
             actions.append(action)
-            if entry.is_leftover:  # they are counted in a line of their own
+            if entry.is_leftover:  # counted in a line of their own
                 continue
             path = str(run.folder / entry.path)
             rows.append(Row(entry.path, path, (content, *sizes, action), bad=bool(entry.problems)))
-        say_rows(columns, _bad_first(rows))
-        say_end()
+        print_table(columns, _bad_first(rows))
+        print_blank_line()
     _say_all(report.problems, report.warnings)
     outcome, *facts = [f"{actions.count(action)} to {action}" for action in ("convert", "copy", "exclude")]
     facts += _numbers(report.problems, report.warnings)
     what = f"{format_count(len(report.found.runs), 'run')} of {format_count(len(actions), 'entry')}"
-    say_result(what, outcome, _verdict(not report.problems), facts)
+    print_result(what, outcome, _verdict(not report.problems), facts)
 
 
 def show_dry_run(prepared: Preflight, expected: Estimate | None) -> None:
-    """Print what would be written, and what is to be expected of it."""
+    """Print what would be written, and an estimate of its size and time."""
     for run in prepared.runs:
-        _show_planned(run)
+        _show_tasks(run)
     problems = [problem for run in prepared.runs for problem in run.problems.values()]
     _say_all(problems, prepared.warnings)
     sizes = [(len(run.images), len(run.counts), len(run.copies)) for run in prepared.runs]
@@ -104,26 +110,26 @@ def show_dry_run(prepared: Preflight, expected: Estimate | None) -> None:
     if expected is not None:
         _show_estimate(expected)
     facts = ["nothing is written", *_numbers(problems, prepared.warnings)]
-    say_result(prepared.dataset, planned, _verdict(not problems), facts)
+    print_result(prepared.dataset, planned, _verdict(not problems), facts)
 
 
 def _show_estimate(expected: Estimate) -> None:
-    """Print what was estimated from a sample."""
-    say(
+    """Print sizes, memory and times, as estimated from a sample."""
+    print_line(
         f"estimate: reading {format_bytes(expected.n_bytes_read)} of pixels, "
         f"writing about {format_bytes(expected.n_bytes_written)} in "
         f"{format_count(expected.n_files, 'file')}, {format_count(expected.n_units, 'unit')} of work"
     )
-    say(f"estimate: a worker of one thread needs at least {format_bytes_up(expected.worker_bytes)} of memory")
+    print_line(f"estimate: a worker of one thread needs at least {format_bytes_up(expected.worker_bytes)} of memory")
     times = [f"{format_count(n, 'worker')} {format_duration(seconds)}" for n, seconds in expected.seconds.items()]
-    say(
+    print_line(
         f"estimate: {', '.join(times)}, if the file system keeps up "
         f"(each worker at {format_bytes(round(expected.bytes_per_second))}/s, as in a sample on this machine)"
     )
 
 
-def _show_planned(run: RunTasks) -> None:
-    """Print what becomes of each entry of a run, by the folder of the dataset into which it goes."""
+def _show_tasks(run: RunTasks) -> None:
+    """Print the target of each entry of a run, grouped by the folder of the dataset."""
     used = {task.entry.path for task in run.all_tasks} | run.problems.keys()
     excluded = [
         (entry.source, entry.reason)
@@ -133,35 +139,35 @@ def _show_planned(run: RunTasks) -> None:
     if not ON_TERMINAL:
         tasks = [(task.entry.path, task.target) for task in run.all_tasks]
         for source, target in tasks:
-            say(f"{run.run.folder / source} -> {target}")
+            print_line(f"{run.run.folder / source} -> {target}")
         for source, reason in excluded:
-            say(f"{run.run.folder / source}: excluded: {reason}")
+            print_line(f"{run.run.folder / source}: excluded: {reason}")
         return
-    say_heading(str(run.name).replace("_", " "), f"from {run.run.folder}")
+    print_heading(str(run.name).replace("_", " "), f"from {run.run.folder}")
     if run.problems:
-        say("problems (see below)", BAD)
-        say_pairs([(source, "") for source in run.problems], BAD)
+        print_line("problems (see below)", BAD)
+        print_pairs([(source, "") for source in run.problems], BAD)
     made = [(task.target, task.entry.path) for task in run.images]
     made += [(task.target, task.entry.path) for task in run.counts]
     for folder, inside in groupby(sorted(made), key=lambda pair: pair[0].parent):
-        say(f"{folder}/")
-        say_pairs([(source, _what_differs(target.name)) for target, source in inside])
+        print_line(f"{folder}/")
+        print_pairs([(source, _what_differs(target.name)) for target, source in inside])
     if run.copies:
-        say(f"{str(run.copies[0].target).removesuffix(run.copies[0].entry.path)}")
-        say_pairs([(task.entry.path, "") for task in run.copies])
+        print_line(f"{str(run.copies[0].target).removesuffix(run.copies[0].entry.path)}")
+        print_pairs([(task.entry.path, "") for task in run.copies])
     if excluded:
-        say("excluded")
-        say_pairs(excluded, "dim")
-    say_end()
+        print_line("excluded")
+        print_pairs(excluded, "dim")
+    print_blank_line()
 
 
 def show_result(result: PackageResult) -> None:
-    """Print what was done: a line for each run, and the sum."""
+    """Print a line for each run, then the totals."""
     columns = (
         Column("subject, sample, stain"),
         Column("images", "image"),
-        Column("tables", "table", may_go=True),
-        Column("copies", "copy", may_go=True),
+        Column("tables", "table", is_optional=True),
+        Column("copies", "copy", is_optional=True),
         Column("excluded", "excluded entry"),
         Column("problems", "problem"),
     )
@@ -174,39 +180,39 @@ def show_result(result: PackageResult) -> None:
         )
         for run in result.runs
     ]
-    say_rows(columns, _bad_first(runs))
+    print_table(columns, _bad_first(runs))
     if result.report is not None:
-        say(f"look at {result.report}")
+        print_line(f"look at {result.report}")
     facts = [f"{format_count(len(result.kept), 'image')} there already"] if result.kept else []
     facts += _numbers(result.problems, result.warnings)
-    say_result(result.dataset, f"{format_count(len(result.made), 'image')} made", _verdict(result.ok), facts)
+    print_result(result.dataset, f"{format_count(len(result.made), 'image')} made", _verdict(result.ok), facts)
 
 
-def show_sights(sights: Iterable[tuple[Path, str]]) -> None:
-    """Print where to look."""
+def show_outputs(outputs: Iterable[tuple[Path, str]]) -> None:
+    """Print paths worth opening, and what they hold."""
     if ON_TERMINAL:
-        say("\nlook at:")
-        say_pairs([(str(path), what) for path, what in sights])
+        print_line("\nlook at:")
+        print_pairs([(str(path), what) for path, what in outputs])
         return
-    for path, what in sights:
-        say(f"look at {path}: {what}")
+    for path, what in outputs:
+        print_line(f"look at {path}: {what}")
 
 
 def show_comparison(comparison: Comparison, folder: Path) -> None:
-    """Print what a comparison found."""
+    """Print the result of a comparison."""
     from catnip2bids.comparison.summary_text import headline_of, summary_of
 
     _say_all(comparison.problems, comparison.warnings)
     if comparison.is_folder:
         for item in comparison.items:
-            if not (ON_TERMINAL and item.relation == "identical"):  # they are many, and counted in the last line
-                say(f"{comparison.name_of(item)}: {summary_of(item)}")
+            if not (ON_TERMINAL and item.relation == "identical"):  # often many, and counted in the last line
+                print_line(f"{comparison.name_of(item)}: {summary_of(item)}")
         for side, only in ((1, comparison.only_in_1), (2, comparison.only_in_2)):
-            for path, thing in only.items():
-                say(f"only in {side}: {path} ({thing.value})")
-    say(f"look at {folder / 'index.html'}")
+            for path, kind in only.items():
+                print_line(f"only in {side}: {path} ({kind.value})")
+    print_line(f"look at {folder / 'index.html'}")
     meaning = _numbers_of(comparison) if comparison.is_folder else headline_of(comparison)
-    say(f"{comparison.verdict}: {meaning}")
+    print_line(f"{comparison.verdict}: {meaning}")
 
 
 def _numbers_of(comparison: Comparison) -> str:
@@ -219,25 +225,21 @@ def _numbers_of(comparison: Comparison) -> str:
 
 
 def show_verification(found: Verification) -> None:
-    """Print what became of each image, and all that has changed."""
+    """Print the verdict on each image, then problems and notes."""
     columns = (Column("image"), Column("planes", "plane"), Column("levels", "level"), Column(""))
     for run, verdicts in groupby(found.images, key=lambda verdict: _run_of(verdict.image)):
-        say_heading(run)
+        print_heading(run)
         rows = [
             Row(
                 _what_differs(PurePosixPath(verdict.image).name),
                 verdict.image,
-                (
-                    verdict.n_planes,
-                    verdict.n_levels,
-                    _proof(verdict),
-                ),
+                (verdict.n_planes, verdict.n_levels, "proven" if verdict.worst is None else verdict.worst.value),
                 bad=not verdict.ok,
             )
             for verdict in verdicts
         ]
-        say_rows(columns, _bad_first(sorted(rows, key=lambda row: _as_counted(row.name))))
-        say_end()
+        print_table(columns, _bad_first(sorted(rows, key=lambda row: _natural_key(row.name))))
+        print_blank_line()
     _say_all(found.problems, (), found.notes)
     n_planes = sum(verdict.n_planes for verdict in found.images)
     facts = [
@@ -249,60 +251,58 @@ def show_verification(found: Verification) -> None:
     facts += _numbers(found.problems, ())
     not_ok = "something has changed" if found.has_changed else "not everything is proven"
     outcome = "verified: nothing has changed" if found.ok else not_ok
-    say_result(found.dataset, outcome, _verdict(found.ok), facts)
-
-
-def _proof(verdict: ImageVerdict) -> str:
-    return "proven" if verdict.worst is None else verdict.worst.value
+    print_result(found.dataset, outcome, _verdict(found.ok), facts)
 
 
 def show_restoration(restored: Restoration) -> None:
-    """Print what was restored, and what the dataset does not hold."""
+    """Print how much was restored, and what the dataset does not hold."""
     left_out = {path: reason for path, reason in restored.left_out.items() if reason != LEFT_BEHIND}
     for path, reason in left_out.items():
-        say_that("left out", f"{path}: {reason}")
+        print_message("left out", f"{path}: {reason}")
     facts = [f"{len(restored.kept)} there already"] if restored.kept else []
     facts += [f"{len(left_out)} not in the dataset"] if left_out else []
     facts += _numbers(restored.problems, ())
     outcome = f"{format_count(len(restored.restored), 'entry')} restored"
-    say_result(restored.folder, outcome, _verdict(restored.ok), facts)
+    print_result(restored.folder, outcome, _verdict(restored.ok), facts)
 
 
 def show_validation(report: ValidationReport) -> None:
-    """Print the findings of a validation, worst first; on a terminal those that say the same as one."""
+    """Print the findings of a validation, worst first; on a terminal, group those with the same message."""
     if not ON_TERMINAL:
         for finding in report.findings:
-            say_that(finding.severity.value, f"{' '.join([finding.code, finding.file]).rstrip()}: {finding.message}")
+            print_message(
+                finding.severity.value, f"{' '.join([finding.code, finding.file]).rstrip()}: {finding.message}"
+            )
     else:
         alike: dict[tuple[str, str, str], list[Finding]] = {}
         for finding in report.findings:
             alike.setdefault((finding.severity.value, finding.code, finding.message), []).append(finding)
         for findings in alike.values():
             _show_findings(findings)
-    say(f"checked by {', '.join(report.checks)}")
+    print_line(f"checked by {', '.join(report.checks)}")
     severities = [finding.severity.value for finding in report.findings]
     facts = [format_count(severities.count(severity), severity) for severity in ("error", "warning")]
-    say_result(report.dataset, "valid" if report.ok else "not valid", _verdict(report.ok), facts)
+    print_result(report.dataset, "valid" if report.ok else "not valid", _verdict(report.ok), facts)
 
 
 def _show_findings(findings: Sequence[Finding]) -> None:
-    """Print findings that differ in their files only."""
+    """Print findings that differ only in their files."""
     one, files = findings[0], [finding.file for finding in findings if finding.file]
     # the validator of BIDS explains its rules at length
     message = shorten(one.message, _LONGEST_MESSAGE, placeholder=" ...") if one.check == "bids" else one.message
     if len(files) > _MOST_FILES:
         files[_MOST_FILES:] = [f"and {len(files) - _MOST_FILES} more files"]
-    say_that(one.severity.value, "\n".join([one.code, *files, message]))
+    print_message(one.severity.value, "\n".join([one.code, *files, message]))
 
 
 def _say_all(problems: Sequence[str], warnings: Sequence[str], notes: Sequence[str] = ()) -> None:
     for label, texts in (("problem", problems), ("warning", warnings), ("note", notes)):
         for text in texts:
-            say_that(label, text)
+            print_message(label, text)
 
 
 def _numbers(problems: Sequence[str], warnings: Sequence[str]) -> list[str]:
-    """Say how many there are, if there are any."""
+    """Count problems and warnings; leave out zeros."""
     numbers = {"problem": len(problems), "warning": len(warnings)}
     return [format_count(n, what) for what, n in numbers.items() if n]
 
@@ -315,28 +315,28 @@ def _bad_first(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: not row.bad)
 
 
-def _as_counted(name: str) -> list[str | int]:
-    """Return a key that sorts names by the numbers in them: 9000 before 10000."""
+def _natural_key(name: str) -> list[str | int]:
+    """Return a key for natural sorting: 9000 before 10000."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _run_of(path: str) -> str:
-    """Return the entities that all images of a run share, from the path of one, or of a label image inside of it."""
-    return " ".join(dict.fromkeys(part for part in re.split("[/_]", path) if part.startswith(_OF_A_RUN)))
+    """Return the entities of the run from the path of an image or of a label image inside of it."""
+    return " ".join(dict.fromkeys(part for part in re.split("[/_]", path) if part.startswith(_RUN_ENTITIES)))
 
 
 def _what_differs(name: str) -> str:
-    """Return the rest of the name of an image."""
-    return "_".join(part for part in name.split("_") if not part.startswith(_OF_A_RUN))
+    """Return the name of an image without the entities of its run."""
+    return "_".join(part for part in name.split("_") if not part.startswith(_RUN_ENTITIES))
 
 
 def show_viewing(viewing: Viewing, *, with_url: bool = True) -> None:
-    """Print where images can be looked at, and how else; without the first address if that goes to stdout."""
+    """Print the addresses of the viewer and alternatives to it; `with_url=False` if the URL goes to stdout."""
     if with_url:
-        say_address(viewing.url)
+        print_address(viewing.url)
     if viewing.url != viewing.list_url and len(viewing.scenes) > 1:
-        say("everything that can be looked at:")
-        say_address(viewing.list_url)
-    say(f"from another machine: ssh -L {viewing.port}:127.0.0.1:{viewing.port} {gethostname()}")
-    say(f"in napari instead: {viewing.napari_command}")
-    say("Ctrl-C ends it")
+        print_line("everything that can be looked at:")
+        print_address(viewing.list_url)
+    print_line(f"from another machine: ssh -L {viewing.port}:127.0.0.1:{viewing.port} {gethostname()}")
+    print_line(f"in napari instead: {viewing.napari_command}")
+    print_line("Ctrl-C ends it")

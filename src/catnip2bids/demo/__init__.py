@@ -1,7 +1,4 @@
-"""A made-up cohort: two brains, written as CATNIP writes its output.
-
-It lets the whole way be tried, shown and tested without data and without a network.
-"""
+"""A made-up cohort of two brains in CATNIP's output formats, to try and test the package without real data."""
 
 from catnip2bids.demo.cohort import RunSpec, write_cohort, write_run
 from catnip2bids.demo.make_demo import Demo, DemoCohort, run_demo, write_demo_cohort

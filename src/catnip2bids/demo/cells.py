@@ -1,7 +1,7 @@
-"""Cells in a segmentation: connected components, their volumes and their regions.
+"""Find the cells in a segmentation: connected components, their volumes and their regions.
 
 Invariant: a voxel belongs to at most one cell, and every cell lies in the region at its centre voxel.
-Plain NumPy on the foreground voxels only, so that a sparse segmentation of any size costs little.
+Time and memory grow with the foreground only, so that sparse segmentations are cheap.
 """
 
 from __future__ import annotations
@@ -13,40 +13,24 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CELL_SIZE_RANGE_VOXELS", "Cells", "connected_components", "find_cells"]
-
 CELL_SIZE_RANGE_VOXELS: Final = (9, 900)
-"""Smallest and largest volume of what counts as a cell; the default of CATNIP's ``--cellsizepx``."""
+"""Smallest and largest volume of a cell; the default of CATNIP's ``--cellsizepx``."""
 
 _HALF_OF_26_NEIGHBOURS: Final = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of one segmentation.
+    """The n cells of one segmentation, with m voxels in all."""
 
-    Attributes
-    ----------
-    labels
-        Region id of each cell, shape (n,).
-    volumes_voxels
-        Volume of each cell, shape (n,).
-    centres
-        Centre voxel (z, y, x) of each cell, shape (n, 3).
-    voxels
-        All voxels (z, y, x) of all cells, shape (m, 3).
-    owners
-        The cell, 0 to n - 1, of each of these voxels, shape (m,).
-    """
-
-    labels: npt.NDArray[np.int64]
-    volumes_voxels: npt.NDArray[np.int64]
-    centres: npt.NDArray[np.int64]
-    voxels: npt.NDArray[np.int64]
-    owners: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]  # region id of each cell, (n,)
+    volumes_voxels: npt.NDArray[np.int64]  # volume of each cell, (n,)
+    centres: npt.NDArray[np.int64]  # centre voxel (z, y, x) of each cell, (n, 3)
+    voxels: npt.NDArray[np.int64]  # voxels (z, y, x) of all cells, (m, 3)
+    owners: npt.NDArray[np.int64]  # the cell, 0 to n - 1, of each voxel, (m,)
 
     def volume_image(self, shape: tuple[int, int, int]) -> npt.NDArray[np.uint16]:
-        """Image in which each voxel of a cell has the cell's volume, up to 65535, and all others are 0.
+        """Return an image in which each voxel of a cell has the volume of the cell, up to 65535, and others are 0.
 
         This is CATNIP's ``FRSTseg_<T>_filtered`` (``FRSTsegcorrect.m``).
         """
@@ -63,7 +47,7 @@ def find_cells(segmentation: npt.NDArray[np.bool_], labels: npt.NDArray[np.uint1
     segmentation
         Foreground, (z, y, x).
     labels
-        Region ids on the same grid; what lies at 0 is not counted.
+        Region ids on the same grid; cells at 0 are not counted.
     """
     voxels, owners = connected_components(segmentation)
     volumes = np.bincount(owners)
@@ -84,7 +68,7 @@ def find_cells(segmentation: npt.NDArray[np.bool_], labels: npt.NDArray[np.uint1
 def connected_components(
     foreground: npt.NDArray[np.bool_],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Find which foreground voxels hang together, with 26 neighbours as in MATLAB's ``bwconncomp``.
+    """Find connected components with 26 neighbours, as MATLAB's ``bwconncomp``.
 
     Parameters
     ----------
@@ -129,6 +113,6 @@ def _pairs_at(keys: npt.NDArray[np.int64], distance: int) -> tuple[npt.NDArray[n
 def _centre_voxels(
     voxels: npt.NDArray[np.int64], owners: npt.NDArray[np.int64], volumes: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Voxel nearest to the centre of mass of each component, (n, 3)."""
+    """Return the voxel nearest to the centre of mass of each component, (n, 3)."""
     sums = np.stack([np.bincount(owners, weights=axis) for axis in voxels.T], axis=-1)
     return np.rint(sums / volumes[:, None]).astype(np.int64)

@@ -1,8 +1,8 @@
-"""The made-up brain written as CATNIP writes it: runs of 2021 (layout L0) and of today (layout L2).
+"""Write the made-up brain as CATNIP does: runs of 2021 (layout L0) and of today (layout L2).
 
-Invariant: every file of a run follows from the same phantom by CATNIP's own rules, so that all relations
-between its outputs hold exactly (masked = labels x mask, segmentation = FRST >= threshold, counts from the
-masked labels, ...). Only the runs are written: nothing else lies in the cohort's folder.
+Invariant: all files of a run are computed from one phantom by CATNIP's rules, so that all relations between outputs
+hold exactly (masked = labels x mask, segmentation = FRST >= threshold, counts from the masked labels, ...). The folder
+of the cohort holds nothing but the runs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ from catnip2bids.demo.regions import REGIONS, Region, write_atlas_table
 from catnip2bids.demo.tiff import write_volume
 from catnip2bids.errors import UsageError
 
-__all__ = ["RunSpec", "write_cohort", "write_run"]
-
 _KO_RUN: Final = "KO/210810_10001_ko_female_LH_14-48-50_decon_2021-10-28_12-39-11"
 _WT_RUN: Final = "WT/_10002_RH_wt_20260502/640_2026-05-02_09-12-33"
 _MASK_OVERLAP_RATIO: Final = 0.25  # CATNIP's default of mask_ovl_ratio
-_HEATMAP_RADIUS_VOXELS: Final = 3  # CATNIP takes 5, but this brain is smaller than a mouse's
+_HEATMAP_RADIUS_VOXELS: Final = 3  # 5 in CATNIP, but this brain is smaller than a mouse's
 
 _Counts = list[tuple[Region, int, int]]
 _Heatmap = npt.NDArray[np.float32]
@@ -37,44 +35,22 @@ _Heatmap = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What one made-up run is to look like.
+    """The properties of a made-up run."""
 
-    Attributes
-    ----------
-    name
-        Run folder, relative to the folder it is written to; may have parents.
-    layout
-        ``L0`` as in 2021, ``L2`` as today.
-    shape
-        Planes, rows, columns.
-    seed
-        The same seed makes the same bytes.
-    thresholds
-        Thresholds of the segmentation. Cells lie above 10000, the brighter ones above 15000.
-    exclusion
-        Whether the run was given an exclusion mask, and so has corrected counts and heatmaps.
-    plane_digits
-        Zero padding of all slice numbers; by default that of the layout, which differs between outputs.
-    n_cells
-        About how many cells to place; by default after the size of the brain.
-    voxel_size_um
-        Voxel size (X, Y, Z); no file tells it, but the atlas grid and the log's downsampling factor follow it.
-    """
-
-    name: str = _WT_RUN
-    layout: Literal["L0", "L2"] = "L2"
+    name: str = _WT_RUN  # run folder, a relative path
+    layout: Literal["L0", "L2"] = "L2"  # L0 as in 2021, L2 as today
     shape: Shape = (96, 320, 272)
     seed: int = 1
-    thresholds: tuple[int, ...] = (10000, 15000)
-    exclusion: bool = False
-    plane_digits: int | None = None
-    n_cells: int | None = None
-    voxel_size_um: tuple[float, float, float] = VOXEL_SIZE_UM
+    thresholds: tuple[int, ...] = (10000, 15000)  # all cells exceed 10000, the brighter ones 15000
+    exclusion: bool = False  # with an exclusion mask, and so with corrected counts and heat maps
+    plane_digits: int | None = None  # zero padding of all slice numbers; the layout pads outputs differently
+    n_cells: int | None = None  # approximate; by default proportional to the size of the brain
+    voxel_size_um: tuple[float, float, float] = VOXEL_SIZE_UM  # (X, Y, Z), used for the atlas grid and the log
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Path of every output below the run folder; None where the layout does not have it."""
+    """Paths of all outputs below the run folder; None if the layout does not have one."""
 
     frst: str
     atlas: str
@@ -128,18 +104,18 @@ _LAYOUTS: Final = {
 def write_cohort(
     folder: Path | str, *, shape: Shape = (96, 320, 272), seed: int = 1, atlas_table: Path | str | None = None
 ) -> list[Path]:
-    """Write two animals: a knock-out of 2021 and, with an exclusion mask and a log, a wild type of today.
+    """Write two animals: a knock-out of 2021, and a wild type of today with an exclusion mask and a log.
 
     Parameters
     ----------
     folder
-        Folder of the cohort; made if need be.
+        Folder of the cohort; created if necessary.
     shape
         Planes, rows, columns of both brains.
     seed
-        The same seed makes the same bytes.
+        The same seed gives the same bytes.
     atlas_table
-        Where to write ``atlas_info.txt`` as well. Best outside `folder`, which holds only runs.
+        File to write ``atlas_info.txt`` to; best outside `folder`, which holds only runs.
 
     Returns
     -------
@@ -149,7 +125,7 @@ def write_cohort(
     Raises
     ------
     UsageError
-        Where a run folder is already there, or the shape is too small.
+        If a run folder already exists, or the shape is too small.
     """
     if atlas_table is not None:
         write_atlas_table(Path(atlas_table))
@@ -166,7 +142,7 @@ def write_run(folder: Path, spec: RunSpec) -> Path:
     Parameters
     ----------
     folder
-        Folder below which the run folder is made.
+        Parent of the run folder.
     spec
         What to write.
 
@@ -178,7 +154,7 @@ def write_run(folder: Path, spec: RunSpec) -> Path:
     Raises
     ------
     UsageError
-        Where the run folder is already there, or the shape is too small.
+        If the run folder already exists, or the shape is too small.
     """
     run = folder / spec.name
     if run.exists():
@@ -195,14 +171,14 @@ def write_run(folder: Path, spec: RunSpec) -> Path:
 
 @dataclass(frozen=True)
 class _RunWriter:
-    """Puts the outputs of one run where its layout says."""
+    """Writes the outputs of one run to the paths of its layout."""
 
     run: Path
     layout: _Layout
     spec: RunSpec
 
     def write_native_images(self, phantom: Phantom) -> None:
-        """Everything on the native grid that no threshold changes."""
+        """Write the volumes on the native grid that do not depend on a threshold."""
         layout, mask = self.layout, phantom.hemisphere_mask
         self._volume(layout.image, phantom.image)
         self._volume(layout.image_masked, phantom.image * mask)
@@ -212,7 +188,7 @@ class _RunWriter:
         self._volume(layout.hemisphere_mask, mask)
 
     def write_threshold(self, phantom: Phantom, threshold: int) -> None:
-        """Segmentation, cells, counts and heat map of one threshold."""
+        """Write segmentation, cells, counts and heat map of one threshold."""
         layout = self.layout
         masked = phantom.labels * phantom.hemisphere_mask
         segmentation = phantom.frst >= threshold
@@ -230,7 +206,7 @@ class _RunWriter:
             self._volume(layout.heatmap_corrected, heatmap * (1 - phantom.exclusion_mask), threshold)
 
     def write_small_files(self) -> None:
-        """Transform of the registration, and the log."""
+        """Write the transform of the registration and the log."""
         if self.layout.transform is not None:
             (self.run / self.layout.transform).write_bytes(_ants_transform(self.spec.shape))
         if self.layout.log is not None:
@@ -248,14 +224,14 @@ class _RunWriter:
             path.write_text(text, encoding="ascii")
 
     def _fill(self, pattern: str, threshold: int) -> str:
-        """Threshold and padding filled in; the plane is filled in when planes are written."""
+        """Fill in threshold and padding; `write_volume` fills in the plane."""
         if self.spec.plane_digits is not None:
             pattern = re.sub(r"\{plane:\d+d\}", f"{{plane:0{self.spec.plane_digits}d}}", pattern)
         return re.sub(r"\{threshold:\d+d\}", lambda field: field[0].format(threshold=threshold), pattern)
 
 
 def _count(cells: Cells, masked_labels: npt.NDArray[np.uint16]) -> _Counts:
-    """Cells and voxels of each region, in the order of the atlas table."""
+    """Count cells and voxels of each region, in the order of the atlas table."""
     n_ids = REGIONS[-1].id + 1
     cell_counts = np.bincount(cells.labels, minlength=n_ids)
     volumes = np.bincount(masked_labels.ravel(), minlength=n_ids)
@@ -269,7 +245,7 @@ def _exclude(counts: _Counts, excluded: set[int]) -> _Counts:
 
 
 def _excluded_regions(phantom: Phantom, masked_labels: npt.NDArray[np.uint16]) -> set[int]:
-    """Ids of the regions that lie too much under the exclusion mask."""
+    """Return the ids of the regions that the exclusion mask covers too much."""
     damaged = _on_native_grid(phantom.exclusion_mask, phantom)
     n_ids = REGIONS[-1].id + 1
     volumes = np.bincount(masked_labels.ravel(), minlength=n_ids)
@@ -278,7 +254,7 @@ def _excluded_regions(phantom: Phantom, masked_labels: npt.NDArray[np.uint16]) -
 
 
 def _on_native_grid(atlas_volume: npt.NDArray[np.uint8], phantom: Phantom) -> npt.NDArray[np.uint8]:
-    """Nearest voxel of the atlas grid for every native voxel."""
+    """Resample a volume from the atlas grid to the native grid, by nearest voxel."""
     indices = [
         np.minimum(((np.arange(size) + 0.5) / step).astype(np.int64), atlas_size - 1)
         for size, step, atlas_size in zip(phantom.labels.shape, _atlas_steps(phantom), atlas_volume.shape, strict=True)
@@ -287,15 +263,15 @@ def _on_native_grid(atlas_volume: npt.NDArray[np.uint8], phantom: Phantom) -> np
 
 
 def _heatmap(centres: npt.NDArray[np.int64], phantom: Phantom) -> _Heatmap:
-    """Density of cells on the atlas grid: each cell a sphere, placed between voxels as a linear warp does."""
+    """Return the density of cells on the atlas grid: each cell is a sphere at a linearly interpolated position."""
     radius = _HEATMAP_RADIUS_VOXELS
     shape = phantom.exclusion_mask.shape
     margin = radius + 1
     cells = np.zeros([size + 2 * margin for size in shape], np.float64)
-    places = (centres + 0.5) / _atlas_steps(phantom) - 0.5 + margin
-    whole = np.floor(places).astype(np.int64)
+    positions = (centres + 0.5) / _atlas_steps(phantom) - 0.5 + margin
+    whole = np.floor(positions).astype(np.int64)
     for corner in product((0, 1), repeat=3):
-        weights = np.where(corner, places - whole, 1 - (places - whole)).prod(axis=1)
+        weights = np.where(corner, positions - whole, 1 - (positions - whole)).prod(axis=1)
         np.add.at(cells, tuple((whole + corner).T), weights)
     heatmap = np.zeros(shape, np.float64)
     for offset in product(range(-radius, radius + 1), repeat=3):
@@ -306,7 +282,7 @@ def _heatmap(centres: npt.NDArray[np.int64], phantom: Phantom) -> _Heatmap:
 
 
 def _atlas_steps(phantom: Phantom) -> npt.NDArray[np.float64]:
-    """Native voxels per atlas voxel, (z, y, x)."""
+    """Return the native voxels per atlas voxel, (z, y, x)."""
     return ATLAS_VOXEL_SIZE_UM / np.array(phantom.voxel_size_um[::-1])
 
 
@@ -316,7 +292,7 @@ def _counts_csv(counts: _Counts) -> str:
 
 
 def _cell_volumes_csv(cells: Cells) -> str:
-    """Label and volume of every cell, region by region."""
+    """Write label and volume of each cell, sorted by region."""
     order = np.argsort(cells.labels, kind="stable")
     pairs = zip(cells.labels[order], cells.volumes_voxels[order], strict=True)
     return _lines(f"{label},{volume}" for label, volume in pairs)
@@ -327,20 +303,20 @@ def _lines(rows: Iterable[str]) -> str:
 
 
 def _ants_transform(shape: Shape) -> bytes:
-    """Affine transform that moves nothing, as ANTs writes it: two matrices in a MATLAB 4 file."""
+    """Return an identity transform in the format of ANTs: two matrices in a MATLAB 4 file."""
     identity = [1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]
     centre = [size / 2 for size in reversed(shape)]
     return _matlab4_column("AffineTransform_double_3_3", identity) + _matlab4_column("fixed", centre)
 
 
 def _matlab4_column(name: str, values: Sequence[float]) -> bytes:
-    """One column of doubles: type 0, rows, columns, not complex, length of the name; name; values."""
+    """Encode a column of doubles: type 0, rows, columns, not complex, length of the name; name; values."""
     header = np.array([0, len(values), 1, 0, len(name) + 1], "<i4")
     return header.tobytes() + name.encode("ascii") + b"\0" + np.array(values, "<f8").tobytes()
 
 
 def _log_text(spec: RunSpec, run_name: str) -> str:
-    """Head of CATNIP's log. It tells the image size, but not the voxel size."""
+    """Return the head of CATNIP's log, which holds the image size but not the voxel size."""
     depth, height, width = spec.shape
     factors = [max(1, round(ATLAS_VOXEL_SIZE_UM / size_um)) for size_um in spec.voxel_size_um]
     channel = run_name.split("_")[0]
@@ -369,7 +345,7 @@ def _log_text(spec: RunSpec, run_name: str) -> str:
 
 
 def _matlab_range(thresholds: tuple[int, ...]) -> str:
-    """Thresholds as users type them: first:step:last where they are even, else one by one."""
+    """Write thresholds as users type them: first:step:last if evenly spaced, else separated by commas."""
     steps = set(np.diff(thresholds).tolist())
     if len(steps) == 1:
         return f"{thresholds[0]}:{steps.pop()}:{thresholds[-1]}"

@@ -1,6 +1,6 @@
-"""The demo: a made-up cohort, packaged, validated, verified and drawn, in one call.
+"""The demo: write a made-up cohort, package, validate and verify it, and draw its report.
 
-Invariant: run again it finds its cohort and its dataset, and does nothing twice.
+Invariant: a second run finds the cohort and the dataset of the first, and repeats nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from catnip2bids.atomic_write import atomic_output, output_folder, partial_path,
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE
 from catnip2bids.bids.provenance import is_ours
 from catnip2bids.demo.cohort import write_cohort
+from catnip2bids.demo.phantom import VOXEL_SIZE_UM
 from catnip2bids.demo.regions import atlas_table_text, write_atlas_table
 from catnip2bids.errors import UsageError
 from catnip2bids.leftovers import without_leftovers
@@ -22,32 +23,22 @@ from catnip2bids.reporting import report
 from catnip2bids.validation import ValidationReport, validate
 from catnip2bids.verification import Verification, verify
 
-VOXEL_SIZE_UM = (3.7, 3.7, 5.0)
-"""Voxel size X Y Z of the made-up images."""
 _DATASET = "dataset"
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made.
-
-    Attributes
-    ----------
-    packaged, valid, verified
-        What came of packaging, of validating, and of verifying.
-    sights
-        What to look at: paths, and what they hold.
-    """
+    """The results of the demo."""
 
     packaged: PackageResult
     valid: ValidationReport
     verified: Verification
-    sights: tuple[tuple[Path, str], ...]
+    outputs: tuple[tuple[Path, str], ...]  # paths worth opening, and what they hold
 
 
 @dataclass(frozen=True)
 class DemoCohort:
-    """The made-up cohort and the table that names its atlas regions."""
+    """The made-up cohort and the table of its atlas regions."""
 
     folder: SafePath
     atlas_table: Path
@@ -61,7 +52,7 @@ def write_demo_cohort(folder: Path, progress: Progress | None = None) -> DemoCoh
     folder
         A new or empty folder, or one that an earlier demo made.
     progress
-        Told how the work goes.
+        Listens to the progress of the work.
 
     Raises
     ------
@@ -78,8 +69,8 @@ def write_demo_cohort(folder: Path, progress: Progress | None = None) -> DemoCoh
         cohort.atlas_table: _is_atlas_table,
         partial_path(cohort.folder): Path.exists,
     }
-    there = list(without_leftovers(folder.iterdir())) if folder.exists() else []
-    if strange := sorted(path for path in there if path not in ours or not ours[path](path)):
+    found = list(without_leftovers(folder.iterdir())) if folder.exists() else []
+    if strange := sorted(path for path in found if path not in ours or not ours[path](path)):
         raise UsageError(f"{folder}: holds {strange[0].name}, which is not of the demo; give a new folder")
     if not cohort.folder.is_dir():
         progress.note("making up a cohort of two animals ...")
@@ -103,7 +94,7 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
     valid, verified = validate(dataset), verify(dataset)
     drawn = report(dataset, progress, validation=valid, verification=verified)
     raw = sorted(dataset.glob("sub-*/micr/*_SPIM.ome.zarr"))
-    sights = (
+    outputs = (
         (cohort.folder, "the made-up output of CATNIP"),
         (dataset / "README.md", "what is where in the dataset"),
         *((image, "a raw image, for any OME-Zarr viewer") for image in raw[:1]),
@@ -112,7 +103,7 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
         (dataset / "code/catnip2bids/provenance.json", "what was done with every file, and why"),
         (drawn.path, "the report: open it in a browser"),
     )
-    return Demo(packaged, valid, verified, sights)
+    return Demo(packaged, valid, verified, outputs)
 
 
 def _is_dataset(path: Path) -> bool:

@@ -1,11 +1,11 @@
-"""A made-up brain as arrays: tissue, cells, regions, masks. No files.
+"""Compute a made-up brain as arrays: tissue, cells, regions, masks.
 
 The first axis (z) runs from one side of the head to the other, as in CATNIP's hemisphere atlases: plane 0 is
-outside the brain, the midline is at about four fifths of the planes, and a little of the other hemisphere
+outside the brain, the midline is at about four fifths of the planes, and a part of the other hemisphere
 follows. Rows (y) run from nose to tail and columns (x) from top to bottom.
 
-Invariant: everything follows from shape and seed. The shapes below are given in coordinates that span the
-brain from -1 to 1 (left-right: 0 at the midline), so that a brain of any size looks alike.
+Invariant: shape and seed determine all voxels. The shapes below use coordinates that span the brain from -1 to 1
+(left-right: 0 at the midline), so that brains of all sizes look alike.
 """
 
 from __future__ import annotations
@@ -22,17 +22,15 @@ from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.demo.regions import REGIONS
 from catnip2bids.errors import UsageError
 
-__all__ = ["SMALLEST_SHAPE", "VOXEL_SIZE_UM", "Phantom", "Shape", "make_phantom"]
-
 Shape = tuple[int, int, int]
 
 VOXEL_SIZE_UM: Final = (3.7, 3.7, 5.0)
 """Voxel size (X, Y, Z) of the 2021 data, after the packaging scripts of DANDI 001362."""
 
 SMALLEST_SHAPE: Final = (4, 24, 24)
-"""A smaller one has no room for all regions and a cell."""
+"""The smallest shape that fits all regions and a cell."""
 
-_MIDLINE: Final = 0.78  # place of the midline along z, as a fraction of the planes
+_MIDLINE: Final = 0.78  # position of the midline along z, as a fraction of the planes
 _MASK_MARGIN: Final = 0.08  # how far the hemisphere mask reaches past the midline, in the same fraction
 _MASK_TILT: Final = 0.06  # how much farther it reaches at the tail than at the nose
 _TISSUE_VOXELS_PER_CELL: Final = 1500
@@ -49,30 +47,14 @@ _Volume = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Phantom:
-    """A made-up brain. Arrays are (z, y, x) on the native grid unless said otherwise.
+    """A made-up brain. Arrays are (z, y, x), on the native grid unless noted."""
 
-    Attributes
-    ----------
-    image
-        Tissue with cells, uint16, 0 outside the brain.
-    frst
-        Local contrast, float32, never negative: all cells exceed 10000, the brighter ones 15000.
-    labels
-        Region ids, uint16, 0 outside the brain.
-    hemisphere_mask
-        uint16: 1 up to slightly past the midline, 0 in the last planes. The same for all x.
-    exclusion_mask
-        Damaged tissue, uint8 0/1, on the atlas grid.
-    voxel_size_um
-        Voxel size (X, Y, Z) of the native grid.
-    """
-
-    image: npt.NDArray[np.uint16]
-    frst: _Volume
-    labels: npt.NDArray[np.uint16]
-    hemisphere_mask: npt.NDArray[np.uint16]
-    exclusion_mask: npt.NDArray[np.uint8]
-    voxel_size_um: tuple[float, float, float]
+    image: npt.NDArray[np.uint16]  # tissue with cells, 0 outside the brain
+    frst: _Volume  # local contrast, never negative: all cells exceed 10000, the brighter ones 15000
+    labels: npt.NDArray[np.uint16]  # region ids, 0 outside the brain
+    hemisphere_mask: npt.NDArray[np.uint16]  # 1 up to slightly past the midline, 0 in the last planes; same for all x
+    exclusion_mask: npt.NDArray[np.uint8]  # 1 in damaged tissue, on the atlas grid
+    voxel_size_um: tuple[float, float, float]  # (X, Y, Z) of the native grid
 
 
 class _Ellipsoid(NamedTuple):
@@ -82,7 +64,7 @@ class _Ellipsoid(NamedTuple):
     radii: tuple[float, float, float]
 
     def distance(self, coordinates: _Coordinates) -> _Volume:
-        """Distance from the centre: 1 on the surface."""
+        """Return the distance from the centre: 1 on the surface."""
         axes = zip(coordinates, self.centre, self.radii, strict=True)
         squares = [np.square((axis - np.float32(mid)) / np.float32(radius)) for axis, mid, radius in axes]
         return np.asarray(np.sqrt(squares[0] + squares[1] + squares[2]), np.float32)
@@ -117,17 +99,17 @@ def make_phantom(
     shape
         Planes, rows, columns of the native grid.
     seed
-        The same seed makes the same brain.
+        The same seed gives the same brain.
     n_cells
         How many cells to place, at least 1; some fewer appear, as cells keep a distance. By default after
         the volume.
     voxel_size_um
-        Voxel size (X, Y, Z) of the native grid; it only decides the shape of the atlas grid.
+        Voxel size (X, Y, Z) of the native grid; it only determines the shape of the atlas grid.
 
     Raises
     ------
     UsageError
-        Where the shape is smaller than `SMALLEST_SHAPE`, or no cell is asked for.
+        If the shape is smaller than `SMALLEST_SHAPE`, or `n_cells` is less than 1.
     """
     if any(size < least for size, least in zip(shape, SMALLEST_SHAPE, strict=True)):
         raise UsageError(f"a made-up brain of {shape} (z, y, x) is too small: use at least {SMALLEST_SHAPE}")
@@ -154,7 +136,7 @@ def _native_coordinates(shape: Shape) -> _Coordinates:
 
 
 def _atlas_coordinates(shape: Shape, voxel_size_um: tuple[float, float, float]) -> _Coordinates:
-    """Coordinates of the voxel centres of the 25 um grid that covers the native grid."""
+    """Return the coordinates of the voxel centres of the 25 um grid that covers the native grid."""
     steps = [ATLAS_VOXEL_SIZE_UM / size_um for size_um in reversed(voxel_size_um)]
     counts = [ceil(size / step) for size, step in zip(shape, steps, strict=True)]
     positions = [(np.arange(n) + 0.5) * step - 0.5 for n, step in zip(counts, steps, strict=True)]
@@ -162,18 +144,18 @@ def _atlas_coordinates(shape: Shape, voxel_size_um: tuple[float, float, float]) 
 
 
 def _coordinates(positions: Sequence[npt.NDArray[np.floating[Any]]], shape: Shape) -> _Coordinates:
-    """Brain coordinates of positions in native voxels, as arrays that broadcast to the grid (z, y, x)."""
-    fractions = [(place + 0.5) / size for place, size in zip(positions, shape, strict=True)]
+    """Return brain coordinates of positions in native voxels, as arrays that broadcast to the grid (z, y, x)."""
+    fractions = [(position + 0.5) / size for position, size in zip(positions, shape, strict=True)]
     z, y, x = np.ix_(*fractions)
     left_right = np.abs(_MIDLINE - z) / _MIDLINE
-    # Bent a little, so that what is an ellipsoid in these coordinates looks grown rather than drawn.
+    # warped a little, so that ellipsoids look natural
     nose_tail = 2 * y - 1 + 0.030 * np.sin(11 * x) + 0.012 * np.sin(31 * x + 9 * y)
     top_bottom = 2 * x - 1 + 0.045 * np.cos(9 * y + 1.0) + 0.012 * np.sin(27 * y - 6 * x)
     return left_right.astype(np.float32), nose_tail.astype(np.float32), top_bottom.astype(np.float32)
 
 
 def _paint_regions(shape: Shape, coordinates: _Coordinates) -> npt.NDArray[np.uint16]:
-    """Region ids; what is painted later covers what was there."""
+    """Return region ids; later regions overwrite earlier ones."""
     labels = np.zeros(shape, np.uint16)
     _, nose_tail, _ = np.broadcast_arrays(*coordinates)
     labels[_OLFACTORY_BULB.distance(coordinates) < 1] = 507
@@ -185,7 +167,7 @@ def _paint_regions(shape: Shape, coordinates: _Coordinates) -> npt.NDArray[np.ui
 
 
 def _paint_cerebrum(labels: npt.NDArray[np.uint16], coordinates: _Coordinates) -> None:
-    """Deep regions where they are nearest, white matter around them, cortex as a shell of two layers."""
+    """Paint deep regions in the centre, white matter around them, and cortex as a shell of two layers."""
     distance = _CEREBRUM.distance(coordinates)
     inside = distance < 1
     labels[inside] = _nearest_deep_region(coordinates)[inside]
@@ -194,8 +176,8 @@ def _paint_cerebrum(labels: npt.NDArray[np.uint16], coordinates: _Coordinates) -
     labels[inside & upper & (distance > _CORPUS_CALLOSUM_FROM)] = 776
     cortex = inside & (distance > _CORTEX_FROM)
     outer = distance[cortex] > _OUTER_CORTEX_FROM
-    place = nose_tail[cortex] + 0.15 * top_bottom[cortex]
-    motor, visual, ventral = place < -0.36, place > 0.08, ~upper[cortex]
+    along = nose_tail[cortex] + 0.15 * top_bottom[cortex]
+    motor, visual, ventral = along < -0.36, along > 0.08, ~upper[cortex]
     labels[cortex] = np.select(
         [ventral, motor & outer, motor, visual & outer, visual, outer],
         [961, 943, 648, 821, 778, 12001],
@@ -215,7 +197,7 @@ def _nearest_deep_region(coordinates: _Coordinates) -> npt.NDArray[np.uint16]:
 
 
 def _hemisphere_mask(shape: Shape) -> npt.NDArray[np.uint16]:
-    """1 up to slightly past the midline; tilted, as a warped mask is, so that some planes are nearly empty."""
+    """Return a mask up to slightly past the midline, tilted so that some planes are nearly empty."""
     reach = _MIDLINE + _MASK_MARGIN + _MASK_TILT * (np.arange(shape[1]) / shape[1] - 0.5)
     last_planes = np.minimum(np.rint(reach * shape[0]), shape[0] - 1)
     mask = np.arange(shape[0])[:, None] < last_planes[None, :]
@@ -228,7 +210,7 @@ def _exclusion_mask(shape: Shape, voxel_size_um: tuple[float, float, float]) -> 
 
 
 def _tissue(labels: npt.NDArray[np.uint16], coordinates: _Coordinates, rng: np.random.Generator) -> _Volume:
-    """Tissue intensity in counts: a tone for each region, faint layers, clouds, light lost with depth."""
+    """Return the tissue intensity in counts: a tone for each region, faint layers, clouds, attenuation with depth."""
     tissue = _lookup({region.id: region.brightness for region in REGIONS})[labels]
     tissue *= 1 + 0.07 * np.sin(26 * _CEREBRUM.distance(coordinates))
     folia = labels == 1007
@@ -239,14 +221,14 @@ def _tissue(labels: npt.NDArray[np.uint16], coordinates: _Coordinates, rng: np.r
 
 
 def _lookup(values: Mapping[int, float]) -> _Volume:
-    """Table that turns an array of ids into the values of these ids; 0 for ids that have none."""
+    """Return an array that maps ids to values by indexing; 0 for unknown ids."""
     table = np.zeros(max(values) + 1, np.float32)
     table[list(values)] = list(values.values())
     return table
 
 
 def _clouds(shape: tuple[int, ...], rng: np.random.Generator) -> _Volume:
-    """Smooth random texture, -2 to 2."""
+    """Return a smooth random texture, -2 to 2."""
     noise = rng.standard_normal(shape, np.float32)
     for radius in (1, max(2, min(shape) // 16)):
         noise = _box_mean(noise, (radius, radius, radius))
@@ -256,7 +238,7 @@ def _clouds(shape: tuple[int, ...], rng: np.random.Generator) -> _Volume:
 def _place_cells(
     labels: npt.NDArray[np.uint16], n_cells: int | None, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Voxels (z, y, x) of cells: one in the middle, others where regions are dense, spaced out by blocks."""
+    """Draw voxels (z, y, x) of cells: one in the middle, others by density of the regions, at most one per block."""
     tissue = np.flatnonzero(labels)
     wanted = max(_FEWEST_CELLS, tissue.size // _TISSUE_VOXELS_PER_CELL) if n_cells is None else n_cells
     density = _lookup({region.id: region.cell_density for region in REGIONS})
@@ -284,7 +266,7 @@ def _add_cells(tissue: _Volume, voxels: npt.NDArray[np.int64], rng: np.random.Ge
 
 
 def _spot() -> _Volume:
-    """Gaussian of height 1 up to four standard deviations."""
+    """Return a Gaussian of height 1 up to four standard deviations."""
     bells = [
         np.exp(-0.5 * np.square(np.arange(-ceil(4 * radius), ceil(4 * radius) + 1) / radius))
         for radius in _CELL_RADII_VOXELS
@@ -294,7 +276,7 @@ def _spot() -> _Volume:
 
 
 def _expose(tissue: _Volume, brain: npt.NDArray[np.bool_], rng: np.random.Generator) -> npt.NDArray[np.uint16]:
-    """Image as a camera takes it: shot noise that grows with the light, 0 outside the brain."""
+    """Simulate a camera: shot noise that grows with intensity, 0 outside the brain."""
     noise = rng.standard_normal(tissue.shape, np.float32)
     noise *= np.float32(0.5) * np.sqrt(tissue)
     noise += tissue
@@ -302,7 +284,7 @@ def _expose(tissue: _Volume, brain: npt.NDArray[np.bool_], rng: np.random.Genera
 
 
 def _local_contrast(image: npt.NDArray[np.uint16], brain: npt.NDArray[np.bool_]) -> _Volume:
-    """How much a voxel stands out from the brain around it; in quarters, so that it compresses."""
+    """Return the contrast of each voxel to the brain around it, in steps of 1/4 so that it compresses well."""
     wide = (5, 8, 8)
     contrast = _box_mean(image.astype(np.float32), (0, 1, 1))
     around = _box_mean(contrast, wide) / np.maximum(_box_mean(brain.astype(np.float32), wide), 1e-3)
@@ -314,7 +296,7 @@ def _local_contrast(image: npt.NDArray[np.uint16], brain: npt.NDArray[np.bool_])
 
 
 def _box_mean(volume: _Volume, radii: tuple[int, int, int]) -> _Volume:
-    """Mean over a box around each voxel; outside the volume is 0."""
+    """Return the mean over a box around each voxel, with 0 outside the volume."""
     for axis, radius in enumerate(radii):
         if radius > 0:
             volume = _running_mean(volume, axis, radius)
@@ -322,7 +304,7 @@ def _box_mean(volume: _Volume, radii: tuple[int, int, int]) -> _Volume:
 
 
 def _running_mean(volume: _Volume, axis: int, radius: int) -> _Volume:
-    """Mean over `2 * radius + 1` voxels along one axis, as the difference of two running sums."""
+    """Return the mean over `2 * radius + 1` voxels along one axis, as the difference of two running sums."""
     margin = [(0, 0)] * volume.ndim
     margin[axis] = (radius + 1, radius)
     sums = np.moveaxis(np.cumsum(np.pad(volume, margin), axis=axis, dtype=np.float64), axis, 0)

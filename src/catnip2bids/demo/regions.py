@@ -1,9 +1,9 @@
 """The regions of the made-up brain: an atlas of a few rows.
 
-Ids and names are well-known ones of the Allen mouse brain atlas as CATNIP numbers them: with gaps, above
-12000, and with ``/`` in names and acronyms. Colours are our own, so that neighbours are easy to tell apart.
+Ids and names are from the Allen mouse brain atlas as CATNIP numbers it: with gaps, above 12000, and with ``/`` in names
+and acronyms. Colours are our own, chosen to distinguish neighbours.
 
-Invariant: `REGIONS` is sorted by id, as CATNIP's own tables are, and also lists regions the brain lacks.
+Invariant: `REGIONS` is sorted by id, as CATNIP's tables are, and also lists regions that the brain lacks.
 """
 
 from __future__ import annotations
@@ -11,37 +11,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["REGIONS", "Region", "write_atlas_table"]
-
 
 class Region(NamedTuple):
-    """One row of the atlas table, and how the region looks in the made-up brain.
+    """One row of the atlas table, and the appearance of the region in the made-up brain."""
 
-    Attributes
-    ----------
-    id
-        Value in the label image.
-    name, acronym
-        As in CATNIP's tables: no blanks, no commas.
-    rgb
-        Colour, 0 to 255 each.
-    structure_order, parent_id, parent_acronym
-        Place in the tree of regions; the root has no parent.
-    brightness
-        Tissue intensity in counts.
-    cell_density
-        How many cells the region has per volume, relative to the others.
-    """
-
-    id: int
-    name: str
+    id: int  # value in the label image
+    name: str  # as in CATNIP's tables, without blanks and commas
     acronym: str
     rgb: tuple[int, int, int]
     structure_order: int
-    parent_id: int | None
+    parent_id: int | None  # None for the root
     parent_acronym: str
-    brightness: int = 0
-    cell_density: float = 0.0
+    brightness: int = 0  # tissue intensity in counts
+    cell_density: float = 0.0  # cells per volume, relative to the other regions
 
 
 REGIONS: Final = (
@@ -85,7 +67,7 @@ REGIONS: Final = (
         0.6,
     ),
 )
-"""Every region of the made-up atlas."""
+"""All regions of the made-up atlas."""
 
 _ATLAS_COLUMNS = ("id", "name", "acronym", "red", "green", "blue", "structure_order", "parent_id", "parent_acronym")
 
@@ -96,14 +78,14 @@ def write_atlas_table(path: Path) -> None:
     Parameters
     ----------
     path
-        File to write; its folder is made if need be.
+        File to write; its folder is created if necessary.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(atlas_table_text(), encoding="ascii", newline="")
 
 
 def atlas_table_text() -> str:
-    """Return the text of that table."""
+    """Return the text of the atlas table."""
     rows = [_ATLAS_COLUMNS, *(_atlas_row(region) for region in REGIONS)]
     return "".join(",".join(row) + "\r\n" for row in rows)
 

@@ -1,6 +1,6 @@
-"""TIFF files in the flavours CATNIP writes: folders of slices and stacks of pages.
+"""Write TIFF files as CATNIP does: folders of slices and stacks of pages.
 
-Invariant: the same pixels always become the same bytes, and only one plane is held at a time.
+Invariant: the same pixels give the same bytes, and only one plane is in memory at a time.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-__all__ = ["write_series", "write_slice", "write_stack", "write_volume"]
-
 _DEFLATE: Final = tifffile.COMPRESSION.ADOBE_DEFLATE  # tag value 8
-_SLICE_STRIP_BYTES: Final = 16384  # MATLAB's imwrite makes strips of about this size
+_SLICE_STRIP_BYTES: Final = 16384  # about the size of strips from MATLAB's imwrite
 _PAGE_NUMBER_TAG: Final = 297
 
 _Plane = npt.NDArray[Any]
@@ -54,7 +52,7 @@ def write_stack(path: Path, planes: Iterable[_Plane], n_planes: int) -> None:
     planes
         Planes in order of z.
     n_planes
-        How many there are; every page says so.
+        Number of planes, which each page stores.
     """
     with tifffile.TiffWriter(path) as stack:
         for number, plane in enumerate(planes):
@@ -70,12 +68,12 @@ def write_stack(path: Path, planes: Iterable[_Plane], n_planes: int) -> None:
 
 
 def write_volume(folder: Path, pattern: str, volume: _Plane) -> None:
-    """Write a volume (z, y, x) as slices, or as a stack where the pattern names no ``{plane}``.
+    """Write a volume (z, y, x) as slices, or as a stack if the pattern has no ``{plane}``.
 
     Parameters
     ----------
     folder
-        Folder to which `pattern` is relative.
+        Folder that `pattern` is relative to.
     pattern
         Path of the file or files, such as ``FRST/Z{plane:06d}_FRST.tif``; planes are numbered from 1.
     volume
@@ -96,20 +94,20 @@ def write_series(
     seed: int = 0,
     pattern: str = "Z{plane:04d}.tif",
 ) -> list[Path]:
-    """Write a slice series of any size, plane by plane, for tests of big data.
+    """Write a slice series of any size, plane by plane, for tests of large data.
 
-    Every plane differs from every other; the pixels look like dim tissue with noise and compress well.
+    All planes differ; the pixels resemble dim tissue with noise and compress well.
 
     Parameters
     ----------
     folder
-        Folder of the slices; made if need be.
+        Folder of the slices; created if necessary.
     shape
         Planes, rows, columns.
     dtype
-        Any integer or floating point type of TIFF; the values fill about its lower half (floats: 0 to 32767).
+        Any integer or floating point type of TIFF; values cover about its lower half (floats: 0 to 32767).
     seed
-        Other seeds, other pixels.
+        Different seeds give different pixels.
     pattern
         Name of a slice; planes are numbered from 1.
 
@@ -126,10 +124,10 @@ def write_series(
 
 
 def _tissue_plane(shape: tuple[int, int, int], z: int, dtype: np.dtype[Any], seed: int) -> _Plane:
-    """One plane of a dome that wanders with z: smooth, with a little noise, 0 in the corners."""
+    """Return one plane of a dome that moves with z: smooth, with a little noise, 0 in the corners."""
     depth, height, width = shape
     top = np.iinfo(dtype).max // 2 if dtype.kind in "iu" else 32767
-    shades = np.float32(min(top, 250))  # few, so that the planes compress
+    shades = np.float32(min(top, 250))  # few, so that planes compress well
     turn = 2 * np.pi * (z + 1) / (depth + 1)
     rows = np.linspace(-1, 1, height, dtype=np.float32)[:, None] - np.float32(0.2 * np.sin(turn))
     columns = np.linspace(-1, 1, width, dtype=np.float32)[None, :] - np.float32(0.2 * np.cos(turn))

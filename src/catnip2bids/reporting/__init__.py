@@ -1,4 +1,4 @@
-"""The report: pages to look at, which open from disk without a server and without a network."""
+"""The HTML report, whose pages open from disk without a server or a network."""
 
 from catnip2bids.reporting.check_results import save_check_result
 from catnip2bids.reporting.write_report import MEMORY_BYTES, Report, report

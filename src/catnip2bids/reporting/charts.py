@@ -1,7 +1,7 @@
-"""Plots as specifications of Vega-Lite: intensities, cells by region, and cells by group.
+"""Vega-Lite specifications of plots: intensities, cells by region, and cells by group.
 
-Invariant: plots have no background and take the colour of the text around them, so that they are right in light, in
-dark and on paper.
+Invariant: plots have no background and use the colour of the surrounding text, so that they suit light and dark modes
+and paper.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def histogram_chart(histogram: Histogram) -> dict[str, Any]:
 
 
 def _rules(window: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Mark the values that are shown as black and as white."""
+    """Mark the values shown as black and white."""
     rule = {"mark": {"type": "rule", "color": _TEXT, "strokeDash": [4, 3]}}
     text = {"mark": {"type": "text", "color": _TEXT, "baseline": "bottom", "y": -3}}
     x = {"field": "value", **_INTENSITY}
@@ -79,7 +79,7 @@ def region_chart(counts: Counts, regions: Mapping[int, DisplayedRegion]) -> dict
     most = sorted(((n, index) for index, n in counts.cells.items() if n), key=lambda found: (-found[0], found[1]))
     shown = [(region_of(regions, index), n) for n, index in most[:_MOST_BARS]]
     names = Counter(region.short_name for region, _ in shown)
-    # regions of both sides of a brain may have one abbreviation
+    # regions of both hemispheres may share an abbreviation
     rows = [
         {
             "region": region.short_name if names[region.short_name] == 1 else f"{region.short_name} ({region.index})",
@@ -104,12 +104,12 @@ def region_chart(counts: Counts, regions: Mapping[int, DisplayedRegion]) -> dict
 
 
 def group_chart(columns: Sequence[str]) -> dict[str, Any]:
-    """Plot cells by group, which a page fills with rows of group, cells and sample.
+    """Plot cells by group; the page adds rows of group, cells and sample.
 
     Parameters
     ----------
     columns
-        What animals are grouped by, of which the page chooses one.
+        Columns to group animals by; the page chooses one.
     """
     x = {"field": "group", "type": "nominal", "title": None, "axis": {"labelAngle": 0}}
     y = {"field": "cells", "type": "quantitative", "title": "cells", "scale": {"zero": True}}
@@ -126,7 +126,7 @@ def group_chart(columns: Sequence[str]) -> dict[str, Any]:
         "mark": {"type": "tick", "thickness": 2, "size": 60, "color": _TEXT},
         "encoding": {"x": x, "y": {**y, "aggregate": "mean"}},
     }
-    # the page fills it later, and the names of groups need room then
+    # resize when the page adds rows, because names of groups need space
     size = {"width": 520, "height": 260, "autosize": {"type": "pad", "resize": True}}
     specification = {**size, "data": {"name": "cells", "values": []}, "layer": [dots, means]}
     return _whole(specification)
@@ -137,7 +137,7 @@ def _whole(specification: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clean(value: Any) -> Any:
-    """Replace what no XML can hold in all texts of a document: it would end the process that draws it."""
+    """Replace characters that XML forbids in all texts, because they would end the process that draws the plot."""
     if isinstance(value, str):
         return in_xml(value)
     if isinstance(value, dict):

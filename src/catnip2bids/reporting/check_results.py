@@ -1,8 +1,10 @@
-"""What validate and verify found last, kept beside the report: ``docs/report/validation.json``, ``verification.json``.
+"""Save and read the last results of validate and verify, ``docs/report/validation.json`` and ``verification.json``.
 
-Invariant: an outcome is shown only with the answer to whether the dataset still has the files that were checked: the
-same provenance and checksums, and images of the same sizes. It is a claim, which anyone can write who can write the
-dataset, and is shown as what a command said at a time; that bytes are the same is what `verify` finds out, not this.
+Invariant: a result is read together with the answer whether it is current: same provenance and checksums, and images of
+the same sizes. Anyone who can write to the dataset can forge a result, so the report shows it as what a command said at
+a time; only `verify` proves that bytes are unchanged.
+
+The models declare only the JSON keys that the report shows, so that it also reads results of other versions.
 """
 
 from __future__ import annotations
@@ -29,18 +31,18 @@ REPORT = Path("docs/report")
 
 
 class Check(Protocol):
-    """What came of a validation or a verification."""
+    """The result of a validation or a verification."""
 
     @property
     def ok(self) -> bool:
-        """Whether all is well."""
+        """Whether nothing is wrong."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
 
 
 class Finding(BaseModel):
-    """What a validator found."""
+    """A finding of a validator."""
 
     severity: str
     file: str
@@ -48,20 +50,20 @@ class Finding(BaseModel):
 
 
 class ImageProblem(BaseModel):
-    """What is wrong with an image."""
+    """A problem of an image."""
 
     what: str
     level: int | None = None
     planes: list[int] = Field(default_factory=list, fail_fast=True)
 
     def __str__(self) -> str:
-        """Say it in a line, as `verify` does."""
+        """Return one line, as `verify` prints it."""
         planes = f", {format_planes(self.planes)}" if self.planes else ""
         return self.what if self.level is None else f"level {self.level}{planes}: {self.what}"
 
 
 class ImageVerdict(BaseModel):
-    """What became of an image that was verified."""
+    """An image that was verified."""
 
     image: str
     problems: list[ImageProblem] = Field(default_factory=list, fail_fast=True)
@@ -75,7 +77,7 @@ class FileProblem(BaseModel):
 
 
 class Found(BaseModel):
-    """What both kinds of checks found, of which each knows its own part."""
+    """The details of a result; a validation fills the first field, a verification the others."""
 
     findings: list[Finding] = Field(default_factory=list, fail_fast=True)
     images: list[ImageVerdict] = Field(default_factory=list, fail_fast=True)
@@ -83,23 +85,11 @@ class Found(BaseModel):
 
 
 class CheckResult(BaseModel):
-    """What a check found.
-
-    Attributes
-    ----------
-    ok
-        Whether all was well.
-    time
-        When, in UTC, to the minute.
-    dataset
-        Hash of what the dataset was like then.
-    found
-        What was found.
-    """
+    """A saved result."""
 
     ok: bool
-    time: str
-    dataset: str | None
+    time: str  # UTC, to the minute
+    dataset: str | None  # hash of the state of the dataset
     found: Found
 
     @model_validator(mode="after")
@@ -112,7 +102,7 @@ class CheckResult(BaseModel):
 
 
 def save_check_result(dataset: Path, name: str, check: Check) -> None:
-    """Keep what a check found, for the next report; datasets of others are left alone.
+    """Save a result for the next report, unless the dataset was not made by `package`.
 
     Parameters
     ----------
@@ -121,7 +111,7 @@ def save_check_result(dataset: Path, name: str, check: Check) -> None:
     name
         ``validation`` or ``verification``.
     check
-        What came of it.
+        The result.
 
     Raises
     ------
@@ -138,19 +128,19 @@ def save_check_result(dataset: Path, name: str, check: Check) -> None:
 
 
 def read_check_result(dataset: Path, name: str) -> tuple[CheckResult, bool] | None:
-    """Read what a check found last, and whether the dataset is like it was then.
+    """Read the last result, and whether the dataset is unchanged since.
 
     Returns
     -------
-    None if it never ran, or what was kept cannot be read any more.
+    None if the check never ran or its result cannot be read.
     """
     try:
-        outcome = CheckResult.model_validate_json(read_json(_path(dataset, name)))
+        result = CheckResult.model_validate_json(read_json(_path(dataset, name)))
     except (OSError, DatasetError, ValidationError):
         return None
-    proven = {verdict.image for verdict in outcome.found.images}
-    is_whole = name == "validation" or not outcome.ok or proven >= _images_of(dataset)
-    return outcome, is_whole and outcome.dataset is not None and outcome.dataset == _state(dataset)
+    proven = {verdict.image for verdict in result.found.images}
+    is_complete = name == "validation" or not result.ok or proven >= _images_of(dataset)
+    return result, is_complete and result.dataset is not None and result.dataset == _state(dataset)
 
 
 def _path(dataset: Path, name: str) -> SafePath:
@@ -158,7 +148,7 @@ def _path(dataset: Path, name: str) -> SafePath:
 
 
 def _state(dataset: Path) -> str:
-    """Hash provenance, the checksums of all files but pixels, and number and bytes of the files of each image."""
+    """Hash provenance, checksums, and the number and total size of the files of each image."""
     checksums = dataset / CHECKSUMS
     digest = hashlib.sha256(read_bytes(checksums) if checksums.is_file() else b"")
     digest.update(bytes.fromhex(file_sha256(dataset / PROVENANCE)))

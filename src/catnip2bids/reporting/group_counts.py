@@ -1,7 +1,7 @@
-"""Cells of all samples by region, for the plot of groups.
+"""Gather the cells of all samples by region, for the plot by group.
 
-Invariant: a sample without a count of a region is left out of it, never counted as 0; and a region of one atlas is
-never taken for one of another that has the same id.
+Invariant: a sample without a count of a region is left out there, never counted as 0; regions of different atlases with
+the same id stay separate.
 """
 
 from __future__ import annotations
@@ -24,28 +24,16 @@ _Named = tuple[int, str]
 
 @dataclass(frozen=True)
 class GroupCounts:
-    """What a page needs to plot cells by group.
+    """The data of the plot of cells by group."""
 
-    Attributes
-    ----------
-    regions
-        Names of the regions to choose from, all of them together first.
-    series
-        Names of the segmentations to choose from.
-    columns
-        What to group by; those that tell samples apart first.
-    data
-        The plot, and of each sample its animal and its cells by the number of the region in `regions`.
-    """
-
-    regions: tuple[str, ...]
-    series: tuple[str, ...]
-    columns: tuple[str, ...]
-    data: dict[str, Any]
+    regions: tuple[str, ...]  # names to choose from; the first stands for all regions
+    series: tuple[str, ...]  # names of the segmentations to choose from
+    columns: tuple[str, ...]  # columns to group by, first those with more than one value
+    data: dict[str, Any]  # the plot, and for each sample its animal and its cells by index into `regions`
 
 
 def group_counts_of(samples: Sequence[Sample], cards: Sequence[SampleStatus]) -> GroupCounts | None:
-    """Gather the cells of all samples; None if there are not at least two with counts."""
+    """Gather the cells of all samples; None if fewer than two samples have counts."""
     counted = [(sample, card) for sample, card in zip(samples, cards, strict=True) if sample.counts]
     if len(counted) < 2:
         return None
@@ -65,16 +53,16 @@ def group_counts_of(samples: Sequence[Sample], cards: Sequence[SampleStatus]) ->
         for (sample, card), animal in zip(counted, animals, strict=True)
     ]
     data = {"plot": group_chart(columns), "samples": rows}
-    return GroupCounts((_ALL, *_told_apart(regions)), tuple(title for _, title in series), tuple(columns), data)
+    return GroupCounts((_ALL, *_unique_names(regions)), tuple(title for _, title in series), tuple(columns), data)
 
 
 def _named(sample: Sample, index: int) -> _Named:
-    """Name a region; atlases may give one id to different regions, so the name belongs to it."""
+    """Identify a region by id and name, because atlases may give one id to different regions."""
     return index, region_of(sample.regions, index).name
 
 
 def _occurring(sample: Sample) -> Iterator[_Named]:
-    """Yield the regions of a sample that have cells."""
+    """Yield the regions of a sample with cells."""
     for counts in sample.counts:
         yield from (_named(sample, index) for index, n in counts.cells.items() if n)
 
@@ -83,8 +71,8 @@ def _by_name(region: _Named) -> tuple[str, int]:
     return region[1].lower(), region[0]
 
 
-def _told_apart(regions: Sequence[_Named]) -> list[str]:
-    """Return the names of regions, with their ids where a name is there twice."""
+def _unique_names(regions: Sequence[_Named]) -> list[str]:
+    """Return the names of regions, with their ids where names repeat."""
     names = Counter(name for _, name in regions)
     return [name if names[name] == 1 else f"{name} ({index})" for index, name in regions]
 
@@ -95,7 +83,7 @@ def _animal(sample: Sample) -> dict[str, str]:
 
 
 def _cells(sample: Sample, series: tuple[int, bool], numbers: Mapping[_Named, int]) -> dict[str, int] | None:
-    """Return the cells by the number of the region; None if the sample has not this segmentation."""
+    """Return the cells by the number of the region; None if the sample does not have this segmentation."""
     counts = next((found for found in sample.counts if (found.threshold, found.corrected) == series), None)
     if counts is None:
         return None

@@ -1,7 +1,7 @@
-"""Small versions of volumes, out of the lower resolution levels that the dataset holds.
+"""Read small versions of volumes from the lower resolution levels in the dataset.
 
-Invariant: little is read and little is held, however large the volume is: whole levels only if they are small, and of
-finer ones the slices that are shown.
+Invariant: time and memory do not grow with the volume: only small levels are read completely, and of finer ones only
+the displayed slices.
 """
 
 from __future__ import annotations
@@ -32,29 +32,23 @@ Array = npt.NDArray[Any]
 Zyx = tuple[int, int, int]
 
 _LONGEST_SIDE = 640
-"""Rows and columns of what is shown."""
+"""Most rows and columns of a displayed level."""
 _MOST_DEPTH = 2 * _LONGEST_SIDE
-"""Planes of it: of slices along z, these are the rows."""
+"""Most planes of a displayed level; they are the rows of slices along z."""
 _MOST_VOXELS = 12 * 2**20
-"""What is read as a whole, if there is a level that is so small."""
+"""Most voxels of the level that is read completely, if one is that small."""
 _MOST_VOXELS_OF_LAST = 2 * 256**3
-"""What is read as a whole at the most; the last level of an image that we made has half of it."""
+"""Most voxels of the last level, which is read completely if none is smaller; twice the size of our last levels."""
 _MOST_PLANES = 48
-"""Planes that are read of a file without levels along z."""
-# what damaged files lead to in JSON, tensorstore, tifffile and imagecodecs
+"""Planes that are read from a file without levels along z."""
+# exceptions of JSON, tensorstore, tifffile and imagecodecs for damaged files
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, SourceError)
 _DECODING = Lock()
-"""Held while planes are decoded that may be large, so that memory for one is needed at a time."""
+"""Held while large planes are decoded, so that only one is in memory at a time."""
 
 
 class DamagedImageError(DatasetError):
-    """An image of the dataset cannot be read, or is too large to be drawn.
-
-    Attributes
-    ----------
-    image
-        Which one.
-    """
+    """An image of the dataset cannot be read, or is too large to be drawn."""
 
     def __init__(self, image: Path, why: Exception) -> None:
         is_large = isinstance(why, _TooLargeError)
@@ -63,47 +57,35 @@ class DamagedImageError(DatasetError):
 
 
 class _TooLargeError(SourceError):
-    """An image takes more memory than a report may."""
+    """An image needs more memory than a report may use."""
 
 
 class _Levels(Protocol):
-    """What a file offers: slices of a small level, and the voxels of a smaller one."""
+    """The levels of an image file: slices of a small one, and all voxels of a smaller one."""
 
     @property
     def shape(self) -> Zyx:
-        """Voxels of the level that slices are read of."""
+        """Shape (z, y, x) of the level from which slices are read."""
 
     @property
     def planes(self) -> Sequence[int] | None:
-        """The planes of level 0 that it has; None if they are merged."""
+        """The planes of level 0 that it contains; None if planes are merged."""
 
     def slice(self, axis: int, at: int) -> Array:
-        """Read a slice of it."""
+        """Read a slice."""
 
     def whole(self) -> Array:
-        """Read all voxels of a level that is small."""
+        """Read all voxels of the smaller level."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A small version of a volume.
+    """A small version of a volume."""
 
-    Attributes
-    ----------
-    image
-        The OME-Zarr or OME-TIFF.
-    full_shape
-        Voxels of level 0 along (z, y, x).
-    voxel_size_um
-        Their size (z, y, x).
-    kind
-        Decides how voxels are merged where no level is small enough.
-    """
-
-    image: Path
-    full_shape: Zyx
-    voxel_size_um: tuple[float, float, float]
-    kind: Kind
+    image: Path  # OME-Zarr or OME-TIFF
+    full_shape: Zyx  # of level 0
+    voxel_size_um: tuple[float, float, float]  # (z, y, x) of level 0
+    kind: Kind  # decides how to downsample if no level is small enough
 
     @cached_property
     def _levels(self) -> _Levels:
@@ -112,29 +94,29 @@ class Preview:
 
     @property
     def shape(self) -> Zyx:
-        """Voxels of the small version along (z, y, x)."""
+        """Shape (z, y, x) of the small version."""
         return self._levels.shape
 
     @property
     def extent_um(self) -> tuple[float, float, float]:
-        """How large the volume is along (z, y, x)."""
+        """Size of the volume along (z, y, x)."""
         z, y, x = (n * size for n, size in zip(self.full_shape, self.voxel_size_um, strict=True))
         return z, y, x
 
     @property
     def planes(self) -> list[int]:
-        """The plane of level 0, counted from 0, in the middle of each plane."""
+        """Index of the plane of level 0 in the middle of each plane."""
         n = self.shape[0]
-        return list(self._levels.planes or (_place(z, n, self.full_shape[0]) for z in range(n)))
+        return list(self._levels.planes or (_scaled_index(z, n, self.full_shape[0]) for z in range(n)))
 
     def slice(self, axis: int, at: int) -> Array:
-        """Read a slice at right angles to an axis."""
+        """Read a slice perpendicular to an axis."""
         with _naming(self.image):
             return self._levels.slice(axis, at)
 
     def slice_like(self, other: Preview, axis: int, at: int) -> Array:
-        """Read the slice that shows the same as one of another preview with the same extent, voxel by voxel."""
-        values = self.slice(axis, _place(at, other.shape[axis], self.shape[axis]))
+        """Read the slice that matches a slice of another preview of the same extent, resampled to its shape."""
+        values = self.slice(axis, _scaled_index(at, other.shape[axis], self.shape[axis]))
         wanted = [n for number, n in enumerate(other.shape) if number != axis]
         for number, (n, n_wanted) in enumerate(zip(values.shape, wanted, strict=True)):
             if n != n_wanted:
@@ -149,7 +131,7 @@ class Preview:
 
     @cached_property
     def window(self) -> tuple[float, float]:
-        """The values that are shown as black and as white: as OME-Zarr says, or by the values themselves."""
+        """The values shown as black and white: from OME-Zarr metadata, or chosen from the values."""
         if self.image.is_dir():
             with _naming(self.image):
                 window = read_attributes(self.image)["omero"]["channels"][0]["window"]
@@ -163,14 +145,14 @@ class Preview:
         return display.start, display.end
 
 
-def _place(at: int, n: int, n_other: int) -> int:
-    """Return which of `n_other` parts of a length has the middle of one of `n` parts in it."""
+def _scaled_index(at: int, n: int, n_other: int) -> int:
+    """Return which of `n_other` parts of a length contains the middle of part `at` of `n`."""
     return (2 * at + 1) * n_other // (2 * n)
 
 
 @contextmanager
 def _naming(image: Path) -> Iterator[None]:
-    """Say which image cannot be read."""
+    """Raise an error that names the image if it cannot be read."""
     try:
         yield
     except _DAMAGE as error:
@@ -178,7 +160,7 @@ def _naming(image: Path) -> Iterator[None]:
 
 
 class _ZarrLevels:
-    """The levels of an OME-Zarr: slices of the finest one that is not too wide to be shown."""
+    """The levels of an OME-Zarr: slices come from the finest one that is narrow enough."""
 
     planes = None
 
@@ -207,13 +189,13 @@ class _ZarrLevels:
 
 
 class _TiffPlanes:
-    """Planes from all over an OME-TIFF, of each the level that is not too wide, or merged until it is not."""
+    """Evenly spaced planes of an OME-TIFF, from the finest narrow level or downsampled until narrow."""
 
     def __init__(self, image: Path, kind: Kind) -> None:
         with open_tiff(image) as tiff:
             offsets = page_offsets(tiff)
             n_read = min(len(offsets), _MOST_PLANES)
-            self.planes = [_place(n, n_read, len(offsets)) for n in range(n_read)]
+            self.planes = [_scaled_index(n, n_read, len(offsets)) for n in range(n_read)]
             shown = [_narrowest(tiff, image, plane, offsets[plane]) for plane in self.planes]
         with _DECODING:
             self._values = np.stack([_small_plane(stack, kind) for stack in shown])
@@ -232,7 +214,7 @@ def _is_narrow(shape: tuple[int, ...]) -> bool:
 
 
 def _narrowest(tiff: tifffile.TiffFile, image: Path, plane: int, offset: int) -> TiffStack:
-    """Return a level of a plane, as a stack of one page: the finest that is not too wide, or else the smallest."""
+    """Return the finest narrow level of a plane, or else the smallest, as a stack of one page."""
     levels = levels_of(tiff, plane, offset)
     page, layout = next((level for level in levels if max(level[1].shape) <= _LONGEST_SIDE), levels[-1])
     if (n_bytes := bytes_to_read(layout)) > MOST_READ_BYTES:
@@ -242,7 +224,7 @@ def _narrowest(tiff: tifffile.TiffFile, image: Path, plane: int, offset: int) ->
 
 
 def _small_plane(stack: TiffStack, kind: Kind) -> Array:
-    """Read a plane, merged until it is not too wide; some rows at a time, where they can be read."""
+    """Read a plane and downsample it until it is narrow; in bands of rows if the file allows."""
     n_rows, n_columns = stack.layout.shape
     factor = 1
     while math.ceil(max(n_rows, n_columns) / factor) > _LONGEST_SIDE:
@@ -250,7 +232,7 @@ def _small_plane(stack: TiffStack, kind: Kind) -> Array:
     parts = []
     with closing(stack.open_plane(0)) as opened:
         whole = opened.decode() if isinstance(opened, WholePlane) else None
-        height = max(ROWS_AT_A_TIME // factor, 1) * factor  # whole pixels of what is shown
+        height = max(ROWS_AT_A_TIME // factor, 1) * factor  # a multiple of the rows of one displayed pixel
         for top in range(0, n_rows, height):
             bottom = min(top + height, n_rows)
             rows = _read_rows(opened, top, bottom, stack) if whole is None else whole[top:bottom]

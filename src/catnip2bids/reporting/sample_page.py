@@ -1,6 +1,6 @@
-"""What the page of one sample shows.
+"""Draw the images and gather the tables for the page of one sample.
 
-Invariant: a page holds all that it shows; pictures of planes are as many as its share of the report has room for.
+Invariant: a page needs no other files; the number of plane images follows from its share of the size of the report.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from catnip2bids.reporting.views import Brain, View, read_brain, read_heatmaps
 
 _MOST_PLANES, _FEWEST_PLANES = 24, 6
 _COLORS = ("#ffd23f", "#ff5d8f", "#37c8f0", "#7ae582", "#ff9f1c", "#b58cff", "#ffffff", "#e4572e")
-"""Of the cells of each segmentation."""
+"""Colours of the cells, by segmentation."""
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Cells that can be shown over the image."""
+    """Cells that the page can overlay on the image."""
 
     threshold: int | None
     color: str
@@ -36,7 +36,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Series:
-    """Cells by region of one segmentation, and the chart of them."""
+    """Cells by region of one segmentation, and their chart."""
 
     counts: Counts
     chart: str
@@ -52,26 +52,16 @@ class RegionRow:
 
 @dataclass(frozen=True)
 class ComponentRow:
-    """A line of the table of everything that CATNIP wrote.
-
-    Attributes
-    ----------
-    decision
-        What was done with it.
-    image
-        The image that it became, if it did.
-    sha256
-        Hash of the hashes of the image's planes, or of the file that it became or was copied to.
-    """
+    """A row of the table of CATNIP's outputs."""
 
     decision: Decision
     name: str
-    image: SampleImage | None
-    sha256: str
+    image: SampleImage | None  # the image made from it, if any
+    sha256: str  # of the file with the hashes of the image's planes, or of the table or copy
 
 
-def drawn(dataset: Path, sample: Sample, n_bytes: int, vega: Vega) -> dict[str, Any]:
-    """Draw what the page of a sample shows of its images, by the names that its template has for it.
+def draw_images(dataset: Path, sample: Sample, n_bytes: int, vega: Vega) -> dict[str, Any]:
+    """Draw the images of a sample, by their names in the template.
 
     Parameters
     ----------
@@ -80,7 +70,7 @@ def drawn(dataset: Path, sample: Sample, n_bytes: int, vega: Vega) -> dict[str, 
     sample
         The sample.
     n_bytes
-        Room for pictures of planes.
+        Limit of the bytes of plane images.
     vega
         Draws the plots.
 
@@ -89,24 +79,25 @@ def drawn(dataset: Path, sample: Sample, n_bytes: int, vega: Vega) -> dict[str, 
     DamagedImageError
         If an image cannot be read.
     """
-    return {**_look(read_brain(dataset, sample), sample, n_bytes, vega), "heatmaps": read_heatmaps(dataset, sample)}
+    brain = read_brain(dataset, sample)
+    return {**_draw_brain(brain, sample, n_bytes, vega), "heatmaps": read_heatmaps(dataset, sample)}
 
 
-def tables(dataset: Path, sample: Sample, vega: Vega) -> dict[str, Any]:
-    """Gather the tables on the page of a sample, by the names that its template has for them."""
+def make_tables(dataset: Path, sample: Sample, vega: Vega) -> dict[str, Any]:
+    """Gather the tables of a sample, by their names in the template."""
     return {
-        "series": [Series(counts, _regions_plotted(counts, sample, vega)) for counts in sample.counts],
+        "series": [Series(counts, _region_plot(counts, sample, vega)) for counts in sample.counts],
         "rows": list(_region_rows(sample)),
         "components": list(_component_rows(dataset, sample)),
     }
 
 
-def _regions_plotted(counts: Counts, sample: Sample, vega: Vega) -> str:
+def _region_plot(counts: Counts, sample: Sample, vega: Vega) -> str:
     plot = region_chart(counts, sample.regions)
     return "" if plot is None else vega.svg(plot)
 
 
-def _look(brain: Brain | None, sample: Sample, n_bytes: int, vega: Vega) -> dict[str, Any]:
+def _draw_brain(brain: Brain | None, sample: Sample, n_bytes: int, vega: Vega) -> dict[str, Any]:
     if brain is None or sample.raw is None:
         nothing: dict[str, Any] = {key: [] for key in ("planes", "orthogonal", "regions", "segmentations")}
         return nothing | {"histogram": None, "n_not_shown": 0}
@@ -127,14 +118,14 @@ def _look(brain: Brain | None, sample: Sample, n_bytes: int, vega: Vega) -> dict
 
 
 def _planes(brain: Brain, n_bytes: int) -> list[View]:
-    """Draw as many planes as there is room for."""
-    [sketch] = brain.planes(1)
-    n_planes = n_bytes // max(len(sketch.picture) + len(sketch.map), 1)
+    """Draw as many planes as fit into `n_bytes`."""
+    [example] = brain.planes(1)
+    n_planes = n_bytes // max(len(example.picture) + len(example.map), 1)
     return brain.planes(min(max(n_planes, _FEWEST_PLANES), _MOST_PLANES))
 
 
 def _region(region: DisplayedRegion, sample: Sample) -> dict[str, str]:
-    """Describe a region where it is pointed at."""
+    """Describe a region for the text under the pointer."""
     found = [(counts.cells.get(region.index), counts.title) for counts in sample.counts]
     cells = [f"{n:,} at {title}" for n, title in found if n is not None]
     words = f": cells {'; '.join(cells)}" if cells else ""
@@ -142,13 +133,13 @@ def _region(region: DisplayedRegion, sample: Sample) -> dict[str, str]:
 
 
 def _region_rows(sample: Sample) -> Iterator[RegionRow]:
-    """Yield all regions that have been counted, by ascending label value."""
+    """Yield all counted regions, by ascending label value."""
     for index in sorted({index for counts in sample.counts for index in counts.cells}):
         yield RegionRow(region_of(sample.regions, index), tuple(counts.cells.get(index) for counts in sample.counts))
 
 
 def _component_rows(dataset: Path, sample: Sample) -> Iterator[ComponentRow]:
-    """Yield everything that CATNIP wrote, in the order of the names."""
+    """Yield CATNIP's outputs in the order of the decisions."""
     images = {image.path.as_posix(): image for image in sample.images}
     for decision in sample.decisions:
         name = os.path.relpath(decision.source, sample.record.source)

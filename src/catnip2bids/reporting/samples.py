@@ -1,12 +1,12 @@
-"""What a dataset knows of each sample: its animal, its images, its regions and its cells.
+"""Read the samples of a dataset: their animals, images, regions and cells.
 
-Invariant: everything is read from the dataset alone; what it does not say is None or empty, never a guess.
+Invariant: everything comes from the dataset; missing values are None or empty, never guessed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -21,56 +21,40 @@ from catnip2bids.paths import inside
 from catnip2bids.regions import DisplayedRegion, displayed_regions
 
 _THRESHOLD = re.compile(r"\d+$")
-_OF_A_SAMPLE = ("sub-", "sample-", "stain-")
+_SAMPLE_ENTITIES = ("sub-", "sample-", "stain-")
 _SEXES = {"M": "male", "F": "female"}
 _HEMISPHERES = {"L": "left", "R": "right"}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The cells of one segmentation.
-
-    Attributes
-    ----------
-    threshold, corrected
-        Of which segmentation.
-    cells
-        Number of cells by label value; None where CATNIP excluded the region.
-    """
+    """The cells of one segmentation."""
 
     threshold: int
     corrected: bool
-    cells: Mapping[int, int | None]
+    cells: Mapping[int, int | None]  # by label value; None if CATNIP excluded the region
 
     @property
     def title(self) -> str:
-        """What it is called on a page."""
+        """The name of the segmentation on a page."""
         return f"threshold {self.threshold}{', corrected' if self.corrected else ''}"
 
     @property
     def total(self) -> int:
-        """All cells."""
+        """The number of all cells."""
         return sum(cells or 0 for cells in self.cells.values())
 
 
 @dataclass(frozen=True)
 class SampleImage:
-    """One image of a sample.
+    """One image of a sample."""
 
-    Attributes
-    ----------
-    path
-        POSIX path below the dataset.
-    record
-        What the dataset remembers of it.
-    """
-
-    path: PurePosixPath
+    path: PurePosixPath  # below the dataset
     record: ImageRecord
 
     @property
     def role(self) -> str:
-        """What it is in the pipeline."""
+        """Its role in the pipeline."""
         return self.record.role
 
     @property
@@ -81,7 +65,7 @@ class SampleImage:
 
     @property
     def short_name(self) -> str:
-        """What its name says beyond the sample's."""
+        """Its name without the entities of the sample."""
         stem = image_stem(self.path)
         entities = entities_of(stem)
         kept = [f"{key}-{entities[key]}" for key in ("space", "desc") if key in entities]
@@ -96,39 +80,19 @@ class SampleImage:
 
 @dataclass(frozen=True)
 class Sample:
-    """One imaged sample with one stain: what was one run of CATNIP.
+    """One sample with one stain, from one run of CATNIP."""
 
-    Attributes
-    ----------
-    key
-        ``sub-..._sample-..._stain-...``.
-    record
-        What the dataset remembers of the run.
-    animal
-        Row of participants.tsv.
-    hemisphere
-        ``left``, ``right``, or empty.
-    acquired
-        Time of acquisition, empty if it is unknown.
-    decisions
-        What was done with each entry of the run.
-    regions
-        Of its atlas, by label value.
-    counts
-        Of each segmentation, thresholds ascending.
-    """
-
-    key: str
+    key: str  # sub-..._sample-..._stain-...
     record: RunRecord
-    animal: Row
-    hemisphere: str
-    acquired: str
+    animal: Row  # of participants.tsv
+    hemisphere: str  # left, right, or empty
+    acquired: str  # empty if unknown
     decisions: tuple[Decision, ...]
-    regions: Mapping[int, DisplayedRegion]
-    counts: tuple[Counts, ...]
+    regions: Mapping[int, DisplayedRegion]  # of its atlas, by label value
+    counts: tuple[Counts, ...]  # thresholds ascending
 
     def known(self, column: str) -> str:
-        """Return what participants.tsv says of the animal, in words; empty if it is unknown."""
+        """Return a value of the animal from participants.tsv, in words; empty if unknown."""
         value = self.animal.get(column, UNKNOWN)
         return "" if value == UNKNOWN else _SEXES.get(value, value) if column == "sex" else value
 
@@ -139,7 +103,7 @@ class Sample:
         return tuple(sorted(images, key=lambda image: (image.path.parts[0] == "derivatives", image.path.name)))
 
     def without(self, image: str) -> Sample:
-        """Return the sample as if it had not this image."""
+        """Return a copy of the sample without one image."""
         images = {path: record for path, record in self.record.images.items() if path != image}
         return replace(self, record=self.record.model_copy(update={"images": images}))
 
@@ -162,34 +126,39 @@ class Sample:
         return sorted(found, key=lambda image: image.threshold or 0)
 
     def is_named_in(self, path: str) -> bool:
-        """Tell whether a file of the dataset is one of this sample."""
+        """Tell whether a path belongs to this sample."""
         return f"{self.key}_" in path or f"{self.key}." in path
 
     def is_concerned_by(self, path: str) -> bool:
-        """Tell whether a file of the dataset is one of this sample, of its animal, or of the dataset as a whole."""
-        named = (part for part in re.split("[/_.]", path) if part.startswith(_OF_A_SAMPLE))
+        """Tell whether a path belongs to this sample, to its animal, or to the whole dataset."""
+        named = (part for part in re.split("[/_.]", path) if part.startswith(_SAMPLE_ENTITIES))
         return set(named) <= set(self.key.split("_"))
 
     @property
     def excluded(self) -> list[Decision]:
-        """What was left out on purpose."""
+        """The entries that were excluded on purpose."""
         return [found for found in self.decisions if found.action == "exclude" and found.problem is None]
 
     @property
     def bytes_before(self) -> int | None:
-        """Bytes of what became images; None if the dataset does not remember."""
+        """Bytes of the sources of the images; None if not recorded."""
         sizes = [found.n_bytes for found in self.decisions if (found.target or "") in self.record.images]
-        return None if not sizes or None in sizes else sum(size or 0 for size in sizes)
+        return sum_of(sizes) if sizes else None
 
     @property
     def bytes_after(self) -> int | None:
-        """Bytes of the images."""
+        """Bytes of the images; None if not recorded."""
         sizes = [image.n_bytes for image in self.record.images.values()]
-        return None if not sizes or None in sizes else sum(size or 0 for size in sizes)
+        return sum_of(sizes) if sizes else None
+
+
+def sum_of(sizes: Sequence[int | None]) -> int | None:
+    """Add up sizes; None if one is unknown."""
+    return None if None in sizes else sum(size or 0 for size in sizes)
 
 
 def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
-    """Read what a dataset knows of its samples, in the order of their names.
+    """Read the samples of a dataset, sorted by name.
 
     Raises
     ------
@@ -217,7 +186,7 @@ def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
 
 
 def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
-    """Read the tables of counts of a sample, wherever the flavour of names put them."""
+    """Read the tables of counts of a sample, in the folders of either naming style."""
     found = []
     for path in dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv"):
         counted = counted_segmentation(entities_of(path.name.removesuffix("_counts.tsv")).get("desc", ""))

@@ -1,8 +1,8 @@
-"""Vega, which draws plots, in a process of its own: where memory is short, its JavaScript engine ends the process.
+"""Draw plots with Vega in a child process, because its JavaScript engine aborts the process if memory runs out.
 
-Invariant: whatever happens to that process, the report is made; once it ended or does not answer, nothing more is asked
-of it. A plot that Vega cannot draw leaves out that plot only.
-The process runs this file alone, so nothing of the package is imported here.
+Invariant: the report is written whatever happens to the child process; after it ended or failed to answer, it gets no
+further requests. A plot that Vega cannot draw does not affect the others.
+The child process runs this file as a script, so it imports nothing from the package.
 """
 
 from __future__ import annotations
@@ -22,19 +22,14 @@ _SECONDS_TO_END: Final = 10
 
 
 class Vega:
-    """Draws plots, one at a time, for as many threads as want some.
-
-    Attributes
-    ----------
-    failure
-        Why plots are missing; empty if all could be drawn.
-    """
+    """Draws plots, one at a time; threads may share it."""
 
     _library: ClassVar[str | None] = None
-    """Vega for pages, once it was made, which takes seconds."""
+    """Cache of the JavaScript bundle, which takes seconds to make."""
 
     def __init__(self) -> None:
-        self.failure, self._has_failed = "", False
+        self.failure = ""  # why plots are missing
+        self._has_failed = False
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -52,24 +47,24 @@ class Vega:
             self._process.communicate()
 
     def svg(self, specification: dict[str, Any]) -> str:
-        """Return a plot for a page; if it cannot be drawn, a line that says so."""
+        """Return a plot as SVG, or a paragraph with the reason if it cannot be drawn."""
         drawn: str | None = self._ask("vegalite_to_svg", json.dumps(specification))
         return f"<p>{escape(self.failure)}.</p>" if drawn is None else drawn
 
     def compiled(self, specification: dict[str, Any]) -> dict[str, Any] | None:
-        """Return a plot as what the library for pages draws; None if that fails."""
+        """Compile a Vega-Lite plot to Vega, which the library in a page draws; None if that fails."""
         compiled: dict[str, Any] | None = self._ask("vegalite_to_vega", specification)
         return compiled
 
     def library(self) -> str | None:
-        """Return Vega as JavaScript that needs nothing else; None if that fails."""
+        """Return Vega as one self-contained script; None if that fails."""
         if Vega._library is None:
             script: str | None = self._ask("javascript_bundle", "window.vegaEmbed = vegaEmbed;")
             Vega._library = None if script is None else script.replace("</script", "<\\/script")
         return Vega._library
 
     def _ask(self, function: str, argument: Any) -> Any:
-        """Have a function of vl-convert called."""
+        """Call a function of vl-convert in the child process."""
         with self._lock:
             if self._process is None or self._has_failed:
                 return None
@@ -84,7 +79,7 @@ class Vega:
                     self._fail(f"drawing one took more than {_SECONDS_TO_ANSWER} s")
                     return None
                 answer = json.loads(self._process.stdout.readline())
-            except (BrokenPipeError, ValueError):  # nothing, or half of an answer
+            except (BrokenPipeError, ValueError):  # no answer, or half of one
                 try:
                     code = self._process.wait(_SECONDS_TO_END)
                 except subprocess.TimeoutExpired:
@@ -100,7 +95,7 @@ class Vega:
         self.failure = self.failure or f"plots are missing, because {why}"
 
     def _fail(self, why: str) -> None:
-        """Give up the process."""
+        """Stop the child process and record why."""
         self._note(why)
         self._has_failed = True
         if self._process is not None:
@@ -108,16 +103,16 @@ class Vega:
 
 
 def _serve() -> None:
-    """Answer, line by line, what the other side asks."""
+    """Answer requests from stdin, one per line."""
     import vl_convert
 
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing that a library prints is taken for an answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # prints of libraries must not look like answers
     for line in sys.stdin.buffer:
         function, argument = json.loads(line)
         try:
             answer = {"result": getattr(vl_convert, function)(argument, vl_version=_VERSION)}
-        except Exception as error:  # vl-convert raises ValueError today; whatever it is, it belongs to this plot
+        except Exception as error:  # vl-convert raises ValueError, but does not promise it
             answer = {"error": " ".join(str(error).split())}
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()

@@ -1,6 +1,6 @@
-"""Slices through a sample: its image, and for each pixel the region and the cells that are there.
+"""Draw slices through a sample: its image, and the region and cells at each pixel.
 
-Invariant: image, regions and cells of a view lie on one grid, so that a page can lay them over each other.
+Invariant: image, regions and cells of a view share one grid, so that a page can overlay them.
 """
 
 from __future__ import annotations
@@ -25,62 +25,38 @@ from catnip2bids.reporting.samples import Sample, SampleImage
 Array = npt.NDArray[Any]
 
 MOST_SEGMENTATIONS = 8
-"""The cells of so many segmentations fit into a map."""
+"""Segmentations whose cells fit into a map, one bit each."""
 _N_BINS = 80
 _PROJECTED = ("along z", "along y", "along x")
 
 
 @dataclass(frozen=True)
 class View:
-    """A slice through a volume.
-
-    Attributes
-    ----------
-    title
-        What it shows.
-    picture, map
-        Addresses of the image, and of regions and cells; the map may be empty.
-    width, height
-        Pixels.
-    width_um, height_um
-        How large it is.
-    number
-        That of the plane of level 0, counted from 1, if it is one.
-    """
+    """A slice through a volume."""
 
     title: str
-    picture: str
-    map: str
+    picture: str  # data URL of the image
+    map: str  # data URL of regions and cells, or empty
     width: int
     height: int
     width_um: float
     height_um: float
-    number: int | None = None
+    number: int | None = None  # of the plane of level 0, counted from 1, if it is one
 
 
 @dataclass(frozen=True)
 class Heatmaps:
-    """The largest values along each axis of a heat map, and of the corrected one, in one scale.
+    """Maximum projections of a heat map and of the corrected one, on one scale."""
 
-    Attributes
-    ----------
-    threshold
-        Of the segmentation.
-    largest
-        The value shown as white.
-    plain, corrected
-        Projections; empty if that heat map does not exist.
-    """
-
-    threshold: int | None
-    largest: float
-    plain: tuple[View, ...]
+    threshold: int | None  # of the segmentation
+    largest: float  # value shown as white
+    plain: tuple[View, ...]  # along z, y and x; empty if that heat map does not exist
     corrected: tuple[View, ...]
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often intensities occur: bin edges (n + 1), voxels (n), and the values shown as black and white."""
+    """A histogram of intensities: bin edges (n + 1), voxels (n), and the values shown as black and white."""
 
     edges: Array
     n_voxels: Array
@@ -89,27 +65,15 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Brain:
-    """The small versions of a sample's images, on the grid of the raw one.
+    """The small versions of a sample's images, on the grid of the raw one."""
 
-    Attributes
-    ----------
-    image
-        The raw image.
-    labels
-        The labels, if the sample has them.
-    regions
-        The regions that occur, by ascending label value, and one for all other labels.
-    segmentations
-        Whose cells are shown, and their images.
-    """
-
-    image: Preview
+    image: Preview  # the raw image
     labels: Preview | None
-    regions: tuple[DisplayedRegion, ...]
+    regions: tuple[DisplayedRegion, ...]  # by ascending label value; the last one stands for all other labels
     segmentations: tuple[tuple[SampleImage, Preview], ...]
 
     def planes(self, n_most: int) -> list[View]:
-        """Return planes from all over the volume."""
+        """Return up to `n_most` evenly spaced planes."""
         n_planes = len(self.image.planes)
         n = min(n_planes, n_most)
         chosen = [(2 * k + 1) * n_planes // (2 * n) for k in range(n)]
@@ -117,12 +81,12 @@ class Brain:
         return [replace(self._view(0, z, format_planes([plane])), number=plane_number(plane)) for z, plane in planes]
 
     def orthogonal(self) -> list[View]:
-        """Return three slices at right angles through the middle of the brain."""
+        """Return three orthogonal slices through the middle of the brain."""
         names = ("XY", "XZ", "YZ")
         return [self._view(axis, at, names[axis]) for axis, at in enumerate(self._middle())]
 
     def _middle(self) -> list[int]:
-        """Return a place in the middle of what lies in regions, or is bright."""
+        """Return the median position of labelled or, without labels, bright voxels."""
         small = self.image.whole if self.labels is None else self.labels.whole
         inside = small > self.image.window[0] if self.labels is None else small != 0
         axes = range(inside.ndim)
@@ -144,23 +108,23 @@ class Brain:
         return replace(view, map=map_picture(numbers, cells))
 
     def _numbers(self, labels: Array) -> Array:
-        """Return the numbers of regions, from 1 on; values that nothing names have the last one."""
+        """Map labels to numbers of regions, from 1 on; labels without a name get the last one."""
         ids = np.array([region.index for region in self.regions[:-1]])
-        places = np.minimum(np.searchsorted(ids, labels), max(len(ids) - 1, 0))
-        is_known = ids[places] == labels if len(ids) else np.zeros(labels.shape, np.bool_)
-        numbers = np.where(is_known, places + 1, len(self.regions))
+        indices = np.minimum(np.searchsorted(ids, labels), max(len(ids) - 1, 0))
+        is_known = ids[indices] == labels if len(ids) else np.zeros(labels.shape, np.bool_)
+        numbers = np.where(is_known, indices + 1, len(self.regions))
         return np.where(labels == 0, 0, numbers).astype(np.uint16)
 
     def histogram(self) -> Histogram:
-        """Count intensities."""
-        halves = self.image.whole[np.isfinite(self.image.whole)] / 2  # no type overflows their range
+        """Return the histogram of intensities."""
+        halves = self.image.whole[np.isfinite(self.image.whole)] / 2  # avoids overflow of the range
         ends = ends_apart(float(halves.min()), float(halves.max())) if halves.size else (0.0, 0.5)
         n_voxels, edges = np.histogram(halves, bins=_N_BINS, range=ends)
         return Histogram(2 * edges.astype(np.float64), n_voxels, self.image.window)
 
 
 def _median(profile: Array) -> int:
-    """Return the place before and behind which there is as much; the middle if there is nothing."""
+    """Return the index that halves the sum of a profile; the middle if all is 0."""
     sums = profile.cumsum()
     return int(np.searchsorted(sums, sums[-1] / 2)) if sums[-1] else len(profile) // 2
 
@@ -186,25 +150,25 @@ def _preview(dataset: Path, image: SampleImage) -> Preview:
 
 
 def _regions_of(sample: Sample, values: Sequence[int]) -> tuple[DisplayedRegion, ...]:
-    """Name label values, and in the end all others."""
+    """Return the regions of label values, and one for all others at the end."""
     return (*(region_of(sample.regions, value) for value in sorted(set(values) - {0})), OTHER_LABELS)
 
 
 def read_heatmaps(dataset: Path, sample: Sample) -> list[Heatmaps]:
-    """Project the heat maps of each threshold, the corrected ones beside them."""
+    """Project the plain and corrected heat maps of each threshold."""
     plain = {found.threshold: found for found in sample.heatmaps(is_corrected=False)}
     corrected = {found.threshold: found for found in sample.heatmaps(is_corrected=True)}
     found = []
     for threshold in dict.fromkeys([*plain, *corrected]):
-        both = [_projected(dataset, side.get(threshold)) for side in (plain, corrected)]
-        largest = max((float(values.max()) for side in both for values, _ in side), default=0.0)
-        sides = [tuple(_heat_view(*projection, largest, n) for n, projection in enumerate(side)) for side in both]
-        found.append(Heatmaps(threshold, largest, *sides))
+        both = [_projections(dataset, maps.get(threshold)) for maps in (plain, corrected)]
+        largest = max((float(values.max()) for projections in both for values, _ in projections), default=0.0)
+        views = [tuple(_heat_view(*each, largest, n) for n, each in enumerate(projections)) for projections in both]
+        found.append(Heatmaps(threshold, largest, *views))
     return found
 
 
-def _projected(dataset: Path, image: SampleImage | None) -> list[tuple[Array, tuple[float, float]]]:
-    """Return the largest values along each axis, and the height and width of what is seen."""
+def _projections(dataset: Path, image: SampleImage | None) -> list[tuple[Array, tuple[float, float]]]:
+    """Return the maximum projection along each axis with its height and width in micrometers."""
     if image is None:
         return []
     preview = _preview(dataset, image)

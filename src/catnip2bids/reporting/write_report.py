@@ -1,7 +1,6 @@
-"""The report of a dataset: one page with an overview, and one for each sample.
+"""Write the HTML report of a dataset: an overview page and a page for each sample.
 
-Invariant: it reads the dataset alone, and writes below ``docs/report`` alone; run again on the same dataset, it writes
-the same pages.
+Invariant: only the dataset is read, only ``docs/report`` is written, and the same dataset gives the same pages.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ from catnip2bids.progress import Progress
 from catnip2bids.reporting.check_results import REPORT, Check, save_check_result
 from catnip2bids.reporting.group_counts import GroupCounts, group_counts_of
 from catnip2bids.reporting.preview import DamagedImageError
-from catnip2bids.reporting.sample_page import drawn, tables
-from catnip2bids.reporting.sample_status import CheckResults, Problem, SampleStatus, status_of, sum_of, with_damage
-from catnip2bids.reporting.samples import Sample, read_samples
+from catnip2bids.reporting.sample_page import draw_images, make_tables
+from catnip2bids.reporting.sample_status import CheckResults, Problem, SampleStatus, status_of, with_damage
+from catnip2bids.reporting.samples import Sample, read_samples, sum_of
 from catnip2bids.reporting.vega import Vega
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 _PLANES_BYTES = 28 * 10**6
-"""Room for pictures of planes in the whole report, and in one page at the most."""
+"""Limits of the bytes of plane images in the whole report and in one page."""
 _PAGE_BYTES = 3 * 10**6
 _THREADS = 2
 MEMORY_BYTES = 512 * 2**20
-"""What drawing takes at the most (measured: 430 to 480 MiB for planes of 640 x 544 pixels)."""
+"""Memory that drawing needs (measured: 430 to 480 MiB for planes of 640 x 544 pixels)."""
 _LIBRARY = "vega"
-_OURS = '<meta name="generator" content="catnip2bids">'
+_GENERATOR = '<meta name="generator" content="catnip2bids">'
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,9 +53,9 @@ class Report(ShortRepr):
     path
         The page to open.
     n_samples
-        Samples in it.
+        Number of samples.
     problems
-        What could not be drawn, and why.
+        Images and plots that could not be drawn, and why.
     """
 
     path: Path
@@ -81,26 +80,26 @@ def report(
     verification: Check | None = None,
     jobs: int | None = None,
 ) -> Report:
-    """Write pages to look at into a dataset: ``docs/report/index.html`` and a page for each sample.
+    """Write an HTML report into a dataset: ``docs/report/index.html`` and a page for each sample.
 
     Parameters
     ----------
     dataset
         A dataset that `package` made.
     progress
-        Told which sample is drawn.
+        Listens to which sample is drawn.
     validation, verification
-        What `validate` and `verify` found just now, which is kept for later reports too. Without them it is what the
-        commands of these names found last.
+        Results of `validate` and `verify`, which are also saved for later reports. By default, the last saved
+        results.
     jobs
-        Samples that are drawn at the same time, at most two.
+        Number of samples to draw at the same time; at most two.
 
     Raises
     ------
     UsageError
-        If the number of jobs is not possible.
+        If the number of jobs is not positive.
     DatasetError
-        If the folder is not a dataset of ours or packaged now, or a table of it cannot be read.
+        If the folder is not a dataset made by `package`, is being packaged, or has an unreadable table.
     WriteError
         If the pages cannot be written.
 
@@ -112,21 +111,21 @@ def report(
     dataset, progress = Path(dataset), progress or Progress()
     refuse_packaging(dataset, "report")
     refuse_foreign(dataset)
-    provenance, place = provenance_of(dataset), dataset / REPORT
-    if (place / "index.html").is_dir():
-        raise DatasetError(f"{place}: is not a folder inside the dataset; move it elsewhere and draw the report again")
+    provenance, folder = provenance_of(dataset), dataset / REPORT
+    if (folder / "index.html").is_dir():
+        raise DatasetError(f"{folder}: is not a folder inside the dataset; move it elsewhere and draw the report again")
     check_resources(jobs)
-    refuse_unwritable(place)
+    refuse_unwritable(folder)
     pages = _Pages(dataset, provenance, progress)
     for name, check in (("validation", validation), ("verification", verification)):
         if check is not None:
             save_check_result(dataset, name, check)
-    with raising_write_errors(place):
+    with raising_write_errors(folder):
         return pages.write(CheckResults.of(dataset), min(jobs or _THREADS, _THREADS))
 
 
 class _Pages:
-    """All pages of a report."""
+    """The pages of one report."""
 
     def __init__(self, dataset: Path, provenance: Provenance, progress: Progress) -> None:
         self._dataset, self._provenance, self._progress = dataset, provenance, progress
@@ -135,13 +134,13 @@ class _Pages:
         self._templates.filters["size"] = format_bytes
         self._failures: list[str] = []
 
-    def write(self, outcomes: CheckResults, n_threads: int) -> Report:
-        """Write them, the overview last, with what the checks found."""
-        self._outcomes = outcomes
-        self._cards = [status_of(sample, outcomes) for sample in self._samples]
+    def write(self, results: CheckResults, n_threads: int) -> Report:
+        """Write all pages, the overview last."""
+        self._results = results
+        self._cards = [status_of(sample, results) for sample in self._samples]
         path = safe_path(self._dataset, REPORT / "index.html")
-        self._of_dataset = list(self._missing_files())
-        self._failures += [f"{self._dataset / found.where}: {found.what}" for found in self._of_dataset]
+        self._dataset_problems = list(self._missing_files())
+        self._failures += [f"{self._dataset / found.where}: {found.what}" for found in self._dataset_problems]
         with Vega() as self._vega:
             with ThreadPoolExecutor(n_threads) as threads:
                 self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
@@ -149,46 +148,46 @@ class _Pages:
         if self._vega.failure:
             self._failures.append(f"{path.parent}: {self._vega.failure}; draw the report again where that can be done")
         known = {path.name, *(card.page for card in self._cards)}
-        for old in path.parent.glob("sub-*.html"):  # of samples that are no more
-            if old.name not in known and old.is_file() and _OURS in read_bytes(old).decode(errors="replace"):
+        for old in path.parent.glob("sub-*.html"):  # pages of removed samples
+            if old.name not in known and old.is_file() and _GENERATOR in read_bytes(old).decode(errors="replace"):
                 remove(beside(path, old.name))
         return Report(path, len(self._samples), tuple(self._failures))
 
     def _missing_files(self) -> Iterator[Problem]:
-        """Yield what verify needs and is not there, in its words if it ran."""
+        """Yield a problem if the checksums are missing, in the words of verify if it ran."""
         if not (self._dataset / CHECKSUMS).is_file():
             missing = Problem(CHECKSUMS.as_posix(), "does not exist; bring it back from a copy, or package again")
-            said = (found for found in self._outcomes.changed_files() if found.where == missing.where)
-            yield next(said, missing)
+            reported = (found for found in self._results.changed_files() if found.where == missing.where)
+            yield next(reported, missing)
 
     def _render(self, name: str, content: dict[str, Any]) -> str:
-        """Fill a template; its scripts are the only ones that a browser may run."""
+        """Fill a template; the page lets browsers run only the scripts listed in `content`."""
         scripts = [self._script(script) for script in content.pop("scripts")]
         hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
         policy = " ".join(f"'sha256-{digest}'" for digest in hashes)
         template = self._templates.get_template(name)
-        text = template.render(version=__version__, generator=_OURS, scripts=scripts, policy=policy, **content)
-        # names of files may hold bytes that are no UTF-8
+        text = template.render(version=__version__, generator=_GENERATOR, scripts=scripts, policy=policy, **content)
+        # names of files may hold bytes that are not UTF-8
         return text.encode(errors="backslashreplace").decode()
 
     def _script(self, name: str) -> str:
-        """Return a script: the library that draws plots, or one of ours."""
+        """Return the library that draws plots, or a script from the templates."""
         if name == _LIBRARY:
             return self._vega.library() or ""
         return self._templates.get_template(name).render()
 
     def _write_sample(self, index: int) -> SampleStatus:
-        """Write the page of a sample; returns its card with a picture on it."""
+        """Write the page of a sample; return its card with a thumbnail."""
         sample = self._samples[index]
         self._progress.looking_at(f"{sample.key} ({index + 1} of {len(self._samples)})")
-        drawn, problems = self._drawn(sample)
+        images, problems = self._draw_images(sample)
         card = with_damage(self._cards[index], problems)
         content = {
-            **drawn,
-            **tables(self._dataset, sample, self._vega),
+            **images,
+            **make_tables(self._dataset, sample, self._vega),
             "sample": sample,
             "card": card,
-            "problems": list(dict.fromkeys((*card.problems, *self._of_dataset))),
+            "problems": list(dict.fromkeys((*card.problems, *self._dataset_problems))),
             "no_plots": self._vega.failure,
             "times": self._times(sample),
             "scripts": ["planes.js", "tables.js"],
@@ -196,16 +195,16 @@ class _Pages:
             "after": self._card(index + 1),
         }
         write_text(safe_path(self._dataset, REPORT / card.page), self._render("sample.html", content))
-        planes = drawn["planes"]
+        planes = images["planes"]
         return replace(card, thumbnail=planes[len(planes) // 2] if planes else None)
 
-    def _drawn(self, sample: Sample) -> tuple[dict[str, Any], list[Problem]]:
-        """Draw the images of a sample, without those that are damaged."""
-        room = min(_PLANES_BYTES // len(self._samples), _PAGE_BYTES)
+    def _draw_images(self, sample: Sample) -> tuple[dict[str, Any], list[Problem]]:
+        """Draw the images of a sample; leave out and report damaged ones."""
+        n_bytes = min(_PLANES_BYTES // len(self._samples), _PAGE_BYTES)
         problems: list[Problem] = []
         while True:
             try:
-                return drawn(self._dataset, sample, room, self._vega), problems
+                return draw_images(self._dataset, sample, n_bytes, self._vega), problems
             except DamagedImageError as error:
                 self._failures.append(str(error))
                 image = error.image.relative_to(self._dataset).as_posix()
@@ -220,23 +219,23 @@ class _Pages:
         times = [invocation.time.replace("T", " ")[:16] for invocation in self._provenance.history]
         return f"{acquired}dataset begun {times[0]} UTC, packaged last {times[-1]} UTC" if times else acquired
 
-    def _cohort(self) -> GroupCounts | None:
-        """Gather the cells of all samples, and compile the plot of them; None if that is not possible."""
-        cohort = group_counts_of(self._samples, self._cards)
-        if cohort is None:
+    def _group_counts(self) -> GroupCounts | None:
+        """Gather the cells of all samples and compile their plot; None if that is impossible."""
+        counts = group_counts_of(self._samples, self._cards)
+        if counts is None:
             return None
-        plot = self._vega.compiled(cohort.data["plot"])
+        plot = self._vega.compiled(counts.data["plot"])
         if plot is None or self._vega.library() is None:
             return None
-        return replace(cohort, data={**cohort.data, "plot": plot})
+        return replace(counts, data={**counts.data, "plot": plot})
 
     def _overview(self) -> dict[str, Any]:
         samples, cards = self._samples, self._cards
-        errors = self._outcomes.findings("error")
+        errors = self._results.findings("error")
         of_dataset = [found for found in errors if not any(sample.is_named_in(found.where) for sample in samples)]
         of_samples = [found for card in cards for found in card.problems]
-        of_files = [*self._of_dataset, *self._outcomes.changed_files()]
-        cohort = self._cohort()
+        of_files = [*self._dataset_problems, *self._results.changed_files()]
+        group_counts = self._group_counts()
         of_report = [Problem(REPORT.as_posix(), self._vega.failure)] if self._vega.failure else []
         return {
             "title": self._title,
@@ -244,13 +243,13 @@ class _Pages:
             "n_images": sum(len(sample.images) for sample in samples),
             "bytes_before": sum_of([sample.bytes_before for sample in samples]),
             "bytes_after": sum_of([sample.bytes_after for sample in samples]),
-            "states": self._outcomes.states,
+            "states": self._results.states,
             "problems": list(dict.fromkeys((*of_samples, *of_files, *of_dataset, *of_report))),  # samples share some
-            "warnings": self._outcomes.findings("warning"),
+            "warnings": self._results.findings("warning"),
             "cards": cards,
-            "cohort": cohort,
+            "cohort": group_counts,
             "no_plots": self._vega.failure,
-            "scripts": [_LIBRARY, "cohort.js"] if cohort else [],
+            "scripts": [_LIBRARY, "cohort.js"] if group_counts else [],
             "excluded": _excluded(samples),
         }
 
@@ -265,7 +264,7 @@ def _title_of(dataset: Path) -> str:
 
 @dataclass(frozen=True)
 class Excluded:
-    """What was left out, why, and what was found out about its pixels."""
+    """An excluded entry: its source, the reason, and the evidence from its pixels."""
 
     source: str
     reason: str
@@ -290,7 +289,7 @@ _EVIDENCE = {
 
 
 def _evidence(decision: Decision) -> list[tuple[str, str]]:
-    """Choose what people want to know of the evidence; lists and tables are counted."""
+    """Choose the evidence to show; count lists and tables."""
     evidence = decision.evidence or {}
     return [(words, _short(evidence[key])) for key, words in _EVIDENCE.items() if key in evidence]
 

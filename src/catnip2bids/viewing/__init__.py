@@ -1,4 +1,4 @@
-"""Images with their labels in Neuroglancer, served from this machine to this machine."""
+"""Serve images with their labels to Neuroglancer, on this machine only."""
 
 from catnip2bids.viewing.browser import open_in_browser
 from catnip2bids.viewing.serve import Viewing, view

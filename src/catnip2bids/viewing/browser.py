@@ -1,4 +1,4 @@
-"""The browser of this machine."""
+"""Open the web browser of this machine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import webbrowser
 
 
 def open_in_browser(url: str) -> bool:
-    """Open a browser with a window; tells whether there is one. Those for terminals would block this one.
+    """Open a graphical browser, and return whether one was found. Text browsers would block the terminal.
 
-    The address is on its command line, where other users of the machine may read it: files that only the user can read
-    would hide it, but browsers in sandboxes (snap, flatpak) cannot read those either.
+    Other users of the machine may read the address from the command line of the browser. A private file could hide the
+    address, but sandboxed browsers (snap, flatpak) cannot read such a file.
     """
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         return False

@@ -1,6 +1,6 @@
-"""What the viewer has to know of an image, however it is stored, to place it and to choose its contrast.
+"""The interface between the viewer and images of any format: axes, contrast, and files to serve.
 
-Invariant: an image hands out nothing but its own files, or bytes that stand for them, by POSIX paths below it.
+Invariant: an image serves only its own files, or bytes in their place, by POSIX paths below it.
 """
 
 from __future__ import annotations
@@ -15,61 +15,39 @@ from catnip2bids.errors import SourceError
 from catnip2bids.ome import LabelValue
 
 _SHOWN_TYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32"})
-"""What Neuroglancer's textures can hold."""
+"""Types that Neuroglancer's textures support."""
 WHITE = "#ffffff"
 MOST_DECODED_BYTES = 512 * 2**20
-"""What is decoded at a time, at the most: planes of 16,384 x 16,384 voxels of 16 bits."""
+"""Limit of decoding at once: a plane of 16,384 x 16,384 voxels of 16 bits."""
 _MOST_CHANNELS = 100
-"""Each is a layer."""
+"""Each channel becomes a layer."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis of an image.
+    """An axis of an image, at level 0."""
 
-    Attributes
-    ----------
-    name, type
-        As in OME-Zarr ("axes"): x, y, z of type ``space``, c of type ``channel``, t of type ``time``.
-    n_voxels
-        Voxels of level 0.
-    step, unit
-        Size of a voxel of level 0; in meters or seconds, or a plain number where the unit is empty.
-    first
-        Where the centre of the first voxel is, in voxels.
-    """
-
-    name: str
+    name: str  # name and type as in OME-Zarr ("axes"): x, y, z: space; c: channel; t: time
     type: str
     n_voxels: int
-    step: float
-    unit: str
-    first: float = 0.0
+    step: float  # size of a voxel in `unit`
+    unit: str  # m or s, or empty for a plain number
+    first: float = 0.0  # position of the centre of the first voxel, in voxels
 
     @property
     def middle(self) -> float:
-        """The centre of the voxel in the middle, in voxels."""
+        """Position of the centre of the middle voxel, in voxels."""
         return self.first + self.n_voxels // 2
 
 
 @dataclass(frozen=True)
 class Channel:
-    """How a channel is shown.
-
-    Attributes
-    ----------
-    name, color
-        Its name, and ``#rrggbb``.
-    window
-        The values shown as black and as white.
-    limits
-        Smallest and largest value.
-    """
+    """How a channel is displayed."""
 
     name: str
-    color: str
-    window: tuple[float, float]
-    limits: tuple[float, float]
+    color: str  # #rrggbb
+    window: tuple[float, float]  # values shown as black and white
+    limits: tuple[float, float]  # smallest and largest value
 
 
 class ViewedImage(Protocol):
@@ -77,34 +55,34 @@ class ViewedImage(Protocol):
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Path of the image."""
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """Its axes, in the order of the array."""
+        """Axes in the order of the array."""
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """Type of the values that are served."""
+        """Type of the served values."""
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """How its channels are shown; one for an image without a channel axis."""
+        """Display of its channels; one for an image without a channel axis."""
 
     @property
     def labels(self) -> tuple[LabelValue, ...]:
-        """Names and colours of its values, where its own metadata tell them."""
+        """Names and colours of label values, from its own metadata."""
 
     @property
     def label_folders(self) -> tuple[Path, ...]:
-        """Label images inside of it, in OME-Zarr."""
+        """Label images inside an OME-Zarr."""
 
     @property
     def zarr_format(self) -> int:
-        """Version of Zarr that it is served in, 2 or 3."""
+        """Zarr format of the served files, 2 or 3."""
 
     def read(self, path: str) -> Path | bytes | None:
-        """Return the file at a path below the image, or what would stand in it; None if there is none."""
+        """Return the file at a path below the image, or its content; None if it does not exist."""
 
 
 def check_image(image: ViewedImage) -> None:
@@ -113,8 +91,8 @@ def check_image(image: ViewedImage) -> None:
     Raises
     ------
     SourceError
-        If its metadata cannot be understood, it has no plane of x and y, it has too many channels, or no texture can
-        hold its values.
+        If its metadata are invalid, it lacks axis x or y, it has too many channels, or textures do not support its
+        values.
     """
     if not {axis.name for axis in image.axes} >= {"x", "y"}:
         names = ", ".join(axis.name for axis in image.axes)

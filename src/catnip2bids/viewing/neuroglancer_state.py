@@ -1,7 +1,7 @@
-"""The state that Neuroglancer is opened with: layers, colours, position, zoom.
+"""Make the initial state of Neuroglancer: layers, colours, position, zoom.
 
-Invariant: the state says everything that is seen at first; nothing is left to what Neuroglancer would choose. Its keys
-are those of the client that the package neuroglancer 2.41 brings.
+Invariant: the state sets everything that is visible at first and relies on no defaults of Neuroglancer. Its keys are
+those of the client in the package neuroglancer 2.41.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PANEL = (460, 400)
 """Pixels of a panel, one of four in a window of 1280 x 900 beside the list of regions."""
 _MARGIN = 1.05
 _PLANE = frozenset("xyz")
-# what is black is transparent, so that sections do not hide each other in 3D
+# black is transparent, so that sections do not hide each other in 3D
 _SHADERS = {
     DisplayMode.INTENSITY: """#uicontrol invlerp normalized
 #uicontrol vec3 color color(default="{color}")
@@ -50,9 +50,9 @@ def state_of(scene: Scene, sources: Sequence[list[str]]) -> State:
     Parameters
     ----------
     scene
-        What to show.
+        The layers to show.
     sources
-        Addresses of each layer: of its image, and of the names of its regions if it has any.
+        URLs for each layer: of its image, and of the names of its regions if it has any.
     """
     axes = _shown_axes(scene.layers[0].image.axes)
     layers = [_layer(layer, addresses) for layer, addresses in zip(scene.layers, sources, strict=True)]
@@ -76,7 +76,7 @@ def state_of(scene: Scene, sources: Sequence[list[str]]) -> State:
 
 
 def region_properties(regions: Sequence[LabelValue]) -> State:
-    """Name regions as Neuroglancer's precomputed format does ("segment properties")."""
+    """Return names of regions as "segment properties" of Neuroglancer's precomputed format."""
     return {
         "@type": "neuroglancer_segment_properties",
         "inline": {
@@ -94,14 +94,14 @@ def region_properties(regions: Sequence[LabelValue]) -> State:
 
 
 def _segment_id(region: LabelValue) -> str:
-    """Write a label value as the client does: as an unsigned integer of 64 bits, to which it extends signed ones."""
+    """Write a label value as the client does: as uint64, with negative values wrapped."""
     return str(region.value % 2**64)
 
 
 def _shown_axes(axes: Sequence[Axis]) -> list[Axis]:
-    """Order axes as people do, x first; channels are no place, each has its own layer."""
-    places = [axis for axis in axes if axis.type != "channel"]
-    return sorted(places, key=lambda axis: ("xyz".find(axis.name) % 9, axis.name))
+    """Sort axes, x first, without channels, each of which has its own layer."""
+    shown = [axis for axis in axes if axis.type != "channel"]
+    return sorted(shown, key=lambda axis: ("xyz".find(axis.name) % 9, axis.name))
 
 
 def _space(axes: Sequence[Axis]) -> list[Axis]:
@@ -109,7 +109,7 @@ def _space(axes: Sequence[Axis]) -> list[Axis]:
 
 
 def _zoom(axes: Sequence[Axis]) -> State:
-    """Choose scales at which all of the image is in each panel, in voxels of the finest axis for a pixel."""
+    """Choose scales at which the image fits into each panel, in voxels of the finest axis per pixel."""
     finest = min(axis.step for axis in axes)
     extents = {axis.name: axis.n_voxels * axis.step / finest for axis in axes}
     x, y, z = (extents.get(name, 1.0) for name in "xyz")
@@ -120,7 +120,7 @@ def _zoom(axes: Sequence[Axis]) -> State:
 
 def _layer(layer: Layer, sources: list[str]) -> State:
     described: State = {"name": layer.name, "visible": layer.visible, "source": sources}
-    if layer.look == DisplayMode.LABELS and layer.image.dtype.kind in "iu":
+    if layer.mode == DisplayMode.LABELS and layer.image.dtype.kind in "iu":
         return described | {
             "type": "segmentation",
             "tab": "segments",
@@ -129,12 +129,12 @@ def _layer(layer: Layer, sources: list[str]) -> State:
             "segmentColors": {_segment_id(region): region.color for region in layer.regions},
         }
     described["source"] = sources[0]
-    look = DisplayMode.INTENSITY if layer.look == DisplayMode.LABELS else layer.look
+    mode = DisplayMode.INTENSITY if layer.mode == DisplayMode.LABELS else layer.mode
     zero = {"f": "0.0", "u": "0u", "i": "0"}[layer.image.dtype.kind]
-    described |= {"type": "image", "opacity": 1, "shader": _SHADERS[look].format(color=layer.color, zero=zero)}
+    described |= {"type": "image", "opacity": 1, "shader": _SHADERS[mode].format(color=layer.color, zero=zero)}
     if layer.channel or any(axis.type == "channel" for axis in layer.image.axes):
         described |= {"localPosition": [layer.channel], "blend": "additive"}
-    if look != DisplayMode.MASK:
+    if mode != DisplayMode.MASK:
         described["shaderControls"] = {"normalized": _contrast(layer)}
     return described
 

@@ -1,6 +1,6 @@
-"""Everything that a viewing serves, by path: the list of scenes, Neuroglancer's client and states, images, names.
+"""Map paths to content: the list of scenes, Neuroglancer's client and states, images, names of regions.
 
-Invariant: there is nothing but the images that are viewed and files of the client; no folder is ever listed.
+Invariant: only the viewed images and files of the client are served, and no folder is listed.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from catnip2bids._version import __version__
 from catnip2bids.errors import UsageError
+from catnip2bids.html_pages import page_templates
 from catnip2bids.viewing.image import ViewedImage
 from catnip2bids.viewing.neuroglancer_state import State, region_properties, state_of
 from catnip2bids.viewing.scene import Layer, Scene
-from catnip2bids.viewing.start_page import start_page
 
 _HTML, _JSON = "text/html; charset=utf-8", "application/json"
 _TYPES = {".html": _HTML, ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".json": _JSON}
@@ -29,26 +31,18 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Content:
-    """What is at an address: its media type, and the file or its bytes."""
+    """The content at an address: its media type, and a file or bytes."""
 
     type: str
     body: Path | bytes
 
     def open(self) -> BinaryIO:
-        """Open it for reading."""
+        """Open the content for reading."""
         return BytesIO(self.body) if isinstance(self.body, bytes) else self.body.open("rb")
 
 
 class Routes:
-    """Everything that can be asked for.
-
-    Parameters
-    ----------
-    title
-        Of the list of scenes.
-    scenes
-        What can be looked at.
-    """
+    """The content of all addresses; `title` is that of the list of scenes."""
 
     def __init__(self, title: str, scenes: Sequence[Scene]) -> None:
         self._title, self._scenes = title, tuple(scenes)
@@ -58,7 +52,7 @@ class Routes:
                 self._images.append(layer.image)
 
     def find(self, path: str, root: str) -> Content | None:
-        """Find what is at a path, with all links followed; addresses in it begin with `root`.
+        """Return the content at a path; addresses in the content begin with `root`.
 
         Raises
         ------
@@ -67,7 +61,7 @@ class Routes:
         """
         match path.split("/", 2):
             case [""]:
-                return Content(_HTML, start_page(self._title, self._scenes).encode())
+                return Content(_HTML, self._start_page().encode())
             case ["v", number, "state.json"] if scene := _numbered(self._scenes, number):
                 return _document(self._state(int(number), scene, root))
             case ["v", number, name] if self.is_scene(number):
@@ -81,14 +75,21 @@ class Routes:
         return None
 
     def is_scene(self, number: str) -> bool:
-        """Tell whether there is a scene of this number."""
+        """Tell whether a scene has this number."""
         return _numbered(self._scenes, number) is not None
+
+    def _start_page(self) -> str:
+        """Return the page that lists all scenes by sample; it loads no resources."""
+        numbered = groupby(enumerate(self._scenes), key=lambda item: item[1].sample)
+        samples = [(name, list(scenes)) for name, scenes in numbered]
+        template = page_templates("catnip2bids.viewing").get_template("start.html")
+        return template.render(title=self._title, samples=samples, version=__version__)
 
     def _state(self, number: int, scene: Scene, root: str) -> State:
         return state_of(scene, [self._sources(root, number, *item) for item in enumerate(scene.layers)])
 
     def _sources(self, root: str, scene: int, number: int, layer: Layer) -> list[str]:
-        """Address an image and its names as Neuroglancer does: an address, and the format that is there."""
+        """Return the Neuroglancer sources (URL and format) of an image and of its region names."""
         sources = [f"{root}images/{self._images.index(layer.image)}/|zarr{layer.image.zarr_format}:"]
         if layer.regions:
             sources.append(f"{root}regions/{scene}/{number}/|neuroglancer-precomputed:")
@@ -99,7 +100,7 @@ class Routes:
 
     @cached_property
     def _client(self) -> dict[str, Path]:
-        """Files of the client by name; the package is found without being imported, which takes a second."""
+        """Files of the client by name; the package is not imported, because that takes a second."""
         spec = find_spec("neuroglancer")
         folders = spec.submodule_search_locations if spec else None
         if not folders:
@@ -108,7 +109,7 @@ class Routes:
 
 
 def _numbered(items: Sequence[Item], number: str) -> Item | None:
-    """Return the item of a number in an address; None if there is none."""
+    """Return the item with a number from an address; None if it does not exist."""
     return items[int(number)] if _NUMBER.fullmatch(number) and int(number) < len(items) else None
 
 

@@ -1,6 +1,6 @@
-"""What can be looked at together: the images of one sample on one grid, and how each of them is shown.
+"""Arrange images as scenes: the images of one sample on one grid, and how each is displayed.
 
-Invariant: only images on the same grid are in one scene, so whatever lies over each other in it belongs there.
+Invariant: all layers of a scene share one grid, so that overlaid voxels correspond.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from catnip2bids.volume import is_ome_zarr, is_tiff, slice_files
 
 _OME_TIFF = (".ome.btf", ".ome.tif", ".ome.tiff")
 _CELL_COLORS = ("#ffd60a", "#ff4fa3", "#4cc9f0", "#8cff66")
-"""By threshold, the lowest first; seen on gray and on the colours of atlases."""
+"""Colours of cells, lowest threshold first; visible on gray and on the colours of atlases."""
 _MASK_COLOR = "#7ee0d0"
 
 
 class DisplayMode(StrEnum):
-    """How an image is shown."""
+    """How an image is displayed."""
 
     INTENSITY = "intensity"
     LABELS = "labels"
@@ -46,67 +46,37 @@ class DisplayMode(StrEnum):
 
 @dataclass(frozen=True)
 class Layer:
-    """An image, or one channel of it, and how it is shown.
-
-    Attributes
-    ----------
-    name
-        What it is called in the viewer.
-    image
-        The image.
-    look
-        How it is shown.
-    visible
-        Whether it is seen at first.
-    color
-        ``#rrggbb`` of intensities and masks.
-    regions
-        Names and colours of the values.
-    channel
-        Number of the channel.
-    threshold
-        Threshold of FRST, of cells and their heat maps.
-    limits
-        Smallest and largest value, where the dataset remembers them.
-    """
+    """An image, or one channel of it, and how it is displayed."""
 
     name: str
     image: ViewedImage
-    look: DisplayMode
-    visible: bool = True
-    color: str = WHITE
-    regions: tuple[LabelValue, ...] = ()
+    mode: DisplayMode
+    visible: bool = True  # at first
+    color: str = WHITE  # of intensities and masks
+    regions: tuple[LabelValue, ...] = ()  # names and colours of label values
     channel: int = 0
-    threshold: int | None = None
-    limits: tuple[float, float] | None = None
+    threshold: int | None = None  # FRST threshold of cells and their heat maps
+    limits: tuple[float, float] | None = None  # smallest and largest value, if recorded
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Layers that lie over each other.
-
-    Attributes
-    ----------
-    sample, title
-        The sample, and what is shown of it.
-    layers
-        From the lowest to the uppermost.
-    """
+    """Layers to overlay."""
 
     sample: str
     title: str
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer, ...]  # from bottom to top
 
 
 def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
-    """Find what can be looked at: all samples of a dataset, or one image.
+    """Return the scenes of all samples of a dataset, or of one image.
 
     Parameters
     ----------
     path
-        A dataset of ours, a folder of OME-Zarr, or an OME-TIFF.
+        A dataset made by `package`, a folder of OME-Zarr, or an OME-TIFF.
     warn
-        Told about images of a dataset, and labels inside of an image, that cannot be shown.
+        Called with a message for each image of a dataset, or label image inside an image, that cannot be shown.
 
     Raises
     ------
@@ -137,14 +107,14 @@ def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
 
 
 def _scenes_of_dataset(dataset: Path, warn: Callable[[str], None]) -> Iterator[Scene]:
-    """Yield one scene for the grid of the microscope and one for that of the atlas, for each run."""
+    """Yield for each run one scene on the native grid and one on the grid of the atlas."""
     try:
         refuse_foreign(dataset)
     except DatasetError as error:
         warn(str(error))
     for key, run in read_provenance(dataset).runs.items():
         layers = list(_layers(dataset, run, run.images.items(), warn))
-        in_atlas_space = [layer for layer in layers if layer.look == DisplayMode.HEATMAP]
+        in_atlas_space = [layer for layer in layers if layer.mode == DisplayMode.HEATMAP]
         if native := _arranged([layer for layer in layers if layer not in in_atlas_space]):
             yield Scene(key, "image, atlas and cells", native)
         if in_atlas_space:
@@ -156,7 +126,7 @@ def _scenes_of_dataset(dataset: Path, warn: Callable[[str], None]) -> Iterator[S
 def _layers(
     dataset: Path, run: RunRecord, images: Iterable[tuple[str, ImageRecord]], warn: Callable[[str], None]
 ) -> Iterator[Layer]:
-    """Yield the layers of images of a dataset that can be shown."""
+    """Yield the layers of images of a dataset; warn about images that cannot be shown."""
     for target, record in images:
         try:
             yield _layer(dataset, run, target, record)
@@ -165,7 +135,7 @@ def _layers(
 
 
 def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> Layer:
-    """Decide how an image of a dataset is shown."""
+    """Choose how to display an image of a dataset."""
     path = dataset / inside(target, PROVENANCE.name)
     image = _open(path, dataset)
     component, threshold = _component_of(record)
@@ -185,7 +155,7 @@ def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> L
 
 
 def _component_of(record: ImageRecord) -> tuple[ComponentType, int | None]:
-    """Find what an image is, and its threshold."""
+    """Return the component type of an image and its threshold."""
     rows = rows_with(record.role)
     if not rows:
         raise DatasetError(f"{PROVENANCE}: no image has the role {record.role}; view the dataset with a newer version")
@@ -197,7 +167,7 @@ def _component_of(record: ImageRecord) -> tuple[ComponentType, int | None]:
 
 
 def _regions(dataset: Path, run: RunRecord, record: ImageRecord) -> tuple[LabelValue, ...]:
-    """Name and colour the regions that occur in an image, by the atlas table of its run."""
+    """Return the regions that occur in an image, with names and colours from the atlas table of its run."""
     if run.atlas_table is not None:
         _refuse_link_out(dataset / DERIVATIVE / run.atlas_table, dataset)
     occurring = None if record.label_values is None else set(record.label_values)
@@ -209,15 +179,15 @@ def _regions(dataset: Path, run: RunRecord, record: ImageRecord) -> tuple[LabelV
 
 
 def _arranged(layers: list[Layer]) -> tuple[Layer, ...]:
-    """Put intensities below labels, and these below cells; the brighter the cells, the higher."""
+    """Sort layers: intensities at the bottom, then labels, then cells by threshold; and colour cells."""
     order, thresholds = list(DisplayMode), sorted({layer.threshold for layer in layers if layer.threshold is not None})
     colors: dict[int | None, str] = dict(zip(thresholds, cycle(_CELL_COLORS), strict=False))
     colored = (replace(layer, color=colors.get(layer.threshold, layer.color)) for layer in layers)
-    return tuple(sorted(colored, key=lambda layer: (order.index(layer.look), layer.threshold or 0, not layer.visible)))
+    return tuple(sorted(colored, key=lambda layer: (order.index(layer.mode), layer.threshold or 0, not layer.visible)))
 
 
 def _scene_of_image(path: Path, warn: Callable[[str], None]) -> Scene:
-    """Show one image with the label images inside of it; what the dataset that it is in knows of them comes along."""
+    """Return a scene of one image and the label images inside it, displayed as in its dataset if it has one."""
     for dataset in path.resolve().parents:
         if (dataset / PROVENANCE).is_file():
             target = path.resolve().relative_to(dataset).as_posix()
@@ -237,7 +207,7 @@ def _scene_of_image(path: Path, warn: Callable[[str], None]) -> Scene:
 
 
 def _embedded(run: RunRecord, target: str) -> Iterator[tuple[str, ImageRecord]]:
-    """Yield the label images inside of an image, with the records of those that they are copies of."""
+    """Yield the label images inside an image, with the records of the originals they were copied from."""
     records = {record.fingerprint: record for record in run.images.values()}
     for name, fingerprint in run.images[target].embedded.items():
         if fingerprint in records:
@@ -245,7 +215,7 @@ def _embedded(run: RunRecord, target: str) -> Iterator[tuple[str, ImageRecord]]:
 
 
 def _label_layers(image: ViewedImage, warn: Callable[[str], None]) -> Iterator[Layer]:
-    """Yield label images inside of an image; only the first is shown: over each other they hide one another."""
+    """Yield label images inside an image; only the first is visible, because it would hide the others."""
     visible = True
     for folder in image.label_folders:
         try:

@@ -1,6 +1,6 @@
-"""One viewing: what is looked at, served until it is closed.
+"""Serve images to Neuroglancer until closed.
 
-Invariant: nothing leaves this machine, and nothing is written.
+Invariant: no data leave this machine, and nothing is written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from catnip2bids.viewing.zarr_image import ZarrImage
 
 
 class Viewing(ShortRepr):
-    """Images that can be looked at as long as this is open; closed at the end of a ``with``, or with Python."""
+    """A running viewer; it closes at the end of a ``with`` block or of the program."""
 
     def __init__(self, path: Path, port: int, warn: Callable[[str], None]) -> None:
         self.scenes: tuple[Scene, ...] = scenes_of(path, warn)
@@ -32,37 +32,37 @@ class Viewing(ShortRepr):
 
     @property
     def url(self) -> str:
-        """The address to open first: the images of the only sample, or else the list of all."""
+        """URL to open first: the scene of the only sample, or the list of all scenes."""
         return f"{self.list_url}v/0" if len({scene.sample for scene in self.scenes}) == 1 else self.list_url
 
     @property
     def list_url(self) -> str:
-        """The address of the list of everything that can be looked at."""
+        """URL of the list of all scenes."""
         return self._server.root
 
     @property
     def port(self) -> int:
-        """The port it is served at."""
+        """Port of the server."""
         return self._server.server_port
 
     @property
     def napari_command(self) -> str:
-        """The command that opens the first image in napari."""
+        """Command that opens the first image in napari."""
         image: ViewedImage = self.scenes[0].layers[0].image
         plugin = "napari-ome-zarr" if isinstance(image, ZarrImage) else "napari-tiff"
         return f"napari --plugin {plugin} {shlex.quote(str(image.path))}"
 
     def _summary(self) -> ReprSummary:
-        # not its address: that has a secret in it, and notebooks are kept and shown around
+        # without the address, because it holds a secret and notebooks are saved and shared
         samples = len({scene.sample for scene in self.scenes})
         return ReprSummary(f"on port {self.port}", (format_count(samples, "sample"), "its url is what to open"))
 
     def wait(self) -> None:
-        """Wait until it is closed, or the program is interrupted."""
+        """Wait until the viewer is closed or the program is interrupted."""
         self._server.wait()
 
     def close(self) -> None:
-        """End it."""
+        """Stop serving."""
         self._server.close()
 
     def __enter__(self) -> Self:
@@ -75,28 +75,28 @@ class Viewing(ShortRepr):
 
 
 def view(path: Path | str, *, port: int = 0, progress: Progress | None = None) -> Viewing:
-    """Serve images with their labels to Neuroglancer, from this machine to this machine.
+    """Serve images with their labels to Neuroglancer, on this machine only.
 
     Parameters
     ----------
     path
         A dataset that `package` made, the folder of an OME-Zarr image, or an OME-TIFF.
     port
-        The port to serve at; 0 for any free one.
+        Port of the server; 0 for any free port.
     progress
-        Told about images that cannot be shown.
+        Listens to warnings about images that cannot be shown.
 
     Returns
     -------
     Viewing
-        Open its `url` in a browser; it works until it is closed.
+        A running viewer; open its `url` in a browser.
 
     Raises
     ------
     UsageError
-        If the path is neither, or the port is in use.
+        If the path is none of these, or the port is in use.
     SourceError, DatasetError
-        If it cannot be read.
+        If the path cannot be read.
 
     Examples
     --------

@@ -1,7 +1,8 @@
-"""A small server for one viewing.
+"""The HTTP server of the viewer.
 
-Invariant: it listens on the loopback interface only, and answers only who knows its secret and asks by a loopback name:
-no pages from elsewhere, and no other users of the machine unless they read the secret somewhere (see `browser`).
+Invariant: the server listens on the loopback interface only, and answers only requests with its secret and a loopback
+host name. So neither other web pages nor other users of the machine get an answer, unless they read the secret
+somewhere (see `browser`).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from catnip2bids.viewing.routes import Routes
 LOOPBACK = "127.0.0.1"
 _NAMES = frozenset({LOOPBACK, "localhost", "::1"})
 _RANGE = re.compile("bytes=([0-9]{1,18})-([0-9]{0,18})|bytes=-([0-9]{1,18})")
-_PIECE_BYTES = 2**20
-_SECONDS_BETWEEN_SIGNS = 10.0
+_BLOCK_BYTES = 2**20
+_SECONDS_BETWEEN_KEEPALIVES = 10.0
 _SECONDS_WITHOUT_FILES = 0.2
 _HEADERS = {
-    # whatever the client may want to have from elsewhere, the browser does not ask for it
+    # the browser blocks all requests of the client to other servers
     "Content-Security-Policy": (
         "default-src 'self' blob: data:; script-src 'self' blob: 'unsafe-eval' 'wasm-unsafe-eval'; "
         "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'"
@@ -43,28 +44,28 @@ _HEADERS = {
 
 
 class ViewServer(ThreadingHTTPServer):
-    """Serves a catalog until it is closed.
+    """Serves routes until it is closed.
 
     Parameters
     ----------
-    catalog
-        What is served.
+    routes
+        Content to serve.
     port
-        Where; 0 for any free port.
+        0 for any free port.
     warn
-        Told about images that cannot be read.
+        Called with a message for each image that cannot be read.
 
     Raises
     ------
     UsageError
-        If the port cannot be had.
+        If the port is not available.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, catalog: Routes, port: int, warn: Callable[[str], None]) -> None:
-        self.catalog, self.warn = catalog, warn
+    def __init__(self, routes: Routes, port: int, warn: Callable[[str], None]) -> None:
+        self.routes, self.warn = routes, warn
         self.secret, self.closing = secrets.token_urlsafe(16), threading.Event()
         self.connections = Connections(most_connections())
         try:
@@ -80,16 +81,16 @@ class ViewServer(ThreadingHTTPServer):
 
     @property
     def root(self) -> str:
-        """The address of the page that lists all scenes."""
+        """URL of the page that lists all scenes."""
         return f"http://{LOOPBACK}:{self.server_address[1]}/{self.secret}/"
 
     def server_bind(self) -> None:
-        """Bind, without asking a name server for the name of this machine."""
+        """Bind without a DNS request for the name of this machine."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = LOOPBACK, int(self.server_address[1])
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
-        """Accept a connection; where the system has no more files to open, wait a little and leave it in the queue."""
+        """Accept a connection; without free file descriptors, leave it in the queue and wait a little."""
         try:
             return super().get_request()
         except OSError:
@@ -97,7 +98,7 @@ class ViewServer(ThreadingHTTPServer):
             raise
 
     def verify_request(self, request: Any, *_: object) -> bool:
-        """Tell whether there is room for a connection."""
+        """Tell whether another connection is allowed."""
         return self.connections.admit(request)
 
     def shutdown_request(self, request: Any) -> None:
@@ -106,17 +107,17 @@ class ViewServer(ThreadingHTTPServer):
         self.connections.remove(request)
 
     def handle_error(self, *_: object) -> None:
-        """Say what went wrong; a browser that closes a connection is not an error."""
+        """Warn about an error, but not about a browser that closes a connection."""
         error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
             self.warn(f"a request could not be answered: {error!r}")
 
     def wait(self) -> None:
-        """Wait until it is closed."""
+        """Wait until the server is closed."""
         self._thread.join()
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         self.closing.set()
         self.shutdown()
         self.server_close()
@@ -138,10 +139,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet about requests."""
+        """Do not log requests."""
 
     def version_string(self) -> str:
-        """Name the server without versions."""
+        """Return the name of the server without versions."""
         return "catnip2bids"
 
     def _answer(self) -> None:
@@ -159,20 +160,20 @@ class _Handler(BaseHTTPRequestHandler):
             return
         root = f"http://{host}/{self.server.secret}/"
         match path.split("/"):
-            case ["v", number] if self.server.catalog.is_scene(number):
+            case ["v", number] if self.server.routes.is_scene(number):
                 self._redirect(f"{root}v/{number}/#!{root}v/{number}/state.json")
-            case ["events", number] if self.server.catalog.is_scene(number):
+            case ["events", number] if self.server.routes.is_scene(number):
                 self._stay_connected()
             case _:
                 self._send_content(path, root)
 
     def _send_content(self, path: str, root: str) -> None:
         try:
-            content = self.server.catalog.find(path, root)
+            content = self.server.routes.find(path, root)
             body = None if content is None else content.open()
         except FileNotFoundError:
             content = body = None
-        # decoders raise whatever they stumble over; whatever it is, the browser gets an answer
+        # decoders raise all kinds of exceptions, and the browser must get an answer
         except Exception as error:
             why = str(error) if isinstance(error, Catnip2bidsError | OSError) else repr(error)
             self.server.warn(f"{path} could not be sent: {why}")
@@ -185,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(content.type, body)
 
     def _send(self, kind: str, body: BinaryIO) -> None:
-        """Send all of a body, or the range of it that was asked for."""
+        """Send a body, or the requested range of it."""
         size = body.seek(0, 2)
         asked = _RANGE.fullmatch(self.headers.get("Range", "")) if self.command == "GET" else None
         start, stop = _span(asked, size) if asked else (0, size)
@@ -202,12 +203,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _copy(self, file: BinaryIO, start: int, n_bytes: int) -> None:
         file.seek(start)
         while n_bytes > 0:
-            piece = file.read(min(n_bytes, _PIECE_BYTES))
-            if not piece:
-                self.close_connection = True  # the file became shorter; the browser sees that the rest is missing
+            block = file.read(min(n_bytes, _BLOCK_BYTES))
+            if not block:
+                self.close_connection = True  # the file became shorter; the browser notices the missing bytes
                 return
-            self.wfile.write(piece)
-            n_bytes -= len(piece)
+            self.wfile.write(block)
+            n_bytes -= len(block)
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         body = why.encode()
@@ -219,14 +220,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._finish(HTTPStatus.FOUND, "text/plain", 0, {"Location": target})
 
     def _finish(self, status: HTTPStatus, kind: str, n_bytes: int, more: dict[str, str]) -> None:
-        """Send the head of an answer."""
+        """Send the status line and the headers."""
         self.send_response(status)
         for name, value in {**_HEADERS, "Content-Type": kind, "Content-Length": str(n_bytes), **more}.items():
             self.send_header(name, value)
         self.end_headers()
 
     def _stay_connected(self) -> None:
-        """Keep the connection open by which the client knows that the server is there; nothing is ever told on it."""
+        """Keep an event stream open, by which the client knows that the server runs; send no events."""
         self.close_connection = True
         self.send_response(HTTPStatus.OK)
         for name, value in {**_HEADERS, "Content-Type": "text/event-stream", "Connection": "close"}.items():
@@ -234,12 +235,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         while self.command == "GET":
             self.wfile.write(b":\n\n")
-            if self.server.closing.wait(_SECONDS_BETWEEN_SIGNS):
+            if self.server.closing.wait(_SECONDS_BETWEEN_KEEPALIVES):
                 return
 
 
 def _is_loopback(host: str) -> bool:
-    """Tell whether a request is for this machine by name: a page elsewhere may lead its own name here."""
+    """Tell whether a Host header names this machine; DNS may resolve the names of other pages to it."""
     try:
         return urlsplit(f"//{host}").hostname in _NAMES
     except ValueError:
@@ -247,7 +248,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _span(asked: re.Match[str], size: int) -> tuple[int, int]:
-    """Return the first byte of a range and the one behind its last (RFC 9110, section 14.1.2); equal if it is empty."""
+    """Return start and stop of a byte range (RFC 9110, section 14.1.2)."""
     first, last, n_last = asked.groups()
     if n_last is not None:
         return max(size - int(n_last), 0), size

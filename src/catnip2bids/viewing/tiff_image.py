@@ -1,7 +1,7 @@
-"""OME-TIFF for the viewer: the Zarr array that the file could be, made up request by request.
+"""Serve an OME-TIFF as OME-Zarr, computing metadata and chunks on request.
 
-Invariant: a request decodes no more than the strips or tiles of a band of rows, and a plane only where all of it is one
-strip. What was decoded last is kept for the chunks beside it.
+Invariant: a request decodes only the strips or tiles of one band of rows per plane, so a whole plane only if it is one
+strip. Recently decoded bands are cached for neighbouring chunks.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Array = npt.NDArray[Any]
 Zyx = tuple[int, int, int]
 
 _CHUNK = (512, 1024)
-"""Rows and columns of a chunk at the most: textures of 2048 are the least that WebGL 2 promises."""
+"""Most rows and columns of a chunk: WebGL 2 guarantees textures of 2048 pixels."""
 _CHUNK_BYTES = 2**20
-"""Chunks of small planes hold several, to make about this much."""
+"""Chunks of small planes hold several planes, up to about this size."""
 _MOST_PLANES = 2**16
-_KEPT_BYTES = 64 * 2**20
+_CACHE_BYTES = 64 * 2**20
 _ARRAY = re.compile(r"(\d+)/zarr\.json")
 _CHUNK_KEY = re.compile(r"(\d+)/c/(\d+)/(\d+)/(\d+)")
 _UM = {"nm": 1e-3, "µm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
@@ -50,13 +50,7 @@ _SERVED_AS = {"bool": "uint8", "float16": "float32", "float64": "float32"}
 
 @dataclass(frozen=True, eq=False)
 class TiffImage:
-    """An OME-TIFF.
-
-    Attributes
-    ----------
-    path
-        The file.
-    """
+    """An OME-TIFF."""
 
     path: Path
     zarr_format: int = 3
@@ -76,25 +70,25 @@ class TiffImage:
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """Type of the values that are served: those that Neuroglancer does not know as the nearest that it does."""
+        """Type of the served values: the stored type, or the nearest one that Neuroglancer supports."""
         return np.dtype(_SERVED_AS.get(self._stack.dtype.name, self._stack.dtype.name))
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
-        """How it is shown, by the values in the middle of its smallest level."""
+        """Display of the only channel, chosen from the middle of its smallest level."""
         display = self._display
         limits = display.smallest, display.largest
         return (Channel(display.channel, WHITE, (display.start, display.end), limits),)
 
     def read(self, path: str) -> bytes | None:
-        """Return a document or a chunk of the array."""
+        """Return a metadata document or a chunk."""
         if path == "zarr.json":
             return self._group
         if (found := _ARRAY.fullmatch(path)) and int(found[1]) < len(self._level_shapes):
             return self._array(int(found[1]))
         if found := _CHUNK_KEY.fullmatch(path):
-            level, *place = (int(number) for number in found.groups())
-            return self._chunk(level, (place[0], place[1], place[2]))
+            level, *chunk_index = (int(number) for number in found.groups())
+            return self._chunk(level, (chunk_index[0], chunk_index[1], chunk_index[2]))
         return None
 
     @cached_property
@@ -105,11 +99,11 @@ class TiffImage:
             raise SourceError(
                 f"{self.path}: has {n_pages:,} pages, and at most {_MOST_PLANES:,} can be shown; split it"
             )
-        census = inspect_stack(self.path)
-        if not isinstance(census.volume, TiffStack) or census.problems:
+        found = inspect_stack(self.path)
+        if not isinstance(found.volume, TiffStack) or found.problems:
             problem = f"{self.path}: has one page for all planes; make an OME-TIFF of it: catnip2bids convert"
-            raise SourceError("\n".join(census.problems) or problem)
-        return census.volume
+            raise SourceError("\n".join(found.problems) or problem)
+        return found.volume
 
     @cached_property
     def _level_shapes(self) -> list[Zyx]:
@@ -182,12 +176,12 @@ class TiffImage:
         height, width = min(n_rows, _CHUNK[0]), min(n_columns, _CHUNK[1])
         return min(max(_CHUNK_BYTES // (height * width * self.dtype.itemsize), 1), n_planes), height, width
 
-    def _chunk(self, level: int, place: Zyx) -> bytes | None:
-        """Cut a chunk out of bands of its planes; what it has beyond the image is 0."""
+    def _chunk(self, level: int, chunk_index: Zyx) -> bytes | None:
+        """Assemble a chunk from bands of its planes; voxels outside the image are 0."""
         if level >= len(self._level_shapes):
             return None
         shape, sizes = self._level_shapes[level], self._chunk_shape(level)
-        start = tuple(index * size for index, size in zip(place, sizes, strict=True))
+        start = tuple(index * size for index, size in zip(chunk_index, sizes, strict=True))
         if any(begin >= n_voxels for begin, n_voxels in zip(start, shape, strict=True)):
             return None
         chunk = np.zeros(sizes, self.dtype.newbyteorder("<"))
@@ -204,25 +198,26 @@ class TiffImage:
 
 
 class _Bands:
-    """Rows of planes, decoded in bands that are whole strips or rows of tiles; those read last are kept."""
+    """Decode planes in bands of whole strips or rows of tiles, and cache recently used bands."""
 
     def __init__(self, stack: TiffStack, level_shapes: list[Zyx]) -> None:
         self._stack, self._level_shapes = stack, level_shapes
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[int, int, int], Array] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, int, int], Array] = OrderedDict()
 
     def read(self, level: int, plane: int, row: int) -> tuple[int, Array]:
-        """Return the band that a row is in, and its first row."""
+        """Return the first row of the band that contains a row, and the band."""
         with self._lock, open_tiff(self._stack.path) as tiff:
             page = self._page(tiff, level, plane)
             height = page.chunks[0] * math.ceil(_CHUNK[0] / page.chunks[0])
             self._check_memory(page, height)
             key = level, plane, row // height
-            if key not in self._kept:
-                self._make_room()
-                self._kept[key] = _decode_rows(page, self._stack.dtype, key[2] * height, height)
-            self._kept.move_to_end(key)
-            return key[2] * height, self._kept[key]
+            if key not in self._cache:
+                while self._cache and sum(band.nbytes for band in self._cache.values()) > _CACHE_BYTES:
+                    self._cache.popitem(last=False)
+                self._cache[key] = _decode_rows(page, self._stack.dtype, key[2] * height, height)
+            self._cache.move_to_end(key)
+            return key[2] * height, self._cache[key]
 
     def _page(self, tiff: tifffile.TiffFile, level: int, plane: int) -> tifffile.TiffPage:
         page, layout = levels_of(tiff, plane, self._stack.page_offsets[plane])[level]
@@ -231,17 +226,13 @@ class _Bands:
         return page
 
     def _check_memory(self, page: tifffile.TiffPage, height: int) -> None:
-        """Refuse a page of which a band of rows, or a tile, takes too much memory, encoded or decoded."""
+        """Refuse a page if a band of rows or a tile needs too much memory, encoded or decoded."""
         n_values = max(min(height, page.shape[0]) * page.shape[1], math.prod(page.chunks))
         if (n_bytes := max(n_values * self._stack.dtype.itemsize, *page.databytecounts)) > MOST_DECODED_BYTES:
             raise SourceError(
                 f"{self._stack.path}: its strips or tiles take {format_bytes(n_bytes)}, and at most "
                 f"{format_bytes(MOST_DECODED_BYTES)} can be shown; convert it to OME-Zarr: catnip2bids convert"
             )
-
-    def _make_room(self) -> None:
-        while self._kept and sum(band.nbytes for band in self._kept.values()) > _KEPT_BYTES:
-            self._kept.popitem(last=False)
 
 
 def _decode_rows(page: tifffile.TiffPage, dtype: np.dtype[Any], first: int, height: int) -> Array:

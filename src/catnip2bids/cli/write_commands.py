@@ -1,6 +1,6 @@
-"""The commands that write images: from source folders to a dataset, and back.
+"""The commands that write data: demo, scan, package, convert, restore.
 
-Invariant: only arguments and printing; each command is a few lines around one call of the API.
+Invariant: a command parses arguments, calls one function of the API, and prints its result.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the demo.")] = Path("catnip2bids-demo"),
-    cohort_only: Annotated[
-        bool, typer.Option("--cohort-only", help="Write only the cohort, as data to practise on.")
-    ] = False,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the demo.")] = Path("catnip2bids-demo"),
+    cohort_only: Annotated[bool, typer.Option("--cohort-only", help="Write only the cohort, to practise on.")] = False,
 ) -> None:
-    """Make a small made-up cohort, package, validate, verify and draw it, and tell where to look.
+    """Write a made-up cohort, package, validate and verify it, draw its report, and list the results.
 
     Example: [bold]catnip2bids demo my-demo[/]
     """
     from catnip2bids.cli.job_progress import JobProgress
-    from catnip2bids.cli.terminal import say, show_result, show_sights, show_validation, show_verification
+    from catnip2bids.cli.terminal import print_line, show_outputs, show_result, show_validation, show_verification
     from catnip2bids.demo import run_demo, write_demo_cohort
 
     if cohort_only:
         with refusing(), JobProgress() as progress:
             cohort = write_demo_cohort(folder, progress)
-        show_sights(((cohort.folder, "the made-up output of CATNIP"), (cohort.atlas_table, "the names of its regions")))
+        show_outputs(
+            ((cohort.folder, "the made-up output of CATNIP"), (cohort.atlas_table, "the names of its regions"))
+        )
         return
     with refusing(), JobProgress() as progress:
         made = run_demo(folder, progress)
     show_result(made.packaged)
     show_validation(made.valid)
     show_verification(made.verified)
-    say(f"in a viewer: catnip2bids view {shlex.quote(str(made.packaged.dataset))}")
-    show_sights(made.sights)
+    print_line(f"in a viewer: catnip2bids view {shlex.quote(str(made.packaged.dataset))}")
+    show_outputs(made.outputs)
     raise typer.Exit(0 if made.packaged.ok and made.valid.ok and made.verified.ok else 1)
 
 
@@ -57,17 +57,17 @@ def scan(
     sources: options.Sources,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The plan to write; by default plan.toml, if that is not there."),
+        typer.Option("-o", "--output", help="Plan to write (default: plan.toml, unless it exists)."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON to stdout.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a plan that is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON to stdout.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing plan.")] = False,
 ) -> None:
-    """Find all runs, take a census of everything in them, and write the plan, to be read and corrected.
+    """Find all runs, inspect every file in them, and write a plan for you to review and correct.
 
     Example: [bold]catnip2bids scan /data/cohort -o plan.toml[/]
     """
     from catnip2bids.cli.job_progress import JobProgress
-    from catnip2bids.cli.terminal import say, show_scan
+    from catnip2bids.cli.terminal import print_line, show_scan
     from catnip2bids.plan import refuse_plan_file, report_on, write_plan
     from catnip2bids.scanning import scan as scan_sources
 
@@ -83,7 +83,7 @@ def scan(
         plan = output or Path("plan.toml")
         try:
             write_plan(report.plan, plan, report.found, overwrite=overwrite)
-            say(f"{plan}: the plan; correct it where it is wrong, then package --plan {plan}")
+            print_line(f"{plan}: the plan; correct it where it is wrong, then package --plan {plan}")
         except PlanError as error:
             if output is not None:
                 raise
@@ -116,7 +116,7 @@ def package(
     draw_report: options.DrawReport = True,
     remove: options.Remove = None,
 ) -> None:
-    """Make a BIDS dataset of everything below the source folders. Run again, it goes on where it stopped.
+    """Package the source folders as a BIDS dataset. Run it again to resume after an interruption.
 
     Example: [bold]catnip2bids package /data/cohort -o dataset --voxel-size 3.7 3.7 5[/]
     """
@@ -153,7 +153,7 @@ def package(
 def _package(
     sources: Sequence[Path], dataset: Path, settings: Settings, plan: Path | None, *, dry_run: bool
 ) -> NoReturn:
-    """Package, or say what packaging would do; ends with the exit code."""
+    """Package or print a dry run, then exit."""
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import show_dry_run, show_result
     from catnip2bids.packaging import estimate, preflight_with_resources, write_dataset
@@ -168,7 +168,7 @@ def _package(
 
 
 def _remove(dataset: Path, label: str, sources: Sequence[Path], *, draw: bool) -> None:
-    """Take an animal out of the dataset, and its pages out of the report."""
+    """Remove an animal from the dataset and from the report."""
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import show_result
     from catnip2bids.packaging import Settings, draw_report, remove_animal
@@ -185,39 +185,37 @@ def _remove(dataset: Path, label: str, sources: Sequence[Path], *, draw: bool) -
 def convert(
     source: Annotated[
         Path,
-        typer.Argument(metavar="SRC", help="A folder of TIFF slices, a TIFF stack, a NIfTI file, or an OME-Zarr."),
+        typer.Argument(metavar="SRC", help="Folder of TIFF slices, TIFF stack, NIfTI file, or OME-Zarr image."),
     ],
     target: Annotated[
-        Path, typer.Argument(metavar="DST", help="The image to make: NAME.ome.zarr, .ome.btf or .ome.tif (classic).")
+        Path, typer.Argument(metavar="DST", help="Image to write: NAME.ome.zarr, .ome.btf or .ome.tif (classic TIFF).")
     ],
     voxel_size: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(
-            metavar="X Y Z", help="Voxel size in micrometers (default: what the source states).", show_default=False
-        ),
+        typer.Option(metavar="X Y Z", help="Voxel size in micrometers (default: from the source).", show_default=False),
     ] = None,
-    kind: Annotated[Kind, typer.Option(help="Decides how voxels are merged in lower resolution levels.")] = Kind.IMAGE,
+    kind: Annotated[Kind, typer.Option(help="Decides how lower resolution levels are computed.")] = Kind.IMAGE,
     slice_number: Annotated[str | None, options.SLICE_NUMBER] = None,
     pyramid: options.Pyramid = False,
     compression: options.TiffCompression = Compression.KEEP,
     check: Annotated[
-        bool, typer.Option("--check", help="Decode pixels even if they only need to be copied, to find damage.")
+        bool, typer.Option("--check", help="Decode all pixels to find damage, even where compressed pixels are copied.")
     ] = False,
     jobs: options.Jobs = None,
     memory: options.Memory = None,
     cluster: options.ClusterAddress = None,
     n_workers: options.Workers = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an image that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing image.")] = False,
 ) -> None:
-    """Convert one volume to one OME-Zarr or OME-TIFF. Run again after an interruption, it goes on where it stopped.
+    """Convert one volume to OME-Zarr or OME-TIFF. Run it again to resume after an interruption.
 
-    Pixels that are compressed already are copied into an OME-TIFF as they are, wherever its layout allows that.
+    Compressed pixels are copied into an OME-TIFF without decoding them where the format allows it.
 
     Examples: [bold]catnip2bids convert 640_N4 brain.ome.zarr --voxel-size 3.7 3.7 5[/],
     [bold]catnip2bids convert FRSTseg_00010000.tif cells.ome.btf --voxel-size 3.7 3.7 5 --kind mask[/]
     """
     from catnip2bids.cli.job_progress import JobProgress
-    from catnip2bids.cli.terminal import say
+    from catnip2bids.cli.terminal import print_line
     from catnip2bids.conversion import convert as convert_to_image
 
     memory_bytes = bytes_of(memory)
@@ -237,16 +235,16 @@ def convert(
             check=check,
             cluster=cluster_of(cluster, n_workers),
         )
-    say(f"{made.path}: {format_shape(made.shape)} voxels, {made.dtype}")
+    print_line(f"{made.path}: {format_shape(made.shape)} voxels, {made.dtype}")
 
 
 def restore(
     dataset: options.Packaged,
-    folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write; new or empty.")],
+    folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to, new or empty.")],
     jobs: options.Jobs = None,
     memory: options.Memory = None,
 ) -> None:
-    """Write CATNIP's files back, pixel for pixel, under their names. Run again, it goes on where it stopped.
+    """Restore CATNIP's files, pixel for pixel, under their names. Run it again to resume after an interruption.
 
     Example: [bold]catnip2bids restore dataset -o restored[/]
     """

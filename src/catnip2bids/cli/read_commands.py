@@ -1,6 +1,6 @@
-"""The commands that look at existing data: compare, verify, validate, report, view.
+"""The commands that read existing data: compare, verify, validate, report, view.
 
-Invariant: only arguments and printing; each command is a few lines around one call of the API.
+Invariant: a command parses arguments, calls one function of the API, and prints its result.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 def compare(
-    path_1: Annotated[Path, typer.Argument(metavar="A", help="A volume, a table, or a folder of these.")],
-    path_2: Annotated[Path, typer.Argument(metavar="B", help="What it is compared with.")],
+    path_1: Annotated[Path, typer.Argument(metavar="A", help="Volume, table, or folder of these.")],
+    path_2: Annotated[Path, typer.Argument(metavar="B", help="Volume, table, or folder to compare it with.")],
     folder: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write the tables and the page.")
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the tables and the HTML page.")
     ] = Path("comparison"),
     slice_number: Annotated[list[str] | None, options.SLICE_NUMBER] = None,
     jobs: options.Jobs = None,
     memory: options.Memory = None,
     cluster: options.ClusterAddress = None,
     n_workers: options.Workers = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json to stdout, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Also print comparison.json to stdout.")] = False,
 ) -> None:
-    """Say exactly how two components differ. Exit code 0 if they are identical, 1 if not, 2 if something is damaged.
+    """Show exactly how two components differ. Exit code 0 if they are identical, 1 if not, 2 if one is damaged.
 
-    Volumes are slice folders, TIFF stacks, NIfTI files, OME-Zarr and OME-TIFF images, in any combination.
+    Volumes can be slice folders, TIFF stacks, NIfTI files, and OME-Zarr or OME-TIFF images, in any combination.
 
     Example: [bold]catnip2bids compare run/atlaslabel_def_origspace run/atlaslabel_def_origspace_masked[/]
     """
@@ -56,7 +56,7 @@ def compare(
             cluster=where,
         )
     show_comparison(comparison, folder)
-    if as_json:  # parsed, so that stdout has ASCII in any locale, as from the other commands
+    if as_json:  # dumped again to print ASCII in any locale, as the other commands do
         typer.echo(json.dumps(json.loads((folder / "comparison.json").read_text(encoding="utf-8")), indent=1))
     raise typer.Exit(comparison.exit_code)
 
@@ -65,19 +65,19 @@ def verify(
     dataset: options.Packaged,
     source: Annotated[
         list[Path] | None,
-        typer.Option(metavar="SOURCE...", help="Read the originals again too: one or more source folders."),
+        typer.Option(metavar="SOURCE...", help="Also read the originals again: one or more source folders."),
     ] = None,
     more: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Decode with a second library too, and merge lower levels with it.")
+        bool, typer.Option("--deep", help="Also decode with a second library, and recompute lower levels with it.")
     ] = False,
     jobs: options.Jobs = None,
     memory: options.Memory = None,
     cluster: options.ClusterAddress = None,
     n_workers: options.Workers = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON to stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON to stdout.")] = False,
 ) -> None:
-    """Prove that every pixel in a dataset is the pixel that was read, and that no other file changed. Works offline.
+    """Prove that every pixel in a dataset is the one that was read, and that no other file changed. Works offline.
 
     Examples: [bold]catnip2bids verify dataset[/],
     [bold]catnip2bids verify dataset --source /data/cohort[/]
@@ -100,17 +100,17 @@ def verify(
             cluster=cluster_of(cluster, n_workers),
         )
     show_verification(found)
-    _keep_for_report(dataset, "verification", found)
+    _save_for_report(dataset, "verification", found)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
     raise typer.Exit(0 if found.ok else 1)
 
 
 def validate(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset to check.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset to check.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON to stdout.")] = False,
 ) -> None:
-    """Check a dataset: BIDS, OME-Zarr, OME-TIFF, DANDI, and what no validator looks at.
+    """Check a dataset against BIDS, OME-Zarr, OME-TIFF and DANDI, and for errors that no validator looks for.
 
     Example: [bold]catnip2bids validate dataset[/]
     """
@@ -122,34 +122,34 @@ def validate(
         progress.looking_at(str(dataset))
         found = validate_dataset(dataset)
     show_validation(found)
-    _keep_for_report(dataset, "validation", found)
+    _save_for_report(dataset, "validation", found)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
     raise typer.Exit(0 if found.ok else 1)
 
 
-def _keep_for_report(dataset: Path, name: str, found: Check) -> None:
-    """Keep what a check found for the next report; a dataset that cannot be written was checked all the same."""
-    from catnip2bids.cli.terminal import say
+def _save_for_report(dataset: Path, name: str, found: Check) -> None:
+    """Save a result for the next report; only print a note if the dataset is read-only."""
+    from catnip2bids.cli.terminal import print_line
     from catnip2bids.reporting import save_check_result
 
     try:
         save_check_result(dataset, name, found)
     except DatasetError as error:
-        say(f"the report will not show this: {error}")
+        print_line(f"the report will not show this: {error}")
 
 
 def report(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset to draw.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset to report on.")],
 ) -> None:
-    """Draw pages to look at: docs/report/index.html in the dataset. They open without a server or a network.
+    """Write an HTML report to docs/report/index.html in the dataset. It opens without a server or a network.
 
-    What validate and verify found last is on them.
+    It includes the last results of validate and verify.
 
     Example: [bold]catnip2bids report dataset[/]
     """
     from catnip2bids.cli.job_progress import JobProgress
-    from catnip2bids.cli.terminal import say
+    from catnip2bids.cli.terminal import print_line
     from catnip2bids.reporting import report as draw
 
     with JobProgress() as progress:
@@ -158,19 +158,20 @@ def report(
             progress.note(ignored(leftovers))
         for problem in drawn.problems:
             progress.problem(problem)
-    say(f"look at {drawn.path}")
+    print_line(f"look at {drawn.path}")
     raise typer.Exit(1 if drawn.problems else 0)
 
 
 def view(
-    path: Annotated[Path, typer.Argument(metavar="DATASET|IMAGE", help="A dataset, an OME-Zarr, or an OME-TIFF.")],
+    path: Annotated[Path, typer.Argument(metavar="DATASET|IMAGE", help="Dataset, OME-Zarr image, or OME-TIFF image.")],
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to serve at (default: any free).")] = 0,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Whether to open a browser.")] = True,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
     print_url: Annotated[
-        bool, typer.Option("--print-url", help="Print the address to stdout instead of opening a browser, as over ssh.")
+        bool,
+        typer.Option("--print-url", help="Print the address to stdout and open no browser, for use over ssh."),
     ] = False,
 ) -> None:
-    """Look at images with their labels in Neuroglancer. Served from this machine only, until Ctrl-C; works offline.
+    """View images with their labels in Neuroglancer. Serves this machine only, until Ctrl-C. Works offline.
 
     Examples: [bold]catnip2bids view dataset[/],
     [bold]catnip2bids view brain.ome.zarr --port 8000 --print-url[/]
@@ -192,7 +193,7 @@ def view(
             if print_url or (is_quiet() and not opened):
                 typer.echo(viewing.url)
                 if stdout_fails():
-                    return  # nobody can learn the address
+                    return  # the address could not be printed
             elif browser and not opened:
                 progress.note("no browser could be opened; open the address above in one")
             viewing.wait()
