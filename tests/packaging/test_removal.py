@@ -94,7 +94,7 @@ def test_a_removal_that_was_killed_goes_on(tmp_path: Path, cohort: Path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("catnip2bids.packaging.removal._forget", killed)
+        patch.setattr("catnip2bids.packaging.removal._remove_records", killed)
         with pytest.raises(KeyboardInterrupt):
             remove_animal(tmp_path / "dataset", "45925floxed")
     remove_animal(tmp_path / "dataset", "45925floxed")
