@@ -123,7 +123,7 @@ def test_jobs_that_do_not_become_workers_are_not_waited_for(
     more = {"HOME": str(tmp_path / "home"), "DASK_JOBQUEUE__SLURM__PYTHON": "/nonexistent/python"}
     for name, value in (queue.environment | more).items():
         monkeypatch.setenv(name, value)
-    script = f"import catnip2bids.engine.executors as execution\nexecution._SECONDS_BETWEEN_WORDS = 3\n{MAIN}"
+    script = f"import catnip2bids.engine.executors as execution\nexecution._SECONDS_BETWEEN_NOTES = 3\n{MAIN}"
     words = ["convert", series, tmp_path / "x.ome.zarr", *VOXEL_SIZE, "--cluster", "slurm", "--jobs", 1]
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, words), "--memory", "1GiB"],
