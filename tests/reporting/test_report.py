@@ -312,6 +312,7 @@ def test_a_process_that_says_something_else_is_given_up(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(subprocess, "Popen", started)
     monkeypatch.setattr(vega_module, "_SECONDS_TO_END", 0.1)
+    monkeypatch.setattr(Vega, "_library", None)
     with Vega() as vega:
         assert vega.compiled({}) is None
         assert vega.library() is None
