@@ -355,7 +355,7 @@ from catnip2bids.ome import ome_tiff
 from catnip2bids.progress import Progress
 
 source, target, when = sys.argv[1:]
-stream.BYTES_PER_MARKER, tiff_image.LARGEST_LAST_LEVEL = 5000, 16
+sequential_writer.BYTES_PER_MARKER, ome_tiff.LARGEST_LAST_LEVEL = 5000, 16
 
 def die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
