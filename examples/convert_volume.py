@@ -23,3 +23,7 @@ print(catnip2bids.convert(labels, "regions.ome.zarr", VOXEL_SIZE_UM, catnip2bids
 # .ome.btf is BigTIFF; compressed pixels are copied as they are where that is possible
 made = catnip2bids.convert(image, "brain.ome.btf", VOXEL_SIZE_UM, pyramid=True, overwrite=True)
 print(f"{made}, {made.how}")
+
+# any volume is an array (z, y, x) that is read when it is indexed
+brain = catnip2bids.open_volume("brain.ome.zarr")
+print(f"{brain}, mean of plane 6: {brain[5].mean():.1f}")

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        (("--format", "ome-zarr"), {"SIGINT while writing", "slice changed"}),
+        (("--format", "ome-zarr"), {"SIGINT while writing", "slice changed", "a worker dies"}),
         (("--format", "ome-tiff"), {"write: ENOSPC", "read: EIO"}),
     ],
     ids=["ome-zarr", "ome-tiff"],
