@@ -87,7 +87,7 @@ class ComponentType:
     description
         Description in the dataset; ``{threshold}`` is filled in.
     action, reason
-        Default action and its reason; the description if there is no reason.
+        Default action, and the reason for it; without a reason, plans give the description.
     desc
         Label of its ``desc-`` entity; ``{threshold}`` is filled in.
     raw

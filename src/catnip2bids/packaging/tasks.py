@@ -203,7 +203,7 @@ class _Images:
         """Return the image of an entry."""
         target = self.names.raw() if raw else self.names.derivative(entry, component)
         description = f"{component.described(entry.threshold)} (CATNIP {entry.path})"
-        return self._task(entry, component, target, cast("Volume", entry.volume), description, raw=raw)
+        return replace(self._task(entry, component, target, cast("Volume", entry.volume), description), raw=raw)
 
     def recovered_mask(self, result: RedundancyResult) -> ImageTask:
         """Return the image of a mask that no entry holds, and without which an entry could not be made again."""
@@ -223,8 +223,6 @@ class _Images:
         target: PurePosixPath,
         volume: Volume,
         description: str,
-        *,
-        raw: bool = False,
     ) -> ImageTask:
         source, stem = f"{self.run.folder_name}/{entry.path}", image_stem(target)
         regions = [(r.index, r.name, r.abbreviation, r.color) for r in self.atlas.regions.values()]
@@ -245,7 +243,7 @@ class _Images:
                 *(sorted(volume.emptied) if isinstance(volume, RecoveredMask) else []),
             ],
         )
-        return ImageTask(entry, component, source, target, raw, spec)
+        return ImageTask(entry, component, source, target, raw=False, spec=spec)
 
     def _name_label(self, component: ComponentType) -> Callable[[int], LabelValue] | None:
         """Return the function that names the label values of a component; None if it has no labels."""

@@ -40,7 +40,7 @@ class Entry:
     warnings
         What may be wrong with it.
     set_aside
-        Why it is no output of CATNIP (a link to another entry, a leftover); empty otherwise.
+        Reason to exclude an entry that CATNIP did not write, such as a link or a leftover; else empty.
     slice_number
         Pattern that was given for the slice number in the names of its files; None if none is needed.
     link_to

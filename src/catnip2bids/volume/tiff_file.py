@@ -73,7 +73,7 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     SourceError
         If the file is damaged, or cannot be read.
     NotEnoughMemoryError
-        If there is no memory to read it.
+        If reading it needs more memory than is available.
     """
     refuse_special_file(path)
     complaints = _Complaints()
