@@ -32,5 +32,5 @@ class Percentages(catnip2bids.Progress):
         print(f"warning: {text}")
 
 
-settings = catnip2bids.Settings(voxel_size_um=(3.7, 3.7, 5.0), overwrite=True)
-print(catnip2bids.package(COHORT, "dataset-followed", settings, progress=Percentages()))
+size_um = (3.7, 3.7, 5.0)
+print(catnip2bids.package(COHORT, "dataset-followed", voxel_size_um=size_um, overwrite=True, progress=Percentages()))

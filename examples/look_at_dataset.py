@@ -11,7 +11,7 @@ if not COHORT.exists():
     write_cohort(COHORT, shape=(12, 40, 36))  # made up; put your own there instead
 
 DATASET = Path("dataset")
-catnip2bids.package(COHORT, DATASET, catnip2bids.Settings(voxel_size_um=(3.7, 3.7, 5.0)))  # a moment, if it is there
+catnip2bids.package(COHORT, DATASET, voxel_size_um=(3.7, 3.7, 5.0))  # a moment, if it is there
 
 print(catnip2bids.report(DATASET))  # pages that open without a server or a network
 

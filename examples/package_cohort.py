@@ -10,13 +10,14 @@ COHORT = Path("cohort")
 if not COHORT.exists():
     write_cohort(COHORT, shape=(12, 40, 36))  # made up; put your own there instead
 
-settings = catnip2bids.Settings(
-    voxel_size_um=(3.7, 3.7, 5.0),  # X Y Z; CATNIP records it nowhere
-    image_format=catnip2bids.Format.OME_ZARR,
-    memory_bytes=2 * 2**30,
-)
 try:
-    result = catnip2bids.package(COHORT, "dataset", settings)
+    result = catnip2bids.package(
+        COHORT,
+        "dataset",
+        voxel_size_um=(3.7, 3.7, 5.0),  # X Y Z; CATNIP records it nowhere
+        image_format=catnip2bids.Format.OME_ZARR,
+        memory_bytes=2 * 2**30,
+    )
 except catnip2bids.Catnip2bidsError as error:  # nothing was written; the message says what to do
     sys.exit(str(error))
 

@@ -318,7 +318,7 @@ def test_entries_that_no_run_has_are_problems(lab: Path, source: str) -> None:
     try:
         problems = restore(dataset, lab / "restored").problems
     except DatasetError as error:
-        problems = [str(error)]
+        problems = (str(error),)
     assert [problem for problem in problems if "no entry of a run has this name" in problem or "leads out" in problem]
     assert not list((lab / "restored").glob(".catnip2bids-restore/*"))
 

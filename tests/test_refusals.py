@@ -60,13 +60,13 @@ def two_runs() -> None:
     )
 
 
-def missing_slice() -> list[str]:
+def missing_slice() -> tuple[str, ...]:
     run = written_run()
     next((run / "FRST").glob("Z*05_*.tif")).unlink()
     return package(COHORT, DATASET, SIZED).problems
 
 
-def stale_slice() -> list[str]:
+def stale_slice() -> tuple[str, ...]:
     run = written_run()
     (run / "FRST" / "Z000005_FRST.tif").rename(run / "FRST" / "brain45671_Z000005.tif")
     return package(COHORT, DATASET, SIZED).problems
@@ -85,7 +85,7 @@ def older_plan() -> None:
     package(COHORT, DATASET, SIZED, plan)
 
 
-def changing_source() -> list[str]:
+def changing_source() -> tuple[str, ...]:
     run = written_run()
 
     class Touching(Progress):
@@ -135,7 +135,7 @@ def full_disk() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "dataset/participants.tsv")
 
 
-REFUSALS: tuple[Callable[[], list[str] | None], ...] = (
+REFUSALS: tuple[Callable[[], tuple[str, ...] | None], ...] = (
     no_run,
     no_voxel_size,
     no_subject,
@@ -166,11 +166,11 @@ def test_all_that_is_quoted_is_provoked() -> None:
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.__name__)
 def test_a_refusal_is_said_as_the_page_says(
-    refusal: Callable[[], list[str] | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    refusal: Callable[[], tuple[str, ...] | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     try:
-        said = refusal() or []
+        said = refusal() or ()
     except Catnip2bidsError as error:
-        said = [str(error)]
+        said = (str(error),)
     assert quotes()[REFUSALS.index(refusal)] in said

@@ -102,9 +102,9 @@ def test_the_address_of_a_viewing_is_kept_to_oneself(demo_dataset: Path) -> None
 def test_thousands_of_things_are_counted_and_not_dumped() -> None:
     result = catnip2bids.PackageResult(
         Path("dataset"),
-        made=[PurePosixPath(f"image-{n}") for n in range(5000)],
-        problems=[f"problem {n}" for n in range(3000)],
-        runs=[RunSummary(f"sub-{n}", 1, 2, 3, 4, 5) for n in range(2000)],
+        made=tuple(PurePosixPath(f"image-{n}") for n in range(5000)),
+        problems=tuple(f"problem {n}" for n in range(3000)),
+        runs=tuple(RunSummary(f"sub-{n}", 1, 2, 3, 4, 5) for n in range(2000)),
     )
     assert repr(result) == (
         "<PackageResult dataset: 5,000 images made, 0 kept, 0 other files, 3,000 problems, 0 warnings>"

@@ -4,7 +4,7 @@ The way of data, a function for each step:
 
 - `scan` finds runs and takes a census of everything in them; `make_plan` proposes what to do with it, `write_plan`
   writes that for a person to correct, and `read_plan` reads it again;
-- `package` makes the dataset, with the choices of `Settings`;
+- `package` makes the dataset; `Settings` describes its options, and `remove_animal` takes an animal out again;
 - `validate` checks the dataset, `verify` proves that its pixels are those that were read;
 - `report` draws pages to look at, `view` shows images with their labels in a browser;
 - `restore` makes the original files of it again.
@@ -18,9 +18,8 @@ What a user can act upon is raised as `Catnip2bidsError` (or one of the family i
 that names the file and says what to do. To be told how the work goes, pass an object of a subclass of `Progress` where
 one is taken.
 
-Public is what stands in ``__all__``, and of these objects what has no leading underscore. So are the choices `Action`,
-`Compression`, `Format`, `Kind`, `Naming` and `OmeZarrVersion`, such as ``catnip2bids.Format.OME_TIFF``, for which the
-text ``"ome-tiff"`` is taken too.
+Public is what stands in ``__all__``, and of these objects what has no leading underscore. For choices such as
+``catnip2bids.Format.OME_TIFF``, their text ``"ome-tiff"`` is taken too.
 
 Examples
 --------
@@ -32,10 +31,10 @@ A cohort that is made up, packaged and verified (a second or two):
 >>> from catnip2bids.demo import write_cohort
 >>> folder = Path(tempfile.mkdtemp())
 >>> runs = write_cohort(folder / "cohort", shape=(12, 40, 36))
->>> settings = catnip2bids.Settings(voxel_size_um=(3.7, 3.7, 5.0), report=False)
->>> result = catnip2bids.package(folder / "cohort", folder / "dataset", settings)
+>>> size_um = (3.7, 3.7, 5.0)
+>>> result = catnip2bids.package(folder / "cohort", folder / "dataset", voxel_size_um=size_um, report=False)
 >>> len(result.made), result.problems
-(20, [])
+(20, ())
 >>> catnip2bids.verify(folder / "dataset").ok
 True
 """
@@ -45,17 +44,12 @@ from typing import TYPE_CHECKING, Any
 from catnip2bids._version import __version__
 
 if TYPE_CHECKING:
-    from catnip2bids.catnip.component_type import Action as Action
+    from catnip2bids.catnip.component_type import Action
     from catnip2bids.comparison import Comparison, compare
     from catnip2bids.conversion import ConvertedImage, convert
-    from catnip2bids.enums import Cluster
-    from catnip2bids.enums import Compression as Compression
-    from catnip2bids.enums import Format as Format
-    from catnip2bids.enums import Kind as Kind
-    from catnip2bids.enums import Naming as Naming
-    from catnip2bids.enums import OmeZarrVersion as OmeZarrVersion
+    from catnip2bids.enums import Cluster, Compression, Format, Kind, Naming, OmeZarrVersion
     from catnip2bids.errors import Catnip2bidsError
-    from catnip2bids.packaging import PackageResult, Settings, package
+    from catnip2bids.packaging import Estimate, PackageResult, Settings, package, remove_animal
     from catnip2bids.plan import Plan, make_plan, read_plan, write_plan
     from catnip2bids.progress import Progress
     from catnip2bids.reporting import Report, report
@@ -67,10 +61,17 @@ if TYPE_CHECKING:
     from catnip2bids.volume.volume_array import VolumeArray, open_volume
 
 __all__ = [
+    "Action",
     "Catnip2bidsError",
     "Cluster",
     "Comparison",
+    "Compression",
     "ConvertedImage",
+    "Estimate",
+    "Format",
+    "Kind",
+    "Naming",
+    "OmeZarrVersion",
     "PackageResult",
     "Plan",
     "Progress",
@@ -89,6 +90,7 @@ __all__ = [
     "open_volume",
     "package",
     "read_plan",
+    "remove_animal",
     "report",
     "restore",
     "scan",
@@ -106,6 +108,7 @@ _MODULE_OF = {
     "Comparison": "comparison",
     "Compression": "enums",
     "ConvertedImage": "conversion",
+    "Estimate": "packaging",
     "Format": "enums",
     "Kind": "enums",
     "Naming": "enums",
@@ -127,6 +130,7 @@ _MODULE_OF = {
     "open_volume": "volume.volume_array",
     "package": "packaging",
     "read_plan": "plan",
+    "remove_animal": "packaging",
     "report": "reporting",
     "restore": "restoration",
     "scan": "scanning",
@@ -148,4 +152,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List what is public, so that `help` and completion know them before they are imported."""
-    return sorted({*globals(), *__all__, *_MODULE_OF})
+    return sorted({*globals(), *__all__})

@@ -309,7 +309,7 @@ def test_an_image_that_is_gone_is_missing(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize(("n", "said"), [(1, "1 entry restored"), (31, "31 entries restored")])
 def test_what_was_restored_is_counted(n: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    show_restoration(Restoration(Path("restored"), [str(number) for number in range(n)]))
+    show_restoration(Restoration(Path("restored"), tuple(map(str, range(n))), (), {}, ()))
     assert capsys.readouterr().err == f"restored: {said}\n"
 
 

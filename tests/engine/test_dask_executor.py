@@ -17,7 +17,7 @@ from catnip2bids.engine.dask_executor import _locked
 from catnip2bids.enums import Cluster
 from catnip2bids.errors import SourceError
 from catnip2bids.locks import create_step_lock
-from catnip2bids.packaging import estimate, package, run_preflight
+from catnip2bids.packaging import expected_result, package, run_preflight
 from catnip2bids.progress import Progress
 from cluster_work import (
     VOXEL_SIZE,
@@ -168,7 +168,7 @@ def test_workers_that_come_later_are_given_work(tmp_path: Path, monkeypatch: pyt
 
 def test_workers_with_as_much_memory_as_estimated_are_enough(tmp_path: Path, cohort: Path) -> None:
     prepared = run_preflight([cohort], tmp_path / "out", settings(), None, Resources(1, 2**30), Progress())
-    expected = estimate(prepared, Progress())
+    expected = expected_result(prepared, Progress()).estimate
     assert expected is not None
     with dask_cluster(tmp_path / "dask", 1, "--memory-limit", str(expected.worker_bytes)) as cluster:
         done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address)

@@ -308,7 +308,7 @@ def test_only_what_is_written_now_counts_as_copied(tmp_path: Path) -> None:
     tables = {path for path in first.copied if path.name.endswith("_counts.tsv")}
     assert len(tables) == 2
     again = package([tmp_path / "source"], tmp_path / "out", settings())
-    assert (again.copied, "0 other files" in repr(again)) == ([], True)
+    assert (again.copied, "0 other files" in repr(again)) == ((), True)
     table = run / "640_FRST_seg/FRSTseg_00010000.csv"
     table.write_text(re.sub(r"(?m)^(73,.*),(\d+),(\d+)$", r"\1,77,88", table.read_text()))
     changed = package([tmp_path / "source"], tmp_path / "out", settings())
@@ -738,7 +738,7 @@ def test_a_table_that_was_given_once_stays_without_the_option(tmp_path: Path) ->
     before = table.read_bytes()
     again = package([tmp_path / "source"], tmp_path / "out", settings())
     assert table.read_bytes() == before
-    assert again.made == []
+    assert again.made == ()
 
 
 def test_descriptions_say_what_images_are_even_where_they_were_counted(tmp_path: Path) -> None:

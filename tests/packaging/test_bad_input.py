@@ -790,7 +790,7 @@ def test_a_name_that_a_dataset_cannot_hold_is_a_problem_of_its_entry(
     (problem,) = report_on(scan(tmp_path / "cohort")).problems
     assert problem.startswith(str(run / entry.partition("/")[0]))
     found = package(tmp_path / "cohort", tmp_path / "out", settings())
-    assert found.problems == [problem]
+    assert found.problems == (problem,)
     assert images_of(tmp_path / "out") == ALL_IMAGES
     left_out = decisions(tmp_path / "out")[f"{KO}/{entry}"]
     assert (left_out["action"], left_out["target"]) == ("exclude", None)
@@ -821,9 +821,9 @@ def test_a_path_that_gets_too_long_in_the_dataset_or_when_it_is_restored_is_a_pr
     assert images_of(far / "out") == ALL_IMAGES
     assert package(tmp_path / "cohort", tmp_path / "o", settings()).ok
     restored = restore(tmp_path / "o", far / "restored")
-    assert restored.problems == [
-        f"{KO}/extra: its name or path is too long here; restore into a folder with a shorter path"
-    ]
+    assert restored.problems == (
+        f"{KO}/extra: its name or path is too long here; restore into a folder with a shorter path",
+    )
     assert len(restored.restored) == len(restore(tmp_path / "o", tmp_path / "r").restored) - 1
 
 

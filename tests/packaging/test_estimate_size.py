@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from catnip2bids.engine import Resources
 from catnip2bids.enums import Format, OmeZarrVersion
-from catnip2bids.packaging import Estimate, Settings, estimate, package, run_preflight
+from catnip2bids.packaging import Estimate, Settings, expected_result, package, run_preflight
 from catnip2bids.packaging.estimate_size import makespan
 from catnip2bids.progress import Progress
 from runs import KO, Collector, command, files_of, images_of, settings, slices_of, write_l0
@@ -34,7 +34,7 @@ def expected_of(
 ) -> Estimate | None:
     progress = progress or Progress()
     prepared = run_preflight([cohort], dataset, choices, None, Resources(2, memory_bytes), progress)
-    return estimate(prepared, progress)
+    return expected_result(prepared, progress).estimate
 
 
 def estimated(cohort: Path, dataset: Path, choices: Settings) -> Estimate:

@@ -157,7 +157,7 @@ def test_metadata_of_an_earlier_version_is_found_and_replaced(tmp_path: Path, ea
     assert found_by_validate(dataset) == wrong
     pixels = {path: path.stat().st_mtime_ns for path in (dataset / RAW / "0").rglob("*")}
     again = earlier()
-    assert (again.made, len(again.kept)) == ([], 7)
+    assert (again.made, len(again.kept)) == ((), 7)
     assert {path: path.stat().st_mtime_ns for path in (dataset / RAW / "0").rglob("*")} == pixels
     assert found_by_validate(dataset) == set()
     assert catnip2bids.verify(dataset).ok

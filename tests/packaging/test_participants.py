@@ -130,7 +130,7 @@ def test_two_runs_that_come_one_by_one(cohort: Path, tmp_path: Path) -> None:
     package(cohort / KO_NAME, tmp_path / "out", settings())
     (warning,) = warnings_of(cohort / MALE_NAME, tmp_path / "out")
     assert "F by participants.tsv of the dataset" in warning
-    assert package(cohort / MALE_NAME, tmp_path / "out", settings()).warnings == [warning]
+    assert package(cohort / MALE_NAME, tmp_path / "out", settings()).warnings == (warning,)
     assert [row["sex"] for row in read_tsv(tmp_path / "out/participants.tsv")] == ["F"]
 
 

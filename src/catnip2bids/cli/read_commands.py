@@ -119,8 +119,7 @@ def validate(
     from catnip2bids.validation import validate as validate_dataset
 
     with refusing(), JobProgress() as progress:
-        progress.looking_at(str(dataset))
-        found = validate_dataset(dataset)
+        found = validate_dataset(dataset, progress)
     show_validation(found)
     _save_for_report(dataset, "validation", found)
     if as_json:

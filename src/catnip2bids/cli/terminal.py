@@ -34,8 +34,7 @@ from catnip2bids.leftovers import LEFT_BEHIND
 
 if TYPE_CHECKING:
     from catnip2bids.comparison import Comparison
-    from catnip2bids.packaging import PackageResult, Preflight
-    from catnip2bids.packaging.estimate_size import Estimate
+    from catnip2bids.packaging import Estimate, PackageResult, Preflight
     from catnip2bids.packaging.tasks import RunTasks
     from catnip2bids.plan import ScanReport
     from catnip2bids.restoration import Restoration
@@ -97,20 +96,21 @@ def show_scan(report: ScanReport) -> None:
     print_result(what, outcome, _verdict(not report.problems), facts)
 
 
-def show_dry_run(prepared: Preflight, expected: Estimate | None) -> None:
+def show_dry_run(prepared: Preflight, expected: PackageResult) -> None:
     """Print what would be written, and an estimate of its size and time."""
     for run in prepared.runs:
         _show_tasks(run)
-    problems = [problem for run in prepared.runs for problem in run.problems.values()]
-    _say_all(problems, prepared.warnings)
-    sizes = [(len(run.images), len(run.counts), len(run.copies)) for run in prepared.runs]
-    n_images, n_tables, n_copies = (sum(column) for column in zip(*sizes, strict=True))
+    _say_all(expected.problems, expected.warnings)
+    n_images, n_tables, n_copies = (
+        sum(column)
+        for column in zip(*((run.n_images, run.n_tables, run.n_copies) for run in expected.runs), strict=True)
+    )
     numbers = f"{format_count(n_images, 'image')}, {format_count(n_tables, 'table')}"
     planned = f"{numbers} and {format_count(n_copies, 'copy')} planned"
-    if expected is not None:
-        _show_estimate(expected)
-    facts = ["nothing is written", *_numbers(problems, prepared.warnings)]
-    print_result(prepared.dataset, planned, _verdict(not problems), facts)
+    if expected.estimate is not None:
+        _show_estimate(expected.estimate)
+    facts = ["nothing is written", *_numbers(expected.problems, expected.warnings)]
+    print_result(prepared.dataset, planned, _verdict(expected.ok), facts)
 
 
 def _show_estimate(expected: Estimate) -> None:

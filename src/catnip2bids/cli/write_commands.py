@@ -156,14 +156,16 @@ def _package(
     """Package or print a dry run, then exit."""
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import show_dry_run, show_result
-    from catnip2bids.packaging import estimate, preflight_with_resources, write_dataset
+    from catnip2bids.packaging import expected_result, preflight_with_resources, write_dataset
 
     with JobProgress() as progress, preflight_with_resources(sources, dataset, settings, plan, progress) as prepared:
         if dry_run:
-            show_dry_run(prepared, estimate(prepared, progress))
-            raise typer.Exit(1 if any(run.problems for run in prepared.runs) else 0)
-        result = write_dataset(prepared, progress)
-    show_result(result)
+            result = expected_result(prepared, progress)
+            show_dry_run(prepared, result)
+        else:
+            result = write_dataset(prepared, progress)
+    if not dry_run:
+        show_result(result)
     raise typer.Exit(0 if result.ok else 1)
 
 
@@ -171,14 +173,12 @@ def _remove(dataset: Path, label: str, sources: Sequence[Path], *, draw: bool) -
     """Remove an animal from the dataset and from the report."""
     from catnip2bids.cli.job_progress import JobProgress
     from catnip2bids.cli.terminal import show_result
-    from catnip2bids.packaging import Settings, draw_report, remove_animal
+    from catnip2bids.packaging import remove_animal
 
     with JobProgress() as progress:
         if sources:
             progress.note("--remove packages nothing, so SOURCE is not read")
-        result = remove_animal(dataset, label, progress)
-        if draw:
-            draw_report(result, Settings(), progress)
+        result = remove_animal(dataset, label, progress, report=draw)
     show_result(result)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +47,10 @@ class Comparison(ShortRepr):
     path_1: Path
     path_2: Path
     items: tuple[ItemComparison, ...]
-    only_in_1: dict[str, PathKind]
-    only_in_2: dict[str, PathKind]
-    skipped_1: dict[str, PathKind]
-    skipped_2: dict[str, PathKind]
+    only_in_1: Mapping[str, PathKind]
+    only_in_2: Mapping[str, PathKind]
+    skipped_1: Mapping[str, PathKind]
+    skipped_2: Mapping[str, PathKind]
     is_folder: bool
     notes: tuple[str, ...] = ()
 

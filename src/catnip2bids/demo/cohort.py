@@ -29,6 +29,8 @@ _WT_RUN: Final = "WT/_10002_RH_wt_20260502/640_2026-05-02_09-12-33"
 _MASK_OVERLAP_RATIO: Final = 0.25  # CATNIP's default of mask_ovl_ratio
 _HEATMAP_RADIUS_VOXELS: Final = 3  # 5 in CATNIP, but this brain is smaller than a mouse's
 
+_N_IDS: Final = REGIONS[-1].id + 1
+
 _Counts = list[tuple[Region, int, int]]
 _Heatmap = npt.NDArray[np.float32]
 
@@ -160,11 +162,12 @@ def write_run(folder: Path, spec: RunSpec) -> Path:
     if run.exists():
         raise UsageError(f"{run}: exists already; write to another folder")
     phantom = make_phantom(spec.shape, spec.seed, spec.n_cells, spec.voxel_size_um)
+    masked_labels = phantom.labels * phantom.hemisphere_mask
     run.mkdir(parents=True)
     writer = _RunWriter(run, _LAYOUTS[spec.layout], spec)
-    writer.write_native_images(phantom)
+    writer.write_native_images(phantom, masked_labels)
     for threshold in spec.thresholds:
-        writer.write_threshold(phantom, threshold)
+        writer.write_threshold(phantom, masked_labels, threshold)
     writer.write_small_files()
     return run
 
@@ -177,31 +180,32 @@ class _RunWriter:
     layout: _Layout
     spec: RunSpec
 
-    def write_native_images(self, phantom: Phantom) -> None:
+    def write_native_images(self, phantom: Phantom, masked_labels: npt.NDArray[np.uint16]) -> None:
         """Write the volumes on the native grid that do not depend on a threshold."""
         layout, mask = self.layout, phantom.hemisphere_mask
         self._volume(layout.image, phantom.image)
-        self._volume(layout.image_masked, phantom.image * mask)
+        if layout.image_masked is not None:
+            self._volume(layout.image_masked, phantom.image * mask)
         self._volume(layout.frst, phantom.frst)
         self._volume(layout.atlas, phantom.labels)
-        self._volume(layout.atlas_masked, phantom.labels * mask)
+        self._volume(layout.atlas_masked, masked_labels)
         self._volume(layout.hemisphere_mask, mask)
 
-    def write_threshold(self, phantom: Phantom, threshold: int) -> None:
+    def write_threshold(self, phantom: Phantom, masked_labels: npt.NDArray[np.uint16], threshold: int) -> None:
         """Write segmentation, cells, counts and heat map of one threshold."""
         layout = self.layout
-        masked = phantom.labels * phantom.hemisphere_mask
         segmentation = phantom.frst >= threshold
-        cells = find_cells(segmentation, masked)
+        cells = find_cells(segmentation, masked_labels)
         self._volume(layout.segmentation, segmentation * np.uint8(255), threshold)
-        self._volume(layout.filtered, cells.volume_image(self.spec.shape), threshold)
-        counts = _count(cells, masked)
+        if layout.filtered is not None:
+            self._volume(layout.filtered, cells.volume_image(self.spec.shape), threshold)
+        counts = _count(cells, masked_labels)
         self._table(layout.counts, _counts_csv(counts), threshold)
         self._table(layout.cell_volumes, _cell_volumes_csv(cells), threshold)
         heatmap = _heatmap(cells.centres, phantom)
         self._volume(layout.heatmap, heatmap, threshold)
         if self.spec.exclusion:
-            excluded = _excluded_regions(phantom, masked)
+            excluded = _excluded_regions(phantom, masked_labels)
             self._table(layout.counts_corrected, _counts_csv(_exclude(counts, excluded)), threshold)
             self._volume(layout.heatmap_corrected, heatmap * (1 - phantom.exclusion_mask), threshold)
 
@@ -232,9 +236,8 @@ class _RunWriter:
 
 def _count(cells: Cells, masked_labels: npt.NDArray[np.uint16]) -> _Counts:
     """Count cells and voxels of each region, in the order of the atlas table."""
-    n_ids = REGIONS[-1].id + 1
-    cell_counts = np.bincount(cells.labels, minlength=n_ids)
-    volumes = np.bincount(masked_labels.ravel(), minlength=n_ids)
+    cell_counts = np.bincount(cells.labels, minlength=_N_IDS)
+    volumes = _volumes(masked_labels)
     return [(region, int(cell_counts[region.id]), int(volumes[region.id])) for region in REGIONS]
 
 
@@ -247,10 +250,13 @@ def _exclude(counts: _Counts, excluded: set[int]) -> _Counts:
 def _excluded_regions(phantom: Phantom, masked_labels: npt.NDArray[np.uint16]) -> set[int]:
     """Return the ids of the regions that the exclusion mask covers too much."""
     damaged = _on_native_grid(phantom.exclusion_mask, phantom)
-    n_ids = REGIONS[-1].id + 1
-    volumes = np.bincount(masked_labels.ravel(), minlength=n_ids)
-    lost = np.bincount(masked_labels[damaged > 0], minlength=n_ids)
-    return set(np.flatnonzero(lost > _MASK_OVERLAP_RATIO * volumes).tolist()) - {0}
+    lost = _volumes(masked_labels * damaged)
+    return set(np.flatnonzero(lost > _MASK_OVERLAP_RATIO * _volumes(masked_labels)).tolist()) - {0}
+
+
+def _volumes(labels: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
+    """Count the voxels of each region id, plane by plane: `bincount` takes eight bytes a voxel."""
+    return sum((np.bincount(plane.ravel(), minlength=_N_IDS) for plane in labels), np.zeros(_N_IDS, np.int64))
 
 
 def _on_native_grid(atlas_volume: npt.NDArray[np.uint8], phantom: Phantom) -> npt.NDArray[np.uint8]:

@@ -11,8 +11,10 @@ Invariant: shape and seed determine all voxels. The shapes below use coordinates
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
+from os import cpu_count
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -39,10 +41,10 @@ _CELL_RADII_VOXELS: Final = (1.3, 1.7, 1.7)  # standard deviations of a cell (z,
 _CELL_SPACING_VOXELS: Final = 8
 _CELL_BRIGHTNESS: Final = (2200.0, 4800.0)  # counts above tissue, dimmest and brightest cell
 _FRST_PER_COUNT: Final = 8.0  # so that all cells exceed 10000 and the brighter ones 15000
-_FRST_FLOOR: Final = 150.0  # contrast in counts that is still tissue, not a cell
+_FRST_FLOOR: Final = 150.0  # counts above tissue that are not a cell yet
+_N_CLOUDS: Final = 12  # waves that together make the texture of tissue
 
-_Coordinates = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
-_Volume = npt.NDArray[np.float32]
+_Plane = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Phantom:
     """A made-up brain. Arrays are (z, y, x), on the native grid unless noted."""
 
     image: npt.NDArray[np.uint16]  # tissue with cells, 0 outside the brain
-    frst: _Volume  # local contrast, never negative: all cells exceed 10000, the brighter ones 15000
+    frst: npt.NDArray[np.float32]  # 0 in tissue: all cells exceed 10000, the brighter ones 15000
     labels: npt.NDArray[np.uint16]  # region ids, 0 outside the brain
     hemisphere_mask: npt.NDArray[np.uint16]  # 1 up to slightly past the midline, 0 in the last planes; same for all x
     exclusion_mask: npt.NDArray[np.uint8]  # 1 in damaged tissue, on the atlas grid
@@ -62,12 +64,6 @@ class _Ellipsoid(NamedTuple):
 
     centre: tuple[float, float, float]
     radii: tuple[float, float, float]
-
-    def distance(self, coordinates: _Coordinates) -> _Volume:
-        """Return the distance from the centre: 1 on the surface."""
-        axes = zip(coordinates, self.centre, self.radii, strict=True)
-        squares = [np.square((axis - np.float32(mid)) / np.float32(radius)) for axis, mid, radius in axes]
-        return np.asarray(np.sqrt(squares[0] + squares[1] + squares[2]), np.float32)
 
 
 _CEREBRUM: Final = _Ellipsoid((0.0, -0.14, -0.02), (0.94, 0.64, 0.80))
@@ -115,15 +111,26 @@ def make_phantom(
         raise UsageError(f"a made-up brain of {shape} (z, y, x) is too small: use at least {SMALLEST_SHAPE}")
     if n_cells is not None and n_cells < 1:
         raise UsageError(f"a made-up brain with {n_cells} cells has nothing to count: use at least 1")
-    rng = np.random.default_rng(seed)
-    coordinates = _native_coordinates(shape)
-    labels = _paint_regions(shape, coordinates)
-    tissue = _tissue(labels, coordinates, rng)
-    _add_cells(tissue, _place_cells(labels, n_cells, rng), rng)
-    image = _expose(tissue, labels > 0, rng)
+    grid = _Grid.of_voxels([np.arange(size, dtype=np.float64) for size in shape], shape)
+    labels = np.empty(shape, np.uint16)
+    image = np.empty(shape, np.uint16)
+    clouds = _Clouds(shape, np.random.default_rng([seed, 0]))
+
+    def paint(z: int) -> None:
+        labels[z] = _paint_regions(grid, z)
+
+    def expose(z: int) -> None:
+        tissue = _tissue(labels[z], grid, z) * clouds.plane(z) + cells[z]
+        image[z] = _expose(tissue, labels[z] > 0, np.random.default_rng([seed, 2, z]))
+        frst[z] = _FRST_PER_COUNT * np.maximum(cells[z] - np.float32(_FRST_FLOOR), 0)
+
+    with ThreadPoolExecutor(cpu_count()) as threads:  # NumPy releases the lock of Python
+        list(threads.map(paint, range(shape[0])))
+        frst = cells = _cells(labels, n_cells, np.random.default_rng([seed, 1]))  # one array: each plane is read once
+        list(threads.map(expose, range(shape[0])))
     return Phantom(
         image=image,
-        frst=_local_contrast(image, labels > 0),
+        frst=frst,
         labels=labels,
         hemisphere_mask=_hemisphere_mask(shape),
         exclusion_mask=_exclusion_mask(shape, voxel_size_um),
@@ -131,69 +138,80 @@ def make_phantom(
     )
 
 
-def _native_coordinates(shape: Shape) -> _Coordinates:
-    return _coordinates([np.arange(size, dtype=np.float64) for size in shape], shape)
+@dataclass(frozen=True)
+class _Grid:
+    """The coordinates of the brain at the voxels of a grid."""
+
+    left_right: npt.NDArray[np.float32]  # (z,)
+    nose_tail: _Plane  # (y, x)
+    top_bottom: _Plane  # (y, x)
+    in_plane: Mapping[_Ellipsoid, _Plane]  # the parts of squared distances that are the same in all planes, (y, x)
+
+    @classmethod
+    def of_voxels(cls, positions: Sequence[npt.NDArray[np.floating[Any]]], shape: Shape) -> _Grid:
+        """Compute the coordinates of positions (z, y, x), given in voxels of a native grid of that shape."""
+        z, y, x = ((position + 0.5) / size for position, size in zip(positions, shape, strict=True))
+        y = y[:, None]
+        # warped a little, so that ellipsoids look natural
+        nose_tail = (2 * y - 1 + 0.030 * np.sin(11 * x) + 0.012 * np.sin(31 * x + 9 * y)).astype(np.float32)
+        top_bottom = (2 * x - 1 + 0.045 * np.cos(9 * y + 1.0) + 0.012 * np.sin(27 * y - 6 * x)).astype(np.float32)
+        left_right = (np.abs(_MIDLINE - z) / _MIDLINE).astype(np.float32)
+        in_plane = {
+            ellipsoid: _squared(nose_tail, ellipsoid.centre[1], ellipsoid.radii[1])
+            + _squared(top_bottom, ellipsoid.centre[2], ellipsoid.radii[2])
+            for ellipsoid in (_CEREBRUM, _OLFACTORY_BULB, _CEREBELLUM, _BRAIN_STEM, _DAMAGE, *_DEEP_REGIONS.values())
+        }
+        return cls(left_right, nose_tail, top_bottom, in_plane)
+
+    def squared_distance(self, ellipsoid: _Ellipsoid, z: int) -> _Plane:
+        """Return the squared distance of a plane's voxels from the centre of an ellipsoid: 1 on its surface."""
+        across = (self.left_right[z] - ellipsoid.centre[0]) / ellipsoid.radii[0]
+        return self.in_plane[ellipsoid] + np.float32(across * across)
 
 
-def _atlas_coordinates(shape: Shape, voxel_size_um: tuple[float, float, float]) -> _Coordinates:
-    """Return the coordinates of the voxel centres of the 25 um grid that covers the native grid."""
-    steps = [ATLAS_VOXEL_SIZE_UM / size_um for size_um in reversed(voxel_size_um)]
-    counts = [ceil(size / step) for size, step in zip(shape, steps, strict=True)]
-    positions = [(np.arange(n) + 0.5) * step - 0.5 for n, step in zip(counts, steps, strict=True)]
-    return _coordinates(positions, shape)
+def _squared(position: _Plane, centre: float, radius: float) -> _Plane:
+    squared: _Plane = np.square((position - np.float32(centre)) / np.float32(radius))
+    return squared
 
 
-def _coordinates(positions: Sequence[npt.NDArray[np.floating[Any]]], shape: Shape) -> _Coordinates:
-    """Return brain coordinates of positions in native voxels, as arrays that broadcast to the grid (z, y, x)."""
-    fractions = [(position + 0.5) / size for position, size in zip(positions, shape, strict=True)]
-    z, y, x = np.ix_(*fractions)
-    left_right = np.abs(_MIDLINE - z) / _MIDLINE
-    # warped a little, so that ellipsoids look natural
-    nose_tail = 2 * y - 1 + 0.030 * np.sin(11 * x) + 0.012 * np.sin(31 * x + 9 * y)
-    top_bottom = 2 * x - 1 + 0.045 * np.cos(9 * y + 1.0) + 0.012 * np.sin(27 * y - 6 * x)
-    return left_right.astype(np.float32), nose_tail.astype(np.float32), top_bottom.astype(np.float32)
-
-
-def _paint_regions(shape: Shape, coordinates: _Coordinates) -> npt.NDArray[np.uint16]:
-    """Return region ids; later regions overwrite earlier ones."""
-    labels = np.zeros(shape, np.uint16)
-    _, nose_tail, _ = np.broadcast_arrays(*coordinates)
-    labels[_OLFACTORY_BULB.distance(coordinates) < 1] = 507
-    _paint_cerebrum(labels, coordinates)
-    labels[_CEREBELLUM.distance(coordinates) < 1] = 1007
-    stem = _BRAIN_STEM.distance(coordinates) < 1
-    labels[stem] = np.select([nose_tail[stem] < 0.24, nose_tail[stem] < 0.52], [313, 771], 354)
+def _paint_regions(grid: _Grid, z: int) -> npt.NDArray[np.uint16]:
+    """Return the region ids of a plane; later regions overwrite earlier ones."""
+    labels = np.zeros(grid.nose_tail.shape, np.uint16)
+    np.copyto(labels, 507, where=grid.squared_distance(_OLFACTORY_BULB, z) < 1)
+    _paint_cerebrum(labels, grid, z)
+    np.copyto(labels, 1007, where=grid.squared_distance(_CEREBELLUM, z) < 1)
+    stem = grid.squared_distance(_BRAIN_STEM, z) < 1
+    for region, end in ((354, 2), (771, 0.52), (313, 0.24)):
+        np.copyto(labels, region, where=stem & (grid.nose_tail < end))
     return labels
 
 
-def _paint_cerebrum(labels: npt.NDArray[np.uint16], coordinates: _Coordinates) -> None:
+def _paint_cerebrum(labels: npt.NDArray[np.uint16], grid: _Grid, z: int) -> None:
     """Paint deep regions in the centre, white matter around them, and cortex as a shell of two layers."""
-    distance = _CEREBRUM.distance(coordinates)
-    inside = distance < 1
-    labels[inside] = _nearest_deep_region(coordinates)[inside]
-    _, nose_tail, top_bottom = np.broadcast_arrays(*coordinates)
-    upper = top_bottom < 0.32 + 0.2 * nose_tail
-    labels[inside & upper & (distance > _CORPUS_CALLOSUM_FROM)] = 776
-    cortex = inside & (distance > _CORTEX_FROM)
-    outer = distance[cortex] > _OUTER_CORTEX_FROM
-    along = nose_tail[cortex] + 0.15 * top_bottom[cortex]
-    motor, visual, ventral = along < -0.36, along > 0.08, ~upper[cortex]
-    labels[cortex] = np.select(
-        [ventral, motor & outer, motor, visual & outer, visual, outer],
-        [961, 943, 648, 821, 778, 12001],
-        12002,
-    )
+    squared = grid.squared_distance(_CEREBRUM, z)
+    inside, cortex, outer = squared < 1, squared > _CORTEX_FROM**2, squared > _OUTER_CORTEX_FROM**2
+    _paint_nearest(labels, grid, z, inside)
+    upper = grid.top_bottom < 0.32 + 0.2 * grid.nose_tail
+    np.copyto(labels, 776, where=inside & upper & (squared > _CORPUS_CALLOSUM_FROM**2))
+    cortex &= inside
+    along = grid.nose_tail + 0.15 * grid.top_bottom
+    for region_outer, region_inner, there in (
+        (12001, 12002, upper),
+        (821, 778, upper & (along > 0.08)),
+        (943, 648, upper & (along < -0.36)),
+        (961, 961, ~upper),
+    ):
+        np.copyto(labels, region_inner, where=cortex & there)
+        np.copyto(labels, region_outer, where=cortex & there & outer)
 
 
-def _nearest_deep_region(coordinates: _Coordinates) -> npt.NDArray[np.uint16]:
-    ids = list(_DEEP_REGIONS)
-    nearest = np.full(np.broadcast_shapes(*(axis.shape for axis in coordinates)), ids[0], np.uint16)
-    shortest = _DEEP_REGIONS[ids[0]].distance(coordinates)
-    for region_id in ids[1:]:
-        distance = _DEEP_REGIONS[region_id].distance(coordinates)
-        nearest[distance < shortest] = region_id
-        np.minimum(distance, shortest, out=shortest)
-    return nearest
+def _paint_nearest(labels: npt.NDArray[np.uint16], grid: _Grid, z: int, where: npt.NDArray[np.bool_]) -> None:
+    """Paint each voxel as the deep region whose centre is nearest."""
+    shortest = np.full(labels.shape, np.inf, np.float32)
+    for region, ellipsoid in _DEEP_REGIONS.items():
+        squared = grid.squared_distance(ellipsoid, z)
+        np.copyto(labels, region, where=where & (squared < shortest))
+        np.minimum(squared, shortest, out=shortest)
 
 
 def _hemisphere_mask(shape: Shape) -> npt.NDArray[np.uint16]:
@@ -201,71 +219,90 @@ def _hemisphere_mask(shape: Shape) -> npt.NDArray[np.uint16]:
     reach = _MIDLINE + _MASK_MARGIN + _MASK_TILT * (np.arange(shape[1]) / shape[1] - 0.5)
     last_planes = np.minimum(np.rint(reach * shape[0]), shape[0] - 1)
     mask = np.arange(shape[0])[:, None] < last_planes[None, :]
-    return np.repeat(mask.astype(np.uint16)[:, :, None], shape[2], axis=2)
+    return np.broadcast_to(mask.astype(np.uint16)[:, :, None], shape)
 
 
 def _exclusion_mask(shape: Shape, voxel_size_um: tuple[float, float, float]) -> npt.NDArray[np.uint8]:
-    damaged: npt.NDArray[np.bool_] = _DAMAGE.distance(_atlas_coordinates(shape, voxel_size_um)) < 1
-    return damaged.astype(np.uint8)
+    """Return the damaged tissue on the 25 um grid that covers the native grid."""
+    steps = [ATLAS_VOXEL_SIZE_UM / size_um for size_um in reversed(voxel_size_um)]
+    counts = [ceil(size / step) for size, step in zip(shape, steps, strict=True)]
+    centres = [(np.arange(n) + 0.5) * step - 0.5 for n, step in zip(counts, steps, strict=True)]
+    grid = _Grid.of_voxels(centres, shape)
+    return np.array([grid.squared_distance(_DAMAGE, z) < 1 for z in range(counts[0])], np.uint8)
 
 
-def _tissue(labels: npt.NDArray[np.uint16], coordinates: _Coordinates, rng: np.random.Generator) -> _Volume:
-    """Return the tissue intensity in counts: a tone for each region, faint layers, clouds, attenuation with depth."""
-    tissue = _lookup({region.id: region.brightness for region in REGIONS})[labels]
-    tissue *= 1 + 0.07 * np.sin(26 * _CEREBRUM.distance(coordinates))
+def _tissue(labels: npt.NDArray[np.uint16], grid: _Grid, z: int) -> _Plane:
+    """Return the intensity of a plane in counts: a tone for each region, faint layers, attenuation with depth."""
+    tissue = _BRIGHTNESS[labels]
+    tissue *= 1 + np.float32(0.07) * np.sin(26 * np.sqrt(grid.squared_distance(_CEREBRUM, z)))
     folia = labels == 1007
-    tissue[folia] *= 1 + 0.28 * np.cos(34 * _CEREBELLUM.distance(coordinates)[folia])
-    tissue *= 1 + 0.22 * _clouds(labels.shape, rng)
-    tissue *= 1 - 0.15 * coordinates[0]
+    tissue[folia] *= 1 + np.float32(0.28) * np.cos(34 * np.sqrt(grid.squared_distance(_CEREBELLUM, z)[folia]))
+    tissue *= 1 - np.float32(0.15) * grid.left_right[z]
     return tissue
 
 
-def _lookup(values: Mapping[int, float]) -> _Volume:
+def _lookup(values: Mapping[int, float]) -> npt.NDArray[np.float32]:
     """Return an array that maps ids to values by indexing; 0 for unknown ids."""
     table = np.zeros(max(values) + 1, np.float32)
     table[list(values)] = list(values.values())
     return table
 
 
-def _clouds(shape: tuple[int, ...], rng: np.random.Generator) -> _Volume:
-    """Return a smooth random texture, -2 to 2."""
-    noise = rng.standard_normal(shape, np.float32)
-    for radius in (1, max(2, min(shape) // 16)):
-        noise = _box_mean(noise, (radius, radius, radius))
-    return np.asarray(np.clip(noise / noise.std(), -2, 2), np.float32)
+_BRIGHTNESS: Final = _lookup({region.id: region.brightness for region in REGIONS})
+_CELL_DENSITY: Final = _lookup({region.id: region.cell_density for region in REGIONS})
+
+
+class _Clouds:
+    """A texture that varies slowly around 1: waves of random lengths along each axis, multiplied and added up."""
+
+    def __init__(self, shape: Shape, rng: np.random.Generator) -> None:
+        """Draw the waves."""
+        turns, phases = rng.uniform(2, 11, (3, 1, _N_CLOUDS)), rng.uniform(0, 2 * np.pi, (3, 1, _N_CLOUDS))
+        z, y, x = (
+            np.sin(np.linspace(0, 2, size)[:, None] * turn + phase).astype(np.float32)
+            for size, turn, phase in zip(shape, turns * np.pi, phases, strict=True)
+        )
+        self._weights, self._rows, self._columns = 0.12 * z, y, x.T
+
+    def plane(self, z: int) -> _Plane:
+        """Return one plane, (y, x)."""
+        waves: _Plane = (self._rows * self._weights[z]) @ self._columns
+        return 1 + np.clip(waves, np.float32(-0.44), np.float32(0.44))
+
+
+def _cells(labels: npt.NDArray[np.uint16], n_cells: int | None, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Return the counts that cells add to tissue, (z, y, x): Gaussian spots, the brightest in the middle."""
+    voxels = _place_cells(labels, n_cells, rng)
+    dimmest, brightest = _CELL_BRIGHTNESS
+    heights = np.linspace(brightest, dimmest, len(voxels), dtype=np.float32)
+    rng.shuffle(heights[1:])
+    cells = np.zeros(labels.shape, np.float32)
+    spot = _spot()
+    reach = np.array(spot.shape) // 2
+    for voxel, height in zip(voxels, heights, strict=True):
+        start, stop = voxel - reach, voxel + reach + 1
+        low, high = np.maximum(start, 0), np.minimum(stop, labels.shape)
+        there = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        here = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))
+        cells[there] += height * spot[here]
+    return cells
 
 
 def _place_cells(
     labels: npt.NDArray[np.uint16], n_cells: int | None, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
     """Draw voxels (z, y, x) of cells: one in the middle, others by density of the regions, at most one per block."""
-    tissue = np.flatnonzero(labels)
-    wanted = max(_FEWEST_CELLS, tissue.size // _TISSUE_VOXELS_PER_CELL) if n_cells is None else n_cells
-    density = _lookup({region.id: region.cell_density for region in REGIONS})
-    share = np.cumsum(density[labels.ravel()[tissue]], dtype=np.float64)
-    drawn = tissue[np.searchsorted(share, rng.random(wanted - 1) * share[-1], side="right")]
-    middle = [[int(0.45 * size) for size in labels.shape]]
-    voxels = np.concatenate([middle, np.stack(np.unravel_index(drawn, labels.shape), axis=-1)])
-    _, first = np.unique(voxels // _CELL_SPACING_VOXELS, axis=0, return_index=True)
-    return voxels[np.sort(first)]
+    wanted = n_cells or max(_FEWEST_CELLS, int(np.count_nonzero(labels)) // _TISSUE_VOXELS_PER_CELL)
+    voxels = [np.array([[int(0.45 * size) for size in labels.shape]])]
+    while sum(map(len, voxels)) < wanted:
+        drawn = rng.integers(0, labels.shape, (4 * wanted, 3))
+        voxels.append(drawn[rng.random(len(drawn)) * _CELL_DENSITY.max() < _CELL_DENSITY[labels[tuple(drawn.T)]]])
+    chosen = np.concatenate(voxels)[:wanted]
+    _, first = np.unique(chosen // _CELL_SPACING_VOXELS, axis=0, return_index=True)
+    return chosen[np.sort(first)]
 
 
-def _add_cells(tissue: _Volume, voxels: npt.NDArray[np.int64], rng: np.random.Generator) -> None:
-    """Add a Gaussian spot at each voxel: the brightest at the first, all others in random order."""
-    dimmest, brightest = _CELL_BRIGHTNESS
-    heights = np.linspace(brightest, dimmest, len(voxels), dtype=np.float32)
-    rng.shuffle(heights[1:])
-    spot = _spot()
-    reach = np.array(spot.shape) // 2
-    for voxel, height in zip(voxels, heights, strict=True):
-        start, stop = voxel - reach, voxel + reach + 1
-        low, high = np.maximum(start, 0), np.minimum(stop, tissue.shape)
-        there = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        here = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))
-        tissue[there] += height * spot[here]
-
-
-def _spot() -> _Volume:
+def _spot() -> npt.NDArray[np.float32]:
     """Return a Gaussian of height 1 up to four standard deviations."""
     bells = [
         np.exp(-0.5 * np.square(np.arange(-ceil(4 * radius), ceil(4 * radius) + 1) / radius))
@@ -275,38 +312,9 @@ def _spot() -> _Volume:
     return np.asarray(z * y * x, np.float32)
 
 
-def _expose(tissue: _Volume, brain: npt.NDArray[np.bool_], rng: np.random.Generator) -> npt.NDArray[np.uint16]:
+def _expose(tissue: _Plane, brain: npt.NDArray[np.bool_], rng: np.random.Generator) -> _Plane:
     """Simulate a camera: shot noise that grows with intensity, 0 outside the brain."""
     noise = rng.standard_normal(tissue.shape, np.float32)
     noise *= np.float32(0.5) * np.sqrt(tissue)
     noise += tissue
-    return np.where(brain, np.clip(np.rint(noise), 1, 65535), 0).astype(np.uint16)
-
-
-def _local_contrast(image: npt.NDArray[np.uint16], brain: npt.NDArray[np.bool_]) -> _Volume:
-    """Return the contrast of each voxel to the brain around it, in steps of 1/4 so that it compresses well."""
-    wide = (5, 8, 8)
-    contrast = _box_mean(image.astype(np.float32), (0, 1, 1))
-    around = _box_mean(contrast, wide) / np.maximum(_box_mean(brain.astype(np.float32), wide), 1e-3)
-    contrast -= around
-    contrast -= np.float32(_FRST_FLOOR)
-    np.maximum(contrast, 0, out=contrast)
-    contrast *= np.float32(_FRST_PER_COUNT) * brain
-    return np.asarray(np.rint(contrast * 4) / 4, np.float32)
-
-
-def _box_mean(volume: _Volume, radii: tuple[int, int, int]) -> _Volume:
-    """Return the mean over a box around each voxel, with 0 outside the volume."""
-    for axis, radius in enumerate(radii):
-        if radius > 0:
-            volume = _running_mean(volume, axis, radius)
-    return volume
-
-
-def _running_mean(volume: _Volume, axis: int, radius: int) -> _Volume:
-    """Return the mean over `2 * radius + 1` voxels along one axis, as the difference of two running sums."""
-    margin = [(0, 0)] * volume.ndim
-    margin[axis] = (radius + 1, radius)
-    sums = np.moveaxis(np.cumsum(np.pad(volume, margin), axis=axis, dtype=np.float64), axis, 0)
-    means = (sums[2 * radius + 1 :] - sums[: -2 * radius - 1]) / (2 * radius + 1)
-    return np.ascontiguousarray(np.moveaxis(means, 0, axis), np.float32)
+    return np.clip(np.rint(noise), 1, 65535) * brain

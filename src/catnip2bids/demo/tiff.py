@@ -1,11 +1,13 @@
 """Write TIFF files as CATNIP does: folders of slices and stacks of pages.
 
-Invariant: the same pixels give the same bytes, and only one plane is in memory at a time.
+Invariant: the same pixels give the same bytes, and a volume is never copied whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,8 +85,9 @@ def write_volume(folder: Path, pattern: str, volume: _Plane) -> None:
     if "{plane" not in pattern:
         write_stack(folder / pattern, volume, len(volume))
         return
-    for number, plane in enumerate(volume, start=1):
-        write_slice(folder / pattern.format(plane=number), plane)
+    paths = [folder / pattern.format(plane=number) for number in range(1, len(volume) + 1)]
+    with ThreadPoolExecutor(cpu_count()) as threads:
+        list(threads.map(write_slice, paths, volume))
 
 
 def write_series(
@@ -118,8 +121,12 @@ def write_series(
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / pattern.format(plane=number) for number in range(1, shape[0] + 1)]
-    for z, path in enumerate(paths):
-        write_slice(path, _tissue_plane(shape, z, np.dtype(dtype), seed))
+    with ThreadPoolExecutor(cpu_count()) as threads:
+        list(
+            threads.map(
+                lambda z: write_slice(paths[z], _tissue_plane(shape, z, np.dtype(dtype), seed)), range(shape[0])
+            )
+        )
     return paths
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
+from catnip2bids.catnip.component_type import Action
 from catnip2bids.engine import (
     OVERHEAD_BYTES,
     Resources,
@@ -27,7 +28,8 @@ from catnip2bids.errors import Catnip2bidsError
 from catnip2bids.ome import OmeTiffImage, OmeZarrImage, image_size
 from catnip2bids.packaging.images import is_current
 from catnip2bids.packaging.preflight import Preflight
-from catnip2bids.packaging.tasks import ImageTask
+from catnip2bids.packaging.result import Estimate, PackageResult, RunSummary
+from catnip2bids.packaging.tasks import ImageTask, RunTasks
 from catnip2bids.progress import Progress
 from catnip2bids.volume import PlaneSubset
 
@@ -35,27 +37,44 @@ WORKERS = (1, 8, 64)
 _SAMPLE_BYTES = 192 * 2**20
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """The estimate for the images that have to be made."""
+def expected_result(preflight: Preflight, progress: Progress) -> PackageResult:
+    """Return what packaging would do, with an estimate of size and time of the images that have to be made.
 
-    n_bytes_read: int  # of decoded pixels
-    n_bytes_written: int
-    n_files: int
-    n_units: int  # units of work
-    worker_bytes: int  # the least memory of a worker of one thread
-    bytes_per_second: float  # decoded pixels that one thread of this machine converts
-    seconds: dict[int, float]  # by number of workers as fast as this machine, if the file system keeps up
-
-
-def estimate(preflight: Preflight, progress: Progress) -> Estimate | None:
-    """Estimate size and time of all images that have to be made.
-
-    Returns None if there are none, or if the sample cannot be converted; then `progress` gets a warning.
+    There is no estimate if there are none, or if the sample cannot be converted; then `progress` gets a warning.
     """
-    tasks = list(_missing_images(preflight))
-    if not tasks:
-        return None
+    missing = list(_missing_images(preflight))
+    made = {task.target for task in missing}
+    tables = [table for run in preflight.runs for table in run.counts]
+    copies = [copy for run in preflight.runs for copy in run.copies]
+    return PackageResult(
+        preflight.dataset,
+        made=tuple(made),
+        kept=tuple(task.target for run in preflight.runs for task in run.images if task.target not in made),
+        copied=(
+            *(table.target for table in tables),
+            *(table.verbatim for table in tables),
+            *(copy.target for copy in copies),
+        ),
+        problems=tuple(problem for run in preflight.runs for problem in run.problems.values()),
+        warnings=preflight.warnings,
+        runs=tuple(map(_expected_summary, preflight.runs)),
+        estimate=_estimate(preflight, missing, progress) if missing else None,
+    )
+
+
+def _expected_summary(run: RunTasks) -> RunSummary:
+    excluded = {entry.source for entry in run.planned.entries if entry.action == Action.EXCLUDE}
+    return RunSummary(
+        name=str(run.name),
+        n_images=len(run.images),
+        n_tables=len(run.counts),
+        n_copies=len(run.copies),
+        n_excluded=len(excluded - run.problems.keys()),
+        n_problems=len(run.problems),
+    )
+
+
+def _estimate(preflight: Preflight, tasks: Sequence[ImageTask], progress: Progress) -> Estimate | None:
     sizes = [_pixel_bytes(task) for task in tasks]
     sample = tasks[sizes.index(max(sizes))]
     resources = Resources(1, preflight.resources.memory_bytes - OVERHEAD_BYTES)

@@ -10,9 +10,11 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import prod
 from pathlib import Path
+from typing import Unpack
 
 from catnip2bids.atomic_write import output_folder, raising_write_errors, write_text
 from catnip2bids.bids.checksums import CHECKSUMS, set_checksums_aside, write_checksums
@@ -23,12 +25,13 @@ from catnip2bids.errors import Catnip2bidsError, DatasetError, NoSpaceError, Wri
 from catnip2bids.formatting import format_bytes
 from catnip2bids.locks import locked
 from catnip2bids.packaging.atlases import write_atlas_tables
+from catnip2bids.packaging.estimate_size import expected_result
 from catnip2bids.packaging.images import make_image
 from catnip2bids.packaging.metadata import Metadata
 from catnip2bids.packaging.preflight import Preflight, run_preflight
-from catnip2bids.packaging.result import PackageResult
+from catnip2bids.packaging.result import PackageLog, PackageResult
 from catnip2bids.packaging.run_packager import RunPackager
-from catnip2bids.packaging.settings import Settings
+from catnip2bids.packaging.settings import Options, Settings
 from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import Plan, read_plan, to_toml
@@ -44,6 +47,9 @@ def package(
     settings: Settings | None = None,
     plan: Path | str | Plan | None = None,
     progress: Progress | None = None,
+    *,
+    dry_run: bool = False,
+    **options: Unpack[Options],
 ) -> PackageResult:
     """Package everything below some folders as a BIDS dataset.
 
@@ -54,11 +60,15 @@ def package(
     dataset
         The dataset folder: new, empty, or a dataset of this program, to which runs are added.
     settings
-        Options; see `Settings`.
+        Options that several calls share; see `Settings`.
     plan
         A plan or its file; by default, a plan is made from the sources.
     progress
         Receives the progress of the work.
+    dry_run
+        Whether to write nothing and return what would be made, with an estimate of size and time.
+    options
+        Fields of `Settings`, such as ``voxel_size_um``; they win over `settings`.
 
     Raises
     ------
@@ -67,14 +77,13 @@ def package(
 
     Examples
     --------
-    >>> settings = Settings(voxel_size_um=(3.7, 3.7, 5.0))
-    >>> result = package("cohort", "dataset", settings)
+    >>> result = package("cohort", "dataset", voxel_size_um=(3.7, 3.7, 5.0))
     >>> result.ok, len(result.made), len(result.kept)  # an earlier call has made all images
     (True, 0, 20)
     """
-    progress, settings = progress or Progress(), settings or Settings()
+    progress, settings = progress or Progress(), replace(settings or Settings(), **options)
     with preflight_with_resources(sources, dataset, settings, plan, progress) as preflight:
-        return write_dataset(preflight, progress)
+        return expected_result(preflight, progress) if dry_run else write_dataset(preflight, progress)
 
 
 @contextmanager
@@ -112,11 +121,11 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
         If the memory is not enough, or another program writes or has changed the dataset. Then nothing was written.
     """
     dataset, provenance = preflight.dataset, preflight.provenance
-    result = PackageResult(dataset, warnings=list(preflight.warnings))
+    log = PackageLog(dataset, warnings=list(preflight.warnings))
     for warning in preflight.warnings:
         progress.warning(warning)
     known = provenance.model_copy(deep=True)
-    packagers = [RunPackager(preflight, run, result, progress) for run in preflight.runs]
+    packagers = [RunPackager(preflight, run, log, progress) for run in preflight.runs]
     missing = [(packager, image) for packager in packagers for image in packager.missing_images()]
     pairs = [(image.volume, image.spec.image(dataset / image.target)) for _, image in missing]
     check_memory(pairs, preflight.resources)
@@ -130,10 +139,10 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
         if read_provenance(dataset) != known:
             raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
         with scheduler_for(pairs, preflight.resources) as scheduler:  # nothing is refused after this
-            _write(preflight, packagers, missing, scheduler, result)
+            _write(preflight, packagers, missing, scheduler, log)
     if preflight.settings.report:
-        draw_report(result, preflight.settings, progress)
-    return result
+        draw_report(log, preflight.settings, progress)
+    return log.result()
 
 
 @contextmanager
@@ -153,7 +162,7 @@ def _write(
     packagers: Sequence[RunPackager],
     missing: Sequence[tuple[RunPackager, ImageTask]],
     scheduler: Scheduler,
-    result: PackageResult,
+    log: PackageLog,
 ) -> None:
     """Write everything; all errors have the exit code of a command that has begun to write.
 
@@ -167,7 +176,7 @@ def _write(
         remove_partials(dataset)
         _record_command(preflight)
         provenance.save(dataset)
-        checksums = _set_checksums_aside(dataset, result, progress)
+        checksums = _set_checksums_aside(dataset, log, progress)
         _make_images(preflight, packagers, missing, scheduler)
         for packager in packagers:
             packager.finish()
@@ -179,16 +188,16 @@ def _write(
         metadata.write(preflight.participants, names)
         _write_plan(preflight)
         provenance.save(dataset)
-        made = [*result.made, *map(hashes_path, result.made), *result.copied]
-        write_checksums(dataset, checksums, made, result.removed)
-        _warn_of_unfinished(dataset, result, progress)
+        made = [*log.made, *map(hashes_path, log.made), *log.copied]
+        write_checksums(dataset, checksums, made, log.removed)
+        _warn_of_unfinished(dataset, log, progress)
     except Catnip2bidsError as error:
         if error.exit_code == 2:
             raise WriteError(str(error)) from error
         raise
 
 
-def draw_report(result: PackageResult, settings: Settings, progress: Progress) -> None:
+def draw_report(log: PackageLog, settings: Settings, progress: Progress) -> None:
     """Draw the report; problems with it are warnings, since the dataset itself is complete."""
     from catnip2bids.reporting import MEMORY_BYTES, report  # late: the report needs libraries that nothing else does
 
@@ -196,24 +205,24 @@ def draw_report(result: PackageResult, settings: Settings, progress: Progress) -
         problems = [f"it needs {format_bytes(MEMORY_BYTES)} of memory; draw it with catnip2bids report"]
     else:
         try:
-            drawn = report(result.dataset, progress, jobs=settings.jobs)
-            result.report, problems = drawn.path, list(drawn.problems)
+            drawn = report(log.dataset, progress, jobs=settings.jobs)
+            log.report, problems = drawn.path, list(drawn.problems)
         except Catnip2bidsError as error:
             problems = [str(error)]
     for problem in problems:
-        warning = f"the report does not show all: {problem}" if result.report else f"no report is drawn: {problem}"
-        result.warnings.append(warning)
+        warning = f"the report does not show all: {problem}" if log.report else f"no report is drawn: {problem}"
+        log.warnings.append(warning)
         progress.warning(warning)
 
 
-def _set_checksums_aside(dataset: Path, result: PackageResult, progress: Progress) -> Mapping[str, str]:
+def _set_checksums_aside(dataset: Path, log: PackageLog, progress: Progress) -> Mapping[str, str]:
     """Return the earlier checksums, which stay valid for files that are not written now."""
     earlier = set_checksums_aside(dataset)
     if earlier is None:
         return {}
     if not earlier.is_intact:
         warning = f"{dataset / CHECKSUMS}: was changed by hand; verify cannot tell what else was"
-        result.warnings.append(warning)
+        log.warnings.append(warning)
         progress.warning(warning)
     return earlier.files
 
@@ -245,14 +254,14 @@ def _make_images(
         packager.record_image(image, future)
 
 
-def _warn_of_unfinished(dataset: Path, result: PackageResult, progress: Progress) -> None:
+def _warn_of_unfinished(dataset: Path, log: PackageLog, progress: Progress) -> None:
     """Warn of unfinished images of interrupted commands that this command did not resume."""
     for image in unfinished_outputs(dataset):
         warning = (
             f"{image.relative_to(dataset)}: is unfinished work of an earlier command and is kept; "
             "package its run again to finish it"
         )
-        result.warnings.append(warning)
+        log.warnings.append(warning)
         progress.warning(warning)
 
 
@@ -282,13 +291,17 @@ def _command(preflight: Preflight) -> str:
 
 
 def _write_plan(preflight: Preflight) -> None:
-    """Merge the plan into the one of the dataset."""
+    """Merge the plan into the one of the dataset; only runs with other voxels than its last ones have a size."""
     path = safe_path(preflight.dataset, PLAN)
     earlier = read_plan(path) if path.is_file() else preflight.plan
-    runs = {(run.subject, run.sample, run.stain): run for run in earlier.runs}
-    runs |= {
-        (run.subject, run.sample, run.stain): run.model_copy(update={"source": None}) for run in preflight.plan.runs
+    about = earlier.dataset.model_copy(update={key: value for key, value in preflight.plan.dataset if value})
+    before = [(run, run.voxel_size_um or earlier.dataset.voxel_size_um) for run in earlier.runs]
+    now = [(run.model_copy(update={"source": None}), run.voxel_size_um) for run in preflight.plan.runs]
+    runs = {
+        (run.subject, run.sample, run.stain): run.model_copy(
+            update={"voxel_size_um": None if size_um == about.voxel_size_um else size_um}
+        )
+        for run, size_um in (*before, *now)
     }
     ordered = [run for _, run in sorted(runs.items(), key=lambda item: [label or "" for label in item[0]])]
-    about = earlier.dataset.model_copy(update={key: value for key, value in preflight.plan.dataset if value})
     write_text(path, to_toml(Plan(dataset=about, runs=ordered)))

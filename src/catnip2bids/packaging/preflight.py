@@ -20,7 +20,7 @@ from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.run_name import SAMPLES, sample_label
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.engine import Resources
-from catnip2bids.enums import DEFAULT_STAIN, parse_voxel_size, voxel_size_unit_warning
+from catnip2bids.enums import DEFAULT_STAIN, voxel_size_unit_warning
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import format_choices, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
@@ -56,6 +56,11 @@ from catnip2bids.scanning import Run, Scan, scan, source_list
 from catnip2bids.volume import format_voxel_size
 
 _PlannedRuns = list[tuple[Run, PlannedRun]]
+
+_WHERE_VOXEL_SIZES_ARE = (
+    "CATNIP records it nowhere. Give it with --voxel-size X Y Z in micrometers (such as --voxel-size 3.7 3.7 5), or in "
+    "the plan; it stands in the metadata of the microscope's files, or in the protocol of the imaging session"
+)
 
 
 @dataclass(frozen=True)
@@ -99,20 +104,23 @@ def run_preflight(
     _refuse_other_naming(settings, dataset, provenance)
     plan_file = Path(plan) if isinstance(plan, str | Path) else None
     given = read_plan(plan_file) if plan_file is not None else cast("Plan | None", plan)
-    voxel_size_um = _known_voxel_size(settings.voxel_size_um or (given.dataset.voxel_size_um if given else None))
+    default_um = settings.voxel_size_um or (given.dataset.voxel_size_um if given else None)
+    if given is None and default_um is None:
+        raise UsageError(f"the voxel size is not known: {_WHERE_VOXEL_SIZES_ARE}")
     found = _scan(folders, dataset, progress)
     proposed = given or _with_earlier_slice_numbers(make_plan(found), provenance)
-    labelled = _with_labels(match_plan(found, proposed), settings, progress)
+    matched = _with_voxel_sizes(match_plan(found, proposed), settings, default_um)
+    labelled = _with_labels(matched, settings, progress)
     checked = [(run, check_redundancy(run, planned, provenance, resources, progress)) for run, planned in labelled]
     planned_runs = [(run, plan.planned) for run, plan in checked]
     _refuse_conflicts(provenance, planned_runs)
-    warnings = _run_warnings(checked, voxel_size_um)
+    warnings = _run_warnings(checked)
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
-    tasks = tuple(plan_tasks(run, plan, settings, voxel_size_um, atlas, dataset) for run, plan in checked)
+    tasks = tuple(plan_tasks(run, plan, settings, atlas, dataset) for run, plan in checked)
     check_names(dataset, tasks)
     check_provenance_size(dataset, provenance, tasks)
     check_existing(dataset, tasks)
-    warnings += _changed_voxel_sizes(tasks, provenance, given, voxel_size_um)
+    warnings += _changed_voxel_sizes(tasks, provenance, given, settings)
     warnings += _atlas_warnings(tasks, atlas, settings)
     participants, participant_warnings = _participants(dataset, tasks, settings, explicit=given is not None)
     return Preflight(
@@ -120,8 +128,7 @@ def run_preflight(
         dataset=dataset,
         settings=settings,
         plan=Plan(
-            dataset=_about_dataset(dataset, given, proposed, voxel_size_um),
-            runs=[planned for _, planned in planned_runs],
+            dataset=_about_dataset(dataset, given, proposed, default_um), runs=[planned for _, planned in planned_runs]
         ),
         explicit=given is not None,
         plan_file=plan_file,
@@ -134,7 +141,7 @@ def run_preflight(
 
 
 def _about_dataset(
-    dataset: Path, given: Plan | None, proposed: Plan, voxel_size_um: tuple[float, float, float]
+    dataset: Path, given: Plan | None, proposed: Plan, voxel_size_um: tuple[float, float, float] | None
 ) -> AboutDataset:
     """Describe the dataset as the given plan does; without one, as the plan in the dataset does."""
     packaged_plan = dataset / PLAN
@@ -182,14 +189,17 @@ def _refuse_other_naming(settings: Settings, dataset: Path, provenance: Provenan
         raise UsageError(f"{dataset}: was begun with --naming {earlier}; give the same, or another dataset with -o")
 
 
-def _known_voxel_size(voxel_size_um: tuple[float, float, float] | None) -> tuple[float, float, float]:
-    if voxel_size_um is None:
-        raise UsageError(
-            "the voxel size is not known: CATNIP records it nowhere. Give it with --voxel-size X Y Z in micrometers "
-            "(for example --voxel-size 3.7 3.7 5), or in the plan; it stands in the metadata of the microscope's "
-            "files, or in the protocol of the imaging session"
-        )
-    return parse_voxel_size(voxel_size_um)
+def _with_voxel_sizes(
+    matched: Sequence[tuple[Run, PlannedRun]], settings: Settings, default_um: tuple[float, float, float] | None
+) -> _PlannedRuns:
+    """Give each run its voxel size: that of the settings, of its part of the plan, or of the dataset, in this order."""
+    sizes = [settings.voxel_size_um or planned.voxel_size_um or default_um for _, planned in matched]
+    if unknown := [str(run.folder) for (run, _), size in zip(matched, sizes, strict=True) if size is None]:
+        raise UsageError(f"the voxel size of {format_list(unknown)} is not known: {_WHERE_VOXEL_SIZES_ARE}")
+    return [
+        (run, planned.model_copy(update={"voxel_size_um": size_um}))
+        for (run, planned), size_um in zip(matched, sizes, strict=True)
+    ]
 
 
 def _with_labels(matched: Sequence[tuple[Run, PlannedRun]], settings: Settings, progress: Progress) -> _PlannedRuns:
@@ -293,28 +303,34 @@ def _participants(
     return given, warnings
 
 
-def _run_warnings(checked: Sequence[tuple[Run, CheckedPlan]], voxel_size_um: tuple[float, float, float]) -> list[str]:
-    """List warnings about runs: from the scan, the plan, the comparison of pixels, and the voxel size."""
-    unit_warning = voxel_size_unit_warning(voxel_size_um)
+def _run_warnings(checked: Sequence[tuple[Run, CheckedPlan]]) -> list[str]:
+    """List warnings about runs: from the scan, the plan, the comparison of pixels, and the voxel sizes."""
     runs = [run for run, _ in checked]
+    sized = [(run, plan.planned.voxel_size_um) for run, plan in checked if plan.planned.voxel_size_um is not None]
+    unit_warnings = {size_um: voxel_size_unit_warning(size_um) for _, size_um in sized}
     return [
         *(warning for run in runs for warning in run.all_warnings),
         *(text for run, plan in checked for text in (*unknown_of(run, plan.planned), *kept_reasons(run, plan.planned))),
         *(warning for _, plan in checked for warning in plan.warnings),
-        *([unit_warning] if unit_warning else []),
-        *(text for run in runs if not unit_warning and (text := voxel_size_warning(run, voxel_size_um))),
-        *(text for run in runs for text in stated_size_warnings(run, voxel_size_um)),
+        *filter(None, unit_warnings.values()),
+        *(text for run, size in sized if not unit_warnings[size] and (text := voxel_size_warning(run, size))),
+        *(text for run, size_um in sized for text in stated_size_warnings(run, size_um)),
     ]
 
 
 def _changed_voxel_sizes(
-    runs: Sequence[RunTasks], provenance: Provenance, given: Plan | None, voxel_size_um: tuple[float, float, float]
+    runs: Sequence[RunTasks], provenance: Provenance, given: Plan | None, settings: Settings
 ) -> list[str]:
-    """Warn of another voxel size in the plan, and of runs that were packaged with another one."""
+    """Warn of other voxel sizes in the plan than in the settings, and of runs that were packaged with other ones."""
     warnings = []
-    if given is not None and given.dataset.voxel_size_um not in (None, voxel_size_um):
-        now, planned = format_voxel_size(voxel_size_um), format_voxel_size(given.dataset.voxel_size_um)
-        warnings.append(f"the plan says that voxels are {planned}; {now} is used, as given with --voxel-size")
+    if given is not None and settings.voxel_size_um is not None:
+        in_plan = [given.dataset.voxel_size_um, *(run.voxel_size_um for run in given.runs)]
+        others = {size: format_voxel_size(size) for size in in_plan if size not in (None, settings.voxel_size_um)}
+        now = format_voxel_size(settings.voxel_size_um)
+        warnings += [
+            f"the plan says that voxels are {other}; {now} is used, as given with --voxel-size"
+            for other in others.values()
+        ]
     for run in (run for run in runs if str(run.name) in provenance.runs):
         earlier = {
             image_stem(PurePosixPath(target)): image.voxel_size_um

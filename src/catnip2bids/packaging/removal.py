@@ -22,8 +22,10 @@ from catnip2bids.packaging.atlases import write_atlas_tables
 from catnip2bids.packaging.existing_dataset import check_existing
 from catnip2bids.packaging.images import remove_image
 from catnip2bids.packaging.metadata import Metadata
+from catnip2bids.packaging.package_runs import draw_report
 from catnip2bids.packaging.participants import PARTICIPANTS
-from catnip2bids.packaging.result import PackageResult
+from catnip2bids.packaging.result import PackageLog, PackageResult
+from catnip2bids.packaging.settings import Settings
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import AboutDataset, Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
@@ -33,7 +35,9 @@ _TABLES = (PurePosixPath(PARTICIPANTS), PurePosixPath("samples.tsv"), DERIVATIVE
 """Tables with rows of each animal."""
 
 
-def remove_animal(dataset: Path | str, label: str, progress: Progress | None = None) -> PackageResult:
+def remove_animal(
+    dataset: Path | str, label: str, progress: Progress | None = None, *, report: bool = True
+) -> PackageResult:
     """Remove an animal from a dataset: its images, tables, copies, provenance and pages of the report.
 
     Parameters
@@ -44,6 +48,8 @@ def remove_animal(dataset: Path | str, label: str, progress: Progress | None = N
         The animal: ``45670ko`` or ``sub-45670ko``.
     progress
         Receives notes of removed files.
+    report
+        Whether the report is drawn at the end.
 
     Raises
     ------
@@ -54,7 +60,7 @@ def remove_animal(dataset: Path | str, label: str, progress: Progress | None = N
 
     Examples
     --------
-    >>> remove_animal("dataset", "10002wt").ok
+    >>> remove_animal("dataset", "10002wt", report=False).ok
     True
     """
     dataset, progress = Path(dataset), progress or Progress()
@@ -67,19 +73,21 @@ def remove_animal(dataset: Path | str, label: str, progress: Progress | None = N
     if len(subjects) == 1:
         raise UsageError(f"{dataset}: {subject} is its only animal; delete the whole folder instead")
     check_existing(dataset, ())
-    result = PackageResult(dataset)
+    log = PackageLog(dataset)
     with raising_write_errors(dataset), locked(dataset):
         if read_provenance(dataset) != provenance:
             raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
         checksums = set_checksums_aside(dataset)
-        _remove_files(dataset, provenance, subject, result)
+        _remove_files(dataset, provenance, subject, log)
         _remove_records(dataset, provenance, subject)
-        for path in result.removed:
+        for path in log.removed:
             progress.note(f"{path}: removed")
         earlier = {} if checksums is None else checksums.files
         of_others = {file: sha256 for file, sha256 in earlier.items() if not _is_of(file, f"sub-{subject}")}
         write_checksums(dataset, of_others, [])
-    return result
+    if report:
+        draw_report(log, Settings(), progress)
+    return log.result()
 
 
 def _is_of(file: str, name: str) -> bool:
@@ -87,7 +95,7 @@ def _is_of(file: str, name: str) -> bool:
     return any(part == name or part.startswith(f"{name}_") for part in PurePosixPath(file).parts)
 
 
-def _remove_files(dataset: Path, provenance: Provenance, subject: str, result: PackageResult) -> None:
+def _remove_files(dataset: Path, provenance: Provenance, subject: str, log: PackageLog) -> None:
     for run in (run for run in provenance.runs.values() if run.subject == subject):
         for image in map(PurePosixPath, run.images):
             remove_image(dataset, image)
@@ -98,7 +106,7 @@ def _remove_files(dataset: Path, provenance: Provenance, subject: str, result: P
     for path in folders:
         if (dataset / path).exists():
             remove(safe_path(dataset, path))
-            result.removed.append(path)
+            log.removed.append(path)
 
 
 def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> None:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.formatting import format_count
 from catnip2bids.short_repr import ReprSummary, ShortRepr
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Size and time of the images that have to be made."""
+
+    n_bytes_read: int  # of decoded pixels
+    n_bytes_written: int
+    n_files: int
+    n_units: int  # units of work
+    worker_bytes: int  # the least memory of a worker of one thread
+    bytes_per_second: float  # decoded pixels that one thread of this machine converts
+    seconds: Mapping[int, float]  # by number of workers as fast as this machine, if the file system keeps up
 
 
 @dataclass(frozen=True)
@@ -21,9 +35,9 @@ class RunSummary:
     n_problems: int  # entries that could not be packaged
 
 
-@dataclass(repr=False)
+@dataclass(frozen=True, repr=False)
 class PackageResult(ShortRepr):
-    """The files that were written and removed, with all problems and warnings.
+    """The files that were written and removed, or would be, with all problems and warnings.
 
     Attributes
     ----------
@@ -44,17 +58,20 @@ class PackageResult(ShortRepr):
         Summaries of the runs.
     report
         The first page of the report; None if it was not drawn.
+    estimate
+        Of a dry run: size and time of the images to make; None if there are none.
     """
 
     dataset: Path
-    made: list[PurePosixPath] = field(default_factory=list)
-    kept: list[PurePosixPath] = field(default_factory=list)
-    copied: list[PurePosixPath] = field(default_factory=list)
-    removed: list[PurePosixPath] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    runs: list[RunSummary] = field(default_factory=list)
+    made: tuple[PurePosixPath, ...] = ()
+    kept: tuple[PurePosixPath, ...] = ()
+    copied: tuple[PurePosixPath, ...] = ()
+    removed: tuple[PurePosixPath, ...] = ()
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    runs: tuple[RunSummary, ...] = ()
     report: Path | None = None
+    estimate: Estimate | None = None
 
     @property
     def ok(self) -> bool:
@@ -81,3 +98,32 @@ class PackageResult(ShortRepr):
             for run in self.runs
         ]
         return ReprSummary(str(self.dataset), facts, rows, self.problems)
+
+
+@dataclass
+class PackageLog:
+    """What `PackageResult` says, while packaging goes on."""
+
+    dataset: Path
+    made: list[PurePosixPath] = field(default_factory=list)
+    kept: list[PurePosixPath] = field(default_factory=list)
+    copied: list[PurePosixPath] = field(default_factory=list)
+    removed: list[PurePosixPath] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    runs: list[RunSummary] = field(default_factory=list)
+    report: Path | None = None
+
+    def result(self) -> PackageResult:
+        """Return the result so far."""
+        return PackageResult(
+            self.dataset,
+            made=tuple(self.made),
+            kept=tuple(self.kept),
+            copied=tuple(self.copied),
+            removed=tuple(self.removed),
+            problems=tuple(self.problems),
+            warnings=tuple(self.warnings),
+            runs=tuple(self.runs),
+            report=self.report,
+        )

@@ -29,7 +29,7 @@ from catnip2bids.packaging.counts import write_counts
 from catnip2bids.packaging.images import current_metadata, embed_labels, is_current, remove_image, replace_metadata
 from catnip2bids.packaging.preflight import Preflight
 from catnip2bids.packaging.privacy import private_words
-from catnip2bids.packaging.result import PackageResult, RunSummary
+from catnip2bids.packaging.result import PackageLog, RunSummary
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import safe_path
 from catnip2bids.progress import Progress
@@ -45,8 +45,8 @@ class RunPackager:
     the result of each.
     """
 
-    def __init__(self, preflight: Preflight, tasks: RunTasks, result: PackageResult, progress: Progress) -> None:
-        self.preflight, self.tasks, self.result, self.progress = preflight, tasks, result, progress
+    def __init__(self, preflight: Preflight, tasks: RunTasks, log: PackageLog, progress: Progress) -> None:
+        self.preflight, self.tasks, self.log, self.progress = preflight, tasks, log, progress
         self._earlier = self._earlier_decisions()
         self._kept: list[ImageTask] = []
         self._outdated: list[tuple[ImageTask, dict[str, Any]]] = []
@@ -79,7 +79,7 @@ class RunPackager:
         """Record an image that was made, or report why it was not."""
         with self._reporting_failure(task):
             self._record.images[str(task.target)] = future.result()
-            self.result.made.append(task.target)
+            self.log.made.append(task.target)
             self._decide([task.entry])  # now, so that the image can be restored if packaging is killed
             self.preflight.provenance.save(self._dataset)
             self._finish_image(task)
@@ -89,12 +89,12 @@ class RunPackager:
         self._replace_metadata()
         for image in self._kept:
             with self._reporting_failure(image):
-                self.result.kept.append(image.target)
+                self.log.kept.append(image.target)
                 self._finish_image(image)
         for counts in self.tasks.counts:
             with self._reporting_failure(counts):
                 if write_counts(self._dataset, counts):
-                    self.result.copied.append(counts.target)
+                    self.log.copied.append(counts.target)
                 self._copy(CopyTask(counts.entry, counts.verbatim))
         for copy in self.tasks.copies:
             with self._reporting_failure(copy):
@@ -108,7 +108,7 @@ class RunPackager:
             with self._reporting_failure(task):
                 record = self._record.images[target]
                 file, self._record.images[target] = replace_metadata(task, self._dataset, record, document)
-                self.result.copied.append(file)
+                self.log.copied.append(file)
                 self._kept.append(task)
                 self.preflight.provenance.save(self._dataset)
         if self._outdated:
@@ -118,7 +118,7 @@ class RunPackager:
     def _copy(self, task: CopyTask) -> None:
         """Copy a file or folder unchanged, and warn of private words in it."""
         for made in copy_verbatim(task, self._dataset, overwrite=self.preflight.settings.overwrite):
-            self.result.copied += [made.copy] if made.is_new else []
+            self.log.copied += [made.copy] if made.is_new else []
             if words := private_words(self._dataset / made.copy):
                 self._warn(f"{made.file}: is copied as it is, and {words}; exclude it if that must not be published")
 
@@ -128,7 +128,7 @@ class RunPackager:
         self._remove_unplanned()
         self._embed()
         self._decide_all()
-        self.result.runs.append(self._summary())
+        self.log.runs.append(self._summary())
         self.preflight.provenance.save(self._dataset)
 
     def _summary(self) -> RunSummary:
@@ -162,7 +162,7 @@ class RunPackager:
                 self._warn(unnamed_labels_warning(task.entry.location, task.volume.dtype))
 
     def _failed(self, problem: str) -> None:
-        self.result.problems.append(problem)
+        self.log.problems.append(problem)
         self.progress.problem(problem)
 
     def _earlier_decisions(self) -> dict[str, Decision]:
@@ -200,7 +200,7 @@ class RunPackager:
             self._warn(f"{task.entry.location}: {values_in_no_table}; listed as {UNLISTED}_... in dseg.tsv")
 
     def _warn(self, warning: str) -> None:
-        self.result.warnings.append(warning)
+        self.log.warnings.append(warning)
         self.progress.warning(warning)
 
     def _check_redundancy(self) -> None:
@@ -224,7 +224,7 @@ class RunPackager:
                 remove_image(self._dataset, image_file, with_sidecar=sidecar_of(image_file) not in sidecars)
                 del self._record.images[target]
                 self._removed(image_file)
-                self.result.removed.append(hashes_path(image_file))
+                self.log.removed.append(hashes_path(image_file))
         for entry in self.tasks.planned.entries:
             before = self._earlier.get(entry.source)
             if entry.action == Action.EXCLUDE and entry.source not in self._failures and before is not None:
@@ -243,7 +243,7 @@ class RunPackager:
                 self._removed(copy)
 
     def _removed(self, path: PurePosixPath) -> None:
-        self.result.removed.append(path)
+        self.log.removed.append(path)
         self.progress.note(f"{path}: removed, it is not planned any more")
 
     def _embed(self) -> None:
@@ -269,7 +269,7 @@ class RunPackager:
         wanted = {task.spec.channel: record.images[str(task.target)].fingerprint for task in labels}
         if raw_record.embedded != wanted:
             embed_labels(self._dataset, raw, labels, self.preflight.settings.ome_zarr_version)
-            self.result.copied.append(raw.target / "labels")
+            self.log.copied.append(raw.target / "labels")
             raw_record.embedded = wanted
 
     def _decide(self, entries: Iterable[Entry]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from catnip2bids.enums import (
     Cluster,
@@ -26,6 +26,28 @@ _CHOICES = {
 }
 _ONLY_FOR = {Format.OME_ZARR: ("ome_zarr_version", "embed_labels"), Format.OME_TIFF: ("pyramid", "compression")}
 _NOT_PUBLISHED = ("overwrite", "report", "jobs", "memory_bytes", "cluster")
+
+
+class Options(TypedDict, total=False):
+    """The fields of `Settings`, as keywords."""
+
+    voxel_size_um: tuple[float, float, float] | None
+    image_format: Format
+    ome_zarr_version: OmeZarrVersion
+    pyramid: bool
+    compression: Compression
+    naming: Naming
+    subject: str | None
+    sample: str | None
+    stain: str | None
+    atlas_table: Path | str | None
+    participants: Path | str | None
+    embed_labels: bool
+    overwrite: bool
+    report: bool
+    jobs: int | None
+    memory_bytes: int | None
+    cluster: Cluster | None
 
 
 @dataclass(frozen=True)

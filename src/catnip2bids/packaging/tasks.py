@@ -134,7 +134,6 @@ def plan_tasks(
     run: Run,
     checked: CheckedPlan,
     settings: Settings,
-    voxel_size_um: tuple[float, float, float],
     atlas: AtlasTable | None,
     dataset: Path,
 ) -> RunTasks:
@@ -143,19 +142,17 @@ def plan_tasks(
     Parameters
     ----------
     run, checked
-        The run, and its plan, which must name a subject and a sample.
+        The run, and its plan, which must have a subject, a sample and a voxel size.
     settings
         The user's settings.
-    voxel_size_um
-        Voxel size X Y Z on the native grid in micrometers.
     atlas
         The user's atlas table.
     dataset
         The dataset; it need not exist.
     """
     planned = checked.planned
-    if planned.subject is None or planned.sample is None:
-        raise ValueError(f"{run.source} has no subject or no sample")
+    if planned.subject is None or planned.sample is None or planned.voxel_size_um is None:
+        raise ValueError(f"{run.source} has no subject, no sample or no voxel size")
     problems = problems_of(run, planned)
     actions = {entry.source: entry.action for entry in planned.entries}
     names = _Names(planned, run_name(planned.subject, planned.sample, planned.stain), settings)
@@ -171,7 +168,8 @@ def plan_tasks(
             counts.append(CountsTask(entry, component, names.counts(entry, component), names.copy(entry)))
         elif entry.volume is not None:
             volumes.append((entry, component))
-    of_run = _Images(run, names, voxel_size_um, atlas_of((table.entry.location for table in counts), atlas, dataset))
+    regions = atlas_of((table.entry.location for table in counts), atlas, dataset)
+    of_run = _Images(run, names, planned.voxel_size_um, regions)
     raw = _raw_entry(run, actions)
     images = [of_run.converted(entry, component, raw=entry is raw) for entry, component in volumes]
     images += [of_run.recovered_mask(result) for result in checked.results if result.recovered_mask is not None]

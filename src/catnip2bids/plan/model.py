@@ -99,6 +99,8 @@ class PlannedRun(_Document):
         Time of acquisition, ISO 8601 without zone.
     atlas_version
         Version of CATNIP's atlas, such as ``v2``.
+    voxel_size_um
+        Voxel size X Y Z of the run's images in micrometers; by default that of the dataset.
     participant
         The animal.
     entries
@@ -113,6 +115,7 @@ class PlannedRun(_Document):
     stain: str = DEFAULT_STAIN
     acquired: MaybeText = None
     atlas_version: MaybeText = None
+    voxel_size_um: VoxelSize | None = None
     participant: Participant = Field(default_factory=Participant)
     entries: list[PlannedEntry]
 
@@ -125,7 +128,7 @@ class AboutDataset(_Document):
     name, authors, license
         For dataset_description.json; a new dataset needs no name to get a title.
     voxel_size_um
-        Voxel size X Y Z of the images in micrometers.
+        Voxel size X Y Z in micrometers, of all runs that have none of their own.
     acquisition
         Sidecar fields that hold for all raw images, such as Manufacturer.
     """

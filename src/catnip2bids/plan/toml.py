@@ -177,6 +177,7 @@ def _dataset_toml(dataset: AboutDataset) -> TomlTable:
         table.add(tomlkit.comment(f"voxel_size_um = []  # {_VOXEL_SIZE_HINT}"))
     else:
         table.add("voxel_size_um", list(dataset.voxel_size_um))
+        table["voxel_size_um"].comment("a [[run]] with other voxels has a line of its own like this one")
     acquisition = tomlkit.table()
     acquisition.add(tomlkit.comment("fields of the microscopy sidecar that hold for all raw images, for example:"))
     acquisition.add(tomlkit.comment('Manufacturer = "Miltenyi Biotec"'))
@@ -196,6 +197,8 @@ def _run_toml(run: PlannedRun, scanned: Run | None) -> TomlTable:
     ):
         if not getattr(run, key):
             table[key].comment(hint)
+    if run.voxel_size_um is not None:
+        table.add("voxel_size_um", list(run.voxel_size_um))
     participant = tomlkit.inline_table()
     for key, value in run.participant.model_dump().items():
         participant.add(key, "" if value is None else value)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from errno import ENAMETOOLONG
 from math import prod
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 import numpy as np
 
@@ -90,8 +91,7 @@ def restore(
     refuse_foreign(dataset)
     provenance = provenance_of(dataset)
     refuse_overlap(dataset, folder)
-    result = Restoration(folder)
-    restorer = _Restorer(dataset, provenance, own_resources(jobs, memory_bytes), progress, result)
+    restorer = _Restorer(dataset, folder, provenance, own_resources(jobs, memory_bytes), progress)
     restorer.check_memory()
     mark = file_sha256(dataset / PROVENANCE)
     with raising_write_errors(folder):
@@ -104,7 +104,7 @@ def restore(
                 remove(safe_path(folder, _MARK))
     if leftovers := leftovers_below(dataset):
         progress.note(ignored(leftovers))
-    return result
+    return restorer.result()
 
 
 def _refuse_folder(folder: Path, mark: str) -> None:
@@ -124,10 +124,14 @@ class _Restorer:
     """Restores the items of all runs."""
 
     def __init__(
-        self, dataset: Path, provenance: Provenance, resources: Resources, progress: Progress, result: Restoration
+        self, dataset: Path, folder: Path, provenance: Provenance, resources: Resources, progress: Progress
     ) -> None:
-        self._dataset, self._provenance, self._resources = dataset, provenance, resources
-        self._progress, self._result = progress, result
+        self._dataset, self._folder, self._provenance = dataset, folder, provenance
+        self._resources, self._progress = resources, progress
+        self._restored: list[str] = []
+        self._kept: list[str] = []
+        self._left_out: dict[str, str] = {}
+        self._problems: list[str] = []
         checksums = read_checksums(dataset)
         self._checksums = checksums.files if checksums else None
         self._unproven = _why_unproven(dataset, checksums)
@@ -145,6 +149,16 @@ class _Restorer:
 
         self._records = {target: record for run in provenance.runs.values() for target, record in run.images.items()}
         self._volumes = [item for _, item in self.items if isinstance(item, VolumeItem)]
+
+    def result(self) -> Restoration:
+        """Return what was restored so far."""
+        return Restoration(
+            folder=self._folder,
+            restored=tuple(self._restored),
+            kept=tuple(self._kept),
+            left_out=MappingProxyType(self._left_out),
+            problems=tuple(self._problems),
+        )
 
     @property
     def n_voxels(self) -> int:
@@ -193,36 +207,36 @@ class _Restorer:
         for path, item in self.items:
             self._restore_item(path, item)
         for path, item in self.items:
-            if isinstance(item, LinkItem) and path in self._result.restored:
+            if isinstance(item, LinkItem) and path in self._restored:
                 self._check_link(path, item)
 
     def _check_link(self, path: str, item: LinkItem) -> None:
         """Remove a link again whose target was not restored."""
-        if not (self._result.folder / path).exists():
-            self._result.restored.remove(path)
-            remove(safe_path(self._result.folder, path))
+        if not (self._folder / path).exists():
+            self._restored.remove(path)
+            remove(safe_path(self._folder, path))
             self._report(f"{path}: is not restored, since it is the same as {item.to}, which is not")
             self.is_complete = False
 
     def _restore_item(self, path: str, item: Item) -> None:
         """Restore one item; an error is a problem of this item alone."""
         if isinstance(item, NotRestorable):
-            self._result.left_out[path] = item.reason
+            self._left_out[path] = item.reason
             return
         if failed_folder := next((folder for folder in self._failed_folders if path.startswith(f"{folder}/")), None):
             # a folder with the name of a volume must be complete
             self._report(f"{path}: lies in {failed_folder}, which is not restored; correct that, and restore again")
             self.is_complete = False
             return
-        if os.path.lexists(self._result.folder / path):
-            self._result.kept.append(path)
+        if os.path.lexists(self._folder / path):
+            self._kept.append(path)
             self._report_unproven(path)
             return
         self._progress.item(path)
         try:
             if item.path == "." or path.partition("/")[0] in (_MARK, FOLDER_LOCK):
                 raise DatasetError(f"{PROVENANCE}: no entry of a run has this name; bring it back from a copy")
-            self._restore(item, safe_path(self._result.folder, path))
+            self._restore(item, safe_path(self._folder, path))
         except (UsageError, WriteError):  # such an error would stop all items
             raise
         except (Catnip2bidsError, OSError) as error:
@@ -233,7 +247,7 @@ class _Restorer:
             self._report(f"{path}: {too_long if isinstance(error, OSError) else error}")
             self.is_complete = False
         else:
-            self._result.restored.append(path)
+            self._restored.append(path)
             self._report_unproven(path)
 
     def _report_unproven(self, path: str) -> None:
@@ -241,7 +255,7 @@ class _Restorer:
             self._report(f"{path}: is restored, and nothing proves that it is the original")
 
     def _report(self, problem: str) -> None:
-        self._result.problems.append(problem)
+        self._problems.append(problem)
         self._progress.problem(problem)
 
     def _restore(self, item: VolumeItem | CopyItem | LinkItem, final: SafePath) -> None:

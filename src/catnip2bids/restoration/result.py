@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids.formatting import format_count
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 
-@dataclass(repr=False)
+@dataclass(frozen=True, repr=False)
 class Restoration(ShortRepr):
     """The entries that were restored, and those that were not.
 
@@ -27,10 +28,10 @@ class Restoration(ShortRepr):
     """
 
     folder: Path
-    restored: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    restored: tuple[str, ...]
+    kept: tuple[str, ...]
+    left_out: Mapping[str, str]
+    problems: tuple[str, ...]
 
     @property
     def ok(self) -> bool:

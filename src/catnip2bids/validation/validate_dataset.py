@@ -6,27 +6,32 @@ that read images are imported only when a dataset is validated, so that the comm
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from catnip2bids.documents import foreign, oversized
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import ignored, is_leftover, leftovers_below
 from catnip2bids.locks import refuse_concurrent_packaging
+from catnip2bids.progress import Progress
 from catnip2bids.validation.findings import Finding, ValidationReport, error, info
 
+_T = TypeVar("_T")
 _CHECKSUMS = PurePosixPath("code/catnip2bids/checksums.sha256")  # not imported from bids, which is what is checked
 
 
-def validate(dataset: Path | str) -> ValidationReport:
+def validate(dataset: Path | str, progress: Progress | None = None) -> ValidationReport:
     """Check a dataset with the BIDS validator, OME-Zarr and OME-TIFF readers, dandi, and our own cross checks.
 
     Parameters
     ----------
     dataset
         The folder with the dataset's `dataset_description.json`.
+    progress
+        Receives the checks that begin.
 
     Returns
     -------
@@ -46,10 +51,10 @@ def validate(dataset: Path | str) -> ValidationReport:
     """
     root = _existing_dataset(Path(dataset))
     with refuse_concurrent_packaging(Path(dataset), "validate", _CHECKSUMS):
-        return _validated(root, Path(dataset))
+        return _validated(root, Path(dataset), progress or Progress())
 
 
-def _validated(root: Path, dataset: Path) -> ValidationReport:
+def _validated(root: Path, dataset: Path, progress: Progress) -> ValidationReport:
     from catnip2bids.validation import bids, cross_checks, dandi, ome_tiff, ome_zarr
     from catnip2bids.validation.tree import ROOT, read_tree
 
@@ -65,10 +70,19 @@ def _validated(root: Path, dataset: Path) -> ValidationReport:
         for path, what in oversized(root, tree.documents)
     ]
     with ThreadPoolExecutor() as pool:
-        by_us = [pool.submit(check, tree) for check in (ome_zarr.check_ome_zarr, ome_tiff.check_ome_tiff)]
-        by_us.append(pool.submit(cross_checks.cross_check, tree))
+
+        def begin(what: str, check: Callable[[_T], list[Finding]], checked: _T) -> Future[list[Finding]]:
+            progress.looking_at(f"{dataset}: {what}")
+            return pool.submit(check, checked)
+
+        by_us = [
+            begin("OME-Zarr images", ome_zarr.check_ome_zarr, tree),
+            begin("OME-TIFF images", ome_tiff.check_ome_tiff, tree),
+            begin("links between files", cross_checks.cross_check, tree),
+        ]
         if not findings:
-            by_bids, by_dandi = pool.submit(bids.check_bids, root), pool.submit(dandi.check_dandi, root)
+            by_bids = begin("BIDS validator", bids.check_bids, root)
+            by_dandi = begin("dandi validate", dandi.check_dandi, root)
             findings = [*by_bids.result(), *dandi.without_known(by_dandi.result(), by_bids.result())]
         findings += [finding for check in by_us for finding in check.result()]
     findings = [finding for finding in findings if not _is_left_behind(PurePosixPath(finding.file), root)]
