@@ -136,7 +136,7 @@ def test_from_slices_to_tiff_to_zarr_to_tiff_planes_keep_their_hashes(tmp_path: 
     assert same_bits(level(folder.path), PLANES)
     for path in (big.path, classic.path, again.path):
         assert same_bits(levels_of(path)[0], PLANES)
-    assert classic.how == f"pixels encoded anew ({'uncompressed' if compression == 'none' else 'Deflate'})"
+    assert classic.how == f"pixels encoded again ({'uncompressed' if compression == 'none' else 'Deflate'})"
     assert again.how is not None
     assert again.how.startswith("pixels copied")
     assert segments_of(again.path) == segments_of(classic.path)

@@ -181,7 +181,7 @@ def test_a_worker_that_is_late_does_nothing_once_another_command_has_begun(tmp_p
     lock = create_step_lock(marker, "earlier")
     with staged_output(final, "same"):
         assert create_step_lock(marker, "later") != lock
-        with pytest.raises(WorkerError, match="another command has taken it up"), hold_step_lock(lock):
+        with pytest.raises(WorkerError, match="another command is writing it"), hold_step_lock(lock):
             pass
 
 
@@ -196,7 +196,7 @@ def test_who_waited_for_a_lock_that_is_gone_does_nothing(tmp_path: Path) -> None
         late = waiting.submit(work)
         time.sleep(0.3)
         lock.unlink()
-    with pytest.raises(WorkerError, match="another command has taken it up"):
+    with pytest.raises(WorkerError, match="another command is writing it"):
         late.result()
 
 

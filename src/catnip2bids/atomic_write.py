@@ -79,7 +79,7 @@ def _remedy(error: OSError) -> str:
             return "make the place writable, or write to another one,"
         case errno.ENAMETOOLONG:
             return "give a shorter name, or write to a place with a shorter path,"
-    return "see that the disk works, or write to another one,"
+    return "check the disk, or write to another one,"
 
 
 def refuse_unwritable(folder: Path) -> None:

@@ -145,7 +145,7 @@ def build_image(
         if spec.fingerprint() != fingerprint:
             first, last = (spec.volume.plane_source(plane).path for plane in (0, spec.volume.shape[0] - 1))
             where = first if first == last else first.parent
-            raise SourceError(f"{where}: changed while it was read; run again when it is at rest")
+            raise SourceError(f"{where}: changed while it was read; run again when nothing writes to it")
         if isinstance(image, OmeZarrImage):
             image.finish(spec.metadata(image, result.value_range or (0.0, 0.0), result.labels))
     return result, fingerprint

@@ -182,7 +182,9 @@ def read_text(path: Path, warn: Warn = ignore) -> str:
             raise SourceError(f"{path}: has {n_bytes} bytes, which is too much for a table; give the right file")
         content = path.read_bytes()
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}; see that it is a file and may be read") from error
+        raise SourceError(
+            f"{path}: cannot be read: {error.strerror}; check that it is a file that you may read"
+        ) from error
     encoding = next((name for bom, name in _BOMS.items() if content.startswith(bom)), "utf-8")
     try:
         text = content.decode(encoding)

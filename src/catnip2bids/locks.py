@@ -21,7 +21,7 @@ LOCK = ".lock"
 FOLDER_LOCK = f".catnip2bids{LOCK}"
 """The lock file of its folder; it is removed with the lock, or by the next program if this one was killed."""
 _WAIT_SECONDS, _POLL_SECONDS = 60, 0.2
-_TAKEN = "{}: another command has taken it up; wait for its end, and run again"
+_TAKEN = "{}: another command is writing it; wait until that ends, and run again"
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # some network file systems have no locks
 
 
@@ -212,7 +212,7 @@ def _lock(lock: Path, output: Path) -> int:
     except (BlockingIOError, PermissionError) as error:
         os.close(descriptor)
         raise DatasetError(
-            f"{output}: another catnip2bids is writing it; wait for its end, or use another folder"
+            f"{output}: another catnip2bids is writing it; wait until it ends, or use another folder"
         ) from error
     except OSError as error:
         if error.errno not in {*_NO_LOCKS, errno.ESTALE}:

@@ -848,7 +848,7 @@ def test_what_is_skipped_is_counted_and_named_everywhere(tmp_path: Path) -> None
         "link to a folder that it is in": ["loop"],
     }
     assert found["skipped_in_2"] == {"hidden": hidden}
-    assert "Skipped: 8 things." in found["meaning"]
+    assert "Skipped: 8 paths." in found["meaning"]
     assert sum(row["note"] == "not compared: hidden" for row in rows(tmp_path)) == 6
     assert rows(tmp_path, "different.csv") == []
     page = (tmp_path / "out/index.html").read_text()

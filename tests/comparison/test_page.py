@@ -73,7 +73,7 @@ def test_a_folder_is_summed_up_at_the_top_and_told_below(tmp_path: Path) -> None
             write_tiff(tmp_path / side / f"{name}/heat.tif", some_image((2, 20, 20), seed=int(side)))
     catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out")
     seen = open_page(tmp_path / "out/index.html", tmp_path)
-    assert "2 things are in both, 0 of them identical" in seen.text
+    assert "2 paths are in both, 0 of them identical" in seen.text
     assert seen.text.count("2 of 2 planes differ") == 2
     assert "a/heat.tif: different" in seen.text
     assert "b/heat.tif: different" in seen.text

@@ -509,7 +509,7 @@ def test_planes_that_do_not_agree_are_encoded_anew(tmp_path: Path, flavour: Flav
     volume = found(inspect_slices(files))
     image = image_of(volume, tmp_path / "image.tif", big=False)
     assert not image.copies
-    assert "encoded anew" in image.summary
+    assert "encoded again" in image.summary
     assert write_image(volume, image).sha256 == tuple(plane_sha256(plane) for plane in planes)
     assert same_bits(levels_of(image.file)[0], planes)
     assert same_bits(decoded_by_libtiff(image.file), planes)

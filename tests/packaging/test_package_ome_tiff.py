@@ -187,7 +187,7 @@ def test_provenance_tells_how_pixels_got_there(both: Both, image: str) -> None:
         files = slices_of(source) if source.is_dir() else [source]
         assert segments_of(both.tiff / image) == [segments for file in files for segments in segments_of(file)]
     else:
-        assert records[image]["how"] == "pixels encoded anew (Deflate)"
+        assert records[image]["how"] == "pixels encoded again (Deflate)"
     assert not [
         record["how"]
         for run in read_json(both.zarr / PROVENANCE)["runs"].values()

@@ -31,6 +31,6 @@ def test_values_come_out_as_they_were_put_in(tmp_path: Path, dtype: str, in_memo
 def test_values_that_were_never_put_in_are_an_error(tmp_path: Path) -> None:
     buffer = PlaneBuffer(70, np.dtype("uint16"), in_memory=False, folder=tmp_path)
     buffer.put(0, np.zeros(35, "uint16"))
-    with pytest.raises(SourceError, match="vanished"):
+    with pytest.raises(SourceError, match="disappeared"):
         buffer.get(35, 35)
     buffer.close()

@@ -119,7 +119,9 @@ def read_log(path: Path) -> RunLog:
             if colon and _is_key(key):
                 fields.setdefault(key.strip(), value.strip())
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}; see that it is a file and may be read") from error
+        raise SourceError(
+            f"{path}: cannot be read: {error.strerror}; check that it is a file that you may read"
+        ) from error
     return RunLog(fields)
 
 

@@ -144,7 +144,7 @@ def cluster_of(address: str | None, n_workers: int | None) -> Cluster | None:
     """
     if address is None:
         if n_workers is not None:
-            raise UsageError("--workers says how many workers a cluster gets at the most; say --cluster too")
+            raise UsageError("--workers sets the maximum number of workers of a cluster; give --cluster too")
         return None
     return Cluster(address, n_workers)
 

@@ -87,7 +87,7 @@ def verify(
     from catnip2bids.verification import verify as verify_dataset
 
     if more and not source:
-        raise UsageError(f"{more[0]}: is one word too many; source folders come after --source")
+        raise UsageError(f"{more[0]}: is not expected here; put source folders after --source")
     sources, memory_bytes = [*(source or ()), *(more or ())], bytes_of(memory)
     with refusing(), JobProgress("verifying") as progress:
         found = verify_dataset(

@@ -126,7 +126,7 @@ class Comparison(ShortRepr):
     def _summary(self) -> ReprSummary:
         facts = [self.verdict]
         if self.is_compared:
-            facts.append(format_count(len(self.items) - self.n_not_compared, "thing") + " compared")
+            facts.append(format_count(len(self.items) - self.n_not_compared, "path") + " compared")
         if self.is_folder:
             facts += [f"{len(self.only_in_1)} only in 1", f"{len(self.only_in_2)} only in 2"]
         n_skipped = len(self.skipped_1) + len(self.skipped_2)

@@ -42,7 +42,7 @@ def headline_of(comparison: Comparison) -> str:
     if n_both:
         same = "identical" if n_same == n_both == 1 else f"{n_same} of them identical"
         not_compared = f", {n} not fully compared" if (n := comparison.n_not_compared) else ""
-        parts.append(f"{format_count(n_both, 'thing')} {'is' if n_both == 1 else 'are'} in both, {same}{not_compared}.")
+        parts.append(f"{format_count(n_both, 'path')} {'is' if n_both == 1 else 'are'} in both, {same}{not_compared}.")
     for side, only in ((1, comparison.only_in_1), (2, comparison.only_in_2)):
         by_kind: dict[str, list[str]] = {}
         for path, kind in only.items():
@@ -51,7 +51,7 @@ def headline_of(comparison: Comparison) -> str:
             n_things = format_count(len(paths), "unreadable entry" if what == PathKind.UNREADABLE else what)
             parts.append(f"Only in {side}: {n_things} ({format_list(paths)}).")
     if n_skipped := len(comparison.skipped_1) + len(comparison.skipped_2):
-        parts.append(f"Skipped: {format_count(n_skipped, 'thing')}.")
+        parts.append(f"Skipped: {format_count(n_skipped, 'path')}.")
     return " ".join(parts) or "Both are empty."
 
 

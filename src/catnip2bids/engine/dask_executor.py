@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 _TASKS_PER_SLOT = 2
 """One is running, the next one waits at the worker."""
 _LOST = (
-    "the cluster could not finish some work: its workers died, for want of memory or time, or it is gone; "
+    "the cluster could not finish some work: its workers died, for lack of memory or time, or it is gone; "
     "run the same command again to go on (Dask says: {})"
 )
 _NO_WORKER = "no worker is left in the cluster; start workers and run the same command again to go on"

@@ -210,7 +210,7 @@ def _facts_of_workers(client: Client, reading: Sequence[str], writing: Path | No
             facts = _ask_workers(client, reading, test_file)
         except Exception as error:  # any error of a worker; Dask turns some into text
             raise UsageError(
-                f"the workers cannot be asked: {error}; install catnip2bids {__version__} on all, and let them be there"
+                f"the workers do not answer: {error}; install catnip2bids {__version__} on all of them, and start them"
             ) from error
     for found in facts:
         if found.version != __version__:

@@ -58,7 +58,7 @@ def raising_worker_errors() -> Iterator[None]:
         yield
     except BrokenExecutor as error:
         raise WorkerError(
-            "a worker died (killed from outside, or for want of memory); "
+            "a worker died (killed from outside, or for lack of memory); "
             "run the same command again to go on, with less --memory or fewer --jobs if it happens again"
         ) from error
 

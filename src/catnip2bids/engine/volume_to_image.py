@@ -89,7 +89,7 @@ def _convert_units(
     ordered = [results[start] for start in sorted(results)]
     for result in ordered:
         if not result.is_on_disk(image.folder):
-            raise WriteError(f"{image.folder}: files of it vanished while it was written; run again")
+            raise WriteError(f"{image.folder}: some of its files disappeared while it was written; run again")
     return _joined(ordered)
 
 

@@ -78,7 +78,7 @@ class OmeTiffImage:
         if self.copies:
             return f"pixels copied as they are stored ({name})"
         why = ", because Bio-Formats cannot read the predictor of the source" if self._has_rare_predictor else ""
-        return f"pixels encoded anew ({name}){why}"
+        return f"pixels encoded again ({name}){why}"
 
     @property
     def _has_rare_predictor(self) -> bool:

@@ -64,7 +64,7 @@ def _copy_file(file: Path, copy: SafePath, overwrite: bool) -> bool:
             for block in _read_blocks(file):
                 out.write(block)
         if _size_and_time(_state(file)) != _size_and_time(state):
-            raise SourceError(f"{file}: changed while it was read; run again when it is at rest")
+            raise SourceError(f"{file}: changed while it was read; run again when nothing writes to it")
         os.utime(partial, ns=(state.st_atime_ns, state.st_mtime_ns))
     return True
 

@@ -266,7 +266,7 @@ def _result(
         progress.looking_at(check.entry.path)
         known[fingerprint] = check.compare(resources) | {"fingerprint": fingerprint}
         if check.fingerprint() != fingerprint:
-            raise SourceError(f"{check.entry.location}: changed while it was read; run again when it is at rest")
+            raise SourceError(f"{check.entry.location}: changed while it was read; run again when nothing writes to it")
     return RedundancyResult(check, known[fingerprint])
 
 

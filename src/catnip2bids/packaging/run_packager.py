@@ -289,7 +289,7 @@ class RunPackager:
         self._decide(run.entries)
         vanished = self._earlier.keys() - {entry.path for entry in run.entries} - self._not_matched_before()
         for path in sorted(vanished):
-            self.progress.note(f"{run.folder / path}: does not exist any more; what was packaged of it is kept")
+            self.progress.note(f"{run.folder / path}: no longer exists; what was packaged of it is kept")
             source = os.path.normpath(f"{run.source}/{path}")
             provenance.decisions.append(self._earlier[path].model_copy(update={"source": source}))
 

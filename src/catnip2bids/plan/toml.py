@@ -55,7 +55,7 @@ def read_plan(path: Path | str) -> Plan:
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}; give a plan that scan wrote") from error
     except UnicodeDecodeError as error:
-        raise PlanError(f"{path}: is not a text in UTF-8; save it as that, or scan again") from error
+        raise PlanError(f"{path}: is not UTF-8 text; save it as UTF-8, or scan again") from error
     except RecursionError as error:
         raise PlanError(f"{path}: is nested too deeply; correct it, or scan again") from error
     except tomllib.TOMLDecodeError as error:
@@ -99,7 +99,7 @@ def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overw
     text = f"{_UNCHANGED}{sha256(lines.encode()).hexdigest()}\n{lines}"
     try:
         if path.exists() and not overwrite and path.read_bytes() != text.encode():
-            raise PlanError(f"{path}: exists and says something else; use -o or --overwrite")
+            raise PlanError(f"{path}: exists and is different; use -o or --overwrite")
         write_text(safe_file(path), text)
     except OSError as error:
         raise PlanError(f"{path}: cannot be written: {error.strerror}; give another place with -o") from error

@@ -72,7 +72,7 @@ def _what(details: ErrorDetails) -> str:
     location, value = details["loc"], details["input"]
     key = next((part for part in reversed(location) if isinstance(part, str)), "")
     if location == ("runs",):
-        return "has no [[run]] in it; scan again"
+        return "has no [[run]]; scan again"
     if "voxel_size_um" in location:
         return "voxel_size_um must be three sizes X Y Z in micrometers, such as [3.7, 3.7, 5.0]"
     match details["type"]:

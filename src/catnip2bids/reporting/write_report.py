@@ -146,7 +146,9 @@ class _Pages:
                 self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
             write_text(path, self._render("index.html", self._overview()))
         if self._vega.failure:
-            self._failures.append(f"{path.parent}: {self._vega.failure}; draw the report again where that can be done")
+            self._failures.append(
+                f"{path.parent}: {self._vega.failure}; draw the report again on a machine with more memory"
+            )
         known = {path.name, *(card.page for card in self._cards)}
         for old in path.parent.glob("sub-*.html"):  # pages of removed samples
             if old.name not in known and old.is_file() and _GENERATOR in read_bytes(old).decode(errors="replace"):

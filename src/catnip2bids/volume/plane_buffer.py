@@ -79,7 +79,7 @@ class PlaneBuffer:
         while len(data):
             n_read = os.preadv(self._descriptor, [data], at)
             if n_read == 0:
-                raise SourceError(f"{self._place}: temporary data has vanished; run again")
+                raise SourceError(f"{self._place}: temporary data disappeared; run again")
             data, at = data[n_read:], at + n_read
         return values
 
