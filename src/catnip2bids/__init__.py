@@ -2,7 +2,7 @@
 
 The way of data, a function for each step:
 
-- `scan` finds runs and takes a census of everything in them; `make_plan` proposes what to do with it, `write_plan`
+- `scan` finds runs and inspects everything in them; `make_plan` proposes what to do with it, `write_plan`
   writes that for a person to correct, and `read_plan` reads it again;
 - `package` makes the dataset; `Settings` describes its options, and `remove_animal` takes an animal out again;
 - `validate` checks the dataset, `verify` proves that its pixels are those that were read;

@@ -244,7 +244,7 @@ def _build(
         def build(spec: ImageSpec) -> UnitResult:
             return build_image(spec, image, scheduler, callbacks)[0]
 
-        result = scheduler.begin(build, spec).result()  # in a thread: Ctrl-C need not wait for a unit that hangs
+        result = scheduler.supervise(build, spec).result()  # in a thread: Ctrl-C need not wait for a unit that hangs
         discard_staging(image)
     return result.sha256
 

@@ -27,9 +27,9 @@ def test_what_does_not_fit_is_refused_with_the_memory_it_takes(item_bytes: int, 
 
 
 def test_there_are_no_more_threads_than_items_fit() -> None:
-    with BoundedMap(Resources(8, OVERHEAD_BYTES + 100), 30, 10, about="run/N4") as team:
-        assert team.n_threads == 3
-    with BoundedMap(Resources(8, OVERHEAD_BYTES + 40), 30, 10, about="run/N4") as team:
-        assert team.n_threads == 1
+    with BoundedMap(Resources(8, OVERHEAD_BYTES + 100), 30, 10, about="run/N4") as threads:
+        assert threads.n_threads == 3
+    with BoundedMap(Resources(8, OVERHEAD_BYTES + 40), 30, 10, about="run/N4") as threads:
+        assert threads.n_threads == 1
     with pytest.raises(NotEnoughMemoryError):
         BoundedMap(Resources(8, OVERHEAD_BYTES + 39), 30, 10, about="run/N4")

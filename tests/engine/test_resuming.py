@@ -151,7 +151,9 @@ def test_an_interruption_from_outside_ends_while_units_of_another_image_wait_for
     def interrupt(workers: Scheduler) -> None:
         for name in ("one", "other"):  # one processor: units of the other image wait
             work = partial(convert_volume, image=image_in(tmp_path / name), scheduler=workers)
-            workers.begin(partial(work, callbacks=ProgressCallbacks(told, list[int]().append)), VolumeInMemory(PLANES))
+            workers.supervise(
+                partial(work, callbacks=ProgressCallbacks(told, list[int]().append)), VolumeInMemory(PLANES)
+            )
             at_work.wait(10)
         sleep(0.5)
         all_wait.set()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.comparison.tiff_calibration import Stated, stated_by
+from catnip2bids.comparison.tiff_calibration import StatedCalibration, read_calibration
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.errors import SourceError
 from catnip2bids.file_types import refuse_special_file
@@ -94,7 +94,7 @@ class ComparedVolume:
     reader: Volume | None = None  # reads planes by index; None where planes are files or pages
     problems: tuple[str, ...] = ()  # such as two files with one slice number
     warnings: tuple[str, ...] = ()
-    stated: Stated = field(default_factory=Stated)  # by its first page
+    stated: StatedCalibration = field(default_factory=StatedCalibration)  # by its first page
     slice_number: str | None = None  # pattern for slice numbers, if one was needed
     most_bytes: int | None = None  # limit for the memory of a plane
 
@@ -228,14 +228,14 @@ def _slice_folder(folder: Path, slice_numbers: Sequence[str]) -> ComparedVolume:
     return ComparedVolume(folder, planes, problems=tuple(problems), stated=_stated_in(planes), slice_number=chosen)
 
 
-def _stated_in(planes: Mapping[int, PlaneSource]) -> Stated:
+def _stated_in(planes: Mapping[int, PlaneSource]) -> StatedCalibration:
     """Read the first readable page; the inspection warns where pages do not agree."""
     for source in planes.values():
         try:
-            return stated_by(source.path) if is_tiff(source.path) else Stated()
+            return read_calibration(source.path) if is_tiff(source.path) else StatedCalibration()
         except SourceError:
             continue
-    return Stated()
+    return StatedCalibration()
 
 
 def same_bytes(path_1: Path, path_2: Path) -> bool:

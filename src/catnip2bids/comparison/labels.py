@@ -34,7 +34,7 @@ _BACKGROUND = 0
 def hold_labels(volumes: tuple[ComparedVolume, ComparedVolume], threads: BoundedMap) -> bool:
     """Tell whether values are labels: whole numbers, more than one besides 0, and mostly with an equal neighbour."""
     samples = [(volume, number) for volume in volumes for number in _spread(sorted(volume.planes))]
-    found = [sample for sample in threads.do(_sample, samples) if sample is not None]
+    found = [sample for sample in threads.map(_sample, samples) if sample is not None]
     values = {value for sample in found for value in sample.values}
     n_runs, n_single = sum(sample.n_runs for sample in found), sum(sample.n_single for sample in found)
     return len(values) > 1 and 2 * n_single < n_runs and all(sample.are_whole for sample in found)
@@ -149,7 +149,7 @@ def lost_labels(
     missing = {value for value in there.n_voxels.keys() - here.n_voxels.keys() if value != _BACKGROUND}
     numbers: Iterator[int] = iter(sorted(volume.planes))
     while missing and (some := list(islice(numbers, _PLANES_AT_A_TIME))):
-        for found in threads.do(partial(_found_in, volume, frozenset(missing)), some):
+        for found in threads.map(partial(_found_in, volume, frozenset(missing)), some):
             missing -= found
     return {value: there.n_voxels[value] for value in sorted(missing)}
 

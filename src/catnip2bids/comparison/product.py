@@ -26,7 +26,7 @@ def count_not_product(product: Entry, factor: Entry, mask: Entry, resources: Res
             return None
         threads, volumes = bounded_map_for(volumes, resources)
         with threads:
-            return sum(threads.do(partial(_count, volumes), numbers))
+            return sum(threads.map(partial(_count, volumes), numbers))
     except (SourceError, NotEnoughMemoryError):
         return None
 

@@ -19,14 +19,14 @@ _STRAIGHT_LINE = 0  # ImageJ's Calibration.STRAIGHT_LINE
 
 
 @dataclass(frozen=True)
-class Stated:
+class StatedCalibration:
     """The stated meaning of the values of a volume."""
 
     calibration: Calibration | None = None  # linear, with whole numbers, by ImageJ
     zero_is_white: bool = False  # whether 0 is shown white (photometric MinIsWhite)
 
 
-def stated_by(file: Path) -> Stated:
+def read_calibration(file: Path) -> StatedCalibration:
     """Read the stated meaning of values from the first page of a TIFF file.
 
     Raises
@@ -35,7 +35,7 @@ def stated_by(file: Path) -> Stated:
         If it cannot be read.
     """
     with open_tiff(file) as tiff:
-        return Stated(
+        return StatedCalibration(
             calibration_of(tiff.imagej_metadata or {}) if tiff.is_imagej else None,
             tiff.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE,
         )

@@ -188,15 +188,15 @@ def compare_volumes(
         if are_labels is None:
             are_labels = hold_labels((volume_1, volume_2), threads)
         in_both = [number for number in pairing.numbers if number in volume_1.planes and number in volume_2.planes]
-        rules = next(threads.do(partial(rules_at, pairing), in_both[len(in_both) // 2 :][:1]), ())
+        rules = next(threads.map(partial(rules_at, pairing), in_both[len(in_both) // 2 :][:1]), ())
         pairing = replace(pairing, are_labels=are_labels, rules=rules)
         pairs, labels = [], (LabelCounts(), LabelCounts())
-        for pair in threads.do(partial(compare_planes, pairing), pairing.numbers):
+        for pair in threads.map(partial(compare_planes, pairing), pairing.numbers):
             progress.advance(1)
             labels[0].merge(pair.labels_1)
             labels[1].merge(pair.labels_2)
             pairs.append(replace(pair, labels_1=None, labels_2=None))
-        return _Conclusion(pairing, pairs, labels, threads).comparison
+        return _Comparer(pairing, pairs, labels, threads).comparison
 
 
 def first_difference_of(volume_1: ComparedVolume, volume_2: ComparedVolume, resources: Resources) -> int | None:
@@ -210,12 +210,12 @@ def first_difference_of(volume_1: ComparedVolume, volume_2: ComparedVolume, reso
     threads, (volume_1, volume_2) = bounded_map_for((volume_1, volume_2), resources)
     pairing = VolumePair(volume_1, volume_2)
     with threads:
-        pairs = threads.do(partial(compare_planes, pairing), pairing.numbers)
+        pairs = threads.map(partial(compare_planes, pairing), pairing.numbers)
         return next((pair.number for pair in pairs if not pair.same), None)
 
 
-class _Conclusion:
-    """Derives the result from all pairs of planes; reads pixels again where it needs them."""
+class _Comparer:
+    """Derives the comparison from all pairs of planes; reads pixels again where it needs them."""
 
     def __init__(
         self,
@@ -309,7 +309,7 @@ class _Conclusion:
         work = partial(mask_of, self._pairing, masked=1 if relation == Relation.MASKED_1 else 2)
         result_bytes = max(pair.n_voxels for pair in self._different) // _VOXELS_PER_BYTE
         numbers = [pair.number for pair in self._different]
-        return mask_evidence_of(self._threads.do(work, numbers, result_bytes=result_bytes))
+        return mask_evidence_of(self._threads.map(work, numbers, result_bytes=result_bytes))
 
     def _lost(self, volume: ComparedVolume, here: LabelCounts, there: LabelCounts) -> dict[int, int] | None:
         """Return the labels that occur nowhere in a volume, with their numbers of voxels in the other one."""

@@ -74,7 +74,7 @@ class BoundedMap:
         if self._own is not None:
             self._own.shutdown(cancel_futures=True)
 
-    def do(self, work: Callable[[Item], Result], items: Iterable[Item], *, result_bytes: int = 0) -> Iterator[Result]:
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item], *, result_bytes: int = 0) -> Iterator[Result]:
         """Call a function for all items, some of them ahead, and yield the results in order.
 
         Parameters

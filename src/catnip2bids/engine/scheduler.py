@@ -111,7 +111,7 @@ class Scheduler:
         with raising_worker_errors():
             self.executor.submit(write_remaining_levels, levels, self.resources.n_threads).result()
 
-    def begin(self, work: Callable[[Item], Result], item: Item) -> Future[Result]:
+    def supervise(self, work: Callable[[Item], Result], item: Item) -> Future[Result]:
         """Start a function that submits units and waits for them, in a supervising thread."""
         return self.supervisors.submit(work, item)
 

@@ -68,7 +68,7 @@ def replace_metadata(
     return PurePosixPath(file.relative_to(dataset)), record.model_copy(update=changes)
 
 
-def make_image(task: ImageTask, dataset: Path, scheduler: Scheduler, listener: ProgressCallbacks) -> ImageRecord:
+def make_image(task: ImageTask, dataset: Path, scheduler: Scheduler, callbacks: ProgressCallbacks) -> ImageRecord:
     """Write an image and the hashes of its planes; return its record.
 
     Call `discard_staging` once the record is saved.
@@ -79,7 +79,7 @@ def make_image(task: ImageTask, dataset: Path, scheduler: Scheduler, listener: P
         If the source cannot be read, or has invalid labels.
     """
     volume = task.volume
-    unit, fingerprint = build_image(task.spec, safe_path(dataset, task.target), scheduler, listener)
+    unit, fingerprint = build_image(task.spec, safe_path(dataset, task.target), scheduler, callbacks)
     write_hashes(dataset, task.target, _plane_records(task, unit.sha256))
     size = image_size(dataset / task.target)
     return ImageRecord(

@@ -235,18 +235,18 @@ def _make_images(
 ) -> None:
     """Make the missing images, and meanwhile write tables and copies."""
     progress = packagers[0].progress
-    listener = ProgressCallbacks(progress.advance, progress.skip)
+    callbacks = ProgressCallbacks(progress.advance, progress.skip)
 
     def make(image: ImageTask) -> ImageRecord:
         progress.item(image.target.name, image.spec.how)
         if preflight.settings.overwrite:
             discard_staging(safe_path(preflight.dataset, image.target))
-        return make_image(image, preflight.dataset, scheduler, listener)
+        return make_image(image, preflight.dataset, scheduler, callbacks)
 
     if missing and scheduler.summary:
         progress.note(scheduler.summary)
     progress.start(sum(prod(image.volume.shape) for _, image in missing))
-    futures = {scheduler.begin(make, image): (packager, image) for packager, image in missing}
+    futures = {scheduler.supervise(make, image): (packager, image) for packager, image in missing}
     for packager in packagers:
         packager.write_tables_and_copies()
     for future in as_completed(futures):

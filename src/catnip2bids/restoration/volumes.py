@@ -104,8 +104,8 @@ def write_slices(
 ) -> None:
     """Write one file for each plane into a new folder."""
     folder.mkdir()
-    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=folder.name) as workers:
-        for n_voxels in workers.do(partial(_write_slice, source, folder, names), range(len(names))):
+    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=folder.name) as threads:
+        for n_voxels in threads.map(partial(_write_slice, source, folder, names), range(len(names))):
             on_voxels(n_voxels)
 
 
@@ -113,8 +113,8 @@ def write_file(
     source: RestoredVolume, file: Path, name: str, resources: Resources, on_voxels: Callable[[int], None]
 ) -> None:
     """Write all planes into one file: a TIFF stack or a NIfTI file, as `name` says."""
-    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=name) as workers:
-        planes = _reporting(workers.do(source.read, range(source.image.volume.shape[0])), on_voxels)
+    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=name) as threads:
+        planes = _reporting(threads.map(source.read, range(source.image.volume.shape[0])), on_voxels)
         if is_nifti(Path(name)):
             _write_nifti(planes, source.image.volume, file, name)
         else:

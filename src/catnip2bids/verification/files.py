@@ -48,8 +48,8 @@ def verify_files(dataset: Path, checksums: Checksums, resources: Resources) -> I
     if not checksums.is_intact:
         yield FileProblem(CHECKSUMS.as_posix(), "was changed: its own checksum is not right")
 
-    with BoundedMap(resources, _READ_BYTES, about=dataset) as workers:
-        found = workers.do(partial(_compared, dataset), sorted(checksums.files.items()))
+    with BoundedMap(resources, _READ_BYTES, about=dataset) as threads:
+        found = threads.map(partial(_compared, dataset), sorted(checksums.files.items()))
         yield from (problem for problem in found if problem is not None)
 
 

@@ -120,9 +120,9 @@ def verify_image(
     if reader.piece_bytes > resources.memory_bytes - OVERHEAD_BYTES:
         needed = format_bytes_up(reader.piece_bytes + OVERHEAD_BYTES)
         raise NotEnoughMemoryError(f"{path}: verifying it needs at least {needed} of memory; give more with --memory")
-    with BoundedMap(resources, reader.piece_bytes, about=path) as workers:
+    with BoundedMap(resources, reader.piece_bytes, about=path) as threads:
         found = []
-        for one in workers.do(reader.check, reader.pieces()):
+        for one in threads.map(reader.check, reader.pieces()):
             found.append(one)
             on_voxels(one.n_voxels)
     return _verdict(image, len(reader.shapes), [*problems, *_compared(image, found)])

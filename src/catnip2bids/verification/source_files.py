@@ -70,8 +70,8 @@ class SourceFiles:
         wrong, damaged = [], []
         with BoundedMap(
             resources, hashing_bytes(volume), volume.read_cost.shared_bytes, about=volume.files[0]
-        ) as workers:
-            for plane, found in enumerate(workers.do(partial(_hash_of, volume), range(volume.shape[0]))):
+        ) as threads:
+            for plane, found in enumerate(threads.map(partial(_hash_of, volume), range(volume.shape[0]))):
                 on_voxels(volume.shape[1] * volume.shape[2])
                 if found is None:
                     damaged.append(plane)
