@@ -167,7 +167,7 @@ def source_planes(path: Path) -> Array:
 
 
 def planes_behind(image: str, path: Path) -> Array:
-    """Read the planes that an image should hold; a hemisphere mask may have to be found out from masked labels."""
+    """Read the planes that an image should hold; a hemisphere mask may have to be reconstructed from masked labels."""
     if "hemispheremask" not in image or path.name == "hemispheremask_origspace":
         return source_planes(path)
     labels, masked = source_planes(path.parent / "atlaslabel_def_origspace"), source_planes(path)

@@ -51,7 +51,7 @@ def staged_output(final: SafePath, fingerprint: str, *, is_folder: bool = True) 
     """
     staged = StagedOutput(partial_path(final), markers_path(final))
     if staged.markers.is_symlink():
-        raise DatasetError(f"{staged.markers}: is a link, and none of ours; remove it and run again")
+        raise DatasetError(f"{staged.markers}: is a link that catnip2bids did not create; remove it and run again")
     staged.markers.mkdir(parents=True, exist_ok=True)
     wait_for_workers(staged.markers, final)
     if not _resume(staged, final, fingerprint) and is_folder:

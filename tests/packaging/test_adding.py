@@ -476,7 +476,9 @@ def test_a_folder_of_somebody_else_that_differs_only_in_case_is_refused(cohort: 
     package([cohort / "KO"], tmp_path / "out", settings())
     (tmp_path / "out/sub-46001WT/anat").mkdir(parents=True)
     before = state_of(tmp_path / "out")
-    with pytest.raises(DatasetError, match=r"sub-46001WT: and .*sub-46001wt, .* are one name on macOS and Windows"):
+    with pytest.raises(
+        DatasetError, match=r"sub-46001WT: and .*sub-46001wt, .* are the same name on macOS and Windows"
+    ):
         package([cohort / "WT"], tmp_path / "out", settings())
     assert state_of(tmp_path / "out") == before
 

@@ -165,7 +165,7 @@ def test_what_somebody_excludes_with_a_reason_stays_out_and_a_warning_says_what_
         "we never use it",
         "different",
     )
-    assert any("does not hold all of it" in warning for warning in result.warnings)
+    assert any("does not contain all of its pixels" in warning for warning in result.warnings)
 
 
 def test_with_a_reason_of_ones_own_the_mask_is_recovered_too(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_with_another_mask_the_masked_labels_are_packaged_too(tmp_path: Path) ->
     result = package([tmp_path / "cohort"], tmp_path / "out", settings())
     assert has_masked_image(result)
     (warning,) = [warning for warning in result.warnings if "packaged too" in warning]
-    assert "times hemispheremask_origspace: 1 voxel other than this gives" in warning
+    assert "times hemispheremask_origspace: 1 voxel differs from the product" in warning
 
 
 def the_same_heat_maps(run: Path) -> str:

@@ -125,6 +125,11 @@ class ComponentType:
     is_corrected: bool = False
     beside: ActionWhenPresent | None = None
 
+    @property
+    def is_volume(self) -> bool:
+        """Whether it is read as a 3D image."""
+        return self.storage not in (SourceFormat.TABLE, SourceFormat.FILE)
+
     def described(self, threshold: int | None) -> str:
         """Return the description with the threshold in it."""
         return self.description.format(threshold=threshold)

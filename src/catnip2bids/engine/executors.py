@@ -147,7 +147,7 @@ def _wait_for_workers(client: Client, cluster: Cluster, started: _Started, note:
     next_note = time.monotonic()
     while len(_workers_of(client)) < started.n_workers:
         if client.status != "running":
-            raise UsageError(f"{cluster.address}: the scheduler is gone, and no worker had come")
+            raise UsageError(f"{cluster.address}: the scheduler is gone, and no worker had connected")
         if time.monotonic() >= next_note:
             next_note = time.monotonic() + _SECONDS_BETWEEN_NOTES
             note(f"waiting for workers{started.state()} ...")

@@ -175,6 +175,6 @@ def _check_folders(dataset: Path, runs: Sequence[RunTasks]) -> None:
             raise DatasetError(f"{path}: is a file, and a folder of this name is needed; rename the file")
         if other := spelled_otherwise(dataset, path.relative_to(dataset)):
             raise DatasetError(
-                f"{other}: and {path}, which is to be written, are one name on macOS and Windows; rename it, or take "
-                "the animal out with package --remove"
+                f"{other}: and {path}, which is to be written, are the same name on macOS and Windows; rename it, or "
+                "take the animal out with package --remove"
             )

@@ -74,6 +74,9 @@ def package(
     ------
     UsageError, PlanError, SourceError, DatasetError
         If an option is missing or invalid, or the sources, the plan or the dataset are. Then nothing was written.
+    WriteError, WorkerError
+        If the work has to stop, because the disk is full or a worker died for example. Complete images stay, and
+        the next call goes on.
 
     Examples
     --------

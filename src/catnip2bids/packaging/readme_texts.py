@@ -155,8 +155,9 @@ def _recovered(provenance: Provenance) -> str:
     if not images:
         return ""
     return (
-        " Hemisphere masks that CATNIP did not keep were found out from atlas labels with and without them: the labels "
-        "(`desc-atlas`) times the mask (`desc-hemispheremask`) are the masked labels, in which CATNIP counts cells."
+        " Hemisphere masks that CATNIP did not keep were reconstructed from atlas labels with and without them: the "
+        "labels (`desc-atlas`) times the mask (`desc-hemispheremask`) are the masked labels, in which CATNIP counts "
+        "cells."
     )
 
 

@@ -174,15 +174,19 @@ class RedundancyResult:
             return None
         if self.check.decides:
             return f"{self.entry.location}: is packaged too, because {self.planned.reason}"
-        return f"{self.entry.location}: is left out by the plan, and {self.check.other.path} does not hold all of it"
+        other = self.check.other.path
+        return f"{self.entry.location}: is left out by the plan, and {other} does not contain all of its pixels"
 
     @property
     def _why_not(self) -> str:
         found = self.evidence
         if "product_with" in found:
             n_broken = found["voxels_not_the_product"]
+            differ = "differs" if n_broken == 1 else "differ"
             what = (
-                "it cannot be read" if n_broken is None else f"{format_count(n_broken, 'voxel')} other than this gives"
+                "it cannot be read"
+                if n_broken is None
+                else f"{format_count(n_broken, 'voxel')} {differ} from the product"
             )
             return f"{found['product_with']}: {what}"
         if found["planes_unreadable"]:
@@ -190,7 +194,7 @@ class RedundancyResult:
         elif found["planes_without_partner"]:
             what = f"{format_count(found['planes_without_partner'], 'plane')} in one of them only"
         elif "layouts" in found:
-            what = f"it is {found['layouts'][1]}, and that is {found['layouts'][0]}"
+            what = f"it has {found['layouts'][1]}, and the other has {found['layouts'][0]}"
         else:
             what = self._counts
         return f"the hemisphere mask: {what}"

@@ -244,7 +244,7 @@ class RunPackager:
 
     def _removed(self, path: PurePosixPath) -> None:
         self.log.removed.append(path)
-        self.progress.note(f"{path}: removed, it is not planned any more")
+        self.progress.note(f"{path}: removed: it is no longer in the plan")
 
     def _embed(self) -> None:
         """Embed label images into the raw image if the settings say so; never leave outdated ones there."""
@@ -289,7 +289,7 @@ class RunPackager:
         self._decide(run.entries)
         vanished = self._earlier.keys() - {entry.path for entry in run.entries} - self._not_matched_before()
         for path in sorted(vanished):
-            self.progress.note(f"{run.folder / path}: no longer exists; what was packaged of it is kept")
+            self.progress.note(f"{run.folder / path}: no longer exists; what was packaged from it is kept")
             source = os.path.normpath(f"{run.source}/{path}")
             provenance.decisions.append(self._earlier[path].model_copy(update={"source": source}))
 

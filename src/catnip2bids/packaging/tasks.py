@@ -296,7 +296,7 @@ def _unfit(task: CopyTask, dataset: Path) -> str | None:
         if what := too_long(target, dataset):
             return f"{file}: {what}; give it a shorter name, or exclude {task.entry.path} in the plan"
         if other := spelled_otherwise(dataset, target):
-            what = f"its copy and {other.relative_to(dataset)} in the dataset are one name on macOS and Windows"
+            what = f"its copy and {other.relative_to(dataset)} in the dataset are the same name on macOS and Windows"
             return f"{file}: {what}; rename one of them, or exclude {task.entry.path} in the plan"
     return None
 

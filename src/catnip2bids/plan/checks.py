@@ -75,8 +75,8 @@ def _refuse_other_spelling(identity: RunIdentity, what: str, spelled: dict[str, 
     if spelling != name:
         raise UsageError(
             f"{other.name} and {identity.name}: the {what}s {spelling.rpartition('/')[2]!r} and {labels[what]!r} "
-            f"differ only in case, and are one name on macOS and Windows; give one of them another {what} in the plan "
-            "(what is in the dataset already can be taken out with package --remove)"
+            f"differ only in case, and are the same name on macOS and Windows; give one of them another {what} in "
+            "the plan (what is in the dataset already can be taken out with package --remove)"
         )
 
 

@@ -157,6 +157,8 @@ def problems_of(run: Run, planned: PlannedRun) -> dict[str, str]:
             )
         elif wanted.action == Action.CONVERT and (entry.component is None or entry.component.desc is None):
             problems[entry.path] = f"{entry.location}: cannot be converted, only copied or excluded; correct the plan"
+        elif wanted.action == Action.CONVERT and entry.component and entry.component.is_volume and not entry.volume:
+            problems[entry.path] = "; ".join(entry.warnings)
     return problems | _twins_of(run, actions, problems) | _unfit_names(run, actions, problems)
 
 
@@ -190,7 +192,7 @@ def _unfit_name_in(entry: Entry, action: Action) -> str | None:
 
 
 def _one_name(names: Sequence[str]) -> str:
-    alike = f"{format_list(names)} are one name on macOS and Windows, where case and ways to write accents do not count"
+    alike = f"{format_list(names)} are the same name on macOS and Windows, where neither case nor accents count"
     return f"{alike}; rename all but one, or exclude them in the plan"
 
 

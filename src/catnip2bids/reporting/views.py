@@ -135,7 +135,8 @@ def read_brain(dataset: Path, sample: Sample) -> Brain | None:
     if raw is None:
         return None
     same_grid = [found for found in sample.images if found.record.shape == raw.record.shape]
-    atlas = next((found for found in same_grid if found.role in ATLAS_LABELS), None)
+    labels = [found for found in same_grid if found.role in ATLAS_LABELS]
+    atlas = min(labels, key=lambda found: ATLAS_LABELS.index(found.role), default=None)
     segmentations = [found for found in sample.segmentations if found in same_grid]
     return Brain(
         _preview(dataset, raw),

@@ -41,8 +41,9 @@ def inspected(entry: Entry) -> Entry:
     if entry.component.storage == SourceFormat.TABLE:
         return _checked_table(entry)
     inspection = _with_checked_labels(entry, entry.component, _inspection(entry, entry.component))
-    if entry.component.action == Action.EXCLUDE:  # excluded entries may be broken
-        inspection = replace(inspection, problems=(), warnings=inspection.warnings + inspection.problems)
+    if entry.component.action == Action.EXCLUDE and inspection.problems:  # excluded entries may be broken
+        warnings = inspection.warnings + inspection.problems
+        inspection = replace(inspection, volume=None, problems=(), warnings=warnings)
     return replace(
         entry,
         n_files=inspection.n_files,

@@ -108,7 +108,7 @@ def _scan_run(folder: Path, source: Path, progress: Progress) -> Run:
     log_beside = folder / ".." / f"{absolute.name}.log.txt"
     logs = [entry.location for entry in entries if entry.component == LOG]
     if log_beside.is_file():
-        entries.append(recognised(Entry(f"../{log_beside.name}", log_beside), log_beside.name))
+        entries.append(inspected(recognised(Entry(f"../{log_beside.name}", log_beside), log_beside.name)))
         logs.append(log_beside)
     log = read_log(logs[0]) if logs else RunLog(fields={})
     return Run(

@@ -26,7 +26,7 @@ _READ_BYTES = 2**20
 
 @dataclass(frozen=True)
 class RecoveredMask:
-    """A mask of 0 and 1, found out from a volume and the same volume masked.
+    """A mask of 0 and 1, reconstructed from a volume and the same volume masked.
 
     Where the whole volume is 0 anyway the mask cannot be known. It is 1 there, but in planes that the mask is known to
     empty.

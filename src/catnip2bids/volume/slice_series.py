@@ -1,4 +1,4 @@
-"""A volume as a folder of 2D TIFF slices, one file a plane.
+"""A volume as a folder of 2D TIFF slices, one file per plane.
 
 Invariant: planes are ordered by slice number, never by name or position in a listing; a series with a gap,
 with a number used twice, or with slices of different kinds is never handed out as a volume.

@@ -185,7 +185,7 @@ def directory_offsets(tiff: tifffile.TiffFile, path: Path) -> tuple[int, ...]:
     offset = _whole_number(tiff, path, layout.offsetsize if layout.is_bigtiff else 4, layout.offsetsize)
     while offset:
         if offset in seen:
-            raise SourceError(f"{path}: its list of pages goes in a circle; replace it by the original")
+            raise SourceError(f"{path}: its list of pages contains a loop; replace it by the original")
         seen[offset] = None
         offset = check_directory(tiff, path, offset)
     return tuple(seen)

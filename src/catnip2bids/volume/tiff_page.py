@@ -127,12 +127,12 @@ def check_tags(page: tifffile.TiffPage, where: str) -> PageLayout:
 
 
 def _refuse_colors(page: tifffile.TiffPage, where: str) -> None:
-    """Refuse a page with several values a pixel, or with values that are neither gray levels nor palette indices."""
+    """Refuse a page with several values per pixel, or with values that are neither gray levels nor palette indices."""
     color = getattr(page.photometric, "name", page.photometric)
     if page.samplesperpixel != 1:
         first = "[..., 0]" if page.planarconfig == tifffile.PLANARCONFIG.CONTIG else "[..., 0, :, :]"
         raise SourceError(
-            f"{where}has {page.samplesperpixel} values a pixel ({color}), as colours and transparency need; "
+            f"{where}has {page.samplesperpixel} values per pixel ({color}), as colours and transparency need; "
             "save the one that holds the data: in Fiji with File > Import > Bio-Formats and "
             f"Image > Color > Split Channels, or {saved_in_python(f'tifffile.imread(OLD){first}')}"
         )
@@ -174,7 +174,9 @@ def open_page(
     layout, plane = open_lone_page(path, index, offset, n_bytes_behind)
     if layout != expected:
         plane.close()
-        raise SourceError(f"{path}: page {index + 1} is {layout} and was {expected}; did the file change?")
+        raise SourceError(
+            f"{path}: page {index + 1} is {layout} and was {expected}; run again when nothing writes to it"
+        )
     return plane
 
 
@@ -231,7 +233,7 @@ def read_encoded(path: Path, index: int, expected: PageLayout, offset: int | Non
         page, where = page_at(tiff, index, offset)
         layout = check_tags(page, where)
         if layout != expected or layout.encoding != expected.encoding:
-            raise SourceError(f"{path}: page {index + 1} is not what it was; did the file change?")
+            raise SourceError(f"{path}: page {index + 1} is not what it was; run again when nothing writes to it")
         offsets, counts = (np.asarray(numbers, np.uint64) for numbers in (page.dataoffsets, page.databytecounts))
         return find_segments(path, offsets, counts)
 

@@ -162,7 +162,7 @@ def _cache_of(volume: ZarrVolume) -> SlabCache:
         found = _caches.get(id(volume))
         if found is None:
             if _describe(volume.path) != volume:
-                raise SourceError(f"{volume.path}: is not what it was; did the file change?")
+                raise SourceError(f"{volume.path}: is not what it was; run again when nothing writes to it")
             array = open_array(volume.path, volume.level)
             found = _caches[id(volume)] = SlabCache(volume.path, array, volume.axes, volume.tiling)
             weakref.finalize(volume, _caches.pop, id(volume), None).atexit = False
