@@ -18,6 +18,16 @@ def rows_with(role: str) -> list[ComponentType]:
     return [component for component in COMPONENTS if component.role == role]
 
 
+def component_of(role: str, path: str) -> tuple[ComponentType, int | None] | None:
+    """Return the row and the threshold of an image by its role and the path of its entry; None for an unknown role."""
+    rows = rows_with(role)
+    for row in rows:
+        if found := row.match(path):
+            threshold = found.groupdict().get("threshold")
+            return row, int(threshold) if threshold else None
+    return (rows[0], None) if rows else None
+
+
 def kind_of(role: str) -> Kind:
     """Return how voxels of a component are downsampled.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -29,12 +28,12 @@ from catnip2bids.ome.ome_zarr_metadata import group_attributes
 from catnip2bids.ome.pyramid_writer import PyramidWriter, Region
 from catnip2bids.ome.sharding import LevelSharding, Sharding, n_files, plan_sharding, waiting_bytes
 from catnip2bids.paths import safe_file, safe_path
+from catnip2bids.volume.zarr import os_error_in
 
 # Every Zarr implementation reads Zstandard after a bit shuffle. Measured on light-sheet images: level 3
 # instead of 1 takes 50 % more time and makes files 1.6 % smaller; blocks of 1 MiB instead of Blosc's own choice take a
 # third less time and make files 4 % smaller.
 _BLOSC = {"cname": "zstd", "clevel": 1, "blocksize": 2**20}
-_OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
 @dataclass(frozen=True)
@@ -186,9 +185,7 @@ class OmeZarrImage:
         try:
             return work.result()
         except Exception as error:
-            code = _OS_ERROR.search(str(error))
-            why = OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(0, str(error))
-            raise write_error(self.folder, why, doing) from error
+            raise write_error(self.folder, os_error_in(error) or OSError(0, str(error)), doing) from error
 
 
 class UnitWriter:

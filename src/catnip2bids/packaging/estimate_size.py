@@ -26,7 +26,7 @@ from catnip2bids.engine import (
 )
 from catnip2bids.errors import Catnip2bidsError
 from catnip2bids.ome import OmeTiffImage, OmeZarrImage, image_size
-from catnip2bids.packaging.images import is_current
+from catnip2bids.packaging.images import current_metadata, is_current
 from catnip2bids.packaging.preflight import Preflight
 from catnip2bids.packaging.result import Estimate, PackageResult, RunSummary
 from catnip2bids.packaging.tasks import ImageTask, RunTasks
@@ -115,7 +115,9 @@ def _missing_images(preflight: Preflight) -> Iterator[ImageTask]:
         known = preflight.provenance.runs.get(str(run.name))
         for task in run.images:
             record = known.images.get(str(task.target)) if known and not preflight.settings.overwrite else None
-            if record is None or not is_current(task, preflight.dataset, record):
+            if record is None or not (
+                is_current(task, preflight.dataset, record) or current_metadata(task, preflight.dataset, record)
+            ):
                 yield task
 
 

@@ -16,11 +16,10 @@ from catnip2bids.bids.provenance import PROVENANCE, Decision, ImageRecord, Prove
 from catnip2bids.bids.tables import UNKNOWN, Row, read_number, read_rows
 from catnip2bids.catnip.component_type import ComponentType, Content
 from catnip2bids.catnip.counts import counted_segmentation
-from catnip2bids.catnip.recognition import rows_with
+from catnip2bids.catnip.recognition import component_of, rows_with
 from catnip2bids.paths import inside
 from catnip2bids.regions import DisplayedRegion, displayed_regions
 
-_THRESHOLD = re.compile(r"\d+$")
 _SAMPLE_ENTITIES = ("sub-", "sample-", "stain-")
 _SEXES = {"M": "male", "F": "female"}
 _HEMISPHERES = {"L": "left", "R": "right"}
@@ -59,9 +58,9 @@ class SampleImage:
 
     @property
     def threshold(self) -> int | None:
-        """The FRST threshold in its name."""
-        found = _THRESHOLD.search(entities_of(image_stem(self.path)).get("desc", ""))
-        return int(found[0]) if found else None
+        """Its FRST threshold."""
+        known = component_of(self.role, self.record.source)
+        return known[1] if known else None
 
     @property
     def short_name(self) -> str:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from catnip2bids.bids.dataset_paths import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
-from catnip2bids.catnip.component_type import ComponentType, Content
+from catnip2bids.catnip.component_type import Content
 from catnip2bids.catnip.components import WHOLE_LABELS
-from catnip2bids.catnip.recognition import rows_with
+from catnip2bids.catnip.recognition import component_of
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.file_types import refuse_special_file
@@ -138,7 +138,10 @@ def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> L
     """Choose how to display an image of a dataset."""
     path = dataset / inside(target, PROVENANCE.name)
     image = _open(path, dataset)
-    component, threshold = _component_of(record)
+    known = component_of(record.role, record.source)
+    if known is None:
+        raise DatasetError(f"{PROVENANCE}: no image has the role {record.role}; view the dataset with a newer version")
+    component, threshold = known
     name = component.desc_label(threshold) or record.role
     is_raw = not path.is_relative_to(dataset / DERIVATIVE)
     match component.content:
@@ -152,18 +155,6 @@ def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> L
         case Content.HEATMAP:
             return Layer(name, image, DisplayMode.HEATMAP, threshold=threshold, limits=record.value_range)
     return Layer(run.stain if is_raw else name, image, DisplayMode.INTENSITY, visible=is_raw)
-
-
-def _component_of(record: ImageRecord) -> tuple[ComponentType, int | None]:
-    """Return the component type of an image and its threshold."""
-    rows = rows_with(record.role)
-    if not rows:
-        raise DatasetError(f"{PROVENANCE}: no image has the role {record.role}; view the dataset with a newer version")
-    for row in rows:
-        if found := row.match(record.source):
-            threshold = found.groupdict().get("threshold")
-            return row, int(threshold) if threshold else None
-    return rows[0], None
 
 
 def _regions(dataset: Path, run: RunRecord, record: ImageRecord) -> tuple[LabelValue, ...]:

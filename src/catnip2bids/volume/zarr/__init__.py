@@ -1,6 +1,6 @@
 """Reading OME-Zarr: metadata of groups and arrays, and level 0 of an image as a volume."""
 
-from catnip2bids.volume.zarr.array import ZarrArray, open_array
+from catnip2bids.volume.zarr.array import ZarrArray, open_array, os_error_in
 from catnip2bids.volume.zarr.array_metadata import read_chunk_grid
 from catnip2bids.volume.zarr.chunk_grid import MOST_CHUNK_BYTES, ChunkGrid
 from catnip2bids.volume.zarr.metadata import document_of, read_attributes, read_metadata
@@ -15,6 +15,7 @@ __all__ = [
     "inspect_zarr",
     "is_ome_zarr",
     "open_array",
+    "os_error_in",
     "read_attributes",
     "read_chunk_grid",
     "read_metadata",

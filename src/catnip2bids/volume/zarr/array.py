@@ -20,7 +20,6 @@ from catnip2bids.volume.zarr.chunk_grid import ChunkGrid
 
 _MOST_CHUNKS_AT_ONCE = 2**16
 """Reading more of them with one call takes more memory for their bookkeeping than for pixels."""
-_OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
 @dataclass(frozen=True)
@@ -95,11 +94,17 @@ def _context() -> Any:
     return ts.Context({"cache_pool": {"total_bytes_limit": 0}})
 
 
+def os_error_in(error: Exception) -> OSError | None:
+    """Return the error of the system that an error of tensorstore reports, if any."""
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return OSError(int(code[1]), os.strerror(int(code[1]))) if code else None
+
+
 def as_source_error(error: Exception, what: str) -> SourceError:
     """Say what tensorstore found."""
     if isinstance(error, SourceError):
         return error
-    if code := _OS_ERROR.search(str(error)):
-        return ReadError(f"{what} cannot be read: {os.strerror(int(code[1]))}; make it readable and run again")
+    if system_error := os_error_in(error):
+        return ReadError(f"{what} cannot be read: {system_error.strerror}; make it readable and run again")
     why = str(error).partition(" [")[0]  # what follows is of use to tensorstore's developers
     return SourceError(f"{what} cannot be read ({why}); replace it by the original")
