@@ -96,8 +96,8 @@ class ComponentType:
     in_image_space
         Whether it is in the space of the raw image (``space-orig``).
     made_from
-        Role of the component it was computed from, with the same threshold if that has one. Where both are the same pixel
-        for pixel, this one is left out.
+        Role of the component it was computed from, with the same threshold if that has one. Where their pixels are
+        the same, this one is left out.
     value_name
         Meaning of the values of a mask other than 0.
     is_segmentation
