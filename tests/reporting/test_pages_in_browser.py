@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from browser import DESKTOP, PHONE, needs_browser
-from browsing import Trouble, browsing
+from browsing import Trouble, browser, browsing
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.packaging import package
 from catnip2bids.plan import make_plan
 from catnip2bids.scanning import scan
 from runs import FLOX, KO, KO_PREFIX, level, read_tsv, settings, write_l0
+
+__all__ = ["browser"]
 
 pytestmark = needs_browser
 
@@ -43,9 +45,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def page() -> Iterator[tuple[Page, Trouble]]:
+def page(browser: Browser) -> Iterator[tuple[Page, Trouble]]:
     """An empty page of a window on a desk."""
-    with browsing() as opened:
+    with browsing(browser) as opened:
         yield opened
 
 
@@ -70,8 +72,10 @@ def colors_of(page: Page, canvas: str) -> Any:
 
 @pytest.mark.parametrize(("window", "dark"), [(DESKTOP, False), (DESKTOP, True), (PHONE, False)])
 @pytest.mark.parametrize("name", ["index", KO_PREFIX])
-def test_pages_open_without_trouble(dataset: Path, name: str, window: tuple[int, int], dark: bool) -> None:
-    with browsing(window, dark=dark) as (page, trouble):
+def test_pages_open_without_trouble(
+    browser: Browser, dataset: Path, name: str, window: tuple[int, int], dark: bool
+) -> None:
+    with browsing(browser, window, dark=dark) as (page, trouble):
         page.goto(address(dataset, name))
         page.wait_for_selector("#cells svg, canvas")
         wait_until_drawn(page)
@@ -179,8 +183,8 @@ def test_regions_are_found_by_keys_and_by_touch(dataset: Path, page: tuple[Page,
 
 
 @pytest.mark.parametrize("window", [(1280, 900), (1280, 720), (1366, 650), (844, 390), (390, 844)])
-def test_pictures_keep_their_shape_in_any_window(dataset: Path, window: tuple[int, int]) -> None:
-    with browsing(window) as (opened, _):
+def test_pictures_keep_their_shape_in_any_window(browser: Browser, dataset: Path, window: tuple[int, int]) -> None:
+    with browsing(browser, window) as (opened, _):
         opened.goto(address(dataset, KO_PREFIX))
         boxes = [canvas.bounding_box() for canvas in opened.locator("canvas").all()]
         sizes_um = [(72 * 3.7, 80 * 3.7), (72 * 3.7, 12 * 5.0), (80 * 3.7, 12 * 5.0), (72 * 3.7, 80 * 3.7)]
