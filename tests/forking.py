@@ -32,11 +32,17 @@ class _Program(TypedDict):
 
 
 class ForkServer:
-    """Forks a process for each program."""
+    """Forks a process for each program.
 
-    def __init__(self) -> None:
-        pipe = subprocess.PIPE
-        self._server = subprocess.Popen([sys.executable, __file__], stdin=pipe, stdout=pipe, text=True)
+    Parameters
+    ----------
+    draws_reports
+        Whether to make the library for plots too, before any program asks for it.
+    """
+
+    def __init__(self, *, draws_reports: bool = False) -> None:
+        command, pipe = [sys.executable, __file__, *["report"] * draws_reports], subprocess.PIPE
+        self._server = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
     def run(self, *words: object, cwd: Path, streams: list[str], environment: Mapping[str, str] | None = None) -> int:
         """Run a program as Python would, and return its exit code.
@@ -65,16 +71,16 @@ class ForkServer:
         return int(self._server.stdout.readline())
 
     def finished(
-        self, *words: object, cwd: Path, environment: Mapping[str, str] | None = None
+        self, *words: object, cwd: Path, environment: Mapping[str, str] | None = None, is_merged: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program away from a terminal; returns its exit code and what it wrote."""
+        """Run a program away from a terminal; returns its exit code and what it wrote, to stdout alone if wanted."""
         program = list(map(str, words))
         with tempfile.TemporaryDirectory() as folder:
-            out, err = Path(folder, "out"), Path(folder, "err")
+            out = Path(folder, "out")
+            err = out if is_merged else Path(folder, "err")
             code = self.run(*program, cwd=cwd, streams=[os.devnull, str(out), str(err)], environment=environment)
-            return subprocess.CompletedProcess(
-                program, code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
-            )
+            written, said = (path.read_text(encoding="utf-8") for path in (out, err))
+            return subprocess.CompletedProcess(program, code, written, "" if is_merged else said)
 
     def close(self) -> None:
         """End the server."""
@@ -89,14 +95,26 @@ def fork_server() -> Iterator[ForkServer]:
     server.close()
 
 
+@pytest.fixture(scope="module")
+def reporting_fork_server() -> Iterator[ForkServer]:
+    """Fork processes for the tests of a module that draw reports."""
+    server = ForkServer(draws_reports=True)
+    yield server
+    server.close()
+
+
 def _serve() -> None:
     """Fork a process for each line of stdin, and print its exit code."""
     import catnip2bids
+    from catnip2bids.reporting.vega import Vega
 
     for name in catnip2bids.__all__:
         getattr(catnip2bids, name)  # is imported now
     for module in _LIBRARIES:
         __import__(module)
+    if "report" in sys.argv:
+        with Vega() as vega:
+            vega.library()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

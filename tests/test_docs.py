@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 import tomllib
+from collections.abc import Iterator
 from enum import EnumType
 from pathlib import Path
 
@@ -22,6 +21,9 @@ import catnip2bids.enums
 from catnip2bids import Settings, package, read_plan
 from catnip2bids.demo import write_atlas_table, write_cohort
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
+from forking import ForkServer, reporting_fork_server
+
+__all__ = ["reporting_fork_server"]
 
 REPO = Path(__file__).resolve().parents[1]
 DOCS = REPO / "docs"
@@ -38,7 +40,7 @@ def name_of(page: Path) -> str:
     return page.relative_to(REPO).as_posix()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the pages use: cohort, atlas_info.txt, dataset."""
     folder = tmp_path_factory.mktemp("workshop")
@@ -49,8 +51,20 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_of_the_page_run_and_print_what_it_says(page: Path, workshop: Path, tmp_path: Path) -> None:
+def pages_with_commands() -> Iterator[object]:
+    """Yield pages that have something to run or to read; those on which images are made in bulk are slow."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        languages = {block["language"] for block in BLOCK.finditer(text)}
+        if languages - {"text"}:
+            is_slow = page.parent != REPO and re.search(r"^catnip2bids (demo|package|validate)|\.package\(", text, re.M)
+            yield pytest.param(page, marks=pytest.mark.slow if is_slow else (), id=name_of(page))
+
+
+@pytest.mark.parametrize("page", [*pages_with_commands()])
+def test_commands_of_the_page_run_and_print_what_it_says(
+    page: Path, workshop: Path, tmp_path: Path, reporting_fork_server: ForkServer
+) -> None:
     folder = tmp_path / "here"
     if page == TUTORIAL:
         folder.mkdir()  # it begins with nothing
@@ -66,7 +80,7 @@ def test_commands_of_the_page_run_and_print_what_it_says(page: Path, workshop: P
         elif language == "toml":
             check_plan(text, folder)
         else:
-            printed = "".join(run(command, folder) for command in commands(language, text))
+            printed = "".join(run(reporting_fork_server, command, folder) for command in commands(language, text))
 
 
 def pattern_of(output: str) -> str:
@@ -76,11 +90,9 @@ def pattern_of(output: str) -> str:
     return re.sub(r"(^|\\n)\.\*\?\\n", r"\1(?:.*?\\n)?", lines) + r"\n?"
 
 
-def run(command: list[str], folder: Path) -> str:
-    """Run a command of a page; returns what it printed."""
-    finished = subprocess.run(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+def run(server: ForkServer, command: list[str], folder: Path) -> str:
+    """Run what stands behind `python` on a command line; returns what it printed."""
+    finished = server.finished(*command, cwd=folder, is_merged=True)
     expected = {0, 1} if "compare" in command else {0}  # as diff, it ends with 1 where it finds a difference
     assert finished.returncode in expected, f"{command}: {finished.stdout}"
     return finished.stdout
@@ -89,7 +101,7 @@ def run(command: list[str], folder: Path) -> str:
 def commands(language: str, text: str) -> list[list[str]]:
     """Turn a block into commands: this program's, Python, head, or make (which CI runs itself)."""
     if language == "python":
-        return [[sys.executable, "-c", text]]
+        return [["-c", text]]
     if language == "text":
         return []
     assert language == "sh", f"what is a block of {language}?"
@@ -99,10 +111,10 @@ def commands(language: str, text: str) -> list[list[str]]:
         if program == "make":
             assert f"make {arguments[0]}" in (REPO / ".ci/run").read_text(encoding="utf-8")
         elif program == "head":
-            found.append([program, *arguments])
+            found.append(["-c", f"import subprocess; subprocess.run({[program, *arguments]}, check=True)"])
         else:
             assert program == "catnip2bids", f"no test knows how to run {line!r}"
-            found.append([sys.executable, "-m", "catnip2bids", *arguments])
+            found.append(["-m", "catnip2bids", *arguments])
     return found
 
 

@@ -13,9 +13,10 @@ import pytest
 
 import catnip2bids
 from demo_cohort import demo_cohort, demo_dataset
+from forking import ForkServer, reporting_fork_server
 from repo import REPO
 
-__all__ = ["demo_cohort", "demo_dataset"]
+__all__ = ["demo_cohort", "demo_dataset", "reporting_fork_server"]
 
 EXAMPLES = sorted((REPO / "examples").glob("*.py"))
 SAID = {
@@ -33,6 +34,10 @@ SAID = {
 }
 
 
+QUICK = ("compare_components", "convert_volume", "scan_cohort")
+"""Examples that take less than a second; the others package or validate."""
+
+
 @pytest.fixture(scope="module")
 def desk(demo_cohort: Path, demo_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a cohort, and its dataset."""
@@ -42,9 +47,18 @@ def desk(demo_cohort: Path, demo_dataset: Path, tmp_path_factory: pytest.TempPat
     return folder
 
 
-@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
-def test_the_example_runs(desk: Path, script: Path) -> None:
-    done = subprocess.run([sys.executable, script], cwd=desk, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(script, marks=() if script.stem in QUICK else pytest.mark.slow, id=script.stem)
+        for script in EXAMPLES
+    ],
+)
+def test_the_example_runs(desk: Path, script: Path, reporting_fork_server: ForkServer) -> None:
+    if script.stem == "use_cluster":  # its workers import the script
+        done = subprocess.run([sys.executable, script], cwd=desk, capture_output=True, text=True, check=False)
+    else:
+        done = reporting_fork_server.finished(script, cwd=desk)
     assert (done.returncode, done.stderr) == (0, "")
     assert SAID[script.stem] in done.stdout
 

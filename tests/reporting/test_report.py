@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from catnip2bids.catnip.component_type import Action
 from catnip2bids.cli.app import main
 from catnip2bids.enums import Format, Naming
 from catnip2bids.errors import DatasetError
+from catnip2bids.html_pages import page_templates
 from catnip2bids.packaging import package
 from catnip2bids.regions import DisplayedRegion
 from catnip2bids.reporting import report, save_check_result, write_report
@@ -34,7 +36,7 @@ from catnip2bids.reporting.sample_status import CheckResults, status_of
 from catnip2bids.reporting.samples import Counts, read_samples
 from catnip2bids.reporting.vega import Vega
 from catnip2bids.reporting.views import read_brain, read_heatmaps
-from catnip2bids.validation.findings import ValidationReport
+from catnip2bids.validation.findings import Finding, Severity, ValidationReport
 from catnip2bids.verification.result import Problem
 from runs import (
     FLOX,
@@ -56,6 +58,7 @@ from runs import (
     write_l2,
 )
 
+_TEMPLATES = cache(page_templates)
 REPORT = "docs/report"
 INDEX = f"{REPORT}/index.html"
 VOXEL_SIZE = ("--voxel-size", 3.7, 3.7, 5)
@@ -71,16 +74,31 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "dataset"
 
 
+class _RememberingVega(Vega):
+    """Draws each plot once, for all reports."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers: dict[str, Any] = {}
+
+    def _ask(self, function: str, argument: Any) -> Any:
+        asked = json.dumps([function, argument])
+        if asked not in self._answers:
+            self._answers[asked] = super()._ask(function, argument)
+        return self._answers[asked]
+
+
 @pytest.fixture(scope="module")
 def plots() -> Iterator[Vega]:
     """Start the process that draws plots, once."""
-    with Vega() as vega:
+    with _RememberingVega() as vega:
         yield vega
 
 
 @pytest.fixture(autouse=True)
-def _one_process_draws_all_plots(plots: Vega, monkeypatch: pytest.MonkeyPatch) -> None:
+def _reports_share_what_takes_long(plots: Vega, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_report, "Vega", lambda: nullcontext(plots))
+    monkeypatch.setattr(write_report, "page_templates", _TEMPLATES)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +194,7 @@ def test_the_same_dataset_has_the_same_report(dataset: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", [{"image_format": Format.OME_TIFF}, {"naming": Naming.DSEG}])
 def test_other_formats_and_names_are_drawn_too(tmp_path: Path, choices: dict[str, str]) -> None:
     write_l2(tmp_path / "cohort", TODAY)
@@ -375,10 +394,10 @@ def test_labels_that_nothing_names_are_no_other_region(dataset: Path) -> None:
         assert name == (expected if expected is None or isinstance(expected, str) else expected.name)
 
 
-@pytest.mark.slow
 def test_what_was_found_before_a_change_is_no_problem_any_more(dataset: Path, tmp_path: Path) -> None:
     (dataset / "extra.txt").write_text("not BIDS")
-    save_check_result(dataset, "validation", catnip2bids.validate(dataset))
+    finding = Finding(Severity.ERROR, "NOT_INCLUDED", "extra.txt", "is not in BIDS", "bids")
+    save_check_result(dataset, "validation", ValidationReport(dataset, (finding,), ()))
     report(dataset)
     assert "Problems" in text_of(dataset)
     (dataset / "extra.txt").unlink()
@@ -639,7 +658,13 @@ def test_an_outcome_that_cannot_be_read_is_none(dataset: Path, content: str) -> 
     (dataset / REPORT).mkdir(parents=True)
     (dataset / REPORT / "verification.json").write_text(content)
     assert read_check_result(dataset, "verification") is None
+
+
+def test_an_outcome_that_cannot_be_read_does_not_keep_the_report_from_being_drawn(dataset: Path) -> None:
+    (dataset / REPORT).mkdir(parents=True)
+    (dataset / REPORT / "verification.json").write_text("[]")
     assert report(dataset).problems == ()
+    assert "not checked yet: catnip2bids verify" in text_of(dataset)
 
 
 def problems_of(dataset: Path) -> list[str]:
