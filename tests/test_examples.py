@@ -34,10 +34,6 @@ SAID = {
 }
 
 
-QUICK = ("compare_components", "convert_volume", "scan_cohort")
-"""Examples that take less than a second; the others package or validate."""
-
-
 @pytest.fixture(scope="module")
 def desk(demo_cohort: Path, demo_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a cohort, and its dataset."""
@@ -47,13 +43,8 @@ def desk(demo_cohort: Path, demo_dataset: Path, tmp_path_factory: pytest.TempPat
     return folder
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param(script, marks=() if script.stem in QUICK else pytest.mark.slow, id=script.stem)
-        for script in EXAMPLES
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
 def test_the_example_runs(desk: Path, script: Path, reporting_fork_server: ForkServer) -> None:
     if script.stem == "use_cluster":  # its workers import the script
         done = subprocess.run([sys.executable, script], cwd=desk, capture_output=True, text=True, check=False)

@@ -178,6 +178,7 @@ print((peak() - before) * 1024)
 """
 
 
+@pytest.mark.slow
 def test_chunks_that_are_decoded_to_more_than_they_promise(tmp_path: Path) -> None:
     images = [write_image(tmp_path / "good.zarr")]
     for codec, described in CODECS.items():

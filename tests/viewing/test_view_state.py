@@ -215,7 +215,7 @@ def whole_bytes(array: Array) -> bytes:
 @pytest.mark.parametrize("compression", [Compression.DEFLATE, Compression.NONE])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_an_ome_tiff_is_served_as_it_is_with_its_levels(tmp_path: Path, compression: Compression, dtype: str) -> None:
-    volume = some_image((5, 1100, 1500), dtype)
+    volume = some_image((2, 1100, 1500), dtype)
     write_slices(tmp_path / "slices", volume)
     image = tmp_path / "image.ome.btf"
     convert(tmp_path / "slices", image, VOXEL_SIZE_UM, pyramid=True, compression=compression)
@@ -239,6 +239,7 @@ def test_an_ome_tiff_of_somebody_else(tmp_path: Path, options: dict[str, Any]) -
         assert viewing.napari_command.startswith("napari --plugin napari-tiff ")
 
 
+@pytest.mark.slow
 def test_a_dataset_of_ome_tiff_looks_the_same(dataset: Path, tiff_dataset: Path) -> None:
     def shown(viewing: Viewing, scene: int) -> dict[str, Any]:
         found = state(viewing, scene)
