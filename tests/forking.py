@@ -142,6 +142,7 @@ def _become(program: _Program) -> None:
         sys.argv = others
         runpy.run_module(others[0], run_name="__main__", alter_sys=True)
     elif first == "-c":
+        sys.argv = ["-c", *others[1:]]
         exec(compile(others[0], "<string>", "exec"), {"__name__": "__main__"})
     else:
         runpy.run_path(first, run_name="__main__")

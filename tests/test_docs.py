@@ -7,6 +7,8 @@ a part of one. `text` is not run.
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
 import shutil
 import tomllib
@@ -20,6 +22,7 @@ from pydantic import BaseModel
 import catnip2bids.enums
 from catnip2bids import Settings, package, read_plan
 from catnip2bids.demo import write_atlas_table, write_cohort
+from catnip2bids.ome.levels import plan_levels
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
 from forking import ForkServer, reporting_fork_server
 
@@ -31,6 +34,22 @@ TUTORIAL = DOCS / "tutorial.md"
 PAGES = [REPO / "README.md", *sorted(DOCS.rglob("*.md"))]
 SMALL = (12, 40, 36)
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+SMALL_DEMO = f"""
+import runpy
+from catnip2bids.demo import write_cohort
+write_cohort.__kwdefaults__["shape"] = {SMALL}
+runpy.run_module("catnip2bids", run_name="__main__", alter_sys=True)
+"""
+SIZES = {
+    "272 x 320 x 96": "36 x 40 x 12",
+    "1,464 planes": "186 planes",
+    "96 planes, 2 levels": "12 planes, 1 level",
+    "136 other files": "122 other files",
+    "reading 224 MiB of pixels, writing about ... MiB in 88 files": (
+        "reading 475 KiB of pixels, writing about ... KiB in 60 files"
+    ),
+}
+"""What the tutorial says of the whole demo, and what is so of the small one that is made for it here."""
 MADE_BY_THE_BUILD = "pictures/"
 MADE_BY_THE_PAGE = {"README.md": ["dataset"], "own-data.md": ["cohort", "atlas_info.txt"]}
 """What is not there before the page is followed."""
@@ -74,8 +93,12 @@ def test_commands_of_the_page_run_and_print_what_it_says(
         shutil.copytree(workshop, folder)
         for name in MADE_BY_THE_PAGE.get(page.name, []):
             (folder / name).rename(tmp_path / name)
-    printed = ""
-    for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
+    whole_text, printed = page.read_text(encoding="utf-8"), ""
+    if page == TUTORIAL:
+        for size, small in SIZES.items():
+            assert size in whole_text
+            whole_text = whole_text.replace(size, small)
+    for block in BLOCK.finditer(whole_text):
         language, text = block["language"], block["text"]
         if language == "output":
             assert re.fullmatch(pattern_of(text), printed, re.DOTALL), f"{name_of(page)} says:\n{text}\nis:\n{printed}"
@@ -116,7 +139,7 @@ def commands(language: str, text: str) -> list[list[str]]:
             found.append(["-c", f"import subprocess; subprocess.run({[program, *arguments]}, check=True)"])
         else:
             assert program == "catnip2bids", f"no test knows how to run {line!r}"
-            found.append(["-m", "catnip2bids", *arguments])
+            found.append(["-c", SMALL_DEMO, *arguments] if arguments[0] == "demo" else ["-m", program, *arguments])
     return found
 
 
@@ -127,6 +150,22 @@ def check_plan(text: str, folder: Path) -> None:
         read_plan(folder / "plan-of-the-page.toml")
     else:
         AboutDataset.model_validate(tomllib.loads(text))
+
+
+def test_sizes_in_the_tutorial_are_those_of_the_demo() -> None:
+    shape = inspect.signature(write_cohort).parameters["shape"].default
+    heat_map_shape = [math.ceil(n * um / 25.0) for n, um in zip(shape, (5.0, 3.7, 3.7), strict=True)]  # 25 um each
+    n_levels, n_images, n_heat_maps = len(plan_levels(shape, (5.0, 3.7, 3.7))), 14, 6
+    n_planes = n_images * shape[0] + n_heat_maps * heat_map_shape[0]
+    n_bytes = 28 * math.prod(shape) + 4 * n_heat_maps * math.prod(heat_map_shape)
+    n_more = n_images * (n_levels - 1)  # each level has a document, and at least one file of pixels
+    assert [*SIZES] == [
+        f"{shape[2]} x {shape[1]} x {shape[0]}",
+        f"{n_planes:,} planes",
+        f"{shape[0]} planes, {n_levels} levels",
+        f"{122 + n_more} other files",
+        f"reading {n_bytes / 2**20:.0f} MiB of pixels, writing about ... MiB in {60 + 2 * n_more} files",
+    ]
 
 
 @pytest.mark.parametrize("part", [AboutDataset, PlannedRun, Participant, PlannedEntry])

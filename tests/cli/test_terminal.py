@@ -346,6 +346,7 @@ def test_what_was_restored_is_counted(n: int, said: str, capsys: pytest.CaptureF
     assert capsys.readouterr().err == f"restored: {said}\n"
 
 
+@pytest.mark.slow
 def test_label_images_inside_of_an_image_are_listed_with_its_run(program: Program, here: Path) -> None:
     write_l0(here / "good", FLOX)
     assert package([here / "good"], here / "new", settings(embed_labels=True)).ok

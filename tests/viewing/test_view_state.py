@@ -213,9 +213,16 @@ def whole_bytes(array: Array) -> bytes:
 
 
 @pytest.mark.parametrize("compression", [Compression.DEFLATE, Compression.NONE])
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param("uint8", marks=pytest.mark.slow),
+        "uint16",
+        pytest.param("float32", marks=pytest.mark.slow),
+    ],
+)
 def test_an_ome_tiff_is_served_as_it_is_with_its_levels(tmp_path: Path, compression: Compression, dtype: str) -> None:
-    volume = some_image((2, 1100, 1500), dtype)
+    volume = some_image((5, 1100, 1500), dtype)
     write_slices(tmp_path / "slices", volume)
     image = tmp_path / "image.ome.btf"
     convert(tmp_path / "slices", image, VOXEL_SIZE_UM, pyramid=True, compression=compression)
