@@ -7,11 +7,12 @@ a part of one. `text` is not run.
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
 import shutil
-import subprocess
-import sys
 import tomllib
+from collections.abc import Iterator
 from enum import EnumType
 from pathlib import Path
 
@@ -21,7 +22,11 @@ from pydantic import BaseModel
 import catnip2bids.enums
 from catnip2bids import Settings, package, read_plan
 from catnip2bids.demo import write_atlas_table, write_cohort
+from catnip2bids.ome.levels import plan_levels
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
+from forking import ForkServer, reporting_fork_server
+
+__all__ = ["reporting_fork_server"]
 
 REPO = Path(__file__).resolve().parents[1]
 DOCS = REPO / "docs"
@@ -29,6 +34,22 @@ TUTORIAL = DOCS / "tutorial.md"
 PAGES = [REPO / "README.md", *sorted(DOCS.rglob("*.md"))]
 SMALL = (12, 40, 36)
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+SMALL_DEMO = f"""
+import runpy
+from catnip2bids.demo import write_cohort
+write_cohort.__kwdefaults__["shape"] = {SMALL}
+runpy.run_module("catnip2bids", run_name="__main__", alter_sys=True)
+"""
+SIZES = {
+    "272 x 320 x 96": "36 x 40 x 12",
+    "1,464 planes": "186 planes",
+    "96 planes, 2 levels": "12 planes, 1 level",
+    "136 other files": "122 other files",
+    "reading 224 MiB of pixels, writing about ... MiB in 88 files": (
+        "reading 475 KiB of pixels, writing about ... KiB in 60 files"
+    ),
+}
+"""What the tutorial says of the whole demo, and what is so of the small one that is made for it here."""
 MADE_BY_THE_BUILD = "pictures/"
 MADE_BY_THE_PAGE = {"README.md": ["dataset"], "own-data.md": ["cohort", "atlas_info.txt"]}
 """What is not there before the page is followed."""
@@ -38,7 +59,7 @@ def name_of(page: Path) -> str:
     return page.relative_to(REPO).as_posix()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the pages use: cohort, atlas_info.txt, dataset."""
     folder = tmp_path_factory.mktemp("workshop")
@@ -49,8 +70,22 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_of_the_page_run_and_print_what_it_says(page: Path, workshop: Path, tmp_path: Path) -> None:
+def pages_with_commands() -> Iterator[object]:
+    """Yield pages that have something to run or to read; those on which images are made in bulk are slow."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        languages = {block["language"] for block in BLOCK.finditer(text)}
+        if languages - {"text"}:
+            is_slow = page.parent != REPO and re.search(
+                r"^catnip2bids (convert|demo|package|restore|validate)|\.package\(", text, re.M
+            )
+            yield pytest.param(page, marks=pytest.mark.slow if is_slow else (), id=name_of(page))
+
+
+@pytest.mark.parametrize("page", [*pages_with_commands()])
+def test_commands_of_the_page_run_and_print_what_it_says(
+    page: Path, workshop: Path, tmp_path: Path, reporting_fork_server: ForkServer
+) -> None:
     folder = tmp_path / "here"
     if page == TUTORIAL:
         folder.mkdir()  # it begins with nothing
@@ -58,15 +93,19 @@ def test_commands_of_the_page_run_and_print_what_it_says(page: Path, workshop: P
         shutil.copytree(workshop, folder)
         for name in MADE_BY_THE_PAGE.get(page.name, []):
             (folder / name).rename(tmp_path / name)
-    printed = ""
-    for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
+    whole_text, printed = page.read_text(encoding="utf-8"), ""
+    if page == TUTORIAL:
+        for size, small in SIZES.items():
+            assert size in whole_text
+            whole_text = whole_text.replace(size, small)
+    for block in BLOCK.finditer(whole_text):
         language, text = block["language"], block["text"]
         if language == "output":
             assert re.fullmatch(pattern_of(text), printed, re.DOTALL), f"{name_of(page)} says:\n{text}\nis:\n{printed}"
         elif language == "toml":
             check_plan(text, folder)
         else:
-            printed = "".join(run(command, folder) for command in commands(language, text))
+            printed = "".join(run(reporting_fork_server, command, folder) for command in commands(language, text))
 
 
 def pattern_of(output: str) -> str:
@@ -76,11 +115,9 @@ def pattern_of(output: str) -> str:
     return re.sub(r"(^|\\n)\.\*\?\\n", r"\1(?:.*?\\n)?", lines) + r"\n?"
 
 
-def run(command: list[str], folder: Path) -> str:
-    """Run a command of a page; returns what it printed."""
-    finished = subprocess.run(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+def run(server: ForkServer, command: list[str], folder: Path) -> str:
+    """Run what stands behind `python` on a command line; returns what it printed."""
+    finished = server.finished(*command, cwd=folder, is_merged=True)
     expected = {0, 1} if "compare" in command else {0}  # as diff, it ends with 1 where it finds a difference
     assert finished.returncode in expected, f"{command}: {finished.stdout}"
     return finished.stdout
@@ -89,7 +126,7 @@ def run(command: list[str], folder: Path) -> str:
 def commands(language: str, text: str) -> list[list[str]]:
     """Turn a block into commands: this program's, Python, head, or make (which CI runs itself)."""
     if language == "python":
-        return [[sys.executable, "-c", text]]
+        return [["-c", text]]
     if language == "text":
         return []
     assert language == "sh", f"what is a block of {language}?"
@@ -99,10 +136,10 @@ def commands(language: str, text: str) -> list[list[str]]:
         if program == "make":
             assert f"make {arguments[0]}" in (REPO / ".ci/run").read_text(encoding="utf-8")
         elif program == "head":
-            found.append([program, *arguments])
+            found.append(["-c", f"import subprocess; subprocess.run({[program, *arguments]}, check=True)"])
         else:
             assert program == "catnip2bids", f"no test knows how to run {line!r}"
-            found.append([sys.executable, "-m", "catnip2bids", *arguments])
+            found.append(["-c", SMALL_DEMO, *arguments] if arguments[0] == "demo" else ["-m", program, *arguments])
     return found
 
 
@@ -113,6 +150,22 @@ def check_plan(text: str, folder: Path) -> None:
         read_plan(folder / "plan-of-the-page.toml")
     else:
         AboutDataset.model_validate(tomllib.loads(text))
+
+
+def test_sizes_in_the_tutorial_are_those_of_the_demo() -> None:
+    shape = inspect.signature(write_cohort).parameters["shape"].default
+    heat_map_shape = [math.ceil(n * um / 25.0) for n, um in zip(shape, (5.0, 3.7, 3.7), strict=True)]  # 25 um each
+    n_levels, n_images, n_heat_maps = len(plan_levels(shape, (5.0, 3.7, 3.7))), 14, 6
+    n_planes = n_images * shape[0] + n_heat_maps * heat_map_shape[0]
+    n_bytes = 28 * math.prod(shape) + 4 * n_heat_maps * math.prod(heat_map_shape)
+    n_more = n_images * (n_levels - 1)  # each level has a document, and at least one file of pixels
+    assert [*SIZES] == [
+        f"{shape[2]} x {shape[1]} x {shape[0]}",
+        f"{n_planes:,} planes",
+        f"{shape[0]} planes, {n_levels} levels",
+        f"{122 + n_more} other files",
+        f"reading {n_bytes / 2**20:.0f} MiB of pixels, writing about ... MiB in {60 + 2 * n_more} files",
+    ]
 
 
 @pytest.mark.parametrize("part", [AboutDataset, PlannedRun, Participant, PlannedEntry])

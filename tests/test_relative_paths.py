@@ -11,6 +11,7 @@ from catnip2bids.comparison import Relation
 from runs import VOXEL_SIZE_UM, settings, write_l0
 
 
+@pytest.mark.slow
 def test_all_commands_take_paths_that_go_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = write_l0(tmp_path / "source").relative_to(tmp_path)
     (tmp_path / "here").mkdir()

@@ -15,15 +15,18 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from playwright.sync_api import Browser
 from typer.main import get_command
 
 from browser import needs_browser
-from browsing import browsing
+from browsing import browser, browsing
 from catnip2bids import Settings, package
 from catnip2bids.cli.app import app
 from catnip2bids.demo import write_atlas_table, write_cohort
 
-pytestmark = needs_browser
+__all__ = ["browser"]
+
+pytestmark = [needs_browser, pytest.mark.slow]
 
 REPO = Path(__file__).resolve().parents[1]
 _ADDRESSES = ("href", "src", "srcset", "action", "data", "poster", "content")
@@ -136,8 +139,8 @@ def test_the_site_refers_to_others_by_links_only(site: Path) -> None:
         assert not re.search(r"@import|url\(\s*[\"']?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet.name
 
 
-def test_pages_in_a_browser_show_their_pictures_and_ask_nobody_else(site: Path) -> None:
-    with browsing() as (page, trouble):
+def test_pages_in_a_browser_show_their_pictures_and_ask_nobody_else(browser: Browser, site: Path) -> None:
+    with browsing(browser) as (page, trouble):
         for path in pages(site):
             page.goto(path.as_uri())
             page.wait_for_load_state("load")
@@ -149,8 +152,8 @@ def test_pages_in_a_browser_show_their_pictures_and_ask_nobody_else(site: Path) 
         assert trouble.errors == []
 
 
-def test_the_search_works_in_pages_from_a_disk(site: Path) -> None:
-    with browsing() as (page, trouble):
+def test_the_search_works_in_pages_from_a_disk(browser: Browser, site: Path) -> None:
+    with browsing(browser) as (page, trouble):
         page.goto((site / "index.html").as_uri())
         page.locator(".md-search__input").click()
         page.keyboard.type("voxel size")

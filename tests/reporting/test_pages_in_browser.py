@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from browser import DESKTOP, PHONE, needs_browser
-from browsing import Trouble, browsing
+from browsing import Trouble, browser, browsing
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.packaging import package
 from catnip2bids.plan import make_plan
 from catnip2bids.scanning import scan
 from runs import FLOX, KO, KO_PREFIX, level, read_tsv, settings, write_l0
+
+__all__ = ["browser"]
 
 pytestmark = needs_browser
 
@@ -43,9 +45,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def page() -> Iterator[tuple[Page, Trouble]]:
+def page(browser: Browser) -> Iterator[tuple[Page, Trouble]]:
     """An empty page of a window on a desk."""
-    with browsing() as opened:
+    with browsing(browser) as opened:
         yield opened
 
 
@@ -68,10 +70,19 @@ def colors_of(page: Page, canvas: str) -> Any:
     return np.array(data, np.uint8).reshape(height, width, 4)
 
 
-@pytest.mark.parametrize(("window", "dark"), [(DESKTOP, False), (DESKTOP, True), (PHONE, False)])
+@pytest.mark.parametrize(
+    ("window", "dark"),
+    [
+        (DESKTOP, False),
+        pytest.param(DESKTOP, True, marks=pytest.mark.slow),
+        pytest.param(PHONE, False, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("name", ["index", KO_PREFIX])
-def test_pages_open_without_trouble(dataset: Path, name: str, window: tuple[int, int], dark: bool) -> None:
-    with browsing(window, dark=dark) as (page, trouble):
+def test_pages_open_without_trouble(
+    browser: Browser, dataset: Path, name: str, window: tuple[int, int], dark: bool
+) -> None:
+    with browsing(browser, window, dark=dark) as (page, trouble):
         page.goto(address(dataset, name))
         page.wait_for_selector("#cells svg, canvas")
         wait_until_drawn(page)
@@ -127,6 +138,7 @@ def names_of(dataset: Path) -> dict[int, str]:
     return {int(row["index"]): row["name"].replace("_", " ") for row in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("canvas", "axis"), [("#plane", 0), (".orthogonal canvas >> nth=1", 1), (".orthogonal canvas >> nth=2", 2)]
 )
@@ -164,6 +176,7 @@ def _median(inside: Any, axis: int) -> int:
     return int(np.searchsorted(sums, sums[-1] / 2))
 
 
+@pytest.mark.slow
 def test_regions_are_found_by_keys_and_by_touch(dataset: Path, page: tuple[Page, Trouble]) -> None:
     opened, _ = page
     opened.goto(address(dataset, KO_PREFIX))
@@ -178,9 +191,10 @@ def test_regions_are_found_by_keys_and_by_touch(dataset: Path, page: tuple[Page,
     assert opened.inner_text("#here").strip() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [(1280, 900), (1280, 720), (1366, 650), (844, 390), (390, 844)])
-def test_pictures_keep_their_shape_in_any_window(dataset: Path, window: tuple[int, int]) -> None:
-    with browsing(window) as (opened, _):
+def test_pictures_keep_their_shape_in_any_window(browser: Browser, dataset: Path, window: tuple[int, int]) -> None:
+    with browsing(browser, window) as (opened, _):
         opened.goto(address(dataset, KO_PREFIX))
         boxes = [canvas.bounding_box() for canvas in opened.locator("canvas").all()]
         sizes_um = [(72 * 3.7, 80 * 3.7), (72 * 3.7, 12 * 5.0), (80 * 3.7, 12 * 5.0), (72 * 3.7, 80 * 3.7)]
@@ -191,6 +205,7 @@ def test_pictures_keep_their_shape_in_any_window(dataset: Path, window: tuple[in
         assert scales == pytest.approx([scales[0]] * 3, rel=0.03)
 
 
+@pytest.mark.slow
 def test_regions_and_cells_are_laid_over_the_image(dataset: Path, page: tuple[Page, Trouble]) -> None:
     opened, _ = page
     opened.goto(address(dataset, KO_PREFIX))
@@ -215,6 +230,7 @@ def test_regions_and_cells_are_laid_over_the_image(dataset: Path, page: tuple[Pa
     assert colors_of(opened, "#plane")[..., :3].max() == 0
 
 
+@pytest.mark.slow
 def test_tables_are_sorted_and_searched(dataset: Path, page: tuple[Page, Trouble]) -> None:
     opened, _ = page
     opened.goto(address(dataset, KO_PREFIX))
@@ -238,6 +254,7 @@ def test_tables_are_sorted_and_searched(dataset: Path, page: tuple[Page, Trouble
     assert opened.inner_text("#found") == f"{len(column(1))} found"
 
 
+@pytest.mark.slow
 def test_the_chart_is_that_of_the_threshold(dataset: Path, page: tuple[Page, Trouble]) -> None:
     opened, _ = page
     opened.goto(address(dataset, KO_PREFIX))
@@ -249,6 +266,7 @@ def test_the_chart_is_that_of_the_threshold(dataset: Path, page: tuple[Page, Tro
     assert "threshold 15000" in charts.nth(1).inner_text()
 
 
+@pytest.mark.slow
 def test_groups_are_those_of_the_chosen_region(dataset: Path, page: tuple[Page, Trouble]) -> None:
     opened, trouble = page
     opened.goto(address(dataset))
@@ -272,6 +290,7 @@ def test_groups_are_those_of_the_chosen_region(dataset: Path, page: tuple[Page, 
     assert trouble.errors == []
 
 
+@pytest.mark.slow
 def test_it_prints(dataset: Path, page: tuple[Page, Trouble], tmp_path: Path) -> None:
     opened, _ = page
     opened.set_viewport_size({"width": 794, "height": 1123})  # A4

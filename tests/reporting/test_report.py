@@ -7,6 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,13 @@ import pytest
 import catnip2bids
 from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.catnip.component_type import Action
+from catnip2bids.cli.app import main
 from catnip2bids.enums import Format, Naming
 from catnip2bids.errors import DatasetError
+from catnip2bids.html_pages import page_templates
 from catnip2bids.packaging import package
 from catnip2bids.regions import DisplayedRegion
-from catnip2bids.reporting import report, save_check_result
+from catnip2bids.reporting import report, save_check_result, write_report
 from catnip2bids.reporting import vega as vega_module
 from catnip2bids.reporting.charts import region_chart
 from catnip2bids.reporting.check_results import ImageProblem, read_check_result
@@ -31,6 +36,7 @@ from catnip2bids.reporting.sample_status import CheckResults, status_of
 from catnip2bids.reporting.samples import Counts, read_samples
 from catnip2bids.reporting.vega import Vega
 from catnip2bids.reporting.views import read_brain, read_heatmaps
+from catnip2bids.validation.findings import Finding, Severity, ValidationReport
 from catnip2bids.verification.result import Problem
 from runs import (
     FLOX,
@@ -52,6 +58,7 @@ from runs import (
     write_l2,
 )
 
+_TEMPLATES = cache(page_templates)
 REPORT = "docs/report"
 INDEX = f"{REPORT}/index.html"
 VOXEL_SIZE = ("--voxel-size", 3.7, 3.7, 5)
@@ -65,6 +72,41 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_l0(folder / "cohort", FLOX, exclusion=True)
     package([folder / "cohort"], folder / "dataset", settings())
     return folder / "dataset"
+
+
+class _RememberingVega(Vega):
+    """Draws each plot once, for all reports."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers: dict[str, Any] = {}
+
+    def _ask(self, function: str, argument: Any) -> Any:
+        asked = json.dumps([function, argument])
+        if asked not in self._answers:
+            self._answers[asked] = super()._ask(function, argument)
+        return self._answers[asked]
+
+
+@pytest.fixture(scope="module")
+def plots() -> Iterator[Vega]:
+    """Start the process that draws plots, once."""
+    with _RememberingVega() as vega:
+        yield vega
+
+
+@pytest.fixture(autouse=True)
+def _reports_share_what_takes_long(plots: Vega, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_report, "Vega", lambda: nullcontext(plots))
+    monkeypatch.setattr(write_report, "page_templates", _TEMPLATES)
+
+
+@pytest.fixture(scope="module")
+def drawn(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of it with a report, only to be read."""
+    dataset: Path = shutil.copytree(packaged, tmp_path_factory.mktemp("drawn") / "dataset")
+    report(dataset)
+    return dataset
 
 
 @pytest.fixture
@@ -110,9 +152,8 @@ def test_there_is_an_overview_and_a_page_for_each_sample(dataset: Path) -> None:
     assert dataset_files(dataset) == before
 
 
-def test_the_overview_says_what_there_is(dataset: Path) -> None:
-    report(dataset)
-    text = text_of(dataset)
+def test_the_overview_says_what_there_is(drawn: Path) -> None:
+    text = text_of(drawn)
     for words in (
         "2 animals 2 samples",
         "45670ko · LeftHemisphere · cFos left hemisphere, stain cFos animal sub-45670ko sex female genotype ko",
@@ -126,35 +167,35 @@ def test_the_overview_says_what_there_is(dataset: Path) -> None:
         assert words in text
 
 
-def test_the_page_of_a_sample_has_all_its_images_with_their_hashes(dataset: Path) -> None:
-    report(dataset)
-    text = text_of(dataset, f"{KO_PREFIX}.html")
-    record = json.loads((dataset / "code/catnip2bids/provenance.json").read_bytes())["runs"][KO_PREFIX]
+def test_the_page_of_a_sample_has_all_its_images_with_their_hashes(drawn: Path) -> None:
+    text = text_of(drawn, f"{KO_PREFIX}.html")
+    record = json.loads((drawn / "code/catnip2bids/provenance.json").read_bytes())["runs"][KO_PREFIX]
     for image in record["images"].values():
         assert image["source"] in text
     assert "Heat map, threshold 10000" in text
     assert "10000 15000 " in text
-    hashes = dataset / f"code/catnip2bids/pixels/{KO_PREFIX}_SPIM.ome.zarr.tsv"
+    hashes = drawn / f"code/catnip2bids/pixels/{KO_PREFIX}_SPIM.ome.zarr.tsv"
     assert files_of(hashes)["."].hex()[:16] in text
 
 
-def test_pages_hold_all_that_they_show(dataset: Path) -> None:
-    report(dataset)
-    for page in (dataset / REPORT).glob("*.html"):
+def test_pages_hold_all_that_they_show(drawn: Path) -> None:
+    for page in (drawn / REPORT).glob("*.html"):
         for address in _Text(page).addresses:
             local = not address.startswith("data:") and address
             assert not local or (page.parent / local).exists(), address
 
 
-def test_the_same_dataset_has_the_same_report(dataset: Path) -> None:
+def test_the_same_dataset_has_the_same_report(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report(dataset)
     before = state_of(dataset / REPORT)
+    monkeypatch.setattr(write_report, "Vega", Vega)  # which draws all plots again
     report(dataset)
     assert {path: content for path, (content, _) in state_of(dataset / REPORT).items()} == {
         path: content for path, (content, _) in before.items()
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", [{"image_format": Format.OME_TIFF}, {"naming": Naming.DSEG}])
 def test_other_formats_and_names_are_drawn_too(tmp_path: Path, choices: dict[str, str]) -> None:
     write_l2(tmp_path / "cohort", TODAY)
@@ -273,10 +314,10 @@ def test_a_provenance_that_was_tampered_with_is_refused(dataset: Path, path: tup
     assert files_of(dataset) == before
 
 
-@pytest.mark.parametrize("character", ["\x01", "\x0b", "\x1b", "\x7f", "\ufffe"])
-def test_characters_that_no_picture_can_have_do_no_harm(dataset: Path, character: str) -> None:
+def test_characters_that_no_picture_can_have_do_no_harm(dataset: Path) -> None:
+    characters = "\x01\x0b\x1b\x7f\ufffe"
     for table in dataset.glob("derivatives/catnip/*dseg.tsv"):
-        table.write_text(table.read_text().replace("PIR", f"P{character}IR").replace("Caudo", f"C{character}audo"))
+        table.write_text(table.read_text().replace("PIR", f"P{characters}IR").replace("Caudo", f"C{characters}audo"))
     assert report(dataset).problems == ()
     assert "Piriform area" in text_of(dataset, f"{KO_PREFIX}.html")
 
@@ -356,7 +397,8 @@ def test_labels_that_nothing_names_are_no_other_region(dataset: Path) -> None:
 
 def test_what_was_found_before_a_change_is_no_problem_any_more(dataset: Path, tmp_path: Path) -> None:
     (dataset / "extra.txt").write_text("not BIDS")
-    save_check_result(dataset, "validation", catnip2bids.validate(dataset))
+    finding = Finding(Severity.ERROR, "NOT_INCLUDED", "extra.txt", "is not in BIDS", "bids")
+    save_check_result(dataset, "validation", ValidationReport(dataset, (finding,), ()))
     report(dataset)
     assert "Problems" in text_of(dataset)
     (dataset / "extra.txt").unlink()
@@ -506,7 +548,7 @@ def test_the_report_says_which_sample_is_not_as_it_was(dataset: Path) -> None:
 
 @pytest.mark.parametrize("file", ["counts", "extra", "provenance"])
 def test_the_page_of_a_sample_says_which_files_have_changed(dataset: Path, file: str) -> None:
-    save_check_result(dataset, "validation", catnip2bids.validate(dataset))
+    save_check_result(dataset, "validation", ValidationReport(dataset, (), ()))
     path = dataset / PROVENANCE
     match file:
         case "counts":
@@ -515,7 +557,7 @@ def test_the_page_of_a_sample_says_which_files_have_changed(dataset: Path, file:
             path = dataset / f"sub-45670ko/micr/{KO_PREFIX}_extra.txt"
     path.write_bytes((path.read_bytes() if path.exists() else b"") + b"\n")
     if file == "provenance":  # of this one, validate would see that it is another one
-        save_check_result(dataset, "validation", catnip2bids.validate(dataset))
+        save_check_result(dataset, "validation", ValidationReport(dataset, (), ()))
     save_check_result(dataset, "verification", catnip2bids.verify(dataset))
     report(dataset)
     name = path.relative_to(dataset).as_posix()
@@ -533,6 +575,7 @@ def test_the_page_of_a_sample_says_which_files_have_changed(dataset: Path, file:
 
 
 def test_plots_that_are_missing_are_told_once_on_each_page(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_report, "Vega", Vega)
     monkeypatch.setattr("catnip2bids.reporting.vega.sys.executable", "/nowhere")
     report(dataset)
     text = text_of(dataset, f"{KO_PREFIX}.html")
@@ -616,7 +659,13 @@ def test_an_outcome_that_cannot_be_read_is_none(dataset: Path, content: str) -> 
     (dataset / REPORT).mkdir(parents=True)
     (dataset / REPORT / "verification.json").write_text(content)
     assert read_check_result(dataset, "verification") is None
+
+
+def test_an_outcome_that_cannot_be_read_does_not_keep_the_report_from_being_drawn(dataset: Path) -> None:
+    (dataset / REPORT).mkdir(parents=True)
+    (dataset / REPORT / "verification.json").write_text("[]")
     assert report(dataset).problems == ()
+    assert "not checked yet: catnip2bids verify" in text_of(dataset)
 
 
 def problems_of(dataset: Path) -> list[str]:
@@ -650,18 +699,24 @@ def test_what_was_packaged_earlier_and_has_a_problem_now_is_one(tmp_path: Path) 
 def test_nothing_is_kept_in_datasets_of_others(dataset: Path) -> None:
     shutil.rmtree(dataset / "code")
     before = state_of(dataset)
-    save_check_result(dataset, "validation", catnip2bids.validate(dataset))
+    save_check_result(dataset, "validation", ValidationReport(dataset, (), ()))
     assert state_of(dataset) == before
 
 
 # ---- commands
 
 
-def test_the_commands_draw_and_keep(tmp_path: Path) -> None:
-    write_l0(tmp_path / "cohort", KO)
-    dataset = tmp_path / "dataset"
-    assert command("package", tmp_path / "cohort", "-o", dataset, *VOXEL_SIZE).returncode == 0
-    assert "not checked yet: catnip2bids verify" in text_of(dataset)
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    """Run the command line in this process; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["catnip2bids", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.slow
+def test_the_commands_draw_and_keep(dataset: Path) -> None:
     assert command("verify", dataset).returncode == 0
     done = command("report", dataset)
     assert (done.returncode, done.stdout) == (0, "")
@@ -669,19 +724,21 @@ def test_the_commands_draw_and_keep(tmp_path: Path) -> None:
     assert "every pixel proven" in text_of(dataset)
 
 
-def test_package_can_do_without(tmp_path: Path) -> None:
+def test_package_can_do_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_l0(tmp_path / "cohort", KO)
-    assert command("package", tmp_path / "cohort", "-o", tmp_path / "out", *VOXEL_SIZE, "--no-report").returncode == 0
+    words = ("package", tmp_path / "cohort", "-o", tmp_path / "out", *VOXEL_SIZE, "--no-report")
+    assert run(monkeypatch, *words) == 0
     assert not (tmp_path / "out/docs").exists()
     assert "report" not in json.loads((tmp_path / "out/code/catnip2bids/provenance.json").read_bytes())["settings"]
 
 
-def test_exit_codes_of_the_report(dataset: Path) -> None:
+def test_exit_codes_of_the_report(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.rmtree(next((dataset / "sub-45670ko/micr").glob("*.ome.zarr")))
-    done = command("report", dataset)
-    assert done.returncode == 1
-    assert "problem" in done.stderr
-    assert command("report", dataset / "sub-45670ko").returncode == 2
+    assert run(monkeypatch, "report", dataset) == 1
+    assert "problem" in capsys.readouterr().err
+    assert run(monkeypatch, "report", dataset / "sub-45670ko") == 2
 
 
 def test_more_planes_are_drawn_where_there_are_fewer_samples(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:

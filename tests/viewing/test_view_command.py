@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from catnip2bids import convert
+from catnip2bids.cli.app import main
 from made_up import some_image, write_slices
-from runs import command
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +81,26 @@ def test_nothing_moves_on_the_terminal_while_it_waits(image: Path) -> None:
     assert (b"Ctrl-C ends it" in written, waiting) == (True, [])
 
 
-def test_a_port_in_use_and_what_is_no_image_end_with_2(image: Path, tmp_path: Path) -> None:
+def ended(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """View something in this process; returns the exit code, stdout and stderr in one line."""
+    monkeypatch.setattr(sys, "argv", ["catnip2bids", "view", *map(str, words), "--no-browser"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert isinstance(end.value.code, int)
+    said = capsys.readouterr()
+    return end.value.code, said.out, " ".join(said.err.split())
+
+
+def test_a_port_in_use_and_what_is_no_image_end_with_2(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = command("view", image, "--no-browser", "--port", port)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"port {port} is in use; give another one, or leave --port out" in " ".join(done.stderr.split())
-    done = command("view", tmp_path, "--no-browser")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "neither a dataset" in done.stderr
+        code, out, said = ended(monkeypatch, capsys, image, "--port", port)
+    assert (code, out) == (2, "")
+    assert f"port {port} is in use; give another one, or leave --port out" in said
+    code, out, said = ended(monkeypatch, capsys, tmp_path)
+    assert (code, out) == (2, "")
+    assert "neither a dataset" in said

@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from viewed import RAW, ask, layers, state, write_dataset
+from viewed import RAW, ask, cohort, dataset, layers, own_dataset, state
 
 from catnip2bids import view
 from catnip2bids.errors import SourceError
 from catnip2bids.viewing.scene import scenes_of
 from made_up import some_image
 from runs import Array, Collector
+
+__all__ = ["cohort", "dataset", "own_dataset"]
 
 AXES = [{"name": name, "type": "space"} for name in "zyx"]
 VALUES = some_image((4, 20, 30), "uint8")
@@ -176,6 +178,7 @@ print((peak() - before) * 1024)
 """
 
 
+@pytest.mark.slow
 def test_chunks_that_are_decoded_to_more_than_they_promise(tmp_path: Path) -> None:
     images = [write_image(tmp_path / "good.zarr")]
     for codec, described in CODECS.items():
@@ -220,18 +223,18 @@ def test_few_of_many_small_chunks_are_read(tmp_path: Path) -> None:
     assert layer["shaderControls"]["normalized"]["window"] == [0, 7]
 
 
-def test_links_out_of_a_dataset_are_named_and_not_shown(tmp_path: Path) -> None:
-    dataset, collector = write_dataset(tmp_path), Collector()
-    image, table = dataset / f"{RAW}.ome.zarr", dataset / "derivatives/catnip/dseg.tsv"
+def test_links_out_of_a_dataset_are_named_and_not_shown(own_dataset: Path, tmp_path: Path) -> None:
+    collector = Collector()
+    image, table = own_dataset / f"{RAW}.ome.zarr", own_dataset / "derivatives/catnip/dseg.tsv"
     for path, name in ((image, "image"), (table, "table")):
         path.rename(tmp_path / name)
         path.symlink_to(tmp_path / name)
-    with view(dataset, progress=collector) as viewing:
+    with view(own_dataset, progress=collector) as viewing:
         assert list(layers(viewing)) == ["FRST", "hemispheremask", "FRSTseg10000", "FRSTseg15000"]
         assert ask(viewing, "images/0/zarr.json").status == 200
     said = "\n".join(collector.warnings)
     assert f"{image}: is a link out of the dataset" in said
-    assert f"{table}: is a link out of {dataset}" in said
+    assert f"{table}: is a link out of {own_dataset}" in said
 
 
 PHYSICAL = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
@@ -283,9 +286,8 @@ def test_a_strip_of_600_mib_is_not_read(tmp_path: Path) -> None:
         view(image).url  # noqa: B018
 
 
-def test_a_foreign_file_is_named_and_the_dataset_shown(tmp_path: Path) -> None:
-    dataset = write_dataset(tmp_path)
-    os.mkfifo(dataset / "pipe")
+def test_a_foreign_file_is_named_and_the_dataset_shown(own_dataset: Path) -> None:
+    os.mkfifo(own_dataset / "pipe")
     warnings: list[str] = []
-    assert scenes_of(dataset, warnings.append)
-    assert warnings == [f"{dataset}/pipe: is a named pipe or a device, not a file; remove it"]
+    assert scenes_of(own_dataset, warnings.append)
+    assert warnings == [f"{own_dataset}/pipe: is a named pipe or a device, not a file; remove it"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -11,41 +12,45 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page
-from viewed import SHAPE, data_path, state, write_dataset
+from playwright.sync_api import Browser, Page
+from viewed import SHAPE, cohort, data_path, dataset, state, tiff_dataset
 
-from browser import needs_browser
-from browsing import Trouble, browsing
+from browser import DESKTOP, needs_browser
+from browsing import Trouble, browser, browsing
 from catnip2bids import Viewing, view
 from catnip2bids.bids.provenance import read_provenance
-from catnip2bids.enums import Format
 from runs import Array, planes_behind, source_planes
 
+__all__ = ["browser", "cohort", "dataset", "tiff_dataset"]
+
 pytestmark = needs_browser
+_WINDOW = (800, 600)
+"""Small, since a processor draws what a graphics card would."""
 _READY = "window.viewer && viewer.layerManager.managedLayers.length > 0 && viewer.isReady()"
 _SECONDS = 60_000
 _LONGEST_S = 15
 _LAYERS = ".neuroglancer-layer-item"
 
 
-@pytest.fixture(scope="module", params=Format)
-def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("viewed")
-    return write_dataset(folder, image_format=request.param, pyramid=request.param == Format.OME_TIFF)
-
-
-@pytest.fixture(scope="module")
-def truth(dataset: Path) -> dict[str, Array]:
-    (run,) = dataset.parent.glob("cohort/KO/*")
-    return {"cFos": source_planes(run / "640_N4"), "atlas": source_planes(run / "atlaslabel_def_origspace")}
-
-
-@pytest.fixture(scope="module")
-def opened(dataset: Path) -> Iterator[tuple[Viewing, Page, Trouble]]:
-    with view(dataset) as viewing, browsing() as (page, trouble):
+@contextmanager
+def viewer(browser: Browser, dataset: Path) -> Iterator[tuple[Viewing, Page, Trouble]]:
+    """Open the first scene of a dataset, and wait until it is drawn."""
+    with view(dataset) as viewing, browsing(browser, _WINDOW) as (page, trouble):
         page.goto(f"{viewing.list_url}v/0")
         page.wait_for_function(_READY, timeout=_SECONDS)
         yield viewing, page, trouble
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser, dataset: Path) -> Iterator[tuple[Viewing, Page, Trouble]]:
+    with viewer(browser, dataset) as shown:
+        yield shown
+
+
+@pytest.fixture(scope="module")
+def truth(cohort: Path) -> dict[str, Array]:
+    (run,) = cohort.glob("KO/*")
+    return {"cFos": source_planes(run / "640_N4"), "atlas": source_planes(run / "atlaslabel_def_origspace")}
 
 
 def values_under_the_mouse(page: Page, x: float, y: float) -> tuple[tuple[int, ...], dict[str, str]]:
@@ -82,6 +87,7 @@ def test_values_in_the_viewer_are_those_in_the_files(
     assert len(seen) > 1
 
 
+@pytest.mark.slow
 def test_a_region_is_found_by_its_name(opened: tuple[Viewing, Page, Trouble]) -> None:
     _, page, _ = opened
     box, found = page.get_by_placeholder("name prefix"), page.locator(".neuroglancer-segment-list-entry")
@@ -92,8 +98,10 @@ def test_a_region_is_found_by_its_name(opened: tuple[Viewing, Page, Trouble]) ->
     box.fill("")
 
 
+@pytest.mark.slow
 def test_brain_fills_the_panel_and_labels_let_it_through(opened: tuple[Viewing, Page, Trouble]) -> None:
     _, page, _ = opened
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
     state: dict[str, Any] = page.evaluate("viewer.state.toJSON()")
     extent_px = SHAPE[1] / state["crossSectionScale"]
     box = page.locator(".neuroglancer-rendered-data-panel").first.bounding_box()
@@ -154,25 +162,24 @@ class Tour:
         return False
 
 
-@pytest.fixture(scope="module")
-def tour(dataset: Path, opened: tuple[Viewing, Page, Trouble]) -> Tour:
-    viewing, page, trouble = opened
+@pytest.fixture(scope="module", params=["dataset", "tiff_dataset"])
+def tour(request: pytest.FixtureRequest, browser: Browser, cohort: Path) -> Tour:
+    dataset: Path = request.getfixturevalue(request.param)
     runs, readings, images = read_provenance(dataset).runs, [], {}
-    for number, scene in enumerate(viewing.scenes):
-        page.goto(f"{viewing.list_url}v/{number}")
-        page.wait_for_function(_READY, timeout=_SECONDS)
-        page.evaluate("for (const layer of viewer.layerManager.managedLayers) layer.setVisible(true)")
-        run = runs[scene.sample]
-        for layer, described in zip(scene.layers, state(viewing, number)["layers"], strict=True):
-            images[viewing.list_url + data_path(viewing, described)] = layer.image.path
-            target = layer.image.path.relative_to(dataset).as_posix()
-            truth = planes_behind(target, dataset.parent / "cohort" / run.source / run.images[target].source)
-            voxel = tuple(np.argwhere(truth)[np.count_nonzero(truth) // 2].tolist())
-            expected = truth[voxel]
-            readings.append(Reading(layer.name, voxel, expected, shown_at(page, layer.name, voxel, expected)))
-    page.goto(f"{viewing.list_url}v/0")
-    page.wait_for_function(_READY, timeout=_SECONDS)
-    return Tour(viewing.list_url, readings, images, trouble)
+    with viewer(browser, dataset) as (viewing, page, trouble):
+        for number, scene in enumerate(viewing.scenes):
+            page.goto(f"{viewing.list_url}v/{number}")
+            page.wait_for_function(_READY, timeout=_SECONDS)
+            page.evaluate("for (const layer of viewer.layerManager.managedLayers) layer.setVisible(true)")
+            run = runs[scene.sample]
+            for layer, described in zip(scene.layers, state(viewing, number)["layers"], strict=True):
+                images[viewing.list_url + data_path(viewing, described)] = layer.image.path
+                target = layer.image.path.relative_to(dataset).as_posix()
+                truth = planes_behind(target, cohort / run.source / run.images[target].source)
+                voxel = tuple(np.argwhere(truth)[np.count_nonzero(truth) // 2].tolist())
+                expected = truth[voxel]
+                readings.append(Reading(layer.name, voxel, expected, shown_at(page, layer.name, voxel, expected)))
+        return Tour(viewing.list_url, readings, images, trouble)
 
 
 def shown_at(page: Page, layer: str, voxel: tuple[int, ...], expected: np.generic) -> tuple[tuple[int, ...], str]:
@@ -191,6 +198,7 @@ def is_value(text: str, expected: np.generic) -> bool:
     return number is not None and expected.dtype.type(number[0]) == expected
 
 
+@pytest.mark.slow
 def test_all_layers_of_all_scenes_have_the_values_of_the_source(tour: Tour) -> None:
     assert len(tour.readings) == 20
     assert all(reading.expected != 0 for reading in tour.readings)
@@ -202,6 +210,7 @@ def test_all_layers_of_all_scenes_have_the_values_of_the_source(tour: Tour) -> N
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_nobody_else_is_asked_and_nothing_fails(tour: Tour) -> None:
     assert len(tour.trouble.requests) > 30
     assert [address for address in tour.trouble.requests if not address.startswith(tour.root)] == []
@@ -210,6 +219,7 @@ def test_nobody_else_is_asked_and_nothing_fails(tour: Tour) -> None:
     assert [error for error in errors if not tour.is_absent_chunk(error.split(" ")[-1])] == []
 
 
+@pytest.mark.slow
 def test_the_list_leads_to_each_sample(opened: tuple[Viewing, Page, Trouble]) -> None:
     viewing, page, _ = opened
     page.goto(viewing.url)

@@ -9,15 +9,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from viewed import RAW, ask, data_path, layers, write_dataset
+from viewed import RAW, ask, cohort, data_path, dataset, layers, own_dataset
 
 from catnip2bids import Viewing, view
 from catnip2bids.errors import UsageError
 
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("viewed"))
+__all__ = ["cohort", "dataset", "own_dataset"]
 
 
 @pytest.fixture(scope="module")
@@ -121,20 +118,19 @@ def test_other_addresses_are_none(viewing: Viewing, path: str) -> None:
     assert ask(viewing, path).status == 404
 
 
-def test_links_are_followed_only_inside_of_the_dataset(tmp_path: Path) -> None:
-    dataset = write_dataset(tmp_path)
+def test_links_are_followed_only_inside_of_the_dataset(own_dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
-    image = dataset / f"{RAW}.ome.zarr"
+    image = own_dataset / f"{RAW}.ome.zarr"
     (image / "outside").symlink_to(tmp_path / "secret")
     (image / "folder").symlink_to(tmp_path)
     (image / "circle").symlink_to(image / "circle")
-    (image / "inside").symlink_to(dataset / "participants.tsv")
+    (image / "inside").symlink_to(own_dataset / "participants.tsv")
     os.mkfifo(image / "pipe")
-    with view(dataset) as viewing:
+    with view(own_dataset) as viewing:
         raw = data_path(viewing, layers(viewing)["cFos"])
         for name in ("outside", "folder/secret", "circle", "pipe"):
             assert ask(viewing, raw + name).status == 404, name
-        assert ask(viewing, raw + "inside").body == (dataset / "participants.tsv").read_bytes()
+        assert ask(viewing, raw + "inside").body == (own_dataset / "participants.tsv").read_bytes()
 
 
 @pytest.mark.parametrize("host", ["example.org", "example.org:80", "127.0.0.1.example.org", "", "[", "10.0.0.1"])

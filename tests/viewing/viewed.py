@@ -1,16 +1,25 @@
-"""Datasets and images to look at, and plain requests to the server that shows them."""
+"""Datasets and images to look at, and plain requests to the server that shows them.
+
+Invariant: the cohort and its two datasets are made once for each process, and only read; tests that want to write take
+a copy.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
+import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from catnip2bids import Viewing, package
 from catnip2bids.demo import write_atlas_table, write_cohort
+from catnip2bids.enums import Format
 from catnip2bids.packaging import Settings
 from runs import settings
 
@@ -21,13 +30,53 @@ ATLAS = f"derivatives/catnip/sub-10001ko/micr/{KO}_space-orig_desc-atlas_SPIM"
 CELLS = f"derivatives/catnip/sub-10001ko/micr/{KO}_space-orig_desc-FRSTseg10000_SPIM"
 
 
-def write_dataset(folder: Path, **choices: Any) -> Path:
-    """Package a small made-up cohort of two animals, with the colours of its atlas."""
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two made-up animals."""
+    return _cohort(tmp_path_factory.getbasetemp() / "viewed")
+
+
+@pytest.fixture(scope="session")
+def dataset(cohort: Path) -> Path:
+    """The cohort as OME-Zarr, with the colours of its atlas."""
+    return _dataset(cohort)
+
+
+@pytest.fixture(scope="session")
+def tiff_dataset(cohort: Path) -> Path:
+    """The cohort as OME-TIFF with lower levels."""
+    return _tiff_dataset(cohort)
+
+
+@pytest.fixture
+def own_dataset(dataset: Path, tmp_path: Path) -> Path:
+    """A copy of the dataset that a test may damage."""
+    return Path(shutil.copytree(dataset, tmp_path / "dataset"))
+
+
+@cache  # each module that imports a fixture has one of its own
+def _cohort(folder: Path) -> Path:
     write_cohort(folder / "cohort", shape=SHAPE)
     write_atlas_table(folder / "atlas_info.txt")
-    chosen: Settings = settings(atlas_table=folder / "atlas_info.txt", **choices)
-    package([folder / "cohort"], folder / "dataset", chosen)
-    return folder / "dataset"
+    return folder / "cohort"
+
+
+@cache
+def _dataset(cohort: Path) -> Path:
+    return packaged(cohort, cohort.parent / "dataset")
+
+
+@cache
+def _tiff_dataset(cohort: Path) -> Path:
+    return packaged(cohort, cohort.parent / "tiff", image_format=Format.OME_TIFF, pyramid=True)
+
+
+def packaged(cohort: Path, dataset: Path, **choices: Any) -> Path:
+    """Package the cohort, or the runs in a part of it."""
+    [atlas_table] = (folder / "atlas_info.txt" for folder in cohort.parents if (folder / "atlas_info.txt").is_file())
+    chosen: Settings = settings(atlas_table=atlas_table, **choices)
+    package([cohort], dataset, chosen)
+    return dataset
 
 
 @dataclass(frozen=True)
