@@ -20,6 +20,7 @@ from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.plan import report_on
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, scan
+from in_process import called
 from made_up import HEIGHT, WIDTH, Flavour, write_tiff
 from runs import (
     KO,
@@ -29,7 +30,6 @@ from runs import (
     TODAY,
     TODAY_NAME,
     change_slices,
-    command,
     dataset_files,
     decisions,
     files_of,
@@ -240,7 +240,17 @@ def names(damages: Sequence[tuple[Callable[[Path], str], str]]) -> list[str]:
     return [damage.__name__ for damage, _ in damages]
 
 
-@pytest.mark.parametrize(("damage", "lost"), DAMAGES, ids=names(DAMAGES))
+FAST = (gap, stack_of_text, labels_that_are_no_numbers, garbled_pixels)
+"""Damages of each kind: in a series, in a stack, in values, and one that only decoding shows."""
+
+
+@pytest.mark.parametrize(
+    ("damage", "lost"),
+    [
+        pytest.param(damage, lost, id=damage.__name__, marks=() if damage in FAST else pytest.mark.slow)
+        for damage, lost in DAMAGES
+    ],
+)
 def test_the_component_is_named_and_skipped_and_the_rest_is_packaged(
     tmp_path: Path, damage: Callable[[Path], str], lost: str
 ) -> None:
@@ -308,11 +318,11 @@ def test_one_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 
 def test_the_command_line_ends_with_1_and_names_the_file(tmp_path: Path) -> None:
     named = number_twice_under_two_paddings(write_l0(tmp_path / "source"))
-    done = command("package", tmp_path / "source", "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)
+    done = called("package", tmp_path / "source", "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)
     assert done.returncode == 1
     assert named in done.stderr
     assert not done.stdout
-    scanned = command("scan", tmp_path / "source", "-o", tmp_path / "plan.toml")
+    scanned = called("scan", tmp_path / "source", "-o", tmp_path / "plan.toml")
     assert scanned.returncode == 1
     assert named in scanned.stderr
 
@@ -436,7 +446,13 @@ def test_labels_as_whole_floats_keep_their_type(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels, source_planes(run / "atlaslabel_def_origspace"))
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "int32", "float16", "float64", ">u2", ">f4"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *("int16", "float16", ">u2"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("uint8", "uint32", "int32", "float64", ">f4")),
+    ],
+)
 def test_any_type_of_pixels_stays_what_it_is(tmp_path: Path, dtype: str) -> None:
     run = write_l0(tmp_path / "source")
     for file in slices_of(run / "640_N4"):
@@ -725,7 +741,7 @@ def test_two_files_that_would_become_one_copy(tmp_path: Path) -> None:
 def test_names_that_are_no_text(tmp_path: Path, name: str) -> None:
     run = write_l0(tmp_path / "source")
     (run / name).write_bytes(b"a")
-    done = command("package", tmp_path / "source", "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)
+    done = called("package", tmp_path / "source", "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)
     assert (done.returncode, "is not UTF-8; rename it" in done.stderr) == (2, True)
 
 

@@ -17,7 +17,8 @@ from catnip2bids.enums import Format, OmeZarrVersion
 from catnip2bids.packaging import Estimate, Settings, estimate, package, run_preflight
 from catnip2bids.packaging.estimate_size import makespan
 from catnip2bids.progress import Progress
-from runs import KO, Collector, command, files_of, images_of, settings, slices_of, write_l0
+from in_process import called
+from runs import KO, Collector, files_of, images_of, settings, slices_of, write_l0
 
 SHAPE = (24, 160, 144)
 
@@ -129,7 +130,7 @@ def test_work_takes_no_less_than_its_share_and_no_less_than_its_longest_part(uni
 
 
 def test_a_dry_run_says_it_and_calls_it_an_estimate(tmp_path: Path, cohort: Path) -> None:
-    done = command("package", cohort, "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5, "--dry-run")
+    done = called("package", cohort, "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5, "--dry-run")
     assert done.returncode == 0
     lines = [line for line in done.stderr.splitlines() if line.startswith("estimate: ")]
     assert len(lines) == 3

@@ -13,6 +13,7 @@ import catnip2bids
 from catnip2bids import Naming, package
 from catnip2bids.errors import UsageError
 from catnip2bids.ome import OmeZarrVersion
+from in_process import no_dandi
 from runs import (
     KO,
     KO_PREFIX,
@@ -36,6 +37,8 @@ from runs import (
     write_l1,
     write_l2,
 )
+
+__all__ = ["no_dandi"]
 
 _KO = f"derivatives/catnip/sub-45670ko/micr/{KO_PREFIX}"
 _TODAY = f"derivatives/catnip/sub-46001wt/micr/{TODAY_PREFIX}"
@@ -96,6 +99,8 @@ def test_what_bids_has_no_names_for_is_ignored_there(dseg: Path) -> None:
     assert not any(line.rstrip().endswith("/") for line in ignored)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_dandi")
 def test_a_dataset_of_these_names_is_valid(dseg: Path) -> None:
     report = catnip2bids.validate(dseg)
     assert report.ok, [finding for finding in report.findings if finding.severity.value == "error"]

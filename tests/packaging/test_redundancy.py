@@ -17,7 +17,7 @@ from catnip2bids.catnip.component_type import Action
 from catnip2bids.packaging import redundancy
 from catnip2bids.plan import Plan
 from made_up import DEFLATE, Array, Flavour, write_slices, write_tiff
-from runs import PROVENANCE, images_of, level, settings, write_l0, write_l2
+from runs import KO, PROVENANCE, images_of, level, settings, write_l0, write_l2
 
 MASKED = "atlaslabel_def_origspace_masked"
 
@@ -51,15 +51,30 @@ def has_masked_image(result: PackageResult) -> bool:
     return any("desc-atlasmasked" in image for image in images_of(result.dataset))
 
 
-def test_masked_labels_are_left_out_with_the_evidence(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "cohort")
-    result = package([tmp_path / "cohort"], tmp_path / "out", settings())
-    assert not has_masked_image(result)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cohort of one run, and its dataset in `out`."""
+    folder = tmp_path_factory.mktemp("made")
+    write_l0(folder / "cohort")
+    package([folder / "cohort"], folder / "out", settings())
+    return folder
+
+
+@pytest.fixture
+def out(made: Path, tmp_path: Path) -> Path:
+    """A copy of the dataset beside a copy of its cohort, both to be changed."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "out"
+
+
+def test_masked_labels_are_left_out_with_the_evidence(made: Path) -> None:
+    run, dataset = made / "cohort" / KO, made / "out"
+    assert not has_masked_image(PackageResult(dataset))
     labels, masked = volume_of(run / "atlaslabel_def_origspace"), volume_of(run / MASKED)
     different = labels != masked
     assert different.any()
     assert (masked[different] == 0).all()
-    found = decision(tmp_path / "out")
+    found = decision(dataset)
     evidence = found["evidence"]
     assert (found["action"], evidence["relation"]) == ("exclude", "2-is-1-masked")
     assert evidence["compared_with"] == "atlaslabel_def_origspace"
@@ -68,7 +83,7 @@ def test_masked_labels_are_left_out_with_the_evidence(tmp_path: Path) -> None:
     assert evidence["voxels_different"] == evidence["voxels_zeroed"] == np.count_nonzero(different)
     lost = set(np.unique(labels).tolist()) - set(np.unique(masked).tolist())
     assert set(evidence["labels_lost"]) == {str(value) for value in lost}
-    assert found["reason"] in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert found["reason"] in (dataset / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("value", "where_labels_are"), [(9999, True), (97, False)])
@@ -116,30 +131,29 @@ def test_labels_that_are_the_same_are_packaged_once(tmp_path: Path) -> None:
     assert "the same as atlaslabel_def_origspace, pixel for pixel" in found["reason"]
 
 
-def test_files_that_did_not_change_are_not_compared_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "out", settings())
-    before = decision(tmp_path / "out")
+def test_files_that_did_not_change_are_not_compared_again(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "cohort" / KO
+    before = decision(out)
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("it was compared again")
 
     with monkeypatch.context() as patch:
         patch.setattr(redundancy, "compare_as_volumes", refuse)
-        package([tmp_path / "cohort"], tmp_path / "out", settings())
-        assert decision(tmp_path / "out") == before
+        package([tmp_path / "cohort"], out, settings())
+        assert decision(out) == before
         change(run, 3, 9999)
         with pytest.raises(AssertionError, match="compared again"):
-            package([tmp_path / "cohort"], tmp_path / "out", settings())
-    assert has_masked_image(package([tmp_path / "cohort"], tmp_path / "out", settings()))
+            package([tmp_path / "cohort"], out, settings())
+    assert has_masked_image(package([tmp_path / "cohort"], out, settings()))
 
 
-def test_the_plan_in_the_dataset_gives_the_same_decision(tmp_path: Path) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "out", settings())
-    before = decision(tmp_path / "out")
-    package([tmp_path / "cohort"], tmp_path / "out", settings(), tmp_path / "out/code/catnip2bids/plan.toml")
-    assert decision(tmp_path / "out") == before
+def test_the_plan_in_the_dataset_gives_the_same_decision(tmp_path: Path, out: Path) -> None:
+    before = decision(out)
+    package([tmp_path / "cohort"], out, settings(), out / "code/catnip2bids/plan.toml")
+    assert decision(out) == before
 
 
 def planned(cohort: Path, **changes: tuple[str, str]) -> Plan:
@@ -177,28 +191,25 @@ def test_with_a_reason_of_ones_own_the_mask_is_recovered_too(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("action", ["exclude", "copy"])
-def test_without_the_labels_the_masked_ones_are_packaged(tmp_path: Path, action: str) -> None:
-    write_l0(tmp_path / "cohort")
+def test_without_the_labels_the_masked_ones_are_packaged(tmp_path: Path, out: Path, action: str) -> None:
     plan = planned(tmp_path / "cohort", atlaslabel_def_origspace=(action, "not wanted as an image"))
-    result = package([tmp_path / "cohort"], tmp_path / "out", settings(), plan)
+    result = package([tmp_path / "cohort"], tmp_path / "new", settings(), plan)
     assert has_masked_image(result)
     assert any("(atlas) is not packaged" in warning for warning in result.warnings)
-    package([tmp_path / "cohort"], tmp_path / "later", settings())
-    result = package([tmp_path / "cohort"], tmp_path / "later", settings(), plan)
+    result = package([tmp_path / "cohort"], out, settings(), plan)
     assert has_masked_image(result)
-    assert not [image for image in images_of(tmp_path / "later") if "hemispheremask" in image]
+    assert not [image for image in images_of(out) if "hemispheremask" in image]
 
 
 @pytest.mark.parametrize("change", [{}, {"reason": "in other words"}, {"by_pixels": None}])
 def test_the_plan_of_a_dataset_proves_nothing_about_labels_that_broke_since(
-    tmp_path: Path, change: dict[str, str | None]
+    tmp_path: Path, out: Path, change: dict[str, str | None]
 ) -> None:
     """Neither does it in other words, nor as versions wrote it that had no `by_pixels`."""
-    run = write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "out", settings())
+    run = tmp_path / "cohort" / KO
     path = sorted((run / "atlaslabel_def_origspace").iterdir())[4]
     path.write_bytes(path.read_bytes()[:-20])
-    plan = read_plan(tmp_path / "out/code/catnip2bids/plan.toml")
+    plan = read_plan(out / "code/catnip2bids/plan.toml")
     lines = plan.runs[0].entries
     assert [entry.source for entry in lines if entry.by_pixels == Action.EXCLUDE] == [MASKED]
     plan.runs[0].entries = [entry.model_copy(update=change) if entry.source == MASKED else entry for entry in lines]
@@ -220,10 +231,8 @@ def test_the_plan_of_a_dataset_does_not_leave_out_both_of_two_that_are_the_same(
     assert "_desc-heatmapcorrected10000_" in heat_map
 
 
-def test_an_action_that_somebody_changed_counts_whatever_the_reason_says(tmp_path: Path) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "out", settings())
-    plan = read_plan(tmp_path / "out/code/catnip2bids/plan.toml")
+def test_an_action_that_somebody_changed_counts_whatever_the_reason_says(tmp_path: Path, out: Path) -> None:
+    plan = read_plan(out / "code/catnip2bids/plan.toml")
     for entry in plan.runs[0].entries:
         if entry.source == MASKED:
             entry.action = Action.CONVERT
