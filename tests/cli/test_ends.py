@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from catnip2bids import package, standard_streams, verify
+from in_process import called
 from runs import KO, VOXEL_SIZE_UM, dataset_files, files_of, settings, slices_of, write_l0
 
 VOXEL_SIZE = "--voxel-size " + " ".join(map(str, VOXEL_SIZE_UM))
@@ -50,11 +51,11 @@ LINES = [
     ("catnip2bids verify dataset --json > /dev/full", 2, "stdout: cannot be written"),
     ("catnip2bids verify dataset 2>&-", 2, ""),
     ("catnip2bids verify changed >&- 0<&-", 1, "something has changed"),
-    ("catnip2bids verify nothing >&- 2>&-", 2, ""),
     ("catnip2bids verify --wrong 2> /dev/full", 2, ""),
     ("catnip2bids --help > /dev/full", 2, "stdout: cannot be written"),
 ]
 MORE_LINES = [
+    ("catnip2bids verify nothing >&- 2>&-", 2, ""),
     ("catnip2bids verify dataset --json >&-", 2, "stdout: cannot be written"),
     ("catnip2bids verify dataset > /dev/full", 0, "nothing has changed"),  # nothing was to be written there
     ("catnip2bids verify dataset 2> /dev/full", 2, ""),
@@ -81,6 +82,7 @@ def test_a_reader_that_is_gone_is_no_news(folder: Path) -> None:
 @pytest.mark.parametrize(
     "where", [">&- 2>&-", *(pytest.param(where, marks=pytest.mark.slow) for where in ("2>&-", "2> /dev/full"))]
 )
+@pytest.mark.slow
 def test_work_is_done_though_nobody_can_be_told(folder: Path, tmp_path: Path, where: str) -> None:
     """Files that are written do not get the number of a stream that is closed."""
     done = ended(f"catnip2bids package {shlex.quote(RUN)} -o {tmp_path}/new {VOXEL_SIZE} --no-report {where}", folder)
@@ -121,9 +123,9 @@ def test_names_that_are_not_utf8(folder: Path, tmp_path: Path) -> None:
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     Path(odd).mkdir()
     (Path(odd) / "run").symlink_to(folder / RUN)
-    refused = ended(f"catnip2bids scan {odd} -o {tmp_path}/plan.toml", folder)
+    refused = called("scan", odd, "-o", tmp_path / "plan.toml")
     assert (refused.returncode, "has a name that is not UTF-8; rename it" in refused.stderr) == (2, True)
-    refused = ended(f"catnip2bids package {shlex.quote(RUN)} -o {odd}/new {VOXEL_SIZE} --no-report", folder)
+    refused = called("package", folder / RUN, "-o", f"{odd}/new", "--voxel-size", *VOXEL_SIZE_UM, "--no-report")
     assert (refused.returncode, "has a path that is not UTF-8; rename" in refused.stderr) == (2, True)
     assert {path.name for path in Path(odd).iterdir()} == {"run"}
 
@@ -177,6 +179,7 @@ main()
         (RuntimeError("std::bad_alloc"), "memory ran out"),
         (KeyError("a\nb"), "KeyError: 'a\\nb'; this is a mistake in catnip2bids"),
         (OSError(5, "Input/output error", "a.tsv"), "a.tsv: Input/output error;"),
+        (RuntimeError("a\x1bb\nc"), "RuntimeError: a b c; this is a mistake in catnip2bids"),
     ],
 )
 def test_an_error_that_nobody_expected_is_said_in_one_line(error: Exception, said: str) -> None:
@@ -185,6 +188,7 @@ def test_an_error_that_nobody_expected_is_said_in_one_line(error: Exception, sai
     assert line.isprintable()
 
 
+@pytest.mark.slow
 def test_a_program_that_meets_such_an_error_prints_the_line_and_the_traceback_on_demand(folder: Path) -> None:
     command = [sys.executable, "-c", _WRONG.format("KeyError('a\\nb')"), "verify", "dataset"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -196,6 +200,7 @@ def test_a_program_that_meets_such_an_error_prints_the_line_and_the_traceback_on
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.slow
 def test_a_demo_on_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     line = "mount -t tmpfs -o size=200k tmpfs disk && { catnip2bids demo disk/demo; code=$?; umount disk; exit $code; }"

@@ -121,7 +121,7 @@ def test_animals_one_by_one_are_the_same_as_all_at_once(
     assert_same(tmp_path / "out", at_once)
 
 
-@pytest.mark.parametrize("sources", [[KO, TODAY, FLOX], ["WT", "KO", "FLOX"]])
+@pytest.mark.parametrize("sources", [[KO, TODAY, FLOX], pytest.param(["WT", "KO", "FLOX"], marks=pytest.mark.slow)])
 def test_runs_or_folders_given_together_are_the_same_too(
     cohort: Path, at_once: Path, tmp_path: Path, sources: list[str]
 ) -> None:
@@ -374,6 +374,7 @@ def test_a_changed_atlas_table_makes_only_label_images_anew(tmp_path: Path) -> N
     assert colors[821] == [1, 2, 3, 255]
 
 
+@pytest.mark.slow
 def test_an_atlas_table_that_comes_later_is_taken_for_all_runs_of_its_atlas(
     cohort: Path, ko_only: Path, tmp_path: Path
 ) -> None:
@@ -403,6 +404,7 @@ def test_another_version_of_ome_zarr_makes_all_images_anew(tmp_path: Path, out: 
     assert not list(out.rglob("zarr.json"))
 
 
+@pytest.mark.slow
 def test_a_log_that_changes_does_not_leave_two_names_for_one_heatmap(tmp_path: Path) -> None:
     run = write_l2(tmp_path / "source")
     log = run / f"{TODAY_NAME}.log.txt"
@@ -609,6 +611,7 @@ def test_a_participant_who_is_not_there_is_said(cohort: Path, tmp_path: Path) ->
 # ---- what people edit
 
 
+@pytest.mark.slow
 def test_what_people_wrote_stays(cohort: Path, ko_only: Path) -> None:
     out = ko_only
     readme = out / "README.md"
@@ -698,7 +701,6 @@ def test_labels_are_embedded_where_they_are_wanted(embedded: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_dandi")
 def test_a_dataset_with_embedded_labels_is_valid(embedded: Path) -> None:
     assert catnip2bids.validate(embedded / "out").ok
 
@@ -744,6 +746,7 @@ def test_killed_while_embedding_nothing_half_stays(tmp_path: Path) -> None:
 # ---- what the dataset knows already
 
 
+@pytest.mark.slow
 def test_a_run_that_is_there_under_other_labels_is_refused(tmp_path: Path) -> None:
     write_l2(tmp_path / "source")
     package([tmp_path / "source"], tmp_path / "out", settings(subject="a1", sample="LeftHemisphere"))
@@ -767,6 +770,7 @@ def test_animals_whose_folders_have_one_name_are_told_apart_by_their_parents(tmp
     assert images_of(tmp_path / "one by one") == images_of(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_table_that_was_given_once_stays_without_the_option(tmp_path: Path) -> None:
     write_l0(tmp_path / "source")
     write_atlas_table(tmp_path / "atlas_info.txt")

@@ -48,9 +48,14 @@ def estimated(cohort: Path, dataset: Path, choices: Settings) -> Estimate:
     "choices",
     [
         settings(),
-        settings(ome_zarr_version=OmeZarrVersion.V04),
-        settings(image_format=Format.OME_TIFF),
-        settings(image_format=Format.OME_TIFF, pyramid=True),
+        *(
+            pytest.param(choices, marks=pytest.mark.slow)
+            for choices in (
+                settings(ome_zarr_version=OmeZarrVersion.V04),
+                settings(image_format=Format.OME_TIFF),
+                settings(image_format=Format.OME_TIFF, pyramid=True),
+            )
+        ),
     ],
 )
 def test_it_is_near_to_what_comes_out(tmp_path: Path, cohort: Path, choices: Settings) -> None:

@@ -44,6 +44,9 @@ ATLAS, MASK, CELLS = (
 )
 
 
+VERSIONS = [OmeZarrVersion.V05, pytest.param(OmeZarrVersion.V04, marks=pytest.mark.slow)]
+
+
 @dataclass(frozen=True)
 class Packaged:
     """A run with embedded labels, some of which are of types that OME-Zarr does not allow."""
@@ -60,7 +63,7 @@ def write_run(source: Path) -> Path:
     return run
 
 
-@pytest.fixture(scope="module", params=OmeZarrVersion)
+@pytest.fixture(scope="module", params=VERSIONS)
 def packaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Packaged:
     """Labels as CATNIP's first atlases hold them, and a mask of bits as MATLAB writes logical values."""
     folder = tmp_path_factory.mktemp("types")
@@ -103,11 +106,13 @@ def test_what_is_left_is_verified(packaged: Packaged) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_dandi")
 def test_what_is_left_is_valid(packaged: Packaged) -> None:
     found = catnip2bids.validate(packaged.dataset).findings
     assert [finding for finding in found if finding.check == "ome-zarr" or finding.severity == "error"] == []
 
 
+@pytest.mark.slow
 def test_with_nothing_to_embed_there_is_no_group_of_labels(tmp_path: Path) -> None:
     run = write_run(tmp_path / "source")
     catnip2bids.package([tmp_path / "source"], tmp_path / "out", settings(embed_labels=True))
@@ -137,7 +142,7 @@ def test_negative_labels_have_names_and_colours_everywhere(tmp_path: Path) -> No
 # ---- datasets of earlier versions, whose label images had a display window too
 
 
-@pytest.fixture(params=[OmeZarrVersion.V05, pytest.param(OmeZarrVersion.V04, marks=pytest.mark.slow)])
+@pytest.fixture(params=VERSIONS)
 def earlier(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """Package as earlier versions did; returns how to package the same again."""
     write_run(tmp_path / "source")

@@ -86,7 +86,7 @@ def test_masked_labels_are_left_out_with_the_evidence(made: Path) -> None:
     assert found["reason"] in (dataset / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("value", "where_labels_are"), [(9999, True), (97, False)])
+@pytest.mark.parametrize(("value", "where_labels_are"), [(9999, True), pytest.param(97, False, marks=pytest.mark.slow)])
 def test_one_voxel_more_and_they_are_packaged_too(tmp_path: Path, value: int, where_labels_are: bool) -> None:
     run = write_l0(tmp_path / "cohort")
     change(run, 3, value, where_labels_are=where_labels_are)
@@ -98,12 +98,14 @@ def test_one_voxel_more_and_they_are_packaged_too(tmp_path: Path, value: int, wh
     assert decision(tmp_path / "out")["action"] == "convert"
 
 
+@pytest.mark.slow
 def test_one_voxel_less_is_still_a_mask(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     change(run, 3, 0)
     assert not has_masked_image(package([tmp_path / "cohort"], tmp_path / "out", settings()))
 
 
+@pytest.mark.slow
 def test_one_label_that_is_lost_is_one(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     labels, masked = (sorted((run / name).iterdir()) for name in ("atlaslabel_def_origspace", MASKED))
@@ -182,6 +184,7 @@ def test_what_somebody_excludes_with_a_reason_stays_out_and_a_warning_says_what_
     assert any("does not hold all of it" in warning for warning in result.warnings)
 
 
+@pytest.mark.slow
 def test_with_a_reason_of_ones_own_the_mask_is_recovered_too(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     plan = planned(tmp_path / "cohort", **{MASKED: ("exclude", "it can be made again")})
@@ -190,7 +193,7 @@ def test_with_a_reason_of_ones_own_the_mask_is_recovered_too(tmp_path: Path) -> 
     assert_masked_can_be_made_again(run, tmp_path / "out")
 
 
-@pytest.mark.parametrize("action", ["exclude", "copy"])
+@pytest.mark.parametrize("action", ["exclude", pytest.param("copy", marks=pytest.mark.slow)])
 def test_without_the_labels_the_masked_ones_are_packaged(tmp_path: Path, out: Path, action: str) -> None:
     plan = planned(tmp_path / "cohort", atlaslabel_def_origspace=(action, "not wanted as an image"))
     result = package([tmp_path / "cohort"], tmp_path / "new", settings(), plan)
@@ -201,7 +204,10 @@ def test_without_the_labels_the_masked_ones_are_packaged(tmp_path: Path, out: Pa
     assert not [image for image in images_of(out) if "hemispheremask" in image]
 
 
-@pytest.mark.parametrize("change", [{}, {"reason": "in other words"}, {"by_pixels": None}])
+@pytest.mark.parametrize(
+    "change",
+    [{}, *(pytest.param(each, marks=pytest.mark.slow) for each in ({"reason": "in other words"}, {"by_pixels": None}))],
+)
 def test_the_plan_of_a_dataset_proves_nothing_about_labels_that_broke_since(
     tmp_path: Path, out: Path, change: dict[str, str | None]
 ) -> None:
@@ -218,6 +224,7 @@ def test_the_plan_of_a_dataset_proves_nothing_about_labels_that_broke_since(
     assert has_masked_image(result)
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_dataset_does_not_leave_out_both_of_two_that_are_the_same(tmp_path: Path) -> None:
     run = write_l2(tmp_path / "cohort", exclusion=True)
     name = the_same_heat_maps(run)
@@ -239,6 +246,7 @@ def test_an_action_that_somebody_changed_counts_whatever_the_reason_says(tmp_pat
     assert has_masked_image(package([tmp_path / "cohort"], tmp_path / "new", settings(), plan))
 
 
+@pytest.mark.slow
 def test_the_proof_of_one_animal_is_none_for_another(tmp_path: Path) -> None:
     """All files have the same names, sizes and times."""
     for animal in ("a", "b"):
@@ -257,6 +265,7 @@ def test_the_proof_of_one_animal_is_none_for_another(tmp_path: Path) -> None:
     assert any("packaged too" in warning for warning in result.warnings)
 
 
+@pytest.mark.slow
 def test_a_mask_of_0_and_255_is_not_the_factor(tmp_path: Path) -> None:
     run = with_mask(write_l0(tmp_path / "cohort"))
     for path in (run / "hemispheremask_origspace").iterdir():
@@ -278,6 +287,7 @@ def test_a_mask_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert any("times hemispheremask_origspace: it cannot be read" in warning for warning in result.warnings)
 
 
+@pytest.mark.slow
 def test_labels_of_another_type_are_told(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     for path in (run / MASKED).iterdir():
@@ -298,6 +308,7 @@ def assert_masked_can_be_made_again(run: Path, dataset: Path) -> None:
     assert np.array_equal(made, masked)
 
 
+@pytest.mark.slow
 def test_a_recovered_mask_empties_the_right_planes_where_slice_numbers_have_a_step(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     for folder in ("atlaslabel_def_origspace", MASKED):
@@ -339,6 +350,7 @@ def empty_planes(run: Path, *planes: int) -> None:
         write_tiff(path, np.zeros_like(tifffile.imread(path))[np.newaxis])
 
 
+@pytest.mark.slow
 def test_planes_that_the_mask_empties_are_0_in_it_as_a_whole(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     for source, target in zip(
@@ -367,6 +379,7 @@ def with_mask(run: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_the_mask_of_the_run_is_packaged_if_it_is_the_right_one(tmp_path: Path) -> None:
     run = with_mask(write_l0(tmp_path / "cohort"))
     package([tmp_path / "cohort"], tmp_path / "out", settings())
@@ -418,6 +431,7 @@ def test_heat_maps_that_are_the_same_are_packaged_once(tmp_path: Path) -> None:
     assert (found["action"], found["evidence"]["relation"]) == ("convert", "different")
 
 
+@pytest.mark.slow
 def test_masked_labels_that_are_a_link_are_packaged_once(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     shutil.rmtree(run / MASKED)
@@ -428,6 +442,7 @@ def test_masked_labels_that_are_a_link_are_packaged_once(tmp_path: Path) -> None
     assert not [image for image in images_of(tmp_path / "out") if "hemispheremask" in image]
 
 
+@pytest.mark.slow
 def test_one_of_two_that_are_the_same_may_be_kept_by_the_plan(tmp_path: Path) -> None:
     run = write_l2(tmp_path / "cohort", exclusion=True)
     name = the_same_heat_maps(run)

@@ -145,6 +145,7 @@ def test_runs_of_one_name_that_were_given_as_sources(tmp_path: Path) -> None:
         assert_restored(runs[folder], run)
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_but_masked_labels(tmp_path: Path) -> None:
     write_l1(tmp_path / "cohort")
     package([tmp_path / "cohort"], tmp_path / "dataset", settings())
@@ -203,6 +204,7 @@ def test_heat_maps_that_are_only_there_as_nifti(tmp_path: Path, ending: str, dty
     assert np.array_equal(np.asarray(stored.dataobj), voxels)
 
 
+@pytest.mark.slow
 def test_labels_that_are_the_same_come_back_twice(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     labels = source_planes(run / "atlaslabel_def_origspace")
@@ -477,6 +479,7 @@ def test_folders_that_hold_something_are_refused(tmp_path: Path, dataset: Path) 
     assert called("restore", run, "-o", tmp_path / "restored").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_restored_cohort_makes_the_same_dataset(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     change_slices(run / "640_N4", lambda plane: plane + np.uint16(1))

@@ -306,6 +306,7 @@ def test_packaging_again_takes_no_damage_for_the_truth(copy: Packaged, file: str
     assert verify(copy.dataset).ok is not protected
 
 
+@pytest.mark.slow
 def test_images_that_were_made_again_have_new_checksums(copy: Packaged) -> None:
     rewrite_slice(slices_of(copy.source / KO / "640_N4")[0], np.full(TALL[1:], 60000, np.uint16))
     package([copy.source], copy.dataset, settings())
@@ -334,6 +335,7 @@ def rot(path: Path) -> None:
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
+@pytest.mark.slow
 def test_a_copy_that_rotted_is_mended_by_overwriting(copy: Packaged) -> None:
     rot(next((copy.dataset / "sourcedata").rglob("FRSTseg_00010000.csv")))
     package([copy.source], copy.dataset, settings())
@@ -388,6 +390,7 @@ def test_the_ome_xml_of_an_ome_tiff(tmp_path: Path) -> None:
     assert f"{KO_PREFIX}_SPIM.ome.btf: its OME-XML was changed" in problems(verify(tmp_path / "dataset"))
 
 
+@pytest.mark.slow
 def test_what_has_no_source_any_more_stays(copy: Packaged) -> None:
     """Somebody deletes what is packaged and proven, and adds the next animal."""
     before = images_of(copy.dataset)
@@ -402,6 +405,7 @@ def test_what_has_no_source_any_more_stays(copy: Packaged) -> None:
     assert len(slices_of(copy.source.parent / "restored" / KO / "atlaslabel_def_origspace_masked")) == TALL[0]
 
 
+@pytest.mark.slow
 def test_strangers_among_slices_do_not_make_slices_copies(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     (run / "640_N4/notes.txt").write_text("a note")
