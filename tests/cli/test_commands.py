@@ -130,6 +130,7 @@ offer() {
 """
 
 
+@pytest.mark.slow
 def test_bash_completes(tmp_path: Path) -> None:
     offered = {
         "pack": {"package"},

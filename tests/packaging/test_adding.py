@@ -337,6 +337,7 @@ def test_a_changed_source_makes_only_its_image_anew(tmp_path: Path, out: Path) -
     assert_same(out, tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_only_what_is_written_now_counts_as_copied(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "source", exclusion=True)
     first = package([tmp_path / "source"], tmp_path / "out", settings())
@@ -463,6 +464,7 @@ def test_another_animal_with_the_same_label_is_refused_and_both_are_named(ko_onl
 KO_IN_CAPITALS = KO_NAME.replace("45670_ko", "45670_KO")
 
 
+@pytest.mark.slow
 def test_animals_whose_labels_differ_only_in_case_are_refused_and_both_are_named(ko_only: Path, tmp_path: Path) -> None:
     """On macOS and Windows their folders would be one."""
     write_l0(tmp_path / "both", KO_NAME)
@@ -705,6 +707,7 @@ def test_a_dataset_with_embedded_labels_is_valid(embedded: Path) -> None:
     assert catnip2bids.validate(embedded / "out").ok
 
 
+@pytest.mark.slow
 def test_embedded_labels_follow_their_images(with_labels: Path) -> None:
     source, dataset = with_labels / "source", with_labels / "out"
     before = files_of(dataset)

@@ -77,6 +77,7 @@ def test_it_is_near_to_what_comes_out(tmp_path: Path, cohort: Path, choices: Set
     assert expected.seconds[1] > expected.seconds[8] >= expected.seconds[64] > 0
 
 
+@pytest.mark.slow
 def test_images_that_are_there_cost_nothing(tmp_path: Path, cohort: Path) -> None:
     whole = estimated(cohort, tmp_path / "dataset", settings())
     package([cohort], tmp_path / "dataset", settings())

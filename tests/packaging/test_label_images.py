@@ -166,6 +166,7 @@ def found_by_validate(dataset: Path) -> set[tuple[str, str, str]]:
     return {(found.severity.value, found.code, found.file) for found in check_ome_zarr(read_tree(dataset))}
 
 
+@pytest.mark.slow
 def test_metadata_of_an_earlier_version_is_found_and_replaced(tmp_path: Path, earlier: Callable[..., Any]) -> None:
     dataset = tmp_path / "out"
     embedded = [f"{RAW}/labels/{name}" for name in ("atlas", "hemispheremask", "FRSTseg10000")]

@@ -569,6 +569,7 @@ def test_a_second_time_nothing_is_made_anew(packaged: Packaged) -> None:
     assert state_of(packaged.source) == source
 
 
+@pytest.mark.slow
 def test_the_plan_of_the_dataset_makes_the_same_again(packaged: Packaged, tmp_path: Path) -> None:
     plan = packaged.dataset / "code/catnip2bids/plan.toml"
     choices: dict[str, Any] = {"atlas_table": packaged.atlas_table}

@@ -229,7 +229,7 @@ def test_a_second_run_makes_nothing(both: Both) -> None:
     assert {path: state for path, state in state_of(both.tiff).items() if path in IMAGES} == before
 
 
-@pytest.mark.parametrize("first", Format)
+@pytest.mark.parametrize("first", [Format.OME_ZARR, pytest.param(Format.OME_TIFF, marks=pytest.mark.slow)])
 def test_another_format_replaces_all_images_but_not_what_a_person_added(
     both: Both, tmp_path: Path, first: Format
 ) -> None:
@@ -308,6 +308,7 @@ def test_embedded_labels_go_with_the_format(both: Both, tmp_path: Path) -> None:
     assert images_of(tmp_path / "out") == set(IMAGES)
 
 
+@pytest.mark.slow
 def test_the_command_packages_ome_tiff(both: Both, tmp_path: Path) -> None:
     words = ["package", both.cohort, "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5, "--format", "ome-tiff"]
     words += ["--no-report"]
@@ -343,7 +344,8 @@ def marked_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("marked_often")
-@pytest.mark.parametrize("n_planes", [15, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 60, 100))])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_planes", [1, 15, 60, 100])
 def test_an_interrupted_dataset_is_the_same_in_the_end(both: Both, tmp_path: Path, n_planes: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         package([both.cohort], tmp_path / "out", settings(**TIFF), progress=_Interrupting(n_planes))
@@ -354,6 +356,7 @@ def test_an_interrupted_dataset_is_the_same_in_the_end(both: Both, tmp_path: Pat
     assert not partials_of(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_black_and_white_masks_are_kept_and_restored(tmp_path: Path) -> None:
     """MATLAB writes logical arrays with one bit a pixel."""
     cells = write_l0(tmp_path / "cohort", KO) / "640_FRST_seg/FRSTseg_00010000.tif"

@@ -288,6 +288,7 @@ def test_what_no_checksum_proves_is_restored_and_named(tmp_path: Path, dataset: 
 
 
 @every_format
+@pytest.mark.slow
 def test_with_too_little_memory_nothing_is_written(tmp_path: Path, choices: dict[str, Any]) -> None:
     write_l0(tmp_path / "cohort")
     package([tmp_path / "cohort"], tmp_path / "dataset", settings(**choices))
@@ -329,6 +330,7 @@ def test_interrupted_it_goes_on(tmp_path: Path, dataset: Path) -> None:
     assert_restored(tmp_path / "cohort", tmp_path / "restored")
 
 
+@pytest.mark.slow
 def test_strangers_in_the_folder_of_a_volume_wait_for_it(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     (run / "640_N4/notes.txt").write_text("a note")

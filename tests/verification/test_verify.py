@@ -315,6 +315,7 @@ def test_images_that_were_made_again_have_new_checksums(copy: Packaged) -> None:
     assert verify(copy.dataset, copy.source).ok
 
 
+@pytest.mark.slow
 def test_packaging_the_next_animal_takes_no_damage_for_the_truth(copy: Packaged) -> None:
     deleted = next((copy.dataset / "sourcedata").rglob("FRSTseg_00010000.csv"))
     edited = next((copy.dataset / "derivatives/catnip-counts").rglob("*_desc-FRSTseg10000_counts.tsv"))
@@ -382,6 +383,7 @@ def test_checksums_of_files_elsewhere_are_not_followed(copy: Packaged, name: str
     assert problems(verify(copy.dataset)) == f"{CHECKSUMS}: was changed: its own checksum is not right"
 
 
+@pytest.mark.slow
 def test_the_ome_xml_of_an_ome_tiff(tmp_path: Path) -> None:
     write_l0(tmp_path / "cohort")
     package([tmp_path / "cohort"], tmp_path / "dataset", settings(image_format=Format.OME_TIFF))
