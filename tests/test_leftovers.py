@@ -208,6 +208,7 @@ def test_leftovers_have_no_checksums_and_are_no_part_of_images(packaged: Path) -
     assert "notes.txt is not part of it" in problem
 
 
+@pytest.mark.slow
 def test_a_dataset_with_leftovers_is_valid_and_all_that_it_was(packaged: Path, littered: Path) -> None:
     report, found = validate(packaged), verify(packaged, littered)
     assert report.ok, [finding for finding in report.findings if finding.severity == "error"]

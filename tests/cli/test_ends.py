@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from catnip2bids import package, verify
+from catnip2bids import package, standard_streams, verify
+from in_process import called
 from runs import KO, VOXEL_SIZE_UM, dataset_files, files_of, settings, slices_of, write_l0
 
 VOXEL_SIZE = "--voxel-size " + " ".join(map(str, VOXEL_SIZE_UM))
@@ -46,21 +47,25 @@ def ended(line: str, cwd: Path, variables: Mapping[str, str] = {}) -> subprocess
     )
 
 
+LINES = [
+    ("catnip2bids verify dataset --json > /dev/full", 2, "stdout: cannot be written"),
+    ("catnip2bids verify changed >&- 0<&-", 1, "something has changed"),
+    ("catnip2bids verify --wrong 2> /dev/full", 2, ""),
+    ("catnip2bids --help > /dev/full", 2, "stdout: cannot be written"),
+]
+MORE_LINES = [
+    ("catnip2bids verify dataset 2>&-", 2, ""),
+    ("catnip2bids verify nothing >&- 2>&-", 2, ""),
+    ("catnip2bids verify dataset --json >&-", 2, "stdout: cannot be written"),
+    ("catnip2bids verify dataset > /dev/full", 0, "nothing has changed"),  # nothing was to be written there
+    ("catnip2bids verify dataset 2> /dev/full", 2, ""),
+    ("catnip2bids verify changed 2> /dev/full", 2, ""),
+    ("catnip2bids view dataset --no-browser --print-url > /dev/full", 2, "stdout: cannot be written"),
+]
+
+
 @pytest.mark.parametrize(
-    ("line", "code", "said"),
-    [
-        ("catnip2bids verify dataset --json >&-", 2, "stdout: cannot be written"),
-        ("catnip2bids verify dataset --json > /dev/full", 2, "stdout: cannot be written"),
-        ("catnip2bids verify dataset > /dev/full", 0, "nothing has changed"),  # nothing was to be written there
-        ("catnip2bids verify dataset 2>&-", 2, ""),
-        ("catnip2bids verify dataset 2> /dev/full", 2, ""),
-        ("catnip2bids verify changed 2> /dev/full", 2, ""),
-        ("catnip2bids verify changed >&- 0<&-", 1, "something has changed"),
-        ("catnip2bids verify nothing >&- 2>&-", 2, ""),
-        ("catnip2bids verify --wrong 2> /dev/full", 2, ""),
-        ("catnip2bids --help > /dev/full", 2, "stdout: cannot be written"),
-        ("catnip2bids view dataset --no-browser --print-url > /dev/full", 2, "stdout: cannot be written"),
-    ],
+    ("line", "code", "said"), [*LINES, *(pytest.param(*line, marks=pytest.mark.slow) for line in MORE_LINES)]
 )
 def test_what_could_not_be_told_is_told_by_the_exit_code(folder: Path, line: str, code: int, said: str) -> None:
     done = ended(line, folder)
@@ -74,7 +79,10 @@ def test_a_reader_that_is_gone_is_no_news(folder: Path) -> None:
     assert (done.stdout, done.stderr) == ("141\n", "")
 
 
-@pytest.mark.parametrize("where", ["2>&-", "2> /dev/full", ">&- 2>&-"])
+@pytest.mark.parametrize(
+    "where", [">&- 2>&-", *(pytest.param(where, marks=pytest.mark.slow) for where in ("2>&-", "2> /dev/full"))]
+)
+@pytest.mark.slow
 def test_work_is_done_though_nobody_can_be_told(folder: Path, tmp_path: Path, where: str) -> None:
     """Files that are written do not get the number of a stream that is closed."""
     done = ended(f"catnip2bids package {shlex.quote(RUN)} -o {tmp_path}/new {VOXEL_SIZE} --no-report {where}", folder)
@@ -83,12 +91,14 @@ def test_work_is_done_though_nobody_can_be_told(folder: Path, tmp_path: Path, wh
     assert verify(tmp_path / "new").ok
 
 
+@pytest.mark.slow
 def test_a_plan_is_written_though_its_json_cannot_be_printed(folder: Path, tmp_path: Path) -> None:
     done = ended(f"catnip2bids scan {shlex.quote(RUN)} -o {tmp_path}/plan.toml --json > /dev/full", folder)
     assert (done.returncode, (tmp_path / "plan.toml").is_file()) == (2, True)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_an_old_locale_changes_neither_names_nor_results(folder: Path, tmp_path: Path) -> None:
     source, place = shlex.quote(RUN), shlex.quote(str(tmp_path / "ö"))
     (tmp_path / "ö").mkdir()
@@ -113,9 +123,9 @@ def test_names_that_are_not_utf8(folder: Path, tmp_path: Path) -> None:
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     Path(odd).mkdir()
     (Path(odd) / "run").symlink_to(folder / RUN)
-    refused = ended(f"catnip2bids scan {odd} -o {tmp_path}/plan.toml", folder)
+    refused = called("scan", odd, "-o", tmp_path / "plan.toml")
     assert (refused.returncode, "has a name that is not UTF-8; rename it" in refused.stderr) == (2, True)
-    refused = ended(f"catnip2bids package {shlex.quote(RUN)} -o {odd}/new {VOXEL_SIZE} --no-report", folder)
+    refused = called("package", folder / RUN, "-o", f"{odd}/new", "--voxel-size", *VOXEL_SIZE_UM, "--no-report")
     assert (refused.returncode, "has a path that is not UTF-8; rename" in refused.stderr) == (2, True)
     assert {path.name for path in Path(odd).iterdir()} == {"run"}
 
@@ -135,6 +145,7 @@ def test_help_needs_no_memory(folder: Path) -> None:
     assert ended("ulimit -v 300000; catnip2bids verify --help", folder).returncode == 0
 
 
+@pytest.mark.slow
 def test_plots_that_cannot_be_drawn_are_missing_and_nothing_else(folder: Path, tmp_path: Path) -> None:
     line = f"ulimit -v 4000000; catnip2bids package {shlex.quote(RUN)} -o {tmp_path}/new {VOXEL_SIZE}"
     done = ended(line, folder)
@@ -163,24 +174,33 @@ main()
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        ("MemoryError", "error: memory ran out"),
-        ("ImportError('x.so: failed to map segment from shared object')", "error: memory ran out"),
-        ("RuntimeError('std::bad_alloc')", "error: memory ran out"),
-        ("KeyError('a\\nb')", "error: KeyError: 'a\\nb'; this is a mistake in catnip2bids"),
-        ("OSError(5, 'Input/output error', 'a.tsv')", "error: a.tsv: Input/output error;"),
+        (MemoryError(), "memory ran out"),
+        (ImportError("x.so: failed to map segment from shared object"), "memory ran out"),
+        (RuntimeError("std::bad_alloc"), "memory ran out"),
+        (KeyError("a\nb"), "KeyError: 'a\\nb'; this is a mistake in catnip2bids"),
+        (OSError(5, "Input/output error", "a.tsv"), "a.tsv: Input/output error;"),
+        (RuntimeError("a\x1bb\nc"), "RuntimeError: a b c; this is a mistake in catnip2bids"),
     ],
 )
-def test_an_error_that_nobody_expected_is_one_line(folder: Path, error: str, said: str) -> None:
-    command = [sys.executable, "-c", _WRONG.format(error), "verify", "dataset"]
+def test_an_error_that_nobody_expected_is_said_in_one_line(error: Exception, said: str) -> None:
+    line = standard_streams._in_words(error)
+    assert line.startswith(said)
+    assert line.isprintable()
+
+
+@pytest.mark.slow
+def test_a_program_that_meets_such_an_error_prints_the_line_and_the_traceback_on_demand(folder: Path) -> None:
+    command = [sys.executable, "-c", _WRONG.format("KeyError('a\\nb')"), "verify", "dataset"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith(said)
+    assert done.stderr.startswith("error: KeyError: 'a\\nb'; this is a mistake in catnip2bids")
     variables = {**os.environ, "CATNIP2BIDS_TRACEBACK": "1"}
     told = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     assert (told.returncode, "in fail" in told.stderr) == (2, True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.slow
 def test_a_demo_on_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     line = "mount -t tmpfs -o size=200k tmpfs disk && { catnip2bids demo disk/demo; code=$?; umount disk; exit $code; }"

@@ -22,6 +22,7 @@ from catnip2bids.packaging.readme_texts import replace_marked_part
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import report_on
 from catnip2bids.progress import Progress
+from in_process import no_dandi
 from runs import (
     CHECKSUMS,
     FLOX,
@@ -55,6 +56,8 @@ from runs import (
     write_l2,
 )
 
+__all__ = ["no_dandi"]
+
 _KO_DERIVATIVE = "derivatives/catnip/sub-45670ko/micr"
 
 
@@ -74,34 +77,59 @@ def at_once(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return dataset
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one run in `source`, its dataset in `out`, and in `ko` the dataset of the cohort's folder KO."""
+    folder = tmp_path_factory.mktemp("made")
+    write_l0(folder / "source", KO)
+    assert package([folder / "source"], folder / "out", settings()).ok
+    assert package([folder / "source/KO"], folder / "ko", settings()).ok
+    return folder
+
+
+@pytest.fixture
+def out(made: Path, tmp_path: Path) -> Path:
+    """The dataset of `tmp_path / "source"`, a run that may be changed too."""
+    shutil.copytree(made / "source", tmp_path / "source")
+    return Path(shutil.copytree(made / "out", tmp_path / "out"))
+
+
+@pytest.fixture
+def ko_only(made: Path, tmp_path: Path) -> Path:
+    """The dataset of the cohort's folder KO, to which others are added."""
+    return Path(shutil.copytree(made / "ko", tmp_path / "out"))
+
+
 # ---- one by one
 
 
-@pytest.mark.parametrize("order", [["KO", "FLOX", "WT"], ["WT", "KO", "FLOX"], ["FLOX", "WT", "KO"]])
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["FLOX", "WT", "KO"],
+        pytest.param(["KO", "FLOX", "WT"], marks=pytest.mark.slow),
+        pytest.param(["WT", KO, "FLOX"], marks=pytest.mark.slow),
+        pytest.param([KO, TODAY, FLOX], marks=pytest.mark.slow),
+    ],
+)
 def test_animals_one_by_one_are_the_same_as_all_at_once(
     cohort: Path, at_once: Path, tmp_path: Path, order: list[str]
 ) -> None:
+    """Folders of the cohort, or the runs in them."""
     for name in order:
         assert package([cohort / name], tmp_path / "out", settings()).ok
     assert_same(tmp_path / "out", at_once)
 
 
-def test_runs_given_directly_one_by_one_are_the_same_too(cohort: Path, at_once: Path, tmp_path: Path) -> None:
-    for name in (KO, TODAY, FLOX):
-        assert package([cohort / name], tmp_path / "out", settings()).ok
+@pytest.mark.parametrize("sources", [[KO, TODAY, FLOX], pytest.param(["WT", "KO", "FLOX"], marks=pytest.mark.slow)])
+def test_runs_or_folders_given_together_are_the_same_too(
+    cohort: Path, at_once: Path, tmp_path: Path, sources: list[str]
+) -> None:
+    assert package([cohort / name for name in sources], tmp_path / "out", settings()).ok
     assert_same(tmp_path / "out", at_once)
 
 
-def test_runs_given_directly_together_are_the_same_too(cohort: Path, at_once: Path, tmp_path: Path) -> None:
-    assert package([cohort / KO, cohort / TODAY, cohort / FLOX], tmp_path / "out", settings()).ok
-    assert_same(tmp_path / "out", at_once)
-
-
-def test_folders_given_together_are_the_same_too(cohort: Path, at_once: Path, tmp_path: Path) -> None:
-    assert package([cohort / "WT", cohort / "KO", cohort / "FLOX"], tmp_path / "out", settings()).ok
-    assert_same(tmp_path / "out", at_once)
-
-
+@pytest.mark.slow
 def test_a_cohort_that_grows_is_the_same_as_the_grown_one(cohort: Path, at_once: Path, tmp_path: Path) -> None:
     for name in ("KO", "WT", "FLOX"):
         shutil.copytree(cohort / name, tmp_path / "growing" / name)
@@ -116,22 +144,17 @@ def assert_same(dataset: Path, other: Path) -> None:
     assert targets(dataset) == targets(other)
 
 
-def test_adding_touches_nothing_of_the_others(cohort: Path, tmp_path: Path) -> None:
-    package([cohort / "KO"], tmp_path / "out", settings())
-    before = state_of(tmp_path / "out/sub-45670ko")
-    images = state_of(tmp_path / "out" / _KO_DERIVATIVE)
-    result = package([cohort / "WT"], tmp_path / "out", settings())
+def test_adding_touches_nothing_of_the_others_and_tables_keep_what_is_there(cohort: Path, ko_only: Path) -> None:
+    before = state_of(ko_only / "sub-45670ko")
+    images = state_of(ko_only / _KO_DERIVATIVE)
+    result = package([cohort / "WT"], ko_only, settings())
+    assert [*result.made, *result.kept]
     assert all("46001wt" in str(target) for target in [*result.made, *result.kept])
-    assert state_of(tmp_path / "out/sub-45670ko") == before
-    assert state_of(tmp_path / "out" / _KO_DERIVATIVE) == images
-
-
-def test_tables_keep_what_is_there(cohort: Path, tmp_path: Path) -> None:
-    package([cohort / "KO"], tmp_path / "out", settings())
-    package([cohort / "WT"], tmp_path / "out", settings())
-    assert column(read_tsv(tmp_path / "out/participants.tsv"), "participant_id") == ["sub-45670ko", "sub-46001wt"]
-    assert len(read_tsv(tmp_path / "out/samples.tsv")) == 2
-    counted = column(read_tsv(tmp_path / "out/derivatives/catnip-counts/counts.tsv"), "participant_id")
+    assert state_of(ko_only / "sub-45670ko") == before
+    assert state_of(ko_only / _KO_DERIVATIVE) == images
+    assert column(read_tsv(ko_only / "participants.tsv"), "participant_id") == ["sub-45670ko", "sub-46001wt"]
+    assert len(read_tsv(ko_only / "samples.tsv")) == 2
+    counted = column(read_tsv(ko_only / "derivatives/catnip-counts/counts.tsv"), "participant_id")
     assert set(counted) == {"sub-45670ko", "sub-46001wt"}
 
 
@@ -152,7 +175,14 @@ class _Stop(Progress):
             raise self.error
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug"), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyboardInterrupt(),
+        pytest.param(RuntimeError("a bug"), marks=pytest.mark.slow),
+        pytest.param(MemoryError(), marks=pytest.mark.slow),
+    ],
+)
 def test_an_exception_in_the_middle_of_an_image_leaves_no_half_image(
     cohort: Path, at_once: Path, tmp_path: Path, error: BaseException
 ) -> None:
@@ -208,27 +238,37 @@ _KILLED_WHILE_SAVING = """
 import os, signal, sys
 from catnip2bids import Settings, package
 
-left = int(sys.argv[3])
 sync = os.fsync
-def fsync(descriptor):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    sync(descriptor)
-os.fsync = fsync
-package([sys.argv[1]], sys.argv[2], Settings(voxel_size_um=(3.7, 3.7, 5.0), report=False))
+source, out, *numbers = sys.argv[1:]
+for number in numbers:  # a process for each, forked before there are threads
+    left = int(number)
+
+    def fsync(descriptor):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        sync(descriptor)
+
+    if (child := os.fork()) == 0:
+        os.fsync = fsync
+        package([source], f"{out}{number}", Settings(voxel_size_um=(3.7, 3.7, 5.0), report=False))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-@pytest.mark.parametrize("at", [1, 2, 8, 100])
-def test_killed_while_something_is_published_it_goes_on(cohort: Path, at_once: Path, tmp_path: Path, at: int) -> None:
+@pytest.mark.slow
+def test_killed_while_something_is_published_it_goes_on(made: Path, tmp_path: Path) -> None:
     """At 1 not even the file is complete by which the dataset is known to be ours."""
-    assert python(_KILLED_WHILE_SAVING, cohort, tmp_path / "out", at).returncode == -9
-    assert_whole(tmp_path / "out", at_once)
-    assert package([cohort], tmp_path / "out", settings()).ok
-    assert_same(tmp_path / "out", at_once)
-    assert not partials_of(tmp_path / "out")
+    at = [1, 2, 8, 60]
+    assert python(_KILLED_WHILE_SAVING, made / "source", tmp_path / "out", *at).stdout.split() == ["-9"] * len(at)
+    for number in at:
+        dataset = tmp_path / f"out{number}"
+        assert_whole(dataset, made / "out")
+        assert package([made / "source"], dataset, settings()).ok
+        assert_same(dataset, made / "out")
+        assert not partials_of(dataset)
 
 
 _KILLED_WHILE_REPLACING = """
@@ -245,38 +285,34 @@ package([sys.argv[1]], sys.argv[2], Settings(voxel_size_um=(3.7, 3.7, 5.0), over
 """
 
 
-def test_killed_while_an_old_image_is_removed_it_leaves_no_half_image(
-    cohort: Path, at_once: Path, tmp_path: Path
-) -> None:
+@pytest.mark.slow
+def test_killed_while_an_old_image_is_removed_it_leaves_no_half_image(made: Path, out: Path) -> None:
     """Removing a folder takes time: what is half removed must not stand under the final name, nor be kept."""
-    shutil.copytree(at_once, tmp_path / "out")
-    assert python(_KILLED_WHILE_REPLACING, cohort, tmp_path / "out").returncode == -9
-    assert_whole(tmp_path / "out", at_once)
-    assert package([cohort], tmp_path / "out", settings()).ok
-    assert_same(tmp_path / "out", at_once)
+    assert python(_KILLED_WHILE_REPLACING, made / "source", out).returncode == -9
+    assert_whole(out, made / "out")
+    assert package([made / "source"], out, settings()).ok
+    assert_same(out, made / "out")
 
 
-def test_an_image_that_was_removed_is_made_again(cohort: Path, at_once: Path, tmp_path: Path) -> None:
-    shutil.copytree(at_once, tmp_path / "out")
+def test_an_image_that_was_removed_is_made_again(made: Path, out: Path) -> None:
     image = f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"
-    shutil.rmtree(tmp_path / "out" / image)
-    result = package([cohort], tmp_path / "out", settings())
+    shutil.rmtree(out / image)
+    result = package([made / "source"], out, settings())
     assert [str(target) for target in result.made] == [image]
-    assert_same(tmp_path / "out", at_once)
+    assert_same(out, made / "out")
 
 
-def test_overwrite_makes_everything_anew_and_the_same(cohort: Path, at_once: Path, tmp_path: Path) -> None:
-    shutil.copytree(at_once, tmp_path / "out")
-    result = package([cohort], tmp_path / "out", settings(overwrite=True))
-    assert {str(target) for target in result.made} == images_of(at_once)
-    assert_same(tmp_path / "out", at_once)
+def test_overwrite_makes_everything_anew_and_the_same(made: Path, out: Path) -> None:
+    result = package([made / "source"], out, settings(overwrite=True))
+    assert {str(target) for target in result.made} == images_of(made / "out")
+    assert_same(out, made / "out")
 
 
-def test_what_is_done_twice_from_a_copy_of_the_source_is_the_same(cohort: Path, at_once: Path, tmp_path: Path) -> None:
+def test_what_is_done_twice_from_a_copy_of_the_source_is_the_same(made: Path, tmp_path: Path) -> None:
     """Neither the place of the source nor the times of its files show in the dataset, but for the copies' times."""
-    shutil.copytree(cohort, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+    shutil.copytree(made / "source", tmp_path / "elsewhere", copy_function=shutil.copyfile)
     package([tmp_path / "elsewhere"], tmp_path / "out", settings())
-    assert_same(tmp_path / "out", at_once)
+    assert_same(tmp_path / "out", made / "out")
 
 
 # ---- sources and settings that change
@@ -288,20 +324,20 @@ def only_made(source: Path, dataset: Path, **choices: Any) -> list[str]:
     return [target.name.removeprefix(KO_PREFIX) for target in result.made]
 
 
-def test_a_changed_source_makes_only_its_image_anew(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "source")
-    package([tmp_path / "source"], tmp_path / "out", settings())
+def test_a_changed_source_makes_only_its_image_anew(tmp_path: Path, out: Path) -> None:
+    run = tmp_path / "source" / KO
     file = slices_of(run / "640_FRST")[3]
     plane = tifffile.imread(file)
     plane[3, 3] += 7
     rewrite_slice(file, plane)
-    assert only_made(tmp_path / "source", tmp_path / "out") == ["_desc-FRST_SPIM.ome.zarr"]
-    image = tmp_path / "out" / f"{_KO_DERIVATIVE}/{KO_PREFIX}_desc-FRST_SPIM.ome.zarr"
+    assert only_made(tmp_path / "source", out) == ["_desc-FRST_SPIM.ome.zarr"]
+    image = out / f"{_KO_DERIVATIVE}/{KO_PREFIX}_desc-FRST_SPIM.ome.zarr"
     np.testing.assert_array_equal(level(image), source_planes(run / "640_FRST"))
     package([tmp_path / "source"], tmp_path / "fresh", settings())
-    assert_same(tmp_path / "out", tmp_path / "fresh")
+    assert_same(out, tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_only_what_is_written_now_counts_as_copied(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "source", exclusion=True)
     first = package([tmp_path / "source"], tmp_path / "out", settings())
@@ -312,18 +348,14 @@ def test_only_what_is_written_now_counts_as_copied(tmp_path: Path) -> None:
     table = run / "640_FRST_seg/FRSTseg_00010000.csv"
     table.write_text(re.sub(r"(?m)^(73,.*),(\d+),(\d+)$", r"\1,77,88", table.read_text()))
     changed = package([tmp_path / "source"], tmp_path / "out", settings())
+    assert changed.made == ()
     assert {path.name for path in changed.copied} == {table.name, next(p.name for p in tables if "corr" not in p.name)}
     assert catnip2bids.verify(tmp_path / "out").ok
-
-
-def test_a_changed_table_of_counts_is_brought_up_to_date(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "source")
-    package([tmp_path / "source"], tmp_path / "out", settings())
-    table = run / "640_FRST_seg/FRSTseg_00010000.csv"
-    table.write_text(re.sub(r"(?m)^(73,.*),(\d+),(\d+)$", r"\1,77,88", table.read_text()))
-    assert only_made(tmp_path / "source", tmp_path / "out") == []
     rows = read_tsv(tmp_path / "out/derivatives/catnip-counts/counts.tsv")
-    assert [(row["cell_count"], row["label_volume"]) for row in rows if row["index"] == "73"] == [("77", "88")]
+    brought_up_to_date = [
+        (row["cell_count"], row["label_volume"]) for row in rows if row["index"] == "73" and row["corrected"] == "false"
+    ]
+    assert brought_up_to_date == [("77", "88")]
     package([tmp_path / "source"], tmp_path / "fresh", settings())
     assert_same(tmp_path / "out", tmp_path / "fresh")
 
@@ -343,19 +375,19 @@ def test_a_changed_atlas_table_makes_only_label_images_anew(tmp_path: Path) -> N
     assert colors[821] == [1, 2, 3, 255]
 
 
-def test_an_atlas_table_that_comes_later_is_taken_for_all_runs_of_its_atlas(cohort: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_atlas_table_that_comes_later_is_taken_for_all_runs_of_its_atlas(
+    cohort: Path, ko_only: Path, tmp_path: Path
+) -> None:
     write_atlas_table(tmp_path / "atlas_info.txt")
-    package([cohort / "KO"], tmp_path / "out", settings())
-    package([cohort / "WT"], tmp_path / "out", settings(atlas_table=tmp_path / "atlas_info.txt"))
-    rows = {row["index"]: row for row in read_tsv(tmp_path / "out/derivatives/catnip/dseg.tsv")}
+    package([cohort / "WT"], ko_only, settings(atlas_table=tmp_path / "atlas_info.txt"))
+    rows = {row["index"]: row for row in read_tsv(ko_only / "derivatives/catnip/dseg.tsv")}
     assert rows["821"]["color"] == "#145a96"
-    assert not list((tmp_path / "out/derivatives/catnip").glob("atlas-*"))
+    assert not list((ko_only / "derivatives/catnip").glob("atlas-*"))
 
 
-def test_another_voxel_size_makes_native_images_anew(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source")
-    package([tmp_path / "source"], tmp_path / "out", settings())
-    result = package([tmp_path / "source"], tmp_path / "out", settings(voxel_size_um=(4.0, 4.0, 5.0)))
+def test_another_voxel_size_makes_native_images_anew(tmp_path: Path, out: Path) -> None:
+    result = package([tmp_path / "source"], out, settings(voxel_size_um=(4.0, 4.0, 5.0)))
     assert any("was packaged with voxels of 3.7 x 3.7 x 5 um" in warning for warning in result.warnings)
     assert sorted(target.name.removeprefix(KO_PREFIX) for target in result.made) == [
         "_SPIM.ome.zarr",
@@ -364,17 +396,16 @@ def test_another_voxel_size_makes_native_images_anew(tmp_path: Path) -> None:
         "_space-orig_desc-atlas_SPIM.ome.zarr",
         "_space-orig_desc-hemispheremask_SPIM.ome.zarr",
     ]
-    assert read_json(tmp_path / f"out/sub-45670ko/micr/{KO_PREFIX}_SPIM.json")["PixelSize"] == [4, 4, 5]
+    assert read_json(out / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.json")["PixelSize"] == [4, 4, 5]
 
 
-def test_another_version_of_ome_zarr_makes_all_images_anew(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source")
-    package([tmp_path / "source"], tmp_path / "out", settings())
-    made = only_made(tmp_path / "source", tmp_path / "out", ome_zarr_version=type(settings().ome_zarr_version)("0.4"))
+def test_another_version_of_ome_zarr_makes_all_images_anew(tmp_path: Path, out: Path) -> None:
+    made = only_made(tmp_path / "source", out, ome_zarr_version=type(settings().ome_zarr_version)("0.4"))
     assert len(made) == 6
-    assert not list((tmp_path / "out").rglob("zarr.json"))
+    assert not list(out.rglob("zarr.json"))
 
 
+@pytest.mark.slow
 def test_a_log_that_changes_does_not_leave_two_names_for_one_heatmap(tmp_path: Path) -> None:
     run = write_l2(tmp_path / "source")
     log = run / f"{TODAY_NAME}.log.txt"
@@ -387,11 +418,9 @@ def test_a_log_that_changes_does_not_leave_two_names_for_one_heatmap(tmp_path: P
     assert [re.findall(r"space-(\w+?)_", image) for image in heatmaps] == [["CATNIPv2"]]
 
 
-def test_what_is_excluded_later_is_not_in_the_dataset_any_more(tmp_path: Path) -> None:
+def test_what_is_excluded_later_is_not_in_the_dataset_any_more(tmp_path: Path, out: Path) -> None:
     """The plan, the README and the provenance say that it is left out: then it must be."""
-    write_l0(tmp_path / "source")
-    package([tmp_path / "source"], tmp_path / "out", settings())
-    plan = catnip2bids.read_plan(tmp_path / "out/code/catnip2bids/plan.toml")
+    plan = catnip2bids.read_plan(out / "code/catnip2bids/plan.toml")
     (run,) = plan.runs
     entries = [
         entry.model_copy(update={"action": Action.EXCLUDE, "reason": "too dim"})
@@ -400,37 +429,34 @@ def test_what_is_excluded_later_is_not_in_the_dataset_any_more(tmp_path: Path) -
         for entry in run.entries
     ]
     changed = plan.model_copy(update={"runs": [run.model_copy(update={"entries": entries})]})
-    package([tmp_path / "source"], tmp_path / "out", settings(), changed)
+    package([tmp_path / "source"], out, settings(), changed)
     package([tmp_path / "source"], tmp_path / "fresh", settings(), changed)
-    assert images_of(tmp_path / "out") == images_of(tmp_path / "fresh")
-    assert_same(tmp_path / "out", tmp_path / "fresh")
+    assert images_of(out) == images_of(tmp_path / "fresh")
+    assert_same(out, tmp_path / "fresh")
 
 
-def test_the_same_run_from_another_place_is_the_same_run(cohort: Path, tmp_path: Path) -> None:
-    package([cohort / "KO"], tmp_path / "out", settings())
-    shutil.copytree(cohort / "KO", tmp_path / "moved/deeper")
-    result = package([tmp_path / "moved"], tmp_path / "out", settings())
+def test_the_same_run_from_another_place_is_the_same_run(made: Path, ko_only: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "source/KO", tmp_path / "moved/deeper")
+    result = package([tmp_path / "moved"], ko_only, settings())
     assert result.ok
     assert not result.made
 
 
-def test_another_run_for_the_same_sample_is_refused_and_both_are_named(cohort: Path, tmp_path: Path) -> None:
-    package([cohort / "KO"], tmp_path / "out", settings())
+def test_another_run_for_the_same_sample_is_refused_and_both_are_named(ko_only: Path, tmp_path: Path) -> None:
     other = KO_NAME.replace("12-39-11", "18-00-00")
     write_l0(tmp_path / "source", other, seed=9)
-    before = state_of(tmp_path / "out")
+    before = state_of(ko_only)
     with pytest.raises(UsageError) as caught:
-        package([tmp_path / "source"], tmp_path / "out", settings())
+        package([tmp_path / "source"], ko_only, settings())
     assert KO_NAME in str(caught.value)
     assert other in str(caught.value)
-    assert state_of(tmp_path / "out") == before
+    assert state_of(ko_only) == before
 
 
-def test_another_animal_with_the_same_label_is_refused_and_both_are_named(cohort: Path, tmp_path: Path) -> None:
-    package([cohort / "KO"], tmp_path / "out", settings())
+def test_another_animal_with_the_same_label_is_refused_and_both_are_named(ko_only: Path, tmp_path: Path) -> None:
     write_l0(tmp_path / "source", KO_NAME.replace("45670_ko", "45670-ko").replace("_LH_", "_RH_"), seed=9)
     with pytest.raises(UsageError) as caught:
-        package([tmp_path / "source"], tmp_path / "out", settings())
+        package([tmp_path / "source"], ko_only, settings())
     assert "45670_ko" in str(caught.value)
     assert "45670-ko" in str(caught.value)
 
@@ -438,7 +464,8 @@ def test_another_animal_with_the_same_label_is_refused_and_both_are_named(cohort
 KO_IN_CAPITALS = KO_NAME.replace("45670_ko", "45670_KO")
 
 
-def test_animals_whose_labels_differ_only_in_case_are_refused_and_both_are_named(cohort: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_animals_whose_labels_differ_only_in_case_are_refused_and_both_are_named(ko_only: Path, tmp_path: Path) -> None:
     """On macOS and Windows their folders would be one."""
     write_l0(tmp_path / "both", KO_NAME)
     write_l0(tmp_path / "both", KO_IN_CAPITALS, seed=9)
@@ -446,15 +473,14 @@ def test_animals_whose_labels_differ_only_in_case_are_refused_and_both_are_named
     (problem,) = report_on(scan(tmp_path / "both")).problems
     assert problem.startswith(says)
     with pytest.raises(UsageError, match=says):
-        package([tmp_path / "both"], tmp_path / "out", settings())
+        package([tmp_path / "both"], tmp_path / "new", settings())
     says = f"{KO_NAME} and {KO_IN_CAPITALS}: the subjects '45670ko' and '45670KO' differ only in case"
-    assert not (tmp_path / "out").exists()
-    package([cohort / "KO"], tmp_path / "out", settings())
-    before = state_of(tmp_path / "out")
+    assert not (tmp_path / "new").exists()
+    before = state_of(ko_only)
     with pytest.raises(UsageError, match=says):
-        package([tmp_path / "both" / KO_IN_CAPITALS], tmp_path / "out", settings())
-    assert state_of(tmp_path / "out") == before
-    assert package([tmp_path / "both" / KO_IN_CAPITALS], tmp_path / "out", settings(subject="45670b")).ok
+        package([tmp_path / "both" / KO_IN_CAPITALS], ko_only, settings())
+    assert state_of(ko_only) == before
+    assert package([tmp_path / "both" / KO_IN_CAPITALS], ko_only, settings(subject="45670b")).ok
 
 
 @pytest.mark.parametrize(("label", "other"), [("sample", "lefthemisphere2"), ("stain", "CFOS")])
@@ -472,15 +498,12 @@ def test_samples_and_stains_of_one_animal_that_differ_only_in_case_are_refused(
     assert state_of(tmp_path / "out") == before
 
 
-def test_a_folder_of_somebody_else_that_differs_only_in_case_is_refused(cohort: Path, tmp_path: Path) -> None:
-    package([cohort / "KO"], tmp_path / "out", settings())
-    (tmp_path / "out/sub-46001WT/anat").mkdir(parents=True)
-    before = state_of(tmp_path / "out")
-    with pytest.raises(
-        DatasetError, match=r"sub-46001WT: and .*sub-46001wt, .* are the same name on macOS and Windows"
-    ):
-        package([cohort / "WT"], tmp_path / "out", settings())
-    assert state_of(tmp_path / "out") == before
+def test_a_folder_of_somebody_else_that_differs_only_in_case_is_refused(cohort: Path, ko_only: Path) -> None:
+    (ko_only / "sub-46001WT/anat").mkdir(parents=True)
+    before = state_of(ko_only)
+    with pytest.raises(DatasetError, match=r"sub-46001WT: and .*sub-46001wt, .* the same name on macOS and Windows"):
+        package([cohort / "WT"], ko_only, settings())
+    assert state_of(ko_only) == before
 
 
 # ---- atlases and stains
@@ -504,6 +527,8 @@ def with_other_atlas(folder: Path) -> None:
         table.write_text("\n".join([lines[0], *(re.sub(r"^(\d+),", r"\1,Left_", line) for line in lines[1:])]) + "\n")
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_dandi")
 def test_two_atlases_in_one_dataset_keep_their_tables_apart(tmp_path: Path) -> None:
     write_l0(tmp_path / "source", KO)
     with_other_atlas(tmp_path / "source")
@@ -533,6 +558,7 @@ def test_a_run_without_any_table_gets_its_labels_listed(tmp_path: Path) -> None:
     assert {int(row["index"]): row["name"] for row in rows} == {value: f"unlisted_{value}" for value in values}
 
 
+@pytest.mark.slow
 def test_several_stains_of_one_sample(tmp_path: Path) -> None:
     write_l2(tmp_path / "a", TODAY)
     write_l2(tmp_path / "b", TODAY.replace("640_", "488_").replace("09-12-33", "10-00-00"), seed=8)
@@ -556,6 +582,7 @@ def test_several_stains_of_one_sample(tmp_path: Path) -> None:
 # ---- animals that people describe
 
 
+@pytest.mark.slow
 def test_a_table_of_participants_is_merged(cohort: Path, tmp_path: Path) -> None:
     table = tmp_path / "animals.tsv"
     table.write_text(
@@ -586,9 +613,9 @@ def test_a_participant_who_is_not_there_is_said(cohort: Path, tmp_path: Path) ->
 # ---- what people edit
 
 
-def test_what_people_wrote_stays(cohort: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    package([cohort / "KO"], out, settings())
+@pytest.mark.slow
+def test_what_people_wrote_stays(cohort: Path, ko_only: Path) -> None:
+    out = ko_only
     readme = out / "README.md"
     readme.write_text(
         "Our own words.\n\n" + readme.read_text(encoding="utf-8") + "\nThanks to all.\n", encoding="utf-8"
@@ -612,7 +639,7 @@ def test_what_people_wrote_stays(cohort: Path, tmp_path: Path) -> None:
     sidecar = out / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.json"
     sidecar.write_text(sidecar.read_text().replace('"PixelSizeUnits"', '"Immersion": "oil",\n  "PixelSizeUnits"'))
 
-    assert package([cohort], out, settings()).ok
+    assert package([cohort / "KO", cohort / "WT"], out, settings()).ok
 
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("Our own words.")
@@ -629,36 +656,43 @@ def test_what_people_wrote_stays(cohort: Path, tmp_path: Path) -> None:
     assert read_json(sidecar)["Immersion"] == "oil"
 
 
-def test_authors_of_a_plan_stay_in_the_plan_of_the_dataset(cohort: Path, tmp_path: Path) -> None:
-    plan = catnip2bids.make_plan(catnip2bids.scan([cohort / "KO"]))
-    plan.dataset.authors = ["A", "B"]
-    plan.dataset.voxel_size_um = VOXEL_SIZE_UM
-    package([cohort / "KO"], tmp_path / "out", plan=plan)
-    package([cohort / "WT"], tmp_path / "out", settings())
-    assert read_json(tmp_path / "out/dataset_description.json")["Authors"] == ["A", "B"]
-    assert catnip2bids.read_plan(tmp_path / "out/code/catnip2bids/plan.toml").dataset.authors == ["A", "B"]
-
-
+@pytest.mark.slow
 def test_a_plan_for_the_next_animal_keeps_what_it_does_not_speak_of(cohort: Path, tmp_path: Path) -> None:
     plan = catnip2bids.make_plan(catnip2bids.scan([cohort / "KO"]))
-    plan.dataset.name, plan.dataset.authors, plan.dataset.license = "Ours", ["A"], "CC0"
+    plan.dataset.name, plan.dataset.authors, plan.dataset.license = "Ours", ["A", "B"], "CC0"
+    plan.dataset.voxel_size_um = VOXEL_SIZE_UM
     plan.dataset.acquisition = {"Manufacturer": "ACME"}
-    package([cohort / "KO"], tmp_path / "out", settings(), plan=plan)
+    package([cohort / "KO"], tmp_path / "out", plan=plan)
     package([cohort / "WT"], tmp_path / "out", settings(), plan=catnip2bids.make_plan(catnip2bids.scan(cohort / "WT")))
+    package([cohort / "FLOX"], tmp_path / "out", settings())  # without a plan
     after = read_json(tmp_path / "out/dataset_description.json")
-    assert (after["Name"], after["Authors"], after["License"]) == ("Ours", ["A"], "CC0")
+    assert (after["Name"], after["Authors"], after["License"]) == ("Ours", ["A", "B"], "CC0")
     kept = catnip2bids.read_plan(tmp_path / "out/code/catnip2bids/plan.toml")
-    assert (kept.dataset.name, kept.dataset.acquisition, len(kept.runs)) == ("Ours", {"Manufacturer": "ACME"}, 2)
+    assert (kept.dataset.name, kept.dataset.authors, len(kept.runs)) == ("Ours", ["A", "B"], 3)
+    assert kept.dataset.acquisition == {"Manufacturer": "ACME"}
 
 
 # ---- labels inside images
 
 
-def test_labels_are_embedded_where_they_are_wanted(tmp_path: Path) -> None:
-    run = write_l2(tmp_path / "source")
-    result = package([tmp_path / "source"], tmp_path / "out", settings(embed_labels=True))
-    assert result.ok
-    raw = tmp_path / f"out/sub-46001wt/micr/{TODAY_PREFIX}_SPIM.ome.zarr"
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run in `source`, and its dataset with labels inside of images in `out`."""
+    folder = tmp_path_factory.mktemp("embedded")
+    write_l2(folder / "source")
+    assert package([folder / "source"], folder / "out", settings(embed_labels=True)).ok
+    return folder
+
+
+@pytest.fixture
+def with_labels(embedded: Path, tmp_path: Path) -> Path:
+    """A copy of it that may be changed."""
+    return Path(shutil.copytree(embedded, tmp_path, dirs_exist_ok=True))
+
+
+def test_labels_are_embedded_where_they_are_wanted(embedded: Path) -> None:
+    run = embedded / "source" / TODAY
+    raw = embedded / f"out/sub-46001wt/micr/{TODAY_PREFIX}_SPIM.ome.zarr"
     listed = read_json(raw / "labels/zarr.json")["attributes"]["ome"]["labels"]
     assert set(listed) == {"atlas", "hemispheremask", "FRSTseg10000"}
     assert {path.name for path in (raw / "labels").iterdir() if path.is_dir()} == set(listed)
@@ -666,42 +700,47 @@ def test_labels_are_embedded_where_they_are_wanted(tmp_path: Path) -> None:
         np.testing.assert_array_equal(level(raw / "labels" / name), source_planes(run / source))
         assert ome(raw / "labels" / name)["image-label"]
     np.testing.assert_array_equal(level(raw), source_planes(run / "N4_masked"))
-    assert catnip2bids.validate(tmp_path / "out").ok
 
 
-def test_embedded_labels_follow_their_images(tmp_path: Path) -> None:
-    run = write_l2(tmp_path / "source")
-    package([tmp_path / "source"], tmp_path / "out", settings(embed_labels=True))
-    before = files_of(tmp_path / "out")
-    assert not package([tmp_path / "source"], tmp_path / "out", settings(embed_labels=True)).made
-    assert {k: v for k, v in files_of(tmp_path / "out").items() if k not in (PROVENANCE, CHECKSUMS)} == {
+@pytest.mark.slow
+def test_a_dataset_with_embedded_labels_is_valid(embedded: Path) -> None:
+    assert catnip2bids.validate(embedded / "out").ok
+
+
+@pytest.mark.slow
+def test_embedded_labels_follow_their_images(with_labels: Path) -> None:
+    source, dataset = with_labels / "source", with_labels / "out"
+    before = files_of(dataset)
+    assert not package([source], dataset, settings(embed_labels=True)).made
+    assert {k: v for k, v in files_of(dataset).items() if k not in (PROVENANCE, CHECKSUMS)} == {
         k: v for k, v in before.items() if k not in (PROVENANCE, CHECKSUMS)
     }
     for path in ("atlaslabel_def_origspace", "N4_masked"):
-        rewrite_slice(slices_of(run / path)[2], np.full(SHAPE[1:], 821, np.uint16))
-    package([tmp_path / "source"], tmp_path / "out", settings(embed_labels=True))
-    package([tmp_path / "source"], tmp_path / "fresh", settings(embed_labels=True))
-    assert_same(tmp_path / "out", tmp_path / "fresh")
+        rewrite_slice(slices_of(source / TODAY / path)[2], np.full(SHAPE[1:], 821, np.uint16))
+    package([source], dataset, settings(embed_labels=True))
+    package([source], with_labels / "fresh", settings(embed_labels=True))
+    assert_same(dataset, with_labels / "fresh")
 
 
-def test_embedded_labels_do_not_outlive_their_images(tmp_path: Path) -> None:
+def test_embedded_labels_do_not_outlive_their_images(with_labels: Path) -> None:
     """Without the option again, labels inside must not go stale when the label image changes."""
-    run = write_l2(tmp_path / "source")
-    package([tmp_path / "source"], tmp_path / "out", settings(embed_labels=True))
+    run = with_labels / "source" / TODAY
     rewrite_slice(slices_of(run / "atlaslabel_def_origspace")[2], np.full(SHAPE[1:], 821, np.uint16))
-    package([tmp_path / "source"], tmp_path / "out", settings())
-    embedded = tmp_path / f"out/sub-46001wt/micr/{TODAY_PREFIX}_SPIM.ome.zarr/labels/atlas"
-    if embedded.is_dir():
-        np.testing.assert_array_equal(level(embedded), source_planes(run / "atlaslabel_def_origspace"))
+    package([with_labels / "source"], with_labels / "out", settings())
+    inside = with_labels / f"out/sub-46001wt/micr/{TODAY_PREFIX}_SPIM.ome.zarr/labels/atlas"
+    if inside.is_dir():
+        np.testing.assert_array_equal(level(inside), source_planes(run / "atlaslabel_def_origspace"))
 
 
+@pytest.mark.slow
 def test_killed_while_embedding_nothing_half_stays(tmp_path: Path) -> None:
-    script = _KILLED_WHILE_SAVING.replace("(3.7, 3.7, 5.0)", "(3.7, 3.7, 5.0), embed_labels=True").replace(
-        "os.fsync = fsync", "from catnip2bids.ome import ome_zarr\nimport catnip2bids.packaging.images as images\n"
+    script = _KILLED_WHILE_REPLACING.replace("overwrite=True", "embed_labels=True").replace(
+        "shutil.rmtree = rmtree",
+        "import catnip2bids.packaging.images as images\n"
         "def killed(*args): os.kill(os.getpid(), signal.SIGKILL)\nimages.write_labels_group = killed",
-    )  # fmt: skip
+    )
     write_l2(tmp_path / "source")
-    assert python(script, tmp_path / "source", tmp_path / "out", 1).returncode == -9
+    assert python(script, tmp_path / "source", tmp_path / "out").returncode == -9
     package([tmp_path / "source"], tmp_path / "out", settings())
     package([tmp_path / "source"], tmp_path / "fresh", settings())
     assert_same(tmp_path / "out", tmp_path / "fresh")
@@ -710,6 +749,7 @@ def test_killed_while_embedding_nothing_half_stays(tmp_path: Path) -> None:
 # ---- what the dataset knows already
 
 
+@pytest.mark.slow
 def test_a_run_that_is_there_under_other_labels_is_refused(tmp_path: Path) -> None:
     write_l2(tmp_path / "source")
     package([tmp_path / "source"], tmp_path / "out", settings(subject="a1", sample="LeftHemisphere"))
@@ -721,6 +761,7 @@ def test_a_run_that_is_there_under_other_labels_is_refused(tmp_path: Path) -> No
     assert dataset_files(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 def test_animals_whose_folders_have_one_name_are_told_apart_by_their_parents(tmp_path: Path) -> None:
     """Today's CATNIP names folders after the second it began in, which a batch of jobs may share."""
     for parent in ("_46001_LH_wt_20260502", "_46002_LH_wt_20260502"):
@@ -732,6 +773,7 @@ def test_animals_whose_folders_have_one_name_are_told_apart_by_their_parents(tmp
     assert images_of(tmp_path / "one by one") == images_of(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_table_that_was_given_once_stays_without_the_option(tmp_path: Path) -> None:
     write_l0(tmp_path / "source")
     write_atlas_table(tmp_path / "atlas_info.txt")
@@ -743,15 +785,15 @@ def test_a_table_that_was_given_once_stays_without_the_option(tmp_path: Path) ->
     assert again.made == ()
 
 
-def test_descriptions_say_what_images_are_even_where_they_were_counted(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source")
-    package([tmp_path / "source"], tmp_path / "out", settings())
-    rows = read_tsv(tmp_path / "out/derivatives/catnip/descriptions.tsv")
+def test_descriptions_say_what_images_are_even_where_they_were_counted(made: Path) -> None:
+    rows = read_tsv(made / "out/derivatives/catnip/descriptions.tsv")
     assert [row["description"] for row in rows if row["desc_id"] == "desc-FRSTseg10000"] == [
         "binary cell segmentation, FRST at least 10000: 255 inside cells"
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_dandi")
 def test_a_dataset_without_its_raw_image_is_valid_all_the_same(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "source")
     slices_of(run / "640_N4")[3].unlink()
@@ -761,6 +803,7 @@ def test_a_dataset_without_its_raw_image_is_valid_all_the_same(tmp_path: Path) -
     assert [finding for finding in report.findings if finding.severity == "error"] == []
 
 
+@pytest.mark.slow
 def test_what_a_person_added_to_the_table_of_scans_outlives_the_format(tmp_path: Path) -> None:
     write_l0(tmp_path / "source", KO)
     package([tmp_path / "source"], tmp_path / "out", settings(image_format=Format.OME_TIFF))
@@ -773,13 +816,15 @@ def test_what_a_person_added_to_the_table_of_scans_outlives_the_format(tmp_path:
     assert (scans.parent / scan["filename"]).is_dir()
 
 
-def test_what_is_excluded_later_is_removed(tmp_path: Path) -> None:
+def test_what_is_excluded_later_is_removed_but_not_the_copies_beside_it(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     (run / "notes").mkdir()
     (run / "notes/private.txt").write_text("not to be published")
+    (run / "640_FRST/notes.txt").write_text("a note")
     package([tmp_path / "cohort"], tmp_path / "out", settings())
+    assert list((tmp_path / "out/sourcedata").rglob("private.txt"))
     plan = make_plan(scan([tmp_path / "cohort"]))
-    excluded = {"notes", "640_FRST_seg/FRSTseg_00010000.csv"}
+    excluded = {"notes", "640_FRST_seg/FRSTseg_00010000.csv", "640_FRST"}
     (planned,) = plan.runs
     entries = [
         entry.model_copy(update={"action": Action.EXCLUDE, "reason": "private"}) if entry.source in excluded else entry
@@ -789,23 +834,6 @@ def test_what_is_excluded_later_is_removed(tmp_path: Path) -> None:
     assert package([tmp_path / "cohort"], tmp_path / "out", settings(), plan).ok
     left = files_of(tmp_path / "out")
     assert not [path for path in left if "private.txt" in path or path.endswith(("10000.csv", "10000_counts.tsv"))]
-    assert catnip2bids.verify(tmp_path / "out").ok
-
-
-def test_an_image_that_is_excluded_later_takes_no_copies_with_it(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "cohort")
-    (run / "640_FRST/notes.txt").write_text("a note")
-    package([tmp_path / "cohort"], tmp_path / "out", settings())
-    plan = make_plan(scan([tmp_path / "cohort"]))
-    (planned,) = plan.runs
-    entries = [
-        entry.model_copy(update={"action": Action.EXCLUDE, "reason": "not wanted"})
-        if entry.source == "640_FRST"
-        else entry
-        for entry in planned.entries
-    ]
-    plan = plan.model_copy(update={"runs": [planned.model_copy(update={"entries": entries})]})
-    assert package([tmp_path / "cohort"], tmp_path / "out", settings(), plan).ok
     assert not [image for image in images_of(tmp_path / "out") if "desc-FRST_" in image]
     assert list((tmp_path / "out/sourcedata").rglob("notes.txt"))
     assert catnip2bids.verify(tmp_path / "out", tmp_path / "cohort").ok

@@ -20,6 +20,7 @@ from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.plan import report_on
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, scan
+from in_process import called
 from made_up import HEIGHT, WIDTH, Flavour, write_tiff
 from runs import (
     KO,
@@ -29,7 +30,6 @@ from runs import (
     TODAY,
     TODAY_NAME,
     change_slices,
-    command,
     dataset_files,
     decisions,
     files_of,
@@ -240,7 +240,17 @@ def names(damages: Sequence[tuple[Callable[[Path], str], str]]) -> list[str]:
     return [damage.__name__ for damage, _ in damages]
 
 
-@pytest.mark.parametrize(("damage", "lost"), DAMAGES, ids=names(DAMAGES))
+FAST = (gap, stack_of_text, labels_that_are_no_numbers, garbled_pixels)
+"""Damages of each kind: in a series, in a stack, in values, and one that only decoding shows."""
+
+
+@pytest.mark.parametrize(
+    ("damage", "lost"),
+    [
+        pytest.param(damage, lost, id=damage.__name__, marks=() if damage in FAST else pytest.mark.slow)
+        for damage, lost in DAMAGES
+    ],
+)
 def test_the_component_is_named_and_skipped_and_the_rest_is_packaged(
     tmp_path: Path, damage: Callable[[Path], str], lost: str
 ) -> None:
@@ -308,11 +318,11 @@ def test_one_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 
 def test_the_command_line_ends_with_1_and_names_the_file(tmp_path: Path) -> None:
     named = number_twice_under_two_paddings(write_l0(tmp_path / "source"))
-    done = command("package", tmp_path / "source", "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)
+    done = called("package", tmp_path / "source", "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)
     assert done.returncode == 1
     assert named in done.stderr
     assert not done.stdout
-    scanned = command("scan", tmp_path / "source", "-o", tmp_path / "plan.toml")
+    scanned = called("scan", tmp_path / "source", "-o", tmp_path / "plan.toml")
     assert scanned.returncode == 1
     assert named in scanned.stderr
 
@@ -330,7 +340,7 @@ def test_a_mended_source_completes_the_dataset(tmp_path: Path) -> None:
     assert dataset_files(tmp_path / "out") == dataset_files(tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("damage", [gap, garbled_pixels])
+@pytest.mark.parametrize("damage", [gap, pytest.param(garbled_pixels, marks=pytest.mark.slow)])
 def test_what_is_packaged_stays_when_its_source_breaks(tmp_path: Path, damage: Callable[[Path], str]) -> None:
     run = write_l0(tmp_path / "source")
     package([tmp_path / "source"], tmp_path / "out", settings())
@@ -347,12 +357,17 @@ def test_what_is_packaged_stays_when_its_source_breaks(tmp_path: Path, damage: C
 @pytest.mark.parametrize(
     "table",
     [
-        "",
-        "Label_ID,Name,Acronym,Cell_Count,Label_Volume(Pixels)\n",
         "1,a,a,-1,5\n",
-        "1,a,a,1.5,5\n",
-        "1,a,a\n",
-        "1,a,a,1,2\n1,b,b,1,2\n",
+        *(
+            pytest.param(table, marks=pytest.mark.slow)
+            for table in (
+                "",
+                "Label_ID,Name,Acronym,Cell_Count,Label_Volume(Pixels)\n",
+                "1,a,a,1.5,5\n",
+                "1,a,a\n",
+                "1,a,a,1,2\n1,b,b,1,2\n",
+            )
+        ),
     ],
 )
 def test_a_wrong_table_of_counts_is_named_and_left_out(tmp_path: Path, table: str) -> None:
@@ -402,7 +417,13 @@ def test_a_broken_link_in_an_unknown_folder_is_a_problem(tmp_path: Path) -> None
     assert images_of(tmp_path / "out") == ALL_IMAGES
 
 
-@pytest.mark.parametrize("parent", ["my brains (2021) [new]", "Mäuse 脳", "50% 'off' #1; $HOME `x`"])
+@pytest.mark.parametrize(
+    "parent",
+    [
+        "Mäuse 脳 (2021) [new]",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("my brains (2021) [new]", "50% 'off' #1; $HOME `x`")),
+    ],
+)
 def test_names_with_blanks_brackets_and_unicode_work(tmp_path: Path, parent: str) -> None:
     run = write_l0(tmp_path / parent, f"{parent}/{KO_NAME}")
     (run / f"{parent}.txt").write_text("x")
@@ -436,7 +457,13 @@ def test_labels_as_whole_floats_keep_their_type(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels, source_planes(run / "atlaslabel_def_origspace"))
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "int32", "float16", "float64", ">u2", ">f4"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *("int16", "float16", ">u2"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("uint8", "uint32", "int32", "float64", ">f4")),
+    ],
+)
 def test_any_type_of_pixels_stays_what_it_is(tmp_path: Path, dtype: str) -> None:
     run = write_l0(tmp_path / "source")
     for file in slices_of(run / "640_N4"):
@@ -551,6 +578,7 @@ def test_they_are_refused_behind_links_too(tmp_path: Path) -> None:
     refused(tmp_path, [tmp_path / "source"], tmp_path / "link/out")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_linked_into_the_source_from_the_dataset_is_refused(tmp_path: Path) -> None:
     write_l0(tmp_path / "first")
     package([tmp_path / "first"], tmp_path / "out", settings())
@@ -629,6 +657,7 @@ def packaged_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_atlas_table_of_another_atlas_is_not_believed(tmp_path: Path) -> None:
     """Ids of different tables are never mixed: the run's own counts say which names its labels have."""
     write_l0(tmp_path / "source")
@@ -662,6 +691,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("largest_file_bytes", [100, 30_000])
 def test_a_full_disk_is_an_error_and_leaves_nothing_half(tmp_path: Path, largest_file_bytes: int) -> None:
     """The first limit stops a small file, the second one the pixels of an image."""
@@ -700,6 +730,7 @@ def test_a_folder_that_must_not_be_read_is_an_error(tmp_path: Path) -> None:
         (run / "640_FRST").chmod(0o700)
 
 
+@pytest.mark.slow
 def test_one_thing_in_two_storages_is_a_problem_of_the_scan_and_of_packaging(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "source")
     (stack,) = (run / "640_FRST_seg").glob("FRSTseg_*10000.tif")
@@ -713,6 +744,7 @@ def test_one_thing_in_two_storages_is_a_problem_of_the_scan_and_of_packaging(tmp
     assert sorted(package([tmp_path / "source"], tmp_path / "out", settings()).problems) == sorted(report.problems)
 
 
+@pytest.mark.slow
 def test_two_files_that_would_become_one_copy(tmp_path: Path) -> None:
     run = write_l2(tmp_path / "source")
     (log,) = run.glob("*.log.txt")
@@ -725,7 +757,7 @@ def test_two_files_that_would_become_one_copy(tmp_path: Path) -> None:
 def test_names_that_are_no_text(tmp_path: Path, name: str) -> None:
     run = write_l0(tmp_path / "source")
     (run / name).write_bytes(b"a")
-    done = command("package", tmp_path / "source", "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)
+    done = called("package", tmp_path / "source", "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)
     assert (done.returncode, "is not UTF-8; rename it" in done.stderr) == (2, True)
 
 
@@ -775,11 +807,16 @@ def names_that_differ_in_accents(run: Path) -> str:
     "add",
     [
         a_long_name,
-        a_long_name_in_bytes_alone,
-        a_long_name_in_a_folder,
-        a_long_name_of_a_volume,
         names_that_differ_in_case,
-        names_that_differ_in_accents,
+        *(
+            pytest.param(add, marks=pytest.mark.slow)
+            for add in (
+                a_long_name_in_bytes_alone,
+                a_long_name_in_a_folder,
+                a_long_name_of_a_volume,
+                names_that_differ_in_accents,
+            )
+        ),
     ],
 )
 def test_a_name_that_a_dataset_cannot_hold_is_a_problem_of_its_entry(
@@ -798,6 +835,7 @@ def test_a_name_that_a_dataset_cannot_hold_is_a_problem_of_its_entry(
     assert verify(tmp_path / "out").ok
 
 
+@pytest.mark.slow
 def test_names_of_242_bytes_are_copied_and_restored(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     (run / _LONG[1:]).write_text("notes")
@@ -806,6 +844,7 @@ def test_names_of_242_bytes_are_copied_and_restored(tmp_path: Path) -> None:
     assert (tmp_path / "restored" / KO / _LONG[1:]).read_text() == "notes"
 
 
+@pytest.mark.slow
 def test_a_path_that_gets_too_long_in_the_dataset_or_when_it_is_restored_is_a_problem_of_its_entry(
     tmp_path: Path,
 ) -> None:
@@ -836,6 +875,7 @@ def test_a_name_that_only_this_file_system_refuses_is_a_problem_of_its_entry(tmp
         list(copy_verbatim(task, tmp_path / "dataset"))
 
 
+@pytest.mark.slow
 def test_names_in_folders_that_differ_in_case_are_problems(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     for name in ("Extra", "extra"):
@@ -851,6 +891,7 @@ def test_names_in_folders_that_differ_in_case_are_problems(tmp_path: Path) -> No
     assert len(list((tmp_path / "out/sourcedata").rglob("extra.txt"))) == 1
 
 
+@pytest.mark.slow
 def test_a_copy_does_not_come_to_lie_beside_one_that_differs_only_in_case(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     (run / "Notes.txt").write_text("notes")

@@ -37,7 +37,9 @@ def test_a_file_that_grows_while_it_is_copied_is_a_problem_and_copied_when_it_is
     assert copy.read_bytes() == (run / "notes.txt").read_bytes()
 
 
-@pytest.mark.parametrize("changed", ["atlaslabel_def_origspace_masked", "atlaslabel_def_origspace"])
+@pytest.mark.parametrize(
+    "changed", ["atlaslabel_def_origspace_masked", pytest.param("atlaslabel_def_origspace", marks=pytest.mark.slow)]
+)
 def test_what_was_left_out_after_a_comparison_is_a_problem_if_files_change_since(tmp_path: Path, changed: str) -> None:
     run = write_l0(tmp_path / "source")
     prepared = run_preflight(

@@ -17,7 +17,8 @@ from catnip2bids.enums import Format, OmeZarrVersion
 from catnip2bids.packaging import Estimate, Settings, expected_result, package, run_preflight
 from catnip2bids.packaging.estimate_size import makespan
 from catnip2bids.progress import Progress
-from runs import KO, Collector, command, files_of, images_of, settings, slices_of, write_l0
+from in_process import called
+from runs import KO, Collector, files_of, images_of, settings, slices_of, write_l0
 
 SHAPE = (24, 160, 144)
 
@@ -47,9 +48,14 @@ def estimated(cohort: Path, dataset: Path, choices: Settings) -> Estimate:
     "choices",
     [
         settings(),
-        settings(ome_zarr_version=OmeZarrVersion.V04),
-        settings(image_format=Format.OME_TIFF),
-        settings(image_format=Format.OME_TIFF, pyramid=True),
+        *(
+            pytest.param(choices, marks=pytest.mark.slow)
+            for choices in (
+                settings(ome_zarr_version=OmeZarrVersion.V04),
+                settings(image_format=Format.OME_TIFF),
+                settings(image_format=Format.OME_TIFF, pyramid=True),
+            )
+        ),
     ],
 )
 def test_it_is_near_to_what_comes_out(tmp_path: Path, cohort: Path, choices: Settings) -> None:
@@ -71,6 +77,7 @@ def test_it_is_near_to_what_comes_out(tmp_path: Path, cohort: Path, choices: Set
     assert expected.seconds[1] > expected.seconds[8] >= expected.seconds[64] > 0
 
 
+@pytest.mark.slow
 def test_images_that_are_there_cost_nothing(tmp_path: Path, cohort: Path) -> None:
     whole = estimated(cohort, tmp_path / "dataset", settings())
     package([cohort], tmp_path / "dataset", settings())
@@ -129,7 +136,7 @@ def test_work_takes_no_less_than_its_share_and_no_less_than_its_longest_part(uni
 
 
 def test_a_dry_run_says_it_and_calls_it_an_estimate(tmp_path: Path, cohort: Path) -> None:
-    done = command("package", cohort, "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5, "--dry-run")
+    done = called("package", cohort, "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5, "--dry-run")
     assert done.returncode == 0
     lines = [line for line in done.stderr.splitlines() if line.startswith("estimate: ")]
     assert len(lines) == 3

@@ -13,6 +13,9 @@ import catnip2bids
 from catnip2bids import Naming, package
 from catnip2bids.errors import UsageError
 from catnip2bids.ome import OmeZarrVersion
+from catnip2bids.packaging.package_runs import preflight_with_resources
+from catnip2bids.progress import Progress
+from in_process import no_dandi
 from runs import (
     KO,
     KO_PREFIX,
@@ -36,6 +39,8 @@ from runs import (
     write_l1,
     write_l2,
 )
+
+__all__ = ["no_dandi"]
 
 _KO = f"derivatives/catnip/sub-45670ko/micr/{KO_PREFIX}"
 _TODAY = f"derivatives/catnip/sub-46001wt/micr/{TODAY_PREFIX}"
@@ -96,6 +101,8 @@ def test_what_bids_has_no_names_for_is_ignored_there(dseg: Path) -> None:
     assert not any(line.rstrip().endswith("/") for line in ignored)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_dandi")
 def test_a_dataset_of_these_names_is_valid(dseg: Path) -> None:
     report = catnip2bids.validate(dseg)
     assert report.ok, [finding for finding in report.findings if finding.severity.value == "error"]
@@ -133,6 +140,7 @@ def test_ome_zarr_0_4_holds_what_was_read(cohort: Path, dseg: Path, image: str, 
     assert not list(folder.rglob("zarr.json"))
 
 
+@pytest.mark.slow
 def test_both_versions_hold_the_same(cohort: Path, dseg: Path, tmp_path: Path) -> None:
     package([cohort], tmp_path / "out", settings(naming=Naming.DSEG))
     for image in images_of(dseg):
@@ -177,6 +185,7 @@ def test_a_run_of_the_second_layout(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_masked_image_becomes_a_derivative_beside_the_unmasked_one(tmp_path: Path) -> None:
     run = write_l2(tmp_path / "source", TODAY)
     (run / "N4").mkdir()
@@ -204,7 +213,8 @@ def test_a_run_without_an_image_is_still_a_dataset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("subject", "sample"), [("46001wt", "LeftHemisphere"), ("sub-46001wt", "sample-LeftHemisphere")]
+    ("subject", "sample"),
+    [("46001wt", "LeftHemisphere"), pytest.param("sub-46001wt", "sample-LeftHemisphere", marks=pytest.mark.slow)],
 )
 def test_labels_of_one_run_come_from_the_settings(tmp_path: Path, subject: str, sample: str) -> None:
     write_l2(tmp_path / "source", TODAY_NAME)
@@ -225,8 +235,9 @@ def test_labels_of_one_run_come_from_the_settings(tmp_path: Path, subject: str, 
 )
 def test_labels_hold_letters_and_digits_only(tmp_path: Path, name: str, label: str) -> None:
     write_l0(tmp_path / "source", name)
-    assert package([tmp_path / "source"], tmp_path / "out", settings()).ok
-    assert [path.name for path in (tmp_path / "out").glob("sub-*")] == [f"sub-{label}"]
+    with preflight_with_resources(tmp_path / "source", tmp_path / "out", settings(), None, Progress()) as prepared:
+        folders = {str(task.target).removeprefix("derivatives/catnip/") for task in prepared.runs[0].images}
+    assert {folder.split("/")[0] for folder in folders} == {f"sub-{label}"}
 
 
 def test_a_stain_is_part_of_every_name(tmp_path: Path) -> None:
@@ -237,6 +248,7 @@ def test_a_stain_is_part_of_every_name(tmp_path: Path) -> None:
     assert sidecar["SampleStaining"] == "Npas4"
 
 
+@pytest.mark.slow
 def test_a_whole_brain(tmp_path: Path) -> None:
     run = write_l2(tmp_path / "source", TODAY_NAME)
     log = run / f"{TODAY_NAME}.log.txt"

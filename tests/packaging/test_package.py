@@ -21,6 +21,7 @@ from catnip2bids import PackageResult, package
 from catnip2bids.demo import write_atlas_table
 from catnip2bids.demo.regions import REGIONS
 from catnip2bids.scanning import scan
+from in_process import no_dandi
 from runs import (
     CHECKSUMS,
     FLOX,
@@ -51,6 +52,8 @@ from runs import (
     write_l0,
     write_l2,
 )
+
+__all__ = ["no_dandi"]
 
 
 @dataclass(frozen=True)
@@ -314,6 +317,8 @@ def test_label_images_name_their_regions_and_their_colours(packaged: Packaged) -
     assert (names[512], names[12009]) == ("unlisted_512", "unlisted_12009")
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_dandi")
 def test_the_dataset_is_valid(packaged: Packaged) -> None:
     report = catnip2bids.validate(packaged.dataset)
     assert report.ok, [finding for finding in report.findings if finding.severity.value == "error"]
@@ -564,6 +569,7 @@ def test_a_second_time_nothing_is_made_anew(packaged: Packaged) -> None:
     assert state_of(packaged.source) == source
 
 
+@pytest.mark.slow
 def test_the_plan_of_the_dataset_makes_the_same_again(packaged: Packaged, tmp_path: Path) -> None:
     plan = packaged.dataset / "code/catnip2bids/plan.toml"
     choices: dict[str, Any] = {"atlas_table": packaged.atlas_table}

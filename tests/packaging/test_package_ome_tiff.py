@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from catnip2bids.progress import Progress
 from catnip2bids.validation.ome_tiff import check_ome_tiff
 from catnip2bids.validation.tree import read_tree
 from catnip2bids.volume import Kind
+from in_process import called, no_dandi
 from ome_tiffs import halved, levels_of, libtiff, needs_libtiff, pages_of, same_bits, segments_of
 from runs import (
     CHECKSUMS,
@@ -28,7 +30,6 @@ from runs import (
     TODAY,
     TODAY_PREFIX,
     Array,
-    command,
     dataset_files,
     files_of,
     images_of,
@@ -44,6 +45,8 @@ from runs import (
     write_l0,
     write_l2,
 )
+
+__all__ = ["no_dandi"]
 
 TIFF = {"image_format": Format.OME_TIFF}
 PIXELS = "code/catnip2bids/pixels"
@@ -208,6 +211,8 @@ def test_decisions_name_the_images(both: Both) -> None:
     assert ".ome.zarr" not in (both.tiff / PROVENANCE).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_dandi")
 def test_the_dataset_is_valid(both: Both) -> None:
     report = catnip2bids.validate(both.tiff)
     assert report.ok, [finding for finding in report.findings if finding.severity.value == "error"]
@@ -224,34 +229,34 @@ def test_a_second_run_makes_nothing(both: Both) -> None:
     assert {path: state for path, state in state_of(both.tiff).items() if path in IMAGES} == before
 
 
-@pytest.mark.parametrize("first", Format)
-def test_another_format_replaces_all_images(both: Both, tmp_path: Path, first: Format) -> None:
+@pytest.mark.parametrize("first", [Format.OME_ZARR, pytest.param(Format.OME_TIFF, marks=pytest.mark.slow)])
+def test_another_format_replaces_all_images_but_not_what_a_person_added(
+    both: Both, tmp_path: Path, first: Format
+) -> None:
+    there, expected = (both.tiff, both.zarr) if first == Format.OME_TIFF else (both.zarr, both.tiff)
+    shutil.copytree(there, tmp_path / "out")
+    raw = f"sub-45670ko/micr/{KO_PREFIX}_SPIM.json"
+    sidecar = tmp_path / "out" / raw
+    sidecar.write_text(json.dumps({**read_json(sidecar), "Immersion": "ethyl cinnamate"}), encoding="utf-8")
     second = next(other for other in Format if other != first)
-    expected = both.tiff if second == Format.OME_TIFF else both.zarr
-    package([both.cohort], tmp_path / "out", settings(image_format=first))
     result = package([both.cohort], tmp_path / "out", settings(image_format=second))
     assert result.ok, result.problems
     assert {str(target) for target in result.made} == images_of(expected)
     one, two = dataset_files(tmp_path / "out"), dataset_files(expected)
     assert set(one) == set(two)
-    assert not [path for path in one if one[path] != two[path]]
+    assert [path for path in one if one[path] != two[path]] == [raw]
+    assert read_json(sidecar) == {**read_json(expected / raw), "Immersion": "ethyl cinnamate"}
     records = [run["images"] for run in read_json(tmp_path / "out" / PROVENANCE)["runs"].values()]
     assert {image for images in records for image in images} == images_of(expected)
 
 
-def test_a_field_that_a_person_added_to_a_sidecar_outlives_the_format(both: Both, tmp_path: Path) -> None:
-    package([both.cohort / KO], tmp_path / "out", settings())
-    sidecar = tmp_path / "out" / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.json"
-    sidecar.write_text(json.dumps({**read_json(sidecar), "Immersion": "ethyl cinnamate"}), encoding="utf-8")
-    package([both.cohort / KO], tmp_path / "out", settings(**TIFF))
-    assert read_json(sidecar)["Immersion"] == "ethyl cinnamate"
-
-
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_dandi")
 def test_lower_levels_are_those_of_the_kind_and_asking_for_them_makes_images_anew(
     both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("catnip2bids.ome.ome_tiff.LARGEST_LAST_LEVEL", 3)
-    package([both.cohort], tmp_path / "out", settings(**TIFF))
+    shutil.copytree(both.tiff, tmp_path / "out")
     result = package([both.cohort], tmp_path / "out", settings(**TIFF, pyramid=True))
     assert {str(target) for target in result.made} == set(IMAGES)
     for image, source in IMAGES.items():
@@ -269,6 +274,7 @@ def test_lower_levels_are_those_of_the_kind_and_asking_for_them_makes_images_ane
     assert report.ok, [finding for finding in report.findings if finding.severity.value == "error"]
 
 
+@pytest.mark.slow
 def test_names_of_dandi_001362_are_valid(both: Both, tmp_path: Path) -> None:
     result = package([both.cohort], tmp_path / "out", settings(**TIFF, naming=Naming.DSEG))
     assert result.ok, result.problems
@@ -288,12 +294,13 @@ def test_labels_cannot_be_embedded(both: Both, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--embed-labels is for --format ome-zarr; leave it out"):
         package([both.cohort], tmp_path / "out", settings(**TIFF, embed_labels=True))
     words = ["package", both.cohort, "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5]
-    done = command(*words, "--format", "ome-tiff", "--embed-labels")
+    done = called(*words, "--format", "ome-tiff", "--embed-labels")
     assert done.returncode == 2
     assert "--embed-labels" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_embedded_labels_go_with_the_format(both: Both, tmp_path: Path) -> None:
     package([both.cohort], tmp_path / "out", settings(embed_labels=True))
     package([both.cohort], tmp_path / "out", settings(**TIFF))
@@ -301,13 +308,15 @@ def test_embedded_labels_go_with_the_format(both: Both, tmp_path: Path) -> None:
     assert images_of(tmp_path / "out") == set(IMAGES)
 
 
+@pytest.mark.slow
 def test_the_command_packages_ome_tiff(both: Both, tmp_path: Path) -> None:
     words = ["package", both.cohort, "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5, "--format", "ome-tiff"]
-    dry = command(*words, "--dry-run")
+    words += ["--no-report"]
+    dry = called(*words, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "_SPIM.ome.btf" in dry.stderr
     assert not (tmp_path / "out").exists()
-    done = command(*words)
+    done = called(*words)
     assert done.returncode == 0, done.stderr
     assert dataset_files(tmp_path / "out") == dataset_files(both.tiff)
     assert "--format ome-tiff" in read_json(tmp_path / "out" / PROVENANCE)["command"]
@@ -335,6 +344,7 @@ def marked_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("marked_often")
+@pytest.mark.slow
 @pytest.mark.parametrize("n_planes", [1, 15, 60, 100])
 def test_an_interrupted_dataset_is_the_same_in_the_end(both: Both, tmp_path: Path, n_planes: int) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -346,6 +356,7 @@ def test_an_interrupted_dataset_is_the_same_in_the_end(both: Both, tmp_path: Pat
     assert not partials_of(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_black_and_white_masks_are_kept_and_restored(tmp_path: Path) -> None:
     """MATLAB writes logical arrays with one bit a pixel."""
     cells = write_l0(tmp_path / "cohort", KO) / "640_FRST_seg/FRSTseg_00010000.tif"

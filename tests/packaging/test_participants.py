@@ -126,6 +126,7 @@ def test_two_runs_of_one_animal_that_do_not_agree(cohort: Path, tmp_path: Path) 
     assert warning.endswith("participants.tsv says F")
 
 
+@pytest.mark.slow
 def test_two_runs_that_come_one_by_one(cohort: Path, tmp_path: Path) -> None:
     package(cohort / KO_NAME, tmp_path / "out", settings())
     (warning,) = warnings_of(cohort / MALE_NAME, tmp_path / "out")

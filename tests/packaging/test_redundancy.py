@@ -17,7 +17,7 @@ from catnip2bids.catnip.component_type import Action
 from catnip2bids.packaging import redundancy
 from catnip2bids.plan import Plan
 from made_up import DEFLATE, Array, Flavour, write_slices, write_tiff
-from runs import PROVENANCE, images_of, level, settings, write_l0, write_l2
+from runs import KO, PROVENANCE, images_of, level, settings, write_l0, write_l2
 
 MASKED = "atlaslabel_def_origspace_masked"
 
@@ -51,15 +51,30 @@ def has_masked_image(result: PackageResult) -> bool:
     return any("desc-atlasmasked" in image for image in images_of(result.dataset))
 
 
-def test_masked_labels_are_left_out_with_the_evidence(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "cohort")
-    result = package([tmp_path / "cohort"], tmp_path / "out", settings())
-    assert not has_masked_image(result)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cohort of one run, and its dataset in `out`."""
+    folder = tmp_path_factory.mktemp("made")
+    write_l0(folder / "cohort")
+    package([folder / "cohort"], folder / "out", settings())
+    return folder
+
+
+@pytest.fixture
+def out(made: Path, tmp_path: Path) -> Path:
+    """A copy of the dataset beside a copy of its cohort, both to be changed."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "out"
+
+
+def test_masked_labels_are_left_out_with_the_evidence(made: Path) -> None:
+    run, dataset = made / "cohort" / KO, made / "out"
+    assert not has_masked_image(PackageResult(dataset))
     labels, masked = volume_of(run / "atlaslabel_def_origspace"), volume_of(run / MASKED)
     different = labels != masked
     assert different.any()
     assert (masked[different] == 0).all()
-    found = decision(tmp_path / "out")
+    found = decision(dataset)
     evidence = found["evidence"]
     assert (found["action"], evidence["relation"]) == ("exclude", "2-is-1-masked")
     assert evidence["compared_with"] == "atlaslabel_def_origspace"
@@ -68,10 +83,10 @@ def test_masked_labels_are_left_out_with_the_evidence(tmp_path: Path) -> None:
     assert evidence["voxels_different"] == evidence["voxels_zeroed"] == np.count_nonzero(different)
     lost = set(np.unique(labels).tolist()) - set(np.unique(masked).tolist())
     assert set(evidence["labels_lost"]) == {str(value) for value in lost}
-    assert found["reason"] in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert found["reason"] in (dataset / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("value", "where_labels_are"), [(9999, True), (97, False)])
+@pytest.mark.parametrize(("value", "where_labels_are"), [(9999, True), pytest.param(97, False, marks=pytest.mark.slow)])
 def test_one_voxel_more_and_they_are_packaged_too(tmp_path: Path, value: int, where_labels_are: bool) -> None:
     run = write_l0(tmp_path / "cohort")
     change(run, 3, value, where_labels_are=where_labels_are)
@@ -83,12 +98,14 @@ def test_one_voxel_more_and_they_are_packaged_too(tmp_path: Path, value: int, wh
     assert decision(tmp_path / "out")["action"] == "convert"
 
 
+@pytest.mark.slow
 def test_one_voxel_less_is_still_a_mask(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     change(run, 3, 0)
     assert not has_masked_image(package([tmp_path / "cohort"], tmp_path / "out", settings()))
 
 
+@pytest.mark.slow
 def test_one_label_that_is_lost_is_one(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     labels, masked = (sorted((run / name).iterdir()) for name in ("atlaslabel_def_origspace", MASKED))
@@ -116,30 +133,29 @@ def test_labels_that_are_the_same_are_packaged_once(tmp_path: Path) -> None:
     assert "the same as atlaslabel_def_origspace, pixel for pixel" in found["reason"]
 
 
-def test_files_that_did_not_change_are_not_compared_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "out", settings())
-    before = decision(tmp_path / "out")
+def test_files_that_did_not_change_are_not_compared_again(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "cohort" / KO
+    before = decision(out)
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("it was compared again")
 
     with monkeypatch.context() as patch:
         patch.setattr(redundancy, "compare_as_volumes", refuse)
-        package([tmp_path / "cohort"], tmp_path / "out", settings())
-        assert decision(tmp_path / "out") == before
+        package([tmp_path / "cohort"], out, settings())
+        assert decision(out) == before
         change(run, 3, 9999)
         with pytest.raises(AssertionError, match="compared again"):
-            package([tmp_path / "cohort"], tmp_path / "out", settings())
-    assert has_masked_image(package([tmp_path / "cohort"], tmp_path / "out", settings()))
+            package([tmp_path / "cohort"], out, settings())
+    assert has_masked_image(package([tmp_path / "cohort"], out, settings()))
 
 
-def test_the_plan_in_the_dataset_gives_the_same_decision(tmp_path: Path) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "out", settings())
-    before = decision(tmp_path / "out")
-    package([tmp_path / "cohort"], tmp_path / "out", settings(), tmp_path / "out/code/catnip2bids/plan.toml")
-    assert decision(tmp_path / "out") == before
+def test_the_plan_in_the_dataset_gives_the_same_decision(tmp_path: Path, out: Path) -> None:
+    before = decision(out)
+    package([tmp_path / "cohort"], out, settings(), out / "code/catnip2bids/plan.toml")
+    assert decision(out) == before
 
 
 def planned(cohort: Path, **changes: tuple[str, str]) -> Plan:
@@ -168,6 +184,7 @@ def test_what_somebody_excludes_with_a_reason_stays_out_and_a_warning_says_what_
     assert any("does not contain all of its pixels" in warning for warning in result.warnings)
 
 
+@pytest.mark.slow
 def test_with_a_reason_of_ones_own_the_mask_is_recovered_too(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     plan = planned(tmp_path / "cohort", **{MASKED: ("exclude", "it can be made again")})
@@ -176,29 +193,29 @@ def test_with_a_reason_of_ones_own_the_mask_is_recovered_too(tmp_path: Path) -> 
     assert_masked_can_be_made_again(run, tmp_path / "out")
 
 
-@pytest.mark.parametrize("action", ["exclude", "copy"])
-def test_without_the_labels_the_masked_ones_are_packaged(tmp_path: Path, action: str) -> None:
-    write_l0(tmp_path / "cohort")
+@pytest.mark.parametrize("action", ["exclude", pytest.param("copy", marks=pytest.mark.slow)])
+def test_without_the_labels_the_masked_ones_are_packaged(tmp_path: Path, out: Path, action: str) -> None:
     plan = planned(tmp_path / "cohort", atlaslabel_def_origspace=(action, "not wanted as an image"))
-    result = package([tmp_path / "cohort"], tmp_path / "out", settings(), plan)
+    result = package([tmp_path / "cohort"], tmp_path / "new", settings(), plan)
     assert has_masked_image(result)
     assert any("(atlas) is not packaged" in warning for warning in result.warnings)
-    package([tmp_path / "cohort"], tmp_path / "later", settings())
-    result = package([tmp_path / "cohort"], tmp_path / "later", settings(), plan)
+    result = package([tmp_path / "cohort"], out, settings(), plan)
     assert has_masked_image(result)
-    assert not [image for image in images_of(tmp_path / "later") if "hemispheremask" in image]
+    assert not [image for image in images_of(out) if "hemispheremask" in image]
 
 
-@pytest.mark.parametrize("change", [{}, {"reason": "in other words"}, {"by_pixels": None}])
+@pytest.mark.parametrize(
+    "change",
+    [{}, *(pytest.param(each, marks=pytest.mark.slow) for each in ({"reason": "in other words"}, {"by_pixels": None}))],
+)
 def test_the_plan_of_a_dataset_proves_nothing_about_labels_that_broke_since(
-    tmp_path: Path, change: dict[str, str | None]
+    tmp_path: Path, out: Path, change: dict[str, str | None]
 ) -> None:
     """Neither does it in other words, nor as versions wrote it that had no `by_pixels`."""
-    run = write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "out", settings())
+    run = tmp_path / "cohort" / KO
     path = sorted((run / "atlaslabel_def_origspace").iterdir())[4]
     path.write_bytes(path.read_bytes()[:-20])
-    plan = read_plan(tmp_path / "out/code/catnip2bids/plan.toml")
+    plan = read_plan(out / "code/catnip2bids/plan.toml")
     lines = plan.runs[0].entries
     assert [entry.source for entry in lines if entry.by_pixels == Action.EXCLUDE] == [MASKED]
     plan.runs[0].entries = [entry.model_copy(update=change) if entry.source == MASKED else entry for entry in lines]
@@ -207,6 +224,7 @@ def test_the_plan_of_a_dataset_proves_nothing_about_labels_that_broke_since(
     assert has_masked_image(result)
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_dataset_does_not_leave_out_both_of_two_that_are_the_same(tmp_path: Path) -> None:
     run = write_l2(tmp_path / "cohort", exclusion=True)
     name = the_same_heat_maps(run)
@@ -220,16 +238,15 @@ def test_the_plan_of_a_dataset_does_not_leave_out_both_of_two_that_are_the_same(
     assert "_desc-heatmapcorrected10000_" in heat_map
 
 
-def test_an_action_that_somebody_changed_counts_whatever_the_reason_says(tmp_path: Path) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "out", settings())
-    plan = read_plan(tmp_path / "out/code/catnip2bids/plan.toml")
+def test_an_action_that_somebody_changed_counts_whatever_the_reason_says(tmp_path: Path, out: Path) -> None:
+    plan = read_plan(out / "code/catnip2bids/plan.toml")
     for entry in plan.runs[0].entries:
         if entry.source == MASKED:
             entry.action = Action.CONVERT
     assert has_masked_image(package([tmp_path / "cohort"], tmp_path / "new", settings(), plan))
 
 
+@pytest.mark.slow
 def test_the_proof_of_one_animal_is_none_for_another(tmp_path: Path) -> None:
     """All files have the same names, sizes and times."""
     for animal in ("a", "b"):
@@ -248,6 +265,7 @@ def test_the_proof_of_one_animal_is_none_for_another(tmp_path: Path) -> None:
     assert any("packaged too" in warning for warning in result.warnings)
 
 
+@pytest.mark.slow
 def test_a_mask_of_0_and_255_is_not_the_factor(tmp_path: Path) -> None:
     run = with_mask(write_l0(tmp_path / "cohort"))
     for path in (run / "hemispheremask_origspace").iterdir():
@@ -269,6 +287,7 @@ def test_a_mask_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert any("times hemispheremask_origspace: it cannot be read" in warning for warning in result.warnings)
 
 
+@pytest.mark.slow
 def test_labels_of_another_type_are_told(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     for path in (run / MASKED).iterdir():
@@ -289,6 +308,7 @@ def assert_masked_can_be_made_again(run: Path, dataset: Path) -> None:
     assert np.array_equal(made, masked)
 
 
+@pytest.mark.slow
 def test_a_recovered_mask_empties_the_right_planes_where_slice_numbers_have_a_step(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     for folder in ("atlaslabel_def_origspace", MASKED):
@@ -330,6 +350,7 @@ def empty_planes(run: Path, *planes: int) -> None:
         write_tiff(path, np.zeros_like(tifffile.imread(path))[np.newaxis])
 
 
+@pytest.mark.slow
 def test_planes_that_the_mask_empties_are_0_in_it_as_a_whole(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     for source, target in zip(
@@ -358,6 +379,7 @@ def with_mask(run: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_the_mask_of_the_run_is_packaged_if_it_is_the_right_one(tmp_path: Path) -> None:
     run = with_mask(write_l0(tmp_path / "cohort"))
     package([tmp_path / "cohort"], tmp_path / "out", settings())
@@ -409,6 +431,7 @@ def test_heat_maps_that_are_the_same_are_packaged_once(tmp_path: Path) -> None:
     assert (found["action"], found["evidence"]["relation"]) == ("convert", "different")
 
 
+@pytest.mark.slow
 def test_masked_labels_that_are_a_link_are_packaged_once(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     shutil.rmtree(run / MASKED)
@@ -419,6 +442,7 @@ def test_masked_labels_that_are_a_link_are_packaged_once(tmp_path: Path) -> None
     assert not [image for image in images_of(tmp_path / "out") if "hemispheremask" in image]
 
 
+@pytest.mark.slow
 def test_one_of_two_that_are_the_same_may_be_kept_by_the_plan(tmp_path: Path) -> None:
     run = write_l2(tmp_path / "cohort", exclusion=True)
     name = the_same_heat_maps(run)

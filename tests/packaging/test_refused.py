@@ -14,13 +14,13 @@ from catnip2bids import Cluster, Format, Naming, make_plan, package, scan, verif
 from catnip2bids.errors import Catnip2bidsError, UsageError
 from catnip2bids.locks import locked
 from catnip2bids.progress import Progress
+from in_process import called
 from runs import (
     CHECKSUMS,
     KO,
     KO_NAME,
     KO_PREFIX,
     PROVENANCE,
-    command,
     images_of,
     read_json,
     settings,
@@ -97,7 +97,7 @@ def test_what_is_asked_for_is_refused(finished: Path, refusal: str) -> None:
 def test_the_command_line_refuses_with_2_and_the_dataset_verifies(finished: Path) -> None:
     before = state_of(finished)
     sizes = ["--voxel-size", 3.7, 3.7, 5]
-    done = command("package", finished / "source", "-o", finished / "dataset", *sizes, "--overwrite", "--memory=100MiB")
+    done = called("package", finished / "source", "-o", finished / "dataset", *sizes, "--overwrite", "--memory=100MiB")
     assert done.returncode == 2
     assert "129 MiB of memory" in done.stderr
     assert state_of(finished) == before

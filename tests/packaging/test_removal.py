@@ -11,9 +11,10 @@ from catnip2bids import Format, package, report, restore, validate, verify
 from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging import remove_animal
-from runs import FLOX, FLOX_NAME, KO, command, dataset_files, read_tsv, settings, state_of, write_l0
+from in_process import called, no_dandi
+from runs import FLOX, FLOX_NAME, KO, dataset_files, read_tsv, settings, state_of, write_l0
 
-ATLASES = "derivatives/catnip/dseg.tsv"
+__all__ = ["no_dandi"]
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +25,41 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def both(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of both animals, only to be read."""
+    dataset = tmp_path_factory.mktemp("both") / "dataset"
+    assert package([cohort], dataset, settings()).ok
+    return dataset
+
+
+@pytest.fixture
+def dataset(both: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(both, tmp_path / "dataset"))
+
+
+def assert_as_if_never_there(dataset: Path, without: Path) -> None:
+    """Compare a dataset that an animal was taken out of with one that never had it."""
+    assert not [path for path in dataset.rglob("*") if "45925" in path.name]
+    both, one = dataset_files(dataset), dataset_files(without)
+    of_runs = {name for name in one if not name.startswith(("code/", "docs/", "README", "CHANGES", "sourcedata/"))}
+    assert {name for name in of_runs if both.get(name) != one[name]} <= {"dataset_description.json"}
+    assert verify(dataset).ok
+    assert restore(dataset, dataset.parent / "restored").ok
+
+
+def test_what_is_left_is_as_if_the_animal_had_never_been_there(dataset: Path, cohort: Path, tmp_path: Path) -> None:
+    package([cohort / KO], tmp_path / "one", settings())
+    removed = remove_animal(dataset, "sub-45925floxed")
+    assert (removed.ok, bool(removed.removed)) == (True, True)
+    assert_as_if_never_there(dataset, tmp_path / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_dandi")
 @pytest.mark.parametrize(("image_format", "naming"), [("ome-zarr", "bids"), ("ome-tiff", "dseg")])
-def test_what_is_left_is_as_if_the_animal_had_never_been_there(
+def test_what_is_left_is_valid_and_without_reports_of_the_animal(
     tmp_path: Path, cohort: Path, image_format: str, naming: str
 ) -> None:
     choices = {"image_format": Format(image_format), "naming": naming}
@@ -33,44 +67,36 @@ def test_what_is_left_is_as_if_the_animal_had_never_been_there(
     report(tmp_path / "both")
     package([cohort / KO], tmp_path / "one", settings(**choices))
     removed = remove_animal(tmp_path / "both", "sub-45925floxed")
-    assert removed.ok
-    assert removed.removed
-    assert verify(tmp_path / "both").ok
+    assert (removed.ok, bool(removed.removed)) == (True, True)
+    assert_as_if_never_there(tmp_path / "both", tmp_path / "one")
     assert validate(tmp_path / "both").ok
-    assert not [path for path in (tmp_path / "both").rglob("*") if "45925" in path.name]
-    both, one = dataset_files(tmp_path / "both"), dataset_files(tmp_path / "one")
-    of_runs = {name for name in one if not name.startswith(("code/", "docs/", "README", "CHANGES", "sourcedata/"))}
-    assert {name for name in of_runs if both.get(name) != one[name]} <= {"dataset_description.json"}
-    assert restore(tmp_path / "both", tmp_path / "restored").ok
 
 
-def test_nothing_but_the_history_speaks_of_it(tmp_path: Path, cohort: Path) -> None:
-    package([cohort], tmp_path / "dataset", settings())
-    remove_animal(tmp_path / "dataset", "45925floxed")
-    provenance = read_provenance(tmp_path / "dataset")
+def test_nothing_but_the_history_speaks_of_it(dataset: Path) -> None:
+    remove_animal(dataset, "45925floxed")
+    provenance = read_provenance(dataset)
     assert {run.subject for run in provenance.runs.values()} == {"45670ko"}
     assert provenance.history[-1].command == "catnip2bids package -o dataset --remove 45925floxed"
-    assert [row["participant_id"] for row in read_tsv(tmp_path / "dataset/participants.tsv")] == ["sub-45670ko"]
+    assert [row["participant_id"] for row in read_tsv(dataset / "participants.tsv")] == ["sub-45670ko"]
     found = {
-        path.relative_to(tmp_path / "dataset").as_posix()
-        for path in (tmp_path / "dataset").rglob("*")
+        path.relative_to(dataset).as_posix()
+        for path in dataset.rglob("*")
         if path.is_file() and (b"45925floxed" in path.read_bytes() or FLOX_NAME.encode() in path.read_bytes())
     }
     assert found == {"code/catnip2bids/provenance.json"}
 
 
-def test_it_can_come_back(tmp_path: Path, cohort: Path) -> None:
-    package([cohort], tmp_path / "dataset", settings())
-    before = dataset_files(tmp_path / "dataset")
-    remove_animal(tmp_path / "dataset", "45925floxed")
-    again = package([cohort], tmp_path / "dataset", settings())
+def test_it_can_come_back(dataset: Path, cohort: Path) -> None:
+    before = dataset_files(dataset)
+    remove_animal(dataset, "45925floxed")
+    again = package([cohort], dataset, settings())
     assert (again.ok, len(again.kept)) == (True, len(again.made))
-    after = dataset_files(tmp_path / "dataset")
+    after = dataset_files(dataset)
     assert {name for name in before | after if before.get(name) != after.get(name)} <= {
         "code/catnip2bids/provenance.json",
         "code/catnip2bids/checksums.sha256",
     }
-    assert verify(tmp_path / "dataset").ok
+    assert verify(dataset).ok
 
 
 def test_an_unknown_or_an_only_animal_is_refused(tmp_path: Path, cohort: Path) -> None:
@@ -85,9 +111,8 @@ def test_an_unknown_or_an_only_animal_is_refused(tmp_path: Path, cohort: Path) -
     assert state_of(tmp_path / "dataset") == before
 
 
-def test_a_removal_that_was_killed_goes_on(tmp_path: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package([cohort], tmp_path / "dataset", settings())
-    shutil.copytree(tmp_path / "dataset", tmp_path / "other")
+def test_a_removal_that_was_killed_goes_on(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(dataset, tmp_path / "other")
     remove_animal(tmp_path / "other", "45925floxed")
 
     def killed(*_: object) -> None:
@@ -96,16 +121,15 @@ def test_a_removal_that_was_killed_goes_on(tmp_path: Path, cohort: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr("catnip2bids.packaging.removal._remove_records", killed)
         with pytest.raises(KeyboardInterrupt):
-            remove_animal(tmp_path / "dataset", "45925floxed")
-    remove_animal(tmp_path / "dataset", "45925floxed")
-    assert verify(tmp_path / "dataset").ok
-    assert dataset_files(tmp_path / "dataset").keys() == dataset_files(tmp_path / "other").keys()
+            remove_animal(dataset, "45925floxed")
+    remove_animal(dataset, "45925floxed")
+    assert verify(dataset).ok
+    assert dataset_files(dataset).keys() == dataset_files(tmp_path / "other").keys()
 
 
-def test_the_command(tmp_path: Path, cohort: Path) -> None:
-    package([cohort], tmp_path / "dataset", settings())
-    done = command("package", cohort, "-o", tmp_path / "dataset", "--remove", "45925floxed")
+def test_the_command(dataset: Path, cohort: Path) -> None:
+    done = called("package", cohort, "-o", dataset, "--remove", "45925floxed")
     assert done.returncode == 0, done.stderr
     assert "sub-45925floxed: removed" in done.stderr
-    assert command("package", "-o", tmp_path / "dataset", "--remove", "45925floxed").returncode == 2
-    assert command("package", "-o", tmp_path / "dataset").returncode == 2
+    assert called("package", "-o", dataset, "--remove", "45925floxed").returncode == 2
+    assert called("package", "-o", dataset).returncode == 2

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from catnip2bids import package
 from runs import PROVENANCE, TODAY_PREFIX, change_slices, read_json, settings, write_l2
 
@@ -21,6 +23,7 @@ def edit(path: Path, **fields: Any) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 def test_a_sidecar_follows_an_image_that_is_made_of_other_files(tmp_path: Path) -> None:
     run = write_l2(tmp_path / "source")
     whole = tmp_path / "whole"

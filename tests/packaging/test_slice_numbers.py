@@ -12,7 +12,8 @@ import catnip2bids
 from catnip2bids.errors import PlanError, UsageError
 from catnip2bids.plan import make_plan, read_plan, write_plan
 from catnip2bids.scanning import scan
-from runs import KO_PREFIX, Array, command, decisions, level, settings, slices_of, source_planes, write_l0
+from in_process import called
+from runs import KO_PREFIX, Array, decisions, level, settings, slices_of, source_planes, write_l0
 
 PATTERN = "section#_label*.tif"
 VOXEL_SIZE = (3.7, 3.7, 5.0)
@@ -87,11 +88,11 @@ def test_a_slice_number_that_cannot_be_is_refused(
 
 def test_convert_takes_a_pattern_or_refuses(run: Path, pixels: list[Array], tmp_path: Path) -> None:
     words = ["convert", run / "640_N4", tmp_path / "n4.ome.zarr", "--voxel-size", "3.7", "3.7", "5"]
-    refused = command(*words)
+    refused = called(*words)
     assert refused.returncode == 2
     assert "other_0001.tif" in refused.stderr
     assert "--slice-number" in refused.stderr
-    made = command(*words, "--slice-number", PATTERN)
+    made = called(*words, "--slice-number", PATTERN)
     assert made.returncode == 0
     assert "other_0001.tif" in made.stderr
     np.testing.assert_array_equal(level(tmp_path / "n4.ome.zarr"), pixels[0])
@@ -102,7 +103,7 @@ def test_convert_takes_a_pattern_or_refuses(run: Path, pixels: list[Array], tmp_
 def test_compare_takes_a_pattern_or_refuses(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "640_N4", tmp_path / "copy")
     (tmp_path / "copy" / "other_0001.tif").unlink()
-    refused = command("compare", run / "640_N4", tmp_path / "copy", "-o", tmp_path / "refused")
+    refused = called("compare", run / "640_N4", tmp_path / "copy", "-o", tmp_path / "refused")
     assert refused.returncode == 2
     assert "other_0001.tif" in refused.stderr
     same = catnip2bids.compare(run / "640_N4", tmp_path / "copy", slice_numbers=[PATTERN])

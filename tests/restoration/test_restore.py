@@ -22,6 +22,7 @@ from catnip2bids.catnip.component_type import Action
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.progress import Progress
 from catnip2bids.restoration import restore_runs as restoration
+from in_process import called
 from runs import (
     CHECKSUMS,
     FLOX,
@@ -32,7 +33,6 @@ from runs import (
     TODAY_NAME,
     Collector,
     change_slices,
-    command,
     files_of,
     partials_of,
     rewrite_slice,
@@ -50,6 +50,32 @@ FORMATS: dict[str, dict[str, Any]] = {
     "ome-tiff": {"image_format": Format.OME_TIFF},
     "ome-tiff with levels": {"image_format": Format.OME_TIFF, "pyramid": True, "naming": Naming.DSEG},
 }
+every_format = pytest.mark.parametrize(
+    "choices",
+    [
+        pytest.param(choices, id=name, marks=() if name == "0.5" else pytest.mark.slow)
+        for name, choices in FORMATS.items()
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cohort of one run, in which there are a copied folder and a link to it, and its dataset."""
+    folder = tmp_path_factory.mktemp("made")
+    run = write_l0(folder / "cohort")
+    (run / "notes").mkdir()
+    (run / "notes/note.txt").write_text("a note")
+    (run / "link").symlink_to("notes")
+    assert package([folder / "cohort"], folder / "dataset", settings()).ok
+    return folder
+
+
+@pytest.fixture
+def dataset(made: Path, tmp_path: Path) -> Path:
+    """A copy of the dataset beside a copy of its cohort, both to be changed."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True, symlinks=True)
+    return tmp_path / "dataset"
 
 
 def names_of(folder: Path) -> set[str]:
@@ -76,10 +102,9 @@ def assert_restored(source: Path, folder: Path) -> None:
             assert path.read_bytes() == other.read_bytes(), path
 
 
-@pytest.mark.parametrize("choices", FORMATS.values(), ids=FORMATS)
+@every_format
 def test_all_runs_of_a_cohort(tmp_path: Path, choices: dict[str, Any]) -> None:
     write_l0(tmp_path / "cohort", exclusion=True, thresholds=(10000, 15000))
-    write_l0(tmp_path / "cohort", FLOX)
     write_l2(tmp_path / "cohort", exclusion=True)
     before = files_of(tmp_path / "cohort")
     assert package([tmp_path / "cohort"], tmp_path / "dataset", settings(**choices)).ok
@@ -94,6 +119,7 @@ def test_all_runs_of_a_cohort(tmp_path: Path, choices: dict[str, Any]) -> None:
     assert not partials_of(tmp_path / "cohort")
 
 
+@pytest.mark.slow
 def test_runs_that_were_given_as_sources(tmp_path: Path) -> None:
     """A run that was the SOURCE itself gets a folder of its name."""
     runs = [write_l0(tmp_path / "cohort"), write_l0(tmp_path / "cohort", FLOX)]
@@ -104,6 +130,7 @@ def test_runs_that_were_given_as_sources(tmp_path: Path) -> None:
         assert_restored(run, tmp_path / "restored" / run.name)
 
 
+@pytest.mark.slow
 def test_runs_of_one_name_that_were_given_as_sources(tmp_path: Path) -> None:
     """Today's CATNIP names runs after the time alone."""
     parents = {"_46001_LH_wt_20260502": "46001wt", "_46002_LH_ko_20260502": "46002ko"}
@@ -118,6 +145,7 @@ def test_runs_of_one_name_that_were_given_as_sources(tmp_path: Path) -> None:
         assert_restored(runs[folder], run)
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_but_masked_labels(tmp_path: Path) -> None:
     write_l1(tmp_path / "cohort")
     package([tmp_path / "cohort"], tmp_path / "dataset", settings())
@@ -151,8 +179,15 @@ def test_a_link_is_a_link_again(tmp_path: Path) -> None:
     assert slices_of(link)
 
 
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-@pytest.mark.parametrize("dtype", ["float32", "uint16"])
+@pytest.mark.parametrize(
+    ("ending", "dtype"),
+    [
+        (".nii.gz", "float32"),
+        (".nii", "uint16"),
+        pytest.param(".nii", "float32", marks=pytest.mark.slow),
+        pytest.param(".nii.gz", "uint16", marks=pytest.mark.slow),
+    ],
+)
 def test_heat_maps_that_are_only_there_as_nifti(tmp_path: Path, ending: str, dtype: str) -> None:
     run = write_l2(tmp_path / "cohort")
     (stack,) = (run / "heatmaps_atlasspace").iterdir()
@@ -169,6 +204,7 @@ def test_heat_maps_that_are_only_there_as_nifti(tmp_path: Path, ending: str, dty
     assert np.array_equal(np.asarray(stored.dataobj), voxels)
 
 
+@pytest.mark.slow
 def test_labels_that_are_the_same_come_back_twice(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     labels = source_planes(run / "atlaslabel_def_origspace")
@@ -194,7 +230,7 @@ def test_what_was_excluded_is_named_with_the_reason(tmp_path: Path) -> None:
     restored = restore(tmp_path / "dataset", tmp_path / "restored")
     assert restored.ok
     assert restored.left_out == {f"{KO}/640_FRST": "not ours to publish"}
-    done = command("restore", tmp_path / "dataset", "-o", tmp_path / "again")
+    done = called("restore", tmp_path / "dataset", "-o", tmp_path / "again")
     assert (done.returncode, done.stdout) == (0, "")
     assert "640_FRST: not ours to publish" in done.stderr
 
@@ -202,90 +238,81 @@ def test_what_was_excluded_is_named_with_the_reason(tmp_path: Path) -> None:
 # ---- what is damaged, interrupted, or refused
 
 
-def test_a_damaged_plane_is_never_written(tmp_path: Path) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
-    array = zarr.open_array(tmp_path / f"dataset/sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr/0", mode="r+")
+def test_a_damaged_plane_is_never_written(tmp_path: Path, dataset: Path) -> None:
+    array = zarr.open_array(dataset / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr/0", mode="r+")
     whole = np.asarray(array[...])
     array[4, 3, 2] = whole[4, 3, 2] + 1
-    done = command("restore", tmp_path / "dataset", "-o", tmp_path / "restored")
+    done = called("restore", dataset, "-o", tmp_path / "restored")
     assert done.returncode == 1
     assert "plane 5 is not what was read from" in done.stderr
     assert not (tmp_path / "restored" / KO / "640_N4").exists()
     assert (tmp_path / "restored" / KO / "640_FRST").is_dir()
     assert not partials_of(tmp_path / "restored" / KO)
     array[...] = whole
-    assert restore(tmp_path / "dataset", tmp_path / "restored").restored == (f"{KO}/640_N4",)
+    assert restore(dataset, tmp_path / "restored").restored == (f"{KO}/640_N4",)
     assert_restored(tmp_path / "cohort", tmp_path / "restored")
 
 
-def test_a_damaged_copy_is_never_written(tmp_path: Path) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
-    (copy,) = (tmp_path / "dataset/sourcedata").rglob("FRSTseg_00010000.csv")
+def test_a_damaged_copy_is_never_written(tmp_path: Path, dataset: Path) -> None:
+    (copy,) = (dataset / "sourcedata").rglob("FRSTseg_00010000.csv")
     content = copy.read_bytes()
     copy.write_bytes(content.replace(b"1", b"2", 1))
-    restored = restore(tmp_path / "dataset", tmp_path / "restored")
+    restored = restore(dataset, tmp_path / "restored")
     assert [problem for problem in restored.problems if "was changed since it was packaged" in problem]
     assert not (tmp_path / "restored" / KO / "640_FRST_seg/FRSTseg_00010000.csv").exists()
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed"])
-def test_what_no_checksum_proves_is_restored_and_named(tmp_path: Path, damage: str) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
-    checksums = tmp_path / "dataset" / CHECKSUMS
+def test_what_no_checksum_proves_is_restored_and_named(tmp_path: Path, dataset: Path, damage: str) -> None:
+    checksums = dataset / CHECKSUMS
     if damage == "missing":
-        (copy,) = (tmp_path / "dataset/sourcedata").rglob("FRSTseg_00010000.csv")
+        (copy,) = (dataset / "sourcedata").rglob("FRSTseg_00010000.csv")
         copy.write_bytes(copy.read_bytes().replace(b"1", b"2", 1))
         checksums.unlink()
     else:
         checksums.write_text(checksums.read_text().replace("# sha256 of all lines below: ", "# sha256 of all lines: "))
     for _ in range(2):  # also a file from an earlier run
-        restored = restore(tmp_path / "dataset", tmp_path / "restored")
+        restored = restore(dataset, tmp_path / "restored")
         everything = [*restored.restored, *restored.kept]
-        assert len(everything) == 7
+        assert len(everything) == 9
         assert not restored.ok
         assert "checksums.sha256" in restored.problems[0]
         assert [problem.partition(": ")[0] for problem in restored.problems[1:]] == everything
         (tmp_path / "restored/.catnip2bids-restore").write_bytes(
-            hashlib.sha256((tmp_path / "dataset" / PROVENANCE).read_bytes()).hexdigest().encode()
+            hashlib.sha256((dataset / PROVENANCE).read_bytes()).hexdigest().encode()
         )  # as if it had been interrupted at the end
     (tmp_path / "restored/.catnip2bids-restore").unlink()
-    assert command("restore", tmp_path / "dataset", "-o", tmp_path / "again").returncode == 1
+    assert called("restore", dataset, "-o", tmp_path / "again").returncode == 1
     assert not (tmp_path / "again/.catnip2bids-restore").exists()
     assert names_of(tmp_path / "again") == names_of(tmp_path / "cohort")
 
 
-@pytest.mark.parametrize("choices", FORMATS.values(), ids=FORMATS)
+@every_format
+@pytest.mark.slow
 def test_with_too_little_memory_nothing_is_written(tmp_path: Path, choices: dict[str, Any]) -> None:
     write_l0(tmp_path / "cohort")
     package([tmp_path / "cohort"], tmp_path / "dataset", settings(**choices))
-    done = command("restore", tmp_path / "dataset", "-o", tmp_path / "restored", "--memory", "128MiB")
+    done = called("restore", tmp_path / "dataset", "-o", tmp_path / "restored", "--memory", "128MiB")
     assert done.returncode == 2
     assert not (tmp_path / "restored").exists()
     found = re.search(r"restoring it needs at least (\d+ MiB) of memory; give more with --memory", done.stderr)
     assert found
-    assert command("restore", tmp_path / "dataset", "-o", tmp_path / "restored", "--memory", found[1]).returncode == 0
+    assert called("restore", tmp_path / "dataset", "-o", tmp_path / "restored", "--memory", found[1]).returncode == 0
     assert_restored(tmp_path / "cohort", tmp_path / "restored")
 
 
 def test_memory_that_turns_out_too_little_is_no_problem_of_an_item(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
     with monkeypatch.context() as patch:
         patch.setattr(restoration._Restorer, "check_memory", lambda _: None)
         with pytest.raises(UsageError, match="give more with --memory"):
-            restore(tmp_path / "dataset", tmp_path / "restored", memory_bytes=2**20)
-    assert restore(tmp_path / "dataset", tmp_path / "restored").ok
+            restore(dataset, tmp_path / "restored", memory_bytes=2**20)
+    assert restore(dataset, tmp_path / "restored").ok
     assert_restored(tmp_path / "cohort", tmp_path / "restored")
 
 
-def test_interrupted_it_goes_on(tmp_path: Path) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+def test_interrupted_it_goes_on(tmp_path: Path, dataset: Path) -> None:
 
     class Interrupting(Progress):
         n_items = 0
@@ -296,13 +323,14 @@ def test_interrupted_it_goes_on(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        restore(tmp_path / "dataset", tmp_path / "restored", Interrupting())
-    restored = restore(tmp_path / "dataset", tmp_path / "restored")
+        restore(dataset, tmp_path / "restored", Interrupting())
+    restored = restore(dataset, tmp_path / "restored")
     assert restored.kept
     assert restored.restored
     assert_restored(tmp_path / "cohort", tmp_path / "restored")
 
 
+@pytest.mark.slow
 def test_strangers_in_the_folder_of_a_volume_wait_for_it(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     (run / "640_N4/notes.txt").write_text("a note")
@@ -319,12 +347,10 @@ def test_strangers_in_the_folder_of_a_volume_wait_for_it(tmp_path: Path) -> None
     assert_restored(tmp_path / "cohort", tmp_path / "restored")
 
 
-def test_names_of_slices_that_were_changed_are_not_used(tmp_path: Path) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
-    table = tmp_path / f"dataset/code/catnip2bids/pixels/{KO_PREFIX}_SPIM.ome.zarr.tsv"
+def test_names_of_slices_that_were_changed_are_not_used(tmp_path: Path, dataset: Path) -> None:
+    table = dataset / f"code/catnip2bids/pixels/{KO_PREFIX}_SPIM.ome.zarr.tsv"
     table.write_text(table.read_text().replace("Z0002", "Z9999"))
-    (problem,) = restore(tmp_path / "dataset", tmp_path / "restored").problems
+    (problem,) = restore(dataset, tmp_path / "restored").problems
     assert "was changed since it was packaged" in problem
 
 
@@ -348,29 +374,23 @@ def change_provenance(dataset: Path, old: str, new: str) -> None:
         ('"compared_with": "notes"', '"compared_with": "../../.."'),
     ],
 )
-def test_nothing_is_read_or_written_elsewhere(tmp_path: Path, old: str, new: str) -> None:
-    run = write_l0(tmp_path / "cohort")
-    (run / "notes").mkdir()
-    (run / "notes/note.txt").write_text("a note")
-    (run / "link").symlink_to("notes")
-    package([tmp_path / "cohort"], tmp_path / "some/where/dataset", settings())
+def test_nothing_is_read_or_written_elsewhere(made: Path, tmp_path: Path, old: str, new: str) -> None:
+    shutil.copytree(made / "dataset", tmp_path / "some/where/dataset")
     change_provenance(tmp_path / "some/where/dataset", old, new)
     (tmp_path / "some/where/restored").mkdir()
     before = names_of(tmp_path)
-    done = command("restore", tmp_path / "some/where/dataset", "-o", tmp_path / "some/where/restored")
+    done = called("restore", tmp_path / "some/where/dataset", "-o", tmp_path / "some/where/restored")
     assert done.returncode in (1, 2)
     assert "the dataset was tampered with" in done.stderr
     assert {name for name in names_of(tmp_path) - before if not name.startswith("some/where/restored")} == set()
     assert "evil" not in "".join(names_of(tmp_path))
 
 
-def test_a_dataset_whose_provenance_was_changed_is_refused(tmp_path: Path) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
-    path = tmp_path / "dataset/code/catnip2bids/provenance.json"
+def test_a_dataset_whose_provenance_was_changed_is_refused(tmp_path: Path, dataset: Path) -> None:
+    path = dataset / "code/catnip2bids/provenance.json"
     path.write_text(path.read_text().replace("640_N4", "640_N5"))
     with pytest.raises(DatasetError, match="was changed since it was packaged"):
-        restore(tmp_path / "dataset", tmp_path / "restored")
+        restore(dataset, tmp_path / "restored")
 
 
 def seal(dataset: Path, is_kept: Callable[[str], bool] = lambda _: True) -> None:
@@ -383,11 +403,9 @@ def seal(dataset: Path, is_kept: Callable[[str], bool] = lambda _: True) -> None
     path.write_text(f"# sha256 of all lines below: {hashlib.sha256(rest.encode()).hexdigest()}\n{rest}")
 
 
-def test_a_copy_that_is_not_in_the_list_of_checksums_is_not_trusted(tmp_path: Path) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
-    seal(tmp_path / "dataset", lambda name: not name.endswith("FRSTseg_00010000.csv"))
-    restored = restore(tmp_path / "dataset", tmp_path / "restored")
+def test_a_copy_that_is_not_in_the_list_of_checksums_is_not_trusted(tmp_path: Path, dataset: Path) -> None:
+    seal(dataset, lambda name: not name.endswith("FRSTseg_00010000.csv"))
+    restored = restore(dataset, tmp_path / "restored")
     (problem,) = restored.problems
     assert "FRSTseg_00010000.csv: is not in checksums.sha256, so nothing proves it" in problem
     assert not list((tmp_path / "restored").rglob("FRSTseg_00010000.csv"))
@@ -413,16 +431,14 @@ def test_a_copy_that_is_not_in_the_list_of_checksums_is_not_trusted(tmp_path: Pa
     ],
 )
 def test_a_provenance_without_decisions_restores_nothing_in_silence(
-    tmp_path: Path, change: Callable[[dict[str, Any]], object], named: str
+    tmp_path: Path, dataset: Path, change: Callable[[dict[str, Any]], object], named: str
 ) -> None:
-    write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
-    path = tmp_path / "dataset" / PROVENANCE
+    path = dataset / PROVENANCE
     document = json.loads(path.read_bytes())
     change(document)
     path.write_text(json.dumps(document))
-    seal(tmp_path / "dataset")
-    done = command("restore", tmp_path / "dataset", "-o", tmp_path / "restored")
+    seal(dataset)
+    done = called("restore", dataset, "-o", tmp_path / "restored")
     assert done.returncode == 1
     assert f"provenance.json: {named}" in done.stderr
 
@@ -431,7 +447,7 @@ def test_a_killed_packaging_is_restored_as_far_as_it_came_and_said_to_be_killed(
     write_l0(tmp_path / "cohort")
     with pytest.raises(KeyboardInterrupt):
         package([tmp_path / "cohort"], tmp_path / "dataset", settings(), progress=Interrupting())
-    done = command("restore", tmp_path / "dataset", "-o", tmp_path / "restored")
+    done = called("restore", tmp_path / "dataset", "-o", tmp_path / "restored")
     assert done.returncode == 1
     assert "package again" in done.stderr
 
@@ -445,31 +461,27 @@ class Interrupting(Progress):
         raise KeyboardInterrupt
 
 
-def test_links_to_what_was_copied(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "cohort")
-    (run / "notes").mkdir()
-    (run / "notes/note.txt").write_text("a note")
-    (run / "link").symlink_to("notes")
-    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
-    restored = restore(tmp_path / "dataset", tmp_path / "restored")
+def test_links_to_what_was_copied(made: Path, tmp_path: Path) -> None:
+    restored = restore(made / "dataset", tmp_path / "restored")
+    assert restored.ok
     assert not restored.left_out
     assert (tmp_path / "restored" / KO / "link").readlink() == Path("notes")
 
 
-def test_folders_that_hold_something_are_refused(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "cohort")
-    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+def test_folders_that_hold_something_are_refused(tmp_path: Path, dataset: Path) -> None:
+    run = tmp_path / "cohort" / KO
     before = files_of(tmp_path / "cohort")
     with pytest.raises(DatasetError, match="is not empty"):
-        restore(tmp_path / "dataset", tmp_path / "cohort")
+        restore(dataset, tmp_path / "cohort")
     assert files_of(tmp_path / "cohort") == before
     with pytest.raises(UsageError):
-        restore(tmp_path / "dataset", tmp_path / "dataset/sourcedata/again")
+        restore(dataset, dataset / "sourcedata/again")
     with pytest.raises(DatasetError, match="catnip2bids package made"):
         restore(run, tmp_path / "restored")
-    assert command("restore", run, "-o", tmp_path / "restored").returncode == 2
+    assert called("restore", run, "-o", tmp_path / "restored").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_restored_cohort_makes_the_same_dataset(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     change_slices(run / "640_N4", lambda plane: plane + np.uint16(1))

@@ -13,8 +13,9 @@ from validate_damage import FRST, RAW_ZARR, truncate, write
 from catnip2bids.errors import DatasetError
 from catnip2bids.validation import Severity, validate
 from good_dataset import dataset, good
+from in_process import no_dandi, no_validators
 
-__all__ = ["dataset", "good"]
+__all__ = ["dataset", "good", "no_dandi", "no_validators"]
 
 needs_dandi = pytest.mark.skipif(
     find_spec("dandi") is None and "CI" not in os.environ, reason="the extra dandi is not installed"
@@ -22,6 +23,7 @@ needs_dandi = pytest.mark.skipif(
 
 
 @needs_dandi
+@pytest.mark.slow
 def test_good_dataset(good: Path) -> None:
     report = validate(good)
     assert report.ok
@@ -38,6 +40,7 @@ def test_good_dataset(good: Path) -> None:
 
 
 @needs_dandi
+@pytest.mark.slow
 def test_findings_of_all_checks_come_worst_first_and_once(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,14 +70,17 @@ def test_findings_of_all_checks_come_worst_first_and_once(
 
 
 @needs_dandi
+@pytest.mark.slow
 def test_inside_a_dandiset_there_is_nothing_to_say(dataset: Path) -> None:
     write("dandiset.yaml", "identifier: '000000'\n")(dataset.parent)
     assert not [finding for finding in validate(dataset).findings if finding.check == "dandi"]
 
 
+@pytest.mark.usefixtures("no_validators")
 def test_json_does_not_tell_where_the_dataset_is(dataset: Path) -> None:
     write(f"{RAW_ZARR}/0/c/0/0/0", "x")(dataset)
     report = validate(dataset)
+    assert report.findings
     text = json.dumps(report.to_json())
     assert str(dataset) not in text
     assert json.loads(text)["counts"] == {severity.value: report.count(severity) for severity in Severity}
