@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -14,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import catnip2bids
-from conftest import SLOW
 from repo import REPO
 
 PACKAGE = Path(catnip2bids.__file__).parent
@@ -237,12 +234,3 @@ def test_the_design_names_every_room() -> None:
         folder.parent.name for folder in PACKAGE.glob("*/__init__.py")
     }
     assert named == there - {*private}
-
-
-def test_fast_tests_come_first() -> None:
-    assert [name for name in SLOW if not (REPO / "tests" / name).is_file()] == []
-    paths = ["tests/volume/test_zarr.py", "tests/volume/test_tiff_page.py", "tests/test_formatting.py"]
-    command = [sys.executable, "-m", "pytest", "--collect-only", *paths]
-    listed = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout
-    files = re.findall(r"^tests/(\S+\.py)", listed, re.MULTILINE)
-    assert list(dict.fromkeys(files)) == ["volume/test_tiff_page.py", "test_formatting.py", "volume/test_zarr.py"]
