@@ -65,6 +65,8 @@ faulthandler.register(signal.SIGUSR1)
 from catnip2bids.__main__ import main
 main()
 """
+IMPATIENT = f"from catnip2bids.engine import executors\nexecutors._SECONDS_TO_CONNECT = 2\n{MAIN}"
+"""The same, for which a scheduler is gone much sooner."""
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,14 @@ from runs import (
 __all__ = ["cohort", "packaged", "two"]
 
 
-@pytest.mark.parametrize("options", [("--format", "ome-tiff", "--pyramid"), ("--ome-zarr-version", "0.4")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--format", "ome-tiff", "--pyramid"),
+        pytest.param(("--ome-zarr-version", "0.4"), marks=pytest.mark.slow),
+    ],
+    ids=["ome-tiff", "0.4"],
+)
 def test_a_cluster_makes_the_same_dataset(
     tmp_path: Path, cohort: Path, two: DaskCluster, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
@@ -54,6 +61,7 @@ def test_a_cluster_makes_the_same_dataset(
     assert partials_of(tmp_path / "there") == []
 
 
+@pytest.mark.slow
 def test_verifying_comparing_and_converting_is_the_same_too(
     tmp_path: Path, cohort: Path, packaged: Path, two: DaskCluster
 ) -> None:
@@ -81,7 +89,8 @@ def test_verifying_comparing_and_converting_is_the_same_too(
 
 @pytest.mark.slow
 def test_processes_of_this_machine_are_a_cluster_too(tmp_path: Path, cohort: Path, packaged: Path) -> None:
-    done = command("package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--cluster", "local", "--workers", 2)
+    words = ("package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--no-report")
+    done = command(*words, "--cluster", "local", "--workers", 2)
     assert done.returncode == 0, done.stderr
     assert "2 workers of 1 thread" in done.stderr
     assert dataset_files(tmp_path / "there") == dataset_files(packaged)
@@ -132,6 +141,7 @@ def test_no_more_is_handed_over_than_workers_need(two: DaskCluster) -> None:
     assert 0 < most <= 2 * resources.n_threads + 2
 
 
+@pytest.mark.slow
 def test_workers_of_several_threads_share_their_memory(tmp_path: Path, cohort: Path, packaged: Path) -> None:
     with dask_cluster(tmp_path / "dask", 1, "--nthreads", "2", "--memory-limit", "3GiB") as cluster:
         words = ("package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--no-report")
@@ -141,6 +151,7 @@ def test_workers_of_several_threads_share_their_memory(tmp_path: Path, cohort: P
     assert dataset_files(tmp_path / "there") == dataset_files(packaged)
 
 
+@pytest.mark.slow
 def test_workers_that_come_later_are_given_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import Client
 
@@ -165,10 +176,13 @@ def test_workers_that_come_later_are_given_work(tmp_path: Path, monkeypatch: pyt
             future.result()
 
 
+@pytest.mark.slow
 def test_workers_with_as_much_memory_as_estimated_are_enough(tmp_path: Path, cohort: Path) -> None:
     prepared = run_preflight([cohort], tmp_path / "out", settings(), None, Resources(1, 2**30), Progress())
     expected = estimate(prepared, Progress())
     assert expected is not None
-    with dask_cluster(tmp_path / "dask", 1, "--memory-limit", str(expected.worker_bytes)) as cluster:
-        done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address)
+    with dask_cluster(tmp_path / "dask", 0) as cluster:
+        cluster.hire("--memory-limit", str(expected.worker_bytes), within=("env",))  # a forked one holds all imports
+        words = ("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--no-report")
+        done = command(*words, "--cluster", cluster.address)
     assert done.returncode == 0, done.stderr

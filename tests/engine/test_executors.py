@@ -18,6 +18,7 @@ from catnip2bids.enums import Cluster
 from catnip2bids.errors import UsageError
 from catnip2bids.packaging import package
 from cluster_work import (
+    IMPATIENT,
     OTHER_VERSION,
     VOXEL_SIZE,
     begun,
@@ -32,7 +33,7 @@ from cluster_work import (
     wait_for_workers,
 )
 from clusters import DaskCluster, dask_cluster, wait_for
-from fork_server import command
+from fork_server import command, start
 from runs import settings
 
 __all__ = ["cohort", "preload", "reference", "series", "two"]
@@ -51,6 +52,7 @@ def test_workers_without_the_package_are_refused(tmp_path: Path, cohort: Path) -
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_workers_of_another_version_that_come_later_end_the_work(
     tmp_path: Path, series: Path, preload: tuple[str, str]
 ) -> None:
@@ -78,6 +80,7 @@ def elsewhere(series: Path) -> tuple[str, ...]:
     return within
 
 
+@pytest.mark.slow
 def test_workers_that_see_other_files_are_refused_at_the_start(
     tmp_path: Path, series: Path, elsewhere: tuple[str, ...]
 ) -> None:
@@ -90,6 +93,7 @@ def test_workers_that_see_other_files_are_refused_at_the_start(
     assert not target.exists()
 
 
+@pytest.mark.slow
 def test_workers_that_come_later_and_see_other_files_end_the_work(
     tmp_path: Path, series: Path, preload: tuple[str, str], elsewhere: tuple[str, ...]
 ) -> None:
@@ -158,12 +162,10 @@ def test_workers_that_do_not_answer_are_not_waited_for(tmp_path: Path, monkeypat
             pass
 
 
-def test_a_scheduler_that_ends_before_a_worker_comes_is_not_waited_for(
-    tmp_path: Path, series: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "2s")
+def test_a_scheduler_that_ends_before_a_worker_comes_is_not_waited_for(tmp_path: Path, series: Path) -> None:
     with dask_cluster(tmp_path / "dask", 0) as cluster:
-        running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
+        words = ("convert", series, tmp_path / "x.ome.zarr", *VOXEL_SIZE, "--cluster", cluster.address)
+        running = start(IMPATIENT, *words)
         wait_for(lambda: "waiting for workers ..." in running.said)
         assert "anyone who can reach it can run code as you" in running.said
         cluster.scheduler.kill()
