@@ -11,12 +11,11 @@ import pytest
 
 from catnip2bids import Format, package
 from catnip2bids.packaging.privacy import private_words
+from fork_server import command, start
 from runs import (
     KO_NAME,
     Collector,
-    command,
     mentions,
-    python,
     settings,
     slices_of,
     state_of,
@@ -36,8 +35,8 @@ def test_no_dataset_names_folders_users_or_machines(tmp_path: Path, image_format
     environment = {"HOME": f"/home/{USER}", "USER": USER, "LOGNAME": USER}
     script = f"import os; os.environ.update({environment!r}); from catnip2bids.cli import main; main()"
     words = ["package", source, "-o", dataset, "--voxel-size", 3.7, 3.7, 5, "--format", image_format]
-    done = python(script, *words)
-    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    done = start(script, *words)
+    assert (done.wait(), "Traceback" in done.said) == (1, False), done.said
     private = [SECRET, USER, str(tmp_path), *([host] if len(host := socket.gethostname()) > 3 else [])]
     found = {
         f"{path.relative_to(dataset)}: {word}"
@@ -105,7 +104,7 @@ def test_nothing_is_open_to_others_beyond_what_the_user_allows(
         path.chmod(0o777)  # what the source allows counts as little
     script = f"import os; os.umask({umask}); from catnip2bids.cli import main; main()"
     words = ["package", tmp_path / "source", "-o", tmp_path / "dataset", "--voxel-size", 3.7, 3.7, 5]
-    assert python(script, *words, "--format", image_format).returncode == 0
+    assert start(script, *words, "--format", image_format).wait() == 0
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "dataset").rglob("*")}
     assert not {path: oct(mode) for path, mode in modes.items() if mode & umask}
     assert not {path: oct(mode) for path, mode in modes.items() if path.is_file() and mode & 0o111}
