@@ -119,17 +119,17 @@ class Bench:
         An empty folder.
     options
         More words of the command.
-    forked
-        Whether programs that nothing disturbs are forked from one that has imported all, to be quick.
+    library
+        What `build_failing_io` made, which many can share; programs are forked then, to be quick.
     """
 
-    def __init__(self, source: Path, work: Path, options: Sequence[str] = (), *, forked: bool = False) -> None:
+    def __init__(self, source: Path, work: Path, options: Sequence[str] = (), library: Path | None = None) -> None:
         work.mkdir(parents=True, exist_ok=True)
         self.work, self.source, self._log = work, work / "source", work / "log"
-        self._library = build_failing_io(work)
+        self._library = library or build_failing_io(work)
         shutil.copytree(source, self.source)
         self.state = state_of(self.source)
-        self.job = Interrupted([self.source], work / "dataset", work / "reference", SMALL, options, forked)
+        self.job = Interrupted([self.source], work / "dataset", work / "reference", SMALL, options, library is not None)
         self.seconds = self.job.package(self.job.reference)
         self.images = images_of(self.job.reference)
         self.n_calls = self._count_calls()

@@ -90,9 +90,11 @@ class Program:
 class _Server:
     """The process that forks; ends with the tests."""
 
-    def __init__(self) -> None:
+    def __init__(self, preload: str) -> None:
+        environment = {**os.environ, "LD_PRELOAD": preload}
+        command = [sys.executable, __file__]
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._lock = threading.Lock()
         self._logs = TemporaryDirectory(prefix="catnip2bids-logs-")
@@ -115,12 +117,18 @@ class _Server:
 
 
 @cache
-def _server() -> _Server:
-    return _Server()
+def _server(preload: str = "") -> _Server:
+    return _Server(preload)
 
 
-def start(script: str, *arguments: object, cwd: Path | None = None, own_session: bool = False) -> Program:
-    """Start a program with the environment of this process.
+def start(
+    script: str,
+    *arguments: object,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    own_session: bool = False,
+) -> Program:
+    """Start a program.
 
     Parameters
     ----------
@@ -130,19 +138,23 @@ def start(script: str, *arguments: object, cwd: Path | None = None, own_session:
         Its arguments.
     cwd
         The folder that it runs in; the present one unless given.
+    environment
+        Its variables; those of this process unless given. For another ``LD_PRELOAD`` there is another server.
     own_session
         Whether it is the first process of a new session, so that a signal to its group reaches its children too.
     """
-    logs = [_server().new_log() for _ in range(2)]
+    environment = os.environ if environment is None else environment
+    server = _server(environment.get("LD_PRELOAD", ""))
+    logs = [server.new_log() for _ in range(2)]
     request = {
         "script": script,
         "arguments": [str(argument) for argument in arguments],
         "cwd": str(cwd or Path.cwd()),
-        "environment": {**os.environ, "COLUMNS": "200"},
+        "environment": {**environment, "COLUMNS": "200"},
         "logs": [str(log) for log in logs],
         "own_session": own_session,
     }
-    return Program(_server(), _server().ask(request), logs)
+    return Program(server, server.ask(request), logs)
 
 
 def command(*arguments: object, cwd: Path | None = None, seconds: float = 120) -> subprocess.CompletedProcess[str]:

@@ -63,7 +63,7 @@ class Interrupted:
     options
         More words of the command.
     forked
-        Whether programs in the usual surroundings are forked from one that has imported all, to be quick.
+        Whether programs are forked from one that has imported all, to be quick.
     """
 
     sources: Sequence[Path]
@@ -96,8 +96,8 @@ class Interrupted:
         words = ["package", *self.sources, "-o", dataset or self.dataset, "--voxel-size", 3.7, 3.7, 5, "--no-report"]
         words += self.options
         script = _PACKAGE.replace("MAIN", main)
-        if self.forked and environment is None and not before:
-            return start(script, self.sizes, *words)
+        if self.forked and not before:
+            return start(script, self.sizes, *words, environment=environment)
         command = [*before, sys.executable, "-c", script, self.sizes, *map(str, words)]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
 
