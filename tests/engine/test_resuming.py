@@ -112,7 +112,14 @@ def test_a_unit_whose_files_are_not_there_is_done_again(
     assert files_of(image.folder) == finished[0]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, RuntimeError])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyboardInterrupt,
+        pytest.param(MemoryError, marks=pytest.mark.slow),
+        pytest.param(RuntimeError, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interruption_stops_the_work_and_keeps_what_is_done(
     tmp_path: Path, finished: tuple[dict[str, bytes], UnitResult], error: type[BaseException]
 ) -> None:

@@ -211,6 +211,7 @@ def test_units_of_work_can_be_sent_to_any_worker(tmp_path: Path, store: Callable
     np.testing.assert_array_equal(level(image, 0), planes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_units")
 def test_units_may_be_converted_all_at_the_same_time(tmp_path: Path) -> None:
     planes = some_image(THREE_UNITS)
@@ -244,7 +245,7 @@ def test_units_may_be_converted_by_other_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_units")
-@pytest.mark.parametrize("reads_rows", [True, False])
+@pytest.mark.parametrize("reads_rows", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_image_does_not_depend_on_memory_or_threads(tmp_path: Path, reads_rows: bool) -> None:
     planes = some_image(THREE_UNITS)
     volume = VolumeInMemory(planes, reads_rows=reads_rows)
