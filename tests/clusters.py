@@ -1,4 +1,4 @@
-"""Real clusters on this machine: a Dask scheduler with workers, and Slurm on one node."""
+"""Real clusters on this machine: a Dask scheduler with workers, forked with all imports done, and Slurm on one node."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from fork_server import DASK_SCHEDULER, DASK_WORKER, Program, start
 
 _SLURM = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
 _PATHS = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
@@ -39,16 +41,23 @@ class DaskCluster:
     """
 
     address: str
-    scheduler: subprocess.Popen[str]
-    workers: list[subprocess.Popen[str]] = field(default_factory=list)
+    scheduler: Program
+    workers: list[Program | subprocess.Popen[str]] = field(default_factory=list)
     _folder: Path = Path()
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def hire(self, *options: str, within: tuple[str, ...] = ()) -> None:
-        """Start one more worker; `within` is a command that starts it, for other surroundings."""
-        given = ("--nthreads", "1", "--memory-limit", "2GiB", "--no-dashboard", "--no-nanny", *options)
+        """Start one more worker; `within` is a command that starts it as a new Python, for other surroundings."""
+        given = (self.address, *("--nthreads", "1", "--memory-limit", "2GiB", "--no-dashboard", "--no-nanny"), *options)
         place = self._folder / f"worker-{len(self.workers)}"
-        self.workers.append(_started(self._stack, place, "worker", self.address, *given, within=within))
+        place.mkdir(parents=True)
+        worker: Program | subprocess.Popen[str]
+        if within:
+            worker = _daemon([*within, sys.executable, "-m", "distributed.cli.dask_worker", *given], place)
+        else:
+            worker = start(DASK_WORKER, *given, cwd=place, own_session=True)
+        self._stack.callback(_ended, worker)
+        self.workers.append(worker)
 
 
 @contextmanager
@@ -56,7 +65,10 @@ def dask_cluster(folder: Path, n_workers: int, *options: str) -> Iterator[DaskCl
     """Run a scheduler and some workers of one thread; `options` are for these."""
     with ExitStack() as stack:
         file = folder / "scheduler.json"
-        scheduler = _started(stack, folder / "scheduler", "scheduler", "--scheduler-file", str(file), "--port", "0")
+        folder.mkdir(parents=True, exist_ok=True)
+        words = ("--scheduler-file", file, "--port", "0", "--no-dashboard")
+        scheduler = start(DASK_SCHEDULER, *words, cwd=folder, own_session=True)
+        stack.callback(_ended, scheduler)
         wait_for(lambda: file.is_file() and file.stat().st_size > 0)
         address = f"tcp://{file.read_text().partition('tcp://')[2].partition(chr(34))[0]}"
         cluster = DaskCluster(address, scheduler, [], folder, stack)
@@ -65,20 +77,7 @@ def dask_cluster(folder: Path, n_workers: int, *options: str) -> Iterator[DaskCl
         yield cluster
 
 
-def _started(
-    stack: ExitStack, place: Path, kind: str, *options: str, within: tuple[str, ...] = ()
-) -> subprocess.Popen[str]:
-    place.mkdir(parents=True)
-    command = [*within, sys.executable, "-m", "distributed.cli.dask_" + kind, *options]
-    if kind == "scheduler":
-        command += ["--no-dashboard"]
-    with (place / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=place, stdout=log, stderr=log, text=True, start_new_session=True)
-    stack.callback(_ended, process)
-    return process
-
-
-def _ended(process: subprocess.Popen[str]) -> None:
+def _ended(process: Program | subprocess.Popen[str]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -109,7 +108,7 @@ class Watch:
         return {name: len(files) for name, files in self._seen.items()}
 
     def _look(self) -> None:
-        while not self._ending.wait(0.005):
+        while not self._ending.wait(0.02):
             for path in self._markers.glob("planes-*.json"):
                 with suppress(FileNotFoundError):
                     found = path.stat()
@@ -200,7 +199,7 @@ def slurm(folder: Path) -> Iterator[Slurm]:
     munged = ["munged", "--force", "--foreground", *(f"--{name}={folder / file}" for name, file in files.items())]
     with ExitStack() as stack:
         for command in (munged, ["slurmctld", "-D"], ["slurmd", "-D"]):
-            stack.callback(_ended, _daemon(command, folder, environment))
+            stack.callback(_ended, _daemon(command, folder, environment=environment))
             if command is munged:
                 wait_for((folder / "munge.socket").exists)
         started = Slurm(environment)
@@ -208,6 +207,8 @@ def slurm(folder: Path) -> Iterator[Slurm]:
         yield started
 
 
-def _daemon(command: list[str], folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+def _daemon(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     with (folder / f"{command[0]}.out").open("w") as out:
-        return subprocess.Popen(command, env=environment, stdout=out, stderr=out, text=True, start_new_session=True)
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=out, stderr=out, text=True, start_new_session=True
+        )

@@ -19,12 +19,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import tifffile
 
-from interrupting import SMALL, Interrupted
+from fork_server import Program
+from interrupting import SMALL, Interrupted, said_by
 from runs import files_of, images_of, rewrite_slice, state_of
 
 _FAILING_IO = Path(__file__).with_name("failing_io.c")
@@ -118,15 +119,17 @@ class Bench:
         An empty folder.
     options
         More words of the command.
+    library
+        What `build_failing_io` made, which many can share; programs are forked then, to be quick.
     """
 
-    def __init__(self, source: Path, work: Path, options: Sequence[str] = ()) -> None:
+    def __init__(self, source: Path, work: Path, options: Sequence[str] = (), library: Path | None = None) -> None:
         work.mkdir(parents=True, exist_ok=True)
         self.work, self.source, self._log = work, work / "source", work / "log"
-        self._library = build_failing_io(work)
+        self._library = library or build_failing_io(work)
         shutil.copytree(source, self.source)
         self.state = state_of(self.source)
-        self.job = Interrupted([self.source], work / "dataset", work / "reference", SMALL, options)
+        self.job = Interrupted([self.source], work / "dataset", work / "reference", SMALL, options, library is not None)
         self.seconds = self.job.package(self.job.reference)
         self.images = images_of(self.job.reference)
         self.n_calls = self._count_calls()
@@ -134,7 +137,7 @@ class Bench:
     def _count_calls(self) -> dict[str, int]:
         """Count the calls of an undisturbed run."""
         self._reset()
-        self._begin(Fault("nothing", frozenset({0}), variables={"FAULT_PATH": self.work})).communicate()
+        said_by(self._begin(Fault("nothing", frozenset({0}), variables={"FAULT_PATH": self.work})))
         calls = [line.split("\t")[1].split("=") for line in self._log.read_text().splitlines()]
         return {call: max(int(number) for name, number in calls if name == call) for call, _ in calls}
 
@@ -142,10 +145,10 @@ class Bench:
         shutil.rmtree(self.job.dataset, ignore_errors=True)
         self._log.unlink(missing_ok=True)
 
-    def _begin(self, fault: Fault) -> subprocess.Popen[str]:
+    def _begin(self, fault: Fault) -> Program | subprocess.Popen[str]:
         main = "faulting_processes" if fault.by_processes else "catnip2bids.__main__"
         told = {"LD_PRELOAD": self._library, "FAULT_LOG": self._log, **fault.variables} if fault.variables else {}
-        environment = {**os.environ, **{name: str(value) for name, value in told.items()}}
+        environment = {**os.environ, **{name: str(value) for name, value in told.items()}} if told else None
         if not fault.disk_bytes:
             return self.job.begin(main=main, environment=environment)
         disk = self.work / "disk"
@@ -164,10 +167,11 @@ class Bench:
         self._reset()
         process = self._begin(fault)
         try:
-            _, messages = process.communicate(timeout=fault.after if fault.signal else 60)
+            messages = said_by(process, fault.after if fault.signal else 60)
         except subprocess.TimeoutExpired:
             process.send_signal(fault.signal or signal.SIGKILL)
-            _, messages = process.communicate()
+            messages = said_by(process)
+        assert process.returncode is not None
         try:
             outcome = self._outcome(fault, process.returncode, messages)
         finally:
@@ -226,7 +230,7 @@ class Bench:
         self._restore()
         shutil.copytree(self.source, source / self.source.name)
         shutil.copyfile(other, source / self.source.name / victim.relative_to(self.source))
-        Interrupted([source / self.source.name], dataset, dataset, SMALL, self.job.options).package()
+        replace(self.job, sources=[source / self.source.name], dataset=dataset).package()
         return dataset
 
     def _restore(self) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fork_server import Program, start
 from runs import dataset_files, files_of, images_of, partials_of
 
 _PACKAGE = f"""
@@ -61,6 +62,8 @@ class Interrupted:
         Bytes of blocks, small blocks, small shards and units.
     options
         More words of the command.
+    forked
+        Whether programs are forked from one that has imported all, to be quick.
     """
 
     sources: Sequence[Path]
@@ -68,6 +71,7 @@ class Interrupted:
     reference: Path
     sizes: str = USUAL
     options: Sequence[str] = ()
+    forked: bool = False
 
     def begin(
         self,
@@ -75,7 +79,7 @@ class Interrupted:
         main: str = "catnip2bids.__main__",
         environment: Mapping[str, str] | None = None,
         before: Sequence[str | Path] = (),
-    ) -> subprocess.Popen[str]:
+    ) -> Program | subprocess.Popen[str]:
         """Start to package.
 
         Parameters
@@ -91,14 +95,17 @@ class Interrupted:
         """
         words = ["package", *self.sources, "-o", dataset or self.dataset, "--voxel-size", 3.7, 3.7, 5, "--no-report"]
         words += self.options
-        command = [*before, sys.executable, "-c", _PACKAGE.replace("MAIN", main), self.sizes, *map(str, words)]
+        script = _PACKAGE.replace("MAIN", main)
+        if self.forked and not before:
+            return start(script, self.sizes, *words, environment=environment)
+        command = [*before, sys.executable, "-c", script, self.sizes, *map(str, words)]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
 
     def package(self, dataset: Path | None = None) -> float:
         """Package to the end; returns how many seconds it took."""
         begin = time.perf_counter()
         process = self.begin(dataset)
-        _, messages = process.communicate()
+        messages = said_by(process)
         if process.returncode != 0:
             raise AssertionError(f"packaging ended with {process.returncode}: {messages}")
         return time.perf_counter() - begin
@@ -107,10 +114,10 @@ class Interrupted:
         """Package, and kill it after so many seconds; tells whether it was still at work then."""
         process = self.begin()
         try:
-            process.communicate(timeout=seconds)
+            said_by(process, seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-        process.communicate()
+        said_by(process)
         return process.returncode == -signal.SIGKILL
 
     def broken_images(self) -> list[str]:
@@ -128,6 +135,14 @@ class Interrupted:
         ours, theirs = dataset_files(self.dataset), dataset_files(self.reference)
         differing = sorted(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
         return differing + [str(path) for path in partials_of(self.dataset)]
+
+
+def said_by(process: Program | subprocess.Popen[str], seconds: float = 600) -> str:
+    """Wait for the end of a program; returns its messages."""
+    if isinstance(process, Program):
+        process.wait(seconds)
+        return process.said
+    return process.communicate(timeout=seconds)[1]
 
 
 def interruptions(job: Interrupted, n_kills: int, seed: int = 0) -> Iterator[str]:

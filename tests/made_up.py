@@ -128,6 +128,11 @@ THREE_UNITS = (2 * 128 + 88, 300, 140)
 @pytest.fixture
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make blocks and units so small that small volumes of 2 bytes a voxel have several of each."""
+    make_small_units(monkeypatch)
+
+
+def make_small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do what `small_units` does, for fixtures of a module."""
     monkeypatch.setattr(sharding, "USUAL_BLOCK_BYTES", 64 * 100 * 140 * 2)
     monkeypatch.setattr(sharding, "SMALLEST_BLOCK_BYTES", 1)
     monkeypatch.setattr(sharding, "SMALLEST_SHARD_BYTES", 1)

@@ -7,26 +7,49 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import pytest
 import tifffile
 
+from fork_server import start
 from made_up import Array
+from runs import files_of
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIZE = "12x256x320"
 
 
+_SCRIPT = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def run(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=False)
+    program = start(_SCRIPT, *words)
+    code = program.wait(300)
+    return subprocess.CompletedProcess([str(word) for word in words], code, program.printed, program.said)
 
 
-def made_series(folder: Path, *words: object) -> tuple[Array, float]:
+@cache
+def maker() -> Callable[[Path, tuple[int, int, int], str, int], None]:
+    """The function that makes series, of a script that is in no package."""
+    made: Callable[[Path, tuple[int, int, int], str, int], None] = run_path(str(BENCHMARKS / "make_series.py"))[
+        "make_series"
+    ]
+    return made
+
+
+def made_series(folder: Path, kind: str = "image", seed: int = 0) -> tuple[Array, float]:
     """A series of the small size, and how many times larger its pixels are than its files."""
-    made = run(BENCHMARKS / "make_series.py", folder, SIZE, *words)
-    assert made.returncode == 0, made.stderr
+    maker()(folder, (12, 256, 320), kind, seed)
     slices = sorted(folder.iterdir())
     assert [path.name for path in slices] == [f"Z{number:04d}.tif" for number in range(1, 13)]
     volume = np.stack([tifffile.imread(path) for path in slices])
@@ -40,13 +63,13 @@ def made_series(folder: Path, *words: object) -> tuple[Array, float]:
 def test_a_series_is_the_same_each_time_and_compresses_as_usual(
     tmp_path: Path, kind: str, dtype: str, least_ratio: float, largest_ratio: float
 ) -> None:
-    volume, ratio = made_series(tmp_path / "first", "--kind", kind)
+    volume, ratio = made_series(tmp_path / "first", kind)
     assert (volume.shape, volume.dtype) == ((12, 256, 320), np.dtype(dtype))
     assert least_ratio < ratio < largest_ratio
-    made_series(tmp_path / "again", "--kind", kind)
+    made_series(tmp_path / "again", kind)
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
-    other, _ = made_series(tmp_path / "other", "--kind", kind, "--seed", 1)
+    other, _ = made_series(tmp_path / "other", kind, seed=1)
     assert not np.array_equal(other, volume)
 
 
@@ -60,8 +83,8 @@ def test_slices_are_what_catnip_writes(tmp_path: Path) -> None:
 
 def test_kinds_look_like_what_they_are(tmp_path: Path) -> None:
     image, _ = made_series(tmp_path / "image")
-    labels, _ = made_series(tmp_path / "labels", "--kind", "labels")
-    mask, _ = made_series(tmp_path / "mask", "--kind", "mask")
+    labels, _ = made_series(tmp_path / "labels", "labels")
+    mask, _ = made_series(tmp_path / "mask", "mask")
     assert 100 < len(np.unique(labels)) < 1000
     assert 9000 < labels.max() <= 12_000
     assert 0.3 < np.mean(labels == 0) < 0.7
@@ -71,12 +94,21 @@ def test_kinds_look_like_what_they_are(tmp_path: Path) -> None:
     assert image[mask == 255].mean() > 3 * image[(mask == 0) & (labels > 0)].mean()
 
 
+def test_a_series_is_made_as_the_command_line_says(tmp_path: Path) -> None:
+    words = [BENCHMARKS / "make_series.py", tmp_path / "series", SIZE, "--kind", "mask", "--seed", 1]
+    made = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    made_series(tmp_path / "expected", "mask", 1)
+    assert files_of(tmp_path / "series") == files_of(tmp_path / "expected")
+
+
 def test_a_folder_that_is_there_is_not_written_into(tmp_path: Path) -> None:
     made = run(BENCHMARKS / "make_series.py", tmp_path, SIZE)
     assert made.returncode == 2
     assert "is there already" in made.stderr
 
 
+@pytest.mark.slow
 def test_a_sitting_gives_a_table_and_all_values(tmp_path: Path) -> None:
     ways = ["ours", "decode_only", "encode_only"]
     words = ["--kind", "labels", "--rounds", 1, "--threads", 1, "--work", tmp_path, "--ways", ",".join(ways)]
@@ -151,6 +183,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path, words: list[str], me
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.slow
 def test_comparing_is_measured_too(tmp_path: Path) -> None:
     words = ["--size", "3x64x64", "--rounds", 1, "--threads", 1, "--work", tmp_path]
     measured = run(BENCHMARKS / "comparing.py", *words)
@@ -160,6 +193,7 @@ def test_comparing_is_measured_too(tmp_path: Path) -> None:
     assert all(float(row[2]) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_writing_ome_tiff_is_measured_too(tmp_path: Path) -> None:
     words = ["--size", "3x64x64", "--rounds", 1, "--threads", 1, "--work", tmp_path, "--rows-per-strip", 1]
     measured = run(BENCHMARKS / "ome_tiff.py", *words)
@@ -169,6 +203,7 @@ def test_writing_ome_tiff_is_measured_too(tmp_path: Path) -> None:
     assert all(float(row[2]) > 0 for row in rows if "cp" not in row[1])
 
 
+@pytest.mark.slow
 def test_verifying_is_measured_too(tmp_path: Path) -> None:
     words = ["--size", "3x64x64", "--rounds", 1, "--threads", 1, "--work", tmp_path]
     measured = run(BENCHMARKS / "verifying.py", *words)
@@ -183,6 +218,7 @@ def test_verifying_is_measured_too(tmp_path: Path) -> None:
     assert all(float(row[2]) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_installing_measures_an_environment_that_is_there() -> None:
     done = run(BENCHMARKS / "installing.py", "--rounds", 1, "--programs", Path(sys.executable).parent)
     assert done.returncode == 0, done.stderr

@@ -23,6 +23,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What lets calls fail."""
+    return build_failing_io(tmp_path_factory.mktemp("failing-io"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "names"),
     [
@@ -32,36 +39,41 @@ pytestmark = pytest.mark.skipif(
     ids=["ome-zarr", "ome-tiff"],
 )
 def test_whatever_goes_wrong_the_dataset_is_the_same_in_the_end(
-    tmp_path: Path, options: tuple[str, ...], names: set[str]
+    tmp_path: Path, library: Path, options: tuple[str, ...], names: set[str]
 ) -> None:
-    bench = Bench(write_l0(tmp_path / "cohort").parents[1], tmp_path / "work", options)
+    bench = Bench(write_l0(tmp_path / "cohort").parents[1], tmp_path / "work", options, library)
     outcomes = [bench.try_out(fault) for fault in bench.faults(random.Random(7)) if fault.name in names]
     assert {outcome.fault.name for outcome in outcomes} == names
     assert all(outcome.struck for outcome in outcomes)
 
 
 _CENSUS = """
-import sys
+import os, sys
 from pathlib import Path
 from catnip2bids.volume import inspect_volume
-for problem in inspect_volume(Path(sys.argv[1])).problems:
-    print(problem)
+for n_reads in sys.argv[2:]:
+    if (process := os.fork()) == 0:
+        os.environ["FAULT_AFTER"] = n_reads
+        print(n_reads, *inspect_volume(Path(sys.argv[1])).problems, flush=True)
+        os._exit(0)
+    os.waitpid(process, 0)
 """
 
 
-@pytest.mark.parametrize("n_reads", [0, 5, 10])
-def test_a_disk_that_cannot_be_read_is_not_taken_for_a_damaged_stack(tmp_path: Path, n_reads: int) -> None:
+def test_a_disk_that_cannot_be_read_is_not_taken_for_a_damaged_stack(tmp_path: Path, library: Path) -> None:
     stack = tmp_path / "FRSTseg_00010000.tif"
     for plane in range(20):
         tifffile.imwrite(stack, np.full((200, 100), plane, np.uint16), append=True, metadata=None)
     assert not inspect_volume(stack).problems
-    variables = {"FAULT_CALLS": "read", "FAULT_PATH": str(stack), "FAULT_AFTER": str(n_reads), "FAULT_ERRNO": "5"}
-    environment = {**os.environ, "LD_PRELOAD": str(build_failing_io(tmp_path)), **variables}
-    command = [sys.executable, "-c", _CENSUS, str(stack)]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    assert f"{stack.name}: cannot be read" in said
-    assert "Input/output error" in said
-    assert "original" not in said
+    variables = {"FAULT_CALLS": "read", "FAULT_PATH": str(stack), "FAULT_ERRNO": "5"}
+    environment = {**os.environ, "LD_PRELOAD": str(library), **variables}
+    command = [sys.executable, "-c", _CENSUS, str(stack), "0", "5", "10"]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.split()[0] for line in said] == ["0", "5", "10"]  # reads that went well before
+    for line in said:
+        assert f"{stack.name}: cannot be read" in line
+        assert "Input/output error" in line
+        assert "original" not in line
 
 
 _INTERRUPTED_TWICE = """

@@ -27,8 +27,10 @@ from catnip2bids.locks import (
 )
 from catnip2bids.paths import safe_path
 from catnip2bids.staging import discard_staging, is_temporary, staged_output
+from clusters import wait_for
 from faulting import IN_ITS_OWN_MOUNTS, may_mount
-from runs import command, write_l0
+from fork_server import Program, command, start
+from runs import write_l0
 
 
 def test_a_lock_ends_with_its_program(tmp_path: Path) -> None:
@@ -80,13 +82,13 @@ def test_a_lock_leads_nowhere_else(tmp_path: Path) -> None:
 
 
 PACKAGE = """
-import sys
+import sys, time
 from catnip2bids import Progress, Settings, package
 
 class Waiting(Progress):
     def advance(self, n_voxels):
         print("writing", flush=True)
-        sys.stdin.readline()
+        time.sleep(600)
 
 settings = Settings(voxel_size_um=(3.7, 3.7, 5.0), report=False, jobs=1)
 sys.exit(0 if package(sys.argv[1], sys.argv[2], settings, progress=Waiting()).ok else 1)
@@ -94,26 +96,21 @@ sys.exit(0 if package(sys.argv[1], sys.argv[2], settings, progress=Waiting()).ok
 
 
 @pytest.fixture
-def packaging(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def packaging(tmp_path: Path) -> Iterator[Program]:
     """Another process that packages ``source`` into ``dataset``, and has begun to write."""
     write_l0(tmp_path / "source")
-    words = [sys.executable, "-c", PACKAGE, str(tmp_path / "source"), str(tmp_path / "dataset")]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "writing\n"
-        yield other
-        other.kill()
+    other = start(PACKAGE, tmp_path / "source", tmp_path / "dataset")
+    wait_for(lambda: other.printed.startswith("writing\n"))
+    yield other
+    other.kill()
 
 
-def test_of_two_commands_the_second_is_refused_until_the_first_ends(
-    tmp_path: Path, packaging: subprocess.Popen[str]
-) -> None:
+def test_of_two_commands_the_second_is_refused_until_the_first_ends(tmp_path: Path, packaging: Program) -> None:
     words = ["package", tmp_path / "source", "-o", tmp_path / "dataset", "--voxel-size", 3.7, 3.7, 5, "--no-report"]
     second = command(*words)
     assert second.returncode == 2
     assert "dataset: another catnip2bids is writing it" in second.stderr
     packaging.kill()
-    packaging.wait()
     assert command(*words).returncode == 0  # the lock went with the process
     assert not list((tmp_path / "dataset").rglob(f".*{LOCK}"))
 
@@ -122,7 +119,7 @@ _BEHIND_ANOTHER_MOUNT = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 
 
 @pytest.mark.skipif(not may_mount(), reason="needs the right to mount")
-def test_a_lock_holds_for_another_mount_of_the_dataset(tmp_path: Path, packaging: subprocess.Popen[str]) -> None:
+def test_a_lock_holds_for_another_mount_of_the_dataset(tmp_path: Path, packaging: Program) -> None:
     assert packaging.poll() is None
     (tmp_path / "mount").mkdir()
     source, dataset, mount = (str(tmp_path / name) for name in ("source", "dataset", "mount"))

@@ -11,12 +11,11 @@ import pytest
 
 from catnip2bids import Format, package
 from catnip2bids.packaging.privacy import private_words
+from fork_server import command, start
 from runs import (
     KO_NAME,
     Collector,
-    command,
     mentions,
-    python,
     settings,
     slices_of,
     state_of,
@@ -27,17 +26,26 @@ SECRET = "lab_of_zweistein"
 USER = "zweistein_jane"
 
 
-@pytest.mark.parametrize("image_format", Format)
-def test_no_dataset_names_folders_users_or_machines(tmp_path: Path, image_format: Format) -> None:
+@pytest.mark.parametrize(
+    ("image_format", "options"),
+    [
+        (Format.OME_ZARR, ("--no-report",)),
+        pytest.param(Format.OME_ZARR, (), marks=pytest.mark.slow),
+        pytest.param(Format.OME_TIFF, (), marks=pytest.mark.slow),
+    ],
+)
+def test_no_dataset_names_folders_users_or_machines(
+    tmp_path: Path, image_format: Format, options: tuple[str, ...]
+) -> None:
     source, dataset = tmp_path / SECRET / "cohort", tmp_path / SECRET / "dataset"
     run = write_l0(source)
     slices_of(run / "640_FRST")[3].write_bytes(b"damaged")  # problems are published too
     (run / "notes.txt").symlink_to(tmp_path / "nowhere")
     environment = {"HOME": f"/home/{USER}", "USER": USER, "LOGNAME": USER}
     script = f"import os; os.environ.update({environment!r}); from catnip2bids.cli import main; main()"
-    words = ["package", source, "-o", dataset, "--voxel-size", 3.7, 3.7, 5, "--format", image_format]
-    done = python(script, *words)
-    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    words = ["package", source, "-o", dataset, "--voxel-size", 3.7, 3.7, 5, "--format", image_format, *options]
+    done = start(script, *words)
+    assert (done.wait(), "Traceback" in done.said) == (1, False), done.said
     private = [SECRET, USER, str(tmp_path), *([host] if len(host := socket.gethostname()) > 3 else [])]
     found = {
         f"{path.relative_to(dataset)}: {word}"
@@ -73,7 +81,8 @@ def test_slices_that_are_links_out_of_the_source_are_followed_and_said(tmp_path:
         path.rename(tmp_path / "storage" / path.name)
         path.symlink_to(tmp_path / "storage" / path.name)
     first = slices_of(run / "640_N4")[0].name
-    for words in (["scan"], ["package", "-o", tmp_path / "dataset", "--voxel-size", 3.7, 3.7, 5]):
+    package_words = ["package", "-o", tmp_path / "dataset", "--voxel-size", 3.7, 3.7, 5, "--no-report"]
+    for words in (["scan"], package_words):
         done = command(words[0], tmp_path / "source", *words[1:], cwd=tmp_path)
         assert done.returncode == 0
         said = " ".join(done.stderr.split())
@@ -95,17 +104,23 @@ def test_a_copied_file_and_a_run_behind_links_are_said(tmp_path: Path) -> None:
     assert mentions(told.warnings, "extra/table.csv", str(tmp_path / "secret.csv"))
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-@pytest.mark.parametrize("image_format", Format)
+@pytest.mark.parametrize(
+    ("umask", "image_format", "options"),
+    [
+        (0o077, Format.OME_ZARR, ("--no-report",)),
+        pytest.param(0o022, Format.OME_ZARR, ("--no-report",), marks=pytest.mark.slow),
+        pytest.param(0o077, Format.OME_TIFF, (), marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_is_open_to_others_beyond_what_the_user_allows(
-    tmp_path: Path, umask: int, image_format: Format
+    tmp_path: Path, umask: int, image_format: Format, options: tuple[str, ...]
 ) -> None:
     run = write_l0(tmp_path / "source")
     for path in [*run.rglob("*.csv"), run / "640_N4"]:
         path.chmod(0o777)  # what the source allows counts as little
     script = f"import os; os.umask({umask}); from catnip2bids.cli import main; main()"
     words = ["package", tmp_path / "source", "-o", tmp_path / "dataset", "--voxel-size", 3.7, 3.7, 5]
-    assert python(script, *words, "--format", image_format).returncode == 0
+    assert start(script, *words, "--format", image_format, *options).wait() == 0
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "dataset").rglob("*")}
     assert not {path: oct(mode) for path, mode in modes.items() if mode & umask}
     assert not {path: oct(mode) for path, mode in modes.items() if path.is_file() and mode & 0o111}
@@ -130,7 +145,8 @@ def test_the_source_is_only_read(tmp_path: Path) -> None:
     run = write_l0(source)
     before = state_of(source)
     assert command("scan", source, cwd=tmp_path).returncode == 0
-    assert command("package", source, "-o", tmp_path / "dataset", "--voxel-size", 3.7, 3.7, 5).returncode == 0
+    words = ("package", source, "-o", tmp_path / "dataset", "--voxel-size", 3.7, 3.7, 5, "--no-report")
+    assert command(*words).returncode == 0
     labels = run / "atlaslabel_def_origspace"
     assert command("compare", labels, run / f"{labels.name}_masked", "-o", tmp_path / "out").returncode == 1
     convert = ("convert", labels, tmp_path / "labels.ome.btf", "--voxel-size", 3.7, 3.7, 5, "--kind", "labels")

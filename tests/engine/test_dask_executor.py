@@ -22,15 +22,13 @@ from catnip2bids.progress import Progress
 from cluster_work import (
     VOXEL_SIZE,
     cohort,
-    preload,
-    reference,
-    series,
+    packaged,
     two,
 )
 from clusters import DaskCluster, dask_cluster, wait_for
+from fork_server import command
 from runs import (
     KO,
-    command,
     dataset_files,
     files_of,
     partials_of,
@@ -38,10 +36,17 @@ from runs import (
     slices_of,
 )
 
-__all__ = ["cohort", "preload", "reference", "series", "two"]
+__all__ = ["cohort", "packaged", "two"]
 
 
-@pytest.mark.parametrize("options", [("--format", "ome-tiff", "--pyramid"), ("--ome-zarr-version", "0.4")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--format", "ome-tiff", "--pyramid"),
+        pytest.param(("--ome-zarr-version", "0.4"), marks=pytest.mark.slow),
+    ],
+    ids=["ome-tiff", "0.4"],
+)
 def test_a_cluster_makes_the_same_dataset(
     tmp_path: Path, cohort: Path, two: DaskCluster, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
@@ -56,9 +61,12 @@ def test_a_cluster_makes_the_same_dataset(
     assert partials_of(tmp_path / "there") == []
 
 
-def test_verifying_comparing_and_converting_is_the_same_too(tmp_path: Path, cohort: Path, two: DaskCluster) -> None:
+@pytest.mark.slow
+def test_verifying_comparing_and_converting_is_the_same_too(
+    tmp_path: Path, cohort: Path, packaged: Path, two: DaskCluster
+) -> None:
     where = ("--cluster", two.address)
-    package([cohort], tmp_path / "dataset", settings())
+    shutil.copytree(packaged, tmp_path / "dataset")
     done = command("verify", tmp_path / "dataset", "--source", cohort, "--deep", *where)
     assert done.returncode == 0, done.stderr
     assert "and the originals" in done.stderr
@@ -79,12 +87,13 @@ def test_verifying_comparing_and_converting_is_the_same_too(tmp_path: Path, coho
     }  # the name of the image stands in the one document
 
 
-def test_processes_of_this_machine_are_a_cluster_too(tmp_path: Path, cohort: Path) -> None:
-    package([cohort], tmp_path / "here", settings())
-    done = command("package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--cluster", "local", "--workers", 2)
+@pytest.mark.slow
+def test_processes_of_this_machine_are_a_cluster_too(tmp_path: Path, cohort: Path, packaged: Path) -> None:
+    words = ("package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--no-report")
+    done = command(*words, "--cluster", "local", "--workers", 2)
     assert done.returncode == 0, done.stderr
     assert "2 workers of 1 thread" in done.stderr
-    assert dataset_files(tmp_path / "there") == dataset_files(tmp_path / "here")
+    assert dataset_files(tmp_path / "there") == dataset_files(packaged)
 
 
 def test_an_error_on_a_worker_is_the_error_of_here(tmp_path: Path, cohort: Path, two: DaskCluster) -> None:
@@ -132,16 +141,17 @@ def test_no_more_is_handed_over_than_workers_need(two: DaskCluster) -> None:
     assert 0 < most <= 2 * resources.n_threads + 2
 
 
-def test_workers_of_several_threads_share_their_memory(tmp_path: Path, cohort: Path) -> None:
-    package([cohort], tmp_path / "here", settings())
+@pytest.mark.slow
+def test_workers_of_several_threads_share_their_memory(tmp_path: Path, cohort: Path, packaged: Path) -> None:
     with dask_cluster(tmp_path / "dask", 1, "--nthreads", "2", "--memory-limit", "3GiB") as cluster:
         words = ("package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--no-report")
         done = command(*words, "--cluster", cluster.address)
     assert done.returncode == 0, done.stderr
     assert "1 worker of 2 threads" in done.stderr
-    assert dataset_files(tmp_path / "there") == dataset_files(tmp_path / "here")
+    assert dataset_files(tmp_path / "there") == dataset_files(packaged)
 
 
+@pytest.mark.slow
 def test_workers_that_come_later_are_given_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import Client
 
@@ -166,10 +176,13 @@ def test_workers_that_come_later_are_given_work(tmp_path: Path, monkeypatch: pyt
             future.result()
 
 
+@pytest.mark.slow
 def test_workers_with_as_much_memory_as_estimated_are_enough(tmp_path: Path, cohort: Path) -> None:
     prepared = run_preflight([cohort], tmp_path / "out", settings(), None, Resources(1, 2**30), Progress())
     expected = expected_result(prepared, Progress()).estimate
     assert expected is not None
-    with dask_cluster(tmp_path / "dask", 1, "--memory-limit", str(expected.worker_bytes)) as cluster:
-        done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address)
+    with dask_cluster(tmp_path / "dask", 0) as cluster:
+        cluster.hire("--memory-limit", str(expected.worker_bytes), within=("env",))  # a forked one holds all imports
+        words = ("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--no-report")
+        done = command(*words, "--cluster", cluster.address)
     assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,39 +18,41 @@ from catnip2bids.enums import Cluster
 from catnip2bids.errors import UsageError
 from catnip2bids.packaging import package
 from cluster_work import (
+    IMPATIENT,
     OTHER_VERSION,
     VOXEL_SIZE,
     begun,
     cohort,
     come_later,
     markers_of,
-    n_known,
     preload,
     reference,
     said_by,
     series,
     two,
+    wait_for_workers,
 )
 from clusters import DaskCluster, dask_cluster, wait_for
-from runs import (
-    command,
-    python,
-    settings,
-)
+from fork_server import command, start
+from runs import settings
 
 __all__ = ["cohort", "preload", "reference", "series", "two"]
 
 
 def test_workers_without_the_package_are_refused(tmp_path: Path, cohort: Path) -> None:
     without = tmp_path / "without.py"
-    without.write_text("import sys\nsys.modules['catnip2bids'] = None\n")
-    with dask_cluster(tmp_path / "dask", 1, "--preload", str(without)) as cluster:
-        done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address)
-    assert done.returncode == 2, done.stderr
-    assert "install catnip2bids" in done.stderr
+    without.write_text(
+        "import sys\nsys.modules.update({name: None for name in sys.modules if name.startswith('catnip2bids')})\n"
+    )
+    with (
+        dask_cluster(tmp_path / "dask", 1, "--preload", str(without)) as cluster,
+        pytest.raises(UsageError, match="install catnip2bids"),
+    ):
+        package([cohort], tmp_path / "out", settings(cluster=Cluster(cluster.address)))
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_workers_of_another_version_that_come_later_end_the_work(
     tmp_path: Path, series: Path, preload: tuple[str, str]
 ) -> None:
@@ -77,6 +80,7 @@ def elsewhere(series: Path) -> tuple[str, ...]:
     return within
 
 
+@pytest.mark.slow
 def test_workers_that_see_other_files_are_refused_at_the_start(
     tmp_path: Path, series: Path, elsewhere: tuple[str, ...]
 ) -> None:
@@ -89,6 +93,7 @@ def test_workers_that_see_other_files_are_refused_at_the_start(
     assert not target.exists()
 
 
+@pytest.mark.slow
 def test_workers_that_come_later_and_see_other_files_end_the_work(
     tmp_path: Path, series: Path, preload: tuple[str, str], elsewhere: tuple[str, ...]
 ) -> None:
@@ -150,23 +155,19 @@ def test_without_a_worker_there_is_nothing_to_know(tmp_path: Path) -> None:
 def test_workers_that_do_not_answer_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("catnip2bids.engine.executors._SECONDS_TO_ANSWER", 2)
     with dask_cluster(tmp_path / "dask", 1) as cluster:
-        wait_for(lambda: n_known(cluster) == 1)
+        wait_for_workers(cluster, 1)
         cluster.workers[0].send_signal(signal.SIGSTOP)
         asking = resources_for(Cluster(cluster.address), None, None, lambda _: None)
         with pytest.raises(UsageError, match="not all 1 answer within 2 seconds"), asking:
             pass
 
 
-def test_a_scheduler_that_ends_before_a_worker_comes_is_not_waited_for(
-    tmp_path: Path, series: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "2s")
+def test_a_scheduler_that_ends_before_a_worker_comes_is_not_waited_for(tmp_path: Path, series: Path) -> None:
     with dask_cluster(tmp_path / "dask", 0) as cluster:
-        running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
-        assert running.stderr is not None
-        said = [running.stderr.readline() for _ in range(3)]
-        assert "anyone who can reach it can run code as you" in said[1]
-        assert "waiting for workers ..." in said[2]
+        words = ("convert", series, tmp_path / "x.ome.zarr", *VOXEL_SIZE, "--cluster", cluster.address)
+        running = start(IMPATIENT, *words)
+        wait_for(lambda: "waiting for workers ..." in running.said)
+        assert "anyone who can reach it can run code as you" in running.said
         cluster.scheduler.kill()
         rest = said_by(running, 60)
     assert running.returncode == 2, rest
@@ -197,16 +198,13 @@ def test_workers_without_a_cluster_are_a_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("address", "missing"), [("local", "distributed"), ("slurm", "dask_jobqueue")])
-def test_what_is_not_installed_is_named(tmp_path: Path, cohort: Path, address: str, missing: str) -> None:
-    script = (
-        f"import sys; sys.modules[{missing!r}] = None; from catnip2bids.__main__ import main; "
-        f"sys.argv = ['catnip2bids', 'package', {str(cohort)!r}, '-o', {str(tmp_path / 'out')!r}, "
-        f"'--voxel-size', '3.7', '3.7', '5', '--cluster', {address!r}]; main()"
-    )
-    done = python(script)
-    assert done.returncode == 2
-    assert "pip install '.[cluster]'" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_is_not_installed_is_named(
+    tmp_path: Path, cohort: Path, address: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UsageError, match=r"pip install '\.\[cluster\]'"):
+        package([cohort], tmp_path / "out", settings(cluster=Cluster(address)))
 
 
 def test_a_dry_run_starts_no_cluster(tmp_path: Path, cohort: Path) -> None:

@@ -14,6 +14,7 @@ from catnip2bids.engine import local_cluster
 from runs import python, write_l0
 
 distributed = pytest.importorskip("distributed")
+pytestmark = pytest.mark.slow
 
 
 def test_only_who_has_the_keys_can_have_work_done() -> None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,21 +13,25 @@ import pytest
 
 from catnip2bids.demo import write_series
 from cluster_work import (
+    IMPATIENT,
     MAIN,
     SMALL,
     VOXEL_SIZE,
+    WIDE,
     begun,
     cohort,
     markers_of,
-    n_known,
     preload,
     reference,
     said_by,
     series,
+    stop_at_work,
     two,
+    wait_for_workers,
     watching,
 )
 from clusters import dask_cluster, wait_for
+from fork_server import Program, start
 from runs import (
     KO,
     files_of,
@@ -42,37 +45,42 @@ def test_a_worker_that_is_killed_costs_what_it_was_at(
     tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str]
 ) -> None:
     with dask_cluster(tmp_path / "dask", 2, *preload) as cluster, watching(tmp_path / "x.ome.zarr") as watch:
+        wait_for_workers(cluster, 2)
         running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
         wait_for(lambda: markers_of(tmp_path / "x.ome.zarr"))
-        cluster.workers[0].send_signal(signal.SIGKILL)
+        stop_at_work(cluster.workers[0], preload)
+        cluster.workers[0].kill()
         assert running.poll() is None
         said = said_by(running)
     assert running.returncode == 0, said
     assert files_of(tmp_path / "x.ome.zarr") == reference
-    assert len(watch.times) > 20
+    assert len(watch.times) > 10
     assert set(watch.times.values()) == {1}  # what it was at had no marker yet
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_given_up_and_goes_on_does_not_disturb(
     tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")
     target = tmp_path / "x.ome.zarr"
     with dask_cluster(tmp_path / "dask", 2, *preload) as cluster, watching(target) as watch:
+        wait_for_workers(cluster, 2)
         running = begun(series, target, "--cluster", cluster.address)
         wait_for(lambda: len(markers_of(target)) > 1)
-        cluster.workers[0].send_signal(signal.SIGSTOP)
-        wait_for(lambda: n_known(cluster) == 1)
+        stop_at_work(cluster.workers[0], preload)
+        wait_for_workers(cluster, 1)
         time.sleep(2)  # the other one does all that is not locked
         assert running.poll() is None
         cluster.workers[0].send_signal(signal.SIGCONT)
         said = said_by(running)
     assert running.returncode == 0, said
     assert files_of(target) == reference
-    assert len(watch.times) > 20
+    assert len(watch.times) > 10
     assert set(watch.times.values()) == {1}
 
 
+@pytest.mark.slow
 def test_without_a_scheduler_it_ends_with_an_error_and_goes_on_later(
     tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str]
 ) -> None:
@@ -98,29 +106,27 @@ def test_without_a_scheduler_it_ends_with_an_error_and_goes_on_later(
     assert {watch.times[name] for name in before} == {1}  # what was done is not done again
 
 
+@pytest.mark.slow
 def test_a_comparison_that_lost_its_cluster_does_not_say_that_the_sides_differ(tmp_path: Path, series: Path) -> None:
     shutil.copytree(series, tmp_path / "copy")
     for plane in (tmp_path / "copy").iterdir():
         plane.write_bytes(plane.read_bytes() + b"\0")  # the same pixels in other files
     with dask_cluster(tmp_path / "dask", 1) as cluster:
         words = ["compare", series, tmp_path / "copy", "-o", tmp_path / "out", "--cluster", cluster.address]
-        command = [sys.executable, "-c", MAIN, *map(str, words)]
-        running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        assert running.stderr
-        assert running.stderr.readline().startswith("cluster: ")
-        assert running.stderr.readline().startswith("1 worker ")
+        running = start(IMPATIENT, *words)
+        wait_for(lambda: "\n1 worker " in running.said)
         cluster.scheduler.send_signal(signal.SIGKILL)
         said = said_by(running, 60)
     assert running.returncode == 2, said
     assert "the cluster could not finish some work" in said
 
 
+@pytest.mark.slow
 def test_several_images_end_with_the_scheduler(tmp_path: Path, preload: tuple[str, str]) -> None:
-    write_l0(tmp_path / "cohort", KO, shape=(96, 240, 208))
+    write_l0(tmp_path / "cohort", KO, shape=(48, 80, 72))
     with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
         words = ["package", tmp_path / "cohort", "-o", tmp_path / "out", *VOXEL_SIZE, "--cluster", cluster.address]
-        command = [sys.executable, "-c", MAIN, *map(str, words)]
-        running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        running = start(MAIN, *words)
         wait_for(lambda: list((tmp_path / "out").rglob("planes-*.json")))
         cluster.scheduler.send_signal(signal.SIGKILL)
         said = said_by(running, 60)
@@ -135,7 +141,7 @@ def test_interrupted_it_does_not_wait_for_a_worker_that_hangs(
     with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
         running = begun(series, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
         wait_for(lambda: markers_of(tmp_path / "x.ome.zarr"))
-        cluster.workers[0].send_signal(signal.SIGSTOP)
+        stop_at_work(cluster.workers[0], preload)
         running.send_signal(signal.SIGINT)
         said = said_by(running, 30)
     assert running.returncode == 130, said
@@ -161,26 +167,20 @@ with ending_when_interrupted(), resources_for(Cluster(sys.argv[1]), None, None, 
 
 def test_interrupted_it_does_not_wait_for_a_result_that_does_not_come(tmp_path: Path) -> None:
     with dask_cluster(tmp_path / "dask", 1) as cluster:
-        command = [sys.executable, "-c", _FETCHING_FOR_EVER, cluster.address]
-        running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert running.stdout
-        assert running.stdout.readline() == "fetching\n"
+        running = start(_FETCHING_FOR_EVER, cluster.address)
+        wait_for(lambda: running.printed == "fetching\n")
         running.send_signal(signal.SIGINT)
         said = said_by(running, 30)
     assert (running.returncode, said) == (130, "error: interrupted; run the same command again to go on\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [2, 4])
 def test_interrupted_from_a_terminal_workers_of_this_machine_say_nothing(
     tmp_path: Path, series: Path, seconds: int
 ) -> None:
     words = ["convert", series, tmp_path / "x.ome.zarr", *VOXEL_SIZE, "--cluster", "local", "--workers", 2]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "catnip2bids", *map(str, words)],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    running = start(MAIN, *words, own_session=True)
     time.sleep(seconds)
     os.killpg(running.pid, signal.SIGINT)
     said = said_by(running, 60)
@@ -188,6 +188,7 @@ def test_interrupted_from_a_terminal_workers_of_this_machine_say_nothing(
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_interrupted_it_hands_over_no_more(
     tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str]
 ) -> None:
@@ -195,7 +196,7 @@ def test_interrupted_it_hands_over_no_more(
     with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
         running = begun(series, target, "--cluster", cluster.address)
         wait_for(lambda: markers_of(target))
-        cluster.workers[0].send_signal(signal.SIGSTOP)  # or it may have done all before the command is told
+        stop_at_work(cluster.workers[0], preload)  # or it may have done all before the command is told
         running.send_signal(signal.SIGINT)
         said = said_by(running, 60)
         cluster.workers[0].send_signal(signal.SIGCONT)
@@ -212,6 +213,7 @@ def test_interrupted_it_hands_over_no_more(
     assert files_of(target) == reference
 
 
+@pytest.mark.slow
 def test_without_the_cluster_and_with_other_settings_it_waits_for_a_worker_that_is_still_writing(
     tmp_path: Path, series: Path, preload: tuple[str, str]
 ) -> None:
@@ -222,9 +224,8 @@ def test_without_the_cluster_and_with_other_settings_it_waits_for_a_worker_that_
     with dask_cluster(tmp_path / "dask", 1, *preload) as cluster:
         running = begun(series, target, "--cluster", cluster.address)
         wait_for(lambda: markers_of(target))
-        cluster.workers[0].send_signal(signal.SIGSTOP)
+        stop_at_work(cluster.workers[0], preload)
         running.kill()
-        running.communicate()
         again = begun(series, target, "--kind", "labels")
         with pytest.raises(subprocess.TimeoutExpired):
             again.wait(4)
@@ -238,7 +239,7 @@ def test_without_the_cluster_and_with_other_settings_it_waits_for_a_worker_that_
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A volume so wide that its lowest levels are made when all units are done."""
     folder = tmp_path_factory.mktemp("wide") / "640_N4"
-    write_series(folder, (128, 1100, 320), "uint16")
+    write_series(folder, WIDE, "uint16")
     return folder
 
 
@@ -257,13 +258,14 @@ def slow(tmp_path: Path) -> tuple[str, str]:
     return "--preload", str(file)
 
 
-def whole(running: subprocess.Popen[str], target: Path) -> dict[str, bytes]:
+def whole(running: Program, target: Path) -> dict[str, bytes]:
     """Wait for an image."""
     said = said_by(running)
     assert running.returncode == 0, said
     return files_of(target)
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_given_up_at_the_lowest_levels_does_not_disturb(
     tmp_path: Path, wide: Path, slow: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,8 +277,8 @@ def test_a_worker_that_was_given_up_at_the_lowest_levels_does_not_disturb(
         wait_for(log.exists)
         cluster.workers[0].send_signal(signal.SIGSTOP)
         cluster.hire(*slow)
-        wait_for(lambda: n_known(cluster) == 2)
-        wait_for(lambda: n_known(cluster) == 1)
+        wait_for_workers(cluster, 2)
+        wait_for_workers(cluster, 1)
         time.sleep(2)
         cluster.workers[0].send_signal(signal.SIGCONT)
         assert whole(running, tmp_path / "x.ome.zarr") == reference
@@ -284,6 +286,7 @@ def test_a_worker_that_was_given_up_at_the_lowest_levels_does_not_disturb(
     assert len(log.read_text().split()) <= 2  # one after the other
 
 
+@pytest.mark.slow
 def test_the_next_run_waits_for_a_worker_at_the_lowest_levels(
     tmp_path: Path, wide: Path, slow: tuple[str, str]
 ) -> None:
@@ -294,7 +297,6 @@ def test_the_next_run_waits_for_a_worker_at_the_lowest_levels(
         running = begun(wide, target, "--cluster", cluster.address)
         wait_for((tmp_path / "at-levels").exists)
         running.kill()
-        running.communicate()
         again = begun(wide, target, *mask)
         time.sleep(1.5)
         assert again.poll() is None

@@ -26,7 +26,7 @@ from catnip2bids.ome import OmeZarrImage
 from catnip2bids.paths import safe_path
 from catnip2bids.volume import Kind
 from in_memory import VolumeInMemory
-from made_up import THREE_UNITS, small_units, some_image
+from made_up import THREE_UNITS, make_small_units, small_units, some_image
 from runs import files_of
 
 DEPTH = (THREE_UNITS[0] - 88) // 2
@@ -62,11 +62,14 @@ def units_with_markers(folder: Path) -> list[int]:
     return [number for number, unit in enumerate(units) if unit.marker.read(image.folder)]
 
 
-@pytest.fixture
-def finished(tmp_path: Path) -> tuple[dict[str, bytes], UnitResult]:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], UnitResult]:
     """Convert at once: files, and what was learned."""
-    conversion = convert(VolumeInMemory(PLANES), tmp_path / "at-once")
-    return files_of(tmp_path / "at-once/image.ome.zarr"), conversion
+    folder = tmp_path_factory.mktemp("at-once")
+    with pytest.MonkeyPatch.context() as patched:
+        make_small_units(patched)
+        conversion = convert(VolumeInMemory(PLANES), folder)
+    return files_of(folder / "image.ome.zarr"), conversion
 
 
 def test_what_is_done_is_not_read_again(tmp_path: Path, finished: tuple[dict[str, bytes], UnitResult]) -> None:
@@ -109,7 +112,14 @@ def test_a_unit_whose_files_are_not_there_is_done_again(
     assert files_of(image.folder) == finished[0]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, RuntimeError])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyboardInterrupt,
+        pytest.param(MemoryError, marks=pytest.mark.slow),
+        pytest.param(RuntimeError, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interruption_stops_the_work_and_keeps_what_is_done(
     tmp_path: Path, finished: tuple[dict[str, bytes], UnitResult], error: type[BaseException]
 ) -> None:

@@ -131,6 +131,7 @@ def test_stopped_after_any_plane_it_is_the_same_bytes_in_the_end(tmp_path: Path,
     np.testing.assert_array_equal(levels_of(image.file)[0], PLANES)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     source=st.sampled_from(list(SOURCES)),

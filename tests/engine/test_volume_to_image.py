@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,13 @@ def level(image: OmeZarrImage, index: int) -> Array:
 
 def hashes(planes: Array) -> tuple[str, ...]:
     return tuple(hashlib.sha256(plane.astype(plane.dtype.newbyteorder("<")).tobytes()).hexdigest() for plane in planes)
+
+
+def forking() -> BaseContext:
+    """Processes that are forked from one that has imported the package, to be quick."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "catnip2bids.build_image", "catnip2bids.engine", "tensorstore"])
+    return context
 
 
 def convert(volume: Volume, image: OmeZarrImage, done: list[int] | None = None) -> UnitResult:
@@ -203,6 +211,7 @@ def test_units_of_work_can_be_sent_to_any_worker(tmp_path: Path, store: Callable
     np.testing.assert_array_equal(level(image, 0), planes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_units")
 def test_units_may_be_converted_all_at_the_same_time(tmp_path: Path) -> None:
     planes = some_image(THREE_UNITS)
@@ -216,6 +225,7 @@ def test_units_may_be_converted_all_at_the_same_time(tmp_path: Path) -> None:
     np.testing.assert_array_equal(level(image, 0), planes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_units")
 def test_units_may_be_converted_by_other_processes(tmp_path: Path) -> None:
     planes = some_image(THREE_UNITS)
@@ -235,7 +245,7 @@ def test_units_may_be_converted_by_other_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_units")
-@pytest.mark.parametrize("reads_rows", [True, False])
+@pytest.mark.parametrize("reads_rows", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_image_does_not_depend_on_memory_or_threads(tmp_path: Path, reads_rows: bool) -> None:
     planes = some_image(THREE_UNITS)
     volume = VolumeInMemory(planes, reads_rows=reads_rows)
@@ -249,13 +259,13 @@ def test_the_image_does_not_depend_on_memory_or_threads(tmp_path: Path, reads_ro
     assert set(volume.reads.values()) == {len(images)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_units")
 def test_images_may_be_converted_by_other_processes(tmp_path: Path) -> None:
     planes = some_image(THREE_UNITS)
     volume, told = slice_folder(tmp_path / "source", planes), list[int]()
     image, alone = image_of(tmp_path / "many", volume), image_of(tmp_path / "one", volume)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context) as processes, ThreadPoolExecutor(1) as supervisors:
+    with ProcessPoolExecutor(2, mp_context=forking()) as processes, ThreadPoolExecutor(1) as supervisors:
         workers = Scheduler(processes, supervisors, 2, RESOURCES)
         conversion = convert_volume(volume, image, workers, ProgressCallbacks(told.append, list[int]().append))
     assert conversion == convert(volume, alone)
@@ -286,10 +296,11 @@ class Deadly:
         return self.planes.open_plane(plane)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_units")
 @pytest.mark.parametrize("ending", [".ome.zarr", ".ome.btf"])
 def test_a_worker_that_dies_is_an_error_and_the_work_goes_on_later(tmp_path: Path, ending: str) -> None:
-    planes, context = some_image(THREE_UNITS), multiprocessing.get_context("spawn")
+    planes = some_image(THREE_UNITS)
     whole, target = slice_folder(tmp_path / "source", planes), tmp_path / f"image{ending}"
     assert isinstance(whole, SliceSeries)
     (tmp_path / "weapon").touch()
@@ -299,7 +310,7 @@ def test_a_worker_that_dies_is_an_error_and_the_work_goes_on_later(tmp_path: Pat
     callbacks = ProgressCallbacks(list[int]().append, list[int]().append)
 
     def build() -> UnitResult:
-        with ProcessPoolExecutor(1, mp_context=context) as processes, ThreadPoolExecutor(1) as supervisors:
+        with ProcessPoolExecutor(1, mp_context=forking()) as processes, ThreadPoolExecutor(1) as supervisors:
             workers = Scheduler(processes, supervisors, 1, RESOURCES)
             return build_image(plan, safe_file(target), workers, callbacks)[0]
 
