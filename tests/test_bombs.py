@@ -98,6 +98,8 @@ def test_no_tiff_is_decoded_to_more_memory_than_was_given(tmp_path: Path, name: 
     path = tmp_path / "bomb.tif"
     TIFF_BOMBS[name](path)
     voxels = ("--voxel-size", "1", "1", "1")
-    run = run_watched("convert", path, tmp_path / "image.ome.zarr", *voxels, "--memory", GIVEN, log=tmp_path / "log.txt")
+    run = run_watched(
+        "convert", path, tmp_path / "image.ome.zarr", *voxels, "--memory", GIVEN, log=tmp_path / "log.txt"
+    )
     assert run.exit_code == 2, run.said
     assert run.peak_bytes <= MOST_BYTES, run.peak_bytes
