@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import multiprocessing
 import os
 import resource
 import struct
@@ -21,13 +20,9 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
+from forked import forked
+
 MIB = 2**20
-_PRELOADED = (
-    *("catnip2bids.__main__", "catnip2bids.cli.app", "catnip2bids.cli.job_progress", "catnip2bids.cli.terminal"),
-    *("catnip2bids.comparison", "catnip2bids.conversion", "catnip2bids.reporting", "catnip2bids.restoration"),
-    *("catnip2bids.validation", "catnip2bids.verification", "imagecodecs", "pytest", "tensorstore", "zarr"),
-)
-"""What commands import, and the program that runs the tests."""
 Bomb = Callable[[Path, str], object]
 """Changes a dataset, of which it is told the OME-Zarr of a raw image."""
 
@@ -49,25 +44,18 @@ class Run:
     peak_bytes: int
 
 
-def run_watched(*arguments: str | Path, log: Path, seconds: float = 120) -> Run:
+def run_watched(*arguments: str | Path, log: Path) -> Run:
     """Run the command line and watch its memory; a program that takes too long is killed, and is an error.
 
-    The program is forked from a process that has its libraries already, and nothing else. Files beside `log` have its
-    name too.
+    What it prints goes to `log`, beside which a file of the same name holds the memory.
     """
     used = log.with_suffix(".memory")
     for file in (log, used):
         file.unlink(missing_ok=True)
-    forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(list(_PRELOADED))
-    process = forking.Process(target=_command, args=(list(map(str, arguments)), log, used))
-    process.start()
-    process.join(seconds)
-    if process.exitcode is None:
-        process.kill()
-        raise TimeoutError(f"{arguments}: has not ended after {seconds} s")
-    assert used.exists(), (arguments, process.exitcode, log.read_text(encoding="utf-8"))
-    return Run(process.exitcode, log.read_text(encoding="utf-8"), int(used.read_text(encoding="ascii")))
+    exit_code = forked(_command, list(map(str, arguments)), log, used)
+    said = log.read_text(encoding="utf-8")
+    assert used.exists(), (arguments, exit_code, said)
+    return Run(exit_code, said, int(used.read_text(encoding="ascii")))
 
 
 def _command(arguments: list[str], log: Path, used: Path) -> None:

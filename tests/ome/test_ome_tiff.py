@@ -100,9 +100,14 @@ def is_possible(name: str, dtype: str) -> bool:
 
 
 EVERY_SOURCE = [(name, dtype) for name in SOURCES for dtype in DTYPES if is_possible(name, dtype)]
+FEW_DTYPES = ("uint8", "int16", "float32", "float64")
+"""One of each size: bytes are copied, whatever they mean."""
 
 
-@pytest.mark.parametrize(("name", "dtype"), EVERY_SOURCE)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, dtype) for name, dtype in EVERY_SOURCE if dtype in FEW_DTYPES or name in ("plain", "deflate-predictor")],
+)
 def test_segments_are_copied_as_they_are_and_pixels_stay(tmp_path: Path, name: str, dtype: str) -> None:
     planes = some_image((3, 37, 23), dtype)
     volume = volume_of(tmp_path, SOURCES[name], planes)
