@@ -106,7 +106,11 @@ FEW_DTYPES = ("uint8", "int16", "float32", "float64")
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [(name, dtype) for name, dtype in EVERY_SOURCE if dtype in FEW_DTYPES or name in ("plain", "deflate-predictor")],
+    [
+        pytest.param(name, dtype, marks=[pytest.mark.slow] * (dtype not in ("int16", "float32")))
+        for name, dtype in EVERY_SOURCE
+        if dtype in FEW_DTYPES or name in ("plain", "deflate-predictor")
+    ],
 )
 def test_segments_are_copied_as_they_are_and_pixels_stay(tmp_path: Path, name: str, dtype: str) -> None:
     planes = some_image((3, 37, 23), dtype)
@@ -416,7 +420,7 @@ def test_segments_of_4_gib_and_more_keep_their_lengths(tmp_path: Path, tile: tup
 
 
 @pytest.mark.parametrize("pyramid", [False, True])
-@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint16", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", [Kind.IMAGE, Kind.LABELS])
 @pytest.mark.parametrize("compression", Compression)
 def test_encoding_keeps_within_its_memory(
