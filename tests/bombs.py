@@ -8,21 +8,21 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import resource
 import struct
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
-import psutil
+
+from forked import forked
 
 MIB = 2**20
-_POLLED_S = 0.01
 Bomb = Callable[[Path, str], object]
 """Changes a dataset, of which it is told the OME-Zarr of a raw image."""
 
@@ -36,7 +36,7 @@ class Run:
     exit_code, said
         How, and what it printed.
     peak_bytes
-        The most memory that it held with all programs that it started.
+        The most memory that it held, and with that the most that one of the programs held that it started.
     """
 
     exit_code: int
@@ -44,29 +44,33 @@ class Run:
     peak_bytes: int
 
 
-def run_watched(*arguments: str | Path, seconds: float = 120) -> Run:
-    """Run the command line and watch its memory; a program that takes too long is killed, and is an error."""
-    command = [sys.executable, "-m", "catnip2bids", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        watched, peak_bytes, ends = psutil.Process(process.pid), 0, time.monotonic() + seconds
-        while process.poll() is None:
-            peak_bytes = max(peak_bytes, _held_bytes(watched))
-            if time.monotonic() > ends:
-                process.kill()
-                raise TimeoutError(f"{arguments}: has not ended after {seconds} s")
-            time.sleep(_POLLED_S)
-        said = process.stdout.read() if process.stdout else ""
-    return Run(process.returncode, said, peak_bytes)
+def run_watched(*arguments: str | Path, log: Path) -> Run:
+    """Run the command line and watch its memory; a program that takes too long is killed, and is an error.
+
+    What it prints goes to `log`, beside which a file of the same name holds the memory.
+    """
+    used = log.with_suffix(".memory")
+    for file in (log, used):
+        file.unlink(missing_ok=True)
+    exit_code = forked(_command, list(map(str, arguments)), log, used)
+    said = log.read_text(encoding="utf-8")
+    assert used.exists(), (arguments, exit_code, said)
+    return Run(exit_code, said, int(used.read_text(encoding="ascii")))
 
 
-def _held_bytes(process: psutil.Process) -> int:
-    total = 0
+def _command(arguments: list[str], log: Path, used: Path) -> None:
+    """Be the program, and write down how much memory it took."""
+    from catnip2bids.__main__ import main
+
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    sys.argv = ["catnip2bids", *arguments]
     try:
-        for one in [process, *process.children(recursive=True)]:
-            total += one.memory_info().rss
-    except psutil.Error:  # one of them has just ended
-        pass
-    return total
+        main()
+    finally:
+        kib = sum(resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        used.write_text(str(kib * 2**10), encoding="ascii")
 
 
 def _zarr(image: Path, **changes: Any) -> None:
@@ -93,6 +97,7 @@ def _shape(image: Path) -> list[int]:
     return list(json.loads((image / "0/zarr.json").read_bytes())["shape"])
 
 
+@cache
 def _zeros(codec: str, n_bytes: int = 2**30) -> bytes:
     zeros = bytes(n_bytes)
     if codec == "blosc":

@@ -113,15 +113,22 @@ def test_each_class_says_what_it_is(name: str) -> None:
 
 @pytest.fixture
 def desk(demo_cohort: Path, demo_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder with all that the examples in docstrings speak of."""
+    """A folder with all that the examples in docstrings speak of, and no dandi, which would take seconds."""
+    monkeypatch.setattr("catnip2bids.validation.dandi.find_program", lambda _: None)
     shutil.copytree(demo_cohort, tmp_path / "cohort")
     shutil.copytree(demo_dataset, tmp_path / "dataset")
     (tmp_path / "run").symlink_to(next((tmp_path / "cohort").glob("KO/*")))
     monkeypatch.chdir(tmp_path)
 
 
+SLOW = ("", "package", "report", "validate")
+"""Functions, and the module itself, of which the examples take over a second."""
+
+
 @pytest.mark.usefixtures("desk")
-@pytest.mark.parametrize("name", ["", *FUNCTIONS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ("", *FUNCTIONS)]
+)
 def test_examples_in_docstrings_are_true(name: str) -> None:
     tested = getattr(catnip2bids, name) if name else catnip2bids
     names = {public: getattr(catnip2bids, public) for public in catnip2bids.__all__}

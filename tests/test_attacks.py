@@ -18,7 +18,7 @@ import pytest
 from catnip2bids import convert, package, report, restore, validate, verify
 from catnip2bids.errors import DatasetError
 from catnip2bids.progress import Progress
-from runs import KO_PREFIX, PROVENANCE, settings, state_of, write_l0
+from runs import KO_PREFIX, PROVENANCE, command, settings, state_of, write_l0
 
 RAW = f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"
 Change = Callable[[dict[str, Any]], object]
@@ -128,6 +128,16 @@ def test_a_provenance_that_packaging_could_not_have_made_is_refused(lab: Path, n
         verify(lab / "dataset")
     assert outside(lab) == before
     assert state_of(lab / "dataset") == dataset
+
+
+def test_the_command_refuses_a_provenance_that_leads_out(lab: Path) -> None:
+    tampered(lab / "dataset", PROVENANCES["an image above the dataset"])
+    before, dataset = outside(lab), state_of(lab / "dataset")
+    done = command("restore", lab / "dataset", "-o", lab / "restored")
+    assert (done.returncode, PROVENANCE in done.stderr) == (2, True), done.stderr
+    assert outside(lab) == before
+    assert state_of(lab / "dataset") == dataset
+    assert not (lab / "restored").exists()
 
 
 def link_to_thesis(dataset: Path, name: str) -> None:

@@ -85,7 +85,7 @@ def test_no_command_takes_more_memory_than_it_was_given(dataset: Path, tmp_path:
             ("compare", dataset / RAW, dataset / RAW, "-o", tmp_path / "compared", "--memory", GIVEN),
         ]
     for command in commands:
-        run = run_watched(*command)
+        run = run_watched(*command, log=tmp_path / "log.txt")
         assert run.exit_code in (0, 1, 2), run.said
         assert "Traceback" not in run.said
         assert "this is a mistake in catnip2bids" not in run.said
@@ -98,6 +98,8 @@ def test_no_tiff_is_decoded_to_more_memory_than_was_given(tmp_path: Path, name: 
     path = tmp_path / "bomb.tif"
     TIFF_BOMBS[name](path)
     voxels = ("--voxel-size", "1", "1", "1")
-    run = run_watched("convert", path, tmp_path / "image.ome.zarr", *voxels, "--memory", GIVEN)
+    run = run_watched(
+        "convert", path, tmp_path / "image.ome.zarr", *voxels, "--memory", GIVEN, log=tmp_path / "log.txt"
+    )
     assert run.exit_code == 2, run.said
     assert run.peak_bytes <= MOST_BYTES, run.peak_bytes

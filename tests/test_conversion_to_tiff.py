@@ -21,9 +21,12 @@ from catnip2bids.locks import lock_output
 from catnip2bids.ome import tiff_directory
 from catnip2bids.progress import Progress
 from catnip2bids.volume import Kind, plane_sha256
+from forked import forked
+from in_process import called
+from killing_conversions import BYTES_PER_MARKER, LARGEST_LAST_LEVEL, MOMENTS, convert_until
 from made_up import DEFLATE, FLAVOURS, LZW, Flavour, some_image, some_labels, write_slices, write_tiff
 from ome_tiffs import halved, levels_of, same_bits, segments_of
-from runs import command, files_of, level, python, state_of
+from runs import files_of, level, state_of
 
 VOXEL_UM = (3.7, 3.7, 5.0)
 PLANES = some_image((12, 70, 65))
@@ -40,7 +43,7 @@ def slices(tmp_path: Path) -> Path:
 
 def convert_by_command(*words: object) -> tuple[int, str]:
     """Run the command; returns its exit code and what it said, on one line."""
-    done = command("convert", *words, "--voxel-size", 3.7, 3.7, 5)
+    done = called("convert", *words, "--voxel-size", 3.7, 3.7, 5)
     assert done.stdout == ""
     return done.returncode, " ".join(done.stderr.split())
 
@@ -347,59 +350,18 @@ def test_a_source_that_changed_after_an_interruption_is_read_again(
     assert same_bits(levels_of(target)[0], other)
 
 
-_KILLED = """
-import os, signal, sys
-from catnip2bids import conversion
-from catnip2bids.engine import sequential_writer
-from catnip2bids.ome import ome_tiff
-from catnip2bids.progress import Progress
-
-source, target, when = sys.argv[1:]
-sequential_writer.BYTES_PER_MARKER, ome_tiff.LARGEST_LAST_LEVEL = 5000, 16
-
-def die(*arguments):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-class Counting(Progress):
-    n = 0
-
-    def advance(self, n_voxels):
-        self.n += 1
-        if str(self.n) == when:
-            die()
-
-if when == "published":
-    conversion.discard_staging = die
-if when == "before":
-    conversion.build_image = die
-if when == "half a plane":
-    write = os.write
-    at = []
-
-    def write_half(descriptor, data):
-        at.append(len(data))
-        if len(at) == 40:
-            write(descriptor, data[: len(data) // 2])
-            die()
-        return write(descriptor, data)
-
-    os.write = write_half
-conversion.convert(source, target, (3.7, 3.7, 5.0), progress=Counting(), pyramid=True)
-"""
-
-
 @both
-@pytest.mark.parametrize("when", ["before", "1", "half a plane", "9", "12", "published"])
+@pytest.mark.parametrize("when", MOMENTS)
 def test_killed_it_is_the_same_bytes_in_the_end(
     tmp_path: Path, slices: Path, ending: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / f"image{ending}"
-    monkeypatch.setattr("catnip2bids.ome.ome_tiff.LARGEST_LAST_LEVEL", 16)
+    monkeypatch.setattr("catnip2bids.ome.ome_tiff.LARGEST_LAST_LEVEL", LARGEST_LAST_LEVEL)
     catnip2bids.convert(slices, tmp_path / f"at-once/image{ending}", VOXEL_UM, pyramid=True)
-    assert python(_KILLED, slices, target, when).returncode == -signal.SIGKILL
+    assert forked(convert_until, when, slices, target) == -signal.SIGKILL
     assert target.exists() == (when == "published")
-    done = python(_KILLED, slices, target, "never")
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr("catnip2bids.engine.sequential_writer.BYTES_PER_MARKER", BYTES_PER_MARKER)
+    catnip2bids.convert(slices, target, VOXEL_UM, pyramid=True)
     assert files_of(target) == files_of(tmp_path / f"at-once/image{ending}")
     assert same_bits(levels_of(target)[0], PLANES)
     assert names_in(tmp_path) == {target.name, "at-once"}

@@ -16,7 +16,7 @@ from catnip2bids.enums import check_resources, parse_choice, parse_voxel_size, v
 from catnip2bids.errors import UsageError
 from catnip2bids.reporting import report
 from demo_cohort import demo_cohort, demo_dataset
-from runs import command
+from in_process import called
 
 __all__ = ["demo_cohort", "demo_dataset"]
 
@@ -134,7 +134,7 @@ def test_no_source_at_all_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_refuses_it(demo_cohort: Path, tmp_path: Path, options: list[str], said: str) -> None:
-    done = command("package", demo_cohort, "-o", tmp_path / "dataset", "--voxel-size", *map(str, SIZE), *options)
+    done = called("package", demo_cohort, "-o", tmp_path / "dataset", "--voxel-size", *map(str, SIZE), *options)
     assert (done.returncode, said in " ".join(done.stderr.split())) == (2, True)
     assert not (tmp_path / "dataset").exists()
 

@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import re
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
+from catnip2bids import convert
 from catnip2bids.catnip.atlas import read_atlas_table
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import read_log
 from catnip2bids.errors import SourceError
 from catnip2bids.file_types import refuse_special_file
 from made_up import some_image, write_slices
+from runs import command
+
+
+def slices_with_a_pipe(folder: Path) -> Path:
+    """Write slices of which one is a pipe; returns it."""
+    pipe = write_slices(folder, some_image((3, 20, 20)))[1]
+    pipe.unlink()
+    os.mkfifo(pipe)
+    return pipe
 
 
 @pytest.mark.parametrize("name", ["slices", "stack.tif", "image.nii", "image.nii.gz"])
 def test_a_pipe_in_the_place_of_an_image_is_named(tmp_path: Path, name: str) -> None:
     pipe = tmp_path / name
     if name == "slices":
-        pipe = write_slices(tmp_path / name, some_image((3, 20, 20)))[1]
-        pipe.unlink()
-    os.mkfifo(pipe)
-    words = ["convert", str(tmp_path / name), str(tmp_path / "image.ome.zarr"), "--voxel-size", "1", "1", "1"]
-    command = [sys.executable, "-m", "catnip2bids", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        pipe = slices_with_a_pipe(pipe)
+    else:
+        os.mkfifo(pipe)
+    waited_enough = Timer(60, lambda: os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)))
+    waited_enough.start()
+    with pytest.raises(SourceError, match=re.escape(f"{pipe}: is a named pipe")):
+        convert(tmp_path / name, tmp_path / "image.ome.zarr", (1, 1, 1))
+    waited_enough.cancel()
+
+
+def test_the_command_ends_at_a_pipe(tmp_path: Path) -> None:
+    pipe = slices_with_a_pipe(tmp_path / "slices")
+    done = command("convert", pipe.parent, tmp_path / "image.ome.zarr", "--voxel-size", 1, 1, 1, timeout=60)
     assert (done.returncode, f"{pipe}: is a named pipe" in done.stderr) == (2, True), done.stderr
 
 

@@ -14,6 +14,7 @@ from mutilations import KINDS
 _SCRIPT = Path(__file__).with_name("mutilating.py")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are limited as Linux does it")
 def test_damaged_files_are_refused_or_read_as_libtiff_reads_them(tmp_path: Path) -> None:
     command = [sys.executable, str(_SCRIPT), str(tmp_path), "--cases", str(4 * len(KINDS)), "--seed", "1"]

@@ -22,9 +22,9 @@ import catnip2bids
 from catnip2bids import Format, Naming, PackageResult, package
 from catnip2bids.demo.tiff import write_slice
 from catnip2bids.ome import OmeZarrVersion
+from in_process import called
 from runs import (
     KO_NAME,
-    command,
     dataset_files,
     images_of,
     level,
@@ -125,6 +125,7 @@ def assert_pixels(dataset: Path, source: Path, images: dict[str, str]) -> None:
                 assert set(np.unique(level(image, number)).tolist()) <= known
 
 
+@pytest.mark.slow
 def test_every_array_is_what_was_read(packaged: tuple[Path, PackageResult]) -> None:
     dataset, result = packaged
     assert result.ok, result.problems
@@ -135,6 +136,7 @@ def test_every_array_of_a_run_of_today_is_what_was_read(today: Path) -> None:
     assert_pixels(today, TODAY, TODAY_IMAGES)
 
 
+@pytest.mark.slow
 def test_masked_labels_can_be_made_again(packaged: tuple[Path, PackageResult]) -> None:
     dataset, _ = packaged
     for subject, run, planes_different in (("45670ko", KO_RUN, 43), ("45925floxed", FLOX_RUN, 24)):
@@ -150,6 +152,7 @@ def test_masked_labels_can_be_made_again(packaged: tuple[Path, PackageResult]) -
         assert evidence["labels_lost"] == {str(value): int(np.count_nonzero(labels == value)) for value in lost}
 
 
+@pytest.mark.slow
 def test_heat_maps_that_no_mask_changed_are_packaged_once(packaged: tuple[Path, PackageResult], today: Path) -> None:
     for dataset, run, file in (
         (packaged[0], FLOX_RUN, "FRSTseg_00010000.tif"),
@@ -168,11 +171,12 @@ def decision(dataset: Path, source: str) -> dict[str, Any]:
 
 
 def compared(one: Path, two: Path, folder: Path) -> tuple[int, dict[str, Any]]:
-    done = command("compare", one, two, "-o", folder)
+    done = called("compare", one, two, "-o", folder)
     found = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     return done.returncode, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run", "n_planes"), [(KO_RUN, 43), (FLOX_RUN, 24)])
 def test_masked_labels_are_compared_as_a_plain_count_does(tmp_path: Path, run: str, n_planes: int) -> None:
     paths = [COHORT / run / f"atlaslabel_def_origspace{end}" for end in ("", "_masked")]
@@ -198,6 +202,7 @@ def test_masked_labels_are_compared_as_a_plain_count_does(tmp_path: Path, run: s
     assert compared(paths[1], paths[0], tmp_path / "swapped")[1]["relation"] == "1-is-2-masked"
 
 
+@pytest.mark.slow
 def test_corrected_segmentations_are_tables_only(tmp_path: Path) -> None:
     paths = [COHORT / FLOX_RUN / f"640_FRST_seg{end}" for end in ("", "_corr")]
     code, found = compared(paths[0], paths[1], tmp_path / "out")
@@ -211,11 +216,13 @@ def test_corrected_segmentations_are_tables_only(tmp_path: Path) -> None:
         assert set(item["evidence"]["excluded_2"]) == excluded
 
 
+@pytest.mark.slow
 def test_the_dataset_is_valid(packaged: tuple[Path, PackageResult]) -> None:
     report = catnip2bids.validate(packaged[0])
     assert report.ok, [finding for finding in report.findings if finding.severity.value == "error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["."], ["-r", "."], [f"{_DERIVATIVE}"]])
 def test_the_bids_validator_has_no_error(packaged: tuple[Path, PackageResult], arguments: list[str]) -> None:
     validator = Path(sys.executable).with_name("bids-validator-deno")
@@ -232,6 +239,7 @@ def test_the_bids_validator_has_no_error(packaged: tuple[Path, PackageResult], a
     assert all(re.search("AUTHORS|HEDVersion|License", text) for text in about), about
 
 
+@pytest.mark.slow
 def test_real_labels_that_no_table_knows_are_listed_and_warned_of(packaged: tuple[Path, PackageResult]) -> None:
     dataset, result = packaged
     rows = {row["index"]: row for row in read_tsv(dataset / _DERIVATIVE / "dseg.tsv")}
@@ -257,6 +265,7 @@ def test_real_labels_that_no_table_knows_are_listed_and_warned_of(packaged: tupl
     assert mentions(result.warnings, "12009")
 
 
+@pytest.mark.slow
 def test_region_names_with_slashes_are_intact_in_the_images(packaged: tuple[Path, PackageResult]) -> None:
     names = {row["index"]: row["name"] for row in read_tsv(packaged[0] / _DERIVATIVE / "dseg.tsv")}
     slashes = 0
@@ -268,6 +277,7 @@ def test_region_names_with_slashes_are_intact_in_the_images(packaged: tuple[Path
     assert slashes > 5
 
 
+@pytest.mark.slow
 def test_ko_first_and_flox_later_is_both_at_once(packaged: tuple[Path, PackageResult], tmp_path: Path) -> None:
     for name in ("KO", "FLOX"):
         assert package([COHORT / name], tmp_path / "out", settings(atlas_table=TABLE)).ok
@@ -276,13 +286,15 @@ def test_ko_first_and_flox_later_is_both_at_once(packaged: tuple[Path, PackageRe
     assert not [path for path in one if one[path] != two[path]]
 
 
+@pytest.mark.slow
 def test_without_a_subject_it_helps(tmp_path: Path) -> None:
-    done = command("package", TODAY, "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)
+    done = called("package", TODAY, "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)
     assert done.returncode == 2
     assert "--subject" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_both_generations_in_one_dataset(today: Path, tmp_path: Path) -> None:
     shutil.copytree(today, tmp_path / "out")
     assert package([COHORT / "KO"], tmp_path / "out", settings(atlas_table=TABLE)).ok
@@ -318,6 +330,7 @@ def other_readers(image: Path) -> list[tuple[str, Any, list[float]]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # those of other people's readers
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
 def test_other_readers_see_the_same(today: Path, tmp_path: Path, version: str) -> None:
@@ -336,6 +349,7 @@ def test_other_readers_see_the_same(today: Path, tmp_path: Path, version: str) -
             assert scale == expected, f"{reader}: {name}"
 
 
+@pytest.mark.slow
 def test_names_of_dandi_001362_are_valid_too(tmp_path: Path) -> None:
     choices = settings(atlas_table=TABLE, naming=Naming.DSEG, ome_zarr_version=OmeZarrVersion.V04, embed_labels=True)
     assert package([COHORT / "KO"], tmp_path / "out", choices).ok
@@ -346,6 +360,7 @@ def test_names_of_dandi_001362_are_valid_too(tmp_path: Path) -> None:
 # ---- the real atlas
 
 
+@pytest.mark.slow
 def test_the_real_atlas_as_slices(tmp_path: Path) -> None:
     """The planes of the real label volume in which its stray labels lie, and some around them."""
     image = nib.load(VOLUME)
@@ -374,10 +389,18 @@ def test_the_real_atlas_as_slices(tmp_path: Path) -> None:
     assert (rows["512"], rows["12009"]) == ("unlisted_512", "unlisted_12009")
 
 
-@pytest.mark.parametrize("naming", Naming)
-@pytest.mark.parametrize("image_format", Format)
+OF_TODAY = {"subject": "46001wt", "sample": "LeftHemisphere"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("source", "labels"), [(COHORT, {}), (TODAY, {"subject": "46001wt", "sample": "LeftHemisphere"})]
+    ("source", "labels", "image_format", "naming"),
+    [
+        (COHORT, {}, Format.OME_ZARR, Naming.DSEG),
+        (COHORT, {}, Format.OME_TIFF, Naming.BIDS),
+        (TODAY, OF_TODAY, Format.OME_ZARR, Naming.BIDS),
+        (TODAY, OF_TODAY, Format.OME_TIFF, Naming.DSEG),
+    ],
 )
 def test_everything_is_proven_and_comes_back(
     tmp_path: Path, source: Path, labels: dict[str, str], image_format: Format, naming: Naming

@@ -70,7 +70,9 @@ def test_the_zoo_is_what_these_tests_are_made_for() -> None:
 
 
 @needs_libtiff
-@pytest.mark.parametrize("name", POSSIBLE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "int16.tif")) for name in POSSIBLE]
+)
 def test_there_and_back_planes_keep_their_hashes(tmp_path: Path, name: str) -> None:
     planes = source_planes(ZOO / name)
     hashes = tuple(map(plane_sha256, planes))
@@ -95,6 +97,7 @@ def test_types_that_ome_tiff_has_not_are_refused(tmp_path: Path, name: str) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", PAIRS.values(), ids=PAIRS)
 def test_the_same_pixels_in_other_encodings_have_the_same_hashes(tmp_path: Path, names: list[str]) -> None:
     stored = [source_planes(ZOO / name) for name in names]

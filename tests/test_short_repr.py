@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -13,6 +12,7 @@ import pytest
 import catnip2bids
 from catnip2bids.packaging.result import RunSummary
 from catnip2bids.short_repr import ReprSummary, ShortRepr
+from catnip2bids.validation.findings import Finding, Severity
 from catnip2bids.verification.result import ImageVerdict, Problem
 from demo_cohort import demo_cohort, demo_dataset
 
@@ -36,15 +36,20 @@ class Desk:
         return catnip2bids.convert(source, self.folder / "image.ome.zarr", (3.7, 3.7, 5.0))
 
 
+FINDINGS = (
+    Finding(Severity.ERROR, "EMPTY_FILE", "sub-1/image.json", "is empty", "bids"),
+    Finding(Severity.WARNING, "NO_AUTHORS", "", "names no authors", "bids"),
+)
+
 RESULTS: dict[str, Callable[[Desk], object]] = {
     "Scan": lambda desk: catnip2bids.scan(desk.cohort),
     "Run": lambda desk: catnip2bids.scan(desk.cohort).runs[0],
     "Plan": lambda desk: catnip2bids.make_plan(catnip2bids.scan(desk.cohort)),
     "PackageResult": lambda desk: catnip2bids.PackageResult(desk.dataset),
-    "ValidationReport": lambda desk: catnip2bids.validate(desk.dataset),
+    "ValidationReport": lambda desk: catnip2bids.ValidationReport(desk.dataset, FINDINGS, ("bids 1.10", "dandi 0.69")),
     "Verification": lambda desk: catnip2bids.verify(desk.dataset),
     "Restoration": lambda desk: catnip2bids.restore(desk.dataset, desk.folder / "restored"),
-    "Report": lambda desk: catnip2bids.report(shutil.copytree(desk.dataset, desk.folder / "dataset")),
+    "Report": lambda desk: catnip2bids.Report(desk.dataset / "docs/report/index.html", 3, ("a: cannot be drawn",)),
     "Comparison": lambda desk: desk.compare(),
     "VolumeComparison": lambda desk: desk.compare().items[0],
     "ConvertedImage": lambda desk: desk.convert(),

@@ -27,7 +27,7 @@ from catnip2bids.comparison.compared_volume import open_compared, plane_bytes
 from catnip2bids.comparison.files import compare_files
 from catnip2bids.comparison.records import COLUMNS
 from catnip2bids.engine import OVERHEAD_BYTES, Resources
-from catnip2bids.errors import SourceError, UsageError
+from catnip2bids.errors import Catnip2bidsError, SourceError, UsageError
 from catnip2bids.scanning import Entry
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
 
@@ -419,6 +419,12 @@ def test_the_command_has_the_exit_codes_of_diff(tmp_path: Path) -> None:
     assert tuple(rows(tmp_path)[0]) == COLUMNS
     missing = run("1", "nowhere")
     assert (missing.returncode, "does not exist" in missing.stderr) == (2, True)
+    for side in ("a", "b"):
+        fill(tmp_path / side, "damaged tables")
+    nothing = run("a", "b")
+    assert nothing.returncode == 2
+    assert nothing.stderr.splitlines()[-1].startswith("nothing was compared: ")
+    assert "Traceback" not in missing.stderr + nothing.stderr
 
 
 def test_what_is_beside_slices_is_compared_too(tmp_path: Path) -> None:
@@ -643,10 +649,9 @@ def test_unpacking_needs_memory_also_where_the_first_difference_is_enough(tmp_pa
 def test_a_report_that_cannot_be_written_is_trouble(tmp_path: Path) -> None:
     write_slices(tmp_path / "1", LABELS)
     (tmp_path / "file").write_text("")
-    words = ["compare", str(tmp_path / "1"), str(tmp_path / "1"), "-o", str(tmp_path / "file")]
-    done = subprocess.run([sys.executable, "-m", "catnip2bids", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+    with pytest.raises(Catnip2bidsError, match=re.escape(str(tmp_path / "file"))) as error:
+        catnip2bids.compare(tmp_path / "1", tmp_path / "1", tmp_path / "file")
+    assert error.value.exit_code == 2
 
 
 def test_an_empty_table_beside_counts_is_trouble(tmp_path: Path) -> None:
@@ -803,20 +808,12 @@ NOT_COMPARED = {
 def test_folders_in_which_nothing_can_be_compared_are_never_identical(tmp_path: Path, what: str) -> None:
     for side in ("a", "b"):
         fill(tmp_path / side, what)
-    done = subprocess.run(
-        [sys.executable, "-m", "catnip2bids", "compare", "a", "b"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("nothing was compared: ")
-    found = json.loads((tmp_path / "comparison/comparison.json").read_text())
+    comparison = catnip2bids.compare(tmp_path / "a", tmp_path / "b", tmp_path / "out")
+    assert (comparison.exit_code, comparison.verdict) == (2, "nothing was compared")
+    found = document(tmp_path)
     assert (found["relation"], found["n_not_compared"], found["n_skipped"]) == ("different", *NOT_COMPARED[what])
     assert found["problems"]
-    page = (tmp_path / "comparison/index.html").read_text()
+    page = (tmp_path / "out/index.html").read_text()
     assert "nothing was compared</span>" in page
     assert ": identical</title>" not in page
 

@@ -68,7 +68,7 @@ def in_napari() -> Iterator[Open]:
         yield open_image
 
 
-@pytest.fixture(scope="module", params=OmeZarrVersion)
+@pytest.fixture(scope="module", params=[OmeZarrVersion.V05, pytest.param(OmeZarrVersion.V04, marks=pytest.mark.slow)])
 def dataset(request: pytest.FixtureRequest, demo_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset of the demo, with embedded labels, in both versions of OME-Zarr."""
     target = tmp_path_factory.mktemp("napari") / "dataset"

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from catnip2bids import package
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.errors import Catnip2bidsError, PlanError, UsageError
+from catnip2bids.packaging import Settings
 from catnip2bids.plan import (
     Plan,
     make_plan,
@@ -29,6 +30,7 @@ from catnip2bids.plan import (
     to_toml,
     write_plan,
 )
+from catnip2bids.plan.checks import voxel_size_warning
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
 from catnip2bids.scanning import scan
 from runs import (
@@ -75,6 +77,20 @@ def line_of(plan: Path, source: str) -> str:
     """Return the line of a plan that is about an entry."""
     (line,) = [line for line in plan.read_text(encoding="utf-8").splitlines() if f'source = "{source}"' in line]
     return line
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run of 2021, for tests that only read it."""
+    folder = tmp_path_factory.mktemp("read only") / "source"
+    write_l0(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def default_plan(source: Path) -> Path:
+    """Return its default plan, for tests that only read it."""
+    return written_plan(source, source.parent / "plan.toml")
 
 
 # ---- defaults
@@ -307,28 +323,33 @@ def test_the_plan_of_runs_given_one_by_one_has_the_comments_of_each(tmp_path: Pa
 # ---- corrected by people
 
 
-def test_what_a_person_excludes_is_left_out_with_the_reason(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source")
-    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
-    line = line_of(plan, "640_FRST")
-    mended = line.replace('"convert"', '"exclude"').split("reason")[0] + 'reason = "too dim to use"},'
-    plan.write_text(plan.read_text(encoding="utf-8").replace(line, mended), encoding="utf-8")
-    result = package([tmp_path / "source"], tmp_path / "out", settings(), plan)
-    assert result.ok
-    assert not [name for name in images_of(tmp_path / "out") if "desc-FRST_" in name]
-    decision = decisions(tmp_path / "out")[f"{KO}/640_FRST"]
-    assert (decision["action"], decision["reason"], decision["target"]) == ("exclude", "too dim to use", None)
-    assert "too dim to use" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+REASONS = {
+    "640_FRST": "too dim to use",
+    "640_FRST_seg/FRSTseg_00010000.tif": 'it | is \\"odd\\"',
+    "heatmaps_atlasspace/FRSTseg_00010000.tif": "two\\nlines",
+    "640_FRST_seg/FRSTseg_00010000.csv": "50% <b>ö</b>",
+}
+"""Of entries that a person excludes, as they stand in TOML."""
 
 
-def test_excluding_what_is_broken_settles_the_problem(tmp_path: Path) -> None:
+def test_what_a_person_excludes_is_left_out_with_the_reason_even_if_it_is_broken(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "source")
     slices_of(run / "640_FRST")[3].unlink()
     plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
-    line = line_of(plan, "640_FRST")
-    mended = line.split("action")[0] + 'action = "exclude", reason = "a slice was lost"},'
-    plan.write_text(plan.read_text(encoding="utf-8").replace(line, mended), encoding="utf-8")
-    assert package([tmp_path / "source"], tmp_path / "out", settings(), plan).ok
+    for entry, reason in REASONS.items():
+        line = line_of(plan, entry)
+        mended = line.split("action")[0] + f'action = "exclude", reason = "{reason}"}},'
+        plan.write_text(plan.read_text(encoding="utf-8").replace(line, mended), encoding="utf-8")
+    result = package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+    assert result.ok, result.problems
+    assert not [name for name in images_of(tmp_path / "out") if "desc-FRST" in name or "heatmap" in name]
+    decision = decisions(tmp_path / "out")[f"{KO}/640_FRST"]
+    assert (decision["action"], decision["reason"], decision["target"]) == ("exclude", "too dim to use", None)
+    lines = (tmp_path / "out/README.md").read_text(encoding="utf-8").splitlines()
+    for entry in REASONS:  # the table stays whole, whatever the reason
+        (row,) = (line for line in lines if f"{entry}`" in line)
+        assert (row[-5:], row.count("|")) == ("| 1 |", 4)
+        assert ("too dim to use" in row) == (entry == "640_FRST")
 
 
 def test_many_problems_of_an_entry_are_cut_after_a_few_and_whole_in_the_json(tmp_path: Path) -> None:
@@ -368,29 +389,13 @@ def test_subject_voxel_size_authors_and_animal_come_from_the_plan(tmp_path: Path
         ('license = ""', 'license = "CC0"'),
         ('age = ""', "age = 12.5"),
     )
-    result = package([tmp_path / "source"], tmp_path / "out", plan=plan)
+    result = package([tmp_path / "source"], tmp_path / "out", Settings(report=False), plan)
     assert result.ok, result.problems
     raw = tmp_path / "out/sub-m7/micr/sub-m7_sample-RightHemisphere_stain-cFos_SPIM.ome.zarr"
     assert ome(raw)["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"] == [10, 2.5, 2]
     assert "12.5" in (tmp_path / "out/participants.tsv").read_text(encoding="utf-8")
     assert "B. Person" in (tmp_path / "out/dataset_description.json").read_text(encoding="utf-8")
     assert (tmp_path / "out/LICENSE").read_text(encoding="utf-8").startswith("CC0")
-
-
-@pytest.mark.parametrize("reason", ['it | is "odd"', "two\\nlines", "50% <b>ö</b>"])
-def test_any_reason_keeps_the_table_of_the_readme_whole(tmp_path: Path, reason: str) -> None:
-    write_l0(tmp_path / "source")
-    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
-    line = line_of(plan, "640_FRST")
-    quoted = reason.replace('"', '\\"')
-    mended = line.split("action")[0] + f'action = "exclude", reason = "{quoted}"}},'
-    plan.write_text(plan.read_text(encoding="utf-8").replace(line, mended), encoding="utf-8")
-    assert package([tmp_path / "source"], tmp_path / "out", settings(), plan).ok
-    rows = [
-        line for line in (tmp_path / "out/README.md").read_text(encoding="utf-8").splitlines() if "640_FRST`" in line
-    ]
-    assert len(rows) == 1
-    assert rows[0].endswith("| 1 |")
 
 
 # ---- plans that are wrong
@@ -411,14 +416,16 @@ def test_any_reason_keeps_the_table_of_the_readme_whole(tmp_path: Path, reason: 
         ("authors = []", "authors = [", "plan.toml"),
     ],
 )
-def test_errors_of_a_plan_name_the_file_and_the_key(tmp_path: Path, old: str, new: str, named: str) -> None:
-    write_l0(tmp_path / "source")
-    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml", (old, new))
+def test_errors_of_a_plan_name_the_file_and_the_key(
+    tmp_path: Path, default_plan: Path, old: str, new: str, named: str
+) -> None:
+    text = default_plan.read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "plan.toml").write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(PlanError) as caught:
-        package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+        read_plan(tmp_path / "plan.toml")
     assert "plan.toml" in str(caught.value)
     assert named in str(caught.value)
-    assert not (tmp_path / "out").exists()
 
 
 _PLAN = """\
@@ -486,12 +493,12 @@ def test_all_mistakes_of_a_plan_are_counted_and_the_first_ones_told(tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"just text", b"[dataset]\n"])
-def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: bytes | None) -> None:
-    write_l0(tmp_path / "source")
+def test_a_file_that_is_no_plan_is_named(tmp_path: Path, source: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "plan.toml").write_bytes(content)
     with pytest.raises(PlanError, match=r"plan\.toml"):
-        package([tmp_path / "source"], tmp_path / "out", settings(), tmp_path / "plan.toml")
+        package([source], tmp_path / "out", settings(), tmp_path / "plan.toml")
+    assert not (tmp_path / "out").exists()
 
 
 def _another_entry(source: Path) -> str:
@@ -525,22 +532,20 @@ def test_a_plan_of_other_folders_is_refused(tmp_path: Path, change: Callable[[Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_an_entry_that_is_planned_twice_is_refused(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source")
-    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
+def test_an_entry_that_is_planned_twice_is_refused(tmp_path: Path, source: Path, default_plan: Path) -> None:
+    plan = shutil.copyfile(default_plan, tmp_path / "plan.toml")
     line = line_of(plan, "640_FRST")
     plan.write_text(plan.read_text(encoding="utf-8").replace(line, f"{line}\n{line}"), encoding="utf-8")
     with pytest.raises(PlanError, match="640_FRST"):
-        package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+        package([source], tmp_path / "out", settings(), plan)
 
 
-def test_a_run_that_is_planned_twice_is_refused(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source")
-    plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
+def test_a_run_that_is_planned_twice_is_refused(tmp_path: Path, source: Path, default_plan: Path) -> None:
+    plan = shutil.copyfile(default_plan, tmp_path / "plan.toml")
     text = plan.read_text(encoding="utf-8")
     plan.write_text(text + text[text.index("[[run]]") :].replace('"45670ko"', '"m2"'), encoding="utf-8")
     with pytest.raises(PlanError, match="45670"):
-        package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+        package([source], tmp_path / "out", settings(), plan)
 
 
 def test_what_cannot_be_converted_is_a_problem_that_names_it(tmp_path: Path) -> None:
@@ -560,10 +565,9 @@ def test_what_cannot_be_converted_is_a_problem_that_names_it(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("stain", ["c-Fos", "cFös", "c Fos", "c_Fos"])
-def test_a_stain_that_is_no_label_is_refused(tmp_path: Path, stain: str) -> None:
-    write_l0(tmp_path / "source")
+def test_a_stain_that_is_no_label_is_refused(tmp_path: Path, source: Path, stain: str) -> None:
     with pytest.raises(UsageError, match="stain"):
-        package([tmp_path / "source"], tmp_path / "out", settings(stain=stain))
+        package([source], tmp_path / "out", settings(stain=stain))
     assert not (tmp_path / "out").exists()
 
 
@@ -604,16 +608,17 @@ def test_both_hemispheres_of_one_animal_are_one_subject(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").glob("sub-*/micr/*_SPIM.ome.zarr"))) == 2
 
 
-@pytest.mark.parametrize(
-    ("size", "warned"), [((3.7, 3.7, 5.0), False), ((25.0, 25.0, 25.0), True), ((3.7, 3.7, 1.0), True)]
-)
-def test_a_voxel_size_that_does_not_fit_the_log_is_a_warning(
-    tmp_path: Path, size: tuple[float, float, float], warned: bool
-) -> None:
+def test_a_voxel_size_that_does_not_fit_the_log_is_a_warning(tmp_path: Path) -> None:
     write_l2(tmp_path / "source")
+    (run,) = scan([tmp_path / "source"]).runs
+    assert voxel_size_warning(run, (3.7, 3.7, 5.0)) is None
+    for size in ((25.0, 25.0, 25.0), (3.7, 3.7, 1.0)):
+        warning = voxel_size_warning(run, size)
+        assert warning is not None
+        assert "25 um" in warning
     result = package([tmp_path / "source"], tmp_path / "out", settings(voxel_size_um=size))
     assert result.ok
-    assert mentions(result.warnings, "25 um") == warned
+    assert warning in result.warnings
 
 
 def test_a_voxel_size_that_sources_contradict_is_a_warning(tmp_path: Path) -> None:
@@ -632,10 +637,9 @@ def test_a_voxel_size_that_sources_contradict_is_a_warning(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "size", [(0.0, 3.7, 5.0), (3.7, -3.7, 5.0), (3.7, 3.7, float("nan")), (3.7, float("inf"), 5.0)]
 )
-def test_an_impossible_voxel_size_is_refused(tmp_path: Path, size: tuple[float, float, float]) -> None:
-    write_l0(tmp_path / "source")
+def test_an_impossible_voxel_size_is_refused(tmp_path: Path, source: Path, size: tuple[float, float, float]) -> None:
     with pytest.raises(Catnip2bidsError, match="voxel size"):
-        package([tmp_path / "source"], tmp_path / "out", settings(voxel_size_um=size))
+        package([source], tmp_path / "out", settings(voxel_size_um=size))
     assert not (tmp_path / "out").exists()
 
 

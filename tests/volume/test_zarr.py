@@ -36,7 +36,7 @@ from catnip2bids.volume import (
 )
 from catnip2bids.volume.plane_buffer import PlaneBuffer
 from catnip2bids.volume.zarr import slab_cache, zarr_volume
-from made_up import Array, found, read_all, some_image, the_problem, write_tiff, write_unit
+from made_up import Array, found, read_all, some_image, some_labels, the_problem, write_tiff, write_unit
 
 VERSIONS = ("0.4", "0.5", "0.5 sharded")
 SHAPE, CHUNK = (13, 30, 21), (4, 8, 10)
@@ -190,7 +190,8 @@ def test_an_image_of_our_own_is_read_back(tmp_path: Path, version: OmeZarrVersio
 def test_an_image_made_of_an_image_has_the_same_planes(
     tmp_path: Path, kind: str, ending: str, decodings: list[tuple[int, int, int]]
 ) -> None:
-    image = some_image((70, 140, 130))
+    shape = (70, 140, 130)
+    image = some_labels(shape) if kind == "labels" else some_image(shape)
     first = catnip2bids.convert(
         write_tiff(tmp_path / "stack.tif", image), tmp_path / "first.ome.zarr", VOXEL_UM, kind=kind
     )
