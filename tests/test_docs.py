@@ -76,9 +76,7 @@ def pages_with_commands() -> Iterator[object]:
         text = page.read_text(encoding="utf-8")
         languages = {block["language"] for block in BLOCK.finditer(text)}
         if languages - {"text"}:
-            is_slow = page.parent != REPO and re.search(
-                r"^catnip2bids (convert|demo|package|restore|validate)|\.package\(", text, re.M
-            )
+            is_slow = re.search(r"^catnip2bids (convert|demo|package|restore|validate)|\.package\(", text, re.M)
             yield pytest.param(page, marks=pytest.mark.slow if is_slow else (), id=name_of(page))
 
 

@@ -129,7 +129,7 @@ def test_no_source_at_all_is_refused(tmp_path: Path) -> None:
     ("options", "said"),
     [
         (["--compression", "deflate"], "--compression is for --format ome-tiff"),
-        (["--dry-run", "--workers", "3"], "say --cluster too"),
+        (["--dry-run", "--workers", "3"], "give --cluster too"),
         (["--memory", "0"], "is not a valid size"),
     ],
 )

@@ -28,6 +28,7 @@ SAID = {
     "look_at_dataset": "answers with 200",
     "package_cohort": "sub-10001ko_sample-LeftHemisphere_stain-cFos: 8 images, 2 tables, 1 excluded",
     "read_dataset": "most cells: ",
+    "remove_animal": "Verification dataset-of-one: 8 images",
     "restore_originals": "Comparison cohort and restored: identical",
     "scan_cohort": "atlaslabel_def_origspace: atlas, (12, 40, 36) uint16",
     "use_cluster": "dataset-of-cluster: 20 images made",

@@ -414,7 +414,7 @@ def test_the_demo_writes_only_its_cohort_if_that_is_all_that_is_wanted(
 
 def test_the_demo_does_not_touch_another_folder(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("x")
-    done = command("demo", tmp_path)
+    done = called("demo", tmp_path)
     assert done.returncode == 2
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 

@@ -29,6 +29,7 @@ from catnip2bids.comparison.records import COLUMNS
 from catnip2bids.engine import OVERHEAD_BYTES, Resources
 from catnip2bids.errors import Catnip2bidsError, SourceError, UsageError
 from catnip2bids.scanning import Entry
+from in_process import called
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
 
 SHAPE = (12, 30, 40)
@@ -400,12 +401,9 @@ def test_the_command_has_the_exit_codes_of_diff(tmp_path: Path) -> None:
     write_slices(tmp_path / "1", LABELS)
     write_slices(tmp_path / "2", MASKED)
 
-    def run(one: str, two: str, *more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "catnip2bids", "compare", one, two, *more]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-
-    assert run("1", "1").returncode == 0
-    different = run("1", "2", "--json", "-o", "out")
+    assert called("compare", "1", "1", cwd=tmp_path).returncode == 0
+    program = [sys.executable, "-m", "catnip2bids", "compare", "1", "2", "--json", "-o", "out"]
+    different = subprocess.run(program, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert different.returncode == 1
     assert json.loads(different.stdout)["relation"] == "2-is-1-masked"
     assert "2-is-1-masked: 2 is a copy of 1 with" in different.stderr
@@ -417,7 +415,7 @@ def test_the_command_has_the_exit_codes_of_diff(tmp_path: Path) -> None:
     ]
     assert (tmp_path / "comparison/index.html").is_file()
     assert tuple(rows(tmp_path)[0]) == COLUMNS
-    missing = run("1", "nowhere")
+    missing = called("compare", "1", "nowhere", cwd=tmp_path)
     assert (missing.returncode, "does not exist" in missing.stderr) == (2, True)
     for side in ("a", "b"):
         fill(tmp_path / side, "damaged tables")

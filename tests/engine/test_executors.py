@@ -194,7 +194,7 @@ def test_a_scheduler_that_does_not_answer_is_named(
 
 def test_workers_without_a_cluster_are_a_mistake(tmp_path: Path) -> None:
     done = command("package", tmp_path, "-o", tmp_path / "out", *VOXEL_SIZE, "--workers", 2)
-    assert (done.returncode, "say --cluster too" in done.stderr) == (2, True)
+    assert (done.returncode, "give --cluster too" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(("address", "missing"), [("local", "distributed"), ("slurm", "dask_jobqueue")])
