@@ -419,7 +419,7 @@ def test_the_command_has_the_exit_codes_of_diff(tmp_path: Path) -> None:
     assert (missing.returncode, "does not exist" in missing.stderr) == (2, True)
     for side in ("a", "b"):
         fill(tmp_path / side, "damaged tables")
-    nothing = run("a", "b")
+    nothing = called("compare", "a", "b", cwd=tmp_path)
     assert nothing.returncode == 2
     assert nothing.stderr.splitlines()[-1].startswith("nothing was compared: ")
     assert "Traceback" not in missing.stderr + nothing.stderr
