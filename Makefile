@@ -5,9 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # `make test-wheels PYTHONS="python3.11 python3.13"`: all Pythons that are found, unless told
 PYTHONS ?=
-# One process more than processors, since many tests wait for programs; each begins with files of its own, whose tests share
-# what takes long to make.
-PYTEST_OPTIONS ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist worksteal
+# One process more than processors, since many tests wait for programs. A file of tests is run by one process, because its
+# tests share what takes long to make.
+PYTEST_OPTIONS ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadfile
 # uv takes seconds where pip takes minutes; pip is for machines whose own settings of pip lead to a mirror
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(1) || \
   $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(1)

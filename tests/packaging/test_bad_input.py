@@ -882,7 +882,7 @@ def test_names_in_folders_that_differ_in_case_are_problems(tmp_path: Path) -> No
         (run / name).mkdir()
         (run / name / f"{name}.txt").write_text(name)
     found = package(tmp_path / "cohort", tmp_path / "out", settings())
-    assert [mentions([problem], "Extra, extra are one name") for problem in found.problems] == [True, True]
+    assert [mentions([problem], "Extra, extra are the same name") for problem in found.problems] == [True, True]
     plan = make_plan(scan(tmp_path / "cohort"))
     for line in plan.runs[0].entries:
         if line.source == "Extra":
@@ -899,5 +899,5 @@ def test_a_copy_does_not_come_to_lie_beside_one_that_differs_only_in_case(tmp_pa
     (run / "Notes.txt").rename(run / "notes.txt")
     (problem,) = package(tmp_path / "cohort", tmp_path / "out", settings()).problems
     assert "notes.txt: its copy and " in problem
-    assert "Notes.txt in the dataset are one name" in problem
+    assert "Notes.txt in the dataset are the same name" in problem
     assert [path.name for path in (tmp_path / "out/sourcedata").rglob("*otes.txt")] == ["Notes.txt"]

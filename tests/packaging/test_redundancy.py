@@ -293,7 +293,7 @@ def test_labels_of_another_type_are_told(tmp_path: Path) -> None:
     for path in (run / MASKED).iterdir():
         write_tiff(path, tifffile.imread(path)[np.newaxis].astype("float32"))
     result = package([tmp_path / "cohort"], tmp_path / "out", settings())
-    assert any("it is 36 x 40 float32, and that is 36 x 40 uint16" in warning for warning in result.warnings)
+    assert any("it has 36 x 40 float32, and the other has 36 x 40 uint16" in warning for warning in result.warnings)
 
 
 def level_0(dataset: Path, desc: str) -> Array:

@@ -696,7 +696,7 @@ def test_several_sources(tmp_path: Path) -> None:
     assert called("verify", tmp_path / "dataset", "--source", one, "--source", two).returncode == 0
     assert called("verify", tmp_path / "dataset", "--source", one).returncode == 1
     done = called("verify", tmp_path / "dataset", one)
-    assert (done.returncode, "come after --source" in done.stderr) == (2, True)
+    assert (done.returncode, "after --source" in done.stderr) == (2, True)
 
 
 def test_what_cannot_be_verified_is_refused(tmp_path: Path) -> None:
