@@ -145,6 +145,7 @@ def test_a_sitting_gives_a_table_and_all_values(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"labels-12x256x320", "labels-6x128x160"}
 
 
+@pytest.mark.slow
 def test_a_way_that_fails_says_why(tmp_path: Path) -> None:
     benchmarks = tmp_path / "benchmarks"
     shutil.copytree(BENCHMARKS, benchmarks)

@@ -142,6 +142,7 @@ def test_what_cannot_be_converted_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["slices"]
 
 
+@pytest.mark.slow
 def test_the_command_converts_and_does_not_replace(tmp_path: Path) -> None:
     stack = write_tiff(tmp_path / "stack.tif", some_image((5, 70, 65)))
     words = ("convert", stack, tmp_path / "image.ome.zarr", "--voxel-size", 3.7, 3.7, 5)
@@ -287,6 +288,7 @@ def test_a_place_that_cannot_be_written_is_named(slices: Path) -> None:
     assert "cannot be written" in refused.stderr
 
 
+@pytest.mark.slow
 def test_more_slices_than_files_may_be_open(tmp_path: Path) -> None:
     planes = some_image((300, 20, 20))
     write_slices(tmp_path / "slices", planes)

@@ -68,6 +68,7 @@ def test_the_sdist_is_the_repository(distributions: dict[str, Path]) -> None:
     assert found - {"PKG-INFO"} == files_of_repo()
 
 
+@pytest.mark.slow
 def test_the_sdist_gives_the_same_wheel(distributions: dict[str, Path], tmp_path: Path) -> None:
     with tarfile.open(distributions[".gz"]) as archive:
         archive.extractall(tmp_path, filter="data")

@@ -55,6 +55,7 @@ def test_the_example_runs(desk: Path, script: Path, reporting_fork_server: ForkS
     assert SAID[script.stem] in done.stdout
 
 
+@pytest.mark.slow
 def test_an_example_makes_up_a_cohort_where_there_is_none(tmp_path: Path) -> None:
     script = REPO / "examples/scan_cohort.py"
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -60,6 +60,7 @@ for n_reads in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_cannot_be_read_is_not_taken_for_a_damaged_stack(tmp_path: Path, library: Path) -> None:
     stack = tmp_path / "FRSTseg_00010000.tif"
     for plane in range(20):

@@ -42,6 +42,7 @@ def test_a_pipe_in_the_place_of_an_image_is_named(tmp_path: Path, name: str) -> 
     waited_enough.cancel()
 
 
+@pytest.mark.slow
 def test_the_command_ends_at_a_pipe(tmp_path: Path) -> None:
     pipe = slices_with_a_pipe(tmp_path / "slices")
     done = command("convert", pipe.parent, tmp_path / "image.ome.zarr", "--voxel-size", 1, 1, 1, timeout=60)

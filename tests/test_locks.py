@@ -118,6 +118,7 @@ def test_of_two_commands_the_second_is_refused_until_the_first_ends(tmp_path: Pa
 _BEHIND_ANOTHER_MOUNT = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not may_mount(), reason="needs the right to mount")
 def test_a_lock_holds_for_another_mount_of_the_dataset(tmp_path: Path, packaging: Program) -> None:
     assert packaging.poll() is None

@@ -143,6 +143,7 @@ def test_bash_completes(tmp_path: Path) -> None:
     assert [set(line.split()) for line in done.stdout.splitlines()] == [*offered.values()], done.stderr
 
 
+@pytest.mark.slow
 def test_completion_installs_itself(tmp_path: Path) -> None:
     (tmp_path / ".bashrc").write_text("# mine\n", encoding="utf-8")
     in_bash("catnip2bids --install-completion", tmp_path)
@@ -242,6 +243,7 @@ def test_scan_refuses_a_plan_that_cannot_be_written_before_it_scans(
     assert state_of(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "name", "more"),
     [
@@ -287,6 +289,7 @@ def test_scan_from_within_a_run_does_not_write_into_it(tmp_path: Path) -> None:
     assert state_of(run) == before
 
 
+@pytest.mark.slow
 def test_scan_names_problems_and_ends_with_1(incomplete: Path, tmp_path: Path) -> None:
     done = command("scan", incomplete, "-o", tmp_path / "plan.toml", "--json")
     assert done.returncode == 1
@@ -312,6 +315,7 @@ def test_plan_correct_package_and_validate(tmp_path: Path) -> None:
     assert str(tmp_path) not in checked.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_validators")
 def test_validate_ends_with_1_for_an_invalid_dataset(dataset: Path, tmp_path: Path) -> None:
     shutil.copytree(dataset, tmp_path / "out")
@@ -360,6 +364,7 @@ def test_a_dry_run_names_problems_and_ends_with_1(incomplete: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_and_the_api_make_the_same(cohort: Path, tmp_path: Path) -> None:
     options = ("--embed-labels", "--ome-zarr-version", "0.4", "--naming", "dseg", "--stain", "Npas4", "--no-report")
     done = called("package", cohort, "-o", tmp_path / "a", *VOXEL_SIZE, *options)

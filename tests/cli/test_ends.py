@@ -64,6 +64,7 @@ MORE_LINES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code", "said"), [*LINES, *(pytest.param(*line, marks=pytest.mark.slow) for line in MORE_LINES)]
 )
@@ -74,6 +75,7 @@ def test_what_could_not_be_told_is_told_by_the_exit_code(folder: Path, line: str
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_gone_is_no_news(folder: Path) -> None:
     done = ended("catnip2bids -q verify dataset --json | true; echo ${PIPESTATUS[0]}", folder)
     assert (done.stdout, done.stderr) == ("141\n", "")

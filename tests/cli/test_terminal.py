@@ -164,6 +164,7 @@ def lines_of(written: str) -> list[str]:
     return [line.rstrip() for line in re.split(r"[\r\n]+", ESCAPE.sub("", written))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name == "with report" else ()) for name in COMMANDS]
 )
@@ -259,6 +260,7 @@ def test_lines_of_a_pipe_hold_whole_names(piped: Piped) -> None:
     assert f"cohort/{KO}/640_N4: image, 36 x 40 x 12, uint16, convert" in piped("scan")
 
 
+@pytest.mark.slow
 def test_quiet_is_silent_when_all_is_good(program: Program, here: Path) -> None:
     write_l0(here / "good", FLOX)
     done = program.piped("package", "good", "-o", "new", *VOXEL_SIZE, "--no-report", "--quiet", cwd=here)

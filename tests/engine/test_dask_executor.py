@@ -96,6 +96,7 @@ def test_processes_of_this_machine_are_a_cluster_too(tmp_path: Path, cohort: Pat
     assert dataset_files(tmp_path / "there") == dataset_files(packaged)
 
 
+@pytest.mark.slow
 def test_an_error_on_a_worker_is_the_error_of_here(tmp_path: Path, cohort: Path, two: DaskCluster) -> None:
     shutil.copytree(cohort / KO, tmp_path / "run" / Path(KO).name)
     damaged = slices_of(tmp_path / "run" / Path(KO).name / "640_FRST")[4]
@@ -123,6 +124,7 @@ def test_no_two_threads_of_a_worker_are_at_the_same_unit(tmp_path: Path) -> None
         assert begins.split()[0] == ends.split()[0]
 
 
+@pytest.mark.slow
 def test_no_more_is_handed_over_than_workers_need(two: DaskCluster) -> None:
     from distributed import Client
 

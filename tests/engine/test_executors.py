@@ -39,6 +39,7 @@ from runs import settings
 __all__ = ["cohort", "preload", "reference", "series", "two"]
 
 
+@pytest.mark.slow
 def test_workers_without_the_package_are_refused(tmp_path: Path, cohort: Path) -> None:
     without = tmp_path / "without.py"
     without.write_text(
@@ -152,6 +153,7 @@ def test_without_a_worker_there_is_nothing_to_know(tmp_path: Path) -> None:
         assert _facts_of_workers(client, [], None) is None
 
 
+@pytest.mark.slow
 def test_workers_that_do_not_answer_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("catnip2bids.engine.executors._SECONDS_TO_ANSWER", 2)
     with dask_cluster(tmp_path / "dask", 1) as cluster:
@@ -162,6 +164,7 @@ def test_workers_that_do_not_answer_are_not_waited_for(tmp_path: Path, monkeypat
             pass
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_ends_before_a_worker_comes_is_not_waited_for(tmp_path: Path, series: Path) -> None:
     with dask_cluster(tmp_path / "dask", 0) as cluster:
         words = ("convert", series, tmp_path / "x.ome.zarr", *VOXEL_SIZE, "--cluster", cluster.address)

@@ -112,6 +112,7 @@ def test_a_unit_whose_files_are_not_there_is_done_again(
     assert files_of(image.folder) == finished[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

@@ -84,6 +84,7 @@ def test_memory_of_slurm(tmp_path: Path, environment: dict[str, str], expected: 
     assert limits(tmp_path, **environment) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
 def test_memory_of_the_shell(tmp_path: Path, limit: str) -> None:
     script = f"import resource; resource.setrlimit(resource.{limit}, (3 * 2**30, resource.RLIM_INFINITY))\n"

@@ -114,6 +114,7 @@ def test_every_storage_becomes_the_same_image(
     assert conversion.labels is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_units")
 def test_all_units_together_are_the_whole_volume(tmp_path: Path) -> None:
     planes = some_image(THREE_UNITS)
@@ -244,6 +245,7 @@ def test_units_may_be_converted_by_other_processes(tmp_path: Path) -> None:
     assert files_of(image.folder) == files_of(alone.folder)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_units")
 @pytest.mark.parametrize("reads_rows", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_image_does_not_depend_on_memory_or_threads(tmp_path: Path, reads_rows: bool) -> None:

@@ -310,6 +310,7 @@ def test_levels_end_where_a_plane_is_small(tmp_path: Path, shape: tuple[int, int
         assert same_bits(level, expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shape=st.tuples(st.integers(1, 4), st.integers(1, 70), st.integers(1, 70)),

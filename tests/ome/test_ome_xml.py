@@ -95,6 +95,7 @@ def test_texts_come_back_as_they_were(field: str) -> None:
     ] == DIFFICULT
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(
     shape=st.tuples(*[st.integers(1, 10**6)] * 3),

@@ -121,6 +121,7 @@ def test_animals_one_by_one_are_the_same_as_all_at_once(
     assert_same(tmp_path / "out", at_once)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sources", [[KO, TODAY, FLOX], pytest.param(["WT", "KO", "FLOX"], marks=pytest.mark.slow)])
 def test_runs_or_folders_given_together_are_the_same_too(
     cohort: Path, at_once: Path, tmp_path: Path, sources: list[str]
@@ -175,6 +176,7 @@ class _Stop(Progress):
             raise self.error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -220,6 +222,7 @@ package([sys.argv[1]], sys.argv[2], Settings(voxel_size_um=(3.7, 3.7, 5.0), repo
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_an_image_it_goes_on_where_it_stopped(
     cohort: Path, at_once: Path, tmp_path: Path
 ) -> None:
@@ -816,6 +819,7 @@ def test_what_a_person_added_to_the_table_of_scans_outlives_the_format(tmp_path:
     assert (scans.parent / scan["filename"]).is_dir()
 
 
+@pytest.mark.slow
 def test_what_is_excluded_later_is_removed_but_not_the_copies_beside_it(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort")
     (run / "notes").mkdir()

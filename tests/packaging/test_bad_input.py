@@ -316,6 +316,7 @@ def test_one_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_command_line_ends_with_1_and_names_the_file(tmp_path: Path) -> None:
     named = number_twice_under_two_paddings(write_l0(tmp_path / "source"))
     done = called("package", tmp_path / "source", "-o", tmp_path / "out", "--voxel-size", 3.7, 3.7, 5)

@@ -37,6 +37,7 @@ def test_a_file_that_grows_while_it_is_copied_is_a_problem_and_copied_when_it_is
     assert copy.read_bytes() == (run / "notes.txt").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed", ["atlaslabel_def_origspace_masked", pytest.param("atlaslabel_def_origspace", marks=pytest.mark.slow)]
 )

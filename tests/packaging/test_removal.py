@@ -72,6 +72,7 @@ def test_what_is_left_is_valid_and_without_reports_of_the_animal(
     assert validate(tmp_path / "both").ok
 
 
+@pytest.mark.slow
 def test_nothing_but_the_history_speaks_of_it(dataset: Path) -> None:
     remove_animal(dataset, "45925floxed")
     provenance = read_provenance(dataset)
@@ -86,6 +87,7 @@ def test_nothing_but_the_history_speaks_of_it(dataset: Path) -> None:
     assert found == {"code/catnip2bids/provenance.json"}
 
 
+@pytest.mark.slow
 def test_it_can_come_back(dataset: Path, cohort: Path) -> None:
     before = dataset_files(dataset)
     remove_animal(dataset, "45925floxed")
@@ -111,6 +113,7 @@ def test_an_unknown_or_an_only_animal_is_refused(tmp_path: Path, cohort: Path) -
     assert state_of(tmp_path / "dataset") == before
 
 
+@pytest.mark.slow
 def test_a_removal_that_was_killed_goes_on(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(dataset, tmp_path / "other")
     remove_animal(tmp_path / "other", "45925floxed")
@@ -127,6 +130,7 @@ def test_a_removal_that_was_killed_goes_on(dataset: Path, tmp_path: Path, monkey
     assert dataset_files(dataset).keys() == dataset_files(tmp_path / "other").keys()
 
 
+@pytest.mark.slow
 def test_the_command(dataset: Path, cohort: Path) -> None:
     done = called("package", cohort, "-o", dataset, "--remove", "45925floxed")
     assert done.returncode == 0, done.stderr

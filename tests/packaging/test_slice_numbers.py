@@ -36,6 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, pixels: list[Array]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_plan_chooses_the_number_that_counts(run: Path, pixels: list[Array], tmp_path: Path) -> None:
     found = scan(run.parent)
     (problem,) = found.problems

@@ -45,6 +45,7 @@ def sizes(dataset: Path) -> dict[str, tuple[list[float], list[float]]]:
     }
 
 
+@pytest.mark.slow
 def test_a_run_has_the_voxel_size_of_its_part_of_the_plan(cohort: Path, plan: Plan, tmp_path: Path) -> None:
     dataset = tmp_path / "dataset"
     assert package(cohort, dataset, SETTINGS, plan).ok
@@ -65,6 +66,7 @@ def test_the_command_line_wins_and_says_so(cohort: Path, plan: Plan, tmp_path: P
     assert [run.voxel_size_um for run in read_plan(dataset / STORED_PLAN).runs] == [None, None]
 
 
+@pytest.mark.slow
 def test_a_dataset_remembers_the_sizes_of_commands_with_several(cohort: Path, tmp_path: Path) -> None:
     dataset = tmp_path / "dataset"
     for run, size_um in zip(sorted(cohort.iterdir()), (DEFAULT_UM, OWN_UM), strict=True):

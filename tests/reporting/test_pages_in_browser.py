@@ -112,6 +112,7 @@ def test_names_are_never_markup(dataset: Path, page: tuple[Page, Trouble], name:
     assert (trouble.errors, trouble.failed) == ([], [])
 
 
+@pytest.mark.slow
 def test_the_slider_shows_other_planes(dataset: Path, page: tuple[Page, Trouble]) -> None:
     opened, _ = page
     opened.goto(address(dataset, KO_PREFIX))

@@ -142,6 +142,7 @@ def text_of(dataset: Path, page: str = "index.html") -> str:
     return " ".join(_Text(dataset / REPORT / page).words).replace(" :", ":")
 
 
+@pytest.mark.slow
 def test_there_is_an_overview_and_a_page_for_each_sample(dataset: Path) -> None:
     before = dataset_files(dataset)
     made = report(dataset)
@@ -185,6 +186,7 @@ def test_pages_hold_all_that_they_show(drawn: Path) -> None:
             assert not local or (page.parent / local).exists(), address
 
 
+@pytest.mark.slow
 def test_the_same_dataset_has_the_same_report(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report(dataset)
     before = state_of(dataset / REPORT)
@@ -395,6 +397,7 @@ def test_labels_that_nothing_names_are_no_other_region(dataset: Path) -> None:
         assert name == (expected if expected is None or isinstance(expected, str) else expected.name)
 
 
+@pytest.mark.slow
 def test_what_was_found_before_a_change_is_no_problem_any_more(dataset: Path, tmp_path: Path) -> None:
     (dataset / "extra.txt").write_text("not BIDS")
     finding = Finding(Severity.ERROR, "NOT_INCLUDED", "extra.txt", "is not in BIDS", "bids")
@@ -608,6 +611,7 @@ def test_the_report_says_of_a_problem_what_verify_says(level: int | None, planes
     assert str(kept) == str(Problem("is wrong", level, tuple(planes)))
 
 
+@pytest.mark.slow
 def test_an_outcome_is_not_that_of_another_dataset(dataset: Path, tmp_path: Path) -> None:
     save_check_result(dataset, "verification", catnip2bids.verify(dataset))
     write_l2(tmp_path / "more", TODAY)

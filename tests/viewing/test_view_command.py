@@ -44,6 +44,7 @@ def test_it_prints_its_address_serves_and_ends_well(image: Path, ending: signal.
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--no-browser"], []], ids=["unwanted", "none there"])
 def test_quiet_still_prints_the_address_if_no_browser_shows_it(image: Path, words: list[str]) -> None:
     arguments = [sys.executable, "-m", "catnip2bids", "view", "-q", str(image), *words]
@@ -61,6 +62,7 @@ def test_quiet_still_prints_the_address_if_no_browser_shows_it(image: Path, word
     assert (program.returncode, rest, said) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_nothing_moves_on_the_terminal_while_it_waits(image: Path) -> None:
     main, side = pty.openpty()
     arguments = [sys.executable, "-m", "catnip2bids", "view", str(image), "--no-browser"]

@@ -63,6 +63,7 @@ def connected(url: str) -> socket.socket:
     return socket.create_connection((address.hostname, address.port), timeout=10)
 
 
+@pytest.mark.slow
 def test_300_idle_connections_keep_nobody_out_and_the_processor_idle(image: Path) -> None:
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2 * MOST_FILES:
         pytest.skip("needs more open files than the system allows")
@@ -80,6 +81,7 @@ def test_300_idle_connections_keep_nobody_out_and_the_processor_idle(image: Path
         assert idle[-1].recv(12) == b"HTTP/1.1 404"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux sets limits of another process")
 def test_without_files_to_open_it_waits_and_then_answers(image: Path) -> None:
     with viewed(image, "true") as (process, url):

@@ -195,6 +195,7 @@ def test_pages_that_run_in_a_circle_are_found(tmp_path: Path, flavour: str, back
     assert "circle.tif: " in the_problem(inspect_stack(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("back_to", [0, 120])
 def test_a_circle_of_many_pages_ends_as_well(tmp_path: Path, back_to: int) -> None:
     path = tmp_path / "circle.tif"
