@@ -36,6 +36,20 @@ def test_a_file_gets_its_name_at_the_end(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"a/b/table.tsv": "whole"}
 
 
+def test_bytes_are_on_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a power failure could leave an empty file under the final name."""
+    synced: list[tuple[str, bool]] = []
+    final, sync = safe_path(tmp_path, "image/0/c/0"), os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, final.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_text(final, "pixels")
+    assert synced == [(".0.partial", False), ("c", True)]
+
+
 @pytest.mark.parametrize(
     ("place", "named"),
     [

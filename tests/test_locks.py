@@ -25,12 +25,14 @@ from catnip2bids.locks import (
     supports_locks,
     wait_for_workers,
 )
+from catnip2bids.packaging import package, preflight_with_resources, write_dataset
 from catnip2bids.paths import safe_path
+from catnip2bids.progress import Progress
 from catnip2bids.staging import discard_staging, is_temporary, staged_output
 from clusters import wait_for
 from faulting import IN_ITS_OWN_MOUNTS, may_mount
 from fork_server import Program, command, start
-from runs import write_l0
+from runs import files_of, settings, write_l0, write_l2
 
 
 def test_a_lock_ends_with_its_program(tmp_path: Path) -> None:
@@ -113,6 +115,18 @@ def test_of_two_commands_the_second_is_refused_until_the_first_ends(tmp_path: Pa
     packaging.kill()
     assert command(*words).returncode == 0  # the lock went with the process
     assert not list((tmp_path / "dataset").rglob(f".*{LOCK}"))
+
+
+def test_a_dataset_that_changed_since_it_was_read_is_refused(tmp_path: Path) -> None:
+    write_l0(tmp_path / "ko")
+    write_l2(tmp_path / "wt")
+    dataset, progress = tmp_path / "dataset", Progress()
+    with preflight_with_resources(tmp_path / "ko", dataset, settings(), None, progress) as prepared:
+        package(tmp_path / "wt", dataset, settings())
+        before = files_of(dataset)
+        with pytest.raises(DatasetError, match="was changed by another catnip2bids meanwhile; run again"):
+            write_dataset(prepared, progress)
+    assert files_of(dataset) == before
 
 
 _BEHIND_ANOTHER_MOUNT = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
