@@ -6,12 +6,14 @@ Invariant: texts from users are escaped, and a missing value is an error.
 from __future__ import annotations
 
 import base64
+from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 
+@cache
 def page_templates(package: str) -> Environment:
-    """Return the templates in the folder ``templates`` of a package."""
+    """Return the templates in the folder ``templates`` of a package, which are compiled once."""
     return Environment(
         loader=PackageLoader(package),
         autoescape=select_autoescape(default=True),

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from catnip2bids.catnip.component_type import Action
 from catnip2bids.cli.app import main
 from catnip2bids.enums import Format, Naming
 from catnip2bids.errors import DatasetError
-from catnip2bids.html_pages import page_templates
 from catnip2bids.packaging import package
 from catnip2bids.regions import DisplayedRegion
 from catnip2bids.reporting import report, save_check_result, write_report
@@ -58,7 +56,6 @@ from runs import (
     write_l2,
 )
 
-_TEMPLATES = cache(page_templates)
 REPORT = "docs/report"
 INDEX = f"{REPORT}/index.html"
 VOXEL_SIZE = ("--voxel-size", 3.7, 3.7, 5)
@@ -98,7 +95,6 @@ def plots() -> Iterator[Vega]:
 @pytest.fixture(autouse=True)
 def _reports_share_what_takes_long(plots: Vega, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_report, "Vega", lambda: nullcontext(plots))
-    monkeypatch.setattr(write_report, "page_templates", _TEMPLATES)
 
 
 @pytest.fixture(scope="module")
