@@ -5,9 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # `make test-wheels PYTHONS="python3.11 python3.13"`: all Pythons that are found, unless told
 PYTHONS ?=
-# One process more than processors, since many tests wait for programs. A file of tests is run by one process, because its
-# tests share what takes long to make.
-PYTEST_OPTIONS ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadfile
+# One process more than processors, since many tests wait for programs.
+PYTEST_OPTIONS ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # uv takes seconds where pip takes minutes; pip is for machines whose own settings of pip lead to a mirror
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(1) || \
   $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(1)
@@ -17,13 +16,13 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.tx
 demo: $(VENV)/.core
 	$(BIN)/catnip2bids demo demo
 
-# five minutes on two cores: all that is fast, and one real run of each kind (browser, cluster, killed process, full disk)
+# minutes: all that is fast, and one real run of each kind (browser, cluster, killed process, full disk)
 test: $(VENV)/.dev
-	$(BIN)/pytest $(PYTEST_OPTIONS) -m "not slow"
+	$(BIN)/pytest $(PYTEST_OPTIONS) --dist loadfile -m "not slow"
 
-# the rest
+# the rest; fast tests of a file share what takes long to make, slow ones are dealt out one by one
 test-slow: $(VENV)/.dev
-	$(BIN)/pytest $(PYTEST_OPTIONS) -m slow
+	$(BIN)/pytest $(PYTEST_OPTIONS) --dist worksteal -m slow
 
 test-all: test test-slow
 
