@@ -421,7 +421,7 @@ def test_segments_of_4_gib_and_more_keep_their_lengths(tmp_path: Path, tile: tup
 
 
 @pytest.mark.parametrize("pyramid", [False, True])
-@pytest.mark.parametrize("dtype", ["uint16", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
 @pytest.mark.parametrize("kind", [Kind.IMAGE, Kind.LABELS])
 @pytest.mark.parametrize("compression", Compression)
 def test_encoding_keeps_within_its_memory(
