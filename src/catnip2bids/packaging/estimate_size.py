@@ -40,7 +40,7 @@ _SAMPLE_BYTES = 192 * 2**20
 def expected_result(preflight: Preflight, progress: Progress) -> PackageResult:
     """Return what packaging would do, with an estimate of size and time of the images that have to be made.
 
-    There is no estimate if there are none, or if the sample cannot be converted; then `progress` gets a warning.
+    The estimate is None if all images exist, or if the sample cannot be converted, of which `progress` is warned.
     """
     missing = list(_missing_images(preflight))
     made = {task.target for task in missing}

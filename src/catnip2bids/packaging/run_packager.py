@@ -244,7 +244,7 @@ class RunPackager:
 
     def _removed(self, path: PurePosixPath) -> None:
         self.log.removed.append(path)
-        self.progress.note(f"{path}: removed: it is no longer in the plan")
+        self.progress.note(f"{path}: removed, because the plan no longer includes it")
 
     def _embed(self) -> None:
         """Embed label images into the raw image if the settings say so; never leave outdated ones there."""
