@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from catnip2bids.demo.cells import connected_components
 from catnip2bids.demo.phantom import SMALLEST_SHAPE, Shape, make_phantom
 from catnip2bids.demo.regions import REGIONS
 from catnip2bids.errors import UsageError
+from traced import peak_bytes
 
 SHAPE = (12, 40, 36)
 THRESHOLDS = (10000, 15000)
@@ -395,10 +395,4 @@ def test_series_depends_on_the_seed_alone(tmp_path: Path) -> None:
 
 
 def test_series_is_written_plane_by_plane(tmp_path: Path) -> None:
-    tracemalloc.start()
-    try:
-        write_series(tmp_path / "series", (60, 200, 200))
-        peak_bytes = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak_bytes < 60 * 200 * 200 * 2 / 2
+    assert peak_bytes(write_series, tmp_path / "series", (60, 200, 200)) < 60 * 200 * 200 * 2 / 2

@@ -1,0 +1,32 @@
+"""The memory that Python and NumPy allocate during a call.
+
+Invariant: the call has a process of its own. Threads of other libraries crash one that stops tracemalloc under them
+(CPython issue 128679).
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVarTuple
+
+from forked import forked
+
+_Arguments = TypeVarTuple("_Arguments")
+
+
+def peak_bytes(function: Callable[[*_Arguments], object], *arguments: *_Arguments) -> int:
+    """Call a function of a module, and return the most memory that was allocated at one time during the call."""
+    with TemporaryDirectory() as folder:
+        result = Path(folder, "bytes")
+        assert forked(_trace, result, function, arguments) == 0
+        return int(result.read_text(encoding="ascii"))
+
+
+def _trace(result: Path, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    tracemalloc.start()
+    function(*arguments)
+    _, peak = tracemalloc.get_traced_memory()
+    result.write_text(str(peak), encoding="ascii")
