@@ -1,37 +1,29 @@
-"""The command line, with other processes for the work; what fails by `failing_io.c` fails in these alone."""
+"""The command line, with worker processes for any work; what fails by `failing_io.c` fails in these alone."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
-from importlib import import_module
-from multiprocessing import get_context
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from catnip2bids.__main__ import main as package
-from catnip2bids.engine import Scheduler, local_scheduler
+from catnip2bids.engine import process_pool, scheduler
 from interrupting import SMALL, settle_sizes
 
 _OF_WORKERS = ("FAULT_CALLS", "FAULT_LOG")
+_start_worker = process_pool._start_worker
 
 
 def main() -> None:
     """Package."""
     faults = {name: os.environ.pop(name) for name in _OF_WORKERS if name in os.environ}
-
-    @contextmanager
-    def processes(*arguments: Any) -> Iterator[Scheduler]:
-        pool = ProcessPoolExecutor(1, get_context("spawn"), _begin_worker, (faults,))
-        with local_scheduler(*arguments) as workers, pool:
-            yield replace(workers, executor=pool)
-
-    vars(import_module("catnip2bids.engine.scheduler"))["local_scheduler"] = processes
+    vars(scheduler)["_SMALL_BYTES"] = 0
+    vars(process_pool)["_start_worker"] = partial(_start_faulty_worker, faults)
     package()
 
 
-def _begin_worker(faults: Mapping[str, str]) -> None:
+def _start_faulty_worker(faults: Mapping[str, str], *connection: Any) -> None:
     settle_sizes(SMALL)
     os.environ.update(faults)
+    _start_worker(*connection)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from catnip2bids.engine import ProgressCallbacks, UnitResult, convert_volume, local_scheduler
+from catnip2bids.engine import ProgressCallbacks, UnitResult, convert_volume, own_resources, scheduler_for
 from catnip2bids.ome import OmeTiffImage, OmeXmlFields, downsample
 from catnip2bids.volume import Copyable, Kind, Volume
 from made_up import Array
@@ -43,7 +43,7 @@ def image_of(volume: Volume, file: Path, kind: Kind = Kind.IMAGE, **choices: Any
 def write_image(volume: Volume, image: OmeTiffImage) -> UnitResult:
     """Write an OME-TIFF with all processors."""
     ignored = ProgressCallbacks(list[int]().append, list[int]().append)
-    with local_scheduler([(volume, image)], None, None) as workers:
+    with scheduler_for([(volume, image)], own_resources(None, None)) as workers:
         return convert_volume(volume, image, workers, ignored)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import catnip2bids
-from catnip2bids import Format, Kind, Settings
+from catnip2bids import Cluster, Format, Kind, Settings
 from catnip2bids.enums import check_resources, parse_choice, parse_voxel_size, voxel_size_unit_warning
 from catnip2bids.errors import UsageError
 from catnip2bids.reporting import report
@@ -28,7 +28,8 @@ WRONG_WORK: list[dict[str, Any]] = [
     {"jobs": True},
     {"memory_bytes": 0},
     {"memory_bytes": "2GiB"},
-    {"cluster": "local"},
+    {"cluster": "slurm"},
+    {"cluster": Cluster("local")},
 ]
 
 

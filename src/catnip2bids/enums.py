@@ -21,11 +21,9 @@ class Cluster:
     Attributes
     ----------
     address
-        ``tls://...`` or ``tcp://...`` of a Dask scheduler, ``slurm`` for jobs of Slurm, ``local`` for processes of this
-        machine.
+        ``tls://...`` or ``tcp://...`` of a Dask scheduler, or ``slurm`` for jobs of Slurm.
     n_workers
-        Workers at the most, of clusters that are started for this; None for one of Slurm, and on this machine for one
-        per processor, or as many as `jobs`.
+        Most jobs of Slurm at the same time; None for one.
     """
 
     address: str
@@ -137,3 +135,5 @@ def check_resources(jobs: int | None, memory_bytes: int | None = None, cluster: 
             raise UsageError(f"{what}={number!r} is not possible; give a whole number above 0, or None for the default")
     if cluster is not None and not isinstance(cluster, Cluster):
         raise UsageError(f"cluster={cluster!r} is not possible; give for example Cluster({str(cluster)!r})")
+    if cluster is not None and cluster.address == "local":
+        raise UsageError("--cluster local: leave --cluster out, and worker processes of this machine are used")

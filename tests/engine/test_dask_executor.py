@@ -88,15 +88,6 @@ def test_verifying_comparing_and_converting_is_the_same_too(
 
 
 @pytest.mark.slow
-def test_processes_of_this_machine_are_a_cluster_too(tmp_path: Path, cohort: Path, packaged: Path) -> None:
-    words = ("package", cohort, "-o", tmp_path / "there", *VOXEL_SIZE, "--no-report")
-    done = command(*words, "--cluster", "local", "--workers", 2)
-    assert done.returncode == 0, done.stderr
-    assert "2 workers of 1 thread" in done.stderr
-    assert dataset_files(tmp_path / "there") == dataset_files(packaged)
-
-
-@pytest.mark.slow
 def test_an_error_on_a_worker_is_the_error_of_here(tmp_path: Path, cohort: Path, two: DaskCluster) -> None:
     shutil.copytree(cohort / KO, tmp_path / "run" / Path(KO).name)
     damaged = slices_of(tmp_path / "run" / Path(KO).name / "640_FRST")[4]

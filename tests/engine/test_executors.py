@@ -179,7 +179,7 @@ def test_a_scheduler_that_ends_before_a_worker_comes_is_not_waited_for(tmp_path:
 
 
 def test_workers_with_too_little_memory_are_refused(tmp_path: Path, cohort: Path) -> None:
-    where = ("--cluster", "local", "--workers", 1, "--memory", "100MiB")
+    where = ("--cluster", "slurm", "--memory", "100MiB")
     done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, *where)
     assert done.returncode == 2
     assert "give workers at least 512 MiB" in done.stderr
@@ -200,7 +200,7 @@ def test_workers_without_a_cluster_are_a_mistake(tmp_path: Path) -> None:
     assert (done.returncode, "give --cluster too" in done.stderr) == (2, True)
 
 
-@pytest.mark.parametrize(("address", "missing"), [("local", "distributed"), ("slurm", "dask_jobqueue")])
+@pytest.mark.parametrize(("address", "missing"), [("tcp://127.0.0.1:9", "distributed"), ("slurm", "dask_jobqueue")])
 def test_what_is_not_installed_is_named(
     tmp_path: Path, cohort: Path, address: str, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -172,20 +171,6 @@ def test_interrupted_it_does_not_wait_for_a_result_that_does_not_come(tmp_path: 
         running.send_signal(signal.SIGINT)
         said = said_by(running, 30)
     assert (running.returncode, said) == (130, "error: interrupted; run the same command again to go on\n")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seconds", [2, 4])
-def test_interrupted_from_a_terminal_workers_of_this_machine_say_nothing(
-    tmp_path: Path, series: Path, seconds: int
-) -> None:
-    words = ["convert", series, tmp_path / "x.ome.zarr", *VOXEL_SIZE, "--cluster", "local", "--workers", 2]
-    running = start(MAIN, *words, own_session=True)
-    time.sleep(seconds)
-    os.killpg(running.pid, signal.SIGINT)
-    said = said_by(running, 60)
-    assert running.returncode in {0, 130}, said  # it may be done by then
-    assert "Traceback" not in said
 
 
 @pytest.mark.slow

@@ -17,8 +17,10 @@ from catnip2bids.engine import (
     Scheduler,
     StoppedError,
     UnitResult,
+    convert_unit,
     convert_volume,
-    local_scheduler,
+    own_resources,
+    scheduler_for,
     split_into_units,
 )
 from catnip2bids.errors import SourceError
@@ -51,7 +53,7 @@ def convert(
         ProgressCallbacks(done or list[int]().append, ([] if skipped is None else skipped).append),
     )
     (safe_path(folder, "markers")).mkdir(parents=True, exist_ok=True)
-    with local_scheduler([(volume, image)], None, 1) as workers:
+    with scheduler_for([(volume, image)], own_resources(1, None)) as workers:
         return convert_volume(volume, image, workers, callbacks, safe_path(folder, "markers"))
 
 
@@ -143,8 +145,11 @@ def test_an_interruption_stops_the_work_and_keeps_what_is_done(
 def test_workers_that_are_stopped_begin_no_other_block(tmp_path: Path) -> None:
     volume, image = VolumeInMemory(PLANES), image_in(tmp_path)
     image.create()
-    with local_scheduler([(volume, image)], None, 1) as workers:
-        units = [workers.submit(unit, lambda _: workers.stop()) for unit in split_into_units(volume, image)]
+    with scheduler_for([(volume, image)], own_resources(1, None)) as workers:
+        units = [
+            workers.submit(convert_unit, unit, lambda n: workers.stop() if n else None)
+            for unit in split_into_units(volume, image)
+        ]
         raised = [type(unit.exception()) for unit in units]
     # the first one is told after its first block, the others before theirs
     assert raised == [StoppedError] * 3
@@ -171,7 +176,7 @@ def test_an_interruption_from_outside_ends_while_units_of_another_image_wait_for
         raise KeyboardInterrupt
 
     def be_interrupted() -> None:
-        with suppress(KeyboardInterrupt), local_scheduler(pairs, None, 1) as workers:
+        with suppress(KeyboardInterrupt), scheduler_for(pairs, own_resources(1, None)) as workers:
             interrupt(workers)
 
     pairs = [(VolumeInMemory(PLANES), image_in(tmp_path / name)) for name in ("one", "other")]

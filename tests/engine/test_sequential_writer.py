@@ -21,8 +21,9 @@ from catnip2bids.engine import (
     StoppedError,
     UnitResult,
     convert_volume,
-    local_scheduler,
+    own_resources,
     resume_sequential_write,
+    scheduler_for,
     sequential_writer,
     write_sequentially,
 )
@@ -264,7 +265,7 @@ def test_an_image_without_a_finite_value_has_no_range(tmp_path: Path) -> None:
     volume = VolumeInMemory(np.full((3, 20, 20), np.nan, "float32"))
     image = image_of(volume, tmp_path / "image.tif")
     assert go_on(volume, image).value_range is None
-    with local_scheduler([(volume, image)], None, 1) as workers:
+    with scheduler_for([(volume, image)], own_resources(1, None)) as workers:
         assert convert_volume(volume, image, workers, _nobody()).value_range is None
 
 
@@ -283,7 +284,7 @@ def test_threads_and_memory_change_nothing(tmp_path: Path, reads_rows: bool, job
     files = []
     for name, memory_bytes in (("much", None), ("little", 136 * 2**20)):
         image = image_of(volume, tmp_path / f"{name}.tif", pyramid=True)
-        with local_scheduler([(volume, image)], memory_bytes, jobs) as workers:
+        with scheduler_for([(volume, image)], own_resources(jobs, memory_bytes)) as workers:
             made = convert_volume(volume, image, workers, _nobody())
         assert made.sha256 == tuple(map(plane_sha256, planes))
         files.append(image.file.read_bytes())
@@ -330,7 +331,7 @@ def test_planes_are_told_of_one_by_one_and_skipped_ones_apart(tmp_path: Path, mo
     with pytest.raises(_Interrupted):
         go_on(volume, image, Told(6))
     done, there = list[int](), list[int]()
-    with local_scheduler([(volume, image)], None, 2) as workers:
+    with scheduler_for([(volume, image)], own_resources(2, None)) as workers:
         convert_volume(
             volume, image, workers, ProgressCallbacks(done.append, there.append), safe_path(tmp_path, "markers")
         )
@@ -339,7 +340,7 @@ def test_planes_are_told_of_one_by_one_and_skipped_ones_apart(tmp_path: Path, mo
 
 def test_workers_that_are_stopped_write_no_other_plane(tmp_path: Path) -> None:
     volume, image = pair(tmp_path, "encoded")
-    with local_scheduler([(volume, image)], None, 1) as workers:
+    with scheduler_for([(volume, image)], own_resources(1, None)) as workers:
         told = list[int]()
 
         def stop(workers: Scheduler, n_voxels: int) -> None:
@@ -347,7 +348,7 @@ def test_workers_that_are_stopped_write_no_other_plane(tmp_path: Path) -> None:
             workers.stop()
 
         with pytest.raises(StoppedError):
-            workers.submit(resume_sequential_write(volume, image), partial(stop, workers)).result()
+            workers.submit(write_sequentially, resume_sequential_write(volume, image), partial(stop, workers)).result()
     assert len(told) == 1
 
 
@@ -361,8 +362,10 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_several_images_are_written_at_the_same_time(tmp_path: Path) -> None:
     volumes: list[Array] = [some_image((20, 40, 30), seed=seed) for seed in range(4)]
     pairs = [(VolumeInMemory(v), image_of(VolumeInMemory(v), tmp_path / f"{n}.tif")) for n, v in enumerate(volumes)]
-    with local_scheduler(pairs, None, 8) as workers:
-        running = [workers.submit(resume_sequential_write(*both), list[int]().append) for both in pairs]
+    with scheduler_for(pairs, own_resources(8, None)) as workers:
+        running = [
+            workers.submit(write_sequentially, resume_sequential_write(*both), list[int]().append) for both in pairs
+        ]
         results = [future.result() for future in running]
     for planes, (_, image), result in zip(volumes, pairs, results, strict=True):
         assert result.sha256 == tuple(map(plane_sha256, planes))

@@ -4,41 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 import pickle
-import signal
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 import zarr
 
-from catnip2bids.build_image import ImageSpec, build_image
 from catnip2bids.engine import (
     ProgressCallbacks,
     Resources,
-    Scheduler,
     UnitResult,
     WorkUnit,
     convert_unit,
     convert_volume,
-    local_scheduler,
+    own_resources,
+    scheduler_for,
     split_into_units,
 )
-from catnip2bids.enums import Compression
-from catnip2bids.errors import SourceError, WorkerError
-from catnip2bids.ome import OmeTiff, OmeZarr, OmeZarrImage
-from catnip2bids.paths import safe_file, safe_path
-from catnip2bids.volume import Kind, OpenPlane, SliceSeries, Volume, inspect_nifti, inspect_slices, inspect_stack
-from catnip2bids.volume.volume import PlaneSource, ReadCost
+from catnip2bids.errors import SourceError
+from catnip2bids.ome import OmeZarrImage
+from catnip2bids.paths import safe_path
+from catnip2bids.volume import Kind, Volume, inspect_nifti, inspect_slices, inspect_stack
 from in_memory import VolumeInMemory
 from made_up import (
     DEFLATE,
@@ -86,16 +78,9 @@ def hashes(planes: Array) -> tuple[str, ...]:
     return tuple(hashlib.sha256(plane.astype(plane.dtype.newbyteorder("<")).tobytes()).hexdigest() for plane in planes)
 
 
-def forking() -> BaseContext:
-    """Processes that are forked from one that has imported the package, to be quick."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "catnip2bids.build_image", "catnip2bids.engine", "tensorstore"])
-    return context
-
-
 def convert(volume: Volume, image: OmeZarrImage, done: list[int] | None = None) -> UnitResult:
     callbacks = ProgressCallbacks(([] if done is None else done).append, list[int]().append)
-    with local_scheduler([(volume, image)], None, 2) as workers:
+    with scheduler_for([(volume, image)], own_resources(2, None)) as workers:
         return convert_volume(volume, image, workers, callbacks)
 
 
@@ -254,74 +239,11 @@ def test_the_image_does_not_depend_on_memory_or_threads(tmp_path: Path, reads_ro
     images = []
     for number, (memory_bytes, jobs) in enumerate([(2**28, 1), (2**29, 2), (2**31, 8)]):
         image = image_of(tmp_path / str(number), volume)
-        with local_scheduler([(volume, image)], memory_bytes, jobs) as workers:
+        with scheduler_for([(volume, image)], own_resources(jobs, memory_bytes)) as workers:
             convert_volume(volume, image, workers, ProgressCallbacks(list[int]().append, list[int]().append))
         images.append(files_of(image.folder))
     assert images[0] == images[1] == images[2]
     assert set(volume.reads.values()) == {len(images)}
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("small_units")
-def test_images_may_be_converted_by_other_processes(tmp_path: Path) -> None:
-    planes = some_image(THREE_UNITS)
-    volume, told = slice_folder(tmp_path / "source", planes), list[int]()
-    image, alone = image_of(tmp_path / "many", volume), image_of(tmp_path / "one", volume)
-    with ProcessPoolExecutor(2, mp_context=forking()) as processes, ThreadPoolExecutor(1) as supervisors:
-        workers = Scheduler(processes, supervisors, 2, RESOURCES)
-        conversion = convert_volume(volume, image, workers, ProgressCallbacks(told.append, list[int]().append))
-    assert conversion == convert(volume, alone)
-    assert sum(told) == planes.size
-    assert files_of(image.folder) == files_of(alone.folder)
-
-
-@dataclass(frozen=True)
-class Deadly:
-    """A volume of which one plane kills whoever reads it, as long as a file is there."""
-
-    planes: SliceSeries
-    weapon: Path
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    read_cost: ReadCost
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return self.planes.files
-
-    def plane_source(self, plane: int) -> PlaneSource:
-        return self.planes.plane_source(plane)
-
-    def open_plane(self, plane: int) -> OpenPlane:
-        if plane > self.shape[0] // 2 and self.weapon.exists():
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.planes.open_plane(plane)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("small_units")
-@pytest.mark.parametrize("ending", [".ome.zarr", ".ome.btf"])
-def test_a_worker_that_dies_is_an_error_and_the_work_goes_on_later(tmp_path: Path, ending: str) -> None:
-    planes = some_image(THREE_UNITS)
-    whole, target = slice_folder(tmp_path / "source", planes), tmp_path / f"image{ending}"
-    assert isinstance(whole, SliceSeries)
-    (tmp_path / "weapon").touch()
-    volume = Deadly(whole, tmp_path / "weapon", whole.shape, whole.dtype, whole.read_cost)
-    form = OmeZarr() if ending == ".ome.zarr" else OmeTiff(big=True, compression=Compression.DEFLATE)
-    plan = ImageSpec(volume, "image", "image", (1.0, 1.0, 2.0), Kind.IMAGE, form)
-    callbacks = ProgressCallbacks(list[int]().append, list[int]().append)
-
-    def build() -> UnitResult:
-        with ProcessPoolExecutor(1, mp_context=forking()) as processes, ThreadPoolExecutor(1) as supervisors:
-            workers = Scheduler(processes, supervisors, 1, RESOURCES)
-            return build_image(plan, safe_file(target), workers, callbacks)[0]
-
-    with pytest.raises(WorkerError, match="a worker died"):
-        build()
-    assert not target.exists()
-    (tmp_path / "weapon").unlink()
-    assert build().sha256 == hashes(planes)
-    assert target.exists()
 
 
 def test_one_slice_that_can_only_be_decoded_as_a_whole_is_enough(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ ClusterAddress = Annotated[
     typer.Option(
         "--cluster",
         metavar="ADDRESS",
-        help="Run on a Dask cluster: tls://SCHEDULER:8786, tcp://..., slurm, or local; --jobs and --memory then apply "
-        "to each worker that is started.",
+        help="Run on a Dask cluster: tls://SCHEDULER:8786, tcp://..., or slurm; --jobs and --memory then apply to each "
+        "job that is started.",
     ),
 ]
 Workers = Annotated[
@@ -48,7 +48,7 @@ Workers = Annotated[
         "--workers",
         min=1,
         metavar="N",
-        help="Maximum number of worker processes (default: 1 for slurm; --jobs or all processors for local).",
+        help="Maximum number of Slurm jobs at the same time (default: 1).",
     ),
 ]
 SLICE_NUMBER = typer.Option(

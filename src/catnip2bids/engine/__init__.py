@@ -11,10 +11,10 @@ from catnip2bids.engine.memory import (
     worker_bytes,
 )
 from catnip2bids.engine.resume_markers import Marker, UnitResult
-from catnip2bids.engine.scheduler import Scheduler, StoppedError, check_memory, local_scheduler, scheduler_for
+from catnip2bids.engine.scheduler import Scheduler, check_memory, scheduler_for
 from catnip2bids.engine.sequential_writer import SequentialWrite, resume_sequential_write, write_sequentially
 from catnip2bids.engine.volume_to_image import ProgressCallbacks, convert_volume
-from catnip2bids.engine.work_units import WorkUnit, convert_unit, split_into_units
+from catnip2bids.engine.work_units import StoppedError, WorkUnit, convert_unit, split_into_units
 from catnip2bids.engine.writer_protocols import (
     BlockWriter,
     Encoded,
@@ -45,7 +45,6 @@ __all__ = [
     "convert_unit",
     "convert_volume",
     "divide_memory",
-    "local_scheduler",
     "needed_bytes",
     "own_resources",
     "parse_bytes",

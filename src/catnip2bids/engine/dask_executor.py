@@ -257,12 +257,12 @@ def _write_sequentially(work: SequentialWrite, lock: Path | None, resources: Res
         return write_sequentially(work, resources)
 
 
-def _write_remaining_levels(levels: RemainingLevels, lock: Path | None, n_threads: int) -> None:
+def _write_remaining_levels(levels: RemainingLevels, lock: Path | None, resources: Resources) -> None:
     """Write the remaining levels on a worker, unless a worker that was believed lost has finished them."""
     with _locked(lock):
         done = None if lock is None else lock.with_name(f"{lock.name}{_DONE}")
         if done is None or not done.exists():
-            write_remaining_levels(levels, n_threads)
+            write_remaining_levels(levels, resources)
         if done is not None:
             done.touch()
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from catnip2bids._version import __version__
 from catnip2bids.engine.dask_executor import ClusterExecutor, missing_of, other_version, unseen
-from catnip2bids.engine.local_cluster import local_cluster
 from catnip2bids.engine.memory import OVERHEAD_BYTES, USABLE_BY_WORKERS, Resources, default_memory_bytes
 from catnip2bids.engine.slurm_cluster import NOT_INSTALLED, SlurmJobs, slurm_cluster
 from catnip2bids.engine.system_limits import n_processors
@@ -32,13 +31,10 @@ from catnip2bids.locks import supports_locks
 if TYPE_CHECKING:
     from distributed import Client
 
-_LEAST_BYTES = 2**30
-"""Memory of a local worker unless --memory is given."""
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER, _SECONDS_TO_LOOK = 20, 60, 0.2
 _SECONDS_BETWEEN_NOTES = 15
-_SLURM, _LOCAL = "slurm", "local"
-_PATIENCE_S: dict[str, float | None] = {_LOCAL: 10.0, _SLURM: None}
-_PATIENCE_WITH_OTHERS_S = 120.0
+_SLURM = "slurm"
+_PATIENCE_S = 120.0
 """Seconds without any worker until the work fails; never for Slurm, whose jobs may wait in a queue for hours."""
 
 
@@ -77,7 +73,7 @@ def resources_for(
         yield own_resources(jobs, memory_bytes)
         return
     check_resources(jobs, memory_bytes, cluster)
-    if memory_bytes is not None and cluster.address in (_LOCAL, _SLURM):
+    if memory_bytes is not None and cluster.address == _SLURM:
         _usable_bytes(memory_bytes, 1)  # check first: workers with too little memory are killed as soon as they start
     with _client_of(cluster, jobs, memory_bytes, note) as client:
         paths = [str(path.absolute()) for path in reading]
@@ -94,7 +90,7 @@ def resources_for(
         )
         description = f"{format_count(len(workers), 'worker')} of {format_count(n_threads, 'thread')}"
         note(f"{description}, {format_bytes(slot_bytes)} of memory for each unit")
-        patience_s = _PATIENCE_S.get(cluster.address, _PATIENCE_WITH_OTHERS_S)
+        patience_s = None if cluster.address == _SLURM else _PATIENCE_S
         with ClusterExecutor(client, n_slots, paths, patience_s) as executor:
             yield Resources(n_slots, slot_bytes, executor)
 
@@ -128,24 +124,23 @@ def _client_of(
         except (OSError, ValueError) as error:
             raise UsageError(f"{cluster.address}: no Dask scheduler answers there ({error})") from error
         with client:
-            dashboard = f", dashboard: {client.dashboard_link}" if cluster.address != _LOCAL else ""
             is_open = cluster.address.startswith("tcp://")
             caution = "; anyone who can reach it can run code as you (use tls:// to prevent this)" if is_open else ""
-            note(f"cluster: {client.scheduler_info()['address']}{dashboard}{caution}")
+            note(f"cluster: {client.scheduler_info()['address']}, dashboard: {client.dashboard_link}{caution}")
             _wait_for_workers(client, cluster, started, note)
             yield client
 
 
 def _wait_for_workers(client: Client, cluster: Cluster, started: _Started, note: Callable[[str], None]) -> None:
-    """Wait until the workers are connected.
+    """Wait until a worker is connected.
 
     Raises
     ------
     UsageError
-        If the scheduler is gone, or the processes or jobs of workers ended.
+        If the scheduler is gone, or the jobs of workers ended.
     """
     next_note = time.monotonic()
-    while len(_workers_of(client)) < started.n_workers:
+    while not _workers_of(client):
         if client.status != "running":
             raise UsageError(f"{cluster.address}: the scheduler is gone, and no worker had connected")
         if time.monotonic() >= next_note:
@@ -167,19 +162,13 @@ class _Started:
     """A running scheduler."""
 
     scheduler: Any
-    n_workers: int = 1  # workers to wait for
     state: Callable[[], str] = str  # the state of the starting workers, for people; raises UsageError if they ended
 
 
 @contextmanager
 def _started(cluster: Cluster, jobs: int | None, memory_bytes: int | None) -> Iterator[_Started]:
     """Start the cluster unless it is an address; it ends with the work."""
-    if cluster.address == _LOCAL:
-        n_workers = cluster.n_workers or jobs or n_processors()
-        worker_bytes = memory_bytes or max(default_memory_bytes() // n_workers, _LEAST_BYTES)
-        with local_cluster(n_workers, worker_bytes) as (scheduler, state):
-            yield _Started(scheduler, n_workers, state)
-    elif cluster.address == _SLURM:
+    if cluster.address == _SLURM:
         with slurm_cluster(jobs, memory_bytes) as slurm:
             slurm.adapt(minimum=1, maximum=cluster.n_workers or 1)
             yield _Started(slurm, state=SlurmJobs(slurm).state)

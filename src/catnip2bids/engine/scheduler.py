@@ -1,4 +1,4 @@
-"""Run units of work on an executor, each within its share of the memory.
+"""Run units of work in threads or processes of this machine or on a cluster, each within its share of the memory.
 
 Invariant: units that run at the same time keep within the memory of the whole job, and after a stop no unit starts
 another block.
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from functools import partial
+from math import ceil, prod
 from threading import Event
 from typing import TypeVar
 
@@ -18,31 +19,29 @@ from catnip2bids.engine.memory import (
     PlaneMemory,
     Resources,
     UnitMemory,
-    default_memory_bytes,
     divide_memory,
     divide_memory_by_planes,
     keep_free_memory_together,
 )
-from catnip2bids.engine.resume_markers import UnitResult
-from catnip2bids.engine.sequential_writer import SequentialWrite, write_sequentially
-from catnip2bids.engine.system_limits import n_processors
-from catnip2bids.engine.work_units import RemainingLevels, WorkUnit, convert_unit, write_remaining_levels
+from catnip2bids.engine.process_pool import ProcessPool
+from catnip2bids.engine.sequential_writer import SequentialWrite
+from catnip2bids.engine.work_units import RemainingLevels, StoppedError, WorkUnit
 from catnip2bids.engine.writer_protocols import ImageWriter, PlaneImage
 from catnip2bids.errors import UsageError, WorkerError
 from catnip2bids.formatting import format_bytes, format_count
 from catnip2bids.volume import Volume
 
 Item = TypeVar("Item")
+Work = TypeVar("Work", WorkUnit, SequentialWrite, RemainingLevels)
 Result = TypeVar("Result")
-_Conversion = tuple[Volume, ImageWriter | PlaneImage]
+OnVoxels = Callable[[int], None]
+Conversion = tuple[Volume, ImageWriter | PlaneImage]
 _MOST_IMAGES = 64
 """Images that a cluster converts at the same time."""
-_THREADS_PER_UNIT = 4
-"""Threads that one unit keeps busy; more units at a time also cost time for touching new memory."""
-
-
-class StoppedError(Exception):
-    """The work was stopped from outside."""
+_SMALL_BYTES = 2**28
+"""Pixels that are converted by threads of this process before worker processes would have started."""
+_WORKER_BYTES = 96 * 2**20
+"""Memory of a worker process before the first pixel is read."""
 
 
 @contextmanager
@@ -63,102 +62,98 @@ def raising_worker_errors() -> Iterator[None]:
         ) from error
 
 
-@dataclass(frozen=True)
 class Scheduler:
-    """Runs units of work, and the threads that supervise whole images."""
-
-    executor: Executor  # runs the units
-    supervisors: Executor  # threads that wait for the units of an image and complete it
-    n_units: int  # units at the same time
-    resources: Resources  # of each unit
-    summary: str = ""  # for people: how the memory is used
-    _stopping: Event = field(default_factory=Event)
-
-    def submit(self, work: WorkUnit | SequentialWrite, on_voxels: Callable[[int], None]) -> Future[UnitResult]:
-        """Submit a unit, or a sequential write of a whole image.
-
-        Threads of this process report progress after each block or plane, and can be stopped there; workers elsewhere
-        report it at the end.
-        """
-
-        def report(n_voxels: int) -> None:
-            if self._stopping.is_set():
-                raise StoppedError
-            on_voxels(n_voxels)
-
-        def report_at_end(converting: Future[UnitResult]) -> None:
-            if not converting.cancelled() and converting.exception() is None:
-                with suppress(StoppedError):  # the unit is finished anyway
-                    on_voxels(work.n_voxels)
-
-        def run(function: Callable[..., UnitResult]) -> UnitResult:
-            if self._stopping.is_set():
-                raise StoppedError
-            return function(work, self.resources, report)
-
-        function: Callable[..., UnitResult] = convert_unit if isinstance(work, WorkUnit) else write_sequentially
-        if isinstance(self.executor, ThreadPoolExecutor):
-            return self.executor.submit(run, function)
-        if self._stopping.is_set():
-            raise StoppedError
-        with raising_worker_errors():
-            converting = self.executor.submit(function, work, self.resources)
-        converting.add_done_callback(report_at_end)
-        return converting
-
-    def complete(self, levels: RemainingLevels) -> None:
-        """Write the levels of an image that need more than one unit; wait until they are done."""
-        with raising_worker_errors():
-            self.executor.submit(write_remaining_levels, levels, self.resources.n_threads).result()
-
-    def supervise(self, work: Callable[[Item], Result], item: Item) -> Future[Result]:
-        """Start a function that submits units and waits for them, in a supervising thread."""
-        return self.supervisors.submit(work, item)
-
-    def stop(self) -> None:
-        """End units at their next block, and start no more."""
-        self._stopping.set()
-
-
-@contextmanager
-def local_scheduler(
-    conversions: Sequence[_Conversion], memory_bytes: int | None, jobs: int | None
-) -> Iterator[Scheduler]:
-    """Create a scheduler for some conversions that runs threads of this process.
+    """Runs units of work in threads of this process.
 
     Parameters
     ----------
-    conversions
-        The volumes and their images.
-    memory_bytes
-        Largest memory of the whole process; None for a quarter of the machine's memory, at most 8 GiB.
-    jobs
-        Processors to use; None for all.
-
-    Raises
-    ------
-    UsageError
-        If the memory is not enough for one of the conversions.
+    executor
+        Runs the units.
+    n_images
+        Images that are converted at the same time: each has a thread that submits its units and waits for them.
+    resources
+        Threads and memory of each unit.
+    summary
+        How the memory is used, for people.
     """
-    memory_bytes = default_memory_bytes() if memory_bytes is None else memory_bytes
-    keep_free_memory_together()
-    n_units, resources, divided = _divide_among_units(conversions, memory_bytes, jobs or n_processors())
-    with ThreadPoolExecutor(n_units) as executor, ThreadPoolExecutor(n_units + 1) as supervisors:
-        summary = _summary(memory_bytes, n_units, resources, divided)
-        scheduler = Scheduler(executor, supervisors, n_units, resources, summary)
-        try:
-            yield scheduler
-        except BaseException:
-            # units are not cancelled but stop at once when they start: wait() never returns for futures that the
-            # shutdown of a pool cancels
-            scheduler.stop()
-            supervisors.shutdown(wait=False, cancel_futures=True)
-            raise
+
+    def __init__(self, executor: Executor, n_images: int, resources: Resources, summary: str = "") -> None:
+        self.executor, self.resources, self.summary = executor, resources, summary
+        self._supervisors = ThreadPoolExecutor(max(n_images, 1))
+        self._stopping = Event()
+
+    def submit(self, function: Callable[..., Result], work: Work, on_voxels: OnVoxels) -> Future[Result]:
+        """Submit a unit, or a whole image that is written plane by plane.
+
+        Parameters
+        ----------
+        function, work
+            A function of a module, and its first argument; both can be pickled.
+        on_voxels
+            Receives the progress after each block or plane; on a cluster, at the end.
+        """
+        return self.executor.submit(function, work, self.resources, partial(self._report, on_voxels))
+
+    def supervise(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
+        """Call a function that submits units and waits for them, in a thread of its own."""
+        return self._supervisors.submit(function, item)
+
+    def stop(self) -> None:
+        """End units at their next block, and start no more."""
+        # units stop by themselves when they start: wait() never returns for those that the shutdown of a pool cancels
+        self._stopping.set()
+        self._supervisors.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Wait until all has ended."""
+        self._supervisors.shutdown()
+        self.executor.shutdown()
+
+    def _report(self, on_voxels: OnVoxels, n_voxels: int) -> None:
+        if self._stopping.is_set():
+            raise StoppedError
+        on_voxels(n_voxels)
+
+
+class _ProcessScheduler(Scheduler):
+    """Runs units of work in worker processes."""
+
+    executor: ProcessPool
+
+    def submit(self, function: Callable[..., Result], work: Work, on_voxels: OnVoxels) -> Future[Result]:
+        with raising_worker_errors():
+            return self.executor.submit(function, work, self.resources, self.executor.reporting(on_voxels))
+
+    def stop(self) -> None:
+        self.executor.stop()
+        super().stop()
+
+
+class _ClusterScheduler(Scheduler):
+    """Runs units of work on the workers of a cluster, which others use too."""
+
+    def submit(self, function: Callable[..., Result], work: Work, on_voxels: OnVoxels) -> Future[Result]:
+        def report_at_end(done: Future[Result]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                with suppress(StoppedError):  # the unit is finished anyway
+                    on_voxels(work.n_voxels)
+
+        self._report(lambda _: None, 0)  # refuses more work after a stop
+        converting = self.executor.submit(function, work, self.resources)
+        converting.add_done_callback(report_at_end)
+        return converting
+
+    def stop(self) -> None:
+        super().stop()
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        self._supervisors.shutdown()
 
 
 @contextmanager
-def scheduler_for(conversions: Sequence[_Conversion], resources: Resources) -> Iterator[Scheduler]:
-    """Create a scheduler for some conversions that runs workers of the cluster, or else threads of this process.
+def scheduler_for(conversions: Sequence[Conversion], resources: Resources) -> Iterator[Scheduler]:
+    """Create a scheduler for some conversions.
 
     Parameters
     ----------
@@ -172,24 +167,25 @@ def scheduler_for(conversions: Sequence[_Conversion], resources: Resources) -> I
     UsageError
         If the memory is not enough for one of the conversions.
     """
-    if resources.executor is None:
-        with local_scheduler(conversions, resources.memory_bytes, resources.n_threads) as scheduler:
-            yield scheduler
-        return
-    check_memory(conversions, resources)
-    with ThreadPoolExecutor(max(min(len(conversions), _MOST_IMAGES), 1)) as supervisors:
-        unit_resources = Resources(1, resources.memory_bytes)
-        scheduler = Scheduler(resources.executor, supervisors, resources.n_threads, unit_resources)
-        try:
-            yield scheduler
-        except BaseException:
-            scheduler.stop()
-            resources.executor.shutdown(wait=False, cancel_futures=True)
-            supervisors.shutdown(wait=False, cancel_futures=True)
-            raise
+    n_units, share, summary = _divide(conversions, resources)
+    if resources.executor is not None:
+        scheduler: Scheduler = _ClusterScheduler(resources.executor, min(len(conversions), _MOST_IMAGES), share)
+    else:
+        keep_free_memory_together()
+        if n_units > 1:
+            scheduler = _ProcessScheduler(ProcessPool(n_units), n_units + 1, share, summary)
+        else:
+            scheduler = Scheduler(ThreadPoolExecutor(1), 2, share, summary)
+    try:
+        yield scheduler
+    except BaseException:
+        scheduler.stop()
+        raise
+    finally:
+        scheduler.close()
 
 
-def check_memory(conversions: Sequence[_Conversion], resources: Resources) -> None:
+def check_memory(conversions: Sequence[Conversion], resources: Resources) -> None:
     """Refuse conversions for which the memory is not enough.
 
     Raises
@@ -197,39 +193,47 @@ def check_memory(conversions: Sequence[_Conversion], resources: Resources) -> No
     UsageError
         If the memory is not enough for one of the conversions.
     """
-    if resources.executor is None:
-        _divide_among_units(conversions, resources.memory_bytes, resources.n_threads)
-        return
-    for volume, image in conversions:
-        _divide(volume, image, Resources(1, resources.memory_bytes))
+    _divide(conversions, resources)
 
 
-def _divide(volume: Volume, image: ImageWriter | PlaneImage, resources: Resources) -> UnitMemory | PlaneMemory:
-    if isinstance(image, ImageWriter):
-        return divide_memory(volume, image, resources)
-    return divide_memory_by_planes(volume, image, resources)
+def _divide(conversions: Sequence[Conversion], resources: Resources) -> tuple[int, Resources, str]:
+    """Return how many units run at the same time, the threads and memory of each, and a summary for people.
+
+    On this machine, as many processes convert units as there are processors, units, and memory to run at full speed.
+    """
+    if resources.executor is not None:
+        share = Resources(1, resources.memory_bytes)
+        _memory_of_units(conversions, share)
+        return resources.n_threads, share, ""
+    n_threads, free_bytes = resources.n_threads, resources.memory_bytes - OVERHEAD_BYTES
+    n_bytes = sum(prod(volume.shape) * volume.dtype.itemsize for volume, _ in conversions)
+    n_most = 1 if n_bytes < _SMALL_BYTES else min(n_threads, sum(_n_units(*conversion) for conversion in conversions))
+    for n_processes in range(n_most, 1, -1):
+        share = Resources(ceil(n_threads / n_processes), free_bytes // n_processes - _WORKER_BYTES)
+        with suppress(UsageError):
+            units = _memory_of_units(conversions, share)
+            if all(unit.is_enough for unit in units):
+                return n_processes, share, _summary(resources.memory_bytes, n_processes, share, units)
+    share = Resources(n_threads, free_bytes)
+    return 1, share, _summary(resources.memory_bytes, 1, share, _memory_of_units(conversions, share))
 
 
-def _divide_among_units(
-    conversions: Sequence[_Conversion], memory_bytes: int, n_threads: int
-) -> tuple[int, Resources, list[UnitMemory | PlaneMemory]]:
-    """Choose the most units at a time that still run at full speed; returns their number and the memory of each."""
-    for n_units in range(max(n_threads // _THREADS_PER_UNIT, 1), 0, -1):
-        resources = Resources(n_threads, (memory_bytes - OVERHEAD_BYTES) // n_units)
-        try:
-            divided = [_divide(volume, image, resources) for volume, image in conversions]
-        except UsageError:
-            if n_units == 1:
-                raise
-            continue
-        if n_units == 1 or all(memory.is_enough for memory in divided):
-            break
-    return n_units, resources, divided
+def _n_units(volume: Volume, image: ImageWriter | PlaneImage) -> int:
+    return ceil(volume.shape[0] / image.unit_depth) if isinstance(image, ImageWriter) else 1
 
 
-def _summary(memory_bytes: int, n_units: int, resources: Resources, divided: Sequence[UnitMemory | PlaneMemory]) -> str:
-    text = f"memory: at most {format_bytes(memory_bytes)}; {format_count(resources.n_threads, 'thread')}"
-    if not divided:
-        return text
-    largest = max(divided, key=lambda memory: memory.total_bytes)
-    return f"{text}, {format_count(n_units, 'unit')} of work at a time, {largest}"
+def _memory_of_units(conversions: Sequence[Conversion], resources: Resources) -> list[UnitMemory | PlaneMemory]:
+    return [
+        divide_memory(volume, image, resources)
+        if isinstance(image, ImageWriter)
+        else divide_memory_by_planes(volume, image, resources)
+        for volume, image in conversions
+    ]
+
+
+def _summary(memory_bytes: int, n_processes: int, share: Resources, units: Sequence[UnitMemory | PlaneMemory]) -> str:
+    text = f"memory: at most {format_bytes(memory_bytes)}; "
+    if n_processes > 1:
+        text += f"{format_count(n_processes, 'worker')} of "
+    text += format_count(share.n_threads, "thread")
+    return f"{text}, {max(units, key=lambda unit: unit.total_bytes)}" if units else text

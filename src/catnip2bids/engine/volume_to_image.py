@@ -6,15 +6,21 @@ conversion had never been interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from threading import Event
 
 from catnip2bids.engine.resume_markers import UnitResult
-from catnip2bids.engine.scheduler import Scheduler, StoppedError, raising_worker_errors
-from catnip2bids.engine.sequential_writer import resume_sequential_write
-from catnip2bids.engine.work_units import RemainingLevels, WorkUnit, split_into_units
+from catnip2bids.engine.scheduler import Scheduler, raising_worker_errors
+from catnip2bids.engine.sequential_writer import resume_sequential_write, write_sequentially
+from catnip2bids.engine.work_units import (
+    RemainingLevels,
+    StoppedError,
+    convert_unit,
+    split_into_units,
+    write_remaining_levels,
+)
 from catnip2bids.engine.writer_protocols import ImageWriter, PlaneImage
 from catnip2bids.errors import WriteError
 from catnip2bids.paths import SafePath
@@ -67,67 +73,51 @@ def convert_volume(
     work = resume_sequential_write(volume, image, markers)
     callbacks.skipped(work.start * work.plane_voxels)
     with raising_worker_errors():
-        return scheduler.submit(work, callbacks.done).result()
+        return scheduler.submit(write_sequentially, work, callbacks.done).result()
 
 
 def _convert_units(
     volume: Volume, image: ImageWriter, scheduler: Scheduler, callbacks: ProgressCallbacks, markers: SafePath | None
 ) -> UnitResult:
-    image.create()
-    results: dict[int, UnitResult] = {}
+    """Convert all units, then the remaining levels.
 
-    def unfinished_units() -> Iterator[WorkUnit]:
-        for unit in split_into_units(volume, image, markers):
-            if found := unit.marker.read(image.folder):
-                results[unit.start] = found
-                callbacks.skipped(unit.n_voxels)
-            else:
-                yield unit
-
-    results.update(_run_until_first_error(unfinished_units(), scheduler, callbacks.done))
-    scheduler.complete(RemainingLevels(image, markers))
-    ordered = [results[start] for start in sorted(results)]
-    for result in ordered:
-        if not result.is_on_disk(image.folder):
-            raise WriteError(f"{image.folder}: some of its files disappeared while it was written; run again")
-    return _joined(ordered)
-
-
-def _run_until_first_error(
-    units: Iterable[WorkUnit], scheduler: Scheduler, on_voxels: Callable[[int], None]
-) -> dict[int, UnitResult]:
-    """Run units; after the first error, start no more of them, wait until all have ended, and raise it.
-
-    Returns the results by the first planes of the units.
+    After the first error, no more units start; it is raised when all have ended.
     """
+    results: dict[int, UnitResult] = {}
     running: dict[int, Future[UnitResult]] = {}
     failed = Event()
 
     def report(n_voxels: int) -> None:
         if failed.is_set():
             raise StoppedError
-        on_voxels(n_voxels)
+        callbacks.done(n_voxels)
 
     def note_failure(unit: Future[UnitResult]) -> None:
         if not unit.cancelled() and unit.exception() is not None:
             failed.set()
 
+    image.create()
     try:
-        for unit in units:
-            if failed.is_set():  # submit may block until a cluster has free workers
-                break
-            running[unit.start] = scheduler.submit(unit, report)
-            running[unit.start].add_done_callback(note_failure)
+        for unit in split_into_units(volume, image, markers):
+            if found := unit.marker.read(image.folder):
+                results[unit.start] = found
+                callbacks.skipped(unit.n_voxels)
+            elif not failed.is_set():  # submit may block until a cluster has free workers
+                running[unit.start] = scheduler.submit(convert_unit, unit, report)
+                running[unit.start].add_done_callback(note_failure)
         wait(running.values(), return_when=FIRST_EXCEPTION)
         with raising_worker_errors():
-            for future in running.values():
-                if future.done():
-                    future.result()
+            results |= {start: future.result() for start, future in running.items() if future.done()}
+            scheduler.submit(write_remaining_levels, RemainingLevels(image, markers), report).result()
     finally:
         # after an error, units that have not started never will, and none writes any more when this returns
         failed.set()
         wait([future for future in running.values() if not future.cancel()])
-    return {start: future.result() for start, future in running.items()}
+    ordered = [results[start] for start in sorted(results)]
+    for result in ordered:
+        if not result.is_on_disk(image.folder):
+            raise WriteError(f"{image.folder}: some of its files disappeared while it was written; run again")
+    return _joined(ordered)
 
 
 def _joined(results: list[UnitResult]) -> UnitResult:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 from catnip2bids.engine.block_reader import BlockReader, Buffers, PixelStatistics
 from catnip2bids.engine.memory import Resources, divide_memory, give_back_free_memory
@@ -22,6 +23,10 @@ from catnip2bids.volume import Volume
 
 _REMAINING_LEVELS = "rest"
 _UNMARKED = Marker(None)
+
+
+class StoppedError(Exception):
+    """The work was stopped from outside."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class RemainingLevels:
 
     image: ImageWriter
     markers: SafePath | None = None
+    n_voxels: ClassVar[int] = 0  # counted when they were read
 
     @property
     def marker(self) -> SafePath | None:
@@ -88,6 +94,8 @@ def convert_unit(unit: WorkUnit, resources: Resources, on_voxels: Callable[[int]
     UsageError
         If the memory is not enough.
     """
+    if on_voxels:
+        on_voxels(0)  # before anything changes, in case the work has been stopped
     unit.marker.clear()
     memory, statistics = divide_memory(unit.volume, unit.image, resources), PixelStatistics(unit.image.kind)
     decoders, buffers = _threads(resources.n_threads), Buffers(memory.n_blocks, memory.block_bytes)
@@ -115,9 +123,13 @@ def convert_unit(unit: WorkUnit, resources: Resources, on_voxels: Callable[[int]
     return result
 
 
-def write_remaining_levels(levels: RemainingLevels, n_threads: int) -> None:
+def write_remaining_levels(
+    levels: RemainingLevels, resources: Resources, on_voxels: Callable[[int], None] | None = None
+) -> None:
     """Write the levels that need more than one unit, replacing existing ones."""
-    levels.image.write_remaining_levels(n_threads)
+    if on_voxels:
+        on_voxels(0)
+    levels.image.write_remaining_levels(resources.n_threads)
 
 
 @cache

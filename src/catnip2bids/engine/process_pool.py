@@ -1,0 +1,142 @@
+"""Worker processes on this machine, which decode and encode without sharing one global lock of Python.
+
+Invariant: a worker ends with the process that started it, however that ends, and Ctrl-C reaches it through that process
+alone. Workers import this package, but not the script that called it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.popen_forkserver import Popen
+from threading import Thread
+from types import ModuleType
+from typing import Any
+
+from catnip2bids.engine.memory import keep_free_memory_together
+from catnip2bids.engine.work_units import StoppedError
+
+_PRELOADED = ("catnip2bids.engine.work_units", "catnip2bids.engine.sequential_writer", "tensorstore")
+"""What the fork server imports, once for all workers."""
+_REPORT = struct.Struct("qq")
+"""Index of a callback, number of voxels. So few bytes are written to a pipe at once, and no lock can stay behind."""
+
+
+class ProcessPool(ProcessPoolExecutor):
+    """A pool of worker processes that report their progress and stop when asked to.
+
+    Parameters
+    ----------
+    n_processes
+        Number of workers.
+    """
+
+    def __init__(self, n_processes: int) -> None:
+        context = _Context()
+        context.set_forkserver_preload(list(_PRELOADED))
+        self._callbacks: list[Callable[[int], None]] = []
+        self._reports, self._writer = context.Pipe(duplex=False)
+        self._stopping = context.RawValue("b", 0)
+        connection = self._writer, self._stopping
+        super().__init__(n_processes, mp_context=context, initializer=_start_worker, initargs=connection)
+        self._reporting = Thread(target=self._pass_reports_on, name="progress", daemon=True)
+        self._reporting.start()
+
+    def reporting(self, on_voxels: Callable[[int], None]) -> RemoteProgress:
+        """Return a picklable function that calls `on_voxels` in this process."""
+        self._callbacks.append(on_voxels)
+        return RemoteProgress(len(self._callbacks) - 1)
+
+    def stop(self) -> None:
+        """Stop all workers when they report next."""
+        self._stopping.value = 1
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the workers; `wait` until they have ended, and all their reports are passed on."""
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        if wait:
+            self._writer.close()
+            self._reporting.join()
+
+    def _pass_reports_on(self) -> None:
+        with suppress(EOFError):  # when the workers have ended
+            while True:
+                index, n_voxels = _REPORT.unpack(self._reports.recv_bytes())
+                with suppress(StoppedError):  # the worker learns of it by itself
+                    self._callbacks[index](n_voxels)
+
+
+@dataclass(frozen=True)
+class RemoteProgress:
+    """Reports the progress of a worker to a callback in the process that started it."""
+
+    index: int
+
+    def __call__(self, n_voxels: int) -> None:
+        """Report voxels.
+
+        Raises
+        ------
+        StoppedError
+            If the work has to stop.
+        """
+        if _WORKER.stopping.value:
+            raise StoppedError
+        _WORKER.writer.send_bytes(_REPORT.pack(self.index, n_voxels))
+
+
+class _Worker:
+    """What connects this process, if it is a worker, to the one that started it."""
+
+    writer: Connection
+    stopping: Any
+
+
+_WORKER = _Worker()
+
+
+def _start_worker(writer: Connection, stopping: Any) -> None:
+    _WORKER.writer, _WORKER.stopping = writer, stopping
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes of a command
+    keep_free_memory_together()
+    Thread(target=_end_with_parent, name="parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
+class _Process(ForkServerProcess):
+    """A process that does not import the main module of the program that starts it."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Popen:  # noqa: N802 (as its base class)
+        with _without_main_module():
+            return Popen(process_obj)
+
+
+class _Context(ForkServerContext):
+    Process = _Process
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Hide the main module: multiprocessing would run a script that calls `package` again in each worker."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
