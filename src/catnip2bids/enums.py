@@ -136,4 +136,4 @@ def check_resources(jobs: int | None, memory_bytes: int | None = None, cluster: 
     if cluster is not None and not isinstance(cluster, Cluster):
         raise UsageError(f"cluster={cluster!r} is not possible; give for example Cluster({str(cluster)!r})")
     if cluster is not None and cluster.address == "local":
-        raise UsageError("--cluster local: leave --cluster out, and worker processes of this machine are used")
+        raise UsageError("cluster 'local' is not possible; give none to use worker processes of this machine")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from catnip2bids.enums import Kind, OmeZarrVersion
 from catnip2bids.ome import OmeZarrImage, sharding
-from catnip2bids.ome.levels import Level, plan_levels
-from catnip2bids.ome.pyramid_writer import PyramidWriter, Region
+from catnip2bids.ome.levels import Level, Zyx, plan_levels
+from catnip2bids.ome.ome_zarr import Region, UnitWriter
 from catnip2bids.ome.sharding import Sharding, n_files, plan_sharding, waiting_bytes
 from made_up import Array
 
@@ -114,21 +114,21 @@ def test_what_waits_in_memory_is_no_more_than_was_said(
     shape: tuple[int, int, int], voxel_um: tuple[float, float, float], small: bool
 ) -> None:
     """Run the writer on voxels of one byte, without writing them, to see what it holds."""
-    levels = plan_levels(shape, voxel_um)
+    image = OmeZarrImage(Path("image.ome.zarr"), shape, "uint8", voxel_um, Kind.IMAGE)
     with pytest.MonkeyPatch.context() as patch:
         if small:
             for name, value in SMALL_SIZES.items():
                 patch.setattr(sharding, name, value)
-        planned = plan_sharding(levels, 1)
-    held = Held(levels, planned)
+        planned = image.sharding  # is computed now
+    held = Held(image)
     depth, rows, _ = planned.levels[0].shard
     stop = min(planned.unit_depth, shape[0])
     for z in range(0, stop, depth):
         for y in range(0, shape[1], rows):
             n_planes, n_rows = min(depth, stop - z), min(rows, shape[1] - y)
-            held.pyramid.feed(0, (z, y, 0), np.broadcast_to(np.uint8(0), (n_planes, n_rows, shape[2])))
-            assert held.waiting_bytes <= waiting_bytes(levels, planned, 1)
-    held.pyramid.finish()
+            held.put((z, y, 0), np.broadcast_to(np.uint8(0), (n_planes, n_rows, shape[2])))
+            assert held.waiting_bytes <= waiting_bytes(image.levels, planned, 1)
+    assert held.waiting_bytes == 0
     written = [region for index, region in held.written if index == 0]
     assert sum(math.prod(part.stop - part.start for part in region) for region in written) == math.prod(
         (stop, *shape[1:])
@@ -150,21 +150,24 @@ class Written:
         return True
 
 
-class Held:
-    """A `PyramidWriter`, and the shards it handed out."""
+class Held(UnitWriter):
+    """Neither merges nor writes voxels, and tells what it holds."""
 
-    def __init__(self, levels: tuple[Level, ...], planned: Sharding) -> None:
+    def __init__(self, image: OmeZarrImage) -> None:
+        super().__init__(image, None, 1)
         self.written: list[tuple[int, Region]] = []
-        self.pyramid = PyramidWriter(levels, planned, lambda *_: None, self._write)
 
     def _write(self, level: Level, region: Region, shard: Array) -> Written:
         del shard
         self.written.append((level.index, region))
         return Written()
 
+    def _merge(self, source: Array, step: Zyx, out: Array) -> None:
+        pass
+
     @property
     def waiting_bytes(self) -> int:
-        return sum(shard.nbytes for shard, _ in self.pyramid._incomplete.values())
+        return sum(shard.nbytes for shard, _ in self._incomplete.values())
 
 
 @settings(deadline=None)

@@ -7,7 +7,7 @@ from catnip2bids.ome.image_files import description_sha256, image_size, unexpect
 from catnip2bids.ome.levels import Level, plan_levels
 from catnip2bids.ome.ome_tiff import OmeTiffImage
 from catnip2bids.ome.ome_xml import OmeXmlFields
-from catnip2bids.ome.ome_zarr import OmeZarrImage, write_labels_group
+from catnip2bids.ome.ome_zarr import OmeZarrImage
 from catnip2bids.ome.ome_zarr_metadata import (
     Display,
     LabelValue,
@@ -15,6 +15,7 @@ from catnip2bids.ome.ome_zarr_metadata import (
     ends_apart,
     image_metadata,
     is_label_type,
+    write_labels_group,
 )
 
 __all__ = [

@@ -7,9 +7,10 @@ without it is not an image yet.
 
 from __future__ import annotations
 
-import json
 import math
+import operator
 import os
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -24,8 +25,7 @@ from catnip2bids.atomic_write import atomic_output, write_error
 from catnip2bids.enums import Kind, OmeZarrVersion
 from catnip2bids.ome.downsampling import downsample
 from catnip2bids.ome.levels import Level, Zyx, plan_levels
-from catnip2bids.ome.ome_zarr_metadata import group_attributes
-from catnip2bids.ome.pyramid_writer import PyramidWriter, Region
+from catnip2bids.ome.ome_zarr_metadata import attributes_file, group_attributes, write_group, write_json
 from catnip2bids.ome.sharding import LevelSharding, Sharding, n_files, plan_sharding, waiting_bytes
 from catnip2bids.paths import safe_file, safe_path
 from catnip2bids.volume.zarr import os_error_in
@@ -34,6 +34,10 @@ from catnip2bids.volume.zarr import os_error_in
 # instead of 1 takes 50 % more time and makes files 1.6 % smaller; blocks of 1 MiB instead of Blosc's own choice take a
 # third less time and make files 4 % smaller.
 _BLOSC = {"cname": "zstd", "clevel": 1, "blocksize": 2**20}
+
+
+Array = npt.NDArray[Any]
+Region = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class OmeZarrImage:
                 self.remove_files(level, region)
                 self.finished(target[region].write(shard))
 
-    def _merge_into(self, shard: npt.NDArray[Any], region: Region, level: Level, previous: Any) -> None:
+    def _merge_into(self, shard: Array, region: Region, level: Level, previous: Any) -> None:
         """Merge the voxels of the previous level into a shard, one row of chunks at a time."""
         n_rows = self.sharding.levels[level.index - 1].chunk[1] // level.step[1]
         for top in range(0, shard.shape[1], n_rows):
@@ -123,7 +127,7 @@ class OmeZarrImage:
             array = np.asarray(self.finished(previous[wanted].read(), "read back"))
             downsample(array, level.step, self.kind, out=shard[:, top : top + n_rows])
 
-    def read_smallest_level(self) -> npt.NDArray[Any]:
+    def read_smallest_level(self) -> Array:
         """Read the last level, which has at most 256 voxels along each axis."""
         return np.asarray(self.finished(self.open_level(self.levels[-1]).read(), "read back"))
 
@@ -141,11 +145,11 @@ class OmeZarrImage:
 
     def replace_metadata(self, document: dict[str, Any]) -> Path:
         """Replace the group's metadata of a finished image in one step; returns the file."""
-        name, content = _attributes_file(group_attributes(document, self.version), self.version)
+        name, content = attributes_file(group_attributes(document, self.version), self.version)
         with atomic_output(
             safe_path(self.folder.parent, f"{self.folder.name}/{name}"), near=safe_file(self.folder)
         ) as partial:
-            _write_json(partial, content)
+            write_json(partial, content)
         return self.folder / name
 
     def open_level(self, level: Level, *, create: bool = False, n_threads: int | None = None) -> Any:
@@ -189,51 +193,99 @@ class OmeZarrImage:
 
 
 class UnitWriter:
-    """Writes the blocks of one unit, and the shards of lower levels made from them."""
+    """Writes the blocks of one unit, and the shards of lower levels made from them while they are in memory.
 
-    def __init__(self, image: OmeZarrImage, threads: Executor, n_threads: int) -> None:
-        levels = image.levels[: image.sharding.n_unit_levels]
+    Invariant: each shard of each level is written once, when its last voxel is known, and nothing is read back.
+
+    Parameters
+    ----------
+    image
+        The image.
+    threads, n_threads
+        Threads that merge voxels, and how many; tensorstore encodes with as many of its own.
+    """
+
+    def __init__(self, image: OmeZarrImage, threads: Executor | None, n_threads: int) -> None:
         self._image, self._threads, self._n_threads = image, threads, n_threads
-        self._arrays = [image.open_level(level, n_threads=n_threads) for level in levels]
-        self._pyramid = PyramidWriter(image.levels, image.sharding, self._merge, self._write)
+        self._levels = image.levels[: image.sharding.n_unit_levels]
+        self._arrays: dict[int, Any] = {}  # by level
+        self._incomplete: dict[tuple[int, Zyx], tuple[Array, int]] = {}  # array and number of missing voxels
+        self._reusable: list[tuple[Array, Any]] = []  # arrays of written shards
         self._regions: list[tuple[Level, Region]] = []
         self._writing: list[Any] = []
 
-    def put(self, origin: Zyx, block: npt.NDArray[Any]) -> PendingShards:
+    def put(self, origin: Zyx, block: Array) -> PendingShards:
         """Start to write a block of level 0, and the lower levels made from it."""
         self._writing = [work for work in self._writing if not work.done() or work.exception() is not None]
         before = len(self._writing)
-        self._pyramid.feed(0, origin, block)
+        self._put_shard(self._levels[0], origin, block)
         return PendingShards(self._image, self._writing[before:])
 
     def finish(self) -> dict[str, int]:
         """Wait until all shards are on disk; returns the bytes of each file, by its path below the image."""
-        self._pyramid.finish()
+        if self._incomplete:
+            raise RuntimeError(f"{len(self._incomplete)} shards are not complete")
         PendingShards(self._image, self._writing).result()
-        files = {}
-        for level, region in self._regions:
-            for name in self._image.file_names(level, region):
-                # a shard of zeros is not stored
-                if (path := self._image.folder / name).is_file():
-                    files[name] = path.stat().st_size
-        return files
+        names = (name for level, region in self._regions for name in self._image.file_names(level, region))
+        paths = ((name, self._image.folder / name) for name in names)
+        return {name: path.stat().st_size for name, path in paths if path.is_file()}  # shards of zeros are not stored
 
     def stop(self) -> None:
-        """Wait until nothing is being written, successful or not."""
+        """Wait until nothing is being written, successful or not, and release all arrays."""
         for work in self._writing:
             work.exception()
-        self._pyramid.close()  # they refer to each other, and their memory would wait for the garbage collector
+        self._incomplete.clear()
+        self._reusable.clear()
 
-    def _merge(self, array: npt.NDArray[Any], step: Zyx, out: npt.NDArray[Any]) -> None:
-        downsample(array, step, self._image.kind, self._threads, self._n_threads, out)
+    def _put_shard(self, level: Level, origin: Zyx, shard: Array) -> None:
+        """Start to write a complete shard of a level, whose first voxel is at `origin`, and downsample it."""
+        region = _region(origin, shard.shape)
+        writing = self._write(level, region, shard)
+        self._regions.append((level, region))
+        if level.index > 0:
+            self._reusable.append((shard, writing))
+        if level.index + 1 < len(self._levels):
+            following = self._levels[level.index + 1]
+            if any(start % step for start, step in zip(origin, following.step, strict=True)):
+                raise RuntimeError(f"a shard of level {level.index} ends inside a voxel of level {following.index}")
+            self._downsample(shard, following, _zyx(map(operator.floordiv, origin, following.step)))
 
-    def _write(self, level: Level, region: Region, shard: npt.NDArray[Any]) -> Any:
+    def _write(self, level: Level, region: Region, shard: Array) -> Any:
         self._image.remove_files(level, region)
+        if level.index not in self._arrays:
+            self._arrays[level.index] = self._image.open_level(level, n_threads=self._n_threads)
         # tensorstore encodes in its threads while the next level is made; nothing changes the shard meanwhile
         work = self._arrays[level.index][region].write(shard, can_reference_source_data_indefinitely=True)
         self._writing.append(work)
-        self._regions.append((level, region))
         return work
+
+    def _downsample(self, source: Array, level: Level, origin: Zyx) -> None:
+        """Downsample a shard of the previous level to `origin` of this level; write the target shard once complete."""
+        size = self._image.sharding.levels[level.index].shard
+        first = _zyx(start // n * n for start, n in zip(origin, size, strict=True))
+        shape = _zyx(min(n, end - start) for n, end, start in zip(size, level.shape, first, strict=True))
+        shard, n_missing = self._incomplete.pop((level.index, first), (None, math.prod(shape)))
+        if shard is None:
+            shard = self._empty(shape, source.dtype)
+        merged = _zyx(math.ceil(n / step) for n, step in zip(source.shape, level.step, strict=True))
+        self._merge(source, level.step, shard[_region(_zyx(map(operator.sub, origin, first)), merged)])
+        n_missing -= math.prod(merged)
+        if n_missing:
+            self._incomplete[level.index, first] = (shard, n_missing)
+        else:
+            self._put_shard(level, first, shard)
+
+    def _merge(self, source: Array, step: Zyx, out: Array) -> None:
+        downsample(source, step, self._image.kind, self._threads, self._n_threads, out)
+
+    def _empty(self, shape: Zyx, dtype: np.dtype[Any]) -> Array:
+        """Return an array, a written one if possible: for the system, new memory costs more time than downsampling."""
+        for index, (shard, writing) in enumerate(self._reusable):
+            if shard.shape == shape and writing.done():
+                del self._reusable[index]
+                return shard
+        self._reusable = [(shard, writing) for shard, writing in self._reusable if not writing.done()]
+        return np.empty(shape, dtype)
 
 
 @dataclass(frozen=True)
@@ -257,31 +309,6 @@ def _context(n_threads: int | None) -> Any:
     # no cache: the memory of written arrays is used again for other voxels
     spec: dict[str, Any] = {"cache_pool": {"total_bytes_limit": 0}}
     return ts.Context(spec if n_threads is None else {**spec, "data_copy_concurrency": {"limit": n_threads}})
-
-
-def write_group(folder: Path, attributes: dict[str, Any], version: OmeZarrVersion) -> None:
-    """Write the metadata of a Zarr group: ``zarr.json``, or ``.zgroup`` and ``.zattrs`` for 0.4."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name, content = _attributes_file(attributes, version)
-    _write_json(folder / name, content)
-    if version == OmeZarrVersion.V04:
-        _write_json(folder / ".zgroup", {"zarr_format": 2})
-
-
-def write_labels_group(folder: Path, names: list[str], version: OmeZarrVersion) -> None:
-    """Write the metadata of a ``labels`` group with label images of these names."""
-    write_group(folder, group_attributes({"labels": names}, version), version)
-
-
-def _attributes_file(attributes: dict[str, Any], version: OmeZarrVersion) -> tuple[str, dict[str, Any]]:
-    """Return the name and the content of the file that holds the attributes of a group."""
-    if version == OmeZarrVersion.V05:
-        return "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    return ".zattrs", attributes
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _zarr3_spec(level: Level, sharding: LevelSharding, dtype: np.dtype[Any]) -> dict[str, Any]:
@@ -324,10 +351,20 @@ def _zarr2_spec(level: Level, sharding: LevelSharding, dtype: np.dtype[Any]) -> 
     return {"driver": "zarr", "metadata": metadata}
 
 
-def _shards(shape: Zyx, shard: Zyx) -> list[tuple[slice, slice, slice]]:
+def _shards(shape: Zyx, shard: Zyx) -> list[Region]:
     """Cut an array into the regions of its shards."""
     z, y, x = (
         [slice(start, min(start + size, n)) for start in range(0, n, size)]
         for n, size in zip(shape, shard, strict=True)
     )
     return [(a, b, c) for a in z for b in y for c in x]
+
+
+def _region(origin: Zyx, shape: Sequence[int]) -> Region:
+    z, y, x = (slice(start, start + n) for start, n in zip(origin, shape, strict=True))
+    return (z, y, x)
+
+
+def _zyx(values: Iterable[int]) -> Zyx:
+    z, y, x = values
+    return (z, y, x)

@@ -7,8 +7,10 @@ images with both.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -161,3 +163,29 @@ def _image_label(labels: Sequence[LabelValue]) -> dict[str, Any]:
             entry["abbreviation"] = label.abbreviation
         properties.append(entry)
     return {"colors": colors, "properties": properties} if labels else {}  # the specification allows no empty lists
+
+
+def write_group(folder: Path, attributes: dict[str, Any], version: OmeZarrVersion) -> None:
+    """Write the metadata of a Zarr group: ``zarr.json``, or ``.zgroup`` and ``.zattrs`` for 0.4."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name, content = attributes_file(attributes, version)
+    write_json(folder / name, content)
+    if version == OmeZarrVersion.V04:
+        write_json(folder / ".zgroup", {"zarr_format": 2})
+
+
+def write_labels_group(folder: Path, names: list[str], version: OmeZarrVersion) -> None:
+    """Write the metadata of a ``labels`` group with label images of these names."""
+    write_group(folder, group_attributes({"labels": names}, version), version)
+
+
+def attributes_file(attributes: dict[str, Any], version: OmeZarrVersion) -> tuple[str, dict[str, Any]]:
+    """Return the name and the content of the file that holds the attributes of a group."""
+    if version == OmeZarrVersion.V05:
+        return "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    return ".zattrs", attributes
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document of Zarr."""
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
