@@ -61,7 +61,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "memory": ({"overwrite": True, "memory_bytes": 100 * 2**20}, "--memory"),
     "memory of OME-TIFF": ({"image_format": Format.OME_TIFF, "memory_bytes": 2**20}, "--memory"),
     "memory of a worker": ({"cluster": Cluster("slurm"), "memory_bytes": 2**20}, "memory"),
-    "a cluster of this machine": ({"cluster": Cluster("local")}, "--cluster"),
+    "a cluster of this machine": ({"cluster": Cluster("local")}, "'local'"),
     "cluster": ({"cluster": Cluster("no://where")}, "no://where"),
     "voxel size": ({"voxel_size_um": None}, "--voxel-size"),
     "naming": ({"naming": Naming.DSEG}, "--naming"),

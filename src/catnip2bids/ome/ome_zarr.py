@@ -240,7 +240,12 @@ class UnitWriter:
     def _put_shard(self, level: Level, origin: Zyx, shard: Array) -> None:
         """Start to write a complete shard of a level, whose first voxel is at `origin`, and downsample it."""
         region = _region(origin, shard.shape)
-        writing = self._write(level, region, shard)
+        self._image.remove_files(level, region)
+        if level.index not in self._arrays:
+            self._arrays[level.index] = self._image.open_level(level, n_threads=self._n_threads)
+        # tensorstore encodes in its threads while the next level is made; nothing changes the shard meanwhile
+        writing = self._arrays[level.index][region].write(shard, can_reference_source_data_indefinitely=True)
+        self._writing.append(writing)
         self._regions.append((level, region))
         if level.index > 0:
             self._reusable.append((shard, writing))
@@ -249,15 +254,6 @@ class UnitWriter:
             if any(start % step for start, step in zip(origin, following.step, strict=True)):
                 raise RuntimeError(f"a shard of level {level.index} ends inside a voxel of level {following.index}")
             self._downsample(shard, following, _zyx(map(operator.floordiv, origin, following.step)))
-
-    def _write(self, level: Level, region: Region, shard: Array) -> Any:
-        self._image.remove_files(level, region)
-        if level.index not in self._arrays:
-            self._arrays[level.index] = self._image.open_level(level, n_threads=self._n_threads)
-        # tensorstore encodes in its threads while the next level is made; nothing changes the shard meanwhile
-        work = self._arrays[level.index][region].write(shard, can_reference_source_data_indefinitely=True)
-        self._writing.append(work)
-        return work
 
     def _downsample(self, source: Array, level: Level, origin: Zyx) -> None:
         """Downsample a shard of the previous level to `origin` of this level; write the target shard once complete."""

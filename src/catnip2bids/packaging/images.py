@@ -27,6 +27,7 @@ from catnip2bids.ome import (
 )
 from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.paths import safe_path
+from catnip2bids.progress import Progress
 from catnip2bids.staging import discard_staging
 
 
@@ -68,17 +69,31 @@ def replace_metadata(
     return PurePosixPath(file.relative_to(dataset)), record.model_copy(update=changes)
 
 
-def make_image(task: ImageTask, dataset: Path, scheduler: Scheduler, callbacks: ProgressCallbacks) -> ImageRecord:
+def make_image(
+    dataset: Path, scheduler: Scheduler, progress: Progress, task: ImageTask, *, overwrite: bool
+) -> ImageRecord:
     """Write an image and the hashes of its planes; return its record.
 
     Call `discard_staging` once the record is saved.
+
+    Parameters
+    ----------
+    dataset, scheduler, progress
+        The dataset, and what runs and reports the work.
+    task
+        The image.
+    overwrite
+        Whether to discard what an interrupted command left of it.
 
     Raises
     ------
     SourceError
         If the source cannot be read, or has invalid labels.
     """
-    volume = task.volume
+    progress.item(task.target.name, task.spec.how)
+    if overwrite:
+        discard_staging(safe_path(dataset, task.target))
+    volume, callbacks = task.volume, ProgressCallbacks(progress.advance, progress.skip)
     unit, fingerprint = build_image(task.spec, safe_path(dataset, task.target), scheduler, callbacks)
     write_hashes(dataset, task.target, _plane_records(task, unit.sha256))
     size = image_size(dataset / task.target)

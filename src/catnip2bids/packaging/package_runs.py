@@ -12,6 +12,7 @@ from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Unpack
@@ -19,8 +20,8 @@ from typing import Unpack
 from catnip2bids.atomic_write import output_folder, raising_write_errors, write_text
 from catnip2bids.bids.checksums import CHECKSUMS, set_checksums_aside, write_checksums
 from catnip2bids.bids.plane_hashes import hashes_path
-from catnip2bids.bids.provenance import PLAN, ImageRecord, Invocation, read_provenance
-from catnip2bids.engine import ProgressCallbacks, Scheduler, check_memory, resources_for, scheduler_for
+from catnip2bids.bids.provenance import PLAN, Invocation, read_provenance
+from catnip2bids.engine import Scheduler, check_memory, resources_for, scheduler_for
 from catnip2bids.errors import Catnip2bidsError, DatasetError, NoSpaceError, WriteError
 from catnip2bids.formatting import format_bytes
 from catnip2bids.locks import locked
@@ -37,7 +38,7 @@ from catnip2bids.paths import safe_path
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import source_list
-from catnip2bids.staging import discard_staging, remove_partials, unfinished_outputs
+from catnip2bids.staging import remove_partials, unfinished_outputs
 from catnip2bids.versions import installed_versions
 
 
@@ -141,8 +142,17 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
     ):
         if read_provenance(dataset) != known:
             raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
-        with scheduler_for(pairs, preflight.resources) as scheduler:  # nothing is refused after this
-            _write(preflight, packagers, missing, scheduler, log)
+        # nothing is refused after this
+        with scheduler_for(pairs, preflight.resources) as scheduler, _raising_exit_code_1():
+            remove_partials(dataset)
+            _record_command(preflight)
+            provenance.save(dataset)
+            checksums = _set_checksums_aside(dataset, log, progress)
+            _make_images(preflight, packagers, missing, scheduler)
+            _write_metadata(preflight, packagers)
+            made = [*log.made, *map(hashes_path, log.made), *log.copied]
+            write_checksums(dataset, checksums, made, log.removed)
+            _warn_of_unfinished(dataset, log, progress)
     if preflight.settings.report:
         draw_report(log, preflight.settings, progress)
     return log.result()
@@ -160,40 +170,17 @@ def _telling_needed_space(n_bytes: int) -> Iterator[None]:
         ) from error
 
 
-def _write(
-    preflight: Preflight,
-    packagers: Sequence[RunPackager],
-    missing: Sequence[tuple[RunPackager, ImageTask]],
-    scheduler: Scheduler,
-    log: PackageLog,
-) -> None:
-    """Write everything; all errors have the exit code of a command that has begun to write.
+@contextmanager
+def _raising_exit_code_1() -> Iterator[None]:
+    """Give all errors the exit code of a command that has begun to write.
 
     Raises
     ------
     WriteError, WorkerError
         If the work has to stop.
     """
-    dataset, provenance, progress = preflight.dataset, preflight.provenance, packagers[0].progress
     try:
-        remove_partials(dataset)
-        _record_command(preflight)
-        provenance.save(dataset)
-        checksums = _set_checksums_aside(dataset, log, progress)
-        _make_images(preflight, packagers, missing, scheduler)
-        for packager in packagers:
-            packager.finish()
-        atlases = {str(run.name): run.atlas for run in preflight.runs}
-        names = write_atlas_tables(dataset, provenance, atlases)
-        metadata = Metadata(
-            dataset, preflight.plan.dataset, preflight.explicit, preflight.settings.naming, provenance, preflight.runs
-        )
-        metadata.write(preflight.participants, names)
-        _write_plan(preflight)
-        provenance.save(dataset)
-        made = [*log.made, *map(hashes_path, log.made), *log.copied]
-        write_checksums(dataset, checksums, made, log.removed)
-        _warn_of_unfinished(dataset, log, progress)
+        yield
     except Catnip2bidsError as error:
         if error.exit_code == 2:
             raise WriteError(str(error)) from error
@@ -238,14 +225,7 @@ def _make_images(
 ) -> None:
     """Make the missing images, and meanwhile write tables and copies."""
     progress = packagers[0].progress
-    callbacks = ProgressCallbacks(progress.advance, progress.skip)
-
-    def make(image: ImageTask) -> ImageRecord:
-        progress.item(image.target.name, image.spec.how)
-        if preflight.settings.overwrite:
-            discard_staging(safe_path(preflight.dataset, image.target))
-        return make_image(image, preflight.dataset, scheduler, callbacks)
-
+    make = partial(make_image, preflight.dataset, scheduler, progress, overwrite=preflight.settings.overwrite)
     if missing and scheduler.summary:
         progress.note(scheduler.summary)
     progress.start(sum(prod(image.volume.shape) for _, image in missing))
@@ -255,6 +235,21 @@ def _make_images(
     for future in as_completed(futures):
         packager, image = futures.pop(future)
         packager.record_image(image, future)
+
+
+def _write_metadata(preflight: Preflight, packagers: Sequence[RunPackager]) -> None:
+    """Finish all runs, and write the tables and texts of the dataset."""
+    dataset, provenance = preflight.dataset, preflight.provenance
+    for packager in packagers:
+        packager.finish()
+    atlases = {str(run.name): run.atlas for run in preflight.runs}
+    names = write_atlas_tables(dataset, provenance, atlases)
+    metadata = Metadata(
+        dataset, preflight.plan.dataset, preflight.explicit, preflight.settings.naming, provenance, preflight.runs
+    )
+    metadata.write(preflight.participants, names)
+    _write_plan(preflight)
+    provenance.save(dataset)
 
 
 def _warn_of_unfinished(dataset: Path, log: PackageLog, progress: Progress) -> None:
