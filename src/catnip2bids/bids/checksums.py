@@ -67,8 +67,8 @@ def write_checksums(
     earlier: Mapping[str, str],
     made: Collection[PurePosixPath],
     removed: Collection[PurePosixPath] = (),
-) -> None:
-    """Write the checksums of a dataset.
+) -> dict[str, str]:
+    """Write the checksums of a dataset, and return them by POSIX path.
 
     Parameters
     ----------
@@ -86,6 +86,7 @@ def write_checksums(
     text = "".join(_line(file, files[file]) for file in sorted(files))
     write_bytes(safe_path(dataset, CHECKSUMS), _bytes(f"{_FIRST_LINE}{_sha256(_bytes(text))}\n{text}"))
     remove(_aside(dataset))
+    return files
 
 
 def read_checksums(dataset: Path) -> Checksums | None:

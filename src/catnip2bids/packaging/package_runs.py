@@ -20,7 +20,7 @@ from typing import Unpack
 from catnip2bids.atomic_write import output_folder, raising_write_errors, write_text
 from catnip2bids.bids.checksums import CHECKSUMS, set_checksums_aside, write_checksums
 from catnip2bids.bids.plane_hashes import hashes_path
-from catnip2bids.bids.provenance import PLAN, Invocation, read_provenance
+from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, read_provenance
 from catnip2bids.engine import Scheduler, check_memory, resources_for, scheduler_for
 from catnip2bids.errors import Catnip2bidsError, DatasetError, NoSpaceError, WriteError
 from catnip2bids.formatting import format_bytes
@@ -150,8 +150,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             checksums = _set_checksums_aside(dataset, log, progress)
             _make_images(preflight, packagers, missing, scheduler)
             _write_metadata(preflight, packagers)
-            made = [*log.made, *map(hashes_path, log.made), *log.copied]
-            write_checksums(dataset, checksums, made, log.removed)
+            _save(provenance, known, checksums, log)
             _warn_of_unfinished(dataset, log, progress)
     if preflight.settings.report:
         draw_report(log, preflight.settings, progress)
@@ -189,9 +188,13 @@ def _raising_exit_code_1() -> Iterator[None]:
 
 def draw_report(log: PackageLog, settings: Settings, progress: Progress) -> None:
     """Draw the report; problems with it are warnings, since the dataset itself is complete."""
-    from catnip2bids.reporting import MEMORY_BYTES, report  # late: the report needs libraries that nothing else does
+    # late: the report needs libraries that nothing else does
+    from catnip2bids.reporting import MEMORY_BYTES, current_report, report
 
-    if settings.memory_bytes is not None and settings.memory_bytes < MEMORY_BYTES:
+    problems: list[str] = []
+    if (current := current_report(log.dataset)) is not None:
+        log.report = current
+    elif settings.memory_bytes is not None and settings.memory_bytes < MEMORY_BYTES:
         problems = [f"it needs {format_bytes(MEMORY_BYTES)} of memory; draw it with catnip2bids report"]
     else:
         try:
@@ -249,7 +252,18 @@ def _write_metadata(preflight: Preflight, packagers: Sequence[RunPackager]) -> N
     )
     metadata.write(preflight.participants, names)
     _write_plan(preflight)
-    provenance.save(dataset)
+
+
+def _save(provenance: Provenance, known: Provenance, checksums: Mapping[str, str], log: PackageLog) -> None:
+    """Save provenance and checksums; without the command if it changed nothing, so that what was proven stays so."""
+    made = [*log.made, *map(hashes_path, log.made), *log.copied]
+    unrecorded = provenance.model_copy(update={"command": known.command, "history": known.history})
+    if not made and not log.removed and unrecorded.model_dump(mode="json") == known.model_dump(mode="json"):
+        known.save(log.dataset)
+        if write_checksums(log.dataset, checksums, made) == checksums:
+            return
+    provenance.save(log.dataset)
+    write_checksums(log.dataset, checksums, made, log.removed)
 
 
 def _warn_of_unfinished(dataset: Path, log: PackageLog, progress: Progress) -> None:

@@ -121,7 +121,7 @@ def save_check_result(dataset: Path, name: str, check: Check) -> None:
     if not (dataset / PROVENANCE).is_file():
         return
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-    document = {"time": now, "dataset": _state(dataset), "ok": check.ok, "found": check.to_json()}
+    document = {"time": now, "dataset": dataset_state(dataset), "ok": check.ok, "found": check.to_json()}
     path = _path(dataset, name)
     with raising_write_errors(path):
         write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
@@ -140,14 +140,14 @@ def read_check_result(dataset: Path, name: str) -> tuple[CheckResult, bool] | No
         return None
     proven = {verdict.image for verdict in result.found.images}
     is_complete = name == "validation" or not result.ok or proven >= _images_of(dataset)
-    return result, is_complete and result.dataset is not None and result.dataset == _state(dataset)
+    return result, is_complete and result.dataset is not None and result.dataset == dataset_state(dataset)
 
 
 def _path(dataset: Path, name: str) -> SafePath:
     return safe_path(dataset, REPORT / f"{name}.json")
 
 
-def _state(dataset: Path) -> str:
+def dataset_state(dataset: Path) -> str:
     """Hash provenance, checksums, and the number and total size of the files of each image."""
     checksums = dataset / CHECKSUMS
     digest = hashlib.sha256(read_bytes(checksums) if checksums.is_file() else b"")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from catnip2bids.html_pages import page_templates
 from catnip2bids.locks import refuse_packaging
 from catnip2bids.paths import beside, safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.reporting.check_results import REPORT, Check, save_check_result
+from catnip2bids.reporting.check_results import REPORT, Check, dataset_state, save_check_result
 from catnip2bids.reporting.group_counts import GroupCounts, group_counts_of
 from catnip2bids.reporting.preview import DamagedImageError
 from catnip2bids.reporting.sample_page import draw_images, make_tables
@@ -42,6 +43,8 @@ MEMORY_BYTES = 512 * 2**20
 """Memory that drawing needs (measured: 430 to 480 MiB for planes of 640 x 544 pixels)."""
 _LIBRARY = "vega"
 _GENERATOR = '<meta name="generator" content="catnip2bids">'
+_STATE = re.compile(r'<meta name="catnip2bids-state" content="(\w*)">')
+_HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,6 +127,25 @@ def report(
         return pages.write(CheckResults.of(dataset), min(jobs or _THREADS, _THREADS))
 
 
+def current_report(dataset: Path) -> Path | None:
+    """Return the first page of the report if it shows all of the dataset as it is; None if it has to be drawn."""
+    path = dataset / REPORT / "index.html"
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        found = _STATE.search(file.read(_HEAD_BYTES).decode(errors="replace"))
+    pages = [path.with_name(f"{key}.html") for key in provenance_of(dataset).runs]
+    is_current = found is not None and found[1] == _state(dataset) and all(page.is_file() for page in pages)
+    return path if is_current else None
+
+
+def _state(dataset: Path) -> str:
+    """Hash everything that the report shows."""
+    saved = [path for name in ("validation", "verification") if (path := dataset / REPORT / f"{name}.json").is_file()]
+    parts = [__version__, dataset_state(dataset), *(hashlib.sha256(read_bytes(path)).hexdigest() for path in saved)]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
 class _Pages:
     """The pages of one report."""
 
@@ -144,7 +166,9 @@ class _Pages:
         with Vega() as self._vega:
             with ThreadPoolExecutor(n_threads) as threads:
                 self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
-            write_text(path, self._render("index.html", self._overview()))
+            overview = self._overview()
+            state = "" if self._failures or self._vega.failure else _state(self._dataset)
+            write_text(path, self._render("index.html", {**overview, "state": state}))
         if self._vega.failure:
             self._failures.append(
                 f"{path.parent}: {self._vega.failure}; draw the report again on a machine with more memory"
