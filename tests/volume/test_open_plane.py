@@ -88,13 +88,13 @@ def test_uncompressed_strips_that_follow_one_another_are_read_at_once(
     strips = Strips(1, deflated=False)
     plane = strips.opened(tmp_path / "rows.tif", strips.encoded(), range(len(PIXELS)))
     sizes = []
-    exactly = StripPlane._exactly
+    fill = StripPlane._fill
 
-    def counting(self: StripPlane, offset: int, n_bytes: int) -> bytes:
-        sizes.append(n_bytes)
-        return exactly(self, offset, n_bytes)
+    def counting(self: StripPlane, out: memoryview, offset: int) -> None:
+        sizes.append(len(out))
+        fill(self, out, offset)
 
-    monkeypatch.setattr(StripPlane, "_exactly", counting)
+    monkeypatch.setattr(StripPlane, "_fill", counting)
     plane.read_rows(3, 20, np.empty((17, PIXELS.shape[1]), PIXELS.dtype))
     assert sizes == [17 * PIXELS[0].nbytes]
 

@@ -97,7 +97,7 @@ class StripPlane:
             while next_strip * size < end and self.offsets[next_strip] == self.offsets[next_strip - 1] + size:
                 next_strip += 1
             n_bytes = min(next_strip * size, end) - begin
-            out[:n_bytes] = self._exactly(self.offsets[strip] + skipped, n_bytes)
+            self._fill(out[:n_bytes], self.offsets[strip] + skipped)
             begin, out = begin + n_bytes, out[n_bytes:]
 
     def _read_deflated(self, begin: int, end: int, out: memoryview) -> None:
@@ -139,8 +139,12 @@ class StripPlane:
         begin, n_bytes = min(offsets), sum(counts)
         span = max(map(add, offsets, counts)) - begin
         if span > 2 * n_bytes:
-            return [memoryview(self._exactly(o, c)) for o, c in zip(offsets, counts, strict=True)]
-        data = memoryview(self._exactly(begin, span))
+            strips = [np.empty(count, np.uint8).data for count in counts]
+            for strip, offset in zip(strips, offsets, strict=True):
+                self._fill(strip, offset)
+            return strips
+        data = np.empty(span, np.uint8).data
+        self._fill(data, begin)
         return [data[o - begin : o - begin + c] for o, c in zip(offsets, counts, strict=True)]
 
     def _decode(self, strip: int, data: memoryview, out: memoryview) -> None:
@@ -159,15 +163,15 @@ class StripPlane:
         if len(decoded) != len(out):
             raise SourceError(f"{self.where}strip {strip + 1} is too short; replace it by the original")
 
-    def _exactly(self, offset: int, n_bytes: int) -> bytes:
+    def _fill(self, out: memoryview, offset: int) -> None:
+        """Read bytes of the file, from a position on."""
         try:
             if self.descriptor is not None:
-                data = os.pread(self.descriptor, n_bytes, offset)
+                n_read = os.preadv(self.descriptor, [out], offset)
             else:
                 with self.path.open("rb", buffering=0) as file:
-                    data = os.pread(file.fileno(), n_bytes, offset)
+                    n_read = os.preadv(file.fileno(), [out], offset)
         except OSError as error:
             raise ReadError(f"{self.path}: cannot be read: {error.strerror}; make it readable and run again") from error
-        if len(data) != n_bytes:
+        if n_read != len(out):
             raise SourceError(f"{self.where}is cut off; replace it by the original")
-        return data
