@@ -122,7 +122,7 @@ from catnip2bids.cli import main
 def refuse(*arguments, **options):
     sys.exit("a pixel was read")
 
-os.pread = tifffile.TiffPage.asarray = refuse
+os.pread = os.preadv = tifffile.TiffPage.asarray = refuse
 main()
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import add
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -17,6 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import ReadError, SourceError
+
+_FEW_BYTES = 256
+"""Strips of at most so many compressed bytes are decoded with zlib-ng: libdeflate sets up larger tables for each."""
+_decode_few_bytes = imagecodecs.zlibng_decode if imagecodecs.ZLIBNG.available else imagecodecs.zlib_decode
 
 
 class OpenPlane(Protocol):
@@ -68,14 +73,13 @@ class StripPlane:
     rows_per_strip: int  # the last strip may have fewer
     deflated: bool
     reads_rows: ClassVar[bool] = True
-    _kept: tuple[int, npt.NDArray[Any]] | None = field(default=None, init=False, repr=False)
+    _kept: tuple[int, memoryview] | None = field(default=None, init=False, repr=False)
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
-        if self.deflated:
-            self._read_deflated(start, stop, out)
-        else:
-            self._read_stored(start, stop, out)
+        row_bytes = self.shape[1] * self.stored.itemsize
+        read = self._read_deflated if self.deflated else self._read_stored
+        read(start * row_bytes, stop * row_bytes, out.reshape(-1).view(np.uint8).data)
         if self.stored.byteorder == ">" and self.stored.itemsize > 1:
             out.byteswap(inplace=True)
 
@@ -84,43 +88,48 @@ class StripPlane:
         if self.descriptor is not None:
             os.close(self.descriptor)
 
-    def _read_stored(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read rows of uncompressed strips; the position of each row can be computed."""
-        row_bytes, done = self.shape[1] * self.stored.itemsize, start
-        flat = out.reshape(-1).view(np.uint8)
-        while done < stop:
-            strip, skipped = divmod(done, self.rows_per_strip)
-            n_rows = min(stop - done, self.rows_per_strip - skipped)
-            data = self._exactly(self.offsets[strip] + skipped * row_bytes, n_rows * row_bytes)
-            at = (done - start) * row_bytes
-            flat[at : at + len(data)] = np.frombuffer(data, np.uint8)
-            done += n_rows
+    def _read_stored(self, begin: int, end: int, out: memoryview) -> None:
+        """Read bytes of uncompressed strips, with one call for all that follow one another in the file."""
+        size = self._strip_bytes
+        while begin < end:
+            strip, skipped = divmod(begin, size)
+            next_strip = strip + 1
+            while next_strip * size < end and self.offsets[next_strip] == self.offsets[next_strip - 1] + size:
+                next_strip += 1
+            n_bytes = min(next_strip * size, end) - begin
+            self._fill(out[:n_bytes], self.offsets[strip] + skipped)
+            begin, out = begin + n_bytes, out[n_bytes:]
 
-    def _read_deflated(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read rows of compressed strips."""
-        first, last = start // self.rows_per_strip, (stop - 1) // self.rows_per_strip
+    def _read_deflated(self, begin: int, end: int, out: memoryview) -> None:
+        """Read decoded bytes of compressed strips."""
+        size, plane_bytes = self._strip_bytes, self.shape[0] * self.shape[1] * self.stored.itemsize
+        first, last = begin // size, (end - 1) // size
         kept, self._kept = self._kept, None
         if kept is not None and kept[0] == first:
-            self._cut_out(*kept, start, stop, out)
+            self._cut_out(*kept, begin, end, out)
             first += 1
-        compressed = self._read_strips(first, last)
-        for strip in range(first, last + 1):
-            top = strip * self.rows_per_strip
-            bottom = min(top + self.rows_per_strip, self.shape[0])
-            if start <= top and bottom <= stop:
-                self._decode(strip, compressed[strip - first], out[top - start : bottom - start])
+        for strip, data in enumerate(self._read_strips(first, last), first):
+            top, bottom = strip * size, min((strip + 1) * size, plane_bytes)
+            if begin <= top and bottom <= end:
+                self._decode(strip, data, out[top - begin : bottom - begin])
             else:
-                rows = np.empty((bottom - top, self.shape[1]), out.dtype)
-                self._decode(strip, compressed[strip - first], rows)
-                self._cut_out(strip, rows, start, stop, out)
+                decoded = np.empty(bottom - top, np.uint8).data
+                self._decode(strip, data, decoded)
+                self._cut_out(strip, decoded, begin, end, out)
 
-    def _cut_out(self, strip: int, rows: npt.NDArray[Any], start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Copy the wanted rows of a strip, and keep the strip if later rows are still to be read."""
-        top = strip * self.rows_per_strip
-        low, high = max(start, top), min(stop, top + len(rows))
-        out[low - start : high - start] = rows[low - top : high - top]
-        if high < top + len(rows):
-            self._kept = (strip, rows)
+    def _cut_out(self, strip: int, decoded: memoryview, begin: int, end: int, out: memoryview) -> None:
+        """Copy the wanted bytes of a strip, and keep the strip if later ones are still to be read."""
+        top = strip * self._strip_bytes
+        bottom = top + len(decoded)
+        low, high = max(begin, top), min(end, bottom)
+        out[low - begin : high - begin] = decoded[low - top : high - top]
+        if high < bottom:
+            self._kept = (strip, decoded)
+
+    @property
+    def _strip_bytes(self) -> int:
+        """Decoded bytes of each strip; the last may have fewer."""
+        return self.rows_per_strip * self.shape[1] * self.stored.itemsize
 
     def _read_strips(self, first: int, last: int) -> list[memoryview]:
         """Read strips with one call if they lie together, as they nearly always do."""
@@ -128,32 +137,41 @@ class StripPlane:
         if not offsets:
             return []
         begin, n_bytes = min(offsets), sum(counts)
-        span = max(offset + count for offset, count in zip(offsets, counts, strict=True)) - begin
+        span = max(map(add, offsets, counts)) - begin
         if span > 2 * n_bytes:
-            return [memoryview(self._exactly(o, c)) for o, c in zip(offsets, counts, strict=True)]
-        data = memoryview(self._exactly(begin, span))
+            strips = [np.empty(count, np.uint8).data for count in counts]
+            for strip, offset in zip(strips, offsets, strict=True):
+                self._fill(strip, offset)
+            return strips
+        data = np.empty(span, np.uint8).data
+        self._fill(data, begin)
         return [data[o - begin : o - begin + c] for o, c in zip(offsets, counts, strict=True)]
 
-    def _decode(self, strip: int, data: memoryview, rows: npt.NDArray[Any]) -> None:
+    def _decode(self, strip: int, data: memoryview, out: memoryview) -> None:
+        if len(data) <= _FEW_BYTES:
+            try:
+                if len(_decode_few_bytes(data, out=out)) == len(out):  # type: ignore[arg-type]  # any buffer will do
+                    return
+            except RuntimeError:
+                pass  # libdeflate decides, so that damage is found and named as in longer strips
         try:
-            flat = rows.reshape(-1).view(np.uint8)
-            decoded = imagecodecs.deflate_decode(data, out=flat)  # type: ignore[arg-type]  # any buffers will do
+            decoded = imagecodecs.deflate_decode(data, out=out)  # type: ignore[arg-type]
         except RuntimeError as error:
             raise SourceError(
                 f"{self.where}damaged TIFF (strip {strip + 1}: {error}); replace it by the original"
             ) from error
-        if len(decoded) != rows.nbytes:
+        if len(decoded) != len(out):
             raise SourceError(f"{self.where}strip {strip + 1} is too short; replace it by the original")
 
-    def _exactly(self, offset: int, n_bytes: int) -> bytes:
+    def _fill(self, out: memoryview, offset: int) -> None:
+        """Read bytes of the file, from a position on."""
         try:
             if self.descriptor is not None:
-                data = os.pread(self.descriptor, n_bytes, offset)
+                n_read = os.preadv(self.descriptor, [out], offset)
             else:
                 with self.path.open("rb", buffering=0) as file:
-                    data = os.pread(file.fileno(), n_bytes, offset)
+                    n_read = os.preadv(file.fileno(), [out], offset)
         except OSError as error:
             raise ReadError(f"{self.path}: cannot be read: {error.strerror}; make it readable and run again") from error
-        if len(data) != n_bytes:
+        if n_read != len(out):
             raise SourceError(f"{self.where}is cut off; replace it by the original")
-        return data

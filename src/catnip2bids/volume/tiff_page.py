@@ -192,7 +192,8 @@ def open_lone_page(
     """
     with open_tiff(path) as tiff:
         page, where = page_at(tiff, index, offset)
-        page.dataoffsets = tuple(at + n_bytes_behind for at in page.dataoffsets)
+        if n_bytes_behind:
+            page.dataoffsets = tuple(at + n_bytes_behind for at in page.dataoffsets)
         layout = check_tags(page, where)
         if not has_plain_strips(page):
             return layout, WholePlane(lambda: _decoded(path, index, layout, offset))
