@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVarTuple
 
-from forked import forked
+from fork_server import forked
 
 _Arguments = TypeVarTuple("_Arguments")
 

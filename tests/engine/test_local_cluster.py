@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from catnip2bids.engine import local_cluster
-from runs import python, write_l0
+from fork_server import python
+from runs import write_l0
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.slow

@@ -22,6 +22,7 @@ from catnip2bids.packaging.readme_texts import replace_marked_part
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import report_on
 from catnip2bids.progress import Progress
+from fork_server import python
 from in_process import no_dandi
 from runs import (
     CHECKSUMS,
@@ -43,7 +44,6 @@ from runs import (
     mentions,
     ome,
     partials_of,
-    python,
     read_json,
     read_tsv,
     rewrite_slice,
