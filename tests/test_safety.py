@@ -12,15 +12,7 @@ import pytest
 from catnip2bids import Format, package
 from catnip2bids.packaging.privacy import private_words
 from fork_server import command, start
-from runs import (
-    KO_NAME,
-    Collector,
-    mentions,
-    settings,
-    slices_of,
-    state_of,
-    write_l0,
-)
+from runs import KO_NAME, RAW, Collector, mentions, settings, slices_of, state_of, write_l0
 
 SECRET = "lab_of_zweistein"
 USER = "zweistein_jane"
@@ -58,7 +50,7 @@ def test_no_dataset_names_folders_users_or_machines(
 
 
 def test_copies_that_name_folders_are_warned_of(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "source")
+    run = write_l0(tmp_path / "source", only=RAW)
     (run / "notes.txt").write_text("seen in /nas/zweistein/brains/1.tif and C:\\Users\\jane\\2.tif, 640/FRST, 3.7/5\n")
     told = Collector()
     package([tmp_path / "source"], tmp_path / "dataset", settings(), progress=told)
@@ -75,7 +67,7 @@ def test_what_is_no_path_is_not_taken_for_one(tmp_path: Path, text: bytes) -> No
 
 
 def test_slices_that_are_links_out_of_the_source_are_followed_and_said(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "source")
+    run = write_l0(tmp_path / "source", only=RAW)
     (tmp_path / "storage").mkdir()
     for path in slices_of(run / "640_N4"):
         path.rename(tmp_path / "storage" / path.name)
@@ -92,7 +84,7 @@ def test_slices_that_are_links_out_of_the_source_are_followed_and_said(tmp_path:
 
 
 def test_a_copied_file_and_a_run_behind_links_are_said(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "elsewhere", KO_NAME)
+    run = write_l0(tmp_path / "elsewhere", KO_NAME, only=RAW)
     (tmp_path / "secret.csv").write_text("a\n")
     (run / "extra").mkdir()
     (run / "extra" / "table.csv").symlink_to(tmp_path / "secret.csv")

@@ -298,18 +298,21 @@ def test_scan_names_problems_and_ends_with_1(incomplete: Path, tmp_path: Path) -
     assert any("640_FRST" in problem for problem in json.loads(done.stdout)["problems"])
 
 
-def test_plan_correct_package_and_validate(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_dandi", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_plan_correct_package_and_validate(tmp_path: Path, request: pytest.FixtureRequest, with_dandi: bool) -> None:
+    if not with_dandi:
+        request.getfixturevalue("no_dandi")
     write_l2(tmp_path / "source", TODAY_NAME)
     plan = tmp_path / "plan.toml"
     assert called("scan", tmp_path / "source", "-o", plan).returncode == 0
     text = plan.read_text(encoding="utf-8").replace('subject = ""', 'subject = "46001wt"')
     text = text.replace('sample = ""', 'sample = "LeftHemisphere"')
     plan.write_text(text.replace("# voxel_size_um = []", "voxel_size_um = [3.7, 3.7, 5.0]"), encoding="utf-8")
-    done = command("package", tmp_path / "source", "-o", tmp_path / "out", "--plan", plan)
+    done = called("package", tmp_path / "source", "-o", tmp_path / "out", "--plan", plan)
     assert done.returncode == 0, done.stderr
     assert not done.stdout
     assert (tmp_path / "out/docs/report/index.html").is_file()
-    checked = command("validate", tmp_path / "out", "--json")
+    checked = called("validate", tmp_path / "out", "--json")
     assert checked.returncode == 0, checked.stderr
     document = json.loads(checked.stdout)
     assert document["ok"] is True
