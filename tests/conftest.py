@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cache
 from unittest.mock import patch
@@ -16,7 +17,11 @@ settings.load_profile("without deadline")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def versions_read_once() -> Iterator[None]:
-    """Let all packaging of this process read the versions of libraries once: it takes a tenth of the time else."""
-    with patch("catnip2bids.packaging.package_runs.installed_versions", cache(installed_versions)):
+def without_waiting() -> Iterator[None]:
+    """Do what takes long in each test once, or not at all, in the process of the tests; programs do it all.
+
+    The versions of libraries are read once, and no disk is waited for: only that a descriptor is open is looked at.
+    """
+    versions = cache(installed_versions)
+    with patch("catnip2bids.packaging.package_runs.installed_versions", versions), patch("os.fsync", os.fstat):
         yield

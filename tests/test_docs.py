@@ -67,19 +67,20 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+MAKES_MUCH = re.compile(r"^catnip2bids (convert|demo|package|report|restore|validate)|\.package\(", re.M)
+
+
 def pages_with_commands() -> Iterator[object]:
-    """Yield pages that have something to run or to read; those on which images are made in bulk are slow."""
+    """Yield pages that have something to run or to read; those on which images or reports are made are slow."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         languages = {block["language"] for block in BLOCK.finditer(text)}
         if languages - {"text"}:
-            is_slow = re.search(r"^catnip2bids (convert|demo|package|restore|validate)|\.package\(", text, re.M)
-            yield pytest.param(page, marks=pytest.mark.slow if is_slow else (), id=name_of(page))
+            yield pytest.param(page, marks=pytest.mark.slow if MAKES_MUCH.search(text) else (), id=name_of(page))
 
 
 @pytest.mark.parametrize("page", [*pages_with_commands()])
 def test_commands_of_the_page_run_and_print_what_it_says(page: Path, workshop: Path, tmp_path: Path) -> None:
-    preload_plots()
     folder = tmp_path / "here"
     if page == TUTORIAL:
         folder.mkdir()  # it begins with nothing
@@ -88,6 +89,8 @@ def test_commands_of_the_page_run_and_print_what_it_says(page: Path, workshop: P
         for name in MADE_BY_THE_PAGE.get(page.name, []):
             (folder / name).rename(tmp_path / name)
     whole_text, printed = page.read_text(encoding="utf-8"), ""
+    if MAKES_MUCH.search(whole_text):
+        preload_plots()
     if page == TUTORIAL:
         for size, small in SIZES.items():
             assert size in whole_text

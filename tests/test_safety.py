@@ -30,7 +30,7 @@ def test_no_dataset_names_folders_users_or_machines(
     tmp_path: Path, image_format: Format, options: tuple[str, ...]
 ) -> None:
     source, dataset = tmp_path / SECRET / "cohort", tmp_path / SECRET / "dataset"
-    run = write_l0(source)
+    run = write_l0(source, only=(*RAW, "640_FRST"))
     slices_of(run / "640_FRST")[3].write_bytes(b"damaged")  # problems are published too
     (run / "notes.txt").symlink_to(tmp_path / "nowhere")
     environment = {"HOME": f"/home/{USER}", "USER": USER, "LOGNAME": USER}
@@ -107,7 +107,7 @@ def test_a_copied_file_and_a_run_behind_links_are_said(tmp_path: Path) -> None:
 def test_nothing_is_open_to_others_beyond_what_the_user_allows(
     tmp_path: Path, umask: int, image_format: Format, options: tuple[str, ...]
 ) -> None:
-    run = write_l0(tmp_path / "source")
+    run = write_l0(tmp_path / "source", only=(*RAW, "640_FRST_seg"))
     for path in [*run.rglob("*.csv"), run / "640_N4"]:
         path.chmod(0o777)  # what the source allows counts as little
     script = f"import os; os.umask({umask}); from catnip2bids.cli import main; main()"
@@ -121,7 +121,7 @@ def test_nothing_is_open_to_others_beyond_what_the_user_allows(
 def test_names_are_harmless_in_the_page_of_a_comparison(tmp_path: Path) -> None:
     name = "<script>alert('1')<&>\"'<img src=x onerror=alert(2)>"
     for side in ("a", "b"):
-        run = write_l0(tmp_path / side / name.replace("/", ""), KO_NAME)
+        run = write_l0(tmp_path / side / name.replace("/", ""), KO_NAME, only=(*RAW, "640_FRST"))
         (run / f"{name}{side}.csv").write_text("x\n")
         slices_of(run / "640_FRST")[2].write_bytes(side.encode())
     folders = [tmp_path / side / name for side in ("a", "b")]
@@ -134,7 +134,7 @@ def test_names_are_harmless_in_the_page_of_a_comparison(tmp_path: Path) -> None:
 
 def test_the_source_is_only_read(tmp_path: Path) -> None:
     source = tmp_path / "source"
-    run = write_l0(source)
+    run = write_l0(source, only=(*RAW, "atlaslabel_def_origspace", "atlaslabel_def_origspace_masked"))
     before = state_of(source)
     assert command("scan", source, cwd=tmp_path).returncode == 0
     words = ("package", source, "-o", tmp_path / "dataset", "--voxel-size", 3.7, 3.7, 5, "--no-report")
