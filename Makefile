@@ -16,6 +16,9 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.tx
 demo: $(VENV)/.core
 	$(BIN)/catnip2bids demo demo
 
+# else each process of tests would compile all modules, and pytest would rewrite all tests in it
+test test-slow coverage: export PYTHONDONTWRITEBYTECODE =
+
 # minutes: all that is fast, and one real run of each kind (browser, cluster, killed process, full disk)
 test: $(VENV)/.dev
 	$(BIN)/pytest $(PYTEST_OPTIONS) --dist loadfile -m "not slow"

@@ -20,7 +20,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from forked import forked
+from fork_server import forked
 
 MIB = 2**20
 Bomb = Callable[[Path, str], object]

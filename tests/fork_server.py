@@ -1,35 +1,52 @@
-"""A fork server: starts programs from a process that has imported the package and Dask already, in milliseconds.
+"""A fork server: starts programs from a process that has imported all libraries already, in milliseconds.
 
-Invariant: each program is a process of its own, with its own arguments, folder, environment, session, output and exit
-code, and with the usual end of a Python; only what it imports is there already. As a script, it is the server.
+Invariant: each program is a process of its own, with its own arguments, folder, environment, session, streams and exit
+code, and with the usual end of a Python. It imports the command line itself, which looks at its streams then; only
+libraries are there already. A process of tests has one server, and one more for each LD_PRELOAD. As a script, this is
+the server.
 """
 
 from __future__ import annotations
 
 import atexit
+import base64
 import gc
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkstemp
-from typing import Any
+from typing import Any, ParamSpec
 
+_P = ParamSpec("_P")
 CATNIP2BIDS = "from catnip2bids.__main__ import main; main()"
 DASK_SCHEDULER = "from distributed.cli.dask_scheduler import main; main()"
 DASK_WORKER = "from distributed.cli.dask_worker import main; main()"
+SCRIPT = """
+import runpy, sys
+del sys.argv[0]
+sys.path[0] = sys.argv[0].rpartition("/")[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a file, which is the first argument."""
+_CALL = """
+import base64, json, pickle, sys
+sys.path[:] = json.loads(sys.argv[1])
+function, arguments, choices = pickle.loads(base64.b64decode(sys.argv[2]))
+function(*arguments, **choices)
+"""
 _IMPORTED = (
-    *("catnip2bids.__main__", "catnip2bids.cli.app", "catnip2bids.cli.job_progress", "catnip2bids.cli.terminal"),
-    *("catnip2bids.comparison", "catnip2bids.conversion", "catnip2bids.packaging", "catnip2bids.verification"),
-    *("catnip2bids.demo", "catnip2bids.reporting", "catnip2bids.validation", "interrupting"),
-    *("distributed.cli.dask_scheduler", "distributed.cli.dask_worker"),
-    *("imagecodecs._deflate", "imagecodecs._zlib", "rich.live", "rich.progress", "rich.table", "tensorstore", "zarr"),
+    *("catnip2bids.comparison", "catnip2bids.conversion", "catnip2bids.demo", "catnip2bids.packaging"),
+    *("catnip2bids.reporting", "catnip2bids.restoration", "catnip2bids.validation", "catnip2bids.verification"),
+    *("distributed.cli.dask_scheduler", "distributed.cli.dask_worker", "imagecodecs._deflate", "imagecodecs._zlib"),
+    *("interrupting", "pytest", "rich.live", "rich.progress", "rich.table", "tensorstore", "typer.rich_utils", "zarr"),
 )
 """What programs would import first."""
 _SECONDS_TO_LOOK = 0.02
@@ -65,6 +82,15 @@ class Program:
                 raise subprocess.TimeoutExpired("a forked program", seconds, self.printed, self.said)
             time.sleep(_SECONDS_TO_LOOK)
         return code
+
+    def finished(self, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+        """Wait for the end, and kill it if it takes longer."""
+        try:
+            code = self.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        return subprocess.CompletedProcess("a forked program", code, self.printed, self.said)
 
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
@@ -117,8 +143,14 @@ class _Server:
 
 
 @cache
-def _server(preload: str = "") -> _Server:
+def _server(preload: str) -> _Server:
     return _Server(preload)
+
+
+@cache
+def preload_plots() -> None:
+    """Make the library for plots too, which takes seconds, for all programs from now on."""
+    _server("").ask({"makes_plots": True})
 
 
 def start(
@@ -127,6 +159,7 @@ def start(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     own_session: bool = False,
+    terminal: str = "",
 ) -> Program:
     """Start a program.
 
@@ -142,6 +175,8 @@ def start(
         Its variables; those of this process unless given. For another ``LD_PRELOAD`` there is another server.
     own_session
         Whether it is the first process of a new session, so that a signal to its group reaches its children too.
+    terminal
+        What stdin and stderr are; without one, lines have 200 columns.
     """
     environment = os.environ if environment is None else environment
     server = _server(environment.get("LD_PRELOAD", ""))
@@ -150,19 +185,31 @@ def start(
         "script": script,
         "arguments": [str(argument) for argument in arguments],
         "cwd": str(cwd or Path.cwd()),
-        "environment": {**environment, "COLUMNS": "200"},
-        "logs": [str(log) for log in logs],
+        "environment": {**environment} if terminal else {**environment, "COLUMNS": "200"},
+        "streams": [terminal or os.devnull, str(logs[0]), terminal or str(logs[1])],
         "own_session": own_session,
     }
     return Program(server, server.ask(request), logs)
 
 
 def command(*arguments: object, cwd: Path | None = None, seconds: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run the command line to its end, as `runs.command` does."""
-    program = start(CATNIP2BIDS, *arguments, cwd=cwd)
-    code = program.wait(seconds)
-    assert "Traceback" not in program.said, program.said
-    return subprocess.CompletedProcess([str(argument) for argument in arguments], code, program.printed, program.said)
+    """Run the command line to its end, away from a terminal."""
+    done = start(CATNIP2BIDS, *arguments, cwd=cwd).finished(seconds)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def python(script: str, *arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run a script to its end, whatever that is."""
+    return start(script, *arguments).finished(timeout)
+
+
+def forked(function: Callable[_P, object], *arguments: _P.args, **choices: _P.kwargs) -> int:
+    """Call a function of a module in a process without other threads; returns the exit code of the process."""
+    called = base64.b64encode(pickle.dumps((function, arguments, choices))).decode()
+    done = start(_CALL, json.dumps(sys.path), called).finished()
+    sys.stderr.write(done.stderr)
+    return done.returncode
 
 
 # ---- the server
@@ -172,13 +219,23 @@ def _serve() -> dict[str, Any] | None:
     """Fork for each request; returns the request in the new process, and None in the server when no more come."""
     for line in sys.stdin:
         request = json.loads(line)
-        if "script" not in request:
+        answer: int | None = None
+        if "makes_plots" in request:
+            _make_plots()
+        elif "pid" in request:
             answer = _exit_code(request["pid"])
         elif (answer := os.fork()) == 0:
             return dict(request)
         sys.stdout.write(f"{json.dumps(answer)}\n")
         sys.stdout.flush()
     return None
+
+
+def _make_plots() -> None:
+    from catnip2bids.reporting.vega import Vega
+
+    with Vega() as vega:
+        vega.library()
 
 
 def _exit_code(pid: int) -> int | None:
@@ -190,10 +247,11 @@ def _become(request: Mapping[str, Any]) -> None:
     """Give this process what a program of its own has."""
     if request["own_session"]:
         os.setsid()
-    nowhere = os.open(os.devnull, os.O_RDONLY)
-    logs = [os.open(log, os.O_WRONLY | os.O_APPEND) for log in request["logs"]]
-    for stream, descriptor in enumerate((nowhere, *logs)):
-        os.dup2(descriptor, stream)
+    for number, path in enumerate(request["streams"]):
+        os.dup2(os.open(path, os.O_APPEND | os.O_NOCTTY | (os.O_WRONLY if number else os.O_RDONLY)), number)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])

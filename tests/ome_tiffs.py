@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,10 +20,20 @@ from catnip2bids.ome import OmeTiffImage, OmeXmlFields, downsample
 from catnip2bids.volume import Copyable, Kind, Volume
 from made_up import Array
 
+if TYPE_CHECKING:
+    import ome_types
+
 needs_libtiff = pytest.mark.skipif(
     "CI" not in os.environ and not all(map(shutil.which, ("tiffcmp", "tiffcp", "tiffinfo"))),
     reason="needs the command line tools of libtiff",
 )
+
+
+def ome_of(image: Path) -> ome_types.model.Image:
+    """Read how an OME-TIFF is described, with ome-types, which takes long to import."""
+    import ome_types
+
+    return ome_types.from_tiff(image).images[0]
 
 
 def image_of(volume: Volume, file: Path, kind: Kind = Kind.IMAGE, **choices: Any) -> OmeTiffImage:

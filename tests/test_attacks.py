@@ -18,7 +18,8 @@ import pytest
 from catnip2bids import convert, package, report, restore, validate, verify
 from catnip2bids.errors import DatasetError
 from catnip2bids.progress import Progress
-from runs import KO_PREFIX, PROVENANCE, command, settings, state_of, write_l0
+from fork_server import command
+from runs import KO_PREFIX, PROVENANCE, settings, state_of, write_l0
 
 RAW = f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"
 Change = Callable[[dict[str, Any]], object]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from fork_server import start
+from fork_server import SCRIPT, start
 from made_up import Array
 from runs import files_of
 
@@ -24,18 +24,8 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIZE = "12x256x320"
 
 
-_SCRIPT = """
-import runpy, sys
-sys.argv = sys.argv[1:]
-sys.path.insert(0, sys.argv[0].rpartition("/")[0])
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    program = start(_SCRIPT, *words)
-    code = program.wait(300)
-    return subprocess.CompletedProcess([str(word) for word in words], code, program.printed, program.said)
+def run(script: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return start(SCRIPT, script, *words).finished(300)
 
 
 @cache
@@ -95,8 +85,7 @@ def test_kinds_look_like_what_they_are(tmp_path: Path) -> None:
 
 
 def test_a_series_is_made_as_the_command_line_says(tmp_path: Path) -> None:
-    words = [BENCHMARKS / "make_series.py", tmp_path / "series", SIZE, "--kind", "mask", "--seed", 1]
-    made = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=False)
+    made = run(BENCHMARKS / "make_series.py", tmp_path / "series", SIZE, "--kind", "mask", "--seed", 1)
     assert made.returncode == 0, made.stderr
     made_series(tmp_path / "expected", "mask", 1)
     assert files_of(tmp_path / "series") == files_of(tmp_path / "expected")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import ome_types
 import pytest
 import tifffile
 import zarr
@@ -20,9 +19,11 @@ from catnip2bids.errors import DatasetError, SourceError, UsageError, WriteError
 from catnip2bids.locks import lock_output
 from catnip2bids.progress import Progress
 from catnip2bids.volume import plane_sha256
+from fork_server import command
 from in_process import called
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
-from runs import Collector, command, files_of, ome
+from ome_tiffs import ome_of
+from runs import Collector, files_of, ome
 
 VOXEL_UM = (3.7, 3.7, 5.0)
 
@@ -93,7 +94,7 @@ def test_the_voxel_size_is_the_one_that_the_source_states(tmp_path: Path, sized:
     told = Collector()
     made = catnip2bids.convert(sized[name], tmp_path / "image.ome.tif", progress=told)
     assert made.voxel_size_um == VOXEL_UM
-    pixels = ome_types.from_tiff(made.path).images[0].pixels
+    pixels = ome_of(made.path).pixels
     assert (pixels.physical_size_x, pixels.physical_size_y, pixels.physical_size_z) == VOXEL_UM
     assert told.warnings == []
     assert "3.7 x 3.7 x 5 um" in told.notes[0]
@@ -107,7 +108,7 @@ def test_another_voxel_size_is_used_and_warned_about(
     told = Collector()
     made = catnip2bids.convert(sized[name], tmp_path / "image.ome.tif", size_um, progress=told)
     assert made.voxel_size_um == size_um
-    assert ome_types.from_tiff(made.path).images[0].pixels.physical_size_z == size_um[2]
+    assert ome_of(made.path).pixels.physical_size_z == size_um[2]
     assert len(told.warnings) == n_warnings
     for warning in told.warnings:
         assert str(sized[name]) in warning

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import ome_types
 import pytest
 import tifffile
 
@@ -21,11 +20,11 @@ from catnip2bids.locks import lock_output
 from catnip2bids.ome import tiff_directory
 from catnip2bids.progress import Progress
 from catnip2bids.volume import Kind, plane_sha256
-from forked import forked
+from fork_server import forked
 from in_process import called
 from killing_conversions import BYTES_PER_MARKER, LARGEST_LAST_LEVEL, MOMENTS, convert_until
 from made_up import DEFLATE, FLAVOURS, LZW, Flavour, some_image, some_labels, write_slices, write_tiff
-from ome_tiffs import halved, levels_of, same_bits, segments_of
+from ome_tiffs import halved, levels_of, ome_of, same_bits, segments_of
 from runs import files_of, level, state_of
 
 VOXEL_UM = (3.7, 3.7, 5.0)
@@ -79,7 +78,7 @@ def test_slices_and_stacks_become_one_file(tmp_path: Path, slices: Path, ending:
     assert segments_of(made.path) == [segments for file in files for segments in segments_of(file)]
     with tifffile.TiffFile(made.path) as written:
         assert written.is_bigtiff == (ending == ".ome.btf")
-    image = ome_types.from_tiff(made.path).images[0]
+    image = ome_of(made.path)
     assert image.name == "image"
     sizes = (image.pixels.physical_size_x, image.pixels.physical_size_y, image.pixels.physical_size_z)
     assert sizes == VOXEL_UM
@@ -156,7 +155,7 @@ def test_names_may_be_anything(tmp_path: Path) -> None:
     write_slices(tmp_path / name, PLANES, flavour=USUAL)
     made = catnip2bids.convert(tmp_path / name, tmp_path / f"{name}.ome.tif", VOXEL_UM)
     assert same_bits(levels_of(made.path)[0], PLANES)
-    assert ome_types.from_tiff(made.path).images[0].name == name
+    assert ome_of(made.path).name == name
 
 
 @pytest.mark.parametrize("ending", [".ome.btf", ".ome.tif"])

@@ -24,9 +24,7 @@ from catnip2bids import Settings, package, read_plan
 from catnip2bids.demo import write_atlas_table, write_cohort
 from catnip2bids.ome.levels import plan_levels
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
-from forking import ForkServer, reporting_fork_server
-
-__all__ = ["reporting_fork_server"]
+from fork_server import CATNIP2BIDS, preload_plots, start
 
 REPO = Path(__file__).resolve().parents[1]
 DOCS = REPO / "docs"
@@ -35,10 +33,9 @@ PAGES = [REPO / "README.md", *sorted(DOCS.rglob("*.md"))]
 SMALL = (12, 40, 36)
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 SMALL_DEMO = f"""
-import runpy
 from catnip2bids.demo import write_cohort
 write_cohort.__kwdefaults__["shape"] = {SMALL}
-runpy.run_module("catnip2bids", run_name="__main__", alter_sys=True)
+{CATNIP2BIDS}
 """
 SIZES = {
     "272 x 320 x 96": "36 x 40 x 12",
@@ -70,20 +67,20 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+MAKES_MUCH = re.compile(r"^catnip2bids (convert|demo|package|report|restore|validate)|\.package\(", re.M)
+
+
 def pages_with_commands() -> Iterator[object]:
-    """Yield pages that have something to run or to read; those on which images are made in bulk are slow."""
+    """Yield pages that have something to run or to read; those on which images or reports are made are slow."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         languages = {block["language"] for block in BLOCK.finditer(text)}
         if languages - {"text"}:
-            is_slow = re.search(r"^catnip2bids (convert|demo|package|restore|validate)|\.package\(", text, re.M)
-            yield pytest.param(page, marks=pytest.mark.slow if is_slow else (), id=name_of(page))
+            yield pytest.param(page, marks=pytest.mark.slow if MAKES_MUCH.search(text) else (), id=name_of(page))
 
 
 @pytest.mark.parametrize("page", [*pages_with_commands()])
-def test_commands_of_the_page_run_and_print_what_it_says(
-    page: Path, workshop: Path, tmp_path: Path, reporting_fork_server: ForkServer
-) -> None:
+def test_commands_of_the_page_run_and_print_what_it_says(page: Path, workshop: Path, tmp_path: Path) -> None:
     folder = tmp_path / "here"
     if page == TUTORIAL:
         folder.mkdir()  # it begins with nothing
@@ -92,6 +89,8 @@ def test_commands_of_the_page_run_and_print_what_it_says(
         for name in MADE_BY_THE_PAGE.get(page.name, []):
             (folder / name).rename(tmp_path / name)
     whole_text, printed = page.read_text(encoding="utf-8"), ""
+    if MAKES_MUCH.search(whole_text):
+        preload_plots()
     if page == TUTORIAL:
         for size, small in SIZES.items():
             assert size in whole_text
@@ -103,7 +102,7 @@ def test_commands_of_the_page_run_and_print_what_it_says(
         elif language == "toml":
             check_plan(text, folder)
         else:
-            printed = "".join(run(reporting_fork_server, command, folder) for command in commands(language, text))
+            printed = "".join(run(command, folder) for command in commands(language, text))
 
 
 def pattern_of(output: str) -> str:
@@ -113,18 +112,19 @@ def pattern_of(output: str) -> str:
     return re.sub(r"(^|\\n)\.\*\?\\n", r"\1(?:.*?\\n)?", lines) + r"\n?"
 
 
-def run(server: ForkServer, command: list[str], folder: Path) -> str:
-    """Run what stands behind `python` on a command line; returns what it printed."""
-    finished = server.finished(*command, cwd=folder, is_merged=True)
-    expected = {0, 1} if "compare" in command else {0}  # as diff, it ends with 1 where it finds a difference
-    assert finished.returncode in expected, f"{command}: {finished.stdout}"
-    return finished.stdout
+def run(program: list[str], folder: Path) -> str:
+    """Run a script with arguments; returns what it printed."""
+    finished = start(*program, cwd=folder).finished()
+    printed = finished.stdout + finished.stderr
+    expected = {0, 1} if "compare" in program else {0}  # as diff, it ends with 1 where it finds a difference
+    assert finished.returncode in expected, f"{program}: {printed}"
+    return printed
 
 
 def commands(language: str, text: str) -> list[list[str]]:
-    """Turn a block into commands: this program's, Python, head, or make (which CI runs itself)."""
+    """Turn a block into scripts with arguments: this program, Python, head, or make (which CI runs itself)."""
     if language == "python":
-        return [["-c", text]]
+        return [[text]]
     if language == "text":
         return []
     assert language == "sh", f"what is a block of {language}?"
@@ -134,10 +134,10 @@ def commands(language: str, text: str) -> list[list[str]]:
         if program == "make":
             assert f"make {arguments[0]}" in (REPO / ".ci/run").read_text(encoding="utf-8")
         elif program == "head":
-            found.append(["-c", f"import subprocess; subprocess.run({[program, *arguments]}, check=True)"])
+            found.append([f"import subprocess; subprocess.run({[program, *arguments]}, check=True)"])
         else:
             assert program == "catnip2bids", f"no test knows how to run {line!r}"
-            found.append(["-c", SMALL_DEMO, *arguments] if arguments[0] == "demo" else ["-m", program, *arguments])
+            found.append([SMALL_DEMO if arguments[0] == "demo" else CATNIP2BIDS, *arguments])
     return found
 
 

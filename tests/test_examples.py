@@ -13,10 +13,10 @@ import pytest
 
 import catnip2bids
 from demo_cohort import demo_cohort, demo_dataset
-from forking import ForkServer, reporting_fork_server
+from fork_server import SCRIPT, preload_plots, start
 from repo import REPO
 
-__all__ = ["demo_cohort", "demo_dataset", "reporting_fork_server"]
+__all__ = ["demo_cohort", "demo_dataset"]
 
 EXAMPLES = sorted((REPO / "examples").glob("*.py"))
 SAID = {
@@ -46,11 +46,12 @@ def desk(demo_cohort: Path, demo_dataset: Path, tmp_path_factory: pytest.TempPat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
-def test_the_example_runs(desk: Path, script: Path, reporting_fork_server: ForkServer) -> None:
+def test_the_example_runs(desk: Path, script: Path) -> None:
     if script.stem == "use_cluster":  # its workers import the script
         done = subprocess.run([sys.executable, script], cwd=desk, capture_output=True, text=True, check=False)
     else:
-        done = reporting_fork_server.finished(script, cwd=desk)
+        preload_plots()
+        done = start(SCRIPT, script, cwd=desk).finished()
     assert (done.returncode, done.stderr) == (0, "")
     assert SAID[script.stem] in done.stdout
 

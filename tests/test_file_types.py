@@ -16,8 +16,8 @@ from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import read_log
 from catnip2bids.errors import SourceError
 from catnip2bids.file_types import refuse_special_file
+from fork_server import command
 from made_up import some_image, write_slices
-from runs import command
 
 
 def slices_with_a_pipe(folder: Path) -> Path:
@@ -45,7 +45,7 @@ def test_a_pipe_in_the_place_of_an_image_is_named(tmp_path: Path, name: str) -> 
 @pytest.mark.slow
 def test_the_command_ends_at_a_pipe(tmp_path: Path) -> None:
     pipe = slices_with_a_pipe(tmp_path / "slices")
-    done = command("convert", pipe.parent, tmp_path / "image.ome.zarr", "--voxel-size", 1, 1, 1, timeout=60)
+    done = command("convert", pipe.parent, tmp_path / "image.ome.zarr", "--voxel-size", 1, 1, 1, seconds=60)
     assert (done.returncode, f"{pipe}: is a named pipe" in done.stderr) == (2, True), done.stderr
 
 

@@ -21,7 +21,7 @@ from catnip2bids.restoration import restore
 from catnip2bids.scanning import scan
 from catnip2bids.validation import validate
 from catnip2bids.verification import verify
-from runs import FLOX, KO_NAME, settings, state_of, write_l0
+from runs import FLOX, KO_NAME, RAW, settings, state_of, write_l0
 
 FILES = [
     *("._Z0001.tif", ".DS_Store", "Icon\r", ".ds_store", "Thumbs.db", "THUMBS.DB", "ehthumbs.db", "Desktop.ini"),
@@ -226,7 +226,7 @@ def test_a_dataset_with_leftovers_is_restored_without_them(packaged: Path, tmp_p
 
 
 def test_the_next_animal_comes_into_a_dataset_with_leftovers(packaged: Path, tmp_path: Path) -> None:
-    write_l0(tmp_path, FLOX)
+    write_l0(tmp_path, FLOX, only=(*RAW, "640_FRST_seg"))
     dataset = Path(shutil.copytree(packaged, tmp_path / "dataset"))
     before = {path: state for path, state in state_of(dataset).items() if is_leftover(dataset / path)}
     assert package(tmp_path / "FLOX", dataset, settings()).ok

@@ -32,7 +32,7 @@ from catnip2bids.staging import discard_staging, is_temporary, staged_output
 from clusters import wait_for
 from faulting import IN_ITS_OWN_MOUNTS, may_mount
 from fork_server import Program, command, start
-from runs import files_of, settings, write_l0, write_l2
+from runs import RAW, files_of, settings, write_l0, write_l2
 
 
 def test_a_lock_ends_with_its_program(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ sys.exit(0 if package(sys.argv[1], sys.argv[2], settings, progress=Waiting()).ok
 @pytest.fixture
 def packaging(tmp_path: Path) -> Iterator[Program]:
     """Another process that packages ``source`` into ``dataset``, and has begun to write."""
-    write_l0(tmp_path / "source")
+    write_l0(tmp_path / "source", only=RAW)
     other = start(PACKAGE, tmp_path / "source", tmp_path / "dataset")
     wait_for(lambda: other.printed.startswith("writing\n"))
     yield other
@@ -118,8 +118,8 @@ def test_of_two_commands_the_second_is_refused_until_the_first_ends(tmp_path: Pa
 
 
 def test_a_dataset_that_changed_since_it_was_read_is_refused(tmp_path: Path) -> None:
-    write_l0(tmp_path / "ko")
-    write_l2(tmp_path / "wt")
+    write_l0(tmp_path / "ko", only=RAW)
+    write_l2(tmp_path / "wt", only=RAW)
     dataset, progress = tmp_path / "dataset", Progress()
     with preflight_with_resources(tmp_path / "ko", dataset, settings(), None, progress) as prepared:
         package(tmp_path / "wt", dataset, settings())

@@ -27,7 +27,8 @@ COHORT, DATASET = Path("cohort"), Path("dataset")
 
 
 def written_run(name: str | None = None) -> Path:
-    return write_run(COHORT, RunSpec(shape=SMALL) if name is None else RunSpec(name, shape=SMALL))
+    spec = RunSpec(shape=SMALL, thresholds=(10000,))
+    return write_run(COHORT, spec if name is None else replace(spec, name=name))
 
 
 def no_run() -> None:

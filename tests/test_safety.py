@@ -12,15 +12,7 @@ import pytest
 from catnip2bids import Format, package
 from catnip2bids.packaging.privacy import private_words
 from fork_server import command, start
-from runs import (
-    KO_NAME,
-    Collector,
-    mentions,
-    settings,
-    slices_of,
-    state_of,
-    write_l0,
-)
+from runs import KO_NAME, RAW, Collector, mentions, settings, slices_of, state_of, write_l0
 
 SECRET = "lab_of_zweistein"
 USER = "zweistein_jane"
@@ -38,7 +30,7 @@ def test_no_dataset_names_folders_users_or_machines(
     tmp_path: Path, image_format: Format, options: tuple[str, ...]
 ) -> None:
     source, dataset = tmp_path / SECRET / "cohort", tmp_path / SECRET / "dataset"
-    run = write_l0(source)
+    run = write_l0(source, only=(*RAW, "640_FRST"))
     slices_of(run / "640_FRST")[3].write_bytes(b"damaged")  # problems are published too
     (run / "notes.txt").symlink_to(tmp_path / "nowhere")
     environment = {"HOME": f"/home/{USER}", "USER": USER, "LOGNAME": USER}
@@ -58,7 +50,7 @@ def test_no_dataset_names_folders_users_or_machines(
 
 
 def test_copies_that_name_folders_are_warned_of(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "source")
+    run = write_l0(tmp_path / "source", only=RAW)
     (run / "notes.txt").write_text("seen in /nas/zweistein/brains/1.tif and C:\\Users\\jane\\2.tif, 640/FRST, 3.7/5\n")
     told = Collector()
     package([tmp_path / "source"], tmp_path / "dataset", settings(), progress=told)
@@ -75,7 +67,7 @@ def test_what_is_no_path_is_not_taken_for_one(tmp_path: Path, text: bytes) -> No
 
 
 def test_slices_that_are_links_out_of_the_source_are_followed_and_said(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "source")
+    run = write_l0(tmp_path / "source", only=RAW)
     (tmp_path / "storage").mkdir()
     for path in slices_of(run / "640_N4"):
         path.rename(tmp_path / "storage" / path.name)
@@ -92,7 +84,7 @@ def test_slices_that_are_links_out_of_the_source_are_followed_and_said(tmp_path:
 
 
 def test_a_copied_file_and_a_run_behind_links_are_said(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "elsewhere", KO_NAME)
+    run = write_l0(tmp_path / "elsewhere", KO_NAME, only=RAW)
     (tmp_path / "secret.csv").write_text("a\n")
     (run / "extra").mkdir()
     (run / "extra" / "table.csv").symlink_to(tmp_path / "secret.csv")
@@ -115,7 +107,7 @@ def test_a_copied_file_and_a_run_behind_links_are_said(tmp_path: Path) -> None:
 def test_nothing_is_open_to_others_beyond_what_the_user_allows(
     tmp_path: Path, umask: int, image_format: Format, options: tuple[str, ...]
 ) -> None:
-    run = write_l0(tmp_path / "source")
+    run = write_l0(tmp_path / "source", only=(*RAW, "640_FRST_seg"))
     for path in [*run.rglob("*.csv"), run / "640_N4"]:
         path.chmod(0o777)  # what the source allows counts as little
     script = f"import os; os.umask({umask}); from catnip2bids.cli import main; main()"
@@ -129,7 +121,7 @@ def test_nothing_is_open_to_others_beyond_what_the_user_allows(
 def test_names_are_harmless_in_the_page_of_a_comparison(tmp_path: Path) -> None:
     name = "<script>alert('1')<&>\"'<img src=x onerror=alert(2)>"
     for side in ("a", "b"):
-        run = write_l0(tmp_path / side / name.replace("/", ""), KO_NAME)
+        run = write_l0(tmp_path / side / name.replace("/", ""), KO_NAME, only=(*RAW, "640_FRST"))
         (run / f"{name}{side}.csv").write_text("x\n")
         slices_of(run / "640_FRST")[2].write_bytes(side.encode())
     folders = [tmp_path / side / name for side in ("a", "b")]
@@ -142,7 +134,7 @@ def test_names_are_harmless_in_the_page_of_a_comparison(tmp_path: Path) -> None:
 
 def test_the_source_is_only_read(tmp_path: Path) -> None:
     source = tmp_path / "source"
-    run = write_l0(source)
+    run = write_l0(source, only=(*RAW, "atlaslabel_def_origspace", "atlaslabel_def_origspace_masked"))
     before = state_of(source)
     assert command("scan", source, cwd=tmp_path).returncode == 0
     words = ("package", source, "-o", tmp_path / "dataset", "--voxel-size", 3.7, 3.7, 5, "--no-report")

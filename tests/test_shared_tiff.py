@@ -9,7 +9,6 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-import ome_types
 import pytest
 import tifffile
 
@@ -17,7 +16,7 @@ import catnip2bids
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import Volume, inspect_volume, plane_sha256
 from made_up import SHARED
-from ome_tiffs import decoded_by_libtiff, levels_of, needs_libtiff, same_bits, segments_of
+from ome_tiffs import decoded_by_libtiff, levels_of, needs_libtiff, ome_of, same_bits, segments_of
 from runs import level, slices_of, source_planes
 
 ZOO, SLICES = SHARED / "data/tiff_zoo", SHARED / "data/series/clearmap1_matlab/Data/Synthetic"
@@ -123,7 +122,7 @@ def test_slices_of_matlab_are_copied(tmp_path: Path) -> None:
         assert made.sha256 == tuple(map(plane_sha256, planes))
         assert same_bits(levels_of(made.path)[0], planes)
         assert segments_of(made.path) == [segments for file in files for segments in segments_of(file)]
-        pixels = ome_types.from_tiff(made.path).images[0].pixels
+        pixels = ome_of(made.path).pixels
         sizes = (pixels.physical_size_x, pixels.physical_size_y, pixels.physical_size_z)
         assert (sizes, pixels.size_z) == (VOXEL_UM, 40)
         with tifffile.TiffFile(made.path) as tiff:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVarTuple
 
-from forked import forked
+from fork_server import forked
 
 _Arguments = TypeVarTuple("_Arguments")
 
@@ -25,8 +25,15 @@ def peak_bytes(function: Callable[[*_Arguments], object], *arguments: *_Argument
         return int(result.read_text(encoding="ascii"))
 
 
-def _trace(result: Path, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
-    tracemalloc.start()
+def peak_bytes_here(function: Callable[[*_Arguments], object], *arguments: *_Arguments) -> int:
+    """Do the same in this process, which has to be a forked one and can measure many calls."""
+    tracemalloc.start()  # once, if called several times
+    tracemalloc.reset_peak()
+    held, _ = tracemalloc.get_traced_memory()
     function(*arguments)
     _, peak = tracemalloc.get_traced_memory()
-    result.write_text(str(peak), encoding="ascii")
+    return peak - held
+
+
+def _trace(result: Path, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    result.write_text(str(peak_bytes_here(function, *arguments)), encoding="ascii")

@@ -23,6 +23,7 @@ from catnip2bids import scan
 from catnip2bids.bids.schema import bids_version
 from catnip2bids.demo import write_atlas_table, write_cohort
 from catnip2bids.versions import versions
+from fork_server import command
 from in_process import called, no_dandi, no_validators
 from runs import (
     KO,
@@ -30,7 +31,6 @@ from runs import (
     SHAPE,
     TODAY,
     TODAY_NAME,
-    command,
     dataset_files,
     images_of,
     slices_of,
@@ -100,7 +100,8 @@ def test_what_is_not_installed_is_told_too(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_module_is_the_same_program() -> None:
     script = Path(sys.executable).with_name("catnip2bids")
     by_name = subprocess.run([script, "scan", "nowhere"], capture_output=True, text=True, check=False)
-    by_module = command("scan", "nowhere")
+    words = [sys.executable, "-m", "catnip2bids", "scan", "nowhere"]
+    by_module = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (by_name.returncode, by_name.stderr) == (2, by_module.stderr)
     assert by_module.returncode == 2
     assert "nowhere: does not exist" in by_module.stderr
@@ -297,18 +298,21 @@ def test_scan_names_problems_and_ends_with_1(incomplete: Path, tmp_path: Path) -
     assert any("640_FRST" in problem for problem in json.loads(done.stdout)["problems"])
 
 
-def test_plan_correct_package_and_validate(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_dandi", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_plan_correct_package_and_validate(tmp_path: Path, request: pytest.FixtureRequest, with_dandi: bool) -> None:
+    if not with_dandi:
+        request.getfixturevalue("no_dandi")
     write_l2(tmp_path / "source", TODAY_NAME)
     plan = tmp_path / "plan.toml"
     assert called("scan", tmp_path / "source", "-o", plan).returncode == 0
     text = plan.read_text(encoding="utf-8").replace('subject = ""', 'subject = "46001wt"')
     text = text.replace('sample = ""', 'sample = "LeftHemisphere"')
     plan.write_text(text.replace("# voxel_size_um = []", "voxel_size_um = [3.7, 3.7, 5.0]"), encoding="utf-8")
-    done = command("package", tmp_path / "source", "-o", tmp_path / "out", "--plan", plan)
+    done = called("package", tmp_path / "source", "-o", tmp_path / "out", "--plan", plan)
     assert done.returncode == 0, done.stderr
     assert not done.stdout
     assert (tmp_path / "out/docs/report/index.html").is_file()
-    checked = command("validate", tmp_path / "out", "--json")
+    checked = called("validate", tmp_path / "out", "--json")
     assert checked.returncode == 0, checked.stderr
     document = json.loads(checked.stdout)
     assert document["ok"] is True
@@ -392,7 +396,7 @@ def test_the_demo_twice(tmp_path: Path) -> None:
     """With a smaller cohort than the demo makes up; only the first one asks the validators."""
     write_cohort(tmp_path / "demo/cohort", shape=SHAPE)
     write_atlas_table(tmp_path / "demo/atlas_info.txt")
-    first = command("demo", tmp_path / "demo", timeout=170)
+    first = command("demo", tmp_path / "demo", seconds=170)
     assert first.returncode == 0, first.stderr
     assert not first.stdout
     assert "look at" in first.stderr

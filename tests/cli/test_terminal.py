@@ -7,8 +7,6 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import tempfile
 import termios
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,10 +35,8 @@ from catnip2bids.packaging import package
 from catnip2bids.restoration import Restoration
 from catnip2bids.verification import Verification
 from catnip2bids.verification.result import ImageVerdict, Problem, ProblemKind
-from forking import ForkServer, fork_server
+from fork_server import CATNIP2BIDS, command, start
 from runs import FLOX, KO, KO_PREFIX, TODAY, settings, slices_of, write_l0, write_l2
-
-__all__ = ["fork_server"]
 
 Seen = tuple[int, str, str]
 """Exit code, what was written to the terminal, and what came out at stdout."""
@@ -64,41 +60,19 @@ COMMANDS = {
 }
 
 
-class Program:
-    """The command line, in a terminal or away from one."""
-
-    def __init__(self, server: ForkServer) -> None:
-        self._server = server
-
-    def seen(self, *words: str, cwd: Path, width: int = 80, variables: Mapping[str, str] = {}) -> Seen:
-        """Run a command in a terminal."""
-        environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
-        environment = {**environment, "TERM": "xterm-256color"} | dict(variables)
-        main, side = pty.openpty()
-        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-        terminal = os.ttyname(side)
-        with ThreadPoolExecutor(1) as threads, tempfile.NamedTemporaryFile() as out:
-            written = threads.submit(_all_of, main)
-            code = self._server.run(
-                *("-m", "catnip2bids", *words), cwd=cwd, streams=[terminal, out.name, terminal], environment=environment
-            )
-            os.close(side)
-            seen = code, written.result().decode(), out.read().decode()
-        os.close(main)
-        return seen
-
-    def piped(self, *words: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command away from a terminal."""
-        environment = os.environ | {"COLUMNS": "200"} | variables
-        done = self._server.finished("-m", "catnip2bids", *words, cwd=cwd, environment=environment)
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
-
-
-@pytest.fixture(scope="module")
-def program(fork_server: ForkServer) -> Program:
-    """The command line."""
-    return Program(fork_server)
+def in_terminal(*words: str, cwd: Path, width: int = 80, variables: Mapping[str, str] = {}) -> Seen:
+    """Run the command line in a terminal."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
+    environment = {**environment, "TERM": "xterm-256color"} | dict(variables)
+    main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    with ThreadPoolExecutor(1) as threads:
+        written = threads.submit(_all_of, main)
+        done = start(CATNIP2BIDS, *words, cwd=cwd, environment=environment, terminal=os.ttyname(side)).finished()
+        os.close(side)
+        seen = done.returncode, written.result().decode(), done.stdout
+    os.close(main)
+    return seen
 
 
 @pytest.fixture(scope="module")
@@ -126,18 +100,19 @@ def _beside(folder: Path, place: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shown(program: Program, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Shown:
+def shown(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Shown:
     """Runs one of the commands in a terminal, once."""
-    return cache(lambda name: program.seen(*COMMANDS[name], cwd=_beside(folder, tmp_path_factory.mktemp(name))))
+    return cache(lambda name: in_terminal(*COMMANDS[name], cwd=_beside(folder, tmp_path_factory.mktemp(name))))
 
 
 @pytest.fixture(scope="module")
-def piped(program: Program, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Piped:
+def piped(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Piped:
     """Runs one of the commands away from a terminal, once; returns the lines for people."""
 
     def run(name: str) -> list[str]:
         place = _beside(folder, tmp_path_factory.mktemp(name))
-        done = program.piped(*COMMANDS[name], cwd=place, FORCE_COLOR="1")
+        done = start(CATNIP2BIDS, *COMMANDS[name], cwd=place, environment=os.environ | {"FORCE_COLOR": "1"}).finished()
+        assert "Traceback" not in done.stderr
         assert not done.stdout
         return done.stderr.splitlines()
 
@@ -176,16 +151,16 @@ def test_no_line_is_wider_than_the_terminal(shown: Shown, name: str) -> None:
     assert ESCAPE.search(written)
 
 
-def test_a_narrow_terminal_still_tells_images_apart(program: Program, here: Path) -> None:
-    _, written, _ = program.seen("verify", "dataset", cwd=here, width=60)
+def test_a_narrow_terminal_still_tells_images_apart(here: Path) -> None:
+    _, written, _ = in_terminal("verify", "dataset", cwd=here, width=60)
     lines = lines_of(written)
     assert max(map(cell_len, lines)) <= 60
     assert any("desc-FRSTsegfiltered10000_" in line for line in lines)
 
 
 @pytest.mark.slow
-def test_a_validation_fits_too_and_says_once_what_is_the_same_in_several_files(program: Program, here: Path) -> None:
-    code, written, _ = program.seen("validate", "dataset", cwd=here)
+def test_a_validation_fits_too_and_says_once_what_is_the_same_in_several_files(here: Path) -> None:
+    code, written, _ = in_terminal("validate", "dataset", cwd=here)
     assert code == 1
     lines = lines_of(written)
     assert max(map(cell_len, lines)) <= 80
@@ -221,8 +196,8 @@ def test_how_pixels_got_into_images_is_said_for_all_of_them_together(
     assert sum(int(line.split()[0]) if " images: " in line else 1 for line in told) == 5
 
 
-def test_json_goes_to_stdout_while_a_person_looks_on(program: Program, here: Path) -> None:
-    _, written, out = program.seen("scan", "cohort", "-o", "new.toml", "--json", cwd=here)
+def test_json_goes_to_stdout_while_a_person_looks_on(here: Path) -> None:
+    _, written, out = in_terminal("scan", "cohort", "-o", "new.toml", "--json", cwd=here)
     assert out.startswith("{")
     assert "shape_zyx" not in written
 
@@ -230,8 +205,8 @@ def test_json_goes_to_stdout_while_a_person_looks_on(program: Program, here: Pat
 @pytest.mark.parametrize(
     "variables", [{"TERM": "dumb"}, {"NO_COLOR": "1"}], ids=lambda variables: next(iter(variables))
 )
-def test_colours_can_be_refused(program: Program, here: Path, variables: dict[str, str]) -> None:
-    _, written, _ = program.seen(*COMMANDS["error"], cwd=here, variables=variables)
+def test_colours_can_be_refused(here: Path, variables: dict[str, str]) -> None:
+    _, written, _ = in_terminal(*COMMANDS["error"], cwd=here, variables=variables)
     codes = re.findall(r"\x1b\[([0-9;]*)m", written)
     assert not any(30 <= int(number) <= 107 for code in codes for number in code.split(";") if number)
     assert "TERM" not in variables or not ESCAPE.search(written)
@@ -246,9 +221,9 @@ def test_a_pipe_gets_plain_whole_lines(piped: Piped, name: str) -> None:
         assert "…" not in line
 
 
-def test_help_and_mistakes_have_no_frames_in_a_pipe(program: Program, tmp_path: Path) -> None:
+def test_help_and_mistakes_have_no_frames_in_a_pipe(tmp_path: Path) -> None:
     for words in (("package", "--help"), ("packge",)):
-        done = program.piped(*words, cwd=tmp_path)
+        done = command(*words, cwd=tmp_path)
         assert not FRAMES.search(done.stdout + done.stderr)
         assert "[bold]" not in done.stdout
 
@@ -261,11 +236,11 @@ def test_lines_of_a_pipe_hold_whole_names(piped: Piped) -> None:
 
 
 @pytest.mark.slow
-def test_quiet_is_silent_when_all_is_good(program: Program, here: Path) -> None:
+def test_quiet_is_silent_when_all_is_good(here: Path) -> None:
     write_l0(here / "good", FLOX)
-    done = program.piped("package", "good", "-o", "new", *VOXEL_SIZE, "--no-report", "--quiet", cwd=here)
+    done = command("package", "good", "-o", "new", *VOXEL_SIZE, "--no-report", "--quiet", cwd=here)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert program.seen("-q", "verify", "new", cwd=here) == (0, "", "")
+    assert in_terminal("-q", "verify", "new", cwd=here) == (0, "", "")
 
 
 @pytest.mark.parametrize(
@@ -277,10 +252,8 @@ def test_quiet_is_silent_when_all_is_good(program: Program, here: Path) -> None:
     ],
     ids=["verify", "dry-run", "package"],
 )
-def test_quiet_still_says_what_is_wrong_and_nothing_else(
-    program: Program, here: Path, words: tuple[str, ...], wrong: str
-) -> None:
-    done = program.piped(*words, cwd=here)
+def test_quiet_still_says_what_is_wrong_and_nothing_else(here: Path, words: tuple[str, ...], wrong: str) -> None:
+    done = command(*words, cwd=here)
     assert (done.returncode, done.stdout[:1]) == (1, "{" if "--json" in words else "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("problem: ")
@@ -290,16 +263,16 @@ def test_quiet_still_says_what_is_wrong_and_nothing_else(
 STRANGE = "a\x1b[2Jb\x9b1m\nproblem: c\u202ed\rx\x07"
 
 
-def test_names_of_files_do_not_command_the_terminal(program: Program, tmp_path: Path) -> None:
+def test_names_of_files_do_not_command_the_terminal(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort", KO)
     for name in (STRANGE, f"{STRANGE}.tif", f"640_N4/{STRANGE}.tif"):
         (run / name).write_bytes(b"x")
     (tmp_path / "cohort" / STRANGE).mkdir()
     words = ("scan", ".", "-o", f"../{STRANGE}.toml")
-    done = program.piped(*words, cwd=tmp_path / "cohort")
+    done = command(*words, cwd=tmp_path / "cohort")
     plain = r"a\x1b[2Jb\x9b1m\nproblem: c\u202ed\rx\x07"
     assert f"{KO}/{plain}.tif: " in done.stderr
-    _, written, _ = program.seen(*words, cwd=tmp_path / "cohort", width=200)
+    _, written, _ = in_terminal(*words, cwd=tmp_path / "cohort", width=200)
     assert f"{plain}.tif " in written
     for text in (done.stderr, ESCAPE.sub("", written.replace("\x1b[2K", "").replace("\r\n", "\n").replace("\r", ""))):
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
@@ -349,10 +322,10 @@ def test_what_was_restored_is_counted(n: int, said: str, capsys: pytest.CaptureF
 
 
 @pytest.mark.slow
-def test_label_images_inside_of_an_image_are_listed_with_its_run(program: Program, here: Path) -> None:
+def test_label_images_inside_of_an_image_are_listed_with_its_run(here: Path) -> None:
     write_l0(here / "good", FLOX)
     assert package([here / "good"], here / "new", settings(embed_labels=True)).ok
-    _, written, _ = program.seen("verify", "new", cwd=here)
+    _, written, _ = in_terminal("verify", "new", cwd=here)
     lines = lines_of(written)
     assert any(line.startswith("hemisphere") for line in lines)
     assert sum(line.startswith("image ") for line in lines) == 1  # the head of a table

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
-import ngff_zarr
 import numpy as np
-import ome_zarr.io
-import ome_zarr.reader
 import pytest
 import zarr
 from hypothesis import given, settings
@@ -227,13 +225,21 @@ def test_ome_zarr_models_reads_label_images(
     assert model.from_zarr(zarr.open_group(image.folder, mode="r")).ome_zarr_version == version.value
 
 
+def nodes_of(folder: Path) -> list[Any]:
+    """Read an image with ome-zarr-py, which takes long to import."""
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    location = parse_url(folder)
+    assert location is not None
+    return list(Reader(location)())
+
+
 @VERSIONS
 def test_ome_zarr_py_reads_pixels_and_sizes(tmp_path: Path, version: OmeZarrVersion) -> None:
     volume = some_image((9, 300, 300))
     image = write(tmp_path / "image.ome.zarr", volume, version=version)
-    location = ome_zarr.io.parse_url(image.folder)
-    assert location is not None
-    (node,) = ome_zarr.reader.Reader(location)()
+    (node,) = nodes_of(image.folder)
     assert [axis["name"] for axis in node.metadata["axes"]] == ["z", "y", "x"]
     transformations = node.metadata["coordinateTransformations"]
     assert [scale["scale"] for scale, _ in transformations] == [list(level.scale_um) for level in image.levels]
@@ -245,9 +251,11 @@ def test_ome_zarr_py_reads_pixels_and_sizes(tmp_path: Path, version: OmeZarrVers
 
 @VERSIONS
 def test_ngff_zarr_reads_pixels_and_sizes(tmp_path: Path, version: OmeZarrVersion) -> None:
+    from ngff_zarr import from_ngff_zarr
+
     volume = some_image((9, 300, 300))
     image = write(tmp_path / "image.ome.zarr", volume, version=version)
-    levels = ngff_zarr.from_ngff_zarr(image.folder, validate=True).images
+    levels = from_ngff_zarr(image.folder, validate=True).images
     for level, found in zip(image.levels, levels, strict=True):
         assert found.dims == ("z", "y", "x")
         assert found.axes_units == dict.fromkeys("zyx", "micrometer")
@@ -258,9 +266,11 @@ def test_ngff_zarr_reads_pixels_and_sizes(tmp_path: Path, version: OmeZarrVersio
 
 @VERSIONS
 def test_ngff_zarr_reads_label_images(tmp_path: Path, version: OmeZarrVersion) -> None:
+    from ngff_zarr import from_ngff_zarr
+
     labels = some_labels((9, 130, 130))
     image = write(tmp_path / "labels.ome.zarr", labels, Kind.LABELS, version, values=NAMES)
-    levels = ngff_zarr.from_ngff_zarr(image.folder, validate=True).images
+    levels = from_ngff_zarr(image.folder, validate=True).images
     assert [tuple(level.scale.values()) for level in levels] == [level.scale_um for level in image.levels]
     assert_same_bits([np.asarray(level.data) for level in levels], downsampled_levels(labels, image))
 
@@ -284,10 +294,7 @@ def test_a_label_image_is_found_in_its_group(tmp_path: Path, version: OmeZarrVer
     labels = some_labels((9, 70, 65))
     write(image.folder / "labels/atlas", labels, Kind.LABELS, version, values=NAMES)
     write_labels_group(image.folder / "labels", ["atlas"], version)
-    location = ome_zarr.io.parse_url(image.folder)
-    assert location is not None
-    nodes = list(ome_zarr.reader.Reader(location)())
-    (node,) = [node for node in nodes if node.zarr.basename() == "atlas"]
+    (node,) = [node for node in nodes_of(image.folder) if node.zarr.basename() == "atlas"]
     np.testing.assert_array_equal(np.asarray(node.data[0]), labels)
     assert node.metadata["color"][249] == pytest.approx([1 / 255, 0x93 / 255, 0x99 / 255, 1.0], abs=0.01)
     assert node.metadata["properties"][249]["abbreviation"] == "AUDpo"

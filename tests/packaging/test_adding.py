@@ -22,6 +22,7 @@ from catnip2bids.packaging.readme_texts import replace_marked_part
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import report_on
 from catnip2bids.progress import Progress
+from fork_server import python
 from in_process import no_dandi
 from runs import (
     CHECKSUMS,
@@ -29,7 +30,9 @@ from runs import (
     KO,
     KO_NAME,
     KO_PREFIX,
+    LOG,
     PROVENANCE,
+    RAW,
     SHAPE,
     TODAY,
     TODAY_NAME,
@@ -43,7 +46,6 @@ from runs import (
     mentions,
     ome,
     partials_of,
-    python,
     read_json,
     read_tsv,
     rewrite_slice,
@@ -410,7 +412,7 @@ def test_another_version_of_ome_zarr_makes_all_images_anew(tmp_path: Path, out: 
 
 @pytest.mark.slow
 def test_a_log_that_changes_does_not_leave_two_names_for_one_heatmap(tmp_path: Path) -> None:
-    run = write_l2(tmp_path / "source")
+    run = write_l2(tmp_path / "source", only=("heatmaps_atlasspace", LOG))
     log = run / f"{TODAY_NAME}.log.txt"
     text = log.read_text()
     log.write_text("nothing of interest")
@@ -447,7 +449,7 @@ def test_the_same_run_from_another_place_is_the_same_run(made: Path, ko_only: Pa
 
 def test_another_run_for_the_same_sample_is_refused_and_both_are_named(ko_only: Path, tmp_path: Path) -> None:
     other = KO_NAME.replace("12-39-11", "18-00-00")
-    write_l0(tmp_path / "source", other, seed=9)
+    write_l0(tmp_path / "source", other, seed=9, only=RAW)
     before = state_of(ko_only)
     with pytest.raises(UsageError) as caught:
         package([tmp_path / "source"], ko_only, settings())
@@ -457,7 +459,7 @@ def test_another_run_for_the_same_sample_is_refused_and_both_are_named(ko_only: 
 
 
 def test_another_animal_with_the_same_label_is_refused_and_both_are_named(ko_only: Path, tmp_path: Path) -> None:
-    write_l0(tmp_path / "source", KO_NAME.replace("45670_ko", "45670-ko").replace("_LH_", "_RH_"), seed=9)
+    write_l0(tmp_path / "source", KO_NAME.replace("45670_ko", "45670-ko").replace("_LH_", "_RH_"), seed=9, only=RAW)
     with pytest.raises(UsageError) as caught:
         package([tmp_path / "source"], ko_only, settings())
     assert "45670_ko" in str(caught.value)
@@ -470,8 +472,8 @@ KO_IN_CAPITALS = KO_NAME.replace("45670_ko", "45670_KO")
 @pytest.mark.slow
 def test_animals_whose_labels_differ_only_in_case_are_refused_and_both_are_named(ko_only: Path, tmp_path: Path) -> None:
     """On macOS and Windows their folders would be one."""
-    write_l0(tmp_path / "both", KO_NAME)
-    write_l0(tmp_path / "both", KO_IN_CAPITALS, seed=9)
+    write_l0(tmp_path / "both", KO_NAME, only=RAW)
+    write_l0(tmp_path / "both", KO_IN_CAPITALS, seed=9, only=RAW)
     says = f"{KO_IN_CAPITALS} and {KO_NAME}: the subjects '45670KO' and '45670ko' differ only in case"
     (problem,) = report_on(scan(tmp_path / "both")).problems
     assert problem.startswith(says)
@@ -488,12 +490,12 @@ def test_animals_whose_labels_differ_only_in_case_are_refused_and_both_are_named
 
 @pytest.mark.parametrize(("label", "other"), [("sample", "lefthemisphere2"), ("stain", "CFOS")])
 def test_samples_and_stains_of_one_animal_that_differ_only_in_case_are_refused(
-    cohort: Path, tmp_path: Path, label: str, other: str
+    tmp_path: Path, label: str, other: str
 ) -> None:
     first = "LeftHemisphere2" if label == "sample" else "cFos"
-    package([cohort / "KO"], tmp_path / "out", settings(**{label: first}))
+    package([write_l0(tmp_path / "first", only=RAW)], tmp_path / "out", settings(**{label: first}))
     again = KO_NAME.replace("12-39-11", "18-00-00")
-    write_l0(tmp_path / "source", again, seed=9)
+    write_l0(tmp_path / "source", again, seed=9, only=RAW)
     before = state_of(tmp_path / "out")
     says = f"{KO_NAME} and {again}: the {label}s '{first}' and '{other}' differ only in case"
     with pytest.raises(UsageError, match=says):
@@ -754,7 +756,7 @@ def test_killed_while_embedding_nothing_half_stays(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_there_under_other_labels_is_refused(tmp_path: Path) -> None:
-    write_l2(tmp_path / "source")
+    write_l2(tmp_path / "source", only=RAW)
     package([tmp_path / "source"], tmp_path / "out", settings(subject="a1", sample="LeftHemisphere"))
     before = dataset_files(tmp_path / "out")
     for other in ({"subject": "b2"}, {"sample": "RightHemisphere"}, {"stain": "NeuN"}):
@@ -768,7 +770,7 @@ def test_a_run_that_is_there_under_other_labels_is_refused(tmp_path: Path) -> No
 def test_animals_whose_folders_have_one_name_are_told_apart_by_their_parents(tmp_path: Path) -> None:
     """Today's CATNIP names folders after the second it began in, which a batch of jobs may share."""
     for parent in ("_46001_LH_wt_20260502", "_46002_LH_wt_20260502"):
-        write_l2(tmp_path / "source", f"{parent}/{TODAY_NAME}")
+        write_l2(tmp_path / "source", f"{parent}/{TODAY_NAME}", only=RAW)
     for _ in range(2):  # and again, to go on
         assert package([tmp_path / "source"], tmp_path / "out", settings()).ok
     for parent in ("_46002_LH_wt_20260502", "_46001_LH_wt_20260502"):

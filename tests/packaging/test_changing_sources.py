@@ -12,13 +12,13 @@ from catnip2bids import package
 from catnip2bids.engine import Resources
 from catnip2bids.packaging import copies, run_preflight, write_dataset
 from catnip2bids.progress import Progress
-from runs import dataset_files, mentions, settings, slices_of, write_l0
+from runs import RAW, dataset_files, mentions, settings, slices_of, write_l0
 
 
 def test_a_file_that_grows_while_it_is_copied_is_a_problem_and_copied_when_it_is_at_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = write_l0(tmp_path / "source")
+    run = write_l0(tmp_path / "source", only=RAW)
     (run / "notes.txt").write_text("first line\n")
     pieces = copies._read_blocks
 

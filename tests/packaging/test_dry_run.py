@@ -37,3 +37,11 @@ def test_keywords_win_over_settings(tmp_path: Path) -> None:
     keyword = catnip2bids.package(tmp_path / "cohort", tmp_path / "a", settings, dry_run=True, stain="cFos")
     assert keyword.made == catnip2bids.package(tmp_path / "cohort", tmp_path / "a", same, dry_run=True).made
     assert all("_stain-cFos_" in target.name for target in keyword.made)
+
+
+def test_a_single_image_with_nothing_to_compare_is_estimated(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort", only=("640_N4",))
+    expected = dry(tmp_path / "cohort", tmp_path / "dataset")
+    assert len(expected.made) == 1
+    assert expected.estimate is not None
+    assert expected.estimate.worker_bytes > 0

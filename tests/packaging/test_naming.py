@@ -19,6 +19,7 @@ from in_process import no_dandi
 from runs import (
     KO,
     KO_PREFIX,
+    RAW,
     TALL,
     TODAY,
     TODAY_NAME,
@@ -217,7 +218,7 @@ def test_a_run_without_an_image_is_still_a_dataset(tmp_path: Path) -> None:
     [("46001wt", "LeftHemisphere"), pytest.param("sub-46001wt", "sample-LeftHemisphere", marks=pytest.mark.slow)],
 )
 def test_labels_of_one_run_come_from_the_settings(tmp_path: Path, subject: str, sample: str) -> None:
-    write_l2(tmp_path / "source", TODAY_NAME)
+    write_l2(tmp_path / "source", TODAY_NAME, only=RAW)
     choices = settings(subject=subject, sample=sample, stain="cFos")
     assert package([tmp_path / "source"], tmp_path / "out", choices).ok
     assert (tmp_path / f"out/sub-46001wt/micr/{TODAY_PREFIX}_SPIM.ome.zarr").is_dir()

@@ -7,7 +7,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import ome_types
 import pytest
 import tifffile
 
@@ -20,7 +19,7 @@ from catnip2bids.validation.ome_tiff import check_ome_tiff
 from catnip2bids.validation.tree import read_tree
 from catnip2bids.volume import Kind
 from in_process import called, no_dandi
-from ome_tiffs import halved, levels_of, libtiff, needs_libtiff, pages_of, same_bits, segments_of
+from ome_tiffs import halved, levels_of, libtiff, needs_libtiff, ome_of, pages_of, same_bits, segments_of
 from runs import (
     CHECKSUMS,
     KO,
@@ -171,7 +170,7 @@ def test_plane_hashes_are_those_of_ome_zarr(both: Both, image: str) -> None:
 
 @every_image
 def test_the_xml_says_what_the_sidecar_says(both: Both, image: str) -> None:
-    described = ome_types.from_tiff(both.tiff / image).images[0]
+    described = ome_of(both.tiff / image)
     sidecar, pixels = read_json(both.tiff / f"{stem(image)}.json"), described.pixels
     assert [pixels.physical_size_x, pixels.physical_size_y, pixels.physical_size_z] == sidecar["PixelSize"]
     assert described.description == sidecar["Description"]
@@ -366,7 +365,7 @@ def test_black_and_white_masks_are_kept_and_restored(tmp_path: Path) -> None:
     assert result.ok, result.problems
     (image,) = (tmp_path / "out").rglob("*desc-FRSTseg10000_SPIM.ome.btf")
     assert same_bits(levels_of(image)[0], planes)
-    assert ome_types.from_tiff(image).images[0].pixels.type.value == "bit"
+    assert ome_of(image).pixels.type.value == "bit"
     assert catnip2bids.verify(tmp_path / "out", tmp_path / "cohort").ok
     assert list(check_ome_tiff(read_tree(tmp_path / "out"))) == []
     catnip2bids.restore(tmp_path / "out", tmp_path / "restored")

@@ -13,7 +13,7 @@ from catnip2bids.packaging.package_runs import preflight_with_resources
 from catnip2bids.packaging.participants import bids_value, read_participants
 from catnip2bids.plan import Plan
 from catnip2bids.progress import Progress
-from runs import KO_NAME, read_tsv, settings, state_of, write_l0
+from runs import KO_NAME, RAW, read_tsv, settings, state_of, write_l0
 
 MALE_NAME = "210811_45670_ko_male_RH_15-48-50_decon_2021-10-28_12-39-11"
 ROWS = ({"participant_id": "sub-45670ko", "age": "12", "sex": "M", "weight_g": "25.5"},)
@@ -110,7 +110,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of one animal, whose names do not agree on its sex."""
     folder = tmp_path_factory.mktemp("participants") / "cohort"
     for name in (KO_NAME, MALE_NAME):
-        write_l0(folder, name)
+        write_l0(folder, name, only=RAW)
     return folder
 
 

@@ -17,9 +17,10 @@ from catnip2bids.catnip.component_type import Action
 from catnip2bids.packaging import redundancy
 from catnip2bids.plan import Plan
 from made_up import DEFLATE, Array, Flavour, write_slices, write_tiff
-from runs import KO, PROVENANCE, images_of, level, settings, write_l0, write_l2
+from runs import KO, PROVENANCE, RAW, images_of, level, settings, write_l0, write_l2
 
 MASKED = "atlaslabel_def_origspace_masked"
+BOTH_LABELS = (*RAW, "atlaslabel_def_origspace", MASKED)
 
 
 def volume_of(folder: Path) -> Array:
@@ -55,7 +56,7 @@ def has_masked_image(result: PackageResult) -> bool:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a cohort of one run, and its dataset in `out`."""
     folder = tmp_path_factory.mktemp("made")
-    write_l0(folder / "cohort")
+    write_l0(folder / "cohort", only=BOTH_LABELS)
     package([folder / "cohort"], folder / "out", settings())
     return folder
 
@@ -88,7 +89,7 @@ def test_masked_labels_are_left_out_with_the_evidence(made: Path) -> None:
 
 @pytest.mark.parametrize(("value", "where_labels_are"), [(9999, True), pytest.param(97, False, marks=pytest.mark.slow)])
 def test_one_voxel_more_and_they_are_packaged_too(tmp_path: Path, value: int, where_labels_are: bool) -> None:
-    run = write_l0(tmp_path / "cohort")
+    run = write_l0(tmp_path / "cohort", only=BOTH_LABELS)
     change(run, 3, value, where_labels_are=where_labels_are)
     result = package([tmp_path / "cohort"], tmp_path / "out", settings())
     assert result.ok
@@ -100,14 +101,14 @@ def test_one_voxel_more_and_they_are_packaged_too(tmp_path: Path, value: int, wh
 
 @pytest.mark.slow
 def test_one_voxel_less_is_still_a_mask(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "cohort")
+    run = write_l0(tmp_path / "cohort", only=BOTH_LABELS)
     change(run, 3, 0)
     assert not has_masked_image(package([tmp_path / "cohort"], tmp_path / "out", settings()))
 
 
 @pytest.mark.slow
 def test_one_label_that_is_lost_is_one(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "cohort")
+    run = write_l0(tmp_path / "cohort", only=BOTH_LABELS)
     labels, masked = (sorted((run / name).iterdir()) for name in ("atlaslabel_def_origspace", MASKED))
     for path, other in zip(labels, masked, strict=True):
         write_tiff(other, tifffile.imread(path)[np.newaxis])
@@ -122,7 +123,7 @@ def test_one_label_that_is_lost_is_one(tmp_path: Path) -> None:
 
 
 def test_labels_that_are_the_same_are_packaged_once(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "cohort")
+    run = write_l0(tmp_path / "cohort", only=BOTH_LABELS)
     for source, target in zip(
         sorted((run / "atlaslabel_def_origspace").iterdir()), sorted((run / MASKED).iterdir()), strict=True
     ):
@@ -170,7 +171,7 @@ def planned(cohort: Path, **changes: tuple[str, str]) -> Plan:
 
 
 def test_what_somebody_excludes_with_a_reason_stays_out_and_a_warning_says_what_is_lost(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "cohort")
+    run = write_l0(tmp_path / "cohort", only=BOTH_LABELS)
     change(run, 3, 9999)
     plan = planned(tmp_path / "cohort", **{MASKED: ("exclude", "we never use it")})
     result = package([tmp_path / "cohort"], tmp_path / "out", settings(), plan)
@@ -186,7 +187,7 @@ def test_what_somebody_excludes_with_a_reason_stays_out_and_a_warning_says_what_
 
 @pytest.mark.slow
 def test_with_a_reason_of_ones_own_the_mask_is_recovered_too(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "cohort")
+    run = write_l0(tmp_path / "cohort", only=BOTH_LABELS)
     plan = planned(tmp_path / "cohort", **{MASKED: ("exclude", "it can be made again")})
     package([tmp_path / "cohort"], tmp_path / "out", settings(), plan)
     assert decision(tmp_path / "out")["reason"] == "it can be made again"
@@ -274,7 +275,7 @@ def test_a_mask_of_0_and_255_is_not_the_factor(tmp_path: Path) -> None:
 
 
 def test_a_mask_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    run = with_mask(write_l0(tmp_path / "cohort"))
+    run = with_mask(write_l0(tmp_path / "cohort", only=BOTH_LABELS))
     path = sorted((run / "hemispheremask_origspace").iterdir())[4]
     with tifffile.TiffFile(path) as tiff:
         first, n_bytes = tiff.pages.first.dataoffsets[0], tiff.pages.first.databytecounts[0]
@@ -327,7 +328,7 @@ def test_a_recovered_mask_empties_the_right_planes_where_slice_numbers_have_a_st
 
 
 def test_the_mask_is_recovered_where_catnip_kept_none(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "cohort")
+    run = write_l0(tmp_path / "cohort", only=BOTH_LABELS)
     assert not (run / "hemispheremask_origspace").exists()
     package([tmp_path / "cohort"], tmp_path / "out", settings())
     assert_masked_can_be_made_again(run, tmp_path / "out")
@@ -381,7 +382,7 @@ def with_mask(run: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_mask_of_the_run_is_packaged_if_it_is_the_right_one(tmp_path: Path) -> None:
-    run = with_mask(write_l0(tmp_path / "cohort"))
+    run = with_mask(write_l0(tmp_path / "cohort", only=BOTH_LABELS))
     package([tmp_path / "cohort"], tmp_path / "out", settings())
     assert_masked_can_be_made_again(run, tmp_path / "out")
     assert np.array_equal(level_0(tmp_path / "out", "hemispheremask"), volume_of(run / "hemispheremask_origspace"))
@@ -391,7 +392,7 @@ def test_the_mask_of_the_run_is_packaged_if_it_is_the_right_one(tmp_path: Path) 
 
 
 def test_with_another_mask_the_masked_labels_are_packaged_too(tmp_path: Path) -> None:
-    run = with_mask(write_l0(tmp_path / "cohort"))
+    run = with_mask(write_l0(tmp_path / "cohort", only=BOTH_LABELS))
     labels = volume_of(run / "atlaslabel_def_origspace")
     path = sorted((run / "hemispheremask_origspace").iterdir())[4]
     mask = tifffile.imread(path)
@@ -412,7 +413,7 @@ def the_same_heat_maps(run: Path) -> str:
 
 
 def test_heat_maps_that_are_the_same_are_packaged_once(tmp_path: Path) -> None:
-    run = write_l2(tmp_path / "cohort", exclusion=True)
+    run = write_l2(tmp_path / "cohort", exclusion=True, only=("heatmaps_atlasspace", "heatmaps_atlasspace_corrected"))
     plain, corrected = run / "heatmaps_atlasspace", run / "heatmaps_atlasspace_corrected"
     name = the_same_heat_maps(run)
     assert (corrected / name).read_bytes() != (plain / name).read_bytes()

@@ -21,6 +21,7 @@ from runs import (
     KO_NAME,
     KO_PREFIX,
     PROVENANCE,
+    RAW,
     images_of,
     read_json,
     settings,
@@ -38,9 +39,9 @@ SIDECAR = f"{DERIVATIVE}/{MICR}/{KO_PREFIX}_desc-FRST_SPIM.json"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a source and its finished dataset, and nothing in it is to be changed."""
     place = tmp_path_factory.mktemp("refused")
-    write_l0(place / "source")
+    write_l0(place / "source", only=(*RAW, "640_FRST", "640_FRST_seg", "atlaslabel_def_origspace"))
     assert package(place / "source", place / "dataset", settings()).ok
-    other = write_l0(place / "other", seed=1)
+    other = write_l0(place / "other", seed=1, only=(*RAW, "640_FRST", "640_FRST_seg", "atlaslabel_def_origspace"))
     other.rename(other.with_name(KO_NAME.replace("12-39-11", "13-00-00")))
     plan = make_plan(scan(place / "source"))
     write_plan(plan, place / "plan.toml")

@@ -12,7 +12,7 @@ from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging import remove_animal
 from in_process import called, no_dandi
-from runs import FLOX, FLOX_NAME, KO, dataset_files, read_tsv, settings, state_of, write_l0
+from runs import FLOX, FLOX_NAME, KO, RAW, dataset_files, read_tsv, settings, state_of, write_l0
 
 __all__ = ["no_dandi"]
 
@@ -20,8 +20,8 @@ __all__ = ["no_dandi"]
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cohort")
-    write_l0(folder, KO)
-    write_l0(folder, FLOX)
+    write_l0(folder, KO, only=(*RAW, "640_FRST_seg", "atlaslabel_def_origspace"))
+    write_l0(folder, FLOX, only=(*RAW, "640_FRST_seg", "atlaslabel_def_origspace"))
     return folder
 
 

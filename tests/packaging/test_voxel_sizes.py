@@ -10,7 +10,7 @@ from catnip2bids.errors import UsageError
 from catnip2bids.packaging import Settings, package
 from catnip2bids.plan import Plan, make_plan, read_plan
 from catnip2bids.scanning import scan
-from runs import KO_PREFIX, TODAY_PREFIX, read_json, scales, write_l0, write_l2
+from runs import KO_PREFIX, RAW, TODAY_PREFIX, read_json, scales, write_l0, write_l2
 
 SETTINGS = Settings(report=False)
 DEFAULT_UM, OWN_UM = (3.7, 3.7, 5.0), (1.8, 1.8, 4.0)
@@ -20,8 +20,8 @@ STORED_PLAN = "code/catnip2bids/plan.toml"
 @pytest.fixture
 def cohort(tmp_path: Path) -> Path:
     """Two animals."""
-    write_l0(tmp_path / "cohort")
-    write_l2(tmp_path / "cohort")
+    write_l0(tmp_path / "cohort", only=RAW)
+    write_l2(tmp_path / "cohort", only=RAW)
     return tmp_path / "cohort"
 
 

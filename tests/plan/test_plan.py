@@ -37,6 +37,8 @@ from runs import (
     FLOX,
     KO,
     KO_NAME,
+    LOG,
+    RAW,
     TODAY,
     TODAY_NAME,
     decisions,
@@ -180,7 +182,7 @@ def test_a_nifti_heatmap_is_copied_beside_its_tiff_twin(tmp_path: Path, folder: 
 
 
 def test_a_nifti_heatmap_alone_is_converted_voxel_by_voxel(tmp_path: Path) -> None:
-    run = write_l2(tmp_path / "source", TODAY, exclusion=True)
+    run = write_l2(tmp_path / "source", TODAY, exclusion=True, only=("heatmaps_atlasspace",))
     (stack,) = (run / "heatmaps_atlasspace").iterdir()
     planes = source_planes(stack)
     twin = nifti_twin(stack)
@@ -220,7 +222,7 @@ def test_what_nobody_knows_is_copied_if_small_and_a_problem_if_large(tmp_path: P
 def test_names_that_differ_only_in_case_are_problems_until_one_is_excluded(
     tmp_path: Path, paths: tuple[str, str]
 ) -> None:
-    run = write_l0(tmp_path, KO_NAME)
+    run = write_l0(tmp_path, KO_NAME, only=RAW)
     (run / "notes.txt").write_text("x")
     copy = shutil.copytree if (run / paths[0]).is_dir() else shutil.copy
     copy(run / paths[0], run / paths[1])
@@ -288,7 +290,7 @@ def test_reading_what_was_written_gives_the_same_plan(dataset: AboutDataset, run
     "name", ["my brain [1] {x} #3", 'say "hello" \\ there', "Mäuse = 脳", "tab\there", "line\nbreak"]
 )
 def test_odd_names_survive_a_plan_with_its_comments(tmp_path: Path, name: str) -> None:
-    run = write_l0(tmp_path / name, KO_NAME)
+    run = write_l0(tmp_path / name, KO_NAME, only=RAW)
     (run / f"{name}.txt").write_text("x")
     slices_of(run / "640_N4")[3].unlink()
     report = report_on(scan([tmp_path / name]))
@@ -353,7 +355,7 @@ def test_what_a_person_excludes_is_left_out_with_the_reason_even_if_it_is_broken
 
 
 def test_many_problems_of_an_entry_are_cut_after_a_few_and_whole_in_the_json(tmp_path: Path) -> None:
-    run = write_l0(tmp_path, KO_NAME)
+    run = write_l0(tmp_path, KO_NAME, only=RAW)
     for number, file in enumerate((run / "640_N4").iterdir()):
         file.write_bytes(bytes([65 + number]))
     report = report_on(scan(run))
@@ -364,7 +366,7 @@ def test_many_problems_of_an_entry_are_cut_after_a_few_and_whole_in_the_json(tmp
 
 
 def test_what_a_person_copies_is_in_sourcedata(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "source")
+    run = write_l0(tmp_path / "source", only=(*RAW, "640_FRST"))
     plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
     line = line_of(plan, "640_FRST")
     mended = line.replace('"convert"', '"copy"')
@@ -378,7 +380,7 @@ def test_what_a_person_copies_is_in_sourcedata(tmp_path: Path) -> None:
 
 
 def test_subject_voxel_size_authors_and_animal_come_from_the_plan(tmp_path: Path) -> None:
-    write_l2(tmp_path / "source", TODAY_NAME)
+    write_l2(tmp_path / "source", TODAY_NAME, only=RAW)
     plan = written_plan(
         tmp_path / "source",
         tmp_path / "plan.toml",
@@ -524,7 +526,7 @@ def _another_name(source: Path) -> str:
 @pytest.mark.parametrize("change", [_another_entry, _one_entry_less, _another_run, _another_name])
 def test_a_plan_of_other_folders_is_refused(tmp_path: Path, change: Callable[[Path], str]) -> None:
     source = tmp_path / "source"
-    write_l0(source)
+    write_l0(source, only=(*RAW, "640_FRST"))
     plan = written_plan(source, tmp_path / "plan.toml")
     named = change(source)
     with pytest.raises(PlanError, match=named):
@@ -549,7 +551,7 @@ def test_a_run_that_is_planned_twice_is_refused(tmp_path: Path, source: Path, de
 
 
 def test_what_cannot_be_converted_is_a_problem_that_names_it(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "source")
+    run = write_l0(tmp_path / "source", only=RAW)
     (run / "notes.txt").write_text("x")
     plan = written_plan(tmp_path / "source", tmp_path / "plan.toml")
     line = line_of(plan, "notes.txt")
@@ -572,8 +574,8 @@ def test_a_stain_that_is_no_label_is_refused(tmp_path: Path, source: Path, stain
 
 
 def test_two_ids_that_become_one_label_are_refused_and_both_are_named(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source", KO_NAME)
-    write_l0(tmp_path / "source", KO_NAME.replace("45670_ko", "45670-ko").replace("_LH_", "_RH_"))
+    write_l0(tmp_path / "source", KO_NAME, only=RAW)
+    write_l0(tmp_path / "source", KO_NAME.replace("45670_ko", "45670-ko").replace("_LH_", "_RH_"), only=RAW)
     with pytest.raises(UsageError) as caught:
         package([tmp_path / "source"], tmp_path / "out", settings())
     assert "45670_ko" in str(caught.value)
@@ -582,9 +584,9 @@ def test_two_ids_that_become_one_label_are_refused_and_both_are_named(tmp_path: 
 
 
 def test_two_runs_for_one_sample_and_stain_are_refused_and_both_are_named(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source", KO_NAME)
+    write_l0(tmp_path / "source", KO_NAME, only=RAW)
     second = KO_NAME.replace("12-39-11", "18-00-00")
-    write_l0(tmp_path / "source", second)
+    write_l0(tmp_path / "source", second, only=RAW)
     with pytest.raises(UsageError) as caught:
         package([tmp_path / "source"], tmp_path / "out", settings())
     assert KO_NAME in str(caught.value)
@@ -594,22 +596,22 @@ def test_two_runs_for_one_sample_and_stain_are_refused_and_both_are_named(tmp_pa
 
 
 def test_copies_of_one_run_in_two_folders_are_refused(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source", f"a/{KO_NAME}")
-    write_l0(tmp_path / "source", f"b/{KO_NAME}", seed=5)
+    write_l0(tmp_path / "source", f"a/{KO_NAME}", only=RAW)
+    write_l0(tmp_path / "source", f"b/{KO_NAME}", seed=5, only=RAW)
     with pytest.raises(UsageError, match="45670ko"):
         package([tmp_path / "source"], tmp_path / "out", settings())
 
 
 def test_both_hemispheres_of_one_animal_are_one_subject(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source", KO_NAME)
-    write_l0(tmp_path / "source", KO_NAME.replace("_LH_", "_RH_"), seed=2)
+    write_l0(tmp_path / "source", KO_NAME, only=RAW)
+    write_l0(tmp_path / "source", KO_NAME.replace("_LH_", "_RH_"), seed=2, only=RAW)
     assert package([tmp_path / "source"], tmp_path / "out", settings()).ok
     assert len(list((tmp_path / "out").glob("sub-*"))) == 1
     assert len(list((tmp_path / "out").glob("sub-*/micr/*_SPIM.ome.zarr"))) == 2
 
 
 def test_a_voxel_size_that_does_not_fit_the_log_is_a_warning(tmp_path: Path) -> None:
-    write_l2(tmp_path / "source")
+    write_l2(tmp_path / "source", only=(*RAW, LOG))
     (run,) = scan([tmp_path / "source"]).runs
     assert voxel_size_warning(run, (3.7, 3.7, 5.0)) is None
     for size in ((25.0, 25.0, 25.0), (3.7, 3.7, 1.0)):
@@ -644,7 +646,7 @@ def test_an_impossible_voxel_size_is_refused(tmp_path: Path, source: Path, size:
 
 
 def test_a_plan_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source")
+    write_l0(tmp_path / "source", only=RAW)
     plan = written_plan(tmp_path / "source", tmp_path / "plan.toml", ("authors = []", 'authors = ["Me"]'))
     report = report_on(scan([tmp_path / "source"]))
     with pytest.raises(PlanError, match=r"plan\.toml"):
@@ -653,7 +655,7 @@ def test_a_plan_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_float_heatmap_keeps_its_type(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "source")
+    run = write_l0(tmp_path / "source", only=("heatmaps_atlasspace",))
     (stack,) = (run / "heatmaps_atlasspace").iterdir()
     assert tifffile.imread(stack).dtype == np.float32
     package([tmp_path / "source"], tmp_path / "out", settings())
@@ -662,14 +664,14 @@ def test_a_float_heatmap_keeps_its_type(tmp_path: Path) -> None:
 
 
 def test_a_stack_in_the_place_of_a_slice_folder_is_told(tmp_path: Path) -> None:
-    run = write_l2(tmp_path / "source")
+    run = write_l2(tmp_path / "source", only=RAW)
     tifffile.imwrite(run / "N4.tif", source_planes(run / "N4_masked"))
     result = package([tmp_path / "source"], tmp_path / "out", settings())
     assert mentions(result.warnings, "N4.tif: looks like N4 saved as one file", "a folder N4")
 
 
 def test_another_action_with_the_old_reason_is_told(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source")
+    write_l0(tmp_path / "source", only=(*RAW, "640_FRST"))
     plan = make_plan(scan([tmp_path / "source"]))
     line = next(line for line in plan.runs[0].entries if line.source == "640_FRST")
     line.action = EXCLUDE
@@ -681,7 +683,7 @@ def test_another_action_with_the_old_reason_is_told(tmp_path: Path) -> None:
 
 
 def test_a_plan_with_another_voxel_size_and_a_prefixed_subject(tmp_path: Path) -> None:
-    write_l0(tmp_path / "source")
+    write_l0(tmp_path / "source", only=RAW)
     plan = make_plan(scan([tmp_path / "source"]))
     plan.dataset.voxel_size_um = (1.0, 1.0, 1.0)
     plan.runs[0].subject = "sub-mouse"

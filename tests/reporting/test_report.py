@@ -36,13 +36,13 @@ from catnip2bids.reporting.vega import Vega
 from catnip2bids.reporting.views import read_brain, read_heatmaps
 from catnip2bids.validation.findings import Finding, Severity, ValidationReport
 from catnip2bids.verification.result import Problem
+from fork_server import command
 from runs import (
     FLOX,
     KO,
     KO_PREFIX,
     PROVENANCE,
     TODAY,
-    command,
     dataset_files,
     files_of,
     level,

@@ -29,6 +29,7 @@ from runs import (
     KO,
     KO_PREFIX,
     PROVENANCE,
+    RAW,
     TODAY,
     TODAY_NAME,
     Collector,
@@ -154,7 +155,7 @@ def test_a_run_with_nothing_but_masked_labels(tmp_path: Path) -> None:
 
 
 def test_floating_point_values_keep_their_bits(tmp_path: Path) -> None:
-    run = write_l0(tmp_path / "cohort")
+    run = write_l0(tmp_path / "cohort", only=(*RAW, "640_FRST"))
     odd = np.array([np.nan, -0.0, np.inf, -np.inf, 1e-45], np.float32)
     odd.view(np.uint32)[0] = 0x7FC12345
     for path in slices_of(run / "640_FRST"):
@@ -169,7 +170,7 @@ def test_floating_point_values_keep_their_bits(tmp_path: Path) -> None:
 
 
 def test_a_link_is_a_link_again(tmp_path: Path) -> None:
-    run = write_l2(tmp_path / "cohort")
+    run = write_l2(tmp_path / "cohort", only=(*RAW, "atlaslabel_def_origspace", "atlaslabel_def_origspace_masked"))
     shutil.rmtree(run / "atlaslabel_def_origspace_masked")
     (run / "atlaslabel_def_origspace_masked").symlink_to("atlaslabel_def_origspace")
     package([tmp_path / "cohort"], tmp_path / "dataset", settings())
@@ -189,7 +190,7 @@ def test_a_link_is_a_link_again(tmp_path: Path) -> None:
     ],
 )
 def test_heat_maps_that_are_only_there_as_nifti(tmp_path: Path, ending: str, dtype: str) -> None:
-    run = write_l2(tmp_path / "cohort")
+    run = write_l2(tmp_path / "cohort", only=("heatmaps_atlasspace",))
     (stack,) = (run / "heatmaps_atlasspace").iterdir()
     voxels = source_planes(stack).astype(dtype).T
     stack.unlink()
@@ -216,7 +217,7 @@ def test_labels_that_are_the_same_come_back_twice(tmp_path: Path) -> None:
 
 
 def test_what_was_excluded_is_named_with_the_reason(tmp_path: Path) -> None:
-    write_l0(tmp_path / "cohort")
+    write_l0(tmp_path / "cohort", only=(*RAW, "640_FRST"))
     plan = make_plan(scan([tmp_path / "cohort"]))
     (run,) = plan.runs
     entries = [

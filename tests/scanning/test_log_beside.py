@@ -7,11 +7,11 @@ from pathlib import Path
 from catnip2bids.packaging import package
 from catnip2bids.scanning import scan
 from catnip2bids.verification import verify
-from runs import CHECKSUMS, TODAY_NAME, settings, write_l2
+from runs import CHECKSUMS, LOG, RAW, TODAY_NAME, settings, write_l2
 
 
 def test_it_is_measured_and_missed(tmp_path: Path) -> None:
-    run = write_l2(tmp_path / "cohort")
+    run = write_l2(tmp_path / "cohort", only=(*RAW, LOG))
     log = (run / f"{TODAY_NAME}.log.txt").rename(run.parent / f"{TODAY_NAME}.log.txt")
     (entry,) = (entry for entry in scan(run).runs[0].entries if entry.path == f"../{log.name}")
     assert (entry.n_files, entry.n_bytes) == (1, log.stat().st_size)

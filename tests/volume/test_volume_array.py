@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import dask.array
 import nibabel as nib
 import numpy as np
 import pytest
@@ -71,6 +70,8 @@ def test_it_says_what_it_is(volumes: list[VolumeArray]) -> None:
 
 
 def test_dask_makes_a_lazy_array_of_it(volumes: list[VolumeArray]) -> None:
+    import dask.array
+
     lazy = dask.array.from_array(volumes[0], chunks=(2, 5, 13))  # type: ignore[no-untyped-call]  # dask has no types
     maximum: Array = lazy.max(axis=0).compute()
     np.testing.assert_array_equal(maximum, IMAGE.max(axis=0))

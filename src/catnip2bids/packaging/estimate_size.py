@@ -94,7 +94,7 @@ def _estimate(preflight: Preflight, tasks: Sequence[ImageTask], progress: Progre
         n_bytes_written=int(sum(sizes) * ratio),
         n_files=n_files,
         n_units=len(units),
-        worker_bytes=worker_bytes(max(*(needed_bytes(task.volume, image) for task, image in pairs), *to_compare)),
+        worker_bytes=worker_bytes(max([*(needed_bytes(task.volume, image) for task, image in pairs), *to_compare])),
         bytes_per_second=speed,
         seconds={n: makespan([n_bytes / speed for n_bytes in units], n) for n in WORKERS},
     )
