@@ -234,6 +234,22 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path: Path, series: Path) -
     assert program.printed.split() == ["script"]
 
 
+@pytest.mark.slow
+def test_where_no_process_can_start_threads_do_the_work(tmp_path: Path, series: Path) -> None:
+    too_long = tmp_path / ("x" * 120)  # for the address of a socket
+    too_long.mkdir()
+    script = f"""{_ANY_SIZE}
+from catnip2bids.__main__ import main
+main()
+"""
+    environment = {**os.environ, "TMPDIR": str(too_long)}
+    words = ("convert", series, tmp_path / "x.ome.zarr", *VOXEL_SIZE, "--jobs", 2)
+    program = start(script, *words, environment=environment)
+    assert program.wait() == 0, program.said
+    assert "2 threads" in program.said
+    assert "Traceback" not in program.said
+
+
 @given(
     planes=st.integers(1, 4000),
     side=st.integers(16, 12_000),

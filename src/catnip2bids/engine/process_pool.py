@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.forkserver import ensure_running
 from multiprocessing.popen_forkserver import Popen
 from threading import Thread
 from types import ModuleType
@@ -38,11 +39,17 @@ class ProcessPool(ProcessPoolExecutor):
     ----------
     n_processes
         Number of workers.
+
+    Raises
+    ------
+    OSError, NotImplementedError
+        If the system cannot start any: it has no folder for sockets with short names, or no semaphores.
     """
 
     def __init__(self, n_processes: int) -> None:
         context = _Context()
         context.set_forkserver_preload(list(_PRELOADED))
+        ensure_running()  # it imports while this process goes on
         self._callbacks: list[Callable[[int], None]] = []
         self._reports, self._writer = context.Pipe(duplex=False)
         self._stopping = context.RawValue("b", 0)

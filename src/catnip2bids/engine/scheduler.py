@@ -6,6 +6,7 @@ another block.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -167,15 +168,11 @@ def scheduler_for(conversions: Sequence[Conversion], resources: Resources) -> It
     UsageError
         If the memory is not enough for one of the conversions.
     """
-    n_units, share, summary = _divide(conversions, resources)
     if resources.executor is not None:
+        _, share, _ = _divide(conversions, resources)
         scheduler: Scheduler = _ClusterScheduler(resources.executor, min(len(conversions), _MOST_IMAGES), share)
     else:
-        keep_free_memory_together()
-        if n_units > 1:
-            scheduler = _ProcessScheduler(ProcessPool(n_units), n_units + 1, share, summary)
-        else:
-            scheduler = Scheduler(ThreadPoolExecutor(1), 2, share, summary)
+        scheduler = _local_scheduler(conversions, resources)
     try:
         yield scheduler
     except BaseException:
@@ -183,6 +180,16 @@ def scheduler_for(conversions: Sequence[Conversion], resources: Resources) -> It
         raise
     finally:
         scheduler.close()
+
+
+def _local_scheduler(conversions: Sequence[Conversion], resources: Resources) -> Scheduler:
+    keep_free_memory_together()
+    n_processes, share, summary = _divide(conversions, resources)
+    if n_processes > 1:
+        with suppress(OSError, NotImplementedError):  # the system cannot start processes; threads do the same
+            return _ProcessScheduler(ProcessPool(n_processes), n_processes + 1, share, summary)
+    _, share, summary = _divide(conversions, resources, most_processes=1)
+    return Scheduler(ThreadPoolExecutor(1), 2, share, summary)
 
 
 def check_memory(conversions: Sequence[Conversion], resources: Resources) -> None:
@@ -196,7 +203,9 @@ def check_memory(conversions: Sequence[Conversion], resources: Resources) -> Non
     _divide(conversions, resources)
 
 
-def _divide(conversions: Sequence[Conversion], resources: Resources) -> tuple[int, Resources, str]:
+def _divide(
+    conversions: Sequence[Conversion], resources: Resources, most_processes: int = sys.maxsize
+) -> tuple[int, Resources, str]:
     """Return how many units run at the same time, the threads and memory of each, and a summary for people.
 
     On this machine, as many processes convert units as there are processors, units, and memory to run at full speed.
@@ -208,7 +217,7 @@ def _divide(conversions: Sequence[Conversion], resources: Resources) -> tuple[in
     n_threads, free_bytes = resources.n_threads, resources.memory_bytes - OVERHEAD_BYTES
     n_bytes = sum(prod(volume.shape) * volume.dtype.itemsize for volume, _ in conversions)
     n_most = 1 if n_bytes < _SMALL_BYTES else min(n_threads, sum(_n_units(*conversion) for conversion in conversions))
-    for n_processes in range(n_most, 1, -1):
+    for n_processes in range(min(n_most, most_processes), 1, -1):
         share = Resources(ceil(n_threads / n_processes), free_bytes // n_processes - _WORKER_BYTES)
         with suppress(UsageError):
             units = _memory_of_units(conversions, share)
