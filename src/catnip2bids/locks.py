@@ -160,7 +160,7 @@ def wait_for_workers(markers: Path, final: Path) -> None:
         If a worker has not finished after a minute.
     """
     end = time.monotonic() + _WAIT_SECONDS
-    for lock in sorted(markers.glob(f"*{LOCK}")):
+    for lock in sorted(file for file in markers.glob(f"*{LOCK}") if file.is_file() and not file.is_symlink()):
         with lock.open("r+b") as opened:
             while True:
                 try:
