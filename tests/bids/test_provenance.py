@@ -172,6 +172,8 @@ def test_an_action_is_one_of_three() -> None:
     [
         ({"history": {}}, r"field history"),
         ({"settings": 5}, r"field settings"),
+        ({"settings": {"naming": "foo"}}, r"field settings: naming 'foo' is unknown; it is one of bids, dseg"),
+        ({"settings": {"naming": []}}, r"field settings: naming \[\] is unknown"),
         ({"runs": {RUN: []}}, rf"field runs\.{RUN}"),
         (
             {"decisions": [{"run": RUN, "source": "a", "action": "copy", "reason": "b", "evidence": {"files": 5}}]},

@@ -143,7 +143,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
         if read_provenance(dataset) != known:
             raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
         # nothing is refused after this
-        with scheduler_for(pairs, preflight.resources) as scheduler, _raising_exit_code_1():
+        with scheduler_for(pairs, preflight.resources) as scheduler, raising_exit_code_1():
             remove_partials(dataset)
             _record_command(preflight)
             provenance.save(dataset)
@@ -170,7 +170,7 @@ def _telling_needed_space(n_bytes: int) -> Iterator[None]:
 
 
 @contextmanager
-def _raising_exit_code_1() -> Iterator[None]:
+def raising_exit_code_1() -> Iterator[None]:
     """Give all errors the exit code of a command that has begun to write.
 
     Raises
