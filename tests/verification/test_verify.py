@@ -659,6 +659,21 @@ def test_originals_that_changed_are_named(copy: Packaged, change: Callable[[Path
     assert named in problems(found)
 
 
+def test_files_of_a_copied_folder_that_came_or_went_are_named(copy: Packaged) -> None:
+    notes = copy.source / KO / "notes"
+    notes.mkdir()
+    (notes / "gone.txt").write_text("a note")
+    (notes / "kept.txt").write_text("another one")
+    package([copy.source], copy.dataset, settings())
+    assert verify(copy.dataset, copy.source).ok
+    (notes / "gone.txt").rename(notes / "new.txt")
+    found = {Path(problem.file).name: problem.what for problem in verify(copy.dataset, copy.source).file_problems}
+    assert found == {
+        "gone.txt": "its original is not in the sources that were given",
+        "new.txt": "has no checksum: its original is new, or the list was changed; package again",
+    }
+
+
 def test_originals_that_are_not_there(copy: Packaged, tmp_path: Path) -> None:
     write_l2(tmp_path / "others")
     assert "is not in the sources that were given" in problems(verify(copy.dataset, tmp_path / "others"))

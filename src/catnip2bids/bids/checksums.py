@@ -14,9 +14,11 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from errno import EINVAL
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import markers_path, remove, write_bytes
@@ -41,6 +43,18 @@ class Checksums:
 
     files: dict[str, str]  # sha256 of each file, by its POSIX path below the dataset
     is_intact: bool  # whether the checksum of the file itself is right
+
+    def below(self, path: PurePosixPath) -> Sequence[str]:
+        """List a file itself, or all files below a folder; none that have no checksum."""
+        return self._by_folder.get(path.as_posix(), [])
+
+    @cached_property
+    def _by_folder(self) -> Mapping[str, Sequence[str]]:
+        found = defaultdict(list)
+        for file in sorted(self.files):
+            for path in (file, *map(str, PurePosixPath(file).parents)):
+                found[path].append(file)
+        return found
 
 
 def set_checksums_aside(dataset: Path) -> Checksums | None:

@@ -130,7 +130,7 @@ def _files(
         return [FileProblem(CHECKSUMS.as_posix(), what, ProblemKind.NOT_READ)], [], 0
     problems = list(verify_files(dataset, checksums, resources))
     if originals is not None:
-        problems += originals.copy_problems(checksums.files)
+        problems += originals.copy_problems(checksums)
     if missing := missing_lines(provenance, checksums):
         lacks = f"lacks {format_count(len(missing), 'file')} of those that packaging lists: {format_list(missing)}"
         problems.append(FileProblem(CHECKSUMS.as_posix(), f"{lacks}; bring it back from a copy, or package again"))
