@@ -223,6 +223,14 @@ def test_evidence_names_each_plane_once(tmp_path: Path, evidence: dict[str, Any]
     assert str(refused.value) == where
 
 
+def test_copies_lie_in_the_dataset() -> None:
+    """A run may lie deep in SOURCE, and an entry of it elsewhere."""
+    run = provenance().runs[RUN].model_copy(update={"source": "a/b/c/d/e/run"})
+    entry = decision("outside").model_copy(update={"action": "convert"})
+    with pytest.raises(DatasetError, match=r"provenance\.json: the path .* leads out of its folder"):
+        Provenance(runs={RUN: run}, decisions=[entry]).copies_of(RUN)
+
+
 def test_a_folder_in_which_nothing_but_a_lock_was_made_is_ours(tmp_path: Path) -> None:
     (tmp_path / FOLDER_LOCK).touch()
     (tmp_path / "code/catnip2bids").mkdir(parents=True)

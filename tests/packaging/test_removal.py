@@ -142,6 +142,15 @@ def test_an_error_after_the_first_deletion_is_not_called_a_refusal(
     assert error.value.exit_code == 1
 
 
+def test_checksums_that_were_changed_are_refused(dataset: Path) -> None:
+    checksums = dataset / "code/catnip2bids/checksums.sha256"
+    checksums.write_text(checksums.read_text().replace("a", "b"))
+    before = state_of(dataset)
+    with pytest.raises(DatasetError, match=r"checksums\.sha256: was changed, so nothing proves the other files"):
+        remove_animal(dataset, "45925floxed")
+    assert state_of(dataset) == before
+
+
 @pytest.mark.slow
 def test_the_command(dataset: Path, cohort: Path) -> None:
     done = called("package", cohort, "-o", dataset, "--remove", "45925floxed")

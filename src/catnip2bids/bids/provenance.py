@@ -170,7 +170,8 @@ class Provenance(_Document):
             if path not in images and decision.action == "copy" and decision.target is not None:
                 copies[path] = inside(decision.target, PROVENANCE.name)
             elif path not in images and decision.action == "convert":
-                copies[path] = copy_of(run_name(record.subject, record.sample, record.stain), path)
+                copy = copy_of(run_name(record.subject, record.sample, record.stain), path)
+                copies[path] = inside(copy.as_posix(), PROVENANCE.name)
         return copies
 
     def save(self, dataset: Path) -> None:
