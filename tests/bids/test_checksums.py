@@ -89,7 +89,16 @@ def test_a_list_that_was_changed_or_removed_proves_nothing(dataset: Path, is_rem
 
 
 def test_files_below_a_folder_are_found() -> None:
-    checksums = Checksums(dict.fromkeys(["a/b/c", "a/d", "ab"], "0" * 64), is_intact=True)
+    checksums = Checksums(dict.fromkeys(["a.b", "a/b/c", "a/d", "ab"], "0" * 64), is_intact=True)
     assert checksums.below(PurePosixPath("a")) == ["a/b/c", "a/d"]
     assert checksums.below(PurePosixPath("a/d")) == ["a/d"]
     assert checksums.below(PurePosixPath("b")) == []
+
+
+def test_a_path_that_no_file_can_have_takes_no_time(dataset: Path) -> None:
+    """Each of its folders would be another path."""
+    with (dataset / CHECKSUMS).open("a") as file:
+        file.write(f"{'0' * 64}  sourcedata{'/a' * 1_000_000}\n")
+    checksums = read_checksums(dataset)
+    assert checksums is not None
+    assert set(checksums.files) == {COPY, COUNTS, NOTE}

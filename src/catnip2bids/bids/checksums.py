@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 import stat
-from collections import defaultdict
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from errno import EINVAL
@@ -35,6 +35,7 @@ from catnip2bids.staging import is_temporary
 CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "
 _DOCUMENTS = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
+_LONGEST_PATH = 4096
 _OURS = (f"{SOURCEDATA}/", f"{FOLDER.as_posix()}/", f"{DERIVATIVE}/", f"{COUNTS}/", "sub-")
 """Where packaging writes; people may add files elsewhere."""
 NOT_CHECKED = ("docs", ".git")
@@ -50,15 +51,15 @@ class Checksums:
 
     def below(self, path: PurePosixPath) -> Sequence[str]:
         """List a file itself, or all files below a folder; none that have no checksum."""
-        return self._by_folder.get(path.as_posix(), [])
+        if (file := path.as_posix()) in self.files:
+            return [file]
+        after_slash = chr(ord("/") + 1)
+        first, last = (bisect_left(self._sorted, file + end) for end in ("/", after_slash))
+        return self._sorted[first:last]
 
     @cached_property
-    def _by_folder(self) -> Mapping[str, Sequence[str]]:
-        found = defaultdict(list)
-        for file in sorted(self.files):
-            for path in (file, *map(str, PurePosixPath(file).parents)):
-                found[path].append(file)
-        return found
+    def _sorted(self) -> Sequence[str]:
+        return sorted(self.files)
 
 
 def set_checksums_aside(dataset: Path, *, is_new: bool = False) -> Mapping[str, str]:
@@ -223,7 +224,8 @@ def _never_changes(file: str) -> bool:
 
 def _may_be_listed(file: str) -> bool:
     """Tell whether packaging could list a path: nothing looks for links out of the dataset in other ones."""
-    return os.path.normpath(file) == file and PurePosixPath(file).parts[0] not in NOT_CHECKED
+    is_normal = len(file) < _LONGEST_PATH and os.path.normpath(file) == file
+    return is_normal and file.partition("/")[0] not in NOT_CHECKED
 
 
 def _is_below(file: str, roots: Collection[str]) -> bool:
