@@ -60,6 +60,23 @@ def test_a_dataset_reached_by_a_link_is_not_foreign(tmp_path: Path) -> None:
     assert list(foreign(tmp_path / "dataset")) == []
 
 
+def test_links_to_folders_in_git_are_foreign(tmp_path: Path) -> None:
+    """Links in ``.git`` are not looked at, so pixels below such a folder could lie anywhere."""
+    (tmp_path / ".git/annex/image").mkdir(parents=True)
+    (tmp_path / ".git/annex/key").touch()
+    (tmp_path / "sub-1").mkdir()
+    links = {
+        "key": "../.git/annex/key",
+        "dropped": "../.git/annex/gone",
+        "image": "../.git/annex/image",
+        "git": "../.git",
+        "root": "..",
+    }
+    for name, target in links.items():
+        (tmp_path / "sub-1" / name).symlink_to(target)
+    assert {path.name for path, _ in foreign(tmp_path)} == {"image", "git", "root"}
+
+
 def test_very_deep_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "/".join(["d"] * 100)).mkdir(parents=True)
     ((_, why),) = foreign(tmp_path)

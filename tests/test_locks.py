@@ -20,6 +20,7 @@ from catnip2bids.locks import (
     LOCK,
     create_step_lock,
     hold_step_lock,
+    is_locked,
     lock_output,
     locked,
     supports_locks,
@@ -73,6 +74,16 @@ def test_a_lock_that_is_removed_while_another_waits_for_it_locks_nothing(
     monkeypatch.setattr("catnip2bids.locks.fcntl.flock", flock)
     with locked(tmp_path), pytest.raises(DatasetError, match="another catnip2bids"), locked(tmp_path):
         pass
+
+
+def test_who_only_asks_whether_a_folder_is_locked_keeps_nobody_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / FOLDER_LOCK).open("w") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        monkeypatch.setattr("catnip2bids.locks.time.sleep", lambda _: asking.close())
+        with locked(tmp_path):
+            assert is_locked(tmp_path)
 
 
 def test_a_lock_leads_nowhere_else(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from catnip2bids.atomic_write import partial_path
+from catnip2bids.atomic_write import markers_path, partial_path
 from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.staging import discard_staging, remove_partials, staged_output, unfinished_outputs
@@ -48,6 +49,34 @@ def test_with_another_fingerprint_it_begins_anew(tmp_path: Path) -> None:
         assert not (staged.markers / "done.json").exists()
         (staged.path / "b").write_text("2")
     assert {path.name for path in final.iterdir()} == {"b"}
+
+
+def test_nothing_is_written_through_a_link_under_the_final_name(tmp_path: Path) -> None:
+    final = safe_path(tmp_path, "image.ome.zarr")
+    write(final, "same", a="1")
+    final.rename(tmp_path / "elsewhere")
+    final.symlink_to("elsewhere")
+    assert write(final, "same", a="2") == []
+    assert tree(tmp_path / "elsewhere") == {"a": "1"}
+    assert tree(final) == {"a": "2"}
+    assert not final.is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_only_files_among_the_markers_are_locks(tmp_path: Path, kind: str) -> None:
+    final = safe_path(tmp_path, "image.ome.zarr")
+    with pytest.raises(KeyboardInterrupt):
+        write(final, "same", KeyboardInterrupt(), a="1")
+    lock = markers_path(final) / "planes.json.run.lock"
+    if kind == "folder":
+        lock.mkdir()
+    elif kind == "link":
+        lock.symlink_to("gone")
+    else:
+        os.mkfifo(lock)
+    assert write(final, "same") == ["a"]
+    discard_staging(final)
+    assert tree(tmp_path) == {"image.ome.zarr/a": "1"}
 
 
 def test_what_was_published_before_the_program_was_killed_is_taken_up_again(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def publish(partial: SafePath, final: SafePath, neighbour: SafePath) -> None:
     """Sync a complete file or folder and rename it; the folder it replaces is renamed beside `neighbour` first."""
     replaced = beside(neighbour, f".{neighbour.name}{_OLD}")
     _sync(partial)
-    if final.exists() and not final.is_symlink() and (final.is_dir() or partial.is_dir()):
+    if os.path.lexists(final) and (final.is_dir() or partial.is_dir()):
         # a folder cannot be replaced in one step: the old one is renamed before it is removed
         remove(replaced)
         final.replace(replaced)

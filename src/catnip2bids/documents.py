@@ -150,9 +150,10 @@ def refuse_foreign(dataset: Path) -> None:
 def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:
     """Yield paths that should not be in a dataset, and why.
 
-    Links that stay inside the dataset, such as those of git-annex, are allowed.
+    Links that stay inside the dataset are allowed, into ``.git`` only to files, as git-annex makes them.
     """
     root, folders = dataset.resolve(), [(dataset, 0)] if dataset.is_dir() else []
+    not_read = root / _NOT_READ
     while folders:
         folder, depth = folders.pop()
         if depth > _DEEPEST:
@@ -162,9 +163,14 @@ def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:
             path = Path(entry.path)
             if depth == 0 and entry.name == _NOT_READ and entry.is_dir(follow_symlinks=False):
                 continue
-            if entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):  # loops raise no error
-                yield path, "is a link out of the dataset; replace it by the file"
-                continue
+            if entry.is_symlink():
+                target = Path(os.path.realpath(path))  # loops raise no error
+                if not target.is_relative_to(root):
+                    yield path, "is a link out of the dataset; replace it by the file"
+                    continue
+                if target.is_dir() and (target.is_relative_to(not_read) or (target == root and not_read.is_dir())):
+                    yield path, f"is a link to a folder through {_NOT_READ}, where links may lead out; replace it"
+                    continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append((path, depth + 1))
             elif not entry.is_file(follow_symlinks=False) and _is_special(entry):  # the type is known without a stat

@@ -160,7 +160,7 @@ def wait_for_workers(markers: Path, final: Path) -> None:
         If a worker has not finished after a minute.
     """
     end = time.monotonic() + _WAIT_SECONDS
-    for lock in sorted(markers.glob(f"*{LOCK}")):
+    for lock in sorted(file for file in markers.glob(f"*{LOCK}") if file.is_file() and not file.is_symlink()):
         with lock.open("r+b") as opened:
             while True:
                 try:
@@ -208,7 +208,7 @@ def _lock(lock: Path, output: Path) -> int:
     # NFS locks a file for writing only if it is open for writing; a link would lead out of the folder
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_unless_taken(descriptor)
     except (BlockingIOError, PermissionError) as error:
         os.close(descriptor)
         raise DatasetError(
@@ -219,6 +219,15 @@ def _lock(lock: Path, output: Path) -> int:
             os.close(descriptor)
             raise
     return descriptor
+
+
+def _lock_unless_taken(descriptor: int) -> None:
+    """Lock a file; try twice, because `is_locked` of another program holds its lock for a moment."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        time.sleep(_POLL_SECONDS)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _state(file: Path) -> tuple[int, int] | None:

@@ -71,7 +71,7 @@ def staged_output(final: SafePath, fingerprint: str, *, is_folder: bool = True) 
 def _resume(staged: StagedOutput, final: SafePath, fingerprint: str) -> bool:
     """Keep the steps of an earlier attempt with the same fingerprint; return whether there are any."""
     marker = safe_path(staged.markers, _FINGERPRINT)
-    if _has_content(marker, fingerprint) and not _has_links(staged.path):
+    if _has_content(marker, fingerprint) and not _has_links(staged.path) and not _has_links(final):
         if not staged.path.exists() and final.exists() and (staged.markers / _COMPLETE).is_file():
             final.replace(staged.path)  # the program was killed after it had renamed the output
         return staged.path.exists()

@@ -172,6 +172,8 @@ def test_an_action_is_one_of_three() -> None:
     [
         ({"history": {}}, r"field history"),
         ({"settings": 5}, r"field settings"),
+        ({"settings": {"naming": "foo"}}, r"field settings: naming 'foo' is unknown; it is one of bids, dseg"),
+        ({"settings": {"naming": []}}, r"field settings: naming \[\] is unknown"),
         ({"runs": {RUN: []}}, rf"field runs\.{RUN}"),
         (
             {"decisions": [{"run": RUN, "source": "a", "action": "copy", "reason": "b", "evidence": {"files": 5}}]},
@@ -219,6 +221,14 @@ def test_evidence_names_each_plane_once(tmp_path: Path, evidence: dict[str, Any]
         read_provenance(tmp_path)
     where = f"{tmp_path / PROVENANCE}: is damaged (field decisions.1.evidence: {says}); bring it back from a copy"
     assert str(refused.value) == where
+
+
+def test_copies_lie_in_the_dataset() -> None:
+    """A run may lie deep in SOURCE, and an entry of it elsewhere."""
+    run = provenance().runs[RUN].model_copy(update={"source": "a/b/c/d/e/run"})
+    entry = decision("outside").model_copy(update={"action": "convert"})
+    with pytest.raises(DatasetError, match=r"provenance\.json: the path .* leads out of its folder"):
+        Provenance(runs={RUN: run}, decisions=[entry]).copies_of(RUN)
 
 
 def test_a_folder_in_which_nothing_but_a_lock_was_made_is_ours(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from catnip2bids import Format, package, report, restore, validate, verify
 from catnip2bids.bids.provenance import read_provenance
-from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.errors import DatasetError, UsageError, WriteError
 from catnip2bids.packaging import remove_animal
 from in_process import called, no_dandi
 from runs import FLOX, FLOX_NAME, KO, RAW, dataset_files, read_tsv, settings, state_of, write_l0
@@ -128,6 +128,27 @@ def test_a_removal_that_was_killed_goes_on(dataset: Path, tmp_path: Path, monkey
     remove_animal(dataset, "45925floxed")
     assert verify(dataset).ok
     assert dataset_files(dataset).keys() == dataset_files(tmp_path / "other").keys()
+
+
+def test_an_error_after_the_first_deletion_is_not_called_a_refusal(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise DatasetError("a table is damaged")
+
+    monkeypatch.setattr("catnip2bids.packaging.removal._remove_records", fail)
+    with pytest.raises(WriteError, match="a table is damaged") as error:
+        remove_animal(dataset, "45925floxed")
+    assert error.value.exit_code == 1
+
+
+def test_checksums_that_were_changed_are_refused(dataset: Path) -> None:
+    checksums = dataset / "code/catnip2bids/checksums.sha256"
+    checksums.write_text(checksums.read_text().replace("a", "b"))
+    before = state_of(dataset)
+    with pytest.raises(DatasetError, match=r"checksums\.sha256: was changed, so nothing proves the other files"):
+        remove_animal(dataset, "45925floxed")
+    assert state_of(dataset) == before
 
 
 @pytest.mark.slow

@@ -67,6 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = write_l0(folder / "cohort")
     (run / "notes").mkdir()
     (run / "notes/note.txt").write_text("a note")
+    (run / "notes/other.txt").write_text("another one")
     (run / "link").symlink_to("notes")
     assert package([folder / "cohort"], folder / "dataset", settings()).ok
     return folder
@@ -261,6 +262,41 @@ def test_a_damaged_copy_is_never_written(tmp_path: Path, dataset: Path) -> None:
     restored = restore(dataset, tmp_path / "restored")
     assert [problem for problem in restored.problems if "was changed since it was packaged" in problem]
     assert not (tmp_path / "restored" / KO / "640_FRST_seg/FRSTseg_00010000.csv").exists()
+
+
+@pytest.mark.parametrize("missing", [["note.txt"], ["note.txt", "other.txt"]])
+def test_a_copied_folder_without_one_of_its_files_is_not_restored(
+    tmp_path: Path, dataset: Path, missing: list[str]
+) -> None:
+    (notes,) = (dataset / "sourcedata").rglob("notes")
+    for name in missing:
+        (notes / name).unlink()
+    restored = restore(dataset, tmp_path / "restored")
+    assert f"{KO}/notes: {notes / 'note.txt'}: does not exist any more; bring it back from a copy" in restored.problems
+    assert not (tmp_path / "restored" / KO / "notes").exists()
+    assert (tmp_path / "restored" / KO / "640_N4").is_dir()
+
+
+def test_a_copied_folder_that_was_emptied_stops_nothing_else_without_checksums(tmp_path: Path, dataset: Path) -> None:
+    (notes,) = (dataset / "sourcedata").rglob("notes")
+    for file in notes.iterdir():
+        file.unlink()
+    (dataset / CHECKSUMS).unlink()
+    restored = restore(dataset, tmp_path / "restored")
+    assert f"{KO}/notes" in restored.restored
+    assert len(restored.restored) == 9
+
+
+def test_an_image_of_another_size_is_a_problem_of_its_entry(tmp_path: Path, dataset: Path) -> None:
+    """The memory was found to be enough for the size that provenance tells."""
+    level = dataset / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr/0/zarr.json"
+    document = json.loads(level.read_text())
+    document["shape"][1:] = [40_000, 36_000]
+    level.write_text(json.dumps(document))
+    restored = restore(dataset, tmp_path / "restored", memory_bytes=600 * 2**20)
+    (problem,) = restored.problems
+    assert "36000 x 40000 x 12 voxels of uint16, and had 36 x 40 x 12 of uint16; bring it back from a copy" in problem
+    assert len(restored.restored) == 8
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed"])

@@ -368,13 +368,42 @@ def test_a_killed_command_keeps_the_checksums_of_before(
     assert all(verdict.ok for verdict in found.images)
 
 
-def test_checksums_that_somebody_changed_are_warned_of(copy: Packaged) -> None:
-    edit(copy.dataset / CHECKSUMS)
-    warnings = package([copy.source], copy.dataset, settings()).warnings
-    assert [warning for warning in warnings if f"{CHECKSUMS}: was changed by hand" in warning]
+@pytest.mark.parametrize("damage", [edit, Path.unlink])
+def test_checksums_that_somebody_changed_or_removed_are_not_written_again(
+    copy: Packaged, damage: Callable[[Path], None]
+) -> None:
+    """A copy and its line are changed; new checksums of what is there would call that proven."""
+    damage(copy.dataset / CHECKSUMS)
+    rotted = next((copy.dataset / "sourcedata").rglob("FRSTseg_00010000.csv"))
+    rot(rotted)
+    before = files_of(copy.dataset)
+    with pytest.raises(DatasetError, match=r"checksums\.sha256: (was changed|is missing), so nothing proves"):
+        package([copy.source], copy.dataset, settings())
+    assert files_of(copy.dataset) == before
+    write_l0(copy.source.parent / "other", FLOX)
+    package([copy.source.parent / "other"], copy.dataset, settings(overwrite=True))
+    assert f"{CHECKSUMS}: lacks 14 files" in problems(verify(copy.dataset))
+    assert rotted.relative_to(copy.dataset).as_posix() not in (copy.dataset / CHECKSUMS).read_text()
+    package([copy.source], copy.dataset, settings(overwrite=True))
+    assert verify(copy.dataset).ok
 
 
-@pytest.mark.parametrize("name", ["/dev/zero", "../outside.txt", "a/../../outside.txt", "with\0null"])
+def test_a_copy_without_its_checksum_does_not_get_another_one(copy: Packaged) -> None:
+    rotted = next((copy.dataset / "sourcedata").rglob("FRSTseg_00010000.csv"))
+    rot(rotted)
+    without_lines(copy.dataset, lambda name: name.endswith(rotted.name))
+    for _ in range(2):
+        assert package([copy.source], copy.dataset, settings()).ok
+        (problem,) = verify(copy.dataset).problems
+        assert f"{CHECKSUMS}: lacks 1 file of those that packaging lists: " in problem
+        assert f"{rotted.name}; bring it back from a copy, or package again with --overwrite" in problem
+    package([copy.source], copy.dataset, settings(overwrite=True))
+    assert verify(copy.dataset).ok
+
+
+@pytest.mark.parametrize(
+    "name", ["/dev/zero", "../outside.txt", "a/../../outside.txt", "with\0null", ".git/out", "a/../.git/out"]
+)
 def test_checksums_of_files_elsewhere_are_not_followed(copy: Packaged, name: str) -> None:
     path = copy.dataset / CHECKSUMS
     _, _, rest = path.read_text().partition("\n")
@@ -657,6 +686,21 @@ def test_originals_that_changed_are_named(copy: Packaged, change: Callable[[Path
     found = verify(copy.dataset, copy.source)
     assert not found.ok
     assert named in problems(found)
+
+
+def test_files_of_a_copied_folder_that_came_or_went_are_named(copy: Packaged) -> None:
+    notes = copy.source / KO / "notes"
+    notes.mkdir()
+    (notes / "gone.txt").write_text("a note")
+    (notes / "kept.txt").write_text("another one")
+    package([copy.source], copy.dataset, settings())
+    assert verify(copy.dataset, copy.source).ok
+    (notes / "gone.txt").rename(notes / "new.txt")
+    found = {Path(problem.file).name: problem.what for problem in verify(copy.dataset, copy.source).file_problems}
+    assert found == {
+        "gone.txt": "its original is not in the sources that were given",
+        "new.txt": "has no checksum: its original is new, or the list was changed; package again",
+    }
 
 
 def test_originals_that_are_not_there(copy: Packaged, tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 Pixels have hashes of their own (`catnip2bids.bids.plane_hashes`), in any format. This file covers the rest: tables,
 sidecars, texts, copies of source files, metadata inside OME-Zarr images, provenance, and the tables of plane hashes.
 
-Invariant: files that must never change (copies, counts, metadata of images, plane hashes) keep the checksum that they
-had when they were written, even if they are missing or packaging was killed in between, so that packaging again does
-not accept damaged files. The first line is the checksum of all others.
+Invariant: files that must never change (copies, counts, metadata of images, plane hashes) get a checksum only when they
+are written, and keep it even if they are missing or packaging was killed in between, so that packaging again does not
+accept damaged files. The first line is the checksum of all others.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from errno import EINVAL
+from functools import cached_property
+from math import inf
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import markers_path, remove, write_bytes
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.documents import open_without_waiting, read_bytes, read_object
 from catnip2bids.enums import IMAGE_ENDINGS
@@ -31,6 +35,9 @@ from catnip2bids.staging import is_temporary
 CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "
 _DOCUMENTS = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
+_LONGEST_PATH = 4096
+_OURS = (f"{SOURCEDATA}/", f"{FOLDER.as_posix()}/", f"{DERIVATIVE}/", f"{COUNTS}/", "sub-")
+"""Where packaging writes; people may add files elsewhere."""
 NOT_CHECKED = ("docs", ".git")
 """Folders of the dataset: reports are redrawn at any time, version control keeps its own checksums."""
 
@@ -42,32 +49,47 @@ class Checksums:
     files: dict[str, str]  # sha256 of each file, by its POSIX path below the dataset
     is_intact: bool  # whether the checksum of the file itself is right
 
+    def below(self, path: PurePosixPath) -> Sequence[str]:
+        """List a file itself, or all files below a folder; none that have no checksum."""
+        if (file := path.as_posix()) in self.files:
+            return [file]
+        after_slash = chr(ord("/") + 1)
+        first, last = (bisect_left(self._sorted, file + end) for end in ("/", after_slash))
+        return self._sorted[first:last]
 
-def set_checksums_aside(dataset: Path) -> Checksums | None:
-    """Rename the checksums while the dataset is being changed, and return them.
+    @cached_property
+    def _sorted(self) -> Sequence[str]:
+        return sorted(self.files)
 
-    If a killed command has renamed them already, return only those of files that were not written since.
+
+def set_checksums_aside(dataset: Path, *, is_new: bool = False) -> Mapping[str, str]:
+    """Rename the checksums while the dataset is being changed, and return them by POSIX path, if they are intact.
+
+    If a killed command has renamed them already, return only those of files that were not written since. A new dataset,
+    of which all files are accepted, gets an empty file.
     """
     checksums, aside = read_checksums(dataset), _aside(dataset)
     if checksums is not None:
         (dataset / CHECKSUMS).replace(aside)
-        return checksums
+        return checksums.files if checksums.is_intact else {}
     earlier = _read(aside)
     if earlier is None:
-        return None
+        write_bytes(aside, b"" if is_new else _FIRST_LINE.encode())
+        return {}
+    if not earlier.is_intact:
+        return {}
     # Files with a later ctime than the rename were written by the killed command, so their old checksums do not count.
     # Damage on the disk leaves the ctime alone, so damaged files keep their checksums and are found.
     renamed_at = aside.stat().st_ctime_ns
-    files = {file: sha256 for file, sha256 in earlier.files.items() if not _is_newer(dataset / file, renamed_at)}
-    return Checksums(files, earlier.is_intact)
+    return {file: sha256 for file, sha256 in earlier.files.items() if not _is_newer(dataset / file, renamed_at)}
 
 
-def write_checksums(
-    dataset: Path,
-    earlier: Mapping[str, str],
-    made: Collection[PurePosixPath],
-    removed: Collection[PurePosixPath] = (),
-) -> dict[str, str]:
+def are_set_aside(dataset: Path) -> bool:
+    """Tell whether a command is changing the dataset, or was killed while it did."""
+    return _aside(dataset).is_file()
+
+
+def write_checksums(dataset: Path, earlier: Mapping[str, str], changed: Collection[PurePosixPath]) -> dict[str, str]:
     """Write the checksums of a dataset, and return them by POSIX path.
 
     Parameters
@@ -76,13 +98,17 @@ def write_checksums(
         The dataset.
     earlier
         The checksums before the change.
-    made, removed
+    changed
         Images, copies and tables that were made or removed since then, as paths below the dataset. Other files that
-        must not change keep their earlier checksums.
+        must not change keep their earlier checksums; those without one are left out, for `verify` to name.
     """
-    changed = {path.as_posix() for path in (*made, *removed)}
-    kept = {file: sha256 for file, sha256 in earlier.items() if _never_changes(file) and not _is_below(file, changed)}
-    files = {file: kept.get(file) or file_sha256(dataset / file) for file in checked_files(dataset)} | kept
+    roots, since = {path.as_posix() for path in changed}, _set_aside_at(dataset)
+    kept = {file: sha256 for file, sha256 in earlier.items() if _never_changes(file) and not _is_below(file, roots)}
+    files = dict(kept)
+    for file in checked_files(dataset):
+        may_be_old = not (_never_changes(file) and file.startswith(_OURS)) or _is_below(file, roots)
+        if file not in kept and (may_be_old or (dataset / file).stat().st_ctime_ns >= since):
+            files[file] = file_sha256(dataset / file)
     text = "".join(_line(file, files[file]) for file in sorted(files))
     write_bytes(safe_path(dataset, CHECKSUMS), _bytes(f"{_FIRST_LINE}{_sha256(_bytes(text))}\n{text}"))
     remove(_aside(dataset))
@@ -111,7 +137,7 @@ def _read(path: Path) -> Checksums | None:
     is_intact = first == f"{_FIRST_LINE}{_sha256(rest)}".encode()
     lines = rest.decode(errors="surrogateescape").split("\n")
     files = dict(_read_line(line) for line in lines if _LINE.fullmatch(line))
-    usable = {file: sha256 for file, sha256 in files.items() if not leads_out(file)}
+    usable = {file: sha256 for file, sha256 in files.items() if not leads_out(file) and _may_be_listed(file)}
     return Checksums(usable, is_intact and len(usable) == len(lines) - 1)  # the last line ends with \n, too
 
 
@@ -175,6 +201,15 @@ def _aside(dataset: Path) -> SafePath:
     return markers_path(safe_path(dataset, CHECKSUMS))
 
 
+def _set_aside_at(dataset: Path) -> float:
+    """Return when the checksums were set aside, as a ctime: files were written since then by catnip2bids."""
+    aside = _aside(dataset)
+    if not aside.is_file():
+        return inf
+    state = aside.stat()
+    return state.st_ctime_ns if state.st_size else 0
+
+
 def _is_newer(path: Path, time_ns: int) -> bool:
     try:
         return path.stat().st_ctime_ns > time_ns
@@ -185,6 +220,12 @@ def _is_newer(path: Path, time_ns: int) -> bool:
 def _never_changes(file: str) -> bool:
     of_run = file.startswith(("sourcedata/", f"{FOLDER.as_posix()}/pixels/")) or ".ome.zarr/" in file
     return of_run or file.endswith("_counts.tsv")
+
+
+def _may_be_listed(file: str) -> bool:
+    """Tell whether packaging could list a path: nothing looks for links out of the dataset in other ones."""
+    is_normal = len(file) < _LONGEST_PATH and os.path.normpath(file) == file
+    return is_normal and file.partition("/")[0] not in NOT_CHECKED
 
 
 def _is_below(file: str, roots: Collection[str]) -> bool:

@@ -20,6 +20,7 @@ from catnip2bids.bids.dataset_paths import SOURCEDATA, copy_of
 from catnip2bids.bids.evidence import FAIL_FAST, checked_evidence
 from catnip2bids.bids.names import LABEL, run_name
 from catnip2bids.documents import json_parts, read_json
+from catnip2bids.enums import Naming
 from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
@@ -89,6 +90,12 @@ def _checked_source(source: str) -> str:
     return source
 
 
+def _checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    if (naming := settings.get("naming", Naming.BIDS)) not in [*Naming]:
+        raise ValueError(f"naming {naming!r} is unknown; it is one of {', '.join(Naming)}")
+    return settings
+
+
 class RunRecord(_Document):
     """One packaged run."""
 
@@ -123,7 +130,7 @@ class Provenance(_Document):
     # of the last invocation
     command: str = ""
     versions: _Texts = Field(default_factory=dict)
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: Annotated[dict[str, Any], AfterValidator(_checked_settings)] = Field(default_factory=dict)
     history: Annotated[list[Invocation], Field(fail_fast=True)] = Field(default_factory=list)  # oldest first
     runs: Annotated[dict[RunKey, RunRecord], FAIL_FAST] = Field(default_factory=dict)
     decisions: Annotated[list[Decision], Field(fail_fast=True)] = Field(default_factory=list)
@@ -163,7 +170,8 @@ class Provenance(_Document):
             if path not in images and decision.action == "copy" and decision.target is not None:
                 copies[path] = inside(decision.target, PROVENANCE.name)
             elif path not in images and decision.action == "convert":
-                copies[path] = copy_of(run_name(record.subject, record.sample, record.stain), path)
+                copy = copy_of(run_name(record.subject, record.sample, record.stain), path)
+                copies[path] = inside(copy.as_posix(), PROVENANCE.name)
         return copies
 
     def save(self, dataset: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catnip2bids.atomic_write import too_long
-from catnip2bids.bids.checksums import read_checksums
+from catnip2bids.bids.checksums import CHECKSUMS, are_set_aside, read_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import FOLDER, MOST_BYTES, MOST_PARTS, PLAN, PROVENANCE, Provenance
@@ -98,6 +98,25 @@ def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
     _check(dataset, [PLAN.as_posix()], read_plan)
     read_checksums(dataset)
     _check_folders(dataset, runs)
+
+
+def check_checksums(dataset: Path, provenance: Provenance) -> None:
+    """Refuse a dataset whose checksums were changed or removed: new ones would hide what else was.
+
+    Raises
+    ------
+    DatasetError
+        If they are not intact, or missing although no command was killed.
+    """
+    checksums = read_checksums(dataset)
+    if checksums is None and (are_set_aside(dataset) or not provenance.decisions):
+        return
+    if checksums is None or not checksums.is_intact:
+        what = "is missing" if checksums is None else "was changed"
+        raise DatasetError(
+            f"{dataset / CHECKSUMS}: {what}, so nothing proves the other files; bring it back from a copy, or package "
+            "all runs again with --overwrite"
+        )
 
 
 def check_names(dataset: Path, runs: Sequence[RunTasks]) -> None:

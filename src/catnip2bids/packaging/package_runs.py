@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Unpack
 
 from catnip2bids.atomic_write import output_folder, raising_write_errors, write_text
-from catnip2bids.bids.checksums import CHECKSUMS, set_checksums_aside, write_checksums
+from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, read_provenance
 from catnip2bids.engine import Scheduler, check_memory, resources_for, scheduler_for
@@ -143,11 +143,11 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
         if read_provenance(dataset) != known:
             raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
         # nothing is refused after this
-        with scheduler_for(pairs, preflight.resources) as scheduler, _raising_exit_code_1():
+        with scheduler_for(pairs, preflight.resources) as scheduler, raising_exit_code_1():
             remove_partials(dataset)
             _record_command(preflight)
             provenance.save(dataset)
-            checksums = _set_checksums_aside(dataset, log, progress)
+            checksums = set_checksums_aside(dataset, is_new=not known.decisions)
             _make_images(preflight, packagers, missing, scheduler)
             _write_metadata(preflight, packagers)
             _save(provenance, known, checksums, log)
@@ -170,7 +170,7 @@ def _telling_needed_space(n_bytes: int) -> Iterator[None]:
 
 
 @contextmanager
-def _raising_exit_code_1() -> Iterator[None]:
+def raising_exit_code_1() -> Iterator[None]:
     """Give all errors the exit code of a command that has begun to write.
 
     Raises
@@ -206,18 +206,6 @@ def draw_report(log: PackageLog, settings: Settings, progress: Progress) -> None
         warning = f"the report does not show all: {problem}" if log.report else f"no report is drawn: {problem}"
         log.warnings.append(warning)
         progress.warning(warning)
-
-
-def _set_checksums_aside(dataset: Path, log: PackageLog, progress: Progress) -> Mapping[str, str]:
-    """Return the earlier checksums, which stay valid for files that are not written now."""
-    earlier = set_checksums_aside(dataset)
-    if earlier is None:
-        return {}
-    if not earlier.is_intact:
-        warning = f"{dataset / CHECKSUMS}: was changed by hand; verify cannot tell what else was"
-        log.warnings.append(warning)
-        progress.warning(warning)
-    return earlier.files
 
 
 def _make_images(
@@ -256,14 +244,15 @@ def _write_metadata(preflight: Preflight, packagers: Sequence[RunPackager]) -> N
 
 def _save(provenance: Provenance, known: Provenance, checksums: Mapping[str, str], log: PackageLog) -> None:
     """Save provenance and checksums; without the command if it changed nothing, so that what was proven stays so."""
-    made = [*log.made, *map(hashes_path, log.made), *log.copied]
+    changed = [*log.made, *map(hashes_path, log.made), *log.copied, *log.removed]
     unrecorded = provenance.model_copy(update={"command": known.command, "history": known.history})
-    if not made and not log.removed and unrecorded.model_dump(mode="json") == known.model_dump(mode="json"):
+    if not changed and unrecorded.model_dump(mode="json") == known.model_dump(mode="json"):
         known.save(log.dataset)
-        if write_checksums(log.dataset, checksums, made) == checksums:
+        if (now := write_checksums(log.dataset, checksums, changed)) == checksums:
             return
+        checksums = now
     provenance.save(log.dataset)
-    write_checksums(log.dataset, checksums, made, log.removed)
+    write_checksums(log.dataset, checksums, changed)
 
 
 def _warn_of_unfinished(dataset: Path, log: PackageLog, progress: Progress) -> None:

@@ -24,7 +24,7 @@ from catnip2bids.enums import DEFAULT_STAIN, voxel_size_unit_warning
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import format_choices, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
-from catnip2bids.packaging.existing_dataset import check_existing, check_names, check_provenance_size
+from catnip2bids.packaging.existing_dataset import check_checksums, check_existing, check_names, check_provenance_size
 from catnip2bids.packaging.participants import (
     COLUMNS,
     PARTICIPANTS,
@@ -120,6 +120,8 @@ def run_preflight(
     check_names(dataset, tasks)
     check_provenance_size(dataset, provenance, tasks)
     check_existing(dataset, tasks)
+    if not settings.overwrite:
+        check_checksums(dataset, provenance)
     warnings += _changed_voxel_sizes(tasks, provenance, given, settings)
     warnings += _atlas_warnings(tasks, atlas, settings)
     participants, participant_warnings = _participants(dataset, tasks, settings, explicit=given is not None)

@@ -19,10 +19,10 @@ from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import format_list
 from catnip2bids.locks import locked
 from catnip2bids.packaging.atlases import write_atlas_tables
-from catnip2bids.packaging.existing_dataset import check_existing
+from catnip2bids.packaging.existing_dataset import check_checksums, check_existing
 from catnip2bids.packaging.images import remove_image
 from catnip2bids.packaging.metadata import Metadata
-from catnip2bids.packaging.package_runs import draw_report
+from catnip2bids.packaging.package_runs import draw_report, raising_exit_code_1
 from catnip2bids.packaging.participants import PARTICIPANTS
 from catnip2bids.packaging.result import PackageLog, PackageResult
 from catnip2bids.packaging.settings import Settings
@@ -73,18 +73,19 @@ def remove_animal(
     if len(subjects) == 1:
         raise UsageError(f"{dataset}: {subject} is its only animal; delete the whole folder instead")
     check_existing(dataset, ())
+    check_checksums(dataset, provenance)
     log = PackageLog(dataset)
     with raising_write_errors(dataset), locked(dataset):
         if read_provenance(dataset) != provenance:
             raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
-        checksums = set_checksums_aside(dataset)
-        _remove_files(dataset, provenance, subject, log)
-        _remove_records(dataset, provenance, subject)
-        for path in log.removed:
-            progress.note(f"{path}: removed")
-        earlier = {} if checksums is None else checksums.files
-        of_others = {file: sha256 for file, sha256 in earlier.items() if not _is_of(file, f"sub-{subject}")}
-        write_checksums(dataset, of_others, [])
+        with raising_exit_code_1():  # nothing is refused after this
+            checksums = set_checksums_aside(dataset)
+            _remove_files(dataset, provenance, subject, log)
+            _remove_records(dataset, provenance, subject)
+            for path in log.removed:
+                progress.note(f"{path}: removed")
+            of_others = {file: sha256 for file, sha256 in checksums.items() if not _is_of(file, f"sub-{subject}")}
+            write_checksums(dataset, of_others, [])
     if report:
         draw_report(log, Settings(), progress)
     return log.result()

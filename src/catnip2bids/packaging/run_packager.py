@@ -93,7 +93,7 @@ class RunPackager:
                 self._finish_image(image)
         for counts in self.tasks.counts:
             with self._reporting_failure(counts):
-                if write_counts(self._dataset, counts):
+                if write_counts(self._dataset, counts) or self.preflight.settings.overwrite:
                     self.log.copied.append(counts.target)
                 self._copy(CopyTask(counts.entry, counts.verbatim))
         for copy in self.tasks.copies:

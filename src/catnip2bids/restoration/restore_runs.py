@@ -132,9 +132,8 @@ class _Restorer:
         self._kept: list[str] = []
         self._left_out: dict[str, str] = {}
         self._problems: list[str] = []
-        checksums = read_checksums(dataset)
-        self._checksums = checksums.files if checksums else None
-        self._unproven = _why_unproven(dataset, checksums)
+        self._checksums = read_checksums(dataset)
+        self._unproven = _why_unproven(dataset, self._checksums)
         self._failed_folders: list[str] = []
         self.is_complete = True
         self._check(PurePosixPath(PROVENANCE.as_posix()))
@@ -292,11 +291,14 @@ class _Restorer:
         planes = read_hashes(self._dataset, image)
         if inspection.volume is None or inspection.problems:
             raise SourceError("; ".join(inspection.problems))
-        if inspection.volume.shape[0] != len(planes):
-            raise DatasetError(
-                f"{self._dataset / image}: has {format_count(inspection.volume.shape[0], 'plane')}, "
-                f"and had {len(planes)}; bring it back from a copy"
-            )
+        record = self._records[str(image)]
+        now, had = (inspection.volume.shape, inspection.volume.dtype.name), (record.shape, record.dtype)
+        if now != had:  # the memory is enough only for what it had
+            found = f"has {format_shape(now[0])} voxels of {now[1]}, and had {format_shape(had[0])} of {had[1]}"
+            raise DatasetError(f"{self._dataset / image}: {found}; bring it back from a copy")
+        if len(planes) != record.shape[0]:
+            found = f"has {format_count(len(planes), 'line')} for {format_count(record.shape[0], 'plane')}"
+            raise DatasetError(f"{self._dataset / hashes_path(image)}: {found}; bring it back from a copy")
         return StoredImage(inspection.volume, planes)
 
     def _copy(self, copy: PurePosixPath, final: SafePath) -> None:
@@ -304,11 +306,16 @@ class _Restorer:
         location = self._dataset / copy
         if not location.exists():
             raise DatasetError(f"{location}: does not exist any more; bring it back from a copy")
+        listed = () if self._checksums is None else self._checksums.below(copy)
         with atomic_output(final) as partial:
-            for file in files_below(location):
+            if location.is_dir():
+                partial.mkdir(parents=True)
+            for file in sorted({*files_below(location), *(self._dataset / name for name in listed)}):
+                if not file.is_file():
+                    raise DatasetError(f"{file}: does not exist any more; bring it back from a copy")
                 if not file.resolve().is_relative_to(self._dataset.resolve()):
                     raise DatasetError(f"{file}: is a link out of the dataset; bring the file back from a copy")
-                target = partial if file == location else partial / file.relative_to(location)
+                target = partial / file.relative_to(location)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(file, target)
                 self._check(PurePosixPath(file.relative_to(self._dataset).as_posix()), target)
@@ -318,7 +325,7 @@ class _Restorer:
         path = content or self._dataset / file
         if self._checksums is None or not path.is_file():
             return
-        sha256 = self._checksums.get(file.as_posix())
+        sha256 = self._checksums.files.get(file.as_posix())
         if sha256 is None:
             what = f"is not in {CHECKSUMS.name}, so nothing proves it; bring that back from a copy"
             raise DatasetError(f"{self._dataset / file}: {what}")

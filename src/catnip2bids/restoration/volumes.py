@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from catnip2bids.atomic_write import final_path
 from catnip2bids.bids.plane_hashes import PlaneRecord
 from catnip2bids.engine import BoundedMap, Resources
 from catnip2bids.errors import DatasetError
@@ -104,7 +105,7 @@ def write_slices(
 ) -> None:
     """Write one file for each plane into a new folder."""
     folder.mkdir()
-    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=folder.name) as threads:
+    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=final_path(folder).name) as threads:
         for n_voxels in threads.map(partial(_write_slice, source, folder, names), range(len(names))):
             on_voxels(n_voxels)
 

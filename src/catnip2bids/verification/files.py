@@ -72,8 +72,7 @@ def _compared(dataset: Path, file_and_sha256: tuple[str, str]) -> FileProblem | 
 
 def missing_lines(provenance: Provenance, checksums: Checksums) -> list[str]:
     """List files and copied folders that were packaged by provenance.json and have no checksum."""
-    folders = {parent.as_posix() for file in checksums.files for parent in PurePosixPath(file).parents}
-    return sorted({path for path in _packaged(provenance) if path not in checksums.files and path not in folders})
+    return sorted({path for path in _packaged(provenance) if not checksums.below(PurePosixPath(path))})
 
 
 def _packaged(provenance: Provenance) -> Iterator[str]:

@@ -6,14 +6,12 @@ was made from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.bids.checksums import file_sha256
-from catnip2bids.bids.dataset_paths import copy_of
-from catnip2bids.bids.names import run_name
+from catnip2bids.bids.checksums import Checksums, file_sha256
 from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.engine import BoundedMap, Resources
 from catnip2bids.errors import NotEnoughMemoryError, SourceError, UsageError
@@ -23,6 +21,8 @@ from catnip2bids.scanning import Entry, Run, files_below, scan, with_slice_numbe
 from catnip2bids.verification.images import ExpectedImage
 from catnip2bids.verification.result import FileProblem, Problem, ProblemKind
 from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane, hashing_bytes
+
+_NOT_GIVEN = "its original is not in the sources that were given"
 
 
 @dataclass(frozen=True)
@@ -82,35 +82,33 @@ class SourceFiles:
             problems.append(Problem("its original cannot be read", 0, tuple(damaged), ProblemKind.NOT_READ))
         return problems
 
-    def copy_problems(self, checksums: Mapping[str, str]) -> Iterator[FileProblem]:
+    def copy_problems(self, checksums: Checksums) -> Iterator[FileProblem]:
         """Yield copies in the dataset of which the original is not the same any more."""
         for key, record in self.provenance.runs.items():
-            for path, decision in self.provenance.decisions_of(key).items():
-                copy = copy_of(run_name(record.subject, record.sample, record.stain), path)
-                is_copied = decision.action == "copy" or copy.as_posix() in checksums
-                if decision.action != "exclude" and is_copied:
-                    yield from self._changed(record, path, copy, checksums)
+            for path, copy in self.provenance.copies_of(key).items():
+                yield from self._changed(record, path, copy, checksums)
 
     def _changed(
-        self, record: RunRecord, path: str, copy: PurePosixPath, checksums: Mapping[str, str]
+        self, record: RunRecord, path: str, copy: PurePosixPath, checksums: Checksums
     ) -> Iterator[FileProblem]:
         entry = self._entry(record, path)
         if entry is None:
-            yield FileProblem(
-                copy.as_posix(), "its original is not in the sources that were given", ProblemKind.NOT_READ
-            )
+            yield FileProblem(copy.as_posix(), _NOT_GIVEN, ProblemKind.NOT_READ)
             return
-        for file in files_below(entry.location):
-            of_file = copy if file == entry.location else copy / file.relative_to(entry.location).as_posix()
-            try:
-                same = file_sha256(file) == checksums.get(of_file.as_posix())
-            except OSError as error:
-                yield FileProblem(
-                    of_file.as_posix(), f"its original cannot be read: {error.strerror}", ProblemKind.NOT_READ
-                )
-                continue
-            if not same:
-                yield FileProblem(of_file.as_posix(), "its original has another content now")
+        originals = {(copy / file.relative_to(entry.location)).as_posix(): file for file in files_below(entry.location)}
+        for name in sorted({*originals, *checksums.below(copy)}):
+            if name not in originals:
+                yield FileProblem(name, _NOT_GIVEN, ProblemKind.NOT_READ)
+            elif name not in checksums.files:
+                yield FileProblem(name, "has no checksum: its original is new, or the list was changed; package again")
+            else:
+                try:
+                    same = file_sha256(originals[name]) == checksums.files[name]
+                except OSError as error:
+                    yield FileProblem(name, f"its original cannot be read: {error.strerror}", ProblemKind.NOT_READ)
+                    continue
+                if not same:
+                    yield FileProblem(name, "its original has another content now")
 
     def _volume(self, image: ExpectedImage) -> Volume:
         """Return what an image was made of: a volume of the sources, or the mask that two of them give."""

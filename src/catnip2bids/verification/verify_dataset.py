@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from catnip2bids.bids.checksums import CHECKSUMS, read_checksums
+from catnip2bids.bids.checksums import CHECKSUMS, are_set_aside, read_checksums
 from catnip2bids.bids.provenance import Provenance, provenance_of
 from catnip2bids.documents import foreign
 from catnip2bids.engine import Resources, resources_for
@@ -24,6 +24,8 @@ from catnip2bids.verification.files import missing_lines, unfinished_work, unlis
 from catnip2bids.verification.images import expected_images, not_verified, verify_image
 from catnip2bids.verification.result import FileProblem, ProblemKind, Verification
 from catnip2bids.verification.source_files import SourceFiles
+
+_REMEDY = "package again with --overwrite"
 
 
 def verify(
@@ -126,16 +128,18 @@ def _files(
     """Compare everything but pixels; returns problems, notes, and how many files were compared."""
     checksums = read_checksums(dataset)
     if checksums is None:
-        what = "does not exist: packaging was interrupted, or an older version made the dataset; package again"
+        removed = "somebody removed it; bring it back from a copy, or package all runs again with --overwrite"
+        why = "packaging was interrupted; package again" if are_set_aside(dataset) else removed
+        what = f"does not exist: {why}"
         return [FileProblem(CHECKSUMS.as_posix(), what, ProblemKind.NOT_READ)], [], 0
     problems = list(verify_files(dataset, checksums, resources))
     if originals is not None:
-        problems += originals.copy_problems(checksums.files)
+        problems += originals.copy_problems(checksums)
     if missing := missing_lines(provenance, checksums):
         lacks = f"lacks {format_count(len(missing), 'file')} of those that packaging lists: {format_list(missing)}"
-        problems.append(FileProblem(CHECKSUMS.as_posix(), f"{lacks}; bring it back from a copy, or package again"))
+        problems.append(FileProblem(CHECKSUMS.as_posix(), f"{lacks}; bring it back from a copy, or {_REMEDY}"))
     strange, later = unlisted_files(dataset, provenance, checksums)
-    what = f"is not in {CHECKSUMS.name}: it was not packaged, or the list was changed; remove it, or package again"
+    what = f"is not in {CHECKSUMS.name}: it was not packaged, or the list was changed; remove it, or {_REMEDY}"
     problems += [FileProblem(file, what) for file in strange if file not in missing]
     notes = [f"{file}: came after the dataset was packaged" for file in later]
     return problems, notes, len(checksums.files)
