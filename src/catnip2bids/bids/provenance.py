@@ -13,7 +13,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from catnip2bids.atomic_write import partial_path, write_text
 from catnip2bids.bids.dataset_paths import SOURCEDATA, copy_of
@@ -126,7 +126,9 @@ class Provenance(_Document):
     settings: dict[str, Any] = Field(default_factory=dict)
     history: Annotated[list[Invocation], Field(fail_fast=True)] = Field(default_factory=list)  # oldest first
     runs: Annotated[dict[RunKey, RunRecord], FAIL_FAST] = Field(default_factory=dict)
+    # in no order; this list is replaced, never changed in place
     decisions: Annotated[list[Decision], Field(fail_fast=True)] = Field(default_factory=list)
+    _by_run: tuple[list[Decision], dict[str, list[Decision]]] = PrivateAttr(default=([], {}))  # of the list it names
 
     @model_validator(mode="after")
     def _check_paths(self) -> Self:
@@ -150,10 +152,13 @@ class Provenance(_Document):
 
     def decisions_of(self, run: str) -> dict[str, Decision]:
         """Return the decisions about all entries of a run, by their POSIX paths below the run folder."""
+        if self._by_run[0] is not self.decisions:
+            by_run: dict[str, list[Decision]] = {}
+            for decision in self.decisions:
+                by_run.setdefault(decision.run, []).append(decision)
+            self._by_run = self.decisions, by_run
         folder = self.runs[run].source
-        return {
-            os.path.relpath(decision.source, folder): decision for decision in self.decisions if decision.run == run
-        }
+        return {os.path.relpath(decision.source, folder): decision for decision in self._by_run[1].get(run, ())}
 
     def copies_of(self, run: str) -> dict[str, PurePosixPath]:
         """Return the paths of copies in the dataset, by the POSIX paths of the originals below the run folder."""
