@@ -106,6 +106,16 @@ class RunRecord(_Document):
     images: Annotated[dict[str, ImageRecord], FAIL_FAST] = Field(default_factory=dict)
     sidecars: Annotated[dict[str, dict[str, Any]], FAIL_FAST] = Field(default_factory=dict)
 
+    def embedded_images(self) -> list[str]:
+        """Return the paths of label images inside other images, of which `images` has the originals."""
+        known = {image.fingerprint for image in self.images.values()}
+        return [
+            f"{path}/labels/{name}"
+            for path, image in self.images.items()
+            for name, fingerprint in image.embedded.items()
+            if fingerprint in known
+        ]
+
 
 class Invocation(_Document):
     """One run of the program on the dataset."""
@@ -207,7 +217,8 @@ def is_ours(dataset: Path) -> bool:
     own_files = {partial_path(safe_path(dataset, PROVENANCE)), dataset / FOLDER_LOCK}
     for parent, folders, files in os.walk(dataset):
         leave_out_leftovers(folders, files)
-        if any(Path(parent, name) not in own_files for name in files):
+        is_too_deep = len(Path(parent).relative_to(dataset).parts) > 64
+        if is_too_deep or any(Path(parent, name) not in own_files for name in files):
             return False
     return True
 

@@ -53,7 +53,7 @@ def verify(
     sources
         The source folders, if the originals are to be read again too.
     progress
-        Told how the work goes.
+        Receives the progress of the work.
     deep
         Whether OME-Zarr is decoded with a second library too (tensorstore), and lower levels are recomputed with that
         one instead of the faster code that made them.
