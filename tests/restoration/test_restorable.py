@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import PurePosixPath
+from typing import Literal
 
 from catnip2bids.bids.provenance import Decision, ImageRecord, Provenance, RunRecord
 from catnip2bids.restoration.restorable import NotRestorable, VolumeItem, items_of
@@ -15,17 +16,18 @@ IMAGE = ImageRecord(
 )
 
 
+def decision(path: str, action: Literal["convert", "exclude"]) -> Decision:
+    return Decision(run=KEY, source=f"r/{path}", action=action, reason="")
+
+
 def test_many_images_and_decisions_take_little_time() -> None:
     n = 2000
     images = {
         f"sub-1/micr/{KEY}_desc-{number}_SPIM.ome.zarr": IMAGE.model_copy(update={"source": f"i{number}"})
         for number in range(n)
     }
-    decisions = [
-        Decision(run=KEY, source=f"r/{letter}{number}", action=action, reason="")
-        for letter, action in (("i", "convert"), ("f", "exclude"))
-        for number in range(n)
-    ]
+    decisions = [decision(f"i{number}", "convert") for number in range(n)]
+    decisions += [decision(f"f{number}", "exclude") for number in range(n)]
     provenance = Provenance(runs={KEY: RUN.model_copy(update={"images": images})}, decisions=decisions)
     start = time.process_time()
     items = list(items_of(provenance, KEY))

@@ -201,7 +201,7 @@ _LINE = re.compile(r"(\\?)([0-9a-f]{64})  ((?:[^\0/]{1,512}/){0,64}[^\0/]{1,512}
 
 
 def _line(file: str, sha256: str) -> str:
-    escaped = file.translate(str.maketrans(_ESCAPES))
+    escaped = "".join(_ESCAPES.get(character, character) for character in file)
     return f"{'' if escaped == file else chr(92)}{sha256}  {escaped}\n"
 
 

@@ -183,12 +183,12 @@ def _proofs(sample: Sample, results: CheckResults) -> Iterator[Fact]:
         of_images = [problems for path in _verified_images(sample) if (problems := verdicts[path])]
         inside = tuple(f"{path}/" for path in sample.record.images)
         of_files = [[found] for found in _file_problems(sample, results) if not found.where.startswith(inside)]
-        said = ["every pixel proven"] if not of_images else []
+        states = ["every pixel proven"] if not of_images else []
         for what, of_what in (("image", of_images), ("other file", of_files)):
             n_changed = sum(any(problem.is_change for problem in problems) for problems in of_what)
             for n, state in ((n_changed, "changed"), (len(of_what) - n_changed, "not proven")):
-                said += [f"{format_count(n, what)} {state}"] if n else []
-        text = f"{', '.join(said)} on {results.verification.time} UTC, said verify"
+                states += [f"{format_count(n, what)} {state}"] if n else []
+        text = f"{', '.join(states)} on {results.verification.time} UTC, said verify"
         yield Fact("verified", text, "bad" if of_images or of_files else "good")
 
 

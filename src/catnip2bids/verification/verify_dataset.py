@@ -120,12 +120,12 @@ def _verified(
         raise refusals[0]
     file_problems, notes, n_files = _files(dataset, provenance, resources, originals)
     file_problems += unfinished_work(dataset)
-    for image in unlisted_images(dataset, provenance):
-        if image.startswith(("sub-", "derivatives/", f"{FOLDER.as_posix()}/")):
+    for unlisted in unlisted_images(dataset, provenance):
+        if unlisted.startswith(("sub-", "derivatives/", f"{FOLDER.as_posix()}/")):
             what = "is an image that was not packaged: nothing is known of its pixels"
-            file_problems.append(FileProblem(image, what))
+            file_problems.append(FileProblem(unlisted, what))
         else:
-            notes.append(f"{image}: came after the dataset was packaged")
+            notes.append(f"{unlisted}: came after the dataset was packaged")
     leftovers = [*(originals.leftovers if originals else ()), *leftovers_below(dataset, into_images=True)]
     notes += [ignored(leftovers)] if leftovers else []
     return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), originals is not None)
