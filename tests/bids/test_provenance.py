@@ -269,6 +269,7 @@ def test_decisions_of_many_runs_are_found_in_little_time() -> None:
     start = time.process_time()
     assert all(list(large.decisions_of(key)) == ["f"] for key in runs)
     assert time.process_time() - start < 3
+    assert large == Provenance(runs=runs, decisions=decisions)
     large.decisions = decisions[1:]
     assert large.decisions_of("sub-0_sample-W_stain-c") == {}
 

@@ -160,6 +160,10 @@ class Provenance(_Document):
                 _refuse_other_path(decision.target, rf"{made}|{SOURCEDATA}/(?s:.+)", f"{field}.target")
         return self
 
+    def __eq__(self, other: object) -> bool:
+        """Compare the fields, not what was derived from them."""
+        return isinstance(other, Provenance) and self.__dict__ == other.__dict__
+
     def decisions_of(self, run: str) -> dict[str, Decision]:
         """Return the decisions about all entries of a run, by their POSIX paths below the run folder."""
         if self._by_run[0] is not self.decisions:
