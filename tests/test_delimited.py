@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -234,3 +235,20 @@ def test_counts_read_back_from_any_notation(
     path = tmp_path_factory.getbasetemp() / "counts.csv"
     path.write_bytes((data.draw(st.sampled_from(["", f"sep={delimiter}\r\n"])) + text.getvalue()).encode(encoding))
     assert read_counts(path) == expected
+
+
+def test_a_table_with_too_many_fields_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("id\n" + ";" * 1_000_001)
+    with pytest.raises(SourceError, match=r"table\.csv: has 1,000,002 lines and fields"):
+        read_text(tmp_path / "table.csv")
+
+
+def test_a_wide_table_takes_little_time() -> None:
+    header = "\t".join(["id", *(f"c{number}" for number in range(20_000))])
+    start = time.process_time()
+    lines = read_lines(Path("table"), f"{header}\n" + "1\n" * 20_000, KIND)
+    assert time.process_time() - start < 10
+    start = time.process_time()
+    with pytest.raises(SourceError, match="the row has 1 fields"):
+        lines.named(KIND)
+    assert time.process_time() - start < 10

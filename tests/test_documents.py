@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path, PurePosixPath
 
@@ -90,3 +91,22 @@ def test_nothing_is_foreign_where_nothing_is(tmp_path: Path) -> None:
 def test_a_document_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     sidecar = PurePosixPath("SPIM.json")
     assert list(oversized(tmp_path, [(sidecar, 1)])) == [(sidecar, "cannot be read: No such file or directory")]
+
+
+@pytest.mark.parametrize(("n_lines", "says"), [(250_000, "has 250,000 lines"), (34 * 2**20, "has more than 64 MiB")])
+def test_a_packed_table_is_as_large_as_its_content(tmp_path: Path, n_lines: int, says: str) -> None:
+    packed = gzip.compress(b"1\n" * n_lines, 1)
+    (tmp_path / "a.tsv.gz").write_bytes(packed)
+    [(path, what)] = oversized(tmp_path, [(PurePosixPath("a.tsv.gz"), len(packed))])
+    assert path.name == "a.tsv.gz"
+    assert what.startswith(says)
+
+
+def test_a_damaged_packed_table_is_named(tmp_path: Path) -> None:
+    packed = gzip.compress(b"1\n" * 1000)
+    contents = {"whole": packed, "cut": packed[:-9], "text": b"1\n", "bits": packed[:12] + b"\xff" * 9}
+    for name, content in contents.items():
+        (tmp_path / f"{name}.tsv.gz").write_bytes(content)
+    found = dict(oversized(tmp_path, [(PurePosixPath(f"{name}.tsv.gz"), 9) for name in contents]))
+    assert [path.name for path in found] == ["cut.tsv.gz", "text.tsv.gz", "bits.tsv.gz"]
+    assert all(what.startswith("cannot be read") for what in found.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from catnip2bids.errors import DatasetError
-from catnip2bids.paths import beside, safe_path
+from catnip2bids.paths import beside, exists, safe_path
 
 
 @pytest.mark.parametrize("path", ["a", "a/b", "a/../b", "./a", "a b/ä", "...", ".hidden"])
@@ -40,3 +40,8 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
 def test_what_is_beside_has_a_name_without_folders(tmp_path: Path, name: str) -> None:
     with pytest.raises(DatasetError, match="not a valid file name"):
         beside(safe_path(tmp_path, "a/b"), name)
+
+
+def test_a_name_that_is_too_long_does_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    assert [exists(tmp_path / name) for name in ("a", "b", "a/b", "a" * 300, "a\0", "\ud800")] == [True, *[False] * 5]

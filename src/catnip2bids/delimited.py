@@ -12,10 +12,12 @@ from __future__ import annotations
 import csv
 import io
 import re
+from bisect import bisect_left
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 
 from catnip2bids.errors import SourceError
@@ -25,7 +27,8 @@ Warn = Callable[[str], object]
 """Called with each warning."""
 
 _DELIMITERS = "\t;,|"
-_SEP_LINE = re.compile(r'"?sep=(.)"?[\t;,|]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+_PART_ENDS = b"\t;,|\r\n"
+_SEP_LINE = re.compile(r'"?sep=([\t;,|])"?[\t;,|]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _BOMS = {
     BOM_UTF8: "utf-8-sig",
@@ -36,6 +39,8 @@ _BOMS = {
 }
 _MOST_BYTES = 64 * 2**20
 """A thousand times the largest table of an atlas."""
+_MOST_PARTS = 1_000_000
+"""The most lines and fields, each of which takes Python up to 300 bytes."""
 _MOST_LINES_QUOTED = 5
 _UNNAMED = re.compile(r"(?:Unnamed: [0-9]+)?")
 """Header of a column without a name, also as pandas writes it when it read the table before."""
@@ -62,12 +67,15 @@ class TableKind:
 
     def column_of(self, header: str) -> str:
         """Return the column of a header; the header itself if it is unknown."""
-        key = _key(header)
-        return next((name for name, spellings in self.columns.items() if key in map(_key, spellings)), header)
+        return self._column_by_key.get(_key(header), header)
 
     def is_header(self, fields: Sequence[str]) -> bool:
         """Whether these fields name all required columns."""
         return set(self.required) <= set(map(self.column_of, fields))
+
+    @cached_property
+    def _column_by_key(self) -> dict[str, str]:
+        return {_key(spelling): name for name, spellings in self.columns.items() for spelling in spellings}
 
 
 @dataclass(frozen=True)
@@ -124,14 +132,15 @@ class Lines:
         """
         header = self._with_row_numbers()
         names: dict[str, int] = {}
+        twins: dict[str, str] = {}
         for position, text in enumerate(header):
             if _UNNAMED.fullmatch(text):
                 if names or not self._is_index(position):
                     raise self._error(self.header_line, position, f"has values and no name; {kind.remedy}")
                 continue
             name = kind.column_of(text)
-            twin = next((other for other in names if other.casefold() == name.casefold()), None)
-            if twin is not None:
+            twin = twins.setdefault(name.casefold(), name)
+            if twin in names:
                 both = f"{header[names[twin]]!r} and {text!r}"
                 raise self._error(self.header_line, position, f"{both} name the same column; leave one of them out")
             names[name] = position
@@ -185,6 +194,8 @@ def read_text(path: Path, warn: Warn = ignore) -> str:
         raise SourceError(
             f"{path}: cannot be read: {error.strerror}; check that it is a file that you may read"
         ) from error
+    if (n_parts := sum(map(content.count, _PART_ENDS))) > _MOST_PARTS:
+        raise SourceError(f"{path}: has {n_parts:,} lines and fields, too many for a table; give the right file")
     encoding = next((name for bom, name in _BOMS.items() if content.startswith(bom)), "utf-8")
     try:
         text = content.decode(encoding)
@@ -281,9 +292,8 @@ def read_lines(
         rows = [first, *lines]
     except ValueError as error:
         raise SourceError(f"{path}, {error}") from None
-    width = max(len(fields) for _, fields in rows)
-    filled = [at for at in range(width) if any(at < len(fields) and fields[at] for _, fields in rows)]
-    kept = [(line, tuple(fields[at] for at in filled if at < len(fields))) for line, fields in rows]
+    filled = sorted({at for _, fields in rows for at, value in enumerate(fields) if value})
+    kept = [(line, tuple(fields[at] for at in filled[: bisect_left(filled, len(fields))])) for line, fields in rows]
     return Lines(path, *kept[0], tuple(kept[1:]), tuple(at + 1 for at in filled))
 
 

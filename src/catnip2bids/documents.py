@@ -5,9 +5,11 @@ Invariant: only regular files of a plausible size are read; every error names th
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import stat
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,7 +28,7 @@ _MOST_LINES = 200_000
 """The most lines of a table that validators read, some of which may report each line."""
 _TEXT_SEPARATORS, _JSON_SEPARATORS = b"\n\t", b",:[{"
 _JSON = (".json", ".zattrs", ".zarray", ".zgroup", ".zmetadata")
-_TABLE = ".tsv"
+_TABLE, _PACKED_TABLE = ".tsv", ".tsv.gz"
 _DEEPEST = 64
 """The most nested folders; images have at most ten."""
 _NOT_READ = ".git"
@@ -118,19 +120,30 @@ def oversized(root: Path, files: Iterable[tuple[PurePosixPath, int]]) -> Iterato
         A folder, and the files below it with their sizes in bytes.
     """
     for path, n_bytes in files:
-        is_json = path.name.endswith(_JSON)
-        if n_bytes > (MOST_JSON_BYTES if is_json else MOST_BYTES) and path.name.endswith((*_JSON, _TABLE)):
-            yield path, f"has {format_bytes(n_bytes)}, and the validators would need many times as much memory"
+        is_json, is_packed = path.name.endswith(_JSON), path.name.endswith(_PACKED_TABLE)
+        if not (is_json or is_packed or path.suffix == _TABLE):
             continue
+        most_bytes = MOST_JSON_BYTES if is_json else MOST_BYTES
         try:
-            content = (root / path).read_bytes() if is_json or path.suffix == _TABLE else b""
-        except OSError as error:
-            yield path, f"cannot be read: {error.strerror}"
+            content = _unpacked(root / path, most_bytes) if is_packed else b""
+            if max(n_bytes, len(content)) > most_bytes:
+                size = f"more than {format_bytes(most_bytes)}" if is_packed else format_bytes(n_bytes)
+                yield path, f"has {size}, and the validators would need many times as much memory"
+                continue
+            content = content or (root / path).read_bytes()
+        except (OSError, EOFError, zlib.error) as error:
+            yield path, f"cannot be read: {getattr(error, 'strerror', None) or error}"
             continue
         n_parts = _n_parts(content, _JSON_SEPARATORS if is_json else b"\n")
         if n_parts > (_MOST_PARTS if is_json else _MOST_LINES):
             what = "values" if is_json else "lines"
             yield path, f"has {n_parts:,} {what}; the validators would need gigabytes of memory"
+
+
+def _unpacked(path: Path, most_bytes: int) -> bytes:
+    """Read a compressed file, and one byte more than `most_bytes` of a larger one."""
+    with gzip.open(path) as file:
+        return file.read(most_bytes + 1)
 
 
 def refuse_foreign(dataset: Path) -> None:

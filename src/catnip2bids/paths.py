@@ -79,6 +79,11 @@ def inside(path: str, what: str) -> PurePosixPath:
     return PurePosixPath(os.path.normpath(path))
 
 
+def exists(path: Path) -> bool:
+    """Tell whether a path from a document exists, which `Path.exists` does not do for names that are too long."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def as_on_any_system(path: str) -> str:
     """Return a path as macOS or Windows compare it: without case, and with accents in one notation.
 

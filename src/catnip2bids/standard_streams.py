@@ -120,7 +120,7 @@ def _in_words(error: Exception) -> str:
         return MEMORY_RAN_OUT
     if isinstance(error, OSError) and error.strerror:
         where = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-        return _printable(": ".join((*where, f"{error.strerror}; put this right, and run the same command again")))
+        return _printable(": ".join((*where, f"{error.strerror}; correct this, and run the same command again")))
     said = traceback.format_exception_only(error)[-1]
     return f"{_printable(said)}; this is a mistake in catnip2bids, please report it with what {TRACEBACK}=1 shows"
 

@@ -11,10 +11,12 @@ from catnip2bids.bids.checksums import (
     CHECKSUMS,
     Checksums,
     are_set_aside,
+    checked_files,
     read_checksums,
     set_checksums_aside,
     write_checksums,
 )
+from catnip2bids.bids.provenance import FOLDER
 
 COPY, COUNTS, NOTE = "sourcedata/catnip/sub-1/a.csv", "derivatives/catnip-counts/sub-1/a_counts.tsv", "notes.txt"
 
@@ -102,3 +104,44 @@ def test_a_path_that_no_file_can_have_takes_no_time(dataset: Path) -> None:
     checksums = read_checksums(dataset)
     assert checksums is not None
     assert set(checksums.files) == {COPY, COUNTS, NOTE}
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A dataset without files."""
+    (tmp_path / FOLDER).mkdir(parents=True)
+    return tmp_path
+
+
+def test_names_are_read_as_they_were_written(empty: Path) -> None:
+    names = {"a", "back\\slash", "line\nend", "\\n", "\\\\n", "re\rturn \\", "\udcff", "\\r\n"}
+    for name in names:
+        (empty / name).touch()
+    written = write_checksums(empty, {}, ())
+    found = read_checksums(empty)
+    assert found is not None
+    assert found.is_intact
+    assert names == written.keys() == found.files.keys()
+
+
+@pytest.mark.parametrize(
+    "name", [b"b" * 1_000_000, b"a/" * 500_000 + b"b", b"\\n" * 500_000], ids=["long", "deep", "n"]
+)
+def test_a_line_that_no_path_can_have_is_not_intact(empty: Path, name: bytes) -> None:
+    write_checksums(empty, {}, ())
+    with (empty / CHECKSUMS).open("ab") as file:
+        file.write(b"\\" + b"a" * 64 + b"  " + name + b"\n")
+    start = time.process_time()
+    found = read_checksums(empty)
+    assert time.process_time() - start < 5
+    assert found is not None
+    assert not found.is_intact
+
+
+def test_only_the_lock_of_the_dataset_has_no_checksum(empty: Path) -> None:
+    (empty / ".catnip2bids.lock").touch()
+    (empty / ".data.lock").mkdir()
+    (empty / ".data.lock/a.tsv").touch()
+    (empty / "sub").mkdir()
+    (empty / "sub/.b.lock").touch()
+    assert sorted(checked_files(empty)) == [".data.lock/a.tsv", "sub/.b.lock"]

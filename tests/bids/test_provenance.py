@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +264,45 @@ def test_errors_without_number_are_not_listed(tmp_path: Path, text: str, says: s
     (tmp_path / PROVENANCE).write_text(text)
     with pytest.raises(DatasetError, match=says):
         read_provenance(tmp_path)
+
+
+def test_decisions_of_many_runs_are_found_in_little_time() -> None:
+    n = 3000
+    runs = {
+        f"sub-{number}_sample-W_stain-c": RunRecord(
+            name="r", source=f"r{number}", source_id=None, subject=str(number), sample="W", stain="c", layout="x"
+        )
+        for number in range(n)
+    }
+    decisions = [Decision(run=key, source=f"{run.source}/f", action="exclude", reason="") for key, run in runs.items()]
+    large = Provenance(runs=runs, decisions=decisions)
+    start = time.process_time()
+    assert all(list(large.decisions_of(key)) == ["f"] for key in runs)
+    assert time.process_time() - start < 3
+    assert large == Provenance(runs=runs, decisions=decisions)
+    large.decisions = decisions[1:]
+    assert large.decisions_of("sub-0_sample-W_stain-c") == {}
+
+
+def test_embedded_images_are_those_of_which_the_originals_are_known() -> None:
+    image = ImageRecord(
+        source="i",
+        role="raw",
+        shape=(1, 1, 1),
+        dtype="uint8",
+        voxel_size_um=(1, 1, 1),
+        value_range=(0, 0),
+        fingerprint="x",
+        embedded={"atlas": "y", "other": "z"},
+    )
+    run = RunRecord(
+        name="r",
+        source="r",
+        source_id=None,
+        subject="1",
+        sample="W",
+        stain="c",
+        layout="x",
+        images={"raw.ome.zarr": image, "atlas.ome.zarr": image.model_copy(update={"fingerprint": "y", "embedded": {}})},
+    )
+    assert run.embedded_images() == ["raw.ome.zarr/labels/atlas"]

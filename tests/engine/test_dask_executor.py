@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import catnip2bids
 from catnip2bids.engine import Resources, resources_for
-from catnip2bids.engine.dask_executor import _locked
+from catnip2bids.engine.dask_executor import ClusterExecutor, _locked
 from catnip2bids.enums import Cluster
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import SourceError, WorkerError
 from catnip2bids.locks import create_step_lock
 from catnip2bids.packaging import expected_result, package, run_preflight
 from catnip2bids.progress import Progress
@@ -179,3 +180,45 @@ def test_workers_with_as_much_memory_as_estimated_are_enough(tmp_path: Path, coh
         words = ("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, "--no-report")
         done = command(*words, "--cluster", cluster.address)
     assert done.returncode == 0, done.stderr
+
+
+def test_patience_begins_when_the_last_task_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catnip2bids.engine.dask_executor._SECONDS_BETWEEN_COUNTS", 0.1)
+    client = ClientWithoutWorkers()
+    executor = ClusterExecutor(cast(Any, client), 4, patience_s=2)
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:  # tasks end so often that nobody looks for workers meanwhile
+        ended = executor.submit(len, "x")
+        client.tasks[-1].end()
+        assert ended.result(5) == 7
+        time.sleep(0.02)
+    begun = time.monotonic()
+    with pytest.raises(WorkerError, match="no worker is left"):
+        executor.submit(len, "x").result(10)
+    assert time.monotonic() - begun > 1.5
+    executor.shutdown()
+
+
+class ClientWithoutWorkers:
+    def __init__(self) -> None:
+        self.tasks: list[Task] = []
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:  # noqa: ARG002 (as Dask's)
+        return {"workers": {}}
+
+    def submit(self, *_arguments: Any, **_options: Any) -> Task:
+        self.tasks.append(Task())
+        return self.tasks[-1]
+
+
+class Task:
+    status = "finished"
+
+    def add_done_callback(self, callback: Callable[[Task], object]) -> None:
+        self.callback = callback
+
+    def end(self) -> None:
+        self.callback(self)
+
+    def result(self, timeout: float) -> int:  # noqa: ARG002 (as Dask's)
+        return 7

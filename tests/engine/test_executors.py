@@ -213,3 +213,14 @@ def test_what_is_not_installed_is_named(
 def test_a_dry_run_starts_no_cluster(tmp_path: Path, cohort: Path) -> None:
     where = ("--cluster", "tcp://127.0.0.1:9", "--dry-run")
     assert command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, *where).returncode == 0
+
+
+def test_plain_tcp_has_a_caution_however_the_address_is_typed() -> None:
+    from distributed import LocalCluster
+
+    notes: list[str] = []
+    with LocalCluster(n_workers=1, processes=False, host="127.0.0.1", protocol="tcp", dashboard_address=":0") as here:
+        address = here.scheduler_address.removeprefix("tcp://")
+        with resources_for(Cluster(address), 1, None, notes.append):
+            pass
+    assert "anyone who can reach it can run code as you" in notes[0]

@@ -216,3 +216,9 @@ def test_a_unit_whose_marker_is_damaged_is_not_done(tmp_path: Path, content: byt
     marker = Marker(safe_path(tmp_path, "planes-000000.json"))
     (tmp_path / "planes-000000.json").write_bytes(content)
     assert marker.read(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["zarr.json/x", "a" * 300])
+def test_a_unit_of_files_with_impossible_paths_is_not_done(tmp_path: Path, name: str) -> None:
+    (tmp_path / "zarr.json").touch()
+    assert not UnitResult((), None, None, {name: 1}).is_on_disk(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -698,3 +699,33 @@ def test_a_plan_of_2_gib_is_not_read(tmp_path: Path) -> None:
     os.truncate(path, 2**31)
     with pytest.raises(PlanError, match=r"has 2\.0 GiB"):
         read_plan(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join(["a"] * 20_000) + " = 1",
+        "[" + " . ".join(['"a"'] * 20_000) + "]",
+        "x = {a = '''\n\"''', " + ".".join(["a"] * 20_000) + " = 1}",
+        'x = {a = """a"""", ' + ".".join(["a"] * 20_000) + " = 1}",
+        "x = [" + "{}," * 600_000 + "]",
+        "\n".join(f"[a{number}]" for number in range(110_000)),
+        "\n".join(f"a{number} = 1" for number in range(20_000)),
+    ],
+    ids=["key", "table", "literal text", "text", "values", "tables", "mistakes"],
+)
+def test_a_plan_that_would_take_gigabytes_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.toml").write_text(text)
+    start = time.process_time()
+    with pytest.raises(PlanError, match=r"plan\.toml: has (more|2)"):
+        read_plan(tmp_path / "plan.toml")
+    assert time.process_time() - start < 10
+
+
+def test_dots_in_texts_and_comments_of_a_plan_do_not_count(tmp_path: Path) -> None:
+    dots = "." * 30
+    (tmp_path / "plan.toml").write_text(
+        f'[dataset]\nname = "{dots}\\"{dots}" # {dots}\nlicense = \'{dots}\'\n[[run]]\n'
+    )
+    with pytest.raises(PlanError, match="has no"):
+        read_plan(tmp_path / "plan.toml")

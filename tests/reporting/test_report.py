@@ -598,7 +598,8 @@ def test_checksums_that_are_missing_are_a_problem(dataset: Path, is_verified: bo
         text = text_of(dataset, page)
         assert "changed since" not in text
         assert text.count("Problems code/catnip2bids/checksums.sha256: does not exist") == 1
-    assert ("verify found changes on" in text_of(dataset)) is is_verified
+    assert ("verify said: not everything is proven on" in text_of(dataset)) is is_verified
+    assert ("verified every pixel proven, 1 other file not proven on" in text_of(dataset)) is is_verified
 
 
 @pytest.mark.parametrize(("level", "planes"), [(None, []), (1, []), (0, [3]), (0, [3, 4, 7])])

@@ -93,6 +93,29 @@ BROKEN: dict[str, tuple[Damage, str, str]] = {
         "derivatives/catnip-counts/counts.tsv",
     ),
     "scan that is not there": (replace(SCANS, "SPIM.ome.zarr", "SPIM.ome.tif"), "SCANS_FILE_MISSING", SCANS),
+    "scan with an impossible name": (replace(SCANS, "SPIM.ome.zarr", "a" * 300), "SCANS_FILE_MISSING", SCANS),
+    "source with an impossible name": (
+        set_key(RAW_JSON, "Sources", [f"bids::{'a' * 300}"]),
+        "SOURCE_NOT_FOUND",
+        RAW_JSON,
+    ),
+    "link that is no address": (
+        lambda dataset: [
+            change(dataset)
+            for change in (
+                set_key("dataset_description.json", "DatasetLinks", {"bad": "http://["}),
+                set_key(RAW_JSON, "Sources", ["bids:bad:x"]),
+            )
+        ],
+        "SOURCE_NOT_FOUND",
+        RAW_JSON,
+    ),
+    "huge PixelSize": (set_key(RAW_JSON, "PixelSize", [10**400, 3.7, 5]), "PIXEL_SIZE_MISSING", RAW_JSON),
+    "PixelSize that is no number": (
+        set_key(RAW_JSON, "PixelSize", [3.7, 3.7, float("nan")]),
+        "PIXEL_SIZE_MISSING",
+        RAW_JSON,
+    ),
     "region index twice": (
         append(f"{CATNIP}/dseg.tsv", "1\tanother\n"),
         "DSEG_INDEX_DUPLICATE",

@@ -29,6 +29,7 @@ from catnip2bids.documents import open_without_waiting, read_bytes, read_object
 from catnip2bids.enums import IMAGE_ENDINGS
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import is_leftover
+from catnip2bids.locks import FOLDER_LOCK, LOCK
 from catnip2bids.paths import SafePath, leads_out, safe_path
 from catnip2bids.staging import is_temporary
 
@@ -136,7 +137,7 @@ def _read(path: Path) -> Checksums | None:
     first, _, rest = content.partition(b"\n")
     is_intact = first == f"{_FIRST_LINE}{_sha256(rest)}".encode()
     lines = rest.decode(errors="surrogateescape").split("\n")
-    files = dict(_read_line(line) for line in lines if _LINE.fullmatch(line))
+    files = dict(_read_line(found) for line in lines if (found := _LINE.fullmatch(line)))
     usable = {file: sha256 for file, sha256 in files.items() if not leads_out(file) and _may_be_listed(file)}
     return Checksums(usable, is_intact and len(usable) == len(lines) - 1)  # the last line ends with \n, too
 
@@ -166,7 +167,9 @@ def file_sha256(path: Path) -> str:
 def _files(dataset: Path, folder: Path) -> Iterator[Path]:
     for entry in os.scandir(folder):
         path = Path(entry.path)
-        if is_temporary(path) or is_leftover(path) or (folder == dataset and entry.name in NOT_CHECKED):
+        if is_leftover(path) or (folder == dataset and entry.name in (*NOT_CHECKED, FOLDER_LOCK)):
+            continue
+        if is_temporary(path) and not entry.name.endswith(LOCK):  # packaging leaves no other lock behind
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _documents(path) if _is_image(path, dataset) else _files(dataset, path)
@@ -233,29 +236,19 @@ def _is_below(file: str, roots: Collection[str]) -> bool:
 
 
 # sha256sum escapes backslashes and line ends in names, and begins such a line with a backslash
-_ESCAPES = (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"))
-_HASH_AND_SPACES = 66
-_LINE = re.compile(r"\\?[0-9a-f]{64}  [^\0]+")
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
+_CHARACTERS = {escape: character for character, escape in _ESCAPES.items()}
+_LINE = re.compile(r"(\\?)([0-9a-f]{64})  ((?:[^\0/]{1,512}/){0,64}[^\0/]{1,512})")  # deeper datasets are refused
 
 
 def _line(file: str, sha256: str) -> str:
-    escaped = file
-    for plain, code in _ESCAPES:
-        escaped = escaped.replace(plain, code)
+    escaped = "".join(_ESCAPES.get(character, character) for character in file)
     return f"{'' if escaped == file else chr(92)}{sha256}  {escaped}\n"
 
 
-def _read_line(line: str) -> tuple[str, str]:
-    if not line.startswith("\\"):
-        return line[_HASH_AND_SPACES:], line[:64]
-    name, plain, index = line[_HASH_AND_SPACES + 1 :], "", 0
-    codes = {code[1]: character for character, code in _ESCAPES}
-    while index < len(name):
-        if name[index] == "\\" and name[index + 1 : index + 2] in codes:
-            plain, index = plain + codes[name[index + 1]], index + 2
-        else:
-            plain, index = plain + name[index], index + 1
-    return plain, line[1:65]
+def _read_line(line: re.Match[str]) -> tuple[str, str]:
+    is_escaped, sha256, file = line.groups()
+    return re.sub(r"\\[\\nr]", lambda found: _CHARACTERS[found[0]], file) if is_escaped else file, sha256
 
 
 def _bytes(text: str) -> bytes:

@@ -13,7 +13,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from catnip2bids.atomic_write import partial_path, write_text
 from catnip2bids.bids.dataset_paths import SOURCEDATA, copy_of
@@ -113,6 +113,16 @@ class RunRecord(_Document):
     images: Annotated[dict[str, ImageRecord], FAIL_FAST] = Field(default_factory=dict)
     sidecars: Annotated[dict[str, dict[str, Any]], FAIL_FAST] = Field(default_factory=dict)
 
+    def embedded_images(self) -> list[str]:
+        """Return the paths of label images inside other images, of which `images` has the originals."""
+        known = {image.fingerprint for image in self.images.values()}
+        return [
+            f"{path}/labels/{name}"
+            for path, image in self.images.items()
+            for name, fingerprint in image.embedded.items()
+            if fingerprint in known
+        ]
+
 
 class Invocation(_Document):
     """One run of the program on the dataset."""
@@ -133,7 +143,9 @@ class Provenance(_Document):
     settings: Annotated[dict[str, Any], AfterValidator(_checked_settings)] = Field(default_factory=dict)
     history: Annotated[list[Invocation], Field(fail_fast=True)] = Field(default_factory=list)  # oldest first
     runs: Annotated[dict[RunKey, RunRecord], FAIL_FAST] = Field(default_factory=dict)
+    # in no order; this list is replaced, never changed in place
     decisions: Annotated[list[Decision], Field(fail_fast=True)] = Field(default_factory=list)
+    _by_run: tuple[list[Decision], dict[str, list[Decision]]] = PrivateAttr(default=([], {}))  # of the list it names
 
     @model_validator(mode="after")
     def _check_paths(self) -> Self:
@@ -155,12 +167,19 @@ class Provenance(_Document):
                 _refuse_other_path(decision.target, rf"{made}|{SOURCEDATA}/(?s:.+)", f"{field}.target")
         return self
 
+    def __eq__(self, other: object) -> bool:
+        """Compare the fields, not what was derived from them."""
+        return isinstance(other, Provenance) and self.__dict__ == other.__dict__
+
     def decisions_of(self, run: str) -> dict[str, Decision]:
         """Return the decisions about all entries of a run, by their POSIX paths below the run folder."""
+        if self._by_run[0] is not self.decisions:
+            by_run: dict[str, list[Decision]] = {}
+            for decision in self.decisions:
+                by_run.setdefault(decision.run, []).append(decision)
+            self._by_run = self.decisions, by_run
         folder = self.runs[run].source
-        return {
-            os.path.relpath(decision.source, folder): decision for decision in self.decisions if decision.run == run
-        }
+        return {os.path.relpath(decision.source, folder): decision for decision in self._by_run[1].get(run, ())}
 
     def copies_of(self, run: str) -> dict[str, PurePosixPath]:
         """Return the paths of copies in the dataset, by the POSIX paths of the originals below the run folder."""
@@ -210,7 +229,8 @@ def is_ours(dataset: Path) -> bool:
     own_files = {partial_path(safe_path(dataset, PROVENANCE)), dataset / FOLDER_LOCK}
     for parent, folders, files in os.walk(dataset):
         leave_out_leftovers(folders, files)
-        if any(Path(parent, name) not in own_files for name in files):
+        is_too_deep = len(Path(parent).relative_to(dataset).parts) > 64
+        if is_too_deep or any(Path(parent, name) not in own_files for name in files):
             return False
     return True
 

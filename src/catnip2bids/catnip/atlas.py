@@ -35,7 +35,7 @@ _V4_HEADER = ("id", "name", "red", "green", "blue", "structure_order", "parent_i
 """Header of CATNIP's v4, which forgets the acronym, the third of nine fields of its rows."""
 _V9_HEADER = ("id", "name", "acronym")
 """Header of CATNIP's v9, whose rows have no acronym."""
-_ITK_SNAP = re.compile(r"\s*([0-9]+)" + r"\s+([0-9]+)" * 3 + r'(?:\s+[0-9.]+){3}\s+"(.*)"\s*')
+_ITK_SNAP = re.compile(r"\s*([0-9]{1,9})" + r"\s+([0-9]{1,9})" * 3 + r'(?:\s+[0-9.]+){3}\s+"(.*)"\s*')
 """A line of a label file of ITK-SNAP: id, red, green, blue, opacity, two flags, name."""
 
 _UNKNOWN = frozenset({"", "n/a"})

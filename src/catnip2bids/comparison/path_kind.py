@@ -17,6 +17,8 @@ from catnip2bids.leftovers import is_leftover, without_leftovers
 from catnip2bids.volume import is_nifti, is_ome_zarr, is_tiff, plane_pages, slice_files
 
 _TABLES = (".csv", ".tsv")
+_DEEPEST = 64
+"""The most nested folders; runs have at most five."""
 _VOLUME_ENDING = re.compile(r"(\.nii(\.gz)?|(\.ome)?\.(zarr|tiff?|btf))$", re.IGNORECASE)
 
 
@@ -110,6 +112,8 @@ def skipped_in(path: Path) -> dict[str, PathKind]:
 
 
 def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, PathKind]]:
+    if len(above) > _DEEPEST:
+        raise SourceError(f"{folder}: is more than {_DEEPEST} folders deep; compare the folders in it")
     above |= {folder.resolve()}
     yield from ((path, kind) for path in sorted(folder.iterdir()) if (kind := _skipped(path)) is not None)
     children = others_in(folder)

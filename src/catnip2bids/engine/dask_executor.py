@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 from catnip2bids._version import __version__
 from catnip2bids.engine.memory import Resources
 from catnip2bids.engine.resume_markers import Marker, UnitResult
-from catnip2bids.engine.sequential_writer import SequentialWrite, write_sequentially
+from catnip2bids.engine.sequential_writer import SequentialWrite
 from catnip2bids.engine.work_units import RemainingLevels, WorkUnit, convert_unit, write_remaining_levels
 from catnip2bids.engine.writer_protocols import ImageWriter
 from catnip2bids.errors import WorkerError
@@ -179,6 +179,7 @@ class ClusterExecutor(Executor):
         error: BaseException | None = None
         try:
             result = done.result(timeout=_SECONDS_TO_FETCH)
+            self._workers_seen = time.monotonic()
         except BaseException as failed:  # includes cancellations of asyncio
             if done.status != "error":  # the task itself did not raise it
                 self._give_up(WorkerError(_LOST.format(str(failed) or "no answer")))
@@ -195,22 +196,13 @@ class ClusterExecutor(Executor):
         """Return the function and arguments to send, in which large objects are replaced by shared ones."""
         first = arguments[0] if arguments else None
         if isinstance(first, WorkUnit):
-            parts = (
-                self._share(first.volume),
-                self._share(first.image),
-                (first.start, first.stop),
-                first.marker,
-            )
-            return (_convert_unit, *parts, self._lock_of(first.marker.path), *arguments[1:])
+            parts = self._share(first.volume), self._share(first.image), first.start, first.stop, first.marker
+            return (_with_lock, self._lock_of(first.marker.path), _convert_unit, *parts, *arguments[1:])
         if isinstance(first, SequentialWrite):
-            return (_write_sequentially, self._share(first), self._lock_of(first.marker), *arguments[1:])
+            return (_with_lock, self._lock_of(first.marker), function, self._share(first), *arguments[1:])
         if isinstance(first, RemainingLevels):
-            return (
-                _write_remaining_levels,
-                self._share(first),
-                self._lock_of(first.marker),
-                *arguments[1:],
-            )
+            lock = self._lock_of(first.marker)
+            return (_with_lock, lock, _write_remaining_levels, lock, self._share(first), *arguments[1:])
         if isinstance(function, partial) or hasattr(function, "__self__"):
             return (_call, self._share(function), *arguments)
         return (function, *arguments)
@@ -244,27 +236,25 @@ def _is_of_dask(error: BaseException) -> bool:
 
 
 def _convert_unit(
-    volume: Volume, image: ImageWriter, planes: tuple[int, int], marker: Marker, lock: Path | None, resources: Resources
+    volume: Volume, image: ImageWriter, start: int, stop: int, marker: Marker, resources: Resources
 ) -> UnitResult:
     """Convert a unit on a worker, unless a worker that was believed lost has finished it."""
-    with _locked(lock):
-        return marker.read(image.folder) or convert_unit(WorkUnit(volume, image, *planes, marker), resources)
+    return marker.read(image.folder) or convert_unit(WorkUnit(volume, image, start, stop, marker), resources)
 
 
-def _write_sequentially(work: SequentialWrite, lock: Path | None, resources: Resources) -> UnitResult:
-    """Write the remaining planes of an image on a worker."""
-    with _locked(lock):
-        return write_sequentially(work, resources)
-
-
-def _write_remaining_levels(levels: RemainingLevels, lock: Path | None, resources: Resources) -> None:
+def _write_remaining_levels(lock: Path | None, levels: RemainingLevels, resources: Resources) -> None:
     """Write the remaining levels on a worker, unless a worker that was believed lost has finished them."""
+    done = None if lock is None else lock.with_name(f"{lock.name}{_DONE}")
+    if done is None or not done.exists():
+        write_remaining_levels(levels, resources)
+    if done is not None:
+        done.touch()
+
+
+def _with_lock(lock: Path | None, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Run a step on a worker while no other worker runs it."""
     with _locked(lock):
-        done = None if lock is None else lock.with_name(f"{lock.name}{_DONE}")
-        if done is None or not done.exists():
-            write_remaining_levels(levels, resources)
-        if done is not None:
-            done.touch()
+        return function(*arguments)
 
 
 @contextmanager

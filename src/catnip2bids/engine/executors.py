@@ -124,9 +124,10 @@ def _client_of(
         except (OSError, ValueError) as error:
             raise UsageError(f"{cluster.address}: no Dask scheduler answers there ({error})") from error
         with client:
-            is_open = cluster.address.startswith("tcp://")
+            address = client.scheduler_info()["address"]
+            is_open = not address.startswith(("tls://", "wss://"))
             caution = "; anyone who can reach it can run code as you (use tls:// to prevent this)" if is_open else ""
-            note(f"cluster: {client.scheduler_info()['address']}, dashboard: {client.dashboard_link}{caution}")
+            note(f"cluster: {address}, dashboard: {client.dashboard_link}{caution}")
             _wait_for_workers(client, cluster, started, note)
             yield client
 

@@ -52,7 +52,7 @@ class UnitResult:
         """Return whether all files exist with their full sizes."""
         try:
             return all((image / name).stat().st_size == n_bytes for name, n_bytes in self.files.items())
-        except FileNotFoundError:
+        except OSError:  # also for a path that no file can have
             return False
 
 

@@ -18,7 +18,7 @@ from catnip2bids.bids.checksums import CHECKSUMS, are_set_aside, read_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import FOLDER, MOST_BYTES, MOST_PARTS, PLAN, PROVENANCE, Provenance
-from catnip2bids.bids.tables import read_rows
+from catnip2bids.bids.tables import Row, read_rows
 from catnip2bids.catnip.component_type import Content
 from catnip2bids.documents import json_parts
 from catnip2bids.documents import read_json as read_json_text
@@ -86,12 +86,12 @@ def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
     _check(dataset, ["dataset_description.json", f"{DERIVATIVE}/dataset_description.json"], _read_description)
     _check(dataset, [*_DOCUMENTS, *(str(task.sidecar) for run in runs for task in run.images)], read_json)
     for pattern, columns in _TABLES.items():
-        _check(dataset, [pattern], read_rows, *columns)
+        _check(dataset, [pattern], _read_keyed_rows, *columns)
     remade = {dataset / task.target for run in runs for task in run.counts}
     counts = sorted(set(without_leftovers(dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv"))) - remade)
     _check(dataset, [str(path.relative_to(dataset)) for path in counts], read_rows, "index")
     scans = {f"sub-{run.subject}/sub-{run.subject}_scans" for run in runs}
-    _check(dataset, [f"{name}.tsv" for name in scans], read_rows, "filename")
+    _check(dataset, [f"{name}.tsv" for name in scans], _read_keyed_rows, "filename")
     _check(dataset, [f"{name}.json" for name in scans], read_json)
     read_atlas_tables(dataset)
     _check(dataset, _TEXTS, read_text)
@@ -172,6 +172,15 @@ def _check(dataset: Path, patterns: Sequence[str], read: Callable[..., Any], *co
             read(path, *columns)
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+
+
+def _read_keyed_rows(path: Path, *columns: str) -> None:
+    """Read a table, and refuse different rows of one key: merging would keep only one of them."""
+    first: dict[tuple[str, ...], Row] = {}
+    for row in read_rows(path, *columns):
+        key = tuple(row[column] for column in columns)
+        if first.setdefault(key, row) != row:
+            raise DatasetError(f"{path}: has different rows for {' '.join(key)}; make one row of them")
 
 
 def _read_description(path: Path) -> None:

@@ -30,7 +30,7 @@ from catnip2bids.packaging.participants import COLUMNS, PARTICIPANTS, GivenParti
 from catnip2bids.packaging.sidecars import write_sidecars
 from catnip2bids.packaging.small_files import add_lines, read_json, write_json
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
-from catnip2bids.paths import SafePath, beside, safe_path
+from catnip2bids.paths import SafePath, beside, exists, safe_path
 from catnip2bids.plan import AboutDataset
 
 _SELF = {"Name": "catnip2bids", "Version": __version__, "Description": "Packaging of CATNIP output as BIDS"}
@@ -143,12 +143,12 @@ class Metadata:
     def _scans(self, folder: Path, runs: Sequence[RunTasks]) -> None:
         """Write the table of a subject's raw images that exist, also if their format has changed."""
         scans = [_scan(run) for run in runs if run.raw_image]
-        scans = [scan for scan in scans if (folder / scan["filename"]).exists()]
+        scans = [scan for scan in scans if exists(folder / scan["filename"])]
         names = {_stem(scan["filename"]): scan["filename"] for scan in scans}
         path = self._path(f"{folder.name}/{folder.name}_scans.tsv")
         before = read_table(path, ("filename", "acq_time"))
         rows = [{**row, "filename": names.get(_stem(row["filename"]), row["filename"])} for row in before.rows]
-        kept = [row for row in rows if (folder / row["filename"]).exists()]
+        kept = [row for row in rows if exists(folder / row["filename"])]
         table = Table(before.columns, tuple(kept)).merged(scans, ["filename"])
         if table.rows:
             self._table(path, table, readme_texts.SCANS)

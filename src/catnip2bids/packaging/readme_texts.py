@@ -19,7 +19,7 @@ from catnip2bids.packaging.small_files import read_text
 from catnip2bids.paths import SafePath
 
 _BEGIN = "<!-- written by catnip2bids: text between these marks is replaced, the rest is yours -->"
-_ANY_BEGIN = re.compile("<!-- written by catnip2bids: .*-->")
+_ANY_BEGIN = re.compile("<!-- written by catnip2bids: [^<>\n]*-->")
 """The same, also in the words of earlier versions."""
 _END = "<!-- end of what catnip2bids writes -->"
 

@@ -288,10 +288,12 @@ class RunPackager:
         provenance.decisions = [decision for decision in provenance.decisions if decision.run != str(self.tasks.name)]
         self._decide(run.entries)
         vanished = self._earlier.keys() - {entry.path for entry in run.entries} - self._not_matched_before()
+        kept: list[Decision] = []
         for path in sorted(vanished):
             self.progress.note(f"{run.folder / path}: no longer exists; what was packaged from it is kept")
             source = os.path.normpath(f"{run.source}/{path}")
-            provenance.decisions.append(self._earlier[path].model_copy(update={"source": source}))
+            kept.append(self._earlier[path].model_copy(update={"source": source}))
+        provenance.decisions = [*provenance.decisions, *kept]
 
     def _decision(self, entry: Entry) -> Decision:
         """Return what was done with an entry, and why."""

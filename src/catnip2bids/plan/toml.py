@@ -6,6 +6,7 @@ Invariant: reading a written plan gives the same plan; comments are for people o
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Sequence
 from hashlib import sha256
@@ -51,6 +52,7 @@ def read_plan(path: Path | str) -> Plan:
         if (n_bytes := path.stat().st_size) > MOST_JSON_BYTES:
             raise PlanError(f"{path}: has {format_bytes(n_bytes)}, which is too much for a plan; scan again")
         text = path.read_text(encoding="utf-8")
+        _refuse_excessive(path, text)
         document = tomllib.loads(text)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}; give a plan that scan wrote") from error
@@ -64,9 +66,32 @@ def read_plan(path: Path | str) -> Plan:
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
-        messages = [f"{path}{mistake}" for mistake in mistakes(text, document, error)]
-        more = [f"and {len(messages) - SHOWN:,} more mistakes"] if len(messages) > SHOWN else []
-        raise PlanError("\n".join([*messages[:SHOWN], *more])) from error
+        if (n_mistakes := error.error_count()) > _MOST_MISTAKES:  # the list of them may take gigabytes
+            raise PlanError(f"{path}: has {n_mistakes:,} mistakes; scan again") from None
+        messages = [f"{path}{mistake}" for mistake in mistakes(text, document, error.errors()[:SHOWN])]
+        more = [f"and {n_mistakes - SHOWN:,} more mistakes"] if n_mistakes > SHOWN else []
+        raise PlanError("\n".join([*messages, *more])) from error
+
+
+_TEXTS_AND_COMMENTS = re.compile(  # a text without an end is matched too: looking for it elsewhere takes forever
+    r'"""(?:\\.|"{1,2}(?!")|[^"\\])*+(?:"{3,5}|\Z)|"(?:\\.|[^"\\\n])*+"?'
+    r"|'''(?:'{1,2}(?!')|[^'])*+(?:'{3,5}|\Z)|'[^'\n]*+'?|#[^\n]*+",
+    re.DOTALL,
+)
+_MOST_MISTAKES = 1000
+_MOST_VALUES, _MOST_TABLES, _MOST_DOTS_OF_LINE = 1_000_000, 100_000, 20
+"""A value takes Python up to 200 bytes, a table or a part of a dotted key 2 kB, and long dotted keys far more."""
+
+
+def _refuse_excessive(path: Path, text: str) -> None:
+    """Refuse TOML that would take gigabytes of memory."""
+    plain = _TEXTS_AND_COMMENTS.sub("", text)
+    if (
+        sum(map(plain.count, ",={")) > _MOST_VALUES
+        or sum(map(plain.count, "[.")) > _MOST_TABLES
+        or any(line.count(".") > _MOST_DOTS_OF_LINE for line in plain.split("\n"))
+    ):
+        raise PlanError(f"{path}: has more values, tables or parts of a key than a plan can have; scan again")
 
 
 def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overwrite: bool = False) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import tomlkit
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from catnip2bids.catnip.component_type import Action
@@ -46,7 +46,7 @@ def syntax_mistake(error: tomllib.TOMLDecodeError) -> str:
     return f", line {found[2]}: is not valid TOML: {found[1]}" if found else f": is not valid TOML: {error}"
 
 
-def mistakes(text: str, document: dict[str, Any], error: ValidationError) -> list[str]:
+def mistakes(text: str, document: dict[str, Any], errors: Sequence[ErrorDetails]) -> list[str]:
     """Return a message for each mistake in a plan, with line and entry where they are known.
 
     Parameters
@@ -55,12 +55,12 @@ def mistakes(text: str, document: dict[str, Any], error: ValidationError) -> lis
         The file.
     document
         Its parsed content, with the runs under ``runs``, as in `Plan`.
-    error
+    errors
         The mistakes that pydantic found.
     """
     lines = text.splitlines()
     messages = []
-    for details in error.errors():
+    for details in errors:
         location = details["loc"]
         line, name = _line(lines, document, location), _name(document, location)
         where = [f"line {line}"] if line else []

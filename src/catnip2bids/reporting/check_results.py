@@ -25,6 +25,7 @@ from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_planes
 from catnip2bids.ome import image_size
 from catnip2bids.paths import SafePath, inside, safe_path
+from catnip2bids.verification.result import ProblemKind
 
 REPORT = Path("docs/report")
 """Where the report is, below the dataset."""
@@ -49,10 +50,19 @@ class Finding(BaseModel):
     message: str
 
 
-class ImageProblem(BaseModel):
+class _Problem(BaseModel):
+    what: str
+    kind: str = ""  # empty from versions that did not save it
+
+    @property
+    def is_change(self) -> bool:
+        """Whether it means that something changed or is missing; if not, something could not be checked."""
+        return self.kind != ProblemKind.NOT_READ
+
+
+class ImageProblem(_Problem):
     """A problem of an image."""
 
-    what: str
     level: int | None = None
     planes: list[int] = Field(default_factory=list, fail_fast=True)
 
@@ -69,11 +79,10 @@ class ImageVerdict(BaseModel):
     problems: list[ImageProblem] = Field(default_factory=list, fail_fast=True)
 
 
-class FileProblem(BaseModel):
-    """A file that has changed."""
+class FileProblem(_Problem):
+    """A problem of another file."""
 
     file: str
-    what: str
 
 
 class Found(BaseModel):
@@ -82,6 +91,12 @@ class Found(BaseModel):
     findings: list[Finding] = Field(default_factory=list, fail_fast=True)
     images: list[ImageVerdict] = Field(default_factory=list, fail_fast=True)
     file_problems: list[FileProblem] = Field(default_factory=list, fail_fast=True)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether a verification found changes, not only what could not be checked."""
+        problems = [*self.file_problems, *(problem for image in self.images for problem in image.problems)]
+        return any(problem.is_change for problem in problems)
 
 
 class CheckResult(BaseModel):
@@ -139,7 +154,8 @@ def read_check_result(dataset: Path, name: str) -> tuple[CheckResult, bool] | No
     except (OSError, DatasetError, ValidationError):
         return None
     proven = {verdict.image for verdict in result.found.images}
-    is_complete = name == "validation" or not result.ok or proven >= _images_of(dataset)
+    embedded = {path for run in read_provenance(dataset).runs.values() for path in run.embedded_images()}
+    is_complete = name == "validation" or not result.ok or proven >= _images_of(dataset) | embedded
     return result, is_complete and result.dataset is not None and result.dataset == dataset_state(dataset)
 
 

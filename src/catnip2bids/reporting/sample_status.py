@@ -38,6 +38,7 @@ class Problem:
 
     where: str
     what: str
+    is_change: bool = False  # found by `verify`; if not, it is another problem, or something could not be checked
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,11 @@ class CheckResults:
         validation, verification = (read_check_result(dataset, name) for name in ("validation", "verification"))
         found, proven = _current(validation), _current(verification)
         is_valid = _state(validation, ("said: valid", "said: not valid"), "validate")
-        if found and found.ok and proven and not proven.ok and proven.time >= found.time:
+        has_changed = verification is not None and verification[0].found.has_changed
+        if found and found.ok and proven and has_changed and proven.time >= found.time:
             is_valid = State(f"validate said: valid on {found.time} UTC{_CHANGED_LATER}", "warn")
-        is_proven = _state(verification, ("said: every pixel proven", "found changes"), "verify")
+        not_ok = "found changes" if has_changed else "said: not everything is proven"
+        is_proven = _state(verification, ("said: every pixel proven", not_ok), "verify")
         return cls(found, proven, (is_valid, is_proven))
 
     def findings(self, severity: str) -> list[Problem]:
@@ -67,12 +70,15 @@ class CheckResults:
     def verdicts(self) -> dict[str, list[Problem]]:
         """Return the problems of each verified image, by its path below the dataset."""
         images = self.verification.found.images if self.verification else []
-        return {image.image: [Problem(image.image, str(problem)) for problem in image.problems] for image in images}
+        return {
+            image.image: [Problem(image.image, str(problem), problem.is_change) for problem in image.problems]
+            for image in images
+        }
 
-    def changed_files(self) -> list[Problem]:
-        """Return changed files other than images."""
+    def file_problems(self) -> list[Problem]:
+        """Return problems of files other than images."""
         found = self.verification.found.file_problems if self.verification else []
-        return [Problem(one.file, one.what) for one in found]
+        return [Problem(one.file, one.what, one.is_change) for one in found]
 
 
 _CHANGED_LATER = "; verify found changes since"
@@ -120,14 +126,18 @@ def status_of(sample: Sample, results: CheckResults) -> SampleStatus:
 def _problems(sample: Sample, results: CheckResults) -> Iterator[Problem]:
     yield from (Problem(found.source, found.problem) for found in sample.decisions if found.problem is not None)
     verdicts = results.verdicts()
-    for path in sample.record.images:
+    for path in _verified_images(sample):
         yield from verdicts.get(path, [])
-    yield from _changed_files(sample, results)
+    yield from _file_problems(sample, results)
     yield from (found for found in results.findings("error") if sample.is_named_in(found.where))
 
 
-def _changed_files(sample: Sample, results: CheckResults) -> list[Problem]:
-    return [found for found in results.changed_files() if sample.is_concerned_by(found.where)]
+def _verified_images(sample: Sample) -> list[str]:
+    return [*sample.record.images, *sample.record.embedded_images()]
+
+
+def _file_problems(sample: Sample, results: CheckResults) -> list[Problem]:
+    return [found for found in results.file_problems() if sample.is_concerned_by(found.where)]
 
 
 def _animal(sample: Sample) -> Iterator[Fact]:
@@ -167,16 +177,19 @@ def _proofs(sample: Sample, results: CheckResults) -> Iterator[Fact]:
     verdicts = results.verdicts()
     if results.verification is None:
         yield Fact("verified", is_proven.text, is_proven.style)
-    elif not verdicts.keys() >= sample.record.images.keys():
+    elif not verdicts.keys() >= set(_verified_images(sample)):
         yield Fact("verified", "not all images were verified", "warn")
     else:
-        n_images = sum(bool(verdicts[path]) for path in sample.record.images)
+        of_images = [problems for path in _verified_images(sample) if (problems := verdicts[path])]
         inside = tuple(f"{path}/" for path in sample.record.images)
-        n_files = sum(not found.where.startswith(inside) for found in _changed_files(sample, results))
-        said = f"{format_count(n_images, 'image')} changed" if n_images else "every pixel proven"
-        said += f", {format_count(n_files, 'other file')} changed" if n_files else ""
-        time = results.verification.time
-        yield Fact("verified", f"{said} on {time} UTC, said verify", "bad" if n_images or n_files else "good")
+        of_files = [[found] for found in _file_problems(sample, results) if not found.where.startswith(inside)]
+        states = ["every pixel proven"] if not of_images else []
+        for what, of_what in (("image", of_images), ("other file", of_files)):
+            n_changed = sum(any(problem.is_change for problem in problems) for problems in of_what)
+            for n, state in ((n_changed, "changed"), (len(of_what) - n_changed, "not proven")):
+                states += [f"{format_count(n, what)} {state}"] if n else []
+        text = f"{', '.join(states)} on {results.verification.time} UTC, said verify"
+        yield Fact("verified", text, "bad" if of_images or of_files else "good")
 
 
 def with_damage(card: SampleStatus, damaged: Sequence[Problem]) -> SampleStatus:

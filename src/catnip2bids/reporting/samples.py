@@ -176,7 +176,7 @@ def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
             animals.get(f"sub-{run.subject}", {}),
             hemispheres.get((f"sub-{run.subject}", f"sample-{run.sample}"), ""),
             _acquired(dataset, key, run),
-            tuple(decision for decision in provenance.decisions if decision.run == key),
+            tuple(provenance.decisions_of(key).values()),
             displayed_regions(dataset, run),
             _counts(dataset, key, run),
         )

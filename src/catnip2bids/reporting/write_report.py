@@ -183,7 +183,7 @@ class _Pages:
         """Yield a problem if the checksums are missing, in the words of verify if it ran."""
         if not (self._dataset / CHECKSUMS).is_file():
             missing = Problem(CHECKSUMS.as_posix(), "does not exist; bring it back from a copy, or package again")
-            reported = (found for found in self._results.changed_files() if found.where == missing.where)
+            reported = (found for found in self._results.file_problems() if found.where == missing.where)
             yield next(reported, missing)
 
     def _render(self, name: str, content: dict[str, Any]) -> str:
@@ -260,7 +260,7 @@ class _Pages:
         errors = self._results.findings("error")
         of_dataset = [found for found in errors if not any(sample.is_named_in(found.where) for sample in samples)]
         of_samples = [found for card in cards for found in card.problems]
-        of_files = [*self._dataset_problems, *self._results.changed_files()]
+        of_files = [*self._dataset_problems, *self._results.file_problems()]
         group_counts = self._group_counts()
         of_report = [Problem(REPORT.as_posix(), self._vega.failure)] if self._vega.failure else []
         return {

@@ -65,21 +65,23 @@ def items_of(provenance: Provenance, key: str) -> Iterator[Item]:
     """Yield an item for each entry of a run; volumes first, because copies may lie in their folders."""
     run = provenance.runs[key]
     decisions, copies = provenance.decisions_of(key), provenance.copies_of(key)
-    found = [
-        CopyItem(path, copies[path]) if path in copies else _item(run, path, decision)
-        for path, decision in decisions.items()
-    ]
-    yield from sorted(found, key=lambda item: (not isinstance(item, VolumeItem), item.path))
-
-
-def _item(run: RunRecord, path: str, decision: Decision) -> Item:
     images = {
         record.source: inside(target, PROVENANCE.name)
         for target, record in run.images.items()
         if record.recovered_from is None
     }
-    if path in images:
-        return VolumeItem(path, images[path])
+    found = [
+        CopyItem(path, copies[path])
+        if path in copies
+        else VolumeItem(path, images[path])
+        if path in images
+        else _redundant_item(run, path, decision)
+        for path, decision in decisions.items()
+    ]
+    yield from sorted(found, key=lambda item: (not isinstance(item, VolumeItem), item.path))
+
+
+def _redundant_item(run: RunRecord, path: str, decision: Decision) -> Item:
     evidence = decision.evidence or {}
     kind, names = evidence_kind(evidence), tuple(evidence.get("files") or ()) or None
     if kind == EvidenceKind.LINK:

@@ -19,7 +19,7 @@ from catnip2bids.progress import Progress
 from catnip2bids.scanning.entries import entries_below, recognised
 from catnip2bids.scanning.inspect_entries import compared_with_run, inspected, missing_from_run
 from catnip2bids.scanning.model import Entry, Run, Scan
-from catnip2bids.scanning.walk import links_out_of, not_listed, refuse_odd_name
+from catnip2bids.scanning.walk import links_out_of, not_listed, refuse_odd_name, refuse_too_deep
 
 _PARENTS_THAT_MAY_NAME_A_RUN = 3
 
@@ -88,6 +88,7 @@ def _find_runs(folder: Path) -> Iterator[Path]:
     """Walk down until a folder is a run; links to folders are followed, but none twice."""
     seen: set[Path] = set()
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=not_listed):
+        refuse_too_deep(Path(parent), folder)
         leave_out_leftovers(folders, files)  # recycle bins and snapshots hold runs that were, or are, elsewhere
         folders.sort()
         if Path(parent).resolve() in seen:

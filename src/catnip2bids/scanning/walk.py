@@ -13,6 +13,9 @@ from typing import NoReturn
 from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.leftovers import leave_out_leftovers
 
+_DEEPEST = 64
+"""The most nested folders; runs have at most five."""
+
 
 def files_below(location: Path) -> Iterator[Path]:
     """List a file itself, or all files below a folder but leftovers; links to folders are followed, but none twice."""
@@ -21,6 +24,7 @@ def files_below(location: Path) -> Iterator[Path]:
         return
     seen: set[Path] = set()
     for parent, folders, files in os.walk(location, followlinks=True, onerror=not_listed):
+        refuse_too_deep(Path(parent), location)
         if Path(parent).resolve() in seen:
             folders.clear()
             continue
@@ -28,6 +32,18 @@ def files_below(location: Path) -> Iterator[Path]:
         leave_out_leftovers(folders, files)
         folders.sort()
         yield from (Path(parent, name) for name in sorted(files))
+
+
+def refuse_too_deep(folder: Path, top: Path) -> None:
+    """Refuse folders that are nested so deeply that Python cannot walk through them.
+
+    Raises
+    ------
+    SourceError
+        If it is more than 64 folders below the top.
+    """
+    if len(folder.relative_to(top).parts) > _DEEPEST:
+        raise SourceError(f"{folder}: is more than {_DEEPEST} folders deep; move it up")
 
 
 def not_listed(error: OSError) -> NoReturn:

@@ -49,7 +49,7 @@ def check_twins(tree: Tree) -> Iterator[Finding]:
     """Check that no image exists in two formats."""
     for same in _grouped((image.stem, image.path) for image in tree.images).values():
         if len(same) > 1:
-            yield _error("IMAGE_TWICE", same[0], f"is also there as {', '.join(path.name for path in same[1:])}")
+            yield _error("IMAGE_TWICE", same[0], f"also exists as {', '.join(path.name for path in same[1:])}")
 
 
 def check_partial(tree: Tree) -> Iterator[Finding]:

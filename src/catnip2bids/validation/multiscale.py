@@ -13,6 +13,7 @@ import ome_zarr_models.v05
 from pydantic import ValidationError
 
 from catnip2bids.errors import SourceError
+from catnip2bids.paths import exists
 from catnip2bids.volume import zarr
 from catnip2bids.volume.zarr.metadata import Multiscale
 
@@ -29,9 +30,9 @@ def zarr_format(folder: Path) -> ZarrFormat:
     SourceError
         If it has none.
     """
-    if (folder / "zarr.json").is_file():
+    if exists(folder / "zarr.json"):
         return 3
-    if (folder / ".zgroup").is_file() or (folder / ".zarray").is_file():
+    if exists(folder / ".zgroup") or exists(folder / ".zarray"):
         return 2
     raise SourceError("is not a valid Zarr group: it has neither zarr.json nor .zgroup")
 

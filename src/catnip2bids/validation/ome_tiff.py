@@ -171,8 +171,7 @@ def _decode(stack: TiffStack, plane: int) -> None:
 def _check_levels(where: str, levels: list[tuple[tifffile.TiffPage, PageLayout]]) -> None:
     """Check the lower levels of a page (OME-TIFF specification, "Supporting sub-resolutions")."""
     for number, ((_, above), (level, layout)) in enumerate(pairwise(levels), 1):
-        halved = tuple(math.ceil(n / 2) for n in above.shape)
-        if layout.shape != halved or layout.dtype != above.dtype or not level.is_reduced:
+        if layout.shape != above.half_shape or layout.dtype != above.dtype or not level.is_reduced:
             raise SourceError(
                 f"{where}level {number} is {layout}, not half of {above}, or it is not marked as a reduced image"
             )

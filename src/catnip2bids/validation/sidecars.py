@@ -15,13 +15,14 @@ from urllib.parse import unquote, urlsplit
 
 from catnip2bids.documents import read_object
 from catnip2bids.errors import DatasetError
+from catnip2bids.paths import exists
 from catnip2bids.validation.findings import Finding, error
 from catnip2bids.validation.geometry import read_geometry
 from catnip2bids.validation.tree import DESCRIPTION, Image, Tree, parse_name
 
 CHECK = "catnip2bids"
 
-_TOLERANCE_UM = 1e-3
+_TOLERANCE_UM, _MOST_SIZE = 1e-3, 1e9
 _UNITS_UM = {"mm": 1000.0, "um": 1.0, "nm": 0.001}
 """What BIDS allows as PixelSizeUnits."""
 
@@ -143,7 +144,7 @@ def _is_three_numbers(value: object) -> TypeGuard[list[float]]:
     return (
         isinstance(value, list)
         and len(value) == 3
-        and all(isinstance(number, int | float) and not isinstance(number, bool) for number in value)
+        and all(isinstance(number, int | float) and 0 < number < _MOST_SIZE for number in value)
     )
 
 
@@ -162,7 +163,7 @@ def _resolve(tree: Tree, dataset: PurePosixPath, uri: object) -> None:
     if scheme != "bids" or not colon or not path:
         raise SourceNotFoundError("it is not a valid BIDS URI (bids::path or bids:name:path)")
     base = _linked_dataset(tree.root / dataset, name) if name else tree.root / dataset
-    if base is not None and not (base / path).exists() and not (base / unquote(path)).exists():
+    if base is not None and not exists(base / path) and not exists(base / unquote(path)):
         raise SourceNotFoundError("it does not exist")
 
 
@@ -172,7 +173,10 @@ def _linked_dataset(dataset: Path, name: str) -> Path | None:
     target = links.get(name) if isinstance(links, Mapping) else None
     if not isinstance(target, str):
         raise SourceNotFoundError(f"{name} is not in the DatasetLinks of {DESCRIPTION}")
-    parts = urlsplit(target)
+    try:
+        parts = urlsplit(target)
+    except ValueError as failure:
+        raise SourceNotFoundError(f"{name} has no valid address in the DatasetLinks of {DESCRIPTION}") from failure
     if parts.scheme == "file":
         return Path(unquote(parts.path))
     return None if parts.scheme else dataset / unquote(parts.path)

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from catnip2bids.documents import open_without_waiting, read_bytes
 from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_bytes
+from catnip2bids.paths import exists
 from catnip2bids.validation.findings import Finding, error
 from catnip2bids.validation.tree import ROOT, Tree
 
@@ -132,7 +133,7 @@ def check_scans(tree: Tree) -> Iterator[Finding]:
     for file in _tables(tree, "scans.tsv"):
         for row in _rows(tree.root / file):
             name = row.get("filename", "")
-            if not name or not (tree.root / file.parent / name).exists():
+            if not name or not exists(tree.root / file.parent / name):
                 yield _error("SCANS_FILE_MISSING", file, f"lists {name or 'a row without filename'}, which is missing")
 
 

@@ -6,19 +6,22 @@ Other files belong to people and are only listed.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.atomic_write import final_path
+from catnip2bids.atomic_write import MARKERS, PARTIAL, final_path
 from catnip2bids.bids.checksums import CHECKSUMS, NOT_CHECKED, Checksums, checked_files, file_sha256
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, sidecar_of
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import FOLDER, PLAN, PROVENANCE, Provenance
 from catnip2bids.engine import BoundedMap, Resources
+from catnip2bids.enums import IMAGE_ENDINGS
 from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_bytes
+from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.staging import temporary_below
 from catnip2bids.verification.result import FileProblem, ProblemKind
@@ -114,6 +117,20 @@ def unlisted_files(dataset: Path, provenance: Provenance, checksums: Checksums) 
         ) from error
     looking_packaged = [file for file in unlisted if file.startswith(tuple(ours))]
     return looking_packaged, [file for file in unlisted if not file.startswith(tuple(ours))]
+
+
+def unlisted_images(dataset: Path, provenance: Provenance) -> Iterator[str]:
+    """Yield the images that provenance does not list, and folders with such names."""
+    known = {target for run in provenance.runs.values() for target in run.images}
+    for parent, folders, files in os.walk(dataset):
+        leave_out_leftovers(folders, files)
+        if Path(parent) == dataset:
+            folders[:] = [name for name in folders if name not in (*NOT_CHECKED, SOURCEDATA.parts[0])]
+        for name in sorted([*folders, *files]):
+            image = (Path(parent) / name).relative_to(dataset).as_posix()
+            if name.endswith(IMAGE_ENDINGS) and image not in known:
+                yield image
+        folders[:] = [name for name in folders if not name.endswith((*IMAGE_ENDINGS, PARTIAL, MARKERS))]
 
 
 def unfinished_work(dataset: Path) -> Iterator[FileProblem]:

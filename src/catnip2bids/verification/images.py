@@ -50,7 +50,7 @@ class ExpectedImage:
 
 
 def expected_images(dataset: Path, provenance: Provenance) -> Iterator[ExpectedImage]:
-    """Yield all images that the dataset remembers, and the label images inside of them."""
+    """Yield all images that provenance lists, and the label images inside of them."""
     for run in provenance.runs.values():
         images = {
             target: _expected(dataset, inside(target, PROVENANCE.name), run.images[target]) for target in run.images
@@ -160,7 +160,7 @@ def _unrecorded_labels(image: ExpectedImage, path: Path) -> list[Problem]:
 
 
 def _compared(image: ExpectedImage, found: Sequence[Found]) -> list[Problem]:
-    """Compare the hashes that were found with those that are remembered, and put problems of many pieces together."""
+    """Compare the hashes that were found with those that are recorded, and merge the problems of all pieces."""
     hashes = {plane: sha256 for piece in found for plane, sha256 in piece.sha256.items()}
     wrong = [plane for plane, sha256 in hashes.items() if image.planes and sha256 != image.planes[plane].sha256]
     together: dict[tuple[str, int | None], list[int]] = defaultdict(list)

@@ -42,7 +42,7 @@ class Problem:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, with planes counted from 0."""
-        return {"what": self.what, "level": self.level, "planes": list(self.planes)}
+        return {"what": self.what, "level": self.level, "planes": list(self.planes), "kind": self.kind.value}
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class FileProblem:
 
 @dataclass(frozen=True, repr=False)
 class Verification(ShortRepr):
-    """What became of a dataset.
+    """The result of verifying a dataset.
 
     Attributes
     ----------
@@ -157,6 +157,9 @@ class Verification(ShortRepr):
             "sources_read": self.sources_read,
             "images": [verdict.to_json() for verdict in self.images],
             "files": self.n_files,
-            "file_problems": [{"file": problem.file, "what": problem.what} for problem in self.file_problems],
+            "file_problems": [
+                {"file": problem.file, "what": problem.what, "kind": problem.kind.value}
+                for problem in self.file_problems
+            ],
             "notes": list(self.notes),
         }

@@ -99,8 +99,8 @@ class TiffReader:
         """Return a plane and its lower levels, each half of the one before, so that they fit into memory with it."""
         levels = levels_of(tiff, plane, self._offsets[plane])
         for number, ((_, above), (_, layout)) in enumerate(pairwise(levels), 1):
-            halved = tuple(math.ceil(n / 2) for n in above.shape)
-            if layout.shape != halved or halved == above.shape:
+            half = above.half_shape
+            if layout.shape != half or half == above.shape:
                 found = format_shape(layout.shape)
-                raise SourceError(f"{self._path}: level {number} has {found} pixels, not {format_shape(halved)}")
+                raise SourceError(f"{self._path}: level {number} has {found} pixels, not {format_shape(half)}")
         return levels

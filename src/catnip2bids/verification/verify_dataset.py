@@ -5,22 +5,27 @@ Invariant: it only reads, and needs nothing but the dataset: neither network nor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from catnip2bids.bids.checksums import CHECKSUMS, are_set_aside, read_checksums
-from catnip2bids.bids.provenance import Provenance, provenance_of
+from catnip2bids.bids.provenance import FOLDER, Provenance, provenance_of
 from catnip2bids.documents import foreign
 from catnip2bids.engine import Resources, resources_for
-from catnip2bids.enums import IMAGE_ENDINGS, Cluster
+from catnip2bids.enums import Cluster
 from catnip2bids.errors import NotEnoughMemoryError
 from catnip2bids.formatting import format_count, format_list
-from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
+from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import refuse_concurrent_packaging
 from catnip2bids.progress import Progress
-from catnip2bids.staging import is_temporary
-from catnip2bids.verification.files import missing_lines, unfinished_work, unlisted_files, verify_files
+from catnip2bids.verification.files import (
+    missing_lines,
+    unfinished_work,
+    unlisted_files,
+    unlisted_images,
+    verify_files,
+)
 from catnip2bids.verification.images import expected_images, not_verified, verify_image
 from catnip2bids.verification.result import FileProblem, ProblemKind, Verification
 from catnip2bids.verification.source_files import SourceFiles
@@ -50,7 +55,7 @@ def verify(
     sources
         The source folders, if the originals are to be read again too.
     progress
-        Told how the work goes.
+        Receives the progress of the work.
     deep
         Whether OME-Zarr is decoded with a second library too (tensorstore), and lower levels are recomputed with that
         one instead of the faster code that made them.
@@ -116,7 +121,13 @@ def _verified(
     if refusals and len(refusals) == len(images):
         raise refusals[0]
     file_problems, notes, n_files = _files(dataset, provenance, resources, originals)
-    file_problems += [*unfinished_work(dataset), *_strange_images(dataset, provenance)]
+    file_problems += unfinished_work(dataset)
+    for unlisted in unlisted_images(dataset, provenance):
+        if unlisted.startswith(("sub-", "derivatives/", f"{FOLDER.as_posix()}/")):
+            what = "is an image that was not packaged: nothing is known of its pixels"
+            file_problems.append(FileProblem(unlisted, what))
+        else:
+            notes.append(f"{unlisted}: came after the dataset was packaged")
     leftovers = [*(originals.leftovers if originals else ()), *leftovers_below(dataset, into_images=True)]
     notes += [ignored(leftovers)] if leftovers else []
     return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), originals is not None)
@@ -143,13 +154,3 @@ def _files(
     problems += [FileProblem(file, what) for file in strange if file not in missing]
     notes = [f"{file}: came after the dataset was packaged" for file in later]
     return problems, notes, len(checksums.files)
-
-
-def _strange_images(dataset: Path, provenance: Provenance) -> Iterator[FileProblem]:
-    """Yield images that the dataset does not remember."""
-    known = {target for run in provenance.runs.values() for target in run.images}
-    for folder in (dataset, *dataset.glob("derivatives/*")):
-        for path in sorted(without_leftovers(folder.glob("sub-*/**/micr/*"))):
-            target = path.relative_to(dataset).as_posix()
-            if path.name.endswith(IMAGE_ENDINGS) and not is_temporary(path) and target not in known:
-                yield FileProblem(target, "is an image that was not packaged: nothing is known of its pixels")

@@ -72,7 +72,7 @@ class ViewServer(ThreadingHTTPServer):
             super().__init__((LOOPBACK, port), _Handler)
         except OSError as error:
             in_use = error.errno == errno.EADDRINUSE
-            what = "is in use" if in_use else f"cannot be had ({error.strerror})"
+            what = "is in use" if in_use else f"cannot be opened ({error.strerror})"
             raise UsageError(
                 f"port {port} {what}; give another one, or leave --port out to have any free one"
             ) from error
@@ -152,11 +152,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer_by_path(self) -> None:
         host = self.headers.get("Host", "")
         if not _is_loopback(host):
-            self._refuse(HTTPStatus.FORBIDDEN, "asked for by a name that is not of this machine")
+            self._refuse(HTTPStatus.FORBIDDEN, "the host name is not this machine's")
             return
         _, secret, path = [*unquote(urlsplit(self.path).path).split("/", 2), "", ""][:3]
         if not secrets.compare_digest(secret.encode(), self.server.secret.encode()):
-            self._refuse(HTTPStatus.NOT_FOUND, "nothing is here; take the whole address that was printed")
+            self._refuse(HTTPStatus.NOT_FOUND, "not found; take the whole address that was printed")
             return
         root = f"http://{host}/{self.server.secret}/"
         match path.split("/"):
@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, why)
             return
         if content is None or body is None:
-            self._refuse(HTTPStatus.NOT_FOUND, "nothing is here")
+            self._refuse(HTTPStatus.NOT_FOUND, "not found")
             return
         with body:
             self._send(content.type, body)

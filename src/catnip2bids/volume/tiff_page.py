@@ -59,6 +59,12 @@ class PageLayout:
         """Sizes as people give them: X x Y."""
         return f"{format_shape(self.shape)} {self.dtype}"
 
+    @property
+    def half_shape(self) -> tuple[int, int]:
+        """Rows and columns of the next lower level."""
+        n_rows, n_columns = self.shape
+        return math.ceil(n_rows / 2), math.ceil(n_columns / 2)
+
 
 def check_page(tiff: tifffile.TiffFile, index: int, offset: int | None = None) -> tuple[tifffile.TiffPage, PageLayout]:
     """Compare the tags of one page with each other and with the file's size; decodes nothing. Returns the page, too.
