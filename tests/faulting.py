@@ -322,7 +322,7 @@ class Bench:
         return other
 
     def _dying_worker(self, chance: random.Random) -> Fault:
-        n_reads = chance.randrange(1, self.n_calls["read"] // 4)
+        n_reads = chance.randrange(1, self.n_calls["read"] // 16)  # workers share those reads that are not of the scan
         told = {"FAULT_CALLS": "read", "FAULT_PATH": self.source, "FAULT_AFTER": n_reads, "FAULT_TIMES": 1}
         says = "a worker died"
         return Fault(
