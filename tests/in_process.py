@@ -1,7 +1,7 @@
 """The command line and `validate` in the process of the tests: a new program would take seconds for its imports.
 
-Invariant: `called` returns what `fork_server.command` would: the exit code, and what went to stdout and to stderr. What only a
-program of its own has, such as signals and broken streams, is not there.
+Invariant: `called` returns what `fork_server.command` would: the exit code, and what went to stdout and to stderr. What
+only a program of its own has, such as signals and broken streams, is not there.
 """
 
 from __future__ import annotations
