@@ -27,6 +27,14 @@ from typing import Any, ParamSpec
 
 _P = ParamSpec("_P")
 CATNIP2BIDS = "from catnip2bids.__main__ import main; main()"
+LEAVE_OUT_DANDI = "import catnip2bids.validation.dandi as dandi; dandi.find_program = lambda _: None\n"
+"""Begins a script as if dandi were not installed: it takes three times as long as all else that `validate` does."""
+LEAVE_OUT_PLOTS = """
+from catnip2bids.reporting.vega import Vega
+Vega._ask = lambda self, function, argument: {} if function == "vegalite_to_vega" else ""
+"""
+"""Begins a script whose reports have no plots, which take longer than all else that reports are made of."""
+WITHOUT_DANDI = f"{LEAVE_OUT_DANDI}{CATNIP2BIDS}"
 DASK_SCHEDULER = "from distributed.cli.dask_scheduler import main; main()"
 DASK_WORKER = "from distributed.cli.dask_worker import main; main()"
 SCRIPT = """
@@ -44,9 +52,11 @@ function(*arguments, **choices)
 """
 _IMPORTED = (
     *("catnip2bids.comparison", "catnip2bids.conversion", "catnip2bids.demo", "catnip2bids.packaging"),
-    *("catnip2bids.reporting", "catnip2bids.restoration", "catnip2bids.validation", "catnip2bids.verification"),
+    *("catnip2bids.reporting", "catnip2bids.restoration", "catnip2bids.validation.cross_checks"),
+    *("catnip2bids.validation.ome_tiff", "catnip2bids.validation.ome_zarr", "catnip2bids.verification"),
     *("distributed.cli.dask_scheduler", "distributed.cli.dask_worker", "imagecodecs._deflate", "imagecodecs._zlib"),
-    *("interrupting", "pytest", "rich.live", "rich.progress", "rich.table", "tensorstore", "typer.rich_utils", "zarr"),
+    *("interrupting", "ome_types.model", "pytest", "rich.live", "rich.progress", "rich.table", "tensorstore"),
+    *("typer.rich_utils", "zarr"),
 )
 """What programs would import first."""
 _SECONDS_TO_LOOK = 0.02

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 
 from catnip2bids import package, report, restore, validate, verify
 from catnip2bids.errors import Catnip2bidsError
+from fork_server import LEAVE_OUT_DANDI, LEAVE_OUT_PLOTS
 from runs import settings as choices
 from runs import state_of, write_l0
 
@@ -260,7 +261,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--quick", action="store_true", help="leave out dandi and plots, which take longest")
     given_arguments = parser.parse_args()
+    if given_arguments.quick:
+        exec(LEAVE_OUT_DANDI + LEAVE_OUT_PLOTS)
     sys.stdout.write(f"first seed: {given_arguments.seed}\n")
     with tempfile.TemporaryDirectory() as folder:
         told = fuzz(Path(folder), given_arguments.seconds, given_arguments.seed)

@@ -23,7 +23,7 @@ from catnip2bids import scan
 from catnip2bids.bids.schema import bids_version
 from catnip2bids.demo import write_atlas_table, write_cohort
 from catnip2bids.versions import versions
-from fork_server import command
+from fork_server import CATNIP2BIDS, LEAVE_OUT_PLOTS, command, start
 from in_process import called, no_dandi, no_validators
 from runs import (
     KO,
@@ -298,10 +298,8 @@ def test_scan_names_problems_and_ends_with_1(incomplete: Path, tmp_path: Path) -
     assert any("640_FRST" in problem for problem in json.loads(done.stdout)["problems"])
 
 
-@pytest.mark.parametrize("with_dandi", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_plan_correct_package_and_validate(tmp_path: Path, request: pytest.FixtureRequest, with_dandi: bool) -> None:
-    if not with_dandi:
-        request.getfixturevalue("no_dandi")
+@pytest.mark.usefixtures("no_dandi")
+def test_plan_correct_package_and_validate(tmp_path: Path) -> None:
     write_l2(tmp_path / "source", TODAY_NAME)
     plan = tmp_path / "plan.toml"
     assert called("scan", tmp_path / "source", "-o", plan).returncode == 0
@@ -392,11 +390,12 @@ def test_the_command_line_and_the_api_make_the_same(cohort: Path, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_validators")
-def test_the_demo_twice(tmp_path: Path) -> None:
+def test_the_demo_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a smaller cohort than the demo makes up; only the first one asks the validators."""
+    monkeypatch.setattr("catnip2bids.reporting.vega.Vega._ask", lambda *_: None)
     write_cohort(tmp_path / "demo/cohort", shape=SHAPE)
     write_atlas_table(tmp_path / "demo/atlas_info.txt")
-    first = command("demo", tmp_path / "demo", seconds=170)
+    first = start(f"{LEAVE_OUT_PLOTS}{CATNIP2BIDS}", "demo", tmp_path / "demo").finished(170)
     assert first.returncode == 0, first.stderr
     assert not first.stdout
     assert "look at" in first.stderr
@@ -408,12 +407,10 @@ def test_the_demo_twice(tmp_path: Path) -> None:
     assert "there already" in second.stderr
 
 
-@pytest.mark.parametrize("is_small", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_demo_writes_only_its_cohort_if_that_is_all_that_is_wanted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_small: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if is_small:
-        monkeypatch.setattr("catnip2bids.demo.make_demo.write_cohort", partial(write_cohort, shape=SHAPE))
+    monkeypatch.setattr("catnip2bids.demo.make_demo.write_cohort", partial(write_cohort, shape=SHAPE))
     done = called("demo", tmp_path / "demo", "--cohort-only")
     assert (done.returncode, done.stdout) == (0, "")
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["atlas_info.txt", "cohort"]

@@ -35,7 +35,7 @@ from catnip2bids.packaging import package
 from catnip2bids.restoration import Restoration
 from catnip2bids.verification import Verification
 from catnip2bids.verification.result import ImageVerdict, Problem, ProblemKind
-from fork_server import CATNIP2BIDS, command, start
+from fork_server import CATNIP2BIDS, LEAVE_OUT_PLOTS, WITHOUT_DANDI, command, start
 from runs import FLOX, KO, KO_PREFIX, TODAY, settings, slices_of, write_l0, write_l2
 
 Seen = tuple[int, str, str]
@@ -68,7 +68,8 @@ def in_terminal(*words: str, cwd: Path, width: int = 80, variables: Mapping[str,
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     with ThreadPoolExecutor(1) as threads:
         written = threads.submit(_all_of, main)
-        done = start(CATNIP2BIDS, *words, cwd=cwd, environment=environment, terminal=os.ttyname(side)).finished()
+        script, terminal = f"{LEAVE_OUT_PLOTS}{WITHOUT_DANDI}", os.ttyname(side)
+        done = start(script, *words, cwd=cwd, environment=environment, terminal=terminal).finished()
         os.close(side)
         seen = done.returncode, written.result().decode(), done.stdout
     os.close(main)
