@@ -20,7 +20,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from fork_server import LEAVE_OUT_DANDI, forked
+from fork_server import LEAVE_OUT_DANDI, LEAVE_OUT_PLOTS, forked
 
 MIB = 2**20
 Bomb = Callable[[Path, str], object]
@@ -44,27 +44,27 @@ class Run:
     peak_bytes: int
 
 
-def run_watched(*arguments: str | Path, log: Path, with_dandi: bool = False) -> Run:
+def run_watched(*arguments: str | Path, log: Path, with_others: bool = False) -> Run:
     """Run the command line and watch its memory; a program that takes too long is killed, and is an error.
 
-    What it prints goes to `log`, beside which a file of the same name holds the memory. `validate` runs dandi only if
-    asked to, since that takes longer than all else.
+    What it prints goes to `log`, beside which a file of the same name holds the memory. Dandi runs and plots are drawn
+    only `with_others`, since these programs take longest.
     """
     used = log.with_suffix(".memory")
     for file in (log, used):
         file.unlink(missing_ok=True)
-    exit_code = forked(_command, list(map(str, arguments)), log, used, with_dandi)
+    exit_code = forked(_command, list(map(str, arguments)), log, used, with_others)
     said = log.read_text(encoding="utf-8")
     assert used.exists(), (arguments, exit_code, said)
     return Run(exit_code, said, int(used.read_text(encoding="ascii")))
 
 
-def _command(arguments: list[str], log: Path, used: Path, with_dandi: bool) -> None:
+def _command(arguments: list[str], log: Path, used: Path, with_others: bool) -> None:
     """Be the program, and write down how much memory it took."""
     from catnip2bids.__main__ import main
 
-    if not with_dandi:
-        exec(LEAVE_OUT_DANDI)
+    if not with_others:
+        exec(LEAVE_OUT_DANDI + LEAVE_OUT_PLOTS)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     for stream in (1, 2):
         os.dup2(descriptor, stream)

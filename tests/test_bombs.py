@@ -85,7 +85,7 @@ def test_no_command_takes_more_memory_than_it_was_given(dataset: Path, tmp_path:
             ("compare", dataset / RAW, dataset / RAW, "-o", tmp_path / "compared", "--memory", GIVEN),
         ]
     for command in commands:
-        run = run_watched(*command, log=tmp_path / "log.txt", with_dandi=name == EVERYWHERE[0])
+        run = run_watched(*command, log=tmp_path / "log.txt", with_others=name == EVERYWHERE[0])
         assert run.exit_code in (0, 1, 2), run.said
         assert "Traceback" not in run.said
         assert "this is a mistake in catnip2bids" not in run.said

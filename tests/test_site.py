@@ -23,6 +23,7 @@ from catnip2bids import Settings, package
 from catnip2bids.cli.app import app
 from catnip2bids.demo import write_atlas_table, write_cohort
 from fork_server import start
+from once import made_once
 
 __all__ = ["browser"]
 
@@ -97,12 +98,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("built") / "site"
-    finished = build(folder, demo)
-    assert finished.returncode == 0, finished.stderr
-    assert "WARNING -" not in finished.stderr
-    return folder
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def make(folder: Path) -> None:
+        finished = build(folder, request.getfixturevalue("demo"))
+        assert finished.returncode == 0, finished.stderr
+        assert "WARNING -" not in finished.stderr
+
+    return made_once(tmp_path_factory, "site", make)
 
 
 def pages(site: Path) -> Iterator[Path]:
@@ -140,7 +142,7 @@ def test_the_site_refers_to_others_by_links_only(site: Path) -> None:
 
 
 def test_pages_in_a_browser_show_their_pictures_and_ask_nobody_else(browser: Browser, site: Path) -> None:
-    with browsing(browser) as (page, trouble):
+    with browsing(browser, (320, 240)) as (page, trouble):  # a small window is drawn in less time
         for path in pages(site):
             page.goto(path.as_uri())
             page.wait_for_load_state("load")

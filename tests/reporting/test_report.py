@@ -36,7 +36,7 @@ from catnip2bids.reporting.vega import Vega
 from catnip2bids.reporting.views import read_brain, read_heatmaps
 from catnip2bids.validation.findings import Finding, Severity, ValidationReport
 from catnip2bids.verification.result import Problem
-from fork_server import command
+from in_process import called
 from runs import (
     FLOX,
     KO,
@@ -718,8 +718,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 
 @pytest.mark.slow
 def test_the_commands_draw_and_keep(dataset: Path) -> None:
-    assert command("verify", dataset).returncode == 0
-    done = command("report", dataset)
+    assert called("verify", dataset).returncode == 0
+    done = called("report", dataset)
     assert (done.returncode, done.stdout) == (0, "")
     assert f"look at {dataset / INDEX}" in done.stderr
     assert "every pixel proven" in text_of(dataset)
