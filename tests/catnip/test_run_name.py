@@ -100,6 +100,9 @@ def test_parent_of_another_animal_is_ignored() -> None:
 
 def test_genotype_folder_needs_a_known_animal() -> None:
     assert parse_run_name("45670_female_LH", ["KO"]).subject_label == "45670KO"
+    for name in ("45670-ko", "45670ko", "45670-KO"):  # the id has it already
+        assert parse_run_name(f"210810_{name}_female_LH", ["KO"]).animal_id == name
+        assert parse_run_name(f"210810_{name}_female_LH", ["KO"]).genotype is None
     assert parse_run_name("640_2026-05-02_09-12-33", ["KO"]) == RunName()
 
 

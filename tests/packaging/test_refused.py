@@ -245,3 +245,9 @@ def test_runs_for_which_provenance_has_no_room_are_refused(tmp_path: Path, monke
     with pytest.raises(UsageError, match=r"provenance\.json would have about .*package them into another dataset"):
         package(tmp_path / "source", tmp_path / "dataset", settings())
     assert not (tmp_path / "dataset").exists()
+
+
+def test_a_foreign_folder_is_refused_before_its_links_are_named(tmp_path: Path, finished: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc/hostname")
+    with pytest.raises(DatasetError, match="was not begun by catnip2bids"):
+        package(finished / "source", tmp_path, settings())

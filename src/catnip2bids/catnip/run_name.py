@@ -135,7 +135,8 @@ def parse_run_name(name: str, parents: Sequence[str] = ()) -> RunName:
     animal_id = run.animal_id or next(iter(ids_around), None)
     for parent, found in zip(parents, around, strict=True):
         if animal_id and parent.lower() in _GENOTYPES:
-            run = run.filled_from(RunName(genotype=parent))
+            is_in_id = re.search(rf"(?<![a-z]){parent}$", animal_id, re.IGNORECASE)  # such as 45670-ko
+            run = run if is_in_id else run.filled_from(RunName(genotype=parent))
         elif found.animal_id == animal_id:
             run = run.filled_from(found)
     return run

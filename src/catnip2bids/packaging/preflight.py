@@ -179,9 +179,9 @@ def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
         return
     if not dataset.is_dir():
         raise DatasetError(f"{dataset}: is not a folder; give another one with -o")
-    refuse_foreign(dataset)
     if not is_ours(dataset):
         raise DatasetError(f"{dataset}: is not empty and was not begun by catnip2bids; give an empty or a new folder")
+    refuse_foreign(dataset)
 
 
 def _refuse_other_naming(settings: Settings, dataset: Path, provenance: Provenance) -> None:
