@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from catnip2bids import Cluster, Format, Naming, make_plan, package, scan, verify, write_plan
-from catnip2bids.errors import Catnip2bidsError, UsageError
+from catnip2bids.errors import Catnip2bidsError, DatasetError, UsageError
 from catnip2bids.locks import locked
 from catnip2bids.progress import Progress
 from in_process import called
