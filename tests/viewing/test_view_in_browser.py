@@ -26,6 +26,7 @@ __all__ = ["browser", "cohort", "dataset", "tiff_dataset"]
 pytestmark = needs_browser
 _WINDOW = (800, 600)
 """Small, since a processor draws what a graphics card would."""
+_TOUR_WINDOW = (480, 360)
 _READY = "window.viewer && viewer.layerManager.managedLayers.length > 0 && viewer.isReady()"
 _SECONDS = 60_000
 _LONGEST_S = 15
@@ -33,9 +34,11 @@ _LAYERS = ".neuroglancer-layer-item"
 
 
 @contextmanager
-def viewer(browser: Browser, dataset: Path) -> Iterator[tuple[Viewing, Page, Trouble]]:
+def viewer(
+    browser: Browser, dataset: Path, window: tuple[int, int] = _WINDOW
+) -> Iterator[tuple[Viewing, Page, Trouble]]:
     """Open the first scene of a dataset, and wait until it is drawn."""
-    with view(dataset) as viewing, browsing(browser, _WINDOW) as (page, trouble):
+    with view(dataset) as viewing, browsing(browser, window) as (page, trouble):
         page.goto(f"{viewing.list_url}v/0")
         page.wait_for_function(_READY, timeout=_SECONDS)
         yield viewing, page, trouble
@@ -166,7 +169,7 @@ class Tour:
 def tour(request: pytest.FixtureRequest, browser: Browser, cohort: Path) -> Tour:
     dataset: Path = request.getfixturevalue(request.param)
     runs, readings, images = read_provenance(dataset).runs, [], {}
-    with viewer(browser, dataset) as (viewing, page, trouble):
+    with viewer(browser, dataset, _TOUR_WINDOW) as (viewing, page, trouble):
         for number, scene in enumerate(viewing.scenes):
             page.goto(f"{viewing.list_url}v/{number}")
             page.wait_for_function(_READY, timeout=_SECONDS)
