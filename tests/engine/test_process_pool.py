@@ -96,6 +96,19 @@ def test_stopped_workers_start_no_other_block(tmp_path: Path) -> None:
     assert not any((tmp_path / "image.ome.zarr").rglob("c/*"))
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_units", "any_size")
+def test_an_error_of_a_callback_stops_the_workers_and_is_raised(tmp_path: Path) -> None:
+    volume, image = slices(tmp_path / "source"), image_in(tmp_path)
+
+    def refuse(_: int) -> None:
+        raise KeyError("progress")
+
+    callbacks = ProgressCallbacks(refuse, list[int]().append)
+    with pytest.raises(KeyError, match="progress"), scheduler_for([(volume, image)], RESOURCES) as workers:
+        convert_volume(volume, image, workers, callbacks)
+
+
 @dataclass(frozen=True)
 class Deadly:
     """A volume of which one plane kills whoever reads it, as long as a file exists."""

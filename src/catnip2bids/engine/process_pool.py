@@ -50,6 +50,7 @@ class ProcessPool(ProcessPoolExecutor):
         context = _Context()
         context.set_forkserver_preload(list(_PRELOADED))
         ensure_running()  # it imports while this process goes on
+        self.error: BaseException | None = None  # of a callback
         self._callbacks: list[Callable[[int], None]] = []
         self._reports, self._writer = context.Pipe(duplex=False)
         self._stopping = context.RawValue("b", 0)
@@ -78,8 +79,13 @@ class ProcessPool(ProcessPoolExecutor):
         with suppress(EOFError):  # when the workers have ended
             while True:
                 index, n_voxels = _REPORT.unpack(self._reports.recv_bytes())
-                with suppress(StoppedError):  # the worker learns of it by itself
+                try:
                     self._callbacks[index](n_voxels)
+                except StoppedError:  # the worker learns of it by itself
+                    continue
+                except BaseException as error:
+                    self.error = self.error or error
+                    self.stop()
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,11 @@ class _ProcessScheduler(Scheduler):
         self.executor.stop()
         super().stop()
 
+    def close(self) -> None:
+        super().close()
+        if self.executor.error is not None:
+            raise self.executor.error
+
 
 class _ClusterScheduler(Scheduler):
     """Runs units of work on the workers of a cluster, which others use too."""
