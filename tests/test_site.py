@@ -142,7 +142,7 @@ def test_the_site_refers_to_others_by_links_only(site: Path) -> None:
 
 
 def test_pages_in_a_browser_show_their_pictures_and_ask_nobody_else(browser: Browser, site: Path) -> None:
-    with browsing(browser, (320, 240)) as (page, trouble):  # a small window is drawn in less time
+    with browsing(browser) as (page, trouble):
         for path in pages(site):
             page.goto(path.as_uri())
             page.wait_for_load_state("load")
