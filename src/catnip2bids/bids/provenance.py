@@ -224,7 +224,7 @@ def _refuse_other_path(path: str, pattern: str, field: str) -> None:
 
 def is_ours(dataset: Path) -> bool:
     """Tell whether a folder is a dataset that this program began, even if it was stopped at once."""
-    if (dataset / PROVENANCE).is_file():
+    if os.path.lexists(dataset / PROVENANCE):
         return True
     own_files = {partial_path(safe_path(dataset, PROVENANCE)), dataset / FOLDER_LOCK}
     for parent, folders, files in os.walk(dataset):
