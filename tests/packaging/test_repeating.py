@@ -14,7 +14,7 @@ from catnip2bids.reporting import current_report, report
 from catnip2bids.reporting.check_results import read_check_result
 from catnip2bids.verification import verify
 from demo_cohort import demo_cohort, demo_dataset
-from runs import settings, state_of
+from runs import KO, RAW, settings, state_of, write_l0
 
 __all__ = ["demo_cohort", "demo_dataset"]
 
@@ -41,6 +41,15 @@ def test_a_command_that_changes_nothing_is_not_recorded(demo_cohort: Path, datas
     assert saved is not None
     _, is_current = saved
     assert is_current
+
+
+def test_runs_may_lie_in_another_order_than_their_labels(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort/a", KO, only=RAW)
+    write_l0(tmp_path / "cohort/b", KO.replace("45670", "11111"), only=RAW)
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    before = contents(tmp_path / "dataset")
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    assert contents(tmp_path / "dataset") == before
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from catnip2bids.atomic_write import output_folder, raising_write_errors, write_text
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
@@ -245,14 +245,19 @@ def _write_metadata(preflight: Preflight, packagers: Sequence[RunPackager]) -> N
 def _save(provenance: Provenance, known: Provenance, checksums: Mapping[str, str], log: PackageLog) -> None:
     """Save provenance and checksums; without the command if it changed nothing, so that what was proven stays so."""
     changed = [*log.made, *map(hashes_path, log.made), *log.copied, *log.removed]
-    unrecorded = provenance.model_copy(update={"command": known.command, "history": known.history})
-    if not changed and unrecorded.model_dump(mode="json") == known.model_dump(mode="json"):
+    if not changed and _facts(provenance) == _facts(known):
         known.save(log.dataset)
         if (now := write_checksums(log.dataset, checksums, changed)) == checksums:
             return
         checksums = now
     provenance.save(log.dataset)
     write_checksums(log.dataset, checksums, changed)
+
+
+def _facts(provenance: Provenance) -> dict[str, Any]:
+    """Return provenance as JSON without commands, and with decisions in one order."""
+    document = provenance.model_dump(mode="json", exclude={"command", "history"})
+    return {**document, "decisions": sorted(document["decisions"], key=lambda found: (found["run"], found["source"]))}
 
 
 def _warn_of_unfinished(dataset: Path, log: PackageLog, progress: Progress) -> None:
