@@ -189,7 +189,7 @@ try:
 except PluginError as error:
     print(error)
 """
-"""Begins to build the site, and runs no command, so that there is no comparison to be photographed."""
+"""Build the site without running commands, so that the picture of the comparison cannot be taken."""
 
 
 def test_a_picture_that_cannot_be_made_ends_the_build(demo: Path, tmp_path: Path) -> None:

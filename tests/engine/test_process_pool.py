@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catnip2bids.build_image import ImageSpec, build_image
-from catnip2bids.demo import write_series
 from catnip2bids.engine import (
     OVERHEAD_BYTES,
     ProgressCallbacks,
@@ -38,7 +37,7 @@ from catnip2bids.ome import OmeTiff, OmeZarr, OmeZarrImage
 from catnip2bids.paths import safe_file
 from catnip2bids.volume import OpenPlane, SliceSeries, inspect_slices, plane_sha256
 from catnip2bids.volume.volume import PlaneSource, ReadCost
-from cluster_work import SIZES, TALL, VOXEL_SIZE, markers_of
+from cluster_work import SIZES, VOXEL_SIZE, markers_of, series
 from clusters import wait_for
 from fork_server import Program, start
 from in_memory import VolumeInMemory
@@ -46,7 +45,7 @@ from made_up import DEFLATE, THREE_UNITS, Flavour, found, small_units, some_imag
 from runs import files_of
 
 RESOURCES = Resources(2, 2**30)
-__all__ = ["small_units"]
+__all__ = ["series", "small_units"]
 
 
 @pytest.fixture
@@ -111,7 +110,7 @@ def test_an_error_of_a_callback_stops_the_workers_and_is_raised(tmp_path: Path) 
 
 @dataclass(frozen=True)
 class Deadly:
-    """A volume of which one plane kills whoever reads it, as long as a file exists."""
+    """A volume with a plane that kills the process reading it, as long as a file exists."""
 
     planes: SliceSeries
     weapon: Path
@@ -189,14 +188,6 @@ def _slow_blocks(*arguments: Any) -> Iterator[Block]:
     for block in _blocks(*arguments):
         time.sleep(0.1)
         yield block
-
-
-@pytest.fixture(scope="module")
-def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A volume of 12 units of small sizes."""
-    folder = tmp_path_factory.mktemp("series") / "640_N4"
-    write_series(folder, TALL, "uint16")
-    return folder
 
 
 def running(series: Path, target: Path) -> tuple[Program, Sequence[psutil.Process]]:

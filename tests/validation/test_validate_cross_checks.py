@@ -99,7 +99,7 @@ BROKEN: dict[str, tuple[Damage, str, str]] = {
         "SOURCE_NOT_FOUND",
         RAW_JSON,
     ),
-    "link that is no address": (
+    "invalid link": (
         lambda dataset: [
             change(dataset)
             for change in (
@@ -111,7 +111,7 @@ BROKEN: dict[str, tuple[Damage, str, str]] = {
         RAW_JSON,
     ),
     "huge PixelSize": (set_key(RAW_JSON, "PixelSize", [10**400, 3.7, 5]), "PIXEL_SIZE_MISSING", RAW_JSON),
-    "PixelSize that is no number": (
+    "invalid PixelSize": (
         set_key(RAW_JSON, "PixelSize", [3.7, 3.7, float("nan")]),
         "PIXEL_SIZE_MISSING",
         RAW_JSON,

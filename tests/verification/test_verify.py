@@ -372,7 +372,7 @@ def test_a_killed_command_keeps_the_checksums_of_before(
 def test_checksums_that_somebody_changed_or_removed_are_not_written_again(
     copy: Packaged, damage: Callable[[Path], None]
 ) -> None:
-    """A copy and its line are changed; new checksums of what is there would call that proven."""
+    """If the new list of checksums included the changed copy, verify would call it proven."""
     damage(copy.dataset / CHECKSUMS)
     rotted = next((copy.dataset / "sourcedata").rglob("FRSTseg_00010000.csv"))
     rot(rotted)
