@@ -148,6 +148,8 @@ def changed(draw: st.DrawFn, made: Path, lab: Path) -> str:
     shutil.copytree(made, lab, symlinks=True)
     dataset, done = lab / "dataset", []
     for _ in range(draw(st.integers(1, 3))):
+        if dataset.is_symlink():
+            break  # its files are nobody's business now
         files = sorted(path for path in dataset.rglob("*") if path.is_file() and not path.is_symlink())
         documents = [path for path in files if path.suffix in (".json", ".tsv", ".sha256", ".toml", ".md")]
         file = draw(st.sampled_from(documents * 3 + files))
