@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import inspect_stack
-from catnip2bids.volume.open_plane import StripPlane
+from catnip2bids.volume.open_plane import StripPlane, _decode_together
 from made_up import DEFLATE, Array, Flavour, found, some_image, some_labels, write_tiff
 
 WHERE = "plane.tif: page 2: "
@@ -80,6 +80,14 @@ def test_strips_that_share_bytes_are_read(tmp_path: Path, deflated: bool) -> Non
     out = np.empty((5, row.shape[1]), row.dtype)
     plane.read_rows(0, 5, out)
     np.testing.assert_array_equal(out, row.repeat(5, axis=0))
+
+
+def test_strips_that_share_bytes_are_not_copied_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[bytes] = []
+    monkeypatch.setattr("imagecodecs.tiff_decode", lambda file, **_: calls.append(file))
+    strip, out = memoryview(zlib.compress(bytes(31)) + bytes(2**20)), memoryview(bytearray(1000 * 31))
+    assert not _decode_together([strip] * 1000, out)
+    assert not calls
 
 
 def test_uncompressed_strips_that_follow_one_another_are_read_at_once(
