@@ -49,7 +49,7 @@ def headline_of(comparison: Comparison) -> str:
             by_kind.setdefault(kind.value, []).append(path)
         for what, paths in by_kind.items():
             n_things = format_count(len(paths), "unreadable entry" if what == PathKind.UNREADABLE else what)
-            parts.append(f"Only in {side}: {n_things} ({format_list(paths)}).")
+            parts.append(f"Only in {side}: {n_things}{f' ({paths[0]})' if len(paths) == 1 else ''}.")
     if n_skipped := len(comparison.skipped_1) + len(comparison.skipped_2):
         parts.append(f"Skipped: {format_count(n_skipped, 'path')}.")
     return " ".join(parts) or "Both are empty."
