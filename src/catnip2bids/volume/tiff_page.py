@@ -31,8 +31,8 @@ MOST_ROWS_PER_STRIP = 64
 ROWS_AT_A_TIME = 256
 MOST_READ_BYTES = 256 * 2**20
 """Memory for reading a page in `validate` and `report`, which have no memory limit of their own."""
-_SMALL_PLANE_BYTES = 4 * 2**20
-"""Thousands of smaller planes may be open at a time, more than a system lets one program open."""
+_SMALL_PLANE_BYTES = 2**19
+"""Hundreds of smaller planes may be open at a time, more than a system lets one program open."""
 _MOST_LEVELS = 64
 _COLOR_MAP = 320
 _GRAY = {tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE}
