@@ -18,7 +18,7 @@ _start_worker = process_pool._start_worker
 def main() -> None:
     """Package."""
     faults = {name: os.environ.pop(name) for name in _OF_WORKERS if name in os.environ}
-    vars(scheduler)["_SMALL_BYTES"] = 0
+    vars(process_pool)["_SMALL_BYTES"], vars(scheduler)["_LOCKED"] = 0, 1
     vars(process_pool)["_start_worker"] = partial(_start_faulty_worker, faults)
     package()
 

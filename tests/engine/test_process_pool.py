@@ -49,9 +49,15 @@ __all__ = ["series", "small_units"]
 
 
 @pytest.fixture
-def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use worker processes for volumes of any size."""
-    monkeypatch.setattr(scheduler, "_SMALL_BYTES", 0)
+def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convert in worker processes."""
+    prefer_processes(monkeypatch)
+
+
+def prefer_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use as many worker processes as there are processors and units."""
+    monkeypatch.setattr(process_pool, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(scheduler, "_LOCKED", 1)
 
 
 def slices(folder: Path) -> SliceSeries:
@@ -76,14 +82,14 @@ def convert(volume: SliceSeries, image: OmeZarrImage, done: list[int]) -> UnitRe
 def test_processes_make_the_same_image_as_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     volume, done = slices(tmp_path / "source"), list[int]()
     alone = convert(volume, image_in(tmp_path / "threads"), list[int]())
-    monkeypatch.setattr(scheduler, "_SMALL_BYTES", 0)
+    prefer_processes(monkeypatch)
     assert convert(volume, image_in(tmp_path / "processes"), done) == alone
     assert sum(done) == np.prod(THREE_UNITS)
     assert files_of(tmp_path / "processes/image.ome.zarr") == files_of(tmp_path / "threads/image.ome.zarr")
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("small_units", "any_size")
+@pytest.mark.usefixtures("small_units", "in_processes")
 def test_stopped_workers_start_no_other_block(tmp_path: Path) -> None:
     volume, image, done = slices(tmp_path / "source"), image_in(tmp_path), list[int]()
     image.create()
@@ -96,7 +102,7 @@ def test_stopped_workers_start_no_other_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("small_units", "any_size")
+@pytest.mark.usefixtures("small_units", "in_processes")
 def test_an_error_of_a_callback_stops_the_workers_and_is_raised(tmp_path: Path) -> None:
     volume, image = slices(tmp_path / "source"), image_in(tmp_path)
 
@@ -132,7 +138,7 @@ class Deadly:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("small_units", "any_size")
+@pytest.mark.usefixtures("small_units", "in_processes")
 @pytest.mark.parametrize("ending", [".ome.zarr", ".ome.btf"])
 def test_the_death_of_a_worker_is_an_error_and_the_work_resumes_later(tmp_path: Path, ending: str) -> None:
     whole, target = slices(tmp_path / "source"), tmp_path / f"image{ending}"
@@ -158,10 +164,10 @@ def test_the_death_of_a_worker_is_an_error_and_the_work_resumes_later(tmp_path: 
 _ANY_SIZE = f"""
 import sys
 sys.path.append({str(Path(__file__).parents[1])!r})
-from catnip2bids.engine import scheduler
+from catnip2bids.engine import process_pool, scheduler
 from interrupting import settle_sizes
 settle_sizes({SIZES!r})
-scheduler._SMALL_BYTES = 0
+process_pool._SMALL_BYTES, scheduler._LOCKED = 0, 1
 """
 _SLOWLY = f"""{_ANY_SIZE}
 from catnip2bids.engine import process_pool
@@ -254,6 +260,25 @@ main()
     assert "Traceback" not in program.said
 
 
+@pytest.mark.parametrize(
+    ("planes", "n_images", "n_processes"),
+    [
+        (192, 1, 1),  # units of 128 and 64 planes: two processes would be idle for a third of the time
+        (256, 1, 2),
+        (192, 8, 2),
+        (10, 1, 1),
+        (100, 2, 2),
+    ],
+)
+def test_the_number_of_processes_is_the_one_that_should_be_fastest(
+    planes: int, n_images: int, n_processes: int
+) -> None:
+    volume = VolumeInMemory(np.broadcast_to(np.zeros((), "uint16"), (planes, 2048, 2560)))
+    image = OmeZarrImage(Path("image.ome.zarr"), volume.shape, "uint16", (5.0, 1.0, 1.0), Kind.IMAGE)
+    n_found, _, _ = scheduler._divide([(volume, image)] * n_images, Resources(2, 2**33))
+    assert n_found == n_processes
+
+
 @given(
     planes=st.integers(1, 4000),
     side=st.integers(16, 12_000),
@@ -269,5 +294,5 @@ def test_processes_share_the_threads_and_the_memory(planes: int, side: int, memo
         return
     assert 1 <= n_units <= n_threads
     assert n_threads <= n_units * share.n_threads < n_threads + n_units
-    own_bytes = scheduler._WORKER_BYTES if n_units > 1 else 0
+    own_bytes = process_pool.WORKER_BYTES if n_units > 1 else 0
     assert OVERHEAD_BYTES + n_units * (own_bytes + share.memory_bytes) <= memory

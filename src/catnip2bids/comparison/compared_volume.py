@@ -267,13 +267,15 @@ def bounded_map_for(volumes: Sequence[ComparedVolume], resources: Resources) -> 
     NotEnoughMemoryError
         If the memory is not enough for one plane of each volume.
     """
-    held_bytes, needed_bytes = _held_bytes(volumes), [plane_bytes(volume) for volume in volumes]
+    held_bytes, first_planes = _held_bytes(volumes), [_first_plane(volume) for volume in volumes]
+    needed_bytes = [memory_bytes for memory_bytes, _ in first_planes]
+    n_bytes = sum(len(volume.planes) * n for volume, (_, n) in zip(volumes, first_planes, strict=True))
     about = " and ".join(str(volume.path) for volume in volumes)
-    threads = BoundedMap(resources, sum(needed_bytes), held_bytes, about=about)
+    threads = BoundedMap(resources, sum(needed_bytes), held_bytes, n_bytes=n_bytes, about=about)
     spare_bytes = threads.free_bytes // threads.n_threads - threads.item_bytes
     return threads, [
-        replace(volume, most_bytes=n_bytes + spare_bytes // len(volumes))
-        for volume, n_bytes in zip(volumes, needed_bytes, strict=True)
+        replace(volume, most_bytes=memory_bytes + spare_bytes // len(volumes))
+        for volume, memory_bytes in zip(volumes, needed_bytes, strict=True)
     ]
 
 
@@ -288,12 +290,18 @@ def _held_bytes(volumes: Sequence[ComparedVolume]) -> int:
 
 def plane_bytes(volume: ComparedVolume) -> int:
     """Return the memory for the first readable plane; 0 if there is none."""
+    memory_bytes, _ = _first_plane(volume)
+    return memory_bytes
+
+
+def _first_plane(volume: ComparedVolume) -> tuple[int, int]:
+    """Return the memory for the first readable plane, and the bytes of its pixels; 0 if there is none."""
     if volume.reader is not None:
-        return _bytes_in_volume(volume.reader)
+        return _bytes_in_volume(volume.reader), math.prod(volume.reader.shape[1:]) * volume.reader.dtype.itemsize
     for number in volume.planes:
         try:
             with replace(volume, most_bytes=None).open(number) as opened:
-                return opened.memory_bytes
+                return opened.memory_bytes, math.prod(opened.layout.shape) * opened.layout.dtype.itemsize
         except SourceError:
             continue  # reported when it is compared
-    return 0
+    return 0, 0

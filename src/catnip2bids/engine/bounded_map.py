@@ -1,16 +1,20 @@
-"""Map a function over items in as many threads as the memory allows, or on the workers of a cluster.
+"""Map a function over items in as many threads or processes as the memory allows, or on the workers of a cluster.
 
 Invariant: results come in the order of the items, and items processed at the same time fit into the memory.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
 from catnip2bids.engine.memory import OVERHEAD_BYTES, Resources, worker_bytes
+from catnip2bids.engine.process_pool import WORKER_BYTES, ProcessPool, is_worth_processes, raising_worker_errors
 from catnip2bids.errors import NotEnoughMemoryError
 from catnip2bids.formatting import format_bytes_up
 
@@ -19,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class BoundedMap:
-    """A pool of threads whose number follows from the memory for an item.
+    """A pool of threads, or of processes where there is much to do, whose number follows from the memory for an item.
 
     Parameters
     ----------
@@ -28,14 +32,16 @@ class BoundedMap:
     item_bytes
         Memory for one item.
     held_bytes
-        Memory that is in use all the time, for files that can only be unpacked completely.
+        Memory that is in use all the time, for files that can only be unpacked completely; threads share it.
+    n_bytes
+        Pixels of all items.
     about
         Subject of error messages: one or two paths.
 
     Attributes
     ----------
     n_threads
-        Number of items that are processed at the same time.
+        Number of threads or processes: of items that are processed at the same time.
     item_bytes
         Memory for one item.
     free_bytes
@@ -47,8 +53,10 @@ class BoundedMap:
         If not even one item fits.
     """
 
-    def __init__(self, resources: Resources, item_bytes: int, held_bytes: int = 0, *, about: object) -> None:
-        self._own: ThreadPoolExecutor | None = None
+    def __init__(
+        self, resources: Resources, item_bytes: int, held_bytes: int = 0, *, n_bytes: int = 0, about: object
+    ) -> None:
+        self._own: Executor | None = None
         self.item_bytes = item_bytes
         if resources.executor is not None:
             if held_bytes + item_bytes > resources.memory_bytes:
@@ -65,6 +73,17 @@ class BoundedMap:
             what = "unpacking" if held_bytes else "this"
             raise NotEnoughMemoryError(f"{about}: {what} takes at least {needed} of memory; give more with --memory")
         self.n_threads = max(min(self.free_bytes // max(item_bytes, 1), resources.n_threads), 1)
+        process_bytes = self.n_threads * WORKER_BYTES
+        if (
+            self.n_threads > 1
+            and not held_bytes
+            and is_worth_processes(n_bytes)
+            and self.n_threads * item_bytes + process_bytes <= self.free_bytes
+        ):
+            with suppress(OSError, NotImplementedError):  # the system cannot start processes; threads do the same
+                self._executor = self._own = ProcessPool(self.n_threads)
+                self.free_bytes -= process_bytes
+                return
         self._executor = self._own = ThreadPoolExecutor(self.n_threads)
 
     def __enter__(self) -> BoundedMap:
@@ -87,10 +106,24 @@ class BoundedMap:
         n_ahead = 2 * self.n_threads + 1
         if result_bytes:
             n_ahead = max(min(self.free_bytes // (self.item_bytes + result_bytes), n_ahead), 1)
+        if isinstance(self._own, ProcessPool):
+            work = partial(_call, pickle.dumps(work))
         ahead: deque[Future[Result]] = deque()
-        for item in items:
-            if len(ahead) == n_ahead:
+        with raising_worker_errors():
+            for item in items:
+                if len(ahead) == n_ahead:
+                    yield ahead.popleft().result()
+                ahead.append(self._executor.submit(work, item))
+            while ahead:
                 yield ahead.popleft().result()
-            ahead.append(self._executor.submit(work, item))
-        while ahead:
-            yield ahead.popleft().result()
+
+
+def _call(work: bytes, item: Any) -> Any:
+    return _unpickled(work)(item)
+
+
+@lru_cache(maxsize=1)
+def _unpickled(work: bytes) -> Callable[[Any], Any]:
+    """Unpickle a function once for all items: it may hold the paths of thousands of slices."""
+    unpickled: Callable[[Any], Any] = pickle.loads(work)
+    return unpickled

@@ -12,7 +12,7 @@ import signal
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -25,11 +25,39 @@ from typing import Any
 
 from catnip2bids.engine.memory import keep_free_memory_together
 from catnip2bids.engine.work_units import StoppedError
+from catnip2bids.errors import WorkerError
 
 _PRELOADED = ("catnip2bids.engine.work_units", "catnip2bids.engine.sequential_writer", "tensorstore")
 """What the fork server imports, once for all workers."""
+_SMALL_BYTES = 2**28
+"""Pixels that threads have read before worker processes would have started."""
+WORKER_BYTES = 96 * 2**20
+"""Memory of a worker process before the first pixel is read."""
 _REPORT = struct.Struct("qq")
 """Index of a callback, number of voxels. So few bytes are written to a pipe at once, and no lock can stay behind."""
+
+
+def is_worth_processes(n_bytes: int) -> bool:
+    """Tell whether worker processes are faster than threads for pixels of so many bytes."""
+    return n_bytes >= _SMALL_BYTES
+
+
+@contextmanager
+def raising_worker_errors() -> Iterator[None]:
+    """Turn the death of a worker process into a `WorkerError` that says what to do.
+
+    Raises
+    ------
+    WorkerError
+        If the pool of processes is broken.
+    """
+    try:
+        yield
+    except BrokenExecutor as error:
+        raise WorkerError(
+            "a worker died (killed from outside, or for lack of memory); "
+            "run the same command again to go on, with less --memory or fewer --jobs if it happens again"
+        ) from error
 
 
 class ProcessPool(ProcessPoolExecutor):

@@ -6,11 +6,13 @@ another block.
 
 from __future__ import annotations
 
+import heapq
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import chain, starmap
 from math import ceil, prod
 from threading import Event
 from typing import TypeVar
@@ -24,11 +26,11 @@ from catnip2bids.engine.memory import (
     divide_memory_by_planes,
     keep_free_memory_together,
 )
-from catnip2bids.engine.process_pool import ProcessPool
+from catnip2bids.engine.process_pool import WORKER_BYTES, ProcessPool, is_worth_processes, raising_worker_errors
 from catnip2bids.engine.sequential_writer import SequentialWrite
 from catnip2bids.engine.work_units import RemainingLevels, StoppedError, WorkUnit
 from catnip2bids.engine.writer_protocols import ImageWriter, PlaneImage
-from catnip2bids.errors import UsageError, WorkerError
+from catnip2bids.errors import UsageError
 from catnip2bids.formatting import format_bytes, format_count
 from catnip2bids.volume import Volume
 
@@ -39,28 +41,8 @@ OnVoxels = Callable[[int], None]
 Conversion = tuple[Volume, ImageWriter | PlaneImage]
 _MOST_IMAGES = 64
 """Images that a cluster converts at the same time."""
-_SMALL_BYTES = 2**28
-"""Pixels that are converted by threads of this process before worker processes would have started."""
-_WORKER_BYTES = 96 * 2**20
-"""Memory of a worker process before the first pixel is read."""
-
-
-@contextmanager
-def raising_worker_errors() -> Iterator[None]:
-    """Turn the death of a worker process into a `WorkerError` that says what to do.
-
-    Raises
-    ------
-    WorkerError
-        If the pool of processes is broken.
-    """
-    try:
-        yield
-    except BrokenExecutor as error:
-        raise WorkerError(
-            "a worker died (killed from outside, or for lack of memory); "
-            "run the same command again to go on, with less --memory or fewer --jobs if it happens again"
-        ) from error
+_LOCKED = 0.2
+"""Part of the time of a unit in which its process holds Python's global lock (see docs/explanation/performance.md)."""
 
 
 class Scheduler:
@@ -213,17 +195,19 @@ def _divide(
 ) -> tuple[int, Resources, str]:
     """Return how many units run at the same time, the threads and memory of each, and a summary for people.
 
-    On this machine, as many processes convert units as there are processors, units, and memory to run at full speed.
+    On this machine, the number of processes is the one that should be fastest, of those that the memory lets run at
+    full speed.
     """
     if resources.executor is not None:
         share = Resources(1, resources.memory_bytes)
         _memory_of_units(conversions, share)
         return resources.n_threads, share, ""
     n_threads, free_bytes = resources.n_threads, resources.memory_bytes - OVERHEAD_BYTES
-    n_bytes = sum(prod(volume.shape) * volume.dtype.itemsize for volume, _ in conversions)
-    n_most = 1 if n_bytes < _SMALL_BYTES else min(n_threads, sum(_n_units(*conversion) for conversion in conversions))
-    for n_processes in range(min(n_most, most_processes), 1, -1):
-        share = Resources(ceil(n_threads / n_processes), free_bytes // n_processes - _WORKER_BYTES)
+    sizes = sorted(chain.from_iterable(starmap(_unit_sizes, conversions)), reverse=True)
+    n_most = min(n_threads, len(sizes), most_processes) if is_worth_processes(sum(sizes)) else 1
+    numbers = sorted(range(1, max(n_most, 1) + 1), key=lambda n: _relative_time(sizes, n, n_threads))
+    for n_processes in numbers[: numbers.index(1)]:  # those that are faster than one
+        share = Resources(ceil(n_threads / n_processes), free_bytes // n_processes - WORKER_BYTES)
         with suppress(UsageError):
             units = _memory_of_units(conversions, share)
             if all(unit.is_enough for unit in units):
@@ -232,8 +216,19 @@ def _divide(
     return 1, share, _summary(resources.memory_bytes, 1, share, _memory_of_units(conversions, share))
 
 
-def _n_units(volume: Volume, image: ImageWriter | PlaneImage) -> int:
-    return ceil(volume.shape[0] / image.unit_depth) if isinstance(image, ImageWriter) else 1
+def _unit_sizes(volume: Volume, image: ImageWriter | PlaneImage) -> list[int]:
+    """Return the bytes of the pixels of each unit."""
+    n_planes, depth = volume.shape[0], image.unit_depth if isinstance(image, ImageWriter) else volume.shape[0]
+    plane_bytes = prod(volume.shape[1:]) * volume.dtype.itemsize
+    return [min(depth, n_planes - start) * plane_bytes for start in range(0, n_planes, depth)]
+
+
+def _relative_time(sizes: Sequence[int], n_processes: int, n_threads: int) -> float:
+    """Predict how long units take in some processes that share the threads; `sizes` are sorted, the largest first."""
+    loads = [0] * n_processes
+    for n_bytes in sizes:
+        heapq.heapreplace(loads, loads[0] + n_bytes)
+    return max(loads) * (_LOCKED + (1 - _LOCKED) / ceil(n_threads / n_processes))
 
 
 def _memory_of_units(conversions: Sequence[Conversion], resources: Resources) -> list[UnitMemory | PlaneMemory]:

@@ -11,8 +11,9 @@ from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from threading import Event
 
+from catnip2bids.engine.process_pool import raising_worker_errors
 from catnip2bids.engine.resume_markers import UnitResult
-from catnip2bids.engine.scheduler import Scheduler, raising_worker_errors
+from catnip2bids.engine.scheduler import Scheduler
 from catnip2bids.engine.sequential_writer import resume_sequential_write, write_sequentially
 from catnip2bids.engine.work_units import (
     RemainingLevels,

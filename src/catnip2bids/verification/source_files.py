@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.checksums import Checksums, file_sha256
@@ -68,8 +69,9 @@ class SourceFiles:
             now, had = format_shape(volume.shape), format_shape(image.record.shape)
             return [Problem(f"its original has {now} voxels now, and had {had}")]
         wrong, damaged = [], []
+        n_bytes, cost = prod(volume.shape) * volume.dtype.itemsize, volume.read_cost
         with BoundedMap(
-            resources, hashing_bytes(volume), volume.read_cost.shared_bytes, about=volume.files[0]
+            resources, hashing_bytes(volume), cost.shared_bytes, n_bytes=n_bytes, about=volume.files[0]
         ) as threads:
             for plane, found in enumerate(threads.map(partial(_hash_of, volume), range(volume.shape[0]))):
                 on_voxels(volume.shape[1] * volume.shape[2])
