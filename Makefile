@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # `make test-wheels PYTHONS="python3.11 python3.13"`: all Pythons that are found, unless told
 PYTHONS ?=
-# One process more than processors, since many tests wait for programs.
-PYTEST_OPTIONS ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# Two processes more than processors, since many tests wait for programs.
+PYTEST_OPTIONS ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 # uv takes seconds where pip takes minutes; pip is for machines whose own settings of pip lead to a mirror
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(1) || \
   $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(1)
@@ -17,17 +17,19 @@ demo: $(VENV)/.core
 	$(BIN)/catnip2bids demo demo
 
 # else each process of tests would compile all modules, and pytest would rewrite all tests in it
-test test-slow coverage: export PYTHONDONTWRITEBYTECODE =
+test test-slow test-all coverage: export PYTHONDONTWRITEBYTECODE =
 
 # minutes: all that is fast, and one real run of each kind (browser, cluster, killed process, full disk)
 test: $(VENV)/.dev
 	$(BIN)/pytest $(PYTEST_OPTIONS) --dist loadfile -m "not slow"
 
-# the rest; fast tests of a file share what takes long to make, slow ones are dealt out one by one
+# the rest
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest $(PYTEST_OPTIONS) --dist worksteal -m slow
 
-test-all: test test-slow
+# both at once: tests of a file mostly run in one process, and share what takes long to make
+test-all: $(VENV)/.dev
+	$(BIN)/pytest $(PYTEST_OPTIONS) --dist worksteal
 
 # which lines and branches of the package the tests run, in programs that they start too
 coverage: $(VENV)/.dev
