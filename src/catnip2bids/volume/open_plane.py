@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import add
@@ -24,6 +23,7 @@ from catnip2bids.errors import ReadError, SourceError
 _TIFF_HEADER = struct.Struct("<2sHIH")
 _TIFF_TAG = struct.Struct("<HHII")
 _SHORT, _LONG = 3, 4  # types of tags
+_adler32 = imagecodecs.zlibng_adler32 if imagecodecs.ZLIBNG.available else imagecodecs.zlib_adler32
 _SHORT_BYTES = 2**15
 """Strips of at most so many bytes are decoded together: for each alone, Python takes as long as the decoder."""
 
@@ -205,7 +205,7 @@ def _decode_together(strips: Sequence[memoryview], out: memoryview) -> bool:
     except imagecodecs.TiffError:
         return False
     return all(
-        zlib.adler32(out[at : at + size]) == int.from_bytes(strip[-4:], "big")
+        _adler32(out[at : at + size]) == int.from_bytes(strip[-4:], "big")  # type: ignore[arg-type]  # any buffer will do
         for at, strip in zip(range(0, len(out), size), strips, strict=True)
     )
 
