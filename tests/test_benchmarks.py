@@ -253,6 +253,21 @@ def test_verifying_is_measured_too(tmp_path: Path, run_here: Callable[..., str])
 
 
 @pytest.mark.slow
+def test_packaging_is_measured_too(tmp_path: Path, run_here: Callable[..., str]) -> None:
+    words = ["--size", "12x40x36", "--rounds", 1, "--threads", 2, "--work", tmp_path]
+    rows = [line.split(" | ") for line in run_here("packaging", *words).splitlines()[2:]]
+    assert [row[0] for row in rows] == [
+        "| package",
+        "| package again",
+        "| verify",
+        "| restore",
+        "| convert a stack, all jobs",
+        "| convert a stack, 1 job",
+    ]
+    assert all(float(row[2]) > 0 for row in rows)
+
+
+@pytest.mark.slow
 def test_installing_measures_an_environment_that_is_there(
     monkeypatch: pytest.MonkeyPatch, run_here: Callable[..., str]
 ) -> None:
