@@ -7,8 +7,7 @@ too long is an error that names the file. An opened plane is used by one thread 
 from __future__ import annotations
 
 import os
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import add
 from pathlib import Path
@@ -20,12 +19,9 @@ import numpy.typing as npt
 
 from catnip2bids.errors import ReadError, SourceError
 
-_TIFF_HEADER = struct.Struct("<2sHIH")
-_TIFF_TAG = struct.Struct("<HHII")
-_SHORT, _LONG = 3, 4  # types of tags
-_adler32 = imagecodecs.zlibng_adler32 if imagecodecs.ZLIBNG.available else imagecodecs.zlib_adler32
-_SHORT_BYTES = 2**15
-"""Strips of at most so many bytes are decoded together: for each alone, Python takes as long as the decoder."""
+_FEW_BYTES = 256
+"""Strips of at most so many compressed bytes are decoded with zlib-ng: libdeflate sets up larger tables for each."""
+_decode_few_bytes = imagecodecs.zlibng_decode if imagecodecs.ZLIBNG.available else imagecodecs.zlib_decode
 
 
 class OpenPlane(Protocol):
@@ -112,12 +108,7 @@ class StripPlane:
         if kept is not None and kept[0] == first:
             self._cut_out(*kept, begin, end, out)
             first += 1
-        strips = self._read_strips(first, last)
-        if size <= _SHORT_BYTES and begin <= first * size:
-            n_whole, at = end // size - first, first * size - begin
-            if n_whole > 1 and _decode_together(strips[:n_whole], out[at : at + n_whole * size]):
-                first, strips = first + n_whole, strips[n_whole:]
-        for strip, data in enumerate(strips, first):
+        for strip, data in enumerate(self._read_strips(first, last), first):
             top, bottom = strip * size, min((strip + 1) * size, plane_bytes)
             if begin <= top and bottom <= end:
                 self._decode(strip, data, out[top - begin : bottom - begin])
@@ -157,6 +148,12 @@ class StripPlane:
         return [data[o - begin : o - begin + c] for o, c in zip(offsets, counts, strict=True)]
 
     def _decode(self, strip: int, data: memoryview, out: memoryview) -> None:
+        if len(data) <= _FEW_BYTES:
+            try:
+                if len(_decode_few_bytes(data, out=out)) == len(out):  # type: ignore[arg-type]  # any buffer will do
+                    return
+            except RuntimeError:
+                pass  # libdeflate decides, so that damage is found and named as in longer strips
         try:
             decoded = imagecodecs.deflate_decode(data, out=out)  # type: ignore[arg-type]
         except RuntimeError as error:
@@ -178,55 +175,3 @@ class StripPlane:
             raise ReadError(f"{self.path}: cannot be read: {error.strerror}; make it readable and run again") from error
         if n_read != len(out):
             raise SourceError(f"{self.where}is cut off; replace it by the original")
-
-
-def _decode_together(strips: Sequence[memoryview], out: memoryview) -> bool:
-    """Decode deflated strips of equal size with one call of libtiff, which holds no lock of Python.
-
-    libtiff accepts damaged data, so each strip is compared with the Adler-32 checksum that ends it (RFC 1950).
-
-    Parameters
-    ----------
-    strips
-        The compressed bytes of each strip.
-    out
-        Receives the decoded bytes of all strips.
-
-    Returns
-    -------
-    bool
-        Whether all strips are intact. If not, `out` has any content.
-    """
-    size = len(out) // len(strips)
-    if sum(map(len, strips)) > 2 * len(out) + 32 * len(strips):
-        return False  # Deflate takes less; strips of a crafted file may share bytes, which would be copied for each
-    try:
-        imagecodecs.tiff_decode(_as_tiff(strips, size), out=np.frombuffer(out, np.uint8).reshape(-1, size))
-    except imagecodecs.TiffError:
-        return False
-    return all(
-        _adler32(out[at : at + size]) == int.from_bytes(strip[-4:], "big")  # type: ignore[arg-type]  # any buffer will do
-        for at, strip in zip(range(0, len(out), size), strips, strict=True)
-    )
-
-
-def _as_tiff(strips: Sequence[memoryview], size: int) -> bytes:
-    """Return at least two deflated strips as a TIFF file, each as a row of `size` bytes."""
-    n_strips = len(strips)
-    counts = np.fromiter(map(len, strips), "<u4", n_strips)
-    offsets_at = _TIFF_HEADER.size + 9 * _TIFF_TAG.size + 4
-    counts_at = offsets_at + counts.nbytes
-    offsets = counts_at + counts.nbytes + np.cumsum(counts, dtype="<u4") - counts
-    tags = [
-        (256, _LONG, 1, size),  # ImageWidth
-        (257, _LONG, 1, n_strips),  # ImageLength
-        (258, _SHORT, 1, 8),  # BitsPerSample
-        (259, _SHORT, 1, 8),  # Compression: Deflate
-        (262, _SHORT, 1, 1),  # PhotometricInterpretation: black is zero
-        (273, _LONG, n_strips, offsets_at),  # StripOffsets
-        (277, _SHORT, 1, 1),  # SamplesPerPixel
-        (278, _SHORT, 1, 1),  # RowsPerStrip
-        (279, _LONG, n_strips, counts_at),  # StripByteCounts
-    ]
-    header = [_TIFF_HEADER.pack(b"II", 42, 8, len(tags)), *(_TIFF_TAG.pack(*tag) for tag in tags), bytes(4)]
-    return b"".join([*header, offsets.astype("<u4").tobytes(), counts.tobytes(), *strips])
