@@ -279,6 +279,15 @@ def test_the_number_of_processes_is_the_one_that_should_be_fastest(
     assert n_found == n_processes
 
 
+@given(sizes=st.lists(st.integers(1, 2**40), min_size=1, max_size=40), n_threads=st.integers(1, 64), data=st.data())
+def test_no_time_is_predicted_that_the_processors_cannot_reach(
+    sizes: list[int], n_threads: int, data: st.DataObject
+) -> None:
+    n_processes = data.draw(st.integers(1, n_threads))
+    sizes.sort(reverse=True)
+    assert scheduler._relative_time(sizes, n_processes, n_threads) >= 0.999 * sum(sizes) / n_threads
+
+
 @given(
     planes=st.integers(1, 4000),
     side=st.integers(16, 12_000),

@@ -182,8 +182,9 @@ def compare_volumes(
     NotEnoughMemoryError
         If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
+    are_same_files = same_bytes(volume_1.path, volume_2.path)
     threads, (volume_1, volume_2) = bounded_map_for((volume_1, volume_2), resources)
-    pairing = VolumePair(volume_1, volume_2, same_bytes(volume_1.path, volume_2.path), hash_same_files=True)
+    pairing = VolumePair(volume_1, volume_2, are_same_files, hash_same_files=True)
     with threads:
         if are_labels is None:
             are_labels = hold_labels((volume_1, volume_2), threads)

@@ -41,7 +41,7 @@ class BoundedMap:
     Attributes
     ----------
     n_threads
-        Number of threads or processes: of items that are processed at the same time.
+        Number of threads or processes, and so of items that are processed at the same time.
     item_bytes
         Memory for one item.
     free_bytes

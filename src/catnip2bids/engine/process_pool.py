@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.forkserver import ensure_running
 from multiprocessing.popen_forkserver import Popen
-from threading import Thread
+from threading import Lock, Thread
 from types import ModuleType
 from typing import Any
 
@@ -30,9 +30,11 @@ from catnip2bids.errors import WorkerError
 _PRELOADED = ("catnip2bids.engine.work_units", "catnip2bids.engine.sequential_writer", "tensorstore")
 """What the fork server imports, once for all workers."""
 _SMALL_BYTES = 2**28
-"""Pixels that threads have read before worker processes would have started."""
+"""Threads have read so many bytes of pixels before worker processes would have started."""
 WORKER_BYTES = 96 * 2**20
 """Memory of a worker process before the first pixel is read."""
+_STARTING = Lock()
+"""Held while a worker process starts: the main module is hidden then."""
 _REPORT = struct.Struct("qq")
 """Index of a callback, number of voxels. So few bytes are written to a pipe at once, and no lock can stay behind."""
 
@@ -164,7 +166,7 @@ class _Process(ForkServerProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Popen:  # noqa: N802 (as its base class)
-        with _without_main_module():
+        with _STARTING, _without_main_module():
             return Popen(process_obj)
 
 

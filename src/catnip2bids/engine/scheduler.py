@@ -42,7 +42,7 @@ Conversion = tuple[Volume, ImageWriter | PlaneImage]
 _MOST_IMAGES = 64
 """Images that a cluster converts at the same time."""
 _LOCKED = 0.2
-"""Part of the time of a unit in which its process holds Python's global lock (see docs/explanation/performance.md)."""
+"""Fraction of the time of a unit in which its process holds Python's global lock (measured with py-spy)."""
 
 
 class Scheduler:
@@ -228,7 +228,7 @@ def _relative_time(sizes: Sequence[int], n_processes: int, n_threads: int) -> fl
     loads = [0] * n_processes
     for n_bytes in sizes:
         heapq.heapreplace(loads, loads[0] + n_bytes)
-    return max(loads) * (_LOCKED + (1 - _LOCKED) / ceil(n_threads / n_processes))
+    return max(loads) * (_LOCKED + (1 - _LOCKED) * n_processes / n_threads)
 
 
 def _memory_of_units(conversions: Sequence[Conversion], resources: Resources) -> list[UnitMemory | PlaneMemory]:

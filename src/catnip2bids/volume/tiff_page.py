@@ -32,7 +32,7 @@ ROWS_AT_A_TIME = 256
 MOST_READ_BYTES = 256 * 2**20
 """Memory for reading a page in `validate` and `report`, which have no memory limit of their own."""
 _SMALL_PLANE_BYTES = 2**19
-"""Hundreds of smaller planes may be open at a time, more than a system lets one program open."""
+"""Files of smaller planes are opened for each reading: a block may have more of them than one process may open."""
 _MOST_LEVELS = 64
 _COLOR_MAP = 320
 _GRAY = {tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE}
