@@ -26,7 +26,7 @@ from catnip2bids.comparison import Relation, VolumeComparison, first_difference
 from catnip2bids.comparison.compared_volume import open_compared, plane_bytes
 from catnip2bids.comparison.files import compare_files
 from catnip2bids.comparison.records import COLUMNS
-from catnip2bids.engine import OVERHEAD_BYTES, Resources
+from catnip2bids.engine import OVERHEAD_BYTES, Resources, process_pool
 from catnip2bids.errors import Catnip2bidsError, SourceError, UsageError
 from catnip2bids.scanning import Entry
 from in_process import called
@@ -69,6 +69,28 @@ def test_storage_does_not_matter(tmp_path: Path, flavour: str) -> None:
     assert [row["hash_1"] for row in found] == [hashlib.sha256(plane.tobytes()).hexdigest() for plane in image]
     assert [row["hash_2"] for row in found] == [row["hash_1"] for row in found]
     assert rows(tmp_path, "different.csv") == []
+
+
+@pytest.mark.slow
+def test_processes_find_what_threads_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_slices(tmp_path / "1", LABELS, "Z{plane:04d}.tif", Flavour(DEFLATE, rows_per_strip=4))
+    write_slices(tmp_path / "2", MASKED, "Z{plane:04d}.tif", Flavour(DEFLATE, rows_per_strip=4))
+    (tmp_path / "2/Z0003.tif").write_bytes(b"no TIFF")
+    started, start_pool = [], process_pool.ProcessPool.__init__
+
+    def counted(self: process_pool.ProcessPool, n_processes: int) -> None:
+        started.append(n_processes)
+        start_pool(self, n_processes)
+
+    monkeypatch.setattr(process_pool.ProcessPool, "__init__", counted)
+    found = []
+    for smallest_bytes in (2**40, 0):
+        monkeypatch.setattr(process_pool, "_SMALL_BYTES", smallest_bytes)
+        comparison = catnip2bids.compare(tmp_path / "1", tmp_path / "2", tmp_path / "out", jobs=2)
+        found.append((comparison.relation, comparison.problems, document(tmp_path), rows(tmp_path)))
+    assert found[0] == found[1]
+    assert any("Z0003.tif" in problem for problem in comparison.problems)
+    assert set(started) == {2}
 
 
 def as_stack(folder: Path, image: Array) -> Path:
