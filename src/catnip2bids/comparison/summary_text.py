@@ -47,9 +47,13 @@ def headline_of(comparison: Comparison) -> str:
         by_kind: dict[str, list[str]] = {}
         for path, kind in only.items():
             by_kind.setdefault(kind.value, []).append(path)
-        for what, paths in by_kind.items():
-            n_things = format_count(len(paths), "unreadable entry" if what == PathKind.UNREADABLE else what)
-            parts.append(f"Only in {side}: {n_things}{f' ({paths[0]})' if len(paths) == 1 else ''}.")
+        counts = [
+            format_count(len(paths), "unreadable entry" if what == PathKind.UNREADABLE else what)
+            + (f" ({paths[0]})" if len(paths) == 1 else "")
+            for what, paths in by_kind.items()
+        ]
+        if counts:
+            parts.append(f"Only in {side}: {', '.join(counts)}.")
     if n_skipped := len(comparison.skipped_1) + len(comparison.skipped_2):
         parts.append(f"Skipped: {format_count(n_skipped, 'path')}.")
     return " ".join(parts) or "Both are empty."
