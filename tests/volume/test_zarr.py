@@ -27,15 +27,13 @@ from catnip2bids.volume import (
     PlaneSource,
     ReadCost,
     Volume,
-    ZarrVolume,
     inspect_volume,
-    inspect_zarr,
     is_ome_zarr,
     plane_sha256,
     read_planes,
 )
 from catnip2bids.volume.plane_buffer import PlaneBuffer
-from catnip2bids.volume.zarr import slab_cache, zarr_volume
+from catnip2bids.volume.zarr import ZarrVolume, inspect_zarr, slab_cache, zarr_volume
 from made_up import Array, found, read_all, some_image, some_labels, the_problem, write_tiff, write_unit
 
 VERSIONS = ("0.4", "0.5", "0.5 sharded")

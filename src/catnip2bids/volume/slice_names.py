@@ -47,14 +47,11 @@ class NumberedSlices:
 
 @dataclass(frozen=True)
 class _Series:
-    """Files whose names differ in one number only.
+    """Files whose names differ in one number only."""
 
-    `pattern` has ``#`` for that number, `digits` are those of each name, and `choices` are patterns to choose from.
-    """
-
-    pattern: str
-    digits: Mapping[Path, str]
-    choices: tuple[str, ...]
+    pattern: str  # with ``#`` for that number
+    digits: Mapping[Path, str]  # of each name
+    choices: tuple[str, ...]  # patterns to choose from
 
     def __len__(self) -> int:
         return len(self.digits)
@@ -66,20 +63,7 @@ class _Series:
 
 
 def number_slices(files: Iterable[Path], pattern: str | None = None) -> NumberedSlices:
-    """Find the slice number in the name of each slice.
-
-    Parameters
-    ----------
-    files
-        The slice files of one folder, in any order.
-    pattern
-        Pattern of the slice number, see `slice_pattern`; by default it is the one number that varies.
-
-    Raises
-    ------
-    UsageError
-        If the pattern is not valid.
-    """
+    """Find the slice number in the name of each slice of a folder: the one that varies, or the one of a pattern."""
     slices = sorted(files)
     if not slices:
         return NumberedSlices()
@@ -105,13 +89,7 @@ def _are_padded(digits: Mapping[Path, str]) -> bool:
 
 
 def other_series(files: Iterable[Path], pattern: str) -> dict[str, int]:
-    """Group the files that a pattern does not match by their names; return how many each group has.
-
-    Raises
-    ------
-    UsageError
-        If the pattern is not valid.
-    """
+    """Group the files that a pattern does not match by their names; return how many each group has."""
     others = sorted(number_slices(files, pattern).not_matching)
     series = [found for alike in _alike(others) for found in _split(alike)]
     return {found.pattern if len(found) > 1 else next(iter(found.digits)).name: len(found) for found in series}
@@ -120,24 +98,13 @@ def other_series(files: Iterable[Path], pattern: str) -> dict[str, int]:
 def slice_pattern(text: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Compile the pattern of the slice number in file names.
 
-    Parameters
-    ----------
-    text
-        The file name with ``#`` for the slice number (``#.#`` where it is a decimal), ``*`` for any text and ``?`` for
-        any character; or a regular expression with one group. Upper and lower case are the same.
+    The pattern is the file name with ``#`` for the slice number (``#.#`` where it is a decimal), ``*`` for any text and
+    ``?`` for any character, or a regular expression with one group. Case does not matter. If it does not name one
+    number, UsageError is raised.
 
-    Returns
-    -------
-    tuple of re.Pattern
-        Both find the number as group 1. The name is ambiguous where they do not find the same.
+    Both expressions that are returned find the number as group 1: the first lets ``*`` stand for as much text as
+    possible, the second for as little. A name is ambiguous if they find different numbers in it.
 
-    Raises
-    ------
-    UsageError
-        If the pattern does not name one number.
-
-    Examples
-    --------
     >>> slice_pattern("section#_label*.tif")[0].search("section07_label04.tif")[1]
     '07'
     """

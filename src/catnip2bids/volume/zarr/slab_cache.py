@@ -120,50 +120,39 @@ class SlabCache:
     """
 
     def __init__(self, path: Path, array: ZarrArray, axes: Sequence[str], tiling: Tiling) -> None:
-        self._path, self._array, self._axes, self._tiling = path, array, axes, tiling
+        self.tiling = tiling
+        self._path, self._array, self._axes = path, array, axes
         self._lock = threading.Lock()  # for the slabs and their counts
         # One thread decodes at a time, so that its memory is needed once; tensorstore uses all processors.
         self._decoding = threading.Lock()
         self._slabs: dict[int, _Slab] = {}
 
-    def open(self, plane: int) -> _Slab:
-        """Return the slab of a plane; call `close` with the plane afterwards."""
-        number = plane // self._tiling.chunk[0]
+    def open(self, plane: int) -> SlabPlane:
+        """Open a plane, and keep its slab until it is closed."""
+        number = plane // self.tiling.chunk[0]
         with self._lock:
             slab = self._slabs.pop(number, None)
             if slab is None:
-                self._evict(self._tiling.n_cached - 1)
+                self._evict(self.tiling.n_cached - 1)
                 slab = self._new_slab(number)
             self._slabs[number] = slab  # the least recently used slab comes first
             slab.n_open += 1
-            return slab
+            return SlabPlane(self, slab, plane)
 
     def close(self, plane: int) -> None:
         """Close a plane that was read."""
         with self._lock:
-            slab = self._slabs[plane // self._tiling.chunk[0]]
+            slab = self._slabs[plane // self.tiling.chunk[0]]
             slab.n_open -= 1
             slab.unread.discard(plane)
-            self._evict(self._tiling.n_cached)
-
-    def read_rows(self, slab: _Slab, plane: int, rows: range, out: npt.NDArray[Any]) -> None:
-        """Read rows of a plane of an open slab into `out` of shape (rows, x)."""
-        z, n_columns = plane - slab.planes.start, self._tiling.shape[2]
-        for tile in self._tiling.tiles(rows.start, rows.stop):
-            if tile not in slab.decoded:
-                self._fill(slab, tile, plane)
-            top, bottom = max(rows.start, tile.top), min(rows.stop, tile.bottom)
-            rows_before = z * tile.height + top - tile.top
-            start = slab.offset(tile, n_columns) + rows_before * tile.width
-            values = slab.buffer.get(start, (bottom - top) * tile.width)
-            out[top - rows.start : bottom - rows.start, tile.left : tile.right] = values.reshape(-1, tile.width)
+            self._evict(self.tiling.n_cached)
 
     def decode(self, planes: slice, rows: slice, columns: slice) -> npt.NDArray[Any]:
         """Decode some chunks; tensorstore raises errors of many types."""
         wanted = {"z": planes, "y": rows, "x": columns}
         return self._array.read([wanted.get(axis, 0) for axis in self._axes])
 
-    def _fill(self, slab: _Slab, tile: _Tile, plane: int) -> None:
+    def fill(self, slab: _Slab, tile: _Tile, plane: int) -> None:
         """Decode a tile that `plane` needs, unless another thread did so in the meantime."""
         with self._decoding:
             if tile in slab.decoded:
@@ -174,11 +163,11 @@ class SlabCache:
             except Exception as error:
                 what = f"{self._path}: {format_planes([plane])}, rows {tile.top + 1} to {tile.bottom},"
                 raise as_source_error(error, what) from error
-            slab.buffer.put(slab.offset(tile, self._tiling.shape[2]), values.reshape(-1))
+            slab.buffer.put(slab.offset(tile, self.tiling.shape[2]), values.reshape(-1))
             slab.decoded.add(tile)
 
     def _new_slab(self, number: int) -> _Slab:
-        planes, tiling = self._tiling.planes(number), self._tiling
+        planes, tiling = self.tiling.planes(number), self.tiling
         n_values = len(planes) * tiling.shape[1] * tiling.shape[2]
         in_memory = sum(slab.buffer.memory_bytes for slab in self._slabs.values())
         fits = in_memory + n_values * tiling.dtype.itemsize <= tiling.cache_bytes
@@ -194,7 +183,7 @@ class SlabCache:
 
 @dataclass(frozen=True)
 class SlabPlane:
-    """An open plane."""
+    """An open plane of a slab."""
 
     cache: SlabCache
     slab: _Slab
@@ -203,7 +192,16 @@ class SlabPlane:
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""
-        self.cache.read_rows(self.slab, self.plane, range(start, stop), out)
+        slab, tiling = self.slab, self.cache.tiling
+        z, n_columns = self.plane - slab.planes.start, tiling.shape[2]
+        for tile in tiling.tiles(start, stop):
+            if tile not in slab.decoded:
+                self.cache.fill(slab, tile, self.plane)
+            top, bottom = max(start, tile.top), min(stop, tile.bottom)
+            rows_before = z * tile.height + top - tile.top
+            begin = slab.offset(tile, n_columns) + rows_before * tile.width
+            values = slab.buffer.get(begin, (bottom - top) * tile.width)
+            out[top - start : bottom - start, tile.left : tile.right] = values.reshape(-1, tile.width)
 
     def close(self) -> None:
         """Close the plane; the cache drops the slab after its last one."""

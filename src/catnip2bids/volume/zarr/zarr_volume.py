@@ -18,13 +18,12 @@ import numpy as np
 
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_count, format_shape
-from catnip2bids.volume.inspection import Inspection, size_on_disk
 from catnip2bids.volume.open_plane import OpenPlane
-from catnip2bids.volume.volume import PlaneSource, ReadCost
-from catnip2bids.volume.zarr.array import open_array
+from catnip2bids.volume.volume import Inspection, PlaneSource, ReadCost, size_on_disk
+from catnip2bids.volume.zarr.array import ZarrArray, open_array
 from catnip2bids.volume.zarr.chunk_grid import ChunkGrid
 from catnip2bids.volume.zarr.metadata import DOCUMENTS, SPATIAL, read_level_0
-from catnip2bids.volume.zarr.slab_cache import SlabCache, SlabPlane, Tiling, Zyx
+from catnip2bids.volume.zarr.slab_cache import SlabCache, Tiling, Zyx
 
 _INDEX_READERS = 8
 _DECODING = 3  # chunks that are decoded are in memory encoded, decoded, and put together
@@ -47,9 +46,8 @@ class ZarrVolume:
     @property
     def files(self) -> tuple[Path, ...]:
         """The stored files of level 0, and the metadata of the image."""
-        documents = [self.path / name for name in DOCUMENTS if (self.path / name).is_file()]
         stored = [file for file in (self.path / self.level).rglob("*") if file.is_file()]
-        return tuple(sorted({*documents, *stored}))
+        return tuple(sorted({*_documents_in(self.path), *stored}))
 
     def plane_source(self, plane: int) -> PlaneSource:
         """Return the index of a plane along z."""
@@ -62,8 +60,7 @@ class ZarrVolume:
 
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane; planes of one slab share its decoded chunks."""
-        cache = _cache_of(self)
-        return SlabPlane(cache, cache.open(plane), plane)
+        return _cache_of(self).open(plane)
 
     @property
     def tiling(self) -> Tiling:
@@ -87,26 +84,23 @@ def is_ome_zarr(path: Path) -> bool:
 def inspect_zarr(path: Path) -> Inspection:
     """Inspect an OME-Zarr image by its metadata, and list the files of its level 0."""
     try:
-        volume = _describe(path)
+        volume, array = _opened(path)
     except SourceError as error:
-        documents = [path / name for name in DOCUMENTS if (path / name).is_file()]
+        documents = _documents_in(path)
         return Inspection(None, len(documents), sum(map(size_on_disk, documents)), (str(error),))
-    files = volume.files
-    return Inspection(volume, len(files), sum(map(size_on_disk, files)), warnings=_chunks_not_stored(volume, files))
+    files, n_chunks, warnings = volume.files, array.grid.n_chunks, []
+    if n_missing := n_chunks - _count_stored(array.grid, files):  # left out because they are empty, or lost
+        are = "is" if n_missing == 1 else "are"
+        warnings.append(
+            f"{path}: {n_missing:,} of {format_count(n_chunks, 'chunk')} {are} not stored; their pixels are the fill "
+            f"value {array.fill_value}. Writers leave out chunks that hold nothing else; if files were lost, bring "
+            "them back"
+        )
+    return Inspection(volume, len(files), sum(map(size_on_disk, files)), warnings=tuple(warnings))
 
 
-def _chunks_not_stored(volume: ZarrVolume, files: tuple[Path, ...]) -> tuple[str, ...]:
-    """Warn of missing chunks: left out because they are empty, or lost."""
-    array = open_array(volume.path, volume.level)
-    n_missing = array.grid.n_chunks - _count_stored(array.grid, files)
-    if n_missing == 0:
-        return ()
-    are = "is" if n_missing == 1 else "are"
-    return (
-        f"{volume.path}: {n_missing:,} of {format_count(array.grid.n_chunks, 'chunk')} {are} not stored; their pixels "
-        f"are the fill value {array.fill_value}. Writers leave out chunks that hold nothing else; if files were lost, "
-        "bring them back",
-    )
+def _documents_in(path: Path) -> list[Path]:
+    return [path / name for name in DOCUMENTS if (path / name).is_file()]
 
 
 def _count_stored(grid: ChunkGrid, files: Iterable[Path]) -> int:
@@ -117,14 +111,8 @@ def _count_stored(grid: ChunkGrid, files: Iterable[Path]) -> int:
         return sum(readers.map(grid.count_stored, places))
 
 
-def _describe(path: Path) -> ZarrVolume:
-    """Read what level 0 of an image is.
-
-    Raises
-    ------
-    SourceError
-        If it cannot be read as a volume.
-    """
+def _opened(path: Path) -> tuple[ZarrVolume, ZarrArray]:
+    """Open level 0 of an image, which must be a volume."""
     level_0 = read_level_0(path)
     array = open_array(path, level_0.path)
     if len(array.shape) != len(level_0.axes):
@@ -142,7 +130,7 @@ def _describe(path: Path) -> ZarrVolume:
     shape, chunk = _spatial(level_0.axes, array.shape), _spatial(level_0.axes, array.grid.chunk_shape)
     if min(shape) < 1:
         raise SourceError(f"{path}: has {format_shape(shape)} voxels, which is none; replace it by the original")
-    return ZarrVolume(path, level_0.path, level_0.axes, shape, dtype, chunk, level_0.voxel_size_um)
+    return ZarrVolume(path, level_0.path, level_0.axes, shape, dtype, chunk, level_0.voxel_size_um), array
 
 
 def _spatial(axes: tuple[str, ...], lengths: tuple[int, ...]) -> Zyx:
@@ -161,9 +149,9 @@ def _cache_of(volume: ZarrVolume) -> SlabCache:
     with _opening:
         found = _caches.get(id(volume))
         if found is None:
-            if _describe(volume.path) != volume:
+            described, array = _opened(volume.path)
+            if described != volume:
                 raise SourceError(f"{volume.path}: is not what it was; run again when nothing writes to it")
-            array = open_array(volume.path, volume.level)
             found = _caches[id(volume)] = SlabCache(volume.path, array, volume.axes, volume.tiling)
             weakref.finalize(volume, _caches.pop, id(volume), None).atexit = False
         return found
