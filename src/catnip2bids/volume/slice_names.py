@@ -69,7 +69,7 @@ def number_slices(files: Iterable[Path], pattern: str | None = None) -> Numbered
         return NumberedSlices()
     if pattern is not None:
         return _matched(slices, pattern)
-    series = [found for alike in _alike(slices) for found in _split(alike)]
+    series = _series_in(slices)
     if len(series) > 1 or "#" not in series[0].pattern:
         return NumberedSlices(problem=_explained(slices, series))
     only, digits, doubt = series[0].pattern, series[0].digits, None
@@ -91,8 +91,9 @@ def _are_padded(digits: Mapping[Path, str]) -> bool:
 def other_series(files: Iterable[Path], pattern: str) -> dict[str, int]:
     """Group the files that a pattern does not match by their names; return how many each group has."""
     others = sorted(number_slices(files, pattern).not_matching)
-    series = [found for alike in _alike(others) for found in _split(alike)]
-    return {found.pattern if len(found) > 1 else next(iter(found.digits)).name: len(found) for found in series}
+    return {
+        found.pattern if len(found) > 1 else next(iter(found.digits)).name: len(found) for found in _series_in(others)
+    }
 
 
 def slice_pattern(text: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
@@ -169,12 +170,12 @@ def _by_number(digits: Mapping[Path, str]) -> dict[int, list[Path]]:
     return dict(sorted(found.items()))
 
 
-def _alike(slices: list[Path]) -> Iterable[list[Path]]:
-    """Group files whose names are the same but for their digits and the case of letters."""
-    found: dict[tuple[str, ...], list[Path]] = {}
+def _series_in(slices: list[Path]) -> list[_Series]:
+    """Group files whose names are the same but for their digits and the case of letters, and split these groups."""
+    groups: dict[tuple[str, ...], list[Path]] = {}
     for file in slices:
-        found.setdefault(tuple(_DIGITS.split(_composed(file.name).casefold())[::2]), []).append(file)
-    return found.values()
+        groups.setdefault(tuple(_DIGITS.split(_composed(file.name).casefold())[::2]), []).append(file)
+    return [found for alike in groups.values() for found in _split(alike)]
 
 
 def _split(alike: list[Path]) -> list[_Series]:

@@ -7,7 +7,7 @@ they can be pickled to another process or machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,11 +133,17 @@ def file_states(files: Iterable[Path]) -> list[tuple[str, int, int]]:
         ) from error
 
 
+def open_planes(volume: Volume, planes: Iterable[int]) -> Iterator[OpenPlane]:
+    """Yield open planes, closing each after the next one is open: planes of one file may share what was unpacked."""
+    with ExitStack() as earlier:
+        for index in planes:
+            plane = volume.open_plane(index)
+            earlier.close()
+            earlier.callback(plane.close)
+            yield plane
+
+
 def read_planes(volume: Volume, start: int, stop: int, out: npt.NDArray[Any]) -> None:
     """Read the planes `start` to `stop` (exclusive) of a volume into `out` of shape (stop - start, y, x)."""
-    with ExitStack() as earlier:
-        for index in range(start, stop):
-            plane = volume.open_plane(index)
-            earlier.close()  # only now: planes of one file may share what was unpacked of it
-            earlier.callback(plane.close)
-            plane.read_rows(0, volume.shape[1], out[index - start])
+    for index, plane in enumerate(open_planes(volume, range(start, stop))):
+        plane.read_rows(0, volume.shape[1], out[index])

@@ -6,7 +6,6 @@ Invariant: indexing returns what NumPy would return for the whole volume, and re
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
@@ -19,7 +18,7 @@ from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_shape
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 from catnip2bids.volume.detect_format import inspect_volume
-from catnip2bids.volume.volume import Volume
+from catnip2bids.volume.volume import Volume, open_planes
 from catnip2bids.volume.voxel_size import format_voxel_size, stated_voxel_size
 
 Index = int | np.integer[Any] | slice | EllipsisType
@@ -79,13 +78,9 @@ class VolumeArray(ShortRepr):
         if out.size:
             first, last = min(rows), max(rows)
             band = np.empty((last + 1 - first, self.shape[2]), self.dtype)
-            with ExitStack() as earlier:
-                for index, plane in enumerate(planes):
-                    opened = self._volume.open_plane(plane)
-                    earlier.close()  # only now: open planes of one file share what was unpacked of it
-                    earlier.callback(opened.close)
-                    opened.read_rows(first, last + 1, band)
-                    out[index] = band[np.ix_([row - first for row in rows], columns)]
+            for index, plane in enumerate(open_planes(self._volume, planes)):
+                plane.read_rows(first, last + 1, band)
+                out[index] = band[np.ix_([row - first for row in rows], columns)]
         return out.squeeze(dropped)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
