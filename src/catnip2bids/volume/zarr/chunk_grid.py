@@ -254,12 +254,10 @@ def _grid_of_v3(folder: Path, metadata: dict[str, Any]) -> ChunkGrid:
     default = "/" if is_default else "."
     separator = _one_of(encoding.get("configuration", {}).get("separator", default), ".", "/")
     prefix = f"c{separator}" if is_default else ""
+    grid = ChunkGrid(folder, shape, file_shape, file_shape, itemsize, prefix, separator)
     codec, *others = metadata["codecs"]
-    is_sharded = codec["name"] == "sharding_indexed"
-    codecs = "" if is_sharded else _names(metadata["codecs"])
-    grid = ChunkGrid(folder, shape, file_shape, file_shape, itemsize, prefix, separator, codec=codecs)
-    if not is_sharded:
-        return grid
+    if codec["name"] != "sharding_indexed":
+        return replace(grid, codec=_names(metadata["codecs"]))
     if others:
         raise ValueError("its shards are compressed once more")
     options = codec["configuration"]
