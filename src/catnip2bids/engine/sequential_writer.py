@@ -25,7 +25,7 @@ from catnip2bids.engine.resume_markers import DAMAGED, UnitResult
 from catnip2bids.engine.writer_protocols import Encoded, PlaneImage
 from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.volume import Copyable, EncodedPlane, FileRange, Volume, little_endian_bytes
-from catnip2bids.volume.plane_hash import row_bands
+from catnip2bids.volume.pixel_statistics import row_bands
 
 BYTES_PER_MARKER = 2**30
 """Decoded bytes of pixels after which the file is synced and its marker written."""

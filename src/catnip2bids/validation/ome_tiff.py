@@ -26,10 +26,10 @@ from catnip2bids.validation.external_programs import name_with_version
 from catnip2bids.validation.findings import Finding, error, warning
 from catnip2bids.validation.tree import Tree
 from catnip2bids.volume import TiffStack
-from catnip2bids.volume.ome_plane_order import misplaced
 from catnip2bids.volume.open_plane import WholePlane
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.volume.tiff_page import MOST_READ_BYTES, ROWS_AT_A_TIME, PageLayout, bytes_to_read, levels_of
+from catnip2bids.volume.tiff_stack import misplaced
 from catnip2bids.xml_text import read_xml
 
 CHECK = "ome-tiff"
