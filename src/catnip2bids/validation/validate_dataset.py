@@ -110,9 +110,8 @@ def _is_left_behind(file: PurePosixPath, root: Path) -> bool:
 
 def _tidy(findings: Iterable[Finding], root: Path) -> tuple[Finding, ...]:
     """Sort the findings, drop repeated ones, and make paths in messages relative to the dataset."""
-    relative = {replace(finding, message=_without_root(finding.message, root)) for finding in findings}
+    relative = set()
+    for finding in findings:
+        message = finding.message.replace(f"{root}/", "").replace(str(root), "the dataset")
+        relative.add(replace(finding, message=message))
     return tuple(sorted(relative, key=Finding.sort_key))
-
-
-def _without_root(message: str, root: Path) -> str:
-    return message.replace(f"{root}/", "").replace(str(root), "the dataset")
