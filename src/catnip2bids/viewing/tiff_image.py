@@ -27,7 +27,7 @@ from catnip2bids.file_types import refuse_special_file
 from catnip2bids.formatting import format_bytes
 from catnip2bids.ome import LabelValue, Level, choose_display, image_metadata
 from catnip2bids.ome.ome_zarr_metadata import Display, group_attributes
-from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel, check_image
+from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel
 from catnip2bids.volume import TiffStack, inspect_stack, open_tiff
 from catnip2bids.volume.tiff_file import directory_offsets, refuse_long_tags
 from catnip2bids.volume.tiff_page import levels_of
@@ -60,7 +60,6 @@ class TiffImage:
     def __post_init__(self) -> None:
         refuse_special_file(self.path)
         refuse_long_tags(self.path)
-        check_image(self)
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -96,9 +95,8 @@ class TiffImage:
         with open_tiff(self.path) as tiff:
             n_pages = len(directory_offsets(tiff, self.path))
         if n_pages > _MOST_PLANES:
-            raise SourceError(
-                f"{self.path}: has {n_pages:,} pages, and at most {_MOST_PLANES:,} can be shown; split it"
-            )
+            what = f"has {n_pages:,} pages, and at most {_MOST_PLANES:,} can be shown"
+            raise SourceError(f"{self.path}: {what}; split it")
         found = inspect_stack(self.path)
         if not isinstance(found.volume, TiffStack) or found.problems:
             problem = f"{self.path}: has one page for all planes; make an OME-TIFF of it: catnip2bids convert"
@@ -124,9 +122,8 @@ class TiffImage:
                 for axis in "ZYX"
             )
         except (ElementTree.ParseError, StopIteration, KeyError, ValueError) as error:
-            raise SourceError(
-                f"{self.path}: tells no voxel size in OME-XML; make an image of it that does: catnip2bids convert"
-            ) from error
+            what = "tells no voxel size in OME-XML; make an image of it that does: catnip2bids convert"
+            raise SourceError(f"{self.path}: {what}") from error
         return z, y, x
 
     @cached_property
