@@ -136,9 +136,7 @@ def _finish_check(dataset: Path, name: str, found: ValidationReport | Verificati
     raise typer.Exit(0 if found.ok else 1)
 
 
-def report(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset to report on.")],
-) -> None:
+def report(dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset to report on.")]) -> None:
     """Write an HTML report to docs/report/index.html in the dataset. It opens without a server or a network.
 
     It includes the last results of validate and verify.

@@ -27,13 +27,7 @@ from catnip2bids.locks import refuse_packaging
 from catnip2bids.paths import beside, safe_path
 from catnip2bids.progress import Progress
 from catnip2bids.reporting.charts import GroupCounts, group_counts_of
-from catnip2bids.reporting.check_results import (
-    REPORT,
-    CheckResults,
-    Problem,
-    dataset_state,
-    save_check_result,
-)
+from catnip2bids.reporting.check_results import REPORT, CheckResults, Problem, dataset_state, save_check_result
 from catnip2bids.reporting.preview import DamagedImageError
 from catnip2bids.reporting.sample_page import SampleStatus, draw_images, make_tables, status_of, with_damage
 from catnip2bids.reporting.samples import Sample, read_samples, sum_of

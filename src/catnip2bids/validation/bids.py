@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from catnip2bids.errors import DatasetError
-from catnip2bids.validation.external_programs import find_program, last_words, name_with_version, run_program
+from catnip2bids.validation.external_programs import find_program, last_words, run_program
 from catnip2bids.validation.findings import Finding, Severity, error, one_line
 from catnip2bids.validation.tree import DESCRIPTION, ROOT, find_datasets
 
@@ -86,11 +86,6 @@ def check_bids(dataset: Path) -> list[Finding]:
         return list(chain.from_iterable(pool.map(lambda part: _check_part(program, dataset, part), parts)))
 
 
-def describe() -> str:
-    """Name the check with its version."""
-    return name_with_version(PROGRAM)
-
-
 def _check_part(program: Path, dataset: Path, part: PurePosixPath) -> list[Finding]:
     command = [str(program), "--format", "json", "--max-rows", "-1", str(dataset / part)]
     if part != ROOT:
@@ -138,7 +133,7 @@ def _message(issue: _Issue, general: str) -> str:
 
 
 def advice(code: str, key: str, file: PurePosixPath) -> str | None:
-    """Say what to do about a warning of the validator; None if that is unknown. The key is that of the JSON file."""
+    """Say what to do about a warning, or None if that is unknown; `key` is the JSON key that it is about, or empty."""
     if code in _BY_CODE:
         return _BY_CODE[code]
     if code == "JSON_KEY_RECOMMENDED" and file.name == DESCRIPTION:

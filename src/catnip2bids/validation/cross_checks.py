@@ -12,7 +12,6 @@ from itertools import chain
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from catnip2bids._version import __version__
 from catnip2bids.paths import as_on_any_system
 from catnip2bids.validation import sidecars, tables
 from catnip2bids.validation.findings import Finding, error, warning
@@ -29,11 +28,6 @@ _Key = TypeVar("_Key", bound=Hashable)
 def cross_check(tree: Tree) -> list[Finding]:
     """Run all our own checks."""
     return [finding for check in _CHECKS for finding in check(tree)]
-
-
-def describe() -> str:
-    """Name the check with its version."""
-    return f"catnip2bids {__version__}"
 
 
 def check_sizes(tree: Tree) -> Iterator[Finding]:

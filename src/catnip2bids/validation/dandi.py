@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ValidationError
 
-from catnip2bids.validation.external_programs import find_program, last_words, name_with_version, run_program
+from catnip2bids.validation.external_programs import find_program, last_words, run_program
 from catnip2bids.validation.findings import Finding, Severity, error, info, one_line
 from catnip2bids.validation.tree import DESCRIPTION, ROOT
 
@@ -72,9 +72,9 @@ def without_known(findings: list[Finding], known: list[Finding]) -> list[Finding
     return [finding for finding in findings if (finding.code.removeprefix("BIDS."), finding.file) not in seen]
 
 
-def describe() -> str | None:
-    """Name the check with its version; None if dandi is not installed."""
-    return None if find_program(CHECK) is None else name_with_version(CHECK)
+def is_installed() -> bool:
+    """Tell whether dandi can be run."""
+    return find_program(CHECK) is not None
 
 
 def _command(program: Path, dataset: Path, output: Path) -> list[str]:

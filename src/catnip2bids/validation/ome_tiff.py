@@ -22,7 +22,6 @@ import tifffile
 
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_bytes, format_shape
-from catnip2bids.validation.external_programs import name_with_version
 from catnip2bids.validation.findings import Finding, error, warning
 from catnip2bids.validation.tree import Tree
 from catnip2bids.volume import TiffStack
@@ -69,11 +68,6 @@ def check_ome_tiff(tree: Tree) -> list[Finding]:
     """Check every `.ome.tif` and `.ome.btf` file of the dataset, except in `sourcedata`, `code` and `docs`."""
     files = [file for file in tree.plain_files if file.name.endswith((".ome.tif", ".ome.btf"))]
     return [finding for file in files for finding in _check_file(tree.root, file)]
-
-
-def describe() -> str:
-    """Name the check with its version."""
-    return f"OME-TIFF ({', '.join(map(name_with_version, ('tifffile', 'ome-types')))})"
 
 
 def read_pixels(file: Path) -> Pixels:

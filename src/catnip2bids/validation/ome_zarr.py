@@ -25,7 +25,6 @@ from pydantic import ValidationError
 from catnip2bids.errors import SourceError, refuse_without_memory
 from catnip2bids.formatting import format_bytes, format_shape
 from catnip2bids.paths import exists, leads_out
-from catnip2bids.validation.external_programs import name_with_version
 from catnip2bids.validation.findings import Finding, error, one_line, warning
 from catnip2bids.validation.tree import Tree
 from catnip2bids.volume.zarr import MOST_CHUNK_BYTES, open_array, read_attributes, read_chunk_grid
@@ -64,12 +63,6 @@ def read_multiscale(folder: Path) -> Multiscale:
         if not all(_LEAST_SIZE <= size <= _MOST_SIZE for size in scale):
             raise SourceError(f"level {level.path} has the scale {scale}; no voxel has such a size")
     return multiscale
-
-
-def describe() -> str:
-    """Name the check with its version."""
-    readers = map(name_with_version, ("ome-zarr-models", "zarr", "tensorstore"))
-    return f"OME-Zarr ({', '.join(readers)})"
 
 
 def _zarr_format(folder: Path) -> Literal[2, 3]:

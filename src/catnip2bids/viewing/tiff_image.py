@@ -11,7 +11,7 @@ import math
 import re
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class TiffImage:
     zarr_format: int = 3
     labels: tuple[LabelValue, ...] = ()
     label_folders: tuple[Path, ...] = ()
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _cache: OrderedDict[tuple[int, int, int], Array] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         refuse_special_file(self.path)
@@ -130,14 +132,10 @@ class TiffImage:
     def _display(self) -> Display:
         last = len(self._level_shapes) - 1
         n_planes, n_rows, _ = self._level_shapes[last]
-        values = self._bands.read(last, n_planes // 2, n_rows // 2)[1]
+        values = self._band(last, n_planes // 2, n_rows // 2)[1]
         finite = values[np.isfinite(values)]
         value_range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         return choose_display(self.path.name, Kind.IMAGE, value_range, values)
-
-    @cached_property
-    def _bands(self) -> _Bands:
-        return _Bands(self._stack, self._level_shapes)
 
     @cached_property
     def _group(self) -> bytes:
@@ -186,25 +184,16 @@ class TiffImage:
         for plane in range(start[0], min(start[0] + sizes[0], shape[0])):
             row = start[1]
             while row < bottom:
-                first, band = self._bands.read(level, plane, row)
+                first, band = self._band(level, plane, row)
                 part = band[row - first : bottom - first, start[2] : right]
                 top = row - start[1]
                 chunk[plane - start[0], top : top + part.shape[0], : part.shape[1]] = part
                 row += part.shape[0]
         return chunk.tobytes()
 
-
-class _Bands:
-    """Decode planes in bands of whole strips or rows of tiles, and cache recently used bands."""
-
-    def __init__(self, stack: TiffStack, level_shapes: list[Zyx]) -> None:
-        self._stack, self._level_shapes = stack, level_shapes
-        self._lock = threading.Lock()
-        self._cache: OrderedDict[tuple[int, int, int], Array] = OrderedDict()
-
-    def read(self, level: int, plane: int, row: int) -> tuple[int, Array]:
-        """Return the first row of the band that contains a row, and the band."""
-        with self._lock, open_tiff(self._stack.path) as tiff:
+    def _band(self, level: int, plane: int, row: int) -> tuple[int, Array]:
+        """Return the band of whole strips or rows of tiles that contains a row: its first row, and its pixels."""
+        with self._lock, open_tiff(self.path) as tiff:
             page = self._page(tiff, level, plane)
             height = page.chunks[0] * math.ceil(_CHUNK[0] / page.chunks[0])
             self._check_memory(page, height)
@@ -219,7 +208,7 @@ class _Bands:
     def _page(self, tiff: tifffile.TiffFile, level: int, plane: int) -> tifffile.TiffPage:
         page, layout = levels_of(tiff, plane, self._stack.page_offsets[plane])[level]
         if layout.shape != self._level_shapes[level][1:] or layout.dtype != self._stack.dtype:
-            raise SourceError(f"{self._stack.path}: page {plane + 1} is {layout}, not as the others; did it change?")
+            raise SourceError(f"{self.path}: page {plane + 1} is {layout}, not as the others; did it change?")
         return page
 
     def _check_memory(self, page: tifffile.TiffPage, height: int) -> None:
@@ -227,7 +216,7 @@ class _Bands:
         n_values = max(min(height, page.shape[0]) * page.shape[1], math.prod(page.chunks))
         if (n_bytes := max(n_values * self._stack.dtype.itemsize, *page.databytecounts)) > MOST_DECODED_BYTES:
             raise SourceError(
-                f"{self._stack.path}: its strips or tiles take {format_bytes(n_bytes)}, and at most "
+                f"{self.path}: its strips or tiles take {format_bytes(n_bytes)}, and at most "
                 f"{format_bytes(MOST_DECODED_BYTES)} can be shown; convert it to OME-Zarr: catnip2bids convert"
             )
 
