@@ -85,10 +85,9 @@ def show_dry_run(prepared: Preflight, expected: PackageResult) -> None:
     for run in prepared.runs:
         _show_tasks(run)
     _say_all(expected.problems, expected.warnings)
-    n_images, n_tables, n_copies = (
-        sum(column)
-        for column in zip(*((run.n_images, run.n_tables, run.n_copies) for run in expected.runs), strict=True)
-    )
+    n_images = sum(run.n_images for run in expected.runs)
+    n_tables = sum(run.n_tables for run in expected.runs)
+    n_copies = sum(run.n_copies for run in expected.runs)
     numbers = f"{format_count(n_images, 'image')}, {format_count(n_tables, 'table')}"
     planned = f"{numbers} and {format_count(n_copies, 'copy')} planned"
     if expected.estimate is not None:
@@ -121,9 +120,8 @@ def _show_tasks(run: RunTasks) -> None:
         if entry.source not in used and entry.reason != LEFT_BEHIND
     ]
     if not ON_TERMINAL:
-        tasks = [(task.entry.path, task.target) for task in run.all_tasks]
-        for source, target in tasks:
-            print_line(f"{run.run.folder / source} -> {target}")
+        for task in run.all_tasks:
+            print_line(f"{run.run.folder / task.entry.path} -> {task.target}")
         for source, reason in excluded:
             print_line(f"{run.run.folder / source}: excluded: {reason}")
         return

@@ -52,7 +52,7 @@ def check_dandi(dataset: Path) -> list[Finding]:
     with tempfile.TemporaryDirectory(prefix="catnip2bids-dandi-") as scratch:
         output = Path(scratch) / "results.jsonl"
         try:
-            # it calls nobody (DANDI_NO_ET, dandi/utils.py), and its logs are deleted with the folder
+            # without calls home (DANDI_NO_ET, dandi/utils.py), and with logs that are deleted with the folder
             settings = {"DANDI_NO_ET": "1", "XDG_STATE_HOME": scratch, "XDG_CACHE_HOME": scratch}
             finished = run_program(_command(program, dataset, output), settings)
         except (OSError, subprocess.TimeoutExpired) as failure:

@@ -75,7 +75,7 @@ def _zarr_format(folder: Path) -> Literal[2, 3]:
 
 
 def _group_attributes(folder: Path) -> dict[str, Any]:
-    """Read the OME attributes of a group; raise SourceError if it is no group, or its metadata cannot be read."""
+    """Read the OME attributes of a group; raise SourceError if it is not one or cannot be read."""
     _zarr_format(folder)
     return read_attributes(folder)
 

@@ -1,6 +1,6 @@
 """All checks of a dataset, run at the same time and put into one report.
 
-Invariant: a check that could not run has a finding or raises; it is never left out in silence. The libraries
+Invariant: a check that could not run has a finding or raises; it is never skipped silently. The libraries
 that read images are imported only when a dataset is validated, so that the command line starts quickly.
 """
 
