@@ -52,14 +52,9 @@ class SampleImage:
     record: ImageRecord
 
     @property
-    def role(self) -> str:
-        """Its role in the pipeline."""
-        return self.record.role
-
-    @property
     def threshold(self) -> int | None:
         """Its FRST threshold."""
-        known = component_of(self.role, self.record.source)
+        known = component_of(self.record.role, self.record.source)
         return known[1] if known else None
 
     @property
@@ -89,6 +84,11 @@ class Sample:
     decisions: tuple[Decision, ...]
     regions: Mapping[int, DisplayedRegion]  # of its atlas, by label value
     counts: tuple[Counts, ...]  # thresholds ascending
+
+    @property
+    def name(self) -> str:
+        """Its name on a page."""
+        return f"{self.record.subject} · {self.record.sample} · {self.record.stain}"
 
     def known(self, column: str) -> str:
         """Return a value of the animal from participants.tsv, in words; empty if unknown."""
@@ -121,7 +121,7 @@ class Sample:
         return self._images_that(lambda row: row.content == Content.HEATMAP and row.is_corrected == is_corrected)
 
     def _images_that(self, wanted: Callable[[ComponentType], bool]) -> list[SampleImage]:
-        found = [image for image in self.images if any(map(wanted, rows_with(image.role)))]
+        found = [image for image in self.images if any(map(wanted, rows_with(image.record.role)))]
         return sorted(found, key=lambda image: image.threshold or 0)
 
     def is_named_in(self, path: str) -> bool:
@@ -157,13 +157,7 @@ def sum_of(sizes: Sequence[int | None]) -> int | None:
 
 
 def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
-    """Read the samples of a dataset, sorted by name.
-
-    Raises
-    ------
-    DatasetError
-        If one of its tables cannot be read.
-    """
+    """Read the samples of a dataset, sorted by name; raise DatasetError if one of its tables cannot be read."""
     animals = {row["participant_id"]: row for row in read_rows(dataset / "participants.tsv", "participant_id")}
     hemispheres = {
         (row["participant_id"], row["sample_id"]): _HEMISPHERES.get(row.get("hemisphere", UNKNOWN), "")
