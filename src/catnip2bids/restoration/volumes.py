@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,7 @@ class StoredImage:
     planes: tuple[PlaneRecord, ...]
 
     def read(self, plane: int) -> npt.NDArray[Any]:
-        """Read a plane of shape (y, x).
-
-        Raises
-        ------
-        DatasetError
-            If its pixels do not have the hash from packaging.
-        """
+        """Read a plane of shape (y, x); refuse pixels without the hash from packaging."""
         out = np.empty(self.volume.shape[1:], self.volume.dtype)
         with closing(self.volume.open_plane(plane)) as opened:
             opened.read_rows(0, len(out), out)
@@ -77,13 +72,7 @@ class RestoredVolume:
         return sum(stored.volume.read_cost.shared_bytes for stored in (self.image, self.mask) if stored is not None)
 
     def read(self, plane: int) -> npt.NDArray[Any]:
-        """Return a plane of shape (y, x).
-
-        Raises
-        ------
-        DatasetError
-            If its pixels do not have the hash from packaging, or the mask has values other than 0 and 1.
-        """
+        """Return a plane of shape (y, x); refuse a mask with values other than 0 and 1."""
         pixels = self.image.read(plane)
         if self.mask is None:
             return pixels
@@ -114,12 +103,16 @@ def write_file(
     source: RestoredVolume, file: Path, name: str, resources: Resources, on_voxels: Callable[[int], None]
 ) -> None:
     """Write all planes into one file: a TIFF stack or a NIfTI file, as `name` says."""
+    volume = source.image.volume
+    n_bytes = prod(volume.shape) * volume.dtype.itemsize
     with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=name) as threads:
-        planes = _reporting(threads.map(source.read, range(source.image.volume.shape[0])), on_voxels)
+        planes = _reporting(threads.map(source.read, range(volume.shape[0])), on_voxels)
         if is_nifti(Path(name)):
-            _write_nifti(planes, source.image.volume, file, name)
-        else:
-            _write_stack(planes, source.image.volume, file)
+            _write_nifti(planes, volume, file, name)
+            return
+        with tifffile.TiffWriter(file, bigtiff=n_bytes > _CLASSIC_BYTES) as tiff:
+            for plane in planes:
+                _write_page(tiff, plane)
 
 
 def _write_slice(source: RestoredVolume, folder: Path, names: Sequence[str], plane: int) -> int:
@@ -127,13 +120,6 @@ def _write_slice(source: RestoredVolume, folder: Path, names: Sequence[str], pla
     with tifffile.TiffWriter(folder / names[plane]) as tiff:
         _write_page(tiff, pixels)
     return pixels.size
-
-
-def _write_stack(planes: Iterator[npt.NDArray[Any]], volume: Volume, file: Path) -> None:
-    n_bytes = np.prod(volume.shape, dtype=np.int64) * volume.dtype.itemsize
-    with tifffile.TiffWriter(file, bigtiff=bool(n_bytes > _CLASSIC_BYTES)) as tiff:
-        for plane in planes:
-            _write_page(tiff, plane)
 
 
 def _write_page(tiff: tifffile.TiffWriter, plane: npt.NDArray[Any]) -> None:
