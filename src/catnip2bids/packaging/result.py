@@ -1,4 +1,4 @@
-"""The result of packaging."""
+"""The result of packaging, and the log from which it is made."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.formatting import format_count
+from catnip2bids.progress import Progress
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 
@@ -105,6 +106,7 @@ class PackageLog:
     """What `PackageResult` says, while packaging goes on."""
 
     dataset: Path
+    progress: Progress  # is told of problems and warnings at once
     made: list[PurePosixPath] = field(default_factory=list)
     kept: list[PurePosixPath] = field(default_factory=list)
     copied: list[PurePosixPath] = field(default_factory=list)
@@ -113,6 +115,16 @@ class PackageLog:
     warnings: list[str] = field(default_factory=list)
     runs: list[RunSummary] = field(default_factory=list)
     report: Path | None = None
+
+    def problem(self, text: str) -> None:
+        """Log what was not done, and why."""
+        self.problems.append(text)
+        self.progress.problem(text)
+
+    def warning(self, text: str) -> None:
+        """Log what may be wrong."""
+        self.warnings.append(text)
+        self.progress.warning(text)
 
     def result(self) -> PackageResult:
         """Return the result so far."""
