@@ -221,7 +221,12 @@ def check_redundancy(
     """
     earlier = [decision.evidence for decision in provenance.decisions if decision.evidence]
     known = {evidence["fingerprint"]: evidence for evidence in earlier if "fingerprint" in evidence}
-    packaged, lines = _packaged(run, planned), {line.source: line for line in planned.entries}
+    problems, lines = problems_of(run, planned), {line.source: line for line in planned.entries}
+    packaged = [
+        entry
+        for entry in run.entries
+        if entry.volume is not None and lines[entry.path].action == Action.CONVERT and entry.path not in problems
+    ]
     packaged_mask = next(iter(_with_role(packaged, HEMISPHERE_MASK.role)), None)
     results: list[RedundancyCheck] = []
     warnings: list[str] = []
@@ -259,16 +264,6 @@ def _was_decided_by_pixels(line: PlannedEntry) -> bool:
     return line.by_pixels == line.action or any(
         line.action == action and reason.fullmatch(line.reason) for action, reason in _OLD_REASONS
     )
-
-
-def _packaged(run: Run, planned: PlannedRun) -> list[Entry]:
-    """List the volumes of a run that are converted."""
-    actions, problems = {entry.source: entry.action for entry in planned.entries}, problems_of(run, planned)
-    return [
-        entry
-        for entry in run.entries
-        if entry.volume is not None and actions[entry.path] == Action.CONVERT and entry.path not in problems
-    ]
 
 
 def _with_role(entries: Sequence[Entry], role: str | None) -> list[Entry]:

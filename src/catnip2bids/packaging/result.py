@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from catnip2bids.formatting import format_count
 from catnip2bids.progress import Progress
@@ -128,14 +129,5 @@ class PackageLog:
 
     def result(self) -> PackageResult:
         """Return the result so far."""
-        return PackageResult(
-            self.dataset,
-            made=tuple(self.made),
-            kept=tuple(self.kept),
-            copied=tuple(self.copied),
-            removed=tuple(self.removed),
-            problems=tuple(self.problems),
-            warnings=tuple(self.warnings),
-            runs=tuple(self.runs),
-            report=self.report,
-        )
+        lists: dict[str, Any] = {name: tuple(value) for name, value in vars(self).items() if isinstance(value, list)}
+        return PackageResult(self.dataset, report=self.report, **lists)

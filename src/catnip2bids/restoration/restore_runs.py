@@ -197,17 +197,14 @@ class _Restorer:
 
     def check_memory(self) -> None:
         """Refuse the restoration if the memory is not enough for each volume."""
-        n_bytes = OVERHEAD_BYTES + max(map(self._bytes_of, self._volumes), default=0)
+        n_bytes = OVERHEAD_BYTES
+        for item in self._volumes:
+            record = self._records[str(item.image)]
+            held = sum(self._held_bytes(image) for image in (item.image, item.mask) if image is not None)
+            n_bytes = max(n_bytes, OVERHEAD_BYTES + held + plane_bytes(record.shape, np.dtype(record.dtype)))
         if n_bytes > self._resources.memory_bytes:
-            needed = format_bytes_up(n_bytes)
-            raise UsageError(
-                f"{self._dataset}: restoring it needs at least {needed} of memory; give more with --memory"
-            )
-
-    def _bytes_of(self, item: VolumeItem) -> int:
-        record = self._records[str(item.image)]
-        held = sum(self._held_bytes(image) for image in (item.image, item.mask) if image is not None)
-        return held + plane_bytes(record.shape, np.dtype(record.dtype))
+            needed = f"restoring it needs at least {format_bytes_up(n_bytes)} of memory"
+            raise UsageError(f"{self._dataset}: {needed}; give more with --memory")
 
     def _held_bytes(self, image: PurePosixPath) -> int:
         """Return the memory that an image takes besides its planes; only OME-Zarr takes any."""

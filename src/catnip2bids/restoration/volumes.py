@@ -61,16 +61,6 @@ class RestoredVolume:
     image: StoredImage
     mask: StoredImage | None = None
 
-    @property
-    def plane_bytes(self) -> int:
-        """Memory of a plane while it is written."""
-        return plane_bytes(self.image.volume.shape, self.image.volume.dtype)
-
-    @property
-    def held_bytes(self) -> int:
-        """Memory that is held until the end."""
-        return sum(stored.volume.read_cost.shared_bytes for stored in (self.image, self.mask) if stored is not None)
-
     def read(self, plane: int) -> npt.NDArray[Any]:
         """Return a plane of shape (y, x); refuse a mask with values other than 0 and 1."""
         pixels = self.image.read(plane)
@@ -94,7 +84,7 @@ def write_slices(
 ) -> None:
     """Write one file for each plane into a new folder."""
     folder.mkdir()
-    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=final_path(folder).name) as threads:
+    with _threads(source, resources, final_path(folder).name) as threads:
         for n_voxels in threads.map(partial(_write_slice, source, folder, names), range(len(names))):
             on_voxels(n_voxels)
 
@@ -105,7 +95,7 @@ def write_file(
     """Write all planes into one file: a TIFF stack or a NIfTI file, as `name` says."""
     volume = source.image.volume
     n_bytes = prod(volume.shape) * volume.dtype.itemsize
-    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=name) as threads:
+    with _threads(source, resources, name) as threads:
         planes = _reporting(threads.map(source.read, range(volume.shape[0])), on_voxels)
         if is_nifti(Path(name)):
             _write_nifti(planes, volume, file, name)
@@ -113,6 +103,13 @@ def write_file(
         with tifffile.TiffWriter(file, bigtiff=n_bytes > _CLASSIC_BYTES) as tiff:
             for plane in planes:
                 _write_page(tiff, plane)
+
+
+def _threads(source: RestoredVolume, resources: Resources, about: str) -> BoundedMap:
+    """Return the threads that read planes within the memory that is left besides what is held until the end."""
+    volume = source.image.volume
+    held = sum(image.volume.read_cost.shared_bytes for image in (source.image, source.mask) if image is not None)
+    return BoundedMap(resources, plane_bytes(volume.shape, volume.dtype), held, about=about)
 
 
 def _write_slice(source: RestoredVolume, folder: Path, names: Sequence[str], plane: int) -> int:
