@@ -356,7 +356,7 @@ def test_a_killed_command_keeps_the_checksums_of_before(
     if is_rotten:
         rot(rotted)
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["catnip2bids.packaging.package_runs"], "write_atlas_tables", killed)
+        patch.setattr(sys.modules["catnip2bids.packaging.metadata"], "write_atlas_tables", killed)
         rewrite_slice(slices_of(copy.source / KO / "640_N4")[0], np.full(TALL[1:], 60000, np.uint16))
         with pytest.raises(KeyboardInterrupt):
             package([copy.source], copy.dataset, settings())
