@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import remove, write_text
-from catnip2bids.bids.names import entities_of
+from catnip2bids.bids.dataset_paths import entities_of
 from catnip2bids.bids.tables import UNKNOWN, Table, read_table
 from catnip2bids.catnip.counts import RegionCount, counted_segmentation, read_counts
 from catnip2bids.leftovers import without_leftovers

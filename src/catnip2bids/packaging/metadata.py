@@ -14,8 +14,7 @@ from typing import Any
 
 from catnip2bids._version import __version__
 from catnip2bids.atomic_write import make_folder, remove, write_text
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, image_stem
-from catnip2bids.bids.names import entities_of
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, entities_of, image_stem
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
