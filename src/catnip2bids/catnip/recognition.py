@@ -29,26 +29,12 @@ def component_of(role: str, path: str) -> tuple[ComponentType, int | None] | Non
 
 
 def kind_of(role: str) -> Kind:
-    """Return how voxels of a component are downsampled.
-
-    Raises
-    ------
-    KeyError
-        If no component has this role.
-    """
+    """Return how voxels of a component are downsampled; raise KeyError for an unknown role."""
     return {component.role: component.content.kind for component in COMPONENTS}[role]
 
 
 def recognise(path: str, *, is_folder: bool) -> tuple[ComponentType, re.Match[str]] | None:
-    """Find the row of the table for an entry of a run.
-
-    Parameters
-    ----------
-    path
-        POSIX path below the run folder.
-    is_folder
-        Whether the entry is a folder.
-    """
+    """Find the row of the table for an entry by its POSIX path below the run folder."""
     for component in COMPONENTS:
         if (component.storage == SourceFormat.SLICES) == is_folder and (found := component.match(path)):
             return component, found
