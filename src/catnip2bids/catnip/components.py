@@ -1,4 +1,4 @@
-"""The component table: a row for each kind of file or folder that CATNIP writes, for all layouts.
+"""The component table: a row for each kind of file or folder that CATNIP writes, and functions that look rows up.
 
 Invariant: only this table knows CATNIP's file names. A new layout of CATNIP is a new row or a changed pattern.
 
@@ -10,9 +10,11 @@ The layouts are L0 (2021, before the public repository), L1 (2022 to 2024, names
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import partial
 
 from catnip2bids.catnip.component_type import Action, ActionWhenPresent, ComponentType, Content, SourceFormat, VoxelGrid
+from catnip2bids.enums import Kind
 
 # CATNIP.sh up to c9fb7b4 put the channel (the laser line in nm) in front of most names
 _CHANNEL = r"(?:(?P<channel>\d{3})_)?"
@@ -22,7 +24,6 @@ _NII = r"\.nii(?:\.gz)?"
 _TIF = r"\.tiff?"
 
 _REPEATED = "a NIfTI twin of the TIFF stack, kept as it is"
-_FIELD = "an intermediate that CATNIP itself removes at its end; it has no part in any result"
 
 WHOLE_LABELS = "atlas"
 """Role of the atlas labels of the whole image, which viewers prefer to the masked ones."""
@@ -277,7 +278,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         content=Content.IMAGE,
         description="bias field that N4 found",
         action=Action.EXCLUDE,
-        reason=_FIELD,
+        reason="an intermediate that CATNIP itself removes at its end; it has no part in any result",
         desc="N4field",
     ),
     _native(
@@ -311,12 +312,57 @@ TELLTALE_FOLDERS = (
 )
 """Every run has some of these folders, possibly with the channel before the name."""
 
-TELLTALE: re.Pattern[str] = re.compile(rf"{_CHANNEL}(?:{'|'.join(TELLTALE_FOLDERS)})", re.IGNORECASE)
-
-CHANNEL_FIRST: re.Pattern[str] = re.compile(r"\d{3}_(?:N4|FRST)", re.IGNORECASE)
+_TELLTALE = re.compile(rf"{_CHANNEL}(?:{'|'.join(TELLTALE_FOLDERS)})", re.IGNORECASE)
+_CHANNEL_FIRST = re.compile(r"\d{3}_(?:N4|FRST)", re.IGNORECASE)
 """Prefix of names in L0 and L1."""
-
-ONLY_IN_L0: re.Pattern[str] = re.compile(
-    rf"\d{{3}}_(?:FRST_seg/{_THRESHOLD}{_TIF}|N4|FRST_seg_corr(?:/.*)?)", re.IGNORECASE
-)
+_ONLY_IN_L0 = re.compile(rf"\d{{3}}_(?:FRST_seg/{_THRESHOLD}{_TIF}|N4|FRST_seg_corr(?:/.*)?)", re.IGNORECASE)
 """Cells as stacks, the unmasked image, and the first name of the folder of corrected counts."""
+
+
+def rows_with(role: str) -> list[ComponentType]:
+    """Return the rows of the table with a role, which differ only in how the component is stored."""
+    return [component for component in COMPONENTS if component.role == role]
+
+
+def component_of(role: str, path: str) -> tuple[ComponentType, int | None] | None:
+    """Return the row and the threshold of an image by its role and the path of its entry; None for an unknown role."""
+    rows = rows_with(role)
+    for row in rows:
+        if found := row.match(path):
+            threshold = found.groupdict().get("threshold")
+            return row, int(threshold) if threshold else None
+    return (rows[0], None) if rows else None
+
+
+def kind_of(role: str) -> Kind:
+    """Return how voxels of a component are downsampled; raise KeyError for an unknown role."""
+    return {component.role: component.content.kind for component in COMPONENTS}[role]
+
+
+def recognise(path: str, *, is_folder: bool) -> tuple[ComponentType, re.Match[str]] | None:
+    """Find the row of the table for an entry by its POSIX path below the run folder."""
+    for component in COMPONENTS:
+        if (component.storage == SourceFormat.SLICES) == is_folder and (found := component.match(path)):
+            return component, found
+    return None
+
+
+def ancestors(component: ComponentType) -> Iterator[str]:
+    """Yield the roles of the components that this one was computed from, the nearest first."""
+    made_from = {row.role: row.made_from for row in COMPONENTS}
+    role = component.made_from
+    while role is not None:
+        yield role
+        role = made_from[role]
+
+
+def looks_like_run(folder_names: frozenset[str]) -> bool:
+    """Tell whether a folder with these subfolders is an output folder of CATNIP."""
+    return any(_TELLTALE.fullmatch(name) for name in folder_names)
+
+
+def layout_of(paths: frozenset[str]) -> str:
+    """Name the layout of a run, ``L0``, ``L1`` or ``L2``, from the paths of its entries."""
+    if not any(_CHANNEL_FIRST.match(path) for path in paths):
+        return "L2"
+    return "L0" if any(_ONLY_IN_L0.fullmatch(path) for path in paths) else "L1"

@@ -87,7 +87,7 @@ def _draw(item: VolumeComparison, number_1: int, number_2: int, n_different: int
         for rows_1, rows_2 in zip(one.bands(height), two.bands(height), strict=True):
             ones.append(rows_1[::stride, ::stride].copy())
             twos.append(rows_2[::stride, ::stride].copy())
-            codes.append(_largest(_codes(rows_1, rows_2), stride))
+            codes.append(_codes(rows_1, rows_2, stride))
     small_1, small_2 = np.concatenate(ones), np.concatenate(twos)
     if item.evidence.are_labels:
         pictures = [_colored(small) for small in (small_1, small_2)]
@@ -101,17 +101,12 @@ def _draw(item: VolumeComparison, number_1: int, number_2: int, n_different: int
     return Pictures(number_1, number_2, n_different, one_png, two_png, difference, width, height)
 
 
-def _codes(rows_1: Array, rows_2: Array) -> Array:
-    """Return how each voxel differs."""
+def _codes(rows_1: Array, rows_2: Array, stride: int) -> Array:
+    """Return how voxels differ; squares are merged by their maximum, so that each difference stays visible."""
     different = differing(rows_1, rows_2)
     codes = np.where(different, _OTHER, _SAME).astype(np.uint8)
     codes[different & (rows_2 == 0)] = _ZEROED_2
     codes[different & (rows_1 == 0)] = _ZEROED_1
-    return codes
-
-
-def _largest(codes: Array, stride: int) -> Array:
-    """Merge squares of voxels by their maximum, so that each difference stays visible."""
     rows, columns = (np.arange(0, n, stride) for n in codes.shape)
     return np.asarray(np.maximum.reduceat(np.maximum.reduceat(codes, rows, axis=0), columns, axis=1))
 

@@ -257,6 +257,7 @@ class _DifferenceSum:
         different = differing(rows_1, rows_2)
         if not different.any():
             return
+        rows, columns = np.flatnonzero(different.any(axis=1)), np.flatnonzero(different.any(axis=0))
         values_1, values_2 = rows_1[different], rows_2[different]
         found = Difference(
             n_different=len(values_1),
@@ -264,16 +265,11 @@ class _DifferenceSum:
             n_zeroed_2=int(np.count_nonzero((values_2 == 0) & (values_1 != 0))),
             n_other_bits=count_other_bits(values_1, values_2),
             largest_difference=_largest_difference(values_1, values_2),
-            box=_box(different, top),
+            box=Box((top + int(rows[0]), top + int(rows[-1])), (int(columns[0]), int(columns[-1]))),
         )
         self.difference = self.difference.plus(found)
         self.labels_1.add(values_1)
         self.labels_2.add(values_2)
-
-
-def _box(different: Array, top: int) -> Box:
-    rows, columns = np.flatnonzero(different.any(axis=1)), np.flatnonzero(different.any(axis=0))
-    return Box((top + int(rows[0]), top + int(rows[-1])), (int(columns[0]), int(columns[-1])))
 
 
 def _largest_difference(values_1: Array, values_2: Array) -> float | None:

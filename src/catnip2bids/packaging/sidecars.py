@@ -13,8 +13,8 @@ from typing import Any
 from catnip2bids.bids.dataset_paths import DERIVATIVE, sidecar_of
 from catnip2bids.bids.provenance import RunRecord
 from catnip2bids.catnip.component_type import Content, VoxelGrid
+from catnip2bids.catnip.components import ancestors
 from catnip2bids.catnip.log import template_uri
-from catnip2bids.catnip.recognition import ancestors
 from catnip2bids.packaging.small_files import read_json, write_json
 from catnip2bids.packaging.tasks import ImageTask, RunTasks
 from catnip2bids.paths import safe_path

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from catnip2bids.catnip.components import FOLDERS
-from catnip2bids.catnip.recognition import recognise
+from catnip2bids.catnip.components import FOLDERS, recognise
 from catnip2bids.leftovers import LEFT_BEHIND, is_leftover, kind_of_file, leftovers_below, without_leftovers
 from catnip2bids.scanning.model import Entry
 from catnip2bids.scanning.walk import links_out_of, refuse_odd_name

@@ -9,9 +9,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from catnip2bids.catnip.components import LOG, TELLTALE_FOLDERS
+from catnip2bids.catnip.components import LOG, TELLTALE_FOLDERS, layout_of, looks_like_run
 from catnip2bids.catnip.log import RunLog, read_log
-from catnip2bids.catnip.recognition import layout_of, looks_like_run
 from catnip2bids.catnip.run_name import parse_run_name
 from catnip2bids.errors import ReadError, SourceError, UsageError
 from catnip2bids.leftovers import leave_out_leftovers

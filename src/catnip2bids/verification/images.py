@@ -15,7 +15,7 @@ import numpy as np
 
 from catnip2bids.bids.plane_hashes import PlaneRecord, hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, Provenance
-from catnip2bids.catnip.recognition import kind_of
+from catnip2bids.catnip.components import kind_of
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.errors import DatasetError, NotEnoughMemoryError, SourceError
 from catnip2bids.formatting import format_bytes_up, format_count, format_list, format_shape
