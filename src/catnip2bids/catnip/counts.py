@@ -117,7 +117,7 @@ def _region_count(row: Row) -> RegionCount:
 
 
 def counted_segmentation(desc: str) -> tuple[int, bool] | None:
-    """Return threshold and correction of counts by the ``desc-`` label of their table; None for other labels."""
+    """Return the threshold of counts, and whether they are corrected, by the ``desc-`` label of their table."""
     for row in COMPONENTS:
         if row.storage == SourceFormat.TABLE and (found := row.match_desc(desc)):
             return int(found["threshold"]), row.is_corrected

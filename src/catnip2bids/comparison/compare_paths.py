@@ -162,7 +162,7 @@ def _compare_folders(
 
 
 def _unpaired(kinds: Mapping[str, PathKind], paired: Set[str], unreadable: Set[str]) -> dict[str, PathKind]:
-    """Return paths of one folder without a pair, except those that are, or lie below, what is unreadable in one."""
+    """Return the paths of one folder without a pair, except unreadable paths and everything below them."""
     return {
         path: kind
         for path, kind in kinds.items()

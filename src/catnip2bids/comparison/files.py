@@ -50,7 +50,7 @@ class FileComparison:
 
 
 def compare_files(path_1: Path, path_2: Path) -> FileComparison:
-    """Compare two files byte for byte, unless both are tables of atlas regions or animals with the same values."""
+    """Compare two files byte for byte; atlas tables and tables of participants may have another notation."""
     problems = []
     for path in (path_1, path_2):
         try:
@@ -86,20 +86,13 @@ def _have_same_values(path_1: Path, path_2: Path) -> bool:
 class RegionPair:
     """The counts of one region; None in a table without it."""
 
+    region: RegionCount  # the first count that exists, for index and name
     one: RegionCount | None
     two: RegionCount | None
 
     def of(self, side: int) -> RegionCount | None:
         """Return the count in a table (1 or 2)."""
         return self.one if side == 1 else self.two
-
-    @property
-    def region(self) -> RegionCount:
-        """The first count that exists, for index and name."""
-        found = self.one or self.two
-        if found is None:
-            raise ValueError("no table has this region")
-        return found
 
     @property
     def has_other_numbers(self) -> bool:
@@ -189,5 +182,6 @@ def compare_tables(path_1: Path, path_2: Path, warn: Warn = ignore) -> TableComp
     if problems:
         return FileComparison(path_1, path_2, same=False, problems=tuple(problems))
     one, two = tables
-    regions = [RegionPair(one.get(index), two.get(index)) for index in dict.fromkeys([*one, *two])]
+    first = one | {index: count for index, count in two.items() if index not in one}
+    regions = [RegionPair(count, one.get(index), two.get(index)) for index, count in first.items()]
     return TableComparison(path_1, path_2, tuple(regions))

@@ -126,10 +126,10 @@ def _counted(values: Array) -> Counter[int] | None:
 def lost_labels(
     volume: ComparedVolume, here: LabelCounts, there: LabelCounts, threads: BoundedMap
 ) -> dict[int, int] | None:
-    """Return labels that occur nowhere in a volume, with their numbers of voxels in the other one; None if not known.
+    """Return labels that occur nowhere in a volume, with their numbers of voxels in the other one; None if unknown.
 
-    `here` and `there` count the labels of both in voxels that differ. Planes are read until all labels in question were
-    found.
+    `here` and `there` count the labels of this volume and the other one in voxels that differ. Planes are read until
+    all labels in question were found.
     """
     if here.n_voxels is None or there.n_voxels is None:
         return None
@@ -145,7 +145,7 @@ def lost_labels(
 
 
 def _found_in(volume: ComparedVolume, wanted: frozenset[int], number: int) -> set[int]:
-    """Return those of some labels that occur in a plane."""
+    """Return the wanted labels that occur in a plane."""
     values = np.array(sorted(wanted))
     found: set[int] = set()
     with volume.open(number) as opened:

@@ -43,7 +43,7 @@ class MaskEvidence:
 
 
 def mask_of(pairing: VolumePair, masked: int, number: int) -> PlaneMask:
-    """Return the effect of a mask on a plane that both volumes have in one shape; `masked` is 1 or 2."""
+    """Return the effect of a mask on a plane; `masked` is the masked volume, 1 or 2."""
     with pairing.volume_1.open(number) as one, pairing.volume_2.open(number) as two:
         height, (n_rows, n_columns) = min(one.band_height, two.band_height), one.layout.shape
         zeroed, kept = (np.empty((n_rows, -(-n_columns // _BITS)), np.uint8) for _ in range(2))

@@ -174,7 +174,7 @@ def compare_volumes(
     *,
     are_labels: bool | None = None,
 ) -> VolumeComparison:
-    """Compare all planes of two volumes; whether values are labels is decided by them if it is not given.
+    """Compare all planes of two volumes; without `are_labels`, the values decide whether they are labels.
 
     Raises
     ------
@@ -230,7 +230,7 @@ def first_difference(entry_1: Entry, entry_2: Entry, resources: Resources) -> in
 def _comparison(
     pairing: VolumePair, pairs: Sequence[PlanePair], labels: tuple[LabelCounts, LabelCounts], threads: BoundedMap
 ) -> VolumeComparison:
-    """Derive the comparison from all pairs of planes, with the labels that differ; read planes again where needed."""
+    """Derive the comparison from all pairs of planes and the labels that differ; planes may be read again."""
     is_known = not (pairing.volume_1.problems or pairing.volume_2.problems or any(pair.problems for pair in pairs))
     all_same = all(pair.same for pair in pairs)
     different = [pair for pair in pairs if pair.difference and pair.difference.n_different]

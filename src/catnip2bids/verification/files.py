@@ -73,7 +73,7 @@ def _compared(dataset: Path, file_and_sha256: tuple[str, str]) -> FileProblem | 
 
 
 def missing_lines(provenance: Provenance, checksums: Checksums) -> list[str]:
-    """List files and copied folders that were packaged by provenance.json and have no checksum."""
+    """List files and copied folders without a checksum that were packaged, as provenance.json tells."""
     return sorted({path for path in _packaged(provenance) if not checksums.below(PurePosixPath(path))})
 
 

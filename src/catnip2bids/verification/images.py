@@ -78,7 +78,7 @@ def _expected(dataset: Path, path: PurePosixPath, record: ImageRecord) -> Expect
 def verify_image(
     dataset: Path, image: ExpectedImage, resources: Resources, deep: bool, on_voxels: Callable[[int], None]
 ) -> ImageVerdict:
-    """Read an image wholly, with a library that did not write it; `on_voxels` is told about voxels of level 0.
+    """Read a whole image with a library that did not write it; `on_voxels` is told about voxels of level 0.
 
     `deep` does everything in a second way too: OME-Zarr is decoded with tensorstore as well, and lower levels are
     recomputed with tensorstore instead of the faster code that made them.
@@ -135,7 +135,7 @@ def _size_problems(image: ExpectedImage, path: Path) -> list[Problem]:
 
 
 def _unrecorded_labels(image: ExpectedImage, path: Path) -> list[Problem]:
-    """Name label images that were not packaged into the image, stored or recorded."""
+    """Name the label images in an image, stored or recorded, that were not packaged."""
     stored = set() if path.is_file() else {entry.name for entry in without_leftovers((path / "labels").glob("*"))}
     unrecorded = sorted((stored | image.record.embedded.keys()) - image.labels - _DOCUMENTS)
     return [Problem(f"labels/{name} is not known: nothing can be said of its pixels") for name in unrecorded]

@@ -72,7 +72,7 @@ class SourceFiles:
         return problems
 
     def copy_problems(self, checksums: Checksums) -> Iterator[FileProblem]:
-        """Yield copies in the dataset of which the original is not the same any more."""
+        """Yield the copies in the dataset whose original has changed."""
         for key, record in self.provenance.runs.items():
             for path, copy in self.provenance.copies_of(key).items():
                 yield from self._changed(record, path, copy, checksums)
