@@ -69,7 +69,11 @@ class Found:
 
 
 class TiffReader:
-    """An OME-TIFF that is open for verification."""
+    """An OME-TIFF that is open for verification.
+
+    `shapes` are the voxels (z, y, x) of each level, `dtype` is the type of the values, and `piece_bytes` the memory for
+    checking a piece.
+    """
 
     def __init__(self, path: Path, kind: Kind, merge: Merge) -> None:
         self._path, self._kind, self._merge = path, kind, merge
@@ -79,23 +83,11 @@ class TiffReader:
             page, self._layout = levels[0]
             self.description_sha256 = hashlib.sha256(page.description.encode()).hexdigest()
         self._level_shapes = [layout.shape for _, layout in levels]
-        self._plane_bytes = math.prod(self._layout.shape) * self.dtype.itemsize
-        self._segment_bytes = max(layout.segment_bytes for _, layout in levels)
-
-    @property
-    def shapes(self) -> tuple[Zyx, ...]:
-        """Voxels (z, y, x) of each level; all have the same planes."""
-        return tuple((len(self._offsets), *shape) for shape in self._level_shapes)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return self._layout.dtype
-
-    @property
-    def piece_bytes(self) -> int:
-        """Memory that checking a plane takes."""
-        return self._plane_bytes * (_TIFF_COPIES - 1) + max(self._plane_bytes, self._segment_bytes)
+        self.shapes: tuple[Zyx, ...] = tuple((len(self._offsets), *shape) for shape in self._level_shapes)
+        self.dtype = self._layout.dtype
+        plane_bytes = math.prod(self._layout.shape) * self.dtype.itemsize
+        self._most_segment_bytes = max(plane_bytes, *(layout.segment_bytes for _, layout in levels))
+        self.piece_bytes = plane_bytes * (_TIFF_COPIES - 1) + self._most_segment_bytes
 
     def pieces(self) -> Iterator[Piece]:
         """Yield each plane."""
@@ -130,7 +122,7 @@ class TiffReader:
             if shapes != self._level_shapes or any(layout.dtype != self.dtype for layout in layouts):
                 found, first = (", ".join(map(format_shape, of)) for of in (shapes, self._level_shapes))
                 raise SourceError(f"{self._path}: has levels of {found} pixels, the first plane of {first}")
-            if max(layout.segment_bytes for layout in layouts) > max(self._plane_bytes, self._segment_bytes):
+            if max(layout.segment_bytes for layout in layouts) > self._most_segment_bytes:
                 raise SourceError(f"{self._path}: has larger strips or tiles than the first plane")
             decoded = [page.asarray(maxworkers=1) for page, _ in levels]
         return [level.astype(self.dtype, copy=False) for level in decoded]
@@ -147,7 +139,7 @@ class TiffReader:
 
 
 class ZarrReader:
-    """An OME-Zarr image that is open for verification."""
+    """An OME-Zarr image that is open for verification, with the same attributes as `TiffReader`."""
 
     def __init__(self, path: Path, kind: Kind, merge: Merge, *, twice: bool, most_bytes: int) -> None:
         self._path, self._kind, self._merge, self._twice, self._most_bytes = path, kind, merge, twice, most_bytes
@@ -167,6 +159,8 @@ class ZarrReader:
         self._arrays = [zarr.open_array(grid.folder, mode="r") for grid in self._grids]
         if len(types := {str(array.dtype) for array in self._arrays}) > 1:
             raise ValueError(f"its levels hold values of different types: {', '.join(sorted(types))}")
+        self.shapes = tuple(cast("Zyx", array.shape) for array in self._arrays)
+        self.dtype = np.dtype(self._arrays[0].dtype).newbyteorder("=")
         self._again = [open_array(path, level) for level in levels] if self._twice else []
         scales = [dataset["coordinateTransformations"][0]["scale"] for dataset in multiscale["datasets"]]
         self._steps = [
@@ -177,28 +171,14 @@ class ZarrReader:
             if after != tuple(math.ceil(n / s) for n, s in zip(before, step, strict=True)):
                 merged = f"{format_shape(before)} merged by {format_shape(step)}"
                 raise ValueError(f"level {index + 1} has {format_shape(after)} voxels, which is not {merged}")
-        for level, grid in enumerate(self._grids):
+        block_voxels = [self._whole_chunks(level, *self._block(level)) for level in range(len(levels))]
+        for level, (grid, n_voxels) in enumerate(zip(self._grids, block_voxels, strict=True)):
             chunk = grid.chunk_shape
-            if self._whole_chunks(level, *self._block(level)) // math.prod(chunk) > _MOST_CHUNKS:
+            if n_voxels // math.prod(chunk) > _MOST_CHUNKS:
                 raise ValueError(
                     f"level {level} is cut into chunks of {format_shape(chunk)}, which are too small to be read"
                 )
-
-    @property
-    def shapes(self) -> tuple[Zyx, ...]:
-        """Voxels (z, y, x) of each level."""
-        return tuple(cast("Zyx", array.shape) for array in self._arrays)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return np.dtype(self._arrays[0].dtype).newbyteorder("=")
-
-    @property
-    def piece_bytes(self) -> int:
-        """Memory that checking a piece takes: that of a block."""
-        most = max(self._whole_chunks(level, *self._block(level)) for level in range(len(self._arrays)))
-        return most * self.dtype.itemsize * _ZARR_COPIES
+        self.piece_bytes = max(block_voxels) * self.dtype.itemsize * _ZARR_COPIES
 
     def pieces(self) -> Iterator[Piece]:
         """Yield planes that are stored together, level after level; the last one is compared, and has no next one."""
