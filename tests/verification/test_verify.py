@@ -27,8 +27,7 @@ from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.locks import FOLDER_LOCK, locked
 from catnip2bids.ome import downsample, downsample_plainly
 from catnip2bids.progress import Progress
-from catnip2bids.verification.image_reader import Piece
-from catnip2bids.verification.tiff_image import TiffReader
+from catnip2bids.verification.image_readers import Piece, TiffReader
 from damaging import Damager
 from in_process import called
 from runs import (

@@ -20,8 +20,7 @@ from catnip2bids.comparison import compare
 from catnip2bids.enums import Kind
 from catnip2bids.errors import NotEnoughMemoryError, SourceError
 from catnip2bids.ome import downsample
-from catnip2bids.verification.image_reader import Piece
-from catnip2bids.verification.tiff_image import TiffReader
+from catnip2bids.verification.image_readers import Piece, TiffReader
 from catnip2bids.volume import inspect_stack, inspect_volume, plane_pages, plane_sha256
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.volume.tiff_page import PageLayout, PageSize, check_page, levels_of, open_page, reduced_pages

@@ -22,7 +22,7 @@ import catnip2bids
 from catnip2bids.enums import Kind, OmeZarrVersion
 from catnip2bids.errors import ReadError, SourceError, WriteError
 from catnip2bids.ome import OmeZarrImage, downsample
-from catnip2bids.verification.zarr_image import ZarrReader
+from catnip2bids.verification.image_readers import ZarrReader
 from catnip2bids.volume import (
     PlaneSource,
     ReadCost,

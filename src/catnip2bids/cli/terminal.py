@@ -182,7 +182,7 @@ def show_outputs(outputs: Iterable[tuple[Path, str]]) -> None:
 
 def show_comparison(comparison: Comparison, folder: Path) -> None:
     """Print the result of a comparison."""
-    from catnip2bids.comparison.summary_text import headline_of, summary_of
+    from catnip2bids.comparison.result import headline_of, summary_of
 
     _say_all(comparison.problems, comparison.warnings)
     if comparison.is_folder:

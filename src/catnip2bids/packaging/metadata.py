@@ -16,16 +16,14 @@ from typing import Any
 
 from catnip2bids._version import __version__
 from catnip2bids.atomic_write import make_folder, remove, write_text
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, image_stem, sidecar_of
-from catnip2bids.bids.names import entities_of
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, entities_of, image_stem, sidecar_of
 from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
 from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.component_type import Content, VoxelGrid
-from catnip2bids.catnip.components import COMPONENTS
+from catnip2bids.catnip.components import COMPONENTS, ancestors
 from catnip2bids.catnip.log import template_uri
-from catnip2bids.catnip.recognition import ancestors
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.enums import Naming
 from catnip2bids.leftovers import without_leftovers

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.bids.names import as_label
+from catnip2bids.bids.dataset_paths import as_label
 from catnip2bids.bids.schema import format_pattern, participant_levels
 from catnip2bids.bids.tables import UNKNOWN, Row, Table
 from catnip2bids.delimited import Row as GivenRow

@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import cast
 
 from catnip2bids.atomic_write import refuse_overlap, refuse_unwritable
-from catnip2bids.bids.dataset_paths import image_stem
-from catnip2bids.bids.names import check_label
+from catnip2bids.bids.dataset_paths import check_label, image_stem
 from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import read_table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table

@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import remove, write_text
-from catnip2bids.bids.dataset_paths import DERIVATIVE
-from catnip2bids.bids.names import entities_of
+from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table, read_table
 from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, read_atlas_table

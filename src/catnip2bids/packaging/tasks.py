@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids.atomic_write import too_long
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, copy_of, image_stem, sidecar_of
-from catnip2bids.bids.names import BidsName, run_name
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, BidsName, copy_of, image_stem, run_name, sidecar_of
 from catnip2bids.build_image import ImageSpec
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable
 from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat, VoxelGrid

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from catnip2bids.atomic_write import too_long
 from catnip2bids.catnip.component_type import Action
-from catnip2bids.catnip.recognition import recognise
+from catnip2bids.catnip.components import recognise
 from catnip2bids.catnip.run_name import SAMPLES, Hemisphere
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import SHOWN, format_bytes, format_list

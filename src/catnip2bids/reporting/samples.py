@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.bids.dataset_paths import image_stem
-from catnip2bids.bids.names import entities_of
+from catnip2bids.bids.dataset_paths import entities_of, image_stem
 from catnip2bids.bids.provenance import PROVENANCE, Decision, ImageRecord, Provenance, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, Row, read_number, read_rows
 from catnip2bids.catnip.component_type import ComponentType, Content
+from catnip2bids.catnip.components import component_of, rows_with
 from catnip2bids.catnip.counts import counted_segmentation
-from catnip2bids.catnip.recognition import component_of, rows_with
 from catnip2bids.paths import inside
 from catnip2bids.regions import DisplayedRegion, displayed_regions
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.catnip.atlas import ATLAS_LABELS
-from catnip2bids.catnip.recognition import kind_of
+from catnip2bids.catnip.components import kind_of
 from catnip2bids.formatting import format_planes, plane_number
 from catnip2bids.html_pages import picture_address
 from catnip2bids.ome import ends_apart

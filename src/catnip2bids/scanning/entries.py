@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from catnip2bids.catnip.components import FOLDERS
-from catnip2bids.catnip.recognition import recognise
+from catnip2bids.catnip.components import FOLDERS, recognise
 from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.leftovers import (
     LEFT_BEHIND,

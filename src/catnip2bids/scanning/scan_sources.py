@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat
-from catnip2bids.catnip.components import COMPONENTS, LOG, TELLTALE_FOLDERS
+from catnip2bids.catnip.components import COMPONENTS, LOG, TELLTALE_FOLDERS, layout_of, looks_like_run
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog, read_log
-from catnip2bids.catnip.recognition import layout_of, looks_like_run
 from catnip2bids.catnip.run_name import parse_run_name
 from catnip2bids.errors import ReadError, SourceError, UsageError
 from catnip2bids.formatting import format_choices, format_shape
