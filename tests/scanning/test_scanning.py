@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from catnip2bids.errors import SourceError
+from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run, scan
 from catnip2bids.volume import inspect_volume
 from runs import FLOX, KO, KO_NAME, SHAPE, TODAY, TODAY_NAME, slices_of, state_of, write_l0, write_l1, write_l2
@@ -297,6 +298,22 @@ def test_the_log_of_another_run_beside_is_not_taken(tmp_path: Path) -> None:
     write_l0(tmp_path, KO_NAME)
     (tmp_path / f"{TODAY_NAME}.log.txt").write_text("x")
     assert not only_run(tmp_path).log.fields
+
+
+def test_worker_processes_find_what_this_process_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_l0(tmp_path, KO, exclusion=True)
+    slices_of(write_l2(tmp_path, TODAY) / "FRST")[0].write_bytes(b"no TIFF")
+    here = scan(tmp_path)
+    looked_at: list[str] = []
+    monkeypatch.setattr("catnip2bids.scanning.scan_sources._HEADER_BYTES", 2**28)
+    progress = Progress()
+    monkeypatch.setattr(progress, "looking_at", looked_at.append)
+    elsewhere = scan(tmp_path, progress, jobs=2)
+    assert elsewhere == here
+    assert [entry.path for entry in elsewhere.runs[1].entries if entry.problems] == ["FRST"]
+    assert looked_at == [f"{run.folder.name}/{entry.path}" for run in here.runs for entry in run.entries]
+    components = [[entry.component for run in found.runs for entry in run.entries] for found in (here, elsewhere)]
+    assert list(map(id, components[0])) == list(map(id, components[1]))
 
 
 def test_the_image_size_of_the_log_is_held_against_the_slices(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from catnip2bids.engine.memory import (
     parse_bytes,
     worker_bytes,
 )
+from catnip2bids.engine.process_pool import is_worth_processes
 from catnip2bids.engine.resume_markers import Marker, UnitResult
 from catnip2bids.engine.scheduler import Scheduler, check_memory, scheduler_for
 from catnip2bids.engine.sequential_writer import SequentialWrite, resume_sequential_write, write_sequentially
@@ -45,6 +46,7 @@ __all__ = [
     "convert_unit",
     "convert_volume",
     "divide_memory",
+    "is_worth_processes",
     "needed_bytes",
     "own_resources",
     "parse_bytes",

@@ -50,7 +50,7 @@ from catnip2bids.plan import (
     voxel_size_warning,
 )
 from catnip2bids.progress import Progress
-from catnip2bids.scanning import Run, Scan, scan, source_list
+from catnip2bids.scanning import Run, Scan, scan_with_resources, source_list
 from catnip2bids.volume import format_voxel_size
 
 _PlannedRuns = list[tuple[Run, PlannedRun]]
@@ -99,7 +99,7 @@ def run_preflight(
     default_um = settings.voxel_size_um or (given.dataset.voxel_size_um if given else None)
     if given is None and default_um is None:
         raise UsageError(f"the voxel size is not known: {_WHERE_VOXEL_SIZES_ARE}")
-    found = _scan(folders, dataset, progress)
+    found = _scan(folders, dataset, resources, progress)
     proposed = given or _with_earlier_slice_numbers(make_plan(found), provenance)
     matched = _with_voxel_sizes(match_plan(found, proposed), settings, default_um)
     labelled = _with_labels(matched, settings)
@@ -156,9 +156,9 @@ def _with_earlier_slice_numbers(plan: Plan, provenance: Provenance) -> Plan:
     return plan
 
 
-def _scan(folders: list[Path], dataset: Path, progress: Progress) -> Scan:
+def _scan(folders: list[Path], dataset: Path, resources: Resources, progress: Progress) -> Scan:
     """Scan the sources, and note the files of them and of the dataset that are ignored."""
-    found = scan(folders, progress)
+    found = scan_with_resources(folders, progress, resources)
     _refuse_folder(dataset, [run.folder for run in found.runs])
     if leftovers := [*found.leftovers, *leftovers_below(dataset)]:
         progress.note(ignored(leftovers))

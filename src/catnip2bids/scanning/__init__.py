@@ -2,6 +2,6 @@
 
 from catnip2bids.scanning.entries import files_below
 from catnip2bids.scanning.model import Entry, Run, Scan
-from catnip2bids.scanning.scan_sources import scan, source_list, with_slice_numbers
+from catnip2bids.scanning.scan_sources import scan, scan_with_resources, source_list, with_slice_numbers
 
-__all__ = ["Entry", "Run", "Scan", "files_below", "scan", "source_list", "with_slice_numbers"]
+__all__ = ["Entry", "Run", "Scan", "files_below", "scan", "scan_with_resources", "source_list", "with_slice_numbers"]

@@ -6,9 +6,11 @@ needs; its problems do not affect other entries.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from catnip2bids.catnip.components import COMPONENTS, LOG, TELLTALE_FOLDERS, lay
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.run_name import parse_run_name
+from catnip2bids.engine import BoundedMap, Resources, is_worth_processes, own_resources
 from catnip2bids.errors import ReadError, SourceError, UsageError
 from catnip2bids.formatting import format_choices, format_shape
 from catnip2bids.progress import Progress
@@ -34,9 +37,15 @@ from catnip2bids.volume import (
 )
 
 _PARENTS_THAT_MAY_NAME_A_RUN = 3
+_ENTRY_BYTES = 32 * 2**20
+"""Memory for inspecting one entry: paths and headers, but no pixels."""
+_HEADER_BYTES = 128 * 2**10
+"""Reading the header of a slice takes as long as decoding so many bytes of pixels."""
 
 
-def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None = None) -> Scan:
+def scan(
+    sources: Sequence[Path | str] | Path | str, progress: Progress | None = None, *, jobs: int | None = None
+) -> Scan:
     """Find all runs below some folders and inspect their entries.
 
     Parameters
@@ -45,19 +54,28 @@ def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None =
         Folders that are runs, or hold runs at any depth.
     progress
         Receives the entry that is inspected.
+    jobs
+        Number of processors to use; all of them by default.
 
     Raises
     ------
     SourceError
         If a source is not a folder, no run is found below it, or the name of a folder is not UTF-8.
+    UsageError
+        If no source or an impossible number of processors is given.
 
     Examples
     --------
     >>> scan("cohort")
     <Scan cohort: 2 runs, 31 entries, 0 problems>
     """
-    folders, progress = tuple(source_list(sources)), progress or Progress()
-    runs: dict[Path, Run] = {}
+    return scan_with_resources(sources, progress or Progress(), own_resources(jobs, None))
+
+
+def scan_with_resources(sources: Sequence[Path | str] | Path | str, progress: Progress, resources: Resources) -> Scan:
+    """Scan as `scan` does; the slices of large cohorts are inspected in worker processes, or on a cluster."""
+    folders = tuple(source_list(sources))
+    runs: dict[Path, tuple[Path, Path]] = {}  # run folder and source, by resolved path
     for folder in folders:
         if not folder.is_dir():
             what = "is not a folder" if folder.exists() else "does not exist"
@@ -71,15 +89,16 @@ def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None =
         for run_folder in found:
             for part in (run_folder, *run_folder.parents):
                 refuse_odd_name(part)
-            if run_folder.resolve() not in runs:
-                try:
-                    runs[run_folder.resolve()] = _scan_run(run_folder, folder, progress)
-                except OSError as error:
-                    raise ReadError(
-                        f"{error.filename or run_folder}: cannot be read: {error.strerror}; "
-                        "make it readable and run again"
-                    ) from error
-    return Scan(folders, tuple(runs.values()))
+            runs.setdefault(run_folder.resolve(), (run_folder, folder))
+    try:
+        listed = [_listed_entries(run_folder) for run_folder, _ in runs.values()]
+        inspected = iter([*_inspect_all(list(chain.from_iterable(listed)), resources, progress)])
+        entries = [list(islice(inspected, len(of_run))) for of_run in listed]
+        return Scan(folders, tuple(_run(*run, found) for run, found in zip(runs.values(), entries, strict=True)))
+    except OSError as error:
+        raise ReadError(
+            f"{error.filename or folders[0]}: cannot be read: {error.strerror}; make it readable and run again"
+        ) from error
 
 
 def source_list(sources: Sequence[Path | str] | Path | str) -> list[Path]:
@@ -98,17 +117,41 @@ def _find_runs(source: Path) -> Iterator[Path]:
             yield folder
 
 
-def _scan_run(folder: Path, source: Path, progress: Progress) -> Run:
-    entries = []
-    for entry in entries_below(folder):
-        progress.looking_at(f"{folder.name}/{entry.path}")
-        entries.append(_inspected(entry))
+def _listed_entries(run: Path) -> list[Entry]:
+    """List the entries of a run, and the log beside it, which comes last."""
+    log = run / ".." / f"{run.resolve().name}.log.txt"
+    beside = [recognised(Entry(f"../{log.name}", log), log.name)] if log.is_file() else []
+    return [*entries_below(run), *beside]
+
+
+def _inspect_all(entries: Sequence[Entry], resources: Resources, progress: Progress) -> Iterator[Entry]:
+    """Inspect entries, and yield them in their order."""
+
+    def announced() -> Iterable[Entry]:
+        for entry in entries:
+            run = entry.location.parents[entry.path.count("/")]
+            progress.looking_at(f"{run.name}/{entry.path}")
+            yield entry
+
+    n_bytes = _HEADER_BYTES * sum(map(_count_slices, entries))
+    if not is_worth_processes(n_bytes):
+        yield from map(_inspected, announced())
+        return
+    with BoundedMap(resources, _ENTRY_BYTES, n_bytes=n_bytes, about=entries[0].location) as readers:
+        for entry, found in zip(entries, readers.map(_inspected, announced()), strict=True):
+            yield replace(found, component=entry.component)  # other processes return copies, and rows are singletons
+
+
+def _count_slices(entry: Entry) -> int:
+    if entry.problems or entry.set_aside or entry.component is None or entry.component.storage != SourceFormat.SLICES:
+        return 0
+    with os.scandir(entry.location) as files:
+        return sum(1 for _ in files)
+
+
+def _run(folder: Path, source: Path, entries: Sequence[Entry]) -> Run:
     absolute = folder.resolve()
-    log_beside = folder / ".." / f"{absolute.name}.log.txt"
     logs = [entry.location for entry in entries if entry.component == LOG]
-    if log_beside.is_file():
-        entries.append(_inspected(recognised(Entry(f"../{log_beside.name}", log_beside), log_beside.name)))
-        logs.append(log_beside)
     log = read_log(logs[0]) if logs else RunLog(fields={})
     return Run(
         folder=folder,

@@ -18,7 +18,7 @@ from catnip2bids.engine import BoundedMap, Resources
 from catnip2bids.errors import NotEnoughMemoryError, SourceError, UsageError
 from catnip2bids.formatting import format_shape
 from catnip2bids.progress import Progress
-from catnip2bids.scanning import Entry, Run, files_below, scan, with_slice_numbers
+from catnip2bids.scanning import Entry, Run, files_below, scan_with_resources, with_slice_numbers
 from catnip2bids.verification.images import ExpectedImage
 from catnip2bids.verification.result import FileProblem, Problem, ProblemKind
 from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane, hashing_bytes
@@ -35,9 +35,11 @@ class SourceFiles:
     leftovers: tuple[Path, ...]  # files of operating systems and programs in the source folders
 
     @classmethod
-    def find(cls, sources: Sequence[Path], provenance: Provenance, progress: Progress) -> SourceFiles:
+    def find(
+        cls, sources: Sequence[Path], provenance: Provenance, resources: Resources, progress: Progress
+    ) -> SourceFiles:
         """Scan the source folders; raise SourceError if one of them is not a folder, or no run is in it."""
-        found = scan(sources, progress)
+        found = scan_with_resources(sources, progress, resources)
         return cls(provenance, found.runs, found.leftovers)
 
     def problems_of(

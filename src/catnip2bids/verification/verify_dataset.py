@@ -102,7 +102,7 @@ def _verified(
     *,
     deep: bool,
 ) -> Verification:
-    originals = SourceFiles.find(sources, provenance, progress) if sources else None
+    originals = SourceFiles.find(sources, provenance, resources, progress) if sources else None
     images = list(expected_images(dataset, provenance))
     progress.start(sum(image.n_voxels * (2 if originals and image.inside is None else 1) for image in images))
     verdicts, refusals = [], []
