@@ -21,7 +21,7 @@ from PIL import Image
 from catnip2bids.enums import Compression
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.ome import ome_tiff, tiff_directory
-from catnip2bids.volume import Copyable, Kind, Volume, inspect_slices, inspect_stack, plane_sha256
+from catnip2bids.volume import Copyable, Encoding, Kind, Volume, inspect_slices, inspect_stack, plane_sha256
 from fork_server import forked
 from made_up import (
     BITS,
@@ -154,7 +154,7 @@ def test_differences_of_eight_bytes_are_not_copied(tmp_path: Path, dtype: str, c
     assert isinstance(volume, Copyable)
     assert volume.encoding is not None
     encoding = replace(volume.encoding, predictor=2)
-    assert replace(image_of(volume, tmp_path / "image.tif"), encoding=encoding).copies == copies
+    assert replace(image_of(volume, tmp_path / "image.tif"), source_encoding=encoding).copies == copies
 
 
 @pytest.mark.parametrize("compression", Compression)
@@ -388,7 +388,7 @@ def test_classic_files_that_become_too_large_name_the_other_format(
 
 def test_a_classic_file_may_be_4_gib_but_no_plane_begins_there() -> None:
     storage, classic = (
-        tiff_directory.SegmentFormat(1, rows_per_strip=2**16),
+        Encoding(1, 1, "<", 2**16, None),
         tiff_directory.TiffFormat(False, "<", "uint8", (1, 1)),
     )
 
@@ -407,7 +407,7 @@ def test_a_classic_file_may_be_4_gib_but_no_plane_begins_there() -> None:
 @pytest.mark.parametrize("tile", [None, (2**17, 2**16)])
 def test_segments_of_4_gib_and_more_keep_their_lengths(tmp_path: Path, tile: tuple[int, int] | None) -> None:
     counts = np.array([2**33, 2**32 + 5], np.uint64)
-    storage = tiff_directory.SegmentFormat(1, rows_per_strip=None if tile else 2**17, tile=tile)
+    storage = Encoding(1, 1, "<", None if tile else 2**17, tile)
     image = tiff_directory.EncodedImage((2**17 + 1, 2**16), storage, counts, [])
     written = tiff_directory.TiffFormat(True, "<", "uint8", (1, 1))
     with (tmp_path / "image.ome.btf").open("wb") as file:
@@ -439,7 +439,7 @@ def _measure_encoding(folder: Path) -> None:
 
 def _encode(image: ome_tiff.OmeTiffImage, volume: Volume, plane: Array) -> None:
     assert isinstance(volume, Copyable)
-    encoder = image.encoder()
+    encoder = ome_tiff.TiffPlaneEncoder(image)
     copied = volume.read_encoded(0) if image.copies else None
     for top in range(0, len(plane), image.band_rows):
         encoder.take(plane[top : top + image.band_rows])

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from catnip2bids._version import __version__
 from catnip2bids.errors import SourceError
+from catnip2bids.formatting import in_xml
 from catnip2bids.ome.tiff_directory import bits_per_value
-from catnip2bids.xml_text import in_xml
 
 _PIXEL_TYPES = {"float32": "float", "float64": "double", "bool": "bit"}
 _PIXEL_TYPES |= {f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32)}
@@ -31,12 +31,9 @@ class OmeXmlFields:
 
 
 def pixel_type(dtype: str, image: str) -> str:
-    """Return the OME name of a NumPy type; `image` is named in errors.
+    """Return the OME name of a NumPy type; raises SourceError, which names `image`, for those that OME does not have.
 
-    Raises
-    ------
-    SourceError
-        If OME has no such type: 64-bit integers, and 16-bit floating point numbers.
+    These are 64-bit integers, and 16-bit floating point numbers.
     """
     if dtype not in _PIXEL_TYPES:
         raise SourceError(

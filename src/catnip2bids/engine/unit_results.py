@@ -1,4 +1,4 @@
-"""Resume markers: which units of an image are done, and their results.
+"""Results of units: findings about their pixels, and the resume markers that keep them.
 
 Invariant: a marker is written in one step after all files of its unit are on disk, and counts only while these files
 have the recorded sizes. Markers lie next to the image, never in it, in a folder that belongs to one fingerprint of
@@ -13,10 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from catnip2bids.atomic_write import remove, write_text
 from catnip2bids.documents import read_object
-from catnip2bids.errors import DatasetError
+from catnip2bids.enums import Kind
+from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.formatting import format_planes
 from catnip2bids.paths import SafePath
+from catnip2bids.volume import Volume, label_values, value_range
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,48 @@ class UnitResult:
             return all((image / name).stat().st_size == n_bytes for name, n_bytes in self.files.items())
         except OSError:  # also for a path that no file can have
             return False
+
+
+class PixelStatistics:
+    """Plane hashes, value range and labels of some planes, collected while their pixels are in memory."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.sha256: list[str] = []  # of all planes that are read completely, in order
+        self._kind = kind
+        self._ranges: list[tuple[float, float]] = []
+        self._labels: set[int] = set()
+
+    def inspect(self, rows: npt.NDArray[Any], volume: Volume, plane: int) -> None:
+        """Inspect some rows of a plane; several threads call this, since adding to a list or set is atomic."""
+        try:
+            if self._kind == Kind.IMAGE:
+                if (found := value_range(rows)) is not None:
+                    self._ranges.append(found)
+                return
+            labels = label_values(rows)
+        except SourceError as error:
+            raise SourceError(f"{volume.plane_source(plane).path}: {format_planes([plane])} {error}") from error
+        self._labels.update(labels)
+        self._ranges.append((float(min(labels)), float(max(labels))))
+
+    def add(self, result: UnitResult) -> None:
+        """Add the findings about the next planes."""
+        self.sha256 += result.sha256
+        self._labels.update(result.labels or ())
+        if result.value_range is not None:
+            self._ranges.append(result.value_range)
+
+    def result(self, files: Mapping[str, int]) -> UnitResult:
+        """Return all findings, with the bytes of the files that were written."""
+        ends = None  # if all values are NaN or infinite
+        if self._ranges:
+            ends = min(low for low, _ in self._ranges), max(high for _, high in self._ranges)
+        return UnitResult(
+            sha256=tuple(self.sha256),
+            value_range=ends,
+            labels=None if self._kind == Kind.IMAGE else frozenset(self._labels),
+            files=files,
+        )
 
 
 DAMAGED = (DatasetError, ValueError, LookupError, TypeError, AttributeError)
