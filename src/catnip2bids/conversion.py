@@ -10,9 +10,15 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from catnip2bids.atomic_write import LONGEST_NAME_BYTES, output_folder, raising_write_errors, refuse_overlap
+from catnip2bids.atomic_write import (
+    LONGEST_NAME_BYTES,
+    discard_staging,
+    is_unfinished,
+    output_folder,
+    raising_write_errors,
+    refuse_overlap,
+)
 from catnip2bids.build_image import ImageSpec, build_image, unnamed_labels_warning
-from catnip2bids.colors import color_of_label
 from catnip2bids.engine import ProgressCallbacks, Resources, UnitResult, resources_for, scheduler_for
 from catnip2bids.enums import (
     IMAGE_ENDINGS,
@@ -27,12 +33,11 @@ from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.formatting import format_count, format_shape
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import lock_output
-from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, is_label_type
+from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, color_of_label, is_label_type
 from catnip2bids.ome.ome_xml import pixel_type
 from catnip2bids.paths import safe_file
 from catnip2bids.progress import Progress
 from catnip2bids.short_repr import ReprSummary, ShortRepr
-from catnip2bids.staging import discard_staging, is_unfinished
 from catnip2bids.volume import Volume, format_voxel_size, inspect_volume, stated_voxel_size
 
 

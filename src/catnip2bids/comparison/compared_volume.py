@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.comparison.tiff_calibration import StatedCalibration, read_calibration
+from catnip2bids.documents import refuse_special_file
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.errors import SourceError
-from catnip2bids.file_types import refuse_special_file
 from catnip2bids.formatting import format_bytes_up, format_list
 from catnip2bids.scanning import Entry
 from catnip2bids.volume import (

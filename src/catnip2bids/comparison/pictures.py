@@ -15,7 +15,6 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.colors import color_of_label
 from catnip2bids.comparison.compared_volume import BAND_BYTES
 from catnip2bids.comparison.planes import PlanePair
 from catnip2bids.comparison.relation import Relation
@@ -23,6 +22,7 @@ from catnip2bids.comparison.values import differing
 from catnip2bids.comparison.volumes import VolumeComparison
 from catnip2bids.errors import SourceError
 from catnip2bids.html_pages import picture_address
+from catnip2bids.ome import color_of_label
 
 Array = npt.NDArray[Any]
 

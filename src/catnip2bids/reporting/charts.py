@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from catnip2bids.formatting import in_xml
 from catnip2bids.regions import DisplayedRegion, region_of
 from catnip2bids.reporting.samples import Counts
 from catnip2bids.reporting.views import Histogram
-from catnip2bids.xml_text import in_xml
 
 _TEXT: Final = "currentColor"
 _MOST_BARS: Final = 24

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from catnip2bids.documents import read_xml
 from catnip2bids.formatting import format_planes
-from catnip2bids.xml_text import read_xml
 
 
 def order_of_files(xml: str) -> list[str]:

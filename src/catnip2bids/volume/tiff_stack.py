@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import tifffile
 
+from catnip2bids.documents import read_xml
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_count, format_list
 from catnip2bids.volume.inspection import Inspection, size_on_disk
@@ -33,7 +34,6 @@ from catnip2bids.volume.tiff_page import (
 from catnip2bids.volume.tiff_pages import check_planes
 from catnip2bids.volume.tiff_volume import TiffPlanes
 from catnip2bids.volume.volume import PlaneSource
-from catnip2bids.xml_text import read_xml
 
 
 @dataclass(frozen=True)

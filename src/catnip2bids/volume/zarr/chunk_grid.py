@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from catnip2bids.file_types import refuse_special_file
+from catnip2bids.documents import refuse_special_file
 from catnip2bids.formatting import format_bytes
 
 MOST_CHUNK_BYTES = 32 * 2**20
