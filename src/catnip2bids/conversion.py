@@ -30,11 +30,11 @@ from catnip2bids.enums import (
     voxel_size_unit_warning,
 )
 from catnip2bids.errors import SourceError, UsageError
-from catnip2bids.formatting import format_count, format_shape
+from catnip2bids.formatting import format_choices, format_count, format_shape
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import lock_output
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, color_of_label, is_label_type
-from catnip2bids.ome.ome_xml import pixel_type
+from catnip2bids.ome.ome_tiff import pixel_type
 from catnip2bids.paths import safe_file
 from catnip2bids.progress import Progress
 from catnip2bids.short_repr import ReprSummary, ShortRepr
@@ -183,8 +183,7 @@ def _ending_of(target: Path) -> str:
     """Return the ending of the target, which decides the format."""
     ending = next((ending for ending in IMAGE_ENDINGS if target.name.endswith(ending)), None)
     if ending is None:
-        endings = f"{', '.join(IMAGE_ENDINGS[:-1])} or {IMAGE_ENDINGS[-1]}"
-        raise UsageError(f"{target}: the name of the image must end in {endings}")
+        raise UsageError(f"{target}: the name of the image must end in {format_choices(IMAGE_ENDINGS)}")
     if len(os.fsencode(target.name)) > LONGEST_NAME_BYTES:
         raise UsageError(f"{target}: the name of the image is too long; give one of at most {LONGEST_NAME_BYTES} bytes")
     return ending

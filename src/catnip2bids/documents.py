@@ -98,7 +98,7 @@ def _n_parts(content: bytes, separators: bytes) -> int:
 
 
 def read_xml(text: str) -> ElementTree.Element:
-    """Parse an XML document; raises ParseError if it is none, or has more elements than a description of an image."""
+    """Parse an XML document; raises ParseError if it is not XML, or far too long for one image."""
     if (n_elements := text.count("<")) > _MOST_ELEMENTS:
         raise ElementTree.ParseError(f"{n_elements:,} elements, and an image needs fewer than {_MOST_ELEMENTS:,}")
     return ElementTree.fromstring(text)

@@ -145,7 +145,7 @@ def _scheduler_of(
 ) -> Iterator[tuple[Any, Callable[[], str]]]:
     """Yield the address of the scheduler, or start the jobs of Slurm, which end with the work.
 
-    Yields also a function that returns the state of jobs that are not workers yet, for people.
+    Also yields a function that returns the state of the jobs that are not workers yet, for people.
     """
     if cluster.address == _SLURM:
         with _slurm_cluster(jobs, memory_bytes) as slurm:

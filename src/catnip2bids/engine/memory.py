@@ -233,18 +233,15 @@ def memory_limits(root: Path = Path("/"), environment: Mapping[str, str] = os.en
 def n_processors(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> int:
     """Return the number of processors that this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min([usable, *_processor_limits(root, environment)]), 1)
-
-
-def _processor_limits(root: Path, environment: Mapping[str, str]) -> Iterator[int]:
+    limits = [usable, *_slurm_cpus(environment, "SLURM_CPUS_PER_TASK")]
     for folder in _control_groups(root, "cpu"):
         quota = _numbers(folder / "cpu.max") or [
             *_numbers(folder / "cpu.cfs_quota_us"),  # -1 without a limit
             *_numbers(folder / "cpu.cfs_period_us"),
         ]
         if len(quota) == 2 and min(quota) > 0:
-            yield math.ceil(quota[0] / quota[1])
-    yield from _slurm_cpus(environment, "SLURM_CPUS_PER_TASK")
+            limits.append(math.ceil(quota[0] / quota[1]))
+    return max(min(limits), 1)
 
 
 def _control_groups(root: Path, controller: str) -> Iterator[Path]:
@@ -286,7 +283,7 @@ def _slurm_cpus(environment: Mapping[str, str], *names: str) -> Iterator[int]:
 
 
 def parse_bytes(text: str) -> int:
-    """Parse a size such as ``2GiB``, ``512 MiB``, ``1.5G`` or ``800000000``; raises UsageError if it is none."""
+    """Parse a size such as ``2GiB``, ``512 MiB``, ``1.5G`` or ``800000000``; raises UsageError for other texts."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?)B?\s*", text)
     if match is None or match[2] not in _UNITS:
         raise UsageError(f"{text!r} is not a valid size; write for example 512MiB or 2GiB")

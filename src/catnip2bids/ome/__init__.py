@@ -11,8 +11,7 @@ from catnip2bids.ome.formats import (
     unexpected_files,
 )
 from catnip2bids.ome.levels import Level, plan_levels
-from catnip2bids.ome.ome_tiff import OmeTiffImage
-from catnip2bids.ome.ome_xml import OmeXmlFields
+from catnip2bids.ome.ome_tiff import OmeTiffImage, OmeXmlFields
 from catnip2bids.ome.ome_zarr import OmeZarrImage
 from catnip2bids.ome.ome_zarr_metadata import (
     Display,

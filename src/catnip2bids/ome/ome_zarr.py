@@ -190,7 +190,7 @@ class UnitWriter:
     """Writes the blocks of one unit, and the shards of lower levels made from them while they are in memory.
 
     Invariant: blocks come in order of planes, then rows. Each shard of each level is written once, when its last voxel
-    is known, and nothing is read back. Voxels are merged on `threads`; tensorstore encodes on as many of its own.
+    is known, and nothing is read back. Voxels are merged on `threads`; tensorstore encodes on `n_threads` of its own.
     """
 
     def __init__(self, image: OmeZarrImage, threads: Executor | None, n_threads: int) -> None:
