@@ -37,10 +37,7 @@ _LONGEST_PATH_BYTES = 4095 - (255 - LONGEST_NAME_BYTES)
 
 
 def refuse_overlap(source: Path, output: Path) -> None:
-    """Refuse a source and an output of which one contains the other.
-
-    Raises UsageError if one of them is inside the other, or both are the same.
-    """
+    """Raise UsageError if source and output are the same, or one contains the other."""
     one, other = source.resolve(), output.resolve()
     if other.is_relative_to(one):
         raise UsageError(f"{output}: is inside {source}, which is only read; give a folder outside of it")
@@ -85,11 +82,7 @@ def _remedy(error: OSError) -> str:
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """Refuse a folder that cannot be written or created.
-
-    Raises DatasetError if permissions, a read-only disk, or a file among its parents prevent it, or its path is not
-    UTF-8, which tensorstore needs.
-    """
+    """Raise DatasetError for a folder that cannot be written, or whose path is not UTF-8, as tensorstore needs it."""
     try:
         str(folder.absolute()).encode()
     except UnicodeEncodeError as error:
@@ -105,10 +98,7 @@ def refuse_unwritable(folder: Path) -> None:
 
 @contextmanager
 def output_folder(folder: Path) -> Iterator[None]:
-    """Create a folder to write into; after an error, remove the new folders that are still empty.
-
-    Raises DatasetError if the folder cannot be written.
-    """
+    """Create a folder to write into; after an error, remove the new folders that are still empty."""
     refuse_unwritable(folder)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:

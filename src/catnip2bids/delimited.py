@@ -216,10 +216,7 @@ def _windows_1252(path: Path, content: bytes, warn: Warn) -> str:
 
 
 def split_fields(text: str, delimiter: str, first_line: int = 1) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the fields of each row, without quotes; empty lines are skipped.
-
-    Raises ValueError if quotes do not match, or a field goes on in the next line.
-    """
+    """Yield line number and fields of each filled row; raises ValueError for quotes that do not close in the line."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = first_line
     try:

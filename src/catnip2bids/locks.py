@@ -46,10 +46,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def refuse_packaging(dataset: Path, command: str) -> None:
-    """Refuse to read a dataset that is being packaged; `command` is named as what to run again.
-
-    Raises DatasetError if another program is writing the dataset.
-    """
+    """Raise DatasetError if a dataset is being packaged; `command` is what to run again."""
     if is_locked(dataset):
         raise DatasetError(f"{dataset}: is being packaged now; run {command} again when that is done")
 
@@ -139,10 +136,7 @@ def wait_for_workers(markers: Path, final: Path) -> None:
 
 
 def lock_output(final: Path) -> AbstractContextManager[None]:
-    """Lock the name of an output, whether or not it exists; its folder must exist.
-
-    Raises DatasetError if another program is writing the same output.
-    """
+    """Lock the name of an output in an existing folder; raises DatasetError if another program is writing it."""
     return _locked(final.with_name(f".{final.name}{LOCK}"), final)
 
 

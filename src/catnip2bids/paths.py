@@ -53,10 +53,7 @@ def leads_out(path: str) -> bool:
 
 
 def inside(path: str, what: str) -> PurePosixPath:
-    """Return a normalized path below a folder.
-
-    Raises DatasetError, whose message begins with the document `what` that contains the path, if it leads out of it.
-    """
+    """Return a normalized path below a folder; raises DatasetError, which names the document, if it leads out."""
     if leads_out(path):
         raise DatasetError(
             f"{what}: the path {path!r} leads out of its folder; the dataset was tampered with; "
