@@ -45,8 +45,8 @@ _LOST = (
 )
 _NO_WORKER = "no worker is left in the cluster; start workers and run the same command again to go on"
 _SECONDS_TO_FETCH, _SECONDS_TO_LOOK, _SECONDS_TO_CANCEL = 120, 0.5, 5
-_SECONDS_BETWEEN_COUNTS = 5.0
-"""Workers are counted rarely because a scheduler takes 10 ms to list 64 of them."""
+_SECONDS_BETWEEN_LOOKS = 5.0
+"""The scheduler is asked rarely for its workers because it takes 10 ms to list 64 of them."""
 _DONE = ".done"
 _MOST_SHARED = 256
 """Shared objects that are kept on the cluster."""
@@ -65,7 +65,7 @@ class ClusterExecutor(Executor):
         self._client = client
         self._n_slots = n_slots
         self._patience_s, self._workers_seen = patience_s, time.monotonic()
-        self._next_count = time.monotonic() + _SECONDS_BETWEEN_COUNTS
+        self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
         self._command = uuid.uuid4().hex
         self._reading = tuple(reading)
         self._slots = threading.Semaphore(_TASKS_PER_SLOT * n_slots)
@@ -84,10 +84,10 @@ class ClusterExecutor(Executor):
         Submitted tasks cannot be cancelled: a worker may be running them, and callers wait until nothing writes.
         Raises WorkerError if the cluster is lost.
         """
-        self._count_slots()
+        self._look_at_workers()
         while not self._slots.acquire(timeout=_SECONDS_TO_LOOK):
             self._check()
-            self._count_slots()
+            self._look_at_workers()
         outcome: Future[Result] = Future()
         outcome.set_running_or_notify_cancel()
         try:
@@ -111,18 +111,27 @@ class ClusterExecutor(Executor):
         if self._lost is not None:
             raise self._lost
 
-    def _count_slots(self) -> None:
-        """Submit more tasks at a time if workers have joined; ask the scheduler at most every few seconds."""
+    def _look_at_workers(self) -> None:
+        """Submit more tasks at a time if workers have joined; fail all tasks if there have been none for too long.
+
+        The scheduler is asked at most every few seconds.
+        """
         with self._lock:
-            if time.monotonic() < self._next_count:
+            if time.monotonic() < self._next_look:
                 return
-            self._next_count = time.monotonic() + _SECONDS_BETWEEN_COUNTS
-        n_threads = sum(worker["nthreads"] for worker in workers_of(self._client) or ())
+            self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        workers = workers_of(self._client)
+        if workers is None:
+            return  # tasks fail if the cluster is lost
         with self._lock:
-            n_new = n_threads - self._n_slots
+            n_new = sum(worker["nthreads"] for worker in workers) - self._n_slots
             self._n_slots += max(n_new, 0)
         if n_new > 0:
             self._slots.release(_TASKS_PER_SLOT * n_new)
+        if workers or not self._running:
+            self._workers_seen = time.monotonic()
+        elif self._patience_s is not None and time.monotonic() - self._workers_seen > self._patience_s:
+            self._give_up(WorkerError(_NO_WORKER))
 
     def _give_up(self, error: WorkerError) -> None:
         """Fail all tasks that are not done, and accept no more."""
@@ -136,26 +145,14 @@ class ClusterExecutor(Executor):
     def _pass_results_on(self) -> None:
         while True:
             try:
-                finished = self._finished.get(timeout=_SECONDS_BETWEEN_COUNTS)
+                finished = self._finished.get(timeout=_SECONDS_BETWEEN_LOOKS)
             except Empty:
-                self._check_workers()
+                self._look_at_workers()
                 continue
             if finished is None:
                 return
             self._pass_on(*finished)
             del finished  # so that the scheduler forgets it
-
-    def _check_workers(self) -> None:
-        """Fail all tasks if the cluster has been without workers for too long."""
-        if self._patience_s is None:
-            return
-        workers = workers_of(self._client)
-        if workers is None:
-            return  # tasks fail if the cluster is lost
-        if workers or not self._running:
-            self._workers_seen = time.monotonic()
-        elif time.monotonic() - self._workers_seen > self._patience_s:
-            self._give_up(WorkerError(_NO_WORKER))
 
     def _pass_on(self, outcome: Future[Any], done: DaskFuture[Any]) -> None:
         """Pass the outcome of a task on; turn errors of Dask into a `WorkerError` that says what to do."""
