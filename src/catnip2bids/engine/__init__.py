@@ -12,13 +12,12 @@ from catnip2bids.engine.memory import (
 )
 from catnip2bids.engine.scheduler import ProgressCallbacks, Scheduler, check_memory, convert_volume, scheduler_for
 from catnip2bids.engine.sequential_writer import SequentialWrite, resume_sequential_write, write_sequentially
-from catnip2bids.engine.unit_results import Marker, UnitResult
+from catnip2bids.engine.unit_results import UnitResult
 from catnip2bids.engine.work_units import StoppedError, WorkUnit, convert_unit, split_into_units
 
 __all__ = [
     "OVERHEAD_BYTES",
     "BoundedMap",
-    "Marker",
     "ProgressCallbacks",
     "Resources",
     "Scheduler",

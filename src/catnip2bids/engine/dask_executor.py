@@ -25,11 +25,12 @@ from weakref import WeakValueDictionary
 from catnip2bids._version import __version__
 from catnip2bids.engine.memory import Resources
 from catnip2bids.engine.sequential_writer import SequentialWrite
-from catnip2bids.engine.unit_results import Marker, UnitResult
+from catnip2bids.engine.unit_results import UnitResult, read_marker
 from catnip2bids.engine.work_units import RemainingLevels, WorkUnit, convert_unit, write_remaining_levels
 from catnip2bids.errors import WorkerError
 from catnip2bids.locks import create_step_lock, hold_step_lock
 from catnip2bids.ome import OmeZarrImage
+from catnip2bids.paths import SafePath
 from catnip2bids.volume import Volume
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class ClusterExecutor(Executor):
         first = arguments[0] if arguments else None
         if isinstance(first, WorkUnit):
             parts = self._share(first.volume), self._share(first.image), first.start, first.stop, first.marker
-            return (self._lock_of(first.marker.path), _convert_unit, *parts, *arguments[1:])
+            return (self._lock_of(first.marker), _convert_unit, *parts, *arguments[1:])
         if isinstance(first, SequentialWrite):
             return (self._lock_of(first.marker), function, self._share(first), *arguments[1:])
         if isinstance(first, RemainingLevels):
@@ -225,10 +226,10 @@ def _is_of_dask(error: BaseException) -> bool:
 
 
 def _convert_unit(
-    volume: Volume, image: OmeZarrImage, start: int, stop: int, marker: Marker, resources: Resources
+    volume: Volume, image: OmeZarrImage, start: int, stop: int, marker: SafePath | None, resources: Resources
 ) -> UnitResult:
     """Convert a unit on a worker, unless a worker that was believed lost has finished it."""
-    return marker.read(image.folder) or convert_unit(WorkUnit(volume, image, start, stop, marker), resources)
+    return read_marker(marker, image.folder) or convert_unit(WorkUnit(volume, image, start, stop, marker), resources)
 
 
 def _write_remaining_levels(lock: Path | None, levels: RemainingLevels, resources: Resources) -> None:

@@ -30,7 +30,7 @@ from catnip2bids.engine.memory import (
 )
 from catnip2bids.engine.process_pool import WORKER_BYTES, ProcessPool, is_worth_processes, raising_worker_errors
 from catnip2bids.engine.sequential_writer import SequentialWrite, resume_sequential_write, write_sequentially
-from catnip2bids.engine.unit_results import PixelStatistics, UnitResult
+from catnip2bids.engine.unit_results import PixelStatistics, UnitResult, read_marker
 from catnip2bids.engine.work_units import (
     RemainingLevels,
     StoppedError,
@@ -191,7 +191,7 @@ def _convert_units(
     image.create()
     try:
         for unit in split_into_units(volume, image, markers):
-            if found := unit.marker.read(image.folder):
+            if found := read_marker(unit.marker, image.folder):
                 results[unit.start] = found
                 callbacks.skipped(unit.n_voxels)
             elif not failed.is_set():  # submit may block until a cluster has free workers

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from catnip2bids.atomic_write import remove, write_text
+from catnip2bids.atomic_write import write_text
 from catnip2bids.documents import read_object
 from catnip2bids.enums import Kind
 from catnip2bids.errors import DatasetError, SourceError
@@ -107,28 +107,17 @@ DAMAGED = (DatasetError, ValueError, LookupError, TypeError, AttributeError)
 """Errors that a damaged or foreign marker leads to."""
 
 
-@dataclass(frozen=True)
-class Marker:
-    """The marker of one unit; with None as path, reading and writing it does nothing."""
+def read_marker(marker: Path | None, image: Path) -> UnitResult | None:
+    """Return the result of a unit of the image if its marker is set and its files are on disk."""
+    if marker is None or not marker.is_file():
+        return None
+    try:
+        result = UnitResult.from_json(read_object(marker))
+        return result if result.is_on_disk(image) else None
+    except DAMAGED:  # the unit is written again
+        return None
 
-    path: SafePath | None
 
-    def read(self, image: Path) -> UnitResult | None:
-        """Return the result of the unit if it is done."""
-        if self.path is None or not self.path.is_file():
-            return None
-        try:
-            result = UnitResult.from_json(read_object(self.path))
-            return result if result.is_on_disk(image) else None
-        except DAMAGED:  # the unit is written again
-            return None
-
-    def clear(self) -> None:
-        """Remove the marker, before the unit is written again."""
-        if self.path is not None:
-            remove(self.path)
-
-    def set(self, result: UnitResult) -> None:
-        """Mark the unit as done, when all its files are on disk."""
-        if self.path is not None:
-            write_text(self.path, json.dumps(result.to_json()))
+def set_marker(marker: SafePath, result: UnitResult) -> None:
+    """Mark a unit as done, when all its files are on disk."""
+    write_text(marker, json.dumps(result.to_json()))

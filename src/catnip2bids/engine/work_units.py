@@ -25,8 +25,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.atomic_write import remove
 from catnip2bids.engine.memory import Resources, UnitMemory, divide_memory, give_back_free_memory
-from catnip2bids.engine.unit_results import Marker, PixelStatistics, UnitResult
+from catnip2bids.engine.unit_results import PixelStatistics, UnitResult, set_marker
 from catnip2bids.ome import OmeZarrImage
 from catnip2bids.ome.levels import Zyx
 from catnip2bids.ome.ome_zarr import UnitWriter
@@ -38,7 +39,6 @@ Array = npt.NDArray[Any]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_UNMARKED = Marker(None)
 _PIECE_BYTES = 512 * 2**10
 """Rows are decoded, hashed and inspected in pieces of this size, which stay in the processor's cache."""
 
@@ -55,7 +55,7 @@ class WorkUnit:
     image: OmeZarrImage
     start: int
     stop: int
-    marker: Marker = _UNMARKED
+    marker: SafePath | None = None  # the resume marker; None for a unit that is not resumed
 
     @property
     def n_voxels(self) -> int:
@@ -79,8 +79,8 @@ def split_into_units(volume: Volume, image: OmeZarrImage, markers: SafePath | No
     """
     n_planes, depth = volume.shape[0], image.unit_depth
     for start in range(0, n_planes, depth):
-        path = None if markers is None else safe_path(markers, f"planes-{start:06d}.json")
-        yield WorkUnit(volume, image, start, min(start + depth, n_planes), Marker(path))
+        marker = None if markers is None else safe_path(markers, f"planes-{start:06d}.json")
+        yield WorkUnit(volume, image, start, min(start + depth, n_planes), marker)
 
 
 def convert_unit(unit: WorkUnit, resources: Resources, on_voxels: Callable[[int], None] | None = None) -> UnitResult:
@@ -92,7 +92,8 @@ def convert_unit(unit: WorkUnit, resources: Resources, on_voxels: Callable[[int]
     """
     if on_voxels:
         on_voxels(0)  # before anything changes, in case the work has been stopped
-    unit.marker.clear()
+    if unit.marker is not None:
+        remove(unit.marker)
     memory, statistics = divide_memory(unit.volume, unit.image, resources), PixelStatistics(unit.image.kind)
     decoders, buffers = _threads(resources.n_threads), Buffers(memory.n_blocks, memory.block_bytes)
     writer = UnitWriter(unit.image, decoders, resources.n_threads)
@@ -114,7 +115,8 @@ def convert_unit(unit: WorkUnit, resources: Resources, on_voxels: Callable[[int]
             writer.stop()
             give_back_free_memory()
     result = statistics.result(files)
-    unit.marker.set(result)
+    if unit.marker is not None:
+        set_marker(unit.marker, result)
     return result
 
 
