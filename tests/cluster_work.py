@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from catnip2bids.demo import write_series
 from catnip2bids.packaging import package
 from clusters import DaskCluster, Watch, dask_cluster, wait_for
 from fork_server import Program, start
+from made_up import some_image, write_slices
 from runs import (
     KO,
     TODAY,
@@ -97,7 +97,7 @@ def packaged(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A volume of many units."""
     folder = tmp_path_factory.mktemp("series") / "640_N4"
-    write_series(folder, TALL, "uint16")
+    write_slices(folder, some_image(TALL))
     return folder
 
 

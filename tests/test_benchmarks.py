@@ -253,9 +253,9 @@ def test_verifying_is_measured_too(tmp_path: Path, run_here: Callable[..., str])
 
 
 @pytest.mark.slow
-def test_packaging_is_measured_too(tmp_path: Path, run_here: Callable[..., str]) -> None:
+def test_a_cohort_is_measured_too(tmp_path: Path, run_here: Callable[..., str]) -> None:
     words = ["--size", "12x40x36", "--rounds", 1, "--threads", 2, "--work", tmp_path]
-    rows = [line.split(" | ") for line in run_here("packaging", *words).splitlines()[2:]]
+    rows = [line.split(" | ") for line in run_here("cohort", *words).splitlines()[2:]]
     assert [row[0] for row in rows] == [
         "| package",
         "| package again",
@@ -265,6 +265,15 @@ def test_packaging_is_measured_too(tmp_path: Path, run_here: Callable[..., str])
         "| convert a stack, 1 job",
     ]
     assert all(float(row[2]) > 0 for row in rows)
+
+
+def test_more_cores_shorten_the_parallel_part_of_a_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    predicting = import_module("predicting")
+    samples = [(0.0, 0.0), (1.0, 1.0), (2.0, 1.1), (3.0, 3.1), (4.0, 5.1)]  # two seconds of one core, two of both
+    found = predicting.profile(samples)
+    assert (found.wall_seconds, found.serial_seconds, found.parallel_cpu_seconds) == pytest.approx((4, 2, 4))
+    assert [found.predicted_seconds(n) for n in (1, 2, 4)] == pytest.approx([6, 4, 3])
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from catnip2bids import Format, package
-from catnip2bids.packaging.privacy import private_words
+from catnip2bids.packaging.copies import private_words
 from fork_server import command, start
 from runs import KO_NAME, RAW, Collector, mentions, settings, slices_of, state_of, write_l0
 

@@ -20,7 +20,7 @@ import tensorstore as ts
 
 import catnip2bids
 from catnip2bids import Format, Naming, PackageResult, package
-from catnip2bids.demo.tiff import write_slice
+from catnip2bids.demo.cohort import write_slice
 from catnip2bids.ome import OmeZarrVersion
 from in_process import called
 from runs import (

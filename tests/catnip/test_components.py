@@ -11,9 +11,16 @@ import pytest
 
 from catnip2bids.catnip.atlas import ATLAS_LABELS
 from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat, VoxelGrid
-from catnip2bids.catnip.components import COMPONENTS, FOLDERS, WHOLE_LABELS
+from catnip2bids.catnip.components import (
+    COMPONENTS,
+    FOLDERS,
+    WHOLE_LABELS,
+    ancestors,
+    layout_of,
+    looks_like_run,
+    recognise,
+)
 from catnip2bids.catnip.counts import counted_segmentation
-from catnip2bids.catnip.recognition import ancestors, layout_of, looks_like_run, recognise
 from catnip2bids.volume import number_slices
 
 CONVERT, COPY, EXCLUDE = Action.CONVERT, Action.COPY, Action.EXCLUDE

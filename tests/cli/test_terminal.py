@@ -21,7 +21,6 @@ from catnip2bids.cli.console import (
     Row,
     folded,
     print_address,
-    print_error,
     print_heading,
     print_line,
     print_message,
@@ -282,11 +281,11 @@ def test_names_of_files_do_not_command_the_terminal(tmp_path: Path) -> None:
 
 def test_messages_and_results_do_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_line("say \x1b[2J")
-    print_error("error \x1b[2J")
+    print_message("error", "error \x1b[2J")
     print_message("note", "note \x1b[2J")
     print_address("address \x1b[2J")
     print_heading("heading \x1b[2J", "more \x1b[2J")
-    print_result("result \x1b[2J", "good", "", ["fact \x1b[2J"])
+    print_result("result \x1b[2J", "good", ["fact \x1b[2J"], ok=True)
     print_table([Column("name"), Column("fact")], [Row("row", "row \x1b[2J", ("fact \x1b[2J",))])
     print_pairs([("pair \x1b[2J", "other \x1b[2J")])
     said = capsys.readouterr().err

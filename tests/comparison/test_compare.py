@@ -25,7 +25,7 @@ from catnip2bids import Comparison
 from catnip2bids.comparison import Relation, VolumeComparison, first_difference
 from catnip2bids.comparison.compared_volume import open_compared, plane_bytes
 from catnip2bids.comparison.files import compare_files
-from catnip2bids.comparison.records import COLUMNS
+from catnip2bids.comparison.output import COLUMNS
 from catnip2bids.engine import OVERHEAD_BYTES, Resources, process_pool
 from catnip2bids.errors import Catnip2bidsError, SourceError, UsageError
 from catnip2bids.scanning import Entry
@@ -921,7 +921,7 @@ def test_large_whole_numbers_have_exact_differences(tmp_path: Path, dtype: str, 
     found = catnip2bids.compare(tmp_path / "1", tmp_path / "2")
     (item,) = found.items
     assert isinstance(item, VolumeComparison)
-    assert {pair.difference.largest for pair in item.pairs if pair.difference} == {1.0}
+    assert {pair.difference.largest_difference for pair in item.pairs if pair.difference} == {1.0}
 
 
 @pytest.mark.parametrize("what", ["slices", "table", "stack"])

@@ -13,12 +13,11 @@ import numpy.typing as npt
 import pytest
 import tifffile
 
-from catnip2bids.demo import RunSpec, write_atlas_table, write_cohort, write_run, write_series
+from catnip2bids.demo import RunSpec, write_atlas_table, write_cohort, write_run
 from catnip2bids.demo.cells import connected_components
 from catnip2bids.demo.phantom import SMALLEST_SHAPE, Shape, make_phantom
 from catnip2bids.demo.regions import REGIONS
 from catnip2bids.errors import UsageError
-from traced import peak_bytes
 
 SHAPE = (12, 40, 36)
 THRESHOLDS = (10000, 15000)
@@ -360,8 +359,6 @@ def test_refusals_say_what_to_do(cohort: Path, tmp_path: Path) -> None:
         write_cohort(cohort, shape=SHAPE)
     with pytest.raises(UsageError, match="too small"):
         write_run(tmp_path, RunSpec("run", shape=(2, 2, 2)))
-    with pytest.raises(UsageError, match="at least 1"):
-        write_run(tmp_path, RunSpec("run", shape=SHAPE, n_cells=0))
     assert not (tmp_path / "run").exists()
 
 
@@ -375,24 +372,3 @@ def test_components_are_those_of_scipy() -> None:
         found[tuple(voxels.T)] = components + 1
         assert len(np.unique(components)) == n_expected
         assert len({*zip(found.ravel().tolist(), expected.ravel().tolist(), strict=True)} - {(0, 0)}) == n_expected
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "float32"])
-def test_series_of_any_type(tmp_path: Path, dtype: str) -> None:
-    paths = write_series(tmp_path / "series", (5, 30, 20), dtype, pattern="Z{plane:06d}_FRST.tif")
-    assert [path.name for path in paths] == [f"Z{z:06d}_FRST.tif" for z in range(1, 6)]
-    planes = slices(tmp_path / "series")
-    assert (planes.shape, planes.dtype) == ((5, 30, 20), np.dtype(dtype))
-    assert planes.min() == 0
-    assert planes.max() > 100
-    assert len({plane.tobytes() for plane in planes}) == 5
-
-
-def test_series_depends_on_the_seed_alone(tmp_path: Path) -> None:
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        write_series(tmp_path / name, (2, 20, 20), seed=seed)
-    assert digests(tmp_path / "a") == digests(tmp_path / "b") != digests(tmp_path / "c")
-
-
-def test_series_is_written_plane_by_plane(tmp_path: Path) -> None:
-    assert peak_bytes(write_series, tmp_path / "series", (60, 200, 200)) < 60 * 200 * 200 * 2 / 2

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from catnip2bids.demo import write_series
 from cluster_work import (
     IMPATIENT,
     MAIN,
@@ -31,6 +30,7 @@ from cluster_work import (
 )
 from clusters import dask_cluster, wait_for
 from fork_server import Program, start
+from made_up import some_image, write_slices
 from runs import (
     KO,
     files_of,
@@ -224,7 +224,7 @@ def test_without_the_cluster_and_with_other_settings_it_waits_for_a_worker_that_
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A volume so wide that its lowest levels are made when all units are done."""
     folder = tmp_path_factory.mktemp("wide") / "640_N4"
-    write_series(folder, WIDE, "uint16")
+    write_slices(folder, some_image(WIDE))
     return folder
 
 

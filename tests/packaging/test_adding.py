@@ -17,7 +17,7 @@ from catnip2bids import Format, make_plan, package, scan
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.demo import write_atlas_table
 from catnip2bids.errors import DatasetError, UsageError
-from catnip2bids.packaging import atlases
+from catnip2bids.packaging import region_tables
 from catnip2bids.packaging.readme_texts import replace_marked_part
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import report_on
@@ -515,7 +515,7 @@ def test_a_folder_of_somebody_else_that_differs_only_in_case_is_refused(cohort: 
 
 
 def test_tables_of_two_atlases_whose_versions_differ_only_in_case_have_names_of_their_own() -> None:
-    assert atlases._file_names(["v2", "V2", "v5"]) == [
+    assert region_tables._file_names(["v2", "V2", "v5"]) == [
         "atlas-CATNIPv2_dseg.tsv",
         "atlas-CATNIPV2x2_dseg.tsv",
         "atlas-CATNIPv5_dseg.tsv",

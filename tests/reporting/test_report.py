@@ -26,14 +26,12 @@ from catnip2bids.packaging import package
 from catnip2bids.regions import DisplayedRegion
 from catnip2bids.reporting import report, save_check_result, write_report
 from catnip2bids.reporting import vega as vega_module
-from catnip2bids.reporting.charts import region_chart
-from catnip2bids.reporting.check_results import ImageProblem, read_check_result
-from catnip2bids.reporting.group_counts import group_counts_of
-from catnip2bids.reporting.pictures import heat_picture
-from catnip2bids.reporting.sample_status import CheckResults, status_of
+from catnip2bids.reporting.charts import group_counts_of, region_chart
+from catnip2bids.reporting.check_results import CheckResults, ImageProblem, read_check_result
+from catnip2bids.reporting.sample_page import status_of
 from catnip2bids.reporting.samples import Counts, read_samples
 from catnip2bids.reporting.vega import Vega
-from catnip2bids.reporting.views import read_brain, read_heatmaps
+from catnip2bids.reporting.views import heat_picture, read_brain, read_heatmaps
 from catnip2bids.validation.findings import Finding, Severity, ValidationReport
 from catnip2bids.verification.result import Problem
 from in_process import called
@@ -367,7 +365,7 @@ def test_an_id_of_two_atlases_is_two_regions(tmp_path: Path) -> None:
     package([tmp_path / "cohort"], tmp_path / "dataset", settings())
     provenance = read_provenance(tmp_path / "dataset")
     samples = read_samples(tmp_path / "dataset", provenance)
-    cohort = group_counts_of(samples, [status_of(sample, CheckResults.of(tmp_path / "dataset")) for sample in samples])
+    cohort = group_counts_of(samples)
     assert cohort is not None
     piriform, another = (str(cohort.regions.index(name)) for name in ("Piriform area", "Another region"))
     ko, flox = (row["cells"][0] for row in cohort.data["samples"])

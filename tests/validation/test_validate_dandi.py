@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from catnip2bids.validation import Severity
-from catnip2bids.validation.dandi import check_dandi, describe
+from catnip2bids.validation.dandi import check_dandi, is_installed
 from good_dataset import good
 
 __all__ = ["good"]
@@ -29,4 +29,4 @@ def test_without_dandi_the_report_says_that_it_was_not_checked(
     monkeypatch.setenv("PATH", str(tmp_path))
     (finding,) = check_dandi(good)
     assert (finding.severity, finding.code) == (Severity.INFO, "DANDI_NOT_INSTALLED")
-    assert describe() is None
+    assert not is_installed()

@@ -27,8 +27,7 @@ from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.locks import FOLDER_LOCK, locked
 from catnip2bids.ome import downsample, downsample_plainly
 from catnip2bids.progress import Progress
-from catnip2bids.verification.image_reader import Piece
-from catnip2bids.verification.tiff_image import TiffReader
+from catnip2bids.verification.image_readers import Piece, TiffReader
 from damaging import Damager
 from in_process import called
 from runs import (
@@ -356,7 +355,7 @@ def test_a_killed_command_keeps_the_checksums_of_before(
     if is_rotten:
         rot(rotted)
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["catnip2bids.packaging.package_runs"], "write_atlas_tables", killed)
+        patch.setattr(sys.modules["catnip2bids.packaging.metadata"], "write_atlas_tables", killed)
         rewrite_slice(slices_of(copy.source / KO / "640_N4")[0], np.full(TALL[1:], 60000, np.uint16))
         with pytest.raises(KeyboardInterrupt):
             package([copy.source], copy.dataset, settings())

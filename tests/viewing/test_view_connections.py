@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from catnip2bids import convert, view
-from catnip2bids.viewing.connections import most_connections
+from catnip2bids.viewing.server import most_connections
 from made_up import some_image, write_slices
 
 MOST_FILES = 256

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catnip2bids.errors import UsageError
-from catnip2bids.volume import NumberedSlices, number_slices, slice_pattern
+from catnip2bids.volume import number_slices, slice_pattern
+from catnip2bids.volume.slice_names import NumberedSlices
 
 FOLDER = Path("folder")
 

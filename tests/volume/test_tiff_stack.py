@@ -25,7 +25,7 @@ from catnip2bids.volume import (
     inspect_volume,
     read_planes,
 )
-from catnip2bids.volume.ome_plane_order import misplaced
+from catnip2bids.volume.tiff_stack import misplaced
 from made_up import (
     DEFLATE,
     FLAVOURS,

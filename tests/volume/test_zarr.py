@@ -22,20 +22,18 @@ import catnip2bids
 from catnip2bids.enums import Kind, OmeZarrVersion
 from catnip2bids.errors import ReadError, SourceError, WriteError
 from catnip2bids.ome import OmeZarrImage, downsample
-from catnip2bids.verification.zarr_image import ZarrReader
+from catnip2bids.verification.image_readers import ZarrReader
 from catnip2bids.volume import (
     PlaneSource,
     ReadCost,
     Volume,
-    ZarrVolume,
     inspect_volume,
-    inspect_zarr,
     is_ome_zarr,
     plane_sha256,
     read_planes,
 )
 from catnip2bids.volume.plane_buffer import PlaneBuffer
-from catnip2bids.volume.zarr import slab_cache, zarr_volume
+from catnip2bids.volume.zarr import ZarrVolume, inspect_zarr, zarr_volume
 from made_up import Array, found, read_all, some_image, some_labels, the_problem, write_tiff, write_unit
 
 VERSIONS = ("0.4", "0.5", "0.5 sharded")
@@ -128,26 +126,26 @@ def read_rows(volume: Volume, plane: int, start: int, stop: int) -> Array:
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     """Return a list to which each tile is added when it is decoded: its first plane, row and column."""
     decoded: list[tuple[int, int, int]] = []
-    decode = slab_cache.SlabCache.decode
+    decode = zarr_volume.SlabCache.decode
 
-    def counting(self: slab_cache.SlabCache, planes: slice, rows: slice, columns: slice) -> Array:
+    def counting(self: zarr_volume.SlabCache, planes: slice, rows: slice, columns: slice) -> Array:
         decoded.append((planes.start, rows.start, columns.start))
         return decode(self, planes, rows, columns)
 
-    monkeypatch.setattr(slab_cache.SlabCache, "decode", counting)
+    monkeypatch.setattr(zarr_volume.SlabCache, "decode", counting)
     return decoded
 
 
 @pytest.fixture
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all slabs be too large for memory."""
-    monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", 0)
+    monkeypatch.setattr(zarr_volume, "LARGEST_SLAB_BYTES", 0)
 
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each chunk be a tile of its own."""
-    monkeypatch.setattr(slab_cache, "TILE_BYTES", 1)
+    monkeypatch.setattr(zarr_volume, "TILE_BYTES", 1)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -231,7 +229,7 @@ def test_half_precision_and_truth_come_out_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, dtype: str, in_memory: bool
 ) -> None:
     if not in_memory:
-        monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", 0)
+        monkeypatch.setattr(zarr_volume, "LARGEST_SLAB_BYTES", 0)
     image = all_values(dtype)
     volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image, version)))
     assert volume.dtype == image.dtype
@@ -653,7 +651,7 @@ def test_threads_may_read_planes_of_several_slabs_at_the_same_time(
     large: bool,
 ) -> None:
     if large:
-        monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", 0)
+        monkeypatch.setattr(zarr_volume, "LARGEST_SLAB_BYTES", 0)
     image = some_image(SHAPE)
     volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image, "0.5 sharded")))
     kept = [volume.open_plane(plane) for plane in (0, 4, 8, 12)]
@@ -702,7 +700,7 @@ def test_a_slab_that_is_too_large_for_memory_is_kept_on_disk(
 ) -> None:
     image = some_image(SHAPE, "float64")
     volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image, version)))
-    monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", 4 * 30 * 21 * 8 - 1)
+    monkeypatch.setattr(zarr_volume, "LARGEST_SLAB_BYTES", 4 * 30 * 21 * 8 - 1)
     made: list[PlaneBuffer] = []
 
     class Buffer(PlaneBuffer):
@@ -711,7 +709,7 @@ def test_a_slab_that_is_too_large_for_memory_is_kept_on_disk(
             assert not in_memory
             made.append(self)
 
-    monkeypatch.setattr(slab_cache, "PlaneBuffer", Buffer)
+    monkeypatch.setattr(zarr_volume, "PlaneBuffer", Buffer)
     np.testing.assert_array_equal(read_all(volume), image)
     assert (len(made), len(decodings)) == (4, 16)
     with pytest.raises(ValueError, match="closed file"):
@@ -724,7 +722,7 @@ def test_open_planes_of_more_slabs_than_fit_into_memory_use_the_disk(
     image = some_image(SHAPE)
     volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", image)))
     slab_bytes = 4 * 30 * 21 * 2
-    monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", slab_bytes)
+    monkeypatch.setattr(zarr_volume, "LARGEST_SLAB_BYTES", slab_bytes)
     assert isinstance(volume, ZarrVolume)
     planes = [volume.open_plane(plane) for plane in range(13)]
     kept = [slab.buffer for slab in zarr_volume._cache_of(volume)._slabs.values()]
@@ -748,11 +746,11 @@ def test_it_tells_the_memory_that_it_takes(tmp_path: Path, monkeypatch: pytest.M
     volume = found(inspect_zarr(write_image(tmp_path / "image.zarr", some_image(SHAPE))))
     tile_bytes, volume_bytes, slab_bytes = 4 * 8 * 30 * 2, 13 * 30 * 21 * 2, 4 * 30 * 21 * 2
     assert volume.read_cost == ReadCost(shared_bytes=volume_bytes + 3 * tile_bytes)
-    monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", slab_bytes)
+    monkeypatch.setattr(zarr_volume, "LARGEST_SLAB_BYTES", slab_bytes)
     assert volume.read_cost.shared_bytes == 2 * slab_bytes + 3 * tile_bytes
-    monkeypatch.setattr(slab_cache, "LARGEST_SLAB_BYTES", slab_bytes - 1)
+    monkeypatch.setattr(zarr_volume, "LARGEST_SLAB_BYTES", slab_bytes - 1)
     assert volume.read_cost.shared_bytes == 3 * tile_bytes
-    monkeypatch.setattr(slab_cache, "TILE_BYTES", 2 * 4 * 8 * 10 * 2)
+    monkeypatch.setattr(zarr_volume, "TILE_BYTES", 2 * 4 * 8 * 10 * 2)
     assert volume.read_cost.shared_bytes == 3 * 4 * 8 * 20 * 2
 
 

@@ -92,17 +92,12 @@ def are_set_aside(dataset: Path) -> bool:
 def write_checksums(dataset: Path, earlier: Mapping[str, str], changed: Collection[PurePosixPath]) -> dict[str, str]:
     """Write the checksums of a dataset, and return them by POSIX path.
 
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    earlier
-        The checksums before the change.
-    changed
-        Images, copies and tables that were made or removed since then, as paths below the dataset. Other files that
-        must not change keep their earlier checksums; those without one are left out, for `verify` to name.
+    `changed` are the images, copies and tables that were made or removed since `earlier`, as paths below the dataset.
+    Other files that must not change keep their earlier checksums; those without one are left out, for `verify` to name.
     """
-    roots, since = {path.as_posix() for path in changed}, _set_aside_at(dataset)
+    roots, aside, since = {path.as_posix() for path in changed}, _aside(dataset), inf
+    if aside.is_file():  # files with a later ctime were written by catnip2bids
+        since = aside.stat().st_ctime_ns if aside.stat().st_size else 0
     kept = {file: sha256 for file, sha256 in earlier.items() if _never_changes(file) and not _is_below(file, roots)}
     files = dict(kept)
     for file in checked_files(dataset):
@@ -111,18 +106,12 @@ def write_checksums(dataset: Path, earlier: Mapping[str, str], changed: Collecti
             files[file] = file_sha256(dataset / file)
     text = "".join(_line(file, files[file]) for file in sorted(files))
     write_bytes(safe_path(dataset, CHECKSUMS), _bytes(f"{_FIRST_LINE}{_sha256(_bytes(text))}\n{text}"))
-    remove(_aside(dataset))
+    remove(aside)
     return files
 
 
 def read_checksums(dataset: Path) -> Checksums | None:
-    """Read the checksums of a dataset; None if it has none.
-
-    Raises
-    ------
-    DatasetError
-        If the file exists and cannot be read.
-    """
+    """Read the checksums of a dataset; None if it has none."""
     return _read(dataset / CHECKSUMS)
 
 
@@ -150,13 +139,7 @@ def checked_files(dataset: Path) -> Iterator[str]:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash the bytes of a file.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read, or is a named pipe or a device.
-    """
+    """Hash the bytes of a file; raise OSError if it cannot be read, or is a named pipe or a device."""
     with open(path, "rb", opener=open_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(EINVAL, "Not a file", str(path))
@@ -201,15 +184,6 @@ def _is_array(folder: Path) -> bool:
 
 def _aside(dataset: Path) -> SafePath:
     return markers_path(safe_path(dataset, CHECKSUMS))
-
-
-def _set_aside_at(dataset: Path) -> float:
-    """Return when the checksums were set aside, as a ctime: files were written since then by catnip2bids."""
-    aside = _aside(dataset)
-    if not aside.is_file():
-        return inf
-    state = aside.stat()
-    return state.st_ctime_ns if state.st_size else 0
 
 
 def _is_newer(path: Path, time_ns: int) -> bool:

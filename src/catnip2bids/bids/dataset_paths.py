@@ -1,14 +1,18 @@
-"""Paths of the files of a dataset, as POSIX paths below it.
+"""Names and paths of the files of a dataset; paths are POSIX paths below it.
 
-Invariant: each path is defined only here; only validation, which must not share mistakes, has its own definitions.
+Invariant: each path is defined only here; only validation, which must not share mistakes, has its own definitions. All
+names that are built here are valid BIDS names; others are an error before a file is written.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from catnip2bids.bids.names import BidsName
+from catnip2bids.bids.schema import entity_order
 from catnip2bids.enums import DEFAULT_STAIN
+from catnip2bids.errors import UsageError
 
 DERIVATIVE = PurePosixPath("derivatives/catnip")
 """CATNIP's results."""
@@ -16,6 +20,57 @@ COUNTS = PurePosixPath("derivatives/catnip-counts")
 """Tables of counts; not a BIDS derivative, because BIDS has no name for them."""
 SOURCEDATA = PurePosixPath("sourcedata/catnip")
 """Copies of source files."""
+LABEL = "[0-9a-zA-Z+]+"
+"""Pattern of the labels that BIDS allows."""
+
+
+@dataclass(frozen=True)
+class BidsName:
+    """The entities and the suffix of a file name."""
+
+    entities: tuple[tuple[str, str], ...]  # pairs such as ("sub", "45670ko"), in any order
+    suffix: str = ""  # such as "SPIM"
+
+    def with_entities(self, suffix: str, **labels: str | None) -> BidsName:
+        """Add the entities that are not None, and set the suffix."""
+        added = tuple((key, label) for key, label in labels.items() if label is not None)
+        return replace(self, entities=self.entities + added, suffix=suffix)
+
+    def __str__(self) -> str:
+        """Return the file name without its extension."""
+        order, keys = entity_order(), [key for key, _ in self.entities]
+        for key, label in self.entities:
+            check_label(label, f"the label of {key}")
+            if key not in order or keys.count(key) > 1:
+                raise UsageError(f"{key} is not a valid BIDS entity, or stands twice in {self.entities}")
+        parts = [f"{key}-{label}" for key, label in sorted(self.entities, key=lambda entity: order.index(entity[0]))]
+        return "_".join([*parts, self.suffix] if self.suffix else parts)
+
+
+def run_name(subject: str, sample: str, stain: str) -> BidsName:
+    """Return the entities that all files of a run share."""
+    return BidsName((("sub", subject), ("sample", sample), ("stain", stain)))
+
+
+def as_label(text: str) -> str:
+    """Return a text without characters other than letters and digits."""
+    return re.sub(r"[^0-9a-zA-Z]", "", text)
+
+
+def check_label(label: str, what: str) -> str:
+    """Return the label; raise UsageError if it has characters that BIDS does not allow in labels."""
+    if not re.fullmatch(LABEL, label):
+        remedy = f"use {as_label(label)!r}" if as_label(label) else "give another one"
+        raise UsageError(
+            f"{what} {label!r} is not a valid BIDS label: only letters, digits and + are allowed; {remedy}"
+        )
+    return label
+
+
+def entities_of(stem: str) -> dict[str, str]:
+    """Return the entities of a file name."""
+    pairs = (part.partition("-") for part in stem.split("_"))
+    return {key: label for key, dash, label in pairs if dash}
 
 
 def image_stem(image: PurePosixPath) -> str:

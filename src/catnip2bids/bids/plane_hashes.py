@@ -38,13 +38,7 @@ def write_hashes(dataset: Path, image: PurePosixPath, planes: Iterable[PlaneReco
 
 
 def read_hashes(dataset: Path, image: PurePosixPath) -> tuple[PlaneRecord, ...]:
-    """Read the table of plane hashes of an image.
-
-    Raises
-    ------
-    DatasetError
-        If it does not exist or is not such a table.
-    """
+    """Read the table of plane hashes of an image; raise DatasetError if it does not exist or is not such a table."""
     path = dataset / hashes_path(image)
     table = read_table(path)
     if set(_COLUMNS) - set(table.columns):

@@ -2,7 +2,8 @@
 
 Invariant: all files of the dataset except images and copies can be made again from this document and the tables of the
 dataset. It has no absolute path, user or machine, because it gets published. It is checked when it is read: all paths
-must be ones that packaging could have made for that run.
+must be ones that packaging could have made for that run, and evidence names planes and files that a comparison could
+have found.
 """
 
 from __future__ import annotations
@@ -10,18 +11,30 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PrivateAttr,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 
 from catnip2bids.atomic_write import partial_path, write_text
-from catnip2bids.bids.dataset_paths import SOURCEDATA, copy_of
-from catnip2bids.bids.evidence import FAIL_FAST, checked_evidence
-from catnip2bids.bids.names import LABEL, run_name
+from catnip2bids.bids.dataset_paths import LABEL, SOURCEDATA, copy_of, run_name
 from catnip2bids.documents import json_parts, read_json
 from catnip2bids.enums import Naming
 from catnip2bids.errors import DatasetError, WriteError
+from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.paths import inside, leads_out, safe_path
@@ -39,11 +52,95 @@ _MOST_FAULTS = 1000
 _IMAGE = r"\.ome\.(zarr|tif|btf)"
 _ATLAS_TABLE = rf"(atlas-{LABEL}_)?dseg\.tsv"
 
-_Texts = Annotated[dict[str, str], FAIL_FAST]
+
+def _validate_one_by_one(items: Any, validated: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    if not isinstance(items, dict):
+        return validated(items)
+    return {name: value for item in items.items() for name, value in validated(dict([item])).items()}
+
+
+_FAIL_FAST = WrapValidator(_validate_one_by_one)
+"""Report only the first wrong item of a dictionary, as `fail_fast` does for lists: errors take a lot of memory."""
+
+_Texts = Annotated[dict[str, str], _FAIL_FAST]
 Label = Annotated[str, Field(pattern=f"^{LABEL}$")]
 _Length = Annotated[int, Field(gt=0, le=2**31)]
 _Size = Annotated[float, Field(ge=1e-9, le=1e9)]
 RunKey = Annotated[str, Field(pattern=f"^sub-{LABEL}_sample-{LABEL}_stain-{LABEL}$")]
+
+
+class EvidenceKind(Enum):
+    """How an excluded entry follows from packaged images."""
+
+    LINK = "a link to another entry of the run"
+    SAME = "the same pixels as an image"
+    MASKED = "an image times a mask"
+    OTHER = "it does not"
+
+
+def evidence_kind(evidence: Mapping[str, Any]) -> EvidenceKind:
+    """Return how an entry follows from packaged images; links are those whose pixels nobody had to compare."""
+    match evidence:
+        case {"relation": "identical", "compared_with": str()} if "fingerprint" not in evidence:
+            return EvidenceKind.LINK
+        case {"relation": "identical", "image": str()}:
+            return EvidenceKind.SAME
+        case {"relation": "2-is-1-masked", "image": str(), "mask": str()}:
+            return EvidenceKind.MASKED
+    return EvidenceKind.OTHER
+
+
+class _Evidence(BaseModel):
+    """The fields of evidence that the program reads; all others are for people."""
+
+    model_config = ConfigDict(strict=True)
+
+    relation: str | None = None
+    compared_with: str | None = None
+    fingerprint: str | None = None
+    image: str | None = None
+    mask: str | None = None
+    product_with: str | None = None
+    files: Annotated[list[str], Field(fail_fast=True)] | None = None
+    layouts: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+    planes: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    planes_compared: NonNegativeInt | None = None
+    planes_without_partner: NonNegativeInt | None = None
+    planes_unreadable: NonNegativeInt | None = None
+    planes_different: Annotated[list[int], Field(fail_fast=True)] | None = None
+    planes_emptied: Annotated[list[int], Field(fail_fast=True)] | None = None
+    voxels_different: int | None = None
+    voxels_zeroed: int | None = None
+    voxels_not_the_product: int | None = None
+    labels_lost: Annotated[dict[str, int], _FAIL_FAST] | Annotated[list[int], Field(fail_fast=True)] | None = None
+
+    @model_validator(mode="after")
+    def _name_each_plane_once(self) -> Self:
+        """Refuse planes that are named twice or were never compared: wrong slices would be restored."""
+        for field in ("files", "layouts", "planes_different", "planes_emptied"):
+            values = getattr(self, field) or []
+            if twice := [value for value, n_times in Counter(values).items() if n_times > 1]:
+                raise ValueError(f"{field} names {twice[0]!r} more than once")
+        if no_names := [name for name in self.files or () if leads_out(name) or "/" in name]:
+            raise ValueError(f"files names {no_names[0]!r}, which is not a file name: the dataset was tampered with")
+        if self.planes is not None:
+            first, last = self.planes
+            if first > last or (self.planes_compared or 0) > last - first + 1:
+                raise ValueError(f"planes names {first} and {last}, which are not the first and the last plane")
+            for field in ("planes_different", "planes_emptied"):
+                if beyond := [number for number in getattr(self, field) or () if not first <= number <= last]:
+                    raise ValueError(f"{field} names {beyond[0]}, and planes are {first} to {last}")
+        is_restored = self.relation in ("identical", "2-is-1-masked") and self.planes_compared is not None
+        if is_restored and self.files and len(self.files) != self.planes_compared:
+            planes = format_count(self.planes_compared or 0, "plane")
+            raise ValueError(f"files names {format_count(len(self.files), 'file')} for {planes}")
+        return self
+
+
+def _checked_evidence(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return evidence unchanged; raise ValidationError if a field that the program reads cannot be right."""
+    _Evidence.model_validate(evidence or {})
+    return evidence
 
 
 class _Document(BaseModel):
@@ -59,7 +156,7 @@ class Decision(_Document):
     target: str | None = None  # POSIX path below the dataset
     reason: str
     problem: str | None = None  # None if the action is the planned one
-    evidence: Annotated[dict[str, Any] | None, AfterValidator(checked_evidence)] = None  # about the pixels
+    evidence: Annotated[dict[str, Any] | None, AfterValidator(_checked_evidence)] = None  # about the pixels
     slice_number: str | None = None  # the plan's pattern of the slice number in names of files
     n_bytes: int | None = None  # None from versions that did not record it
     written: str | None = None  # newest modification time in UTC; None from versions that did not record it
@@ -110,8 +207,8 @@ class RunRecord(_Document):
     atlas_table: str | None = None  # the file in derivatives/catnip that names the labels
     log: _Texts = Field(default_factory=dict)  # fields of CATNIP's log, without folders of the machine
     # by POSIX path below the dataset: the images, and the generated fields of sidecars
-    images: Annotated[dict[str, ImageRecord], FAIL_FAST] = Field(default_factory=dict)
-    sidecars: Annotated[dict[str, dict[str, Any]], FAIL_FAST] = Field(default_factory=dict)
+    images: Annotated[dict[str, ImageRecord], _FAIL_FAST] = Field(default_factory=dict)
+    sidecars: Annotated[dict[str, dict[str, Any]], _FAIL_FAST] = Field(default_factory=dict)
 
     def embedded_images(self) -> list[str]:
         """Return the paths of label images inside other images, of which `images` has the originals."""
@@ -142,7 +239,7 @@ class Provenance(_Document):
     versions: _Texts = Field(default_factory=dict)
     settings: Annotated[dict[str, Any], AfterValidator(_checked_settings)] = Field(default_factory=dict)
     history: Annotated[list[Invocation], Field(fail_fast=True)] = Field(default_factory=list)  # oldest first
-    runs: Annotated[dict[RunKey, RunRecord], FAIL_FAST] = Field(default_factory=dict)
+    runs: Annotated[dict[RunKey, RunRecord], _FAIL_FAST] = Field(default_factory=dict)
     # in no order; this list is replaced, never changed in place
     decisions: Annotated[list[Decision], Field(fail_fast=True)] = Field(default_factory=list)
     _by_run: tuple[list[Decision], dict[str, list[Decision]]] = PrivateAttr(default=([], {}))  # of the list it names
@@ -194,13 +291,7 @@ class Provenance(_Document):
         return copies
 
     def save(self, dataset: Path) -> None:
-        """Write provenance.json atomically.
-
-        Raises
-        ------
-        WriteError
-            If it would be too large to be read again.
-        """
+        """Write provenance.json atomically; raise WriteError if it would be too large to be read again."""
         runs = dict(sorted(self.runs.items()))
         decisions = sorted(self.decisions, key=lambda decision: (decision.run, decision.source))
         document = self.model_copy(update={"runs": runs, "decisions": decisions}).model_dump(mode="json")
@@ -236,29 +327,17 @@ def is_ours(dataset: Path) -> bool:
 
 
 def provenance_of(dataset: Path) -> Provenance:
-    """Read the provenance of a dataset that was packaged.
-
-    Raises
-    ------
-    DatasetError
-        If it does not exist or cannot be read.
-    """
+    """Read the provenance of a dataset that was packaged; raise DatasetError if it does not exist or is damaged."""
     if not (dataset / PROVENANCE).is_file():
-        what = (
-            f"has no {PROVENANCE}" if dataset.is_dir() else "is not a folder" if dataset.exists() else "does not exist"
-        )
+        what = "is not a folder" if dataset.exists() else "does not exist"
+        if dataset.is_dir():
+            what = f"has no {PROVENANCE}"
         raise DatasetError(f"{dataset}: {what}; give a dataset that catnip2bids package made")
     return read_provenance(dataset)
 
 
 def read_provenance(dataset: Path) -> Provenance:
-    """Read the provenance of a dataset; return an empty one for a new dataset.
-
-    Raises
-    ------
-    DatasetError
-        If it exists and cannot be read.
-    """
+    """Read the provenance of a dataset; return an empty one for a new dataset, raise DatasetError for a damaged one."""
     path = dataset / PROVENANCE
     if not path.is_file():
         return Provenance()

@@ -38,7 +38,8 @@ def recommended_image_metadata() -> tuple[str, ...]:
         "MicroscopyImageAcquisition",
         "MicroscopySample",
     )
-    return tuple(key for rule in groups for key, level in rules[rule].fields.items() if _level(level) == "recommended")
+    fields = [field for group in groups for field in rules[group].fields.items()]
+    return tuple(key for key, level in fields if (level if isinstance(level, str) else level["level"]) == "recommended")
 
 
 @cache
@@ -53,7 +54,3 @@ def participant_levels() -> Mapping[str, frozenset[str]]:
 def format_pattern(name: str) -> str:
     """Return the regular expression of a BIDS format, such as ``number`` or ``rrid``."""
     return str(_schema().objects.formats[name].pattern)
-
-
-def _level(level: Any) -> str:
-    return str(level if isinstance(level, str) else level["level"])

@@ -27,16 +27,9 @@ class Table:
     rows: tuple[Row, ...] = ()  # columns that are missing in a row are unknown
 
     def merged(self, rows: Sequence[Row], key: Sequence[str], *, keep_known: bool = False) -> Table:
-        """Add rows, or update those with the same key.
+        """Add rows, or update those with the same `key`: columns that identify a row, by which the result is sorted.
 
-        Parameters
-        ----------
-        rows
-            The rows to merge. Unknown values (``n/a``, ``NA`` ...) do not replace known ones.
-        key
-            Columns that identify a row; the result is sorted by them.
-        keep_known
-            Whether known values of this table win over new ones.
+        Unknown values (``n/a``, ``NA`` ...) do not replace known ones; with `keep_known` no value replaces a known one.
         """
         merged = {_key(row, key): dict(row) for row in self.rows}
         for row in rows:
@@ -57,11 +50,8 @@ class Table:
 def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
     """Read a TSV file, which must have the first of these columns; return an empty table if it does not exist.
 
-    Raises
-    ------
-    DatasetError
-        If it is not UTF-8 text, names a column twice or lacks the first one, has a row of another length than the
-        header, or quotes that do not match.
+    DatasetError is raised for what is not UTF-8 text, names a column twice, or has rows of another length than the
+    header, or quotes that do not match.
     """
     if not path.is_file():
         return Table(tuple(columns))
@@ -84,13 +74,7 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
 
 
 def read_rows(path: Path, *columns: str) -> tuple[Row, ...]:
-    """Read the rows of a TSV file, which must have these columns if it has rows at all.
-
-    Raises
-    ------
-    DatasetError
-        If it cannot be read, or a column is missing.
-    """
+    """Read the rows of a TSV file, which must have these columns if it has rows at all."""
     table = read_table(path)
     missing = [column for column in columns if column not in table.columns]
     if table.rows and missing:
@@ -99,13 +83,7 @@ def read_rows(path: Path, *columns: str) -> tuple[Row, ...]:
 
 
 def read_number(path: Path, text: str) -> int:
-    """Read a whole number of a table.
-
-    Raises
-    ------
-    DatasetError
-        If it is not a whole number.
-    """
+    """Read a whole number of a table."""
     try:
         return exact_integer(text)
     except ValueError as error:

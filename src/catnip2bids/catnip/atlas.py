@@ -107,13 +107,7 @@ class AtlasTable:
         )
 
     def merged_with(self, other: AtlasTable) -> AtlasTable:
-        """Merge two tables of the same atlas; this one takes precedence.
-
-        Raises
-        ------
-        ValueError
-            If the tables have different names for one id: they are not of the same atlas.
-        """
+        """Merge two tables of the same atlas; this one takes precedence."""
         regions = {**other.regions, **self.regions}
         for index in self.regions.keys() & other.regions.keys():
             regions[index] = _merged(self.regions[index], other.regions[index])
@@ -123,21 +117,13 @@ class AtlasTable:
 def read_atlas_table(path: Path, warn: Warn = ignore) -> AtlasTable:
     """Read an ``atlas_info.txt`` of CATNIP v1 to v9, a BIDS ``dseg.tsv``, or a label file of ITK-SNAP.
 
-    Columns are found by their names, in any order. The version is taken from the folder the file
-    is in (``atlas_v2``).
-
-    Parameters
-    ----------
-    path
-        The table, as it was made or as spreadsheets, pandas or R saved it.
-    warn
-        Called with a warning about a guessed encoding.
+    Columns are found by their names, in any order. The version is taken from the folder of the file (``atlas_v2``).
 
     Raises
     ------
     SourceError
-        If the file cannot be read, is not an atlas table or has no rows; if a row has the wrong
-        number of fields, an invalid or repeated id, no name, or an ambiguous colour.
+        If the file cannot be read, is not an atlas table or has no rows; if a row has the wrong number of fields, an
+        invalid or repeated id, no name, or an ambiguous colour.
     """
     text = read_text(path, warn)
     regions = _itk_snap_regions(path, text) or _regions(path, text)

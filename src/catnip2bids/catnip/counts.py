@@ -57,19 +57,11 @@ def read_counts(path: Path, warn: Warn = ignore) -> list[RegionCount]:
 
     Columns are found by name, in any order. A table without a header is read in CATNIP's order, with a warning.
 
-    Parameters
-    ----------
-    path
-        The table, as CATNIP wrote it or as spreadsheets, pandas or R saved it.
-    warn
-        Called with warnings about missing numbers and a guessed encoding.
-
     Raises
     ------
     SourceError
-        If the file cannot be read, has no rows or another header; if a row has the wrong number
-        of fields, an invalid number, a negative number other than CATNIP's ``-1,-1``, or a
-        repeated id.
+        If the file cannot be read, has no rows or another header; if a row has the wrong number of fields, an invalid
+        number, a negative number other than CATNIP's ``-1,-1``, or a repeated id.
     """
     lines = read_lines(path, read_text(path, warn), COUNTS, lambda row: COUNTS.is_header(row) or _is_region(row))
     if _is_region(lines.header):
@@ -125,13 +117,7 @@ def _region_count(row: Row) -> RegionCount:
 
 
 def counted_segmentation(desc: str) -> tuple[int, bool] | None:
-    """Return the threshold of the counted segmentation, and whether the counts are corrected.
-
-    Parameters
-    ----------
-    desc
-        Label of the ``desc-`` entity in the name of a table of counts; None is returned for other labels.
-    """
+    """Return the threshold of counts, and whether they are corrected, by the ``desc-`` label of their table."""
     for row in COMPONENTS:
         if row.storage == SourceFormat.TABLE and (found := row.match_desc(desc)):
             return int(found["threshold"]), row.is_corrected

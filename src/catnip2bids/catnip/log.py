@@ -31,7 +31,6 @@ _ATLAS_FOLDER = re.compile(r"atlas_v([0-9]{1,3})")
 _RATIO = re.compile(r"[0-9. ]+/[0-9. ]+")  # Background noise init/slope: 50/1.05
 _HOMES = frozenset({"home", "users"})
 
-
 _REPOSITORY = "https://github.com/SNIR-NIMH/CATNIP"
 _COMMIT = "c377c38739e802f9c3d56268ba6ebcd44d5d05f8"
 
@@ -88,8 +87,7 @@ class RunLog:
     def public_fields(self) -> dict[str, str]:
         """`fields` without the directories, users and hosts of the lab, for publication.
 
-        Of a path only the last component stays, behind CATNIP's own ``atlas_vN/`` where it is one
-        of the atlas files.
+        Of a path only the last component stays, behind CATNIP's own ``atlas_vN/`` if it is an atlas file.
         """
         return {key: _public(value) for key, value in self.fields.items()}
 
@@ -104,13 +102,7 @@ def template_uri(log: RunLog, atlas_version: str | None) -> str:
 
 
 def read_log(path: Path) -> RunLog:
-    """Read the "Image Info" block of a CATNIP log; a log without one has no fields.
-
-    Raises
-    ------
-    SourceError
-        If the file cannot be read.
-    """
+    """Read the "Image Info" block of a CATNIP log; a log without one has no fields."""
     refuse_special_file(path)
     fields: dict[str, str] = {}
     try:

@@ -110,18 +110,9 @@ def sample_label(text: str) -> str:
 def parse_run_name(name: str, parents: Sequence[str] = ()) -> RunName:
     """Read ``DATE_ID_GENOTYPE_SEX_HEMISPHERE_TIME_decon_DATE_TIME``; any part may be missing.
 
-    Parameters
-    ----------
-    name
-        Name of the run's folder.
-    parents
-        Names of its parent folders, the nearest first. They add parts that the name lacks: a folder that names the
-        same animal (``_45925_LH_flox_20211029``) any part, a genotype (``KO``) the genotype.
-
-    Returns
-    -------
-    RunName
-        All None for names without the structure of a run's name (``data``, ``640_2026-05-02_09-12-33``).
+    Parent folders, the nearest first, add parts that the name lacks: a folder that names the same animal
+    (``_45925_LH_flox_20211029``) any part, a genotype (``KO``) the genotype. All parts are None for names without the
+    structure of a run's name (``data``, ``640_2026-05-02_09-12-33``).
 
     Examples
     --------
@@ -170,11 +161,8 @@ def _read_parent(name: str) -> RunName:
 def _read(name: str, ids_around: Collection[str] = ()) -> tuple[RunName, list[str], bool]:
     """Recognise the parts of a name that have a form of their own.
 
-    Returns
-    -------
-    tuple
-        Those parts; the remaining words, of which the id and the genotype are made; whether the name has the structure
-        of a run's name.
+    Returns these parts, the remaining words, of which the id and the genotype are made, and whether the name has the
+    structure of a run's name.
     """
     words, has_decon = _words(name)
     sex_at, sex = _first_known(words, _SEX_WORDS, _SEX_LETTERS)

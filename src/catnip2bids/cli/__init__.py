@@ -1,4 +1,4 @@
-"""The command line: what people type, and what they see. Nobody else imports it."""
+"""The command line: the commands, and everything that is printed. No other package imports it."""
 
 from catnip2bids.cli.app import main
 

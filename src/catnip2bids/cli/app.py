@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
 from errno import ENAMETOOLONG
 from typing import Annotated
 
@@ -35,7 +34,7 @@ for command in (demo, scan, package, convert, compare, verify, restore, validate
 
 def main() -> None:
     """Run the command line; print errors of this package as messages and exit with their codes."""
-    from catnip2bids.cli.terminal import print_error
+    from catnip2bids.cli.console import print_message
 
     try:
         if (limit := small_limit()) is not None and not {"-h", "--help", "--version"} & set(sys.argv):
@@ -45,12 +44,13 @@ def main() -> None:
             )
         _commands()(list(split_voxel_sizes(sys.argv[1:])))
     except Catnip2bidsError as error:
-        print_error(str(error))
+        print_message("error", str(error))
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno != ENAMETOOLONG:
             raise
-        print_error(f"{error.filename}: {error.strerror}; give a shorter name, or a place with a shorter path")
+        advice = "give a shorter name, or a place with a shorter path"
+        print_message("error", f"{error.filename}: {error.strerror}; {advice}")
         sys.exit(2)
 
 
@@ -62,15 +62,11 @@ def _commands() -> TyperGroup:
     for command in group.commands.values():
         command.params.append(quiet)
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
-        _without_boxes([group, *(command for command in group.commands.values() if isinstance(command, TyperCommand))])
+        for command in (group, *group.commands.values()):  # help and usage errors without frames and styles
+            assert isinstance(command, TyperGroup | TyperCommand)
+            command.help = re.sub(r"\[/?(bold)?\]", "", command.help or "")
+            command.rich_markup_mode = None
     return group
-
-
-def _without_boxes(commands: Sequence[TyperGroup | TyperCommand]) -> None:
-    """Print help and usage errors as plain text without frames and styles."""
-    for command in commands:
-        command.help = re.sub(r"\[/?(bold)?\]", "", command.help or "")
-        command.rich_markup_mode = None
 
 
 def _be_quiet(wanted: bool) -> None:

@@ -1,7 +1,8 @@
-"""Print lines and tables to stderr: coloured and wrapped on a terminal, elsewhere one plain, unwrapped line per fact.
+"""Print lines, tables and progress to stderr: for a terminal, or elsewhere one plain, unwrapped line per fact.
 
 Invariant: stdout stays free for pipes; no line is wider than the terminal; names of files cannot send control
-characters to the terminal; errors and problems are printed even with --quiet.
+characters to the terminal; errors and problems are printed even with --quiet. Of the events of a job only those worth
+a line in a log are printed; all others update the bar.
 """
 
 from __future__ import annotations
@@ -11,24 +12,31 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from time import monotonic
+from typing import Self
 
+from rich import progress as bars
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
+from rich.table import Column as BarColumn
 from rich.table import Table
 from rich.text import Text
 
-from catnip2bids.formatting import format_count
+from catnip2bids.formatting import format_count, format_duration
+from catnip2bids.progress import Progress
 
 ON_TERMINAL = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 """Whether stderr is a terminal that understands escape sequences."""
 
-BAD, GOOD, HEADING = "bold red", "bold green", "bold"
+BAD, HEADING = "bold red", "bold"
 _STYLES = {"error": BAD, "problem": BAD, "warning": "yellow", "info": "cyan", "note": "cyan", "left out": "cyan"}
 _EVEN_IF_QUIET = ("error", "problem")
 # control characters but newlines, and characters that reverse the writing direction, which would disguise a name
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _FEWEST_CELLS, _GOOD_CELLS = 12, 24  # of a shortened name
+_SECONDS_BETWEEN_LINES = 30  # about the progress of a job
 
 console = Console(stderr=True, highlight=False, force_terminal=ON_TERMINAL)
 _alarm = Console(stderr=True, highlight=False, force_terminal=ON_TERMINAL)  # `console` may have to be quiet
@@ -87,15 +95,10 @@ def print_message(label: str, text: str) -> None:
     chosen.print(Text.assemble((label, style), ": ", f"\n{' ' * len(begin)}".join(lines)), soft_wrap=True)
 
 
-def print_error(text: str) -> None:
-    """Print an error."""
-    print_message("error", text)
-
-
-def print_result(what: object, outcome: str, style: str, facts: Iterable[str] = ()) -> None:
+def print_result(what: object, outcome: str, facts: Iterable[str], *, ok: bool) -> None:
     """Print the last line of a command: its outcome and a few numbers."""
     shown = Text(_laid_out(", ".join((f"{what}: {outcome}", *facts))))
-    shown.highlight_regex(re.escape(outcome).replace(r"\ ", r"\s+"), style)
+    shown.highlight_regex(re.escape(outcome).replace(r"\ ", r"\s+"), "bold green" if ok else BAD)
     console.print(shown, soft_wrap=True)
 
 
@@ -114,16 +117,8 @@ def print_blank_line() -> None:
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Print a table on a terminal; elsewhere a line for each row.
-
-    Parameters
-    ----------
-    columns
-        The first holds the names.
-    rows
-        As many facts as there are other columns.
-    """
-    rows = [_visible_row(row) for row in rows]
+    """Print a table on a terminal, elsewhere a line for each row; bad rows first. The first column holds the names."""
+    rows = sorted(map(_visible_row, rows), key=lambda row: not row.bad)
     if ON_TERMINAL:
         console.print(_table(columns, rows))
         return
@@ -231,3 +226,94 @@ def _one_line(text: str) -> str:
 def _first_width(widths: Sequence[int], shown: Sequence[int]) -> int:
     """Return the cells that the other columns leave for the first one."""
     return console.width - sum(widths[number] + 2 for number in shown[1:])
+
+
+class _Percentage(bars.TextColumn):
+    """The percentage done, once the total is known."""
+
+    def render(self, task: bars.Task) -> Text:
+        """Return the percentage, or nothing without a total."""
+        return super().render(task) if task.total else Text()
+
+
+class JobProgress(Progress):
+    """Show a bar on a terminal; elsewhere print a line for each image and one every 30 seconds."""
+
+    def __init__(self, doing: str = "writing", unit: str = "voxels") -> None:
+        self._doing = doing
+        self._unit, self._scale = ("Mvoxel/s", 1e6) if unit == "voxels" else (f"{unit}/s", 1.0)
+        self._bar = bars.Progress(
+            _Percentage("{task.percentage:>3.0f}%", table_column=BarColumn(no_wrap=True, min_width=4)),
+            bars.BarColumn(bar_width=16, table_column=BarColumn(min_width=16)),
+            bars.TextColumn("{task.fields[speed]}", table_column=BarColumn(no_wrap=True, min_width=14)),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.description}", table_column=BarColumn(ratio=1, no_wrap=True, overflow="ellipsis")),
+            console=console,
+            transient=True,
+            expand=True,
+            redirect_stdout=False,  # stdout is for pipes, not for the bar
+            redirect_stderr=False,
+        )
+        self._names_by_method: dict[str, list[str]] = {}
+        self._last_told = monotonic()
+        self._task = self._bar.add_task("", total=None, speed="", visible=ON_TERMINAL)
+
+    def __enter__(self) -> Self:
+        if ON_TERMINAL and not console.quiet:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar.live.is_started:
+            self._bar.stop()
+        for how, names in self._names_by_method.items():
+            print_line(f"{names[0] if len(names) == 1 else format_count(len(names), 'image')}: {how}")
+
+    def looking_at(self, path: str) -> None:
+        """Show that a file or folder is being inspected."""
+        self._bar.update(self._task, description=escape(visible_name(f"looking at {path}")))
+
+    def start(self, n_voxels: int) -> None:
+        """Set the total number of voxels."""
+        self._bar.update(self._task, total=n_voxels)
+
+    def item(self, name: str, how: str | None = None) -> None:
+        """Show the current image; `how` says how its pixels are written, if there are several ways."""
+        *_, what = name.partition("_stain-")  # the entities before it are long and the same for many images
+        self._bar.update(self._task, description=escape(visible_name(what or name)))
+        if not ON_TERMINAL:
+            print_line(f"{self._doing} {name}" if how is None else f"{self._doing} {name}: {how}")
+        elif how is not None:
+            self._names_by_method.setdefault(how, []).append(name)
+
+    def advance(self, n_voxels: int) -> None:
+        """Count this many more voxels as done."""
+        self._bar.advance(self._task, n_voxels)
+        task = self._bar.tasks[0]
+        if task.speed:
+            speed = f"{task.speed / self._scale:.{0 if task.speed >= 10 * self._scale else 1}f}"
+            self._bar.update(self._task, speed=f"{speed} {self._unit}" if float(speed) else "")
+        if not ON_TERMINAL and monotonic() - self._last_told > _SECONDS_BETWEEN_LINES:
+            self._last_told = monotonic()
+            left = "" if task.time_remaining is None else f"about {format_duration(task.time_remaining)} left"
+            done = f"{task.percentage:.0f} % done" if task.total else ""
+            if facts := ", ".join(filter(None, (done, task.fields["speed"], left))):
+                print_line(facts)
+
+    def skip(self, n_voxels: int) -> None:
+        """Subtract voxels that were done earlier from the total; they do not count for the speed."""
+        total = self._bar.tasks[0].total
+        if total is not None:
+            self._bar.update(self._task, total=total - n_voxels)
+
+    def note(self, text: str) -> None:
+        """Print a note."""
+        print_line(text)
+
+    def warning(self, text: str) -> None:
+        """Print a warning."""
+        print_message("warning", text)
+
+    def problem(self, text: str) -> None:
+        """Print a problem."""
+        print_message("problem", text)

@@ -17,20 +17,15 @@ from catnip2bids.errors import UsageError
 
 # ---- shared by several commands
 
-Sources = Annotated[
-    list[Path], typer.Argument(metavar="SOURCE", help="CATNIP runs, or folders that hold runs at any depth.")
-]
-SourcesUnlessRemoving = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="SOURCE", help="CATNIP runs, or folders that hold runs at any depth."),
-]
+_SOURCES = typer.Argument(metavar="SOURCE", help="CATNIP runs, or folders that hold runs at any depth.")
+Sources = Annotated[list[Path], _SOURCES]
+SourcesUnlessRemoving = Annotated[list[Path] | None, _SOURCES]
 Packaged = Annotated[Path, typer.Argument(metavar="DATASET", help="Packaged dataset, or a copy of it.")]
 Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of processors to use (default: all).")]
 Memory = Annotated[
     str | None,
     typer.Option(
-        metavar="SIZE",
-        help="Memory limit, such as 2GiB (default: a quarter of the machine's memory, at most 8GiB).",
+        metavar="SIZE", help="Memory limit, such as 2GiB (default: a quarter of the machine's memory, at most 8GiB)."
     ),
 ]
 ClusterAddress = Annotated[
@@ -44,12 +39,7 @@ ClusterAddress = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(
-        "--workers",
-        min=1,
-        metavar="N",
-        help="Maximum number of Slurm jobs at the same time (default: 1).",
-    ),
+    typer.Option("--workers", min=1, metavar="N", help="Maximum number of Slurm jobs at the same time (default: 1)."),
 ]
 SLICE_NUMBER = typer.Option(
     metavar="PATTERN",
@@ -98,13 +88,7 @@ _BETWEEN_SIZES = re.compile(r"[\s,;x\u00d7]+")
 
 
 def split_voxel_sizes(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments of a command, with a voxel size such as ``3.7,3.7,5`` or ``3.7x3.7x5`` split into three.
-
-    Raises
-    ------
-    UsageError
-        If a voxel size is not three numbers.
-    """
+    """Yield the arguments of a command, with a voxel size such as ``3.7,3.7,5`` or ``3.7x3.7x5`` split into three."""
     remaining = list(arguments)
     while remaining:
         argument = remaining.pop(0)
@@ -135,28 +119,14 @@ def _is_number(text: str) -> bool:
 
 
 def cluster_of(address: str | None, n_workers: int | None) -> Cluster | None:
-    """Return the cluster that --cluster and --workers describe, or None.
-
-    Raises
-    ------
-    UsageError
-        If --workers is given without --cluster.
-    """
-    if address is None:
-        if n_workers is not None:
-            raise UsageError("--workers sets the maximum number of workers of a cluster; give --cluster too")
-        return None
-    return Cluster(address, n_workers)
+    """Return the cluster that --cluster and --workers describe, or None."""
+    if address is None and n_workers is not None:
+        raise UsageError("--workers sets the maximum number of workers of a cluster; give --cluster too")
+    return None if address is None else Cluster(address, n_workers)
 
 
 def bytes_of(memory: str | None) -> int | None:
-    """Parse the size given with --memory.
-
-    Raises
-    ------
-    UsageError
-        If it is not a valid size.
-    """
+    """Parse the size given with --memory."""
     from catnip2bids.engine import parse_bytes  # late: --help should not wait for its libraries
 
     return None if memory is None else parse_bytes(memory)

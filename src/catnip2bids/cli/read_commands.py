@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -17,7 +17,8 @@ from catnip2bids.errors import DatasetError, UsageError, refusing
 from catnip2bids.leftovers import ignored, leftovers_below
 
 if TYPE_CHECKING:
-    from catnip2bids.reporting.check_results import Check
+    from catnip2bids.validation import ValidationReport
+    from catnip2bids.verification import Verification
 
 
 def compare(
@@ -39,7 +40,7 @@ def compare(
 
     Example: [bold]catnip2bids compare run/atlaslabel_def_origspace run/atlaslabel_def_origspace_masked[/]
     """
-    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.console import JobProgress
     from catnip2bids.cli.terminal import show_comparison
     from catnip2bids.comparison import compare as compare_components
 
@@ -82,7 +83,7 @@ def verify(
     Examples: [bold]catnip2bids verify dataset[/],
     [bold]catnip2bids verify dataset --source /data/cohort[/]
     """
-    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.console import JobProgress
     from catnip2bids.cli.terminal import show_verification
     from catnip2bids.verification import verify as verify_dataset
 
@@ -100,10 +101,7 @@ def verify(
             cluster=cluster_of(cluster, n_workers),
         )
     show_verification(found)
-    _save_for_report(dataset, "verification", found)
-    if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=1))
-    raise typer.Exit(0 if found.ok else 1)
+    _finish_check(dataset, "verification", found, as_json=as_json)
 
 
 def validate(
@@ -114,41 +112,38 @@ def validate(
 
     Example: [bold]catnip2bids validate dataset[/]
     """
-    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.console import JobProgress
     from catnip2bids.cli.terminal import show_validation
     from catnip2bids.validation import validate as validate_dataset
 
     with refusing(), JobProgress() as progress:
         found = validate_dataset(dataset, progress)
     show_validation(found)
-    _save_for_report(dataset, "validation", found)
-    if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=1))
-    raise typer.Exit(0 if found.ok else 1)
+    _finish_check(dataset, "validation", found, as_json=as_json)
 
 
-def _save_for_report(dataset: Path, name: str, found: Check) -> None:
-    """Save a result for the next report; only print a note if the dataset is read-only."""
-    from catnip2bids.cli.terminal import print_line
+def _finish_check(dataset: Path, name: str, found: ValidationReport | Verification, *, as_json: bool) -> NoReturn:
+    """Save a result for the next report, or print a note if the dataset is read-only; then exit."""
+    from catnip2bids.cli.console import print_line
     from catnip2bids.reporting import save_check_result
 
     try:
         save_check_result(dataset, name, found)
     except DatasetError as error:
         print_line(f"the report will not show this: {error}")
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
+    raise typer.Exit(0 if found.ok else 1)
 
 
-def report(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset to report on.")],
-) -> None:
+def report(dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset to report on.")]) -> None:
     """Write an HTML report to docs/report/index.html in the dataset. It opens without a server or a network.
 
     It includes the last results of validate and verify.
 
     Example: [bold]catnip2bids report dataset[/]
     """
-    from catnip2bids.cli.job_progress import JobProgress
-    from catnip2bids.cli.terminal import print_line
+    from catnip2bids.cli.console import JobProgress, print_line
     from catnip2bids.reporting import report as draw
 
     with JobProgress() as progress:
@@ -175,8 +170,7 @@ def view(
     Examples: [bold]catnip2bids view dataset[/],
     [bold]catnip2bids view brain.ome.zarr --port 8000 --print-url[/]
     """
-    from catnip2bids.cli.console import is_quiet
-    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.console import JobProgress, is_quiet
     from catnip2bids.cli.terminal import show_viewing
     from catnip2bids.interruption import until_interrupted
     from catnip2bids.standard_streams import stdout_fails

@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING
 
 from catnip2bids.cli.console import (
     BAD,
-    GOOD,
     ON_TERMINAL,
     Column,
     Row,
     print_address,
     print_blank_line,
-    print_error,
     print_heading,
     print_line,
     print_message,
@@ -42,20 +40,6 @@ if TYPE_CHECKING:
     from catnip2bids.validation.findings import Finding
     from catnip2bids.verification import Verification
     from catnip2bids.viewing import Viewing
-
-__all__ = [
-    "print_error",
-    "print_line",
-    "show_comparison",
-    "show_dry_run",
-    "show_outputs",
-    "show_restoration",
-    "show_result",
-    "show_scan",
-    "show_validation",
-    "show_verification",
-    "show_viewing",
-]
 
 _LONGEST_MESSAGE = 160  # on a terminal; never cut elsewhere or in JSON
 _MOST_FILES = 5  # listed with a finding on a terminal
@@ -87,13 +71,13 @@ def show_scan(report: ScanReport) -> None:
                 continue
             path = str(run.folder / entry.path)
             rows.append(Row(entry.path, path, (content, *sizes, action), bad=bool(entry.problems)))
-        print_table(columns, _bad_first(rows))
+        print_table(columns, rows)
         print_blank_line()
     _say_all(report.problems, report.warnings)
     outcome, *facts = [f"{actions.count(action)} to {action}" for action in ("convert", "copy", "exclude")]
     facts += _numbers(report.problems, report.warnings)
     what = f"{format_count(len(report.found.runs), 'run')} of {format_count(len(actions), 'entry')}"
-    print_result(what, outcome, _verdict(not report.problems), facts)
+    print_result(what, outcome, facts, ok=not report.problems)
 
 
 def show_dry_run(prepared: Preflight, expected: PackageResult) -> None:
@@ -101,16 +85,15 @@ def show_dry_run(prepared: Preflight, expected: PackageResult) -> None:
     for run in prepared.runs:
         _show_tasks(run)
     _say_all(expected.problems, expected.warnings)
-    n_images, n_tables, n_copies = (
-        sum(column)
-        for column in zip(*((run.n_images, run.n_tables, run.n_copies) for run in expected.runs), strict=True)
-    )
+    n_images = sum(run.n_images for run in expected.runs)
+    n_tables = sum(run.n_tables for run in expected.runs)
+    n_copies = sum(run.n_copies for run in expected.runs)
     numbers = f"{format_count(n_images, 'image')}, {format_count(n_tables, 'table')}"
     planned = f"{numbers} and {format_count(n_copies, 'copy')} planned"
     if expected.estimate is not None:
         _show_estimate(expected.estimate)
     facts = ["nothing is written", *_numbers(expected.problems, expected.warnings)]
-    print_result(prepared.dataset, planned, _verdict(expected.ok), facts)
+    print_result(prepared.dataset, planned, facts, ok=expected.ok)
 
 
 def _show_estimate(expected: Estimate) -> None:
@@ -137,9 +120,8 @@ def _show_tasks(run: RunTasks) -> None:
         if entry.source not in used and entry.reason != LEFT_BEHIND
     ]
     if not ON_TERMINAL:
-        tasks = [(task.entry.path, task.target) for task in run.all_tasks]
-        for source, target in tasks:
-            print_line(f"{run.run.folder / source} -> {target}")
+        for task in run.all_tasks:
+            print_line(f"{run.run.folder / task.entry.path} -> {task.target}")
         for source, reason in excluded:
             print_line(f"{run.run.folder / source}: excluded: {reason}")
         return
@@ -180,12 +162,12 @@ def show_result(result: PackageResult) -> None:
         )
         for run in result.runs
     ]
-    print_table(columns, _bad_first(runs))
+    print_table(columns, runs)
     if result.report is not None:
         print_line(f"look at {result.report}")
     facts = [f"{format_count(len(result.kept), 'image')} there already"] if result.kept else []
     facts += _numbers(result.problems, result.warnings)
-    print_result(result.dataset, f"{format_count(len(result.made), 'image')} made", _verdict(result.ok), facts)
+    print_result(result.dataset, f"{format_count(len(result.made), 'image')} made", facts, ok=result.ok)
 
 
 def show_outputs(outputs: Iterable[tuple[Path, str]]) -> None:
@@ -200,7 +182,7 @@ def show_outputs(outputs: Iterable[tuple[Path, str]]) -> None:
 
 def show_comparison(comparison: Comparison, folder: Path) -> None:
     """Print the result of a comparison."""
-    from catnip2bids.comparison.summary_text import headline_of, summary_of
+    from catnip2bids.comparison.result import headline_of, summary_of
 
     _say_all(comparison.problems, comparison.warnings)
     if comparison.is_folder:
@@ -238,7 +220,7 @@ def show_verification(found: Verification) -> None:
             )
             for verdict in verdicts
         ]
-        print_table(columns, _bad_first(sorted(rows, key=lambda row: _natural_key(row.name))))
+        print_table(columns, sorted(rows, key=lambda row: _natural_key(row.name)))
         print_blank_line()
     _say_all(found.problems, (), found.notes)
     n_planes = sum(verdict.n_planes for verdict in found.images)
@@ -251,7 +233,7 @@ def show_verification(found: Verification) -> None:
     facts += _numbers(found.problems, ())
     not_ok = "something has changed" if found.has_changed else "not everything is proven"
     outcome = "verified: nothing has changed" if found.ok else not_ok
-    print_result(found.dataset, outcome, _verdict(found.ok), facts)
+    print_result(found.dataset, outcome, facts, ok=found.ok)
 
 
 def show_restoration(restored: Restoration) -> None:
@@ -263,7 +245,7 @@ def show_restoration(restored: Restoration) -> None:
     facts += [f"{len(left_out)} not in the dataset"] if left_out else []
     facts += _numbers(restored.problems, ())
     outcome = f"{format_count(len(restored.restored), 'entry')} restored"
-    print_result(restored.folder, outcome, _verdict(restored.ok), facts)
+    print_result(restored.folder, outcome, facts, ok=restored.ok)
 
 
 def show_validation(report: ValidationReport) -> None:
@@ -282,7 +264,7 @@ def show_validation(report: ValidationReport) -> None:
     print_line(f"checked by {', '.join(report.checks)}")
     severities = [finding.severity.value for finding in report.findings]
     facts = [format_count(severities.count(severity), severity) for severity in ("error", "warning")]
-    print_result(report.dataset, "valid" if report.ok else "not valid", _verdict(report.ok), facts)
+    print_result(report.dataset, "valid" if report.ok else "not valid", facts, ok=report.ok)
 
 
 def _show_findings(findings: Sequence[Finding]) -> None:
@@ -305,14 +287,6 @@ def _numbers(problems: Sequence[str], warnings: Sequence[str]) -> list[str]:
     """Count problems and warnings; leave out zeros."""
     numbers = {"problem": len(problems), "warning": len(warnings)}
     return [format_count(n, what) for what, n in numbers.items() if n]
-
-
-def _verdict(ok: bool) -> str:
-    return GOOD if ok else BAD
-
-
-def _bad_first(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: not row.bad)
 
 
 def _natural_key(name: str) -> list[str | int]:

@@ -32,8 +32,8 @@ def demo(
 
     Example: [bold]catnip2bids demo my-demo[/]
     """
-    from catnip2bids.cli.job_progress import JobProgress
-    from catnip2bids.cli.terminal import print_line, show_outputs, show_result, show_validation, show_verification
+    from catnip2bids.cli.console import JobProgress, print_line
+    from catnip2bids.cli.terminal import show_outputs, show_result, show_validation, show_verification
     from catnip2bids.demo import run_demo, write_demo_cohort
 
     if cohort_only:
@@ -66,8 +66,8 @@ def scan(
 
     Example: [bold]catnip2bids scan /data/cohort -o plan.toml[/]
     """
-    from catnip2bids.cli.job_progress import JobProgress
-    from catnip2bids.cli.terminal import print_line, show_scan
+    from catnip2bids.cli.console import JobProgress, print_line
+    from catnip2bids.cli.terminal import show_scan
     from catnip2bids.plan import refuse_plan_file, report_on, write_plan
     from catnip2bids.scanning import scan as scan_sources
 
@@ -154,7 +154,7 @@ def _package(
     sources: Sequence[Path], dataset: Path, settings: Settings, plan: Path | None, *, dry_run: bool
 ) -> NoReturn:
     """Package or print a dry run, then exit."""
-    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.console import JobProgress
     from catnip2bids.cli.terminal import show_dry_run, show_result
     from catnip2bids.packaging import expected_result, preflight_with_resources, write_dataset
 
@@ -171,7 +171,7 @@ def _package(
 
 def _remove(dataset: Path, label: str, sources: Sequence[Path], *, draw: bool) -> None:
     """Remove an animal from the dataset and from the report."""
-    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.console import JobProgress
     from catnip2bids.cli.terminal import show_result
     from catnip2bids.packaging import remove_animal
 
@@ -214,8 +214,7 @@ def convert(
     Examples: [bold]catnip2bids convert 640_N4 brain.ome.zarr --voxel-size 3.7 3.7 5[/],
     [bold]catnip2bids convert FRSTseg_00010000.tif cells.ome.btf --voxel-size 3.7 3.7 5 --kind mask[/]
     """
-    from catnip2bids.cli.job_progress import JobProgress
-    from catnip2bids.cli.terminal import print_line
+    from catnip2bids.cli.console import JobProgress, print_line
     from catnip2bids.conversion import convert as convert_to_image
 
     memory_bytes = bytes_of(memory)
@@ -248,7 +247,7 @@ def restore(
 
     Example: [bold]catnip2bids restore dataset -o restored[/]
     """
-    from catnip2bids.cli.job_progress import JobProgress
+    from catnip2bids.cli.console import JobProgress
     from catnip2bids.cli.terminal import show_restoration
     from catnip2bids.restoration import restore as restore_dataset
 

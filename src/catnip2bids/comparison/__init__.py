@@ -1,11 +1,10 @@
 """Comparing two volumes, tables, files or folders; knows CATNIP's tables, and nothing of BIDS."""
 
-from catnip2bids.comparison.compare_paths import compare, compare_as_volumes, first_difference
+from catnip2bids.comparison.compare_paths import compare
 from catnip2bids.comparison.compared_volume import compared_entry, needed_to_compare
-from catnip2bids.comparison.product import count_not_product
-from catnip2bids.comparison.relation import Relation
+from catnip2bids.comparison.masks import count_not_product
 from catnip2bids.comparison.result import Comparison
-from catnip2bids.comparison.volumes import VolumeComparison
+from catnip2bids.comparison.volumes import Relation, VolumeComparison, compare_as_volumes, first_difference
 
 __all__ = [
     "Comparison",

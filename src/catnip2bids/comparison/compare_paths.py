@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import output_folder, raising_write_errors
-from catnip2bids.comparison.compared_volume import ComparedVolume, compared_entry, open_compared, with_inspection
-from catnip2bids.comparison.files import FileComparison, compare_files
+from catnip2bids.comparison.compared_volume import ComparedVolume, open_compared, with_inspection
+from catnip2bids.comparison.files import FileComparison, compare_files, compare_tables, looks_like_counts
 from catnip2bids.comparison.output import write_report
 from catnip2bids.comparison.path_kind import (
     PathKind,
@@ -25,18 +24,14 @@ from catnip2bids.comparison.path_kind import (
     skipped_in,
 )
 from catnip2bids.comparison.result import Comparison, ItemComparison
-from catnip2bids.comparison.tables import compare_tables, have_same_values, looks_like_counts
-from catnip2bids.comparison.volumes import VolumeComparison, compare_volumes, first_difference_of
+from catnip2bids.comparison.volumes import compare_volumes
 from catnip2bids.engine import Resources, resources_for
 from catnip2bids.enums import Cluster
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.formatting import format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
 from catnip2bids.progress import Progress
-from catnip2bids.scanning import Entry
 from catnip2bids.volume import slice_pattern
-
-_FOLDERS = (PathKind.FOLDER, PathKind.SLICES)
 
 
 def compare(
@@ -112,34 +107,6 @@ def _output_folder(folder: Path, read: tuple[Path, Path]) -> Iterator[None]:
         yield
 
 
-def compare_as_volumes(
-    entry_1: Entry, entry_2: Entry, resources: Resources, *, are_labels: bool | None = None
-) -> VolumeComparison:
-    """Compare the volumes of two entries, ignoring other files in their folders; `are_labels` if that is known.
-
-    Raises
-    ------
-    SourceError
-        If one of them cannot be read at all.
-    """
-    return compare_volumes(
-        compared_entry(entry_1), compared_entry(entry_2), resources, Progress(), are_labels=are_labels
-    )
-
-
-def first_difference(entry_1: Entry, entry_2: Entry, resources: Resources) -> int | None:
-    """Return the first slice number at which the volumes of two entries differ; None if they are the same.
-
-    Raises
-    ------
-    SourceError
-        If one of them cannot be read at all.
-    UsageError
-        If a file can only be unpacked as a whole, and the memory is not enough for that.
-    """
-    return first_difference_of(compared_entry(entry_1), compared_entry(entry_2), resources)
-
-
 def _compare(
     path_1: Path, path_2: Path, slice_numbers: Sequence[str], resources: Resources, progress: Progress
 ) -> Comparison:
@@ -148,19 +115,17 @@ def _compare(
     for pattern in slice_numbers:
         slice_pattern(pattern)  # refuse an invalid one, even if no folder needs it
     kind_1, kind_2 = path_kind_of(path_1), path_kind_of(path_2)
+    kinds = {kind_1, kind_2}
+    if kinds in ({PathKind.FOLDER}, {PathKind.FOLDER, PathKind.SLICES}):
+        return _compare_folders(path_1, path_2, slice_numbers, resources, progress)
     notes = []
-    if PathKind.FOLDER in (kind_1, kind_2) and any(
-        kind.is_volume and kind != PathKind.SLICES for kind in (kind_1, kind_2)
-    ):
+    if PathKind.FOLDER in kinds and (kind_1.is_volume or kind_2.is_volume):
         folder = path_1 if kind_1 == PathKind.FOLDER else path_2
         if has_slices(folder):
             names = format_list([path.name for path in others_in(folder)])
             notes.append(f"{folder}: only its slices were compared, and not what is beside them: {names}")
             kind_1 = kind_2 = PathKind.SLICES
-    is_folder = PathKind.FOLDER in (kind_1, kind_2)
-    if is_folder and kind_1 in _FOLDERS and kind_2 in _FOLDERS:
-        return _compare_folders(path_1, path_2, slice_numbers, resources, progress)
-    if is_folder or (kind_1 != kind_2 and not (kind_1.is_volume and kind_2.is_volume)):
+    if PathKind.FOLDER in (kind_1, kind_2) or not kind_1.is_comparable_with(kind_2):
         raise UsageError(
             f"{path_1} ({kind_1}) and {path_2} ({kind_2}) cannot be compared; give two volumes, two tables, two other "
             "files, or two folders"
@@ -177,17 +142,18 @@ def _compare_folders(
     everything = comparable_in(path_1), comparable_in(path_2)
     kinds_1, kinds_2 = ({path: kind for path, kind in found.items() if not kind.is_skipped} for found in everything)
     skipped_1, skipped_2 = ({path: kind for path, kind in found.items() if kind.is_skipped} for found in everything)
-    unreadable = _unreadable_in_one(path_1, path_2, kinds_1, kinds_2)
+    # paths that exist in both folders, and are unreadable in one of them
+    unreadable = {path for path, kind in [*kinds_1.items(), *kinds_2.items()] if kind == PathKind.UNREADABLE}
+    unreadable = {path for path in unreadable if os.path.lexists(path_1 / path) and os.path.lexists(path_2 / path)}
     pairs = [pair for pair in pair_paths(kinds_1, kinds_2) if unreadable.isdisjoint(pair)]
     wanted = [(kinds_1[one], path_1 / one, path_2 / two) for one, two in pairs]
     wanted += [(PathKind.UNREADABLE, path_1 / path, path_2 / path) for path in sorted(unreadable)]
-    paired_1, paired_2 = unreadable.union(one for one, _ in pairs), unreadable.union(two for _, two in pairs)
     return Comparison(
         path_1,
         path_2,
         _compare_all(wanted, slice_numbers, resources, progress),
-        _unpaired(kinds_1, paired_1, unreadable),
-        _unpaired(kinds_2, paired_2, unreadable),
+        _unpaired(kinds_1, {one for one, _ in pairs}, unreadable),
+        _unpaired(kinds_2, {two for _, two in pairs}, unreadable),
         skipped_1,
         skipped_2,
         is_folder=True,
@@ -195,27 +161,19 @@ def _compare_folders(
     )
 
 
-def _unreadable_in_one(
-    path_1: Path, path_2: Path, kinds_1: Mapping[str, PathKind], kinds_2: Mapping[str, PathKind]
-) -> set[str]:
-    """Return the paths that exist in both folders, and are unreadable in one of them."""
-    paths = {path for kinds in (kinds_1, kinds_2) for path, kind in kinds.items() if kind == PathKind.UNREADABLE}
-    return {path for path in paths if os.path.lexists(path_1 / path) and os.path.lexists(path_2 / path)}
-
-
 def _unpaired(kinds: Mapping[str, PathKind], paired: Set[str], unreadable: Set[str]) -> dict[str, PathKind]:
-    """Return paths of one folder without a pair, except below folders that are unreadable in the other one."""
+    """Return the paths of one folder without a pair, except unreadable paths and everything below them."""
     return {
         path: kind
         for path, kind in kinds.items()
-        if path not in paired and unreadable.isdisjoint(map(str, PurePosixPath(path).parents))
+        if path not in paired and unreadable.isdisjoint([path, *map(str, PurePosixPath(path).parents)])
     }
 
 
 def _of_other_kinds(kinds_1: Mapping[str, PathKind], kinds_2: Mapping[str, PathKind]) -> Iterator[str]:
     for path in sorted(kinds_1.keys() & kinds_2.keys()):
         one, two = kinds_1[path], kinds_2[path]
-        if one != two and not (one.is_volume and two.is_volume) and PathKind.UNREADABLE not in (one, two):
+        if not one.is_comparable_with(two) and PathKind.UNREADABLE not in (one, two):
             yield f"{path}: was not compared, because it is of another kind in 1 ({one}) than in 2 ({two})"
 
 
@@ -232,17 +190,32 @@ def _compare_all(
     wanted: list[tuple[PathKind, Path, Path]], slice_numbers: Sequence[str], resources: Resources, progress: Progress
 ) -> tuple[ItemComparison, ...]:
     """Compare all pairs; nothing is decoded before all volumes were opened."""
-    pairs = [
+    volumes = [
         (_opened(one, slice_numbers), _opened(two, slice_numbers)) if kind.is_volume else None
         for kind, one, two in wanted
     ]
-    _refuse_unused(slice_numbers, [volume for pair in pairs if pair for volume in pair])
-    all_planes = [(pair[0].planes, pair[1].planes) for pair in pairs if pair]
-    progress.start(sum(len(one.keys() | two.keys()) for one, two in all_planes if one and two))
-    return tuple(
-        _compare_pair(kind, (one, two), volumes, resources, progress)
-        for (kind, one, two), volumes in zip(wanted, pairs, strict=True)
-    )
+    opened = [pair for pair in volumes if pair]
+    _refuse_unused(slice_numbers, [volume for pair in opened for volume in pair])
+    progress.start(sum(len(one.planes.keys() | two.planes.keys()) for one, two in opened if one.planes and two.planes))
+    items: list[ItemComparison] = []
+    for (kind, one, two), pair in zip(wanted, volumes, strict=True):
+        if pair is None:
+            items.append(_compare_files(kind, one, two, progress))
+        elif all(volume.planes for volume in pair):
+            progress.item(one.name)
+            items.append(compare_volumes(*pair, resources, progress))
+        else:  # which planes an unreadable volume has is unknown
+            problems = (*pair[0].problems, *pair[1].problems)
+            items.append(FileComparison(one, two, same=False, problems=problems))
+    return tuple(items)
+
+
+def _compare_files(kind: PathKind, path_1: Path, path_2: Path, progress: Progress) -> ItemComparison:
+    if kind == PathKind.EMPTY:
+        return FileComparison(path_1, path_2, same=True, are_empty=True)
+    if kind != PathKind.UNREADABLE and (looks_like_counts(path_1) or looks_like_counts(path_2)):
+        return compare_tables(path_1, path_2, progress.warning)
+    return compare_files(path_1, path_2)
 
 
 def _refuse_unused(slice_numbers: Sequence[str], volumes: Sequence[ComparedVolume]) -> None:
@@ -260,25 +233,3 @@ def _opened(path: Path, slice_numbers: Sequence[str]) -> ComparedVolume:
         return with_inspection(open_compared(path, slice_numbers))
     except SourceError as error:
         return ComparedVolume(path, {}, problems=(str(error),))
-
-
-def _compare_pair(
-    kind: PathKind,
-    paths: tuple[Path, Path],
-    volumes: tuple[ComparedVolume, ComparedVolume] | None,
-    resources: Resources,
-    progress: Progress,
-) -> ItemComparison:
-    if volumes is not None:
-        if not all(volume.planes for volume in volumes):  # which planes an unreadable volume has is unknown
-            return FileComparison(*paths, same=False, problems=(*volumes[0].problems, *volumes[1].problems))
-        progress.item(paths[0].name)
-        return compare_volumes(*volumes, resources, progress)
-    if kind == PathKind.EMPTY:
-        return FileComparison(*paths, same=True, are_empty=True)
-    if kind != PathKind.UNREADABLE and any(map(looks_like_counts, paths)):
-        return compare_tables(*paths, progress.warning)
-    files = compare_files(*paths)
-    if not files.same and not files.problems and have_same_values(*paths):
-        return replace(files, same=True, other_notation=True)
-    return files

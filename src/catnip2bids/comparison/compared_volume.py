@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from catnip2bids.comparison.tiff_calibration import StatedCalibration, read_calibration
+from catnip2bids.comparison.values import Array, StatedCalibration, read_calibration
 from catnip2bids.documents import refuse_special_file
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.errors import SourceError
@@ -36,8 +34,6 @@ from catnip2bids.volume import (
     slice_files,
 )
 from catnip2bids.volume.tiff_page import bytes_of_a_strip, bytes_to_decode
-
-Array = npt.NDArray[Any]
 
 BAND_BYTES = 512 * 2**10
 """Size of a band of rows: it stays in the processor's cache after decoding."""
@@ -63,17 +59,13 @@ class SequentialPlane:
         """Yield all rows in bands of this height; the next band overwrites the one before."""
         n_rows, n_columns = self.layout.shape
         height = height or self.band_height
-        whole = not self.plane.reads_rows
-        buffer = np.empty((n_rows if whole else min(height, n_rows), n_columns), self.layout.dtype)
-        if whole:
-            self.plane.read_rows(0, n_rows, buffer)
-        for top in range(0, n_rows, height):
-            bottom = min(top + height, n_rows)
-            if whole:
-                yield buffer[top:bottom]
-            else:
-                self.plane.read_rows(top, bottom, buffer[: bottom - top])
-                yield buffer[: bottom - top]
+        n_decoded = min(height, n_rows) if self.plane.reads_rows else n_rows
+        buffer = np.empty((n_decoded, n_columns), self.layout.dtype)
+        for top in range(0, n_rows, n_decoded):
+            rows = buffer[: n_rows - top]
+            self.plane.read_rows(top, top + len(rows), rows)
+            for first in range(0, len(rows), height):
+                yield rows[first : first + height]
 
     def middle(self, height: int) -> Array:
         """Read this number of rows from the middle, or all rows if there are fewer."""
@@ -105,25 +97,18 @@ class ComparedVolume:
 
     @contextmanager
     def open(self, number: int) -> Iterator[SequentialPlane]:
-        """Open a plane by its slice number.
-
-        Raises
-        ------
-        SourceError
-            If it cannot be read.
-        """
-        opened = self._opened(number)
+        """Open a plane by its slice number; raise SourceError if it cannot be read."""
+        path, opened = self.planes[number].path, self._opened(number)
         try:
             layout, memory_bytes = opened.layout, opened.memory_bytes
             if layout.dtype.kind not in "buif":
                 raise SourceError(
-                    f"{self.planes[number].path}: has values of type {layout.dtype}, which are not numbers; "
-                    "give volumes of numbers"
+                    f"{path}: has values of type {layout.dtype}, which are not numbers; give volumes of numbers"
                 )
             if self.most_bytes is not None and memory_bytes > self.most_bytes:
                 raise SourceError(
-                    f"{self.planes[number].path}: is {layout}, and comparing it takes {format_bytes_up(memory_bytes)} "
-                    "of memory, more than there is for a plane; give more with --memory"
+                    f"{path}: is {layout}, and comparing it takes {format_bytes_up(memory_bytes)} of memory, more than "
+                    "there is for a plane; give more with --memory"
                 )
             yield opened
         finally:
@@ -155,12 +140,7 @@ def _bytes_of_rows(layout: PageLayout, *, all_at_once: bool) -> int:
 def open_compared(path: Path, slice_numbers: Sequence[str] = ()) -> ComparedVolume:
     """Find the planes of a slice folder, a TIFF stack, a NIfTI file or an OME-Zarr image.
 
-    Parameters
-    ----------
-    path
-        The volume.
-    slice_numbers
-        Patterns for the slice number, see `slice_pattern`; the first that fits is used for ambiguous names.
+    Of the patterns for slice numbers (see `slice_pattern`), the first that fits is used for ambiguous names.
 
     Raises
     ------
@@ -172,7 +152,11 @@ def open_compared(path: Path, slice_numbers: Sequence[str] = ()) -> ComparedVolu
     inspection = inspect_volume(path)
     if inspection.volume is not None:
         planes = {index + 1: inspection.volume.plane_source(index) for index in range(inspection.volume.shape[0])}
-        warnings = (*inspection.warnings, *_label_images_in(path))
+        warnings, labels = inspection.warnings, path / "labels"
+        names = sorted(found.name for found in labels.iterdir() if found.is_dir()) if labels.is_dir() else []
+        if names:
+            what = f"the label images in it were not compared ({format_list(names)}); give their folders, in {labels}"
+            warnings = (*warnings, f"{path}: {what}")
         return ComparedVolume(path, planes, inspection.volume, warnings=warnings, stated=_stated_in(planes))
     if not is_tiff(path):
         raise SourceError("; ".join(inspection.problems))
@@ -181,15 +165,6 @@ def open_compared(path: Path, slice_numbers: Sequence[str] = ()) -> ComparedVolu
     return ComparedVolume(
         path, planes, warnings=(*inspection.warnings, *inspection.problems), stated=_stated_in(planes)
     )
-
-
-def _label_images_in(path: Path) -> list[str]:
-    """Say which label images are in an OME-Zarr image, and not compared with it."""
-    labels = path / "labels"
-    names = sorted(found.name for found in labels.iterdir() if found.is_dir()) if labels.is_dir() else []
-    if not names:
-        return []
-    return [f"{path}: the label images in it were not compared ({format_list(names)}); give their folders, in {labels}"]
 
 
 def with_inspection(volume: ComparedVolume) -> ComparedVolume:
@@ -213,8 +188,10 @@ def _slice_folder(folder: Path, slice_numbers: Sequence[str]) -> ComparedVolume:
     files = slice_files(folder)
     if not files:
         raise SourceError(f"{folder}: has no TIFF slices in it; give the folder that holds them")
-    numberings = [number_slices(files, pattern) for pattern in (None, *slice_numbers)]
-    numbered = next((numbering for numbering in numberings if numbering.problem is None), numberings[-1])
+    for pattern in (None, *slice_numbers):
+        numbered = number_slices(files, pattern)
+        if numbered.problem is None:
+            break
     if numbered.problem is not None:
         raise SourceError(numbered.problem)
     problems = [
@@ -224,8 +201,7 @@ def _slice_folder(folder: Path, slice_numbers: Sequence[str]) -> ComparedVolume:
         if len(twins) > 1
     ]
     planes = {number: PlaneSource(twins[0], 0) for number, twins in numbered.by_number.items()}
-    chosen = (None, *slice_numbers)[numberings.index(numbered)]
-    return ComparedVolume(folder, planes, problems=tuple(problems), stated=_stated_in(planes), slice_number=chosen)
+    return ComparedVolume(folder, planes, problems=tuple(problems), stated=_stated_in(planes), slice_number=pattern)
 
 
 def _stated_in(planes: Mapping[int, PlaneSource]) -> StatedCalibration:
@@ -239,10 +215,7 @@ def _stated_in(planes: Mapping[int, PlaneSource]) -> StatedCalibration:
 
 
 def same_bytes(path_1: Path, path_2: Path) -> bool:
-    """Tell whether two files are the same, byte for byte; a file that cannot be read is never the same.
-
-    Reading stops at the first difference.
-    """
+    """Tell whether two files are the same, byte for byte; a file that cannot be read is never the same."""
     try:
         if path_1.samefile(path_2):
             return True
@@ -260,13 +233,7 @@ def same_bytes(path_1: Path, path_2: Path) -> bool:
 
 
 def bounded_map_for(volumes: Sequence[ComparedVolume], resources: Resources) -> tuple[BoundedMap, list[ComparedVolume]]:
-    """Return threads to compare planes, and the volumes with a limit for the memory of their planes.
-
-    Raises
-    ------
-    NotEnoughMemoryError
-        If the memory is not enough for one plane of each volume.
-    """
+    """Return threads to compare planes, and the volumes with a limit for the memory of their planes."""
     held_bytes, first_planes = _held_bytes(volumes), [_first_plane(volume) for volume in volumes]
     needed_bytes = [memory_bytes for memory_bytes, _ in first_planes]
     n_bytes = sum(len(volume.planes) * n for volume, (_, n) in zip(volumes, first_planes, strict=True))
@@ -290,8 +257,7 @@ def _held_bytes(volumes: Sequence[ComparedVolume]) -> int:
 
 def plane_bytes(volume: ComparedVolume) -> int:
     """Return the memory for the first readable plane; 0 if there is none."""
-    memory_bytes, _ = _first_plane(volume)
-    return memory_bytes
+    return _first_plane(volume)[0]
 
 
 def _first_plane(volume: ComparedVolume) -> tuple[int, int]:

@@ -7,20 +7,16 @@ a label is lost only if it occurs in one volume, and in no plane of the other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from catnip2bids.comparison.compared_volume import ComparedVolume, SequentialPlane
+from catnip2bids.comparison.values import Array
 from catnip2bids.engine import BoundedMap
 from catnip2bids.errors import SourceError
-
-Array = npt.NDArray[Any]
 
 _SAMPLED_PLANES = 5
 """Planes of each volume that are read to tell labels from other values."""
@@ -95,10 +91,7 @@ def _are_whole(values: Array) -> bool:
 
 
 class LabelCounts:
-    """Counts how often each label occurs; `n_voxels` is None where that is not known.
-
-    It is not known of values that are not whole numbers, and of more labels than anybody reads a list of.
-    """
+    """Counts how often each label occurs; `n_voxels` is None for values with fractions, and for too many labels."""
 
     def __init__(self, *, is_known: bool = True) -> None:
         self.n_voxels: Counter[int] | None = Counter() if is_known else None
@@ -133,29 +126,26 @@ def _counted(values: Array) -> Counter[int] | None:
 def lost_labels(
     volume: ComparedVolume, here: LabelCounts, there: LabelCounts, threads: BoundedMap
 ) -> dict[int, int] | None:
-    """Return labels that occur nowhere in a volume, with their numbers of voxels in the other one; None if not known.
+    """Return labels that occur nowhere in a volume, with their numbers of voxels in the other one; None if unknown.
 
-    Parameters
-    ----------
-    volume
-        The volume, whose planes are read until all labels in question were found.
-    here, there
-        Labels of it, and of the other volume, in voxels that differ.
-    threads
-        Threads that read planes.
+    `here` and `there` count the labels of this volume and the other one in voxels that differ. Planes are read until
+    all labels in question were found.
     """
     if here.n_voxels is None or there.n_voxels is None:
         return None
     missing = {value for value in there.n_voxels.keys() - here.n_voxels.keys() if value != _BACKGROUND}
-    numbers: Iterator[int] = iter(sorted(volume.planes))
-    while missing and (some := list(islice(numbers, _PLANES_AT_A_TIME))):
-        for found in threads.map(partial(_found_in, volume, frozenset(missing)), some):
-            missing -= found
+    numbers = iter(sorted(volume.planes))
+    try:
+        while missing and (some := list(islice(numbers, _PLANES_AT_A_TIME))):
+            for found in threads.map(partial(_found_in, volume, frozenset(missing)), some):
+                missing -= found
+    except SourceError:
+        return None  # a plane changed since it was compared
     return {value: there.n_voxels[value] for value in sorted(missing)}
 
 
 def _found_in(volume: ComparedVolume, wanted: frozenset[int], number: int) -> set[int]:
-    """Return those of some labels that occur in a plane."""
+    """Return the wanted labels that occur in a plane."""
     values = np.array(sorted(wanted))
     found: set[int] = set()
     with volume.open(number) as opened:

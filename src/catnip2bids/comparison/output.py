@@ -1,50 +1,242 @@
-"""The files of a comparison: two tables, a JSON document and an HTML page.
+"""The files of a comparison: two tables, a JSON document and an HTML page; columns and keys are a public format.
 
-Invariant: the page needs neither network nor server, and file names in it are escaped.
+Invariant: ``comparison_results.csv`` has a row for every plane of both volumes, and for every other file;
+``different.csv`` has those of its rows that differ. What was not compared has a row without a verdict. The page needs
+neither network nor server, and file names in it are escaped.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from catnip2bids._version import __version__
 from catnip2bids.atomic_write import raising_write_errors, write_text
-from catnip2bids.comparison.files import FileComparison
+from catnip2bids.comparison.files import FileComparison, TableComparison
+from catnip2bids.comparison.path_kind import PathKind
 from catnip2bids.comparison.pictures import Pictures, pictures_of
 from catnip2bids.comparison.planes import PlanePair
-from catnip2bids.comparison.records import csv_text, document_of, rows_of
-from catnip2bids.comparison.relation import Relation
-from catnip2bids.comparison.result import Comparison, ItemComparison, verdict_of
-from catnip2bids.comparison.summary_text import headline_of, summary_of
-from catnip2bids.comparison.tables import TableComparison
-from catnip2bids.comparison.volumes import VolumeComparison
+from catnip2bids.comparison.result import Comparison, ItemComparison, headline_of, summary_of, verdict_of
+from catnip2bids.comparison.values import ConstantDifference, EqualModulo, Rounded
+from catnip2bids.comparison.volumes import Evidence, Relation, VolumeComparison
 from catnip2bids.html_pages import page_templates
 from catnip2bids.paths import safe_path
+
+COLUMNS = (
+    "filepath_1",
+    "filepath_2",
+    "same_hash",
+    "hash_1",
+    "hash_2",
+    "plane",
+    "n_different",
+    "n_zeroed_1",
+    "n_zeroed_2",
+    "note",
+)
+
+Row = dict[str, object]
+
 
 _MOST_REGIONS = 500
 
 
 def write_report(comparison: Comparison, folder: Path) -> None:
-    """Write all files of a comparison into a folder.
-
-    Raises
-    ------
-    WriteError
-        If they cannot be written.
-    """
-    rows = list(rows_of(comparison))
+    """Write all files of a comparison into a folder."""
+    rows = list(_rows(comparison))
     texts = {
-        "comparison_results.csv": csv_text(rows),
-        "different.csv": csv_text([row for row in rows if row["same_hash"] is False]),
-        "comparison.json": json.dumps(document_of(comparison), indent=1, ensure_ascii=False) + "\n",
+        "comparison_results.csv": _csv(rows),
+        "different.csv": _csv(row for row in rows if row["same_hash"] is False),
+        "comparison.json": json.dumps(_document(comparison), indent=1, ensure_ascii=False) + "\n",
         "index.html": _page(comparison),
     }
     with raising_write_errors(folder):
         for name, text in texts.items():
             # names of files may hold bytes that are no UTF-8: these are written as \\udc followed by the byte
             write_text(safe_path(folder, name), text.encode(errors="backslashreplace").decode())
+
+
+def _rows(comparison: Comparison) -> Iterator[Row]:
+    for item in comparison.items:
+        if isinstance(item, VolumeComparison):
+            yield from map(_plane_row, item.pairs)
+        elif item.problems:
+            yield _row(item.path_1, item.path_2, None, f"not compared: {'; '.join(item.problems)}")
+        else:
+            yield _row(item.path_1, item.path_2, item.relation == Relation.IDENTICAL, summary_of(item))
+    for path, kind in comparison.only_in_1.items():
+        yield _row(comparison.path_1 / path, None, False, f"{kind} only in 1")
+    for path, kind in comparison.only_in_2.items():
+        yield _row(None, comparison.path_2 / path, False, f"{kind} only in 2")
+    for path, kind in comparison.skipped_1.items():
+        yield _row(comparison.path_1 / path, None, None, f"not compared: {kind}")
+    for path, kind in comparison.skipped_2.items():
+        yield _row(None, comparison.path_2 / path, None, f"not compared: {kind}")
+
+
+def _row(path_1: Path | None, path_2: Path | None, same: bool | None, note: str) -> Row:
+    return {"filepath_1": path_1 or "", "filepath_2": path_2 or "", "same_hash": same, "note": note}
+
+
+def _plane_row(pair: PlanePair) -> Row:
+    one, two, difference = pair.plane_1, pair.plane_2, pair.difference
+    row = _row(one.source.path if one else None, two.source.path if two else None, pair.same, pair.note)
+    row |= {"plane": pair.number, "hash_1": one.sha256 if one else None, "hash_2": two.sha256 if two else None}
+    if difference is not None:
+        row |= {
+            "n_different": difference.n_different,
+            "n_zeroed_1": difference.n_zeroed_1,
+            "n_zeroed_2": difference.n_zeroed_2,
+        }
+    return row
+
+
+def _csv(rows: Iterable[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _document(comparison: Comparison) -> dict[str, Any]:
+    document: dict[str, Any] = {"path_1": str(comparison.path_1), "path_2": str(comparison.path_2)}
+    if comparison.is_folder:
+        n_identical = sum(item.relation == Relation.IDENTICAL for item in comparison.items)
+        document |= {
+            "relation": comparison.relation.value,
+            "n_pairs": len(comparison.items),
+            "n_identical": n_identical,
+            "n_different": len(comparison.items) - n_identical - comparison.n_not_compared,
+            "n_not_compared": comparison.n_not_compared,
+            "only_in_1": list(comparison.only_in_1),
+            "only_in_2": list(comparison.only_in_2),
+            "evidence": {
+                "only_in_1_by_kind": _by_kind(comparison.only_in_1),
+                "only_in_2_by_kind": _by_kind(comparison.only_in_2),
+                "items": [_item(item) for item in comparison.items],
+            },
+        }
+    else:
+        document |= _item(comparison.items[0])
+    return document | {
+        "n_skipped": len(comparison.skipped_1) + len(comparison.skipped_2),
+        "skipped_in_1": _by_kind(comparison.skipped_1),
+        "skipped_in_2": _by_kind(comparison.skipped_2),
+        "meaning": summary_of(comparison),
+        "problems": list(comparison.problems),
+        "warnings": list(comparison.warnings),
+    }
+
+
+def _by_kind(kinds: Mapping[str, PathKind]) -> dict[str, list[str]]:
+    return {
+        kind.value: [path for path, other in kinds.items() if other == kind]
+        for kind in PathKind
+        if kind in kinds.values()
+    }
+
+
+def _item(item: ItemComparison) -> dict[str, Any]:
+    """Return the document of one pair, with the numbers of its planes, regions or files."""
+    only_in_1: list[int] = []
+    only_in_2: list[int] = []
+    match item:
+        case VolumeComparison():
+            n_pairs, n_identical = sum(pair.is_pair for pair in item.pairs), sum(pair.same for pair in item.pairs)
+            n_different = len(item.evidence.planes_different)
+            only_in_1, only_in_2 = list(item.only_in(1)), list(item.only_in(2))
+            evidence = _evidence(item.evidence) | {"unreadable": list(item.problems)}
+        case TableComparison():
+            n_pairs = sum(pair.one is not None and pair.two is not None for pair in item.regions)
+            n_identical = len(item.regions) - len(item.different)
+            n_different = n_pairs - n_identical
+            only_in_1, only_in_2 = ([region.index for region in item.only_in(side)] for side in (1, 2))
+            evidence = _region_evidence(item)
+        case FileComparison():
+            n_pairs, n_identical, n_different = 1, int(item.same), int(item.differs)
+            evidence = {"unreadable": list(item.problems)} if item.problems else {}
+    return {
+        "path_1": str(item.path_1),
+        "path_2": str(item.path_2),
+        "relation": item.relation.value,
+        "n_pairs": n_pairs,
+        "n_identical": n_identical,
+        "n_different": n_different,
+        "only_in_1": only_in_1,
+        "only_in_2": only_in_2,
+        "evidence": evidence,
+    }
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    """Return evidence as JSON, without keys that do not apply."""
+    document: dict[str, Any] = {
+        "voxels": evidence.n_voxels,
+        "voxels_different": evidence.n_different,
+        "voxels_zeroed_1": evidence.n_zeroed_1,
+        "voxels_zeroed_2": evidence.n_zeroed_2,
+        "voxels_with_other_bits": evidence.n_other_bits,
+        "largest_difference": evidence.largest_difference,
+        "planes_different": list(evidence.planes_different),
+    }
+    if evidence.layouts is not None:
+        document["layouts"] = list(evidence.layouts)
+    if evidence.box is not None and evidence.planes_extent is not None:
+        document["extent"] = {
+            "z": list(evidence.planes_extent),
+            "y": list(evidence.box.rows),
+            "x": list(evidence.box.columns),
+        }
+    if evidence.mask is not None:
+        document["mask"] = asdict(evidence.mask)
+    for side, lost in ((1, evidence.lost_1), (2, evidence.lost_2)):
+        if lost is not None:
+            document[f"labels_lost_{side}"] = {str(value): n for value, n in lost.items()}
+    if evidence.calibrated is not None:
+        document["calibration"] = str(evidence.calibrated)
+    for rule in evidence.rules:
+        match rule:
+            case ConstantDifference():
+                document["constant_difference"] = rule.difference
+            case EqualModulo():
+                document.setdefault("equal_modulo", 2**rule.n_bits)
+            case Rounded():
+                document.setdefault("rounded_to_float32", rule.side)
+    if evidence.renumbered is not None and evidence.renumbered.is_complete:
+        numbers = evidence.renumbered.numbers
+        if numbers.shift is not None:
+            document["shift"] = numbers.shift
+        else:
+            document["slice_numbers"] = {
+                "first": [numbers.first_1, numbers.first_2],
+                "step": [numbers.step_1, numbers.step_2],
+            }
+    return document
+
+
+def _region_evidence(item: TableComparison) -> dict[str, Any]:
+    return {
+        "excluded_1": {str(region.index): region.name for region in item.excluded(1)},
+        "excluded_2": {str(region.index): region.name for region in item.excluded(2)},
+        "changed": [
+            {
+                "index": pair.region.index,
+                "name": pair.region.name,
+                "cell_count": [pair.one.cell_count, pair.two.cell_count],
+                "label_volume": [pair.one.label_volume, pair.two.label_volume],
+            }
+            for pair in item.changed
+            if pair.one and pair.two
+        ],
+        "total_cells": [item.total_cells(1), item.total_cells(2)],
+        "unreadable": [],
+    }
 
 
 @dataclass(frozen=True)
@@ -70,11 +262,6 @@ class Section:
     pictures: list[Pictures]
 
     @property
-    def is_volume(self) -> bool:
-        """Whether it has planes."""
-        return isinstance(self.item, VolumeComparison)
-
-    @property
     def is_table(self) -> bool:
         """Whether it has regions."""
         return isinstance(self.item, TableComparison)
@@ -84,18 +271,15 @@ def _page(comparison: Comparison) -> str:
     named = [(comparison.name_of(item), item) for item in comparison.items]
     not_opened = {name: item.problems for name, item in named if isinstance(item, FileComparison) and item.problems}
     shown = {problem for problems in not_opened.values() for problem in problems}
-    return (
-        page_templates("catnip2bids.comparison")
-        .get_template("comparison.html")
-        .render(
-            comparison=comparison,
-            sentence=headline_of(comparison),
-            not_opened=not_opened,
-            problems=[problem for problem in comparison.problems if problem not in shown],
-            sections=[_section(comparison, name, item) for name, item in named if name not in not_opened],
-            version=__version__,
-            most_regions=_MOST_REGIONS,
-        )
+    template = page_templates("catnip2bids.comparison").get_template("comparison.html")
+    return template.render(
+        comparison=comparison,
+        sentence=headline_of(comparison),
+        not_opened=not_opened,
+        problems=[problem for problem in comparison.problems if problem not in shown],
+        sections=[_section(comparison, name, item) for name, item in named if name not in not_opened],
+        version=__version__,
+        most_regions=_MOST_REGIONS,
     )
 
 

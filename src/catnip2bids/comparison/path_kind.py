@@ -48,15 +48,13 @@ class PathKind(StrEnum):
         """Whether it is never compared."""
         return self in (PathKind.HIDDEN, PathKind.LEFTOVER, PathKind.LOOP)
 
+    def is_comparable_with(self, other: PathKind) -> bool:
+        """Whether two paths of these kinds can be a pair."""
+        return self == other or (self.is_volume and other.is_volume)
+
 
 def path_kind_of(path: Path) -> PathKind:
-    """Return the kind of a path.
-
-    Raises
-    ------
-    SourceError
-        If it does not exist, or cannot be read.
-    """
+    """Return the kind of a path; raise SourceError if it does not exist, or cannot be read."""
     try:
         if is_ome_zarr(path):
             return PathKind.OME_ZARR
@@ -139,17 +137,15 @@ def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[
 
 def pair_paths(kinds_1: dict[str, PathKind], kinds_2: dict[str, PathKind]) -> list[tuple[str, str]]:
     """Pair equal paths, and volumes whose paths differ only in their endings."""
-    pairs = [(path, path) for path, kind in kinds_1.items() if _comparable(kind, kinds_2.get(path))]
+    pairs = [
+        (path, path) for path, kind in kinds_1.items() if path in kinds_2 and kind.is_comparable_with(kinds_2[path])
+    ]
     paired = {path for path, _ in pairs}
     unpaired_2 = {_stem(path): path for path, kind in kinds_2.items() if path not in paired and kind.is_volume}
     for path, kind in kinds_1.items():
         if path not in paired and kind.is_volume and (other := unpaired_2.pop(_stem(path), None)) is not None:
             pairs.append((path, other))
     return pairs
-
-
-def _comparable(kind_1: PathKind, kind_2: PathKind | None) -> bool:
-    return kind_2 is not None and (kind_1 == kind_2 or (kind_1.is_volume and kind_2.is_volume))
 
 
 def _stem(path: str) -> str:

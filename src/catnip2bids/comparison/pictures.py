@@ -9,28 +9,22 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import imagecodecs
 import numpy as np
-import numpy.typing as npt
 
 from catnip2bids.comparison.compared_volume import BAND_BYTES
-from catnip2bids.comparison.planes import PlanePair
-from catnip2bids.comparison.relation import Relation
-from catnip2bids.comparison.values import differing
-from catnip2bids.comparison.volumes import VolumeComparison
+from catnip2bids.comparison.values import Array, differing
+from catnip2bids.comparison.volumes import Relation, VolumeComparison
 from catnip2bids.errors import SourceError
 from catnip2bids.html_pages import picture_address
 from catnip2bids.ome import color_of_label
 
-Array = npt.NDArray[Any]
-
 _LONGEST_SIDE = 360
 _MOST_DIFFERENT, _MOST_SAME = 6, 2
 _LOW, _HIGH = 1.0, 99.7
-SAME, OTHER, ZEROED_2, ZEROED_1 = range(4)
-COLORS = {SAME: (24, 26, 30), OTHER: (255, 196, 61), ZEROED_2: (239, 71, 111), ZEROED_1: (76, 154, 255)}
+_SAME, _OTHER, _ZEROED_2, _ZEROED_1 = range(4)
+_COLORS = np.array([(24, 26, 30), (255, 196, 61), (239, 71, 111), (76, 154, 255)], np.uint8)
 """Colours of the difference: none, other values, 0 in 2, 0 in 1."""
 
 
@@ -53,30 +47,24 @@ class Pictures:
 def pictures_of(item: VolumeComparison) -> list[Pictures]:
     """Draw the planes that differ most, and a few equal ones, sorted by slice number."""
     if item.relation == Relation.SHIFTED:
-        renumbering, planes_2 = item.numbers, item.pairing.volume_2.planes
-        partners = {n: two for n in sorted(item.pairing.volume_1.planes) if (two := renumbering.in_2(n)) in planes_2}
-        return _drawn(item, [(n, partners[n] or 0, 0) for n in _spread(list(partners))])
-    drawable = {pair.number: pair for pair in item.pairs if pair.difference is not None}
-    chosen = _most_different(drawable) + _spread([number for number, pair in drawable.items() if pair.same])
-    return _drawn(item, [(number, number, _n_different(drawable[number])) for number in sorted(chosen)])
-
-
-def _drawn(item: VolumeComparison, planes: list[tuple[int, int, int]]) -> list[Pictures]:
-    """Draw pairs of planes, except those that cannot be decoded, of which only the files were compared."""
+        planes_1, planes_2 = item.pairing.volume_1.planes, item.pairing.volume_2.planes
+        numbers_2 = ((number, item.numbers.in_2(number)) for number in sorted(planes_1))
+        partners = {one: two for one, two in numbers_2 if two is not None and two in planes_2}
+        chosen = [(number, partners[number], 0) for number in _spread(list(partners))]
+    else:
+        voxels = {pair.number: pair.difference.n_different for pair in item.pairs if pair.difference}
+        same = [pair.number for pair in item.pairs if pair.difference and pair.same]
+        chosen = [(number, number, voxels[number]) for number in sorted(_most_different(voxels) + _spread(same))]
     pictures = []
-    for number_1, number_2, n_different in planes:
-        with suppress(SourceError):
+    for number_1, number_2, n_different in chosen:
+        with suppress(SourceError):  # planes that cannot be decoded, of which only the files were compared
             pictures.append(_draw(item, number_1, number_2, n_different))
     return pictures
 
 
-def _n_different(pair: PlanePair) -> int:
-    return pair.difference.n_different if pair.difference else 0
-
-
-def _most_different(pairs: dict[int, PlanePair]) -> list[int]:
+def _most_different(n_different: dict[int, int]) -> list[int]:
     """Choose the planes that differ most, without close neighbours if there are enough others."""
-    ranked = sorted((n for n, pair in pairs.items() if _n_different(pair)), key=lambda n: -_n_different(pairs[n]))
+    ranked = sorted((number for number, n in n_different.items() if n), key=lambda number: -n_different[number])
     apart = len(ranked) // (2 * _MOST_DIFFERENT)
     chosen: list[int] = []
     for number in ranked:
@@ -99,29 +87,26 @@ def _draw(item: VolumeComparison, number_1: int, number_2: int, n_different: int
         for rows_1, rows_2 in zip(one.bands(height), two.bands(height), strict=True):
             ones.append(rows_1[::stride, ::stride].copy())
             twos.append(rows_2[::stride, ::stride].copy())
-            codes.append(_largest(_codes(rows_1, rows_2), stride))
+            codes.append(_codes(rows_1, rows_2, stride))
     small_1, small_2 = np.concatenate(ones), np.concatenate(twos)
     if item.evidence.are_labels:
         pictures = [_colored(small) for small in (small_1, small_2)]
     else:
         pictures = _gray(small_1, small_2)
-    colors = np.array([COLORS[code] for code in range(len(COLORS))], np.uint8)
-    one_png, two_png, difference = (_address(image) for image in (*pictures, colors[np.concatenate(codes)]))
+    pictures.append(_COLORS[np.concatenate(codes)])
+    one_png, two_png, difference = (
+        picture_address("png", imagecodecs.png_encode(np.ascontiguousarray(image))) for image in pictures
+    )
     height, width = small_1.shape
     return Pictures(number_1, number_2, n_different, one_png, two_png, difference, width, height)
 
 
-def _codes(rows_1: Array, rows_2: Array) -> Array:
-    """Return how each voxel differs."""
+def _codes(rows_1: Array, rows_2: Array, stride: int) -> Array:
+    """Return how voxels differ; squares are merged by their maximum, so that each difference stays visible."""
     different = differing(rows_1, rows_2)
-    codes = np.where(different, OTHER, SAME).astype(np.uint8)
-    codes[different & (rows_2 == 0)] = ZEROED_2
-    codes[different & (rows_1 == 0)] = ZEROED_1
-    return codes
-
-
-def _largest(codes: Array, stride: int) -> Array:
-    """Merge squares of voxels by their maximum, so that each difference stays visible."""
+    codes = np.where(different, _OTHER, _SAME).astype(np.uint8)
+    codes[different & (rows_2 == 0)] = _ZEROED_2
+    codes[different & (rows_1 == 0)] = _ZEROED_1
     rows, columns = (np.arange(0, n, stride) for n in codes.shape)
     return np.asarray(np.maximum.reduceat(np.maximum.reduceat(codes, rows, axis=0), columns, axis=1))
 
@@ -147,7 +132,3 @@ def _gray(*images: Array) -> list[Array]:
     scale = 255 / (high - low) if high > low else 1.0
     shown = [np.clip((np.nan_to_num(image.astype("f8"), nan=low) - low) * scale, 0, 255) for image in images]
     return [np.repeat(image.astype(np.uint8)[..., np.newaxis], 3, axis=2) for image in shown]
-
-
-def _address(image: Array) -> str:
-    return picture_address("png", imagecodecs.png_encode(np.ascontiguousarray(image)))

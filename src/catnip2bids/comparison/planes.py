@@ -11,21 +11,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.comparison.compared_volume import ComparedVolume, SequentialPlane, same_bytes
 from catnip2bids.comparison.labels import LabelCounts
-from catnip2bids.comparison.values import ValueRule, count_other_bits, differing, possible_rules
+from catnip2bids.comparison.values import Array, ValueRule, count_other_bits, differing, possible_rules
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_count
 from catnip2bids.volume import PageLayout, PlaneSource, little_endian_bytes
 
-Array = npt.NDArray[Any]
-
-SAME_FILES = "the files are the same byte for byte"
 _SAMPLE_BYTES = 64 * 2**10
 
 
@@ -47,7 +43,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Difference:
-    """How the voxels of two planes of one shape differ."""
+    """How the voxels of two planes differ, or those of all planes."""
 
     n_different: int = 0  # voxels
     # those that are 0 only in 1, and only in 2:
@@ -55,8 +51,20 @@ class Difference:
     n_zeroed_2: int = 0
     # those with the same value in other bits: NaN, or 0.0 and -0.0:
     n_other_bits: int = 0
-    largest: float | None = None  # largest difference of two values; None if no numbers differ
-    box: Box | None = None  # of the voxels that differ
+    largest_difference: float | None = None  # of two values; None if no numbers differ
+    box: Box | None = None  # rows and columns of the voxels that differ
+
+    def plus(self, other: Difference) -> Difference:
+        """Return the difference of these voxels and others together."""
+        largest = [one.largest_difference for one in (self, other) if one.largest_difference is not None]
+        return Difference(
+            self.n_different + other.n_different,
+            self.n_zeroed_1 + other.n_zeroed_1,
+            self.n_zeroed_2 + other.n_zeroed_2,
+            self.n_other_bits + other.n_other_bits,
+            max(largest, default=None),
+            self.box.joined(other.box) if self.box else other.box,
+        )
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ class PlanePair:
         if one is None or two is None:
             return f"only in {2 if one is None else 1}"
         if self.same_files:
-            return SAME_FILES
+            return "the files are the same byte for byte"
         notes = [] if one.layout == two.layout else [f"1 is {one.layout}, 2 is {two.layout}"]
         if self.difference is not None and (n_other_bits := self.difference.n_other_bits):
             notes.append(f"same values, other bits in {format_count(n_other_bits, 'voxel')}")
@@ -148,12 +156,11 @@ def compare_planes(pairing: VolumePair, number: int) -> PlanePair:
         # pages of one stack are pairs of the same page
         slices = pairing.volume_1.is_slices and pairing.volume_2.is_slices
         if pairing.same_file or (slices and same_bytes(source_1.path, source_2.path)):
-            return _same_files(pairing, number, source_2)
-        pair = PlanePair(number, Plane(source_1), Plane(source_2))
+            return _same_files(pairing, number)
         try:
             with pairing.volume_1.open(number) as one, pairing.volume_2.open(number) as two:
                 if one.layout.shape == two.layout.shape:
-                    return _compared(pair, one, two, _DifferenceSum(pairing))
+                    return _compared(pairing, number, one, two)
         except SourceError:
             pass  # reading each plane by itself tells which one is unreadable, and why
     plane_1, labels_1 = _alone(pairing.volume_1, number, pairing.are_labels)
@@ -161,27 +168,26 @@ def compare_planes(pairing: VolumePair, number: int) -> PlanePair:
     return PlanePair(number, plane_1, plane_2, labels_1=labels_1, labels_2=labels_2)
 
 
+def _same_files(pairing: VolumePair, number: int) -> PlanePair:
+    """Return the pair of two equal files, decoded once; it has problems if it is unreadable."""
+    found = _DifferenceSum(pairing)
+    one = _read(pairing.volume_1, number, lambda rows: found.check_rules(rows, rows), with_hash=pairing.hash_same_files)
+    two = replace(one, source=pairing.volume_2.planes[number])
+    if one.problem:
+        return PlanePair(number, one, replace(two, problem=_read(pairing.volume_2, number).problem))
+    return PlanePair(number, one, two, Difference(), True, Counter(), Counter(), found.rules)
+
+
 def _alone(volume: ComparedVolume, number: int, are_labels: bool) -> tuple[Plane | None, Counter[int] | None]:
     """Read a plane if it exists, and count its labels."""
     if number not in volume.planes:
         return None, Counter()
     labels = LabelCounts(is_known=are_labels)
-    return read_alone(volume, number, on_rows=labels.add), labels.n_voxels
+    return _read(volume, number, lambda rows: labels.add(rows.reshape(-1))), labels.n_voxels
 
 
-def _same_files(pairing: VolumePair, number: int, source_2: PlaneSource) -> PlanePair:
-    """Return the pair of two equal files, decoded once; it has problems if it is unreadable."""
-    finding = _DifferenceSum(pairing)
-    one = read_alone(pairing.volume_1, number, with_hash=pairing.hash_same_files, on_rows=finding.add_equal)
-    if one.problem:
-        two = replace(one, source=source_2, problem=read_alone(pairing.volume_2, number).problem)
-        return PlanePair(number, one, two)
-    two, none = replace(one, source=source_2), Counter[int]()
-    return PlanePair(number, one, two, Difference(), True, none, none, finding.rules)
-
-
-def read_alone(
-    volume: ComparedVolume, number: int, *, with_hash: bool = True, on_rows: Callable[[Array], None] = lambda _: None
+def _read(
+    volume: ComparedVolume, number: int, on_rows: Callable[[Array], None] = lambda _: None, *, with_hash: bool = True
 ) -> Plane:
     """Read a single plane and pass its rows to a function; an unreadable plane gets a problem."""
     plane = Plane(volume.planes[number])
@@ -193,28 +199,26 @@ def read_alone(
             digest = hashlib.sha256()
             for rows in opened.bands():
                 digest.update(little_endian_bytes(rows))
-                on_rows(rows.reshape(-1))
+                on_rows(rows)
             return replace(plane, sha256=digest.hexdigest())
     except SourceError as error:
         path = plane.source.path  # tifffile reports the absolute one
         return replace(plane, problem=str(error).replace(str(path.absolute()), str(path)))
 
 
-def _compared(pair: PlanePair, one: SequentialPlane, two: SequentialPlane, found: _DifferenceSum) -> PlanePair:
+def _compared(pairing: VolumePair, number: int, one: SequentialPlane, two: SequentialPlane) -> PlanePair:
     """Hash and compare two planes of one shape."""
-    if pair.plane_1 is None or pair.plane_2 is None:
-        raise ValueError("both planes are open")
-    digest_1, digest_2, top = hashlib.sha256(), hashlib.sha256(), 0
+    found, digest_1, digest_2, top = _DifferenceSum(pairing), hashlib.sha256(), hashlib.sha256(), 0
     height = min(one.band_height, two.band_height)
     for rows_1, rows_2 in zip(one.bands(height), two.bands(height), strict=True):
         digest_1.update(little_endian_bytes(rows_1))
         digest_2.update(little_endian_bytes(rows_2))
         found.add(top, rows_1, rows_2)
         top += len(rows_1)
-    return replace(
-        pair,
-        plane_1=replace(pair.plane_1, layout=one.layout, sha256=digest_1.hexdigest()),
-        plane_2=replace(pair.plane_2, layout=two.layout, sha256=digest_2.hexdigest()),
+    return PlanePair(
+        number,
+        Plane(pairing.volume_1.planes[number], one.layout, digest_1.hexdigest()),
+        Plane(pairing.volume_2.planes[number], two.layout, digest_2.hexdigest()),
         difference=found.difference,
         labels_1=found.labels_1.n_voxels,
         labels_2=found.labels_2.n_voxels,
@@ -240,42 +244,32 @@ class _DifferenceSum:
     """Adds up the difference of two planes, band by band."""
 
     def __init__(self, pairing: VolumePair) -> None:
-        self.difference = Difference()
+        self.difference, self.rules = Difference(), pairing.rules
         self.labels_1, self.labels_2 = (LabelCounts(is_known=pairing.are_labels) for _ in range(2))
-        self.rules = pairing.rules
 
-    def add_equal(self, rows: Array) -> None:
-        """Add rows that are equal in both."""
-        self.rules = tuple(rule for rule in self.rules if rule.holds_if_equal(rows, rows))
+    def check_rules(self, rows_1: Array, rows_2: Array) -> None:
+        """Drop the rules that rows of both break."""
+        self.rules = tuple(rule for rule in self.rules if rule.holds(rows_1, rows_2))
 
     def add(self, top: int, rows_1: Array, rows_2: Array) -> None:
         """Add the next rows of both; `top` is the index of the first."""
+        self.check_rules(rows_1, rows_2)
         different = differing(rows_1, rows_2)
         if not different.any():
-            self.rules = tuple(rule for rule in self.rules if rule.holds_if_equal(rows_1, rows_2))
             return
-        self.rules = tuple(rule for rule in self.rules if rule.holds(rows_1, rows_2))
+        rows, columns = np.flatnonzero(different.any(axis=1)), np.flatnonzero(different.any(axis=0))
         values_1, values_2 = rows_1[different], rows_2[different]
-        before = self.difference
-        self.difference = Difference(
-            n_different=before.n_different + len(values_1),
-            n_zeroed_1=before.n_zeroed_1 + int(np.count_nonzero((values_1 == 0) & (values_2 != 0))),
-            n_zeroed_2=before.n_zeroed_2 + int(np.count_nonzero((values_2 == 0) & (values_1 != 0))),
-            n_other_bits=before.n_other_bits + count_other_bits(values_1, values_2),
-            largest=_larger(before.largest, _largest_difference(values_1, values_2)),
-            box=_box(different, top).joined(before.box),
+        found = Difference(
+            n_different=len(values_1),
+            n_zeroed_1=int(np.count_nonzero((values_1 == 0) & (values_2 != 0))),
+            n_zeroed_2=int(np.count_nonzero((values_2 == 0) & (values_1 != 0))),
+            n_other_bits=count_other_bits(values_1, values_2),
+            largest_difference=_largest_difference(values_1, values_2),
+            box=Box((top + int(rows[0]), top + int(rows[-1])), (int(columns[0]), int(columns[-1]))),
         )
+        self.difference = self.difference.plus(found)
         self.labels_1.add(values_1)
         self.labels_2.add(values_2)
-
-
-def _box(different: Array, top: int) -> Box:
-    rows, columns = np.flatnonzero(different.any(axis=1)), np.flatnonzero(different.any(axis=0))
-    return Box((top + int(rows[0]), top + int(rows[-1])), (int(columns[0]), int(columns[-1])))
-
-
-def _larger(one: float | None, two: float | None) -> float | None:
-    return max((value for value in (one, two) if value is not None), default=None)
 
 
 def _largest_difference(values_1: Array, values_2: Array) -> float | None:

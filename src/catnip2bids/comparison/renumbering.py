@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from catnip2bids.comparison.planes import Plane, PlanePair
+from catnip2bids.comparison.planes import PlanePair
 from catnip2bids.volume import PageLayout
 
 _MOST_PUSHED_OUT = 0.2
@@ -35,14 +35,10 @@ class Renumbering:
     step_2: int = 1
 
     def __str__(self) -> str:
-        """Describe it in a sentence."""
         if self.shift is not None:
             return f"slice n of 1 is slice n {'+' if self.shift > 0 else '-'} {abs(self.shift)} of 2"
-        first, apart = (
-            f"slice {self.first_1} of 1 is slice {self.first_2} of 2",
-            f"{self.step_1} and {self.step_2} apart",
-        )
-        return f"{first}, and the numbers are {apart}"
+        first = f"slice {self.first_1} of 1 is slice {self.first_2} of 2"
+        return f"{first}, and the numbers are {self.step_1} and {self.step_2} apart"
 
     @property
     def shift(self) -> int | None:
@@ -75,8 +71,8 @@ def find_renumbering(pairs: Sequence[PlanePair]) -> Renumbered | None:
 
     Returns None if they make no more planes equal than the given numbers, or at most half of all planes.
     """
-    planes_1 = {pair.number: _identity(pair.plane_1) for pair in pairs if pair.plane_1}
-    planes_2 = {pair.number: _identity(pair.plane_2) for pair in pairs if pair.plane_2}
+    planes_1 = {pair.number: (pair.plane_1.layout, pair.plane_1.sha256) for pair in pairs if pair.plane_1}
+    planes_2 = {pair.number: (pair.plane_2.layout, pair.plane_2.sha256) for pair in pairs if pair.plane_2}
 
     def tried(renumbering: Renumbering) -> Renumbered:
         partners = {number: two for number in planes_1 if (two := renumbering.in_2(number)) in planes_2}
@@ -91,10 +87,6 @@ def find_renumbering(pairs: Sequence[PlanePair]) -> Renumbered | None:
     n_same = sum(pair.same for pair in pairs)
     enough = max(n_same, len(planes_1) // 2, len(planes_2) // 2)
     return best if best and (best.is_complete or best.n_same > enough) else None
-
-
-def _identity(plane: Plane) -> _Identity:
-    return plane.layout, plane.sha256
 
 
 def _candidates(planes_1: dict[int, _Identity], planes_2: dict[int, _Identity]) -> list[Renumbering]:

@@ -1,19 +1,26 @@
-"""Rules for the values of two different volumes, such as a constant difference.
+"""The values of two volumes: what they mean, where they differ, and rules such as a constant difference.
 
-Invariant: a rule holds only if every compared voxel agrees with it in exact arithmetic.
+Invariant: values are compared as they are stored; a calibration that files state is reported besides. A rule holds only
+if every compared voxel agrees with it in exact arithmetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tifffile
+
+from catnip2bids.volume import open_tiff
 
 Array = npt.NDArray[Any]
 
+_STRAIGHT_LINE = 0  # ImageJ's Calibration.STRAIGHT_LINE
 _WRAPPED_BITS = (32, 16, 8)
 _INTEGERS, _ROUNDED_BYTES = "ui", 4
 _LEAST, _MOST = -(2**63), 2**63 - 1  # of int64
@@ -27,19 +34,41 @@ class Calibration:
     factor: int = 1
 
     def __str__(self) -> str:
-        """Write it as a formula."""
         product = "stored" if self.factor == 1 else f"{self.factor} * stored"
         return f"value = {product}" + (_signed(self.offset) if self.offset else "")
 
 
-class ValueRule(Protocol):
-    """A rule that all pairs of voxels may follow."""
+@dataclass(frozen=True)
+class StatedCalibration:
+    """The meaning of the values of a volume, as its TIFF file states it."""
 
-    def holds(self, rows_1: Array, rows_2: Array) -> bool:
-        """Tell whether all voxels of two arrays of one shape agree with it."""
+    calibration: Calibration | None = None
+    zero_is_white: bool = False  # photometric MinIsWhite
 
-    def holds_if_equal(self, rows_1: Array, rows_2: Array) -> bool:
-        """Tell the same for equal arrays, possibly faster."""
+
+def read_calibration(file: Path) -> StatedCalibration:
+    """Read the stated meaning of values from the first page of a TIFF file."""
+    with open_tiff(file) as tiff:
+        return StatedCalibration(
+            calibration_of(tiff.imagej_metadata or {}) if tiff.is_imagej else None,
+            tiff.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE,
+        )
+
+
+def calibration_of(metadata: Mapping[str, object]) -> Calibration | None:
+    """Return the calibration in metadata of ImageJ (``cf``, ``c0``, ``c1``); None if there is none.
+
+    Calibrations with other functions or with fractions are ignored, because their arithmetic is not exact.
+    """
+    if metadata.get("cf", _STRAIGHT_LINE) != _STRAIGHT_LINE:
+        return None
+    match metadata.get("c0"), metadata.get("c1"):
+        case ((int() | float() as offset), (int() | float() as factor)):
+            if not (math.isfinite(offset) and math.isfinite(factor) and offset == int(offset)):
+                return None
+            if factor == int(factor) and factor != 0 and (offset, factor) != (0, 1):
+                return Calibration(int(offset), int(factor))
+    return None
 
 
 @dataclass(frozen=True)
@@ -50,7 +79,6 @@ class Calibrated:
     calibration_2: Calibration | None
 
     def __str__(self) -> str:
-        """Write the formulas."""
         stated = [(side, str(c)) for side, c in ((1, self.calibration_1), (2, self.calibration_2)) if c is not None]
         return stated[0][1] if len(stated) == 1 else ", ".join(f"{formula} in {side}" for side, formula in stated)
 
@@ -58,8 +86,6 @@ class Calibrated:
         """Tell whether all voxels of two arrays of one shape agree with it."""
         values_1, values_2 = _calibrated(rows_1, self.calibration_1), _calibrated(rows_2, self.calibration_2)
         return values_1 is not None and values_2 is not None and not differing(values_1, values_2).any()
-
-    holds_if_equal = holds
 
 
 @dataclass(frozen=True)
@@ -69,16 +95,11 @@ class ConstantDifference:
     difference: int
 
     def __str__(self) -> str:
-        """Describe it in a sentence."""
         return f"1 and 2 differ by the constant {abs(self.difference)} everywhere (2 = 1{_signed(self.difference)})"
 
     def holds(self, rows_1: Array, rows_2: Array) -> bool:
         """Tell whether all voxels of two arrays of one shape agree with it."""
         return Calibrated(Calibration(self.difference), None).holds(rows_1, rows_2)
-
-    def holds_if_equal(self, rows_1: Array, rows_2: Array) -> bool:  # noqa: ARG002
-        """Return False: equal values differ by 0."""
-        return False
 
 
 @dataclass(frozen=True)
@@ -90,23 +111,18 @@ class EqualModulo:
     wrapped: int | None
 
     def __str__(self) -> str:
-        """Describe it in a sentence."""
         why = f"{self.wrapped} has only the lowest {self.n_bits} bits" if self.wrapped else "the same bits, once signed"
         return f"1 and 2 are equal modulo {2**self.n_bits} ({why})"
 
     def holds(self, rows_1: Array, rows_2: Array) -> bool:
         """Tell whether all voxels of two arrays of one shape agree with it."""
+        if self.wrapped is not None:
+            rows = rows_1 if self.wrapped == 1 else rows_2
+            is_wider = rows.dtype.itemsize * 8 > self.n_bits
+            if is_wider and not (rows.max() < 2**self.n_bits and (rows.dtype.kind == "u" or rows.min() >= 0)):
+                return False
         bits = f"u{self.n_bits // 8}"  # such casts keep the lowest bits
-        return self.holds_if_equal(rows_1, rows_2) and np.array_equal(rows_1.astype(bits), rows_2.astype(bits))
-
-    def holds_if_equal(self, rows_1: Array, rows_2: Array) -> bool:
-        """Tell whether the wrapped volume has no higher bits."""
-        if self.wrapped is None:
-            return True
-        rows = rows_1 if self.wrapped == 1 else rows_2
-        if rows.dtype.itemsize * 8 <= self.n_bits:
-            return True
-        return bool(rows.max() < 2**self.n_bits) and (rows.dtype.kind == "u" or bool(rows.min() >= 0))
+        return np.array_equal(rows_1.astype(bits), rows_2.astype(bits))
 
 
 @dataclass(frozen=True)
@@ -116,7 +132,6 @@ class Rounded:
     side: int
 
     def __str__(self) -> str:
-        """Describe it in a sentence."""
         return f"{self.side} has the values of {3 - self.side} rounded to float32"
 
     def holds(self, rows_1: Array, rows_2: Array) -> bool:
@@ -125,21 +140,15 @@ class Rounded:
         with np.errstate(invalid="ignore", over="ignore"):
             return not differing(exact.astype("f4").astype("f8"), rounded).any()
 
-    holds_if_equal = holds
+
+ValueRule = Calibrated | ConstantDifference | EqualModulo | Rounded
+"""A rule that all pairs of voxels may follow."""
 
 
 def possible_rules(
     rows_1: Array, rows_2: Array, calibrations: tuple[Calibration | None, Calibration | None]
 ) -> tuple[ValueRule, ...]:
-    """Return the rules that hold for some rows of both volumes.
-
-    Parameters
-    ----------
-    rows_1, rows_2
-        The same rows of both, of one shape and not empty.
-    calibrations
-        Stated calibrations of 1 and 2.
-    """
+    """Return the rules that hold for the same rows of both volumes, which are not empty; calibrations are stated."""
     return tuple(rule for rule in _rules(rows_1, rows_2, calibrations) if rule.holds(rows_1, rows_2))
 
 

@@ -7,43 +7,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from catnip2bids.comparison.compared_volume import ComparedVolume, bounded_map_for, same_bytes
+from catnip2bids.comparison.compared_volume import ComparedVolume, bounded_map_for, compared_entry, same_bytes
 from catnip2bids.comparison.labels import LabelCounts, hold_labels, lost_labels
-from catnip2bids.comparison.mask_evidence import MaskEvidence, mask_evidence_of, mask_of
-from catnip2bids.comparison.planes import Box, PlanePair, VolumePair, compare_planes, rules_at
-from catnip2bids.comparison.relation import Relation
+from catnip2bids.comparison.masks import MaskEvidence, mask_evidence_of, mask_of
+from catnip2bids.comparison.planes import Difference, PlanePair, VolumePair, compare_planes, rules_at
 from catnip2bids.comparison.renumbering import Renumbered, Renumbering, find_renumbering, step_of
 from catnip2bids.comparison.values import Calibrated, ValueRule
 from catnip2bids.engine import BoundedMap, Resources
-from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_count, format_ranges
 from catnip2bids.progress import Progress
+from catnip2bids.scanning import Entry
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 _VOXELS_PER_BYTE = 4
 """A mask takes two bits for each voxel of a plane."""
 
 
+class Relation(StrEnum):
+    """The relation of 2 to 1, as ``comparison.json`` names it."""
+
+    IDENTICAL = "identical"
+    MASKED_2 = "2-is-1-masked"
+    """Wherever they differ, 2 is 0."""
+    MASKED_1 = "1-is-2-masked"
+    SHIFTED = "shifted"
+    """The same planes under other slice numbers."""
+    CAST = "cast"
+    """The same values, stored as another type."""
+    DIFFERENT = "different"
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether one is the other with some voxels set to 0."""
+        return self in (Relation.MASKED_1, Relation.MASKED_2)
+
+
 @dataclass(frozen=True)
-class Evidence:
-    """The evidence for the relation of two volumes."""
+class Evidence(Difference):
+    """The evidence for the relation of two volumes: the difference of all planes, and what follows from it."""
 
     n_voxels: int = 0  # compared voxels
-    # voxels that differ, and those of them that are 0 only in 1, and only in 2:
-    n_different: int = 0
-    n_zeroed_1: int = 0
-    n_zeroed_2: int = 0
-    # those with the same value in other bits (NaN, or 0.0 and -0.0):
-    n_other_bits: int = 0
     rules: tuple[ValueRule, ...] = ()  # that hold for all voxels, if some differ
-    largest_difference: float | None = None  # of two values; None if none differ
     planes_different: tuple[int, ...] = ()  # slice numbers
-    # extent of the voxels that differ: first and last slice number, rows and columns
-    planes_extent: tuple[int, int] | None = None
-    box: Box | None = None
+    planes_extent: tuple[int, int] | None = None  # first and last slice number with voxels that differ
     layouts: tuple[str, str] | None = None  # shape and type of 1 and 2, if they are not equal
     mask: MaskEvidence | None = None  # if one volume is the other one masked
     are_labels: bool = False
@@ -164,27 +174,16 @@ def compare_volumes(
     *,
     are_labels: bool | None = None,
 ) -> VolumeComparison:
-    """Compare all planes of two volumes.
-
-    Parameters
-    ----------
-    volume_1, volume_2
-        The volumes.
-    resources
-        Processors and memory to use.
-    progress
-        Receives the progress, in planes.
-    are_labels
-        Whether values are labels; None to decide by their values.
+    """Compare all planes of two volumes; without `are_labels`, the values decide whether they are labels.
 
     Raises
     ------
     NotEnoughMemoryError
         If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
-    are_same_files = same_bytes(volume_1.path, volume_2.path)
+    same_file = same_bytes(volume_1.path, volume_2.path)
     threads, (volume_1, volume_2) = bounded_map_for((volume_1, volume_2), resources)
-    pairing = VolumePair(volume_1, volume_2, are_same_files, hash_same_files=True)
+    pairing = VolumePair(volume_1, volume_2, same_file, hash_same_files=True)
     with threads:
         if are_labels is None:
             are_labels = hold_labels((volume_1, volume_2), threads)
@@ -197,126 +196,103 @@ def compare_volumes(
             labels[0].merge(pair.labels_1)
             labels[1].merge(pair.labels_2)
             pairs.append(replace(pair, labels_1=None, labels_2=None))
-        return _Comparer(pairing, pairs, labels, threads).comparison
+        return _comparison(pairing, pairs, labels, threads)
 
 
-def first_difference_of(volume_1: ComparedVolume, volume_2: ComparedVolume, resources: Resources) -> int | None:
-    """Return the first slice number at which planes are not the same; no further planes are read.
+def compare_as_volumes(
+    entry_1: Entry, entry_2: Entry, resources: Resources, *, are_labels: bool | None = None
+) -> VolumeComparison:
+    """Compare the volumes of two entries, ignoring other files in their folders; raises what `open_compared` raises."""
+    volumes = compared_entry(entry_1), compared_entry(entry_2)
+    return compare_volumes(*volumes, resources, Progress(), are_labels=are_labels)
+
+
+def first_difference(entry_1: Entry, entry_2: Entry, resources: Resources) -> int | None:
+    """Return the first slice number at which the volumes of two entries differ; None if they are the same.
+
+    Planes after it are not read.
 
     Raises
     ------
+    SourceError
+        If one of them cannot be read at all.
     NotEnoughMemoryError
         If a file can only be unpacked as a whole, and the memory is not enough for that.
     """
-    threads, (volume_1, volume_2) = bounded_map_for((volume_1, volume_2), resources)
+    volumes = compared_entry(entry_1), compared_entry(entry_2)
+    threads, (volume_1, volume_2) = bounded_map_for(volumes, resources)
     pairing = VolumePair(volume_1, volume_2)
     with threads:
         pairs = threads.map(partial(compare_planes, pairing), pairing.numbers)
         return next((pair.number for pair in pairs if not pair.same), None)
 
 
-class _Comparer:
-    """Derives the comparison from all pairs of planes; reads pixels again where it needs them."""
+def _comparison(
+    pairing: VolumePair, pairs: Sequence[PlanePair], labels: tuple[LabelCounts, LabelCounts], threads: BoundedMap
+) -> VolumeComparison:
+    """Derive the comparison from all pairs of planes and the labels that differ; planes may be read again."""
+    is_known = not (pairing.volume_1.problems or pairing.volume_2.problems or any(pair.problems for pair in pairs))
+    all_same = all(pair.same for pair in pairs)
+    different = [pair for pair in pairs if pair.difference and pair.difference.n_different]
+    rules: tuple[ValueRule, ...] = ()
+    if is_known and different:
+        in_both = [pair for pair in pairs if pair.is_pair]
+        rules = tuple(rule for rule in pairing.rules if all(rule in pair.rules for pair in in_both))
+    renumbered = find_renumbering(pairs) if is_known and not all_same else None
+    if not is_known:
+        relation = Relation.DIFFERENT
+    elif all_same:
+        relation = Relation.IDENTICAL
+    elif renumbered and renumbered.is_complete:
+        relation = Relation.SHIFTED
+    else:
+        relation = _relation(pairs, rules)
+    lost_1 = lost_2 = None
+    if is_known and relation != Relation.SHIFTED:
+        lost_1 = lost_labels(pairing.volume_1, labels[0], labels[1], threads)
+        lost_2 = lost_labels(pairing.volume_2, labels[1], labels[0], threads)
+    evidence = replace(
+        _counted(pairs, different),
+        rules=rules if relation in (Relation.CAST, Relation.DIFFERENT) else (),
+        mask=_mask(pairing, different, relation, threads) if relation.is_masked else None,
+        are_labels=pairing.are_labels,
+        lost_1=lost_1,
+        lost_2=lost_2,
+        renumbered=renumbered,
+    )
+    return VolumeComparison(pairing, relation, tuple(pairs), evidence)
 
-    def __init__(
-        self,
-        pairing: VolumePair,
-        pairs: Sequence[PlanePair],
-        labels: tuple[LabelCounts, LabelCounts],
-        threads: BoundedMap,
-    ) -> None:
-        self._pairing, self._pairs, self._labels, self._threads = pairing, pairs, labels, threads
-        self._different = [pair for pair in pairs if pair.difference and pair.difference.n_different]
-        self._rules = self._common_rules()
 
-    @property
-    def comparison(self) -> VolumeComparison:
-        """The result."""
-        renumbered = self._renumbered()
-        relation = Relation.SHIFTED if renumbered and renumbered.is_complete else self._relation()
-        return VolumeComparison(self._pairing, relation, tuple(self._pairs), self._evidence(relation, renumbered))
+def _relation(pairs: Sequence[PlanePair], rules: Sequence[ValueRule]) -> Relation:
+    """Return the relation of readable planes that are not all the same, under the given slice numbers."""
+    differences = [pair.difference for pair in pairs if pair.difference is not None]
+    if len(differences) < len(pairs):
+        return Relation.DIFFERENT
+    if any(pair.plane_1 and pair.plane_2 and pair.plane_1.layout != pair.plane_2.layout for pair in pairs):
+        is_equal = not any(d.n_different for d in differences) or any(isinstance(rule, Calibrated) for rule in rules)
+        return Relation.CAST if is_equal else Relation.DIFFERENT
+    if all(d.n_zeroed_2 == d.n_different for d in differences):
+        return Relation.MASKED_2
+    return Relation.MASKED_1 if all(d.n_zeroed_1 == d.n_different for d in differences) else Relation.DIFFERENT
 
-    def _common_rules(self) -> tuple[ValueRule, ...]:
-        """Return the rules that hold for every voxel of both volumes, if some differ."""
-        if not self._is_known or not self._different:
-            return ()
-        pairs = [pair for pair in self._pairs if pair.is_pair]
-        return tuple(rule for rule in self._pairing.rules if all(rule in pair.rules for pair in pairs))
 
-    @property
-    def _is_known(self) -> bool:
-        """Whether every plane of both volumes is readable."""
-        volumes = self._pairing.volume_1, self._pairing.volume_2
-        return not any(volume.problems for volume in volumes) and not any(pair.problems for pair in self._pairs)
+def _counted(pairs: Sequence[PlanePair], different: Sequence[PlanePair]) -> Evidence:
+    """Add up the evidence of all planes; `different` are those with voxels that differ."""
+    total = Difference()
+    for pair in different:
+        total = total.plus(pair.difference) if pair.difference else total
+    layouts = [(one.layout, two.layout) for one, two in ((p.plane_1, p.plane_2) for p in pairs) if one and two]
+    unlike = ((str(one), str(two)) for one, two in layouts if one and two and one != two)
+    return Evidence(
+        **vars(total),
+        n_voxels=sum(pair.n_voxels for pair in pairs),
+        planes_different=tuple(p.number for p in pairs if p.is_pair and not p.same and not p.problems),
+        planes_extent=(different[0].number, different[-1].number) if different else None,
+        layouts=next(unlike, None),
+    )
 
-    def _renumbered(self) -> Renumbered | None:
-        if not self._is_known or all(pair.same for pair in self._pairs):
-            return None
-        return find_renumbering(self._pairs)
 
-    def _relation(self) -> Relation:
-        """Return the relation of all planes under the given slice numbers."""
-        if not self._is_known:
-            return Relation.DIFFERENT
-        if all(pair.same for pair in self._pairs):
-            return Relation.IDENTICAL
-        differences = [pair.difference for pair in self._pairs if pair.difference is not None]
-        if len(differences) < len(self._pairs):
-            return Relation.DIFFERENT
-        one_type = all(p.plane_1 and p.plane_2 and p.plane_1.layout == p.plane_2.layout for p in self._pairs)
-        if not one_type:
-            is_calibrated = any(isinstance(rule, Calibrated) for rule in self._rules)
-            return Relation.CAST if not self._different or is_calibrated else Relation.DIFFERENT
-        if all(d.n_zeroed_2 == d.n_different for d in differences):
-            return Relation.MASKED_2
-        return Relation.MASKED_1 if all(d.n_zeroed_1 == d.n_different for d in differences) else Relation.DIFFERENT
-
-    def _evidence(self, relation: Relation, renumbered: Renumbered | None) -> Evidence:
-        differences = [pair.difference for pair in self._different if pair.difference]
-        is_shifted, (labels_1, labels_2) = relation == Relation.SHIFTED, self._labels
-        box: Box | None = None
-        for difference in differences:
-            box = difference.box.joined(box) if difference.box else box
-        return Evidence(
-            n_voxels=sum(pair.n_voxels for pair in self._pairs),
-            n_different=sum(d.n_different for d in differences),
-            n_zeroed_1=sum(d.n_zeroed_1 for d in differences),
-            n_zeroed_2=sum(d.n_zeroed_2 for d in differences),
-            n_other_bits=sum(d.n_other_bits for d in differences),
-            rules=self._rules if relation in (Relation.CAST, Relation.DIFFERENT) else (),
-            largest_difference=max((d.largest for d in differences if d.largest is not None), default=None),
-            planes_different=tuple(p.number for p in self._pairs if p.is_pair and not p.same and not p.problems),
-            planes_extent=(self._different[0].number, self._different[-1].number) if self._different else None,
-            box=box,
-            layouts=self._unlike_layouts(),
-            mask=self._mask(relation),
-            are_labels=self._pairing.are_labels,
-            lost_1=None if is_shifted else self._lost(self._pairing.volume_1, labels_1, labels_2),
-            lost_2=None if is_shifted else self._lost(self._pairing.volume_2, labels_2, labels_1),
-            renumbered=renumbered,
-        )
-
-    def _unlike_layouts(self) -> tuple[str, str] | None:
-        """Return shape and type of both planes of the first pair in which they are not equal."""
-        for pair in self._pairs:
-            one, two = pair.plane_1, pair.plane_2
-            if one and two and one.layout and two.layout and one.layout != two.layout:
-                return str(one.layout), str(two.layout)
-        return None
-
-    def _mask(self, relation: Relation) -> MaskEvidence | None:
-        if not relation.is_masked:
-            return None
-        work = partial(mask_of, self._pairing, masked=1 if relation == Relation.MASKED_1 else 2)
-        result_bytes = max(pair.n_voxels for pair in self._different) // _VOXELS_PER_BYTE
-        numbers = [pair.number for pair in self._different]
-        return mask_evidence_of(self._threads.map(work, numbers, result_bytes=result_bytes))
-
-    def _lost(self, volume: ComparedVolume, here: LabelCounts, there: LabelCounts) -> dict[int, int] | None:
-        """Return the labels that occur nowhere in a volume, with their numbers of voxels in the other one."""
-        if not self._is_known:
-            return None
-        try:
-            return lost_labels(volume, here, there, self._threads)
-        except SourceError:
-            return None  # a plane changed since it was compared
+def _mask(pairing: VolumePair, different: Sequence[PlanePair], relation: Relation, threads: BoundedMap) -> MaskEvidence:
+    work = partial(mask_of, pairing, 1 if relation == Relation.MASKED_1 else 2)
+    result_bytes = max(pair.n_voxels for pair in different) // _VOXELS_PER_BYTE
+    return mask_evidence_of(threads.map(work, [pair.number for pair in different], result_bytes=result_bytes))

@@ -3,7 +3,6 @@
 from catnip2bids.demo.cohort import RunSpec, write_cohort, write_run
 from catnip2bids.demo.make_demo import Demo, DemoCohort, run_demo, write_demo_cohort
 from catnip2bids.demo.regions import write_atlas_table
-from catnip2bids.demo.tiff import write_series
 
 __all__ = [
     "Demo",
@@ -14,5 +13,4 @@ __all__ = [
     "write_cohort",
     "write_demo_cohort",
     "write_run",
-    "write_series",
 ]

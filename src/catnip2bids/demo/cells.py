@@ -37,18 +37,11 @@ class Cells:
 
 
 def find_cells(segmentation: npt.NDArray[np.bool_], labels: npt.NDArray[np.uint16]) -> Cells:
-    """Find the components of cell size whose centre voxel lies in a region.
-
-    Parameters
-    ----------
-    segmentation
-        Foreground, (z, y, x).
-    labels
-        Region ids on the same grid; cells at 0 are not counted.
-    """
+    """Find the components of cell size in a foreground whose centre voxel lies in a region: not at label 0."""
     voxels, owners = connected_components(segmentation)
     volumes = np.bincount(owners)
-    centres = _centre_voxels(voxels, owners, volumes)
+    sums = np.stack([np.bincount(owners, weights=axis) for axis in voxels.T], axis=-1)
+    centres = np.rint(sums / volumes[:, None]).astype(np.int64)  # of mass, (n, 3)
     at_centre = labels[tuple(centres.T)].astype(np.int64)
     smallest, largest = CELL_SIZE_RANGE_VOXELS
     keep = (volumes >= smallest) & (volumes <= largest) & (at_centre > 0)
@@ -62,32 +55,13 @@ def find_cells(segmentation: npt.NDArray[np.bool_], labels: npt.NDArray[np.uint1
     )
 
 
-def connected_components(
-    foreground: npt.NDArray[np.bool_],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def connected_components(foreground: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Find connected components with 26 neighbours, as MATLAB's ``bwconncomp``.
 
-    Parameters
-    ----------
-    foreground
-        Volume, (z, y, x).
-
-    Returns
-    -------
-    voxels
-        Coordinates (z, y, x) of the foreground voxels in C order, shape (m, 3).
-    components
-        Component of each of these voxels, numbered from 0, shape (m,).
+    Returns the coordinates (z, y, x) of the foreground voxels in C order, (m, 3), and the component of each of these
+    voxels, numbered from 0, (m,).
     """
     components = cc3d.connected_components(foreground, connectivity=26).ravel()
     indices = np.flatnonzero(components)
     voxels = np.stack(np.unravel_index(indices, foreground.shape), axis=-1)
     return voxels, components[indices].astype(np.int64) - 1
-
-
-def _centre_voxels(
-    voxels: npt.NDArray[np.int64], owners: npt.NDArray[np.int64], volumes: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Return the voxel nearest to the centre of mass of each component, (n, 3)."""
-    sums = np.stack([np.bincount(owners, weights=axis) for axis in voxels.T], axis=-1)
-    return np.rint(sums / volumes[:, None]).astype(np.int64)

@@ -1,27 +1,29 @@
 """Write the made-up brain as CATNIP does: runs of 2021 (layout L0) and of today (layout L2).
 
 Invariant: all files of a run are computed from one phantom by CATNIP's rules, so that all relations between outputs
-hold exactly (masked = labels x mask, segmentation = FRST >= threshold, counts from the masked labels, ...). The folder
-of the cohort holds nothing but the runs.
+hold exactly (masked = labels x mask, segmentation = FRST >= threshold, counts from the masked labels, ...). The same
+pixels give the same bytes. The folder of the cohort holds nothing but the runs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
+from os import cpu_count
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+import tifffile
 
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.demo.cells import CELL_SIZE_RANGE_VOXELS, Cells, find_cells
 from catnip2bids.demo.phantom import VOXEL_SIZE_UM, Phantom, Shape, make_phantom
 from catnip2bids.demo.regions import REGIONS, Region, write_atlas_table
-from catnip2bids.demo.tiff import write_volume
 from catnip2bids.errors import UsageError
 
 _KO_RUN: Final = "KO/210810_10001_ko_female_LH_14-48-50_decon_2021-10-28_12-39-11"
@@ -29,10 +31,18 @@ _WT_RUN: Final = "WT/_10002_RH_wt_20260502/640_2026-05-02_09-12-33"
 _MASK_OVERLAP_RATIO: Final = 0.25  # CATNIP's default of mask_ovl_ratio
 _HEATMAP_RADIUS_VOXELS: Final = 3  # 5 in CATNIP, but this brain is smaller than a mouse's
 
+_ATLAS_STEPS: Final = ATLAS_VOXEL_SIZE_UM / np.array(VOXEL_SIZE_UM[::-1])  # native voxels per atlas voxel, (z, y, x)
 _N_IDS: Final = REGIONS[-1].id + 1
+_TIFF: Final[dict[str, Any]] = {
+    "photometric": "minisblack",
+    "compression": tifffile.COMPRESSION.ADOBE_DEFLATE,  # tag value 8
+    "metadata": None,
+    "software": False,
+}
+_SLICE_STRIP_BYTES: Final = 16384  # about the size of strips from MATLAB's imwrite
+_PAGE_NUMBER_TAG: Final = 297
 
 _Counts = list[tuple[Region, int, int]]
-_Heatmap = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -46,61 +56,39 @@ class RunSpec:
     thresholds: tuple[int, ...] = (10000, 15000)  # all cells exceed 10000, the brighter ones 15000
     exclusion: bool = False  # with an exclusion mask, and so with corrected counts and heat maps
     plane_digits: int | None = None  # zero padding of all slice numbers; the layout pads outputs differently
-    n_cells: int | None = None  # approximate; by default proportional to the size of the brain
-    voxel_size_um: tuple[float, float, float] = VOXEL_SIZE_UM  # (X, Y, Z), used for the atlas grid and the log
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Paths of all outputs below the run folder; None if the layout does not have one."""
-
-    frst: str
-    atlas: str
-    atlas_masked: str
-    segmentation: str
-    counts: str
-    counts_corrected: str
-    heatmap: str
-    heatmap_corrected: str
-    image: str | None = None
-    image_masked: str | None = None
-    hemisphere_mask: str | None = None
-    filtered: str | None = None
-    cell_volumes: str | None = None
-    transform: str | None = None
-    log: str | None = None
 
 
 _ATLAS_SPACE_HEATMAP: Final = "FRSTseg_{threshold:08d}_cellpixelIDlist_heatmap_imagespace_atlasspace.tif"
-_LAYOUTS: Final = {
-    "L0": _Layout(
-        image="640_N4/Z{plane:04d}.tif",
-        frst="640_FRST/Z{plane:06d}_FRST.tif",
-        atlas="atlaslabel_def_origspace/Z{plane:04d}.tif",
-        atlas_masked="atlaslabel_def_origspace_masked/Z{plane:05d}.tif",
-        segmentation="640_FRST_seg/FRSTseg_{threshold:08d}.tif",
-        counts="640_FRST_seg/FRSTseg_{threshold:08d}.csv",
-        counts_corrected="640_FRST_seg_corr/FRSTseg_{threshold:08d}.csv",
-        heatmap="heatmaps_atlasspace/FRSTseg_{threshold:08d}.tif",
-        heatmap_corrected="heatmaps_atlasspace_corrected/FRSTseg_{threshold:08d}.tif",
-    ),
-    "L2": _Layout(
-        image_masked="N4_masked/Z{plane:06d}.tif",
-        frst="FRST/Z{plane:06d}_FRST.tif",
-        atlas="atlaslabel_def_origspace/Z{plane:06d}.tif",
-        atlas_masked="atlaslabel_def_origspace_masked/Z{plane:06d}.tif",
-        hemisphere_mask="hemispheremask_origspace/Z{plane:06d}.tif",
-        segmentation="FRST_seg/FRSTseg_{threshold:08d}/Z{plane:06d}_FRST_T{threshold:06d}.tif",
-        filtered="FRST_seg/FRSTseg_{threshold:08d}_filtered/Z{plane:05d}.tif",
-        counts="FRST_seg/FRSTseg_{threshold:08d}.csv",
-        cell_volumes="FRST_seg/cellvolumes/FRSTseg_{threshold:08d}_cellvolume_in_pixels.csv",
-        counts_corrected="FRST_seg_corrected/FRSTseg_{threshold:08d}.csv",
-        heatmap="heatmaps_atlasspace/" + _ATLAS_SPACE_HEATMAP,
-        heatmap_corrected="heatmaps_atlasspace_corrected/" + _ATLAS_SPACE_HEATMAP,
-        transform="atlasimage_reg0GenericAffine.mat",
-        log="{run}.log.txt",
-    ),
+_LAYOUTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "L0": {
+        "image": "640_N4/Z{plane:04d}.tif",
+        "frst": "640_FRST/Z{plane:06d}_FRST.tif",
+        "atlas": "atlaslabel_def_origspace/Z{plane:04d}.tif",
+        "atlas_masked": "atlaslabel_def_origspace_masked/Z{plane:05d}.tif",
+        "segmentation": "640_FRST_seg/FRSTseg_{threshold:08d}.tif",
+        "counts": "640_FRST_seg/FRSTseg_{threshold:08d}.csv",
+        "counts_corrected": "640_FRST_seg_corr/FRSTseg_{threshold:08d}.csv",
+        "heatmap": "heatmaps_atlasspace/FRSTseg_{threshold:08d}.tif",
+        "heatmap_corrected": "heatmaps_atlasspace_corrected/FRSTseg_{threshold:08d}.tif",
+    },
+    "L2": {
+        "image_masked": "N4_masked/Z{plane:06d}.tif",
+        "frst": "FRST/Z{plane:06d}_FRST.tif",
+        "atlas": "atlaslabel_def_origspace/Z{plane:06d}.tif",
+        "atlas_masked": "atlaslabel_def_origspace_masked/Z{plane:06d}.tif",
+        "hemisphere_mask": "hemispheremask_origspace/Z{plane:06d}.tif",
+        "segmentation": "FRST_seg/FRSTseg_{threshold:08d}/Z{plane:06d}_FRST_T{threshold:06d}.tif",
+        "filtered": "FRST_seg/FRSTseg_{threshold:08d}_filtered/Z{plane:05d}.tif",
+        "counts": "FRST_seg/FRSTseg_{threshold:08d}.csv",
+        "cell_volumes": "FRST_seg/cellvolumes/FRSTseg_{threshold:08d}_cellvolume_in_pixels.csv",
+        "counts_corrected": "FRST_seg_corrected/FRSTseg_{threshold:08d}.csv",
+        "heatmap": "heatmaps_atlasspace/" + _ATLAS_SPACE_HEATMAP,
+        "heatmap_corrected": "heatmaps_atlasspace_corrected/" + _ATLAS_SPACE_HEATMAP,
+        "transform": "atlasimage_reg0GenericAffine.mat",
+        "log": "{run}.log.txt",
+    },
 }
+"""Paths of the outputs of each layout, below the run folder."""
 
 
 def write_cohort(
@@ -139,32 +127,17 @@ def write_cohort(
 
 
 def write_run(folder: Path, spec: RunSpec) -> Path:
-    """Write one run.
+    """Write one run into a new folder below `folder`, and return its path.
 
-    Parameters
-    ----------
-    folder
-        Parent of the run folder.
-    spec
-        What to write.
-
-    Returns
-    -------
-    Path
-        The run folder.
-
-    Raises
-    ------
-    UsageError
-        If the run folder already exists, or the shape is too small.
+    Raises UsageError if the run folder already exists, or the shape is too small.
     """
     run = folder / spec.name
     if run.exists():
         raise UsageError(f"{run}: exists already; write to another folder")
-    phantom = make_phantom(spec.shape, spec.seed, spec.n_cells, spec.voxel_size_um)
+    phantom = make_phantom(spec.shape, spec.seed)
     masked_labels = phantom.labels * phantom.hemisphere_mask
     run.mkdir(parents=True)
-    writer = _RunWriter(run, _LAYOUTS[spec.layout], spec)
+    writer = _RunWriter(run, spec)
     writer.write_native_images(phantom, masked_labels)
     for threshold in spec.thresholds:
         writer.write_threshold(phantom, masked_labels, threshold)
@@ -174,64 +147,90 @@ def write_run(folder: Path, spec: RunSpec) -> Path:
 
 @dataclass(frozen=True)
 class _RunWriter:
-    """Writes the outputs of one run to the paths of its layout."""
+    """Writes the outputs of one run that its layout has."""
 
     run: Path
-    layout: _Layout
     spec: RunSpec
 
     def write_native_images(self, phantom: Phantom, masked_labels: npt.NDArray[np.uint16]) -> None:
         """Write the volumes on the native grid that do not depend on a threshold."""
-        layout, mask = self.layout, phantom.hemisphere_mask
-        self._volume(layout.image, phantom.image)
-        if layout.image_masked is not None:
-            self._volume(layout.image_masked, phantom.image * mask)
-        self._volume(layout.frst, phantom.frst)
-        self._volume(layout.atlas, phantom.labels)
-        self._volume(layout.atlas_masked, masked_labels)
-        self._volume(layout.hemisphere_mask, mask)
+        mask = phantom.hemisphere_mask
+        self._volume("image", phantom.image)
+        if "image_masked" in self._layout:
+            self._volume("image_masked", phantom.image * mask)
+        self._volume("frst", phantom.frst)
+        self._volume("atlas", phantom.labels)
+        self._volume("atlas_masked", masked_labels)
+        self._volume("hemisphere_mask", mask)
 
     def write_threshold(self, phantom: Phantom, masked_labels: npt.NDArray[np.uint16], threshold: int) -> None:
         """Write segmentation, cells, counts and heat map of one threshold."""
-        layout = self.layout
         segmentation = phantom.frst >= threshold
         cells = find_cells(segmentation, masked_labels)
-        self._volume(layout.segmentation, segmentation * np.uint8(255), threshold)
-        if layout.filtered is not None:
-            self._volume(layout.filtered, cells.volume_image(self.spec.shape), threshold)
+        self._volume("segmentation", segmentation * np.uint8(255), threshold)
+        if "filtered" in self._layout:
+            self._volume("filtered", cells.volume_image(self.spec.shape), threshold)
         counts = _count(cells, masked_labels)
-        self._table(layout.counts, _counts_csv(counts), threshold)
-        self._table(layout.cell_volumes, _cell_volumes_csv(cells), threshold)
+        self._text("counts", _counts_csv(counts), threshold)
+        self._text("cell_volumes", _cell_volumes_csv(cells), threshold)
         heatmap = _heatmap(cells.centres, phantom)
-        self._volume(layout.heatmap, heatmap, threshold)
+        self._volume("heatmap", heatmap, threshold)
         if self.spec.exclusion:
             excluded = _excluded_regions(phantom, masked_labels)
-            self._table(layout.counts_corrected, _counts_csv(_exclude(counts, excluded)), threshold)
-            self._volume(layout.heatmap_corrected, heatmap * (1 - phantom.exclusion_mask), threshold)
+            corrected = [(region, -1, -1) if region.id in excluded else (region, n, size) for region, n, size in counts]
+            self._text("counts_corrected", _counts_csv(corrected), threshold)
+            self._volume("heatmap_corrected", heatmap * (1 - phantom.exclusion_mask), threshold)
 
     def write_small_files(self) -> None:
         """Write the transform of the registration and the log."""
-        if self.layout.transform is not None:
-            (self.run / self.layout.transform).write_bytes(_ants_transform(self.spec.shape))
-        if self.layout.log is not None:
-            log = _log_text(self.spec, self.run.name)
-            (self.run / self.layout.log.format(run=self.run.name)).write_text(log, encoding="ascii")
+        if "transform" in self._layout:
+            (self.run / self._layout["transform"]).write_bytes(_ants_transform(self.spec.shape))
+        self._text("log", _log_text(self.spec, self.run.name))
 
-    def _volume(self, pattern: str | None, volume: npt.NDArray[np.generic], threshold: int = 0) -> None:
-        if pattern is not None:
-            write_volume(self.run, self._fill(pattern, threshold), volume)
+    @property
+    def _layout(self) -> Mapping[str, str]:
+        return _LAYOUTS[self.spec.layout]
 
-    def _table(self, pattern: str | None, text: str, threshold: int) -> None:
-        if pattern is not None:
-            path = self.run / self._fill(pattern, threshold)
+    def _volume(self, output: str, volume: npt.NDArray[np.generic], threshold: int = 0) -> None:
+        """Write a volume (z, y, x) as a stack, or as slices if its path has a plane number."""
+        if output not in self._layout:
+            return
+        path = self._path(output, threshold)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if "{plane" not in path.name:
+            _write_stack(path, volume)
+            return
+        paths = [path.with_name(path.name.format(plane=number)) for number in range(1, len(volume) + 1)]
+        with ThreadPoolExecutor(cpu_count()) as threads:
+            list(threads.map(write_slice, paths, volume))
+
+    def _text(self, output: str, text: str, threshold: int = 0) -> None:
+        if output in self._layout:
+            path = self._path(output, threshold)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="ascii")
 
-    def _fill(self, pattern: str, threshold: int) -> str:
-        """Fill in threshold and padding; `write_volume` fills in the plane."""
+    def _path(self, output: str, threshold: int) -> Path:
+        """Return the path of an output; slices have a field for the number of the plane."""
+        pattern = self._layout[output]
         if self.spec.plane_digits is not None:
             pattern = re.sub(r"\{plane:\d+d\}", f"{{plane:0{self.spec.plane_digits}d}}", pattern)
-        return re.sub(r"\{threshold:\d+d\}", lambda field: field[0].format(threshold=threshold), pattern)
+        filled = re.sub(r"\{threshold:\d+d\}", lambda field: field[0].format(threshold=threshold), pattern)
+        return self.run / filled.replace("{run}", self.run.name)
+
+
+def write_slice(path: Path, plane: npt.NDArray[Any]) -> None:
+    """Write one plane (y, x) as MATLAB's ``imwrite`` with Deflate would."""
+    rows = max(1, _SLICE_STRIP_BYTES // (plane.shape[1] * plane.itemsize))
+    tifffile.imwrite(path, plane, rowsperstrip=rows, **_TIFF)
+
+
+def _write_stack(path: Path, volume: npt.NDArray[Any]) -> None:
+    """Write planes as the pages of one file as ``saveastiff`` would: one row per strip."""
+    with tifffile.TiffWriter(path) as stack:
+        for number, plane in enumerate(volume):
+            page_number = (_PAGE_NUMBER_TAG, "H", 2, (number, len(volume)), False)
+            stack.write(plane, rowsperstrip=1, extratags=[page_number], **_TIFF)
 
 
 def _count(cells: Cells, masked_labels: npt.NDArray[np.uint16]) -> _Counts:
@@ -239,12 +238,6 @@ def _count(cells: Cells, masked_labels: npt.NDArray[np.uint16]) -> _Counts:
     cell_counts = np.bincount(cells.labels, minlength=_N_IDS)
     volumes = _volumes(masked_labels)
     return [(region, int(cell_counts[region.id]), int(volumes[region.id])) for region in REGIONS]
-
-
-def _exclude(counts: _Counts, excluded: set[int]) -> _Counts:
-    return [
-        (region, -1, -1) if region.id in excluded else (region, n_cells, volume) for region, n_cells, volume in counts
-    ]
 
 
 def _excluded_regions(phantom: Phantom, masked_labels: npt.NDArray[np.uint16]) -> set[int]:
@@ -263,18 +256,18 @@ def _on_native_grid(atlas_volume: npt.NDArray[np.uint8], phantom: Phantom) -> np
     """Resample a volume from the atlas grid to the native grid, by nearest voxel."""
     indices = [
         np.minimum(((np.arange(size) + 0.5) / step).astype(np.int64), atlas_size - 1)
-        for size, step, atlas_size in zip(phantom.labels.shape, _atlas_steps(phantom), atlas_volume.shape, strict=True)
+        for size, step, atlas_size in zip(phantom.labels.shape, _ATLAS_STEPS, atlas_volume.shape, strict=True)
     ]
     return atlas_volume[np.ix_(*indices)]
 
 
-def _heatmap(centres: npt.NDArray[np.int64], phantom: Phantom) -> _Heatmap:
+def _heatmap(centres: npt.NDArray[np.int64], phantom: Phantom) -> npt.NDArray[np.float32]:
     """Return the density of cells on the atlas grid: each cell is a sphere at a linearly interpolated position."""
     radius = _HEATMAP_RADIUS_VOXELS
     shape = phantom.exclusion_mask.shape
     margin = radius + 1
     cells = np.zeros([size + 2 * margin for size in shape], np.float64)
-    positions = (centres + 0.5) / _atlas_steps(phantom) - 0.5 + margin
+    positions = (centres + 0.5) / _ATLAS_STEPS - 0.5 + margin
     whole = np.floor(positions).astype(np.int64)
     for corner in product((0, 1), repeat=3):
         weights = np.where(corner, positions - whole, 1 - (positions - whole)).prod(axis=1)
@@ -285,11 +278,6 @@ def _heatmap(centres: npt.NDArray[np.int64], phantom: Phantom) -> _Heatmap:
             window = [slice(margin + step, margin + step + n) for step, n in zip(offset, shape, strict=True)]
             heatmap += cells[tuple(window)]
     return heatmap.astype(np.float32)
-
-
-def _atlas_steps(phantom: Phantom) -> npt.NDArray[np.float64]:
-    """Return the native voxels per atlas voxel, (z, y, x)."""
-    return ATLAS_VOXEL_SIZE_UM / np.array(phantom.voxel_size_um[::-1])
 
 
 def _counts_csv(counts: _Counts) -> str:
@@ -324,7 +312,7 @@ def _matlab4_column(name: str, values: Sequence[float]) -> bytes:
 def _log_text(spec: RunSpec, run_name: str) -> str:
     """Return the head of CATNIP's log, which holds the image size but not the voxel size."""
     depth, height, width = spec.shape
-    factors = [max(1, round(ATLAS_VOXEL_SIZE_UM / size_um)) for size_um in spec.voxel_size_um]
+    factors = [max(1, round(ATLAS_VOXEL_SIZE_UM / size_um)) for size_um in VOXEL_SIZE_UM]
     channel = run_name.split("_")[0]
     entries = {
         "FOS Channel": f"/data/input/{channel}/",

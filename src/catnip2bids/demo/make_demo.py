@@ -5,6 +5,7 @@ Invariant: a second run finds the cohort and the dataset of the first, and repea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,26 +48,16 @@ class DemoCohort:
 def write_demo_cohort(folder: Path, progress: Progress | None = None) -> DemoCohort:
     """Write a made-up cohort of two animals, unless an earlier demo did.
 
-    Parameters
-    ----------
-    folder
-        A new or empty folder, or one that an earlier demo made.
-    progress
-        Listens to the progress of the work.
-
-    Raises
-    ------
-    UsageError
-        If the folder holds something else.
+    Raises UsageError if the folder holds anything that is not of an earlier demo.
     """
     progress = progress or Progress()
     cohort = DemoCohort(safe_path(folder, "cohort"), folder / "atlas_info.txt")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder; give another one")
-    ours = {
+    ours: dict[Path, Callable[[Path], bool]] = {
         cohort.folder: Path.is_dir,
-        folder / _DATASET: _is_dataset,
-        cohort.atlas_table: _is_atlas_table,
+        folder / _DATASET: lambda path: path.is_dir() and is_ours(path),
+        cohort.atlas_table: lambda path: path.is_file() and path.read_bytes() == atlas_table_text().encode("ascii"),
         partial_path(cohort.folder): Path.exists,
     }
     found = list(without_leftovers(folder.iterdir())) if folder.exists() else []
@@ -104,11 +95,3 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
         (drawn.path, "the report: open it in a browser"),
     )
     return Demo(packaged, valid, verified, outputs)
-
-
-def _is_dataset(path: Path) -> bool:
-    return path.is_dir() and is_ours(path)
-
-
-def _is_atlas_table(path: Path) -> bool:
-    return path.is_file() and path.read_bytes() == atlas_table_text().encode("ascii")

@@ -56,7 +56,6 @@ class Phantom:
     labels: npt.NDArray[np.uint16]  # region ids, 0 outside the brain
     hemisphere_mask: npt.NDArray[np.uint16]  # 1 up to slightly past the midline, 0 in the last planes; same for all x
     exclusion_mask: npt.NDArray[np.uint8]  # 1 in damaged tissue, on the atlas grid
-    voxel_size_um: tuple[float, float, float]  # (X, Y, Z) of the native grid
 
 
 class _Ellipsoid(NamedTuple):
@@ -82,35 +81,10 @@ _OUTER_CORTEX_FROM: Final = 0.88
 _CORPUS_CALLOSUM_FROM: Final = 0.68
 
 
-def make_phantom(
-    shape: Shape,
-    seed: int = 1,
-    n_cells: int | None = None,
-    voxel_size_um: tuple[float, float, float] = VOXEL_SIZE_UM,
-) -> Phantom:
-    """Make a brain that fills a volume.
-
-    Parameters
-    ----------
-    shape
-        Planes, rows, columns of the native grid.
-    seed
-        The same seed gives the same brain.
-    n_cells
-        How many cells to place, at least 1; some fewer appear, as cells keep a distance. By default after
-        the volume.
-    voxel_size_um
-        Voxel size (X, Y, Z) of the native grid; it only determines the shape of the atlas grid.
-
-    Raises
-    ------
-    UsageError
-        If the shape is smaller than `SMALLEST_SHAPE`, or `n_cells` is less than 1.
-    """
+def make_phantom(shape: Shape, seed: int = 1) -> Phantom:
+    """Make a brain that fills a volume of planes, rows, columns; the same seed gives the same brain."""
     if any(size < least for size, least in zip(shape, SMALLEST_SHAPE, strict=True)):
         raise UsageError(f"a made-up brain of {shape} (z, y, x) is too small: use at least {SMALLEST_SHAPE}")
-    if n_cells is not None and n_cells < 1:
-        raise UsageError(f"a made-up brain with {n_cells} cells has nothing to count: use at least 1")
     grid = _Grid.of_voxels([np.arange(size, dtype=np.float64) for size in shape], shape)
     labels = np.empty(shape, np.uint16)
     image = np.empty(shape, np.uint16)
@@ -126,15 +100,14 @@ def make_phantom(
 
     with ThreadPoolExecutor(cpu_count()) as threads:  # NumPy releases the lock of Python
         list(threads.map(paint, range(shape[0])))
-        frst = cells = _cells(labels, n_cells, np.random.default_rng([seed, 1]))  # one array: each plane is read once
+        frst = cells = _cells(labels, np.random.default_rng([seed, 1]))  # one array: each plane is read once
         list(threads.map(expose, range(shape[0])))
     return Phantom(
         image=image,
         frst=frst,
         labels=labels,
         hemisphere_mask=_hemisphere_mask(shape),
-        exclusion_mask=_exclusion_mask(shape, voxel_size_um),
-        voxel_size_um=voxel_size_um,
+        exclusion_mask=_exclusion_mask(shape),
     )
 
 
@@ -222,9 +195,9 @@ def _hemisphere_mask(shape: Shape) -> npt.NDArray[np.uint16]:
     return np.broadcast_to(mask.astype(np.uint16)[:, :, None], shape)
 
 
-def _exclusion_mask(shape: Shape, voxel_size_um: tuple[float, float, float]) -> npt.NDArray[np.uint8]:
+def _exclusion_mask(shape: Shape) -> npt.NDArray[np.uint8]:
     """Return the damaged tissue on the 25 um grid that covers the native grid."""
-    steps = [ATLAS_VOXEL_SIZE_UM / size_um for size_um in reversed(voxel_size_um)]
+    steps = [ATLAS_VOXEL_SIZE_UM / size_um for size_um in reversed(VOXEL_SIZE_UM)]
     counts = [ceil(size / step) for size, step in zip(shape, steps, strict=True)]
     centres = [(np.arange(n) + 0.5) * step - 0.5 for n, step in zip(counts, steps, strict=True)]
     grid = _Grid.of_voxels(centres, shape)
@@ -270,9 +243,9 @@ class _Clouds:
         return 1 + np.clip(waves, np.float32(-0.44), np.float32(0.44))
 
 
-def _cells(labels: npt.NDArray[np.uint16], n_cells: int | None, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+def _cells(labels: npt.NDArray[np.uint16], rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """Return the counts that cells add to tissue, (z, y, x): Gaussian spots, the brightest in the middle."""
-    voxels = _place_cells(labels, n_cells, rng)
+    voxels = _place_cells(labels, rng)
     dimmest, brightest = _CELL_BRIGHTNESS
     heights = np.linspace(brightest, dimmest, len(voxels), dtype=np.float32)
     rng.shuffle(heights[1:])
@@ -288,11 +261,9 @@ def _cells(labels: npt.NDArray[np.uint16], n_cells: int | None, rng: np.random.G
     return cells
 
 
-def _place_cells(
-    labels: npt.NDArray[np.uint16], n_cells: int | None, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
+def _place_cells(labels: npt.NDArray[np.uint16], rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Draw voxels (z, y, x) of cells: one in the middle, others by density of the regions, at most one per block."""
-    wanted = n_cells or max(_FEWEST_CELLS, int(np.count_nonzero(labels)) // _TISSUE_VOXELS_PER_CELL)
+    wanted = max(_FEWEST_CELLS, int(np.count_nonzero(labels)) // _TISSUE_VOXELS_PER_CELL)
     voxels = [np.array([[int(0.45 * size) for size in labels.shape]])]
     while sum(map(len, voxels)) < wanted:
         drawn = rng.integers(0, labels.shape, (4 * wanted, 3))

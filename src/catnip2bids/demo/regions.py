@@ -26,6 +26,8 @@ class Region(NamedTuple):
     cell_density: float = 0.0  # cells per volume, relative to the other regions
 
 
+_SOMATOSENSORY: Final = "Primary_somatosensory_area_unassigned_layers"
+
 REGIONS: Final = (
     Region(73, "ventricular_systems", "VS", (170, 170, 170), 115800, 997, "root"),
     Region(313, "Midbrain", "MB", (200, 120, 220), 78500, 343, "BS", 620, 0.6),
@@ -44,28 +46,8 @@ REGIONS: Final = (
     Region(997, "root", "root", (255, 255, 255), 0, None, ""),
     Region(1007, "Simple_lobule", "SIM", (240, 225, 110), 59700, 1073, "HEM", 860, 0.3),
     Region(1097, "Hypothalamus", "HY", (230, 68, 56), 70000, 1129, "IB", 700, 1.2),
-    Region(
-        12001,
-        "Primary_somatosensory_area_unassigned_layers_1-3",
-        "SSp-un_1-3",
-        (0, 140, 130),
-        359,
-        322,
-        "SSp",
-        920,
-        1.1,
-    ),
-    Region(
-        12002,
-        "Primary_somatosensory_area_unassigned_layers_4-6",
-        "SSp-un_4-6",
-        (84, 196, 190),
-        360,
-        322,
-        "SSp",
-        800,
-        0.6,
-    ),
+    Region(12001, f"{_SOMATOSENSORY}_1-3", "SSp-un_1-3", (0, 140, 130), 359, 322, "SSp", 920, 1.1),
+    Region(12002, f"{_SOMATOSENSORY}_4-6", "SSp-un_4-6", (84, 196, 190), 360, 322, "SSp", 800, 0.6),
 )
 """All regions of the made-up atlas."""
 
@@ -73,25 +55,15 @@ _ATLAS_COLUMNS = ("id", "name", "acronym", "red", "green", "blue", "structure_or
 
 
 def write_atlas_table(path: Path) -> None:
-    """Write the regions as CATNIP's ``atlas_info.txt`` of atlas v1: nine columns, comma separated, CRLF.
-
-    Parameters
-    ----------
-    path
-        File to write; its folder is created if necessary.
-    """
+    """Write the regions as CATNIP's ``atlas_info.txt`` of atlas v1, and create the folder if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(atlas_table_text(), encoding="ascii", newline="")
 
 
 def atlas_table_text() -> str:
-    """Return the text of the atlas table."""
-    rows = [_ATLAS_COLUMNS, *(_atlas_row(region) for region in REGIONS)]
-    return "".join(",".join(row) + "\r\n" for row in rows)
-
-
-def _atlas_row(region: Region) -> tuple[str, ...]:
-    parent_id = "" if region.parent_id is None else str(region.parent_id)
-    colour = (str(value) for value in region.rgb)
-    order = str(region.structure_order)
-    return (str(region.id), region.name, region.acronym, *colour, order, parent_id, region.parent_acronym)
+    """Return the text of the atlas table: nine columns, comma separated, CRLF."""
+    rows: list[tuple[object, ...]] = [_ATLAS_COLUMNS]
+    for region in REGIONS:
+        parent_id = "" if region.parent_id is None else region.parent_id
+        rows.append((*region[:3], *region.rgb, region.structure_order, parent_id, region.parent_acronym))
+    return "".join(",".join(map(str, row)) + "\r\n" for row in rows)

@@ -1,12 +1,17 @@
-"""Copy small source files unchanged.
+"""Copy small source files unchanged, and find paths and names of the lab in the copies, which get published.
 
 Invariant: a copy is the file at one moment, or does not exist. A copy with the size and time of its source is kept.
+Private words are neither changed nor left out; the user is warned and decides.
 """
 
 from __future__ import annotations
 
+import getpass
 import os
+import re
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import ENAMETOOLONG
 from pathlib import Path, PurePosixPath
@@ -14,11 +19,20 @@ from pathlib import Path, PurePosixPath
 from catnip2bids.atomic_write import atomic_output
 from catnip2bids.documents import refuse_special_file
 from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.formatting import format_list
 from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.scanning import files_below
 
 _BLOCK_BYTES = 2**20
+_MOST_SEARCHED_BYTES = 16 * 2**20
+_PATHS = re.compile(
+    rb"(?<![\w./:<>-])/(?:[\w.+~@%-]+/)+[\w.+~@%-]*"  # at least one folder
+    rb"|\b[A-Za-z]:[\\/](?![\\/])[\w.+~@%\\/-]+"
+    rb"|\\\\[\w.-]+\\[\w.+~@%\\-]+"
+)
+_SHORTEST_NAME = 4
+"""Shorter names of users and machines occur in too many words."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +48,6 @@ def copy_verbatim(task: CopyTask, dataset: Path, *, overwrite: bool = False) -> 
     """Copy a file or folder with its times; yield each finished copy.
 
     A copy is made again only with `overwrite`, or if size or time of the source differ.
-
-    Raises
-    ------
-    SourceError
-        If a file cannot be read, changes while it is read, or has too long a name for the file system.
     """
     location = task.entry.location
     for file in files_below(location):
@@ -56,14 +65,17 @@ def copy_verbatim(task: CopyTask, dataset: Path, *, overwrite: bool = False) -> 
 def _copy_file(file: Path, copy: SafePath, overwrite: bool) -> bool:
     """Copy a file unless the copy is up to date; return whether it was copied."""
     refuse_special_file(file)
-    state = _state(file)
+    with _raising_read_error(file):
+        state = file.stat()
     if not overwrite and copy.is_file() and _size_and_time(copy.stat()) == _size_and_time(state):
         return False
     with atomic_output(copy) as partial:
         with partial.open("wb") as out:
             for block in _read_blocks(file):
                 out.write(block)
-        if _size_and_time(_state(file)) != _size_and_time(state):
+        with _raising_read_error(file):
+            state_now = file.stat()
+        if _size_and_time(state_now) != _size_and_time(state):
             raise SourceError(f"{file}: changed while it was read; run again when nothing writes to it")
         os.utime(partial, ns=(state.st_atime_ns, state.st_mtime_ns))
     return True
@@ -73,21 +85,40 @@ def _size_and_time(state: os.stat_result) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def _state(file: Path) -> os.stat_result:
-    try:
-        return file.stat()
-    except OSError as error:
-        raise _read_error(file, error) from error
-
-
 def _read_blocks(file: Path) -> Iterator[bytes]:
+    with _raising_read_error(file), file.open("rb") as source:
+        while block := source.read(_BLOCK_BYTES):
+            yield block
+
+
+@contextmanager
+def _raising_read_error(file: Path) -> Iterator[None]:
     try:
-        with file.open("rb") as source:
-            while block := source.read(_BLOCK_BYTES):
-                yield block
+        yield
     except OSError as error:
-        raise _read_error(file, error) from error
+        what = f"cannot be read: {error.strerror}; make it readable, or exclude it in the plan"
+        raise ReadError(f"{file}: {what}") from error
 
 
-def _read_error(file: Path, error: OSError) -> ReadError:
-    return ReadError(f"{file}: cannot be read: {error.strerror}; make it readable, or exclude it in the plan")
+def private_words(file: Path) -> str:
+    """List the absolute paths in a text file, and the names of the user and the machine, as part of a message.
+
+    A binary file has none, and only the first 16 MiB are read.
+    """
+    with file.open("rb") as opened:
+        text = opened.read(_MOST_SEARCHED_BYTES)
+    if b"\0" in text:
+        return ""
+    found = {match[0]: None for match in _PATHS.finditer(text)}
+    names = [name.encode() for name in (_user(), socket.gethostname()) if len(name) >= _SHORTEST_NAME]
+    found |= {name: None for name in names if re.search(rb"\b" + re.escape(name) + rb"\b", text)}
+    words = [word.decode(errors="replace") for word in found]
+    return f"names {format_list(words)}" if words else ""
+
+
+def _user() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # the user id has no name
+        return ""
+    return "" if user == "root" else user  # root is also a name of a region

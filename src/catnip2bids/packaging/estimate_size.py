@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from catnip2bids.catnip.component_type import Action
 from catnip2bids.engine import (
     OVERHEAD_BYTES,
     Resources,
@@ -28,8 +27,8 @@ from catnip2bids.errors import Catnip2bidsError
 from catnip2bids.ome import OmeTiffImage, OmeZarrImage, image_size
 from catnip2bids.packaging.images import current_metadata, is_current
 from catnip2bids.packaging.preflight import Preflight
-from catnip2bids.packaging.result import Estimate, PackageResult, RunSummary
-from catnip2bids.packaging.tasks import ImageTask, RunTasks
+from catnip2bids.packaging.result import Estimate, PackageResult
+from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.progress import Progress
 from catnip2bids.volume import PlaneSubset
 
@@ -45,32 +44,16 @@ def expected_result(preflight: Preflight, progress: Progress) -> PackageResult:
     missing = list(_missing_images(preflight))
     made = {task.target for task in missing}
     tables = [table for run in preflight.runs for table in run.counts]
-    copies = [copy for run in preflight.runs for copy in run.copies]
+    copies = [copy.target for run in preflight.runs for copy in run.copies]
     return PackageResult(
         preflight.dataset,
         made=tuple(made),
         kept=tuple(task.target for run in preflight.runs for task in run.images if task.target not in made),
-        copied=(
-            *(table.target for table in tables),
-            *(table.verbatim for table in tables),
-            *(copy.target for copy in copies),
-        ),
+        copied=(*(table.target for table in tables), *(table.verbatim for table in tables), *copies),
         problems=tuple(problem for run in preflight.runs for problem in run.problems.values()),
         warnings=preflight.warnings,
-        runs=tuple(map(_expected_summary, preflight.runs)),
+        runs=tuple(run.summary(len(run.images), run.problems.keys()) for run in preflight.runs),
         estimate=_estimate(preflight, missing, progress) if missing else None,
-    )
-
-
-def _expected_summary(run: RunTasks) -> RunSummary:
-    excluded = {entry.source for entry in run.planned.entries if entry.action == Action.EXCLUDE}
-    return RunSummary(
-        name=str(run.name),
-        n_images=len(run.images),
-        n_tables=len(run.counts),
-        n_copies=len(run.copies),
-        n_excluded=len(excluded - run.problems.keys()),
-        n_problems=len(run.problems),
     )
 
 
@@ -84,11 +67,10 @@ def _estimate(preflight: Preflight, tasks: Sequence[ImageTask], progress: Progre
     except Catnip2bidsError as error:
         progress.warning(f"no estimate of size and time: {error}")
         return None
-    units = [n_bytes for task in tasks for n_bytes in _unit_bytes(task)]
-    images = [task.spec.image(Path(task.target.name)) for task in tasks]
-    pairs = list(zip(tasks, images, strict=True))
-    to_compare = [result.check.needed_bytes for run in preflight.runs for result in run.redundancy]
-    n_files = sum(image.n_files if isinstance(image, OmeZarrImage) else 1 for image in images)
+    pairs = [(task, task.spec.image(Path(task.target.name))) for task in tasks]
+    units = [n_bytes for task, image in pairs for n_bytes in _unit_bytes(task, image)]
+    to_compare = [result.needed_bytes for run in preflight.runs for result in run.redundancy]
+    n_files = sum(image.n_files if isinstance(image, OmeZarrImage) else 1 for _, image in pairs)
     return Estimate(
         n_bytes_read=sum(sizes),
         n_bytes_written=int(sum(sizes) * ratio),
@@ -125,9 +107,8 @@ def _pixel_bytes(task: ImageTask) -> int:
     return math.prod(task.volume.shape) * task.volume.dtype.itemsize
 
 
-def _unit_bytes(task: ImageTask) -> list[int]:
+def _unit_bytes(task: ImageTask, image: OmeZarrImage | OmeTiffImage) -> list[int]:
     """Return the bytes of pixels of each unit of an image; an OME-TIFF is one unit."""
-    image = task.spec.image(Path(task.target.name))
     if isinstance(image, OmeTiffImage):
         return [_pixel_bytes(task)]
     return [unit.n_voxels * task.volume.dtype.itemsize for unit in split_into_units(task.volume, image)]

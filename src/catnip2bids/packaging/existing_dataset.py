@@ -1,4 +1,4 @@
-"""Check the files of a dataset that packaging merges with new content, before the first byte is written.
+"""Read the files of a dataset that packaging merges with new content; check them before the first byte is written.
 
 Invariant: files that pass can be merged, so that no error in an old file stops a command that has begun to write.
 """
@@ -20,13 +20,12 @@ from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import FOLDER, MOST_BYTES, MOST_PARTS, PLAN, PROVENANCE, Provenance
 from catnip2bids.bids.tables import Row, read_rows
 from catnip2bids.catnip.component_type import Content
-from catnip2bids.documents import json_parts
+from catnip2bids.documents import json_parts, read_bytes, read_object
 from catnip2bids.documents import read_json as read_json_text
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import without_leftovers
-from catnip2bids.packaging.atlases import read_atlas_tables
-from catnip2bids.packaging.small_files import read_json, read_text
+from catnip2bids.packaging.region_tables import read_atlas_tables
 from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import spelled_otherwise
 from catnip2bids.plan import read_plan
@@ -75,14 +74,28 @@ class _Description(_Strict):
     SourceDatasets: list[_Source] = Field(default=[], fail_fast=True)
 
 
-def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
-    """Refuse a dataset with files that cannot be merged with new content.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object whose text can be written again; return an empty one if the file does not exist."""
+    if not path.is_file():
+        return {}
+    try:
+        document = read_object(path)
+        json.dumps(document, ensure_ascii=False).encode()
+    except ValueError as error:
+        raise DatasetError(f"{path}: is not a valid JSON object ({error}); correct it and run again") from error
+    return document
 
-    Raises
-    ------
-    DatasetError, SourceError, PlanError
-        If a file cannot be read or is invalid.
-    """
+
+def read_text(path: Path) -> str:
+    """Read a text file; return an empty text if it does not exist."""
+    try:
+        return read_bytes(path).decode() if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8 and run again") from error
+
+
+def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
+    """Refuse a dataset with files that cannot be merged with new content."""
     _check(dataset, ["dataset_description.json", f"{DERIVATIVE}/dataset_description.json"], _read_description)
     _check(dataset, [*_DOCUMENTS, *(str(task.sidecar) for run in runs for task in run.images)], read_json)
     for pattern, columns in _TABLES.items():
@@ -103,10 +116,7 @@ def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
 def check_checksums(dataset: Path, provenance: Provenance) -> None:
     """Refuse a dataset whose checksums were changed or removed: new ones would hide what else was.
 
-    Raises
-    ------
-    DatasetError
-        If they are not intact, or missing although no command was killed.
+    They may be missing after a command was killed.
     """
     checksums = read_checksums(dataset)
     if checksums is None and (are_set_aside(dataset) or not provenance.decisions):
@@ -120,13 +130,7 @@ def check_checksums(dataset: Path, provenance: Provenance) -> None:
 
 
 def check_names(dataset: Path, runs: Sequence[RunTasks]) -> None:
-    """Refuse labels that make names of files or their paths too long.
-
-    Raises
-    ------
-    UsageError
-        If a name or a path is too long for a file system.
-    """
+    """Refuse labels that make names of files or their paths too long for a file system."""
     for run in runs:
         images = [task.target for task in run.images]
         for path in (*images, *map(hashes_path, images), *(task.target for task in run.counts)):
@@ -140,28 +144,21 @@ def check_names(dataset: Path, runs: Sequence[RunTasks]) -> None:
 def check_provenance_size(dataset: Path, provenance: Provenance, runs: Sequence[RunTasks]) -> None:
     """Refuse runs with which provenance would become too large to be read again.
 
-    Raises
-    ------
-    UsageError
-        If its expected size is too large; the number of labels is an estimate, as images are not made yet.
+    The number of labels is an estimate, as images are not made yet.
     """
     file = dataset / PROVENANCE
     n_parts = json_parts(read_json_text(file, MOST_BYTES, MOST_PARTS)) if file.is_file() else 0
     new = [run for run in runs if str(run.name) not in provenance.runs]
-    n_parts += sum(map(_expected_parts, new))
+    for run in new:
+        evidence = [run.evidence_of(entry) for entry in run.run.entries]
+        n_label_images = sum(task.component.content == Content.LABELS for task in run.images)
+        n_parts += json_parts(json.dumps(evidence, default=str).encode())
+        n_parts += _PARTS_OF_ENTRY * (len(evidence) + len(run.images)) + _REGIONS * n_label_images
     if new and n_parts > MOST_PARTS:
         raise UsageError(
             f"{dataset}: with {format_count(len(new), 'run')} more, {PROVENANCE.name} would have about {n_parts:,} "
             f"fields and values, and it may have {MOST_PARTS:,}; package them into another dataset"
         )
-
-
-def _expected_parts(run: RunTasks) -> int:
-    """Estimate the fields and values of provenance that a run will have."""
-    evidence = [run.evidence_of(entry) for entry in run.run.entries]
-    n_labels = sum(task.component.content == Content.LABELS for task in run.images)
-    n_of_evidence = json_parts(json.dumps(evidence, default=str).encode())
-    return n_of_evidence + _PARTS_OF_ENTRY * (len(evidence) + len(run.images)) + _REGIONS * n_labels
 
 
 def _check(dataset: Path, patterns: Sequence[str], read: Callable[..., Any], *columns: str) -> None:

@@ -18,26 +18,14 @@ from catnip2bids.bids.tables import UNKNOWN
 from catnip2bids.build_image import build_image
 from catnip2bids.engine import ProgressCallbacks, Scheduler
 from catnip2bids.errors import WriteError
-from catnip2bids.ome import (
-    OmeZarrImage,
-    OmeZarrVersion,
-    description_sha256,
-    image_size,
-    write_labels_group,
-)
+from catnip2bids.ome import OmeZarrImage, OmeZarrVersion, description_sha256, image_size, write_labels_group
 from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.paths import safe_path
 from catnip2bids.progress import Progress
 
 
 def is_current(task: ImageTask, dataset: Path, record: ImageRecord) -> bool:
-    """Tell whether an image exists and its task would make the same.
-
-    Raises
-    ------
-    SourceError
-        If a source file no longer exists.
-    """
+    """Tell whether an image exists and its task would make the same."""
     return _exists(task, dataset) and record.fingerprint == task.spec.fingerprint()
 
 
@@ -73,21 +61,7 @@ def make_image(
 ) -> ImageRecord:
     """Write an image and the hashes of its planes; return its record.
 
-    Call `discard_staging` once the record is saved.
-
-    Parameters
-    ----------
-    dataset, scheduler, progress
-        The dataset, and what runs and reports the work.
-    task
-        The image.
-    overwrite
-        Whether to discard what an interrupted command left of it.
-
-    Raises
-    ------
-    SourceError
-        If the source cannot be read, or has invalid labels.
+    Call `discard_staging` once the record is saved. With `overwrite`, what an interrupted command left is discarded.
     """
     progress.item(task.target.name, task.spec.how)
     if overwrite:

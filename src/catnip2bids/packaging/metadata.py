@@ -1,11 +1,13 @@
 """Files of a dataset that are neither images nor copies: descriptions, tables, sidecars, READMEs.
 
 Invariant: they depend only on provenance and on their earlier content, not on the order in which animals were packaged.
-Rows, keys and texts that a person added stay.
+Rows, keys and texts that a person added stay. A field of a sidecar is updated as long as it has the value that was
+generated last, which provenance records.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,21 +16,21 @@ from typing import Any
 
 from catnip2bids._version import __version__
 from catnip2bids.atomic_write import make_folder, remove, write_text
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, image_stem
-from catnip2bids.bids.names import entities_of
-from catnip2bids.bids.provenance import Provenance
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, entities_of, image_stem, sidecar_of
+from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
 from catnip2bids.catnip.atlas import UNLISTED
-from catnip2bids.catnip.components import COMPONENTS
+from catnip2bids.catnip.component_type import Content, VoxelGrid
+from catnip2bids.catnip.components import COMPONENTS, ancestors
+from catnip2bids.catnip.log import template_uri
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.enums import Naming
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging import readme_texts
-from catnip2bids.packaging.counts import write_long_table
+from catnip2bids.packaging.existing_dataset import read_json
 from catnip2bids.packaging.participants import COLUMNS, PARTICIPANTS, GivenParticipants, merged_participants
-from catnip2bids.packaging.sidecars import write_sidecars
-from catnip2bids.packaging.small_files import add_lines, read_json, write_json
+from catnip2bids.packaging.region_tables import write_atlas_tables, write_long_table
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import SafePath, beside, exists, safe_path
 from catnip2bids.plan import AboutDataset
@@ -42,6 +44,12 @@ _CATNIP = {
 }
 _TITLE = "Light-sheet images of cleared brains, processed with CATNIP"
 _HEMISPHERES = {label: letter for letter, label in SAMPLES.items()}
+_STAINS = {"cFos": "c-Fos"}
+_BODY_PARTS = {"LeftHemisphere": "left hemisphere", "RightHemisphere": "right hemisphere", "WholeBrain": "whole brain"}
+_ALWAYS_OURS = {"PixelSize", "PixelSizeUnits"}
+"""Fields that must describe the image, whatever a person wrote."""
+_OURS_BEFORE = {*_ALWAYS_OURS, "Sources", "SpatialReference", "Threshold"}
+"""Fields that are generated if provenance comes from a version that did not record their values."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +61,22 @@ class Metadata:
     explicit: bool  # whether a person gave the plan; otherwise the dataset wins over guesses from names
     naming: Naming
     provenance: Provenance
-    runs: Sequence[RunTasks]  # the runs that are packaged now
+    runs: Sequence[RunTasks] = ()  # the runs that are packaged now
+    participants: GivenParticipants | None = None  # the user's table
 
-    def write(self, participants: GivenParticipants | None, atlas_tables: Sequence[str]) -> None:
-        """Write all metadata files.
-
-        Parameters
-        ----------
-        participants
-            The table that the user gave.
-        atlas_tables
-            Names of the atlas tables in the derivative.
-        """
+    def write(self) -> None:
+        """Write all metadata files."""
+        atlas_tables = write_atlas_tables(
+            self.dataset, self.provenance, {str(run.name): run.atlas for run in self.runs}
+        )
         self._descriptions()
-        self._raw_tables(participants)
+        self._raw_tables()
         self._desc_labels()
         self._atlas_sidecars(atlas_tables)
         self._counts()
         self._readmes()
         for run in self.runs:
-            write_sidecars(self.dataset, run, self.provenance.runs[str(run.name)])
+            _write_sidecars(self.dataset, run, self.provenance.runs[str(run.name)])
 
     def _path(self, path: PurePosixPath | str) -> SafePath:
         return safe_path(self.dataset, path)
@@ -105,11 +109,11 @@ class Metadata:
         self._merged_json(self._path(DERIVATIVE / "dataset_description.json"), name, generated)
         acquisition: dict[str, Any] = dict.fromkeys(recommended_image_metadata(), UNKNOWN)
         acquisition |= {"BodyPart": "BRAIN", "SampleEnvironment": "ex vivo"}
-        for of_image in ("BodyPartDetails", "SampleStaining"):
+        for of_image in ("BodyPartDetails", "SampleStaining"):  # these are in the sidecar of each image
             acquisition.pop(of_image, None)
         path = self._path("SPIM.json")
         if any(target.startswith("sub-") for run in self.provenance.runs.values() for target in run.images):
-            write_json(path, acquisition | read_json(path) | self.about.acquisition)
+            _write_json(path, acquisition | read_json(path) | self.about.acquisition)
         else:
             remove(path)  # a sidecar that no image uses is an error
         if "License" in root and not list(without_leftovers(self.dataset.glob("LICENSE*"))):
@@ -124,26 +128,40 @@ class Metadata:
         for key, name in (("GeneratedBy", "Name"), ("SourceDatasets", "URL")):
             known = {entry.get(name) for entry in merged[key]}
             merged[key] = [*merged[key], *(entry for entry in before.get(key, []) if entry.get(name) not in known)]
-        write_json(path, merged)
+        _write_json(path, merged)
         return merged
 
     # ---- tables
 
-    def _raw_tables(self, given: GivenParticipants | None) -> None:
+    def _raw_tables(self) -> None:
         path = self._path(PARTICIPANTS)
-        before = read_table(path, COLUMNS)
-        table = merged_participants(before, self.runs, given, explicit=self.explicit)
+        table = merged_participants(read_table(path, COLUMNS), self.runs, self.participants, explicit=self.explicit)
         self._table(path, table, readme_texts.PARTICIPANTS)
+        columns = ("sample_id", "participant_id", "sample_type", "pathology", "derived_from", "hemisphere")
+        samples: list[Row] = [
+            {
+                "sample_id": f"sample-{run.sample}",
+                "participant_id": f"sub-{run.subject}",
+                "sample_type": "tissue",
+                "hemisphere": _HEMISPHERES.get(run.sample, UNKNOWN),
+            }
+            for run in self.runs
+        ]
         for folder in (PurePosixPath(), DERIVATIVE):
-            self._samples(self._path(folder / "samples.tsv"))
+            path = self._path(folder / "samples.tsv")
+            key, before = ["participant_id", "sample_id"], read_table(path, columns)
+            self._table(path, before.merged(samples, key, keep_known=not self.explicit), readme_texts.SAMPLES)
         for subject in sorted({run.subject for run in self.runs}):
             make_folder(self._path(f"sub-{subject}/micr"))  # an animal without its folder is an error
             self._scans(self.dataset / f"sub-{subject}", [run for run in self.runs if run.subject == subject])
 
     def _scans(self, folder: Path, runs: Sequence[RunTasks]) -> None:
         """Write the table of a subject's raw images that exist, also if their format has changed."""
-        scans = [_scan(run) for run in runs if run.raw_image]
-        scans = [scan for scan in scans if exists(folder / scan["filename"])]
+        scans: list[Row] = [
+            {"filename": "/".join(raw.target.parts[1:]), "acq_time": run.planned.acquired or UNKNOWN}
+            for run in runs
+            if (raw := run.raw_image) is not None and exists(self.dataset / raw.target)
+        ]
         names = {_stem(scan["filename"]): scan["filename"] for scan in scans}
         path = self._path(f"{folder.name}/{folder.name}_scans.tsv")
         before = read_table(path, ("filename", "acq_time"))
@@ -156,24 +174,20 @@ class Metadata:
             for left in (path, beside(path, f"{path.stem}.json")):
                 remove(left)
 
-    def _samples(self, path: SafePath) -> None:
-        columns = ("sample_id", "participant_id", "sample_type", "pathology", "derived_from", "hemisphere")
-        rows = [_sample(run) for run in self.runs]
-        table = read_table(path, columns).merged(rows, ["participant_id", "sample_id"], keep_known=not self.explicit)
-        self._table(path, table, readme_texts.SAMPLES)
-
     def _desc_labels(self) -> None:
         """Write descriptions.tsv of the derivative, which explains ``desc-`` labels."""
-        described: list[ImageTask | CountsTask] = []
+        texts_by_desc: dict[str, str] = {}
         for run in self.runs:
-            described += [*run.counts, *(image for image in run.images if not image.raw)]
-        # counts have the label of the segmentation that was counted; images come last, so their text wins
-        texts_by_desc = {f"desc-{task.desc}": task.component.described(task.entry.threshold) for task in described}
+            # counts have the label of the segmentation that was counted; images come last, so their text wins
+            tasks: list[ImageTask | CountsTask] = [*run.counts, *(image for image in run.images if not image.raw)]
+            for task in tasks:
+                component, threshold = task.component, task.entry.threshold
+                texts_by_desc[f"desc-{component.desc_label(threshold)}"] = component.described(threshold)
         rows: list[Row] = [{"desc_id": desc, "description": text} for desc, text in texts_by_desc.items()]
         path = self._path(DERIVATIVE / "descriptions.tsv")
         table = read_table(path, ("desc_id", "description"))
         used = {row["desc_id"] for row in rows} | {f"desc-{desc}" for desc in self._used_descs()}
-        kept = [row for row in table.rows if row["desc_id"] in used or not _is_ours(row["desc_id"])]
+        kept = [row for row in table.rows if row["desc_id"] in used or not _is_of_catnip(row["desc_id"])]
         write_text(path, Table(table.columns, tuple(kept)).merged(rows, ["desc_id"], keep_known=True).to_tsv())
         _add_keys(beside(path, f"{path.stem}.json"), {"Description": "Meaning of the desc- labels of this dataset"})
 
@@ -225,36 +239,80 @@ class Metadata:
             readme_texts.replace_marked_part(self._path(COUNTS / "README.md"), readme_texts.counts_readme())
         if not (self.dataset / "CHANGES").exists():
             write_text(self._path("CHANGES"), readme_texts.CHANGES.format(date=date.today().isoformat()))
-        add_lines(self._path(".bidsignore"), readme_texts.BIDSIGNORE)
+        readme_texts.add_lines(self._path(".bidsignore"), readme_texts.BIDSIGNORE)
         if self.naming == Naming.DSEG:
-            add_lines(self._path(DERIVATIVE / ".bidsignore"), readme_texts.DERIVATIVE_BIDSIGNORE)
+            readme_texts.add_lines(self._path(DERIVATIVE / ".bidsignore"), readme_texts.DERIVATIVE_BIDSIGNORE)
 
 
 def _add_keys(path: SafePath, document: Mapping[str, Any]) -> None:
     """Add keys to a JSON file; keys that it has already keep their values, and new ones come first."""
-    write_json(path, {**document, **read_json(path)})
+    _write_json(path, {**document, **read_json(path)})
 
 
-def _is_ours(desc_id: str) -> bool:
+def _is_of_catnip(desc_id: str) -> bool:
     """Tell whether a ``desc-`` label is one of CATNIP's components, not one that a person added."""
     key, _, label = desc_id.partition("-")
     return key == "desc" and any(component.match_desc(label) for component in COMPONENTS)
-
-
-def _sample(run: RunTasks) -> Row:
-    return {
-        "sample_id": f"sample-{run.sample}",
-        "participant_id": f"sub-{run.subject}",
-        "sample_type": "tissue",
-        "hemisphere": _HEMISPHERES.get(run.sample, UNKNOWN),
-    }
 
 
 def _stem(filename: str) -> str:
     return image_stem(PurePosixPath(filename))
 
 
-def _scan(run: RunTasks) -> Row:
-    raw = run.raw_image
-    filename = "/".join(raw.target.parts[1:]) if raw else UNKNOWN
-    return {"filename": filename, "acq_time": run.planned.acquired or UNKNOWN}
+# ---- sidecars of images
+
+
+def _write_sidecars(dataset: Path, run: RunTasks, record: RunRecord) -> None:
+    """Write the sidecars of all existing images of a run, and record the generated fields."""
+    remaining = {str(sidecar_of(PurePosixPath(image))) for image in record.images}
+    generated = {path: fields for path, fields in record.sidecars.items() if path in remaining}
+    existing = [task for task in run.images if (dataset / task.target).exists()]
+    for task in existing:
+        sidecar: dict[str, Any] = {
+            "PixelSize": list(task.spec.voxel_size_um),
+            "PixelSizeUnits": "um",
+            "Description": task.spec.description,
+        }
+        if task.raw:
+            sidecar["BodyPartDetails"] = _BODY_PARTS.get(run.sample, run.sample)
+            sidecar["SampleStaining"] = _STAINS.get(run.planned.stain, run.planned.stain)
+        else:
+            sidecar |= _derivative_fields(run, task, existing)
+        before = read_json(dataset / task.sidecar)
+        ours = record.sidecars.get(str(task.sidecar), {key: before.get(key) for key in _OURS_BEFORE})
+        by_person = {
+            key: value for key, value in before.items() if key not in _ALWAYS_OURS and (key, value) not in ours.items()
+        }
+        _write_json(safe_path(dataset, task.sidecar), {**sidecar, **by_person})
+        generated[str(task.sidecar)] = sidecar
+    record.sidecars = dict(sorted(generated.items()))
+
+
+def _derivative_fields(run: RunTasks, task: ImageTask, existing: Sequence[ImageTask]) -> dict[str, Any]:
+    on_atlas = task.component.grid == VoxelGrid.ATLAS
+    space = template_uri(run.run.log, run.planned.atlas_version) if on_atlas else "orig"
+    fields: dict[str, Any] = {"SpatialReference": space}
+    if (source := _made_from(task, existing)) is not None:
+        uri = f"bids:raw:{source.target}" if source.raw else f"bids::{source.target.relative_to(DERIVATIVE)}"
+        fields["Sources"] = [uri]
+    if task.entry.threshold is not None:
+        fields["Threshold"] = task.entry.threshold
+    if task.component.content in {Content.LABELS, Content.MASK, Content.CELL_MAP}:
+        fields["Manual"] = False
+    return fields
+
+
+def _made_from(task: ImageTask, existing: Sequence[ImageTask]) -> ImageTask | None:
+    """Return the nearest existing image from which this one was computed."""
+    if task.recovered_from is not None:
+        return next((other for other in existing if other.entry is task.recovered_from), None)
+    by_role = {(other.component.role, other.entry.threshold): other for other in existing}
+    for role in ancestors(task.component):
+        for threshold in (task.entry.threshold, None):
+            if found := by_role.get((role, threshold)):
+                return found
+    return next((other for other in existing if other.raw), None)
+
+
+def _write_json(path: SafePath, document: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")

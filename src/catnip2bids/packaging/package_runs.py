@@ -31,7 +31,6 @@ from catnip2bids.engine import Scheduler, check_memory, resources_for, scheduler
 from catnip2bids.errors import Catnip2bidsError, DatasetError, NoSpaceError, WriteError
 from catnip2bids.formatting import format_bytes
 from catnip2bids.locks import locked
-from catnip2bids.packaging.atlases import write_atlas_tables
 from catnip2bids.packaging.estimate_size import expected_result
 from catnip2bids.packaging.images import make_image
 from catnip2bids.packaging.metadata import Metadata
@@ -103,13 +102,7 @@ def preflight_with_resources(
     plan: Path | str | Plan | None,
     progress: Progress,
 ) -> Iterator[Preflight]:
-    """Check everything before the first byte is written; connect to the cluster, if there is one.
-
-    Raises
-    ------
-    UsageError, PlanError, SourceError, DatasetError
-        As in `package`.
-    """
+    """Check everything before the first byte is written; connect to the cluster, if there is one."""
     with resources_for(
         settings.cluster,
         settings.jobs,
@@ -122,19 +115,13 @@ def preflight_with_resources(
 
 
 def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
-    """Run all tasks; report and skip tasks that fail.
-
-    Raises
-    ------
-    UsageError, DatasetError
-        If the memory is not enough, or another program writes or has changed the dataset. Then nothing was written.
-    """
+    """Run all tasks; report and skip tasks that fail."""
     dataset, provenance = preflight.dataset, preflight.provenance
-    log = PackageLog(dataset, warnings=list(preflight.warnings))
+    log = PackageLog(dataset, progress)
     for warning in preflight.warnings:
-        progress.warning(warning)
+        log.warning(warning)
     known = provenance.model_copy(deep=True)
-    packagers = [RunPackager(preflight, run, log, progress) for run in preflight.runs]
+    packagers = [RunPackager(preflight, run, log) for run in preflight.runs]
     missing = [(packager, image) for packager in packagers for image in packager.missing_images()]
     pairs = [(image.volume, image.spec.image(dataset / image.target)) for _, image in missing]
     check_memory(pairs, preflight.resources)
@@ -143,23 +130,41 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
         _telling_needed_space(n_bytes),
         raising_write_errors(dataset),
         output_folder(dataset),
-        locked(dataset),
+        locked_if_unchanged(dataset, known),
+        scheduler_for(pairs, preflight.resources) as scheduler,
+        raising_exit_code_1(),  # nothing is refused after this
     ):
+        remove_partials(dataset)
+        provenance.settings = preflight.settings.published()
+        provenance.settings["voxel_size_um"] = preflight.plan.dataset.voxel_size_um
+        provenance.command = _command(preflight)
+        provenance.versions = add_to_history(provenance, provenance.command).versions
+        provenance.save(dataset)
+        checksums = set_checksums_aside(dataset, is_new=not known.decisions)
+        _make_images(preflight, packagers, missing, scheduler)
+        for packager in packagers:
+            packager.finish()
+        about, naming = preflight.plan.dataset, preflight.settings.naming
+        Metadata(dataset, about, preflight.explicit, naming, provenance, preflight.runs, preflight.participants).write()
+        _write_plan(preflight)
+        _save(provenance, known, checksums, log)
+        for image in unfinished_outputs(dataset):
+            log.warning(
+                f"{image.relative_to(dataset)}: is unfinished work of an earlier command and is kept; "
+                "package its run again to finish it"
+            )
+    if preflight.settings.report:
+        draw_report(log, preflight.settings)
+    return log.result()
+
+
+@contextmanager
+def locked_if_unchanged(dataset: Path, known: Provenance) -> Iterator[None]:
+    """Lock a dataset to change it; refuse one that another command changed since `known` was read."""
+    with locked(dataset):
         if read_provenance(dataset) != known:
             raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
-        # nothing is refused after this
-        with scheduler_for(pairs, preflight.resources) as scheduler, raising_exit_code_1():
-            remove_partials(dataset)
-            _record_command(preflight)
-            provenance.save(dataset)
-            checksums = set_checksums_aside(dataset, is_new=not known.decisions)
-            _make_images(preflight, packagers, missing, scheduler)
-            _write_metadata(preflight, packagers)
-            _save(provenance, known, checksums, log)
-            _warn_of_unfinished(dataset, log, progress)
-    if preflight.settings.report:
-        draw_report(log, preflight.settings, progress)
-    return log.result()
+        yield
 
 
 @contextmanager
@@ -176,13 +181,7 @@ def _telling_needed_space(n_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def raising_exit_code_1() -> Iterator[None]:
-    """Give all errors the exit code of a command that has begun to write.
-
-    Raises
-    ------
-    WriteError, WorkerError
-        If the work has to stop.
-    """
+    """Give all errors the exit code of a command that has begun to write."""
     try:
         yield
     except Catnip2bidsError as error:
@@ -191,7 +190,7 @@ def raising_exit_code_1() -> Iterator[None]:
         raise
 
 
-def draw_report(log: PackageLog, settings: Settings, progress: Progress) -> None:
+def draw_report(log: PackageLog, settings: Settings) -> None:
     """Draw the report; problems with it are warnings, since the dataset itself is complete."""
     # late: the report needs libraries that nothing else does
     from catnip2bids.reporting import MEMORY_BYTES, current_report, report
@@ -203,14 +202,12 @@ def draw_report(log: PackageLog, settings: Settings, progress: Progress) -> None
         problems = [f"it needs {format_bytes(MEMORY_BYTES)} of memory; draw it with catnip2bids report"]
     else:
         try:
-            drawn = report(log.dataset, progress, jobs=settings.jobs)
+            drawn = report(log.dataset, log.progress, jobs=settings.jobs)
             log.report, problems = drawn.path, list(drawn.problems)
         except Catnip2bidsError as error:
             problems = [str(error)]
     for problem in problems:
-        warning = f"the report does not show all: {problem}" if log.report else f"no report is drawn: {problem}"
-        log.warnings.append(warning)
-        progress.warning(warning)
+        log.warning(f"the report does not show all: {problem}" if log.report else f"no report is drawn: {problem}")
 
 
 def _make_images(
@@ -220,7 +217,7 @@ def _make_images(
     scheduler: Scheduler,
 ) -> None:
     """Make the missing images, and meanwhile write tables and copies."""
-    progress = packagers[0].progress
+    progress = packagers[0].log.progress
     make = partial(make_image, preflight.dataset, scheduler, progress, overwrite=preflight.settings.overwrite)
     if missing and scheduler.summary:
         progress.note(scheduler.summary)
@@ -231,20 +228,6 @@ def _make_images(
     for future in as_completed(futures):
         packager, image = futures.pop(future)
         packager.record_image(image, future)
-
-
-def _write_metadata(preflight: Preflight, packagers: Sequence[RunPackager]) -> None:
-    """Finish all runs, and write the tables and texts of the dataset."""
-    dataset, provenance = preflight.dataset, preflight.provenance
-    for packager in packagers:
-        packager.finish()
-    atlases = {str(run.name): run.atlas for run in preflight.runs}
-    names = write_atlas_tables(dataset, provenance, atlases)
-    metadata = Metadata(
-        dataset, preflight.plan.dataset, preflight.explicit, preflight.settings.naming, provenance, preflight.runs
-    )
-    metadata.write(preflight.participants, names)
-    _write_plan(preflight)
 
 
 def _save(provenance: Provenance, known: Provenance, checksums: Mapping[str, str], log: PackageLog) -> None:
@@ -265,26 +248,12 @@ def _facts(provenance: Provenance) -> dict[str, Any]:
     return {**document, "decisions": sorted(document["decisions"], key=lambda found: (found["run"], found["source"]))}
 
 
-def _warn_of_unfinished(dataset: Path, log: PackageLog, progress: Progress) -> None:
-    """Warn of unfinished images of interrupted commands that this command did not resume."""
-    for image in unfinished_outputs(dataset):
-        warning = (
-            f"{image.relative_to(dataset)}: is unfinished work of an earlier command and is kept; "
-            "package its run again to finish it"
-        )
-        log.warnings.append(warning)
-        progress.warning(warning)
-
-
-def _record_command(preflight: Preflight) -> None:
-    provenance, settings = preflight.provenance, preflight.settings.published()
+def add_to_history(provenance: Provenance, command: str) -> Invocation:
+    """Add a command that is running to the history of a dataset."""
     now = datetime.now(UTC).replace(microsecond=0).isoformat()
-    provenance.command = _command(preflight)
-    provenance.settings = {**settings, "voxel_size_um": preflight.plan.dataset.voxel_size_um}
-    provenance.versions = installed_versions()
-    provenance.history.append(
-        Invocation(command=provenance.command, time=now, versions=provenance.versions, settings=provenance.settings)
-    )
+    added = Invocation(command=command, time=now, versions=installed_versions(), settings=provenance.settings)
+    provenance.history.append(added)
+    return added
 
 
 def _command(preflight: Preflight) -> str:

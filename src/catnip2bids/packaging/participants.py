@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.bids.names import as_label
+from catnip2bids.bids.dataset_paths import as_label
 from catnip2bids.bids.schema import format_pattern, participant_levels
 from catnip2bids.bids.tables import UNKNOWN, Row, Table
 from catnip2bids.delimited import Row as GivenRow
@@ -41,20 +41,10 @@ class GivenParticipants:
 
 
 def read_participants(path: Path, warn: Warn = ignore) -> GivenParticipants:
-    """Read a user's table of participants; ids may have ``sub-``, hyphens and other characters.
+    """Read a user's table of participants (TSV or CSV); ids may have ``sub-``, hyphens and other characters.
 
-    Parameters
-    ----------
-    path
-        TSV or CSV, with a column participant_id.
-    warn
-        Receives a warning if the encoding had to be guessed.
-
-    Raises
-    ------
-    SourceError
-        If it cannot be read or has no column participant_id; if two rows are of one participant, or a value is
-        one that BIDS does not allow.
+    `warn` receives a warning if the encoding had to be guessed. Two different rows of one participant are refused, and
+    so are values that BIDS does not allow.
     """
     found: dict[str, GivenRow] = {}
     rows: list[Row] = []
@@ -69,7 +59,13 @@ def read_participants(path: Path, warn: Warn = ignore) -> GivenParticipants:
                 raise row.error(column, f"{label} has {what}; give each animal one row and an id of its own")
             continue
         columns = tuple(row.values)
-        rows.append({column: _checked(row, column) for column in columns} | {_ID: label})
+        values: dict[str, str] = {}
+        for column, text in row.values.items():
+            try:
+                values[column] = bids_value(column, text)
+            except ValueError as error:
+                raise row.error(column, str(error)) from None
+        rows.append({**values, _ID: label})
     return GivenParticipants(path, Table(columns, tuple(rows)), {label: row.line for label, row in found.items()})
 
 
@@ -83,31 +79,11 @@ def _subject_of(row: GivenRow) -> str:
     return f"sub-{label}"
 
 
-def _checked(row: GivenRow, column: str) -> str:
-    try:
-        return bids_value(column, row.values[column])
-    except ValueError as error:
-        raise row.error(column, str(error)) from None
-
-
 def bids_value(column: str, text: str) -> str:
-    """Return a value of participants.tsv in the notation of BIDS.
+    """Return a value of participants.tsv in the notation of BIDS, which is ``n/a`` for unknown values.
 
-    Parameters
-    ----------
-    column
-        Name of the column.
-    text
-        The value.
-
-    Returns
-    -------
-    ``n/a`` for unknown values. In columns that neither BIDS nor this package defines, ``none`` and ``unknown`` stay.
-
-    Raises
-    ------
-    ValueError
-        If BIDS does not allow it; the message says what to write.
+    In columns that neither BIDS nor this package defines, ``none`` and ``unknown`` stay. The ValueError about a value
+    that BIDS does not allow says what to write.
     """
     levels = participant_levels().get(column)
     is_ours = levels is not None or column in COLUMNS
@@ -133,16 +109,7 @@ def merged_participants(
 ) -> Table:
     """Merge participants.tsv; priority: the given table, a given plan, the table in the dataset, names of runs.
 
-    Parameters
-    ----------
-    before
-        The table in the dataset.
-    runs
-        The runs that are packaged now.
-    given
-        The user's table.
-    explicit
-        Whether a person gave the plan; otherwise its values come from names of runs.
+    `before` is the table in the dataset. Unless `explicit`, the values of the plan come from names of runs.
     """
     table = before.merged([_participant(run) for run in runs], [_ID], keep_known=not explicit)
     if given is None:
@@ -152,11 +119,11 @@ def merged_participants(
 
 
 def _participant(run: RunTasks) -> Row:
-    values: Row = {_ID: f"sub-{run.subject}"}
+    values = {_ID: f"sub-{run.subject}"}
     for column, value in run.planned.participant.model_dump().items():
         text = UNKNOWN if value is None else f"{value:g}" if column == "age" else str(value)
         try:
-            values = {**values, column: bids_value(column, text)}
+            values[column] = bids_value(column, text)
         except ValueError as error:
             raise PlanError(f"{run.planned.name}: the {column} in the plan, {error}") from None
     return values

@@ -6,13 +6,12 @@ Invariant: nothing is written here. After it, only single items can fail, and th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import cast
 
 from catnip2bids.atomic_write import refuse_overlap, refuse_unwritable
-from catnip2bids.bids.dataset_paths import image_stem
-from catnip2bids.bids.names import check_label
+from catnip2bids.bids.dataset_paths import check_label, image_stem
 from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import read_table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
@@ -40,7 +39,6 @@ from catnip2bids.plan import (
     AboutDataset,
     Plan,
     PlannedRun,
-    RunIdentity,
     identity_of,
     kept_reasons,
     make_plan,
@@ -88,13 +86,7 @@ def run_preflight(
     resources: Resources,
     progress: Progress,
 ) -> Preflight:
-    """Check everything, and write nothing.
-
-    Raises
-    ------
-    UsageError, PlanError, SourceError, DatasetError
-        As in `package`.
-    """
+    """Check everything, and write nothing."""
     dataset, folders = Path(dataset), source_list(sources)
     if resources.executor is not None:  # the working directory of workers may be another one
         dataset, folders = dataset.absolute(), [folder.absolute() for folder in folders]
@@ -110,7 +102,7 @@ def run_preflight(
     found = _scan(folders, dataset, progress)
     proposed = given or _with_earlier_slice_numbers(make_plan(found), provenance)
     matched = _with_voxel_sizes(match_plan(found, proposed), settings, default_um)
-    labelled = _with_labels(matched, settings, progress)
+    labelled = _with_labels(matched, settings)
     checked = [(run, check_redundancy(run, planned, provenance, resources, progress)) for run, planned in labelled]
     planned_runs = [(run, plan.planned) for run, plan in checked]
     _refuse_conflicts(provenance, planned_runs)
@@ -124,21 +116,23 @@ def run_preflight(
         check_checksums(dataset, provenance)
     warnings += _changed_voxel_sizes(tasks, provenance, given, settings)
     warnings += _atlas_warnings(tasks, atlas, settings)
-    participants, participant_warnings = _participants(dataset, tasks, settings, explicit=given is not None)
+    participants = read_participants(Path(settings.participants), warnings.append) if settings.participants else None
+    before = read_table(dataset / PARTICIPANTS, COLUMNS)
+    warnings += contradictions(before, tasks, participants, explicit=given is not None)
+    warnings += unknown_participants(before, tasks, participants)
+    about = _about_dataset(dataset, given, proposed, default_um)
     return Preflight(
         sources=found.sources,
         dataset=dataset,
         settings=settings,
-        plan=Plan(
-            dataset=_about_dataset(dataset, given, proposed, default_um), runs=[planned for _, planned in planned_runs]
-        ),
+        plan=Plan(dataset=about, runs=[planned for _, planned in planned_runs]),
         explicit=given is not None,
         plan_file=plan_file,
         runs=tasks,
         participants=participants,
         provenance=provenance,
         resources=resources,
-        warnings=(*warnings, *participant_warnings),
+        warnings=tuple(warnings),
     )
 
 
@@ -192,51 +186,41 @@ def _refuse_other_naming(settings: Settings, dataset: Path, provenance: Provenan
 
 
 def _with_voxel_sizes(
-    matched: Sequence[tuple[Run, PlannedRun]], settings: Settings, default_um: tuple[float, float, float] | None
+    matched: _PlannedRuns, settings: Settings, default_um: tuple[float, float, float] | None
 ) -> _PlannedRuns:
     """Give each run its voxel size: that of the settings, of its part of the plan, or of the dataset, in this order."""
-    sizes = [settings.voxel_size_um or planned.voxel_size_um or default_um for _, planned in matched]
-    if unknown := [str(run.folder) for (run, _), size in zip(matched, sizes, strict=True) if size is None]:
+    sized = []
+    for run, planned in matched:
+        size_um = settings.voxel_size_um or planned.voxel_size_um or default_um
+        sized.append((run, planned.model_copy(update={"voxel_size_um": size_um})))
+    if unknown := [str(run.folder) for run, planned in sized if planned.voxel_size_um is None]:
         raise UsageError(f"the voxel size of {format_list(unknown)} is not known: {_WHERE_VOXEL_SIZES_ARE}")
-    return [
-        (run, planned.model_copy(update={"voxel_size_um": size_um}))
-        for (run, planned), size_um in zip(matched, sizes, strict=True)
-    ]
+    return sized
 
 
-def _with_labels(matched: Sequence[tuple[Run, PlannedRun]], settings: Settings, progress: Progress) -> _PlannedRuns:
+def _with_labels(matched: _PlannedRuns, settings: Settings) -> _PlannedRuns:
     """Put the labels of the settings into the plan of each run; refuse runs with missing or invalid labels."""
     if (settings.subject or settings.sample) and len(matched) > 1:
         raise UsageError(
             f"--subject and --sample are for one run, and there are {len(matched)}; give one run folder, or write the "
             "labels into a plan (catnip2bids scan SOURCE... -o plan.toml)"
         )
-    labelled = [(run, _with_labels_of(settings, planned)) for run, planned in matched]
+    labelled = []
+    for run, planned in matched:
+        sample = (settings.sample or planned.sample or "").removeprefix("sample-")
+        changes = {
+            "subject": (settings.subject or planned.subject or "").removeprefix("sub-") or None,
+            "sample": sample_label(sample) if sample else None,
+            "stain": (settings.stain or planned.stain or "").removeprefix("stain-"),
+        }
+        if changes["subject"] != planned.subject:
+            changes["source_id"] = None
+        labelled.append((run, planned.model_copy(update=changes)))
     _refuse_missing_labels(labelled)
     for run, planned in labelled:
         for what in ("subject", "sample", "stain"):
             check_label(getattr(planned, what), f"{run.folder}: the {what}")
-    samples = {
-        settings.sample or before.sample: after.sample
-        for (_, before), (_, after) in zip(matched, labelled, strict=True)
-    }
-    for given, sample in samples.items():
-        if given is not None and given.removeprefix("sample-") != sample:
-            progress.note(f"sample {given} means {sample}")
     return labelled
-
-
-def _with_labels_of(settings: Settings, planned: PlannedRun) -> PlannedRun:
-    changes = {
-        "subject": (settings.subject or planned.subject or "").removeprefix("sub-") or None,
-        "sample": (settings.sample or planned.sample or "").removeprefix("sample-") or None,
-        "stain": (settings.stain or planned.stain or "").removeprefix("stain-"),
-    }
-    if changes["sample"] is not None:
-        changes["sample"] = sample_label(changes["sample"])
-    if changes["subject"] != planned.subject:
-        planned = planned.model_copy(update={"source_id": None})
-    return planned.model_copy(update=changes)
 
 
 def _refuse_missing_labels(planned_runs: _PlannedRuns) -> None:
@@ -261,23 +245,10 @@ def _refuse_missing_labels(planned_runs: _PlannedRuns) -> None:
 
 
 def _refuse_conflicts(provenance: Provenance, planned_runs: _PlannedRuns) -> None:
-    """Refuse labels that conflict with those of other runs, packaged now or earlier."""
-    _refuse_other_labels(provenance, planned_runs)
-    identities = [identity_of(run, planned) for run, planned in planned_runs]
-    packaged_again = {(run.name, run.subject, run.sample, run.stain) for run in identities}
-    earlier = [
-        RunIdentity(run.name, run.source_id, run.subject, run.sample, run.stain)
-        for run in provenance.runs.values()
-        if (run.name, run.subject, run.sample, run.stain) not in packaged_again
-    ]
-    refuse_collisions([*earlier, *identities])
+    """Refuse labels that conflict with those of other runs, and runs that are in the dataset under other labels.
 
-
-def _refuse_other_labels(provenance: Provenance, planned_runs: _PlannedRuns) -> None:
-    """Refuse a run that is in the dataset under other labels: it would become two animals, or two stains.
-
-    Today's CATNIP names folders after the second in which it began, so folders of two animals may have the same name;
-    the ids in the names of their parents distinguish them.
+    Such a run would become two animals, or two stains. But folders of two animals may have the same name, since today's
+    CATNIP names folders after the second in which it began; the ids in the names of their parents distinguish them.
     """
     for run, planned in planned_runs:
         labels = (planned.subject, planned.sample, planned.stain)
@@ -291,18 +262,10 @@ def _refuse_other_labels(provenance: Provenance, planned_runs: _PlannedRuns) -> 
                     f"stain-{earlier.stain}; give the same labels, or package it into a new dataset. If it is another "
                     "channel in a folder of the same name, give the folder above both, and a plan with a stain for each"
                 )
-
-
-def _participants(
-    dataset: Path, runs: Sequence[RunTasks], settings: Settings, *, explicit: bool
-) -> tuple[GivenParticipants | None, list[str]]:
-    """Read the user's table of participants; also return warnings about the animals."""
-    warnings: list[str] = []
-    given = read_participants(Path(settings.participants), warnings.append) if settings.participants else None
-    before = read_table(dataset / PARTICIPANTS, COLUMNS)
-    warnings += contradictions(before, runs, given, explicit=explicit)
-    warnings += unknown_participants(before, runs, given)
-    return given, warnings
+    now = [identity_of(planned) for _, planned in planned_runs]
+    packaged_again = {replace(identity, source_id=None) for identity in now}
+    before = map(identity_of, provenance.runs.values())
+    refuse_collisions([*(run for run in before if replace(run, source_id=None) not in packaged_again), *now])
 
 
 def _run_warnings(checked: Sequence[tuple[Run, CheckedPlan]]) -> list[str]:
@@ -327,37 +290,30 @@ def _changed_voxel_sizes(
     warnings = []
     if given is not None and settings.voxel_size_um is not None:
         in_plan = [given.dataset.voxel_size_um, *(run.voxel_size_um for run in given.runs)]
-        others = {size: format_voxel_size(size) for size in in_plan if size not in (None, settings.voxel_size_um)}
         now = format_voxel_size(settings.voxel_size_um)
-        warnings += [
-            f"the plan says that voxels are {other}; {now} is used, as given with --voxel-size"
-            for other in others.values()
-        ]
-    for run in (run for run in runs if str(run.name) in provenance.runs):
-        earlier = {
-            image_stem(PurePosixPath(target)): image.voxel_size_um
-            for target, image in provenance.runs[str(run.name)].images.items()
-        }
-        pairs = (
-            (spec.voxel_size_um, earlier.get(spec.name, spec.voxel_size_um))
-            for spec in (task.spec for task in run.images)
-        )
-        if changed := next(((now, before) for now, before in pairs if now != before), None):
-            now, before = map(format_voxel_size, changed)
+        for size_um in dict.fromkeys(in_plan):
+            if size_um is not None and size_um != settings.voxel_size_um:
+                other = format_voxel_size(size_um)
+                warnings.append(f"the plan says that voxels are {other}; {now} is used, as given with --voxel-size")
+    for run in runs:
+        record = provenance.runs.get(str(run.name))
+        images = record.images.items() if record is not None else ()
+        earlier = {image_stem(PurePosixPath(target)): image.voxel_size_um for target, image in images}
+        again = [task.spec for task in run.images if task.spec.name in earlier]
+        if changed := [spec for spec in again if spec.voxel_size_um != earlier[spec.name]]:
+            before, now = format_voxel_size(earlier[changed[0].name]), format_voxel_size(changed[0].voxel_size_um)
             warnings.append(f"{run.run.folder}: was packaged with voxels of {before}, and is packaged with {now} now")
     return warnings
 
 
 def _atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings: Settings) -> list[str]:
     """Warn of a given atlas table that has other regions than the tables of counts, which CATNIP made itself."""
-    return [
-        f"{settings.atlas_table}: names other regions than {table}; is it the right table?"
-        for run in runs
-        if atlas is not None and (table := _contradicting(run, atlas)) is not None
-    ]
-
-
-def _contradicting(run: RunTasks, atlas: AtlasTable) -> Path | None:
-    """Return the first table of counts of a run that has regions of another atlas."""
-    tables = (task.entry.location for task in run.counts)
-    return next((file for file in tables if not atlas.same_atlas_as(AtlasTable.from_counts(read_counts(file)))), None)
+    if atlas is None:
+        return []
+    warnings = []
+    for run in runs:
+        tables = [task.entry.location for task in run.counts]
+        others = (file for file in tables if not atlas.same_atlas_as(AtlasTable.from_counts(read_counts(file))))
+        if (table := next(others, None)) is not None:
+            warnings.append(f"{settings.atlas_table}: names other regions than {table}; is it the right table?")
+    return warnings

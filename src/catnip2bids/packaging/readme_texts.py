@@ -15,7 +15,7 @@ from catnip2bids.atomic_write import write_text
 from catnip2bids.bids import dataset_paths
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.enums import Naming
-from catnip2bids.packaging.small_files import read_text
+from catnip2bids.packaging.existing_dataset import read_text
 from catnip2bids.paths import SafePath
 
 _BEGIN = "<!-- written by catnip2bids: text between these marks is replaced, the rest is yours -->"
@@ -86,6 +86,14 @@ def replace_marked_part(path: SafePath, text: str) -> None:
     write_text(path, f"{head}{marked}{tail}" if begin and end else f"{before.rstrip()}\n\n{marked}\n")
 
 
+def add_lines(path: SafePath, text: str) -> None:
+    """Add lines to a text file, except those that it has already."""
+    before = read_text(path)
+    missing = [line for line in text.splitlines() if line not in before.splitlines()]
+    if missing:
+        write_text(path, before + "\n".join(missing) + "\n")
+
+
 def dataset_readme(name: str, provenance: Provenance, naming: Naming) -> str:
     """Return the README of the dataset."""
     counts = dataset_paths.DERIVATIVE if naming == Naming.DSEG else dataset_paths.COUNTS
@@ -109,7 +117,13 @@ def dataset_readme(name: str, provenance: Provenance, naming: Naming) -> str:
                 ],
             ),
             "## Samples",
-            _samples(provenance),
+            _table(
+                ("subject", "sample", "stain", "run of CATNIP", "images"),
+                [
+                    (f"sub-{run.subject}", run.sample, run.stain, run.name, str(len(run.images)))
+                    for _, run in sorted(provenance.runs.items())
+                ],
+            ),
             "## What was left out, and why",
             _left_out(provenance),
             "No pixel was changed: level 0 of every image holds the values that CATNIP wrote. "
@@ -141,18 +155,9 @@ def counts_readme() -> str:
     )
 
 
-def _samples(provenance: Provenance) -> str:
-    rows = [
-        (f"sub-{run.subject}", run.sample, run.stain, run.name, str(len(run.images)))
-        for _, run in sorted(provenance.runs.items())
-    ]
-    return _table(("subject", "sample", "stain", "run of CATNIP", "images"), rows)
-
-
 def _recovered(provenance: Provenance) -> str:
     """Explain recovered hemisphere masks, if there are any."""
-    images = [image for run in provenance.runs.values() for image in run.images.values() if image.recovered_from]
-    if not images:
+    if not any(image.recovered_from for run in provenance.runs.values() for image in run.images.values()):
         return ""
     return (
         " Hemisphere masks that CATNIP did not keep were reconstructed from atlas labels with and without them: the "

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from catnip2bids._version import __version__
@@ -45,35 +45,43 @@ _OLD_REASONS = (
 
 @dataclass(frozen=True)
 class RedundancyCheck:
-    """A comparison that tells whether an entry is redundant beside a packaged one."""
+    """A comparison that tells whether an entry is redundant beside a packaged one, and what follows for the plan."""
 
     entry: Entry
     other: Entry  # the packaged entry
-    planned: PlannedEntry  # the plan for `entry`
+    before: PlannedEntry  # the plan for `entry` before the comparison
     is_masked: bool  # whether `entry` should be `other` times a mask; otherwise both should be the same
     decides: bool  # whether the result decides the action, because no person did
     mask: Entry | None  # the mask, if it is packaged too
     labels: tuple[str | None, ...]  # subject, sample and stain of the run
+    evidence: dict[str, Any] = field(default_factory=dict)  # relation, counts and fingerprint; empty until compared
 
-    def fingerprint(self) -> str:
-        """Hash everything that decides the result: the files, with size and time, the labels and the version."""
-        files = [file for entry in self._entries if entry.volume is not None for file in entry.volume.files]
-        document = [__version__, self.labels, [entry.path for entry in self._entries], file_states(files)]
-        return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+    @property
+    def _entries(self) -> list[Entry]:
+        return [entry for entry in (self.entry, self.other, self.mask) if entry is not None]
 
     @property
     def needed_bytes(self) -> int:
         """The least memory of a process that runs the comparison."""
         return needed_to_compare([compared_entry(entry) for entry in self._entries])
 
-    @property
-    def _entries(self) -> list[Entry]:
-        return [entry for entry in (self.entry, self.other, self.mask) if entry is not None]
+    def compared(self, known: dict[str, dict[str, Any]], resources: Resources, progress: Progress) -> RedundancyCheck:
+        """Return this check with its evidence; `known` has that of earlier comparisons, by fingerprint."""
+        fingerprint = self._fingerprint()
+        if fingerprint not in known:
+            progress.looking_at(self.entry.path)
+            evidence = self._compare_masked(resources) if self.is_masked else self._compare_identical(resources)
+            known[fingerprint] = evidence | {"files": self._file_names, "fingerprint": fingerprint}
+            if self._fingerprint() != fingerprint:
+                where = self.entry.location
+                raise SourceError(f"{where}: changed while it was read; run again when nothing writes to it")
+        return replace(self, evidence=known[fingerprint])
 
-    def compare(self, resources: Resources) -> dict[str, Any]:
-        """Compare the pixels and return the evidence; without a mask, stop at the first difference."""
-        evidence = self._compare_masked(resources) if self.is_masked else self._compare_identical(resources)
-        return evidence | {"files": self._file_names}
+    def _fingerprint(self) -> str:
+        """Hash everything that decides the result: the files, with size and time, the labels and the version."""
+        files = [file for entry in self._entries if entry.volume is not None for file in entry.volume.files]
+        document = [__version__, self.labels, [entry.path for entry in self._entries], file_states(files)]
+        return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
     @property
     def _file_names(self) -> list[str] | None:
@@ -83,6 +91,7 @@ class RedundancyCheck:
         return [self.entry.volume.plane_source(plane).path.name for plane in range(self.entry.volume.shape[0])]
 
     def _compare_identical(self, resources: Resources) -> dict[str, Any]:
+        """Compare until the first difference."""
         first = first_difference(self.other, self.entry, resources)
         if first is None:
             n_planes = 0 if self.entry.volume is None else self.entry.volume.shape[0]
@@ -113,42 +122,29 @@ class RedundancyCheck:
             evidence["voxels_not_the_product"] = count_not_product(self.entry, self.other, self.mask, resources)
         return evidence
 
-
-@dataclass(frozen=True)
-class RedundancyResult:
-    """A finished comparison, and what follows from it for the plan."""
-
-    check: RedundancyCheck
-    evidence: dict[str, Any]  # relation, counts, and the fingerprint of the check
-
-    @property
-    def entry(self) -> Entry:
-        """The entry that was checked."""
-        return self.check.entry
-
     @property
     def problem(self) -> str | None:
         """Why the result is out of date, because files changed since the comparison; None if it is not."""
         try:
-            same = self.check.fingerprint() == self.evidence["fingerprint"]
+            same = self._fingerprint() == self.evidence["fingerprint"]
         except SourceError as error:
             return str(error)
-        entry, other = self.check.entry.location, self.check.other.path
+        entry, other = self.entry.location, self.other.path
         return None if same else f"{entry}: it or {other} changed since they were compared; run again"
 
     @property
     def is_redundant(self) -> bool:
         """Whether the entry follows from the packaged one (and the mask)."""
         if self.evidence["relation"] == Relation.MASKED_2:
-            return self.check.is_masked and self.evidence.get("voxels_not_the_product", 0) == 0
+            return self.is_masked and self.evidence.get("voxels_not_the_product", 0) == 0
         return bool(self.evidence["relation"] == Relation.IDENTICAL)
 
     @property
     def planned(self) -> PlannedEntry:
         """The plan for the entry after the comparison."""
-        other = self.check.other.path
-        if not self.check.decides or not (self.is_redundant or self.check.is_masked):
-            return self.check.planned
+        other = self.other.path
+        if not self.decides or not (self.is_redundant or self.is_masked):
+            return self.before
         if not self.is_redundant:
             action, reason = Action.CONVERT, f"it is not {other} times {self._why_not}"
         elif self.evidence["relation"] == Relation.IDENTICAL:
@@ -156,39 +152,35 @@ class RedundancyResult:
         else:
             action = Action.EXCLUDE
             reason = f"redundant: equals the packaged {other} times the hemisphere mask, voxel by voxel: {self._counts}"
-        return self.check.planned.model_copy(update={"action": action, "reason": reason, "by_pixels": action})
+        return self.before.model_copy(update={"action": action, "reason": reason, "by_pixels": action})
 
     @property
     def recovered_mask(self) -> RecoveredMask | None:
         """The mask that turns the packaged entry into this one, if it is needed and the run has no other copy of it."""
-        unmasked, masked = self.check.other.volume, self.entry.volume
+        unmasked, masked = self.other.volume, self.entry.volume
         is_excluded = self.planned.action == Action.EXCLUDE and self.evidence["relation"] == Relation.MASKED_2
-        if not (self.is_redundant and is_excluded) or self.check.mask is not None or unmasked is None or masked is None:
+        if not (self.is_redundant and is_excluded) or self.mask is not None or unmasked is None or masked is None:
             return None
         return RecoveredMask.from_evidence(unmasked, masked, self.evidence)
 
     @property
     def warning(self) -> str | None:
         """The warning if an entry that should be redundant is not; None otherwise."""
-        if self.is_redundant or not self.check.is_masked:
+        if self.is_redundant or not self.is_masked:
             return None
-        if self.check.decides:
+        if self.decides:
             return f"{self.entry.location}: is packaged too, because {self.planned.reason}"
-        other = self.check.other.path
+        other = self.other.path
         return f"{self.entry.location}: is left out by the plan, and {other} does not contain all of its pixels"
 
     @property
     def _why_not(self) -> str:
         found = self.evidence
         if "product_with" in found:
-            n_broken = found["voxels_not_the_product"]
+            if (n_broken := found["voxels_not_the_product"]) is None:
+                return f"{found['product_with']}: it cannot be read"
             differ = "differs" if n_broken == 1 else "differ"
-            what = (
-                "it cannot be read"
-                if n_broken is None
-                else f"{format_count(n_broken, 'voxel')} {differ} from the product"
-            )
-            return f"{found['product_with']}: {what}"
+            return f"{found['product_with']}: {format_count(n_broken, 'voxel')} {differ} from the product"
         if found["planes_unreadable"]:
             what = f"{found['planes_unreadable']} of {format_count(found['planes_compared'], 'plane')} cannot be read"
         elif found["planes_without_partner"]:
@@ -216,21 +208,8 @@ class CheckedPlan:
     """The plan of a run after the comparison of pixels."""
 
     planned: PlannedRun
-    results: tuple[RedundancyResult, ...]
+    results: tuple[RedundancyCheck, ...]
     warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A volume that may be redundant."""
-
-    entry: Entry
-    planned: PlannedEntry
-    role: str | None  # the component that may hold the same pixels
-    other: Entry | None  # the packaged entry of that component, if there is one
-    is_masked: bool
-    was_decided_by_pixels: bool  # whether an earlier comparison made the plan for it
-    decides: bool
 
 
 def check_redundancy(
@@ -242,88 +221,49 @@ def check_redundancy(
     """
     earlier = [decision.evidence for decision in provenance.decisions if decision.evidence]
     known = {evidence["fingerprint"]: evidence for evidence in earlier if "fingerprint" in evidence}
-    packaged = _packaged(run, planned)
-    candidates = list(_candidates(run, planned, packaged))
-    mask = next(iter(_with_role(packaged, HEMISPHERE_MASK.role)), None)
-    checks = _checks(candidates, mask, (planned.subject, planned.sample, planned.stain))
-    results = [_result(check, known, resources, progress) for check in checks]
-    not_covered = {entry.source: entry for entry in _not_covered(candidates)}
-    changed = not_covered | {result.entry.path: result.planned for result in results}
-    warnings = {
-        path: f"{run.folder / path}: is packaged, because {entry.reason}" for path, entry in not_covered.items()
-    }
-    warnings |= {result.entry.path: result.warning for result in results if result.warning}
-    entries = [changed.get(entry.source, entry) for entry in planned.entries]
-    return CheckedPlan(
-        planned=planned.model_copy(update={"entries": entries}),
-        results=tuple(results),
-        warnings=tuple(warnings[entry.path] for entry in run.entries if entry.path in warnings),
-    )
-
-
-def _result(
-    check: RedundancyCheck, known: dict[str, dict[str, Any]], resources: Resources, progress: Progress
-) -> RedundancyResult:
-    """Run a check, or take its evidence from `known`, by fingerprint."""
-    fingerprint = check.fingerprint()
-    if fingerprint not in known:
-        progress.looking_at(check.entry.path)
-        known[fingerprint] = check.compare(resources) | {"fingerprint": fingerprint}
-        if check.fingerprint() != fingerprint:
-            raise SourceError(f"{check.entry.location}: changed while it was read; run again when nothing writes to it")
-    return RedundancyResult(check, known[fingerprint])
-
-
-def _checks(
-    candidates: Sequence[_Candidate], mask: Entry | None, labels: tuple[str | None, ...]
-) -> Iterator[RedundancyCheck]:
-    """Yield the comparisons that are needed: where no person decided, or where the plan excludes a masked volume."""
-    for found in candidates:
-        is_excluded = found.is_masked and found.planned.action == Action.EXCLUDE
-        if found.other is not None and (found.decides or is_excluded):
-            of_entry = mask if found.is_masked else None
-            yield RedundancyCheck(
-                found.entry, found.other, found.planned, found.is_masked, found.decides, of_entry, labels
-            )
-
-
-def _not_covered(candidates: Sequence[_Candidate]) -> Iterator[PlannedEntry]:
-    """Yield new plans for entries that cannot be redundant, because what they could be made from is not packaged."""
-    for found in candidates:
-        is_default_exclusion = found.decides and found.planned.action == Action.EXCLUDE
-        if found.other is None and is_default_exclusion and (found.is_masked or found.was_decided_by_pixels):
-            reason = f"what it would be made from ({found.role}) is not packaged"
-            yield found.planned.model_copy(
-                update={"action": Action.CONVERT, "reason": reason, "by_pixels": Action.CONVERT}
-            )
-
-
-def _candidates(run: Run, planned: PlannedRun, packaged: Sequence[Entry]) -> Iterator[_Candidate]:
-    planned_entries = {entry.source: entry for entry in planned.entries}
-    for entry in run.entries:
-        component, plan = entry.component, planned_entries[entry.path]
-        if component is None or entry.volume is None or plan.action == Action.COPY:
-            continue
-        masked = component.beside if component.beside and component.beside.action == Action.EXCLUDE else None
-        role = masked.role if masked else component.made_from
-        others = (other for other in _with_role(packaged, role) if masked or _may_be_the_same(entry, other))
-        by_pixels = plan.by_pixels == plan.action or any(
-            plan.action == action and reason.fullmatch(plan.reason) for action, reason in _OLD_REASONS
-        )
-        decides = (
-            plan == default_entry(entry, run) or by_pixels or (masked is not None and plan.reason == masked.reason)
-        )
-        yield _Candidate(entry, plan, role, next(others, None), masked is not None, by_pixels, decides)
-
-
-def _packaged(run: Run, planned: PlannedRun) -> list[Entry]:
-    """List the volumes of a run that are converted."""
-    actions, problems = {entry.source: entry.action for entry in planned.entries}, problems_of(run, planned)
-    return [
+    problems, lines = problems_of(run, planned), {line.source: line for line in planned.entries}
+    packaged = [
         entry
         for entry in run.entries
-        if entry.volume is not None and actions[entry.path] == Action.CONVERT and entry.path not in problems
+        if entry.volume is not None and lines[entry.path].action == Action.CONVERT and entry.path not in problems
     ]
+    packaged_mask = next(iter(_with_role(packaged, HEMISPHERE_MASK.role)), None)
+    results: list[RedundancyCheck] = []
+    warnings: list[str] = []
+    for entry in run.entries:
+        component, line = entry.component, lines[entry.path]
+        if component is None or entry.volume is None or line.action == Action.COPY:
+            continue
+        masked = component.beside if component.beside and component.beside.action == Action.EXCLUDE else None
+        is_masked, is_excluded = masked is not None, line.action == Action.EXCLUDE
+        role = masked.role if masked else component.made_from
+        others = (other for other in _with_role(packaged, role) if is_masked or _may_be_the_same(entry, other))
+        other = next(others, None)
+        by_pixels = _was_decided_by_pixels(line)
+        decides = (
+            line == default_entry(entry, run) or by_pixels or (masked is not None and line.reason == masked.reason)
+        )
+        if other is not None and (decides or (is_masked and is_excluded)):
+            labels = (planned.subject, planned.sample, planned.stain)
+            mask = packaged_mask if is_masked else None
+            check = RedundancyCheck(entry, other, line, is_masked, decides, mask, labels)
+            result = check.compared(known, resources, progress)
+            results.append(result)
+            lines[entry.path] = result.planned
+            warnings += [result.warning] if result.warning else []
+        elif other is None and decides and is_excluded and (is_masked or by_pixels):
+            reason = f"what it would be made from ({role}) is not packaged"
+            convert = {"action": Action.CONVERT, "reason": reason, "by_pixels": Action.CONVERT}
+            lines[entry.path] = line.model_copy(update=convert)
+            warnings.append(f"{entry.location}: is packaged, because {reason}")
+    entries = [lines[line.source] for line in planned.entries]
+    return CheckedPlan(planned.model_copy(update={"entries": entries}), tuple(results), tuple(warnings))
+
+
+def _was_decided_by_pixels(line: PlannedEntry) -> bool:
+    return line.by_pixels == line.action or any(
+        line.action == action and reason.fullmatch(line.reason) for action, reason in _OLD_REASONS
+    )
 
 
 def _with_role(entries: Sequence[Entry], role: str | None) -> list[Entry]:

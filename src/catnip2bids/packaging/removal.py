@@ -5,31 +5,27 @@ Invariant: files are removed before their records in provenance, so that a remov
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import raising_write_errors, remove, write_text
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA
-from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, provenance_of, read_provenance
-from catnip2bids.bids.tables import read_table
+from catnip2bids.bids.provenance import PLAN, Provenance, provenance_of
+from catnip2bids.bids.tables import Table, read_table
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.enums import Naming
-from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.errors import UsageError
 from catnip2bids.formatting import format_list
-from catnip2bids.locks import locked
-from catnip2bids.packaging.atlases import write_atlas_tables
 from catnip2bids.packaging.existing_dataset import check_checksums, check_existing
 from catnip2bids.packaging.images import remove_image
 from catnip2bids.packaging.metadata import Metadata
-from catnip2bids.packaging.package_runs import draw_report, raising_exit_code_1
+from catnip2bids.packaging.package_runs import add_to_history, draw_report, locked_if_unchanged, raising_exit_code_1
 from catnip2bids.packaging.participants import PARTICIPANTS
 from catnip2bids.packaging.result import PackageLog, PackageResult
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import AboutDataset, Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
-from catnip2bids.versions import installed_versions
 
 _TABLES = (PurePosixPath(PARTICIPANTS), PurePosixPath("samples.tsv"), DERIVATIVE / "samples.tsv")
 """Tables with rows of each animal."""
@@ -74,20 +70,21 @@ def remove_animal(
         raise UsageError(f"{dataset}: {subject} is its only animal; delete the whole folder instead")
     check_existing(dataset, ())
     check_checksums(dataset, provenance)
-    log = PackageLog(dataset)
-    with raising_write_errors(dataset), locked(dataset):
-        if read_provenance(dataset) != provenance:
-            raise DatasetError(f"{dataset}: was changed by another catnip2bids meanwhile; run again")
-        with raising_exit_code_1():  # nothing is refused after this
-            checksums = set_checksums_aside(dataset)
-            _remove_files(dataset, provenance, subject, log)
-            _remove_records(dataset, provenance, subject)
-            for path in log.removed:
-                progress.note(f"{path}: removed")
-            of_others = {file: sha256 for file, sha256 in checksums.items() if not _is_of(file, f"sub-{subject}")}
-            write_checksums(dataset, of_others, [])
+    log = PackageLog(dataset, progress)
+    with (
+        raising_write_errors(dataset),
+        locked_if_unchanged(dataset, provenance),
+        raising_exit_code_1(),  # nothing is refused after this
+    ):
+        checksums = set_checksums_aside(dataset)
+        _remove_files(dataset, provenance, subject, log)
+        _remove_records(dataset, provenance, subject)
+        for path in log.removed:
+            progress.note(f"{path}: removed")
+        of_others = {file: sha256 for file, sha256 in checksums.items() if not _is_of(file, f"sub-{subject}")}
+        write_checksums(dataset, of_others, [])
     if report:
-        draw_report(log, Settings(), progress)
+        draw_report(log, Settings())
     return log.result()
 
 
@@ -112,28 +109,19 @@ def _remove_files(dataset: Path, provenance: Provenance, subject: str, log: Pack
 
 def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> None:
     """Remove the animal from tables, plan and provenance, and update the files that are made from them."""
-    for table in _TABLES:
-        _remove_rows(dataset, table, subject)
+    for path in _TABLES:
+        table = read_table(dataset / path)
+        rows = tuple(row for row in table.rows if row.get("participant_id") != f"sub-{subject}")
+        if len(rows) < len(table.rows):
+            write_text(safe_path(dataset, path), Table(table.columns, rows).to_tsv())
     removed = {key for key, run in provenance.runs.items() if run.subject == subject}
     provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
     provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
     about = _remove_from_plan(dataset, subject)
     naming = Naming(provenance.settings.get("naming", Naming.BIDS))
-    names = write_atlas_tables(dataset, provenance, {})
-    Metadata(dataset, about, False, naming, provenance, ()).write(None, names)
-    command = f"catnip2bids package -o {dataset.resolve().name} --remove {subject}"
-    now = datetime.now(UTC).replace(microsecond=0).isoformat()
-    provenance.history.append(
-        Invocation(command=command, time=now, versions=installed_versions(), settings=provenance.settings)
-    )
+    Metadata(dataset, about, False, naming, provenance).write()
+    add_to_history(provenance, f"catnip2bids package -o {dataset.resolve().name} --remove {subject}")
     provenance.save(dataset)
-
-
-def _remove_rows(dataset: Path, path: PurePosixPath, subject: str) -> None:
-    table = read_table(dataset / path)
-    rows = tuple(row for row in table.rows if row.get("participant_id") != f"sub-{subject}")
-    if len(rows) < len(table.rows):
-        write_text(safe_path(dataset, path), type(table)(table.columns, rows).to_tsv())
 
 
 def _remove_from_plan(dataset: Path, subject: str) -> AboutDataset:

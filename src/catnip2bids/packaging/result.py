@@ -1,12 +1,14 @@
-"""The result of packaging."""
+"""The result of packaging, and the log from which it is made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from catnip2bids.formatting import format_count
+from catnip2bids.progress import Progress
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 
@@ -105,6 +107,7 @@ class PackageLog:
     """What `PackageResult` says, while packaging goes on."""
 
     dataset: Path
+    progress: Progress  # is told of problems and warnings at once
     made: list[PurePosixPath] = field(default_factory=list)
     kept: list[PurePosixPath] = field(default_factory=list)
     copied: list[PurePosixPath] = field(default_factory=list)
@@ -114,16 +117,17 @@ class PackageLog:
     runs: list[RunSummary] = field(default_factory=list)
     report: Path | None = None
 
+    def problem(self, text: str) -> None:
+        """Log what was not done, and why."""
+        self.problems.append(text)
+        self.progress.problem(text)
+
+    def warning(self, text: str) -> None:
+        """Log what may be wrong."""
+        self.warnings.append(text)
+        self.progress.warning(text)
+
     def result(self) -> PackageResult:
         """Return the result so far."""
-        return PackageResult(
-            self.dataset,
-            made=tuple(self.made),
-            kept=tuple(self.kept),
-            copied=tuple(self.copied),
-            removed=tuple(self.removed),
-            problems=tuple(self.problems),
-            warnings=tuple(self.warnings),
-            runs=tuple(self.runs),
-            report=self.report,
-        )
+        lists: dict[str, Any] = {name: tuple(value) for name, value in vars(self).items() if isinstance(value, list)}
+        return PackageResult(self.dataset, report=self.report, **lists)

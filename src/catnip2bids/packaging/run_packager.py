@@ -6,11 +6,10 @@ Invariant: a task that fails is reported and skipped, and does not stop the othe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,15 +23,13 @@ from catnip2bids.catnip.component_type import Action, Content
 from catnip2bids.enums import Format
 from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
 from catnip2bids.formatting import format_count, format_list
-from catnip2bids.packaging.copies import copy_verbatim
-from catnip2bids.packaging.counts import write_counts
+from catnip2bids.packaging.copies import copy_verbatim, private_words
 from catnip2bids.packaging.images import current_metadata, embed_labels, is_current, remove_image, replace_metadata
 from catnip2bids.packaging.preflight import Preflight
-from catnip2bids.packaging.privacy import private_words
-from catnip2bids.packaging.result import PackageLog, RunSummary
+from catnip2bids.packaging.region_tables import write_counts
+from catnip2bids.packaging.result import PackageLog
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import safe_path
-from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, files_below
 from catnip2bids.volume import other_series, slice_files
 
@@ -44,19 +41,18 @@ class RunPackager:
     the result of each.
     """
 
-    def __init__(self, preflight: Preflight, tasks: RunTasks, log: PackageLog, progress: Progress) -> None:
-        self.preflight, self.tasks, self.log, self.progress = preflight, tasks, log, progress
-        self._earlier = self._earlier_decisions()
+    def __init__(self, preflight: Preflight, tasks: RunTasks, log: PackageLog) -> None:
+        self.preflight, self.tasks, self.log = preflight, tasks, log
+        self._dataset, self._key = preflight.dataset, str(tasks.name)
+        provenance = preflight.provenance
+        # by the paths of entries
+        self._earlier = provenance.decisions_of(self._key) if self._key in provenance.runs else {}
         self._kept: list[ImageTask] = []
         self._outdated: list[tuple[ImageTask, dict[str, Any]]] = []
         self._record = self._begin_record()
         self._failures = dict(tasks.problems)
         for problem in tasks.problems.values():
-            self._failed(problem)
-
-    @property
-    def _dataset(self) -> Path:
-        return self.preflight.dataset
+            log.problem(problem)
 
     def missing_images(self) -> list[ImageTask]:
         """List the images that have to be made, without writing anything; the others are kept."""
@@ -92,7 +88,8 @@ class RunPackager:
                 self._finish_image(image)
         for counts in self.tasks.counts:
             with self._reporting_failure(counts):
-                if write_counts(self._dataset, counts) or self.preflight.settings.overwrite:
+                has_changed = write_counts(self._dataset, counts.entry.location, counts.target)
+                if has_changed or self.preflight.settings.overwrite:
                     self.log.copied.append(counts.target)
                 self._copy(CopyTask(counts.entry, counts.verbatim))
         for copy in self.tasks.copies:
@@ -112,35 +109,29 @@ class RunPackager:
                 self.preflight.provenance.save(self._dataset)
         if self._outdated:
             images = format_count(len(self._outdated), "image")
-            self.progress.note(f"{self.tasks.name}: metadata of {images}, of an earlier version, is written again")
+            self.log.progress.note(f"{self.tasks.name}: metadata of {images}, of an earlier version, is written again")
 
     def _copy(self, task: CopyTask) -> None:
         """Copy a file or folder unchanged, and warn of private words in it."""
         for made in copy_verbatim(task, self._dataset, overwrite=self.preflight.settings.overwrite):
             self.log.copied += [made.copy] if made.is_new else []
             if words := private_words(self._dataset / made.copy):
-                self._warn(f"{made.file}: is copied as it is, and {words}; exclude it if that must not be published")
+                self.log.warning(
+                    f"{made.file}: is copied as it is, and {words}; exclude it if that must not be published"
+                )
 
     def finish(self) -> None:
         """Run the steps that need the images of the run, and record the decisions about all entries."""
-        self._check_redundancy()
+        for result in self.tasks.redundancy:
+            is_excluded = result.planned.action == Action.EXCLUDE and result.entry.path not in self._failures
+            if is_excluded and (problem := result.problem) is not None:
+                self._fail(result.entry, problem)
         self._remove_unplanned()
         self._embed()
         self._decide_all()
-        self.log.runs.append(self._summary())
+        n_images = sum(str(task.target) in self._record.images for task in self.tasks.images)
+        self.log.runs.append(self.tasks.summary(n_images, self._failures.keys()))
         self.preflight.provenance.save(self._dataset)
-
-    def _summary(self) -> RunSummary:
-        failed = self._failures.keys()
-        excluded = {entry.source for entry in self.tasks.planned.entries if entry.action == Action.EXCLUDE}
-        return RunSummary(
-            name=str(self.tasks.name),
-            n_images=sum(str(task.target) in self._record.images for task in self.tasks.images),
-            n_tables=sum(task.entry.path not in failed for task in self.tasks.counts),
-            n_copies=sum(task.entry.path not in failed for task in self.tasks.copies),
-            n_excluded=len(excluded - failed),
-            n_problems=len(failed),
-        )
 
     @contextmanager
     def _reporting_failure(self, task: ImageTask | CountsTask | CopyTask) -> Iterator[None]:
@@ -150,31 +141,30 @@ class RunPackager:
         except (WorkerError, WriteError):
             raise
         except Catnip2bidsError as error:
-            self._failures[task.entry.path] = str(error)
-            self._failed(str(error))
+            self._fail(task.entry, str(error))
+
+    def _fail(self, entry: Entry, problem: str) -> None:
+        self._failures[entry.path] = problem
+        self.log.problem(problem)
 
     def _finish_image(self, task: ImageTask) -> None:
         discard_staging(safe_path(self._dataset, task.target))
         if task.component.content == Content.LABELS:
-            self._warn_of_unlisted(task, self._record.images[str(task.target)].label_values or [])
+            unlisted = self.tasks.atlas.unlisted_values(self._record.images[str(task.target)].label_values or [])
+            if unlisted:
+                in_no_table = f"{format_count(len(unlisted), 'label value')} in no table"
+                values = format_list([*map(str, unlisted)])
+                self.log.warning(
+                    f"{task.entry.location}: {in_no_table}: {values}; listed as {UNLISTED}_... in dseg.tsv"
+                )
             if self.preflight.settings.image_format == Format.OME_ZARR and task.spec.name_label is None:
-                self._warn(unnamed_labels_warning(task.entry.location, task.volume.dtype))
-
-    def _failed(self, problem: str) -> None:
-        self.log.problems.append(problem)
-        self.progress.problem(problem)
-
-    def _earlier_decisions(self) -> dict[str, Decision]:
-        """Return the decisions of the last time that the run was packaged, by the paths of entries."""
-        provenance, key = self.preflight.provenance, str(self.tasks.name)
-        return provenance.decisions_of(key) if key in provenance.runs else {}
+                self.log.warning(unnamed_labels_warning(task.entry.location, task.volume.dtype))
 
     def _begin_record(self) -> RunRecord:
         """Replace the record of the run, but keep its images and sidecars."""
-        run, planned, key = self.tasks.run, self.tasks.planned, str(self.tasks.name)
-        runs = self.preflight.provenance.runs
-        before = runs.get(key)
-        runs[key] = RunRecord(
+        run, planned, runs = self.tasks.run, self.tasks.planned, self.preflight.provenance.runs
+        before = runs.get(self._key)
+        runs[self._key] = RunRecord(
             name=run.folder_name,
             source=run.source,
             source_id=planned.source_id,
@@ -188,28 +178,7 @@ class RunPackager:
             images=before.images if before else {},
             sidecars=before.sidecars if before else {},
         )
-        return runs[key]
-
-    def _warn_of_unlisted(self, task: ImageTask, values: Sequence[int]) -> None:
-        unlisted = self.tasks.atlas.unlisted_values(values)
-        if unlisted:
-            values_in_no_table = (
-                f"{format_count(len(unlisted), 'label value')} in no table: {format_list([*map(str, unlisted)])}"
-            )
-            self._warn(f"{task.entry.location}: {values_in_no_table}; listed as {UNLISTED}_... in dseg.tsv")
-
-    def _warn(self, warning: str) -> None:
-        self.log.warnings.append(warning)
-        self.progress.warning(warning)
-
-    def _check_redundancy(self) -> None:
-        """Report entries that were excluded as redundant, if their files changed since the comparison."""
-        for result in self.tasks.redundancy:
-            if result.planned.action != Action.EXCLUDE or result.entry.path in self._failures:
-                continue
-            if (problem := result.problem) is not None:
-                self._failures[result.entry.path] = problem
-                self._failed(problem)
+        return runs[self._key]
 
     def _remove_unplanned(self) -> None:
         """Remove files of an earlier plan, except those whose source has a problem now or is gone."""
@@ -226,78 +195,72 @@ class RunPackager:
                 self.log.removed.append(hashes_path(image_file))
         for entry in self.tasks.planned.entries:
             before = self._earlier.get(entry.source)
-            if entry.action == Action.EXCLUDE and entry.source not in self._failures and before is not None:
-                self._remove_copies(entry.source, before)
-
-    def _remove_copies(self, path: str, before: Decision) -> None:
-        """Remove the copies of an entry, and the table of counts that was made from it."""
-        is_table = before.target is not None and before.target.endswith("_counts.tsv")
-        # files below the name of an image are copies of other entries
-        copies = [copy_of(self.tasks.name, path)] if before.action == "copy" or is_table else []
-        if before.target is not None and is_table:
-            copies.append(PurePosixPath(before.target))
-        for copy in copies:
-            if (self._dataset / copy).exists():
-                remove(safe_path(self._dataset, copy))
-                self._removed(copy)
+            if entry.action != Action.EXCLUDE or entry.source in self._failures or before is None:
+                continue
+            table = before.target if before.target is not None and before.target.endswith("_counts.tsv") else None
+            # files below the name of an image are copies of other entries
+            paths = [copy_of(self.tasks.name, entry.source)] if before.action == "copy" or table else []
+            paths += [PurePosixPath(table)] if table else []
+            for path in paths:
+                if (self._dataset / path).exists():
+                    remove(safe_path(self._dataset, path))
+                    self._removed(path)
 
     def _removed(self, path: PurePosixPath) -> None:
         self.log.removed.append(path)
-        self.progress.note(f"{path}: removed, because the plan no longer includes it")
+        self.log.progress.note(f"{path}: removed, because the plan no longer includes it")
 
     def _embed(self) -> None:
         """Embed label images into the raw image if the settings say so; never leave outdated ones there."""
-        raw, record = self.tasks.raw_image, self._record
-        if raw is None or str(raw.target) not in record.images:
+        raw, images, settings = self.tasks.raw_image, self._record.images, self.preflight.settings
+        if raw is None or (raw_record := images.get(str(raw.target))) is None:
             return
-        raw_record = record.images[str(raw.target)]
-        if not self.preflight.settings.embed_labels and not raw_record.embedded:
-            return
-        candidates = [
-            task
-            for task in self.tasks.images
-            if task.has_labels and task.volume.shape == raw.volume.shape and str(task.target) in record.images
-        ]
-        labels = [task for task in candidates if task.spec.name_label is not None]
-        for task in candidates:
-            if self.preflight.settings.embed_labels and task not in labels:
+        labels = []
+        for task in self.tasks.images if settings.embed_labels else ():
+            if not task.has_labels or task.volume.shape != raw.volume.shape or str(task.target) not in images:
+                continue
+            if task.spec.name_label is None:
                 left_out = "OME-NGFF allows only integers as label images, so it is not embedded; save it as integers"
-                self._warn(f"{task.entry.location}: is stored as {task.volume.dtype}: {left_out} and package again")
-        if not self.preflight.settings.embed_labels:
-            labels = []
-        wanted = {task.spec.channel: record.images[str(task.target)].fingerprint for task in labels}
+                self.log.warning(
+                    f"{task.entry.location}: is stored as {task.volume.dtype}: {left_out} and package again"
+                )
+            else:
+                labels.append(task)
+        wanted = {task.spec.channel: images[str(task.target)].fingerprint for task in labels}
         if raw_record.embedded != wanted:
-            embed_labels(self._dataset, raw, labels, self.preflight.settings.ome_zarr_version)
+            embed_labels(self._dataset, raw, labels, settings.ome_zarr_version)
             self.log.copied.append(raw.target / "labels")
             raw_record.embedded = wanted
 
     def _decide(self, entries: Iterable[Entry]) -> None:
         """Record the decisions about some entries."""
-        run, provenance = self.tasks.run, self.preflight.provenance
-        decided = {run.source_of(entry): [self._decision(entry), *self._not_matching(entry)] for entry in entries}
-        new = {decision.source for decisions in decided.values() for decision in decisions}
-        of_others = [
-            other for other in provenance.decisions if other.run != str(self.tasks.name) or other.source not in new
-        ]
-        provenance.decisions = [*of_others, *chain.from_iterable(decided.values())]
+        provenance = self.preflight.provenance
+        new = [decision for entry in entries for decision in (self._decision(entry), *self._not_matching(entry))]
+        sources = {decision.source for decision in new}
+        others = [found for found in provenance.decisions if found.run != self._key or found.source not in sources]
+        provenance.decisions = [*others, *new]
 
     def _decide_all(self) -> None:
         """Record the decisions about all entries; keep those about entries that are gone."""
         run, provenance = self.tasks.run, self.preflight.provenance
-        provenance.decisions = [decision for decision in provenance.decisions if decision.run != str(self.tasks.name)]
+        decisions = [decision for decision in provenance.decisions if decision.run != self._key]
+        paths = {entry.path for entry in run.entries}
+        with_slice_number = {path for path, decision in self._earlier.items() if decision.slice_number is not None}
+        for path in sorted(self._earlier.keys() - paths):
+            decision, folder = self._earlier[path], PurePosixPath(path).parent.as_posix()
+            if folder in with_slice_number and decision.n_bytes is None:
+                continue  # files that the slice number did not match
+            self.log.progress.note(f"{run.folder / path}: no longer exists; what was packaged from it is kept")
+            decisions.append(decision.model_copy(update={"source": os.path.normpath(f"{run.source}/{path}")}))
+        provenance.decisions = decisions
         self._decide(run.entries)
-        vanished = self._earlier.keys() - {entry.path for entry in run.entries} - self._not_matched_before()
-        kept: list[Decision] = []
-        for path in sorted(vanished):
-            self.progress.note(f"{run.folder / path}: no longer exists; what was packaged from it is kept")
-            source = os.path.normpath(f"{run.source}/{path}")
-            kept.append(self._earlier[path].model_copy(update={"source": source}))
-        provenance.decisions = [*provenance.decisions, *kept]
 
     def _decision(self, entry: Entry) -> Decision:
         """Return what was done with an entry, and why."""
         planned = next(line for line in self.tasks.planned.entries if line.source == entry.path)
-        action, reason, problem = planned.action, planned.reason, self._public_problem(entry)
+        action, reason, problem = planned.action, planned.reason, self._failures.get(entry.path)
+        for folder in (self.tasks.run.folder.resolve(), self.tasks.run.folder):  # those of this machine are private
+            problem = problem and problem.replace(f"{folder}{os.sep}", "")
         target: PurePosixPath | str | None = None
         if problem is not None:
             target = next((name for name, image in self._record.images.items() if image.source == entry.path), None)
@@ -308,7 +271,7 @@ class RunPackager:
         elif action != Action.EXCLUDE:
             target = next((task.target for task in self.tasks.all_tasks if task.entry is entry), None)
         return Decision(
-            run=str(self.tasks.name),
+            run=self._key,
             source=self.tasks.run.source_of(entry),
             action=action.value,
             target=str(target) if target else None,
@@ -325,27 +288,9 @@ class RunPackager:
         if entry.slice_number is None:
             return
         for names, n_files in other_series(slice_files(entry.location), entry.slice_number).items():
-            reason = (
-                f"{format_count(n_files, 'file')} not matched by the slice number '{entry.slice_number}' of the plan"
-            )
-            source = f"{self.tasks.run.source_of(entry)}/{names}"
-            yield Decision(run=str(self.tasks.name), source=source, action="exclude", reason=reason)
-
-    def _not_matched_before(self) -> set[str]:
-        """Return the paths of earlier decisions about files that did not match a slice number."""
-        folders = {path for path, decision in self._earlier.items() if decision.slice_number is not None}
-        return {
-            path
-            for path, decision in self._earlier.items()
-            if PurePosixPath(path).parent.as_posix() in folders and decision.n_bytes is None
-        }
-
-    def _public_problem(self, entry: Entry) -> str | None:
-        """Return the problem of an entry without the folders of this machine, because it gets published."""
-        problem = self._failures.get(entry.path)
-        for folder in (self.tasks.run.folder.resolve(), self.tasks.run.folder):
-            problem = problem and problem.replace(f"{folder}{os.sep}", "")
-        return problem
+            files, source = format_count(n_files, "file"), f"{self.tasks.run.source_of(entry)}/{names}"
+            reason = f"{files} not matched by the slice number '{entry.slice_number}' of the plan"
+            yield Decision(run=self._key, source=source, action="exclude", reason=reason)
 
 
 def _written(location: Path) -> str | None:

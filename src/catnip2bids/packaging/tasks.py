@@ -5,14 +5,13 @@ Invariant: no two tasks of a dataset write the same file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any
 
 from catnip2bids.atomic_write import too_long
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, copy_of, image_stem, sidecar_of
-from catnip2bids.bids.names import BidsName, run_name
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, BidsName, copy_of, image_stem, run_name, sidecar_of
 from catnip2bids.build_image import ImageSpec
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable
 from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat, VoxelGrid
@@ -20,8 +19,9 @@ from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK, WHOLE_LAB
 from catnip2bids.comparison import Relation
 from catnip2bids.enums import Format, Naming
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, color_of_label, is_label_type
-from catnip2bids.packaging.atlases import atlas_of
-from catnip2bids.packaging.redundancy import CheckedPlan, RedundancyResult
+from catnip2bids.packaging.redundancy import CheckedPlan, RedundancyCheck
+from catnip2bids.packaging.region_tables import atlas_of
+from catnip2bids.packaging.result import RunSummary
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.paths import spelled_otherwise
 from catnip2bids.plan import PlannedRun, problems_of
@@ -52,11 +52,6 @@ class ImageTask:
         return sidecar_of(self.target)
 
     @property
-    def desc(self) -> str | None:
-        """Label of the ``desc-`` entity, whether or not it is part of the name."""
-        return self.component.desc_label(self.entry.threshold)
-
-    @property
     def has_labels(self) -> bool:
         """Whether the image holds labels or a mask."""
         return self.component.content in {Content.LABELS, Content.MASK}
@@ -70,11 +65,6 @@ class CountsTask:
     component: ComponentType
     target: PurePosixPath
     verbatim: PurePosixPath
-
-    @property
-    def desc(self) -> str | None:
-        """Label of the ``desc-`` entity."""
-        return self.component.desc_label(self.entry.threshold)
 
 
 @dataclass(frozen=True)
@@ -98,7 +88,7 @@ class RunTasks:
     copies: tuple[CopyTask, ...]
     problems: dict[str, str]  # why entries cannot be packaged as planned, by their paths
     atlas: AtlasTable  # names of the label values
-    redundancy: tuple[RedundancyResult, ...]
+    redundancy: tuple[RedundancyCheck, ...]
 
     @property
     def name(self) -> BidsName:
@@ -115,6 +105,18 @@ class RunTasks:
         """The raw image, if there is one."""
         return next((task for task in self.images if task.raw), None)
 
+    def summary(self, n_images: int, failed: Collection[str]) -> RunSummary:
+        """Summarize the run, with the number of its images, and the paths of entries that could not be packaged."""
+        excluded = {entry.source for entry in self.planned.entries if entry.action == Action.EXCLUDE}
+        return RunSummary(
+            name=str(self.name),
+            n_images=n_images,
+            n_tables=sum(task.entry.path not in failed for task in self.counts),
+            n_copies=sum(task.entry.path not in failed for task in self.copies),
+            n_excluded=len(excluded.difference(failed)),
+            n_problems=len(failed),
+        )
+
     def evidence_of(self, entry: Entry) -> dict[str, Any] | None:
         """Return the evidence of an excluded entry: the comparison, and the images from which it can be restored."""
         images = {task.entry.path: str(task.target) for task in self.images if task.recovered_from is None}
@@ -125,101 +127,93 @@ class RunTasks:
         if result is None:
             return None
         masks = [str(task.target) for task in self.images if task.component is HEMISPHERE_MASK]
-        evidence = result.evidence | {"image": images.get(result.check.other.path)}
-        return evidence | {"mask": masks[0]} if result.is_redundant and result.check.is_masked and masks else evidence
+        evidence = result.evidence | {"image": images.get(result.other.path)}
+        return evidence | {"mask": masks[0]} if result.is_redundant and result.is_masked and masks else evidence
 
 
-def plan_tasks(
-    run: Run,
-    checked: CheckedPlan,
-    settings: Settings,
-    atlas: AtlasTable | None,
-    dataset: Path,
-) -> RunTasks:
+def plan_tasks(run: Run, checked: CheckedPlan, settings: Settings, atlas: AtlasTable | None, dataset: Path) -> RunTasks:
     """Plan the tasks of one run, without copies that the dataset cannot hold.
 
-    Parameters
-    ----------
-    run, checked
-        The run, and its plan, which must have a subject, a sample and a voxel size.
-    settings
-        The user's settings.
-    atlas
-        The user's atlas table.
-    dataset
-        The dataset; it need not exist.
+    The plan must have a subject, a sample and a voxel size; `atlas` is the user's table.
     """
     planned = checked.planned
     if planned.subject is None or planned.sample is None or planned.voxel_size_um is None:
         raise ValueError(f"{run.source} has no subject, no sample or no voxel size")
     problems = problems_of(run, planned)
     actions = {entry.source: entry.action for entry in planned.entries}
-    names = _Names(planned, run_name(planned.subject, planned.sample, planned.stain), settings)
-    volumes: list[tuple[Entry, ComponentType]] = []
-    counts, copies = [], []
+    volumes: list[tuple[Entry, ComponentType, Volume]] = []
+    tables: list[tuple[Entry, ComponentType]] = []
+    copies: list[Entry] = []
     for entry in run.entries:
         action, component = actions[entry.path], entry.component
         if entry.path in problems or action == Action.EXCLUDE:
             continue
         if action == Action.COPY or component is None:
-            copies.append(CopyTask(entry, names.copy(entry)))
+            copies.append(entry)
         elif component.storage == SourceFormat.TABLE:
-            counts.append(CountsTask(entry, component, names.counts(entry, component), names.copy(entry)))
+            tables.append((entry, component))
         elif entry.volume is not None:
-            volumes.append((entry, component))
-    regions = atlas_of((table.entry.location for table in counts), atlas, dataset)
-    of_run = _Images(run, names, planned.voxel_size_um, regions)
+            volumes.append((entry, component, entry.volume))
+    name = run_name(planned.subject, planned.sample, planned.stain)
+    regions = atlas_of((entry.location for entry, _ in tables), atlas, dataset)
+    maker = _TaskMaker(run, planned, name, planned.voxel_size_um, settings, regions)
     raw = _raw_entry(run, actions)
-    images = [of_run.converted(entry, component, raw=entry is raw) for entry, component in volumes]
-    images += [of_run.recovered_mask(result) for result in checked.results if result.recovered_mask is not None]
+    images = [maker.image(*volume, raw=volume[0] is raw) for volume in volumes]
+    masks = ((check, check.recovered_mask) for check in checked.results)
+    images += [maker.recovered_mask(check, mask) for check, mask in masks if mask is not None]
     tasks = RunTasks(
         run=run,
         planned=planned,
         subject=planned.subject,
         sample=planned.sample,
         images=tuple(images),
-        counts=tuple(counts),
-        copies=tuple(copies),
+        counts=tuple(maker.counts(entry, component) for entry, component in tables),
+        copies=tuple(CopyTask(entry, copy_of(name, entry.path)) for entry in copies),
         problems=problems,
-        atlas=of_run.atlas,
+        atlas=regions,
         redundancy=checked.results,
     )
-    return _without_unfit_copies(_without_duplicates(tasks), dataset)
+    return _without_conflicts(tasks, dataset)
 
 
 @dataclass(frozen=True)
-class _Images:
-    """The images of one run."""
+class _TaskMaker:
+    """Makes the tasks of one run."""
 
     run: Run
-    names: _Names
+    planned: PlannedRun
+    name: BidsName
     voxel_size_um: tuple[float, float, float]
+    settings: Settings
     atlas: AtlasTable
 
-    def converted(self, entry: Entry, component: ComponentType, *, raw: bool) -> ImageTask:
-        """Return the image of an entry."""
-        target = self.names.raw() if raw else self.names.derivative(entry, component)
+    def image(self, entry: Entry, component: ComponentType, volume: Volume, *, raw: bool) -> ImageTask:
+        """Return the task for the image of an entry."""
         description = f"{component.described(entry.threshold)} (CATNIP {entry.path})"
-        return replace(self._task(entry, component, target, cast("Volume", entry.volume), description), raw=raw)
+        if not raw:
+            return self._image(entry, component, self._derivative(entry, component), volume, description)
+        target = self._subject_folder / f"{self.name.with_entities('SPIM')}{self._format(VoxelGrid.NATIVE).ending}"
+        return replace(self._image(entry, component, target, volume, description), raw=True)
 
-    def recovered_mask(self, result: RedundancyResult) -> ImageTask:
-        """Return the image of a mask that no entry holds, and without which an entry could not be made again."""
-        target, other = self.names.derivative(result.entry, HEMISPHERE_MASK), result.check.other
+    def recovered_mask(self, result: RedundancyCheck, mask: RecoveredMask) -> ImageTask:
+        """Return the task for a mask that no entry holds, and without which an entry could not be made again."""
+        target, other = self._derivative(result.entry, HEMISPHERE_MASK), result.other
         description = (
             f"{HEMISPHERE_MASK.described(None)}; recovered from CATNIP's {other.path} and {result.entry.path}, which "
             "is the one times this mask; where there are no labels it is not known, and 1"
         )
-        volume = cast("Volume", result.recovered_mask)
-        task = self._task(result.entry, HEMISPHERE_MASK, target, volume, description)
-        return replace(task, recovered_from=other)
+        return replace(self._image(result.entry, HEMISPHERE_MASK, target, mask, description), recovered_from=other)
 
-    def _task(
-        self,
-        entry: Entry,
-        component: ComponentType,
-        target: PurePosixPath,
-        volume: Volume,
-        description: str,
+    def counts(self, entry: Entry, component: ComponentType) -> CountsTask:
+        """Return the task for a table of counts."""
+        folder = DERIVATIVE if self.settings.naming == Naming.DSEG else COUNTS
+        name = self.name.with_entities("counts", desc=component.desc_label(entry.threshold))
+        return CountsTask(
+            entry, component, folder / self._subject_folder / f"{name}.tsv", copy_of(self.name, entry.path)
+        )
+
+    def _image(
+        self, entry: Entry, component: ComponentType, target: PurePosixPath, volume: Volume, description: str
     ) -> ImageTask:
         source, stem = f"{self.run.folder_name}/{entry.path}", image_stem(target)
         regions = [(r.index, r.name, r.abbreviation, r.color) for r in self.atlas.regions.values()]
@@ -229,7 +223,7 @@ class _Images:
             channel=component.desc_label(entry.threshold) or stem,
             voxel_size_um=(ATLAS_VOXEL_SIZE_UM,) * 3 if component.grid == VoxelGrid.ATLAS else self.voxel_size_um,
             kind=component.content.kind,
-            format=self.names.format(component.grid),
+            format=self._format(component.grid),
             description=description,
             name_label=self._name_label(component) if is_label_type(volume.dtype) else None,
             fingerprint_extra=[
@@ -254,6 +248,30 @@ class _Images:
         region = self.atlas.region_of(value)
         return LabelValue(value, region.name, region.abbreviation, region.color or color_of_label(value))
 
+    @property
+    def _subject_folder(self) -> PurePosixPath:
+        return PurePosixPath(f"sub-{self.planned.subject}/micr")
+
+    def _derivative(self, entry: Entry, component: ComponentType) -> PurePosixPath:
+        space = "orig" if component.in_image_space else None
+        if component.grid == VoxelGrid.ATLAS:
+            space = f"CATNIP{self.planned.atlas_version or ''}"
+        desc, suffix = component.desc_label(entry.threshold), "SPIM"
+        if self.settings.naming == Naming.DSEG and component.content == Content.LABELS:
+            suffix = "dseg"
+            desc = None if component.role == WHOLE_LABELS else desc
+        elif self.settings.naming == Naming.DSEG and component.content == Content.MASK:
+            suffix = "mask"
+        name = self.name.with_entities(suffix, space=space, desc=desc)
+        return DERIVATIVE / self._subject_folder / f"{name}{self._format(component.grid).ending}"
+
+    def _format(self, grid: VoxelGrid | None) -> ImageFormat:
+        """Return the format of an image: an OME-TIFF on the native grid may need more than 4 GiB."""
+        settings = self.settings
+        if settings.image_format == Format.OME_ZARR:
+            return OmeZarr(settings.ome_zarr_version)
+        return OmeTiff(big=grid != VoxelGrid.ATLAS, compression=settings.compression, pyramid=settings.pyramid)
+
 
 def _raw_entry(run: Run, actions: dict[str, Action]) -> Entry | None:
     """Choose the entry whose image becomes the raw image: the first of the table that is to be converted."""
@@ -265,44 +283,23 @@ def _raw_entry(run: Run, actions: dict[str, Action]) -> Entry | None:
     return min(candidates, key=lambda entry: [row is entry.component for row in COMPONENTS].index(True), default=None)
 
 
-def _without_duplicates(tasks: RunTasks) -> RunTasks:
-    """Make all entries problems that would become the same file: nobody knows which is right."""
+def _without_conflicts(tasks: RunTasks, dataset: Path) -> RunTasks:
+    """Make entries problems that would become the same file, and copies that the dataset cannot hold.
+
+    Nobody knows which of several entries for one file is right.
+    """
     by_target: dict[PurePosixPath, list[ImageTask | CountsTask | CopyTask]] = {}
     for task in tasks.all_tasks:
         by_target.setdefault(task.target, []).append(task)
-    duplicates = [found for found in by_target.values() if len(found) > 1]
-    if not duplicates:
-        return tasks
-    problems = {}
-    for found in duplicates:
+    problems = dict(tasks.problems)
+    for target, found in by_target.items():
         paths = " and ".join(task.entry.path for task in found)
-        for task in found:
-            problems[task.entry.path] = (
-                f"{task.entry.location}: {paths} would both become {task.target}; exclude one of them in the plan"
-            )
-    return _leaving_out(tasks, problems)
-
-
-def _without_unfit_copies(tasks: RunTasks, dataset: Path) -> RunTasks:
-    """Make copies problems whose path is too long, or differs from another file's only in case or accents."""
-    copies = [*tasks.copies, *(CopyTask(task.entry, task.verbatim) for task in tasks.counts)]
-    return _leaving_out(tasks, {copy.entry.path: what for copy in copies if (what := _unfit(copy, dataset))})
-
-
-def _unfit(task: CopyTask, dataset: Path) -> str | None:
-    for file in files_below(task.entry.location):
-        target = task.target / file.relative_to(task.entry.location)
-        if what := too_long(target, dataset):
-            return f"{file}: {what}; give it a shorter name, or exclude {task.entry.path} in the plan"
-        if other := spelled_otherwise(dataset, target):
-            what = f"its copy and {other.relative_to(dataset)} in the dataset are the same name on macOS and Windows"
-            return f"{file}: {what}; rename one of them, or exclude {task.entry.path} in the plan"
-    return None
-
-
-def _leaving_out(tasks: RunTasks, more: Mapping[str, str]) -> RunTasks:
-    """Remove the tasks of entries with problems; `more` has the new ones, by the paths of entries."""
-    problems = {**tasks.problems, **more}
+        for task in found if len(found) > 1 else ():
+            what = f"{paths} would both become {target}; exclude one of them in the plan"
+            problems[task.entry.path] = f"{task.entry.location}: {what}"
+    for copy in (*tasks.copies, *(CopyTask(task.entry, task.verbatim) for task in tasks.counts)):
+        if copy.entry.path not in problems and (unfit := _unfit(copy, dataset)):
+            problems[copy.entry.path] = unfit
     return replace(
         tasks,
         images=tuple(task for task in tasks.images if task.entry.path not in problems),
@@ -312,45 +309,13 @@ def _leaving_out(tasks: RunTasks, more: Mapping[str, str]) -> RunTasks:
     )
 
 
-@dataclass(frozen=True)
-class _Names:
-    """The paths of the files of one run in the dataset."""
-
-    planned: PlannedRun
-    name: BidsName
-    settings: Settings
-
-    @property
-    def _subject_folder(self) -> PurePosixPath:
-        return PurePosixPath(f"sub-{self.planned.subject}/micr")
-
-    def raw(self) -> PurePosixPath:
-        return self._subject_folder / f"{self.name.with_entities('SPIM')}{self.format(VoxelGrid.NATIVE).ending}"
-
-    def derivative(self, entry: Entry, component: ComponentType) -> PurePosixPath:
-        space = "orig" if component.in_image_space else None
-        if component.grid == VoxelGrid.ATLAS:
-            space = f"CATNIP{self.planned.atlas_version or ''}"
-        desc, suffix = component.desc_label(entry.threshold), "SPIM"
-        if self.settings.naming == Naming.DSEG and component.content == Content.LABELS:
-            suffix = "dseg"
-            desc = None if component.role == WHOLE_LABELS else desc
-        elif self.settings.naming == Naming.DSEG and component.content == Content.MASK:
-            suffix = "mask"
-        name = self.name.with_entities(suffix, space=space, desc=desc)
-        return DERIVATIVE / self._subject_folder / f"{name}{self.format(component.grid).ending}"
-
-    def format(self, grid: VoxelGrid | None) -> ImageFormat:
-        """Return the format of an image: an OME-TIFF on the native grid may need more than 4 GiB."""
-        settings = self.settings
-        if settings.image_format == Format.OME_ZARR:
-            return OmeZarr(settings.ome_zarr_version)
-        return OmeTiff(big=grid != VoxelGrid.ATLAS, compression=settings.compression, pyramid=settings.pyramid)
-
-    def counts(self, entry: Entry, component: ComponentType) -> PurePosixPath:
-        folder = DERIVATIVE if self.settings.naming == Naming.DSEG else COUNTS
-        name = self.name.with_entities("counts", desc=component.desc_label(entry.threshold))
-        return folder / self._subject_folder / f"{name}.tsv"
-
-    def copy(self, entry: Entry) -> PurePosixPath:
-        return copy_of(self.name, entry.path)
+def _unfit(task: CopyTask, dataset: Path) -> str | None:
+    """Return why the path of a copy is too long, or differs from another file's only in case or accents."""
+    for file in files_below(task.entry.location):
+        target = task.target / file.relative_to(task.entry.location)
+        if what := too_long(target, dataset):
+            return f"{file}: {what}; give it a shorter name, or exclude {task.entry.path} in the plan"
+        if other := spelled_otherwise(dataset, target):
+            what = f"its copy and {other.relative_to(dataset)} in the dataset are the same name on macOS and Windows"
+            return f"{file}: {what}; rename one of them, or exclude {task.entry.path} in the plan"
+    return None

@@ -2,15 +2,16 @@
 
 from catnip2bids.plan.checks import (
     RunIdentity,
+    ScanReport,
     identity_of,
     match_plan,
     refuse_collisions,
+    report_on,
     stated_size_warnings,
     voxel_size_warning,
 )
 from catnip2bids.plan.default_plan import default_entry, kept_reasons, make_plan, problems_of, unknown_of
 from catnip2bids.plan.model import AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
-from catnip2bids.plan.scan_report import ScanReport, report_on
 from catnip2bids.plan.toml import read_plan, refuse_plan_file, to_toml, write_plan
 
 __all__ = [

@@ -1,17 +1,23 @@
-"""Checks that a plan names each animal once and fits the source folders it is used with."""
+"""Check that a plan names each animal once and fits the source folders it is used with; the report of `scan`.
+
+Invariant: everything in the sources that makes `package` refuse or omit something is in the report of `scan`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from catnip2bids.bids.provenance import RunRecord
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
-from catnip2bids.catnip.component_type import Action, VoxelGrid
+from catnip2bids.catnip.component_type import Action
 from catnip2bids.errors import PlanError, SourceError, UsageError
 from catnip2bids.leftovers import LEFT_BEHIND
+from catnip2bids.plan.default_plan import make_plan, problems_of, unknown_of
 from catnip2bids.plan.model import Plan, PlannedEntry, PlannedRun
-from catnip2bids.scanning import Run, Scan, with_slice_numbers
+from catnip2bids.scanning import Entry, Run, Scan, with_slice_numbers
 from catnip2bids.volume import NiftiVolume, format_voxel_size, stated_voxel_size
 
 _MOST_OFF = 0.2
@@ -30,18 +36,15 @@ class RunIdentity:
     stain: str
 
 
-def identity_of(run: Run, planned: PlannedRun) -> RunIdentity:
-    """Return the identity of a run; labels that are still unknown are empty."""
-    return RunIdentity(run.folder_name, planned.source_id, planned.subject or "", planned.sample or "", planned.stain)
+def identity_of(run: PlannedRun | RunRecord) -> RunIdentity:
+    """Return the identity of a run that is planned, or was packaged; labels that are still unknown are empty."""
+    return RunIdentity(run.name, run.source_id, run.subject or "", run.sample or "", run.stain)
 
 
 def refuse_collisions(identities: Iterable[RunIdentity]) -> None:
-    """Refuse two animals under one label, and two runs for one subject, sample and stain.
+    """Refuse two animals under one label, two runs for one subject, sample and stain, and labels that differ in case.
 
-    Raises
-    ------
-    UsageError
-        Naming both.
+    macOS and Windows would make one file of names that differ only in case.
     """
     animals: dict[str, RunIdentity] = {}
     images: dict[tuple[str, str, str], RunIdentity] = {}
@@ -50,34 +53,30 @@ def refuse_collisions(identities: Iterable[RunIdentity]) -> None:
         if not (identity.subject and identity.sample):
             continue  # missing labels are refused elsewhere
         if identity.source_id is not None:
-            other = animals.setdefault(identity.subject, identity)
-            if other.source_id != identity.source_id:
+            animal = animals.setdefault(identity.subject, identity)
+            if animal.source_id != identity.source_id:
                 raise UsageError(
-                    f"{other.name} and {identity.name}: the ids {other.source_id!r} and {identity.source_id!r} both "
+                    f"{animal.name} and {identity.name}: the ids {animal.source_id!r} and {identity.source_id!r} both "
                     f"become sub-{identity.subject}; give one of them another subject in the plan or, if they are one "
                     "animal, the same source_id"
                 )
+        name = ""
         for what in ("subject", "sample", "stain"):
-            _refuse_other_spelling(identity, what, spelled)
+            label = getattr(identity, what)
+            name = f"{name}/{label}"
+            spelling, other = spelled.setdefault(name.casefold(), (name, identity))
+            if spelling != name:
+                raise UsageError(
+                    f"{other.name} and {identity.name}: the {what}s {spelling.rpartition('/')[2]!r} and {label!r} "
+                    f"differ only in case, and are the same name on macOS and Windows; give one of them another {what} "
+                    "in the plan (what is in the dataset already can be taken out with package --remove)"
+                )
         twin = images.setdefault((identity.subject, identity.sample, identity.stain), identity)
         if twin is not identity:
             raise UsageError(
                 f"{twin.name} and {identity.name}: are both sub-{identity.subject}, sample-{identity.sample}, "
                 f"stain-{identity.stain}; tell them apart by sample or stain in the plan, or leave one out"
             )
-
-
-def _refuse_other_spelling(identity: RunIdentity, what: str, spelled: dict[str, tuple[str, RunIdentity]]) -> None:
-    """Refuse a label that differs only in case from another one: macOS and Windows would make one file of both."""
-    labels = {"subject": identity.subject, "sample": identity.sample, "stain": identity.stain}
-    name = "/".join(list(labels.values())[: list(labels).index(what) + 1])
-    spelling, other = spelled.setdefault(name.casefold(), (name, identity))
-    if spelling != name:
-        raise UsageError(
-            f"{other.name} and {identity.name}: the {what}s {spelling.rpartition('/')[2]!r} and {labels[what]!r} "
-            f"differ only in case, and are the same name on macOS and Windows; give one of them another {what} in "
-            "the plan (what is in the dataset already can be taken out with package --remove)"
-        )
 
 
 def voxel_size_warning(run: Run, voxel_size_um: tuple[float, float, float]) -> str | None:
@@ -99,17 +98,11 @@ def stated_size_warnings(run: Run, voxel_size_um: tuple[float, float, float]) ->
     """Compare the voxel size X Y Z with what TIFF files on the native grid state, if they state any."""
     warnings = []
     for entry in run.entries:
-        component, volume = entry.component, entry.volume
-        if (
-            volume is None
-            or component is None
-            or component.grid != VoxelGrid.NATIVE
-            or component.action == Action.EXCLUDE
-        ):
+        volume = entry.native_volume
+        if volume is None or isinstance(volume, NiftiVolume):  # CATNIP's NIfTI files state millimeters for micrometers
             continue
         try:
-            # CATNIP's NIfTI files state millimeters where micrometers are meant
-            stated = None if isinstance(volume, NiftiVolume) else stated_voxel_size(volume)
+            stated = stated_voxel_size(volume)
         except SourceError:
             continue  # reported when the entry is read
         if stated is not None and stated.contradicts(voxel_size_um):
@@ -120,12 +113,7 @@ def stated_size_warnings(run: Run, voxel_size_um: tuple[float, float, float]) ->
 def match_plan(found: Scan, plan: Plan) -> list[tuple[Run, PlannedRun]]:
     """Pair each run with its part of the plan, whose slice numbers order the planes of the run.
 
-    Raises
-    ------
-    PlanError
-        If runs or entries are in the plan and not in the source folders, or the other way round.
-    UsageError
-        If the plan has a slice number for anything but a slice folder.
+    Runs and entries that are in the plan and not in the source folders, or the other way round, are refused.
     """
     remaining = list(plan.runs)
     pairs = []
@@ -181,3 +169,61 @@ def _refuse_other_entries(run: Run, planned: PlannedRun) -> None:
         raise PlanError(
             f"{run.folder / min(gone)}: is in the plan and does not exist; scan again, or leave its line out"
         )
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """A scan and the plan that follows from it."""
+
+    found: Scan
+    plan: Plan
+    problems: tuple[str, ...]  # what `package` would omit or refuse, and why
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a JSON document."""
+        runs = []
+        for run, planned in zip(self.found.runs, self.plan.runs, strict=True):
+            document = planned.model_dump(mode="json", exclude={"entries"})
+            problems = problems_of(run, planned)
+            entries = [
+                line.model_dump(mode="json") | _entry_json(entry) | {"problem": problems.get(entry.path)}
+                for entry, line in zip(run.entries, planned.entries, strict=True)
+            ]
+            runs.append(document | {"layout": run.layout, "log": run.log.fields, "entries": entries})
+        return {"runs": runs, "problems": list(self.problems), "warnings": list(self.warnings)}
+
+
+def report_on(found: Scan) -> ScanReport:
+    """Make the default plan and collect its problems and warnings."""
+    plan = make_plan(found)
+    problems: list[str] = []
+    warnings: list[str] = []
+    for run, planned in zip(found.runs, plan.runs, strict=True):
+        problems += problems_of(run, planned).values()
+        warnings += run.all_warnings
+        warnings += unknown_of(run, planned)
+        unknown = [what for what in ("subject", "sample") if getattr(planned, what) is None]
+        if unknown:
+            warnings.append(f"{run.folder}: the {' and the '.join(unknown)} must be filled in: no name tells")
+    try:
+        refuse_collisions(map(identity_of, plan.runs))
+    except UsageError as error:
+        problems.append(str(error))
+    return ScanReport(found, plan, tuple(problems), tuple(warnings))
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    component, volume = entry.component, entry.volume
+    return {
+        "content": component.content.value if component else None,
+        "storage": component.storage.value if component else None,
+        "grid": component.grid.value if component and component.grid else None,
+        "threshold": entry.threshold,
+        "shape_zyx": list(volume.shape) if volume else None,
+        "dtype": volume.dtype.name if volume else None,
+        "n_files": entry.n_files,
+        "n_bytes": entry.n_bytes,
+        "problems": list(entry.problems),
+        "warnings": list(entry.warnings),
+    }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from catnip2bids.atomic_write import too_long
 from catnip2bids.catnip.component_type import Action
-from catnip2bids.catnip.recognition import recognise
+from catnip2bids.catnip.components import recognise
 from catnip2bids.catnip.run_name import SAMPLES, Hemisphere
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import SHOWN, format_bytes, format_list
@@ -50,23 +50,23 @@ def make_plan(found: Scan) -> Plan:
     >>> plan.runs[0].subject
     '10001ko'
     """
-    return Plan(runs=[_planned_run(run) for run in found.runs])
-
-
-def _planned_run(run: Run) -> PlannedRun:
-    name, acquired = run.name, run.name.acquired
-    hemisphere: Hemisphere | None = name.hemisphere or ("B" if run.log.is_whole_brain else None)
-    return PlannedRun(
-        name=run.folder_name,
-        source=run.source,
-        source_id=name.source_id,
-        subject=name.subject_label,
-        sample=SAMPLES[hemisphere] if hemisphere else None,
-        acquired=acquired.isoformat() if acquired else None,
-        atlas_version=run.log.atlas_version,
-        participant=Participant(species=run.log.species, sex=name.sex, genotype=name.genotype),
-        entries=[default_entry(entry, run) for entry in run.entries],
-    )
+    runs = []
+    for run in found.runs:
+        name, acquired = run.name, run.name.acquired
+        hemisphere: Hemisphere | None = name.hemisphere or ("B" if run.log.is_whole_brain else None)
+        planned = PlannedRun(
+            name=run.folder_name,
+            source=run.source,
+            source_id=name.source_id,
+            subject=name.subject_label,
+            sample=SAMPLES[hemisphere] if hemisphere else None,
+            acquired=acquired.isoformat() if acquired else None,
+            atlas_version=run.log.atlas_version,
+            participant=Participant(species=run.log.species, sex=name.sex, genotype=name.genotype),
+            entries=[default_entry(entry, run) for entry in run.entries],
+        )
+        runs.append(planned)
+    return Plan(runs=runs)
 
 
 def default_entry(entry: Entry, run: Run) -> PlannedEntry:

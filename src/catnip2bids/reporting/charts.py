@@ -1,18 +1,21 @@
-"""Vega-Lite specifications of plots: intensities, cells by region, and cells by group.
+"""Plots: intensities, cells by region, and cells by group, as Vega-Lite specifications.
 
 Invariant: plots have no background and use the colour of the surrounding text, so that they suit light and dark modes
-and paper.
+and paper. A sample without a count of a region is left out of the plot by group, never counted as 0; regions of
+different atlases with the same id stay separate.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+from catnip2bids.bids.tables import UNKNOWN
 from catnip2bids.formatting import in_xml
 from catnip2bids.regions import DisplayedRegion, region_of
-from catnip2bids.reporting.samples import Counts
+from catnip2bids.reporting.samples import Counts, Sample
 from catnip2bids.reporting.views import Histogram
 
 _TEXT: Final = "currentColor"
@@ -37,6 +40,19 @@ _CONFIG: Final[dict[str, Any]] = {
         "titleFontSize": 12,
     },
 }
+
+_COLUMNS = ("genotype", "sex", "hemisphere", "strain", "age")
+_Named = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class GroupCounts:
+    """The data of the plot of cells by group."""
+
+    regions: tuple[str, ...]  # names to choose from; the first stands for all regions
+    series: tuple[str, ...]  # names of the segmentations to choose from
+    columns: tuple[str, ...]  # columns to group by, first those with more than one value
+    data: dict[str, Any]  # the plot, and for each sample its animal and its cells by index into `regions`
 
 
 def histogram_chart(histogram: Histogram) -> dict[str, Any]:
@@ -103,14 +119,60 @@ def region_chart(counts: Counts, regions: Mapping[int, DisplayedRegion]) -> dict
     return _whole({"width": 420, "height": {"step": 18}, "data": {"values": rows}, "layer": [bars, numbers]})
 
 
-def group_chart(columns: Sequence[str]) -> dict[str, Any]:
-    """Plot cells by group; the page adds rows of group, cells and sample.
+def group_counts_of(samples: Sequence[Sample]) -> GroupCounts | None:
+    """Gather the cells of all samples; None if fewer than two samples have counts."""
+    counted = [sample for sample in samples if sample.counts]
+    if len(counted) < 2:
+        return None
+    titles = {(found.threshold, found.corrected): found.title for sample in counted for found in sample.counts}
+    series = sorted(titles.items())
+    occurring = {
+        _named(sample, index)
+        for sample in counted
+        for counts in sample.counts
+        for index, n_cells in counts.cells.items()
+        if n_cells
+    }
+    regions = sorted(occurring, key=lambda region: (region[1].lower(), region[0]))
+    numbers = {region: number for number, region in enumerate(regions, 1)}
+    animals = [_animal(sample) for sample in counted]
+    columns = [column for column in _COLUMNS if any(animal[column] != UNKNOWN for animal in animals)] or ["hemisphere"]
+    columns.sort(key=lambda column: len({animal[column] for animal in animals}) < 2)
+    rows = [
+        {
+            "name": sample.name,
+            "animal": {column: animal[column] for column in columns},
+            "cells": [_cells(sample, key, numbers) for key, _ in series],
+        }
+        for sample, animal in zip(counted, animals, strict=True)
+    ]
+    data = {"plot": _group_chart(columns), "samples": rows}
+    n_same = Counter(name for _, name in regions)
+    names = [name if n_same[name] == 1 else f"{name} ({index})" for index, name in regions]
+    return GroupCounts(("all regions", *names), tuple(title for _, title in series), tuple(columns), data)
 
-    Parameters
-    ----------
-    columns
-        Columns to group animals by; the page chooses one.
-    """
+
+def _named(sample: Sample, index: int) -> _Named:
+    """Identify a region by id and name, because atlases may give one id to different regions."""
+    return index, region_of(sample.regions, index).name
+
+
+def _animal(sample: Sample) -> dict[str, str]:
+    known = {column: sample.known(column) or UNKNOWN for column in _COLUMNS}
+    return {**known, "hemisphere": sample.hemisphere or sample.record.sample}
+
+
+def _cells(sample: Sample, series: tuple[int, bool], numbers: Mapping[_Named, int]) -> dict[str, int] | None:
+    """Return the cells by the number of the region; None if the sample does not have this segmentation."""
+    counts = next((found for found in sample.counts if (found.threshold, found.corrected) == series), None)
+    if counts is None:
+        return None
+    known = ((numbers.get(_named(sample, index)), n) for index, n in counts.cells.items())
+    return {"0": counts.total, **{str(number): n for number, n in known if number is not None and n is not None}}
+
+
+def _group_chart(columns: Sequence[str]) -> dict[str, Any]:
+    """Plot cells by group; the page chooses one of the columns and adds rows of group, cells and sample."""
     x = {"field": "group", "type": "nominal", "title": None, "axis": {"labelAngle": 0}}
     y = {"field": "cells", "type": "quantitative", "title": "cells", "scale": {"zero": True}}
     dots: dict[str, Any] = {
@@ -128,8 +190,7 @@ def group_chart(columns: Sequence[str]) -> dict[str, Any]:
     }
     # resize when the page adds rows, because names of groups need space
     size = {"width": 520, "height": 260, "autosize": {"type": "pad", "resize": True}}
-    specification = {**size, "data": {"name": "cells", "values": []}, "layer": [dots, means]}
-    return _whole(specification)
+    return _whole({**size, "data": {"name": "cells", "values": []}, "layer": [dots, means]})
 
 
 def _whole(specification: dict[str, Any]) -> dict[str, Any]:

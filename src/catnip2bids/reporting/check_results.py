@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -25,21 +26,13 @@ from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_planes
 from catnip2bids.ome import image_size
 from catnip2bids.paths import SafePath, inside, safe_path
+from catnip2bids.validation import ValidationReport
+from catnip2bids.verification import Verification
 from catnip2bids.verification.result import ProblemKind
 
 REPORT = Path("docs/report")
 """Where the report is, below the dataset."""
-
-
-class Check(Protocol):
-    """The result of a validation or a verification."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
+CHANGED_LATER = "; verify found changes since"
 
 
 class Finding(BaseModel):
@@ -116,23 +109,8 @@ class CheckResult(BaseModel):
         return self
 
 
-def save_check_result(dataset: Path, name: str, check: Check) -> None:
-    """Save a result for the next report, unless the dataset was not made by `package`.
-
-    Parameters
-    ----------
-    dataset
-        The dataset that was checked.
-    name
-        ``validation`` or ``verification``.
-    check
-        The result.
-
-    Raises
-    ------
-    WriteError
-        If it cannot be written.
-    """
+def save_check_result(dataset: Path, name: str, check: ValidationReport | Verification) -> None:
+    """Save a ``validation`` or ``verification`` for the next report, unless the dataset was not made by `package`."""
     if not (dataset / PROVENANCE).is_file():
         return
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
@@ -143,12 +121,7 @@ def save_check_result(dataset: Path, name: str, check: Check) -> None:
 
 
 def read_check_result(dataset: Path, name: str) -> tuple[CheckResult, bool] | None:
-    """Read the last result, and whether the dataset is unchanged since.
-
-    Returns
-    -------
-    None if the check never ran or its result cannot be read.
-    """
+    """Read the last result, and whether the dataset is unchanged since; None if there is none that can be read."""
     try:
         result = CheckResult.model_validate_json(read_json(_path(dataset, name)))
     except (OSError, DatasetError, ValidationError):
@@ -177,3 +150,70 @@ def dataset_state(dataset: Path) -> str:
 
 def _images_of(dataset: Path) -> set[str]:
     return {target for run in read_provenance(dataset).runs.values() for target in run.images}
+
+
+@dataclass(frozen=True)
+class State:
+    """A sentence about the whole dataset, and its style."""
+
+    text: str
+    style: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem and its path; the path is empty for the dataset as a whole."""
+
+    where: str
+    what: str
+    is_change: bool = False  # found by `verify`; if not, it is another problem, or something could not be checked
+
+
+@dataclass(frozen=True)
+class CheckResults:
+    """The results of the last validation and verification; None if they never ran or are outdated."""
+
+    validation: CheckResult | None
+    verification: CheckResult | None
+    states: tuple[State, State]  # what validate said, and what verify said
+
+    @classmethod
+    def of(cls, dataset: Path) -> CheckResults:
+        """Read the saved results."""
+        validation, verification = (read_check_result(dataset, name) for name in ("validation", "verification"))
+        found, proven = (saved[0] if saved and saved[1] else None for saved in (validation, verification))
+        is_valid = _state(validation, ("said: valid", "said: not valid"), "validate")
+        has_changed = verification is not None and verification[0].found.has_changed
+        if found and found.ok and proven and has_changed and proven.time >= found.time:
+            is_valid = State(f"validate said: valid on {found.time} UTC{CHANGED_LATER}", "warn")
+        not_ok = "found changes" if has_changed else "said: not everything is proven"
+        is_proven = _state(verification, ("said: every pixel proven", not_ok), "verify")
+        return cls(found, proven, (is_valid, is_proven))
+
+    def findings(self, severity: str) -> list[Problem]:
+        """Return the findings of the validators."""
+        found = self.validation.found.findings if self.validation else []
+        return [Problem(one.file, one.message) for one in found if one.severity == severity]
+
+    def verdicts(self) -> dict[str, list[Problem]]:
+        """Return the problems of each verified image, by its path below the dataset."""
+        images = self.verification.found.images if self.verification else []
+        return {
+            image.image: [Problem(image.image, str(problem), problem.is_change) for problem in image.problems]
+            for image in images
+        }
+
+    def file_problems(self) -> list[Problem]:
+        """Return problems of files other than images."""
+        found = self.verification.found.file_problems if self.verification else []
+        return [Problem(one.file, one.what, one.is_change) for one in found]
+
+
+def _state(saved: tuple[CheckResult, bool] | None, words: tuple[str, str], command: str) -> State:
+    if saved is None:
+        return State(f"not checked yet: catnip2bids {command}", "warn")
+    found, is_current = saved
+    if not is_current:
+        return State(f"changed since {command} ran on {found.time} UTC; run it again", "warn")
+    said = f"{command} {words[0 if found.ok else 1]} on {found.time} UTC; not checked again since"
+    return State(said, "good" if found.ok else "bad")

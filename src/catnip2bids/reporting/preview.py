@@ -7,13 +7,13 @@ the displayed slices.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from catnip2bids.enums import Kind
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.formatting import format_bytes, format_shape
 from catnip2bids.ome import choose_display, downsample
-from catnip2bids.volume import OpenPlane, TiffStack, open_tiff, page_offsets
+from catnip2bids.volume import TiffStack, open_tiff, page_offsets
 from catnip2bids.volume.open_plane import WholePlane
 from catnip2bids.volume.tiff_page import MOST_READ_BYTES, ROWS_AT_A_TIME, bytes_to_read, levels_of
 from catnip2bids.volume.zarr import MOST_CHUNK_BYTES, open_array, read_attributes
@@ -50,32 +50,9 @@ _DECODING = Lock()
 class DamagedImageError(DatasetError):
     """An image of the dataset cannot be read, or is too large to be drawn."""
 
-    def __init__(self, image: Path, why: Exception) -> None:
-        is_large = isinstance(why, _TooLargeError)
-        super().__init__(f"{image}: {why if is_large else f'cannot be read ({why}); bring it back from a copy'}")
+    def __init__(self, image: Path, why: str) -> None:
+        super().__init__(f"{image}: {why}")
         self.image = image
-
-
-class _TooLargeError(SourceError):
-    """An image needs more memory than a report may use."""
-
-
-class _Levels(Protocol):
-    """The levels of an image file: slices of a small one, and all voxels of a smaller one."""
-
-    @property
-    def shape(self) -> Zyx:
-        """Shape (z, y, x) of the level from which slices are read."""
-
-    @property
-    def planes(self) -> Sequence[int] | None:
-        """The planes of level 0 that it contains; None if planes are merged."""
-
-    def slice(self, axis: int, at: int) -> Array:
-        """Read a slice."""
-
-    def whole(self) -> Array:
-        """Read all voxels of the smaller level."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +65,7 @@ class Preview:
     kind: Kind  # decides how to downsample if no level is small enough
 
     @cached_property
-    def _levels(self) -> _Levels:
+    def _levels(self) -> _ZarrLevels | _TiffPlanes:
         with _naming(self.image):
             return _ZarrLevels(self.image) if self.image.is_dir() else _TiffPlanes(self.image, self.kind)
 
@@ -156,27 +133,27 @@ def _naming(image: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise DamagedImageError(image, error) from error
+        raise DamagedImageError(image, f"cannot be read ({error}); bring it back from a copy") from error
 
 
 class _ZarrLevels:
     """The levels of an OME-Zarr: slices come from the finest one that is narrow enough."""
 
-    planes = None
+    planes: list[int] | None = None  # one plane merges several of level 0
 
     def __init__(self, image: Path) -> None:
-        arrays = [
-            open_array(image, dataset["path"]) for dataset in read_attributes(image)["multiscales"][0]["datasets"]
-        ]
+        datasets = read_attributes(image)["multiscales"][0]["datasets"]
+        arrays = [open_array(image, dataset["path"]) for dataset in datasets]
         shown = next((array for array in arrays if _is_narrow(array.shape)), arrays[-1])
         small = next((array for array in arrays if math.prod(array.shape) <= _MOST_VOXELS), arrays[-1])
         if math.prod(small.shape) > _MOST_VOXELS_OF_LAST:
-            found, most = format_shape(small.shape), f"{_MOST_VOXELS_OF_LAST:,}"
-            raise _TooLargeError(f"is not drawn: its last level has {found} voxels, and report reads at most {most}")
-        n_bytes, most = max(array.grid.chunk_bytes for array in (shown, small)), format_bytes(MOST_CHUNK_BYTES)
-        if n_bytes > MOST_CHUNK_BYTES:
-            found = format_bytes(n_bytes)
-            raise _TooLargeError(f"is not drawn: its chunks have {found}, and report reads chunks of at most {most}")
+            what = f"is not drawn: its last level has {format_shape(small.shape)} voxels"
+            raise DamagedImageError(image, f"{what}, and report reads at most {_MOST_VOXELS_OF_LAST:,}")
+        if (n_bytes := max(array.grid.chunk_bytes for array in (shown, small))) > MOST_CHUNK_BYTES:
+            what = f"is not drawn: its chunks have {format_bytes(n_bytes)}"
+            raise DamagedImageError(
+                image, f"{what}, and report reads chunks of at most {format_bytes(MOST_CHUNK_BYTES)}"
+            )
         self._shown, self._small = shown, small
         z, y, x = shown.shape
         self.shape: Zyx = z, y, x
@@ -218,8 +195,8 @@ def _narrowest(tiff: tifffile.TiffFile, image: Path, plane: int, offset: int) ->
     levels = levels_of(tiff, plane, offset)
     page, layout = next((level for level in levels if max(level[1].shape) <= _LONGEST_SIDE), levels[-1])
     if (n_bytes := bytes_to_read(layout)) > MOST_READ_BYTES:
-        found, most = format_bytes(n_bytes), format_bytes(MOST_READ_BYTES)
-        raise _TooLargeError(f"is not drawn: a plane takes {found}, and report decodes planes of at most {most}")
+        what = f"is not drawn: a plane takes {format_bytes(n_bytes)}"
+        raise DamagedImageError(image, f"{what}, and report decodes planes of at most {format_bytes(MOST_READ_BYTES)}")
     return TiffStack(layout, image, (page.offset,))
 
 
@@ -235,14 +212,12 @@ def _small_plane(stack: TiffStack, kind: Kind) -> Array:
         height = max(ROWS_AT_A_TIME // factor, 1) * factor  # a multiple of the rows of one displayed pixel
         for top in range(0, n_rows, height):
             bottom = min(top + height, n_rows)
-            rows = _read_rows(opened, top, bottom, stack) if whole is None else whole[top:bottom]
+            if whole is not None:
+                rows = whole[top:bottom]
+            else:
+                rows = np.empty((bottom - top, n_columns), stack.dtype)
+                opened.read_rows(top, bottom, rows)
             for _ in range(factor.bit_length() - 1):
                 rows = downsample(rows[np.newaxis], (1, 2, 2), kind)[0]
             parts.append(rows)
     return np.concatenate(parts)
-
-
-def _read_rows(opened: OpenPlane, top: int, bottom: int, stack: TiffStack) -> Array:
-    rows = np.empty((bottom - top, stack.layout.shape[1]), stack.dtype)
-    opened.read_rows(top, bottom, rows)
-    return rows

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.bids.dataset_paths import image_stem
-from catnip2bids.bids.names import entities_of
+from catnip2bids.bids.dataset_paths import entities_of, image_stem
 from catnip2bids.bids.provenance import PROVENANCE, Decision, ImageRecord, Provenance, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, Row, read_number, read_rows
 from catnip2bids.catnip.component_type import ComponentType, Content
+from catnip2bids.catnip.components import component_of, rows_with
 from catnip2bids.catnip.counts import counted_segmentation
-from catnip2bids.catnip.recognition import component_of, rows_with
 from catnip2bids.paths import inside
 from catnip2bids.regions import DisplayedRegion, displayed_regions
 
@@ -52,14 +51,9 @@ class SampleImage:
     record: ImageRecord
 
     @property
-    def role(self) -> str:
-        """Its role in the pipeline."""
-        return self.record.role
-
-    @property
     def threshold(self) -> int | None:
         """Its FRST threshold."""
-        known = component_of(self.role, self.record.source)
+        known = component_of(self.record.role, self.record.source)
         return known[1] if known else None
 
     @property
@@ -89,6 +83,11 @@ class Sample:
     decisions: tuple[Decision, ...]
     regions: Mapping[int, DisplayedRegion]  # of its atlas, by label value
     counts: tuple[Counts, ...]  # thresholds ascending
+
+    @property
+    def name(self) -> str:
+        """Its name on a page."""
+        return f"{self.record.subject} · {self.record.sample} · {self.record.stain}"
 
     def known(self, column: str) -> str:
         """Return a value of the animal from participants.tsv, in words; empty if unknown."""
@@ -121,7 +120,7 @@ class Sample:
         return self._images_that(lambda row: row.content == Content.HEATMAP and row.is_corrected == is_corrected)
 
     def _images_that(self, wanted: Callable[[ComponentType], bool]) -> list[SampleImage]:
-        found = [image for image in self.images if any(map(wanted, rows_with(image.role)))]
+        found = [image for image in self.images if any(map(wanted, rows_with(image.record.role)))]
         return sorted(found, key=lambda image: image.threshold or 0)
 
     def is_named_in(self, path: str) -> bool:
@@ -157,13 +156,7 @@ def sum_of(sizes: Sequence[int | None]) -> int | None:
 
 
 def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
-    """Read the samples of a dataset, sorted by name.
-
-    Raises
-    ------
-    DatasetError
-        If one of its tables cannot be read.
-    """
+    """Read the samples of a dataset, sorted by name; raise DatasetError if one of its tables cannot be read."""
     animals = {row["participant_id"]: row for row in read_rows(dataset / "participants.tsv", "participant_id")}
     hemispheres = {
         (row["participant_id"], row["sample_id"]): _HEMISPHERES.get(row.get("hemisphere", UNKNOWN), "")

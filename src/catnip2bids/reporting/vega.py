@@ -29,7 +29,6 @@ class Vega:
 
     def __init__(self) -> None:
         self.failure = ""  # why plots are missing
-        self._has_failed = False
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,9 +41,7 @@ class Vega:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+        self._stop()
 
     def svg(self, specification: dict[str, Any]) -> str:
         """Return a plot as SVG, or a paragraph with the reason if it cannot be drawn."""
@@ -66,7 +63,7 @@ class Vega:
     def _ask(self, function: str, argument: Any) -> Any:
         """Call a function of vl-convert in the child process."""
         with self._lock:
-            if self._process is None or self._has_failed:
+            if self._process is None:
                 return None
             assert self._process.stdin is not None
             assert self._process.stdout is not None
@@ -95,11 +92,15 @@ class Vega:
         self.failure = self.failure or f"plots are missing, because {why}"
 
     def _fail(self, why: str) -> None:
-        """Stop the child process and record why."""
+        """Record why plots are missing, and stop the child process."""
         self._note(why)
-        self._has_failed = True
+        self._stop()
+
+    def _stop(self) -> None:
         if self._process is not None:
             self._process.kill()
+            self._process.communicate()
+            self._process = None
 
 
 def _serve() -> None:

@@ -1,6 +1,7 @@
-"""Draw slices through a sample: its image, and the region and cells at each pixel.
+"""Draw slices through a sample as data URLs of pictures: its image, and the region and cells at each pixel.
 
-Invariant: image, regions and cells of a view share one grid, so that a page can overlay them.
+Invariant: image, regions and cells of a view share one grid, so that a page can overlay them. Gray and heat pictures
+are lossy; maps keep every value.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.catnip.atlas import ATLAS_LABELS
-from catnip2bids.catnip.recognition import kind_of
+from catnip2bids.catnip.components import kind_of
 from catnip2bids.formatting import format_planes, plane_number
+from catnip2bids.html_pages import picture_address
 from catnip2bids.ome import ends_apart
 from catnip2bids.regions import OTHER_LABELS, DisplayedRegion, region_of
-from catnip2bids.reporting.pictures import gray_picture, heat_picture, map_picture
 from catnip2bids.reporting.preview import Preview
 from catnip2bids.reporting.samples import Sample, SampleImage
 
@@ -27,6 +29,7 @@ Array = npt.NDArray[Any]
 MOST_SEGMENTATIONS = 8
 """Segmentations whose cells fit into a map, one bit each."""
 _N_BINS = 80
+_QUALITY = 72
 _PROJECTED = ("along z", "along y", "along x")
 
 
@@ -135,24 +138,23 @@ def read_brain(dataset: Path, sample: Sample) -> Brain | None:
     if raw is None:
         return None
     same_grid = [found for found in sample.images if found.record.shape == raw.record.shape]
-    labels = [found for found in same_grid if found.role in ATLAS_LABELS]
-    atlas = min(labels, key=lambda found: ATLAS_LABELS.index(found.role), default=None)
+    labels = [found for found in same_grid if found.record.role in ATLAS_LABELS]
+    atlas = min(labels, key=lambda found: ATLAS_LABELS.index(found.record.role), default=None)
+    regions: list[DisplayedRegion] = []
+    if atlas is not None:
+        values = sorted(set(atlas.record.label_values or []) - {0})
+        regions = [*(region_of(sample.regions, value) for value in values), OTHER_LABELS]
     segmentations = [found for found in sample.segmentations if found in same_grid]
     return Brain(
         _preview(dataset, raw),
         None if atlas is None else _preview(dataset, atlas),
-        () if atlas is None else _regions_of(sample, atlas.record.label_values or []),
+        tuple(regions),
         tuple((found, _preview(dataset, found)) for found in segmentations[:MOST_SEGMENTATIONS]),
     )
 
 
 def _preview(dataset: Path, image: SampleImage) -> Preview:
-    return Preview(dataset / image.path, image.record.shape, image.voxel_size_um, kind_of(image.role))
-
-
-def _regions_of(sample: Sample, values: Sequence[int]) -> tuple[DisplayedRegion, ...]:
-    """Return the regions of label values, and one for all others at the end."""
-    return (*(region_of(sample.regions, value) for value in sorted(set(values) - {0})), OTHER_LABELS)
+    return Preview(dataset / image.path, image.record.shape, image.voxel_size_um, kind_of(image.record.role))
 
 
 def read_heatmaps(dataset: Path, sample: Sample) -> list[Heatmaps]:
@@ -185,3 +187,33 @@ def _without(sizes: Sequence[float], axis: int) -> tuple[float, float]:
 def _heat_view(values: Array, size_um: tuple[float, float], largest: float, axis: int) -> View:
     picture = heat_picture(values, largest)
     return View(_PROJECTED[axis], picture, "", values.shape[1], values.shape[0], size_um[1], size_um[0])
+
+
+def gray_picture(values: Array, window: tuple[float, float]) -> str:
+    """Encode intensities, (rows, columns), in gray; `window` holds the values of black and white."""
+    shades = _scaled(values, window)
+    return _webp(np.repeat(shades[..., np.newaxis], 3, axis=2))
+
+
+def heat_picture(values: Array, largest: float) -> str:
+    """Encode values from 0 to `largest` in colours from black over red and yellow to white."""
+    heat = 3 * _scaled(values, (0.0, largest)).astype(np.int16)
+    return _webp(np.stack([np.clip(heat - 255 * n, 0, 255) for n in range(3)], axis=-1).astype(np.uint8))
+
+
+def map_picture(regions: Array, cells: Array) -> str:
+    """Encode region numbers below 65,536 as red + 256 * green, and 8 bits of cells as blue."""
+    channels = (regions & 255, regions >> 8, cells)
+    pixels = np.stack([channel.astype(np.uint8) for channel in channels], axis=-1)
+    return picture_address("png", imagecodecs.png_encode(np.ascontiguousarray(pixels), level=9))
+
+
+def _scaled(values: Array, window: tuple[float, float]) -> npt.NDArray[np.uint8]:
+    low, high = (end / 2 for end in window)  # halves, because the difference of the ends may overflow
+    halves = np.nan_to_num(values.astype(np.float64), nan=window[0]) / 2
+    shades = (halves - low) / max(high - low, 1e-12) * 255
+    return np.asarray(np.clip(np.rint(shades), 0, 255), np.uint8)
+
+
+def _webp(pixels: Array) -> str:
+    return picture_address("webp", imagecodecs.webp_encode(np.ascontiguousarray(pixels), level=_QUALITY))

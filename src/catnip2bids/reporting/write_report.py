@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,14 +26,15 @@ from catnip2bids.html_pages import page_templates
 from catnip2bids.locks import refuse_packaging
 from catnip2bids.paths import beside, safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.reporting.check_results import REPORT, Check, dataset_state, save_check_result
-from catnip2bids.reporting.group_counts import GroupCounts, group_counts_of
+from catnip2bids.reporting.charts import GroupCounts, group_counts_of
+from catnip2bids.reporting.check_results import REPORT, CheckResults, Problem, dataset_state, save_check_result
 from catnip2bids.reporting.preview import DamagedImageError
-from catnip2bids.reporting.sample_page import draw_images, make_tables
-from catnip2bids.reporting.sample_status import CheckResults, Problem, SampleStatus, status_of, with_damage
+from catnip2bids.reporting.sample_page import SampleStatus, draw_images, make_tables, status_of, with_damage
 from catnip2bids.reporting.samples import Sample, read_samples, sum_of
 from catnip2bids.reporting.vega import Vega
 from catnip2bids.short_repr import ReprSummary, ShortRepr
+from catnip2bids.validation import ValidationReport
+from catnip2bids.verification import Verification
 
 _PLANES_BYTES = 28 * 10**6
 """Limits of the bytes of plane images in the whole report and in one page."""
@@ -79,8 +80,8 @@ def report(
     dataset: Path | str,
     progress: Progress | None = None,
     *,
-    validation: Check | None = None,
-    verification: Check | None = None,
+    validation: ValidationReport | None = None,
+    verification: Verification | None = None,
     jobs: int | None = None,
 ) -> Report:
     """Write an HTML report into a dataset: ``docs/report/index.html`` and a page for each sample.
@@ -188,7 +189,10 @@ class _Pages:
 
     def _render(self, name: str, content: dict[str, Any]) -> str:
         """Fill a template; the page lets browsers run only the scripts listed in `content`."""
-        scripts = [self._script(script) for script in content.pop("scripts")]
+        scripts = [
+            self._vega.library() or "" if script == _LIBRARY else self._templates.get_template(script).render()
+            for script in content.pop("scripts")
+        ]
         hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
         policy = " ".join(f"'sha256-{digest}'" for digest in hashes)
         template = self._templates.get_template(name)
@@ -196,18 +200,13 @@ class _Pages:
         # names of files may hold bytes that are not UTF-8
         return text.encode(errors="backslashreplace").decode()
 
-    def _script(self, name: str) -> str:
-        """Return the library that draws plots, or a script from the templates."""
-        if name == _LIBRARY:
-            return self._vega.library() or ""
-        return self._templates.get_template(name).render()
-
     def _write_sample(self, index: int) -> SampleStatus:
         """Write the page of a sample; return its card with a thumbnail."""
         sample = self._samples[index]
         self._progress.looking_at(f"{sample.key} ({index + 1} of {len(self._samples)})")
         images, problems = self._draw_images(sample)
-        card = with_damage(self._cards[index], problems)
+        cards = dict(enumerate(self._cards))
+        card = with_damage(cards[index], problems)
         content = {
             **images,
             **make_tables(self._dataset, sample, self._vega),
@@ -217,8 +216,8 @@ class _Pages:
             "no_plots": self._vega.failure,
             "times": self._times(sample),
             "scripts": ["planes.js", "tables.js"],
-            "before": self._card(index - 1),
-            "after": self._card(index + 1),
+            "before": cards.get(index - 1),
+            "after": cards.get(index + 1),
         }
         write_text(safe_path(self._dataset, REPORT / card.page), self._render("sample.html", content))
         planes = images["planes"]
@@ -237,9 +236,6 @@ class _Pages:
                 problems.append(Problem(image, str(error).replace(f"{self._dataset}/", "").removeprefix(f"{image}: ")))
                 sample = sample.without(image)
 
-    def _card(self, index: int) -> SampleStatus | None:
-        return self._cards[index] if 0 <= index < len(self._cards) else None
-
     def _times(self, sample: Sample) -> str:
         acquired = f"acquired {sample.acquired}; " if sample.acquired else ""
         times = [invocation.time.replace("T", " ")[:16] for invocation in self._provenance.history]
@@ -247,7 +243,7 @@ class _Pages:
 
     def _group_counts(self) -> GroupCounts | None:
         """Gather the cells of all samples and compile their plot; None if that is impossible."""
-        counts = group_counts_of(self._samples, self._cards)
+        counts = group_counts_of(self._samples)
         if counts is None:
             return None
         plot = self._vega.compiled(counts.data["plot"])
@@ -276,7 +272,11 @@ class _Pages:
             "cohort": group_counts,
             "no_plots": self._vega.failure,
             "scripts": [_LIBRARY, "cohort.js"] if group_counts else [],
-            "excluded": _excluded(samples),
+            "excluded": [
+                {"source": found.source, "reason": found.reason, "evidence": _evidence(found)}
+                for sample in samples
+                for found in sample.excluded
+            ],
         }
 
 
@@ -286,21 +286,6 @@ def _title_of(dataset: Path) -> str:
         return str(read_object(path)["Name"])
     except (OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); package again, or bring it back") from error
-
-
-@dataclass(frozen=True)
-class Excluded:
-    """An excluded entry: its source, the reason, and the evidence from its pixels."""
-
-    source: str
-    reason: str
-    evidence: tuple[tuple[str, str], ...]
-
-
-def _excluded(samples: Sequence[Sample]) -> list[Excluded]:
-    return [
-        Excluded(found.source, found.reason, tuple(_evidence(found))) for sample in samples for found in sample.excluded
-    ]
 
 
 _EVIDENCE = {

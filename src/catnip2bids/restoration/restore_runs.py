@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from errno import ENAMETOOLONG
 from math import prod
 from pathlib import Path, PurePosixPath
@@ -38,13 +39,51 @@ from catnip2bids.locks import FOLDER_LOCK, locked, refuse_packaging
 from catnip2bids.paths import SafePath, as_on_any_system, inside, safe_path
 from catnip2bids.progress import Progress
 from catnip2bids.restoration.restorable import CopyItem, Item, LinkItem, NotRestorable, VolumeItem, items_of
-from catnip2bids.restoration.result import Restoration
 from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, plane_bytes, write_file, write_slices
 from catnip2bids.scanning import files_below
+from catnip2bids.short_repr import ReprSummary, ShortRepr
 from catnip2bids.volume import inspect_volume
 
 _MARK = ".catnip2bids-restore"
 """A file in the folder until everything is restored, with the hash of the dataset's provenance."""
+
+
+@dataclass(frozen=True, repr=False)
+class Restoration(ShortRepr):
+    """The entries that were restored, and those that were not.
+
+    Attributes
+    ----------
+    folder
+        The folder with the restored files.
+    restored, kept
+        Entries that were restored now, and entries that an interrupted restoration had restored already, as POSIX paths
+        below the folder.
+    left_out
+        Entries that the dataset does not contain, and why.
+    problems
+        Entries that could not be restored, and why; and entries that nothing proves to be the original.
+    """
+
+    folder: Path
+    restored: tuple[str, ...]
+    kept: tuple[str, ...]
+    left_out: Mapping[str, str]
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all entries that the dataset contains were restored and are proven."""
+        return not self.problems
+
+    def _summary(self) -> ReprSummary:
+        facts = (
+            f"{len(self.restored)} restored",
+            f"{len(self.kept)} kept",
+            f"{len(self.left_out)} left out",
+            format_count(len(self.problems), "problem"),
+        )
+        return ReprSummary(str(self.folder), facts, problems=self.problems)
 
 
 def restore(
@@ -142,10 +181,7 @@ class _Restorer:
             for key, run_path in self._run_paths()
             for item in items_of(provenance, key)
         ]
-        self.items.sort(
-            key=lambda found: isinstance(found[1], LinkItem)
-        )  # links last, so that nothing is written through them
-
+        self.items.sort(key=lambda found: isinstance(found[1], LinkItem))  # so that nothing is written through links
         self._records = {target: record for run in provenance.runs.values() for target, record in run.images.items()}
         self._volumes = [item for _, item in self.items if isinstance(item, VolumeItem)]
 
@@ -159,24 +195,16 @@ class _Restorer:
             problems=tuple(self._problems),
         )
 
-    @property
-    def n_voxels(self) -> int:
-        """Number of voxels of all volumes."""
-        return sum(prod(self._records[str(item.image)].shape) for item in self._volumes)
-
     def check_memory(self) -> None:
         """Refuse the restoration if the memory is not enough for each volume."""
-        n_bytes = OVERHEAD_BYTES + max(map(self._bytes_of, self._volumes), default=0)
+        n_bytes = OVERHEAD_BYTES
+        for item in self._volumes:
+            record = self._records[str(item.image)]
+            held = sum(self._held_bytes(image) for image in (item.image, item.mask) if image is not None)
+            n_bytes = max(n_bytes, OVERHEAD_BYTES + held + plane_bytes(record.shape, np.dtype(record.dtype)))
         if n_bytes > self._resources.memory_bytes:
-            needed = format_bytes_up(n_bytes)
-            raise UsageError(
-                f"{self._dataset}: restoring it needs at least {needed} of memory; give more with --memory"
-            )
-
-    def _bytes_of(self, item: VolumeItem) -> int:
-        record = self._records[str(item.image)]
-        held = sum(self._held_bytes(image) for image in (item.image, item.mask) if image is not None)
-        return held + plane_bytes(record.shape, np.dtype(record.dtype))
+            needed = f"restoring it needs at least {format_bytes_up(n_bytes)} of memory"
+            raise UsageError(f"{self._dataset}: {needed}; give more with --memory")
 
     def _held_bytes(self, image: PurePosixPath) -> int:
         """Return the memory that an image takes besides its planes; only OME-Zarr takes any."""
@@ -196,26 +224,21 @@ class _Restorer:
             yield key, path if n_runs[as_on_any_system(str(path))] == 1 else PurePosixPath(key) / path.name
 
     def restore_all(self) -> None:
-        """Restore all items; first report missing checksums and decisions."""
+        """Restore all items, but no links to what cannot be restored; first report missing checksums and decisions."""
         if self._unproven is not None:
             self._report(self._unproven)
         for problem in _missing_decisions(self._provenance):
             self._report(f"{self._dataset / PROVENANCE}: {problem}")
             self.is_complete = False
-        self._progress.start(self.n_voxels)
+        self._progress.start(sum(prod(self._records[str(item.image)].shape) for item in self._volumes))
         for path, item in self.items:
             self._restore_item(path, item)
         for path, item in self.items:
-            if isinstance(item, LinkItem) and path in self._restored:
-                self._check_link(path, item)
-
-    def _check_link(self, path: str, item: LinkItem) -> None:
-        """Remove a link again whose target was not restored."""
-        if not (self._folder / path).exists():
-            self._restored.remove(path)
-            remove(safe_path(self._folder, path))
-            self._report(f"{path}: is not restored, since it is the same as {item.to}, which is not")
-            self.is_complete = False
+            if isinstance(item, LinkItem) and path in self._restored and not (self._folder / path).exists():
+                self._restored.remove(path)
+                remove(safe_path(self._folder, path))
+                self._report(f"{path}: is not restored, since it is the same as {item.to}, which is not")
+                self.is_complete = False
 
     def _restore_item(self, path: str, item: Item) -> None:
         """Restore one item; an error is a problem of this item alone."""
@@ -235,7 +258,14 @@ class _Restorer:
         try:
             if item.path == "." or path.partition("/")[0] in (_MARK, FOLDER_LOCK):
                 raise DatasetError(f"{PROVENANCE}: no entry of a run has this name; bring it back from a copy")
-            self._restore(item, safe_path(self._folder, path))
+            final = safe_path(self._folder, path)
+            match item:
+                case VolumeItem():
+                    self._restore_volume(item, final)
+                case CopyItem():
+                    self._copy(item.copy, final)
+                case LinkItem():
+                    make_link(final, os.path.relpath(item.to, Path(item.path).parent))
         except (UsageError, WriteError):  # such an error would stop all items
             raise
         except (Catnip2bidsError, OSError) as error:
@@ -257,15 +287,6 @@ class _Restorer:
         self._problems.append(problem)
         self._progress.problem(problem)
 
-    def _restore(self, item: VolumeItem | CopyItem | LinkItem, final: SafePath) -> None:
-        match item:
-            case VolumeItem():
-                self._restore_volume(item, final)
-            case CopyItem():
-                self._copy(item.copy, final)
-            case LinkItem():
-                make_link(final, os.path.relpath(item.to, Path(item.path).parent))
-
     def _restore_volume(self, item: VolumeItem, final: SafePath) -> None:
         image = self._stored(item.image)
         source = RestoredVolume(image, self._stored(item.mask) if item.mask else None)
@@ -278,12 +299,11 @@ class _Restorer:
                 f"{PROVENANCE}: names {format_count(len(set(names)), 'file')} for "
                 f"{format_count(len(image.planes), 'plane')} of {item.image}; bring it back from a copy"
             )
-        advance = self._progress.advance
         with atomic_output(final) as partial:
             if names is None:
-                write_file(source, partial, final.name, self._resources, advance)
+                write_file(source, partial, final.name, self._resources, self._progress.advance)
             else:
-                write_slices(source, partial, names, self._resources, advance)
+                write_slices(source, partial, names, self._resources, self._progress.advance)
 
     def _stored(self, image: PurePosixPath) -> StoredImage:
         self._check(hashes_path(image))

@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,7 @@ class StoredImage:
     planes: tuple[PlaneRecord, ...]
 
     def read(self, plane: int) -> npt.NDArray[Any]:
-        """Read a plane of shape (y, x).
-
-        Raises
-        ------
-        DatasetError
-            If its pixels do not have the hash from packaging.
-        """
+        """Read a plane of shape (y, x); refuse pixels without the hash from packaging."""
         out = np.empty(self.volume.shape[1:], self.volume.dtype)
         with closing(self.volume.open_plane(plane)) as opened:
             opened.read_rows(0, len(out), out)
@@ -66,24 +61,8 @@ class RestoredVolume:
     image: StoredImage
     mask: StoredImage | None = None
 
-    @property
-    def plane_bytes(self) -> int:
-        """Memory of a plane while it is written."""
-        return plane_bytes(self.image.volume.shape, self.image.volume.dtype)
-
-    @property
-    def held_bytes(self) -> int:
-        """Memory that is held until the end."""
-        return sum(stored.volume.read_cost.shared_bytes for stored in (self.image, self.mask) if stored is not None)
-
     def read(self, plane: int) -> npt.NDArray[Any]:
-        """Return a plane of shape (y, x).
-
-        Raises
-        ------
-        DatasetError
-            If its pixels do not have the hash from packaging, or the mask has values other than 0 and 1.
-        """
+        """Return a plane of shape (y, x); refuse a mask with values other than 0 and 1."""
         pixels = self.image.read(plane)
         if self.mask is None:
             return pixels
@@ -105,7 +84,7 @@ def write_slices(
 ) -> None:
     """Write one file for each plane into a new folder."""
     folder.mkdir()
-    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=final_path(folder).name) as threads:
+    with _threads(source, resources, final_path(folder).name) as threads:
         for n_voxels in threads.map(partial(_write_slice, source, folder, names), range(len(names))):
             on_voxels(n_voxels)
 
@@ -114,12 +93,23 @@ def write_file(
     source: RestoredVolume, file: Path, name: str, resources: Resources, on_voxels: Callable[[int], None]
 ) -> None:
     """Write all planes into one file: a TIFF stack or a NIfTI file, as `name` says."""
-    with BoundedMap(resources, source.plane_bytes, source.held_bytes, about=name) as threads:
-        planes = _reporting(threads.map(source.read, range(source.image.volume.shape[0])), on_voxels)
+    volume = source.image.volume
+    n_bytes = prod(volume.shape) * volume.dtype.itemsize
+    with _threads(source, resources, name) as threads:
+        planes = _reporting(threads.map(source.read, range(volume.shape[0])), on_voxels)
         if is_nifti(Path(name)):
-            _write_nifti(planes, source.image.volume, file, name)
-        else:
-            _write_stack(planes, source.image.volume, file)
+            _write_nifti(planes, volume, file, name)
+            return
+        with tifffile.TiffWriter(file, bigtiff=n_bytes > _CLASSIC_BYTES) as tiff:
+            for plane in planes:
+                _write_page(tiff, plane)
+
+
+def _threads(source: RestoredVolume, resources: Resources, about: str) -> BoundedMap:
+    """Return the threads that read planes within the memory that is left besides what is held until the end."""
+    volume = source.image.volume
+    held = sum(image.volume.read_cost.shared_bytes for image in (source.image, source.mask) if image is not None)
+    return BoundedMap(resources, plane_bytes(volume.shape, volume.dtype), held, about=about)
 
 
 def _write_slice(source: RestoredVolume, folder: Path, names: Sequence[str], plane: int) -> int:
@@ -127,13 +117,6 @@ def _write_slice(source: RestoredVolume, folder: Path, names: Sequence[str], pla
     with tifffile.TiffWriter(folder / names[plane]) as tiff:
         _write_page(tiff, pixels)
     return pixels.size
-
-
-def _write_stack(planes: Iterator[npt.NDArray[Any]], volume: Volume, file: Path) -> None:
-    n_bytes = np.prod(volume.shape, dtype=np.int64) * volume.dtype.itemsize
-    with tifffile.TiffWriter(file, bigtiff=bool(n_bytes > _CLASSIC_BYTES)) as tiff:
-        for plane in planes:
-            _write_page(tiff, plane)
 
 
 def _write_page(tiff: tifffile.TiffWriter, plane: npt.NDArray[Any]) -> None:

@@ -1,6 +1,7 @@
-"""The entries of a run folder: components, and unknown files and folders.
+"""Walk through source folders, and list the entries of a run: components, and unknown files and folders.
 
-Invariant: every file of a run belongs to exactly one entry, known or not.
+Invariant: every file of a run belongs to exactly one entry, known or not. A folder that cannot be listed is an error;
+it is never skipped.
 """
 
 from __future__ import annotations
@@ -9,14 +10,23 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
-from catnip2bids.catnip.components import FOLDERS
-from catnip2bids.catnip.recognition import recognise
-from catnip2bids.leftovers import LEFT_BEHIND, is_leftover, kind_of_file, leftovers_below, without_leftovers
+from catnip2bids.catnip.components import FOLDERS, recognise
+from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.leftovers import (
+    LEFT_BEHIND,
+    is_leftover,
+    kind_of_file,
+    leave_out_leftovers,
+    leftovers_below,
+    without_leftovers,
+)
 from catnip2bids.scanning.model import Entry
-from catnip2bids.scanning.walk import links_out_of, refuse_odd_name
 from catnip2bids.volume import is_slice
 
+_DEEPEST = 64
+"""The most nested folders; runs have at most five."""
 _MOST_OF_A_KIND = 20
 """Leftovers of one kind in one folder that get an entry each; some systems write one beside every slice."""
 
@@ -95,3 +105,53 @@ def _leftover_entries(run: Path, leftovers: Iterable[Path]) -> Iterator[Entry]:
         for first, *more in groups:
             path = first.relative_to(run).as_posix().encode(errors="replace").decode()  # plans are text
             yield Entry(path, first, n_files=1 + len(more), set_aside=LEFT_BEHIND, is_leftover=True)
+
+
+def walk(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Walk through a folder as `os.walk` does, without leftovers; links to folders are followed, but none twice."""
+    seen: set[Path] = set()
+    for name, folders, files in os.walk(top, followlinks=True, onerror=_raise_read_error):
+        folder = Path(name)
+        if len(folder.relative_to(top).parts) > _DEEPEST:
+            raise SourceError(f"{folder}: is more than {_DEEPEST} folders deep; move it up")
+        if folder.resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(folder.resolve())
+        leave_out_leftovers(folders, files)
+        folders.sort()
+        yield folder, folders, files
+
+
+def _raise_read_error(error: OSError) -> NoReturn:
+    """Raise the error that `os.walk` would ignore."""
+    raise ReadError(f"{error.filename}: cannot be listed: {error.strerror}; make it readable and run again") from error
+
+
+def files_below(location: Path) -> Iterator[Path]:
+    """List a file itself, or all files below a folder but leftovers."""
+    if not location.is_dir():
+        yield location
+        return
+    for folder, _, files in walk(location):
+        yield from (folder / name for name in sorted(files))
+
+
+def links_out_of(paths: Iterable[Path], folder: Path, what: str) -> tuple[str, ...]:
+    """Return a warning if paths lead out of a folder through links, which are followed."""
+    targets = {path: path.resolve() for path in paths}
+    inside = folder.resolve()
+    leading_out = [f"{path} -> {target}" for path, target in targets.items() if not target.is_relative_to(inside)]
+    if not leading_out:
+        return ()
+    first, n_more = leading_out[0], len(leading_out) - 1
+    return (f"{first}: is a link out of {what}, and is followed{f'; so are {n_more} more beside it' * bool(n_more)}",)
+
+
+def refuse_odd_name(path: Path) -> None:
+    """Refuse a name that is not UTF-8: tables could not hold it."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        shown = path.with_name(path.name.encode(errors="surrogateescape").decode(errors="replace"))
+        raise SourceError(f"{shown}: has a name that is not UTF-8; rename it") from error

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catnip2bids.catnip.component_type import ComponentType
+from catnip2bids.catnip.component_type import Action, ComponentType, VoxelGrid
 from catnip2bids.catnip.log import RunLog
 from catnip2bids.catnip.run_name import RunName
 from catnip2bids.formatting import format_count
@@ -62,6 +62,13 @@ class Entry:
     slice_number: str | None = None
     link_to: str | None = None
     is_leftover: bool = False
+
+    @property
+    def native_volume(self) -> Volume | None:
+        """The image, if it is on the native grid and not excluded by default."""
+        component = self.component
+        is_native = component is not None and component.grid == VoxelGrid.NATIVE and component.action != Action.EXCLUDE
+        return self.volume if is_native else None
 
 
 @dataclass(frozen=True, repr=False)

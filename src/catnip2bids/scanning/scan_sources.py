@@ -1,25 +1,37 @@
-"""The scan of all source folders.
+"""The scan: finding the runs below source folders, and inspecting their entries.
 
-Invariant: nothing is written or changed, and no run is found twice.
+Invariant: nothing is written or changed, and no run is found twice. An entry is read only as far as its inspection
+needs; its problems do not affect other entries.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from catnip2bids.catnip.components import LOG, TELLTALE_FOLDERS
+import numpy as np
+
+from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat
+from catnip2bids.catnip.components import COMPONENTS, LOG, TELLTALE_FOLDERS, layout_of, looks_like_run
+from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog, read_log
-from catnip2bids.catnip.recognition import layout_of, looks_like_run
 from catnip2bids.catnip.run_name import parse_run_name
 from catnip2bids.errors import ReadError, SourceError, UsageError
-from catnip2bids.leftovers import leave_out_leftovers
+from catnip2bids.formatting import format_choices, format_shape
 from catnip2bids.progress import Progress
-from catnip2bids.scanning.entries import entries_below, recognised
-from catnip2bids.scanning.inspect_entries import compared_with_run, inspected, missing_from_run
+from catnip2bids.scanning.entries import entries_below, files_below, links_out_of, recognised, refuse_odd_name, walk
 from catnip2bids.scanning.model import Entry, Run, Scan
-from catnip2bids.scanning.walk import links_out_of, not_listed, refuse_odd_name, refuse_too_deep
+from catnip2bids.volume import (
+    Inspection,
+    inspect_nifti,
+    inspect_slices,
+    inspect_stack,
+    label_values,
+    read_planes,
+    slice_files,
+)
 
 _PARENTS_THAT_MAY_NAME_A_RUN = 3
 
@@ -71,45 +83,31 @@ def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None =
 
 
 def source_list(sources: Sequence[Path | str] | Path | str) -> list[Path]:
-    """Return the source folders as a list, even if only one was given.
-
-    Raises
-    ------
-    UsageError
-        If none was given.
-    """
+    """Return the source folders as a list, even if only one was given."""
     listed = [Path(sources)] if isinstance(sources, str | Path) else [Path(source) for source in sources]
     if not listed:
         raise UsageError("no source folder is given; give folders that are CATNIP runs, or hold runs at any depth")
     return listed
 
 
-def _find_runs(folder: Path) -> Iterator[Path]:
-    """Walk down until a folder is a run; links to folders are followed, but none twice."""
-    seen: set[Path] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=not_listed):
-        refuse_too_deep(Path(parent), folder)
-        leave_out_leftovers(folders, files)  # recycle bins and snapshots hold runs that were, or are, elsewhere
-        folders.sort()
-        if Path(parent).resolve() in seen:
-            folders.clear()
-            continue
-        seen.add(Path(parent).resolve())
+def _find_runs(source: Path) -> Iterator[Path]:
+    """Walk down until a folder is a run; leftovers such as recycle bins and snapshots hold runs of elsewhere."""
+    for folder, folders, _ in walk(source):
         if looks_like_run(frozenset(folders)):
             folders.clear()
-            yield Path(parent)
+            yield folder
 
 
 def _scan_run(folder: Path, source: Path, progress: Progress) -> Run:
     entries = []
     for entry in entries_below(folder):
         progress.looking_at(f"{folder.name}/{entry.path}")
-        entries.append(inspected(entry))
+        entries.append(_inspected(entry))
     absolute = folder.resolve()
     log_beside = folder / ".." / f"{absolute.name}.log.txt"
     logs = [entry.location for entry in entries if entry.component == LOG]
     if log_beside.is_file():
-        entries.append(inspected(recognised(Entry(f"../{log_beside.name}", log_beside), log_beside.name)))
+        entries.append(_inspected(recognised(Entry(f"../{log_beside.name}", log_beside), log_beside.name)))
         logs.append(log_beside)
     log = read_log(logs[0]) if logs else RunLog(fields={})
     return Run(
@@ -118,6 +116,130 @@ def _scan_run(folder: Path, source: Path, progress: Progress) -> Run:
         name=parse_run_name(absolute.name, [parent.name for parent in absolute.parents][:_PARENTS_THAT_MAY_NAME_A_RUN]),
         log=log,
         layout=layout_of(frozenset(entry.path for entry in entries)),
-        entries=tuple(compared_with_run(entries, log)),
-        warnings=(*links_out_of([folder], source, "the source"), *missing_from_run(folder, entries)),
+        entries=tuple(_compared_with_run(entries, log)),
+        warnings=(*links_out_of([folder], source, "the source"), *_missing_from_run(folder, entries)),
     )
+
+
+def _inspected(entry: Entry) -> Entry:
+    """Inspect an entry: count its files, check them, and find problems."""
+    if entry.problems or entry.set_aside:
+        return entry
+    if entry.component is None or entry.component.storage == SourceFormat.FILE:
+        return _measured(entry)
+    if entry.component.storage == SourceFormat.TABLE:
+        return _checked_table(entry)
+    inspection = _with_checked_labels(entry, entry.component, _inspection(entry, entry.component))
+    if entry.component.action == Action.EXCLUDE and inspection.problems:  # excluded entries may be broken
+        warnings = inspection.warnings + inspection.problems
+        inspection = replace(inspection, volume=None, problems=(), warnings=warnings)
+    return replace(
+        entry,
+        n_files=inspection.n_files,
+        n_bytes=inspection.n_bytes,
+        volume=inspection.volume,
+        problems=inspection.problems,
+        warnings=entry.warnings + inspection.warnings,
+    )
+
+
+def with_slice_numbers(run: Run, patterns: Mapping[str, str]) -> Run:
+    """Inspect slice folders again, with patterns for the slice number by the paths of the entries."""
+    entries = list(run.entries)
+    for listed in entries_below(run.folder):
+        if (pattern := patterns.get(listed.path)) is None:
+            continue
+        if listed.component is None or listed.component.storage != SourceFormat.SLICES:
+            raise UsageError(f"{listed.location}: is not a slice folder; leave its slice_number out of the plan")
+        at = next(index for index, entry in enumerate(entries) if entry.path == listed.path)
+        entries[at] = _inspected(replace(listed, slice_number=pattern))
+    compared = zip(entries, _compared_with_run(entries, run.log), strict=True)
+    return replace(run, entries=tuple(new if old.path in patterns else old for old, new in compared))
+
+
+def _inspection(entry: Entry, component: ComponentType) -> Inspection:
+    if component.storage == SourceFormat.STACK:
+        return inspect_stack(entry.location)
+    if component.storage == SourceFormat.NIFTI:
+        return inspect_nifti(entry.location)
+    files = slice_files(entry.location)
+    for file in files:
+        refuse_odd_name(file)
+    if not files:
+        return Inspection(None, 0, 0, (f"{entry.location}: has no TIFF slices in it; bring them back or exclude it",))
+    inspection = inspect_slices(files, entry.slice_number)
+    links = [file for file in files if file.is_symlink() and file.exists()]
+    return replace(inspection, warnings=inspection.warnings + links_out_of(links, entry.location, "its folder"))
+
+
+def _with_checked_labels(entry: Entry, component: ComponentType, inspection: Inspection) -> Inspection:
+    """Read labels that are stored as floats: their ids may be rounded (those from CATNIP never are)."""
+    volume = inspection.volume
+    if volume is None or component.content != Content.LABELS or volume.dtype.kind != "f":
+        return inspection
+    plane = np.empty((1, *volume.shape[1:]), volume.dtype)
+    try:
+        for index in range(volume.shape[0]):
+            read_planes(volume, index, index + 1, plane)
+            label_values(plane)
+    except SourceError as error:
+        text = str(error)
+        named = text if str(entry.location) in text else f"{entry.location}: {text}"
+        return replace(inspection, volume=None, problems=(*inspection.problems, named))
+    return inspection
+
+
+def _checked_table(entry: Entry) -> Entry:
+    entry = _measured(entry)
+    warnings: list[str] = []
+    try:
+        read_counts(entry.location, warnings.append)
+    except SourceError as error:
+        return replace(entry, problems=(str(error),))
+    return replace(entry, warnings=(*entry.warnings, *warnings))
+
+
+def _measured(entry: Entry) -> Entry:
+    """Count files and bytes of an entry that is not read."""
+    try:
+        files = list(files_below(entry.location))
+    except SourceError as error:
+        return replace(entry, problems=(str(error),))
+    broken = tuple(f"{file}: is a link to nowhere; bring the original back" for file in files if not file.exists())
+    n_bytes = sum(file.stat().st_size for file in files if file.exists())
+    links = [file for file in files if file != entry.location and file.exists()]
+    leading_out = links_out_of(links, entry.location, "its folder")
+    return replace(entry, n_files=len(files), n_bytes=n_bytes, problems=broken, warnings=entry.warnings + leading_out)
+
+
+def _missing_from_run(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
+    """Yield warnings about a missing raw image, and missing counts of a segmentation."""
+    known = [(entry.component, entry.threshold) for entry in entries if entry.component is not None]
+    if not any(component.raw for component, _ in known):
+        names = format_choices([example for row in COMPONENTS if row.raw for example in row.examples])
+        yield f"{folder}: has no {names}; without the image after N4 correction the dataset has no raw image of the run"
+    counted = {threshold for component, threshold in known if component.content == Content.TABLE}
+    segmented = {threshold for component, threshold in known if component.content == Content.MASK}
+    for threshold in sorted(found for found in segmented - counted if found is not None):
+        yield f"{folder}: has a segmentation but no table of cell counts for threshold {threshold}"
+
+
+def _compared_with_run(entries: Sequence[Entry], log: RunLog) -> Iterator[Entry]:
+    """Compare the volumes on the native grid with the log and with each other."""
+    native = {entry.path: entry.native_volume.shape for entry in entries if entry.native_volume}
+    usual = Counter(native.values()).most_common(1)[0][0] if native else None
+    for entry in entries:
+        shape = native.get(entry.path)
+        if shape is None or usual is None:
+            yield entry
+        elif log.image_shape not in (None, shape):
+            what = f"is {format_shape(shape)} voxels (X x Y x Z) and the log says {format_shape(log.image_shape)}"
+            problem = f"{entry.location}: {what}; bring the missing slices back, or the right log"
+            yield replace(entry, volume=None, problems=(problem,))
+        elif shape != usual:
+            warning = (
+                f"{entry.location}: is {format_shape(shape)} voxels, most images of the run are {format_shape(usual)}"
+            )
+            yield replace(entry, warnings=(*entry.warnings, warning))
+        else:
+            yield entry

@@ -2,16 +2,16 @@
 
 Invariant: every part of the dataset is either validated or has a finding that says why it was not.
 
-The validator does not look into `derivatives/` unless it is told to with `-r`, and with `-r` from the root
-version 3.0.2 loses the `.bidsignore` of a derivative (its file reader drops every dotfile below the root
-before the derivative is looked at). So each derivative that has a `dataset_description.json` is validated
-by itself, with `-r` for derivatives inside it; the root is validated without. Folders in `derivatives/`
-that have no `dataset_description.json` are allowed by BIDS ("non-compliant derivatives") and are not
-looked at. `--max-rows -1` because only 1000 rows of a table are read by default.
+The validator skips `derivatives/` unless told to with `-r`, and with `-r` from the root version 3.0.2 loses the
+`.bidsignore` of a derivative (its file reader drops every dotfile below the root). So each derivative that has a
+`dataset_description.json` is validated by itself, with `-r` for derivatives inside it; the root is validated without.
+BIDS allows folders in `derivatives/` that have no `dataset_description.json` ("non-compliant derivatives"): they are
+skipped. `--max-rows -1` because only 1000 rows of a table are read by default.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,18 +23,29 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from catnip2bids.errors import DatasetError
-from catnip2bids.validation.advice import advice, without_links
-from catnip2bids.validation.external_programs import find_program, last_words, name_with_version, run_program
+from catnip2bids.validation.external_programs import find_program, last_words, run_program
 from catnip2bids.validation.findings import Finding, Severity, error, one_line
 from catnip2bids.validation.tree import DESCRIPTION, ROOT, find_datasets
 
 CHECK = "bids"
 PROGRAM = "bids-validator-deno"
-FAILED = "BIDS_VALIDATOR_FAILED"
 
 _EXIT_CODES = (0, 16)
 """No errors found, errors found; anything else is a failure of the program itself."""
 _SEVERITIES = {"error": Severity.ERROR, "warning": Severity.WARNING, "ignore": Severity.INFO}
+
+_LINK = re.compile(r"\[([^]]*)\]\(SPEC_ROOT[^)]*\)")
+_ADDRESS = re.compile(r"SPEC_ROOT\S*")
+_ABOUT_DATASET = {
+    "Authors": "names no authors; add them to the plan (dataset.authors) and package again",
+    "License": "has no License; add one to the plan (dataset.license) and package again",
+    "HEDVersion": "has no HEDVersion; ignore this unless you added HED tags to the dataset",
+}
+_BY_CODE = {
+    "NO_AUTHORS": _ABOUT_DATASET["Authors"],
+    "TOO_FEW_AUTHORS": "names fewer than two authors; "
+    "if somebody is missing, complete the plan (dataset.authors) and package again",
+}
 
 
 class _Output(BaseModel):
@@ -64,13 +75,7 @@ class _Report(_Output):
 
 
 def check_bids(dataset: Path) -> list[Finding]:
-    """Validate the dataset and all its derivatives against the BIDS schema.
-
-    Raises
-    ------
-    DatasetError
-        If the validator is not installed.
-    """
+    """Validate the dataset and all its derivatives; raise DatasetError if the validator is not installed."""
     program = find_program(PROGRAM)
     if program is None:
         raise DatasetError(
@@ -79,11 +84,6 @@ def check_bids(dataset: Path) -> list[Finding]:
     parts = find_datasets(dataset)
     with ThreadPoolExecutor() as pool:
         return list(chain.from_iterable(pool.map(lambda part: _check_part(program, dataset, part), parts)))
-
-
-def describe() -> str:
-    """Name the check with its version."""
-    return name_with_version(PROGRAM)
 
 
 def _check_part(program: Path, dataset: Path, part: PurePosixPath) -> list[Finding]:
@@ -104,7 +104,8 @@ def _check_part(program: Path, dataset: Path, part: PurePosixPath) -> list[Findi
 
 
 def _failure(part: PurePosixPath, reason: object) -> Finding:
-    return error(CHECK, FAILED, part / DESCRIPTION, f"{PROGRAM} could not check this dataset: {reason}")
+    what = f"{PROGRAM} could not check this dataset: {reason}"
+    return error(CHECK, "BIDS_VALIDATOR_FAILED", part / DESCRIPTION, what)
 
 
 def _findings(report: _Report, part: PurePosixPath) -> Iterator[Finding]:
@@ -129,3 +130,24 @@ def _message(issue: _Issue, general: str) -> str:
     others = f"see also {', '.join(issue.affects)}" if issue.location and issue.affects else ""
     said = (issue.sub_code, line, general, issue.issue_message, others)
     return one_line(without_links("; ".join(text.strip() for text in said if text.strip())))
+
+
+def advice(code: str, key: str, file: PurePosixPath) -> str | None:
+    """Say what to do about a warning, or None if that is unknown; `key` is the JSON key that it is about, or empty."""
+    if code in _BY_CODE:
+        return _BY_CODE[code]
+    if code == "JSON_KEY_RECOMMENDED" and file.name == DESCRIPTION:
+        by_hand = f"has no {key}, which BIDS recommends; add it to the file, packaging again keeps it"
+        return _ABOUT_DATASET.get(key, by_hand)
+    if code != "SIDECAR_KEY_RECOMMENDED":
+        return None
+    if file.parts[:1] == ("derivatives",):
+        return f"its sidecar has no {key}, which BIDS recommends; add it to the .json file, packaging again keeps it"
+    return (
+        f"its sidecar has no {key}, which BIDS recommends; add it to the plan (dataset.acquisition) and package again"
+    )
+
+
+def without_links(text: str) -> str:
+    """Write links into the BIDS specification, which the validator leaves unresolved, as their text."""
+    return _ADDRESS.sub("the BIDS specification", _LINK.sub(r"\1", text))

@@ -1,26 +1,109 @@
-"""Our own checks, of agreement between files and of files that BIDS does not describe.
+"""Our own checks: of names and sizes of files, and all those of tables and sidecars.
 
 Invariant: each check is one function from the listing of the dataset to findings, and none depends on another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import TypeVar
 
-from catnip2bids._version import __version__
-from catnip2bids.validation import file_names, provenance, sidecars, tables
-from catnip2bids.validation.findings import Finding
+from catnip2bids.paths import as_on_any_system
+from catnip2bids.validation import sidecars, tables
+from catnip2bids.validation.findings import Finding, error, warning
 from catnip2bids.validation.tree import Tree
 
 CHECK = "catnip2bids"
+_LARGEST_ZARR_DEPTH = 7
+"""Parts of a path inside a Zarr that the DANDI archive accepts: `MAX_ZARR_DEPTH` in dandi/consts.py."""
 
-CHECKS: tuple[Callable[[Tree], Iterator[Finding]], ...] = (
-    file_names.check_sizes,
-    file_names.check_case,
-    file_names.check_twins,
-    file_names.check_partial,
-    file_names.check_links,
-    file_names.check_zarr_depth,
+_error = partial(error, CHECK)
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+def cross_check(tree: Tree) -> list[Finding]:
+    """Run all our own checks."""
+    return [finding for check in _CHECKS for finding in check(tree)]
+
+
+def check_sizes(tree: Tree) -> Iterator[Finding]:
+    """Check that no file is empty (DANDI refuses those) and no link is broken; copies of source files may be empty."""
+    for file in tree.files:
+        if file.n_bytes is None:
+            yield _error("BROKEN_LINK", file.path, "is a link to something that does not exist")
+        elif file.n_bytes == 0:
+            find = warning if file.path.parts[0] == "sourcedata" else error
+            yield find(CHECK, "FILE_EMPTY", file.path, "is empty (0 bytes); the DANDI archive refuses empty files")
+
+
+def check_case(tree: Tree) -> Iterator[Finding]:
+    """Check that no two names differ only in case, or in ways to write accents: on macOS and Windows they are one."""
+    paths = chain((file.path for file in tree.files), tree.folders)
+    for same in _grouped((as_on_any_system(path.as_posix()), path) for path in paths).values():
+        if len(same) > 1:
+            names = ", ".join(path.as_posix() for path in same[1:])
+            yield _error("NAME_CASE", same[0], f"differs only in case, or in ways to write accents, from {names}")
+
+
+def check_twins(tree: Tree) -> Iterator[Finding]:
+    """Check that no image exists in two formats."""
+    for same in _grouped((image.stem, image.path) for image in tree.images).values():
+        if len(same) > 1:
+            yield _error("IMAGE_TWICE", same[0], f"also exists as {', '.join(path.name for path in same[1:])}")
+
+
+def check_partial(tree: Tree) -> Iterator[Finding]:
+    """Check for remains of an interrupted command."""
+    for path in (*tree.folders, *(file.path for file in tree.files)):
+        if _is_partial(path) and not any(map(_is_partial, path.parents)):
+            what = "is left over from an interrupted command; package again, which finishes it or clears it away"
+            yield _error("LEFTOVER_PARTIAL", path, what)
+
+
+def check_zarr_depth(tree: Tree) -> Iterator[Finding]:
+    """Check that no Zarr is deeper than the DANDI archive allows."""
+    too_deep = {folder for file in tree.files if (folder := _zarr_above(file.path, _LARGEST_ZARR_DEPTH)) is not None}
+    for folder in too_deep.intersection(tree.zarrs):
+        yield _error("ZARR_TOO_DEEP", folder, f"is more than {_LARGEST_ZARR_DEPTH} levels deep, which DANDI refuses")
+
+
+def check_links(tree: Tree) -> Iterator[Finding]:
+    """Check that no folder is a link: neither dandi nor we follow it. OME-Zarr images have their own check."""
+    for folder in tree.folder_links:
+        if not folder.name.endswith(".ome.zarr"):
+            find = warning if folder.parts[0] == "sourcedata" else error
+            yield find(CHECK, "FOLDER_LINK", folder, "is a link to a folder, which is not checked and not uploaded")
+
+
+def _zarr_above(file: PurePosixPath, depth: int) -> PurePosixPath | None:
+    """Find the outermost Zarr that has more than `depth` parts of the file's path inside of it."""
+    above = file.parts[: -depth - 1]
+    end = next((end for end, part in enumerate(above, start=1) if part.endswith(".zarr")), None)
+    return None if end is None else PurePosixPath(*above[:end])
+
+
+def _is_partial(path: PurePosixPath) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".partial")
+
+
+def _grouped(pairs: Iterable[tuple[_Key, PurePosixPath]]) -> Mapping[_Key, list[PurePosixPath]]:
+    groups: defaultdict[_Key, list[PurePosixPath]] = defaultdict(list)
+    for key, path in pairs:
+        groups[key].append(path)
+    return groups
+
+
+_CHECKS: tuple[Callable[[Tree], Iterator[Finding]], ...] = (
+    check_sizes,
+    check_case,
+    check_twins,
+    check_partial,
+    check_links,
+    check_zarr_depth,
     tables.check_readable,
     tables.check_samples,
     tables.check_participants,
@@ -29,16 +112,6 @@ CHECKS: tuple[Callable[[Tree], Iterator[Finding]], ...] = (
     sidecars.check_readable,
     sidecars.check_pixel_sizes,
     sidecars.check_sources,
-    provenance.check_provenance,
-    provenance.check_plane_tables,
+    sidecars.check_provenance,
+    tables.check_plane_tables,
 )
-
-
-def cross_check(tree: Tree) -> list[Finding]:
-    """Run all our own checks."""
-    return [finding for check in CHECKS for finding in check(tree)]
-
-
-def describe() -> str:
-    """Name the check with its version."""
-    return f"catnip2bids {__version__}"

@@ -16,15 +16,11 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ValidationError
 
-from catnip2bids.validation.external_programs import find_program, last_words, name_with_version, run_program
+from catnip2bids.validation.external_programs import find_program, last_words, run_program
 from catnip2bids.validation.findings import Finding, Severity, error, info, one_line
 from catnip2bids.validation.tree import DESCRIPTION, ROOT
 
 CHECK = "dandi"
-PROGRAM = "dandi"
-FAILED = "DANDI_FAILED"
-BIDS_PREFIX = "BIDS."
-"""Prefix of the codes of the BIDS validator, which dandi runs too."""
 
 _DERIVATIVE = PurePosixPath("derivatives/catnip")
 _NO_DANDISET = "DANDI.NO_DANDISET_FOUND"
@@ -49,14 +45,16 @@ class _Result(BaseModel):
 
 def check_dandi(dataset: Path) -> list[Finding]:
     """Run dandi on the dataset and on `derivatives/catnip`, whose BIDS rules it checks only if asked to."""
-    program = find_program(PROGRAM)
+    program = find_program(CHECK)
     if program is None:
         advice = "in a clone of catnip2bids: pip install '.[dandi]'"
         return [info(CHECK, "DANDI_NOT_INSTALLED", ROOT, f"not checked for DANDI; for that, {advice}")]
     with tempfile.TemporaryDirectory(prefix="catnip2bids-dandi-") as scratch:
         output = Path(scratch) / "results.jsonl"
         try:
-            finished = run_program(_command(program, dataset, output), _settings(scratch))
+            # without calls home (DANDI_NO_ET, dandi/utils.py), and with logs that are deleted with the folder
+            settings = {"DANDI_NO_ET": "1", "XDG_STATE_HOME": scratch, "XDG_CACHE_HOME": scratch}
+            finished = run_program(_command(program, dataset, output), settings)
         except (OSError, subprocess.TimeoutExpired) as failure:
             return [_failure(failure)]
         if finished.returncode not in _EXIT_CODES or not output.is_file():
@@ -69,14 +67,14 @@ def check_dandi(dataset: Path) -> list[Finding]:
 
 
 def without_known(findings: list[Finding], known: list[Finding]) -> list[Finding]:
-    """Leave out findings that the BIDS validator itself has for the same file."""
+    """Leave out findings of the BIDS validator, which dandi runs too, that it has itself for the same file."""
     seen = {(finding.code, finding.file) for finding in known}
-    return [finding for finding in findings if (finding.code.removeprefix(BIDS_PREFIX), finding.file) not in seen]
+    return [finding for finding in findings if (finding.code.removeprefix("BIDS."), finding.file) not in seen]
 
 
-def describe() -> str | None:
-    """Name the check with its version; None if dandi is not installed."""
-    return None if find_program(PROGRAM) is None else name_with_version(PROGRAM)
+def is_installed() -> bool:
+    """Tell whether dandi can be run."""
+    return find_program(CHECK) is not None
 
 
 def _command(program: Path, dataset: Path, output: Path) -> list[str]:
@@ -86,13 +84,8 @@ def _command(program: Path, dataset: Path, output: Path) -> list[str]:
     return [str(program), "validate", "--format", "json_lines", "--output", str(output), *map(str, paths)]
 
 
-def _settings(scratch: str) -> dict[str, str]:
-    """Tell dandi not to call home (DANDI_NO_ET, dandi/utils.py) and to keep its logs where they are thrown away."""
-    return {"DANDI_NO_ET": "1", "XDG_STATE_HOME": scratch, "XDG_CACHE_HOME": scratch}
-
-
 def _failure(reason: object) -> Finding:
-    return error(CHECK, FAILED, ROOT, f"dandi could not check this dataset: {reason}")
+    return error(CHECK, "DANDI_FAILED", ROOT, f"dandi could not check this dataset: {reason}")
 
 
 def _findings(results: list[_Result], dataset: Path) -> Iterator[Finding]:
@@ -104,12 +97,7 @@ def _findings(results: list[_Result], dataset: Path) -> Iterator[Finding]:
         yield info(CHECK, _NO_DANDISET, ROOT, message)
     for result in results:
         if result.id != _NO_DANDISET:
-            file = "" if result.path is None else _relative(result.path, dataset)
+            path = result.path or dataset
+            file = path.relative_to(dataset).as_posix() if dataset in path.parents else ""
             severity = _SEVERITIES.get(result.severity, Severity.ERROR)
             yield Finding(severity, result.id, file, one_line(result.message or result.id), CHECK)
-
-
-def _relative(path: Path, dataset: Path) -> str:
-    if path == dataset or not path.is_relative_to(dataset):
-        return ""
-    return path.relative_to(dataset).as_posix()

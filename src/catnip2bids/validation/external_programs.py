@@ -1,7 +1,7 @@
-"""Finding and running external programs that check a dataset.
+"""Find and run external programs that check a dataset.
 
-Invariant: a program is first looked for beside the running Python, so that an environment uses its own
-validators even where it was not activated; nothing a program prints reaches the user's terminal.
+Invariant: an environment uses its own validators even if it is not activated, because programs beside the running
+Python come first; nothing that a program prints reaches the user's terminal.
 """
 
 from __future__ import annotations
@@ -36,22 +36,9 @@ def name_with_version(distribution: str) -> str:
 
 
 def run_program(command: Sequence[str], settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end and catch what it prints.
+    """Run a program with additional environment variables, and capture its output.
 
-    Parameters
-    ----------
-    command
-        The program and its arguments.
-    settings
-        Environment variables to set on top of those of this process. Programs beside the running Python come
-        first on the program's PATH.
-
-    Raises
-    ------
-    OSError
-        If the program cannot be started.
-    subprocess.TimeoutExpired
-        If it takes longer than `TIMEOUT_S`.
+    Raises OSError if it cannot be started, and subprocess.TimeoutExpired if it takes longer than `TIMEOUT_S`.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return subprocess.run(

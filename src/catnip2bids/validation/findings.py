@@ -6,8 +6,9 @@ nothing heavy, so that the command line may use it at start-up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,9 +27,6 @@ class Severity(StrEnum):
     """The dataset could be better, or a person should check something in it."""
     INFO = "info"
     """A note, such as a check that did not run."""
-
-
-_WORST_FIRST = {severity: rank for rank, severity in enumerate(Severity)}
 
 
 @dataclass(frozen=True)
@@ -57,17 +55,11 @@ class Finding:
 
     def sort_key(self) -> tuple[int, str, str, str, str]:
         """Order worst first, then by file."""
-        return (_WORST_FIRST[self.severity], self.file, self.check, self.code, self.message)
+        return (list(Severity).index(self.severity), self.file, self.check, self.code, self.message)
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         """Return the finding as a JSON object."""
-        return {
-            "severity": self.severity.value,
-            "code": self.code,
-            "file": self.file,
-            "message": self.message,
-            "check": self.check,
-        }
+        return {**asdict(self), "severity": self.severity.value}
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,27 +111,17 @@ class ValidationReport(ShortRepr):
         }
 
 
-def error(check: str, code: str, file: PurePosixPath, message: object) -> Finding:
-    """Make a finding that makes the dataset invalid."""
-    return _finding(Severity.ERROR, check, code, file, message)
-
-
-def warning(check: str, code: str, file: PurePosixPath, message: object) -> Finding:
-    """Make a finding that a person should check."""
-    return _finding(Severity.WARNING, check, code, file, message)
-
-
-def info(check: str, code: str, file: PurePosixPath, message: object) -> Finding:
-    """Make a finding that is only a note."""
-    return _finding(Severity.INFO, check, code, file, message)
-
-
 def one_line(text: object) -> str:
     """Put text of several lines (an exception, a validator's explanation) on one line of bounded length."""
     line = " ".join(str(text).split())
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]} …"
 
 
-def _finding(severity: Severity, check: str, code: str, file: PurePosixPath, message: object) -> Finding:
+def _make_finding(severity: Severity, check: str, code: str, file: PurePosixPath, message: object) -> Finding:
     name = "" if file == PurePosixPath() else file.as_posix()
     return Finding(severity, code, name, one_line(message), check)
+
+
+error = partial(_make_finding, Severity.ERROR)
+warning = partial(_make_finding, Severity.WARNING)
+info = partial(_make_finding, Severity.INFO)

@@ -3,7 +3,7 @@
 Invariant: only the first and the last page are decoded; of the others, and of lower levels, the tags are compared with
 each other and with the size of the file, in one walk through the directories.
 
-What the BIDS validator cannot see is looked at here: it reads the first 4096 bytes of classic TIFF files only.
+The BIDS validator sees none of this: it reads only the first 4096 bytes of classic TIFF files.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ import tifffile
 from catnip2bids.documents import read_xml
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_bytes, format_shape
-from catnip2bids.validation.external_programs import name_with_version
 from catnip2bids.validation.findings import Finding, error, warning
 from catnip2bids.validation.tree import Tree
 from catnip2bids.volume import TiffStack
-from catnip2bids.volume.ome_plane_order import misplaced
 from catnip2bids.volume.open_plane import WholePlane
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.volume.tiff_page import MOST_READ_BYTES, ROWS_AT_A_TIME, PageLayout, bytes_to_read, levels_of
+from catnip2bids.volume.tiff_stack import misplaced
 
 CHECK = "ome-tiff"
 NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -41,10 +40,6 @@ _OME_TYPES = {"float32": "float", "float64": "double", "bool": "bit"}
 
 _error = partial(error, CHECK)
 _warning = partial(warning, CHECK)
-
-
-class OmeXmlError(ValueError):
-    """The OME-XML is missing or does not describe one 3D image in micrometers."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +70,8 @@ def check_ome_tiff(tree: Tree) -> list[Finding]:
     return [finding for file in files for finding in _check_file(tree.root, file)]
 
 
-def describe() -> str:
-    """Name the check with its version."""
-    return f"OME-TIFF ({', '.join(map(name_with_version, ('tifffile', 'ome-types')))})"
-
-
 def read_pixels(file: Path) -> Pixels:
-    """Read the OME-XML of a file.
-
-    Raises
-    ------
-    SourceError
-        If the TIFF cannot be read.
-    OmeXmlError
-        If it has no OME-XML, or one that does not describe one 3D image in micrometers.
-    """
+    """Read the OME-XML of a file; raise SourceError if it does not describe one 3D image in micrometers."""
     with open_tiff(file) as tiff:
         text = tiff.pages.first.description
     return _parse(text)
@@ -99,7 +81,7 @@ def _check_file(root: Path, file: PurePosixPath) -> Iterator[Finding]:
     try:
         pages = _read_pages(root / file)
     except SourceError as failure:
-        # the message names the file with its folders, which are nobody's business in a report
+        # the message names the file with its folders, which must not be in a report
         yield _error("OME_TIFF_UNREADABLE", file, str(failure).replace(f"{root / file}", file.name))
         return
     if (n_bytes := bytes_to_read(pages.layout)) > MOST_READ_BYTES:
@@ -111,7 +93,7 @@ def _check_file(root: Path, file: PurePosixPath) -> Iterator[Finding]:
     try:
         pixels = _parse(pages.description)
         _check_schema(pages.description)
-    except OmeXmlError as failure:
+    except SourceError as failure:
         yield _error("OME_XML_INVALID", file, failure)
         return
     shape = (pages.n_pages, *pages.layout.shape)
@@ -126,10 +108,7 @@ def _check_file(root: Path, file: PurePosixPath) -> Iterator[Finding]:
 def _read_pages(file: Path) -> Pages:
     """Read all directories, and decode the first and the last page.
 
-    Raises
-    ------
-    SourceError
-        If the file cannot be read, pages differ, or lower levels are not what they should be.
+    Raises SourceError if the file cannot be read, pages differ, or lower levels are not what they should be.
     """
     with open_tiff(file) as tiff:
         offsets = page_offsets(tiff)
@@ -185,25 +164,25 @@ def _check_schema(text: str) -> None:
     try:
         validate_xml(text.encode(), warn_on_schema_update=False)
     except (LxmlError, ValueError) as failure:
-        raise OmeXmlError(f"it is not valid against the schema: {failure}") from failure
+        raise SourceError(f"it is not valid against the schema: {failure}") from failure
 
 
 def _parse(text: str) -> Pixels:
     try:
         document = read_xml(text)
     except ElementTree.ParseError as failure:
-        raise OmeXmlError(f"the first page's description is not valid XML ({failure})") from failure
+        raise SourceError(f"the first page's description is not valid XML ({failure})") from failure
     found = document.findall(f"{{{NAMESPACE}}}Image/{{{NAMESPACE}}}Pixels")
     if document.tag != f"{{{NAMESPACE}}}OME" or len(found) != 1:
-        raise OmeXmlError(f"it must be an OME document of {NAMESPACE} with one Image of one Pixels")
+        raise SourceError(f"it must be an OME document of {NAMESPACE} with one Image of one Pixels")
     attributes = found[0].attrib
     if (attributes.get("SizeC"), attributes.get("SizeT")) != ("1", "1"):
-        raise OmeXmlError("SizeC and SizeT of its Pixels must be 1")
+        raise SourceError("SizeC and SizeT of its Pixels must be 1")
     sizes_z, sizes_y, sizes_x = (_axis(attributes, axis) for axis in "ZYX")
     if found[0].find(f"{{{NAMESPACE}}}TiffData") is None:
-        raise OmeXmlError("its Pixels must have TiffData")
+        raise SourceError("its Pixels must have TiffData")
     if (problem := misplaced(document, found[0], sizes_z[0])) is not None:
-        raise OmeXmlError(problem)
+        raise SourceError(problem)
     return Pixels(
         shape=(sizes_z[0], sizes_y[0], sizes_x[0]),
         voxel_size_um=(sizes_z[1], sizes_y[1], sizes_x[1]),
@@ -215,11 +194,11 @@ def _parse(text: str) -> Pixels:
 def _axis(attributes: dict[str, str], axis: str) -> tuple[int, float]:
     """Read the number of voxels along an axis and their size in micrometers."""
     if attributes.get(f"PhysicalSize{axis}Unit") != _UM:
-        raise OmeXmlError(f"PhysicalSize{axis}Unit must be given and be {_UM}")
+        raise SourceError(f"PhysicalSize{axis}Unit must be given and be {_UM}")
     try:
         length, size_um = int(attributes[f"Size{axis}"]), float(attributes[f"PhysicalSize{axis}"])
     except (KeyError, ValueError) as failure:
-        raise OmeXmlError(f"Size{axis} or PhysicalSize{axis} is missing or not a valid number ({failure})") from failure
+        raise SourceError(f"Size{axis} or PhysicalSize{axis} is missing or not a valid number ({failure})") from failure
     if not (math.isfinite(size_um) and size_um > 0):
-        raise OmeXmlError(f"PhysicalSize{axis} must be more than 0, not {size_um}")
+        raise SourceError(f"PhysicalSize{axis} must be more than 0, not {size_um}")
     return length, size_um

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, product
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import ome_zarr_models.v04
 import ome_zarr_models.v05
 import zarr
+from pydantic import ValidationError
 
 from catnip2bids.errors import SourceError, refuse_without_memory
 from catnip2bids.formatting import format_bytes, format_shape
-from catnip2bids.paths import leads_out
-from catnip2bids.validation.external_programs import name_with_version
+from catnip2bids.paths import exists, leads_out
 from catnip2bids.validation.findings import Finding, error, one_line, warning
-from catnip2bids.validation.multiscale import read_attributes, read_multiscale, zarr_format
 from catnip2bids.validation.tree import Tree
-from catnip2bids.volume.zarr import MOST_CHUNK_BYTES, ChunkGrid, open_array, read_chunk_grid
+from catnip2bids.volume.zarr import MOST_CHUNK_BYTES, open_array, read_attributes, read_chunk_grid
 from catnip2bids.volume.zarr.metadata import Multiscale
 
 CHECK = "ome-zarr"
@@ -36,8 +35,8 @@ CHECK = "ome-zarr"
 _AXES = (("z", "micrometer"), ("y", "micrometer"), ("x", "micrometer"))
 _TOLERANCE_UM = 1e-3
 _IMAGES_AT_ONCE = 4
-
-_Voxel = tuple[int, ...]
+_LEAST_SIZE, _MOST_SIZE = 1e-12, 1e12
+"""Bounds of voxel sizes in any unit, so that their ratios are finite."""
 
 _error = partial(error, CHECK)
 _warning = partial(warning, CHECK)
@@ -50,17 +49,41 @@ def check_ome_zarr(tree: Tree) -> list[Finding]:
         return list(chain.from_iterable(pool.map(lambda image: list(_check_image(tree, image)), images)))
 
 
-def describe() -> str:
-    """Name the check with its version."""
-    readers = map(name_with_version, ("ome-zarr-models", "zarr", "tensorstore"))
-    return f"OME-Zarr ({', '.join(readers)})"
+def read_multiscale(folder: Path) -> Multiscale:
+    """Read the first multiscale image of a group; raise SourceError if its metadata is invalid."""
+    attributes = _group_attributes(folder)
+    models = ome_zarr_models.v05 if _zarr_format(folder) == 3 else ome_zarr_models.v04
+    try:
+        first = models.image.ImageAttrs.model_validate(attributes).multiscales[0]
+        multiscale = Multiscale.model_validate(first.model_dump(mode="json"))
+    except ValidationError as failure:
+        raise SourceError(str(failure)) from failure
+    for level in multiscale.levels:
+        scale, _ = multiscale.placement(level)
+        if not all(_LEAST_SIZE <= size <= _MOST_SIZE for size in scale):
+            raise SourceError(f"level {level.path} has the scale {scale}; no voxel has such a size")
+    return multiscale
+
+
+def _zarr_format(folder: Path) -> Literal[2, 3]:
+    """Tell the Zarr format of a group or array by its metadata file; raise SourceError if it has none."""
+    if exists(folder / "zarr.json"):
+        return 3
+    if exists(folder / ".zgroup") or exists(folder / ".zarray"):
+        return 2
+    raise SourceError("is not a valid Zarr group: it has neither zarr.json nor .zgroup")
+
+
+def _group_attributes(folder: Path) -> dict[str, Any]:
+    """Read the OME attributes of a group; raise SourceError if it is not one or cannot be read."""
+    _zarr_format(folder)
+    return read_attributes(folder)
 
 
 def _check_image(tree: Tree, image: PurePosixPath) -> Iterator[Finding]:
     if image in tree.folder_links:
-        yield _error(
-            "OME_ZARR_LINK", image, "is a link to a folder, which uploads skip in silence; put the folder here"
-        )
+        what = "is a link to a folder, which uploads skip in silence; put the folder here"
+        yield _error("OME_ZARR_LINK", image, what)
         return
     yield from _check_group(tree.root, image)
     yield from _check_labels(tree.root, image)
@@ -70,7 +93,7 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
     """Check an image, or a label image that is embedded in another image."""
     folder = root / image
     try:
-        attributes = read_attributes(folder)
+        attributes = _group_attributes(folder)
         multiscale = read_multiscale(folder)
         grids = [read_chunk_grid(folder, level.path) for level in multiscale.levels]
         _read_with_models(folder, is_label="image-label" in attributes)
@@ -86,12 +109,8 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
     if is_embedded or "image-label" in attributes:
         yield from _check_label_types(folder, image, multiscale)
     if "image-label" in attributes and "omero" in attributes:
-        yield _warning(
-            "OME_ZARR_LABEL_OMERO",
-            image,
-            "is a label image with an omero section, which napari cannot open; "
-            "package its run again, which replaces the metadata",
-        )
+        what = "is a label image with an omero section, which napari cannot open"
+        yield _warning("OME_ZARR_LABEL_OMERO", image, f"{what}; package its run again, which replaces the metadata")
     yield from _compare_levels(image, multiscale, [grid.shape for grid in grids])
     if (n_bytes := max(grid.chunk_bytes for grid in grids)) > MOST_CHUNK_BYTES:
         message = f"was not decoded: its chunks have {format_bytes(n_bytes)}, and validate decodes chunks of at most"
@@ -106,7 +125,7 @@ def _check_labels(root: Path, image: PurePosixPath) -> Iterator[Finding]:
     if not (root / group).is_dir():
         return
     try:
-        names = read_attributes(root / group).get("labels")
+        names = _group_attributes(root / group).get("labels")
     except SourceError as failure:
         yield _error("OME_ZARR_INVALID", group, f"is not a valid labels group: {failure}")
         return
@@ -121,7 +140,7 @@ def _check_labels(root: Path, image: PurePosixPath) -> Iterator[Finding]:
 
 
 def _read_with_models(folder: Path, is_label: bool) -> None:
-    version = zarr_format(folder)
+    version = _zarr_format(folder)
     models = ome_zarr_models.v05 if version == 3 else ome_zarr_models.v04
     group = zarr.open_group(folder, mode="r", zarr_format=version, use_consolidated=False)
     if is_label:
@@ -170,36 +189,24 @@ def _try_levels(folder: Path, image: PurePosixPath, multiscale: Multiscale) -> I
 
 
 def _try_array(image: Path, level: str) -> None:
-    """Open an array in both readers and read some of it.
+    """Open an array in both readers and read some of it; raise ValueError if they do not agree.
 
     tensorstore comes first: it decodes no more of a damaged chunk than a chunk can hold.
-
-    Raises
-    ------
-    Exception
-        Whatever the readers raise; ValueError if they do not agree.
     """
     by_tensorstore = open_array(image, level)
-    by_zarr = zarr.open_array(by_tensorstore.grid.folder, mode="r", zarr_format=zarr_format(image / level))
+    by_zarr = zarr.open_array(by_tensorstore.grid.folder, mode="r", zarr_format=_zarr_format(image / level))
     if by_zarr.shape != by_tensorstore.shape or by_zarr.dtype != by_tensorstore.dtype.numpy_dtype:
         raise ValueError("zarr-python and tensorstore do not agree on its shape or type")
-    for voxel in _corners(by_zarr.shape):
+    for voxel in product(*({0: None, length - 1: None} for length in by_zarr.shape)):  # the corners
         if by_tensorstore.read(voxel).tobytes() != np.asarray(by_zarr[voxel]).tobytes():
             raise ValueError(f"zarr-python and tensorstore read different values at {voxel}")
-    if by_tensorstore.grid.index is not None:
-        for voxel in _shard_ends(by_tensorstore.grid):
-            by_tensorstore.read(voxel)
-
-
-def _corners(shape: Sequence[int]) -> Iterable[_Voxel]:
-    return product(*({0: None, length - 1: None} for length in shape))
-
-
-def _shard_ends(grid: ChunkGrid) -> Iterable[_Voxel]:
-    """Yield the last voxel of each shard that is stored."""
+    grid = by_tensorstore.grid
+    if grid.index is None:
+        return
     for place in grid.stored_files():
         axes = zip(place, grid.file_shape, grid.shape, strict=True)
-        yield tuple(min((index + 1) * step, length) - 1 for index, step, length in axes)
+        last_voxel = tuple(min((index + 1) * step, length) - 1 for index, step, length in axes)
+        by_tensorstore.read(last_voxel)
 
 
 def _compare_levels(
@@ -218,11 +225,8 @@ def _compare_levels(
         expected = tuple(math.ceil(length / ratio - 1e-6) for length, ratio in zip(shapes[0], ratios, strict=True))
         if shape != expected:
             found = f"level {level.path} has {format_shape(shape)} voxels"
-            message = f"{found}; by its scale it should have {format_shape(expected)}"
-            yield _error("OME_ZARR_SHAPE", image, message)
+            yield _error("OME_ZARR_SHAPE", image, f"{found}; by its scale it should have {format_shape(expected)}")
         centres = np.array(first_translation) + 0.5 * (np.array(scale) - np.array(first_scale))
         if not np.allclose(translation, centres, rtol=0, atol=_TOLERANCE_UM):
-            message = (
-                f"level {level.path} has translation {translation}; voxel centres are at {tuple(centres.tolist())}"
-            )
-            yield _error("OME_ZARR_TRANSLATION", image, message)
+            found = f"level {level.path} has translation {translation}"
+            yield _error("OME_ZARR_TRANSLATION", image, f"{found}; voxel centres are at {tuple(centres.tolist())}")

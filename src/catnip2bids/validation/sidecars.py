@@ -1,24 +1,27 @@
-"""Sidecars: each image has one, both state the same voxel size, and its sources exist.
+"""JSON files: each image has a sidecar, both state the same voxel size, and the sources in it exist.
 
-Invariant: voxel sizes are compared as BIDS inherits them, sidecars nearer to the image last (BIDS
-specification, "The Inheritance Principle").
+Invariant: the voxel size of an image is read from the image alone, and compared with that of all sidecars that apply,
+the nearest last (BIDS specification, "The Inheritance Principle").
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 from catnip2bids.documents import read_object
-from catnip2bids.errors import DatasetError
+from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.paths import exists
 from catnip2bids.validation.findings import Finding, error
-from catnip2bids.validation.geometry import read_geometry
-from catnip2bids.validation.tree import DESCRIPTION, Image, Tree, parse_name
+from catnip2bids.validation.ome_tiff import read_pixels
+from catnip2bids.validation.ome_zarr import read_multiscale
+from catnip2bids.validation.tree import DESCRIPTION, RECORDS, Image, Tree, parse_name
+from catnip2bids.volume.zarr import read_chunk_grid
 
 CHECK = "catnip2bids"
 
@@ -26,48 +29,78 @@ _TOLERANCE_UM, _MOST_SIZE = 1e-3, 1e9
 _UNITS_UM = {"mm": 1000.0, "um": 1.0, "nm": 0.001}
 """What BIDS allows as PixelSizeUnits."""
 
+_UNREADABLE = (OSError, ValueError, DatasetError)
+"""What `read_object` raises on files that are not JSON objects."""
+
 _error = partial(error, CHECK)
 
 
-class SidecarError(ValueError):
-    """A sidecar is not a JSON object."""
+@dataclass(frozen=True)
+class Geometry:
+    """Number of planes of an image and its voxel size along (x, y, z) in micrometers, as BIDS orders them."""
+
+    n_planes: int
+    voxel_size_xyz_um: tuple[float, float, float]
 
 
-class SourceNotFoundError(LookupError):
-    """A BIDS URI names a file that does not exist."""
-
-
-def read_sidecar(file: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises
-    ------
-    SidecarError
-        If it is anything else.
-    """
+def read_geometry(root: Path, image: Image) -> Geometry | None:
+    """Read the geometry of level 0; None where the image has a finding of its own that says why it has none."""
+    path = root / image.path
     try:
-        return read_object(file)
-    except (OSError, ValueError, DatasetError) as failure:
-        raise SidecarError(f"cannot be read: {failure}") from failure
+        if image.is_zarr:
+            return _geometry_of_zarr(path)
+        pixels = read_pixels(path)
+    except SourceError:
+        return None
+    z, y, x = pixels.voxel_size_um
+    return Geometry(pixels.shape[0], (x, y, z))
+
+
+def _geometry_of_zarr(folder: Path) -> Geometry:
+    multiscale = read_multiscale(folder)
+    names = [axis.name for axis in multiscale.axes]
+    shape = read_chunk_grid(folder, multiscale.levels[0].path).shape
+    if not {"z", "y", "x"} <= set(names) or len(shape) != len(names):
+        raise SourceError("it has no axes z, y and x")
+    scale, _ = multiscale.placement(multiscale.levels[0])
+    x, y, z = (scale[names.index(axis)] for axis in "xyz")
+    return Geometry(shape[names.index("z")], (x, y, z))
 
 
 def check_readable(tree: Tree) -> Iterator[Finding]:
     """Check that every JSON file is a JSON object, including those that BIDS validators ignore."""
     for file in _sidecars(tree):
         try:
-            read_sidecar(tree.root / file)
-        except SidecarError as failure:
-            yield _error("JSON_UNREADABLE", file, failure)
+            read_object(tree.root / file)
+        except _UNREADABLE as failure:
+            yield _error("JSON_UNREADABLE", file, f"cannot be read: {failure}")
+
+
+def check_provenance(tree: Tree) -> Iterator[Finding]:
+    """Check that provenance.json exists in a dataset of ours and can be read."""
+    if RECORDS not in tree.folders:
+        return
+    file = RECORDS / "provenance.json"
+    if not (tree.root / file).is_file():
+        yield _error("PROVENANCE_MISSING", file, "does not exist: how this dataset was made is not known")
+        return
+    try:
+        read_object(tree.root / file)
+    except _UNREADABLE as failure:
+        yield _error("PROVENANCE_INVALID", file, f"cannot be read: {failure}")
 
 
 def check_pixel_sizes(tree: Tree) -> Iterator[Finding]:
     """Check that each image has a sidecar beside it with the voxel size of the image itself."""
-    by_folder = _by_folder(_sidecars(tree))
+    by_folder: defaultdict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
+    for file in _sidecars(tree):
+        by_folder[file.parent].append(file)
     for image in tree.images:
-        if not (tree.root / _sidecar_of(image)).is_file():
-            yield _error("SIDECAR_MISSING", image.path, f"has no {_sidecar_of(image).name} beside it")
-            continue
-        yield from _compare_pixel_size(tree, image, _inherited(tree, image, by_folder))
+        sidecar = image.stem.with_name(f"{image.stem.name}.json")
+        if (tree.root / sidecar).is_file():
+            yield from _compare_pixel_size(tree, image, sidecar, _inherited(tree, image, by_folder))
+        else:
+            yield _error("SIDECAR_MISSING", image.path, f"has no {sidecar.name} beside it")
 
 
 def check_sources(tree: Tree) -> Iterator[Finding]:
@@ -78,23 +111,16 @@ def check_sources(tree: Tree) -> Iterator[Finding]:
             yield _error("SOURCE_INVALID", file, "has Sources that are not a list of BIDS URIs")
             continue
         for source in sources:
-            try:
-                _resolve(tree, tree.dataset_of(file), source)
-            except SourceNotFoundError as failure:
-                yield _error("SOURCE_NOT_FOUND", file, f"names the source {source}: {failure}")
+            if problem := _problem_of(source, tree.root / tree.dataset_of(file)):
+                yield _error("SOURCE_NOT_FOUND", file, f"names the source {source}: {problem}")
 
 
 def _sidecars(tree: Tree) -> Iterator[PurePosixPath]:
     return (file for file in tree.plain_files if file.suffix == ".json")
 
 
-def _sidecar_of(image: Image) -> PurePosixPath:
-    return image.stem.with_name(f"{image.stem.name}.json")
-
-
-def _compare_pixel_size(tree: Tree, image: Image, said: Mapping[str, Any]) -> Iterator[Finding]:
+def _compare_pixel_size(tree: Tree, image: Image, sidecar: PurePosixPath, said: Mapping[str, Any]) -> Iterator[Finding]:
     size, unit_um = said.get("PixelSize"), _UNITS_UM.get(str(said.get("PixelSizeUnits")))
-    sidecar = _sidecar_of(image)
     if not _is_three_numbers(size) or unit_um is None:
         yield _error("PIXEL_SIZE_MISSING", sidecar, "needs PixelSize (X, Y, Z) and PixelSizeUnits, such as um")
         return
@@ -106,13 +132,6 @@ def _compare_pixel_size(tree: Tree, image: Image, said: Mapping[str, Any]) -> It
     if any(abs(one - other) > _TOLERANCE_UM for one, other in pairs):
         message = f"says voxels of {size_um} um, the image itself says {list(geometry.voxel_size_xyz_um)} um (X, Y, Z)"
         yield _error("PIXEL_SIZE_MISMATCH", sidecar, message)
-
-
-def _by_folder(files: Iterable[PurePosixPath]) -> Mapping[PurePosixPath, list[PurePosixPath]]:
-    folders: defaultdict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
-    for file in files:
-        folders[file.parent].append(file)
-    return folders
 
 
 def _inherited(tree: Tree, image: Image, by_folder: Mapping[PurePosixPath, list[PurePosixPath]]) -> dict[str, Any]:
@@ -135,8 +154,8 @@ def _applies(sidecar: PurePosixPath, image: Image) -> bool:
 def _content(file: Path) -> dict[str, Any]:
     """Read a sidecar, empty if it cannot be read: `check_readable` says so."""
     try:
-        return read_sidecar(file)
-    except SidecarError:
+        return read_object(file)
+    except _UNREADABLE:
         return {}
 
 
@@ -148,35 +167,26 @@ def _is_three_numbers(value: object) -> TypeGuard[list[float]]:
     )
 
 
-def _resolve(tree: Tree, dataset: PurePosixPath, uri: object) -> None:
-    """Follow a BIDS URI, `bids:[name]:path`, to what it names.
+def _problem_of(uri: object, dataset: Path) -> str | None:
+    """Return why a BIDS URI, `bids:[name]:path`, leads to no file or folder; None if it does.
 
-    Datasets elsewhere (links such as `https:` or `doi:`) cannot be looked at and are taken as they are.
-
-    Raises
-    ------
-    SourceNotFoundError
-        If it is not a BIDS URI, its name is not in DatasetLinks, or there is nothing at its path.
+    Datasets elsewhere (links such as `https:` or `doi:`) cannot be looked at and are accepted.
     """
     scheme, _, rest = str(uri).partition(":")
     name, colon, path = rest.partition(":")
     if scheme != "bids" or not colon or not path:
-        raise SourceNotFoundError("it is not a valid BIDS URI (bids::path or bids:name:path)")
-    base = _linked_dataset(tree.root / dataset, name) if name else tree.root / dataset
-    if base is not None and not exists(base / path) and not exists(base / unquote(path)):
-        raise SourceNotFoundError("it does not exist")
-
-
-def _linked_dataset(dataset: Path, name: str) -> Path | None:
-    """Find the folder of a dataset in DatasetLinks; None if it is not on this machine."""
-    links = _content(dataset / DESCRIPTION).get("DatasetLinks")
-    target = links.get(name) if isinstance(links, Mapping) else None
-    if not isinstance(target, str):
-        raise SourceNotFoundError(f"{name} is not in the DatasetLinks of {DESCRIPTION}")
-    try:
-        parts = urlsplit(target)
-    except ValueError as failure:
-        raise SourceNotFoundError(f"{name} has no valid address in the DatasetLinks of {DESCRIPTION}") from failure
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    return None if parts.scheme else dataset / unquote(parts.path)
+        return "it is not a valid BIDS URI (bids::path or bids:name:path)"
+    base = dataset
+    if name:
+        links = _content(dataset / DESCRIPTION).get("DatasetLinks")
+        target = links.get(name) if isinstance(links, Mapping) else None
+        if not isinstance(target, str):
+            return f"{name} is not in the DatasetLinks of {DESCRIPTION}"
+        try:
+            parts = urlsplit(target)
+        except ValueError:
+            return f"{name} has no valid address in the DatasetLinks of {DESCRIPTION}"
+        if parts.scheme not in ("", "file"):
+            return None
+        base = Path(unquote(parts.path)) if parts.scheme else dataset / unquote(parts.path)
+    return None if exists(base / path) or exists(base / unquote(path)) else "it does not exist"

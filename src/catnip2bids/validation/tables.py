@@ -8,17 +8,17 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from catnip2bids.documents import open_without_waiting, read_bytes
 from catnip2bids.errors import DatasetError
-from catnip2bids.formatting import format_bytes
+from catnip2bids.formatting import format_bytes, format_count
 from catnip2bids.paths import exists
 from catnip2bids.validation.findings import Finding, error
-from catnip2bids.validation.tree import ROOT, Tree
+from catnip2bids.validation.sidecars import read_geometry
+from catnip2bids.validation.tree import RECORDS, ROOT, Image, Tree
 
 CHECK = "catnip2bids"
 _LONGEST_LINE = 2**20
@@ -33,38 +33,18 @@ class TableError(ValueError):
     """A table is not readable as tab-separated values with a header."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table with a header; each row has a value for each column."""
-
-    columns: tuple[str, ...]
-    rows: tuple[_Row, ...]
-
-
-def read_table(file: Path) -> Table:
-    """Read tab-separated values.
-
-    Raises
-    ------
-    TableError
-        If the file is not text, has no header, a column twice, or a row with too many or too few values.
-    """
+def _read_table(file: Path) -> list[_Row]:
+    """Read the rows of a table; raise TableError if it is too large or not a table."""
     try:
         read_bytes(file)
     except (OSError, DatasetError) as failure:
         raise TableError(f"cannot be read: {failure}") from failure
-    header, *rows = _read_rows(file)
-    return Table(tuple(header), tuple(dict(zip(header, row, strict=True)) for row in rows))
+    header, *rows = _read_lines(file)
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def _read_rows(file: Path) -> Iterator[list[str]]:
-    """Yield the header and the rows, one at a time.
-
-    Raises
-    ------
-    TableError
-        As in `read_table`.
-    """
+def _read_lines(file: Path) -> Iterator[list[str]]:
+    """Yield the header and the rows, one at a time; raise TableError where a row does not fit the header."""
     try:
         with open(file, "rb", opener=open_without_waiting) as opened:
             rows = csv.reader(_lines(opened), delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -97,7 +77,7 @@ def check_readable(tree: Tree) -> Iterator[Finding]:
         if file.suffix != ".tsv":
             continue
         try:
-            for _ in _read_rows(tree.root / file):  # one at a time: tables of counts have hundreds of thousands
+            for _ in _read_lines(tree.root / file):  # one at a time: tables of counts have hundreds of thousands
                 pass
         except TableError as failure:
             yield _error("TABLE_UNREADABLE", file, failure)
@@ -145,16 +125,42 @@ def check_label_tables(tree: Tree) -> Iterator[Finding]:
             yield _error("DSEG_INDEX_DUPLICATE", file, f"has more than one row for index {', '.join(repeated[:10])}")
 
 
+def check_plane_tables(tree: Tree) -> Iterator[Finding]:
+    """Check that each image of a dataset of ours has a table of its planes with a row for each plane."""
+    if RECORDS not in tree.folders:
+        return
+    for image in tree.images:
+        names = (image.path.name, image.stem.name)
+        files = (RECORDS / "pixels" / f"{name}.tsv" for name in names)
+        file = next((file for file in files if (tree.root / file).is_file()), None)
+        if file is None:
+            yield _error("PIXELS_MISSING", image.path, f"has no table of planes in {RECORDS}/pixels")
+        else:
+            yield from _compare_planes(tree, image, file)
+
+
+def _compare_planes(tree: Tree, image: Image, file: PurePosixPath) -> Iterator[Finding]:
+    try:
+        n_rows = len(_read_table(tree.root / file))
+    except TableError as failure:
+        yield _error("TABLE_UNREADABLE", file, failure)
+        return
+    geometry = read_geometry(tree.root, image)
+    if geometry is not None and geometry.n_planes != n_rows:
+        found, planes = format_count(n_rows, "row"), format_count(geometry.n_planes, "plane")
+        yield _error("PIXELS_ROWS", file, f"has {found} and {image.path.name} has {planes}")
+
+
 def _tables(tree: Tree, ending: str) -> Iterator[PurePosixPath]:
     return (file for file in tree.plain_files if file.name == ending or file.name.endswith(f"_{ending}"))
 
 
-def _rows(file: Path) -> tuple[_Row, ...]:
-    """Give the rows, none if the table cannot be read: `check_readable` says so."""
+def _rows(file: Path) -> list[_Row]:
+    """Return the rows, none if the table cannot be read: `check_readable` says so."""
     try:
-        return read_table(file).rows
+        return _read_table(file)
     except TableError:
-        return ()
+        return []
 
 
 def _compare_rows(tree: Tree, file: PurePosixPath, key: _Key, needed: set[_Key]) -> Iterator[Finding]:
@@ -164,10 +170,10 @@ def _compare_rows(tree: Tree, file: PurePosixPath, key: _Key, needed: set[_Key])
         yield _error(f"{kind}_MISSING", file, f"does not exist; it must list {', '.join(key)}")
         return
     try:
-        table = read_table(tree.root / file)
+        rows = _read_table(tree.root / file)
     except TableError:
         return
-    listed = [tuple(row.get(column, "") for column in key) for row in table.rows]
+    listed = [tuple(row.get(column, "") for column in key) for row in rows]
     for missing in sorted(needed - set(listed)):
         yield _error(f"{kind}_ROW_MISSING", file, f"has no row for {' '.join(missing)}, which has files in the dataset")
     for repeated in _repeated(map(" ".join, listed)):

@@ -19,6 +19,8 @@ from catnip2bids.leftovers import is_leftover
 ROOT = PurePosixPath()
 """The dataset itself, as a relative path."""
 DESCRIPTION = "dataset_description.json"
+RECORDS = PurePosixPath("code/catnip2bids")
+"""Provenance and tables of planes, in datasets of ours."""
 IMAGE_EXTENSIONS = (".ome.zarr", ".ome.tif", ".ome.btf")
 IMAGE_SUFFIXES = ("SPIM", "dseg", "mask")
 
@@ -137,13 +139,7 @@ class Tree:
 
 
 def read_tree(root: Path) -> Tree:
-    """List everything in a dataset.
-
-    Raises
-    ------
-    DatasetError
-        If a folder cannot be listed.
-    """
+    """List everything in a dataset; raise DatasetError if a folder cannot be listed."""
     files: list[File] = []
     folders: dict[PurePosixPath, bool] = {}
     try:

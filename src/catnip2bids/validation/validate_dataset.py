@@ -1,6 +1,6 @@
 """All checks of a dataset, run at the same time and put into one report.
 
-Invariant: a check that could not run has a finding or raises; it is never left out in silence. The libraries
+Invariant: a check that could not run has a finding or raises; it is never skipped silently. The libraries
 that read images are imported only when a dataset is validated, so that the command line starts quickly.
 """
 
@@ -12,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from catnip2bids._version import __version__
 from catnip2bids.documents import foreign, oversized
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import ignored, is_leftover, leftovers_below
 from catnip2bids.locks import refuse_concurrent_packaging
 from catnip2bids.progress import Progress
+from catnip2bids.validation.external_programs import name_with_version
 from catnip2bids.validation.findings import Finding, ValidationReport, error, info
 
 _T = TypeVar("_T")
@@ -88,8 +90,14 @@ def _validated(root: Path, dataset: Path, progress: Progress) -> ValidationRepor
     findings = [finding for finding in findings if not _is_left_behind(PurePosixPath(finding.file), root)]
     if leftovers := leftovers_below(root, into_images=True):
         findings.append(info(cross_checks.CHECK, "LEFTOVERS_IGNORED", ROOT, ignored(leftovers)))
-    described = (check.describe() for check in (bids, ome_zarr, ome_tiff, dandi, cross_checks))
-    return ValidationReport(dataset, _tidy(findings, root), tuple(filter(None, described)))
+    checks = [
+        name_with_version(bids.PROGRAM),
+        f"OME-Zarr ({', '.join(map(name_with_version, ('ome-zarr-models', 'zarr', 'tensorstore')))})",
+        f"OME-TIFF ({', '.join(map(name_with_version, ('tifffile', 'ome-types')))})",
+        *([name_with_version("dandi")] if dandi.is_installed() else []),
+        f"catnip2bids {__version__}",
+    ]
+    return ValidationReport(dataset, _tidy(findings, root), tuple(checks))
 
 
 def _existing_dataset(folder: Path) -> Path:
@@ -110,9 +118,8 @@ def _is_left_behind(file: PurePosixPath, root: Path) -> bool:
 
 def _tidy(findings: Iterable[Finding], root: Path) -> tuple[Finding, ...]:
     """Sort the findings, drop repeated ones, and make paths in messages relative to the dataset."""
-    relative = {replace(finding, message=_without_root(finding.message, root)) for finding in findings}
+    relative = set()
+    for finding in findings:
+        message = finding.message.replace(f"{root}/", "").replace(str(root), "the dataset")
+        relative.add(replace(finding, message=message))
     return tuple(sorted(relative, key=Finding.sort_key))
-
-
-def _without_root(message: str, root: Path) -> str:
-    return message.replace(f"{root}/", "").replace(str(root), "the dataset")

@@ -61,9 +61,8 @@ def _compared(dataset: Path, file_and_sha256: tuple[str, str]) -> FileProblem | 
     try:
         state = (dataset / file).stat()
         if state.st_size > _LARGE_BYTES and state.st_blocks * 512 * _SPARSE < state.st_size:
-            return FileProblem(
-                file, f"has {format_bytes(state.st_size)}, nearly all of it empty: too much to be hashed"
-            )
+            what = f"has {format_bytes(state.st_size)}, nearly all of it empty: too much to be hashed"
+            return FileProblem(file, what)
         same = file_sha256(dataset / file) == sha256
     except FileNotFoundError:
         return FileProblem(file, "does not exist any more", ProblemKind.MISSING)
@@ -73,7 +72,7 @@ def _compared(dataset: Path, file_and_sha256: tuple[str, str]) -> FileProblem | 
 
 
 def missing_lines(provenance: Provenance, checksums: Checksums) -> list[str]:
-    """List files and copied folders that were packaged by provenance.json and have no checksum."""
+    """List files and copied folders without a checksum that were packaged, as provenance.json tells."""
     return sorted({path for path in _packaged(provenance) if not checksums.below(PurePosixPath(path))})
 
 
@@ -98,13 +97,7 @@ def _packaged(provenance: Provenance) -> Iterator[str]:
 
 
 def unlisted_files(dataset: Path, provenance: Provenance, checksums: Checksums) -> tuple[list[str], list[str]]:
-    """List the files without a checksum: first those that look packaged, then those that a person may have added.
-
-    Raises
-    ------
-    DatasetError
-        If a folder cannot be listed.
-    """
+    """List the files without a checksum: first those that look packaged, then those that a person may have added."""
     ours = [f"{folder}/" for folder in (SOURCEDATA, DERIVATIVE, COUNTS, PurePosixPath(FOLDER.as_posix()))]
     for key, run in provenance.runs.items():
         ours += [f"sub-{run.subject}/micr/{key}", f"sub-{run.subject}/sub-{run.subject}_scans."]
@@ -115,7 +108,7 @@ def unlisted_files(dataset: Path, provenance: Provenance, checksums: Checksums) 
             f"{error.filename}: cannot be listed: {error.strerror}; make it readable and verify again"
         ) from error
     looking_packaged = [file for file in unlisted if file.startswith(tuple(ours))]
-    return looking_packaged, [file for file in unlisted if not file.startswith(tuple(ours))]
+    return looking_packaged, sorted(set(unlisted) - set(looking_packaged))
 
 
 def unlisted_images(dataset: Path, provenance: Provenance) -> Iterator[str]:

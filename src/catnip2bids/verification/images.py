@@ -15,19 +15,16 @@ import numpy as np
 
 from catnip2bids.bids.plane_hashes import PlaneRecord, hashes_path, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, Provenance
-from catnip2bids.catnip.recognition import kind_of
+from catnip2bids.catnip.components import kind_of
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.errors import DatasetError, NotEnoughMemoryError, SourceError
 from catnip2bids.formatting import format_bytes_up, format_count, format_list, format_shape
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.ome import downsample, downsample_plainly, image_size, unexpected_files
 from catnip2bids.paths import file_name, inside
-from catnip2bids.verification.image_reader import Found, ImageReader
+from catnip2bids.verification.image_readers import Found, ImageReader, TiffReader, ZarrReader
 from catnip2bids.verification.result import ImageVerdict, Problem, ProblemKind
-from catnip2bids.verification.tiff_image import TiffReader
-from catnip2bids.verification.zarr_image import ZarrReader
 
-NOT_READ = "is not what was read"
 _DOCUMENTS = {"zarr.json", ".zattrs", ".zgroup"}
 
 
@@ -81,24 +78,10 @@ def _expected(dataset: Path, path: PurePosixPath, record: ImageRecord) -> Expect
 def verify_image(
     dataset: Path, image: ExpectedImage, resources: Resources, deep: bool, on_voxels: Callable[[int], None]
 ) -> ImageVerdict:
-    """Read an image wholly, with a library that did not write it.
+    """Read a whole image with a library that did not write it; `on_voxels` is told about voxels of level 0.
 
-    Parameters
-    ----------
-    dataset, image
-        The image.
-    resources
-        What may be used.
-    deep
-        Whether everything is done in a second way too: OME-Zarr decoded with tensorstore as well, and lower levels
-        recomputed with tensorstore instead of the faster code that made them.
-    on_voxels
-        Told about voxels of level 0 that were read.
-
-    Raises
-    ------
-    NotEnoughMemoryError
-        If the memory is not enough.
+    `deep` does everything in a second way too: OME-Zarr is decoded with tensorstore as well, and lower levels are
+    recomputed with tensorstore instead of the faster code that made them.
     """
     path = dataset / image.path
     if not path.exists():
@@ -146,14 +129,13 @@ def _size_problems(image: ExpectedImage, path: Path) -> list[Problem]:
         return []
     had = f"{format_count(record.n_files, 'file')} of {record.n_bytes} bytes"
     unexpected = list(unexpected_files(path)) if path.is_dir() else []
-    of_whom = (
-        f"; {format_list(unexpected)} {'is' if len(unexpected) == 1 else 'are'} not part of it" if unexpected else ""
-    )
-    return [Problem(f"has {format_count(size.n_files, 'file')} of {size.n_bytes} bytes, and had {had}{of_whom}")]
+    if unexpected:
+        had += f"; {format_list(unexpected)} {'is' if len(unexpected) == 1 else 'are'} not part of it"
+    return [Problem(f"has {format_count(size.n_files, 'file')} of {size.n_bytes} bytes, and had {had}")]
 
 
 def _unrecorded_labels(image: ExpectedImage, path: Path) -> list[Problem]:
-    """Name label images that were not packaged into the image, stored or recorded."""
+    """Name the label images in an image, stored or recorded, that were not packaged."""
     stored = set() if path.is_file() else {entry.name for entry in without_leftovers((path / "labels").glob("*"))}
     unrecorded = sorted((stored | image.record.embedded.keys()) - image.labels - _DOCUMENTS)
     return [Problem(f"labels/{name} is not known: nothing can be said of its pixels") for name in unrecorded]
@@ -168,14 +150,10 @@ def _compared(image: ExpectedImage, found: Sequence[Found]) -> list[Problem]:
         together[problem.what, problem.level].extend(problem.planes)
     problems = [Problem(what, level, tuple(sorted(planes))) for (what, level), planes in together.items()]
     if wrong:
-        problems.append(Problem(f"{NOT_READ} from {_sources(image, wrong)}", 0, tuple(sorted(wrong))))
+        first, last = (image.planes[plane].source for plane in (min(wrong), max(wrong)))
+        sources = first if first == last else f"{first} ... {PurePosixPath(last).name}"
+        problems.append(Problem(f"is not what was read from {sources}", 0, tuple(sorted(wrong))))
     return sorted(problems, key=lambda problem: (problem.level or 0, problem.planes))
-
-
-def _sources(image: ExpectedImage, planes: Sequence[int]) -> str:
-    """Name where planes came from: the first and the last one."""
-    sources = [image.planes[plane].source for plane in (min(planes), max(planes))]
-    return sources[0] if sources[0] == sources[1] else f"{sources[0]} ... {PurePosixPath(sources[1]).name}"
 
 
 def _verdict(image: ExpectedImage, n_levels: int, problems: Sequence[Problem]) -> ImageVerdict:

@@ -5,7 +5,7 @@ Invariant: each problem names the image or file, and the planes wherever the fil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -157,9 +157,6 @@ class Verification(ShortRepr):
             "sources_read": self.sources_read,
             "images": [verdict.to_json() for verdict in self.images],
             "files": self.n_files,
-            "file_problems": [
-                {"file": problem.file, "what": problem.what, "kind": problem.kind.value}
-                for problem in self.file_problems
-            ],
+            "file_problems": [asdict(problem) for problem in self.file_problems],
             "notes": list(self.notes),
         }

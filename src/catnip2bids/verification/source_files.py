@@ -35,16 +35,8 @@ class SourceFiles:
     leftovers: tuple[Path, ...]  # files of operating systems and programs in the source folders
 
     @classmethod
-    def find(
-        cls, sources: Sequence[Path | str] | Path | str, provenance: Provenance, progress: Progress
-    ) -> SourceFiles:
-        """Scan the source folders.
-
-        Raises
-        ------
-        SourceError
-            If one of them is not a folder, or no run is in it.
-        """
+    def find(cls, sources: Sequence[Path], provenance: Provenance, progress: Progress) -> SourceFiles:
+        """Scan the source folders; raise SourceError if one of them is not a folder, or no run is in it."""
         found = scan(sources, progress)
         return cls(provenance, found.runs, found.leftovers)
 
@@ -56,36 +48,31 @@ class SourceFiles:
             volume = self._volume(image)
         except SourceError as error:
             return [Problem(f"its original {error}", kind=ProblemKind.NOT_READ)]
-        try:
-            return self._compared(image, volume, resources, on_voxels)
-        except NotEnoughMemoryError as error:
-            on_voxels(image.n_voxels)
-            return [Problem(f"its original could not be read: {error}", kind=ProblemKind.NOT_READ)]
-
-    def _compared(
-        self, image: ExpectedImage, volume: Volume, resources: Resources, on_voxels: Callable[[int], None]
-    ) -> list[Problem]:
         if volume.shape != tuple(image.record.shape):
             now, had = format_shape(volume.shape), format_shape(image.record.shape)
             return [Problem(f"its original has {now} voxels now, and had {had}")]
         wrong, damaged = [], []
-        n_bytes, cost = prod(volume.shape) * volume.dtype.itemsize, volume.read_cost
-        with BoundedMap(
-            resources, hashing_bytes(volume), cost.shared_bytes, n_bytes=n_bytes, about=volume.files[0]
-        ) as threads:
-            for plane, found in enumerate(threads.map(partial(_hash_of, volume), range(volume.shape[0]))):
-                on_voxels(volume.shape[1] * volume.shape[2])
-                if found is None:
-                    damaged.append(plane)
-                elif image.planes and found != image.planes[plane].sha256:
-                    wrong.append(plane)
+        n_bytes, held_bytes = prod(volume.shape) * volume.dtype.itemsize, volume.read_cost.shared_bytes
+        try:
+            with BoundedMap(
+                resources, hashing_bytes(volume), held_bytes, n_bytes=n_bytes, about=volume.files[0]
+            ) as threads:
+                for plane, found in enumerate(threads.map(partial(_hash_of, volume), range(volume.shape[0]))):
+                    on_voxels(volume.shape[1] * volume.shape[2])
+                    if found is None:
+                        damaged.append(plane)
+                    elif image.planes and found != image.planes[plane].sha256:
+                        wrong.append(plane)
+        except NotEnoughMemoryError as error:
+            on_voxels(image.n_voxels)
+            return [Problem(f"its original could not be read: {error}", kind=ProblemKind.NOT_READ)]
         problems = [Problem("its original has other pixels now", 0, tuple(wrong))] if wrong else []
         if damaged:
             problems.append(Problem("its original cannot be read", 0, tuple(damaged), ProblemKind.NOT_READ))
         return problems
 
     def copy_problems(self, checksums: Checksums) -> Iterator[FileProblem]:
-        """Yield copies in the dataset of which the original is not the same any more."""
+        """Yield the copies in the dataset whose original has changed."""
         for key, record in self.provenance.runs.items():
             for path, copy in self.provenance.copies_of(key).items():
                 yield from self._changed(record, path, copy, checksums)

@@ -16,14 +16,13 @@ from pathlib import Path
 from catnip2bids.bids.dataset_paths import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
 from catnip2bids.catnip.component_type import Content
-from catnip2bids.catnip.components import WHOLE_LABELS
-from catnip2bids.catnip.recognition import component_of
+from catnip2bids.catnip.components import WHOLE_LABELS, component_of
 from catnip2bids.documents import refuse_foreign, refuse_special_file
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.ome import LabelValue
 from catnip2bids.paths import file_name, inside
 from catnip2bids.regions import displayed_regions
-from catnip2bids.viewing.image import WHITE, ViewedImage
+from catnip2bids.viewing.image import WHITE
 from catnip2bids.viewing.tiff_image import TiffImage
 from catnip2bids.viewing.zarr_image import ZarrImage
 from catnip2bids.volume import is_ome_zarr, is_tiff, slice_files
@@ -32,6 +31,12 @@ _OME_TIFF = (".ome.btf", ".ome.tif", ".ome.tiff")
 _CELL_COLORS = ("#ffd60a", "#ff4fa3", "#4cc9f0", "#8cff66")
 """Colours of cells, lowest threshold first; visible on gray and on the colours of atlases."""
 _MASK_COLOR = "#7ee0d0"
+_SHOWN_TYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32"})
+"""Types that Neuroglancer's textures support."""
+_MOST_CHANNELS = 100
+"""Each channel becomes a layer."""
+
+ViewedImage = ZarrImage | TiffImage
 
 
 class DisplayMode(StrEnum):
@@ -68,21 +73,9 @@ class Scene:
 
 
 def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
-    """Return the scenes of all samples of a dataset, or of one image.
+    """Return the scenes of all samples of a dataset made by `package`, or of one OME-Zarr or OME-TIFF image.
 
-    Parameters
-    ----------
-    path
-        A dataset made by `package`, a folder of OME-Zarr, or an OME-TIFF.
-    warn
-        Called with a message for each image of a dataset, or label image inside an image, that cannot be shown.
-
-    Raises
-    ------
-    UsageError
-        If the path is none of these.
-    SourceError, DatasetError
-        If it cannot be read, or has no images.
+    `warn` gets a message for each image of a dataset, or label image inside an image, that cannot be shown.
     """
     refuse_special_file(path)
     if (path / PROVENANCE).is_file():
@@ -223,11 +216,25 @@ def _is_ome_tiff(path: Path) -> bool:
 
 def _open(path: Path, inside_of: Path) -> ViewedImage:
     _refuse_link_out(path, inside_of)
-    if _is_ome_tiff(path):
-        return TiffImage(path)
-    if not path.is_dir():
+    if not (_is_ome_tiff(path) or path.is_dir()):
         raise SourceError(f"{path}: does not exist; bring it back from a copy")
-    return ZarrImage(path, inside_of)
+    image = TiffImage(path) if _is_ome_tiff(path) else ZarrImage(path, inside_of)
+    _check_image(image)
+    return image
+
+
+def _check_image(image: ViewedImage) -> None:
+    """Refuse an image without axes x and y, with too many channels, or with values that textures do not support."""
+    if not {axis.name for axis in image.axes} >= {"x", "y"}:
+        names = ", ".join(axis.name for axis in image.axes)
+        raise SourceError(f"{image.path}: its axes are {names}; save the image with axes that are called x and y")
+    for axis in image.axes:
+        if axis.type == "channel" and axis.n_voxels > _MOST_CHANNELS:
+            what = f"has {axis.n_voxels:,} channels, and at most {_MOST_CHANNELS} can be shown"
+            raise SourceError(f"{image.path}: {what}; save some of them as an image of its own")
+    if image.dtype.name not in _SHOWN_TYPES:
+        what = f"has values of type {image.dtype}, which Neuroglancer cannot show"
+        raise SourceError(f"{image.path}: {what}; open it in napari")
 
 
 def _refuse_link_out(path: Path, folder: Path) -> None:

@@ -1,21 +1,22 @@
-"""Serve images to Neuroglancer until closed.
+"""Serve images to Neuroglancer until closed, and open them in a browser.
 
 Invariant: no data leave this machine, and nothing is written.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.progress import Progress
 from catnip2bids.short_repr import ReprSummary, ShortRepr
-from catnip2bids.viewing.image import ViewedImage
 from catnip2bids.viewing.routes import Routes
 from catnip2bids.viewing.scene import Scene, scenes_of
 from catnip2bids.viewing.server import ViewServer
@@ -48,7 +49,7 @@ class Viewing(ShortRepr):
     @property
     def napari_command(self) -> str:
         """Command that opens the first image in napari."""
-        image: ViewedImage = self.scenes[0].layers[0].image
+        image = self.scenes[0].layers[0].image
         plugin = "napari-ome-zarr" if isinstance(image, ZarrImage) else "napari-tiff"
         return f"napari --plugin {plugin} {shlex.quote(str(image.path))}"
 
@@ -68,9 +69,7 @@ class Viewing(ShortRepr):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -108,3 +107,14 @@ def view(path: Path | str, *, port: int = 0, progress: Progress | None = None) -
     if leftovers := leftovers_below(Path(path)):
         progress.note(ignored(leftovers))
     return Viewing(Path(path), port, progress.warning)
+
+
+def open_in_browser(url: str) -> bool:
+    """Open a graphical browser, and return whether one was found. Text browsers would block the terminal.
+
+    Other users of the machine may read the address from the command line of the browser. A private file could hide the
+    address, but sandboxed browsers (snap, flatpak) cannot read such a file.
+    """
+    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+        return False
+    return webbrowser.open(url)

@@ -2,26 +2,28 @@
 
 Invariant: the server listens on the loopback interface only, and answers only requests with its secret and a loopback
 host name. So neither other web pages nor other users of the machine get an answer, unless they read the secret
-somewhere (see `browser`).
+somewhere (see `open_in_browser`). Connections never exhaust the file descriptors of the process: a new one replaces an
+idle one.
 """
 
 from __future__ import annotations
 
 import errno
 import re
+import resource
 import secrets
 import socket
 import socketserver
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from catnip2bids.errors import Catnip2bidsError, UsageError
-from catnip2bids.viewing.connections import Connections, most_connections
 from catnip2bids.viewing.routes import Routes
 
 LOOPBACK = "127.0.0.1"
@@ -30,6 +32,11 @@ _RANGE = re.compile("bytes=([0-9]{1,18})-([0-9]{0,18})|bytes=-([0-9]{1,18})")
 _BLOCK_BYTES = 2**20
 _SECONDS_BETWEEN_KEEPALIVES = 10.0
 _SECONDS_WITHOUT_FILES = 0.2
+_MOST_CONNECTIONS = 64
+"""Browsers open six connections to one server."""
+_FILES_EACH = 4
+"""Descriptors per connection: the socket, a file it reads, and as many for everything else."""
+_SECONDS_TO_CLOSE = 1.0
 _HEADERS = {
     # the browser blocks all requests of the client to other servers
     "Content-Security-Policy": (
@@ -43,22 +50,58 @@ _HEADERS = {
 }
 
 
+def most_connections() -> int:
+    """Return the limit of open connections that follows from the limit of open files."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(min(_MOST_CONNECTIONS, soft // _FILES_EACH), 1)
+
+
+class Connections:
+    """The open connections, at most `most`."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._changed = most, threading.Condition()
+        self._open: set[socket.socket] = set()
+        self._idle: dict[socket.socket, None] = {}  # ordered; the longest idle comes first
+
+    def admit(self, connection: socket.socket) -> bool:
+        """Add a connection, closing an idle one if necessary; return False if there are too many."""
+        with self._changed:
+            if len(self._open) >= self._most and self._idle:
+                longest = next(iter(self._idle))
+                del self._idle[longest]
+                with suppress(OSError):  # the browser has closed it
+                    longest.shutdown(socket.SHUT_RDWR)  # wakes its thread, which closes it
+                self._changed.wait_for(lambda: len(self._open) < self._most, _SECONDS_TO_CLOSE)
+            if len(self._open) >= self._most:
+                return False
+            self._open.add(connection)
+            self._idle[connection] = None
+            return True
+
+    @contextmanager
+    def answering(self, connection: socket.socket) -> Iterator[None]:
+        """Protect a connection from being closed while a request is answered."""
+        with self._changed:
+            self._idle.pop(connection, None)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._idle[connection] = None
+
+    def remove(self, connection: socket.socket) -> None:
+        """Remove a closed connection."""
+        with self._changed:
+            self._open.discard(connection)
+            self._idle.pop(connection, None)
+            self._changed.notify()
+
+
 class ViewServer(ThreadingHTTPServer):
-    """Serves routes until it is closed.
+    """Serves routes until it is closed; `warn` gets a message for each image that cannot be read.
 
-    Parameters
-    ----------
-    routes
-        Content to serve.
-    port
-        0 for any free port.
-    warn
-        Called with a message for each image that cannot be read.
-
-    Raises
-    ------
-    UsageError
-        If the port is not available.
+    Raises UsageError if the port is not available; port 0 is any free one.
     """
 
     daemon_threads = True
@@ -73,9 +116,8 @@ class ViewServer(ThreadingHTTPServer):
         except OSError as error:
             in_use = error.errno == errno.EADDRINUSE
             what = "is in use" if in_use else f"cannot be opened ({error.strerror})"
-            raise UsageError(
-                f"port {port} {what}; give another one, or leave --port out to have any free one"
-            ) from error
+            advice = "give another one, or leave --port out to have any free one"
+            raise UsageError(f"port {port} {what}; {advice}") from error
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 
@@ -132,11 +174,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with a body."""
-        self._answer()
+        with self.server.connections.answering(self.connection):
+            self._answer()
 
     def do_HEAD(self) -> None:
-        """Answer without one."""
-        self._answer()
+        """Answer without a body."""
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         """Do not log requests."""
@@ -146,10 +189,6 @@ class _Handler(BaseHTTPRequestHandler):
         return "catnip2bids"
 
     def _answer(self) -> None:
-        with self.server.connections.answering(self.connection):
-            self._answer_by_path()
-
-    def _answer_by_path(self) -> None:
         host = self.headers.get("Host", "")
         if not _is_loopback(host):
             self._refuse(HTTPStatus.FORBIDDEN, "the host name is not this machine's")
@@ -161,7 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
         root = f"http://{host}/{self.server.secret}/"
         match path.split("/"):
             case ["v", number] if self.server.routes.is_scene(number):
-                self._redirect(f"{root}v/{number}/#!{root}v/{number}/state.json")
+                target = f"{root}v/{number}/#!{root}v/{number}/state.json"
+                self._begin(HTTPStatus.FOUND, "text/plain", 0, {"Location": target})
             case ["events", number] if self.server.routes.is_scene(number):
                 self._stay_connected()
             case _:
@@ -191,12 +231,12 @@ class _Handler(BaseHTTPRequestHandler):
         asked = _RANGE.fullmatch(self.headers.get("Range", "")) if self.command == "GET" else None
         start, stop = _span(asked, size) if asked else (0, size)
         if asked and start >= stop:
-            self._finish(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, kind, 0, {"Content-Range": f"bytes */{size}"})
+            self._begin(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, kind, 0, {"Content-Range": f"bytes */{size}"})
             return
-        described = {"Accept-Ranges": "bytes"} | (
-            {"Content-Range": f"bytes {start}-{stop - 1}/{size}"} if asked else {}
-        )
-        self._finish(HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK, kind, stop - start, described)
+        described = {"Accept-Ranges": "bytes"}
+        if asked:
+            described["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        self._begin(HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK, kind, stop - start, described)
         if self.command == "GET":
             self._copy(body, start, stop - start)
 
@@ -212,27 +252,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         body = why.encode()
-        self._finish(status, "text/plain; charset=utf-8", len(body), {})
+        self._begin(status, "text/plain; charset=utf-8", len(body), {})
         if self.command == "GET":
             self.wfile.write(body)
 
-    def _redirect(self, target: str) -> None:
-        self._finish(HTTPStatus.FOUND, "text/plain", 0, {"Location": target})
-
-    def _finish(self, status: HTTPStatus, kind: str, n_bytes: int, more: dict[str, str]) -> None:
-        """Send the status line and the headers."""
+    def _begin(self, status: HTTPStatus, kind: str, n_bytes: int | None, more: dict[str, str]) -> None:
+        """Send the status line and the headers; without a number of bytes, the body ends with the connection."""
+        length = {} if n_bytes is None else {"Content-Length": str(n_bytes)}
         self.send_response(status)
-        for name, value in {**_HEADERS, "Content-Type": kind, "Content-Length": str(n_bytes), **more}.items():
+        for name, value in {**_HEADERS, "Content-Type": kind, **length, **more}.items():
             self.send_header(name, value)
         self.end_headers()
 
     def _stay_connected(self) -> None:
         """Keep an event stream open, by which the client knows that the server runs; send no events."""
         self.close_connection = True
-        self.send_response(HTTPStatus.OK)
-        for name, value in {**_HEADERS, "Content-Type": "text/event-stream", "Connection": "close"}.items():
-            self.send_header(name, value)
-        self.end_headers()
+        self._begin(HTTPStatus.OK, "text/event-stream", None, {"Connection": "close"})
         while self.command == "GET":
             self.wfile.write(b":\n\n")
             if self.server.closing.wait(_SECONDS_BETWEEN_KEEPALIVES):

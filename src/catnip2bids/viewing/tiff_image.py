@@ -11,7 +11,7 @@ import math
 import re
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_bytes
 from catnip2bids.ome import LabelValue, Level, choose_display, image_metadata
 from catnip2bids.ome.ome_zarr_metadata import Display, group_attributes
-from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel, check_image
+from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel
 from catnip2bids.volume import TiffStack, inspect_stack, open_tiff
 from catnip2bids.volume.tiff_file import directory_offsets, refuse_long_tags
 from catnip2bids.volume.tiff_page import levels_of
@@ -55,11 +55,12 @@ class TiffImage:
     zarr_format: int = 3
     labels: tuple[LabelValue, ...] = ()
     label_folders: tuple[Path, ...] = ()
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _cache: OrderedDict[tuple[int, int, int], Array] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         refuse_special_file(self.path)
         refuse_long_tags(self.path)
-        check_image(self)
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -95,9 +96,8 @@ class TiffImage:
         with open_tiff(self.path) as tiff:
             n_pages = len(directory_offsets(tiff, self.path))
         if n_pages > _MOST_PLANES:
-            raise SourceError(
-                f"{self.path}: has {n_pages:,} pages, and at most {_MOST_PLANES:,} can be shown; split it"
-            )
+            what = f"has {n_pages:,} pages, and at most {_MOST_PLANES:,} can be shown"
+            raise SourceError(f"{self.path}: {what}; split it")
         found = inspect_stack(self.path)
         if not isinstance(found.volume, TiffStack) or found.problems:
             problem = f"{self.path}: has one page for all planes; make an OME-TIFF of it: catnip2bids convert"
@@ -123,23 +123,18 @@ class TiffImage:
                 for axis in "ZYX"
             )
         except (ElementTree.ParseError, StopIteration, KeyError, ValueError) as error:
-            raise SourceError(
-                f"{self.path}: tells no voxel size in OME-XML; make an image of it that does: catnip2bids convert"
-            ) from error
+            what = "tells no voxel size in OME-XML; make an image of it that does: catnip2bids convert"
+            raise SourceError(f"{self.path}: {what}") from error
         return z, y, x
 
     @cached_property
     def _display(self) -> Display:
         last = len(self._level_shapes) - 1
         n_planes, n_rows, _ = self._level_shapes[last]
-        values = self._bands.read(last, n_planes // 2, n_rows // 2)[1]
+        values = self._band(last, n_planes // 2, n_rows // 2)[1]
         finite = values[np.isfinite(values)]
         value_range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         return choose_display(self.path.name, Kind.IMAGE, value_range, values)
-
-    @cached_property
-    def _bands(self) -> _Bands:
-        return _Bands(self._stack, self._level_shapes)
 
     @cached_property
     def _group(self) -> bytes:
@@ -188,25 +183,16 @@ class TiffImage:
         for plane in range(start[0], min(start[0] + sizes[0], shape[0])):
             row = start[1]
             while row < bottom:
-                first, band = self._bands.read(level, plane, row)
+                first, band = self._band(level, plane, row)
                 part = band[row - first : bottom - first, start[2] : right]
                 top = row - start[1]
                 chunk[plane - start[0], top : top + part.shape[0], : part.shape[1]] = part
                 row += part.shape[0]
         return chunk.tobytes()
 
-
-class _Bands:
-    """Decode planes in bands of whole strips or rows of tiles, and cache recently used bands."""
-
-    def __init__(self, stack: TiffStack, level_shapes: list[Zyx]) -> None:
-        self._stack, self._level_shapes = stack, level_shapes
-        self._lock = threading.Lock()
-        self._cache: OrderedDict[tuple[int, int, int], Array] = OrderedDict()
-
-    def read(self, level: int, plane: int, row: int) -> tuple[int, Array]:
-        """Return the first row of the band that contains a row, and the band."""
-        with self._lock, open_tiff(self._stack.path) as tiff:
+    def _band(self, level: int, plane: int, row: int) -> tuple[int, Array]:
+        """Return the band of whole strips or rows of tiles that contains a row: its first row, and its pixels."""
+        with self._lock, open_tiff(self.path) as tiff:
             page = self._page(tiff, level, plane)
             height = page.chunks[0] * math.ceil(_CHUNK[0] / page.chunks[0])
             self._check_memory(page, height)
@@ -221,7 +207,7 @@ class _Bands:
     def _page(self, tiff: tifffile.TiffFile, level: int, plane: int) -> tifffile.TiffPage:
         page, layout = levels_of(tiff, plane, self._stack.page_offsets[plane])[level]
         if layout.shape != self._level_shapes[level][1:] or layout.dtype != self._stack.dtype:
-            raise SourceError(f"{self._stack.path}: page {plane + 1} is {layout}, not as the others; did it change?")
+            raise SourceError(f"{self.path}: page {plane + 1} is {layout}, not as the others; did it change?")
         return page
 
     def _check_memory(self, page: tifffile.TiffPage, height: int) -> None:
@@ -229,7 +215,7 @@ class _Bands:
         n_values = max(min(height, page.shape[0]) * page.shape[1], math.prod(page.chunks))
         if (n_bytes := max(n_values * self._stack.dtype.itemsize, *page.databytecounts)) > MOST_DECODED_BYTES:
             raise SourceError(
-                f"{self._stack.path}: its strips or tiles take {format_bytes(n_bytes)}, and at most "
+                f"{self.path}: its strips or tiles take {format_bytes(n_bytes)}, and at most "
                 f"{format_bytes(MOST_DECODED_BYTES)} can be shown; convert it to OME-Zarr: catnip2bids convert"
             )
 

@@ -1,25 +1,36 @@
 """OME-Zarr images for the viewer, version 0.4 and 0.5, by any writer: served file by file, as they are.
 
-Invariant: no file leaves that is not, with all links followed, inside of the folder that was opened.
+Invariant: only regular files are read and served that are, with all links followed, inside of the folder that was
+opened. The bytes that are read and decoded at a time are limited, whatever the metadata says.
 """
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from catnip2bids.enums import Kind
 from catnip2bids.errors import SourceError
+from catnip2bids.formatting import format_bytes
 from catnip2bids.ome import LabelValue, choose_display
 from catnip2bids.paths import leads_out
-from catnip2bids.viewing.image import WHITE, Axis, Channel, check_image
-from catnip2bids.viewing.zarr_level import ZarrLevel, file_inside, open_level
-from catnip2bids.volume.zarr import document_of, metadata, read_metadata
+from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel
+from catnip2bids.volume.zarr import ZarrArray, document_of, metadata, open_array, read_metadata
 
+_LONGEST_SAMPLE = 1024
+"""Rows and columns for choosing a contrast, if the metadata states none."""
+_SAMPLE_BYTES = 64 * 2**20
+"""Of the chunks of a sample, unless a single chunk is larger."""
+_MOST_CHUNKS = 1024
+"""Of a sample."""
 _SECONDS = {"nanosecond": 1e-9, "microsecond": 1e-6, "millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0}
 _UNITS = {name: (float(f"1e{power - 6}"), "m") for name, power in metadata.LENGTH_UNITS.items()}
 _UNITS |= {name: (factor, "s") for name, factor in _SECONDS.items()}
@@ -31,9 +42,6 @@ class ZarrImage:
 
     path: Path
     inside: Path  # links must not lead out of this folder: the dataset or the image
-
-    def __post_init__(self) -> None:
-        check_image(self)
 
     @cached_property
     def zarr_format(self) -> int:
@@ -54,7 +62,8 @@ class ZarrImage:
     @property
     def dtype(self) -> np.dtype[np.generic]:
         """Type of the values."""
-        return self._levels[0].dtype
+        dtype: np.dtype[np.generic] = np.dtype(self._levels[0].dtype.numpy_dtype)
+        return dtype
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
@@ -85,7 +94,7 @@ class ZarrImage:
 
     def read(self, path: str) -> Path | None:
         """Return a file of the image; None for folders, missing files, and files outside of it."""
-        return None if leads_out(path) else file_inside(self.path / path, self.inside)
+        return None if leads_out(path) else _file_inside(self.path / path, self.inside)
 
     @cached_property
     def _metadata(self) -> metadata.GroupMetadata:
@@ -93,7 +102,7 @@ class ZarrImage:
 
     def _read_metadata(self, folder: Path) -> metadata.GroupMetadata:
         document = document_of(folder)
-        if document.exists() and file_inside(document, self.inside) is None:
+        if document.exists() and _file_inside(document, self.inside) is None:
             raise SourceError(f"{document}: is a link out of the image, or not a file; replace it by the original")
         return read_metadata(folder)
 
@@ -106,14 +115,29 @@ class ZarrImage:
         return self._metadata.multiscales[0]
 
     @cached_property
-    def _levels(self) -> list[ZarrLevel]:
-        """Its levels, opened but not read."""
-        n_axes = len(self._image.axes)
-        levels = [open_level(self.path, level.path, self.inside) for level in self._image.levels]
+    def _levels(self) -> list[ZarrArray]:
+        """The arrays of its levels, opened but not read."""
+        levels = [self._open_level(level.path) for level in self._image.levels]
         for level in levels:
-            if (n_found := len(level.shape)) != n_axes:
+            if (n_found := len(level.shape)) != (n_axes := len(self._image.axes)):
                 raise SourceError(f"{self.path}: has {n_found} axes and describes {n_axes}; correct its metadata")
         return levels
+
+    def _open_level(self, path: str) -> ZarrArray:
+        """Open a level; raise SourceError if it cannot be read, or its chunks are larger than what can be decoded."""
+        what = f"{self.path}: its array {path}"
+        folder = self.path / path
+        document = next((folder / name for name in ("zarr.json", ".zarray") if (folder / name).exists()), None)
+        if document is not None and _file_inside(document, self.inside) is None:
+            why = "no zarr.json or .zarray inside of it"
+            raise SourceError(f"{what} cannot be read ({why}); replace it by the original")
+        array = open_array(self.path, path)
+        if (n_bytes := array.grid.chunk_bytes) > MOST_DECODED_BYTES:
+            raise SourceError(
+                f"{what} has chunks of {format_bytes(n_bytes)}, and at most {format_bytes(MOST_DECODED_BYTES)} can be "
+                "shown; save the image again with other chunks"
+            )
+        return array
 
     def _channel(self, index: int) -> Channel:
         described = (self._metadata.omero or metadata.Omero()).channels or ()
@@ -135,14 +159,49 @@ class ZarrImage:
         for axis, n_voxels in zip(self.axes, level.shape, strict=True):
             place.append(None if axis.name in "yx" else channel if axis.type == "channel" else n_voxels // 2)
         try:
-            values = level.sample(place)
+            values = self._read_middle(level, place)
         except SourceError:
             raise
         # codecs raise whatever they like
         except Exception as error:
             raise SourceError(f"{self.path}: cannot be read ({error}); replace it by the original") from error
         if values is None:
-            ends = (np.iinfo(level.dtype).min, np.iinfo(level.dtype).max) if level.dtype.kind in "iu" else (0, 1)
-            values = np.array(ends, level.dtype)
+            dtype = np.dtype(level.dtype.numpy_dtype)
+            ends = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "iu" else (0, 1)
+            values = np.array(ends, dtype)
         finite = values[np.isfinite(values)]
         return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0), values
+
+    def _read_middle(self, level: ZarrArray, place: Sequence[int | None]) -> npt.NDArray[Any] | None:
+        """Read some values, from the middle of axes without an index; None if it takes too much to find any."""
+        grid = level.grid
+        n_chunks = max(math.isqrt(min(_SAMPLE_BYTES // grid.chunk_bytes, _MOST_CHUNKS)), 1)
+        region = tuple(
+            _middle(n_voxels, length, n_chunks) if index is None else slice(index, index + 1)
+            for index, n_voxels, length in zip(place, level.shape, grid.chunk_shape, strict=True)
+        )
+        n_stored = 0
+        for file in filter(os.path.lexists, grid.files(region)):
+            found = _file_inside(file, self.inside)
+            if found is None:
+                raise SourceError(f"{file}: is a link out of the image, or not a file; replace it by the original")
+            n_stored += found.stat().st_size
+        return level.read(region) if n_stored <= MOST_DECODED_BYTES else None
+
+
+def _file_inside(path: Path, inside: Path) -> Path | None:
+    """Return a regular file, with links followed; None for all else, and where links lead out of a folder."""
+    try:
+        file = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return None
+    return file if file.is_file() and file.is_relative_to(os.path.realpath(inside)) else None
+
+
+def _middle(n_voxels: int, length: int, n_chunks: int) -> slice:
+    """Return the middle of an axis, as much as is looked at of some chunks."""
+    n_read = min(n_voxels, _LONGEST_SAMPLE, n_chunks * length)
+    start = (n_voxels - n_read) // 2
+    if (start + n_read - 1) // length - start // length >= n_chunks:  # one chunk too many
+        start = start // length * length
+    return slice(start, start + n_read)

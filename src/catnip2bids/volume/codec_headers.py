@@ -1,7 +1,7 @@
 """Read the image size stored in compressed strips and tiles (PNG, JPEG, JPEG 2000, LERC).
 
 Invariant: nothing is decoded. A size is returned only if the decoder cannot find another one, and if it takes no more
-memory than `work_bytes`; so only gray images are read, and JPEG 2000 only as writers of TIFF store it.
+memory than `WORK_BYTES`; so only gray images are read, and JPEG 2000 only as writers of TIFF store it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-import tifffile
+from tifffile import COMPRESSION
 
 LONGEST_HEAD = 2**16
 """The size is within this many bytes of a segment."""
@@ -83,39 +83,23 @@ def _require(so: bool) -> None:
         raise ValueError("is not what writers store")
 
 
-_READERS: dict[int, Callable[[bytes, int], int]] = {
-    tifffile.COMPRESSION.PNG: _png,
-    tifffile.COMPRESSION.JPEG2000: _jpeg2000,
-    tifffile.COMPRESSION.LERC: _lerc,
-    tifffile.COMPRESSION.JPEG: _jpeg,
+READERS: dict[int, Callable[[bytes, int], int]] = {
+    COMPRESSION.PNG: _png,
+    COMPRESSION.JPEG2000: _jpeg2000,
+    COMPRESSION.LERC: _lerc,
+    COMPRESSION.JPEG: _jpeg,
 }
-_WORK_BYTES = {tifffile.COMPRESSION.JPEG2000: 8, tifffile.COMPRESSION.JPEG: 2}
-"""Measured with OpenJPEG; libjpeg keeps the coefficients of progressive images."""
+"""Compressions whose segments state their size."""
+WORK_BYTES: dict[int, int] = {COMPRESSION.JPEG2000: 8, COMPRESSION.JPEG: 2}
+"""Memory for decoding each pixel, besides the segment and its pixels, where there is any.
 
-
-def knows(compression: int) -> bool:
-    """Tell whether segments of a compression state their size."""
-    return compression in _READERS
-
-
-def work_bytes(compression: int) -> int:
-    """Return the memory for decoding each pixel, besides the segment and its pixels."""
-    return _WORK_BYTES.get(tifffile.COMPRESSION(compression), 0)
+Measured with OpenJPEG; libjpeg keeps the coefficients of progressive images.
+"""
 
 
 def decoded_bytes(compression: int, head: bytes, n_bytes: int) -> int | None:
-    """Return how many bytes a segment is decoded to; None if that cannot be found out.
-
-    Parameters
-    ----------
-    compression
-        Number of the compression in TIFF.
-    head
-        The first bytes of the segment.
-    n_bytes
-        Bytes of the whole segment.
-    """
+    """Return how many bytes a segment of `n_bytes` is decoded to, by its first bytes; None if they do not tell."""
     try:
-        return _READERS[compression](head, n_bytes)
+        return READERS[compression](head, n_bytes)
     except (ValueError, LookupError, struct.error):
         return None

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.leftovers import is_leftover
-from catnip2bids.volume.inspection import Inspection
 from catnip2bids.volume.nifti import inspect_nifti
 from catnip2bids.volume.slice_series import inspect_slices
 from catnip2bids.volume.tiff_stack import inspect_stack
+from catnip2bids.volume.volume import Inspection
 from catnip2bids.volume.zarr import inspect_zarr, is_ome_zarr
 
 _TIFF = (".tif", ".tiff", ".btf")
@@ -18,19 +18,7 @@ _TIFF = (".tif", ".tiff", ".btf")
 def inspect_volume(path: Path, slice_number: str | None = None) -> Inspection:
     """Inspect a volume, however it is stored.
 
-    Parameters
-    ----------
-    path
-        The volume.
-    slice_number
-        Pattern of the slice number in the names of a slice folder, see `inspect_slices`.
-
-    Raises
-    ------
-    SourceError
-        If the path is none of a folder of TIFF slices, a TIFF file, a NIfTI file and an OME-Zarr image.
-    UsageError
-        If `slice_number` is not a valid pattern, or is given for anything but a slice folder.
+    `slice_number` is the pattern for a slice folder, see `inspect_slices`; for anything else it is a UsageError.
     """
     if path.is_dir() and not is_ome_zarr(path):
         files = slice_files(path)

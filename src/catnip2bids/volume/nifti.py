@@ -24,43 +24,24 @@ import numpy.typing as npt
 
 from catnip2bids.documents import refuse_special_file
 from catnip2bids.errors import SourceError
-from catnip2bids.volume.inspection import Inspection, size_on_disk
 from catnip2bids.volume.open_plane import OpenPlane, WholePlane
-from catnip2bids.volume.tiff_segments import LARGEST_DEFLATE_RATIO
-from catnip2bids.volume.volume import PlaneSource, ReadCost
+from catnip2bids.volume.tiff_checks import LARGEST_DEFLATE_RATIO
+from catnip2bids.volume.volume import Inspection, ReadCost, SingleFile, size_on_disk
 
 if TYPE_CHECKING:
     from nibabel.arrayproxy import ArrayProxy
     from nibabel.nifti1 import Nifti1Header
 
 # what gzip, nibabel and numpy raise on damaged files
-_DAMAGED = (
-    ArithmeticError,
-    EOFError,
-    MemoryError,
-    OSError,
-    TypeError,
-    ValueError,
-    zlib.error,
-)
+_DAMAGED = (ArithmeticError, EOFError, MemoryError, OSError, TypeError, ValueError, zlib.error)
 
 
 @dataclass(frozen=True)
-class NiftiVolume:
-    """A volume stored as a NIfTI file, with or without gzip."""
+class NiftiVolume(SingleFile):
+    """A volume stored as a NIfTI file, with or without gzip; planes are counted along the file's third axis."""
 
-    path: Path
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self.path,)
-
-    def plane_source(self, plane: int) -> PlaneSource:
-        """Return the index of a plane along the file's last axis."""
-        return PlaneSource(self.path, plane)
 
     @property
     def read_cost(self) -> ReadCost:
@@ -72,62 +53,60 @@ class NiftiVolume:
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane of the file; planes that are open at the same time share the unpacked file."""
         if _is_packed(self.path):
-            whole = _unpacked(self.path)
-            return WholePlane(lambda: whole.voxels[:, :, plane].T)
+            voxels = _unpacked(self.path)
+            return WholePlane(lambda: voxels[:, :, plane].T)
         with _damage(self.path):
-            return _StoredPlane(self.path, _stored_array(self.path), plane)
+            _, stored = _loaded(self.path)
+            return _StoredPlane(self.path, stored, plane)
 
 
 def inspect_nifti(path: Path) -> Inspection:
     """Inspect a NIfTI file by its header."""
     n_bytes = size_on_disk(path)
-
-    def refused(problem: str) -> Inspection:
-        return Inspection(None, 1, n_bytes, (f"{path}: {problem}",))
-
     try:
-        refuse_special_file(path)
-        header, stored = _loaded(path)
+        return Inspection(_checked(path, n_bytes), 1, n_bytes)
     except SourceError as error:
         return Inspection(None, 1, n_bytes, (str(error),))
+
+
+def _checked(path: Path, n_bytes: int) -> NiftiVolume:
+    """Check the header of a file of `n_bytes`, which must be a volume of unscaled numbers."""
+    refuse_special_file(path)
+    try:
+        header, stored = _loaded(path)
     except _DAMAGED as error:
-        return refused(f"not a NIfTI file ({error}); replace it by the original")
+        raise SourceError(f"{path}: not a NIfTI file ({error}); replace it by the original") from error
     shape = _without_trailing_ones(stored.shape)
     if len(shape) != 3 or min(shape) < 1:
-        return refused(
-            f"has the shape {' x '.join(map(str, stored.shape))}, and a volume has the three axes x, y, z; "
+        raise SourceError(
+            f"{path}: has the shape {' x '.join(map(str, stored.shape))}, and a volume has the three axes x, y, z; "
             "save all planes as one 3D file, and of several volumes each as a file of its own"
         )
     if stored.offset < header.single_vox_offset:
-        return refused(
-            f"says that its voxels begin at byte {stored.offset}, inside the header; save it again with the program "
-            "that wrote it, or replace it by the original"
+        raise SourceError(
+            f"{path}: says that its voxels begin at byte {stored.offset}, inside the header; save it again with the "
+            "program that wrote it, or replace it by the original"
         )
     if (stored.slope, stored.inter) != (1.0, 0.0):
-        return refused(
-            f"its values are scaled (slope {stored.slope:g}, intercept {stored.inter:g}), and pixels are never "
+        raise SourceError(
+            f"{path}: its values are scaled (slope {stored.slope:g}, intercept {stored.inter:g}), and pixels are never "
             "changed here; save it without scaling, for example the scaled values as float32"
         )
     if stored.dtype.kind not in "iuf":
-        return refused(f"has values of type {stored.dtype}; save it as integers or as float32")
+        raise SourceError(f"{path}: has values of type {stored.dtype}; save it as integers or as float32")
     largest_ratio = LARGEST_DEFLATE_RATIO if _is_packed(path) else 1
     promised = stored.offset + math.prod(int(n) for n in stored.shape) * stored.dtype.itemsize
     if promised > n_bytes * largest_ratio:
-        return refused("is cut off, or promises more pixels than it can hold; replace it by the original")
+        raise SourceError(f"{path}: is cut off, or promises more pixels than it can hold; replace it by the original")
     x, y, z = shape
-    return Inspection(NiftiVolume(path, (z, y, x), stored.dtype.newbyteorder("=")), 1, n_bytes)
+    return NiftiVolume(path, (z, y, x), stored.dtype.newbyteorder("="))
 
 
 def nifti_header(path: Path) -> Nifti1Header:
-    """Read the header of a file that was inspected.
-
-    Raises
-    ------
-    SourceError
-        If it cannot be read any more.
-    """
+    """Read the header of a file that was inspected."""
     with _damage(path):
-        return _loaded(path)[0]
+        header, _ = _loaded(path)
+        return header
 
 
 def _is_packed(path: Path) -> bool:
@@ -167,40 +146,33 @@ class _StoredPlane:
         """Do nothing: the file is open only while it is read."""
 
 
-class _Unpacked:
-    """All voxels (x, y, z) of a gzip file, read to its checksum: CATNIP's are on small grids."""
-
-    def __init__(self, path: Path) -> None:
-        with _damage(path):
-            stored = _stored_array(path)
-            with gzip.open(path) as file:
-                file.seek(stored.offset)
-                data = file.read(math.prod(stored.shape) * stored.dtype.itemsize)
-                while file.read(2**20):
-                    pass
-            shape = _without_trailing_ones(stored.shape)
-            self.voxels: npt.NDArray[Any] = np.ndarray(shape, stored.dtype, data, order="F")
-
-
-_in_use: WeakValueDictionary[Path, _Unpacked] = WeakValueDictionary()
+_in_use: WeakValueDictionary[Path, npt.NDArray[Any]] = WeakValueDictionary()
 _unpacking = threading.Lock()
 
 
-def _unpacked(path: Path) -> _Unpacked:
-    """Unpack a file, or return it if it is unpacked already."""
+def _unpacked(path: Path) -> npt.NDArray[Any]:
+    """Return all voxels (x, y, z) of a gzip file, which all open planes of it share: CATNIP's are on small grids."""
     with _unpacking:
-        found = _in_use.get(path)
-        if found is None:
-            found = _in_use[path] = _Unpacked(path)
-        return found
+        voxels = _in_use.get(path)
+        if voxels is None:
+            with _damage(path):
+                voxels = _in_use[path] = _unpack(path)
+        return voxels
 
 
-def _stored_array(path: Path) -> ArrayProxy:
-    """Open the array as it is in the file, axes (x, y, z); nothing is read yet."""
-    return _loaded(path)[1]
+def _unpack(path: Path) -> npt.NDArray[Any]:
+    """Read a gzip file to its end, where its checksum is."""
+    _, stored = _loaded(path)
+    with gzip.open(path) as file:
+        file.seek(stored.offset)
+        data = file.read(math.prod(stored.shape) * stored.dtype.itemsize)
+        while file.read(2**20):
+            pass
+    return np.ndarray(_without_trailing_ones(stored.shape), stored.dtype, data, order="F")
 
 
 def _loaded(path: Path) -> tuple[Nifti1Header, ArrayProxy]:
+    """Read the header, and open the array as it is in the file, axes (x, y, z); no voxel is read yet."""
     import nibabel as nib  # late: it takes 0.1 s
 
     nib.imageglobals.logger.setLevel(logging.CRITICAL)  # it complains on the terminal, besides what it raises

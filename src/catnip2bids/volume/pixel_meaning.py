@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import tifffile
+from tifffile import PHOTOMETRIC
 
 from catnip2bids.formatting import format_count, format_list
 
@@ -23,7 +24,7 @@ _ORIENTATIONS = range(2, 9)  # TIFF 6.0; readers ignore other values
 _BLACK, _NO_PALETTE, _PLAIN = "0 as black", "no colour palette", "values that need no calibration"
 _FULL = "full resolution"
 _SHADES = {
-    tifffile.PHOTOMETRIC.MINISWHITE: "0 as white (MinIsWhite)",
+    PHOTOMETRIC.MINISWHITE: "0 as white (MinIsWhite)",
     None: "no photometric tag, which some programs take for 0 as white",
 }
 _IMAGEJ_FUNCTION = re.compile(r"^(cf|c[0-4])=(\S+)\s*$", re.MULTILINE)
@@ -87,7 +88,7 @@ _ASPECTS = (
 def meaning_of(page: tifffile.TiffPage) -> PixelMeaning:
     """Read the meaning of the values of a page of gray levels or palette indices from its tags."""
     palette, orientation = _NO_PALETTE, page.tags.valueof(_ORIENTATION, _UPRIGHT)
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+    if page.photometric == PHOTOMETRIC.PALETTE:
         colors = np.asarray(page.tags.valueof(_COLOR_MAP), "<u2").tobytes()
         palette = f"the colour palette {hashlib.sha256(colors).hexdigest()[:6]}"
     # ImageJ describes a stack in its first page
@@ -103,21 +104,10 @@ def meaning_of(page: tifffile.TiffPage) -> PixelMeaning:
 
 
 def compare_meanings(where: str, what: str, meanings: Mapping[str, PixelMeaning]) -> tuple[list[str], list[str]]:
-    """Compare the meanings of the values of all planes of a volume.
+    """Compare the meanings of the values of all planes of a volume, by the names of the planes.
 
-    Parameters
-    ----------
-    where
-        The folder or file.
-    what
-        What planes are called: ``slice`` or ``page``.
-    meanings
-        That of each plane, by its name.
-
-    Returns
-    -------
-    problems, warnings
-        Values that would be mixed; meaning that the image does not keep.
+    `where` is the folder or file, and `what` is what its planes are called: ``slice`` or ``page``. Returns problems
+    (values that would be mixed) and warnings (meaning that the image does not keep).
     """
     problems: list[str] = []
     warnings: list[str] = []
@@ -125,7 +115,8 @@ def compare_meanings(where: str, what: str, meanings: Mapping[str, PixelMeaning]
         names: dict[str, list[str]] = defaultdict(list)
         for name, meaning in meanings.items():
             names[aspect.read(meaning)].append(name)
-        usual = max(names, key=lambda value: len(names[value]), default=aspect.read(PixelMeaning()))
+        default = aspect.read(PixelMeaning())
+        usual = max(names, key=lambda value: len(names[value]), default=default)
         odd = [
             f"{format_count(len(some), what)} {'has' if len(some) == 1 else 'have'} {value}: {format_list(some)}"
             for value, some in names.items()
@@ -134,7 +125,7 @@ def compare_meanings(where: str, what: str, meanings: Mapping[str, PixelMeaning]
         if odd:
             findings = problems if aspect.mixes_values else warnings
             findings.append(f"{where}: {'; '.join(odd)}; others have {usual}; {aspect.remedy}")
-        elif usual != aspect.read(PixelMeaning()):
+        elif usual != default:
             warnings.append(f"{where}: every {what} has {usual}; {aspect.lost}")
     return problems, warnings
 

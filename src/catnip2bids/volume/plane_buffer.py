@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,19 +25,8 @@ Array = npt.NDArray[Any]
 class PlaneBuffer:
     """A one-dimensional array of values, in memory or on disk.
 
-    Parameters
-    ----------
-    n_values, dtype
-        Number and type of the values.
-    in_memory
-        Whether they are kept in memory.
-    folder
-        Folder of the file; the system's folder for temporary files if None.
-
-    Raises
-    ------
-    WriteError
-        If the file cannot be written; `fill` and `put` raise it, too.
+    The file is in `folder`, or else in the system's folder for temporary files. If it cannot be written, creating the
+    buffer, `fill` and `put` raise WriteError.
     """
 
     def __init__(self, n_values: int, dtype: np.dtype[Any], *, in_memory: bool, folder: Path | None = None) -> None:
@@ -58,20 +48,18 @@ class PlaneBuffer:
             return
         values = np.empty(n_values, self._dtype)
         read(values)
-        self._write(values.view(np.uint8).data, start * self._dtype.itemsize)
+        data, at = values.view(np.uint8).data, start * self._dtype.itemsize
+        with self._writing():
+            while len(data):
+                n_written = os.pwrite(self._descriptor, data, at)
+                data, at = data[n_written:], at + n_written
 
     def put(self, start: int, values: Array) -> None:
         """Store values from number `start` on."""
         self.fill(start, len(values), lambda out: np.copyto(out, values))
 
     def get(self, start: int, n_values: int) -> Array:
-        """Return the values `start` to `start + n_values`.
-
-        Raises
-        ------
-        SourceError
-            If the file is shorter.
-        """
+        """Return the values `start` to `start + n_values`."""
         if self._values is not None:
             return self._values[start : start + n_values]
         values = np.empty(n_values, self._dtype)
@@ -99,22 +87,17 @@ class PlaneBuffer:
     def _place(self) -> Path:
         return Path(tempfile.gettempdir()) if self._folder is None else self._folder
 
-    def _write(self, data: memoryview, at: int) -> None:
-        try:
-            while len(data):
-                n_written = os.pwrite(self._descriptor, data, at)
-                data, at = data[n_written:], at + n_written
-        except OSError as error:
-            raise self._not_written(error) from error
-
     def _opened(self) -> IO[bytes]:
-        try:
+        with self._writing():
             return tempfile.TemporaryFile(buffering=0, dir=self._place)
-        except OSError as error:
-            raise self._not_written(error) from error
 
-    def _not_written(self, error: OSError) -> WriteError:
-        if self._folder is not None:
-            return write_error(self._folder, error)
-        remedy = "free space, or set TMPDIR to another folder, and run again"
-        return WriteError(f"{self._place}: cannot be written: {error.strerror}; {remedy}")
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn an error of the system into one that names the folder."""
+        try:
+            yield
+        except OSError as error:
+            if self._folder is not None:
+                raise write_error(self._folder, error) from error
+            remedy = "free space, or set TMPDIR to another folder, and run again"
+            raise WriteError(f"{self._place}: cannot be written: {error.strerror}; {remedy}") from error

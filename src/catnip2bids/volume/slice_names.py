@@ -47,14 +47,11 @@ class NumberedSlices:
 
 @dataclass(frozen=True)
 class _Series:
-    """Files whose names differ in one number only.
+    """Files whose names differ in one number only."""
 
-    `pattern` has ``#`` for that number, `digits` are those of each name, and `choices` are patterns to choose from.
-    """
-
-    pattern: str
-    digits: Mapping[Path, str]
-    choices: tuple[str, ...]
+    pattern: str  # with ``#`` for that number
+    digits: Mapping[Path, str]  # of each name
+    choices: tuple[str, ...]  # patterns to choose from
 
     def __len__(self) -> int:
         return len(self.digits)
@@ -66,26 +63,13 @@ class _Series:
 
 
 def number_slices(files: Iterable[Path], pattern: str | None = None) -> NumberedSlices:
-    """Find the slice number in the name of each slice.
-
-    Parameters
-    ----------
-    files
-        The slice files of one folder, in any order.
-    pattern
-        Pattern of the slice number, see `slice_pattern`; by default it is the one number that varies.
-
-    Raises
-    ------
-    UsageError
-        If the pattern is not valid.
-    """
+    """Find the slice number in the name of each slice of a folder: the one that varies, or the one of a pattern."""
     slices = sorted(files)
     if not slices:
         return NumberedSlices()
     if pattern is not None:
         return _matched(slices, pattern)
-    series = [found for alike in _alike(slices) for found in _split(alike)]
+    series = _series_in(slices)
     if len(series) > 1 or "#" not in series[0].pattern:
         return NumberedSlices(problem=_explained(slices, series))
     only, digits, doubt = series[0].pattern, series[0].digits, None
@@ -105,39 +89,23 @@ def _are_padded(digits: Mapping[Path, str]) -> bool:
 
 
 def other_series(files: Iterable[Path], pattern: str) -> dict[str, int]:
-    """Group the files that a pattern does not match by their names; return how many each group has.
-
-    Raises
-    ------
-    UsageError
-        If the pattern is not valid.
-    """
+    """Group the files that a pattern does not match by their names; return how many each group has."""
     others = sorted(number_slices(files, pattern).not_matching)
-    series = [found for alike in _alike(others) for found in _split(alike)]
-    return {found.pattern if len(found) > 1 else next(iter(found.digits)).name: len(found) for found in series}
+    return {
+        found.pattern if len(found) > 1 else next(iter(found.digits)).name: len(found) for found in _series_in(others)
+    }
 
 
 def slice_pattern(text: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Compile the pattern of the slice number in file names.
 
-    Parameters
-    ----------
-    text
-        The file name with ``#`` for the slice number (``#.#`` where it is a decimal), ``*`` for any text and ``?`` for
-        any character; or a regular expression with one group. Upper and lower case are the same.
+    The pattern is the file name with ``#`` for the slice number (``#.#`` where it is a decimal), ``*`` for any text and
+    ``?`` for any character, or a regular expression with one group. Case does not matter. If it does not name one
+    number, UsageError is raised.
 
-    Returns
-    -------
-    tuple of re.Pattern
-        Both find the number as group 1. The name is ambiguous where they do not find the same.
+    Both expressions that are returned find the number as group 1: the first lets ``*`` stand for as much text as
+    possible, the second for as little. A name is ambiguous if they find different numbers in it.
 
-    Raises
-    ------
-    UsageError
-        If the pattern does not name one number.
-
-    Examples
-    --------
     >>> slice_pattern("section#_label*.tif")[0].search("section07_label04.tif")[1]
     '07'
     """
@@ -202,12 +170,12 @@ def _by_number(digits: Mapping[Path, str]) -> dict[int, list[Path]]:
     return dict(sorted(found.items()))
 
 
-def _alike(slices: list[Path]) -> Iterable[list[Path]]:
-    """Group files whose names are the same but for their digits and the case of letters."""
-    found: dict[tuple[str, ...], list[Path]] = {}
+def _series_in(slices: list[Path]) -> list[_Series]:
+    """Group files whose names are the same but for their digits and the case of letters, and split these groups."""
+    groups: dict[tuple[str, ...], list[Path]] = {}
     for file in slices:
-        found.setdefault(tuple(_DIGITS.split(_composed(file.name).casefold())[::2]), []).append(file)
-    return found.values()
+        groups.setdefault(tuple(_DIGITS.split(_composed(file.name).casefold())[::2]), []).append(file)
+    return [found for alike in groups.values() for found in _split(alike)]
 
 
 def _split(alike: list[Path]) -> list[_Series]:

@@ -15,24 +15,16 @@ from itertools import chain, islice, pairwise
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
 
+from catnip2bids.documents import read_xml
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import SHOWN, format_count, format_list
-from catnip2bids.volume.inspection import Inspection, size_on_disk
-from catnip2bids.volume.ome_plane_order import order_of_files
 from catnip2bids.volume.open_plane import OpenPlane
 from catnip2bids.volume.pixel_meaning import compare_meanings
 from catnip2bids.volume.slice_names import number_slices
 from catnip2bids.volume.tiff_encoding import EncodedPlane
 from catnip2bids.volume.tiff_file import open_tiff, saved_in_python
-from catnip2bids.volume.tiff_page import (
-    PageLayout,
-    agreed,
-    open_page,
-    read_encoded,
-)
-from catnip2bids.volume.tiff_pages import check_planes
-from catnip2bids.volume.tiff_volume import TiffPlanes
-from catnip2bids.volume.volume import PlaneSource
+from catnip2bids.volume.tiff_page import PageLayout, TiffPlanes, agreed, check_planes, open_page, read_encoded
+from catnip2bids.volume.volume import Inspection, PlaneSource, size_on_disk
 
 _EXAMPLES = 3
 _HEADER_READERS = 8  # headers are small and far apart: the file system's latency is what counts
@@ -59,7 +51,7 @@ class SliceSeries(TiffPlanes):
         return PlaneSource(self.slices[plane], 0)
 
     def read_encoded(self, plane: int) -> EncodedPlane:
-        """Read the segments of a plane without decoding them; only where the planes agree in their encoding."""
+        """Find the segments of a plane without decoding them; only where the planes agree in their encoding."""
         return read_encoded(self.slices[plane], 0, self.layout)
 
     def open_plane(self, plane: int) -> OpenPlane:
@@ -68,20 +60,10 @@ class SliceSeries(TiffPlanes):
 
 
 def inspect_slices(files: Iterable[Path], slice_number: str | None = None) -> Inspection:
-    """Inspect a slice folder.
+    """Inspect a slice folder, whose files come in any order.
 
-    Parameters
-    ----------
-    files
-        The slice files, in any order.
-    slice_number
-        Pattern of the slice number in file names, see `slice_pattern`; by default it is the one number that varies.
-        Files that it does not match are left out, with a warning.
-
-    Raises
-    ------
-    UsageError
-        If `slice_number` is not a valid pattern.
+    `slice_number` is a pattern for file names, see `slice_pattern`; by default the one number that varies counts. Files
+    that the pattern does not match are left out, with a warning.
     """
     slices = tuple(sorted(files))
     numbered = number_slices(slices, slice_number)
@@ -101,10 +83,7 @@ def inspect_slices(files: Iterable[Path], slice_number: str | None = None) -> In
         )
     volume = None
     if layouts and not problems:
-        volume = SliceSeries(
-            slices=tuple(twins[0] for twins in by_number.values()),
-            layout=agreed(layouts.values()),
-        )
+        volume = SliceSeries(agreed(layouts.values()), tuple(twins[0] for twins in by_number.values()))
     n_bytes = sum(size_on_disk(file) for file in slices)
     return Inspection(volume, len(slices), n_bytes, tuple(problems), tuple(warnings))
 
@@ -127,7 +106,7 @@ def _other_order(by_number: Mapping[int, list[Path]]) -> list[str]:
         if first is None:
             return []
         with open_tiff(first) as tiff:
-            stated = order_of_files(tiff.ome_metadata) if tiff.ome_metadata else []
+            stated = _order_of_files(tiff.ome_metadata) if tiff.ome_metadata else []
     except (SourceError, ParseError, ValueError):
         return []  # which is said of the file itself, or changes nothing
     named = [name for name in stated if name in files]
@@ -135,6 +114,18 @@ def _other_order(by_number: Mapping[int, list[Path]]) -> list[str]:
         return []
     what = f"the OME-XML in {first.name} puts its planes in another order than the numbers in the names"
     return [f"{first.parent}: {what}; save the slices again in the order that is right, without OME-XML"]
+
+
+def _order_of_files(xml: str) -> list[str]:
+    """Return the names of the files of an OME-TIFF in the order of their planes; none where one file holds all."""
+    planes = [
+        (int(block.get("FirstZ", "0")), str(element.get("FileName")))
+        for block in read_xml(xml).iter()
+        if block.tag.endswith("}TiffData")
+        for element in block
+        if element.tag.endswith("}UUID") and element.get("FileName")
+    ]
+    return [name for _, name in sorted(planes)] if len({name for _, name in planes}) > 1 else []
 
 
 def _gaps(by_number: Mapping[int, list[Path]]) -> list[str]:
@@ -174,6 +165,8 @@ def _unusual_numbers(by_number: Mapping[int, list[Path]]) -> list[str]:
 
 def _layouts(slices: tuple[Path, ...]) -> tuple[dict[Path, PageLayout], list[str], list[str]]:
     """Read the header of every slice; returns the layouts, problems and warnings."""
+    if not slices:
+        return {}, [], []
     layouts: dict[Path, PageLayout] = {}
     wrong: dict[Path, str] = {}
     with_copies = []
@@ -185,17 +178,15 @@ def _layouts(slices: tuple[Path, ...]) -> tuple[dict[Path, PageLayout], list[str
             layouts[file], n_copies = found
             if n_copies:
                 with_copies.append(file.name)
-    if not slices:
-        return {}, [], []
     folder = slices[0].parent
     problems, warnings = compare_meanings(
         str(folder), "slice", {file.name: layout.meaning for file, layout in layouts.items()}
     )
     if with_copies:
-        hold = (
-            f"{format_count(len(with_copies), 'slice')} ({format_list(with_copies)}) with smaller copies of the plane"
+        n_slices = format_count(len(with_copies), "slice")
+        warnings.append(
+            f"{folder}: {n_slices} ({format_list(with_copies)}) with smaller copies of the plane, not converted"
         )
-        warnings.append(f"{folder}: {hold}, not converted")
     return layouts, _grouped(folder, wrong | _odd_slices(layouts)) + problems, warnings
 
 

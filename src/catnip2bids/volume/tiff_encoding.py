@@ -13,16 +13,17 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import tifffile
+from tifffile import COMPRESSION, FILLORDER
 
 from catnip2bids.errors import ReadError, SourceError
 
 _COPIED = {
-    tifffile.COMPRESSION.NONE,
-    tifffile.COMPRESSION.LZW,
-    tifffile.COMPRESSION.ADOBE_DEFLATE,
-    tifffile.COMPRESSION.DEFLATE,
-    tifffile.COMPRESSION.PACKBITS,
-    tifffile.COMPRESSION.ZSTD,
+    COMPRESSION.NONE,
+    COMPRESSION.LZW,
+    COMPRESSION.ADOBE_DEFLATE,
+    COMPRESSION.DEFLATE,
+    COMPRESSION.PACKBITS,
+    COMPRESSION.ZSTD,
 }
 """Lossless encodings of single segments that most readers know."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -55,15 +56,7 @@ class FileRange:
         return self.n_bytes
 
     def copy_to(self, descriptor: int) -> None:
-        """Write the bytes at the current position of another file.
-
-        Raises
-        ------
-        SourceError
-            If the file ends before, or cannot be read.
-        OSError
-            If they cannot be written.
-        """
+        """Write the bytes at the current position of another file; raises OSError if they cannot be written."""
         with _naming(self.path):
             source = os.open(self.path, os.O_RDONLY)
         try:
@@ -76,7 +69,10 @@ class FileRange:
                         raise
                     n_copied = 0  # not between these file systems; or reading says what is wrong
                 if n_copied == 0:
-                    piece = _exactly(source, at, min(end - at, _PIECE_BYTES), self.path)
+                    with _naming(self.path):
+                        piece = os.pread(source, min(end - at, _PIECE_BYTES), at)
+                    if not piece:
+                        raise SourceError(f"{self.path}: is cut off; replace it by the original")
                     n_copied = os.write(descriptor, piece)
                 at += n_copied
         finally:
@@ -98,14 +94,14 @@ def encoding_of(page: tifffile.TiffPage) -> Encoding | None:
         dtype is None
         or dtype.kind not in "iuf"
         or page.bitspersample != dtype.itemsize * 8
-        or page.fillorder != tifffile.FILLORDER.MSB2LSB
+        or page.fillorder != FILLORDER.MSB2LSB
         or page.compression not in _COPIED
         or page.jpegtables is not None
     ):
         return None
-    deflate = tifffile.COMPRESSION.ADOBE_DEFLATE
+    deflate = COMPRESSION.ADOBE_DEFLATE
     return Encoding(
-        compression=int(deflate if page.compression == tifffile.COMPRESSION.DEFLATE else page.compression),
+        compression=int(deflate if page.compression == COMPRESSION.DEFLATE else page.compression),
         predictor=int(page.predictor),
         byte_order=">" if page.parent.byteorder == ">" and dtype.itemsize > 1 else "<",
         rows_per_strip=None if page.is_tiled else min(page.rowsperstrip, page.shape[0]),
@@ -119,14 +115,6 @@ def find_segments(path: Path, offsets: npt.NDArray[np.uint64], counts: npt.NDArr
     lengths = np.add.reduceat(counts, begins)
     data = [FileRange(path, int(at), int(n_bytes)) for at, n_bytes in zip(offsets[begins], lengths, strict=True)]
     return EncodedPlane(counts, data)
-
-
-def _exactly(descriptor: int, offset: int, n_bytes: int, path: Path) -> bytes:
-    with _naming(path):
-        piece = os.pread(descriptor, n_bytes, offset)
-    if not piece:
-        raise SourceError(f"{path}: is cut off; replace it by the original")
-    return piece
 
 
 @contextmanager

@@ -34,52 +34,44 @@ _OS_ERROR = re.compile(r"raised OSError\(\d+")
 
 
 class _Complaints(logging.Handler):
-    """The errors that tifffile only logs, in this thread, while a file is open."""
+    """The errors that tifffile only logs, in this thread."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self._thread = threading.get_ident()
-        self._messages: list[str] = []
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread == self._thread:
-            self._messages.append(record.getMessage())
+            self.messages.append(record.getMessage())
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        logger = tifffile.logger()
-        logger.addHandler(self)
-        try:
-            yield
-        finally:
-            logger.removeHandler(self)
 
-    def raise_for(self, path: Path) -> None:
-        if any(_OS_ERROR.search(message) for message in self._messages):
-            raise ReadError(f"{path}: cannot be read ({self._messages[0]}); make it readable and run again")
-        if self._messages:
-            raise SourceError(f"{path}: damaged TIFF ({self._messages[0]}); replace it by the original")
+@contextmanager
+def _raised_complaints(path: Path) -> Iterator[None]:
+    """Raise the errors that tifffile only logs, once the file is closed."""
+    complaints = _Complaints()
+    tifffile.logger().addHandler(complaints)
+    try:
+        yield
+    finally:
+        tifffile.logger().removeHandler(complaints)
+    if any(_OS_ERROR.search(message) for message in complaints.messages):
+        raise ReadError(f"{path}: cannot be read ({complaints.messages[0]}); make it readable and run again")
+    if complaints.messages:
+        raise SourceError(f"{path}: damaged TIFF ({complaints.messages[0]}); replace it by the original")
 
 
 @contextmanager
 def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     """Open a TIFF file; everything that goes wrong inside becomes a SourceError that names it.
 
-    A damaged TIFF makes tifffile raise almost anything (TypeError, ZeroDivisionError, struct.error, ...).
-
-    Raises
-    ------
-    SourceError
-        If the file is damaged, or cannot be read.
-    NotEnoughMemoryError
-        If reading it needs more memory than is available.
+    A damaged TIFF makes tifffile raise almost anything (TypeError, ZeroDivisionError, struct.error, ...). A lack of
+    memory is a NotEnoughMemoryError.
     """
     refuse_special_file(path)
-    complaints = _Complaints()
     try:
-        with complaints.listening(), tifffile.TiffFile(path) as tiff:
+        with _raised_complaints(path), tifffile.TiffFile(path) as tiff:
             yield tiff
-        complaints.raise_for(path)
     except SourceError:
         raise
     except OSError as error:
@@ -98,13 +90,7 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 
 
 def _raise_what_the_system_said(error: BaseException, path: Path) -> None:
-    """Raise the error of the system that is behind one of tifffile's, if there is one: the file may be as it should be.
-
-    Raises
-    ------
-    ReadError
-        If the system could not read the file.
-    """
+    """Raise the error of the system that is behind one of tifffile's, if there is one: the file may not be damaged."""
     behind = error.__cause__ or error.__context__
     while behind is not None:
         if isinstance(behind, OSError) and behind.errno is not None:
@@ -118,10 +104,7 @@ def saved_in_python(read: str = "tifffile.imread(OLD)") -> str:
 
 
 def page_offsets(tiff: tifffile.TiffFile) -> tuple[int, ...]:
-    """Return the position of the directory of each page, so that a page is found without reading all before it.
-
-    Fails where metadata and directory disagree or the file is cut off.
-    """
+    """Return the position of the directory of each page, so that a page is found without reading all before it."""
     path = Path(tiff.filehandle.path)
     offsets = directory_offsets(tiff, path)
     n_pages = len(offsets)
@@ -140,10 +123,7 @@ def page_offsets(tiff: tifffile.TiffFile) -> tuple[int, ...]:
 def refuse_long_tags(path: Path) -> None:
     """Refuse a file whose first directory has values that are too long: tifffile reads them when it opens the file.
 
-    Raises
-    ------
-    SourceError
-        If it has. What is damaged in another way is left to those who open it.
+    What is damaged in another way is left to those who open it.
     """
     with suppress(OSError, OverflowError), path.open("rb") as file:
         header = file.read(16)

@@ -1,14 +1,16 @@
-"""TIFF pages, read strictly: what tifffile would ignore silently is an error that names the file.
+"""The pages of a TIFF file, read strictly: their layout, which of them are planes, and how they are opened.
 
 Invariant: a page is decoded only after its tags were found to agree with each other and with the size of the file,
-and the decoded array has the shape and dtype that the tags promise. (tifffile returns zeros for missing strips.)
+and the decoded array has the shape and dtype that the tags promise. (tifffile returns zeros for missing strips.) A page
+is left out only if the file marks it as a copy of reduced resolution and it is smaller than every plane, or if it is a
+SubIFD and smaller than its plane.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +18,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tifffile
+from tifffile import COMPRESSION, FILLORDER, PREDICTOR
 
 from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.formatting import format_shape
 from catnip2bids.volume.open_plane import OpenPlane, StripPlane, WholePlane
 from catnip2bids.volume.pixel_meaning import PixelMeaning, meaning_of
-from catnip2bids.volume.tiff_compat import reader_disagreement
+from catnip2bids.volume.tiff_checks import check_tags, segment_bytes
 from catnip2bids.volume.tiff_encoding import EncodedPlane, Encoding, encoding_of, find_segments
-from catnip2bids.volume.tiff_file import check_directory, open_tiff, saved_in_python
-from catnip2bids.volume.tiff_segments import check_segments, segment_bytes
+from catnip2bids.volume.tiff_file import check_directory, open_tiff, page_offsets
+from catnip2bids.volume.volume import ReadCost
 
 MOST_ROWS_PER_STRIP = 64
 """Rows are read out of compressed strips of so many rows at the most; larger ones are like planes of a single strip."""
@@ -34,9 +37,9 @@ MOST_READ_BYTES = 256 * 2**20
 _SMALL_PLANE_BYTES = 2**19
 """Files of smaller planes are opened for each reading: a block may have more of them than one process may open."""
 _MOST_LEVELS = 64
-_COLOR_MAP = 320
-_GRAY = {tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE}
-_PLAIN = {tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE}
+_SUBFILE_TYPE, _REDUCED = 255, 2
+"""TIFF 6.0 replaced the tag SubfileType by NewSubfileType, of which bit 0 says the same."""
+_PLAIN = {COMPRESSION.NONE, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE}
 
 
 @dataclass(frozen=True)
@@ -66,42 +69,100 @@ class PageLayout:
         return math.ceil(n_rows / 2), math.ceil(n_columns / 2)
 
 
-def check_page(tiff: tifffile.TiffFile, index: int, offset: int | None = None) -> tuple[tifffile.TiffPage, PageLayout]:
-    """Compare the tags of one page with each other and with the file's size; decodes nothing. Returns the page, too.
+@dataclass(frozen=True)
+class PageSize:
+    """Rows and columns of a page, and whether it is marked as a copy of reduced resolution."""
 
-    Parameters
-    ----------
-    tiff, index
-        The file, and the number of the page, from 0.
-    offset
-        Where the directory of the page, or of a lower level of it, is, if that is known.
+    n_rows: int
+    n_columns: int
+    marked: bool = False
 
-    Raises
-    ------
-    SourceError
-        For colour images, missing or cut off strips, and sizes that the file cannot hold.
+    def is_smaller(self, other: PageSize) -> bool:
+        """Tell whether there are fewer pixels than in another page, and no side is longer."""
+        sides = (self.n_rows, self.n_columns), (other.n_rows, other.n_columns)
+        return sides[0] != sides[1] and all(mine <= theirs for mine, theirs in zip(*sides, strict=True))
+
+
+@dataclass(frozen=True)
+class CheckedPlanes:
+    """The planes of one file."""
+
+    layouts: Mapping[int, PageLayout]  # by the index of the page
+    offsets: tuple[int, ...]  # positions of their directories
+    n_copies: int  # reduced copies in the file, without the levels of an OME-TIFF
+
+
+@dataclass(frozen=True)
+class TiffPlanes:
+    """Base class of volumes whose planes are TIFF pages of one layout, in one file or several."""
+
+    layout: PageLayout  # of each plane, when it was inspected
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values, in native byte order."""
+        return self.layout.dtype
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """The encoding of all planes; None if they differ, or cannot be copied into another file."""
+        return self.layout.encoding
+
+    @property
+    def read_cost(self) -> ReadCost:
+        """Memory of a strip for each open plane; that of decoding a plane where rows cannot be read."""
+        by_rows = self.layout.reads_rows
+        decoding_bytes = 0 if by_rows else bytes_to_decode(self.layout)
+        return ReadCost(by_rows, open_bytes=bytes_of_a_strip(self.layout), decoding_bytes=decoding_bytes)
+
+
+def page_at(tiff: tifffile.TiffFile, index: int, offset: int | None = None) -> tuple[tifffile.TiffPage, str]:
+    """Return an unchecked page, and the words by which errors name it.
+
+    Pages count from 0. If the position of the directory is known, pages before it are not read.
     """
+    path = tiff.filehandle.path
+    where = f"{path}: page {index + 1}: " if index or tiff.pages.is_multipage else f"{path}: "
+    if offset is not None:
+        tiff.filehandle.seek(offset)
+        return tifffile.TiffPage(tiff, index=index), where
+    page = tiff.pages[index]
+    if not isinstance(page, tifffile.TiffPage):
+        raise SourceError(f"{where}cannot be checked; save the file again as a plain TIFF stack")
+    return page, where
+
+
+def check_page(tiff: tifffile.TiffFile, index: int, offset: int | None = None) -> tuple[tifffile.TiffPage, PageLayout]:
+    """Check a page, or a lower level of it if the directory at `offset` is one; returns it with its layout."""
     page, where = page_at(tiff, index, offset)
-    return page, check_tags(page, where)
+    return page, checked_layout(page, where)
+
+
+def checked_layout(page: tifffile.TiffPage, where: str) -> PageLayout:
+    """Check a page, and return its layout; errors begin with the words `where`."""
+    dtype = check_tags(page, where)
+    small = page.compression == COMPRESSION.NONE or page.rowsperstrip <= MOST_ROWS_PER_STRIP
+    return PageLayout(
+        shape=(page.shape[0], page.shape[1]),
+        dtype=dtype,
+        reads_rows=has_plain_strips(page) and small,
+        encoding=encoding_of(page),
+        meaning=meaning_of(page),
+        segment_bytes=segment_bytes(page),
+    )
 
 
 def levels_of(
     tiff: tifffile.TiffFile, index: int, offset: int | None = None
 ) -> list[tuple[tifffile.TiffPage, PageLayout]]:
-    """Check a page and its lower levels, as `check_page` does; decodes nothing. Returns all of them."""
+    """Check a page and its lower levels, as `check_page` does; returns all of them."""
     page, layout = check_page(tiff, index, offset)
-    lower = subifds(page, f"{tiff.filehandle.path}: page {index + 1}: ")
+    lower = _subifds(page, f"{tiff.filehandle.path}: page {index + 1}: ")
     return [(page, layout), *(check_page(tiff, index, level) for level in lower)]
 
 
-def subifds(page: tifffile.TiffPage, where: str) -> tuple[int, ...]:
-    """Return where the directories of the lower levels of a page are.
-
-    Raises
-    ------
-    SourceError
-        If there are too many, or tifffile would read too much of one.
-    """
+def _subifds(page: tifffile.TiffPage, where: str) -> tuple[int, ...]:
+    """Return the positions of the directories of the lower levels of a page, of which tifffile can read each."""
     offsets = page.subifds or ()
     if len(offsets) > _MOST_LEVELS:
         raise SourceError(
@@ -112,71 +173,75 @@ def subifds(page: tifffile.TiffPage, where: str) -> tuple[int, ...]:
     return offsets
 
 
-def check_tags(page: tifffile.TiffPage, where: str) -> PageLayout:
-    """Check a page; errors begin with the words `where`.
+def check_planes(tiff: tifffile.TiffFile) -> CheckedPlanes:
+    """Check all pages of a file that are planes; their SubIFDs must be smaller."""
+    offsets, sizes, layouts, n_copies = page_offsets(tiff), [], {}, 0
+    for index, offset in enumerate(offsets):
+        page, where = page_at(tiff, index, offset if index else None)
+        sizes.append(_size(page))
+        if not sizes[-1].marked:
+            layouts[index] = checked_layout(page, where)
+            n_copies += _count_subifds(page, where)
+    reduced = reduced_pages(sizes)
+    for index in (index for index, size in enumerate(sizes) if size.marked and index not in reduced):
+        page, where = page_at(tiff, index, offsets[index])
+        layouts[index] = checked_layout(page, where)
+        n_copies += _count_subifds(page, where)
+    planes = sorted(layouts)
+    n_copies = len(reduced) + (0 if tiff.is_ome else n_copies)
+    return CheckedPlanes({index: layouts[index] for index in planes}, tuple(offsets[i] for i in planes), n_copies)
 
-    Raises
-    ------
-    SourceError
-        As in `check_page`.
-    """
-    _refuse_colors(page, where)
-    if page.dtype is None or 0 in page.shape:
-        raise SourceError(f"{where}has an unknown pixel type, or no pixels; replace it by the original")
-    if page.dtype.kind not in "biuf":
-        raise SourceError(f"{where}has values of type {page.dtype}; save it as integers or as float32")
-    if (unclear := reader_disagreement(page)) is not None:
-        raise SourceError(f"{where}{unclear}; replace it by the original, or save it again uncompressed")
-    check_segments(page, where, page.parent.filehandle.size)
-    shape, dtype = (page.shape[0], page.shape[1]), page.dtype.newbyteorder("=")
-    return PageLayout(shape, dtype, _reads_rows(page), encoding_of(page), meaning_of(page), segment_bytes(page))
+
+def plane_pages(path: Path) -> tuple[int, ...]:
+    """Return the indices of the pages of a TIFF file that are planes, without checking them."""
+    with open_tiff(path) as tiff:
+        offsets = page_offsets(tiff)
+    reduced: frozenset[int] = frozenset()
+    if len(offsets) > 1:
+        try:
+            with open_tiff(path) as tiff:
+                reduced = reduced_pages([_size(page_at(tiff, *place)[0]) for place in enumerate(offsets)])
+        except SourceError:
+            pass  # the damaged page is named when it is opened
+    return tuple(index for index in range(len(offsets)) if index not in reduced)
 
 
-def _refuse_colors(page: tifffile.TiffPage, where: str) -> None:
-    """Refuse a page with several values per pixel, or with values that are neither gray levels nor palette indices."""
-    color = getattr(page.photometric, "name", page.photometric)
-    if page.samplesperpixel != 1:
-        first = "[..., 0]" if page.planarconfig == tifffile.PLANARCONFIG.CONTIG else "[..., 0, :, :]"
-        raise SourceError(
-            f"{where}has {page.samplesperpixel} values per pixel ({color}), as colours and transparency need; "
-            "save the one that holds the data: in Fiji with File > Import > Bio-Formats and "
-            f"Image > Color > Split Channels, or {saved_in_python(f'tifffile.imread(OLD){first}')}"
-        )
-    if len(page.shape) != 2:
-        raise SourceError(f"{where}has the shape {page.shape}, and a plane has two axes; save it as a plain TIFF stack")
-    is_palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
-    if page.photometric not in _GRAY and not is_palette:
-        raise SourceError(
-            f"{where}has values that are not gray levels (photometric {color}); "
-            "open it in Fiji, choose 8-bit, 16-bit or 32-bit in Image > Type, and save it"
-        )
-    if is_palette and np.size(page.tags.valueof(_COLOR_MAP, ())) != 3 * 2**page.bitspersample:
-        raise SourceError(
-            f"{where}has no colour palette for values of {page.bitspersample} bits; replace it by the original"
-        )
+def reduced_pages(sizes: Sequence[PageSize]) -> frozenset[int]:
+    """Return the indices of the pages that are marked as reduced, and are smaller than all pages that are not."""
+    planes = {size for size in sizes if not size.marked}
+    return frozenset(
+        index
+        for index, size in enumerate(sizes)
+        if size.marked and planes and all(size.is_smaller(plane) for plane in planes)
+    )
+
+
+def _size(page: tifffile.TiffPage) -> PageSize:
+    marked = page.is_reduced or page.tags.valueof(_SUBFILE_TYPE) == _REDUCED
+    return PageSize(page.imagelength, page.imagewidth, marked)
+
+
+def _count_subifds(page: tifffile.TiffPage, where: str) -> int:
+    """Count the SubIFDs of a page, which must be smaller than the page."""
+    size, tiff, offsets = _size(page), page.parent, _subifds(page, where)
+    for offset in offsets:
+        tiff.filehandle.seek(offset)
+        try:
+            below = _size(tifffile.TiffPage(tiff, index=page.index))
+        except tifffile.TiffFileError as error:
+            raise SourceError(f"{where}has a damaged SubIFD ({error}); replace it by the original") from error
+        if below.n_rows and not below.is_smaller(size):
+            raise SourceError(
+                f"{where}has another image of {format_shape((below.n_rows, below.n_columns))} in a SubIFD; "
+                "save each image by itself, for instance from Fiji"
+            )
+    return len(offsets)
 
 
 def open_page(
     path: Path, index: int, expected: PageLayout, offset: int | None = None, n_bytes_behind: int = 0
 ) -> OpenPlane:
-    """Open one page for reading; it must be just as it was when inspected.
-
-    Parameters
-    ----------
-    path, index
-        The file, and the number of the page, from 0.
-    expected
-        What the page is.
-    offset
-        Where the directory of the page is, if that is known.
-    n_bytes_behind
-        How far behind the pixels of the directory those of the plane are, where one directory stands for many planes.
-
-    Raises
-    ------
-    SourceError
-        If the file cannot be read, or the page changed since.
-    """
+    """Open a page for reading, as `open_lone_page` does; it must be just as it was when inspected."""
     layout, plane = open_lone_page(path, index, offset, n_bytes_behind)
     if layout != expected:
         plane.close()
@@ -189,95 +254,46 @@ def open_page(
 def open_lone_page(
     path: Path, index: int, offset: int | None = None, n_bytes_behind: int = 0
 ) -> tuple[PageLayout, OpenPlane]:
-    """Open a page that was not inspected before; return its layout, too.
+    """Open a page that was not inspected before; returns its layout, too.
 
-    Raises
-    ------
-    SourceError
-        If the file cannot be read, or the page is damaged.
+    Where one directory stands for many planes, the pixels of the plane are `n_bytes_behind` those of the directory.
     """
     with open_tiff(path) as tiff:
         page, where = page_at(tiff, index, offset)
         if n_bytes_behind:
             page.dataoffsets = tuple(at + n_bytes_behind for at in page.dataoffsets)
-        layout = check_tags(page, where)
+        layout = checked_layout(page, where)
         if not has_plain_strips(page):
             return layout, WholePlane(lambda: _decoded(path, index, layout, offset))
         return layout, StripPlane(
             path=path,
             where=where,
-            descriptor=os.open(path, os.O_RDONLY) if _plane_bytes(layout) > _SMALL_PLANE_BYTES else None,
+            descriptor=os.open(path, os.O_RDONLY) if plane_bytes(layout) > _SMALL_PLANE_BYTES else None,
             offsets=page.dataoffsets,
             counts=page.databytecounts,
             shape=layout.shape,
             stored=layout.dtype.newbyteorder("<" if tiff.byteorder == "<" else ">"),
             rows_per_strip=min(page.rowsperstrip, layout.shape[0]),
-            deflated=page.compression != tifffile.COMPRESSION.NONE,
+            deflated=page.compression != COMPRESSION.NONE,
         )
 
 
-def agreed(layouts: Iterable[PageLayout]) -> PageLayout:
-    """Return the layout that holds for all pages of a volume, which have one shape and type."""
-    pages = list(layouts)
-    encodings = {page.encoding for page in pages}
-    return replace(
-        pages[0],
-        reads_rows=all(page.reads_rows for page in pages),
-        encoding=encodings.pop() if len(encodings) == 1 else None,
-        segment_bytes=max(page.segment_bytes for page in pages),
-    )
-
-
 def read_encoded(path: Path, index: int, expected: PageLayout, offset: int | None = None) -> EncodedPlane:
-    """Find the segments of a page, without reading or decoding them.
-
-    Raises
-    ------
-    SourceError
-        If the file cannot be read, or the page changed since.
-    """
+    """Find the segments of a page, which must be just as it was, without reading or decoding them."""
     with open_tiff(path) as tiff:
-        page, where = page_at(tiff, index, offset)
-        layout = check_tags(page, where)
+        page, layout = check_page(tiff, index, offset)
         if layout != expected or layout.encoding != expected.encoding:
             raise SourceError(f"{path}: page {index + 1} is not what it was; run again when nothing writes to it")
         offsets, counts = (np.asarray(numbers, np.uint64) for numbers in (page.dataoffsets, page.databytecounts))
         return find_segments(path, offsets, counts)
 
 
-def bytes_of_a_strip(layout: PageLayout) -> int:
-    """Memory of the largest strip whose rows can be read."""
-    return min(MOST_ROWS_PER_STRIP, layout.shape[0]) * layout.shape[1] * layout.dtype.itemsize
-
-
-def bytes_to_decode(layout: PageLayout) -> int:
-    """Memory for decoding a page whose rows cannot be read: its pixels and its stored bytes."""
-    return _plane_bytes(layout) + max(_plane_bytes(layout), layout.segment_bytes)
-
-
-def bytes_to_read(layout: PageLayout) -> int:
-    """Memory for reading a page: `ROWS_AT_A_TIME` rows, or all of it if rows cannot be read."""
-    if not layout.reads_rows:
-        return bytes_to_decode(layout)
-    n_rows = min(ROWS_AT_A_TIME, layout.shape[0])
-    return bytes_of_a_strip(layout) + n_rows * layout.shape[1] * layout.dtype.itemsize
-
-
-def _plane_bytes(layout: PageLayout) -> int:
-    return math.prod(layout.shape) * layout.dtype.itemsize
-
-
-def _reads_rows(page: tifffile.TiffPage) -> bool:
-    small = page.compression == tifffile.COMPRESSION.NONE or page.rowsperstrip <= MOST_ROWS_PER_STRIP
-    return has_plain_strips(page) and small
-
-
 def has_plain_strips(page: tifffile.TiffPage) -> bool:
     """Tell whether a page has strips of whole bytes, stored or deflated, that need nothing but that undone."""
     return (
         not page.is_tiled
-        and page.predictor == tifffile.PREDICTOR.NONE
-        and page.fillorder == tifffile.FILLORDER.MSB2LSB
+        and page.predictor == PREDICTOR.NONE
+        and page.fillorder == FILLORDER.MSB2LSB
         and page.compression in _PLAIN
         and page.dtype is not None
         and page.dtype.kind in "iuf"
@@ -303,14 +319,36 @@ def _decoded(path: Path, index: int, expected: PageLayout, offset: int | None) -
         raise SourceError(text if text.startswith(where) else text.replace(f"{path}: ", where, 1)) from error
 
 
-def page_at(tiff: tifffile.TiffFile, index: int, offset: int | None) -> tuple[tifffile.TiffPage, str]:
-    """Return an unchecked page, and the words by which errors name it."""
-    path = tiff.filehandle.path
-    where = f"{path}: page {index + 1}: " if index or tiff.pages.is_multipage else f"{path}: "
-    if offset is not None:
-        tiff.filehandle.seek(offset)
-        return tifffile.TiffPage(tiff, index=index), where
-    page = tiff.pages[index]
-    if not isinstance(page, tifffile.TiffPage):
-        raise SourceError(f"{where}cannot be checked; save the file again as a plain TIFF stack")
-    return page, where
+def agreed(layouts: Iterable[PageLayout]) -> PageLayout:
+    """Return the layout that holds for all pages of a volume, which have one shape and type."""
+    pages = list(layouts)
+    encodings = {page.encoding for page in pages}
+    return replace(
+        pages[0],
+        reads_rows=all(page.reads_rows for page in pages),
+        encoding=encodings.pop() if len(encodings) == 1 else None,
+        segment_bytes=max(page.segment_bytes for page in pages),
+    )
+
+
+def plane_bytes(layout: PageLayout) -> int:
+    """Return the bytes of the pixels of a page."""
+    return math.prod(layout.shape) * layout.dtype.itemsize
+
+
+def bytes_of_a_strip(layout: PageLayout) -> int:
+    """Return the memory of the largest strip whose rows can be read."""
+    return min(MOST_ROWS_PER_STRIP, layout.shape[0]) * layout.shape[1] * layout.dtype.itemsize
+
+
+def bytes_to_decode(layout: PageLayout) -> int:
+    """Return the memory for decoding a page whose rows cannot be read: its pixels and its stored bytes."""
+    return plane_bytes(layout) + max(plane_bytes(layout), layout.segment_bytes)
+
+
+def bytes_to_read(layout: PageLayout) -> int:
+    """Return the memory for reading a page: `ROWS_AT_A_TIME` rows, or all of it if rows cannot be read."""
+    if not layout.reads_rows:
+        return bytes_to_decode(layout)
+    n_rows = min(ROWS_AT_A_TIME, layout.shape[0])
+    return bytes_of_a_strip(layout) + n_rows * layout.shape[1] * layout.dtype.itemsize

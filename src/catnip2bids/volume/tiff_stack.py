@@ -1,46 +1,45 @@
 """A volume as one multi-page TIFF file, classic or BigTIFF.
 
-Invariant: a stack is a volume only if all its pages have one shape and dtype; none is ever dropped.
+Invariant: a stack is a volume only if all its pages have one shape and dtype; none is ever dropped. Pages are read in
+the order of the file, so a stack whose OME-XML says anything else is never a volume.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import tifffile
+from tifffile import COMPRESSION
 
 from catnip2bids.documents import read_xml
 from catnip2bids.errors import SourceError
-from catnip2bids.formatting import format_count, format_list
-from catnip2bids.volume.inspection import Inspection, size_on_disk
-from catnip2bids.volume.ome_plane_order import misplaced
+from catnip2bids.formatting import format_count, format_list, format_planes
 from catnip2bids.volume.open_plane import OpenPlane
 from catnip2bids.volume.pixel_meaning import compare_meanings
 from catnip2bids.volume.tiff_encoding import EncodedPlane
 from catnip2bids.volume.tiff_file import directory_offsets, open_tiff
 from catnip2bids.volume.tiff_page import (
-    PageLayout,
+    TiffPlanes,
     agreed,
-    check_tags,
+    check_page,
+    check_planes,
     has_plain_strips,
     open_page,
-    page_at,
+    plane_bytes,
     read_encoded,
 )
-from catnip2bids.volume.tiff_pages import check_planes
-from catnip2bids.volume.tiff_volume import TiffPlanes
-from catnip2bids.volume.volume import PlaneSource
+from catnip2bids.volume.volume import Inspection, SingleFile, size_on_disk
+
+_EACH_ONCE = "TiffData must name each of the {} planes once, in order"
 
 
 @dataclass(frozen=True)
-class TiffStack(TiffPlanes):
+class TiffStack(SingleFile, TiffPlanes):
     """A volume stored as the pages of one TIFF file."""
 
-    path: Path
     page_offsets: tuple[int, ...]  # position of the directory of each page
 
     @property
@@ -48,17 +47,8 @@ class TiffStack(TiffPlanes):
         """Number of voxels along (z, y, x)."""
         return (len(self.page_offsets), *self.layout.shape)
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self.path,)
-
-    def plane_source(self, plane: int) -> PlaneSource:
-        """Return the page of a plane."""
-        return PlaneSource(self.path, plane)
-
     def read_encoded(self, plane: int) -> EncodedPlane:
-        """Read the segments of a plane without decoding them; only where the planes agree in their encoding."""
+        """Find the segments of a plane without decoding them; only where the planes agree in their encoding."""
         return read_encoded(self.path, plane, self.layout, self.page_offsets[plane])
 
     def open_plane(self, plane: int) -> OpenPlane:
@@ -67,10 +57,9 @@ class TiffStack(TiffPlanes):
 
 
 @dataclass(frozen=True)
-class ContiguousStack(TiffPlanes):
+class ContiguousStack(SingleFile, TiffPlanes):
     """A volume that ImageJ stored as one TIFF page, with the other planes behind its pixels, as it does above 4 GiB."""
 
-    path: Path
     n_planes: int
 
     @property
@@ -78,18 +67,9 @@ class ContiguousStack(TiffPlanes):
         """Number of voxels along (z, y, x)."""
         return (self.n_planes, *self.layout.shape)
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self.path,)
-
-    def plane_source(self, plane: int) -> PlaneSource:
-        """Return the file, and the number of the plane in it."""
-        return PlaneSource(self.path, plane)
-
     def open_plane(self, plane: int) -> OpenPlane:
         """Open a plane."""
-        return open_page(self.path, 0, self.layout, n_bytes_behind=plane * _plane_bytes(self.layout))
+        return open_page(self.path, 0, self.layout, n_bytes_behind=plane * plane_bytes(self.layout))
 
 
 def inspect_stack(path: Path) -> Inspection:
@@ -123,23 +103,17 @@ def _contiguous_stack(tiff: tifffile.TiffFile, path: Path) -> ContiguousStack | 
     """Return the volume that ImageJ's description and the size of the file agree on, where only one page is listed.
 
     The planes must end where the file does: bytes between them, or behind them, would belong to something else.
-
-    Raises
-    ------
-    SourceError
-        If the file is too small.
     """
     n_planes = int((tiff.imagej_metadata or {}).get("images", 1)) if tiff.is_imagej else 1
     directories = directory_offsets(tiff, path)
     if n_planes < 2 or len(directories) != 1:
         return None
-    page, where = page_at(tiff, 0, None)
-    layout = check_tags(page, where)
-    is_stored_as_it_is = has_plain_strips(page) and page.compression == tifffile.COMPRESSION.NONE
-    if not (is_stored_as_it_is and page.is_contiguous) or sum(page.databytecounts) != _plane_bytes(layout):
+    page, layout = check_page(tiff, 0)
+    is_stored_as_it_is = has_plain_strips(page) and page.compression == COMPRESSION.NONE
+    if not (is_stored_as_it_is and page.is_contiguous) or sum(page.databytecounts) != plane_bytes(layout):
         return None
     begin, n_bytes = page.dataoffsets[0], tiff.filehandle.size
-    end = begin + n_planes * _plane_bytes(layout)
+    end = begin + n_planes * plane_bytes(layout)
     if end > n_bytes:
         raise SourceError(
             f"{path}: ImageJ metadata promises {n_planes} images, which need {end} bytes, and the file has {n_bytes}; "
@@ -151,18 +125,8 @@ def _contiguous_stack(tiff: tifffile.TiffFile, path: Path) -> ContiguousStack | 
     return ContiguousStack(replace(layout, encoding=None), path, n_planes)
 
 
-def _plane_bytes(layout: PageLayout) -> int:
-    return math.prod(layout.shape) * layout.dtype.itemsize
-
-
 def _refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
-    """Refuse a file whose metadata say that its pages are not the planes of one volume.
-
-    Raises
-    ------
-    SourceError
-        For several channels, time points or images, and for planes that are in other files.
-    """
+    """Refuse several channels, time points or images, and planes that are in other files, by the metadata."""
     path = tiff.filehandle.path
     sizes = {"channels": 1, "time points": 1, "images": 1, "planes": n_pages}
     if tiff.is_imagej and tiff.imagej_metadata is not None:
@@ -200,3 +164,32 @@ def _read_ome(xml: str, path: str) -> tuple[dict[str, int], str | None]:
         raise SourceError(f"{path}: its OME-XML is damaged ({error}); save it again as a plain TIFF stack") from error
     counts = {"channels": sizes["C"], "time points": sizes["T"], "images": len(pixels), "planes": sizes["Z"]}
     return counts, misplaced(document, first, sizes["Z"])
+
+
+def misplaced(document: ElementTree.Element, pixels: ElementTree.Element, n_planes: int) -> str | None:
+    """Describe why page n is not plane n, by TiffData in OME-XML of any version; None if it is.
+
+    `pixels` are those of one channel and one time point. Without TiffData, pages are in the order of the file.
+    """
+    expected, n_blocks, files = 0, 0, {document.get("UUID")} - {None}
+    for block in pixels:
+        if not block.tag.endswith("}TiffData"):
+            continue
+        n_blocks += 1
+        files |= {element.text for element in block if element.tag.endswith("}UUID")}
+        if len(files) > 1:
+            return "planes are in several files (TiffData with UUID)"
+        if (block.get("FirstC", "0"), block.get("FirstT", "0")) != ("0", "0"):
+            return "TiffData speaks of a second channel or time point"
+        try:
+            ifd, z = int(block.get("IFD", "0")), int(block.get("FirstZ", "0"))
+            # as the schema has it: one plane if the IFD is given, else all; it was NumPlanes before 2008
+            count = int(block.get("PlaneCount", block.get("NumPlanes", "1" if "IFD" in block.attrib else n_planes)))
+        except ValueError as failure:
+            return f"TiffData has a value that is not a valid number ({failure})"
+        if ifd != z:
+            return f"TiffData puts page {ifd + 1} at {format_planes([z])}"
+        if z != expected or count < 0:
+            return _EACH_ONCE.format(n_planes)
+        expected += count
+    return _EACH_ONCE.format(n_planes) if n_blocks and expected != n_planes else None

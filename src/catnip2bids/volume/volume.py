@@ -1,4 +1,4 @@
-"""The protocol of 3D images, for all formats that are read.
+"""The protocol of 3D images, for all formats that are read, and the result of inspecting one.
 
 Invariant: a volume hands out whole planes, exactly as they are stored, in native byte order; it never
 holds more than the planes it was asked for. Volumes are small frozen descriptions (paths and numbers), so
@@ -7,6 +7,7 @@ they can be pickled to another process or machine.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.errors import SourceError
 from catnip2bids.volume.open_plane import OpenPlane
 from catnip2bids.volume.tiff_encoding import EncodedPlane, Encoding
 
@@ -56,20 +58,15 @@ class Volume(Protocol):
     def files(self) -> tuple[Path, ...]:
         """All files the pixels are read from."""
 
-    def plane_source(self, plane: int) -> PlaneSource:
-        """Where plane number `plane` (from 0) is stored."""
-
     @property
     def read_cost(self) -> ReadCost:
         """Memory for reading planes, besides the rows that are asked for."""
 
-    def open_plane(self, plane: int) -> OpenPlane:
-        """Open a plane; any range of its rows can be read then. It has to be closed.
+    def plane_source(self, plane: int) -> PlaneSource:
+        """Return where a plane, counted from 0, is stored."""
 
-        Parameters
-        ----------
-        plane
-            Index of the plane, counted from 0.
+    def open_plane(self, plane: int) -> OpenPlane:
+        """Open a plane, counted from 0, to read any range of its rows; it has to be closed.
 
         Raises
         ------
@@ -87,26 +84,66 @@ class Copyable(Protocol):
         """The encoding of all planes; None if they differ, or need more than the usual tags."""
 
     def read_encoded(self, plane: int) -> EncodedPlane:
-        """Read the segments of a plane without decoding them.
+        """Find the segments of a plane without decoding them; raises SourceError if the plane has changed."""
 
-        Raises
-        ------
-        SourceError
-            If the plane has changed since the inspection.
-        """
+
+@dataclass(frozen=True)
+class SingleFile:
+    """Base class of volumes that are one file."""
+
+    path: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
+
+    def plane_source(self, plane: int) -> PlaneSource:
+        """Return the file, and the index of a plane in it."""
+        return PlaneSource(self.path, plane)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a stored volume is, and whether it is complete, by the headers of its files.
+
+    If there is a volume and no problem, every plane is there once, and all have one shape and type.
+    """
+
+    volume: Volume | None  # None if it cannot be read as a volume
+    # files and their size on disk
+    n_files: int
+    n_bytes: int
+    problems: tuple[str, ...] = ()  # reasons not to convert it; each names the file and says what to do
+    warnings: tuple[str, ...] = ()  # the volume can be converted nevertheless
+
+
+def size_on_disk(file: Path) -> int:
+    """Return the size of a file in bytes; 0 for a missing file."""
+    return file.stat().st_size if file.exists() else 0
+
+
+def file_states(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return what identifies unchanged files: name, size in bytes, time of change in nanoseconds."""
+    try:
+        return [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
+    except OSError as error:
+        raise SourceError(
+            f"{error.filename}: cannot be read: {error.strerror}; bring it back, or make it readable, and run again"
+        ) from error
+
+
+def open_planes(volume: Volume, planes: Iterable[int]) -> Iterator[OpenPlane]:
+    """Yield open planes, closing each after the next one is open: planes of one file may share what was unpacked."""
+    with ExitStack() as earlier:
+        for index in planes:
+            plane = volume.open_plane(index)
+            earlier.close()
+            earlier.callback(plane.close)
+            yield plane
 
 
 def read_planes(volume: Volume, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-    """Read the planes `start` to `stop` (exclusive) of a volume into `out` of shape (stop - start, y, x).
-
-    Raises
-    ------
-    SourceError
-        If a plane cannot be read completely, or has changed since the inspection.
-    """
-    with ExitStack() as earlier:
-        for index in range(start, stop):
-            plane = volume.open_plane(index)
-            earlier.close()  # only now: planes of one file may share what was unpacked of it
-            earlier.callback(plane.close)
-            plane.read_rows(0, volume.shape[1], out[index - start])
+    """Read the planes `start` to `stop` (exclusive) of a volume into `out` of shape (stop - start, y, x)."""
+    for index, plane in enumerate(open_planes(volume, range(start, stop))):
+        plane.read_rows(0, volume.shape[1], out[index])

@@ -6,7 +6,6 @@ Invariant: indexing returns what NumPy would return for the whole volume, and re
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
@@ -19,8 +18,8 @@ from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_shape
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 from catnip2bids.volume.detect_format import inspect_volume
-from catnip2bids.volume.volume import Volume
-from catnip2bids.volume.voxel_size import stated_voxel_size
+from catnip2bids.volume.volume import Volume, open_planes
+from catnip2bids.volume.voxel_size import format_voxel_size, stated_voxel_size
 
 Index = int | np.integer[Any] | slice | EllipsisType
 
@@ -74,20 +73,15 @@ class VolumeArray(ShortRepr):
         SourceError
             If a plane cannot be read.
         """
-        planes, rows, columns = self._ranges(key)
+        (planes, rows, columns), dropped = self._ranges(key)
         out = np.empty((len(planes), len(rows), len(columns)), self.dtype)
         if out.size:
             first, last = min(rows), max(rows)
             band = np.empty((last + 1 - first, self.shape[2]), self.dtype)
-            with ExitStack() as earlier:
-                for index, plane in enumerate(planes):
-                    opened = self._volume.open_plane(plane)
-                    earlier.close()  # only now: open planes of one file share what was unpacked of it
-                    earlier.callback(opened.close)
-                    opened.read_rows(first, last + 1, band)
-                    out[index] = band[np.ix_([row - first for row in rows], columns)]
-        dropped = tuple(axis for axis, index in enumerate(self._whole_key(key)) if not isinstance(index, slice))
-        return out.squeeze(dropped) if dropped else out
+            for index, plane in enumerate(open_planes(self._volume, planes)):
+                plane.read_rows(first, last + 1, band)
+                out[index] = band[np.ix_([row - first for row in rows], columns)]
+        return out.squeeze(dropped)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         """Read the whole volume."""
@@ -95,42 +89,35 @@ class VolumeArray(ShortRepr):
             raise ValueError("a volume on disk cannot be an array without a copy")
         return self[...].astype(self.dtype if dtype is None else dtype, copy=False)
 
-    def _ranges(self, key: Index | tuple[Index, ...]) -> list[range]:
-        ranges = []
-        for axis, (index, length) in enumerate(zip(self._whole_key(key), self.shape, strict=True)):
-            if isinstance(index, slice):
-                ranges.append(range(length)[index])
-            elif -length <= index < length:
-                ranges.append(range(length)[index : index + 1 or None])
-            else:
-                raise IndexError(f"index {index} is out of bounds for axis {axis} with size {length}")
-        return ranges
-
-    def _whole_key(self, key: Index | tuple[Index, ...]) -> list[int | slice]:
-        """Return an index for each axis."""
+    def _ranges(self, key: Index | tuple[Index, ...]) -> tuple[list[range], tuple[int, ...]]:
+        """Return the places along each axis that a key means, and the axes that integers take away."""
         indices = list(key) if isinstance(key, tuple) else [key]
-        if sum(index is ... for index in indices) > 1:
+        ellipses = [place for place, index in enumerate(indices) if index is ...] or [len(indices)]
+        if len(ellipses) > 1:
             raise IndexError("an index can only have a single ellipsis ('...')")
-        if ... not in [index for index in indices if not isinstance(index, np.ndarray)]:
-            indices.append(...)
-        at = next(place for place, index in enumerate(indices) if index is ...)
-        n_missing = self.ndim + 1 - len(indices)
+        (at,) = ellipses
+        before, after = indices[:at], indices[at + 1 :]
+        n_missing = self.ndim - len(before) - len(after)
         if n_missing < 0:
             raise IndexError(f"too many indices: the volume has {self.ndim} axes")
-        whole: list[int | slice] = []
-        for index in [*indices[:at], *([slice(None)] * n_missing), *indices[at + 1 :]]:
+        ranges, dropped = [], []
+        whole = [*before, *[slice(None)] * n_missing, *after]
+        for axis, (index, length) in enumerate(zip(whole, self.shape, strict=True)):
             if isinstance(index, slice):
-                whole.append(index)
-            elif isinstance(index, int | np.integer) and not isinstance(index, bool):
-                whole.append(int(index))
-            else:
+                ranges.append(range(length)[index])
+                continue
+            if isinstance(index, bool) or not isinstance(index, int | np.integer):
                 raise IndexError("a volume is indexed by integers, slices and '...'; read it with numpy.asarray first")
-        return whole
+            if not -length <= index < length:
+                raise IndexError(f"index {index} is out of bounds for axis {axis} with size {length}")
+            place = range(length)[index]
+            ranges.append(range(place, place + 1))
+            dropped.append(axis)
+        return ranges, tuple(dropped)
 
     def _summary(self) -> ReprSummary:
-        size = "no voxel size" if self.voxel_size_um is None else " x ".join(f"{um:g}" for um in self.voxel_size_um)
-        facts = (f"{format_shape(self.shape)} voxels", str(self.dtype), size + (" um" if self.voxel_size_um else ""))
-        return ReprSummary(str(self.path), facts)
+        size = "no voxel size" if self.voxel_size_um is None else format_voxel_size(self.voxel_size_um)
+        return ReprSummary(str(self.path), (f"{format_shape(self.shape)} voxels", str(self.dtype), size))
 
 
 def open_volume(path: Path | str, *, slice_number: str | None = None) -> VolumeArray:

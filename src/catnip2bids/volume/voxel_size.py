@@ -84,13 +84,7 @@ def format_voxel_size(sizes_um: Sequence[float | None]) -> str:
 
 
 def stated_voxel_size(volume: Volume) -> StatedVoxelSize | None:
-    """Return the voxel size that the files of a volume state; None if they state none.
-
-    Raises
-    ------
-    SourceError
-        If a file cannot be read any more.
-    """
+    """Return the voxel size that the files of a volume state; None if they state none."""
     if isinstance(volume, ZarrVolume):
         return None if volume.voxel_size_um is None else _stated(volume.voxel_size_um, "OME-Zarr metadata")
     if isinstance(volume, NiftiVolume):

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import ReadError, SourceError
-from catnip2bids.volume.zarr.array_metadata import read_chunk_grid
-from catnip2bids.volume.zarr.chunk_grid import ChunkGrid
+from catnip2bids.volume.zarr.chunk_grid import ChunkGrid, read_chunk_grid
 
 _MOST_CHUNKS_AT_ONCE = 2**16
 """Reading more of them with one call takes more memory for their bookkeeping than for pixels."""
@@ -47,11 +46,8 @@ class ZarrArray:
     def read(self, part: Sequence[slice | int] = ()) -> npt.NDArray[Any]:
         """Read a part of it, or all; numbers instead of slices take axes away.
 
-        Raises
-        ------
-        Exception
-            Whatever tensorstore raises on damaged chunks; ValueError if there are too many chunks in it, or one takes
-            more memory than it should.
+        Raises whatever tensorstore raises on damaged chunks, and ValueError if chunks are too many, or take more memory
+        than they should.
         """
         part = tuple(part) or (slice(None),) * len(self.shape)
         region = [
@@ -68,13 +64,7 @@ class ZarrArray:
 
 
 def open_array(path: Path, level: str) -> ZarrArray:
-    """Open the array of a level of an image.
-
-    Raises
-    ------
-    SourceError
-        If it cannot be read, or promises more than can be read.
-    """
+    """Open the array of a level of an image."""
     import tensorstore as ts
 
     grid = read_chunk_grid(path, level)

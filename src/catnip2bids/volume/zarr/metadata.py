@@ -185,14 +185,26 @@ def document_of(path: Path) -> Path:
     return document if document.is_file() else path / ".zattrs"
 
 
+def _read_json(document: Path) -> object:
+    try:
+        content: object = json.loads(read_json(document))
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"{document.parent}: has no metadata of OME-Zarr in it (zarr.json or .zattrs); replace it by the original"
+        ) from error
+    except DatasetError as error:
+        raise SourceError(str(error)) from error
+    except OSError as error:
+        raise ReadError(f"{document}: cannot be read: {error.strerror}; make it readable and run again") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{document}: damaged JSON ({error}); replace it by the original") from error
+    return content
+
+
 def read_attributes(path: Path) -> dict[str, Any]:
     """Read the OME attributes of a group as they are: what is below ``ome`` in version 0.5, all attributes in 0.4.
 
-    Raises
-    ------
-    SourceError
-        If the metadata is missing, cannot be read, or is not JSON. Metadata without OME attributes gives an empty
-        dictionary.
+    Metadata without OME attributes gives an empty dictionary.
     """
     document = document_of(path)
     attributes: dict[str, Any] = {}
@@ -208,13 +220,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 
 def read_metadata(path: Path) -> GroupMetadata:
-    """Read and check the metadata of a group.
-
-    Raises
-    ------
-    SourceError
-        If the metadata is missing, or a part of it is not valid.
-    """
+    """Read and check all metadata of a group."""
     try:
         return GroupMetadata.model_validate(read_attributes(path))
     except ValidationError as error:
@@ -225,13 +231,7 @@ def read_metadata(path: Path) -> GroupMetadata:
 
 
 def read_level_0(path: Path) -> Level0:
-    """Read where level 0 of an image is, its axes, and its voxel size if that is stated and valid.
-
-    Raises
-    ------
-    SourceError
-        If the metadata does not describe exactly one image, or one without the axes z, y, x in this order.
-    """
+    """Read where level 0 of the one image is, its axes, and its voxel size if that is stated and valid."""
     document = document_of(path)
     match read_attributes(path):
         case {"multiscales": [dict() as image]}:
@@ -242,22 +242,6 @@ def read_level_0(path: Path) -> Level0:
                 "of its own"
             )
     raise SourceError(f"{document}: describes no OME-Zarr image (multiscales); give the folder of the image itself")
-
-
-def _read_json(document: Path) -> object:
-    try:
-        content: object = json.loads(read_json(document))
-    except FileNotFoundError as error:
-        raise SourceError(
-            f"{document.parent}: has no metadata of OME-Zarr in it (zarr.json or .zattrs); replace it by the original"
-        ) from error
-    except DatasetError as error:
-        raise SourceError(str(error)) from error
-    except OSError as error:
-        raise ReadError(f"{document}: cannot be read: {error.strerror}; make it readable and run again") from error
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{document}: damaged JSON ({error}); replace it by the original") from error
-    return content
 
 
 def _check_level_0(image: dict[Any, object], document: Path) -> Level0:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from catnip2bids.reporting.pictures import gray_picture, heat_picture, map_picture
+from catnip2bids.reporting.views import gray_picture, heat_picture, map_picture
 
 
 def pixels(address: str) -> npt.NDArray[np.uint8]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from catnip2bids.cli import job_progress
-from catnip2bids.cli.job_progress import JobProgress
+from catnip2bids.cli import console
+from catnip2bids.cli.console import JobProgress
 
 IMAGE = "sub-1_sample-A_stain-cFos_SPIM.ome.zarr"
 
 
 @pytest.fixture(autouse=True)
 def _piped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_progress, "ON_TERMINAL", False)
-    monkeypatch.setattr(job_progress, "_SECONDS_BETWEEN_LINES", -1)
+    monkeypatch.setattr(console, "ON_TERMINAL", False)
+    monkeypatch.setattr(console, "_SECONDS_BETWEEN_LINES", -1)
 
 
 def test_each_image_is_named_with_what_is_done_to_it(capsys: pytest.CaptureFixture[str]) -> None:

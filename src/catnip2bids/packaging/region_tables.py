@@ -1,42 +1,35 @@
-"""Tables that name label values: one for each atlas that the runs of a dataset use.
+"""Tables of regions: the atlas tables that name label values, and CATNIP's counts of cells.
 
 Invariant: a table never mixes ids of different atlases. With one atlas the table is ``dseg.tsv``, with several each has
-its own ``atlas-<label>_dseg.tsv``. A label value that occurs and that no table names gets a row.
+its own ``atlas-<label>_dseg.tsv``. A label value that occurs and that no table names gets a row. The long table of
+counts depends only on the tables in the dataset, not on the order in which animals were packaged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import remove, write_text
-from catnip2bids.bids.dataset_paths import DERIVATIVE
+from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of
 from catnip2bids.bids.provenance import Provenance
-from catnip2bids.bids.tables import UNKNOWN, Table
-from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, Region, read_atlas_table
-from catnip2bids.catnip.counts import read_counts
+from catnip2bids.bids.tables import UNKNOWN, Table, read_table
+from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, read_atlas_table
+from catnip2bids.catnip.counts import counted_segmentation, read_counts
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.ome import color_of_label
 from catnip2bids.paths import safe_path
 
+_COUNTS = ("index", "name", "abbreviation", "cell_count", "label_volume")
+"""Columns of a table of counts."""
+
 
 def write_atlas_tables(dataset: Path, provenance: Provenance, tables: Mapping[str, AtlasTable]) -> list[str]:
-    """Write the atlas tables of a dataset, and record in provenance which run uses which.
+    """Write the atlas tables of a dataset, record in provenance which run uses which, and return their names.
 
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    provenance
-        Records of all runs; their `atlas_table` is updated.
-    tables
-        Atlas tables of the runs that are packaged now, by the keys of the runs.
-
-    Returns
-    -------
-    Names of the tables.
+    `tables` has those of the runs that are packaged now, by the keys of the runs.
     """
     groups: list[tuple[AtlasTable, list[str]]] = []
     for key, run in sorted(provenance.runs.items()):
@@ -47,7 +40,8 @@ def write_atlas_tables(dataset: Path, provenance: Provenance, tables: Mapping[st
         if table is not None and (table.regions or _occurring(provenance, [key])):
             _join(groups, table, key)
     before = {run.atlas_table for run in provenance.runs.values() if run.atlas_table}
-    names = _file_names([_version(provenance, keys) for _, keys in groups])
+    versions = [[provenance.runs[key].atlas_version for key in keys] for _, keys in groups]
+    names = _file_names([next(filter(None, of_group), "") for of_group in versions])
     for (table, keys), name in zip(groups, names, strict=True):
         write_text(safe_path(dataset, DERIVATIVE / name), _dseg(table, _occurring(provenance, keys)).to_tsv())
         for key in keys:
@@ -60,17 +54,7 @@ def write_atlas_tables(dataset: Path, provenance: Provenance, tables: Mapping[st
 
 
 def atlas_of(counts: Iterable[Path], given: AtlasTable | None, dataset: Path) -> AtlasTable:
-    """Return the given table, or the one of the counts, merged with the table of the same atlas in the dataset.
-
-    Parameters
-    ----------
-    counts
-        The tables of counts of a run.
-    given
-        The table to use for all runs.
-    dataset
-        The dataset; it need not exist.
-    """
+    """Return the given table, or the one of the counts of a run, merged with that of the same atlas in the dataset."""
     if given is not None:
         return given
     tables = [AtlasTable.from_counts(read_counts(table)) for table in counts]
@@ -80,13 +64,7 @@ def atlas_of(counts: Iterable[Path], given: AtlasTable | None, dataset: Path) ->
 
 
 def read_atlas_tables(dataset: Path) -> list[AtlasTable]:
-    """Read the atlas tables of a dataset, without generated colours and names.
-
-    Raises
-    ------
-    DatasetError
-        If one cannot be read.
-    """
+    """Read the atlas tables of a dataset, without generated colours and names."""
     found = (_read_written_table(path) for path in sorted(without_leftovers((dataset / DERIVATIVE).glob("*dseg.tsv"))))
     return [table for table in found if table is not None]
 
@@ -114,12 +92,8 @@ def _join(groups: list[tuple[AtlasTable, list[str]]], table: AtlasTable, key: st
     groups.append((table, [key]))
 
 
-def _version(provenance: Provenance, keys: list[str]) -> str:
-    """Return the version of the atlas that the runs share; empty if it is unknown."""
-    return next((v for key in keys if (v := provenance.runs[key].atlas_version)), "")
-
-
 def _file_names(versions: list[str]) -> list[str]:
+    """Name the table of each atlas; the version of one may be unknown, and is empty then."""
     if len(versions) == 1:
         return ["dseg.tsv"]
     names: list[str] = []
@@ -144,15 +118,52 @@ def _occurring(provenance: Provenance, keys: list[str]) -> set[int]:
 def _dseg(table: AtlasTable, occurring: set[int]) -> Table:
     regions = [*table.regions.values(), *map(table.region_of, table.unlisted_values(occurring))]
     extra = tuple(dict.fromkeys(column for region in regions for column in region.extra))
-    rows = tuple(_row(region) for region in sorted(regions, key=lambda region: region.index))
-    return Table(("index", "name", "abbreviation", "color", *extra), rows)
+    rows = [
+        {
+            "index": str(region.index),
+            "name": region.name,
+            "abbreviation": region.abbreviation or UNKNOWN,
+            "color": region.color or color_of_label(region.index),
+            **region.extra,
+        }
+        for region in sorted(regions, key=lambda region: region.index)
+    ]
+    return Table(("index", "name", "abbreviation", "color", *extra), tuple(rows))
 
 
-def _row(region: Region) -> dict[str, str]:
-    return {
-        "index": str(region.index),
-        "name": region.name,
-        "abbreviation": region.abbreviation or UNKNOWN,
-        "color": region.color or color_of_label(region.index),
-        **region.extra,
-    }
+def write_counts(dataset: Path, file: Path, target: PurePosixPath) -> bool:
+    """Write one table of counts, with ``n/a`` for regions that CATNIP excluded; return whether it changed."""
+    rows = [
+        {column: UNKNOWN if (value := getattr(count, column)) is None else str(value) for column in _COUNTS}
+        for count in read_counts(file)
+    ]
+    return write_text(safe_path(dataset, target), Table(_COUNTS, tuple(rows)).to_tsv())
+
+
+def write_long_table(dataset: Path, folder: PurePosixPath) -> tuple[str, ...]:
+    """Join all tables of counts below a folder in its ``counts.tsv``; return its columns, or none without tables."""
+    tables = sorted(without_leftovers((dataset / folder).glob("sub-*/micr/*_counts.tsv")))
+    if not tables:
+        for name in ("counts.tsv", "counts.json"):
+            remove(safe_path(dataset, folder / name))
+        return ()
+    entities = {path: entities_of(path.name.removesuffix("_counts.tsv")) for path in tables}
+    rows = []
+    for path, found in entities.items():
+        counted = counted_segmentation(found.get("desc", ""))
+        if counted is None:
+            continue  # not a table of ours
+        threshold, is_corrected = counted
+        which = {
+            "participant_id": f"sub-{found['sub']}",
+            "sample_id": f"sample-{found['sample']}",
+            "stain": found.get("stain", UNKNOWN),
+            "threshold": str(threshold),
+            "corrected": "true" if is_corrected else "false",
+        }
+        rows += [which | dict(row) for row in read_table(path).rows]
+    stains = {found.get("stain", UNKNOWN) for found in entities.values()}
+    stain = ("stain",) if len(stains) > 1 else ()
+    columns = ("participant_id", "sample_id", *stain, "threshold", "corrected", *_COUNTS)
+    write_text(safe_path(dataset, folder / "counts.tsv"), Table(columns, tuple(rows)).to_tsv())
+    return columns
