@@ -38,12 +38,12 @@ SMALL = "4194304,1,1048576,65536"
 def settle_sizes(sizes: str) -> None:
     """Let blocks and units of this process have other sizes."""
     from catnip2bids.engine import sequential_writer
-    from catnip2bids.ome import sharding
+    from catnip2bids.ome import levels
 
     usual, smallest, shard, unit = map(int, sizes.split(","))
-    sharding.USUAL_BLOCK_BYTES, sharding.SMALLEST_BLOCK_BYTES = usual, smallest
-    sharding.SMALLEST_SHARD_BYTES = shard
-    sharding.SMALLEST_UNIT_BYTES = sequential_writer.BYTES_PER_MARKER = unit
+    levels.USUAL_BLOCK_BYTES, levels.SMALLEST_BLOCK_BYTES = usual, smallest
+    levels.SMALLEST_SHARD_BYTES = shard
+    levels.SMALLEST_UNIT_BYTES = sequential_writer.BYTES_PER_MARKER = unit
 
 
 @dataclass(frozen=True)

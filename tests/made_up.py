@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from catnip2bids.ome import OmeZarrImage, sharding
+from catnip2bids.ome import OmeZarrImage, levels
+from catnip2bids.ome.ome_zarr import UnitWriter
 from catnip2bids.volume import Inspection, Volume, read_planes
 
 Array = npt.NDArray[Any]
@@ -133,10 +134,10 @@ def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do what `small_units` does, for fixtures of a module."""
-    monkeypatch.setattr(sharding, "USUAL_BLOCK_BYTES", 64 * 100 * 140 * 2)
-    monkeypatch.setattr(sharding, "SMALLEST_BLOCK_BYTES", 1)
-    monkeypatch.setattr(sharding, "SMALLEST_SHARD_BYTES", 1)
-    monkeypatch.setattr(sharding, "SMALLEST_UNIT_BYTES", 128 * 300 * 140 * 2)
+    monkeypatch.setattr(levels, "USUAL_BLOCK_BYTES", 64 * 100 * 140 * 2)
+    monkeypatch.setattr(levels, "SMALLEST_BLOCK_BYTES", 1)
+    monkeypatch.setattr(levels, "SMALLEST_SHARD_BYTES", 1)
+    monkeypatch.setattr(levels, "SMALLEST_UNIT_BYTES", 128 * 300 * 140 * 2)
 
 
 def count_unpackings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
@@ -156,7 +157,7 @@ def write_unit(image: OmeZarrImage, start: int, planes: Array) -> None:
     """Write the planes of one unit, block by block."""
     depth, n_rows, _ = image.block_shape
     with ThreadPoolExecutor(2) as threads:
-        writer = image.open_unit(threads, 2)
+        writer = UnitWriter(image, threads, 2)
         for z in range(0, planes.shape[0], depth):
             for y in range(0, planes.shape[1], n_rows):
                 writer.put((start + z, y, 0), planes[z : z + depth, y : y + n_rows])

@@ -16,7 +16,7 @@ import pytest
 import tifffile
 
 from catnip2bids.engine import ProgressCallbacks, UnitResult, convert_volume, own_resources, scheduler_for
-from catnip2bids.ome import OmeTiffImage, OmeXmlFields, downsample
+from catnip2bids.ome import OmeTiff, OmeTiffImage, OmeXmlFields, downsample
 from catnip2bids.volume import Copyable, Kind, Volume
 from made_up import Array
 
@@ -47,7 +47,7 @@ def image_of(volume: Volume, file: Path, kind: Kind = Kind.IMAGE, **choices: Any
         (5.0, 3.7, 3.7),
     )
     encoding = volume.encoding if isinstance(volume, Copyable) else None
-    return OmeTiffImage(file, described, kind, encoding, **choices)
+    return OmeTiffImage(file, described, kind, encoding, OmeTiff(**choices))
 
 
 def write_image(volume: Volume, image: OmeTiffImage) -> UnitResult:

@@ -1,15 +1,39 @@
-"""Documents of a dataset from anywhere, and what must not be in one."""
+"""Documents from anywhere, what must not be in a dataset, and named pipes: whoever opens one waits for ever."""
 
 from __future__ import annotations
 
 import gzip
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from threading import Timer
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+import tifffile
 
-from catnip2bids.documents import MOST_BYTES, foreign, oversized, read_bytes, read_object, refuse_foreign
-from catnip2bids.errors import DatasetError
+from catnip2bids import convert
+from catnip2bids.catnip.atlas import read_atlas_table
+from catnip2bids.catnip.counts import read_counts
+from catnip2bids.catnip.log import read_log
+from catnip2bids.documents import (
+    MOST_BYTES,
+    foreign,
+    oversized,
+    read_bytes,
+    read_object,
+    read_xml,
+    refuse_foreign,
+    refuse_special_file,
+)
+from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.volume import inspect_stack
+from fork_server import command
+from made_up import some_image, write_slices
+
+MANY = f"<OME>{'<a/>' * 300_000}</OME>"
 
 
 def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
@@ -110,3 +134,57 @@ def test_a_damaged_packed_table_is_named(tmp_path: Path) -> None:
     found = dict(oversized(tmp_path, [(PurePosixPath(f"{name}.tsv.gz"), 9) for name in contents]))
     assert [path.name for path in found] == ["cut.tsv.gz", "text.tsv.gz", "bits.tsv.gz"]
     assert all(what.startswith("cannot be read") for what in found.values())
+
+
+def test_a_document_of_too_many_elements_is_not_parsed() -> None:
+    with pytest.raises(ElementTree.ParseError, match="300,002 elements"):
+        read_xml(MANY)
+    assert len(read_xml(MANY.replace("<a/>", "", 100))) == 299_900
+
+
+def test_a_stack_that_is_described_by_too_many_elements_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "stack.ome.tif"
+    tifffile.imwrite(path, np.zeros((2, 8, 8), "uint8"), description=MANY, metadata=None, photometric="minisblack")
+    (problem,) = inspect_stack(path).problems
+    assert problem.startswith(f"{path}: its OME-XML is damaged (300,002 elements")
+
+
+def slices_with_a_pipe(folder: Path) -> Path:
+    """Write slices of which one is a pipe; returns it."""
+    pipe = write_slices(folder, some_image((3, 20, 20)))[1]
+    pipe.unlink()
+    os.mkfifo(pipe)
+    return pipe
+
+
+@pytest.mark.parametrize("name", ["slices", "stack.tif", "image.nii", "image.nii.gz"])
+def test_a_pipe_in_the_place_of_an_image_is_named(tmp_path: Path, name: str) -> None:
+    pipe = tmp_path / name
+    if name == "slices":
+        pipe = slices_with_a_pipe(pipe)
+    else:
+        os.mkfifo(pipe)
+    waited_enough = Timer(60, lambda: os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)))
+    waited_enough.start()
+    with pytest.raises(SourceError, match=re.escape(f"{pipe}: is a named pipe")):
+        convert(tmp_path / name, tmp_path / "image.ome.zarr", (1, 1, 1))
+    waited_enough.cancel()
+
+
+@pytest.mark.slow
+def test_the_command_ends_at_a_pipe(tmp_path: Path) -> None:
+    pipe = slices_with_a_pipe(tmp_path / "slices")
+    done = command("convert", pipe.parent, tmp_path / "image.ome.zarr", "--voxel-size", 1, 1, 1, seconds=60)
+    assert (done.returncode, f"{pipe}: is a named pipe" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("read", [read_counts, read_atlas_table, read_log])
+def test_a_pipe_in_the_place_of_a_text_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "text")
+    with pytest.raises(SourceError, match="text: is a named pipe"):
+        read(tmp_path / "text")
+
+
+def test_what_is_a_file_or_not_there_is_let_pass(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nothing", Path(__file__)):
+        refuse_special_file(path)

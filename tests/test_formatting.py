@@ -13,6 +13,7 @@ from catnip2bids.formatting import (
     format_range,
     format_ranges,
     format_shape,
+    in_xml,
 )
 
 MIB = 2**20
@@ -98,3 +99,7 @@ def test_sizes_are_shown(n_bytes: int, text: str) -> None:
 )
 def test_durations_are_rounded_up(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+def test_characters_that_xml_does_not_have_are_replaced() -> None:
+    assert in_xml("a\0b\udc80c") == "a\ufffdb\ufffdc"

@@ -51,14 +51,12 @@ KNOWS_NOTHING_OF = {
 
 WRITERS = {
     "atomic_write": "gives files their final names, and takes only safe paths",
-    "staging": "creates folders for outputs that are written in steps, and takes only safe paths",
     "locks": "makes lock files, and never follows a link",
     "ome.ome_zarr": "writes into the folder of a staged output",
     "ome.ome_zarr_metadata": "writes into the folder of a staged output",
     "engine.sequential_writer": "writes into the file of a staged output",
     "engine.dask_executor": "notes beside the locks of a staged output that its last step is done",
-    "engine.slurm_cluster": "makes the folder for such keys",
-    "engine.executors": "shows workers a file, to see whether they have the same disk",
+    "engine.executors": "shows workers a file, to see whether they have the same disk, and makes the folder for keys",
     "packaging.copies": "writes what is not published yet",
     "packaging.images": "copies label images into a folder that is not published yet, and puts an image aside",
     "bids.checksums": "puts the checksums aside",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from catnip2bids.atomic_write import markers_path
+from catnip2bids.atomic_write import discard_staging, is_temporary, markers_path, staged_output
 from catnip2bids.errors import DatasetError, WorkerError
 from catnip2bids.locks import (
     FOLDER_LOCK,
@@ -29,7 +29,6 @@ from catnip2bids.locks import (
 from catnip2bids.packaging import package, preflight_with_resources, write_dataset
 from catnip2bids.paths import safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.staging import discard_staging, is_temporary, staged_output
 from clusters import wait_for
 from faulting import IN_ITS_OWN_MOUNTS, may_mount
 from fork_server import Program, command, start

@@ -8,8 +8,8 @@ import pytest
 
 from catnip2bids.bids.provenance import RunRecord
 from catnip2bids.catnip.atlas import AtlasTable
-from catnip2bids.colors import color_of_label
 from catnip2bids.errors import DatasetError
+from catnip2bids.ome import color_of_label
 from catnip2bids.regions import DisplayedRegion, displayed_regions, region_of
 
 RUN = RunRecord(

@@ -2,6 +2,10 @@
 
 Invariant: everything under a final name is complete. Work in progress lies beside it under a temporary name, which
 begins with a dot and ends with ``.partial``.
+
+A staged output is written in steps, so that an interrupted one is resumed. It has a folder of markers besides: a
+fingerprint of everything that decides its content, and a file for each finished step. A step is resumed only if the
+fingerprint is the same. Other temporary files of killed programs are removed.
 """
 
 from __future__ import annotations
@@ -11,15 +15,19 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from catnip2bids.errors import DatasetError, NoSpaceError, UsageError, WriteError
-from catnip2bids.paths import SafePath, beside
+from catnip2bids.errors import DatasetError, NoSpaceError, ReadError, SourceError, UsageError, WriteError
+from catnip2bids.locks import LOCK, wait_for_workers
+from catnip2bids.paths import SafePath, beside, safe_path
 
 PARTIAL = ".partial"
 """The ending of the temporary name of an output."""
 MARKERS = ".progress"
-"""The ending of the folder of markers of an output that is written in steps, see `catnip2bids.staging`."""
+"""The ending of the folder of markers of a staged output."""
+_FINGERPRINT = "fingerprint"
+_COMPLETE = "complete"
 _OLD = f".old{PARTIAL}"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_NAME_BYTES = 255 - len(f".{_OLD}")
@@ -29,13 +37,7 @@ _LONGEST_PATH_BYTES = 4095 - (255 - LONGEST_NAME_BYTES)
 
 
 def refuse_overlap(source: Path, output: Path) -> None:
-    """Refuse a source and an output of which one contains the other.
-
-    Raises
-    ------
-    UsageError
-        If one of them is inside the other, or both are the same.
-    """
+    """Raise UsageError if source and output are the same, or one contains the other."""
     one, other = source.resolve(), output.resolve()
     if other.is_relative_to(one):
         raise UsageError(f"{output}: is inside {source}, which is only read; give a folder outside of it")
@@ -44,10 +46,7 @@ def refuse_overlap(source: Path, output: Path) -> None:
 
 
 def too_long(path: PurePath, folder: Path | None = None) -> str | None:
-    """Return why a path below a folder is too long to be written, or None if it is not.
-
-    Without a folder only the name is checked.
-    """
+    """Return why a path below a folder, or only its name, is too long to be written; None if it is not."""
     if (n_bytes := len(os.fsencode(path.name))) > LONGEST_NAME_BYTES:
         return f"its name has {n_bytes} bytes, and may have {LONGEST_NAME_BYTES}"
     n_bytes = 0 if folder is None else len(os.fsencode(folder.absolute() / path))
@@ -83,14 +82,7 @@ def _remedy(error: OSError) -> str:
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """Refuse a folder that cannot be written or created.
-
-    Raises
-    ------
-    DatasetError
-        If permissions, a read-only disk, or a file among its parents prevent it, or its path is not UTF-8, which
-        tensorstore needs.
-    """
+    """Raise DatasetError for a folder that cannot be written, or whose path is not UTF-8, as tensorstore needs it."""
     try:
         str(folder.absolute()).encode()
     except UnicodeEncodeError as error:
@@ -106,13 +98,7 @@ def refuse_unwritable(folder: Path) -> None:
 
 @contextmanager
 def output_folder(folder: Path) -> Iterator[None]:
-    """Create a folder to write into; after an error, remove the new folders that are still empty.
-
-    Raises
-    ------
-    DatasetError
-        If the folder cannot be written.
-    """
+    """Create a folder to write into; after an error, remove the new folders that are still empty."""
     refuse_unwritable(folder)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -153,14 +139,8 @@ def final_path(path: Path) -> Path:
 def atomic_output(final: SafePath, near: SafePath | None = None) -> Iterator[SafePath]:
     """Write a file or folder under a temporary name and rename it at the end.
 
-    Yields the temporary path, which does not exist yet. On success it replaces `final`; on failure it is removed.
-
-    Parameters
-    ----------
-    final
-        The file or folder to write.
-    near
-        Write beside this path instead of beside `final`, on the same file system.
+    Yields the temporary path, which does not exist yet: beside `final`, or beside `near` on the same file system. On
+    success it replaces `final`; on failure it is removed.
     """
     neighbour = near or final
     partial = partial_path(neighbour)
@@ -238,3 +218,120 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class StagedOutput:
+    """A file or folder that is written in steps, over several attempts if need be."""
+
+    path: SafePath  # its temporary path; a folder exists from the beginning, a file does not
+    markers: SafePath
+
+
+@contextmanager
+def staged_output(final: SafePath, fingerprint: str, *, is_folder: bool = True) -> Iterator[StagedOutput]:
+    """Begin or resume a folder or file that is written in steps, and give it its final name at the end.
+
+    Steps of an earlier attempt are kept if it had the same fingerprint. They are also kept if this attempt is
+    interrupted, and removed if the source is bad or the request is impossible. The markers stay after the end until
+    `discard_staging` is called; until then the output can be resumed again at no cost. Callers must hold a lock on the
+    dataset or on the name. The fingerprint stands for everything that decides the content.
+    """
+    staged = StagedOutput(partial_path(final), markers_path(final))
+    if staged.markers.is_symlink():
+        raise DatasetError(f"{staged.markers}: is a link that catnip2bids did not create; remove it and run again")
+    staged.markers.mkdir(parents=True, exist_ok=True)
+    wait_for_workers(staged.markers, final)
+    if not _resume(staged, final, fingerprint) and is_folder:
+        staged.path.mkdir()
+    try:
+        yield staged
+        write_text(safe_path(staged.markers, _COMPLETE), "")
+        wait_for_workers(staged.markers, final)  # a worker that was believed lost may repeat a finished step
+        publish(staged.path, final, final)
+    except ReadError:
+        raise  # the system's fault, not the source's
+    except (SourceError, UsageError):  # it can never be finished
+        discard_staging(final)
+        raise
+
+
+def _resume(staged: StagedOutput, final: SafePath, fingerprint: str) -> bool:
+    """Keep the steps of an earlier attempt with the same fingerprint; return whether there are any."""
+    marker = safe_path(staged.markers, _FINGERPRINT)
+    if _has_content(marker, fingerprint) and not _has_links(staged.path) and not _has_links(final):
+        if not staged.path.exists() and final.exists() and (staged.markers / _COMPLETE).is_file():
+            final.replace(staged.path)  # the program was killed after it had renamed the output
+        return staged.path.exists()
+    for old in staged.markers.iterdir():
+        remove(safe_path(staged.markers, old.name))
+    remove(staged.path)
+    write_text(marker, fingerprint)
+    return False
+
+
+def _has_content(marker: Path, fingerprint: str) -> bool:
+    is_ours = marker.is_file() and not marker.is_symlink() and marker.stat().st_size == len(fingerprint.encode())
+    return is_ours and marker.read_text(errors="replace") == fingerprint
+
+
+def _has_links(path: Path) -> bool:
+    """Tell whether a path is a link or contains one, through which pixels would be written."""
+    return path.is_symlink() or any(
+        Path(parent, name).is_symlink() for parent, folders, files in os.walk(path) for name in (*folders, *files)
+    )
+
+
+def discard_staging(final: SafePath) -> None:
+    """Remove the markers of an output, and its unfinished files if there are any."""
+    markers = markers_path(final)
+    if not markers.is_symlink():
+        wait_for_workers(markers, final)
+    remove(markers)
+    remove(partial_path(final))
+
+
+def is_unfinished(final: SafePath, fingerprint: str | None = None) -> bool:
+    """Tell whether an output, or the one with this fingerprint, was begun in steps and not finished."""
+    markers = markers_path(final)
+    if fingerprint is None:
+        return markers.is_dir()
+    return _has_content(markers / _FINGERPRINT, fingerprint)
+
+
+def unfinished_outputs(folder: Path) -> list[SafePath]:
+    """List the final paths of all outputs below a folder that were begun in steps and not finished."""
+    return [
+        safe_path(parent, name.removeprefix(".").removesuffix(MARKERS))
+        for parent, folders, _ in _walk_outside_images(folder)
+        for name in sorted(folders)
+        if name.startswith(".") and name.endswith(MARKERS)
+    ]
+
+
+def is_temporary(path: Path) -> bool:
+    """Tell by its name whether a path is a temporary file or folder of this program."""
+    return path.name.startswith(".") and path.name.endswith((PARTIAL, MARKERS, LOCK))
+
+
+def temporary_below(folder: Path) -> Iterator[Path]:
+    """Yield the temporary files and folders below a folder; images never contain any."""
+    for parent, folders, files in _walk_outside_images(folder):
+        yield from (parent / name for name in sorted([*folders, *files]) if is_temporary(Path(name)))
+        folders[:] = [name for name in folders if not is_temporary(Path(name))]
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove partial files and folders that killed programs left below a folder, except those that can be resumed."""
+    kept = {partial_path(final) for final in unfinished_outputs(folder)}
+    for parent, folders, files in _walk_outside_images(folder):
+        for name in [*folders, *files]:
+            if name.startswith(".") and name.endswith(PARTIAL) and parent / name not in kept:
+                remove(safe_path(parent, name))
+
+
+def _walk_outside_images(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Walk through folders, but not into images, which may have very many files."""
+    for parent, folders, files in os.walk(folder):
+        yield Path(parent), folders, files
+        folders[:] = [name for name in folders if not name.endswith((".zarr", PARTIAL))]

@@ -15,6 +15,7 @@ from typing import Any
 
 from numpy.typing import DTypeLike
 
+from catnip2bids.atomic_write import staged_output
 from catnip2bids.engine import ProgressCallbacks, Scheduler, UnitResult, convert_volume
 from catnip2bids.enums import Kind
 from catnip2bids.errors import SourceError
@@ -30,7 +31,6 @@ from catnip2bids.ome import (
     image_metadata,
 )
 from catnip2bids.paths import SafePath
-from catnip2bids.staging import staged_output
 from catnip2bids.volume import Copyable, Volume, file_states
 
 _METADATA_FORMAT = 2
@@ -61,11 +61,8 @@ class ImageSpec:
             file=path,
             fields=OmeXmlFields(self.name, self.channel, self.description, shape, dtype, (z, y, x)),
             kind=self.kind,
-            encoding=self.volume.encoding if isinstance(self.volume, Copyable) else None,
-            big=self.format.big,
-            compression=self.format.compression,
-            pyramid=self.format.pyramid,
-            inspect=self.format.inspect,
+            source_encoding=self.volume.encoding if isinstance(self.volume, Copyable) else None,
+            format=self.format,
         )
 
     @property
@@ -77,15 +74,8 @@ class ImageSpec:
     def fingerprint(self, *, metadata_format: int = _METADATA_FORMAT) -> str:
         """Hash everything that decides what the image becomes: source files with size and time, settings, format.
 
-        Parameters
-        ----------
-        metadata_format
-            An earlier value of `_METADATA_FORMAT`, to get the fingerprint of that time for the same pixels.
-
-        Raises
-        ------
-        SourceError
-            If a source file no longer exists.
+        With an earlier value of `_METADATA_FORMAT`, it is the fingerprint of that time for the same pixels. Raises
+        SourceError if a source file no longer exists.
         """
         document = [
             self.format.pixel_format,
@@ -106,16 +96,9 @@ class ImageSpec:
     def metadata(
         self, image: OmeZarrImage, value_range: tuple[float, float], values: Iterable[int] | None
     ) -> dict[str, Any]:
-        """Return the metadata of an OME-Zarr after its levels are written.
+        """Return the metadata of an OME-Zarr after its levels are written; the values are those of a label image.
 
-        Parameters
-        ----------
-        image
-            The image; its smallest level decides the display window of intensities.
-        value_range
-            Smallest and largest finite value.
-        values
-            The values of a label image.
+        The smallest level of the image decides the display window of intensities.
         """
         if self.name_label is None:
             display = choose_display(self.channel, self.kind, value_range, image.read_smallest_level())
@@ -129,14 +112,8 @@ def build_image(
 ) -> tuple[UnitResult, str]:
     """Build an image, or resume an interrupted attempt; returns the findings about its pixels and its fingerprint.
 
-    Call `discard_staging` once the image is recorded.
-
-    Raises
-    ------
-    SourceError
-        If the source cannot be read, changes while it is read, or holds labels that cannot be trusted.
-    WriteError
-        If the image cannot be written.
+    Call `discard_staging` once the image is recorded. Raises SourceError if the source cannot be read, changes while it
+    is read, or holds labels that cannot be trusted, and WriteError if the image cannot be written.
     """
     fingerprint = spec.fingerprint()
     with staged_output(target, fingerprint, is_folder=spec.format.is_folder) as staged:

@@ -10,9 +10,15 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from catnip2bids.atomic_write import LONGEST_NAME_BYTES, output_folder, raising_write_errors, refuse_overlap
+from catnip2bids.atomic_write import (
+    LONGEST_NAME_BYTES,
+    discard_staging,
+    is_unfinished,
+    output_folder,
+    raising_write_errors,
+    refuse_overlap,
+)
 from catnip2bids.build_image import ImageSpec, build_image, unnamed_labels_warning
-from catnip2bids.colors import color_of_label
 from catnip2bids.engine import ProgressCallbacks, Resources, UnitResult, resources_for, scheduler_for
 from catnip2bids.enums import (
     IMAGE_ENDINGS,
@@ -24,15 +30,14 @@ from catnip2bids.enums import (
     voxel_size_unit_warning,
 )
 from catnip2bids.errors import SourceError, UsageError
-from catnip2bids.formatting import format_count, format_shape
+from catnip2bids.formatting import format_choices, format_count, format_shape
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import lock_output
-from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, is_label_type
-from catnip2bids.ome.ome_xml import pixel_type
+from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, color_of_label, is_label_type
+from catnip2bids.ome.ome_tiff import pixel_type
 from catnip2bids.paths import safe_file
 from catnip2bids.progress import Progress
 from catnip2bids.short_repr import ReprSummary, ShortRepr
-from catnip2bids.staging import discard_staging, is_unfinished
 from catnip2bids.volume import Volume, format_voxel_size, inspect_volume, stated_voxel_size
 
 
@@ -178,8 +183,7 @@ def _ending_of(target: Path) -> str:
     """Return the ending of the target, which decides the format."""
     ending = next((ending for ending in IMAGE_ENDINGS if target.name.endswith(ending)), None)
     if ending is None:
-        endings = f"{', '.join(IMAGE_ENDINGS[:-1])} or {IMAGE_ENDINGS[-1]}"
-        raise UsageError(f"{target}: the name of the image must end in {endings}")
+        raise UsageError(f"{target}: the name of the image must end in {format_choices(IMAGE_ENDINGS)}")
     if len(os.fsencode(target.name)) > LONGEST_NAME_BYTES:
         raise UsageError(f"{target}: the name of the image is too long; give one of at most {LONGEST_NAME_BYTES} bytes")
     return ending

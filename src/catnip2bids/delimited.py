@@ -20,8 +20,8 @@ from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 
+from catnip2bids.documents import refuse_special_file
 from catnip2bids.errors import SourceError
-from catnip2bids.file_types import refuse_special_file
 
 Warn = Callable[[str], object]
 """Called with each warning."""
@@ -92,13 +92,7 @@ class Row:
         return SourceError(f"{self.path}, line {self.line}, column {self.headers[column]}: {text}")
 
     def integer(self, column: str) -> int | None:
-        """Read a whole number; None if it is unknown.
-
-        Raises
-        ------
-        SourceError
-            If it is anything else.
-        """
+        """Read a whole number; None if it is unknown. Raises SourceError if it is anything else."""
         try:
             return None if has_no_value(self.values[column]) else exact_integer(self.values[column])
         except ValueError as error:
@@ -124,11 +118,8 @@ class Lines:
     def named(self, kind: TableKind) -> list[Row]:
         """Put the fields of each row under the names of the columns.
 
-        Raises
-        ------
-        SourceError
-            If two columns have one name, a column has values and no name, a row has more or fewer fields than the
-            header, or the header is there twice.
+        Raises SourceError if two columns have one name, a column has values and no name, a row has more or fewer fields
+        than the header, or the header is there twice.
         """
         header = self._with_row_numbers()
         names: dict[str, int] = {}
@@ -179,10 +170,7 @@ def ignore(text: str) -> None:
 def read_text(path: Path, warn: Warn = ignore) -> str:
     """Read the text of a table as Unicode, or as Windows-1252, which Excel writes, with a warning that quotes it.
 
-    Raises
-    ------
-    SourceError
-        If the file cannot be read, is not text, or is so large that it cannot be such a table.
+    Raises SourceError if the file cannot be read, is not text, or is so large that it cannot be such a table.
     """
     refuse_special_file(path)
     try:
@@ -228,13 +216,7 @@ def _windows_1252(path: Path, content: bytes, warn: Warn) -> str:
 
 
 def split_fields(text: str, delimiter: str, first_line: int = 1) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the fields of each row, without quotes; empty lines are skipped.
-
-    Raises
-    ------
-    ValueError
-        If quotes do not match, or a field goes on in the next line.
-    """
+    """Yield line number and fields of each filled row; raises ValueError for quotes that do not close in the line."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = first_line
     try:
@@ -251,23 +233,9 @@ def split_fields(text: str, delimiter: str, first_line: int = 1) -> Iterator[tup
 def read_lines(
     path: Path, text: str, kind: TableKind, is_first_row: Callable[[Sequence[str]], bool] | None = None
 ) -> Lines:
-    """Split a table by the delimiter with which its first row is valid.
+    """Split a table by the delimiter with which its first row is valid: by default, a header of this kind.
 
-    Parameters
-    ----------
-    path
-        The file, for messages.
-    text
-        Its content.
-    kind
-        The kind of table.
-    is_first_row
-        Tells whether fields are a valid first row; by default, whether they are a header of this kind.
-
-    Raises
-    ------
-    SourceError
-        If no delimiter gives a valid first row, or the rows cannot be split.
+    Raises SourceError if no delimiter gives such a row, or the rows cannot be split.
     """
     if not text.strip():
         raise SourceError(f"{path}: has no rows; {kind.remedy}")
@@ -312,13 +280,9 @@ def has_no_value(text: str) -> bool:
 def exact_integer(text: str) -> int:
     """Read an integer in any exact notation: ``12``, ``12.0``, ``12,0``, ``-1.0``, ``1.2E+06``.
 
-    Numbers in scientific notation may have been rounded, so more than one decimal is refused:
-    spreadsheets show 1,234,567 as ``1.23E+06``. One decimal, as in ``1.2E+06``, is a round number.
-
-    Raises
-    ------
-    ValueError
-        If it is not a whole number, may have been rounded, or has a point that may separate thousands (``1.000``).
+    Numbers in scientific notation may have been rounded, so more than one decimal is refused: spreadsheets show
+    1,234,567 as ``1.23E+06``. One decimal, as in ``1.2E+06``, is a round number. Raises ValueError if it is not a whole
+    number, may have been rounded, or has a point that may separate thousands (``1.000``).
     """
     if _LIKE_THOUSANDS.fullmatch(text):
         raise ValueError(f"{text!r} may be {text[:-4]} or {text.replace('.', '')}; write it without a point")

@@ -1,6 +1,7 @@
-"""Read JSON, tables and texts of a dataset, which may come from anywhere.
+"""Read JSON, XML, tables and texts that may come from anywhere.
 
-Invariant: only regular files of a plausible size are read; every error names the file.
+Invariant: only regular files of a plausible size are read, since reading a named pipe could block or never end; every
+error names the file.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
+from xml.etree import ElementTree
 
-from catnip2bids.errors import DatasetError
+from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.formatting import format_bytes, format_count
 
 MOST_BYTES = 64 * 2**20
@@ -26,6 +28,8 @@ _MOST_PARTS = 1_000_000
 about 333,000 planes."""
 _MOST_LINES = 200_000
 """The most lines of a table that validators read, some of which may report each line."""
+_MOST_ELEMENTS = 300_000
+"""OME-XML has a few elements per plane."""
 _TEXT_SEPARATORS, _JSON_SEPARATORS = b"\n\t", b",:[{"
 _JSON = (".json", ".zattrs", ".zarray", ".zgroup", ".zmetadata")
 _TABLE, _PACKED_TABLE = ".tsv", ".tsv.gz"
@@ -38,28 +42,15 @@ _SHOWN = 5
 def read_bytes(path: Path) -> bytes:
     """Read a text or a table of a dataset.
 
-    Raises
-    ------
-    DatasetError
-        If it is a named pipe or a device, or implausibly large.
-    OSError
-        If it cannot be read.
+    Raises DatasetError if it is a named pipe or a device, or implausibly large, and OSError if it cannot be read.
     """
     return _read(path, MOST_BYTES, _TEXT_SEPARATORS)
 
 
 def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES, most_parts: int = _MOST_PARTS) -> bytes:
-    """Read a JSON file without parsing it.
+    """Read a JSON file of at most so many bytes and parts (see `json_parts`), without parsing it.
 
-    Parameters
-    ----------
-    path, most_bytes, most_parts
-        The file, and how many bytes and fields and values (see `json_parts`) it may have.
-
-    Raises
-    ------
-    DatasetError, OSError
-        As in `read_bytes`.
+    Raises the errors of `read_bytes`.
     """
     return _read(path, most_bytes, _JSON_SEPARATORS, most_parts)
 
@@ -72,12 +63,7 @@ def json_parts(content: bytes) -> int:
 def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
-    Raises
-    ------
-    ValueError
-        If it is not valid JSON, not an object, or nested too deeply for Python.
-    DatasetError, OSError
-        As in `read_bytes`.
+    Raises the errors of `read_bytes`, and ValueError if it is not valid JSON, not an object, or nested too deeply.
     """
     try:
         document = json.loads(read_json(path))
@@ -111,21 +97,34 @@ def _n_parts(content: bytes, separators: bytes) -> int:
     return sum(content.count(separator) for separator in separators)
 
 
-def oversized(root: Path, files: Iterable[tuple[PurePosixPath, int]]) -> Iterator[tuple[PurePosixPath, str]]:
-    """Yield documents that validators cannot read in a reasonable amount of memory, and why.
+def read_xml(text: str) -> ElementTree.Element:
+    """Parse an XML document; raises ParseError if it is not XML, or far too long for one image."""
+    if (n_elements := text.count("<")) > _MOST_ELEMENTS:
+        raise ElementTree.ParseError(f"{n_elements:,} elements, and an image needs fewer than {_MOST_ELEMENTS:,}")
+    return ElementTree.fromstring(text)
 
-    Parameters
-    ----------
-    root, files
-        A folder, and the files below it with their sizes in bytes.
+
+def refuse_special_file(path: Path) -> None:
+    """Raise SourceError if a path is a named pipe, a socket or a device."""
+    if _is_special(path):
+        raise SourceError(f"{path}: is a named pipe or a device, not a file; move it away, or exclude it in the plan")
+
+
+def oversized(root: Path, files: Iterable[tuple[PurePosixPath, int]]) -> Iterator[tuple[PurePosixPath, str]]:
+    """Yield the documents below a folder that validators cannot read in a reasonable amount of memory, and why.
+
+    The files are given with their sizes in bytes.
     """
     for path, n_bytes in files:
         is_json, is_packed = path.name.endswith(_JSON), path.name.endswith(_PACKED_TABLE)
         if not (is_json or is_packed or path.suffix == _TABLE):
             continue
         most_bytes = MOST_JSON_BYTES if is_json else MOST_BYTES
+        content = b""
         try:
-            content = _unpacked(root / path, most_bytes) if is_packed else b""
+            if is_packed:
+                with gzip.open(root / path) as file:
+                    content = file.read(most_bytes + 1)
             if max(n_bytes, len(content)) > most_bytes:
                 size = f"more than {format_bytes(most_bytes)}" if is_packed else format_bytes(n_bytes)
                 yield path, f"has {size}, and the validators would need many times as much memory"
@@ -140,20 +139,8 @@ def oversized(root: Path, files: Iterable[tuple[PurePosixPath, int]]) -> Iterato
             yield path, f"has {n_parts:,} {what}; the validators would need gigabytes of memory"
 
 
-def _unpacked(path: Path, most_bytes: int) -> bytes:
-    """Read a compressed file, and one byte more than `most_bytes` of a larger one."""
-    with gzip.open(path) as file:
-        return file.read(most_bytes + 1)
-
-
 def refuse_foreign(dataset: Path) -> None:
-    """Refuse a dataset with files that packaging never makes and that are dangerous to open.
-
-    Raises
-    ------
-    DatasetError
-        If it contains links out of the dataset, named pipes, devices, or folders that are nested too deeply.
-    """
+    """Refuse a dataset with files that packaging never makes and that are dangerous to open, see `foreign`."""
     found = [f"{path}: {what}" for path, what in foreign(dataset)]
     if found:
         more = [f"and {format_count(len(found) - _SHOWN, 'more file')} like this"] if len(found) > _SHOWN else []
@@ -161,7 +148,7 @@ def refuse_foreign(dataset: Path) -> None:
 
 
 def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:
-    """Yield paths that should not be in a dataset, and why.
+    """Yield paths that should not be in a dataset, and why: links, pipes, devices, and folders nested too deeply.
 
     Links that stay inside the dataset are allowed, into ``.git`` only to files, as git-annex makes them.
     """
@@ -186,14 +173,15 @@ def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:
                     continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append((path, depth + 1))
-            elif not entry.is_file(follow_symlinks=False) and _is_special(entry):  # the type is known without a stat
+            elif not entry.is_file(follow_symlinks=False) and _is_special(entry):  # most need no stat
                 yield path, "is a named pipe or a device, not a file; remove it"
 
 
-def _is_special(entry: os.DirEntry[str]) -> bool:
+def _is_special(path: Path | os.DirEntry[str]) -> bool:
+    """Tell whether a path exists and is neither a file nor a folder."""
     try:
-        mode = entry.stat().st_mode
-    except OSError:  # a link that leads nowhere
+        mode = path.stat().st_mode
+    except OSError:  # also of a link that leads nowhere
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 

@@ -82,13 +82,7 @@ class Kind(StrEnum):
 
 
 def parse_choice(choices: type[_Choice], value: str) -> _Choice:
-    """Return the choice of that name.
-
-    Raises
-    ------
-    UsageError
-        If there is none.
-    """
+    """Return the choice of that name; raises UsageError if there is none."""
     try:
         return choices(value)
     except ValueError as error:
@@ -96,13 +90,7 @@ def parse_choice(choices: type[_Choice], value: str) -> _Choice:
 
 
 def parse_voxel_size(voxel_size_um: Iterable[float]) -> tuple[float, float, float]:
-    """Return a voxel size X Y Z, whatever numbers it was given as.
-
-    Raises
-    ------
-    UsageError
-        If there are not three numbers, all above 0.
-    """
+    """Return a voxel size X Y Z; raises UsageError if it is not three numbers, all above 0."""
     sizes = list(voxel_size_um) if isinstance(voxel_size_um, Iterable) else []
     numbers = [float(size) for size in sizes if isinstance(size, Real) and math.isfinite(size) and size > 0]
     if len(sizes) != 3 or len(numbers) != 3:
@@ -123,13 +111,7 @@ def voxel_size_unit_warning(voxel_size_um: tuple[float, float, float]) -> str | 
 
 
 def check_resources(jobs: int | None, memory_bytes: int | None = None, cluster: Cluster | None = None) -> None:
-    """Refuse processors, memory, or a cluster that cannot be.
-
-    Raises
-    ------
-    UsageError
-        If one is not above 0, or is something else altogether.
-    """
+    """Raise UsageError for a number of processors, memory, or a cluster that is not possible."""
     for what, number in (("jobs", jobs), ("memory_bytes", memory_bytes)):
         if number is not None and (not isinstance(number, Integral) or isinstance(number, bool) or number <= 0):
             raise UsageError(f"{what}={number!r} is not possible; give a whole number above 0, or None for the default")

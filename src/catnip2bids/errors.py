@@ -71,13 +71,7 @@ class WorkerError(Catnip2bidsError):
 
 
 def refuse_without_memory(error: BaseException, what: object) -> None:
-    """Raise an error about memory, so that no file is called damaged for a lack of memory to read it.
-
-    Raises
-    ------
-    NotEnoughMemoryError
-        If the error is a lack of memory.
-    """
+    """Raise NotEnoughMemoryError for a lack of memory, so that no file is called damaged because of it."""
     if lacks_memory(error):
         raise NotEnoughMemoryError(f"{what}: cannot be read; {MEMORY_RAN_OUT}") from error
 

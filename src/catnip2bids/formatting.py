@@ -6,10 +6,13 @@ Invariant: texts stay short however many items there are, and count what they le
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Control characters and surrogate escapes, which XML forbids (XML 1.0, section 2.2)."""
 SHOWN: Final = 8
 """Items of a list that a message names."""
 
@@ -89,3 +92,8 @@ def _format_bytes(n_bytes: int, rounded: Callable[[float], int]) -> str:
     n_decimals = 0 if power < 3 else 1
     number = rounded(n_bytes / 1024**power * 10**n_decimals) / 10**n_decimals
     return f"{number:.{n_decimals}f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+
+
+def in_xml(text: str) -> str:
+    """Replace the characters that XML forbids."""
+    return _NOT_IN_XML.sub("\ufffd", text)

@@ -57,7 +57,7 @@ def _watch_signals() -> None:
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    signal.signal(_WAKING, _ignore)
+    signal.signal(_WAKING, lambda *_: None)  # Python runs the handlers of other pending signals at the same time
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_wake_for_signals, args=(reading,), name="signals", daemon=True).start()
 
@@ -71,10 +71,6 @@ def _wake_for_signals(reading: int) -> None:
         while signal.getsignal(received[0]) is _interrupt:  # the handler has not run yet
             time.sleep(_SECONDS_TO_WAKE)
             signal.pthread_kill(main, _WAKING)
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Do nothing: Python runs the handlers of other pending signals at the same time."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

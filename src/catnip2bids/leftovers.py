@@ -16,95 +16,41 @@ from catnip2bids.formatting import format_count
 LEFT_BEHIND = "left behind by an operating system, network storage or another program"
 
 _FILES = (
-    # macOS, also on the file systems of others
-    "._*",
-    ".DS_Store",
-    ".localized",
-    ".apdisk",
-    ".VolumeIcon.icns",
-    ".com.apple.timemachine.*",
-    "Icon\r",
-    "Icon\uf00d",  # as file servers show it
-    ":2eDS_Store",
-    ":2e_*",
+    # macOS, also on the file systems of others; the second Icon is as file servers show it
+    *("._*", ".DS_Store", ".localized", ".apdisk", ".VolumeIcon.icns", ".com.apple.timemachine.*"),
+    *("Icon\r", "Icon\uf00d", ":2eDS_Store", ":2e_*"),
     # Windows
-    "Thumbs.db",
-    "Thumbs.db:encryptable",
-    "ehthumbs.db",
-    "ehthumbs_vista.db",
-    "desktop.ini",
-    "*:Zone.Identifier",
+    *("Thumbs.db", "Thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "*:Zone.Identifier"),
     # Picasa
     ".picasa.ini",
     # Linux desktops
-    ".goutputstream-*",
-    ".directory",
+    *(".goutputstream-*", ".directory"),
     # files that are deleted while they are open: NFS, SMB, FUSE, AFS
-    ".nfs[0-9a-f]*",
-    ".smbdelete*",
-    ".fuse_hidden*",
-    ".__afs*",
+    *(".nfs[0-9a-f]*", ".smbdelete*", ".fuse_hidden*", ".__afs*"),
     # Synology
-    "*@SynoResource",
-    "*@SynoEAStream",
+    *("*@SynoResource", "*@SynoEAStream"),
     # Dropbox, Nextcloud
-    ".dropbox",
-    ".dropbox.attr",
-    ".sync_*.db*",
+    *(".dropbox", ".dropbox.attr", ".sync_*.db*"),
     # office programs: who has a file open
-    "~$*",
-    ".~*",
-    "~WR[A-Z]*.tmp",
+    *("~$*", ".~*", "~WR[A-Z]*.tmp"),
     # editors: swap files, locks, automatic copies
-    "*.sw[nop]",
-    ".#*",
-    "#?*#",
-    "?*~",
+    *("*.sw[nop]", ".#*", "#?*#", "?*~"),
 )
 _FOLDERS = (
     # macOS, and file servers that speak with it
-    ".AppleDouble",
-    ".AppleDB",
-    ".AppleDesktop",
-    ".Spotlight-V100",
-    ".Trashes",
-    ".fseventsd",
-    ".TemporaryItems",
-    ".DocumentRevisions-V100",
-    "__MACOSX",
-    "Network Trash Folder",
-    "Temporary Items",
-    "TheVolumeSettingsFolder",
+    *(".AppleDouble", ".AppleDB", ".AppleDesktop", ".Spotlight-V100", ".Trashes", ".fseventsd", ".TemporaryItems"),
+    *(".DocumentRevisions-V100", "__MACOSX", "Network Trash Folder", "Temporary Items", "TheVolumeSettingsFolder"),
     # Windows
-    "$RECYCLE.BIN",
-    "RECYCLER",
-    "System Volume Information",
+    *("$RECYCLE.BIN", "RECYCLER", "System Volume Information"),
     # Android
     "LOST.DIR",
     # Linux
-    "lost+found",
-    ".Trash",
-    ".Trash-*",
+    *("lost+found", ".Trash", ".Trash-*"),
     # network storage: Synology, QNAP, NetApp, ZFS, Btrfs
-    "@eaDir",
-    "@tmp",
-    ".SynologyWorkingDirectory",
-    "#recycle",
-    "#snapshot",
-    "@Recycle",
-    "@Recently-Snapshot",
-    ".@__thumb",
-    ".@upload_cache",
-    ".snapshot",
-    ".snapshots",
-    "~snapshot",
-    ".zfs",
+    *("@eaDir", "@tmp", ".SynologyWorkingDirectory", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot"),
+    *(".@__thumb", ".@upload_cache", ".snapshot", ".snapshots", "~snapshot", ".zfs"),
     # Dropbox, Google Drive, Syncthing, Jupyter
-    ".dropbox.cache",
-    ".tmp.drivedownload",
-    ".tmp.driveupload",
-    ".stfolder",
-    ".ipynb_checkpoints",
+    *(".dropbox.cache", ".tmp.drivedownload", ".tmp.driveupload", ".stfolder", ".ipynb_checkpoints"),
 )
 
 

@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePath
 
 from catnip2bids.errors import Catnip2bidsError, DatasetError, WorkerError
@@ -25,17 +25,9 @@ _TAKEN = "{}: another command is writing it; wait until that ends, and run again
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # some network file systems have no locks
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder against other programs.
-
-    Raises
-    ------
-    DatasetError
-        If another program has locked it.
-    """
-    with _locked(folder / FOLDER_LOCK, folder):
-        yield
+def locked(folder: Path) -> AbstractContextManager[None]:
+    """Lock a folder against other programs; raises DatasetError if another program has locked it."""
+    return _locked(folder / FOLDER_LOCK, folder)
 
 
 def is_locked(folder: Path) -> bool:
@@ -54,13 +46,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def refuse_packaging(dataset: Path, command: str) -> None:
-    """Refuse to read a dataset that is being packaged; `command` is named as what to run again.
-
-    Raises
-    ------
-    DatasetError
-        If another program is writing the dataset.
-    """
+    """Raise DatasetError if a dataset is being packaged; `command` is what to run again."""
     if is_locked(dataset):
         raise DatasetError(f"{dataset}: is being packaged now; run {command} again when that is done")
 
@@ -69,17 +55,8 @@ def refuse_packaging(dataset: Path, command: str) -> None:
 def refuse_concurrent_packaging(dataset: Path, command: str, written: PurePath) -> Iterator[None]:
     """Refuse to read a dataset that is packaged meanwhile: the results would be meaningless.
 
-    Parameters
-    ----------
-    dataset, command
-        The dataset, and what to run again.
-    written
-        A file of the dataset that packaging always writes again.
-
-    Raises
-    ------
-    DatasetError
-        If another program is writing it at the beginning or the end, or has written it in between.
+    `written` is a file of the dataset that packaging always writes again. Raises DatasetError if another program is
+    writing the dataset at the beginning or the end, or has written it in between.
     """
     refuse_packaging(dataset, command)
     before = _state(dataset / written)
@@ -96,12 +73,7 @@ def refuse_concurrent_packaging(dataset: Path, command: str, written: PurePath) 
 def create_step_lock(marker: Path, command: str) -> Path:
     """Create the lock file that workers of a command must lock to do one step of a staged output.
 
-    Parameters
-    ----------
-    marker
-        The marker of the step; it need not exist.
-    command
-        A unique name of this run of the command.
+    The marker of the step need not exist; `command` is a unique name of this run of the command.
     """
     lock = marker.with_name(f"{marker.name}.{command}{LOCK}")
     lock.touch()
@@ -112,10 +84,7 @@ def create_step_lock(marker: Path, command: str) -> Path:
 def hold_step_lock(lock: Path) -> Iterator[None]:
     """Lock a step of a staged output; wait while another worker holds the lock.
 
-    Raises
-    ------
-    WorkerError
-        If another command has resumed the output meanwhile.
+    Raises WorkerError if another command has resumed the output meanwhile.
     """
     try:
         descriptor = os.open(lock, os.O_RDWR)
@@ -147,17 +116,7 @@ def supports_locks(file: Path) -> bool:
 def wait_for_workers(markers: Path, final: Path) -> None:
     """Wait until workers of earlier commands, on any machine, have finished their step, and keep them from another one.
 
-    Parameters
-    ----------
-    markers
-        The folder of the markers of the steps.
-    final
-        The output.
-
-    Raises
-    ------
-    DatasetError
-        If a worker has not finished after a minute.
+    Raises DatasetError, which names the output `final`, if a worker has not finished after a minute.
     """
     end = time.monotonic() + _WAIT_SECONDS
     for lock in sorted(file for file in markers.glob(f"*{LOCK}") if file.is_file() and not file.is_symlink()):
@@ -176,17 +135,9 @@ def wait_for_workers(markers: Path, final: Path) -> None:
                 time.sleep(_POLL_SECONDS)
 
 
-@contextmanager
-def lock_output(final: Path) -> Iterator[None]:
-    """Lock the name of an output, whether or not it exists; its folder must exist.
-
-    Raises
-    ------
-    DatasetError
-        If another program is writing the same output.
-    """
-    with _locked(final.with_name(f".{final.name}{LOCK}"), final):
-        yield
+def lock_output(final: Path) -> AbstractContextManager[None]:
+    """Lock the name of an output in an existing folder; raises DatasetError if another program is writing it."""
+    return _locked(final.with_name(f".{final.name}{LOCK}"), final)
 
 
 @contextmanager

@@ -24,19 +24,8 @@ SafePath = NewType("SafePath", Path)
 def safe_path(folder: Path, path: PurePath | str, what: str = "") -> SafePath:
     """Return a path below a folder that may be written, renamed or deleted.
 
-    Parameters
-    ----------
-    folder
-        The folder that a command writes into, as the user gave it.
-    path
-        A path below it.
-    what
-        The document that contains the path, for the message.
-
-    Raises
-    ------
-    DatasetError
-        If the path leads out of the folder, or a folder on the way is a link.
+    `folder` is the one that a command writes into, as the user gave it; `what` is the document that contains the path,
+    for the message. Raises DatasetError if the path leads out of the folder, or a folder on the way is a link.
     """
     below = inside(str(path), what or str(folder))
     for parent in reversed(below.parents[:-1]):
@@ -64,13 +53,7 @@ def leads_out(path: str) -> bool:
 
 
 def inside(path: str, what: str) -> PurePosixPath:
-    """Return a normalized path below a folder.
-
-    Raises
-    ------
-    DatasetError
-        If it leads out of the folder; the message begins with `what`, the document that contains the path.
-    """
+    """Return a normalized path below a folder; raises DatasetError, which names the document, if it leads out."""
     if leads_out(path):
         raise DatasetError(
             f"{what}: the path {path!r} leads out of its folder; the dataset was tampered with; "
@@ -85,10 +68,7 @@ def exists(path: Path) -> bool:
 
 
 def as_on_any_system(path: str) -> str:
-    """Return a path as macOS or Windows compare it: without case, and with accents in one notation.
-
-    Paths with the same result are the same file there.
-    """
+    """Return a path as macOS or Windows compare it: without case, and with accents in one notation."""
     return normalize("NFD", normalize("NFD", path).casefold())
 
 
@@ -117,13 +97,7 @@ def spelled_otherwise(folder: Path, path: PurePath) -> Path | None:
 
 
 def file_name(name: str, what: str) -> str:
-    """Return a file name.
-
-    Raises
-    ------
-    DatasetError
-        If it is a path, or not a valid name.
-    """
+    """Return a file name; raises DatasetError if it is a path, or not a valid name."""
     if PurePosixPath(name).name != name or leads_out(name):
         raise DatasetError(
             f"{what}: {name!r} is not a valid file name; the dataset was tampered with; bring it back from a copy"

@@ -14,7 +14,7 @@ from catnip2bids.bids.dataset_paths import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, read_number, read_rows
 from catnip2bids.catnip.atlas import UNLISTED, Region
-from catnip2bids.colors import color_of_label
+from catnip2bids.ome import color_of_label
 from catnip2bids.paths import inside
 
 _COLOR = re.compile("#[0-9a-fA-F]{6}")
@@ -47,10 +47,7 @@ def region_of(regions: Mapping[int, DisplayedRegion], index: int) -> DisplayedRe
 def displayed_regions(dataset: Path, run: RunRecord) -> dict[int, DisplayedRegion]:
     """Read the regions of a run by label value, from its atlas table in the dataset; none if it has no table.
 
-    Raises
-    ------
-    DatasetError
-        If the table cannot be read.
+    Raises DatasetError if the table cannot be read.
     """
     if run.atlas_table is None:
         return {}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from catnip2bids.catnip.atlas import AtlasTable, Region, read_atlas_table
 from catnip2bids.catnip.counts import RegionCount, read_counts
-from catnip2bids.colors import color_of_label
 from catnip2bids.errors import SourceError
+from catnip2bids.ome import color_of_label
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the sample data")

@@ -30,7 +30,7 @@ from catnip2bids.engine import (
     scheduler_for,
     split_into_units,
 )
-from catnip2bids.engine.block_reader import Block, BlockReader
+from catnip2bids.engine.work_units import Block, BlockReader
 from catnip2bids.enums import Compression, Kind
 from catnip2bids.errors import UsageError, WorkerError
 from catnip2bids.ome import OmeTiff, OmeZarr, OmeZarrImage

@@ -12,7 +12,6 @@ from time import sleep
 import pytest
 
 from catnip2bids.engine import (
-    Marker,
     ProgressCallbacks,
     Scheduler,
     StoppedError,
@@ -23,6 +22,7 @@ from catnip2bids.engine import (
     scheduler_for,
     split_into_units,
 )
+from catnip2bids.engine.unit_results import read_marker, set_marker
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import OmeZarrImage
 from catnip2bids.paths import safe_path
@@ -61,7 +61,7 @@ def units_with_markers(folder: Path) -> list[int]:
     """List the numbers of the units that are marked as done, and believed."""
     image = image_in(folder)
     units = split_into_units(VolumeInMemory(PLANES), image, safe_path(folder, "markers"))
-    return [number for number, unit in enumerate(units) if unit.marker.read(image.folder)]
+    return [number for number, unit in enumerate(units) if read_marker(unit.marker, image.folder)]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_unit_whose_files_are_not_there_is_done_again(
     convert(VolumeInMemory(PLANES), tmp_path)
     image = image_in(tmp_path)
     unit = list(split_into_units(VolumeInMemory(PLANES), image, safe_path(tmp_path, "markers")))[1]
-    result = unit.marker.read(image.folder)
+    result = read_marker(unit.marker, image.folder)
     assert result is not None
     file = image.folder / sorted(result.files)[-1]
     if damage == "missing":
@@ -195,27 +195,23 @@ RESULT = UnitResult(("ab", "cd"), (0.5, 7.0), frozenset({0, 97}), {"0/c/0/0/0": 
 def test_a_marker_says_what_was_learned(tmp_path: Path, result: UnitResult) -> None:
     (tmp_path / "0/c/0/0").mkdir(parents=True)
     (tmp_path / "0/c/0/0/0").write_bytes(b"abc")
-    marker = Marker(safe_path(tmp_path, "planes-000000.json"))
-    assert marker.read(tmp_path) is None
-    marker.set(result)
-    assert marker.read(tmp_path) == result
-    marker.clear()
-    assert marker.read(tmp_path) is None
+    marker = safe_path(tmp_path, "planes-000000.json")
+    assert read_marker(marker, tmp_path) is None
+    set_marker(marker, result)
+    assert read_marker(marker, tmp_path) == result
+    marker.unlink()
+    assert read_marker(marker, tmp_path) is None
 
 
 def test_units_without_a_marker_are_never_done(tmp_path: Path) -> None:
-    marker = Marker(None)
-    marker.clear()
-    marker.set(RESULT)
-    assert marker.read(tmp_path) is None
-    assert list(tmp_path.iterdir()) == []
+    assert read_marker(None, tmp_path) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"sha256": 1, "value_range": 7}', b"[" * 200_000])
 def test_a_unit_whose_marker_is_damaged_is_not_done(tmp_path: Path, content: bytes) -> None:
-    marker = Marker(safe_path(tmp_path, "planes-000000.json"))
+    marker = safe_path(tmp_path, "planes-000000.json")
     (tmp_path / "planes-000000.json").write_bytes(content)
-    assert marker.read(tmp_path) is None
+    assert read_marker(marker, tmp_path) is None
 
 
 @pytest.mark.parametrize("name", ["zarr.json/x", "a" * 300])

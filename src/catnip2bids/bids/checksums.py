@@ -22,7 +22,7 @@ from functools import cached_property
 from math import inf
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.atomic_write import markers_path, remove, write_bytes
+from catnip2bids.atomic_write import is_temporary, markers_path, remove, write_bytes
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.documents import open_without_waiting, read_bytes, read_object
@@ -31,7 +31,6 @@ from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import is_leftover
 from catnip2bids.locks import FOLDER_LOCK, LOCK
 from catnip2bids.paths import SafePath, leads_out, safe_path
-from catnip2bids.staging import is_temporary
 
 CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from catnip2bids.documents import refuse_special_file
 from catnip2bids.errors import SourceError
-from catnip2bids.file_types import refuse_special_file
 
 _MAX_LINES = 5000
 _MAX_LINE_LENGTH = 4096

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from catnip2bids.comparison.values import Array, StatedCalibration, read_calibration
+from catnip2bids.documents import refuse_special_file
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.errors import SourceError
-from catnip2bids.file_types import refuse_special_file
 from catnip2bids.formatting import format_bytes_up, format_list
 from catnip2bids.scanning import Entry
 from catnip2bids.volume import (

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
+from catnip2bids.documents import refuse_special_file
 from catnip2bids.errors import ReadError, SourceError
-from catnip2bids.file_types import refuse_special_file
 from catnip2bids.leftovers import is_leftover, without_leftovers
 from catnip2bids.volume import is_nifti, is_ome_zarr, is_tiff, plane_pages, slice_files
 

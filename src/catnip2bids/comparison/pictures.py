@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import imagecodecs
 import numpy as np
 
-from catnip2bids.colors import color_of_label
 from catnip2bids.comparison.compared_volume import BAND_BYTES
 from catnip2bids.comparison.values import Array, differing
 from catnip2bids.comparison.volumes import Relation, VolumeComparison
 from catnip2bids.errors import SourceError
 from catnip2bids.html_pages import picture_address
+from catnip2bids.ome import color_of_label
 
 _LONGEST_SIDE = 360
 _MOST_DIFFERENT, _MOST_SAME = 6, 2

@@ -1,4 +1,4 @@
-"""Convert volumes into images: units of work, resume markers, memory and execution. Knows no file format."""
+"""Convert volumes into images: units of work, resume markers, memory and execution."""
 
 from catnip2bids.engine.bounded_map import BoundedMap
 from catnip2bids.engine.executors import own_resources, resources_for
@@ -11,30 +11,14 @@ from catnip2bids.engine.memory import (
     worker_bytes,
 )
 from catnip2bids.engine.process_pool import is_worth_processes
-from catnip2bids.engine.resume_markers import Marker, UnitResult
-from catnip2bids.engine.scheduler import Scheduler, check_memory, scheduler_for
+from catnip2bids.engine.scheduler import ProgressCallbacks, Scheduler, check_memory, convert_volume, scheduler_for
 from catnip2bids.engine.sequential_writer import SequentialWrite, resume_sequential_write, write_sequentially
-from catnip2bids.engine.volume_to_image import ProgressCallbacks, convert_volume
+from catnip2bids.engine.unit_results import UnitResult
 from catnip2bids.engine.work_units import StoppedError, WorkUnit, convert_unit, split_into_units
-from catnip2bids.engine.writer_protocols import (
-    BlockWriter,
-    Encoded,
-    ImageWriter,
-    PendingWrite,
-    PlaneEncoder,
-    PlaneImage,
-)
 
 __all__ = [
     "OVERHEAD_BYTES",
-    "BlockWriter",
     "BoundedMap",
-    "Encoded",
-    "ImageWriter",
-    "Marker",
-    "PendingWrite",
-    "PlaneEncoder",
-    "PlaneImage",
     "ProgressCallbacks",
     "Resources",
     "Scheduler",

@@ -25,32 +25,9 @@ Result = TypeVar("Result")
 class BoundedMap:
     """A pool of threads, or of processes where there is much to do, whose number follows from the memory for an item.
 
-    Parameters
-    ----------
-    resources
-        Threads and memory to use.
-    item_bytes
-        Memory for one item.
-    held_bytes
-        Memory that is in use all the time, for files that can only be unpacked completely; threads share it.
-    n_bytes
-        Pixels of all items.
-    about
-        Subject of error messages: one or two paths.
-
-    Attributes
-    ----------
-    n_threads
-        Number of threads or processes, and so of items that are processed at the same time.
-    item_bytes
-        Memory for one item.
-    free_bytes
-        Memory for all items that are processed at the same time.
-
-    Raises
-    ------
-    NotEnoughMemoryError
-        If not even one item fits.
+    `n_threads` items are processed at the same time, in `free_bytes` of memory. `held_bytes` are in use all the time,
+    for files that can only be unpacked completely; threads share them. `n_bytes` are the pixels of all items, and
+    `about` is the subject of errors: one or two paths. Raises NotEnoughMemoryError if not even one item fits.
     """
 
     def __init__(
@@ -96,12 +73,7 @@ class BoundedMap:
     def map(self, work: Callable[[Item], Result], items: Iterable[Item], *, result_bytes: int = 0) -> Iterator[Result]:
         """Call a function for all items, some of them ahead, and yield the results in order.
 
-        Parameters
-        ----------
-        work, items
-            Function and its arguments.
-        result_bytes
-            Memory of a large result: only as many results wait as fit, but at least one.
+        Of large results of `result_bytes` each, only as many wait as fit, but at least one.
         """
         n_ahead = 2 * self.n_threads + 1
         if result_bytes:

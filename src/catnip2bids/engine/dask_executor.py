@@ -24,12 +24,13 @@ from weakref import WeakValueDictionary
 
 from catnip2bids._version import __version__
 from catnip2bids.engine.memory import Resources
-from catnip2bids.engine.resume_markers import Marker, UnitResult
 from catnip2bids.engine.sequential_writer import SequentialWrite
+from catnip2bids.engine.unit_results import UnitResult, read_marker
 from catnip2bids.engine.work_units import RemainingLevels, WorkUnit, convert_unit, write_remaining_levels
-from catnip2bids.engine.writer_protocols import ImageWriter
 from catnip2bids.errors import WorkerError
 from catnip2bids.locks import create_step_lock, hold_step_lock
+from catnip2bids.ome import OmeZarrImage
+from catnip2bids.paths import SafePath
 from catnip2bids.volume import Volume
 
 if TYPE_CHECKING:
@@ -45,26 +46,18 @@ _LOST = (
 )
 _NO_WORKER = "no worker is left in the cluster; start workers and run the same command again to go on"
 _SECONDS_TO_FETCH, _SECONDS_TO_LOOK, _SECONDS_TO_CANCEL = 120, 0.5, 5
-_SECONDS_BETWEEN_COUNTS = 5.0
-"""Workers are counted rarely because a scheduler takes 10 ms to list 64 of them."""
+_SECONDS_BETWEEN_LOOKS = 5.0
+"""The scheduler is asked rarely for its workers because it takes 10 ms to list 64 of them."""
 _DONE = ".done"
 _MOST_SHARED = 256
 """Shared objects that are kept on the cluster."""
 
 
 class ClusterExecutor(Executor):
-    """Submits tasks to a Dask cluster.
+    """Submits tasks to a Dask cluster, of which `n_slots` can run at the same time, and more when workers join.
 
-    Parameters
-    ----------
-    client
-        The connection.
-    n_slots
-        Number of tasks that can run at the same time; grows when workers join.
-    reading
-        Paths that each worker must see.
-    patience_s
-        Seconds without any worker after which all tasks fail; None to wait forever, for workers in a queue.
+    Each worker must see the paths of `reading`. After `patience_s` seconds without any worker all tasks fail; with
+    None they wait forever, for workers in a queue.
     """
 
     def __init__(
@@ -73,7 +66,7 @@ class ClusterExecutor(Executor):
         self._client = client
         self._n_slots = n_slots
         self._patience_s, self._workers_seen = patience_s, time.monotonic()
-        self._next_count = time.monotonic() + _SECONDS_BETWEEN_COUNTS
+        self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
         self._command = uuid.uuid4().hex
         self._reading = tuple(reading)
         self._slots = threading.Semaphore(_TASKS_PER_SLOT * n_slots)
@@ -90,16 +83,12 @@ class ClusterExecutor(Executor):
         """Submit a task; block while enough tasks are waiting.
 
         Submitted tasks cannot be cancelled: a worker may be running them, and callers wait until nothing writes.
-
-        Raises
-        ------
-        WorkerError
-            If the cluster is lost.
+        Raises WorkerError if the cluster is lost.
         """
-        self._count_slots()
+        self._look_at_workers()
         while not self._slots.acquire(timeout=_SECONDS_TO_LOOK):
             self._check()
-            self._count_slots()
+            self._look_at_workers()
         outcome: Future[Result] = Future()
         outcome.set_running_or_notify_cancel()
         try:
@@ -123,21 +112,27 @@ class ClusterExecutor(Executor):
         if self._lost is not None:
             raise self._lost
 
-    def _count_slots(self) -> None:
-        """Submit more tasks at a time if workers have joined; ask the scheduler at most every few seconds."""
+    def _look_at_workers(self) -> None:
+        """Submit more tasks at a time if workers have joined; fail all tasks if there have been none for too long.
+
+        The scheduler is asked at most every few seconds.
+        """
         with self._lock:
-            if time.monotonic() < self._next_count:
+            if time.monotonic() < self._next_look:
                 return
-            self._next_count = time.monotonic() + _SECONDS_BETWEEN_COUNTS
-        try:
-            workers = self._client.scheduler_info(n_workers=-1).get("workers", {}).values()
-        except OSError:
+            self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        workers = workers_of(self._client)
+        if workers is None:
             return  # tasks fail if the cluster is lost
         with self._lock:
             n_new = sum(worker["nthreads"] for worker in workers) - self._n_slots
             self._n_slots += max(n_new, 0)
         if n_new > 0:
             self._slots.release(_TASKS_PER_SLOT * n_new)
+        if workers or not self._running:
+            self._workers_seen = time.monotonic()
+        elif self._patience_s is not None and time.monotonic() - self._workers_seen > self._patience_s:
+            self._give_up(WorkerError(_NO_WORKER))
 
     def _give_up(self, error: WorkerError) -> None:
         """Fail all tasks that are not done, and accept no more."""
@@ -151,27 +146,14 @@ class ClusterExecutor(Executor):
     def _pass_results_on(self) -> None:
         while True:
             try:
-                finished = self._finished.get(timeout=_SECONDS_BETWEEN_COUNTS)
+                finished = self._finished.get(timeout=_SECONDS_BETWEEN_LOOKS)
             except Empty:
-                self._check_workers()
+                self._look_at_workers()
                 continue
             if finished is None:
                 return
             self._pass_on(*finished)
             del finished  # so that the scheduler forgets it
-
-    def _check_workers(self) -> None:
-        """Fail all tasks if the cluster has been without workers for too long."""
-        if self._patience_s is None:
-            return
-        try:
-            workers = self._client.scheduler_info(n_workers=-1).get("workers")
-        except OSError:
-            return  # tasks fail if the cluster is lost
-        if workers or not self._running:
-            self._workers_seen = time.monotonic()
-        elif time.monotonic() - self._workers_seen > self._patience_s:
-            self._give_up(WorkerError(_NO_WORKER))
 
     def _pass_on(self, outcome: Future[Any], done: DaskFuture[Any]) -> None:
         """Pass the outcome of a task on; turn errors of Dask into a `WorkerError` that says what to do."""
@@ -193,19 +175,19 @@ class ClusterExecutor(Executor):
             outcome.set_result(result)
 
     def _remote_call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return the function and arguments to send, in which large objects are replaced by shared ones."""
+        """Return the lock, function and arguments to send, in which large objects are replaced by shared ones."""
         first = arguments[0] if arguments else None
         if isinstance(first, WorkUnit):
             parts = self._share(first.volume), self._share(first.image), first.start, first.stop, first.marker
-            return (_with_lock, self._lock_of(first.marker.path), _convert_unit, *parts, *arguments[1:])
+            return (self._lock_of(first.marker), _convert_unit, *parts, *arguments[1:])
         if isinstance(first, SequentialWrite):
-            return (_with_lock, self._lock_of(first.marker), function, self._share(first), *arguments[1:])
+            return (self._lock_of(first.marker), function, self._share(first), *arguments[1:])
         if isinstance(first, RemainingLevels):
             lock = self._lock_of(first.marker)
-            return (_with_lock, lock, _write_remaining_levels, lock, self._share(first), *arguments[1:])
+            return (lock, _write_remaining_levels, lock, self._share(first), *arguments[1:])
         if isinstance(function, partial) or hasattr(function, "__self__"):
-            return (_call, self._share(function), *arguments)
-        return (function, *arguments)
+            function = self._share(function)
+        return (None, function, *arguments)
 
     def _lock_of(self, marker: Path | None) -> Path | None:
         return None if marker is None else create_step_lock(marker, self._command)
@@ -231,15 +213,23 @@ class ClusterExecutor(Executor):
         self._finished.put(None)
 
 
+def workers_of(client: Client) -> list[dict[str, Any]] | None:
+    """Return the scheduler's list of workers; None if the scheduler is gone."""
+    try:
+        return list(client.scheduler_info(n_workers=-1).get("workers", {}).values())
+    except OSError:
+        return None
+
+
 def _is_of_dask(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] == "distributed"
 
 
 def _convert_unit(
-    volume: Volume, image: ImageWriter, start: int, stop: int, marker: Marker, resources: Resources
+    volume: Volume, image: OmeZarrImage, start: int, stop: int, marker: SafePath | None, resources: Resources
 ) -> UnitResult:
     """Convert a unit on a worker, unless a worker that was believed lost has finished it."""
-    return marker.read(image.folder) or convert_unit(WorkUnit(volume, image, start, stop, marker), resources)
+    return read_marker(marker, image.folder) or convert_unit(WorkUnit(volume, image, start, stop, marker), resources)
 
 
 def _write_remaining_levels(lock: Path | None, levels: RemainingLevels, resources: Resources) -> None:
@@ -251,8 +241,11 @@ def _write_remaining_levels(lock: Path | None, levels: RemainingLevels, resource
         done.touch()
 
 
-def _with_lock(lock: Path | None, function: Callable[..., Result], *arguments: Any) -> Result:
-    """Run a step on a worker while no other worker runs it."""
+def _run_on_worker(
+    version: str, reading: tuple[str, ...], lock: Path | None, function: Callable[..., Result], *arguments: Any
+) -> Result:
+    """Run a task, after checking that this worker can, while no other worker runs the same step."""
+    _check_worker(version, reading)
     with _locked(lock):
         return function(*arguments)
 
@@ -265,57 +258,35 @@ def _locked(lock: Path | None) -> Iterator[None]:
         return
     if not lock.parent.is_dir():
         raise WorkerError(unseen(lock.parent))
-    with _THREAD_LOCKS.of(lock), hold_step_lock(lock):  # file locks do not exclude threads of one process
+    with _THREAD_LOCKS_ACCESS:
+        thread_lock = _THREAD_LOCKS.setdefault(lock, threading.Lock())
+    with thread_lock, hold_step_lock(lock):  # file locks do not exclude threads of one process
         yield
 
 
-class _ThreadLocks:
-    """Locks between the threads of this process, by path; a lock lives while a thread holds or awaits it."""
-
-    def __init__(self) -> None:
-        self._access = threading.Lock()
-        self._locks: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
-
-    def of(self, path: Path) -> threading.Lock:
-        with self._access:
-            return self._locks.setdefault(path, threading.Lock())
-
-
-_THREAD_LOCKS = _ThreadLocks()
-
-
-def _run_on_worker(version: str, reading: tuple[str, ...], function: Callable[..., Result], *arguments: Any) -> Result:
-    """Run a task, after checking that this worker can."""
-    _check_worker(version, reading)
-    return function(*arguments)
+_THREAD_LOCKS: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
+"""Locks between the threads of this process, by path; a lock lives while a thread holds or awaits it."""
+_THREAD_LOCKS_ACCESS = threading.Lock()
 
 
 @cache
 def _check_worker(version: str, reading: tuple[str, ...]) -> None:
     """Refuse tasks on a worker that cannot run them, perhaps because it joined late; checks once in each process."""
+    if problem := problem_of_worker(version, reading):
+        raise WorkerError(problem)
+
+
+def problem_of_worker(version: str, reading: Sequence[str]) -> str | None:
+    """Return why this worker cannot run tasks: it has another version than the program, or does not see a path."""
     if version != __version__:
-        raise WorkerError(other_version(__version__, version))
-    for path in missing_of(reading):
-        raise WorkerError(unseen(path))
-
-
-def missing_of(paths: Sequence[str]) -> tuple[str, ...]:
-    """Return the paths that do not exist on this machine."""
-    return tuple(path for path in paths if not os.path.exists(path))  # noqa: PTH110
+        return f"a worker has catnip2bids {__version__}, and this is {version}; install the same on all"
+    missing = next((path for path in reading if not os.path.exists(path)), None)  # noqa: PTH110
+    return None if missing is None else unseen(missing)
 
 
 def unseen(path: object) -> str:
     """Return the error for a path that a worker does not see."""
     return f"{path}: does not exist for a worker; give paths of a shared file system"
-
-
-def other_version(theirs: str, ours: str) -> str:
-    """Return the error for a worker of another version."""
-    return f"a worker has catnip2bids {theirs}, and this is {ours}; install the same on all"
-
-
-def _call(function: Callable[..., Result], *arguments: Any) -> Result:
-    return function(*arguments)
 
 
 def _same(value: object) -> object:

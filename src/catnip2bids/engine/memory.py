@@ -1,7 +1,8 @@
-"""Divide the memory: which buffers a unit can afford, and how many.
+"""Memory and processors: how much this process may use, and which buffers a unit can afford.
 
 Invariant: the memory of a unit is a sum that follows from the shapes of volume and image, is known before the unit
-starts, and fits into the unit's share.
+starts, and fits into the unit's share. Every limit of containers, schedulers and the shell that can be read counts;
+limits that cannot be read are ignored.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import ctypes
 import math
 import os
 import re
+import resource
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
-from catnip2bids.engine.system_limits import memory_limits
-from catnip2bids.engine.writer_protocols import ImageWriter, PlaneImage
 from catnip2bids.errors import UsageError
 from catnip2bids.formatting import format_bytes, format_bytes_up, format_count
+from catnip2bids.ome import OmeTiffImage, OmeZarrImage
 from catnip2bids.volume import ReadCost, Volume
 
 _MOST_BYTES = 8 * 2**30
@@ -39,6 +42,8 @@ _WRITING = 2.4
 _WRITING_LEAST, _WAITING_LEAST = 1.8, 1.5
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # glibc's malloc.h
 _LARGEST_SMALL_BYTES = 8 * 2**20  # larger than encoded chunks, smaller than blocks and shards
+_SLURM_UNITS = {"K": 2**10, "": 2**20, "M": 2**20, "G": 2**30, "T": 2**40}
+"""Units of sizes in Slurm's variables; without a unit they are mebibytes."""
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -109,14 +114,8 @@ class PlaneMemory:
         return f"{format_count(self.n_planes, 'plane')} of up to {format_bytes(self.plane_bytes)} each"
 
 
-def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> UnitMemory:
-    """Choose the fastest division that fits into the memory of a unit.
-
-    Raises
-    ------
-    UsageError
-        If none fits.
-    """
+def divide_memory(volume: Volume, image: OmeZarrImage, resources: Resources) -> UnitMemory:
+    """Choose the fastest division that fits into the memory of a unit; raises UsageError if none fits."""
     _, n_rows, n_columns = volume.shape
     least = _least(volume, image)
     slab_bytes = 0 if volume.read_cost.by_rows else least.depth * n_rows * n_columns * volume.dtype.itemsize
@@ -135,7 +134,7 @@ def divide_memory(volume: Volume, image: ImageWriter, resources: Resources) -> U
     )
 
 
-def _least(volume: Volume, image: ImageWriter) -> UnitMemory:
+def _least(volume: Volume, image: OmeZarrImage) -> UnitMemory:
     """Return the division that needs the least memory."""
     (n_planes, n_rows, n_columns), (depth, rows, _) = volume.shape, image.block_shape
     depth, rows = min(depth, n_planes), min(rows, n_rows)
@@ -151,12 +150,10 @@ def _least(volume: Volume, image: ImageWriter) -> UnitMemory:
     )
 
 
-def needed_bytes(volume: Volume, image: ImageWriter | PlaneImage) -> int:
+def needed_bytes(volume: Volume, image: OmeZarrImage | OmeTiffImage) -> int:
     """Return the least memory for a process that converts a volume with one thread."""
-    if isinstance(image, ImageWriter):
-        return _least(volume, image).total_bytes + OVERHEAD_BYTES
-    shared_bytes = volume.read_cost.shared_bytes if image.decodes else 0
-    return _bytes_of_plane(volume, image) + shared_bytes + OVERHEAD_BYTES
+    least = _least(volume, image) if isinstance(image, OmeZarrImage) else _least_by_planes(volume, image)
+    return least.total_bytes + OVERHEAD_BYTES
 
 
 def worker_bytes(process_bytes: int) -> int:
@@ -164,31 +161,26 @@ def worker_bytes(process_bytes: int) -> int:
     return math.ceil(process_bytes / USABLE_BY_WORKERS)
 
 
-def divide_memory_by_planes(volume: Volume, image: PlaneImage, resources: Resources) -> PlaneMemory:
-    """Choose how many planes are in memory at once.
-
-    Raises
-    ------
-    UsageError
-        If not even one fits.
-    """
-    n_bytes = _bytes_of_plane(volume, image)
-    shared_bytes = volume.read_cost.shared_bytes if image.decodes else 0
-    n_fitting = (resources.memory_bytes - shared_bytes) // n_bytes
+def divide_memory_by_planes(volume: Volume, image: OmeTiffImage, resources: Resources) -> PlaneMemory:
+    """Choose how many planes are in memory at once; raises UsageError if not even one fits."""
+    least = _least_by_planes(volume, image)
+    n_fitting = (resources.memory_bytes - least.shared_bytes) // least.plane_bytes
     if n_fitting < 1:
-        needed = format_bytes_up(n_bytes + shared_bytes + OVERHEAD_BYTES)
+        needed = format_bytes_up(least.total_bytes + OVERHEAD_BYTES)
         raise UsageError(f"{image.file.name}: its planes need at least {needed} of memory; give more with --memory")
     n_planes = min(n_fitting, _PLANES_PER_THREAD * resources.n_threads + 1, volume.shape[0])
-    return PlaneMemory(n_bytes, shared_bytes, n_planes, resources.n_threads)
+    return replace(least, n_planes=n_planes, n_threads=resources.n_threads)
 
 
-def _bytes_of_plane(volume: Volume, image: PlaneImage) -> int:
-    n_bytes = image.encoded_bytes
-    if image.decodes:
-        n_bytes += volume.read_cost.decoding_bytes + volume.read_cost.open_bytes
-        if not volume.read_cost.by_rows:
-            n_bytes += math.prod(volume.shape[1:]) * volume.dtype.itemsize  # the plane that bands are cut from
-    return n_bytes
+def _least_by_planes(volume: Volume, image: OmeTiffImage) -> PlaneMemory:
+    """Return the division that needs the least memory."""
+    least, cost = PlaneMemory(image.encoded_bytes, shared_bytes=0, n_planes=1, n_threads=1), volume.read_cost
+    if not image.decodes:
+        return least
+    plane_bytes = least.plane_bytes + cost.decoding_bytes + cost.open_bytes
+    if not cost.by_rows:
+        plane_bytes += math.prod(volume.shape[1:]) * volume.dtype.itemsize  # the plane that bands are cut from
+    return replace(least, plane_bytes=plane_bytes, shared_bytes=cost.shared_bytes)
 
 
 def keep_free_memory_together() -> None:
@@ -221,14 +213,77 @@ def default_memory_bytes() -> int:
     return min(min([machine_bytes, *memory_limits()]) // 4, _MOST_BYTES)
 
 
-def parse_bytes(text: str) -> int:
-    """Parse a size such as ``2GiB``, ``512 MiB``, ``1.5G`` or ``800000000``.
+def memory_limits(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> Iterator[int]:
+    """Yield all limits on the memory of this process in bytes; ``proc`` and ``sys`` are mounted at `root`."""
+    for folder in _control_groups(root, "memory"):
+        for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):  # versions 2, 2 and 1
+            yield from (number for number in _numbers(folder / name) if number > 0)
+    # https://slurm.schedmd.com/sbatch.html: MEM_PER_NODE and MEM_PER_CPU exclude each other, and 0 means all of a node
+    per_node, per_cpu = (_slurm_bytes(environment.get(f"SLURM_MEM_PER_{what}", "")) for what in ("NODE", "CPU"))
+    n_cpus = next(_slurm_cpus(environment, "SLURM_CPUS_ON_NODE", "SLURM_JOB_CPUS_PER_NODE"), None)
+    n_bytes = per_node or per_cpu * (n_cpus or n_processors(root, environment))
+    if n_bytes:
+        yield n_bytes
+    for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA):  # ulimit -v, ulimit -d
+        soft, _ = resource.getrlimit(limit)
+        if soft != resource.RLIM_INFINITY:
+            yield soft
 
-    Raises
-    ------
-    UsageError
-        If the text is not such a size, or the size is zero.
+
+def n_processors(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> int:
+    """Return the number of processors that this process may use."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limits = [usable, *_slurm_cpus(environment, "SLURM_CPUS_PER_TASK")]
+    for folder in _control_groups(root, "cpu"):
+        quota = _numbers(folder / "cpu.max") or [
+            *_numbers(folder / "cpu.cfs_quota_us"),  # -1 without a limit
+            *_numbers(folder / "cpu.cfs_period_us"),
+        ]
+        if len(quota) == 2 and min(quota) > 0:
+            limits.append(math.ceil(quota[0] / quota[1]))
+    return max(min(limits), 1)
+
+
+def _control_groups(root: Path, controller: str) -> Iterator[Path]:
+    """Yield the folders of this process's control group and of all its parents.
+
+    In a container the path may be that of the host, where only the last folder yielded, the root, exists.
     """
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers == "" or controller in controllers.split(","):  # version 2, or 1
+            mounts = {root / "sys/fs/cgroup" / name for name in ({controllers, controller} if controllers else {""})}
+            parts = [part for part in path.split("/") if part not in ("", "..")]
+            yield from (mount.joinpath(*parts[:n]) for mount in mounts for n in range(len(parts), -1, -1))
+
+
+def _numbers(file: Path) -> list[int]:
+    """Read the numbers of a file; none if it does not exist or has another word, such as ``max``."""
+    try:
+        words = file.read_text(encoding="utf-8").split()
+    except OSError:
+        return []
+    return [int(word) for word in words] if all(re.fullmatch(r"-?\d+", word) for word in words) else []
+
+
+def _slurm_bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([KMGT]?)B?", text.strip().upper())
+    return int(match[1]) * _SLURM_UNITS[match[2]] if match else 0
+
+
+def _slurm_cpus(environment: Mapping[str, str], *names: str) -> Iterator[int]:
+    """Yield numbers of processors; of a list of nodes, such as ``4(x2),8``, the number of the first."""
+    for name in names:
+        if (match := re.match(r"\d+", environment.get(name, ""))) and int(match[0]) > 0:
+            yield int(match[0])
+
+
+def parse_bytes(text: str) -> int:
+    """Parse a size such as ``2GiB``, ``512 MiB``, ``1.5G`` or ``800000000``; raises UsageError for other texts."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?)B?\s*", text)
     if match is None or match[2] not in _UNITS:
         raise UsageError(f"{text!r} is not a valid size; write for example 512MiB or 2GiB")

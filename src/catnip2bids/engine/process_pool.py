@@ -46,13 +46,7 @@ def is_worth_processes(n_bytes: int) -> bool:
 
 @contextmanager
 def raising_worker_errors() -> Iterator[None]:
-    """Turn the death of a worker process into a `WorkerError` that says what to do.
-
-    Raises
-    ------
-    WorkerError
-        If the pool of processes is broken.
-    """
+    """Turn the death of a worker process into a `WorkerError` that says what to do."""
     try:
         yield
     except BrokenExecutor as error:
@@ -65,15 +59,8 @@ def raising_worker_errors() -> Iterator[None]:
 class ProcessPool(ProcessPoolExecutor):
     """A pool of worker processes that report their progress and stop when asked to.
 
-    Parameters
-    ----------
-    n_processes
-        Number of workers.
-
-    Raises
-    ------
-    OSError, NotImplementedError
-        If the system cannot start any: it has no folder for sockets with short names, or no semaphores.
+    Raises OSError or NotImplementedError if the system cannot start any: it has no folder for sockets with short names,
+    or no semaphores.
     """
 
     def __init__(self, n_processes: int) -> None:
@@ -125,13 +112,7 @@ class RemoteProgress:
     index: int
 
     def __call__(self, n_voxels: int) -> None:
-        """Report voxels.
-
-        Raises
-        ------
-        StoppedError
-            If the work has to stop.
-        """
+        """Report voxels; raises StoppedError if the work has to stop."""
         if _WORKER.stopping.value:
             raise StoppedError
         _WORKER.writer.send_bytes(_REPORT.pack(self.index, n_voxels))

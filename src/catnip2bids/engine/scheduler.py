@@ -1,7 +1,8 @@
-"""Run units of work in threads or processes of this machine or on a cluster, each within its share of the memory.
+"""Convert volumes into images, in threads or processes of this machine or on a cluster.
 
 Invariant: units that run at the same time keep within the memory of the whole job, and after a stop no unit starts
-another block.
+another block. Units with a resume marker are skipped; the result lists the hashes of all planes in order, as if the
+conversion had never been interrupted.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import heapq
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, starmap
 from math import ceil, prod
@@ -27,37 +29,39 @@ from catnip2bids.engine.memory import (
     keep_free_memory_together,
 )
 from catnip2bids.engine.process_pool import WORKER_BYTES, ProcessPool, is_worth_processes, raising_worker_errors
-from catnip2bids.engine.sequential_writer import SequentialWrite
-from catnip2bids.engine.work_units import RemainingLevels, StoppedError, WorkUnit
-from catnip2bids.engine.writer_protocols import ImageWriter, PlaneImage
-from catnip2bids.errors import UsageError
+from catnip2bids.engine.sequential_writer import SequentialWrite, resume_sequential_write, write_sequentially
+from catnip2bids.engine.unit_results import PixelStatistics, UnitResult, read_marker
+from catnip2bids.engine.work_units import (
+    RemainingLevels,
+    StoppedError,
+    WorkUnit,
+    convert_unit,
+    split_into_units,
+    write_remaining_levels,
+)
+from catnip2bids.errors import UsageError, WriteError
 from catnip2bids.formatting import format_bytes, format_count
+from catnip2bids.ome import OmeTiffImage, OmeZarrImage
+from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.volume import Volume
 
 Item = TypeVar("Item")
 Work = TypeVar("Work", WorkUnit, SequentialWrite, RemainingLevels)
 Result = TypeVar("Result")
 OnVoxels = Callable[[int], None]
-Conversion = tuple[Volume, ImageWriter | PlaneImage]
+Conversion = tuple[Volume, OmeZarrImage | OmeTiffImage]
 _MOST_IMAGES = 64
 """Images that a cluster converts at the same time."""
+_REMAINING_LEVELS = "rest"
 _LOCKED = 0.2
 """Fraction of the time of a unit in which its process holds Python's global lock (measured with py-spy)."""
 
 
 class Scheduler:
-    """Runs units of work in threads of this process.
+    """Runs units of work in threads of this process, each unit with the given resources.
 
-    Parameters
-    ----------
-    executor
-        Runs the units.
-    n_images
-        Images that are converted at the same time: each has a thread that submits its units and waits for them.
-    resources
-        Threads and memory of each unit.
-    summary
-        How the memory is used, for people.
+    Of the `n_images` that are converted at the same time, each has a thread that submits its units and waits for them.
+    The summary says how the memory is used.
     """
 
     def __init__(self, executor: Executor, n_images: int, resources: Resources, summary: str = "") -> None:
@@ -68,12 +72,8 @@ class Scheduler:
     def submit(self, function: Callable[..., Result], work: Work, on_voxels: OnVoxels) -> Future[Result]:
         """Submit a unit, or a whole image that is written plane by plane.
 
-        Parameters
-        ----------
-        function, work
-            A function of a module, and its first argument; both can be pickled.
-        on_voxels
-            Receives the progress after each block or plane; on a cluster, at the end.
+        The function and its first argument, the work, can be pickled. `on_voxels` receives the progress after each
+        block or plane; on a cluster, at the end.
         """
         return self.executor.submit(function, work, self.resources, partial(self._report, on_voxels))
 
@@ -139,22 +139,85 @@ class _ClusterScheduler(Scheduler):
         self._supervisors.shutdown()
 
 
+@dataclass(frozen=True)
+class ProgressCallbacks:
+    """Functions that report the progress of a conversion in voxels; several threads call them."""
+
+    done: Callable[[int], None]
+    skipped: Callable[[int], None]  # written by an interrupted attempt
+
+
+def convert_volume(
+    volume: Volume,
+    image: OmeZarrImage | OmeTiffImage,
+    scheduler: Scheduler,
+    callbacks: ProgressCallbacks,
+    markers: SafePath | None = None,
+) -> UnitResult:
+    """Write a volume into an image: unit by unit, or plane by plane if the image is one file.
+
+    `markers` is the folder of the resume markers; None to write everything. Raises SourceError if a plane cannot be
+    read, or holds labels that cannot be trusted; WriteError if something cannot be written; WorkerError if a worker
+    process died; and UsageError if the memory is not enough.
+    """
+    if isinstance(image, OmeZarrImage):
+        return _convert_units(volume, image, scheduler, callbacks, markers)
+    work = resume_sequential_write(volume, image, markers)
+    callbacks.skipped(work.start * work.plane_voxels)
+    with raising_worker_errors():
+        return scheduler.submit(write_sequentially, work, callbacks.done).result()
+
+
+def _convert_units(
+    volume: Volume, image: OmeZarrImage, scheduler: Scheduler, callbacks: ProgressCallbacks, markers: SafePath | None
+) -> UnitResult:
+    """Convert all units, then the remaining levels.
+
+    After the first error, no more units start; it is raised when all have ended.
+    """
+    results: dict[int, UnitResult] = {}
+    running: dict[int, Future[UnitResult]] = {}
+    failed = Event()
+
+    def report(n_voxels: int) -> None:
+        if failed.is_set():
+            raise StoppedError
+        callbacks.done(n_voxels)
+
+    def note_failure(unit: Future[UnitResult]) -> None:
+        if not unit.cancelled() and unit.exception() is not None:
+            failed.set()
+
+    image.create()
+    try:
+        for unit in split_into_units(volume, image, markers):
+            if found := read_marker(unit.marker, image.folder):
+                results[unit.start] = found
+                callbacks.skipped(unit.n_voxels)
+            elif not failed.is_set():  # submit may block until a cluster has free workers
+                running[unit.start] = scheduler.submit(convert_unit, unit, report)
+                running[unit.start].add_done_callback(note_failure)
+        wait(running.values(), return_when=FIRST_EXCEPTION)
+        with raising_worker_errors():
+            results |= {start: future.result() for start, future in running.items() if future.done()}
+            marker = None if markers is None else safe_path(markers, _REMAINING_LEVELS)
+            scheduler.submit(write_remaining_levels, RemainingLevels(image, marker), report).result()
+    finally:
+        # after an error, units that have not started never will, and none writes any more when this returns
+        failed.set()
+        wait([future for future in running.values() if not future.cancel()])
+    findings, files = PixelStatistics(image.kind), dict[str, int]()
+    for _, result in sorted(results.items()):
+        if not result.is_on_disk(image.folder):
+            raise WriteError(f"{image.folder}: some of its files disappeared while it was written; run again")
+        findings.add(result)
+        files |= result.files
+    return findings.result(files)
+
+
 @contextmanager
 def scheduler_for(conversions: Sequence[Conversion], resources: Resources) -> Iterator[Scheduler]:
-    """Create a scheduler for some conversions.
-
-    Parameters
-    ----------
-    conversions
-        The volumes and their images.
-    resources
-        Threads, memory and cluster for all of them.
-
-    Raises
-    ------
-    UsageError
-        If the memory is not enough for one of the conversions.
-    """
+    """Create a scheduler for some conversions, which share the resources; raises what `check_memory` does."""
     if resources.executor is not None:
         _, share, _ = _divide(conversions, resources)
         scheduler: Scheduler = _ClusterScheduler(resources.executor, min(len(conversions), _MOST_IMAGES), share)
@@ -180,13 +243,7 @@ def _local_scheduler(conversions: Sequence[Conversion], resources: Resources) ->
 
 
 def check_memory(conversions: Sequence[Conversion], resources: Resources) -> None:
-    """Refuse conversions for which the memory is not enough.
-
-    Raises
-    ------
-    UsageError
-        If the memory is not enough for one of the conversions.
-    """
+    """Raise UsageError if the memory is not enough for one of the conversions."""
     _divide(conversions, resources)
 
 
@@ -216,9 +273,9 @@ def _divide(
     return 1, share, _summary(resources.memory_bytes, 1, share, _memory_of_units(conversions, share))
 
 
-def _unit_sizes(volume: Volume, image: ImageWriter | PlaneImage) -> list[int]:
+def _unit_sizes(volume: Volume, image: OmeZarrImage | OmeTiffImage) -> list[int]:
     """Return the bytes of the pixels of each unit."""
-    n_planes, depth = volume.shape[0], image.unit_depth if isinstance(image, ImageWriter) else volume.shape[0]
+    n_planes, depth = volume.shape[0], image.unit_depth if isinstance(image, OmeZarrImage) else volume.shape[0]
     plane_bytes = prod(volume.shape[1:]) * volume.dtype.itemsize
     return [min(depth, n_planes - start) * plane_bytes for start in range(0, n_planes, depth)]
 
@@ -234,7 +291,7 @@ def _relative_time(sizes: Sequence[int], n_processes: int, n_threads: int) -> fl
 def _memory_of_units(conversions: Sequence[Conversion], resources: Resources) -> list[UnitMemory | PlaneMemory]:
     return [
         divide_memory(volume, image, resources)
-        if isinstance(image, ImageWriter)
+        if isinstance(image, OmeZarrImage)
         else divide_memory_by_planes(volume, image, resources)
         for volume, image in conversions
     ]

@@ -13,16 +13,17 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from catnip2bids.atomic_write import raising_write_errors, write_text
 from catnip2bids.documents import read_object
-from catnip2bids.engine.block_reader import PixelStatistics, adding_plane_to_errors
 from catnip2bids.engine.memory import PlaneMemory, Resources, divide_memory_by_planes
-from catnip2bids.engine.resume_markers import DAMAGED, UnitResult
-from catnip2bids.engine.writer_protocols import Encoded, PlaneImage
+from catnip2bids.engine.unit_results import DAMAGED, PixelStatistics, UnitResult
+from catnip2bids.ome import OmeTiffImage
+from catnip2bids.ome.ome_tiff import TiffPlaneEncoder
+from catnip2bids.ome.tiff_directory import EncodedImage
 from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.volume import Copyable, EncodedPlane, FileRange, Volume, little_endian_bytes
 from catnip2bids.volume.pixel_statistics import row_bands
@@ -37,7 +38,7 @@ class SequentialWrite:
     """The planes of a volume from `start` on, to be written into an image."""
 
     volume: Volume
-    image: PlaneImage
+    image: OmeTiffImage
     start: int = 0
     marker: SafePath | None = None  # the resume marker; None for an image that cannot be resumed
 
@@ -54,39 +55,17 @@ class SequentialWrite:
 
 @dataclass
 class _Written:
-    """The part of a file that is written: its size, and the findings about its planes."""
+    """The part of a file that is written."""
 
+    findings: PixelStatistics
     n_bytes: int = 0
     n_planes: int = 0
-    sha256: list[str] = field(default_factory=list)
-    value_range: tuple[float, float] | None = None
-    labels: set[int] | None = None
-
-    def add(self, planes: UnitResult, n_planes: int = 1) -> None:
-        """Add the findings about the next planes."""
-        self.n_planes += n_planes
-        self.sha256 += planes.sha256
-        ranges = [found for found in (self.value_range, planes.value_range) if found is not None]
-        if ranges:
-            self.value_range = min(low for low, _ in ranges), max(high for _, high in ranges)
-        if planes.labels is not None:
-            self.labels = (self.labels or set()) | planes.labels
-
-    def result(self, name: str) -> UnitResult:
-        """Return the result, with the size of the file under its name."""
-        labels = None if self.labels is None else frozenset(self.labels)
-        return UnitResult(tuple(self.sha256), self.value_range, labels, {name: self.n_bytes})
 
 
-def resume_sequential_write(volume: Volume, image: PlaneImage, markers: SafePath | None = None) -> SequentialWrite:
+def resume_sequential_write(volume: Volume, image: OmeTiffImage, markers: SafePath | None = None) -> SequentialWrite:
     """Return the planes still to be written, after those that an interrupted attempt wrote.
 
-    Parameters
-    ----------
-    volume, image
-        Source and target.
-    markers
-        Folder of the resume marker; None to write all planes.
+    `markers` is the folder of the resume marker; None to write all planes.
     """
     marker = None if markers is None else safe_path(markers, _MARKER)
     return SequentialWrite(volume, image, _read_marker(marker, image).n_planes, marker)
@@ -97,23 +76,9 @@ def write_sequentially(
 ) -> UnitResult:
     """Write all planes that are not in the file yet; returns the result for all planes.
 
-    Parameters
-    ----------
-    work
-        The planes to write.
-    resources
-        Threads and memory to use.
-    on_voxels
-        Called with the number of voxels of each plane; an error that it raises stops the work.
-
-    Raises
-    ------
-    SourceError
-        If a plane cannot be read, or holds labels that cannot be trusted.
-    UsageError
-        If the memory is not enough, or the file becomes too large for its format.
-    WriteError
-        If the file cannot be written.
+    `on_voxels` is called with the number of voxels of each plane; an error that it raises stops the work. Raises
+    SourceError if a plane cannot be read, or holds labels that cannot be trusted; UsageError if the memory is not
+    enough, or the file becomes too large for its format; and WriteError if the file cannot be written.
     """
     memory = divide_memory_by_planes(work.volume, work.image, resources)
     written, path = _read_marker(work.marker, work.image), work.image.file
@@ -134,15 +99,16 @@ def write_sequentially(
         def append(plane: _PreparedPlane) -> None:
             pieces = work.image.block(plane.encoded, written.n_planes, written.n_bytes)
             written.n_bytes += _write(file.fileno(), pieces)
-            written.add(plane.findings)
+            written.n_planes += 1
+            written.findings.add(plane.findings)
 
         for _ in map(append, planes):  # a loop over planes would hold one while the next one is prepared
             if on_voxels:
                 on_voxels(work.plane_voxels)
             if written.n_planes % planes_per_marker == 0 or written.n_planes == n_planes:
-                checkpoint.save(written.n_planes, written.result(path.name))
+                checkpoint.save(written.n_planes, written.findings.result({path.name: written.n_bytes}))
         checkpoint.wait()
-    return written.result(path.name)
+    return written.findings.result({path.name: written.n_bytes})
 
 
 class _Checkpoint:
@@ -172,7 +138,7 @@ class _Checkpoint:
 class _PreparedPlane:
     """A plane that is ready to be written."""
 
-    encoded: Encoded
+    encoded: list[EncodedImage]
     findings: UnitResult
 
 
@@ -198,7 +164,7 @@ def _prepared_planes(work: SequentialWrite, start: int, memory: PlaneMemory) -> 
 def _prepare(work: SequentialWrite, plane: int) -> _PreparedPlane:
     """Read, hash, inspect and encode one plane."""
     volume, image = work.volume, work.image
-    encoder, statistics, digest = image.encoder(), PixelStatistics(image.kind), hashlib.sha256()
+    encoder, statistics, digest = TiffPlaneEncoder(image), PixelStatistics(image.kind), hashlib.sha256()
     copied: EncodedPlane | None = None
     if image.copies:
         if not isinstance(volume, Copyable):
@@ -207,12 +173,10 @@ def _prepare(work: SequentialWrite, plane: int) -> _PreparedPlane:
     if image.decodes:
         for rows in row_bands(volume, plane, image.band_rows):
             digest.update(little_endian_bytes(rows))
-            with adding_plane_to_errors(volume, plane):
-                statistics.inspect(rows)
+            statistics.inspect(rows, volume, plane)
             encoder.take(rows)
         statistics.sha256.append(digest.hexdigest())
-    result = UnitResult(tuple(statistics.sha256), statistics.value_range, statistics.labels, {})
-    return _PreparedPlane(encoder.finish(copied), result)
+    return _PreparedPlane(encoder.finish(copied), statistics.result({}))
 
 
 def _write(descriptor: int, pieces: Sequence[bytes | FileRange]) -> int:
@@ -227,20 +191,20 @@ def _write(descriptor: int, pieces: Sequence[bytes | FileRange]) -> int:
     return sum(map(len, pieces))
 
 
-def _read_marker(marker: Path | None, image: PlaneImage) -> _Written:
+def _read_marker(marker: Path | None, image: OmeTiffImage) -> _Written:
     """Return how far an interrupted attempt came."""
-    written, file = _Written(), image.file
+    nothing, file = _Written(PixelStatistics(image.kind)), image.file
     if marker is None or not marker.is_file() or not file.is_file():
-        return written
+        return nothing
     try:
         document = read_object(marker)
-        n_bytes = document["files"][file.name]
-        if file.stat().st_size >= n_bytes:
-            written.add(UnitResult.from_json(document), document["n_planes"])
-            written.n_bytes = n_bytes
+        written = _Written(PixelStatistics(image.kind))
+        written.n_bytes += document["files"][file.name]
+        written.n_planes += document["n_planes"]
+        written.findings.add(UnitResult.from_json(document))
+        return written if file.stat().st_size >= written.n_bytes else nothing
     except DAMAGED:  # all planes are written again
-        return _Written()
-    return written
+        return nothing
 
 
 @cache

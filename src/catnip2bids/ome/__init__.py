@@ -2,16 +2,22 @@
 
 from catnip2bids.enums import OmeZarrVersion
 from catnip2bids.ome.downsampling import downsample, downsample_plainly
-from catnip2bids.ome.formats import ImageFormat, OmeTiff, OmeZarr
-from catnip2bids.ome.image_files import description_sha256, image_size, unexpected_files
+from catnip2bids.ome.formats import (
+    ImageFormat,
+    OmeTiff,
+    OmeZarr,
+    description_sha256,
+    image_size,
+    unexpected_files,
+)
 from catnip2bids.ome.levels import Level, plan_levels
-from catnip2bids.ome.ome_tiff import OmeTiffImage
-from catnip2bids.ome.ome_xml import OmeXmlFields
+from catnip2bids.ome.ome_tiff import OmeTiffImage, OmeXmlFields
 from catnip2bids.ome.ome_zarr import OmeZarrImage
 from catnip2bids.ome.ome_zarr_metadata import (
     Display,
     LabelValue,
     choose_display,
+    color_of_label,
     ends_apart,
     image_metadata,
     is_label_type,
@@ -30,6 +36,7 @@ __all__ = [
     "OmeZarrImage",
     "OmeZarrVersion",
     "choose_display",
+    "color_of_label",
     "description_sha256",
     "downsample",
     "downsample_plainly",

@@ -42,20 +42,10 @@ _MOST_MIXED = 0.2
 def downsample(
     array: Array, step: Zyx, kind: Kind, threads: Executor | None = None, n_pieces: int = 1, out: Array | None = None
 ) -> Array:
-    """Downsample an array (z, y, x) to the same dtype.
+    """Downsample an array (z, y, x) to the same dtype, by merging `step` voxels along (z, y, x), 1 or 2 each.
 
-    Parameters
-    ----------
-    array
-        The voxels.
-    step
-        Voxels to merge along (z, y, x), 1 or 2 each.
-    kind
-        Decides between mean, mode and maximum.
-    threads, n_pieces
-        Threads to run on, and the approximate number of pieces of rows to divide the work into.
-    out
-        Array for the result; a new one by default.
+    The work is divided into about `n_pieces` pieces of rows, which run on `threads` if there are any. The result goes
+    to `out`; by default to a new array.
     """
     shape = [math.ceil(n / s) for n, s in zip(array.shape, step, strict=True)]
     merged = np.empty(shape, array.dtype) if out is None else out

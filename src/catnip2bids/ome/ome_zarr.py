@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,18 @@ import numpy.typing as npt
 from catnip2bids.atomic_write import atomic_output, write_error
 from catnip2bids.enums import Kind, OmeZarrVersion
 from catnip2bids.ome.downsampling import downsample
-from catnip2bids.ome.levels import Level, Zyx, plan_levels
+from catnip2bids.ome.levels import (
+    Level,
+    LevelSharding,
+    Sharding,
+    Zyx,
+    n_files,
+    plan_levels,
+    plan_sharding,
+    waiting_bytes,
+    zyx,
+)
 from catnip2bids.ome.ome_zarr_metadata import attributes_file, group_attributes, write_group, write_json
-from catnip2bids.ome.sharding import LevelSharding, Sharding, n_files, plan_sharding, waiting_bytes
 from catnip2bids.paths import safe_file, safe_path
 from catnip2bids.volume.zarr import os_error_in
 
@@ -79,24 +88,12 @@ class OmeZarrImage:
     @property
     def n_files(self) -> int:
         """Files of the finished image if no shard is empty, metadata included."""
-        if self.version == OmeZarrVersion.V05:
-            return n_files(self.levels, self.sharding)
-        chunks = [self.sharding.levels[level.index].chunk for level in self.levels]
-        shapes = [level.shape for level in self.levels]
-        n_chunks = (
-            math.prod(math.ceil(n / size) for n, size in zip(shape, chunk, strict=True))
-            for shape, chunk in zip(shapes, chunks, strict=True)
-        )
-        return 2 + len(self.levels) + sum(n_chunks)
+        return n_files(self.levels, self.sharding, is_sharded=self.version == OmeZarrVersion.V05)
 
     def create(self) -> None:
         """Create the arrays of all levels that do not exist yet."""
         for level in self.levels:
             self.open_level(level, create=True)
-
-    def open_unit(self, threads: Executor, n_threads: int) -> UnitWriter:
-        """Start a unit; voxels are merged on `threads` and encoded on `n_threads` of tensorstore's."""
-        return UnitWriter(self, threads, n_threads)
 
     @property
     def remaining_bytes(self) -> int:
@@ -132,13 +129,7 @@ class OmeZarrImage:
         return np.asarray(self.finished(self.open_level(self.levels[-1]).read(), "read back"))
 
     def finish(self, document: dict[str, Any]) -> None:
-        """Write the group's metadata, which makes the folder an image.
-
-        Parameters
-        ----------
-        document
-            What `catnip2bids.ome.ome_zarr_metadata.image_metadata` returns.
-        """
+        """Write the group's metadata, as `image_metadata` returns it, which makes the folder an image."""
         for lock in self.folder.rglob("*.__lock"):  # tensorstore's, left by an interruption
             lock.unlink()
         write_group(self.folder, group_attributes(document, self.version), self.version)
@@ -163,10 +154,8 @@ class OmeZarrImage:
         spec["store_data_equal_to_fill_value"] = (
             self.version == OmeZarrVersion.V04 and level.index == len(self.levels) - 1
         )
-        spec["kvstore"] = {
-            "driver": "file",
-            "path": os.path.realpath(self.folder / str(level.index)),
-        }  # tensorstore refuses '..'
+        path = os.path.realpath(self.folder / str(level.index))  # tensorstore refuses '..'
+        spec["kvstore"] = {"driver": "file", "path": path}
         return self.finished(ts.open(ts.Spec(spec), create=create, open=True, context=_context(n_threads)))
 
     def file_names(self, level: Level, region: Region) -> list[str]:
@@ -184,6 +173,11 @@ class OmeZarrImage:
         for name in self.file_names(level, region):
             (self.folder / name).unlink(missing_ok=True)
 
+    def wait_for(self, writing: Sequence[Any]) -> None:
+        """Wait until shards are on disk."""
+        for work in writing:
+            self.finished(work)
+
     def finished(self, work: Any, doing: str = "written") -> Any:
         """Wait for a future of tensorstore, and turn its errors, of many types, into a `WriteError`."""
         try:
@@ -195,14 +189,8 @@ class OmeZarrImage:
 class UnitWriter:
     """Writes the blocks of one unit, and the shards of lower levels made from them while they are in memory.
 
-    Invariant: each shard of each level is written once, when its last voxel is known, and nothing is read back.
-
-    Parameters
-    ----------
-    image
-        The image.
-    threads, n_threads
-        Threads that merge voxels, and how many; tensorstore encodes with as many of its own.
+    Invariant: blocks come in order of planes, then rows. Each shard of each level is written once, when its last voxel
+    is known, and nothing is read back. Voxels are merged on `threads`; tensorstore encodes on `n_threads` of its own.
     """
 
     def __init__(self, image: OmeZarrImage, threads: Executor | None, n_threads: int) -> None:
@@ -214,18 +202,21 @@ class UnitWriter:
         self._regions: list[tuple[Level, Region]] = []
         self._writing: list[Any] = []
 
-    def put(self, origin: Zyx, block: Array) -> PendingShards:
-        """Start to write a block of level 0, and the lower levels made from it."""
+    def put(self, origin: Zyx, block: Array) -> Callable[[], None]:
+        """Start to write a block of level 0, whose first voxel is at `origin`, and the lower levels made from it.
+
+        Returns a function that waits until they are on disk; the block must not change before.
+        """
         self._writing = [work for work in self._writing if not work.done() or work.exception() is not None]
         before = len(self._writing)
         self._put_shard(self._levels[0], origin, block)
-        return PendingShards(self._image, self._writing[before:])
+        return partial(self._image.wait_for, self._writing[before:])
 
     def finish(self) -> dict[str, int]:
         """Wait until all shards are on disk; returns the bytes of each file, by its path below the image."""
         if self._incomplete:
             raise RuntimeError(f"{len(self._incomplete)} shards are not complete")
-        PendingShards(self._image, self._writing).result()
+        self._image.wait_for(self._writing)
         names = (name for level, region in self._regions for name in self._image.file_names(level, region))
         paths = ((name, self._image.folder / name) for name in names)
         return {name: path.stat().st_size for name, path in paths if path.is_file()}  # shards of zeros are not stored
@@ -253,26 +244,24 @@ class UnitWriter:
             following = self._levels[level.index + 1]
             if any(start % step for start, step in zip(origin, following.step, strict=True)):
                 raise RuntimeError(f"a shard of level {level.index} ends inside a voxel of level {following.index}")
-            self._downsample(shard, following, _zyx(map(operator.floordiv, origin, following.step)))
+            self._downsample(shard, following, zyx(map(operator.floordiv, origin, following.step)))
 
     def _downsample(self, source: Array, level: Level, origin: Zyx) -> None:
         """Downsample a shard of the previous level to `origin` of this level; write the target shard once complete."""
         size = self._image.sharding.levels[level.index].shard
-        first = _zyx(start // n * n for start, n in zip(origin, size, strict=True))
-        shape = _zyx(min(n, end - start) for n, end, start in zip(size, level.shape, first, strict=True))
+        first = zyx(start // n * n for start, n in zip(origin, size, strict=True))
+        shape = zyx(min(n, end - start) for n, end, start in zip(size, level.shape, first, strict=True))
         shard, n_missing = self._incomplete.pop((level.index, first), (None, math.prod(shape)))
         if shard is None:
             shard = self._empty(shape, source.dtype)
-        merged = _zyx(math.ceil(n / step) for n, step in zip(source.shape, level.step, strict=True))
-        self._merge(source, level.step, shard[_region(_zyx(map(operator.sub, origin, first)), merged)])
+        merged = zyx(math.ceil(n / step) for n, step in zip(source.shape, level.step, strict=True))
+        target = shard[_region(zyx(map(operator.sub, origin, first)), merged)]
+        downsample(source, level.step, self._image.kind, self._threads, self._n_threads, target)
         n_missing -= math.prod(merged)
         if n_missing:
             self._incomplete[level.index, first] = (shard, n_missing)
         else:
             self._put_shard(level, first, shard)
-
-    def _merge(self, source: Array, step: Zyx, out: Array) -> None:
-        downsample(source, step, self._image.kind, self._threads, self._n_threads, out)
 
     def _empty(self, shape: Zyx, dtype: np.dtype[Any]) -> Array:
         """Return an array, a written one if possible: for the system, new memory costs more time than downsampling."""
@@ -282,19 +271,6 @@ class UnitWriter:
                 return shard
         self._reusable = [(shard, writing) for shard, writing in self._reusable if not writing.done()]
         return np.empty(shape, dtype)
-
-
-@dataclass(frozen=True)
-class PendingShards:
-    """Shards that are being written in the background."""
-
-    image: OmeZarrImage
-    writing: list[Any]
-
-    def result(self) -> None:
-        """Wait until they are on disk."""
-        for work in self.writing:
-            self.image.finished(work)
 
 
 @cache
@@ -358,9 +334,4 @@ def _shards(shape: Zyx, shard: Zyx) -> list[Region]:
 
 def _region(origin: Zyx, shape: Sequence[int]) -> Region:
     z, y, x = (slice(start, start + n) for start, n in zip(origin, shape, strict=True))
-    return (z, y, x)
-
-
-def _zyx(values: Iterable[int]) -> Zyx:
-    z, y, x = values
     return (z, y, x)

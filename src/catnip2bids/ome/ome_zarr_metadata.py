@@ -7,6 +7,7 @@ images with both.
 
 from __future__ import annotations
 
+import colorsys
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from catnip2bids.ome.levels import Level
 
 _DARKEST, _BRIGHTEST = 1.0, 99.8  # percentiles of the display window
 _LARGEST_EXACT = 2**23  # consecutive numbers from here on may be equal in float32
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
+_LIGHTNESSES = (0.42, 0.52, 0.62)
+_SATURATIONS = (0.60, 0.75, 0.90)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,18 @@ class Display:
     largest: float
     start: float  # shown as black
     end: float  # shown as white
+
+
+def color_of_label(index: int) -> str:
+    """Return the default colour ``#rrggbb`` of a label value, which is always the same.
+
+    Hues advance by the golden ratio, so that neighbouring ids look different; the lightness suits black and white
+    backgrounds.
+    """
+    hue = index * _GOLDEN_RATIO % 1
+    lightness = _LIGHTNESSES[index % 3]
+    saturation = _SATURATIONS[index // 3 % 3]
+    return "#" + bytes(round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, saturation)).hex()
 
 
 def choose_display(
@@ -80,16 +96,7 @@ def image_metadata(
 ) -> dict[str, Any]:
     """Return the metadata of an image, without the version of OME-Zarr.
 
-    Parameters
-    ----------
-    name
-        Name of the image.
-    levels
-        Its resolution levels, level 0 first.
-    kind
-        Decides the description of the downsampling method.
-    values
-        The display window of an intensity image, or the values of a label image.
+    `values` is the display window of an intensity image, or the values of a label image.
     """
     method = DOWNSAMPLING[kind]
     document: dict[str, Any] = {

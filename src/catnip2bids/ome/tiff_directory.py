@@ -17,9 +17,11 @@ import numpy.typing as npt
 
 from catnip2bids._version import __version__
 from catnip2bids.errors import UsageError
-from catnip2bids.volume import FileRange
+from catnip2bids.volume import Encoding, FileRange
 
 Array = npt.NDArray[Any]
+Tags = dict[int, tuple[int, Array]]
+"""Type and values of the tags of a directory, by their numbers."""
 
 _SHORT, _LONG, _RATIONAL, _ASCII, _LONG8 = 3, 4, 5, 2, 16
 _DTYPES = {_SHORT: "u2", _LONG: "u4", _RATIONAL: "u4", _ASCII: "u1", _LONG8: "u8"}
@@ -39,21 +41,11 @@ def bits_per_value(dtype: str) -> int:
 
 
 @dataclass(frozen=True)
-class SegmentFormat:
-    """How the pixels of one image are divided into segments, strips or tiles, and encoded: values of the tags."""
-
-    compression: int
-    predictor: int = 1
-    rows_per_strip: int | None = None
-    tile: tuple[int, int] | None = None  # rows and columns
-
-
-@dataclass(frozen=True)
 class EncodedImage:
     """The encoded pixels of a plane, or of one of its lower levels."""
 
     shape: tuple[int, int]
-    segments: SegmentFormat
+    encoding: Encoding
     counts: npt.NDArray[np.uint64]  # bytes of each segment
     data: Sequence[bytes | FileRange]  # all segments in order
 
@@ -78,47 +70,34 @@ class TiffFormat:
     def block(
         self, levels: Sequence[EncodedImage], at: int, description: str | None, *, is_last: bool
     ) -> list[bytes | FileRange]:
-        """Return the block of a plane, in pieces.
+        """Return the block of a plane and its lower levels at offset `at`, in pieces.
 
-        Parameters
-        ----------
-        levels
-            The plane and its lower levels.
-        at
-            Offset of the block in the file.
-        description
-            The OME-XML for the first plane, else None.
-        is_last
-            Whether this is the last plane.
-
-        Raises
-        ------
-        UsageError
-            If the file becomes too large for a classic TIFF.
+        The first plane has the OME-XML as its description. Raises UsageError if the file becomes too large for a
+        classic TIFF.
         """
-        directories = [self._directory(level, index) for index, level in enumerate(levels)]
+        directories = [self._tags(level, index) for index, level in enumerate(levels)]
         if description is not None:
-            directories[0].add(270, _ASCII, np.frombuffer(description.encode() + b"\0", np.uint8))
+            directories[0][270] = _tag(_ASCII, np.frombuffer(description.encode() + b"\0", np.uint8))
         if len(levels) > 1:
-            directories[0].add(330, self._offset_type, np.zeros(len(levels) - 1, np.uint64))
+            directories[0][330] = _tag(self._offset_type, np.zeros(len(levels) - 1, np.uint64))
         begins = [at]
-        for directory in directories:
-            begins.append(begins[-1] + directory.n_bytes)
+        for tags in directories:
+            begins.append(begins[-1] + self._n_bytes(tags))
         data_at = begins[-1] + _padding(levels[0], begins[-1])
         padding = bytes(data_at - begins[-1])
         data_end = data_at + sum(int(level.counts.sum()) for level in levels)
         end = data_end + data_end % 2
         if not self.big and (end > _CLASSIC_BYTES or (end == _CLASSIC_BYTES and not is_last)):
             raise UsageError("more than 4 GiB do not fit into a classic TIFF (.ome.tif); name the image .ome.btf")
-        for directory, level in zip(directories, levels, strict=True):
+        for tags, level in zip(directories, levels, strict=True):
             starts = np.concatenate((np.zeros(1, np.uint64), np.cumsum(level.counts)[:-1].astype(np.uint64)))
-            directory.set(273 if level.segments.tile is None else 324, starts + np.uint64(data_at))
+            tags[273 if level.encoding.tile is None else 324] = _tag(self._offset_type, starts + np.uint64(data_at))
             data_at += int(level.counts.sum())
         if len(levels) > 1:
-            directories[0].set(330, np.array(begins[1:-1], np.uint64))
+            directories[0][330] = _tag(self._offset_type, np.array(begins[1:-1], np.uint64))
         pieces: list[bytes | FileRange] = [
-            directory.to_bytes(begin, 0 if is_last or index else end)
-            for index, (directory, begin) in enumerate(zip(directories, begins, strict=False))
+            self._directory(tags, begin, 0 if is_last or index else end)
+            for index, (tags, begin) in enumerate(zip(directories, begins, strict=False))
         ]
         pieces += [padding, *(piece for level in levels for piece in level.data)]
         return [*pieces, bytes(end - data_end)]
@@ -127,36 +106,67 @@ class TiffFormat:
     def _offset_type(self) -> int:
         return _LONG8 if self.big else _LONG
 
-    def _directory(self, image: EncodedImage, index: int) -> _Directory:
-        (n_rows, n_columns), segments, dtype = image.shape, image.segments, np.dtype(self.dtype)
-        directory = _Directory(self)
-        directory.add(254, _LONG, [_REDUCED_IMAGE if index else 0])
-        directory.add(256, _LONG, [n_columns])
-        directory.add(257, _LONG, [n_rows])
-        directory.add(258, _SHORT, [bits_per_value(self.dtype)])
-        directory.add(259, _SHORT, [segments.compression])
-        directory.add(262, _SHORT, [1])  # BlackIsZero
-        directory.add(277, _SHORT, [1])
+    def _tags(self, image: EncodedImage, index: int) -> Tags:
+        """Return the tags of a level of a plane; the offsets of its segments are still 0."""
+        (n_rows, n_columns), encoding, dtype = image.shape, image.encoding, np.dtype(self.dtype)
+        tags = {
+            254: _tag(_LONG, [_REDUCED_IMAGE if index else 0]),
+            256: _tag(_LONG, [n_columns]),
+            257: _tag(_LONG, [n_rows]),
+            258: _tag(_SHORT, [bits_per_value(self.dtype)]),
+            259: _tag(_SHORT, [encoding.compression]),
+            262: _tag(_SHORT, [1]),  # BlackIsZero
+            277: _tag(_SHORT, [1]),
+            284: _tag(_SHORT, [1]),
+            296: _tag(_SHORT, [_CENTIMETER]),
+            305: _tag(_ASCII, np.frombuffer(f"catnip2bids {__version__}\0".encode(), np.uint8)),
+            339: _tag(_SHORT, [_SAMPLE_FORMATS[dtype.kind]]),
+        }
         for tag, size_um in zip((283, 282), self.pixel_size_um, strict=True):
-            directory.add(tag, _RATIONAL, _rational(_UM_PER_CM / (size_um * 2**index)))
-        directory.add(284, _SHORT, [1])
-        directory.add(296, _SHORT, [_CENTIMETER])
-        directory.add(305, _ASCII, np.frombuffer(f"catnip2bids {__version__}\0".encode(), np.uint8))
-        if segments.predictor != 1:
-            directory.add(317, _SHORT, [segments.predictor])
-        offsets = np.zeros(len(image.counts), np.uint64)
+            tags[tag] = _tag(_RATIONAL, _rational(_UM_PER_CM / (size_um * 2**index)))
+        if encoding.predictor != 1:
+            tags[317] = _tag(_SHORT, [encoding.predictor])
+        offsets = _tag(self._offset_type, np.zeros(len(image.counts), np.uint64))
         count_type = _LONG8 if int(image.counts.max()) >= 2**32 else _LONG  # which is refused in a classic TIFF
-        if segments.tile is None:
-            directory.add(273, self._offset_type, offsets)
-            directory.add(278, _LONG, [segments.rows_per_strip or n_rows])
-            directory.add(279, count_type, image.counts)
-        else:
-            directory.add(322, _LONG, [segments.tile[1]])
-            directory.add(323, _LONG, [segments.tile[0]])
-            directory.add(324, self._offset_type, offsets)
-            directory.add(325, count_type, image.counts)
-        directory.add(339, _SHORT, [_SAMPLE_FORMATS[dtype.kind]])
-        return directory
+        counts = _tag(count_type, image.counts)
+        if encoding.tile is None:
+            return tags | {273: offsets, 278: _tag(_LONG, [encoding.rows_per_strip or n_rows]), 279: counts}
+        n_tile_rows, n_tile_columns = encoding.tile
+        return tags | {322: _tag(_LONG, [n_tile_columns]), 323: _tag(_LONG, [n_tile_rows]), 324: offsets, 325: counts}
+
+    @property
+    def _entry_capacity(self) -> int:
+        """Bytes of values that fit into an entry of a directory; others follow the directory."""
+        return 8 if self.big else 4
+
+    def _n_entry_bytes(self, tags: Tags) -> int:
+        return 8 + 20 * len(tags) + 8 if self.big else 2 + 12 * len(tags) + 4
+
+    def _n_bytes(self, tags: Tags) -> int:
+        """Return the bytes of a directory, including the values that follow it."""
+        outside = (values.nbytes for _, values in tags.values() if values.nbytes > self._entry_capacity)
+        return self._n_entry_bytes(tags) + sum(n + n % 2 for n in outside)
+
+    def _directory(self, tags: Tags, at: int, following: int) -> bytes:
+        """Return the bytes of the directory at offset `at`; `following` is the offset of the next one, or 0."""
+        order, offset_format = self.byte_order, f"{self.byte_order}{'Q' if self.big else 'I'}"
+        stored = {tag: values.astype(values.dtype.newbyteorder(order)).tobytes() for tag, (_, values) in tags.items()}
+        outside: list[bytes] = []
+        outside_at = at + self._n_entry_bytes(tags)
+        # texts first: some readers search only the first bytes for OME-XML
+        for tag in sorted(tags, key=lambda tag: (tags[tag][0] != _ASCII, tag)):
+            data = stored[tag]
+            if len(data) > self._entry_capacity:
+                stored[tag] = struct.pack(offset_format, outside_at)
+                outside.append(data + bytes(len(data) % 2))
+                outside_at += len(outside[-1])
+        entries = [struct.pack(f"{order}{'Q' if self.big else 'H'}", len(tags))]
+        for tag, (kind, values) in sorted(tags.items()):
+            n_values = len(values) // 2 if kind == _RATIONAL else len(values)
+            entries.append(struct.pack(f"{order}HH{'Q' if self.big else 'I'}", tag, kind, n_values))
+            entries.append(stored[tag].ljust(self._entry_capacity, b"\0"))
+        entries.append(struct.pack(offset_format, following))
+        return b"".join(entries + outside)
 
 
 def _padding(image: EncodedImage, at: int) -> int:
@@ -177,75 +187,10 @@ def _rational(value: float) -> list[int]:
     return [min(round(value * denominator), 2**32 - 1), denominator]
 
 
-class _Directory:
-    """One directory: its tags, followed by the values that do not fit into the entries."""
-
-    def __init__(self, format_: TiffFormat) -> None:
-        self._format = format_
-        self._tags: dict[int, tuple[int, Array]] = {}
-
-    def add(self, tag: int, kind: int, values: Any) -> None:
-        """Add a tag; raises ValueError if its type cannot hold the values."""
-        self._tags[tag] = kind, _cast(np.asarray(values), kind)
-
-    def set(self, tag: int, values: Array) -> None:
-        """Replace the values of a tag by equally many others."""
-        kind, before = self._tags[tag]
-        if len(values) != len(before):
-            raise ValueError(f"tag {tag} has {len(before)} values")
-        self._tags[tag] = kind, _cast(values, kind)
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of the directory, including the values that follow it."""
-        return self._n_entry_bytes + sum(
-            _even(n) for _, values in self._tags.values() if (n := values.nbytes) > self._entry_capacity
-        )
-
-    @property
-    def _entry_capacity(self) -> int:
-        """Bytes of values that fit into an entry."""
-        return 8 if self._format.big else 4
-
-    @property
-    def _n_entry_bytes(self) -> int:
-        return 8 + 20 * len(self._tags) + 8 if self._format.big else 2 + 12 * len(self._tags) + 4
-
-    def to_bytes(self, at: int, following: int) -> bytes:
-        """Return the bytes of the directory at offset `at`; `following` is the offset of the next one, or 0."""
-        order, big = self._format.byte_order, self._format.big
-        entries = [struct.pack(f"{order}{'Q' if big else 'H'}", len(self._tags))]
-        outside: list[bytes] = []
-        outside_at = at + self._n_entry_bytes
-        offsets: dict[int, int] = {}
-        # texts first: some readers search only the first bytes for OME-XML
-        for tag in sorted(self._tags, key=lambda tag: (self._tags[tag][0] != _ASCII, tag)):
-            values = self._tags[tag][1]
-            if values.nbytes > self._entry_capacity:
-                data = values.astype(values.dtype.newbyteorder(order)).tobytes()
-                offsets[tag] = outside_at
-                outside.append(data + bytes(len(data) % 2))
-                outside_at += len(outside[-1])
-        for tag in sorted(self._tags):
-            kind, values = self._tags[tag]
-            n_values = len(values) // 2 if kind == _RATIONAL else len(values)
-            entries.append(struct.pack(f"{order}HH{'Q' if big else 'I'}", tag, kind, n_values))
-            if tag in offsets:
-                entries.append(struct.pack(f"{order}{'Q' if big else 'I'}", offsets[tag]))
-            else:
-                entries.append(
-                    values.astype(values.dtype.newbyteorder(order)).tobytes().ljust(self._entry_capacity, b"\0")
-                )
-        entries.append(struct.pack(f"{order}{'Q' if big else 'I'}", following))
-        return b"".join(entries + outside)
-
-
-def _cast(values: Array, kind: int) -> Array:
-    cast = values.astype(_DTYPES[kind])
-    if not np.array_equal(cast, values):
+def _tag(kind: int, values: npt.ArrayLike) -> tuple[int, Array]:
+    """Return type and values of a tag; raises ValueError if the type cannot hold the values."""
+    given = np.asarray(values)
+    cast = given.astype(_DTYPES[kind])
+    if not np.array_equal(cast, given):
         raise ValueError(f"values do not fit into the type {kind} of a tag")
-    return cast
-
-
-def _even(n: int) -> int:
-    return n + n % 2
+    return kind, cast

@@ -17,8 +17,8 @@ from errno import ENAMETOOLONG
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import atomic_output
+from catnip2bids.documents import refuse_special_file
 from catnip2bids.errors import ReadError, SourceError
-from catnip2bids.file_types import refuse_special_file
 from catnip2bids.formatting import format_list
 from catnip2bids.packaging.tasks import CopyTask
 from catnip2bids.paths import SafePath, safe_path

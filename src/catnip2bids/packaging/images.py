@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from catnip2bids.atomic_write import atomic_output, partial_path, remove
+from catnip2bids.atomic_write import atomic_output, discard_staging, partial_path, remove
 from catnip2bids.bids.dataset_paths import sidecar_of
 from catnip2bids.bids.plane_hashes import PlaneRecord, hashes_path, write_hashes
 from catnip2bids.bids.provenance import ImageRecord
@@ -22,7 +22,6 @@ from catnip2bids.ome import OmeZarrImage, OmeZarrVersion, description_sha256, im
 from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.paths import safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.staging import discard_staging
 
 
 def is_current(task: ImageTask, dataset: Path, record: ImageRecord) -> bool:

@@ -17,7 +17,13 @@ from math import prod
 from pathlib import Path
 from typing import Any, Unpack
 
-from catnip2bids.atomic_write import output_folder, raising_write_errors, write_text
+from catnip2bids.atomic_write import (
+    output_folder,
+    raising_write_errors,
+    remove_partials,
+    unfinished_outputs,
+    write_text,
+)
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, read_provenance
@@ -37,7 +43,6 @@ from catnip2bids.paths import safe_path
 from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import source_list
-from catnip2bids.staging import remove_partials, unfinished_outputs
 from catnip2bids.versions import installed_versions
 
 

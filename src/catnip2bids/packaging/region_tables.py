@@ -17,9 +17,9 @@ from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table, read_table
 from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, read_atlas_table
 from catnip2bids.catnip.counts import counted_segmentation, read_counts
-from catnip2bids.colors import color_of_label
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.leftovers import without_leftovers
+from catnip2bids.ome import color_of_label
 from catnip2bids.paths import safe_path
 
 _COUNTS = ("index", "name", "abbreviation", "cell_count", "label_volume")

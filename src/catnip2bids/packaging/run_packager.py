@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from catnip2bids.atomic_write import remove
+from catnip2bids.atomic_write import discard_staging, remove
 from catnip2bids.bids.dataset_paths import copy_of, sidecar_of
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
@@ -31,7 +31,6 @@ from catnip2bids.packaging.result import PackageLog
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import safe_path
 from catnip2bids.scanning import Entry, files_below
-from catnip2bids.staging import discard_staging
 from catnip2bids.volume import other_series, slice_files
 
 

@@ -16,10 +16,9 @@ from catnip2bids.build_image import ImageSpec
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable
 from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat, VoxelGrid
 from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK, WHOLE_LABELS
-from catnip2bids.colors import color_of_label
 from catnip2bids.comparison import Relation
 from catnip2bids.enums import Format, Naming
-from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, is_label_type
+from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, color_of_label, is_label_type
 from catnip2bids.packaging.redundancy import CheckedPlan, RedundancyCheck
 from catnip2bids.packaging.region_tables import atlas_of
 from catnip2bids.packaging.result import RunSummary

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from catnip2bids.bids.tables import UNKNOWN
+from catnip2bids.formatting import in_xml
 from catnip2bids.regions import DisplayedRegion, region_of
 from catnip2bids.reporting.samples import Counts, Sample
 from catnip2bids.reporting.views import Histogram
-from catnip2bids.xml_text import in_xml
 
 _TEXT: Final = "currentColor"
 _MOST_BARS: Final = 24

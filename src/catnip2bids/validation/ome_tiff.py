@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from catnip2bids.documents import read_xml
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_bytes, format_shape
 from catnip2bids.validation.findings import Finding, error, warning
@@ -29,7 +30,6 @@ from catnip2bids.volume.open_plane import WholePlane
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.volume.tiff_page import MOST_READ_BYTES, ROWS_AT_A_TIME, PageLayout, bytes_to_read, levels_of
 from catnip2bids.volume.tiff_stack import misplaced
-from catnip2bids.xml_text import read_xml
 
 CHECK = "ome-tiff"
 NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"

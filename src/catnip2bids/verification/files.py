@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.atomic_write import MARKERS, PARTIAL, final_path
+from catnip2bids.atomic_write import MARKERS, PARTIAL, final_path, temporary_below
 from catnip2bids.bids.checksums import CHECKSUMS, NOT_CHECKED, Checksums, checked_files, file_sha256
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, sidecar_of
 from catnip2bids.bids.plane_hashes import hashes_path
@@ -23,7 +23,6 @@ from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_bytes
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
-from catnip2bids.staging import temporary_below
 from catnip2bids.verification.result import FileProblem, ProblemKind
 
 _READ_BYTES = 2**20

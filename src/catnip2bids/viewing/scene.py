@@ -17,9 +17,8 @@ from catnip2bids.bids.dataset_paths import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
 from catnip2bids.catnip.component_type import Content
 from catnip2bids.catnip.components import WHOLE_LABELS, component_of
-from catnip2bids.documents import refuse_foreign
+from catnip2bids.documents import refuse_foreign, refuse_special_file
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
-from catnip2bids.file_types import refuse_special_file
 from catnip2bids.ome import LabelValue
 from catnip2bids.paths import file_name, inside
 from catnip2bids.regions import displayed_regions

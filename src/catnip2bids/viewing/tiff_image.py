@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from catnip2bids.documents import read_xml, refuse_special_file
 from catnip2bids.enums import Kind, OmeZarrVersion
 from catnip2bids.errors import SourceError
-from catnip2bids.file_types import refuse_special_file
 from catnip2bids.formatting import format_bytes
 from catnip2bids.ome import LabelValue, Level, choose_display, image_metadata
 from catnip2bids.ome.ome_zarr_metadata import Display, group_attributes
@@ -31,7 +31,6 @@ from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel
 from catnip2bids.volume import TiffStack, inspect_stack, open_tiff
 from catnip2bids.volume.tiff_file import directory_offsets, refuse_long_tags
 from catnip2bids.volume.tiff_page import levels_of
-from catnip2bids.xml_text import read_xml
 
 Array = npt.NDArray[Any]
 Zyx = tuple[int, int, int]

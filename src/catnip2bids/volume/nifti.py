@@ -22,8 +22,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.documents import refuse_special_file
 from catnip2bids.errors import SourceError
-from catnip2bids.file_types import refuse_special_file
 from catnip2bids.volume.open_plane import OpenPlane, WholePlane
 from catnip2bids.volume.tiff_checks import LARGEST_DEFLATE_RATIO
 from catnip2bids.volume.volume import Inspection, ReadCost, SingleFile, size_on_disk

@@ -15,6 +15,7 @@ from itertools import chain, islice, pairwise
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
 
+from catnip2bids.documents import read_xml
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import SHOWN, format_count, format_list
 from catnip2bids.volume.open_plane import OpenPlane
@@ -24,7 +25,6 @@ from catnip2bids.volume.tiff_encoding import EncodedPlane
 from catnip2bids.volume.tiff_file import open_tiff, saved_in_python
 from catnip2bids.volume.tiff_page import PageLayout, TiffPlanes, agreed, check_planes, open_page, read_encoded
 from catnip2bids.volume.volume import Inspection, PlaneSource, size_on_disk
-from catnip2bids.xml_text import read_xml
 
 _EXAMPLES = 3
 _HEADER_READERS = 8  # headers are small and far apart: the file system's latency is what counts

@@ -19,9 +19,8 @@ from typing import Literal
 
 import tifffile
 
-from catnip2bids.documents import MOST_BYTES
+from catnip2bids.documents import MOST_BYTES, refuse_special_file
 from catnip2bids.errors import ReadError, SourceError, refuse_without_memory
-from catnip2bids.file_types import refuse_special_file
 
 _BIG_TIFF = 43
 _MOST_TAGS = 4096

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import tifffile
 from tifffile import COMPRESSION
 
+from catnip2bids.documents import read_xml
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_count, format_list, format_planes
 from catnip2bids.volume.open_plane import OpenPlane
@@ -31,7 +32,6 @@ from catnip2bids.volume.tiff_page import (
     read_encoded,
 )
 from catnip2bids.volume.volume import Inspection, SingleFile, size_on_disk
-from catnip2bids.xml_text import read_xml
 
 _EACH_ONCE = "TiffData must name each of the {} planes once, in order"
 

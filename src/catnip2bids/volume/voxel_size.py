@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from catnip2bids.documents import read_xml
 from catnip2bids.volume.nifti import NiftiVolume, nifti_header
 from catnip2bids.volume.slice_series import SliceSeries
 from catnip2bids.volume.tiff_file import open_tiff
@@ -24,7 +25,6 @@ from catnip2bids.volume.tiff_stack import ContiguousStack, TiffStack
 from catnip2bids.volume.volume import Volume
 from catnip2bids.volume.zarr import ZarrVolume
 from catnip2bids.volume.zarr.metadata import LENGTH_UNITS
-from catnip2bids.xml_text import read_xml
 
 Sizes = tuple[float | None, float | None, float | None]
 

@@ -21,9 +21,8 @@ from typing import Annotated, Any, BinaryIO
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
-from catnip2bids.documents import read_object
+from catnip2bids.documents import read_object, refuse_special_file
 from catnip2bids.errors import DatasetError, ReadError, SourceError
-from catnip2bids.file_types import refuse_special_file
 from catnip2bids.formatting import format_bytes
 from catnip2bids.paths import leads_out
 

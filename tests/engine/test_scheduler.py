@@ -27,6 +27,7 @@ from catnip2bids.engine import (
     scheduler_for,
     split_into_units,
 )
+from catnip2bids.engine.unit_results import read_marker
 from catnip2bids.errors import SourceError
 from catnip2bids.ome import OmeZarrImage
 from catnip2bids.paths import safe_path
@@ -225,7 +226,7 @@ def test_units_may_be_converted_by_other_processes(tmp_path: Path) -> None:
         results = list(workers.map(partial(convert_unit, resources=RESOURCES), reversed(units)))
     image.write_remaining_levels(2)
     assert tuple(h for result in reversed(results) for h in result.sha256) == hashes(planes)
-    assert all(unit.marker.read(image.folder) for unit in units)
+    assert all(read_marker(unit.marker, image.folder) for unit in units)
     convert(volume, alone)
     assert files_of(image.folder) == files_of(alone.folder)
 
