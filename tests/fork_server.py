@@ -59,7 +59,7 @@ _IMPORTED = (
     *("typer.rich_utils", "zarr"),
 )
 """What programs would import first."""
-_SECONDS_TO_LOOK = 0.02
+_SECONDS_BETWEEN_POLLS = 0.02
 
 
 class Program:
@@ -90,7 +90,7 @@ class Program:
         while (code := self.poll()) is None:
             if time.monotonic() > end:
                 raise subprocess.TimeoutExpired("a forked program", seconds, self.printed, self.said)
-            time.sleep(_SECONDS_TO_LOOK)
+            time.sleep(_SECONDS_BETWEEN_POLLS)
         return code
 
     def finished(self, seconds: float = 120) -> subprocess.CompletedProcess[str]:

@@ -216,7 +216,7 @@ def _windows_1252(path: Path, content: bytes, warn: Warn) -> str:
 
 
 def split_fields(text: str, delimiter: str, first_line: int = 1) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and fields of each filled row; raises ValueError for quotes that do not close in the line."""
+    """Yield line number and fields of each row that is not empty; raises ValueError if a quote spans lines."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = first_line
     try:

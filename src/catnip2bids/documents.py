@@ -173,7 +173,7 @@ def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:
                     continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append((path, depth + 1))
-            elif not entry.is_file(follow_symlinks=False) and _is_special(entry):  # most need no stat
+            elif not entry.is_file(follow_symlinks=False) and _is_special(entry):  # which most tell without a stat
                 yield path, "is a named pipe or a device, not a file; remove it"
 
 

@@ -158,7 +158,7 @@ def test_workers_that_come_later_are_given_work(tmp_path: Path, monkeypatch: pyt
         Client(cluster.address) as watching,
         ThreadPoolExecutor(1) as handing_over,
     ):
-        monkeypatch.setattr("catnip2bids.engine.dask_executor._SECONDS_BETWEEN_LOOKS", 0.5)
+        monkeypatch.setattr("catnip2bids.engine.dask_executor._SECONDS_BETWEEN_CHECKS", 0.5)
         executor = resources.executor
         assert executor is not None
         doing = handing_over.submit(lambda: [executor.submit(time.sleep, 0.5) for _ in range(30)])
@@ -183,7 +183,7 @@ def test_workers_with_as_much_memory_as_estimated_are_enough(tmp_path: Path, coh
 
 
 def test_patience_begins_when_the_last_task_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("catnip2bids.engine.dask_executor._SECONDS_BETWEEN_LOOKS", 0.1)
+    monkeypatch.setattr("catnip2bids.engine.dask_executor._SECONDS_BETWEEN_CHECKS", 0.1)
     client = ClientWithoutWorkers()
     executor = ClusterExecutor(cast(Any, client), 4, patience_s=2)
     end = time.monotonic() + 2.5

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from catnip2bids.engine import Resources
 from catnip2bids.errors import SourceError
 from catnip2bids.progress import Progress
-from catnip2bids.scanning import Entry, Run, scan
+from catnip2bids.scanning import Entry, Run, scan, scan_with_resources
 from catnip2bids.volume import inspect_volume
 from runs import FLOX, KO, KO_NAME, SHAPE, TODAY, TODAY_NAME, slices_of, state_of, write_l0, write_l1, write_l2
 
@@ -308,7 +309,7 @@ def test_worker_processes_find_what_this_process_finds(tmp_path: Path, monkeypat
     monkeypatch.setattr("catnip2bids.scanning.scan_sources._HEADER_BYTES", 2**28)
     progress = Progress()
     monkeypatch.setattr(progress, "looking_at", looked_at.append)
-    elsewhere = scan(tmp_path, progress, jobs=2)
+    elsewhere = scan_with_resources(tmp_path, progress, Resources(2, 2**30))
     assert elsewhere == here
     assert [entry.path for entry in elsewhere.runs[1].entries if entry.problems] == ["FRST"]
     assert looked_at == [f"{run.folder.name}/{entry.path}" for run in here.runs for entry in run.entries]

@@ -27,9 +27,10 @@ class Table:
     rows: tuple[Row, ...] = ()  # columns that are missing in a row are unknown
 
     def merged(self, rows: Sequence[Row], key: Sequence[str], *, keep_known: bool = False) -> Table:
-        """Add rows, or update those with the same `key`: columns that identify a row, by which the result is sorted.
+        """Add rows, and update those that exist already.
 
-        Unknown values (``n/a``, ``NA`` ...) do not replace known ones; with `keep_known` no value replaces a known one.
+        The columns in `key` identify a row, and the result is sorted by them. Unknown values (``n/a``, ``NA`` ...) do
+        not replace known ones; with `keep_known` no value replaces a known one.
         """
         merged = {_key(row, key): dict(row) for row in self.rows}
         for row in rows:
@@ -50,7 +51,7 @@ class Table:
 def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
     """Read a TSV file, which must have the first of these columns; return an empty table if it does not exist.
 
-    DatasetError is raised for what is not UTF-8 text, names a column twice, or has rows of another length than the
+    Raises DatasetError if the file is not UTF-8 text, has two columns of one name, rows of another length than the
     header, or quotes that do not match.
     """
     if not path.is_file():

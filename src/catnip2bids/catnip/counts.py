@@ -117,7 +117,10 @@ def _region_count(row: Row) -> RegionCount:
 
 
 def counted_segmentation(desc: str) -> tuple[int, bool] | None:
-    """Return the threshold of counts, and whether they are corrected, by the ``desc-`` label of their table."""
+    """Find the segmentation that a counts table belongs to, by the ``desc-`` label of the table.
+
+    Returns its threshold, and whether the counts are corrected; None for labels of other files.
+    """
     for row in COMPONENTS:
         if row.storage == SourceFormat.TABLE and (found := row.match_desc(desc)):
             return int(found["threshold"]), row.is_corrected

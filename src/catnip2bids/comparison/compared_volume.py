@@ -61,7 +61,7 @@ class SequentialPlane:
         height = height or self.band_height
         n_decoded = min(height, n_rows) if self.plane.reads_rows else n_rows
         buffer = np.empty((n_decoded, n_columns), self.layout.dtype)
-        for top in range(0, n_rows, n_decoded):
+        for top in range(0, n_rows, max(n_decoded, 1)):
             rows = buffer[: n_rows - top]
             self.plane.read_rows(top, top + len(rows), rows)
             for first in range(0, len(rows), height):

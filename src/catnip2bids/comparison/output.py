@@ -40,10 +40,9 @@ COLUMNS = (
     "note",
 )
 
-Row = dict[str, object]
-
-
 _MOST_REGIONS = 500
+
+Row = dict[str, object]
 
 
 def write_report(comparison: Comparison, folder: Path) -> None:

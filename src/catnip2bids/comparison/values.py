@@ -121,6 +121,8 @@ class EqualModulo:
             is_wider = rows.dtype.itemsize * 8 > self.n_bits
             if is_wider and not (rows.max() < 2**self.n_bits and (rows.dtype.kind == "u" or rows.min() >= 0)):
                 return False
+        if rows_1.dtype == rows_2.dtype and np.array_equal(rows_1, rows_2):
+            return True
         bits = f"u{self.n_bits // 8}"  # such casts keep the lowest bits
         return np.array_equal(rows_1.astype(bits), rows_2.astype(bits))
 

@@ -10,7 +10,6 @@ from catnip2bids.engine.memory import (
     parse_bytes,
     worker_bytes,
 )
-from catnip2bids.engine.process_pool import is_worth_processes
 from catnip2bids.engine.scheduler import ProgressCallbacks, Scheduler, check_memory, convert_volume, scheduler_for
 from catnip2bids.engine.sequential_writer import SequentialWrite, resume_sequential_write, write_sequentially
 from catnip2bids.engine.unit_results import UnitResult
@@ -30,7 +29,6 @@ __all__ = [
     "convert_unit",
     "convert_volume",
     "divide_memory",
-    "is_worth_processes",
     "needed_bytes",
     "own_resources",
     "parse_bytes",

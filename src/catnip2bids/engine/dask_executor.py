@@ -45,8 +45,8 @@ _LOST = (
     "run the same command again to go on (Dask says: {})"
 )
 _NO_WORKER = "no worker is left in the cluster; start workers and run the same command again to go on"
-_SECONDS_TO_FETCH, _SECONDS_TO_LOOK, _SECONDS_TO_CANCEL = 120, 0.5, 5
-_SECONDS_BETWEEN_LOOKS = 5.0
+_SECONDS_TO_FETCH, _SECONDS_BETWEEN_POLLS, _SECONDS_TO_CANCEL = 120, 0.5, 5
+_SECONDS_BETWEEN_CHECKS = 5.0
 """The scheduler is asked rarely for its workers because it takes 10 ms to list 64 of them."""
 _DONE = ".done"
 _MOST_SHARED = 256
@@ -66,7 +66,7 @@ class ClusterExecutor(Executor):
         self._client = client
         self._n_slots = n_slots
         self._patience_s, self._workers_seen = patience_s, time.monotonic()
-        self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        self._next_check = time.monotonic() + _SECONDS_BETWEEN_CHECKS
         self._command = uuid.uuid4().hex
         self._reading = tuple(reading)
         self._slots = threading.Semaphore(_TASKS_PER_SLOT * n_slots)
@@ -85,10 +85,10 @@ class ClusterExecutor(Executor):
         Submitted tasks cannot be cancelled: a worker may be running them, and callers wait until nothing writes.
         Raises WorkerError if the cluster is lost.
         """
-        self._look_at_workers()
-        while not self._slots.acquire(timeout=_SECONDS_TO_LOOK):
+        self._check_workers()
+        while not self._slots.acquire(timeout=_SECONDS_BETWEEN_POLLS):
             self._check()
-            self._look_at_workers()
+            self._check_workers()
         outcome: Future[Result] = Future()
         outcome.set_running_or_notify_cancel()
         try:
@@ -112,15 +112,15 @@ class ClusterExecutor(Executor):
         if self._lost is not None:
             raise self._lost
 
-    def _look_at_workers(self) -> None:
+    def _check_workers(self) -> None:
         """Submit more tasks at a time if workers have joined; fail all tasks if there have been none for too long.
 
         The scheduler is asked at most every few seconds.
         """
         with self._lock:
-            if time.monotonic() < self._next_look:
+            if time.monotonic() < self._next_check:
                 return
-            self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+            self._next_check = time.monotonic() + _SECONDS_BETWEEN_CHECKS
         workers = workers_of(self._client)
         if workers is None:
             return  # tasks fail if the cluster is lost
@@ -146,9 +146,9 @@ class ClusterExecutor(Executor):
     def _pass_results_on(self) -> None:
         while True:
             try:
-                finished = self._finished.get(timeout=_SECONDS_BETWEEN_LOOKS)
+                finished = self._finished.get(timeout=_SECONDS_BETWEEN_CHECKS)
             except Empty:
-                self._look_at_workers()
+                self._check_workers()
                 continue
             if finished is None:
                 return

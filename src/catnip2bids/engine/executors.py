@@ -38,7 +38,7 @@ from catnip2bids.locks import supports_locks
 if TYPE_CHECKING:
     from distributed import Client
 
-_SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER, _SECONDS_TO_LOOK = 20, 60, 0.2
+_SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER, _SECONDS_BETWEEN_POLLS = 20, 60, 0.2
 _SECONDS_BETWEEN_NOTES = 15
 _SLURM = "slurm"
 _NOT_INSTALLED = "--cluster needs {}, which is not installed; in a clone of catnip2bids: pip install '.[cluster]'"
@@ -136,7 +136,7 @@ def _wait_for_workers(
         if time.monotonic() >= next_note:
             next_note = time.monotonic() + _SECONDS_BETWEEN_NOTES
             note(f"waiting for workers{state_of_jobs()} ...")
-        time.sleep(_SECONDS_TO_LOOK)
+        time.sleep(_SECONDS_BETWEEN_POLLS)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from catnip2bids.ome.ome_tiff import TiffPlaneEncoder
 from catnip2bids.ome.tiff_directory import EncodedImage
 from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.volume import Copyable, EncodedPlane, FileRange, Volume, little_endian_bytes
-from catnip2bids.volume.pixel_statistics import row_bands
+from catnip2bids.volume.pixel_values import row_bands
 
 BYTES_PER_MARKER = 2**30
 """Decoded bytes of pixels after which the file is synced and its marker written."""

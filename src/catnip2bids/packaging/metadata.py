@@ -187,7 +187,7 @@ class Metadata:
         path = self._path(DERIVATIVE / "descriptions.tsv")
         table = read_table(path, ("desc_id", "description"))
         used = {row["desc_id"] for row in rows} | {f"desc-{desc}" for desc in self._used_descs()}
-        kept = [row for row in table.rows if row["desc_id"] in used or not _is_of_catnip(row["desc_id"])]
+        kept = [row for row in table.rows if row["desc_id"] in used or not _is_catnip_desc(row["desc_id"])]
         write_text(path, Table(table.columns, tuple(kept)).merged(rows, ["desc_id"], keep_known=True).to_tsv())
         _add_keys(beside(path, f"{path.stem}.json"), {"Description": "Meaning of the desc- labels of this dataset"})
 
@@ -249,7 +249,7 @@ def _add_keys(path: SafePath, document: Mapping[str, Any]) -> None:
     _write_json(path, {**document, **read_json(path)})
 
 
-def _is_of_catnip(desc_id: str) -> bool:
+def _is_catnip_desc(desc_id: str) -> bool:
     """Tell whether a ``desc-`` label is one of CATNIP's components, not one that a person added."""
     key, _, label = desc_id.partition("-")
     return key == "desc" and any(component.match_desc(label) for component in COMPONENTS)

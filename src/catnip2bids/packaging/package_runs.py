@@ -145,7 +145,15 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
         for packager in packagers:
             packager.finish()
         about, naming = preflight.plan.dataset, preflight.settings.naming
-        Metadata(dataset, about, preflight.explicit, naming, provenance, preflight.runs, preflight.participants).write()
+        Metadata(
+            dataset,
+            about,
+            explicit=preflight.explicit,
+            naming=naming,
+            provenance=provenance,
+            runs=preflight.runs,
+            participants=preflight.participants,
+        ).write()
         _write_plan(preflight)
         _save(provenance, known, checksums, log)
         for image in unfinished_outputs(dataset):

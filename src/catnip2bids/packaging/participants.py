@@ -82,8 +82,8 @@ def _subject_of(row: GivenRow) -> str:
 def bids_value(column: str, text: str) -> str:
     """Return a value of participants.tsv in the notation of BIDS, which is ``n/a`` for unknown values.
 
-    In columns that neither BIDS nor this package defines, ``none`` and ``unknown`` stay. The ValueError about a value
-    that BIDS does not allow says what to write.
+    In columns that neither BIDS nor this package defines, ``none`` and ``unknown`` stay. Raises ValueError, which says
+    what to write instead, for a value that BIDS does not allow.
     """
     levels = participant_levels().get(column)
     is_ours = levels is not None or column in COLUMNS

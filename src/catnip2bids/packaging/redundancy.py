@@ -246,7 +246,9 @@ def check_redundancy(
         if other is not None and (decides or (is_masked and is_excluded)):
             labels = (planned.subject, planned.sample, planned.stain)
             mask = packaged_mask if is_masked else None
-            check = RedundancyCheck(entry, other, line, is_masked, decides, mask, labels)
+            check = RedundancyCheck(
+                entry, other, before=line, is_masked=is_masked, decides=decides, mask=mask, labels=labels
+            )
             result = check.compared(known, resources, progress)
             results.append(result)
             lines[entry.path] = result.planned

@@ -119,7 +119,7 @@ def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> None
     provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
     about = _remove_from_plan(dataset, subject)
     naming = Naming(provenance.settings.get("naming", Naming.BIDS))
-    Metadata(dataset, about, False, naming, provenance).write()
+    Metadata(dataset, about, explicit=False, naming=naming, provenance=provenance).write()
     add_to_history(provenance, f"catnip2bids package -o {dataset.resolve().name} --remove {subject}")
     provenance.save(dataset)
 

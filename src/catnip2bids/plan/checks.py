@@ -1,4 +1,4 @@
-"""Check that a plan names each animal once and fits the source folders it is used with; the report of `scan`.
+"""Checks of a plan: each animal has one name, and the plan fits the source folders. The report of `scan` lists them.
 
 Invariant: everything in the sources that makes `package` refuse or omit something is in the report of `scan`.
 """

@@ -181,7 +181,8 @@ class _Restorer:
             for key, run_path in self._run_paths()
             for item in items_of(provenance, key)
         ]
-        self.items.sort(key=lambda found: isinstance(found[1], LinkItem))  # so that nothing is written through links
+        # links last, so that nothing is written through them
+        self.items.sort(key=lambda found: isinstance(found[1], LinkItem))
         self._records = {target: record for run in provenance.runs.values() for target, record in run.images.items()}
         self._volumes = [item for _, item in self.items if isinstance(item, VolumeItem)]
 

@@ -44,7 +44,7 @@ class StoredImage:
     planes: tuple[PlaneRecord, ...]
 
     def read(self, plane: int) -> npt.NDArray[Any]:
-        """Read a plane of shape (y, x); refuse pixels without the hash from packaging."""
+        """Read a plane of shape (y, x); raises DatasetError if its pixels do not have the recorded hash."""
         out = np.empty(self.volume.shape[1:], self.volume.dtype)
         with closing(self.volume.open_plane(plane)) as opened:
             opened.read_rows(0, len(out), out)

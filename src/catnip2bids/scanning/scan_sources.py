@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -20,7 +21,8 @@ from catnip2bids.catnip.components import COMPONENTS, LOG, TELLTALE_FOLDERS, lay
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.run_name import parse_run_name
-from catnip2bids.engine import BoundedMap, Resources, is_worth_processes, own_resources
+from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources, own_resources
+from catnip2bids.engine.process_pool import WORKER_BYTES, is_worth_processes
 from catnip2bids.errors import ReadError, SourceError, UsageError
 from catnip2bids.formatting import format_choices, format_shape
 from catnip2bids.progress import Progress
@@ -38,14 +40,12 @@ from catnip2bids.volume import (
 
 _PARENTS_THAT_MAY_NAME_A_RUN = 3
 _ENTRY_BYTES = 32 * 2**20
-"""Memory for inspecting one entry: paths and headers, but no pixels."""
+"""Memory for inspecting an entry: paths and headers, but no pixels."""
 _HEADER_BYTES = 128 * 2**10
 """Reading the header of a slice takes as long as decoding so many bytes of pixels."""
 
 
-def scan(
-    sources: Sequence[Path | str] | Path | str, progress: Progress | None = None, *, jobs: int | None = None
-) -> Scan:
+def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None = None) -> Scan:
     """Find all runs below some folders and inspect their entries.
 
     Parameters
@@ -54,26 +54,24 @@ def scan(
         Folders that are runs, or hold runs at any depth.
     progress
         Receives the entry that is inspected.
-    jobs
-        Number of processors to use; all of them by default.
 
     Raises
     ------
     SourceError
         If a source is not a folder, no run is found below it, or the name of a folder is not UTF-8.
     UsageError
-        If no source or an impossible number of processors is given.
+        If no source is given.
 
     Examples
     --------
     >>> scan("cohort")
     <Scan cohort: 2 runs, 31 entries, 0 problems>
     """
-    return scan_with_resources(sources, progress or Progress(), own_resources(jobs, None))
+    return scan_with_resources(sources, progress or Progress(), own_resources(None, None))
 
 
 def scan_with_resources(sources: Sequence[Path | str] | Path | str, progress: Progress, resources: Resources) -> Scan:
-    """Scan as `scan` does; the slices of large cohorts are inspected in worker processes, or on a cluster."""
+    """Scan as `scan` does; entries of large cohorts are inspected in worker processes if the resources allow it."""
     folders = tuple(source_list(sources))
     runs: dict[Path, tuple[Path, Path]] = {}  # run folder and source, by resolved path
     for folder in folders:
@@ -90,15 +88,20 @@ def scan_with_resources(sources: Sequence[Path | str] | Path | str, progress: Pr
             for part in (run_folder, *run_folder.parents):
                 refuse_odd_name(part)
             runs.setdefault(run_folder.resolve(), (run_folder, folder))
+    listed = [_listed_entries(run_folder) for run_folder, _ in runs.values()]
+    inspected = iter([*_inspect_all(list(chain.from_iterable(listed)), resources, progress)])
+    entries = [list(islice(inspected, len(of_run))) for of_run in listed]
+    return Scan(folders, tuple(_run(*run, found) for run, found in zip(runs.values(), entries, strict=True)))
+
+
+@contextmanager
+def _raising_read_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the system into a `ReadError` that names the file, or this path if the file is not known."""
     try:
-        listed = [_listed_entries(run_folder) for run_folder, _ in runs.values()]
-        inspected = iter([*_inspect_all(list(chain.from_iterable(listed)), resources, progress)])
-        entries = [list(islice(inspected, len(of_run))) for of_run in listed]
-        return Scan(folders, tuple(_run(*run, found) for run, found in zip(runs.values(), entries, strict=True)))
+        yield
     except OSError as error:
-        raise ReadError(
-            f"{error.filename or folders[0]}: cannot be read: {error.strerror}; make it readable and run again"
-        ) from error
+        what = f"{error.filename or path}: cannot be read: {error.strerror}"
+        raise ReadError(f"{what}; make it readable and run again") from error
 
 
 def source_list(sources: Sequence[Path | str] | Path | str) -> list[Path]:
@@ -120,8 +123,9 @@ def _find_runs(source: Path) -> Iterator[Path]:
 def _listed_entries(run: Path) -> list[Entry]:
     """List the entries of a run, and the log beside it, which comes last."""
     log = run / ".." / f"{run.resolve().name}.log.txt"
-    beside = [recognised(Entry(f"../{log.name}", log), log.name)] if log.is_file() else []
-    return [*entries_below(run), *beside]
+    with _raising_read_errors(run):
+        beside = [recognised(Entry(f"../{log.name}", log), log.name)] if log.is_file() else []
+        return [*entries_below(run), *beside]
 
 
 def _inspect_all(entries: Sequence[Entry], resources: Resources, progress: Progress) -> Iterator[Entry]:
@@ -130,16 +134,20 @@ def _inspect_all(entries: Sequence[Entry], resources: Resources, progress: Progr
     def announced() -> Iterable[Entry]:
         for entry in entries:
             run = entry.location.parents[entry.path.count("/")]
-            progress.looking_at(f"{run.name}/{entry.path}")
+            progress.looking_at(f"{run.name}/{entry.path.removeprefix('../')}")
             yield entry
 
     n_bytes = _HEADER_BYTES * sum(map(_count_slices, entries))
-    if not is_worth_processes(n_bytes):
-        yield from map(_inspected, announced())
+    n_fitting = (resources.memory_bytes - OVERHEAD_BYTES) // (WORKER_BYTES + _ENTRY_BYTES)
+    n_processes = min(n_fitting, resources.n_threads)
+    if resources.executor is not None or n_processes < 2 or not is_worth_processes(n_bytes):
+        yield from map(_with_checked_labels, map(_inspected, announced()))
         return
-    with BoundedMap(resources, _ENTRY_BYTES, n_bytes=n_bytes, about=entries[0].location) as readers:
+    here = Resources(n_processes, resources.memory_bytes)
+    with BoundedMap(here, _ENTRY_BYTES, n_bytes=n_bytes, about="the scan") as readers:
         for entry, found in zip(entries, readers.map(_inspected, announced()), strict=True):
-            yield replace(found, component=entry.component)  # other processes return copies, and rows are singletons
+            # other processes return copies of components, which are compared by identity
+            yield _with_checked_labels(replace(found, component=entry.component))
 
 
 def _count_slices(entry: Entry) -> int:
@@ -152,7 +160,8 @@ def _count_slices(entry: Entry) -> int:
 def _run(folder: Path, source: Path, entries: Sequence[Entry]) -> Run:
     absolute = folder.resolve()
     logs = [entry.location for entry in entries if entry.component == LOG]
-    log = read_log(logs[0]) if logs else RunLog(fields={})
+    with _raising_read_errors(folder):
+        log = read_log(logs[0]) if logs else RunLog(fields={})
     return Run(
         folder=folder,
         source=folder.relative_to(source).as_posix(),
@@ -165,18 +174,20 @@ def _run(folder: Path, source: Path, entries: Sequence[Entry]) -> Run:
 
 
 def _inspected(entry: Entry) -> Entry:
-    """Inspect an entry: count its files, check them, and find problems."""
+    """Inspect an entry: count its files, check their headers, and find problems."""
+    with _raising_read_errors(entry.location):
+        return _with_headers(entry)
+
+
+def _with_headers(entry: Entry) -> Entry:
     if entry.problems or entry.set_aside:
         return entry
     if entry.component is None or entry.component.storage == SourceFormat.FILE:
         return _measured(entry)
     if entry.component.storage == SourceFormat.TABLE:
         return _checked_table(entry)
-    inspection = _with_checked_labels(entry, entry.component, _inspection(entry, entry.component))
-    if entry.component.action == Action.EXCLUDE and inspection.problems:  # excluded entries may be broken
-        warnings = inspection.warnings + inspection.problems
-        inspection = replace(inspection, volume=None, problems=(), warnings=warnings)
-    return replace(
+    inspection = _inspection(entry, entry.component)
+    found = replace(
         entry,
         n_files=inspection.n_files,
         n_bytes=inspection.n_bytes,
@@ -184,6 +195,14 @@ def _inspected(entry: Entry) -> Entry:
         problems=inspection.problems,
         warnings=entry.warnings + inspection.warnings,
     )
+    return _tolerated(found)
+
+
+def _tolerated(entry: Entry) -> Entry:
+    """Turn problems into warnings if the entry is excluded by default: it may be broken."""
+    if entry.component is None or entry.component.action != Action.EXCLUDE or not entry.problems:
+        return entry
+    return replace(entry, volume=None, problems=(), warnings=entry.warnings + entry.problems)
 
 
 def with_slice_numbers(run: Run, patterns: Mapping[str, str]) -> Run:
@@ -195,7 +214,7 @@ def with_slice_numbers(run: Run, patterns: Mapping[str, str]) -> Run:
         if listed.component is None or listed.component.storage != SourceFormat.SLICES:
             raise UsageError(f"{listed.location}: is not a slice folder; leave its slice_number out of the plan")
         at = next(index for index, entry in enumerate(entries) if entry.path == listed.path)
-        entries[at] = _inspected(replace(listed, slice_number=pattern))
+        entries[at] = _with_checked_labels(_inspected(replace(listed, slice_number=pattern)))
     compared = zip(entries, _compared_with_run(entries, run.log), strict=True)
     return replace(run, entries=tuple(new if old.path in patterns else old for old, new in compared))
 
@@ -215,11 +234,11 @@ def _inspection(entry: Entry, component: ComponentType) -> Inspection:
     return replace(inspection, warnings=inspection.warnings + links_out_of(links, entry.location, "its folder"))
 
 
-def _with_checked_labels(entry: Entry, component: ComponentType, inspection: Inspection) -> Inspection:
+def _with_checked_labels(entry: Entry) -> Entry:
     """Read labels that are stored as floats: their ids may be rounded (those from CATNIP never are)."""
-    volume = inspection.volume
-    if volume is None or component.content != Content.LABELS or volume.dtype.kind != "f":
-        return inspection
+    component, volume = entry.component, entry.volume
+    if volume is None or component is None or component.content != Content.LABELS or volume.dtype.kind != "f":
+        return entry
     plane = np.empty((1, *volume.shape[1:]), volume.dtype)
     try:
         for index in range(volume.shape[0]):
@@ -228,8 +247,8 @@ def _with_checked_labels(entry: Entry, component: ComponentType, inspection: Ins
     except SourceError as error:
         text = str(error)
         named = text if str(entry.location) in text else f"{entry.location}: {text}"
-        return replace(inspection, volume=None, problems=(*inspection.problems, named))
-    return inspection
+        return _tolerated(replace(entry, volume=None, problems=(*entry.problems, named)))
+    return entry
 
 
 def _checked_table(entry: Entry) -> Entry:

@@ -72,7 +72,7 @@ def _compared(dataset: Path, file_and_sha256: tuple[str, str]) -> FileProblem | 
 
 
 def missing_lines(provenance: Provenance, checksums: Checksums) -> list[str]:
-    """List files and copied folders without a checksum that were packaged, as provenance.json tells."""
+    """List the packaged files and folders that have no checksum."""
     return sorted({path for path in _packaged(provenance) if not checksums.below(PurePosixPath(path))})
 
 

@@ -8,7 +8,7 @@ from catnip2bids.volume.derived_volumes import PlaneSubset, RecoveredMask
 from catnip2bids.volume.detect_format import inspect_volume, is_nifti, is_slice, is_tiff, slice_files
 from catnip2bids.volume.nifti import NiftiVolume, inspect_nifti
 from catnip2bids.volume.open_plane import OpenPlane
-from catnip2bids.volume.pixel_statistics import (
+from catnip2bids.volume.pixel_values import (
     hash_stored_plane,
     hashing_bytes,
     label_values,

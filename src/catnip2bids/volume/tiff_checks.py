@@ -1,7 +1,7 @@
 """Checks of a TIFF page by its tags, before anything of it is decoded.
 
 Invariant: tifffile and libtiff, on which nearly all other programs rely, read the gray levels or palette indices of a
-checked page alike. (What they read differently is more often damaged than meant.) The page lacks none of its strips or
+checked page alike. (A difference usually means that the file is damaged.) The page lacks none of its strips or
 tiles, and is decoded in the memory that its tags promise.
 """
 

@@ -162,7 +162,7 @@ def levels_of(
 
 
 def _subifds(page: tifffile.TiffPage, where: str) -> tuple[int, ...]:
-    """Return the positions of the directories of the lower levels of a page, of which tifffile can read each."""
+    """Return the positions of the directories of lower levels; checks that tifffile can read them."""
     offsets = page.subifds or ()
     if len(offsets) > _MOST_LEVELS:
         raise SourceError(

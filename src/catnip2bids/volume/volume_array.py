@@ -90,7 +90,7 @@ class VolumeArray(ShortRepr):
         return self[...].astype(self.dtype if dtype is None else dtype, copy=False)
 
     def _ranges(self, key: Index | tuple[Index, ...]) -> tuple[list[range], tuple[int, ...]]:
-        """Return the places along each axis that a key means, and the axes that integers take away."""
+        """Return the indices that a key selects along each axis, and the axes that integers remove."""
         indices = list(key) if isinstance(key, tuple) else [key]
         ellipses = [place for place, index in enumerate(indices) if index is ...] or [len(indices)]
         if len(ellipses) > 1:
