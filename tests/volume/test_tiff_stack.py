@@ -128,7 +128,7 @@ def test_ome_xml_of_planes_in_other_files_is_a_problem(tmp_path: Path) -> None:
     path = tmp_path / "stack.ome.tif"
     tifffile.imwrite(path, some_image((6, 8, 9)), metadata={"axes": "ZYX"})
     path.write_bytes(path.read_bytes().replace(b'SizeZ="6"', b'SizeZ="8"'))
-    assert "speaks of 8 planes and 6 are in it" in the_problem(inspect_stack(path))
+    assert "names 8 planes and 6 are in it" in the_problem(inspect_stack(path))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """The default plan for the result of a scan, and the problems of a plan.
 
 Invariant: every entry of every run gets exactly one line. The component table holds the default actions; this module
-holds the rules for unknown entries, and those that depend on other entries of the run.
+holds the rules for unknown entries and those that depend on other entries of the run, and `packaging.redundancy`
+those that depend on pixels.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ class _Pages:
             write_text(path, self._render("index.html", {**overview, "state": state}))
         if self._vega.failure:
             self._failures.append(
-                f"{path.parent}: {self._vega.failure}; draw the report again on a machine with more memory"
+                f"{path.parent}: {self._vega.failure}; draw the report again, with more memory if that does not help"
             )
         known = {path.name, *(card.page for card in self._cards)}
         for old in path.parent.glob("sub-*.html"):  # pages of removed samples

@@ -6,7 +6,6 @@ have theirs.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ from catnip2bids.bids.plane_hashes import PlaneRecord
 from catnip2bids.engine import BoundedMap, Resources
 from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_planes
-from catnip2bids.volume import Volume, is_nifti, little_endian_bytes
+from catnip2bids.volume import Volume, is_nifti, little_endian_bytes, plane_sha256
 
 _COPIES_IN_MEMORY = 4
 """Copies of a plane in memory: decoded, multiplied, and encoded."""
@@ -48,7 +47,7 @@ class StoredImage:
         out = np.empty(self.volume.shape[1:], self.volume.dtype)
         with closing(self.volume.open_plane(plane)) as opened:
             opened.read_rows(0, len(out), out)
-        if hashlib.sha256(little_endian_bytes(out)).hexdigest() != self.planes[plane].sha256:
+        if plane_sha256(out) != self.planes[plane].sha256:
             where = f"{self.volume.plane_source(plane).path}: {format_planes([plane])}"
             raise DatasetError(f"{where} is not what was read from {self.planes[plane].source}")
         return out

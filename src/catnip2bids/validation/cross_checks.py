@@ -1,4 +1,4 @@
-"""Our own checks: of names and sizes of files, and all those of tables and sidecars.
+"""Our own checks of the names and sizes of files; runs those of tables and sidecars, too.
 
 Invariant: each check is one function from the listing of the dataset to findings, and none depends on another.
 """

@@ -82,7 +82,7 @@ def _group_attributes(folder: Path) -> dict[str, Any]:
 
 def _check_image(tree: Tree, image: PurePosixPath) -> Iterator[Finding]:
     if image in tree.folder_links:
-        what = "is a link to a folder, which uploads skip in silence; put the folder here"
+        what = "is a link to a folder, which uploads skip silently; put the folder here"
         yield _error("OME_ZARR_LINK", image, what)
         return
     yield from _check_group(tree.root, image)

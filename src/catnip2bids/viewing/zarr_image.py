@@ -199,7 +199,7 @@ def _file_inside(path: Path, inside: Path) -> Path | None:
 
 
 def _middle(n_voxels: int, length: int, n_chunks: int) -> slice:
-    """Return the middle of an axis, as much as is looked at of some chunks."""
+    """Return the middle of an axis, limited to a few chunks."""
     n_read = min(n_voxels, _LONGEST_SAMPLE, n_chunks * length)
     start = (n_voxels - n_read) // 2
     if (start + n_read - 1) // length - start // length >= n_chunks:  # one chunk too many

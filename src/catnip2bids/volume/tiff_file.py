@@ -1,7 +1,7 @@
 """TIFF files, opened strictly: what tifffile only logs or ignores is an error that names the file.
 
 Invariant: the list of pages is followed to its end, without a loop, and holds no fewer than the metadata promises.
-(tifffile ends it in silence where it is cut off.)
+(tifffile silently ends it where the file is cut off.)
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def _refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
         )
     if sizes["planes"] != n_pages:
         raise SourceError(
-            f"{path}: its OME-XML speaks of {sizes['planes']} planes and {n_pages} are in it; "
+            f"{path}: its OME-XML names {sizes['planes']} planes and {n_pages} are in it; "
             "give the whole image in one file, or as a folder of slices"
         )
     if order is not None:
@@ -180,7 +180,7 @@ def misplaced(document: ElementTree.Element, pixels: ElementTree.Element, n_plan
         if len(files) > 1:
             return "planes are in several files (TiffData with UUID)"
         if (block.get("FirstC", "0"), block.get("FirstT", "0")) != ("0", "0"):
-            return "TiffData speaks of a second channel or time point"
+            return "TiffData names a second channel or time point"
         try:
             ifd, z = int(block.get("IFD", "0")), int(block.get("FirstZ", "0"))
             # as the schema has it: one plane if the IFD is given, else all; it was NumPlanes before 2008
