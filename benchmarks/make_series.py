@@ -173,6 +173,23 @@ def make_series(folder: Path, shape: Shape, kind: str = "image", seed: int = 0) 
             pass
 
 
+def make_stack(stack: Path, series: Path) -> None:
+    """Write the planes of a series again, as one BigTIFF with strips like those of the slices."""
+    slices = sorted(series.glob("*.tif"))
+    first = tifffile.imread(slices[0])
+    tifffile.imwrite(
+        stack,
+        (tifffile.imread(path) for path in slices),
+        shape=(len(slices), *first.shape),
+        dtype=first.dtype,
+        bigtiff=True,
+        photometric="minisblack",
+        compression="adobe_deflate",
+        rowsperstrip=ROWS_PER_STRIP,
+        metadata={"axes": "ZYX"},
+    )
+
+
 def read_shape(text: str) -> Shape:
     """Read a shape written as ``ZxYxX``.
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import psutil
 import tifffile
 from checking import check
-from make_series import KINDS, Shape, make_series, read_shape
+from make_series import KINDS, Shape, make_series, make_stack, read_shape
 from measuring import Measurement, last_line, measure
 from results import SeriesResult, Sitting, WayResult
-from tools import LIMITS, OURS, WAYS, ToolError, all_ways, prepare, versions
+from tools import LIMITS, OURS, READING_STACKS, WAYS, ToolError, all_ways, prepare, versions
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,16 @@ def prepare_series(work: Path, shape: Shape, kind: str) -> Path:
     return folder
 
 
+def prepare_stack(series: Path) -> None:
+    """Make the stack of a series, beside its folder, if it is not there yet."""
+    stack = series.with_suffix(".tif")
+    if not stack.exists():
+        tell(f"making {stack.name}")
+        partial = stack.with_name(stack.name + ".partial")
+        make_stack(partial, series)
+        partial.rename(stack)
+
+
 def prepare_ways(names: list[str], base_python: str) -> tuple[dict[str, str], dict[str, str]]:
     """Make the environments of the ways; returns their Pythons, and why others cannot be run."""
     pythons, errors = {}, {}
@@ -173,6 +183,8 @@ def main() -> int:
     sitting = Sitting(given.kind, given.threads, given.rounds, describe_machine(), found)
     for shape in given.size:
         folder = prepare_series(given.work, shape, given.kind)
+        if set(given.ways) & set(READING_STACKS):
+            prepare_stack(folder)
         slices = list(folder.iterdir())
         n_bytes = len(slices) * int(tifffile.imread(slices[0]).nbytes)
         compressed_bytes = sum(path.stat().st_size for path in slices)

@@ -21,6 +21,8 @@ WAYS: Final = Path(__file__).parent / "ways"
 OURS: Final = "ours"
 LIMITS: Final = ("decode_only", "encode_only")
 """Ways that do a part of the work: one after the other, nothing could be done in less."""
+READING_STACKS: Final = ("bioio_conversion_api",)
+"""Ways of tools that read one file only: they get the planes as a TIFF stack beside the series."""
 ENVIRONMENTS: Final = Path(__file__).parents[1] / ".venv-benchmarks"
 _SCRIPT_METADATA: Final = re.compile(r"^# /// script\n((?:#.*\n)+?)# ///$", re.MULTILINE)
 _LIBRARIES: Final = ("dask", "imagecodecs", "numcodecs", "numpy", "tensorstore", "tifffile", "zarr")

@@ -114,6 +114,16 @@ def test_a_series_is_the_same_each_time_and_compresses_as_usual(
     assert not np.array_equal(other, volume)
 
 
+def test_a_stack_has_the_planes_of_the_series(tmp_path: Path) -> None:
+    volume, _ = made_series(tmp_path / "series")
+    make_stack = run_path(str(BENCHMARKS / "make_series.py"))["make_stack"]
+    make_stack(tmp_path / "series.tif", tmp_path / "series")
+    with tifffile.TiffFile(tmp_path / "series.tif") as tiff:
+        assert np.array_equal(tiff.asarray(), volume)
+        assert tiff.series[0].axes == "ZYX"
+        assert tiff.pages.first.rowsperstrip == 16
+
+
 def test_slices_are_what_catnip_writes(tmp_path: Path) -> None:
     made_series(tmp_path / "series")
     with tifffile.TiffFile(tmp_path / "series" / "Z0001.tif") as tiff:

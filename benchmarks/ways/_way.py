@@ -46,6 +46,11 @@ class Job:
     kind: str
     threads: int
 
+    @property
+    def stack(self) -> Path:
+        """The same planes as one TIFF, for tools that read one file only."""
+        return self.series.with_suffix(".tif")
+
     @cached_property
     def slices(self) -> list[Path]:
         """The slices in order of z."""
