@@ -33,6 +33,7 @@ IDS = np.array([[0, 1, 70_000], [2**24 + 1, 65_536, 3]], "uint32")
         (STORED, STORED.view("int16"), [EqualModulo(16, None)]),
         (IDS, IDS.astype("uint16"), [EqualModulo(16, 2)]),
         (IDS.astype("uint16").astype("int64"), IDS, [EqualModulo(16, 1)]),
+        (np.array([-1, 3], "int32"), np.array([255, 3], "uint8"), [EqualModulo(8, 2)]),
         (IDS, IDS.astype("float32"), [Rounded(2)]),
         (IDS.astype("float32").astype("uint32"), IDS, [Rounded(1)]),
         (IDS.astype("float64") + 2**-20, (IDS.astype("float64") + 2**-20).astype("float32"), [Rounded(2)]),

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import catnip2bids
 from catnip2bids.engine import resources_for
-from catnip2bids.engine.executors import _facts_of_workers
+from catnip2bids.engine.executors import _facts_of_workers, _WorkerFacts
 from catnip2bids.enums import Cluster
 from catnip2bids.errors import UsageError
 from catnip2bids.packaging import package
@@ -151,6 +152,12 @@ def test_without_a_worker_there_is_nothing_to_know(tmp_path: Path) -> None:
 
     with dask_cluster(tmp_path / "dask", 0) as cluster, Client(cluster.address) as client:
         assert _facts_of_workers(client, [], None) is None
+
+
+def test_the_worker_with_the_least_memory_counts() -> None:
+    answers = {str(gib): _WorkerFacts(gib * 2**30, None, True) for gib in (8, 2, 4)}
+    found = _facts_of_workers(SimpleNamespace(run=lambda *_: answers), [], None)  # type: ignore[arg-type]
+    assert found == answers["2"]
 
 
 @pytest.mark.slow

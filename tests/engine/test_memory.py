@@ -234,6 +234,12 @@ def test_a_quota_of_one_processor(tmp_path: Path, files: dict[str, str]) -> None
     assert n_processors(write(tmp_path, files), {}) == 1
 
 
+def test_a_part_of_a_processor_counts_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    files = {"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/cpu.max": "250000 100000\n"}
+    assert n_processors(write(tmp_path, files), {}) == 3
+
+
 def test_processors_without_a_limit(tmp_path: Path) -> None:
     all_of_them = n_processors(tmp_path, {})
     files = {

@@ -142,6 +142,17 @@ def test_an_interruption_stops_the_work_and_keeps_what_is_done(
     assert files_of(tmp_path / "image.ome.zarr") == finished[0]
 
 
+def test_a_unit_that_is_written_again_is_not_done_until_its_end(tmp_path: Path) -> None:
+    convert(VolumeInMemory(PLANES), tmp_path)
+    image = image_in(tmp_path)
+    first = next(split_into_units(VolumeInMemory(PLANES), image, safe_path(tmp_path, "markers")))
+    told: list[tuple[int, bool]] = []
+    assert first.marker is not None
+    convert_unit(first, own_resources(1, None), lambda n: told.append((n, Path(first.marker or "").is_file())))
+    assert not any(is_marked for n_voxels, is_marked in told if n_voxels)
+    assert units_with_markers(tmp_path) == [0, 1, 2]
+
+
 def test_workers_that_are_stopped_begin_no_other_block(tmp_path: Path) -> None:
     volume, image = VolumeInMemory(PLANES), image_in(tmp_path)
     image.create()

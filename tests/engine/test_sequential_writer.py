@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from catnip2bids.engine import (
 from catnip2bids.engine.memory import PlaneMemory, divide_memory_by_planes
 from catnip2bids.errors import SourceError, UsageError, WriteError
 from catnip2bids.ome import OmeTiffImage
-from catnip2bids.paths import safe_path
+from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.volume import Kind, Volume, inspect_slices, inspect_stack, plane_sha256
 from in_memory import VolumeInMemory
 from made_up import DEFLATE, Array, Flavour, found, some_image, some_labels, write_slices, write_tiff
@@ -186,6 +187,27 @@ def test_what_stands_behind_the_marked_end_is_thrown_away(tmp_path: Path) -> Non
     go_on(volume, image, told)
     assert len(told.n_voxels) == len(PLANES) - 3
     assert image.file.read_bytes() == expected
+
+
+@pytest.mark.usefixtures("marked_often")
+def test_planes_are_on_disk_before_the_marker_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, image = pair(tmp_path, "copied and looked at")
+    marker, on_disk = tmp_path / "markers/planes.json", [0]
+    n_marked: list[int] = []
+
+    def note(descriptor: int) -> None:
+        if os.path.samestat(os.fstat(descriptor), image.file.stat()):
+            on_disk.append(os.fstat(descriptor).st_size)
+
+    def save(path: SafePath, text: str) -> None:
+        assert path == marker
+        n_marked.append(json.loads(text)["files"]["image.tif"])
+        assert n_marked[-1] <= on_disk[-1]
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(sequential_writer, "write_text", save)
+    go_on(volume, image)
+    assert n_marked[-1] == image.file.stat().st_size
 
 
 @pytest.mark.parametrize("damage", ["shorter", "empty", "missing", "no marker"])

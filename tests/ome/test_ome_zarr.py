@@ -169,6 +169,25 @@ def test_what_an_interrupted_conversion_wrote_is_written_over(tmp_path: Path) ->
     assert_same_bits(read_levels(image), downsampled_levels(volume, image))
 
 
+@pytest.mark.usefixtures("small_units")
+def test_damaged_files_of_levels_that_are_made_at_the_end_are_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catnip2bids.ome.levels.LARGEST_LAST_LEVEL", 20)
+    volume = some_image(THREE_UNITS)
+    image = OmeZarrImage(tmp_path, THREE_UNITS, "uint16", (1.0, 1.0, 1.0), Kind.IMAGE)
+    image.create()
+    for start in range(0, THREE_UNITS[0], image.unit_depth):
+        write_unit(image, start, volume[start : start + image.unit_depth])
+    for level in image.levels[image.sharding.n_unit_levels :]:
+        damaged = image.folder / f"{level.index}/c/0/0/0"
+        damaged.parent.mkdir(parents=True)
+        damaged.write_bytes(b"damaged")
+    assert damaged.is_file()
+    image.write_remaining_levels(2)
+    assert_same_bits(read_levels(image), downsampled_levels(volume, image))
+
+
 def test_the_smallest_level_can_be_read_back(tmp_path: Path) -> None:
     volume = some_image((9, 70, 600))
     image = write(tmp_path / "image.ome.zarr", volume)

@@ -31,7 +31,7 @@ from catnip2bids.plan import (
     to_toml,
     write_plan,
 )
-from catnip2bids.plan.checks import voxel_size_warning
+from catnip2bids.plan.checks import match_plan, voxel_size_warning
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
 from catnip2bids.scanning import scan
 from runs import (
@@ -562,6 +562,12 @@ def test_what_cannot_be_converted_is_a_problem_that_names_it(tmp_path: Path) -> 
     result = package([tmp_path / "source"], tmp_path / "out", settings(), plan)
     assert not result.ok
     assert mentions(result.problems, "notes.txt")
+
+
+def test_a_plan_of_a_folder_above_is_for_a_run_that_is_given_itself(source: Path) -> None:
+    plan = make_plan(scan([source]))
+    ((run, part),) = match_plan(scan([source / KO]), plan)
+    assert (part.source, run.source) == (KO, ".")
 
 
 # ---- collisions and doubts

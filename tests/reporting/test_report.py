@@ -27,7 +27,7 @@ from catnip2bids.regions import DisplayedRegion
 from catnip2bids.reporting import report, save_check_result, write_report
 from catnip2bids.reporting import vega as vega_module
 from catnip2bids.reporting.charts import group_counts_of, region_chart
-from catnip2bids.reporting.check_results import CheckResults, ImageProblem, read_check_result
+from catnip2bids.reporting.check_results import CheckResults, ImageProblem, dataset_state, read_check_result
 from catnip2bids.reporting.sample_page import status_of
 from catnip2bids.reporting.samples import Counts, read_samples
 from catnip2bids.reporting.vega import Vega
@@ -642,6 +642,21 @@ def test_a_forged_outcome_that_misses_an_image_or_contradicts_itself_is_not_show
     document["found"]["images"].append(left_out)
     path.write_text(json.dumps(document))
     assert read_check_result(dataset, "verification") is None
+
+
+def test_an_outcome_that_misses_an_embedded_label_image_does_not_hold(dataset: Path) -> None:
+    save_check_result(dataset, "verification", catnip2bids.verify(dataset))
+    provenance, outcome = dataset / "code/catnip2bids/provenance.json", dataset / REPORT / "verification.json"
+    document = json.loads(provenance.read_bytes())
+    run = next(iter(document["runs"].values()))
+    image, labels = list(run["images"].values())[:2]
+    for embedded, holds in (({"labels": "of nothing"}, True), ({"labels": labels["fingerprint"]}, False)):
+        image["embedded"] = embedded
+        provenance.write_text(json.dumps(document))
+        outcome.write_text(json.dumps(json.loads(outcome.read_bytes()) | {"dataset": dataset_state(dataset)}))
+        found = read_check_result(dataset, "verification")
+        assert found is not None
+        assert found[1] is holds
 
 
 def test_an_outcome_is_of_one_provenance(dataset: Path) -> None:

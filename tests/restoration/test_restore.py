@@ -503,6 +503,7 @@ def test_links_to_what_was_copied(made: Path, tmp_path: Path) -> None:
     assert restored.ok
     assert not restored.left_out
     assert (tmp_path / "restored" / KO / "link").readlink() == Path("notes")
+    assert restored.restored[-1] == f"{KO}/link"  # so that nothing is written through it
 
 
 def test_folders_that_hold_something_are_refused(tmp_path: Path, dataset: Path) -> None:

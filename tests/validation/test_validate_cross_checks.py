@@ -219,6 +219,7 @@ FINE: dict[str, Damage] = {
             set_key("SPIM.json", "PixelSizeUnits", "um"),
         )
     ],
+    "PixelSize of the dataset that an image replaces": set_key("SPIM.json", "PixelSize", [1.0, 1.0, 1.0]),
     "version control": write(".git/index", ""),
     "dataset of another program": lambda dataset: shutil.rmtree(dataset / "code"),
     "more samples than images": append("samples.tsv", "sample-RightHemisphere\tsub-45670ko\ttissue\n"),

@@ -217,6 +217,15 @@ def test_levels_of_a_later_plane_are_told_x_first(tmp_path: Path) -> None:
     assert problem.what == "cannot be decoded (level 1 has 6 x 2 pixels, not 6 x 4)"
 
 
+def test_other_colours_of_a_later_plane_are_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "image.ome.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        for photometric in ("minisblack", "miniswhite"):
+            tiff.write(np.zeros((8, 12), "uint8"), metadata=None, photometric=photometric)
+    (problem,) = TiffReader(path, Kind.IMAGE, downsample).check(Piece(0, 1, 2)).problems
+    assert problem.what == "cannot be decoded (has other colours than it had (photometric 0))"
+
+
 def test_an_image_that_nobody_packaged(copy: Packaged) -> None:
     strange = f"sub-45670ko/micr/{KO_PREFIX}_acq-2_SPIM.ome.zarr"
     shutil.copytree(copy.dataset / RAW, copy.dataset / strange)

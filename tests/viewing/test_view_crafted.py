@@ -21,6 +21,7 @@ from viewed import RAW, ask, cohort, dataset, layers, own_dataset, state
 from catnip2bids import view
 from catnip2bids.errors import SourceError
 from catnip2bids.viewing.scene import scenes_of
+from catnip2bids.viewing.zarr_image import _middle
 from made_up import some_image
 from runs import Array, Collector
 
@@ -291,3 +292,16 @@ def test_a_foreign_file_is_named_and_the_dataset_shown(own_dataset: Path) -> Non
     warnings: list[str] = []
     assert scenes_of(own_dataset, warnings.append)
     assert warnings == [f"{own_dataset}/pipe: is a named pipe or a device, not a file; remove it"]
+
+
+@pytest.mark.parametrize(
+    ("n_voxels", "length", "n_chunks", "middle"),
+    [
+        (9, 10, 1, slice(0, 9)),
+        (100, 10, 1, slice(40, 50)),
+        (100, 10, 2, slice(40, 60)),
+        (5000, 4, 512, slice(1988, 3012)),
+    ],
+)
+def test_no_more_chunks_are_looked_at_than_are_wanted(n_voxels: int, length: int, n_chunks: int, middle: slice) -> None:
+    assert _middle(n_voxels, length, n_chunks) == middle

@@ -271,6 +271,16 @@ def test_planes_that_do_not_fill_the_file_are_not_guessed(
     assert problem in the_problem(inspect_stack(_hidden_planes(tmp_path / "stack.tif", said, behind)))
 
 
+def test_hidden_planes_do_not_lie_where_the_directory_is(tmp_path: Path) -> None:
+    path = _hidden_planes(tmp_path / "stack.tif")
+    head, planes = path.read_bytes()[:-240], path.read_bytes()[-240:]
+    directory = bytearray(head[8:])
+    for entry, offset in ((7, 68 + 2 + 11 * 12 + 4), (8, 8)):  # of the description, and of the pixels
+        struct.pack_into(">I", directory, 2 + 12 * entry + 8, offset)
+    path.write_bytes((head[:4] + struct.pack(">I", 68) + planes[:60] + directory).ljust(8 + 240, b"\0"))
+    assert "promises 4 images and the file lists 1; " in the_problem(inspect_stack(path))
+
+
 def test_a_slice_with_hidden_planes_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "slices").mkdir()
     _hidden_planes(tmp_path / "slices/Z1.tif")
