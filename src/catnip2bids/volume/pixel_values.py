@@ -96,9 +96,9 @@ def label_values(array: npt.NDArray[Any]) -> frozenset[int]:
 
 
 def _without_repetitions(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Leave out words of 8 bytes (several values) that repeat the word before them: runs of one label are long."""
+    """Keep each word of 8 bytes (several values) once: runs of one label are long, and many words repeat."""
     n_whole = values.nbytes // 8 * 8 // values.dtype.itemsize
     words = values[:n_whole].view(np.uint64)
     changes = np.flatnonzero(words[1:] != words[:-1]) + 1
     kept = words[np.concatenate(([0], changes))] if len(words) else words
-    return np.concatenate((kept.view(values.dtype), values[n_whole:]))
+    return np.concatenate((np.unique(kept).view(values.dtype), values[n_whole:]))
