@@ -14,6 +14,7 @@ import re
 import resource
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -42,7 +43,8 @@ _WRITING = 2.4
 _WRITING_LEAST, _WAITING_LEAST = 1.8, 1.5
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 _LARGEST_SMALL_BYTES = 8 * 2**20  # larger than encoded chunks, smaller than blocks and shards
-_KEPT_BYTES = 256 * 2**20  # more than what becomes free while one block is encoded
+_KEPT_BYTES = 64 * 2**20  # what encoding a block takes beside it
+_USUALLY_KEPT_BYTES = 128 * 2**10  # glibc's default
 _SLURM_UNITS = {"K": 2**10, "": 2**20, "M": 2**20, "G": 2**30, "T": 2**40}
 """Units of sizes in Slurm's variables; without a unit they are mebibytes."""
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -188,14 +190,27 @@ def keep_free_memory_together() -> None:
     """Make glibc keep free memory in two arenas only, and return the memory of arrays at once.
 
     By default it has eight arenas per processor, and encoding in many threads leaves holes in all of them: the process
-    then takes 50 % more memory than it uses. Free memory stays until `give_back_free_memory` is called: encoding every
-    chunk in memory that is new to the process takes 8 % longer. Other C libraries are left as they are.
+    then takes 50 % more memory than it uses. Other C libraries are left as they are.
     """
     mallopt = getattr(_c_library(), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 2)
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_SMALL_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+@contextmanager
+def keeping_free_memory() -> Iterator[None]:
+    """Let glibc keep free memory until `give_back_free_memory` is called, and give it back at the end.
+
+    Otherwise each chunk is encoded in memory that is new to the process, which takes 8 % longer.
+    """
+    mallopt = getattr(_c_library(), "mallopt", lambda *_: 0)
+    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    try:
+        yield
+    finally:
+        mallopt(_M_TRIM_THRESHOLD, _USUALLY_KEPT_BYTES)
+        give_back_free_memory()
 
 
 def give_back_free_memory() -> None:

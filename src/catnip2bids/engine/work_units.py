@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.atomic_write import remove
-from catnip2bids.engine.memory import Resources, UnitMemory, divide_memory, give_back_free_memory
+from catnip2bids.engine.memory import Resources, UnitMemory, divide_memory, give_back_free_memory, keeping_free_memory
 from catnip2bids.engine.unit_results import PixelStatistics, UnitResult, set_marker
 from catnip2bids.ome import OmeZarrImage
 from catnip2bids.ome.levels import Zyx
@@ -98,7 +98,7 @@ def convert_unit(unit: WorkUnit, resources: Resources, on_voxels: Callable[[int]
     decoders, buffers = _threads(resources.n_threads), Buffers(memory.n_blocks, memory.block_bytes)
     writer = UnitWriter(unit.image, decoders, resources.n_threads)
     blocks = BlockReader(unit, memory, decoders).blocks(buffers, statistics)
-    with ThreadPoolExecutor(1) as ahead:
+    with keeping_free_memory(), ThreadPoolExecutor(1) as ahead:
         reading = ahead.submit(next, blocks, None)
         try:
             while (block := reading.result()) is not None:
@@ -113,7 +113,6 @@ def convert_unit(unit: WorkUnit, resources: Resources, on_voxels: Callable[[int]
             reading.exception()
             blocks.close()
             writer.stop()
-            give_back_free_memory()
     result = statistics.result(files)
     if unit.marker is not None:
         set_marker(unit.marker, result)
