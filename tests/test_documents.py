@@ -1,4 +1,4 @@
-"""Documents from anywhere, what must not be in a dataset, and named pipes: whoever opens one waits for ever."""
+"""Documents of unknown origin, files that must not be in a dataset, and named pipes, which must never be opened."""
 
 from __future__ import annotations
 

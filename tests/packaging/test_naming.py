@@ -24,6 +24,7 @@ from runs import (
     TODAY,
     TODAY_NAME,
     TODAY_PREFIX,
+    Collector,
     column,
     dataset_files,
     files_of,
@@ -224,6 +225,18 @@ def test_labels_of_one_run_come_from_the_settings(tmp_path: Path, subject: str, 
     assert (tmp_path / f"out/sub-46001wt/micr/{TODAY_PREFIX}_SPIM.ome.zarr").is_dir()
     (row,) = read_tsv(tmp_path / "out/participants.tsv")
     assert row["participant_id"] == "sub-46001wt"
+
+
+@pytest.mark.parametrize(
+    ("sample", "notes"), [("LH", ["sample LH means LeftHemisphere"]), ("sample-LeftHemisphere", [])]
+)
+def test_the_sample_that_an_abbreviation_means_is_told(tmp_path: Path, sample: str, notes: list[str]) -> None:
+    write_l2(tmp_path / "source", TODAY_NAME, only=RAW)
+    progress = Collector()
+    choices = settings(subject="46001wt", sample=sample)
+    with preflight_with_resources(tmp_path / "source", tmp_path / "out", choices, None, progress) as prepared:
+        assert [run.sample for run in prepared.runs] == ["LeftHemisphere"]
+    assert [note for note in progress.notes if note.startswith("sample")] == notes
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def run_preflight(
     found = _scan(folders, dataset, resources, progress)
     proposed = given or _with_earlier_slice_numbers(make_plan(found), provenance)
     matched = _with_voxel_sizes(match_plan(found, proposed), settings, default_um)
-    labelled = _with_labels(matched, settings)
+    labelled = _with_labels(matched, settings, progress)
     checked = [(run, check_redundancy(run, planned, provenance, resources, progress)) for run, planned in labelled]
     planned_runs = [(run, plan.planned) for run, plan in checked]
     _refuse_conflicts(provenance, planned_runs)
@@ -198,14 +198,14 @@ def _with_voxel_sizes(
     return sized
 
 
-def _with_labels(matched: _PlannedRuns, settings: Settings) -> _PlannedRuns:
+def _with_labels(matched: _PlannedRuns, settings: Settings, progress: Progress) -> _PlannedRuns:
     """Put the labels of the settings into the plan of each run; refuse runs with missing or invalid labels."""
     if (settings.subject or settings.sample) and len(matched) > 1:
         raise UsageError(
             f"--subject and --sample are for one run, and there are {len(matched)}; give one run folder, or write the "
             "labels into a plan (catnip2bids scan SOURCE... -o plan.toml)"
         )
-    labelled = []
+    labelled, full_samples = [], {}
     for run, planned in matched:
         sample = (settings.sample or planned.sample or "").removeprefix("sample-")
         changes = {
@@ -213,6 +213,8 @@ def _with_labels(matched: _PlannedRuns, settings: Settings) -> _PlannedRuns:
             "sample": sample_label(sample) if sample else None,
             "stain": (settings.stain or planned.stain or "").removeprefix("stain-"),
         }
+        if changes["sample"] not in (None, sample):
+            full_samples[sample] = changes["sample"]
         if changes["subject"] != planned.subject:
             changes["source_id"] = None
         labelled.append((run, planned.model_copy(update=changes)))
@@ -220,6 +222,8 @@ def _with_labels(matched: _PlannedRuns, settings: Settings) -> _PlannedRuns:
     for run, planned in labelled:
         for what in ("subject", "sample", "stain"):
             check_label(getattr(planned, what), f"{run.folder}: the {what}")
+    for sample, full in full_samples.items():
+        progress.note(f"sample {sample} means {full}")
     return labelled
 
 

@@ -209,7 +209,7 @@ def _component_rows(dataset: Path, sample: Sample) -> Iterator[dict[str, Any]]:
 
 
 def _hash_of(dataset: Path, decision: Decision, image: SampleImage | None) -> str:
-    """Hash the file with the hashes of the image's planes, or the table or copy; empty if there is no file."""
+    """Hash the plane hashes of an image, or a table or copy; returns an empty text if the file does not exist."""
     if decision.target is None:
         return ""
     target = inside(decision.target, PROVENANCE.name)
