@@ -108,6 +108,32 @@ with ending_when_interrupted():
 """
 
 
+_INTERRUPTED_WHERE_EXCEPTIONS_ARE_DROPPED = """
+import os, signal, sys, time
+from catnip2bids.interruption import ending_when_interrupted
+
+class Interrupting:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.unraisablehook = lambda dropped: print(dropped.exc_type.__name__, flush=True)
+with ending_when_interrupted():
+    Interrupting()
+    print("goes on", flush=True)
+    try:
+        time.sleep(50)
+    finally:
+        time.sleep(2.5)  # longer than it takes to be woken again
+        print("closed", flush=True)
+"""
+
+
+def test_an_interruption_that_a_library_drops_is_raised_again() -> None:
+    command = [sys.executable, "-c", _INTERRUPTED_WHERE_EXCEPTIONS_ARE_DROPPED]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=40)
+    assert (ended.returncode, ended.stdout) == (130, "_InterruptedError\ngoes on\nclosed\n")
+
+
 def test_a_signal_to_another_thread_interrupts_the_main_thread_that_waits() -> None:
     command = [sys.executable, "-c", _INTERRUPTED_ELSEWHERE]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

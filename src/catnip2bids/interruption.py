@@ -2,7 +2,8 @@
 
 Invariant: the first signal unwinds the stack, so that open files are closed; a second one ends the program at once,
 which is safe because a dataset holds only complete files at any time. The main thread wakes up for a signal, whichever
-thread receives it. Only the standard library is imported, because this module runs first.
+thread receives it. An exception that Python or a library drops, as in `__del__`, is raised again. Only the standard
+library is imported, because this module runs first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from types import FrameType
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WAKING = signal.SIGURG  # ignored by default, so libraries and other programs are not affected
 _SECONDS_TO_WAKE = 0.1
+_SECONDS_TO_UNWIND = 1.0  # then an interruption that is not being handled is taken for lost
 _SHOW_CURSOR = b"\x1b[?25h"  # a progress bar may have hidden it
+
+
+_unhandled: list[int] = []  # the number of the signal, from its first arrival until the program ends for it
 
 
 class _InterruptedError(BaseException):
@@ -38,6 +43,7 @@ def ending_when_interrupted() -> Iterator[None]:
     try:
         yield
     except _InterruptedError as error:
+        _unhandled.clear()
         sys.stderr.write("error: interrupted; run the same command again to go on\n")
         sys.exit(128 + error.number)
 
@@ -45,8 +51,10 @@ def ending_when_interrupted() -> Iterator[None]:
 @contextmanager
 def until_interrupted() -> Iterator[None]:
     """Treat an interruption as the normal end of the block."""
-    with suppress(_InterruptedError, KeyboardInterrupt):
+    try:
         yield
+    except (_InterruptedError, KeyboardInterrupt):
+        _unhandled.clear()
 
 
 def _watch_signals() -> None:
@@ -57,7 +65,7 @@ def _watch_signals() -> None:
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    signal.signal(_WAKING, lambda *_: None)  # Python runs the handlers of other pending signals at the same time
+    signal.signal(_WAKING, _raise_lost)  # Python runs the handlers of other pending signals at the same time
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_wake_for_signals, args=(reading,), name="signals", daemon=True).start()
 
@@ -71,13 +79,26 @@ def _wake_for_signals(reading: int) -> None:
         while signal.getsignal(received[0]) is _interrupt:  # the handler has not run yet
             time.sleep(_SECONDS_TO_WAKE)
             signal.pthread_kill(main, _WAKING)
+        while _unhandled:
+            time.sleep(_SECONDS_TO_UNWIND)
+            signal.pthread_kill(main, _WAKING)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     del frame
     for another in _SIGNALS:
         signal.signal(another, _end_at_once)
+    _unhandled.append(number)
     raise _InterruptedError(number)
+
+
+def _raise_lost(*_: object) -> None:
+    """Raise the interruption again unless the stack is being unwound for it."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, (_InterruptedError, GeneratorExit)):
+        error = error.__context__
+    if _unhandled and error is None:
+        raise _InterruptedError(_unhandled[0])
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:
