@@ -1,0 +1,107 @@
+"""Tables of cells: gzipped TSV, one row a cell, which are written and read in blocks of rows.
+
+Invariant: a table holds the cells of one segmentation of one sample, however many they are, and is never in memory as a
+whole. The same cells give the same bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.errors import DatasetError
+
+CELLS, UNCOUNTED = "_cells.tsv.gz", "_uncounted.tsv.gz"
+"""Endings of the tables of cells that a region counts, and of cells that no region counts."""
+_PLACE: Final = ("z", "y", "x", "z_um", "y_um", "x_um", "volume_voxels", "volume_um3")
+CELLS_COLUMNS: Final = (*_PLACE, "index", "name", "proven")
+UNCOUNTED_COLUMNS: Final = (*_PLACE, "reason")
+_BLOCK_ROWS: Final = 2**16
+_MOST_LINE_BYTES: Final = 2**12
+_GZIP_LEVEL: Final = 1  # of 1 million cells, level 6 takes three times as long and is a tenth smaller
+_TRUTH: Final = ("false", "true")
+
+
+@dataclass(frozen=True)
+class CellBlock:
+    """Some rows of a table of cells."""
+
+    centres: npt.NDArray[np.float64]  # (z, y, x) in voxels of the image from 0, (n, 3)
+    volumes_voxels: npt.NDArray[np.int64]  # (n,)
+    regions: npt.NDArray[np.int64]  # label value of the region that counts the cell, (n,); 0 in a table of uncounted
+    proven: npt.NDArray[np.bool_]  # whether the count of that region is CATNIP's own, (n,)
+    reasons: tuple[str, ...] = ()  # why no region counts the cells, in a table of uncounted ones
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+
+def write_cells_header(file: BinaryIO, columns: tuple[str, ...]) -> None:
+    """Begin a table; blocks follow as gzip members of their own."""
+    file.write(_compressed("\t".join(columns) + "\n"))
+
+
+def write_cells(
+    file: BinaryIO, block: CellBlock, voxel_size_um: tuple[float, float, float], names: Mapping[int, str]
+) -> None:
+    """Append the rows of a block; `voxel_size_um` is (z, y, x), and `names` are those of regions by label value."""
+    if not len(block):
+        return
+    centres_um = block.centres * voxel_size_um
+    volumes_um3 = block.volumes_voxels * float(np.prod(voxel_size_um))
+    places = (*block.centres.T, *centres_um.T, block.volumes_voxels, volumes_um3)
+    if block.reasons:
+        rows = zip(*(column.tolist() for column in places), block.reasons, strict=True)
+        line = "%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.6g\t%s\n"
+    else:
+        named = {index: f"{index}\t{names.get(index, 'n/a')}" for index in np.unique(block.regions).tolist()}
+        last = ([named[index] for index in block.regions.tolist()], [_TRUTH[proven] for proven in block.proven])
+        rows = zip(*(column.tolist() for column in places), *last, strict=True)
+        line = "%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.6g\t%s\t%s\n"
+    file.write(_compressed("".join([line % row for row in rows])))
+
+
+def read_cells(path: Path) -> Iterator[CellBlock]:
+    """Read a table of cells, counted or not, block by block.
+
+    Raises DatasetError if the file cannot be read or is not such a table.
+    """
+    is_counted = path.name.endswith(CELLS)
+    columns = CELLS_COLUMNS if is_counted else UNCOUNTED_COLUMNS
+    try:
+        with gzip.open(path) as file:
+            header = file.readline(_MOST_LINE_BYTES)
+            if header.decode().rstrip("\r\n").split("\t") != list(columns):
+                raise ValueError(f"its columns are not {' '.join(columns)}")
+            while lines := list(islice(iter(lambda: file.readline(_MOST_LINE_BYTES), b""), _BLOCK_ROWS)):
+                yield _block(lines, len(columns), is_counted=is_counted)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); bring it back from a copy, or package again") from error
+
+
+def _block(lines: list[bytes], n_columns: int, *, is_counted: bool) -> CellBlock:
+    rows = [line.decode().rstrip("\r\n").split("\t") for line in lines]
+    if wrong := [row for row in rows if len(row) != n_columns]:
+        raise ValueError(f"a line has {len(wrong[0])} fields and not {n_columns}")
+    columns = list(zip(*rows, strict=True))
+    centres = np.array(columns[:3], np.float64).T
+    volumes = np.array(columns[6], np.int64)
+    if not (np.isfinite(centres).all() and (volumes > 0).all()):
+        raise ValueError("a cell has no place or no volume")
+    if not is_counted:
+        nothing = np.zeros(len(rows), np.int64)
+        return CellBlock(centres, volumes, nothing, nothing.astype(bool), columns[8])
+    proven = np.array([_TRUTH.index(text) for text in columns[10]], np.bool_)
+    return CellBlock(centres, volumes, np.array(columns[8], np.int64), proven)
+
+
+def _compressed(text: str) -> bytes:
+    return gzip.compress(text.encode(), _GZIP_LEVEL, mtime=0)
