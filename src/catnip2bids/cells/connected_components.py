@@ -217,7 +217,8 @@ def _find_in_block(images: CellImages, block: Block) -> _Found:
 def _padded_index(places: Integers, shape: Zyx) -> Integers:
     """Return indices in C order into an image with a margin around each plane, in which no voxel has a neighbour."""
     z, y, x = places.T
-    return (z * (shape[1] + 2) + y) * (shape[2] + 2) + x
+    index: Integers = (z * (shape[1] + 2) + y) * (shape[2] + 2) + x
+    return index
 
 
 def _described(
