@@ -19,6 +19,7 @@ from catnip2bids.formatting import format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import refuse_concurrent_packaging
 from catnip2bids.progress import Progress
+from catnip2bids.verification.counts import count_again
 from catnip2bids.verification.files import (
     missing_lines,
     unfinished_work,
@@ -39,6 +40,7 @@ def verify(
     progress: Progress | None = None,
     *,
     deep: bool = False,
+    counts: bool = False,
     jobs: int | None = None,
     memory_bytes: int | None = None,
     cluster: Cluster | None = None,
@@ -59,6 +61,8 @@ def verify(
     deep
         Whether OME-Zarr is decoded with a second library too (tensorstore), and lower levels are recomputed with that
         one instead of the faster code that made them.
+    counts
+        Whether the cells of all segmentations are counted again, and compared with CATNIP's tables.
     jobs
         Processors to use; all by default.
     memory_bytes
@@ -90,7 +94,9 @@ def verify(
         if cluster is not None:  # workers stand in other folders
             dataset, given = dataset.absolute(), [source.absolute() for source in given]
         with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[dataset, *given]) as resources:
-            return _verified(dataset, given, provenance, resources, progress, deep=deep)
+            found = _verified(dataset, given, provenance, resources, progress, deep=deep)
+            counted = count_again(dataset, provenance, resources, progress) if counts else ()
+            return replace(found, counts=counted)
 
 
 def _verified(
