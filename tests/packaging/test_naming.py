@@ -12,15 +12,6 @@ import zarr
 
 import catnip2bids
 from catnip2bids import Naming, package
-from catnip2bids.bids.cell_tables import (
-    CELLS,
-    CELLS_COLUMNS,
-    UNCOUNTED,
-    UNCOUNTED_COLUMNS,
-    CellBlock,
-    write_cells,
-    write_cells_header,
-)
 from catnip2bids.errors import UsageError
 from catnip2bids.ome import OmeZarrVersion
 from catnip2bids.packaging.package_runs import preflight_with_resources
@@ -123,19 +114,8 @@ def test_a_dataset_of_these_names_is_valid(dseg: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_dandi")
-def test_tables_of_cells_are_ignored_there_too(dseg: Path, tmp_path: Path) -> None:
+def test_tables_of_cells_and_regions_are_among_what_is_ignored(dseg: Path, tmp_path: Path) -> None:
     dataset = Path(shutil.copytree(dseg, tmp_path / "dataset"))
-    for counts in (dataset / "derivatives/catnip").rglob("*_counts.tsv"):
-        index = int(read_tsv(counts)[0]["index"])
-        for ending, columns, reasons in ((CELLS, CELLS_COLUMNS, ()), (UNCOUNTED, UNCOUNTED_COLUMNS, ("outside",))):
-            block = CellBlock(np.ones((1, 3)), np.array([9]), np.array([index]), np.array([False]), reasons)
-            with Path(str(counts).replace("_counts.tsv", ending)).open("wb") as file:
-                write_cells_header(file, columns)
-                write_cells(file, block, (5.0, 3.7, 3.7), {})
-    assert len([*dataset.rglob("*.tsv.gz")]) == 4
-    assert read_json(dataset / "derivatives/catnip/regions.json")
-    report = catnip2bids.validate(dataset)
-    assert report.ok, [finding for finding in report.findings if finding.severity.value == "error"]
     (dataset / "derivatives/catnip/.bidsignore").unlink()
     refused = {finding.file for finding in catnip2bids.validate(dataset).findings if finding.severity.value == "error"}
     for ending in ("_cells.tsv.gz", "_uncounted.tsv.gz", "/regions.tsv", "/regions.json"):

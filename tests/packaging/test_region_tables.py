@@ -205,18 +205,26 @@ def test_with_the_names_of_dandi_all_stands_beside_the_counts(cohort: Path, tmp_
     assert "_cells.tsv.gz" in text
 
 
-def test_a_dataset_without_counts_has_no_table_of_regions(cohort: Path, tmp_path: Path) -> None:
-    shutil.copytree(cohort / "source", tmp_path / "source")
-    package([tmp_path / "source"], tmp_path / "dataset", settings())
-    plan = catnip2bids.make_plan(catnip2bids.scan(tmp_path / "source"))
+def package_without(source: Path, dataset: Path, *endings: str) -> set[str]:
+    """Package again without the entries that end so; return the files that are left beside the tables of samples."""
+    plan = catnip2bids.make_plan(catnip2bids.scan(source))
     for entry in plan.runs[0].entries:
-        if entry.source.endswith(".csv"):
+        if entry.source.endswith(endings):
             entry.action, entry.reason = catnip2bids.Action.EXCLUDE, "not wanted"
-    assert package([tmp_path / "source"], tmp_path / "dataset", settings(), plan=plan).ok
-    left = {path.name for path in (tmp_path / "dataset" / FOLDER).iterdir() if path.is_file()}
-    assert left <= {"README.md"}
-    assert read_provenance(tmp_path / "dataset").runs[KO_PREFIX].region_table is None
-    assert catnip2bids.verify(tmp_path / "dataset").ok
+    assert package([source], dataset, settings(), plan=plan).ok
+    assert catnip2bids.verify(dataset).ok
+    return {path.name for path in (dataset / FOLDER).iterdir() if path.is_file()}
+
+
+def test_tables_of_regions_go_with_the_last_tables_of_counts_and_cells(
+    packaged: Path, cohort: Path, tmp_path: Path
+) -> None:
+    dataset = Path(shutil.copytree(packaged, tmp_path / "dataset"))
+    left = package_without(cohort / "source", dataset, ".csv")
+    assert left == {"README.md", "counts.json", "regions.tsv", "regions.json"}
+    assert {"index", "name", "proven", "reason"} <= read_json(dataset / FOLDER / "counts.json").keys()
+    assert package_without(cohort / "source", dataset, ".csv", ".tif") == {"README.md"}
+    assert read_provenance(dataset).runs[KO_PREFIX].region_table is None
 
 
 def test_parents_that_cannot_be_used_are_warned_of(cohort: Path, tmp_path: Path) -> None:

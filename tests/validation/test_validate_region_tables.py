@@ -144,7 +144,7 @@ TABLES_OF_CELLS: dict[str, tuple[Damage, str, str, str]] = {
     "region without a count called proven": (
         replaced(CELLS, "\tfalse", "\ttrue"), CELLS, "CELLS_COUNT", "has 1 cells of region 2, and"
     ),
-    "no counts": (remove(COUNTS), CELLS, "CELLS_WITHOUT_COUNTS", f"has no {Path(COUNTS).name} beside it"),
+    "proven by no counts": (remove(COUNTS), CELLS, "CELLS_UNREADABLE", "row 2 has proven 'true', and no table"),
     "proven in part": (replaced(CELLS, "\ttrue", "\tfalse"), CELLS, "CELLS_UNREADABLE", "row 3 has proven 'true'"),
     "perhaps proven": (replaced(CELLS, "\tfalse", "\tmaybe"), CELLS, "CELLS_UNREADABLE", "row 4 has proven 'maybe'"),
     "unknown region": (
@@ -229,6 +229,7 @@ def without_new_columns(dataset: Path) -> None:
 FINE: dict[str, Damage] = {
     "dataset of an earlier version": all_of(remove(REGIONS), remove(CELLS), remove(UNCOUNTED), without_new_columns),
     "no cells of a region": repack(CELLS, lambda text: "".join(text.splitlines(keepends=True)[:3])),
+    "cells without counts": all_of(remove(COUNTS), repack(CELLS, lambda text: text.replace("true", "false"))),
     "tables of somebody else": all_of(
         write("derivatives/other/regions.tsv", "name\tregion\na\tb\n"),
         write("derivatives/other/x_cells.tsv.gz", "not packed"),

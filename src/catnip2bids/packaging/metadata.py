@@ -208,14 +208,19 @@ class Metadata:
     def _counts(self, atlas_tables: Mapping[str, Sequence[Region]]) -> list[str]:
         """Write counts.tsv, which joins all tables of counts, and the tables of regions, with their sidecars.
 
-        Returns the tables of regions in which no region has a parent.
+        A dataset may have tables of cells and none of counts. Returns the tables of regions in which no region has a
+        parent.
         """
         folder = DERIVATIVE if self.naming == Naming.DSEG else COUNTS
         columns = write_long_table(self.dataset, folder)
+        if not columns and any(run.cells for run in self.provenance.runs.values()):
+            columns = ("index", "name")
         region_tables = write_region_tables(self.dataset, folder, self.provenance, atlas_tables if columns else {})
         if columns:
             described = readme_texts.described_columns(readme_texts.COUNTS, columns)
             _add_keys(self._path(folder / "counts.json"), described | readme_texts.CELLS)
+        else:
+            remove(self._path(folder / "counts.json"))
         for name in region_tables:
             _add_keys(self._path((folder / name).with_suffix(".json")), readme_texts.REGIONS)
         return [name for name, has_parents in region_tables.items() if not has_parents]

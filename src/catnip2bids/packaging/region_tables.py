@@ -220,8 +220,7 @@ def write_long_table(dataset: Path, folder: PurePosixPath) -> tuple[str, ...]:
     """Join all tables of counts below a folder in its ``counts.tsv``; return its columns, or none without tables."""
     tables = sorted(without_leftovers((dataset / folder).glob("sub-*/micr/*_counts.tsv")))
     if not tables:
-        for name in ("counts.tsv", "counts.json"):
-            remove(safe_path(dataset, folder / name))
+        remove(safe_path(dataset, folder / "counts.tsv"))
         return ()
     entities = {path: entities_of(path.name.removesuffix("_counts.tsv")) for path in tables}
     rows = []

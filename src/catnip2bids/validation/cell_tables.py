@@ -53,10 +53,16 @@ def _check_uncounted(file: Path) -> None:
             raise TableError(f"row {number} has reason {row[-1]!r}, and reasons are {', '.join(_REASONS)}")
 
 
+def _check_without_counts(file: Path) -> None:
+    for number, row in _read_rows(file, _COLUMNS[_CELLS]):
+        if row[10] != "false":
+            raise TableError(f"row {number} has proven {row[10]!r}, and no table of counts beside it proves that")
+
+
 def _compare_with_counts(tree: Tree, file: PurePosixPath) -> Iterator[Finding]:
     counts = file.with_name(f"{file.name.removesuffix(_CELLS)}_counts.tsv")
     if not (tree.root / counts).is_file():
-        yield _error("CELLS_WITHOUT_COUNTS", file, f"has no {counts.name} beside it; package again")
+        _check_without_counts(tree.root / file)
         return
     counted = {row.get("index", ""): row.get("cell_count", "") for row in rows_of(tree.root / counts)}
     if not counted:
