@@ -55,7 +55,7 @@ def test_counted_and_uncounted_cells_are_told_apart(tmp_path: Path) -> None:
     [slab] = found.slabs
     assert slab.counted == [SCALE // 2, SCALE // 2, round(SCALE * 0.5 / 40), round(SCALE * 0.5 / 20)]
     assert slab.uncounted == [round(SCALE * 39.5 / 40), round(SCALE * 19.5 / 20)]
-    assert slab.n_all == 3
+    assert (slab.n_all, slab.is_thinned) == (3, False)
     assert found.summary == "3 counted, 2 outside the mask, 1 too large for one cell"
     assert (found.n_regions, found.n_regions_proven) == (2, 1)
 
@@ -79,7 +79,7 @@ def test_of_many_cells_some_are_drawn_and_all_are_counted(tmp_path: Path, monkey
     paths = tables(tmp_path, block([(5, 5, at % 40) for at in range(100)]), block([]))
     found = read(paths, PLANE_5)
     [slab] = found.slabs
-    assert (found.n_counted, slab.n_all) == (100, 100)
+    assert (found.n_counted, slab.n_all, slab.is_thinned) == (100, 100, True)
     places = slab.counted[::2]
     assert 5 <= len(places) <= 10
     assert places == [round(SCALE * (at % 40 + 0.5) / 40) for at in range(0, 100, 16)]

@@ -269,7 +269,7 @@ def _numbers_of(sample: Sample, series: Series) -> dict[RegionKey, tuple[float, 
     sums = {
         RegionKey(True, sample.region(index).name, index): (float(total.cell_count), total.volume_mm3)
         for index, total in region_totals(pairs, sample.parents.parents).items()
-        if index in above and total.n_regions
+        if index in above and total.n_regions and total.n_regions + total.n_unknown > 1
     }
     return {**everything, **numbers, **sums}
 

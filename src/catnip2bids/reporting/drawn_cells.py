@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 SCALE: Final = 4096
 """Places of cells are whole numbers from 0 to this, from one edge of a picture to the other."""
-_MOST_CELLS: Final = 1500
+_MOST_CELLS: Final = 1000
 _REASONS: Final = {
     "outside": "outside the mask",
     "no region": "between regions",
@@ -51,6 +51,11 @@ class SlabCells:
     counted: list[int]
     uncounted: list[int]
     n_all: int  # cells in the slab, also those that are not drawn
+
+    @property
+    def is_thinned(self) -> bool:
+        """Whether some cells are not drawn."""
+        return len(self.counted) + len(self.uncounted) < 2 * self.n_all
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,9 @@ def pairs_of(cards: Sequence[SampleStatus]) -> list[dict[str, Any]]:
             "what": card.what,
             "page": card.page,
             "facts": [[fact.name, fact.value] for fact in card.facts],
+            "heat_scale": f"threshold {card.heat_scale[0]}: 0 to {format_number(card.heat_scale[1])}"
+            if card.heat
+            else "",
             "pictures": [
                 {
                     "title": picture.title,

@@ -25,7 +25,7 @@ from catnip2bids.reporting.samples import Counts, Sample, SampleImage
 from catnip2bids.reporting.vega import Vega
 from catnip2bids.reporting.views import Brain, View, read_brain
 
-_MOST_PLANES, _FEWEST_PLANES = 24, 6
+_MOST_PLANES, _FEWEST_PLANES, _MOST_DETAILED = 24, 6, 12
 _SHARE_OF_PLANES: Final = 0.55
 """Of the bytes of a page; planes in detail take the rest."""
 _COLORS: Final = ("#f0e442", "#56b4e9", "#d55e00", "#cc79a7", "#009e73", "#e69f00", "#ffffff", "#0072b2")
@@ -72,7 +72,7 @@ def _planes(brain: Brain, n_bytes: int) -> list[View]:
     n_planes = round(_SHARE_OF_PLANES * n_bytes) // max(example.n_bytes, 1)
     planes = brain.planes(min(max(n_planes, _FEWEST_PLANES), _MOST_PLANES))
     n_left = n_bytes - sum(view.n_bytes for view in planes)
-    for number in _from_the_middle(len(planes)):
+    for number in _from_the_middle(len(planes))[:_MOST_DETAILED]:
         detail = brain.detail(planes[number])
         if detail is planes[number]:
             break  # the image has no finer level
@@ -102,6 +102,7 @@ def page_of_brain(drawn: Drawn | None, sample: Sample, vega: Vega) -> dict[str, 
         "n_not_shown": len(
             {found.threshold for found in sample.segmentations} - {layer.threshold for layer in brain.layers}
         ),
+        "is_thinned": any(slab.is_thinned for found in drawn.cells if found is not None for slab in found.slabs),
         "n_detailed": sum(view.detail is not None for view in drawn.planes),
         "histogram": {"chart": vega.svg(histogram_chart(brain.histogram())), "window": brain.image.window},
         "brain": {
@@ -209,11 +210,12 @@ def _region_rows(sample: Sample) -> Iterator[dict[str, Any]]:
         region_totals({index: (n, counts.volumes_mm3.get(index)) for index, n in counts.cells.items()}, parents)
         for counts in sample.counts
     ]
-    for index, indices in sorted(below.items()):
+    for index, indices in sorted(item for item in below.items() if len(item[1]) > 1):
         sums = [found.get(index, RegionTotal()) for found in totals]
         numbers = [(total.cell_count if total.n_regions else None, total.density_per_mm3) for total in sums]
         volume = next((total.volume_mm3 for total in sums if total.volume_mm3), None)
-        yield _row(sample, index, volume, numbers) | {"is_sum": True, "indices": indices}
+        if volume is not None:
+            yield _row(sample, index, volume, numbers) | {"is_sum": True, "indices": indices}
 
 
 def _row(

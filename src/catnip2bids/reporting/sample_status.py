@@ -37,6 +37,7 @@ class SampleStatus:
     has_raw: bool  # even if the raw image cannot be drawn
     slices: tuple[Picture, ...] = ()  # through the middle, perpendicular to each axis; empty if they cannot be drawn
     heat: tuple[Picture, ...] = ()  # projections of the heat map of the lowest threshold
+    heat_scale: tuple[int | None, float] = (None, 0.0)  # its threshold, and the value shown as white
 
 
 def status_of(sample: Sample, results: CheckResults) -> SampleStatus:

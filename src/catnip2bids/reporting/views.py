@@ -279,7 +279,7 @@ def _heat_values(dataset: Path, image: SampleImage | None) -> tuple[Array, Previ
     if image is None:
         return None
     preview = _preview(dataset, image)
-    return np.nan_to_num(preview.whole), preview
+    return np.nan_to_num(preview.whole, copy=False), preview
 
 
 def _heat_pictures(heat: tuple[Array, Preview] | None, largest: float, excluded: Array | None) -> tuple[Picture, ...]:
@@ -317,7 +317,7 @@ def map_picture(regions: Array, bits: Array) -> str:
     """Encode region numbers below 65,536 as red + 256 * green, and 8 bits of mask and cells as blue."""
     channels = (regions & 255, regions >> 8, bits)
     pixels = np.stack([channel.astype(np.uint8) for channel in channels], axis=-1)
-    return picture_address("png", imagecodecs.png_encode(np.ascontiguousarray(pixels), level=9))
+    return picture_address("png", imagecodecs.png_encode(np.ascontiguousarray(pixels), level=7))
 
 
 def _scaled(values: Array, window: tuple[float, float]) -> npt.NDArray[np.uint8]:

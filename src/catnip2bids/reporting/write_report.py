@@ -19,6 +19,7 @@ from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, re
 from catnip2bids.bids.checksums import CHECKSUMS
 from catnip2bids.bids.provenance import Provenance, provenance_of
 from catnip2bids.documents import read_bytes, read_object, refuse_foreign
+from catnip2bids.engine import give_back_free_memory, keep_free_memory_together
 from catnip2bids.enums import check_resources
 from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_bytes, format_count, format_number
@@ -128,6 +129,7 @@ def report(
     for name, check in (("validation", validation), ("verification", verification)):
         if check is not None:
             save_check_result(dataset, name, check)
+    keep_free_memory_together()
     with raising_write_errors(folder):
         return pages.write(CheckResults.of(dataset), min(jobs or _THREADS, _THREADS))
 
@@ -227,8 +229,13 @@ class _Pages:
             "after": cards.get(index + 1),
         }
         write_text(safe_path(self._dataset, REPORT / card.page), self._render("sample.html", content))
-        heat = heatmaps[0].plain or heatmaps[0].corrected if heatmaps else ()
-        return replace(card, slices=drawn.orthogonal if drawn else (), heat=heat)
+        del content
+        give_back_free_memory()
+        card = replace(card, slices=drawn.orthogonal if drawn else ())
+        if not heatmaps:
+            return card
+        first = heatmaps[0]
+        return replace(card, heat=first.plain or first.corrected, heat_scale=(first.threshold, first.largest))
 
     def _draw_images(self, sample: Sample) -> tuple[Drawn | None, list[Heatmaps], list[Problem]]:
         """Draw the images of a sample; leave out and report what cannot be read."""

@@ -173,6 +173,10 @@
         line.append(...row.map(picture => figure(picture, picture.is_heat ? `heat map, ${picture.title}` : picture.title, n, widest, longest)));
         return line;
       }));
+      if (sample.heat_scale) box.append(
+        Object.assign(document.createElement("div"), { className: "scale" }),
+        Object.assign(document.createElement("p"), { className: "dim", textContent: `heat map, ${sample.heat_scale} cells nearby (black to white)` }),
+      );
     });
     const body = element("pair-table").tBodies[0], heads = element("pair-table").tHead.rows[0].cells;
     const { measure } = current();
