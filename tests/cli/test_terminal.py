@@ -182,7 +182,7 @@ def test_packaging_ends_with_a_line_for_each_run_and_a_sum(shown: Shown) -> None
     lines = [line for line in lines_of(written) if line]
     assert code == 1
     assert any(re.match(r"45670ko LeftHemisphere cFos +5 +1 +0 +1 +1$", line) for line in lines)
-    assert any(re.match(r"46001wt LeftHemisphere cFos +7 +1 +3 +1 +0$", line) for line in lines)
+    assert any(re.match(r"46001wt LeftHemisphere cFos +7 +1 +4 +1 +0$", line) for line in lines)
     assert lines[-1] == "new: 12 images made, 1 problem, 1 warning"
     assert sum(line.startswith("problem: ") for line in lines) == 1
 

@@ -123,7 +123,7 @@ def restore(
     Examples
     --------
     >>> restore("dataset", "restored")
-    <Restoration restored: 31 restored, 0 kept, 0 left out, 0 problems>
+    <Restoration restored: 33 restored, 0 kept, 0 left out, 0 problems>
     """
     dataset, folder, progress = Path(dataset), Path(folder), progress or Progress()
     refuse_packaging(dataset, "restore")
