@@ -30,6 +30,7 @@ from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging import readme_texts
 from catnip2bids.packaging.existing_dataset import read_json
 from catnip2bids.packaging.participants import COLUMNS, PARTICIPANTS, GivenParticipants, merged_participants
+from catnip2bids.packaging.readme_recipes import recipes
 from catnip2bids.packaging.region_tables import write_atlas_tables, write_long_table
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import SafePath, beside, exists, safe_path
@@ -207,10 +208,14 @@ class Metadata:
 
     def _counts(self) -> None:
         """Write counts.tsv, which joins all tables of counts, and its sidecar."""
-        folder = DERIVATIVE if self.naming == Naming.DSEG else COUNTS
-        if columns := write_long_table(self.dataset, folder):
+        if columns := write_long_table(self.dataset, self._counts_folder):
             described = readme_texts.described_columns(readme_texts.COUNTS, columns)
-            _add_keys(self._path(folder / "counts.json"), described)
+            _add_keys(self._path(self._counts_folder / "counts.json"), described)
+
+    @property
+    def _counts_folder(self) -> PurePosixPath:
+        """The folder of tables of counts, below the dataset."""
+        return DERIVATIVE if self.naming == Naming.DSEG else COUNTS
 
     def _used_descs(self) -> set[str]:
         """Return the ``desc-`` labels of all images and tables of counts, also of images whose names have none."""
@@ -230,7 +235,9 @@ class Metadata:
 
     def _readmes(self) -> None:
         name = read_json(self.dataset / "dataset_description.json")["Name"]
-        readme = readme_texts.dataset_readme(name, self.provenance, self.naming)
+        counts = self._counts_folder
+        found = recipes(self.dataset, self.provenance, counts)
+        readme = readme_texts.dataset_readme(name, self.provenance, counts, found)
         readme_texts.replace_marked_part(self._path("README.md"), readme)
         readme_texts.replace_marked_part(
             self._path(DERIVATIVE / "README.md"), readme_texts.derivative_readme(self.naming)

@@ -1,0 +1,159 @@
+"""The recipes in the README of a dataset: short programs in Python and R that run in its folder.
+
+Invariant: recipes name files, regions and thresholds of this very dataset. They depend only on provenance and on the
+tables of counts, so the order in which animals were packaged does not matter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from catnip2bids.bids.cell_tables import CELLS
+from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of
+from catnip2bids.bids.provenance import ImageRecord, Provenance
+from catnip2bids.bids.tables import Row, read_table
+from catnip2bids.catnip.counts import counted_segmentation
+
+_WELL_KNOWN = "CA1"
+"""The region of the recipes, if the dataset has it; otherwise it is the one with the most cells."""
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """The counts that the recipes choose from counts.tsv."""
+
+    table: PurePosixPath
+    threshold: str
+    corrected: bool
+    stain: str | None  # None if counts.tsv has no such column
+    region: str  # its name
+
+    @property
+    def in_python(self) -> str:
+        """The condition for rows of a table `counts`."""
+        corrected = "counts.corrected" if self.corrected else "~counts.corrected"
+        stain = "" if self.stain is None else f" & (counts.stain == {json.dumps(self.stain)})"
+        return f"(counts.threshold == {self.threshold}) & {corrected}{stain}"
+
+    @property
+    def in_r(self) -> str:
+        """The same for `subset` in R."""
+        corrected = "corrected" if self.corrected else "!corrected"
+        stain = "" if self.stain is None else f" & stain == {json.dumps(self.stain)}"
+        return f"threshold == {self.threshold} & {corrected}{stain}"
+
+
+def recipes(dataset: Path, provenance: Provenance, counts: PurePosixPath) -> str:
+    """Return the recipes of a dataset in Markdown; `counts` is the folder of counts.tsv, below the dataset."""
+    counted = _choose_counts(dataset, counts / "counts.tsv")
+    parts = [
+        "Run these in the folder of the dataset, those in Python one after the other "
+        "(`pip install pandas zarr tifffile`).",
+        _open_an_image(provenance),
+    ]
+    if counted is not None:
+        parts += [_counts_by_group(counted), _density(counted), _cells(provenance, counted), _in_r(counted)]
+    return "\n\n".join(filter(None, parts))
+
+
+def _choose_counts(dataset: Path, path: PurePosixPath) -> _Counted | None:
+    """Choose the lowest threshold, tables that are not corrected, and a region; None if there are no counts."""
+    rows = [row for row in read_table(dataset / path).rows if row.get("cell_count", "").isdecimal()]
+    if not rows:
+        return None
+    first = min(rows, key=_kind_of_counts)
+    alike = [row for row in rows if _kind_of_counts(row) == _kind_of_counts(first)]
+    n_cells: Counter[str] = Counter()
+    for row in alike:
+        n_cells[row["name"]] += int(row["cell_count"])
+    known = {row["name"] for row in alike if row.get("abbreviation") == _WELL_KNOWN}
+    region = max(known or n_cells, key=lambda name: (n_cells[name], name))
+    return _Counted(path, first["threshold"], first["corrected"] == "true", first.get("stain"), region)
+
+
+def _kind_of_counts(row: Row) -> tuple[bool, int, str]:
+    return row["corrected"] == "true", int(row["threshold"]), row.get("stain", "")
+
+
+def _open_an_image(provenance: Provenance) -> str:
+    images = [(target, image) for _, run in sorted(provenance.runs.items()) for target, image in run.images.items()]
+    if not images:
+        return ""
+    target, image = min(images, key=lambda found: (found[0].startswith(f"{DERIVATIVE}/"), found[0]))
+    return f"**Open an image** (z, y, x):\n\n{_python(*_opening(target, image))}"
+
+
+def _opening(target: str, image: ImageRecord) -> tuple[str, ...]:
+    plane = image.shape[0] // 2
+    if target.endswith(".ome.zarr"):
+        return (
+            "import zarr",
+            "",
+            f'image = zarr.open_array("{target}/0", mode="r")  # 0 is full resolution',
+            f"print(image.shape, image.dtype, image[{plane}].mean())",
+        )
+    return (
+        "import tifffile",
+        "",
+        f'plane = tifffile.imread("{target}", key={plane})  # one plane; without key, all of them',
+        "print(plane.shape, plane.dtype, plane.mean())",
+    )
+
+
+def _counts_by_group(counted: _Counted) -> str:
+    code = _python(
+        "import pandas as pd",
+        "",
+        f'counts = pd.read_csv("{counted.table}", sep="\\t")',
+        f"counts = counts[{counted.in_python}]",
+        'animals = pd.read_csv("participants.tsv", sep="\\t")[["participant_id", "genotype"]]',
+        'counts = counts.merge(animals, on="participant_id")',
+        'print(counts.groupby(["name", "genotype"], dropna=False).cell_count.mean().unstack())',
+    )
+    return f"**Mean counts by group:**\n\n{code}"
+
+
+def _density(counted: _Counted) -> str:
+    code = _python(
+        f'region = counts[counts["name"] == {json.dumps(counted.region)}]',
+        'print(region[["participant_id", "sample_id", "genotype", "density_per_mm3"]])',
+    )
+    return f"**Density of one region in each animal:**\n\n{code}"
+
+
+def _cells(provenance: Provenance, counted: _Counted) -> str:
+    tables = sorted(path for run in provenance.runs.values() for path in run.cells if _is_of(path, counted))
+    if not tables:
+        return ""
+    code = _python(
+        f'cells = pd.read_csv("{tables[0]}", sep="\\t")',
+        f'cells = cells[cells["name"] == {json.dumps(counted.region)}]',
+        'print(cells[["z_um", "y_um", "x_um", "volume_um3", "proven"]])',
+    )
+    return f"**Cells of one region:**\n\n{code}"
+
+
+def _is_of(cells: str, counted: _Counted) -> bool:
+    """Tell whether a table of cells is of the threshold and the stain that were chosen."""
+    entities = entities_of(PurePosixPath(cells).name.removesuffix(CELLS))
+    kind = counted_segmentation(entities.get("desc", ""))
+    is_stain = counted.stain is None or entities.get("stain") == counted.stain
+    return kind is not None and str(kind[0]) == counted.threshold and is_stain
+
+
+def _in_r(counted: _Counted) -> str:
+    code = (
+        f'counts <- read.delim("{counted.table}", na.strings = "n/a")',
+        f"counts <- subset(counts, {counted.in_r})",
+        'animals <- read.delim("participants.tsv")[c("participant_id", "genotype")]',
+        'counts <- merge(counts, animals, by = "participant_id")',
+        'print(tapply(counts$cell_count, counts[c("name", "genotype")], mean))',
+    )
+    return "**Mean counts by group, in R:**\n\n" + "\n".join(["```r", *code, "```"])
+
+
+def _python(*lines: str) -> str:
+    return "\n".join(["```python", *lines, "```"])

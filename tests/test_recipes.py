@@ -1,0 +1,116 @@
+"""The recipes of "Use a dataset" and of the README of a dataset run, and print what the page shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from catnip2bids import Format, Naming, OmeZarrVersion, Settings, package
+from catnip2bids.demo import write_demo_cohort
+from code_blocks import BLOCK, needs_r, pattern_of, printed_by
+from demo_cohort import demo_cohort
+from once import made_once
+from repo import REPO
+from runs import read_tsv, settings
+
+__all__ = ["demo_cohort"]
+
+PAGE = REPO / "docs/how-to/use.md"
+WITHOUT_A_WINDOW = """
+import warnings
+warnings.simplefilter("ignore")
+import napari
+from napari.components import ViewerModel
+from npe2 import PluginManager
+PluginManager.instance().discover()
+napari.Viewer, napari.run = ViewerModel, lambda: None
+"""
+"""Begins a script that opens napari: everything but the window, for which the machine of a test need not be able."""
+
+
+class Recipe(NamedTuple):
+    """A program on the page, and what it prints."""
+
+    title: str
+    language: str
+    text: str
+    output: str
+
+
+def recipes_of_the_page() -> Iterator[Recipe]:
+    """Yield each program with the output that the page shows after it."""
+    page = PAGE.read_text(encoding="utf-8")
+    blocks = [block for block in BLOCK.finditer(page) if block["language"] != "text"]
+    for program, output in zip(blocks[::2], blocks[1::2], strict=True):
+        assert output["language"] == "output"
+        title = re.findall(r"^## (.+)$", page[: program.start()], re.MULTILINE)[-1]
+        yield Recipe(title, program["language"], program["text"], output["text"])
+
+
+RECIPES = [*recipes_of_the_page()]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `catnip2bids demo` writes, in its whole size; only to be read."""
+
+    def make(folder: Path) -> None:
+        cohort = write_demo_cohort(folder)
+        whole = Settings(voxel_size_um=(3.7, 3.7, 5.0), atlas_table=cohort.atlas_table, report=False)
+        assert package([cohort.folder], folder / "dataset", whole).ok
+
+    return made_once(tmp_path_factory, "whole demo", make)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(found, marks=needs_r if found.language == "r" else (), id=f"{found.title}, {found.language}")
+     for found in RECIPES],
+)  # fmt: skip
+def test_the_recipe_prints_what_the_page_shows(recipe: Recipe, demo: Path) -> None:
+    before = WITHOUT_A_WINDOW if "import napari" in recipe.text else ""
+    printed = printed_by(recipe.language, before + recipe.text, demo)
+    assert re.fullmatch(pattern_of(recipe.output), printed, re.DOTALL), printed
+
+
+def test_the_density_of_a_region_takes_ten_lines_at_most() -> None:
+    found = [recipe for recipe in RECIPES if "density" in recipe.title]
+    assert [recipe.language for recipe in found] == ["python", "r"]
+    assert max(len(recipe.text.splitlines()) for recipe in found) <= 10
+
+
+# ---- the README of a dataset
+
+DATASETS = {
+    "OME-Zarr": settings(),
+    "names of DANDI 001362": settings(naming=Naming.DSEG, ome_zarr_version=OmeZarrVersion.V04),
+    "OME-TIFF": settings(image_format=Format.OME_TIFF),
+}
+
+
+@pytest.fixture(scope="module", params=[*DATASETS])
+def packaged(request: pytest.FixtureRequest, demo_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of the demo's cohort."""
+    folder = tmp_path_factory.mktemp("readme") / "dataset"
+    assert package(demo_cohort, folder, DATASETS[request.param]).ok
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["python", pytest.param("r", marks=needs_r)])
+def test_recipes_in_the_readme_of_a_dataset_run_in_its_folder(packaged: Path, language: str) -> None:
+    readme = (packaged / "README.md").read_text(encoding="utf-8")
+    programs = [block["text"] for block in BLOCK.finditer(readme) if block["language"] == language]
+    assert len(programs) == {"python": 4, "r": 1}[language]
+    printed = printed_by(language, "\n".join(programs), packaged)
+    (table,) = packaged.glob("derivatives/*/counts.tsv")
+    counted = [row for row in read_tsv(table) if (row["threshold"], row["corrected"]) == ("10000", "false")]
+    for row in counted:
+        if row["name"] == "Field_CA1":
+            ...
+    assert "Field_CA1" in printed
