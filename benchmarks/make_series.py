@@ -29,7 +29,6 @@ _NODES: Final = (6, 12, 12)  # of the random grids (z, y, x) from which everythi
 _LARGEST_LABEL: Final = 12_000
 _REGIONS_PER_AXIS: Final = 8
 _CELL_RADIUS: Final = 2
-_CELLS_PER_VOXEL: Final = 1e-4
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,13 @@ class Brain:
         Voxels along (z, y, x).
     seed
         Other seeds, other brains; image, labels and mask of one seed belong together.
+    cells_per_voxel
+        How dense cells are.
     """
 
     shape: Shape
     seed: int
+    cells_per_voxel: float = 1e-4
 
     def image(self, z: int) -> npt.NDArray[np.uint16]:
         """Plane z of the image: tissue with shot noise and bright cells on black."""
@@ -107,7 +109,7 @@ class Brain:
         found = [np.empty(0, np.intp)]
         for centre in range(max(z - _CELL_RADIUS, 0), min(z + _CELL_RADIUS + 1, self.shape[0])):
             rng = np.random.default_rng([self.seed, 4, centre])
-            n_cells = rng.poisson(_CELLS_PER_VOXEL * n_rows * n_columns)
+            n_cells = rng.poisson(self.cells_per_voxel * n_rows * n_columns)
             rows, columns = rng.integers(0, n_rows, n_cells), rng.integers(0, n_columns, n_cells)
             for dy, dx in _disc(centre - z):
                 y, x = np.clip(rows + dy, 0, n_rows - 1), np.clip(columns + dx, 0, n_columns - 1)
@@ -139,22 +141,19 @@ KINDS: Final[dict[str, Callable[[Brain, int], Plane]]] = {
 """What can be made; the names are those of `catnip2bids.Kind`."""
 
 
-def make_series(folder: Path, shape: Shape, kind: str = "image", seed: int = 0) -> None:
+def make_series(folder: Path, brain: Brain, kind: str = "image") -> None:
     """Write the slices ``Z0001.tif``, ``Z0002.tif`` ... of a made-up brain.
 
     Parameters
     ----------
     folder
         Where to write them; made if need be.
-    shape
-        Voxels along (z, y, x).
+    brain
+        The brain.
     kind
         ``image`` (uint16), ``labels`` (uint16, up to 12,000) or ``mask`` (uint8, 0 and 255).
-    seed
-        Other seeds, other pixels.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    brain = Brain(shape, seed)
 
     def write(z: int) -> None:
         tifffile.imwrite(
@@ -169,7 +168,7 @@ def make_series(folder: Path, shape: Shape, kind: str = "image", seed: int = 0) 
         )
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for _ in threads.map(write, range(shape[0])):
+        for _ in threads.map(write, range(brain.shape[0])):
             pass
 
 
@@ -215,7 +214,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.folder.exists():
         parser.error(f"{given.folder}: is there already; give another name")
-    make_series(given.folder, given.shape, given.kind, given.seed)
+    make_series(given.folder, Brain(given.shape, given.seed), given.kind)
     return 0
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import tifffile
 from checking import check
-from make_series import KINDS, Shape, make_series, make_stack, read_shape
+from make_series import KINDS, Brain, Shape, make_series, make_stack, read_shape
 from measuring import Measurement, last_line, measure
 from results import SeriesResult, Sitting, WayResult
 from tools import LIMITS, OURS, READING_STACKS, WAYS, ToolError, all_ways, prepare, versions
@@ -103,7 +103,7 @@ def prepare_series(work: Path, shape: Shape, kind: str) -> Path:
         tell(f"making {folder.name}")
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        make_series(partial, shape, kind)
+        make_series(partial, Brain(shape, 0), kind)
         partial.rename(folder)
     return folder
 

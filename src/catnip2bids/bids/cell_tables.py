@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -44,17 +44,13 @@ class CellBlock:
         return len(self.regions)
 
 
-def write_cells_header(file: BinaryIO, columns: tuple[str, ...]) -> None:
-    """Begin a table; blocks follow as gzip members of their own."""
-    file.write(_compressed("\t".join(columns) + "\n"))
+def encode_header(columns: tuple[str, ...]) -> bytes:
+    """Return the beginning of a table; blocks follow as gzip members of their own."""
+    return _compressed("\t".join(columns) + "\n")
 
 
-def write_cells(
-    file: BinaryIO, block: CellBlock, voxel_size_um: tuple[float, float, float], names: Mapping[int, str]
-) -> None:
-    """Append the rows of a block; `voxel_size_um` is (z, y, x), and `names` are those of regions by label value."""
-    if not len(block):
-        return
+def encode_cells(block: CellBlock, voxel_size_um: tuple[float, float, float], names: Mapping[int, str]) -> bytes:
+    """Return the rows of a block; `voxel_size_um` is (z, y, x), and `names` are those of regions by label value."""
     centres_um = block.centres * voxel_size_um
     volumes_um3 = block.volumes_voxels * float(np.prod(voxel_size_um))
     places = (*block.centres.T, *centres_um.T, block.volumes_voxels, volumes_um3)
@@ -63,10 +59,10 @@ def write_cells(
         line = "%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.6g\t%s\n"
     else:
         named = {index: f"{index}\t{names.get(index, 'n/a')}" for index in np.unique(block.regions).tolist()}
-        last = ([named[index] for index in block.regions.tolist()], [_TRUTH[proven] for proven in block.proven])
+        last = ([named[index] for index in block.regions.tolist()], [_TRUTH[proven] for proven in block.proven.tolist()])
         rows = zip(*(column.tolist() for column in places), *last, strict=True)
         line = "%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.6g\t%s\t%s\n"
-    file.write(_compressed("".join([line % row for row in rows])))
+    return _compressed("".join([line % row for row in rows]))
 
 
 def read_cells(path: Path) -> Iterator[CellBlock]:

@@ -181,6 +181,31 @@ class ImageRecord(_Document):
     embedded: _Texts = Field(default_factory=dict)  # fingerprints of embedded label images, by name
 
 
+class CountDifference(_Document):
+    """A region of which another number of cells was found than CATNIP counted."""
+
+    index: int  # label value
+    catnip: int
+    found: int
+    reason: str | None = None  # the likely one; None if there is none
+
+
+class CellsRecord(_Document):
+    """A table of cells of the dataset."""
+
+    origin: Literal["cell list", "filtered", "segmentation"]  # what the cells were found in
+    fingerprint: str  # hash of everything that decides the content
+    n_cells: NonNegativeInt  # that a region counts
+    # components of the segmentation that no region counts
+    n_outside: NonNegativeInt
+    n_no_region: NonNegativeInt
+    n_too_large: NonNegativeInt
+    n_too_small: NonNegativeInt
+    n_regions: NonNegativeInt  # of CATNIP's table of counts; 0 without one
+    n_regions_proven: NonNegativeInt  # whose count is the number of cells in the table
+    differences: Annotated[list[CountDifference], Field(fail_fast=True)] = Field(default_factory=list)
+
+
 def _checked_source(source: str) -> str:
     if source != "." and leads_out(source):
         raise ValueError(f"the path {source!r} leads out of its folder; the dataset was tampered with")
@@ -206,9 +231,10 @@ class RunRecord(_Document):
     atlas_version: str | None = None
     atlas_table: str | None = None  # the file in derivatives/catnip that names the labels
     log: _Texts = Field(default_factory=dict)  # fields of CATNIP's log, without folders of the machine
-    # by POSIX path below the dataset: the images, and the generated fields of sidecars
+    # by POSIX path below the dataset: the images, the generated fields of sidecars, and the tables of cells
     images: Annotated[dict[str, ImageRecord], _FAIL_FAST] = Field(default_factory=dict)
     sidecars: Annotated[dict[str, dict[str, Any]], _FAIL_FAST] = Field(default_factory=dict)
+    cells: Annotated[dict[str, CellsRecord], _FAIL_FAST] = Field(default_factory=dict)
 
     def embedded_images(self) -> list[str]:
         """Return the paths of label images inside other images, of which `images` has the originals."""
@@ -253,6 +279,8 @@ class Provenance(_Document):
                 _refuse_other_path(image, _file_of(key, run, _IMAGE), f"runs.{key}.images")
             for sidecar in run.sidecars:
                 _refuse_other_path(sidecar, _file_of(key, run, r"\.json"), f"runs.{key}.sidecars")
+            for table in run.cells:
+                _refuse_other_path(table, _file_of(key, run, r"_cells\.tsv\.gz"), f"runs.{key}.cells")
             if run.atlas_table is not None:
                 _refuse_other_path(run.atlas_table, _ATLAS_TABLE, f"runs.{key}.atlas_table")
         for number, decision in enumerate(self.decisions):

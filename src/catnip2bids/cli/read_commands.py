@@ -72,6 +72,9 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also decode with a second library, and recompute lower levels with it.")
     ] = False,
+    counts: Annotated[
+        bool, typer.Option("--counts", help="Also count all cells again, and compare with CATNIP's tables.")
+    ] = False,
     jobs: options.Jobs = None,
     memory: options.Memory = None,
     cluster: options.ClusterAddress = None,
@@ -81,7 +84,8 @@ def verify(
     """Prove that every pixel in a dataset is the one that was read, and that no other file changed. Works offline.
 
     Examples: [bold]catnip2bids verify dataset[/],
-    [bold]catnip2bids verify dataset --source /data/cohort[/]
+    [bold]catnip2bids verify dataset --source /data/cohort[/],
+    [bold]catnip2bids verify dataset --counts[/]
     """
     from catnip2bids.cli.console import JobProgress
     from catnip2bids.cli.terminal import show_verification
@@ -96,12 +100,13 @@ def verify(
             sources,
             progress,
             deep=deep,
+            counts=counts,
             jobs=jobs,
             memory_bytes=memory_bytes,
             cluster=cluster_of(cluster, n_workers),
         )
     show_verification(found)
-    _finish_check(dataset, "verification", found, as_json=as_json)
+    _finish_check(dataset, "verification", found, ok=found.ok and found.counts_agree, as_json=as_json)
 
 
 def validate(
@@ -119,10 +124,12 @@ def validate(
     with refusing(), JobProgress() as progress:
         found = validate_dataset(dataset, progress)
     show_validation(found)
-    _finish_check(dataset, "validation", found, as_json=as_json)
+    _finish_check(dataset, "validation", found, ok=found.ok, as_json=as_json)
 
 
-def _finish_check(dataset: Path, name: str, found: ValidationReport | Verification, *, as_json: bool) -> NoReturn:
+def _finish_check(
+    dataset: Path, name: str, found: ValidationReport | Verification, *, ok: bool, as_json: bool
+) -> NoReturn:
     """Save a result for the next report, or print a note if the dataset is read-only; then exit."""
     from catnip2bids.cli.console import print_line
     from catnip2bids.reporting import save_check_result
@@ -133,7 +140,7 @@ def _finish_check(dataset: Path, name: str, found: ValidationReport | Verificati
         print_line(f"the report will not show this: {error}")
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
-    raise typer.Exit(0 if found.ok else 1)
+    raise typer.Exit(0 if ok else 1)
 
 
 def report(dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset to report on.")]) -> None:

@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     from catnip2bids.validation import ValidationReport
     from catnip2bids.validation.findings import Finding
     from catnip2bids.verification import Verification
+    from catnip2bids.verification.result import CountsVerdict
     from catnip2bids.viewing import Viewing
 
 _LONGEST_MESSAGE = 160  # on a terminal; never cut elsewhere or in JSON
+_MOST_DIFFERENCES = 10  # regions of a table of counts
 _MOST_FILES = 5  # listed with a finding on a terminal
 _RUN_ENTITIES = ("sub-", "sample-", "stain-")
 
@@ -222,6 +224,8 @@ def show_verification(found: Verification) -> None:
         ]
         print_table(columns, sorted(rows, key=lambda row: _natural_key(row.name)))
         print_blank_line()
+    if found.counts:
+        _show_counts(found.counts)
     _say_all(found.problems, (), found.notes)
     n_planes = sum(verdict.n_planes for verdict in found.images)
     facts = [
@@ -233,7 +237,36 @@ def show_verification(found: Verification) -> None:
     facts += _numbers(found.problems, ())
     not_ok = "something has changed" if found.has_changed else "not everything is proven"
     outcome = "verified: nothing has changed" if found.ok else not_ok
-    print_result(found.dataset, outcome, facts, ok=found.ok)
+    if found.counts:
+        outcome += ", counts confirmed" if found.counts_agree else ", counts not confirmed"
+    print_result(found.dataset, outcome, facts, ok=found.ok and found.counts_agree)
+
+
+def _show_counts(verdicts: Sequence[CountsVerdict]) -> None:
+    """Print the verdict on each table of counts, and the regions that differ."""
+    print_heading("cells counted again")
+    columns = (Column("table of counts"), Column("regions", "region"), Column("confirmed"))
+    rows = [
+        Row(
+            PurePosixPath(verdict.table).name,
+            verdict.table,
+            (verdict.n_regions, verdict.n_regions - len(verdict.differences)),
+            bad=not verdict.ok,
+        )
+        for verdict in verdicts
+    ]
+    print_table(columns, rows)
+    print_blank_line()
+    for verdict in verdicts:
+        name = PurePosixPath(verdict.table).name
+        print_message("note" if verdict.ok else "problem", f"{name}: {verdict}")
+        by_importance = sorted(verdict.differences, key=lambda found: found.reason is not None)
+        for found in by_importance[:_MOST_DIFFERENCES]:
+            why = found.reason or "no known reason"
+            print_line(f"  region {found.index}: CATNIP counted {found.catnip:,}, found {found.found:,}: {why}")
+        n_more = len(verdict.differences) - _MOST_DIFFERENCES
+        if n_more > 0:
+            print_line(f"  and {n_more:,} more; --json lists all")
 
 
 def show_restoration(restored: Restoration) -> None:

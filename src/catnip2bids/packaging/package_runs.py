@@ -131,31 +131,32 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
         raising_write_errors(dataset),
         output_folder(dataset),
         locked_if_unchanged(dataset, known),
-        scheduler_for(pairs, preflight.resources) as scheduler,
-        raising_exit_code_1(),  # nothing is refused after this
     ):
-        remove_partials(dataset)
-        provenance.settings = preflight.settings.published()
-        provenance.settings["voxel_size_um"] = preflight.plan.dataset.voxel_size_um
-        provenance.command = _command(preflight)
-        provenance.versions = add_to_history(provenance, provenance.command).versions
-        provenance.save(dataset)
-        checksums = set_checksums_aside(dataset, is_new=not known.decisions)
-        _make_images(preflight, packagers, missing, scheduler)
-        for packager in packagers:
-            packager.finish()
-        about, naming = preflight.plan.dataset, preflight.settings.naming
-        Metadata(
-            dataset,
-            about,
-            explicit=preflight.explicit,
-            naming=naming,
-            provenance=provenance,
-            runs=preflight.runs,
-            participants=preflight.participants,
-        ).write()
-        _write_plan(preflight)
-        _save(provenance, known, checksums, log)
+        with scheduler_for(pairs, preflight.resources) as scheduler, raising_exit_code_1():
+            remove_partials(dataset)
+            provenance.settings = preflight.settings.published()
+            provenance.settings["voxel_size_um"] = preflight.plan.dataset.voxel_size_um
+            provenance.command = _command(preflight)
+            provenance.versions = add_to_history(provenance, provenance.command).versions
+            provenance.save(dataset)
+            checksums = set_checksums_aside(dataset, is_new=not known.decisions)
+            _make_images(preflight, packagers, missing, scheduler)
+        with raising_exit_code_1():
+            _write_cells(packagers, progress)
+            for packager in packagers:
+                packager.finish()
+            about, naming = preflight.plan.dataset, preflight.settings.naming
+            Metadata(
+                dataset,
+                about,
+                explicit=preflight.explicit,
+                naming=naming,
+                provenance=provenance,
+                runs=preflight.runs,
+                participants=preflight.participants,
+            ).write()
+            _write_plan(preflight)
+            _save(provenance, known, checksums, log)
         for image in unfinished_outputs(dataset):
             log.warning(
                 f"{image.relative_to(dataset)}: is unfinished work of an earlier command and is kept; "
@@ -189,7 +190,7 @@ def _telling_needed_space(n_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def raising_exit_code_1() -> Iterator[None]:
-    """Give all errors the exit code of a command that has begun to write."""
+    """Give all errors the exit code of a command that has begun to write: nothing is refused any more."""
     try:
         yield
     except Catnip2bidsError as error:
@@ -236,6 +237,15 @@ def _make_images(
     for future in as_completed(futures):
         packager, image = futures.pop(future)
         packager.record_image(image, future)
+
+
+def _write_cells(packagers: Sequence[RunPackager], progress: Progress) -> None:
+    """Write the tables of cells that are missing, once the images in which cells are found are made."""
+    missing = [(packager, task) for packager in packagers for task in packager.missing_cells()]
+    if missing:
+        progress.start(sum(task.n_voxels for _, task in missing))
+    for packager, task in missing:
+        packager.write_cells(task)
 
 
 def _save(provenance: Provenance, known: Provenance, checksums: Mapping[str, str], log: PackageLog) -> None:

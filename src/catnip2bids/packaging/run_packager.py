@@ -23,6 +23,7 @@ from catnip2bids.catnip.component_type import Action, Content
 from catnip2bids.enums import Format
 from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
 from catnip2bids.formatting import format_count, format_list
+from catnip2bids.packaging.cells import CellsTask, cells_tasks, remove_tables, write_cells
 from catnip2bids.packaging.copies import copy_verbatim, private_words
 from catnip2bids.packaging.images import current_metadata, embed_labels, is_current, remove_image, replace_metadata
 from catnip2bids.packaging.preflight import Preflight
@@ -96,6 +97,31 @@ class RunPackager:
             with self._reporting_failure(copy):
                 self._copy(copy)
         self._decide(task.entry for task in self.tasks.all_tasks if not isinstance(task, ImageTask))
+
+    def missing_cells(self) -> list[CellsTask]:
+        """List the tables of cells that have to be made, once all images are; remove those that are not planned."""
+        tasks = cells_tasks(self.tasks, self._record, self._dataset)
+        for table in self._record.cells.keys() - {str(task.table) for task in tasks}:
+            remove_tables(self._dataset, table, self.log)
+            del self._record.cells[table]
+        return [task for task in tasks if self.preflight.settings.overwrite or not self._is_current(task)]
+
+    def _is_current(self, task: CellsTask) -> bool:
+        record = self._record.cells.get(str(task.table))
+        are_there = all((self._dataset / table).is_file() for table in (task.table, task.uncounted))
+        return are_there and record is not None and record.fingerprint == task.fingerprint()
+
+    def write_cells(self, task: CellsTask) -> None:
+        """Write the tables of cells of one segmentation, or report why they cannot be written."""
+        self.log.progress.item(task.table.name)
+        try:
+            self._record.cells[str(task.table)] = write_cells(self._dataset, task, self.preflight.resources, self.log)
+        except (WorkerError, WriteError):
+            raise
+        except Catnip2bidsError as error:
+            remove_tables(self._dataset, str(task.table), self.log)
+            self._record.cells.pop(str(task.table), None)
+            self.log.problem(f"{task.table}: cells are not listed: {error}")
 
     def _replace_metadata(self) -> None:
         """Replace the metadata of images of an earlier version whose pixels would be the same today."""
@@ -177,6 +203,7 @@ class RunPackager:
             log=run.log.public_fields,
             images=before.images if before else {},
             sidecars=before.sidecars if before else {},
+            cells=before.cells if before else {},
         )
         return runs[self._key]
 

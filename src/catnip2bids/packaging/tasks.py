@@ -89,11 +89,17 @@ class RunTasks:
     problems: dict[str, str]  # why entries cannot be packaged as planned, by their paths
     atlas: AtlasTable  # names of the label values
     redundancy: tuple[RedundancyCheck, ...]
+    tables_folder: PurePosixPath  # of the tables of counts and cells
 
     @property
     def name(self) -> BidsName:
         """The entities that all files of the run share."""
         return run_name(self.subject, self.sample, self.planned.stain)
+
+    def cells_target(self, threshold: int) -> PurePosixPath:
+        """Return the path of the table of cells of one segmentation."""
+        name = self.name.with_entities("cells", desc=f"FRSTseg{threshold}")
+        return self.tables_folder / f"sub-{self.subject}/micr/{name}.tsv.gz"
 
     @property
     def all_tasks(self) -> tuple[ImageTask | CountsTask | CopyTask, ...]:
@@ -172,6 +178,7 @@ def plan_tasks(run: Run, checked: CheckedPlan, settings: Settings, atlas: AtlasT
         problems=problems,
         atlas=regions,
         redundancy=checked.results,
+        tables_folder=maker.tables_folder,
     )
     return _without_conflicts(tasks, dataset)
 
@@ -206,11 +213,9 @@ class _TaskMaker:
 
     def counts(self, entry: Entry, component: ComponentType) -> CountsTask:
         """Return the task for a table of counts."""
-        folder = DERIVATIVE if self.settings.naming == Naming.DSEG else COUNTS
         name = self.name.with_entities("counts", desc=component.desc_label(entry.threshold))
-        return CountsTask(
-            entry, component, folder / self._subject_folder / f"{name}.tsv", copy_of(self.name, entry.path)
-        )
+        target = self.tables_folder / self._subject_folder / f"{name}.tsv"
+        return CountsTask(entry, component, target, copy_of(self.name, entry.path))
 
     def _image(
         self, entry: Entry, component: ComponentType, target: PurePosixPath, volume: Volume, description: str
@@ -247,6 +252,11 @@ class _TaskMaker:
     def _region(self, value: int) -> LabelValue:
         region = self.atlas.region_of(value)
         return LabelValue(value, region.name, region.abbreviation, region.color or color_of_label(value))
+
+    @property
+    def tables_folder(self) -> PurePosixPath:
+        """The folder of the tables of counts and cells."""
+        return DERIVATIVE if self.settings.naming == Naming.DSEG else COUNTS
 
     @property
     def _subject_folder(self) -> PurePosixPath:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from catnip2bids.bids.provenance import CountDifference
 from catnip2bids.formatting import format_count, format_planes
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 
@@ -95,6 +96,62 @@ class FileProblem:
     kind: ProblemKind = ProblemKind.CHANGED
 
 
+@dataclass(frozen=True)
+class CountsVerdict:
+    """The result of counting the cells of one table of counts again.
+
+    Attributes
+    ----------
+    table
+        POSIX path below the dataset.
+    n_regions
+        Regions of which CATNIP counted the cells.
+    differences
+        The regions of which another number was found.
+    problem
+        Why the cells could not be counted; None if they were.
+    """
+
+    table: str
+    n_regions: int
+    differences: tuple[CountDifference, ...]
+    problem: str | None = None
+
+    @property
+    def unexplained(self) -> tuple[CountDifference, ...]:
+        """The differences that neither a watershed nor a box explains."""
+        return tuple(found for found in self.differences if found.reason is None)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the cells were counted, and nothing speaks against CATNIP's counts."""
+        return self.problem is None and not self.unexplained
+
+    def __str__(self) -> str:
+        """Return the verdict in words."""
+        if self.problem is not None:
+            return f"not counted: {self.problem}"
+        n_confirmed, regions = self.n_regions - len(self.differences), format_count(self.n_regions, "region")
+        if not self.differences:
+            return f"confirmed: {regions}"
+        explained = format_count(len(self.differences) - len(self.unexplained), "other")
+        if not self.unexplained:
+            return f"confirmed: {n_confirmed:,} of {regions}; {explained} cannot be, for a known reason"
+        n = format_count(len(self.unexplained), "region")
+        return f"not confirmed: {n} of {self.n_regions:,} with other numbers of cells and no known reason"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "table": self.table,
+            "ok": self.ok,
+            "regions": self.n_regions,
+            "confirmed": self.n_regions - len(self.differences),
+            "differences": [found.model_dump() for found in self.differences],
+            "problem": self.problem,
+        }
+
+
 @dataclass(frozen=True, repr=False)
 class Verification(ShortRepr):
     """The result of verifying a dataset.
@@ -113,6 +170,8 @@ class Verification(ShortRepr):
         What to know: files that came later, what could not be compared.
     sources_read
         Whether the originals were read again, too.
+    counts
+        A verdict on each table of counts, if cells were counted again.
     """
 
     dataset: Path
@@ -121,6 +180,12 @@ class Verification(ShortRepr):
     file_problems: tuple[FileProblem, ...]
     notes: tuple[str, ...] = ()
     sources_read: bool = False
+    counts: tuple[CountsVerdict, ...] = ()
+
+    @property
+    def counts_agree(self) -> bool:
+        """Whether nothing speaks against CATNIP's counts, as far as cells were counted again."""
+        return all(verdict.ok for verdict in self.counts)
 
     @property
     def ok(self) -> bool:
@@ -159,4 +224,5 @@ class Verification(ShortRepr):
             "files": self.n_files,
             "file_problems": [asdict(problem) for problem in self.file_problems],
             "notes": list(self.notes),
+            "counts": [verdict.to_json() for verdict in self.counts],
         }

@@ -19,6 +19,7 @@ from catnip2bids.formatting import format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import refuse_concurrent_packaging
 from catnip2bids.progress import Progress
+from catnip2bids.verification.counts import recounts
 from catnip2bids.verification.files import (
     missing_lines,
     unfinished_work,
@@ -39,6 +40,7 @@ def verify(
     progress: Progress | None = None,
     *,
     deep: bool = False,
+    counts: bool = False,
     jobs: int | None = None,
     memory_bytes: int | None = None,
     cluster: Cluster | None = None,
@@ -59,6 +61,8 @@ def verify(
     deep
         Whether OME-Zarr is decoded with a second library too (tensorstore), and lower levels are recomputed with that
         one instead of the faster code that made them.
+    counts
+        Whether the cells of all segmentations are counted again, and compared with CATNIP's tables.
     jobs
         Processors to use; all by default.
     memory_bytes
@@ -90,7 +94,7 @@ def verify(
         if cluster is not None:  # workers stand in other folders
             dataset, given = dataset.absolute(), [source.absolute() for source in given]
         with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[dataset, *given]) as resources:
-            return _verified(dataset, given, provenance, resources, progress, deep=deep)
+            return _verified(dataset, given, provenance, resources, progress, deep=deep, counts=counts)
 
 
 def _verified(
@@ -101,10 +105,13 @@ def _verified(
     progress: Progress,
     *,
     deep: bool,
+    counts: bool,
 ) -> Verification:
     originals = SourceFiles.find(sources, provenance, resources, progress) if sources else None
     images = list(expected_images(dataset, provenance))
-    progress.start(sum(image.n_voxels * (2 if originals and image.inside is None else 1) for image in images))
+    tables = list(recounts(dataset, provenance)) if counts else []
+    n_voxels = sum(image.n_voxels * (2 if originals and image.inside is None else 1) for image in images)
+    progress.start(n_voxels + sum(table.n_voxels for table in tables))
     verdicts, refusals = [], []
     for image in images:
         progress.item(image.path.name)
@@ -118,6 +125,7 @@ def _verified(
             of_original = originals.problems_of(image, resources, progress.advance)
             verdict = replace(verdict, problems=(*verdict.problems, *of_original))
         verdicts.append(verdict)
+    counted = tuple(table.verdict(dataset, resources, progress) for table in tables)
     if refusals and len(refusals) == len(images):
         raise refusals[0]
     file_problems, notes, n_files = _files(dataset, provenance, resources, originals)
@@ -130,7 +138,8 @@ def _verified(
             notes.append(f"{unlisted}: came after the dataset was packaged")
     leftovers = [*(originals.leftovers if originals else ()), *leftovers_below(dataset, into_images=True)]
     notes += [ignored(leftovers)] if leftovers else []
-    return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), originals is not None)
+    sources_read = originals is not None
+    return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), sources_read, counted)
 
 
 def _files(

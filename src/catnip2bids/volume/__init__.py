@@ -16,6 +16,7 @@ from catnip2bids.volume.pixel_values import (
     plane_sha256,
     value_range,
 )
+from catnip2bids.volume.read_block import read_block
 from catnip2bids.volume.slice_names import number_slices, other_series, slice_pattern
 from catnip2bids.volume.slice_series import SliceSeries, inspect_slices
 from catnip2bids.volume.tiff_encoding import EncodedPlane, Encoding, FileRange
@@ -64,6 +65,7 @@ __all__ = [
     "page_offsets",
     "plane_pages",
     "plane_sha256",
+    "read_block",
     "read_planes",
     "slice_files",
     "slice_pattern",

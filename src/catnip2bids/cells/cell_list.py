@@ -1,0 +1,94 @@
+"""CATNIP's list of the voxels of all cells: ``cellvolumes/FRSTseg_<T>_cellpixelIDlist.mat`` (MATLAB 7.3, HDF5).
+
+It holds the variable ``cellpixelIDlist``, a cell array with one N x 5 matrix for each label, in shuffled order: uid,
+volume, row, column and slice, from 1, of every voxel of every counted cell. The uid is the label plus a fraction, and
+differs from cell to cell.
+
+Invariant: voxels are read in pieces, and each cell has as many as its volume says, all of them in the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.bids.cell_tables import CellBlock
+from catnip2bids.errors import SourceError
+
+_VARIABLE = "cellpixelIDlist"
+_N_FIELDS = 5
+_PIECE = 2**20
+"""Voxels that are read at a time: 40 MiB."""
+
+
+def read_cell_list(path: Path, shape: tuple[int, int, int]) -> Iterator[CellBlock]:
+    """Yield the cells of each label, labels ascending, cells by their centres (z, y, x).
+
+    `shape` (z, y, x) is that of the image. Raises SourceError if the file cannot be read, or is not such a list.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            yield from _cells(file, shape)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise SourceError(f"{path}: is not a list of cells as CATNIP writes it ({error}); copy it again") from error
+
+
+def _cells(file: Any, shape: tuple[int, int, int]) -> Iterator[CellBlock]:
+    lists = [file[reference] for reference in np.asarray(file[_VARIABLE]).reshape(-1)]
+    by_label = {}
+    for voxels in lists:
+        if "MATLAB_empty" in voxels.attrs or voxels.size == 0:
+            continue
+        if voxels.ndim != 2 or voxels.shape[0] != _N_FIELDS:
+            raise ValueError(f"a label has a matrix of {voxels.shape[::-1]} and not of {_N_FIELDS} columns")
+        label = int(np.floor(voxels[0, 0]))
+        if label in by_label:
+            raise ValueError(f"label {label} is there twice")
+        by_label[label] = voxels
+    for label, voxels in sorted(by_label.items()):
+        yield _cells_of_label(label, voxels, shape)
+
+
+def _cells_of_label(label: int, voxels: Any, shape: tuple[int, int, int]) -> CellBlock:
+    parts: list[tuple[npt.NDArray[Any], ...]] = []
+    for start in range(0, voxels.shape[1], _PIECE):
+        uid, volume, row, column, plane = voxels[:, start : start + _PIECE]
+        zyx = np.stack([plane, row, column], axis=1).astype(np.int64) - 1
+        if (np.floor(uid) != label).any():
+            raise ValueError(f"label {label} has cells of another label")
+        if (zyx < 0).any() or (zyx >= shape).any():
+            raise ValueError(f"label {label} has voxels outside of the image")
+        ids, which = np.unique(uid, return_inverse=True)
+        parts.append(_summed(ids, which, np.ones(len(which), np.int64), zyx, volume))
+    ids, which = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
+    columns = [np.concatenate([part[field] for part in parts]) for field in range(1, 4)]
+    _, n_voxels, sums, volumes = _summed(ids, which, *columns)
+    if (n_voxels != volumes).any():
+        raise ValueError(f"label {label} has a cell with another number of voxels than its volume")
+    centres = sums / n_voxels[:, np.newaxis]
+    order = np.lexsort(centres.T[::-1])
+    regions = np.full(len(ids), label, np.int64)
+    return CellBlock(centres[order], n_voxels[order], regions, np.zeros(len(ids), np.bool_))
+
+
+def _summed(
+    ids: npt.NDArray[Any],
+    which: npt.NDArray[Any],
+    n_voxels: npt.NDArray[Any],
+    sums: npt.NDArray[Any],
+    volume: npt.NDArray[Any],
+) -> tuple[npt.NDArray[Any], ...]:
+    """Add up the voxels and coordinates of each cell; `which` are indices into `ids`."""
+    n_summed, sums_summed = np.zeros(len(ids), np.int64), np.zeros((len(ids), 3), np.int64)
+    np.add.at(n_summed, which, n_voxels)
+    np.add.at(sums_summed, which, sums)
+    volumes = np.zeros(len(ids))
+    volumes[which] = volume
+    if (volumes[which] != volume).any():
+        raise ValueError("a cell has two volumes")
+    return ids, n_summed, sums_summed, volumes

@@ -1,0 +1,186 @@
+"""CATNIP's rule of counting cells (``Generate_Stats.m``): which components count, and for which region.
+
+CATNIP looks for 18-connected components of ``FRSTseg == 255`` in a box around each label of the masked atlas labels. A
+component counts for the label that more than half of its voxels have, if its number of voxels is within the range of
+cell sizes. Of larger ones, CATNIP counts the parts into which a watershed divides them. This module knows no boxes and
+no watershed: it says where they may have made a difference.
+
+Invariant: each component has one fate, and each that counts has one region.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.cells.connected_components import Box, Components, Integers, Zyx
+from catnip2bids.formatting import format_count
+
+DEFAULT_SIZE_RANGE = (9, 900)
+"""Least and largest number of voxels of a cell, inclusive: the default of CATNIP's ``--cellsizepx``."""
+DEFAULT_DOWNSAMPLING = (5, 6, 6)
+"""Factors (z, y, x) from voxels of 3.7 x 3.7 x 5 um to an atlas of 25 um, for runs without a log."""
+_MARGIN = 5
+"""Voxels that CATNIP adds to the box around a label."""
+_LARGEST_VOLUME = 65535
+"""The largest value of ``FRSTseg_<T>_filtered``, which is uint16; larger volumes saturate."""
+
+
+class Fate(StrEnum):
+    """What CATNIP's rule makes of a component."""
+
+    COUNTED = "counted"
+    OUTSIDE = "outside"
+    NO_REGION = "no region"
+    TOO_LARGE = "too large"
+    TOO_SMALL = "too small"
+
+
+FATES = tuple(Fate)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The settings of the rule in one run."""
+
+    size_range: tuple[int, int]  # voxels, inclusive
+    downsampling: Zyx
+    listed: Collection[int] | None  # labels of the table of counts; None if every label counts
+
+    @classmethod
+    def of_log(cls, log: Mapping[str, str], listed: Collection[int] | None) -> Rule:
+        """Return the rule with the settings in the fields of CATNIP's log; with its defaults where they are missing."""
+        sizes = re.fullmatch(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", log.get("Cell size range (in pixels)", ""))
+        factors = re.match(r"([\d.]+)x([\d.]+)x([\d.]+)\b", log.get("Downsampling factor", ""))
+        downsampling = DEFAULT_DOWNSAMPLING
+        if factors is not None:
+            y, x, z = (max(round(float(factor)), 1) for factor in factors.groups())  # HxWxD
+            downsampling = z, y, x
+        return cls((int(sizes[1]), int(sizes[2])) if sizes else DEFAULT_SIZE_RANGE, downsampling, listed)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Components with their fates and regions; the region is 0 where none counts them."""
+
+    components: Components
+    fate: npt.NDArray[np.int8]  # index into `FATES`
+    region: Integers
+
+    def with_fate(self, fate: Fate) -> npt.NDArray[np.bool_]:
+        """Tell which components have a fate."""
+        return np.asarray(self.fate == FATES.index(fate))
+
+
+@dataclass
+class Tally:
+    """What was counted so far."""
+
+    counted: Counter[int] = field(default_factory=Counter)  # by region
+    fates: Counter[Fate] = field(default_factory=Counter)
+    divided: Counter[int] = field(default_factory=Counter)  # components too large, by the region of most voxels
+    boxes: dict[int, Box] = field(default_factory=dict)  # of labels
+    _reaching: list[tuple[Integers, Integers, Integers]] = field(default_factory=list)
+
+    def add(self, judged: Judged, rule: Rule) -> None:
+        """Count components."""
+        regions = judged.region[judged.with_fate(Fate.COUNTED)]
+        self.counted.update(dict(zip(*_unique(regions), strict=True)))
+        self.fates.update({fate: int(judged.with_fate(fate).sum()) for fate in FATES})
+        too_large = judged.region[judged.with_fate(Fate.TOO_LARGE)]
+        self.divided.update(dict(zip(*_unique(too_large[too_large > 0]), strict=True)))
+        self._reaching += _reaching(judged.components, rule)
+
+    def cut(self, rule: Rule) -> Counter[int]:
+        """Count the components that reach out of the box of a label that they touch, by label."""
+        return Counter(
+            label
+            for low, high, labels in self._reaching
+            for label in labels.tolist()
+            if label in self.boxes and _reaches_out(low, high, self.boxes[label], rule.downsampling)
+        )
+
+    def difference(self, label: int, rule: Rule, cut: Mapping[int, int]) -> str | None:
+        """Return the likely reason why CATNIP counted another number of cells; None if there is no reason."""
+        reasons = []
+        if n := self.divided[label]:
+            reasons.append(
+                f"{format_count(n, 'component')} of more than {rule.size_range[1]} voxels, which CATNIP divides"
+            )
+        if n := cut.get(label, 0):
+            reasons.append(f"{format_count(n, 'component')} at the border of the box in which CATNIP looks")
+        return "; ".join(reasons) or None
+
+
+def judge(components: Components, rule: Rule) -> Judged:
+    """Apply the rule to components of a binary segmentation."""
+    best, n_best = _most_frequent_label(components)
+    is_majority = 2 * n_best > components.n_voxels
+    is_listed = best != 0 if rule.listed is None else np.isin(best, list(rule.listed)) & (best != 0)
+    least, largest = rule.size_range
+    n_voxels = components.n_voxels
+    choices = [n_voxels < least, n_voxels > largest, ~is_majority, best == 0, ~is_listed]
+    fates = [Fate.TOO_SMALL, Fate.TOO_LARGE, Fate.NO_REGION, Fate.OUTSIDE, Fate.NO_REGION]
+    fate = np.select(choices, [FATES.index(fate) for fate in fates], FATES.index(Fate.COUNTED)).astype(np.int8)
+    return Judged(components, fate, np.where(is_majority & is_listed, best, 0))
+
+
+def judge_filtered(components: Components, rule: Rule) -> Judged:
+    """Apply the rule to cells of ``FRSTseg_<T>_filtered``, all of which CATNIP has counted for some region."""
+    inside = components.label != 0
+    pairs = {name: getattr(components, name)[inside] for name in ("owner", "label", "n_labelled")}
+    best, _ = _most_frequent_label(replace(components, **pairs))
+    is_whole = (components.value == components.n_voxels) | (components.value >= _LARGEST_VOLUME)
+    is_listed = best != 0 if rule.listed is None else np.isin(best, list(rule.listed))
+    is_counted = is_whole & is_listed & (best != 0)
+    fate = np.where(is_counted, FATES.index(Fate.COUNTED), FATES.index(Fate.NO_REGION)).astype(np.int8)
+    return Judged(components, fate, np.where(is_counted, best, 0))
+
+
+def _most_frequent_label(components: Components) -> tuple[Integers, Integers]:
+    """Return the most frequent label of each component, the smallest of several, and how many voxels have it."""
+    order = np.lexsort((components.label, -components.n_labelled, components.owner))
+    owners, first = np.unique(components.owner[order], return_index=True)
+    best, n_best = np.zeros(len(components), np.int64), np.zeros(len(components), np.int64)
+    best[owners] = components.label[order][first]
+    n_best[owners] = components.n_labelled[order][first]
+    return best, n_best
+
+
+def _unique(values: Integers) -> tuple[list[int], list[int]]:
+    found, counts = np.unique(values, return_counts=True)
+    return found.tolist(), counts.tolist()
+
+
+def _reaching(components: Components, rule: Rule) -> Iterator[tuple[Integers, Integers, Integers]]:
+    """Yield extents and labels of the components that are long enough to reach out of the box of one of their labels.
+
+    One that has no voxel of another label lies within the box.
+    """
+    margins = np.array([_MARGIN, *(_MARGIN + step for step in rule.downsampling[1:])])
+    is_long = (components.high - components.low >= margins).any(axis=1)
+    is_mixed = np.bincount(components.owner, minlength=len(components)) > 1
+    chosen = components.take(np.flatnonzero(is_long & is_mixed & (components.n_voxels >= rule.size_range[0])))
+    ends = np.searchsorted(chosen.owner, np.arange(len(chosen) + 1))
+    for index, (start, stop) in enumerate(pairwise(ends)):
+        labels = chosen.label[start:stop]
+        yield chosen.low[index], chosen.high[index], labels[labels != 0]
+
+
+def _reaches_out(low: Integers, high: Integers, box: Box, downsampling: Zyx) -> bool:
+    """Tell whether a component reaches out of CATNIP's box around a label.
+
+    The box is that of the downsampled label times the factor, one downsampled voxel larger on each side, and 5 voxels
+    more; along z it goes from ``round((k - 1) * factor)`` to ``round((k + 1) * factor)``, with k from 1.
+    """
+    steps = np.array(downsampling)
+    least = np.array(box.low) * steps - np.array([0, *downsampling[1:]]) - _MARGIN
+    largest = (np.array(box.high) + 2) * steps + _MARGIN
+    return bool((low < least).any() or (high >= largest).any())

@@ -1,0 +1,262 @@
+"""The tables of cells of a run: from CATNIP's own list of cells, or else from its filtered or binary segmentation.
+
+Invariant: a table is made again only if what it was made from has changed, and is never in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.atomic_write import atomic_output, remove
+from catnip2bids.bids.cell_tables import (
+    CELLS,
+    CELLS_COLUMNS,
+    UNCOUNTED,
+    UNCOUNTED_COLUMNS,
+    CellBlock,
+    encode_cells,
+    encode_header,
+)
+from catnip2bids.bids.provenance import PROVENANCE, CellsRecord, RunRecord
+from catnip2bids.catnip.counts import RegionCount, read_counts
+from catnip2bids.cells.cell_list import read_cell_list
+from catnip2bids.cells.counting_rule import FATES, Fate, Judged, Rule, Tally
+from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells, images_of_cells
+from catnip2bids.engine import BoundedMap, Resources
+from catnip2bids.errors import SourceError
+from catnip2bids.packaging.result import PackageLog
+from catnip2bids.packaging.tasks import RunTasks
+from catnip2bids.paths import inside, safe_path
+from catnip2bids.volume import file_states
+
+_CELL_LIST = "_cellpixelIDlist.mat"
+_ROW = np.dtype([("centre", "f8", 3), ("n_voxels", "i8"), ("region", "i8"), ("fate", "i1")])
+_BLOCK_ROWS = 2**16
+_ROW_BYTES = 1000
+"""Memory for a row while it is encoded."""
+_UNCOUNTED = [FATES.index(fate) for fate in (Fate.OUTSIDE, Fate.NO_REGION, Fate.TOO_LARGE)]
+Zyx = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class CellsTask:
+    """Write the two tables of cells of one segmentation."""
+
+    images: ImagesOfCells
+    table: PurePosixPath  # of counted cells, below the dataset
+    cell_list: Path | None  # CATNIP's own, in the source
+    counts: Mapping[int, RegionCount]  # CATNIP's table; empty without one
+    rule: Rule
+    voxel_size_um: Zyx
+
+    @property
+    def uncounted(self) -> PurePosixPath:
+        """The table of cells that no region counts."""
+        return self.table.with_name(self.table.name.removesuffix(CELLS) + UNCOUNTED)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Names of regions by label value."""
+        return {index: region.name for index, region in self.counts.items()}
+
+    def fingerprint(self) -> str:
+        """Return a hash of everything that decides the tables."""
+        of_list = file_states([self.cell_list]) if self.cell_list else []
+        rows = [(row.index, row.name, row.cell_count) for row in self.counts.values()]
+        rule = (self.rule.size_range, self.rule.downsampling)
+        return self.images.fingerprint(of_list, rows, rule, self.voxel_size_um)
+
+    @property
+    def n_voxels(self) -> int:
+        """Voxels to read."""
+        has_two = self.cell_list is None and self.images.filtered is not None
+        return self.images.n_voxels * (2 if has_two else 1)
+
+
+def cells_tasks(tasks: RunTasks, record: RunRecord, dataset: Path) -> list[CellsTask]:
+    """List the tables of cells of a run whose images are all made."""
+    entries = [entry for copy in tasks.copies for entry in (copy.entry,) if entry.path.endswith(_CELL_LIST)]
+    lists = {entry.threshold: entry.location for entry in entries}
+    tables = {task.entry.threshold: task for task in tasks.counts if not task.component.is_corrected}
+    found = []
+    for images in images_of_cells(record):
+        table = tables.get(images.threshold)
+        counts = read_counts(dataset / table.target) if table and (dataset / table.target).is_file() else []
+        x, y, z = record.images[images.segmentation].voxel_size_um
+        found.append(
+            CellsTask(
+                images=images,
+                table=tasks.cells_target(images.threshold),
+                cell_list=lists.get(images.threshold),
+                counts={row.index: row for row in counts},
+                rule=Rule.of_log(record.log, {row.index for row in counts} or None),
+                voxel_size_um=(z, y, x),
+            )
+        )
+    return found
+
+
+def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: PackageLog) -> CellsRecord:
+    """Write the tables of counted and uncounted cells; return the record."""
+    folder = safe_path(dataset, task.table).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as counted, tempfile.TemporaryFile(dir=folder) as uncounted:
+        origin, tally = _find(dataset, task, resources, log, _Spools(counted, uncounted))
+        proven = _proven(task, tally)
+        encode = partial(_encoded_counted, task.voxel_size_um, task.names, proven)
+        _write(dataset, task.table, encode_header(CELLS_COLUMNS), encode, counted, resources)
+        encode = partial(_encoded_uncounted, task.voxel_size_um)
+        _write(dataset, task.uncounted, encode_header(UNCOUNTED_COLUMNS), encode, uncounted, resources)
+    log.copied += [task.table, task.uncounted]
+    return CellsRecord(
+        origin=origin,
+        fingerprint=task.fingerprint(),
+        n_cells=tally.counted.total(),
+        n_outside=tally.fates[Fate.OUTSIDE],
+        n_no_region=tally.fates[Fate.NO_REGION],
+        n_too_large=tally.fates[Fate.TOO_LARGE],
+        n_too_small=tally.fates[Fate.TOO_SMALL],
+        n_regions=len(task.counts),
+        n_regions_proven=len(proven),
+        differences=differences(tally, task.rule, {index: row.cell_count for index, row in task.counts.items()}),
+    )
+
+
+def remove_tables(dataset: Path, table: str, log: PackageLog) -> None:
+    """Remove a table of cells and the one of uncounted cells beside it."""
+    counted = inside(table, PROVENANCE.name)
+    for path in (counted, counted.with_name(counted.name.removesuffix(CELLS) + UNCOUNTED)):
+        if (dataset / path).exists():
+            remove(safe_path(dataset, path))
+            log.removed.append(path)
+
+
+def _find(
+    dataset: Path, task: CellsTask, resources: Resources, log: PackageLog, spools: _Spools
+) -> tuple[Literal["cell list", "filtered", "segmentation"], Tally]:
+    """Find the cells in the best source that there is, and the uncounted ones in the segmentation."""
+
+    def find(on_judged: Callable[[Judged], None], *, filtered: bool) -> Tally:
+        images = task.images.opened(dataset, task.rule, filtered=filtered)
+        return find_cells(images, task.rule, resources, log.progress.advance, on_judged)
+
+    counted = _listed_cells(task, log, spools)
+    if counted is None and task.images.filtered is None:
+        return "segmentation", find(spools.add, filtered=False)
+    origin: Literal["cell list", "filtered"] = "cell list"
+    if counted is None:
+        origin, counted = "filtered", find(spools.add_counted, filtered=True).counted
+    tally = find(spools.add_uncounted, filtered=False)
+    tally.counted = counted
+    return origin, tally
+
+
+def _listed_cells(task: CellsTask, log: PackageLog, spools: _Spools) -> Counter[int] | None:
+    """Read CATNIP's own list of cells, and count them by region; None if there is none, or it cannot be read."""
+    if task.cell_list is None:
+        return None
+    counted: Counter[int] = Counter()
+    try:
+        for block in read_cell_list(task.cell_list, task.images.records[task.images.segmentation].shape):
+            spools.write(spools.counted, block.centres, block.volumes_voxels, block.regions)
+            counted[int(block.regions[0])] = len(block)
+    except SourceError as error:
+        log.warning(f"{error}; until then, cells are found again in the segmentation")
+        spools.counted.seek(0)
+        spools.counted.truncate()
+        return None
+    return counted
+
+
+def _proven(task: CellsTask, tally: Tally) -> frozenset[int]:
+    """Return the regions of which as many cells were found as CATNIP counted."""
+    return frozenset(index for index, row in task.counts.items() if row.cell_count == tally.counted[index])
+
+
+@dataclass(frozen=True)
+class _Spools:
+    """Rows of both tables until it is known which regions are proven; files without a name, gone after a crash."""
+
+    counted: IO[bytes]
+    uncounted: IO[bytes]
+
+    def add(self, judged: Judged) -> None:
+        """Add the components of a segmentation to both tables."""
+        self.add_counted(judged)
+        self._add(self.uncounted, judged, np.isin(judged.fate, _UNCOUNTED))
+
+    def add_counted(self, judged: Judged) -> None:
+        """Add the components that count."""
+        self._add(self.counted, judged, judged.with_fate(Fate.COUNTED))
+
+    def add_uncounted(self, judged: Judged) -> None:
+        """Add the components that do not count; CATNIP has counted parts of large ones of a region."""
+        is_divided = judged.with_fate(Fate.TOO_LARGE) & (judged.region > 0)
+        self._add(self.uncounted, judged, np.isin(judged.fate, _UNCOUNTED) & ~is_divided)
+
+    def _add(self, file: IO[bytes], judged: Judged, chosen: npt.NDArray[np.bool_]) -> None:
+        n_voxels = judged.components.n_voxels[chosen]
+        centres = judged.components.sums[chosen] / n_voxels[:, np.newaxis]
+        self.write(file, centres, n_voxels, judged.region[chosen], judged.fate[chosen])
+
+    @staticmethod
+    def write(
+        file: IO[bytes],
+        centres: npt.NDArray[np.float64],
+        n_voxels: npt.NDArray[np.int64],
+        regions: npt.NDArray[np.int64],
+        fate: npt.NDArray[np.int8] | int = 0,
+    ) -> None:
+        """Append rows."""
+        rows = np.empty(len(n_voxels), _ROW)
+        rows["centre"], rows["n_voxels"], rows["region"], rows["fate"] = centres, n_voxels, regions, fate
+        file.write(rows.tobytes())
+
+
+def _write(
+    dataset: Path,
+    target: PurePosixPath,
+    begin: bytes,
+    encode: Callable[[npt.NDArray[np.void]], bytes],
+    spool: IO[bytes],
+    resources: Resources,
+) -> None:
+    """Write a table out of its rows, encoding several blocks at the same time."""
+    n_bytes = spool.tell() // _ROW.itemsize * _ROW_BYTES
+    with (
+        BoundedMap(resources, _BLOCK_ROWS * _ROW_BYTES, n_bytes=n_bytes, about=target) as workers,
+        atomic_output(safe_path(dataset, target)) as partial_file,
+        partial_file.open("wb") as file,
+    ):
+        file.write(begin)
+        spool.seek(0)
+        for encoded in workers.map(encode, _blocks(spool)):
+            file.write(encoded)
+
+
+def _blocks(spool: IO[bytes]) -> Iterator[npt.NDArray[np.void]]:
+    while content := spool.read(_BLOCK_ROWS * _ROW.itemsize):
+        yield np.frombuffer(content, _ROW)
+
+
+def _encoded_counted(
+    voxel_size_um: Zyx, names: Mapping[int, str], proven: frozenset[int], rows: npt.NDArray[np.void]
+) -> bytes:
+    is_proven = np.isin(rows["region"], list(proven))
+    return encode_cells(CellBlock(rows["centre"], rows["n_voxels"], rows["region"], is_proven), voxel_size_um, names)
+
+
+def _encoded_uncounted(voxel_size_um: Zyx, rows: npt.NDArray[np.void]) -> bytes:
+    reasons = tuple(FATES[fate].value for fate in rows["fate"].tolist())
+    nothing = np.zeros(len(rows), np.int64)
+    block = CellBlock(rows["centre"], rows["n_voxels"], nothing, nothing.astype(bool), reasons)
+    return encode_cells(block, voxel_size_um, {})

@@ -1,0 +1,65 @@
+"""Check CATNIP's counts: count the cells again in the images of a dataset, and compare each region with the table.
+
+Invariant: a region is confirmed only if exactly as many cells were found as CATNIP's table says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from catnip2bids.bids.dataset_paths import entities_of
+from catnip2bids.bids.provenance import Provenance, RunRecord
+from catnip2bids.catnip.counts import counted_segmentation, read_counts
+from catnip2bids.cells.counting_rule import Rule
+from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells, images_of_cells
+from catnip2bids.engine import Resources
+from catnip2bids.errors import Catnip2bidsError, WorkerError
+from catnip2bids.leftovers import without_leftovers
+from catnip2bids.progress import Progress
+from catnip2bids.verification.result import CountsVerdict
+
+
+@dataclass(frozen=True)
+class Recount:
+    """A table of counts, and the images in which its cells are counted again."""
+
+    table: Path
+    run: RunRecord
+    images: ImagesOfCells | None  # None if the dataset lacks them
+
+    @property
+    def n_voxels(self) -> int:
+        """Voxels to read."""
+        return self.images.n_voxels if self.images else 0
+
+    def verdict(self, dataset: Path, resources: Resources, progress: Progress) -> CountsVerdict:
+        """Count again and compare."""
+        name = self.table.relative_to(dataset).as_posix()
+        progress.item(self.table.name)
+        if self.images is None:
+            why = "the dataset has no segmentation of this threshold with atlas labels of the same size"
+            return CountsVerdict(name, 0, (), why)
+        try:
+            counts = {row.index: row.cell_count for row in read_counts(self.table)}
+            rule = Rule.of_log(self.run.log, counts.keys())
+            images = self.images.opened(dataset, rule, filtered=False)
+            tally = find_cells(images, rule, resources, progress.advance)
+        except WorkerError:
+            raise
+        except Catnip2bidsError as error:
+            return CountsVerdict(name, 0, (), str(error).removeprefix(f"{dataset}/"))
+        n_regions = sum(n is not None for n in counts.values())
+        return CountsVerdict(name, n_regions, tuple(differences(tally, rule, counts)))
+
+
+def recounts(dataset: Path, provenance: Provenance) -> Iterator[Recount]:
+    """Yield all tables of counts that are not corrected; corrected ones only leave out regions."""
+    for key, run in sorted(provenance.runs.items()):
+        images = {found.threshold: found for found in images_of_cells(run)}
+        tables = dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv")
+        for table in sorted(without_leftovers(tables)):
+            counted = counted_segmentation(entities_of(table.name.removesuffix("_counts.tsv")).get("desc", ""))
+            if counted is not None and not counted[1]:
+                yield Recount(table, run, images.get(counted[0]))

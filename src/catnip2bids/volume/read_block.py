@@ -1,0 +1,45 @@
+"""Read blocks out of any volume.
+
+Invariant: a block is what NumPy would cut out of the whole volume. Of a Zarr array only the chunks are read that the
+block touches, and of TIFF files only the rows, where they can be read alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.formatting import format_planes
+from catnip2bids.volume.volume import Volume, open_planes
+from catnip2bids.volume.zarr.array import as_source_error, open_array
+from catnip2bids.volume.zarr.zarr_volume import ZarrVolume
+
+
+def read_block(volume: Volume, block: tuple[slice, slice, slice]) -> npt.NDArray[Any]:
+    """Read the block with these slices, each with a start and a stop, along (z, y, x).
+
+    Raises SourceError if a plane or chunk cannot be read.
+    """
+    if isinstance(volume, ZarrVolume):
+        return _read_chunks(volume, block)
+    planes, rows, columns = block
+    n_rows = rows.stop - rows.start
+    out = np.empty((planes.stop - planes.start, n_rows, columns.stop - columns.start), volume.dtype)
+    is_whole = out.shape[2] == volume.shape[2]
+    band = np.empty((n_rows, volume.shape[2]), volume.dtype)
+    for index, plane in enumerate(open_planes(volume, range(planes.start, planes.stop))):
+        plane.read_rows(rows.start, rows.stop, out[index] if is_whole else band)
+        if not is_whole:
+            out[index] = band[:, columns]
+    return out
+
+
+def _read_chunks(volume: ZarrVolume, block: tuple[slice, slice, slice]) -> npt.NDArray[Any]:
+    wanted: dict[str, slice] = dict(zip("zyx", block, strict=True))
+    try:
+        values = open_array(volume.path, volume.level).read([wanted.get(axis, 0) for axis in volume.axes])
+    except Exception as error:  # tensorstore raises errors of many types
+        raise as_source_error(error, f"{volume.path}: {format_planes(range(block[0].start, block[0].stop))}") from error
+    return values.astype(volume.dtype, copy=False)

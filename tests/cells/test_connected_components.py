@@ -1,0 +1,121 @@
+"""Connected components are those of SciPy on the whole volume, however it is divided into blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from catnip2bids.cells import connected_components as module
+from catnip2bids.cells.connected_components import Box, CellImages, Components, find_components
+from catnip2bids.engine import Resources
+from in_memory import VolumeInMemory
+
+Array = npt.NDArray[Any]
+NEIGHBOURS_18 = ndimage.generate_binary_structure(3, 2)
+RESOURCES = Resources(2, 2**30)
+
+
+def found_in(
+    segmentation: Array,
+    labels: Array,
+    mask: Array | None = None,
+    *,
+    has_volumes: bool = False,
+    boxes: dict[int, Box] | None = None,
+) -> list[Components]:
+    images = CellImages(
+        VolumeInMemory(segmentation),
+        VolumeInMemory(labels),
+        None if mask is None else VolumeInMemory(mask),
+        has_volumes=has_volumes,
+        downsampling=(2, 3, 3),
+    )
+    return list(find_components(images, {} if boxes is None else boxes, RESOURCES, lambda _: None))
+
+
+def described(parts: list[Components]) -> list[tuple[Any, ...]]:
+    """Describe each component by its size, sums, extent and labels, in order."""
+    return [
+        (
+            int(part.n_voxels[n]),
+            tuple(part.sums[n].tolist()),
+            tuple(part.low[n].tolist()),
+            tuple(part.high[n].tolist()),
+            tuple(zip(part.label[part.owner == n].tolist(), part.n_labelled[part.owner == n].tolist(), strict=True)),
+        )
+        for part in parts
+        for n in range(len(part))
+    ]
+
+
+def expected(inside: Array, labels: Array, values: Array | None = None) -> list[tuple[Any, ...]]:
+    """Describe the components that SciPy finds, those that end first before the others."""
+    found = []
+    for value in [1] if values is None else np.unique(values[values > 0]).tolist():
+        connected, n = ndimage.label(inside if values is None else values == value, NEIGHBOURS_18)
+        for number in range(1, n + 1):
+            places = np.argwhere(connected == number)
+            of_voxels = labels[tuple(places.T)]
+            pairs = tuple((int(label), int((of_voxels == label).sum())) for label in np.unique(of_voxels))
+            sums, low, high = (f(places, 0).tolist() for f in (np.sum, np.min, np.max))
+            found.append((len(places), tuple(sums), tuple(low), tuple(high), pairs))
+    return sorted(found, key=lambda one: (one[3][0], one[1]))
+
+
+@pytest.mark.parametrize("block_voxels", [16, 200, 10**6])
+@given(seed=st.integers(0, 10**6), density=st.sampled_from([0.05, 0.2, 0.4]))
+@settings(max_examples=15, deadline=None)
+def test_components_do_not_depend_on_blocks(block_voxels: int, seed: int, density: float) -> None:
+    random = np.random.default_rng(seed)
+    shape = tuple(random.integers(1, 14, 3))
+    inside = random.random(shape) < density
+    labels = random.integers(0, 4, shape).astype(np.uint16)
+    mask = (random.random(shape) < 0.8).astype(np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BLOCK_VOXELS", block_voxels)
+        patch.setattr(module, "_ROWS_DEPTH", 3)
+        found = found_in(np.where(inside, 255, 0).astype(np.uint8), labels, mask)
+    assert described(found) == expected(inside, labels * mask)
+
+
+@pytest.mark.parametrize("block_voxels", [16, 10**6])
+def test_only_voxels_of_equal_volume_are_connected(block_voxels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK_VOXELS", block_voxels)
+    random = np.random.default_rng(3)
+    values = random.choice(np.array([0, 0, 0, 5, 7], np.uint16), (9, 8, 7))
+    labels = random.integers(0, 3, values.shape).astype(np.uint16)
+    found = found_in(values, labels, has_volumes=True)
+    assert described(found) == expected(values > 0, labels, values)
+    assert sorted({value for part in found for value in part.value.tolist()}) == [5, 7]
+
+
+def test_only_255_is_inside_of_cells() -> None:
+    segmentation = np.array([[[255, 1, 0, 254, 255]]], np.uint8)
+    found = found_in(segmentation, np.ones(segmentation.shape, np.uint16))
+    assert [one[0] for one in described(found)] == [1, 1]
+
+
+def test_boxes_are_those_of_labels_on_the_downsampled_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    downsampled = np.zeros((4, 3, 5), np.uint16)
+    downsampled[1:3, 1, 2:5], downsampled[3, 2, 0] = 7, 9
+    labels = downsampled.repeat(2, 0).repeat(3, 1).repeat(3, 2)
+    monkeypatch.setattr(module, "_BLOCK_VOXELS", 20)
+    monkeypatch.setattr(module, "_ROWS_DEPTH", 3)
+    boxes: dict[int, Box] = {}
+    assert len(found_in(np.zeros(labels.shape, np.uint8), labels, boxes=boxes)) == 3
+    assert boxes == {7: Box((1, 1, 2), (2, 1, 4)), 9: Box((3, 2, 0), (3, 2, 0))}
+
+
+def test_components_are_yielded_when_they_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK_VOXELS", 4)
+    monkeypatch.setattr(module, "_ROWS_DEPTH", 1)
+    segmentation = np.zeros((4, 2, 2), np.uint8)
+    segmentation[0, 0, 0] = segmentation[2:, 1, 1] = 255
+    parts = found_in(segmentation, np.zeros(segmentation.shape, np.uint16))
+    assert [len(part) for part in parts] == [0, 1, 0, 1]

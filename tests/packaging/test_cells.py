@@ -1,0 +1,214 @@
+"""Tables of cells: from CATNIP's list, from the filtered segmentation, or found again; the same in every dataset."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from catnip2bids import Format, Naming, OmeZarrVersion, package, verify
+from catnip2bids.bids.provenance import CellsRecord, read_provenance
+from catnip2bids.bids.tables import Row
+from catnip2bids.cells import connected_components
+from catnip2bids.packaging.removal import remove_animal
+from demo_cohort import demo_cohort, demo_dataset
+from in_process import called
+from runs import mentions, read_tsv, settings, state_of
+
+__all__ = ["demo_cohort", "demo_dataset"]
+
+L0, L2 = "45670ko", "10002wt"
+COUNTS = "derivatives/catnip-counts"
+THRESHOLDS = (10000, 15000)
+
+
+def table_of(dataset: Path, subject: str, threshold: int = 10000, kind: str = "cells") -> Path:
+    (found,) = dataset.glob(f"derivatives/*/sub-{subject}/micr/*_desc-FRSTseg{threshold}_{kind}.tsv.gz")
+    return found
+
+
+def read_gzipped(path: Path) -> list[Row]:
+    with gzip.open(path, "rt") as file:
+        columns = file.readline().split()
+        return [dict(zip(columns, line.rstrip("\n").split("\t"), strict=True)) for line in file]
+
+
+def counts_of(dataset: Path, subject: str, threshold: int = 10000) -> dict[str, int]:
+    (table,) = dataset.glob(f"derivatives/*/sub-{subject}/micr/*_desc-FRSTseg{threshold}_counts.tsv")
+    return {row["index"]: int(row["cell_count"]) for row in read_tsv(table)}
+
+
+def record_of(dataset: Path, subject: str, threshold: int = 10000) -> CellsRecord:
+    runs = read_provenance(dataset).runs.values()
+    (found,) = (
+        record
+        for run in runs
+        if run.subject == subject
+        for path, record in run.cells.items()
+        if f"FRSTseg{threshold}_" in path
+    )
+    return found
+
+
+def tables_in(dataset: Path) -> dict[str, bytes]:
+    return {path: content for path, (content, _) in state_of(dataset).items() if path.endswith(".tsv.gz")}
+
+
+@pytest.fixture
+def cohort(demo_cohort: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(demo_cohort, tmp_path / "cohort"))
+
+
+def remove_all(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+@pytest.mark.parametrize("subject", [L0, L2])
+def test_cells_of_proven_regions_are_as_many_as_catnip_counted(
+    demo_dataset: Path, subject: str, threshold: int
+) -> None:
+    counts, record = counts_of(demo_dataset, subject, threshold), record_of(demo_dataset, subject, threshold)
+    rows = read_gzipped(table_of(demo_dataset, subject, threshold))
+    found = Counter(row["index"] for row in rows)
+    proven = {row["index"] for row in rows if row["proven"] == "true"}
+    assert proven
+    assert all(found[index] == counts[index] for index in proven)
+    assert {row["index"] for row in rows if row["proven"] == "false"} == {
+        str(one.index) for one in record.differences if one.found
+    }
+    assert all(one.reason for one in record.differences)
+    assert (len(rows), len(counts)) == (record.n_cells, record.n_regions)
+    assert record.n_regions_proven == len(counts) - len(record.differences)
+
+
+def test_catnips_own_list_is_used_where_it_is(demo_dataset: Path) -> None:
+    record = record_of(demo_dataset, L2)
+    assert (record.origin, record.differences) == ("cell list", [])
+    assert record_of(demo_dataset, L0).origin == "segmentation"
+
+
+def test_all_sources_of_cells_agree(demo_dataset: Path, cohort: Path, tmp_path: Path) -> None:
+    """The list, the filtered segmentation and the binary one have the same cells where nothing was divided or cut."""
+    listed = read_gzipped(table_of(demo_dataset, L2))
+    remove_all(cohort.rglob("*cellpixelIDlist.mat"))
+    package([cohort], tmp_path / "filtered", settings())
+    filtered = read_gzipped(table_of(tmp_path / "filtered", L2))
+    remove_all(cohort.rglob("*_filtered"))
+    package([cohort], tmp_path / "found", settings())
+    found = read_gzipped(table_of(tmp_path / "found", L2))
+    record = record_of(tmp_path / "found", L2)
+    assert [record_of(tmp_path / name, L2).origin for name in ("filtered", "found")] == ["filtered", "segmentation"]
+    assert as_set(filtered) == as_set(listed)
+    differing = {str(one.index) for one in record.differences}
+    assert as_set(found, without=differing) == as_set(listed, without=differing)
+
+
+def as_set(rows: list[Row], without: Iterable[str] = ()) -> set[tuple[str, ...]]:
+    return {
+        tuple(row[column] for column in ("z", "y", "x", "volume_voxels", "index"))
+        for row in rows
+        if row["index"] not in set(without)
+    }
+
+
+def test_places_and_volumes_are_in_voxels_and_micrometers(demo_dataset: Path) -> None:
+    x_um, y_um, z_um = settings().voxel_size_um or (0, 0, 0)
+    for row in read_gzipped(table_of(demo_dataset, L2)):
+        voxels, um = ([float(row[f"{axis}{unit}"]) for axis in "zyx"] for unit in ("", "_um"))
+        assert um == pytest.approx(np.array(voxels) * [z_um, y_um, x_um], abs=0.05)
+        assert float(row["volume_um3"]) == pytest.approx(int(row["volume_voxels"]) * x_um * y_um * z_um, rel=1e-5)
+
+
+def test_uncounted_cells_have_a_reason(demo_dataset: Path) -> None:
+    record = record_of(demo_dataset, L0)
+    reasons = Counter(row["reason"] for row in read_gzipped(table_of(demo_dataset, L0, kind="uncounted")))
+    expected = {"outside": record.n_outside, "no region": record.n_no_region, "too large": record.n_too_large}
+    assert reasons == Counter({reason: n for reason, n in expected.items() if n})
+    assert record.n_outside > 0
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"image_format": Format.OME_TIFF},
+        {"naming": Naming.DSEG},
+        {"ome_zarr_version": OmeZarrVersion.V04},
+        {"jobs": 1, "memory_bytes": 2**29},
+    ],
+    ids=["ome-tiff", "dseg", "0.4", "512 MiB"],
+)
+def test_tables_are_the_same_in_every_format(
+    demo_cohort: Path, demo_dataset: Path, tmp_path: Path, choices: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connected_components, "_BLOCK_VOXELS", 10**5)
+    package([demo_cohort], tmp_path / "dataset", settings(**choices))
+    expected = {Path(path).name: content for path, content in tables_in(demo_dataset).items()}
+    assert {Path(path).name: content for path, content in tables_in(tmp_path / "dataset").items()} == expected
+
+
+def test_tables_are_made_again_only_if_something_changed(cohort: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    package([cohort], dataset, settings())
+    before = state_of(dataset)
+    assert package([cohort], dataset, settings()).copied == ()
+    assert state_of(dataset) == before
+    (counts,) = cohort.glob("KO/*/640_FRST_seg/FRSTseg_00010000.csv")
+    rows = counts.read_text().splitlines()
+    largest = max(range(1, len(rows)), key=lambda n: int(rows[n].split(",")[3]))
+    fields = rows[largest].split(",")
+    rows[largest] = ",".join([*fields[:3], str(int(fields[3]) + 1), fields[4]])
+    counts.write_text("\n".join(rows) + "\n")
+    made = {path.name for path in package([cohort], dataset, settings()).copied if path.name.endswith(".gz")}
+    assert made == {table_of(dataset, L0).name, table_of(dataset, L0, kind="uncounted").name}
+    assert {row["proven"] for row in read_gzipped(table_of(dataset, L0)) if row["index"] == fields[0]} == {"false"}
+    (difference,) = (one for one in record_of(dataset, L0).differences if one.index == int(fields[0]))
+    assert difference.catnip == difference.found + 1
+
+
+def test_a_damaged_list_is_a_warning_and_the_cells_are_found_again(cohort: Path, tmp_path: Path) -> None:
+    (damaged,) = cohort.rglob("FRSTseg_00010000_cellpixelIDlist.mat")
+    damaged.write_bytes(damaged.read_bytes()[:3000])
+    result = package([cohort], tmp_path / "dataset", settings())
+    assert result.ok
+    assert mentions(result.warnings, str(damaged), "found again")
+    assert record_of(tmp_path / "dataset", L2).origin == "filtered"
+    assert record_of(tmp_path / "dataset", L2, 15000).origin == "cell list"
+
+
+def test_tables_go_with_their_segmentation_and_their_animal(cohort: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    package([cohort], dataset, settings())
+    assert len(tables_in(dataset)) == 8
+    remove_animal(dataset, L0, report=False)
+    assert len(tables_in(dataset)) == 4
+    assert verify(dataset).ok
+
+
+def test_counts_are_confirmed_from_the_dataset_alone(demo_dataset: Path) -> None:
+    found = verify(demo_dataset, counts=True)
+    assert found.ok
+    assert found.counts_agree
+    assert [Path(verdict.table).name.partition("_desc")[0][4:11] for verdict in found.counts] == [L2, L2, L0, L0]
+    assert all(verdict.n_regions > 0 for verdict in found.counts)
+
+
+def test_counts_that_the_images_contradict_are_not_confirmed(cohort: Path, tmp_path: Path) -> None:
+    (counts,) = cohort.glob("KO/*/640_FRST_seg/FRSTseg_00010000.csv")
+    rows = counts.read_text().splitlines()
+    fields = rows[1].split(",")
+    rows[1] = ",".join([*fields[:3], str(int(fields[3]) + 7), fields[4]])
+    counts.write_text("\n".join(rows) + "\n")
+    package([cohort], tmp_path / "dataset", settings())
+    done = called("verify", tmp_path / "dataset", "--counts")
+    assert done.returncode == 1
+    assert "not confirmed: 1 region" in done.stderr
+    assert f"region {fields[0]}: CATNIP counted {int(fields[3]) + 7}" in done.stderr
+    assert called("verify", tmp_path / "dataset").returncode == 0
