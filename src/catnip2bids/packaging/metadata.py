@@ -28,6 +28,7 @@ from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.enums import Naming
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging import readme_texts
+from catnip2bids.packaging.dataset_readme import dataset_readme
 from catnip2bids.packaging.existing_dataset import read_json
 from catnip2bids.packaging.participants import COLUMNS, PARTICIPANTS, GivenParticipants, merged_participants
 from catnip2bids.packaging.readme_recipes import recipes
@@ -236,8 +237,7 @@ class Metadata:
     def _readmes(self) -> None:
         name = read_json(self.dataset / "dataset_description.json")["Name"]
         counts = self._counts_folder
-        found = recipes(self.dataset, self.provenance, counts)
-        readme = readme_texts.dataset_readme(name, self.provenance, counts, found)
+        readme = dataset_readme(name, self.provenance, counts, recipes(self.dataset, self.provenance, counts))
         readme_texts.replace_marked_part(self._path("README.md"), readme)
         readme_texts.replace_marked_part(
             self._path(DERIVATIVE / "README.md"), readme_texts.derivative_readme(self.naming)

@@ -41,7 +41,7 @@ class _Counted:
     @property
     def in_r(self) -> str:
         """The same for `subset` in R."""
-        corrected = "corrected" if self.corrected else "!corrected"
+        corrected = f'corrected == "{str(self.corrected).lower()}"'
         stain = "" if self.stain is None else f" & stain == {json.dumps(self.stain)}"
         return f"threshold == {self.threshold} & {corrected}{stain}"
 
@@ -49,14 +49,20 @@ class _Counted:
 def recipes(dataset: Path, provenance: Provenance, counts: PurePosixPath) -> str:
     """Return the recipes of a dataset in Markdown; `counts` is the folder of counts.tsv, below the dataset."""
     counted = _choose_counts(dataset, counts / "counts.tsv")
+    image = _first_image(provenance)
+    libraries = "pandas zarr" if image is None or image[0].endswith(".ome.zarr") else "pandas tifffile imagecodecs"
     parts = [
-        "Run these in the folder of the dataset, those in Python one after the other "
-        "(`pip install pandas zarr tifffile`).",
-        _open_an_image(provenance),
+        f"Run these in the folder of the dataset, and those in Python one after the other (`pip install {libraries}`)."
     ]
+    if image is not None:
+        parts += ["Open an image:", _python(*_opening(*image))]
     if counted is not None:
-        parts += [_counts_by_group(counted), _density(counted), _cells(provenance, counted), _in_r(counted)]
-    return "\n\n".join(filter(None, parts))
+        parts += ["Mean counts by group:", _counts_by_group(counted), "Density of one region in each sample:"]
+        parts += [_density(counted)]
+        if cells := _first_cells(provenance, counted):
+            parts += ["Cells of one region:", _cells(cells, counted)]
+        parts += ["Mean counts by group, in R:", _in_r(counted)]
+    return "\n\n".join(parts)
 
 
 def _choose_counts(dataset: Path, path: PurePosixPath) -> _Counted | None:
@@ -78,12 +84,10 @@ def _kind_of_counts(row: Row) -> tuple[bool, int, str]:
     return row["corrected"] == "true", int(row["threshold"]), row.get("stain", "")
 
 
-def _open_an_image(provenance: Provenance) -> str:
-    images = [(target, image) for _, run in sorted(provenance.runs.items()) for target, image in run.images.items()]
-    if not images:
-        return ""
-    target, image = min(images, key=lambda found: (found[0].startswith(f"{DERIVATIVE}/"), found[0]))
-    return f"**Open an image** (z, y, x):\n\n{_python(*_opening(target, image))}"
+def _first_image(provenance: Provenance) -> tuple[str, ImageRecord] | None:
+    """Return an image, a raw one if there is one; None if there are no images."""
+    images = [found for run in provenance.runs.values() for found in run.images.items()]
+    return min(images, key=lambda found: (found[0].startswith(f"{DERIVATIVE}/"), found[0]), default=None)
 
 
 def _opening(target: str, image: ImageRecord) -> tuple[str, ...]:
@@ -92,19 +96,19 @@ def _opening(target: str, image: ImageRecord) -> tuple[str, ...]:
         return (
             "import zarr",
             "",
-            f'image = zarr.open_array("{target}/0", mode="r")  # 0 is full resolution',
+            f'image = zarr.open_array("{target}/0", mode="r")  # level 0: all voxels',
             f"print(image.shape, image.dtype, image[{plane}].mean())",
         )
     return (
         "import tifffile",
         "",
-        f'plane = tifffile.imread("{target}", key={plane})  # one plane; without key, all of them',
+        f'plane = tifffile.imread("{target}", key={plane})  # one plane; all of them without key',
         "print(plane.shape, plane.dtype, plane.mean())",
     )
 
 
 def _counts_by_group(counted: _Counted) -> str:
-    code = _python(
+    return _python(
         "import pandas as pd",
         "",
         f'counts = pd.read_csv("{counted.table}", sep="\\t")',
@@ -113,27 +117,19 @@ def _counts_by_group(counted: _Counted) -> str:
         'counts = counts.merge(animals, on="participant_id")',
         'print(counts.groupby(["name", "genotype"], dropna=False).cell_count.mean().unstack())',
     )
-    return f"**Mean counts by group:**\n\n{code}"
 
 
 def _density(counted: _Counted) -> str:
-    code = _python(
+    return _python(
         f'region = counts[counts["name"] == {json.dumps(counted.region)}]',
         'print(region[["participant_id", "sample_id", "genotype", "density_per_mm3"]])',
     )
-    return f"**Density of one region in each animal:**\n\n{code}"
 
 
-def _cells(provenance: Provenance, counted: _Counted) -> str:
-    tables = sorted(path for run in provenance.runs.values() for path in run.cells if _is_of(path, counted))
-    if not tables:
-        return ""
-    code = _python(
-        f'cells = pd.read_csv("{tables[0]}", sep="\\t")',
-        f'cells = cells[cells["name"] == {json.dumps(counted.region)}]',
-        'print(cells[["z_um", "y_um", "x_um", "volume_um3", "proven"]])',
-    )
-    return f"**Cells of one region:**\n\n{code}"
+def _first_cells(provenance: Provenance, counted: _Counted) -> str | None:
+    """Return the table of cells of the first sample that has one of these counts."""
+    tables = (path for run in provenance.runs.values() for path in run.cells)
+    return min((path for path in tables if _is_of(path, counted)), default=None)
 
 
 def _is_of(cells: str, counted: _Counted) -> bool:
@@ -144,6 +140,14 @@ def _is_of(cells: str, counted: _Counted) -> bool:
     return kind is not None and str(kind[0]) == counted.threshold and is_stain
 
 
+def _cells(table: str, counted: _Counted) -> str:
+    return _python(
+        f'cells = pd.read_csv("{table}", sep="\\t")',
+        f'cells = cells[cells["name"] == {json.dumps(counted.region)}]',
+        'print(cells[["z_um", "y_um", "x_um", "volume_um3", "proven"]])',
+    )
+
+
 def _in_r(counted: _Counted) -> str:
     code = (
         f'counts <- read.delim("{counted.table}", na.strings = "n/a")',
@@ -152,7 +156,7 @@ def _in_r(counted: _Counted) -> str:
         'counts <- merge(counts, animals, by = "participant_id")',
         'print(tapply(counts$cell_count, counts[c("name", "genotype")], mean))',
     )
-    return "**Mean counts by group, in R:**\n\n" + "\n".join(["```r", *code, "```"])
+    return "\n".join(["```r", *code, "```"])
 
 
 def _python(*lines: str) -> str:
