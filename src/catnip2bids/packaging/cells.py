@@ -16,7 +16,7 @@ from typing import IO, Literal
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.atomic_write import atomic_output, remove
+from catnip2bids.atomic_write import atomic_output, make_folder, remove
 from catnip2bids.bids.cell_tables import (
     CELLS,
     CELLS_COLUMNS,
@@ -107,8 +107,8 @@ def cells_tasks(tasks: RunTasks, record: RunRecord, dataset: Path) -> list[Cells
 
 def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: PackageLog) -> CellsRecord:
     """Write the tables of counted and uncounted cells; return the record."""
-    folder = safe_path(dataset, task.table).parent
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = safe_path(dataset, task.table.parent)
+    make_folder(folder)
     with tempfile.TemporaryFile(dir=folder) as counted, tempfile.TemporaryFile(dir=folder) as uncounted:
         origin, tally = _find(dataset, task, resources, log, _Spools(counted, uncounted))
         proven = _proven(task, tally)
