@@ -101,16 +101,42 @@ def packaged(request: pytest.FixtureRequest, demo_cohort: Path, tmp_path_factory
     return folder
 
 
+def programs_of(dataset: Path, language: str) -> list[str]:
+    readme = (dataset / "README.md").read_text(encoding="utf-8")
+    return [block["text"] for block in BLOCK.finditer(readme) if block["language"] == language]
+
+
+def rows_of_ca1(dataset: Path) -> list[dict[str, str]]:
+    """Return the counts of CA1 in both animals, by the lower threshold."""
+    (table,) = dataset.glob("derivatives/*/counts.tsv")
+    wanted = {"name": "Field_CA1", "threshold": "10000", "corrected": "false"}
+    return [row for row in read_tsv(table) if wanted.items() <= row.items()]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("language", ["python", pytest.param("r", marks=needs_r)])
-def test_recipes_in_the_readme_of_a_dataset_run_in_its_folder(packaged: Path, language: str) -> None:
-    readme = (packaged / "README.md").read_text(encoding="utf-8")
-    programs = [block["text"] for block in BLOCK.finditer(readme) if block["language"] == language]
-    assert len(programs) == {"python": 4, "r": 1}[language]
-    printed = printed_by(language, "\n".join(programs), packaged)
-    (table,) = packaged.glob("derivatives/*/counts.tsv")
-    counted = [row for row in read_tsv(table) if (row["threshold"], row["corrected"]) == ("10000", "false")]
-    for row in counted:
-        if row["name"] == "Field_CA1":
-            ...
-    assert "Field_CA1" in printed
+def test_recipes_in_python_in_the_readme_of_a_dataset(packaged: Path) -> None:
+    programs = programs_of(packaged, "python")
+    assert len(programs) == 4
+    found = 'print("found", len(cells), *region.participant_id, *region.density_per_mm3)'
+    *_, last = printed_by("python", "\n".join([*programs, found]), packaged).splitlines()
+    ko, wt = rows_of_ca1(packaged)
+    word, n_cells, animal, other, *densities = last.split()
+    assert (word, animal, other) == ("found", ko["participant_id"], wt["participant_id"])
+    assert n_cells == ko["cell_count"]
+    assert [float(density) for density in densities] == [float(row["density_per_mm3"]) for row in (ko, wt)]
+
+
+@pytest.mark.slow
+@needs_r
+def test_the_recipe_in_r_in_the_readme_of_a_dataset(packaged: Path) -> None:
+    (program,) = programs_of(packaged, "r")
+    printed = printed_by("r", program, packaged)
+    assert re.findall(r"Field_CA1 +(\d+) +(\d+)", printed) == [
+        tuple(row["cell_count"] for row in rows_of_ca1(packaged))
+    ]
+
+
+@pytest.mark.slow
+def test_the_readme_opens_an_image_of_the_dataset(packaged: Path) -> None:
+    first, *_ = programs_of(packaged, "python")
+    assert printed_by("python", first, packaged).startswith(("(12, 40, 36) uint16", "(40, 36) uint16"))

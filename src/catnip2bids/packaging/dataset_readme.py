@@ -112,8 +112,8 @@ def _spaces(provenance: Provenance) -> str:
         "- `space-orig` is the grid of the raw image of the sample, and so is a name without `space-`. `space-CATNIP*` "
         "is the 25 um grid of CATNIP's atlas, which is the same for all samples.\n"
         "- The orientation is unknown: CATNIP records none. Find it in the atlas labels, from regions whose place you "
-        "know: the olfactory bulb is anterior, the cerebellum posterior. `hemisphere` in `samples.tsv` is what the name "
-        "of the run or a person said."
+        "know: the olfactory bulb is anterior, the cerebellum posterior. `hemisphere` in `samples.tsv` is what the "
+        "name of the run or a person said."
     )
 
 
