@@ -25,7 +25,7 @@ Integers = npt.NDArray[np.int64]
 
 INSIDE_CELLS = 255
 """The value of a segmentation inside cells; CATNIP counts no other one (``FRSTseg == 255``)."""
-_BLOCK_VOXELS = 2**22
+_BLOCK_VOXELS = 2**21
 _VOXEL_BYTES = 60
 """Memory for a voxel of a block: segmentation, labels, mask, component, and its places and labels inside of cells."""
 _ROWS_DEPTH = 16
@@ -205,12 +205,15 @@ def _find_in_block(images: CellImages, block: Block) -> _Found:
     cells = values if images.has_volumes else inside.view(np.uint8)
     connected = cc3d.connected_components(cells, connectivity=18, binary_image=not images.has_volumes)
     owner = connected.reshape(-1)[where] - 1
-    origin = np.array([side.start for side in block.slices])
-    places = np.stack(np.unravel_index(where, values.shape), axis=1)
-    at_border = ((places == 0) | (places == np.array(values.shape) - 1)).any(axis=1)
-    places += origin
+    rows, x = np.divmod(where.astype(np.int32), values.shape[2])
+    z, y = np.divmod(rows, values.shape[1])
+    places = [axis + side.start for axis, side in zip((z, y, x), block.slices, strict=True)]
+    at_border = np.zeros(len(where), np.bool_)
+    for axis, n in zip((z, y, x), values.shape, strict=True):
+        at_border |= (axis == 0) | (axis == n - 1)
     components = _described(owner, places, labels.reshape(-1)[where], values.reshape(-1)[where])
-    index = _padded_index(places[at_border], images.segmentation.shape)
+    border = np.stack([axis[at_border] for axis in places], axis=1).astype(np.int64)
+    index = _padded_index(border, images.segmentation.shape)
     return _Found(components, _Border(index, owner[at_border].astype(np.int64)), boxes)
 
 
@@ -222,16 +225,16 @@ def _padded_index(places: Integers, shape: Zyx) -> Integers:
 
 
 def _described(
-    owner: npt.NDArray[Any], places: Integers, labels: npt.NDArray[Any], values: npt.NDArray[Any]
+    owner: npt.NDArray[Any], places: Sequence[npt.NDArray[Any]], labels: npt.NDArray[Any], values: npt.NDArray[Any]
 ) -> Components:
-    """Describe components by all of their voxels."""
+    """Describe components by all of their voxels; `places` are z, y and x."""
     n = int(owner.max()) + 1
     if n <= 2**16:
         owner = owner.astype(np.uint16)  # which NumPy sorts ten times as fast
     order = np.argsort(owner, kind="stable")
     n_voxels = np.bincount(owner, minlength=n)
     starts = np.cumsum(n_voxels) - n_voxels
-    places, labels = places[order], labels[order].astype(np.int64)
+    labels, places = labels[order].astype(np.int64), [axis[order] for axis in places]
     least, largest = np.minimum.reduceat(labels, starts), np.maximum.reduceat(labels, starts)
     is_uniform = least == largest
     uniform, mixed = np.flatnonzero(is_uniform), ~is_uniform.repeat(n_voxels)
@@ -243,9 +246,9 @@ def _described(
     )
     return Components(
         n_voxels,
-        np.add.reduceat(places, starts),
-        np.minimum.reduceat(places, starts),
-        np.maximum.reduceat(places, starts),
+        np.stack([np.add.reduceat(axis, starts, dtype=np.int64) for axis in places], axis=1),
+        np.stack([np.minimum.reduceat(axis, starts) for axis in places], axis=1).astype(np.int64),
+        np.stack([np.maximum.reduceat(axis, starts) for axis in places], axis=1).astype(np.int64),
         values[order[starts]].astype(np.int64),
         *pairs,
     )
