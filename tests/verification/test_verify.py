@@ -470,6 +470,8 @@ TABLES = [
     "derivatives/catnip/dseg.json",
     "derivatives/catnip-counts/counts.tsv",
     "derivatives/catnip-counts/counts.json",
+    "derivatives/catnip-counts/regions.tsv",
+    "derivatives/catnip-counts/regions.json",
     f"derivatives/catnip-counts/sub-45670ko/micr/{KO_PREFIX}_desc-FRSTseg10000_counts.tsv",
 ]
 

@@ -89,7 +89,8 @@ class RunPackager:
                 self._finish_image(image)
         for counts in self.tasks.counts:
             with self._reporting_failure(counts):
-                has_changed = write_counts(self._dataset, counts.entry.location, counts.target)
+                voxel_size_um = self.tasks.voxel_size_um
+                has_changed = write_counts(self._dataset, counts.entry.location, counts.target, voxel_size_um)
                 if has_changed or self.preflight.settings.overwrite:
                     self.log.copied.append(counts.target)
                 self._copy(CopyTask(counts.entry, counts.verbatim))
@@ -200,6 +201,7 @@ class RunPackager:
             layout=run.layout,
             atlas_version=planned.atlas_version,
             atlas_table=before.atlas_table if before else None,
+            region_table=before.region_table if before else None,
             log=run.log.public_fields,
             images=before.images if before else {},
             sidecars=before.sidecars if before else {},
