@@ -74,7 +74,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )  # fmt: skip
 def test_the_recipe_prints_what_the_page_shows(recipe: Recipe, demo: Path) -> None:
     before = WITHOUT_A_WINDOW if "import napari" in recipe.text else ""
-    printed = printed_by(recipe.language, before + recipe.text, demo)
+    printed = re.sub(r" +$", "", printed_by(recipe.language, before + recipe.text, demo), flags=re.MULTILINE)
     assert re.fullmatch(pattern_of(recipe.output), printed, re.DOTALL), printed
 
 
