@@ -7,6 +7,7 @@ tables of counts, so the order in which animals were packaged does not matter.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,11 +15,13 @@ from pathlib import Path, PurePosixPath
 from catnip2bids.bids.cell_tables import CELLS
 from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of
 from catnip2bids.bids.provenance import ImageRecord, Provenance
-from catnip2bids.bids.tables import Row, read_table
+from catnip2bids.bids.tables import UNKNOWN, read_table
 from catnip2bids.catnip.counts import counted_segmentation
+from catnip2bids.leftovers import without_leftovers
 
 _WELL_KNOWN = "CA1"
 """The region of the recipes, if the dataset has it; otherwise it is the one with the most cells."""
+_NUMBER = re.compile(r"\d{1,15}")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class _Counted:
     """The counts that the recipes choose from counts.tsv."""
 
     table: PurePosixPath
-    threshold: str
+    threshold: int
     corrected: bool
     stain: str | None  # None if counts.tsv has no such column
     region: str  # its name
@@ -48,7 +51,7 @@ class _Counted:
 
 def recipes(dataset: Path, provenance: Provenance, counts: PurePosixPath) -> str:
     """Return the recipes of a dataset in Markdown; `counts` is the folder of counts.tsv, below the dataset."""
-    counted = _choose_counts(dataset, counts / "counts.tsv")
+    counted = _choose_counts(dataset, counts)
     image = _first_image(provenance)
     libraries = "pandas zarr" if image is None or image[0].endswith(".ome.zarr") else "pandas tifffile imagecodecs"
     parts = [
@@ -65,23 +68,31 @@ def recipes(dataset: Path, provenance: Provenance, counts: PurePosixPath) -> str
     return "\n\n".join(parts)
 
 
-def _choose_counts(dataset: Path, path: PurePosixPath) -> _Counted | None:
-    """Choose the lowest threshold, tables that are not corrected, and a region; None if there are no counts."""
-    rows = [row for row in read_table(dataset / path).rows if row.get("cell_count", "").isdecimal()]
-    if not rows:
+def _choose_counts(dataset: Path, folder: PurePosixPath) -> _Counted | None:
+    """Choose a stain, the lowest threshold, tables that are not corrected, and a region; None if there are no counts.
+
+    The tables of samples are read, one after the other, because counts.tsv may be large.
+    """
+    kinds: dict[Path, tuple[bool, int, str]] = {}
+    for path in sorted(without_leftovers((dataset / folder).glob("sub-*/micr/*_counts.tsv"))):
+        entities = entities_of(path.name.removesuffix("_counts.tsv"))
+        if counted := counted_segmentation(entities.get("desc", "")):
+            kinds[path] = (counted[1], counted[0], entities.get("stain", UNKNOWN))
+    if not kinds:
         return None
-    first = min(rows, key=_kind_of_counts)
-    alike = [row for row in rows if _kind_of_counts(row) == _kind_of_counts(first)]
+    is_corrected, threshold, stain = first = min(kinds.values())
     n_cells: Counter[str] = Counter()
-    for row in alike:
-        n_cells[row["name"]] += int(row["cell_count"])
-    known = {row["name"] for row in alike if row.get("abbreviation") == _WELL_KNOWN}
+    known: set[str] = set()
+    for path in (path for path, kind in kinds.items() if kind == first):
+        for row in read_table(path, ("name", "abbreviation", "cell_count")).rows:
+            if _NUMBER.fullmatch(row.get("cell_count", "")):
+                n_cells[row["name"]] += int(row["cell_count"])
+                known |= {row["name"]} if row.get("abbreviation") == _WELL_KNOWN else set()
+    if not n_cells:
+        return None
     region = max(known or n_cells, key=lambda name: (n_cells[name], name))
-    return _Counted(path, first["threshold"], first["corrected"] == "true", first.get("stain"), region)
-
-
-def _kind_of_counts(row: Row) -> tuple[bool, int, str]:
-    return row["corrected"] == "true", int(row["threshold"]), row.get("stain", "")
+    n_stains = len({stain for _, _, stain in kinds.values()})
+    return _Counted(folder / "counts.tsv", threshold, is_corrected, stain if n_stains > 1 else None, region)
 
 
 def _first_image(provenance: Provenance) -> tuple[str, ImageRecord] | None:
@@ -137,7 +148,7 @@ def _is_of(cells: str, counted: _Counted) -> bool:
     entities = entities_of(PurePosixPath(cells).name.removesuffix(CELLS))
     kind = counted_segmentation(entities.get("desc", ""))
     is_stain = counted.stain is None or entities.get("stain") == counted.stain
-    return kind is not None and str(kind[0]) == counted.threshold and is_stain
+    return kind is not None and kind[0] == counted.threshold and is_stain
 
 
 def _cells(table: str, counted: _Counted) -> str:
