@@ -147,13 +147,16 @@ class RunPackager:
                     f"{made.file}: is copied as it is, and {words}; exclude it if that must not be published"
                 )
 
-    def finish(self) -> None:
-        """Run the steps that need the images of the run, and record the decisions about all entries."""
+    def remove_unplanned(self) -> None:
+        """Remove files of an earlier plan, once all images are made."""
         for result in self.tasks.redundancy:
             is_excluded = result.planned.action == Action.EXCLUDE and result.entry.path not in self._failures
             if is_excluded and (problem := result.problem) is not None:
                 self._fail(result.entry, problem)
-        self._remove_unplanned()
+        self._remove_files()
+
+    def finish(self) -> None:
+        """Embed labels, and record the decisions about all entries."""
         self._embed()
         self._decide_all()
         n_images = sum(str(task.target) in self._record.images for task in self.tasks.images)
@@ -209,7 +212,7 @@ class RunPackager:
         )
         return runs[self._key]
 
-    def _remove_unplanned(self) -> None:
+    def _remove_files(self) -> None:
         """Remove files of an earlier plan, except those whose source has a problem now or is gone."""
         planned = {str(task.target) for task in self.tasks.images}
         sidecars = {task.sidecar for task in self.tasks.images}
