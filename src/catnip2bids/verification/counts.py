@@ -66,7 +66,7 @@ def count_again(
 def _recounts(dataset: Path, provenance: Provenance) -> Iterator[_Recount]:
     """Yield all tables of counts that are not corrected; corrected ones only leave out regions."""
     for key, run in sorted(provenance.runs.items()):
-        images = {found.threshold: found for found in images_of_cells(run)}
+        images = {found.threshold: found for found in images_of_cells(run.images)}
         tables = dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv")
         for table in sorted(without_leftovers(tables)):
             counted = counted_segmentation(entities_of(table.name.removesuffix("_counts.tsv")).get("desc", ""))
