@@ -82,7 +82,7 @@ class CellsTask:
         return self.images.n_voxels * (2 if has_two else 1)
 
 
-def cells_tasks(tasks: RunTasks, record: RunRecord, dataset: Path) -> list[CellsTask]:
+def cells_tasks(tasks: RunTasks, record: RunRecord) -> list[CellsTask]:
     """List the tables of cells of a run whose images are all made."""
     entries = [entry for copy in tasks.copies for entry in (copy.entry,) if entry.path.endswith(_CELL_LIST)]
     lists = {entry.threshold: entry.location for entry in entries}
@@ -90,7 +90,7 @@ def cells_tasks(tasks: RunTasks, record: RunRecord, dataset: Path) -> list[Cells
     found = []
     for images in images_of_cells(record.images):
         table = tables.get(images.threshold)
-        counts = read_counts(dataset / table.target) if table and (dataset / table.target).is_file() else []
+        counts = _read_counts(table.entry.location) if table else []
         x, y, z = record.images[images.segmentation].voxel_size_um
         found.append(
             CellsTask(
@@ -103,6 +103,14 @@ def cells_tasks(tasks: RunTasks, record: RunRecord, dataset: Path) -> list[Cells
             )
         )
     return found
+
+
+def _read_counts(path: Path) -> list[RegionCount]:
+    """Read a table of counts; none if it cannot be read, which is a problem already."""
+    try:
+        return read_counts(path)
+    except SourceError:
+        return []
 
 
 def expected_tables(tasks: RunTasks) -> list[PurePosixPath]:

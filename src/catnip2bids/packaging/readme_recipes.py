@@ -84,8 +84,8 @@ def _choose_counts(dataset: Path, folder: PurePosixPath) -> _Counted | None:
     n_cells: Counter[str] = Counter()
     known: set[str] = set()
     for path in (path for path, kind in kinds.items() if kind == first):
-        for row in read_table(path, ("name", "abbreviation", "cell_count")).rows:
-            if _NUMBER.fullmatch(row.get("cell_count", "")):
+        for row in read_table(path).rows:
+            if "name" in row and _NUMBER.fullmatch(row.get("cell_count", "")):
                 n_cells[row["name"]] += int(row["cell_count"])
                 known |= {row["name"]} if row.get("abbreviation") == _WELL_KNOWN else set()
     if not n_cells:
