@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from viewed import RAW, ask, cohort, data_path, dataset, layers, own_dataset
 
 from catnip2bids import Viewing, view
 from catnip2bids.errors import UsageError
+from viewed import RAW, ask, cohort, data_path, dataset, layers, own_dataset
 
 __all__ = ["cohort", "dataset", "own_dataset"]
 
@@ -25,7 +25,7 @@ def viewing(dataset: Path) -> Iterator[Viewing]:
 
 @pytest.fixture(scope="module")
 def raw(viewing: Viewing) -> str:
-    return data_path(viewing, layers(viewing)["cFos"])
+    return data_path(viewing, layers(viewing)["image, cFos"])
 
 
 def test_files_of_images_come_as_they_are(dataset: Path, viewing: Viewing, raw: str) -> None:
@@ -127,7 +127,7 @@ def test_links_are_followed_only_inside_of_the_dataset(own_dataset: Path, tmp_pa
     (image / "inside").symlink_to(own_dataset / "participants.tsv")
     os.mkfifo(image / "pipe")
     with view(own_dataset) as viewing:
-        raw = data_path(viewing, layers(viewing)["cFos"])
+        raw = data_path(viewing, layers(viewing)["image, cFos"])
         for name in ("outside", "folder/secret", "circle", "pipe"):
             assert ask(viewing, raw + name).status == 404, name
         assert ask(viewing, raw + "inside").body == (own_dataset / "participants.tsv").read_bytes()
