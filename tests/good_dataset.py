@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ NATIVE_XYZ_UM = (3.7, 3.7, 5.0)
 ATLAS_XYZ_UM = (25.0, 25.0, 25.0)
 SHAPE = (12, 20, 16)
 LABELS = {1: "Tuberomammillary_nucleus", 2: "Inferior_colliculus"}
+COUNTS_COLUMNS = ("index", "name", "cell_count", "label_volume", "volume_mm3", "density_per_mm3")
+COUNTS = ((1, LABELS[1], 2, 3000, "0.00020535", "9739.46920"), (2, LABELS[2], "n/a", "n/a", "n/a", "n/a"))
+CELLS_COLUMNS = ("z", "y", "x", "z_um", "y_um", "x_um", "volume_voxels", "volume_um3", "index", "name", "proven")
 BIDS = {"BIDSVersion": "1.11.1", "HEDVersion": "8.4.0", "License": "CC0", "Authors": ["First", "Second"]}
 TOOL = {"Name": "catnip2bids", "Version": "0"}
 ARCHIVE = [{"URL": "https://dandiarchive.org"}]
@@ -33,6 +37,13 @@ def write_json(file: Path, content: object) -> None:
 def write_tsv(file: Path, *rows: Sequence[object]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_cells(file: Path, *rows: Sequence[object]) -> None:
+    """Write a table of cells, which is packed."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(file, "wt", encoding="utf-8") as packed:
+        packed.writelines("\t".join(map(str, row)) + "\n" for row in rows)
 
 
 def write_ome_zarr(
@@ -158,6 +169,22 @@ def write_derivative(root: Path, pixels: npt.NDArray[Any]) -> None:
         write_ome_tiff(heat, pixels.astype("f4"), ome_xml(SHAPE, ATLAS_XYZ_UM), bigtiff=extension == ".ome.btf")
 
 
+def write_counts(root: Path) -> None:
+    """Write tables of counts, cells and regions; a voxel has 68.45 um3."""
+    counts = root / "derivatives/catnip-counts"
+    write_tsv(counts / "counts.tsv", ("participant_id", *COUNTS_COLUMNS), *((SUB, *row) for row in COUNTS))
+    of_sample = counts / SUB / "micr" / f"{BASE}_desc-FRSTseg10000_counts.tsv"
+    write_tsv(of_sample, COUNTS_COLUMNS, *COUNTS)
+    place = (1.5, 2, 3, 7.5, 7.4, 11.1, 9, 616.05)
+    cells = [(*place, 1, LABELS[1], "true"), (*place, 1, LABELS[1], "true"), (*place, 2, LABELS[2], "false")]
+    write_cells(of_sample.with_name(f"{BASE}_desc-FRSTseg10000_cells.tsv.gz"), CELLS_COLUMNS, *cells)
+    uncounted = of_sample.with_name(f"{BASE}_desc-FRSTseg10000_uncounted.tsv.gz")
+    write_cells(uncounted, (*CELLS_COLUMNS[:8], "reason"), (*place, "outside"), (*place, "no region"))
+    regions = [(1, LABELS[1], "TMv", 557, 1, "#ff4e56"), (2, LABELS[2], "IC", "n/a", 0, "#ff98ff")]
+    columns = ("index", "name", "abbreviation", "parent", "depth", "color")
+    write_tsv(counts / "regions.tsv", columns, *regions, (557, "TM", "TM", "n/a", 0, "n/a"))
+
+
 @pytest.fixture(scope="session")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset without a fault; not to be changed."""
@@ -165,8 +192,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pixels = np.random.default_rng(0).integers(1, 60000, SHAPE, dtype="u2")
     write_raw(root, pixels)
     write_derivative(root, pixels)
-    counts = root / "derivatives/catnip-counts"
-    write_tsv(counts / "counts.tsv", ("index", "name", "cell_count"), (1, LABELS[1], 7), (2, LABELS[2], "n/a"))
+    write_counts(root)
     write_tsv(root / "sourcedata/catnip/FRSTseg.csv", ("1,2,3",))
     write_json(root / "code/catnip2bids/provenance.json", {"decisions": []})
     return root

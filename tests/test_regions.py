@@ -10,7 +10,7 @@ from catnip2bids.bids.provenance import RunRecord
 from catnip2bids.catnip.atlas import AtlasTable
 from catnip2bids.errors import DatasetError
 from catnip2bids.ome import color_of_label
-from catnip2bids.regions import DisplayedRegion, displayed_regions, region_of
+from catnip2bids.regions import DisplayedRegion, RegionParents, displayed_regions, read_parents, region_of
 
 RUN = RunRecord(
     name="run", source="run", source_id=None, subject="1", sample="a", stain="b", layout="L2", atlas_table="dseg.tsv"
@@ -49,3 +49,17 @@ def test_a_run_without_a_table_has_no_regions(tmp_path: Path) -> None:
 def test_a_table_that_is_none_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(DatasetError, match=r"dseg\.tsv: .*; correct the table"):
         displayed_regions(written(tmp_path, text), RUN)
+
+
+def test_parents_and_groups_are_read_from_the_table_of_the_run(tmp_path: Path) -> None:
+    rows = "385\tVISp\tVISp\tn/a\t0\tn/a\n778\tVISp_5\tVISp5\t385\t1\t#3c82b1\n997\troot\troot\tn/a\t0\t#ffffff\n"
+    table = tmp_path / "derivatives/catnip-counts/regions.tsv"
+    table.parent.mkdir(parents=True)
+    table.write_text(f"index\tname\tabbreviation\tparent\tdepth\tcolor\n{rows}")
+    run = RUN.model_copy(update={"region_table": "derivatives/catnip-counts/regions.tsv"})
+    group = DisplayedRegion(385, "VISp", "VISp", color_of_label(385))
+    assert read_parents(tmp_path, run) == RegionParents({778: 385}, {385: group})
+    assert read_parents(tmp_path, RUN) == RegionParents({}, {})
+    table.write_text("index\tname\n1\ta\n")
+    with pytest.raises(DatasetError, match=r"regions\.tsv: has no column abbreviation; correct the table"):
+        read_parents(tmp_path, run)

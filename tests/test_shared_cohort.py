@@ -22,6 +22,7 @@ import catnip2bids
 from catnip2bids import Format, Naming, PackageResult, package
 from catnip2bids.demo.cohort import write_slice
 from catnip2bids.ome import OmeZarrVersion
+from catnip2bids.region_hierarchy import region_totals
 from in_process import called
 from runs import (
     KO_NAME,
@@ -263,6 +264,31 @@ def test_real_labels_that_no_table_knows_are_listed_and_warned_of(packaged: tupl
         assert row["color"] == f"#{int(red):02x}{int(green):02x}{int(blue):02x}"
     assert sum("/" in row["name"] for row in rows.values()) == 43
     assert mentions(result.warnings, "12009")
+
+
+@pytest.mark.slow
+def test_sums_over_parents_are_those_of_the_regions_below_them(packaged: tuple[Path, PackageResult]) -> None:
+    """Most parents in the real atlas are groups, such as the visual areas; ventricles are regions with others below."""
+    folder = packaged[0] / "derivatives/catnip-counts"
+    rows = {row["index"]: row for row in read_tsv(folder / "regions.tsv")}
+    groups = {index for index, row in rows.items() if row["color"] == "n/a"}
+    assert rows.keys() - groups == {row["index"] for row in read_tsv(packaged[0] / _DERIVATIVE / "dseg.tsv")}
+    assert len(groups) == 132
+    assert (rows["669"]["name"], rows["385"]["abbreviation"], rows["385"]["parent"]) == ("VIS", "VISp", "n/a")
+    assert [rows[index]["depth"] for index in ("997", "73", "145", "153")] == ["0", "1", "2", "3"]
+    parents = {int(row["index"]): int(row["parent"]) for row in rows.values() if row["parent"] != "n/a"}
+    counts = read_tsv(next(folder.rglob("sub-45670ko*FRSTseg10000_counts.tsv")))
+    numbers = {int(row["index"]): (int(row["cell_count"]), float(row["volume_mm3"])) for row in counts}
+    totals = region_totals(numbers, parents)
+    assert totals[385].cell_count == sum(numbers[int(i)][0] for i, row in rows.items() if row["parent"] == "385")
+    assert totals[73].cell_count == sum(numbers[i][0] for i in (73, 81, 129, 140, 145, 153, 164))
+    roots = [index for index in totals if index not in parents]
+    assert sum(totals[index].cell_count for index in roots) == sum(n for n, _ in numbers.values())
+    assert sum(totals[index].n_regions for index in roots) == len(counts)
+    for row in counts:
+        if row["density_per_mm3"] != "n/a":
+            volume_mm3 = int(row["label_volume"]) * 68.45e-9
+            assert float(row["density_per_mm3"]) == pytest.approx(int(row["cell_count"]) / volume_mm3, rel=1e-8)
 
 
 @pytest.mark.slow

@@ -35,6 +35,14 @@ class DisplayedRegion:
         return self.abbreviation or self.name
 
 
+@dataclass(frozen=True)
+class RegionParents:
+    """The parents of the regions of an atlas; `catnip2bids.region_hierarchy` adds up numbers by them."""
+
+    parents: Mapping[int, int]  # the index of the parent of each region or group that has one
+    groups: Mapping[int, DisplayedRegion]  # parents that no label value stands for
+
+
 OTHER_LABELS = DisplayedRegion(-1, UNLISTED, "", "#888888")
 """Label values that are not in the record of the image; they share a name and a colour."""
 
@@ -62,6 +70,25 @@ def displayed_regions(dataset: Path, run: RunRecord) -> dict[int, DisplayedRegio
             color if color and _COLOR.fullmatch(color) else color_of_label(index),
         )
     return found
+
+
+def read_parents(dataset: Path, run: RunRecord) -> RegionParents:
+    """Read the parents of the regions of a run; none if the dataset has no table of them.
+
+    Raises DatasetError if the table cannot be read.
+    """
+    parents: dict[int, int] = {}
+    groups: dict[int, DisplayedRegion] = {}
+    if run.region_table is not None:
+        path = dataset / inside(run.region_table, PROVENANCE.name)
+        for row in read_rows(path, "index", "name", "abbreviation", "parent", "color"):
+            index, abbreviation = read_number(path, row["index"]), row["abbreviation"]
+            if row["parent"] != UNKNOWN:
+                parents[index] = read_number(path, row["parent"])
+            if row["color"] == UNKNOWN:
+                short = "" if abbreviation == UNKNOWN else abbreviation
+                groups[index] = DisplayedRegion(index, _shown(row["name"]), short, color_of_label(index))
+    return RegionParents(parents, groups)
 
 
 def _shown(name: str) -> str:

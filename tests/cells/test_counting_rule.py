@@ -76,7 +76,7 @@ def test_cells_of_the_filtered_segmentation_have_the_volume_that_they_say(
 def test_the_log_tells_the_settings_of_the_rule() -> None:
     log = {"Cell size range (in pixels)": "12,500", "Downsampling factor": "6x7x5"}
     assert Rule.of_log(log, {1}) == Rule((12, 500), (5, 6, 7), {1})
-    assert Rule.of_log({}, None) == Rule((9, 900), (5, 6, 6), None)
+    assert Rule.of_log({}, None) == Rule((9, 900), (5, 6, 6), None, has_stated_range=False)
 
 
 def test_differences_have_likely_reasons() -> None:
@@ -91,3 +91,12 @@ def test_differences_have_likely_reasons() -> None:
         "1 component at the border of the box in which CATNIP looks"
     )
     assert tally.difference(8, RULE, cut) is None
+
+
+def test_small_components_are_a_reason_only_where_no_range_is_known() -> None:
+    tally, unknown = Tally(), Rule.of_log({}, None)
+    tally.add(judge(component((5, 8)), unknown), unknown)
+    assert tally.difference(5, RULE, {}) is None
+    assert tally.difference(5, unknown, {}) == (
+        "1 component of fewer than 9 voxels, which CATNIP may have counted: the log states no range of cell sizes"
+    )

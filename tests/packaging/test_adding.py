@@ -354,7 +354,9 @@ def test_only_what_is_written_now_counts_as_copied(tmp_path: Path) -> None:
     table.write_text(re.sub(r"(?m)^(73,.*),(\d+),(\d+)$", r"\1,77,88", table.read_text()))
     changed = package([tmp_path / "source"], tmp_path / "out", settings())
     assert changed.made == ()
-    assert {path.name for path in changed.copied} == {table.name, next(p.name for p in tables if "corr" not in p.name)}
+    counts = next(path.name for path in tables if "corr" not in path.name)
+    cells = {counts.replace("_counts.tsv", ending) for ending in ("_cells.tsv.gz", "_uncounted.tsv.gz")}
+    assert {path.name for path in changed.copied} == {table.name, counts, *cells}
     assert catnip2bids.verify(tmp_path / "out").ok
     rows = read_tsv(tmp_path / "out/derivatives/catnip-counts/counts.tsv")
     brought_up_to_date = [

@@ -137,6 +137,7 @@ def test_negative_labels_have_names_and_colours_everywhere(tmp_path: Path) -> No
     (page,) = (tmp_path / "out/docs/report").glob("sub-*.html")
     assert "unlisted -3" in page.read_text(encoding="utf-8")
     assert catnip2bids.validate(tmp_path / "out").ok
+    assert catnip2bids.package([tmp_path / "source"], tmp_path / "out", settings()).ok
 
 
 # ---- datasets of earlier versions, whose label images had a display window too

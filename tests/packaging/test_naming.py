@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,7 @@ def test_what_bids_has_no_names_for_is_ignored_there(dseg: Path) -> None:
     assert any("_dseg." in line for line in ignored)
     assert any("_mask." in line for line in ignored)
     assert any("_counts." in line for line in ignored)
+    assert {"sub-*_cells.tsv.gz", "sub-*_uncounted.tsv.gz", "*regions.tsv", "*regions.json"} <= set(ignored)
     assert not any(line.rstrip().endswith("/") for line in ignored)
 
 
@@ -108,6 +110,16 @@ def test_what_bids_has_no_names_for_is_ignored_there(dseg: Path) -> None:
 def test_a_dataset_of_these_names_is_valid(dseg: Path) -> None:
     report = catnip2bids.validate(dseg)
     assert report.ok, [finding for finding in report.findings if finding.severity.value == "error"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_dandi")
+def test_tables_of_cells_and_regions_are_among_what_is_ignored(dseg: Path, tmp_path: Path) -> None:
+    dataset = Path(shutil.copytree(dseg, tmp_path / "dataset"))
+    (dataset / "derivatives/catnip/.bidsignore").unlink()
+    refused = {finding.file for finding in catnip2bids.validate(dataset).findings if finding.severity.value == "error"}
+    for ending in ("_cells.tsv.gz", "_uncounted.tsv.gz", "/regions.tsv", "/regions.json"):
+        assert [file for file in refused if file.endswith(ending)], ending
 
 
 def test_sources_of_these_names_exist(dseg: Path) -> None:

@@ -181,7 +181,8 @@ def test_every_other_file_has_the_promised_name(packaged: Packaged) -> None:
         ("dataset_description.json", "README.md", "samples.tsv", "samples.json", "descriptions.tsv",
          "descriptions.json", "dseg.tsv", "dseg.json")
     }  # fmt: skip
-    expected |= {f"derivatives/catnip-counts/{name}" for name in ("README.md", "counts.tsv", "counts.json")}
+    counts_files = ("README.md", "counts.tsv", "counts.json", "regions.tsv", "regions.json")
+    expected |= {f"derivatives/catnip-counts/{name}" for name in counts_files}
     assert {path for path in files if not path.startswith("sourcedata/")} == expected
 
 
@@ -391,12 +392,15 @@ def csv_rows(path: Path) -> list[list[str]]:
     return [line.split(",") for line in path.read_text(encoding="ascii").splitlines()[1:]]
 
 
+COUNTS_COLUMNS = ["index", "name", "abbreviation", "cell_count", "label_volume", "volume_mm3", "density_per_mm3"]
+
+
 @pytest.mark.parametrize(("table", "source"), COUNTS.items(), ids=[name.split("/")[-1] for name in COUNTS])
 def test_counts_are_those_of_catnip(packaged: Packaged, table: str, source: str) -> None:
     rows = read_tsv(packaged.dataset / f"derivatives/catnip-counts/{table}.tsv")
-    assert list(rows[0]) == ["index", "name", "abbreviation", "cell_count", "label_volume"]
+    assert list(rows[0]) == COUNTS_COLUMNS
     expected = [["n/a" if cell == "-1" else cell for cell in row] for row in csv_rows(packaged.source / source)]
-    shown = [list(row.values()) for row in rows]
+    shown = [list(row.values())[:5] for row in rows]
     assert [row[:2] + row[3:] for row in shown] == [row[:2] + row[3:] for row in expected]
     assert [row[2] for row in shown if row[1] != "root"] == [row[2] for row in expected if row[1] != "root"]
 
@@ -419,7 +423,7 @@ def test_excluded_regions_are_not_available(packaged: Packaged) -> None:
 
 def test_the_long_table_holds_every_row_of_every_table(packaged: Packaged) -> None:
     rows = read_tsv(packaged.dataset / "derivatives/catnip-counts/counts.tsv")
-    columns = {"index", "name", "abbreviation", "cell_count", "label_volume"}
+    columns = set(COUNTS_COLUMNS)
     assert set(rows[0]) == columns | {"participant_id", "sample_id", "threshold", "corrected"}
     assert len(rows) == len(COUNTS) * len(REGIONS)
     for table in COUNTS:
@@ -437,7 +441,7 @@ def test_the_long_table_holds_every_row_of_every_table(packaged: Packaged) -> No
 @pytest.mark.parametrize(
     "table",
     ["participants", "samples", "sub-45670ko/sub-45670ko_scans", f"{_DERIVATIVE}/samples", f"{_DERIVATIVE}/dseg",
-     "derivatives/catnip-counts/counts"],
+     "derivatives/catnip-counts/counts", "derivatives/catnip-counts/regions"],
 )  # fmt: skip
 def test_columns_are_described(packaged: Packaged, table: str) -> None:
     described = read_json(packaged.dataset / f"{table}.json")

@@ -119,17 +119,16 @@ def test_all_other_files_are_those_of_a_dataset_of_ome_zarr(both: Both) -> None:
     tables = {f"{PIXELS}/{zarr}.tsv": f"{PIXELS}/{image}.tsv" for zarr, image in names.items()}
     assert {tables.get(path, path) for path in theirs} == ours
 
-    def renamed(text: str) -> str:
+    def renamed(content: bytes) -> bytes:
         for zarr, image in names.items():
-            text = text.replace(zarr, image)
-        return text
+            content = content.replace(zarr.encode(), image.encode())
+        return content
 
     different = {
         path
         for path in theirs
         if not path.startswith("sourcedata/")
-        and renamed((both.zarr / path).read_text(encoding="utf-8"))
-        != (both.tiff / tables.get(path, path)).read_text(encoding="utf-8")
+        and renamed((both.zarr / path).read_bytes()) != (both.tiff / tables.get(path, path)).read_bytes()
     }
     assert not different - {
         PROVENANCE,

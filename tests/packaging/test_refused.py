@@ -148,6 +148,7 @@ EXISTING: tuple[tuple[str, Change], ...] = (
     (f"{DERIVATIVE}/descriptions.json", text("1")),
     (f"{DERIVATIVE}/dseg.json", text("[]")),
     ("derivatives/catnip-counts/counts.json", text("[]")),
+    ("derivatives/catnip-counts/regions.json", text("[]")),
     ("sub-45670ko/sub-45670ko_scans.json", text("[]")),
     (SIDECAR, text("[]")),
     (SIDECAR, text(b"\xff\xfe")),

@@ -345,8 +345,9 @@ def rot(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_copy_that_rotted_is_mended_by_overwriting(copy: Packaged) -> None:
-    rot(next((copy.dataset / "sourcedata").rglob("FRSTseg_00010000.csv")))
+@pytest.mark.parametrize("name", ["FRSTseg_00010000.csv", "*_cells.tsv.gz"])
+def test_a_file_that_rotted_is_mended_by_overwriting(copy: Packaged, name: str) -> None:
+    rot(next(copy.dataset.rglob(name)))
     package([copy.source], copy.dataset, settings())
     assert not verify(copy.dataset).ok
     package([copy.source], copy.dataset, settings(overwrite=True))
@@ -390,7 +391,7 @@ def test_checksums_that_somebody_changed_or_removed_are_not_written_again(
     assert files_of(copy.dataset) == before
     write_l0(copy.source.parent / "other", FLOX)
     package([copy.source.parent / "other"], copy.dataset, settings(overwrite=True))
-    assert f"{CHECKSUMS}: lacks 14 files" in problems(verify(copy.dataset))
+    assert f"{CHECKSUMS}: lacks 16 files" in problems(verify(copy.dataset))
     assert rotted.relative_to(copy.dataset).as_posix() not in (copy.dataset / CHECKSUMS).read_text()
     package([copy.source], copy.dataset, settings(overwrite=True))
     assert verify(copy.dataset).ok
@@ -470,7 +471,12 @@ TABLES = [
     "derivatives/catnip/dseg.json",
     "derivatives/catnip-counts/counts.tsv",
     "derivatives/catnip-counts/counts.json",
-    f"derivatives/catnip-counts/sub-45670ko/micr/{KO_PREFIX}_desc-FRSTseg10000_counts.tsv",
+    "derivatives/catnip-counts/regions.tsv",
+    "derivatives/catnip-counts/regions.json",
+    *(
+        f"derivatives/catnip-counts/sub-45670ko/micr/{KO_PREFIX}_desc-FRSTseg10000_{table}"
+        for table in ("counts.tsv", "cells.tsv.gz", "uncounted.tsv.gz")
+    ),
 ]
 
 

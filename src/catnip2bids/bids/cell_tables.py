@@ -59,7 +59,10 @@ def encode_cells(block: CellBlock, voxel_size_um: tuple[float, float, float], na
         line = "%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.6g\t%s\n"
     else:
         named = {index: f"{index}\t{names.get(index, 'n/a')}" for index in np.unique(block.regions).tolist()}
-        last = ([named[index] for index in block.regions.tolist()], [_TRUTH[proven] for proven in block.proven.tolist()])
+        last = (
+            [named[index] for index in block.regions.tolist()],
+            [_TRUTH[proven] for proven in block.proven.tolist()],
+        )
         rows = zip(*(column.tolist() for column in places), *last, strict=True)
         line = "%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.6g\t%s\t%s\n"
     return _compressed("".join([line % row for row in rows]))

@@ -3,7 +3,7 @@
 Pixels have hashes of their own (`catnip2bids.bids.plane_hashes`), in any format. This file covers the rest: tables,
 sidecars, texts, copies of source files, metadata inside OME-Zarr images, provenance, and the tables of plane hashes.
 
-Invariant: files that must never change (copies, counts, metadata of images, plane hashes, files of `share`) get a
+Invariant: files that must never change (copies, counts, cells, metadata of images, plane hashes, files of `share`) get a
 checksum only when they are written, and keep it even if they are missing or packaging was killed in between, so that
 packaging again does not accept damaged files. The first line is the checksum of all others.
 """
@@ -35,6 +35,8 @@ from catnip2bids.paths import SafePath, leads_out, safe_path
 CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "
 _DOCUMENTS = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
+_OF_SAMPLE = ("_counts.tsv", "_cells.tsv.gz", "_uncounted.tsv.gz")
+"""Tables of a sample, which are written again only if what they are made from has changed."""
 _LONGEST_PATH = 4096
 _OURS = (f"{SOURCEDATA}/", f"{FOLDER.as_posix()}/", f"{DERIVATIVE}/", f"{COUNTS}/", f"{NEUROGLANCER}/", "sub-")
 """Where packaging and `share` write; people may add files elsewhere."""
@@ -195,7 +197,7 @@ def _is_newer(path: Path, time_ns: int) -> bool:
 
 def _never_changes(file: str) -> bool:
     folders = ("sourcedata/", f"{FOLDER.as_posix()}/pixels/", f"{NEUROGLANCER}/sub-")
-    return file.startswith(folders) or ".ome.zarr/" in file or file.endswith("_counts.tsv")
+    return file.startswith(folders) or ".ome.zarr/" in file or file.endswith(_OF_SAMPLE)
 
 
 def _may_be_listed(file: str) -> bool:

@@ -51,6 +51,7 @@ MOST_BYTES, MOST_PARTS = 32 * 2**20, 1_400_000
 _MOST_FAULTS = 1000
 _IMAGE = r"\.ome\.(zarr|tif|btf)"
 _ATLAS_TABLE = rf"(atlas-{LABEL}_)?dseg\.tsv"
+_REGION_TABLE = rf"derivatives/catnip(-counts)?/(atlas-{LABEL}_)?regions\.tsv"
 
 
 def _validate_one_by_one(items: Any, validated: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
@@ -230,6 +231,8 @@ class RunRecord(_Document):
     layout: str  # of CATNIP's output
     atlas_version: str | None = None
     atlas_table: str | None = None  # the file in derivatives/catnip that names the labels
+    # POSIX path below the dataset: the regions of the atlas and their parents; None from versions that wrote none
+    region_table: str | None = None
     log: _Texts = Field(default_factory=dict)  # fields of CATNIP's log, without folders of the machine
     # by POSIX path below the dataset: the images, the generated fields of sidecars, and the tables of cells
     images: Annotated[dict[str, ImageRecord], _FAIL_FAST] = Field(default_factory=dict)
@@ -283,6 +286,8 @@ class Provenance(_Document):
                 _refuse_other_path(table, _file_of(key, run, r"_cells\.tsv\.gz"), f"runs.{key}.cells")
             if run.atlas_table is not None:
                 _refuse_other_path(run.atlas_table, _ATLAS_TABLE, f"runs.{key}.atlas_table")
+            if run.region_table is not None:
+                _refuse_other_path(run.region_table, _REGION_TABLE, f"runs.{key}.region_table")
         for number, decision in enumerate(self.decisions):
             field, key = f"decisions.{number}", decision.run
             if key not in self.runs:

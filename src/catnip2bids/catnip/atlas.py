@@ -186,7 +186,8 @@ def _refuse_fractions(rows: Sequence[Row]) -> None:
 
 def _region(row: Row) -> Region:
     index, name = row.integer(_INDEX), row.text(_NAME)
-    if index is None or index < 0:
+    # only images have negative labels, and packaging lists those in its own table
+    if index is None or (index < 0 and name != Region.unlisted(index).name):
         raise row.error(_INDEX, f"{row.values[_INDEX]!r} is not the id of a region; {_REMEDY}")
     if name is None:
         raise row.error(_NAME, f"region {index} has no name; {_REMEDY}")

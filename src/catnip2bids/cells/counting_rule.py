@@ -53,6 +53,8 @@ class Rule:
     size_range: tuple[int, int]  # voxels, inclusive
     downsampling: Zyx
     listed: Collection[int] | None  # labels of the table of counts; None if every label counts
+    # whether the log states the range; before June 2025 CATNIP had no such option (64c85f0)
+    has_stated_range: bool = True
 
     @classmethod
     def of_log(cls, log: Mapping[str, str], listed: Collection[int] | None) -> Rule:
@@ -63,7 +65,9 @@ class Rule:
         if factors is not None:
             y, x, z = (max(round(float(factor)), 1) for factor in factors.groups())  # HxWxD
             downsampling = z, y, x
-        return cls((int(sizes[1]), int(sizes[2])) if sizes else DEFAULT_SIZE_RANGE, downsampling, listed)
+        if sizes is None:
+            return cls(DEFAULT_SIZE_RANGE, downsampling, listed, has_stated_range=False)
+        return cls((int(sizes[1]), int(sizes[2])), downsampling, listed)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ class Tally:
 
     counted: Counter[int] = field(default_factory=Counter)  # by region
     fates: Counter[Fate] = field(default_factory=Counter)
-    divided: Counter[int] = field(default_factory=Counter)  # components too large, by the region of most voxels
+    # components that are too large or too small, by the region of most voxels
+    large: Counter[int] = field(default_factory=Counter)
+    small: Counter[int] = field(default_factory=Counter)
     boxes: dict[int, Box] = field(default_factory=dict)  # of labels
     _reaching: list[tuple[Integers, Integers, Integers]] = field(default_factory=list)
 
@@ -94,8 +100,9 @@ class Tally:
         regions = judged.region[judged.with_fate(Fate.COUNTED)]
         self.counted.update(dict(zip(*_unique(regions), strict=True)))
         self.fates.update({fate: int(judged.with_fate(fate).sum()) for fate in FATES})
-        too_large = judged.region[judged.with_fate(Fate.TOO_LARGE)]
-        self.divided.update(dict(zip(*_unique(too_large[too_large > 0]), strict=True)))
+        for fate, counter in ((Fate.TOO_LARGE, self.large), (Fate.TOO_SMALL, self.small)):
+            regions = judged.region[judged.with_fate(fate)]
+            counter.update(dict(zip(*_unique(regions[regions > 0]), strict=True)))
         self._reaching += _reaching(judged.components, rule)
 
     def cut(self, rule: Rule) -> Counter[int]:
@@ -109,11 +116,12 @@ class Tally:
 
     def difference(self, label: int, rule: Rule, cut: Mapping[int, int]) -> str | None:
         """Return the likely reason why CATNIP counted another number of cells; None if there is no reason."""
-        reasons = []
-        if n := self.divided[label]:
-            reasons.append(
-                f"{format_count(n, 'component')} of more than {rule.size_range[1]} voxels, which CATNIP divides"
-            )
+        reasons, (least, largest) = [], rule.size_range
+        if n := self.large[label]:
+            reasons.append(f"{format_count(n, 'component')} of more than {largest} voxels, which CATNIP divides")
+        if not rule.has_stated_range and (n := self.small[label]):
+            what = f"{format_count(n, 'component')} of fewer than {least} voxels"
+            reasons.append(f"{what}, which CATNIP may have counted: the log states no range of cell sizes")
         if n := cut.get(label, 0):
             reasons.append(f"{format_count(n, 'component')} at the border of the box in which CATNIP looks")
         return "; ".join(reasons) or None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.bids.provenance import CountDifference, ImageRecord, RunRecord
+from catnip2bids.bids.provenance import CountDifference, ImageRecord
 from catnip2bids.catnip.components import HEMISPHERE_MASK, WHOLE_LABELS, component_of
 from catnip2bids.cells.connected_components import CellImages, find_components
 from catnip2bids.cells.counting_rule import Judged, Rule, Tally, judge, judge_filtered
@@ -60,10 +60,13 @@ class ImagesOfCells:
         )
 
 
-def images_of_cells(run: RunRecord) -> list[ImagesOfCells]:
-    """List the segmentations of a run that have labels of the same shape, thresholds ascending."""
+def images_of_cells(images: Mapping[str, ImageRecord]) -> list[ImagesOfCells]:
+    """List the segmentations of a run that have labels of the same shape, thresholds ascending.
+
+    `images` are the records of the images of the run, of which roles, sources and shapes are used.
+    """
     by_role: dict[tuple[str, int | None], str] = {}
-    for path, image in run.images.items():
+    for path, image in images.items():
         known = component_of(image.role, image.source)
         by_role.setdefault((image.role, known[1] if known else None), path)
     masked = by_role.get((_MASKED_LABELS, None))
@@ -73,12 +76,11 @@ def images_of_cells(run: RunRecord) -> list[ImagesOfCells]:
     for (role, threshold), segmentation in by_role.items():
         if role != _SEGMENTATION or threshold is None or labels is None:
             continue
-        images = [segmentation, labels, *([mask] if mask else [])]
         filtered = by_role.get((_FILTERED, threshold))
-        if filtered and run.images[filtered].shape != run.images[segmentation].shape:
+        if filtered and images[filtered].shape != images[segmentation].shape:
             filtered = None
-        if len({run.images[image].shape for image in images}) == 1:
-            found.append(ImagesOfCells(threshold, segmentation, labels, mask, filtered, run.images))
+        if len({images[image].shape for image in (segmentation, labels, mask) if image}) == 1:
+            found.append(ImagesOfCells(threshold, segmentation, labels, mask, filtered, images))
     return sorted(found, key=lambda images: images.threshold)
 
 

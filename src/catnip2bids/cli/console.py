@@ -274,8 +274,8 @@ class JobProgress(Progress):
         self._bar.update(self._task, description=escape(visible_name(f"looking at {path}")))
 
     def start(self, n_voxels: int) -> None:
-        """Set the total number of voxels."""
-        self._bar.update(self._task, total=n_voxels)
+        """Set the total number of voxels of a step; the next one begins anew."""
+        self._bar.reset(self._task, total=n_voxels, visible=ON_TERMINAL)
 
     def item(self, name: str, how: str | None = None) -> None:
         """Show the current image; `how` says how its pixels are written, if there are several ways."""

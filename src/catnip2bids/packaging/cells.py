@@ -16,7 +16,7 @@ from typing import IO, Literal
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.atomic_write import atomic_output, remove
+from catnip2bids.atomic_write import atomic_output, make_folder, remove
 from catnip2bids.bids.cell_tables import (
     CELLS,
     CELLS_COLUMNS,
@@ -26,7 +26,7 @@ from catnip2bids.bids.cell_tables import (
     encode_cells,
     encode_header,
 )
-from catnip2bids.bids.provenance import PROVENANCE, CellsRecord, RunRecord
+from catnip2bids.bids.provenance import PROVENANCE, CellsRecord, ImageRecord, RunRecord
 from catnip2bids.catnip.counts import RegionCount, read_counts
 from catnip2bids.cells.cell_list import read_cell_list
 from catnip2bids.cells.counting_rule import FATES, Fate, Judged, Rule, Tally
@@ -61,7 +61,7 @@ class CellsTask:
     @property
     def uncounted(self) -> PurePosixPath:
         """The table of cells that no region counts."""
-        return self.table.with_name(self.table.name.removesuffix(CELLS) + UNCOUNTED)
+        return _uncounted(self.table)
 
     @property
     def names(self) -> dict[int, str]:
@@ -88,7 +88,7 @@ def cells_tasks(tasks: RunTasks, record: RunRecord, dataset: Path) -> list[Cells
     lists = {entry.threshold: entry.location for entry in entries}
     tables = {task.entry.threshold: task for task in tasks.counts if not task.component.is_corrected}
     found = []
-    for images in images_of_cells(record):
+    for images in images_of_cells(record.images):
         table = tables.get(images.threshold)
         counts = read_counts(dataset / table.target) if table and (dataset / table.target).is_file() else []
         x, y, z = record.images[images.segmentation].voxel_size_um
@@ -105,10 +105,26 @@ def cells_tasks(tasks: RunTasks, record: RunRecord, dataset: Path) -> list[Cells
     return found
 
 
+def expected_tables(tasks: RunTasks) -> list[PurePosixPath]:
+    """List the tables of cells of a run that has not been packaged yet."""
+    planned = {
+        str(task.target): ImageRecord.model_construct(
+            role=task.component.role, source=task.entry.path, shape=task.volume.shape
+        )
+        for task in tasks.images
+    }
+    counted = [tasks.cells_target(images.threshold) for images in images_of_cells(planned)]
+    return [*counted, *map(_uncounted, counted)]
+
+
+def _uncounted(table: PurePosixPath) -> PurePosixPath:
+    return table.with_name(table.name.removesuffix(CELLS) + UNCOUNTED)
+
+
 def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: PackageLog) -> CellsRecord:
     """Write the tables of counted and uncounted cells; return the record."""
-    folder = safe_path(dataset, task.table).parent
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = safe_path(dataset, task.table.parent)
+    make_folder(folder)
     with tempfile.TemporaryFile(dir=folder) as counted, tempfile.TemporaryFile(dir=folder) as uncounted:
         origin, tally = _find(dataset, task, resources, log, _Spools(counted, uncounted))
         proven = _proven(task, tally)
@@ -134,7 +150,7 @@ def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: Packa
 def remove_tables(dataset: Path, table: str, log: PackageLog) -> None:
     """Remove a table of cells and the one of uncounted cells beside it."""
     counted = inside(table, PROVENANCE.name)
-    for path in (counted, counted.with_name(counted.name.removesuffix(CELLS) + UNCOUNTED)):
+    for path in (counted, _uncounted(counted)):
         if (dataset / path).exists():
             remove(safe_path(dataset, path))
             log.removed.append(path)

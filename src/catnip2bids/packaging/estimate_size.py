@@ -25,6 +25,7 @@ from catnip2bids.engine import (
 )
 from catnip2bids.errors import Catnip2bidsError
 from catnip2bids.ome import OmeTiffImage, OmeZarrImage, image_size
+from catnip2bids.packaging.cells import expected_tables
 from catnip2bids.packaging.images import current_metadata, is_current
 from catnip2bids.packaging.preflight import Preflight
 from catnip2bids.packaging.result import Estimate, PackageResult
@@ -45,11 +46,12 @@ def expected_result(preflight: Preflight, progress: Progress) -> PackageResult:
     made = {task.target for task in missing}
     tables = [table for run in preflight.runs for table in run.counts]
     copies = [copy.target for run in preflight.runs for copy in run.copies]
+    cells = [table for run in preflight.runs for table in expected_tables(run)]
     return PackageResult(
         preflight.dataset,
         made=tuple(made),
         kept=tuple(task.target for run in preflight.runs for task in run.images if task.target not in made),
-        copied=(*(table.target for table in tables), *(table.verbatim for table in tables), *copies),
+        copied=(*(table.target for table in tables), *(table.verbatim for table in tables), *copies, *cells),
         problems=tuple(problem for run in preflight.runs for problem in run.problems.values()),
         warnings=preflight.warnings,
         runs=tuple(run.summary(len(run.images), run.problems.keys()) for run in preflight.runs),

@@ -45,6 +45,7 @@ _DOCUMENTS = (
     f"{DERIVATIVE}/descriptions.json",
     f"{DERIVATIVE}/*dseg.json",
     "derivatives/*/counts.json",
+    "derivatives/*/*regions.json",
 )
 _TEXTS = ("README.md", "derivatives/*/README.md", ".bidsignore", f"{DERIVATIVE}/.bidsignore")
 

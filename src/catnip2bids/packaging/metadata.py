@@ -8,7 +8,7 @@ generated last, which provenance records.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,7 @@ from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, entit
 from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
-from catnip2bids.catnip.atlas import UNLISTED
+from catnip2bids.catnip.atlas import UNLISTED, Region
 from catnip2bids.catnip.component_type import Content, VoxelGrid
 from catnip2bids.catnip.components import COMPONENTS, ancestors
 from catnip2bids.catnip.log import template_uri
@@ -30,7 +30,7 @@ from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging import readme_texts
 from catnip2bids.packaging.existing_dataset import read_json
 from catnip2bids.packaging.participants import COLUMNS, PARTICIPANTS, GivenParticipants, merged_participants
-from catnip2bids.packaging.region_tables import write_atlas_tables, write_long_table
+from catnip2bids.packaging.region_tables import write_atlas_tables, write_long_table, write_region_tables
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import SafePath, beside, exists, safe_path
 from catnip2bids.plan import AboutDataset
@@ -73,8 +73,8 @@ class Metadata:
         self._raw_tables()
         self._desc_labels()
         self._atlas_sidecars(atlas_tables)
-        self._counts()
-        self._readmes()
+        without_parents = self._counts(atlas_tables)
+        self._readmes(without_parents)
         for run in self.runs:
             _write_sidecars(self.dataset, run, self.provenance.runs[str(run.name)])
 
@@ -191,7 +191,7 @@ class Metadata:
         write_text(path, Table(table.columns, tuple(kept)).merged(rows, ["desc_id"], keep_known=True).to_tsv())
         _add_keys(beside(path, f"{path.stem}.json"), {"Description": "Meaning of the desc- labels of this dataset"})
 
-    def _atlas_sidecars(self, atlas_tables: Sequence[str]) -> None:
+    def _atlas_sidecars(self, atlas_tables: Iterable[str]) -> None:
         for name in atlas_tables:
             document = {
                 "Description": f"Regions by their values in the atlas label images; {UNLISTED}_* stands for values "
@@ -205,12 +205,25 @@ class Metadata:
             }
             _add_keys(self._path((DERIVATIVE / name).with_suffix(".json")), document)
 
-    def _counts(self) -> None:
-        """Write counts.tsv, which joins all tables of counts, and its sidecar."""
+    def _counts(self, atlas_tables: Mapping[str, Sequence[Region]]) -> list[str]:
+        """Write counts.tsv, which joins all tables of counts, and the tables of regions, with their sidecars.
+
+        A dataset may have tables of cells and none of counts. Returns the tables of regions in which no region has a
+        parent.
+        """
         folder = DERIVATIVE if self.naming == Naming.DSEG else COUNTS
-        if columns := write_long_table(self.dataset, folder):
+        columns = write_long_table(self.dataset, folder)
+        if not columns and any(run.cells for run in self.provenance.runs.values()):
+            columns = ("index", "name")
+        region_tables = write_region_tables(self.dataset, folder, self.provenance, atlas_tables if columns else {})
+        if columns:
             described = readme_texts.described_columns(readme_texts.COUNTS, columns)
-            _add_keys(self._path(folder / "counts.json"), described)
+            _add_keys(self._path(folder / "counts.json"), described | readme_texts.CELLS)
+        else:
+            remove(self._path(folder / "counts.json"))
+        for name in region_tables:
+            _add_keys(self._path((folder / name).with_suffix(".json")), readme_texts.REGIONS)
+        return [name for name, has_parents in region_tables.items() if not has_parents]
 
     def _used_descs(self) -> set[str]:
         """Return the ``desc-`` labels of all images and tables of counts, also of images whose names have none."""
@@ -228,15 +241,15 @@ class Metadata:
 
     # ---- texts
 
-    def _readmes(self) -> None:
+    def _readmes(self, without_parents: Sequence[str]) -> None:
         name = read_json(self.dataset / "dataset_description.json")["Name"]
         readme = readme_texts.dataset_readme(name, self.provenance, self.naming)
         readme_texts.replace_marked_part(self._path("README.md"), readme)
-        readme_texts.replace_marked_part(
-            self._path(DERIVATIVE / "README.md"), readme_texts.derivative_readme(self.naming)
-        )
+        readme = readme_texts.derivative_readme(self.naming, without_parents)
+        readme_texts.replace_marked_part(self._path(DERIVATIVE / "README.md"), readme)
         if (self.dataset / COUNTS).is_dir():
-            readme_texts.replace_marked_part(self._path(COUNTS / "README.md"), readme_texts.counts_readme())
+            readme = readme_texts.counts_readme(without_parents)
+            readme_texts.replace_marked_part(self._path(COUNTS / "README.md"), readme)
         if not (self.dataset / "CHANGES").exists():
             write_text(self._path("CHANGES"), readme_texts.CHANGES.format(date=date.today().isoformat()))
         readme_texts.add_lines(self._path(".bidsignore"), readme_texts.BIDSIGNORE)

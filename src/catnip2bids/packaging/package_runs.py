@@ -143,6 +143,8 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             checksums = set_checksums_aside(dataset, is_new=not known.decisions)
             _make_images(preflight, packagers, missing, scheduler)
         with raising_exit_code_1():
+            for packager in packagers:
+                packager.remove_unplanned()  # no cells are looked for in images that go
             _write_cells(packagers, progress)
             for packager in packagers:
                 packager.finish()

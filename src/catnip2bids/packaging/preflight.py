@@ -15,6 +15,7 @@ from catnip2bids.bids.dataset_paths import check_label, image_stem
 from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import read_table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
+from catnip2bids.catnip.atlas_parents import region_tree
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.run_name import SAMPLES, sample_label
 from catnip2bids.documents import refuse_foreign
@@ -311,10 +312,14 @@ def _changed_voxel_sizes(
 
 
 def _atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings: Settings) -> list[str]:
-    """Warn of a given atlas table that has other regions than the tables of counts, which CATNIP made itself."""
+    """Warn of parents in a given atlas table that cannot be used, and of one that has other regions than the counts.
+
+    CATNIP made the tables of counts itself.
+    """
     if atlas is None:
         return []
-    warnings = []
+    problems = region_tree(atlas.regions.values()).problems
+    warnings = [f"{settings.atlas_table}: has {problem}" for problem in problems]
     for run in runs:
         tables = [task.entry.location for task in run.counts]
         others = (file for file in tables if not atlas.same_atlas_as(AtlasTable.from_counts(read_counts(file))))

@@ -1,33 +1,43 @@
-"""Tables of regions: the atlas tables that name label values, and CATNIP's counts of cells.
+"""Tables of regions: the atlas tables that name label values, the parents of regions, and CATNIP's counts of cells.
 
-Invariant: a table never mixes ids of different atlases. With one atlas the table is ``dseg.tsv``, with several each has
-its own ``atlas-<label>_dseg.tsv``. A label value that occurs and that no table names gets a row. The long table of
-counts depends only on the tables in the dataset, not on the order in which animals were packaged.
+Invariant: a table never mixes ids of different atlases. With one atlas the table is ``dseg.tsv``, with several each
+has its own ``atlas-<label>_dseg.tsv``; ``regions.tsv``, with the parents, is named alike. A label value that occurs
+and that no table names gets a row. The long table of counts depends only on the tables in the dataset, not on the
+order in which animals were packaged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Context, Decimal
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import remove, write_text
 from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table, read_table
-from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, read_atlas_table
-from catnip2bids.catnip.counts import counted_segmentation, read_counts
+from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, Region, read_atlas_table
+from catnip2bids.catnip.atlas_parents import region_tree
+from catnip2bids.catnip.counts import RegionCount, counted_segmentation, read_counts
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.ome import color_of_label
 from catnip2bids.paths import safe_path
+from catnip2bids.region_hierarchy import depths_of
 
-_COUNTS = ("index", "name", "abbreviation", "cell_count", "label_volume")
+_OF_CATNIP = ("index", "name", "abbreviation", "cell_count", "label_volume")
+_COMPUTED = ("volume_mm3", "density_per_mm3")
+_COUNTS = (*_OF_CATNIP, *_COMPUTED)
 """Columns of a table of counts."""
+_REGIONS = ("index", "name", "abbreviation", "parent", "depth", "color")
+_ROUNDED = Context(prec=9)
 
 
-def write_atlas_tables(dataset: Path, provenance: Provenance, tables: Mapping[str, AtlasTable]) -> list[str]:
-    """Write the atlas tables of a dataset, record in provenance which run uses which, and return their names.
+def write_atlas_tables(
+    dataset: Path, provenance: Provenance, tables: Mapping[str, AtlasTable]
+) -> dict[str, list[Region]]:
+    """Write the atlas tables of a dataset and record in provenance which run uses which; return their regions by name.
 
     `tables` has those of the runs that are packaged now, by the keys of the runs.
     """
@@ -42,15 +52,15 @@ def write_atlas_tables(dataset: Path, provenance: Provenance, tables: Mapping[st
     before = {run.atlas_table for run in provenance.runs.values() if run.atlas_table}
     versions = [[provenance.runs[key].atlas_version for key in keys] for _, keys in groups]
     names = _file_names([next(filter(None, of_group), "") for of_group in versions])
+    written = {}
     for (table, keys), name in zip(groups, names, strict=True):
-        write_text(safe_path(dataset, DERIVATIVE / name), _dseg(table, _occurring(provenance, keys)).to_tsv())
+        written[name] = _with_unlisted(table, _occurring(provenance, keys))
+        write_text(safe_path(dataset, DERIVATIVE / name), _dseg(written[name]).to_tsv())
         for key in keys:
             provenance.runs[key].atlas_table = name
-    for gone in before - set(names):
-        table_file = DERIVATIVE / gone
-        remove(safe_path(dataset, table_file))
-        remove(safe_path(dataset, table_file.with_suffix(".json")))
-    return names
+    for gone in before - written.keys():
+        _remove_with_sidecar(dataset, DERIVATIVE / gone)
+    return written
 
 
 def atlas_of(counts: Iterable[Path], given: AtlasTable | None, dataset: Path) -> AtlasTable:
@@ -115,37 +125,102 @@ def _occurring(provenance: Provenance, keys: list[str]) -> set[int]:
     }
 
 
-def _dseg(table: AtlasTable, occurring: set[int]) -> Table:
+def _with_unlisted(table: AtlasTable, occurring: set[int]) -> list[Region]:
+    """Return all regions by ascending index, with those that no table lists; each has a colour."""
     regions = [*table.regions.values(), *map(table.region_of, table.unlisted_values(occurring))]
+    colored = (replace(region, color=region.color or color_of_label(region.index)) for region in regions)
+    return sorted(colored, key=lambda region: region.index)
+
+
+def _dseg(regions: Sequence[Region]) -> Table:
     extra = tuple(dict.fromkeys(column for region in regions for column in region.extra))
     rows = [
         {
             "index": str(region.index),
             "name": region.name,
             "abbreviation": region.abbreviation or UNKNOWN,
-            "color": region.color or color_of_label(region.index),
+            "color": region.color or UNKNOWN,
             **region.extra,
         }
-        for region in sorted(regions, key=lambda region: region.index)
+        for region in regions
     ]
     return Table(("index", "name", "abbreviation", "color", *extra), tuple(rows))
 
 
-def write_counts(dataset: Path, file: Path, target: PurePosixPath) -> bool:
-    """Write one table of counts, with ``n/a`` for regions that CATNIP excluded; return whether it changed."""
+def write_region_tables(
+    dataset: Path, folder: PurePosixPath, provenance: Provenance, atlases: Mapping[str, Iterable[Region]]
+) -> dict[str, bool]:
+    """Write the regions of each atlas with their parents into a folder, and record in provenance which run uses which.
+
+    `atlases` has the regions of each atlas table, by its name. Returns for each written table whether it has parents.
+    """
+    before = {run.region_table for run in provenance.runs.values() if run.region_table}
+    names = {atlas: f"{atlas.removesuffix('dseg.tsv')}regions.tsv" for atlas in atlases}
+    have_parents = {}
+    for atlas, regions in atlases.items():
+        tree = region_tree(regions)
+        depths = depths_of(tree.parents)
+        rows = [
+            {
+                "index": str(region.index),
+                "name": region.name,
+                "abbreviation": region.abbreviation or UNKNOWN,
+                "parent": str(tree.parents.get(region.index, UNKNOWN)),
+                "depth": str(depths.get(region.index, 0)),
+                "color": region.color or UNKNOWN,
+            }
+            for region in tree.regions
+        ]
+        write_text(safe_path(dataset, folder / names[atlas]), Table(_REGIONS, tuple(rows)).to_tsv())
+        have_parents[names[atlas]] = bool(tree.parents)
+    for run in provenance.runs.values():
+        name = names.get(run.atlas_table or "")
+        run.region_table = str(folder / name) if name else None
+    for gone in before - {run.region_table for run in provenance.runs.values()}:
+        _remove_with_sidecar(dataset, PurePosixPath(gone))
+    return have_parents
+
+
+def _remove_with_sidecar(dataset: Path, table: PurePosixPath) -> None:
+    for path in (table, table.with_suffix(".json")):
+        remove(safe_path(dataset, path))
+
+
+def write_counts(dataset: Path, file: Path, target: PurePosixPath, voxel_size_um: tuple[float, float, float]) -> bool:
+    """Write one table of counts, with ``n/a`` for regions that CATNIP excluded; return whether it changed.
+
+    `voxel_size_um` is that of the images in which CATNIP counted, X Y Z.
+    """
+    x, y, z = (Decimal(str(size)) for size in voxel_size_um)
+    voxel_mm3 = (x * y * z).scaleb(-9)
     rows = [
-        {column: UNKNOWN if (value := getattr(count, column)) is None else str(value) for column in _COUNTS}
+        {column: UNKNOWN if (value := getattr(count, column)) is None else str(value) for column in _OF_CATNIP}
+        | dict(zip(_COMPUTED, _volume_and_density(count, voxel_mm3), strict=True))
         for count in read_counts(file)
     ]
     return write_text(safe_path(dataset, target), Table(_COUNTS, tuple(rows)).to_tsv())
+
+
+def _volume_and_density(count: RegionCount, voxel_mm3: Decimal) -> tuple[str, str]:
+    """Return the volume of a region in mm3 and its cells per mm3, both to 9 digits, or as unknown."""
+    if count.label_volume is None:
+        return UNKNOWN, UNKNOWN
+    volume_mm3 = count.label_volume * voxel_mm3
+    if count.cell_count is None or not volume_mm3:
+        return _decimal(volume_mm3), UNKNOWN
+    return _decimal(volume_mm3), _decimal(count.cell_count / volume_mm3)
+
+
+def _decimal(value: Decimal) -> str:
+    """Write a number without an exponent, as all readers of tables understand it."""
+    return format(value.normalize(_ROUNDED), "f")
 
 
 def write_long_table(dataset: Path, folder: PurePosixPath) -> tuple[str, ...]:
     """Join all tables of counts below a folder in its ``counts.tsv``; return its columns, or none without tables."""
     tables = sorted(without_leftovers((dataset / folder).glob("sub-*/micr/*_counts.tsv")))
     if not tables:
-        for name in ("counts.tsv", "counts.json"):
-            remove(safe_path(dataset, folder / name))
+        remove(safe_path(dataset, folder / "counts.tsv"))
         return ()
     entities = {path: entities_of(path.name.removesuffix("_counts.tsv")) for path in tables}
     rows = []

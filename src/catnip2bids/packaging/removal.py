@@ -5,12 +5,13 @@ Invariant: files are removed before their records in provenance, so that a remov
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import raising_write_errors, remove, write_text
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA
-from catnip2bids.bids.provenance import PLAN, Provenance, provenance_of
+from catnip2bids.bids.provenance import PLAN, Provenance, RunRecord, provenance_of
 from catnip2bids.bids.tables import Table, read_table
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.enums import Naming
@@ -95,19 +96,31 @@ def _is_of(file: str, name: str) -> bool:
 
 
 def _remove_files(dataset: Path, provenance: Provenance, subject: str, log: PackageLog) -> None:
-    for run in (run for run in provenance.runs.values() if run.subject == subject):
+    of_subject = [run for run in provenance.runs.values() if run.subject == subject]
+    others = [run for run in provenance.runs.values() if run.subject != subject]
+    for run in of_subject:
         for image in map(PurePosixPath, run.images):
             remove_image(dataset, image)
     name = f"sub-{subject}"
-    folders = [PurePosixPath(name), DERIVATIVE / name, COUNTS / name]
+    paths = [PurePosixPath(name), DERIVATIVE / name, COUNTS / name]
     for pattern in (f"{SOURCEDATA}/{name}_*", f"docs/report/{name}_*.html", f"code/catnip2bids/pixels/{name}_*"):
-        folders += [PurePosixPath(path.relative_to(dataset).as_posix()) for path in sorted(dataset.glob(pattern))]
-    for path in folders:
+        paths += [PurePosixPath(path.relative_to(dataset).as_posix()) for path in sorted(dataset.glob(pattern))]
+    paths += sorted(_atlas_files(of_subject) - _atlas_files(others))
+    for path in paths:
         if (dataset / path).exists():
             remove(safe_path(dataset, path))
             log.removed.append(path)
     runs = [key for key, run in provenance.runs.items() if run.subject == subject]
     log.removed += remove_shared(dataset, runs)
+
+
+def _atlas_files(runs: Iterable[RunRecord]) -> set[PurePosixPath]:
+    """Return the tables of the atlases of some runs, with their sidecars."""
+    tables: set[PurePosixPath] = set()
+    for run in runs:
+        tables |= {DERIVATIVE / run.atlas_table} if run.atlas_table else set()
+        tables |= {PurePosixPath(run.region_table)} if run.region_table else set()
+    return tables | {table.with_suffix(".json") for table in tables}
 
 
 def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> None:

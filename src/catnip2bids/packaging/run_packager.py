@@ -89,7 +89,8 @@ class RunPackager:
                 self._finish_image(image)
         for counts in self.tasks.counts:
             with self._reporting_failure(counts):
-                has_changed = write_counts(self._dataset, counts.entry.location, counts.target)
+                voxel_size_um = self.tasks.voxel_size_um
+                has_changed = write_counts(self._dataset, counts.entry.location, counts.target, voxel_size_um)
                 if has_changed or self.preflight.settings.overwrite:
                     self.log.copied.append(counts.target)
                 self._copy(CopyTask(counts.entry, counts.verbatim))
@@ -146,13 +147,16 @@ class RunPackager:
                     f"{made.file}: is copied as it is, and {words}; exclude it if that must not be published"
                 )
 
-    def finish(self) -> None:
-        """Run the steps that need the images of the run, and record the decisions about all entries."""
+    def remove_unplanned(self) -> None:
+        """Remove files of an earlier plan, once all images are made."""
         for result in self.tasks.redundancy:
             is_excluded = result.planned.action == Action.EXCLUDE and result.entry.path not in self._failures
             if is_excluded and (problem := result.problem) is not None:
                 self._fail(result.entry, problem)
-        self._remove_unplanned()
+        self._remove_files()
+
+    def finish(self) -> None:
+        """Embed labels, and record the decisions about all entries."""
         self._embed()
         self._decide_all()
         n_images = sum(str(task.target) in self._record.images for task in self.tasks.images)
@@ -200,6 +204,7 @@ class RunPackager:
             layout=run.layout,
             atlas_version=planned.atlas_version,
             atlas_table=before.atlas_table if before else None,
+            region_table=before.region_table if before else None,
             log=run.log.public_fields,
             images=before.images if before else {},
             sidecars=before.sidecars if before else {},
@@ -207,7 +212,7 @@ class RunPackager:
         )
         return runs[self._key]
 
-    def _remove_unplanned(self) -> None:
+    def _remove_files(self) -> None:
         """Remove files of an earlier plan, except those whose source has a problem now or is gone."""
         planned = {str(task.target) for task in self.tasks.images}
         sidecars = {task.sidecar for task in self.tasks.images}

@@ -107,6 +107,13 @@ class RunTasks:
         return (*self.images, *self.counts, *self.copies)
 
     @property
+    def voxel_size_um(self) -> tuple[float, float, float]:
+        """The voxel size of images on the native grid, X Y Z."""
+        if self.planned.voxel_size_um is None:
+            raise ValueError(f"{self.run.source} has no voxel size")
+        return self.planned.voxel_size_um
+
+    @property
     def raw_image(self) -> ImageTask | None:
         """The raw image, if there is one."""
         return next((task for task in self.images if task.raw), None)

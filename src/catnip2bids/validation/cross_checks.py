@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from catnip2bids.paths import as_on_any_system
-from catnip2bids.validation import sidecars, tables
+from catnip2bids.validation import cell_tables, region_tables, sidecars, tables
 from catnip2bids.validation.findings import Finding, error, warning
 from catnip2bids.validation.tree import Tree
 
@@ -109,6 +109,9 @@ _CHECKS: tuple[Callable[[Tree], Iterator[Finding]], ...] = (
     tables.check_participants,
     tables.check_scans,
     tables.check_label_tables,
+    region_tables.check_densities,
+    region_tables.check_regions,
+    cell_tables.check_cells,
     sidecars.check_readable,
     sidecars.check_pixel_sizes,
     sidecars.check_sources,

@@ -25,7 +25,8 @@ _LONGEST_LINE = 2**20
 
 _error = partial(error, CHECK)
 
-_Row = Mapping[str, str]
+Row = Mapping[str, str]
+"""The values of a row by the names of the columns."""
 _Key = tuple[str, ...]
 
 
@@ -33,17 +34,17 @@ class TableError(ValueError):
     """A table is not readable as tab-separated values with a header."""
 
 
-def _read_table(file: Path) -> list[_Row]:
+def read_table(file: Path) -> list[Row]:
     """Read the rows of a table; raise TableError if it is too large or not a table."""
     try:
         read_bytes(file)
     except (OSError, DatasetError) as failure:
         raise TableError(f"cannot be read: {failure}") from failure
-    header, *rows = _read_lines(file)
+    header, *rows = read_lines(file)
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def _read_lines(file: Path) -> Iterator[list[str]]:
+def read_lines(file: Path) -> Iterator[list[str]]:
     """Yield the header and the rows, one at a time; raise TableError where a row does not fit the header."""
     try:
         with open(file, "rb", opener=open_without_waiting) as opened:
@@ -77,7 +78,7 @@ def check_readable(tree: Tree) -> Iterator[Finding]:
         if file.suffix != ".tsv":
             continue
         try:
-            for _ in _read_lines(tree.root / file):  # one at a time: tables of counts have hundreds of thousands
+            for _ in read_lines(tree.root / file):  # one at a time: tables of counts have hundreds of thousands
                 pass
         except TableError as failure:
             yield _error("TABLE_UNREADABLE", file, failure)
@@ -110,8 +111,8 @@ def check_participants(tree: Tree) -> Iterator[Finding]:
 
 def check_scans(tree: Tree) -> Iterator[Finding]:
     """Check that each row of a scans.tsv names an existing file."""
-    for file in _tables(tree, "scans.tsv"):
-        for row in _rows(tree.root / file):
+    for file in tables_named(tree, "scans.tsv"):
+        for row in rows_of(tree.root / file):
             name = row.get("filename", "")
             if not name or not exists(tree.root / file.parent / name):
                 yield _error("SCANS_FILE_MISSING", file, f"lists {name or 'a row without filename'}, which is missing")
@@ -119,8 +120,8 @@ def check_scans(tree: Tree) -> Iterator[Finding]:
 
 def check_label_tables(tree: Tree) -> Iterator[Finding]:
     """Check that each look-up table of label images lists an index only once."""
-    for file in _tables(tree, "dseg.tsv"):
-        repeated = _repeated(row.get("index", "") for row in _rows(tree.root / file))
+    for file in tables_named(tree, "dseg.tsv"):
+        repeated = _repeated(row.get("index", "") for row in rows_of(tree.root / file))
         if repeated:
             yield _error("DSEG_INDEX_DUPLICATE", file, f"has more than one row for index {', '.join(repeated[:10])}")
 
@@ -141,7 +142,7 @@ def check_plane_tables(tree: Tree) -> Iterator[Finding]:
 
 def _compare_planes(tree: Tree, image: Image, file: PurePosixPath) -> Iterator[Finding]:
     try:
-        n_rows = len(_read_table(tree.root / file))
+        n_rows = len(read_table(tree.root / file))
     except TableError as failure:
         yield _error("TABLE_UNREADABLE", file, failure)
         return
@@ -151,14 +152,15 @@ def _compare_planes(tree: Tree, image: Image, file: PurePosixPath) -> Iterator[F
         yield _error("PIXELS_ROWS", file, f"has {found} and {image.path.name} has {planes}")
 
 
-def _tables(tree: Tree, ending: str) -> Iterator[PurePosixPath]:
+def tables_named(tree: Tree, ending: str) -> Iterator[PurePosixPath]:
+    """Yield the tables of the dataset with this name, or with this ending after an underscore."""
     return (file for file in tree.plain_files if file.name == ending or file.name.endswith(f"_{ending}"))
 
 
-def _rows(file: Path) -> list[_Row]:
+def rows_of(file: Path) -> list[Row]:
     """Return the rows, none if the table cannot be read: `check_readable` says so."""
     try:
-        return _read_table(file)
+        return read_table(file)
     except TableError:
         return []
 
@@ -170,7 +172,7 @@ def _compare_rows(tree: Tree, file: PurePosixPath, key: _Key, needed: set[_Key])
         yield _error(f"{kind}_MISSING", file, f"does not exist; it must list {', '.join(key)}")
         return
     try:
-        rows = _read_table(tree.root / file)
+        rows = read_table(tree.root / file)
     except TableError:
         return
     listed = [tuple(row.get(column, "") for column in key) for row in rows]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -23,11 +24,14 @@ RECORDS = PurePosixPath("code/catnip2bids")
 """Provenance and tables of planes, in datasets of ours."""
 IMAGE_EXTENSIONS = (".ome.zarr", ".ome.tif", ".ome.btf")
 IMAGE_SUFFIXES = ("SPIM", "dseg", "mask")
+COUNTS_FOLDERS = (PurePosixPath("derivatives/catnip"), PurePosixPath("derivatives/catnip-counts"))
+"""Where tables of counts, cells and regions are, in either naming."""
 
 _VERSION_CONTROL = ".git"
 _SOURCE_DATA = "sourcedata"
 _DERIVATIVES = "derivatives"
-_COUNTS = "counts.tsv"
+_LARGE_TABLES = ("counts.tsv", "sub-*_cells.tsv.gz", "sub-*_uncounted.tsv.gz")
+"""Tables that may have millions of rows, as `.bidsignore` names them."""
 _OPAQUE = (_SOURCE_DATA, "code", "docs")
 
 
@@ -104,8 +108,8 @@ class Tree:
     def documents(self) -> Iterator[tuple[PurePosixPath, int]]:
         """Files that validators may read, and their bytes.
 
-        They read neither tables of plane hashes, nor derivatives without a description, nor a table of counts that
-        a derivative has them ignore (measured with 1,000,000 lines: bids-validator-deno 3.0.2, dandi 0.81).
+        They read neither tables of plane hashes, nor derivatives without a description, nor tables of counts and cells
+        that a derivative has them ignore (measured with 1,000,000 lines: bids-validator-deno 3.0.2, dandi 0.81).
         """
         for file in self.files:
             if file.path.parts[0] in (_SOURCE_DATA, "code") or file.n_bytes is None:
@@ -114,13 +118,17 @@ class Tree:
             derivative = PurePosixPath(*file.path.parts[:2])
             if is_in_derivative and derivative not in self.datasets:
                 continue
-            if is_in_derivative and file.path == derivative / _COUNTS and self._ignores_counts(derivative):
+            if is_in_derivative and self._ignores(derivative, file.path.name):
                 continue
             yield file.path, file.n_bytes
 
-    def _ignores_counts(self, dataset: PurePosixPath) -> bool:
+    def _ignores(self, dataset: PurePosixPath, name: str) -> bool:
+        """Tell whether a derivative has validators ignore a table, because it may be large."""
+        pattern = next((pattern for pattern in _LARGE_TABLES if fnmatchcase(name, pattern)), None)
+        if pattern is None:
+            return False
         try:
-            return _COUNTS in read_bytes(self.root / dataset / ".bidsignore").decode(errors="replace").split("\n")
+            return pattern in read_bytes(self.root / dataset / ".bidsignore").decode(errors="replace").split("\n")
         except (OSError, DatasetError):
             return False
 

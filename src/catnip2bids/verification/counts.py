@@ -22,7 +22,7 @@ from catnip2bids.verification.result import CountsVerdict
 
 
 @dataclass(frozen=True)
-class Recount:
+class _Recount:
     """A table of counts, and the images in which its cells are counted again."""
 
     table: Path
@@ -54,12 +54,21 @@ class Recount:
         return CountsVerdict(name, n_regions, tuple(differences(tally, rule, counts)))
 
 
-def recounts(dataset: Path, provenance: Provenance) -> Iterator[Recount]:
+def count_again(
+    dataset: Path, provenance: Provenance, resources: Resources, progress: Progress
+) -> tuple[CountsVerdict, ...]:
+    """Return a verdict on each table of counts of a dataset."""
+    tables = list(_recounts(dataset, provenance))
+    progress.start(sum(table.n_voxels for table in tables))
+    return tuple(table.verdict(dataset, resources, progress) for table in tables)
+
+
+def _recounts(dataset: Path, provenance: Provenance) -> Iterator[_Recount]:
     """Yield all tables of counts that are not corrected; corrected ones only leave out regions."""
     for key, run in sorted(provenance.runs.items()):
-        images = {found.threshold: found for found in images_of_cells(run)}
+        images = {found.threshold: found for found in images_of_cells(run.images)}
         tables = dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv")
         for table in sorted(without_leftovers(tables)):
             counted = counted_segmentation(entities_of(table.name.removesuffix("_counts.tsv")).get("desc", ""))
             if counted is not None and not counted[1]:
-                yield Recount(table, run, images.get(counted[0]))
+                yield _Recount(table, run, images.get(counted[0]))

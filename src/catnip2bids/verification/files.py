@@ -86,6 +86,10 @@ def _packaged(provenance: Provenance) -> Iterator[str]:
         if run.atlas_table is not None:
             table = DERIVATIVE / run.atlas_table
             yield from (table.as_posix(), table.with_suffix(".json").as_posix())
+        for cells in run.cells:
+            yield from (cells, f"{cells.removesuffix('_cells.tsv.gz')}_uncounted.tsv.gz")
+        if run.region_table is not None:
+            yield from (run.region_table, PurePosixPath(run.region_table).with_suffix(".json").as_posix())
         decisions = provenance.decisions_of(key)
         targets = (decision.target for decision in decisions.values() if decision.target is not None)
         for counts in (target for target in targets if re.fullmatch(_COUNTS_TABLE, target)):

@@ -19,7 +19,7 @@ from catnip2bids.formatting import format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import refuse_concurrent_packaging
 from catnip2bids.progress import Progress
-from catnip2bids.verification.counts import recounts
+from catnip2bids.verification.counts import count_again
 from catnip2bids.verification.files import (
     missing_lines,
     unfinished_work,
@@ -94,7 +94,9 @@ def verify(
         if cluster is not None:  # workers stand in other folders
             dataset, given = dataset.absolute(), [source.absolute() for source in given]
         with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[dataset, *given]) as resources:
-            return _verified(dataset, given, provenance, resources, progress, deep=deep, counts=counts)
+            found = _verified(dataset, given, provenance, resources, progress, deep=deep)
+            counted = count_again(dataset, provenance, resources, progress) if counts else ()
+            return replace(found, counts=counted)
 
 
 def _verified(
@@ -105,13 +107,10 @@ def _verified(
     progress: Progress,
     *,
     deep: bool,
-    counts: bool,
 ) -> Verification:
     originals = SourceFiles.find(sources, provenance, resources, progress) if sources else None
     images = list(expected_images(dataset, provenance))
-    tables = list(recounts(dataset, provenance)) if counts else []
-    n_voxels = sum(image.n_voxels * (2 if originals and image.inside is None else 1) for image in images)
-    progress.start(n_voxels + sum(table.n_voxels for table in tables))
+    progress.start(sum(image.n_voxels * (2 if originals and image.inside is None else 1) for image in images))
     verdicts, refusals = [], []
     for image in images:
         progress.item(image.path.name)
@@ -125,7 +124,6 @@ def _verified(
             of_original = originals.problems_of(image, resources, progress.advance)
             verdict = replace(verdict, problems=(*verdict.problems, *of_original))
         verdicts.append(verdict)
-    counted = tuple(table.verdict(dataset, resources, progress) for table in tables)
     if refusals and len(refusals) == len(images):
         raise refusals[0]
     file_problems, notes, n_files = _files(dataset, provenance, resources, originals)
@@ -138,8 +136,7 @@ def _verified(
             notes.append(f"{unlisted}: came after the dataset was packaged")
     leftovers = [*(originals.leftovers if originals else ()), *leftovers_below(dataset, into_images=True)]
     notes += [ignored(leftovers)] if leftovers else []
-    sources_read = originals is not None
-    return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), sources_read, counted)
+    return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), originals is not None)
 
 
 def _files(
