@@ -135,6 +135,14 @@ def test_links_of_a_removed_or_changed_animal_go(own_dataset: Path, cohort: Path
     assert verify(own_dataset).ok
 
 
+def test_the_folder_may_be_deleted(own_dataset: Path, cohort: Path) -> None:
+    share(own_dataset, URL)
+    shutil.rmtree(own_dataset / FOLDER)
+    assert not verify(own_dataset).ok
+    packaged(cohort, own_dataset)
+    assert verify(own_dataset).ok
+
+
 def test_what_cannot_be_shown_is_a_problem(own_dataset: Path) -> None:
     shutil.rmtree(own_dataset / f"{RAW}.ome.zarr")
     collector = Collector()

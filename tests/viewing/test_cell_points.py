@@ -165,3 +165,15 @@ def test_cells_that_cannot_be_right_are_refused(tmp_path: Path, z: float, region
     block.centres[1, 0], block.regions[1] = z, region
     with pytest.raises(DatasetError, match=words):
         annotation_files(written(tmp_path, block))
+
+
+def test_more_cells_or_reasons_than_can_be_shown_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cell_points, "_MOST_CELLS", 100)
+    with pytest.raises(DatasetError, match="more than 100 cells"):
+        annotation_files(written(tmp_path, some_cells(101)))
+    block = some_cells(100, counted=False)
+    many = CellBlock(block.centres, block.volumes_voxels, block.regions, block.proven, tuple(map(str, range(100))))
+    annotation_files(written(tmp_path, many, counted=False))
+    monkeypatch.setattr(cell_points, "_MOST_REASONS", 99)
+    with pytest.raises(DatasetError, match="too many reasons"):
+        annotation_files(written(tmp_path, many, counted=False))

@@ -30,6 +30,8 @@ _WINDOW = (800, 600)
 """Small, since a processor draws what a graphics card would."""
 _TOUR_WINDOW = (640, 520)
 _OF_TYPE = "viewer.layerManager.managedLayers.filter(layer => layer.layer.type === type)"
+_ATLAS = "viewer.layerManager.getLayerByName('atlas regions').layer"
+_SELECTED = f"{_ATLAS}.displayState.segmentationGroupState.value.visibleSegments"
 SHOW = f"type => {_OF_TYPE}.forEach(layer => layer.setVisible(true))"
 HIDE = f"type => {_OF_TYPE}.forEach(layer => layer.setVisible(false))"
 CELLS = "annotation"
@@ -145,14 +147,16 @@ def test_selected_regions_select_their_cells(opened: tuple[Viewing, Page, Troubl
     box = page.get_by_placeholder("Find:")
     box.fill("ca1")
     box.press("Enter")
-    page.wait_for_function(
-        "[...viewer.layerManager.getLayerByName('atlas regions').layer.displayState"
-        ".segmentationGroupState.value.visibleSegments].join() === '382'"
-    )
+    page.wait_for_function(f"[...{_SELECTED}].join() === '382'")
     page.wait_for_function(READY, timeout=SECONDS)
     assert any(address.endswith("/by_region/0.shard") for address in trouble.requests)
-    box.press("Control+Enter")
     box.fill("")
+    panel = page.locator(PANELS).first.bounding_box()
+    assert panel is not None
+    page.mouse.dblclick(panel["x"] + panel["width"] * 0.45, panel["y"] + panel["height"] * 0.45)
+    page.wait_for_function(f"[...{_SELECTED}].length === 2")
+    page.keyboard.press("x")
+    page.wait_for_function(f"[...{_SELECTED}].length === 0")
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 Pixels have hashes of their own (`catnip2bids.bids.plane_hashes`), in any format. This file covers the rest: tables,
 sidecars, texts, copies of source files, metadata inside OME-Zarr images, provenance, and the tables of plane hashes.
 
-Invariant: files that must never change (copies, counts, cells, metadata of images, plane hashes, files of `share`) get a
-checksum only when they are written, and keep it even if they are missing or packaging was killed in between, so that
+Invariant: files that must never change (copies, counts, cells, metadata of images, plane hashes, files of `share`) get
+a checksum only when they are written, and keep it even if they are missing or packaging was killed in between, so that
 packaging again does not accept damaged files. The first line is the checksum of all others.
 """
 
@@ -98,6 +98,8 @@ def write_checksums(dataset: Path, earlier: Mapping[str, str], changed: Collecti
     Other files that must not change keep their earlier checksums; those without one are left out, for `verify` to name.
     """
     roots, aside, since = {path.as_posix() for path in changed}, _aside(dataset), inf
+    if not (dataset / NEUROGLANCER).is_dir():  # people may delete what `share` made
+        roots.add(NEUROGLANCER.as_posix())
     if aside.is_file():  # files with a later ctime were written by catnip2bids
         since = aside.stat().st_ctime_ns if aside.stat().st_size else 0
     kept = {file: sha256 for file, sha256 in earlier.items() if _never_changes(file) and not _is_below(file, roots)}

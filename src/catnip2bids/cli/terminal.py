@@ -343,7 +343,7 @@ def show_viewing(viewing: Viewing, *, with_url: bool = True) -> None:
     if with_url:
         print_address(viewing.url)
         if viewing.url != viewing.list_url:
-            print_line("all that can be looked at, with help:")
+            print_line("list of scenes, with help:")
             print_address(viewing.list_url)
     tunnel = f"-L {viewing.port}:127.0.0.1:{viewing.port} {gethostname()}"
     print_line(f"from another machine: ssh {tunnel}")

@@ -42,7 +42,8 @@ _README = """\
 
 Each folder has the scenes of one sample (`image.json`, `heatmaps.json`: states of Neuroglancer), names of regions
 (segment properties), and cells (annotations), in formats of Neuroglancer. All of it is made from other files of the
-dataset, and can be deleted. If the dataset moves to another address, run `catnip2bids share` again.
+dataset. If the dataset moves to another address, run `catnip2bids share` again. The whole folder may be deleted;
+`catnip2bids verify` misses it until the dataset is packaged again.
 """
 
 

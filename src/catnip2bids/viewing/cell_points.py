@@ -28,6 +28,9 @@ Document = dict[str, Any]
 
 RELATIONSHIP: Final = "region"
 """The relationship of a cell to the segment that is its region."""
+_MOST_CELLS = 10_000_000
+"""They take about 3 GB of memory while they are read."""
+_MOST_REASONS = 100
 _CELLS_PER_CHUNK = 4096
 """Cells of the fullest chunk of a level of the spatial index, on average."""
 _MOST_LEVELS = 12
@@ -86,9 +89,9 @@ def annotation_files(table: CellTable) -> Mapping[str, bytes]:
     if table.is_counted:
         indices.append(_lists("by_region", cells, np.arange(len(cells)), cells["region"].astype(np.uint64)))
         relationships.append({"id": RELATIONSHIP, "key": "by_region"})
-    shards = {index.name: _shard(index) for index in indices}
-    described = [{"key": "by_id"}, *relationships, *(level for level, _ in levels)]
-    by_id, *related = [{**index, "sharding": shards[index["key"]][0]} for index in described]
+    sharding, files = {}, {}
+    for index in indices:
+        sharding[index.name], files[f"{index.name}/0.shard"] = _shard(index)
     info = {
         "@type": "neuroglancer_annotations_v1",
         "dimensions": {axis.name: [axis.step, axis.unit] for axis in table.axes},
@@ -96,20 +99,24 @@ def annotation_files(table: CellTable) -> Mapping[str, bytes]:
         "upper_bound": [axis.first - 0.5 + axis.n_voxels for axis in table.axes],
         "annotation_type": "point",
         "properties": list(_properties(cells.dtype, table, reasons)),
-        "relationships": related[: len(relationships)],
-        "by_id": by_id,
-        "spatial": related[len(relationships) :],
+        "relationships": [{**one, "sharding": sharding[one["key"]]} for one in relationships],
+        "by_id": {"key": "by_id", "sharding": sharding["by_id"]},
+        "spatial": [{**level, "sharding": sharding[level["key"]]} for level, _ in levels],
     }
-    files = {f"{name}/0.shard": shard for name, (_, shard) in shards.items()}
     return {"info": json.dumps(info).encode(), **files}
 
 
 def _read(table: CellTable) -> tuple[Array, Sequence[str]]:
     """Read a table; return its cells, and the reasons that numbers in them stand for."""
     reasons: dict[str, int] = {}
-    blocks = [_cells(block, table, reasons) for block in read_cells(table.path)]
-    nothing = np.empty(0, _COUNTED if table.is_counted else _UNCOUNTED)
-    return np.concatenate([nothing, *blocks]), list(reasons)
+    blocks, n_cells = [np.empty(0, _COUNTED if table.is_counted else _UNCOUNTED)], 0
+    for block in read_cells(table.path):
+        n_cells += len(block)
+        blocks.append(_cells(block, table, reasons))
+        if n_cells > _MOST_CELLS or len(reasons) > _MOST_REASONS:
+            what = f"has more than {_MOST_CELLS:,} cells" if n_cells > _MOST_CELLS else "has too many reasons"
+            raise DatasetError(f"{table.path}: {what}, which cannot be shown; open it with pandas")
+    return np.concatenate(blocks), list(reasons)
 
 
 def _cells(block: CellBlock, table: CellTable, reasons: dict[str, int]) -> Array:
