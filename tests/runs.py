@@ -102,6 +102,8 @@ def write_l1(folder: Path, name: str = TODAY, **choices: Any) -> Path:
             (run / path).rename(run / f"640_{path}")
     for filtered in run.glob("640_FRST_seg/*_filtered"):
         shutil.rmtree(filtered)
+    for cell_list in run.glob("640_FRST_seg/cellvolumes/*.mat"):
+        cell_list.unlink()
     return run
 
 

@@ -20,7 +20,7 @@ __all__ = ["demo_cohort", "demo_dataset"]
 
 EXAMPLES = sorted((REPO / "examples").glob("*.py"))
 SAID = {
-    "check_dataset": "Verification dataset: 20 images, 186 planes, 132 other files, originals read too, 0 problems",
+    "check_dataset": "Verification dataset: 20 images, 186 planes, 134 other files, originals read too, 0 problems",
     "compare_components": "relation of the second to the first: 2-is-1-masked",
     "convert_volume": "ConvertedImage brain.ome.btf: 36 x 40 x 12 voxels, uint16",
     "correct_plan": "PackageResult dataset-of-plan: 18 images made",

@@ -69,6 +69,7 @@ WRITERS = {
     "restoration.volumes": "writes what is not published yet",
     "demo.cohort": "writes a cohort that is not published yet",
     "demo.regions": "the same",
+    "demo.cell_list": "the same",
 }
 """Modules that write, rename or delete with functions of Python, and why; all others go through `atomic_write`."""
 WRITING = {

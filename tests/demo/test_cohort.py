@@ -8,16 +8,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
 
 from catnip2bids.demo import RunSpec, write_atlas_table, write_cohort, write_run
-from catnip2bids.demo.cells import connected_components
-from catnip2bids.demo.phantom import SMALLEST_SHAPE, Shape, make_phantom
+from catnip2bids.demo.phantom import DOWNSAMPLING, SMALLEST_SHAPE, Shape, make_phantom
 from catnip2bids.demo.regions import REGIONS
+from catnip2bids.demo.watershed import divide
 from catnip2bids.errors import UsageError
+from plain_counting import cells_of
 
 SHAPE = (12, 40, 36)
 THRESHOLDS = (10000, 15000)
@@ -103,6 +105,7 @@ def test_names_of_today(wt: Path) -> None:
         *(f"FRST_seg/FRSTseg_{t:08d}_filtered/Z{z:05d}.tif" for t in THRESHOLDS for z in planes),
         *(f"FRST_seg/FRSTseg_{t:08d}.csv" for t in THRESHOLDS),
         *(f"FRST_seg/cellvolumes/FRSTseg_{t:08d}_cellvolume_in_pixels.csv" for t in THRESHOLDS),
+        *(f"FRST_seg/cellvolumes/FRSTseg_{t:08d}_cellpixelIDlist.mat" for t in THRESHOLDS),
         *(f"FRST_seg_corrected/FRSTseg_{t:08d}.csv" for t in THRESHOLDS),
         *(f"heatmaps_atlasspace/{heatmap.format(t)}" for t in THRESHOLDS),
         *(f"heatmaps_atlasspace_corrected/{heatmap.format(t)}" for t in THRESHOLDS),
@@ -192,32 +195,47 @@ def test_frst_is_never_negative(ko: Path) -> None:
     assert slices(ko / "640_FRST").min() == 0
 
 
+def counted(run: Path, segmentation: Array) -> list[tuple[int, list[tuple[int, ...]]]]:
+    """Region and voxels of each cell, by CATNIP's rule."""
+    masked = slices(run / "atlaslabel_def_origspace_masked")
+    return cells_of(segmentation == 255, masked, DOWNSAMPLING, divide)
+
+
 @pytest.mark.parametrize("threshold", THRESHOLDS)
-def test_filtered_holds_the_volume_of_each_component(wt: Path, threshold: int) -> None:
-    ndimage = pytest.importorskip("scipy.ndimage")
+def test_counts_are_those_of_the_rule(ko: Path, wt: Path, threshold: int) -> None:
+    name = f"FRSTseg_{threshold:08d}"
+    for run, table, segmentation in (
+        (ko, "640_FRST_seg", tifffile.imread(ko / f"640_FRST_seg/{name}.tif")),
+        (wt, "FRST_seg", slices(wt / f"FRST_seg/{name}")),
+    ):
+        labels = [label for label, _ in counted(run, segmentation)]
+        found = {label: n_cells for label, (n_cells, _) in counts(run / table / f"{name}.csv").items()}
+        assert found == {region.id: labels.count(region.id) for region in REGIONS}
+        assert labels
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_filtered_holds_the_volume_of_each_cell(wt: Path, threshold: int) -> None:
     segmentation = slices(wt / f"FRST_seg/FRSTseg_{threshold:08d}")
-    filtered = slices(wt / f"FRST_seg/FRSTseg_{threshold:08d}_filtered")
-    assert filtered.any()
-    assert not filtered[segmentation == 0].any()
-    components, n_components = ndimage.label(segmentation, np.ones((3, 3, 3)))
-    for component in range(1, n_components + 1):
-        inside = components == component
-        assert set(np.unique(filtered[inside])) in ({0}, {int(inside.sum())})
+    expected = np.zeros(SHAPE, int)
+    for _, voxels in counted(wt, segmentation):
+        expected[tuple(np.transpose(voxels))] = len(voxels)
+    assert np.array_equal(slices(wt / f"FRST_seg/FRSTseg_{threshold:08d}_filtered"), expected)
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
-def test_cells_are_counted_where_their_centre_lies(wt: Path, threshold: int) -> None:
-    ndimage = pytest.importorskip("scipy.ndimage")
-    masked = slices(wt / "atlaslabel_def_origspace_masked")
-    components, n = ndimage.label(slices(wt / f"FRST_seg/FRSTseg_{threshold:08d}"), np.ones((3, 3, 3)))
-    centres = np.rint(ndimage.center_of_mass(components > 0, components, range(1, n + 1))).astype(int)
-    volumes = np.bincount(components.ravel())[1:]
-    labels = masked[tuple(centres.T)][(volumes >= 9) & (volumes <= 900)]
-    table = counts(wt / f"FRST_seg/FRSTseg_{threshold:08d}.csv")
-    assert {label: n_cells for label, (n_cells, _) in table.items()} == {
-        region.id: int((labels == region.id).sum()) for region in REGIONS
-    }
-    assert sum(n_cells for n_cells, _ in table.values()) > 0
+def test_list_of_cells_holds_each_cell(wt: Path, threshold: int) -> None:
+    expected = counted(wt, slices(wt / f"FRST_seg/FRSTseg_{threshold:08d}"))
+    with h5py.File(wt / f"FRST_seg/cellvolumes/FRSTseg_{threshold:08d}_cellpixelIDlist.mat") as file:
+        elements = [file[reference] for reference in file["cellpixelIDlist"][0]]
+        tables = [element[()].T for element in elements if "MATLAB_empty" not in element.attrs]
+    assert len(elements) == len(REGIONS)
+    found: dict[tuple[float, float], list[tuple[int, ...]]] = {}
+    for uid, volume, row, column, number in np.concatenate(tables).tolist():
+        found.setdefault((uid, volume), []).append((int(number) - 1, int(row) - 1, int(column) - 1))
+    cells = [(int(uid), voxels) for (uid, _), voxels in sorted(found.items())]
+    assert cells == expected
+    assert all(len(voxels) == volume for (_, volume), voxels in found.items())
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
@@ -360,15 +378,3 @@ def test_refusals_say_what_to_do(cohort: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="too small"):
         write_run(tmp_path, RunSpec("run", shape=(2, 2, 2)))
     assert not (tmp_path / "run").exists()
-
-
-def test_components_are_those_of_scipy() -> None:
-    ndimage = pytest.importorskip("scipy.ndimage")
-    for seed, density in enumerate((0.0, 0.02, 0.08, 0.3, 1.0)):
-        foreground = np.random.default_rng(seed).random((9, 11, 13)) < density
-        voxels, components = connected_components(foreground)
-        expected, n_expected = ndimage.label(foreground, np.ones((3, 3, 3)))
-        found = np.zeros(foreground.shape, int)
-        found[tuple(voxels.T)] = components + 1
-        assert len(np.unique(components)) == n_expected
-        assert len({*zip(found.ravel().tolist(), expected.ravel().tolist(), strict=True)} - {(0, 0)}) == n_expected

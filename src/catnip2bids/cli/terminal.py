@@ -246,12 +246,12 @@ def show_verification(found: Verification) -> None:
 def _show_counts(verdicts: Sequence[CountsVerdict]) -> None:
     """Print the verdict on each table of counts, and the regions that differ."""
     print_heading("cells counted again")
-    columns = (Column("table of counts"), Column("regions", "region"), Column("confirmed"))
+    columns = (Column("table of counts"), Column("regions", "region"), Column(""))
     rows = [
         Row(
             PurePosixPath(verdict.table).name,
             verdict.table,
-            (verdict.n_regions, verdict.n_regions - len(verdict.differences)),
+            (verdict.n_regions, f"{verdict.n_regions - len(verdict.differences):,} confirmed"),
             bad=not verdict.ok,
         )
         for verdict in verdicts

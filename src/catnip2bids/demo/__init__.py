@@ -1,5 +1,6 @@
 """A made-up cohort of two brains in CATNIP's output formats, to try and test the package without real data."""
 
+from catnip2bids.demo.cell_list import write_cell_list
 from catnip2bids.demo.cohort import RunSpec, write_cohort, write_run
 from catnip2bids.demo.make_demo import Demo, DemoCohort, run_demo, write_demo_cohort
 from catnip2bids.demo.regions import write_atlas_table
@@ -10,6 +11,7 @@ __all__ = [
     "RunSpec",
     "run_demo",
     "write_atlas_table",
+    "write_cell_list",
     "write_cohort",
     "write_demo_cohort",
     "write_run",

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from os import cpu_count
 from pathlib import Path
@@ -21,8 +22,9 @@ import numpy.typing as npt
 import tifffile
 
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
-from catnip2bids.demo.cells import CELL_SIZE_RANGE_VOXELS, Cells, find_cells
-from catnip2bids.demo.phantom import VOXEL_SIZE_UM, Phantom, Shape, make_phantom
+from catnip2bids.demo.cell_list import filtered_image, write_cell_list
+from catnip2bids.demo.cells import CELL_SIZE_RANGE_VOXELS, Cells, find_cells, region_boxes
+from catnip2bids.demo.phantom import DOWNSAMPLING, VOXEL_SIZE_UM, Phantom, Shape, make_phantom
 from catnip2bids.demo.regions import REGIONS, Region, write_atlas_table
 from catnip2bids.errors import UsageError
 
@@ -81,6 +83,7 @@ _LAYOUTS: Final[Mapping[str, Mapping[str, str]]] = {
         "filtered": "FRST_seg/FRSTseg_{threshold:08d}_filtered/Z{plane:05d}.tif",
         "counts": "FRST_seg/FRSTseg_{threshold:08d}.csv",
         "cell_volumes": "FRST_seg/cellvolumes/FRSTseg_{threshold:08d}_cellvolume_in_pixels.csv",
+        "cell_list": "FRST_seg/cellvolumes/FRSTseg_{threshold:08d}_cellpixelIDlist.mat",
         "counts_corrected": "FRST_seg_corrected/FRSTseg_{threshold:08d}.csv",
         "heatmap": "heatmaps_atlasspace/" + _ATLAS_SPACE_HEATMAP,
         "heatmap_corrected": "heatmaps_atlasspace_corrected/" + _ATLAS_SPACE_HEATMAP,
@@ -135,12 +138,11 @@ def write_run(folder: Path, spec: RunSpec) -> Path:
     if run.exists():
         raise UsageError(f"{run}: exists already; write to another folder")
     phantom = make_phantom(spec.shape, spec.seed)
-    masked_labels = phantom.labels * phantom.hemisphere_mask
     run.mkdir(parents=True)
-    writer = _RunWriter(run, spec)
-    writer.write_native_images(phantom, masked_labels)
+    writer = _RunWriter(run, spec, phantom, phantom.labels * phantom.hemisphere_mask)
+    writer.write_native_images()
     for threshold in spec.thresholds:
-        writer.write_threshold(phantom, masked_labels, threshold)
+        writer.write_threshold(threshold)
     writer.write_small_files()
     return run
 
@@ -151,41 +153,59 @@ class _RunWriter:
 
     run: Path
     spec: RunSpec
+    phantom: Phantom
+    masked_labels: npt.NDArray[np.uint16]
 
-    def write_native_images(self, phantom: Phantom, masked_labels: npt.NDArray[np.uint16]) -> None:
+    def write_native_images(self) -> None:
         """Write the volumes on the native grid that do not depend on a threshold."""
-        mask = phantom.hemisphere_mask
+        phantom, mask = self.phantom, self.phantom.hemisphere_mask
         self._volume("image", phantom.image)
         if "image_masked" in self._layout:
             self._volume("image_masked", phantom.image * mask)
         self._volume("frst", phantom.frst)
         self._volume("atlas", phantom.labels)
-        self._volume("atlas_masked", masked_labels)
+        self._volume("atlas_masked", self.masked_labels)
         self._volume("hemisphere_mask", mask)
 
-    def write_threshold(self, phantom: Phantom, masked_labels: npt.NDArray[np.uint16], threshold: int) -> None:
+    def write_threshold(self, threshold: int) -> None:
         """Write segmentation, cells, counts and heat map of one threshold."""
-        segmentation = phantom.frst >= threshold
-        cells = find_cells(segmentation, masked_labels)
+        segmentation = self.phantom.frst >= threshold
+        cells = find_cells(segmentation, self.masked_labels, self._boxes)
         self._volume("segmentation", segmentation * np.uint8(255), threshold)
         if "filtered" in self._layout:
-            self._volume("filtered", cells.volume_image(self.spec.shape), threshold)
-        counts = _count(cells, masked_labels)
+            self._volume("filtered", filtered_image(cells, self.spec.shape), threshold)
+        counts = _count(cells, self._volumes)
         self._text("counts", _counts_csv(counts), threshold)
         self._text("cell_volumes", _cell_volumes_csv(cells), threshold)
-        heatmap = _heatmap(cells.centres, phantom)
+        if "cell_list" in self._layout:
+            write_cell_list(self._path("cell_list", threshold), cells)
+        heatmap = _heatmap(cells.centres, self.phantom)
         self._volume("heatmap", heatmap, threshold)
         if self.spec.exclusion:
-            excluded = _excluded_regions(phantom, masked_labels)
+            excluded = self._excluded_regions()
             corrected = [(region, -1, -1) if region.id in excluded else (region, n, size) for region, n, size in counts]
             self._text("counts_corrected", _counts_csv(corrected), threshold)
-            self._volume("heatmap_corrected", heatmap * (1 - phantom.exclusion_mask), threshold)
+            self._volume("heatmap_corrected", heatmap * (1 - self.phantom.exclusion_mask), threshold)
 
     def write_small_files(self) -> None:
         """Write the transform of the registration and the log."""
         if "transform" in self._layout:
             (self.run / self._layout["transform"]).write_bytes(_ants_transform(self.spec.shape))
         self._text("log", _log_text(self.spec, self.run.name))
+
+    @cached_property
+    def _boxes(self) -> npt.NDArray[np.int64]:
+        return region_boxes(self.masked_labels, DOWNSAMPLING)
+
+    @cached_property
+    def _volumes(self) -> npt.NDArray[np.int64]:
+        return _count_voxels(self.masked_labels)
+
+    def _excluded_regions(self) -> set[int]:
+        """Return the ids of the regions that the exclusion mask covers too much."""
+        damaged = _on_native_grid(self.phantom.exclusion_mask, self.phantom)
+        lost = _count_voxels(self.masked_labels * damaged)
+        return set(np.flatnonzero(lost > _MASK_OVERLAP_RATIO * self._volumes).tolist()) - {0}
 
     @property
     def _layout(self) -> Mapping[str, str]:
@@ -233,21 +253,13 @@ def _write_stack(path: Path, volume: npt.NDArray[Any]) -> None:
             stack.write(plane, rowsperstrip=1, extratags=[page_number], **_TIFF)
 
 
-def _count(cells: Cells, masked_labels: npt.NDArray[np.uint16]) -> _Counts:
-    """Count cells and voxels of each region, in the order of the atlas table."""
+def _count(cells: Cells, volumes: npt.NDArray[np.int64]) -> _Counts:
+    """Count the cells of each region, in the order of the atlas table, and add its volume in voxels."""
     cell_counts = np.bincount(cells.labels, minlength=_N_IDS)
-    volumes = _volumes(masked_labels)
     return [(region, int(cell_counts[region.id]), int(volumes[region.id])) for region in REGIONS]
 
 
-def _excluded_regions(phantom: Phantom, masked_labels: npt.NDArray[np.uint16]) -> set[int]:
-    """Return the ids of the regions that the exclusion mask covers too much."""
-    damaged = _on_native_grid(phantom.exclusion_mask, phantom)
-    lost = _volumes(masked_labels * damaged)
-    return set(np.flatnonzero(lost > _MASK_OVERLAP_RATIO * _volumes(masked_labels)).tolist()) - {0}
-
-
-def _volumes(labels: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
+def _count_voxels(labels: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
     """Count the voxels of each region id, plane by plane: `bincount` takes eight bytes a voxel."""
     return sum((np.bincount(plane.ravel(), minlength=_N_IDS) for plane in labels), np.zeros(_N_IDS, np.int64))
 
@@ -287,8 +299,7 @@ def _counts_csv(counts: _Counts) -> str:
 
 def _cell_volumes_csv(cells: Cells) -> str:
     """Write label and volume of each cell, sorted by region."""
-    order = np.argsort(cells.labels, kind="stable")
-    pairs = zip(cells.labels[order], cells.volumes_voxels[order], strict=True)
+    pairs = zip(cells.labels.tolist(), cells.volumes_voxels.tolist(), strict=True)
     return _lines(f"{label},{volume}" for label, volume in pairs)
 
 
@@ -312,11 +323,11 @@ def _matlab4_column(name: str, values: Sequence[float]) -> bytes:
 def _log_text(spec: RunSpec, run_name: str) -> str:
     """Return the head of CATNIP's log, which holds the image size but not the voxel size."""
     depth, height, width = spec.shape
-    factors = [max(1, round(ATLAS_VOXEL_SIZE_UM / size_um)) for size_um in VOXEL_SIZE_UM]
+    z_factor, y_factor, x_factor = DOWNSAMPLING
     channel = run_name.split("_")[0]
     entries = {
         "FOS Channel": f"/data/input/{channel}/",
-        "Downsampling factor": f"{factors[1]}x{factors[0]}x{factors[2]}",
+        "Downsampling factor": f"{y_factor}x{x_factor}x{z_factor}",
         "Number of cpus": "12",
         "Output directory": "/data/output/",
         "Does the image have OB?": "yes",

@@ -21,7 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
+from catnip2bids.demo.planted_cells import GAP_VOXELS, middle_of, plant_cells
 from catnip2bids.demo.regions import REGIONS
+from catnip2bids.demo.watershed import Voxels
 from catnip2bids.errors import UsageError
 
 Shape = tuple[int, int, int]
@@ -29,7 +31,10 @@ Shape = tuple[int, int, int]
 VOXEL_SIZE_UM: Final = (3.7, 3.7, 5.0)
 """Voxel size (X, Y, Z) of the 2021 data, after the packaging scripts of DANDI 001362."""
 
-SMALLEST_SHAPE: Final = (4, 24, 24)
+DOWNSAMPLING: Final = (5, 7, 7)
+"""Factors (z, y, x) of CATNIP's downsampled image, whose voxels are about 25 um large."""
+
+SMALLEST_SHAPE: Final = (5, 24, 24)
 """The smallest shape that fits all regions and a cell."""
 
 _MIDLINE: Final = 0.78  # position of the midline along z, as a fraction of the planes
@@ -56,6 +61,7 @@ class Phantom:
     labels: npt.NDArray[np.uint16]  # region ids, 0 outside the brain
     hemisphere_mask: npt.NDArray[np.uint16]  # 1 up to slightly past the midline, 0 in the last planes; same for all x
     exclusion_mask: npt.NDArray[np.uint8]  # 1 in damaged tissue, on the atlas grid
+    planted_cells: Mapping[str, Voxels]  # voxels (z, y, x), (n, 3), of a cell for each case of the counting rule
 
 
 class _Ellipsoid(NamedTuple):
@@ -88,7 +94,7 @@ def make_phantom(shape: Shape, seed: int = 1) -> Phantom:
     grid = _Grid.of_voxels([np.arange(size, dtype=np.float64) for size in shape], shape)
     labels = np.empty(shape, np.uint16)
     image = np.empty(shape, np.uint16)
-    clouds = _Clouds(shape, np.random.default_rng([seed, 0]))
+    clouds, rng = _Clouds(shape, np.random.default_rng([seed, 0])), np.random.default_rng([seed, 1])
 
     def paint(z: int) -> None:
         labels[z] = _paint_regions(grid, z)
@@ -100,14 +106,20 @@ def make_phantom(shape: Shape, seed: int = 1) -> Phantom:
 
     with ThreadPoolExecutor(cpu_count()) as threads:  # NumPy releases the lock of Python
         list(threads.map(paint, range(shape[0])))
-        frst = cells = _cells(labels, np.random.default_rng([seed, 1]))  # one array: each plane is read once
+        hemisphere_mask, n_cells = _hemisphere_mask(shape), int(np.count_nonzero(labels)) // _TISSUE_VOXELS_PER_CELL
+        planted = plant_cells(
+            labels, hemisphere_mask, DOWNSAMPLING, np.random.default_rng([seed, 3]), max(1, n_cells // 2)
+        )
+        voxels = _place_cells(labels, max(_FEWEST_CELLS, n_cells), rng)
+        frst = cells = _cells(voxels, planted, shape, rng)  # one array: each plane is read once
         list(threads.map(expose, range(shape[0])))
     return Phantom(
         image=image,
         frst=frst,
         labels=labels,
-        hemisphere_mask=_hemisphere_mask(shape),
+        hemisphere_mask=hemisphere_mask,
         exclusion_mask=_exclusion_mask(shape),
+        planted_cells=planted,
     )
 
 
@@ -243,28 +255,38 @@ class _Clouds:
         return 1 + np.clip(waves, np.float32(-0.44), np.float32(0.44))
 
 
-def _cells(labels: npt.NDArray[np.uint16], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Return the counts that cells add to tissue, (z, y, x): Gaussian spots, the brightest in the middle."""
-    voxels = _place_cells(labels, rng)
+def _cells(
+    voxels: Voxels, planted: Mapping[str, Voxels], shape: Shape, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Return the counts that cells add to tissue, (z, y, x).
+
+    Cells at `voxels` are Gaussian spots, the brightest first, except for those that planted cells replace.
+    """
+    windows = [(cell.min(axis=0) - GAP_VOXELS, cell.max(axis=0) + GAP_VOXELS) for cell in planted.values()]
+    for low, high in windows:
+        voxels = voxels[((voxels < low - GAP_VOXELS) | (voxels > high + GAP_VOXELS)).any(axis=1)]
     dimmest, brightest = _CELL_BRIGHTNESS
     heights = np.linspace(brightest, dimmest, len(voxels), dtype=np.float32)
     rng.shuffle(heights[1:])
-    cells = np.zeros(labels.shape, np.float32)
+    cells = np.zeros(shape, np.float32)
     spot = _spot()
     reach = np.array(spot.shape) // 2
     for voxel, height in zip(voxels, heights, strict=True):
         start, stop = voxel - reach, voxel + reach + 1
-        low, high = np.maximum(start, 0), np.minimum(stop, labels.shape)
+        low, high = np.maximum(start, 0), np.minimum(stop, shape)
         there = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
         here = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))
         cells[there] += height * spot[here]
+    for low, high in windows:
+        cells[tuple(slice(max(a, 0), b + 1) for a, b in zip(low, high, strict=True))] = 0
+    for cell in planted.values():
+        cells[tuple(cell.T)] = brightest
     return cells
 
 
-def _place_cells(labels: npt.NDArray[np.uint16], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def _place_cells(labels: npt.NDArray[np.uint16], wanted: int, rng: np.random.Generator) -> Voxels:
     """Draw voxels (z, y, x) of cells: one in the middle, others by density of the regions, at most one per block."""
-    wanted = max(_FEWEST_CELLS, int(np.count_nonzero(labels)) // _TISSUE_VOXELS_PER_CELL)
-    voxels = [np.array([[int(0.45 * size) for size in labels.shape]])]
+    voxels = [middle_of(labels.shape)[None]]
     while sum(map(len, voxels)) < wanted:
         drawn = rng.integers(0, labels.shape, (4 * wanted, 3))
         voxels.append(drawn[rng.random(len(drawn)) * _CELL_DENSITY.max() < _CELL_DENSITY[labels[tuple(drawn.T)]]])
