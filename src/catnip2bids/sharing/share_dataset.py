@@ -107,8 +107,8 @@ def share(
     Examples
     --------
     >>> shared = share("dataset", "https://data.example.org/dataset")
-    >>> shared.links[0].link[:50]
-    'https://neuroglancer-demo.appspot.com/#!https://data'
+    >>> shared.links[0].link.partition("#!")[0]
+    'https://neuroglancer-demo.appspot.com/'
     """
     dataset, progress = Path(dataset), progress or Progress()
     url, client = _checked(url, "--url"), _checked(client, "--client")
