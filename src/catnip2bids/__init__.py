@@ -6,7 +6,8 @@ The way of data, a function for each step:
   writes that for a person to correct, and `read_plan` reads it again;
 - `package` makes the dataset; `Settings` describes its options, and `remove_animal` takes an animal out again;
 - `validate` checks the dataset, `verify` proves that its pixels are those that were read;
-- `report` draws pages to look at, `view` shows images with their labels in a browser;
+- `report` draws pages to look at, `view` shows images with their labels in a browser, `share` makes links to a
+  published dataset;
 - `restore` makes the original files of it again.
 
 `convert` makes one image of one volume, `open_volume` opens a volume as an array, and `compare` says how two components
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from catnip2bids.reporting import Report, report
     from catnip2bids.restoration import Restoration, restore
     from catnip2bids.scanning import Scan, scan
+    from catnip2bids.sharing import SharedDataset, share
     from catnip2bids.validation import ValidationReport, validate
     from catnip2bids.verification import Verification, verify
     from catnip2bids.viewing import Viewing, view
@@ -79,6 +81,7 @@ __all__ = [
     "Restoration",
     "Scan",
     "Settings",
+    "SharedDataset",
     "ValidationReport",
     "Verification",
     "Viewing",
@@ -94,6 +97,7 @@ __all__ = [
     "report",
     "restore",
     "scan",
+    "share",
     "validate",
     "verify",
     "view",
@@ -113,6 +117,7 @@ _NAMES_IN = {
     "reporting": ["Report", "report"],
     "restoration": ["Restoration", "restore"],
     "scanning": ["Scan", "scan"],
+    "sharing": ["SharedDataset", "share"],
     "validation": ["ValidationReport", "validate"],
     "verification": ["Verification", "verify"],
     "viewing": ["Viewing", "view"],

@@ -24,6 +24,7 @@ from catnip2bids.packaging.package_runs import add_to_history, draw_report, lock
 from catnip2bids.packaging.participants import PARTICIPANTS
 from catnip2bids.packaging.result import PackageLog, PackageResult
 from catnip2bids.packaging.settings import Settings
+from catnip2bids.packaging.shared_links import remove_shared
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import AboutDataset, Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
@@ -109,6 +110,8 @@ def _remove_files(dataset: Path, provenance: Provenance, subject: str, log: Pack
         if (dataset / path).exists():
             remove(safe_path(dataset, path))
             log.removed.append(path)
+    runs = [key for key, run in provenance.runs.items() if run.subject == subject]
+    log.removed += remove_shared(dataset, runs)
 
 
 def _atlas_files(runs: Iterable[RunRecord]) -> set[PurePosixPath]:
