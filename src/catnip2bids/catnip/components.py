@@ -64,6 +64,16 @@ LOG = _file(
 )
 """The log with the settings of the run."""
 
+CELL_LIST = _file(
+    role="celllist",
+    pattern=rf"{_CHANNEL}FRST_seg/cellvolumes/{_THRESHOLD}_cellpixelIDlist\.mat",
+    examples=("FRST_seg/cellvolumes/FRSTseg_00010000_cellpixelIDlist.mat",),
+    content=Content.OTHER,
+    description="every voxel of every counted cell, for FRST at least {threshold}",
+    reason="CATNIP's own list of cells, from which the table of cells is made; kept as it is",
+)
+"""The list of the voxels of all counted cells."""
+
 COMPONENTS: tuple[ComponentType, ...] = (
     # ---- images on the native grid
     _native(
@@ -235,6 +245,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         desc="FRSTsegcorrected{threshold}",
         is_corrected=True,
     ),
+    CELL_LIST,
     _file(
         role="cellvolumes",
         pattern=rf"{_CHANNEL}FRST_seg/cellvolumes/{_THRESHOLD}\w*\.(?:csv|mat)",
