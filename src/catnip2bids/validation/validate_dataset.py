@@ -93,7 +93,8 @@ def _validated(root: Path, dataset: Path, progress: Progress) -> ValidationRepor
         if not findings:
             by_bids = begin("BIDS validator", bids.check_bids, root)
             by_dandi = begin("dandi validate", dandi.check_dandi, root)
-            findings = [*by_bids.result(), *dandi.without_known(by_dandi.result(), by_bids.result())]
+            by_others = [*by_bids.result(), *dandi.without_known(by_dandi.result(), by_bids.result())]
+            findings = bids.without_repeated_authors(by_others)
         findings += [finding for check in by_us for finding in check.result()]
     if _was_interrupted(root):
         findings.append(error(cross_checks.CHECK, "PACKAGING_INTERRUPTED", ROOT, _INTERRUPTED))
