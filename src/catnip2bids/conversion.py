@@ -197,6 +197,8 @@ def _complete_volume(source: Path, slice_number: str | None, progress: Progress)
         raise SourceError("\n".join(inspection.problems))
     for warning in inspection.warnings:
         progress.warning(warning)
+    for note in inspection.notes:
+        progress.note(note)
     return inspection.volume
 
 
