@@ -25,6 +25,7 @@ from catnip2bids.demo import write_atlas_table, write_cohort
 from catnip2bids.versions import versions
 from fork_server import LEAVE_OUT_PLOTS, WITHOUT_DANDI, command, start
 from in_process import called, no_dandi, no_validators
+from made_up import some_image, write_slices
 from runs import (
     KO,
     KO_NAME,
@@ -267,6 +268,17 @@ def test_slices_cannot_be_viewed_but_converted(tmp_path: Path) -> None:
     done = called("view", run / "640_N4", "--no-browser")
     assert done.returncode == 2
     assert f"catnip2bids convert {run / '640_N4'} image.ome.zarr" in done.stderr
+
+
+def test_each_problem_of_a_volume_is_a_line(tmp_path: Path) -> None:
+    for name, shape in (("a", (3, 20, 20)), ("b", (2, 20, 21))):
+        write_slices(tmp_path / "both", some_image(shape), f"{name}_{{plane:02}}.tif")
+    done = called("convert", tmp_path / "both", tmp_path / "out.ome.zarr", *VOXEL_SIZE)
+    first, *others = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert "are not named like" in first
+    assert others
+    assert all(line.startswith(f"error: {tmp_path / 'both'}") for line in (first, *others))
 
 
 def test_scan_of_several_runs_given_directly(cohort: Path, tmp_path: Path) -> None:
