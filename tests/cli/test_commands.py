@@ -307,6 +307,7 @@ def test_scan_names_problems_and_ends_with_1(incomplete: Path, tmp_path: Path) -
     done = command("scan", incomplete, "-o", tmp_path / "plan.toml", "--json")
     assert done.returncode == 1
     assert "640_FRST" in done.stderr
+    assert "plan.toml: the plan; settle the problem first: " in done.stderr
     assert any("640_FRST" in problem for problem in json.loads(done.stdout)["problems"])
 
 
