@@ -92,7 +92,8 @@ def refuse_unwritable(folder: Path) -> None:
         raise DatasetError(f"{existing}: is not a folder; write to another one")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise DatasetError(
-            f"{existing}: cannot be written (by its permissions, or the disk is read-only); write to another folder"
+            f"{existing}: cannot be written (by its permissions, or the disk is read-only); make it writable, or write "
+            "to another folder"
         )
 
 
