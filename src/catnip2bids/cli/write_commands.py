@@ -73,7 +73,7 @@ def scan(
 
     if output is not None:
         refuse_plan_file(output, sources, overwrite=overwrite)
-    with JobProgress() as progress:
+    with refusing(), JobProgress() as progress:
         report = report_on(scan_sources(sources, progress))
         if report.found.leftovers:
             progress.note(ignored(report.found.leftovers))
