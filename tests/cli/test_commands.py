@@ -195,6 +195,11 @@ def test_mistakes_end_with_2_and_write_nothing(tmp_path: Path, arguments: tuple[
     assert not list(tmp_path.iterdir())
 
 
+def test_the_processors_of_a_report_are_limited(tmp_path: Path) -> None:
+    done = called("report", "dataset", "--jobs", 0, cwd=tmp_path)
+    assert (done.returncode, "Invalid value for '--jobs'" in done.stderr) == (2, True)
+
+
 def test_scan_prints_a_table_and_writes_the_plan_and_nothing_else(cohort: Path, tmp_path: Path) -> None:
     before = state_of(cohort)
     done = called("scan", cohort, cwd=tmp_path)
