@@ -308,8 +308,8 @@ class SlabCache:
             try:
                 values = self.decode(planes, slice(tile.top, tile.bottom), slice(tile.left, tile.right))
             except Exception as error:
-                what = f"{self._path}: {format_planes([plane])}, rows {tile.top + 1} to {tile.bottom},"
-                raise as_source_error(error, what) from error
+                what = f"{format_planes([plane])}, rows {tile.top + 1} to {tile.bottom},"
+                raise as_source_error(error, self._path, what) from error
             slab.buffer.put(slab.offset(tile, self.tiling.shape[2]), values.reshape(-1))
             slab.decoded.add(tile)
 
