@@ -40,11 +40,14 @@ A cohort that is made up, packaged and verified (a second or two):
 True
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 from catnip2bids._version import __version__
 
+TYPE_CHECKING = False  # type checkers take it as true; importing typing would delay how the program handles Ctrl-C
 if TYPE_CHECKING:
+    from typing import Any
+
     from catnip2bids.catnip.component_type import Action
     from catnip2bids.comparison import Comparison, compare
     from catnip2bids.conversion import ConvertedImage, convert

@@ -143,7 +143,10 @@ def _finish_check(
     raise typer.Exit(0 if ok else 1)
 
 
-def report(dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset to report on.")]) -> None:
+def report(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset to report on.")],
+    jobs: options.Jobs = None,
+) -> None:
     """Write an HTML report to docs/report/index.html in the dataset. It opens without a server or a network.
 
     It includes the last results of validate and verify.
@@ -154,7 +157,7 @@ def report(dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Data
     from catnip2bids.reporting import report as draw
 
     with JobProgress() as progress:
-        drawn = draw(dataset, progress)
+        drawn = draw(dataset, progress, jobs=jobs)
         if leftovers := leftovers_below(dataset):
             progress.note(ignored(leftovers))
         for problem in drawn.problems:

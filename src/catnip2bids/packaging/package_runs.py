@@ -28,7 +28,7 @@ from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, read_provenance
 from catnip2bids.engine import Scheduler, check_memory, resources_for, scheduler_for
-from catnip2bids.errors import Catnip2bidsError, DatasetError, NoSpaceError, WriteError
+from catnip2bids.errors import Catnip2bidsError, DatasetError, NoSpaceError, WriteError, refusing
 from catnip2bids.formatting import format_bytes
 from catnip2bids.locks import locked
 from catnip2bids.packaging.estimate_size import expected_result
@@ -112,7 +112,9 @@ def preflight_with_resources(
         reading=source_list(sources),
         writing=Path(dataset),
     ) as resources:
-        yield run_preflight(sources, dataset, settings, plan, resources, progress)
+        with refusing():  # nothing is written yet, also if a worker dies
+            preflight = run_preflight(sources, dataset, settings, plan, resources, progress)
+        yield preflight
 
 
 def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:

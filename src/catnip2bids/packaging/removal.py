@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.atomic_write import raising_write_errors, remove, write_text
+from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, remove, write_text
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA
 from catnip2bids.bids.provenance import PLAN, Provenance, RunRecord, provenance_of
@@ -54,7 +54,7 @@ def remove_animal(
     UsageError
         If the dataset does not have the animal, or no other one.
     DatasetError
-        If it is not a dataset of this program, or a file cannot be read.
+        If it is not a dataset of this program, a file cannot be read, or the folder is read-only.
 
     Examples
     --------
@@ -64,6 +64,7 @@ def remove_animal(
     dataset, progress = Path(dataset), progress or Progress()
     refuse_foreign(dataset)
     provenance = provenance_of(dataset)
+    refuse_unwritable(dataset)
     subject = label.removeprefix("sub-")
     subjects = sorted({run.subject for run in provenance.runs.values()})
     if subject not in subjects:
