@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -80,17 +80,14 @@ def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 
 @cache
-def maker() -> Callable[[Path, tuple[int, int, int], str, int], None]:
-    """The function that makes series, of a script that is in no package."""
-    made: Callable[[Path, tuple[int, int, int], str, int], None] = run_path(str(BENCHMARKS / "make_series.py"))[
-        "make_series"
-    ]
-    return made
+def maker() -> dict[str, Any]:
+    """What makes series, of a script that is in no package."""
+    return run_path(str(BENCHMARKS / "make_series.py"))
 
 
 def made_series(folder: Path, kind: str = "image", seed: int = 0) -> tuple[Array, float]:
     """A series of the small size, and how many times larger its pixels are than its files."""
-    maker()(folder, (12, 256, 320), kind, seed)
+    maker()["make_series"](folder, maker()["Brain"]((12, 256, 320), seed), kind)
     slices = sorted(folder.iterdir())
     assert [path.name for path in slices] == [f"Z{number:04d}.tif" for number in range(1, 13)]
     volume = np.stack([tifffile.imread(path) for path in slices])
@@ -116,8 +113,7 @@ def test_a_series_is_the_same_each_time_and_compresses_as_usual(
 
 def test_a_stack_has_the_planes_of_the_series(tmp_path: Path) -> None:
     volume, _ = made_series(tmp_path / "series")
-    make_stack = run_path(str(BENCHMARKS / "make_series.py"))["make_stack"]
-    make_stack(tmp_path / "series.tif", tmp_path / "series")
+    maker()["make_stack"](tmp_path / "series.tif", tmp_path / "series")
     with tifffile.TiffFile(tmp_path / "series.tif") as tiff:
         assert np.array_equal(tiff.asarray(), volume)
         assert tiff.series[0].axes == "ZYX"

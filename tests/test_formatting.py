@@ -10,6 +10,7 @@ from catnip2bids.formatting import (
     format_duration,
     format_list,
     format_planes,
+    format_problems,
     format_range,
     format_ranges,
     format_shape,
@@ -25,6 +26,11 @@ MIB = 2**20
 )
 def test_things_are_counted(n: int, thing: str, text: str) -> None:
     assert format_count(n, thing) == text
+
+
+def test_problems_stand_on_lines_and_those_after_the_tenth_are_counted() -> None:
+    assert format_problems(["a"] * 10) == "\n".join(["a"] * 10)
+    assert format_problems([*["a"] * 10, "b", "c"]).endswith("a\nand 2 more")
 
 
 @pytest.mark.parametrize(

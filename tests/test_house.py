@@ -64,6 +64,7 @@ WRITERS = {
     "packaging.copies": "writes what is not published yet",
     "packaging.images": "copies label images into a folder that is not published yet, and puts an image aside",
     "bids.checksums": "puts the checksums aside",
+    "sharing.share_dataset": "writes what is not published yet",
     "restoration.restore_runs": "writes what is not published yet",
     "restoration.volumes": "writes what is not published yet",
     "demo.cohort": "writes a cohort that is not published yet",

@@ -6,7 +6,8 @@ The way of data, a function for each step:
   writes that for a person to correct, and `read_plan` reads it again;
 - `package` makes the dataset; `Settings` describes its options, and `remove_animal` takes an animal out again;
 - `validate` checks the dataset, `verify` proves that its pixels are those that were read;
-- `report` draws pages to look at, `view` shows images with their labels in a browser;
+- `report` draws pages to look at, `view` shows images with their labels in a browser, `share` makes links to a
+  published dataset;
 - `restore` makes the original files of it again.
 
 `convert` makes one image of one volume, `open_volume` opens a volume as an array, and `compare` says how two components
@@ -39,11 +40,14 @@ A cohort that is made up, packaged and verified (a second or two):
 True
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 from catnip2bids._version import __version__
 
+TYPE_CHECKING = False  # type checkers take it as true; importing typing would delay how the program handles Ctrl-C
 if TYPE_CHECKING:
+    from typing import Any
+
     from catnip2bids.catnip.component_type import Action
     from catnip2bids.comparison import Comparison, compare
     from catnip2bids.conversion import ConvertedImage, convert
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
     from catnip2bids.reporting import Report, report
     from catnip2bids.restoration import Restoration, restore
     from catnip2bids.scanning import Scan, scan
+    from catnip2bids.sharing import SharedDataset, share
     from catnip2bids.validation import ValidationReport, validate
     from catnip2bids.verification import Verification, verify
     from catnip2bids.viewing import Viewing, view
@@ -79,6 +84,7 @@ __all__ = [
     "Restoration",
     "Scan",
     "Settings",
+    "SharedDataset",
     "ValidationReport",
     "Verification",
     "Viewing",
@@ -94,6 +100,7 @@ __all__ = [
     "report",
     "restore",
     "scan",
+    "share",
     "validate",
     "verify",
     "view",
@@ -113,6 +120,7 @@ _NAMES_IN = {
     "reporting": ["Report", "report"],
     "restoration": ["Restoration", "restore"],
     "scanning": ["Scan", "scan"],
+    "sharing": ["SharedDataset", "share"],
     "validation": ["ValidationReport", "validate"],
     "verification": ["Verification", "verify"],
     "viewing": ["Viewing", "view"],

@@ -1,21 +1,34 @@
-"""The program: `python -m catnip2bids` is the same as `catnip2bids`."""
+"""The program: `python -m catnip2bids` is the same as `catnip2bids`.
 
-import gc
+Invariant: Ctrl-C never shows a traceback, from the first line of this module until the program ends.
+"""
 
-from catnip2bids.interruption import ending_when_interrupted
-from catnip2bids.standard_streams import reporting_stream_errors, use_utf8
+import sys
+
+_INTERRUPTED = 130  # 128 + SIGINT, as in `interruption`
+
+try:
+    import gc
+
+    from catnip2bids.interruption import ending_when_interrupted
+    from catnip2bids.standard_streams import reporting_stream_errors, use_utf8
+except KeyboardInterrupt:
+    sys.exit(_INTERRUPTED)
 
 
 def main() -> None:
     """Run the command line."""
-    use_utf8()
-    with reporting_stream_errors(), ending_when_interrupted():
-        from catnip2bids.cli import main as run  # late: somebody may press Ctrl-C while all this is loaded
+    try:
+        use_utf8()
+        with reporting_stream_errors(), ending_when_interrupted():
+            from catnip2bids.cli import main as run  # late: somebody may press Ctrl-C while all this is loaded
 
-        try:
-            run()
-        finally:
-            gc.freeze()  # the end of Python would look through all that libraries made, for 50 ms
+            try:
+                run()
+            finally:
+                gc.freeze()  # the end of Python would look through all that libraries made, for 50 ms
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -87,12 +87,13 @@ def refuse_unwritable(folder: Path) -> None:
         str(folder.absolute()).encode()
     except UnicodeEncodeError as error:
         raise DatasetError(f"{folder}: has a path that is not UTF-8; rename its folders, or write elsewhere") from error
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise DatasetError(f"{existing}: is not a folder; write to another one")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise DatasetError(
-            f"{existing}: cannot be written (by its permissions, or the disk is read-only); write to another folder"
+            f"{existing}: cannot be written (by its permissions, or the disk is read-only); make it writable, or write "
+            "to another folder"
         )
 
 

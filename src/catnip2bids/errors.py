@@ -78,7 +78,7 @@ def refuse_without_memory(error: BaseException, what: object) -> None:
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Give all errors exit code 2, in commands where 1 is a verdict."""
+    """Give all errors exit code 2, where 1 is a verdict or nothing has been written yet."""
     try:
         yield
     except Catnip2bidsError as error:

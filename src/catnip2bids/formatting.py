@@ -15,6 +15,7 @@ _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 """Control characters and surrogate escapes, which XML forbids (XML 1.0, section 2.2)."""
 SHOWN: Final = 8
 """Items of a list that a message names."""
+_MOST_PROBLEMS = 10
 
 
 def format_count(n: int, noun: str) -> str:
@@ -29,6 +30,12 @@ def format_list(items: Sequence[str], n_all: int | None = None) -> str:
     n_more = (len(items) if n_all is None else n_all) - SHOWN
     shown = ", ".join(items[:SHOWN])
     return shown if n_more <= 0 else f"{shown} and {n_more:,} more"
+
+
+def format_problems(problems: Sequence[str]) -> str:
+    """Write a problem a line; count those after the tenth."""
+    n_more = len(problems) - _MOST_PROBLEMS
+    return "\n".join([*problems[:_MOST_PROBLEMS], *([f"and {n_more:,} more"] if n_more > 0 else [])])
 
 
 def format_choices(choices: Sequence[str]) -> str:

@@ -36,12 +36,18 @@ class _InterruptedError(BaseException):
 
 @contextmanager
 def ending_when_interrupted() -> Iterator[None]:
-    """Exit with 128 plus the number of the signal, as shells do, on an interruption."""
-    for number in _SIGNALS:
-        signal.signal(number, _interrupt)
-    _watch_signals()
+    """Exit with 128 plus the number of the signal, as shells do, on an interruption.
+
+    After the block a signal ends the program without a message: its work is done.
+    """
     try:
-        yield
+        for number in _SIGNALS:
+            signal.signal(number, _interrupt)
+        _watch_signals()
+        try:
+            yield
+        finally:
+            _stop_handling()
     except _InterruptedError as error:
         _unhandled.clear()
         sys.stderr.write("error: interrupted; run the same command again to go on\n")
@@ -55,6 +61,15 @@ def until_interrupted() -> Iterator[None]:
         yield
     except (_InterruptedError, KeyboardInterrupt):
         _unhandled.clear()
+
+
+def _stop_handling() -> None:
+    """Let a signal end the program at once from now on; raise an interruption that was lost."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is _interrupt:
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(_WAKING, signal.SIG_DFL)
+    _raise_lost()
 
 
 def _watch_signals() -> None:

@@ -107,7 +107,7 @@ def test_a_row_that_is_not_clear_is_named_with_its_column(tmp_path: Path, row: s
         ("id,name,acronym,ID\n1,A,a,77\n", ", line 1, column 4: "),
         ("id,name,Color,color\n1,A,#111111,#222222\n", ", line 1, column 4: "),
         ("id,name,Parent,parent\n1,A,2,3\n", ", line 1, column 4: "),
-        ("id,name,red,green\n1,A,10,20\n", ", line 1: has no column blue"),
+        ("id,name,red,green\n1,A,10,20\n", ", line 1: has a column red and no column blue; add it"),
         ("id,name,red,green,blue\n1,A,0.1,0.5,1.0\n", ", line 2, column red: colours go from 0 to 1"),
         ("id,name,red,green,blue\n1,A,1,0,0\n2,B,0,0,1\n", ", line 2, column red: colours go from 0 to 1"),
         ("id,name,red,green,blue,color\n1,A,255,0,0,#00ff00\n", ", line 2, column color: "),

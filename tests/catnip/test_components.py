@@ -105,7 +105,7 @@ L2 = [
     ("FRST_seg/FRSTseg_00045000_filtered/", "FRSTsegfiltered", Content.CELL_MAP, NATIVE, 45000, CONVERT),
     ("FRST_seg/FRSTseg_00045000.csv", "counts", Content.TABLE, None, 45000, CONVERT),
     ("FRST_seg/cellvolumes/FRSTseg_00045000_cellvolume_in_pixels.csv", "cellvolumes", Content.OTHER, None, 45000, COPY),
-    (f"FRST_seg/cellvolumes/{_CELLS}.mat", "cellvolumes", Content.OTHER, None, 45000, COPY),
+    (f"FRST_seg/cellvolumes/{_CELLS}.mat", "celllist", Content.OTHER, None, 45000, COPY),
     (f"heatmaps_imagespace/{_CELLS}_heatmap_imagespace.nii.gz", "heatmapimage", HEATMAP, DOWNSAMPLED, 45000, COPY),
     (f"heatmaps_imagespace/{_CELLS}_heatmap_imagespace.tif", "heatmapimage", HEATMAP, DOWNSAMPLED, 45000, COPY),
     *(

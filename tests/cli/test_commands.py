@@ -25,6 +25,7 @@ from catnip2bids.demo import write_atlas_table, write_cohort
 from catnip2bids.versions import versions
 from fork_server import LEAVE_OUT_PLOTS, WITHOUT_DANDI, command, start
 from in_process import called, no_dandi, no_validators
+from made_up import some_image, write_slices
 from runs import (
     KO,
     KO_NAME,
@@ -194,6 +195,11 @@ def test_mistakes_end_with_2_and_write_nothing(tmp_path: Path, arguments: tuple[
     assert not list(tmp_path.iterdir())
 
 
+def test_the_processors_of_a_report_are_limited(tmp_path: Path) -> None:
+    done = called("report", "dataset", "--jobs", 0, cwd=tmp_path)
+    assert (done.returncode, "Invalid value for '--jobs'" in done.stderr) == (2, True)
+
+
 def test_scan_prints_a_table_and_writes_the_plan_and_nothing_else(cohort: Path, tmp_path: Path) -> None:
     before = state_of(cohort)
     done = called("scan", cohort, cwd=tmp_path)
@@ -269,6 +275,17 @@ def test_slices_cannot_be_viewed_but_converted(tmp_path: Path) -> None:
     assert f"catnip2bids convert {run / '640_N4'} image.ome.zarr" in done.stderr
 
 
+def test_each_problem_of_a_volume_is_a_line(tmp_path: Path) -> None:
+    for name, shape in (("a", (3, 20, 20)), ("b", (2, 20, 21))):
+        write_slices(tmp_path / "both", some_image(shape), f"{name}_{{plane:02}}.tif")
+    done = called("convert", tmp_path / "both", tmp_path / "out.ome.zarr", *VOXEL_SIZE)
+    first, *others = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert "are not named like" in first
+    assert others
+    assert all(line.startswith(f"error: {tmp_path / 'both'}") for line in (first, *others))
+
+
 def test_scan_of_several_runs_given_directly(cohort: Path, tmp_path: Path) -> None:
     done = called("scan", cohort / KO, cohort / TODAY, "-o", tmp_path / "plan.toml")
     assert done.returncode == 0, done.stderr
@@ -295,6 +312,7 @@ def test_scan_names_problems_and_ends_with_1(incomplete: Path, tmp_path: Path) -
     done = command("scan", incomplete, "-o", tmp_path / "plan.toml", "--json")
     assert done.returncode == 1
     assert "640_FRST" in done.stderr
+    assert "plan.toml: the plan; settle the problem first: " in done.stderr
     assert any("640_FRST" in problem for problem in json.loads(done.stdout)["problems"])
 
 

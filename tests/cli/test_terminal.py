@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import shutil
 import struct
 import termios
 from collections.abc import Callable, Mapping
@@ -160,12 +161,15 @@ def test_a_narrow_terminal_still_tells_images_apart(here: Path) -> None:
 
 @pytest.mark.slow
 def test_a_validation_fits_too_and_says_once_what_is_the_same_in_several_files(here: Path) -> None:
-    code, written, _ = in_terminal("validate", "dataset", cwd=here)
+    damaged = shutil.copytree(here / "dataset", here / "damaged")
+    for name in ("a.txt", "b.txt"):
+        (damaged / "derivatives/catnip-counts" / name).touch()
+    code, written, _ = in_terminal("validate", "damaged", cwd=here)
     assert code == 1
     lines = lines_of(written)
     assert max(map(cell_len, lines)) <= 80
-    assert sum("TOO_FEW_AUTHORS" in line for line in lines) == 1
-    assert re.search(r"^dataset: not valid, \d+ errors?, \d+ warnings?$", "\n".join(lines), re.MULTILINE)
+    assert sum("FILE_EMPTY" in line for line in lines) == 1
+    assert re.search(r"^damaged: not valid, \d+ errors?, \d+ warnings?$", "\n".join(lines), re.MULTILINE)
 
 
 def test_a_run_is_named_once_and_then_what_differs(shown: Shown) -> None:
@@ -182,7 +186,7 @@ def test_packaging_ends_with_a_line_for_each_run_and_a_sum(shown: Shown) -> None
     lines = [line for line in lines_of(written) if line]
     assert code == 1
     assert any(re.match(r"45670ko LeftHemisphere cFos +5 +1 +0 +1 +1$", line) for line in lines)
-    assert any(re.match(r"46001wt LeftHemisphere cFos +7 +1 +3 +1 +0$", line) for line in lines)
+    assert any(re.match(r"46001wt LeftHemisphere cFos +7 +1 +4 +1 +0$", line) for line in lines)
     assert lines[-1] == "new: 12 images made, 1 problem, 1 warning"
     assert sum(line.startswith("problem: ") for line in lines) == 1
 

@@ -31,6 +31,7 @@ from catnip2bids.errors import Catnip2bidsError, SourceError, UsageError
 from catnip2bids.scanning import Entry
 from in_process import called
 from made_up import DEFLATE, FLAVOURS, Array, Flavour, some_image, some_labels, write_slices, write_tiff
+from runs import Collector
 
 SHAPE = (12, 30, 40)
 LABELS = some_labels(SHAPE) + np.uint16(1)  # no voxel is 0
@@ -902,9 +903,12 @@ def test_a_folder_of_others_is_not_written_into(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"mine: holds index\.html and no comparison"):
         catnip2bids.compare(tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "mine")
     assert (tmp_path / "mine/index.html").read_text() == "my page"
-    for _ in range(2):  # into one of its own it is, with what somebody added
-        catnip2bids.compare(tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "out")
+    told = Collector()
+    for notes in ([], [f"{tmp_path}/out: held an earlier comparison, which this one has replaced"]):
+        # into one of its own it is, with what somebody added
+        catnip2bids.compare(tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "out", told)
         (tmp_path / "out/notes.md").write_text("my notes")
+        assert told.notes == notes
 
 
 def test_a_pattern_that_matches_no_slice_is_refused(tmp_path: Path) -> None:

@@ -172,6 +172,10 @@ def test_every_other_file_has_the_promised_name(packaged: Packaged) -> None:
     expected = {f"{name}.json" for name in IMAGES}
     expected |= {f"code/catnip2bids/pixels/{name.split('/')[-1]}.ome.zarr.tsv" for name in IMAGES}
     expected |= {f"derivatives/catnip-counts/{name}.tsv" for name in COUNTS}
+    of_cells = [name.removesuffix("counts") for name in COUNTS if "corrected" not in name]
+    expected |= {
+        f"derivatives/catnip-counts/{name}{kind}.tsv.gz" for name in of_cells for kind in ("cells", "uncounted")
+    }
     expected |= {f"sub-{subject}/sub-{subject}_scans.{ending}" for subject in ("45670ko", "45925floxed", "46001wt")
                  for ending in ("tsv", "json")}  # fmt: skip
     expected |= {"dataset_description.json", "README.md", "CHANGES", ".bidsignore", "SPIM.json", PROVENANCE, CHECKSUMS}

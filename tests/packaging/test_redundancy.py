@@ -17,7 +17,7 @@ from catnip2bids.catnip.component_type import Action
 from catnip2bids.packaging import redundancy
 from catnip2bids.plan import Plan
 from made_up import DEFLATE, Array, Flavour, write_slices, write_tiff
-from runs import KO, PROVENANCE, RAW, images_of, level, settings, write_l0, write_l2
+from runs import KO, PROVENANCE, RAW, TODAY, Collector, images_of, level, settings, write_l0, write_l2
 
 MASKED = "atlaslabel_def_origspace_masked"
 BOTH_LABELS = (*RAW, "atlaslabel_def_origspace", MASKED)
@@ -417,7 +417,11 @@ def test_heat_maps_that_are_the_same_are_packaged_once(tmp_path: Path) -> None:
     plain, corrected = run / "heatmaps_atlasspace", run / "heatmaps_atlasspace_corrected"
     name = the_same_heat_maps(run)
     assert (corrected / name).read_bytes() != (plain / name).read_bytes()
-    package([tmp_path / "cohort"], tmp_path / "out", settings())
+    told = Collector()
+    package([tmp_path / "cohort"], tmp_path / "out", settings(), progress=told)
+    excluded = f"{TODAY}/heatmaps_atlasspace_corrected/{name}"
+    same = f"1 entry excluded, because packaged entries have the same pixels, which scan does not compare: {excluded}"
+    assert same in told.notes
     (heat_map,) = [image for image in images_of(tmp_path / "out") if "_desc-heatmap" in image]
     found = decision_about(tmp_path / "out", f"heatmaps_atlasspace_corrected/{name}")
     assert (found["action"], found["evidence"]["relation"]) == ("exclude", "identical")

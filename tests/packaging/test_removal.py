@@ -11,6 +11,7 @@ from catnip2bids import Format, package, report, restore, validate, verify
 from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.errors import DatasetError, UsageError, WriteError
 from catnip2bids.packaging import remove_animal
+from fork_server import start
 from in_process import called, no_dandi
 from runs import FLOX, FLOX_NAME, KO, RAW, dataset_files, read_tsv, settings, state_of, write_l0
 
@@ -54,6 +55,34 @@ def test_what_is_left_is_as_if_the_animal_had_never_been_there(dataset: Path, co
     removed = remove_animal(dataset, "sub-45925floxed")
     assert (removed.ok, bool(removed.removed)) == (True, True)
     assert_as_if_never_there(dataset, tmp_path / "one")
+
+
+_ON_A_READ_ONLY_DISK = """
+import ctypes, os, subprocess, sys
+from pathlib import Path
+from catnip2bids.__main__ import main
+
+dataset = sys.argv[3]
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+user, group = os.getuid(), os.getgid()
+if ctypes.CDLL(None).unshare(CLONE_NEWNS | CLONE_NEWUSER):
+    sys.exit(77)
+Path("/proc/self/setgroups").write_text("deny")
+Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+for options in (["--bind", dataset], ["-o", "remount,bind,ro"]):
+    if subprocess.run(["mount", *options, dataset]).returncode:
+        sys.exit(77)
+main()
+"""
+
+
+def test_on_a_read_only_disk_it_is_refused(dataset: Path) -> None:
+    done = start(_ON_A_READ_ONLY_DISK, "package", "-o", dataset, "--remove", "45925floxed")
+    if done.wait() == 77:
+        pytest.skip(f"may not mount: {done.said}")
+    assert done.wait() == 2, done.said
+    assert f"error: {dataset}: cannot be written" in done.said.replace("\n", " ")
 
 
 @pytest.mark.slow

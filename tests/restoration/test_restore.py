@@ -240,6 +240,17 @@ def test_what_was_excluded_is_named_with_the_reason(tmp_path: Path) -> None:
 # ---- what is damaged, interrupted, or refused
 
 
+def test_what_was_damaged_when_it_was_packaged_is_a_problem(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "cohort", only=(*RAW, "640_FRST"))
+    slices_of(run / "640_FRST")[3].write_bytes(b"damaged")
+    assert not package([tmp_path / "cohort"], tmp_path / "dataset", settings()).ok
+    restored = restore(tmp_path / "dataset", tmp_path / "restored")
+    (problem,) = restored.problems
+    assert problem.startswith(f"{KO}/640_FRST: is not in the dataset, because packaging it failed: ")
+    assert not restored.left_out
+    assert called("restore", tmp_path / "dataset", "-o", tmp_path / "again").returncode == 1
+
+
 def test_a_damaged_plane_is_never_written(tmp_path: Path, dataset: Path) -> None:
     array = zarr.open_array(dataset / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr/0", mode="r+")
     whole = np.asarray(array[...])

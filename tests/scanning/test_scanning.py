@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from catnip2bids.engine import Resources
 from catnip2bids.errors import SourceError
 from catnip2bids.progress import Progress
-from catnip2bids.scanning import Entry, Run, scan, scan_with_resources
+from catnip2bids.scanning import Entry, Run, scan, scan_sources, scan_with_resources
 from catnip2bids.volume import inspect_volume
-from runs import FLOX, KO, KO_NAME, SHAPE, TODAY, TODAY_NAME, slices_of, state_of, write_l0, write_l1, write_l2
+from in_process import called
+from runs import FLOX, KO, KO_NAME, RAW, SHAPE, TODAY, TODAY_NAME, slices_of, state_of, write_l0, write_l1, write_l2
 
 
 @pytest.fixture(scope="module")
@@ -391,3 +392,19 @@ def test_what_every_run_has_is_missed(tmp_path: Path) -> None:
     assert "N4_masked" in no_image
     assert "no raw image" in no_image
     assert "threshold 10000" in no_counts
+
+
+def _die(_: Entry) -> Entry:
+    os._exit(1)
+
+
+@pytest.mark.parametrize("words", [("scan", "-o", "plan.toml"), ("package", "-o", "dataset", "--voxel-size", 1, 1, 1)])
+def test_a_worker_that_dies_while_scanning_ends_with_2_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...]
+) -> None:
+    write_l0(tmp_path / "cohort", only=RAW)
+    monkeypatch.setattr(scan_sources, "_HEADER_BYTES", 2**30)
+    monkeypatch.setattr(scan_sources, "_inspected", _die)
+    done = called(*words, "cohort", cwd=tmp_path)
+    assert (done.returncode, "a worker died" in done.stderr) == (2, True), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["cohort"]

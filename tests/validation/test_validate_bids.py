@@ -8,7 +8,7 @@ from validate_damage import FRST, Damage, edit_json, remove, set_key, truncate, 
 
 from catnip2bids.errors import DatasetError
 from catnip2bids.validation import Finding, Severity
-from catnip2bids.validation.bids import advice, check_bids, without_links
+from catnip2bids.validation.bids import advice, check_bids, without_links, without_repeated_authors
 from good_dataset import dataset, good
 
 __all__ = ["dataset", "good"]
@@ -115,6 +115,17 @@ def test_it_says_where_to_add_what_is_missing(code: str, key: str, file: str, pl
     assert text is not None
     assert place in text
     assert key.lower() in text.lower()
+
+
+def test_a_lack_of_authors_is_told_once() -> None:
+    def about(code: str, file: str) -> Finding:
+        return Finding(Severity.WARNING, code, file, code, "bids")
+
+    derivative = about("TOO_FEW_AUTHORS", "derivatives/catnip/dataset_description.json")
+    other = about("JSON_KEY_RECOMMENDED", ROOT)
+    kept = about("NO_AUTHORS", ROOT)
+    assert without_repeated_authors([derivative, about("TOO_FEW_AUTHORS", ROOT), other, kept]) == [other, kept]
+    assert without_repeated_authors([other, derivative]) == [other, derivative]
 
 
 def test_other_warnings_keep_their_words() -> None:

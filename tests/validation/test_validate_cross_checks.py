@@ -55,6 +55,7 @@ def test_good_dataset_has_no_finding(good: Path) -> None:
 
 
 DEEP = f"{RAW_ZARR}/a/b/c/d/e/f/g/h"
+DELETED = "sub-45670ko/micr/sub-45670ko_sample-RightHemisphere_stain-cFos_SPIM.ome.zarr"
 SOURCE = f"bids:raw:sub-45670ko/micr/{RAW}.ome.zarr"
 BROKEN: dict[str, tuple[Damage, str, str]] = {
     "samples.tsv missing": (remove("samples.tsv"), "SAMPLES_MISSING", "samples.tsv"),
@@ -173,6 +174,11 @@ BROKEN: dict[str, tuple[Damage, str, str]] = {
         "LEFTOVER_PARTIAL",
         f"{CATNIP}/.x.ome.zarr.partial",
     ),
+    "packaged image missing": (
+        write(f"{RECORDS}/provenance.json", f'{{"runs": {{"a": {{"images": {{"{DELETED}": {{}}}}}}}}}}'),
+        "IMAGE_MISSING",
+        DELETED,
+    ),
     "no provenance": (
         remove(f"{RECORDS}/provenance.json"),
         "PROVENANCE_MISSING",
@@ -240,6 +246,19 @@ def test_an_empty_source_file_is_a_warning(dataset: Path) -> None:
         "FILE_EMPTY",
         "sourcedata/catnip/log.txt",
     )
+
+
+def test_a_sample_without_a_raw_image_is_a_warning(dataset: Path) -> None:
+    append("samples.tsv", "sample-RightHemisphere\tsub-45670ko\ttissue\n")(dataset)
+    (finding,) = cross_check(read_tree(dataset))
+    assert (finding.severity, finding.code, finding.file) == (Severity.WARNING, "RAW_IMAGE_MISSING", "samples.tsv")
+    assert "sub-45670ko sample-RightHemisphere" in finding.message
+
+
+def test_a_deleted_raw_image_is_found_once(dataset: Path) -> None:
+    append("samples.tsv", "sample-RightHemisphere\tsub-45670ko\ttissue\n")(dataset)
+    write(f"{RECORDS}/provenance.json", f'{{"runs": {{"a": {{"images": {{"{DELETED}": {{}}}}}}}}}}')(dataset)
+    assert [finding.code for finding in cross_check(read_tree(dataset))] == ["IMAGE_MISSING"]
 
 
 COUNTS = "derivatives/catnip-counts/counts.tsv"

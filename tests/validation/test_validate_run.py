@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from validate_damage import FRST, RAW_ZARR, truncate, write
+from validate_damage import FRST, RAW_ZARR, remove, truncate, write
 
 from catnip2bids.errors import DatasetError
 from catnip2bids.validation import Severity, validate
@@ -86,6 +86,19 @@ def test_what_is_no_dataset_is_refused(tmp_path: Path, name: str) -> None:
     write("file", "x")(tmp_path)
     with pytest.raises(DatasetError, match="dataset"):
         validate(tmp_path / name)
+
+
+@pytest.mark.parametrize("left", [".catnip2bids.lock", "code/catnip2bids/.checksums.sha256.progress"])
+@pytest.mark.usefixtures("no_validators")
+def test_it_says_first_that_packaging_was_interrupted(dataset: Path, left: str) -> None:
+    write(left, "x")(dataset)
+    remove("participants.tsv")(dataset)
+    first, *others = validate(dataset).findings
+    assert (first.severity, first.code, first.file) == (Severity.ERROR, "PACKAGING_INTERRUPTED", "")
+    assert "PARTICIPANTS_MISSING" in {finding.code for finding in others}
+    remove("dataset_description.json")(dataset)
+    with pytest.raises(DatasetError, match="packaging was interrupted; run it again"):
+        validate(dataset)
 
 
 def test_results_can_be_used_without_the_heavy_libraries() -> None:

@@ -20,7 +20,7 @@ import tifffile
 import zarr
 
 import catnip2bids
-from catnip2bids import Format, Kind, Naming, OmeZarrVersion, Verification, package, verify
+from catnip2bids import Action, Format, Kind, Naming, OmeZarrVersion, Verification, make_plan, package, scan, verify
 from catnip2bids.documents import MOST_BYTES
 from catnip2bids.engine import OVERHEAD_BYTES
 from catnip2bids.errors import DatasetError, SourceError
@@ -755,6 +755,21 @@ def test_several_sources(tmp_path: Path) -> None:
     assert called("verify", tmp_path / "dataset", "--source", one).returncode == 1
     done = called("verify", tmp_path / "dataset", one)
     assert (done.returncode, "after --source" in done.stderr) == (2, True)
+
+
+def test_a_run_without_a_raw_image_has_a_note_with_the_reason(tmp_path: Path) -> None:
+    write_l0(tmp_path / "cohort", only=["640_N4", "640_FRST"])
+    write_l0(tmp_path / "cohort", FLOX, only=["640_FRST"])
+    plan = make_plan(scan(tmp_path / "cohort"))
+    raw = next(entry for run in plan.runs for entry in run.entries if entry.source == "640_N4")
+    raw.action, raw.reason = Action.EXCLUDE, "too dark"
+    package(tmp_path / "cohort", tmp_path / "dataset", settings(), plan)
+    found = verify(tmp_path / "dataset")
+    assert found.ok, problems(found)
+    assert set(found.notes) == {
+        f"{KO_PREFIX}: no raw image was packaged (640_N4: too dark)",
+        "sub-45925floxed_sample-RightHemisphere_stain-cFos: no raw image was packaged (its run has none)",
+    }
 
 
 def test_what_cannot_be_verified_is_refused(tmp_path: Path) -> None:

@@ -83,6 +83,26 @@ def test_nothing_moves_on_the_terminal_while_it_waits(image: Path) -> None:
     assert (b"Ctrl-C ends it" in written, waiting) == (True, [])
 
 
+@pytest.mark.slow
+def test_the_address_is_printed_once_on_a_terminal(image: Path) -> None:
+    main_end, side = pty.openpty()
+    arguments = [sys.executable, "-m", "catnip2bids", "view", str(image), "--print-url"]
+    with subprocess.Popen(
+        arguments, stdin=side, stdout=side, stderr=side, env=os.environ | {"COLUMNS": "200"}
+    ) as program:
+        os.close(side)
+        written = b""
+        try:
+            while b"/v/0" not in written and select.select([main_end], [], [], 30)[0]:
+                written += os.read(main_end, 1 << 16)
+        finally:
+            program.send_signal(signal.SIGINT)
+        assert program.wait(timeout=20) == 0
+    os.close(main_end)
+    assert written.count(b"http:") == 1
+    assert b"ssh -J LOGIN_NODE -L " in written
+
+
 def ended(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
     """View something in this process; returns the exit code, stdout and stderr in one line."""
     monkeypatch.setattr(sys, "argv", ["catnip2bids", "view", *map(str, words), "--no-browser"])

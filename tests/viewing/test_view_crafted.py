@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from viewed import RAW, ask, cohort, dataset, layers, own_dataset, state
 
 from catnip2bids import view
 from catnip2bids.errors import SourceError
@@ -24,6 +23,7 @@ from catnip2bids.viewing.scene import scenes_of
 from catnip2bids.viewing.zarr_image import _middle
 from made_up import some_image
 from runs import Array, Collector
+from viewed import CELL_LAYERS, RAW, ask, cohort, dataset, layers, own_dataset, state
 
 __all__ = ["cohort", "dataset", "own_dataset"]
 
@@ -231,7 +231,13 @@ def test_links_out_of_a_dataset_are_named_and_not_shown(own_dataset: Path, tmp_p
         path.rename(tmp_path / name)
         path.symlink_to(tmp_path / name)
     with view(own_dataset, progress=collector) as viewing:
-        assert list(layers(viewing)) == ["FRST", "hemispheremask", "FRSTseg10000", "FRSTseg15000"]
+        assert list(layers(viewing)) == [
+            "cell filter (FRST)",
+            "hemisphere mask",
+            "cells, threshold 10000",
+            "cells, threshold 15000",
+            *CELL_LAYERS,
+        ]
         assert ask(viewing, "images/0/zarr.json").status == 200
     said = "\n".join(collector.warnings)
     assert f"{image}: is a link out of the dataset" in said

@@ -13,24 +13,37 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
-from viewed import SHAPE, cohort, data_path, dataset, state, tiff_dataset
 
 from browser import DESKTOP, needs_browser
 from browsing import Trouble, browser, browsing
 from catnip2bids import Viewing, view
+from catnip2bids.bids.cell_tables import read_cells
 from catnip2bids.bids.provenance import read_provenance
+from neuroglancer_pages import LONGEST_S, PANELS, READY, SECONDS, text_of_cell, values_under_the_mouse
 from runs import Array, planes_behind, source_planes
+from viewed import CELL_LAYERS, KO, SHAPE, cohort, data_path, dataset, state, tiff_dataset
 
 __all__ = ["browser", "cohort", "dataset", "tiff_dataset"]
 
 pytestmark = needs_browser
 _WINDOW = (800, 600)
 """Small, since a processor draws what a graphics card would."""
-_TOUR_WINDOW = (480, 360)
-_READY = "window.viewer && viewer.layerManager.managedLayers.length > 0 && viewer.isReady()"
-_SECONDS = 60_000
-_LONGEST_S = 15
-_LAYERS = ".neuroglancer-layer-item"
+_TOUR_WINDOW = (640, 520)
+_OF_TYPE = "viewer.layerManager.managedLayers.filter(layer => layer.layer.type === type)"
+_ATLAS = "viewer.layerManager.getLayerByName('atlas regions').layer"
+_SELECTED = f"{_ATLAS}.displayState.segmentationGroupState.value.visibleSegments"
+SHOW = f"type => {_OF_TYPE}.forEach(layer => layer.setVisible(true))"
+HIDE = f"type => {_OF_TYPE}.forEach(layer => layer.setVisible(false))"
+CELLS = "annotation"
+"""The type of layers of cells. The mouse snaps to cells, so they are hidden where values are read."""
+SEARCHES = (
+    ("Caudo", "CP - Caudoputamen", "Field CA1"),
+    ("CP", "CP - Caudoputamen", "Field CA1"),
+    ("field ca1", "CA1 - Field CA1", "Caudoputamen"),
+    ("CA1", "CA1 - Field CA1", "Caudoputamen"),
+    ("382", "CA1 - Field CA1", "Caudoputamen"),
+    ("/CA1$", "CA1 - Field CA1", "Caudoputamen"),
+)
 
 
 @contextmanager
@@ -40,7 +53,7 @@ def viewer(
     """Open the first scene of a dataset, and wait until it is drawn."""
     with view(dataset) as viewing, browsing(browser, window) as (page, trouble):
         page.goto(f"{viewing.list_url}v/0")
-        page.wait_for_function(_READY, timeout=_SECONDS)
+        page.wait_for_function(READY, timeout=SECONDS)
         yield viewing, page, trouble
 
 
@@ -53,36 +66,24 @@ def opened(browser: Browser, dataset: Path) -> Iterator[tuple[Viewing, Page, Tro
 @pytest.fixture(scope="module")
 def truth(cohort: Path) -> dict[str, Array]:
     (run,) = cohort.glob("KO/*")
-    return {"cFos": source_planes(run / "640_N4"), "atlas": source_planes(run / "atlaslabel_def_origspace")}
-
-
-def values_under_the_mouse(page: Page, x: float, y: float) -> tuple[tuple[int, ...], dict[str, str]]:
-    """Move the mouse in the panel of x and y; returns the voxel (z, y, x) and what the layers say of it."""
-    box = page.locator(".neuroglancer-rendered-data-panel").first.bounding_box()
-    assert box is not None
-    at: list[float] = []
-    texts, deadline = [[""]], monotonic() + _LONGEST_S
-    # the viewer looks at the place when it has drawn it, and fetches values then
-    while monotonic() < deadline and not (at and all(re.match("[0-9]", text[-1]) for text in texts[:1])):
-        page.mouse.move(0, 0)
-        page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
-        page.wait_for_timeout(100)
-        at = page.evaluate("viewer.mouseState.active ? [...viewer.mouseState.position] : []")
-        texts = [text.split("\n") for text in page.locator(_LAYERS).all_inner_texts()]
-    return tuple(int(np.floor(place + 0.5)) for place in reversed(at)), {text[1]: text[-1] for text in texts}
+    return {
+        "image, cFos": source_planes(run / "640_N4"),
+        "atlas regions": source_planes(run / "atlaslabel_def_origspace"),
+    }
 
 
 def test_values_in_the_viewer_are_those_in_the_files(
     opened: tuple[Viewing, Page, Trouble], truth: dict[str, Array]
 ) -> None:
     _, page, _ = opened
+    page.evaluate(HIDE, CELLS)
     seen = set()
     for x, y in ((0.5, 0.5), (0.43, 0.37), (0.57, 0.61), (0.46, 0.55)):
-        deadline = monotonic() + _LONGEST_S
+        deadline = monotonic() + LONGEST_S
         while True:
             voxel, values = values_under_the_mouse(page, x, y)
-            image, label = truth["cFos"][voxel], truth["atlas"][voxel]
-            if values["cFos"] == str(image) and values["atlas"].split(maxsplit=1)[:1] == [str(label)]:
+            image, label = truth["image, cFos"][voxel], truth["atlas regions"][voxel]
+            if values["image, cFos"] == str(image) and values["atlas regions"].split(maxsplit=1)[:1] == [str(label)]:
                 break
             assert monotonic() < deadline, (voxel, values, image, label)
         assert voxel[0] == SHAPE[0] // 2
@@ -93,8 +94,8 @@ def test_values_in_the_viewer_are_those_in_the_files(
 @pytest.mark.slow
 def test_a_region_is_found_by_its_name(opened: tuple[Viewing, Page, Trouble]) -> None:
     _, page, _ = opened
-    box, found = page.get_by_placeholder("name prefix"), page.locator(".neuroglancer-segment-list-entry")
-    for asked, name, others in (("Caudo", "Caudoputamen", "Field CA1"), ("/CA1", "Field CA1", "Caudoputamen")):
+    box, found = page.get_by_placeholder("Find:"), page.locator(".neuroglancer-segment-list-entry")
+    for asked, name, others in SEARCHES:
         box.fill(asked)
         found.filter(has_text=others).wait_for(state="detached")
         assert found.filter(has_text=name).count() == 1
@@ -110,7 +111,52 @@ def test_brain_fills_the_panel_and_labels_let_it_through(opened: tuple[Viewing, 
     box = page.locator(".neuroglancer-rendered-data-panel").first.bounding_box()
     assert box is not None
     assert 0.7 * box["height"] < extent_px < box["height"]
-    assert state["layers"][2]["selectedAlpha"] == 0.35
+    assert state["layers"][2]["selectedAlpha"] == 0.2
+
+
+@pytest.mark.slow
+def test_cells_are_where_the_table_has_them_and_tell_their_region(
+    opened: tuple[Viewing, Page, Trouble], dataset: Path
+) -> None:
+    viewing, page, _ = opened
+    page.goto(f"{viewing.list_url}v/0")
+    page.wait_for_function(READY, timeout=SECONDS)
+    (block,) = read_cells(next(dataset.rglob(f"{KO}_desc-FRSTseg10000_cells.tsv.gz")))
+    for row in (0, len(block) // 2, len(block) - 1):
+        assert text_of_cell(page, block.centres[row], CELL_LAYERS[0]).endswith(f"({block.regions[row]})")
+    in_ca1 = np.flatnonzero(block.regions == 382)[0]
+    assert text_of_cell(page, block.centres[in_ca1], CELL_LAYERS[0]) == "CA1 - Field CA1 (382)"
+    panel = page.locator(PANELS).first.bounding_box()
+    assert panel is not None
+    page.keyboard.down("Control")
+    page.mouse.click(panel["x"] + panel["width"] / 2, panel["y"] + panel["height"] / 2, button="right")
+    page.keyboard.up("Control")
+    details = page.locator(".neuroglancer-annotation-property")
+    details.filter(has_text="volume_voxels").wait_for()
+    said = dict(text.split("\n") for text in details.all_inner_texts())
+    assert said["region"] == "CA1 - Field CA1 (382)"
+    assert said["volume_voxels"] == str(block.volumes_voxels[in_ca1])
+    assert said["proven"] == ("yes (1)" if block.proven[in_ca1] else "no (0)")
+
+
+@pytest.mark.slow
+def test_selected_regions_select_their_cells(opened: tuple[Viewing, Page, Trouble]) -> None:
+    viewing, page, trouble = opened
+    page.goto(f"{viewing.list_url}v/0")
+    page.wait_for_function(READY, timeout=SECONDS)
+    box = page.get_by_placeholder("Find:")
+    box.fill("ca1")
+    box.press("Enter")
+    page.wait_for_function(f"[...{_SELECTED}].join() === '382'")
+    page.wait_for_function(READY, timeout=SECONDS)
+    assert any(address.endswith("/by_region/0.shard") for address in trouble.requests)
+    box.fill("")
+    panel = page.locator(PANELS).first.bounding_box()
+    assert panel is not None
+    page.mouse.dblclick(panel["x"] + panel["width"] * 0.45, panel["y"] + panel["height"] * 0.45)
+    page.wait_for_function(f"[...{_SELECTED}].length === 2")
+    page.keyboard.press("x")
+    page.wait_for_function(f"[...{_SELECTED}].length === 0")
 
 
 @dataclass(frozen=True)
@@ -172,10 +218,12 @@ def tour(request: pytest.FixtureRequest, browser: Browser, cohort: Path) -> Tour
     with viewer(browser, dataset, _TOUR_WINDOW) as (viewing, page, trouble):
         for number, scene in enumerate(viewing.scenes):
             page.goto(f"{viewing.list_url}v/{number}")
-            page.wait_for_function(_READY, timeout=_SECONDS)
-            page.evaluate("for (const layer of viewer.layerManager.managedLayers) layer.setVisible(true)")
+            page.wait_for_function(READY, timeout=SECONDS)
+            page.evaluate(SHOW, "image")
+            page.evaluate(SHOW, "segmentation")
+            page.evaluate(HIDE, CELLS)
             run = runs[scene.sample]
-            for layer, described in zip(scene.layers, state(viewing, number)["layers"], strict=True):
+            for layer, described in zip(scene.layers, state(viewing, number)["layers"], strict=False):
                 images[viewing.list_url + data_path(viewing, described)] = layer.image.path
                 target = layer.image.path.relative_to(dataset).as_posix()
                 truth = planes_behind(target, cohort / run.source / run.images[target].source)
@@ -188,7 +236,7 @@ def tour(request: pytest.FixtureRequest, browser: Browser, cohort: Path) -> Tour
 def shown_at(page: Page, layer: str, voxel: tuple[int, ...], expected: np.generic) -> tuple[tuple[int, ...], str]:
     """Go to a voxel and point at it; returns where the mouse is, and what a layer says, once that is as expected."""
     page.evaluate("at => { viewer.navigationState.position.value = Float32Array.from(at) }", voxel[::-1])
-    deadline = monotonic() + _LONGEST_S
+    deadline = monotonic() + LONGEST_S
     while True:
         at, values = values_under_the_mouse(page, 0.5, 0.5)
         if (at == voxel and is_value(values[layer], expected)) or monotonic() > deadline:
@@ -230,6 +278,6 @@ def test_the_list_leads_to_each_sample(opened: tuple[Viewing, Page, Trouble]) ->
         "sub-10001ko_sample-LeftHemisphere_stain-cFos",
         "sub-10002wt_sample-RightHemisphere_stain-cFos",
     ]
-    page.get_by_text("image, atlas and cells").last.click()
-    page.wait_for_function(_READY, timeout=_SECONDS)
+    page.get_by_text("image, atlas regions and cells").last.click()
+    page.wait_for_function(READY, timeout=SECONDS)
     assert page.title().startswith("sub-10002wt_sample-RightHemisphere")

@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import imagecodecs
+import numpy as np
 import pytest
-from viewed import RAW, ask, cohort, data_path, dataset, layers, own_dataset
 
 from catnip2bids import Viewing, view
 from catnip2bids.errors import UsageError
+from catnip2bids.viewing.cell_points import annotation_files
+from runs import Collector, level
+from viewed import CELL_LAYERS, KO, RAW, ask, cohort, data_path, dataset, layers, own_dataset
 
 __all__ = ["cohort", "dataset", "own_dataset"]
 
@@ -25,7 +29,7 @@ def viewing(dataset: Path) -> Iterator[Viewing]:
 
 @pytest.fixture(scope="module")
 def raw(viewing: Viewing) -> str:
-    return data_path(viewing, layers(viewing)["cFos"])
+    return data_path(viewing, layers(viewing)["image, cFos"])
 
 
 def test_files_of_images_come_as_they_are(dataset: Path, viewing: Viewing, raw: str) -> None:
@@ -108,6 +112,14 @@ def test_what_is_not_in_the_image_is_not_there(viewing: Viewing, raw: str, path:
         "v/0/..%2f__init__.py",
         "regions/0/99/info",
         "regions/0/2/x",
+        "cells",
+        "cells/0/99/info",
+        "cells/0/0/",
+        "cells/0/0/x",
+        "cells/0/0/../info",
+        "cells/99/0/info",
+        "thumbnails/99",
+        "thumbnails/x",
         "events/99",
         "/",
         "/x/",
@@ -127,7 +139,7 @@ def test_links_are_followed_only_inside_of_the_dataset(own_dataset: Path, tmp_pa
     (image / "inside").symlink_to(own_dataset / "participants.tsv")
     os.mkfifo(image / "pipe")
     with view(own_dataset) as viewing:
-        raw = data_path(viewing, layers(viewing)["cFos"])
+        raw = data_path(viewing, layers(viewing)["image, cFos"])
         for name in ("outside", "folder/secret", "circle", "pipe"):
             assert ask(viewing, raw + name).status == 404, name
         assert ask(viewing, raw + "inside").body == (own_dataset / "participants.tsv").read_bytes()
@@ -180,3 +192,57 @@ def test_nobody_listens_when_it_is_closed(dataset: Path) -> None:
         assert viewing.url == viewing.list_url  # two animals
     with socket.socket() as client:
         assert client.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_cells_come_in_ranges_as_the_table_has_them(viewing: Viewing) -> None:
+    cells = layers(viewing)[CELL_LAYERS[0]]
+    path = cells["source"].removeprefix(viewing.list_url).partition("|")[0]
+    files = annotation_files(viewing.scenes[0].cells[0].table)
+    assert ask(viewing, f"{path}info").headers["content-type"] == "application/json"
+    for name, content in files.items():
+        answer = ask(viewing, path + name, Range="bytes=8-23")
+        assert (answer.status, answer.body) == (206, content[8:24])
+
+
+def test_a_table_of_cells_that_cannot_be_read_is_named(own_dataset: Path) -> None:
+    collector = Collector()
+    table = next(own_dataset.rglob(f"{KO}_desc-FRSTseg10000_cells.tsv.gz"))
+    table.write_bytes(b"x")
+    with view(own_dataset, progress=collector) as viewing:
+        cells = layers(viewing)[CELL_LAYERS[0]]
+        assert ask(viewing, cells["source"].removeprefix(viewing.list_url).partition("|")[0] + "info").status == 500
+        assert ask(viewing, f"{data_path(viewing, layers(viewing)['image, cFos'])}zarr.json").status == 200
+    assert any(str(table) in warning for warning in collector.warnings)
+
+
+def test_missing_tables_and_links_out_of_the_dataset_are_named(own_dataset: Path, tmp_path: Path) -> None:
+    collector = Collector()
+    counted = next(own_dataset.rglob(f"{KO}_desc-FRSTseg10000_cells.tsv.gz"))
+    uncounted = counted.with_name(counted.name.replace("_cells", "_uncounted"))
+    counted.unlink()
+    uncounted.rename(tmp_path / "elsewhere.tsv.gz")
+    uncounted.symlink_to(tmp_path / "elsewhere.tsv.gz")
+    with view(own_dataset, progress=collector) as viewing:
+        assert not {*CELL_LAYERS[:2]} & layers(viewing).keys()
+    warnings = "\n".join(collector.warnings)
+    assert f"is not shown: {counted}: does not exist" in warnings
+    assert f"is not shown: {uncounted}: is a link out of" in warnings
+
+
+def test_the_list_has_a_picture_of_each_scene(dataset: Path, viewing: Viewing) -> None:
+    page = ask(viewing, "").body.decode()
+    for number in range(len(viewing.scenes)):
+        assert f'src="thumbnails/{number}"' in page
+        answer = ask(viewing, f"thumbnails/{number}")
+        assert answer.headers["content-type"] == "image/webp"
+        assert imagecodecs.webp_decode(answer.body).max() > 50
+    pixels = imagecodecs.webp_decode(ask(viewing, "thumbnails/0").body)
+    smallest = level(dataset / f"{RAW}.ome.zarr", 1)
+    assert pixels.shape[:2] == smallest.shape[1:]
+    middle = smallest[len(smallest) // 2].astype(float)
+    assert np.corrcoef(middle.ravel(), pixels[..., 0].ravel())[0, 1] > 0.9
+
+
+def test_the_client_loads_the_search_of_names(viewing: Viewing) -> None:
+    assert b'<script defer src="search.js"></script>' in ask(viewing, "v/0/").body
+    assert ask(viewing, "v/0/search.js").headers["content-type"] == "text/javascript"

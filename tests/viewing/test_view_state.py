@@ -12,8 +12,15 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+
+from catnip2bids import Viewing, convert, view
+from catnip2bids.enums import Compression, Naming, OmeZarrVersion
+from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
+from made_up import some_image, write_slices
+from runs import Array, Collector, level
 from viewed import (
     ATLAS,
+    CELL_LAYERS,
     RAW,
     ask,
     cohort,
@@ -26,12 +33,6 @@ from viewed import (
     tiff_dataset,
 )
 
-from catnip2bids import Viewing, convert, view
-from catnip2bids.enums import Compression, Naming, OmeZarrVersion
-from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
-from made_up import some_image, write_slices
-from runs import Array, Collector, level
-
 __all__ = ["cohort", "dataset", "own_dataset", "tiff_dataset"]
 
 VOXEL_SIZE_UM = (3.7, 3.7, 5.0)
@@ -41,26 +42,28 @@ def test_layers_of_a_sample(dataset: Path) -> None:
     with view(dataset) as viewing:
         shown = layers(viewing, 2)  # of today: it has everything
     assert [(name, layer["type"], layer["visible"]) for name, layer in shown.items()] == [
-        ("cFos", "image", True),
-        ("FRST", "image", False),
-        ("atlas", "segmentation", True),
-        ("hemispheremask", "image", False),
-        ("FRSTseg10000", "image", True),
-        ("FRSTsegfiltered10000", "image", False),
-        ("FRSTseg15000", "image", True),
-        ("FRSTsegfiltered15000", "image", False),
+        ("image, cFos", "image", True),
+        ("cell filter (FRST)", "image", False),
+        ("atlas regions", "segmentation", True),
+        ("hemisphere mask", "image", False),
+        ("cells, threshold 10000", "image", False),
+        ("cell volumes, threshold 10000", "image", False),
+        ("cells, threshold 15000", "image", False),
+        ("cell volumes, threshold 15000", "image", False),
+        (CELL_LAYERS[0], "annotation", True),
+        *((name, "annotation", False) for name in CELL_LAYERS[1:]),
     ]
-    assert shown["FRSTseg10000"]["shader"] != shown["FRSTseg15000"]["shader"]
+    assert shown["cells, threshold 10000"]["shader"] != shown["cells, threshold 15000"]["shader"]
 
 
 def test_heat_maps_are_shown_by_themselves_on_their_own_grid(dataset: Path) -> None:
     with view(dataset) as viewing:
         found = state(viewing, 3)
     assert [(layer["name"], layer["visible"]) for layer in found["layers"]] == [
-        ("heatmap10000", True),
-        ("heatmapcorrected10000", False),
-        ("heatmap15000", False),
-        ("heatmapcorrected15000", False),
+        ("heat map, threshold 10000", True),
+        ("corrected heat map, threshold 10000", False),
+        ("heat map, threshold 15000", False),
+        ("corrected heat map, threshold 15000", False),
     ]
     assert found["dimensions"] == {name: [pytest.approx(25e-6), "m"] for name in "xyz"}
 
@@ -80,15 +83,16 @@ def test_place_and_contrast(dataset: Path) -> None:
 
 def test_regions_have_the_names_and_colours_of_the_table(dataset: Path) -> None:
     with view(dataset) as viewing:
-        atlas = layers(viewing)["atlas"]
+        atlas = layers(viewing)["atlas regions"]
         path = atlas["source"][1].removeprefix(viewing.list_url).partition("|")[0]
         properties = json.loads(ask(viewing, f"{path}info").body)["inline"]
     table = (dataset / "derivatives/catnip/dseg.tsv").read_text().splitlines()
     rows = {row.split("\t")[0]: row.split("\t") for row in table[1:]}
     occurring = {str(value) for value in np.unique(level(dataset / f"{ATLAS}.ome.zarr")) if value != 0}
     assert set(properties["ids"]) == occurring
-    assert properties["properties"][0]["values"] == [rows[value][1].replace("_", " ") for value in properties["ids"]]
-    assert properties["properties"][1]["values"] == [rows[value][2] for value in properties["ids"]]
+    labels = properties["properties"][0]["values"]
+    assert labels == [f"{rows[value][2]} - {rows[value][1].replace('_', ' ')}" for value in properties["ids"]]
+    assert "CA1 - Field CA1" in labels
     assert atlas["segmentColors"] == {value: rows[value][3] for value in occurring}
 
 
@@ -128,7 +132,7 @@ def test_an_atlas_alone_has_names(dataset: Path, tmp_path: Path, place: str) -> 
         (layer,) = layers(viewing).values()
         assert layer["type"] == "segmentation"
         path = layer["source"][1].removeprefix(viewing.list_url).partition("|")[0]
-        assert "Caudoputamen" in json.loads(ask(viewing, f"{path}info").body)["inline"]["properties"][0]["values"]
+        assert "CP - Caudoputamen" in json.loads(ask(viewing, f"{path}info").body)["inline"]["properties"][0]["values"]
 
 
 def test_labels_inside_of_an_image_of_version_04_come_along(cohort: Path, tmp_path: Path) -> None:
@@ -137,18 +141,18 @@ def test_labels_inside_of_an_image_of_version_04_come_along(cohort: Path, tmp_pa
     with view(embedding / f"{RAW}.ome.zarr") as viewing:
         shown = layers(viewing)
         assert [(name, layer["type"], layer["visible"]) for name, layer in shown.items()] == [
-            ("cFos", "image", True),
-            ("atlas", "segmentation", True),
-            ("hemispheremask", "image", False),
-            ("FRSTseg10000", "image", True),
-            ("FRSTseg15000", "image", True),
+            ("image, cFos", "image", True),
+            ("atlas regions", "segmentation", True),
+            ("hemisphere mask", "image", False),
+            ("cells, threshold 10000", "image", True),
+            ("cells, threshold 15000", "image", True),
         ]
-        assert shown["FRSTseg10000"]["shader"] != shown["FRSTseg15000"]["shader"]
-        source: str = shown["atlas"]["source"][0]
+        assert shown["cells, threshold 10000"]["shader"] != shown["cells, threshold 15000"]["shader"]
+        source: str = shown["atlas regions"]["source"][0]
         assert source.endswith("|zarr2:")
-        assert ask(viewing, data_path(viewing, shown["atlas"]) + ".zattrs").status == 200
+        assert ask(viewing, data_path(viewing, shown["atlas regions"]) + ".zattrs").status == 200
     with view(embedding) as viewing:
-        assert list(layers(viewing))[:3] == ["cFos", "FRST", "atlas"]
+        assert list(layers(viewing))[:3] == ["image, cFos", "cell filter (FRST)", "atlas regions"]
 
 
 def test_of_labels_inside_of_a_foreign_image_the_first_is_shown(cohort: Path, tmp_path: Path) -> None:
@@ -268,7 +272,13 @@ def test_what_is_missing_or_damaged_is_named_and_the_rest_is_shown(own_dataset: 
     shutil.rmtree(own_dataset / f"{ATLAS}.ome.zarr")
     (own_dataset / f"{RAW}.ome.zarr/0/zarr.json").write_text("{")
     with view(own_dataset, progress=collector) as viewing:
-        assert list(layers(viewing)) == ["FRST", "hemispheremask", "FRSTseg10000", "FRSTseg15000"]
+        assert list(layers(viewing)) == [
+            "cell filter (FRST)",
+            "hemisphere mask",
+            "cells, threshold 10000",
+            "cells, threshold 15000",
+            *CELL_LAYERS,
+        ]
     assert sorted(Path(text.split(": ")[1]).name for text in collector.warnings) == [
         Path(f"{RAW}.ome.zarr").name,
         Path(f"{ATLAS}.ome.zarr").name,
@@ -319,7 +329,14 @@ def test_wrong_metadata_are_named_and_all_other_images_are_shown(damaged: Path, 
         view(image)
     assert str(image) in str(refused.value)
     with view(damaged, progress=collector) as viewing:
-        assert list(layers(viewing)) == ["cFos", "FRST", "hemispheremask", "FRSTseg10000", "FRSTseg15000"]
+        assert list(layers(viewing)) == [
+            "image, cFos",
+            "cell filter (FRST)",
+            "hemisphere mask",
+            "cells, threshold 10000",
+            "cells, threshold 15000",
+            *CELL_LAYERS,
+        ]
     (warning,) = collector.warnings
     assert str(image) in warning
     assert words in warning
@@ -369,7 +386,7 @@ def test_names_are_never_markup(own_dataset: Path, tmp_path: Path) -> None:
     name = "<img src=x onerror=alert(1)> & 'co"
     with view(own_dataset.rename(tmp_path / name)) as viewing:
         page = ask(viewing, "").body.decode()
-    assert "<img" not in page
+    assert "<img src=x" not in page
     assert "&lt;img src=x onerror=alert(1)&gt; &amp;" in page
 
 

@@ -34,7 +34,8 @@ from catnip2bids.volume import (
 )
 from catnip2bids.volume.plane_buffer import PlaneBuffer
 from catnip2bids.volume.zarr import ZarrVolume, inspect_zarr, zarr_volume
-from made_up import Array, found, read_all, some_image, some_labels, the_problem, write_tiff, write_unit
+from made_up import Array, found, read_all, some_image, some_labels, the_problem, write_slices, write_tiff, write_unit
+from runs import Collector
 
 VERSIONS = ("0.4", "0.5", "0.5 sharded")
 SHAPE, CHUNK = (13, 30, 21), (4, 8, 10)
@@ -527,6 +528,18 @@ def test_chunks_that_are_not_stored_are_counted(tmp_path: Path, version: str, op
     (warning,) = inspection.warnings
     assert warning.startswith(f"{path}: 2 of 48 chunks are not stored")
     np.testing.assert_array_equal(read_all(found(inspection)), image[0])
+
+
+def test_chunks_that_our_writer_leaves_out_are_no_warning(tmp_path: Path) -> None:
+    write_slices(tmp_path / "slices", np.zeros((3, 20, 20), "uint8"))
+    catnip2bids.convert(tmp_path / "slices", tmp_path / "image.ome.zarr", (1, 1, 1))
+    inspection = inspect_zarr(tmp_path / "image.ome.zarr")
+    assert inspection.warnings == ()
+    (note,) = inspection.notes
+    assert note.endswith("1 of 1 chunk is not stored, because catnip2bids leaves out chunks in which all voxels are 0")
+    told = Collector()
+    catnip2bids.convert(tmp_path / "image.ome.zarr", tmp_path / "again.ome.zarr", progress=told)
+    assert (note in told.notes, told.warnings) == (True, [])
 
 
 def test_an_image_without_gaps_has_no_warning(tmp_path: Path) -> None:

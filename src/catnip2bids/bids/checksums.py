@@ -3,9 +3,9 @@
 Pixels have hashes of their own (`catnip2bids.bids.plane_hashes`), in any format. This file covers the rest: tables,
 sidecars, texts, copies of source files, metadata inside OME-Zarr images, provenance, and the tables of plane hashes.
 
-Invariant: files that must never change (copies, counts, cells, metadata of images, plane hashes) get a checksum only
-when they are written, and keep it even if they are missing or packaging was killed in between, so that packaging again
-does not accept damaged files. The first line is the checksum of all others.
+Invariant: files that must never change (copies, counts, cells, metadata of images, plane hashes, files of `share`) get
+a checksum only when they are written, and keep it even if they are missing or packaging was killed in between, so that
+packaging again does not accept damaged files. The first line is the checksum of all others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from math import inf
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import is_temporary, markers_path, remove, write_bytes
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, NEUROGLANCER, SOURCEDATA
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.documents import open_without_waiting, read_bytes, read_object
 from catnip2bids.enums import IMAGE_ENDINGS
@@ -38,8 +38,8 @@ _DOCUMENTS = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
 _OF_SAMPLE = ("_counts.tsv", "_cells.tsv.gz", "_uncounted.tsv.gz")
 """Tables of a sample, which are written again only if what they are made from has changed."""
 _LONGEST_PATH = 4096
-_OURS = (f"{SOURCEDATA}/", f"{FOLDER.as_posix()}/", f"{DERIVATIVE}/", f"{COUNTS}/", "sub-")
-"""Where packaging writes; people may add files elsewhere."""
+_OURS = (f"{SOURCEDATA}/", f"{FOLDER.as_posix()}/", f"{DERIVATIVE}/", f"{COUNTS}/", f"{NEUROGLANCER}/", "sub-")
+"""Where packaging and `share` write; people may add files elsewhere."""
 NOT_CHECKED = ("docs", ".git")
 """Folders of the dataset: reports are redrawn at any time, version control keeps its own checksums."""
 
@@ -98,6 +98,8 @@ def write_checksums(dataset: Path, earlier: Mapping[str, str], changed: Collecti
     Other files that must not change keep their earlier checksums; those without one are left out, for `verify` to name.
     """
     roots, aside, since = {path.as_posix() for path in changed}, _aside(dataset), inf
+    if not (dataset / NEUROGLANCER).is_dir():  # people may delete what `share` made
+        roots.add(NEUROGLANCER.as_posix())
     if aside.is_file():  # files with a later ctime were written by catnip2bids
         since = aside.stat().st_ctime_ns if aside.stat().st_size else 0
     kept = {file: sha256 for file, sha256 in earlier.items() if _never_changes(file) and not _is_below(file, roots)}
@@ -196,8 +198,8 @@ def _is_newer(path: Path, time_ns: int) -> bool:
 
 
 def _never_changes(file: str) -> bool:
-    of_run = file.startswith(("sourcedata/", f"{FOLDER.as_posix()}/pixels/")) or ".ome.zarr/" in file
-    return of_run or file.endswith(_OF_SAMPLE)
+    folders = ("sourcedata/", f"{FOLDER.as_posix()}/pixels/", f"{NEUROGLANCER}/sub-")
+    return file.startswith(folders) or ".ome.zarr/" in file or file.endswith(_OF_SAMPLE)
 
 
 def _may_be_listed(file: str) -> bool:

@@ -18,6 +18,8 @@ DERIVATIVE = PurePosixPath("derivatives/catnip")
 """CATNIP's results."""
 COUNTS = PurePosixPath("derivatives/catnip-counts")
 """Tables of counts; not a BIDS derivative, because BIDS has no name for them."""
+NEUROGLANCER = PurePosixPath("derivatives/catnip-neuroglancer")
+"""Files of `share` for Neuroglancer; not a BIDS derivative either."""
 SOURCEDATA = PurePosixPath("sourcedata/catnip")
 """Copies of source files."""
 LABEL = "[0-9a-zA-Z+]+"

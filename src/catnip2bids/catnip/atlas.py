@@ -152,7 +152,8 @@ def _regions(path: Path, text: str) -> dict[int, Region]:
     if channels := [name for name in _RGB if name in map(str.lower, lines.header)]:
         missing = [name for name in _RGB if name not in channels]
         if missing:
-            raise SourceError(f"{path}, line {lines.header_line}: has no column {missing[0]} beside {channels[0]}")
+            what = f"has a column {channels[0]} and no column {missing[0]}; add it, or leave out all three"
+            raise SourceError(f"{path}, line {lines.header_line}: {what}")
     rows = lines.named(_KIND)
     if not rows:
         raise SourceError(f"{path}: has no rows; {_KIND.remedy}")
@@ -200,7 +201,7 @@ def _color(row: Row) -> str | None:
     if by_name is None:
         return by_channels
     if not _HEX_COLOR.fullmatch(by_name):
-        raise row.error(_COLOR, f"the colour {by_name!r} is not of the form #rrggbb")
+        raise row.error(_COLOR, f"the colour {by_name!r} is not of the form #rrggbb; correct it, or leave it empty")
     digits = by_name.lower().removeprefix("#")
     color = "#" + (digits if len(digits) == 6 else "".join(digit * 2 for digit in digits))
     if by_channels not in (None, color):

@@ -98,6 +98,8 @@ class ComponentType:
     made_from
         Role of the component it was computed from, with the same threshold if that has one. Where their pixels are
         the same, this one is left out.
+    title
+        Name of its layer in the viewer; ``{threshold}`` is filled in.
     value_name
         Meaning of the values of a mask other than 0.
     is_segmentation
@@ -121,6 +123,7 @@ class ComponentType:
     raw: bool = False
     in_image_space: bool = False
     made_from: str | None = None
+    title: str = ""
     value_name: str | None = None
     is_segmentation: bool = False
     is_corrected: bool = False
@@ -134,6 +137,10 @@ class ComponentType:
     def described(self, threshold: int | None) -> str:
         """Return the description with the threshold in it."""
         return self.description.format(threshold=threshold)
+
+    def titled(self, threshold: int | None) -> str:
+        """Return the title with the threshold in it."""
+        return self.title.format(threshold=threshold)
 
     def desc_label(self, threshold: int | None) -> str | None:
         """Return the label of the ``desc-`` entity with the threshold in it; None if there is none."""

@@ -48,6 +48,7 @@ HEMISPHERE_MASK = _native(
     content=Content.MASK,
     description="hemisphere mask (brain mask for whole brains) on the image grid: 1 inside",
     desc="hemispheremask",
+    title="hemisphere mask",
     in_image_space=True,
     made_from="N4",
     value_name="inside",
@@ -63,6 +64,16 @@ LOG = _file(
 )
 """The log with the settings of the run."""
 
+CELL_LIST = _file(
+    role="celllist",
+    pattern=rf"{_CHANNEL}FRST_seg/cellvolumes/{_THRESHOLD}_cellpixelIDlist\.mat",
+    examples=("FRST_seg/cellvolumes/FRSTseg_00010000_cellpixelIDlist.mat",),
+    content=Content.OTHER,
+    description="every voxel of every counted cell, for FRST at least {threshold}",
+    reason="CATNIP's own list of cells, from which the table of cells is made; kept as it is",
+)
+"""The list of the voxels of all counted cells."""
+
 COMPONENTS: tuple[ComponentType, ...] = (
     # ---- images on the native grid
     _native(
@@ -72,6 +83,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         content=Content.IMAGE,
         description="light-sheet image after N4 bias-field correction",
         desc="N4",
+        title="image",
         raw=True,
     ),
     _native(
@@ -81,6 +93,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         content=Content.IMAGE,
         description="light-sheet image after N4 bias-field correction, 0 outside the hemisphere mask",
         desc="N4masked",
+        title="masked image",
         raw=True,
         made_from="N4",
     ),
@@ -91,6 +104,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         content=Content.IMAGE,
         description="fast radial symmetry transform of the image",
         desc="FRST",
+        title="cell filter (FRST)",
         made_from="N4",
     ),
     _native(
@@ -100,6 +114,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         content=Content.IMAGE,
         description="fast radial symmetry transform of the image, 0 outside the hemisphere",
         desc="FRSThemisphere",
+        title="cell filter (FRST), hemisphere",
         made_from="FRST",
     ),
     _native(
@@ -109,6 +124,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         content=Content.LABELS,
         description="atlas labels warped to the image",
         desc="atlas",
+        title="atlas regions",
         in_image_space=True,
         made_from="N4",
     ),
@@ -119,6 +135,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         content=Content.LABELS,
         description="atlas labels warped to the image, 0 outside the hemisphere mask; CATNIP counts cells in these",
         desc="atlasmasked",
+        title="atlas regions, masked",
         in_image_space=True,
         made_from="N4",
         beside=ActionWhenPresent(
@@ -138,6 +155,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
             content=Content.MASK,
             description="binary cell segmentation, FRST at least {threshold}: 255 inside cells",
             desc="FRSTseg{threshold}",
+            title="cells, threshold {threshold}",
             in_image_space=True,
             made_from="FRST",
             value_name="cell",
@@ -155,6 +173,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
             description="cells of FRST at least {threshold} within the range of cell sizes: "
             "each voxel holds the volume of its cell in voxels",
             desc="FRSTsegfiltered{threshold}",
+            title="cell volumes, threshold {threshold}",
             in_image_space=True,
             made_from="FRSTseg",
         )
@@ -171,6 +190,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         storage=SourceFormat.STACK,
         description="heat map of the cells of FRST at least {threshold} in the atlas space",
         desc="heatmap{threshold}",
+        title="heat map, threshold {threshold}",
         made_from="FRSTseg",
     ),
     _heatmap(
@@ -181,6 +201,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         storage=SourceFormat.NIFTI,
         description="heat map of the cells of FRST at least {threshold} in the atlas space",
         desc="heatmap{threshold}",
+        title="heat map, threshold {threshold}",
         made_from="FRSTseg",
         beside=ActionWhenPresent("heatmap", Action.COPY, _REPEATED),
     ),
@@ -191,6 +212,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         storage=SourceFormat.STACK,
         description="heat map of the cells of FRST at least {threshold} in the atlas space, 0 in the exclusion mask",
         desc="heatmapcorrected{threshold}",
+        title="corrected heat map, threshold {threshold}",
         made_from="heatmap",
         is_corrected=True,
     ),
@@ -201,6 +223,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         storage=SourceFormat.NIFTI,
         description="heat map of the cells of FRST at least {threshold} in the atlas space, 0 in the exclusion mask",
         desc="heatmapcorrected{threshold}",
+        title="corrected heat map, threshold {threshold}",
         made_from="heatmap",
         is_corrected=True,
         beside=ActionWhenPresent("heatmapcorrected", Action.COPY, _REPEATED),
@@ -222,6 +245,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         desc="FRSTsegcorrected{threshold}",
         is_corrected=True,
     ),
+    CELL_LIST,
     _file(
         role="cellvolumes",
         pattern=rf"{_CHANNEL}FRST_seg/cellvolumes/{_THRESHOLD}\w*\.(?:csv|mat)",
@@ -280,6 +304,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         action=Action.EXCLUDE,
         reason="an intermediate that CATNIP itself removes at its end; it has no part in any result",
         desc="N4field",
+        title="bias field",
     ),
     _native(
         role="flipped",
@@ -290,6 +315,7 @@ COMPONENTS: tuple[ComponentType, ...] = (
         action=Action.EXCLUDE,
         reason="a mirrored copy of CATNIP's input, not a result; the input itself is what to archive",
         desc="flipped",
+        title="mirrored input",
     ),
 )
 """The component table. Where two rows match, the first one counts."""

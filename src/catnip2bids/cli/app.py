@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from catnip2bids.cli.options import split_voxel_sizes
-from catnip2bids.cli.read_commands import compare, report, validate, verify, view
+from catnip2bids.cli.read_commands import compare, report, share, validate, verify, view
 from catnip2bids.cli.write_commands import convert, demo, package, restore, scan
 from catnip2bids.errors import Catnip2bidsError, NotEnoughMemoryError
 from catnip2bids.formatting import format_bytes
@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, scan, package, convert, compare, verify, restore, validate, report, view):
+for command in (demo, scan, package, convert, compare, verify, restore, validate, report, view, share):
     app.command()(command)
 
 
@@ -44,7 +44,8 @@ def main() -> None:
             )
         _commands()(list(split_voxel_sizes(sys.argv[1:])))
     except Catnip2bidsError as error:
-        print_message("error", str(error))
+        for fact in str(error).splitlines():  # a line each, also where messages are not wrapped
+            print_message("error", fact)
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno != ENAMETOOLONG:

@@ -275,7 +275,10 @@ class JobProgress(Progress):
 
     def start(self, n_voxels: int) -> None:
         """Set the total number of voxels of a step; the next one begins anew."""
-        self._bar.reset(self._task, total=n_voxels, visible=ON_TERMINAL)
+        if self._bar.tasks[0].total is None:
+            self._bar.update(self._task, total=n_voxels)
+        else:
+            self._bar.reset(self._task, total=n_voxels, visible=ON_TERMINAL)
 
     def item(self, name: str, how: str | None = None) -> None:
         """Show the current image; `how` says how its pixels are written, if there are several ways."""

@@ -1,4 +1,4 @@
-"""The commands that read existing data: compare, verify, validate, report, view.
+"""The commands that read existing data: compare, verify, validate, report, view, share.
 
 Invariant: a command parses arguments, calls one function of the API, and prints its result.
 """
@@ -143,7 +143,10 @@ def _finish_check(
     raise typer.Exit(0 if ok else 1)
 
 
-def report(dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset to report on.")]) -> None:
+def report(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset to report on.")],
+    jobs: options.Jobs = None,
+) -> None:
     """Write an HTML report to docs/report/index.html in the dataset. It opens without a server or a network.
 
     It includes the last results of validate and verify.
@@ -154,7 +157,7 @@ def report(dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Data
     from catnip2bids.reporting import report as draw
 
     with JobProgress() as progress:
-        drawn = draw(dataset, progress)
+        drawn = draw(dataset, progress, jobs=jobs)
         if leftovers := leftovers_below(dataset):
             progress.note(ignored(leftovers))
         for problem in drawn.problems:
@@ -197,3 +200,38 @@ def view(
             elif browser and not opened:
                 progress.note("no browser could be opened; open the address above in one")
             viewing.wait()
+
+
+def share(
+    dataset: options.Packaged,
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url", metavar="URL", help="Address of the dataset's root folder on a web server or in a bucket."
+        ),
+    ],
+    client: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Neuroglancer to open (default: https://neuroglancer-demo.appspot.com)."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the links as JSON to stdout.")] = False,
+) -> None:
+    """Make links that open a published dataset in a public Neuroglancer, with images, regions by name and cells.
+
+    Adds files to derivatives/catnip-neuroglancer, which have to be published with the dataset. Sends nothing anywhere.
+    The server must allow other web pages to read (CORS) and answer requests for byte ranges.
+
+    Examples: [bold]catnip2bids share dataset --url https://data.example.org/dataset[/],
+    [bold]catnip2bids share dataset --url https://BUCKET.s3.amazonaws.com/dataset --json[/]
+    """
+    from catnip2bids.cli.console import JobProgress
+    from catnip2bids.cli.terminal import show_links
+    from catnip2bids.sharing import PUBLIC_CLIENT
+    from catnip2bids.sharing import share as share_dataset
+
+    with JobProgress("describing") as progress:
+        shared = share_dataset(dataset, url, client=client or PUBLIC_CLIENT, progress=progress)
+    show_links(shared)
+    if as_json:
+        typer.echo(json.dumps(shared.to_json(), indent=1))
+    raise typer.Exit(0 if shared.ok else 1)

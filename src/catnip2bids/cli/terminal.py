@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from catnip2bids.packaging.tasks import RunTasks
     from catnip2bids.plan import ScanReport
     from catnip2bids.restoration import Restoration
+    from catnip2bids.sharing import SharedDataset
     from catnip2bids.validation import ValidationReport
     from catnip2bids.validation.findings import Finding
     from catnip2bids.verification import Verification
@@ -338,12 +339,22 @@ def _what_differs(name: str) -> str:
 
 
 def show_viewing(viewing: Viewing, *, with_url: bool = True) -> None:
-    """Print the addresses of the viewer and alternatives to it; `with_url=False` if the URL goes to stdout."""
+    """Print the address of the viewer and how to use it elsewhere; `with_url=False` if the address goes to stdout."""
     if with_url:
         print_address(viewing.url)
-    if viewing.url != viewing.list_url and len(viewing.scenes) > 1:
-        print_line("everything that can be looked at:")
-        print_address(viewing.list_url)
-    print_line(f"from another machine: ssh -L {viewing.port}:127.0.0.1:{viewing.port} {gethostname()}")
+        if viewing.url != viewing.list_url:
+            print_line("list of scenes, with help:")
+            print_address(viewing.list_url)
+    tunnel = f"-L {viewing.port}:127.0.0.1:{viewing.port} {gethostname()}"
+    print_line(f"from another machine: ssh {tunnel}")
+    print_line(f"from outside of a cluster: ssh -J LOGIN_NODE {tunnel}")
     print_line(f"in napari instead: {viewing.napari_command}")
     print_line("Ctrl-C ends it")
+
+
+def show_links(shared: SharedDataset) -> None:
+    """Print a link for each scene."""
+    for link in shared.links:
+        print_line(f"{link.run}, {link.scene}:")
+        print_address(link.link)
+    print_line(f"publish the dataset with {shared.folder}, where links.tsv has the links, too")

@@ -73,7 +73,7 @@ def scan(
 
     if output is not None:
         refuse_plan_file(output, sources, overwrite=overwrite)
-    with JobProgress() as progress:
+    with refusing(), JobProgress() as progress:
         report = report_on(scan_sources(sources, progress))
         if report.found.leftovers:
             progress.note(ignored(report.found.leftovers))
@@ -83,12 +83,19 @@ def scan(
         plan = output or Path("plan.toml")
         try:
             write_plan(report.plan, plan, report.found, overwrite=overwrite)
-            print_line(f"{plan}: the plan; correct it where it is wrong, then package --plan {plan}")
+            print_line(f"{plan}: the plan; {_what_next(plan, len(report.problems))}")
         except PlanError as error:
             if output is not None:
                 raise
             progress.warning(f"no plan is written: {error}")
     raise typer.Exit(1 if report.problems else 0)
+
+
+def _what_next(plan: Path, n_problems: int) -> str:
+    if not n_problems:
+        return f"correct it where it is wrong, then package --plan {plan}"
+    them = "the problem" if n_problems == 1 else f"the {n_problems:,} problems"
+    return f"settle {them} first: correct the files and scan again, or exclude the entries in the plan"
 
 
 def package(

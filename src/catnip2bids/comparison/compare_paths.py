@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from catnip2bids.atomic_write import output_folder, raising_write_errors
 from catnip2bids.comparison.compared_volume import ComparedVolume, open_compared, with_inspection
 from catnip2bids.comparison.files import FileComparison, compare_files, compare_tables, looks_like_counts
-from catnip2bids.comparison.output import write_report
+from catnip2bids.comparison.output import DOCUMENT, write_report
 from catnip2bids.comparison.path_kind import (
     PathKind,
     comparable_in,
@@ -90,7 +90,10 @@ def compare(
         )
         comparison = _compare(path_1, path_2, slice_numbers, resources, progress)
         if folder is not None:
+            replaces = (Path(folder) / DOCUMENT).exists()
             write_report(comparison, Path(folder))
+            if replaces:
+                progress.note(f"{folder}: held an earlier comparison, which this one has replaced")
     return comparison
 
 
@@ -101,7 +104,7 @@ def _output_folder(folder: Path, read: tuple[Path, Path]) -> Iterator[None]:
         if folder.resolve().is_relative_to(path.resolve()):
             raise UsageError(f"{folder}: is inside of {path}, which is only read; choose another folder with -o")
     there = sorted(path.name for path in without_leftovers(folder.iterdir())) if folder.is_dir() else []
-    if there and "comparison.json" not in there:
+    if there and DOCUMENT not in there:
         raise UsageError(f"{folder}: holds {there[0]} and no comparison; give a new folder with -o")
     with raising_write_errors(folder), output_folder(folder):
         yield

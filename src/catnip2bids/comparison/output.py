@@ -27,6 +27,7 @@ from catnip2bids.comparison.volumes import Evidence, Relation, VolumeComparison
 from catnip2bids.html_pages import page_templates
 from catnip2bids.paths import safe_path
 
+DOCUMENT = "comparison.json"
 COLUMNS = (
     "filepath_1",
     "filepath_2",
@@ -51,7 +52,7 @@ def write_report(comparison: Comparison, folder: Path) -> None:
     texts = {
         "comparison_results.csv": _csv(rows),
         "different.csv": _csv(row for row in rows if row["same_hash"] is False),
-        "comparison.json": json.dumps(_document(comparison), indent=1, ensure_ascii=False) + "\n",
+        DOCUMENT: json.dumps(_document(comparison), indent=1, ensure_ascii=False) + "\n",
         "index.html": _page(comparison),
     }
     with raising_write_errors(folder):

@@ -202,8 +202,7 @@ def _read(
                 on_rows(rows)
             return replace(plane, sha256=digest.hexdigest())
     except SourceError as error:
-        path = plane.source.path  # tifffile reports the absolute one
-        return replace(plane, problem=str(error).replace(str(path.absolute()), str(path)))
+        return replace(plane, problem=str(error))
 
 
 def _compared(pairing: VolumePair, number: int, one: SequentialPlane, two: SequentialPlane) -> PlanePair:

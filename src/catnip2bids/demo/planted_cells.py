@@ -24,7 +24,7 @@ _OUTSIDE: Final = -1  # in the brain, but not in the hemisphere mask
 _MOST_PLACES: Final = 100_000
 _REACH_VOXELS: Final = 4  # how far around a place regions are looked up
 _MOST_TRIES: Final = 100
-_BORDER: Final = 1  # voxels on each side of the axis of a long cell
+_WIDTH: Final = 3  # voxels across a long cell
 
 
 def _ball(squared_radius: int) -> Voxels:
@@ -154,11 +154,10 @@ def _from_image_border(brain: _Brain) -> Iterator[Voxels]:
 
     The region begins so near to the first plane that its box begins there.
     """
-    width = 1 + 2 * _BORDER
     near = brain.places[brain.places[:, 0] < 2 * brain.downsampling[0]]
     for _, y, x in near[brain.regions(near) > 0][:_MOST_TRIES]:
         first_plane = int((brain.labels[:, y, x] > 0).argmax())
-        voxels = np.add(_block((2 * first_plane + 2, width, width)), (0, y - _BORDER, x - _BORDER))
+        voxels = np.add(_block((2 * first_plane + 2, _WIDTH, _WIDTH)), (0, y - _WIDTH // 2, x - _WIDTH // 2))
         if brain.is_inside(voxels).all():
             regions = brain.regions(voxels)
             values, n_voxels = np.unique(regions, return_counts=True)
@@ -181,11 +180,11 @@ def _across_box(brain: _Brain, region: int) -> Iterator[Voxels]:
     n_kept = brain.downsampling[2] + 5  # the most voxels of a row between box and region
     n_inside, n_outside = n_kept + 2, n_kept + 4
     for z, y in tips[len(tips) // 2 :]:
-        start = (z - _BORDER, y - _BORDER, x - n_outside)
-        voxels = np.add(_block((1 + 2 * _BORDER, 1 + 2 * _BORDER, n_inside + n_outside)), start)
+        start = (z - _WIDTH // 2, y - _WIDTH // 2, x - n_outside)
+        voxels = np.add(_block((_WIDTH, _WIDTH, n_inside + n_outside)), start)
         if brain.is_inside(voxels).all():
             n_in_region = np.count_nonzero(brain.regions(voxels) == region)
-            if 9 * n_kept < n_in_region < len(voxels) / 2:
+            if n_kept * _WIDTH**2 < n_in_region < len(voxels) / 2:
                 yield voxels
 
 

@@ -27,6 +27,7 @@ from catnip2bids.bids.cell_tables import (
     encode_header,
 )
 from catnip2bids.bids.provenance import PROVENANCE, CellsRecord, ImageRecord, RunRecord
+from catnip2bids.catnip.components import CELL_LIST
 from catnip2bids.catnip.counts import RegionCount, read_counts
 from catnip2bids.cells.cell_list import read_cell_list
 from catnip2bids.cells.counting_rule import FATES, Fate, Judged, Rule, Tally
@@ -38,7 +39,6 @@ from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import inside, safe_path
 from catnip2bids.volume import file_states
 
-_CELL_LIST = "_cellpixelIDlist.mat"
 _ROW = np.dtype([("centre", "f8", 3), ("n_voxels", "i8"), ("region", "i8"), ("fate", "i1")])
 _BLOCK_ROWS = 2**16
 _ROW_BYTES = 1000
@@ -82,15 +82,15 @@ class CellsTask:
         return self.images.n_voxels * (2 if has_two else 1)
 
 
-def cells_tasks(tasks: RunTasks, record: RunRecord, dataset: Path) -> list[CellsTask]:
+def cells_tasks(tasks: RunTasks, record: RunRecord) -> list[CellsTask]:
     """List the tables of cells of a run whose images are all made."""
-    entries = [entry for copy in tasks.copies for entry in (copy.entry,) if entry.path.endswith(_CELL_LIST)]
-    lists = {entry.threshold: entry.location for entry in entries}
+    copied = [copy.entry for copy in tasks.copies]
+    lists = {entry.threshold: entry.location for entry in copied if entry.component == CELL_LIST}
     tables = {task.entry.threshold: task for task in tasks.counts if not task.component.is_corrected}
     found = []
     for images in images_of_cells(record.images):
         table = tables.get(images.threshold)
-        counts = read_counts(dataset / table.target) if table and (dataset / table.target).is_file() else []
+        counts = _read_counts(table.entry.location) if table else []
         x, y, z = record.images[images.segmentation].voxel_size_um
         found.append(
             CellsTask(
@@ -103,6 +103,14 @@ def cells_tasks(tasks: RunTasks, record: RunRecord, dataset: Path) -> list[Cells
             )
         )
     return found
+
+
+def _read_counts(path: Path) -> list[RegionCount]:
+    """Read a table of counts; none if it cannot be read, which is a problem already."""
+    try:
+        return read_counts(path)
+    except SourceError:
+        return []
 
 
 def expected_tables(tasks: RunTasks) -> list[PurePosixPath]:

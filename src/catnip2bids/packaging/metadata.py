@@ -28,8 +28,10 @@ from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.enums import Naming
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging import readme_texts
+from catnip2bids.packaging.dataset_readme import dataset_readme
 from catnip2bids.packaging.existing_dataset import read_json
 from catnip2bids.packaging.participants import COLUMNS, PARTICIPANTS, GivenParticipants, merged_participants
+from catnip2bids.packaging.readme_recipes import recipes
 from catnip2bids.packaging.region_tables import write_atlas_tables, write_long_table, write_region_tables
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import SafePath, beside, exists, safe_path
@@ -211,7 +213,7 @@ class Metadata:
         A dataset may have tables of cells and none of counts. Returns the tables of regions in which no region has a
         parent.
         """
-        folder = DERIVATIVE if self.naming == Naming.DSEG else COUNTS
+        folder = self._counts_folder
         columns = write_long_table(self.dataset, folder)
         if not columns and any(run.cells for run in self.provenance.runs.values()):
             columns = ("index", "name")
@@ -224,6 +226,11 @@ class Metadata:
         for name in region_tables:
             _add_keys(self._path((folder / name).with_suffix(".json")), readme_texts.REGIONS)
         return [name for name, has_parents in region_tables.items() if not has_parents]
+
+    @property
+    def _counts_folder(self) -> PurePosixPath:
+        """The folder of tables of counts, below the dataset."""
+        return DERIVATIVE if self.naming == Naming.DSEG else COUNTS
 
     def _used_descs(self) -> set[str]:
         """Return the ``desc-`` labels of all images and tables of counts, also of images whose names have none."""
@@ -243,7 +250,8 @@ class Metadata:
 
     def _readmes(self, without_parents: Sequence[str]) -> None:
         name = read_json(self.dataset / "dataset_description.json")["Name"]
-        readme = readme_texts.dataset_readme(name, self.provenance, self.naming)
+        counts = self._counts_folder
+        readme = dataset_readme(name, self.provenance, counts, recipes(self.dataset, self.provenance, counts))
         readme_texts.replace_marked_part(self._path("README.md"), readme)
         readme = readme_texts.derivative_readme(self.naming, without_parents)
         readme_texts.replace_marked_part(self._path(DERIVATIVE / "README.md"), readme)

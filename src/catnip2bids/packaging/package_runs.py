@@ -28,7 +28,7 @@ from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, read_provenance
 from catnip2bids.engine import Scheduler, check_memory, resources_for, scheduler_for
-from catnip2bids.errors import Catnip2bidsError, DatasetError, NoSpaceError, WriteError
+from catnip2bids.errors import Catnip2bidsError, DatasetError, NoSpaceError, WriteError, refusing
 from catnip2bids.formatting import format_bytes
 from catnip2bids.locks import locked
 from catnip2bids.packaging.estimate_size import expected_result
@@ -38,6 +38,7 @@ from catnip2bids.packaging.preflight import Preflight, run_preflight
 from catnip2bids.packaging.result import PackageLog, PackageResult
 from catnip2bids.packaging.run_packager import RunPackager
 from catnip2bids.packaging.settings import Options, Settings
+from catnip2bids.packaging.shared_links import remove_shared
 from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import Plan, read_plan, to_toml
@@ -111,7 +112,9 @@ def preflight_with_resources(
         reading=source_list(sources),
         writing=Path(dataset),
     ) as resources:
-        yield run_preflight(sources, dataset, settings, plan, resources, progress)
+        with refusing():  # nothing is written yet, also if a worker dies
+            preflight = run_preflight(sources, dataset, settings, plan, resources, progress)
+        yield preflight
 
 
 def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
@@ -147,6 +150,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             _write_cells(packagers, progress)
             for packager in packagers:
                 packager.finish()
+            _remove_outdated_links(preflight, log)
             about, naming = preflight.plan.dataset, preflight.settings.naming
             Metadata(
                 dataset,
@@ -248,6 +252,15 @@ def _write_cells(packagers: Sequence[RunPackager], progress: Progress) -> None:
         progress.start(sum(task.n_voxels for _, task in missing))
     for packager, task in missing:
         packager.write_cells(task)
+
+
+def _remove_outdated_links(preflight: Preflight, log: PackageLog) -> None:
+    """Remove the links of `share` to runs that have changed."""
+    names = [path.name for path in (*log.made, *log.copied, *log.removed)]
+    runs = [str(run.name) for run in preflight.runs if any(name.startswith(f"{run.name}_") for name in names)]
+    if removed := remove_shared(log.dataset, runs):
+        log.removed += removed
+        log.progress.note("links that show what has changed are removed; make them again with catnip2bids share")
 
 
 def _save(provenance: Provenance, known: Provenance, checksums: Mapping[str, str], log: PackageLog) -> None:

@@ -22,7 +22,7 @@ from catnip2bids.documents import refuse_foreign
 from catnip2bids.engine import Resources
 from catnip2bids.enums import DEFAULT_STAIN, voxel_size_unit_warning
 from catnip2bids.errors import DatasetError, UsageError
-from catnip2bids.formatting import format_choices, format_list
+from catnip2bids.formatting import format_choices, format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.packaging.existing_dataset import check_checksums, check_existing, check_names, check_provenance_size
 from catnip2bids.packaging.participants import (
@@ -105,6 +105,7 @@ def run_preflight(
     matched = _with_voxel_sizes(match_plan(found, proposed), settings, default_um)
     labelled = _with_labels(matched, settings, progress)
     checked = [(run, check_redundancy(run, planned, provenance, resources, progress)) for run, planned in labelled]
+    _note_same_as_packaged(checked, progress)
     planned_runs = [(run, plan.planned) for run, plan in checked]
     _refuse_conflicts(provenance, planned_runs)
     warnings = _run_warnings(checked)
@@ -271,6 +272,13 @@ def _refuse_conflicts(provenance: Provenance, planned_runs: _PlannedRuns) -> Non
     packaged_again = {replace(identity, source_id=None) for identity in now}
     before = map(identity_of, provenance.runs.values())
     refuse_collisions([*(run for run in before if replace(run, source_id=None) not in packaged_again), *now])
+
+
+def _note_same_as_packaged(checked: Sequence[tuple[Run, CheckedPlan]], progress: Progress) -> None:
+    """Tell why more entries are excluded than `scan` counts."""
+    if same := [run.source_of(entry) for run, plan in checked for entry in plan.same_as_packaged]:
+        why = "packaged entries have the same pixels, which scan does not compare"
+        progress.note(f"{format_count(len(same), 'entry')} excluded, because {why}: {format_list(same)}")
 
 
 def _run_warnings(checked: Sequence[tuple[Run, CheckedPlan]]) -> list[str]:

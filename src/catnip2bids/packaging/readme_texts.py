@@ -1,4 +1,4 @@
-"""The texts of a dataset: READMEs and descriptions of columns.
+"""The texts of a dataset: READMEs of its derivatives and descriptions of columns.
 
 Invariant: texts depend only on provenance and the atlas tables, so packaging animals one by one gives the same texts as
 packaging them at once. Text that a person writes around the marked part of a README stays.
@@ -7,13 +7,10 @@ packaging them at once. Text that a person writes around the marked part of a RE
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from catnip2bids.atomic_write import write_text
-from catnip2bids.bids import dataset_paths
-from catnip2bids.bids.provenance import Provenance
 from catnip2bids.enums import Naming
 from catnip2bids.packaging.existing_dataset import read_text
 from catnip2bids.paths import SafePath
@@ -151,45 +148,6 @@ def add_lines(path: SafePath, text: str) -> None:
         write_text(path, before + "\n".join(missing) + "\n")
 
 
-def dataset_readme(name: str, provenance: Provenance, naming: Naming) -> str:
-    """Return the README of the dataset."""
-    counts = dataset_paths.DERIVATIVE if naming == Naming.DSEG else dataset_paths.COUNTS
-    return "\n\n".join(
-        [
-            f"# {name}",
-            "Light-sheet microscopy of cleared brains. The images at the top (`sub-*/micr/*_SPIM.*`) are not the bytes "
-            "that left the microscope: CATNIP's N4 bias-field correction was applied to them, and whatever was done "
-            "before CATNIP, usually a deconvolution. "
-            "What CATNIP (https://github.com/SNIR-NIMH/CATNIP) computed from them is below `derivatives`.",
-            _table(
-                ("folder", "what is in it"),
-                [
-                    ("`sub-*/micr`", "one image per sample and stain"),
-                    ("`derivatives/catnip`", "atlas labels, cell segmentations and heat maps; `descriptions.tsv` says "
-                     "what each `desc-` label is, `dseg.tsv` names the regions"),
-                    (f"`{counts}`", "cells per region: one table per image and threshold, and all of them in "
-                     "`counts.tsv`"),
-                    ("`sourcedata/catnip`", "small files of CATNIP, as they were"),
-                    ("`code/catnip2bids`", "the plan, the provenance of every file, and a sha256 of every plane"),
-                ],
-            ),
-            "## Samples",
-            _table(
-                ("subject", "sample", "stain", "run of CATNIP", "images"),
-                [
-                    (f"sub-{run.subject}", run.sample, run.stain, run.name, str(len(run.images)))
-                    for _, run in sorted(provenance.runs.items())
-                ],
-            ),
-            "## What was left out, and why",
-            _left_out(provenance),
-            "No pixel was changed: level 0 of every image holds the values that CATNIP wrote. "
-            "Lower resolution levels are means of intensities, the most frequent label, or the maximum of masks."
-            + _recovered(provenance),
-        ]
-    )  # fmt: skip
-
-
 def derivative_readme(naming: Naming, without_parents: Sequence[str]) -> str:
     """Return the README of derivatives/catnip."""
     where = "beside the images" if naming == Naming.DSEG else "in `../catnip-counts`"
@@ -216,7 +174,7 @@ def counts_readme(without_parents: Sequence[str]) -> str:
 
 
 def _about_counts(without_parents: Sequence[str]) -> str:
-    files = _table(
+    files = markdown_table(
         ("file", "a row for each"),
         [
             ("`*_desc-FRSTseg<T>_counts.tsv`", "region: the cells that CATNIP counted at threshold T in one sample"),
@@ -261,30 +219,8 @@ def _about_parents(without_parents: Sequence[str]) -> str:
     )
 
 
-def _recovered(provenance: Provenance) -> str:
-    """Explain recovered hemisphere masks, if there are any."""
-    if not any(image.recovered_from for run in provenance.runs.values() for image in run.images.values()):
-        return ""
-    return (
-        " Hemisphere masks that CATNIP did not keep were reconstructed from atlas labels with and without them: the "
-        "labels (`desc-atlas`) times the mask (`desc-hemispheremask`) are the masked labels, in which CATNIP counts "
-        "cells."
-    )
-
-
-def _left_out(provenance: Provenance) -> str:
-    excluded = Counter(
-        (decision.source.removeprefix(provenance.runs[decision.run].source).lstrip("/"), decision.reason)
-        for decision in provenance.decisions
-        if decision.action == "exclude"
-    )
-    if not excluded:
-        return "Nothing."
-    rows = [(f"`{source}`", reason, str(n_runs)) for (source, reason), n_runs in sorted(excluded.items())]
-    return _table(("of a run", "why", "runs"), rows)
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def markdown_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a table in Markdown."""
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join(
         f"| {' | '.join(' '.join(cell.split()).replace('|', '&#124;') for cell in line)} |" for line in lines

@@ -211,6 +211,15 @@ class CheckedPlan:
     results: tuple[RedundancyCheck, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def same_as_packaged(self) -> list[Entry]:
+        """Entries that the plan converts, but that are excluded because a packaged entry has the same pixels."""
+        return [
+            result.entry
+            for result in self.results
+            if (result.before.action, result.planned.action) == (Action.CONVERT, Action.EXCLUDE)
+        ]
+
 
 def check_redundancy(
     run: Run, planned: PlannedRun, provenance: Provenance, resources: Resources, progress: Progress

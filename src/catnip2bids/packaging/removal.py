@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.atomic_write import raising_write_errors, remove, write_text
+from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, remove, write_text
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA
 from catnip2bids.bids.provenance import PLAN, Provenance, RunRecord, provenance_of
@@ -24,6 +24,7 @@ from catnip2bids.packaging.package_runs import add_to_history, draw_report, lock
 from catnip2bids.packaging.participants import PARTICIPANTS
 from catnip2bids.packaging.result import PackageLog, PackageResult
 from catnip2bids.packaging.settings import Settings
+from catnip2bids.packaging.shared_links import remove_shared
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import AboutDataset, Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
@@ -53,7 +54,7 @@ def remove_animal(
     UsageError
         If the dataset does not have the animal, or no other one.
     DatasetError
-        If it is not a dataset of this program, or a file cannot be read.
+        If it is not a dataset of this program, a file cannot be read, or the folder is read-only.
 
     Examples
     --------
@@ -63,6 +64,7 @@ def remove_animal(
     dataset, progress = Path(dataset), progress or Progress()
     refuse_foreign(dataset)
     provenance = provenance_of(dataset)
+    refuse_unwritable(dataset)
     subject = label.removeprefix("sub-")
     subjects = sorted({run.subject for run in provenance.runs.values()})
     if subject not in subjects:
@@ -109,6 +111,8 @@ def _remove_files(dataset: Path, provenance: Provenance, subject: str, log: Pack
         if (dataset / path).exists():
             remove(safe_path(dataset, path))
             log.removed.append(path)
+    runs = [key for key, run in provenance.runs.items() if run.subject == subject]
+    log.removed += remove_shared(dataset, runs)
 
 
 def _atlas_files(runs: Iterable[RunRecord]) -> set[PurePosixPath]:

@@ -101,7 +101,7 @@ class RunPackager:
 
     def missing_cells(self) -> list[CellsTask]:
         """List the tables of cells that have to be made, once all images are; remove those that are not planned."""
-        tasks = cells_tasks(self.tasks, self._record, self._dataset)
+        tasks = cells_tasks(self.tasks, self._record)
         for table in self._record.cells.keys() - {str(task.table) for task in tasks}:
             remove_tables(self._dataset, table, self.log)
             del self._record.cells[table]

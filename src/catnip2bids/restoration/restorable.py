@@ -55,6 +55,7 @@ class NotRestorable:
 
     path: str
     reason: str
+    problem: str | None = None  # why packaging failed; None if it was excluded on purpose
 
 
 Item = VolumeItem | CopyItem | LinkItem | NotRestorable
@@ -89,4 +90,4 @@ def _redundant_item(run: RunRecord, path: str, decision: Decision) -> Item:
         return VolumeItem(path, PurePosixPath(evidence["image"]), names=names)
     if kind == EvidenceKind.MASKED and {evidence["image"], evidence["mask"]} <= run.images.keys():
         return VolumeItem(path, PurePosixPath(evidence["image"]), PurePosixPath(evidence["mask"]), names)
-    return NotRestorable(path, decision.reason)
+    return NotRestorable(path, decision.reason, decision.problem)

@@ -60,9 +60,9 @@ class Restoration(ShortRepr):
         Entries that were restored now, and entries that an interrupted restoration had restored already, as POSIX paths
         below the folder.
     left_out
-        Entries that the dataset does not contain, and why.
+        Entries that were excluded on purpose, and why.
     problems
-        Entries that could not be restored, and why; and entries that nothing proves to be the original.
+        Entries that could not be packaged or restored, and why; and entries that nothing proves to be the original.
     """
 
     folder: Path
@@ -73,7 +73,7 @@ class Restoration(ShortRepr):
 
     @property
     def ok(self) -> bool:
-        """Whether all entries that the dataset contains were restored and are proven."""
+        """Whether all entries but those excluded on purpose were restored and are proven."""
         return not self.problems
 
     def _summary(self) -> ReprSummary:
@@ -123,7 +123,7 @@ def restore(
     Examples
     --------
     >>> restore("dataset", "restored")
-    <Restoration restored: 31 restored, 0 kept, 0 left out, 0 problems>
+    <Restoration restored: 33 restored, 0 kept, 0 left out, 0 problems>
     """
     dataset, folder, progress = Path(dataset), Path(folder), progress or Progress()
     refuse_packaging(dataset, "restore")
@@ -244,7 +244,10 @@ class _Restorer:
     def _restore_item(self, path: str, item: Item) -> None:
         """Restore one item; an error is a problem of this item alone."""
         if isinstance(item, NotRestorable):
-            self._left_out[path] = item.reason
+            if item.problem is None:
+                self._left_out[path] = item.reason
+            else:
+                self._report(f"{path}: is not in the dataset, because packaging it failed: {item.problem}")
             return
         if failed_folder := next((folder for folder in self._failed_folders if path.startswith(f"{folder}/")), None):
             # a folder with the name of a volume must be complete

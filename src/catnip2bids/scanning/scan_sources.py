@@ -65,7 +65,7 @@ def scan(sources: Sequence[Path | str] | Path | str, progress: Progress | None =
     Examples
     --------
     >>> scan("cohort")
-    <Scan cohort: 2 runs, 31 entries, 0 problems>
+    <Scan cohort: 2 runs, 33 entries, 0 problems>
     """
     return scan_with_resources(sources, progress or Progress(), own_resources(None, None))
 

@@ -41,7 +41,7 @@ _ABOUT_DATASET = {
     "License": "has no License; add one to the plan (dataset.license) and package again",
     "HEDVersion": "has no HEDVersion; ignore this unless you added HED tags to the dataset",
 }
-_BY_CODE = {
+_ABOUT_AUTHORS = {
     "NO_AUTHORS": _ABOUT_DATASET["Authors"],
     "TOO_FEW_AUTHORS": "names fewer than two authors; "
     "if somebody is missing, complete the plan (dataset.authors) and package again",
@@ -84,6 +84,15 @@ def check_bids(dataset: Path) -> list[Finding]:
     parts = find_datasets(dataset)
     with ThreadPoolExecutor() as pool:
         return list(chain.from_iterable(pool.map(lambda part: _check_part(program, dataset, part), parts)))
+
+
+def without_repeated_authors(findings: list[Finding]) -> list[Finding]:
+    """Keep one finding about missing authors, the outermost: derivatives get those of the dataset."""
+    about = [finding for finding in findings if finding.code in _ABOUT_AUTHORS]
+    if not about:
+        return findings
+    kept = min(about, key=lambda finding: (len(PurePosixPath(finding.file).parts), finding.code))
+    return [finding for finding in findings if finding is kept or finding.code not in _ABOUT_AUTHORS]
 
 
 def _check_part(program: Path, dataset: Path, part: PurePosixPath) -> list[Finding]:
@@ -134,8 +143,8 @@ def _message(issue: _Issue, general: str) -> str:
 
 def advice(code: str, key: str, file: PurePosixPath) -> str | None:
     """Say what to do about a warning, or None if that is unknown; `key` is the JSON key that it is about, or empty."""
-    if code in _BY_CODE:
-        return _BY_CODE[code]
+    if code in _ABOUT_AUTHORS:
+        return _ABOUT_AUTHORS[code]
     if code == "JSON_KEY_RECOMMENDED" and file.name == DESCRIPTION:
         by_hand = f"has no {key}, which BIDS recommends; add it to the file, packaging again keeps it"
         return _ABOUT_DATASET.get(key, by_hand)

@@ -1,10 +1,11 @@
-"""Our own checks of the names and sizes of files; runs those of tables and sidecars, too.
+"""Our own checks of the names and sizes of files, and of missing images; runs those of tables and sidecars, too.
 
 Invariant: each check is one function from the listing of the dataset to findings, and none depends on another.
 """
 
 from __future__ import annotations
 
+import csv
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
@@ -12,10 +13,12 @@ from itertools import chain
 from pathlib import PurePosixPath
 from typing import TypeVar
 
+from catnip2bids.documents import read_bytes
+from catnip2bids.errors import DatasetError
 from catnip2bids.paths import as_on_any_system
 from catnip2bids.validation import cell_tables, region_tables, sidecars, tables
 from catnip2bids.validation.findings import Finding, error, warning
-from catnip2bids.validation.tree import Tree
+from catnip2bids.validation.tree import Tree, parse_name
 
 CHECK = "catnip2bids"
 _LARGEST_ZARR_DEPTH = 7
@@ -54,6 +57,35 @@ def check_twins(tree: Tree) -> Iterator[Finding]:
     for same in _grouped((image.stem, image.path) for image in tree.images).values():
         if len(same) > 1:
             yield _error("IMAGE_TWICE", same[0], f"also exists as {', '.join(path.name for path in same[1:])}")
+
+
+def check_packaged_images(tree: Tree) -> Iterator[Finding]:
+    """Check that all images exist that provenance lists."""
+    existing = {path.as_posix() for path in (*tree.zarrs, *tree.plain_files)}
+    for image in sorted(set(sidecars.packaged_images(tree)) - existing):
+        what = "does not exist, but was packaged; bring it back from a copy, or package its run again"
+        yield _error("IMAGE_MISSING", PurePosixPath(image), what)
+
+
+def check_raw_images(tree: Tree) -> Iterator[Finding]:
+    """Check that each sample of samples.tsv has a raw image; `check_packaged_images` finds those that were deleted."""
+    images = [path for path in (*tree.zarrs, *tree.plain_files) if path.suffix not in (".json", ".tsv")]
+    images += map(PurePosixPath, sidecars.packaged_images(tree))
+    raw = [parse_name(path.name).entities for path in images if path.parts and path.parts[0].startswith("sub-")]
+    imaged = {(f"sub-{entities.get('sub')}", f"sample-{entities.get('sample')}") for entities in raw}
+    for subject, sample in sorted(_samples(tree) - imaged):
+        what = f"lists {subject} {sample}, of which there is no raw image; package it if it was left out by mistake"
+        yield warning(CHECK, "RAW_IMAGE_MISSING", PurePosixPath("samples.tsv"), what)
+
+
+def _samples(tree: Tree) -> set[tuple[str, str]]:
+    """Return participant_id and sample_id of all rows of samples.tsv; none if it cannot be read, as `tables` says."""
+    try:
+        lines = read_bytes(tree.root / "samples.tsv").decode("utf-8-sig").splitlines()
+    except (OSError, DatasetError, UnicodeDecodeError):
+        return set()
+    rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    return {(row.get("participant_id") or "", row.get("sample_id") or "") for row in rows}
 
 
 def check_partial(tree: Tree) -> Iterator[Finding]:
@@ -101,6 +133,8 @@ _CHECKS: tuple[Callable[[Tree], Iterator[Finding]], ...] = (
     check_sizes,
     check_case,
     check_twins,
+    check_packaged_images,
+    check_raw_images,
     check_partial,
     check_links,
     check_zarr_depth,

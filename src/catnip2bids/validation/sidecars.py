@@ -25,6 +25,7 @@ from catnip2bids.volume.zarr import read_chunk_grid
 
 CHECK = "catnip2bids"
 
+_PROVENANCE = RECORDS / "provenance.json"
 _TOLERANCE_UM, _MOST_SIZE = 1e-3, 1e9
 _UNITS_UM = {"mm": 1000.0, "um": 1.0, "nm": 0.001}
 """What BIDS allows as PixelSizeUnits."""
@@ -80,14 +81,21 @@ def check_provenance(tree: Tree) -> Iterator[Finding]:
     """Check that provenance.json exists in a dataset of ours and can be read."""
     if RECORDS not in tree.folders:
         return
-    file = RECORDS / "provenance.json"
-    if not (tree.root / file).is_file():
-        yield _error("PROVENANCE_MISSING", file, "does not exist: how this dataset was made is not known")
+    if not (tree.root / _PROVENANCE).is_file():
+        yield _error("PROVENANCE_MISSING", _PROVENANCE, "does not exist: how this dataset was made is not known")
         return
     try:
-        read_object(tree.root / file)
+        read_object(tree.root / _PROVENANCE)
     except _UNREADABLE as failure:
-        yield _error("PROVENANCE_INVALID", file, f"cannot be read: {failure}")
+        yield _error("PROVENANCE_INVALID", _PROVENANCE, f"cannot be read: {failure}")
+
+
+def packaged_images(tree: Tree) -> Iterator[str]:
+    """Yield the images that provenance lists, as POSIX paths; none if it cannot be read, as `check_provenance` says."""
+    runs = _content(tree.root / _PROVENANCE).get("runs")
+    for run in runs.values() if isinstance(runs, dict) else ():
+        images = run.get("images") if isinstance(run, dict) else None
+        yield from images if isinstance(images, dict) else ()
 
 
 def check_pixel_sizes(tree: Tree) -> Iterator[Finding]:

@@ -13,16 +13,20 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from catnip2bids._version import __version__
+from catnip2bids.atomic_write import MARKERS
 from catnip2bids.documents import foreign, oversized
 from catnip2bids.errors import DatasetError
 from catnip2bids.leftovers import ignored, is_leftover, leftovers_below
-from catnip2bids.locks import refuse_concurrent_packaging
+from catnip2bids.locks import FOLDER_LOCK, refuse_concurrent_packaging
 from catnip2bids.progress import Progress
 from catnip2bids.validation.external_programs import name_with_version
 from catnip2bids.validation.findings import Finding, ValidationReport, error, info
 
 _T = TypeVar("_T")
 _CHECKSUMS = PurePosixPath("code/catnip2bids/checksums.sha256")  # not imported from bids, which is what is checked
+_LEFT_BY_INTERRUPTION = (FOLDER_LOCK, _CHECKSUMS.with_name(f".{_CHECKSUMS.name}{MARKERS}").as_posix())
+"""Files that packaging removes at its end; one of them is enough, since Ctrl-C removes the first."""
+_INTERRUPTED = "packaging was interrupted; run it again, then validate"
 
 
 def validate(dataset: Path | str, progress: Progress | None = None) -> ValidationReport:
@@ -51,9 +55,13 @@ def validate(dataset: Path | str, progress: Progress | None = None) -> Validatio
     >>> validate("dataset").ok
     True
     """
-    root = _existing_dataset(Path(dataset))
-    with refuse_concurrent_packaging(Path(dataset), "validate", _CHECKSUMS):
-        return _validated(root, Path(dataset), progress or Progress())
+    dataset = Path(dataset)
+    if not dataset.is_dir():
+        what = "is not a folder" if dataset.exists() else "does not exist"
+        raise DatasetError(f"{dataset}: {what}; give the folder of a BIDS dataset")
+    with refuse_concurrent_packaging(dataset, "validate", _CHECKSUMS):
+        _refuse_without_description(dataset)
+        return _validated(dataset.resolve(), dataset, progress or Progress())
 
 
 def _validated(root: Path, dataset: Path, progress: Progress) -> ValidationReport:
@@ -85,8 +93,11 @@ def _validated(root: Path, dataset: Path, progress: Progress) -> ValidationRepor
         if not findings:
             by_bids = begin("BIDS validator", bids.check_bids, root)
             by_dandi = begin("dandi validate", dandi.check_dandi, root)
-            findings = [*by_bids.result(), *dandi.without_known(by_dandi.result(), by_bids.result())]
+            by_others = [*by_bids.result(), *dandi.without_known(by_dandi.result(), by_bids.result())]
+            findings = bids.without_repeated_authors(by_others)
         findings += [finding for check in by_us for finding in check.result()]
+    if _was_interrupted(root):
+        findings.append(error(cross_checks.CHECK, "PACKAGING_INTERRUPTED", ROOT, _INTERRUPTED))
     findings = [finding for finding in findings if not _is_left_behind(PurePosixPath(finding.file), root)]
     if leftovers := leftovers_below(root, into_images=True):
         findings.append(info(cross_checks.CHECK, "LEFTOVERS_IGNORED", ROOT, ignored(leftovers)))
@@ -100,15 +111,19 @@ def _validated(root: Path, dataset: Path, progress: Progress) -> ValidationRepor
     return ValidationReport(dataset, _tidy(findings, root), tuple(checks))
 
 
-def _existing_dataset(folder: Path) -> Path:
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise DatasetError(f"{folder}: {what}; give the folder of a BIDS dataset")
-    if not (folder / "dataset_description.json").is_file():
-        raise DatasetError(
-            f"{folder}: has no dataset_description.json, so it is not a BIDS dataset; give the dataset's top folder"
-        )
-    return folder.resolve()
+def _refuse_without_description(dataset: Path) -> None:
+    if (dataset / "dataset_description.json").is_file():
+        return
+    if _was_interrupted(dataset):
+        raise DatasetError(f"{dataset}: {_INTERRUPTED}")
+    raise DatasetError(
+        f"{dataset}: has no dataset_description.json, so it is not a BIDS dataset; give the dataset's top folder"
+    )
+
+
+def _was_interrupted(dataset: Path) -> bool:
+    """Tell whether packaging was killed or stopped; the dataset is not being packaged now."""
+    return any((dataset / name).is_file() for name in _LEFT_BY_INTERRUPTION)
 
 
 def _is_left_behind(file: PurePosixPath, root: Path) -> bool:

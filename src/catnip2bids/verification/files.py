@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import MARKERS, PARTIAL, final_path, temporary_below
 from catnip2bids.bids.checksums import CHECKSUMS, NOT_CHECKED, Checksums, checked_files, file_sha256
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, sidecar_of
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, NEUROGLANCER, SOURCEDATA, sidecar_of
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import FOLDER, PLAN, PROVENANCE, Provenance
 from catnip2bids.engine import BoundedMap, Resources
@@ -102,7 +102,8 @@ def _packaged(provenance: Provenance) -> Iterator[str]:
 
 def unlisted_files(dataset: Path, provenance: Provenance, checksums: Checksums) -> tuple[list[str], list[str]]:
     """List the files without a checksum: first those that look packaged, then those that a person may have added."""
-    ours = [f"{folder}/" for folder in (SOURCEDATA, DERIVATIVE, COUNTS, PurePosixPath(FOLDER.as_posix()))]
+    folders = (SOURCEDATA, DERIVATIVE, COUNTS, NEUROGLANCER, PurePosixPath(FOLDER.as_posix()))
+    ours = [f"{folder}/" for folder in folders]
     for key, run in provenance.runs.items():
         ours += [f"sub-{run.subject}/micr/{key}", f"sub-{run.subject}/sub-{run.subject}_scans."]
     try:

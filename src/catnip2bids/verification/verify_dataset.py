@@ -5,12 +5,13 @@ Invariant: it only reads, and needs nothing but the dataset: neither network nor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from catnip2bids.bids.checksums import CHECKSUMS, are_set_aside, read_checksums
 from catnip2bids.bids.provenance import FOLDER, Provenance, provenance_of
+from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.documents import foreign
 from catnip2bids.engine import Resources, resources_for
 from catnip2bids.enums import Cluster
@@ -134,9 +135,23 @@ def _verified(
             file_problems.append(FileProblem(unlisted, what))
         else:
             notes.append(f"{unlisted}: came after the dataset was packaged")
+    notes += _without_raw_image(provenance)
     leftovers = [*(originals.leftovers if originals else ()), *leftovers_below(dataset, into_images=True)]
     notes += [ignored(leftovers)] if leftovers else []
     return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), originals is not None)
+
+
+def _without_raw_image(provenance: Provenance) -> Iterator[str]:
+    """Yield a note on each run of which no raw image was packaged, with the reason."""
+    for key, run in provenance.runs.items():
+        if any(image.startswith("sub-") for image in run.images):
+            continue
+        raw = [
+            f"{path}: {decision.problem or decision.reason}"
+            for path, decision in provenance.decisions_of(key).items()
+            if any(component.raw and component.match(path) for component in COMPONENTS)
+        ]
+        yield f"{key}: no raw image was packaged ({format_list(raw) or 'its run has none'})"
 
 
 def _files(

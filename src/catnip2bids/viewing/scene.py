@@ -7,29 +7,31 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import cycle
 from pathlib import Path
 
-from catnip2bids.bids.dataset_paths import DERIVATIVE
+from catnip2bids.bids.cell_tables import CELLS, UNCOUNTED
+from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
 from catnip2bids.catnip.component_type import Content
-from catnip2bids.catnip.components import WHOLE_LABELS, component_of
+from catnip2bids.catnip.components import WHOLE_LABELS, component_of, rows_with
 from catnip2bids.documents import refuse_foreign, refuse_special_file
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.ome import LabelValue
 from catnip2bids.paths import file_name, inside
 from catnip2bids.regions import displayed_regions
+from catnip2bids.viewing.cell_points import CellTable
 from catnip2bids.viewing.image import WHITE
 from catnip2bids.viewing.tiff_image import TiffImage
 from catnip2bids.viewing.zarr_image import ZarrImage
 from catnip2bids.volume import is_ome_zarr, is_tiff, slice_files
 
 _OME_TIFF = (".ome.btf", ".ome.tif", ".ome.tiff")
-_CELL_COLORS = ("#ffd60a", "#ff4fa3", "#4cc9f0", "#8cff66")
-"""Colours of cells, lowest threshold first; visible on gray and on the colours of atlases."""
+_CELL_COLORS = ("#f0e442", "#56b4e9", "#d55e00", "#cc79a7")
+"""Colours of cells, lowest threshold first: those of Okabe and Ito that stand out from gray for everybody."""
 _MASK_COLOR = "#7ee0d0"
 _SHOWN_TYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32"})
 """Types that Neuroglancer's textures support."""
@@ -64,12 +66,24 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class CellLayer:
+    """The cells of a threshold as points: those that regions count, or all others."""
+
+    name: str
+    table: CellTable
+    threshold: int
+    visible: bool = False  # at first
+    color: str = WHITE
+
+
+@dataclass(frozen=True)
 class Scene:
     """Layers to overlay."""
 
     sample: str
     title: str
     layers: tuple[Layer, ...]  # from bottom to top
+    cells: tuple[CellLayer, ...] = ()  # above the other layers
 
 
 def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
@@ -108,7 +122,8 @@ def _scenes_of_dataset(dataset: Path, warn: Callable[[str], None]) -> Iterator[S
         layers = list(_layers(dataset, run, run.images.items(), warn))
         in_atlas_space = [layer for layer in layers if layer.mode == DisplayMode.HEATMAP]
         if native := _arranged([layer for layer in layers if layer not in in_atlas_space]):
-            yield Scene(key, "image, atlas and cells", native)
+            cells = tuple(_cell_layers(dataset, run, native, warn))
+            yield Scene(key, "image, atlas regions and cells", _without_cells(native, cells), cells)
         if in_atlas_space:
             first, *others = _arranged(in_atlas_space)
             layers = [first, *(replace(layer, visible=False) for layer in others)]
@@ -134,7 +149,7 @@ def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> L
     if known is None:
         raise DatasetError(f"{PROVENANCE}: no image has the role {record.role}; view the dataset with a newer version")
     component, threshold = known
-    name = component.desc_label(threshold) or record.role
+    name = component.titled(threshold)
     is_raw = not path.is_relative_to(dataset / DERIVATIVE)
     match component.content:
         case Content.LABELS:
@@ -146,7 +161,7 @@ def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> L
             return Layer(name, image, DisplayMode.MASK, visible=visible, color=_MASK_COLOR, threshold=threshold)
         case Content.HEATMAP:
             return Layer(name, image, DisplayMode.HEATMAP, threshold=threshold, limits=record.value_range)
-    return Layer(run.stain if is_raw else name, image, DisplayMode.INTENSITY, visible=is_raw)
+    return Layer(f"image, {run.stain}" if is_raw else name, image, DisplayMode.INTENSITY, visible=is_raw)
 
 
 def _regions(dataset: Path, run: RunRecord, record: ImageRecord) -> tuple[LabelValue, ...]:
@@ -161,12 +176,65 @@ def _regions(dataset: Path, run: RunRecord, record: ImageRecord) -> tuple[LabelV
     )
 
 
+def region_label(region: LabelValue) -> str:
+    """Return abbreviation and name, such as ``CA1 - Field CA1``; a search finds what begins with its text."""
+    has_own = region.abbreviation and region.abbreviation not in (region.name, region.name.replace(" ", "_"))
+    return f"{region.abbreviation} - {region.name}" if has_own else region.name
+
+
 def _arranged(layers: list[Layer]) -> tuple[Layer, ...]:
     """Sort layers: intensities at the bottom, then labels, then cells by threshold; and colour cells."""
-    order, thresholds = list(DisplayMode), sorted({layer.threshold for layer in layers if layer.threshold is not None})
-    colors: dict[int | None, str] = dict(zip(thresholds, cycle(_CELL_COLORS), strict=False))
+    order, colors = list(DisplayMode), _colors(layers)
     colored = (replace(layer, color=colors.get(layer.threshold, layer.color)) for layer in layers)
     return tuple(sorted(colored, key=lambda layer: (order.index(layer.mode), layer.threshold or 0, not layer.visible)))
+
+
+def _colors(layers: Iterable[Layer]) -> dict[int | None, str]:
+    """Return the colour of the cells of each threshold."""
+    thresholds = sorted({layer.threshold for layer in layers if layer.threshold is not None})
+    return dict(zip(thresholds, cycle(_CELL_COLORS), strict=False))
+
+
+def _cell_layers(
+    dataset: Path, run: RunRecord, layers: Sequence[Layer], warn: Callable[[str], None]
+) -> Iterator[CellLayer]:
+    """Yield the tables of cells of a run as points; those of the lowest threshold are visible."""
+    axes = {axis.name: axis for axis in layers[0].image.axes}
+    if axes.keys() != {"x", "y", "z"}:
+        return
+    colors, visible = _colors(layers), True
+    named = next((layer.regions for layer in layers if layer.regions), ())
+    regions = tuple((region.value, region_label(region)) for region in named)
+    for threshold, path in sorted(_cell_tables(dataset, run)):
+        for ending, what, color in ((CELLS, "counted", colors.get(threshold)), (UNCOUNTED, "uncounted", WHITE)):
+            file = path.with_name(path.name.removesuffix(CELLS) + ending)
+            try:
+                _refuse_link_out(file, dataset)
+                if not file.is_file():
+                    raise SourceError(f"{file}: does not exist; bring it back from a copy")
+            except SourceError as error:
+                warn(f"is not shown: {error}")
+                continue
+            table = CellTable(file, (axes["x"], axes["y"], axes["z"]), regions)
+            name = f"{what} cells, threshold {threshold}"
+            yield CellLayer(name, table, threshold, visible and ending == CELLS, color or _CELL_COLORS[0])
+        visible = False
+
+
+def _cell_tables(dataset: Path, run: RunRecord) -> Iterator[tuple[int, Path]]:
+    """Yield the tables of counted cells of a run, with their thresholds."""
+    for target in run.cells:
+        path = inside(target, PROVENANCE.name)
+        desc = entities_of(path.name.removesuffix(CELLS)).get("desc", "")
+        for component in rows_with("counts"):
+            if path.name.endswith(CELLS) and (found := component.match_desc(desc)):
+                yield int(found["threshold"]), dataset / path
+
+
+def _without_cells(layers: Iterable[Layer], cells: Sequence[CellLayer]) -> tuple[Layer, ...]:
+    """Hide the segmentations whose cells are shown as points: from afar, they cover everything."""
+    thresholds = {layer.threshold for layer in cells}
+    return tuple(replace(layer, visible=layer.visible and layer.threshold not in thresholds) for layer in layers)
 
 
 def _scene_of_image(path: Path, warn: Callable[[str], None]) -> Scene:

@@ -80,6 +80,12 @@ class TiffImage:
         limits = display.smallest, display.largest
         return (Channel(display.channel, WHITE, (display.start, display.end), limits),)
 
+    def middle_plane(self) -> Array | None:
+        """Read the middle plane of the smallest level; None if it is large."""
+        last = len(self._level_shapes) - 1
+        n_planes, *shape = self._level_shapes[last]
+        return None if max(shape) > _CHUNK[0] else self._band(last, n_planes // 2, 0)[1]
+
     def read(self, path: str) -> bytes | None:
         """Return a metadata document or a chunk."""
         if path == "zarr.json":

@@ -92,6 +92,15 @@ class ZarrImage:
         folders = (group / name for name in dict.fromkeys(names) if not leads_out(name))
         return tuple(folder for folder in folders if folder.is_dir())
 
+    def middle_plane(self) -> npt.NDArray[Any] | None:
+        """Read the middle of the middle plane of the smallest level, rows first; None if that takes too much."""
+        values = self._middle_values(0)
+        if values is None:
+            return None
+        in_plane = [index for index, axis in enumerate(self.axes) if axis.name in "yx"]
+        plane = values.reshape([values.shape[index] for index in in_plane])
+        return plane if self.axes[in_plane[0]].name == "y" else plane.T
+
     def read(self, path: str) -> Path | None:
         """Return a file of the image; None for folders, missing files, and files outside of it."""
         return None if leads_out(path) else _file_inside(self.path / path, self.inside)
@@ -150,27 +159,31 @@ class ZarrImage:
         return Channel(name, color, (display.start, display.end), (display.smallest, display.largest))
 
     def _sample(self, channel: int) -> tuple[tuple[float, float], np.ndarray[Any, Any]]:
-        """Read the middle of the middle plane of the smallest level, and its range of values.
+        """Read some values of the smallest level, and return their range and them.
 
         Where that takes too much, it is the range of all values that there could be; of real numbers, from 0 to 1.
         """
+        values = self._middle_values(channel)
+        if values is None:
+            dtype: np.dtype[Any] = self.dtype
+            ends = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "iu" else (0, 1)
+            values = np.array(ends, dtype)
+        finite = values[np.isfinite(values)]
+        return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0), values
+
+    def _middle_values(self, channel: int) -> npt.NDArray[Any] | None:
+        """Read the middle of the middle plane of the smallest level; None if that takes too much."""
         level = self._levels[-1]
         place: list[int | None] = []
         for axis, n_voxels in zip(self.axes, level.shape, strict=True):
             place.append(None if axis.name in "yx" else channel if axis.type == "channel" else n_voxels // 2)
         try:
-            values = self._read_middle(level, place)
+            return self._read_middle(level, place)
         except SourceError:
             raise
         # codecs raise whatever they like
         except Exception as error:
             raise SourceError(f"{self.path}: cannot be read ({error}); replace it by the original") from error
-        if values is None:
-            dtype = np.dtype(level.dtype.numpy_dtype)
-            ends = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "iu" else (0, 1)
-            values = np.array(ends, dtype)
-        finite = values[np.isfinite(values)]
-        return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0), values
 
     def _read_middle(self, level: ZarrArray, place: Sequence[int | None]) -> npt.NDArray[Any] | None:
         """Read some values, from the middle of axes without an index; None if it takes too much to find any."""

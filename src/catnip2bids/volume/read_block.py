@@ -41,5 +41,6 @@ def _read_chunks(volume: ZarrVolume, block: tuple[slice, slice, slice]) -> npt.N
     try:
         values = open_array(volume.path, volume.level).read([wanted.get(axis, 0) for axis in volume.axes])
     except Exception as error:  # tensorstore raises errors of many types
-        raise as_source_error(error, f"{volume.path}: {format_planes(range(block[0].start, block[0].stop))}") from error
+        planes = format_planes(range(block[0].start, block[0].stop))
+        raise as_source_error(error, volume.path, planes) from error
     return values.astype(volume.dtype, copy=False)

@@ -183,10 +183,8 @@ def _layouts(slices: tuple[Path, ...]) -> tuple[dict[Path, PageLayout], list[str
         str(folder), "slice", {file.name: layout.meaning for file, layout in layouts.items()}
     )
     if with_copies:
-        n_slices = format_count(len(with_copies), "slice")
-        warnings.append(
-            f"{folder}: {n_slices} ({format_list(with_copies)}) with smaller copies of the plane, not converted"
-        )
+        hold = f"{format_count(len(with_copies), 'slice')} also {'holds' if len(with_copies) == 1 else 'hold'}"
+        warnings.append(f"{folder}: {hold} smaller copies of the plane, which are left out: {format_list(with_copies)}")
     return layouts, _grouped(folder, wrong | _odd_slices(layouts)) + problems, warnings
 
 

@@ -70,7 +70,8 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     """
     refuse_special_file(path)
     try:
-        with _raised_complaints(path), tifffile.TiffFile(path) as tiff:
+        # of a file that is opened here, tifffile keeps the path as it was given
+        with _raised_complaints(path), path.open("rb") as file, tifffile.TiffFile(file) as tiff:
             yield tiff
     except SourceError:
         raise

@@ -94,7 +94,10 @@ def inspect_stack(path: Path) -> Inspection:
         others = f"{format_count(len(odd), 'page')} other than {usual}: {format_list(odd)}"
         problems = [f"{path}: has {others}; save images of different kinds as files of their own", *problems]
     if planes.n_copies:
-        warnings.append(f"{path}: {format_count(planes.n_copies, 'smaller copy')} of its planes, not converted")
+        copies = format_count(planes.n_copies, "smaller copy")
+        warnings.append(
+            f"{path}: also holds {copies} of its planes, which {'is' if planes.n_copies == 1 else 'are'} left out"
+        )
     volume = None if problems else TiffStack(agreed(layouts.values()), path, planes.offsets)
     return Inspection(volume, 1, n_bytes, tuple(problems), tuple(warnings))
 

@@ -116,6 +116,7 @@ class Inspection:
     n_bytes: int
     problems: tuple[str, ...] = ()  # reasons not to convert it; each names the file and says what to do
     warnings: tuple[str, ...] = ()  # the volume can be converted nevertheless
+    notes: tuple[str, ...] = ()  # what is as it should be, and worth knowing
 
 
 def size_on_disk(file: Path) -> int:

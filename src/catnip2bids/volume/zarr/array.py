@@ -73,7 +73,7 @@ def open_array(path: Path, level: str) -> ZarrArray:
     try:
         return ZarrArray(grid, ts.open(spec, open=True, read=True, context=_context()).result())
     except Exception as error:
-        raise as_source_error(error, f"{path}: its array {level}") from error
+        raise as_source_error(error, path, f"its array {level}") from error
 
 
 @cache
@@ -90,11 +90,12 @@ def os_error_in(error: Exception) -> OSError | None:
     return OSError(int(code[1]), os.strerror(int(code[1]))) if code else None
 
 
-def as_source_error(error: Exception, what: str) -> SourceError:
-    """Say what tensorstore found."""
+def as_source_error(error: Exception, image: Path, what: str) -> SourceError:
+    """Say what tensorstore found in an image, with paths of files below it."""
     if isinstance(error, SourceError):
         return error
     if system_error := os_error_in(error):
-        return ReadError(f"{what} cannot be read: {system_error.strerror}; make it readable and run again")
+        return ReadError(f"{image}: {what} cannot be read: {system_error.strerror}; make it readable and run again")
     why = str(error).partition(" [")[0]  # what follows is of use to tensorstore's developers
-    return SourceError(f"{what} cannot be read ({why}); replace it by the original")
+    why = why.replace(f"{os.path.realpath(image)}/", "")
+    return SourceError(f"{image}: {what} cannot be read ({why}); replace it by the original")

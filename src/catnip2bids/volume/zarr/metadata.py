@@ -177,6 +177,7 @@ class Level0:
     path: str
     axes: tuple[str, ...]
     voxel_size_um: tuple[float, float, float] | None  # (x, y, z)
+    is_ours: bool = False  # whether catnip2bids wrote the image
 
 
 def document_of(path: Path) -> Path:
@@ -271,7 +272,15 @@ def _check_level_0(image: dict[Any, object], document: Path) -> Level0:
             raise SourceError(
                 f"{document}: its levels (datasets) do not begin with the one of the smallest voxels; put them in order"
             )
-    return Level0(level, axes, _voxel_size_um(axes, units, scales))
+    return Level0(level, axes, _voxel_size_um(axes, units, scales), _is_ours(image))
+
+
+def _is_ours(image: dict[Any, object]) -> bool:
+    """Tell whether the metadata names the function with which catnip2bids makes lower levels."""
+    match image.get("metadata"):
+        case {"method": str(method)}:
+            return method.startswith("catnip2bids.")
+    return False
 
 
 def _scale(described: dict[Any, object], n_axes: int) -> list[float] | None:

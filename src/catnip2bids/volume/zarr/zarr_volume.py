@@ -102,15 +102,21 @@ def inspect_zarr(path: Path) -> Inspection:
     except SourceError as error:
         documents = _documents_in(path)
         return Inspection(None, len(documents), sum(map(size_on_disk, documents)), (str(error),))
-    files, n_chunks, warnings = volume.files, array.grid.n_chunks, []
+    files, n_chunks = volume.files, array.grid.n_chunks
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     if n_missing := n_chunks - _count_stored(array.grid, files):  # left out because they are empty, or lost
-        are = "is" if n_missing == 1 else "are"
-        warnings.append(
-            f"{path}: {n_missing:,} of {format_count(n_chunks, 'chunk')} {are} not stored; their pixels are the fill "
-            f"value {array.fill_value}. Writers leave out chunks that hold nothing else; if files were lost, bring "
-            "them back"
+        what = (
+            f"{path}: {n_missing:,} of {format_count(n_chunks, 'chunk')} {'is' if n_missing == 1 else 'are'} not stored"
         )
-    return Inspection(volume, len(files), sum(map(size_on_disk, files)), warnings=tuple(warnings))
+        if read_level_0(path).is_ours:
+            notes = (f"{what}, because catnip2bids leaves out chunks in which all voxels are {array.fill_value}",)
+        else:
+            warnings = (
+                f"{what}; their voxels are the fill value {array.fill_value}. Writers leave out chunks that hold "
+                "nothing else; if files were lost, bring them back",
+            )
+    return Inspection(volume, len(files), sum(map(size_on_disk, files)), warnings=warnings, notes=notes)
 
 
 def _documents_in(path: Path) -> list[Path]:
@@ -302,8 +308,8 @@ class SlabCache:
             try:
                 values = self.decode(planes, slice(tile.top, tile.bottom), slice(tile.left, tile.right))
             except Exception as error:
-                what = f"{self._path}: {format_planes([plane])}, rows {tile.top + 1} to {tile.bottom},"
-                raise as_source_error(error, what) from error
+                what = f"{format_planes([plane])}, rows {tile.top + 1} to {tile.bottom},"
+                raise as_source_error(error, self._path, what) from error
             slab.buffer.put(slab.offset(tile, self.tiling.shape[2]), values.reshape(-1))
             slab.decoded.add(tile)
 

@@ -28,6 +28,7 @@ KO = "sub-10001ko_sample-LeftHemisphere_stain-cFos"
 RAW = f"sub-10001ko/micr/{KO}_SPIM"
 ATLAS = f"derivatives/catnip/sub-10001ko/micr/{KO}_space-orig_desc-atlas_SPIM"
 CELLS = f"derivatives/catnip/sub-10001ko/micr/{KO}_space-orig_desc-FRSTseg10000_SPIM"
+CELL_LAYERS = [f"{what} cells, threshold {number}" for number in (10000, 15000) for what in ("counted", "uncounted")]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,158 @@
+"""The README of a dataset, for people who have nothing but the dataset.
+
+Invariant: it depends only on provenance, names of files and the tables of counts, so packaging animals one by one gives
+the same text as packaging them at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import PurePosixPath
+
+from catnip2bids.bids.provenance import Provenance
+from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
+from catnip2bids.packaging.readme_texts import markdown_table
+
+
+def dataset_readme(name: str, provenance: Provenance, counts: PurePosixPath, recipes: str) -> str:
+    """Return the README of the dataset; `counts` is the folder of its tables of counts, below the dataset."""
+    return "\n\n".join(
+        [
+            f"# {name}",
+            "Light-sheet microscopy of cleared brains. The images at the top (`sub-*/micr/*_SPIM.*`) are not the bytes "
+            "that left the microscope: CATNIP's N4 bias-field correction was applied to them, and whatever was done "
+            "before CATNIP, usually a deconvolution. "
+            "What CATNIP (https://github.com/SNIR-NIMH/CATNIP) computed from them is below `derivatives`.",
+            _folders(counts),
+            "## Samples",
+            _samples(provenance),
+            "## Tables",
+            _tables(counts),
+            "## Space and orientation",
+            _spaces(provenance),
+            "## How cells were counted",
+            _counting(provenance),
+            "## Recipes",
+            recipes,
+            "## What was left out, and why",
+            _left_out(provenance),
+            "No pixel was changed: level 0 of every image holds the values that CATNIP wrote. "
+            "Lower resolution levels are means of intensities, the most frequent label, or the maximum of masks."
+            + _recovered(provenance),
+        ]
+    )
+
+
+def _folders(counts: PurePosixPath) -> str:
+    return markdown_table(
+        ("folder", "what is in it"),
+        [
+            ("`sub-*/micr`", "one image per sample and stain"),
+            (
+                "`derivatives/catnip`",
+                "atlas labels, cell segmentations and heat maps; `descriptions.tsv` says what each `desc-` label is, "
+                "`dseg.tsv` names the regions",
+            ),
+            (
+                f"`{counts}`",
+                "cells per region: one table per image and threshold, and all of them in `counts.tsv`; tables of cells",
+            ),
+            ("`sourcedata/catnip`", "small files of CATNIP, as they were"),
+            ("`code/catnip2bids`", "the plan, the provenance of every file, and a sha256 of every plane"),
+        ],
+    )
+
+
+def _samples(provenance: Provenance) -> str:
+    return markdown_table(
+        ("subject", "sample", "stain", "run of CATNIP", "images"),
+        [
+            (f"sub-{run.subject}", run.sample, run.stain, run.name, str(len(run.images)))
+            for _, run in sorted(provenance.runs.items())
+        ],
+    )
+
+
+def _tables(counts: PurePosixPath) -> str:
+    """Describe the tables that a reader needs."""
+    place = "`z y x` (its centre in voxels, from 0), `z_um y_um x_um` (the same in um), `volume_voxels volume_um3`"
+    table = markdown_table(
+        ("table", "a row for each", "columns"),
+        [
+            ("`participants.tsv`", "animal", "`participant_id species sex age strain genotype`; age in weeks"),
+            ("`samples.tsv`", "hemisphere or brain", "`hemisphere` is L, R or B (both)"),
+            (
+                f"`{counts}/counts.tsv`",
+                "region of each sample and threshold",
+                "`cell_count`, `label_volume` (voxels), `volume_mm3`, `density_per_mm3` (cells per mm3); where "
+                "`corrected` is true, regions with much damaged tissue are excluded",
+            ),
+            (f"`{counts}/*regions.tsv`", "region", "`index name abbreviation parent depth color`"),
+            (
+                f"`{counts}/sub-*/micr/*_cells.tsv.gz`",
+                "cell that a region counts",
+                f"{place}, `index name` of the region, `proven`",
+            ),
+            (f"`{counts}/sub-*/micr/*_uncounted.tsv.gz`", "cell that no region counts", f"{place}, `reason`"),
+        ],
+    )
+    return (
+        "All are TSV with a header line, and a JSON file describes their columns. `n/a` is not known; the count of an "
+        f"excluded region is `n/a` too.\n\n{table}"
+    )
+
+
+def _spaces(provenance: Provenance) -> str:
+    images = [image for run in provenance.runs.values() for image in run.images.values()]
+    sizes = {image.voxel_size_um for image in images} - {(ATLAS_VOXEL_SIZE_UM,) * 3}
+    voxels = " or ".join(" x ".join(f"{um:g}" for um in size) for size in sorted(sizes))
+    return (
+        "- Axes are z, y, x. Voxel sizes stand in the metadata of each image, and as `PixelSize` (X Y Z, in um) in the "
+        f"JSON file beside it{f': {voxels} um' if voxels else ''}.\n"
+        "- `space-orig` is the grid of the raw image of the sample, and so is a name without `space-`. `space-CATNIP*` "
+        "is the 25 um grid of CATNIP's atlas, which is the same for all samples.\n"
+        "- The orientation is unknown: CATNIP records none. Find it in the atlas labels, from regions whose place you "
+        "know: the olfactory bulb is anterior, the cerebellum posterior. `hemisphere` in `samples.tsv` is what the "
+        "name of the run or a person said."
+    )
+
+
+def _counting(provenance: Provenance) -> str:
+    """Explain counts, and say how many of them were found again."""
+    tables = [cells for run in provenance.runs.values() for cells in run.cells.values()]
+    n_regions = sum(cells.n_regions for cells in tables)
+    n_proven = sum(cells.n_regions_proven for cells in tables)
+    how_many = f": {n_proven:,} of {n_regions:,} counts of regions" if n_regions else ""
+    return (
+        "A cell is a group of voxels that touch at a face or an edge, in which the fast radial symmetry transform of "
+        "the image (`desc-FRST`) reaches the threshold, and that is neither too small nor too large (usually 9 to 900 "
+        "voxels). A region counts it if more than half of its voxels have the label of the region, inside the "
+        "hemisphere mask: the atlas labels times `desc-hemispheremask`. CATNIP splits what is larger. Numbers of a "
+        "region are those of its own label, without the regions below it.\n\n"
+        "`proven` is true where CATNIP's count could be repeated: its own list of cells, or a recount in the images, "
+        f"has as many cells of the region{how_many}. Where it is false, trust the table of counts rather than that of "
+        "cells. A value of a heat map is about the number of counted cells nearby; it is not a density."
+    )
+
+
+def _recovered(provenance: Provenance) -> str:
+    """Explain recovered hemisphere masks, if there are any."""
+    if not any(image.recovered_from for run in provenance.runs.values() for image in run.images.values()):
+        return ""
+    return (
+        " Hemisphere masks that CATNIP did not keep were reconstructed from atlas labels with and without them: the "
+        "labels (`desc-atlas`) times the mask (`desc-hemispheremask`) are the masked labels, in which CATNIP counts "
+        "cells."
+    )
+
+
+def _left_out(provenance: Provenance) -> str:
+    excluded = Counter(
+        (decision.source.removeprefix(provenance.runs[decision.run].source).lstrip("/"), decision.reason)
+        for decision in provenance.decisions
+        if decision.action == "exclude"
+    )
+    if not excluded:
+        return "Nothing."
+    rows = [(f"`{source}`", reason, str(n_runs)) for (source, reason), n_runs in sorted(excluded.items())]
+    return markdown_table(("of a run", "why", "runs"), rows)

@@ -1,0 +1,40 @@
+// Makes the list of regions find any part of a name, in any case. By itself, Neuroglancer finds what begins with the
+// text, or what matches a regular expression without spaces after a slash. So it gets such an expression instead of the
+// text in the box. Numbers, and texts in Neuroglancer's own query language, stay as they are.
+"use strict";
+
+const BOXES = "input.neuroglancer-segment-list-query";
+const OWN_LANGUAGE = /^\s*$|^[\d\s,]+$|(^|\s)[/#<>|]|(^|\s)-#|[<>=]/;
+const value = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value");
+
+function toQuery(text) {
+  if (OWN_LANGUAGE.test(text)) return text;
+  return "/" + Array.from(text.trim(), character => {
+    if (/\s/.test(character)) return "\\s";
+    const [lower, upper] = [character.toLowerCase(), character.toUpperCase()];
+    return lower === upper ? character.replace(/[\\^$.*+?()[\]{}|]/, "\\$&") : `[${lower}${upper}]`;
+  }).join("");
+}
+
+function toText(query) {
+  const text = query.slice(1).replace(/\[(.)[^\]]+\]|\\(.)/gu, (_, letter, other) => letter ?? (other === "s" ? " " : other));
+  return query.startsWith("/") && toQuery(text) === query ? text : query;
+}
+
+function prepare(box) {
+  Object.defineProperty(box, "value", {
+    get: () => toQuery(value.get.call(box)),
+    set: query => { if (query !== toQuery(value.get.call(box))) value.set.call(box, toText(query)); },
+  });
+  value.set.call(box, toText(value.get.call(box)));
+  box.placeholder = "Find: name, abbreviation, number";
+}
+
+const prepared = new WeakSet();
+new MutationObserver(() => {
+  for (const box of document.querySelectorAll(BOXES)) {
+    if (prepared.has(box)) continue;
+    prepared.add(box);
+    prepare(box);
+  }
+}).observe(document, {childList: true, subtree: true});

@@ -1,0 +1,65 @@
+"""Ctrl-C at any moment: an exit code and at most a line, never a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+_INTERRUPTED_WHEN_IMPORTING = """
+import os, signal, sys
+
+def interrupt(event, arguments):
+    if event == "import" and arguments[0] == wanted:
+        os.kill(os.getpid(), signal.SIGINT)
+
+wanted = sys.argv.pop()
+sys.addaudithook(interrupt)
+from catnip2bids.__main__ import main
+main()
+"""
+_INTERRUPTION_IS_LOST = """
+import os, signal
+from catnip2bids.interruption import ending_when_interrupted
+
+with ending_when_interrupted():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        pass
+"""
+
+
+def ended(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own."""
+    return subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "module", ["catnip2bids.interruption", "threading", "catnip2bids.standard_streams", "catnip2bids.cli", "typer"]
+)
+def test_ctrl_c_shows_no_traceback_while_the_program_is_loaded(module: str) -> None:
+    done = ended(_INTERRUPTED_WHEN_IMPORTING, "--version", module)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr in ("", "error: interrupted; run the same command again to go on\n")
+
+
+def test_the_package_imports_nothing_before_the_program_can_handle_ctrl_c() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; before = {*sys.modules}; import catnip2bids; print({*sys.modules} - before)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "typing" not in done.stdout
+    assert "signal" not in done.stdout
+
+
+def test_an_interruption_that_the_block_lost_is_raised_at_its_end() -> None:
+    done = ended(_INTERRUPTION_IS_LOST)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted; run the same command again to go on\n")
