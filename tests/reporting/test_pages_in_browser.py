@@ -24,6 +24,7 @@ from catnip2bids.formatting import format_number
 from catnip2bids.packaging import package
 from catnip2bids.plan import make_plan
 from catnip2bids.scanning import scan
+from catnip2bids.viewing import view
 from runs import FLOX, KO, KO_PREFIX, level, read_tsv, settings, write_l0
 
 __all__ = ["browser"]
@@ -241,9 +242,8 @@ def test_regions_and_cells_are_laid_over_the_image(dataset: Path, page: tuple[Pa
     opened.uncheck('input[name="cells-1"]')
     assert colored() == 0
     before = colors_of(opened, "#plane")
-    opened.check('input[name="names"]')
-    assert not np.array_equal(before, colors_of(opened, "#plane"))
     opened.uncheck('input[name="names"]')
+    assert not np.array_equal(before, colors_of(opened, "#plane"))
     opened.uncheck('input[name="image"]')
     dark = colors_of(opened, "#plane")[..., :3].max(axis=-1) == 0
     assert 0.9 < dark.mean() < 1  # all but the scale bar and what is written
@@ -333,6 +333,30 @@ def test_a_plane_is_zoomed_and_moved_and_a_place_is_told_for_the_viewer(
     opened.mouse.move(2, 2)
     assert np.abs(colors_of(opened, "#plane").astype(int) - whole).mean() < 5
     assert trouble.errors == []
+
+
+@pytest.mark.slow
+def test_the_place_of_a_picture_is_opened_in_the_viewer(browser: Browser, dataset: Path) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    try:
+        page = context.new_page()
+        page.goto(address(dataset, KO_PREFIX))
+        wait_until_drawn(page)
+        page.locator("#slice-0").click(position={"x": 40, "y": 60})
+        place = page.inner_text("#place")
+        page.get_by_role("button", name="copy the position").click()
+        with view(dataset) as viewing:
+            page.goto(f"{viewing.list_url}v/0")
+            first = page.locator(".neuroglancer-position-dimension-coordinate").first
+            first.wait_for(timeout=60_000)
+            page.wait_for_function("window.viewer && viewer.position.value.length === 3", timeout=60_000)
+            first.click()
+            page.keyboard.press("Control+A")
+            page.keyboard.press("Control+V")
+            page.keyboard.press("Enter")
+            page.wait_for_function("place => viewer.position.value.join(' ') === place", arg=place, timeout=60_000)
+    finally:
+        context.close()
 
 
 @pytest.mark.slow
