@@ -90,11 +90,15 @@ def compare(
         )
         comparison = _compare(path_1, path_2, slice_numbers, resources, progress)
         if folder is not None:
-            replaces = (Path(folder) / DOCUMENT).exists()
-            write_report(comparison, Path(folder))
-            if replaces:
-                progress.note(f"{folder}: held an earlier comparison, which this one has replaced")
+            _write_report(comparison, Path(folder), progress)
     return comparison
+
+
+def _write_report(comparison: Comparison, folder: Path, progress: Progress) -> None:
+    replaces = (folder / DOCUMENT).exists()
+    write_report(comparison, folder)
+    if replaces:
+        progress.note(f"{folder}: held an earlier comparison, which this one has replaced")
 
 
 @contextmanager
