@@ -90,15 +90,8 @@ def compare(
         )
         comparison = _compare(path_1, path_2, slice_numbers, resources, progress)
         if folder is not None:
-            _write_report(comparison, Path(folder), progress)
+            write_report(comparison, Path(folder))
     return comparison
-
-
-def _write_report(comparison: Comparison, folder: Path, progress: Progress) -> None:
-    replaces = (folder / DOCUMENT).exists()
-    write_report(comparison, folder)
-    if replaces:
-        progress.note(f"{folder}: held an earlier comparison, which this one has replaced")
 
 
 @contextmanager
