@@ -84,22 +84,19 @@ def compare(
         path_1, path_2 = path_1.absolute(), path_2.absolute()
     with ExitStack() as stack:
         if folder is not None:  # a folder that cannot be written is refused before hours of comparing
-            stack.enter_context(_output_folder(Path(folder), (path_1, path_2)))
+            stack.enter_context(_output_folder(Path(folder), (path_1, path_2), progress))
         resources = stack.enter_context(
             resources_for(cluster, jobs, memory_bytes, progress.note, reading=[path_1, path_2])
         )
         comparison = _compare(path_1, path_2, slice_numbers, resources, progress)
         if folder is not None:
-            replaces = (Path(folder) / DOCUMENT).exists()
             write_report(comparison, Path(folder))
-            if replaces:
-                progress.note(f"{folder}: held an earlier comparison, which this one has replaced")
     return comparison
 
 
 @contextmanager
-def _output_folder(folder: Path, read: tuple[Path, Path]) -> Iterator[None]:
-    """Make the folder for the report, outside of the compared paths."""
+def _output_folder(folder: Path, read: tuple[Path, Path], progress: Progress) -> Iterator[None]:
+    """Make the folder for the report, outside of the compared paths; note if an earlier report was replaced."""
     for path in read:
         if folder.resolve().is_relative_to(path.resolve()):
             raise UsageError(f"{folder}: is inside of {path}, which is only read; choose another folder with -o")
@@ -108,6 +105,8 @@ def _output_folder(folder: Path, read: tuple[Path, Path]) -> Iterator[None]:
         raise UsageError(f"{folder}: holds {there[0]} and no comparison; give a new folder with -o")
     with raising_write_errors(folder), output_folder(folder):
         yield
+    if there:
+        progress.note(f"{folder}: held an earlier comparison, which this one has replaced")
 
 
 def _compare(
