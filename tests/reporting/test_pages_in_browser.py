@@ -463,6 +463,11 @@ def test_a_picture_is_saved_as_it_is_shown(dataset: Path, page: tuple[Page, Trou
         assert np.array_equal(np.asarray(picture.convert("RGBA")), colors_of(opened, "#slice-0"))
 
 
+def spoken(page: Page, selector: str) -> str:
+    """Return a text with ordinary spaces."""
+    return page.inner_text(selector).replace("\u00a0", " ")
+
+
 def densities_of(dataset: Path, name: str, threshold: str) -> dict[str, float]:
     rows = read_tsv(dataset / "derivatives/catnip-counts/counts.tsv")
     return {
@@ -480,7 +485,7 @@ def test_groups_are_compared_in_the_chosen_region(dataset: Path, page: tuple[Pag
     found = densities_of(dataset, "Piriform_area", "10000")
     ko, floxed = found["sub-45670ko"], found["sub-45925floxed"]
     opened.get_by_role("button", name="Piriform area").click()
-    text = opened.inner_text("#region-text")
+    text = spoken(opened, "#region-text")
     assert text.startswith(
         f"Piriform area, cells per mm3: floxed {floxed:,.0f} (n = 1), ko {ko:,.0f} (n = 1). On average "
     )
@@ -490,10 +495,13 @@ def test_groups_are_compared_in_the_chosen_region(dataset: Path, page: tuple[Pag
         f"{more[1]} has {difference:,.0f} more than {less[1]} (+{format_number(100 * difference / less[0])} %)." in text
     )
     row = opened.locator("#comparison tr", has_text="Piriform area")
-    assert row.locator("td").all_inner_texts()[3:5] == [f"{floxed:,.0f} (n = 1)", f"{ko:,.0f} (n = 1)"]
+    assert [text.replace("\u00a0", " ") for text in row.locator("td").all_inner_texts()[3:5]] == [
+        f"{floxed:,.0f} (n = 1)",
+        f"{ko:,.0f} (n = 1)",
+    ]
     opened.select_option("#column", "sex")
     assert opened.locator("#comparison th").all_inner_texts()[3:5] == ["female", "male"]
-    assert f"female {ko:,.0f} (n = 1), male {floxed:,.0f} (n = 1)" in opened.inner_text("#region-text")
+    assert f"female {ko:,.0f} (n = 1), male {floxed:,.0f} (n = 1)" in spoken(opened, "#region-text")
     dots = opened.locator("#dots svg .mark-symbol path")
     assert dots.count() == 2
     labels = [dots.nth(n).get_attribute("aria-label") or "" for n in range(2)]
@@ -502,10 +510,10 @@ def test_groups_are_compared_in_the_chosen_region(dataset: Path, page: tuple[Pag
         f"sub-45925floxed, sex male: {floxed:,.0f} cells per mm3",
     ]
     opened.select_option("#series", label="threshold 15000")
-    assert "male n/a; 1 without a value." in opened.inner_text("#region-text")
+    assert "male n/a; 1 without a value." in spoken(opened, "#region-text")
     assert opened.locator("#ranking").is_hidden()
     opened.select_option("#measure", "cells")
-    assert "Piriform area, cells:" in opened.inner_text("#region-text")
+    assert "Piriform area, cells:" in spoken(opened, "#region-text")
     assert trouble.errors == []
 
 
