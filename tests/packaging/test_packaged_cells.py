@@ -234,9 +234,10 @@ def test_tables_of_an_interrupted_command_are_not_taken_for_those_of_the_one_bef
         write_cells(*arguments)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(run_packager, "write_cells", interrupted)
-        package([cohort], dataset, settings())
+        with pytest.raises(KeyboardInterrupt):
+            package([cohort], dataset, settings())
     assert tables_in(dataset) != before
     add_to_largest_count(cohort, -1)
     assert package([cohort], dataset, settings()).ok
