@@ -31,6 +31,7 @@ SAID = {
     "remove_animal": "Verification dataset-of-one: 8 images",
     "restore_originals": "Comparison cohort and restored: identical",
     "scan_cohort": "atlaslabel_def_origspace: atlas, (12, 40, 36) uint16",
+    "share_dataset": "sub-10001ko_sample-LeftHemisphere_stain-cFos, image, atlas regions and cells: ",
     "use_cluster": "dataset-of-cluster: 20 images made",
 }
 

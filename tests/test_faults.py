@@ -116,7 +116,7 @@ class Interrupting:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGINT)
 
-sys.unraisablehook = lambda dropped: print(dropped.exc_type.__name__, flush=True)
+sys.unraisablehook = lambda dropped: os.write(1, f"{dropped.exc_type.__name__}\\n".encode())
 with ending_when_interrupted():
     Interrupting()
     print("goes on", flush=True)

@@ -104,3 +104,15 @@ def _format_bytes(n_bytes: int, rounded: Callable[[float], int]) -> str:
 def in_xml(text: str) -> str:
     """Replace the characters that XML forbids."""
     return _NOT_IN_XML.sub("\ufffd", text)
+
+
+def format_number(value: float) -> str:
+    """Write a measured number with three digits, or all before the point: ``1,234``, ``81.5``, ``0.0025``.
+
+    The report's cohort.js does the same, also with halves: they are rounded to even digits.
+    """
+    value = float(f"{value:.8g}")
+    if abs(value) < 1:
+        return f"{float(f'{value:.3g}'):g}"
+    text = f"{value:,.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from catnip2bids.cells.cell_list import read_cell_list
 from catnip2bids.errors import SourceError
 
 SHAPE = (10, 20, 30)
-Rows = Sequence[tuple[float, float, int, int, int]]
+Rows = Sequence[tuple[float, float, float, float, float]]
 
 
 def write_list(path: Path, *lists: Rows) -> Path:
@@ -35,7 +36,7 @@ def write_list(path: Path, *lists: Rows) -> Path:
     return path
 
 
-def cell(uid: float, *places: tuple[int, int, int]) -> list[tuple[float, float, int, int, int]]:
+def cell(uid: float, *places: tuple[int, int, int]) -> list[tuple[float, float, float, float, float]]:
     """List the voxels (z, y, x) of a cell, from 0, as CATNIP does: row, column and slice from 1."""
     return [(uid, len(places), y + 1, x + 1, z + 1) for z, y, x in places]
 
@@ -69,6 +70,14 @@ def test_cells_have_their_label_volume_and_centre(tmp_path: Path, piece: int, mo
         ([cell(7, (0, 0, 0)), cell(7.5, (0, 0, 1))], "twice"),
         ([cell(7, (10, 0, 0))], "outside of the image"),
         ([[(7, 2, 1, 1, 1), (7, 3, 1, 1, 2)]], "two volumes"),
+        ([[(math.nan, 1, 1, 1, 1)]], "nan is not a label"),
+        ([[(math.inf, 1, 1, 1, 1)]], "inf is not a label"),
+        ([[(1e30, 1, 1, 1, 1)]], "is not a label"),
+        ([[(0.5, 1, 1, 1, 1)]], "is not a label"),
+        ([[(-7.5, 1, 1, 1, 1)]], "is not a label"),
+        ([[(7, 1, math.nan, 1, 1)]], "outside of the image"),
+        ([[(7, 1, 1e300, 1, 1)]], "outside of the image"),
+        ([[(7, 1, 1.5, 1, 1)]], "places between voxels"),
     ],
 )
 def test_a_list_that_contradicts_itself_is_refused(tmp_path: Path, lists: list[Rows], what: str) -> None:
@@ -90,3 +99,33 @@ def test_an_array_of_another_kind_is_refused(tmp_path: Path) -> None:
         file["cellpixelIDlist"] = array
     with pytest.raises(SourceError, match="is not a list of cells"):
         rows_of(tmp_path / "list.mat")
+
+
+@pytest.mark.parametrize(
+    ("n_voxels", "chunk", "what"),
+    [(10**12, 2**16, "voxels, and the image has 6,000"), (5000, 5000, "chunks of more than")],
+)
+def test_a_list_that_declares_a_huge_size_is_refused(
+    tmp_path: Path, n_voxels: int, chunk: int, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell_list, "_MOST_CHUNK_BYTES", 2**12 * 5 * 8)
+    path = write_list(tmp_path / "list.mat", [])
+    with h5py.File(path, "r+") as file:
+        huge = file.create_dataset("#refs#/huge", (5, n_voxels), np.float64, chunks=(5, chunk), fillvalue=7.5)
+        file["cellpixelIDlist"][0, 0] = huge.ref
+    with pytest.raises(SourceError, match=what):
+        rows_of(path)
+
+
+def test_a_cell_array_of_a_huge_declared_size_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "list.mat", "w") as file:
+        file.create_dataset("cellpixelIDlist", (1, 10**10), h5py.ref_dtype, chunks=(1, 1024))
+    with pytest.raises(SourceError, match="10,000,000,000 labels"):
+        rows_of(tmp_path / "list.mat")
+
+
+def test_an_array_that_is_marked_as_not_empty_is_read(tmp_path: Path) -> None:
+    path = write_list(tmp_path / "list.mat", cell(7, (0, 0, 0)))
+    with h5py.File(path, "r+") as file:
+        file["#refs#/0"].attrs["MATLAB_empty"] = np.uint8(0)
+    assert rows_of(path) == [(7, 1, [0, 0, 0])]

@@ -16,6 +16,8 @@ from catnip2bids import Format, Naming, OmeZarrVersion, package, verify
 from catnip2bids.bids.provenance import CellsRecord, read_provenance
 from catnip2bids.bids.tables import Row
 from catnip2bids.cells import connected_components
+from catnip2bids.packaging import run_packager
+from catnip2bids.packaging.cells import write_cells
 from catnip2bids.packaging.removal import remove_animal
 from demo_cohort import demo_cohort, demo_dataset
 from in_process import called
@@ -154,22 +156,28 @@ def test_tables_are_the_same_in_every_format(
     assert {Path(path).name: content for path, content in tables_in(tmp_path / "dataset").items()} == expected
 
 
+def add_to_largest_count(cohort: Path, n_cells: int) -> tuple[Path, str]:
+    """Change the largest count of the first animal; return the table, and the index of the region."""
+    (counts,) = cohort.glob("KO/*/640_FRST_seg/FRSTseg_00010000.csv")
+    rows = counts.read_text().splitlines()
+    largest = max(range(1, len(rows)), key=lambda n: int(rows[n].split(",")[3]))
+    fields = rows[largest].split(",")
+    rows[largest] = ",".join([*fields[:3], str(int(fields[3]) + n_cells), fields[4]])
+    counts.write_text("\n".join(rows) + "\n")
+    return counts, fields[0]
+
+
 def test_tables_are_made_again_only_if_something_changed(cohort: Path, tmp_path: Path) -> None:
     dataset = tmp_path / "dataset"
     package([cohort], dataset, settings())
     before = {path: content for path, (content, _) in state_of(dataset).items()}
     assert package([cohort], dataset, settings()).copied == ()
     assert {path: content for path, (content, _) in state_of(dataset).items()} == before
-    (counts,) = cohort.glob("KO/*/640_FRST_seg/FRSTseg_00010000.csv")
-    rows = counts.read_text().splitlines()
-    largest = max(range(1, len(rows)), key=lambda n: int(rows[n].split(",")[3]))
-    fields = rows[largest].split(",")
-    rows[largest] = ",".join([*fields[:3], str(int(fields[3]) + 1), fields[4]])
-    counts.write_text("\n".join(rows) + "\n")
+    _, index = add_to_largest_count(cohort, 1)
     made = {path.name for path in package([cohort], dataset, settings()).copied if path.name.endswith(".gz")}
     assert made == {table_of(dataset, L0).name, table_of(dataset, L0, kind="uncounted").name}
-    assert {row["proven"] for row in read_gzipped(table_of(dataset, L0)) if row["index"] == fields[0]} == {"false"}
-    (difference,) = (one for one in record_of(dataset, L0).differences if one.index == int(fields[0]))
+    assert {row["proven"] for row in read_gzipped(table_of(dataset, L0)) if row["index"] == index} == {"false"}
+    (difference,) = (one for one in record_of(dataset, L0).differences if one.index == int(index))
     assert difference.catnip == difference.found + 1
 
 
@@ -212,3 +220,38 @@ def test_counts_that_the_images_contradict_are_not_confirmed(cohort: Path, tmp_p
     assert "not confirmed: 1 region" in done.stderr
     assert f"region {fields[0]}: CATNIP counted {int(fields[3]) + 7}" in done.stderr
     assert called("verify", tmp_path / "dataset").returncode == 0
+
+
+def test_tables_of_an_interrupted_command_are_not_taken_for_those_of_the_one_before(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = tmp_path / "dataset"
+    package([cohort], dataset, settings())
+    before = tables_in(dataset)
+    add_to_largest_count(cohort, 1)
+
+    def interrupted(*arguments: Any) -> CellsRecord:
+        write_cells(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_packager, "write_cells", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            package([cohort], dataset, settings())
+    assert tables_in(dataset) != before
+    add_to_largest_count(cohort, -1)
+    assert package([cohort], dataset, settings()).ok
+    assert tables_in(dataset) == before
+
+
+def test_tables_stay_if_the_counts_of_the_source_are_gone_or_damaged(cohort: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    package([cohort], dataset, settings())
+    before = tables_in(dataset)
+    counts, _ = add_to_largest_count(cohort, 0)
+    counts.write_text("damaged\n")
+    package([cohort], dataset, settings())
+    assert tables_in(dataset) == before
+    counts.unlink()
+    package([cohort], dataset, settings())
+    assert tables_in(dataset) == before

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import csv
+import gzip
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from browser import DESKTOP, PHONE, needs_browser
 from browsing import Trouble, browser, browsing
 from catnip2bids.catnip.component_type import Action
+from catnip2bids.formatting import format_number
 from catnip2bids.packaging import package
 from catnip2bids.plan import make_plan
 from catnip2bids.scanning import scan
@@ -24,15 +31,16 @@ __all__ = ["browser"]
 pytestmark = needs_browser
 
 HOSTILE = """<script>document.title="broken"</script><img/src=x>'"&amp;"""
-_SHAPE = (12, 80, 72)
+_SHAPE = (20, 120, 108)
+FLOX_PREFIX = "sub-45925floxed_sample-RightHemisphere_stain-cFos"
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two animals; names of files, regions and of the dataset try to break out."""
     folder = tmp_path_factory.mktemp("pages")
-    ko = write_l0(folder / "cohort", KO, shape=_SHAPE, thresholds=(10000, 15000))
-    write_l0(folder / "cohort", FLOX, shape=_SHAPE, exclusion=True)
+    ko = write_l0(folder / "cohort", KO, shape=_SHAPE, thresholds=(10000, 15000), seed=1)
+    write_l0(folder / "cohort", FLOX, shape=_SHAPE, exclusion=True, seed=2)
     (ko / HOSTILE.replace("/", "\\")).write_bytes(b"\0" * 10)
     for table in (folder / "cohort").rglob("*.csv"):
         table.write_text(table.read_text().replace("Thalamus", HOSTILE.replace(",", "")))
@@ -62,12 +70,9 @@ def wait_until_drawn(page: Page) -> None:
 
 def colors_of(page: Page, canvas: str) -> Any:
     """Return the pixels of a canvas, (rows, columns, 4)."""
-    width, height, data = page.evaluate(
-        "id => { const c = document.querySelector(id); const d = c.getContext('2d')"
-        ".getImageData(0, 0, c.width, c.height); return [c.width, c.height, Array.from(d.data)]; }",
-        canvas,
-    )
-    return np.array(data, np.uint8).reshape(height, width, 4)
+    address = page.evaluate("id => document.querySelector(id).toDataURL()", canvas)
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as picture:
+        return np.asarray(picture.convert("RGBA"))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +89,7 @@ def test_pages_open_without_trouble(
 ) -> None:
     with browsing(browser, window, dark=dark) as (page, trouble):
         page.goto(address(dataset, name))
-        page.wait_for_selector("#cells svg, canvas")
+        page.wait_for_selector("#dots svg, canvas")
         wait_until_drawn(page)
         assert (trouble.errors, trouble.failed) == ([], [])
         assert trouble.requests == [address(dataset, name)]
@@ -117,12 +122,14 @@ def test_the_slider_shows_other_planes(dataset: Path, page: tuple[Page, Trouble]
     opened, _ = page
     opened.goto(address(dataset, KO_PREFIX))
     wait_until_drawn(opened)
+    n_planes = opened.locator(".mosaic button").count()
+    opened.locator(".mosaic button").nth(n_planes // 2).click()
+    wait_until_drawn(opened)
     before = colors_of(opened, "#plane")
     opened.focus("#slider")
     opened.keyboard.press("ArrowRight")
     opened.keyboard.press("ArrowRight")
     wait_until_drawn(opened)
-    n_planes = opened.locator(".mosaic button").count()
     assert n_planes == _SHAPE[0]
     assert opened.inner_text("#plane-number") == str(n_planes // 2 + 3)
     assert not np.array_equal(colors_of(opened, "#plane"), before)
@@ -131,6 +138,7 @@ def test_the_slider_shows_other_planes(dataset: Path, page: tuple[Page, Trouble]
     wait_until_drawn(opened)
     assert np.array_equal(colors_of(opened, "#plane"), before)
     assert opened.get_attribute("#plane", "aria-label") == f"plane {n_planes // 2 + 1}"
+    assert f"All {n_planes} planes are here" in opened.inner_text(".stage figcaption")
 
 
 def names_of(dataset: Path) -> dict[int, str]:
@@ -140,9 +148,7 @@ def names_of(dataset: Path) -> dict[int, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("canvas", "axis"), [("#plane", 0), (".orthogonal canvas >> nth=1", 1), (".orthogonal canvas >> nth=2", 2)]
-)
+@pytest.mark.parametrize(("canvas", "axis"), [("#plane", 0), ("#slice-1", 1), ("#slice-2", 2)])
 def test_the_region_under_the_pointer_is_the_one_of_the_labels(
     dataset: Path, page: tuple[Page, Trouble], canvas: str, axis: int
 ) -> None:
@@ -151,6 +157,8 @@ def test_the_region_under_the_pointer_is_the_one_of_the_labels(
     volume, names = level(atlas), names_of(dataset)
     middle = _SHAPE[0] // 2 if axis == 0 else _median(volume != 0, axis)
     labels = volume.take(middle, axis=axis)
+    if axis == 2:
+        labels = labels.T  # rows are y, as in the slice beside it
     opened.goto(address(dataset, KO_PREFIX))
     wait_until_drawn(opened)
     shown = opened.locator(canvas)
@@ -198,7 +206,7 @@ def test_pictures_keep_their_shape_in_any_window(browser: Browser, dataset: Path
     with browsing(browser, window) as (opened, _):
         opened.goto(address(dataset, KO_PREFIX))
         boxes = [canvas.bounding_box() for canvas in opened.locator("canvas").all()]
-        sizes_um = [(72 * 3.7, 80 * 3.7), (72 * 3.7, 12 * 5.0), (80 * 3.7, 12 * 5.0), (72 * 3.7, 80 * 3.7)]
+        sizes_um = [(108 * 3.7, 120 * 3.7), (108 * 3.7, 20 * 5.0), (20 * 5.0, 120 * 3.7), (108 * 3.7, 120 * 3.7)]
         for box, (width_um, height_um) in zip(boxes, sizes_um, strict=True):
             assert box is not None
             assert box["width"] / box["height"] == pytest.approx(width_um / height_um, rel=0.03)
@@ -214,38 +222,161 @@ def test_regions_and_cells_are_laid_over_the_image(dataset: Path, page: tuple[Pa
 
     def colored() -> int:
         pixels = colors_of(opened, "#plane")[..., :3].astype(int)
-        return int((np.ptp(pixels, axis=-1) > 12).sum())
+        return int((np.ptp(pixels, axis=-1) > 24).sum())
 
     outlines = colored()
     opened.check('input[name="regions"][value="colours"]')
     assert colored() > outlines > 0
+    opened.fill("#region-opacity", "10")
+    faint = colored()
+    assert faint < colored_with(opened, "#region-opacity", "100", colored)
     opened.check('input[name="regions"][value="off"]')
     cells = colored()
     assert 0 < cells < outlines
-    opened.check('input[name="cells"] >> nth=1')
-    opened.uncheck('input[name="cells"] >> nth=0')
+    assert colored_with(opened, "#cell-opacity", "0", colored) == 0
+    assert colored_with(opened, "#cell-opacity", "100", colored) >= cells
+    opened.check('input[name="cells-1"]')
+    opened.uncheck('input[name="cells-0"]')
     assert 0 < colored() < cells
-    opened.uncheck('input[name="cells"] >> nth=1')
+    opened.uncheck('input[name="cells-1"]')
     assert colored() == 0
-    opened.uncheck("#image")
-    assert colors_of(opened, "#plane")[..., :3].max() == 0
+    before = colors_of(opened, "#plane")
+    opened.check('input[name="names"]')
+    assert not np.array_equal(before, colors_of(opened, "#plane"))
+    opened.uncheck('input[name="names"]')
+    opened.uncheck('input[name="image"]')
+    dark = colors_of(opened, "#plane")[..., :3].max(axis=-1) == 0
+    assert 0.9 < dark.mean() < 1  # all but the scale bar and what is written
+
+
+def colored_with(page: Page, slider: str, value: str, colored: Callable[[], int]) -> int:
+    page.fill(slider, value)
+    return colored()
+
+
+def brain_of(page: Page) -> dict[str, Any]:
+    """Return the data of the pictures of a page."""
+    found: dict[str, Any] = page.evaluate("JSON.parse(document.getElementById('brain').textContent)")
+    return found
 
 
 @pytest.mark.slow
-def test_tables_are_sorted_and_searched(dataset: Path, page: tuple[Page, Trouble]) -> None:
+def test_uncounted_cells_are_hollow_and_counted_cells_are_not(dataset: Path, page: tuple[Page, Trouble]) -> None:
     opened, _ = page
     opened.goto(address(dataset, KO_PREFIX))
+    wait_until_drawn(opened)
+    tables = {
+        ending: cells_of(dataset, f"{KO_PREFIX}*desc-FRSTseg10000_{ending}.tsv.gz") for ending in ("cells", "uncounted")
+    }
+    n_outside = sum(row["reason"] == "outside" for row in tables["uncounted"])
+    assert n_outside > 0
+    text = opened.inner_text("main")
+    words = f"threshold 10000: {len(tables['cells']):,} counted, {n_outside:,} outside the mask"
+    assert words in text
+    opened.check('input[name="regions"][value="off"]')
+    opened.uncheck('input[name="image"]')
+    cells = [view["cells"][0] for view in brain_of(opened)["views"][3:]]
+    best = max(range(len(cells)), key=lambda n: min(map(len, cells[n][:2])))
+    counted, uncounted, n_all = cells[best]
+    assert n_all == (len(counted) + len(uncounted)) // 2
+    opened.locator(".mosaic button").nth(best).click()
+    wait_until_drawn(opened)
+    pixels = colors_of(opened, "#plane")
+    is_lit = np.abs(pixels[..., :3].astype(int) - (0xF0, 0xE4, 0x42)).max(axis=-1) < 70
+
+    def lit_at(places: list[int]) -> float:
+        scaled = np.array(places).reshape(-1, 2) / 4096 * (is_lit.shape[1] - 1, is_lit.shape[0] - 1)
+        return float(np.mean([is_lit[y, x] for x, y in np.rint(scaled).astype(int)]))
+
+    assert lit_at(counted) > 0.9
+    assert lit_at(uncounted) < 0.4
+    opened.uncheck('input[name="uncounted"]')
+    assert colors_of(opened, "#plane").sum() < pixels.sum()
+
+
+def cells_of(dataset: Path, pattern: str) -> list[dict[str, str]]:
+    """Read a table of cells with Python's own readers."""
+    [path] = dataset.glob(f"derivatives/*/sub-*/micr/{pattern}")
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, dialect="excel-tab"))
+
+
+@pytest.mark.slow
+def test_a_plane_is_zoomed_and_moved_and_a_place_is_told_for_the_viewer(
+    dataset: Path, page: tuple[Page, Trouble]
+) -> None:
+    opened, trouble = page
+    opened.goto(address(dataset, KO_PREFIX))
+    wait_until_drawn(opened)
+    opened.locator("#plane").scroll_into_view_if_needed()
+    whole = colors_of(opened, "#plane")
+    box = opened.locator("#plane").bounding_box()
+    assert box is not None
+    opened.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.75)
+    x, y, z = map(int, opened.inner_text("#place").split())
+    assert (abs(x - 27) <= 1, abs(y - 90) <= 1, z) == (True, True, _SHAPE[0] // 2)
+    opened.get_by_role("button", name="zoom in").click()
+    zoomed = colors_of(opened, "#plane")
+    assert not np.array_equal(whole, zoomed)
+    opened.mouse.move(box["x"] + 100, box["y"] + 300)
+    opened.mouse.down()
+    opened.mouse.move(box["x"] + 160, box["y"] + 340)
+    opened.mouse.up()
+    assert not np.array_equal(zoomed, colors_of(opened, "#plane"))
+    assert opened.inner_text("#place").split() == [str(n) for n in (x, y, z)]  # dragging is not clicking
+    opened.focus("#plane")
+    opened.keyboard.press("0")
+    opened.keyboard.press("+")
+    opened.keyboard.press("-")
+    # the middle again: click on the same place, so that the same mark is drawn
+    opened.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.75)
+    opened.mouse.move(2, 2)
+    assert np.abs(colors_of(opened, "#plane").astype(int) - whole).mean() < 5
+    assert trouble.errors == []
+
+
+@pytest.mark.slow
+def test_a_row_of_the_table_highlights_its_region_and_opens_its_plane(
+    dataset: Path, page: tuple[Page, Trouble]
+) -> None:
+    opened, _ = page
+    opened.goto(address(dataset, KO_PREFIX))
+    wait_until_drawn(opened)
+    opened.uncheck('input[name="cells-0"]')
+    before = colors_of(opened, "#slice-0")
+    region = next(region for region in brain_of(opened)["regions"] if region["name"] == "Hypothalamus")
+    row = opened.locator("#counts-table tr", has_text="Hypothalamus")
+    row.get_by_role("button").click()
+    wait_until_drawn(opened)
+    assert opened.inner_text("#here").startswith("Hypothalamus (HY): ")
+    assert "chosen" in (row.get_attribute("class") or "")
+    assert opened.locator('.mosaic button[aria-pressed="true"]').get_attribute("data-number") == str(
+        region["plane"] + 1
+    )
+    assert not np.array_equal(colors_of(opened, "#slice-0"), before)
+
+
+@pytest.mark.slow
+def test_tables_are_sorted_and_searched_and_unknown_values_are_last(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, _ = page
+    opened.goto(address(dataset, FLOX_PREFIX))
 
     def column(number: int) -> list[str]:
         return opened.locator(f"#counts-table tbody tr:visible td:nth-child({number})").all_inner_texts()
 
-    labels = [int(label) for label in column(3)]
+    labels = [int(label) for label in column(opened.locator("#counts-table th").count())]
     assert labels == sorted(labels)
-    opened.click("#counts-table th:nth-child(4) button")
-    cells = [int(n) for n in column(4)]
-    assert cells == sorted(cells, reverse=True)
-    assert cells[0] > cells[-1]
-    assert opened.get_attribute("#counts-table th:nth-child(4)", "aria-sort") == "descending"
+    opened.select_option("#series", label_of(opened, "damaged"))
+    excluded = opened.locator('#counts-table th[data-series="1"] >> nth=0')
+    number = excluded.evaluate("head => head.cellIndex") + 1
+    for order, sign in (("descending", -1), ("ascending", 1)):
+        excluded.get_by_role("button").click()
+        assert excluded.get_attribute("aria-sort") == order
+        cells = column(number)
+        known = [sign * int(text.replace(",", "")) for text in cells if text != "n/a"]
+        assert known == sorted(known)
+        assert set(cells[len(known) :]) == {"n/a"}
+        assert len(set(known)) > 2
     opened.focus("#counts-table th:nth-child(1) button")
     opened.keyboard.press("Enter")
     names = [name.lower() for name in column(1)]
@@ -253,42 +384,159 @@ def test_tables_are_sorted_and_searched(dataset: Path, page: tuple[Page, Trouble
     opened.fill("#find", "motor")
     assert [name for name in column(1) if "motor" not in name.lower()] == []
     assert opened.inner_text("#found") == f"{len(column(1))} found"
+    with opened.expect_download() as saved:
+        opened.locator('[data-save="counts-table"] button').click()
+    lines = Path(saved.value.path()).read_text(encoding="utf-8").splitlines()
+    assert saved.value.suggested_filename.endswith("_cells_by_region.tsv")
+    assert lines[0].startswith("region\tshort\tcells, 10000\tcells per mm3, 10000\tcells, 10000, damaged")
+    assert len(lines) == 1 + len(column(1))
+
+
+def label_of(page: Page, words: str) -> str:
+    """Return the value of the option of the segmentations that has these words."""
+    found: str = page.locator("#series option", has_text=words).first.get_attribute("value") or ""
+    return found
 
 
 @pytest.mark.slow
-def test_the_chart_is_that_of_the_threshold(dataset: Path, page: tuple[Page, Trouble]) -> None:
-    opened, _ = page
+def test_charts_are_those_of_the_threshold_with_full_names_and_are_saved(
+    dataset: Path, page: tuple[Page, Trouble]
+) -> None:
+    opened, trouble = page
     opened.goto(address(dataset, KO_PREFIX))
-    charts = opened.locator("[data-series]")
+    charts = opened.locator(".two[data-series]")
     assert charts.count() == 2
     assert (charts.nth(0).is_visible(), charts.nth(1).is_visible()) == (True, False)
     opened.select_option("#series", "1")
     assert (charts.nth(0).is_visible(), charts.nth(1).is_visible()) == (False, True)
     assert "threshold 15000" in charts.nth(1).inner_text()
+    titles = charts.nth(1).locator("svg title").all_text_contents()
+    assert any(title.startswith("Piriform area: ") for title in titles)
+    assert "Piriform area" in titles  # of the name at the axis
+    with opened.expect_download() as saved:
+        charts.nth(1).get_by_role("button", name="SVG").last.click()
+    svg = Path(saved.value.path()).read_text(encoding="utf-8")
+    assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
+    assert "color: #1b2027" in svg
+    with opened.expect_download() as saved:
+        charts.nth(1).get_by_role("button", name="PNG").last.click()
+    with Image.open(saved.value.path()) as plot:
+        assert plot.width > 800
+        pixels = np.asarray(plot.convert("RGB"))
+    assert pixels[2, 2].tolist() == [255, 255, 255]
+    assert (np.ptp(pixels.astype(int), axis=-1) > 40).mean() > 0.02  # bars have colours
+    assert trouble.errors == []
 
 
 @pytest.mark.slow
-def test_groups_are_those_of_the_chosen_region(dataset: Path, page: tuple[Page, Trouble]) -> None:
+def test_a_picture_is_saved_as_it_is_shown(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, _ = page
+    opened.goto(address(dataset, KO_PREFIX))
+    wait_until_drawn(opened)
+    with opened.expect_download() as saved:
+        opened.locator('[data-picture-of="slice-0"] button').click()
+    with Image.open(saved.value.path()) as picture:
+        assert np.array_equal(np.asarray(picture.convert("RGBA")), colors_of(opened, "#slice-0"))
+
+
+def densities_of(dataset: Path, name: str, threshold: str) -> dict[str, float]:
+    rows = read_tsv(dataset / "derivatives/catnip-counts/counts.tsv")
+    return {
+        row["participant_id"]: float(row["density_per_mm3"])
+        for row in rows
+        if (row["threshold"], row["corrected"], row["name"]) == (threshold, "false", name)
+    }
+
+
+@pytest.mark.slow
+def test_groups_are_compared_in_the_chosen_region(dataset: Path, page: tuple[Page, Trouble]) -> None:
     opened, trouble = page
     opened.goto(address(dataset))
-    opened.wait_for_selector("#cells svg")
-    rows = read_tsv(dataset / "derivatives/catnip-counts/counts.tsv")
-    found = {
-        row["participant_id"]: row["cell_count"]
-        for row in rows
-        if (row["threshold"], row["corrected"], row["name"]) == ("10000", "false", "Piriform_area")
-    }
-    opened.select_option("#region", label="Piriform area")
+    opened.wait_for_selector("#dots svg")
+    found = densities_of(dataset, "Piriform_area", "10000")
     ko, floxed = found["sub-45670ko"], found["sub-45925floxed"]
-    assert opened.inner_text("#cells-text") == f"Piriform area, floxed: mean {floxed} (n = 1), ko: mean {ko} (n = 1)."
-    opened.select_option("#group", "sex")
-    assert f"female: mean {ko} (n = 1), male: mean {floxed}" in opened.inner_text("#cells-text")
-    dots = opened.locator("#cells svg .mark-symbol path")
+    opened.get_by_role("button", name="Piriform area").click()
+    text = opened.inner_text("#region-text")
+    assert text.startswith(
+        f"Piriform area, cells per mm3: floxed {floxed:,.0f} (n = 1), ko {ko:,.0f} (n = 1). On average "
+    )
+    more, less = sorted([(ko, "ko"), (floxed, "floxed")], reverse=True)
+    difference = more[0] - less[0]
+    assert (
+        f"{more[1]} has {difference:,.0f} more than {less[1]} (+{format_number(100 * difference / less[0])} %)." in text
+    )
+    row = opened.locator("#comparison tr", has_text="Piriform area")
+    assert row.locator("td").all_inner_texts()[3:5] == [f"{floxed:,.0f} (n = 1)", f"{ko:,.0f} (n = 1)"]
+    opened.select_option("#column", "sex")
+    assert opened.locator("#comparison th").all_inner_texts()[3:5] == ["female", "male"]
+    assert f"female {ko:,.0f} (n = 1), male {floxed:,.0f} (n = 1)" in opened.inner_text("#region-text")
+    dots = opened.locator("#dots svg .mark-symbol path")
     assert dots.count() == 2
-    assert f"cells: {ko}" in " ".join(dots.nth(n).get_attribute("aria-label") or "" for n in range(2))
+    labels = [dots.nth(n).get_attribute("aria-label") or "" for n in range(2)]
+    assert sorted(labels) == [
+        f"sub-45670ko, sex female: {ko:,.0f} cells per mm3",
+        f"sub-45925floxed, sex male: {floxed:,.0f} cells per mm3",
+    ]
     opened.select_option("#series", label="threshold 15000")
-    assert opened.inner_text("#cells-text").endswith("; 1 without a count.")
+    assert "male n/a; 1 without a value." in opened.inner_text("#region-text")
+    assert opened.locator("#ranking").is_hidden()
+    opened.select_option("#measure", "cells")
+    assert "Piriform area, cells:" in opened.inner_text("#region-text")
     assert trouble.errors == []
+
+
+@pytest.mark.slow
+def test_the_table_of_groups_is_the_same_without_scripts(browser: Browser, dataset: Path) -> None:
+    with browsing(browser) as (page, _):
+        page.goto(address(dataset))
+        page.wait_for_selector("#dots svg")
+        scripted = page.locator("#comparison tr:visible").all_inner_texts()
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto(address(dataset))
+        assert page.locator("#comparison tr:visible").all_inner_texts() == scripted
+        assert not page.locator("#series").is_visible()
+        page.goto(address(dataset, KO_PREFIX))
+        assert page.locator(".orthogonal img >> nth=0").is_visible()
+        assert not page.locator("canvas >> nth=0").is_visible()
+    finally:
+        context.close()
+
+
+@pytest.mark.slow
+def test_two_samples_stand_side_by_side(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, trouble = page
+    opened.goto(address(dataset))
+    opened.wait_for_selector("#pair-1 img")
+    titles = [opened.inner_text(f"#pair-{n} h3") for n in range(2)]
+    assert titles == ["45670ko · LeftHemisphere · cFos", "45925floxed · RightHemisphere · cFos"]
+    boxes = [opened.locator(f"#pair-{n} img >> nth=0").bounding_box() for n in range(2)]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[0]["x"] + boxes[0]["width"] < boxes[1]["x"]
+    assert boxes[0]["width"] == pytest.approx(boxes[1]["width"], abs=1)
+    row = opened.locator("#pair-table tr", has_text="Piriform area")
+    found = densities_of(dataset, "Piriform_area", "10000")
+    shown = [float(text.replace(",", "")) for text in row.locator("td").all_inner_texts()[2:]]
+    expected = [found["sub-45670ko"], found["sub-45925floxed"], found["sub-45925floxed"] - found["sub-45670ko"]]
+    assert shown == pytest.approx(expected, rel=0.01, abs=1)
+    opened.select_option("#second-sample", "0")
+    assert opened.inner_text("#pair-1 h3") == titles[0]
+    assert trouble.errors == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["index", KO_PREFIX])
+def test_plots_and_tables_fit_a_phone(browser: Browser, dataset: Path, name: str) -> None:
+    with browsing(browser, PHONE) as (page, _):
+        page.goto(address(dataset, name))
+        page.wait_for_selector(".chart svg")
+        widths = page.evaluate(
+            "[...document.querySelectorAll('.chart svg')].map(svg => svg.getBoundingClientRect().right)"
+        )
+        assert max(widths) <= PHONE[0]
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
 
 
 @pytest.mark.slow
@@ -298,6 +546,7 @@ def test_it_prints(dataset: Path, page: tuple[Page, Trouble], tmp_path: Path) ->
     opened.goto(address(dataset, KO_PREFIX))
     opened.emulate_media(media="print")
     assert not opened.locator(".controls").first.is_visible()
+    assert opened.locator("#slice-0").is_visible()
     assert opened.evaluate("document.documentElement.scrollWidth") <= 794
     opened.pdf(path=tmp_path / "report.pdf", format="A4")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")

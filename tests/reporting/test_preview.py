@@ -109,7 +109,7 @@ def test_a_histogram_has_room_for_any_range(tmp_path: Path, values: list[float])
     volume = np.array(values, "float32").repeat(40).reshape(2, 8, 5)
     write_slices(tmp_path / "slices", volume)
     image = convert(tmp_path / "slices", tmp_path / "image.ome.zarr", SIZE_ZYX[::-1]).path
-    found = Brain(Preview(image, (2, 8, 5), SIZE_ZYX, Kind.IMAGE), None, (), ()).histogram()
+    found = Brain(Preview(image, (2, 8, 5), SIZE_ZYX, Kind.IMAGE), None, None, (), ()).histogram()
     assert np.isfinite(found.edges).all()
     assert (np.diff(found.edges) > 0).all()
     assert found.n_voxels.sum() == np.isfinite(volume).sum()

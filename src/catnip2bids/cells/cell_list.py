@@ -9,6 +9,7 @@ Invariant: voxels are read in pieces, and each cell has as many as its volume sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,17 @@ import numpy.typing as npt
 
 from catnip2bids.bids.cell_tables import CellBlock
 from catnip2bids.errors import SourceError
+from catnip2bids.formatting import format_bytes
 
 _VARIABLE = "cellpixelIDlist"
 _N_FIELDS = 5
 _PIECE = 2**20
 """Voxels that are read at a time: 40 MiB."""
+_MOST_LABELS = 10**6
+_MOST_CHUNK_BYTES = 2**28
+"""HDF5 unpacks a chunk as a whole."""
+_MOST_ID = 2**53
+"""Labels of doubles are exact below."""
 
 
 def read_cell_list(path: Path, shape: tuple[int, int, int]) -> Iterator[CellBlock]:
@@ -39,14 +46,25 @@ def read_cell_list(path: Path, shape: tuple[int, int, int]) -> Iterator[CellBloc
 
 
 def _cells(file: Any, shape: tuple[int, int, int]) -> Iterator[CellBlock]:
-    lists = [file[reference] for reference in np.asarray(file[_VARIABLE]).reshape(-1)]
+    variable = file[_VARIABLE]
+    if not 0 < variable.size <= _MOST_LABELS:
+        raise ValueError(f"it has {variable.size:,} labels")
     by_label = {}
-    for voxels in lists:
-        if "MATLAB_empty" in voxels.attrs or voxels.size == 0:
+    for voxels in (file[reference] for reference in np.asarray(variable).reshape(-1)):
+        if voxels.attrs.get("MATLAB_empty", 0) or voxels.size == 0:
             continue
+        if voxels.dtype.kind != "f":
+            raise ValueError(f"a label has a matrix of {voxels.dtype} and not of floating-point numbers")
         if voxels.ndim != 2 or voxels.shape[0] != _N_FIELDS:
             raise ValueError(f"a label has a matrix of {voxels.shape[::-1]} and not of {_N_FIELDS} columns")
-        label = int(np.floor(voxels[0, 0]))
+        if voxels.shape[1] > math.prod(shape):
+            raise ValueError(f"a label has {voxels.shape[1]:,} voxels, and the image has {math.prod(shape):,}")
+        if voxels.chunks and math.prod(voxels.chunks) * voxels.dtype.itemsize > _MOST_CHUNK_BYTES:
+            raise ValueError(f"it has chunks of more than {format_bytes(_MOST_CHUNK_BYTES)}")
+        first = float(voxels[0, 0])
+        if not 1 <= first < _MOST_ID:
+            raise ValueError(f"{first:g} is not a label with a fraction")
+        label = int(first)
         if label in by_label:
             raise ValueError(f"label {label} is there twice")
         by_label[label] = voxels
@@ -58,11 +76,14 @@ def _cells_of_label(label: int, voxels: Any, shape: tuple[int, int, int]) -> Cel
     parts: list[tuple[npt.NDArray[Any], ...]] = []
     for start in range(0, voxels.shape[1], _PIECE):
         uid, volume, row, column, plane = voxels[:, start : start + _PIECE]
-        zyx = np.stack([plane, row, column], axis=1).astype(np.int64) - 1
+        places = np.stack([plane, row, column], axis=1) - 1
         if (np.floor(uid) != label).any():
             raise ValueError(f"label {label} has cells of another label")
-        if (zyx < 0).any() or (zyx >= shape).any():
+        if not ((places >= 0) & (places < shape)).all():
             raise ValueError(f"label {label} has voxels outside of the image")
+        zyx = places.astype(np.int64)
+        if (zyx != places).any():
+            raise ValueError(f"label {label} has places between voxels")
         ids, which = np.unique(uid, return_inverse=True)
         parts.append(_summed(ids, which, np.ones(len(which), np.int64), zyx, volume))
     ids, which = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)

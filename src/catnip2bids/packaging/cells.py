@@ -82,20 +82,19 @@ class CellsTask:
         return self.images.n_voxels * (2 if has_two else 1)
 
 
-def cells_tasks(tasks: RunTasks, record: RunRecord) -> list[CellsTask]:
-    """List the tables of cells of a run whose images are all made."""
+def cells_tasks(dataset: Path, tasks: RunTasks, record: RunRecord) -> list[CellsTask]:
+    """List the tables of cells of a run whose images and tables of counts are all made."""
     copied = [copy.entry for copy in tasks.copies]
     lists = {entry.threshold: entry.location for entry in copied if entry.component == CELL_LIST}
-    tables = {task.entry.threshold: task for task in tasks.counts if not task.component.is_corrected}
     found = []
     for images in images_of_cells(record.images):
-        table = tables.get(images.threshold)
-        counts = _read_counts(table.entry.location) if table else []
+        table = tasks.cells_target(images.threshold)
+        counts = _read_counts(safe_path(dataset, table.with_name(table.name.removesuffix(CELLS) + "_counts.tsv")))
         x, y, z = record.images[images.segmentation].voxel_size_um
         found.append(
             CellsTask(
                 images=images,
-                table=tasks.cells_target(images.threshold),
+                table=table,
                 cell_list=lists.get(images.threshold),
                 counts={row.index: row for row in counts},
                 rule=Rule.of_log(record.log, {row.index for row in counts} or None),
@@ -106,9 +105,9 @@ def cells_tasks(tasks: RunTasks, record: RunRecord) -> list[CellsTask]:
 
 
 def _read_counts(path: Path) -> list[RegionCount]:
-    """Read a table of counts; none if it cannot be read, which is a problem already."""
+    """Read a table of counts of the dataset, which may come from a source that is gone; none if it cannot be read."""
     try:
-        return read_counts(path)
+        return read_counts(path) if path.is_file() else []
     except SourceError:
         return []
 

@@ -101,7 +101,7 @@ class RunPackager:
 
     def missing_cells(self) -> list[CellsTask]:
         """List the tables of cells that have to be made, once all images are; remove those that are not planned."""
-        tasks = cells_tasks(self.tasks, self._record)
+        tasks = cells_tasks(self._dataset, self.tasks, self._record)
         for table in self._record.cells.keys() - {str(task.table) for task in tasks}:
             remove_tables(self._dataset, table, self.log)
             del self._record.cells[table]
@@ -115,14 +115,17 @@ class RunPackager:
     def write_cells(self, task: CellsTask) -> None:
         """Write the tables of cells of one segmentation, or report why they cannot be written."""
         self.log.progress.item(task.table.name)
+        if self._record.cells.pop(str(task.table), None) is not None:
+            self.preflight.provenance.save(self._dataset)  # no record of other tables, should packaging be killed
         try:
             self._record.cells[str(task.table)] = write_cells(self._dataset, task, self.preflight.resources, self.log)
         except (WorkerError, WriteError):
             raise
         except Catnip2bidsError as error:
             remove_tables(self._dataset, str(task.table), self.log)
-            self._record.cells.pop(str(task.table), None)
             self.log.problem(f"{task.table}: cells are not listed: {error}")
+        else:
+            self.preflight.provenance.save(self._dataset)  # so that the next call goes on with the next table
 
     def _replace_metadata(self) -> None:
         """Replace the metadata of images of an earlier version whose pixels would be the same today."""

@@ -1,26 +1,29 @@
-"""Plots: intensities, cells by region, and cells by group, as Vega-Lite specifications.
+"""Plots: intensities, cells by region, cells by group, and regions that differ, as Vega-Lite specifications.
 
 Invariant: plots have no background and use the colour of the surrounding text, so that they suit light and dark modes
-and paper. A sample without a count of a region is left out of the plot by group, never counted as 0; regions of
-different atlases with the same id stay separate.
+and paper. They are as wide as a phone, and pages enlarge them. Colours and shapes are told apart also by people who
+are colour-blind (Okabe and Ito, 2008).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from catnip2bids.bids.tables import UNKNOWN
 from catnip2bids.formatting import in_xml
 from catnip2bids.regions import DisplayedRegion, region_of
-from catnip2bids.reporting.samples import Counts, Sample
+from catnip2bids.reporting.cohort import CELLS, DENSITY
+from catnip2bids.reporting.samples import Counts
 from catnip2bids.reporting.views import Histogram
 
 _TEXT: Final = "currentColor"
-_MOST_BARS: Final = 24
+_MOST_BARS: Final = 20
 _ACCENT: Final = "#2f7fd1"
+_GROUP_COLORS: Final = ("#e69f00", "#0f83c9", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+_GROUP_SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+_WIDTH: Final = 200
+"""Of the area of a plot; labels take about 130 more, which together fit a phone."""
 _INTENSITY: Final = {"type": "quantitative", "title": "intensity"}
 _CONFIG: Final[dict[str, Any]] = {
     "background": None,
@@ -38,21 +41,10 @@ _CONFIG: Final[dict[str, Any]] = {
         "tickOpacity": 0.4,
         "labelFontSize": 11,
         "titleFontSize": 12,
+        "labelLimit": 110,
     },
+    "legend": {"labelColor": _TEXT, "titleColor": _TEXT, "orient": "top", "title": None, "labelFontSize": 11},
 }
-
-_COLUMNS = ("genotype", "sex", "hemisphere", "strain", "age")
-_Named = tuple[int, str]
-
-
-@dataclass(frozen=True)
-class GroupCounts:
-    """The data of the plot of cells by group."""
-
-    regions: tuple[str, ...]  # names to choose from; the first stands for all regions
-    series: tuple[str, ...]  # names of the segmentations to choose from
-    columns: tuple[str, ...]  # columns to group by, first those with more than one value
-    data: dict[str, Any]  # the plot, and for each sample its animal and its cells by index into `regions`
 
 
 def histogram_chart(histogram: Histogram) -> dict[str, Any]:
@@ -71,12 +63,13 @@ def histogram_chart(histogram: Histogram) -> dict[str, Any]:
         "scale": {"type": "log", "domainMin": 0.5},
         "axis": {"format": "~s", "tickCount": 5},
     }
+    x = {"field": "from", **_INTENSITY, "axis": {"format": "~s", "tickCount": 5}}
     bars: dict[str, Any] = {
         "data": {"values": bins},
         "mark": {"type": "bar", "color": _ACCENT, "opacity": 0.75},
-        "encoding": {"x": {"field": "from", **_INTENSITY}, "x2": {"field": "to"}, "y": y, "y2": {"datum": 0.5}},
+        "encoding": {"x": x, "x2": {"field": "to"}, "y": y, "y2": {"datum": 0.5}},
     }
-    return _whole({"width": 520, "height": 170, "layer": [bars, *_rules(window)]})
+    return _whole({"width": _WIDTH + 60, "height": 150, "layer": [bars, *_rules(window)]})
 
 
 def _rules(window: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -90,107 +83,104 @@ def _rules(window: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def region_chart(counts: Counts, regions: Mapping[int, DisplayedRegion]) -> dict[str, Any] | None:
-    """Plot the regions with the most cells, in their colours; None if there are none."""
-    most = sorted(((n, index) for index, n in counts.cells.items() if n), key=lambda found: (-found[0], found[1]))
-    shown = [(region_of(regions, index), n) for n, index in most[:_MOST_BARS]]
+def region_chart(counts: Counts, regions: Mapping[int, DisplayedRegion], measure: str) -> dict[str, Any] | None:
+    """Plot the regions with the most cells, or cells per mm3, in their colours; None if there are none."""
+    values = {index: counts.cells[index] if measure == CELLS else counts.density_of(index) for index in counts.cells}
+    most = sorted(((value, index) for index, value in values.items() if value), key=lambda found: (-found[0], found[1]))
+    shown = [(region_of(regions, index), value) for value, index in most[:_MOST_BARS]]
     names = Counter(region.short_name for region, _ in shown)
     # regions of both hemispheres may share an abbreviation
     rows = [
         {
             "region": region.short_name if names[region.short_name] == 1 else f"{region.short_name} ({region.index})",
-            "cells": n,
+            "value": value,
             "color": region.color,
+            "words": f"{region.name}: {value:,.0f} {measure}",
         }
-        for region, n in shown
+        for region, value in shown
     ]
     if not rows:
         return None
-    y = {"field": "region", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 220}}
-    x = {"field": "cells", "type": "quantitative", "title": f"cells, {counts.title}"}
+    y = {"field": "region", "type": "nominal", "sort": None, "title": None}
+    x = {"field": "value", "type": "quantitative", "title": f"{measure}, {counts.title}", "axis": _axis(measure)}
+    words = {"description": {"field": "words"}}
     bars: dict[str, Any] = {
         "mark": {"type": "bar", "stroke": _TEXT, "strokeOpacity": 0.35, "strokeWidth": 0.5},
-        "encoding": {"y": y, "x": x, "color": {"field": "color", "type": "nominal", "scale": None}},
+        "encoding": {"y": y, "x": x, "color": {"field": "color", "type": "nominal", "scale": None}, **words},
     }
     numbers: dict[str, Any] = {
         "mark": {"type": "text", "align": "left", "dx": 4, "color": _TEXT, "fontSize": 11},
-        "encoding": {"y": y, "x": x, "text": {"field": "cells", "format": ","}},
+        "encoding": {"y": y, "x": x, "text": {"field": "value", "format": ",.0f"}, **words},
     }
-    return _whole({"width": 420, "height": {"step": 18}, "data": {"values": rows}, "layer": [bars, numbers]})
+    return _whole({"width": _WIDTH, "height": {"step": 18}, "data": {"values": rows}, "layer": [bars, numbers]})
 
 
-def group_counts_of(samples: Sequence[Sample]) -> GroupCounts | None:
-    """Gather the cells of all samples; None if fewer than two samples have counts."""
-    counted = [sample for sample in samples if sample.counts]
-    if len(counted) < 2:
-        return None
-    titles = {(found.threshold, found.corrected): found.title for sample in counted for found in sample.counts}
-    series = sorted(titles.items())
-    occurring = {
-        _named(sample, index)
-        for sample in counted
-        for counts in sample.counts
-        for index, n_cells in counts.cells.items()
-        if n_cells
+def group_chart(measure: str) -> dict[str, Any]:
+    """Plot one region by group: a dot for each animal or sample, mean and standard deviation.
+
+    The page fills the data: `points` with group, value, name and shift (-1 to 1), and `groups` with group, mean, low,
+    high and words.
+    """
+    y = {"field": "group", "type": "nominal", "title": None}
+    scale = {"type": "quantitative", "title": measure, "scale": {"zero": True}, "axis": _axis(measure)}
+    words = {"tooltip": {"field": "words"}, "description": {"field": "words"}}
+    spread: dict[str, Any] = {
+        "data": {"name": "groups"},
+        "mark": {"type": "rule", "color": _TEXT, "strokeWidth": 1.5},
+        "encoding": {"y": y, "x": {"field": "low", **scale}, "x2": {"field": "high"}, **words},
     }
-    regions = sorted(occurring, key=lambda region: (region[1].lower(), region[0]))
-    numbers = {region: number for number, region in enumerate(regions, 1)}
-    animals = [_animal(sample) for sample in counted]
-    columns = [column for column in _COLUMNS if any(animal[column] != UNKNOWN for animal in animals)] or ["hemisphere"]
-    columns.sort(key=lambda column: len({animal[column] for animal in animals}) < 2)
-    rows = [
-        {
-            "name": sample.name,
-            "animal": {column: animal[column] for column in columns},
-            "cells": [_cells(sample, key, numbers) for key, _ in series],
-        }
-        for sample, animal in zip(counted, animals, strict=True)
-    ]
-    data = {"plot": _group_chart(columns), "samples": rows}
-    n_same = Counter(name for _, name in regions)
-    names = [name if n_same[name] == 1 else f"{name} ({index})" for index, name in regions]
-    return GroupCounts(("all regions", *names), tuple(title for _, title in series), tuple(columns), data)
-
-
-def _named(sample: Sample, index: int) -> _Named:
-    """Identify a region by id and name, because atlases may give one id to different regions."""
-    return index, region_of(sample.regions, index).name
-
-
-def _animal(sample: Sample) -> dict[str, str]:
-    known = {column: sample.known(column) or UNKNOWN for column in _COLUMNS}
-    return {**known, "hemisphere": sample.hemisphere or sample.record.sample}
-
-
-def _cells(sample: Sample, series: tuple[int, bool], numbers: Mapping[_Named, int]) -> dict[str, int] | None:
-    """Return the cells by the number of the region; None if the sample does not have this segmentation."""
-    counts = next((found for found in sample.counts if (found.threshold, found.corrected) == series), None)
-    if counts is None:
-        return None
-    known = ((numbers.get(_named(sample, index)), n) for index, n in counts.cells.items())
-    return {"0": counts.total, **{str(number): n for number, n in known if number is not None and n is not None}}
-
-
-def _group_chart(columns: Sequence[str]) -> dict[str, Any]:
-    """Plot cells by group; the page chooses one of the columns and adds rows of group, cells and sample."""
-    x = {"field": "group", "type": "nominal", "title": None, "axis": {"labelAngle": 0}}
-    y = {"field": "cells", "type": "quantitative", "title": "cells", "scale": {"zero": True}}
+    means: dict[str, Any] = {
+        "data": {"name": "groups"},
+        "mark": {"type": "tick", "color": _TEXT, "thickness": 3, "size": 30},
+        "encoding": {"y": y, "x": {"field": "mean", **scale}, **words},
+    }
     dots: dict[str, Any] = {
-        "mark": {"type": "point", "filled": True, "size": 70, "opacity": 0.85, "color": _ACCENT},
+        "data": {"name": "points"},
+        "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0.8, "color": _ACCENT},
         "encoding": {
-            "x": x,
             "y": y,
-            "xOffset": {"field": "shift", "type": "quantitative", "scale": {"domain": [-1, 1]}},
-            "tooltip": [{"field": "sample"}, *({"field": column} for column in columns), {"field": "cells"}],
+            "x": {"field": "value", **scale},
+            "yOffset": {"field": "shift", "type": "quantitative", "scale": {"domain": [-1, 1]}},
+            **words,
+        },
+    }
+    return _whole({"width": _WIDTH, "height": {"step": 56, "for": "position"}, "layer": [spread, means, dots]})
+
+
+def ranking_chart(measure: str) -> dict[str, Any]:
+    """Plot the means of groups in the regions where they differ most.
+
+    The page fills the data: `means` with region, group, mean and words, regions in their order.
+    """
+    y = {"field": "region", "type": "nominal", "sort": None, "title": None}
+    x = {"field": "mean", "type": "quantitative", "title": f"mean {measure}", "axis": _axis(measure)}
+    spans: dict[str, Any] = {
+        "mark": {"type": "rule", "color": _TEXT, "opacity": 0.5},
+        "encoding": {
+            "y": y,
+            "x": {"aggregate": "min", **x},
+            "x2": {"aggregate": "max", "field": "mean"},
         },
     }
     means: dict[str, Any] = {
-        "mark": {"type": "tick", "thickness": 2, "size": 60, "color": _TEXT},
-        "encoding": {"x": x, "y": {**y, "aggregate": "mean"}},
+        "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1, "stroke": _TEXT, "strokeWidth": 0.5},
+        "encoding": {
+            "y": y,
+            "x": x,
+            "color": {"field": "group", "type": "nominal", "scale": {"range": [*_GROUP_COLORS]}},
+            "shape": {"field": "group", "type": "nominal", "scale": {"range": [*_GROUP_SHAPES]}},
+            "tooltip": {"field": "words"},
+            "description": {"field": "words"},
+        },
     }
-    # resize when the page adds rows, because names of groups need space
-    size = {"width": 520, "height": 260, "autosize": {"type": "pad", "resize": True}}
-    return _whole({**size, "data": {"name": "cells", "values": []}, "layer": [dots, means]})
+    return _whole({"width": _WIDTH, "height": {"step": 24}, "data": {"name": "means"}, "layer": [spans, means]})
+
+
+def _axis(measure: str) -> dict[str, Any]:
+    """Describe an axis of few ticks, because there is room for few; there are no halves of cells."""
+    return {"format": ",~r" if measure == DENSITY else ",d", "tickCount": 4} | (
+        {"tickMinStep": 1} if measure == CELLS else {}
+    )
 
 
 def _whole(specification: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ the displayed slices.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +33,8 @@ Zyx = tuple[int, int, int]
 
 _LONGEST_SIDE = 640
 """Most rows and columns of a displayed level."""
+_LONGEST_DETAIL = 1800
+"""Most rows and columns of a plane that is displayed in detail: those of a large screen."""
 _MOST_DEPTH = 2 * _LONGEST_SIDE
 """Most planes of a displayed level; they are the rows of slices along z."""
 _MOST_VOXELS = 12 * 2**20
@@ -48,7 +50,7 @@ _DECODING = Lock()
 
 
 class DamagedImageError(DatasetError):
-    """An image of the dataset cannot be read, or is too large to be drawn."""
+    """An image or a table of cells of the dataset cannot be read, or an image is too large to be drawn."""
 
     def __init__(self, image: Path, why: str) -> None:
         super().__init__(f"{image}: {why}")
@@ -86,6 +88,14 @@ class Preview:
         n = self.shape[0]
         return list(self._levels.planes or (_scaled_index(z, n, self.full_shape[0]) for z in range(n)))
 
+    def span(self, axis: int, at: int) -> tuple[float, float]:
+        """Return where a slice begins and ends along its axis, in voxels of level 0 (a centre is a whole number)."""
+        if axis == 0 and self._levels.planes is not None:
+            plane = self._levels.planes[at]
+            return plane - 0.5, plane + 0.5
+        step = self.full_shape[axis] / self.shape[axis]
+        return at * step - 0.5, (at + 1) * step - 0.5
+
     def slice(self, axis: int, at: int) -> Array:
         """Read a slice perpendicular to an axis."""
         with _naming(self.image):
@@ -94,11 +104,12 @@ class Preview:
     def slice_like(self, other: Preview, axis: int, at: int) -> Array:
         """Read the slice that matches a slice of another preview of the same extent, resampled to its shape."""
         values = self.slice(axis, _scaled_index(at, other.shape[axis], self.shape[axis]))
-        wanted = [n for number, n in enumerate(other.shape) if number != axis]
-        for number, (n, n_wanted) in enumerate(zip(values.shape, wanted, strict=True)):
-            if n != n_wanted:
-                values = values.take((np.arange(n_wanted) * 2 + 1) * n // (2 * n_wanted), axis=number)
-        return values
+        return resampled(values, [n for number, n in enumerate(other.shape) if number != axis])
+
+    def detail(self, plane: int) -> Array:
+        """Read a plane of level 0 in the finest level that a large screen can display."""
+        with _naming(self.image):
+            return self._levels.detail(plane)
 
     @cached_property
     def whole(self) -> Array:
@@ -120,6 +131,14 @@ class Preview:
         value_range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         display = choose_display("", Kind.IMAGE, value_range, finite)
         return display.start, display.end
+
+
+def resampled(values: Array, shape: Sequence[int]) -> Array:
+    """Resample a slice to another number of rows and columns, by nearest voxel."""
+    for axis, (n, n_wanted) in enumerate(zip(values.shape, shape, strict=True)):
+        if n != n_wanted:
+            values = values.take((np.arange(n_wanted) * 2 + 1) * n // (2 * n_wanted), axis=axis)
+    return values
 
 
 def _scaled_index(at: int, n: int, n_other: int) -> int:
@@ -149,17 +168,22 @@ class _ZarrLevels:
         if math.prod(small.shape) > _MOST_VOXELS_OF_LAST:
             what = f"is not drawn: its last level has {format_shape(small.shape)} voxels"
             raise DamagedImageError(image, f"{what}, and report reads at most {_MOST_VOXELS_OF_LAST:,}")
-        if (n_bytes := max(array.grid.chunk_bytes for array in (shown, small))) > MOST_CHUNK_BYTES:
+        detail = next((array for array in arrays if max(array.shape[1:]) <= _LONGEST_DETAIL), arrays[-1])
+        if (n_bytes := max(array.grid.chunk_bytes for array in (shown, small, detail))) > MOST_CHUNK_BYTES:
             what = f"is not drawn: its chunks have {format_bytes(n_bytes)}"
             raise DamagedImageError(
                 image, f"{what}, and report reads chunks of at most {format_bytes(MOST_CHUNK_BYTES)}"
             )
-        self._shown, self._small = shown, small
+        self._shown, self._small, self._detail, self._n_planes = shown, small, detail, arrays[0].shape[0]
         z, y, x = shown.shape
+
         self.shape: Zyx = z, y, x
 
     def slice(self, axis: int, at: int) -> Array:
         return self._shown.read([at if number == axis else slice(None) for number in range(3)])
+
+    def detail(self, plane: int) -> Array:
+        return self._detail.read([plane * self._detail.shape[0] // self._n_planes, slice(None), slice(None)])
 
     def whole(self) -> Array:
         return self._small.read()
@@ -169,18 +193,25 @@ class _TiffPlanes:
     """Evenly spaced planes of an OME-TIFF, from the finest narrow level or downsampled until narrow."""
 
     def __init__(self, image: Path, kind: Kind) -> None:
+        self._image, self._kind = image, kind
         with open_tiff(image) as tiff:
             offsets = page_offsets(tiff)
             n_read = min(len(offsets), _MOST_PLANES)
             self.planes = [_scaled_index(n, n_read, len(offsets)) for n in range(n_read)]
-            shown = [_narrowest(tiff, image, plane, offsets[plane]) for plane in self.planes]
+            shown = [_finest(tiff, image, (plane, offsets[plane]), _LONGEST_SIDE) for plane in self.planes]
         with _DECODING:
-            self._values = np.stack([_small_plane(stack, kind) for stack in shown])
+            self._values = np.stack([_small_plane(stack, kind, _LONGEST_SIDE) for stack in shown])
         n_rows, n_columns = self._values.shape[1:]
         self.shape: Zyx = n_read, n_rows, n_columns
 
     def slice(self, axis: int, at: int) -> Array:
         return np.asarray(self._values.take(at, axis=axis))
+
+    def detail(self, plane: int) -> Array:
+        with open_tiff(self._image) as tiff:
+            stack = _finest(tiff, self._image, (plane, page_offsets(tiff)[plane]), _LONGEST_DETAIL)
+        with _DECODING:
+            return _small_plane(stack, self._kind, _LONGEST_DETAIL)
 
     def whole(self) -> Array:
         return self._values
@@ -190,21 +221,21 @@ def _is_narrow(shape: tuple[int, ...]) -> bool:
     return max(shape[1:]) <= _LONGEST_SIDE and shape[0] <= _MOST_DEPTH
 
 
-def _narrowest(tiff: tifffile.TiffFile, image: Path, plane: int, offset: int) -> TiffStack:
-    """Return the finest narrow level of a plane, or else the smallest, as a stack of one page."""
-    levels = levels_of(tiff, plane, offset)
-    page, layout = next((level for level in levels if max(level[1].shape) <= _LONGEST_SIDE), levels[-1])
+def _finest(tiff: tifffile.TiffFile, image: Path, plane: tuple[int, int], longest: int) -> TiffStack:
+    """Return the finest level of a plane (index, offset) with sides of at most `longest`, or else the smallest."""
+    levels = levels_of(tiff, *plane)
+    page, layout = next((level for level in levels if max(level[1].shape) <= longest), levels[-1])
     if (n_bytes := bytes_to_read(layout)) > MOST_READ_BYTES:
         what = f"is not drawn: a plane takes {format_bytes(n_bytes)}"
         raise DamagedImageError(image, f"{what}, and report decodes planes of at most {format_bytes(MOST_READ_BYTES)}")
     return TiffStack(layout, image, (page.offset,))
 
 
-def _small_plane(stack: TiffStack, kind: Kind) -> Array:
-    """Read a plane and downsample it until it is narrow; in bands of rows if the file allows."""
+def _small_plane(stack: TiffStack, kind: Kind, longest: int) -> Array:
+    """Read a plane and downsample it until its sides are at most `longest`; in bands of rows if the file allows."""
     n_rows, n_columns = stack.layout.shape
     factor = 1
-    while math.ceil(max(n_rows, n_columns) / factor) > _LONGEST_SIDE:
+    while math.ceil(max(n_rows, n_columns) / factor) > longest:
         factor *= 2
     parts = []
     with closing(stack.open_plane(0)) as opened:

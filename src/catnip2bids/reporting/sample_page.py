@@ -1,7 +1,7 @@
-"""Summarize a sample in facts and problems; draw the images and gather the tables for its page.
+"""Draw the images of a sample and gather the tables for its page.
 
-Invariant: a page needs no other files; the number of plane images follows from its share of the size of the report.
-Problems of all kinds have one type, so that a page can list them first.
+Invariant: a page needs no other files; the number of planes, and of planes in detail, follows from its share of the
+size of the report.
 """
 
 from __future__ import annotations
@@ -10,192 +10,227 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from catnip2bids.bids.checksums import file_sha256
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PROVENANCE, Decision
-from catnip2bids.formatting import format_bytes, format_count
 from catnip2bids.paths import inside
-from catnip2bids.regions import DisplayedRegion, region_of
+from catnip2bids.region_hierarchy import RegionTotal, region_totals, without_circles
 from catnip2bids.reporting.charts import histogram_chart, region_chart
-from catnip2bids.reporting.check_results import CHANGED_LATER, CheckResults, Problem
-from catnip2bids.reporting.samples import Sample, SampleImage
+from catnip2bids.reporting.cohort import MEASURES
+from catnip2bids.reporting.drawn_cells import SampleCells, SlabCells, read_sample_cells
+from catnip2bids.reporting.sample_status import side_of
+from catnip2bids.reporting.samples import Counts, Sample, SampleImage
 from catnip2bids.reporting.vega import Vega
-from catnip2bids.reporting.views import Brain, View, read_brain, read_heatmaps
+from catnip2bids.reporting.views import Brain, View, read_brain
 
-_MOST_PLANES, _FEWEST_PLANES = 24, 6
-_COLORS = ("#ffd23f", "#ff5d8f", "#37c8f0", "#7ae582", "#ff9f1c", "#b58cff", "#ffffff", "#e4572e")
-"""Colours of the cells, by segmentation."""
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A name and a value; the style is ``good``, ``bad``, ``warn`` or empty."""
-
-    name: str
-    value: str
-    style: str = ""
+_MOST_PLANES, _FEWEST_PLANES, _MOST_DETAILED = 24, 6, 12
+_SHARE_OF_PLANES: Final = 0.55
+"""Of the bytes of a page; planes in detail take the rest."""
+_COLORS: Final = ("#f0e442", "#56b4e9", "#d55e00", "#cc79a7", "#009e73", "#e69f00", "#ffffff", "#0072b2")
+_SHAPES: Final = ("circle", "square", "triangle", "diamond")
+"""Colours and shapes of the cells, by threshold; colour-blind people can tell them apart (Okabe and Ito, 2008)."""
 
 
 @dataclass(frozen=True)
-class SampleStatus:
-    """The summary of a sample, shown as its card."""
+class Drawn:
+    """The pictures of a brain: three orthogonal slices, planes, and what is known of the cells of each layer."""
 
-    name: str
-    what: str
-    page: str  # file name
-    facts: tuple[Fact, ...]
-    problems: tuple[Problem, ...]  # of the sample, and of files of the whole dataset
-    has_raw: bool  # even if the raw image cannot be drawn
-    thumbnail: View | None = None  # the middle plane
+    brain: Brain
+    orthogonal: tuple[View, ...]
+    planes: tuple[View, ...]
+    cells: tuple[SampleCells | None, ...]  # None for cells that are drawn from a segmentation
 
-
-def status_of(sample: Sample, results: CheckResults) -> SampleStatus:
-    """Summarize a sample."""
-    where = f"{sample.hemisphere} hemisphere" if sample.hemisphere else sample.record.sample
-    return SampleStatus(
-        sample.name,
-        f"{where}, stain {sample.record.stain}",
-        f"{sample.key}.html",
-        (*_animal(sample), *_sizes(sample), *_proofs(sample, results)),
-        tuple(_problems(sample, results)),
-        sample.raw is not None,
-    )
+    @property
+    def views(self) -> tuple[View, ...]:
+        """All slices, as they are numbered on the page."""
+        return (*self.orthogonal, *self.planes)
 
 
-def _problems(sample: Sample, results: CheckResults) -> Iterator[Problem]:
-    yield from (Problem(found.source, found.problem) for found in sample.decisions if found.problem is not None)
-    verdicts = results.verdicts()
-    for path in _verified_images(sample):
-        yield from verdicts.get(path, [])
-    yield from _file_problems(sample, results)
-    yield from (found for found in results.findings("error") if sample.is_named_in(found.where))
+def draw_brain(dataset: Path, sample: Sample, n_bytes: int) -> Drawn | None:
+    """Draw the slices of a sample; None if it has no raw image.
 
-
-def _verified_images(sample: Sample) -> list[str]:
-    return [*sample.record.images, *sample.record.embedded_images()]
-
-
-def _file_problems(sample: Sample, results: CheckResults) -> list[Problem]:
-    return [found for found in results.file_problems() if sample.is_concerned_by(found.where)]
-
-
-def _animal(sample: Sample) -> Iterator[Fact]:
-    yield Fact("animal", f"sub-{sample.record.subject}")
-    for column in ("sex", "genotype", "age", "strain"):
-        if value := sample.known(column):
-            yield Fact(column, value)
-    if sample.acquired:
-        yield Fact("acquired", sample.acquired)
-
-
-def _sizes(sample: Sample) -> Iterator[Fact]:
-    raw = sample.raw
-    if raw is not None:
-        z, y, x = raw.record.shape
-        size_z, size_y, size_x = raw.voxel_size_um
-        yield Fact("voxels", f"{x} x {y} x {z}, {raw.record.dtype}")
-        yield Fact("voxel size", f"{size_x:g} x {size_y:g} x {size_z:g} um")
-        extents_um = (x * size_x, y * size_y, z * size_z)
-        yield Fact("extent", f"{' x '.join(f'{extent / 1000:.2f}' for extent in extents_um)} mm")
-    yield Fact("images", str(len(sample.images)))
-    if sample.bytes_before is not None and sample.bytes_after is not None:
-        before, after = format_bytes(sample.bytes_before), format_bytes(sample.bytes_after)
-        yield Fact("bytes of images", f"{before} before, {after} after")
-
-
-def _proofs(sample: Sample, results: CheckResults) -> Iterator[Fact]:
-    """Yield whether the sample, or else the whole dataset, was validated and verified."""
-    is_valid, is_proven = results.states
-    if results.validation is None:
-        yield Fact("validated", is_valid.text, is_valid.style)
-    else:
-        wrong = any(sample.is_named_in(found.where) for found in results.findings("error"))
-        said = f"{'errors' if wrong else 'no errors'} on {results.validation.time} UTC, said validate"
-        later = CHANGED_LATER if is_valid.style == "warn" else ""
-        yield Fact("validated", f"{said}{later}", "bad" if wrong else is_valid.style if later else "good")
-    verdicts = results.verdicts()
-    if results.verification is None:
-        yield Fact("verified", is_proven.text, is_proven.style)
-    elif not verdicts.keys() >= set(_verified_images(sample)):
-        yield Fact("verified", "not all images were verified", "warn")
-    else:
-        of_images = [problems for path in _verified_images(sample) if (problems := verdicts[path])]
-        images = tuple(f"{path}/" for path in sample.record.images)
-        of_files = [[found] for found in _file_problems(sample, results) if not found.where.startswith(images)]
-        states = ["every pixel proven"] if not of_images else []
-        for what, of_what in (("image", of_images), ("other file", of_files)):
-            n_changed = sum(any(problem.is_change for problem in problems) for problems in of_what)
-            for n, state in ((n_changed, "changed"), (len(of_what) - n_changed, "not proven")):
-                states += [f"{format_count(n, what)} {state}"] if n else []
-        text = f"{', '.join(states)} on {results.verification.time} UTC, said verify"
-        yield Fact("verified", text, "bad" if of_images or of_files else "good")
-
-
-def with_damage(card: SampleStatus, damaged: Sequence[Problem]) -> SampleStatus:
-    """Return the card of a sample with damaged images, for which no check result holds any longer."""
-    if not damaged:
-        return card
-    facts = (Fact(fact.name, "not any more", "bad") if fact.style == "good" else fact for fact in card.facts)
-    return replace(card, problems=(*card.problems, *damaged), facts=tuple(facts))
-
-
-def draw_images(dataset: Path, sample: Sample, n_bytes: int, vega: Vega) -> dict[str, Any]:
-    """Draw the images of a sample, by their names in the template; planes take `n_bytes` at most.
-
-    Raises DamagedImageError if an image cannot be read.
+    Raises DamagedImageError if an image or a table of cells cannot be read.
     """
     brain = read_brain(dataset, sample)
-    return {**_draw_brain(brain, sample, n_bytes, vega), "heatmaps": read_heatmaps(dataset, sample)}
+    if brain is None:
+        return None
+    orthogonal, planes = brain.orthogonal(), _planes(brain, n_bytes)
+    slabs = [view.slab for view in (*orthogonal, *planes)]
+    shape, size_um = brain.image.full_shape, brain.image.voxel_size_um
+    cells = (
+        None if layer.counts is None else read_sample_cells(layer.counts.cell_tables, slabs, shape, size_um)
+        for layer in brain.layers
+    )
+    return Drawn(brain, tuple(orthogonal), tuple(planes), tuple(cells))
+
+
+def _planes(brain: Brain, n_bytes: int) -> list[View]:
+    """Draw as many planes as a share of `n_bytes` has room for, and in detail as many as the rest has, at least one."""
+    [example] = brain.planes(1)
+    n_planes = round(_SHARE_OF_PLANES * n_bytes) // max(example.n_bytes, 1)
+    planes = brain.planes(min(max(n_planes, _FEWEST_PLANES), _MOST_PLANES))
+    n_left = n_bytes - sum(view.n_bytes for view in planes)
+    for number in _from_the_middle(len(planes))[:_MOST_DETAILED]:
+        detail = brain.detail(planes[number])
+        if detail is planes[number]:
+            break  # the image has no finer level
+        planes[number] = replace(planes[number], detail=detail)
+        n_left -= detail.n_bytes
+        if n_left < detail.n_bytes:
+            break
+    return planes
+
+
+def _from_the_middle(n: int) -> list[int]:
+    """Return the numbers below `n`, the middle one first, then ever closer ones in even steps."""
+    steps = [n >> power for power in range(n.bit_length())]
+    return list(dict.fromkeys(number for step in steps for number in range(n) if (number - n // 2) % step == 0))
+
+
+def page_of_brain(drawn: Drawn | None, sample: Sample, vega: Vega) -> dict[str, Any]:
+    """Return what the template needs of the pictures, by its names."""
+    if drawn is None or sample.raw is None:
+        return {"views": None, "histogram": None, "brain": {"regions": [], "layers": [], "views": []}}
+    brain = drawn.brain
+    layers = [_layer(n, drawn) for n in range(len(brain.layers))]
+    return {
+        "views": drawn,
+        "n_planes": sample.raw.record.shape[0],
+        "layers": layers,
+        "n_not_shown": len(
+            {found.threshold for found in sample.segmentations} - {layer.threshold for layer in brain.layers}
+        ),
+        "is_thinned": any(slab.is_thinned for found in drawn.cells if found is not None for slab in found.slabs),
+        "n_detailed": sum(view.detail is not None for view in drawn.planes),
+        "histogram": {"chart": vega.svg(histogram_chart(brain.histogram())), "window": brain.image.window},
+        "brain": {
+            "full": dict(zip("zyx", brain.image.full_shape, strict=True)),
+            "side": side_of(sample),
+            "regions": list(_regions(drawn, sample)),
+            "layers": layers,
+            "has_mask": brain.mask is not None,
+            "views": [
+                _view(view, [None if found is None else found.slabs[n] for found in drawn.cells])
+                for n, view in enumerate(drawn.views)
+            ],
+        },
+    }
+
+
+def _layer(number: int, drawn: Drawn) -> dict[str, Any]:
+    """Describe the cells of a threshold; without tables of cells they have a bit of the map."""
+    layer, cells = drawn.brain.layers[number], drawn.cells[number]
+    n_masks_before = sum(found.segmentation is not None for found in drawn.brain.layers[:number])
+    return {
+        "title": f"threshold {layer.threshold}",
+        "color": _COLORS[number % len(_COLORS)],
+        "shape": _SHAPES[number % len(_SHAPES)],
+        "bit": n_masks_before if cells is None else None,
+        "summary": None if cells is None else cells.summary,
+        "proven": None if cells is None else (cells.n_regions_proven, cells.n_regions),
+    }
+
+
+def _view(view: View, cells: Sequence[SlabCells | None]) -> dict[str, Any]:
+    rows, columns = "zyx"[view.slab.rows], "zyx"[view.slab.columns]
+    detail = view.detail
+    return {
+        "title": view.title,
+        "map": view.map,
+        "width_um": view.width_um,
+        "height_um": view.height_um,
+        "rows": rows,
+        "columns": columns,
+        "axis": "zyx"[view.slab.axis],
+        "at": view.at,
+        "cells": [None if found is None else [found.counted, found.uncounted, found.n_all] for found in cells],
+        "detail": None if detail is None else {"picture": detail.address, "map": detail.map},
+    }
+
+
+def _regions(drawn: Drawn, sample: Sample) -> Iterator[dict[str, Any]]:
+    """Describe regions for the text under the pointer, by their numbers in maps."""
+    excluded = {region.index for region in sample.excluded_regions}
+    for number, region in enumerate(drawn.brain.regions, 1):
+        areas = [view.areas[number] for view in drawn.planes]
+        known = [(counts.cells.get(region.index), counts) for counts in sample.counts if not counts.corrected]
+        words = [_cell_words(n, counts.density_of(region.index), counts) for n, counts in known if n is not None]
+        yield {
+            "index": region.index,
+            "name": region.name,
+            "short": region.abbreviation,
+            "color": region.color,
+            "cells": "; ".join(words),
+            "excluded": region.index in excluded,
+            "plane": areas.index(max(areas)) if any(areas) else None,
+        }
+
+
+def _cell_words(n: int, density: float | None, counts: Counts) -> str:
+    return f"{n:,} cells{'' if density is None else f', {density:,.0f} per mm3'} at {counts.title}"
 
 
 def make_tables(dataset: Path, sample: Sample, vega: Vega) -> dict[str, Any]:
     """Gather the tables of a sample, by their names in the template."""
-    charts = [(counts, region_chart(counts, sample.regions)) for counts in sample.counts]
     return {
-        "series": [{"counts": counts, "chart": "" if chart is None else vega.svg(chart)} for counts, chart in charts],
-        "rows": [
-            {"region": region_of(sample.regions, index), "cells": [counts.cells.get(index) for counts in sample.counts]}
-            for index in sorted({index for counts in sample.counts for index in counts.cells})
+        "series": [
+            {"counts": counts, "charts": [(measure, _chart(counts, sample, measure, vega)) for measure in MEASURES]}
+            for counts in sample.counts
         ],
+        "rows": list(_region_rows(sample)),
+        "names": {region.short_name: region.name for region in sample.regions.values()},
         "components": list(_component_rows(dataset, sample)),
     }
 
 
-def _draw_brain(brain: Brain | None, sample: Sample, n_bytes: int, vega: Vega) -> dict[str, Any]:
-    if brain is None or sample.raw is None:
-        nothing: dict[str, Any] = {key: [] for key in ("planes", "orthogonal", "regions", "segmentations")}
-        return nothing | {"histogram": None, "n_not_shown": 0}
-    window, orthogonal = brain.image.window, brain.orthogonal()
+def _chart(counts: Counts, sample: Sample, measure: str, vega: Vega) -> str:
+    chart = region_chart(counts, sample.regions, measure)
+    return "" if chart is None else vega.svg(chart)
+
+
+def _region_rows(sample: Sample) -> Iterator[dict[str, Any]]:
+    """Yield a row for each region and, where parents are known, for each region with everything below it."""
+    parents, excluded = sample.parents.parents, set(sample.excluded_regions)
+    counted = sorted({index for counts in sample.counts for index in counts.cells})
+    for index in counted:
+        values = [(counts.cells.get(index), counts.density_of(index)) for counts in sample.counts]
+        volumes = (counts.volumes_mm3.get(index) for counts in sample.counts)
+        row = _row(sample, index, next((size for size in volumes if size is not None), None), values)
+        yield row | {"is_excluded": row["region"] in excluded}
+    below: dict[int, list[int]] = {}
+    tree = without_circles(parents)
+    for index in counted:
+        above = tree.get(index)
+        while above is not None:
+            below.setdefault(above, [above] if above in counted else []).append(index)
+            above = tree.get(above)
+    totals = [
+        region_totals({index: (n, counts.volumes_mm3.get(index)) for index, n in counts.cells.items()}, parents)
+        for counts in sample.counts
+    ]
+    for index, indices in sorted(item for item in below.items() if len(item[1]) > 1):
+        sums = [found.get(index, RegionTotal()) for found in totals]
+        numbers = [(total.cell_count if total.n_regions else None, total.density_per_mm3) for total in sums]
+        volume = next((total.volume_mm3 for total in sums if total.volume_mm3), None)
+        if volume is not None:
+            yield _row(sample, index, volume, numbers) | {"is_sum": True, "indices": indices}
+
+
+def _row(
+    sample: Sample, index: int, volume_mm3: float | None, values: Sequence[tuple[int | None, float | None]]
+) -> dict[str, Any]:
+    parent = sample.parents.parents.get(index)
     return {
-        "orthogonal": orthogonal,
-        "largest_um": max(size for view in orthogonal for size in (view.width_um, view.height_um)),
-        "planes": _planes(brain, n_bytes),
-        "n_planes": sample.raw.record.shape[0],
-        "regions": [_region(region, sample) for region in brain.regions],
-        "segmentations": [
-            {"threshold": image.threshold, "color": color}
-            for (image, _), color in zip(brain.segmentations, _COLORS, strict=False)
-        ],
-        "n_not_shown": len(sample.segmentations) - len(brain.segmentations),
-        "histogram": {"chart": vega.svg(histogram_chart(brain.histogram())), "window": window},
+        "region": sample.region(index),
+        "part_of": None if parent is None else sample.region(parent),
+        "volume_mm3": volume_mm3,
+        "values": values,
+        "is_excluded": False,
+        "is_sum": False,
+        "indices": [index],
     }
-
-
-def _planes(brain: Brain, n_bytes: int) -> list[View]:
-    """Draw as many planes as fit into `n_bytes`."""
-    [example] = brain.planes(1)
-    n_planes = n_bytes // max(len(example.picture) + len(example.map), 1)
-    return brain.planes(min(max(n_planes, _FEWEST_PLANES), _MOST_PLANES))
-
-
-def _region(region: DisplayedRegion, sample: Sample) -> dict[str, str]:
-    """Describe a region for the text under the pointer."""
-    found = [(counts.cells.get(region.index), counts.title) for counts in sample.counts]
-    cells = [f"{n:,} at {title}" for n, title in found if n is not None]
-    words = f": cells {'; '.join(cells)}" if cells else ""
-    return {"name": region.name, "abbreviation": region.abbreviation, "color": region.color, "cells": words}
 
 
 def _component_rows(dataset: Path, sample: Sample) -> Iterator[dict[str, Any]]:

@@ -5,19 +5,23 @@ Invariant: everything comes from the dataset; missing values are None or empty, 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.bids.cell_tables import CELLS, UNCOUNTED
 from catnip2bids.bids.dataset_paths import entities_of, image_stem
 from catnip2bids.bids.provenance import PROVENANCE, Decision, ImageRecord, Provenance, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, Row, read_number, read_rows
-from catnip2bids.catnip.component_type import ComponentType, Content
+from catnip2bids.catnip.component_type import ComponentType, Content, VoxelGrid
 from catnip2bids.catnip.components import component_of, rows_with
 from catnip2bids.catnip.counts import counted_segmentation
+from catnip2bids.errors import DatasetError
 from catnip2bids.paths import inside
-from catnip2bids.regions import DisplayedRegion, displayed_regions
+from catnip2bids.regions import DisplayedRegion, RegionParents, displayed_regions, read_parents, region_of
 
 _SAMPLE_ENTITIES = ("sub-", "sample-", "stain-")
 _SEXES = {"M": "male", "F": "female"}
@@ -31,16 +35,35 @@ class Counts:
     threshold: int
     corrected: bool
     cells: Mapping[int, int | None]  # by label value; None if CATNIP excluded the region
+    volumes_mm3: Mapping[int, float | None] = field(default_factory=dict)  # likewise; None also if it is not known
+    cell_tables: tuple[Path, ...] = ()  # of the cells that a region counts, and of those that none counts
 
     @property
     def title(self) -> str:
         """The name of the segmentation on a page."""
-        return f"threshold {self.threshold}{', corrected' if self.corrected else ''}"
+        return f"threshold {self.short_title}"
+
+    @property
+    def short_title(self) -> str:
+        """The same without the word threshold."""
+        return f"{self.threshold}{', damaged regions left out' if self.corrected else ''}"
 
     @property
     def total(self) -> int:
         """The number of all cells."""
         return sum(cells or 0 for cells in self.cells.values())
+
+    @property
+    def density(self) -> float | None:
+        """Cells per mm3 of all regions that were counted; None if no volume is known."""
+        known = [(n, self.volumes_mm3.get(index)) for index, n in self.cells.items()]
+        volume = sum(size for n, size in known if n is not None and size is not None)
+        return sum(n for n, size in known if n is not None and size is not None) / volume if volume else None
+
+    def density_of(self, index: int) -> float | None:
+        """Cells per mm3 of a region; None if it was excluded, has no voxels, or its volume is not known."""
+        n, volume = self.cells.get(index), self.volumes_mm3.get(index)
+        return None if n is None or not volume else n / volume
 
 
 @dataclass(frozen=True)
@@ -82,6 +105,7 @@ class Sample:
     acquired: str  # empty if unknown
     decisions: tuple[Decision, ...]
     regions: Mapping[int, DisplayedRegion]  # of its atlas, by label value
+    parents: RegionParents  # empty where the dataset has no table of them
     counts: tuple[Counts, ...]  # thresholds ascending
 
     @property
@@ -100,10 +124,20 @@ class Sample:
         images = (SampleImage(inside(path, PROVENANCE.name), record) for path, record in self.record.images.items())
         return tuple(sorted(images, key=lambda image: (image.path.parts[0] == "derivatives", image.path.name)))
 
-    def without(self, image: str) -> Sample:
-        """Return a copy of the sample without one image."""
-        images = {path: record for path, record in self.record.images.items() if path != image}
-        return replace(self, record=self.record.model_copy(update={"images": images}))
+    def without(self, path: str) -> Sample:
+        """Return a copy of the sample without one image or table of cells, by its path below the dataset."""
+        images = {image: record for image, record in self.record.images.items() if image != path}
+        counts = (
+            replace(found, cell_tables=())
+            if any(table.as_posix().endswith(f"/{path}") for table in found.cell_tables)
+            else found
+            for found in self.counts
+        )
+        return replace(self, record=self.record.model_copy(update={"images": images}), counts=tuple(counts))
+
+    def region(self, index: int) -> DisplayedRegion:
+        """Return a region, or a group of regions that no label value stands for."""
+        return self.parents.groups.get(index) or region_of(self.regions, index)
 
     @property
     def raw(self) -> SampleImage | None:
@@ -136,6 +170,26 @@ class Sample:
     def excluded(self) -> list[Decision]:
         """The entries that were excluded on purpose."""
         return [found for found in self.decisions if found.action == "exclude" and found.problem is None]
+
+    @property
+    def main_counts(self) -> Counts | None:
+        """The counts of the lowest threshold, without damaged regions if CATNIP left any out; None without counts."""
+        return min(self.counts, key=lambda found: (found.threshold, not found.corrected), default=None)
+
+    @property
+    def excluded_regions(self) -> list[DisplayedRegion]:
+        """The regions that CATNIP excluded because they overlap the exclusion mask, that is damaged tissue."""
+        corrected, plain = (
+            {
+                index
+                for counts in self.counts
+                if counts.corrected == which
+                for index, n in counts.cells.items()
+                if n is None
+            }
+            for which in (True, False)
+        )
+        return [region_of(self.regions, index) for index in sorted(corrected - plain)]
 
     @property
     def bytes_before(self) -> int | None:
@@ -171,6 +225,7 @@ def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
             _acquired(dataset, key, run),
             tuple(provenance.decisions_of(key).values()),
             displayed_regions(dataset, run),
+            read_parents(dataset, run),
             _counts(dataset, key, run),
         )
         for key, run in sorted(provenance.runs.items())
@@ -181,15 +236,47 @@ def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
     """Read the tables of counts of a sample, in the folders of either naming style."""
     found = []
     for path in dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv"):
-        counted = counted_segmentation(entities_of(path.name.removesuffix("_counts.tsv")).get("desc", ""))
+        stem = path.name.removesuffix("_counts.tsv")
+        counted = counted_segmentation(entities_of(stem).get("desc", ""))
         if counted is not None:
-            rows = read_rows(path, "index", "cell_count")
-            cells = {
-                read_number(path, row["index"]): None if (n := row["cell_count"]) == UNKNOWN else read_number(path, n)
-                for row in rows
-            }
-            found.append(Counts(*counted, cells))
+            rows = {read_number(path, row["index"]): row for row in read_rows(path, "index", "cell_count")}
+            cells = {index: _count(path, row["cell_count"]) for index, row in rows.items()}
+            tables = (path.with_name(stem + CELLS), path.with_name(stem + UNCOUNTED))
+            volumes = _volumes_mm3(path, rows, _voxel_mm3(run))
+            found.append(Counts(*counted, cells, volumes, tables if all(map(Path.is_file, tables)) else ()))
     return tuple(sorted(found, key=lambda counts: (counts.threshold, counts.corrected)))
+
+
+def _volumes_mm3(path: Path, rows: Mapping[int, Row], voxel_mm3: float | None) -> dict[int, float | None]:
+    """Read the volumes of regions; tables of earlier versions have only voxels."""
+    volumes: dict[int, float | None] = {}
+    for index, row in rows.items():
+        if "volume_mm3" in row:
+            volumes[index] = _volume(path, row["volume_mm3"])
+        else:
+            n_voxels = _count(path, row.get("label_volume", UNKNOWN))
+            volumes[index] = None if n_voxels is None or voxel_mm3 is None else n_voxels * voxel_mm3
+    return volumes
+
+
+def _voxel_mm3(run: RunRecord) -> float | None:
+    """Return the volume of a voxel of the labels in which CATNIP counts; None if no image has their grid."""
+    native = (image for image in run.images.values() if rows_with(image.role)[0].grid == VoxelGrid.NATIVE)
+    image = next(native, None)
+    return None if image is None else math.prod(image.voxel_size_um) / 1e9
+
+
+def _count(path: Path, text: str) -> int | None:
+    return None if text == UNKNOWN else read_number(path, text)
+
+
+def _volume(path: Path, text: str) -> float | None:
+    if text == UNKNOWN:
+        return None
+    with suppress(ValueError):
+        if math.isfinite(volume := float(text)) and volume >= 0:
+            return volume
+    raise DatasetError(f"{path}: {text!r} is not a volume; correct the table, or bring it back from a copy")
 
 
 def _acquired(dataset: Path, key: str, run: RunRecord) -> str:

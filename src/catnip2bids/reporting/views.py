@@ -1,4 +1,4 @@
-"""Draw slices through a sample as data URLs of pictures: its image, and the region and cells at each pixel.
+"""Draw slices through a sample as data URLs of pictures: its image, and region, mask and cells at each pixel.
 
 Invariant: image, regions and cells of a view share one grid, so that a page can overlay them. Gray and heat pictures
 are lossy; maps keep every value.
@@ -6,45 +6,91 @@ are lossy; maps keep every value.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import floor, log10
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.catnip.atlas import ATLAS_LABELS
-from catnip2bids.catnip.components import kind_of
-from catnip2bids.formatting import format_planes, plane_number
+from catnip2bids.catnip.components import HEMISPHERE_MASK, kind_of
+from catnip2bids.formatting import plane_number
 from catnip2bids.html_pages import picture_address
 from catnip2bids.ome import ends_apart
 from catnip2bids.regions import OTHER_LABELS, DisplayedRegion, region_of
-from catnip2bids.reporting.preview import Preview
-from catnip2bids.reporting.samples import Sample, SampleImage
+from catnip2bids.reporting.drawn_cells import Slab
+from catnip2bids.reporting.preview import Preview, resampled
+from catnip2bids.reporting.samples import Counts, Sample, SampleImage
 
 Array = npt.NDArray[Any]
 
-MOST_SEGMENTATIONS = 8
-"""Segmentations whose cells fit into a map, one bit each."""
+MOST_SEGMENTATIONS = 7
+"""Segmentations whose cells fit into a map, one bit each; the last bit is for what is outside the hemisphere mask."""
+_OUTSIDE_BIT: Final = 7
 _N_BINS = 80
 _QUALITY = 72
 _PROJECTED = ("along z", "along y", "along x")
+_EXCLUDED_RGB: Final = (86, 180, 233)
+_ROWS_COLUMNS: Final = ((1, 2), (0, 2), (1, 0))
+"""Axes of the rows and columns of a slice perpendicular to z, y and x; the last one stands beside the first."""
 
 
 @dataclass(frozen=True)
-class View:
-    """A slice through a volume."""
+class ScaleBar:
+    """A bar of a round length over a picture."""
+
+    text: str
+    percent: float  # of the width of the picture
+
+    @classmethod
+    def of_width(cls, width_um: float) -> ScaleBar:
+        """Choose the longest bar of 1, 2 or 5 times a power of ten that takes at most a third of the width."""
+        power = 10.0 ** floor(log10(width_um / 3))
+        length_um = max(step * power for step in (1, 2, 5) if step * power <= width_um / 3)
+        text = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} um"
+        return cls(text, 100 * length_um / width_um)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a slice or projection of a volume."""
 
     title: str
-    picture: str  # data URL of the image
-    map: str  # data URL of regions and cells, or empty
+    address: str  # data URL
     width: int
     height: int
     width_um: float
     height_um: float
-    number: int | None = None  # of the plane of level 0, counted from 1, if it is one
+
+    @property
+    def bar(self) -> ScaleBar:
+        """The scale bar."""
+        return ScaleBar.of_width(self.width_um)
+
+
+@dataclass(frozen=True)
+class View(Picture):
+    """A slice through the images of a sample."""
+
+    map: str  # data URL of regions, mask and cells, or empty
+    areas: tuple[int, ...]  # pixels of each region, by its number; of no region first
+    slab: Slab  # what it shows
+    at: int  # the voxel of level 0 in its middle, along the perpendicular axis
+    detail: View | None = None  # the same at the resolution of a large screen
+
+    @property
+    def number(self) -> int:
+        """The number of the plane (or row, or column) in its middle, counted from 1."""
+        return plane_number(self.at)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that it takes in a page."""
+        return len(self.address) + len(self.map)
 
 
 @dataclass(frozen=True)
@@ -53,8 +99,8 @@ class Heatmaps:
 
     threshold: int | None  # of the segmentation
     largest: float  # value shown as white
-    plain: tuple[View, ...]  # along z, y and x; empty if that heat map does not exist
-    corrected: tuple[View, ...]
+    plain: tuple[Picture, ...]  # along z, y and x; empty if that heat map does not exist
+    corrected: tuple[Picture, ...]
 
 
 @dataclass(frozen=True)
@@ -67,26 +113,44 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class CellLayer:
+    """The cells of one threshold, from tables of cells or, where there are none, from the segmentation."""
+
+    threshold: int | None
+    counts: Counts | None = None  # with tables of cells
+    segmentation: Preview | None = None
+
+
+@dataclass(frozen=True)
 class Brain:
     """The small versions of a sample's images, on the grid of the raw one."""
 
     image: Preview  # the raw image
     labels: Preview | None
+    mask: Preview | None  # 1 inside, where cells are counted
     regions: tuple[DisplayedRegion, ...]  # by ascending label value; the last one stands for all other labels
-    segmentations: tuple[tuple[SampleImage, Preview], ...]
+    layers: tuple[CellLayer, ...]  # thresholds ascending
 
     def planes(self, n_most: int) -> list[View]:
         """Return up to `n_most` evenly spaced planes."""
         n_planes = len(self.image.planes)
         n = min(n_planes, n_most)
-        chosen = [(2 * k + 1) * n_planes // (2 * n) for k in range(n)]
-        planes = [(z, self.image.planes[z]) for z in chosen]
-        return [replace(self._view(0, z, format_planes([plane])), number=plane_number(plane)) for z, plane in planes]
+        return [self._view(0, (2 * k + 1) * n_planes // (2 * n)) for k in range(n)]
 
     def orthogonal(self) -> list[View]:
         """Return three orthogonal slices through the middle of the brain."""
-        names = ("XY", "XZ", "YZ")
-        return [self._view(axis, at, names[axis]) for axis, at in enumerate(self._middle())]
+        return [self._view(axis, at) for axis, at in enumerate(self._middle())]
+
+    def detail(self, view: View) -> View:
+        """Return a plane at the resolution of a large screen; the same view if the image has no finer one."""
+        values = self.image.detail(view.at)
+        if max(values.shape) <= max(view.height, view.width):
+            return view
+        others = [None if one is None else resampled(one.detail(view.at), values.shape) for one in self._overlays()]
+        return self._drawn(view.slab, view.at, values, others)
+
+    def _overlays(self) -> list[Preview | None]:
+        return [self.labels, self.mask, *(layer.segmentation for layer in self.layers)]
 
     def _middle(self) -> list[int]:
         """Return the median position of labelled or, without labels, bright voxels."""
@@ -96,19 +160,40 @@ class Brain:
         profiles = [inside.sum(axis=tuple(other for other in axes if other != axis)) for axis in axes]
         return [_median(profile) * n // len(profile) for profile, n in zip(profiles, self.image.shape, strict=True)]
 
-    def _view(self, axis: int, at: int, title: str) -> View:
+    def _view(self, axis: int, at: int) -> View:
+        rows, columns = _ROWS_COLUMNS[axis]
+        low, high = self.image.span(axis, at)
+        middle = self.image.planes[at] if axis == 0 else floor((low + high + 1) / 2)
         values = self.image.slice(axis, at)
-        height_um, width_um = _without(self.image.extent_um, axis)
-        picture = gray_picture(values, self.image.window)
-        view = View(title, picture, "", values.shape[1], values.shape[0], width_um, height_um)
-        if self.labels is None and not self.segmentations:
-            return view
-        numbers, cells = np.zeros(values.shape, np.uint16), np.zeros(values.shape, np.uint8)
-        if self.labels is not None:
-            numbers = self._numbers(self.labels.slice_like(self.image, axis, at))
-        for bit, (_, segmentation) in enumerate(self.segmentations):
-            cells |= (segmentation.slice_like(self.image, axis, at) != 0).astype(np.uint8) << bit
-        return replace(view, map=map_picture(numbers, cells))
+        others = [None if one is None else one.slice_like(self.image, axis, at) for one in self._overlays()]
+        if rows > columns:
+            values, others = values.T, [None if other is None else other.T for other in others]
+        return self._drawn(Slab(axis, low, high, rows, columns), middle, values, others)
+
+    def _drawn(self, slab: Slab, at: int, values: Array, others: Sequence[Array | None]) -> View:
+        """Draw a slice; `others` are labels, mask and segmentations of the same shape."""
+        extent_um = self.image.extent_um
+        labels, mask, *segmentations = others
+        numbers, bits = np.zeros(values.shape, np.uint16), np.zeros(values.shape, np.uint8)
+        if labels is not None:
+            numbers = self._numbers(labels)
+        if mask is not None:
+            bits |= (mask == 0).astype(np.uint8) << _OUTSIDE_BIT
+        for bit, cells in enumerate(found for found in segmentations if found is not None):
+            bits |= (cells != 0).astype(np.uint8) << bit
+        is_empty = all(other is None for other in others)
+        return View(
+            "zyx"[slab.columns].upper() + "zyx"[slab.rows].upper(),
+            gray_picture(values, self.image.window),
+            values.shape[1],
+            values.shape[0],
+            extent_um[slab.columns],
+            extent_um[slab.rows],
+            "" if is_empty else map_picture(numbers, bits),
+            tuple(np.bincount(numbers.ravel(), minlength=len(self.regions) + 1).tolist()),
+            slab,
+            at,
+        )
 
     def _numbers(self, labels: Array) -> Array:
         """Map labels to numbers of regions, from 1 on; labels without a name get the last one."""
@@ -140,53 +225,77 @@ def read_brain(dataset: Path, sample: Sample) -> Brain | None:
     same_grid = [found for found in sample.images if found.record.shape == raw.record.shape]
     labels = [found for found in same_grid if found.record.role in ATLAS_LABELS]
     atlas = min(labels, key=lambda found: ATLAS_LABELS.index(found.record.role), default=None)
+    mask = next((found for found in same_grid if found.record.role == HEMISPHERE_MASK.role), None)
     regions: list[DisplayedRegion] = []
     if atlas is not None:
         values = sorted(set(atlas.record.label_values or []) - {0})
         regions = [*(region_of(sample.regions, value) for value in values), OTHER_LABELS]
-    segmentations = [found for found in sample.segmentations if found in same_grid]
     return Brain(
         _preview(dataset, raw),
         None if atlas is None else _preview(dataset, atlas),
+        None if mask is None else _preview(dataset, mask),
         tuple(regions),
-        tuple((found, _preview(dataset, found)) for found in segmentations[:MOST_SEGMENTATIONS]),
+        tuple(_cell_layers(dataset, sample, [found for found in sample.segmentations if found in same_grid])),
     )
+
+
+def _cell_layers(dataset: Path, sample: Sample, segmentations: Sequence[SampleImage]) -> list[CellLayer]:
+    """Return the cells that can be drawn: all of tables, and of as many segmentations as maps have room for."""
+    counts = {found.threshold: found for found in sample.counts if found.cell_tables}
+    layers = [CellLayer(threshold, found) for threshold, found in counts.items()]
+    others = [found for found in segmentations if found.threshold not in counts][:MOST_SEGMENTATIONS]
+    layers += [CellLayer(found.threshold, segmentation=_preview(dataset, found)) for found in others]
+    return sorted(layers, key=lambda layer: layer.threshold or 0)
 
 
 def _preview(dataset: Path, image: SampleImage) -> Preview:
     return Preview(dataset / image.path, image.record.shape, image.voxel_size_um, kind_of(image.record.role))
 
 
-def read_heatmaps(dataset: Path, sample: Sample) -> list[Heatmaps]:
-    """Project the plain and corrected heat maps of each threshold."""
+def heatmap_scales(samples: Sequence[Sample]) -> dict[int | None, float]:
+    """Return the largest value of all heat maps of a cohort, by threshold."""
+    scales: dict[int | None, float] = {}
+    for sample in samples:
+        for image in (*sample.heatmaps(is_corrected=False), *sample.heatmaps(is_corrected=True)):
+            scales[image.threshold] = max(scales.get(image.threshold, 0.0), image.record.value_range[1])
+    return scales
+
+
+def read_heatmaps(dataset: Path, sample: Sample, scales: Mapping[int | None, float]) -> list[Heatmaps]:
+    """Project the plain and corrected heat maps of each threshold; `scales` has the largest value of each."""
     plain = {found.threshold: found for found in sample.heatmaps(is_corrected=False)}
     corrected = {found.threshold: found for found in sample.heatmaps(is_corrected=True)}
     found = []
     for threshold in dict.fromkeys([*plain, *corrected]):
-        both = [_projections(dataset, maps.get(threshold)) for maps in (plain, corrected)]
-        largest = max((float(values.max()) for projections in both for values, _ in projections), default=0.0)
-        views = [tuple(_heat_view(*each, largest, n) for n, each in enumerate(projections)) for projections in both]
+        before, after = (_heat_values(dataset, maps.get(threshold)) for maps in (plain, corrected))
+        excluded = None if before is None or after is None else np.not_equal(before[0], after[0])
+        largest = scales[threshold]
+        views = (_heat_pictures(before, largest, None), _heat_pictures(after, largest, excluded))
         found.append(Heatmaps(threshold, largest, *views))
     return found
 
 
-def _projections(dataset: Path, image: SampleImage | None) -> list[tuple[Array, tuple[float, float]]]:
-    """Return the maximum projection along each axis with its height and width in micrometers."""
+def _heat_values(dataset: Path, image: SampleImage | None) -> tuple[Array, Preview] | None:
     if image is None:
-        return []
+        return None
     preview = _preview(dataset, image)
-    values = np.nan_to_num(preview.whole)
-    return [(values.max(axis=axis), _without(preview.extent_um, axis)) for axis in range(3)]
+    return np.nan_to_num(preview.whole, copy=False), preview
 
 
-def _without(sizes: Sequence[float], axis: int) -> tuple[float, float]:
-    height, width = (size for other, size in enumerate(sizes) if other != axis)
-    return height, width
-
-
-def _heat_view(values: Array, size_um: tuple[float, float], largest: float, axis: int) -> View:
-    picture = heat_picture(values, largest)
-    return View(_PROJECTED[axis], picture, "", values.shape[1], values.shape[0], size_um[1], size_um[0])
+def _heat_pictures(heat: tuple[Array, Preview] | None, largest: float, excluded: Array | None) -> tuple[Picture, ...]:
+    """Draw the maximum projection along each axis; `excluded` marks voxels that were set to 0."""
+    if heat is None:
+        return ()
+    pictures = []
+    for axis, title in enumerate(_PROJECTED):
+        values, lost = heat[0].max(axis=axis), None if excluded is None else np.asarray(excluded.any(axis=axis))
+        rows, columns = _ROWS_COLUMNS[axis]
+        if rows > columns:
+            values, lost = values.T, None if lost is None else lost.T
+        extent_um = heat[1].extent_um
+        address = heat_picture(values, largest, lost)
+        pictures.append(Picture(title, address, values.shape[1], values.shape[0], extent_um[columns], extent_um[rows]))
+    return tuple(pictures)
 
 
 def gray_picture(values: Array, window: tuple[float, float]) -> str:
@@ -195,17 +304,20 @@ def gray_picture(values: Array, window: tuple[float, float]) -> str:
     return _webp(np.repeat(shades[..., np.newaxis], 3, axis=2))
 
 
-def heat_picture(values: Array, largest: float) -> str:
-    """Encode values from 0 to `largest` in colours from black over red and yellow to white."""
+def heat_picture(values: Array, largest: float, excluded: Array | None = None) -> str:
+    """Encode values from 0 to `largest` in black over red and yellow to white; tint `excluded` pixels blue."""
     heat = 3 * _scaled(values, (0.0, largest)).astype(np.int16)
-    return _webp(np.stack([np.clip(heat - 255 * n, 0, 255) for n in range(3)], axis=-1).astype(np.uint8))
+    pixels = np.stack([np.clip(heat - 255 * n, 0, 255) for n in range(3)], axis=-1).astype(np.uint8)
+    if excluded is not None:
+        pixels[excluded] = (pixels[excluded].astype(np.uint16) + _EXCLUDED_RGB) // 2
+    return _webp(pixels)
 
 
-def map_picture(regions: Array, cells: Array) -> str:
-    """Encode region numbers below 65,536 as red + 256 * green, and 8 bits of cells as blue."""
-    channels = (regions & 255, regions >> 8, cells)
+def map_picture(regions: Array, bits: Array) -> str:
+    """Encode region numbers below 65,536 as red + 256 * green, and 8 bits of mask and cells as blue."""
+    channels = (regions & 255, regions >> 8, bits)
     pixels = np.stack([channel.astype(np.uint8) for channel in channels], axis=-1)
-    return picture_address("png", imagecodecs.png_encode(np.ascontiguousarray(pixels), level=9))
+    return picture_address("png", imagecodecs.png_encode(np.ascontiguousarray(pixels), level=7))
 
 
 def _scaled(values: Array, window: tuple[float, float]) -> npt.NDArray[np.uint8]:

@@ -17,28 +17,33 @@ from typing import Any
 from catnip2bids._version import __version__
 from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, remove, write_text
 from catnip2bids.bids.checksums import CHECKSUMS
-from catnip2bids.bids.provenance import Decision, Provenance, provenance_of
+from catnip2bids.bids.provenance import Provenance, provenance_of
 from catnip2bids.documents import read_bytes, read_object, refuse_foreign
+from catnip2bids.engine import give_back_free_memory, keep_free_memory_together
 from catnip2bids.enums import check_resources
 from catnip2bids.errors import DatasetError
-from catnip2bids.formatting import format_bytes, format_count
+from catnip2bids.formatting import format_bytes, format_count, format_number
 from catnip2bids.html_pages import page_templates
 from catnip2bids.locks import refuse_packaging
 from catnip2bids.paths import beside, safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.reporting.charts import GroupCounts, group_counts_of
+from catnip2bids.reporting.charts import group_chart, ranking_chart
 from catnip2bids.reporting.check_results import REPORT, CheckResults, Problem, dataset_state, save_check_result
+from catnip2bids.reporting.cohort import FEWEST_CELLS, MEASURES, read_cohort
+from catnip2bids.reporting.overview import animal_rows, cards_by_group, comparison_of, grouped, left_out, pairs_of
 from catnip2bids.reporting.preview import DamagedImageError
-from catnip2bids.reporting.sample_page import SampleStatus, draw_images, make_tables, status_of, with_damage
+from catnip2bids.reporting.sample_page import Drawn, draw_brain, make_tables, page_of_brain
+from catnip2bids.reporting.sample_status import SampleStatus, status_of, with_unreadable_images
 from catnip2bids.reporting.samples import Sample, read_samples, sum_of
 from catnip2bids.reporting.vega import Vega
+from catnip2bids.reporting.views import Heatmaps, heatmap_scales, read_heatmaps
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 from catnip2bids.validation import ValidationReport
 from catnip2bids.verification import Verification
 
-_PLANES_BYTES = 28 * 10**6
+_PLANES_BYTES = 40 * 10**6
 """Limits of the bytes of plane images in the whole report and in one page."""
-_PAGE_BYTES = 3 * 10**6
+_PAGE_BYTES = 6 * 10**6
 _THREADS = 2
 MEMORY_BYTES = 512 * 2**20
 """Memory that drawing needs (measured: 430 to 480 MiB for planes of 640 x 544 pixels)."""
@@ -124,6 +129,7 @@ def report(
     for name, check in (("validation", validation), ("verification", verification)):
         if check is not None:
             save_check_result(dataset, name, check)
+    keep_free_memory_together()
     with raising_write_errors(folder):
         return pages.write(CheckResults.of(dataset), min(jobs or _THREADS, _THREADS))
 
@@ -154,7 +160,8 @@ class _Pages:
         self._dataset, self._provenance, self._progress = dataset, provenance, progress
         self._samples, self._title = read_samples(dataset, provenance), _title_of(dataset)
         self._templates = page_templates("catnip2bids.reporting")
-        self._templates.filters["size"] = format_bytes
+        self._templates.filters |= {"size": format_bytes, "number": format_number}
+        self._heat_scales = heatmap_scales(self._samples)
         self._failures: list[str] = []
 
     def write(self, results: CheckResults, n_threads: int) -> Report:
@@ -201,82 +208,101 @@ class _Pages:
         return text.encode(errors="backslashreplace").decode()
 
     def _write_sample(self, index: int) -> SampleStatus:
-        """Write the page of a sample; return its card with a thumbnail."""
+        """Write the page of a sample; return its card with pictures."""
         sample = self._samples[index]
         self._progress.looking_at(f"{sample.key} ({index + 1} of {len(self._samples)})")
-        images, problems = self._draw_images(sample)
+        drawn, heatmaps, problems = self._draw_images(sample)
         cards = dict(enumerate(self._cards))
-        card = with_damage(cards[index], problems)
+        card = with_unreadable_images(cards[index], problems)
         content = {
-            **images,
+            **page_of_brain(drawn, sample, self._vega),
             **make_tables(self._dataset, sample, self._vega),
+            "heatmaps": heatmaps,
+            "n_samples": len(self._samples),
             "sample": sample,
             "card": card,
-            "problems": list(dict.fromkeys((*card.problems, *self._dataset_problems))),
+            "problems": grouped((*card.problems, *self._dataset_problems)),
             "no_plots": self._vega.failure,
-            "times": self._times(sample),
-            "scripts": ["planes.js", "tables.js"],
+            "times": self._times(),
+            "scripts": ["page.js", "tables.js", "plots.js", "pictures.js"],
             "before": cards.get(index - 1),
             "after": cards.get(index + 1),
         }
         write_text(safe_path(self._dataset, REPORT / card.page), self._render("sample.html", content))
-        planes = images["planes"]
-        return replace(card, thumbnail=planes[len(planes) // 2] if planes else None)
+        del content
+        give_back_free_memory()
+        card = replace(card, slices=drawn.orthogonal if drawn else ())
+        if not heatmaps:
+            return card
+        first = heatmaps[0]
+        return replace(card, heat=first.plain or first.corrected, heat_scale=(first.threshold, first.largest))
 
-    def _draw_images(self, sample: Sample) -> tuple[dict[str, Any], list[Problem]]:
-        """Draw the images of a sample; leave out and report damaged ones."""
+    def _draw_images(self, sample: Sample) -> tuple[Drawn | None, list[Heatmaps], list[Problem]]:
+        """Draw the images of a sample; leave out and report what cannot be read."""
         n_bytes = min(_PLANES_BYTES // len(self._samples), _PAGE_BYTES)
         problems: list[Problem] = []
         while True:
             try:
-                return draw_images(self._dataset, sample, n_bytes, self._vega), problems
+                heatmaps = read_heatmaps(self._dataset, sample, self._heat_scales)
+                return draw_brain(self._dataset, sample, n_bytes), heatmaps, problems
             except DamagedImageError as error:
                 self._failures.append(str(error))
                 image = error.image.relative_to(self._dataset).as_posix()
                 problems.append(Problem(image, str(error).replace(f"{self._dataset}/", "").removeprefix(f"{image}: ")))
                 sample = sample.without(image)
 
-    def _times(self, sample: Sample) -> str:
-        acquired = f"acquired {sample.acquired}; " if sample.acquired else ""
+    def _times(self) -> str:
         times = [invocation.time.replace("T", " ")[:16] for invocation in self._provenance.history]
-        return f"{acquired}dataset begun {times[0]} UTC, packaged last {times[-1]} UTC" if times else acquired
+        return f"dataset begun {times[0]} UTC, packaged last {times[-1]} UTC" if times else ""
 
-    def _group_counts(self) -> GroupCounts | None:
-        """Gather the cells of all samples and compile their plot; None if that is impossible."""
-        counts = group_counts_of(self._samples)
-        if counts is None:
-            return None
-        plot = self._vega.compiled(counts.data["plot"])
-        if plot is None or self._vega.library() is None:
-            return None
-        return replace(counts, data={**counts.data, "plot": plot})
+    def _comparison(self) -> dict[str, Any]:
+        """Return the comparison of groups and its plots; without plots if Vega cannot draw, nothing without counts."""
+        cohort = read_cohort(self._samples)
+        if cohort is None:
+            return {"cohort": None, "cohort_data": None, "groups": cards_by_group(self._cards, self._samples, None)}
+        plots = {
+            measure: [self._vega.compiled(chart(measure)) for chart in (group_chart, ranking_chart)]
+            for measure in MEASURES
+        }
+        has_plots = self._vega.library() is not None and all(all(charts) for charts in plots.values())
+        first = comparison_of(cohort)
+        chosen = {name: first[name] for name in ("series", "column", "measure")}
+        return {
+            "cohort": cohort,
+            "first": first,
+            "cohort_data": {**cohort.to_json(), "first": chosen, "plots": plots if has_plots else None},
+            "groups": cards_by_group(self._cards, self._samples, cohort),
+        }
 
     def _overview(self) -> dict[str, Any]:
-        samples, cards = self._samples, self._cards
+        samples = self._samples
+        comparison = self._comparison()
         errors = self._results.findings("error")
         of_dataset = [found for found in errors if not any(sample.is_named_in(found.where) for sample in samples)]
-        of_samples = [found for card in cards for found in card.problems]
+        of_samples = [found for card in self._cards for found in card.problems]
         of_files = [*self._dataset_problems, *self._results.file_problems()]
-        group_counts = self._group_counts()
         of_report = [Problem(REPORT.as_posix(), self._vega.failure)] if self._vega.failure else []
+        cohort_scripts = ["cohort.js"] if comparison["cohort"] else []
+        has_plots = comparison["cohort_data"] is not None and comparison["cohort_data"]["plots"] is not None
         return {
+            **comparison,
+            **animal_rows(self._cards, samples),
+            "measures": MEASURES,
+            "fewest_cells": FEWEST_CELLS,
             "title": self._title,
             "n_animals": len({sample.record.subject for sample in samples}),
             "n_images": sum(len(sample.images) for sample in samples),
             "bytes_before": sum_of([sample.bytes_before for sample in samples]),
             "bytes_after": sum_of([sample.bytes_after for sample in samples]),
             "states": self._results.states,
-            "problems": list(dict.fromkeys((*of_samples, *of_files, *of_dataset, *of_report))),  # samples share some
-            "warnings": self._results.findings("warning"),
-            "cards": cards,
-            "cohort": group_counts,
+            "problems": grouped((*of_samples, *of_files, *of_dataset, *of_report)),  # samples share some
+            "warnings": grouped(self._results.findings("warning")),
+            "cards": self._cards,
+            "pairs": pairs_of(self._cards),
             "no_plots": self._vega.failure,
-            "scripts": [_LIBRARY, "cohort.js"] if group_counts else [],
-            "excluded": [
-                {"source": found.source, "reason": found.reason, "evidence": _evidence(found)}
-                for sample in samples
-                for found in sample.excluded
-            ],
+            "scripts": [*([_LIBRARY] if has_plots else []), "page.js", "tables.js", "plots.js", *cohort_scripts],
+            "has_plots": has_plots,
+            "left_out": left_out(samples),
         }
 
 
@@ -286,26 +312,3 @@ def _title_of(dataset: Path) -> str:
         return str(read_object(path)["Name"])
     except (OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); package again, or bring it back") from error
-
-
-_EVIDENCE = {
-    "compared_with": "compared with",
-    "relation": "relation",
-    "planes_compared": "planes compared",
-    "planes_different": "planes that differ",
-    "voxels_zeroed": "voxels zeroed",
-    "voxels_different": "voxels that differ",
-    "labels_lost": "labels lost",
-}
-
-
-def _evidence(decision: Decision) -> list[tuple[str, str]]:
-    """Choose the evidence to show; count lists and tables."""
-    evidence = decision.evidence or {}
-    return [(words, _short(evidence[key])) for key, words in _EVIDENCE.items() if key in evidence]
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list | dict):
-        return str(len(value))
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,44 +1,206 @@
-// Cells by group: one dot for each sample, of the region, the segmentation and the grouping that are chosen.
+// The comparison of groups: table and plots of the chosen cells, grouping and measure; and two samples side by side.
+// Means and deviations are computed when the report is drawn; this script only shows them.
 "use strict";
 {
-  const { plot, samples } = JSON.parse(document.getElementById("cohort-data").textContent);
-  const [region, series, group] = ["region", "series", "group"].map(id => document.getElementById(id));
-  const text = document.getElementById("cells-text");
-
-  function chosen() {
-    const rows = samples.map(sample => ({
-      ...sample.animal,
-      sample: sample.name,
-      group: sample.animal[group.value],
-      cells: sample.cells[series.value]?.[region.value] ?? null,
-    })).filter(row => row.cells !== null);
-    rows.sort((a, b) => a.group.localeCompare(b.group) || a.sample.localeCompare(b.sample));
-    for (const name of new Set(rows.map(row => row.group))) {
-      const members = rows.filter(row => row.group === name);
-      members.forEach((row, n) => { row.shift = members.length === 1 ? 0 : 0.4 * (2 * n / (members.length - 1) - 1); });
-    }
-    return rows;
-  }
-
-  function describe(rows) {
-    const parts = [...new Set(rows.map(row => row.group))].map(name => {
-      const members = rows.filter(row => row.group === name);
-      const mean = members.reduce((sum, row) => sum + row.cells, 0) / members.length;
-      return `${name}: mean ${mean.toLocaleString("en", { maximumFractionDigits: 1 })} (n = ${members.length})`;
-    });
-    const leftOut = samples.length - rows.length;
-    const missing = leftOut ? `; ${leftOut} without a count` : "";
-    return `${region.selectedOptions[0].text}, ${parts.join(", ") || "no counts"}${missing}.`;
-  }
-
+  const { regions, series, measures, points, values, sample_names: sampleNames, comparisons, first, plots } = JSON.parse(document.getElementById("cohort-data").textContent);
+  const element = id => document.getElementById(id);
+  const [seriesChoice, columnChoice, measureChoice, kindChoice] = ["series", "column", "measure", "kinds"].map(element);
+  const table = element("comparison"), dots = element("dots"), ranking = element("ranking");
+  const cell = text => Object.assign(document.createElement("td"), { textContent: text });
+  const numberCell = (text, value) => {
+    const td = Object.assign(cell(text), { className: "n" });
+    td.dataset.value = value ?? "n/a";
+    return td;
+  };
   const options = { mode: "vega", renderer: "svg", actions: false, loader: { load: () => Promise.reject() } };
-  vegaEmbed("#cells", plot, options).then(({ view }) => {
-    const show = () => {
-      const rows = chosen();
-      view.data("cells", rows).runAsync();
-      text.textContent = describe(rows);
-    };
-    [region, series, group].forEach(choice => choice.addEventListener("change", show));
-    show();
-  });
+  let chosenRow = 0;
+
+  // as formatting.format_number
+  function format(value) {
+    const size = Math.abs(value);
+    const digits = size < 1 ? { maximumSignificantDigits: 3 } : { maximumFractionDigits: size >= 100 ? 0 : size >= 10 ? 1 : 2 };
+    return value.toLocaleString("en", { ...digits, roundingMode: "halfEven" });
+  }
+
+  const known = value => value !== null && value !== undefined;
+  const titleOf = region => region.is_sum ? `${region.name} with all below it` : region.name;
+
+  function current() {
+    const column = columnChoice.value, at = measures.indexOf(measureChoice.value), n = Number(seriesChoice.value);
+    const pool = column === "hemisphere" ? "samples" : "animals";
+    return { column, measure: measures[at], found: comparisons[n][column][at], values: values[pool][n][at], points: points[column] };
+  }
+
+  function groupText(found, group, row) {
+    const n = found.n[group][row];
+    if (!n) return "n/a";
+    const deviation = found.deviations[group][row];
+    return `${format(found.means[group][row])}${known(deviation) ? ` \u00b1 ${format(deviation)}` : ""} (n = ${n})`;
+  }
+
+  function differenceOf(found, row) {
+    const means = found.means.map(group => group[row]);
+    const withMean = means.flatMap((mean, group) => known(mean) ? [group] : []);
+    if (withMean.length < 2) return { text: "n/a", value: null };
+    const [low, ...others] = withMean.sort((a, b) => means[a] - means[b]), high = others.at(-1);
+    const value = means[high] - means[low];
+    const share = known(found.shares[row]) ? ` (+${format(found.shares[row])} %)` : "";
+    return { words: `${found.groups[high]} has ${format(value)} more than ${found.groups[low]}${share}`, text: value ? `${found.groups[high]} +${format(value)}${share}` : "none", value };
+  }
+
+  // ---- the table
+
+  function fillTable() {
+    const { found } = current();
+    const head = table.tHead.rows[0], sample = head.querySelector("th.n").cloneNode(true);
+    head.querySelectorAll("th.n").forEach(th => th.remove());
+    for (const name of [...found.groups, "difference"]) {
+      const th = sample.cloneNode(true);
+      th.setAttribute("aria-sort", "none");
+      th.querySelector("button").textContent = name;
+      th.dataset.tsv = name === "difference" ? "difference" : ["mean", "sd", "n"].map(what => `${name} ${what}`).join("\t");
+      head.append(th);
+    }
+    for (const row of table.tBodies[0].rows) {
+      const number = Number(row.dataset.regions);
+      [...row.cells].slice(3).forEach(old => old.remove());
+      found.groups.forEach((_, group) => {
+        const mean = found.means[group][number], td = numberCell(groupText(found, group, number), mean);
+        td.dataset.tsv = [mean, found.deviations[group][number], found.n[group][number]].map(n => n ?? "n/a").join("\t");
+        row.append(td);
+      });
+      const { text, value } = differenceOf(found, number);
+      row.append(numberCell(text, value));
+    }
+    table.dispatchEvent(new Event("refill"));
+  }
+
+  // ---- plots
+
+  function embed(chart, plot, data) {
+    const filled = structuredClone(plot);
+    for (const source of filled.data) if (data[source.name]) source.values = data[source.name];
+    return vegaEmbed(chart, filled, options).then(() => addPlotTitles(chart));
+  }
+
+  function showRegion() {
+    const { column, measure, found, values, points } = current();
+    const region = regions[chosenRow];
+    const rows = points.map((point, n) => ({ ...point, value: values[n][chosenRow] })).filter(row => known(row.value))
+      .map(row => ({ ...row, words: `${row.name}, ${column} ${row.group}: ${format(row.value)} ${measure}` }));
+    const groups = found.groups.flatMap((group, n) => {
+      const [mean, deviation] = [found.means[n][chosenRow], found.deviations[n][chosenRow]];
+      const words = `${group}: mean ${groupText(found, n, chosenRow)}`;
+      return known(mean) ? [{ group, mean, low: mean - (deviation ?? 0), high: mean + (deviation ?? 0), words }] : [];
+    });
+    const texts = found.groups.map((group, n) => `${group} ${groupText(found, n, chosenRow)}`);
+    const nMissing = points.length - rows.length;
+    const missing = nMissing ? `; ${nMissing} without a value` : "";
+    const difference = differenceOf(found, chosenRow);
+    const title = titleOf(region)[0].toUpperCase() + titleOf(region).slice(1);
+    element("region-title").textContent = `${title}: ${measure} by ${column}`;
+    element("region-text").textContent = `${title}, ${measure}: ${texts.join(", ")}${missing}. `
+      + (difference.value ? `On average ${difference.words}.` : "");
+    dots.dataset.name = `${titleOf(region)} ${measure} by ${column}`;
+    dots.hidden = !rows.length;
+    for (const row of table.tBodies[0].rows) row.classList.toggle("chosen", Number(row.dataset.regions) === chosenRow);
+    return plots && rows.length ? embed(dots, plots[measure][0], { points: rows, groups }) : null;
+  }
+
+  function showRanking() {
+    const { column, measure, found } = current();
+    const shown = found.ranking.map(n => regions[n]);
+    const isTwice = region => shown.filter(other => other.short === region.short).length > 1;
+    const labels = shown.map(region => isTwice(region) ? `${region.short} (${region.label})` : region.short);
+    const means = found.ranking.flatMap((row, at) => found.groups.flatMap((group, n) => known(found.means[n][row]) ? [{
+      region: labels[at], group, mean: found.means[n][row],
+      words: `${regions[row].name}, ${column} ${group}: mean ${groupText(found, n, row)}`,
+    }] : []));
+    element("ranking-none").hidden = shown.length > 0;
+    ranking.hidden = !shown.length;
+    ranking.dataset.names = JSON.stringify(Object.fromEntries(labels.map((label, n) => [label, shown[n].name])));
+    ranking.dataset.name = `regions that differ most, ${measure} by ${column}`;
+    return plots && shown.length ? embed(ranking, plots[measure][1], { means }) : null;
+  }
+
+  function showAll() {
+    fillTable();
+    showRegion();
+    showRanking();
+    fillPair();
+  }
+
+  // ---- two samples side by side
+
+  const samples = JSON.parse(element("pairs").textContent);
+  const choices = ["first-sample", "second-sample"].map(element);
+
+  function figure(picture, what, sample, widest, longest) {
+    const box = document.createElement("figure");
+    box.style = `--share: ${100 * picture.width_um / widest}%; --share-of-longest: ${100 * picture.width_um / longest}%`;
+    const view = document.createElement("div");
+    view.className = "view fixed";
+    view.style = `aspect-ratio: ${picture.width_um} / ${picture.height_um}`;
+    const image = Object.assign(document.createElement("img"), { alt: `${what} of ${samples[sample].name}`, src: picture.address || element(`thumb-${sample}`).src });
+    const bar = Object.assign(document.createElement("span"), { className: "bar", textContent: picture.bar[0] });
+    bar.style.width = `${picture.bar[1]}%`;
+    view.append(image, bar);
+    box.append(view, Object.assign(document.createElement("figcaption"), { textContent: what }));
+    return box;
+  }
+
+  // three slices, and three projections of a heat map
+  const rowsOf = sample => [sample.pictures.filter(picture => !picture.is_heat), sample.pictures.filter(picture => picture.is_heat)];
+
+  function fillPair() {
+    if (choices.includes(null)) return;
+    const chosen = choices.map(choice => Number(choice.value));
+    // both at one scale
+    const rows = chosen.flatMap(n => rowsOf(samples[n]));
+    const widest = Math.max(...rows.map(row => row.reduce((sum, picture) => sum + picture.width_um, 0)));
+    const longest = Math.max(...rows.flat().map(picture => picture.width_um));
+    chosen.forEach((n, at) => {
+      const sample = samples[n], box = element(`pair-${at}`);
+      const link = Object.assign(document.createElement("a"), { href: `./${encodeURIComponent(sample.page)}`, textContent: sample.name });
+      const title = document.createElement("h3");
+      title.append(link);
+      const facts = document.createElement("dl");
+      for (const [name, value] of sample.facts) {
+        facts.append(Object.assign(document.createElement("dt"), { textContent: name }), Object.assign(document.createElement("dd"), { textContent: value }));
+      }
+      box.replaceChildren(title, facts, ...rowsOf(sample).map(row => {
+        const line = Object.assign(document.createElement("div"), { className: "line" });
+        line.append(...row.map(picture => figure(picture, picture.is_heat ? `heat map, ${picture.title}` : picture.title, n, widest, longest)));
+        return line;
+      }));
+      if (sample.heat_scale) box.append(
+        Object.assign(document.createElement("div"), { className: "scale" }),
+        Object.assign(document.createElement("p"), { className: "dim", textContent: `heat map, ${sample.heat_scale} cells nearby (black to white)` }),
+      );
+    });
+    const body = element("pair-table").tBodies[0], heads = element("pair-table").tHead.rows[0].cells;
+    const { measure } = current();
+    const of = n => values.samples[Number(seriesChoice.value)][measures.indexOf(measure)][sampleNames.indexOf(samples[n].name)];
+    const [one, two] = chosen.map(n => of(n) ?? []);
+    chosen.forEach((n, at) => { heads[2 + at].querySelector("button").textContent = samples[n].name; });
+    body.replaceChildren(...regions.flatMap((region, row) => {
+      if (!known(one[row]) && !known(two[row])) return [];
+      const tr = document.createElement("tr");
+      const difference = known(one[row]) && known(two[row]) ? two[row] - one[row] : null;
+      tr.append(cell(titleOf(region)), cell(region.is_sum ? "" : region.short));
+      tr.append(...[one[row], two[row], difference].map(value => numberCell(known(value) ? format(value) : "n/a", value)));
+      return [tr];
+    }));
+    element("pair-measure").textContent = `${measure}, ${seriesChoice.selectedOptions[0].text}`;
+    element("pair-table").dispatchEvent(new Event("refill"));
+  }
+
+  const groupOf = n => samples[n].facts.find(([name]) => name === first.column)?.[1];
+  if (choices[1]) choices[1].value = Math.max(1, samples.findIndex((_, n) => groupOf(n) !== groupOf(0)));
+  for (const [choice, value] of [[seriesChoice, first.series], [columnChoice, first.column], [measureChoice, first.measure]]) choice.value = value;
+  [seriesChoice, columnChoice, measureChoice].forEach(choice => choice.addEventListener("change", showAll));
+  kindChoice.addEventListener("change", () => { table.dataset.kinds = kindChoice.value; table.dispatchEvent(new Event("refill")); });
+  choices.forEach(choice => choice?.addEventListener("change", fillPair));
+  document.addEventListener("region", event => { [chosenRow] = event.detail; showRegion(); });
+  showAll();
 }

@@ -1,0 +1,155 @@
+"""Summarize a sample: facts about the animal and its cells, what was proven, technical facts, and problems.
+
+Invariant: problems of all kinds have one type, so that a page can list them first. Nothing is claimed that the dataset
+does not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from catnip2bids.formatting import format_bytes, format_count, format_list
+from catnip2bids.reporting.check_results import CHANGED_LATER, CheckResults, Problem
+from catnip2bids.reporting.samples import Sample
+from catnip2bids.reporting.views import Picture
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name and a value; the style is ``good``, ``bad``, ``warn`` or empty."""
+
+    name: str
+    value: str
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class SampleStatus:
+    """The summary of a sample, shown as its card."""
+
+    name: str
+    what: str
+    page: str  # file name
+    facts: tuple[Fact, ...]
+    technical: tuple[Fact, ...]
+    problems: tuple[Problem, ...]  # of the sample, and of files of the whole dataset
+    has_raw: bool  # even if the raw image cannot be drawn
+    slices: tuple[Picture, ...] = ()  # through the middle, perpendicular to each axis; empty if they cannot be drawn
+    heat: tuple[Picture, ...] = ()  # projections of the heat map of the lowest threshold
+    heat_scale: tuple[int | None, float] = (None, 0.0)  # its threshold, and the value shown as white
+
+
+def status_of(sample: Sample, results: CheckResults) -> SampleStatus:
+    """Summarize a sample."""
+    return SampleStatus(
+        sample.name,
+        f"{side_of(sample)}, stain {sample.record.stain}",
+        f"{sample.key}.html",
+        (*_animal(sample), *_biology(sample), *_proofs(sample, results)),
+        tuple(_technical(sample)),
+        tuple(_problems(sample, results)),
+        sample.raw is not None,
+    )
+
+
+def side_of(sample: Sample) -> str:
+    """Return the side of the brain, as samples.tsv has it, or else the label of the sample."""
+    return f"{sample.hemisphere} hemisphere" if sample.hemisphere else sample.record.sample
+
+
+def _problems(sample: Sample, results: CheckResults) -> Iterator[Problem]:
+    yield from (Problem(found.source, found.problem) for found in sample.decisions if found.problem is not None)
+    verdicts = results.verdicts()
+    for path in _verified_images(sample):
+        yield from verdicts.get(path, [])
+    yield from _file_problems(sample, results)
+    yield from (found for found in results.findings("error") if sample.is_named_in(found.where))
+
+
+def _verified_images(sample: Sample) -> list[str]:
+    return [*sample.record.images, *sample.record.embedded_images()]
+
+
+def _file_problems(sample: Sample, results: CheckResults) -> list[Problem]:
+    return [found for found in results.file_problems() if sample.is_concerned_by(found.where)]
+
+
+def _animal(sample: Sample) -> Iterator[Fact]:
+    yield Fact("animal", f"sub-{sample.record.subject}")
+    for column in ("genotype", "sex", "age", "strain"):
+        if value := sample.known(column):
+            yield Fact(column, value)
+
+
+def _biology(sample: Sample) -> Iterator[Fact]:
+    """Yield the cells of the lowest threshold, and what is damaged."""
+    if (counts := sample.main_counts) is not None:
+        density = "" if counts.density is None else f", {counts.density:,.0f} per mm3"
+        yield Fact("cells", f"{counts.total:,}{density} ({counts.title})")
+    yield damage_of(sample)
+
+
+def damage_of(sample: Sample) -> Fact:
+    """Say which regions CATNIP excluded because they overlap the exclusion mask."""
+    regions = sample.excluded_regions
+    if regions:
+        names = format_list([region.name for region in regions])
+        return Fact("damaged", f"{names} (excluded by CATNIP)", "warn")
+    if any(counts.corrected for counts in sample.counts):
+        return Fact("damaged", "no region excluded by CATNIP")
+    return Fact("damaged", "nothing recorded: CATNIP was given no exclusion mask")
+
+
+def _technical(sample: Sample) -> Iterator[Fact]:
+    yield Fact("run of CATNIP", sample.record.name)
+    if sample.acquired:
+        yield Fact("acquired", sample.acquired)
+    raw = sample.raw
+    if raw is not None:
+        z, y, x = raw.record.shape
+        size_z, size_y, size_x = raw.voxel_size_um
+        yield Fact("voxels", f"{x} x {y} x {z}, {raw.record.dtype}")
+        yield Fact("voxel size", f"{size_x:g} x {size_y:g} x {size_z:g} um")
+        extents_um = (x * size_x, y * size_y, z * size_z)
+        yield Fact("extent", f"{' x '.join(f'{extent / 1000:.2f}' for extent in extents_um)} mm")
+    yield Fact("images", str(len(sample.images)))
+    if sample.bytes_before is not None and sample.bytes_after is not None:
+        before, after = format_bytes(sample.bytes_before), format_bytes(sample.bytes_after)
+        yield Fact("bytes of images", f"{before} before, {after} after")
+
+
+def _proofs(sample: Sample, results: CheckResults) -> Iterator[Fact]:
+    """Yield whether the sample, or else the whole dataset, was validated and verified."""
+    is_valid, is_proven = results.states
+    if results.validation is None:
+        yield Fact("validated", is_valid.text, is_valid.style)
+    else:
+        wrong = any(sample.is_named_in(found.where) for found in results.findings("error"))
+        said = f"{'errors' if wrong else 'no errors'} on {results.validation.time} UTC, said validate"
+        later = CHANGED_LATER if is_valid.style == "warn" else ""
+        yield Fact("validated", f"{said}{later}", "bad" if wrong else is_valid.style if later else "good")
+    verdicts = results.verdicts()
+    if results.verification is None:
+        yield Fact("verified", is_proven.text, is_proven.style)
+    elif not verdicts.keys() >= set(_verified_images(sample)):
+        yield Fact("verified", "not all images were verified", "warn")
+    else:
+        of_images = [problems for path in _verified_images(sample) if (problems := verdicts[path])]
+        images = tuple(f"{path}/" for path in sample.record.images)
+        of_files = [[found] for found in _file_problems(sample, results) if not found.where.startswith(images)]
+        states = ["every pixel proven"] if not of_images else []
+        for what, of_what in (("image", of_images), ("other file", of_files)):
+            n_changed = sum(any(problem.is_change for problem in problems) for problems in of_what)
+            for n, state in ((n_changed, "changed"), (len(of_what) - n_changed, "not proven")):
+                states += [f"{format_count(n, what)} {state}"] if n else []
+        text = f"{', '.join(states)} on {results.verification.time} UTC, said verify"
+        yield Fact("verified", text, "bad" if of_images or of_files else "good")
+
+
+def with_unreadable_images(card: SampleStatus, unreadable: Sequence[Problem]) -> SampleStatus:
+    """Return the card of a sample of which images cannot be read, for which no check result holds any longer."""
+    if not unreadable:
+        return card
+    facts = (Fact(fact.name, "not any more", "bad") if fact.style == "good" else fact for fact in card.facts)
+    return replace(card, problems=(*card.problems, *unreadable), facts=tuple(facts))
