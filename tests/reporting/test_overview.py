@@ -67,5 +67,5 @@ def test_groups_and_their_difference_in_words(
     ko: list[float], wt: list[float], texts: list[str], difference: str
 ) -> None:
     found = Comparison.of_values(np.array([*ko, *wt])[:, np.newaxis], ["ko"] * len(ko) + ["wt"] * len(wt))
-    assert [_group_value(found, group, 0).text for group in range(2)] == texts
+    assert [_group_value(found, group, 0).text.replace("\u00a0", " ") for group in range(2)] == texts
     assert _difference(found, 0).text == difference

@@ -24,6 +24,7 @@ from catnip2bids.formatting import format_number
 from catnip2bids.packaging import package
 from catnip2bids.plan import make_plan
 from catnip2bids.scanning import scan
+from catnip2bids.viewing import view
 from runs import FLOX, KO, KO_PREFIX, level, read_tsv, settings, write_l0
 
 __all__ = ["browser"]
@@ -241,9 +242,8 @@ def test_regions_and_cells_are_laid_over_the_image(dataset: Path, page: tuple[Pa
     opened.uncheck('input[name="cells-1"]')
     assert colored() == 0
     before = colors_of(opened, "#plane")
-    opened.check('input[name="names"]')
-    assert not np.array_equal(before, colors_of(opened, "#plane"))
     opened.uncheck('input[name="names"]')
+    assert not np.array_equal(before, colors_of(opened, "#plane"))
     opened.uncheck('input[name="image"]')
     dark = colors_of(opened, "#plane")[..., :3].max(axis=-1) == 0
     assert 0.9 < dark.mean() < 1  # all but the scale bar and what is written
@@ -333,6 +333,30 @@ def test_a_plane_is_zoomed_and_moved_and_a_place_is_told_for_the_viewer(
     opened.mouse.move(2, 2)
     assert np.abs(colors_of(opened, "#plane").astype(int) - whole).mean() < 5
     assert trouble.errors == []
+
+
+@pytest.mark.slow
+def test_the_place_of_a_picture_is_opened_in_the_viewer(browser: Browser, dataset: Path) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    try:
+        page = context.new_page()
+        page.goto(address(dataset, KO_PREFIX))
+        wait_until_drawn(page)
+        page.locator("#slice-0").click(position={"x": 40, "y": 60})
+        place = page.inner_text("#place")
+        page.get_by_role("button", name="copy the position").click()
+        with view(dataset) as viewing:
+            page.goto(f"{viewing.list_url}v/0")
+            first = page.locator(".neuroglancer-position-dimension-coordinate").first
+            first.wait_for(timeout=60_000)
+            page.wait_for_function("window.viewer && viewer.position.value.length === 3", timeout=60_000)
+            first.click()
+            page.keyboard.press("Control+A")
+            page.keyboard.press("Control+V")
+            page.keyboard.press("Enter")
+            page.wait_for_function("place => viewer.position.value.join(' ') === place", arg=place, timeout=60_000)
+    finally:
+        context.close()
 
 
 @pytest.mark.slow
@@ -439,6 +463,11 @@ def test_a_picture_is_saved_as_it_is_shown(dataset: Path, page: tuple[Page, Trou
         assert np.array_equal(np.asarray(picture.convert("RGBA")), colors_of(opened, "#slice-0"))
 
 
+def spoken(page: Page, selector: str) -> str:
+    """Return a text with ordinary spaces."""
+    return page.inner_text(selector).replace("\u00a0", " ")
+
+
 def densities_of(dataset: Path, name: str, threshold: str) -> dict[str, float]:
     rows = read_tsv(dataset / "derivatives/catnip-counts/counts.tsv")
     return {
@@ -456,7 +485,7 @@ def test_groups_are_compared_in_the_chosen_region(dataset: Path, page: tuple[Pag
     found = densities_of(dataset, "Piriform_area", "10000")
     ko, floxed = found["sub-45670ko"], found["sub-45925floxed"]
     opened.get_by_role("button", name="Piriform area").click()
-    text = opened.inner_text("#region-text")
+    text = spoken(opened, "#region-text")
     assert text.startswith(
         f"Piriform area, cells per mm3: floxed {floxed:,.0f} (n = 1), ko {ko:,.0f} (n = 1). On average "
     )
@@ -466,10 +495,13 @@ def test_groups_are_compared_in_the_chosen_region(dataset: Path, page: tuple[Pag
         f"{more[1]} has {difference:,.0f} more than {less[1]} (+{format_number(100 * difference / less[0])} %)." in text
     )
     row = opened.locator("#comparison tr", has_text="Piriform area")
-    assert row.locator("td").all_inner_texts()[3:5] == [f"{floxed:,.0f} (n = 1)", f"{ko:,.0f} (n = 1)"]
+    assert [text.replace("\u00a0", " ") for text in row.locator("td").all_inner_texts()[3:5]] == [
+        f"{floxed:,.0f} (n = 1)",
+        f"{ko:,.0f} (n = 1)",
+    ]
     opened.select_option("#column", "sex")
     assert opened.locator("#comparison th").all_inner_texts()[3:5] == ["female", "male"]
-    assert f"female {ko:,.0f} (n = 1), male {floxed:,.0f} (n = 1)" in opened.inner_text("#region-text")
+    assert f"female {ko:,.0f} (n = 1), male {floxed:,.0f} (n = 1)" in spoken(opened, "#region-text")
     dots = opened.locator("#dots svg .mark-symbol path")
     assert dots.count() == 2
     labels = [dots.nth(n).get_attribute("aria-label") or "" for n in range(2)]
@@ -478,10 +510,10 @@ def test_groups_are_compared_in_the_chosen_region(dataset: Path, page: tuple[Pag
         f"sub-45925floxed, sex male: {floxed:,.0f} cells per mm3",
     ]
     opened.select_option("#series", label="threshold 15000")
-    assert "male n/a; 1 without a value." in opened.inner_text("#region-text")
+    assert "male n/a; 1 without a value." in spoken(opened, "#region-text")
     assert opened.locator("#ranking").is_hidden()
     opened.select_option("#measure", "cells")
-    assert "Piriform area, cells:" in opened.inner_text("#region-text")
+    assert "Piriform area, cells:" in spoken(opened, "#region-text")
     assert trouble.errors == []
 
 

@@ -165,6 +165,7 @@ class Cohort:
             "regions": [
                 {
                     **row.key._asdict(),
+                    "abbreviation": row.abbreviation,
                     "short": row.abbreviation or row.key.name,
                     "color": row.color,
                     "part_of": row.part_of,

@@ -154,7 +154,8 @@ def _group_value(found: Comparison, group: int, row: int) -> GroupValue:
     if not n:
         return GroupValue("n/a", None)
     spread = "" if np.isnan(deviation) else f" \u00b1 {format_number(deviation)}"
-    return GroupValue(f"{format_number(mean)}{spread} (n = {n})", float(mean))
+    mean_text, n_text = (text.replace(" ", "\u00a0") for text in (f"{format_number(mean)}{spread}", f"(n = {n})"))
+    return GroupValue(f"{mean_text} {n_text}", float(mean))
 
 
 def _difference(found: Comparison, row: int) -> GroupValue:

@@ -35,7 +35,8 @@
     const n = found.n[group][row];
     if (!n) return "n/a";
     const deviation = found.deviations[group][row];
-    return `${format(found.means[group][row])}${known(deviation) ? ` \u00b1 ${format(deviation)}` : ""} (n = ${n})`;
+    // mean and number stay on a line each
+    return `${format(found.means[group][row])}${known(deviation) ? `\u00a0\u00b1\u00a0${format(deviation)}` : ""} (n\u00a0=\u00a0${n})`;
   }
 
   function differenceOf(found, row) {
@@ -187,7 +188,7 @@
       if (!known(one[row]) && !known(two[row])) return [];
       const tr = document.createElement("tr");
       const difference = known(one[row]) && known(two[row]) ? two[row] - one[row] : null;
-      tr.append(cell(titleOf(region)), cell(region.is_sum ? "" : region.short));
+      tr.append(cell(titleOf(region)), cell(region.abbreviation));
       tr.append(...[one[row], two[row], difference].map(value => numberCell(known(value) ? format(value) : "n/a", value)));
       return [tr];
     }));

@@ -461,6 +461,7 @@
   slider?.addEventListener("input", () => choose(Number(slider.value)));
   if (canvases.length) {
     tellPlace();
-    addButton(element("copy-place"), "copy", "copy the position", () => navigator.clipboard.writeText(element("place").textContent));
+    addButton(element("copy-place"), "copy", "copy the position", () => navigator.clipboard.writeText(element("place").textContent)
+      .catch(() => getSelection().selectAllChildren(element("place"))));
   }
 }
