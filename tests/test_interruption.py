@@ -19,7 +19,7 @@ sys.addaudithook(interrupt)
 from catnip2bids.__main__ import main
 main()
 """
-_INTERRUPTION_IS_LOST = """
+_CAUGHT = """
 import os, signal
 from catnip2bids.interruption import ending_when_interrupted
 
@@ -28,6 +28,27 @@ with ending_when_interrupted():
         os.kill(os.getpid(), signal.SIGINT)
     except BaseException:
         pass
+"""
+_DROPPED = """
+import os, signal
+from catnip2bids.interruption import ending_when_interrupted
+
+class Interrupting:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+with ending_when_interrupted():
+    Interrupting()
+"""
+_TURNED_INTO_ANOTHER_ERROR = """
+import os, signal
+from catnip2bids.interruption import ending_when_interrupted
+
+with ending_when_interrupted():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException as error:
+        raise RuntimeError("something else") from error
 """
 
 
@@ -60,6 +81,7 @@ def test_the_package_imports_nothing_before_the_program_can_handle_ctrl_c() -> N
     assert "signal" not in done.stdout
 
 
-def test_an_interruption_that_the_block_lost_is_raised_at_its_end() -> None:
-    done = ended(_INTERRUPTION_IS_LOST)
+@pytest.mark.parametrize("script", [_CAUGHT, _DROPPED, _TURNED_INTO_ANOTHER_ERROR])
+def test_an_interruption_that_the_block_lost_is_raised_at_its_end(script: str) -> None:
+    done = ended(script)
     assert (done.returncode, done.stderr) == (130, "error: interrupted; run the same command again to go on\n")

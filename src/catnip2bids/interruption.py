@@ -43,6 +43,7 @@ def ending_when_interrupted() -> Iterator[None]:
     try:
         for number in _SIGNALS:
             signal.signal(number, _interrupt)
+        sys.unraisablehook = _report_dropped
         _watch_signals()
         try:
             yield
@@ -63,13 +64,20 @@ def until_interrupted() -> Iterator[None]:
         _unhandled.clear()
 
 
+def _report_dropped(dropped: sys.UnraisableHookArgs) -> None:
+    """Print an exception that Python drops, as in `__del__`, unless it is an interruption, which is raised again."""
+    if not isinstance(dropped.exc_value, _InterruptedError):
+        sys.__unraisablehook__(dropped)
+
+
 def _stop_handling() -> None:
-    """Let a signal end the program at once from now on; raise an interruption that was lost."""
+    """Let a signal end the program at once from now on; raise an interruption that was lost or replaced."""
     for number in _SIGNALS:
         if signal.getsignal(number) is _interrupt:
             signal.signal(number, signal.SIG_DFL)
     signal.signal(_WAKING, signal.SIG_DFL)
-    _raise_lost()
+    if _unhandled and not isinstance(sys.exc_info()[1], _InterruptedError):
+        raise _InterruptedError(_unhandled[0])
 
 
 def _watch_signals() -> None:

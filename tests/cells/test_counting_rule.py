@@ -79,6 +79,17 @@ def test_the_log_tells_the_settings_of_the_rule() -> None:
     assert Rule.of_log({}, None) == Rule((9, 900), (5, 6, 6), None, has_stated_range=False)
 
 
+@pytest.mark.parametrize("text", ["12,500", "[12 500]", " 12 , 500 ", "12.0, 500.0", "12-500", "12;500"])
+def test_the_range_of_cell_sizes_is_read_in_any_notation(text: str) -> None:
+    rule = Rule.of_log({"Cell size range (in pixels)": text}, None)
+    assert (rule.size_range, rule.has_stated_range) == ((12, 500), True)
+
+
+@pytest.mark.parametrize("text", ["1.2.3x4x5", "..x6x5", "9" * 400 + "x6x5", "0x6x5", "six"])
+def test_downsampling_factors_that_are_no_numbers_are_unknown(text: str) -> None:
+    assert Rule.of_log({"Downsampling factor": text}, None).downsampling == (5, 6, 6)
+
+
 def test_differences_have_likely_reasons() -> None:
     tally = Tally(boxes={5: Box((0, 0, 0), (1, 1, 1)), 7: Box((5, 5, 5), (9, 9, 9))})
     for labels, low, high in (([(5, 2000)], 0, 9), ([(5, 20), (7, 9)], 3, 17), ([(5, 20), (8, 9)], 3, 30)):
@@ -86,17 +97,31 @@ def test_differences_have_likely_reasons() -> None:
     cut = tally.cut(RULE)
     assert tally.counted == Counter({5: 2})
     assert cut == Counter({5: 1, 7: 1})
-    assert tally.difference(5, RULE, cut) == (
+    assert tally.difference(5, 4, RULE, cut) == (
         "1 component of more than 900 voxels, which CATNIP divides; "
         "1 component at the border of the box in which CATNIP looks"
     )
-    assert tally.difference(8, RULE, cut) is None
+    assert tally.difference(8, 1, RULE, cut) is None
+
+
+def test_components_that_catnip_divides_explain_only_as_many_cells_as_they_have_voxels_for() -> None:
+    tally = Tally()
+    for n_voxels in (2000, 20, 20):
+        tally.add(judge(component((5, n_voxels)), RULE), RULE)
+    most = 2000 // RULE.size_range[0]
+    assert [n for n in (0, 1, 3, 2 + most, 3 + most) if tally.difference(5, n, RULE, {})] == [3, 2 + most]
+
+
+def test_a_box_takes_away_no_more_cells_than_it_cuts() -> None:
+    tally = Tally(counted=Counter({5: 9}))
+    assert [n for n in (6, 7, 10) if tally.difference(5, n, RULE, {5: 2})] == [7, 10]
 
 
 def test_small_components_are_a_reason_only_where_no_range_is_known() -> None:
     tally, unknown = Tally(), Rule.of_log({}, None)
     tally.add(judge(component((5, 8)), unknown), unknown)
-    assert tally.difference(5, RULE, {}) is None
-    assert tally.difference(5, unknown, {}) == (
+    assert tally.difference(5, 1, RULE, {}) is None
+    assert tally.difference(5, 2, unknown, {}) is None
+    assert tally.difference(5, 1, unknown, {}) == (
         "1 component of fewer than 9 voxels, which CATNIP may have counted: the log states no range of cell sizes"
     )

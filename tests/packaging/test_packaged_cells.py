@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -189,6 +191,47 @@ def test_a_damaged_list_is_a_warning_and_the_cells_are_found_again(cohort: Path,
     assert mentions(result.warnings, str(damaged), "found again")
     assert record_of(tmp_path / "dataset", L2).origin == "filtered"
     assert record_of(tmp_path / "dataset", L2, 15000).origin == "cell list"
+
+
+def test_a_list_with_cells_of_other_regions_is_not_used(cohort: Path, tmp_path: Path) -> None:
+    (path,) = cohort.rglob("FRSTseg_00010000_cellpixelIDlist.mat")
+    with h5py.File(path, "r+") as file:
+        lists = [file[reference] for reference in file["cellpixelIDlist"][()].flat]
+        changed = next(one for one in lists if "MATLAB_empty" not in one.attrs)
+        changed[0] += 9000
+    result = package([cohort], tmp_path / "dataset", settings())
+    assert mentions(result.warnings, str(path), "which the table of counts does not list")
+    assert record_of(tmp_path / "dataset", L2).origin == "filtered"
+
+
+def test_a_list_of_another_threshold_is_a_warning(cohort: Path, tmp_path: Path) -> None:
+    low, high = (next(cohort.rglob(f"FRSTseg_000{n}_cellpixelIDlist.mat")) for n in THRESHOLDS)
+    shutil.copy(high, low)
+    result = package([cohort], tmp_path / "dataset", settings())
+    assert mentions(result.warnings, str(low), "another number of cells than the table of counts")
+    assert not mentions(result.warnings, str(high))
+    record = record_of(tmp_path / "dataset", L2)
+    assert record.n_regions_proven == record.n_regions - len(record.differences) < record.n_regions
+
+
+def test_counts_without_a_table_are_not_called_confirmed(cohort: Path, tmp_path: Path) -> None:
+    remove_all(cohort.rglob("FRSTseg_*.csv"))
+    package([cohort], tmp_path / "dataset", settings())
+    found = verify(tmp_path / "dataset", counts=True)
+    assert (found.ok, found.counts) == (True, ())
+    assert mentions(found.notes, "no table of counts")
+
+
+def test_a_saved_verdict_does_not_tell_where_the_dataset_is(demo_dataset: Path, tmp_path: Path) -> None:
+    dataset = Path(shutil.copytree(demo_dataset, tmp_path / "dataset"))
+    (image,) = dataset.rglob(f"sub-{L2}*_desc-FRSTseg10000_SPIM.ome.zarr")
+    shard = max((path for path in image.glob("0/c/*/*/*")), key=lambda path: path.stat().st_size)
+    shard.write_bytes(bytes(shard.stat().st_size))
+    found = verify(dataset, counts=True)
+    assert not found.counts_agree
+    assert str(dataset) not in json.dumps([verdict.to_json() for verdict in found.counts])
+    assert called("verify", dataset, "--counts").returncode == 1
+    assert str(dataset) not in (dataset / "docs/report/verification.json").read_text()
 
 
 def test_tables_go_with_their_segmentation_and_their_animal(cohort: Path, tmp_path: Path) -> None:

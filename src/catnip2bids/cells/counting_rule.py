@@ -20,6 +20,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.catnip.log import RunLog
 from catnip2bids.cells.connected_components import Box, Components, Integers, Zyx
 from catnip2bids.formatting import format_count
 
@@ -27,6 +28,7 @@ DEFAULT_SIZE_RANGE = (9, 900)
 """Least and largest number of voxels of a cell, inclusive: the default of CATNIP's ``--cellsizepx``."""
 DEFAULT_DOWNSAMPLING = (5, 6, 6)
 """Factors (z, y, x) from voxels of 3.7 x 3.7 x 5 um to an atlas of 25 um, for runs without a log."""
+_SIZE_RANGE = re.compile(r"\s*\[?\s*(\d{1,9})(?:\.0*)?(?:\s*[,;:-]\s*|\s+)(\d{1,9})(?:\.0*)?\s*\]?\s*")
 _MARGIN = 5
 """Voxels that CATNIP adds to the box around a label."""
 _LARGEST_VOLUME = 65535
@@ -59,11 +61,11 @@ class Rule:
     @classmethod
     def of_log(cls, log: Mapping[str, str], listed: Collection[int] | None) -> Rule:
         """Return the rule with the settings in the fields of CATNIP's log; with its defaults where they are missing."""
-        sizes = re.fullmatch(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", log.get("Cell size range (in pixels)", ""))
-        factors = re.match(r"([\d.]+)x([\d.]+)x([\d.]+)\b", log.get("Downsampling factor", ""))
+        sizes = _SIZE_RANGE.fullmatch(log.get("Cell size range (in pixels)", ""))
+        factors = RunLog(dict(log)).downsampling
         downsampling = DEFAULT_DOWNSAMPLING
         if factors is not None:
-            y, x, z = (max(round(float(factor)), 1) for factor in factors.groups())  # HxWxD
+            z, y, x = (max(round(factor), 1) for factor in factors)
             downsampling = z, y, x
         if sizes is None:
             return cls(DEFAULT_SIZE_RANGE, downsampling, listed, has_stated_range=False)
@@ -92,6 +94,7 @@ class Tally:
     # components that are too large or too small, by the region of most voxels
     large: Counter[int] = field(default_factory=Counter)
     small: Counter[int] = field(default_factory=Counter)
+    in_large: Counter[int] = field(default_factory=Counter)  # voxels of the components that are too large
     boxes: dict[int, Box] = field(default_factory=dict)  # of labels
     _reaching: list[tuple[Integers, Integers, Integers]] = field(default_factory=list)
 
@@ -103,6 +106,11 @@ class Tally:
         for fate, counter in ((Fate.TOO_LARGE, self.large), (Fate.TOO_SMALL, self.small)):
             regions = judged.region[judged.with_fate(fate)]
             counter.update(dict(zip(*_unique(regions[regions > 0]), strict=True)))
+        chosen = judged.with_fate(Fate.TOO_LARGE) & (judged.region > 0)
+        for region, n_voxels in zip(
+            judged.region[chosen].tolist(), judged.components.n_voxels[chosen].tolist(), strict=True
+        ):
+            self.in_large[region] += n_voxels
         self._reaching += _reaching(judged.components, rule)
 
     def cut(self, rule: Rule) -> Counter[int]:
@@ -114,16 +122,24 @@ class Tally:
             if label in self.boxes and _reaches_out(low, high, self.boxes[label], rule.downsampling)
         )
 
-    def difference(self, label: int, rule: Rule, cut: Mapping[int, int]) -> str | None:
-        """Return the likely reason why CATNIP counted another number of cells; None if there is no reason."""
+    def difference(self, label: int, catnip: int, rule: Rule, cut: Mapping[int, int]) -> str | None:
+        """Return the likely reason why CATNIP counted another number of cells; None if there is none that can be.
+
+        Components that CATNIP divides, or that are too small here, can only add cells, and no more than they have
+        voxels for. A box can add or take away cells.
+        """
         reasons, (least, largest) = [], rule.size_range
-        if n := self.large[label]:
+        smallest = max(least, 1) if rule.has_stated_range else 1
+        n_more, n_small = catnip - self.counted[label], 0 if rule.has_stated_range else self.small[label]
+        can_add = 0 < n_more <= self.in_large[label] // smallest + n_small
+        n_cut = cut.get(label, 0)
+        if can_add and (n := self.large[label]):
             reasons.append(f"{format_count(n, 'component')} of more than {largest} voxels, which CATNIP divides")
-        if not rule.has_stated_range and (n := self.small[label]):
-            what = f"{format_count(n, 'component')} of fewer than {least} voxels"
+        if can_add and n_small:
+            what = f"{format_count(n_small, 'component')} of fewer than {least} voxels"
             reasons.append(f"{what}, which CATNIP may have counted: the log states no range of cell sizes")
-        if n := cut.get(label, 0):
-            reasons.append(f"{format_count(n, 'component')} at the border of the box in which CATNIP looks")
+        if n_cut and n_more >= -n_cut:
+            reasons.append(f"{format_count(n_cut, 'component')} at the border of the box in which CATNIP looks")
         return "; ".join(reasons) or None
 
 

@@ -104,7 +104,7 @@ def differences(tally: Tally, rule: Rule, counted: Mapping[int, int | None]) -> 
     """Compare the cells that were found with CATNIP's counts, by label value, and give likely reasons."""
     cut = tally.cut(rule)
     return [
-        CountDifference(index=index, catnip=n, found=tally.counted[index], reason=tally.difference(index, rule, cut))
+        CountDifference(index=index, catnip=n, found=tally.counted[index], reason=tally.difference(index, n, rule, cut))
         for index, n in sorted(counted.items())
         if n is not None and n != tally.counted[index]
     ]

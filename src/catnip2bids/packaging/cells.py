@@ -34,6 +34,7 @@ from catnip2bids.cells.counting_rule import FATES, Fate, Judged, Rule, Tally
 from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells, images_of_cells
 from catnip2bids.engine import BoundedMap, Resources
 from catnip2bids.errors import SourceError
+from catnip2bids.formatting import format_list
 from catnip2bids.packaging.result import PackageLog
 from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import inside, safe_path
@@ -190,13 +191,23 @@ def _listed_cells(task: CellsTask, log: PackageLog, spools: _Spools) -> Counter[
     counted: Counter[int] = Counter()
     try:
         for block in read_cell_list(task.cell_list, task.images.records[task.images.segmentation].shape):
+            region = int(block.regions[0])
+            if task.counts and region not in task.counts:
+                raise SourceError(f"{task.cell_list}: has cells of {region}, which the table of counts does not list")
             spools.write(spools.counted, block.centres, block.volumes_voxels, block.regions)
-            counted[int(block.regions[0])] = len(block)
+            counted[region] = len(block)
     except SourceError as error:
         log.warning(f"{error}; until then, cells are found again in the segmentation")
         spools.counted.seek(0)
         spools.counted.truncate()
         return None
+    known = {region: row.cell_count for region, row in task.counts.items() if row.cell_count is not None}
+    if wrong := [region for region, n in known.items() if n != counted[region]]:
+        regions = format_list([f"{region} {task.counts[region].name}" for region in wrong])
+        log.warning(
+            f"{task.cell_list}: has another number of cells than the table of counts for {regions}; "
+            "check that both are of the same run of CATNIP"
+        )
     return counted
 
 

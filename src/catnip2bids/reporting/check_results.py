@@ -117,7 +117,10 @@ def save_check_result(dataset: Path, name: str, check: ValidationReport | Verifi
     document = {"time": now, "dataset": dataset_state(dataset), "ok": check.ok, "found": check.to_json()}
     path = _path(dataset, name)
     with raising_write_errors(path):
-        write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        for folder in (dataset.absolute(), dataset.resolve()):  # errors of libraries name it, and it is private
+            text = text.replace(json.dumps(f"{folder}/", ensure_ascii=False)[1:-1], "")
+        write_text(path, text + "\n")
 
 
 def read_check_result(dataset: Path, name: str) -> tuple[CheckResult, bool] | None:

@@ -49,7 +49,10 @@ class _Recount:
         except WorkerError:
             raise
         except Catnip2bidsError as error:
-            return CountsVerdict(name, 0, (), str(error).removeprefix(f"{dataset}/"))
+            what = (
+                str(error).replace(f"{dataset.absolute()}/", "").removeprefix(f"{dataset}/").removeprefix(f"{name}: ")
+            )
+            return CountsVerdict(name, 0, (), what)
         n_regions = sum(n is not None for n in counts.values())
         return CountsVerdict(name, n_regions, tuple(differences(tally, rule, counts)))
 

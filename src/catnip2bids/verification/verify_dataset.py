@@ -97,7 +97,9 @@ def verify(
         with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[dataset, *given]) as resources:
             found = _verified(dataset, given, provenance, resources, progress, deep=deep)
             counted = count_again(dataset, provenance, resources, progress) if counts else ()
-            return replace(found, counts=counted)
+            no_table = "has no table of counts to compare with, so no cells were counted again"
+            notes = (no_table,) if counts and not counted else ()
+            return replace(found, counts=counted, notes=(*found.notes, *notes))
 
 
 def _verified(
