@@ -174,3 +174,24 @@ def test_a_plane_that_takes_too_much_memory_is_not_decoded(
         match=r"image\.ome\.\w+: is not drawn: a plane takes .*, and report decodes planes of at most",
     ):
         _ = preview_of(image).shape
+
+
+@pytest.mark.parametrize("ending", [".ome.zarr", ".ome.btf"])
+def test_a_plane_in_detail_is_of_the_finest_level_that_a_screen_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    image = converted(tmp_path, f"image{ending}")
+    monkeypatch.setattr(preview, "_LONGEST_DETAIL", 300)
+    seen = preview_of(image)
+    assert seen.shape[1:] == (150, 140)
+    assert np.array_equal(seen.detail(7), some_image(SHAPE)[7])
+    monkeypatch.setattr(preview, "_LONGEST_DETAIL", 299)
+    assert preview_of(image).detail(7).shape == (150, 140)
+
+
+def test_slices_know_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = preview_of(converted(tmp_path, "image.ome.zarr"))
+    assert seen.span(1, 0) == (-0.5, 1.5)  # two rows of level 0
+    assert seen.span(2, 139) == (277.5, 279.5)
+    monkeypatch.setattr(preview, "_MOST_PLANES", 4)
+    assert preview_of(converted(tmp_path / "tiff", "image.ome.btf")).span(0, 2) == (6.5, 7.5)  # one plane that was read

@@ -559,6 +559,21 @@ def test_heat_maps_are_those_of_their_threshold(tmp_path: Path) -> None:
     assert sample.bytes_before is not None
 
 
+def test_heat_maps_of_all_samples_have_one_scale(drawn: Path) -> None:
+    samples = read_samples(drawn, read_provenance(drawn))
+    scales = heatmap_scales(samples)
+    largest: dict[int, float] = {}
+    for image in drawn.glob("derivatives/catnip/sub-*/micr/*desc-heatmap*_SPIM.ome.zarr"):
+        threshold = int(re.findall(r"desc-heatmap(?:corrected)?(\d+)_", image.name)[0])
+        largest[threshold] = max(largest.get(threshold, 0.0), float(level(image).max()))
+    assert scales == largest
+    assert len(scales) == 2
+    for sample in samples:
+        assert {heat.threshold: heat.largest for heat in read_heatmaps(drawn, sample, scales)}.items() <= scales.items()
+    words = "The scale is the same for all 2 samples"
+    assert words in text_of(drawn, f"{KO_PREFIX}.html")
+
+
 def test_a_dataset_of_others_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"provenance\.json"):
         report(tmp_path)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from catnip2bids.reporting.views import gray_picture, heat_picture, map_picture
+from catnip2bids.reporting.views import ScaleBar, gray_picture, heat_picture, map_picture
 
 
 def pixels(address: str) -> npt.NDArray[np.uint8]:
@@ -57,3 +57,23 @@ def test_heat_runs_from_black_over_red_and_yellow_to_white() -> None:
     values = np.repeat(np.array([[0, 1, 2, 3]], np.float32), 16, axis=0).repeat(16, axis=1)
     seen = pixels(heat_picture(values, 3.0))[8, 8::16].astype(int)
     assert np.abs(seen - np.array([[0, 0, 0], [255, 0, 0], [255, 255, 0], [255, 255, 255]])).max() < 40
+
+
+@pytest.mark.parametrize(
+    ("width_um", "text", "percent"),
+    [(300.0, "100 um", 100 / 3), (1006.4, "200 um", 19.87), (10130.0, "2 mm", 19.74), (2.9, "0.5 um", 17.24)],
+)
+def test_scale_bars_have_round_lengths(width_um: float, text: str, percent: float) -> None:
+    bar = ScaleBar.of_width(width_um)
+    assert bar.text == text
+    assert bar.percent == pytest.approx(percent, rel=1e-3)
+
+
+def test_what_was_set_to_0_in_a_heat_map_is_blue() -> None:
+    values = np.zeros((32, 32), np.float32)
+    excluded = np.zeros(values.shape, bool)
+    excluded[:, 16:] = True
+    seen = pixels(heat_picture(values, 1.0, excluded)).astype(int)
+    assert seen[16, 8].max() < 12
+    red, green, blue = seen[16, 24].tolist()
+    assert blue > green > red > 20
