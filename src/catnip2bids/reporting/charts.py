@@ -63,7 +63,7 @@ def histogram_chart(histogram: Histogram) -> dict[str, Any]:
         "scale": {"type": "log", "domainMin": 0.5},
         "axis": {"format": "~s", "tickCount": 5},
     }
-    x = {"field": "from", **_INTENSITY, "axis": {"format": "~s", "tickCount": 5}}
+    x = {"field": "from", **_INTENSITY, "axis": {"format": ",~g", "tickCount": 5}}
     bars: dict[str, Any] = {
         "data": {"values": bins},
         "mark": {"type": "bar", "color": _ACCENT, "opacity": 0.75},

@@ -26,7 +26,7 @@ _EVIDENCE: Final = {
     "planes_different": "planes that differ",
     "voxels_zeroed": "voxels that are 0 only here",
     "voxels_different": "voxels that differ",
-    "labels_lost": "labels that occur only there",
+    "labels_lost": "labels that are only in the other",
 }
 _REASONS: Final = {
     EvidenceKind.LINK: "redundant: a link to {}, which is packaged",
