@@ -325,9 +325,8 @@ class Bench:
         n_reads = chance.randrange(1, self.n_calls["read"] // 16)  # workers share those reads that are not of the scan
         told = {"FAULT_CALLS": "read", "FAULT_PATH": self.source, "FAULT_AFTER": n_reads, "FAULT_TIMES": 1}
         says = "a worker died"
-        return Fault(
-            "a worker dies", frozenset({1}), says, {**told, "FAULT_SIGNAL": int(signal.SIGKILL)}, by_processes=True
-        )
+        codes = frozenset({1, 2})  # 2 if it dies before anything is written
+        return Fault("a worker dies", codes, says, {**told, "FAULT_SIGNAL": int(signal.SIGKILL)}, by_processes=True)
 
     def _told(self, chance: random.Random, call: str, **what: object) -> dict[str, object]:
         path = self.source if call == "read" else self.job.dataset
