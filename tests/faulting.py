@@ -132,12 +132,12 @@ class Bench:
         self.job = Interrupted([self.source], work / "dataset", work / "reference", SMALL, options, library is not None)
         self.seconds = self.job.package(self.job.reference)
         self.images = images_of(self.job.reference)
-        self.n_calls = self._count_calls()
+        self.n_calls = self._count_calls(self.work) | {"read": self._count_calls(self.source)["read"]}
 
-    def _count_calls(self) -> dict[str, int]:
-        """Count the calls of an undisturbed run."""
+    def _count_calls(self, folder: Path) -> dict[str, int]:
+        """Count the calls of an undisturbed run for files below a folder."""
         self._reset()
-        said_by(self._begin(Fault("nothing", frozenset({0}), variables={"FAULT_PATH": self.work})))
+        said_by(self._begin(Fault("nothing", frozenset({0}), variables={"FAULT_PATH": folder})))
         calls = [line.split("\t")[1].split("=") for line in self._log.read_text().splitlines()]
         return {call: max(int(number) for name, number in calls if name == call) for call, _ in calls}
 
@@ -325,9 +325,8 @@ class Bench:
         n_reads = chance.randrange(1, self.n_calls["read"] // 16)  # workers share those reads that are not of the scan
         told = {"FAULT_CALLS": "read", "FAULT_PATH": self.source, "FAULT_AFTER": n_reads, "FAULT_TIMES": 1}
         says = "a worker died"
-        return Fault(
-            "a worker dies", frozenset({1}), says, {**told, "FAULT_SIGNAL": int(signal.SIGKILL)}, by_processes=True
-        )
+        codes = frozenset({1, 2})  # 2 if it dies before anything is written
+        return Fault("a worker dies", codes, says, {**told, "FAULT_SIGNAL": int(signal.SIGKILL)}, by_processes=True)
 
     def _told(self, chance: random.Random, call: str, **what: object) -> dict[str, object]:
         path = self.source if call == "read" else self.job.dataset

@@ -44,7 +44,7 @@ def test_whatever_goes_wrong_the_dataset_is_the_same_in_the_end(
     bench = Bench(write_l0(tmp_path / "cohort").parents[1], tmp_path / "work", options, library)
     outcomes = [bench.try_out(fault) for fault in bench.faults(random.Random(7)) if fault.name in names]
     assert {outcome.fault.name for outcome in outcomes} == names
-    assert all(outcome.struck for outcome in outcomes)
+    assert [outcome.fault for outcome in outcomes if not outcome.struck] == []
 
 
 _CENSUS = """
@@ -116,7 +116,6 @@ class Interrupting:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGINT)
 
-sys.unraisablehook = lambda dropped: os.write(1, f"{dropped.exc_type.__name__}\\n".encode())
 with ending_when_interrupted():
     Interrupting()
     print("goes on", flush=True)
@@ -131,7 +130,8 @@ with ending_when_interrupted():
 def test_an_interruption_that_a_library_drops_is_raised_again() -> None:
     command = [sys.executable, "-c", _INTERRUPTED_WHERE_EXCEPTIONS_ARE_DROPPED]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=40)
-    assert (ended.returncode, ended.stdout) == (130, "_InterruptedError\ngoes on\nclosed\n")
+    assert (ended.returncode, ended.stdout) == (130, "goes on\nclosed\n")
+    assert ended.stderr == "error: interrupted; run the same command again to go on\n"
 
 
 def test_a_signal_to_another_thread_interrupts_the_main_thread_that_waits() -> None:

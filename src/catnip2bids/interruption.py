@@ -22,8 +22,6 @@ _WAKING = signal.SIGURG  # ignored by default, so libraries and other programs a
 _SECONDS_TO_WAKE = 0.1
 _SECONDS_TO_UNWIND = 1.0  # then an interruption that is not being handled is taken for lost
 _SHOW_CURSOR = b"\x1b[?25h"  # a progress bar may have hidden it
-
-
 _unhandled: list[int] = []  # the number of the signal, from its first arrival until the program ends for it
 
 
