@@ -153,7 +153,7 @@ def test_the_overview_says_what_there_is(drawn: Path) -> None:
     for words in (
         "2 animals 2 samples",
         "45670ko · LeftHemisphere · cFos left hemisphere, stain cFos animal sub-45670ko genotype ko sex female cells",
-        "damaged nothing recorded: CATNIP was given no exclusion mask",
+        "damaged nothing recorded: the run has no corrected counts",
         "45925floxed · RightHemisphere · cFos right hemisphere",
         "not checked yet: catnip2bids validate",
         "atlaslabel_def_origspace_masked in 2 samples: redundant: atlaslabel_def_origspace, which is packaged, times",

@@ -98,7 +98,7 @@ def damage_of(sample: Sample) -> Fact:
         return Fact("damaged", f"{names} (excluded by CATNIP)", "warn")
     if any(counts.corrected for counts in sample.counts):
         return Fact("damaged", "no region excluded by CATNIP")
-    return Fact("damaged", "nothing recorded: CATNIP was given no exclusion mask")
+    return Fact("damaged", "nothing recorded: the run has no corrected counts")
 
 
 def _technical(sample: Sample) -> Iterator[Fact]:
