@@ -96,12 +96,11 @@ def _divided(labels: npt.NDArray[Any], block: int) -> npt.NDArray[np.uint16]:
 
 def make_large_dataset(work: Path) -> Path:
     """Make up a sample whose level 0 has the shape of the largest brains, with a million cells."""
-    small = tuple(-(-n // 2 ** (_LARGE_LEVELS - 1)) for n in _LARGE)
-    dataset = make_dataset(work, 1, (small[0], small[1], small[2]))
     large = work / "report-large"
     if large.exists():
         return large
-    dataset.rename(large)
+    z, y, x = (-(-n // 2 ** (_LARGE_LEVELS - 1)) for n in _LARGE)
+    make_dataset(work, 1, (z, y, x)).rename(large)
     provenance = large / "code/catnip2bids/provenance.json"
     document = json.loads(provenance.read_bytes())
     [(key, run)] = document["runs"].items()

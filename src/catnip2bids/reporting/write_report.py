@@ -46,7 +46,7 @@ _PLANES_BYTES = 40 * 10**6
 _PAGE_BYTES = 6 * 10**6
 _THREADS = 2
 MEMORY_BYTES = 512 * 2**20
-"""Memory that drawing needs (measured: 470 MiB for 24 samples with 600 regions and planes of 640 x 544 pixels)."""
+"""Memory that drawing needs (measured: 485 MiB for 24 samples with 600 regions and planes of 640 x 544 pixels)."""
 _LIBRARY = "vega"
 _GENERATOR = '<meta name="generator" content="catnip2bids">'
 _STATE = re.compile(r'<meta name="catnip2bids-state" content="(\w*)">')
