@@ -154,7 +154,7 @@ def test_plots_that_cannot_be_drawn_are_missing_and_nothing_else(folder: Path, t
     assert (done.returncode, done.stderr.count("plots are missing")) == (0, 1), done.stderr
     assert dataset_files(tmp_path / "new") == dataset_files(folder / "dataset")
     pages = [page.read_text(encoding="utf-8") for page in (tmp_path / "new/docs/report").glob("*.html")]
-    assert [("Plots are missing" in page, "<h1" in page) for page in pages] == [(True, True)] * 2
+    assert [("lots are missing" in page, "<h1" in page) for page in pages] == [(True, True)] * 2
     drawn = ended(f"catnip2bids report {tmp_path}/new", folder)
     assert (drawn.returncode, "plots are missing" in drawn.stderr) == (0, False)
     pages = [page.read_text(encoding="utf-8") for page in (tmp_path / "new/docs/report").glob("*.html")]

@@ -17,7 +17,7 @@ import cc3d
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.engine import BoundedMap, Resources
+from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.volume import Volume, read_block
 
 Zyx = tuple[int, int, int]
@@ -158,6 +158,11 @@ def find_components(
             last = layer[0].z.stop - 1
             finished, open_components = _join(parts, shape, last if last < shape[0] - 1 else shape[0])
             yield finished
+
+
+def needed_bytes(shape: Zyx) -> int:
+    """Return the least memory for a process that finds the cells of a segmentation of this shape (z, y, x)."""
+    return min(math.prod(shape), _BLOCK_VOXELS) * _VOXEL_BYTES + OVERHEAD_BYTES
 
 
 def _block_shape(images: CellImages) -> Zyx:

@@ -32,7 +32,7 @@ from catnip2bids.catnip.counts import RegionCount, read_counts
 from catnip2bids.cells.cell_list import read_cell_list
 from catnip2bids.cells.counting_rule import FATES, Fate, Judged, Rule, Tally
 from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells, images_of_cells
-from catnip2bids.engine import BoundedMap, Resources
+from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_list
 from catnip2bids.packaging.result import PackageLog
@@ -265,6 +265,8 @@ def _write(
     resources: Resources,
 ) -> None:
     """Write a table out of its rows, encoding several blocks at the same time."""
+    if resources.executor is not None:  # rows are here, and not on the cluster
+        resources = Resources(1, OVERHEAD_BYTES + _BLOCK_ROWS * _ROW_BYTES)
     n_bytes = spool.tell() // _ROW.itemsize * _ROW_BYTES
     with (
         BoundedMap(resources, _BLOCK_ROWS * _ROW_BYTES, n_bytes=n_bytes, about=target) as workers,

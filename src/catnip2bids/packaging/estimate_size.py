@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
+from catnip2bids.cells.connected_components import needed_bytes as needed_to_find_cells
 from catnip2bids.engine import (
     OVERHEAD_BYTES,
     Resources,
@@ -71,14 +72,16 @@ def _estimate(preflight: Preflight, tasks: Sequence[ImageTask], progress: Progre
         return None
     pairs = [(task, task.spec.image(Path(task.target.name))) for task in tasks]
     units = [n_bytes for task, image in pairs for n_bytes in _unit_bytes(task, image)]
-    to_compare = [result.needed_bytes for run in preflight.runs for result in run.redundancy]
+    others = [result.needed_bytes for run in preflight.runs for result in run.redundancy]
+    of_cells = [task.volume.shape for run in preflight.runs for task in run.images if task.component.is_segmentation]
+    others += map(needed_to_find_cells, of_cells)
     n_files = sum(image.n_files if isinstance(image, OmeZarrImage) else 1 for _, image in pairs)
     return Estimate(
         n_bytes_read=sum(sizes),
         n_bytes_written=int(sum(sizes) * ratio),
         n_files=n_files,
         n_units=len(units),
-        worker_bytes=worker_bytes(max([*(needed_bytes(task.volume, image) for task, image in pairs), *to_compare])),
+        worker_bytes=worker_bytes(max([*(needed_bytes(task.volume, image) for task, image in pairs), *others])),
         bytes_per_second=speed,
         seconds={n: makespan([n_bytes / speed for n_bytes in units], n) for n in WORKERS},
     )
