@@ -21,6 +21,8 @@ from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.volume import Volume, read_block
 
 Zyx = tuple[int, int, int]
+Block = tuple[slice, slice, slice]
+"""The part of an image between slices along z, y and x."""
 Integers = npt.NDArray[np.int64]
 
 INSIDE_CELLS = 255
@@ -116,20 +118,6 @@ class Box:
         return Box((z, y, x), (z1, y1, x1))
 
 
-@dataclass(frozen=True)
-class Block:
-    """A part of an image: the slices along z, y and x."""
-
-    z: slice
-    y: slice
-    x: slice
-
-    @property
-    def slices(self) -> tuple[slice, slice, slice]:
-        """The slices."""
-        return self.z, self.y, self.x
-
-
 def find_components(
     images: CellImages, boxes: dict[int, Box], resources: Resources, on_voxels: Callable[[int], None]
 ) -> Iterator[Components]:
@@ -154,8 +142,8 @@ def find_components(
                 parts.append(part)
                 for label, box in part.boxes.items():
                     boxes[label] = box.joined(boxes.get(label))
-                on_voxels(math.prod(side.stop - side.start for side in block.slices))
-            last = layer[0].z.stop - 1
+                on_voxels(math.prod(side.stop - side.start for side in block))
+            last = layer[0][0].stop - 1
             finished, open_components = _join(parts, shape, last if last < shape[0] - 1 else shape[0])
             yield finished
 
@@ -189,7 +177,7 @@ def _layers(shape: Zyx, block_shape: Zyx) -> Iterator[list[Block]]:
         for n, step in zip(shape, block_shape, strict=True)
     )
     for planes in z:
-        yield [Block(planes, rows, columns) for rows, columns in product(y, x)]
+        yield [(planes, rows, columns) for rows, columns in product(y, x)]
 
 
 def _none() -> Components:
@@ -199,9 +187,9 @@ def _none() -> Components:
 
 def _find_in_block(images: CellImages, block: Block) -> _Found:
     """Find the components of one block."""
-    values, labels = read_block(images.segmentation, block.slices), read_block(images.labels, block.slices)
+    values, labels = read_block(images.segmentation, block), read_block(images.labels, block)
     if images.mask is not None:
-        labels = np.where(read_block(images.mask, block.slices), labels, 0)
+        labels = np.where(read_block(images.mask, block), labels, 0)
     boxes = _boxes(labels, block, images.downsampling)
     inside = values != 0 if images.has_volumes else values == INSIDE_CELLS
     where = np.flatnonzero(inside)
@@ -212,7 +200,7 @@ def _find_in_block(images: CellImages, block: Block) -> _Found:
     owner = connected.reshape(-1)[where] - 1
     rows, x = np.divmod(where.astype(np.int32), values.shape[2])
     z, y = np.divmod(rows, values.shape[1])
-    places = [axis + side.start for axis, side in zip((z, y, x), block.slices, strict=True)]
+    places = [axis + side.start for axis, side in zip((z, y, x), block, strict=True)]
     at_border = np.zeros(len(where), np.bool_)
     for axis, n in zip((z, y, x), values.shape, strict=True):
         at_border |= (axis == 0) | (axis == n - 1)
@@ -272,10 +260,8 @@ def _summed_pairs(owner: Integers, label: Integers, n_labelled: Integers) -> tup
 
 def _boxes(labels: npt.NDArray[np.generic], block: Block, downsampling: Zyx) -> dict[int, Box]:
     """Return the boxes of the labels at the middle of each voxel of the downsampled grid."""
-    first = [math.ceil((side.start - step // 2) / step) for side, step in zip(block.slices, downsampling, strict=True)]
-    starts = [
-        at * step + step // 2 - side.start for at, step, side in zip(first, downsampling, block.slices, strict=True)
-    ]
+    first = [math.ceil((side.start - step // 2) / step) for side, step in zip(block, downsampling, strict=True)]
+    starts = [at * step + step // 2 - side.start for at, step, side in zip(first, downsampling, block, strict=True)]
     sampled = labels[tuple(slice(start, None, step) for start, step in zip(starts, downsampling, strict=True))]
     places = np.nonzero(sampled)
     if not places[0].size:

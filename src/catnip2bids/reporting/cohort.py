@@ -205,7 +205,7 @@ class Cohort:
 
 
 def _shift(number: int) -> float:
-    """Return a place beside the middle, from -1 to 1, so that the order of the dots of a group is no trend."""
+    """Return an offset from -1 to 1 for a dot, spread so that the dots of a group do not look like a trend."""
     return round(1.6 * ((number * _GOLDEN_RATIO) % 1 - 0.5), 3)
 
 
