@@ -60,7 +60,8 @@ WITH_PLOTS = ("README.md", "tutorial.md", "report.md")
 MADE_BY_THE_BUILD = "pictures/"
 MADE_BY_THE_PAGE = {
     "README.md": ["dataset"],
-    **dict.fromkeys(("own-data.md", "curate.md"), ["cohort", "atlas_info.txt"]),
+    "own-data.md": ["cohort", "atlas_info.txt"],
+    "curate.md": ["cohort", "atlas_info.txt"],
 }
 """What is not there before the page is followed."""
 
@@ -159,7 +160,8 @@ def check_plan(text: str, folder: Path) -> None:
         (folder / "plan-of-the-page.toml").write_text(text, encoding="utf-8")
         read_plan(folder / "plan-of-the-page.toml")
     else:
-        AboutDataset.model_validate(tomllib.loads(text))
+        document = tomllib.loads(text)
+        AboutDataset.model_validate(document.get("dataset", document))
 
 
 def test_sizes_in_the_tutorial_are_those_of_the_demo() -> None:

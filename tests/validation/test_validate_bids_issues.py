@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from validate_damage import FRST, RAW, Damage, append, edit_json, remove, set_key, truncate, write
+from validate_damage import FRST, RAW, Damage, append, edit_json, set_key, truncate, write
 
 from catnip2bids.validation.bids import check_bids
 from catnip2bids.validation.bids_issues import Issue, explain, without_links
@@ -18,6 +18,12 @@ MICR = "sub-45670ko/micr"
 SAMPLE = "sub-45670ko_sample-LeftHemisphere"
 DERIVATIVE = "derivatives/catnip"
 IN_PLAN = "the plan (dataset.acquisition) and package again"
+
+
+def nothing_more(dataset: Path) -> None:
+    """Leave the dataset as the damages before have left it."""
+    assert dataset.is_dir()
+
 
 NAMES_AND_TEXTS: list[tuple[Damage, str, str, str]] = [
     (write("budget.xlsx", "x"), "NOT_INCLUDED", "budget.xlsx", "or list it in .bidsignore"),
@@ -108,7 +114,12 @@ NAMES_AND_TEXTS: list[tuple[Damage, str, str, str]] = [
         f"{MICR}/{RAW}.json",
         "PixelSize is in SPIM.json too",
     ),
-    (remove(f"{DERIVATIVE}/dseg.tsv"), "SIDECAR_WITHOUT_DATAFILE", f"{DERIVATIVE}/dseg.json", "or delete this one"),
+    (
+        write(f"{DERIVATIVE}/desc-old_dseg.json", "{}"),
+        "SIDECAR_WITHOUT_DATAFILE",
+        f"{DERIVATIVE}/desc-old_dseg.json",
+        "or delete this one",
+    ),
     (write("README.md", "Mice."), "README_FILE_SMALL", "README.md", "whom to ask"),
 ]
 """Damages, and what is said of them."""
@@ -121,18 +132,18 @@ TABLES: list[tuple[Damage, str, str, str]] = [
         "line 2: '12 weeks' is not allowed in the column age: ages are numbers, in weeks;",
     ),
     (
-        lambda dataset: None,
+        nothing_more,
         "TSV_ADDITIONAL_COLUMNS_UNDEFINED",
         "participants.tsv",
         "nothing says what the column group means; add its Description to participants.json",
     ),
     (
-        lambda dataset: None,
+        nothing_more,
         "TSV_INDEX_VALUE_NOT_UNIQUE",
         "participants.tsv",
         "line 3 repeats the id of an earlier line (sub-1)",
     ),
-    (lambda dataset: None, "PARTICIPANT_ID_MISMATCH", "participants.tsv", "are not those of the folders sub-*"),
+    (nothing_more, "PARTICIPANT_ID_MISMATCH", "participants.tsv", "are not those of the folders sub-*"),
     (
         write("samples.tsv", "sample_id\tparticipant_id\nsample-A\tsub-1\n"),
         "TSV_COLUMN_MISSING",
@@ -155,11 +166,11 @@ TABLES: list[tuple[Damage, str, str, str]] = [
     (
         write("CITATION.cff", "title: x\n"),
         "AUTHORS_AND_CITATION_FILE_MUTUALLY_EXCLUSIVE",
-        "dataset_description.json",
-        "delete that file, or delete Authors here and in the plan",
+        "CITATION.cff",
+        "delete CITATION.cff, or delete the authors there and in the plan",
     ),
-    (lambda dataset: None, "SINGLE_SOURCE_CITATION_FIELDS", "dataset_description.json", "only in it"),
-    (lambda dataset: None, "CITATION_CFF_VALIDATION_ERROR", "CITATION.cff", "must have required property"),
+    (nothing_more, "SINGLE_SOURCE_CITATION_FIELDS", "CITATION.cff", "only in it"),
+    (nothing_more, "CITATION_CFF_VALIDATION_ERROR", "CITATION.cff", "must have required property"),
     (
         write("stain-cFos_SPIM.json", "{}"),
         "MULTIPLE_INHERITABLE_FILES",
@@ -167,13 +178,13 @@ TABLES: list[tuple[Damage, str, str, str]] = [
         f"apply to the same image ({MICR}/{RAW}.ome.zarr)",
     ),
     (
-        lambda dataset: None,
+        nothing_more,
         "SIDECAR_KEY_REQUIRED",
         f"{MICR}/{RAW}.ome.zarr",
         "has no PixelSize, which BIDS requires; package its run again",
     ),
     (
-        lambda dataset: None,
+        nothing_more,
         "SIDECAR_KEY_RECOMMENDED",
         f"{MICR}/{RAW}.ome.zarr",
         f"its sidecar has no Manufacturer, which BIDS recommends; add it to {IN_PLAN}",

@@ -17,9 +17,7 @@ from catnip2bids.packaging.licenses import license_line
 from catnip2bids.packaging.readme_texts import markdown_table
 
 
-def dataset_readme(
-    description: Mapping[str, Any], provenance: Provenance, counts: PurePosixPath, recipes: str
-) -> str:
+def dataset_readme(description: Mapping[str, Any], provenance: Provenance, counts: PurePosixPath, recipes: str) -> str:
     """Return the README of a dataset.
 
     `description` is the content of dataset_description.json, `counts` the folder of the tables of counts below the

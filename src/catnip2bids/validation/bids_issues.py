@@ -129,10 +129,10 @@ _TEXTS = {
     "README_FILE_MISSING": "the dataset has no README; package again, which writes it",
     "README_FILE_SMALL": "is very short; say in it what the experiment was, how it was done, and whom to ask",
     "MULTIPLE_README_FILES": "is one of several READMEs; keep one",
-    "AUTHORS_AND_CITATION_FILE_MUTUALLY_EXCLUSIVE": "BIDS allows no Authors beside a CITATION.cff; delete that "
-    "file, or delete Authors here and in the plan (dataset.authors)",
+    "AUTHORS_AND_CITATION_FILE_MUTUALLY_EXCLUSIVE": "BIDS allows no Authors in dataset_description.json beside "
+    "a CITATION.cff; delete CITATION.cff, or delete the authors there and in the plan (dataset.authors)",
     "SINGLE_SOURCE_CITATION_FIELDS": "there is a CITATION.cff, so BIDS wants License, HowToAcknowledge and "
-    "ReferencesAndLinks only in it; delete CITATION.cff, or delete these fields here and in the plan",
+    "ReferencesAndLinks only in it; delete CITATION.cff, or delete them in dataset_description.json and in the plan",
     "CITATION_CFF_VALIDATION_ERROR": "{key} {said}; correct it as https://citation-file-format.github.io describes",
     # images
     "PIXEL_SIZE_INCONSISTENT": "its sidecar has another PixelSize than the OME-XML of the image; package its run again",
