@@ -27,7 +27,11 @@ from catnip2bids.engine.memory import keep_free_memory_together
 from catnip2bids.engine.work_units import StoppedError
 from catnip2bids.errors import WorkerError
 
-_PRELOADED = ("catnip2bids.engine.work_units", "catnip2bids.engine.sequential_writer", "tensorstore")
+_PRELOADED: tuple[str, ...] = (
+    ("catnip2bids.engine.work_units", "catnip2bids.engine.sequential_writer", "tensorstore")
+    if sys.platform == "linux"
+    else ()  # libraries of macOS may start threads when they are loaded, and must not be forked then
+)
 """What the fork server imports, once for all workers."""
 _SMALL_BYTES = 2**28
 """Threads have read so many bytes of pixels before worker processes would have started."""
