@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.forkserver import ensure_running
@@ -60,6 +61,16 @@ def raising_worker_errors() -> Iterator[None]:
         ) from error
 
 
+def _start_fork_server() -> None:
+    """Start the fork server with Ctrl-C blocked: it ignores that only after its imports, and would print a traceback."""
+    resource_tracker.ensure_running()  # the fork server needs it, and starting it ends the blocking
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class ProcessPool(ProcessPoolExecutor):
     """A pool of worker processes that report their progress and stop when asked to.
 
@@ -70,7 +81,7 @@ class ProcessPool(ProcessPoolExecutor):
     def __init__(self, n_processes: int) -> None:
         context = _Context()
         context.set_forkserver_preload(list(_PRELOADED))
-        ensure_running()  # it imports while this process goes on
+        _start_fork_server()  # it imports while this process goes on
         self.error: BaseException | None = None  # of a callback
         self._callbacks: list[Callable[[int], None]] = []
         self._reports, self._writer = context.Pipe(duplex=False)
