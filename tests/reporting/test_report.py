@@ -751,6 +751,14 @@ def test_an_outcome_that_cannot_be_read_does_not_keep_the_report_from_being_draw
     assert "not checked yet: catnip2bids verify" in text_of(dataset)
 
 
+def test_a_dataset_whose_packaging_was_interrupted_is_refused(dataset: Path) -> None:
+    (dataset / "dataset_description.json").unlink()
+    done = called("report", dataset)
+    assert done.returncode == 2
+    assert "dataset_description.json: does not exist: packaging was interrupted" in done.stderr
+    assert "Errno" not in done.stderr
+
+
 def problems_of(dataset: Path) -> list[str]:
     """Return what is wrong with the only sample of a dataset."""
     (sample,) = read_samples(dataset, read_provenance(dataset))

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.documents import open_without_waiting
+from catnip2bids.errors import reason_of
 from catnip2bids.formatting import format_bytes
 from catnip2bids.validation.findings import Finding, error
 from catnip2bids.validation.tables import CHECK, TableError, rows_of
@@ -44,7 +45,7 @@ def check_cells(tree: Tree) -> Iterator[Finding]:
             else:
                 yield from _compare_with_counts(tree, file)
         except (OSError, EOFError, zlib.error, ValueError) as failure:
-            yield _error("CELLS_UNREADABLE", file, f"cannot be read: {failure}")
+            yield _error("CELLS_UNREADABLE", file, f"cannot be read: {reason_of(failure)}")
 
 
 def _check_uncounted(file: Path) -> None:
