@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from socket import gethostname
-from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from catnip2bids.cli.console import (
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from catnip2bids.verification.result import CountsVerdict
     from catnip2bids.viewing import Viewing
 
-_LONGEST_MESSAGE = 160  # on a terminal; never cut elsewhere or in JSON
 _MOST_DIFFERENCES = 10  # regions of a table of counts
 _MOST_FILES = 5  # listed with a finding on a terminal
 _RUN_ENTITIES = ("sub-", "sample-", "stain-")
@@ -304,11 +302,9 @@ def show_validation(report: ValidationReport) -> None:
 def _show_findings(findings: Sequence[Finding]) -> None:
     """Print findings that differ only in their files."""
     one, files = findings[0], [finding.file for finding in findings if finding.file]
-    # the validator of BIDS explains its rules at length
-    message = shorten(one.message, _LONGEST_MESSAGE, placeholder=" ...") if one.check == "bids" else one.message
     if len(files) > _MOST_FILES:
         files[_MOST_FILES:] = [f"and {len(files) - _MOST_FILES} more files"]
-    print_message(one.severity.value, one.code, *files, _words_of(message))
+    print_message(one.severity.value, one.code, *files, _words_of(one.message))
 
 
 def _words_of(message: str) -> str:

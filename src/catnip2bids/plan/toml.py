@@ -70,6 +70,18 @@ Whatever you change, give the reason: it is published with the dataset."""
 _VOXEL_SIZE_HINT = (
     "X Y Z in micrometers, e.g. [3.7, 3.7, 5.0]; CATNIP does not record it, the microscope's metadata does"
 )
+_EXAMPLES = {
+    "description": (
+        "more fields of dataset_description.json, for example:",
+        'Funding = ["R01 MH000000"]',
+        'ReferencesAndLinks = ["https://doi.org/10.1000/example"]',
+    ),
+    "acquisition": (
+        "fields of the microscopy sidecar that hold for all raw images, for example:",
+        'Manufacturer = "Miltenyi Biotec"',
+    ),
+}
+"""Comments in the tables of the dataset, by their key."""
 
 
 def read_plan(path: Path | str) -> Plan:
@@ -212,12 +224,13 @@ def _dataset_toml(dataset: AboutDataset) -> TomlTable:
     else:
         table.add("voxel_size_um", list(dataset.voxel_size_um))
         table["voxel_size_um"].comment("a [[run]] with other voxels has a line of its own like this one")
-    acquisition = tomlkit.table()
-    acquisition.add(tomlkit.comment("fields of the microscopy sidecar that hold for all raw images, for example:"))
-    acquisition.add(tomlkit.comment('Manufacturer = "Miltenyi Biotec"'))
-    for key, value in dataset.acquisition.items():
-        acquisition.add(key, value)
-    table.add("acquisition", acquisition)
+    for key, fields in (("description", dataset.description), ("acquisition", dataset.acquisition)):
+        part = tomlkit.table()
+        for comment in _EXAMPLES[key]:
+            part.add(tomlkit.comment(comment))
+        for name, value in fields.items():
+            part.add(name, value)
+        table.add(key, part)
     return table
 
 
@@ -292,6 +305,8 @@ def _what(details: ErrorDetails) -> str:
             return f"the key {key!r} is unknown; use {format_choices(_keys(location))}"
         case "missing":
             return f"has no {key}; add {key} = ..."
+        case "own_field":
+            return details["msg"]
         case kind if kind in _WANTED:
             return f"{key} must be {_WANTED[kind]}, not {value!r}"
     return f"{key} {value!r} is not valid: {details['msg']}"
