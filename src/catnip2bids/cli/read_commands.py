@@ -187,7 +187,7 @@ def view(
     A report of the dataset is served, too, with pictures that link to the viewer.
 
     Examples: [bold]catnip2bids view dataset[/],
-    [bold]catnip2bids view brain.ome.zarr --position 320 200 41 --port 8000 --print-url[/]
+    [bold]catnip2bids view brain.ome.zarr --position 136 160 48 --port 8000 --print-url[/]
     """
     from catnip2bids.cli.console import JobProgress, is_quiet
     from catnip2bids.cli.terminal import show_viewing

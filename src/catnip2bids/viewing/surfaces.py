@@ -32,7 +32,7 @@ _MOST_BORDERS = 2**21
 _QUANTIZATION_BITS = 10
 """Of the places of vertices in the box around a surface; the format allows 10 or 16."""
 _UNSIMPLIFIED = -1.0
-"""As largest error of the mesh generator: simplifying takes 50 times as long, and leaves holes."""
+"""As largest error of the mesh generator: simplifying takes 50 times as long, and moves surfaces by half a voxel."""
 _IDENTITY = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]
 _MANIFEST = struct.Struct("<3f3fIf3fI3II")
 
