@@ -43,9 +43,9 @@ _README = """\
 [Neuroglancer](https://github.com/google/neuroglancer), from the address {url}
 
 Each folder has the scenes of one sample (`image.json`, `heatmaps.json`: states of Neuroglancer), names of regions
-(segment properties) and their surfaces (meshes), and cells (annotations), in formats of Neuroglancer. All of it is made
-from other files of the dataset. If the dataset moves to another address, run `catnip2bids share` again. The whole folder
-may be deleted; `catnip2bids verify` misses it until the dataset is packaged again.
+(segment properties) and their surfaces (meshes), and cells (annotations), in formats of Neuroglancer. All of it is
+made from other files of the dataset. If the dataset moves to another address, run `catnip2bids share` again. The
+whole folder may be deleted; `catnip2bids verify` misses it until the dataset is packaged again.
 """
 
 

@@ -116,7 +116,7 @@ def region_properties(regions: Sequence[LabelValue], *, with_tags: bool = False)
     """
     texts = [region.abbreviation if with_tags and has_own_abbreviation(region) else None for region in regions]
     tags: dict[str, str] = {}  # by their text in lower case: the client does not tell cases apart
-    for text in filter(None, texts):
+    for text in sorted(filter(None, texts), key=str.lower):
         tags.setdefault(text.lower(), text.replace(" ", "_"))
     numbers = {text: number for number, text in enumerate(tags)}
     properties: list[State] = [
