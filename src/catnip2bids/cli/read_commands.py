@@ -166,6 +166,13 @@ def report(
 
 def view(
     path: Annotated[Path, typer.Argument(metavar="DATASET|IMAGE", help="Dataset, OME-Zarr image, or OME-TIFF image.")],
+    image: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Image of a dataset to open first, by its file name or path.")
+    ] = None,
+    position: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(metavar="X Y Z", help="Voxel to open first, counted from 0, as the report gives it."),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to serve at (default: any free).")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
     print_url: Annotated[
@@ -175,8 +182,10 @@ def view(
 ) -> None:
     """View images with their labels in Neuroglancer. Serves this machine only, until Ctrl-C. Works offline.
 
+    A report of the dataset is served, too, with pictures that link to the viewer.
+
     Examples: [bold]catnip2bids view dataset[/],
-    [bold]catnip2bids view brain.ome.zarr --port 8000 --print-url[/]
+    [bold]catnip2bids view brain.ome.zarr --position 136 160 48 --port 8000 --print-url[/]
     """
     from catnip2bids.cli.console import JobProgress, is_quiet
     from catnip2bids.cli.terminal import show_viewing
@@ -187,7 +196,7 @@ def view(
 
     with until_interrupted():
         with JobProgress() as progress:
-            viewing = view_images(path, port=port, progress=progress)
+            viewing = view_images(path, image=image, position=position, port=port, progress=progress)
         with viewing:
             show_viewing(viewing, with_url=not print_url)
             opened = browser and not print_url and open_in_browser(viewing.url)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from catnip2bids.atomic_write import raising_write_errors, write_text
 from catnip2bids.bids.checksums import CHECKSUMS, file_sha256
+from catnip2bids.bids.dataset_paths import REPORT
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
 from catnip2bids.documents import read_bytes, read_json
 from catnip2bids.errors import DatasetError
@@ -30,8 +31,6 @@ from catnip2bids.validation import ValidationReport
 from catnip2bids.verification import Verification
 from catnip2bids.verification.result import ProblemKind
 
-REPORT = Path("docs/report")
-"""Where the report is, below the dataset."""
 CHANGED_LATER = "; verify found changes since"
 
 

@@ -165,11 +165,14 @@
       const link = Object.assign(document.createElement("a"), { href: `./${encodeURIComponent(sample.page)}`, textContent: sample.name });
       const title = document.createElement("h3");
       title.append(link);
+      const inViewer = Object.assign(document.createElement("p"), { className: "viewer needs-viewer" });
+      Object.assign(inViewer.dataset, { image: sample.image, position: sample.position, what: "these slices" });
+      offerViewer(inViewer);
       const facts = document.createElement("dl");
       for (const [name, value] of sample.facts) {
         facts.append(Object.assign(document.createElement("dt"), { textContent: name }), Object.assign(document.createElement("dd"), { textContent: value }));
       }
-      box.replaceChildren(title, facts, ...rowsOf(sample).map(row => {
+      box.replaceChildren(title, ...(sample.position ? [inViewer] : []), facts, ...rowsOf(sample).map(row => {
         const line = Object.assign(document.createElement("div"), { className: "line" });
         line.append(...row.map(picture => figure(picture, picture.is_heat ? `heat map, ${picture.title}` : picture.title, n, widest, longest)));
         return line;
