@@ -62,7 +62,10 @@ def side_of(sample: Sample) -> str:
 
 
 def _problems(sample: Sample, results: CheckResults) -> Iterator[Problem]:
-    yield from (Problem(found.source, found.problem) for found in sample.decisions if found.problem is not None)
+    for found in sample.decisions:
+        if found.problem is not None:
+            source = found.source if sample.record.source != "." else f"{sample.record.name}/{found.source}"
+            yield Problem(source, found.problem)
     verdicts = results.verdicts()
     for path in _verified_images(sample):
         yield from verdicts.get(path, [])

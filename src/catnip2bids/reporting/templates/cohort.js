@@ -188,7 +188,7 @@
       if (!known(one[row]) && !known(two[row])) return [];
       const tr = document.createElement("tr");
       const difference = known(one[row]) && known(two[row]) ? two[row] - one[row] : null;
-      tr.append(cell(titleOf(region)), cell(region.abbreviation));
+      tr.append(cell(titleOf(region)), Object.assign(cell(region.abbreviation), { className: "short" }));
       tr.append(...[one[row], two[row], difference].map(value => numberCell(known(value) ? format(value) : "n/a", value)));
       return [tr];
     }));
