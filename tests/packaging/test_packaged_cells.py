@@ -215,6 +215,28 @@ def test_a_list_of_another_threshold_is_a_warning(cohort: Path, tmp_path: Path) 
     assert record.n_regions_proven == record.n_regions - len(record.differences) < record.n_regions
 
 
+def test_the_copy_of_a_list_is_used_where_the_source_is_gone(cohort: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    package([cohort], dataset, settings())
+    before = tables_in(dataset)
+    remove_all(cohort.rglob("*cellpixelIDlist.mat"))
+    result = package([cohort], dataset, settings())
+    assert (result.ok, tables_in(dataset)) == (True, before)
+    package([cohort], dataset, settings(overwrite=True))
+    assert (tables_in(dataset), record_of(dataset, L2).origin) == (before, "cell list")
+
+
+def test_a_copy_of_a_list_that_is_damaged_is_named(cohort: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    package([cohort], dataset, settings())
+    remove_all(cohort.rglob("*cellpixelIDlist.mat"))
+    (copy,) = dataset.rglob("FRSTseg_00010000_cellpixelIDlist.mat")
+    copy.write_bytes(b"damaged")
+    result = package([cohort], dataset, settings())
+    assert mentions(result.warnings, str(copy), "found again")
+    assert record_of(dataset, L2).origin == "filtered"
+
+
 def test_counts_without_a_table_are_not_called_confirmed(cohort: Path, tmp_path: Path) -> None:
     remove_all(cohort.rglob("FRSTseg_*.csv"))
     package([cohort], tmp_path / "dataset", settings())

@@ -147,8 +147,8 @@ def _compare_planes(tree: Tree, image: Image, file: PurePosixPath) -> Iterator[F
         yield _error("TABLE_UNREADABLE", file, failure)
         return
     geometry = read_geometry(tree.root, image)
-    if geometry is not None and geometry.n_planes != n_rows:
-        found, planes = format_count(n_rows, "row"), format_count(geometry.n_planes, "plane")
+    if geometry is not None and geometry.shape[0] != n_rows:
+        found, planes = format_count(n_rows, "row"), format_count(geometry.shape[0], "plane")
         yield _error("PIXELS_ROWS", file, f"has {found} and {image.path.name} has {planes}")
 
 
