@@ -25,10 +25,10 @@ _SEGMENTATION = "FRST_seg/FRSTseg_00010000"
 _SERIES = {_SEGMENTATION: "mask", "atlaslabel_def_origspace_masked": "labels"}
 
 
-def make_run(work: Path, shape: Shape, n_cells: float) -> Path:
+def make_run(work: Path, shape: Shape) -> Path:
     """Write a run with a segmentation and labels, unless an earlier call did."""
     run = work / f"cells-{'x'.join(map(str, shape))}" / _RUN
-    brain = Brain(shape, 0, n_cells / (shape[0] * shape[1] * shape[2]))
+    brain = Brain(shape, seed=0, has_separate_cells=True)
     for folder, kind in _SERIES.items():
         if not (run / folder).exists():
             tell(f"making up {folder}")
@@ -59,14 +59,13 @@ def main() -> int:
     """Run the benchmark as the command line says."""
     parser = argparse.ArgumentParser(description="Measure finding and listing cells.")
     parser.add_argument("--size", metavar="ZxYxX", type=read_shape, default=(192, 2048, 2560))
-    parser.add_argument("--cells", metavar="N", type=float, default=1.5e6, help="cells before they merge")
     parser.add_argument("--rounds", metavar="N", type=int, default=3)
     parser.add_argument("--threads", metavar="N", type=int, default=os.cpu_count())
     parser.add_argument("--memory", metavar="SIZE", default="1GiB")
     parser.add_argument("--work", metavar="DIR", type=Path, required=True, help="for run, dataset and image")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    run = make_run(given.work, given.size, given.cells)
+    run = make_run(given.work, given.size)
     dataset, image = given.work / "dataset-of-cells", given.work / "segmentation.ome.zarr"
     limits = ["--jobs", str(given.threads), "--memory", given.memory]
     package = ["package", str(run.parent), "-o", str(dataset), *_VOXEL_SIZE, *limits, "--no-report"]

@@ -29,6 +29,8 @@ _NODES: Final = (6, 12, 12)  # of the random grids (z, y, x) from which everythi
 _LARGEST_LABEL: Final = 12_000
 _REGIONS_PER_AXIS: Final = 8
 _CELL_RADIUS: Final = 2
+_CELLS_PER_VOXEL: Final = 1e-4
+_CELL_PITCH: Final = (8, 9, 9)  # (z, y, x) of cells that do not touch
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,13 @@ class Brain:
         Voxels along (z, y, x).
     seed
         Other seeds, other brains; image, labels and mask of one seed belong together.
-    cells_per_voxel
-        How dense cells are.
+    has_separate_cells
+        Whether there is a cell in 648 voxels, and none touches another; else one in 10,000 voxels, at random places.
     """
 
     shape: Shape
     seed: int
-    cells_per_voxel: float = 1e-4
+    has_separate_cells: bool = False
 
     def image(self, z: int) -> npt.NDArray[np.uint16]:
         """Plane z of the image: tissue with shot noise and bright cells on black."""
@@ -103,14 +105,24 @@ class Brain:
         inside: npt.NDArray[np.bool_] = rows[:, None] ** 2 + columns**2 < 0.9 - 0.3 * depth[z] ** 2
         return inside
 
+    def _cell_centres(self, z: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Rows and columns of the centres of cells in plane z, also outside of tissue."""
+        rng, (_, n_rows, n_columns) = np.random.default_rng([self.seed, 4, z]), self.shape
+        if not self.has_separate_cells:
+            n_cells = rng.poisson(_CELLS_PER_VOXEL * n_rows * n_columns)
+            return rng.integers(0, n_rows, n_cells), rng.integers(0, n_columns, n_cells)
+        depth, height, width = _CELL_PITCH
+        if z % depth != depth // 2:
+            return np.empty(0, np.intp), np.empty(0, np.intp)
+        rows, columns = np.mgrid[height // 2 : n_rows : height, width // 2 : n_columns : width].reshape(2, -1)
+        return rows + rng.integers(-1, 2, len(rows)), columns + rng.integers(-1, 2, len(rows))
+
     def _cell_voxels(self, z: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Rows and columns of the voxels of plane z that belong to cells, each once."""
-        inside, (_, n_rows, n_columns) = self._inside(z), self.shape
+        inside, (n_planes, n_rows, n_columns) = self._inside(z), self.shape
         found = [np.empty(0, np.intp)]
-        for centre in range(max(z - _CELL_RADIUS, 0), min(z + _CELL_RADIUS + 1, self.shape[0])):
-            rng = np.random.default_rng([self.seed, 4, centre])
-            n_cells = rng.poisson(self.cells_per_voxel * n_rows * n_columns)
-            rows, columns = rng.integers(0, n_rows, n_cells), rng.integers(0, n_columns, n_cells)
+        for centre in range(max(z - _CELL_RADIUS, 0), min(z + _CELL_RADIUS + 1, n_planes)):
+            rows, columns = self._cell_centres(centre)
             for dy, dx in _disc(centre - z):
                 y, x = np.clip(rows + dy, 0, n_rows - 1), np.clip(columns + dx, 0, n_columns - 1)
                 found.append(y * n_columns + x)

@@ -204,7 +204,7 @@ def test_other_formats_and_names_are_drawn_too(tmp_path: Path, choices: dict[str
     package([tmp_path / "cohort"], tmp_path / "dataset", settings(report=True, **choices))
     page = next((tmp_path / "dataset" / REPORT).glob("sub-*.html"))
     addresses = _Text(page).addresses
-    assert sum(address.startswith("data:image/webp") for address in addresses) > 12
+    assert sum(address.startswith("data:image/jpeg") for address in addresses) > 12
     assert page.read_text().count("data:image/png;base64") > 12
     assert "Cells in each region" in text_of(tmp_path / "dataset", page.name)
 

@@ -192,22 +192,28 @@ def _find_in_block(images: CellImages, block: Block) -> _Found:
         labels = np.where(read_block(images.mask, block), labels, 0)
     boxes = _boxes(labels, block, images.downsampling)
     inside = values != 0 if images.has_volumes else values == INSIDE_CELLS
-    where = np.flatnonzero(inside)
-    if not where.size:
-        return _Found(_none(), _Border(where, where), boxes)
+    if not inside.any():
+        return _Found(_none(), _Border(np.empty(0, np.int64), np.empty(0, np.int64)), boxes)
     cells = values if images.has_volumes else inside.view(np.uint8)
     connected = cc3d.connected_components(cells, connectivity=18, binary_image=not images.has_volumes)
-    owner = connected.reshape(-1)[where] - 1
-    rows, x = np.divmod(where.astype(np.int32), values.shape[2])
-    z, y = np.divmod(rows, values.shape[1])
-    places = [axis + side.start for axis, side in zip((z, y, x), block, strict=True)]
-    at_border = np.zeros(len(where), np.bool_)
-    for axis, n in zip((z, y, x), values.shape, strict=True):
-        at_border |= (axis == 0) | (axis == n - 1)
-    components = _described(owner, places, labels.reshape(-1)[where], values.reshape(-1)[where])
-    border = np.stack([axis[at_border] for axis in places], axis=1).astype(np.int64)
-    index = _padded_index(border, images.segmentation.shape)
-    return _Found(components, _Border(index, owner[at_border].astype(np.int64)), boxes)
+    components = _described(connected, labels, values, np.array([side.start for side in block]))
+    return _Found(components, _border(connected, block, images.segmentation.shape), boxes)
+
+
+def _border(connected: npt.NDArray[Any], block: Block, shape: Zyx) -> _Border:
+    """Return the voxels of components in the six faces of a block of an image of this shape, each once."""
+    places, owner = [], []
+    inner = [slice(0, n) for n in connected.shape]
+    for axis, n in enumerate(connected.shape):
+        for at in sorted({0, n - 1}):
+            part = [*inner[:axis], slice(at, at + 1), *inner[axis + 1 :]]
+            face = connected[tuple(part)]
+            where = np.nonzero(face)
+            starts = [side.start + of_block.start for side, of_block in zip(part, block, strict=True)]
+            places.append(np.stack(where, axis=1) + starts)
+            owner.append(face[where].astype(np.int64) - 1)
+        inner[axis] = slice(1, max(n - 1, 1))
+    return _Border(_padded_index(np.concatenate(places), shape), np.concatenate(owner))
 
 
 def _padded_index(places: Integers, shape: Zyx) -> Integers:
@@ -218,31 +224,53 @@ def _padded_index(places: Integers, shape: Zyx) -> Integers:
 
 
 def _described(
-    owner: npt.NDArray[Any], places: Sequence[npt.NDArray[Any]], labels: npt.NDArray[Any], values: npt.NDArray[Any]
+    connected: npt.NDArray[Any], labels: npt.NDArray[Any], values: npt.NDArray[Any], corner: Integers
 ) -> Components:
-    """Describe components by all of their voxels; `places` are z, y and x."""
+    """Describe the components of a block that begins at `corner` (z, y, x); `connected` has them from 1.
+
+    A run is a part of a row of voxels (along x) with the same value and label, and thus of one component.
+    """
+    width = connected.shape[2]
+    value, label = values.reshape(-1), labels.reshape(-1)
+    begins = np.ones(len(value), np.bool_)
+    np.not_equal(value[1:], value[:-1], out=begins[1:])
+    begins[1:] |= label[1:] != label[:-1]
+    begins[::width] = True
+    runs = np.flatnonzero(begins).astype(np.int32)
+    lengths, owner = np.diff(runs, append=np.int32(len(value))), connected.reshape(-1)[runs]
+    in_cells = np.flatnonzero(owner)
+    owner = owner[in_cells] - 1
     n = int(owner.max()) + 1
     if n <= 2**16:
         owner = owner.astype(np.uint16)  # which NumPy sorts ten times as fast
-    order = np.argsort(owner, kind="stable")
-    n_voxels = np.bincount(owner, minlength=n)
-    starts = np.cumsum(n_voxels) - n_voxels
-    labels, places = labels[order].astype(np.int64), [axis[order] for axis in places]
-    least, largest = np.minimum.reduceat(labels, starts), np.maximum.reduceat(labels, starts)
-    is_uniform = least == largest
-    uniform, mixed = np.flatnonzero(is_uniform), ~is_uniform.repeat(n_voxels)
-    of_mixed = np.arange(n).repeat(n_voxels)[mixed]
+    order = in_cells[np.argsort(owner, kind="stable")]
+    runs, lengths = runs[order], lengths[order]
+    n_runs = np.bincount(owner, minlength=n)
+    firsts = np.cumsum(n_runs) - n_runs
+    rows, x = np.divmod(runs, width)
+    z, y = np.divmod(rows, connected.shape[1])
+    last = x + lengths - 1
+    low = np.stack([z[firsts], np.minimum.reduceat(y, firsts), np.minimum.reduceat(x, firsts)], axis=1)
+    high = np.stack([z[firsts + n_runs - 1], *(np.maximum.reduceat(axis, firsts) for axis in (y, last))], axis=1)
+    n_voxels = np.add.reduceat(lengths, firsts, dtype=np.int64)
+    doubled = (2 * z, 2 * y, x + last)  # the mean place of a run may lie between two voxels
+    weighted = [np.multiply(axis, lengths, dtype=np.int64) for axis in doubled]
+    sums = np.stack([np.add.reduceat(axis, firsts) for axis in weighted], axis=1) // 2
+    label = label[runs].astype(np.int64)
+    least = np.minimum.reduceat(label, firsts)
+    is_uniform = least == np.maximum.reduceat(label, firsts)
+    uniform, mixed = np.flatnonzero(is_uniform), ~is_uniform.repeat(n_runs)
     pairs = _summed_pairs(
-        np.concatenate([uniform, of_mixed]),
-        np.concatenate([least[uniform], labels[mixed]]),
-        np.concatenate([n_voxels[uniform], np.ones(len(of_mixed), np.int64)]),
+        np.concatenate([uniform, np.arange(n).repeat(n_runs)[mixed]]),
+        np.concatenate([least[uniform], label[mixed]]),
+        np.concatenate([n_voxels[uniform], lengths[mixed]]),
     )
     return Components(
         n_voxels,
-        np.stack([np.add.reduceat(axis, starts, dtype=np.int64) for axis in places], axis=1),
-        np.stack([np.minimum.reduceat(axis, starts) for axis in places], axis=1).astype(np.int64),
-        np.stack([np.maximum.reduceat(axis, starts) for axis in places], axis=1).astype(np.int64),
-        values[order[starts]].astype(np.int64),
+        sums + n_voxels[:, np.newaxis] * corner,
+        low + corner,
+        high + corner,
+        value[runs[firsts]].astype(np.int64),
         *pairs,
     )
 
@@ -337,15 +365,16 @@ def _roots(n: int, ones: Integers, others: Integers) -> Integers:
 
 
 def _merged(parts: Components, which: Integers, n: int) -> Components:
-    """Merge components: part i belongs to component which[i]."""
-    n_voxels, sums = np.zeros(n, np.int64), np.zeros((n, 3), np.int64)
-    low, high = np.full((n, 3), np.iinfo(np.int64).max), np.zeros((n, 3), np.int64)
-    value = np.zeros(n, np.int64)
-    np.add.at(n_voxels, which, parts.n_voxels)
-    np.add.at(sums, which, parts.sums)
-    np.minimum.at(low, which, parts.low)
-    np.maximum.at(high, which, parts.high)
-    value[which] = parts.value
+    """Merge components: part i belongs to component which[i] of n."""
+    if not n:
+        return _none()
+    order = np.argsort(which, kind="stable")
+    starts = np.searchsorted(which[order], np.arange(n))
     return Components(
-        n_voxels, sums, low, high, value, *_summed_pairs(which[parts.owner], parts.label, parts.n_labelled)
+        np.add.reduceat(parts.n_voxels[order], starts),
+        np.add.reduceat(parts.sums[order], starts),
+        np.minimum.reduceat(parts.low[order], starts),
+        np.maximum.reduceat(parts.high[order], starts),
+        parts.value[order[starts]],
+        *_summed_pairs(which[parts.owner], parts.label, parts.n_labelled),
     )

@@ -58,7 +58,7 @@ class BoundedMap:
             and self.n_threads * item_bytes + process_bytes <= self.free_bytes
         ):
             with suppress(OSError, NotImplementedError):  # the system cannot start processes; threads do the same
-                self._executor = self._own = ProcessPool(self.n_threads)
+                self._executor = self._own = ProcessPool(self.n_threads, kept_bytes=item_bytes)
                 self.free_bytes -= process_bytes
                 return
         self._executor = self._own = ThreadPoolExecutor(self.n_threads)

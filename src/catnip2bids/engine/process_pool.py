@@ -24,7 +24,7 @@ from threading import Lock, Thread
 from types import ModuleType
 from typing import Any
 
-from catnip2bids.engine.memory import keep_free_memory_together
+from catnip2bids.engine.memory import keep_free_memory, keep_free_memory_together
 from catnip2bids.engine.work_units import StoppedError
 from catnip2bids.errors import WorkerError
 
@@ -74,11 +74,12 @@ def _start_fork_server() -> None:
 class ProcessPool(ProcessPoolExecutor):
     """A pool of worker processes that report their progress and stop when asked to.
 
+    Each keeps up to `kept_bytes` of free memory for its next item.
     Raises OSError or NotImplementedError if the system cannot start any: it has no folder for sockets with short names,
     or no semaphores.
     """
 
-    def __init__(self, n_processes: int) -> None:
+    def __init__(self, n_processes: int, kept_bytes: int = 0) -> None:
         context = _Context()
         context.set_forkserver_preload(list(_PRELOADED))
         _start_fork_server()  # it imports while this process goes on
@@ -86,8 +87,8 @@ class ProcessPool(ProcessPoolExecutor):
         self._callbacks: list[Callable[[int], None]] = []
         self._reports, self._writer = context.Pipe(duplex=False)
         self._stopping = context.RawValue("b", 0)
-        connection = self._writer, self._stopping
-        super().__init__(n_processes, mp_context=context, initializer=_start_worker, initargs=connection)
+        given = self._writer, self._stopping, kept_bytes
+        super().__init__(n_processes, mp_context=context, initializer=_start_worker, initargs=given)
         self._reporting = Thread(target=self._pass_reports_on, name="progress", daemon=True)
         self._reporting.start()
 
@@ -143,10 +144,12 @@ class _Worker:
 _WORKER = _Worker()
 
 
-def _start_worker(writer: Connection, stopping: Any) -> None:
+def _start_worker(writer: Connection, stopping: Any, kept_bytes: int) -> None:
     _WORKER.writer, _WORKER.stopping = writer, stopping
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes of a command
     keep_free_memory_together()
+    if kept_bytes:
+        keep_free_memory(kept_bytes)
     Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
 
