@@ -62,7 +62,7 @@ def raising_worker_errors() -> Iterator[None]:
 
 
 def _start_fork_server() -> None:
-    """Start the fork server with Ctrl-C blocked: it ignores that only after its imports, and would print a traceback."""
+    """Start the fork server with Ctrl-C blocked: it ignores that only after its imports, and would show a traceback."""
     resource_tracker.ensure_running()  # the fork server needs it, and starting it ends the blocking
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
