@@ -84,7 +84,7 @@ def _folders(counts: PurePosixPath) -> str:
             (
                 "`derivatives/catnip`",
                 "atlas labels, cell segmentations and heat maps; `descriptions.tsv` says what each `desc-` label is, "
-                "`dseg.tsv` names the regions",
+                "tables ending in `dseg.tsv` name the regions",
             ),
             (
                 f"`{counts}`",
@@ -97,13 +97,24 @@ def _folders(counts: PurePosixPath) -> str:
 
 
 def _samples(provenance: Provenance) -> str:
-    return markdown_table(
-        ("subject", "sample", "stain", "run of CATNIP", "images"),
-        [
-            (f"sub-{run.subject}", run.sample, run.stain, run.name, str(len(run.images)))
-            for _, run in sorted(provenance.runs.items())
-        ],
-    )
+    """List the samples, with the tables of their atlases if there are several."""
+    runs = [run for _, run in sorted(provenance.runs.items())]
+    header: tuple[str, ...] = ("subject", "sample", "stain", "run of CATNIP", "images")
+    rows: list[tuple[str, ...]] = [
+        (f"sub-{run.subject}", run.sample, run.stain, run.name, str(len(run.images))) for run in runs
+    ]
+    texts = []
+    if len({run.stain for run in runs}) > 1:
+        texts.append("There are several stains: choose one in every table before you add up or compare.")
+    if len({run.atlas_table for run in runs if run.atlas_table}) > 1:
+        header = (*header, "atlas")
+        atlases = [run.atlas_table.removesuffix("_dseg.tsv") if run.atlas_table else "" for run in runs]
+        rows = [(*row, atlas) for row, atlas in zip(rows, atlases, strict=True)]
+        texts.append(
+            "There are several atlases: each has its own `..._dseg.tsv` and `..._regions.tsv`. One `index` or name may "
+            "be different regions in two of them, so compare samples of one atlas."
+        )
+    return "\n\n".join([markdown_table(header, rows), *texts])
 
 
 def _tables(counts: PurePosixPath) -> str:

@@ -229,13 +229,19 @@ class Metadata:
             columns = ("index", "name")
         region_tables = write_region_tables(self.dataset, folder, self.provenance, atlas_tables if columns else {})
         if columns:
-            described = readme_texts.described_columns(readme_texts.COUNTS, columns)
-            _add_keys(self._path(folder / "counts.json"), described | readme_texts.CELLS)
+            self._describe_counts(self._path(folder / "counts.json"), columns)
         else:
             remove(self._path(folder / "counts.json"))
         for name in region_tables:
             _add_keys(self._path((folder / name).with_suffix(".json")), readme_texts.REGIONS)
         return [name for name, has_parents in region_tables.items() if not has_parents]
+
+    def _describe_counts(self, path: SafePath, columns: Iterable[str]) -> None:
+        """Describe the columns of counts.tsv and of tables of cells; drop our descriptions of columns that are gone."""
+        described = readme_texts.described_columns(readme_texts.COUNTS, columns) | readme_texts.CELLS
+        before = read_json(path).items()
+        kept = {key: text for key, text in before if key in described or text != readme_texts.COUNTS.get(key)}
+        _write_json(path, {**described, **kept})
 
     @property
     def _counts_folder(self) -> PurePosixPath:

@@ -24,7 +24,7 @@ from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.documents import MOST_JSON_BYTES
 from catnip2bids.errors import PlanError
 from catnip2bids.formatting import SHOWN, format_bytes, format_choices, format_shape
-from catnip2bids.paths import safe_file
+from catnip2bids.paths import is_within, safe_file
 from catnip2bids.plan.checks import is_for
 from catnip2bids.plan.default_plan import problems_of
 from catnip2bids.plan.model import AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
@@ -127,7 +127,7 @@ def read_plan(path: Path | str) -> Plan:
             raise PlanError(f"{path}: has {n_mistakes:,} mistakes; scan again") from None
         messages = [f"{path}{mistake}" for mistake in _mistakes(text, document, error.errors()[:SHOWN])]
         more = [f"and {n_mistakes - SHOWN:,} more mistakes"] if n_mistakes > SHOWN else []
-        raise PlanError("\n".join([*messages, *more])) from error
+        raise PlanError(*messages, *more) from error
 
 
 def _refuse_excessive(path: Path, text: str) -> None:
@@ -180,7 +180,7 @@ def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overw
 def refuse_plan_file(path: Path, sources: Sequence[Path | str], *, overwrite: bool = False) -> None:
     """Refuse a file that is in a source, cannot be written, or holds something else than what `write_plan` wrote."""
     for source in map(Path, sources):
-        if path.resolve().is_relative_to(source.resolve()):
+        if is_within(path, source):
             raise PlanError(f"{path}: is inside the source {source}, which is only read; give another place with -o")
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if (path.is_dir() or not os.access(existing, os.W_OK)) or (existing != path and not existing.is_dir()):
