@@ -17,6 +17,7 @@ from enum import EnumType
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from pydantic import BaseModel
 
 import catnip2bids.enums
@@ -220,3 +221,11 @@ def test_ratios_beside_other_tools_are_those_that_were_measured() -> None:
     claimed = re.findall(r"\d+\.\d+", (DOCS / "explanation/other-tools.md").read_text(encoding="utf-8"))
     assert len(claimed) >= 5
     assert [ratio for ratio in claimed if f" {ratio} |" not in measured] == []
+
+
+def test_the_animation_of_the_readme_is_small() -> None:
+    path = DOCS / "tour.webp"
+    assert path.stat().st_size < 3 * 10**6
+    with Image.open(path) as picture:
+        assert picture.n_frames > 10
+    assert "docs/tour.webp" in (DOCS.parent / "README.md").read_text(encoding="utf-8")
