@@ -239,6 +239,10 @@ def remove_cell_tables(dataset: Path) -> None:
     """Make a dataset as earlier versions packaged it."""
     for table in dataset.rglob("*.tsv.gz"):
         table.unlink()
+    document = read_json(dataset / PROVENANCE)
+    for run in document["runs"].values():
+        run["cells"] = {}
+    (dataset / PROVENANCE).write_text(json.dumps(document))
 
 
 def test_volumes_and_parents_that_earlier_versions_did_not_write_are_not_invented(dataset: Path) -> None:
@@ -271,6 +275,15 @@ def test_a_table_of_cells_that_is_damaged_is_left_out_and_named(dataset: Path) -
     text = text_of(dataset, f"{KO_PREFIX}.html")
     assert re.search("threshold 10000: [0-9]+ counted", text)
     assert "threshold 15000: the cells drawn are those of the segmentation; not all of them are counted" in text
+
+
+@pytest.mark.parametrize("kind", ["cells", "uncounted"])
+def test_a_table_of_cells_that_is_gone_is_named(dataset: Path, kind: str) -> None:
+    [table] = dataset.glob(f"derivatives/*/sub-45670ko/micr/{KO_PREFIX}*desc-FRSTseg15000_{kind}.tsv.gz")
+    table.unlink()
+    [problem] = report(dataset).problems
+    assert problem == f"{table}: does not exist; bring it back from a copy, or package again"
+    assert "threshold 15000: the cells drawn are those of the segmentation" in text_of(dataset, f"{KO_PREFIX}.html")
 
 
 def test_cells_that_are_damaged_are_left_out_of_the_picture(dataset: Path) -> None:
@@ -750,6 +763,14 @@ def test_an_outcome_that_cannot_be_read_does_not_keep_the_report_from_being_draw
     (dataset / REPORT / "verification.json").write_text("[]")
     assert report(dataset).problems == ()
     assert "not checked yet: catnip2bids verify" in text_of(dataset)
+
+
+def test_a_dataset_whose_packaging_was_interrupted_is_refused(dataset: Path) -> None:
+    (dataset / "dataset_description.json").unlink()
+    done = called("report", dataset)
+    assert done.returncode == 2
+    assert "dataset_description.json: does not exist: packaging was interrupted" in done.stderr
+    assert "Errno" not in done.stderr
 
 
 def problems_of(dataset: Path) -> list[str]:

@@ -106,7 +106,7 @@ def verify(
             cluster=cluster_of(cluster, n_workers),
         )
     show_verification(found)
-    _finish_check(dataset, "verification", found, ok=found.ok and found.counts_agree, as_json=as_json)
+    _finish_check(dataset, "verification", found, as_json=as_json)
 
 
 def validate(
@@ -124,12 +124,10 @@ def validate(
     with refusing(), JobProgress() as progress:
         found = validate_dataset(dataset, progress)
     show_validation(found)
-    _finish_check(dataset, "validation", found, ok=found.ok, as_json=as_json)
+    _finish_check(dataset, "validation", found, as_json=as_json)
 
 
-def _finish_check(
-    dataset: Path, name: str, found: ValidationReport | Verification, *, ok: bool, as_json: bool
-) -> NoReturn:
+def _finish_check(dataset: Path, name: str, found: ValidationReport | Verification, *, as_json: bool) -> NoReturn:
     """Save a result for the next report, or print a note if the dataset is read-only; then exit."""
     from catnip2bids.cli.console import print_line
     from catnip2bids.reporting import save_check_result
@@ -140,7 +138,7 @@ def _finish_check(
         print_line(f"the report will not show this: {error}")
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
-    raise typer.Exit(0 if ok else 1)
+    raise typer.Exit(0 if found.ok else 1)
 
 
 def report(

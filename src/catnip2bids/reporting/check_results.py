@@ -113,7 +113,8 @@ def save_check_result(dataset: Path, name: str, check: ValidationReport | Verifi
     if not (dataset / PROVENANCE).is_file():
         return
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-    document = {"time": now, "dataset": dataset_state(dataset), "ok": check.ok, "found": check.to_json()}
+    is_ok = check.is_proven if isinstance(check, Verification) else check.ok  # the report shows no counts
+    document = {"time": now, "dataset": dataset_state(dataset), "ok": is_ok, "found": check.to_json()}
     path = _path(dataset, name)
     with raising_write_errors(path):
         text = json.dumps(document, indent=1, ensure_ascii=False)

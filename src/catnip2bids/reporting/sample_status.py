@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.formatting import format_bytes, format_count, format_list
 from catnip2bids.reporting.check_results import CHANGED_LATER, CheckResults, Problem
 from catnip2bids.reporting.samples import Sample
@@ -60,11 +61,16 @@ def status_of(sample: Sample, results: CheckResults) -> SampleStatus:
 
 def side_of(sample: Sample) -> str:
     """Return the side of the brain, as samples.tsv has it, or else the label of the sample."""
-    return f"{sample.hemisphere} hemisphere" if sample.hemisphere else sample.record.sample
+    if sample.hemisphere:
+        return f"{sample.hemisphere} hemisphere"
+    return "whole brain" if sample.record.sample == SAMPLES["B"] else sample.record.sample
 
 
 def _problems(sample: Sample, results: CheckResults) -> Iterator[Problem]:
-    yield from (Problem(found.source, found.problem) for found in sample.decisions if found.problem is not None)
+    for found in sample.decisions:
+        if found.problem is not None:
+            source = found.source if sample.record.source != "." else f"{sample.record.name}/{found.source}"
+            yield Problem(source, found.problem)
     verdicts = results.verdicts()
     for path in _verified_images(sample):
         yield from verdicts.get(path, [])

@@ -270,9 +270,8 @@ def read_heatmaps(dataset: Path, sample: Sample, scales: Mapping[int | None, flo
     found = []
     for threshold in dict.fromkeys([*plain, *corrected]):
         before, after = (_heat_values(dataset, maps.get(threshold)) for maps in (plain, corrected))
-        excluded = None if before is None or after is None else np.not_equal(before[0], after[0])
         largest = scales[threshold]
-        views = (_heat_pictures(before, largest, None), _heat_pictures(after, largest, excluded))
+        views = (_heat_pictures(before, largest, None), _heat_pictures(after, largest, before))
         names = ("" if image is None else image.path.name for image in (plain.get(threshold), corrected.get(threshold)))
         found.append(Heatmaps(threshold, largest, *views, *names))
     return found
@@ -285,13 +284,16 @@ def _heat_values(dataset: Path, image: SampleImage | None) -> tuple[Array, Previ
     return np.nan_to_num(preview.whole, copy=False), preview
 
 
-def _heat_pictures(heat: tuple[Array, Preview] | None, largest: float, excluded: Array | None) -> tuple[Picture, ...]:
-    """Draw the maximum projection along each axis; `excluded` marks voxels that were set to 0."""
+def _heat_pictures(
+    heat: tuple[Array, Preview] | None, largest: float, uncorrected: tuple[Array, Preview] | None
+) -> tuple[Picture, ...]:
+    """Draw the maximum projection along each axis; values lower than those of `uncorrected` are tinted."""
     if heat is None:
         return ()
     pictures = []
     for axis, title in enumerate(_PROJECTED):
-        values, lost = heat[0].max(axis=axis), None if excluded is None else np.asarray(excluded.any(axis=axis))
+        values = heat[0].max(axis=axis)
+        lost = None if uncorrected is None else np.asarray(values < uncorrected[0].max(axis=axis))
         rows, columns = _ROWS_COLUMNS[axis]
         if rows > columns:
             values, lost = values.T, None if lost is None else lost.T
@@ -331,4 +333,5 @@ def _scaled(values: Array, window: tuple[float, float]) -> npt.NDArray[np.uint8]
 
 def _jpeg(pixels: Array) -> str:
     """Encode gray or RGB pixels: in a fiftieth of the time of WebP, which counts for planes in detail."""
-    return picture_address("jpeg", imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels), level=_JPEG_QUALITY))
+    jpeg = imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels), level=_JPEG_QUALITY, subsampling="444")
+    return picture_address("jpeg", jpeg)

@@ -22,7 +22,7 @@ from catnip2bids.bids.provenance import Provenance, provenance_of
 from catnip2bids.documents import read_bytes, read_object, refuse_foreign
 from catnip2bids.engine import give_back_free_memory, keep_free_memory_together
 from catnip2bids.enums import check_resources
-from catnip2bids.errors import DatasetError
+from catnip2bids.errors import DatasetError, reason_of
 from catnip2bids.formatting import format_bytes, format_count, format_number
 from catnip2bids.heatmap_scales import heatmap_scales
 from catnip2bids.html_pages import page_templates
@@ -312,5 +312,8 @@ def _title_of(dataset: Path) -> str:
     path = dataset / "dataset_description.json"
     try:
         return str(read_object(path)["Name"])
+    except FileNotFoundError as error:
+        why = "packaging was interrupted, or somebody removed it"
+        raise DatasetError(f"{path}: does not exist: {why}; package again") from error
     except (OSError, ValueError, KeyError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); package again, or bring it back") from error
+        raise DatasetError(f"{path}: cannot be read ({reason_of(error)}); package again, or bring it back") from error
