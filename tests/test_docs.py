@@ -17,6 +17,7 @@ from enum import EnumType
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageSequence
 from pydantic import BaseModel
 
 import catnip2bids.enums
@@ -247,3 +248,11 @@ def test_times_for_large_data_follow_from_what_was_measured() -> None:
         times = [pixels_gb / 7.5 * float(seconds) for seconds in (package, package, verify, restore)]
         times[1] /= 3
         assert values == pytest.approx([pixels_gb, 0.35 * pixels_gb, *times], rel=0.05)
+
+
+def test_the_animation_of_the_readme_is_small() -> None:
+    path = DOCS / "tour.webp"
+    assert path.stat().st_size < 3 * 10**6
+    with Image.open(path) as picture:
+        assert len(list(ImageSequence.Iterator(picture))) > 10
+    assert "docs/tour.webp" in (DOCS.parent / "README.md").read_text(encoding="utf-8")

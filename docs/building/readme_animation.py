@@ -84,7 +84,7 @@ def viewer_frames(page: Page) -> Iterator[Frame]:
 
 def photograph(page: Page, duration_ms: int) -> Frame:
     """Wait until all is drawn, and take a picture of the page."""
-    page.wait_for_function("!document.querySelector('canvas[aria-busy]') && !(window.viewer && !viewer.isReady())")
+    page.locator("canvas[aria-busy]").first.wait_for(state="detached")
     page.wait_for_timeout(500)
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB"), duration_ms
 
