@@ -11,6 +11,7 @@ from catnip2bids.cells.connected_components import Box, Components
 from catnip2bids.cells.counting_rule import FATES, Fate, Rule, Tally, judge, judge_filtered
 
 RULE = Rule((9, 900), (5, 6, 6), None)
+BOX = Box((0, 0, 0), (9, 9, 9))
 
 
 def component(*labels: tuple[int, int], value: int = 255, low: int = 0, high: int = 4) -> Components:
@@ -105,7 +106,7 @@ def test_differences_have_likely_reasons() -> None:
 
 
 def test_components_that_catnip_divides_explain_only_as_many_cells_as_they_have_voxels_for() -> None:
-    tally = Tally()
+    tally = Tally(boxes={5: BOX})
     for n_voxels in (2000, 20, 20):
         tally.add(judge(component((5, n_voxels)), RULE), RULE)
     most = 2000 // RULE.size_range[0]
@@ -113,8 +114,15 @@ def test_components_that_catnip_divides_explain_only_as_many_cells_as_they_have_
 
 
 def test_a_box_takes_away_no_more_cells_than_it_cuts() -> None:
-    tally = Tally(counted=Counter({5: 9}))
+    tally = Tally(counted=Counter({5: 9}), boxes={5: BOX})
     assert [n for n in (6, 7, 10) if tally.difference(5, n, RULE, {5: 2})] == [7, 10]
+
+
+def test_the_box_of_a_region_between_the_points_of_the_downsampled_grid_is_not_known() -> None:
+    tally = Tally(counted=Counter({5: 2, 6: 2}), boxes={6: BOX})
+    assert tally.difference(5, 0, RULE, {}) == "the region is so thin that the box in which CATNIP looks is not known"
+    assert tally.difference(6, 0, RULE, {}) is None
+    assert tally.difference(7, 3, RULE, {}) is None  # no cell shows that there is such a region at all
 
 
 def test_small_components_are_a_reason_only_where_no_range_is_known() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,34 @@ def test_a_cell_array_of_a_huge_declared_size_is_refused(tmp_path: Path) -> None
         file.create_dataset("cellpixelIDlist", (1, 10**10), h5py.ref_dtype, chunks=(1, 1024))
     with pytest.raises(SourceError, match="10,000,000,000 labels"):
         rows_of(tmp_path / "list.mat")
+
+
+def test_a_list_that_is_a_link_to_another_file_is_refused(tmp_path: Path) -> None:
+    write_list(tmp_path / "other.mat", cell(7, (0, 0, 0)))
+    with h5py.File(tmp_path / "list.mat", "w") as file:
+        file["cellpixelIDlist"] = h5py.ExternalLink(tmp_path / "other.mat", "cellpixelIDlist")
+    with pytest.raises(SourceError, match="has no variable cellpixelIDlist"):
+        rows_of(tmp_path / "list.mat")
+
+
+def external(file: h5py.File, elsewhere: Path) -> h5py.Dataset:
+    return file.create_dataset("#refs#/there", (5, 1), np.float64, external=[(elsewhere, 0, 40)])
+
+
+def virtual(file: h5py.File, elsewhere: Path) -> h5py.Dataset:
+    layout = h5py.VirtualLayout((5, 1), np.float64)
+    layout[:] = h5py.VirtualSource(elsewhere, "#refs#/0", (5, 1))
+    return file.create_virtual_dataset("#refs#/there", layout)
+
+
+@pytest.mark.parametrize("make", [external, virtual])
+def test_voxels_in_another_file_are_refused(tmp_path: Path, make: Callable[[h5py.File, Path], h5py.Dataset]) -> None:
+    other = write_list(tmp_path / "other.mat", cell(7, (0, 0, 0)))
+    path = write_list(tmp_path / "list.mat", [])
+    with h5py.File(path, "r+") as file:
+        file["cellpixelIDlist"][0, 0] = make(file, other).ref
+    with pytest.raises(SourceError, match="values are in another file"):
+        rows_of(path)
 
 
 def test_an_array_that_is_marked_as_not_empty_is_read(tmp_path: Path) -> None:

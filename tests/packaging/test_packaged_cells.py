@@ -21,6 +21,7 @@ from catnip2bids.cells import connected_components
 from catnip2bids.packaging import run_packager
 from catnip2bids.packaging.cells import write_cells
 from catnip2bids.packaging.removal import remove_animal
+from catnip2bids.reporting.check_results import read_check_result
 from demo_cohort import demo_cohort, demo_dataset
 from in_process import called
 from runs import mentions, read_tsv, settings, state_of
@@ -214,6 +215,28 @@ def test_a_list_of_another_threshold_is_a_warning(cohort: Path, tmp_path: Path) 
     assert record.n_regions_proven == record.n_regions - len(record.differences) < record.n_regions
 
 
+def test_the_copy_of_a_list_is_used_where_the_source_is_gone(cohort: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    package([cohort], dataset, settings())
+    before = tables_in(dataset)
+    remove_all(cohort.rglob("*cellpixelIDlist.mat"))
+    result = package([cohort], dataset, settings())
+    assert (result.ok, tables_in(dataset)) == (True, before)
+    package([cohort], dataset, settings(overwrite=True))
+    assert (tables_in(dataset), record_of(dataset, L2).origin) == (before, "cell list")
+
+
+def test_a_copy_of_a_list_that_is_damaged_is_named(cohort: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    package([cohort], dataset, settings())
+    remove_all(cohort.rglob("*cellpixelIDlist.mat"))
+    (copy,) = dataset.rglob("FRSTseg_00010000_cellpixelIDlist.mat")
+    copy.write_bytes(b"damaged")
+    result = package([cohort], dataset, settings())
+    assert mentions(result.warnings, str(copy), "found again")
+    assert record_of(dataset, L2).origin == "filtered"
+
+
 def test_counts_without_a_table_are_not_called_confirmed(cohort: Path, tmp_path: Path) -> None:
     remove_all(cohort.rglob("FRSTseg_*.csv"))
     package([cohort], tmp_path / "dataset", settings())
@@ -229,6 +252,7 @@ def test_a_saved_verdict_does_not_tell_where_the_dataset_is(demo_dataset: Path, 
     shard.write_bytes(bytes(shard.stat().st_size))
     found = verify(dataset, counts=True)
     assert not found.counts_agree
+    assert not found.ok
     assert str(dataset) not in json.dumps([verdict.to_json() for verdict in found.counts])
     assert called("verify", dataset, "--counts").returncode == 1
     assert str(dataset) not in (dataset / "docs/report/verification.json").read_text()
@@ -258,10 +282,13 @@ def test_counts_that_the_images_contradict_are_not_confirmed(cohort: Path, tmp_p
     rows[1] = ",".join([*fields[:3], str(int(fields[3]) + 7), fields[4]])
     counts.write_text("\n".join(rows) + "\n")
     package([cohort], tmp_path / "dataset", settings())
-    done = called("verify", tmp_path / "dataset", "--counts")
-    assert done.returncode == 1
+    done = called("verify", tmp_path / "dataset", "--counts", "--json")
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (1, False)
     assert "not confirmed: 1 region" in done.stderr
     assert f"region {fields[0]}: CATNIP counted {int(fields[3]) + 7}" in done.stderr
+    saved = read_check_result(tmp_path / "dataset", "verification")
+    assert saved is not None
+    assert saved[0].ok  # the report says whether files and pixels are proven
     assert called("verify", tmp_path / "dataset").returncode == 0
 
 

@@ -80,6 +80,14 @@ def test_of_several_stains_one_is_chosen(tmp_path: Path) -> None:
     assert "_cells.tsv.gz" not in text  # those are of the other one
 
 
+def test_the_stain_of_most_tables_is_chosen(tmp_path: Path) -> None:
+    for threshold in (9000, 10000):
+        write_counts(tmp_path, threshold, ("Pons", 1))
+    write_counts(tmp_path, 8000, ("Pons", 1), stain="NeuN")
+    text = recipes(tmp_path, provenance_of(), COUNTS)
+    assert 'counts[(counts.threshold == 9000) & ~counts.corrected & (counts.stain == "cFos")]' in text
+
+
 @pytest.mark.parametrize(
     ("rows", "n_programs"), [([], 1), ([("Pons", "n/a")], 1), ([("Pons", 0)], 5)], ids=["none", "unknown", "known"]
 )

@@ -180,7 +180,7 @@ def test_the_readme_explains_files_and_sums(packaged: Path) -> None:
         assert f"{name}`" in text
     for word in ("volume_mm3", "density_per_mm3", "proven", "each once", "n/a"):
         assert word in text
-    assert "no region has a parent" not in text
+    assert "has a parent: CATNIP" not in text
 
 
 def test_without_parents_the_readme_says_so_until_an_atlas_table_is_given(cohort: Path, tmp_path: Path) -> None:
@@ -188,10 +188,10 @@ def test_without_parents_the_readme_says_so_until_an_atlas_table_is_given(cohort
     package([cohort / "source"], dataset, settings())
     rows = read_tsv(dataset / FOLDER / "regions.tsv")
     assert {(row["parent"], row["depth"]) for row in rows} == {("n/a", "0")}
-    assert "In `regions.tsv` no region has a parent" in (dataset / FOLDER / "README.md").read_text(encoding="utf-8")
+    assert "No region of `regions.tsv` has a parent" in (dataset / FOLDER / "README.md").read_text(encoding="utf-8")
     package([cohort / "source"], dataset, settings(atlas_table=cohort / "atlas_info.txt"))
     assert any(row["parent"] == "385" for row in read_tsv(dataset / FOLDER / "regions.tsv"))
-    assert "no region has a parent" not in (dataset / FOLDER / "README.md").read_text(encoding="utf-8")
+    assert "has a parent: CATNIP" not in (dataset / FOLDER / "README.md").read_text(encoding="utf-8")
 
 
 def test_with_the_names_of_dandi_all_stands_beside_the_counts(cohort: Path, tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_each_atlas_has_its_own_table_until_only_one_is_left(tmp_path: Path) -> 
     rows = read_tsv(dataset / FOLDER / "atlas-CATNIPv5_regions.tsv")
     assert all(row["name"].startswith("Other_") for row in rows)
     text = (dataset / FOLDER / "README.md").read_text(encoding="utf-8")
-    assert "In `atlas-CATNIP_regions.tsv` and `atlas-CATNIPv5_regions.tsv` no region has a parent" in text
+    assert "No region of `atlas-CATNIP_regions.tsv` or `atlas-CATNIPv5_regions.tsv` has a parent" in text
 
     remove_animal(dataset, "45925floxed", report=False)
     assert region_files(dataset) == names

@@ -85,6 +85,13 @@ def test_of_many_cells_some_are_drawn_and_all_are_counted(tmp_path: Path, monkey
     assert places == [round(SCALE * (at % 40 + 0.5) / 40) for at in range(0, 100, 16)]
 
 
+def test_a_table_with_a_cell_outside_of_the_image_is_named(tmp_path: Path) -> None:
+    paths = tables(tmp_path, block([(5, 5, 5), (5, 20, 5)]), block([]))
+    with pytest.raises(DamagedImageError, match=r"key_cells.*has a cell outside of the image") as caught:
+        read(paths, PLANE_5)
+    assert caught.value.image == paths[0]
+
+
 def test_a_table_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     paths = tables(tmp_path, block([(5, 5, 5)]), block([]))
     paths[1].write_bytes(b"no gzip")

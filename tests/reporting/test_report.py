@@ -22,6 +22,7 @@ from catnip2bids.catnip.component_type import Action
 from catnip2bids.cli.app import main
 from catnip2bids.enums import Format, Naming
 from catnip2bids.errors import DatasetError
+from catnip2bids.heatmap_scales import heatmap_scales
 from catnip2bids.packaging import package
 from catnip2bids.regions import DisplayedRegion
 from catnip2bids.reporting import report, save_check_result, write_report
@@ -32,7 +33,7 @@ from catnip2bids.reporting.cohort import CELLS, read_cohort
 from catnip2bids.reporting.sample_status import status_of
 from catnip2bids.reporting.samples import Counts, read_samples
 from catnip2bids.reporting.vega import Vega
-from catnip2bids.reporting.views import heat_picture, heatmap_scales, read_brain, read_heatmaps
+from catnip2bids.reporting.views import heat_picture, read_brain, read_heatmaps
 from catnip2bids.validation.findings import Finding, Severity, ValidationReport
 from catnip2bids.verification.result import Problem
 from in_process import called
@@ -238,6 +239,10 @@ def remove_cell_tables(dataset: Path) -> None:
     """Make a dataset as earlier versions packaged it."""
     for table in dataset.rglob("*.tsv.gz"):
         table.unlink()
+    document = read_json(dataset / PROVENANCE)
+    for run in document["runs"].values():
+        run["cells"] = {}
+    (dataset / PROVENANCE).write_text(json.dumps(document))
 
 
 def test_volumes_and_parents_that_earlier_versions_did_not_write_are_not_invented(dataset: Path) -> None:
@@ -270,6 +275,15 @@ def test_a_table_of_cells_that_is_damaged_is_left_out_and_named(dataset: Path) -
     text = text_of(dataset, f"{KO_PREFIX}.html")
     assert re.search("threshold 10000: [0-9]+ counted", text)
     assert "threshold 15000: the cells drawn are those of the segmentation; not all of them are counted" in text
+
+
+@pytest.mark.parametrize("kind", ["cells", "uncounted"])
+def test_a_table_of_cells_that_is_gone_is_named(dataset: Path, kind: str) -> None:
+    [table] = dataset.glob(f"derivatives/*/sub-45670ko/micr/{KO_PREFIX}*desc-FRSTseg15000_{kind}.tsv.gz")
+    table.unlink()
+    [problem] = report(dataset).problems
+    assert problem == f"{table}: does not exist; bring it back from a copy, or package again"
+    assert "threshold 15000: the cells drawn are those of the segmentation" in text_of(dataset, f"{KO_PREFIX}.html")
 
 
 def test_cells_that_are_damaged_are_left_out_of_the_picture(dataset: Path) -> None:
@@ -544,7 +558,7 @@ def test_heat_maps_are_those_of_their_threshold(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort", KO, exclusion=True, shape=(12, 80, 72), thresholds=(10000, 15000))
     package([tmp_path / "cohort"], tmp_path / "dataset", settings())
     [sample] = read_samples(tmp_path / "dataset", read_provenance(tmp_path / "dataset"))
-    for heat in read_heatmaps(tmp_path / "dataset", sample, heatmap_scales([sample])):
+    for heat in read_heatmaps(tmp_path / "dataset", sample, heatmap_scales([sample.record])):
         for folder, views in (("heatmaps_atlasspace", heat.plain), ("heatmaps_atlasspace_corrected", heat.corrected)):
             if not views:
                 continue
@@ -562,7 +576,7 @@ def test_heat_maps_are_those_of_their_threshold(tmp_path: Path) -> None:
 
 def test_heat_maps_of_all_samples_have_one_scale(drawn: Path) -> None:
     samples = read_samples(drawn, read_provenance(drawn))
-    scales = heatmap_scales(samples)
+    scales = heatmap_scales(sample.record for sample in samples)
     largest: dict[int, float] = {}
     for image in drawn.glob("derivatives/catnip/sub-*/micr/*desc-heatmap*_SPIM.ome.zarr"):
         threshold = int(re.findall(r"desc-heatmap(?:corrected)?(\d+)_", image.name)[0])
@@ -750,6 +764,14 @@ def test_an_outcome_that_cannot_be_read_does_not_keep_the_report_from_being_draw
     (dataset / REPORT / "verification.json").write_text("[]")
     assert report(dataset).problems == ()
     assert "not checked yet: catnip2bids verify" in text_of(dataset)
+
+
+def test_a_dataset_whose_packaging_was_interrupted_is_refused(dataset: Path) -> None:
+    (dataset / "dataset_description.json").unlink()
+    done = called("report", dataset)
+    assert done.returncode == 2
+    assert "dataset_description.json: does not exist: packaging was interrupted" in done.stderr
+    assert "Errno" not in done.stderr
 
 
 def problems_of(dataset: Path) -> list[str]:

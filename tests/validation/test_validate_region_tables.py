@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 import tracemalloc
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from catnip2bids.validation import Severity
 from catnip2bids.validation.cross_checks import cross_check
 from catnip2bids.validation.findings import Finding
 from catnip2bids.validation.tree import read_tree
-from good_dataset import BASE, CELLS_COLUMNS, dataset, good
+from good_dataset import BASE, CELLS_COLUMNS, LABELS, dataset, good
 
 __all__ = ["dataset", "good"]
 
@@ -130,8 +131,9 @@ def test_a_table_of_regions_that_is_no_tree_or_not_of_the_atlas_is_one_finding(
     assert says in finding.message
 
 
+CELL = "1.5\t2\t3\t7.5\t7.4\t11.1\t9\t616.05"
 MANY_CELLS = "".join(
-    f"1\t2\t3\t4\t5\t6\t7\t8\t{n % 2 + 1}\tname\t{'false' if n % 2 else 'true'}\n" for n in range(9999)
+    f"{CELL}\t{n + 1}\t{LABELS[n + 1]}\t{proven}\n" for _ in range(5000) for n, proven in enumerate(("true", "false"))
 )
 HEADER = "\t".join(CELLS_COLUMNS) + "\n"
 TABLES_OF_CELLS: dict[str, tuple[Damage, str, str, str]] = {
@@ -144,6 +146,9 @@ TABLES_OF_CELLS: dict[str, tuple[Damage, str, str, str]] = {
     "region without a count called proven": (
         replaced(CELLS, "\tfalse", "\ttrue"), CELLS, "CELLS_COUNT", "has 1 cells of region 2, and"
     ),
+    "not proven, although the numbers agree": (
+        repack(CELLS, lambda text: text.replace("true", "false")), CELLS, "CELLS_COUNT", "region is called not proven"
+    ),
     "proven by no counts": (remove(COUNTS), CELLS, "CELLS_UNREADABLE", "row 2 has proven 'true', and no table"),
     "proven in part": (replaced(CELLS, "\ttrue", "\tfalse"), CELLS, "CELLS_UNREADABLE", "row 3 has proven 'true'"),
     "perhaps proven": (replaced(CELLS, "\tfalse", "\tmaybe"), CELLS, "CELLS_UNREADABLE", "row 4 has proven 'maybe'"),
@@ -152,6 +157,21 @@ TABLES_OF_CELLS: dict[str, tuple[Damage, str, str, str]] = {
     ),
     "place": (replaced(CELLS, "\n1.5\t", "\nnan\t"), CELLS, "CELLS_UNREADABLE", "row 2 has a cell without a place"),
     "negative place": (replaced(CELLS, "\n1.5\t", "\n-1\t"), CELLS, "CELLS_UNREADABLE", "row 2 has a cell without"),
+    "outside of the image": (
+        replaced(CELLS, "\n1.5\t", "\n99\t"), CELLS, "CELLS_UNREADABLE", "row 2 has a cell outside of the image"
+    ),
+    "outside of the image, uncounted": (
+        replaced(UNCOUNTED, "\n1.5\t2\t", "\n1.5\t99\t"), UNCOUNTED, "CELLS_UNREADABLE", "outside of the image"
+    ),
+    "micrometers": (
+        replaced(CELLS, "\t7.5\t", "\t8.5\t"), CELLS, "CELLS_UNREADABLE", "row 2 has a place of 8.5 um and 1.5 voxels"
+    ),
+    "volume in micrometers": (
+        replaced(CELLS, "616.05", "61.605"), CELLS, "CELLS_UNREADABLE", "a volume of 61.605 um3 and 9 voxels"
+    ),
+    "name of another region": (
+        replaced(CELLS, LABELS[2], LABELS[1]), CELLS, "CELLS_UNREADABLE", f"row 4 has name {LABELS[1]!r} for region 2"
+    ),
     "no volume": (replaced(CELLS, "\t9\t", "\t0\t"), CELLS, "CELLS_UNREADABLE", "row 2 has a cell without a place or"),
     "text as volume": (replaced(CELLS, "\t9\t", "\tx\t"), CELLS, "CELLS_UNREADABLE", "could not convert"),
     "columns": (replaced(CELLS, "z\ty\tx", "x\ty\tz"), CELLS, "CELLS_UNREADABLE", "its columns are not z y x z_um"),
@@ -208,7 +228,10 @@ def test_a_damaged_table_of_cells_is_one_finding(
 
 def test_memory_does_not_grow_with_a_table_of_cells(dataset: Path) -> None:
     n_cells = 50_000
-    rows = "".join(f"{n / 7:.2f}\t2\t3\t4\t5\t6\t7\t8\t1\tname\ttrue\n" for n in range(n_cells))
+    rows = "".join(
+        f"{n % 4}\t2\t3\t{n % 4 * 5}\t7.4\t11.1\t{n + 9}\t{(n + 9) * 68.45:.6g}\t1\t{LABELS[1]}\ttrue\n"
+        for n in range(n_cells)
+    )
     (dataset / CELLS).write_bytes(gzip.compress((HEADER + rows).encode(), 1))
     del rows
     tree = read_tree(dataset)
@@ -226,7 +249,28 @@ def without_new_columns(dataset: Path) -> None:
         (dataset / file).write_text("".join("\t".join(row[:-2]) + "\n" for row in rows))
 
 
+def recorded(n_cells: int) -> Damage:
+    """Let provenance say how many cells there are."""
+    document = {"decisions": [], "runs": {BASE: {"cells": {CELLS: {"n_cells": n_cells}}}}}
+    return lambda dataset: (dataset / "code/catnip2bids/provenance.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("gone", [CELLS, UNCOUNTED])
+def test_a_table_of_cells_that_was_packaged_and_is_gone_is_named(dataset: Path, gone: str) -> None:
+    all_of(recorded(3), remove(gone))(dataset)
+    (finding,) = found(dataset)
+    assert (finding.code, finding.file) == ("CELLS_MISSING", gone)
+
+
+def test_a_table_of_cells_has_as_many_as_when_it_was_packaged(dataset: Path) -> None:
+    recorded(4)(dataset)
+    (finding,) = found(dataset)
+    assert (finding.code, finding.file) == ("CELLS_UNREADABLE", CELLS)
+    assert "it has 3 cells, and had 4 when it was packaged" in finding.message
+
+
 FINE: dict[str, Damage] = {
+    "as many cells as provenance says": recorded(3),
     "dataset of an earlier version": all_of(remove(REGIONS), remove(CELLS), remove(UNCOUNTED), without_new_columns),
     "no cells of a region": repack(CELLS, lambda text: "".join(text.splitlines(keepends=True)[:3])),
     "cells without counts": all_of(remove(COUNTS), repack(CELLS, lambda text: text.replace("true", "false"))),

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.errors import DatasetError
+from catnip2bids.errors import DatasetError, reason_of
 
 CELLS, UNCOUNTED = "_cells.tsv.gz", "_uncounted.tsv.gz"
 """Endings of the tables of cells that a region counts, and of cells that no region counts."""
@@ -84,7 +84,8 @@ def read_cells(path: Path) -> Iterator[CellBlock]:
             while lines := list(islice(iter(lambda: file.readline(_MOST_LINE_BYTES), b""), _BLOCK_ROWS)):
                 yield _block(lines, columns)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); bring it back from a copy, or package again") from error
+        what = f"cannot be read ({reason_of(error)})"
+        raise DatasetError(f"{path}: {what}; bring it back from a copy, or package again") from error
 
 
 def _block(lines: list[bytes], columns: tuple[str, ...]) -> CellBlock:

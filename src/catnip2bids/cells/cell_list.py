@@ -4,7 +4,8 @@ It holds the variable ``cellpixelIDlist``, a cell array with one N x 5 matrix fo
 volume, row, column and slice, from 1, of every voxel of every counted cell. The uid is the label plus a fraction, and
 differs from cell to cell.
 
-Invariant: voxels are read in pieces, and each cell has as many as its volume says, all of them in the image.
+Invariant: voxels are read in pieces, and each cell has as many as its volume says, all of them in the image. No other
+file is read, although HDF5 files can refer to others.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.bids.cell_tables import CellBlock
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import SourceError, reason_of
 from catnip2bids.formatting import format_bytes
 
 _VARIABLE = "cellpixelIDlist"
@@ -42,15 +43,18 @@ def read_cell_list(path: Path, shape: tuple[int, int, int]) -> Iterator[CellBloc
         with h5py.File(path, "r") as file:
             yield from _cells(file, shape)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise SourceError(f"{path}: is not a list of cells as CATNIP writes it ({error}); copy it again") from error
+        what = f"is not a list of cells as CATNIP writes it ({reason_of(error)})"
+        raise SourceError(f"{path}: {what}; copy it again") from error
 
 
 def _cells(file: Any, shape: tuple[int, int, int]) -> Iterator[CellBlock]:
-    variable = file[_VARIABLE]
+    if not isinstance(file.get(_VARIABLE, getlink=True), h5py.HardLink):
+        raise ValueError(f"it has no variable {_VARIABLE}")
+    variable = _stored_here(file[_VARIABLE])
     if not 0 < variable.size <= _MOST_LABELS:
         raise ValueError(f"it has {variable.size:,} labels")
     by_label = {}
-    for voxels in (file[reference] for reference in np.asarray(variable).reshape(-1)):
+    for voxels in (_stored_here(file[reference]) for reference in np.asarray(variable).reshape(-1)):
         if voxels.attrs.get("MATLAB_empty", 0) or voxels.size == 0:
             continue
         if voxels.dtype.kind != "f":
@@ -70,6 +74,13 @@ def _cells(file: Any, shape: tuple[int, int, int]) -> Iterator[CellBlock]:
         by_label[label] = voxels
     for label, voxels in sorted(by_label.items()):
         yield _cells_of_label(label, voxels, shape)
+
+
+def _stored_here(array: Any) -> Any:
+    """Return an array of an HDF5 file, unless its values lie in other files."""
+    if array.external or array.is_virtual:
+        raise ValueError("its values are in another file")
+    return array
 
 
 def _cells_of_label(label: int, voxels: Any, shape: tuple[int, int, int]) -> CellBlock:

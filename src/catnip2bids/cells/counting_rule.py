@@ -126,7 +126,8 @@ class Tally:
         """Return the likely reason why CATNIP counted another number of cells; None if there is none that can be.
 
         Components that CATNIP divides, or that are too small here, can only add cells, and no more than they have
-        voxels for. A box can add or take away cells.
+        voxels for. A box can add or take away cells; there is none of a region that lies between the points of the
+        downsampled grid.
         """
         reasons, (least, largest) = [], rule.size_range
         smallest = max(least, 1) if rule.has_stated_range else 1
@@ -140,6 +141,8 @@ class Tally:
             reasons.append(f"{what}, which CATNIP may have counted: the log states no range of cell sizes")
         if n_cut and n_more >= -n_cut:
             reasons.append(f"{format_count(n_cut, 'component')} at the border of the box in which CATNIP looks")
+        if self.counted[label] and label not in self.boxes:
+            reasons.append("the region is so thin that the box in which CATNIP looks is not known")
         return "; ".join(reasons) or None
 
 

@@ -26,6 +26,7 @@ from catnip2bids.bids.cell_tables import (
     encode_cells,
     encode_header,
 )
+from catnip2bids.bids.dataset_paths import copy_of
 from catnip2bids.bids.provenance import PROVENANCE, CellsRecord, ImageRecord, RunRecord
 from catnip2bids.catnip.components import CELL_LIST
 from catnip2bids.catnip.counts import RegionCount, read_counts
@@ -35,6 +36,7 @@ from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells,
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_list
+from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.result import PackageLog
 from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import inside, safe_path
@@ -54,7 +56,7 @@ class CellsTask:
 
     images: ImagesOfCells
     table: PurePosixPath  # of counted cells, below the dataset
-    cell_list: Path | None  # CATNIP's own, in the source
+    cell_list: Path | None  # CATNIP's own: in the source, or its copy where the source is gone
     counts: Mapping[int, RegionCount]  # CATNIP's table; empty without one
     rule: Rule
     voxel_size_um: Zyx
@@ -85,8 +87,9 @@ class CellsTask:
 
 def cells_tasks(dataset: Path, tasks: RunTasks, record: RunRecord) -> list[CellsTask]:
     """List the tables of cells of a run whose images and tables of counts are all made."""
+    lists = _copied_lists(dataset, tasks)
     copied = [copy.entry for copy in tasks.copies]
-    lists = {entry.threshold: entry.location for entry in copied if entry.component == CELL_LIST}
+    lists |= {entry.threshold: entry.location for entry in copied if entry.component == CELL_LIST}
     found = []
     for images in images_of_cells(record.images):
         table = tasks.cells_target(images.threshold)
@@ -103,6 +106,16 @@ def cells_tasks(dataset: Path, tasks: RunTasks, record: RunRecord) -> list[Cells
             )
         )
     return found
+
+
+def _copied_lists(dataset: Path, tasks: RunTasks) -> dict[int | None, Path]:
+    """Find the copies of CATNIP's lists of cells, by threshold; the source of a copy may be gone."""
+    folder = dataset / copy_of(tasks.name, "")
+    lists: dict[int | None, Path] = {}
+    for path in sorted(without_leftovers(folder.rglob("*.mat"))):
+        if found := CELL_LIST.match(path.relative_to(folder).as_posix()):
+            lists[int(found["threshold"])] = safe_path(dataset, PurePosixPath(path.relative_to(dataset).as_posix()))
+    return lists
 
 
 def _read_counts(path: Path) -> list[RegionCount]:

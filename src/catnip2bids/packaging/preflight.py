@@ -40,6 +40,7 @@ from catnip2bids.plan import (
     AboutDataset,
     Plan,
     PlannedRun,
+    doubtful_copies,
     identity_of,
     kept_reasons,
     make_plan,
@@ -47,7 +48,6 @@ from catnip2bids.plan import (
     read_plan,
     refuse_collisions,
     stated_size_warnings,
-    unknown_of,
     voxel_size_warning,
 )
 from catnip2bids.progress import Progress
@@ -288,7 +288,11 @@ def _run_warnings(checked: Sequence[tuple[Run, CheckedPlan]]) -> list[str]:
     unit_warnings = {size_um: voxel_size_unit_warning(size_um) for _, size_um in sized}
     return [
         *(warning for run in runs for warning in run.all_warnings),
-        *(text for run, plan in checked for text in (*unknown_of(run, plan.planned), *kept_reasons(run, plan.planned))),
+        *(
+            text
+            for run, plan in checked
+            for text in (*doubtful_copies(run, plan.planned), *kept_reasons(run, plan.planned))
+        ),
         *(warning for _, plan in checked for warning in plan.warnings),
         *filter(None, unit_warnings.values()),
         *(text for run, size in sized if not unit_warnings[size] and (text := voxel_size_warning(run, size))),

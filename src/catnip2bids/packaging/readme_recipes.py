@@ -69,9 +69,10 @@ def recipes(dataset: Path, provenance: Provenance, counts: PurePosixPath) -> str
 
 
 def _choose_counts(dataset: Path, folder: PurePosixPath) -> _Counted | None:
-    """Choose a stain, the lowest threshold, tables that are not corrected, and a region; None if there are no counts.
+    """Choose the stain of most tables, its lowest threshold, and a region; None if there are no counts.
 
-    The tables of samples are read, one after the other, because counts.tsv may be large.
+    Tables that are not corrected are preferred. The tables of samples are read, one after the other, because counts.tsv
+    may be large.
     """
     kinds: dict[Path, tuple[bool, int, str]] = {}
     for path in sorted(without_leftovers((dataset / folder).glob("sub-*/micr/*_counts.tsv"))):
@@ -80,7 +81,10 @@ def _choose_counts(dataset: Path, folder: PurePosixPath) -> _Counted | None:
             kinds[path] = (counted[1], counted[0], entities.get("stain", UNKNOWN))
     if not kinds:
         return None
-    is_corrected, threshold, stain = first = min(kinds.values())
+    n_tables = Counter(stain for _, _, stain in kinds.values())
+    is_corrected, threshold, stain = first = min(
+        kinds.values(), key=lambda kind: (kind[0], -n_tables[kind[2]], kind[1], kind[2])
+    )
     n_cells: Counter[str] = Counter()
     known: set[str] = set()
     for path in (path for path, kind in kinds.items() if kind == first):
@@ -91,8 +95,7 @@ def _choose_counts(dataset: Path, folder: PurePosixPath) -> _Counted | None:
     if not n_cells:
         return None
     region = max(known or n_cells, key=lambda name: (n_cells[name], name))
-    n_stains = len({stain for _, _, stain in kinds.values()})
-    return _Counted(folder / "counts.tsv", threshold, is_corrected, stain if n_stains > 1 else None, region)
+    return _Counted(folder / "counts.tsv", threshold, is_corrected, stain if len(n_tables) > 1 else None, region)
 
 
 def _first_image(provenance: Provenance) -> tuple[str, ImageRecord] | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from catnip2bids.atomic_write import write_text
 from catnip2bids.enums import Naming
+from catnip2bids.formatting import format_choices
 from catnip2bids.packaging.existing_dataset import read_text
 from catnip2bids.paths import SafePath
 
@@ -212,9 +213,9 @@ def _about_parents(without_parents: Sequence[str]) -> str:
     text = "`parent` comes from CATNIP's atlas table, which does not tell the parents of groups."
     if not without_parents:
         return text
-    tables = " and ".join(f"`{name}`" for name in without_parents)
+    tables = format_choices([f"`{name}`" for name in sorted(without_parents)])
     return (
-        f"{text} In {tables} no region has a parent: CATNIP's atlases since v5 name none, and neither do its tables of "
+        f"{text} No region of {tables} has a parent: CATNIP's atlases since v5 name none, and neither do its tables of "
         "counts. If the atlas is one of v1 to v4, package again with `--atlas-table` to add them."
     )
 

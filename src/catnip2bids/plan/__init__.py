@@ -10,7 +10,7 @@ from catnip2bids.plan.checks import (
     stated_size_warnings,
     voxel_size_warning,
 )
-from catnip2bids.plan.default_plan import default_entry, kept_reasons, make_plan, problems_of, unknown_of
+from catnip2bids.plan.default_plan import default_entry, doubtful_copies, kept_reasons, make_plan, problems_of
 from catnip2bids.plan.model import AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.plan.toml import read_plan, refuse_plan_file, to_toml, write_plan
 
@@ -23,6 +23,7 @@ __all__ = [
     "RunIdentity",
     "ScanReport",
     "default_entry",
+    "doubtful_copies",
     "identity_of",
     "kept_reasons",
     "make_plan",
@@ -34,7 +35,6 @@ __all__ = [
     "report_on",
     "stated_size_warnings",
     "to_toml",
-    "unknown_of",
     "voxel_size_warning",
     "write_plan",
 ]

@@ -15,7 +15,7 @@ from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.errors import PlanError, SourceError, UsageError
 from catnip2bids.leftovers import LEFT_BEHIND
-from catnip2bids.plan.default_plan import make_plan, problems_of, unknown_of
+from catnip2bids.plan.default_plan import doubtful_copies, make_plan, problems_of
 from catnip2bids.plan.model import Plan, PlannedEntry, PlannedRun
 from catnip2bids.scanning import Entry, Run, Scan, with_slice_numbers
 from catnip2bids.volume import NiftiVolume, format_voxel_size, stated_voxel_size
@@ -202,7 +202,7 @@ def report_on(found: Scan) -> ScanReport:
     for run, planned in zip(found.runs, plan.runs, strict=True):
         problems += problems_of(run, planned).values()
         warnings += run.all_warnings
-        warnings += unknown_of(run, planned)
+        warnings += doubtful_copies(run, planned)
         unknown = [what for what in ("subject", "sample") if getattr(planned, what) is None]
         if unknown:
             warnings.append(f"{run.folder}: the {' and the '.join(unknown)} must be filled in: no name tells")

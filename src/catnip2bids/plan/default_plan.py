@@ -23,7 +23,7 @@ from catnip2bids.scanning import Entry, Run, Scan, files_below
 
 _TIFF = re.compile(r"(\.ome)?\.(tiff?|btf)$", re.IGNORECASE)
 SMALL_BYTES = 64 * 2**20
-"""Unknown entries are copied up to this size."""
+"""Unknown entries are copied up to this size; larger copies of known ones are warned of."""
 
 
 def make_plan(found: Scan) -> Plan:
@@ -104,17 +104,21 @@ def _stands_beside(entry: Entry, other: Entry, role: str) -> bool:
     )
 
 
-def unknown_of(run: Run, planned: PlannedRun) -> list[str]:
-    """Return warnings about unknown entries that are copied by default."""
+def doubtful_copies(run: Run, planned: PlannedRun) -> list[str]:
+    """Return warnings about entries that are copied by default, and that are unknown or large."""
     lines = {entry.source: entry for entry in planned.entries}
     return [
-        f"{entry.location}: {_unknown(entry)}; it is copied, unless the plan excludes it"
+        f"{entry.location}: {_doubt(entry)}; it is copied, unless the plan excludes it"
         for entry in run.entries
-        if entry.component is None
+        if (entry.component is None or entry.n_bytes > SMALL_BYTES)
         and not entry.problems
         and lines[entry.path].action == Action.COPY
         and lines[entry.path] == default_entry(entry, run)
     ]
+
+
+def _doubt(entry: Entry) -> str:
+    return _unknown(entry) if entry.component is None else f"has {format_bytes(entry.n_bytes)}"
 
 
 def _unknown(entry: Entry) -> str:

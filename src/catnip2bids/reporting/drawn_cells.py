@@ -107,13 +107,14 @@ def read_sample_cells(
 ) -> SampleCells:
     """Read the tables of counted and of uncounted cells; shape and voxel size are (z, y, x) of the image.
 
-    A cell is in a slab if a sphere of its volume reaches into it. Raises DamagedImageError if a table cannot be read.
+    A cell is in a slab if a sphere of its volume reaches into it. Raises DamagedImageError if a table cannot be read
+    or has cells outside of the image.
     """
     grid, proven, n_uncounted = _Grid(shape, voxel_size_um), dict[int, bool](), Counter[str]()
     counted, uncounted = ([_Places() for _ in slabs] for _ in range(2))
     n_counted = 0
     for table, kinds in zip(tables, (counted, uncounted), strict=True):
-        for block in _blocks(table):
+        for block in _blocks(table, shape):
             for slab, places in zip(slabs, kinds, strict=True):
                 places.add(_places(block, slab, grid))
             n_uncounted.update(block.reasons)
@@ -133,9 +134,14 @@ def read_sample_cells(
     )
 
 
-def _blocks(table: Path) -> Iterator[CellBlock]:
+def _blocks(table: Path, shape: tuple[int, int, int]) -> Iterator[CellBlock]:
+    if not table.is_file():
+        raise DamagedImageError(table, "does not exist; bring it back from a copy, or package again")
     try:
-        yield from read_cells(table)
+        for block in read_cells(table):
+            if not ((block.centres > -1) & (block.centres < shape)).all():
+                raise DamagedImageError(table, "has a cell outside of the image")
+            yield block
     except DatasetError as error:
         raise DamagedImageError(table, str(error).removeprefix(f"{table}: ")) from error
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import tifffile
 
 from catnip2bids.enums import Kind
-from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.errors import DatasetError, SourceError, reason_of
 from catnip2bids.formatting import format_bytes, format_shape
 from catnip2bids.ome import choose_display, downsample
 from catnip2bids.volume import TiffStack, open_tiff, page_offsets
@@ -152,7 +152,7 @@ def _naming(image: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise DamagedImageError(image, f"cannot be read ({error}); bring it back from a copy") from error
+        raise DamagedImageError(image, f"cannot be read ({reason_of(error)}); bring it back from a copy") from error
 
 
 class _ZarrLevels:

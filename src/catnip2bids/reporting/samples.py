@@ -243,7 +243,8 @@ def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
             cells = {index: _count(path, row["cell_count"]) for index, row in rows.items()}
             tables = (path.with_name(stem + CELLS), path.with_name(stem + UNCOUNTED))
             volumes = _volumes_mm3(path, rows, _voxel_mm3(run))
-            found.append(Counts(*counted, cells, volumes, tables if all(map(Path.is_file, tables)) else ()))
+            are_there = tables[0].relative_to(dataset).as_posix() in run.cells or all(map(Path.is_file, tables))
+            found.append(Counts(*counted, cells, volumes, tables if are_there else ()))
     return tuple(sorted(found, key=lambda counts: (counts.threshold, counts.corrected)))
 
 

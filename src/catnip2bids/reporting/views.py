@@ -101,6 +101,8 @@ class Heatmaps:
     largest: float  # value shown as white
     plain: tuple[Picture, ...]  # along z, y and x; empty if that heat map does not exist
     corrected: tuple[Picture, ...]
+    plain_image: str  # file names; empty likewise
+    corrected_image: str
 
 
 @dataclass(frozen=True)
@@ -261,17 +263,8 @@ def _preview(dataset: Path, image: SampleImage) -> Preview:
     return Preview(dataset / image.path, image.record.shape, image.voxel_size_um, kind_of(image.record.role))
 
 
-def heatmap_scales(samples: Sequence[Sample]) -> dict[int | None, float]:
-    """Return the largest value of all heat maps of a cohort, by threshold."""
-    scales: dict[int | None, float] = {}
-    for sample in samples:
-        for image in (*sample.heatmaps(is_corrected=False), *sample.heatmaps(is_corrected=True)):
-            scales[image.threshold] = max(scales.get(image.threshold, 0.0), image.record.value_range[1])
-    return scales
-
-
 def read_heatmaps(dataset: Path, sample: Sample, scales: Mapping[int | None, float]) -> list[Heatmaps]:
-    """Project the plain and corrected heat maps of each threshold; `scales` has the largest value of each."""
+    """Project the plain and corrected heat maps of each threshold; `scales` has the value shown as white of each."""
     plain = {found.threshold: found for found in sample.heatmaps(is_corrected=False)}
     corrected = {found.threshold: found for found in sample.heatmaps(is_corrected=True)}
     found = []
@@ -279,7 +272,8 @@ def read_heatmaps(dataset: Path, sample: Sample, scales: Mapping[int | None, flo
         before, after = (_heat_values(dataset, maps.get(threshold)) for maps in (plain, corrected))
         largest = scales[threshold]
         views = (_heat_pictures(before, largest, None), _heat_pictures(after, largest, before))
-        found.append(Heatmaps(threshold, largest, *views))
+        names = ("" if image is None else image.path.name for image in (plain.get(threshold), corrected.get(threshold)))
+        found.append(Heatmaps(threshold, largest, *views, *names))
     return found
 
 

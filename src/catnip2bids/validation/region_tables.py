@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from catnip2bids.formatting import format_count
 from catnip2bids.validation.findings import Finding, error
-from catnip2bids.validation.sidecars import read_geometry
+from catnip2bids.validation.sidecars import Geometry, read_geometry
 from catnip2bids.validation.tables import CHECK, Row, TableError, read_lines, rows_of, tables_named
 from catnip2bids.validation.tree import COUNTS_FOLDERS, Image, Tree, parse_name
 
@@ -50,12 +50,19 @@ def check_densities(tree: Tree) -> Iterator[Finding]:
 
 def _voxel_mm3(tree: Tree, counts: PurePosixPath) -> float | None:
     """Return the volume of a voxel in which a sample was counted; None for several samples, or without an image."""
-    run = _run_of(counts.name)
+    geometry = geometry_of_sample(tree, counts)
+    return None if geometry is None else math.prod(geometry.voxel_size_xyz_um) / _UM3_PER_MM3
+
+
+def geometry_of_sample(tree: Tree, table: PurePosixPath) -> Geometry | None:
+    """Return the geometry of the images in which the cells of a table lie; None for several samples, or no image."""
+    run = _run_of(table.name)
     if "sub" not in run:
         return None
-    native = (image for image in tree.images if _run_of(image.path.name) == run and _is_native(image))
-    geometry = next((found for image in native if (found := read_geometry(tree.root, image)) is not None), None)
-    return None if geometry is None else math.prod(geometry.voxel_size_xyz_um) / _UM3_PER_MM3
+    desc = parse_name(table.name).entities.get("desc")
+    native = [image for image in tree.images if _run_of(image.path.name) == run and _is_native(image)]
+    native.sort(key=lambda image: image.name.entities.get("desc") != desc)
+    return next((found for image in native if (found := read_geometry(tree.root, image)) is not None), None)
 
 
 def _run_of(name: str) -> Mapping[str, str]:

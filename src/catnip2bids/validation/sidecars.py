@@ -38,9 +38,9 @@ _error = partial(error, CHECK)
 
 @dataclass(frozen=True)
 class Geometry:
-    """Number of planes of an image and its voxel size along (x, y, z) in micrometers, as BIDS orders them."""
+    """Shape (z, y, x) of an image and its voxel size along (x, y, z) in micrometers, as BIDS orders them."""
 
-    n_planes: int
+    shape: tuple[int, int, int]
     voxel_size_xyz_um: tuple[float, float, float]
 
 
@@ -54,7 +54,7 @@ def read_geometry(root: Path, image: Image) -> Geometry | None:
     except SourceError:
         return None
     z, y, x = pixels.voxel_size_um
-    return Geometry(pixels.shape[0], (x, y, z))
+    return Geometry(pixels.shape, (x, y, z))
 
 
 def _geometry_of_zarr(folder: Path) -> Geometry:
@@ -65,7 +65,8 @@ def _geometry_of_zarr(folder: Path) -> Geometry:
         raise SourceError("it has no axes z, y and x")
     scale, _ = multiscale.placement(multiscale.levels[0])
     x, y, z = (scale[names.index(axis)] for axis in "xyz")
-    return Geometry(shape[names.index("z")], (x, y, z))
+    n_planes, n_rows, n_columns = (shape[names.index(axis)] for axis in "zyx")
+    return Geometry((n_planes, n_rows, n_columns), (x, y, z))
 
 
 def check_readable(tree: Tree) -> Iterator[Finding]:
@@ -92,10 +93,27 @@ def check_provenance(tree: Tree) -> Iterator[Finding]:
 
 def packaged_images(tree: Tree) -> Iterator[str]:
     """Yield the images that provenance lists, as POSIX paths; none if it cannot be read, as `check_provenance` says."""
+    for images in _of_runs(tree, "images"):
+        yield from images
+
+
+def packaged_cells(tree: Tree) -> dict[str, int | None]:
+    """Return the tables of cells that provenance lists, as POSIX paths, and how many cells each has, if it says so."""
+    numbers = {
+        table: record.get("n_cells") if isinstance(record, dict) else None
+        for cells in _of_runs(tree, "cells")
+        for table, record in cells.items()
+    }
+    return {table: n if isinstance(n, int) else None for table, n in numbers.items()}
+
+
+def _of_runs(tree: Tree, field: str) -> Iterator[dict[str, Any]]:
+    """Yield one field of each run of provenance, if it is an object."""
     runs = _content(tree.root / _PROVENANCE).get("runs")
     for run in runs.values() if isinstance(runs, dict) else ():
-        images = run.get("images") if isinstance(run, dict) else None
-        yield from images if isinstance(images, dict) else ()
+        found = run.get(field) if isinstance(run, dict) else None
+        if isinstance(found, dict):
+            yield found
 
 
 def check_pixel_sizes(tree: Tree) -> Iterator[Finding]:

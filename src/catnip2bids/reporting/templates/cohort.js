@@ -162,6 +162,9 @@
       const link = Object.assign(document.createElement("a"), { href: `./${encodeURIComponent(sample.page)}`, textContent: sample.name });
       const title = document.createElement("h3");
       title.append(link);
+      const inViewer = Object.assign(document.createElement("p"), { className: "viewer needs-viewer" });
+      Object.assign(inViewer.dataset, { image: sample.image, position: sample.position, what: "these slices" });
+      offerViewer(inViewer);
       const facts = document.createElement("dl");
       for (const [name, value] of sample.facts) {
         facts.append(Object.assign(document.createElement("dt"), { textContent: name }), Object.assign(document.createElement("dd"), { textContent: value }));
@@ -173,7 +176,7 @@
         grid.append(...row.map(picture => pictureOf(picture, n)));
         slices.append(grid);
       }
-      box.replaceChildren(title, facts, slices);
+      box.replaceChildren(title, ...(sample.position ? [inViewer] : []), facts, slices);
       if (sample.heat_scale) box.append(
         Object.assign(document.createElement("div"), { className: "scale" }),
         Object.assign(document.createElement("p"), { className: "dim", textContent: `heat map, ${sample.heat_scale} cells nearby (black to white)` }),
