@@ -153,7 +153,7 @@ def _write_cells(table: Path, n_cells: int, columns: tuple[str, ...], reasons: t
         file.write(encode_header(columns))
         for first in range(0, n_cells, 2**16):
             n = min(2**16, n_cells - first)
-            places, volumes = random.random((n, 3)) * _LARGE, random.integers(50, 900, n)
+            places, volumes = random.random((n, 3)) * (np.array(_LARGE) - 1), random.integers(50, 900, n)
             regions = np.zeros(n, np.int64) if reasons else random.integers(1, _N_REGIONS + 1, n)
             cells = CellBlock(places, volumes, regions, np.zeros(n, np.bool_), reasons * n)
             file.write(encode_cells(cells, _LARGE_VOXEL_UM, {}))

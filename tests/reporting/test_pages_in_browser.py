@@ -574,6 +574,30 @@ def test_plots_and_tables_fit_a_phone(browser: Browser, dataset: Path, name: str
         )
         assert max(widths) <= PHONE[0]
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+        rooms = page.evaluate(
+            "[...document.querySelectorAll('.scroll')].map(box => [box.scrollWidth, box.clientWidth])"
+        )
+        assert [shown for shown, room in rooms if shown > room] == []
+        heads = page.locator("table.data >> nth=0").locator("thead th").all_inner_texts()
+        cells = page.locator("table.data >> nth=0").locator("tbody tr >> nth=0").locator("td:not(:first-child)")
+        assert [cell.get_attribute("data-head") for cell in cells.all()] == heads[1:]
+
+
+@pytest.mark.slow
+def test_long_tables_show_their_first_rows(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, _ = page
+    opened.goto(address(dataset))
+    opened.evaluate("""() => {
+        const table = document.getElementById("comparison");
+        while (table.tBodies[0].rows.length < 40) table.tBodies[0].append(table.tBodies[0].rows[1].cloneNode(true));
+        table.dispatchEvent(new Event("refill"));
+    }""")
+    rows = opened.locator("#comparison tbody tr:visible")
+    assert rows.count() == 25
+    opened.get_by_role("button", name="show all 40 rows").click()
+    assert rows.count() == 40
+    opened.get_by_role("button", name="show the first 25 rows").click()
+    assert rows.count() == 25
 
 
 @pytest.mark.slow

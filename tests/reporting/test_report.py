@@ -566,8 +566,8 @@ def test_heat_maps_are_those_of_their_threshold(tmp_path: Path) -> None:
             whole = source_planes(next((run / "heatmaps_atlasspace").glob(f"*{heat.threshold}*.tif")))
             assert heat.largest == whole.max()
             for axis, view in enumerate(views):
-                shown, before = (np.nan_to_num(found).max(axis=axis) for found in (values, whole))
-                lost = shown < before
+                shown = np.nan_to_num(values).max(axis=axis)
+                lost = shown < np.nan_to_num(whole).max(axis=axis)
                 if axis == 2:
                     shown, lost = shown.T, lost.T
                 assert view.address == heat_picture(shown, heat.largest, lost), (heat.threshold, folder, axis)
