@@ -118,10 +118,11 @@ def test_what_is_pinned_for_development_is_allowed() -> None:
 
 
 def test_the_citation_is_of_this_version() -> None:
-    """https://github.com/citation-file-format: these keys have to be there, and these values are ours."""
+    """https://github.com/citation-file-format: the first keys have to be there, and these values are ours."""
     text = (REPO / "CITATION.cff").read_text(encoding="utf-8")
     citation = dict(re.findall(r"^([a-z-]+):[ \n]+(\S.*)$", text, re.MULTILINE))
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
     project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"abstract", "type", "keywords", "date-released"} <= citation.keys()
     assert (citation["version"], citation["license"]) == (catnip2bids.__version__, project["license"])
     assert re.findall(r"^  - name: (.+)$", text, re.MULTILINE) == [author["name"] for author in project["authors"]]

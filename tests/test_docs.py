@@ -58,7 +58,11 @@ SIZES_ON_OTHER_PAGES = {
 WITH_PLOTS = ("README.md", "tutorial.md", "report.md")
 """Pages on which reports are drawn with plots."""
 MADE_BY_THE_BUILD = "pictures/"
-MADE_BY_THE_PAGE = {"README.md": ["dataset"], "own-data.md": ["cohort", "atlas_info.txt"]}
+MADE_BY_THE_PAGE = {
+    "README.md": ["dataset"],
+    "own-data.md": ["cohort", "atlas_info.txt"],
+    "curate.md": ["cohort", "atlas_info.txt"],
+}
 """What is not there before the page is followed."""
 
 
@@ -156,7 +160,8 @@ def check_plan(text: str, folder: Path) -> None:
         (folder / "plan-of-the-page.toml").write_text(text, encoding="utf-8")
         read_plan(folder / "plan-of-the-page.toml")
     else:
-        AboutDataset.model_validate(tomllib.loads(text))
+        document = tomllib.loads(text)
+        AboutDataset.model_validate(document.get("dataset", document))
 
 
 def test_sizes_in_the_tutorial_are_those_of_the_demo() -> None:
@@ -220,3 +225,25 @@ def test_ratios_beside_other_tools_are_those_that_were_measured() -> None:
     claimed = re.findall(r"\d+\.\d+", (DOCS / "explanation/other-tools.md").read_text(encoding="utf-8"))
     assert len(claimed) >= 5
     assert [ratio for ratio in claimed if f" {ratio} |" not in measured] == []
+
+
+UNITS = {"GB": 1, "TB": 1000, "s": 1, "min": 60, "h": 3600}
+"""In GB, and in seconds."""
+
+
+def test_times_for_large_data_follow_from_what_was_measured() -> None:
+    measured = (DOCS / "explanation/performance.md").read_text(encoding="utf-8")
+    page = (DOCS / "explanation/sizes.md").read_text(encoding="utf-8")
+    a_command = r"^\| `(?:package`: |verify`|restore`)[^|]*\| ([\d.]+) \| [\d.]+ \| [\d.]+ \|$"
+    package, verify, restore = re.findall(a_command, measured, re.MULTILINE)
+    assert re.findall(r"\| 7\.5 GB in ([\d.]+) s \|", page) == [package, verify, restore]
+    two, eight = re.findall(r"^\| (?:2|8) \| [\d.]* *\| ([\d.]+) \|$", measured, re.MULTILINE)
+    assert float(eight) / float(two) == pytest.approx(1 / 3, rel=0.1), "with 8 cores in a third of the time"
+    rows = re.findall(r"^\| ([\d.]+ [GT]B) \|(.+)\|$", page, re.MULTILINE)
+    assert len(rows) == 5
+    for files, others in rows:
+        n_gb, *values = [float(text.split()[0]) * UNITS[text.split()[1]] for text in (files, *others.split("|"))]
+        pixels_gb = n_gb / 0.4
+        times = [pixels_gb / 7.5 * float(seconds) for seconds in (package, package, verify, restore)]
+        times[1] /= 3
+        assert values == pytest.approx([pixels_gb, 0.35 * pixels_gb, *times], rel=0.05)

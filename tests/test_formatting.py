@@ -4,13 +4,13 @@ import pytest
 
 from catnip2bids.engine import parse_bytes
 from catnip2bids.formatting import (
+    first_problems,
     format_bytes,
     format_bytes_up,
     format_count,
     format_duration,
     format_list,
     format_planes,
-    format_problems,
     format_range,
     format_ranges,
     format_shape,
@@ -28,9 +28,9 @@ def test_things_are_counted(n: int, thing: str, text: str) -> None:
     assert format_count(n, thing) == text
 
 
-def test_problems_stand_on_lines_and_those_after_the_tenth_are_counted() -> None:
-    assert format_problems(["a"] * 10) == "\n".join(["a"] * 10)
-    assert format_problems([*["a"] * 10, "b", "c"]).endswith("a\nand 2 more")
+def test_problems_after_the_tenth_are_counted() -> None:
+    assert first_problems(["a"] * 10) == ["a"] * 10
+    assert first_problems([*["a"] * 10, "b", "c"]) == [*["a"] * 10, "and 2 more"]
 
 
 @pytest.mark.parametrize(

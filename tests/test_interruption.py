@@ -50,6 +50,18 @@ with ending_when_interrupted():
     except BaseException as error:
         raise RuntimeError("something else") from error
 """
+_IN_AN_EXTENSION = """
+import os, signal, sys
+from catnip2bids.interruption import ending_when_interrupted
+
+def interrupt(event, arguments):
+    if event == "import" and arguments[0] == "ml_dtypes":
+        os.kill(os.getpid(), signal.SIGINT)
+
+with ending_when_interrupted():
+    sys.addaudithook(interrupt)
+    import tensorstore  # whose C++ imports the other one, and turns its errors into ImportError
+"""
 
 
 def ended(script: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -81,7 +93,7 @@ def test_the_package_imports_nothing_before_the_program_can_handle_ctrl_c() -> N
     assert "signal" not in done.stdout
 
 
-@pytest.mark.parametrize("script", [_CAUGHT, _DROPPED, _TURNED_INTO_ANOTHER_ERROR])
+@pytest.mark.parametrize("script", [_CAUGHT, _DROPPED, _TURNED_INTO_ANOTHER_ERROR, _IN_AN_EXTENSION])
 def test_an_interruption_that_the_block_lost_is_raised_at_its_end(script: str) -> None:
     done = ended(script)
     assert (done.returncode, done.stderr) == (130, "error: interrupted; run the same command again to go on\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from catnip2bids.errors import DatasetError
-from catnip2bids.paths import beside, exists, safe_path
+from catnip2bids.paths import beside, exists, is_within, safe_path
 
 
 @pytest.mark.parametrize("path", ["a", "a/b", "a/../b", "./a", "a b/ä", "...", ".hidden"])
@@ -45,3 +45,23 @@ def test_what_is_beside_has_a_name_without_folders(tmp_path: Path, name: str) ->
 def test_a_name_that_is_too_long_does_not_exist(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     assert [exists(tmp_path / name) for name in ("a", "b", "a/b", "a" * 300, "a\0", "\ud800")] == [True, *[False] * 5]
+
+
+@pytest.mark.parametrize(
+    ("path", "found"), [(".", True), ("a", True), ("new/deep", True), ("..", False), ("../folder2", False)]
+)
+def test_what_is_within_a_folder(tmp_path: Path, path: str, found: bool) -> None:
+    (tmp_path / "folder/a").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("folder")
+    for folder in ("folder", "link"):
+        assert is_within(tmp_path / "folder" / path, tmp_path / folder) is found
+
+
+def test_a_folder_is_recognised_under_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file system ignores case, or a folder is mounted twice, resolved paths do not tell."""
+    (tmp_path / "folder/a").mkdir(parents=True)
+    (tmp_path / "FOLDER").symlink_to("folder")
+    monkeypatch.setattr(Path, "resolve", Path.absolute)
+    assert is_within(tmp_path / "FOLDER/a/new", tmp_path / "folder")
+    assert not is_within(tmp_path / "new", tmp_path / "folder")
+    assert not is_within(tmp_path / ("n" * 300), tmp_path / "folder")

@@ -45,7 +45,7 @@ def photograph(browser: Browser, path: Path, kind: str, folder: Path) -> None:
     page.goto(path.as_uri())
     page.wait_for_function("!document.querySelector('canvas[aria-busy]')")
     page.wait_for_timeout(600)
-    target = folder / f"{path.stem.partition('_')[0]}-{kind}"
+    target = folder / f"{path.stem}-{kind}"
     if kind == "print":
         page.pdf(path=target.with_suffix(".pdf"), format="A4", print_background=False)
     else:

@@ -91,7 +91,8 @@ def take_pictures(work: Path) -> None:
                 show(page, path)
                 page.screenshot(path=folder / name)
         with _naming("viewer.png"), view(dataset) as viewing:
-            _show_viewer(page, f"{viewing.list_url}v/0")
+            page.goto(f"{viewing.list_url}v/0")
+            wait_for_viewer(page)
             page.screenshot(path=folder / "viewer.png")
 
 
@@ -150,8 +151,8 @@ def _naming(picture: str) -> Iterator[None]:
         raise PictureError(f"{picture}: {error}") from error
 
 
-def _show_viewer(page: Page, address: str) -> None:
-    page.goto(address)
+def wait_for_viewer(page: Page) -> None:
+    """Wait until the viewer has drawn everything."""
     page.wait_for_function(_VIEWER_IS_READY, timeout=_VIEWER_TIMEOUT_MS)
     page.wait_for_timeout(1500)
 

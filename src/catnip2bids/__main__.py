@@ -7,6 +7,10 @@ import sys
 
 _INTERRUPTED = 130  # 128 + SIGINT, as in `interruption`
 
+if sys.platform == "win32":
+    sys.stderr.write("error: catnip2bids does not run on Windows; install it in WSL, the Windows Subsystem for Linux\n")
+    sys.exit(2)
+
 try:
     import gc
 

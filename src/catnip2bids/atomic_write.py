@@ -20,7 +20,7 @@ from pathlib import Path, PurePath
 
 from catnip2bids.errors import DatasetError, NoSpaceError, ReadError, SourceError, UsageError, WriteError
 from catnip2bids.locks import LOCK, wait_for_workers
-from catnip2bids.paths import SafePath, beside, safe_path
+from catnip2bids.paths import SafePath, beside, is_within, safe_path
 
 PARTIAL = ".partial"
 """The ending of the temporary name of an output."""
@@ -32,16 +32,13 @@ _OLD = f".old{PARTIAL}"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_NAME_BYTES = 255 - len(f".{_OLD}")
 """The longest name for which temporary names still fit into the 255 bytes that file systems allow."""
-_LONGEST_PATH_BYTES = 4095 - (255 - LONGEST_NAME_BYTES)
-"""The same for whole paths, for which Linux allows 4095 bytes."""
 
 
 def refuse_overlap(source: Path, output: Path) -> None:
     """Raise UsageError if source and output are the same, or one contains the other."""
-    one, other = source.resolve(), output.resolve()
-    if other.is_relative_to(one):
+    if is_within(output, source):
         raise UsageError(f"{output}: is inside {source}, which is only read; give a folder outside of it")
-    if one.is_relative_to(other):
+    if is_within(source, output):
         raise UsageError(f"{output}: holds {source}, which is only read; give another folder")
 
 
@@ -50,9 +47,14 @@ def too_long(path: PurePath, folder: Path | None = None) -> str | None:
     if (n_bytes := len(os.fsencode(path.name))) > LONGEST_NAME_BYTES:
         return f"its name has {n_bytes} bytes, and may have {LONGEST_NAME_BYTES}"
     n_bytes = 0 if folder is None else len(os.fsencode(folder.absolute() / path))
-    if n_bytes > _LONGEST_PATH_BYTES:
-        return f"its path below {folder} would have {n_bytes:,} bytes, and may have {_LONGEST_PATH_BYTES:,}"
+    if n_bytes > (most_bytes := _longest_path_bytes()):
+        return f"its path below {folder} would have {n_bytes:,} bytes, and may have {most_bytes:,}"
     return None
+
+
+def _longest_path_bytes() -> int:
+    """Return the longest path for which temporary names still fit: systems count a zero byte at the end, too."""
+    return os.pathconf("/", "PC_PATH_MAX") - 1 - (255 - LONGEST_NAME_BYTES)  # 4096 on Linux, 1024 on macOS
 
 
 @contextmanager

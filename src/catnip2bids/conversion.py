@@ -30,7 +30,7 @@ from catnip2bids.enums import (
     voxel_size_unit_warning,
 )
 from catnip2bids.errors import SourceError, UsageError
-from catnip2bids.formatting import format_choices, format_count, format_problems, format_shape
+from catnip2bids.formatting import first_problems, format_choices, format_count, format_shape
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import lock_output
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, color_of_label, is_label_type
@@ -194,7 +194,7 @@ def _complete_volume(source: Path, slice_number: str | None, progress: Progress)
         progress.note(ignored(leftovers))
     inspection = inspect_volume(source, slice_number)
     if inspection.volume is None or inspection.problems:
-        raise SourceError(format_problems(inspection.problems))
+        raise SourceError(*first_problems(inspection.problems))
     for warning in inspection.warnings:
         progress.warning(warning)
     for note in inspection.notes:

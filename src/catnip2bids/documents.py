@@ -144,7 +144,7 @@ def refuse_foreign(dataset: Path) -> None:
     found = [f"{path}: {what}" for path, what in foreign(dataset)]
     if found:
         more = [f"and {format_count(len(found) - _SHOWN, 'more file')} like this"] if len(found) > _SHOWN else []
-        raise DatasetError("\n".join([*found[:_SHOWN], *more]))
+        raise DatasetError(*found[:_SHOWN], *more)
 
 
 def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:

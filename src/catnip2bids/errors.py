@@ -10,10 +10,14 @@ from contextlib import contextmanager
 
 
 class Catnip2bidsError(Exception):
-    """Base class of all errors that the user can act upon. The message is complete as it is."""
+    """Base class of all errors that the user can act upon. Each argument is a complete line of the message."""
 
     exit_code = 2
     """Exit code of the command line: 2 if nothing was done, 1 if the work began and stopped."""
+
+    def __str__(self) -> str:
+        """Return all lines of the message."""
+        return "\n".join(map(str, self.args))
 
 
 class UsageError(Catnip2bidsError):
@@ -68,6 +72,11 @@ class WorkerError(Catnip2bidsError):
     """A worker process died. All files with their final names are complete."""
 
     exit_code = 1
+
+
+def reason_of(error: BaseException) -> str:
+    """Say why something failed: an error of the system without its number and the path, which the message names."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def refuse_without_memory(error: BaseException, what: object) -> None:

@@ -32,10 +32,10 @@ def format_list(items: Sequence[str], n_all: int | None = None) -> str:
     return shown if n_more <= 0 else f"{shown} and {n_more:,} more"
 
 
-def format_problems(problems: Sequence[str]) -> str:
-    """Write a problem a line; count those after the tenth."""
+def first_problems(problems: Sequence[str]) -> list[str]:
+    """Return the first ten problems, and how many more there are."""
     n_more = len(problems) - _MOST_PROBLEMS
-    return "\n".join([*problems[:_MOST_PROBLEMS], *([f"and {n_more:,} more"] if n_more > 0 else [])])
+    return [*problems[:_MOST_PROBLEMS], *([f"and {n_more:,} more"] if n_more > 0 else [])]
 
 
 def format_choices(choices: Sequence[str]) -> str:

@@ -22,7 +22,8 @@ FOLDER_LOCK = f".catnip2bids{LOCK}"
 """The lock file of its folder; it is removed with the lock, or by the next program if this one was killed."""
 _WAIT_SECONDS, _POLL_SECONDS = 60, 0.2
 _TAKEN = "{}: another command is writing it; wait until that ends, and run again"
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # some network file systems have no locks
+# some network file systems have no locks; on macOS, unlike on Linux, ENOTSUP is not EOPNOTSUPP
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 
 
 def locked(folder: Path) -> AbstractContextManager[None]:

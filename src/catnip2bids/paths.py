@@ -62,6 +62,26 @@ def inside(path: str, what: str) -> PurePosixPath:
     return PurePosixPath(os.path.normpath(path))
 
 
+def is_within(path: Path, folder: Path) -> bool:
+    """Tell whether a path, which need not exist, is a folder or below it.
+
+    The folder may have several names, through links, mounts, or in another case where the file system ignores case.
+    """
+    resolved, whole = path.resolve(), folder.resolve()
+    if resolved.is_relative_to(whole):
+        return True
+    return exists(whole) and any(parent.samefile(whole) for parent in (resolved, *resolved.parents) if exists(parent))
+
+
+def file_inside(path: Path, folder: Path) -> Path | None:
+    """Return a regular file, with links followed; None for all else, and where links lead out of a folder."""
+    try:
+        file = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return None
+    return file if file.is_file() and file.is_relative_to(os.path.realpath(folder)) else None
+
+
 def exists(path: Path) -> bool:
     """Tell whether a path from a document exists, which `Path.exists` does not do for names that are too long."""
     return os.path.exists(path)  # noqa: PTH110

@@ -36,7 +36,7 @@ from catnip2bids.restoration import Restoration
 from catnip2bids.verification import Verification
 from catnip2bids.verification.result import ImageVerdict, Problem, ProblemKind
 from fork_server import CATNIP2BIDS, LEAVE_OUT_PLOTS, WITHOUT_DANDI, command, start
-from runs import FLOX, KO, KO_PREFIX, TODAY, settings, slices_of, write_l0, write_l2
+from runs import FLOX, KO, KO_PREFIX, RAW, TODAY, settings, slices_of, write_l0, write_l2
 
 Seen = tuple[int, str, str]
 """Exit code, what was written to the terminal, and what came out at stdout."""
@@ -281,6 +281,26 @@ def test_names_of_files_do_not_command_the_terminal(tmp_path: Path) -> None:
     for text in (done.stderr, ESCAPE.sub("", written.replace("\x1b[2K", "").replace("\r\n", "\n").replace("\r", ""))):
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
     assert "\x1b[2J" not in written
+
+
+def test_an_error_about_a_name_of_two_lines_is_one_line(tmp_path: Path) -> None:
+    words = ("verify", "nowhere\nerror: x")
+    done = command(*words, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(r"error: nowhere\nerror: x: does not exist")
+    _, written, _ = in_terminal(*words, cwd=tmp_path, width=200)
+    assert done.stderr.rstrip() in lines_of(written)
+
+
+def test_an_error_of_several_facts_has_a_line_for_each(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text("[[run]]\nname = 1\nsource = 2\n")
+    (tmp_path / "cohort").mkdir()
+    write_l0(tmp_path / "cohort", KO, only=RAW)
+    done = command("package", "cohort", "-o", "out", "--plan", "plan.toml", cwd=tmp_path)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert len(lines) > 1
+    assert all(line.startswith("error: plan.toml, line ") for line in lines)
 
 
 def test_messages_and_results_do_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -358,6 +358,7 @@ def test_a_table_that_another_program_saved_is_compared(tmp_path: Path, text: st
         assert comparison.problems[0].startswith(f"{tmp_path / '2.CSV'}, line 2, column Cell_Count: ")
 
 
+@pytest.mark.parametrize("ending", ["csv", "txt"])
 @pytest.mark.parametrize(
     ("one", "two"),
     [
@@ -365,14 +366,15 @@ def test_a_table_that_another_program_saved_is_compared(tmp_path: Path, text: st
         ("participant_id\tsex\nsub-1\tF\n", '"participant_id","sex"\n"sub-1","F"\n'),
     ],
 )
-def test_other_tables_may_be_the_same_in_another_notation(tmp_path: Path, one: str, two: str) -> None:
-    (tmp_path / "1.csv").write_text(one)
-    (tmp_path / "2.csv").write_text(two)
-    comparison = catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv", tmp_path / "out")
+def test_other_tables_may_be_the_same_in_another_notation(tmp_path: Path, one: str, two: str, ending: str) -> None:
+    first, second = tmp_path / f"1.{ending}", tmp_path / "2.csv"
+    first.write_text(one)
+    second.write_text(two)
+    comparison = catnip2bids.compare(first, second, tmp_path / "out")
     assert comparison.relation == Relation.IDENTICAL
     assert "another notation" in document(tmp_path)["meaning"]
-    (tmp_path / "2.csv").write_text(two.replace("root", "rout").replace("F", "M"))
-    assert catnip2bids.compare(tmp_path / "1.csv", tmp_path / "2.csv").relation == Relation.DIFFERENT
+    second.write_text(two.replace("root", "rout").replace("F", "M"))
+    assert catnip2bids.compare(second, first).relation == Relation.DIFFERENT
 
 
 def test_folders_are_compared_path_by_path(tmp_path: Path) -> None:

@@ -230,6 +230,30 @@ def test_an_interruption_of_all_processes_is_one_message(tmp_path: Path, series:
     assert not alive
 
 
+_WITH_CTRL_C = f"""{_ANY_SIZE}
+import os, signal, threading
+delay, start = float(sys.argv.pop(1)), process_pool.ensure_running
+
+def start_and_interrupt():
+    start()
+    threading.Timer(delay, os.killpg, (0, signal.SIGINT)).start()
+
+process_pool.ensure_running = start_and_interrupt
+from catnip2bids.__main__ import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3])
+def test_ctrl_c_while_the_fork_server_imports_is_one_message(tmp_path: Path, series: Path, seconds: float) -> None:
+    words = ("convert", series, tmp_path / "x.ome.zarr", *VOXEL_SIZE, "--jobs", 2)
+    program = start(_WITH_CTRL_C, seconds, *words, own_session=True)
+    assert program.wait(60) == 130
+    assert program.said.splitlines()[-1] == "error: interrupted; run the same command again to go on"
+    assert "Traceback" not in program.said
+
+
 @pytest.mark.slow
 def test_a_script_without_a_main_guard_runs_once(tmp_path: Path, series: Path) -> None:
     script = tmp_path / "script.py"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from catnip2bids import package
+from catnip2bids import make_plan, package, scan
 from runs import PROVENANCE, TODAY_PREFIX, change_slices, read_json, settings, write_l2
 
 MICR = "sub-46001wt/micr"
@@ -61,3 +61,43 @@ def test_fields_of_an_older_version_are_kept_but_for_those_that_follow_from_the_
     edit(tmp_path / "out" / FRST, Description="mine", Sources=["bids::nowhere"], PixelSize=[1, 1, 1])
     assert package(tmp_path / "source", tmp_path / "out", settings()).ok
     assert read_json(tmp_path / "out" / FRST) == {**whole, "Description": "mine"}
+
+
+def test_licence_and_description_follow_the_plan(tmp_path: Path) -> None:
+    write_l2(tmp_path / "source", only=("N4_masked",))
+    plan, out = make_plan(scan(tmp_path / "source")), tmp_path / "out"
+
+    def packaged_with(license_name: str) -> str:
+        plan.dataset.license = license_name
+        assert package(tmp_path / "source", out, settings(), plan).ok
+        return (out / "LICENSE").read_text(encoding="utf-8")
+
+    plan.dataset.authors = ["A. Person", "B. Person"]
+    plan.dataset.description = {"Funding": ["R01", "R02"], "ReferencesAndLinks": ["https://doi.org/10.1/x"]}
+    text = packaged_with("CC-BY-4.0")
+    assert text.startswith("CC-BY-4.0\n")
+    assert "https://creativecommons.org/licenses/by/4.0/" in text
+    assert read_json(out / "dataset_description.json")["Funding"] == ["R01", "R02"]
+    readme = (out / "README.md").read_text(encoding="utf-8")
+    for line in (
+        "- Authors: A. Person; B. Person",
+        "- Licence: CC-BY-4.0 (Creative Commons Attribution 4.0 International, "
+        "https://creativecommons.org/licenses/by/4.0/)",
+        "- Publications: https://doi.org/10.1/x",
+        "- Funding: R01; R02",
+    ):
+        assert line in readme.splitlines()
+    assert packaged_with("CC0").startswith("CC0\n")
+    (out / "LICENSE").write_text("CC0\n")  # as earlier versions wrote it
+    assert packaged_with("Ask us") == "Ask us\n"
+    (out / "LICENSE").write_text("by a person")
+    assert packaged_with("CC0") == "by a person"
+
+
+def test_a_readme_says_that_no_licence_is_stated(tmp_path: Path) -> None:
+    write_l2(tmp_path / "source", only=("N4_masked",))
+    assert package(tmp_path / "source", tmp_path / "out", settings()).ok
+    readme = (tmp_path / "out/README.md").read_text(encoding="utf-8").splitlines()
+    assert "- Authors: not stated" in readme
+    assert "- Licence: none is stated; ask the authors before you reuse the data" in readme
+    assert not (tmp_path / "out/LICENSE").exists()

@@ -21,6 +21,7 @@ from catnip2bids.cells import connected_components
 from catnip2bids.packaging import run_packager
 from catnip2bids.packaging.cells import write_cells
 from catnip2bids.packaging.removal import remove_animal
+from catnip2bids.reporting.check_results import read_check_result
 from demo_cohort import demo_cohort, demo_dataset
 from in_process import called
 from runs import mentions, read_tsv, settings, state_of
@@ -262,6 +263,7 @@ def test_a_saved_verdict_does_not_tell_where_the_dataset_is(demo_dataset: Path, 
     shard.write_bytes(bytes(shard.stat().st_size))
     found = verify(dataset, counts=True)
     assert not found.counts_agree
+    assert not found.ok
     assert str(dataset) not in json.dumps([verdict.to_json() for verdict in found.counts])
     assert called("verify", dataset, "--counts").returncode == 1
     assert str(dataset) not in (dataset / "docs/report/verification.json").read_text()
@@ -291,10 +293,13 @@ def test_counts_that_the_images_contradict_are_not_confirmed(cohort: Path, tmp_p
     rows[1] = ",".join([*fields[:3], str(int(fields[3]) + 7), fields[4]])
     counts.write_text("\n".join(rows) + "\n")
     package([cohort], tmp_path / "dataset", settings())
-    done = called("verify", tmp_path / "dataset", "--counts")
-    assert done.returncode == 1
+    done = called("verify", tmp_path / "dataset", "--counts", "--json")
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (1, False)
     assert "not confirmed: 1 region" in done.stderr
     assert f"region {fields[0]}: CATNIP counted {int(fields[3]) + 7}" in done.stderr
+    saved = read_check_result(tmp_path / "dataset", "verification")
+    assert saved is not None
+    assert saved[0].ok  # the report says whether files and pixels are proven
     assert called("verify", tmp_path / "dataset").returncode == 0
 
 

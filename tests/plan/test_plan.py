@@ -266,6 +266,7 @@ _VALUES = st.one_of(_TEXT, st.integers(-(2**53), 2**53), st.booleans(), st.float
         authors=st.lists(_TEXT, max_size=3),
         license=st.none() | _TEXT,
         voxel_size_um=st.none() | st.tuples(*[st.floats(0.01, 100)] * 3),
+        description=st.dictionaries(_TEXT, _VALUES, max_size=3),
         acquisition=st.dictionaries(_TEXT, _VALUES, max_size=3),
     ),
     run=st.builds(
@@ -470,6 +471,8 @@ entries = [
         (2, "authors", "author", "line 2:", ["'author'", "authors"]),
         (2, "authors = []", "voxel_size_um = [1, 2]", "line 2:", ["three sizes"]),
         (4, "acquisition", "aquisition", "line 4:", ["'aquisition'", "acquisition"]),
+        (4, "[dataset.acquisition]", "description = {Authors = []}", "line 4:", ["Authors does not", "authors ="]),
+        (4, "[dataset.acquisition]", "description = {BIDSVersion = ''}", "line 4:", ["catnip2bids writes it"]),
         (1, "dataset", "datast", "line 1:", ["'datast'", "dataset or run"]),
         (9, "[", "", "line 9:", ["TOML"]),
     ],

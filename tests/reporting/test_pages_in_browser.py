@@ -6,6 +6,7 @@ import base64
 import csv
 import gzip
 import io
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,11 @@ def cells_of(dataset: Path, pattern: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, dialect="excel-tab"))
 
 
+def place_of(page: Page, picture: str = "plane") -> tuple[int, ...]:
+    """Return the voxel of the command beside a picture."""
+    return tuple(map(int, page.inner_text(f"#viewer-{picture} code").partition("--position ")[2].split()))
+
+
 @pytest.mark.slow
 def test_a_plane_is_zoomed_and_moved_and_a_place_is_told_for_the_viewer(
     dataset: Path, page: tuple[Page, Trouble]
@@ -313,7 +319,7 @@ def test_a_plane_is_zoomed_and_moved_and_a_place_is_told_for_the_viewer(
     box = opened.locator("#plane").bounding_box()
     assert box is not None
     opened.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.75)
-    x, y, z = map(int, opened.inner_text("#place").split())
+    x, y, z = place_of(opened)
     assert (abs(x - 27) <= 1, abs(y - 90) <= 1, z) == (True, True, _SHAPE[0] // 2)
     opened.get_by_role("button", name="zoom in").click()
     zoomed = colors_of(opened, "#plane")
@@ -323,7 +329,7 @@ def test_a_plane_is_zoomed_and_moved_and_a_place_is_told_for_the_viewer(
     opened.mouse.move(box["x"] + 160, box["y"] + 340)
     opened.mouse.up()
     assert not np.array_equal(zoomed, colors_of(opened, "#plane"))
-    assert opened.inner_text("#place").split() == [str(n) for n in (x, y, z)]  # dragging is not clicking
+    assert place_of(opened) == (x, y, z)  # dragging is not clicking
     opened.focus("#plane")
     opened.keyboard.press("0")
     opened.keyboard.press("+")
@@ -343,18 +349,17 @@ def test_the_place_of_a_picture_is_opened_in_the_viewer(browser: Browser, datase
         page.goto(address(dataset, KO_PREFIX))
         wait_until_drawn(page)
         page.locator("#slice-0").click(position={"x": 40, "y": 60})
-        place = page.inner_text("#place")
-        page.get_by_role("button", name="copy the position").click()
-        with view(dataset) as viewing:
-            page.goto(f"{viewing.list_url}v/0")
-            first = page.locator(".neuroglancer-position-dimension-coordinate").first
-            first.wait_for(timeout=60_000)
+        page.get_by_role("button", name="copy the command that opens the marked place in the viewer").click()
+        command = page.evaluate("navigator.clipboard.readText()")
+        program, view_command, path, *options = shlex.split(command)
+        assert (program, view_command, path) == ("catnip2bids", "view", str(dataset))
+        assert options[:2] == ["--image", f"{KO_PREFIX}_SPIM.ome.zarr"]
+        assert options[2] == "--position"
+        x, y, z = map(int, options[3:])
+        with view(path, image=options[1], position=(x, y, z)) as viewing:
+            page.goto(viewing.url)
             page.wait_for_function("window.viewer && viewer.position.value.length === 3", timeout=60_000)
-            first.click()
-            page.keyboard.press("Control+A")
-            page.keyboard.press("Control+V")
-            page.keyboard.press("Enter")
-            page.wait_for_function("place => viewer.position.value.join(' ') === place", arg=place, timeout=60_000)
+            assert page.evaluate("[...viewer.position.value]") == [x, y, z]
     finally:
         context.close()
 

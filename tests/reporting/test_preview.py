@@ -184,9 +184,10 @@ def test_a_plane_in_detail_is_of_the_finest_level_that_a_screen_shows(
     monkeypatch.setattr(preview, "_LONGEST_DETAIL", 300)
     seen = preview_of(image)
     assert seen.shape[1:] == (150, 140)
-    assert np.array_equal(seen.detail(7), some_image(SHAPE)[7])
+    assert np.array_equal(seen.details([9, 7]), some_image(SHAPE)[[9, 7]])
     monkeypatch.setattr(preview, "_LONGEST_DETAIL", 299)
-    assert preview_of(image).detail(7).shape == (150, 140)
+    [detail] = preview_of(image).details([7])
+    assert detail.shape == (150, 140)
 
 
 def test_slices_know_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

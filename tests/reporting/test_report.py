@@ -22,6 +22,7 @@ from catnip2bids.catnip.component_type import Action
 from catnip2bids.cli.app import main
 from catnip2bids.enums import Format, Naming
 from catnip2bids.errors import DatasetError
+from catnip2bids.heatmap_scales import heatmap_scales
 from catnip2bids.packaging import package
 from catnip2bids.regions import DisplayedRegion
 from catnip2bids.reporting import report, save_check_result, write_report
@@ -32,7 +33,7 @@ from catnip2bids.reporting.cohort import CELLS, read_cohort
 from catnip2bids.reporting.sample_status import status_of
 from catnip2bids.reporting.samples import Counts, read_samples
 from catnip2bids.reporting.vega import Vega
-from catnip2bids.reporting.views import heat_picture, heatmap_scales, read_brain, read_heatmaps
+from catnip2bids.reporting.views import heat_picture, read_brain, read_heatmaps
 from catnip2bids.validation.findings import Finding, Severity, ValidationReport
 from catnip2bids.verification.result import Problem
 from in_process import called
@@ -204,7 +205,7 @@ def test_other_formats_and_names_are_drawn_too(tmp_path: Path, choices: dict[str
     package([tmp_path / "cohort"], tmp_path / "dataset", settings(report=True, **choices))
     page = next((tmp_path / "dataset" / REPORT).glob("sub-*.html"))
     addresses = _Text(page).addresses
-    assert sum(address.startswith("data:image/webp") for address in addresses) > 12
+    assert sum(address.startswith("data:image/jpeg") for address in addresses) > 12
     assert page.read_text().count("data:image/png;base64") > 12
     assert "Cells in each region" in text_of(tmp_path / "dataset", page.name)
 
@@ -557,7 +558,7 @@ def test_heat_maps_are_those_of_their_threshold(tmp_path: Path) -> None:
     run = write_l0(tmp_path / "cohort", KO, exclusion=True, shape=(12, 80, 72), thresholds=(10000, 15000))
     package([tmp_path / "cohort"], tmp_path / "dataset", settings())
     [sample] = read_samples(tmp_path / "dataset", read_provenance(tmp_path / "dataset"))
-    for heat in read_heatmaps(tmp_path / "dataset", sample, heatmap_scales([sample])):
+    for heat in read_heatmaps(tmp_path / "dataset", sample, heatmap_scales([sample.record])):
         for folder, views in (("heatmaps_atlasspace", heat.plain), ("heatmaps_atlasspace_corrected", heat.corrected)):
             if not views:
                 continue
@@ -574,7 +575,7 @@ def test_heat_maps_are_those_of_their_threshold(tmp_path: Path) -> None:
 
 def test_heat_maps_of_all_samples_have_one_scale(drawn: Path) -> None:
     samples = read_samples(drawn, read_provenance(drawn))
-    scales = heatmap_scales(samples)
+    scales = heatmap_scales(sample.record for sample in samples)
     largest: dict[int, float] = {}
     for image in drawn.glob("derivatives/catnip/sub-*/micr/*desc-heatmap*_SPIM.ome.zarr"):
         threshold = int(re.findall(r"desc-heatmap(?:corrected)?(\d+)_", image.name)[0])
@@ -762,6 +763,14 @@ def test_an_outcome_that_cannot_be_read_does_not_keep_the_report_from_being_draw
     (dataset / REPORT / "verification.json").write_text("[]")
     assert report(dataset).problems == ()
     assert "not checked yet: catnip2bids verify" in text_of(dataset)
+
+
+def test_a_dataset_whose_packaging_was_interrupted_is_refused(dataset: Path) -> None:
+    (dataset / "dataset_description.json").unlink()
+    done = called("report", dataset)
+    assert done.returncode == 2
+    assert "dataset_description.json: does not exist: packaging was interrupted" in done.stderr
+    assert "Errno" not in done.stderr
 
 
 def problems_of(dataset: Path) -> list[str]:

@@ -67,8 +67,11 @@ def test_cells_and_regions_are_those_of_the_tables(own_dataset: Path) -> None:
     state = state_behind(share(own_dataset, URL).links[0].link, own_dataset)
     layers = {layer["name"]: layer for layer in state["layers"]}
     regions = json.loads((file_of(layers["atlas regions"]["source"][1], own_dataset) / "info").read_text())["inline"]
-    labels = dict(zip(regions["ids"], regions["properties"][0]["values"], strict=True))
-    assert labels["382"] == "CA1 - Field CA1"
+    names, tags = regions["properties"]
+    labels = dict(zip(regions["ids"], names["values"], strict=True))
+    assert labels["382"] == "Field CA1"
+    tagged = dict(zip(regions["ids"], tags["values"], strict=True))
+    assert [tags["tags"][number] for number in tagged["382"]] == ["CA1"]
     cells = layers["counted cells, threshold 10000"]
     assert cells["linkedSegmentationLayer"] == {"region": "atlas regions"}
     reader = AnnotationReader(file_of(cells["source"], own_dataset).as_uri())

@@ -53,11 +53,33 @@ def test_the_page_shows_image_regions_and_cells(opened: tuple[Page, Trouble, lis
     number, _, name = values["atlas regions"].partition(" ")
     assert number == str(labels[voxel])
     assert name
-    box = page.get_by_placeholder("name prefix")
-    box.fill("CA1")
-    found = page.locator(".neuroglancer-segment-list-entry")
-    found.filter(has_text="Caudoputamen").wait_for(state="detached")
-    assert found.filter(has_text="CA1 - Field CA1").count() == 1
+    assert name == "Field CA1 #CA1" or number != "382"
+
+
+def test_regions_are_found_by_name_abbreviation_and_number(opened: tuple[Page, Trouble, list[str]]) -> None:
+    page, trouble, _ = opened
+    n_errors = len(trouble.errors)
+    box, found = page.locator("input.neuroglancer-segment-list-query"), page.locator(".neuroglancer-segment-list-entry")
+    for asked in ("Field", "#CA1", "#ca1", "382", "/CA1", "/ield"):
+        box.fill(asked)
+        found.filter(has_text="Caudoputamen").wait_for(state="detached")
+        assert found.filter(has_text="Field CA1").count() == 1
+    box.fill("/nothing_like_it")
+    box.fill("")
+    errors = [error for error in trouble.errors[n_errors:] if "/events/" not in error]  # which this client asks for
+    assert errors == []
+
+
+def test_a_selected_region_has_a_surface(opened: tuple[Page, Trouble, list[str]]) -> None:
+    page, trouble, _ = opened
+    n_before = len(trouble.requests)
+    box = page.locator("input.neuroglancer-segment-list-query")
+    box.fill("Field")
+    box.press("Enter")
+    page.wait_for_function(READY, timeout=SECONDS)
+    assert any(address.endswith("/atlas-regions-surfaces/0.shard") for address in trouble.requests[n_before:])
+    box.fill("")
+    page.keyboard.press("x")
 
 
 def test_the_page_shows_cells_with_their_regions(opened: tuple[Page, Trouble, list[str]], dataset: Path) -> None:

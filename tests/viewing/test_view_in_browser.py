@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 from playwright.sync_api import Browser, Page
 
 from browser import DESKTOP, needs_browser
@@ -20,7 +22,7 @@ from catnip2bids import Viewing, view
 from catnip2bids.bids.cell_tables import read_cells
 from catnip2bids.bids.provenance import read_provenance
 from neuroglancer_pages import LONGEST_S, PANELS, READY, SECONDS, text_of_cell, values_under_the_mouse
-from runs import Array, planes_behind, source_planes
+from runs import Array, level, planes_behind, source_planes
 from viewed import CELL_LAYERS, KO, SHAPE, cohort, data_path, dataset, state, tiff_dataset
 
 __all__ = ["browser", "cohort", "dataset", "tiff_dataset"]
@@ -34,6 +36,7 @@ _ATLAS = "viewer.layerManager.getLayerByName('atlas regions').layer"
 _SELECTED = f"{_ATLAS}.displayState.segmentationGroupState.value.visibleSegments"
 SHOW = f"type => {_OF_TYPE}.forEach(layer => layer.setVisible(true))"
 HIDE = f"type => {_OF_TYPE}.forEach(layer => layer.setVisible(false))"
+PANEL_3D = 2
 CELLS = "annotation"
 """The type of layers of cells. The mouse snaps to cells, so they are hidden where values are read."""
 SEARCHES = (
@@ -93,13 +96,19 @@ def test_values_in_the_viewer_are_those_in_the_files(
 
 @pytest.mark.slow
 def test_a_region_is_found_by_its_name(opened: tuple[Viewing, Page, Trouble]) -> None:
-    _, page, _ = opened
+    _, page, trouble = opened
+    n_errors = len(trouble.errors)
     box, found = page.get_by_placeholder("Find:"), page.locator(".neuroglancer-segment-list-entry")
     for asked, name, others in SEARCHES:
         box.fill(asked)
         found.filter(has_text=others).wait_for(state="detached")
         assert found.filter(has_text=name).count() == 1
+    box.fill("no region is called that")
+    for name in ("Caudoputamen", "Field CA1"):
+        found.filter(has_text=name).wait_for(state="detached")
     box.fill("")
+    found.filter(has_text="Caudoputamen").wait_for()
+    assert trouble.errors[n_errors:] == []
 
 
 @pytest.mark.slow
@@ -157,6 +166,58 @@ def test_selected_regions_select_their_cells(opened: tuple[Viewing, Page, Troubl
     page.wait_for_function(f"[...{_SELECTED}].length === 2")
     page.keyboard.press("x")
     page.wait_for_function(f"[...{_SELECTED}].length === 0")
+
+
+@pytest.mark.slow
+def test_a_selected_region_has_a_surface(opened: tuple[Viewing, Page, Trouble]) -> None:
+    viewing, page, trouble = opened
+    page.goto(f"{viewing.list_url}v/0")
+    page.wait_for_function(READY, timeout=SECONDS)
+    page.evaluate(HIDE, CELLS)
+    page.evaluate("viewer.showPerspectiveSliceViews.value = false")
+    until(lambda: n_lit_in_3d(page) == 0)
+    page.evaluate(f"{_SELECTED}.add(382n)")
+    until(lambda: n_lit_in_3d(page) > 100)
+    assert any("/surfaces/" in address and address.endswith("0.shard") for address in trouble.requests)
+    page.evaluate(f"{_SELECTED}.clear()")
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = monotonic() + LONGEST_S
+    while not is_so():
+        assert monotonic() < deadline
+
+
+def n_lit_in_3d(page: Page) -> int:
+    """Count the pixels in the middle of the 3D panel that are not black."""
+    with Image.open(io.BytesIO(page.locator(PANELS).nth(PANEL_3D).screenshot())) as picture:
+        margins = picture.width // 4, picture.height // 4
+        middle = ImageOps.crop(picture.convert("RGB"), margins)
+    pixels = np.asarray(middle)
+    return int((pixels.max(axis=-1) > 24).sum())
+
+
+@pytest.mark.slow
+def test_heat_has_the_colours_and_the_scale_of_the_report(browser: Browser, dataset: Path) -> None:
+    maps = {
+        path: level(path) for path in dataset.glob("derivatives/catnip/sub-*/micr/*desc-heatmap*10000_SPIM.ome.zarr")
+    }
+    largest = max(float(values.max()) for values in maps.values())
+    path, values = next(found for found in maps.items() if "heatmapcorrected" not in found[0].name)
+    shares = np.where(values > 0, np.abs(values / largest - 0.5), 1)
+    voxel = np.unravel_index(int(shares.argmin()), shares.shape)
+    z, y, x = map(int, voxel)
+    shown = view(dataset, image=path.name, position=(x, y, z))
+    with shown as viewing, browsing(browser, _WINDOW) as (page, _):
+        page.goto(viewing.url)
+        page.wait_for_function(READY, timeout=SECONDS)
+        page.evaluate("viewer.crossSectionScale.value /= 20; viewer.showAxisLines.value = false")
+        page.wait_for_function(READY, timeout=SECONDS)
+        page.wait_for_timeout(500)
+        with Image.open(io.BytesIO(page.locator(PANELS).first.screenshot())) as picture:
+            seen = picture.convert("RGB").getpixel((picture.width // 2, picture.height // 2))
+    share = float(values[voxel]) / largest
+    assert seen == pytest.approx([255 * min(max(3 * share - n, 0), 1) for n in range(3)], abs=6)
 
 
 @dataclass(frozen=True)

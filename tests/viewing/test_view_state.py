@@ -16,6 +16,8 @@ import zarr
 from catnip2bids import Viewing, convert, view
 from catnip2bids.enums import Compression, Naming, OmeZarrVersion
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
+from catnip2bids.ome import LabelValue
+from catnip2bids.viewing.state import region_properties
 from made_up import some_image, write_slices
 from runs import Array, Collector, level
 from viewed import (
@@ -416,3 +418,15 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
     (tmp_path / "code/catnip2bids/provenance.json").write_text("{}")
     with pytest.raises(DatasetError, match="has no images"):
         view(tmp_path)
+
+
+def test_tags_are_whole_abbreviations_in_one_case() -> None:
+    regions = [
+        LabelValue(value, name, short, "#ffffff")
+        for value, name, short in ((1, "Thalamus", "TH"), (2, "Field CA1", "CA1"), (3, "th", "th"), (4, "Ca 1", "ca1"))
+    ]
+    names, tags = region_properties(regions, with_tags=True)["inline"]["properties"]
+    assert names["values"] == ["Thalamus", "Field CA1", "th", "Ca 1"]
+    assert tags["tags"] == ["CA1", "TH"]
+    assert tags["values"] == [[1], [0], [], [0]]
+    assert region_properties(regions)["inline"]["properties"][1]["tags"] == []

@@ -20,6 +20,8 @@ COUNTS = PurePosixPath("derivatives/catnip-counts")
 """Tables of counts; not a BIDS derivative, because BIDS has no name for them."""
 NEUROGLANCER = PurePosixPath("derivatives/catnip-neuroglancer")
 """Files of `share` for Neuroglancer; not a BIDS derivative either."""
+REPORT = PurePosixPath("docs/report")
+"""The pages of the report, and what the checks said last."""
 SOURCEDATA = PurePosixPath("sourcedata/catnip")
 """Copies of source files."""
 LABEL = "[0-9a-zA-Z+]+"

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.bids.cell_tables import CellBlock
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import SourceError, reason_of
 from catnip2bids.formatting import format_bytes
 
 _VARIABLE = "cellpixelIDlist"
@@ -43,7 +43,8 @@ def read_cell_list(path: Path, shape: tuple[int, int, int]) -> Iterator[CellBloc
         with h5py.File(path, "r") as file:
             yield from _cells(file, shape)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise SourceError(f"{path}: is not a list of cells as CATNIP writes it ({error}); copy it again") from error
+        what = f"is not a list of cells as CATNIP writes it ({reason_of(error)})"
+        raise SourceError(f"{path}: {what}; copy it again") from error
 
 
 def _cells(file: Any, shape: tuple[int, int, int]) -> Iterator[CellBlock]:

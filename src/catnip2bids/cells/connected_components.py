@@ -228,16 +228,16 @@ def _described(
 ) -> Components:
     """Describe the components of a block that begins at `corner` (z, y, x); `connected` has them from 1.
 
-    A run is a part of a row of voxels (along x) with the same component and label.
+    A run is a part of a row of voxels (along x) with the same value and label, and thus of one component.
     """
     width = connected.shape[2]
-    owner, label = connected.reshape(-1), labels.reshape(-1)
-    begins = np.ones(len(owner), np.bool_)
-    np.not_equal(owner[1:], owner[:-1], out=begins[1:])
+    value, label = values.reshape(-1), labels.reshape(-1)
+    begins = np.ones(len(value), np.bool_)
+    np.not_equal(value[1:], value[:-1], out=begins[1:])
     begins[1:] |= label[1:] != label[:-1]
     begins[::width] = True
     runs = np.flatnonzero(begins).astype(np.int32)
-    lengths, owner = np.diff(runs, append=np.int32(len(owner))), owner[runs]
+    lengths, owner = np.diff(runs, append=np.int32(len(value))), connected.reshape(-1)[runs]
     in_cells = np.flatnonzero(owner)
     owner = owner[in_cells] - 1
     n = int(owner.max()) + 1
@@ -270,7 +270,7 @@ def _described(
         sums + n_voxels[:, np.newaxis] * corner,
         low + corner,
         high + corner,
-        values.reshape(-1)[runs[firsts]].astype(np.int64),
+        value[runs[firsts]].astype(np.int64),
         *pairs,
     )
 

@@ -17,6 +17,7 @@ from catnip2bids.cells.connected_components import CellImages, find_components
 from catnip2bids.cells.counting_rule import Judged, Rule, Tally, judge, judge_filtered
 from catnip2bids.engine import Resources
 from catnip2bids.errors import SourceError
+from catnip2bids.formatting import format_list
 from catnip2bids.paths import inside
 from catnip2bids.volume import Volume, inspect_volume
 
@@ -114,5 +115,5 @@ def _open(dataset: Path, image: str) -> Volume:
     path = dataset / inside(image, "provenance.json")
     inspection = inspect_volume(path)
     if inspection.volume is None or inspection.problems:
-        raise SourceError("\n".join(inspection.problems))
+        raise SourceError(format_list(inspection.problems))
     return inspection.volume

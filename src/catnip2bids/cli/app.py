@@ -44,7 +44,7 @@ def main() -> None:
             )
         _commands()(list(split_voxel_sizes(sys.argv[1:])))
     except Catnip2bidsError as error:
-        for fact in str(error).splitlines():  # a line each, also where messages are not wrapped
+        for fact in error.args:
             print_message("error", fact)
         sys.exit(error.exit_code)
     except OSError as error:

@@ -33,8 +33,8 @@ ON_TERMINAL = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "un
 BAD, HEADING = "bold red", "bold"
 _STYLES = {"error": BAD, "problem": BAD, "warning": "yellow", "info": "cyan", "note": "cyan", "left out": "cyan"}
 _EVEN_IF_QUIET = ("error", "problem")
-# control characters but newlines, and characters that reverse the writing direction, which would disguise a name
-_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# control characters, and characters that reverse the writing direction, which would disguise a name
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _FEWEST_CELLS, _GOOD_CELLS = 12, 24  # of a shortened name
 _SECONDS_BETWEEN_LINES = 30  # about the progress of a job
 
@@ -82,16 +82,16 @@ def print_address(text: str) -> None:
     console.print(Text(visible(text), HEADING), soft_wrap=True)
 
 
-def print_message(label: str, text: str) -> None:
-    """Print a line after its label, such as ``warning``."""
+def print_message(label: str, *facts: str) -> None:
+    """Print facts after a label, such as ``warning``; on a terminal, each of them begins a line."""
     # `console` moves the progress bar out of the way, so use it if it is not quiet
     chosen = _alarm if console.quiet and label in _EVEN_IF_QUIET else console
     style = _STYLES[label]
     if not ON_TERMINAL:
-        chosen.print(Text.assemble((label, style), f": {_one_line(text)}"), soft_wrap=True)
+        chosen.print(Text.assemble((label, style), f": {visible(' '.join(facts))}"), soft_wrap=True)
         return
     begin = f"{label}: "
-    lines = folded(visible(text), console.width - len(begin))
+    lines = [line for fact in facts for line in folded(visible(fact), console.width - len(begin))]
     chosen.print(Text.assemble((label, style), ": ", f"\n{' ' * len(begin)}".join(lines)), soft_wrap=True)
 
 
@@ -155,7 +155,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
 def print_pairs(pairs: Sequence[tuple[str, str]], style: str = "") -> None:
     """Print one or more pairs of texts in two columns, both whole; for a terminal."""
     width = console.width - 2
-    pairs = [(visible_name(left), visible_name(right)) for left, right in pairs]
+    pairs = [(visible(left), visible(right)) for left, right in pairs]
     longest = [max(map(cell_len, texts)) for texts in zip(*pairs, strict=True)]
     left_width = min(longest[0], max(width * 2 // 5, width - 2 - longest[1]))
     widths = (left_width, width - left_width - 2)
@@ -169,13 +169,8 @@ def print_pairs(pairs: Sequence[tuple[str, str]], style: str = "") -> None:
 
 
 def visible(text: str) -> str:
-    """Escape control characters as Python does: names of files must not send them to the terminal."""
+    """Escape control characters and newlines as Python does: names of files must not send them to the terminal."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def visible_name(name: str) -> str:
-    """Escape control characters and newlines."""
-    return visible(name).replace("\n", r"\n")
 
 
 def shortened(text: str, width: int) -> str:
@@ -211,16 +206,12 @@ def folded(text: str, width: int) -> list[str]:
 
 
 def _visible_row(row: Row) -> Row:
-    facts = tuple(fact if isinstance(fact, int) else visible_name(fact) for fact in row.facts)
-    return Row(visible_name(row.name), visible_name(row.path), facts, row.bad)
+    facts = tuple(fact if isinstance(fact, int) else visible(fact) for fact in row.facts)
+    return Row(visible(row.name), visible(row.path), facts, row.bad)
 
 
 def _laid_out(text: str) -> str:
-    return "\n".join(folded(visible(text), console.width)) if ON_TERMINAL else _one_line(text)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(visible(text).splitlines())
+    return "\n".join(folded(visible(text), console.width)) if ON_TERMINAL else visible(text)
 
 
 def _first_width(widths: Sequence[int], shown: Sequence[int]) -> int:
@@ -271,7 +262,7 @@ class JobProgress(Progress):
 
     def looking_at(self, path: str) -> None:
         """Show that a file or folder is being inspected."""
-        self._bar.update(self._task, description=escape(visible_name(f"looking at {path}")))
+        self._bar.update(self._task, description=escape(visible(f"looking at {path}")))
 
     def start(self, n_voxels: int) -> None:
         """Set the total number of voxels of a step; the next one begins anew."""
@@ -283,7 +274,7 @@ class JobProgress(Progress):
     def item(self, name: str, how: str | None = None) -> None:
         """Show the current image; `how` says how its pixels are written, if there are several ways."""
         *_, what = name.partition("_stain-")  # the entities before it are long and the same for many images
-        self._bar.update(self._task, description=escape(visible_name(what or name)))
+        self._bar.update(self._task, description=escape(visible(what or name)))
         if not ON_TERMINAL:
             print_line(f"{self._doing} {name}" if how is None else f"{self._doing} {name}: {how}")
         elif how is not None:

@@ -106,7 +106,7 @@ def verify(
             cluster=cluster_of(cluster, n_workers),
         )
     show_verification(found)
-    _finish_check(dataset, "verification", found, ok=found.ok and found.counts_agree, as_json=as_json)
+    _finish_check(dataset, "verification", found, as_json=as_json)
 
 
 def validate(
@@ -124,12 +124,10 @@ def validate(
     with refusing(), JobProgress() as progress:
         found = validate_dataset(dataset, progress)
     show_validation(found)
-    _finish_check(dataset, "validation", found, ok=found.ok, as_json=as_json)
+    _finish_check(dataset, "validation", found, as_json=as_json)
 
 
-def _finish_check(
-    dataset: Path, name: str, found: ValidationReport | Verification, *, ok: bool, as_json: bool
-) -> NoReturn:
+def _finish_check(dataset: Path, name: str, found: ValidationReport | Verification, *, as_json: bool) -> NoReturn:
     """Save a result for the next report, or print a note if the dataset is read-only; then exit."""
     from catnip2bids.cli.console import print_line
     from catnip2bids.reporting import save_check_result
@@ -140,7 +138,7 @@ def _finish_check(
         print_line(f"the report will not show this: {error}")
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
-    raise typer.Exit(0 if ok else 1)
+    raise typer.Exit(0 if found.ok else 1)
 
 
 def report(
@@ -168,6 +166,13 @@ def report(
 
 def view(
     path: Annotated[Path, typer.Argument(metavar="DATASET|IMAGE", help="Dataset, OME-Zarr image, or OME-TIFF image.")],
+    image: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Image of a dataset to open first, by its file name or path.")
+    ] = None,
+    position: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(metavar="X Y Z", help="Voxel to open first, counted from 0, as the report gives it."),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to serve at (default: any free).")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
     print_url: Annotated[
@@ -177,8 +182,10 @@ def view(
 ) -> None:
     """View images with their labels in Neuroglancer. Serves this machine only, until Ctrl-C. Works offline.
 
+    A report of the dataset is served, too, with pictures that link to the viewer.
+
     Examples: [bold]catnip2bids view dataset[/],
-    [bold]catnip2bids view brain.ome.zarr --port 8000 --print-url[/]
+    [bold]catnip2bids view brain.ome.zarr --position 136 160 48 --port 8000 --print-url[/]
     """
     from catnip2bids.cli.console import JobProgress, is_quiet
     from catnip2bids.cli.terminal import show_viewing
@@ -189,7 +196,7 @@ def view(
 
     with until_interrupted():
         with JobProgress() as progress:
-            viewing = view_images(path, port=port, progress=progress)
+            viewing = view_images(path, image=image, position=position, port=port, progress=progress)
         with viewing:
             show_viewing(viewing, with_url=not print_url)
             opened = browser and not print_url and open_in_browser(viewing.url)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from socket import gethostname
-from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from catnip2bids.cli.console import (
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from catnip2bids.verification.result import CountsVerdict
     from catnip2bids.viewing import Viewing
 
-_LONGEST_MESSAGE = 160  # on a terminal; never cut elsewhere or in JSON
 _MOST_DIFFERENCES = 10  # regions of a table of counts
 _MOST_FILES = 5  # listed with a finding on a terminal
 _RUN_ENTITIES = ("sub-", "sample-", "stain-")
@@ -176,7 +174,8 @@ def show_result(result: PackageResult) -> None:
 def show_outputs(outputs: Iterable[tuple[Path, str]]) -> None:
     """Print paths worth opening, and what they hold."""
     if ON_TERMINAL:
-        print_line("\nlook at:")
+        print_blank_line()
+        print_line("look at:")
         print_pairs([(str(path), what) for path, what in outputs])
         return
     for path, what in outputs:
@@ -237,10 +236,10 @@ def show_verification(found: Verification) -> None:
     facts += ["and the originals"] if found.sources_read else []
     facts += _numbers(found.problems, ())
     not_ok = "something has changed" if found.has_changed else "not everything is proven"
-    outcome = "verified: nothing has changed" if found.ok else not_ok
+    outcome = "verified: nothing has changed" if found.is_proven else not_ok
     if found.counts:
         outcome += ", counts confirmed" if found.counts_agree else ", counts not confirmed"
-    print_result(found.dataset, outcome, facts, ok=found.ok and found.counts_agree)
+    print_result(found.dataset, outcome, facts, ok=found.ok)
 
 
 def _show_counts(verdicts: Sequence[CountsVerdict]) -> None:
@@ -286,9 +285,8 @@ def show_validation(report: ValidationReport) -> None:
     """Print the findings of a validation, worst first; on a terminal, group those with the same message."""
     if not ON_TERMINAL:
         for finding in report.findings:
-            print_message(
-                finding.severity.value, f"{' '.join([finding.code, finding.file]).rstrip()}: {finding.message}"
-            )
+            what = f"{finding.code} {finding.file}".rstrip()
+            print_message(finding.severity.value, f"{what}: {_words_of(finding.message)}")
     else:
         alike: dict[tuple[str, str, str], list[Finding]] = {}
         for finding in report.findings:
@@ -304,11 +302,14 @@ def show_validation(report: ValidationReport) -> None:
 def _show_findings(findings: Sequence[Finding]) -> None:
     """Print findings that differ only in their files."""
     one, files = findings[0], [finding.file for finding in findings if finding.file]
-    # the validator of BIDS explains its rules at length
-    message = shorten(one.message, _LONGEST_MESSAGE, placeholder=" ...") if one.check == "bids" else one.message
     if len(files) > _MOST_FILES:
         files[_MOST_FILES:] = [f"and {len(files) - _MOST_FILES} more files"]
-    print_message(one.severity.value, "\n".join([one.code, *files, message]))
+    print_message(one.severity.value, one.code, *files, _words_of(one.message))
+
+
+def _words_of(message: str) -> str:
+    """Return the message of a library on one line."""
+    return " ".join(message.split())
 
 
 def _say_all(problems: Sequence[str], warnings: Sequence[str], notes: Sequence[str] = ()) -> None:

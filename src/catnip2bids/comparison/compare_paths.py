@@ -30,6 +30,7 @@ from catnip2bids.enums import Cluster
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.formatting import format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
+from catnip2bids.paths import is_within
 from catnip2bids.progress import Progress
 from catnip2bids.volume import slice_pattern
 
@@ -98,7 +99,7 @@ def compare(
 def _output_folder(folder: Path, read: tuple[Path, Path], progress: Progress) -> Iterator[None]:
     """Make the folder for the report, outside of the compared paths; note if an earlier report was replaced."""
     for path in read:
-        if folder.resolve().is_relative_to(path.resolve()):
+        if is_within(folder, path):
             raise UsageError(f"{folder}: is inside of {path}, which is only read; choose another folder with -o")
     there = sorted(path.name for path in without_leftovers(folder.iterdir())) if folder.is_dir() else []
     if there and DOCUMENT not in there:
@@ -129,7 +130,7 @@ def _compare(
             kind_1 = kind_2 = PathKind.SLICES
     if PathKind.FOLDER in (kind_1, kind_2) or not kind_1.is_comparable_with(kind_2):
         raise UsageError(
-            f"{path_1} ({kind_1}) and {path_2} ({kind_2}) cannot be compared; give two volumes, two tables, two other "
+            f"{path_1} ({kind_1}) and {path_2} ({kind_2}) cannot be compared; give two volumes, two other "
             "files, or two folders"
         )
     items = _compare_all([(kind_1, path_1, path_2)], slice_numbers, resources, progress)

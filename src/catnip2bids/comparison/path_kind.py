@@ -50,7 +50,8 @@ class PathKind(StrEnum):
 
     def is_comparable_with(self, other: PathKind) -> bool:
         """Whether two paths of these kinds can be a pair."""
-        return self == other or (self.is_volume and other.is_volume)
+        are_files = {self, other} == {PathKind.TABLE, PathKind.FILE}  # such as an atlas table as text and as CSV
+        return self == other or (self.is_volume and other.is_volume) or are_files
 
 
 def path_kind_of(path: Path) -> PathKind:

@@ -25,6 +25,8 @@ from catnip2bids.ome import OmeTiffImage, OmeZarrImage
 from catnip2bids.volume import ReadCost, Volume
 
 _MOST_BYTES = 8 * 2**30
+_UNKNOWN_MACHINE_BYTES = 4 * 2**30
+"""Memory of a machine that does not tell how much it has."""
 OVERHEAD_BYTES = 128 * 2**20
 """Memory of Python and the libraries before the first pixel is read (measured: 65 to 100 MiB), with a margin."""
 USABLE_BY_WORKERS = 0.7
@@ -238,8 +240,14 @@ def _c_library() -> ctypes.CDLL:
 
 def default_memory_bytes() -> int:
     """Return a quarter of the memory of the machine, or of the job if it has less, but at most 8 GiB."""
-    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(min([machine_bytes, *memory_limits()]) // 4, _MOST_BYTES)
+    return min(min([_machine_bytes(), *memory_limits()]) // 4, _MOST_BYTES)
+
+
+def _machine_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):  # POSIX does not have the second one
+        return _UNKNOWN_MACHINE_BYTES
 
 
 def memory_limits(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> Iterator[int]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.forkserver import ensure_running
@@ -27,7 +28,11 @@ from catnip2bids.engine.memory import keep_free_memory, keep_free_memory_togethe
 from catnip2bids.engine.work_units import StoppedError
 from catnip2bids.errors import WorkerError
 
-_PRELOADED = ("catnip2bids.engine.work_units", "catnip2bids.engine.sequential_writer", "tensorstore")
+_PRELOADED: tuple[str, ...] = (
+    ("catnip2bids.engine.work_units", "catnip2bids.engine.sequential_writer", "tensorstore")
+    if sys.platform == "linux"
+    else ()  # libraries of macOS may start threads when they are loaded, and must not be forked then
+)
 """What the fork server imports, once for all workers."""
 _SMALL_BYTES = 2**28
 """Threads have read so many bytes of pixels before worker processes would have started."""
@@ -56,6 +61,16 @@ def raising_worker_errors() -> Iterator[None]:
         ) from error
 
 
+def _start_fork_server() -> None:
+    """Start the fork server with Ctrl-C blocked: it ignores that only after its imports, and would show a traceback."""
+    resource_tracker.ensure_running()  # the fork server needs it, and starting it ends the blocking
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class ProcessPool(ProcessPoolExecutor):
     """A pool of worker processes that report their progress and stop when asked to.
 
@@ -67,7 +82,7 @@ class ProcessPool(ProcessPoolExecutor):
     def __init__(self, n_processes: int, kept_bytes: int = 0) -> None:
         context = _Context()
         context.set_forkserver_preload(list(_PRELOADED))
-        ensure_running()  # it imports while this process goes on
+        _start_fork_server()  # it imports while this process goes on
         self.error: BaseException | None = None  # of a callback
         self._callbacks: list[Callable[[int], None]] = []
         self._reports, self._writer = context.Pipe(duplex=False)

@@ -1,33 +1,42 @@
 """The README of a dataset, for people who have nothing but the dataset.
 
-Invariant: it depends only on provenance, names of files and the tables of counts, so packaging animals one by one gives
-the same text as packaging them at once.
+Invariant: it depends only on dataset_description.json, provenance, names of files and the tables of counts, so
+packaging animals one by one gives the same text as packaging them at once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from catnip2bids.bids.cell_tables import CELLS
 from catnip2bids.bids.dataset_paths import entities_of
 from catnip2bids.bids.provenance import PROVENANCE, Provenance
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
+from catnip2bids.packaging.licenses import license_line
 from catnip2bids.packaging.readme_texts import markdown_table
 
 _MOST_DIFFERENCES = 10
 
 
-def dataset_readme(name: str, provenance: Provenance, counts: PurePosixPath, recipes: str) -> str:
-    """Return the README of the dataset; `counts` is the folder of its tables of counts, below the dataset."""
+def dataset_readme(description: Mapping[str, Any], provenance: Provenance, counts: PurePosixPath, recipes: str) -> str:
+    """Return the README of a dataset.
+
+    `description` is the content of dataset_description.json, `counts` the folder of the tables of counts below the
+    dataset.
+    """
     return "\n\n".join(
         [
-            f"# {name}",
+            f"# {description['Name']}",
             "Light-sheet microscopy of cleared brains. The images at the top (`sub-*/micr/*_SPIM.*`) are not the bytes "
             "that left the microscope: CATNIP's N4 bias-field correction was applied to them, and whatever was done "
             "before CATNIP, usually a deconvolution. "
             "What CATNIP (https://github.com/SNIR-NIMH/CATNIP) computed from them is below `derivatives`.",
             _folders(counts),
+            "## How to cite and reuse it",
+            _citing(description),
             "## Samples",
             _samples(provenance),
             "## Tables",
@@ -45,6 +54,30 @@ def dataset_readme(name: str, provenance: Provenance, counts: PurePosixPath, rec
             + _recovered(provenance),
         ]
     )
+
+
+def _citing(description: Mapping[str, Any]) -> str:
+    """Say who made the dataset, and what may be done with it."""
+    license_name = description.get("License")
+    no_license = "none is stated; ask the authors before you reuse the data"
+    facts = {
+        "Authors": _one_line(description.get("Authors")) or "not stated",
+        "Licence": license_line(license_name) if license_name else no_license,
+        "How to cite": _one_line(description.get("HowToAcknowledge"))
+        or "by authors, title and address of the dataset; cite CATNIP too, which found the cells",
+        "DOI": _one_line(description.get("DatasetDOI")),
+        "Publications": _one_line(description.get("ReferencesAndLinks")),
+        "Funding": _one_line(description.get("Funding")),
+        "Ethics approval": _one_line(description.get("EthicsApprovals")),
+        "Acknowledgements": _one_line(description.get("Acknowledgements")),
+    }
+    return "\n".join(f"- {what}: {text}" for what, text in facts.items() if text)
+
+
+def _one_line(value: object) -> str:
+    """Write a text, or a list of texts, on one line; nothing for None."""
+    texts = value if isinstance(value, list) else [] if value is None else [value]
+    return "; ".join(" ".join(str(text).split()) for text in texts)
 
 
 def _folders(counts: PurePosixPath) -> str:

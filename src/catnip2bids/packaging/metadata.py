@@ -30,6 +30,7 @@ from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging import readme_texts
 from catnip2bids.packaging.dataset_readme import dataset_readme
 from catnip2bids.packaging.existing_dataset import read_json
+from catnip2bids.packaging.licenses import license_text
 from catnip2bids.packaging.participants import COLUMNS, PARTICIPANTS, GivenParticipants, merged_participants
 from catnip2bids.packaging.readme_recipes import recipes
 from catnip2bids.packaging.region_tables import write_atlas_tables, write_long_table, write_region_tables
@@ -92,6 +93,8 @@ class Metadata:
             by_person["License"] = self.about.license
         if self.about.authors:
             by_person["Authors"] = self.about.authors
+        by_person |= self.about.description
+        license_before = read_json(path).get("License")
         generated: dict[str, Any] = {
             "BIDSVersion": bids_version(),
             "DatasetType": "raw",
@@ -118,8 +121,15 @@ class Metadata:
             _write_json(path, acquisition | read_json(path) | self.about.acquisition)
         else:
             remove(path)  # a sidecar that no image uses is an error
-        if "License" in root and not list(without_leftovers(self.dataset.glob("LICENSE*"))):
-            write_text(self._path("LICENSE"), f"{root['License']}\n")
+        self._license(license_before, root.get("License"))
+
+    def _license(self, before: str | None, now: str | None) -> None:
+        """Write LICENSE, unless a person wrote it."""
+        path = self._path("LICENSE")
+        ours = [text.encode() for text in (license_text(before), f"{before}\n")] if before else []
+        is_ours = path.is_file() and path.stat().st_size <= max(map(len, ours), default=0) and path.read_bytes() in ours
+        if now and (is_ours or not list(without_leftovers(self.dataset.glob("LICENSE*")))):
+            write_text(path, license_text(now))
 
     def _merged_json(
         self, path: SafePath, by_person: Mapping[str, Any], generated: Mapping[str, Any]
@@ -255,9 +265,9 @@ class Metadata:
     # ---- texts
 
     def _readmes(self, without_parents: Sequence[str]) -> None:
-        name = read_json(self.dataset / "dataset_description.json")["Name"]
+        description = read_json(self.dataset / "dataset_description.json")
         counts = self._counts_folder
-        readme = dataset_readme(name, self.provenance, counts, recipes(self.dataset, self.provenance, counts))
+        readme = dataset_readme(description, self.provenance, counts, recipes(self.dataset, self.provenance, counts))
         readme_texts.replace_marked_part(self._path("README.md"), readme)
         readme = readme_texts.derivative_readme(self.naming, without_parents)
         readme_texts.replace_marked_part(self._path(DERIVATIVE / "README.md"), readme)

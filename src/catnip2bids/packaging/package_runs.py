@@ -201,7 +201,7 @@ def raising_exit_code_1() -> Iterator[None]:
         yield
     except Catnip2bidsError as error:
         if error.exit_code == 2:
-            raise WriteError(str(error)) from error
+            raise WriteError(*error.args) from error
         raise
 
 
@@ -220,7 +220,7 @@ def draw_report(log: PackageLog, settings: Settings) -> None:
             drawn = report(log.dataset, log.progress, jobs=settings.jobs)
             log.report, problems = drawn.path, list(drawn.problems)
         except Catnip2bidsError as error:
-            problems = [str(error)]
+            problems = [*error.args]
     for problem in problems:
         log.warning(f"the report does not show all: {problem}" if log.report else f"no report is drawn: {problem}")
 

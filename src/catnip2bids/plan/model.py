@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.enums import DEFAULT_STAIN
@@ -26,6 +27,25 @@ def _valid_pattern(text: str | None) -> str | None:
         except UsageError as error:
             raise ValueError(str(error)) from error
     return text
+
+
+_OWN_KEYS = {
+    "Name": "write name = ... under [dataset]",
+    "Authors": "write authors = [...] under [dataset]",
+    "License": "write license = ... under [dataset]",
+    **dict.fromkeys(
+        ("BIDSVersion", "DatasetType", "GeneratedBy", "SourceDatasets", "DatasetLinks"), "catnip2bids writes it"
+    ),
+}
+"""Fields of dataset_description.json that have a key of their own in the plan, or are generated; what to do."""
+
+
+def _without_own_fields(description: dict[str, Any]) -> dict[str, Any]:
+    """Refuse fields of dataset_description.json that have a key of their own in the plan, or are generated."""
+    if found := sorted(_OWN_KEYS.keys() & description.keys()):
+        details = {"field": found[0], "remedy": _OWN_KEYS[found[0]]}
+        raise PydanticCustomError("own_field", "{field} does not belong here; {remedy}", details)
+    return description
 
 
 MaybeText = Annotated[str | None, BeforeValidator(_empty_is_none)]
@@ -129,6 +149,8 @@ class AboutDataset(_Document):
         For dataset_description.json; a new dataset needs no name to get a title.
     voxel_size_um
         Voxel size X Y Z in micrometers, of all runs that have none of their own.
+    description
+        More fields of dataset_description.json, such as Funding.
     acquisition
         Sidecar fields that hold for all raw images, such as Manufacturer.
     """
@@ -137,6 +159,7 @@ class AboutDataset(_Document):
     authors: list[str] = Field(default_factory=list)
     license: MaybeText = None
     voxel_size_um: VoxelSize | None = None
+    description: Annotated[dict[str, Any], AfterValidator(_without_own_fields)] = Field(default_factory=dict)
     acquisition: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -24,7 +24,7 @@ from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.documents import MOST_JSON_BYTES
 from catnip2bids.errors import PlanError
 from catnip2bids.formatting import SHOWN, format_bytes, format_choices, format_shape
-from catnip2bids.paths import safe_file
+from catnip2bids.paths import is_within, safe_file
 from catnip2bids.plan.checks import is_for
 from catnip2bids.plan.default_plan import problems_of
 from catnip2bids.plan.model import AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
@@ -70,6 +70,18 @@ Whatever you change, give the reason: it is published with the dataset."""
 _VOXEL_SIZE_HINT = (
     "X Y Z in micrometers, e.g. [3.7, 3.7, 5.0]; CATNIP does not record it, the microscope's metadata does"
 )
+_EXAMPLES = {
+    "description": (
+        "more fields of dataset_description.json, for example:",
+        'Funding = ["R01 MH000000"]',
+        'ReferencesAndLinks = ["https://doi.org/10.1000/example"]',
+    ),
+    "acquisition": (
+        "fields of the microscopy sidecar that hold for all raw images, for example:",
+        'Manufacturer = "Miltenyi Biotec"',
+    ),
+}
+"""Comments in the tables of the dataset, by their key."""
 
 
 def read_plan(path: Path | str) -> Plan:
@@ -115,7 +127,7 @@ def read_plan(path: Path | str) -> Plan:
             raise PlanError(f"{path}: has {n_mistakes:,} mistakes; scan again") from None
         messages = [f"{path}{mistake}" for mistake in _mistakes(text, document, error.errors()[:SHOWN])]
         more = [f"and {n_mistakes - SHOWN:,} more mistakes"] if n_mistakes > SHOWN else []
-        raise PlanError("\n".join([*messages, *more])) from error
+        raise PlanError(*messages, *more) from error
 
 
 def _refuse_excessive(path: Path, text: str) -> None:
@@ -168,7 +180,7 @@ def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overw
 def refuse_plan_file(path: Path, sources: Sequence[Path | str], *, overwrite: bool = False) -> None:
     """Refuse a file that is in a source, cannot be written, or holds something else than what `write_plan` wrote."""
     for source in map(Path, sources):
-        if path.resolve().is_relative_to(source.resolve()):
+        if is_within(path, source):
             raise PlanError(f"{path}: is inside the source {source}, which is only read; give another place with -o")
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if (path.is_dir() or not os.access(existing, os.W_OK)) or (existing != path and not existing.is_dir()):
@@ -212,12 +224,13 @@ def _dataset_toml(dataset: AboutDataset) -> TomlTable:
     else:
         table.add("voxel_size_um", list(dataset.voxel_size_um))
         table["voxel_size_um"].comment("a [[run]] with other voxels has a line of its own like this one")
-    acquisition = tomlkit.table()
-    acquisition.add(tomlkit.comment("fields of the microscopy sidecar that hold for all raw images, for example:"))
-    acquisition.add(tomlkit.comment('Manufacturer = "Miltenyi Biotec"'))
-    for key, value in dataset.acquisition.items():
-        acquisition.add(key, value)
-    table.add("acquisition", acquisition)
+    for key, fields in (("description", dataset.description), ("acquisition", dataset.acquisition)):
+        part = tomlkit.table()
+        for comment in _EXAMPLES[key]:
+            part.add(tomlkit.comment(comment))
+        for name, value in fields.items():
+            part.add(name, value)
+        table.add(key, part)
     return table
 
 
@@ -292,6 +305,8 @@ def _what(details: ErrorDetails) -> str:
             return f"the key {key!r} is unknown; use {format_choices(_keys(location))}"
         case "missing":
             return f"has no {key}; add {key} = ..."
+        case "own_field":
+            return details["msg"]
         case kind if kind in _WANTED:
             return f"{key} must be {_WANTED[kind]}, not {value!r}"
     return f"{key} {value!r} is not valid: {details['msg']}"

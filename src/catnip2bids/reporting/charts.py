@@ -178,9 +178,12 @@ def ranking_chart(measure: str) -> dict[str, Any]:
 
 def _axis(measure: str) -> dict[str, Any]:
     """Describe an axis of few ticks, because there is room for few; there are no halves of cells."""
-    return {"format": ",~r" if measure == DENSITY else ",d", "tickCount": 4} | (
-        {"tickMinStep": 1} if measure == CELLS else {}
-    )
+    return {
+        "format": ",~r" if measure == DENSITY else ",d",
+        "tickCount": 4,
+        "labelOverlap": "parity",
+        "labelSeparation": 6,
+    } | ({"tickMinStep": 1} if measure == CELLS else {})
 
 
 def _whole(specification: dict[str, Any]) -> dict[str, Any]:

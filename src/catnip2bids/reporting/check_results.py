@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from catnip2bids.atomic_write import raising_write_errors, write_text
 from catnip2bids.bids.checksums import CHECKSUMS, file_sha256
+from catnip2bids.bids.dataset_paths import REPORT
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
 from catnip2bids.documents import read_bytes, read_json
 from catnip2bids.errors import DatasetError
@@ -30,8 +31,6 @@ from catnip2bids.validation import ValidationReport
 from catnip2bids.verification import Verification
 from catnip2bids.verification.result import ProblemKind
 
-REPORT = Path("docs/report")
-"""Where the report is, below the dataset."""
 CHANGED_LATER = "; verify found changes since"
 
 
@@ -114,7 +113,8 @@ def save_check_result(dataset: Path, name: str, check: ValidationReport | Verifi
     if not (dataset / PROVENANCE).is_file():
         return
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-    document = {"time": now, "dataset": dataset_state(dataset), "ok": check.ok, "found": check.to_json()}
+    is_ok = check.is_proven if isinstance(check, Verification) else check.ok  # the report shows no counts
+    document = {"time": now, "dataset": dataset_state(dataset), "ok": is_ok, "found": check.to_json()}
     path = _path(dataset, name)
     with raising_write_errors(path):
         text = json.dumps(document, indent=1, ensure_ascii=False)

@@ -120,8 +120,8 @@ def read_sample_cells(
             n_uncounted.update(block.reasons)
             n_counted += 0 if block.reasons else len(block)
             if not block.reasons:
-                pairs = np.unique(np.stack([block.regions, block.proven]), axis=1).T.tolist()
-                proven.update((index, bool(is_proven)) for index, is_proven in pairs)
+                pairs = np.unique(2 * block.regions + block.proven).tolist()
+                proven.update((pair // 2, bool(pair % 2)) for pair in pairs)
     return SampleCells(
         n_counted,
         {_REASONS.get(reason, reason): n for reason, n in sorted(n_uncounted.items(), key=lambda item: -item[1])},

@@ -179,6 +179,8 @@ def pairs_of(cards: Sequence[SampleStatus]) -> list[dict[str, Any]]:
             "name": card.name,
             "what": card.what,
             "page": card.page,
+            "image": card.image,
+            "position": card.position,
             "facts": [[fact.name, fact.value] for fact in card.facts],
             "heat_scale": f"threshold {card.heat_scale[0]}: 0 to {format_number(card.heat_scale[1])}"
             if card.heat

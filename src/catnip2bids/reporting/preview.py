@@ -20,7 +20,7 @@ import numpy.typing as npt
 import tifffile
 
 from catnip2bids.enums import Kind
-from catnip2bids.errors import DatasetError, SourceError
+from catnip2bids.errors import DatasetError, SourceError, reason_of
 from catnip2bids.formatting import format_bytes, format_shape
 from catnip2bids.ome import choose_display, downsample
 from catnip2bids.volume import TiffStack, open_tiff, page_offsets
@@ -106,10 +106,10 @@ class Preview:
         values = self.slice(axis, _scaled_index(at, other.shape[axis], self.shape[axis]))
         return resampled(values, [n for number, n in enumerate(other.shape) if number != axis])
 
-    def detail(self, plane: int) -> Array:
-        """Read a plane of level 0 in the finest level that a large screen can display."""
+    def details(self, planes: Sequence[int]) -> Sequence[Array]:
+        """Read planes of level 0 in the finest level that a large screen can display."""
         with _naming(self.image):
-            return self._levels.detail(plane)
+            return self._levels.details(planes)
 
     @cached_property
     def whole(self) -> Array:
@@ -152,7 +152,7 @@ def _naming(image: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise DamagedImageError(image, f"cannot be read ({error}); bring it back from a copy") from error
+        raise DamagedImageError(image, f"cannot be read ({reason_of(error)}); bring it back from a copy") from error
 
 
 class _ZarrLevels:
@@ -182,8 +182,9 @@ class _ZarrLevels:
     def slice(self, axis: int, at: int) -> Array:
         return self._shown.read([at if number == axis else slice(None) for number in range(3)])
 
-    def detail(self, plane: int) -> Array:
-        return self._detail.read([plane * self._detail.shape[0] // self._n_planes, slice(None), slice(None)])
+    def details(self, planes: Sequence[int]) -> Sequence[Array]:
+        n = self._detail.shape[0]
+        return list(self._detail.read([[plane * n // self._n_planes for plane in planes], slice(None), slice(None)]))
 
     def whole(self) -> Array:
         return self._small.read()
@@ -207,11 +208,12 @@ class _TiffPlanes:
     def slice(self, axis: int, at: int) -> Array:
         return np.asarray(self._values.take(at, axis=axis))
 
-    def detail(self, plane: int) -> Array:
+    def details(self, planes: Sequence[int]) -> Sequence[Array]:
         with open_tiff(self._image) as tiff:
-            stack = _finest(tiff, self._image, (plane, page_offsets(tiff)[plane]), _LONGEST_DETAIL)
+            offsets = page_offsets(tiff)
+            stacks = [_finest(tiff, self._image, (plane, offsets[plane]), _LONGEST_DETAIL) for plane in planes]
         with _DECODING:
-            return _small_plane(stack, self._kind, _LONGEST_DETAIL)
+            return [_small_plane(stack, self._kind, _LONGEST_DETAIL) for stack in stacks]
 
     def whole(self) -> Array:
         return self._values

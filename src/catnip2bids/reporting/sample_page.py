@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ from catnip2bids.reporting.vega import Vega
 from catnip2bids.reporting.views import Brain, View, read_brain
 
 _MOST_PLANES, _FEWEST_PLANES, _MOST_DETAILED = 24, 6, 12
+_DETAILED_TOGETHER: Final = 4
+"""Planes in detail that are in memory together: neighbours are often in the same chunks, which are read once."""
 _SHARE_OF_PLANES: Final = 0.55
 """Of the bytes of a page; planes in detail take the rest."""
 _COLORS: Final = ("#f0e442", "#56b4e9", "#d55e00", "#cc79a7", "#009e73", "#e69f00", "#ffffff", "#0072b2")
@@ -72,14 +74,14 @@ def _planes(brain: Brain, n_bytes: int) -> list[View]:
     n_planes = round(_SHARE_OF_PLANES * n_bytes) // max(example.n_bytes, 1)
     planes = brain.planes(min(max(n_planes, _FEWEST_PLANES), _MOST_PLANES))
     n_left = n_bytes - sum(view.n_bytes for view in planes)
-    for number in _from_the_middle(len(planes))[:_MOST_DETAILED]:
-        detail = brain.detail(planes[number])
-        if detail is planes[number]:
-            break  # the image has no finer level
-        planes[number] = replace(planes[number], detail=detail)
-        n_left -= detail.n_bytes
-        if n_left < detail.n_bytes:
-            break
+    first, *others = _from_the_middle(len(planes))[:_MOST_DETAILED]
+    [planes[first]] = brain.with_details([planes[first]])
+    if (detail := planes[first].detail) is not None and others:
+        others = sorted(others[: max(n_left // detail.n_bytes - 1, 0)])
+        for start in range(0, len(others), _DETAILED_TOGETHER):
+            numbers = others[start : start + _DETAILED_TOGETHER]
+            for number, view in zip(numbers, brain.with_details([planes[n] for n in numbers]), strict=True):
+                planes[number] = view
     return planes
 
 

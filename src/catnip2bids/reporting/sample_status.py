@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.formatting import format_bytes, format_count, format_list
 from catnip2bids.reporting.check_results import CHANGED_LATER, CheckResults, Problem
 from catnip2bids.reporting.samples import Sample
-from catnip2bids.reporting.views import Picture
+from catnip2bids.reporting.views import Picture, View
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,15 @@ class SampleStatus:
     facts: tuple[Fact, ...]
     technical: tuple[Fact, ...]
     problems: tuple[Problem, ...]  # of the sample, and of files of the whole dataset
-    has_raw: bool  # even if the raw image cannot be drawn
-    slices: tuple[Picture, ...] = ()  # through the middle, perpendicular to each axis; empty if they cannot be drawn
+    image: str  # file name of the raw image, even if it cannot be drawn; empty without one
+    slices: tuple[View, ...] = ()  # through the middle, perpendicular to each axis; empty if they cannot be drawn
     heat: tuple[Picture, ...] = ()  # projections of the heat map of the lowest threshold
     heat_scale: tuple[int | None, float] = (None, 0.0)  # its threshold, and the value shown as white
+
+    @property
+    def position(self) -> str:
+        """The voxel X Y Z in which the slices cross, counted from 0."""
+        return " ".join(str(view.at) for view in reversed(self.slices))
 
 
 def status_of(sample: Sample, results: CheckResults) -> SampleStatus:
@@ -49,17 +55,22 @@ def status_of(sample: Sample, results: CheckResults) -> SampleStatus:
         (*_animal(sample), *_biology(sample), *_proofs(sample, results)),
         tuple(_technical(sample)),
         tuple(_problems(sample, results)),
-        sample.raw is not None,
+        "" if sample.raw is None else sample.raw.path.name,
     )
 
 
 def side_of(sample: Sample) -> str:
     """Return the side of the brain, as samples.tsv has it, or else the label of the sample."""
-    return f"{sample.hemisphere} hemisphere" if sample.hemisphere else sample.record.sample
+    if sample.hemisphere:
+        return f"{sample.hemisphere} hemisphere"
+    return "whole brain" if sample.record.sample == SAMPLES["B"] else sample.record.sample
 
 
 def _problems(sample: Sample, results: CheckResults) -> Iterator[Problem]:
-    yield from (Problem(found.source, found.problem) for found in sample.decisions if found.problem is not None)
+    for found in sample.decisions:
+        if found.problem is not None:
+            source = found.source if sample.record.source != "." else f"{sample.record.name}/{found.source}"
+            yield Problem(source, found.problem)
     verdicts = results.verdicts()
     for path in _verified_images(sample):
         yield from verdicts.get(path, [])

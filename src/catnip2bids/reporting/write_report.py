@@ -17,18 +17,20 @@ from typing import Any
 from catnip2bids._version import __version__
 from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, remove, write_text
 from catnip2bids.bids.checksums import CHECKSUMS
+from catnip2bids.bids.dataset_paths import REPORT
 from catnip2bids.bids.provenance import Provenance, provenance_of
 from catnip2bids.documents import read_bytes, read_object, refuse_foreign
 from catnip2bids.engine import give_back_free_memory, keep_free_memory_together
 from catnip2bids.enums import check_resources
-from catnip2bids.errors import DatasetError
+from catnip2bids.errors import DatasetError, reason_of
 from catnip2bids.formatting import format_bytes, format_count, format_number
+from catnip2bids.heatmap_scales import heatmap_scales
 from catnip2bids.html_pages import page_templates
 from catnip2bids.locks import refuse_packaging
 from catnip2bids.paths import beside, safe_path
 from catnip2bids.progress import Progress
 from catnip2bids.reporting.charts import group_chart, ranking_chart
-from catnip2bids.reporting.check_results import REPORT, CheckResults, Problem, dataset_state, save_check_result
+from catnip2bids.reporting.check_results import CheckResults, Problem, dataset_state, save_check_result
 from catnip2bids.reporting.cohort import FEWEST_CELLS, MEASURES, read_cohort
 from catnip2bids.reporting.overview import animal_rows, cards_by_group, comparison_of, grouped, left_out, pairs_of
 from catnip2bids.reporting.preview import DamagedImageError
@@ -36,7 +38,7 @@ from catnip2bids.reporting.sample_page import Drawn, draw_brain, make_tables, pa
 from catnip2bids.reporting.sample_status import SampleStatus, status_of, with_unreadable_images
 from catnip2bids.reporting.samples import Sample, read_samples, sum_of
 from catnip2bids.reporting.vega import Vega
-from catnip2bids.reporting.views import Heatmaps, heatmap_scales, read_heatmaps
+from catnip2bids.reporting.views import Heatmaps, read_heatmaps
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 from catnip2bids.validation import ValidationReport
 from catnip2bids.verification import Verification
@@ -161,7 +163,7 @@ class _Pages:
         self._samples, self._title = read_samples(dataset, provenance), _title_of(dataset)
         self._templates = page_templates("catnip2bids.reporting")
         self._templates.filters |= {"size": format_bytes, "number": format_number}
-        self._heat_scales = heatmap_scales(self._samples)
+        self._heat_scales = heatmap_scales(provenance.runs.values())
         self._failures: list[str] = []
 
     def write(self, results: CheckResults, n_threads: int) -> Report:
@@ -310,5 +312,8 @@ def _title_of(dataset: Path) -> str:
     path = dataset / "dataset_description.json"
     try:
         return str(read_object(path)["Name"])
+    except FileNotFoundError as error:
+        why = "packaging was interrupted, or somebody removed it"
+        raise DatasetError(f"{path}: does not exist: {why}; package again") from error
     except (OSError, ValueError, KeyError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); package again, or bring it back") from error
+        raise DatasetError(f"{path}: cannot be read ({reason_of(error)}); package again, or bring it back") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +21,7 @@ from catnip2bids.bids.dataset_paths import NEUROGLANCER
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
 from catnip2bids.bids.tables import Table
 from catnip2bids.documents import refuse_foreign
-from catnip2bids.errors import UsageError
+from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.formatting import format_count
 from catnip2bids.packaging.existing_dataset import check_checksums
 from catnip2bids.packaging.package_runs import locked_if_unchanged
@@ -29,8 +30,9 @@ from catnip2bids.paths import safe_path
 from catnip2bids.progress import Progress
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 from catnip2bids.viewing.cell_points import annotation_files
-from catnip2bids.viewing.scene import DisplayMode, Scene, scenes_of
+from catnip2bids.viewing.scene import DisplayMode, Layer, Scene, scenes_of
 from catnip2bids.viewing.state import Addresses, region_properties, state_of
+from catnip2bids.viewing.surfaces import surface_files
 
 PUBLIC_CLIENT = "https://neuroglancer-demo.appspot.com"
 """The Neuroglancer of its authors."""
@@ -41,9 +43,9 @@ _README = """\
 [Neuroglancer](https://github.com/google/neuroglancer), from the address {url}
 
 Each folder has the scenes of one sample (`image.json`, `heatmaps.json`: states of Neuroglancer), names of regions
-(segment properties), and cells (annotations), in formats of Neuroglancer. All of it is made from other files of the
-dataset. If the dataset moves to another address, run `catnip2bids share` again. The whole folder may be deleted;
-`catnip2bids verify` misses it until the dataset is packaged again.
+(segment properties) and their surfaces (meshes), and cells (annotations), in formats of Neuroglancer. All of it is
+made from other files of the dataset. If the dataset moves to another address, run `catnip2bids share` again. The
+whole folder may be deleted; `catnip2bids verify` misses it until the dataset is packaged again.
 """
 
 
@@ -124,7 +126,7 @@ def share(
         with atomic_output(safe_path(dataset, NEUROGLANCER)) as folder:
             for scene in scenes_of(dataset, problems.append):
                 progress.item(f"{scene.sample}: {scene.title}")
-                state = _write_scene(dataset, folder, scene, url)
+                state = _write_scene(_Folders(dataset, folder, url), scene, problems.append)
                 links.append(Link(scene.sample, scene.title, f"{client}/#!{url}/{NEUROGLANCER}/{state}"))
             _write(folder / LINKS, Table(LINKS_COLUMNS, tuple(asdict(link) for link in links)).to_tsv().encode())
             _write(folder / "README.md", _README.format(url=url).encode())
@@ -135,24 +137,49 @@ def share(
     return SharedDataset(dataset / NEUROGLANCER, tuple(links), tuple(problems))
 
 
-def _write_scene(dataset: Path, folder: Path, scene: Scene, url: str) -> str:
+@dataclass(frozen=True)
+class _Folders:
+    """Where the dataset is, where the files are written, and the address of the dataset."""
+
+    dataset: Path
+    made: Path
+    url: str
+
+
+def _write_scene(folders: _Folders, scene: Scene, warn: Callable[[str], None]) -> str:
     """Write the files of a scene into the folder of all scenes; return the path of its state below it."""
-    place = f"{url}/{NEUROGLANCER}/{quote(scene.sample)}"
+    place, folder = f"{folders.url}/{NEUROGLANCER}/{quote(scene.sample)}", folders.made / scene.sample
     for layer in scene.layers:
         if layer.regions:
-            names = json.dumps(region_properties(layer.regions)).encode()
-            _write(folder / scene.sample / _folder_name(layer.name) / "info", names)
+            names = json.dumps(region_properties(layer.regions, with_tags=True)).encode()
+            _write(folder / _folder_name(layer.name) / "info", names)
     for cells in scene.cells:
         for name, content in annotation_files(cells.table).items():
-            _write(folder / scene.sample / _folder_name(cells.name) / name, content)
+            _write(folder / _folder_name(cells.name) / name, content)
     addresses = Addresses(
-        [f"{url}/{quote(layer.image.path.relative_to(dataset).as_posix())}/" for layer in scene.layers],
+        [f"{folders.url}/{quote(layer.image.path.relative_to(folders.dataset).as_posix())}/" for layer in scene.layers],
         [f"{place}/{_folder_name(layer.name)}/" for layer in scene.layers],
+        [_write_surfaces(layer, folder, place, warn) for layer in scene.layers],
         [f"{place}/{_folder_name(cells.name)}/" for cells in scene.cells],
     )
     name = "heatmaps.json" if scene.layers[0].mode == DisplayMode.HEATMAP else "image.json"
-    _write(folder / scene.sample / name, json.dumps(state_of(scene, addresses)).encode())
+    _write(folder / name, json.dumps(state_of(scene, addresses)).encode())
     return f"{quote(scene.sample)}/{name}"
+
+
+def _write_surfaces(layer: Layer, folder: Path, place: str, warn: Callable[[str], None]) -> str:
+    """Write the surfaces of the regions of a layer; return their address, or an empty text if there are none."""
+    if layer.surface_image is None:
+        return ""
+    name = f"{_folder_name(layer.name)}-surfaces"
+    try:
+        surfaces = surface_files(layer.surface_image)
+    except SourceError as error:
+        warn(f"surfaces are not shown: {error}")
+        return ""
+    for file, content in surfaces.items():
+        _write(folder / name / file, content)
+    return f"{place}/{name}/"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.documents import open_without_waiting
+from catnip2bids.errors import reason_of
 from catnip2bids.formatting import format_bytes
 from catnip2bids.validation.findings import Finding, error
 from catnip2bids.validation.region_tables import geometry_of_sample
@@ -59,7 +60,7 @@ def check_cells(tree: Tree) -> Iterator[Finding]:
             else:
                 yield from _compare_with_counts(tree, file, cells)
         except (OSError, EOFError, zlib.error, ValueError) as failure:
-            yield _error("CELLS_UNREADABLE", file, f"cannot be read: {failure}")
+            yield _error("CELLS_UNREADABLE", file, f"cannot be read: {reason_of(failure)}")
 
 
 @dataclass(frozen=True)

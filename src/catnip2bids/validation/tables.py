@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from catnip2bids.documents import open_without_waiting, read_bytes
-from catnip2bids.errors import DatasetError
+from catnip2bids.errors import DatasetError, reason_of
 from catnip2bids.formatting import format_bytes, format_count
 from catnip2bids.paths import exists
 from catnip2bids.validation.findings import Finding, error
@@ -39,7 +39,7 @@ def read_table(file: Path) -> list[Row]:
     try:
         read_bytes(file)
     except (OSError, DatasetError) as failure:
-        raise TableError(f"cannot be read: {failure}") from failure
+        raise TableError(f"cannot be read: {reason_of(failure)}") from failure
     header, *rows = read_lines(file)
     return [dict(zip(header, row, strict=True)) for row in rows]
 
@@ -58,7 +58,7 @@ def read_lines(file: Path) -> Iterator[list[str]]:
                     raise TableError(f"row {number} has {len(row)} values and the header has {len(header)}")
                 yield row
     except (OSError, UnicodeDecodeError, csv.Error) as failure:
-        raise TableError(f"cannot be read: {failure}") from failure
+        raise TableError(f"cannot be read: {reason_of(failure)}") from failure
 
 
 def _lines(opened: BinaryIO) -> Iterator[str]:

@@ -188,9 +188,14 @@ class Verification(ShortRepr):
         return all(verdict.ok for verdict in self.counts)
 
     @property
-    def ok(self) -> bool:
+    def is_proven(self) -> bool:
         """Whether everything is as it was when it was packaged."""
         return not self.file_problems and all(image.ok for image in self.images)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is proven, and the counts agree, as far as cells were counted again."""
+        return self.is_proven and self.counts_agree
 
     @property
     def has_changed(self) -> bool:

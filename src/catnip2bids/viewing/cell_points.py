@@ -3,28 +3,24 @@
 Invariant: the id of a cell is its row in the table, counted from 0, and the spatial index has each cell once. The same
 table gives the same bytes.
 
-Neuroglancer's repository describes the format: src/datasource/precomputed/annotation.rst and sharded.rst. All indices
-are sharded, so that a million cells are a dozen files.
+Neuroglancer's repository describes the format: src/datasource/precomputed/annotation.rst. All indices are sharded, so
+that a million cells are a dozen files.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from catnip2bids.bids.cell_tables import CELLS, CellBlock, read_cells
 from catnip2bids.errors import DatasetError
 from catnip2bids.viewing.image import Axis
-
-Array = npt.NDArray[Any]
-Document = dict[str, Any]
+from catnip2bids.viewing.shards import SHARD, Array, Document, ShardedChunks
 
 RELATIONSHIP: Final = "region"
 """The relationship of a cell to the segment that is its region."""
@@ -34,8 +30,6 @@ _MOST_REASONS = 100
 _CELLS_PER_CHUNK = 4096
 """Cells of the fullest chunk of a level of the spatial index, on average."""
 _MOST_LEVELS = 12
-_PRESHIFT_BITS = 9
-"""Chunks whose keys differ only in these last bits share a minishard."""
 _INT32 = np.iinfo(np.int32)
 # all properties have 4 bytes, so there is no padding; the first one is shown beside the name of the layer. They are not
 # uint32, which the reader of Neuroglancer's Python package (2.41) aligns wrongly.
@@ -66,17 +60,6 @@ class CellTable:
         return self.path.name.endswith(CELLS)
 
 
-@dataclass(frozen=True)
-class _Index:
-    """One index of the annotations: a chunk of bytes for each key."""
-
-    name: str
-    keys: Array  # ascending
-    n_bytes: Array  # of each chunk
-    data: Iterable[bytes]  # the chunks, in the order of the keys
-    n_bits: int = 0  # of the largest key, if keys are dense
-
-
 def annotation_files(table: CellTable) -> Mapping[str, bytes]:
     """Return the files of the annotations of a table by their POSIX paths.
 
@@ -84,14 +67,11 @@ def annotation_files(table: CellTable) -> Mapping[str, bytes]:
     """
     cells, reasons = _read(table)
     levels = list(_levels(cells, table.axes))
-    indices = [_by_id(cells), *(index for _, index in levels)]
+    indices = {"by_id": _by_id(cells), **{level["key"]: chunks for level, chunks in levels}}
     relationships = []
     if table.is_counted:
-        indices.append(_lists("by_region", cells, np.arange(len(cells)), cells["region"].astype(np.uint64)))
+        indices["by_region"] = _lists(cells, np.arange(len(cells)), cells["region"].astype(np.uint64))
         relationships.append({"id": RELATIONSHIP, "key": "by_region"})
-    sharding, files = {}, {}
-    for index in indices:
-        sharding[index.name], files[f"{index.name}/0.shard"] = _shard(index)
     info = {
         "@type": "neuroglancer_annotations_v1",
         "dimensions": {axis.name: [axis.step, axis.unit] for axis in table.axes},
@@ -99,11 +79,12 @@ def annotation_files(table: CellTable) -> Mapping[str, bytes]:
         "upper_bound": [axis.first - 0.5 + axis.n_voxels for axis in table.axes],
         "annotation_type": "point",
         "properties": list(_properties(cells.dtype, table, reasons)),
-        "relationships": [{**one, "sharding": sharding[one["key"]]} for one in relationships],
-        "by_id": {"key": "by_id", "sharding": sharding["by_id"]},
-        "spatial": [{**level, "sharding": sharding[level["key"]]} for level, _ in levels],
+        "relationships": [{**one, "sharding": indices[one["key"]].sharding} for one in relationships],
+        "by_id": {"key": "by_id", "sharding": indices["by_id"].sharding},
+        "spatial": [{**level, "sharding": chunks.sharding} for level, chunks in levels],
     }
-    return {"info": json.dumps(info).encode(), **files}
+    shards = {f"{key}/{SHARD}": chunks.shard() for key, chunks in indices.items()}
+    return {"info": json.dumps(info).encode(), **shards}
 
 
 def _read(table: CellTable) -> tuple[Array, Sequence[str]]:
@@ -153,7 +134,7 @@ def _properties(dtype: np.dtype[Any], table: CellTable, reasons: Sequence[str]) 
         yield spec
 
 
-def _by_id(cells: Array) -> _Index:
+def _by_id(cells: Array) -> ShardedChunks:
     """Return the index of single cells, which also tells the region of each."""
     fields = [*cells.dtype.descr]
     if is_counted := "region" in (cells.dtype.names or ()):
@@ -163,10 +144,10 @@ def _by_id(cells: Array) -> _Index:
     if is_counted:
         data["n_segments"], data["segment"] = 1, cells["region"]
     n_bytes = np.full(len(cells), data.itemsize)
-    return _Index("by_id", np.arange(len(cells)), n_bytes, [data.tobytes()], len(cells).bit_length())
+    return ShardedChunks(np.arange(len(cells)), n_bytes, [data.tobytes()], len(cells).bit_length())
 
 
-def _levels(cells: Array, axes: Sequence[Axis]) -> Iterator[tuple[Document, _Index]]:
+def _levels(cells: Array, axes: Sequence[Axis]) -> Iterator[tuple[Document, ShardedChunks]]:
     """Yield the levels of the spatial index from coarse to fine, each with its description.
 
     A level has a random part of the cells that are on no coarser level, such that its fullest chunk has
@@ -182,10 +163,9 @@ def _levels(cells: Array, axes: Sequence[Axis]) -> Iterator[tuple[Document, _Ind
         most = int(np.unique(keys, return_counts=True)[1].max(initial=1))
         is_last = most <= _CELLS_PER_CHUNK or number == _MOST_LEVELS - 1
         chosen = random.random(len(rest)) < (1 if is_last else _CELLS_PER_CHUNK / most)
-        name = f"spatial{number}"
         level = {"grid_shape": shape.tolist(), "chunk_size": (n_voxels / shape).tolist()}
-        level |= {"key": name, "limit": most if is_last else _CELLS_PER_CHUNK}
-        yield level, _lists(name, cells, rest[chosen], keys[chosen], n_bits)
+        level |= {"key": f"spatial{number}", "limit": most if is_last else _CELLS_PER_CHUNK}
+        yield level, _lists(cells, rest[chosen], keys[chosen], n_bits)
         if is_last:
             return
         rest = rest[~chosen]
@@ -203,38 +183,10 @@ def _morton_codes(at: Array, shape: Array) -> tuple[Array, int]:
     return codes, n_bits
 
 
-def _lists(name: str, cells: Array, rows: Array, keys: Array, n_bits: int = 0) -> _Index:
+def _lists(cells: Array, rows: Array, keys: Array, n_bits: int = 0) -> ShardedChunks:
     """Return an index of lists of cells: `rows` of `cells` by their keys."""
     order = np.argsort(keys, kind="stable")
     of_list, counts = np.unique(keys, return_counts=True)
     lists = np.split(rows[order], np.cumsum(counts)[:-1]) if len(rows) else []
     data = (np.uint64(len(one)).tobytes() + cells[one].tobytes() + one.astype("<u8").tobytes() for one in lists)
-    return _Index(name, of_list, 8 + counts * (cells.itemsize + 8), data, n_bits)
-
-
-def _shard(index: _Index) -> tuple[Document, bytes]:
-    """Return the description and the content of the only shard of an index."""
-    bits = max(index.n_bits - _PRESHIFT_BITS, 0)
-    keys, n_bytes = index.keys.astype(np.uint64), index.n_bytes.astype(np.uint64)
-    minishards = keys >> np.uint64(_PRESHIFT_BITS) if bits else np.zeros_like(keys)
-    starts = np.cumsum(n_bytes) - n_bytes
-    data = b"".join(index.data)
-    places, tables, offset = np.zeros((1 << bits, 2), "<u8"), [], len(data)
-    for number, (first, stop) in enumerate(pairwise(np.searchsorted(minishards, np.arange((1 << bits) + 1)))):
-        table = np.zeros((3, stop - first), "<u8")
-        if first < stop:
-            table[0] = np.diff(keys[first:stop], prepend=np.uint64(0))
-            table[1, 0], table[2] = starts[first], n_bytes[first:stop]
-        places[number] = offset, offset + table.nbytes
-        offset += table.nbytes
-        tables.append(table.tobytes())
-    sharding = {
-        "@type": "neuroglancer_uint64_sharded_v1",
-        "preshift_bits": _PRESHIFT_BITS,
-        "hash": "identity",
-        "minishard_bits": bits,
-        "shard_bits": 0,
-        "minishard_index_encoding": "raw",
-        "data_encoding": "raw",
-    }
-    return sharding, b"".join([places.tobytes(), data, *tables])
+    return ShardedChunks(of_list, 8 + counts * (cells.itemsize + 8), data, n_bits)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import cycle
@@ -20,11 +20,13 @@ from catnip2bids.catnip.component_type import Content
 from catnip2bids.catnip.components import WHOLE_LABELS, component_of, rows_with
 from catnip2bids.documents import refuse_foreign, refuse_special_file
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
+from catnip2bids.heatmap_scales import heatmap_scales
 from catnip2bids.ome import LabelValue
 from catnip2bids.paths import file_name, inside
 from catnip2bids.regions import displayed_regions
 from catnip2bids.viewing.cell_points import CellTable
 from catnip2bids.viewing.image import WHITE
+from catnip2bids.viewing.surfaces import has_surfaces
 from catnip2bids.viewing.tiff_image import TiffImage
 from catnip2bids.viewing.zarr_image import ZarrImage
 from catnip2bids.volume import is_ome_zarr, is_tiff, slice_files
@@ -62,7 +64,14 @@ class Layer:
     regions: tuple[LabelValue, ...] = ()  # names and colours of label values
     channel: int = 0
     threshold: int | None = None  # FRST threshold of cells and their heat maps
-    limits: tuple[float, float] | None = None  # smallest and largest value, if recorded
+    limits: tuple[float, float] | None = None  # of heat maps: the values shown as black and white
+
+    @property
+    def surface_image(self) -> ZarrImage | None:
+        """The image that surfaces of its regions can be made from, if any."""
+        if self.mode != DisplayMode.LABELS or not isinstance(self.image, ZarrImage):
+            return None
+        return self.image if has_surfaces(self.image) else None
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,13 @@ class Scene:
     title: str
     layers: tuple[Layer, ...]  # from bottom to top
     cells: tuple[CellLayer, ...] = ()  # above the other layers
+
+    def showing(self, number: int) -> Scene:
+        """Return the scene with a layer visible; of heat maps, which hide each other, it is the only one."""
+        chosen = self.layers[number]
+        keep = chosen.mode != DisplayMode.HEATMAP
+        layers = (replace(layer, visible=layer is chosen or (keep and layer.visible)) for layer in self.layers)
+        return replace(self, layers=tuple(layers))
 
 
 def scenes_of(path: Path, warn: Callable[[str], None]) -> tuple[Scene, ...]:
@@ -118,8 +134,10 @@ def _scenes_of_dataset(dataset: Path, warn: Callable[[str], None]) -> Iterator[S
         refuse_foreign(dataset)
     except DatasetError as error:
         warn(str(error))
-    for key, run in read_provenance(dataset).runs.items():
-        layers = list(_layers(dataset, run, run.images.items(), warn))
+    runs = read_provenance(dataset).runs
+    scales = heatmap_scales(runs.values())
+    for key, run in runs.items():
+        layers = [_on_scale(layer, scales) for layer in _layers(dataset, run, run.images.items(), warn)]
         in_atlas_space = [layer for layer in layers if layer.mode == DisplayMode.HEATMAP]
         if native := _arranged([layer for layer in layers if layer not in in_atlas_space]):
             cells = tuple(_cell_layers(dataset, run, native, warn))
@@ -160,8 +178,13 @@ def _layer(dataset: Path, run: RunRecord, target: str, record: ImageRecord) -> L
             visible = component.is_segmentation
             return Layer(name, image, DisplayMode.MASK, visible=visible, color=_MASK_COLOR, threshold=threshold)
         case Content.HEATMAP:
-            return Layer(name, image, DisplayMode.HEATMAP, threshold=threshold, limits=record.value_range)
+            return Layer(name, image, DisplayMode.HEATMAP, threshold=threshold)
     return Layer(f"image, {run.stain}" if is_raw else name, image, DisplayMode.INTENSITY, visible=is_raw)
+
+
+def _on_scale(layer: Layer, scales: Mapping[int | None, float]) -> Layer:
+    """Draw a heat map on the scale that all samples have."""
+    return replace(layer, limits=(0.0, scales[layer.threshold])) if layer.mode == DisplayMode.HEATMAP else layer
 
 
 def _regions(dataset: Path, run: RunRecord, record: ImageRecord) -> tuple[LabelValue, ...]:
@@ -176,10 +199,14 @@ def _regions(dataset: Path, run: RunRecord, record: ImageRecord) -> tuple[LabelV
     )
 
 
+def has_own_abbreviation(region: LabelValue) -> bool:
+    """Tell whether a region has an abbreviation other than its name."""
+    return bool(region.abbreviation) and region.abbreviation not in (region.name, region.name.replace(" ", "_"))
+
+
 def region_label(region: LabelValue) -> str:
     """Return abbreviation and name, such as ``CA1 - Field CA1``; a search finds what begins with its text."""
-    has_own = region.abbreviation and region.abbreviation not in (region.name, region.name.replace(" ", "_"))
-    return f"{region.abbreviation} - {region.name}" if has_own else region.name
+    return f"{region.abbreviation} - {region.name}" if has_own_abbreviation(region) else region.name
 
 
 def _arranged(layers: list[Layer]) -> tuple[Layer, ...]:
@@ -242,9 +269,11 @@ def _scene_of_image(path: Path, warn: Callable[[str], None]) -> Scene:
     for dataset in path.resolve().parents:
         if (dataset / PROVENANCE).is_file():
             target = path.resolve().relative_to(dataset).as_posix()
-            for key, run in read_provenance(dataset).runs.items():
+            runs = read_provenance(dataset).runs
+            for key, run in runs.items():
                 if target in run.images:
                     layer = replace(_layer(dataset, run, target, run.images[target]), visible=True)
+                    layer = _on_scale(layer, heatmap_scales(runs.values()))
                     inside_of_it = _layers(dataset, run, _embedded(run, target), warn)
                     return Scene(key, path.name, _arranged([layer, *inside_of_it]))
     image = _open(path, path)

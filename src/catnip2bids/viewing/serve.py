@@ -9,10 +9,14 @@ import os
 import shlex
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
+from catnip2bids.bids.provenance import PROVENANCE
+from catnip2bids.errors import UsageError
 from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.progress import Progress
@@ -23,18 +27,51 @@ from catnip2bids.viewing.server import ViewServer
 from catnip2bids.viewing.zarr_image import ZarrImage
 
 
+@dataclass(frozen=True)
+class Place:
+    """What is opened first: an image by its file name or path, and a voxel of it (x, y, z, counted from 0)."""
+
+    image: str | None = None
+    position: tuple[int, int, int] | None = None
+
+    def address(self, path: Path, scenes: Sequence[Scene]) -> str:
+        """Return the address, below the root of the server; raise UsageError if the place is not in the scenes."""
+        has_one = len({scene.sample for scene in scenes}) == 1
+        if self.image is None and self.position is None:
+            return "v/0" if has_one else ""
+        layers = [layer for scene in scenes for layer in scene.layers]
+        first = layers[0].image.path.name
+        if self.image is None and not has_one:
+            example = f"--image {first} --position {' '.join(map(str, self.position or ()))}"
+            raise UsageError(f"{path}: has several samples; say which image the position is in: {example}")
+        name = first if self.image is None else Path(self.image).name
+        images = [layer.image for layer in layers if layer.image.path.name == name]
+        if not images:
+            raise UsageError(f"--image {self.image}: is not an image of {path}; give a file name, such as {first}")
+        if self.position is None:
+            return f"open/{quote(name)}"
+        sizes = {axis.name: axis.n_voxels for axis in images[0].axes}
+        if any(at >= sizes.get(axis, at + 1) or at < 0 for axis, at in zip("xyz", self.position, strict=True)):
+            what = f"{name}, which has {' x '.join(str(sizes[axis]) for axis in 'xyz' if axis in sizes)} voxels"
+            raise UsageError(
+                f"--position {' '.join(map(str, self.position))}: is outside of {what}; give X Y Z, counted from 0"
+            )
+        return f"open/{quote(name)}/{','.join(map(str, self.position))}"
+
+
 class Viewing(ShortRepr):
     """A running viewer; it closes at the end of a ``with`` block or of the program."""
 
-    def __init__(self, path: Path, port: int, warn: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, place: Place, port: int, warn: Callable[[str], None]) -> None:
         self.scenes: tuple[Scene, ...] = scenes_of(path, warn)
-        title = path.resolve().name
-        self._server = ViewServer(Routes(title, self.scenes), port, warn)
+        self._first = place.address(path, self.scenes)
+        dataset = path if (path / PROVENANCE).is_file() else None
+        self._server = ViewServer(Routes(path.resolve().name, self.scenes, dataset), port, warn)
 
     @property
     def url(self) -> str:
-        """URL to open first: the scene of the only sample, or the list of all scenes."""
-        return f"{self.list_url}v/0" if len({scene.sample for scene in self.scenes}) == 1 else self.list_url
+        """URL to open first: the place that was asked for, the scene of the only sample, or the list of all scenes."""
+        return f"{self.list_url}{self._first}"
 
     @property
     def list_url(self) -> str:
@@ -73,13 +110,24 @@ class Viewing(ShortRepr):
         self.close()
 
 
-def view(path: Path | str, *, port: int = 0, progress: Progress | None = None) -> Viewing:
+def view(
+    path: Path | str,
+    *,
+    image: str | None = None,
+    position: tuple[int, int, int] | None = None,
+    port: int = 0,
+    progress: Progress | None = None,
+) -> Viewing:
     """Serve images with their labels to Neuroglancer, on this machine only.
 
     Parameters
     ----------
     path
         A dataset that `package` made, the folder of an OME-Zarr image, or an OME-TIFF.
+    image
+        The image of a dataset to open first, by its file name or path.
+    position
+        Voxel (x, y, z) to open first, counted from 0, of that image or of the raw image of the only sample.
     port
         Port of the server; 0 for any free port.
     progress
@@ -93,7 +141,7 @@ def view(path: Path | str, *, port: int = 0, progress: Progress | None = None) -
     Raises
     ------
     UsageError
-        If the path is none of these, or the port is in use.
+        If the path is none of these, the image or the position is not in it, or the port is in use.
     SourceError, DatasetError
         If the path cannot be read.
 
@@ -106,7 +154,7 @@ def view(path: Path | str, *, port: int = 0, progress: Progress | None = None) -
     progress = progress or Progress()
     if leftovers := leftovers_below(Path(path)):
         progress.note(ignored(leftovers))
-    return Viewing(Path(path), port, progress.warning)
+    return Viewing(Path(path), Place(image, position), port, progress.warning)
 
 
 def open_in_browser(url: str) -> bool:

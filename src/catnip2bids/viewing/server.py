@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from catnip2bids.errors import Catnip2bidsError, UsageError
-from catnip2bids.viewing.routes import Routes
+from catnip2bids.viewing.routes import CLIENT_POLICY, Content, Routes
 
 LOOPBACK = "127.0.0.1"
 _NAMES = frozenset({LOOPBACK, "localhost", "::1"})
@@ -38,11 +38,7 @@ _FILES_EACH = 4
 """Descriptors per connection: the socket, a file it reads, and as many for everything else."""
 _SECONDS_TO_CLOSE = 1.0
 _HEADERS = {
-    # the browser blocks all requests of the client to other servers
-    "Content-Security-Policy": (
-        "default-src 'self' blob: data:; script-src 'self' blob: 'unsafe-eval' 'wasm-unsafe-eval'; "
-        "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'"
-    ),
+    "Content-Security-Policy": CLIENT_POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -198,10 +194,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND, "not found; take the whole address that was printed")
             return
         root = f"http://{host}/{self.server.secret}/"
+        if (target := self.server.routes.target(path, root)) is not None:
+            self._begin(HTTPStatus.FOUND, "text/plain", 0, {"Location": target})
+            return
         match path.split("/"):
-            case ["v", number] if self.server.routes.is_scene(number):
-                target = f"{root}v/{number}/#!{root}v/{number}/state.json"
-                self._begin(HTTPStatus.FOUND, "text/plain", 0, {"Location": target})
             case ["events", number] if self.server.routes.is_scene(number):
                 self._stay_connected()
             case _:
@@ -223,20 +219,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND, "not found")
             return
         with body:
-            self._send(content.type, body)
+            self._send(content, body)
 
-    def _send(self, kind: str, body: BinaryIO) -> None:
+    def _send(self, content: Content, body: BinaryIO) -> None:
         """Send a body, or the requested range of it."""
         size = body.seek(0, 2)
         asked = _RANGE.fullmatch(self.headers.get("Range", "")) if self.command == "GET" else None
         start, stop = _span(asked, size) if asked else (0, size)
         if asked and start >= stop:
-            self._begin(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, kind, 0, {"Content-Range": f"bytes */{size}"})
+            described = {"Content-Range": f"bytes */{size}"}
+            self._begin(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, content.type, 0, described)
             return
-        described = {"Accept-Ranges": "bytes"}
+        described = {"Accept-Ranges": "bytes", "Content-Security-Policy": content.policy}
         if asked:
             described["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-        self._begin(HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK, kind, stop - start, described)
+        self._begin(HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK, content.type, stop - start, described)
         if self.command == "GET":
             self._copy(body, start, stop - start)
 

@@ -7,14 +7,14 @@ those of the client in the package neuroglancer 2.41. Everything that it names i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from catnip2bids.ome import LabelValue, ends_apart
 from catnip2bids.viewing.cell_points import RELATIONSHIP
 from catnip2bids.viewing.image import Axis
-from catnip2bids.viewing.scene import CellLayer, DisplayMode, Layer, Scene, region_label
+from catnip2bids.viewing.scene import CellLayer, DisplayMode, Layer, Scene, has_own_abbreviation, region_label
 
 State = dict[str, Any]
 
@@ -23,7 +23,10 @@ _PANEL = (460, 400)
 _MARGIN = 1.05
 _MASK_OPACITY = 0.5
 """From afar, lower levels of a segmentation by maximum cover everything."""
-# black is transparent, so that sections do not hide each other in 3D
+_SURFACE_OPACITY = 0.5
+"""Cells inside of a region can be seen through its surface."""
+# black is transparent, so that sections do not hide each other in 3D; heat runs over red and yellow to white, as in the
+# report
 _SHADERS = {
     DisplayMode.INTENSITY: """#uicontrol invlerp normalized
 #uicontrol vec3 color color(default="{color}")
@@ -41,7 +44,7 @@ void main() {{
     DisplayMode.HEATMAP: """#uicontrol invlerp normalized
 void main() {{
   if (normalized() <= 0.0) emitTransparent();
-  else emitRGB(colormapCubehelix(normalized()));
+  else emitRGB(clamp(3.0 * normalized() - vec3(0.0, 1.0, 2.0), 0.0, 1.0));
 }}
 """,
 }
@@ -72,22 +75,25 @@ class Addresses:
 
     images: Sequence[str]  # of each layer
     regions: Sequence[str]  # segment properties of each layer, whether it has regions or not
+    surfaces: Sequence[str]  # of the regions of each layer; empty where there are none
     cells: Sequence[str]  # annotations of each table of cells
 
 
-def state_of(scene: Scene, addresses: Addresses) -> State:
-    """Return the state of the client that shows a scene."""
+def state_of(scene: Scene, addresses: Addresses, voxel: Mapping[str, int] | None = None) -> State:
+    """Return the state of the client that shows a scene, at a voxel, by the names of axes, or else in the middle."""
+    voxel = voxel or {}
     # x comes first; each channel has its own layer
     axes = [axis for axis in scene.layers[0].image.axes if axis.type != "channel"]
     axes.sort(key=lambda axis: ("xyz".find(axis.name) % 9, axis.name))
     space = [axis for axis in axes if axis.name in ("x", "y", "z")]
-    layers = [_layer(*found) for found in zip(scene.layers, addresses.images, addresses.regions, strict=True)]
+    of_layers = zip(scene.layers, addresses.images, addresses.regions, addresses.surfaces, strict=True)
+    layers = [_layer(*found) for found in of_layers]
     regions = next((layer["name"] for layer in layers if layer["type"] == "segmentation" and layer["visible"]), None)
     points = [_points(cells, address, regions) for cells, address in zip(scene.cells, addresses.cells, strict=True)]
     state: State = {
         "title": " ".join(filter(None, (scene.sample, scene.title))),
         "dimensions": {axis.name: [axis.step, axis.unit] for axis in axes},
-        "position": [axis.middle for axis in axes],
+        "position": [axis.first + voxel[axis.name] if axis.name in voxel else axis.middle for axis in axes],
         "layers": [*layers, *points],
         "layout": "4panel" if len(space) > 2 else "xy",
         "selectedLayer": {"layer": regions or layers[0]["name"], "visible": regions is not None},
@@ -100,14 +106,35 @@ def state_of(scene: Scene, addresses: Addresses) -> State:
     return state | _zoom(space)
 
 
-def region_properties(regions: Sequence[LabelValue]) -> State:
-    """Return names of regions as "segment properties" of Neuroglancer's precomputed format."""
+def region_properties(regions: Sequence[LabelValue], *, with_tags: bool = False) -> State:
+    """Return names of regions as "segment properties" of Neuroglancer's precomputed format.
+
+    A label is abbreviation and name, in which a script beside the client finds any part. Without that script, the
+    client finds the beginning of a label, and whole tags in any case: `with_tags`, a label is the name, and its tag the
+    abbreviation. There is a list of tags even if it is empty: without one, the client (2.41) fails where a regular
+    expression matches no label.
+    """
+    texts = [region.abbreviation if with_tags and has_own_abbreviation(region) else None for region in regions]
+    tags: dict[str, str] = {}  # by their text in lower case: the client does not tell cases apart
+    for text in sorted(filter(None, texts), key=str.lower):
+        tags.setdefault(text.lower(), text.replace(" ", "_"))
+    numbers = {text: number for number, text in enumerate(tags)}
+    properties: list[State] = [
+        {
+            "id": "label",
+            "type": "label",
+            "values": [region.name if with_tags else region_label(region) for region in regions],
+        },
+        {
+            "id": "tags",
+            "type": "tags",
+            "tags": list(tags.values()),
+            "values": [[numbers[text.lower()]] if text else [] for text in texts],
+        },
+    ]
     return {
         "@type": "neuroglancer_segment_properties",
-        "inline": {
-            "ids": [_segment_id(region) for region in regions],
-            "properties": [{"id": "label", "type": "label", "values": [region_label(region) for region in regions]}],
-        },
+        "inline": {"ids": [_segment_id(region) for region in regions], "properties": properties},
     }
 
 
@@ -126,16 +153,18 @@ def _zoom(axes: Sequence[Axis]) -> State:
     return {"crossSectionScale": scale, "projectionScale": 0.75 * math.hypot(x, y, z)}
 
 
-def _layer(layer: Layer, image: str, regions: str) -> State:
+def _layer(layer: Layer, image: str, regions: str, surfaces: str) -> State:
     source = f"{image}|zarr{layer.image.zarr_format}:"
     described: State = {"name": layer.name, "visible": layer.visible}
     if layer.mode == DisplayMode.LABELS and layer.image.dtype.kind in "iu":
+        more = (regions if layer.regions else "", surfaces)
         return described | {
             "type": "segmentation",
-            "source": [source, *([f"{regions}|neuroglancer-precomputed:"] if layer.regions else [])],
+            "source": [source, *(f"{found}|neuroglancer-precomputed:" for found in more if found)],
             "tab": "segments",
             "selectedAlpha": 0.2,
             "notSelectedAlpha": 0.05,
+            "objectAlpha": _SURFACE_OPACITY,
             "segmentColors": {_segment_id(region): region.color for region in layer.regions},
         }
     mode = DisplayMode.INTENSITY if layer.mode == DisplayMode.LABELS else layer.mode

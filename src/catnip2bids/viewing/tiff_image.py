@@ -24,7 +24,7 @@ import tifffile
 from catnip2bids.documents import read_xml, refuse_special_file
 from catnip2bids.enums import Kind, OmeZarrVersion
 from catnip2bids.errors import SourceError
-from catnip2bids.formatting import format_bytes
+from catnip2bids.formatting import format_bytes, format_list
 from catnip2bids.ome import LabelValue, Level, choose_display, image_metadata
 from catnip2bids.ome.ome_zarr_metadata import Display, group_attributes
 from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel
@@ -107,7 +107,7 @@ class TiffImage:
         found = inspect_stack(self.path)
         if not isinstance(found.volume, TiffStack) or found.problems:
             problem = f"{self.path}: has one page for all planes; make an OME-TIFF of it: catnip2bids convert"
-            raise SourceError("\n".join(found.problems) or problem)
+            raise SourceError(format_list(found.problems) or problem)
         return found.volume
 
     @cached_property

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from catnip2bids.enums import Kind
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_bytes
 from catnip2bids.ome import LabelValue, choose_display
-from catnip2bids.paths import leads_out
+from catnip2bids.paths import file_inside, leads_out
 from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel
 from catnip2bids.volume.zarr import ZarrArray, document_of, metadata, open_array, read_metadata
 
@@ -31,6 +32,8 @@ _SAMPLE_BYTES = 64 * 2**20
 """Of the chunks of a sample, unless a single chunk is larger."""
 _MOST_CHUNKS = 1024
 """Of a sample."""
+_MOST_CHUNKS_OF_LEVEL = 2**14
+"""Of a level that is read completely."""
 _SECONDS = {"nanosecond": 1e-9, "microsecond": 1e-6, "millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0}
 _UNITS = {name: (float(f"1e{power - 6}"), "m") for name, power in metadata.LENGTH_UNITS.items()}
 _UNITS |= {name: (factor, "s") for name, factor in _SECONDS.items()}
@@ -51,13 +54,7 @@ class ZarrImage:
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """Its axes, with the sizes of level 0."""
-        image, shape = self._image, self._levels[0].shape
-        steps, shifts = image.placement(image.levels[0])
-        axes = []
-        for axis, n_voxels, step, shift in zip(image.axes, shape, steps, shifts, strict=True):
-            factor, unit = _UNITS.get(axis.unit or "", (1.0, ""))
-            axes.append(Axis(axis.name, axis.type or "", n_voxels, step * factor, unit, shift / step))
-        return tuple(axes)
+        return self._axes_of(0)
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
@@ -101,9 +98,37 @@ class ZarrImage:
         plane = values.reshape([values.shape[index] for index in in_plane])
         return plane if self.axes[in_plane[0]].name == "y" else plane.T
 
+    def small_level(self, n_voxels: int, most_voxels: int) -> int | None:
+        """Return the number of the finest level of at most so many voxels, or else of the last one.
+
+        None if the last one has more than the most voxels, or the image has other axes than x, y and z.
+        """
+        if sorted(axis.name for axis in self.axes) != ["x", "y", "z"] or any(axis.unit != "m" for axis in self.axes):
+            return None
+        sizes = [math.prod(level.shape) for level in self._levels]
+        number = next((number for number, size in enumerate(sizes) if size <= n_voxels), len(sizes) - 1)
+        grid = self._levels[number].grid
+        n_chunks = math.prod(-(-n // length) for n, length in zip(grid.shape, grid.chunk_shape, strict=True))
+        return number if sizes[number] <= most_voxels and n_chunks <= _MOST_CHUNKS_OF_LEVEL else None
+
+    def read_level(self, number: int) -> tuple[npt.NDArray[Any], tuple[Axis, ...]]:
+        """Read a whole level; return its values, (z, y, x), and its axes, in that order, in its own voxels.
+
+        Raises SourceError if it cannot be read, or takes too much.
+        """
+        level = self._levels[number]
+        with self._naming_errors():
+            axes = self._axes_of(number)
+            values = self._read_region(level, tuple(slice(0, n_voxels) for n_voxels in level.shape))
+        if values is None:
+            what = f"level {number} takes more than {format_bytes(MOST_DECODED_BYTES)}"
+            raise SourceError(f"{self.path}: {what}; save the image again")
+        order = sorted(range(len(axes)), key=lambda index: axes[index].name, reverse=True)
+        return values.transpose(order), tuple(axes[index] for index in order)
+
     def read(self, path: str) -> Path | None:
         """Return a file of the image; None for folders, missing files, and files outside of it."""
-        return None if leads_out(path) else _file_inside(self.path / path, self.inside)
+        return None if leads_out(path) else file_inside(self.path / path, self.inside)
 
     @cached_property
     def _metadata(self) -> metadata.GroupMetadata:
@@ -111,9 +136,19 @@ class ZarrImage:
 
     def _read_metadata(self, folder: Path) -> metadata.GroupMetadata:
         document = document_of(folder)
-        if document.exists() and _file_inside(document, self.inside) is None:
+        if document.exists() and file_inside(document, self.inside) is None:
             raise SourceError(f"{document}: is a link out of the image, or not a file; replace it by the original")
         return read_metadata(folder)
+
+    def _axes_of(self, number: int) -> tuple[Axis, ...]:
+        """Return the axes with the sizes of a level; `first` is in voxels of that level."""
+        image, shape = self._image, self._levels[number].shape
+        steps, shifts = image.placement(image.levels[number])
+        axes = []
+        for axis, n_voxels, step, shift in zip(image.axes, shape, steps, shifts, strict=True):
+            factor, unit = _UNITS.get(axis.unit or "", (1.0, ""))
+            axes.append(Axis(axis.name, axis.type or "", n_voxels, step * factor, unit, shift / step))
+        return tuple(axes)
 
     @property
     def _image(self) -> metadata.Multiscale:
@@ -137,7 +172,7 @@ class ZarrImage:
         what = f"{self.path}: its array {path}"
         folder = self.path / path
         document = next((folder / name for name in ("zarr.json", ".zarray") if (folder / name).exists()), None)
-        if document is not None and _file_inside(document, self.inside) is None:
+        if document is not None and file_inside(document, self.inside) is None:
             why = "no zarr.json or .zarray inside of it"
             raise SourceError(f"{what} cannot be read ({why}); replace it by the original")
         array = open_array(self.path, path)
@@ -177,11 +212,16 @@ class ZarrImage:
         place: list[int | None] = []
         for axis, n_voxels in zip(self.axes, level.shape, strict=True):
             place.append(None if axis.name in "yx" else channel if axis.type == "channel" else n_voxels // 2)
-        try:
+        with self._naming_errors():
             return self._read_middle(level, place)
+
+    @contextmanager
+    def _naming_errors(self) -> Iterator[None]:
+        """Raise SourceError, which names the image, for whatever a codec raises."""
+        try:
+            yield
         except SourceError:
             raise
-        # codecs raise whatever they like
         except Exception as error:
             raise SourceError(f"{self.path}: cannot be read ({error}); replace it by the original") from error
 
@@ -193,22 +233,17 @@ class ZarrImage:
             _middle(n_voxels, length, n_chunks) if index is None else slice(index, index + 1)
             for index, n_voxels, length in zip(place, level.shape, grid.chunk_shape, strict=True)
         )
+        return self._read_region(level, region)
+
+    def _read_region(self, level: ZarrArray, region: tuple[slice, ...]) -> npt.NDArray[Any] | None:
+        """Read a region of a level; None if the files that it is in are too large."""
         n_stored = 0
-        for file in filter(os.path.lexists, grid.files(region)):
-            found = _file_inside(file, self.inside)
+        for file in filter(os.path.lexists, level.grid.files(region)):
+            found = file_inside(file, self.inside)
             if found is None:
                 raise SourceError(f"{file}: is a link out of the image, or not a file; replace it by the original")
             n_stored += found.stat().st_size
         return level.read(region) if n_stored <= MOST_DECODED_BYTES else None
-
-
-def _file_inside(path: Path, inside: Path) -> Path | None:
-    """Return a regular file, with links followed; None for all else, and where links lead out of a folder."""
-    try:
-        file = path.resolve(strict=True)
-    except (OSError, RuntimeError):
-        return None
-    return file if file.is_file() and file.is_relative_to(os.path.realpath(inside)) else None
 
 
 def _middle(n_voxels: int, length: int, n_chunks: int) -> slice:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.volume.positioned_io import read_at
 
 _FEW_BYTES = 256
 """Strips of at most so many compressed bytes are decoded with zlib-ng: libdeflate sets up larger tables for each."""
@@ -167,10 +168,10 @@ class StripPlane:
         """Read bytes of the file, from a position on."""
         try:
             if self.descriptor is not None:
-                n_read = os.preadv(self.descriptor, [out], offset)
+                n_read = read_at(self.descriptor, out, offset)
             else:
                 with self.path.open("rb", buffering=0) as file:
-                    n_read = os.preadv(file.fileno(), [out], offset)
+                    n_read = read_at(file.fileno(), out, offset)
         except OSError as error:
             raise ReadError(f"{self.path}: cannot be read: {error.strerror}; make it readable and run again") from error
         if n_read != len(out):

@@ -5,7 +5,6 @@ Invariant: nothing is left on disk, however the program ends.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from catnip2bids.atomic_write import write_error
 from catnip2bids.errors import SourceError, WriteError
+from catnip2bids.volume.positioned_io import read_at, write_at
 
 Array = npt.NDArray[Any]
 
@@ -48,11 +48,8 @@ class PlaneBuffer:
             return
         values = np.empty(n_values, self._dtype)
         read(values)
-        data, at = values.view(np.uint8).data, start * self._dtype.itemsize
         with self._writing():
-            while len(data):
-                n_written = os.pwrite(self._descriptor, data, at)
-                data, at = data[n_written:], at + n_written
+            write_at(self._descriptor, values.view(np.uint8).data, start * self._dtype.itemsize)
 
     def put(self, start: int, values: Array) -> None:
         """Store values from number `start` on."""
@@ -63,12 +60,9 @@ class PlaneBuffer:
         if self._values is not None:
             return self._values[start : start + n_values]
         values = np.empty(n_values, self._dtype)
-        data, at = values.view(np.uint8).data, start * self._dtype.itemsize
-        while len(data):
-            n_read = os.preadv(self._descriptor, [data], at)
-            if n_read == 0:
-                raise SourceError(f"{self._place}: temporary data disappeared; run again")
-            data, at = data[n_read:], at + n_read
+        data = values.view(np.uint8).data
+        if read_at(self._descriptor, data, start * self._dtype.itemsize) < len(data):
+            raise SourceError(f"{self._place}: temporary data disappeared; run again")
         return values
 
     def close(self) -> None:

@@ -62,12 +62,7 @@ class FileRange:
         try:
             at, end = self.offset, self.offset + self.n_bytes
             while at < end:
-                try:
-                    n_copied = os.copy_file_range(source, descriptor, end - at, at)
-                except OSError as error:
-                    if error.errno in _NO_ROOM:
-                        raise
-                    n_copied = 0  # not between these file systems; or reading says what is wrong
+                n_copied = _copied_by_system(source, descriptor, end - at, at)
                 if n_copied == 0:
                     with _naming(self.path):
                         piece = os.pread(source, min(end - at, _PIECE_BYTES), at)
@@ -77,6 +72,18 @@ class FileRange:
                 at += n_copied
         finally:
             os.close(source)
+
+
+def _copied_by_system(source: int, target: int, n_bytes: int, offset: int) -> int:
+    """Let the system copy bytes from an offset on; return how many, which is 0 where it cannot."""
+    if not hasattr(os, "copy_file_range"):  # only Linux has it
+        return 0
+    try:
+        return os.copy_file_range(source, target, n_bytes, offset)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        return 0  # not between these file systems; or reading says what is wrong
 
 
 @dataclass(frozen=True)

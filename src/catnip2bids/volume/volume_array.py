@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import SourceError
-from catnip2bids.formatting import format_problems, format_shape
+from catnip2bids.formatting import first_problems, format_shape
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 from catnip2bids.volume.detect_format import inspect_volume
 from catnip2bids.volume.volume import Volume, open_planes
@@ -146,6 +146,6 @@ def open_volume(path: Path | str, *, slice_number: str | None = None) -> VolumeA
     path = Path(path)
     inspection = inspect_volume(path, slice_number)
     if inspection.volume is None or inspection.problems:
-        raise SourceError(format_problems(inspection.problems))
+        raise SourceError(*first_problems(inspection.problems))
     volume, stated = inspection.volume, stated_voxel_size(inspection.volume)
     return VolumeArray(path, volume.shape, volume.dtype, stated.voxel_size_um if stated else None, volume)

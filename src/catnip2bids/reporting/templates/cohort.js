@@ -136,18 +136,15 @@
   const samples = JSON.parse(element("pairs").textContent);
   const choices = ["first-sample", "second-sample"].map(element);
 
-  function figure(picture, what, sample, widest, longest) {
-    const box = document.createElement("figure");
-    box.style = `--share: ${100 * picture.width_um / widest}%; --share-of-longest: ${100 * picture.width_um / longest}%`;
-    const view = document.createElement("div");
-    view.className = "view fixed";
+  function pictureOf(picture, sample) {
+    const what = picture.is_heat ? `heat map, ${picture.title}` : picture.title;
+    const view = Object.assign(document.createElement("div"), { className: "view fixed" });
     view.style = `aspect-ratio: ${picture.width_um} / ${picture.height_um}`;
     const image = Object.assign(document.createElement("img"), { alt: `${what} of ${samples[sample].name}`, src: picture.address || element(`thumb-${sample}`).src });
     const bar = Object.assign(document.createElement("span"), { className: "bar", textContent: picture.bar[0] });
     bar.style.width = `${picture.bar[1]}%`;
-    view.append(image, bar);
-    box.append(view, Object.assign(document.createElement("figcaption"), { textContent: what }));
-    return box;
+    view.append(image, Object.assign(document.createElement("span"), { className: "along", textContent: picture.title }), bar);
+    return view;
   }
 
   // three slices, and three projections of a heat map
@@ -157,23 +154,29 @@
     if (choices.includes(null)) return;
     const chosen = choices.map(choice => Number(choice.value));
     // both at one scale
-    const rows = chosen.flatMap(n => rowsOf(samples[n]));
-    const widest = Math.max(...rows.map(row => row.reduce((sum, picture) => sum + picture.width_um, 0)));
-    const longest = Math.max(...rows.flat().map(picture => picture.width_um));
+    const widths = row => [row[0].width_um, row[2].width_um];
+    const rows = chosen.flatMap(n => rowsOf(samples[n])).filter(row => row.length);
+    const widest = Math.max(...rows.map(row => widths(row)[0] + widths(row)[1]));
     chosen.forEach((n, at) => {
       const sample = samples[n], box = element(`pair-${at}`);
       const link = Object.assign(document.createElement("a"), { href: `./${encodeURIComponent(sample.page)}`, textContent: sample.name });
       const title = document.createElement("h3");
       title.append(link);
+      const inViewer = Object.assign(document.createElement("p"), { className: "viewer needs-viewer" });
+      Object.assign(inViewer.dataset, { image: sample.image, position: sample.position, what: "these slices" });
+      offerViewer(inViewer);
       const facts = document.createElement("dl");
       for (const [name, value] of sample.facts) {
         facts.append(Object.assign(document.createElement("dt"), { textContent: name }), Object.assign(document.createElement("dd"), { textContent: value }));
       }
-      box.replaceChildren(title, facts, ...rowsOf(sample).map(row => {
-        const line = Object.assign(document.createElement("div"), { className: "line" });
-        line.append(...row.map(picture => figure(picture, picture.is_heat ? `heat map, ${picture.title}` : picture.title, n, widest, longest)));
-        return line;
-      }));
+      const slices = Object.assign(document.createElement("div"), { className: "slices" });
+      for (const row of rowsOf(sample).filter(row => row.length)) {
+        const grid = Object.assign(document.createElement("div"), { className: "orthogonal" });
+        grid.style.gridTemplateColumns = widths(row).map(width => `${96 * width / widest}%`).join(" ");
+        grid.append(...row.map(picture => pictureOf(picture, n)));
+        slices.append(grid);
+      }
+      box.replaceChildren(title, ...(sample.position ? [inViewer] : []), facts, slices);
       if (sample.heat_scale) box.append(
         Object.assign(document.createElement("div"), { className: "scale" }),
         Object.assign(document.createElement("p"), { className: "dim", textContent: `heat map, ${sample.heat_scale} cells nearby (black to white)` }),
@@ -188,7 +191,7 @@
       if (!known(one[row]) && !known(two[row])) return [];
       const tr = document.createElement("tr");
       const difference = known(one[row]) && known(two[row]) ? two[row] - one[row] : null;
-      tr.append(cell(titleOf(region)), cell(region.abbreviation));
+      tr.append(cell(titleOf(region)), Object.assign(cell(region.abbreviation), { className: "short" }));
       tr.append(...[one[row], two[row], difference].map(value => numberCell(known(value) ? format(value) : "n/a", value)));
       return [tr];
     }));

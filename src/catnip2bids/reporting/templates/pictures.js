@@ -14,7 +14,7 @@
   const pictures = new Map(); // of canvases: order of loading, view, image, map, zoom
   const middle = Object.fromEntries(Object.entries(full).map(([axis, n]) => [axis, Math.floor(n / 2)]));
   const place = views.slice(0, 3).reduce((found, view) => ({ ...found, [view.axis]: view.at }), middle);
-  let pointed = 0, chosen = new Set();
+  let pointed = 0, chosen = new Set(), plane = views[Number(stage?.dataset.view)];
 
   const isChecked = name => document.querySelector(`input[name="${name}"]`)?.checked ?? false;
   const share = id => Number(element(id)?.value ?? 100) / 100;
@@ -324,8 +324,12 @@
     point(isInside(at) ? map.numbers[Math.floor(at.y * map.height) * map.width + Math.floor(at.x * map.width)] : 0);
   }
 
+  // the marked place, and the one above or below it in the plane that is shown
   function tellPlace() {
-    element("place").textContent = `${place.x} ${place.y} ${place.z}`;
+    for (const [id, at] of [["viewer-slices", place], ["viewer-plane", { ...place, [plane.axis]: plane.at }]]) {
+      element(id).dataset.position = `${at.x} ${at.y} ${at.z}`;
+      offerViewer(element(id));
+    }
   }
 
   function mark(canvas, at) {
@@ -419,13 +423,14 @@
 
   function choose(index) {
     const number = views.length - thumbnails.length + index;
-    const plane = thumbnails[index].dataset.number;
+    const title = `plane ${thumbnails[index].dataset.number}`;
     slider.value = index;
-    element("plane-number").textContent = plane;
-    slider.setAttribute("aria-valuetext", `plane ${plane}`);
-    stage.setAttribute("aria-label", `plane ${plane}`);
+    element("plane-number").textContent = thumbnails[index].dataset.number;
+    slider.setAttribute("aria-valuetext", title);
+    stage.setAttribute("aria-label", title);
     thumbnails.forEach((button, n) => button.setAttribute("aria-pressed", n === index));
-    place[views[number].axis] = views[number].at;
+    plane = views[number];
+    place[plane.axis] = plane.at;
     tellPlace();
     return show(stage, number);
   }
@@ -433,10 +438,10 @@
   document.addEventListener("region", event => {
     chosen = new Set(regions.flatMap((region, n) => event.detail.includes(region.index) ? [n + 1] : []));
     const found = regions.filter(region => event.detail.includes(region.index));
-    const plane = found.find(region => region.plane !== null)?.plane;
+    const best = found.find(region => region.plane !== null)?.plane;
     here.textContent = found.length === 1 ? words(found[0]) : `${found.length} regions are highlighted`;
-    if (plane !== undefined) {
-      choose(plane);
+    if (best !== undefined) {
+      choose(best);
       stage.scrollIntoView({ block: "nearest" });
     }
     drawAll();
@@ -459,9 +464,5 @@
   document.querySelectorAll(".looks input").forEach(input => input.addEventListener("input", drawAll));
   thumbnails.forEach((button, index) => button.addEventListener("click", () => choose(index)));
   slider?.addEventListener("input", () => choose(Number(slider.value)));
-  if (canvases.length) {
-    tellPlace();
-    addButton(element("copy-place"), "copy", "copy the position", () => navigator.clipboard.writeText(element("place").textContent)
-      .catch(() => getSelection().selectAllChildren(element("place"))));
-  }
+  if (canvases.length) tellPlace();
 }

@@ -26,6 +26,12 @@ for (const table of document.querySelectorAll("table.data")) {
     find();
   }
 
+  // on a phone each cell has a line of its own, with the head of its column
+  function nameCells() {
+    const heads = [...table.tHead.rows[0].cells].map(head => head.textContent.trim());
+    for (const row of body.rows) [...row.cells].slice(1).forEach((cell, n) => { cell.dataset.head = heads[n + 1]; });
+  }
+
   const isWanted = row => table.dataset.kinds !== (row.classList.contains("sum") ? "regions" : "sums");
 
   function find() {
@@ -57,11 +63,12 @@ for (const table of document.querySelectorAll("table.data")) {
     for (const one of body.rows) one.classList.toggle("chosen", one === row);
     document.dispatchEvent(new CustomEvent("region", { detail: row.dataset.regions.split(" ").map(Number) }));
   });
-  table.addEventListener("refill", () => { sort(); find(); });
+  table.addEventListener("refill", () => { nameCells(); sort(); find(); });
   search?.addEventListener("input", find);
   Object.assign(more, { type: "button", className: "more" });
   more.addEventListener("click", () => { table.classList.toggle("all"); find(); });
   table.parentElement.after(more);
+  nameCells();
   find();
   if (save) addButton(save, "TSV", `save the table as TSV: ${table.dataset.name}`, () => {
     const text = cell => cell.dataset.tsv ?? cell.dataset.value ?? cell.textContent.trim().replace(/\s+/g, " ");

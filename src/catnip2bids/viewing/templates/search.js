@@ -7,13 +7,21 @@ const BOXES = "input.neuroglancer-segment-list-query";
 const OWN_LANGUAGE = /^\s*$|^[\d\s,]+$|(^|\s)[/#<>|]|(^|\s)-#|[<>=]/;
 const value = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value");
 
+function labels() {
+  return viewer.layerManager.managedLayers.flatMap(
+    ({layer}) => layer?.displayState?.segmentationGroupState?.value.segmentPropertyMap.value?.labels?.values ?? []);
+}
+
 function toQuery(text) {
   if (OWN_LANGUAGE.test(text)) return text;
-  return "/" + Array.from(text.trim(), character => {
+  const expression = Array.from(text.trim(), character => {
     if (/\s/.test(character)) return "\\s";
     const [lower, upper] = [character.toLowerCase(), character.toUpperCase()];
     return lower === upper ? character.replace(/[\\^$.*+?()[\]{}|]/, "\\$&") : `[${lower}${upper}]`;
   }).join("");
+  // Neuroglancer fails where an expression matches no label; it does not where no label begins with the text
+  const known = labels();
+  return known.length && !known.some(label => new RegExp(expression).test(label)) ? text : `/${expression}`;
 }
 
 function toText(query) {

@@ -43,17 +43,16 @@ class ZarrArray:
         """The value of chunks that are not stored."""
         return self._array.fill_value
 
-    def read(self, part: Sequence[slice | int] = ()) -> npt.NDArray[Any]:
-        """Read a part of it, or all; numbers instead of slices take axes away.
+    def read(self, part: Sequence[slice | int | list[int]] = ()) -> npt.NDArray[Any]:
+        """Read a part of it, or all, and decode each chunk once.
+
+        A number instead of a slice takes an axis away; a list of numbers chooses elements.
 
         Raises whatever tensorstore raises on damaged chunks, and ValueError if chunks are too many, or take more memory
         than they should.
         """
         part = tuple(part) or (slice(None),) * len(self.shape)
-        region = [
-            slice(at, at + 1) if isinstance(at, int) else slice(*at.indices(n))
-            for at, n in zip(part, self.shape, strict=True)
-        ]
+        region = [_span(at, n) for at, n in zip(part, self.shape, strict=True)]
         n_chunks = math.prod(
             math.ceil(one.stop / n) - one.start // n for one, n in zip(region, self.grid.chunk_shape, strict=True)
         )
@@ -61,6 +60,14 @@ class ZarrArray:
             raise ValueError(f"its chunks are too small: {n_chunks:,} would be read at a time")
         self.grid.check_chunks(region)
         return np.asarray(self._array[part].read(order="C").result())
+
+
+def _span(at: slice | int | list[int], n: int) -> slice:
+    """Return the slice of an axis of `n` elements that has all that is read."""
+    if isinstance(at, slice):
+        return slice(*at.indices(n))
+    numbers = at if isinstance(at, list) else [at]
+    return slice(min(numbers), max(numbers) + 1)
 
 
 def open_array(path: Path, level: str) -> ZarrArray:
