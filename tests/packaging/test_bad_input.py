@@ -19,7 +19,7 @@ from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, Usag
 from catnip2bids.packaging import preflight_with_resources
 from catnip2bids.packaging.copies import copy_verbatim
 from catnip2bids.packaging.tasks import CopyTask
-from catnip2bids.plan import report_on
+from catnip2bids.plan import default_plan, report_on
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, scan
 from in_process import called
@@ -398,6 +398,17 @@ def test_unknown_things_are_copied_if_small_and_named_if_large(tmp_path: Path) -
     assert made[f"{KO}/raw.czi"]["action"] == "exclude"
     assert "raw.czi" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
     assert not list((tmp_path / "out").rglob("raw.czi"))
+
+
+def test_a_large_copy_of_a_known_entry_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_l2(tmp_path / "source", only=(*RAW, "FRST_seg"))
+    (cell_list,) = run.rglob("*cellpixelIDlist.mat")
+    monkeypatch.setattr(default_plan, "SMALL_BYTES", cell_list.stat().st_size - 1)
+    result = package([tmp_path / "source"], tmp_path / "out", settings())
+    (warning,) = (text for text in result.warnings if str(cell_list) in text)
+    assert warning.endswith("and is copied as it is by default; the plan can exclude it")
+    (copy,) = (tmp_path / "out/sourcedata").rglob(cell_list.name)
+    assert copy.read_bytes() == cell_list.read_bytes()
 
 
 def test_everything_in_an_unknown_folder_is_copied(tmp_path: Path) -> None:

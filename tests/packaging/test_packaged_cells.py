@@ -184,6 +184,17 @@ def test_tables_are_made_again_only_if_something_changed(cohort: Path, tmp_path:
     assert difference.catnip == difference.found + 1
 
 
+def test_the_readme_lists_the_counts_that_could_not_be_repeated(
+    demo_dataset: Path, cohort: Path, tmp_path: Path
+) -> None:
+    assert "could not be repeated" not in (demo_dataset / "README.md").read_text(encoding="utf-8")
+    _, index = add_to_largest_count(cohort, 1000)
+    package([cohort], tmp_path / "dataset", settings())
+    (one,) = record_of(tmp_path / "dataset", L0).differences
+    text = (tmp_path / "dataset/README.md").read_text(encoding="utf-8")
+    assert f"_stain-cFos | FRSTseg10000 | {index} | {one.catnip:,} | {one.found:,} | not known |" in text
+
+
 def test_a_damaged_list_is_a_warning_and_the_cells_are_found_again(cohort: Path, tmp_path: Path) -> None:
     (damaged,) = cohort.rglob("FRSTseg_00010000_cellpixelIDlist.mat")
     damaged.write_bytes(damaged.read_bytes()[:3000])

@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from catnip2bids.bids.provenance import Provenance
+from catnip2bids.bids.cell_tables import CELLS
+from catnip2bids.bids.dataset_paths import entities_of
+from catnip2bids.bids.provenance import PROVENANCE, Provenance
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.packaging.licenses import license_line
 from catnip2bids.packaging.readme_texts import markdown_table
+
+_MOST_DIFFERENCES = 10
 
 
 def dataset_readme(description: Mapping[str, Any], provenance: Provenance, counts: PurePosixPath, recipes: str) -> str:
@@ -167,6 +171,7 @@ def _counting(provenance: Provenance) -> str:
     n_regions = sum(cells.n_regions for cells in tables)
     n_proven = sum(cells.n_regions_proven for cells in tables)
     how_many = f": {n_proven:,} of {n_regions:,} counts of regions" if n_regions else ""
+    differences = _differences(provenance)
     return (
         "A cell is a group of voxels that touch at a face or an edge, in which the fast radial symmetry transform of "
         "the image (`desc-FRST`) reaches the threshold, and that is neither too small nor too large (usually 9 to 900 "
@@ -175,8 +180,28 @@ def _counting(provenance: Provenance) -> str:
         "region are those of its own label, without the regions below it.\n\n"
         "`proven` is true where CATNIP's count could be repeated: its own list of cells, or a recount in the images, "
         f"has as many cells of the region{how_many}. Where it is false, trust the table of counts rather than that of "
-        "cells. A value of a heat map is about the number of counted cells nearby; it is not a density."
+        "cells. `catnip2bids verify . --counts` counts all cells again in the images. "
+        "A value of a heat map is about the number of counted cells nearby; it is not a density."
+        + (f"\n\n{differences}" if differences else "")
     )
+
+
+def _differences(provenance: Provenance) -> str:
+    """List the counts of regions that could not be repeated; only the first of many."""
+    rows: list[tuple[str, ...]] = []
+    for key, run in sorted(provenance.runs.items()):
+        for table, cells in run.cells.items():
+            desc = entities_of(PurePosixPath(table).name.removesuffix(CELLS)).get("desc", "")
+            rows += [
+                (key, desc, str(one.index), f"{one.catnip:,}", f"{one.found:,}", one.reason or "not known")
+                for one in cells.differences
+            ]
+    if not rows:
+        return ""
+    header = ("sample", "`desc-`", "`index`", "CATNIP counted", "found again", "likely reason")
+    n_more = len(rows) - _MOST_DIFFERENCES
+    more = f"\n\nThere are {n_more:,} more in `{PROVENANCE}`." if n_more > 0 else ""
+    return f"Counts that could not be repeated:\n\n{markdown_table(header, rows[:_MOST_DIFFERENCES])}{more}"
 
 
 def _recovered(provenance: Provenance) -> str:

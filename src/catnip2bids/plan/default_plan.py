@@ -108,7 +108,7 @@ def doubtful_copies(run: Run, planned: PlannedRun) -> list[str]:
     """Return warnings about entries that are copied by default, and that are unknown or large."""
     lines = {entry.source: entry for entry in planned.entries}
     return [
-        f"{entry.location}: {_doubt(entry)}; it is copied, unless the plan excludes it"
+        f"{entry.location}: {_doubt(entry)}"
         for entry in run.entries
         if (entry.component is None or entry.n_bytes > SMALL_BYTES)
         and not entry.problems
@@ -118,7 +118,9 @@ def doubtful_copies(run: Run, planned: PlannedRun) -> list[str]:
 
 
 def _doubt(entry: Entry) -> str:
-    return _unknown(entry) if entry.component is None else f"has {format_bytes(entry.n_bytes)}"
+    if entry.component is None:
+        return f"{_unknown(entry)}; it is copied, unless the plan excludes it"
+    return f"has {format_bytes(entry.n_bytes)}, and is copied as it is by default; the plan can exclude it"
 
 
 def _unknown(entry: Entry) -> str:
