@@ -63,6 +63,7 @@ def in_napari() -> Iterator[Open]:
             with warnings.catch_warnings():
                 # values that have no colour, such as the background, are transparent
                 warnings.filterwarnings("ignore", "color_dict did not provide a default color", UserWarning)
+                warnings.filterwarnings("ignore", "The inplace keyword in DataFrame.sort_values is deprecated")
                 return list(ViewerModel().open(image, plugin="napari-ome-zarr"))
 
         yield open_image
