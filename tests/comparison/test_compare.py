@@ -79,9 +79,9 @@ def test_processes_find_what_threads_find(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "2/Z0003.tif").write_bytes(b"no TIFF")
     started, start_pool = [], process_pool.ProcessPool.__init__
 
-    def counted(self: process_pool.ProcessPool, n_processes: int) -> None:
+    def counted(self: process_pool.ProcessPool, n_processes: int, kept_bytes: int = 0) -> None:
         started.append(n_processes)
-        start_pool(self, n_processes)
+        start_pool(self, n_processes, kept_bytes)
 
     monkeypatch.setattr(process_pool.ProcessPool, "__init__", counted)
     found = []

@@ -30,7 +30,7 @@ def has_report(dataset: Path) -> bool:
 
 
 def report_page(dataset: Path, name: str) -> bytes | None:
-    """Return a page of the report of a dataset by its file name; None if it is no such page.
+    """Return a page of the report of a dataset by its file name; None for all other names.
 
     Raises DatasetError if it is implausibly large.
     """
