@@ -43,7 +43,7 @@ def photograph(browser: Browser, path: Path, kind: str, folder: Path) -> None:
         viewport={"width": _WIDTHS.get(kind, 1400), "height": 900}, color_scheme="dark" if kind == "dark" else "light"
     )
     page.goto(path.as_uri())
-    page.wait_for_function("!document.querySelector('canvas[aria-busy]')")
+    page.wait_for_selector("canvas[aria-busy]", state="detached")
     page.wait_for_timeout(600)
     target = folder / f"{path.stem}-{kind}"
     if kind == "print":
