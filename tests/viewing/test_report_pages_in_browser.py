@@ -58,7 +58,10 @@ def test_pages_open_without_trouble(browser: Browser, viewing: Viewing, address:
 
 def test_a_person_goes_from_the_list_to_a_place_in_the_viewer(viewing: Viewing, page: tuple[Page, Trouble]) -> None:
     opened, trouble = page
-    opened.goto(viewing.list_url, wait_until="networkidle")
+    opened.goto(viewing.list_url)
+    for picture in opened.locator("img").all():
+        picture.scroll_into_view_if_needed()
+        expect(picture).to_have_js_property("complete", True, timeout=SECONDS)
     opened.get_by_role("link", name="Report").click()
     opened.locator("#animals-table a").first.click()
     expect(opened.locator("canvas[aria-busy]")).to_have_count(0)
