@@ -136,6 +136,16 @@ def test_a_damaged_packed_table_is_named(tmp_path: Path) -> None:
     assert all(what.startswith("cannot be read") for what in found.values())
 
 
+def test_gigabytes_of_zeros_behind_a_packed_table_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv.gz"
+    path.write_bytes(gzip.compress(b"1\n"))
+    os.truncate(path, 2**15)
+    assert list(oversized(tmp_path, [(PurePosixPath(path.name), 9)])) == []
+    os.truncate(path, 2**33)
+    [(_, what)] = oversized(tmp_path, [(PurePosixPath(path.name), 9)])
+    assert what == "cannot be read: it ends in more than 64 KiB of zeros"
+
+
 def test_a_document_of_too_many_elements_is_not_parsed() -> None:
     with pytest.raises(ElementTree.ParseError, match="300,002 elements"):
         read_xml(MANY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,13 @@ def test_a_table_without_cells_has_no_blocks(tmp_path: Path) -> None:
 def test_what_is_no_table_of_cells_is_refused(tmp_path: Path, rows: str, what: str) -> None:
     with pytest.raises(DatasetError, match=f"key{CELLS}.*{what}"):
         list(read_cells(write(tmp_path / f"key{CELLS}", ROW + rows)))
+
+
+def test_gigabytes_of_zeros_behind_a_table_are_not_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a_cells.tsv.gz", ROW)
+    os.truncate(path, 2**33)
+    with pytest.raises(DatasetError, match=r"cannot be read \(it ends in more than 64 KiB of zeros"):
+        list(read_cells(path))
 
 
 def test_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +178,12 @@ def test_gzip_may_have_several_members_and_zeros_behind(tmp_path: Path) -> None:
     for packed in (gzip.compress(content[:300]) + gzip.compress(content[300:]), gzip.compress(content) + bytes(512)):
         path.write_bytes(packed)
         np.testing.assert_array_equal(read_all(found(inspect_nifti(path))), image)
+
+
+def test_gigabytes_of_zeros_behind_are_not_read(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "image.nii.gz", some_image((4, 6, 5)))
+    os.truncate(path, 2**33)
+    assert "image.nii.gz: not a NIfTI file (it ends in more than 64 KiB of zeros)" in the_problem(inspect_nifti(path))
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (5, 6, 4, 2), (5, 6, 4, 1, 3)])

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.documents import open_gzip
 from catnip2bids.errors import DatasetError, reason_of
 
 CELLS, UNCOUNTED = "_cells.tsv.gz", "_uncounted.tsv.gz"
@@ -77,7 +78,7 @@ def read_cells(path: Path) -> Iterator[CellBlock]:
     """
     columns = CELLS_COLUMNS if path.name.endswith(CELLS) else UNCOUNTED_COLUMNS
     try:
-        with gzip.open(path) as file:
+        with open_gzip(path) as file:
             header = file.readline(_MOST_LINE_BYTES)
             if header.decode().rstrip("\r\n").split("\t") != list(columns):
                 raise ValueError(f"its columns are not {' '.join(columns)}")

@@ -6,7 +6,6 @@ largest length, and a file may not unpack to much more than its own size.
 
 from __future__ import annotations
 
-import gzip
 import math
 import zlib
 from collections import Counter
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.documents import open_without_waiting
+from catnip2bids.documents import open_gzip
 from catnip2bids.errors import reason_of
 from catnip2bids.formatting import format_bytes
 from catnip2bids.validation.findings import Finding, error
@@ -156,7 +155,7 @@ def _cells_of_regions(cells: _Cells, counted: Mapping[str, Row]) -> tuple[Counte
 
 
 def _lines(file: Path) -> Iterator[list[str]]:
-    with open(file, "rb", opener=open_without_waiting) as packed, gzip.open(packed) as unpacked:
+    with open_gzip(file) as unpacked:
         most_bytes = max(_SMALL, file.stat().st_size * _LARGEST_RATIO)
         n_bytes = 0
         while line := unpacked.readline(_LONGEST_LINE):

@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.documents import refuse_special_file
+from catnip2bids.documents import refuse_padding, refuse_special_file
 from catnip2bids.errors import SourceError
 from catnip2bids.volume.open_plane import OpenPlane, WholePlane
 from catnip2bids.volume.tiff_checks import LARGEST_DEFLATE_RATIO
@@ -175,6 +175,8 @@ def _loaded(path: Path) -> tuple[Nifti1Header, ArrayProxy]:
     """Read the header, and open the array as it is in the file, axes (x, y, z); no voxel is read yet."""
     import nibabel as nib  # late: it takes 0.1 s
 
+    if _is_packed(path) and path.exists():
+        refuse_padding(path)
     nib.imageglobals.logger.setLevel(logging.CRITICAL)  # it complains on the terminal, besides what it raises
 
     try:
