@@ -260,8 +260,8 @@ def test_the_same_problem_of_many_slices_is_said_once(tmp_path: Path) -> None:
     problems = inspect_volume(tmp_path / "slices").problems
     folder = tmp_path / "slices"
     assert [problem.partition(": has")[0] for problem in problems] == [
-        f"{folder}: 300 slices, e.g. Z0001.tif, Z0002.tif, Z0003.tif",
-        f"{folder}: 2 slices, Z0301.tif, Z0302.tif",
+        f"{folder}: each of 300 slices (e.g. Z0001.tif, Z0002.tif, Z0003.tif)",
+        f"{folder}: each of 2 slices (Z0301.tif, Z0302.tif)",
         f"{folder / 'Z0303.tif'}",
     ]
 
@@ -270,7 +270,7 @@ def test_many_problems_that_are_all_different_are_cut_short(tmp_path: Path) -> N
     _write_kinds(tmp_path / "slices", list(range(2, 42)))
     problems = inspect_volume(tmp_path / "slices").problems
     assert len(problems) == 9
-    assert problems[-1].startswith(f"{tmp_path / 'slices'}: 32 slices, e.g. Z0009.tif, Z0010.tif, Z0011.tif: ")
+    assert problems[-1].startswith(f"{tmp_path / 'slices'}: each of 32 slices (e.g. Z0009.tif, Z0010.tif, Z0011.tif): ")
 
 
 def test_many_odd_slices_are_said_once(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_many_odd_slices_are_said_once(tmp_path: Path) -> None:
     for number in range(2, 6):
         write_tiff(tmp_path / f"Z{number:04d}.tif", some_image((1, 5, 5)))
     problem = the_problem(inspect_volume(tmp_path))
-    assert problem.startswith(f"{tmp_path}: 4 slices, e.g. Z0002.tif, Z0003.tif, Z0004.tif: is 5 x 5 uint16, ")
+    assert problem.startswith(f"{tmp_path}: each of 4 slices (e.g. Z0002.tif, Z0003.tif, Z0004.tif): is 5 x 5 uint16, ")
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -232,4 +232,4 @@ def _named(folder: Path, files: Sequence[Path]) -> str:
     if len(files) == 1:
         return str(files[0])
     names = ", ".join(file.name for file in files[:_EXAMPLES])
-    return f"{folder}: {format_count(len(files), 'slice')}, {'e.g. ' if len(files) > _EXAMPLES else ''}{names}"
+    return f"{folder}: each of {len(files)} slices ({'e.g. ' if len(files) > _EXAMPLES else ''}{names})"
