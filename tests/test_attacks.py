@@ -1,6 +1,6 @@
 """Datasets from strangers: nothing outside of them is read, written or deleted, and the file is named.
 
-Each test is an attack that once worked; a table of all is in docs/explanation/reliability.md.
+Each test is an attack that once worked; a table is in docs/explanation/untrusted-datasets.md.
 """
 
 from __future__ import annotations

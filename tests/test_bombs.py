@@ -1,6 +1,6 @@
 """Datasets that promise more than they hold: refused before memory is taken, by file and with the right exit code.
 
-A table of all is in docs/explanation/reliability.md.
+A table is in docs/explanation/untrusted-datasets.md.
 """
 
 from __future__ import annotations

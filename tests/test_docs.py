@@ -2,7 +2,7 @@
 
 Blocks of `sh` and `python` are run, in a folder with the cohort, the atlas table and the dataset that the pages speak
 of. A block of `output` is what the commands of the block before it print, with `...` for anything. `toml` is a plan or
-a part of one. `text` is not run. The recipes of "Use a dataset" are run by test_recipes.py.
+a part of one. `text` is not run. The recipes of "Use tables" and "Use images" are run by test_recipes.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fork_server import LEAVE_OUT_PLOTS, WITHOUT_DANDI, preload_plots, start
 REPO = Path(__file__).resolve().parents[1]
 DOCS = REPO / "docs"
 TUTORIAL = DOCS / "tutorial.md"
-RECIPES = DOCS / "how-to/use.md"
+RECIPES = [DOCS / "how-to/use.md", DOCS / "how-to/use-images.md"]
 PAGES = [REPO / "README.md", *sorted(DOCS.rglob("*.md"))]
 SMALL = (12, 40, 36)
 SMALL_DEMO = f"""
@@ -88,7 +88,7 @@ MAKES_MUCH = re.compile(r"^catnip2bids (convert|demo|package|report|restore|vali
 def pages_with_commands() -> Iterator[object]:
     """Yield pages that have something to run or to read; those on which images or reports are made are slow."""
     for page in PAGES:
-        if page == RECIPES:
+        if page in RECIPES:
             continue
         text = page.read_text(encoding="utf-8")
         languages = {block["language"] for block in BLOCK.finditer(text)}

@@ -1,4 +1,4 @@
-"""The recipes of "Use a dataset" and of the README of a dataset run, and print what the page shows."""
+"""The recipes of "Use tables", "Use images" and the README of a dataset run, and print what the page shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runs import read_tsv, settings
 
 __all__ = ["demo_cohort"]
 
-PAGE = REPO / "docs/how-to/use.md"
+PAGES = [REPO / "docs/how-to/use.md", REPO / "docs/how-to/use-images.md"]
 WITHOUT_A_WINDOW = """
 import warnings
 warnings.simplefilter("ignore")
@@ -41,9 +41,9 @@ class Recipe(NamedTuple):
     output: str
 
 
-def recipes_of_the_page() -> Iterator[Recipe]:
-    """Yield each program with the output that the page shows after it."""
-    page = PAGE.read_text(encoding="utf-8")
+def recipes_of(path: Path) -> Iterator[Recipe]:
+    """Yield each program on a page with the output that the page shows after it."""
+    page = path.read_text(encoding="utf-8")
     blocks = [block for block in BLOCK.finditer(page) if block["language"] != "text"]
     for program, output in zip(blocks[::2], blocks[1::2], strict=True):
         assert output["language"] == "output"
@@ -51,7 +51,7 @@ def recipes_of_the_page() -> Iterator[Recipe]:
         yield Recipe(title, program["language"], program["text"], output["text"])
 
 
-RECIPES = [*recipes_of_the_page()]
+RECIPES = [recipe for page in PAGES for recipe in recipes_of(page)]
 
 
 @pytest.fixture(scope="module")
