@@ -61,7 +61,7 @@ WITH_PLOTS = ("README.md", "tutorial.md", "report.md")
 MADE_BY_THE_BUILD = "pictures/"
 MADE_BY_THE_PAGE = {
     "README.md": ["dataset"],
-    "own-data.md": ["cohort", "atlas_info.txt"],
+    "own-data.md": ["cohort", "atlas_info.txt", "dataset"],
     "curate.md": ["cohort", "atlas_info.txt"],
 }
 """What is not there before the page is followed."""
