@@ -153,9 +153,9 @@ class Decision(_Document):
 
     run: str  # key of the run in `Provenance.runs`
     source: str  # POSIX path below SOURCE
-    action: Literal["convert", "copy", "exclude"]
+    action: Literal["convert", "copy", "exclude"]  # what was done
     target: str | None = None  # POSIX path below the dataset
-    reason: str
+    reason: str  # of the action, published in the README
     problem: str | None = None  # None if the action is the planned one
     evidence: Annotated[dict[str, Any] | None, AfterValidator(_checked_evidence)] = None  # about the pixels
     slice_number: str | None = None  # the plan's pattern of the slice number in names of files
@@ -177,7 +177,7 @@ class ImageRecord(_Document):
     how: str | None = None  # how pixels were written, if there is more than one way
     fingerprint: str  # hash of everything that decides the content: source files, settings, version
     n_files: int | None = None  # without embedded labels; None from versions that did not record it
-    n_bytes: int | None = None
+    n_bytes: int | None = None  # of these files
     description_sha256: str | None = None  # of the OME-XML of an OME-TIFF
     embedded: _Texts = Field(default_factory=dict)  # fingerprints of embedded label images, by name
 
@@ -186,8 +186,8 @@ class CountDifference(_Document):
     """A region of which another number of cells was found than CATNIP counted."""
 
     index: int  # label value
-    catnip: int
-    found: int
+    catnip: int  # number of cells that CATNIP counted
+    found: int  # number of cells that were found
     reason: str | None = None  # the likely one; None if there is none
 
 
@@ -198,10 +198,10 @@ class CellsRecord(_Document):
     fingerprint: str  # hash of everything that decides the content
     n_cells: NonNegativeInt  # that a region counts
     # components of the segmentation that no region counts
-    n_outside: NonNegativeInt
-    n_no_region: NonNegativeInt
-    n_too_large: NonNegativeInt
-    n_too_small: NonNegativeInt
+    n_outside: NonNegativeInt  # uncounted: outside of all regions
+    n_no_region: NonNegativeInt  # uncounted: no region has more than half of their voxels
+    n_too_large: NonNegativeInt  # uncounted: larger than the range of sizes
+    n_too_small: NonNegativeInt  # uncounted: smaller than it
     n_regions: NonNegativeInt  # of CATNIP's table of counts; 0 without one
     n_regions_proven: NonNegativeInt  # whose count is the number of cells in the table
     differences: Annotated[list[CountDifference], Field(fail_fast=True)] = Field(default_factory=list)
@@ -225,19 +225,17 @@ class RunRecord(_Document):
     name: str  # of the run folder
     source: Annotated[str, AfterValidator(_checked_source)]  # POSIX path of the run folder below SOURCE
     source_id: str | None  # id of the animal in the names of the source; None if a person gave the subject
-    subject: Label
-    sample: Label
-    stain: Label
+    subject: Label  # of BIDS, as the next two
+    sample: Label  # such as LeftHemisphere
+    stain: Label  # such as cFos
     layout: str  # of CATNIP's output
-    atlas_version: str | None = None
+    atlas_version: str | None = None  # such as v2; None if it is unknown
     atlas_table: str | None = None  # the file in derivatives/catnip that names the labels
-    # POSIX path below the dataset: the regions of the atlas and their parents; None from versions that wrote none
-    region_table: str | None = None
+    region_table: str | None = None  # regions and parents, path below the dataset; None from versions without it
     log: _Texts = Field(default_factory=dict)  # fields of CATNIP's log, without folders of the machine
-    # by POSIX path below the dataset: the images, the generated fields of sidecars, and the tables of cells
-    images: Annotated[dict[str, ImageRecord], _FAIL_FAST] = Field(default_factory=dict)
-    sidecars: Annotated[dict[str, dict[str, Any]], _FAIL_FAST] = Field(default_factory=dict)
-    cells: Annotated[dict[str, CellsRecord], _FAIL_FAST] = Field(default_factory=dict)
+    images: Annotated[dict[str, ImageRecord], _FAIL_FAST] = Field(default_factory=dict)  # by path below the dataset
+    sidecars: Annotated[dict[str, dict[str, Any]], _FAIL_FAST] = Field(default_factory=dict)  # generated fields
+    cells: Annotated[dict[str, CellsRecord], _FAIL_FAST] = Field(default_factory=dict)  # tables of cells, by path
 
     def embedded_images(self) -> list[str]:
         """Return the paths of label images inside other images, of which `images` has the originals."""
@@ -262,15 +260,14 @@ class Invocation(_Document):
 class Provenance(_Document):
     """The content of provenance.json."""
 
-    version: Annotated[int, Field(ge=1, le=VERSION)] = VERSION
-    # of the last invocation
-    command: str = ""
-    versions: _Texts = Field(default_factory=dict)
-    settings: Annotated[dict[str, Any], AfterValidator(_checked_settings)] = Field(default_factory=dict)
+    version: Annotated[int, Field(ge=1, le=VERSION)] = VERSION  # of this format
+    command: str = ""  # of the last invocation, as the next two
+    versions: _Texts = Field(default_factory=dict)  # see `Invocation`
+    settings: Annotated[dict[str, Any], AfterValidator(_checked_settings)] = Field(default_factory=dict)  # likewise
     history: Annotated[list[Invocation], Field(fail_fast=True)] = Field(default_factory=list)  # oldest first
-    runs: Annotated[dict[RunKey, RunRecord], _FAIL_FAST] = Field(default_factory=dict)
-    # in no order; this list is replaced, never changed in place
-    decisions: Annotated[list[Decision], Field(fail_fast=True)] = Field(default_factory=list)
+    runs: Annotated[dict[RunKey, RunRecord], _FAIL_FAST] = Field(default_factory=dict)  # by entities of their files
+    # this list is replaced, never changed in place
+    decisions: Annotated[list[Decision], Field(fail_fast=True)] = Field(default_factory=list)  # one for each entry
     _by_run: tuple[list[Decision], dict[str, list[Decision]]] = PrivateAttr(default=([], {}))  # of the list it names
 
     @model_validator(mode="after")

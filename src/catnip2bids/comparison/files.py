@@ -26,10 +26,10 @@ _ANIMALS = TableKind("a table of participants", {"participant_id": ("participant
 class FileComparison:
     """Two files that were compared byte for byte, or two paths of which one cannot be opened."""
 
-    path_1: Path
-    path_2: Path
-    same: bool
-    problems: tuple[str, ...] = ()
+    path_1: Path  # side 1
+    path_2: Path  # side 2
+    same: bool  # whether their bytes are the same
+    problems: tuple[str, ...] = ()  # why they could not be compared
     other_notation: bool = False  # whether they are tables with the same values in different bytes
     are_empty: bool = False  # whether they are empty folders
 
@@ -113,8 +113,8 @@ class RegionPair:
 class TableComparison:
     """How two tables differ."""
 
-    path_1: Path
-    path_2: Path
+    path_1: Path  # side 1
+    path_2: Path  # side 2
     regions: tuple[RegionPair, ...] = field(repr=False)  # in the order of 1, then of 2
     is_compared: ClassVar[bool] = True
     problems: ClassVar[tuple[str, ...]] = ()

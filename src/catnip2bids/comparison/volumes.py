@@ -72,10 +72,10 @@ class Evidence(Difference):
 class VolumeComparison(ShortRepr):
     """How two volumes differ."""
 
-    pairing: VolumePair
+    pairing: VolumePair  # the two volumes
     relation: Relation  # of 2 to 1
     pairs: tuple[PlanePair, ...]  # by ascending slice number
-    evidence: Evidence
+    evidence: Evidence  # for the relation
 
     def _summary(self) -> ReprSummary:
         facts = (

@@ -17,8 +17,8 @@ class Estimate:
     """Size and time of the images that have to be made."""
 
     n_bytes_read: int  # of decoded pixels
-    n_bytes_written: int
-    n_files: int
+    n_bytes_written: int  # to the dataset
+    n_files: int  # of all images
     n_units: int  # units of work
     worker_bytes: int  # the least memory of a worker of one thread
     bytes_per_second: float  # decoded pixels that one thread of this machine converts
@@ -30,9 +30,9 @@ class RunSummary:
     """Numbers of files of one run that are in the dataset, made now or earlier, and of entries that are not."""
 
     name: str  # the entities that all its files share
-    n_images: int
+    n_images: int  # of the run
     n_tables: int  # of counts
-    n_copies: int
+    n_copies: int  # of small files
     n_excluded: int  # entries that the plan excludes
     n_problems: int  # entries that could not be packaged
 

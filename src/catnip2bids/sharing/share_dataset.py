@@ -63,7 +63,7 @@ class SharedDataset(ShortRepr):
     """What `share` made."""
 
     folder: Path  # of the new files
-    links: tuple[Link, ...]
+    links: tuple[Link, ...]  # to samples and heat maps
     problems: tuple[str, ...]  # images and cells that are not shown
 
     @property

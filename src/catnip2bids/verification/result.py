@@ -27,10 +27,10 @@ class ProblemKind(StrEnum):
 class Problem:
     """A change, or something that is not proven."""
 
-    what: str
+    what: str  # in words
     level: int | None = None  # None for a problem that is not about pixels
     planes: tuple[int, ...] = ()  # of that level, counted from 0
-    kind: ProblemKind = ProblemKind.CHANGED
+    kind: ProblemKind = ProblemKind.CHANGED  # changed, missing, or not read
 
     def __str__(self) -> str:
         """Return one line, with planes counted from 1."""
@@ -91,9 +91,9 @@ class ImageVerdict:
 class FileProblem:
     """A file that has changed, as a POSIX path below the dataset, and the reason."""
 
-    file: str
-    what: str
-    kind: ProblemKind = ProblemKind.CHANGED
+    file: str  # POSIX path below the dataset
+    what: str  # in words
+    kind: ProblemKind = ProblemKind.CHANGED  # changed, missing, or not read
 
 
 @dataclass(frozen=True)
