@@ -9,7 +9,7 @@ import ast
 import re
 from typing import Any
 
-from griffe import Attribute, Class, Docstring, Extension
+from griffe import Attribute, Class, Docstring, Extension, Parser
 
 _PRIVATE = re.compile(r"\b_[A-Z]|Annotated")
 """In types that say more to pydantic than to people."""
@@ -31,7 +31,8 @@ class FieldComments(Extension):
                     described += f"\n{field.target.id}\n    {comment[0].upper()}{comment[1:]}."
                     _hide_private_type(cls.members[field.target.id])
         if described:
-            cls.docstring = Docstring(f"{text}\n\nAttributes\n----------{described}", parent=cls, lineno=node.lineno)
+            text = f"{text}\n\nAttributes\n----------{described}"
+            cls.docstring = Docstring(text, parent=cls, lineno=node.lineno, parser=Parser.numpy)
 
 
 def _hide_private_type(member: Any) -> None:
