@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 from typing import Any
 
 from griffe import Attribute, Class, Docstring, Extension, Parser
@@ -23,10 +24,11 @@ class FieldComments(Extension):
         text = cls.docstring.value if cls.docstring else ""
         if not isinstance(node, ast.ClassDef) or "\nAttributes\n---" in text:
             return
-        described = ""
+        assert isinstance(cls.filepath, Path)
+        described, lines = "", cls.lines_collection[cls.filepath]
         for field in node.body:
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.target.id[0] != "_":
-                _, _, comment = cls.lines_collection[cls.filepath][(field.end_lineno or 1) - 1].partition("  # ")
+                comment = lines[(field.end_lineno or 1) - 1].partition("  # ")[2]
                 if comment:
                     described += f"\n{field.target.id}\n    {comment[0].upper()}{comment[1:]}."
                     _hide_private_type(cls.members[field.target.id])
