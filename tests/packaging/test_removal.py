@@ -185,5 +185,6 @@ def test_the_command(dataset: Path, cohort: Path) -> None:
     done = called("package", cohort, "-o", dataset, "--remove", "45925floxed")
     assert done.returncode == 0, done.stderr
     assert "sub-45925floxed: removed" in done.stderr
+    assert done.stderr.splitlines()[-1] == f"{dataset}: sub-45925floxed removed"
     assert called("package", "-o", dataset, "--remove", "45925floxed").returncode == 2
     assert called("package", "-o", dataset).returncode == 2

@@ -144,8 +144,8 @@ def _show_tasks(run: RunTasks) -> None:
     print_blank_line()
 
 
-def show_result(result: PackageResult) -> None:
-    """Print a line for each run, then the totals."""
+def show_result(result: PackageResult, outcome: str = "") -> None:
+    """Print a line for each run, then the totals; `outcome` replaces the number of images made."""
     columns = (
         Column("subject, sample, stain"),
         Column("images", "image"),
@@ -163,12 +163,13 @@ def show_result(result: PackageResult) -> None:
         )
         for run in result.runs
     ]
-    print_table(columns, runs)
+    if runs:
+        print_table(columns, runs)
     if result.report is not None:
         print_line(f"look at {result.report}")
     facts = [f"{format_count(len(result.kept), 'image')} there already"] if result.kept else []
     facts += _numbers(result.problems, result.warnings)
-    print_result(result.dataset, f"{format_count(len(result.made), 'image')} made", facts, ok=result.ok)
+    print_result(result.dataset, outcome or f"{format_count(len(result.made), 'image')} made", facts, ok=result.ok)
 
 
 def show_outputs(outputs: Iterable[tuple[Path, str]]) -> None:

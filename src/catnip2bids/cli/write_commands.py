@@ -186,7 +186,7 @@ def _remove(dataset: Path, label: str, sources: Sequence[Path], *, draw: bool) -
         if sources:
             progress.note("--remove packages nothing, so SOURCE is not read")
         result = remove_animal(dataset, label, progress, report=draw)
-    show_result(result)
+    show_result(result, f"sub-{label.removeprefix('sub-')} removed")
 
 
 def convert(

@@ -215,7 +215,7 @@ def to_toml(plan: Plan, found: Scan | None = None) -> str:
 def _dataset_toml(dataset: AboutDataset) -> TomlTable:
     table = tomlkit.table()
     table.add("name", dataset.name)
-    table["name"].comment("the title of the dataset; empty: as it is, or that it was processed with CATNIP")
+    table["name"].comment("title of the dataset; if empty, the dataset keeps its title, or gets a general one")
     table.add("authors", dataset.authors)
     table.add("license", dataset.license or "")
     table["license"].comment('e.g. "CC0" or "CC-BY-4.0"')
