@@ -33,12 +33,11 @@ from catnip2bids.atomic_write import partial_path, write_text
 from catnip2bids.bids.dataset_paths import LABEL, SOURCEDATA, copy_of, run_name
 from catnip2bids.documents import json_parts, read_json
 from catnip2bids.enums import Naming
-from catnip2bids.errors import DatasetError, UsageError, WriteError
+from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.paths import inside, leads_out, safe_path
-from catnip2bids.volume import slice_pattern
 
 FOLDER = Path("code/catnip2bids")
 """The folder of provenance and checksums, below the dataset."""
@@ -145,18 +144,6 @@ def _checked_evidence(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
     return evidence
 
 
-def _valid_pattern(text: str) -> str:
-    try:
-        slice_pattern(text)
-    except UsageError as error:
-        raise ValueError(str(error)) from error
-    return text
-
-
-SlicePattern = Annotated[str, AfterValidator(_valid_pattern)]
-"""Where the slice number is in the names of slices, see `slice_pattern`."""
-
-
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -171,7 +158,7 @@ class Decision(_Document):
     reason: str
     problem: str | None = None  # None if the action is the planned one
     evidence: Annotated[dict[str, Any] | None, AfterValidator(_checked_evidence)] = None  # about the pixels
-    slice_number: SlicePattern | None = None  # the plan's pattern of the slice number in names of files
+    slice_number: str | None = None  # the plan's pattern of the slice number in names of files
     n_bytes: int | None = None  # None from versions that did not record it
     written: str | None = None  # newest modification time in UTC; None from versions that did not record it
 

@@ -8,15 +8,25 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from catnip2bids.bids.provenance import SlicePattern
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.enums import DEFAULT_STAIN
+from catnip2bids.errors import UsageError
 from catnip2bids.formatting import format_count
 from catnip2bids.short_repr import ReprSummary, ShortRepr
+from catnip2bids.volume import slice_pattern
 
 
 def _empty_is_none(value: object) -> object:
     return None if value == "" else value
+
+
+def _valid_pattern(text: str | None) -> str | None:
+    if text is not None:
+        try:
+            slice_pattern(text)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+    return text
 
 
 _OWN_KEYS = {
@@ -66,7 +76,7 @@ class PlannedEntry(_Document):
     source: str
     action: Action
     reason: str
-    slice_number: Annotated[SlicePattern | None, BeforeValidator(_empty_is_none)] = None
+    slice_number: Annotated[str | None, BeforeValidator(_empty_is_none), AfterValidator(_valid_pattern)] = None
     by_pixels: Action | None = None
 
 
