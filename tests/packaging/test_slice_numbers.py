@@ -70,7 +70,7 @@ def test_a_plan_chooses_the_number_that_counts(run: Path, pixels: list[Array], t
     assert [file.name for file in restored] == [f"section{n:02d}_label{12 - n:02d}.tif" for n in range(12)]
     provenance = dataset / PROVENANCE
     provenance.write_text(provenance.read_text().replace(PATTERN, "section_label*.tif"))
-    with pytest.raises(DatasetError, match=r"provenance.json: is damaged .*'section_label.*' does not say which number"):
+    with pytest.raises(DatasetError, match=r"provenance.json: is damaged .*'section_label.*' does not say which"):
         catnip2bids.package(run.parent, dataset, settings())
 
 
