@@ -5,7 +5,6 @@ Invariant: each check is one function from the listing of the dataset to finding
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
@@ -13,11 +12,10 @@ from itertools import chain
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from catnip2bids.documents import read_bytes
-from catnip2bids.errors import DatasetError
 from catnip2bids.paths import as_on_any_system
 from catnip2bids.validation import cell_tables, region_tables, sidecars, tables
 from catnip2bids.validation.findings import Finding, error, warning
+from catnip2bids.validation.tables import rows_of
 from catnip2bids.validation.tree import Tree, parse_name
 
 CHECK = "catnip2bids"
@@ -80,12 +78,8 @@ def check_raw_images(tree: Tree) -> Iterator[Finding]:
 
 def _samples(tree: Tree) -> set[tuple[str, str]]:
     """Return participant_id and sample_id of all rows of samples.tsv; none if it cannot be read, as `tables` says."""
-    try:
-        lines = read_bytes(tree.root / "samples.tsv").decode("utf-8-sig").splitlines()
-    except (OSError, DatasetError, UnicodeDecodeError):
-        return set()
-    rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    return {(row.get("participant_id") or "", row.get("sample_id") or "") for row in rows}
+    rows = rows_of(tree.root / "samples.tsv")
+    return {(row.get("participant_id", ""), row.get("sample_id", "")) for row in rows}
 
 
 def check_partial(tree: Tree) -> Iterator[Finding]:
