@@ -170,7 +170,7 @@ class ImageRecord(_Document):
     recovered_from: str | None = None  # the unmasked entry, if the image is the mask between it and `source`
     role: str  # see `catnip2bids.catnip.components`
     shape: tuple[_Length, _Length, _Length]  # (z, y, x) of level 0
-    dtype: Annotated[str, Field(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))$")]
+    dtype: Annotated[str, Field(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))$")]  # as NumPy names it
     voxel_size_um: tuple[_Size, _Size, _Size]  # X Y Z
     value_range: tuple[float, float]  # of finite values
     label_values: Annotated[list[int], Field(fail_fast=True)] | None = None  # that occur in labels and masks
@@ -204,7 +204,7 @@ class CellsRecord(_Document):
     n_too_small: NonNegativeInt  # uncounted: smaller than it
     n_regions: NonNegativeInt  # of CATNIP's table of counts; 0 without one
     n_regions_proven: NonNegativeInt  # whose count is the number of cells in the table
-    differences: Annotated[list[CountDifference], Field(fail_fast=True)] = Field(default_factory=list)
+    differences: Annotated[list[CountDifference], Field(fail_fast=True)] = Field(default_factory=list)  # all others
 
 
 def _checked_source(source: str) -> str:
