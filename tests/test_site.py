@@ -20,6 +20,15 @@ from typer.main import get_command
 from browser import needs_browser
 from browsing import browser, browsing
 from catnip2bids import Settings, package
+from catnip2bids.bids.provenance import (
+    CellsRecord,
+    CountDifference,
+    Decision,
+    ImageRecord,
+    Invocation,
+    Provenance,
+    RunRecord,
+)
 from catnip2bids.cli.app import app
 from catnip2bids.demo import write_atlas_table, write_cohort
 from fork_server import start
@@ -174,6 +183,13 @@ def test_the_reference_has_all_commands_and_options(site: Path) -> None:
         for option in command.params:
             for word in option.opts if option.opts[0].startswith("-") else ():
                 assert f"<code>{word}</code>" in text, (name, word)
+
+
+def test_the_reference_has_all_keys_of_the_provenance(site: Path) -> None:
+    text = (site / "reference/provenance.html").read_text(encoding="utf-8")
+    for part in (Provenance, Invocation, RunRecord, ImageRecord, CellsRecord, CountDifference, Decision):
+        where = f"catnip2bids.bids.provenance.{part.__name__}"
+        assert [key for key in part.model_fields if f'title="{where}.{key}">{key}<' not in text] == [], part.__name__
 
 
 _WITHOUT_COMMANDS = """
