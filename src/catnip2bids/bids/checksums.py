@@ -32,13 +32,13 @@ from catnip2bids.leftovers import is_leftover
 from catnip2bids.locks import FOLDER_LOCK, LOCK
 from catnip2bids.paths import SafePath, leads_out, safe_path
 
-CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
+CHECKSUMS = FOLDER / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "
 _DOCUMENTS = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
 _OF_SAMPLE = ("_counts.tsv", "_cells.tsv.gz", "_uncounted.tsv.gz")
 """Tables of a sample, which are written again only if what they are made from has changed."""
 _LONGEST_PATH = 4096
-_OURS = (f"{SOURCEDATA}/", f"{FOLDER.as_posix()}/", f"{DERIVATIVE}/", f"{COUNTS}/", f"{NEUROGLANCER}/", "sub-")
+_OURS = (f"{SOURCEDATA}/", f"{FOLDER}/", f"{DERIVATIVE}/", f"{COUNTS}/", f"{NEUROGLANCER}/", "sub-")
 """Where packaging and `share` write; people may add files elsewhere."""
 NOT_CHECKED = ("docs", ".git")
 """Folders of the dataset: reports are redrawn at any time, version control keeps its own checksums."""
@@ -198,7 +198,7 @@ def _is_newer(path: Path, time_ns: int) -> bool:
 
 
 def _never_changes(file: str) -> bool:
-    folders = ("sourcedata/", f"{FOLDER.as_posix()}/pixels/", f"{NEUROGLANCER}/sub-")
+    folders = ("sourcedata/", f"{FOLDER}/pixels/", f"{NEUROGLANCER}/sub-")
     return file.startswith(folders) or ".ome.zarr/" in file or file.endswith(_OF_SAMPLE)
 
 

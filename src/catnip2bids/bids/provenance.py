@@ -39,7 +39,7 @@ from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.paths import inside, leads_out, safe_path
 
-FOLDER = Path("code/catnip2bids")
+FOLDER = PurePosixPath("code/catnip2bids")
 """The folder of provenance and checksums, below the dataset."""
 PROVENANCE = FOLDER / "provenance.json"
 PLAN = FOLDER / "plan.toml"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -192,7 +192,7 @@ def _read_description(path: Path) -> None:
 
 def _check_folders(dataset: Path, runs: Sequence[RunTasks]) -> None:
     """Refuse files in the place of folders that have to be created."""
-    folders = {DERIVATIVE, COUNTS, PurePosixPath(FOLDER.as_posix()) / "pixels"}
+    folders = {DERIVATIVE, COUNTS, FOLDER / "pixels"}
     folders |= {task.target.parent for run in runs for task in run.all_tasks}
     folders |= {task.verbatim.parent for run in runs for task in run.counts}
     folders |= {parent for folder in folders for parent in folder.parents}

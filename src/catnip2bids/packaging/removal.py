@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, remove, write_text
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA
-from catnip2bids.bids.provenance import PLAN, Provenance, RunRecord, provenance_of
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, REPORT, SOURCEDATA
+from catnip2bids.bids.provenance import FOLDER, PLAN, Provenance, RunRecord, provenance_of
 from catnip2bids.bids.tables import Table, read_table
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.enums import Naming
@@ -104,7 +104,7 @@ def _remove_files(dataset: Path, provenance: Provenance, subject: str, log: Pack
             remove_image(dataset, image)
     name = f"sub-{subject}"
     paths = [PurePosixPath(name), DERIVATIVE / name, COUNTS / name]
-    for pattern in (f"{SOURCEDATA}/{name}_*", f"docs/report/{name}_*.html", f"code/catnip2bids/pixels/{name}_*"):
+    for pattern in (f"{SOURCEDATA}/{name}_*", f"{REPORT}/{name}_*.html", f"{FOLDER}/pixels/{name}_*"):
         paths += [PurePosixPath(path.relative_to(dataset).as_posix()) for path in sorted(dataset.glob(pattern))]
     paths += sorted(_atlas_files(of_subject) - _atlas_files(others))
     for path in paths:

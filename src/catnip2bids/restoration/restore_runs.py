@@ -175,7 +175,7 @@ class _Restorer:
         self._unproven = _why_unproven(dataset, self._checksums)
         self._failed_folders: list[str] = []
         self.is_complete = True
-        self._check(PurePosixPath(PROVENANCE.as_posix()))
+        self._check(PROVENANCE)
         self.items = [
             (inside(f"{run_path / item.path}", PROVENANCE.name).as_posix(), item)
             for key, run_path in self._run_paths()

@@ -102,7 +102,7 @@ def _packaged(provenance: Provenance) -> Iterator[str]:
 
 def unlisted_files(dataset: Path, provenance: Provenance, checksums: Checksums) -> tuple[list[str], list[str]]:
     """List the files without a checksum: first those that look packaged, then those that a person may have added."""
-    folders = (SOURCEDATA, DERIVATIVE, COUNTS, NEUROGLANCER, PurePosixPath(FOLDER.as_posix()))
+    folders = (SOURCEDATA, DERIVATIVE, COUNTS, NEUROGLANCER, FOLDER)
     ours = [f"{folder}/" for folder in folders]
     for key, run in provenance.runs.items():
         ours += [f"sub-{run.subject}/micr/{key}", f"sub-{run.subject}/sub-{run.subject}_scans."]

@@ -132,7 +132,7 @@ def _verified(
     file_problems, notes, n_files = _files(dataset, provenance, resources, originals)
     file_problems += unfinished_work(dataset)
     for unlisted in unlisted_images(dataset, provenance):
-        if unlisted.startswith(("sub-", "derivatives/", f"{FOLDER.as_posix()}/")):
+        if unlisted.startswith(("sub-", "derivatives/", f"{FOLDER}/")):
             what = "is an image that was not packaged: nothing is known of its pixels"
             file_problems.append(FileProblem(unlisted, what))
         else:
