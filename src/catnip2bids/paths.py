@@ -17,6 +17,8 @@ from unicodedata import normalize
 
 from catnip2bids.errors import DatasetError
 
+DEEPEST_FOLDER = 64
+"""The most nested folders that are read: runs have at most five, images at most ten."""
 SafePath = NewType("SafePath", Path)
 """A path that may be written, renamed or deleted; if it is a link, the link itself is replaced or deleted."""
 

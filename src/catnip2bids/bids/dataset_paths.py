@@ -1,6 +1,6 @@
 """Names and paths of the files of a dataset; paths are POSIX paths below it.
 
-Invariant: each path is defined only here, except those in `code/catnip2bids` (`provenance.py`), and those of validation,
+Invariant: each path is defined only here, except those in `code/catnip2bids` (`provenance.py`) and those of validation,
 which must not share mistakes. All names that are built here are valid BIDS names; others are an error before a file is
 written.
 """

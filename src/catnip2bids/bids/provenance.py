@@ -37,7 +37,7 @@ from catnip2bids.errors import DatasetError, WriteError
 from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
-from catnip2bids.paths import inside, leads_out, safe_path
+from catnip2bids.paths import DEEPEST_FOLDER, inside, leads_out, safe_path
 
 FOLDER = PurePosixPath("code/catnip2bids")
 """The folder of provenance and checksums, below the dataset."""
@@ -353,7 +353,7 @@ def is_ours(dataset: Path) -> bool:
     own_files = {partial_path(safe_path(dataset, PROVENANCE)), dataset / FOLDER_LOCK}
     for parent, folders, files in os.walk(dataset):
         leave_out_leftovers(folders, files)
-        is_too_deep = len(Path(parent).relative_to(dataset).parts) > 64
+        is_too_deep = len(Path(parent).relative_to(dataset).parts) > DEEPEST_FOLDER
         if is_too_deep or any(Path(parent, name) not in own_files for name in files):
             return False
     return True
