@@ -17,7 +17,7 @@ from catnip2bids.leftovers import is_leftover, without_leftovers
 from catnip2bids.paths import DEEPEST_FOLDER
 from catnip2bids.volume import is_nifti, is_ome_zarr, is_tiff, plane_pages, slice_files
 
-_TABLES = (".csv", ".tsv")
+TABLE_ENDINGS = (".csv", ".tsv")
 _VOLUME_ENDING = re.compile(r"(\.nii(\.gz)?|(\.ome)?\.(zarr|tiff?|btf))$", re.IGNORECASE)
 
 
@@ -70,7 +70,7 @@ def path_kind_of(path: Path) -> PathKind:
             return PathKind.NIFTI
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
-    return PathKind.TABLE if path.suffix.lower() in _TABLES else PathKind.FILE
+    return PathKind.TABLE if path.suffix.lower() in TABLE_ENDINGS else PathKind.FILE
 
 
 def has_slices(folder: Path) -> bool:
