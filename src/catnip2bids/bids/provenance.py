@@ -301,6 +301,10 @@ class Provenance(_Document):
         """Compare the fields, not what was derived from them."""
         return isinstance(other, Provenance) and self.__dict__ == other.__dict__
 
+    def all_images(self) -> dict[str, ImageRecord]:
+        """Return the images of all runs, by POSIX path below the dataset."""
+        return {target: image for run in self.runs.values() for target, image in run.images.items()}
+
     def decisions_of(self, run: str) -> dict[str, Decision]:
         """Return the decisions about all entries of a run, by their POSIX paths below the run folder."""
         if self._by_run[0] is not self.decisions:

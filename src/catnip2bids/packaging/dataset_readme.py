@@ -151,8 +151,7 @@ def _tables(counts: PurePosixPath) -> str:
 
 
 def _spaces(provenance: Provenance) -> str:
-    images = [image for run in provenance.runs.values() for image in run.images.values()]
-    sizes = {image.voxel_size_um for image in images} - {(ATLAS_VOXEL_SIZE_UM,) * 3}
+    sizes = {image.voxel_size_um for image in provenance.all_images().values()} - {(ATLAS_VOXEL_SIZE_UM,) * 3}
     voxels = " or ".join(" x ".join(f"{um:g}" for um in size) for size in sorted(sizes))
     return (
         "- Axes are z, y, x. Voxel sizes stand in the metadata of each image, and as `PixelSize` (X Y Z, in um) in the "
@@ -206,7 +205,7 @@ def _differences(provenance: Provenance) -> str:
 
 def _recovered(provenance: Provenance) -> str:
     """Explain recovered hemisphere masks, if there are any."""
-    if not any(image.recovered_from for run in provenance.runs.values() for image in run.images.values()):
+    if not any(image.recovered_from for image in provenance.all_images().values()):
         return ""
     return (
         " Hemisphere masks that CATNIP did not keep were reconstructed from atlas labels with and without them: the "

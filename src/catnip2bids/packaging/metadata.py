@@ -117,7 +117,7 @@ class Metadata:
         for of_image in ("BodyPartDetails", "SampleStaining"):  # these are in the sidecar of each image
             acquisition.pop(of_image, None)
         path = self._path("SPIM.json")
-        if any(target.startswith("sub-") for run in self.provenance.runs.values() for target in run.images):
+        if any(target.startswith("sub-") for target in self.provenance.all_images()):
             _write_json(path, acquisition | read_json(path) | self.about.acquisition)
         else:
             remove(path)  # a sidecar that no image uses is an error
@@ -250,7 +250,7 @@ class Metadata:
 
     def _used_descs(self) -> set[str]:
         """Return the ``desc-`` labels of all images and tables of counts, also of images whose names have none."""
-        images = {target: image for run in self.provenance.runs.values() for target, image in run.images.items()}
+        images = self.provenance.all_images()
         roles, names = {image.role for image in images.values()}, [Path(target).name for target in images]
         without_threshold = {c.desc for c in COMPONENTS if c.role in roles and c.desc and "{" not in c.desc}
         tables = without_leftovers(self.dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv"))

@@ -100,7 +100,7 @@ def _choose_counts(dataset: Path, folder: PurePosixPath) -> _Counted | None:
 
 def _first_image(provenance: Provenance) -> tuple[str, ImageRecord] | None:
     """Return an image, a raw one if there is one; None if there are no images."""
-    images = [found for run in provenance.runs.values() for found in run.images.items()]
+    images = provenance.all_images().items()
     return min(images, key=lambda found: (found[0].startswith(f"{DERIVATIVE}/"), found[0]), default=None)
 
 

@@ -183,7 +183,7 @@ class _Restorer:
         ]
         # links last, so that nothing is written through them
         self.items.sort(key=lambda found: isinstance(found[1], LinkItem))
-        self._records = {target: record for run in provenance.runs.values() for target, record in run.images.items()}
+        self._records = provenance.all_images()
         self._volumes = [item for _, item in self.items if isinstance(item, VolumeItem)]
 
     def result(self) -> Restoration:

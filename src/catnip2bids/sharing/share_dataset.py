@@ -219,8 +219,7 @@ def _refuse_unless_zarr(dataset: Path) -> None:
     if not (dataset / PROVENANCE).is_file():
         what = "is not a dataset that catnip2bids packaged" if dataset.exists() else "does not exist"
         raise UsageError(f"{dataset}: {what}; give the root folder of such a dataset")
-    images = (image for run in read_provenance(dataset).runs.values() for image in run.images)
-    if tiff := next((image for image in images if not image.endswith(".zarr")), None):
+    if tiff := next((image for image in read_provenance(dataset).all_images() if not image.endswith(".zarr")), None):
         raise UsageError(
             f"{dataset / tiff}: is an OME-TIFF, which Neuroglancer cannot read from a web server; package the dataset "
             "with --format ome-zarr, or show it on your machine with catnip2bids view"

@@ -118,7 +118,7 @@ def unlisted_files(dataset: Path, provenance: Provenance, checksums: Checksums) 
 
 def unlisted_images(dataset: Path, provenance: Provenance) -> Iterator[str]:
     """Yield the images that provenance does not list, and folders with such names."""
-    known = {target for run in provenance.runs.values() for target in run.images}
+    known = provenance.all_images()
     for parent, folders, files in os.walk(dataset):
         leave_out_leftovers(folders, files)
         if Path(parent) == dataset:
