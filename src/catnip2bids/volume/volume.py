@@ -7,6 +7,7 @@ they can be pickled to another process or machine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -117,6 +118,11 @@ class Inspection:
     problems: tuple[str, ...] = ()  # reasons not to convert it; each names the file and says what to do
     warnings: tuple[str, ...] = ()  # the volume can be converted nevertheless
     notes: tuple[str, ...] = ()  # what is as it should be, and worth knowing
+
+
+def pixel_bytes(volume: Volume) -> int:
+    """Return the bytes of all decoded pixels."""
+    return math.prod(volume.shape) * volume.dtype.itemsize
 
 
 def size_on_disk(file: Path) -> int:
