@@ -44,13 +44,13 @@ def expected_result(preflight: Preflight, progress: Progress) -> PackageResult:
     The estimate is None if all images exist, or if the sample cannot be converted, of which `progress` is warned.
     """
     missing = list(_missing_images(preflight))
-    made = {task.target for task in missing}
+    made = tuple(task.target for task in missing)
     tables = [table for run in preflight.runs for table in run.counts]
     copies = [copy.target for run in preflight.runs for copy in run.copies]
     cells = [table for run in preflight.runs for table in expected_tables(run)]
     return PackageResult(
         preflight.dataset,
-        made=tuple(made),
+        made=made,
         kept=tuple(task.target for run in preflight.runs for task in run.images if task.target not in made),
         copied=(*(table.target for table in tables), *(table.verbatim for table in tables), *copies, *cells),
         problems=tuple(problem for run in preflight.runs for problem in run.problems.values()),
