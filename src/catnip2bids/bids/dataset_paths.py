@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from catnip2bids.bids.schema import entity_order
-from catnip2bids.enums import DEFAULT_STAIN
+from catnip2bids.enums import DEFAULT_STAIN, Naming
 from catnip2bids.errors import UsageError
 
 DERIVATIVE = PurePosixPath("derivatives/catnip")
@@ -27,6 +27,11 @@ SOURCEDATA = PurePosixPath("sourcedata/catnip")
 """Copies of source files."""
 LABEL = "[0-9a-zA-Z+]+"
 """Pattern of the labels that BIDS allows."""
+
+
+def tables_folder(naming: Naming) -> PurePosixPath:
+    """Return the folder of the tables of counts, cells and regions."""
+    return DERIVATIVE if naming == Naming.DSEG else COUNTS
 
 
 @dataclass(frozen=True)
