@@ -77,9 +77,9 @@ def check_label(label: str, what: str) -> str:
     return label
 
 
-def entities_of(stem: str) -> dict[str, str]:
-    """Return the entities of a file name."""
-    pairs = (part.partition("-") for part in stem.split("_"))
+def entities_of(name: str) -> dict[str, str]:
+    """Return the entities of a file name; its last part is the suffix, with or without an extension."""
+    pairs = (part.partition("-") for part in name.split("_"))
     return {key: label for key, dash, label in pairs if dash}
 
 

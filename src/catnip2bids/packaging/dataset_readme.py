@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from catnip2bids.bids.cell_tables import CELLS
 from catnip2bids.bids.dataset_paths import entities_of
 from catnip2bids.bids.provenance import PROVENANCE, Provenance
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
@@ -190,7 +189,7 @@ def _differences(provenance: Provenance) -> str:
     rows: list[tuple[str, ...]] = []
     for key, run in sorted(provenance.runs.items()):
         for table, cells in run.cells.items():
-            desc = entities_of(PurePosixPath(table).name.removesuffix(CELLS)).get("desc", "")
+            desc = entities_of(PurePosixPath(table).name).get("desc", "")
             rows += [
                 (key, desc, str(one.index), f"{one.catnip:,}", f"{one.found:,}", one.reason or "not known")
                 for one in cells.differences

@@ -222,7 +222,7 @@ def write_long_table(dataset: Path, folder: PurePosixPath) -> tuple[str, ...]:
     if not tables:
         remove(safe_path(dataset, folder / "counts.tsv"))
         return ()
-    entities = {path: entities_of(path.name.removesuffix("_counts.tsv")) for path in tables}
+    entities = {path: entities_of(path.name) for path in tables}
     rows = []
     for path, found in entities.items():
         counted = counted_segmentation(found.get("desc", ""))

@@ -237,7 +237,7 @@ def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
     found = []
     for path in dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv"):
         stem = path.name.removesuffix("_counts.tsv")
-        counted = counted_segmentation(entities_of(stem).get("desc", ""))
+        counted = counted_segmentation(entities_of(path.name).get("desc", ""))
         if counted is not None:
             rows = {read_number(path, row["index"]): row for row in read_rows(path, "index", "cell_count")}
             cells = {index: _count(path, row["cell_count"]) for index, row in rows.items()}

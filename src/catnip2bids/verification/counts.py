@@ -72,6 +72,6 @@ def _recounts(dataset: Path, provenance: Provenance) -> Iterator[_Recount]:
         images = {found.threshold: found for found in images_of_cells(run.images)}
         tables = dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv")
         for table in sorted(without_leftovers(tables)):
-            counted = counted_segmentation(entities_of(table.name.removesuffix("_counts.tsv")).get("desc", ""))
+            counted = counted_segmentation(entities_of(table.name).get("desc", ""))
             if counted is not None and not counted[1]:
                 yield _Recount(table, run, images.get(counted[0]))
