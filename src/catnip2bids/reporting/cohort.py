@@ -266,10 +266,10 @@ def _numbers_of(sample: Sample, series: Series) -> dict[RegionKey, tuple[float, 
     }
     cells, volumes = np.array(list(numbers.values())).reshape(-1, 2).sum(axis=0).tolist()
     everything = {_ALL_REGIONS: (cells, volumes)} if numbers else {}
-    above = set(sample.parents.parents.values())
+    above = set(sample.hierarchy.parents.values())
     sums = {
         RegionKey(True, sample.region(index).name, index): (float(total.cell_count), total.volume_mm3)
-        for index, total in region_totals(pairs, sample.parents.parents).items()
+        for index, total in region_totals(pairs, sample.hierarchy.parents).items()
         if index in above and total.n_regions and total.n_regions + total.n_unknown > 1
     }
     return {**everything, **numbers, **sums}
@@ -278,7 +278,7 @@ def _numbers_of(sample: Sample, series: Series) -> dict[RegionKey, tuple[float, 
 def _row(key: RegionKey, samples: Sequence[Sample]) -> RegionRow:
     """Describe a row as the first sample whose atlas has it."""
     sample = next(sample for sample in samples if sample.region(key.label).name == key.name)
-    region, parent = sample.region(key.label), sample.parents.parents.get(key.label)
+    region, parent = sample.region(key.label), sample.hierarchy.parents.get(key.label)
     part_of = "" if parent is None else sample.region(parent).short_name
     return RegionRow(key, region.abbreviation, region.color, part_of)
 
