@@ -7,7 +7,7 @@ too long is an error that names the file. An opened plane is used by one thread 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from operator import add
 from pathlib import Path
@@ -37,6 +37,20 @@ class OpenPlane(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+
+
+def bands_of(
+    plane: OpenPlane, shape: tuple[int, int], dtype: np.dtype[Any], height: int
+) -> Iterator[npt.NDArray[Any]]:
+    """Yield a plane of a shape (y, x) in bands of `height` rows; each is overwritten by the next one."""
+    n_rows, n_columns = shape
+    n_decoded = min(height, n_rows) if plane.reads_rows else n_rows
+    buffer = np.empty((n_decoded, n_columns), dtype)
+    for top in range(0, n_rows, max(n_decoded, 1)):
+        rows = buffer[: n_rows - top]
+        plane.read_rows(top, top + len(rows), rows)
+        for first in range(0, len(rows), height):
+            yield rows[first : first + height]
 
 
 @dataclass(frozen=True)
