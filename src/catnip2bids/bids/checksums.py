@@ -52,7 +52,7 @@ class Checksums:
     is_intact: bool  # whether the checksum of the file itself is right
 
     def below(self, path: PurePosixPath) -> Sequence[str]:
-        """List a file itself, or all files below a folder; none that have no checksum."""
+        """List the file at a path, or all files below it, as far as they have checksums."""
         if (file := path.as_posix()) in self.files:
             return [file]
         after_slash = chr(ord("/") + 1)

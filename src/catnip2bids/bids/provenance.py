@@ -80,7 +80,7 @@ class EvidenceKind(Enum):
 
 
 def evidence_kind(evidence: Mapping[str, Any]) -> EvidenceKind:
-    """Return how an entry follows from packaged images; links are those whose pixels nobody had to compare."""
+    """Return how an entry follows from packaged images; the evidence of a link has no fingerprint of pixels."""
     match evidence:
         case {"relation": "identical", "compared_with": str()} if "fingerprint" not in evidence:
             return EvidenceKind.LINK

@@ -36,7 +36,7 @@ _LARGEST_VOLUME = 65535
 
 
 class Fate(StrEnum):
-    """What CATNIP's rule makes of a component."""
+    """Whether CATNIP's rule counts a component, or else the reason."""
 
     COUNTED = "counted"
     OUTSIDE = "outside"
@@ -87,7 +87,7 @@ class Judged:
 
 @dataclass
 class Tally:
-    """What was counted so far."""
+    """The components that were counted so far."""
 
     counted: Counter[int] = field(default_factory=Counter)  # by region
     fates: Counter[Fate] = field(default_factory=Counter)
@@ -123,11 +123,11 @@ class Tally:
         )
 
     def difference(self, label: int, catnip: int, rule: Rule, cut: Mapping[int, int]) -> str | None:
-        """Return the likely reason why CATNIP counted another number of cells; None if there is none that can be.
+        """Return the likely reason why CATNIP counted another number of cells; None if there is none.
 
         Components that CATNIP divides, or that are too small here, can only add cells, and no more than they have
-        voxels for. A box can add or take away cells; there is none of a region that lies between the points of the
-        downsampled grid.
+        voxels for. A box can add or take away cells; that of a region between the points of the downsampled grid is not
+        known.
         """
         reasons, (least, largest) = [], rule.size_range
         smallest = max(least, 1) if rule.has_stated_range else 1

@@ -180,7 +180,7 @@ def remove_tables(dataset: Path, table: str, log: PackageLog) -> None:
 def _find(
     dataset: Path, task: CellsTask, resources: Resources, log: PackageLog, row_files: _RowFiles
 ) -> tuple[Literal["cell list", "filtered", "segmentation"], Tally]:
-    """Find the cells in the best source that there is, and the uncounted ones in the segmentation."""
+    """Find the counted cells in the best source, and the uncounted ones in the segmentation."""
 
     def find(on_judged: Callable[[Judged], None], *, filtered: bool) -> Tally:
         images = task.images.opened(dataset, task.rule, filtered=filtered)

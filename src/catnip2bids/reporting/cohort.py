@@ -31,7 +31,7 @@ _GOLDEN_RATIO: Final = 0.618034
 
 
 class RegionKey(NamedTuple):
-    """What a row of the table stands for: a region, or a region with everything below it."""
+    """A row of the table: a region, or a region with everything below it."""
 
     is_sum: bool
     name: str
@@ -61,7 +61,7 @@ class RegionRow:
 
 @dataclass(frozen=True)
 class Points:
-    """What a dot of the plot stands for: animals, or samples. Arrays are (series, points, rows), nan if unknown."""
+    """The dots of the plot: animals, or samples. Arrays are (series, points, rows), nan if unknown."""
 
     names: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]  # of each point, by the column that groups them

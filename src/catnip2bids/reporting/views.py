@@ -78,7 +78,7 @@ class View(Picture):
 
     map: str  # data URL of regions, mask and cells, or empty
     areas: tuple[int, ...]  # pixels of each region, by its number; of no region first
-    slab: Slab  # what it shows
+    slab: Slab  # the part of the volume that it shows
     at: int  # the voxel of level 0 in its middle, along the perpendicular axis
     detail: View | None = None  # the same at the resolution of a large screen
 

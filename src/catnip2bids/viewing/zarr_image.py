@@ -196,7 +196,7 @@ class ZarrImage:
     def _sample(self, channel: int) -> tuple[tuple[float, float], np.ndarray[Any, Any]]:
         """Read some values of the smallest level, and return their range and them.
 
-        Where that takes too much, it is the range of all values that there could be; of real numbers, from 0 to 1.
+        Where that takes too much, the range is that of the type of the values, or from 0 to 1 for real numbers.
         """
         values = self._middle_values(channel)
         if values is None:

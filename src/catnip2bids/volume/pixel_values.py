@@ -1,4 +1,4 @@
-"""What is recorded of pixels: the sha256 of a plane, the range of the values, and the labels that occur.
+"""Facts that are recorded about pixels: the sha256 of a plane, the range of the values, and the labels that occur.
 
 Invariant: equal pixels give equal hashes whatever the file format, compression or byte order was; shape and dtype are
 compared apart. A float label that is not a whole number, or may have been rounded, is an error, because the id behind

@@ -106,7 +106,7 @@ class SingleFile:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a stored volume is, and whether it is complete, by the headers of its files.
+    """A stored volume, and whether it is complete, by the headers of its files.
 
     If there is a volume and no problem, every plane is there once, and all have one shape and type.
     """
@@ -117,7 +117,7 @@ class Inspection:
     n_bytes: int
     problems: tuple[str, ...] = ()  # reasons not to convert it; each names the file and says what to do
     warnings: tuple[str, ...] = ()  # the volume can be converted nevertheless
-    notes: tuple[str, ...] = ()  # what is as it should be, and worth knowing
+    notes: tuple[str, ...] = ()  # worth knowing, with nothing to correct
 
 
 def pixel_bytes(volume: Volume) -> int:

@@ -172,7 +172,7 @@ class GroupMetadata(_Part):
 
 @dataclass(frozen=True)
 class Level0:
-    """What the metadata of an image says about its level 0."""
+    """The description of level 0 in the metadata of an image."""
 
     path: str
     axes: tuple[str, ...]
