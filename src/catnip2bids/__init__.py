@@ -2,13 +2,13 @@
 
 The steps, with a function for each:
 
-- `scan` finds runs and inspects everything in them; `make_plan` proposes what to do with it, `write_plan`
-  writes that for a person to correct, and `read_plan` reads it again;
+- `scan` finds runs and inspects everything in them; `make_plan` proposes what to do with it, `write_plan` writes the
+  plan for a person to correct, and `read_plan` reads it again;
 - `package` makes the dataset; `Settings` describes its options, and `remove_animal` takes an animal out again;
 - `validate` checks the dataset, `verify` proves that its pixels are those that were read;
 - `report` draws pages to look at, `view` shows images with their labels in a browser, `share` makes links to a
   published dataset;
-- `restore` makes the original files of it again.
+- `restore` writes the original files back.
 
 `convert` makes one image of one volume, `open_volume` opens a volume as an array, and `compare` says how two components
 differ. Each function returns a result with a short representation, and a longer one in notebooks. Its `ok`, if it has
