@@ -12,7 +12,7 @@ from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, re
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, REPORT, SOURCEDATA
 from catnip2bids.bids.provenance import FOLDER, PLAN, Provenance, RunRecord, provenance_of
-from catnip2bids.bids.tables import Table, read_table
+from catnip2bids.bids.tables import remove_rows
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.enums import Naming
 from catnip2bids.errors import UsageError
@@ -127,10 +127,7 @@ def _atlas_files(runs: Iterable[RunRecord]) -> set[PurePosixPath]:
 def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> None:
     """Remove the animal from tables, plan and provenance, and update the files that are made from them."""
     for path in _TABLES:
-        table = read_table(dataset / path)
-        rows = tuple(row for row in table.rows if row.get("participant_id") != f"sub-{subject}")
-        if len(rows) < len(table.rows):
-            write_text(safe_path(dataset, path), Table(table.columns, rows).to_tsv())
+        remove_rows(dataset, path, "participant_id", {f"sub-{subject}"})
     removed = {key for key, run in provenance.runs.items() if run.subject == subject}
     provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
     provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
