@@ -15,7 +15,7 @@ from catnip2bids.formatting import format_count
 from catnip2bids.validation.findings import Finding, our_error
 from catnip2bids.validation.sidecars import Geometry, read_geometry
 from catnip2bids.validation.tables import Row, TableError, read_lines, rows_of, tables_named
-from catnip2bids.validation.tree import COUNTS_FOLDERS, Image, Tree, parse_name
+from catnip2bids.validation.tree import COUNTS_FOLDERS, Tree, parse_name
 
 _UNKNOWN = "n/a"
 _COUNTED = ("cell_count", "label_volume", "volume_mm3", "density_per_mm3")
@@ -57,17 +57,14 @@ def geometry_of_sample(tree: Tree, table: PurePosixPath) -> Geometry | None:
     if "sub" not in run:
         return None
     desc = parse_name(table.name).entities.get("desc")
-    native = [image for image in tree.images if _run_of(image.path.name) == run and _is_native(image)]
+    of_run = (image for image in tree.images if _run_of(image.path.name) == run)
+    native = [image for image in of_run if image.name.entities.get("space", "orig") == "orig"]
     native.sort(key=lambda image: image.name.entities.get("desc") != desc)
     return next((found for image in native if (found := read_geometry(tree.root, image)) is not None), None)
 
 
 def _run_of(name: str) -> Mapping[str, str]:
     return {key: label for key, label in parse_name(name).entities.items() if key in _RUN}
-
-
-def _is_native(image: Image) -> bool:
-    return image.name.entities.get("space", "orig") == "orig"
 
 
 def _wrong_rows(lines: Iterator[Sequence[str]], voxel_mm3: float | None) -> Iterator[str]:
