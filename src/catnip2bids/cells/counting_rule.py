@@ -100,12 +100,11 @@ class Tally:
 
     def add(self, judged: Judged, rule: Rule) -> None:
         """Count components."""
-        regions = judged.region[judged.with_fate(Fate.COUNTED)]
-        self.counted.update(dict(zip(*_unique(regions), strict=True)))
+        self.counted.update(judged.region[judged.with_fate(Fate.COUNTED)].tolist())
         self.fates.update({fate: int(judged.with_fate(fate).sum()) for fate in FATES})
         for fate, counter in ((Fate.TOO_LARGE, self.large), (Fate.TOO_SMALL, self.small)):
             regions = judged.region[judged.with_fate(fate)]
-            counter.update(dict(zip(*_unique(regions[regions > 0]), strict=True)))
+            counter.update(regions[regions > 0].tolist())
         chosen = judged.with_fate(Fate.TOO_LARGE) & (judged.region > 0)
         for region, n_voxels in zip(
             judged.region[chosen].tolist(), judged.components.n_voxels[chosen].tolist(), strict=True
@@ -179,11 +178,6 @@ def _most_frequent_label(components: Components) -> tuple[Integers, Integers]:
     best[owners] = components.label[order][first]
     n_best[owners] = components.n_labelled[order][first]
     return best, n_best
-
-
-def _unique(values: Integers) -> tuple[list[int], list[int]]:
-    found, counts = np.unique(values, return_counts=True)
-    return found.tolist(), counts.tolist()
 
 
 def _reaching(components: Components, rule: Rule) -> Iterator[tuple[Integers, Integers, Integers]]:
