@@ -25,7 +25,7 @@ from catnip2bids.documents import read_xml, refuse_special_file
 from catnip2bids.enums import Kind, OmeZarrVersion
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_bytes, format_list
-from catnip2bids.ome import LabelValue, Level, choose_display, image_metadata
+from catnip2bids.ome import LabelValue, Level, display_of, image_metadata
 from catnip2bids.ome.ome_zarr_metadata import Display, group_attributes
 from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel
 from catnip2bids.volume import TiffStack, inspect_stack, open_tiff
@@ -137,10 +137,7 @@ class TiffImage:
     def _display(self) -> Display:
         last = len(self._level_shapes) - 1
         n_planes, n_rows, _ = self._level_shapes[last]
-        values = self._band(last, n_planes // 2, n_rows // 2)[1]
-        finite = values[np.isfinite(values)]
-        value_range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        return choose_display(self.path.name, Kind.IMAGE, value_range, values)
+        return display_of(self.path.name, self._band(last, n_planes // 2, n_rows // 2)[1])
 
     @cached_property
     def _group(self) -> bytes:
