@@ -11,7 +11,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids.atomic_write import too_long
-from catnip2bids.bids.dataset_paths import DERIVATIVE, BidsName, copy_of, image_stem, run_name, sidecar_of, tables_folder
+from catnip2bids.bids.dataset_paths import (
+    DERIVATIVE,
+    BidsName,
+    copy_of,
+    image_stem,
+    run_name,
+    sidecar_of,
+    tables_folder,
+)
 from catnip2bids.build_image import ImageSpec
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable
 from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat, VoxelGrid

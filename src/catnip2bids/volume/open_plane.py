@@ -39,9 +39,7 @@ class OpenPlane(Protocol):
         """Close the file."""
 
 
-def bands_of(
-    plane: OpenPlane, shape: tuple[int, int], dtype: np.dtype[Any], height: int
-) -> Iterator[npt.NDArray[Any]]:
+def bands_of(plane: OpenPlane, shape: tuple[int, int], dtype: np.dtype[Any], height: int) -> Iterator[npt.NDArray[Any]]:
     """Yield a plane of a shape (y, x) in bands of `height` rows; each is overwritten by the next one."""
     n_rows, n_columns = shape
     n_decoded = min(height, n_rows) if plane.reads_rows else n_rows
