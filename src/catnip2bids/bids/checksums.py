@@ -27,7 +27,7 @@ from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, NEUROGLANCER, SOU
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.documents import open_without_waiting, read_bytes, read_object
 from catnip2bids.enums import IMAGE_ENDINGS
-from catnip2bids.errors import DatasetError
+from catnip2bids.errors import DatasetError, unreadable
 from catnip2bids.leftovers import is_leftover
 from catnip2bids.locks import FOLDER_LOCK, LOCK
 from catnip2bids.paths import SafePath, leads_out, safe_path
@@ -125,7 +125,7 @@ def _read(path: Path) -> Checksums | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+        raise DatasetError(unreadable(path, error)) from error
     first, _, rest = content.partition(b"\n")
     is_intact = first == f"{_FIRST_LINE}{_sha256(rest)}".encode()
     lines = rest.decode(errors="surrogateescape").split("\n")

@@ -33,7 +33,7 @@ from catnip2bids.atomic_write import partial_path, write_text
 from catnip2bids.bids.dataset_paths import LABEL, SOURCEDATA, copy_of, run_name
 from catnip2bids.documents import json_parts, read_json
 from catnip2bids.enums import Naming
-from catnip2bids.errors import DatasetError, WriteError
+from catnip2bids.errors import DatasetError, WriteError, unreadable
 from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
@@ -389,4 +389,4 @@ def read_provenance(dataset: Path) -> Provenance:
         where = f"field {field}: {what}" if field else what
         raise DatasetError(f"{path}: is damaged ({where}); bring it back from a copy") from error
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+        raise DatasetError(unreadable(path, error)) from error

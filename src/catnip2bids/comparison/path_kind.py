@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from catnip2bids.documents import refuse_special_file
-from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.errors import ReadError, SourceError, unreadable
 from catnip2bids.leftovers import is_leftover, without_leftovers
 from catnip2bids.paths import DEEPEST_FOLDER
 from catnip2bids.volume import is_nifti, is_ome_zarr, is_tiff, plane_pages, slice_files
@@ -69,7 +69,7 @@ def path_kind_of(path: Path) -> PathKind:
         if is_nifti(path):
             return PathKind.NIFTI
     except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+        raise ReadError(unreadable(path, error)) from error
     return PathKind.TABLE if path.suffix.lower() in TABLE_ENDINGS else PathKind.FILE
 
 

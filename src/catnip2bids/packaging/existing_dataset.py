@@ -22,7 +22,7 @@ from catnip2bids.bids.tables import Row, read_rows
 from catnip2bids.catnip.component_type import Content
 from catnip2bids.documents import json_parts, read_bytes, read_object
 from catnip2bids.documents import read_json as read_json_text
-from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.errors import DatasetError, UsageError, unreadable
 from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.region_tables import read_atlas_tables
@@ -169,7 +169,7 @@ def _check(dataset: Path, patterns: Sequence[str], read: Callable[..., Any], *co
         try:
             read(path, *columns)
         except OSError as error:
-            raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+            raise DatasetError(unreadable(path, error)) from error
 
 
 def _read_keyed_rows(path: Path, *columns: str) -> None:

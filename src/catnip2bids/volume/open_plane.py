@@ -17,7 +17,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.errors import ReadError, SourceError, unreadable
 from catnip2bids.volume.positioned_io import read_at
 
 _FEW_BYTES = 256
@@ -185,6 +185,6 @@ class StripPlane:
                 with self.path.open("rb", buffering=0) as file:
                     n_read = read_at(file.fileno(), out, offset)
         except OSError as error:
-            raise ReadError(f"{self.path}: cannot be read: {error.strerror}; make it readable and run again") from error
+            raise ReadError(unreadable(self.path, error)) from error
         if n_read != len(out):
             raise SourceError(f"{self.where}is cut off; replace it by the original")
