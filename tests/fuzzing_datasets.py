@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ _ODD: st.SearchStrategy[Any] = st.sampled_from(
         *("", ".", "..", "/", "a" * 300, "../../thesis", "/etc/passwd", "\0", "\ud800", "ü\n\t", "0", "x/../../y"),
         *([], {}, [[]], [None], {"": ""}, [1] * 1000, {"a": {"b": {}}}),
     ]
-)
+).map(deepcopy)  # they are changed in their places
 
 
 def _nodes(value: Any) -> Iterator[tuple[Any, Any]]:

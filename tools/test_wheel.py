@@ -26,7 +26,7 @@ CANDIDATES: Final = tuple(f"python3.{minor}" for minor in range(OLDEST, 20))
 LOWEST, NEWEST = "lowest", "newest"
 _RESOLUTION: Final = {LOWEST: "lowest-direct", NEWEST: "highest"}
 # dandi holds others back, which a user who installs catnip2bids alone does not have
-_EXTRAS: Final = {LOWEST: "test,dandi", NEWEST: "test"}
+_EXTRAS: Final = {LOWEST: ("test", "dandi"), NEWEST: ("test",)}
 _WHERE: Final = "import catnip2bids; print(catnip2bids.__file__)"
 _WHO: Final = "import sys; print(sys.executable); print(*sys.version_info[:2], sep='.')"
 
@@ -72,8 +72,12 @@ def tests_pass(uv: str, wheel: Path, python: Python, dependencies: str, tests: S
         environment = Path(folder) / "environment"
         inside = environment / "bin" / "python"
         subprocess.run([uv, "venv", "--quiet", "--python", python.program, environment], check=True)
-        wanted = ["--resolution", _RESOLUTION[dependencies], f"{wheel}[{_EXTRAS[dependencies]}]"]
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", inside, *wanted], check=True)
+        install: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", inside]
+        extras = [f"--extra={extra}" for extra in _EXTRAS[dependencies]]
+        # from pyproject.toml: what a wheel depends on is not direct for uv
+        wanted: list[str | Path] = [f"--resolution={_RESOLUTION[dependencies]}", "-r", REPO / "pyproject.toml", *extras]
+        subprocess.run([*install, *wanted], check=True)
+        subprocess.run([*install, wheel], check=True)
         where = subprocess.run([inside, "-c", _WHERE], cwd=folder, capture_output=True, text=True, check=True).stdout
         if not Path(where.strip()).is_relative_to(environment):
             raise SystemExit(f"the tests would import {where.strip()} instead of the wheel")

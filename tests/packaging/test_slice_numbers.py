@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import catnip2bids
-from catnip2bids.errors import PlanError, UsageError
+from catnip2bids.bids.provenance import PROVENANCE
+from catnip2bids.errors import DatasetError, PlanError, UsageError
 from catnip2bids.plan import make_plan, read_plan, write_plan
 from catnip2bids.scanning import scan
 from in_process import called
@@ -67,6 +68,10 @@ def test_a_plan_chooses_the_number_that_counts(run: Path, pixels: list[Array], t
     catnip2bids.restore(dataset, tmp_path / "restored")
     restored = sorted((tmp_path / "restored").rglob("section*"))
     assert [file.name for file in restored] == [f"section{n:02d}_label{12 - n:02d}.tif" for n in range(12)]
+    provenance = dataset / PROVENANCE
+    provenance.write_text(provenance.read_text().replace(PATTERN, "section_label*.tif"))
+    with pytest.raises(DatasetError, match=r"provenance.json: is damaged .*'section_label.*' does not say which"):
+        catnip2bids.package(run.parent, dataset, settings())
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,12 @@ NAMES_AND_TEXTS: list[tuple[Damage, str, str, str]] = [
         f"{DERIVATIVE}/desc-old_dseg.json",
         "or delete this one",
     ),
+    (
+        write(f"{DERIVATIVE}/atlas-X_dseg.tsv", "index\tname\n1\tCA1\n"),
+        "ATLAS_DESCRIPTION_RECOMMENDED",
+        f"{DERIVATIVE}/atlas-X_dseg.tsv",
+        "write its Name and License into atlas-X_description.json beside this file",
+    ),
     (write("README.md", "Mice."), "README_FILE_SMALL", "README.md", "whom to ask"),
 ]
 """Damages, and what is said of them."""

@@ -87,6 +87,7 @@ BROKEN: dict[str, tuple[Damage, str, str]] = {
         "participants.tsv",
     ),
     "table with a short row": (append(SCANS, "micr\n"), "TABLE_UNREADABLE", SCANS),
+    "list of samples with a long row": (append("samples.tsv", 140_000 * "a" + "\n"), "TABLE_UNREADABLE", "samples.tsv"),
     "table without a header": (write(SCANS, ""), "TABLE_UNREADABLE", SCANS),
     "counts with a row too long": (
         append("derivatives/catnip-counts/counts.tsv", "1\t2\t3\t4\n"),

@@ -294,14 +294,14 @@ def _boxes(labels: npt.NDArray[np.generic], block: Block, downsampling: Zyx) -> 
     places = np.nonzero(sampled)
     if not places[0].size:
         return {}
-    found, which = np.unique(sampled[places], return_inverse=True)
-    where = np.stack(places, axis=1) + np.array(first)
-    low, high = np.full((len(found), 3), np.iinfo(np.int64).max), np.full((len(found), 3), -1)
-    np.minimum.at(low, which, where)
-    np.maximum.at(high, which, where)
+    label = sampled[places]
+    order = np.argsort(label, kind="stable")
+    found, starts = np.unique(label[order], return_index=True)
+    where = np.stack(places, axis=1)[order] + np.array(first)
+    low, high = np.minimum.reduceat(where, starts), np.maximum.reduceat(where, starts)
     return {
-        int(label): Box(tuple(least), tuple(largest))
-        for label, least, largest in zip(found.tolist(), low.tolist(), high.tolist(), strict=True)
+        value: Box(tuple(least), tuple(largest))
+        for value, least, largest in zip(found.tolist(), low.tolist(), high.tolist(), strict=True)
     }
 
 

@@ -20,6 +20,8 @@ from catnip2bids.formatting import format_bytes_up
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_MOST_WAITING = 16
+"""Results a thread that may wait, so that threads go on while some are joined."""
 
 
 class BoundedMap:
@@ -73,11 +75,12 @@ class BoundedMap:
     def map(self, work: Callable[[Item], Result], items: Iterable[Item], *, result_bytes: int = 0) -> Iterator[Result]:
         """Call a function for all items, some of them ahead, and yield the results in order.
 
-        Of large results of `result_bytes` each, only as many wait as fit, but at least one.
+        Of results of `result_bytes` each, as many wait as fit beside the items, up to `_MOST_WAITING` a thread.
         """
         n_ahead = 2 * self.n_threads + 1
         if result_bytes:
-            n_ahead = max(min(self.free_bytes // (self.item_bytes + result_bytes), n_ahead), 1)
+            n_waiting = (self.free_bytes - self.n_threads * self.item_bytes) // result_bytes
+            n_ahead = max(min(n_waiting, _MOST_WAITING * self.n_threads), 0) + self.n_threads
         if isinstance(self._own, ProcessPool):
             work = partial(_call, pickle.dumps(work))
         ahead: deque[Future[Result]] = deque()

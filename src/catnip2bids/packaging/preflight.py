@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import cast
 
+from pydantic import ValidationError
+
 from catnip2bids.atomic_write import refuse_overlap, refuse_unwritable
 from catnip2bids.bids.dataset_paths import check_label, image_stem
-from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
+from catnip2bids.bids.provenance import PLAN, PROVENANCE, Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import read_table
 from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
 from catnip2bids.catnip.atlas_parents import region_tree
@@ -153,8 +155,13 @@ def _with_earlier_slice_numbers(plan: Plan, provenance: Provenance) -> Plan:
         for key in (key for key, record in provenance.runs.items() if record.name == run.name):
             earlier = provenance.decisions_of(key)
             for entry in run.entries:
-                if entry.source in earlier:
+                if entry.source not in earlier:
+                    continue
+                try:
                     entry.slice_number = earlier[entry.source].slice_number
+                except ValidationError as error:
+                    what = error.errors()[0]["msg"].removeprefix("Value error, ")
+                    raise DatasetError(f"{PROVENANCE}: is damaged ({what}); bring it back from a copy") from error
     return plan
 
 

@@ -119,6 +119,8 @@ _TEXTS = {
     "SCANS_FILENAME_NOT_MATCH_DATASET": "lists an image that does not exist; bring it back from a copy, or package its "
     "run again",
     "AGE_89": "has an age of 89 or more, which matters for people only; ages of animals are in weeks",
+    "ATLAS_DESCRIPTION_RECOMMENDED": "nothing describes this atlas; write its Name and License into "
+    "{atlas}_description.json beside this file, packaging again keeps it",
     # the whole dataset
     "NO_AUTHORS": "names no authors; add them to the plan (dataset.authors) and package again",
     "TOO_FEW_AUTHORS": "names fewer than two authors; if somebody is missing, complete the plan (dataset.authors) and "
@@ -206,6 +208,7 @@ def explain(issue: Issue, part: PurePosixPath) -> str | None:
         wanted=_WANTED.get(key, ""),
         ignore=part / ".bidsignore",
         json=f"{file.stem}.json",
+        atlas=file.name.partition("_")[0],
         place=_place(file, key),
         sidecar_place=_sidecar_place(file),
     ).strip()

@@ -35,8 +35,8 @@ _LARGEST_RATIO = {
     COMPRESSION.ZSTD: 32768.0,
     COMPRESSION.ZSTD_DEPRECATED: 32768.0,
     COMPRESSION.CCITTRLE: 32768.0,
-    COMPRESSION.CCITTFAX3: 32768.0,
-    COMPRESSION.CCITTFAX4: 32768.0,
+    COMPRESSION.CCITT_T4: 32768.0,
+    COMPRESSION.CCITT_T6: 32768.0,
 }
 """tifffile decodes these to the size that the tags promise. Others have a size of their own, see `codec_headers`."""
 _LARGEST_GROWTH = 2
