@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -72,6 +73,19 @@ def test_it_is_near_to_what_comes_out(tmp_path: Path, cohort: Path, choices: Set
     assert list(expected.seconds) == [1, 8, 64]
     assert expected.seconds[1] == pytest.approx(expected.n_bytes_read / expected.bytes_per_second)
     assert expected.seconds[1] > expected.seconds[8] >= expected.seconds[64] > 0
+
+
+def test_copies_take_space_too(tmp_path: Path, cohort: Path) -> None:
+    folder = tmp_path / "cohort"
+    shutil.copytree(cohort, folder)
+    before = estimated(folder, tmp_path / "dataset", settings())
+    cell_list = folder / KO / "640_FRST_seg/cellvolumes/FRSTseg_00010000_cellpixelIDlist.mat"
+    cell_list.parent.mkdir()
+    cell_list.touch()
+    os.truncate(cell_list, 2**30)
+    after = estimated(folder, tmp_path / "dataset", settings())
+    assert after.n_files == before.n_files + 1
+    assert after.n_bytes_written - before.n_bytes_written == pytest.approx(2**30, rel=0.1)
 
 
 @pytest.mark.slow

@@ -76,10 +76,13 @@ def _estimate(preflight: Preflight, tasks: Sequence[ImageTask], progress: Progre
     of_cells = [task.volume.shape for run in preflight.runs for task in run.images if task.component.is_segmentation]
     others += map(needed_to_find_cells, of_cells)
     n_files = sum(image.n_files if isinstance(image, OmeZarrImage) else 1 for _, image in pairs)
+    copies = [copy for run in preflight.runs for copy in run.copies]
+    if not preflight.settings.overwrite:
+        copies = [copy for copy in copies if not (preflight.dataset / copy.target).exists()]
     return Estimate(
         n_bytes_read=sum(sizes),
-        n_bytes_written=int(sum(sizes) * ratio),
-        n_files=n_files,
+        n_bytes_written=int(sum(sizes) * ratio) + sum(copy.entry.n_bytes for copy in copies),
+        n_files=n_files + sum(copy.entry.n_files for copy in copies),
         n_units=len(units),
         worker_bytes=worker_bytes(max([*(needed_bytes(task.volume, image) for task, image in pairs), *others])),
         bytes_per_second=speed,

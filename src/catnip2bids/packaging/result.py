@@ -14,7 +14,7 @@ from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 @dataclass(frozen=True)
 class Estimate:
-    """Size and time of the images that have to be made."""
+    """Size and time of the images that have to be made; the files that are written include copies."""
 
     n_bytes_read: int  # of decoded pixels
     n_bytes_written: int
