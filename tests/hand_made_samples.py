@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from catnip2bids.bids.provenance import RunRecord
-from catnip2bids.regions import DisplayedRegion, RegionParents
+from catnip2bids.regions import DisplayedRegion, RegionHierarchy
 from catnip2bids.reporting.samples import Counts, Sample
 
 REGIONS = {
@@ -13,7 +13,7 @@ REGIONS = {
     2: DisplayedRegion(2, "Layer 2", "L2", "#223344"),
     3: DisplayedRegion(3, "Layer 5", "L5", "#334455"),
 }
-PARENTS = RegionParents({2: 9, 3: 9}, {9: DisplayedRegion(9, "Cortex", "CTX", "#445566")})
+HIERARCHY = RegionHierarchy({2: 9, 3: 9}, {9: DisplayedRegion(9, "Cortex", "CTX", "#445566")})
 Numbers = Mapping[int, tuple[int | None, float | None]]
 
 
@@ -29,4 +29,4 @@ def sample(subject: str, *found: Counts, side: str = "left", stain: str = "cFos"
     run = RunRecord(name="run", source="run", source_id=None, subject=subject, sample=label, stain=stain, layout="L0")
     animal = {"participant_id": f"sub-{subject}", "genotype": genotype, "sex": "F"}
     key = f"sub-{subject}_sample-{label}_stain-{stain}"
-    return Sample(key, run, animal, side, "", (), REGIONS, PARENTS, found)
+    return Sample(key, run, animal, side, "", (), REGIONS, HIERARCHY, found)

@@ -22,7 +22,7 @@ LONG_MODULES: dict[str, str] = {}
 LONG_FUNCTIONS = {
     **dict.fromkeys(
         ("conversion.convert", "verification.verify_dataset.verify"),
-        "many arguments of the public face, and each is described",
+        "many arguments of the public functions, and each is described",
     ),
 }
 """Functions that may be longer, and why."""
@@ -40,10 +40,10 @@ MANY_ARGUMENTS = {
 }
 """Functions that may have more arguments, and why."""
 
-PIXEL_ROOMS = ("ome", "volume", "engine")
+PIXEL_PARTS = ("ome", "volume", "engine")
 """What is to be useful without CATNIP and without BIDS."""
-KNOWS_NOTHING_OF = {
-    **{room: {"catnip", "bids", "scanning", "plan", "packaging"} for room in PIXEL_ROOMS},
+MUST_NOT_IMPORT = {
+    **{part: {"catnip", "bids", "scanning", "plan", "packaging"} for part in PIXEL_PARTS},
     "bids": {"catnip", "volume", "ome", "engine", "packaging"},
     "catnip": {"bids", "volume", "ome", "engine", "packaging"},
     "validation": {"bids", "catnip", "ome", "engine", "packaging", "plan"},
@@ -102,17 +102,17 @@ def imported_by(name: str) -> Iterator[str]:
             yield from (alias.name[12:] for alias in node.names if alias.name.startswith("catnip2bids."))
 
 
-def room_of(name: str) -> str:
+def part_of(name: str) -> str:
     return name.partition(".")[0]
 
 
 @cache
-def rooms() -> dict[str, set[str]]:
+def parts() -> dict[str, set[str]]:
     """Return what each folder or module directly below the package imports."""
     found: dict[str, set[str]] = {}
     for name in modules():
-        others = {room_of(other) for other in imported_by(name)} - {room_of(name), ""}
-        found.setdefault(room_of(name), set()).update(others)
+        others = {part_of(other) for other in imported_by(name)} - {part_of(name), ""}
+        found.setdefault(part_of(name), set()).update(others)
     return found
 
 
@@ -157,22 +157,22 @@ def test_imports_are_absolute() -> None:
     assert not relative
 
 
-@pytest.mark.parametrize("room", sorted(KNOWS_NOTHING_OF))
-def test_a_room_knows_only_what_it_should(room: str) -> None:
-    assert not rooms()[room] & KNOWS_NOTHING_OF[room]
+@pytest.mark.parametrize("part", sorted(MUST_NOT_IMPORT))
+def test_a_part_imports_only_what_it_may(part: str) -> None:
+    assert not parts()[part] & MUST_NOT_IMPORT[part]
 
 
-def test_nobody_but_the_program_knows_the_command_line() -> None:
-    assert {room for room, others in rooms().items() if "cli" in others} == {"__main__"}
+def test_only_the_program_imports_the_command_line() -> None:
+    assert {part for part, others in parts().items() if "cli" in others} == {"__main__"}
 
 
-def test_rooms_import_each_other_one_way() -> None:
-    below = {room: others for room, others in rooms().items() if room}  # the public face imports late, and by name
+def test_parts_import_each_other_one_way() -> None:
+    below = {part: others for part, others in parts().items() if part}  # `__init__` imports late, and by name
     assert_no_circle(below)
 
 
 def test_modules_import_each_other_one_way() -> None:
-    # a module reaches a folder's face by its name, and the face all modules of the folder
+    # a module may import from the `__init__` of a folder, which imports all modules of the folder
     assert_no_circle({name: set(imported_by(name)) - {""} for name in modules() if name})
 
 
@@ -194,7 +194,7 @@ def writes(node: ast.AST) -> bool:
     return name in WRITING or opened_to_write
 
 
-def test_only_few_modules_write_and_all_others_go_through_the_gate() -> None:
+def test_only_few_modules_write_and_all_others_go_through_those() -> None:
     assert {name for name, tree in modules().items() if any(map(writes, ast.walk(tree)))} == set(WRITERS)
 
 
@@ -229,10 +229,10 @@ def test_tests_have_a_folder_for_each_folder_of_the_package() -> None:
     assert of_tests == {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").is_file()}
 
 
-def test_the_design_names_every_room() -> None:
+def test_the_design_names_every_part() -> None:
     table = [line for line in (REPO / "docs/design.md").read_text(encoding="utf-8").splitlines() if line[:3] == "| `"]
     named = {name.rstrip("/") for line in table for name in re.findall(r"`([^`]+)`", line.split("|")[1])}
-    private = ("__init__.py", "__main__.py", "_version.py")  # the public face, the program, one number
+    private = ("__init__.py", "__main__.py", "_version.py")  # what users import, the program, one number
     there = {file.name for file in PACKAGE.glob("*.py")} | {
         folder.parent.name for folder in PACKAGE.glob("*/__init__.py")
     }

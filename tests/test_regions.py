@@ -10,7 +10,7 @@ from catnip2bids.bids.provenance import RunRecord
 from catnip2bids.catnip.atlas import AtlasTable
 from catnip2bids.errors import DatasetError
 from catnip2bids.ome import color_of_label
-from catnip2bids.regions import DisplayedRegion, RegionParents, displayed_regions, read_parents, region_of
+from catnip2bids.regions import DisplayedRegion, RegionHierarchy, displayed_regions, read_hierarchy, region_of
 
 RUN = RunRecord(
     name="run", source="run", source_id=None, subject="1", sample="a", stain="b", layout="L2", atlas_table="dseg.tsv"
@@ -58,8 +58,8 @@ def test_parents_and_groups_are_read_from_the_table_of_the_run(tmp_path: Path) -
     table.write_text(f"index\tname\tabbreviation\tparent\tdepth\tcolor\n{rows}")
     run = RUN.model_copy(update={"region_table": "derivatives/catnip-counts/regions.tsv"})
     group = DisplayedRegion(385, "VISp", "VISp", color_of_label(385))
-    assert read_parents(tmp_path, run) == RegionParents({778: 385}, {385: group})
-    assert read_parents(tmp_path, RUN) == RegionParents({}, {})
+    assert read_hierarchy(tmp_path, run) == RegionHierarchy({778: 385}, {385: group})
+    assert read_hierarchy(tmp_path, RUN) == RegionHierarchy({}, {})
     table.write_text("index\tname\n1\ta\n")
     with pytest.raises(DatasetError, match=r"regions\.tsv: has no column abbreviation; correct the table"):
-        read_parents(tmp_path, run)
+        read_hierarchy(tmp_path, run)

@@ -1,30 +1,30 @@
 """catnip2bids: CATNIP's output folders as a BIDS microscopy dataset, every pixel accounted for.
 
-The way of data, a function for each step:
+The steps, with a function for each:
 
-- `scan` finds runs and inspects everything in them; `make_plan` proposes what to do with it, `write_plan`
-  writes that for a person to correct, and `read_plan` reads it again;
+- `scan` finds runs and inspects everything in them; `make_plan` proposes what to do with it, `write_plan` writes the
+  plan for a person to correct, and `read_plan` reads it again;
 - `package` makes the dataset; `Settings` describes its options, and `remove_animal` takes an animal out again;
 - `validate` checks the dataset, `verify` proves that its pixels are those that were read;
 - `report` draws pages to look at, `view` shows images with their labels in a browser, `share` makes links to a
   published dataset;
-- `restore` makes the original files of it again.
+- `restore` writes the original files back.
 
 `convert` makes one image of one volume, `open_volume` opens a volume as an array, and `compare` says how two components
-differ. Each function returns an object that shows itself in a line, and in a notebook with what matters of it. Its
-`ok`, where there is one, tells whether all went well.
+differ. Each function returns a result with a short representation, and a longer one in notebooks. Its `ok`, if it has
+one, tells whether all went well.
 
 Paths are text or `pathlib.Path`. Arrays and shapes are (z, y, x); voxel sizes are X Y Z in micrometers, as in BIDS.
-What a user can act upon is raised as `Catnip2bidsError` (or one of the family in `catnip2bids.errors`), with a message
-that names the file and says what to do. To be told how the work goes, pass an object of a subclass of `Progress` where
-one is taken.
+Errors that a user can correct are raised as `Catnip2bidsError`, or a subclass of it in `catnip2bids.errors`, with a
+message that names the file and says what to do. To follow the progress of a function, pass it an instance of a subclass
+of `Progress`.
 
-Public is what stands in ``__all__``, and of these objects what has no leading underscore. For choices such as
-``catnip2bids.Format.OME_TIFF``, their text ``"ome-tiff"`` is taken too.
+The names in ``__all__`` are public, and so are their attributes without a leading underscore. A choice such as
+``catnip2bids.Format.OME_TIFF`` may also be given as text, ``"ome-tiff"``.
 
 Examples
 --------
-A cohort that is made up, packaged and verified (a second or two):
+Make up a cohort, package and verify it, which takes a second or two:
 
 >>> import tempfile
 >>> from pathlib import Path
@@ -139,5 +139,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List what is public, so that `help` and completion know them before they are imported."""
+    """List the public names, so that `help` and completion know them before they are imported."""
     return sorted({*globals(), *__all__})

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.formatting import format_bytes, format_count
+from catnip2bids.paths import DEEPEST_FOLDER
 
 MOST_BYTES = 64 * 2**20
 """The largest document that is read."""
@@ -33,8 +34,6 @@ _MOST_ELEMENTS = 300_000
 _TEXT_SEPARATORS, _JSON_SEPARATORS = b"\n\t", b",:[{"
 _JSON = (".json", ".zattrs", ".zarray", ".zgroup", ".zmetadata")
 _TABLE, _PACKED_TABLE = ".tsv", ".tsv.gz"
-_DEEPEST = 64
-"""The most nested folders; images have at most ten."""
 _NOT_READ = ".git"
 _SHOWN = 5
 _PADDING_BYTES = 2**16
@@ -176,8 +175,8 @@ def foreign(dataset: Path) -> Iterator[tuple[Path, str]]:
     not_read = root / _NOT_READ
     while folders:
         folder, depth = folders.pop()
-        if depth > _DEEPEST:
-            yield folder, f"is more than {_DEEPEST} folders deep; move it up"
+        if depth > DEEPEST_FOLDER:
+            yield folder, f"is more than {DEEPEST_FOLDER} folders deep; move it up"
             continue
         for entry in _listed(folder):
             path = Path(entry.path)

@@ -49,7 +49,7 @@ IMAGE_ENDINGS = (".ome.zarr", ".ome.btf", ".ome.tif")
 
 
 DEFAULT_STAIN = "cFos"
-"""What CATNIP was made for; it is taken where nobody says another."""
+"""The stain that CATNIP was made for, used if no other is given."""
 
 
 class Compression(StrEnum):

@@ -79,6 +79,11 @@ def reason_of(error: BaseException) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+def unreadable(path: object, error: OSError) -> str:
+    """Say that the system could not read a file, and what to do."""
+    return f"{path}: cannot be read: {reason_of(error)}; make it readable and run again"
+
+
 def refuse_without_memory(error: BaseException, what: object) -> None:
     """Raise NotEnoughMemoryError for a lack of memory, so that no file is called damaged because of it."""
     if lacks_memory(error):

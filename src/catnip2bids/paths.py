@@ -17,17 +17,19 @@ from unicodedata import normalize
 
 from catnip2bids.errors import DatasetError
 
+DEEPEST_FOLDER = 64
+"""The most nested folders that are read: runs have at most five, images at most ten."""
 SafePath = NewType("SafePath", Path)
 """A path that may be written, renamed or deleted; if it is a link, the link itself is replaced or deleted."""
 
 
-def safe_path(folder: Path, path: PurePath | str, what: str = "") -> SafePath:
+def safe_path(folder: Path, path: PurePath | str) -> SafePath:
     """Return a path below a folder that may be written, renamed or deleted.
 
-    `folder` is the one that a command writes into, as the user gave it; `what` is the document that contains the path,
-    for the message. Raises DatasetError if the path leads out of the folder, or a folder on the way is a link.
+    `folder` is the one that a command writes into, as the user gave it. Raises DatasetError if the path leads
+    out of the folder, or a folder on the way is a link.
     """
-    below = inside(str(path), what or str(folder))
+    below = inside(str(path), str(folder))
     for parent in reversed(below.parents[:-1]):
         if (folder / parent).is_symlink():
             raise DatasetError(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from catnip2bids.bids.dataset_paths import DERIVATIVE
 from catnip2bids.bids.provenance import PROVENANCE, RunRecord
-from catnip2bids.bids.tables import UNKNOWN, read_number, read_rows
+from catnip2bids.bids.tables import UNKNOWN, Row, read_number, read_rows
 from catnip2bids.catnip.atlas import UNLISTED, Region
 from catnip2bids.ome import color_of_label
 from catnip2bids.paths import inside
@@ -36,7 +36,7 @@ class DisplayedRegion:
 
 
 @dataclass(frozen=True)
-class RegionParents:
+class RegionHierarchy:
     """The parents of the regions of an atlas; `catnip2bids.region_hierarchy` adds up numbers by them."""
 
     parents: Mapping[int, int]  # the index of the parent of each region or group that has one
@@ -60,19 +60,11 @@ def displayed_regions(dataset: Path, run: RunRecord) -> dict[int, DisplayedRegio
     if run.atlas_table is None:
         return {}
     path = dataset / DERIVATIVE / inside(run.atlas_table, PROVENANCE.name)
-    found = {}
-    for row in read_rows(path, "index", "name"):
-        index, abbreviation, color = read_number(path, row["index"]), row.get("abbreviation", UNKNOWN), row.get("color")
-        found[index] = DisplayedRegion(
-            index,
-            _shown(row["name"]),
-            "" if abbreviation == UNKNOWN else abbreviation,
-            color if color and _COLOR.fullmatch(color) else color_of_label(index),
-        )
-    return found
+    regions = (_region(path, row) for row in read_rows(path, "index", "name"))
+    return {region.index: region for region in regions}
 
 
-def read_parents(dataset: Path, run: RunRecord) -> RegionParents:
+def read_hierarchy(dataset: Path, run: RunRecord) -> RegionHierarchy:
     """Read the parents of the regions of a run; none if the dataset has no table of them.
 
     Raises DatasetError if the table cannot be read.
@@ -82,13 +74,23 @@ def read_parents(dataset: Path, run: RunRecord) -> RegionParents:
     if run.region_table is not None:
         path = dataset / inside(run.region_table, PROVENANCE.name)
         for row in read_rows(path, "index", "name", "abbreviation", "parent", "color"):
-            index, abbreviation = read_number(path, row["index"]), row["abbreviation"]
+            region = _region(path, row)
             if row["parent"] != UNKNOWN:
-                parents[index] = read_number(path, row["parent"])
+                parents[region.index] = read_number(path, row["parent"])
             if row["color"] == UNKNOWN:
-                short = "" if abbreviation == UNKNOWN else abbreviation
-                groups[index] = DisplayedRegion(index, _shown(row["name"]), short, color_of_label(index))
-    return RegionParents(parents, groups)
+                groups[region.index] = region
+    return RegionHierarchy(parents, groups)
+
+
+def _region(path: Path, row: Row) -> DisplayedRegion:
+    """Return the region of a row; its colour is generated if the table has none."""
+    index, abbreviation, color = read_number(path, row["index"]), row.get("abbreviation", UNKNOWN), row.get("color", "")
+    return DisplayedRegion(
+        index,
+        _shown(row["name"]),
+        "" if abbreviation == UNKNOWN else abbreviation,
+        color if _COLOR.fullmatch(color) else color_of_label(index),
+    )
 
 
 def _shown(name: str) -> str:

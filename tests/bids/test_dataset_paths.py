@@ -37,7 +37,8 @@ def test_entities_stand_in_the_order_of_the_schema(entities: dict[str, str], suf
 
 @given(ENTITIES)
 def test_entities_can_be_read_back(entities: dict[str, str]) -> None:
-    assert entities_of(str(BidsName(tuple(entities.items()), "SPIM"))) == entities
+    name = str(BidsName(tuple(entities.items()), "SPIM"))
+    assert entities_of(name) == entities_of(f"{name}.ome.zarr") == entities
 
 
 def test_a_name_of_the_contract() -> None:

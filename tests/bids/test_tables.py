@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
+from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table, remove_rows
 from catnip2bids.delimited import has_no_value
 from catnip2bids.errors import DatasetError
 
@@ -209,3 +209,13 @@ def test_what_a_cell_cannot_hold_never_breaks_the_table(tmp_path: Path, text: st
     path.write_bytes(Table(("id", "name"), ({"id": "1", "name": text},)).to_tsv().encode())
     (row,) = read_table(path).rows
     assert row == {"id": "1", "name": "a b"}
+
+
+def test_only_the_named_rows_are_removed(tmp_path: Path) -> None:
+    table = tmp_path / "participants.tsv"
+    table.write_text("participant_id\tage\nsub-1\t3\nsub-2\t4\n", encoding="utf-8")
+    remove_rows(tmp_path, PurePosixPath(table.name), "participant_id", {"sub-1"})
+    assert table.read_text(encoding="utf-8") == "participant_id\tage\nsub-2\t4\n"
+    before = table.stat()
+    remove_rows(tmp_path, PurePosixPath(table.name), "participant_id", {"sub-1"})
+    assert (table.stat().st_ino, table.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)

@@ -185,9 +185,9 @@ def test_made_up_colors_are_readable(index: int) -> None:
 
 def test_table_from_counts() -> None:
     rows = [RegionCount(7, "Root", None, 1, 2), RegionCount(2, "Zona_incerta", "ZI", None, None)]
-    table = AtlasTable.from_counts(rows, "v2")
+    table = AtlasTable.from_counts(rows)
     assert list(table.regions.values()) == [Region(2, "Zona_incerta", "ZI"), Region(7, "Root")]
-    assert table.version == "v2"
+    assert table.version is None
 
 
 def table(*names: str, first: int = 1) -> AtlasTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import subprocess
@@ -211,6 +212,7 @@ def test_workers_without_a_cluster_are_a_mistake(tmp_path: Path) -> None:
 def test_what_is_not_installed_is_named(
     tmp_path: Path, cohort: Path, address: str, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    gc.collect()  # clients of other tests import Dask when they are deleted
     for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UsageError, match=r"pip install '\.\[cluster\]'"):

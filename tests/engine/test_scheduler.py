@@ -15,6 +15,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from catnip2bids.engine import (
     ProgressCallbacks,
@@ -23,6 +25,7 @@ from catnip2bids.engine import (
     WorkUnit,
     convert_unit,
     convert_volume,
+    makespan,
     own_resources,
     scheduler_for,
     split_into_units,
@@ -272,3 +275,12 @@ def test_a_packed_file_is_unpacked_once_for_all_blocks_of_a_unit(
     assert volume.shape[0] > image.block_shape[0]
     assert convert(volume, image).sha256 == hashes(planes)
     assert opened == [path]
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=40), st.integers(1, 50))
+def test_work_takes_no_less_than_its_share_and_no_less_than_its_longest_part(units: list[float], n: int) -> None:
+    total, longest = sum(units), max(units)
+    found = makespan(units, n)
+    assert max(total / n, longest) <= found * (1 + 1e-9)
+    assert found <= (total / n + longest) * (1 + 1e-9)
+    assert makespan(units, 1) == pytest.approx(total)

@@ -10,13 +10,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from catnip2bids.engine import Resources
 from catnip2bids.enums import Format, OmeZarrVersion
 from catnip2bids.packaging import Estimate, Settings, expected_result, package, run_preflight
-from catnip2bids.packaging.estimate_size import makespan
 from catnip2bids.progress import Progress
 from in_process import called
 from runs import KO, Collector, files_of, images_of, settings, slices_of, write_l0
@@ -140,13 +137,10 @@ def test_the_sample_leaves_nothing(tmp_path: Path, cohort: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
-@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=40), st.integers(1, 50))
-def test_work_takes_no_less_than_its_share_and_no_less_than_its_longest_part(units: list[float], n: int) -> None:
-    total, longest = sum(units), max(units)
-    found = makespan(units, n)
-    assert max(total / n, longest) <= found * (1 + 1e-9)
-    assert found <= (total / n + longest) * (1 + 1e-9)
-    assert makespan(units, 1) == pytest.approx(total)
+def test_images_are_listed_in_the_order_of_their_entries(tmp_path: Path, cohort: Path) -> None:
+    prepared = run_preflight([cohort], tmp_path / "dataset", settings(), None, Resources(2, 2**30), Progress())
+    expected = expected_result(prepared, Progress())
+    assert expected.made == tuple(task.target for run in prepared.runs for task in run.images)
 
 
 def test_a_dry_run_says_it_and_calls_it_an_estimate(tmp_path: Path, cohort: Path) -> None:

@@ -144,7 +144,7 @@ def test_files_that_did_not_change_are_not_compared_again(
         raise AssertionError("it was compared again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(redundancy, "compare_as_volumes", refuse)
+        patch.setattr(redundancy, "compare_label_volumes", refuse)
         package([tmp_path / "cohort"], out, settings())
         assert decision(out) == before
         change(run, 3, 9999)

@@ -27,18 +27,18 @@ from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, NEUROGLANCER, SOU
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.documents import open_without_waiting, read_bytes, read_object
 from catnip2bids.enums import IMAGE_ENDINGS
-from catnip2bids.errors import DatasetError
+from catnip2bids.errors import DatasetError, unreadable
 from catnip2bids.leftovers import is_leftover
 from catnip2bids.locks import FOLDER_LOCK, LOCK
 from catnip2bids.paths import SafePath, leads_out, safe_path
 
-CHECKSUMS = PurePosixPath(FOLDER.as_posix()) / "checksums.sha256"
+CHECKSUMS = FOLDER / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "
 _DOCUMENTS = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
 _OF_SAMPLE = ("_counts.tsv", "_cells.tsv.gz", "_uncounted.tsv.gz")
 """Tables of a sample, which are written again only if what they are made from has changed."""
 _LONGEST_PATH = 4096
-_OURS = (f"{SOURCEDATA}/", f"{FOLDER.as_posix()}/", f"{DERIVATIVE}/", f"{COUNTS}/", f"{NEUROGLANCER}/", "sub-")
+_OURS = (f"{SOURCEDATA}/", f"{FOLDER}/", f"{DERIVATIVE}/", f"{COUNTS}/", f"{NEUROGLANCER}/", "sub-")
 """Where packaging and `share` write; people may add files elsewhere."""
 NOT_CHECKED = ("docs", ".git")
 """Folders of the dataset: reports are redrawn at any time, version control keeps its own checksums."""
@@ -52,7 +52,7 @@ class Checksums:
     is_intact: bool  # whether the checksum of the file itself is right
 
     def below(self, path: PurePosixPath) -> Sequence[str]:
-        """List a file itself, or all files below a folder; none that have no checksum."""
+        """List the file at a path, or all files below it, as far as they have checksums."""
         if (file := path.as_posix()) in self.files:
             return [file]
         after_slash = chr(ord("/") + 1)
@@ -125,7 +125,7 @@ def _read(path: Path) -> Checksums | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+        raise DatasetError(unreadable(path, error)) from error
     first, _, rest = content.partition(b"\n")
     is_intact = first == f"{_FIRST_LINE}{_sha256(rest)}".encode()
     lines = rest.decode(errors="surrogateescape").split("\n")
@@ -198,7 +198,7 @@ def _is_newer(path: Path, time_ns: int) -> bool:
 
 
 def _never_changes(file: str) -> bool:
-    folders = ("sourcedata/", f"{FOLDER.as_posix()}/pixels/", f"{NEUROGLANCER}/sub-")
+    folders = ("sourcedata/", f"{FOLDER}/pixels/", f"{NEUROGLANCER}/sub-")
     return file.startswith(folders) or ".ome.zarr/" in file or file.endswith(_OF_SAMPLE)
 
 

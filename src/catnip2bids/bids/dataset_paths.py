@@ -1,7 +1,8 @@
 """Names and paths of the files of a dataset; paths are POSIX paths below it.
 
-Invariant: each path is defined only here; only validation, which must not share mistakes, has its own definitions. All
-names that are built here are valid BIDS names; others are an error before a file is written.
+Invariant: each path is defined only here, except those in `code/catnip2bids` (`provenance.py`) and those of validation,
+which must not share mistakes. All names that are built here are valid BIDS names; others are an error before a file is
+written.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from catnip2bids.bids.schema import entity_order
-from catnip2bids.enums import DEFAULT_STAIN
+from catnip2bids.enums import DEFAULT_STAIN, Naming
 from catnip2bids.errors import UsageError
 
 DERIVATIVE = PurePosixPath("derivatives/catnip")
@@ -26,6 +27,11 @@ SOURCEDATA = PurePosixPath("sourcedata/catnip")
 """Copies of source files."""
 LABEL = "[0-9a-zA-Z+]+"
 """Pattern of the labels that BIDS allows."""
+
+
+def tables_folder(naming: Naming) -> PurePosixPath:
+    """Return the folder of the tables of counts, cells and regions."""
+    return DERIVATIVE if naming == Naming.DSEG else COUNTS
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,9 @@ def check_label(label: str, what: str) -> str:
     return label
 
 
-def entities_of(stem: str) -> dict[str, str]:
-    """Return the entities of a file name."""
-    pairs = (part.partition("-") for part in stem.split("_"))
+def entities_of(name: str) -> dict[str, str]:
+    """Return the entities of a file name; its last part is the suffix, with or without an extension."""
+    pairs = (part.partition("-") for part in name.split("_"))
     return {key: label for key, dash, label in pairs if dash}
 
 

@@ -28,7 +28,7 @@ class PlaneRecord:
 
 def hashes_path(image: PurePosixPath) -> PurePosixPath:
     """Return the table of an image's plane hashes, as a path below the dataset."""
-    return PurePosixPath(FOLDER.as_posix()) / "pixels" / f"{image.name}.tsv"
+    return FOLDER / "pixels" / f"{image.name}.tsv"
 
 
 def write_hashes(dataset: Path, image: PurePosixPath, planes: Iterable[PlaneRecord]) -> None:

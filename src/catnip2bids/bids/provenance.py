@@ -33,13 +33,13 @@ from catnip2bids.atomic_write import partial_path, write_text
 from catnip2bids.bids.dataset_paths import LABEL, SOURCEDATA, copy_of, run_name
 from catnip2bids.documents import json_parts, read_json
 from catnip2bids.enums import Naming
-from catnip2bids.errors import DatasetError, WriteError
+from catnip2bids.errors import DatasetError, WriteError, unreadable
 from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
-from catnip2bids.paths import inside, leads_out, safe_path
+from catnip2bids.paths import DEEPEST_FOLDER, inside, leads_out, safe_path
 
-FOLDER = Path("code/catnip2bids")
+FOLDER = PurePosixPath("code/catnip2bids")
 """The folder of provenance and checksums, below the dataset."""
 PROVENANCE = FOLDER / "provenance.json"
 PLAN = FOLDER / "plan.toml"
@@ -80,7 +80,7 @@ class EvidenceKind(Enum):
 
 
 def evidence_kind(evidence: Mapping[str, Any]) -> EvidenceKind:
-    """Return how an entry follows from packaged images; links are those whose pixels nobody had to compare."""
+    """Return how an entry follows from packaged images; the evidence of a link has no fingerprint of pixels."""
     match evidence:
         case {"relation": "identical", "compared_with": str()} if "fingerprint" not in evidence:
             return EvidenceKind.LINK
@@ -298,6 +298,10 @@ class Provenance(_Document):
         """Compare the fields, not what was derived from them."""
         return isinstance(other, Provenance) and self.__dict__ == other.__dict__
 
+    def all_images(self) -> dict[str, ImageRecord]:
+        """Return the images of all runs, by POSIX path below the dataset."""
+        return {target: image for run in self.runs.values() for target, image in run.images.items()}
+
     def decisions_of(self, run: str) -> dict[str, Decision]:
         """Return the decisions about all entries of a run, by their POSIX paths below the run folder."""
         if self._by_run[0] is not self.decisions:
@@ -350,7 +354,7 @@ def is_ours(dataset: Path) -> bool:
     own_files = {partial_path(safe_path(dataset, PROVENANCE)), dataset / FOLDER_LOCK}
     for parent, folders, files in os.walk(dataset):
         leave_out_leftovers(folders, files)
-        is_too_deep = len(Path(parent).relative_to(dataset).parts) > 64
+        is_too_deep = len(Path(parent).relative_to(dataset).parts) > DEEPEST_FOLDER
         if is_too_deep or any(Path(parent, name) not in own_files for name in files):
             return False
     return True
@@ -382,4 +386,4 @@ def read_provenance(dataset: Path) -> Provenance:
         where = f"field {field}: {what}" if field else what
         raise DatasetError(f"{path}: is damaged ({where}); bring it back from a copy") from error
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+        raise DatasetError(unreadable(path, error)) from error

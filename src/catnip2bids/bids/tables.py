@@ -5,13 +5,15 @@ Invariant: merging the same rows again, or in another order, gives the same file
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from catnip2bids.atomic_write import write_text
 from catnip2bids.delimited import exact_integer, has_no_value, split_fields
 from catnip2bids.documents import read_bytes
 from catnip2bids.errors import DatasetError
+from catnip2bids.paths import safe_path
 
 UNKNOWN = "n/a"
 """How BIDS writes a value that is not known."""
@@ -81,6 +83,14 @@ def read_rows(path: Path, *columns: str) -> tuple[Row, ...]:
     if table.rows and missing:
         raise DatasetError(f"{path}: has no column {missing[0]}; correct the table, or bring it back from a copy")
     return table.rows
+
+
+def remove_rows(dataset: Path, path: PurePosixPath, column: str, values: Collection[str]) -> None:
+    """Remove the rows of a table that have one of these values in a column; without any, the file is not written."""
+    table = read_table(dataset / path)
+    rows = tuple(row for row in table.rows if row.get(column) not in values)
+    if len(rows) < len(table.rows):
+        write_text(safe_path(dataset, path), Table(table.columns, rows).to_tsv())
 
 
 def read_number(path: Path, text: str) -> int:

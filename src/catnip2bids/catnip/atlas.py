@@ -83,9 +83,9 @@ class AtlasTable:
         object.__setattr__(self, "regions", dict(sorted(self.regions.items())))
 
     @classmethod
-    def from_counts(cls, rows: Iterable[RegionCount], version: str | None = None) -> AtlasTable:
+    def from_counts(cls, rows: Iterable[RegionCount]) -> AtlasTable:
         """Return the names and abbreviations in a table of counts as an atlas table without colours."""
-        return cls({row.index: Region(row.index, row.name, row.abbreviation) for row in rows}, version)
+        return cls({row.index: Region(row.index, row.name, row.abbreviation) for row in rows})
 
     def region_of(self, value: int) -> Region:
         """Return the region of a label value; an unlisted one if the table lacks it."""

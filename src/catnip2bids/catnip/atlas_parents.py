@@ -73,7 +73,7 @@ def _problem(regions: Sequence[Region], what: str) -> list[str]:
 
 
 def _side(region: Region, listed: Mapping[int, Region]) -> str:
-    """Return how the name begins of a region that the atlas has on both sides; nothing for all other regions."""
+    """Return the prefix of the side of a region, if the atlas has it on both sides; otherwise an empty text."""
     for side, other, offset in ((_LEFT, _RIGHT, _RIGHT_OFFSET), (_RIGHT, _LEFT, -_RIGHT_OFFSET)):
         twin = listed.get(region.index + offset)
         if region.name.startswith(side) and twin and twin.name == other + region.name.removeprefix(side):

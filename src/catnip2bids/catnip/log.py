@@ -6,7 +6,6 @@ huge.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -56,21 +55,22 @@ class RunLog:
 
     @property
     def downsampling(self) -> tuple[float, float, float] | None:
-        """Downsampling factors (z, y, x); CATNIP writes them HxWxD, which is y, x, z."""
-        match = _FACTORS.match(self.fields.get("Downsampling factor", ""))
-        if match is None:
-            return None
-        y, x, z = (float(number) for number in match.groups())
-        return (z, y, x) if math.prod((z, y, x)) > 0 else None
+        """Downsampling factors (z, y, x)."""
+        return self._zyx("Downsampling factor", _FACTORS)
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
-        """Shape (z, y, x) of the image CATNIP was given; it writes it HxWxD, which is y, x, z."""
-        match = _SIZE.match(self.fields.get("Image size", ""))
+        """Shape (z, y, x) of the image that CATNIP was given."""
+        sizes = self._zyx("Image size", _SIZE)
+        return None if sizes is None else (int(sizes[0]), int(sizes[1]), int(sizes[2]))
+
+    def _zyx(self, key: str, pattern: re.Pattern[str]) -> tuple[float, float, float] | None:
+        """Return the numbers of a field along (z, y, x); CATNIP writes them HxWxD, which is y, x, z."""
+        match = pattern.match(self.fields.get(key, ""))
         if match is None:
             return None
-        y, x, z = (int(number) for number in match.groups())
-        return (z, y, x) if math.prod((z, y, x)) > 0 else None
+        y, x, z = (float(number) for number in match.groups())
+        return (z, y, x) if x * y * z > 0 else None
 
     @property
     def is_whole_brain(self) -> bool | None:

@@ -95,11 +95,8 @@ def _cells_of_label(label: int, voxels: Any, shape: tuple[int, int, int]) -> Cel
         zyx = places.astype(np.int64)
         if (zyx != places).any():
             raise ValueError(f"label {label} has places between voxels")
-        ids, which = np.unique(uid, return_inverse=True)
-        parts.append(_summed(ids, which, np.ones(len(which), np.int64), zyx, volume))
-    ids, which = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
-    columns = [np.concatenate([part[field] for part in parts]) for field in range(1, 4)]
-    _, n_voxels, sums, volumes = _summed(ids, which, *columns)
+        parts.append(_summed(uid, np.ones(len(uid), np.int64), zyx, volume))
+    ids, n_voxels, sums, volumes = _summed(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     if (n_voxels != volumes).any():
         raise ValueError(f"label {label} has a cell with another number of voxels than its volume")
     centres = sums / n_voxels[:, np.newaxis]
@@ -109,18 +106,15 @@ def _cells_of_label(label: int, voxels: Any, shape: tuple[int, int, int]) -> Cel
 
 
 def _summed(
-    ids: npt.NDArray[Any],
-    which: npt.NDArray[Any],
-    n_voxels: npt.NDArray[Any],
-    sums: npt.NDArray[Any],
-    volume: npt.NDArray[Any],
+    uids: npt.NDArray[Any], n_voxels: npt.NDArray[Any], sums: npt.NDArray[Any], volumes: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[Any], ...]:
-    """Add up the voxels and coordinates of each cell; `which` are indices into `ids`."""
-    n_summed, sums_summed = np.zeros(len(ids), np.int64), np.zeros((len(ids), 3), np.int64)
+    """Add up voxels and coordinates of all rows of a cell; return them by ascending uid."""
+    found, which = np.unique(uids, return_inverse=True)
+    n_summed, sums_summed = np.zeros(len(found), np.int64), np.zeros((len(found), 3), np.int64)
     np.add.at(n_summed, which, n_voxels)
     np.add.at(sums_summed, which, sums)
-    volumes = np.zeros(len(ids))
-    volumes[which] = volume
-    if (volumes[which] != volume).any():
+    volume = np.zeros(len(found))
+    volume[which] = volumes
+    if (volume[which] != volumes).any():
         raise ValueError("a cell has two volumes")
-    return ids, n_summed, sums_summed, volumes
+    return found, n_summed, sums_summed, volume

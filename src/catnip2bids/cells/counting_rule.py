@@ -36,7 +36,7 @@ _LARGEST_VOLUME = 65535
 
 
 class Fate(StrEnum):
-    """What CATNIP's rule makes of a component."""
+    """Whether CATNIP's rule counts a component, or else the reason."""
 
     COUNTED = "counted"
     OUTSIDE = "outside"
@@ -87,7 +87,7 @@ class Judged:
 
 @dataclass
 class Tally:
-    """What was counted so far."""
+    """The components that were counted so far."""
 
     counted: Counter[int] = field(default_factory=Counter)  # by region
     fates: Counter[Fate] = field(default_factory=Counter)
@@ -100,12 +100,11 @@ class Tally:
 
     def add(self, judged: Judged, rule: Rule) -> None:
         """Count components."""
-        regions = judged.region[judged.with_fate(Fate.COUNTED)]
-        self.counted.update(dict(zip(*_unique(regions), strict=True)))
+        self.counted.update(judged.region[judged.with_fate(Fate.COUNTED)].tolist())
         self.fates.update({fate: int(judged.with_fate(fate).sum()) for fate in FATES})
         for fate, counter in ((Fate.TOO_LARGE, self.large), (Fate.TOO_SMALL, self.small)):
             regions = judged.region[judged.with_fate(fate)]
-            counter.update(dict(zip(*_unique(regions[regions > 0]), strict=True)))
+            counter.update(regions[regions > 0].tolist())
         chosen = judged.with_fate(Fate.TOO_LARGE) & (judged.region > 0)
         for region, n_voxels in zip(
             judged.region[chosen].tolist(), judged.components.n_voxels[chosen].tolist(), strict=True
@@ -123,11 +122,11 @@ class Tally:
         )
 
     def difference(self, label: int, catnip: int, rule: Rule, cut: Mapping[int, int]) -> str | None:
-        """Return the likely reason why CATNIP counted another number of cells; None if there is none that can be.
+        """Return the likely reason why CATNIP counted another number of cells; None if there is none.
 
         Components that CATNIP divides, or that are too small here, can only add cells, and no more than they have
-        voxels for. A box can add or take away cells; there is none of a region that lies between the points of the
-        downsampled grid.
+        voxels for. A box can add or take away cells; that of a region between the points of the downsampled grid is not
+        known.
         """
         reasons, (least, largest) = [], rule.size_range
         smallest = max(least, 1) if rule.has_stated_range else 1
@@ -179,11 +178,6 @@ def _most_frequent_label(components: Components) -> tuple[Integers, Integers]:
     best[owners] = components.label[order][first]
     n_best[owners] = components.n_labelled[order][first]
     return best, n_best
-
-
-def _unique(values: Integers) -> tuple[list[int], list[int]]:
-    found, counts = np.unique(values, return_counts=True)
-    return found.tolist(), counts.tolist()
 
 
 def _reaching(components: Components, rule: Rule) -> Iterator[tuple[Integers, Integers, Integers]]:

@@ -265,7 +265,7 @@ class JobProgress(Progress):
         self._bar.update(self._task, description=escape(visible(f"looking at {path}")))
 
     def start(self, n_voxels: int) -> None:
-        """Set the total number of voxels of a step; the next one begins anew."""
+        """Set the total number of voxels of a step; the next step starts from 0."""
         if self._bar.tasks[0].total is None:
             self._bar.update(self._task, total=n_voxels)
         else:

@@ -4,14 +4,14 @@ from catnip2bids.comparison.compare_paths import compare
 from catnip2bids.comparison.compared_volume import compared_entry, needed_to_compare
 from catnip2bids.comparison.masks import count_not_product
 from catnip2bids.comparison.result import Comparison
-from catnip2bids.comparison.volumes import Relation, VolumeComparison, compare_as_volumes, first_difference
+from catnip2bids.comparison.volumes import Relation, VolumeComparison, compare_label_volumes, first_difference
 
 __all__ = [
     "Comparison",
     "Relation",
     "VolumeComparison",
     "compare",
-    "compare_as_volumes",
+    "compare_label_volumes",
     "compared_entry",
     "count_not_product",
     "first_difference",

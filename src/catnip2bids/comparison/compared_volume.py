@@ -33,6 +33,7 @@ from catnip2bids.volume import (
     plane_pages,
     slice_files,
 )
+from catnip2bids.volume.open_plane import bands_of
 from catnip2bids.volume.tiff_page import bytes_of_a_strip, bytes_to_decode
 
 BAND_BYTES = 512 * 2**10
@@ -56,16 +57,8 @@ class SequentialPlane:
         return max(BAND_BYTES // (self.layout.shape[1] * self.layout.dtype.itemsize), 1)
 
     def bands(self, height: int | None = None) -> Iterator[Array]:
-        """Yield all rows in bands of this height; the next band overwrites the one before."""
-        n_rows, n_columns = self.layout.shape
-        height = height or self.band_height
-        n_decoded = min(height, n_rows) if self.plane.reads_rows else n_rows
-        buffer = np.empty((n_decoded, n_columns), self.layout.dtype)
-        for top in range(0, n_rows, max(n_decoded, 1)):
-            rows = buffer[: n_rows - top]
-            self.plane.read_rows(top, top + len(rows), rows)
-            for first in range(0, len(rows), height):
-                yield rows[first : first + height]
+        """Return all rows in bands of this height; each is overwritten by the next one."""
+        return bands_of(self.plane, self.layout.shape, self.layout.dtype, height or self.band_height)
 
     def middle(self, height: int) -> Array:
         """Read this number of rows from the middle, or all rows if there are fewer."""

@@ -13,12 +13,11 @@ from typing import ClassVar
 from catnip2bids.catnip.atlas import read_atlas_table
 from catnip2bids.catnip.counts import COUNTS, RegionCount, read_counts
 from catnip2bids.comparison.compared_volume import same_bytes
-from catnip2bids.comparison.path_kind import path_kind_of
+from catnip2bids.comparison.path_kind import TABLE_ENDINGS, path_kind_of
 from catnip2bids.comparison.volumes import Relation
 from catnip2bids.delimited import TableKind, Warn, ignore, read_lines, read_text
 from catnip2bids.errors import SourceError
 
-_TABLES = (".csv", ".tsv")
 _ANIMALS = TableKind("a table of participants", {"participant_id": ("participant_id",)}, ("participant_id",), "")
 
 
@@ -67,7 +66,7 @@ def compare_files(path_1: Path, path_2: Path) -> FileComparison:
 
 def _have_same_values(path_1: Path, path_2: Path) -> bool:
     """Tell whether two files are atlas tables or tables of participants with the same values in another notation."""
-    if {path_1.suffix.lower(), path_2.suffix.lower()} - {*_TABLES, ".txt"}:
+    if {path_1.suffix.lower(), path_2.suffix.lower()} - {*TABLE_ENDINGS, ".txt"}:
         return False
     try:
         return read_atlas_table(path_1).regions == read_atlas_table(path_2).regions
@@ -162,7 +161,7 @@ class TableComparison:
 
 def looks_like_counts(path: Path) -> bool:
     """Tell whether a file looks like a table of counts of one sample, in any notation."""
-    if path.suffix.lower() not in _TABLES:
+    if path.suffix.lower() not in TABLE_ENDINGS:
         return False
     try:
         return "participant_id" not in read_lines(path, read_text(path), COUNTS).header

@@ -12,13 +12,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from catnip2bids.documents import refuse_special_file
-from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.errors import ReadError, SourceError, unreadable
 from catnip2bids.leftovers import is_leftover, without_leftovers
+from catnip2bids.paths import DEEPEST_FOLDER
 from catnip2bids.volume import is_nifti, is_ome_zarr, is_tiff, plane_pages, slice_files
 
-_TABLES = (".csv", ".tsv")
-_DEEPEST = 64
-"""The most nested folders; runs have at most five."""
+TABLE_ENDINGS = (".csv", ".tsv")
 _VOLUME_ENDING = re.compile(r"(\.nii(\.gz)?|(\.ome)?\.(zarr|tiff?|btf))$", re.IGNORECASE)
 
 
@@ -70,8 +69,8 @@ def path_kind_of(path: Path) -> PathKind:
         if is_nifti(path):
             return PathKind.NIFTI
     except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
-    return PathKind.TABLE if path.suffix.lower() in _TABLES else PathKind.FILE
+        raise ReadError(unreadable(path, error)) from error
+    return PathKind.TABLE if path.suffix.lower() in TABLE_ENDINGS else PathKind.FILE
 
 
 def has_slices(folder: Path) -> bool:
@@ -111,8 +110,8 @@ def skipped_in(path: Path) -> dict[str, PathKind]:
 
 
 def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, PathKind]]:
-    if len(above) > _DEEPEST:
-        raise SourceError(f"{folder}: is more than {_DEEPEST} folders deep; compare the folders in it")
+    if len(above) > DEEPEST_FOLDER:
+        raise SourceError(f"{folder}: is more than {DEEPEST_FOLDER} folders deep; compare the folders in it")
     above |= {folder.resolve()}
     yield from ((path, kind) for path in sorted(folder.iterdir()) if (kind := _skipped(path)) is not None)
     children = others_in(folder)

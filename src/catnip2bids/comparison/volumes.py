@@ -199,12 +199,10 @@ def compare_volumes(
         return _comparison(pairing, pairs, labels, threads)
 
 
-def compare_as_volumes(
-    entry_1: Entry, entry_2: Entry, resources: Resources, *, are_labels: bool | None = None
-) -> VolumeComparison:
-    """Compare the volumes of two entries, ignoring other files in their folders; raises what `open_compared` raises."""
+def compare_label_volumes(entry_1: Entry, entry_2: Entry, resources: Resources) -> VolumeComparison:
+    """Compare the labels of two entries, ignoring other files in their folders; raises what `open_compared` raises."""
     volumes = compared_entry(entry_1), compared_entry(entry_2)
-    return compare_volumes(*volumes, resources, Progress(), are_labels=are_labels)
+    return compare_volumes(*volumes, resources, Progress(), are_labels=True)
 
 
 def first_difference(entry_1: Entry, entry_2: Entry, resources: Resources) -> int | None:

@@ -2,12 +2,10 @@
 
 from catnip2bids.demo.cell_list import write_cell_list
 from catnip2bids.demo.cohort import RunSpec, write_cohort, write_run
-from catnip2bids.demo.make_demo import Demo, DemoCohort, run_demo, write_demo_cohort
+from catnip2bids.demo.make_demo import run_demo, write_demo_cohort
 from catnip2bids.demo.regions import write_atlas_table
 
 __all__ = [
-    "Demo",
-    "DemoCohort",
     "RunSpec",
     "run_demo",
     "write_atlas_table",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from catnip2bids.atomic_write import atomic_output, output_folder, partial_path, raising_write_errors
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE
-from catnip2bids.bids.provenance import is_ours
+from catnip2bids.bids.provenance import PROVENANCE, is_ours
 from catnip2bids.demo.cohort import write_cohort
 from catnip2bids.demo.phantom import VOXEL_SIZE_UM
 from catnip2bids.demo.regions import atlas_table_text, write_atlas_table
@@ -91,7 +91,7 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
         *((image, "a raw image, for any OME-Zarr viewer") for image in raw[:1]),
         (dataset / DERIVATIVE, "atlas labels, cells, heat maps"),
         (dataset / COUNTS / "counts.tsv", "cells per region"),
-        (dataset / "code/catnip2bids/provenance.json", "what was done with every file, and why"),
+        (dataset / PROVENANCE, "what was done with every file, and why"),
         (drawn.path, "the report: open it in a browser"),
     )
     return Demo(packaged, valid, verified, outputs)

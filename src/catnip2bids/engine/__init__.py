@@ -12,7 +12,15 @@ from catnip2bids.engine.memory import (
     parse_bytes,
     worker_bytes,
 )
-from catnip2bids.engine.scheduler import ProgressCallbacks, Scheduler, check_memory, convert_volume, scheduler_for
+from catnip2bids.engine.scheduler import (
+    ProgressCallbacks,
+    Scheduler,
+    check_memory,
+    convert_volume,
+    makespan,
+    scheduler_for,
+    unit_sizes,
+)
 from catnip2bids.engine.sequential_writer import SequentialWrite, resume_sequential_write, write_sequentially
 from catnip2bids.engine.unit_results import UnitResult
 from catnip2bids.engine.work_units import StoppedError, WorkUnit, convert_unit, split_into_units
@@ -33,6 +41,7 @@ __all__ = [
     "divide_memory",
     "give_back_free_memory",
     "keep_free_memory_together",
+    "makespan",
     "needed_bytes",
     "own_resources",
     "parse_bytes",
@@ -40,6 +49,7 @@ __all__ = [
     "resume_sequential_write",
     "scheduler_for",
     "split_into_units",
+    "unit_sizes",
     "worker_bytes",
     "write_sequentially",
 ]

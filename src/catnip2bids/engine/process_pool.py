@@ -135,7 +135,7 @@ class RemoteProgress:
 
 
 class _Worker:
-    """What connects this process, if it is a worker, to the one that started it."""
+    """The connection of a worker process to the one that started it."""
 
     writer: Connection
     stopping: Any

@@ -260,7 +260,7 @@ def _divide(
         _memory_of_units(conversions, share)
         return resources.n_threads, share, ""
     n_threads, free_bytes = resources.n_threads, resources.memory_bytes - OVERHEAD_BYTES
-    sizes = sorted(chain.from_iterable(starmap(_unit_sizes, conversions)), reverse=True)
+    sizes = list(chain.from_iterable(starmap(unit_sizes, conversions)))
     n_most = min(n_threads, len(sizes), most_processes) if is_worth_processes(sum(sizes)) else 1
     numbers = sorted(range(1, max(n_most, 1) + 1), key=lambda n: _relative_time(sizes, n, n_threads))
     for n_processes in numbers[: numbers.index(1)]:  # those that are faster than one
@@ -273,7 +273,7 @@ def _divide(
     return 1, share, _summary(resources.memory_bytes, 1, share, _memory_of_units(conversions, share))
 
 
-def _unit_sizes(volume: Volume, image: OmeZarrImage | OmeTiffImage) -> list[int]:
+def unit_sizes(volume: Volume, image: OmeZarrImage | OmeTiffImage) -> list[int]:
     """Return the bytes of the pixels of each unit."""
     n_planes, depth = volume.shape[0], image.unit_depth if isinstance(image, OmeZarrImage) else volume.shape[0]
     plane_bytes = prod(volume.shape[1:]) * volume.dtype.itemsize
@@ -281,11 +281,16 @@ def _unit_sizes(volume: Volume, image: OmeZarrImage | OmeTiffImage) -> list[int]
 
 
 def _relative_time(sizes: Sequence[int], n_processes: int, n_threads: int) -> float:
-    """Predict how long units take in some processes that share the threads; `sizes` are sorted, the largest first."""
-    loads = [0] * n_processes
-    for n_bytes in sizes:
-        heapq.heapreplace(loads, loads[0] + n_bytes)
-    return max(loads) * (_LOCKED + (1 - _LOCKED) * n_processes / n_threads)
+    """Predict how long units take in some processes that share the threads."""
+    return makespan(sizes, n_processes) * (_LOCKED + (1 - _LOCKED) * n_processes / n_threads)
+
+
+def makespan(durations: Sequence[float], n_workers: int) -> float:
+    """Return the time in which workers finish all units, if each unit goes to the first free worker, longest first."""
+    busy_until = [0.0] * n_workers
+    for duration in sorted(durations, reverse=True):
+        heapq.heapreplace(busy_until, busy_until[0] + duration)
+    return max(busy_until)
 
 
 def _memory_of_units(conversions: Sequence[Conversion], resources: Resources) -> list[UnitMemory | PlaneMemory]:

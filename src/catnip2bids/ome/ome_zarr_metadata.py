@@ -79,6 +79,13 @@ def choose_display(
     return Display(channel, smallest, largest, start, end)
 
 
+def display_of(channel: str, values: npt.NDArray[Any]) -> Display:
+    """Choose the display of intensities by some of their values."""
+    finite = values[np.isfinite(values)]
+    value_range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return choose_display(channel, Kind.IMAGE, value_range, finite)
+
+
 def ends_apart(low: float, high: float) -> tuple[float, float]:
     """Return the ends of a range; if they are equal, move one so that they differ as float32 in viewers."""
     if low < high:

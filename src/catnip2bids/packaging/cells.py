@@ -147,12 +147,12 @@ def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: Packa
     folder = safe_path(dataset, task.table.parent)
     make_folder(folder)
     with tempfile.TemporaryFile(dir=folder) as counted, tempfile.TemporaryFile(dir=folder) as uncounted:
-        origin, tally = _find(dataset, task, resources, log, _Spools(counted, uncounted))
-        proven = _proven(task, tally)
+        origin, tally = _find(dataset, task, resources, log, _RowFiles(counted, uncounted))
+        proven = frozenset(index for index, row in task.counts.items() if row.cell_count == tally.counted[index])
         encode = partial(_encoded_counted, task.voxel_size_um, task.names, proven)
-        _write(dataset, task.table, encode_header(CELLS_COLUMNS), encode, counted, resources)
+        _write(dataset, task.table, encode, counted, resources)
         encode = partial(_encoded_uncounted, task.voxel_size_um)
-        _write(dataset, task.uncounted, encode_header(UNCOUNTED_COLUMNS), encode, uncounted, resources)
+        _write(dataset, task.uncounted, encode, uncounted, resources)
     log.copied += [task.table, task.uncounted]
     return CellsRecord(
         origin=origin,
@@ -178,26 +178,26 @@ def remove_tables(dataset: Path, table: str, log: PackageLog) -> None:
 
 
 def _find(
-    dataset: Path, task: CellsTask, resources: Resources, log: PackageLog, spools: _Spools
+    dataset: Path, task: CellsTask, resources: Resources, log: PackageLog, row_files: _RowFiles
 ) -> tuple[Literal["cell list", "filtered", "segmentation"], Tally]:
-    """Find the cells in the best source that there is, and the uncounted ones in the segmentation."""
+    """Find the counted cells in the best source, and the uncounted ones in the segmentation."""
 
     def find(on_judged: Callable[[Judged], None], *, filtered: bool) -> Tally:
         images = task.images.opened(dataset, task.rule, filtered=filtered)
         return find_cells(images, task.rule, resources, log.progress.advance, on_judged)
 
-    counted = _listed_cells(task, log, spools)
+    counted = _listed_cells(task, log, row_files)
     if counted is None and task.images.filtered is None:
-        return "segmentation", find(spools.add, filtered=False)
+        return "segmentation", find(row_files.add, filtered=False)
     origin: Literal["cell list", "filtered"] = "cell list"
     if counted is None:
-        origin, counted = "filtered", find(spools.add_counted, filtered=True).counted
-    tally = find(spools.add_uncounted, filtered=False)
+        origin, counted = "filtered", find(row_files.add_counted, filtered=True).counted
+    tally = find(row_files.add_uncounted, filtered=False)
     tally.counted = counted
     return origin, tally
 
 
-def _listed_cells(task: CellsTask, log: PackageLog, spools: _Spools) -> Counter[int] | None:
+def _listed_cells(task: CellsTask, log: PackageLog, row_files: _RowFiles) -> Counter[int] | None:
     """Read CATNIP's own list of cells, and count them by region; None if there is none, or it cannot be read."""
     if task.cell_list is None:
         return None
@@ -207,12 +207,12 @@ def _listed_cells(task: CellsTask, log: PackageLog, spools: _Spools) -> Counter[
             region = int(block.regions[0])
             if task.counts and region not in task.counts:
                 raise SourceError(f"{task.cell_list}: has cells of {region}, which the table of counts does not list")
-            spools.write(spools.counted, block.centres, block.volumes_voxels, block.regions)
+            row_files.write(row_files.counted, block.centres, block.volumes_voxels, block.regions)
             counted[region] = len(block)
     except SourceError as error:
         log.warning(f"{error}; until then, cells are found again in the segmentation")
-        spools.counted.seek(0)
-        spools.counted.truncate()
+        row_files.counted.seek(0)
+        row_files.counted.truncate()
         return None
     known = {region: row.cell_count for region, row in task.counts.items() if row.cell_count is not None}
     if wrong := [region for region, n in known.items() if n != counted[region]]:
@@ -224,14 +224,9 @@ def _listed_cells(task: CellsTask, log: PackageLog, spools: _Spools) -> Counter[
     return counted
 
 
-def _proven(task: CellsTask, tally: Tally) -> frozenset[int]:
-    """Return the regions of which as many cells were found as CATNIP counted."""
-    return frozenset(index for index, row in task.counts.items() if row.cell_count == tally.counted[index])
-
-
 @dataclass(frozen=True)
-class _Spools:
-    """Rows of both tables until it is known which regions are proven; files without a name, gone after a crash."""
+class _RowFiles:
+    """Temporary files with the rows of both tables: they are written once it is known which regions are proven."""
 
     counted: IO[bytes]
     uncounted: IO[bytes]
@@ -272,28 +267,27 @@ class _Spools:
 def _write(
     dataset: Path,
     target: PurePosixPath,
-    begin: bytes,
     encode: Callable[[npt.NDArray[np.void]], bytes],
-    spool: IO[bytes],
+    row_file: IO[bytes],
     resources: Resources,
 ) -> None:
     """Write a table out of its rows, encoding several blocks at the same time."""
-    if resources.executor is not None:  # rows are here, and not on the cluster
+    if resources.executor is not None:  # the rows are on this machine, not on the cluster
         resources = Resources(1, OVERHEAD_BYTES + _BLOCK_ROWS * _ROW_BYTES)
-    n_bytes = spool.tell() // _ROW.itemsize * _ROW_BYTES
+    n_bytes = row_file.tell() // _ROW.itemsize * _ROW_BYTES
     with (
         BoundedMap(resources, _BLOCK_ROWS * _ROW_BYTES, n_bytes=n_bytes, about=target) as workers,
         atomic_output(safe_path(dataset, target)) as partial_file,
         partial_file.open("wb") as file,
     ):
-        file.write(begin)
-        spool.seek(0)
-        for encoded in workers.map(encode, _blocks(spool)):
+        file.write(encode_header(CELLS_COLUMNS if target.name.endswith(CELLS) else UNCOUNTED_COLUMNS))
+        row_file.seek(0)
+        for encoded in workers.map(encode, _blocks(row_file)):
             file.write(encoded)
 
 
-def _blocks(spool: IO[bytes]) -> Iterator[npt.NDArray[np.void]]:
-    while content := spool.read(_BLOCK_ROWS * _ROW.itemsize):
+def _blocks(row_file: IO[bytes]) -> Iterator[npt.NDArray[np.void]]:
+    while content := row_file.read(_BLOCK_ROWS * _ROW.itemsize):
         yield np.frombuffer(content, _ROW)
 
 

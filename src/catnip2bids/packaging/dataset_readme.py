@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from catnip2bids.bids.cell_tables import CELLS
 from catnip2bids.bids.dataset_paths import entities_of
 from catnip2bids.bids.provenance import PROVENANCE, Provenance
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
@@ -151,8 +150,7 @@ def _tables(counts: PurePosixPath) -> str:
 
 
 def _spaces(provenance: Provenance) -> str:
-    images = [image for run in provenance.runs.values() for image in run.images.values()]
-    sizes = {image.voxel_size_um for image in images} - {(ATLAS_VOXEL_SIZE_UM,) * 3}
+    sizes = {image.voxel_size_um for image in provenance.all_images().values()} - {(ATLAS_VOXEL_SIZE_UM,) * 3}
     voxels = " or ".join(" x ".join(f"{um:g}" for um in size) for size in sorted(sizes))
     return (
         "- Axes are z, y, x. Voxel sizes stand in the metadata of each image, and as `PixelSize` (X Y Z, in um) in the "
@@ -191,7 +189,7 @@ def _differences(provenance: Provenance) -> str:
     rows: list[tuple[str, ...]] = []
     for key, run in sorted(provenance.runs.items()):
         for table, cells in run.cells.items():
-            desc = entities_of(PurePosixPath(table).name.removesuffix(CELLS)).get("desc", "")
+            desc = entities_of(PurePosixPath(table).name).get("desc", "")
             rows += [
                 (key, desc, str(one.index), f"{one.catnip:,}", f"{one.found:,}", one.reason or "not known")
                 for one in cells.differences
@@ -206,7 +204,7 @@ def _differences(provenance: Provenance) -> str:
 
 def _recovered(provenance: Provenance) -> str:
     """Explain recovered hemisphere masks, if there are any."""
-    if not any(image.recovered_from for run in provenance.runs.values() for image in run.images.values()):
+    if not any(image.recovered_from for image in provenance.all_images().values()):
         return ""
     return (
         " Hemisphere masks that CATNIP did not keep were reconstructed from atlas labels with and without them: the "

@@ -5,7 +5,6 @@ Invariant: nothing is written into the dataset; the sample goes to a temporary f
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,20 +18,21 @@ from catnip2bids.engine import (
     SequentialWrite,
     WorkUnit,
     convert_unit,
+    makespan,
     needed_bytes,
-    split_into_units,
+    unit_sizes,
     worker_bytes,
     write_sequentially,
 )
 from catnip2bids.errors import Catnip2bidsError
-from catnip2bids.ome import OmeTiffImage, OmeZarrImage, image_size
+from catnip2bids.ome import OmeZarrImage, image_size
 from catnip2bids.packaging.cells import expected_tables
 from catnip2bids.packaging.images import current_metadata, is_current
 from catnip2bids.packaging.preflight import Preflight
 from catnip2bids.packaging.result import Estimate, PackageResult
 from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.progress import Progress
-from catnip2bids.volume import PlaneSubset
+from catnip2bids.volume import PlaneSubset, pixel_bytes
 
 WORKERS = (1, 8, 64)
 _SAMPLE_BYTES = 192 * 2**20
@@ -44,13 +44,13 @@ def expected_result(preflight: Preflight, progress: Progress) -> PackageResult:
     The estimate is None if all images exist, or if the sample cannot be converted, of which `progress` is warned.
     """
     missing = list(_missing_images(preflight))
-    made = {task.target for task in missing}
+    made = tuple(task.target for task in missing)
     tables = [table for run in preflight.runs for table in run.counts]
     copies = [copy.target for run in preflight.runs for copy in run.copies]
     cells = [table for run in preflight.runs for table in expected_tables(run)]
     return PackageResult(
         preflight.dataset,
-        made=tuple(made),
+        made=made,
         kept=tuple(task.target for run in preflight.runs for task in run.images if task.target not in made),
         copied=(*(table.target for table in tables), *(table.verbatim for table in tables), *copies, *cells),
         problems=tuple(problem for run in preflight.runs for problem in run.problems.values()),
@@ -61,7 +61,7 @@ def expected_result(preflight: Preflight, progress: Progress) -> PackageResult:
 
 
 def _estimate(preflight: Preflight, tasks: Sequence[ImageTask], progress: Progress) -> Estimate | None:
-    sizes = [_pixel_bytes(task) for task in tasks]
+    sizes = [pixel_bytes(task.volume) for task in tasks]
     sample = tasks[sizes.index(max(sizes))]
     resources = Resources(1, preflight.resources.memory_bytes - OVERHEAD_BYTES)
     try:
@@ -71,7 +71,7 @@ def _estimate(preflight: Preflight, tasks: Sequence[ImageTask], progress: Progre
         progress.warning(f"no estimate of size and time: {error}")
         return None
     pairs = [(task, task.spec.image(Path(task.target.name))) for task in tasks]
-    units = [n_bytes for task, image in pairs for n_bytes in _unit_bytes(task, image)]
+    units = [n_bytes for task, image in pairs for n_bytes in unit_sizes(task.volume, image)]
     others = [result.needed_bytes for run in preflight.runs for result in run.redundancy]
     of_cells = [task.volume.shape for run in preflight.runs for task in run.images if task.component.is_segmentation]
     others += map(needed_to_find_cells, of_cells)
@@ -90,15 +90,6 @@ def _estimate(preflight: Preflight, tasks: Sequence[ImageTask], progress: Progre
     )
 
 
-def makespan(seconds: Sequence[float], n_workers: int) -> float:
-    """Return the time in which workers finish all units, if each unit goes to the first free worker, longest first."""
-    free = [0.0] * min(n_workers, len(seconds))
-    for duration in sorted(seconds, reverse=True):
-        first = free.index(min(free))
-        free[first] += duration
-    return max(free)
-
-
 def _missing_images(preflight: Preflight) -> Iterator[ImageTask]:
     """Yield the images that have to be made."""
     for run in preflight.runs:
@@ -111,24 +102,13 @@ def _missing_images(preflight: Preflight) -> Iterator[ImageTask]:
                 yield task
 
 
-def _pixel_bytes(task: ImageTask) -> int:
-    return math.prod(task.volume.shape) * task.volume.dtype.itemsize
-
-
-def _unit_bytes(task: ImageTask, image: OmeZarrImage | OmeTiffImage) -> list[int]:
-    """Return the bytes of pixels of each unit of an image; an OME-TIFF is one unit."""
-    if isinstance(image, OmeTiffImage):
-        return [_pixel_bytes(task)]
-    return [unit.n_voxels * task.volume.dtype.itemsize for unit in split_into_units(task.volume, image)]
-
-
 def _measure(task: ImageTask, resources: Resources, folder: Path) -> tuple[float, float]:
     """Convert planes in the middle of a volume, where there is more than background.
 
     Returns bytes of pixels per second, and bytes written per byte of pixels.
     """
     whole = task.volume
-    plane_bytes = _pixel_bytes(task) // whole.shape[0]
+    plane_bytes = pixel_bytes(whole) // whole.shape[0]
     n_planes = min(max(_SAMPLE_BYTES // plane_bytes, 1), whole.shape[0])
     volume = PlaneSubset(whole, (whole.shape[0] - n_planes) // 2, n_planes)
     image = replace(task.spec, volume=volume).image(folder / task.target.name)

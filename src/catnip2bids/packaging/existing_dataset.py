@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,7 +22,7 @@ from catnip2bids.bids.tables import Row, read_rows
 from catnip2bids.catnip.component_type import Content
 from catnip2bids.documents import json_parts, read_bytes, read_object
 from catnip2bids.documents import read_json as read_json_text
-from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.errors import DatasetError, UsageError, unreadable
 from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.region_tables import read_atlas_tables
@@ -169,7 +169,7 @@ def _check(dataset: Path, patterns: Sequence[str], read: Callable[..., Any], *co
         try:
             read(path, *columns)
         except OSError as error:
-            raise DatasetError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+            raise DatasetError(unreadable(path, error)) from error
 
 
 def _read_keyed_rows(path: Path, *columns: str) -> None:
@@ -192,7 +192,7 @@ def _read_description(path: Path) -> None:
 
 def _check_folders(dataset: Path, runs: Sequence[RunTasks]) -> None:
     """Refuse files in the place of folders that have to be created."""
-    folders = {DERIVATIVE, COUNTS, PurePosixPath(FOLDER.as_posix()) / "pixels"}
+    folders = {DERIVATIVE, COUNTS, FOLDER / "pixels"}
     folders |= {task.target.parent for run in runs for task in run.all_tasks}
     folders |= {task.verbatim.parent for run in runs for task in run.counts}
     folders |= {parent for folder in folders for parent in folder.parents}

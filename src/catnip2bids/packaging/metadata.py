@@ -16,7 +16,15 @@ from typing import Any
 
 from catnip2bids._version import __version__
 from catnip2bids.atomic_write import make_folder, remove, write_text
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA, entities_of, image_stem, sidecar_of
+from catnip2bids.bids.dataset_paths import (
+    COUNTS,
+    DERIVATIVE,
+    SOURCEDATA,
+    entities_of,
+    image_stem,
+    sidecar_of,
+    tables_folder,
+)
 from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
@@ -117,7 +125,7 @@ class Metadata:
         for of_image in ("BodyPartDetails", "SampleStaining"):  # these are in the sidecar of each image
             acquisition.pop(of_image, None)
         path = self._path("SPIM.json")
-        if any(target.startswith("sub-") for run in self.provenance.runs.values() for target in run.images):
+        if any(target.startswith("sub-") for target in self.provenance.all_images()):
             _write_json(path, acquisition | read_json(path) | self.about.acquisition)
         else:
             remove(path)  # a sidecar that no image uses is an error
@@ -223,7 +231,7 @@ class Metadata:
         A dataset may have tables of cells and none of counts. Returns the tables of regions in which no region has a
         parent.
         """
-        folder = self._counts_folder
+        folder = tables_folder(self.naming)
         columns = write_long_table(self.dataset, folder)
         if not columns and any(run.cells for run in self.provenance.runs.values()):
             columns = ("index", "name")
@@ -243,14 +251,9 @@ class Metadata:
         kept = {key: text for key, text in before if key in described or text != readme_texts.COUNTS.get(key)}
         _write_json(path, {**described, **kept})
 
-    @property
-    def _counts_folder(self) -> PurePosixPath:
-        """The folder of tables of counts, below the dataset."""
-        return DERIVATIVE if self.naming == Naming.DSEG else COUNTS
-
     def _used_descs(self) -> set[str]:
         """Return the ``desc-`` labels of all images and tables of counts, also of images whose names have none."""
-        images = {target: image for run in self.provenance.runs.values() for target, image in run.images.items()}
+        images = self.provenance.all_images()
         roles, names = {image.role for image in images.values()}, [Path(target).name for target in images]
         without_threshold = {c.desc for c in COMPONENTS if c.role in roles and c.desc and "{" not in c.desc}
         tables = without_leftovers(self.dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv"))
@@ -266,7 +269,7 @@ class Metadata:
 
     def _readmes(self, without_parents: Sequence[str]) -> None:
         description = read_json(self.dataset / "dataset_description.json")
-        counts = self._counts_folder
+        counts = tables_folder(self.naming)
         readme = dataset_readme(description, self.provenance, counts, recipes(self.dataset, self.provenance, counts))
         readme_texts.replace_marked_part(self._path("README.md"), readme)
         readme = readme_texts.derivative_readme(self.naming, without_parents)

@@ -45,6 +45,7 @@ from catnip2bids.plan import Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import source_list
 from catnip2bids.versions import installed_versions
+from catnip2bids.volume import pixel_bytes
 
 
 def package(
@@ -128,7 +129,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
     missing = [(packager, image) for packager in packagers for image in packager.missing_images()]
     pairs = [(image.volume, image.spec.image(dataset / image.target)) for _, image in missing]
     check_memory(pairs, preflight.resources)
-    n_bytes = sum(prod(volume.shape) * volume.dtype.itemsize for volume, _ in pairs)
+    n_bytes = sum(pixel_bytes(volume) for volume, _ in pairs)
     with (
         _telling_needed_space(n_bytes),
         raising_write_errors(dataset),

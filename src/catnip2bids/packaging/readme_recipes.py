@@ -12,7 +12,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.bids.cell_tables import CELLS
 from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of
 from catnip2bids.bids.provenance import ImageRecord, Provenance
 from catnip2bids.bids.tables import UNKNOWN, read_table
@@ -76,7 +75,7 @@ def _choose_counts(dataset: Path, folder: PurePosixPath) -> _Counted | None:
     """
     kinds: dict[Path, tuple[bool, int, str]] = {}
     for path in sorted(without_leftovers((dataset / folder).glob("sub-*/micr/*_counts.tsv"))):
-        entities = entities_of(path.name.removesuffix("_counts.tsv"))
+        entities = entities_of(path.name)
         if counted := counted_segmentation(entities.get("desc", "")):
             kinds[path] = (counted[1], counted[0], entities.get("stain", UNKNOWN))
     if not kinds:
@@ -100,7 +99,7 @@ def _choose_counts(dataset: Path, folder: PurePosixPath) -> _Counted | None:
 
 def _first_image(provenance: Provenance) -> tuple[str, ImageRecord] | None:
     """Return an image, a raw one if there is one; None if there are no images."""
-    images = [found for run in provenance.runs.values() for found in run.images.items()]
+    images = provenance.all_images().items()
     return min(images, key=lambda found: (found[0].startswith(f"{DERIVATIVE}/"), found[0]), default=None)
 
 
@@ -148,7 +147,7 @@ def _first_cells(provenance: Provenance, counted: _Counted) -> str | None:
 
 def _is_of(cells: str, counted: _Counted) -> bool:
     """Tell whether a table of cells is of the threshold and the stain that were chosen."""
-    entities = entities_of(PurePosixPath(cells).name.removesuffix(CELLS))
+    entities = entities_of(PurePosixPath(cells).name)
     kind = counted_segmentation(entities.get("desc", ""))
     is_stain = counted.stain is None or entities.get("stain") == counted.stain
     return kind is not None and kind[0] == counted.threshold and is_stain

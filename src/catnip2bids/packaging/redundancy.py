@@ -19,7 +19,7 @@ from catnip2bids.catnip.component_type import Action
 from catnip2bids.catnip.components import HEMISPHERE_MASK
 from catnip2bids.comparison import (
     Relation,
-    compare_as_volumes,
+    compare_label_volumes,
     compared_entry,
     count_not_product,
     first_difference,
@@ -99,7 +99,7 @@ class RedundancyCheck:
         return {"compared_with": self.other.path, "relation": Relation.DIFFERENT, "first_plane_different": first}
 
     def _compare_masked(self, resources: Resources) -> dict[str, Any]:
-        comparison = compare_as_volumes(self.other, self.entry, resources, are_labels=True)
+        comparison = compare_label_volumes(self.other, self.entry, resources)
         found, numbers = comparison.evidence, [pair.number for pair in comparison.pairs]
         evidence: dict[str, Any] = {
             "compared_with": self.other.path,

@@ -30,7 +30,8 @@ _OF_CATNIP = ("index", "name", "abbreviation", "cell_count", "label_volume")
 _COMPUTED = ("volume_mm3", "density_per_mm3")
 _COUNTS = (*_OF_CATNIP, *_COMPUTED)
 """Columns of a table of counts."""
-_REGIONS = ("index", "name", "abbreviation", "parent", "depth", "color")
+_REGION = ("index", "name", "abbreviation", "color")
+_WITH_PARENTS = ("index", "name", "abbreviation", "parent", "depth", "color")
 _ROUNDED = Context(prec=9)
 
 
@@ -134,17 +135,12 @@ def _with_unlisted(table: AtlasTable, occurring: set[int]) -> list[Region]:
 
 def _dseg(regions: Sequence[Region]) -> Table:
     extra = tuple(dict.fromkeys(column for region in regions for column in region.extra))
-    rows = [
-        {
-            "index": str(region.index),
-            "name": region.name,
-            "abbreviation": region.abbreviation or UNKNOWN,
-            "color": region.color or UNKNOWN,
-            **region.extra,
-        }
-        for region in regions
-    ]
-    return Table(("index", "name", "abbreviation", "color", *extra), tuple(rows))
+    return Table((*_REGION, *extra), tuple({**_row(region), **region.extra} for region in regions))
+
+
+def _row(region: Region) -> dict[str, str]:
+    cells = (str(region.index), region.name, region.abbreviation, region.color)
+    return {column: text or UNKNOWN for column, text in zip(_REGION, cells, strict=True)}
 
 
 def write_region_tables(
@@ -161,17 +157,11 @@ def write_region_tables(
         tree = region_tree(regions)
         depths = depths_of(tree.parents)
         rows = [
-            {
-                "index": str(region.index),
-                "name": region.name,
-                "abbreviation": region.abbreviation or UNKNOWN,
-                "parent": str(tree.parents.get(region.index, UNKNOWN)),
-                "depth": str(depths.get(region.index, 0)),
-                "color": region.color or UNKNOWN,
-            }
+            _row(region)
+            | {"parent": str(tree.parents.get(region.index, UNKNOWN)), "depth": str(depths.get(region.index, 0))}
             for region in tree.regions
         ]
-        write_text(safe_path(dataset, folder / names[atlas]), Table(_REGIONS, tuple(rows)).to_tsv())
+        write_text(safe_path(dataset, folder / names[atlas]), Table(_WITH_PARENTS, tuple(rows)).to_tsv())
         have_parents[names[atlas]] = bool(tree.parents)
     for run in provenance.runs.values():
         name = names.get(run.atlas_table or "")
@@ -222,7 +212,7 @@ def write_long_table(dataset: Path, folder: PurePosixPath) -> tuple[str, ...]:
     if not tables:
         remove(safe_path(dataset, folder / "counts.tsv"))
         return ()
-    entities = {path: entities_of(path.name.removesuffix("_counts.tsv")) for path in tables}
+    entities = {path: entities_of(path.name) for path in tables}
     rows = []
     for path, found in entities.items():
         counted = counted_segmentation(found.get("desc", ""))

@@ -5,14 +5,14 @@ Invariant: files are removed before their records in provenance, so that a remov
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, remove, write_text
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, SOURCEDATA
-from catnip2bids.bids.provenance import PLAN, Provenance, RunRecord, provenance_of
-from catnip2bids.bids.tables import Table, read_table
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, REPORT, SOURCEDATA
+from catnip2bids.bids.provenance import FOLDER, PLAN, Provenance, RunRecord, provenance_of
+from catnip2bids.bids.tables import remove_rows
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.enums import Naming
 from catnip2bids.errors import UsageError
@@ -80,7 +80,10 @@ def remove_animal(
         raising_exit_code_1(),  # nothing is refused after this
     ):
         checksums = set_checksums_aside(dataset)
-        _remove_files(dataset, provenance, subject, log)
+        removed = {key: run for key, run in provenance.runs.items() if run.subject == subject}
+        provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
+        provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
+        _remove_files(dataset, provenance, subject, removed, log)
         _remove_records(dataset, provenance, subject)
         for path in log.removed:
             progress.note(f"{path}: removed")
@@ -96,23 +99,23 @@ def _is_of(file: str, name: str) -> bool:
     return any(part == name or part.startswith(f"{name}_") for part in PurePosixPath(file).parts)
 
 
-def _remove_files(dataset: Path, provenance: Provenance, subject: str, log: PackageLog) -> None:
-    of_subject = [run for run in provenance.runs.values() if run.subject == subject]
-    others = [run for run in provenance.runs.values() if run.subject != subject]
-    for run in of_subject:
+def _remove_files(
+    dataset: Path, kept: Provenance, subject: str, removed: Mapping[str, RunRecord], log: PackageLog
+) -> None:
+    """Remove all files of the animal, and the tables of atlases that no other run has."""
+    for run in removed.values():
         for image in map(PurePosixPath, run.images):
             remove_image(dataset, image)
     name = f"sub-{subject}"
     paths = [PurePosixPath(name), DERIVATIVE / name, COUNTS / name]
-    for pattern in (f"{SOURCEDATA}/{name}_*", f"docs/report/{name}_*.html", f"code/catnip2bids/pixels/{name}_*"):
+    for pattern in (f"{SOURCEDATA}/{name}_*", f"{REPORT}/{name}_*.html", f"{FOLDER}/pixels/{name}_*"):
         paths += [PurePosixPath(path.relative_to(dataset).as_posix()) for path in sorted(dataset.glob(pattern))]
-    paths += sorted(_atlas_files(of_subject) - _atlas_files(others))
+    paths += sorted(_atlas_files(removed.values()) - _atlas_files(kept.runs.values()))
     for path in paths:
         if (dataset / path).exists():
             remove(safe_path(dataset, path))
             log.removed.append(path)
-    runs = [key for key, run in provenance.runs.items() if run.subject == subject]
-    log.removed += remove_shared(dataset, runs)
+    log.removed += remove_shared(dataset, removed)
 
 
 def _atlas_files(runs: Iterable[RunRecord]) -> set[PurePosixPath]:
@@ -125,15 +128,9 @@ def _atlas_files(runs: Iterable[RunRecord]) -> set[PurePosixPath]:
 
 
 def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> None:
-    """Remove the animal from tables, plan and provenance, and update the files that are made from them."""
+    """Remove the animal from tables and plan, save provenance, and update the files that are made from them."""
     for path in _TABLES:
-        table = read_table(dataset / path)
-        rows = tuple(row for row in table.rows if row.get("participant_id") != f"sub-{subject}")
-        if len(rows) < len(table.rows):
-            write_text(safe_path(dataset, path), Table(table.columns, rows).to_tsv())
-    removed = {key for key, run in provenance.runs.items() if run.subject == subject}
-    provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
-    provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
+        remove_rows(dataset, path, "participant_id", {f"sub-{subject}"})
     about = _remove_from_plan(dataset, subject)
     naming = Naming(provenance.settings.get("naming", Naming.BIDS))
     Metadata(dataset, about, explicit=False, naming=naming, provenance=provenance).write()

@@ -104,7 +104,7 @@ class PackageResult(ShortRepr):
 
 @dataclass
 class PackageLog:
-    """What `PackageResult` says, while packaging goes on."""
+    """Collects the content of a `PackageResult` while packaging goes on."""
 
     dataset: Path
     progress: Progress  # is told of problems and warnings at once

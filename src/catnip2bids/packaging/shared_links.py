@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.atomic_write import remove, write_text
+from catnip2bids.atomic_write import remove
 from catnip2bids.bids.dataset_paths import NEUROGLANCER
-from catnip2bids.bids.tables import Table, read_table
+from catnip2bids.bids.tables import remove_rows
 from catnip2bids.paths import safe_path
 
 LINKS = "links.tsv"
@@ -22,9 +22,5 @@ def remove_shared(dataset: Path, runs: Collection[str]) -> list[PurePosixPath]:
     folders = [NEUROGLANCER / run for run in sorted(runs) if (dataset / NEUROGLANCER / run).exists()]
     for folder in folders:
         remove(safe_path(dataset, folder))
-    path = NEUROGLANCER / LINKS
-    table = read_table(dataset / path)
-    rows = tuple(row for row in table.rows if row.get("run") not in runs)
-    if len(rows) < len(table.rows):
-        write_text(safe_path(dataset, path), Table(table.columns, rows).to_tsv())
+    remove_rows(dataset, NEUROGLANCER / LINKS, "run", runs)
     return folders

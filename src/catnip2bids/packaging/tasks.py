@@ -11,7 +11,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids.atomic_write import too_long
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, BidsName, copy_of, image_stem, run_name, sidecar_of
+from catnip2bids.bids.dataset_paths import (
+    DERIVATIVE,
+    BidsName,
+    copy_of,
+    image_stem,
+    run_name,
+    sidecar_of,
+    tables_folder,
+)
 from catnip2bids.build_image import ImageSpec
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable
 from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat, VoxelGrid
@@ -185,7 +193,7 @@ def plan_tasks(run: Run, checked: CheckedPlan, settings: Settings, atlas: AtlasT
         problems=problems,
         atlas=regions,
         redundancy=checked.results,
-        tables_folder=maker.tables_folder,
+        tables_folder=tables_folder(settings.naming),
     )
     return _without_conflicts(tasks, dataset)
 
@@ -221,7 +229,7 @@ class _TaskMaker:
     def counts(self, entry: Entry, component: ComponentType) -> CountsTask:
         """Return the task for a table of counts."""
         name = self.name.with_entities("counts", desc=component.desc_label(entry.threshold))
-        target = self.tables_folder / self._subject_folder / f"{name}.tsv"
+        target = tables_folder(self.settings.naming) / self._subject_folder / f"{name}.tsv"
         return CountsTask(entry, component, target, copy_of(self.name, entry.path))
 
     def _image(
@@ -259,11 +267,6 @@ class _TaskMaker:
     def _region(self, value: int) -> LabelValue:
         region = self.atlas.region_of(value)
         return LabelValue(value, region.name, region.abbreviation, region.color or color_of_label(value))
-
-    @property
-    def tables_folder(self) -> PurePosixPath:
-        """The folder of the tables of counts and cells."""
-        return DERIVATIVE if self.settings.naming == Naming.DSEG else COUNTS
 
     @property
     def _subject_folder(self) -> PurePosixPath:

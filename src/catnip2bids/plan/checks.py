@@ -87,10 +87,9 @@ def voxel_size_warning(run: Run, voxel_size_um: tuple[float, float, float]) -> s
     downsampled = [size * factor for size, factor in zip(voxel_size_um, reversed(factors), strict=True)]
     if all(abs(size / ATLAS_VOXEL_SIZE_UM - 1) <= _MOST_OFF for size in downsampled):
         return None
-    sizes = " x ".join(f"{size:g}" for size in downsampled)
     return (
-        f"{run.source}: voxel size times the downsampling factor of the log is {sizes} um (X x Y x Z), "
-        f"which is far from the {ATLAS_VOXEL_SIZE_UM:g} um of the atlas; is the voxel size right?"
+        f"{run.source}: voxel size times the downsampling factor of the log is {format_voxel_size(downsampled)} "
+        f"(X x Y x Z), which is far from the {ATLAS_VOXEL_SIZE_UM:g} um of the atlas; is the voxel size right?"
     )
 
 

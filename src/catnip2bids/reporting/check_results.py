@@ -129,9 +129,9 @@ def read_check_result(dataset: Path, name: str) -> tuple[CheckResult, bool] | No
         result = CheckResult.model_validate_json(read_json(_path(dataset, name)))
     except (OSError, DatasetError, ValidationError):
         return None
-    proven = {verdict.image for verdict in result.found.images}
-    embedded = {path for run in read_provenance(dataset).runs.values() for path in run.embedded_images()}
-    is_complete = name == "validation" or not result.ok or proven >= _images_of(dataset) | embedded
+    provenance, proven = read_provenance(dataset), {verdict.image for verdict in result.found.images}
+    embedded = {path for run in provenance.runs.values() for path in run.embedded_images()}
+    is_complete = name == "validation" or not result.ok or proven >= provenance.all_images().keys() | embedded
     return result, is_complete and result.dataset is not None and result.dataset == dataset_state(dataset)
 
 
@@ -144,15 +144,11 @@ def dataset_state(dataset: Path) -> str:
     checksums = dataset / CHECKSUMS
     digest = hashlib.sha256(read_bytes(checksums) if checksums.is_file() else b"")
     digest.update(bytes.fromhex(file_sha256(dataset / PROVENANCE)))
-    for target in sorted(_images_of(dataset)):
+    for target in sorted(read_provenance(dataset).all_images()):
         path = dataset / inside(target, PROVENANCE.name)
         size = image_size(path) if path.exists() else None
         digest.update(f"{target} {size}\n".encode())
     return digest.hexdigest()
-
-
-def _images_of(dataset: Path) -> set[str]:
-    return {target for run in read_provenance(dataset).runs.values() for target in run.images}
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ _GOLDEN_RATIO: Final = 0.618034
 
 
 class RegionKey(NamedTuple):
-    """What a row of the table stands for: a region, or a region with everything below it."""
+    """A row of the table: a region, or a region with everything below it."""
 
     is_sum: bool
     name: str
@@ -61,7 +61,7 @@ class RegionRow:
 
 @dataclass(frozen=True)
 class Points:
-    """What a dot of the plot stands for: animals, or samples. Arrays are (series, points, rows), nan if unknown."""
+    """The dots of the plot: animals, or samples. Arrays are (series, points, rows), nan if unknown."""
 
     names: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]  # of each point, by the column that groups them
@@ -266,10 +266,10 @@ def _numbers_of(sample: Sample, series: Series) -> dict[RegionKey, tuple[float, 
     }
     cells, volumes = np.array(list(numbers.values())).reshape(-1, 2).sum(axis=0).tolist()
     everything = {_ALL_REGIONS: (cells, volumes)} if numbers else {}
-    above = set(sample.parents.parents.values())
+    above = set(sample.hierarchy.parents.values())
     sums = {
         RegionKey(True, sample.region(index).name, index): (float(total.cell_count), total.volume_mm3)
-        for index, total in region_totals(pairs, sample.parents.parents).items()
+        for index, total in region_totals(pairs, sample.hierarchy.parents).items()
         if index in above and total.n_regions and total.n_regions + total.n_unknown > 1
     }
     return {**everything, **numbers, **sums}
@@ -278,7 +278,7 @@ def _numbers_of(sample: Sample, series: Series) -> dict[RegionKey, tuple[float, 
 def _row(key: RegionKey, samples: Sequence[Sample]) -> RegionRow:
     """Describe a row as the first sample whose atlas has it."""
     sample = next(sample for sample in samples if sample.region(key.label).name == key.name)
-    region, parent = sample.region(key.label), sample.parents.parents.get(key.label)
+    region, parent = sample.region(key.label), sample.hierarchy.parents.get(key.label)
     part_of = "" if parent is None else sample.region(parent).short_name
     return RegionRow(key, region.abbreviation, region.color, part_of)
 

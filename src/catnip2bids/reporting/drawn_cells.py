@@ -74,12 +74,6 @@ class SampleCells:
         return ", ".join(f"{n:,} {what}" for what, n in {"counted": self.n_counted, **self.n_uncounted}.items())
 
 
-@dataclass(frozen=True)
-class _Grid:
-    shape: tuple[int, int, int]  # (z, y, x) of level 0
-    voxel_size_um: tuple[float, float, float]
-
-
 class _Places:
     """Places of the cells in one slab, thinned out evenly."""
 
@@ -110,13 +104,13 @@ def read_sample_cells(
     A cell is in a slab if a sphere of its volume reaches into it. Raises DamagedImageError if a table cannot be read
     or has cells outside of the image.
     """
-    grid, proven, n_uncounted = _Grid(shape, voxel_size_um), dict[int, bool](), Counter[str]()
+    proven, n_uncounted = dict[int, bool](), Counter[str]()
     counted, uncounted = ([_Places() for _ in slabs] for _ in range(2))
     n_counted = 0
     for table, kinds in zip(tables, (counted, uncounted), strict=True):
         for block in _blocks(table, shape):
             for slab, places in zip(slabs, kinds, strict=True):
-                places.add(_places(block, slab, grid))
+                places.add(_places(block, slab, shape, voxel_size_um))
             n_uncounted.update(block.reasons)
             n_counted += 0 if block.reasons else len(block)
             if not block.reasons:
@@ -146,12 +140,14 @@ def _blocks(table: Path, shape: tuple[int, int, int]) -> Iterator[CellBlock]:
         raise DamagedImageError(table, str(error).removeprefix(f"{table}: ")) from error
 
 
-def _places(block: CellBlock, slab: Slab, grid: _Grid) -> Array:
+def _places(
+    block: CellBlock, slab: Slab, shape: tuple[int, int, int], voxel_size_um: tuple[float, float, float]
+) -> Array:
     """Return the places (x, y) of the cells of a block that are in a slab, (n, 2)."""
-    volumes_um3 = block.volumes_voxels * math.prod(grid.voxel_size_um)
-    radii = np.cbrt(volumes_um3 * 3 / (4 * math.pi)) / grid.voxel_size_um[slab.axis]
+    volumes_um3 = block.volumes_voxels * math.prod(voxel_size_um)
+    radii = np.cbrt(volumes_um3 * 3 / (4 * math.pi)) / voxel_size_um[slab.axis]
     centres = block.centres[:, slab.axis]
     inside = block.centres[(centres + radii >= slab.low) & (centres - radii <= slab.high)]
-    sizes = [grid.shape[axis] for axis in (slab.columns, slab.rows)]
+    sizes = [shape[axis] for axis in (slab.columns, slab.rows)]
     fractions = (inside[:, [slab.columns, slab.rows]] + 0.5) / sizes
     return np.asarray(np.rint(np.clip(fractions, 0, 1) * SCALE), np.int64)

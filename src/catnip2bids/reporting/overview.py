@@ -1,7 +1,7 @@
 """Gather the content of the overview: samples by group, the comparison of groups, problems, and what was left out.
 
-Invariant: identical texts are told once, with everything that they are about, so that the page of a large cohort is not
-longer than what there is to say.
+Invariant: identical texts stand on the page once, with all files and samples that they are about, so that the page of a
+large cohort stays short.
 """
 
 from __future__ import annotations

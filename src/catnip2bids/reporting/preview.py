@@ -22,7 +22,7 @@ import tifffile
 from catnip2bids.enums import Kind
 from catnip2bids.errors import DatasetError, SourceError, reason_of
 from catnip2bids.formatting import format_bytes, format_shape
-from catnip2bids.ome import choose_display, downsample
+from catnip2bids.ome import display_of, downsample
 from catnip2bids.volume import TiffStack, open_tiff, page_offsets
 from catnip2bids.volume.open_plane import WholePlane
 from catnip2bids.volume.tiff_page import MOST_READ_BYTES, ROWS_AT_A_TIME, bytes_to_read, levels_of
@@ -127,9 +127,7 @@ class Preview:
                 if not (math.isfinite(low) and math.isfinite(high)):
                     raise ValueError(f"its display window is {low} to {high}")
                 return low, high
-        finite = self.whole[np.isfinite(self.whole)]
-        value_range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        display = choose_display("", Kind.IMAGE, value_range, finite)
+        display = display_of("", self.whole)
         return display.start, display.end
 
 

@@ -194,7 +194,7 @@ def _chart(counts: Counts, sample: Sample, measure: str, vega: Vega) -> str:
 
 def _region_rows(sample: Sample) -> Iterator[dict[str, Any]]:
     """Yield a row for each region and, where parents are known, for each region with everything below it."""
-    parents, excluded = sample.parents.parents, set(sample.excluded_regions)
+    parents, excluded = sample.hierarchy.parents, set(sample.excluded_regions)
     counted = sorted({index for counts in sample.counts for index in counts.cells})
     for index in counted:
         values = [(counts.cells.get(index), counts.density_of(index)) for counts in sample.counts]
@@ -223,7 +223,7 @@ def _region_rows(sample: Sample) -> Iterator[dict[str, Any]]:
 def _row(
     sample: Sample, index: int, volume_mm3: float | None, values: Sequence[tuple[int | None, float | None]]
 ) -> dict[str, Any]:
-    parent = sample.parents.parents.get(index)
+    parent = sample.hierarchy.parents.get(index)
     return {
         "region": sample.region(index),
         "part_of": None if parent is None else sample.region(parent),

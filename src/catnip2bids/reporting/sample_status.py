@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from catnip2bids.catnip.run_name import SAMPLES
-from catnip2bids.formatting import format_bytes, format_count, format_list
+from catnip2bids.formatting import format_bytes, format_count, format_list, format_shape
 from catnip2bids.reporting.check_results import CHANGED_LATER, CheckResults, Problem
 from catnip2bids.reporting.samples import Sample
 from catnip2bids.reporting.views import Picture, View
+from catnip2bids.volume import format_voxel_size
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,10 @@ def _technical(sample: Sample) -> Iterator[Fact]:
         yield Fact("acquired", sample.acquired)
     raw = sample.raw
     if raw is not None:
-        z, y, x = raw.record.shape
-        size_z, size_y, size_x = raw.voxel_size_um
-        yield Fact("voxels", f"{x} x {y} x {z}, {raw.record.dtype}")
-        yield Fact("voxel size", f"{size_x:g} x {size_y:g} x {size_z:g} um")
-        extents_um = (x * size_x, y * size_y, z * size_z)
+        shape, sizes_um = raw.record.shape, raw.record.voxel_size_um
+        yield Fact("voxels", f"{format_shape(shape)}, {raw.record.dtype}")
+        yield Fact("voxel size", format_voxel_size(sizes_um))
+        extents_um = (n * size_um for n, size_um in zip(reversed(shape), sizes_um, strict=True))
         yield Fact("extent", f"{' x '.join(f'{extent / 1000:.2f}' for extent in extents_um)} mm")
     yield Fact("images", str(len(sample.images)))
     if sample.bytes_before is not None and sample.bytes_after is not None:

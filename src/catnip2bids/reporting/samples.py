@@ -21,7 +21,7 @@ from catnip2bids.catnip.components import component_of, rows_with
 from catnip2bids.catnip.counts import counted_segmentation
 from catnip2bids.errors import DatasetError
 from catnip2bids.paths import inside
-from catnip2bids.regions import DisplayedRegion, RegionParents, displayed_regions, read_parents, region_of
+from catnip2bids.regions import DisplayedRegion, RegionHierarchy, displayed_regions, read_hierarchy, region_of
 
 _SAMPLE_ENTITIES = ("sub-", "sample-", "stain-")
 _SEXES = {"M": "male", "F": "female"}
@@ -105,7 +105,7 @@ class Sample:
     acquired: str  # empty if unknown
     decisions: tuple[Decision, ...]
     regions: Mapping[int, DisplayedRegion]  # of its atlas, by label value
-    parents: RegionParents  # empty where the dataset has no table of them
+    hierarchy: RegionHierarchy  # empty where the dataset has no table of them
     counts: tuple[Counts, ...]  # thresholds ascending
 
     @property
@@ -137,7 +137,7 @@ class Sample:
 
     def region(self, index: int) -> DisplayedRegion:
         """Return a region, or a group of regions that no label value stands for."""
-        return self.parents.groups.get(index) or region_of(self.regions, index)
+        return self.hierarchy.groups.get(index) or region_of(self.regions, index)
 
     @property
     def raw(self) -> SampleImage | None:
@@ -225,7 +225,7 @@ def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
             _acquired(dataset, key, run),
             tuple(provenance.decisions_of(key).values()),
             displayed_regions(dataset, run),
-            read_parents(dataset, run),
+            read_hierarchy(dataset, run),
             _counts(dataset, key, run),
         )
         for key, run in sorted(provenance.runs.items())
@@ -237,7 +237,7 @@ def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
     found = []
     for path in dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv"):
         stem = path.name.removesuffix("_counts.tsv")
-        counted = counted_segmentation(entities_of(stem).get("desc", ""))
+        counted = counted_segmentation(entities_of(path.name).get("desc", ""))
         if counted is not None:
             rows = {read_number(path, row["index"]): row for row in read_rows(path, "index", "cell_count")}
             cells = {index: _count(path, row["cell_count"]) for index, row in rows.items()}

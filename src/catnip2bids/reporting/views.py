@@ -78,7 +78,7 @@ class View(Picture):
 
     map: str  # data URL of regions, mask and cells, or empty
     areas: tuple[int, ...]  # pixels of each region, by its number; of no region first
-    slab: Slab  # what it shows
+    slab: Slab  # the part of the volume that it shows
     at: int  # the voxel of level 0 in its middle, along the perpendicular axis
     detail: View | None = None  # the same at the resolution of a large screen
 
@@ -150,10 +150,11 @@ class Brain:
         if all(max(found.shape) <= max(view.height, view.width) for found, view in zip(values, views, strict=True)):
             return list(views)
         overlays = [None if one is None else one.details(planes) for one in self._overlays()]
-        return [
-            replace(view, detail=self._drawn(view.slab, view.at, found, [_like(found, one, n) for one in overlays]))
-            for n, (view, found) in enumerate(zip(views, values, strict=True))
-        ]
+        detailed = []
+        for n, (view, found) in enumerate(zip(views, values, strict=True)):
+            others = [None if one is None else resampled(one[n], found.shape) for one in overlays]
+            detailed.append(replace(view, detail=self._drawn(view.slab, view.at, found, others)))
+        return detailed
 
     def _overlays(self) -> list[Preview | None]:
         return [self.labels, self.mask, *(layer.segmentation for layer in self.layers)]
@@ -215,11 +216,6 @@ class Brain:
         ends = ends_apart(float(halves.min()), float(halves.max())) if halves.size else (0.0, 0.5)
         n_voxels, edges = np.histogram(halves, bins=_N_BINS, range=ends)
         return Histogram(2 * edges.astype(np.float64), n_voxels, self.image.window)
-
-
-def _like(values: Array, others: Sequence[Array] | None, number: int) -> Array | None:
-    """Return one of several planes, resampled to the shape of `values`."""
-    return None if others is None else resampled(others[number], values.shape)
 
 
 def _median(profile: Array) -> int:

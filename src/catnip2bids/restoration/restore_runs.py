@@ -175,7 +175,7 @@ class _Restorer:
         self._unproven = _why_unproven(dataset, self._checksums)
         self._failed_folders: list[str] = []
         self.is_complete = True
-        self._check(PurePosixPath(PROVENANCE.as_posix()))
+        self._check(PROVENANCE)
         self.items = [
             (inside(f"{run_path / item.path}", PROVENANCE.name).as_posix(), item)
             for key, run_path in self._run_paths()
@@ -183,7 +183,7 @@ class _Restorer:
         ]
         # links last, so that nothing is written through them
         self.items.sort(key=lambda found: isinstance(found[1], LinkItem))
-        self._records = {target: record for run in provenance.runs.values() for target, record in run.images.items()}
+        self._records = provenance.all_images()
         self._volumes = [item for _, item in self.items if isinstance(item, VolumeItem)]
 
     def result(self) -> Restoration:

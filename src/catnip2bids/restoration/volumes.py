@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from catnip2bids.bids.plane_hashes import PlaneRecord
 from catnip2bids.engine import BoundedMap, Resources
 from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_planes
-from catnip2bids.volume import Volume, is_nifti, little_endian_bytes, plane_sha256
+from catnip2bids.volume import Volume, is_nifti, little_endian_bytes, pixel_bytes, plane_sha256
 
 _COPIES_IN_MEMORY = 4
 """Copies of a plane in memory: decoded, multiplied, and encoded."""
@@ -93,13 +92,12 @@ def write_file(
 ) -> None:
     """Write all planes into one file: a TIFF stack or a NIfTI file, as `name` says."""
     volume = source.image.volume
-    n_bytes = prod(volume.shape) * volume.dtype.itemsize
     with _threads(source, resources, name) as threads:
         planes = _reporting(threads.map(source.read, range(volume.shape[0])), on_voxels)
         if is_nifti(Path(name)):
             _write_nifti(planes, volume, file, name)
             return
-        with tifffile.TiffWriter(file, bigtiff=n_bytes > _CLASSIC_BYTES) as tiff:
+        with tifffile.TiffWriter(file, bigtiff=pixel_bytes(volume) > _CLASSIC_BYTES) as tiff:
             for plane in planes:
                 _write_page(tiff, plane)
 

@@ -22,11 +22,10 @@ from catnip2bids.leftovers import (
     leftovers_below,
     without_leftovers,
 )
+from catnip2bids.paths import DEEPEST_FOLDER
 from catnip2bids.scanning.model import Entry
 from catnip2bids.volume import is_slice
 
-_DEEPEST = 64
-"""The most nested folders; runs have at most five."""
 _MOST_OF_A_KIND = 20
 """Leftovers of one kind in one folder that get an entry each; some systems write one beside every slice."""
 
@@ -112,8 +111,8 @@ def walk(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     seen: set[Path] = set()
     for name, folders, files in os.walk(top, followlinks=True, onerror=_raise_read_error):
         folder = Path(name)
-        if len(folder.relative_to(top).parts) > _DEEPEST:
-            raise SourceError(f"{folder}: is more than {_DEEPEST} folders deep; move it up")
+        if len(folder.relative_to(top).parts) > DEEPEST_FOLDER:
+            raise SourceError(f"{folder}: is more than {DEEPEST_FOLDER} folders deep; move it up")
         if folder.resolve() in seen:
             folders.clear()
             continue

@@ -23,7 +23,7 @@ from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.run_name import parse_run_name
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources, own_resources
 from catnip2bids.engine.process_pool import WORKER_BYTES, is_worth_processes
-from catnip2bids.errors import ReadError, SourceError, UsageError
+from catnip2bids.errors import ReadError, SourceError, UsageError, unreadable
 from catnip2bids.formatting import format_choices, format_shape
 from catnip2bids.progress import Progress
 from catnip2bids.scanning.entries import entries_below, files_below, links_out_of, recognised, refuse_odd_name, walk
@@ -100,8 +100,7 @@ def _raising_read_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = f"{error.filename or path}: cannot be read: {error.strerror}"
-        raise ReadError(f"{what}; make it readable and run again") from error
+        raise ReadError(unreadable(error.filename or path, error)) from error
 
 
 def source_list(sources: Sequence[Path | str] | Path | str) -> list[Path]:

@@ -126,7 +126,7 @@ def share(
         with atomic_output(safe_path(dataset, NEUROGLANCER)) as folder:
             for scene in scenes_of(dataset, problems.append):
                 progress.item(f"{scene.sample}: {scene.title}")
-                state = _write_scene(_Folders(dataset, folder, url), scene, problems.append)
+                state = _write_scene(dataset, folder, url, scene, problems.append)
                 links.append(Link(scene.sample, scene.title, f"{client}/#!{url}/{NEUROGLANCER}/{state}"))
             _write(folder / LINKS, Table(LINKS_COLUMNS, tuple(asdict(link) for link in links)).to_tsv().encode())
             _write(folder / "README.md", _README.format(url=url).encode())
@@ -137,18 +137,12 @@ def share(
     return SharedDataset(dataset / NEUROGLANCER, tuple(links), tuple(problems))
 
 
-@dataclass(frozen=True)
-class _Folders:
-    """Where the dataset is, where the files are written, and the address of the dataset."""
+def _write_scene(dataset: Path, made: Path, url: str, scene: Scene, warn: Callable[[str], None]) -> str:
+    """Write the files of a scene into the folder of all scenes, `made`; return the path of its state below it.
 
-    dataset: Path
-    made: Path
-    url: str
-
-
-def _write_scene(folders: _Folders, scene: Scene, warn: Callable[[str], None]) -> str:
-    """Write the files of a scene into the folder of all scenes; return the path of its state below it."""
-    place, folder = f"{folders.url}/{NEUROGLANCER}/{quote(scene.sample)}", folders.made / scene.sample
+    `url` is the address of the dataset.
+    """
+    place, folder = f"{url}/{NEUROGLANCER}/{quote(scene.sample)}", made / scene.sample
     for layer in scene.layers:
         if layer.regions:
             names = json.dumps(region_properties(layer.regions, with_tags=True)).encode()
@@ -157,7 +151,7 @@ def _write_scene(folders: _Folders, scene: Scene, warn: Callable[[str], None]) -
         for name, content in annotation_files(cells.table).items():
             _write(folder / _folder_name(cells.name) / name, content)
     addresses = Addresses(
-        [f"{folders.url}/{quote(layer.image.path.relative_to(folders.dataset).as_posix())}/" for layer in scene.layers],
+        [f"{url}/{quote(layer.image.path.relative_to(dataset).as_posix())}/" for layer in scene.layers],
         [f"{place}/{_folder_name(layer.name)}/" for layer in scene.layers],
         [_write_surfaces(layer, folder, place, warn) for layer in scene.layers],
         [f"{place}/{_folder_name(cells.name)}/" for cells in scene.cells],
@@ -219,8 +213,7 @@ def _refuse_unless_zarr(dataset: Path) -> None:
     if not (dataset / PROVENANCE).is_file():
         what = "is not a dataset that catnip2bids packaged" if dataset.exists() else "does not exist"
         raise UsageError(f"{dataset}: {what}; give the root folder of such a dataset")
-    images = (image for run in read_provenance(dataset).runs.values() for image in run.images)
-    if tiff := next((image for image in images if not image.endswith(".zarr")), None):
+    if tiff := next((image for image in read_provenance(dataset).all_images() if not image.endswith(".zarr")), None):
         raise UsageError(
             f"{dataset / tiff}: is an OME-TIFF, which Neuroglancer cannot read from a web server; package the dataset "
             "with --format ome-zarr, or show it on your machine with catnip2bids view"

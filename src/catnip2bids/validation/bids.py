@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError
 from catnip2bids.errors import DatasetError
 from catnip2bids.validation.bids_issues import Issue, ValidatorOutput, explain
 from catnip2bids.validation.external_programs import find_program, last_words, run_program
-from catnip2bids.validation.findings import Finding, Severity, error, one_line
+from catnip2bids.validation.findings import Finding, Severity, error, make_finding
 from catnip2bids.validation.tree import DESCRIPTION, ROOT, find_datasets
 
 CHECK = "bids"
@@ -92,7 +92,6 @@ def _findings(report: _Report, part: PurePosixPath) -> Iterator[Finding]:
     for issue in report.issues.issues:
         file = issue.file(part)
         message = explain(issue, part) or issue.raw_message(report.issues.code_messages.get(issue.code, ""))
-        name = "" if file == ROOT else file.as_posix()
-        yield Finding(_SEVERITIES[issue.severity], issue.code, name, one_line(message), CHECK)
+        yield make_finding(_SEVERITIES[issue.severity], CHECK, issue.code, file, message)
     for inner, inner_report in report.derivatives_summary.items():
         yield from _findings(inner_report, part / inner.strip("/"))

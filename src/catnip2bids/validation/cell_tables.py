@@ -11,16 +11,15 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.documents import open_gzip
 from catnip2bids.errors import reason_of
 from catnip2bids.formatting import format_bytes
-from catnip2bids.validation.findings import Finding, error
-from catnip2bids.validation.region_tables import geometry_of_sample
+from catnip2bids.validation.findings import Finding, our_error
+from catnip2bids.validation.region_tables import VOXEL_SIZE_TOLERANCE, geometry_of_sample
 from catnip2bids.validation.sidecars import Geometry, packaged_cells
-from catnip2bids.validation.tables import CHECK, Row, TableError, rows_of
+from catnip2bids.validation.tables import Row, TableError, rows_of
 from catnip2bids.validation.tree import COUNTS_FOLDERS, Tree
 
 _CELLS, _UNCOUNTED = "_cells.tsv.gz", "_uncounted.tsv.gz"
@@ -30,13 +29,9 @@ _REASONS = ("outside", "no region", "too large")
 _TRUTH = {"true": True, "false": False}
 _ROUNDING = 0.01
 """Of places, in voxels and in micrometers."""
-_OF_IMAGES = 1e-3
-"""Voxel sizes in sidecars and images may differ by this part (`sidecars.check_pixel_sizes`)."""
 _LONGEST_LINE = 2**12
 _LARGEST_RATIO, _SMALL = 100, 2**20
 """The most bytes that a byte may unpack to, once a table has more than so many; those of real cells unpack to four."""
-
-_error = partial(error, CHECK)
 
 
 def check_cells(tree: Tree) -> Iterator[Finding]:
@@ -46,7 +41,7 @@ def check_cells(tree: Tree) -> Iterator[Finding]:
         for name in (table, table.removesuffix(_CELLS) + _UNCOUNTED):
             if not (tree.root / name).is_file():
                 what = "does not exist, but was packaged; bring it back from a copy, or package its run again"
-                yield _error("CELLS_MISSING", PurePosixPath(name), what)
+                yield our_error("CELLS_MISSING", PurePosixPath(name), what)
     for file in tree.plain_files:
         ending = next((ending for ending in _COLUMNS if file.name.endswith(ending)), None)
         if ending is None or not set(COUNTS_FOLDERS).intersection(file.parents):
@@ -59,7 +54,7 @@ def check_cells(tree: Tree) -> Iterator[Finding]:
             else:
                 yield from _compare_with_counts(tree, file, cells)
         except (OSError, EOFError, zlib.error, ValueError) as failure:
-            yield _error("CELLS_UNREADABLE", file, f"cannot be read: {reason_of(failure)}")
+            yield our_error("CELLS_UNREADABLE", file, f"cannot be read: {reason_of(failure)}")
 
 
 @dataclass(frozen=True)
@@ -98,9 +93,9 @@ def _wrong_numbers(numbers: Sequence[float], geometry: Geometry) -> str | None:
     if any(at > n_voxels - 1 for at, n_voxels in zip(numbers, geometry.shape, strict=False)):
         return "a cell outside of the image"
     for at, um, size_um in zip(numbers[:3], numbers[3:6], sizes_um, strict=True):
-        if abs(at * size_um - um) > _ROUNDING * (1 + size_um) + _OF_IMAGES * um:
+        if abs(at * size_um - um) > _ROUNDING * (1 + size_um) + VOXEL_SIZE_TOLERANCE * um:
             return f"a place of {um:g} um and {at:g} voxels, which does not fit the voxels of the image"
-    if not math.isclose(numbers[7], numbers[6] * math.prod(sizes_um), rel_tol=_OF_IMAGES):
+    if not math.isclose(numbers[7], numbers[6] * math.prod(sizes_um), rel_tol=VOXEL_SIZE_TOLERANCE):
         return f"a volume of {numbers[7]:g} um3 and {numbers[6]:g} voxels, which does not fit the voxels of the image"
     return None
 
@@ -132,7 +127,7 @@ def _compare_with_counts(tree: Tree, file: PurePosixPath, cells: _Cells) -> Iter
         more = f"; so are {len(wrong) - 1} more regions" if len(wrong) > 1 else ""
         what = f"has {n_cells[index]} cells of region {index}, and {counts.name} counts {n_counted[index]}"
         called = "proven" if is_proven[index] else "not proven"
-        yield _error("CELLS_COUNT", file, f"{what}, although that region is called {called}{more}; package again")
+        yield our_error("CELLS_COUNT", file, f"{what}, although that region is called {called}{more}; package again")
 
 
 def _cells_of_regions(cells: _Cells, counted: Mapping[str, Row]) -> tuple[Counter[str], dict[str, bool]]:

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from functools import partial
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import TypeVar
 
 from catnip2bids.paths import as_on_any_system
 from catnip2bids.validation import cell_tables, region_tables, sidecars, tables
-from catnip2bids.validation.findings import Finding, error, warning
-from catnip2bids.validation.tables import rows_of
+from catnip2bids.validation.findings import Finding, our_error, our_warning
 from catnip2bids.validation.tree import Tree, parse_name
 
-CHECK = "catnip2bids"
 _LARGEST_ZARR_DEPTH = 7
 """Parts of a path inside a Zarr that the DANDI archive accepts: `MAX_ZARR_DEPTH` in dandi/consts.py."""
 
-_error = partial(error, CHECK)
 _Key = TypeVar("_Key", bound=Hashable)
 
 
@@ -35,10 +31,10 @@ def check_sizes(tree: Tree) -> Iterator[Finding]:
     """Check that no file is empty (DANDI refuses those) and no link is broken; copies of source files may be empty."""
     for file in tree.files:
         if file.n_bytes is None:
-            yield _error("BROKEN_LINK", file.path, "is a link to something that does not exist")
+            yield our_error("BROKEN_LINK", file.path, "is a link to something that does not exist")
         elif file.n_bytes == 0:
-            find = warning if file.path.parts[0] == "sourcedata" else error
-            yield find(CHECK, "FILE_EMPTY", file.path, "is empty (0 bytes); the DANDI archive refuses empty files")
+            find = our_warning if file.path.parts[0] == "sourcedata" else our_error
+            yield find("FILE_EMPTY", file.path, "is empty (0 bytes); the DANDI archive refuses empty files")
 
 
 def check_case(tree: Tree) -> Iterator[Finding]:
@@ -47,14 +43,14 @@ def check_case(tree: Tree) -> Iterator[Finding]:
     for same in _grouped((as_on_any_system(path.as_posix()), path) for path in paths).values():
         if len(same) > 1:
             names = ", ".join(path.as_posix() for path in same[1:])
-            yield _error("NAME_CASE", same[0], f"differs only in case, or in ways to write accents, from {names}")
+            yield our_error("NAME_CASE", same[0], f"differs only in case, or in ways to write accents, from {names}")
 
 
 def check_twins(tree: Tree) -> Iterator[Finding]:
     """Check that no image exists in two formats."""
     for same in _grouped((image.stem, image.path) for image in tree.images).values():
         if len(same) > 1:
-            yield _error("IMAGE_TWICE", same[0], f"also exists as {', '.join(path.name for path in same[1:])}")
+            yield our_error("IMAGE_TWICE", same[0], f"also exists as {', '.join(path.name for path in same[1:])}")
 
 
 def check_packaged_images(tree: Tree) -> Iterator[Finding]:
@@ -62,7 +58,7 @@ def check_packaged_images(tree: Tree) -> Iterator[Finding]:
     existing = {path.as_posix() for path in (*tree.zarrs, *tree.plain_files)}
     for image in sorted(set(sidecars.packaged_images(tree)) - existing):
         what = "does not exist, but was packaged; bring it back from a copy, or package its run again"
-        yield _error("IMAGE_MISSING", PurePosixPath(image), what)
+        yield our_error("IMAGE_MISSING", PurePosixPath(image), what)
 
 
 def check_raw_images(tree: Tree) -> Iterator[Finding]:
@@ -71,15 +67,11 @@ def check_raw_images(tree: Tree) -> Iterator[Finding]:
     images += map(PurePosixPath, sidecars.packaged_images(tree))
     raw = [parse_name(path.name).entities for path in images if path.parts and path.parts[0].startswith("sub-")]
     imaged = {(f"sub-{entities.get('sub')}", f"sample-{entities.get('sample')}") for entities in raw}
-    for subject, sample in sorted(_samples(tree) - imaged):
+    rows = tables.rows_of(tree.root / "samples.tsv")
+    listed = {(row.get("participant_id", ""), row.get("sample_id", "")) for row in rows}
+    for subject, sample in sorted(listed - imaged):
         what = f"lists {subject} {sample}, of which there is no raw image; package it if it was left out by mistake"
-        yield warning(CHECK, "RAW_IMAGE_MISSING", PurePosixPath("samples.tsv"), what)
-
-
-def _samples(tree: Tree) -> set[tuple[str, str]]:
-    """Return participant_id and sample_id of all rows of samples.tsv; none if it cannot be read, as `tables` says."""
-    rows = rows_of(tree.root / "samples.tsv")
-    return {(row.get("participant_id", ""), row.get("sample_id", "")) for row in rows}
+        yield our_warning("RAW_IMAGE_MISSING", PurePosixPath("samples.tsv"), what)
 
 
 def check_partial(tree: Tree) -> Iterator[Finding]:
@@ -87,22 +79,22 @@ def check_partial(tree: Tree) -> Iterator[Finding]:
     for path in (*tree.folders, *(file.path for file in tree.files)):
         if _is_partial(path) and not any(map(_is_partial, path.parents)):
             what = "is left over from an interrupted command; package again, which finishes it or clears it away"
-            yield _error("LEFTOVER_PARTIAL", path, what)
+            yield our_error("LEFTOVER_PARTIAL", path, what)
 
 
 def check_zarr_depth(tree: Tree) -> Iterator[Finding]:
     """Check that no Zarr is deeper than the DANDI archive allows."""
     too_deep = {folder for file in tree.files if (folder := _zarr_above(file.path, _LARGEST_ZARR_DEPTH)) is not None}
     for folder in too_deep.intersection(tree.zarrs):
-        yield _error("ZARR_TOO_DEEP", folder, f"is more than {_LARGEST_ZARR_DEPTH} levels deep, which DANDI refuses")
+        yield our_error("ZARR_TOO_DEEP", folder, f"is more than {_LARGEST_ZARR_DEPTH} levels deep, which DANDI refuses")
 
 
 def check_links(tree: Tree) -> Iterator[Finding]:
     """Check that no folder is a link: neither dandi nor we follow it. OME-Zarr images have their own check."""
     for folder in tree.folder_links:
         if not folder.name.endswith(".ome.zarr"):
-            find = warning if folder.parts[0] == "sourcedata" else error
-            yield find(CHECK, "FOLDER_LINK", folder, "is a link to a folder, which is not checked and not uploaded")
+            find = our_warning if folder.parts[0] == "sourcedata" else our_error
+            yield find("FOLDER_LINK", folder, "is a link to a folder, which is not checked and not uploaded")
 
 
 def _zarr_above(file: PurePosixPath, depth: int) -> PurePosixPath | None:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ValidationError
 
 from catnip2bids.validation.external_programs import find_program, last_words, run_program
-from catnip2bids.validation.findings import Finding, Severity, error, info, one_line
+from catnip2bids.validation.findings import Finding, Severity, error, info, make_finding
 from catnip2bids.validation.tree import DESCRIPTION, ROOT
 
 CHECK = "dandi"
@@ -98,6 +98,6 @@ def _findings(results: list[_Result], dataset: Path) -> Iterator[Finding]:
     for result in results:
         if result.id != _NO_DANDISET:
             path = result.path or dataset
-            file = path.relative_to(dataset).as_posix() if dataset in path.parents else ""
+            file = PurePosixPath(path.relative_to(dataset).as_posix()) if dataset in path.parents else ROOT
             severity = _SEVERITIES.get(result.severity, Severity.ERROR)
-            yield Finding(severity, result.id, file, one_line(result.message or result.id), CHECK)
+            yield make_finding(severity, CHECK, result.id, file, result.message or result.id)

@@ -15,6 +15,8 @@ from typing import Any
 from catnip2bids.formatting import format_count
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 
+OUR_CHECK = "catnip2bids"
+"""The name of our own checks."""
 _LONGEST_MESSAGE = 1000
 
 
@@ -117,11 +119,13 @@ def one_line(text: object) -> str:
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]} …"
 
 
-def _make_finding(severity: Severity, check: str, code: str, file: PurePosixPath, message: object) -> Finding:
+def make_finding(severity: Severity, check: str, code: str, file: PurePosixPath, message: object) -> Finding:
+    """Return a finding about a file; it is about the whole dataset if the path is empty."""
     name = "" if file == PurePosixPath() else file.as_posix()
     return Finding(severity, code, name, one_line(message), check)
 
 
-error = partial(_make_finding, Severity.ERROR)
-warning = partial(_make_finding, Severity.WARNING)
-info = partial(_make_finding, Severity.INFO)
+error = partial(make_finding, Severity.ERROR)
+warning = partial(make_finding, Severity.WARNING)
+info = partial(make_finding, Severity.INFO)
+our_error, our_warning = partial(error, OUR_CHECK), partial(warning, OUR_CHECK)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import PurePosixPath
 
 from catnip2bids.formatting import format_count
-from catnip2bids.validation.findings import Finding, error
+from catnip2bids.validation.findings import Finding, our_error
 from catnip2bids.validation.sidecars import Geometry, read_geometry
-from catnip2bids.validation.tables import CHECK, Row, TableError, read_lines, rows_of, tables_named
-from catnip2bids.validation.tree import COUNTS_FOLDERS, Image, Tree, parse_name
+from catnip2bids.validation.tables import Row, TableError, read_lines, rows_of, tables_named
+from catnip2bids.validation.tree import COUNTS_FOLDERS, Tree, parse_name
 
 _UNKNOWN = "n/a"
 _COUNTED = ("cell_count", "label_volume", "volume_mm3", "density_per_mm3")
@@ -26,11 +25,9 @@ _RUN = ("sub", "sample", "stain")
 """The entities that all files of a run share."""
 _ROUNDING = 1e-8
 """Of numbers that are written with nine digits; twice as much where two of them are divided."""
-_OF_IMAGES = 1e-3
+VOXEL_SIZE_TOLERANCE = 1e-3
 """Voxel sizes in sidecars and images may differ by this part (`sidecars.check_pixel_sizes`)."""
 _UM3_PER_MM3 = 1e9
-
-_error = partial(error, CHECK)
 
 
 def check_densities(tree: Tree) -> Iterator[Finding]:
@@ -45,7 +42,7 @@ def check_densities(tree: Tree) -> Iterator[Finding]:
             continue
         if n_wrong:
             also = f"; so have {format_count(n_wrong - 1, 'other row')}" if n_wrong > 1 else ""
-            yield _error("COUNTS_DENSITY", file, f"{first}{also}; package again")
+            yield our_error("COUNTS_DENSITY", file, f"{first}{also}; package again")
 
 
 def _voxel_mm3(tree: Tree, counts: PurePosixPath) -> float | None:
@@ -60,17 +57,14 @@ def geometry_of_sample(tree: Tree, table: PurePosixPath) -> Geometry | None:
     if "sub" not in run:
         return None
     desc = parse_name(table.name).entities.get("desc")
-    native = [image for image in tree.images if _run_of(image.path.name) == run and _is_native(image)]
+    of_run = (image for image in tree.images if _run_of(image.path.name) == run)
+    native = [image for image in of_run if image.name.entities.get("space", "orig") == "orig"]
     native.sort(key=lambda image: image.name.entities.get("desc") != desc)
     return next((found for image in native if (found := read_geometry(tree.root, image)) is not None), None)
 
 
 def _run_of(name: str) -> Mapping[str, str]:
     return {key: label for key, label in parse_name(name).entities.items() if key in _RUN}
-
-
-def _is_native(image: Image) -> bool:
-    return image.name.entities.get("space", "orig") == "orig"
 
 
 def _wrong_rows(lines: Iterator[Sequence[str]], voxel_mm3: float | None) -> Iterator[str]:
@@ -91,7 +85,7 @@ def _wrong_numbers(texts: Sequence[str], voxel_mm3: float | None) -> str | None:
     except ValueError:
         return f"a value that is not a number: {' '.join(texts)}"
     volume_mm3 = volume if n_voxels is None or voxel_mm3 is None else n_voxels * voxel_mm3
-    if (volume is None) != (n_voxels is None) or not _is_close(volume, volume_mm3, _OF_IMAGES):
+    if (volume is None) != (n_voxels is None) or not _is_close(volume, volume_mm3, VOXEL_SIZE_TOLERANCE):
         return f"volume_mm3 {texts[2]} for label_volume {texts[1]}, which does not fit the voxels of the images"
     if not _is_close(density, n_cells / volume if n_cells is not None and volume else None, 2 * _ROUNDING):
         return f"density_per_mm3 {texts[3]} for cell_count {texts[0]} in volume_mm3 {texts[2]}"
@@ -110,9 +104,9 @@ def check_regions(tree: Tree) -> Iterator[Finding]:
         if file.parent not in COUNTS_FOLDERS or not (rows := rows_of(tree.root / file)):
             continue
         if missing := [column for column in _REGION if column not in rows[0]]:
-            yield _error("REGIONS_COLUMNS", file, f"has no column {', '.join(missing)}; package again")
+            yield our_error("REGIONS_COLUMNS", file, f"has no column {', '.join(missing)}; package again")
         elif what := next(_not_a_tree(rows), None):
-            yield _error("REGIONS_TREE", file, f"{what}; package again")
+            yield our_error("REGIONS_TREE", file, f"{what}; package again")
         else:
             yield from _compare_with_atlas(tree, file, rows)
 
@@ -140,7 +134,7 @@ def _compare_with_atlas(tree: Tree, file: PurePosixPath, rows: Iterable[Row]) ->
     candidates = (folder / name for folder in COUNTS_FOLDERS)
     atlas = next((path for path in candidates if (tree.root / path).is_file()), None)
     if atlas is None:
-        yield _error("REGIONS_ATLAS_MISSING", file, f"has no {name} in derivatives/catnip, which names its regions")
+        yield our_error("REGIONS_ATLAS_MISSING", file, f"has no {name} in derivatives/catnip, which names its regions")
         return
     listed = {row.get("index", ""): row for row in rows_of(tree.root / atlas)}
     if not listed:
@@ -149,11 +143,11 @@ def _compare_with_atlas(tree: Tree, file: PurePosixPath, rows: Iterable[Row]) ->
     groups = {index for index, row in regions.items() if row["color"] == _UNKNOWN}
     if different := sorted((regions.keys() - groups) ^ listed.keys()):
         what = f"and {atlas} do not list the same regions: {different[0]} is in one of them only"
-        yield _error("REGIONS_ATLAS", file, f"{what}; package again")
+        yield our_error("REGIONS_ATLAS", file, f"{what}; package again")
         return
     for index, row in listed.items():
         for column in _SAME_AS_ATLAS:
             if column in row and row[column] != regions[index][column]:
                 what = f"has {column} {regions[index][column]} for {index}, and {atlas} has {row[column]}"
-                yield _error("REGIONS_ATLAS", file, f"{what}; package again")
+                yield our_error("REGIONS_ATLAS", file, f"{what}; package again")
                 return

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
@@ -17,13 +16,11 @@ from urllib.parse import unquote, urlsplit
 from catnip2bids.documents import read_object
 from catnip2bids.errors import DatasetError, SourceError
 from catnip2bids.paths import exists
-from catnip2bids.validation.findings import Finding, error
+from catnip2bids.validation.findings import Finding, our_error
 from catnip2bids.validation.ome_tiff import read_pixels
 from catnip2bids.validation.ome_zarr import read_multiscale
 from catnip2bids.validation.tree import DESCRIPTION, RECORDS, Image, Tree, parse_name
 from catnip2bids.volume.zarr import read_chunk_grid
-
-CHECK = "catnip2bids"
 
 _PROVENANCE = RECORDS / "provenance.json"
 _TOLERANCE_UM, _MOST_SIZE = 1e-3, 1e9
@@ -32,8 +29,6 @@ _UNITS_UM = {"mm": 1000.0, "um": 1.0, "nm": 0.001}
 
 _UNREADABLE = (OSError, ValueError, DatasetError)
 """What `read_object` raises on files that are not JSON objects."""
-
-_error = partial(error, CHECK)
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ def check_readable(tree: Tree) -> Iterator[Finding]:
         try:
             read_object(tree.root / file)
         except _UNREADABLE as failure:
-            yield _error("JSON_UNREADABLE", file, f"cannot be read: {failure}")
+            yield our_error("JSON_UNREADABLE", file, f"cannot be read: {failure}")
 
 
 def check_provenance(tree: Tree) -> Iterator[Finding]:
@@ -83,12 +78,12 @@ def check_provenance(tree: Tree) -> Iterator[Finding]:
     if RECORDS not in tree.folders:
         return
     if not (tree.root / _PROVENANCE).is_file():
-        yield _error("PROVENANCE_MISSING", _PROVENANCE, "does not exist: how this dataset was made is not known")
+        yield our_error("PROVENANCE_MISSING", _PROVENANCE, "does not exist: how this dataset was made is not known")
         return
     try:
         read_object(tree.root / _PROVENANCE)
     except _UNREADABLE as failure:
-        yield _error("PROVENANCE_INVALID", _PROVENANCE, f"cannot be read: {failure}")
+        yield our_error("PROVENANCE_INVALID", _PROVENANCE, f"cannot be read: {failure}")
 
 
 def packaged_images(tree: Tree) -> Iterator[str]:
@@ -126,7 +121,7 @@ def check_pixel_sizes(tree: Tree) -> Iterator[Finding]:
         if (tree.root / sidecar).is_file():
             yield from _compare_pixel_size(tree, image, sidecar, _inherited(tree, image, by_folder))
         else:
-            yield _error("SIDECAR_MISSING", image.path, f"has no {sidecar.name} beside it")
+            yield our_error("SIDECAR_MISSING", image.path, f"has no {sidecar.name} beside it")
 
 
 def check_sources(tree: Tree) -> Iterator[Finding]:
@@ -134,11 +129,11 @@ def check_sources(tree: Tree) -> Iterator[Finding]:
     for file in _sidecars(tree):
         sources = _content(tree.root / file).get("Sources", [])
         if not isinstance(sources, list):
-            yield _error("SOURCE_INVALID", file, "has Sources that are not a list of BIDS URIs")
+            yield our_error("SOURCE_INVALID", file, "has Sources that are not a list of BIDS URIs")
             continue
         for source in sources:
             if problem := _problem_of(source, tree.root / tree.dataset_of(file)):
-                yield _error("SOURCE_NOT_FOUND", file, f"names the source {source}: {problem}")
+                yield our_error("SOURCE_NOT_FOUND", file, f"names the source {source}: {problem}")
 
 
 def _sidecars(tree: Tree) -> Iterator[PurePosixPath]:
@@ -148,7 +143,7 @@ def _sidecars(tree: Tree) -> Iterator[PurePosixPath]:
 def _compare_pixel_size(tree: Tree, image: Image, sidecar: PurePosixPath, said: Mapping[str, Any]) -> Iterator[Finding]:
     size, unit_um = said.get("PixelSize"), _UNITS_UM.get(str(said.get("PixelSizeUnits")))
     if not _is_three_numbers(size) or unit_um is None:
-        yield _error("PIXEL_SIZE_MISSING", sidecar, "needs PixelSize (X, Y, Z) and PixelSizeUnits, such as um")
+        yield our_error("PIXEL_SIZE_MISSING", sidecar, "needs PixelSize (X, Y, Z) and PixelSizeUnits, such as um")
         return
     geometry = read_geometry(tree.root, image)
     if geometry is None:
@@ -157,7 +152,7 @@ def _compare_pixel_size(tree: Tree, image: Image, sidecar: PurePosixPath, said: 
     pairs = zip(size_um, geometry.voxel_size_xyz_um, strict=True)
     if any(abs(one - other) > _TOLERANCE_UM for one, other in pairs):
         message = f"says voxels of {size_um} um, the image itself says {list(geometry.voxel_size_xyz_um)} um (X, Y, Z)"
-        yield _error("PIXEL_SIZE_MISMATCH", sidecar, message)
+        yield our_error("PIXEL_SIZE_MISMATCH", sidecar, message)
 
 
 def _inherited(tree: Tree, image: Image, by_folder: Mapping[PurePosixPath, list[PurePosixPath]]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -16,14 +15,11 @@ from catnip2bids.documents import open_without_waiting, read_bytes
 from catnip2bids.errors import DatasetError, reason_of
 from catnip2bids.formatting import format_bytes, format_count
 from catnip2bids.paths import exists
-from catnip2bids.validation.findings import Finding, error
+from catnip2bids.validation.findings import Finding, our_error
 from catnip2bids.validation.sidecars import read_geometry
 from catnip2bids.validation.tree import RECORDS, ROOT, Image, Tree
 
-CHECK = "catnip2bids"
 _LONGEST_LINE = 2**20
-
-_error = partial(error, CHECK)
 
 Row = Mapping[str, str]
 """The values of a row by the names of the columns."""
@@ -81,7 +77,7 @@ def check_readable(tree: Tree) -> Iterator[Finding]:
             for _ in read_lines(tree.root / file):  # one at a time: tables of counts have hundreds of thousands
                 pass
         except TableError as failure:
-            yield _error("TABLE_UNREADABLE", file, failure)
+            yield our_error("TABLE_UNREADABLE", file, failure)
 
 
 def check_samples(tree: Tree) -> Iterator[Finding]:
@@ -115,7 +111,8 @@ def check_scans(tree: Tree) -> Iterator[Finding]:
         for row in rows_of(tree.root / file):
             name = row.get("filename", "")
             if not name or not exists(tree.root / file.parent / name):
-                yield _error("SCANS_FILE_MISSING", file, f"lists {name or 'a row without filename'}, which is missing")
+                what = f"lists {name or 'a row without filename'}, which is missing"
+                yield our_error("SCANS_FILE_MISSING", file, what)
 
 
 def check_label_tables(tree: Tree) -> Iterator[Finding]:
@@ -123,7 +120,7 @@ def check_label_tables(tree: Tree) -> Iterator[Finding]:
     for file in tables_named(tree, "dseg.tsv"):
         repeated = _repeated(row.get("index", "") for row in rows_of(tree.root / file))
         if repeated:
-            yield _error("DSEG_INDEX_DUPLICATE", file, f"has more than one row for index {', '.join(repeated[:10])}")
+            yield our_error("DSEG_INDEX_DUPLICATE", file, f"has more than one row for index {', '.join(repeated[:10])}")
 
 
 def check_plane_tables(tree: Tree) -> Iterator[Finding]:
@@ -135,7 +132,7 @@ def check_plane_tables(tree: Tree) -> Iterator[Finding]:
         files = (RECORDS / "pixels" / f"{name}.tsv" for name in names)
         file = next((file for file in files if (tree.root / file).is_file()), None)
         if file is None:
-            yield _error("PIXELS_MISSING", image.path, f"has no table of planes in {RECORDS}/pixels")
+            yield our_error("PIXELS_MISSING", image.path, f"has no table of planes in {RECORDS}/pixels")
         else:
             yield from _compare_planes(tree, image, file)
 
@@ -144,12 +141,12 @@ def _compare_planes(tree: Tree, image: Image, file: PurePosixPath) -> Iterator[F
     try:
         n_rows = len(read_table(tree.root / file))
     except TableError as failure:
-        yield _error("TABLE_UNREADABLE", file, failure)
+        yield our_error("TABLE_UNREADABLE", file, failure)
         return
     geometry = read_geometry(tree.root, image)
     if geometry is not None and geometry.shape[0] != n_rows:
         found, planes = format_count(n_rows, "row"), format_count(geometry.shape[0], "plane")
-        yield _error("PIXELS_ROWS", file, f"has {found} and {image.path.name} has {planes}")
+        yield our_error("PIXELS_ROWS", file, f"has {found} and {image.path.name} has {planes}")
 
 
 def tables_named(tree: Tree, ending: str) -> Iterator[PurePosixPath]:
@@ -169,7 +166,7 @@ def _compare_rows(tree: Tree, file: PurePosixPath, key: _Key, needed: set[_Key])
     """Find what a table lacks or has twice; the finding's code begins with the table's name."""
     kind = file.stem.upper()
     if not (tree.root / file).is_file():
-        yield _error(f"{kind}_MISSING", file, f"does not exist; it must list {', '.join(key)}")
+        yield our_error(f"{kind}_MISSING", file, f"does not exist; it must list {', '.join(key)}")
         return
     try:
         rows = read_table(tree.root / file)
@@ -177,9 +174,10 @@ def _compare_rows(tree: Tree, file: PurePosixPath, key: _Key, needed: set[_Key])
         return
     listed = [tuple(row.get(column, "") for column in key) for row in rows]
     for missing in sorted(needed - set(listed)):
-        yield _error(f"{kind}_ROW_MISSING", file, f"has no row for {' '.join(missing)}, which has files in the dataset")
+        what = f"has no row for {' '.join(missing)}, which has files in the dataset"
+        yield our_error(f"{kind}_ROW_MISSING", file, what)
     for repeated in _repeated(map(" ".join, listed)):
-        yield _error(f"{kind}_DUPLICATE", file, f"has more than one row for {repeated}")
+        yield our_error(f"{kind}_DUPLICATE", file, f"has more than one row for {repeated}")
 
 
 def _repeated(values: Iterable[str]) -> list[str]:

@@ -20,7 +20,7 @@ from catnip2bids.leftovers import ignored, is_leftover, leftovers_below
 from catnip2bids.locks import FOLDER_LOCK, refuse_concurrent_packaging
 from catnip2bids.progress import Progress
 from catnip2bids.validation.external_programs import name_with_version
-from catnip2bids.validation.findings import Finding, ValidationReport, error, info
+from catnip2bids.validation.findings import OUR_CHECK, Finding, ValidationReport, info, our_error
 
 _T = TypeVar("_T")
 _CHECKSUMS = PurePosixPath("code/catnip2bids/checksums.sha256")  # not imported from bids, which is what is checked
@@ -70,13 +70,13 @@ def _validated(root: Path, dataset: Path, progress: Progress) -> ValidationRepor
 
     if strangers := [(path.relative_to(root).as_posix(), what) for path, what in foreign(root)]:
         findings = [
-            error(cross_checks.CHECK, "FOREIGN_FILE", PurePosixPath(path), f"{what}; nothing else was checked")
+            our_error("FOREIGN_FILE", PurePosixPath(path), f"{what}; nothing else was checked")
             for path, what in strangers
         ]
         return ValidationReport(dataset, _tidy(findings, root), ())
     tree = read_tree(root)
     findings = [
-        error(cross_checks.CHECK, "DOCUMENT_TOO_LARGE", path, f"{what}; neither BIDS nor DANDI was checked")
+        our_error("DOCUMENT_TOO_LARGE", path, f"{what}; neither BIDS nor DANDI was checked")
         for path, what in oversized(root, tree.documents)
     ]
     with ThreadPoolExecutor() as pool:
@@ -97,10 +97,10 @@ def _validated(root: Path, dataset: Path, progress: Progress) -> ValidationRepor
             findings = bids.without_repeated_authors(by_others)
         findings += [finding for check in by_us for finding in check.result()]
     if _was_interrupted(root):
-        findings.append(error(cross_checks.CHECK, "PACKAGING_INTERRUPTED", ROOT, _INTERRUPTED))
+        findings.append(our_error("PACKAGING_INTERRUPTED", ROOT, _INTERRUPTED))
     findings = [finding for finding in findings if not _is_left_behind(PurePosixPath(finding.file), root)]
     if leftovers := leftovers_below(root, into_images=True):
-        findings.append(info(cross_checks.CHECK, "LEFTOVERS_IGNORED", ROOT, ignored(leftovers)))
+        findings.append(info(OUR_CHECK, "LEFTOVERS_IGNORED", ROOT, ignored(leftovers)))
     checks = [
         name_with_version(bids.PROGRAM),
         f"OME-Zarr ({', '.join(map(name_with_version, ('ome-zarr-models', 'zarr', 'tensorstore')))})",

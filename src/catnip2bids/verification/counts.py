@@ -16,7 +16,6 @@ from catnip2bids.cells.counting_rule import Rule
 from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells, images_of_cells
 from catnip2bids.engine import Resources
 from catnip2bids.errors import Catnip2bidsError, WorkerError
-from catnip2bids.leftovers import without_leftovers
 from catnip2bids.progress import Progress
 from catnip2bids.verification.result import CountsVerdict
 
@@ -71,7 +70,7 @@ def _recounts(dataset: Path, provenance: Provenance) -> Iterator[_Recount]:
     for key, run in sorted(provenance.runs.items()):
         images = {found.threshold: found for found in images_of_cells(run.images)}
         tables = dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv")
-        for table in sorted(without_leftovers(tables)):
-            counted = counted_segmentation(entities_of(table.name.removesuffix("_counts.tsv")).get("desc", ""))
+        for table in sorted(tables):
+            counted = counted_segmentation(entities_of(table.name).get("desc", ""))
             if counted is not None and not counted[1]:
                 yield _Recount(table, run, images.get(counted[0]))

@@ -102,7 +102,7 @@ def _packaged(provenance: Provenance) -> Iterator[str]:
 
 def unlisted_files(dataset: Path, provenance: Provenance, checksums: Checksums) -> tuple[list[str], list[str]]:
     """List the files without a checksum: first those that look packaged, then those that a person may have added."""
-    folders = (SOURCEDATA, DERIVATIVE, COUNTS, NEUROGLANCER, PurePosixPath(FOLDER.as_posix()))
+    folders = (SOURCEDATA, DERIVATIVE, COUNTS, NEUROGLANCER, FOLDER)
     ours = [f"{folder}/" for folder in folders]
     for key, run in provenance.runs.items():
         ours += [f"sub-{run.subject}/micr/{key}", f"sub-{run.subject}/sub-{run.subject}_scans."]
@@ -118,7 +118,7 @@ def unlisted_files(dataset: Path, provenance: Provenance, checksums: Checksums) 
 
 def unlisted_images(dataset: Path, provenance: Provenance) -> Iterator[str]:
     """Yield the images that provenance does not list, and folders with such names."""
-    known = {target for run in provenance.runs.values() for target in run.images}
+    known = provenance.all_images()
     for parent, folders, files in os.walk(dataset):
         leave_out_leftovers(folders, files)
         if Path(parent) == dataset:

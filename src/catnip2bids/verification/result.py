@@ -1,4 +1,4 @@
-"""What a verification found.
+"""The result of a verification.
 
 Invariant: each problem names the image or file, and the planes wherever the file could still be decoded.
 """
@@ -16,7 +16,7 @@ from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 
 class ProblemKind(StrEnum):
-    """What a problem means for what it is about."""
+    """Whether an image or file changed, is missing, or could not be read."""
 
     CHANGED = "changed"
     MISSING = "missing"

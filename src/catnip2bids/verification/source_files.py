@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.checksums import Checksums, file_sha256
@@ -21,7 +20,7 @@ from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run, files_below, scan_with_resources, with_slice_numbers
 from catnip2bids.verification.images import ExpectedImage
 from catnip2bids.verification.result import FileProblem, Problem, ProblemKind
-from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane, hashing_bytes
+from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane, hashing_bytes, pixel_bytes
 
 _NOT_GIVEN = "its original is not in the sources that were given"
 
@@ -54,7 +53,7 @@ class SourceFiles:
             now, had = format_shape(volume.shape), format_shape(image.record.shape)
             return [Problem(f"its original has {now} voxels now, and had {had}")]
         wrong, damaged = [], []
-        n_bytes, held_bytes = prod(volume.shape) * volume.dtype.itemsize, volume.read_cost.shared_bytes
+        n_bytes, held_bytes = pixel_bytes(volume), volume.read_cost.shared_bytes
         try:
             with BoundedMap(
                 resources, hashing_bytes(volume), held_bytes, n_bytes=n_bytes, about=volume.files[0]

@@ -20,6 +20,7 @@ from catnip2bids.formatting import format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.locks import refuse_concurrent_packaging
 from catnip2bids.progress import Progress
+from catnip2bids.scanning import source_list
 from catnip2bids.verification.counts import count_again
 from catnip2bids.verification.files import (
     missing_lines,
@@ -91,7 +92,7 @@ def verify(
             named = ((path, f"{what}; nothing else was looked at") for path, what in strangers)
             return Verification(dataset, (), 0, tuple(FileProblem(*one, ProblemKind.NOT_READ) for one in named))
         provenance = provenance_of(dataset)
-        given = [Path(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
+        given = source_list(sources) if sources else []
         if cluster is not None:  # workers stand in other folders
             dataset, given = dataset.absolute(), [source.absolute() for source in given]
         with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[dataset, *given]) as resources:
@@ -132,7 +133,7 @@ def _verified(
     file_problems, notes, n_files = _files(dataset, provenance, resources, originals)
     file_problems += unfinished_work(dataset)
     for unlisted in unlisted_images(dataset, provenance):
-        if unlisted.startswith(("sub-", "derivatives/", f"{FOLDER.as_posix()}/")):
+        if unlisted.startswith(("sub-", "derivatives/", f"{FOLDER}/")):
             what = "is an image that was not packaged: nothing is known of its pixels"
             file_problems.append(FileProblem(unlisted, what))
         else:

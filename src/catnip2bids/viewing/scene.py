@@ -17,7 +17,8 @@ from catnip2bids.bids.cell_tables import CELLS, UNCOUNTED
 from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
 from catnip2bids.catnip.component_type import Content
-from catnip2bids.catnip.components import WHOLE_LABELS, component_of, rows_with
+from catnip2bids.catnip.components import WHOLE_LABELS, component_of
+from catnip2bids.catnip.counts import counted_segmentation
 from catnip2bids.documents import refuse_foreign, refuse_special_file
 from catnip2bids.errors import Catnip2bidsError, DatasetError, SourceError, UsageError
 from catnip2bids.heatmap_scales import heatmap_scales
@@ -252,10 +253,9 @@ def _cell_tables(dataset: Path, run: RunRecord) -> Iterator[tuple[int, Path]]:
     """Yield the tables of counted cells of a run, with their thresholds."""
     for target in run.cells:
         path = inside(target, PROVENANCE.name)
-        desc = entities_of(path.name.removesuffix(CELLS)).get("desc", "")
-        for component in rows_with("counts"):
-            if path.name.endswith(CELLS) and (found := component.match_desc(desc)):
-                yield int(found["threshold"]), dataset / path
+        counted = counted_segmentation(entities_of(path.name).get("desc", ""))
+        if path.name.endswith(CELLS) and counted is not None and not counted[1]:
+            yield counted[0], dataset / path
 
 
 def _without_cells(layers: Iterable[Layer], cells: Sequence[CellLayer]) -> tuple[Layer, ...]:

@@ -9,8 +9,7 @@ import os
 import shlex
 import sys
 import webbrowser
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -27,46 +26,11 @@ from catnip2bids.viewing.server import ViewServer
 from catnip2bids.viewing.zarr_image import ZarrImage
 
 
-@dataclass(frozen=True)
-class Place:
-    """What is opened first: an image by its file name or path, and a voxel of it (x, y, z, counted from 0)."""
-
-    image: str | None = None
-    position: tuple[int, int, int] | None = None
-
-    def address(self, path: Path, scenes: Sequence[Scene]) -> str:
-        """Return the address, below the root of the server; raise UsageError if the place is not in the scenes."""
-        has_one = len({scene.sample for scene in scenes}) == 1
-        if self.image is None and self.position is None:
-            return "v/0" if has_one else ""
-        layers = [layer for scene in scenes for layer in scene.layers]
-        first = layers[0].image.path.name
-        if self.image is None and not has_one:
-            example = f"--image {first} --position {' '.join(map(str, self.position or ()))}"
-            raise UsageError(f"{path}: has several samples; say which image the position is in: {example}")
-        name = first if self.image is None else Path(self.image).name
-        images = [layer.image for layer in layers if layer.image.path.name == name]
-        if not images:
-            raise UsageError(f"--image {self.image}: is not an image of {path}; give a file name, such as {first}")
-        if self.position is None:
-            return f"open/{quote(name)}"
-        sizes = {axis.name: axis.n_voxels for axis in images[0].axes}
-        if any(at >= sizes.get(axis, at + 1) or at < 0 for axis, at in zip("xyz", self.position, strict=True)):
-            what = f"{name}, which has {' x '.join(str(sizes[axis]) for axis in 'xyz' if axis in sizes)} voxels"
-            raise UsageError(
-                f"--position {' '.join(map(str, self.position))}: is outside of {what}; give X Y Z, counted from 0"
-            )
-        return f"open/{quote(name)}/{','.join(map(str, self.position))}"
-
-
 class Viewing(ShortRepr):
     """A running viewer; it closes at the end of a ``with`` block or of the program."""
 
-    def __init__(self, path: Path, place: Place, port: int, warn: Callable[[str], None]) -> None:
-        self.scenes: tuple[Scene, ...] = scenes_of(path, warn)
-        self._first = place.address(path, self.scenes)
-        dataset = path if (path / PROVENANCE).is_file() else None
-        self._server = ViewServer(Routes(path.resolve().name, self.scenes, dataset), port, warn)
+    def __init__(self, scenes: tuple[Scene, ...], server: ViewServer, first: str) -> None:
+        self.scenes, self._server, self._first = scenes, server, first
 
     @property
     def url(self) -> str:
@@ -151,10 +115,38 @@ def view(
     ...     viewing.url.startswith("http://127.0.0.1:")
     True
     """
-    progress = progress or Progress()
-    if leftovers := leftovers_below(Path(path)):
+    path, progress = Path(path), progress or Progress()
+    if leftovers := leftovers_below(path):
         progress.note(ignored(leftovers))
-    return Viewing(Path(path), Place(image, position), port, progress.warning)
+    scenes = scenes_of(path, progress.warning)
+    first = _first_address(path, scenes, image, position)
+    routes = Routes(path.resolve().name, scenes, path if (path / PROVENANCE).is_file() else None)
+    return Viewing(scenes, ViewServer(routes, port, progress.warning), first)
+
+
+def _first_address(
+    path: Path, scenes: Sequence[Scene], image: str | None, position: tuple[int, int, int] | None
+) -> str:
+    """Return the address to open first, below the root of the server; raise UsageError if it is not in the scenes."""
+    has_one = len({scene.sample for scene in scenes}) == 1
+    if image is None and position is None:
+        return "v/0" if has_one else ""
+    layers = [layer for scene in scenes for layer in scene.layers]
+    first = layers[0].image.path.name
+    if image is None and not has_one:
+        example = f"--image {first} --position {' '.join(map(str, position or ()))}"
+        raise UsageError(f"{path}: has several samples; say which image the position is in: {example}")
+    name = first if image is None else Path(image).name
+    images = [layer.image for layer in layers if layer.image.path.name == name]
+    if not images:
+        raise UsageError(f"--image {image}: is not an image of {path}; give a file name, such as {first}")
+    if position is None:
+        return f"open/{quote(name)}"
+    sizes = {axis.name: axis.n_voxels for axis in images[0].axes}
+    if any(at >= sizes.get(axis, at + 1) or at < 0 for axis, at in zip("xyz", position, strict=True)):
+        what = f"{name}, which has {' x '.join(str(sizes[axis]) for axis in 'xyz' if axis in sizes)} voxels"
+        raise UsageError(f"--position {' '.join(map(str, position))}: is outside of {what}; give X Y Z, counted from 0")
+    return f"open/{quote(name)}/{','.join(map(str, position))}"
 
 
 def open_in_browser(url: str) -> bool:

@@ -15,20 +15,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from catnip2bids.documents import read_xml, refuse_special_file
+from catnip2bids.documents import refuse_special_file
 from catnip2bids.enums import Kind, OmeZarrVersion
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_bytes, format_list
-from catnip2bids.ome import LabelValue, Level, choose_display, image_metadata
+from catnip2bids.ome import LabelValue, Level, display_of, image_metadata
 from catnip2bids.ome.ome_zarr_metadata import Display, group_attributes
 from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel
-from catnip2bids.volume import TiffStack, inspect_stack, open_tiff
+from catnip2bids.volume import TiffStack, inspect_stack, open_tiff, stated_voxel_size
 from catnip2bids.volume.tiff_file import directory_offsets, refuse_long_tags
 from catnip2bids.volume.tiff_page import levels_of
 
@@ -43,7 +42,6 @@ _MOST_PLANES = 2**16
 _CACHE_BYTES = 64 * 2**20
 _ARRAY = re.compile(r"(\d+)/zarr\.json")
 _CHUNK_KEY = re.compile(r"(\d+)/c/(\d+)/(\d+)/(\d+)")
-_UM = {"nm": 1e-3, "µm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 _SERVED_AS = {"bool": "uint8", "float16": "float32", "float64": "float32"}
 
 
@@ -118,29 +116,19 @@ class TiffImage:
 
     @cached_property
     def _voxel_size_um(self) -> tuple[float, float, float]:
-        """Voxel size (z, y, x) from the OME-XML."""
-        with open_tiff(self.path) as tiff:
-            xml = tiff.ome_metadata
-        try:
-            document = read_xml(xml or "")
-            pixels = next(element for element in document.iter() if element.tag.endswith("}Pixels"))
-            z, y, x = (
-                float(pixels.attrib[f"PhysicalSize{axis}"]) * _UM[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
-                for axis in "ZYX"
-            )
-        except (ElementTree.ParseError, StopIteration, KeyError, ValueError) as error:
-            what = "tells no voxel size in OME-XML; make an image of it that does: catnip2bids convert"
-            raise SourceError(f"{self.path}: {what}") from error
-        return z, y, x
+        """Voxel size (z, y, x) that the file states."""
+        stated = stated_voxel_size(self._stack)
+        match stated.sizes_um if stated else None:
+            case (float(x), float(y), float(z)):
+                return z, y, x
+        what = "tells no voxel size in OME-XML; make an image of it that does: catnip2bids convert"
+        raise SourceError(f"{self.path}: {what}")
 
     @cached_property
     def _display(self) -> Display:
         last = len(self._level_shapes) - 1
         n_planes, n_rows, _ = self._level_shapes[last]
-        values = self._band(last, n_planes // 2, n_rows // 2)[1]
-        finite = values[np.isfinite(values)]
-        value_range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        return choose_display(self.path.name, Kind.IMAGE, value_range, values)
+        return display_of(self.path.name, self._band(last, n_planes // 2, n_rows // 2)[1])
 
     @cached_property
     def _group(self) -> bytes:

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.enums import Kind
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_bytes
-from catnip2bids.ome import LabelValue, choose_display
+from catnip2bids.ome import LabelValue, display_of
 from catnip2bids.paths import file_inside, leads_out
 from catnip2bids.viewing.image import MOST_DECODED_BYTES, WHITE, Axis, Channel
 from catnip2bids.volume.zarr import ZarrArray, document_of, metadata, open_array, read_metadata
@@ -190,21 +189,20 @@ class ZarrImage:
         match channel.window:
             case metadata.Window(min=float(smallest), max=float(largest), start=float(start), end=float(end)):
                 return Channel(name, color, (start, end), (smallest, largest))
-        display = choose_display(name, Kind.IMAGE, *self._sample(index))
+        display = display_of(name, self._sample(index))
         return Channel(name, color, (display.start, display.end), (display.smallest, display.largest))
 
-    def _sample(self, channel: int) -> tuple[tuple[float, float], np.ndarray[Any, Any]]:
-        """Read some values of the smallest level, and return their range and them.
+    def _sample(self, channel: int) -> npt.NDArray[Any]:
+        """Read some values of the smallest level.
 
-        Where that takes too much, it is the range of all values that there could be; of real numbers, from 0 to 1.
+        Where that takes too much, return the ends of the range of their type, or 0 and 1 for real numbers.
         """
         values = self._middle_values(channel)
-        if values is None:
-            dtype: np.dtype[Any] = self.dtype
-            ends = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "iu" else (0, 1)
-            values = np.array(ends, dtype)
-        finite = values[np.isfinite(values)]
-        return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0), values
+        if values is not None:
+            return values
+        dtype: np.dtype[Any] = self.dtype
+        ends = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "iu" else (0, 1)
+        return np.array(ends, dtype)
 
     def _middle_values(self, channel: int) -> npt.NDArray[Any] | None:
         """Read the middle of the middle plane of the smallest level; None if that takes too much."""

@@ -23,7 +23,16 @@ from catnip2bids.volume.tiff_encoding import EncodedPlane, Encoding, FileRange
 from catnip2bids.volume.tiff_file import open_tiff, page_offsets
 from catnip2bids.volume.tiff_page import PageLayout, open_lone_page, plane_pages
 from catnip2bids.volume.tiff_stack import TiffStack, inspect_stack
-from catnip2bids.volume.volume import Copyable, Inspection, PlaneSource, ReadCost, Volume, file_states, read_planes
+from catnip2bids.volume.volume import (
+    Copyable,
+    Inspection,
+    PlaneSource,
+    ReadCost,
+    Volume,
+    file_states,
+    pixel_bytes,
+    read_planes,
+)
 from catnip2bids.volume.voxel_size import format_voxel_size, stated_voxel_size
 from catnip2bids.volume.zarr import is_ome_zarr
 
@@ -63,6 +72,7 @@ __all__ = [
     "open_tiff",
     "other_series",
     "page_offsets",
+    "pixel_bytes",
     "plane_pages",
     "plane_sha256",
     "read_block",

@@ -7,7 +7,7 @@ too long is an error that names the file. An opened plane is used by one thread 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from operator import add
 from pathlib import Path
@@ -17,7 +17,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.errors import ReadError, SourceError, unreadable
 from catnip2bids.volume.positioned_io import read_at
 
 _FEW_BYTES = 256
@@ -37,6 +37,18 @@ class OpenPlane(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+
+
+def bands_of(plane: OpenPlane, shape: tuple[int, int], dtype: np.dtype[Any], height: int) -> Iterator[npt.NDArray[Any]]:
+    """Yield a plane of a shape (y, x) in bands of `height` rows; each is overwritten by the next one."""
+    n_rows, n_columns = shape
+    n_decoded = min(height, n_rows) if plane.reads_rows else n_rows
+    buffer = np.empty((n_decoded, n_columns), dtype)
+    for top in range(0, n_rows, max(n_decoded, 1)):
+        rows = buffer[: n_rows - top]
+        plane.read_rows(top, top + len(rows), rows)
+        for first in range(0, len(rows), height):
+            yield rows[first : first + height]
 
 
 @dataclass(frozen=True)
@@ -173,6 +185,6 @@ class StripPlane:
                 with self.path.open("rb", buffering=0) as file:
                     n_read = read_at(file.fileno(), out, offset)
         except OSError as error:
-            raise ReadError(f"{self.path}: cannot be read: {error.strerror}; make it readable and run again") from error
+            raise ReadError(unreadable(self.path, error)) from error
         if n_read != len(out):
             raise SourceError(f"{self.where}is cut off; replace it by the original")

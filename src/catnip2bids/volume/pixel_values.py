@@ -1,4 +1,4 @@
-"""What is recorded of pixels: the sha256 of a plane, the range of the values, and the labels that occur.
+"""Facts that are recorded about pixels: the sha256 of a plane, the range of the values, and the labels that occur.
 
 Invariant: equal pixels give equal hashes whatever the file format, compression or byte order was; shape and dtype are
 compared apart. A float label that is not a whole number, or may have been rounded, is an error, because the id behind
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.errors import SourceError
+from catnip2bids.volume.open_plane import bands_of
 from catnip2bids.volume.volume import Volume
 
 _BAND_BYTES = 2**20
@@ -43,15 +44,8 @@ def hashing_bytes(volume: Volume) -> int:
 
 def row_bands(volume: Volume, plane: int, n_rows: int) -> Iterator[npt.NDArray[Any]]:
     """Yield a plane of a volume in bands of `n_rows` rows; each is overwritten by the next one."""
-    _, n_all_rows, n_columns = volume.shape
     with closing(volume.open_plane(plane)) as opened:
-        height = min(n_rows, n_all_rows) if opened.reads_rows else n_all_rows
-        buffer = np.empty((height, n_columns), volume.dtype)
-        for top in range(0, n_all_rows, height):
-            rows = buffer[: min(height, n_all_rows - top)]
-            opened.read_rows(top, top + len(rows), rows)
-            for first in range(0, len(rows), n_rows):
-                yield rows[first : first + n_rows]
+        yield from bands_of(opened, volume.shape[1:], volume.dtype, n_rows)
 
 
 def hash_stored_plane(volume: Volume, plane: int) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import tifffile
 from tifffile import COMPRESSION, FILLORDER
 
-from catnip2bids.errors import ReadError, SourceError
+from catnip2bids.errors import ReadError, SourceError, unreadable
 
 _COPIED = {
     COMPRESSION.NONE,
@@ -129,4 +129,4 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error.strerror}; make it readable and run again") from error
+        raise ReadError(unreadable(path, error)) from error

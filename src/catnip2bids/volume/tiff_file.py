@@ -20,7 +20,7 @@ from typing import Literal
 import tifffile
 
 from catnip2bids.documents import MOST_BYTES, refuse_special_file
-from catnip2bids.errors import ReadError, SourceError, refuse_without_memory
+from catnip2bids.errors import ReadError, SourceError, refuse_without_memory, unreadable
 
 _BIG_TIFF = 43
 _MOST_TAGS = 4096
@@ -76,7 +76,7 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     except SourceError:
         raise
     except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error.strerror or error}; make it readable and run again") from error
+        raise ReadError(unreadable(path, error)) from error
     except tifffile.TiffFileError as error:
         _raise_what_the_system_said(error, path)
         raise SourceError(f"{path}: not a TIFF file ({error}); replace it by the original") from error
@@ -95,7 +95,7 @@ def _raise_what_the_system_said(error: BaseException, path: Path) -> None:
     behind = error.__cause__ or error.__context__
     while behind is not None:
         if isinstance(behind, OSError) and behind.errno is not None:
-            raise ReadError(f"{path}: cannot be read: {behind.strerror}; make it readable and run again") from error
+            raise ReadError(unreadable(path, behind)) from error
         behind = behind.__cause__ or behind.__context__
 
 

@@ -7,6 +7,7 @@ they can be pickled to another process or machine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ class SingleFile:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a stored volume is, and whether it is complete, by the headers of its files.
+    """A stored volume, and whether it is complete, by the headers of its files.
 
     If there is a volume and no problem, every plane is there once, and all have one shape and type.
     """
@@ -116,7 +117,12 @@ class Inspection:
     n_bytes: int
     problems: tuple[str, ...] = ()  # reasons not to convert it; each names the file and says what to do
     warnings: tuple[str, ...] = ()  # the volume can be converted nevertheless
-    notes: tuple[str, ...] = ()  # what is as it should be, and worth knowing
+    notes: tuple[str, ...] = ()  # worth knowing, with nothing to correct
+
+
+def pixel_bytes(volume: Volume) -> int:
+    """Return the bytes of all decoded pixels."""
+    return math.prod(volume.shape) * volume.dtype.itemsize
 
 
 def size_on_disk(file: Path) -> int:

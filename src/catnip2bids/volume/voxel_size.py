@@ -95,7 +95,7 @@ def stated_voxel_size(volume: Volume) -> StatedVoxelSize | None:
 
 
 def _stated(sizes_um: Sizes, where: str, doubt: str | None = None) -> StatedVoxelSize | None:
-    """Doubt sizes that are incomplete or impossible; nothing is stated where there is none at all."""
+    """Return sizes, with a doubt if they are incomplete or impossible; None if all of them are missing."""
     missing = [axis for axis, size in zip(_AXES, sizes_um, strict=True) if size is None]
     least, most = _PLAUSIBLE_UM
     if doubt is None and len(missing) == len(_AXES):

@@ -1,13 +1,12 @@
 """Reading OME-Zarr: metadata of groups and arrays, and level 0 of an image as a volume."""
 
 from catnip2bids.volume.zarr.array import ZarrArray, open_array, os_error_in
-from catnip2bids.volume.zarr.chunk_grid import MOST_CHUNK_BYTES, ChunkGrid, read_chunk_grid
+from catnip2bids.volume.zarr.chunk_grid import MOST_CHUNK_BYTES, read_chunk_grid
 from catnip2bids.volume.zarr.metadata import document_of, read_attributes, read_metadata
 from catnip2bids.volume.zarr.zarr_volume import ZarrVolume, inspect_zarr, is_ome_zarr
 
 __all__ = [
     "MOST_CHUNK_BYTES",
-    "ChunkGrid",
     "ZarrArray",
     "ZarrVolume",
     "document_of",

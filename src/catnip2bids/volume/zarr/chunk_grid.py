@@ -27,7 +27,7 @@ from catnip2bids.formatting import format_bytes
 from catnip2bids.paths import leads_out
 
 MOST_CHUNK_BYTES = 32 * 2**20
-"""The largest chunk that is decoded where nobody said how much memory there is: by `validate` and `report`."""
+"""The largest chunk that `validate` and `report` decode, which know no limit of memory."""
 _MOST_AXES = 5
 _MOST_VOXELS = 2**18
 """Along an axis."""

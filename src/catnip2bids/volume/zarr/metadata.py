@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from catnip2bids.documents import read_json
-from catnip2bids.errors import DatasetError, ReadError, SourceError
+from catnip2bids.errors import DatasetError, ReadError, SourceError, unreadable
 
 # within these bounds no product and no quotient of scales is 0 or infinite
 _LARGEST = 1e30
@@ -172,7 +172,7 @@ class GroupMetadata(_Part):
 
 @dataclass(frozen=True)
 class Level0:
-    """What the metadata of an image says about its level 0."""
+    """The description of level 0 in the metadata of an image."""
 
     path: str
     axes: tuple[str, ...]
@@ -196,7 +196,7 @@ def _read_json(document: Path) -> object:
     except DatasetError as error:
         raise SourceError(str(error)) from error
     except OSError as error:
-        raise ReadError(f"{document}: cannot be read: {error.strerror}; make it readable and run again") from error
+        raise ReadError(unreadable(document, error)) from error
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{document}: damaged JSON ({error}); replace it by the original") from error
     return content
