@@ -424,6 +424,25 @@ def test_a_long_tag_of_a_lower_level_is_not_read(tmp_path: Path) -> None:
         levels_of(tiff, 0)
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("tag", ["StripOffsets", "StripByteCounts"])
+@pytest.mark.parametrize(
+    "number", [struct.pack("<Hif", 11, 1, 146), struct.pack("<Hii", 9, 1, -146)], ids=["float", "-1"]
+)
+def test_positions_that_are_no_whole_numbers_are_refused(
+    tmp_path: Path, compression: str | None, tag: str, number: bytes
+) -> None:
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.ones((5, 6), "uint8"), compression=compression, metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        at = tiff.pages.first.aspage().tags[tag].offset
+    with path.open("r+b") as file:
+        file.seek(at + 2)
+        file.write(number)
+    problem = the_problem(inspect_stack(path))
+    assert problem == f"{path}: says where its strips are by numbers that cannot be; replace it by the original"
+
+
 def with_levels(path: Path, n_levels: int) -> Path:
     """Write a page with as many lower levels, each of one pixel."""
     with tifffile.TiffWriter(path) as writer:
