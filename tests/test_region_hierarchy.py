@@ -56,7 +56,7 @@ def test_circles_are_cut() -> None:
 
 
 def test_a_long_chain_and_a_long_circle_end() -> None:
-    n = 200_000
+    n = 20_000
     chain = {index: index + 1 for index in range(n)}
     assert depths_of(chain)[0] == n
     assert region_totals(dict.fromkeys(chain, (1, 1.0)), chain)[n].cell_count == n

@@ -227,7 +227,7 @@ def test_a_damaged_table_of_cells_is_one_finding(
 
 
 def test_memory_does_not_grow_with_a_table_of_cells(dataset: Path) -> None:
-    n_cells = 50_000
+    n_cells = 20_000
     rows = "".join(
         f"{n % 4}\t2\t3\t{n % 4 * 5}\t7.4\t11.1\t{n + 9}\t{(n + 9) * 68.45:.6g}\t1\t{LABELS[1]}\ttrue\n"
         for n in range(n_cells)
