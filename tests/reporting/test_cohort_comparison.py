@@ -83,16 +83,30 @@ def test_what_one_sample_does_not_know_is_that_of_the_other() -> None:
 def test_regions_are_added_up_to_what_is_above_them_and_never_twice() -> None:
     cohort = cohort_of(
         sample("1", counts({1: (10, 2.0), 2: (6, 1.0), 3: (2, 3.0)})),
-        sample("2", counts({1: (10, 2.0), 2: (6, 1.0), 3: (None, None)}), genotype="wt"),
+        sample("2", counts({1: (10, 2.0), 2: (6, 1.0), 3: (2, 3.0)}), genotype="wt"),
     )
     cortex, everything = row_of(cohort, "Cortex"), row_of(cohort, "all regions")
     assert cohort.has_sums
     assert cohort.rows[cortex].key.is_sum
     assert cohort.rows[row_of(cohort, "Layer 2")].part_of == "CTX"
-    assert cohort.animals.values(0, CELLS)[:, cortex].tolist() == [8, 6]
-    assert cohort.animals.values(0, DENSITY)[:, cortex].tolist() == [2, 6]
-    assert cohort.animals.values(0, CELLS)[:, everything].tolist() == [18, 16]
-    assert cohort.animals.values(0, DENSITY)[:, everything].tolist() == pytest.approx([3, 16 / 3])
+    assert cohort.animals.values(0, CELLS)[:, cortex].tolist() == [8, 8]
+    assert cohort.animals.values(0, DENSITY)[:, cortex].tolist() == [2, 2]
+    assert cohort.animals.values(0, CELLS)[:, everything].tolist() == [18, 18]
+    assert cohort.left_out == ((),)
+
+
+def test_sums_are_of_the_same_regions_in_all_animals() -> None:
+    cohort = cohort_of(
+        sample("1", counts({1: (10, 2.0), 2: (60, 1.0), 3: (2, 3.0)})),
+        sample("2", counts({1: (10, 2.0), 2: (60, 1.0), 3: (None, None)}), genotype="wt"),
+    )
+    cortex, everything = row_of(cohort, "Cortex"), row_of(cohort, "all regions")
+    assert cohort.left_out == (("Layer 5",),)
+    assert cohort.animals.values(0, CELLS)[:, cortex].tolist() == [60, 60]
+    assert cohort.animals.values(0, DENSITY)[:, everything].tolist() == pytest.approx([70 / 3, 70 / 3])
+    layer = row_of(cohort, "Layer 5")
+    assert cohort.animals.values(0, CELLS)[0, layer] == 2
+    assert np.isnan(cohort.animals.values(0, CELLS)[1, layer])
 
 
 def test_an_animal_without_a_mask_has_no_damaged_regions() -> None:

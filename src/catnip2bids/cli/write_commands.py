@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -48,7 +50,9 @@ def demo(
     show_result(made.packaged)
     show_validation(made.valid)
     show_verification(made.verified)
-    print_line(f"in a viewer: catnip2bids view {shlex.quote(str(made.packaged.dataset))}")
+    is_elsewhere = Path(sys.argv[0]).name == "catnip2bids" and shutil.which("catnip2bids") is None
+    program = sys.argv[0] if is_elsewhere else "catnip2bids"  # in an environment that is not active
+    print_line(f"in a viewer: {shlex.join([program, 'view', str(made.packaged.dataset)])}")
     show_outputs(made.outputs)
     raise typer.Exit(0 if made.packaged.ok and made.valid.ok and made.verified.ok else 1)
 

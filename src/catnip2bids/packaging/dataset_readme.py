@@ -95,6 +95,7 @@ def _folders(counts: PurePosixPath) -> str:
             ),
             ("`sourcedata/catnip`", "small files of CATNIP, as they were"),
             ("`code/catnip2bids`", "the plan, the provenance of every file, and a sha256 of every plane"),
+            ("`docs/report`", "the report, if it was drawn: open `index.html` in a browser"),
         ],
     )
 
@@ -174,8 +175,8 @@ def _counting(provenance: Provenance) -> str:
         "A cell is a group of voxels that touch at a face or an edge, in which the fast radial symmetry transform of "
         "the image (`desc-FRST`) reaches the threshold, and that is neither too small nor too large (usually 9 to 900 "
         "voxels). A region counts it if more than half of its voxels have the label of the region, inside the "
-        "hemisphere mask: the atlas labels times `desc-hemispheremask`. CATNIP splits what is larger. Numbers of a "
-        "region are those of its own label, without the regions below it.\n\n"
+        "hemisphere mask: the atlas labels times `desc-hemispheremask`. CATNIP divides groups that are too large. "
+        "Numbers of a region are those of its own label, without the regions below it.\n\n"
         "`proven` is true where CATNIP's count could be repeated: its own list of cells, or a recount in the images, "
         f"has as many cells of the region{how_many}. Where it is false, trust the table of counts rather than that of "
         "cells. `catnip2bids verify . --counts` counts all cells again in the images. "

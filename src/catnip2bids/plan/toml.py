@@ -22,6 +22,7 @@ from catnip2bids.atomic_write import write_text
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.documents import MOST_JSON_BYTES
+from catnip2bids.enums import DEFAULT_STAIN
 from catnip2bids.errors import PlanError
 from catnip2bids.formatting import SHOWN, format_bytes, format_choices, format_shape
 from catnip2bids.paths import is_within, safe_file
@@ -244,12 +245,15 @@ def _run_toml(run: PlannedRun, scanned: Run | None) -> TomlTable:
     ):
         if not getattr(run, key):
             table[key].comment(hint)
+    if run.stain == DEFAULT_STAIN:
+        table["stain"].comment("the default: CATNIP does not record the stain, so check it")
     if run.voxel_size_um is not None:
         table.add("voxel_size_um", list(run.voxel_size_um))
     participant = tomlkit.inline_table()
     for key, value in run.participant.model_dump().items():
         participant.add(key, "" if value is None else value)
     table.add("participant", participant)
+    table["participant"].comment("species in Latin, age in weeks")
     entries = tomlkit.array()
     comments = _comments(scanned, run) if scanned else {}
     for entry in run.entries:

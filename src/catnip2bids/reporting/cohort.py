@@ -1,14 +1,15 @@
 """Compare groups of animals: cells and densities of each region, and of each region with everything below it.
 
 Invariant: an animal counts once, whatever the number of its samples: their cells and volumes are added up. What CATNIP
-excluded or nobody recorded is left out, and is never 0. Regions of different atlases with the same id stay separate.
-Nothing here is a test: there are means, standard deviations (n - 1) and differences.
+excluded or nobody recorded is left out, and is never 0. Sums are of the same regions in all animals: what CATNIP
+excluded in one is in no sum. Regions of different atlases with the same id stay separate. Nothing here is a test: there
+are means, standard deviations (n - 1) and differences.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -120,6 +121,7 @@ class Cohort:
     columns: tuple[str, ...]  # to group by, first those with more than one value
     animals: Points
     samples: Points
+    left_out: tuple[tuple[str, ...], ...]  # of each series: names of the regions that are in no sum
 
     def points(self, column: str) -> Points:
         """Return what is compared if a column groups it: only hemispheres need samples."""
@@ -173,6 +175,7 @@ class Cohort:
                 for row in self.rows
             ],
             "series": self.titles,
+            "left_out": self.left_out,
             "measures": MEASURES,
             "points": {column: list(self._points_json(column)) for column in self.columns},
             "sample_names": self.samples.names,
@@ -226,7 +229,8 @@ def read_cohort(samples: Sequence[Sample]) -> Cohort | None:
     series = sorted(
         {Series(sample.record.stain, found.threshold, found.corrected) for sample in counted for found in sample.counts}
     )
-    tables = [[_numbers_of(sample, one) for sample in counted] for one in series]
+    left_out = [_left_out(counted, one) for one in series]
+    tables = [[_numbers_of(sample, one, out) for sample in counted] for one, out in zip(series, left_out, strict=True)]
     occurring = {
         key
         for of_series in tables
@@ -248,15 +252,37 @@ def read_cohort(samples: Sequence[Sample]) -> Cohort | None:
         numbers[..., 1],
     )
     subjects = [f"sub-{sample.record.subject}" for sample in counted]
-    return Cohort(tuple(rows), tuple(series), tuple(columns), _pooled(of_samples, subjects), of_samples)
+    names = tuple(tuple(sorted(out)) for out in left_out)
+    return Cohort(tuple(rows), tuple(series), tuple(columns), _pooled(of_samples, subjects), of_samples, names)
 
 
-def _numbers_of(sample: Sample, series: Series) -> dict[RegionKey, tuple[float, float]]:
-    """Return cells and volume of each row that is known; without a corrected table nothing is damaged."""
-    wanted = [series.corrected, False]
+def _counts_of(sample: Sample, series: Series) -> Counts | None:
+    """Return the counts of a sample in a series; without a corrected table nothing is damaged."""
+    if sample.record.stain != series.stain:
+        return None
     found = {(counts.threshold, counts.corrected): counts for counts in sample.counts}
-    counts = next(filter(None, (found.get((series.threshold, corrected)) for corrected in wanted)), None)
-    if counts is None or sample.record.stain != series.stain:
+    return found.get((series.threshold, series.corrected)) or found.get((series.threshold, False))
+
+
+def _left_out(samples: Sequence[Sample], series: Series) -> set[str]:
+    """Return the names, without a side, of the regions whose cells are unknown in a sample that has others."""
+    found = ((sample, _counts_of(sample, series)) for sample in samples)
+    return {
+        _without_side(sample.region(index).name)
+        for sample, counts in found
+        if counts is not None and any(n is not None for n in counts.cells.values())
+        for index, n in counts.cells.items()
+        if n is None
+    }
+
+
+def _without_side(name: str) -> str:
+    return name.removeprefix("Left_").removeprefix("Right_")
+
+
+def _numbers_of(sample: Sample, series: Series, left_out: Collection[str]) -> dict[RegionKey, tuple[float, float]]:
+    """Return cells and volume of each row that is known; regions that are left out are in no sum."""
+    if (counts := _counts_of(sample, series)) is None:
         return {}
     pairs = {index: (n, counts.volumes_mm3.get(index)) for index, n in counts.cells.items()}
     numbers = {
@@ -264,8 +290,11 @@ def _numbers_of(sample: Sample, series: Series) -> dict[RegionKey, tuple[float, 
         for index, (n, volume) in pairs.items()
         if n is not None
     }
-    cells, volumes = np.array(list(numbers.values())).reshape(-1, 2).sum(axis=0).tolist()
-    everything = {_ALL_REGIONS: (cells, volumes)} if numbers else {}
+    is_out = {index: _without_side(sample.region(index).name) in left_out for index in pairs}
+    summed = [pair for key, pair in numbers.items() if not is_out[key.label]]
+    cells, volumes = np.array(summed).reshape(-1, 2).sum(axis=0).tolist()
+    everything = {_ALL_REGIONS: (cells, volumes)} if summed else {}
+    pairs |= {index: (None, None) for index, out in is_out.items() if out}
     above = set(sample.hierarchy.parents.values())
     sums = {
         RegionKey(True, sample.region(index).name, index): (float(total.cell_count), total.volume_mm3)

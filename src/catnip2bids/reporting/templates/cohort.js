@@ -2,7 +2,7 @@
 // Means and deviations are computed when the report is drawn; this script only shows them.
 "use strict";
 {
-  const { regions, series, measures, points, values, sample_names: sampleNames, comparisons, first, plots } = JSON.parse(document.getElementById("cohort-data").textContent);
+  const { regions, series, left_out: leftOut, measures, points, values, sample_names: sampleNames, comparisons, first, plots } = JSON.parse(document.getElementById("cohort-data").textContent);
   const element = id => document.getElementById(id);
   const [seriesChoice, columnChoice, measureChoice, kindChoice] = ["series", "column", "measure", "kinds"].map(element);
   const table = element("comparison"), dots = element("dots"), ranking = element("ranking");
@@ -47,6 +47,12 @@
     const value = means[high] - means[low];
     const share = known(found.shares[row]) ? ` (+${format(found.shares[row])} %)` : "";
     return { words: `${found.groups[high]} has ${format(value)} more than ${found.groups[low]}${share}`, text: value ? `${found.groups[high]} +${format(value)}${share}` : "none", value };
+  }
+
+  function leftOutText() {
+    const names = leftOut[Number(seriesChoice.value)], few = names.slice(0, 5).join(", ");
+    const more = names.length > 5 ? ` and ${names.length - 5} more` : "";
+    return names.length ? `Sums are without ${few}${more}, which CATNIP excluded as damaged in at least one animal.` : "";
   }
 
   // ---- the table
@@ -101,7 +107,8 @@
     const title = titleOf(region)[0].toUpperCase() + titleOf(region).slice(1);
     element("region-title").textContent = `${title}: ${measure} by ${column}`;
     element("region-text").textContent = `${title}, ${measure}: ${texts.join(", ")}${missing}. `
-      + (difference.value ? `On average ${difference.words}.` : "");
+      + (difference.value ? `On average ${difference.words}. ` : "")
+      + (region.is_sum || !chosenRow ? leftOutText() : "");
     dots.dataset.name = `${titleOf(region)} ${measure} by ${column}`;
     dots.hidden = !rows.length;
     for (const row of table.tBodies[0].rows) row.classList.toggle("chosen", Number(row.dataset.regions) === chosenRow);
