@@ -141,9 +141,13 @@ def test_gigabytes_of_zeros_behind_a_packed_table_are_not_read(tmp_path: Path) -
     path.write_bytes(gzip.compress(b"1\n"))
     os.truncate(path, 2**15)
     assert list(oversized(tmp_path, [(PurePosixPath(path.name), 9)])) == []
-    os.truncate(path, 2**33)
+    (tmp_path / "stored.tsv.gz").write_bytes(gzip.compress(bytes(2**20), 0))
+    assert list(oversized(tmp_path, [(PurePosixPath("stored.tsv.gz"), 9)])) == []
+    os.truncate(path, 2**30)
+    with path.open("ab") as file:
+        file.write(b"\1")
     [(_, what)] = oversized(tmp_path, [(PurePosixPath(path.name), 9)])
-    assert what == "cannot be read: it ends in more than 64 KiB of zeros"
+    assert what == "cannot be read: it has 128 KiB of zeros, which gzip never writes"
 
 
 def test_a_document_of_too_many_elements_is_not_parsed() -> None:

@@ -182,6 +182,9 @@ def test_checksums_that_were_changed_are_refused(dataset: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command(dataset: Path, cohort: Path) -> None:
+    before = state_of(dataset)
+    assert called("package", "-o", dataset, "--remove", "45925floxed", "--dry-run").returncode == 2
+    assert state_of(dataset) == before
     done = called("package", cohort, "-o", dataset, "--remove", "45925floxed")
     assert done.returncode == 0, done.stderr
     assert "sub-45925floxed: removed" in done.stderr

@@ -182,8 +182,10 @@ def test_gzip_may_have_several_members_and_zeros_behind(tmp_path: Path) -> None:
 
 def test_gigabytes_of_zeros_behind_are_not_read(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "image.nii.gz", some_image((4, 6, 5)))
-    os.truncate(path, 2**33)
-    assert "image.nii.gz: not a NIfTI file (it ends in more than 64 KiB of zeros)" in the_problem(inspect_nifti(path))
+    os.truncate(path, 2**30)
+    assert "image.nii.gz: not a NIfTI file (it has 128 KiB of zeros, which gzip never writes)" in the_problem(
+        inspect_nifti(path)
+    )
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (5, 6, 4, 2), (5, 6, 4, 1, 3)])

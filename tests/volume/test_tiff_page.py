@@ -440,7 +440,7 @@ def test_positions_that_are_no_whole_numbers_are_refused(
         file.seek(at + 2)
         file.write(number)
     problem = the_problem(inspect_stack(path))
-    assert problem == f"{path}: says where its strips are by numbers that cannot be; replace it by the original"
+    assert problem == f"{path}: states impossible positions or sizes of its strips; replace it by the original"
 
 
 def with_levels(path: Path, n_levels: int) -> Path:

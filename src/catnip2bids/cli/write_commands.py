@@ -134,6 +134,8 @@ def package(
     from catnip2bids.packaging import Settings
 
     if remove is not None:
+        if dry_run:
+            raise UsageError("--remove has no --dry-run; leave out one of them")
         _remove(dataset, remove, sources or [], draw=draw_report)
         return
     where = cluster_of(cluster, n_workers)

@@ -75,10 +75,11 @@ class BoundedMap:
     def map(self, work: Callable[[Item], Result], items: Iterable[Item], *, result_bytes: int = 0) -> Iterator[Result]:
         """Call a function for all items, some of them ahead, and yield the results in order.
 
-        Of results of `result_bytes` each, as many wait as fit beside the items, up to `_MOST_WAITING` a thread.
+        Of results of `result_bytes` each, as many wait on this machine as fit beside the items, up to `_MOST_WAITING` a
+        thread; results of a cluster wait as usual.
         """
         n_ahead = 2 * self.n_threads + 1
-        if result_bytes:
+        if result_bytes and self._own is not None:
             n_waiting = (self.free_bytes - self.n_threads * self.item_bytes) // result_bytes
             n_ahead = max(min(n_waiting, _MOST_WAITING * self.n_threads), 0) + self.n_threads
         if isinstance(self._own, ProcessPool):

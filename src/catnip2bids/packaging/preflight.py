@@ -103,7 +103,7 @@ def run_preflight(
     if given is None and default_um is None:
         raise UsageError(f"the voxel size is not known: {_WHERE_VOXEL_SIZES_ARE}")
     found = _scan(folders, dataset, resources, progress)
-    proposed = given or _with_earlier_slice_numbers(make_plan(found), provenance)
+    proposed = given or _with_earlier_slice_numbers(make_plan(found), provenance, dataset)
     matched = _with_voxel_sizes(match_plan(found, proposed), settings, default_um)
     labelled = _with_labels(matched, settings, progress)
     checked = [(run, check_redundancy(run, planned, provenance, resources, progress)) for run, planned in labelled]
@@ -149,7 +149,7 @@ def _about_dataset(
     return about.model_copy(update={"voxel_size_um": voxel_size_um})
 
 
-def _with_earlier_slice_numbers(plan: Plan, provenance: Provenance) -> Plan:
+def _with_earlier_slice_numbers(plan: Plan, provenance: Provenance, dataset: Path) -> Plan:
     """Put the slice numbers of the plan that the dataset was packaged with into a default plan."""
     for run in plan.runs:
         for key in (key for key, record in provenance.runs.items() if record.name == run.name):
@@ -161,7 +161,9 @@ def _with_earlier_slice_numbers(plan: Plan, provenance: Provenance) -> Plan:
                     entry.slice_number = earlier[entry.source].slice_number
                 except ValidationError as error:
                     what = error.errors()[0]["msg"].removeprefix("Value error, ")
-                    raise DatasetError(f"{PROVENANCE}: is damaged ({what}); bring it back from a copy") from error
+                    raise DatasetError(
+                        f"{dataset / PROVENANCE}: is damaged ({what}); bring it back from a copy"
+                    ) from error
     return plan
 
 

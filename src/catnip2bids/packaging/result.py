@@ -18,7 +18,7 @@ class Estimate:
 
     n_bytes_read: int  # of decoded pixels
     n_bytes_written: int  # to the dataset
-    n_files: int  # of all images
+    n_files: int  # of images and copies
     n_units: int  # units of work
     worker_bytes: int  # the least memory of a worker of one thread
     bytes_per_second: float  # decoded pixels that one thread of this machine converts

@@ -120,7 +120,7 @@ _TEXTS = {
     "run again",
     "AGE_89": "has an age of 89 or more, which matters for people only; ages of animals are in weeks",
     "ATLAS_DESCRIPTION_RECOMMENDED": "nothing describes this atlas; write its Name and License into "
-    "{atlas}_description.json beside this file, packaging again keeps it",
+    "{atlas}_description.json beside this file and package again, which keeps it",
     # the whole dataset
     "NO_AUTHORS": "names no authors; add them to the plan (dataset.authors) and package again",
     "TOO_FEW_AUTHORS": "names fewer than two authors; if somebody is missing, complete the plan (dataset.authors) and "

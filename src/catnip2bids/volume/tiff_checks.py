@@ -133,7 +133,7 @@ def _check_segments(page: tifffile.TiffPage, where: str) -> None:
     offsets, counts = np.asarray(page.dataoffsets), np.asarray(page.databytecounts)
     segments = "tiles" if page.is_tiled else "strips"
     if any(numbers.size and (numbers.dtype.kind not in "iu" or numbers.min() < 0) for numbers in (offsets, counts)):
-        raise SourceError(f"{where}says where its {segments} are by numbers that cannot be; replace it by the original")
+        raise SourceError(f"{where}states impossible positions or sizes of its {segments}; replace it by the original")
     ratio = _LARGEST_RATIO.get(COMPRESSION(page.compression))
     if ratio is None:
         _check_own_sizes(page, where)
