@@ -25,3 +25,8 @@ def without_waiting() -> Iterator[None]:
     versions = cache(installed_versions)
     with patch("catnip2bids.packaging.package_runs.installed_versions", versions), patch("os.fsync", os.fstat):
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the test that takes a minute begin first, so that no process waits for it in the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/test_fuzzed_datasets.py"))
