@@ -23,6 +23,10 @@ _ARGUMENTS = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
+    # but all else without it, which takes half the time
+    "--disable-accelerated-2d-canvas",
+    "--disable-gpu-compositing",
+    "--disable-gpu-rasterization",
 )
 
 _LOOK = """

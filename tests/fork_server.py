@@ -157,12 +157,6 @@ def _server(preload: str) -> _Server:
     return _Server(preload)
 
 
-@cache
-def preload_plots() -> None:
-    """Make the library for plots too, which takes seconds, for all programs from now on."""
-    _server("").ask({"makes_plots": True})
-
-
 def start(
     script: str,
     *arguments: object,
@@ -230,22 +224,13 @@ def _serve() -> dict[str, Any] | None:
     for line in sys.stdin:
         request = json.loads(line)
         answer: int | None = None
-        if "makes_plots" in request:
-            _make_plots()
-        elif "pid" in request:
+        if "pid" in request:
             answer = _exit_code(request["pid"])
         elif (answer := os.fork()) == 0:
             return dict(request)
         sys.stdout.write(f"{json.dumps(answer)}\n")
         sys.stdout.flush()
     return None
-
-
-def _make_plots() -> None:
-    from catnip2bids.reporting.vega import Vega
-
-    with Vega() as vega:
-        vega.library()
 
 
 def _exit_code(pid: int) -> int | None:

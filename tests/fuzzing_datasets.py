@@ -225,8 +225,8 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def fuzz(folder: Path, seconds: float, first_seed: int) -> Counter[str]:
-    """Change a dataset and do everything with it, for so long; returns how often commands ended how.
+def fuzz(folder: Path, seconds: float, most: int, first_seed: int) -> Counter[str]:
+    """Change a dataset and do everything with it, for so long or so often; returns how often commands ended how.
 
     Raises
     ------
@@ -235,7 +235,7 @@ def fuzz(folder: Path, seconds: float, first_seed: int) -> Counter[str]:
     """
     made, ends, told, number = make(folder / "made"), time.monotonic() + seconds, Counter[str](), first_seed
     failures: list[str] = []
-    while time.monotonic() < ends:
+    while time.monotonic() < ends and told["datasets"] < most:
 
         @seed(number)
         @settings(
@@ -263,6 +263,7 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--datasets", type=int, default=sys.maxsize, help="the most datasets, whatever the time")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--quick", action="store_true", help="leave out dandi and plots, which take longest")
     given_arguments = parser.parse_args()
@@ -270,7 +271,7 @@ def main() -> None:
         exec(LEAVE_OUT_DANDI + LEAVE_OUT_PLOTS)
     sys.stdout.write(f"first seed: {given_arguments.seed}\n")
     with tempfile.TemporaryDirectory() as folder:
-        told = fuzz(Path(folder), given_arguments.seconds, given_arguments.seed)
+        told = fuzz(Path(folder), given_arguments.seconds, given_arguments.datasets, given_arguments.seed)
     for what, n in sorted(told.items()):
         sys.stdout.write(f"{what}: {n}\n")
     peak = peak_bytes() // MIB

@@ -26,7 +26,7 @@ from catnip2bids.demo import write_atlas_table, write_cohort
 from catnip2bids.ome.levels import plan_levels
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
 from code_blocks import BLOCK, pattern_of
-from fork_server import LEAVE_OUT_PLOTS, WITHOUT_DANDI, preload_plots, start
+from fork_server import LEAVE_OUT_PLOTS, WITHOUT_DANDI, start
 
 REPO = Path(__file__).resolve().parents[1]
 DOCS = REPO / "docs"
@@ -56,8 +56,6 @@ SIZES_ON_OTHER_PAGES = {
     "(96, 320, 272)": "(12, 40, 36)",
     "(3, 320, 272)": "(3, 40, 36)",
 }
-WITH_PLOTS = ("README.md", "tutorial.md", "report.md")
-"""Pages on which reports are drawn with plots."""
 MADE_BY_THE_BUILD = "pictures/"
 MADE_BY_THE_PAGE = {
     "README.md": ["dataset"],
@@ -106,11 +104,6 @@ def test_commands_of_the_page_run_and_print_what_it_says(page: Path, workshop: P
         for name in MADE_BY_THE_PAGE.get(page.name, []):
             (folder / name).rename(tmp_path / name)
     whole_text, printed = page.read_text(encoding="utf-8"), ""
-    first_words = ""
-    if page.name not in WITH_PLOTS:
-        first_words = LEAVE_OUT_PLOTS
-    elif MAKES_MUCH.search(whole_text):
-        preload_plots()
     for size, small in (SIZES if page == TUTORIAL else SIZES_ON_OTHER_PAGES).items():
         assert page != TUTORIAL or size in whole_text
         whole_text = whole_text.replace(size, small)
@@ -122,7 +115,7 @@ def test_commands_of_the_page_run_and_print_what_it_says(page: Path, workshop: P
             check_plan(text, folder)
         else:
             printed = "".join(
-                run([first_words + script, *words], folder) for script, *words in commands(language, text)
+                run([LEAVE_OUT_PLOTS + script, *words], folder) for script, *words in commands(language, text)
             )
 
 

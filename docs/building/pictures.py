@@ -41,6 +41,10 @@ _ARGUMENTS = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
+    # but all else without it, which takes half the time
+    "--disable-accelerated-2d-canvas",
+    "--disable-gpu-compositing",
+    "--disable-gpu-rasterization",
 )
 _VIEWER_IS_READY = "window.viewer && viewer.layerManager.managedLayers.length > 0 && viewer.isReady()"
 _VIEWER_TIMEOUT_MS = 120_000

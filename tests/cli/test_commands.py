@@ -23,7 +23,7 @@ from catnip2bids import scan
 from catnip2bids.bids.schema import bids_version
 from catnip2bids.demo import write_atlas_table, write_cohort
 from catnip2bids.versions import versions
-from fork_server import LEAVE_OUT_PLOTS, WITHOUT_DANDI, command, start
+from fork_server import command
 from in_process import called, no_dandi, no_validators
 from made_up import some_image, write_slices
 from runs import (
@@ -409,11 +409,11 @@ def test_the_command_line_and_the_api_make_the_same(cohort: Path, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_validators")
 def test_the_demo_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a smaller cohort than the demo makes up; only the first one asks the validators, but not dandi."""
+    """With a smaller cohort than the demo makes up, and without validators, which `make demo` asks."""
     monkeypatch.setattr("catnip2bids.reporting.vega.Vega._ask", lambda *_: None)
     write_cohort(tmp_path / "demo/cohort", shape=SHAPE)
     write_atlas_table(tmp_path / "demo/atlas_info.txt")
-    first = start(f"{LEAVE_OUT_PLOTS}{WITHOUT_DANDI}", "demo", tmp_path / "demo").finished(170)
+    first = called("demo", tmp_path / "demo")
     assert first.returncode == 0, first.stderr
     assert not first.stdout
     assert "look at" in first.stderr

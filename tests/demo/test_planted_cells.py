@@ -141,9 +141,8 @@ def test_a_cell_that_the_box_of_its_region_cuts_counts(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", SEEDS)
-def test_cells_of_the_demo_are_those_of_the_rule(seed: int) -> None:
-    _, segmentation, labels, cells = brain(seed)
+def test_cells_of_the_demo_are_those_of_the_rule() -> None:
+    _, segmentation, labels, cells = brain(SEEDS[0])  # small brains have the other seed
     expected = cells_of(segmentation, labels, DOWNSAMPLING, divide)
     assert cells.labels.tolist() == [label for label, _ in expected]
     assert cells.voxels.tolist() == [list(voxel) for _, voxels in expected for voxel in voxels]

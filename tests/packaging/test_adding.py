@@ -109,9 +109,7 @@ def ko_only(made: Path, tmp_path: Path) -> Path:
     "order",
     [
         ["FLOX", "WT", "KO"],
-        pytest.param(["KO", "FLOX", "WT"], marks=pytest.mark.slow),
-        pytest.param(["WT", KO, "FLOX"], marks=pytest.mark.slow),
-        pytest.param([KO, TODAY, FLOX], marks=pytest.mark.slow),
+        pytest.param([TODAY, KO, "FLOX"], marks=pytest.mark.slow),
     ],
 )
 def test_animals_one_by_one_are_the_same_as_all_at_once(
@@ -124,11 +122,8 @@ def test_animals_one_by_one_are_the_same_as_all_at_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sources", [[KO, TODAY, FLOX], pytest.param(["WT", "KO", "FLOX"], marks=pytest.mark.slow)])
-def test_runs_or_folders_given_together_are_the_same_too(
-    cohort: Path, at_once: Path, tmp_path: Path, sources: list[str]
-) -> None:
-    assert package([cohort / name for name in sources], tmp_path / "out", settings()).ok
+def test_runs_and_folders_given_together_are_the_same_too(cohort: Path, at_once: Path, tmp_path: Path) -> None:
+    assert package([cohort / name for name in ("WT", KO, FLOX)], tmp_path / "out", settings()).ok
     assert_same(tmp_path / "out", at_once)
 
 
@@ -179,14 +174,7 @@ class _Stop(Progress):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "error",
-    [
-        KeyboardInterrupt(),
-        pytest.param(RuntimeError("a bug"), marks=pytest.mark.slow),
-        pytest.param(MemoryError(), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()])
 def test_an_exception_in_the_middle_of_an_image_leaves_no_half_image(
     cohort: Path, at_once: Path, tmp_path: Path, error: BaseException
 ) -> None:

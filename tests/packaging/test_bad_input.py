@@ -245,6 +245,8 @@ def names(damages: Sequence[tuple[Callable[[Path], str], str]]) -> list[str]:
 
 FAST = (gap, stack_of_text, labels_that_are_no_numbers, garbled_pixels)
 """Damages of each kind: in a series, in a stack, in values, and one that only decoding shows."""
+SLOW = (cut_in_the_middle, directories_in_a_circle, no_slices, a_broken_link, labels_too_large_for_floats)
+"""More, of which the messages come from elsewhere; packaging does the same with all that the scan says."""
 
 
 @pytest.mark.parametrize(
@@ -252,6 +254,7 @@ FAST = (gap, stack_of_text, labels_that_are_no_numbers, garbled_pixels)
     [
         pytest.param(damage, lost, id=damage.__name__, marks=() if damage in FAST else pytest.mark.slow)
         for damage, lost in DAMAGES
+        if damage in FAST + SLOW
     ],
 )
 def test_the_component_is_named_and_skipped_and_the_rest_is_packaged(

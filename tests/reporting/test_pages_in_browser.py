@@ -77,14 +77,7 @@ def colors_of(page: Page, canvas: str) -> Any:
         return np.asarray(picture.convert("RGBA"))
 
 
-@pytest.mark.parametrize(
-    ("window", "dark"),
-    [
-        (DESKTOP, False),
-        pytest.param(DESKTOP, True, marks=pytest.mark.slow),
-        pytest.param(PHONE, False, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("window", "dark"), [(DESKTOP, False), pytest.param(PHONE, True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["index", KO_PREFIX])
 def test_pages_open_without_trouble(
     browser: Browser, dataset: Path, name: str, window: tuple[int, int], dark: bool
@@ -169,7 +162,7 @@ def test_the_region_under_the_pointer_is_the_one_of_the_labels(
     assert box is not None
     height, width = labels.shape
     tried = 0
-    for value in np.unique(labels)[1:]:
+    for value in np.unique(labels)[1::3]:  # each move of the mouse draws a slice
         rows, columns = np.nonzero(labels == value)
         for place in {0, len(rows) // 2, len(rows) - 1}:
             x, y = (columns[place] + 0.5) / width, (rows[place] + 0.5) / height
