@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from browser import DESKTOP, needs_browser
+from browser import needs_browser
 from browsing import Trouble, browser, browsing
 from catnip2bids import share
 from catnip2bids.bids.cell_tables import read_cells
@@ -24,6 +24,9 @@ __all__ = ["browser", "cohort", "dataset"]
 
 pytestmark = [needs_browser, needs_nginx, pytest.mark.slow]
 
+_WINDOW = (800, 600)
+"""Small, since a processor draws what a graphics card would."""
+
 
 @pytest.fixture(scope="module")
 def opened(
@@ -35,7 +38,7 @@ def opened(
     with (
         nginx(published, folder) as url,
         neuroglancer_client() as client,
-        browsing(browser, DESKTOP) as (page, trouble),
+        browsing(browser, _WINDOW) as (page, trouble),
     ):
         shared = share(published, url, client=client)
         page.goto(shared.links[0].link)

@@ -38,8 +38,10 @@ def page(browser: Browser) -> Iterator[tuple[Page, Trouble]]:
         yield opened
 
 
-@pytest.mark.parametrize("window", [DESKTOP, PHONE])
-@pytest.mark.parametrize("address", ["", "report/index.html", f"report/{KO}.html"])
+@pytest.mark.parametrize(
+    ("address", "window"),
+    [("", DESKTOP), ("", PHONE), ("report/index.html", DESKTOP), (f"report/{KO}.html", PHONE)],
+)
 def test_pages_open_without_trouble(browser: Browser, viewing: Viewing, address: str, window: tuple[int, int]) -> None:
     with browsing(browser, window) as (page, trouble):
         page.goto(f"{viewing.list_url}{address}", wait_until="networkidle")

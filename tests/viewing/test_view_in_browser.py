@@ -232,12 +232,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class Tour:
-    """What was seen of all layers of all scenes, and what went wrong meanwhile.
+    """What was seen of all layers of scenes, and what went wrong meanwhile.
 
     Attributes
     ----------
     root
         Address of the list of scenes.
+    n_layers
+        How many images the samples of the scenes have.
     readings
         One for each layer, where it is not 0.
     images
@@ -247,6 +249,7 @@ class Tour:
     """
 
     root: str
+    n_layers: int
     readings: list[Reading]
     images: dict[str, Path]
     trouble: Trouble
@@ -272,12 +275,15 @@ class Tour:
         return False
 
 
-@pytest.fixture(scope="module", params=["dataset", "tiff_dataset"])
+@pytest.fixture(scope="module", params=[("dataset", 0), ("tiff_dataset", 2)], ids=["ome-zarr", "ome-tiff"])
 def tour(request: pytest.FixtureRequest, browser: Browser, cohort: Path) -> Tour:
-    dataset: Path = request.getfixturevalue(request.param)
+    """All scenes of OME-Zarr, and those of the second animal of OME-TIFF."""
+    name, first = request.param
+    dataset: Path = request.getfixturevalue(name)
     runs, readings, images = read_provenance(dataset).runs, [], {}
     with viewer(browser, dataset, _TOUR_WINDOW) as (viewing, page, trouble):
-        for number, scene in enumerate(viewing.scenes):
+        scenes = dict(enumerate(viewing.scenes[first:], first))
+        for number, scene in scenes.items():
             page.goto(f"{viewing.list_url}v/{number}")
             page.wait_for_function(READY, timeout=SECONDS)
             page.evaluate(SHOW, "image")
@@ -291,7 +297,8 @@ def tour(request: pytest.FixtureRequest, browser: Browser, cohort: Path) -> Tour
                 voxel = tuple(np.argwhere(truth)[np.count_nonzero(truth) // 2].tolist())
                 expected = truth[voxel]
                 readings.append(Reading(layer.name, voxel, expected, shown_at(page, layer.name, voxel, expected)))
-        return Tour(viewing.list_url, readings, images, trouble)
+        n_layers = sum(len(runs[sample].images) for sample in {scene.sample for scene in scenes.values()})
+        return Tour(viewing.list_url, n_layers, readings, images, trouble)
 
 
 def shown_at(page: Page, layer: str, voxel: tuple[int, ...], expected: np.generic) -> tuple[tuple[int, ...], str]:
@@ -312,7 +319,7 @@ def is_value(text: str, expected: np.generic) -> bool:
 
 @pytest.mark.slow
 def test_all_layers_of_all_scenes_have_the_values_of_the_source(tour: Tour) -> None:
-    assert len(tour.readings) == 20
+    assert len(tour.readings) == tour.n_layers > 10
     assert all(reading.expected != 0 for reading in tour.readings)
     wrong = [
         reading
