@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -30,3 +31,9 @@ def without_waiting() -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the test that takes a minute begin first, so that no process waits for it in the end."""
     items.sort(key=lambda item: not item.nodeid.startswith("tests/test_fuzzed_datasets.py"))
+
+
+def pytest_collection_finish() -> None:
+    """Look no more through what was imported and collected when garbage is: it stays to the end."""
+    gc.collect()
+    gc.freeze()
