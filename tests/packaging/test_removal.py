@@ -130,6 +130,26 @@ def test_it_can_come_back(dataset: Path, cohort: Path) -> None:
     assert verify(dataset).ok
 
 
+@pytest.mark.usefixtures("no_dandi")
+def test_what_a_person_wrote_about_an_atlas_moves_when_its_table_goes(tmp_path: Path, cohort: Path) -> None:
+    dataset, described = tmp_path / "dataset", "atlas-CATNIPx2_description.json"
+    for name, animal in (("A", KO), ("B", FLOX)):
+        table = tmp_path / f"{name}.tsv"
+        table.write_text("index\tname\n" + "".join(f"{index}\t{name}{index}\n" for index in range(1, 6)))
+        assert package([cohort / animal], dataset, settings(atlas_table=table)).ok
+    text = '{"Name": "Atlas B", "License": "CC0"}\n'
+    (dataset / "derivatives/catnip" / described).write_text(text)
+    (dataset / "code" / described).write_text("{}")
+    removed = remove_animal(dataset, "45925floxed")
+    assert removed.warnings == (
+        f"derivatives/catnip/{described}: moved to code/atlas-CATNIPx2_description-2.json, because BIDS allows it only "
+        "beside atlas-CATNIPx2_dseg.tsv",
+    )
+    assert (dataset / "code/atlas-CATNIPx2_description-2.json").read_text() == text
+    assert validate(dataset).ok
+    assert verify(dataset).ok
+
+
 def test_an_unknown_or_an_only_animal_is_refused(tmp_path: Path, cohort: Path) -> None:
     package([cohort / KO], tmp_path / "dataset", settings())
     before = state_of(tmp_path / "dataset")

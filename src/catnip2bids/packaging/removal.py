@@ -84,7 +84,8 @@ def remove_animal(
         provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
         provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
         _remove_files(dataset, provenance, subject, removed, log)
-        _remove_records(dataset, provenance, subject)
+        for message in _remove_records(dataset, provenance, subject):
+            log.warning(message)
         for path in log.removed:
             progress.note(f"{path}: removed")
         of_others = {file: sha256 for file, sha256 in checksums.items() if not _is_of(file, f"sub-{subject}")}
@@ -127,15 +128,19 @@ def _atlas_files(runs: Iterable[RunRecord]) -> set[PurePosixPath]:
     return tables | {table.with_suffix(".json") for table in tables}
 
 
-def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> None:
-    """Remove the animal from tables and plan, save provenance, and update the files that are made from them."""
+def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> list[str]:
+    """Remove the animal from tables and plan, save provenance, and update the files that are made from them.
+
+    Returns what a person should know.
+    """
     for path in _TABLES:
         remove_rows(dataset, path, "participant_id", {f"sub-{subject}"})
     about = _remove_from_plan(dataset, subject)
     naming = Naming(provenance.settings.get("naming", Naming.BIDS))
-    Metadata(dataset, about, explicit=False, naming=naming, provenance=provenance).write()
+    messages = Metadata(dataset, about, explicit=False, naming=naming, provenance=provenance).write()
     add_to_history(provenance, f"catnip2bids package -o {dataset.resolve().name} --remove {subject}")
     provenance.save(dataset)
+    return messages
 
 
 def _remove_from_plan(dataset: Path, subject: str) -> AboutDataset:
