@@ -179,6 +179,43 @@ def test_a_removal_that_was_killed_goes_on(dataset: Path, tmp_path: Path, monkey
     assert dataset_files(dataset).keys() == dataset_files(tmp_path / "other").keys()
 
 
+def test_a_removal_that_was_killed_while_the_report_was_drawn_goes_on(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report(dataset, verification=verify(dataset))
+    pages = dataset / "docs/report"
+    assert "45925floxed" in (pages / "verification.json").read_text()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("catnip2bids.packaging.removal.draw_report", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove_animal(dataset, "45925floxed")
+    assert not (pages / "verification.json").exists()
+    assert not (pages / "index.html").exists()
+    n_commands = len(read_provenance(dataset).history)
+    assert remove_animal(dataset, "sub-45925floxed").report == pages / "index.html"
+    assert not [path for path in pages.iterdir() if b"45925floxed" in path.read_bytes()]
+    assert len(read_provenance(dataset).history) == n_commands
+    assert verify(dataset).ok
+
+
+def test_a_removal_that_was_killed_before_the_checksums_were_written_goes_on(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("catnip2bids.packaging.removal.write_checksums", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove_animal(dataset, "45925floxed", report=False)
+    assert remove_animal(dataset, "45925floxed", report=False).ok
+    assert verify(dataset).ok
+
+
 def test_an_error_after_the_first_deletion_is_not_called_a_refusal(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,5 +246,6 @@ def test_the_command(dataset: Path, cohort: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "sub-45925floxed: removed" in done.stderr
     assert done.stderr.splitlines()[-1] == f"{dataset}: sub-45925floxed removed"
-    assert called("package", "-o", dataset, "--remove", "45925floxed").returncode == 2
+    assert called("package", "-o", dataset, "--remove", "45925floxed").returncode == 0
+    assert called("package", "-o", dataset, "--remove", "45925").returncode == 2
     assert called("package", "-o", dataset).returncode == 2

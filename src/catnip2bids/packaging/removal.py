@@ -1,6 +1,7 @@
 """Remove an animal from a dataset, so that the remaining dataset is valid and verifies.
 
-Invariant: files are removed before their records in provenance, so that a removal that was killed can be repeated.
+Invariant: files are removed before their records in provenance, so that a removal that was killed can be repeated. One
+that was killed later is the last command of the history; repeated, it does what comes after.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ _TABLES = (PurePosixPath(PARTICIPANTS), PurePosixPath("samples.tsv"), DERIVATIVE
 def remove_animal(
     dataset: Path | str, label: str, progress: Progress | None = None, *, report: bool = True
 ) -> PackageResult:
-    """Remove an animal from a dataset: its images, tables, copies, provenance and pages of the report.
+    """Remove an animal from a dataset: its images, tables, copies and provenance, and reports and results that name it.
+
+    After an interruption, call it again.
 
     Parameters
     ----------
@@ -66,11 +69,7 @@ def remove_animal(
     provenance = provenance_of(dataset)
     refuse_unwritable(dataset)
     subject = label.removeprefix("sub-")
-    subjects = sorted({run.subject for run in provenance.runs.values()})
-    if subject not in subjects:
-        raise UsageError(f"{dataset}: has no animal {label!r}; it has {format_list(subjects)}")
-    if len(subjects) == 1:
-        raise UsageError(f"{dataset}: {subject} is its only animal; delete the whole folder instead")
+    _refuse_removal(dataset, provenance, subject)
     check_existing(dataset, ())
     check_checksums(dataset, provenance)
     log = PackageLog(dataset, progress)
@@ -83,7 +82,9 @@ def remove_animal(
         removed = {key: run for key, run in provenance.runs.items() if run.subject == subject}
         provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
         provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
-        _remove_files(dataset, provenance, subject, removed, log)
+        if removed:
+            _remove_files(dataset, provenance, subject, removed, log)
+            add_to_history(provenance, f"catnip2bids package -o {dataset.resolve().name} --remove {subject}")
         for message in _remove_records(dataset, provenance, subject):
             log.warning(message)
         for path in log.removed:
@@ -95,6 +96,16 @@ def remove_animal(
     return log.result()
 
 
+def _refuse_removal(dataset: Path, provenance: Provenance, subject: str) -> None:
+    """Refuse an animal that the dataset does not have, unless the last command removed it, and its only animal."""
+    subjects = sorted({run.subject for run in provenance.runs.values()})
+    was_last = bool(provenance.history) and provenance.history[-1].command.endswith(f" --remove {subject}")
+    if subject not in subjects and not was_last:
+        raise UsageError(f"{dataset}: has no animal {subject!r}; it has {format_list(subjects)}")
+    if subjects == [subject]:
+        raise UsageError(f"{dataset}: {subject} is its only animal; delete the whole folder instead")
+
+
 def _is_of(file: str, name: str) -> bool:
     """Tell by its path whether a file belongs to a subject."""
     return any(part == name or part.startswith(f"{name}_") for part in PurePosixPath(file).parts)
@@ -103,7 +114,7 @@ def _is_of(file: str, name: str) -> bool:
 def _remove_files(
     dataset: Path, kept: Provenance, subject: str, removed: Mapping[str, RunRecord], log: PackageLog
 ) -> None:
-    """Remove all files of the animal, and the tables of atlases that no other run has."""
+    """Remove all files of the animal, the tables of atlases that no other run has, and reports that name it."""
     for run in removed.values():
         for image in map(PurePosixPath, run.images):
             remove_image(dataset, image)
@@ -116,6 +127,8 @@ def _remove_files(
         if (dataset / path).exists():
             remove(safe_path(dataset, path))
             log.removed.append(path)
+    for name in ("index.html", "validation.json", "verification.json"):
+        remove(safe_path(dataset, REPORT / name))
     log.removed += remove_shared(dataset, removed)
 
 
@@ -138,7 +151,6 @@ def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> list
     about = _remove_from_plan(dataset, subject)
     naming = Naming(provenance.settings.get("naming", Naming.BIDS))
     messages = Metadata(dataset, about, explicit=False, naming=naming, provenance=provenance).write()
-    add_to_history(provenance, f"catnip2bids package -o {dataset.resolve().name} --remove {subject}")
     provenance.save(dataset)
     return messages
 
