@@ -237,12 +237,27 @@ def test_checksums_that_were_changed_are_refused(dataset: Path) -> None:
     assert state_of(dataset) == before
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("--dry-run",), "--dry-run"),
+        (("SOURCE", "--plan", "plan.toml"), "SOURCE, --plan"),
+        (("--stain", "cFos", "--voxel-size", "3.7", "3.7", "5"), "--voxel-size, --stain"),
+    ],
+)
+def test_options_that_mean_nothing_beside_it_are_refused(both: Path, given: tuple[str, ...], named: str) -> None:
+    before = state_of(both)
+    done = called("package", "-o", both, "--remove", "45925floxed", *given)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: --remove packages nothing; leave out {named}, or --remove\n",
+    )
+    assert state_of(both) == before
+
+
 @pytest.mark.slow
-def test_the_command(dataset: Path, cohort: Path) -> None:
-    before = state_of(dataset)
-    assert called("package", "-o", dataset, "--remove", "45925floxed", "--dry-run").returncode == 2
-    assert state_of(dataset) == before
-    done = called("package", cohort, "-o", dataset, "--remove", "45925floxed")
+def test_the_command(dataset: Path) -> None:
+    done = called("package", "-o", dataset, "--remove", "45925floxed", "--jobs", "1", "--memory", "2GiB")
     assert done.returncode == 0, done.stderr
     assert "sub-45925floxed: removed" in done.stderr
     assert done.stderr.splitlines()[-1] == f"{dataset}: sub-45925floxed removed"

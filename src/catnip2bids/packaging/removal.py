@@ -35,7 +35,13 @@ _TABLES = (PurePosixPath(PARTICIPANTS), PurePosixPath("samples.tsv"), DERIVATIVE
 
 
 def remove_animal(
-    dataset: Path | str, label: str, progress: Progress | None = None, *, report: bool = True
+    dataset: Path | str,
+    label: str,
+    progress: Progress | None = None,
+    *,
+    report: bool = True,
+    jobs: int | None = None,
+    memory_bytes: int | None = None,
 ) -> PackageResult:
     """Remove an animal from a dataset: its images, tables, copies and provenance, and reports and results that name it.
 
@@ -51,11 +57,13 @@ def remove_animal(
         Receives notes of removed files.
     report
         Whether the report is drawn at the end.
+    jobs, memory_bytes
+        Processors and memory for drawing it; see `Settings`.
 
     Raises
     ------
     UsageError
-        If the dataset does not have the animal, or no other one.
+        If the dataset does not have the animal, or no other one, or an option is invalid.
     DatasetError
         If it is not a dataset of this program, a file cannot be read, or the folder is read-only.
 
@@ -65,6 +73,7 @@ def remove_animal(
     True
     """
     dataset, progress = Path(dataset), progress or Progress()
+    settings = Settings(report=report, jobs=jobs, memory_bytes=memory_bytes)
     refuse_foreign(dataset)
     provenance = provenance_of(dataset)
     refuse_unwritable(dataset)
@@ -91,8 +100,8 @@ def remove_animal(
             progress.note(f"{path}: removed")
         of_others = {file: sha256 for file, sha256 in checksums.items() if not _is_of(file, f"sub-{subject}")}
         write_checksums(dataset, of_others, [])
-    if report:
-        draw_report(log, Settings())
+    if settings.report:
+        draw_report(log, settings)
     return log.result()
 
 
