@@ -255,7 +255,9 @@ def test_the_rat_atlas_means_a_rat(tmp_path: Path) -> None:
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
-_ENTRIES = st.lists(st.builds(PlannedEntry, source=_TEXT, action=st.sampled_from(Action), reason=_TEXT), max_size=4)
+_ENTRIES = st.lists(
+    st.builds(PlannedEntry, source=_TEXT, action=st.sampled_from(Action), reason=_TEXT.filter(str.strip)), max_size=4
+)
 _VALUES = st.one_of(_TEXT, st.integers(-(2**53), 2**53), st.booleans(), st.floats(allow_nan=False, width=32))
 
 
@@ -442,7 +444,7 @@ authors = []
 name = "one"
 stain = "cFos"
 entries = [
-    {source = "640_N4", action = "convert", reason = ""},
+    {source = "640_N4", action = "convert", reason = "raw"},
 ]
 
 [[run]]
@@ -450,7 +452,7 @@ name = "two"
 stain = "cFos"
 participant = {sex = "F", age = ""}
 entries = [
-    {source = "640_N4", action = "convert", reason = ""}, # beside "640_FRST"
+    {source = "640_N4", action = "convert", reason = "raw"}, # beside "640_FRST"
     {source = "640_FRST", action = "convert", reason = "source = 640_N4"},
 ]
 """
@@ -465,6 +467,7 @@ entries = [
         (18, 'source = "640_N4", ', "", "line 18:", ["has no source"]),
         (10, 'source = "640_N4"', "source = 3", "line 10:", ["source must be a text"]),
         (10, "reason", "raeson", "line 10, 640_N4", ["'raeson'", "source, action, reason, slice_number or by_pixels"]),
+        (10, '"raw"', '" "', "line 10, 640_N4:", ["reason is empty; say why"]),
         (15, "stain", "stian", "line 15, two", ["'stian'", "stain"]),
         (16, 'age = ""', 'age = "old"', "line 16, two", ["age must be a number, not 'old'"]),
         (2, "[]", "3", "line 2:", ["authors must be a list"]),
@@ -491,7 +494,7 @@ def test_a_mistake_in_a_plan_is_told_with_its_line_its_entry_and_what_is_possibl
 
 
 def test_all_mistakes_of_a_plan_are_counted_and_the_first_ones_told(tmp_path: Path) -> None:
-    entries = "".join(f'{{source = "e{number}", action = "no", reason = ""}},\n' for number in range(30))
+    entries = "".join(f'{{source = "e{number}", action = "no", reason = "x"}},\n' for number in range(30))
     (tmp_path / "plan.toml").write_text(f'[[run]]\nname = "x"\nentries = [\n{entries}]', encoding="utf-8")
     with pytest.raises(PlanError, match="and 22 more") as caught:
         read_plan(tmp_path / "plan.toml")

@@ -309,7 +309,7 @@ def _what(details: ErrorDetails) -> str:
             return f"the key {key!r} is unknown; use {format_choices(_keys(location))}"
         case "missing":
             return f"has no {key}; add {key} = ..."
-        case "own_field":
+        case "own_field" | "no_reason":
             return details["msg"]
         case kind if kind in _WANTED:
             return f"{key} must be {_WANTED[kind]}, not {value!r}"
