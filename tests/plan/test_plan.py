@@ -478,6 +478,13 @@ entries = [
         (4, "[dataset.acquisition]", "description = {BIDSVersion = ''}", "line 4:", ["catnip2bids writes it"]),
         (1, "dataset", "datast", "line 1:", ["'datast'", "dataset or run"]),
         (9, "[", "", "line 9:", ["TOML"]),
+        (7, '"one"', "Brain 1", "line 7:", ["the value of name is not valid TOML; put text in quotes"]),
+        (7, '"one"', "M01 # the first", "line 7:", ["the value of name is not valid TOML; put text in quotes"]),
+        (7, '"one"', "45670ko", "line 7:", ["the value of name is not valid TOML; put text in quotes"]),
+        (7, '"one"', "", "line 7:", ["put text in quotes"]),
+        (7, '"one"', "45670", "line 7:", ["name must be a text in quotes, not 45670"]),
+        (16, '"F"', "Mus musculus", "line 16:", ["the value of sex is not valid TOML; put text in quotes"]),
+        (2, "[]", "[A. Person]", "line 2:", ["put text in quotes"]),
     ],
 )
 def test_a_mistake_in_a_plan_is_told_with_its_line_its_entry_and_what_is_possible(
@@ -491,6 +498,36 @@ def test_a_mistake_in_a_plan_is_told_with_its_line_its_entry_and_what_is_possibl
         read_plan(tmp_path / "plan.toml")
     assert f"plan.toml, {where}" in str(caught.value)
     assert all(text in str(caught.value) for text in named)
+
+
+def test_empty_labels_are_told_with_their_lines(tmp_path: Path) -> None:
+    names = ("640_2026-05-02_09-12-33", "640_2026-05-03_09-12-33")
+    for name in names:
+        write_l0(tmp_path / "source", name, only=RAW)
+    plan = tmp_path / "plan.toml"
+    write_plan(make_plan(scan([tmp_path / "source"])), plan)
+    written = [line for line in plan.read_text(encoding="utf-8").splitlines() if not line.startswith("sample")]
+    plan.write_text("\n".join(written), encoding="utf-8")
+    first, second = (number for number, line in enumerate(written, 1) if line.startswith("subject = "))
+    runs = [number for number, line in enumerate(written, 1) if line == "[[run]]"]
+    with pytest.raises(UsageError) as caught:
+        package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+    samples = "sample is empty; fill in: LeftHemisphere, RightHemisphere, WholeBrain"
+    assert caught.value.args == (
+        f"{plan}, line {first}, {names[0]}: subject is empty; fill in: letters and digits",
+        f"{plan}, line {runs[0]}, {names[0]}: {samples}",
+        f"{plan}, line {second}, {names[1]}: subject is empty; fill in: letters and digits",
+        f"{plan}, line {runs[1]}, {names[1]}: {samples}",
+    )
+    with pytest.raises(UsageError, match=f"line {first}, {names[0]}: subject is empty; .*, or give --subject"):
+        package([tmp_path / "source" / names[0]], tmp_path / "out", settings(sample="LH"), _first_run_of(plan))
+    assert not (tmp_path / "out").exists()
+
+
+def _first_run_of(plan: Path) -> Path:
+    head, run, *_ = plan.read_text(encoding="utf-8").split("[[run]]")
+    plan.write_text(f"{head}[[run]]{run}", encoding="utf-8")
+    return plan
 
 
 def test_all_mistakes_of_a_plan_are_counted_and_the_first_ones_told(tmp_path: Path) -> None:

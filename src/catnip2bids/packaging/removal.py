@@ -87,19 +87,7 @@ def remove_animal(
         locked_if_unchanged(dataset, provenance),
         raising_exit_code_1(),  # nothing is refused after this
     ):
-        checksums = set_checksums_aside(dataset)
-        removed = {key: run for key, run in provenance.runs.items() if run.subject == subject}
-        provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
-        provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
-        if removed:
-            _remove_files(dataset, provenance, subject, removed, log)
-            add_to_history(provenance, f"catnip2bids package -o {dataset.resolve().name} --remove {subject}")
-        for message in _remove_records(dataset, provenance, subject):
-            log.warning(message)
-        for path in log.removed:
-            progress.note(f"{path}: removed")
-        of_others = {file: sha256 for file, sha256 in checksums.items() if not _is_of(file, f"sub-{subject}")}
-        write_checksums(dataset, of_others, [])
+        _remove(dataset, provenance, subject, log)
     if settings.report:
         draw_report(log, settings)
     return log.result()
@@ -113,6 +101,23 @@ def _refuse_removal(dataset: Path, provenance: Provenance, subject: str) -> None
         raise UsageError(f"{dataset}: has no animal {subject!r}; it has {format_list(subjects)}")
     if subjects == [subject]:
         raise UsageError(f"{dataset}: {subject} is its only animal; delete the whole folder instead")
+
+
+def _remove(dataset: Path, provenance: Provenance, subject: str, log: PackageLog) -> None:
+    """Remove the animal, or finish its removal if provenance does not have it any more."""
+    checksums = set_checksums_aside(dataset)
+    removed = {key: run for key, run in provenance.runs.items() if run.subject == subject}
+    provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
+    provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
+    if removed:
+        _remove_files(dataset, provenance, subject, removed, log)
+        add_to_history(provenance, f"catnip2bids package -o {dataset.resolve().name} --remove {subject}")
+    for message in _remove_records(dataset, provenance, subject):
+        log.warning(message)
+    for path in log.removed:
+        log.progress.note(f"{path}: removed")
+    of_others = {file: sha256 for file, sha256 in checksums.items() if not _is_of(file, f"sub-{subject}")}
+    write_checksums(dataset, of_others, [])
 
 
 def _is_of(file: str, name: str) -> bool:
