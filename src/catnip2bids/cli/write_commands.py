@@ -272,6 +272,9 @@ def convert(
 def restore(
     dataset: options.Packaged,
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to, new or empty.")],
+    subject: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Restore only this animal, such as 45670ko (default: all).")
+    ] = None,
     jobs: options.Jobs = None,
     memory: options.Memory = None,
 ) -> None:
@@ -285,6 +288,6 @@ def restore(
 
     memory_bytes = bytes_of(memory)
     with JobProgress("restoring") as progress:
-        restored = restore_dataset(dataset, folder, progress, jobs=jobs, memory_bytes=memory_bytes)
+        restored = restore_dataset(dataset, folder, progress, subject=subject, jobs=jobs, memory_bytes=memory_bytes)
     show_restoration(restored)
     raise typer.Exit(0 if restored.ok else 1)
