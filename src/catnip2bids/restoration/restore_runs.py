@@ -111,7 +111,7 @@ def restore(
     subject
         The only animal to restore, such as ``45670ko``; all by default.
     jobs, memory_bytes
-        Processors, and the most memory that the whole process may hold; by default all, and a quarter, at most 8 GiB.
+        Processors, and memory of the whole process; by default all, and a quarter of the machine's, at most 8 GiB.
 
     Raises
     ------
