@@ -122,16 +122,15 @@ def padded_index(places: Integers, shape: Zyx) -> Integers:
 
 def _touching(border: Border, shape: Zyx) -> npt.NDArray[np.int64]:
     """Return the pairs of components that touch each other at voxels in ascending order, each once, (n, 2)."""
-    pairs = [np.empty((0, 2), np.int64)]
+    pairs, n = [], int(border.owner.max(initial=0)) + 1
     for step in _AFTER:
         wanted = border.index + int(padded_index(np.array([step]), shape)[0])
         other = np.minimum(np.searchsorted(border.index, wanted), len(border.index) - 1)
         found = np.flatnonzero(border.index[other] == wanted)
         other = other[found]
         equal = (border.owner[found] != border.owner[other]) & (border.value[found] == border.value[other])
-        pair = np.stack([border.owner[found[equal]], border.owner[other[equal]]], axis=1)
-        pairs.append(np.unique(pair, axis=0))
-    return np.unique(np.concatenate(pairs), axis=0)
+        pairs.append(border.owner[found[equal]] * n + border.owner[other[equal]])
+    return np.stack(np.divmod(np.unique(np.concatenate(pairs)), n), axis=1)
 
 
 def _roots(n: int, ones: Integers, others: Integers) -> Integers:
