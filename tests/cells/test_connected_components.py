@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from catnip2bids.cells import connected_components as module
-from catnip2bids.cells.connected_components import Box, CellImages, Components, find_components
+from catnip2bids.cells.components import Components
+from catnip2bids.cells.connected_components import Box, CellImages, find_components
 from catnip2bids.engine import Resources
+from catnip2bids.errors import NotEnoughMemoryError
 from in_memory import VolumeInMemory
 
 Array = npt.NDArray[Any]
@@ -40,8 +42,8 @@ def found_in(
 
 
 def described(parts: list[Components]) -> list[tuple[Any, ...]]:
-    """Describe each component by its size, sums, extent and labels, in order."""
-    return [
+    """Describe each component by its size, sums, extent and labels, those that end first before the others."""
+    found = [
         (
             int(part.n_voxels[n]),
             tuple(part.sums[n].tolist()),
@@ -52,10 +54,11 @@ def described(parts: list[Components]) -> list[tuple[Any, ...]]:
         for part in parts
         for n in range(len(part))
     ]
+    return sorted(found, key=lambda one: (one[3][0], one[1]))
 
 
 def expected(inside: Array, labels: Array, values: Array | None = None) -> list[tuple[Any, ...]]:
-    """Describe the components that SciPy finds, those that end first before the others."""
+    """Describe the components that SciPy finds, in the order of `described`."""
     found = []
     for value in [1] if values is None else np.unique(values[values > 0]).tolist():
         connected, n = ndimage.label(inside if values is None else values == value, NEIGHBOURS_18)
@@ -108,14 +111,26 @@ def test_boxes_are_those_of_labels_on_the_downsampled_grid(monkeypatch: pytest.M
     monkeypatch.setattr(module, "_BLOCK_VOXELS", 20)
     monkeypatch.setattr(module, "_ROWS_DEPTH", 3)
     boxes: dict[int, Box] = {}
-    assert len(found_in(np.zeros(labels.shape, np.uint8), labels, boxes=boxes)) == 3
+    assert described(found_in(np.zeros(labels.shape, np.uint8), labels, boxes=boxes)) == []
     assert boxes == {7: Box((1, 1, 2), (2, 1, 4)), 9: Box((3, 2, 0), (3, 2, 0))}
 
 
 def test_components_are_yielded_when_they_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK_VOXELS", 4)
     monkeypatch.setattr(module, "_ROWS_DEPTH", 1)
+    monkeypatch.setattr(module, "_PART", 1)
     segmentation = np.zeros((4, 2, 2), np.uint8)
     segmentation[0, 0, 0] = segmentation[2:, 1, 1] = 255
-    parts = found_in(segmentation, np.zeros(segmentation.shape, np.uint16))
-    assert [len(part) for part in parts] == [0, 1, 0, 1]
+    images = CellImages(VolumeInMemory(segmentation), VolumeInMemory(segmentation), None, False, (2, 3, 3))
+    n_read: list[int] = []
+    found = find_components(images, {}, RESOURCES, n_read.append)
+    assert [(len(part), sum(n_read)) for part in found if len(part)] == [(1, 8), (1, 16)]
+
+
+def test_more_borders_than_memory_are_an_error() -> None:
+    random = np.random.default_rng(1)
+    segmentation = np.where(random.random((40, 1024, 1024)) < 0.12, 255, 0).astype(np.uint8)
+    labels = np.ones(segmentation.shape, np.uint8)
+    images = CellImages(VolumeInMemory(segmentation), VolumeInMemory(labels), None, False, (2, 3, 3))
+    with pytest.raises(NotEnoughMemoryError, match=r"finding them takes about \d+ MiB of memory; give more"):
+        list(find_components(images, {}, Resources(1, 400 * 2**20), lambda _: None))

@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from catnip2bids.cells.connected_components import Box, Components
+from catnip2bids.cells.components import Components
+from catnip2bids.cells.connected_components import Box
 from catnip2bids.cells.counting_rule import FATES, Fate, Rule, Tally, judge, judge_filtered
 
 RULE = Rule((9, 900), (5, 6, 6), None)

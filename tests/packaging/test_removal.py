@@ -130,6 +130,26 @@ def test_it_can_come_back(dataset: Path, cohort: Path) -> None:
     assert verify(dataset).ok
 
 
+@pytest.mark.usefixtures("no_dandi")
+def test_what_a_person_wrote_about_an_atlas_moves_when_its_table_goes(tmp_path: Path, cohort: Path) -> None:
+    dataset, described = tmp_path / "dataset", "atlas-CATNIPx2_description.json"
+    for name, animal in (("A", KO), ("B", FLOX)):
+        table = tmp_path / f"{name}.tsv"
+        table.write_text("index\tname\n" + "".join(f"{index}\t{name}{index}\n" for index in range(1, 6)))
+        assert package([cohort / animal], dataset, settings(atlas_table=table)).ok
+    text = '{"Name": "Atlas B", "License": "CC0"}\n'
+    (dataset / "derivatives/catnip" / described).write_text(text)
+    (dataset / "code" / described).write_text("{}")
+    removed = remove_animal(dataset, "45925floxed")
+    assert removed.warnings == (
+        f"derivatives/catnip/{described}: moved to code/atlas-CATNIPx2_description-2.json, because BIDS allows it only "
+        "beside atlas-CATNIPx2_dseg.tsv",
+    )
+    assert (dataset / "code/atlas-CATNIPx2_description-2.json").read_text() == text
+    assert validate(dataset).ok
+    assert verify(dataset).ok
+
+
 def test_an_unknown_or_an_only_animal_is_refused(tmp_path: Path, cohort: Path) -> None:
     package([cohort / KO], tmp_path / "dataset", settings())
     before = state_of(tmp_path / "dataset")
@@ -159,6 +179,43 @@ def test_a_removal_that_was_killed_goes_on(dataset: Path, tmp_path: Path, monkey
     assert dataset_files(dataset).keys() == dataset_files(tmp_path / "other").keys()
 
 
+def test_a_removal_that_was_killed_while_the_report_was_drawn_goes_on(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report(dataset, verification=verify(dataset))
+    pages = dataset / "docs/report"
+    assert "45925floxed" in (pages / "verification.json").read_text()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("catnip2bids.packaging.removal.draw_report", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove_animal(dataset, "45925floxed")
+    assert not (pages / "verification.json").exists()
+    assert not (pages / "index.html").exists()
+    n_commands = len(read_provenance(dataset).history)
+    assert remove_animal(dataset, "sub-45925floxed").report == pages / "index.html"
+    assert not [path for path in pages.iterdir() if b"45925floxed" in path.read_bytes()]
+    assert len(read_provenance(dataset).history) == n_commands
+    assert verify(dataset).ok
+
+
+def test_a_removal_that_was_killed_before_the_checksums_were_written_goes_on(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("catnip2bids.packaging.removal.write_checksums", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove_animal(dataset, "45925floxed", report=False)
+    assert remove_animal(dataset, "45925floxed", report=False).ok
+    assert verify(dataset).ok
+
+
 def test_an_error_after_the_first_deletion_is_not_called_a_refusal(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,14 +237,30 @@ def test_checksums_that_were_changed_are_refused(dataset: Path) -> None:
     assert state_of(dataset) == before
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("--dry-run",), "--dry-run"),
+        (("SOURCE", "--plan", "plan.toml"), "SOURCE, --plan"),
+        (("--stain", "cFos", "--voxel-size", "3.7", "3.7", "5"), "--voxel-size, --stain"),
+    ],
+)
+def test_options_that_mean_nothing_beside_it_are_refused(both: Path, given: tuple[str, ...], named: str) -> None:
+    before = state_of(both)
+    done = called("package", "-o", both, "--remove", "45925floxed", *given)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: --remove packages nothing; leave out {named}, or --remove\n",
+    )
+    assert state_of(both) == before
+
+
 @pytest.mark.slow
-def test_the_command(dataset: Path, cohort: Path) -> None:
-    before = state_of(dataset)
-    assert called("package", "-o", dataset, "--remove", "45925floxed", "--dry-run").returncode == 2
-    assert state_of(dataset) == before
-    done = called("package", cohort, "-o", dataset, "--remove", "45925floxed")
+def test_the_command(dataset: Path) -> None:
+    done = called("package", "-o", dataset, "--remove", "45925floxed", "--jobs", "1", "--memory", "2GiB")
     assert done.returncode == 0, done.stderr
     assert "sub-45925floxed: removed" in done.stderr
     assert done.stderr.splitlines()[-1] == f"{dataset}: sub-45925floxed removed"
-    assert called("package", "-o", dataset, "--remove", "45925floxed").returncode == 2
+    assert called("package", "-o", dataset, "--remove", "45925floxed").returncode == 0
+    assert called("package", "-o", dataset, "--remove", "45925").returncode == 2
     assert called("package", "-o", dataset).returncode == 2

@@ -255,7 +255,9 @@ def test_the_rat_atlas_means_a_rat(tmp_path: Path) -> None:
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
-_ENTRIES = st.lists(st.builds(PlannedEntry, source=_TEXT, action=st.sampled_from(Action), reason=_TEXT), max_size=4)
+_ENTRIES = st.lists(
+    st.builds(PlannedEntry, source=_TEXT, action=st.sampled_from(Action), reason=_TEXT.filter(str.strip)), max_size=4
+)
 _VALUES = st.one_of(_TEXT, st.integers(-(2**53), 2**53), st.booleans(), st.floats(allow_nan=False, width=32))
 
 
@@ -442,7 +444,7 @@ authors = []
 name = "one"
 stain = "cFos"
 entries = [
-    {source = "640_N4", action = "convert", reason = ""},
+    {source = "640_N4", action = "convert", reason = "raw"},
 ]
 
 [[run]]
@@ -450,7 +452,7 @@ name = "two"
 stain = "cFos"
 participant = {sex = "F", age = ""}
 entries = [
-    {source = "640_N4", action = "convert", reason = ""}, # beside "640_FRST"
+    {source = "640_N4", action = "convert", reason = "raw"}, # beside "640_FRST"
     {source = "640_FRST", action = "convert", reason = "source = 640_N4"},
 ]
 """
@@ -465,6 +467,7 @@ entries = [
         (18, 'source = "640_N4", ', "", "line 18:", ["has no source"]),
         (10, 'source = "640_N4"', "source = 3", "line 10:", ["source must be a text"]),
         (10, "reason", "raeson", "line 10, 640_N4", ["'raeson'", "source, action, reason, slice_number or by_pixels"]),
+        (10, '"raw"', '" "', "line 10, 640_N4:", ["reason is empty; say why"]),
         (15, "stain", "stian", "line 15, two", ["'stian'", "stain"]),
         (16, 'age = ""', 'age = "old"', "line 16, two", ["age must be a number, not 'old'"]),
         (2, "[]", "3", "line 2:", ["authors must be a list"]),
@@ -475,6 +478,13 @@ entries = [
         (4, "[dataset.acquisition]", "description = {BIDSVersion = ''}", "line 4:", ["catnip2bids writes it"]),
         (1, "dataset", "datast", "line 1:", ["'datast'", "dataset or run"]),
         (9, "[", "", "line 9:", ["TOML"]),
+        (7, '"one"', "Brain 1", "line 7:", ["the value of name is not valid TOML; put text in quotes"]),
+        (7, '"one"', "M01 # the first", "line 7:", ["the value of name is not valid TOML; put text in quotes"]),
+        (7, '"one"', "45670ko", "line 7:", ["the value of name is not valid TOML; put text in quotes"]),
+        (7, '"one"', "", "line 7:", ["put text in quotes"]),
+        (7, '"one"', "45670", "line 7:", ["name must be a text in quotes, not 45670"]),
+        (16, '"F"', "Mus musculus", "line 16:", ["the value of sex is not valid TOML; put text in quotes"]),
+        (2, "[]", "[A. Person]", "line 2:", ["put text in quotes"]),
     ],
 )
 def test_a_mistake_in_a_plan_is_told_with_its_line_its_entry_and_what_is_possible(
@@ -490,8 +500,38 @@ def test_a_mistake_in_a_plan_is_told_with_its_line_its_entry_and_what_is_possibl
     assert all(text in str(caught.value) for text in named)
 
 
+def test_empty_labels_are_told_with_their_lines(tmp_path: Path) -> None:
+    names = ("640_2026-05-02_09-12-33", "640_2026-05-03_09-12-33")
+    for name in names:
+        write_l0(tmp_path / "source", name, only=RAW)
+    plan = tmp_path / "plan.toml"
+    write_plan(make_plan(scan([tmp_path / "source"])), plan)
+    written = [line for line in plan.read_text(encoding="utf-8").splitlines() if not line.startswith("sample")]
+    plan.write_text("\n".join(written), encoding="utf-8")
+    first, second = (number for number, line in enumerate(written, 1) if line.startswith("subject = "))
+    runs = [number for number, line in enumerate(written, 1) if line == "[[run]]"]
+    with pytest.raises(UsageError) as caught:
+        package([tmp_path / "source"], tmp_path / "out", settings(), plan)
+    samples = "sample is empty; fill in: LeftHemisphere, RightHemisphere, WholeBrain"
+    assert caught.value.args == (
+        f"{plan}, line {first}, {names[0]}: subject is empty; fill in: letters and digits",
+        f"{plan}, line {runs[0]}, {names[0]}: {samples}",
+        f"{plan}, line {second}, {names[1]}: subject is empty; fill in: letters and digits",
+        f"{plan}, line {runs[1]}, {names[1]}: {samples}",
+    )
+    with pytest.raises(UsageError, match=f"line {first}, {names[0]}: subject is empty; .*, or give --subject"):
+        package([tmp_path / "source" / names[0]], tmp_path / "out", settings(sample="LH"), _first_run_of(plan))
+    assert not (tmp_path / "out").exists()
+
+
+def _first_run_of(plan: Path) -> Path:
+    head, run, *_ = plan.read_text(encoding="utf-8").split("[[run]]")
+    plan.write_text(f"{head}[[run]]{run}", encoding="utf-8")
+    return plan
+
+
 def test_all_mistakes_of_a_plan_are_counted_and_the_first_ones_told(tmp_path: Path) -> None:
-    entries = "".join(f'{{source = "e{number}", action = "no", reason = ""}},\n' for number in range(30))
+    entries = "".join(f'{{source = "e{number}", action = "no", reason = "x"}},\n' for number in range(30))
     (tmp_path / "plan.toml").write_text(f'[[run]]\nname = "x"\nentries = [\n{entries}]', encoding="utf-8")
     with pytest.raises(PlanError, match="and 22 more") as caught:
         read_plan(tmp_path / "plan.toml")

@@ -47,7 +47,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for table in (folder / "cohort").rglob("*.csv"):
         table.write_text(table.read_text().replace("Thalamus", HOSTILE.replace(",", "")))
     plan = make_plan(scan([folder / "cohort"]))
-    plan.dataset.name = HOSTILE
+    plan.dataset.name, plan.dataset.authors, plan.dataset.license = HOSTILE, ["A. Person", HOSTILE], "CC0"
     [odd] = [entry for run in plan.runs for entry in run.entries if "script" in entry.source]
     odd.action, odd.reason = Action.EXCLUDE, HOSTILE
     package([folder / "cohort"], folder / "dataset", settings(report=True), plan)
@@ -134,6 +134,34 @@ def test_the_slider_shows_other_planes(dataset: Path, page: tuple[Page, Trouble]
     assert np.array_equal(colors_of(opened, "#plane"), before)
     assert opened.get_attribute("#plane", "aria-label") == f"plane {n_planes // 2 + 1}"
     assert f"All {n_planes} planes are here" in opened.inner_text(".stage figcaption")
+
+
+def test_the_overview_names_authors_and_licence(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, _ = page
+    opened.goto(address(dataset))
+    assert opened.inner_text("header .what") == f"A. Person, {HOSTILE} \u00b7 licence CC0"
+
+
+_RECORD_TEXTS = """
+window.written = [];
+const { fillText } = CanvasRenderingContext2D.prototype;
+CanvasRenderingContext2D.prototype.fillText = function (...text) { written.push(text[0]); fillText.apply(this, text); };
+"""
+
+
+def test_planes_have_one_number_in_pictures_and_beside_them(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, _ = page
+    opened.add_init_script(_RECORD_TEXTS)
+    opened.goto(address(dataset, KO_PREFIX))
+    wait_until_drawn(opened)
+    number = opened.inner_text("#plane-number")
+    assert number == "11"
+    titles = {text.partition(", left")[0] for text in opened.evaluate("written") if ", orientation" in text}
+    names = {"z": "plane", "y": "y =", "x": "x ="}
+    views = brain_of(opened)["views"]
+    assert f"XY, plane {number}" in titles
+    assert titles <= {f"{view['title']}, {names[view['axis']]} {view['at'] + 1}" for view in views}
+    assert "planes, x and y are counted from 1" in opened.inner_text("main")
 
 
 def names_of(dataset: Path) -> dict[int, str]:
@@ -502,6 +530,7 @@ def test_groups_are_compared_in_the_chosen_region(dataset: Path, page: tuple[Pag
     assert f"female {ko:,.0f} (n = 1), male {floxed:,.0f} (n = 1)" in spoken(opened, "#region-text")
     dots = opened.locator("#dots svg .mark-symbol path")
     assert dots.count() == 2
+    assert opened.locator("#dots svg .mark-rect path").count() == 0  # one animal has no mean
     labels = [dots.nth(n).get_attribute("aria-label") or "" for n in range(2)]
     assert sorted(labels) == [
         f"sub-45670ko, sex female: {ko:,.0f} cells per mm3",

@@ -132,6 +132,18 @@ def test_runs_that_were_given_as_sources(tmp_path: Path) -> None:
         assert_restored(run, tmp_path / "restored" / run.name)
 
 
+def test_one_animal(tmp_path: Path) -> None:
+    ko, _ = (write_l0(tmp_path / "cohort", name, only=(*RAW, "640_FRST_seg")) for name in (KO, FLOX))
+    package([tmp_path / "cohort"], tmp_path / "dataset", settings())
+    with pytest.raises(UsageError, match="has no animal 'ko'; it has 45670ko, 45925floxed"):
+        restore(tmp_path / "dataset", tmp_path / "restored", subject="ko")
+    assert not (tmp_path / "restored").exists()
+    done = called("restore", tmp_path / "dataset", "-o", tmp_path / "restored", "--subject", "sub-45670ko")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "restored").iterdir()} == {"KO"}
+    assert_restored(ko, tmp_path / "restored" / KO)
+
+
 @pytest.mark.slow
 def test_runs_of_one_name_that_were_given_as_sources(tmp_path: Path) -> None:
     """Today's CATNIP names runs after the time alone."""

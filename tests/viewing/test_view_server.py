@@ -243,6 +243,15 @@ def test_the_list_has_a_picture_of_each_scene(dataset: Path, viewing: Viewing) -
     assert np.corrcoef(middle.ravel(), pixels[..., 0].ravel())[0, 1] > 0.9
 
 
+def test_pictures_of_heat_maps_have_their_colours(viewing: Viewing) -> None:
+    scene = next(number for number, scene in enumerate(viewing.scenes) if "heat maps" in scene.title)
+    red, green, blue = np.moveaxis(imagecodecs.webp_decode(ask(viewing, f"thumbnails/{scene}").body).astype(int), 2, 0)
+    is_warm = red > 100
+    assert is_warm.any()
+    assert (red[is_warm] - blue[is_warm]).max() > 50
+    assert (red[is_warm] >= green[is_warm] - 10).all()
+
+
 def test_the_client_loads_the_search_of_names(viewing: Viewing) -> None:
     assert b'<script defer src="search.js"></script>' in ask(viewing, "v/0/").body
     assert ask(viewing, "v/0/search.js").headers["content-type"] == "text/javascript"

@@ -1,14 +1,14 @@
 """Find the 18-connected components of a segmentation, and the atlas labels of their voxels, block by block.
 
-Invariant: the result does not depend on how the volume is divided into blocks. Components that touch the border of a
-block are joined by their voxels there. Of all layers of blocks, only the components that may still grow are in memory.
+Invariant: which components are found does not depend on how the volume is divided into blocks, only their order does.
+Components at the border of a block are joined by their voxels there, and these alone wait for the rest of their layer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -17,13 +17,19 @@ import cc3d
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.cells.components import Components, Integers, concatenated, no_components, summed_pairs
+from catnip2bids.cells.joining import (
+    JOINED,
+    Block,
+    Border,
+    Joining,
+    Zyx,
+    joined_borders,
+    no_border,
+    padded_index,
+)
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.volume import Volume, read_block
-
-Zyx = tuple[int, int, int]
-Block = tuple[slice, slice, slice]
-"""The part of an image between slices along z, y and x."""
-Integers = npt.NDArray[np.int64]
 
 INSIDE_CELLS = 255
 """The value of a segmentation inside cells; CATNIP counts no other one (``FRSTseg == 255``)."""
@@ -32,8 +38,8 @@ _VOXEL_BYTES = 60
 """Memory for a voxel of a block: segmentation, labels, mask, component, and its places and labels inside of cells."""
 _ROWS_DEPTH = 16
 """Planes of a block if rows can be read alone: of thinner blocks, more voxels lie at a border."""
-_AFTER = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0) and sum(map(abs, step)) <= 2]
-"""The neighbours (z, y, x) of a voxel in an 18-neighbourhood that come after it."""
+_PART = 2**16
+"""Components that are yielded at once, about."""
 
 
 @dataclass(frozen=True)
@@ -53,53 +59,12 @@ class CellImages:
 
 
 @dataclass(frozen=True)
-class Components:
-    """The n components of a part of an image; m pairs of a component and a label that its voxels have."""
-
-    n_voxels: Integers  # (n,)
-    sums: Integers  # of the coordinates (z, y, x) of all voxels, (n, 3)
-    low: Integers  # least coordinates, (n, 3)
-    high: Integers  # largest coordinates, (n, 3)
-    value: Integers  # of the segmentation, (n,)
-    owner: Integers  # the component of each pair, ascending, (m,)
-    label: Integers  # (m,)
-    n_labelled: Integers  # voxels of the component with the label, (m,)
-
-    def __len__(self) -> int:
-        return len(self.n_voxels)
-
-    def take(self, chosen: Integers) -> Components:
-        """Return some components in the given order."""
-        place = np.full(len(self), -1)
-        place[chosen] = np.arange(len(chosen))
-        pairs = np.flatnonzero(place[self.owner] >= 0)
-        pairs = pairs[np.argsort(place[self.owner[pairs]], kind="stable")]
-        return Components(
-            n_voxels=self.n_voxels[chosen],
-            sums=self.sums[chosen],
-            low=self.low[chosen],
-            high=self.high[chosen],
-            value=self.value[chosen],
-            owner=place[self.owner[pairs]],
-            label=self.label[pairs],
-            n_labelled=self.n_labelled[pairs],
-        )
-
-
-@dataclass(frozen=True)
-class _Border:
-    """Voxels at the border of a block, through which its components may go on."""
-
-    index: Integers  # of the voxel in the whole image, see `_padded_index`
-    owner: Integers
-
-
-@dataclass(frozen=True)
 class _Found:
     """The components of a block, with labels and coordinates of the whole image."""
 
-    components: Components
-    border: _Border
+    complete: Components
+    growing: Components  # those that own the voxels of the border
+    border: Border
     boxes: dict[int, Box]
 
 
@@ -121,36 +86,53 @@ class Box:
 def find_components(
     images: CellImages, boxes: dict[int, Box], resources: Resources, on_voxels: Callable[[int], None]
 ) -> Iterator[Components]:
-    """Yield all components in the order of their last planes, then of their centres, and add the boxes of all labels.
+    """Yield all components, a part at a time, and add the boxes of all labels.
 
     `on_voxels` is called with the number of voxels of each block. Raises SourceError if an image cannot be read, and
-    NotEnoughMemoryError if not even one block fits into the memory.
+    NotEnoughMemoryError if one block, or what has to be joined, does not fit into the memory.
     """
+    waiting: list[Components] = []
+    for part in _find_components(images, boxes, resources, on_voxels):
+        waiting.append(part)
+        if sum(map(len, waiting)) >= _PART:
+            yield concatenated(waiting)
+            waiting.clear()
+    if waiting:
+        yield concatenated(waiting)
+
+
+def _find_components(
+    images: CellImages, boxes: dict[int, Box], resources: Resources, on_voxels: Callable[[int], None]
+) -> Iterator[Components]:
+    """Yield the components of each block that are complete, and those of each layer that several blocks share."""
     shape = images.segmentation.shape
     block_shape = _block_shape(images)
-    layers = list(_layers(shape, block_shape))
-    blocks = [block for layer in layers for block in layer]
+    rows = list(_rows_of_blocks(shape, block_shape))
     block_bytes = math.prod(block_shape) * _VOXEL_BYTES
     block_bytes += sum(volume.read_cost.decoding_bytes for volume in images.volumes)
     n_bytes = math.prod(shape) * sum(volume.dtype.itemsize for volume in images.volumes)
-    open_components = _Found(_none(), _Border(np.empty(0, np.int64), np.empty(0, np.int64)), {})
+    join_bytes = int(resources.memory_bytes * JOINED)
+    joining = Joining(shape, join_bytes, images.segmentation.plane_source(0).path)
+    if resources.executor is None:
+        resources = replace(resources, memory_bytes=resources.memory_bytes - join_bytes)
     with BoundedMap(resources, block_bytes, n_bytes=n_bytes, about="finding cells") as workers:
-        found = workers.map(partial(_find_in_block, images), blocks, result_bytes=block_bytes // 8)
-        for layer in layers:
-            parts = [open_components]
-            for block, part in zip(layer, found, strict=False):
-                parts.append(part)
+        blocks = [block for row in rows for block in row]
+        found = workers.map(partial(_find_in_block, images), blocks, result_bytes=block_bytes // 2)
+        for row in rows:
+            for block, part in zip(row, found, strict=False):
                 for label, box in part.boxes.items():
                     boxes[label] = box.joined(boxes.get(label))
                 on_voxels(math.prod(side.stop - side.start for side in block))
-            last = layer[0][0].stop - 1
-            finished, open_components = _join(parts, shape, last if last < shape[0] - 1 else shape[0])
-            yield finished
+                joining.add(part.growing, part.border)
+                yield part.complete
+            joining.join_row(row[0])
+            if row[0][1].stop == shape[1]:
+                yield joining.join_layer(row[0][0].stop - 1)
 
 
 def needed_bytes(shape: Zyx) -> int:
     """Return the least memory for a process that finds the cells of a segmentation of this shape (z, y, x)."""
-    return min(math.prod(shape), _BLOCK_VOXELS) * _VOXEL_BYTES + OVERHEAD_BYTES
+    return math.ceil((min(math.prod(shape), _BLOCK_VOXELS) * _VOXEL_BYTES + OVERHEAD_BYTES) / (1 - JOINED))
 
 
 def _block_shape(images: CellImages) -> Zyx:
@@ -170,19 +152,14 @@ def _block_shape(images: CellImages) -> Zyx:
     return block[0], block[1], block[2]
 
 
-def _layers(shape: Zyx, block_shape: Zyx) -> Iterator[list[Block]]:
-    """Yield the blocks, layer by layer along z."""
+def _rows_of_blocks(shape: Zyx, block_shape: Zyx) -> Iterator[list[Block]]:
+    """Yield the blocks along x, for one y after the other, layer by layer along z."""
     z, y, x = (
         [slice(start, min(start + step, n)) for start in range(0, n, step)]
         for n, step in zip(shape, block_shape, strict=True)
     )
-    for planes in z:
-        yield [(planes, rows, columns) for rows, columns in product(y, x)]
-
-
-def _none() -> Components:
-    one, three = np.empty(0, np.int64), np.empty((0, 3), np.int64)
-    return Components(one, three, three, three, one, one, one, one)
+    for planes, rows in product(z, y):
+        yield [(planes, rows, columns) for columns in x]
 
 
 def _find_in_block(images: CellImages, block: Block) -> _Found:
@@ -193,34 +170,34 @@ def _find_in_block(images: CellImages, block: Block) -> _Found:
     boxes = _boxes(labels, block, images.downsampling)
     inside = values != 0 if images.has_volumes else values == INSIDE_CELLS
     if not inside.any():
-        return _Found(_none(), _Border(np.empty(0, np.int64), np.empty(0, np.int64)), boxes)
+        return _Found(no_components(), no_components(), no_border(), boxes)
     cells = values if images.has_volumes else inside.view(np.uint8)
     connected = cc3d.connected_components(cells, connectivity=18, binary_image=not images.has_volumes)
     components = _described(connected, labels, values, np.array([side.start for side in block]))
-    return _Found(components, _border(connected, block, images.segmentation.shape), boxes)
+    border = _border(connected, values, block, images.segmentation.shape)
+    is_growing = np.zeros(len(components), np.bool_)
+    is_growing[border.owner] = True
+    border = replace(border, owner=(np.cumsum(is_growing) - 1)[border.owner])
+    growing = components.take(np.flatnonzero(is_growing))
+    return _Found(components.take(np.flatnonzero(~is_growing)), growing, border, boxes)
 
 
-def _border(connected: npt.NDArray[Any], block: Block, shape: Zyx) -> _Border:
-    """Return the voxels of components in the six faces of a block of an image of this shape, each once."""
-    places, owner = [], []
+def _border(connected: npt.NDArray[Any], values: npt.NDArray[Any], block: Block, shape: Zyx) -> Border:
+    """Return the voxels of components in the faces between a block and the others of an image, each once."""
+    found = [no_border()]
     inner = [slice(0, n) for n in connected.shape]
-    for axis, n in enumerate(connected.shape):
-        for at in sorted({0, n - 1}):
-            part = [*inner[:axis], slice(at, at + 1), *inner[axis + 1 :]]
-            face = connected[tuple(part)]
+    for axis, (n, of_block, n_image) in enumerate(zip(connected.shape, block, shape, strict=True)):
+        ends = {0} if of_block.start > 0 else set()
+        ends |= {n - 1} if of_block.stop < n_image else set()
+        for at in sorted(ends):
+            part = (*inner[:axis], slice(at, at + 1), *inner[axis + 1 :])
+            face = connected[part]
             where = np.nonzero(face)
-            starts = [side.start + of_block.start for side, of_block in zip(part, block, strict=True)]
-            places.append(np.stack(where, axis=1) + starts)
-            owner.append(face[where].astype(np.int64) - 1)
-        inner[axis] = slice(1, max(n - 1, 1))
-    return _Border(_padded_index(np.concatenate(places), shape), np.concatenate(owner))
-
-
-def _padded_index(places: Integers, shape: Zyx) -> Integers:
-    """Return indices in C order into an image with a margin around each plane, in which no voxel has a neighbour."""
-    z, y, x = places.T
-    index: Integers = (z * (shape[1] + 2) + y) * (shape[2] + 2) + x
-    return index
+            starts = [side.start + sides.start for side, sides in zip(part, block, strict=True)]
+            index = padded_index(np.stack(where, axis=1) + starts, shape)
+            found.append(Border(index, face[where].astype(np.int64) - 1, values[part][where].astype(np.int64)))
+        inner[axis] = slice(1 if 0 in ends else 0, n - 1 if n - 1 in ends else n)
+    return joined_borders(found)
 
 
 def _described(
@@ -260,7 +237,7 @@ def _described(
     least = np.minimum.reduceat(label, firsts)
     is_uniform = least == np.maximum.reduceat(label, firsts)
     uniform, mixed = np.flatnonzero(is_uniform), ~is_uniform.repeat(n_runs)
-    pairs = _summed_pairs(
+    pairs = summed_pairs(
         np.concatenate([uniform, np.arange(n).repeat(n_runs)[mixed]]),
         np.concatenate([least[uniform], label[mixed]]),
         np.concatenate([n_voxels[uniform], lengths[mixed]]),
@@ -273,17 +250,6 @@ def _described(
         value[runs[firsts]].astype(np.int64),
         *pairs,
     )
-
-
-def _summed_pairs(owner: Integers, label: Integers, n_labelled: Integers) -> tuple[Integers, Integers, Integers]:
-    """Sort pairs by component and label, and add up those that are equal."""
-    order = np.lexsort((label, owner))
-    owner, label = owner[order], label[order]
-    is_first = np.ones(len(owner), np.bool_)
-    is_first[1:] = (owner[1:] != owner[:-1]) | (label[1:] != label[:-1])
-    starts = np.flatnonzero(is_first)
-    counts = np.add.reduceat(n_labelled[order], starts) if len(starts) else n_labelled
-    return owner[starts], label[starts], counts
 
 
 def _boxes(labels: npt.NDArray[np.generic], block: Block, downsampling: Zyx) -> dict[int, Box]:
@@ -303,78 +269,3 @@ def _boxes(labels: npt.NDArray[np.generic], block: Block, downsampling: Zyx) -> 
         value: Box(tuple(least), tuple(largest))
         for value, least, largest in zip(found.tolist(), low.tolist(), high.tolist(), strict=True)
     }
-
-
-def _join(parts: Sequence[_Found], shape: Zyx, last_plane: int) -> tuple[Components, _Found]:
-    """Join the components of neighbouring blocks; return those that are complete, and those that reach `last_plane`."""
-    starts = np.cumsum([0, *(len(part.components) for part in parts)])
-    owner = np.concatenate([part.border.owner + start for part, start in zip(parts, starts, strict=False)])
-    index = np.concatenate([part.border.index for part in parts])
-    order = np.argsort(index)
-    border = _Border(index[order], owner[order])
-    both = _concatenated([part.components for part in parts], starts)
-    root = _roots(len(both), *_touching(border, both.value, shape))
-    kept, which = np.unique(root, return_inverse=True)
-    joined = _merged(both, which, len(kept))
-    border = replace(border, owner=which[border.owner])
-    is_open = joined.high[:, 0] >= last_plane
-    goes_on = is_open[border.owner] & (border.index >= _padded_index(np.array([[last_plane, 0, 0]]), shape)[0])
-    open_ones = np.flatnonzero(is_open)
-    place = np.full(len(joined), -1)
-    place[open_ones] = np.arange(len(open_ones))
-    waiting = _Found(joined.take(open_ones), _Border(border.index[goes_on], place[border.owner[goes_on]]), {})
-    complete = np.flatnonzero(~is_open)
-    keys = (*joined.sums[complete].T[::-1], joined.high[complete, 0])
-    return joined.take(complete[np.lexsort(keys)]), waiting
-
-
-def _concatenated(parts: Sequence[Components], starts: Integers) -> Components:
-    columns = {
-        field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Components)
-    }
-    columns["owner"] = np.concatenate([part.owner + start for part, start in zip(parts, starts, strict=False)])
-    return Components(**columns)
-
-
-def _touching(border: _Border, value: Integers, shape: Zyx) -> tuple[Integers, Integers]:
-    """Return pairs of components that touch each other at the border of blocks."""
-    ones, others = [], []
-    for step in _AFTER:
-        wanted = border.index + int(_padded_index(np.array([step]), shape)[0])
-        other = np.minimum(np.searchsorted(border.index, wanted), len(border.index) - 1)
-        found = border.index[other] == wanted
-        a, b = border.owner[found], border.owner[other[found]]
-        equal = (a != b) & (value[a] == value[b])
-        ones.append(a[equal])
-        others.append(b[equal])
-    return np.concatenate(ones), np.concatenate(others)
-
-
-def _roots(n: int, ones: Integers, others: Integers) -> Integers:
-    """Return the least component that each of n components is connected to."""
-    root = np.arange(n)
-    while True:
-        a, b = root[ones], root[others]
-        differ = a != b
-        if not differ.any():
-            return root
-        a, b = a[differ], b[differ]
-        np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))
-        while (root[root] != root).any():
-            root = root[root]
-
-
-def _merged(parts: Components, which: Integers, n: int) -> Components:
-    """Merge components: part i belongs to component which[i] of n."""
-    if not n:
-        return _none()
-    order = np.argsort(which, kind="stable")
-    starts = np.searchsorted(which[order], np.arange(n))
-    return Components(
-        np.add.reduceat(parts.n_voxels[order], starts),
-        np.add.reduceat(parts.sums[order], starts),
-        np.minimum.reduceat(parts.low[order], starts),
-        np.maximum.reduceat(parts.high[order], starts),
-        parts.value[order[starts]],
-        *_summed_pairs(which[parts.owner], parts.label, parts.n_labelled),
-    )

@@ -21,7 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.catnip.log import RunLog
-from catnip2bids.cells.connected_components import Box, Components, Integers, Zyx
+from catnip2bids.cells.components import Components, Integers
+from catnip2bids.cells.connected_components import Box
+from catnip2bids.cells.joining import Zyx
 from catnip2bids.formatting import format_count
 
 DEFAULT_SIZE_RANGE = (9, 900)

@@ -19,7 +19,7 @@ from catnip2bids.cli import options
 from catnip2bids.cli.options import bytes_of, cluster_of
 from catnip2bids.enums import Compression, Format, Kind, Naming, OmeZarrVersion
 from catnip2bids.errors import PlanError, UsageError, refusing
-from catnip2bids.formatting import format_shape
+from catnip2bids.formatting import format_list, format_shape
 from catnip2bids.leftovers import ignored
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def _what_next(plan: Path, n_problems: int) -> str:
 
 
 def package(
+    context: typer.Context,
     dataset: options.DatasetToMake,
     sources: options.SourcesUnlessRemoving = None,
     plan: options.PlanFile = None,
@@ -134,9 +135,8 @@ def package(
     from catnip2bids.packaging import Settings
 
     if remove is not None:
-        if dry_run:
-            raise UsageError("--remove has no --dry-run; leave out one of them")
-        _remove(dataset, remove, sources or [], draw=draw_report)
+        _refuse_with_remove(context)
+        _remove(dataset, remove, Settings(report=draw_report, jobs=jobs, memory_bytes=bytes_of(memory)))
         return
     where = cluster_of(cluster, n_workers)
     settings = Settings(
@@ -182,16 +182,35 @@ def _package(
     raise typer.Exit(0 if result.ok else 1)
 
 
-def _remove(dataset: Path, label: str, sources: Sequence[Path], *, draw: bool) -> None:
+def _refuse_with_remove(context: typer.Context) -> None:
+    """Refuse arguments and options that mean nothing beside --remove."""
+    allowed = {"dataset", "remove", "jobs", "memory", "draw_report", "quiet"}
+    given = [
+        "SOURCE" if parameter.name == "sources" else parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in allowed
+        and (found := context.get_parameter_source(str(parameter.name))) is not None
+        and found.name == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(f"--remove packages nothing; leave out {format_list(given)}, or --remove")
+
+
+def _remove(dataset: Path, label: str, settings: Settings) -> None:
     """Remove an animal from the dataset and from the report."""
     from catnip2bids.cli.console import JobProgress
     from catnip2bids.cli.terminal import show_result
     from catnip2bids.packaging import remove_animal
 
     with JobProgress() as progress:
-        if sources:
-            progress.note("--remove packages nothing, so SOURCE is not read")
-        result = remove_animal(dataset, label, progress, report=draw)
+        result = remove_animal(
+            dataset,
+            label,
+            progress,
+            report=settings.report,
+            jobs=settings.jobs,
+            memory_bytes=settings.memory_bytes,
+        )
     show_result(result, f"sub-{label.removeprefix('sub-')} removed")
 
 
@@ -253,6 +272,9 @@ def convert(
 def restore(
     dataset: options.Packaged,
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to, new or empty.")],
+    subject: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Restore only this animal, such as 45670ko (default: all).")
+    ] = None,
     jobs: options.Jobs = None,
     memory: options.Memory = None,
 ) -> None:
@@ -266,6 +288,6 @@ def restore(
 
     memory_bytes = bytes_of(memory)
     with JobProgress("restoring") as progress:
-        restored = restore_dataset(dataset, folder, progress, jobs=jobs, memory_bytes=memory_bytes)
+        restored = restore_dataset(dataset, folder, progress, subject=subject, jobs=jobs, memory_bytes=memory_bytes)
     show_restoration(restored)
     raise typer.Exit(0 if restored.ok else 1)

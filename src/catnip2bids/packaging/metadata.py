@@ -41,7 +41,12 @@ from catnip2bids.packaging.existing_dataset import read_json
 from catnip2bids.packaging.licenses import license_text
 from catnip2bids.packaging.participants import COLUMNS, PARTICIPANTS, GivenParticipants, merged_participants
 from catnip2bids.packaging.readme_recipes import recipes
-from catnip2bids.packaging.region_tables import write_atlas_tables, write_long_table, write_region_tables
+from catnip2bids.packaging.region_tables import (
+    move_unused_descriptions,
+    write_atlas_tables,
+    write_long_table,
+    write_region_tables,
+)
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import SafePath, beside, exists, safe_path
 from catnip2bids.plan import AboutDataset
@@ -75,8 +80,8 @@ class Metadata:
     runs: Sequence[RunTasks] = ()  # the runs that are packaged now
     participants: GivenParticipants | None = None  # the user's table
 
-    def write(self) -> None:
-        """Write all metadata files."""
+    def write(self) -> list[str]:
+        """Write all metadata files; return what a person should know."""
         atlas_tables = write_atlas_tables(
             self.dataset, self.provenance, {str(run.name): run.atlas for run in self.runs}
         )
@@ -88,6 +93,7 @@ class Metadata:
         self._readmes(without_parents)
         for run in self.runs:
             _write_sidecars(self.dataset, run, self.provenance.runs[str(run.name)])
+        return move_unused_descriptions(self.dataset)
 
     def _path(self, path: PurePosixPath | str) -> SafePath:
         return safe_path(self.dataset, path)

@@ -153,7 +153,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
                 packager.finish()
             _remove_outdated_links(preflight, log)
             about, naming = preflight.plan.dataset, preflight.settings.naming
-            Metadata(
+            messages = Metadata(
                 dataset,
                 about,
                 explicit=preflight.explicit,
@@ -162,6 +162,8 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
                 runs=preflight.runs,
                 participants=preflight.participants,
             ).write()
+            for message in messages:
+                log.warning(message)
             _write_plan(preflight)
             _save(provenance, known, checksums, log)
         for image in unfinished_outputs(dataset):

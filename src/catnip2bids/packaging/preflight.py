@@ -24,7 +24,7 @@ from catnip2bids.documents import refuse_foreign
 from catnip2bids.engine import Resources
 from catnip2bids.enums import DEFAULT_STAIN, voxel_size_unit_warning
 from catnip2bids.errors import DatasetError, UsageError
-from catnip2bids.formatting import format_choices, format_count, format_list
+from catnip2bids.formatting import first_problems, format_choices, format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.packaging.existing_dataset import check_checksums, check_existing, check_names, check_provenance_size
 from catnip2bids.packaging.participants import (
@@ -43,6 +43,7 @@ from catnip2bids.plan import (
     Plan,
     PlannedRun,
     doubtful_copies,
+    empty_labels,
     identity_of,
     kept_reasons,
     make_plan,
@@ -105,7 +106,7 @@ def run_preflight(
     found = _scan(folders, dataset, resources, progress)
     proposed = given or _with_earlier_slice_numbers(make_plan(found), provenance, dataset)
     matched = _with_voxel_sizes(match_plan(found, proposed), settings, default_um)
-    labelled = _with_labels(matched, settings, progress)
+    labelled = _with_labels(matched, settings, plan_file, progress)
     checked = [(run, check_redundancy(run, planned, provenance, resources, progress)) for run, planned in labelled]
     _note_same_as_packaged(checked, progress)
     planned_runs = [(run, plan.planned) for run, plan in checked]
@@ -209,7 +210,7 @@ def _with_voxel_sizes(
     return sized
 
 
-def _with_labels(matched: _PlannedRuns, settings: Settings, progress: Progress) -> _PlannedRuns:
+def _with_labels(matched: _PlannedRuns, settings: Settings, plan_file: Path | None, progress: Progress) -> _PlannedRuns:
     """Put the labels of the settings into the plan of each run; refuse runs with missing or invalid labels."""
     if (settings.subject or settings.sample) and len(matched) > 1:
         raise UsageError(
@@ -229,7 +230,7 @@ def _with_labels(matched: _PlannedRuns, settings: Settings, progress: Progress) 
         if changes["subject"] != planned.subject:
             changes["source_id"] = None
         labelled.append((run, planned.model_copy(update=changes)))
-    _refuse_missing_labels(labelled)
+    _refuse_missing_labels(labelled, plan_file)
     for run, planned in labelled:
         for what in ("subject", "sample", "stain"):
             check_label(getattr(planned, what), f"{run.folder}: the {what}")
@@ -238,14 +239,17 @@ def _with_labels(matched: _PlannedRuns, settings: Settings, progress: Progress) 
     return labelled
 
 
-def _refuse_missing_labels(planned_runs: _PlannedRuns) -> None:
-    """Refuse all runs at once that have no subject, sample or stain."""
+def _refuse_missing_labels(planned_runs: _PlannedRuns, plan_file: Path | None) -> None:
+    """Refuse all runs at once that have no subject, sample or stain, with the lines of the plan if there is one."""
     labels = ("subject", "sample", "stain")
     missing = {run.folder: [what for what in labels if not getattr(planned, what)] for run, planned in planned_runs}
     missing = {folder: what for folder, what in missing.items() if what}
     plan = "write a plan (catnip2bids scan SOURCE... -o plan.toml), fill it in and give it with --plan"
     if not missing:
         return
+    if plan_file is not None:
+        empty = [label for label in labels if any(label in what for what in missing.values())]
+        raise UsageError(*first_problems(empty_labels(plan_file, empty)))
     if len(planned_runs) == 1:
         ((folder, what),) = missing.items()
         examples = {"subject": "45670ko", "sample": format_choices(list(SAMPLES.values())), "stain": DEFAULT_STAIN}

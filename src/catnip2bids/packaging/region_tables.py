@@ -8,12 +8,14 @@ order in which animals were packaged.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Context, Decimal
+from itertools import count
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.atomic_write import remove, write_text
+from catnip2bids.atomic_write import make_folder, publish, remove, write_text
 from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table, read_table
@@ -62,6 +64,26 @@ def write_atlas_tables(
     for gone in before - written.keys():
         _remove_with_sidecar(dataset, DERIVATIVE / gone)
     return written
+
+
+def move_unused_descriptions(dataset: Path) -> list[str]:
+    """Move what a person wrote about an atlas whose table is gone to ``code/``; return a message for each file.
+
+    BIDS allows ``atlas-X_description.json`` only beside files of that atlas.
+    """
+    messages = []
+    for path in sorted((dataset / DERIVATIVE).glob("atlas-CATNIP*_description.json")):
+        stem = path.name.removesuffix(".json")
+        table = f"{stem.removesuffix('_description')}_dseg.tsv"
+        if path.is_symlink() or path.with_name(table).exists():
+            continue
+        names = (f"code/{stem}{'' if number == 1 else f'-{number}'}.json" for number in count(1))
+        new = next(name for name in names if not os.path.lexists(dataset / name))
+        described = safe_path(dataset, DERIVATIVE / path.name)
+        make_folder(safe_path(dataset, "code"))
+        publish(described, safe_path(dataset, new), described)
+        messages.append(f"{DERIVATIVE / path.name}: moved to {new}, because BIDS allows it only beside {table}")
+    return messages
 
 
 def atlas_of(counts: Iterable[Path], given: AtlasTable | None, dataset: Path) -> AtlasTable:

@@ -1,6 +1,7 @@
 """Remove an animal from a dataset, so that the remaining dataset is valid and verifies.
 
-Invariant: files are removed before their records in provenance, so that a removal that was killed can be repeated.
+Invariant: files are removed before their records in provenance, so that a removal that was killed can be repeated. One
+that was killed later is the last command of the history; repeated, it does what comes after.
 """
 
 from __future__ import annotations
@@ -34,9 +35,17 @@ _TABLES = (PurePosixPath(PARTICIPANTS), PurePosixPath("samples.tsv"), DERIVATIVE
 
 
 def remove_animal(
-    dataset: Path | str, label: str, progress: Progress | None = None, *, report: bool = True
+    dataset: Path | str,
+    label: str,
+    progress: Progress | None = None,
+    *,
+    report: bool = True,
+    jobs: int | None = None,
+    memory_bytes: int | None = None,
 ) -> PackageResult:
-    """Remove an animal from a dataset: its images, tables, copies, provenance and pages of the report.
+    """Remove an animal from a dataset: its images, tables, copies and provenance, and reports and results that name it.
+
+    After an interruption, call it again.
 
     Parameters
     ----------
@@ -48,11 +57,13 @@ def remove_animal(
         Receives notes of removed files.
     report
         Whether the report is drawn at the end.
+    jobs, memory_bytes
+        Processors and memory for drawing it; see `Settings`.
 
     Raises
     ------
     UsageError
-        If the dataset does not have the animal, or no other one.
+        If the dataset does not have the animal, or no other one, or an option is invalid.
     DatasetError
         If it is not a dataset of this program, a file cannot be read, or the folder is read-only.
 
@@ -62,15 +73,12 @@ def remove_animal(
     True
     """
     dataset, progress = Path(dataset), progress or Progress()
+    settings = Settings(report=report, jobs=jobs, memory_bytes=memory_bytes)
     refuse_foreign(dataset)
     provenance = provenance_of(dataset)
     refuse_unwritable(dataset)
     subject = label.removeprefix("sub-")
-    subjects = sorted({run.subject for run in provenance.runs.values()})
-    if subject not in subjects:
-        raise UsageError(f"{dataset}: has no animal {label!r}; it has {format_list(subjects)}")
-    if len(subjects) == 1:
-        raise UsageError(f"{dataset}: {subject} is its only animal; delete the whole folder instead")
+    _refuse_removal(dataset, provenance, subject)
     check_existing(dataset, ())
     check_checksums(dataset, provenance)
     log = PackageLog(dataset, progress)
@@ -79,19 +87,37 @@ def remove_animal(
         locked_if_unchanged(dataset, provenance),
         raising_exit_code_1(),  # nothing is refused after this
     ):
-        checksums = set_checksums_aside(dataset)
-        removed = {key: run for key, run in provenance.runs.items() if run.subject == subject}
-        provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
-        provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
-        _remove_files(dataset, provenance, subject, removed, log)
-        _remove_records(dataset, provenance, subject)
-        for path in log.removed:
-            progress.note(f"{path}: removed")
-        of_others = {file: sha256 for file, sha256 in checksums.items() if not _is_of(file, f"sub-{subject}")}
-        write_checksums(dataset, of_others, [])
-    if report:
-        draw_report(log, Settings())
+        _remove(dataset, provenance, subject, log)
+    if settings.report:
+        draw_report(log, settings)
     return log.result()
+
+
+def _refuse_removal(dataset: Path, provenance: Provenance, subject: str) -> None:
+    """Refuse an animal that the dataset does not have, unless the last command removed it, and its only animal."""
+    subjects = sorted({run.subject for run in provenance.runs.values()})
+    was_last = bool(provenance.history) and provenance.history[-1].command.endswith(f" --remove {subject}")
+    if subject not in subjects and not was_last:
+        raise UsageError(f"{dataset}: has no animal {subject!r}; it has {format_list(subjects)}")
+    if subjects == [subject]:
+        raise UsageError(f"{dataset}: {subject} is its only animal; delete the whole folder instead")
+
+
+def _remove(dataset: Path, provenance: Provenance, subject: str, log: PackageLog) -> None:
+    """Remove the animal, or finish its removal if provenance does not have it any more."""
+    checksums = set_checksums_aside(dataset)
+    removed = {key: run for key, run in provenance.runs.items() if run.subject == subject}
+    provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
+    provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
+    if removed:
+        _remove_files(dataset, provenance, subject, removed, log)
+        add_to_history(provenance, f"catnip2bids package -o {dataset.resolve().name} --remove {subject}")
+    for message in _remove_records(dataset, provenance, subject):
+        log.warning(message)
+    for path in log.removed:
+        log.progress.note(f"{path}: removed")
+    of_others = {file: sha256 for file, sha256 in checksums.items() if not _is_of(file, f"sub-{subject}")}
+    write_checksums(dataset, of_others, [])
 
 
 def _is_of(file: str, name: str) -> bool:
@@ -102,7 +128,7 @@ def _is_of(file: str, name: str) -> bool:
 def _remove_files(
     dataset: Path, kept: Provenance, subject: str, removed: Mapping[str, RunRecord], log: PackageLog
 ) -> None:
-    """Remove all files of the animal, and the tables of atlases that no other run has."""
+    """Remove all files of the animal, the tables of atlases that no other run has, and reports that name it."""
     for run in removed.values():
         for image in map(PurePosixPath, run.images):
             remove_image(dataset, image)
@@ -115,6 +141,8 @@ def _remove_files(
         if (dataset / path).exists():
             remove(safe_path(dataset, path))
             log.removed.append(path)
+    for name in ("index.html", "validation.json", "verification.json"):
+        remove(safe_path(dataset, REPORT / name))
     log.removed += remove_shared(dataset, removed)
 
 
@@ -127,15 +155,18 @@ def _atlas_files(runs: Iterable[RunRecord]) -> set[PurePosixPath]:
     return tables | {table.with_suffix(".json") for table in tables}
 
 
-def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> None:
-    """Remove the animal from tables and plan, save provenance, and update the files that are made from them."""
+def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> list[str]:
+    """Remove the animal from tables and plan, save provenance, and update the files that are made from them.
+
+    Returns what a person should know.
+    """
     for path in _TABLES:
         remove_rows(dataset, path, "participant_id", {f"sub-{subject}"})
     about = _remove_from_plan(dataset, subject)
     naming = Naming(provenance.settings.get("naming", Naming.BIDS))
-    Metadata(dataset, about, explicit=False, naming=naming, provenance=provenance).write()
-    add_to_history(provenance, f"catnip2bids package -o {dataset.resolve().name} --remove {subject}")
+    messages = Metadata(dataset, about, explicit=False, naming=naming, provenance=provenance).write()
     provenance.save(dataset)
+    return messages
 
 
 def _remove_from_plan(dataset: Path, subject: str) -> AboutDataset:

@@ -11,6 +11,7 @@ from catnip2bids.plan.checks import (
     voxel_size_warning,
 )
 from catnip2bids.plan.default_plan import default_entry, doubtful_copies, kept_reasons, make_plan, problems_of
+from catnip2bids.plan.mistakes import empty_labels
 from catnip2bids.plan.model import AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.plan.toml import read_plan, refuse_plan_file, to_toml, write_plan
 
@@ -24,6 +25,7 @@ __all__ = [
     "ScanReport",
     "default_entry",
     "doubtful_copies",
+    "empty_labels",
     "identity_of",
     "kept_reasons",
     "make_plan",

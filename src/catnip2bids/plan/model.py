@@ -48,6 +48,12 @@ def _without_own_fields(description: dict[str, Any]) -> dict[str, Any]:
     return description
 
 
+def _not_blank(reason: str) -> str:
+    if not reason.strip():
+        raise PydanticCustomError("no_reason", "reason is empty; say why, because it is published")
+    return reason
+
+
 MaybeText = Annotated[str | None, BeforeValidator(_empty_is_none)]
 Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 VoxelSize = tuple[Size, Size, Size]
@@ -65,7 +71,7 @@ class PlannedEntry(_Document):
     source
         POSIX path below the run folder; ``../NAME.log.txt`` for a log that lies beside it.
     action, reason
-        What to do with it, and why.
+        What to do with it, and why; the reason cannot be empty.
     slice_number
         Pattern for the slice number in the names of a slice folder, such as ``brain_Z#_*.tif``; needed only where more
         than one number varies.
@@ -75,7 +81,7 @@ class PlannedEntry(_Document):
 
     source: str
     action: Action
-    reason: str
+    reason: Annotated[str, AfterValidator(_not_blank)]
     slice_number: Annotated[str | None, BeforeValidator(_empty_is_none), AfterValidator(_valid_pattern)] = None
     by_pixels: Action | None = None
 

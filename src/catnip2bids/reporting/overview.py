@@ -110,8 +110,8 @@ def animal_rows(cards: Sequence[SampleStatus], samples: Sequence[Sample]) -> dic
             }
             for card, sample, found in zip(cards, samples, counts, strict=True)
         ],
-        "counted_at": f"Cells of threshold {', '.join(thresholds)}, without regions that CATNIP excluded as damaged "
-        "in that sample; below, groups are compared over the same regions."
+        "counted_at": f"Cells and cells per mm3 at threshold {', '.join(thresholds)}, both without regions that CATNIP "
+        "excluded as damaged in that sample; below, groups are compared over the same regions."
         if thresholds
         else "",
     }

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from catnip2bids.catnip.atlas import ATLAS_LABELS
 from catnip2bids.catnip.components import HEMISPHERE_MASK, kind_of
 from catnip2bids.formatting import plane_number
+from catnip2bids.heatmap_scales import heat_colors
 from catnip2bids.html_pages import picture_address
 from catnip2bids.ome import ends_apart
 from catnip2bids.regions import OTHER_LABELS, DisplayedRegion, region_of
@@ -306,8 +307,7 @@ def gray_picture(values: Array, window: tuple[float, float]) -> str:
 
 def heat_picture(values: Array, largest: float, excluded: Array | None = None) -> str:
     """Encode values from 0 to `largest` in black over red and yellow to white; tint `excluded` pixels blue."""
-    heat = 3 * _scaled(values, (0.0, largest)).astype(np.int16)
-    pixels = np.stack([np.clip(heat - 255 * n, 0, 255) for n in range(3)], axis=-1).astype(np.uint8)
+    pixels = heat_colors(_scaled(values, (0.0, largest)))
     if excluded is not None:
         pixels[excluded] = (pixels[excluded].astype(np.uint16) + _EXCLUDED_RGB) // 2
     return _jpeg(pixels)

@@ -160,7 +160,7 @@ class _Pages:
 
     def __init__(self, dataset: Path, provenance: Provenance, progress: Progress) -> None:
         self._dataset, self._provenance, self._progress = dataset, provenance, progress
-        self._samples, self._title = read_samples(dataset, provenance), _title_of(dataset)
+        self._samples, self._about = read_samples(dataset, provenance), _about(dataset)
         self._templates = page_templates("catnip2bids.reporting")
         self._templates.filters |= {"size": format_bytes, "number": format_number}
         self._heat_scales = heatmap_scales(provenance.runs.values())
@@ -291,7 +291,7 @@ class _Pages:
             **animal_rows(self._cards, samples),
             "measures": MEASURES,
             "fewest_cells": FEWEST_CELLS,
-            "title": self._title,
+            **self._about,
             "n_animals": len({sample.record.subject for sample in samples}),
             "n_images": sum(len(sample.images) for sample in samples),
             "bytes_before": sum_of([sample.bytes_before for sample in samples]),
@@ -308,10 +308,17 @@ class _Pages:
         }
 
 
-def _title_of(dataset: Path) -> str:
+def _about(dataset: Path) -> dict[str, Any]:
+    """Return title, authors and licence of a dataset, by their names in the template."""
     path = dataset / "dataset_description.json"
     try:
-        return str(read_object(path)["Name"])
+        found = read_object(path)
+        authors = found.get("Authors")
+        return {
+            "title": str(found["Name"]),
+            "authors": [str(author) for author in authors] if isinstance(authors, list) else [],
+            "license": str(found.get("License") or ""),
+        }
     except FileNotFoundError as error:
         why = "packaging was interrupted, or somebody removed it"
         raise DatasetError(f"{path}: does not exist: {why}; package again") from error

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.plane_hashes import PlaneRecord
 from catnip2bids.bids.provenance import PROVENANCE, Decision, EvidenceKind, Provenance, RunRecord, evidence_kind
+from catnip2bids.errors import UsageError
+from catnip2bids.formatting import format_list
 from catnip2bids.paths import file_name, inside
 
 
@@ -59,6 +61,15 @@ class NotRestorable:
 
 
 Item = VolumeItem | CopyItem | LinkItem | NotRestorable
+
+
+def keys_of(dataset: Path, provenance: Provenance, subject: str | None) -> list[str]:
+    """Return the runs of an animal, or all of them."""
+    subjects = {key: run.subject for key, run in provenance.runs.items()}
+    label = None if subject is None else subject.removeprefix("sub-")
+    if label is not None and label not in subjects.values():
+        raise UsageError(f"{dataset}: has no animal {label!r}; it has {format_list(sorted(set(subjects.values())))}")
+    return [key for key, found in subjects.items() if label in (None, found)]
 
 
 def items_of(provenance: Provenance, key: str) -> Iterator[Item]:

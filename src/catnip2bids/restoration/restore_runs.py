@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from errno import ENAMETOOLONG
 from math import prod
@@ -38,7 +38,7 @@ from catnip2bids.leftovers import ignored, leftovers_below, without_leftovers
 from catnip2bids.locks import FOLDER_LOCK, locked, refuse_packaging
 from catnip2bids.paths import SafePath, as_on_any_system, inside, safe_path
 from catnip2bids.progress import Progress
-from catnip2bids.restoration.restorable import CopyItem, Item, LinkItem, NotRestorable, VolumeItem, items_of
+from catnip2bids.restoration.restorable import CopyItem, Item, LinkItem, NotRestorable, VolumeItem, items_of, keys_of
 from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, plane_bytes, write_file, write_slices
 from catnip2bids.scanning import files_below
 from catnip2bids.short_repr import ReprSummary, ShortRepr
@@ -91,14 +91,14 @@ def restore(
     folder: Path | str,
     progress: Progress | None = None,
     *,
+    subject: str | None = None,
     jobs: int | None = None,
     memory_bytes: int | None = None,
 ) -> Restoration:
-    """Write the original files back, pixel for pixel, under their original names.
+    """Write the original files back, pixel for pixel, under their original names; call it again after an interruption.
 
     Images become TIFF slices, TIFF stacks and NIfTI files again. Their pixels are the same; their bytes need not be.
-    Copied files come back byte for byte, and so do the pixels of redundant entries that were excluded. Call it again to
-    resume an interrupted restoration.
+    Copied files come back byte for byte, and so do the pixels of redundant entries that were excluded.
 
     Parameters
     ----------
@@ -108,17 +108,17 @@ def restore(
         A new or an empty folder to write into. Runs get the paths that they had below SOURCE.
     progress
         Receives the progress of the work.
-    jobs
-        Processors to use; all by default.
-    memory_bytes
-        The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
+    subject
+        The only animal to restore, such as ``45670ko``; all by default.
+    jobs, memory_bytes
+        Processors, and memory of the whole process; by default all, and a quarter of the machine's, at most 8 GiB.
 
     Raises
     ------
     DatasetError
         If the dataset is not one of this program or is being packaged, or the folder contains other files.
     UsageError
-        If one folder is inside the other, or the memory is not enough. Then nothing was written.
+        If there is no such animal, a folder is inside the other, or the memory is not enough. Nothing was written.
 
     Examples
     --------
@@ -130,7 +130,8 @@ def restore(
     refuse_foreign(dataset)
     provenance = provenance_of(dataset)
     refuse_overlap(dataset, folder)
-    restorer = _Restorer(dataset, folder, provenance, own_resources(jobs, memory_bytes), progress)
+    keys, resources = keys_of(dataset, provenance, subject), own_resources(jobs, memory_bytes)
+    restorer = _Restorer(dataset, folder, provenance, keys, resources, progress)
     restorer.check_memory()
     mark = file_sha256(dataset / PROVENANCE)
     with raising_write_errors(folder):
@@ -163,9 +164,15 @@ class _Restorer:
     """Restores the items of all runs."""
 
     def __init__(
-        self, dataset: Path, folder: Path, provenance: Provenance, resources: Resources, progress: Progress
+        self,
+        dataset: Path,
+        folder: Path,
+        provenance: Provenance,
+        keys: Collection[str],  # of the runs to restore
+        resources: Resources,
+        progress: Progress,
     ) -> None:
-        self._dataset, self._folder, self._provenance = dataset, folder, provenance
+        self._dataset, self._folder, self._provenance, self._keys = dataset, folder, provenance, keys
         self._resources, self._progress = resources, progress
         self._restored: list[str] = []
         self._kept: list[str] = []
@@ -179,6 +186,7 @@ class _Restorer:
         self.items = [
             (inside(f"{run_path / item.path}", PROVENANCE.name).as_posix(), item)
             for key, run_path in self._run_paths()
+            if key in keys
             for item in items_of(provenance, key)
         ]
         # links last, so that nothing is written through them
@@ -228,7 +236,7 @@ class _Restorer:
         """Restore all items, but no links to what cannot be restored; first report missing checksums and decisions."""
         if self._unproven is not None:
             self._report(self._unproven)
-        for problem in _missing_decisions(self._provenance):
+        for problem in _missing_decisions(self._provenance, self._keys):
             self._report(f"{self._dataset / PROVENANCE}: {problem}")
             self.is_complete = False
         self._progress.start(sum(prod(self._records[str(item.image)].shape) for item in self._volumes))
@@ -369,12 +377,13 @@ def _why_unproven(dataset: Path, checksums: Checksums | None) -> str | None:
     )
 
 
-def _missing_decisions(provenance: Provenance) -> Iterator[str]:
-    """Yield runs and images without a decision in provenance, so that not everything can be restored."""
+def _missing_decisions(provenance: Provenance, keys: Collection[str]) -> Iterator[str]:
+    """Yield runs, of those to restore, and images without a decision in provenance: not everything can be restored."""
     remedy = "packaging was interrupted, or the file was changed; package again, or bring it back from a copy"
     if not provenance.runs:
         yield f"has no run: {remedy}"
-    for key, run in provenance.runs.items():
+    for key in keys:
+        run = provenance.runs[key]
         decided = provenance.decisions_of(key)
         images = run.images.items()
         without = sorted(PurePosixPath(image).name for image, record in images if record.source not in decided)

@@ -206,7 +206,7 @@ def _is_blocked(url: str, client: str) -> bool:
         is_here = ip_address(host).is_loopback
     except ValueError:
         is_here = host == "localhost"
-    return client.startswith("https:") and url.startswith("http:") and not is_here
+    return urlsplit(client).scheme == "https" and urlsplit(url).scheme == "http" and not is_here
 
 
 def _refuse_unless_zarr(dataset: Path) -> None:

@@ -104,7 +104,7 @@ class Routes:
             case ["cells", number, of_table, name] if scene := _numbered(self._scenes, number):
                 return self._cells(scene, of_table, name)
             case ["thumbnails", number] if scene := _numbered(self._scenes, number):
-                return Content(_WEBP, self._thumbnail(scene.layers[0].image))
+                return Content(_WEBP, self._thumbnail(scene.layers[0]))
         return None
 
     def target(self, path: str, root: str) -> str | None:

@@ -98,7 +98,7 @@
     const groups = found.groups.flatMap((group, n) => {
       const [mean, deviation] = [found.means[n][chosenRow], found.deviations[n][chosenRow]];
       const words = `${group}: mean ${groupText(found, n, chosenRow)}`;
-      return known(mean) ? [{ group, mean, low: mean - (deviation ?? 0), high: mean + (deviation ?? 0), words }] : [];
+      return found.n[n][chosenRow] > 1 ? [{ group, mean, low: mean - (deviation ?? 0), high: mean + (deviation ?? 0), words }] : [];
     });
     const texts = found.groups.map((group, n) => `${group} ${groupText(found, n, chosenRow)}`);
     const nMissing = points.length - rows.length;

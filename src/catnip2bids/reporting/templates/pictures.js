@@ -286,7 +286,8 @@
     Object.assign(context, { font: `${12 * ratio}px system-ui, sans-serif`, textAlign: "right", textBaseline: "alphabetic" });
     write(context, ratio, length < 1000 ? `${+length.toPrecision(3)} um` : `${length / 1000} mm`, right, bottom - 8 * ratio);
     Object.assign(context, { textAlign: "left", textBaseline: "top" });
-    const texts = [`${view.title}, ${view.axis} = ${view.at}, ${side}, orientation unknown`, `${view.title}, ${side}`, view.title];
+    const number = `${view.axis === "z" ? "plane" : `${view.axis} =`} ${view.at + 1}`;
+    const texts = [`${view.title}, ${number}, ${side}, orientation unknown`, `${view.title}, ${side}`, view.title];
     const room = width - 16 * ratio;
     write(context, ratio, texts.find(text => context.measureText(text).width <= room) ?? view.title, 8 * ratio, 8 * ratio);
   }

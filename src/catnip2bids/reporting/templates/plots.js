@@ -10,6 +10,7 @@ function addPlotTitles(chart) {
     element.prepend(title);
   };
   for (const mark of chart.querySelectorAll("svg [role='graphics-symbol'][aria-label]")) give(mark, mark.getAttribute("aria-label"));
+  chart.querySelectorAll("svg g[role='graphics-symbol']:empty").forEach(none => none.setAttribute("aria-hidden", "true"));
   for (const text of chart.querySelectorAll("svg .role-axis-label text")) if (names[text.textContent]) {
     text.style.pointerEvents = "auto";
     give(text, names[text.textContent]);

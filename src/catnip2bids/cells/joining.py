@@ -1,0 +1,147 @@
+"""Join the components of neighbouring blocks of a segmentation.
+
+Invariant: in memory are the components of one layer of blocks that may go on in other blocks, the pairs of them that
+touch, the voxels at the borders of one row of blocks, and those of the last plane of the layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from catnip2bids.cells.components import Components, Integers, concatenated, merged, no_components
+from catnip2bids.errors import NotEnoughMemoryError
+from catnip2bids.formatting import format_bytes_up
+
+Zyx = tuple[int, int, int]
+Block = tuple[slice, slice, slice]
+"""The part of an image between slices along z, y and x."""
+JOINED = 0.25
+"""Part of the memory in which components of several blocks are joined."""
+_COMPONENT_BYTES, _BORDER_VOXEL_BYTES, _PAIR_BYTES = 500, 100, 64
+"""Memory for a component, a voxel at a border, and two components that touch, while they are joined."""
+_AFTER = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0) and sum(map(abs, step)) <= 2]
+"""The neighbours (z, y, x) of a voxel in an 18-neighbourhood that come after it."""
+
+
+@dataclass(frozen=True)
+class Border:
+    """Voxels through which components may go on in other blocks."""
+
+    index: Integers  # of the voxel in the whole image, see `padded_index`
+    owner: Integers
+    value: Integers  # of the segmentation
+
+    def take(self, chosen: Integers | npt.NDArray[np.bool_] | slice) -> Border:
+        """Return some of the voxels."""
+        return Border(self.index[chosen], self.owner[chosen], self.value[chosen])
+
+
+class Joining:
+    """Joins the components of blocks, row by row of blocks."""
+
+    def __init__(self, shape: Zyx, most_bytes: int, about: object) -> None:
+        self._shape, self._most_bytes, self._about = shape, most_bytes, about
+        self._row: list[Border] = []
+        self._begin_layer(no_components(), no_border())
+
+    def _begin_layer(self, components: Components, plane_before: Border) -> None:
+        order = np.argsort(plane_before.index)
+        self._plane_before, self._row_before = plane_before.take(order), no_border()
+        self._parts, self._n = [components], len(components)
+        self._touching: list[npt.NDArray[np.int64]] = []  # pairs of components, (n, 2)
+        self._last_plane: list[Border] = []
+
+    def add(self, components: Components, border: Border) -> None:
+        """Add the components of a block of the row that own voxels of its border."""
+        self._row.append(replace(border, owner=border.owner + self._n))
+        self._parts.append(components)
+        self._n += len(components)
+
+    def join_row(self, block: Block) -> None:
+        """Find which components of a row of blocks touch; `block` is one of the row."""
+        planes, rows, _ = block
+        row = joined_borders(self._row)
+        self._row.clear()
+        rows_near = [[planes.start - 1, rows.start - 1, 0], [planes.start - 1, rows.stop + 1, 0]]
+        start, stop = np.searchsorted(self._plane_before.index, padded_index(np.array(rows_near), self._shape))
+        near = joined_borders([self._plane_before.take(slice(start, stop)), self._row_before, row])
+        self._check_memory(len(near.index), rows.stop)
+        self._touching.append(_touching(near.take(np.argsort(near.index)), self._shape))
+        n_rows, n_columns = self._shape[1] + 2, self._shape[2] + 2
+        z, y = np.divmod(row.index // n_columns, n_rows)
+        self._row_before = row.take(y == rows.stop - 1)
+        self._last_plane.append(row.take(z == planes.stop - 1))
+
+    def join_layer(self, last_plane: int) -> Components:
+        """Return the components of a layer that end before its last plane, or end with the image."""
+        ones, others = np.concatenate(self._touching).T
+        kept, which = np.unique(_roots(self._n, ones, others), return_inverse=True)
+        joined = merged(concatenated(self._parts), which, len(kept))
+        is_open = (joined.high[:, 0] == last_plane) & (last_plane < self._shape[0] - 1)
+        border = joined_borders(self._last_plane)
+        border = replace(border, owner=(np.cumsum(is_open) - 1)[which[border.owner]])
+        self._begin_layer(joined.take(np.flatnonzero(is_open)), border)
+        return joined.take(np.flatnonzero(~is_open))
+
+    def _check_memory(self, n_voxels: int, n_rows: int) -> None:
+        """Raise NotEnoughMemoryError before what has to be joined of the first rows of a layer takes too much."""
+        n_voxels += sum(len(border.index) for border in self._last_plane)
+        n_pairs = sum(map(len, self._touching))
+        n_bytes = n_voxels * _BORDER_VOXEL_BYTES + n_pairs * _PAIR_BYTES + self._n * _COMPONENT_BYTES
+        if n_bytes > self._most_bytes:
+            needed = format_bytes_up(math.ceil(n_bytes * self._shape[1] / n_rows / JOINED))
+            raise NotEnoughMemoryError(
+                f"{self._about}: has so many cells that finding them takes about {needed} of memory; "
+                "give more with --memory"
+            )
+
+
+def no_border() -> Border:
+    """Return a border without voxels."""
+    nothing = np.empty(0, np.int64)
+    return Border(nothing, nothing, nothing)
+
+
+def joined_borders(borders: Sequence[Border]) -> Border:
+    """Return all voxels of one or more borders."""
+    return Border(*(np.concatenate([getattr(border, field.name) for border in borders]) for field in fields(Border)))
+
+
+def padded_index(places: Integers, shape: Zyx) -> Integers:
+    """Return indices in C order into an image with a margin around each plane, in which no voxel has a neighbour."""
+    z, y, x = places.T
+    index: Integers = (z * (shape[1] + 2) + y) * (shape[2] + 2) + x
+    return index
+
+
+def _touching(border: Border, shape: Zyx) -> npt.NDArray[np.int64]:
+    """Return the pairs of components that touch each other at voxels in ascending order, each once, (n, 2)."""
+    pairs, n = [], int(border.owner.max(initial=0)) + 1
+    for step in _AFTER:
+        wanted = border.index + int(padded_index(np.array([step]), shape)[0])
+        other = np.minimum(np.searchsorted(border.index, wanted), len(border.index) - 1)
+        found = np.flatnonzero(border.index[other] == wanted)
+        other = other[found]
+        equal = (border.owner[found] != border.owner[other]) & (border.value[found] == border.value[other])
+        pairs.append(border.owner[found[equal]] * n + border.owner[other[equal]])
+    return np.stack(np.divmod(np.unique(np.concatenate(pairs)), n), axis=1)
+
+
+def _roots(n: int, ones: Integers, others: Integers) -> Integers:
+    """Return the least component that each of n components is connected to."""
+    root = np.arange(n)
+    while True:
+        a, b = root[ones], root[others]
+        differ = a != b
+        if not differ.any():
+            return root
+        a, b = a[differ], b[differ]
+        np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))
+        while (root[root] != root).any():
+            root = root[root]
