@@ -29,7 +29,7 @@ def without_waiting() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the test that takes a minute begin first, so that no process waits for it in the end."""
+    """Let the longest test begin first, so that no process waits for it in the end."""
     items.sort(key=lambda item: not item.nodeid.startswith("tests/test_fuzzed_datasets.py"))
 
 
