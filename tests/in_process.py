@@ -19,6 +19,7 @@ import pytest
 
 from catnip2bids.cli import main
 from catnip2bids.cli.console import console
+from catnip2bids.reporting.vega import Vega
 
 
 def called(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -45,6 +46,16 @@ def called(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedP
 def no_dandi(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `validate` do without dandi, as if that were not installed: it takes three times as long as all else."""
     monkeypatch.setattr("catnip2bids.validation.dandi.find_program", lambda _: None)
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports have no plots, which take longer than all else that reports are made of."""
+
+    def nothing_drawn(_: Vega, function: str, __: object) -> object:
+        return {} if function == "vegalite_to_vega" else ""
+
+    monkeypatch.setattr(Vega, "_ask", nothing_drawn)
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ import pytest
 import catnip2bids
 from catnip2bids.packaging.settings import Options
 from demo_cohort import demo_cohort, demo_dataset
+from in_process import no_dandi, no_plots
 
-__all__ = ["demo_cohort", "demo_dataset"]
+__all__ = ["demo_cohort", "demo_dataset", "no_dandi", "no_plots"]
 
 FUNCTIONS = [name for name in catnip2bids.__all__ if inspect.isfunction(getattr(catnip2bids, name))]
 CLASSES = [name for name in catnip2bids.__all__ if inspect.isclass(getattr(catnip2bids, name))]
@@ -113,8 +114,7 @@ def test_each_class_says_what_it_is(name: str) -> None:
 
 @pytest.fixture
 def desk(demo_cohort: Path, demo_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder with all that the examples in docstrings speak of, and no dandi, which would take seconds."""
-    monkeypatch.setattr("catnip2bids.validation.dandi.find_program", lambda _: None)
+    """A folder with all that the examples in docstrings speak of."""
     shutil.copytree(demo_cohort, tmp_path / "cohort")
     shutil.copytree(demo_dataset, tmp_path / "dataset")
     (tmp_path / "run").symlink_to(next((tmp_path / "cohort").glob("KO/*")))
@@ -125,7 +125,7 @@ SLOW = ("", "package", "report", "validate")
 """Functions, and the module itself, of which the examples take over a second."""
 
 
-@pytest.mark.usefixtures("desk")
+@pytest.mark.usefixtures("desk", "no_dandi", "no_plots")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ("", *FUNCTIONS)]
 )

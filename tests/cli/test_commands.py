@@ -24,7 +24,7 @@ from catnip2bids.bids.schema import bids_version
 from catnip2bids.demo import write_atlas_table, write_cohort
 from catnip2bids.versions import versions
 from fork_server import command
-from in_process import called, no_dandi, no_validators
+from in_process import called, no_dandi, no_plots, no_validators
 from made_up import some_image, write_slices
 from runs import (
     KO,
@@ -40,7 +40,7 @@ from runs import (
     write_l2,
 )
 
-__all__ = ["no_dandi", "no_validators"]
+__all__ = ["no_dandi", "no_plots", "no_validators"]
 
 VOXEL_SIZE = ("--voxel-size", 3.7, 3.7, 5)
 
@@ -407,10 +407,9 @@ def test_the_command_line_and_the_api_make_the_same(cohort: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_validators")
-def test_the_demo_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_validators", "no_plots")
+def test_the_demo_twice(tmp_path: Path) -> None:
     """With a smaller cohort than the demo makes up, and without validators, which `make demo` asks."""
-    monkeypatch.setattr("catnip2bids.reporting.vega.Vega._ask", lambda *_: None)
     write_cohort(tmp_path / "demo/cohort", shape=SHAPE)
     write_atlas_table(tmp_path / "demo/atlas_info.txt")
     first = called("demo", tmp_path / "demo")

@@ -18,7 +18,7 @@ from catnip2bids.ome import Display, choose_display, image_metadata
 from catnip2bids.packaging import PackageResult
 from catnip2bids.validation.ome_zarr import check_ome_zarr
 from catnip2bids.validation.tree import read_tree
-from in_process import no_dandi
+from in_process import no_dandi, no_plots
 from runs import (
     CHECKSUMS,
     PROVENANCE,
@@ -35,7 +35,7 @@ from runs import (
     write_l2,
 )
 
-__all__ = ["no_dandi"]
+__all__ = ["no_dandi", "no_plots"]
 
 RAW = f"sub-46001wt/micr/{TODAY_PREFIX}_SPIM.ome.zarr"
 ATLAS, MASK, CELLS = (
@@ -124,7 +124,7 @@ def test_with_nothing_to_embed_there_is_no_group_of_labels(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_dandi")
+@pytest.mark.usefixtures("no_dandi", "no_plots")
 def test_negative_labels_have_names_and_colours_everywhere(tmp_path: Path) -> None:
     run = write_run(tmp_path / "source")
     change_slices(run / "atlaslabel_def_origspace", lambda plane: np.where(plane == 0, np.int32(-3), plane))

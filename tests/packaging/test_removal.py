@@ -12,10 +12,12 @@ from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.errors import DatasetError, UsageError, WriteError
 from catnip2bids.packaging import remove_animal
 from fork_server import start
-from in_process import called, no_dandi
+from in_process import called, no_dandi, no_plots
 from runs import FLOX, FLOX_NAME, KO, RAW, dataset_files, read_tsv, settings, state_of, write_l0
 
-__all__ = ["no_dandi"]
+__all__ = ["no_dandi", "no_plots"]
+
+pytestmark = pytest.mark.usefixtures("no_plots")
 
 
 @pytest.fixture(scope="module")

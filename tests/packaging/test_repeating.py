@@ -14,9 +14,12 @@ from catnip2bids.reporting import current_report, report
 from catnip2bids.reporting.check_results import read_check_result
 from catnip2bids.verification import verify
 from demo_cohort import demo_cohort, demo_dataset
+from in_process import no_plots
 from runs import KO, RAW, settings, state_of, write_l0
 
-__all__ = ["demo_cohort", "demo_dataset"]
+__all__ = ["demo_cohort", "demo_dataset", "no_plots"]
+
+pytestmark = pytest.mark.usefixtures("no_plots")
 
 
 @pytest.fixture
