@@ -224,7 +224,7 @@ def test_regions_are_found_by_keys_and_by_touch(dataset: Path, page: tuple[Page,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("window", [(1280, 900), (1280, 720), (1366, 650), (844, 390), (390, 844)])
+@pytest.mark.parametrize("window", [(1280, 900), (1366, 650), (844, 390), (390, 844)])
 def test_pictures_keep_their_shape_in_any_window(browser: Browser, dataset: Path, window: tuple[int, int]) -> None:
     with browsing(browser, window) as (opened, _):
         opened.goto(address(dataset, KO_PREFIX))
