@@ -56,6 +56,7 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
         return {} if function == "vegalite_to_vega" else ""
 
     monkeypatch.setattr(Vega, "_ask", nothing_drawn)
+    monkeypatch.setattr(Vega, "_library", "")  # else the library that is asked for once would be missing ever after
 
 
 @pytest.fixture

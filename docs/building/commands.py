@@ -92,6 +92,8 @@ def _parameters(command: Any) -> list[_Parameter]:
     words = {param.name: (*param.opts, *param.secondary_opts) for param in command.params}
     found = []
     for name, parameter in inspect.signature(inspect.unwrap(command.callback), eval_str=True).parameters.items():
+        if parameter.annotation is typer.Context:
+            continue
         annotated, info = get_args(parameter.annotation)
         if not info.hidden:
             found.append(_Parameter(name, words[name], _bare(annotated), info, parameter.default))
