@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, Page
 
-from browser import DESKTOP, needs_browser
+from browser import DESKTOP, PHONE, needs_browser
 from browsing import Trouble, browser, browsing
 from catnip2bids import Viewing, view
 from catnip2bids.bids.cell_tables import read_cells
@@ -92,6 +92,15 @@ def test_values_in_the_viewer_are_those_in_the_files(
         assert voxel[0] == SHAPE[0] // 2
         seen.add(int(label))
     assert len(seen) > 1
+
+
+@pytest.mark.slow
+def test_on_a_phone_one_section_fills_the_screen(browser: Browser, dataset: Path) -> None:
+    with viewer(browser, dataset, PHONE) as (_, page, _):
+        page.locator("input.neuroglancer-segment-list-query").wait_for(state="detached")
+        (section,) = (panel.bounding_box() for panel in page.locator(PANELS).all())
+        assert section is not None
+        assert section["width"] > 0.9 * PHONE[0]
 
 
 @pytest.mark.slow

@@ -253,5 +253,5 @@ def test_pictures_of_heat_maps_have_their_colours(viewing: Viewing) -> None:
 
 
 def test_the_client_loads_the_search_of_names(viewing: Viewing) -> None:
-    assert b'<script defer src="search.js"></script>' in ask(viewing, "v/0/").body
-    assert ask(viewing, "v/0/search.js").headers["content-type"] == "text/javascript"
+    assert b'<script defer src="client.js"></script>' in ask(viewing, "v/0/").body
+    assert ask(viewing, "v/0/client.js").headers["content-type"] == "text/javascript"

@@ -37,8 +37,8 @@ CLIENT_POLICY: Final = (
 _HTML, _JSON, _WEBP = "text/html; charset=utf-8", "application/json", "image/webp"
 _TYPES = {".html": _HTML, ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".json": _JSON}
 _TEMPLATES = "catnip2bids.viewing"
-_SEARCH = "search.js"
-"""A script beside the client, with which its list of regions finds any part of a name."""
+_SCRIPT = "client.js"
+"""A script beside the client: its list of regions finds any part of a name, and it fits phones."""
 _MOST_KEPT = 4
 """Tables whose cells, and images whose surfaces, are kept in memory: 140 MB for a million cells."""
 _NUMBER = re.compile("[0-9]{1,6}")
@@ -167,13 +167,13 @@ class Routes:
 
     def _client_file(self, name: str) -> Content | None:
         """Return a file of the client; its page loads a script of ours, too."""
-        if name == _SEARCH:
+        if name == _SCRIPT:
             return Content(_type_of(name), (files(_TEMPLATES) / "templates" / name).read_bytes())
         file = self._client.get(name)
         if file is None:
             return None
         if name == "index.html":
-            script = f'<script defer src="{_SEARCH}"></script></head>'.encode()
+            script = f'<script defer src="{_SCRIPT}"></script></head>'.encode()
             return Content(_HTML, file.read_bytes().replace(b"</head>", script))
         return Content(_type_of(name), file)
 

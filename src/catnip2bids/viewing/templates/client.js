@@ -1,6 +1,8 @@
-// Makes the list of regions find any part of a name, in any case. By itself, Neuroglancer finds what begins with the
-// text, or what matches a regular expression without spaces after a slash. So it gets such an expression instead of the
-// text in the box. Numbers, and texts in Neuroglancer's own query language, stay as they are.
+// What the client lacks: a search in the list of regions, and a view for phones.
+//
+// The list finds any part of a name, in any case. By itself, Neuroglancer finds what begins with the text, or what matches
+// a regular expression without spaces after a slash. So it gets such an expression instead of the text in the box.
+// Numbers, and texts in Neuroglancer's own query language, stay as they are.
 "use strict";
 
 const BOXES = "input.neuroglancer-segment-list-query";
@@ -46,3 +48,13 @@ new MutationObserver(() => {
     prepare(box);
   }
 }).observe(document, {childList: true, subtree: true});
+
+// On a phone the list would cover the sections, so it is closed at first, and one section fills the screen.
+if (innerWidth < 500) {
+  const waiting = setInterval(() => {
+    if (!window.viewer?.layerManager?.managedLayers.length) return;
+    clearInterval(waiting);
+    viewer.selectedLayer.visible = false;
+    viewer.layout.restoreState("xy");
+  }, 100);
+}
