@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catnip2bids.reporting.check_results import CheckResults
 from catnip2bids.reporting.cohort import CELLS, DENSITY, Cohort, Comparison, read_cohort
+from catnip2bids.reporting.overview import animal_rows
+from catnip2bids.reporting.sample_status import status_of
 from catnip2bids.reporting.samples import Sample
 from hand_made_samples import counts, sample
 
@@ -35,6 +40,23 @@ def test_means_and_deviations_are_those_of_a_textbook() -> None:
     assert np.isnan(found.deviations[0, 0])
     assert found.differences[0] == pytest.approx(10 - 10 / 3)
     assert np.isnan(found.differences[1])
+
+
+def test_animals_of_an_unknown_group_are_compared_with_none() -> None:
+    found = Comparison.of_values(np.array([[2.0, 2.0], [3.0, 3.0], [9.0, np.nan]]), ["female", "n/a", "male"])
+    assert found.groups == ("female", "male", "n/a")
+    assert found.differences[0] == 7
+    assert found.shares[0] == pytest.approx(350)
+    assert np.isnan(found.differences[1])
+
+
+def test_the_table_of_animals_has_the_sums_that_groups_are_compared_by(tmp_path: Path) -> None:
+    whole, corrected = counts({1: (10, 2.0), 2: (90, 1.0)}), counts({1: (10, 2.0), 2: (None, 1.0)}, corrected=True)
+    samples = [sample("1", counts({1: (8, 2.0), 2: (2, 1.0)})), sample("2", whole, corrected)]
+    cards = [status_of(one, CheckResults.of(tmp_path)) for one in samples]
+    table = animal_rows(cards, samples, cohort_of(*samples))
+    assert [(row["cells"], row["density"]) for row in table["animals"]] == [(8, 4), (10, 5)]
+    assert "of the same regions in all samples: without Layer 2, which" in table["counted_at"]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 1000)), min_size=1))

@@ -57,7 +57,7 @@ def test_counted_and_uncounted_cells_are_told_apart(tmp_path: Path) -> None:
     assert slab.uncounted == [round(SCALE * 39.5 / 40), round(SCALE * 19.5 / 20)]
     assert (slab.n_all, slab.is_thinned) == (3, False)
     assert found.summary == "3 counted, 2 outside the mask, 1 too large for one cell"
-    assert (found.n_regions, found.n_regions_proven) == (2, 1)
+    assert (found.n_regions, len(found.unproven)) == (2, 1)
 
 
 @pytest.mark.parametrize(("volume", "is_there"), [(1, False), (200, True)])

@@ -438,8 +438,38 @@ def test_tables_are_sorted_and_searched_and_unknown_values_are_last(dataset: Pat
         opened.locator('[data-save="counts-table"] button').click()
     lines = Path(saved.value.path()).read_text(encoding="utf-8").splitlines()
     assert saved.value.suggested_filename.endswith("_cells_by_region.tsv")
-    assert lines[0].startswith("region\tshort\tcells, 10000\tcells per mm3, 10000\tcells, 10000, damaged")
-    assert len(lines) == 1 + len(column(1))
+    head, *rows = (line.split("\t") for line in lines)
+    plain = ["cells, 10000", "cells per mm3, 10000", "volume, mm3, 10000"]
+    assert head[:5] == ["region", "short", *plain]
+    assert head[5:8] == [f"{name}, damaged regions left out" for name in plain]
+    assert len(rows) == len(column(1))
+    assert not any(row[0].endswith("damaged") for row in rows)
+    for n_cells, density, volume in (row[start : start + 3] for row in rows for start in (2, 5)):
+        if "n/a" not in (n_cells, density, volume):
+            assert float(n_cells) / float(volume) == pytest.approx(float(density))
+
+
+@pytest.mark.slow
+def test_the_table_of_groups_is_saved_with_what_it_compares(dataset: Path, page: tuple[Page, Trouble]) -> None:
+    opened, _ = page
+    opened.goto(address(dataset, "index"))
+    opened.select_option("#measure", "cells")
+    with opened.expect_download() as saved:
+        opened.locator('[data-save="comparison"] button').click()
+    head, *rows = (line.split("\t") for line in Path(saved.value.path()).read_text(encoding="utf-8").splitlines())
+    cells = f"cells, {opened.locator('#series option:checked').inner_text()}"
+    groups = [name.removesuffix(f" mean {cells}") for name in head if name.endswith(f" mean {cells}")]
+    assert len(groups) > 1
+    assert head[-2:] == ["group with most", "more than the least"]
+    means = [head.index(f"{group} mean {cells}") for group in groups]
+    compared = 0
+    for row in rows:
+        known = {group: float(row[at]) for group, at in zip(groups, means, strict=True) if row[at] != "n/a"}
+        if row[-2] != "n/a":
+            compared += 1
+            assert known[row[-2]] == max(known.values())
+            assert float(row[-1]) == pytest.approx(max(known.values()) - min(known.values()), rel=1e-6)
+    assert compared
 
 
 def label_of(page: Page, words: str) -> str:

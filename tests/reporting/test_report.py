@@ -175,7 +175,8 @@ def test_the_page_of_a_sample_has_all_its_images_with_their_hashes(drawn: Path) 
     for image in record["images"].values():
         assert image["source"] in text
     assert "Heat map, threshold 10000" in text
-    assert "cells, 10000 cells per mm3, 10000 cells, 15000 cells per mm3, 15000" in text
+    of_one = "cells, {0} cells per mm3, {0} volume, mm3, {0}"
+    assert f"{of_one.format(10000)} {of_one.format(15000)}" in text
     hashes = drawn / f"code/catnip2bids/pixels/{KO_PREFIX}_SPIM.ome.zarr.tsv"
     assert files_of(hashes)["."].hex()[:16] in text
 

@@ -98,16 +98,22 @@ class Comparison:
         )
 
     @property
+    def known_means(self) -> Any:
+        """The means that can be compared, as a masked array: not those of the animals whose group is unknown."""
+        is_unknown = np.array([[group == UNKNOWN] for group in self.groups])
+        return np.ma.masked_where(np.isnan(self.means) | is_unknown, self.means)
+
+    @property
     def differences(self) -> Array:
         """The largest mean minus the smallest of each row; nan where fewer than two groups have a mean."""
-        known = np.ma.masked_invalid(self.means)
+        known = self.known_means
         spans: Array = np.ma.masked_where(known.count(axis=0) < 2, np.ma.ptp(known, axis=0)).filled(np.nan)
         return spans
 
     @property
     def shares(self) -> Array:
         """The differences in percent of the smallest mean; nan where that is 0."""
-        smallest = np.ma.masked_invalid(self.means).min(axis=0).filled(np.nan)
+        smallest = self.known_means.min(axis=0).filled(np.nan)
         fractions = np.divide(self.differences, smallest, out=np.full_like(smallest, np.nan), where=smallest > 0)
         return np.asarray(100 * fractions)
 

@@ -65,7 +65,7 @@ class SampleCells:
     n_counted: int
     n_uncounted: dict[str, int]  # by reason, in words
     n_regions: int  # with cells
-    n_regions_proven: int  # whose count is CATNIP's own
+    unproven: tuple[int, ...]  # regions with cells whose count is not CATNIP's own
     slabs: tuple[SlabCells, ...]
 
     @property
@@ -120,7 +120,7 @@ def read_sample_cells(
         n_counted,
         {_REASONS.get(reason, reason): n for reason, n in sorted(n_uncounted.items(), key=lambda item: -item[1])},
         len(proven),
-        sum(proven.values()),
+        tuple(region for region, is_proven in sorted(proven.items()) if not is_proven),
         tuple(
             SlabCells(one.to_list(), other.to_list(), one.n_all + other.n_all)
             for one, other in zip(counted, uncounted, strict=True)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from catnip2bids.bids.provenance import Decision, EvidenceKind, evidence_kind
-from catnip2bids.formatting import format_number
+from catnip2bids.formatting import format_list, format_number
 from catnip2bids.reporting.check_results import Problem
 from catnip2bids.reporting.cohort import DENSITY, MEASURES, Cohort, Comparison
 from catnip2bids.reporting.sample_status import SampleStatus, side_of
@@ -96,25 +96,32 @@ def _short(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def animal_rows(cards: Sequence[SampleStatus], samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return the rows of the table of animals, and a sentence about its cells, by their names in the template."""
+def animal_rows(cards: Sequence[SampleStatus], samples: Sequence[Sample], cohort: Cohort | None) -> dict[str, Any]:
+    """Return the rows of the table of animals, and a sentence about its cells, by their names in the template.
+
+    Cells are of the same regions in all samples, as in the comparison of groups.
+    """
     counts = [sample.main_counts for sample in samples]
     thresholds = sorted({str(found.threshold) for found in counts if found is not None})
-    return {
-        "animals": [
-            {
-                "card": card,
-                "side": side_of(sample),
-                "cells": None if found is None else found.total,
-                "density": None if found is None else found.density,
-            }
-            for card, sample, found in zip(cards, samples, counts, strict=True)
-        ],
-        "counted_at": f"Cells and cells per mm3 at threshold {', '.join(thresholds)}, both without regions that CATNIP "
-        "excluded as damaged in that sample; below, groups are compared over the same regions."
-        if thresholds
-        else "",
-    }
+    sums: dict[str, tuple[float, float]] = {}
+    left_out: tuple[str, ...] = ()
+    if cohort is not None:
+        first, of = cohort.first_series, cohort.samples
+        left_out = cohort.left_out[first]
+        densities = of.values(first, DENSITY)[:, 0]
+        sums = dict(zip(of.names, zip(of.cells[first][:, 0], densities, strict=True), strict=True))
+    rows = []
+    for card, sample, found in zip(cards, samples, counts, strict=True):
+        n_cells, density = (None, None) if found is None else (found.total, found.density)
+        if not np.isnan(of_same_regions := sums.get(sample.name, (np.nan, np.nan)))[0]:
+            n_cells = int(of_same_regions[0])
+            density = None if np.isnan(of_same_regions[1]) else float(of_same_regions[1])
+        rows.append({"card": card, "side": side_of(sample), "cells": n_cells, "density": density})
+    what = f"Cells and cells per mm3 at threshold {', '.join(thresholds)}" if thresholds else ""
+    if what and left_out:
+        what += f", of the same regions in all samples: without {format_list(left_out)}, which CATNIP excluded as "
+        what += "damaged in at least one"
+    return {"animals": rows, "counted_at": f"{what}." if what else ""}
 
 
 def cards_by_group(cards: Sequence[SampleStatus], samples: Sequence[Sample], cohort: Cohort | None) -> list[Any]:
@@ -166,8 +173,7 @@ def _difference(found: Comparison, row: int) -> GroupValue:
         return GroupValue("n/a", None)
     if difference == 0:
         return GroupValue("none", 0.0)
-    means = found.means[:, row]
-    high = int(np.nanargmax(means))
+    high = int(np.ma.argmax(found.known_means[:, row]))
     percent = float(found.shares[row])
     share = "" if np.isnan(percent) else f" (+{format_number(percent)} %)"
     return GroupValue(f"{found.groups[high]} +{format_number(difference)}{share}", difference)
@@ -182,7 +188,7 @@ def pairs_of(cards: Sequence[SampleStatus]) -> list[dict[str, Any]]:
             "page": card.page,
             "image": card.image,
             "position": card.position,
-            "facts": [[fact.name, fact.value] for fact in card.facts],
+            "facts": [[fact.name, fact.value] for fact in card.facts if fact.name != "cells"],  # the table has them
             "heat_scale": f"threshold {card.heat_scale[0]}: 0 to {format_number(card.heat_scale[1])}"
             if card.heat
             else "",

@@ -96,7 +96,7 @@ def page_of_brain(drawn: Drawn | None, sample: Sample, vega: Vega) -> dict[str, 
     if drawn is None or sample.raw is None:
         return {"views": None, "histogram": None, "brain": {"regions": [], "layers": [], "views": []}}
     brain = drawn.brain
-    layers = [_layer(n, drawn) for n in range(len(brain.layers))]
+    layers = [_layer(n, drawn, sample) for n in range(len(brain.layers))]
     return {
         "views": drawn,
         "n_planes": sample.raw.record.shape[0],
@@ -121,7 +121,7 @@ def page_of_brain(drawn: Drawn | None, sample: Sample, vega: Vega) -> dict[str, 
     }
 
 
-def _layer(number: int, drawn: Drawn) -> dict[str, Any]:
+def _layer(number: int, drawn: Drawn, sample: Sample) -> dict[str, Any]:
     """Describe the cells of a threshold; without tables of cells they have a bit of the map."""
     layer, cells = drawn.brain.layers[number], drawn.cells[number]
     n_masks_before = sum(found.segmentation is not None for found in drawn.brain.layers[:number])
@@ -131,7 +131,8 @@ def _layer(number: int, drawn: Drawn) -> dict[str, Any]:
         "shape": _SHAPES[number % len(_SHAPES)],
         "bit": n_masks_before if cells is None else None,
         "summary": None if cells is None else cells.summary,
-        "proven": None if cells is None else (cells.n_regions_proven, cells.n_regions),
+        "n_regions": None if cells is None else cells.n_regions,
+        "unproven": [] if cells is None else [sample.region(index).name for index in cells.unproven],
     }
 
 
@@ -178,7 +179,11 @@ def make_tables(dataset: Path, sample: Sample, vega: Vega) -> dict[str, Any]:
     """Gather the tables of a sample, by their names in the template."""
     return {
         "series": [
-            {"counts": counts, "charts": [(measure, _chart(counts, sample, measure, vega)) for measure in MEASURES]}
+            {
+                "counts": counts,
+                "is_first": counts is sample.main_counts,
+                "charts": [(measure, _chart(counts, sample, measure, vega)) for measure in MEASURES],
+            }
             for counts in sample.counts
         ],
         "rows": list(_region_rows(sample)),
@@ -197,9 +202,11 @@ def _region_rows(sample: Sample) -> Iterator[dict[str, Any]]:
     parents, excluded = sample.hierarchy.parents, set(sample.excluded_regions)
     counted = sorted({index for counts in sample.counts for index in counts.cells})
     for index in counted:
-        values = [(counts.cells.get(index), counts.density_of(index)) for counts in sample.counts]
-        volumes = (counts.volumes_mm3.get(index) for counts in sample.counts)
-        row = _row(sample, index, next((size for size in volumes if size is not None), None), values)
+        values = [
+            (counts.cells.get(index), counts.density_of(index), counts.volumes_mm3.get(index))
+            for counts in sample.counts
+        ]
+        row = _row(sample, index, values)
         yield row | {"is_excluded": row["region"] in excluded}
     below: dict[int, list[int]] = {}
     tree = without_circles(parents)
@@ -214,20 +221,20 @@ def _region_rows(sample: Sample) -> Iterator[dict[str, Any]]:
     ]
     for index, indices in sorted(item for item in below.items() if len(item[1]) > 1):
         sums = [found.get(index, RegionTotal()) for found in totals]
-        numbers = [(total.cell_count if total.n_regions else None, total.density_per_mm3) for total in sums]
-        volume = next((total.volume_mm3 for total in sums if total.volume_mm3), None)
-        if volume is not None:
-            yield _row(sample, index, volume, numbers) | {"is_sum": True, "indices": indices}
+        if any(total.volume_mm3 for total in sums):
+            numbers = [
+                (total.cell_count, total.density_per_mm3, total.volume_mm3) if total.n_regions else (None, None, None)
+                for total in sums
+            ]
+            yield _row(sample, index, numbers) | {"is_sum": True, "indices": indices}
 
 
-def _row(
-    sample: Sample, index: int, volume_mm3: float | None, values: Sequence[tuple[int | None, float | None]]
-) -> dict[str, Any]:
+def _row(sample: Sample, index: int, values: Sequence[tuple[int | None, float | None, float | None]]) -> dict[str, Any]:
+    """Describe a row; `values` are cells, cells per mm3, and mm3 of what was counted, of each table of counts."""
     parent = sample.hierarchy.parents.get(index)
     return {
         "region": sample.region(index),
         "part_of": None if parent is None else sample.region(parent),
-        "volume_mm3": volume_mm3,
         "values": values,
         "is_excluded": False,
         "is_sum": False,

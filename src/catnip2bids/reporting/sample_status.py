@@ -97,8 +97,8 @@ def _animal(sample: Sample) -> Iterator[Fact]:
 def _biology(sample: Sample) -> Iterator[Fact]:
     """Yield the cells of the lowest threshold, and what is damaged."""
     if (counts := sample.main_counts) is not None:
-        density = "" if counts.density is None else f", {counts.density:,.0f} per mm3"
-        yield Fact("cells", f"{counts.total:,}{density} ({counts.title})")
+        density = "" if counts.density is None else f" ({counts.density:,.0f} per mm3)"
+        yield Fact("cells", f"{counts.total:,}{density}, {counts.title}")
     yield damage_of(sample)
 
 

@@ -288,7 +288,7 @@ class _Pages:
         has_plots = comparison["cohort_data"] is not None and comparison["cohort_data"]["plots"] is not None
         return {
             **comparison,
-            **animal_rows(self._cards, samples),
+            **animal_rows(self._cards, samples, comparison["cohort"]),
             "measures": MEASURES,
             "fewest_cells": FEWEST_CELLS,
             **self._about,

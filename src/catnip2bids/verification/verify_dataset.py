@@ -131,14 +131,15 @@ def _verified(
     if refusals and len(refusals) == len(images):
         raise refusals[0]
     file_problems, notes, n_files = _files(dataset, provenance, resources, originals)
-    file_problems += unfinished_work(dataset)
+    unfinished = list(unfinished_work(dataset))
+    file_problems += unfinished
     for unlisted in unlisted_images(dataset, provenance):
         if unlisted.startswith(("sub-", "derivatives/", f"{FOLDER}/")):
             what = "is an image that was not packaged: nothing is known of its pixels"
             file_problems.append(FileProblem(unlisted, what))
         else:
             notes.append(f"{unlisted}: came after the dataset was packaged")
-    notes += _without_raw_image(provenance)
+    notes += [] if unfinished else _without_raw_image(provenance)  # which may only not be made yet
     leftovers = [*(originals.leftovers if originals else ()), *leftovers_below(dataset, into_images=True)]
     notes += [ignored(leftovers)] if leftovers else []
     return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), originals is not None)

@@ -41,12 +41,12 @@
 
   function differenceOf(found, row) {
     const means = found.means.map(group => group[row]);
-    const withMean = means.flatMap((mean, group) => known(mean) ? [group] : []);
-    if (withMean.length < 2) return { text: "n/a", value: null };
+    const withMean = means.flatMap((mean, group) => known(mean) && found.groups[group] !== "n/a" ? [group] : []);
+    if (withMean.length < 2) return { text: "n/a", value: null, most: "n/a" };
     const [low, ...others] = withMean.sort((a, b) => means[a] - means[b]), high = others.at(-1);
     const value = means[high] - means[low];
     const share = known(found.shares[row]) ? ` (+${format(found.shares[row])} %)` : "";
-    return { words: `${found.groups[high]} has ${format(value)} more than ${found.groups[low]}${share}`, text: value ? `${found.groups[high]} +${format(value)}${share}` : "none", value };
+    return { words: `${found.groups[high]} has ${format(value)} more than ${found.groups[low]}${share}`, text: value ? `${found.groups[high]} +${format(value)}${share}` : "none", value, most: value ? found.groups[high] : "n/a" };
   }
 
   function leftOutText() {
@@ -58,14 +58,16 @@
   // ---- the table
 
   function fillTable() {
-    const { found } = current();
+    const { found, measure, column } = current(), what = `${measure}, ${seriesChoice.selectedOptions[0].text}`;
+    table.dataset.name = `${what}, by ${column}`;
     const head = table.tHead.rows[0], sample = head.querySelector("th.n").cloneNode(true);
     head.querySelectorAll("th.n").forEach(th => th.remove());
     for (const name of [...found.groups, "difference"]) {
       const th = sample.cloneNode(true);
       th.setAttribute("aria-sort", "none");
       th.querySelector("button").textContent = name;
-      th.dataset.tsv = name === "difference" ? "difference" : ["mean", "sd", "n"].map(what => `${name} ${what}`).join("\t");
+      th.dataset.tsv = name === "difference" ? "group with most\tmore than the least"
+        : [`mean ${what}`, "sd", "n"].map(number => `${name} ${number}`).join("\t");
       head.append(th);
     }
     for (const row of table.tBodies[0].rows) {
@@ -76,8 +78,9 @@
         td.dataset.tsv = [mean, found.deviations[group][number], found.n[group][number]].map(n => n ?? "n/a").join("\t");
         row.append(td);
       });
-      const { text, value } = differenceOf(found, number);
-      row.append(numberCell(text, value));
+      const { text, value, most } = differenceOf(found, number), td = numberCell(text, value);
+      td.dataset.tsv = `${most}\t${known(value) ? Number(value.toPrecision(8)) : "n/a"}`;
+      row.append(td);
     }
     table.dispatchEvent(new Event("refill"));
   }
