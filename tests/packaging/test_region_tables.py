@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 import tifffile
@@ -13,10 +15,10 @@ import tifffile
 import catnip2bids
 from catnip2bids import Naming, package
 from catnip2bids.bids.cell_tables import CELLS_COLUMNS, UNCOUNTED_COLUMNS
-from catnip2bids.bids.provenance import read_provenance
+from catnip2bids.bids.provenance import Provenance, read_provenance
 from catnip2bids.demo import write_atlas_table
 from catnip2bids.packaging import metadata, readme_texts, region_tables, remove_animal
-from catnip2bids.packaging.region_tables import write_counts, write_long_table
+from catnip2bids.packaging.region_tables import write_atlas_tables, write_counts, write_long_table
 from runs import (
     FLOX,
     KO,
@@ -351,3 +353,60 @@ def test_provenance_with_a_table_elsewhere_is_refused(packaged: Path, tmp_path: 
     file.write_text(text.replace(f'"region_table": "{FOLDER}/regions.tsv"', f'"region_table": "{path}"'))
     with pytest.raises(catnip2bids.errors.DatasetError, match="region_table"):
         read_provenance(dataset)
+
+
+def names_of_animals(dataset: Path) -> dict[str, str]:
+    """Return the name of region 1 in the atlas table that provenance gives each animal."""
+    runs = read_provenance(dataset).runs.values()
+    tables = {
+        run.subject: read_tsv(dataset / f"derivatives/catnip/{run.atlas_table}") for run in runs if run.atlas_table
+    }
+    return {subject: next(row["name"] for row in rows if row["index"] == "1") for subject, rows in tables.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", range(14))
+def test_no_animal_gets_the_regions_of_another_atlas_if_packaging_ends_early(
+    tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third animal comes first in the order of names, so that tables of the other atlases get other names."""
+    dataset, tables, n_calls, is_writing = tmp_path / "dataset", dict[str, Path](), 0, False
+    for number in ("30003", "20002", "10001"):
+        name = f"{number}/210810_{number}_ko_female_LH_14-48-50_decon_2021-10-28_12-39-11"
+        write_l0(tmp_path / "cohort", name, only=(*RAW, "640_FRST_seg", "atlaslabel_def_origspace"))
+        tables[number] = tmp_path / f"{number}.tsv"
+        tables[number].write_text("index\tname\n" + "".join(f"{n}\tRegion {n} of {number}\n" for n in range(1, 6)))
+
+    def add(number: str) -> None:
+        assert package([tmp_path / "cohort" / number], dataset, settings(atlas_table=tables[number])).ok
+
+    def ending_early(call: Any) -> Any:
+        def called(*arguments: Any) -> Any:
+            nonlocal n_calls
+            n_calls += is_writing
+            if n_calls > step:
+                raise KeyboardInterrupt
+            return call(*arguments)
+
+        return called
+
+    def writing(*arguments: Any) -> Any:
+        nonlocal is_writing
+        is_writing = True
+        return write_atlas_tables(*arguments)
+
+    add("30003")
+    add("20002")
+    with monkeypatch.context() as patch:
+        for module, function in ((region_tables, "write_text"), (region_tables, "remove"), (Provenance, "save")):
+            patch.setattr(module, function, ending_early(getattr(module, function)))
+        patch.setattr(metadata, "write_atlas_tables", writing)
+        with suppress(KeyboardInterrupt):
+            add("10001")
+    expected = {f"{number}ko": f"Region 1 of {number}" for number in tables}
+    found = names_of_animals(dataset)
+    assert found.keys() >= {"30003ko", "20002ko"}
+    assert found.items() <= expected.items()
+    add("10001")
+    assert names_of_animals(dataset) == expected
+    assert catnip2bids.verify(dataset).ok

@@ -384,6 +384,8 @@ def test_interrupted_it_goes_on(tmp_path: Path, dataset: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         restore(dataset, tmp_path / "restored", Interrupting())
+    with pytest.raises(DatasetError, match="is not empty"):
+        restore(dataset, tmp_path / "restored", subject="45670ko")  # else the rest would be missing in silence
     restored = restore(dataset, tmp_path / "restored")
     assert restored.kept
     assert restored.restored

@@ -171,7 +171,9 @@ def view(
     ] = None,
     position: Annotated[
         tuple[int, int, int] | None,
-        typer.Option(metavar="X Y Z", help="Voxel to open first, counted from 0, as the report gives it."),
+        typer.Option(
+            metavar="X Y Z", help="Voxel to open first, counted from 0, as in the command that the report gives."
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to serve at (default: any free).")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,

@@ -42,7 +42,8 @@ def write_atlas_tables(
 ) -> dict[str, list[Region]]:
     """Write the atlas tables of a dataset and record in provenance which run uses which; return their regions by name.
 
-    `tables` has those of the runs that are packaged now, by the keys of the runs.
+    `tables` has those of the runs that are packaged now, by the keys of the runs. Whenever this is killed, provenance
+    on the disk names for each run a table of its atlas: it is saved when new tables are there, before old ones go.
     """
     groups: list[tuple[AtlasTable, list[str]]] = []
     for key, run in sorted(provenance.runs.items()):
@@ -52,18 +53,42 @@ def write_atlas_tables(
             table = table.merged_with(earlier)
         if table is not None and (table.regions or _occurring(provenance, [key])):
             _join(groups, table, key)
-    before = {run.atlas_table for run in provenance.runs.values() if run.atlas_table}
+    before = _recorded(provenance)
     versions = [[provenance.runs[key].atlas_version for key in keys] for _, keys in groups]
     names = _file_names([next(filter(None, of_group), "") for of_group in versions])
-    written = {}
-    for (table, keys), name in zip(groups, names, strict=True):
-        written[name] = _with_unlisted(table, _occurring(provenance, keys))
-        write_text(safe_path(dataset, DERIVATIVE / name), _dseg(written[name]).to_tsv())
-        for key in keys:
-            provenance.runs[key].atlas_table = name
-    for gone in before - written.keys():
+    free = _names_without_another_atlas(dataset, [table for table, _ in groups], names)
+    for chosen in dict.fromkeys((free, tuple(names))):
+        written = {}
+        for (table, keys), name in zip(groups, chosen, strict=True):
+            written[name] = _with_unlisted(table, _occurring(provenance, keys))
+            write_text(safe_path(dataset, DERIVATIVE / name), _dseg(written[name]).to_tsv())
+            for key in keys:
+                provenance.runs[key].atlas_table = name
+        if _recorded(provenance) != before:
+            provenance.save(dataset)
+    for gone in {*filter(None, before.values()), *free} - written.keys():
         _remove_with_sidecar(dataset, DERIVATIVE / gone)
     return written
+
+
+def _recorded(provenance: Provenance) -> dict[str, str | None]:
+    return {key: run.atlas_table for key, run in provenance.runs.items()}
+
+
+def _names_without_another_atlas(dataset: Path, tables: Sequence[AtlasTable], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, and others instead of those that the table of another atlas still has."""
+    chosen: list[str] = []
+    for table, name in zip(tables, names, strict=True):
+        there = _read_written_table(dataset / DERIVATIVE / name)
+        if table.regions and there is not None and there.regions and not table.same_atlas_as(there):
+            others = (f"atlas-CATNIPx{number}_dseg.tsv" for number in count(2))
+            name = next(
+                other
+                for other in others
+                if other not in names and other not in chosen and not os.path.lexists(dataset / DERIVATIVE / other)
+            )
+        chosen.append(name)
+    return tuple(chosen)
 
 
 def move_unused_descriptions(dataset: Path) -> list[str]:

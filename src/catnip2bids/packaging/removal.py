@@ -134,15 +134,16 @@ def _remove_files(
             remove_image(dataset, image)
     name = f"sub-{subject}"
     paths = [PurePosixPath(name), DERIVATIVE / name, COUNTS / name]
-    for pattern in (f"{SOURCEDATA}/{name}_*", f"{REPORT}/{name}_*.html", f"{FOLDER}/pixels/{name}_*"):
+    for pattern in (f"{SOURCEDATA}/{name}_*", f"{FOLDER}/pixels/{name}_*"):
         paths += [PurePosixPath(path.relative_to(dataset).as_posix()) for path in sorted(dataset.glob(pattern))]
     paths += sorted(_atlas_files(removed.values()) - _atlas_files(kept.runs.values()))
     for path in paths:
         if (dataset / path).exists():
             remove(safe_path(dataset, path))
             log.removed.append(path)
-    for name in ("index.html", "validation.json", "verification.json"):
-        remove(safe_path(dataset, REPORT / name))
+    for page in (dataset / REPORT).glob("*.*"):
+        if page.suffix in {".html", ".json"}:  # pages link to each other
+            remove(safe_path(dataset, REPORT / page.name))
     log.removed += remove_shared(dataset, removed)
 
 

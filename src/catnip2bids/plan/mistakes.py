@@ -61,16 +61,15 @@ LABEL_HINTS = {
 
 def empty_labels(path: Path, labels: Collection[str]) -> list[str]:
     """Return a message for each run of a plan and each of these labels, such as ``subject``, that is empty there."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     document: dict[str, Any] = {"runs": tomllib.loads(text)["run"]}
     messages = []
     option = ", or give --{}" if len(document["runs"]) == 1 else ""
     for number, run in enumerate(document["runs"]):
         for label in (label for label in labels if not run.get(label)):
             line = _line(text.splitlines(), document, ("runs", number, label))
-            messages.append(
-                f"{path}, line {line}, {run['name']}: {label} is empty; {LABEL_HINTS[label]}{option.format(label)}"
-            )
+            where = f"line {line}, {run['name']}" if line else run["name"]
+            messages.append(f"{path}, {where}: {label} is empty; {LABEL_HINTS[label]}{option.format(label)}")
     return messages
 
 
@@ -85,7 +84,8 @@ def toml_mistake(text: str, error: tomllib.TOMLDecodeError) -> str:
         try:
             tomllib.loads(f"x = {value}")
         except tomllib.TOMLDecodeError:
-            return f', line {number}: the value of {key} is not valid TOML; put text in quotes: {key} = "..."'
+            quoted = '["...", "..."]' if key == "authors" else '"..."'
+            return f", line {number}: the value of {key} is not valid TOML; put text in quotes: {key} = {quoted}"
     advice = "put text in quotes" if what.startswith("Invalid value") else "correct it, or scan again"
     return f", line {number}: is not valid TOML: {what}; {advice}"
 

@@ -77,7 +77,7 @@ def read_plan(path: Path | str) -> Plan:
     try:
         if (n_bytes := path.stat().st_size) > MOST_JSON_BYTES:
             raise PlanError(f"{path}: has {format_bytes(n_bytes)}, which is too much for a plan; scan again")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         _refuse_excessive(path, text)
         document = tomllib.loads(text)
     except OSError as error:

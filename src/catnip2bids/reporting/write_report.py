@@ -313,11 +313,12 @@ def _about(dataset: Path) -> dict[str, Any]:
     path = dataset / "dataset_description.json"
     try:
         found = read_object(path)
-        authors = found.get("Authors")
+        authors, license_ = found.get("Authors"), found.get("License")
+        names = authors if isinstance(authors, list) else []
         return {
             "title": str(found["Name"]),
-            "authors": [str(author) for author in authors] if isinstance(authors, list) else [],
-            "license": str(found.get("License") or ""),
+            "authors": [author for author in names if isinstance(author, str) and author.strip()],
+            "license": license_.strip() if isinstance(license_, str) else "",
         }
     except FileNotFoundError as error:
         why = "packaging was interrupted, or somebody removed it"

@@ -133,7 +133,7 @@ def restore(
     keys, resources = keys_of(dataset, provenance, subject), own_resources(jobs, memory_bytes)
     restorer = _Restorer(dataset, folder, provenance, keys, resources, progress)
     restorer.check_memory()
-    mark = file_sha256(dataset / PROVENANCE)
+    mark = f"{file_sha256(dataset / PROVENANCE)} {subject or ''}".rstrip()
     with raising_write_errors(folder):
         _refuse_folder(folder, mark)
         with output_folder(folder), locked(folder):
