@@ -632,7 +632,8 @@ def test_plots_and_tables_fit_a_phone(browser: Browser, dataset: Path, name: str
         assert [shown for shown, room in rooms if shown > room] == []
         heads = page.locator("table.data >> nth=0").locator("thead th").all_inner_texts()
         cells = page.locator("table.data >> nth=0").locator("tbody tr >> nth=0").locator("td:not(:first-child)")
-        assert [cell.get_attribute("data-head") for cell in cells.all()] == heads[1:]
+        for cell, head in zip(cells.all(), heads[1:], strict=True):  # without the segmentation, which is chosen above
+            assert head.startswith(cell.get_attribute("data-head") or "nothing")
 
 
 @pytest.mark.slow

@@ -102,7 +102,8 @@ def region_chart(counts: Counts, regions: Mapping[int, DisplayedRegion], measure
     if not rows:
         return None
     y = {"field": "region", "type": "nominal", "sort": None, "title": None}
-    x = {"field": "value", "type": "quantitative", "title": f"{measure}, {counts.title}", "axis": _axis(measure)}
+    lines = f"{measure}, {counts.title}".replace(", damaged", "\ndamaged").split("\n")  # one would be cut off
+    x = {"field": "value", "type": "quantitative", "title": lines, "axis": _axis(measure)}
     words = {"description": {"field": "words"}}
     bars: dict[str, Any] = {
         "mark": {"type": "bar", "stroke": _TEXT, "strokeOpacity": 0.35, "strokeWidth": 0.5},

@@ -28,7 +28,7 @@ for (const table of document.querySelectorAll("table.data")) {
 
   // on a phone each cell has a line of its own, with the head of its column
   function nameCells() {
-    const heads = [...table.tHead.rows[0].cells].map(head => head.textContent.trim());
+    const heads = [...table.tHead.rows[0].cells].map(head => head.dataset.short ?? head.textContent.trim());
     for (const row of body.rows) [...row.cells].slice(1).forEach((cell, n) => { cell.dataset.head = heads[n + 1]; });
   }
 
