@@ -61,7 +61,7 @@ def test_a_worker_that_is_killed_costs_what_it_was_at(
 def test_a_worker_that_was_given_up_and_goes_on_does_not_disturb(
     tmp_path: Path, series: Path, reference: dict[str, bytes], preload: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "8s")
     target = tmp_path / "x.ome.zarr"
     with dask_cluster(tmp_path / "dask", 2, *preload) as cluster, watching(target) as watch:
         wait_for_workers(cluster, 2)
@@ -255,7 +255,7 @@ def test_a_worker_that_was_given_up_at_the_lowest_levels_does_not_disturb(
     tmp_path: Path, wide: Path, slow: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = whole(begun(wide, tmp_path / "y" / "x.ome.zarr"), tmp_path / "y" / "x.ome.zarr")
-    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "8s")
     log = tmp_path / "at-levels"
     with dask_cluster(tmp_path / "dask", 1, *slow) as cluster:
         running = begun(wide, tmp_path / "x.ome.zarr", "--cluster", cluster.address)
