@@ -118,7 +118,8 @@ def restore(
     DatasetError
         If the dataset is not one of this program or is being packaged, or the folder contains other files.
     UsageError
-        If there is no such animal, a folder is inside the other, or the memory is not enough. Nothing was written.
+        If the dataset has no such animal, one folder is inside the other, or there is not enough memory. Nothing is
+        written then.
 
     Examples
     --------
