@@ -15,8 +15,11 @@ import tifffile
 import zarr
 
 import catnip2bids
+from catnip2bids.build_image import ImageSpec
+from catnip2bids.enums import Kind
 from catnip2bids.errors import DatasetError, SourceError, UsageError, WriteError
 from catnip2bids.locks import lock_output
+from catnip2bids.ome import OmeZarrImage
 from catnip2bids.progress import Progress
 from catnip2bids.volume import plane_sha256
 from fork_server import command
@@ -227,6 +230,37 @@ def test_a_source_that_changed_meanwhile_is_read_again(tmp_path: Path, slices: P
     write_slices(slices, other, "Z{plane:04d}.tif", Flavour(DEFLATE, rows_per_strip=4))
     catnip2bids.convert(slices, target, VOXEL_UM)
     np.testing.assert_array_equal(level(target, 0), other)
+
+
+def shuffle_of(image: Path) -> str:
+    (codec,) = (
+        codec for codec in zarr.open_array(image / "0", mode="r").compressors if codec.to_dict()["name"] == "blosc"
+    )
+    return str(codec.to_dict()["configuration"]["shuffle"])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize("kind", Kind)
+def test_only_the_bits_of_integer_intensities_are_shuffled(tmp_path: Path, dtype: str, kind: Kind) -> None:
+    write_slices(tmp_path / "slices", some_labels((3, 20, 30)).astype(dtype), "Z{plane:04d}.tif", Flavour())
+    catnip2bids.convert(tmp_path / "slices", tmp_path / "image.ome.zarr", VOXEL_UM, kind=kind)
+    are_shuffled = kind == Kind.IMAGE and dtype != "float32"
+    assert shuffle_of(tmp_path / "image.ome.zarr") == ("bitshuffle" if are_shuffled else "noshuffle")
+
+
+def test_what_an_earlier_version_began_with_another_codec_begins_again(
+    tmp_path: Path, slices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "image.ome.zarr"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(OmeZarrImage, "_shuffles_bits", True)
+        earlier.setattr(ImageSpec.fingerprint, "__kwdefaults__", {"metadata_format": 2})
+        with pytest.raises(KeyboardInterrupt):
+            catnip2bids.convert(slices, target, VOXEL_UM, kind=Kind.MASK, progress=_StopAfter())
+    catnip2bids.convert(slices, target, VOXEL_UM, kind=Kind.MASK)
+    assert shuffle_of(target) == "noshuffle"
+    np.testing.assert_array_equal(level(target, 0), some_image((12, 70, 65)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.ome.zarr", "slices"]
 
 
 def test_overwriting_replaces_the_image(tmp_path: Path, slices: Path) -> None:

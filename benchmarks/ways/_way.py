@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 VOXEL_SIZE_UM: Final = (5.0, 3.7, 3.7)
 CHUNK: Final = (64, 128, 128)
 LARGEST_LAST_LEVEL: Final = 256
-BLOSC: Final = {"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle"}
-"""The codec of our images; every tool whose codec can be chosen is given the same one."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,16 @@ class Job:
     def slices(self) -> list[Path]:
         """The slices in order of z."""
         return sorted(self.series.glob("*.tif"))
+
+    @property
+    def blosc(self) -> dict[str, Any]:
+        """The codec of our images of this kind; every tool whose codec can be chosen is given the same one."""
+        return {"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle" if self.kind == "image" else "noshuffle"}
+
+    @property
+    def shuffle_code(self) -> int:
+        """The shuffle as Blosc itself and Zarr v2 name it."""
+        return 2 if self.kind == "image" else 0
 
     @cached_property
     def first_plane(self) -> npt.NDArray[Any]:

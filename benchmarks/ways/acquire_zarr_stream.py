@@ -16,7 +16,7 @@ from typing import Any
 
 import acquire_zarr as aqz
 import tifffile
-from _way import BLOSC, CHUNK, VOXEL_SIZE_UM, Job, read_job
+from _way import CHUNK, VOXEL_SIZE_UM, Job, read_job
 
 METHODS = {
     "image": aqz.DownsamplingMethod.MEAN,
@@ -47,8 +47,8 @@ def open_stream(job: Job) -> Any:
         compression=aqz.CompressionSettings(
             compressor=aqz.Compressor.BLOSC1,
             codec=aqz.CompressionCodec.BLOSC_ZSTD,
-            level=BLOSC["clevel"],
-            shuffle=2,  # of bits
+            level=job.blosc["clevel"],
+            shuffle=job.shuffle_code,
         ),
     )
     settings = aqz.StreamSettings(arrays=[array], store_path=str(job.target), max_threads=job.threads)

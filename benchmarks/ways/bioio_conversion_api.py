@@ -10,7 +10,7 @@ from one process. It uses several only for chunks of its own choice; each then d
 
 from __future__ import annotations
 
-from _way import BLOSC, CHUNK, VOXEL_SIZE_UM, read_job
+from _way import CHUNK, VOXEL_SIZE_UM, read_job
 from bioio_conversion.converters import OmeZarrConverter
 from zarr.codecs import BloscCodec
 
@@ -25,7 +25,7 @@ def main() -> None:
         num_levels=len(job.factors) + 1,
         downsample_z=True,
         chunk_shape=CHUNK,
-        compressor=BloscCodec(**BLOSC),
+        compressor=BloscCodec(**job.blosc),
         physical_pixel_size=list(VOXEL_SIZE_UM),
         axes_units=["micrometer"] * 3,
         n_workers=job.threads,

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from _way import BLOSC, CHUNK, VOXEL_SIZE_UM, read_job
+from _way import CHUNK, VOXEL_SIZE_UM, read_job
 
 METHODS = {"image": "mean", "labels": "mode", "mask": "max"}
 
@@ -33,7 +33,7 @@ def main() -> int:
         "use_threading": True,  # a pool of threads: there is but one image
         "auto_chunk": False,
         "compressor": "blosc",
-        "compressor_params": {**BLOSC, "shuffle": 2},
+        "compressor_params": {**job.blosc, "shuffle": job.shuffle_code},
         "n_layers": len(job.factors) + 1,
         "downscale_method": METHODS[job.kind],
     }

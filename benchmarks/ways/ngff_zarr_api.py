@@ -10,7 +10,7 @@ like labels.
 from __future__ import annotations
 
 import ngff_zarr as nz
-from _way import BLOSC, CHUNK, VOXEL_SIZE_UM, read_job
+from _way import CHUNK, VOXEL_SIZE_UM, read_job
 
 METHODS = {
     "image": nz.Methods.DASK_BIN_SHRINK,
@@ -29,7 +29,7 @@ def main() -> None:
         axes_units=dict.fromkeys("zyx", "micrometer"),
     )
     multiscales = nz.to_multiscales(image, job.factors, METHODS[job.kind], CHUNK, cache=False)
-    blosc = {"name": "blosc", "configuration": {**BLOSC, "typesize": job.dtype.itemsize, "blocksize": 0}}
+    blosc = {"name": "blosc", "configuration": {**job.blosc, "typesize": job.dtype.itemsize, "blocksize": 0}}
     nz.to_ngff_zarr(job.target, multiscales, version="0.5", compressors=[blosc])
 
 

@@ -10,7 +10,7 @@ masks, because it has neither mode nor maximum.
 from __future__ import annotations
 
 import zarr
-from _way import BLOSC, CHUNK, VOXEL_SIZE_UM, read_job
+from _way import CHUNK, VOXEL_SIZE_UM, read_job
 from ome_zarr.scale import Methods
 from ome_zarr.writer import write_image, write_labels
 from zarr.codecs import BloscCodec
@@ -26,7 +26,7 @@ def main() -> None:
         "scale": dict(zip("zyx", VOXEL_SIZE_UM, strict=True)),
         "axes_units": dict.fromkeys("zyx", "micrometer"),
         "scale_factors": job.factors,
-        "storage_options": {"chunks": CHUNK, "compressors": [BloscCodec(**BLOSC)]},
+        "storage_options": {"chunks": CHUNK, "compressors": [BloscCodec(**job.blosc)]},
     }
     if job.kind == "image":
         write_image(volume, group, method=Methods.LOCAL_MEAN, **options)

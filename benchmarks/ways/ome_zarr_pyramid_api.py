@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tifffile
-from _way import BLOSC, CHUNK, VOXEL_SIZE_UM, Job, read_job
+from _way import CHUNK, VOXEL_SIZE_UM, Job, read_job
 from ome_zarr_pyramid import Pyramid, io
 
 METHODS = {"image": "mean", "labels": "mode", "mask": "max"}
@@ -50,7 +50,7 @@ def main() -> None:
         chunk_shape=CHUNK,
         shard_coefficients=CHUNKS_PER_SHARD,
         compressor="blosc",
-        compressor_params=BLOSC,
+        compressor_params=job.blosc,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 import stack_to_chunk
-from _way import BLOSC, CHUNK, VOXEL_SIZE_UM, read_job
+from _way import CHUNK, VOXEL_SIZE_UM, read_job
 from pydantic_zarr.v3 import ArraySpec, NamedConfig, RegularChunking, RegularChunkingConfig
 
 FUNCTIONS = {"image": np.mean, "labels": stack_to_chunk.mode, "mask": np.max}
@@ -21,7 +21,7 @@ def main() -> None:
     """Convert the series."""
     job = read_job()
     volume = job.lazy_volume().T
-    blosc = {**BLOSC, "typesize": job.dtype.itemsize, "blocksize": 0}
+    blosc = {**job.blosc, "typesize": job.dtype.itemsize, "blocksize": 0}
     spec = ArraySpec(
         attributes={},
         shape=volume.shape,

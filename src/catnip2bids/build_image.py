@@ -33,8 +33,11 @@ from catnip2bids.ome import (
 from catnip2bids.paths import SafePath
 from catnip2bids.volume import Copyable, Volume, file_states
 
-_METADATA_FORMAT = 2
-"""Raised when the metadata of OME-Zarr changes for the same pixels, to rewrite it in existing images."""
+METADATA_FORMAT = 3
+"""Raised when metadata or codecs of OME-Zarr change for the same pixels.
+
+The metadata of existing images is rewritten then, and their pixels stay; unfinished images are begun again.
+"""
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,10 @@ class ImageSpec:
         image = self.image(Path(self.name))
         return image.summary if isinstance(image, OmeTiffImage) else None
 
-    def fingerprint(self, *, metadata_format: int = _METADATA_FORMAT) -> str:
+    def fingerprint(self, *, metadata_format: int = METADATA_FORMAT) -> str:
         """Hash everything that decides what the image becomes: source files with size and time, settings, format.
 
-        With an earlier value of `_METADATA_FORMAT`, it is the fingerprint of that time for the same pixels. Raises
+        With an earlier value of `METADATA_FORMAT`, it is the fingerprint of that time for the same pixels. Raises
         SourceError if a source file no longer exists.
         """
         document = [

@@ -14,7 +14,7 @@ import pytest
 import catnip2bids
 from catnip2bids import build_image
 from catnip2bids.enums import OmeZarrVersion
-from catnip2bids.ome import Display, choose_display, image_metadata
+from catnip2bids.ome import Display, OmeZarrImage, choose_display, image_metadata
 from catnip2bids.packaging import PackageResult
 from catnip2bids.validation.ome_zarr import check_ome_zarr
 from catnip2bids.validation.tree import read_tree
@@ -198,3 +198,22 @@ def test_an_image_of_an_earlier_version_that_lost_a_file_is_made_again(
     chunk.unlink()
     assert [path.as_posix() for path in earlier().made] == [ATLAS]
     assert catnip2bids.verify(tmp_path / "out").ok
+
+
+def test_images_that_an_earlier_version_compressed_otherwise_are_kept(tmp_path: Path) -> None:
+    write_run(tmp_path / "source")
+
+    def package() -> PackageResult:
+        return catnip2bids.package([tmp_path / "source"], tmp_path / "out", settings())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmeZarrImage, "_shuffles_bits", True)
+        patch.setattr(build_image.ImageSpec.fingerprint, "__kwdefaults__", {"metadata_format": 2})
+        n_made = len(package().made)
+    before = files_of(tmp_path / "out")
+    again = package()
+    assert (again.made, len(again.kept)) == ((), n_made)
+    after = files_of(tmp_path / "out")
+    assert {name for name in before if before[name] != after.get(name)} == {PROVENANCE, CHECKSUMS}
+    assert catnip2bids.verify(tmp_path / "out").ok
+    assert not package().copied

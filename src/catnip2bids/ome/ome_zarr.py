@@ -39,9 +39,9 @@ from catnip2bids.ome.ome_zarr_metadata import attributes_file, group_attributes,
 from catnip2bids.paths import safe_file, safe_path
 from catnip2bids.volume.zarr import os_error_in
 
-# Every Zarr implementation reads Zstandard after a bit shuffle. Measured on light-sheet images: level 3
-# instead of 1 takes 50 % more time and makes files 1.6 % smaller; blocks of 1 MiB instead of Blosc's own choice take a
-# third less time and make files 4 % smaller.
+# Every Zarr implementation reads these. Measured on light-sheet images: level 3 instead of 1 takes 50 % more time and
+# makes files 1.6 % smaller; blocks of 1 MiB instead of Blosc's own choice take a third less time and make files 4 %
+# smaller.
 _BLOSC = {"cname": "zstd", "clevel": 1, "blocksize": 2**20}
 
 
@@ -79,6 +79,15 @@ class OmeZarrImage:
     def block_shape(self) -> Zyx:
         """Planes, rows and columns of a block, which is a shard of level 0."""
         return self.sharding.levels[0].shard
+
+    @property
+    def _shuffles_bits(self) -> bool:
+        """Whether Blosc shuffles the bits of values.
+
+        This makes images of integers up to a quarter smaller, but CATNIP's labels 2.5 times and its FRST images 1.4
+        times as large, and takes twice as long. Masks would be a third smaller, but are small in any case.
+        """
+        return self.kind == Kind.IMAGE and np.dtype(self.dtype).kind in "iu"
 
     @property
     def waiting_bytes(self) -> int:
@@ -147,13 +156,14 @@ class OmeZarrImage:
         """Open the array of a level with tensorstore, which encodes and decodes on `n_threads` (None: all)."""
         import tensorstore as ts
 
-        sharding = self.sharding.levels[level.index]
-        array_spec = _zarr3_spec if self.version == OmeZarrVersion.V05 else _zarr2_spec
-        spec = array_spec(level, sharding, np.dtype(self.dtype))
+        is_sharded = self.version == OmeZarrVersion.V05
+        spec: dict[str, Any] = {"driver": "zarr3" if is_sharded else "zarr"}
+        if create:
+            array_metadata = _zarr3_metadata if is_sharded else _zarr2_metadata
+            sharding, dtype = self.sharding.levels[level.index], np.dtype(self.dtype)
+            spec["metadata"] = array_metadata(level, sharding, dtype, shuffles_bits=self._shuffles_bits)
         # validators of Zarr v2 take an array without any stored chunk for an empty file
-        spec["store_data_equal_to_fill_value"] = (
-            self.version == OmeZarrVersion.V04 and level.index == len(self.levels) - 1
-        )
+        spec["store_data_equal_to_fill_value"] = not is_sharded and level.index == len(self.levels) - 1
         path = os.path.realpath(self.folder / str(level.index))  # tensorstore refuses '..'
         spec["kvstore"] = {"driver": "file", "path": path}
         return self.finished(ts.open(ts.Spec(spec), create=create, open=True, context=_context(n_threads)))
@@ -283,13 +293,13 @@ def _context(n_threads: int | None) -> Any:
     return ts.Context(spec if n_threads is None else {**spec, "data_copy_concurrency": {"limit": n_threads}})
 
 
-def _zarr3_spec(level: Level, sharding: LevelSharding, dtype: np.dtype[Any]) -> dict[str, Any]:
+def _zarr3_metadata(
+    level: Level, sharding: LevelSharding, dtype: np.dtype[Any], *, shuffles_bits: bool
+) -> dict[str, Any]:
+    shuffle = "bitshuffle" if shuffles_bits else "noshuffle"
     chunk_codecs = [
         {"name": "bytes", "configuration": {"endian": "little"}},
-        {
-            "name": "blosc",
-            "configuration": {**_BLOSC, "shuffle": "bitshuffle", "typesize": dtype.itemsize},
-        },
+        {"name": "blosc", "configuration": {**_BLOSC, "shuffle": shuffle, "typesize": dtype.itemsize}},
     ]
     sharding_codec = {
         "chunk_shape": sharding.chunk,
@@ -297,7 +307,7 @@ def _zarr3_spec(level: Level, sharding: LevelSharding, dtype: np.dtype[Any]) -> 
         "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
         "index_location": "end",
     }
-    metadata = {
+    return {
         "shape": level.shape,
         "data_type": dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": sharding.shard}},
@@ -306,21 +316,21 @@ def _zarr3_spec(level: Level, sharding: LevelSharding, dtype: np.dtype[Any]) -> 
         "fill_value": dtype.type(0).item(),
         "dimension_names": ["z", "y", "x"],
     }
-    return {"driver": "zarr3", "metadata": metadata}
 
 
-def _zarr2_spec(level: Level, sharding: LevelSharding, dtype: np.dtype[Any]) -> dict[str, Any]:
-    metadata = {
+def _zarr2_metadata(
+    level: Level, sharding: LevelSharding, dtype: np.dtype[Any], *, shuffles_bits: bool
+) -> dict[str, Any]:
+    return {
         "shape": level.shape,
         "dtype": dtype.newbyteorder("<").str,
         "chunks": sharding.chunk,
-        "compressor": {"id": "blosc", **_BLOSC, "shuffle": 2},
+        "compressor": {"id": "blosc", **_BLOSC, "shuffle": 2 if shuffles_bits else 0},
         "fill_value": dtype.type(0).item(),
         "order": "C",
         "dimension_separator": "/",
         "filters": None,
     }
-    return {"driver": "zarr", "metadata": metadata}
 
 
 def _shards(shape: Zyx, shard: Zyx) -> list[Region]:

@@ -15,7 +15,7 @@ from catnip2bids.bids.dataset_paths import sidecar_of
 from catnip2bids.bids.plane_hashes import PlaneRecord, hashes_path, write_hashes
 from catnip2bids.bids.provenance import ImageRecord
 from catnip2bids.bids.tables import UNKNOWN
-from catnip2bids.build_image import build_image
+from catnip2bids.build_image import METADATA_FORMAT, build_image
 from catnip2bids.engine import ProgressCallbacks, Scheduler
 from catnip2bids.errors import WriteError
 from catnip2bids.ome import OmeZarrImage, OmeZarrVersion, description_sha256, image_size, write_labels_group
@@ -36,7 +36,8 @@ def current_metadata(task: ImageTask, dataset: Path, record: ImageRecord) -> dic
         return None
     size = image_size(image.folder)
     is_whole = (size.n_files, size.n_bytes) == (record.n_files, record.n_bytes)
-    if not is_whole or record.fingerprint != task.spec.fingerprint(metadata_format=1):
+    earlier = {task.spec.fingerprint(metadata_format=number) for number in range(1, METADATA_FORMAT)}
+    if not is_whole or record.fingerprint not in earlier:
         return None
     try:
         return task.spec.metadata(image, record.value_range, record.label_values)
