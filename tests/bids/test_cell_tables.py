@@ -42,6 +42,18 @@ def test_cells_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert found.proven.tolist() == [True, False]
 
 
+def test_numbers_are_written_as_python_writes_them() -> None:
+    centres = np.array([[0, 0.004, 0.005001], [1, 9.99, 9.996], [10, 123456.78, 99.999], [-0.5, -1234.5, -0.001]])
+    volumes = np.array([1, 9, 123456, 10**7])
+    cells = CellBlock(centres, volumes, np.array([3, 3, 40, 7]), np.array([True, True, False, False]))
+    lines = gzip.decompress(encode_cells(cells, (1.0, 2.0, 2.5), {3: "nœud", 40: "cortex"})).decode().splitlines()
+    for line, centre, volume, end in zip(
+        lines, centres, volumes, ("3\tnœud\ttrue", "3\tnœud\ttrue", "40\tcortex\tfalse", "7\tn/a\tfalse"), strict=True
+    ):
+        places = "\t".join(f"{place + 0.0:.2f}" for place in np.round([*centre, *centre * (1.0, 2.0, 2.5)], 2) + 0.0)
+        assert line == f"{places}\t{volume}\t{volume * 5:.6g}\t{end}"
+
+
 def test_uncounted_cells_keep_their_reasons(tmp_path: Path) -> None:
     reasons = ("outside", "no region")
     cells = CellBlock(np.ones((2, 3)), np.array([12, 13]), np.zeros(2, np.int64), np.zeros(2, bool), reasons)

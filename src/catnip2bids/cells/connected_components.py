@@ -31,6 +31,7 @@ from catnip2bids.cells.joining import (
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.volume import Volume, read_block
 
+Mask = npt.NDArray[np.bool_]
 INSIDE_CELLS = 255
 """The value of a segmentation inside cells; CATNIP counts no other one (``FRSTseg == 255``)."""
 _BLOCK_VOXELS = 2**21
@@ -173,8 +174,8 @@ def _find_in_block(images: CellImages, block: Block) -> _Found:
         return _Found(no_components(), no_components(), no_border(), boxes)
     cells = values if images.has_volumes else inside.view(np.uint8)
     connected = cc3d.connected_components(cells, connectivity=18, binary_image=not images.has_volumes)
-    components = _described(connected, labels, values, np.array([side.start for side in block]))
-    border = _border(connected, values, block, images.segmentation.shape)
+    components = _described(connected, inside, labels, values, np.array([side.start for side in block]))
+    border = _border(connected, inside, values, block, images.segmentation.shape)
     is_growing = np.zeros(len(components), np.bool_)
     is_growing[border.owner] = True
     border = replace(border, owner=(np.cumsum(is_growing) - 1)[border.owner])
@@ -182,7 +183,7 @@ def _find_in_block(images: CellImages, block: Block) -> _Found:
     return _Found(components.take(np.flatnonzero(~is_growing)), growing, border, boxes)
 
 
-def _border(connected: npt.NDArray[Any], values: npt.NDArray[Any], block: Block, shape: Zyx) -> Border:
+def _border(connected: npt.NDArray[Any], inside: Mask, values: npt.NDArray[Any], block: Block, shape: Zyx) -> Border:
     """Return the voxels of components in the faces between a block and the others of an image, each once."""
     found = [no_border()]
     inner = [slice(0, n) for n in connected.shape]
@@ -191,37 +192,36 @@ def _border(connected: npt.NDArray[Any], values: npt.NDArray[Any], block: Block,
         ends |= {n - 1} if of_block.stop < n_image else set()
         for at in sorted(ends):
             part = (*inner[:axis], slice(at, at + 1), *inner[axis + 1 :])
-            face = connected[part]
-            where = np.nonzero(face)
+            where = np.nonzero(inside[part])
             starts = [side.start + sides.start for side, sides in zip(part, block, strict=True)]
             index = padded_index(np.stack(where, axis=1) + starts, shape)
-            found.append(Border(index, face[where].astype(np.int64) - 1, values[part][where].astype(np.int64)))
+            owner, value = (array[part][where].astype(np.int64) for array in (connected, values))
+            found.append(Border(index, owner - 1, value))
         inner[axis] = slice(1 if 0 in ends else 0, n - 1 if n - 1 in ends else n)
     return joined_borders(found)
 
 
 def _described(
-    connected: npt.NDArray[Any], labels: npt.NDArray[Any], values: npt.NDArray[Any], corner: Integers
+    connected: npt.NDArray[Any], inside: Mask, labels: npt.NDArray[Any], values: npt.NDArray[Any], corner: Integers
 ) -> Components:
     """Describe the components of a block that begins at `corner` (z, y, x); `connected` has them from 1.
 
     A run is a part of a row of voxels (along x) with the same value and label, and thus of one component.
     """
     width = connected.shape[2]
-    value, label = values.reshape(-1), labels.reshape(-1)
-    begins = np.ones(len(value), np.bool_)
-    np.not_equal(value[1:], value[:-1], out=begins[1:])
-    begins[1:] |= label[1:] != label[:-1]
+    value, label, in_cells = values.reshape(-1), labels.reshape(-1), inside.reshape(-1)
+    begins = np.ones(len(value) + 1, np.bool_)
+    np.not_equal(value[1:], value[:-1], out=begins[1:-1])
+    begins[1:-1] |= label[1:] != label[:-1]
     begins[::width] = True
-    runs = np.flatnonzero(begins).astype(np.int32)
-    lengths, owner = np.diff(runs, append=np.int32(len(value))), connected.reshape(-1)[runs]
-    in_cells = np.flatnonzero(owner)
-    owner = owner[in_cells] - 1
+    runs = np.flatnonzero(begins[:-1] & in_cells)
+    lengths = np.flatnonzero(begins[1:] & in_cells) + 1 - runs
+    owner = connected.reshape(-1).take(runs) - 1
     n = int(owner.max()) + 1
     if n <= 2**16:
         owner = owner.astype(np.uint16)  # which NumPy sorts ten times as fast
-    order = in_cells[np.argsort(owner, kind="stable")]
-    runs, lengths = runs[order], lengths[order]
+    order = np.argsort(owner, kind="stable")
+    runs, lengths = (array.take(order).astype(np.int32) for array in (runs, lengths))
     n_runs = np.bincount(owner, minlength=n)
     firsts = np.cumsum(n_runs) - n_runs
     rows, x = np.divmod(runs, width)
@@ -233,7 +233,7 @@ def _described(
     doubled = (2 * z, 2 * y, x + last)  # the mean place of a run may lie between two voxels
     weighted = [np.multiply(axis, lengths, dtype=np.int64) for axis in doubled]
     sums = np.stack([np.add.reduceat(axis, firsts) for axis in weighted], axis=1) // 2
-    label = label[runs].astype(np.int64)
+    label = label.take(runs).astype(np.int64)
     least = np.minimum.reduceat(label, firsts)
     is_uniform = least == np.maximum.reduceat(label, firsts)
     uniform, mixed = np.flatnonzero(is_uniform), ~is_uniform.repeat(n_runs)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +24,8 @@ JOINED = 0.25
 """Part of the memory in which components of several blocks are joined."""
 _COMPONENT_BYTES, _BORDER_VOXEL_BYTES, _PAIR_BYTES = 500, 100, 64
 """Memory for a component, a voxel at a border, and two components that touch, while they are joined."""
-_AFTER = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0) and sum(map(abs, step)) <= 2]
-"""The neighbours (z, y, x) of a voxel in an 18-neighbourhood that come after it."""
+_AFTER = [((0, 0, 1), 1), ((0, 1, -1), 3), ((1, -1, 0), 1), ((1, 0, -1), 3), ((1, 1, 0), 1)]
+"""The neighbours of a voxel in an 18-neighbourhood that come after it: steps (z, y, x) to one, and how many along x."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +121,18 @@ def padded_index(places: Integers, shape: Zyx) -> Integers:
 
 def _touching(border: Border, shape: Zyx) -> npt.NDArray[np.int64]:
     """Return the pairs of components that touch each other at voxels in ascending order, each once, (n, 2)."""
-    pairs, n = [], int(border.owner.max(initial=0)) + 1
-    for step in _AFTER:
-        wanted = border.index + int(padded_index(np.array([step]), shape)[0])
-        other = np.minimum(np.searchsorted(border.index, wanted), len(border.index) - 1)
-        found = np.flatnonzero(border.index[other] == wanted)
-        other = other[found]
-        equal = (border.owner[found] != border.owner[other]) & (border.value[found] == border.value[other])
-        pairs.append(border.owner[found[equal]] * n + border.owner[other[equal]])
+    index, owner, value = border.index, border.owner, border.value
+    pairs, n = [], int(owner.max(initial=0)) + 1
+    for step, n_columns in _AFTER:
+        first = index + int(padded_index(np.array([step]), shape)[0])
+        at = np.searchsorted(index, first)
+        for column in range(n_columns):
+            other = np.minimum(at, len(index) - 1)
+            is_there = index[other] == first + column
+            found, other = np.flatnonzero(is_there), other[is_there]
+            equal = (owner[found] != owner[other]) & (value[found] == value[other])
+            pairs.append(owner[found[equal]] * n + owner[other[equal]])
+            at += is_there
     return np.stack(np.divmod(np.unique(np.concatenate(pairs)), n), axis=1)
 
 

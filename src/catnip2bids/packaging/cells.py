@@ -274,9 +274,8 @@ def _write(
     """Write a table out of its rows, encoding several blocks at the same time."""
     if resources.executor is not None:  # the rows are on this machine, not on the cluster
         resources = Resources(1, OVERHEAD_BYTES + _BLOCK_ROWS * _ROW_BYTES)
-    n_bytes = row_file.tell() // _ROW.itemsize * _ROW_BYTES
     with (
-        BoundedMap(resources, _BLOCK_ROWS * _ROW_BYTES, n_bytes=n_bytes, about=target) as workers,
+        BoundedMap(resources, _BLOCK_ROWS * _ROW_BYTES, n_bytes=row_file.tell(), about=target) as workers,
         atomic_output(safe_path(dataset, target)) as partial_file,
         partial_file.open("wb") as file,
     ):

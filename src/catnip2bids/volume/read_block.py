@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.formatting import format_planes
 from catnip2bids.volume.volume import Volume, open_planes
-from catnip2bids.volume.zarr.array import as_source_error, open_array
 from catnip2bids.volume.zarr.zarr_volume import ZarrVolume
 
 
@@ -23,7 +21,7 @@ def read_block(volume: Volume, block: tuple[slice, slice, slice]) -> npt.NDArray
     Raises SourceError if a plane or chunk cannot be read.
     """
     if isinstance(volume, ZarrVolume):
-        return _read_chunks(volume, block)
+        return volume.read_block(block)
     planes, rows, columns = block
     n_rows = rows.stop - rows.start
     out = np.empty((planes.stop - planes.start, n_rows, columns.stop - columns.start), volume.dtype)
@@ -34,13 +32,3 @@ def read_block(volume: Volume, block: tuple[slice, slice, slice]) -> npt.NDArray
         if not is_whole:
             out[index] = band[:, columns]
     return out
-
-
-def _read_chunks(volume: ZarrVolume, block: tuple[slice, slice, slice]) -> npt.NDArray[Any]:
-    wanted: dict[str, slice] = dict(zip("zyx", block, strict=True))
-    try:
-        values = open_array(volume.path, volume.level).read([wanted.get(axis, 0) for axis in volume.axes])
-    except Exception as error:  # tensorstore raises errors of many types
-        planes = format_planes(range(block[0].start, block[0].stop))
-        raise as_source_error(error, volume.path, planes) from error
-    return values.astype(volume.dtype, copy=False)

@@ -76,6 +76,14 @@ class ZarrVolume:
         """Open a plane; planes of one slab share its decoded chunks."""
         return _cache_of(self).open(plane)
 
+    def read_block(self, block: tuple[slice, slice, slice]) -> npt.NDArray[Any]:
+        """Read the block with these slices along (z, y, x), and nothing but the chunks that it touches."""
+        try:
+            values = _cache_of(self).decode(*block)
+        except Exception as error:  # tensorstore raises errors of many types
+            raise as_source_error(error, self.path, format_planes(range(block[0].start, block[0].stop))) from error
+        return values.astype(self.dtype, copy=False)
+
     @property
     def tiling(self) -> Tiling:
         """How it is cut into slabs and tiles."""
