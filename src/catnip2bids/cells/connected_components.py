@@ -214,14 +214,14 @@ def _described(
     np.not_equal(value[1:], value[:-1], out=begins[1:-1])
     begins[1:-1] |= label[1:] != label[:-1]
     begins[::width] = True
-    runs = np.flatnonzero(begins[:-1] & in_cells)
-    lengths = np.flatnonzero(begins[1:] & in_cells) + 1 - runs
-    owner = connected.reshape(-1).take(runs) - 1
+    starts = np.flatnonzero(begins[:-1] & in_cells)
+    stops = np.flatnonzero(begins[1:] & in_cells) + 1
+    owner = connected.reshape(-1).take(starts) - 1
     n = int(owner.max()) + 1
     if n <= 2**16:
         owner = owner.astype(np.uint16)  # which NumPy sorts ten times as fast
     order = np.argsort(owner, kind="stable")
-    runs, lengths = (array.take(order).astype(np.int32) for array in (runs, lengths))
+    runs, lengths = starts.take(order).astype(np.int32), (stops - starts).take(order).astype(np.int32)
     n_runs = np.bincount(owner, minlength=n)
     firsts = np.cumsum(n_runs) - n_runs
     rows, x = np.divmod(runs, width)

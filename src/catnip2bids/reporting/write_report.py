@@ -31,7 +31,7 @@ from catnip2bids.paths import beside, safe_path
 from catnip2bids.progress import Progress
 from catnip2bids.reporting.charts import group_chart, ranking_chart
 from catnip2bids.reporting.check_results import CheckResults, Problem, dataset_state, save_check_result
-from catnip2bids.reporting.cohort import FEWEST_CELLS, MEASURES, read_cohort
+from catnip2bids.reporting.cohort import FEWEST_CELLS, MEASURES, Cohort, read_cohort
 from catnip2bids.reporting.overview import animal_rows, cards_by_group, comparison_of, grouped, left_out, pairs_of
 from catnip2bids.reporting.preview import DamagedImageError
 from catnip2bids.reporting.sample_page import Drawn, draw_brain, make_tables, page_of_brain
@@ -173,10 +173,12 @@ class _Pages:
         path = safe_path(self._dataset, REPORT / "index.html")
         self._dataset_problems = list(self._missing_files())
         self._failures += [f"{self._dataset / found.where}: {found.what}" for found in self._dataset_problems]
+        cohort = read_cohort(self._samples)
         with Vega() as self._vega:
-            with ThreadPoolExecutor(n_threads) as threads:
+            with ThreadPoolExecutor(n_threads) as threads, ThreadPoolExecutor(1) as plotting:
+                plots = plotting.submit(self._plots) if cohort else None
                 self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
-            overview = self._overview()
+            overview = self._overview(cohort, plots.result() if plots else None)
             state = "" if self._failures or self._vega.failure else _state(self._dataset)
             write_text(path, self._render("index.html", {**overview, "state": state}))
         if self._vega.failure:
@@ -257,38 +259,31 @@ class _Pages:
         times = [invocation.time.replace("T", " ")[:16] for invocation in self._provenance.history]
         return f"dataset begun {times[0]} UTC, packaged last {times[-1]} UTC" if times else ""
 
-    def _comparison(self) -> dict[str, Any]:
-        """Return the comparison of groups and its plots; without plots if Vega cannot draw, nothing without counts."""
-        cohort = read_cohort(self._samples)
-        if cohort is None:
-            return {"cohort": None, "cohort_data": None, "groups": cards_by_group(self._cards, self._samples, None)}
+    def _plots(self) -> dict[str, list[dict[str, Any] | None]] | None:
+        """Return the plots of the comparison; None if Vega cannot draw. It takes seconds, of a process of its own."""
         plots = {
             measure: [self._vega.compiled(chart(measure)) for chart in (group_chart, ranking_chart)]
             for measure in MEASURES
         }
-        has_plots = self._vega.library() is not None and all(all(charts) for charts in plots.values())
-        first = comparison_of(cohort)
-        chosen = {name: first[name] for name in ("series", "column", "measure")}
-        return {
-            "cohort": cohort,
-            "first": first,
-            "cohort_data": {**cohort.to_json(), "first": chosen, "plots": plots if has_plots else None},
-            "groups": cards_by_group(self._cards, self._samples, cohort),
-        }
+        return plots if self._vega.library() is not None and all(map(all, plots.values())) else None
 
-    def _overview(self) -> dict[str, Any]:
-        samples = self._samples
-        comparison = self._comparison()
+    def _overview(self, cohort: Cohort | None, plots: dict[str, Any] | None) -> dict[str, Any]:
+        samples, first, comparison = self._samples, None, None
+        if cohort is not None:
+            first = comparison_of(cohort)
+            chosen = {name: first[name] for name in ("series", "column", "measure")}
+            comparison = {**cohort.to_json(), "first": chosen, "plots": plots}
         errors = self._results.findings("error")
         of_dataset = [found for found in errors if not any(sample.is_named_in(found.where) for sample in samples)]
         of_samples = [found for card in self._cards for found in card.problems]
         of_files = [*self._dataset_problems, *self._results.file_problems()]
         of_report = [Problem(REPORT.as_posix(), self._vega.failure)] if self._vega.failure else []
-        cohort_scripts = ["cohort.js"] if comparison["cohort"] else []
-        has_plots = comparison["cohort_data"] is not None and comparison["cohort_data"]["plots"] is not None
         return {
-            **comparison,
-            **animal_rows(self._cards, samples, comparison["cohort"]),
+            "cohort": cohort,
+            "cohort_data": comparison,
+            "first": first,
+            "groups": cards_by_group(self._cards, samples, cohort),
+            **animal_rows(self._cards, samples, cohort),
             "measures": MEASURES,
             "fewest_cells": FEWEST_CELLS,
             **self._about,
@@ -302,8 +297,12 @@ class _Pages:
             "cards": self._cards,
             "pairs": pairs_of(self._cards),
             "no_plots": self._vega.failure,
-            "scripts": [*([_LIBRARY] if has_plots else []), "page.js", "tables.js", "plots.js", *cohort_scripts],
-            "has_plots": has_plots,
+            "scripts": [
+                *([_LIBRARY] if plots else []),
+                *("page.js", "tables.js", "plots.js"),
+                *(["cohort.js"] if cohort else []),
+            ],
+            "has_plots": plots is not None,
             "left_out": left_out(samples),
         }
 
