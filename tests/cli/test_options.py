@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from catnip2bids.cli.options import split_voxel_sizes
+from catnip2bids.cli.options import refuse_repeated, split_voxel_sizes
 from catnip2bids.errors import UsageError
 
 
@@ -29,3 +29,23 @@ def test_a_voxel_size_is_three_numbers_however_it_is_written(given: list[str]) -
 def test_what_is_not_three_numbers_is_refused_with_an_example(given: list[str]) -> None:
     with pytest.raises(UsageError, match=r"--voxel-size 3\.7 3\.7 5"):
         list(split_voxel_sizes(["package", "--voxel-size", *given, "-o", "out"]))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["package", "-o", "out", "--remove", "a", "--remove", "b"],
+        ["package", "-o", "out", "--remove=a", "--remove", "b"],
+        ["restore", "out", "--subject", "a", "--subject=b", "-o", "new"],
+        ["package", "runs", "--atlas-table", "a", "-o", "out", "--atlas-table", "b"],
+        ["package", "runs", "--voxel-size=1,1,1", "-o", "out", "--voxel-size", "2", "2", "2"],
+    ],
+)
+def test_an_option_that_would_lose_its_first_value_is_refused(given: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"^--[a-z-]+ is given 2 times; give one (animal|table|size) at a time$"):
+        refuse_repeated(given)
+
+
+def test_other_options_may_be_repeated() -> None:
+    refuse_repeated(["compare", "a", "b", "--slice-number", "a#", "--slice-number", "b#", "--jobs", "1", "--jobs", "2"])
+    refuse_repeated(["verify", "dataset", "--source", "a", "--source", "b"])

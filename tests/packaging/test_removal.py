@@ -257,6 +257,21 @@ def test_options_that_mean_nothing_beside_it_are_refused(both: Path, given: tupl
     assert state_of(both) == before
 
 
+def test_two_animals_at_a_time_are_refused(both: Path) -> None:
+    before = state_of(both)
+    done = called("package", "-o", both, "--remove", "45925floxed", "--remove", "45670ko")
+    assert (done.returncode, done.stderr) == (2, "error: --remove is given 2 times; give one animal at a time\n")
+    assert state_of(both) == before
+
+
+def test_without_a_report_it_says_how_to_draw_one(dataset: Path) -> None:
+    report(dataset)
+    done = called("package", "-o", dataset, "--remove", "45925floxed", "--no-report")
+    assert done.returncode == 0, done.stderr
+    assert not (dataset / "docs/report/index.html").exists()
+    assert f"{dataset}: has no report now; draw it with catnip2bids report {dataset}" in done.stderr
+
+
 @pytest.mark.slow
 def test_the_command(dataset: Path) -> None:
     done = called("package", "-o", dataset, "--remove", "45925floxed", "--jobs", "1", "--memory", "2GiB")

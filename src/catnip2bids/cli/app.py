@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from catnip2bids.cli.options import split_voxel_sizes
+from catnip2bids.cli.options import refuse_repeated, split_voxel_sizes
 from catnip2bids.cli.read_commands import compare, report, share, validate, verify, view
 from catnip2bids.cli.write_commands import convert, demo, package, restore, scan
 from catnip2bids.errors import Catnip2bidsError, NotEnoughMemoryError
@@ -42,6 +42,7 @@ def main() -> None:
                 f"the limit of {format_bytes(limit)} on memory (ulimit -v) is too small for the libraries that do the "
                 f"work; raise it to {format_bytes(LEAST_ADDRESS_SPACE)} or more"
             )
+        refuse_repeated(sys.argv[1:])
         _commands()(list(split_voxel_sizes(sys.argv[1:])))
     except Catnip2bidsError as error:
         for fact in error.args:

@@ -6,6 +6,7 @@ Invariant: each option is described once and means the same in every command.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -82,6 +83,27 @@ Remove = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Rebuild all images.")]
 DrawReport = Annotated[bool, typer.Option("--report/--no-report", help="Draw the report at the end.")]
+
+
+_ONCE = {
+    "--remove": "one animal",
+    "--subject": "one animal",
+    "--sample": "one label",
+    "--stain": "one label",
+    "--voxel-size": "one size",
+    "--plan": "one plan",
+    "--atlas-table": "one table",
+    "--participants": "one table",
+}
+"""Options of which the last one would win in silence, with harm to the dataset, and what to give at a time."""
+
+
+def refuse_repeated(arguments: Sequence[str]) -> None:
+    """Refuse the arguments of a command if an option that says what the data are is given more than once."""
+    given = Counter(argument.partition("=")[0] for argument in arguments)
+    for option, what in _ONCE.items():
+        if given[option] > 1:
+            raise UsageError(f"{option} is given {given[option]} times; give {what} at a time")
 
 
 _BETWEEN_SIZES = re.compile(r"[\s,;x\u00d7]+")

@@ -6,6 +6,7 @@ that was killed later is the last command of the history; repeated, it does what
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -54,7 +55,7 @@ def remove_animal(
     label
         The animal: ``45670ko`` or ``sub-45670ko``.
     progress
-        Receives notes of removed files.
+        Receives notes of removed files, and of a missing report.
     report
         Whether the report is drawn at the end.
     jobs, memory_bytes
@@ -90,6 +91,8 @@ def remove_animal(
         _remove(dataset, provenance, subject, log)
     if settings.report:
         draw_report(log, settings)
+    else:  # the pages are removed, because they link to the animal
+        progress.note(f"{dataset}: has no report now; draw it with catnip2bids report {shlex.quote(str(dataset))}")
     return log.result()
 
 
