@@ -163,6 +163,10 @@ def test_what_is_refused_changes_nothing(own_dataset: Path, tiff_dataset: Path, 
         (tmp_path / "nothing", URL, UsageError, "does not exist"),
         (own_dataset / f"{RAW}.ome.zarr", URL, UsageError, "is not a dataset"),
         (own_dataset, "data.example.org", UsageError, "--url data.example.org: is not the address"),
+        *(
+            (own_dataset, url, UsageError, f"--url {url}: is not the address")
+            for url in ("https://example.org:0/d", "https://example.org:70000/d", "https://example.org:abc/d")
+        ),
         (own_dataset, "file:///x", UsageError, "--url"),
         (own_dataset, "https:///x", UsageError, "--url"),
         (own_dataset, "https://x/?a", UsageError, "--url"),

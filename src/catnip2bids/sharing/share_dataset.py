@@ -190,8 +190,13 @@ def _checked(url: str, option: str) -> str:
     """Return a web address without the slash at its end; raise UsageError if it is not one."""
     try:
         parts = urlsplit(url)
-        is_one = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
-    except ValueError:
+        is_one = (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and parts.port != 0
+            and not (parts.query or parts.fragment)
+        )
+    except ValueError:  # also of a port that is not a number, or too large
         is_one = False
     if not is_one or not re.fullmatch(r"[!-~]+", url):
         example = "https://data.example.org/dataset" if option == "--url" else PUBLIC_CLIENT
