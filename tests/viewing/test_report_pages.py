@@ -119,6 +119,9 @@ def test_the_command_opens_a_place(dataset: Path) -> None:
             assert state_behind(ask(viewing, path), viewing.list_url) == "v/0/0/27,60,10.json"
     with view(dataset, image=IMAGE) as viewing:
         assert state_behind(ask(viewing, urlsplit(viewing.url).path), viewing.list_url) == "v/0/0/state.json"
+    for image in (IMAGE, f"{KO}_desc-FRST_SPIM.ome.zarr", HEATMAP):
+        with view(dataset, image=image) as viewing:
+            assert viewing.napari_command.endswith(f"/{image}")
     with view(dataset / f"{RAW}.ome.zarr", position=(71, 79, 23)) as viewing:
         assert state_behind(ask(viewing, urlsplit(viewing.url).path), viewing.list_url) == "v/0/0/71,79,23.json"
 

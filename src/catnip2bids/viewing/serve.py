@@ -21,7 +21,7 @@ from catnip2bids.leftovers import ignored, leftovers_below
 from catnip2bids.progress import Progress
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 from catnip2bids.viewing.routes import Routes
-from catnip2bids.viewing.scene import Scene, scenes_of
+from catnip2bids.viewing.scene import Scene, ViewedImage, scenes_of
 from catnip2bids.viewing.server import ViewServer
 from catnip2bids.viewing.zarr_image import ZarrImage
 
@@ -29,8 +29,8 @@ from catnip2bids.viewing.zarr_image import ZarrImage
 class Viewing(ShortRepr):
     """A running viewer; it closes at the end of a ``with`` block or of the program."""
 
-    def __init__(self, scenes: tuple[Scene, ...], server: ViewServer, first: str) -> None:
-        self.scenes, self._server, self._first = scenes, server, first
+    def __init__(self, scenes: tuple[Scene, ...], server: ViewServer, first: str, image: ViewedImage) -> None:
+        self.scenes, self._server, self._first, self._image = scenes, server, first, image
 
     @property
     def url(self) -> str:
@@ -49,10 +49,9 @@ class Viewing(ShortRepr):
 
     @property
     def napari_command(self) -> str:
-        """Command that opens the first image in napari."""
-        image = self.scenes[0].layers[0].image
-        plugin = "napari-ome-zarr" if isinstance(image, ZarrImage) else "napari-tiff"
-        return f"napari --plugin {plugin} {shlex.quote(str(image.path))}"
+        """Command that opens in napari the image that was asked for, or the first one."""
+        plugin = "napari-ome-zarr" if isinstance(self._image, ZarrImage) else "napari-tiff"
+        return f"napari --plugin {plugin} {shlex.quote(str(self._image.path))}"
 
     def _summary(self) -> ReprSummary:
         # without the address, because it holds a secret and notebooks are saved and shared
@@ -119,30 +118,34 @@ def view(
     if leftovers := leftovers_below(path):
         progress.note(ignored(leftovers))
     scenes = scenes_of(path, progress.warning)
-    first = _first_address(path, scenes, image, position)
+    asked_for = _image_named(path, scenes, image)
+    first = _first_address(path, scenes, asked_for, position, is_named=image is not None)
     routes = Routes(path.resolve().name, scenes, path if (path / PROVENANCE).is_file() else None)
-    return Viewing(scenes, ViewServer(routes, port, progress.warning), first)
+    return Viewing(scenes, ViewServer(routes, port, progress.warning), first, asked_for)
+
+
+def _image_named(path: Path, scenes: Sequence[Scene], name: str | None) -> ViewedImage:
+    """Return the image of this file name or path, by default the first one; raise UsageError if there is none."""
+    images = [layer.image for scene in scenes for layer in scene.layers]
+    if name is None:
+        return images[0]
+    for image in images:
+        if image.path.name == Path(name).name:
+            return image
+    raise UsageError(f"--image {name}: is not an image of {path}; give a file name, such as {images[0].path.name}")
 
 
 def _first_address(
-    path: Path, scenes: Sequence[Scene], image: str | None, position: tuple[int, int, int] | None
+    path: Path, scenes: Sequence[Scene], image: ViewedImage, position: tuple[int, int, int] | None, *, is_named: bool
 ) -> str:
     """Return the address to open first, below the root of the server; raise UsageError if it is not in the scenes."""
-    has_one = len({scene.sample for scene in scenes}) == 1
-    if image is None and position is None:
-        return "v/0" if has_one else ""
-    layers = [layer for scene in scenes for layer in scene.layers]
-    first = layers[0].image.path.name
-    if image is None and not has_one:
-        example = f"--image {first} --position {' '.join(map(str, position or ()))}"
-        raise UsageError(f"{path}: has several samples; say which image the position is in: {example}")
-    name = first if image is None else Path(image).name
-    images = [layer.image for layer in layers if layer.image.path.name == name]
-    if not images:
-        raise UsageError(f"--image {image}: is not an image of {path}; give a file name, such as {first}")
+    has_one, name = len({scene.sample for scene in scenes}) == 1, image.path.name
     if position is None:
-        return f"open/{quote(name)}"
-    sizes = {axis.name: axis.n_voxels for axis in images[0].axes}
+        return f"open/{quote(name)}" if is_named else "v/0" if has_one else ""
+    if not (is_named or has_one):
+        example = f"--image {name} --position {' '.join(map(str, position))}"
+        raise UsageError(f"{path}: has several samples; say which image the position is in: {example}")
+    sizes = {axis.name: axis.n_voxels for axis in image.axes}
     if any(at >= sizes.get(axis, at + 1) or at < 0 for axis, at in zip("xyz", position, strict=True)):
         what = f"{name}, which has {' x '.join(str(sizes[axis]) for axis in 'xyz' if axis in sizes)} voxels"
         raise UsageError(f"--position {' '.join(map(str, position))}: is outside of {what}; give X Y Z, counted from 0")
