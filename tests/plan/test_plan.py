@@ -419,6 +419,7 @@ def test_subject_voxel_size_authors_and_animal_come_from_the_plan(tmp_path: Path
         ("# voxel_size_um = []", "voxel_size_um = [1, -2, 3]  #", "voxel_size_um"),
         ('age = ""', 'age = "old"', "age"),
         ("[[run]]", "[[runs]]", "run"),
+        ("[[run]]", "[run]", "[[run]], in double brackets"),
         ("authors = []", "authors = [", "plan.toml"),
     ],
 )
@@ -478,6 +479,17 @@ entries = [
         (4, "[dataset.acquisition]", "description = {BIDSVersion = ''}", "line 4:", ["catnip2bids writes it"]),
         (1, "dataset", "datast", "line 1:", ["'datast'", "dataset or run"]),
         (9, "[", "", "line 9:", ["TOML"]),
+        (9, "[", "3\nx = [", "line 9, one:", ["entries must be a list, such as [{source", "not 3"]),
+        (
+            10,
+            '{source = "640_N4", action = "convert", reason = "raw"}',
+            '"a"',
+            "line 9:",
+            ["each of entries must be a t"],
+        ),
+        (11, "]", "", "line 9:", ["the list that begins here has no end; close it with ]"]),
+        (20, "]", "", "line 17:", ["the list that begins here has no end"]),
+        (2, "[]", '["A. [Person]", # ]', "line 2:", ["the list that begins here has no end"]),
         (7, '"one"', "Brain 1", "line 7:", ["the value of name is not valid TOML; put text in quotes"]),
         (7, '"one"', "M01 # the first", "line 7:", ["the value of name is not valid TOML; put text in quotes"]),
         (7, '"one"', "45670ko", "line 7:", ["the value of name is not valid TOML; put text in quotes"]),
@@ -506,7 +518,8 @@ def test_empty_labels_are_told_with_their_lines(tmp_path: Path) -> None:
         write_l0(tmp_path / "source", name, only=RAW)
     plan = tmp_path / "plan.toml"
     write_plan(make_plan(scan([tmp_path / "source"])), plan)
-    written = [line for line in plan.read_text(encoding="utf-8").splitlines() if not line.startswith("sample")]
+    text = plan.read_text(encoding="utf-8").replace('subject = ""', 'subject = " "', 1)
+    written = [line for line in text.splitlines() if not line.startswith("sample")]
     plan.write_text("\n".join(written), encoding="utf-8")
     first, second = (number for number, line in enumerate(written, 1) if line.startswith("subject = "))
     runs = [number for number, line in enumerate(written, 1) if line == "[[run]]"]

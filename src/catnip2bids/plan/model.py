@@ -17,7 +17,7 @@ from catnip2bids.volume import slice_pattern
 
 
 def _empty_is_none(value: object) -> object:
-    return None if value == "" else value
+    return None if isinstance(value, str) and not value.strip() else value
 
 
 def _valid_pattern(text: str | None) -> str | None:
@@ -138,7 +138,7 @@ class PlannedRun(_Document):
     source_id: MaybeText = None
     subject: MaybeText = None
     sample: MaybeText = None
-    stain: str = DEFAULT_STAIN
+    stain: Annotated[str, AfterValidator(str.strip)] = DEFAULT_STAIN
     acquired: MaybeText = None
     atlas_version: MaybeText = None
     voxel_size_um: VoxelSize | None = None
