@@ -395,6 +395,9 @@ def test_folders_are_compared_path_by_path(tmp_path: Path) -> None:
     }
     assert (found["n_pairs"], found["n_identical"]) == (2, 1)
     assert "2 excludes 1 region: 7 cortex" in found["meaning"]
+    lines = called("compare", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "new").stderr.splitlines()
+    assert not [line for line in lines if "notes.txt" in line]
+    assert lines[-1] == "different: 2 in both, 1 of them identical, 2 only in 1, 0 only in 2"
 
 
 def test_folders_of_stacks_that_are_masked_are_masked(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
     _say_all(comparison.problems, comparison.warnings)
     if comparison.is_folder:
         for item in comparison.items:
-            if not (ON_TERMINAL and item.relation == "identical"):  # often many, and counted in the last line
+            if item.relation != "identical":  # those are often many, and counted in the last line
                 print_line(f"{comparison.name_of(item)}: {summary_of(item)}")
         for side, only in ((1, comparison.only_in_1), (2, comparison.only_in_2)):
             for path, kind in only.items():
