@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 from catnip2bids.bids.cell_tables import (
-    CELLS,
     CELLS_COLUMNS,
-    UNCOUNTED,
     UNCOUNTED_COLUMNS,
     CellBlock,
     encode_cells,
     encode_header,
     read_cells,
 )
+from catnip2bids.bids.dataset_paths import CELLS_ENDING, UNCOUNTED_ENDING
 from catnip2bids.errors import DatasetError
 
 ROW = '1.5\t2\t3\t1\t1\t1\t12\t5\t7\tarea "2/3" # 1\ttrue\n'
@@ -33,7 +32,7 @@ def test_cells_are_read_as_they_were_written(tmp_path: Path) -> None:
     cells = CellBlock(
         np.array([[1.5, 2, 3], [4, 5, 6.25]]), np.array([12, 900]), np.array([7, 8]), np.array([True, False])
     )
-    path = tmp_path / f"key{CELLS}"
+    path = tmp_path / f"key{CELLS_ENDING}"
     path.write_bytes(encode_header(CELLS_COLUMNS) + encode_cells(cells, (5.0, 3.7, 3.7), {7: 'area "2/3" # 1'}))
     [found] = read_cells(path)
     assert found.centres.tolist() == cells.centres.tolist()
@@ -57,14 +56,14 @@ def test_numbers_are_written_as_python_writes_them() -> None:
 def test_uncounted_cells_keep_their_reasons(tmp_path: Path) -> None:
     reasons = ("outside", "no region")
     cells = CellBlock(np.ones((2, 3)), np.array([12, 13]), np.zeros(2, np.int64), np.zeros(2, bool), reasons)
-    path = tmp_path / f"key{UNCOUNTED}"
+    path = tmp_path / f"key{UNCOUNTED_ENDING}"
     path.write_bytes(encode_header(UNCOUNTED_COLUMNS) + encode_cells(cells, (1.0, 1.0, 1.0), {}))
     [found] = read_cells(path)
     assert (found.reasons, found.regions.tolist()) == (reasons, [0, 0])
 
 
 def test_a_table_without_cells_has_no_blocks(tmp_path: Path) -> None:
-    assert list(read_cells(write(tmp_path / f"key{CELLS}", ""))) == []
+    assert list(read_cells(write(tmp_path / f"key{CELLS_ENDING}", ""))) == []
 
 
 @pytest.mark.parametrize(
@@ -79,8 +78,8 @@ def test_a_table_without_cells_has_no_blocks(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_table_of_cells_is_refused(tmp_path: Path, rows: str, what: str) -> None:
-    with pytest.raises(DatasetError, match=f"key{CELLS}.*{what}"):
-        list(read_cells(write(tmp_path / f"key{CELLS}", ROW + rows)))
+    with pytest.raises(DatasetError, match=f"key{CELLS_ENDING}.*{what}"):
+        list(read_cells(write(tmp_path / f"key{CELLS_ENDING}", ROW + rows)))
 
 
 def test_gigabytes_of_zeros_behind_a_table_are_not_read(tmp_path: Path) -> None:
@@ -92,4 +91,4 @@ def test_gigabytes_of_zeros_behind_a_table_are_not_read(tmp_path: Path) -> None:
 
 def test_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="utf-8"):
-        list(read_cells(write(tmp_path / f"key{CELLS}", ROW.replace("area", "\xe4rea"), "latin-1")))
+        list(read_cells(write(tmp_path / f"key{CELLS_ENDING}", ROW.replace("area", "\xe4rea"), "latin-1")))

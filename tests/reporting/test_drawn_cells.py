@@ -7,15 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catnip2bids.bids.cell_tables import (
-    CELLS,
-    CELLS_COLUMNS,
-    UNCOUNTED,
-    UNCOUNTED_COLUMNS,
-    CellBlock,
-    encode_cells,
-    encode_header,
-)
+from catnip2bids.bids.cell_tables import CELLS_COLUMNS, UNCOUNTED_COLUMNS, CellBlock, encode_cells, encode_header
+from catnip2bids.bids.dataset_paths import CELLS_ENDING, UNCOUNTED_ENDING
 from catnip2bids.reporting import drawn_cells
 from catnip2bids.reporting.drawn_cells import SCALE, SampleCells, Slab, read_sample_cells
 from catnip2bids.reporting.preview import DamagedImageError
@@ -33,7 +26,7 @@ def block(centres: list[tuple[float, float, float]], *, volume: int = 1, reasons
 
 
 def tables(folder: Path, counted: CellBlock, uncounted: CellBlock) -> tuple[Path, Path]:
-    paths = folder / f"key{CELLS}", folder / f"key{UNCOUNTED}"
+    paths = folder / f"key{CELLS_ENDING}", folder / f"key{UNCOUNTED_ENDING}"
     for path, columns, cells in zip(paths, (CELLS_COLUMNS, UNCOUNTED_COLUMNS), (counted, uncounted), strict=True):
         path.write_bytes(encode_header(columns) + encode_cells(cells, SIZE_ZYX, {}))
     return paths

@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 from neuroglancer.read_precomputed_annotations import AnnotationReader
 
-from catnip2bids.bids.cell_tables import (
-    CELLS,
-    CELLS_COLUMNS,
-    UNCOUNTED,
-    UNCOUNTED_COLUMNS,
-    CellBlock,
-    encode_cells,
-    encode_header,
-)
+from catnip2bids.bids.cell_tables import CELLS_COLUMNS, UNCOUNTED_COLUMNS, CellBlock, encode_cells, encode_header
+from catnip2bids.bids.dataset_paths import CELLS_ENDING, UNCOUNTED_ENDING
 from catnip2bids.errors import DatasetError
 from catnip2bids.viewing import cell_points
 from catnip2bids.viewing.cell_points import CellTable, annotation_files
@@ -45,7 +38,7 @@ def some_cells(n: int, *, counted: bool = True) -> CellBlock:
 def written(folder: Path, *blocks: CellBlock, counted: bool = True) -> CellTable:
     """Write a table of cells."""
     header = encode_header(CELLS_COLUMNS if counted else UNCOUNTED_COLUMNS)
-    path = folder / f"sub-1{CELLS if counted else UNCOUNTED}"
+    path = folder / f"sub-1{CELLS_ENDING if counted else UNCOUNTED_ENDING}"
     path.write_bytes(header + b"".join(encode_cells(block, SIZE_UM, NAMES) for block in blocks))
     return CellTable(path, AXES, tuple(NAMES.items()))
 

@@ -17,11 +17,10 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
+from catnip2bids.bids.dataset_paths import CELLS_ENDING
 from catnip2bids.documents import open_gzip
 from catnip2bids.errors import DatasetError, reason_of
 
-CELLS, UNCOUNTED = "_cells.tsv.gz", "_uncounted.tsv.gz"
-"""Endings of the tables of cells that a region counts, and of cells that no region counts."""
 _PLACE: Final = ("z", "y", "x", "z_um", "y_um", "x_um", "volume_voxels", "volume_um3")
 CELLS_COLUMNS: Final = (*_PLACE, "index", "name", "proven")
 UNCOUNTED_COLUMNS: Final = (*_PLACE, "reason")
@@ -100,7 +99,7 @@ def read_cells(path: Path) -> Iterator[CellBlock]:
 
     Raises DatasetError if the file cannot be read or is not such a table.
     """
-    columns = CELLS_COLUMNS if path.name.endswith(CELLS) else UNCOUNTED_COLUMNS
+    columns = CELLS_COLUMNS if path.name.endswith(CELLS_ENDING) else UNCOUNTED_COLUMNS
     try:
         with open_gzip(path) as file:
             header = file.readline(_MOST_LINE_BYTES)

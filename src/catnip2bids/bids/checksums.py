@@ -23,7 +23,15 @@ from math import inf
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import is_temporary, markers_path, remove, write_bytes
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, NEUROGLANCER, SOURCEDATA
+from catnip2bids.bids.dataset_paths import (
+    CELLS_ENDING,
+    COUNTS,
+    COUNTS_ENDING,
+    DERIVATIVE,
+    NEUROGLANCER,
+    SOURCEDATA,
+    UNCOUNTED_ENDING,
+)
 from catnip2bids.bids.provenance import FOLDER
 from catnip2bids.documents import open_without_waiting, read_bytes, read_object
 from catnip2bids.enums import IMAGE_ENDINGS
@@ -35,7 +43,7 @@ from catnip2bids.paths import SafePath, leads_out, safe_path
 CHECKSUMS = FOLDER / "checksums.sha256"
 _FIRST_LINE = "# sha256 of all lines below: "
 _DOCUMENTS = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
-_OF_SAMPLE = ("_counts.tsv", "_cells.tsv.gz", "_uncounted.tsv.gz")
+_OF_SAMPLE = (COUNTS_ENDING, CELLS_ENDING, UNCOUNTED_ENDING)
 """Tables of a sample, which are written again only if what they are made from has changed."""
 _LONGEST_PATH = 4096
 _OURS = (f"{SOURCEDATA}/", f"{FOLDER}/", f"{DERIVATIVE}/", f"{COUNTS}/", f"{NEUROGLANCER}/", "sub-")

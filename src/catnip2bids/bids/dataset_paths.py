@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.schema import entity_order
 from catnip2bids.enums import DEFAULT_STAIN, Naming
 from catnip2bids.errors import UsageError
+from catnip2bids.leftovers import without_leftovers
 
 DERIVATIVE = PurePosixPath("derivatives/catnip")
 """CATNIP's results."""
@@ -25,6 +26,8 @@ REPORT = PurePosixPath("docs/report")
 """The pages of the report, and what the checks said last."""
 SOURCEDATA = PurePosixPath("sourcedata/catnip")
 """Copies of source files."""
+COUNTS_ENDING, CELLS_ENDING, UNCOUNTED_ENDING = "_counts.tsv", "_cells.tsv.gz", "_uncounted.tsv.gz"
+"""Endings of the tables of a sample: regions, cells that a region counts, and cells that no region counts."""
 LABEL = "[0-9a-zA-Z+]+"
 """Pattern of the labels that BIDS allows."""
 
@@ -81,6 +84,11 @@ def entities_of(name: str) -> dict[str, str]:
     """Return the entities of a file name; its last part is the suffix, with or without an extension."""
     pairs = (part.partition("-") for part in name.split("_"))
     return {key: label for key, dash, label in pairs if dash}
+
+
+def tables_of_counts(dataset: Path, folder: PurePosixPath | str = "derivatives/*", run: str = "sub-*") -> list[Path]:
+    """List the tables of counts in a folder of the dataset, of all runs or of the one of this name."""
+    return sorted(without_leftovers(dataset.glob(f"{folder}/{run.partition('_')[0]}/micr/{run}_*{COUNTS_ENDING}")))
 
 
 def image_stem(image: PurePosixPath) -> str:

@@ -17,16 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.atomic_write import atomic_output, make_folder, remove
-from catnip2bids.bids.cell_tables import (
-    CELLS,
-    CELLS_COLUMNS,
-    UNCOUNTED,
-    UNCOUNTED_COLUMNS,
-    CellBlock,
-    encode_cells,
-    encode_header,
-)
-from catnip2bids.bids.dataset_paths import copy_of
+from catnip2bids.bids.cell_tables import CELLS_COLUMNS, UNCOUNTED_COLUMNS, CellBlock, encode_cells, encode_header
+from catnip2bids.bids.dataset_paths import CELLS_ENDING, COUNTS_ENDING, UNCOUNTED_ENDING, copy_of
 from catnip2bids.bids.provenance import PROVENANCE, CellsRecord, ImageRecord, RunRecord
 from catnip2bids.catnip.components import CELL_LIST
 from catnip2bids.catnip.counts import RegionCount, read_counts
@@ -93,7 +85,9 @@ def cells_tasks(dataset: Path, tasks: RunTasks, record: RunRecord) -> list[Cells
     found = []
     for images in images_of_cells(record.images):
         table = tasks.cells_target(images.threshold)
-        counts = _read_counts(safe_path(dataset, table.with_name(table.name.removesuffix(CELLS) + "_counts.tsv")))
+        counts = _read_counts(
+            safe_path(dataset, table.with_name(table.name.removesuffix(CELLS_ENDING) + COUNTS_ENDING))
+        )
         x, y, z = record.images[images.segmentation].voxel_size_um
         found.append(
             CellsTask(
@@ -139,7 +133,7 @@ def expected_tables(tasks: RunTasks) -> list[PurePosixPath]:
 
 
 def _uncounted(table: PurePosixPath) -> PurePosixPath:
-    return table.with_name(table.name.removesuffix(CELLS) + UNCOUNTED)
+    return table.with_name(table.name.removesuffix(CELLS_ENDING) + UNCOUNTED_ENDING)
 
 
 def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: PackageLog) -> CellsRecord:
@@ -279,7 +273,7 @@ def _write(
         atomic_output(safe_path(dataset, target)) as partial_file,
         partial_file.open("wb") as file,
     ):
-        file.write(encode_header(CELLS_COLUMNS if target.name.endswith(CELLS) else UNCOUNTED_COLUMNS))
+        file.write(encode_header(CELLS_COLUMNS if target.name.endswith(CELLS_ENDING) else UNCOUNTED_COLUMNS))
         row_file.seek(0)
         for encoded in workers.map(encode, _blocks(row_file)):
             file.write(encoded)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catnip2bids.atomic_write import too_long
 from catnip2bids.bids.checksums import CHECKSUMS, are_set_aside, read_checksums
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, tables_of_counts
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import FOLDER, MOST_BYTES, MOST_PARTS, PLAN, PROVENANCE, Provenance
 from catnip2bids.bids.tables import Row, read_rows
@@ -102,7 +102,7 @@ def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
     for pattern, columns in _TABLES.items():
         _check(dataset, [pattern], _read_keyed_rows, *columns)
     remade = {dataset / task.target for run in runs for task in run.counts}
-    counts = sorted(set(without_leftovers(dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv"))) - remade)
+    counts = sorted(set(tables_of_counts(dataset)) - remade)
     _check(dataset, [str(path.relative_to(dataset)) for path in counts], read_rows, "index")
     scans = {f"sub-{run.subject}/sub-{run.subject}_scans" for run in runs}
     _check(dataset, [f"{name}.tsv" for name in scans], _read_keyed_rows, "filename")

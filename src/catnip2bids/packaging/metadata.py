@@ -24,6 +24,7 @@ from catnip2bids.bids.dataset_paths import (
     image_stem,
     sidecar_of,
     tables_folder,
+    tables_of_counts,
 )
 from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
@@ -262,8 +263,7 @@ class Metadata:
         images = self.provenance.all_images()
         roles, names = {image.role for image in images.values()}, [Path(target).name for target in images]
         without_threshold = {c.desc for c in COMPONENTS if c.role in roles and c.desc and "{" not in c.desc}
-        tables = without_leftovers(self.dataset.glob("derivatives/*/sub-*/micr/*_counts.tsv"))
-        names += [path.name for path in tables]
+        names += [path.name for path in tables_of_counts(self.dataset)]
         return without_threshold | {entities_of(name).get("desc", "") for name in names}
 
     def _table(self, path: SafePath, table: Table, columns: Mapping[str, Any]) -> None:

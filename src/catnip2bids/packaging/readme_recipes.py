@@ -12,11 +12,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of
+from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of, tables_of_counts
 from catnip2bids.bids.provenance import ImageRecord, Provenance
 from catnip2bids.bids.tables import UNKNOWN, read_table
 from catnip2bids.catnip.counts import counted_segmentation
-from catnip2bids.leftovers import without_leftovers
 
 _WELL_KNOWN = "CA1"
 """The region of the recipes, if the dataset has it; otherwise it is the one with the most cells."""
@@ -74,7 +73,7 @@ def _choose_counts(dataset: Path, folder: PurePosixPath) -> _Counted | None:
     may be large.
     """
     kinds: dict[Path, tuple[bool, int, str]] = {}
-    for path in sorted(without_leftovers((dataset / folder).glob("sub-*/micr/*_counts.tsv"))):
+    for path in tables_of_counts(dataset, folder):
         entities = entities_of(path.name)
         if counted := counted_segmentation(entities.get("desc", "")):
             kinds[path] = (counted[1], counted[0], entities.get("stain", UNKNOWN))

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import make_folder, publish, remove, write_text
-from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of
+from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of, tables_of_counts
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table, read_table
 from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, Region, read_atlas_table
@@ -255,7 +255,7 @@ def _decimal(value: Decimal) -> str:
 
 def write_long_table(dataset: Path, folder: PurePosixPath) -> tuple[str, ...]:
     """Join all tables of counts below a folder in its ``counts.tsv``; return its columns, or none without tables."""
-    tables = sorted(without_leftovers((dataset / folder).glob("sub-*/micr/*_counts.tsv")))
+    tables = tables_of_counts(dataset, folder)
     if not tables:
         remove(safe_path(dataset, folder / "counts.tsv"))
         return ()

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids.atomic_write import discard_staging, remove
-from catnip2bids.bids.dataset_paths import copy_of, sidecar_of
+from catnip2bids.bids.dataset_paths import COUNTS_ENDING, copy_of, sidecar_of
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
 from catnip2bids.build_image import unnamed_labels_warning
@@ -232,7 +232,7 @@ class RunPackager:
             before = self._earlier.get(entry.source)
             if entry.action != Action.EXCLUDE or entry.source in self._failures or before is None:
                 continue
-            table = before.target if before.target is not None and before.target.endswith("_counts.tsv") else None
+            table = before.target if before.target is not None and before.target.endswith(COUNTS_ENDING) else None
             # files below the name of an image are copies of other entries
             paths = [copy_of(self.tasks.name, entry.source)] if before.action == "copy" or table else []
             paths += [PurePosixPath(table)] if table else []

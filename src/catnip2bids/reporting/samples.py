@@ -12,8 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.bids.cell_tables import CELLS, UNCOUNTED
-from catnip2bids.bids.dataset_paths import entities_of, image_stem
+from catnip2bids.bids.dataset_paths import (
+    CELLS_ENDING,
+    COUNTS_ENDING,
+    UNCOUNTED_ENDING,
+    entities_of,
+    image_stem,
+    tables_of_counts,
+)
 from catnip2bids.bids.provenance import PROVENANCE, Decision, ImageRecord, Provenance, RunRecord
 from catnip2bids.bids.tables import UNKNOWN, Row, read_number, read_rows
 from catnip2bids.catnip.component_type import ComponentType, Content, VoxelGrid
@@ -235,13 +241,13 @@ def read_samples(dataset: Path, provenance: Provenance) -> tuple[Sample, ...]:
 def _counts(dataset: Path, key: str, run: RunRecord) -> tuple[Counts, ...]:
     """Read the tables of counts of a sample, in the folders of either naming style."""
     found = []
-    for path in dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv"):
-        stem = path.name.removesuffix("_counts.tsv")
+    for path in tables_of_counts(dataset, run=key):
+        stem = path.name.removesuffix(COUNTS_ENDING)
         counted = counted_segmentation(entities_of(path.name).get("desc", ""))
         if counted is not None:
             rows = {read_number(path, row["index"]): row for row in read_rows(path, "index", "cell_count")}
             cells = {index: _count(path, row["cell_count"]) for index, row in rows.items()}
-            tables = (path.with_name(stem + CELLS), path.with_name(stem + UNCOUNTED))
+            tables = (path.with_name(stem + CELLS_ENDING), path.with_name(stem + UNCOUNTED_ENDING))
             volumes = _volumes_mm3(path, rows, _voxel_mm3(run))
             are_there = tables[0].relative_to(dataset).as_posix() in run.cells or all(map(Path.is_file, tables))
             found.append(Counts(*counted, cells, volumes, tables if are_there else ()))

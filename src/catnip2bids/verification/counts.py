@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.bids.dataset_paths import entities_of
+from catnip2bids.bids.dataset_paths import entities_of, tables_of_counts
 from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.catnip.counts import counted_segmentation, read_counts
 from catnip2bids.cells.counting_rule import Rule
@@ -69,8 +69,7 @@ def _recounts(dataset: Path, provenance: Provenance) -> Iterator[_Recount]:
     """Yield all tables of counts that are not corrected; corrected ones only leave out regions."""
     for key, run in sorted(provenance.runs.items()):
         images = {found.threshold: found for found in images_of_cells(run.images)}
-        tables = dataset.glob(f"derivatives/*/sub-{run.subject}/micr/{key}_*_counts.tsv")
-        for table in sorted(tables):
+        for table in tables_of_counts(dataset, run=key):
             counted = counted_segmentation(entities_of(table.name).get("desc", ""))
             if counted is not None and not counted[1]:
                 yield _Recount(table, run, images.get(counted[0]))

@@ -7,14 +7,22 @@ Other files belong to people and are only listed.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import MARKERS, PARTIAL, final_path, temporary_below
 from catnip2bids.bids.checksums import CHECKSUMS, NOT_CHECKED, Checksums, checked_files, file_sha256
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, NEUROGLANCER, SOURCEDATA, sidecar_of
+from catnip2bids.bids.dataset_paths import (
+    CELLS_ENDING,
+    COUNTS,
+    COUNTS_ENDING,
+    DERIVATIVE,
+    NEUROGLANCER,
+    SOURCEDATA,
+    UNCOUNTED_ENDING,
+    sidecar_of,
+)
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import FOLDER, PLAN, PROVENANCE, Provenance
 from catnip2bids.engine import BoundedMap, Resources
@@ -42,7 +50,6 @@ _OF_DATASET = (
     f"{DERIVATIVE}/dataset_description.json",
 )
 """Files that every dataset has."""
-_COUNTS_TABLE = r"derivatives/.*_counts\.tsv"
 
 
 def verify_files(dataset: Path, checksums: Checksums, resources: Resources) -> Iterator[FileProblem]:
@@ -87,14 +94,15 @@ def _packaged(provenance: Provenance) -> Iterator[str]:
             table = DERIVATIVE / run.atlas_table
             yield from (table.as_posix(), table.with_suffix(".json").as_posix())
         for cells in run.cells:
-            yield from (cells, f"{cells.removesuffix('_cells.tsv.gz')}_uncounted.tsv.gz")
+            yield from (cells, cells.removesuffix(CELLS_ENDING) + UNCOUNTED_ENDING)
         if run.region_table is not None:
             yield from (run.region_table, PurePosixPath(run.region_table).with_suffix(".json").as_posix())
         decisions = provenance.decisions_of(key)
         targets = (decision.target for decision in decisions.values() if decision.target is not None)
-        for counts in (target for target in targets if re.fullmatch(_COUNTS_TABLE, target)):
-            place = "/".join(PurePosixPath(counts).parts[:2])
-            yield from (counts, f"{place}/counts.tsv", f"{place}/counts.json")
+        for target in targets:
+            if target.startswith("derivatives/") and target.endswith(COUNTS_ENDING):
+                place = "/".join(PurePosixPath(target).parts[:2])
+                yield from (target, f"{place}/counts.tsv", f"{place}/counts.json")
         for path, copy in provenance.copies_of(key).items():
             if decisions[path].n_bytes:  # folders may be empty
                 yield copy.as_posix()

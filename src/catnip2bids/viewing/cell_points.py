@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from catnip2bids.bids.cell_tables import CELLS, CellBlock, read_cells
+from catnip2bids.bids.cell_tables import CellBlock, read_cells
+from catnip2bids.bids.dataset_paths import CELLS_ENDING
 from catnip2bids.errors import DatasetError
 from catnip2bids.viewing.image import Axis
 from catnip2bids.viewing.shards import SHARD, Array, Document, ShardedChunks
@@ -57,7 +58,7 @@ class CellTable:
     @property
     def is_counted(self) -> bool:
         """Whether regions count its cells."""
-        return self.path.name.endswith(CELLS)
+        return self.path.name.endswith(CELLS_ENDING)
 
 
 def annotation_files(table: CellTable) -> Mapping[str, bytes]:

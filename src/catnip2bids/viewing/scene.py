@@ -13,8 +13,7 @@ from enum import StrEnum
 from itertools import cycle
 from pathlib import Path
 
-from catnip2bids.bids.cell_tables import CELLS, UNCOUNTED
-from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of
+from catnip2bids.bids.dataset_paths import CELLS_ENDING, DERIVATIVE, UNCOUNTED_ENDING, entities_of
 from catnip2bids.bids.provenance import PROVENANCE, ImageRecord, RunRecord, read_provenance
 from catnip2bids.catnip.component_type import Content
 from catnip2bids.catnip.components import WHOLE_LABELS, component_of
@@ -234,8 +233,11 @@ def _cell_layers(
     named = next((layer.regions for layer in layers if layer.regions), ())
     regions = tuple((region.value, region_label(region)) for region in named)
     for threshold, path in sorted(_cell_tables(dataset, run)):
-        for ending, what, color in ((CELLS, "counted", colors.get(threshold)), (UNCOUNTED, "uncounted", WHITE)):
-            file = path.with_name(path.name.removesuffix(CELLS) + ending)
+        for ending, what, color in (
+            (CELLS_ENDING, "counted", colors.get(threshold)),
+            (UNCOUNTED_ENDING, "uncounted", WHITE),
+        ):
+            file = path.with_name(path.name.removesuffix(CELLS_ENDING) + ending)
             try:
                 _refuse_link_out(file, dataset)
                 if not file.is_file():
@@ -245,7 +247,7 @@ def _cell_layers(
                 continue
             table = CellTable(file, (axes["x"], axes["y"], axes["z"]), regions)
             name = f"{what} cells, threshold {threshold}"
-            yield CellLayer(name, table, threshold, visible and ending == CELLS, color or _CELL_COLORS[0])
+            yield CellLayer(name, table, threshold, visible and ending == CELLS_ENDING, color or _CELL_COLORS[0])
         visible = False
 
 
@@ -254,7 +256,7 @@ def _cell_tables(dataset: Path, run: RunRecord) -> Iterator[tuple[int, Path]]:
     for target in run.cells:
         path = inside(target, PROVENANCE.name)
         counted = counted_segmentation(entities_of(path.name).get("desc", ""))
-        if path.name.endswith(CELLS) and counted is not None and not counted[1]:
+        if path.name.endswith(CELLS_ENDING) and counted is not None and not counted[1]:
             yield counted[0], dataset / path
 
 
