@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from catnip2bids.reporting.samples import Counts, read_samples
 from catnip2bids.reporting.vega import Vega
 from catnip2bids.reporting.views import heat_picture, read_brain, read_heatmaps
 from catnip2bids.validation.findings import Finding, Severity, ValidationReport
-from catnip2bids.verification.result import Problem
+from catnip2bids.verification.result import CountsVerdict, Problem
 from in_process import called
 from runs import (
     FLOX,
@@ -710,6 +711,21 @@ def test_the_report_says_who_said_that_all_is_well(dataset: Path) -> None:
     text = text_of(dataset)
     assert re.search(r"verify said: every pixel proven on [-\d]+ [:\d]+ UTC; not checked again since", text)
     assert "anyone with write access to the dataset can edit them" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("problems", "said"),
+    [((), None), ((None, None), "CATNIP's counts confirmed"), ((None, "no labels"), "1 of 2 tables of counts not con")],
+)
+def test_the_report_says_whether_counts_were_confirmed(
+    dataset: Path, problems: tuple[str | None, ...], said: str | None
+) -> None:
+    counts = tuple(CountsVerdict("counts.tsv", 3, (), problem) for problem in problems)
+    save_check_result(dataset, "verification", replace(catnip2bids.verify(dataset), counts=counts))
+    text = " ".join(state.text for state in CheckResults.of(dataset).states)
+    assert "verify said: every pixel proven on " in text
+    assert ("verify --counts said: " in text) == (said is not None)
+    assert (said or "") in text
 
 
 def test_a_forged_outcome_that_misses_an_image_or_contradicts_itself_is_not_shown(dataset: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,12 +78,21 @@ class FileProblem(_Problem):
     file: str
 
 
+class CountsVerdict(BaseModel):
+    """A table of counts whose cells were counted again."""
+
+    ok: bool
+
+
 class Found(BaseModel):
     """The details of a result; a validation fills the first field, a verification the others."""
 
     findings: list[Finding] = Field(default_factory=list, fail_fast=True)
     images: list[ImageVerdict] = Field(default_factory=list, fail_fast=True)
     file_problems: list[FileProblem] = Field(default_factory=list, fail_fast=True)
+    counts: list[CountsVerdict] | dict[str, int] = Field(
+        default_factory=list
+    )  # the numbers of findings in a validation
 
     @property
     def has_changed(self) -> bool:
@@ -113,7 +123,7 @@ def save_check_result(dataset: Path, name: str, check: ValidationReport | Verifi
     if not (dataset / PROVENANCE).is_file():
         return
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-    is_ok = check.is_proven if isinstance(check, Verification) else check.ok  # the report shows no counts
+    is_ok = check.is_proven if isinstance(check, Verification) else check.ok  # counts are shown apart
     document = {"time": now, "dataset": dataset_state(dataset), "ok": is_ok, "found": check.to_json()}
     path = _path(dataset, name)
     with raising_write_errors(path):
@@ -174,7 +184,7 @@ class CheckResults:
 
     validation: CheckResult | None
     verification: CheckResult | None
-    states: tuple[State, State]  # what validate said, and what verify said
+    states: tuple[State, ...]  # what validate said, what verify said, and what it said of counts, if it counted
 
     @classmethod
     def of(cls, dataset: Path) -> CheckResults:
@@ -187,7 +197,7 @@ class CheckResults:
             is_valid = State(f"validate said: valid on {found.time} UTC{CHANGED_LATER}", "warn")
         not_ok = "found changes" if has_changed else "said: not everything is proven"
         is_proven = _state(verification, ("said: every pixel proven", not_ok), "verify")
-        return cls(found, proven, (is_valid, is_proven))
+        return cls(found, proven, (is_valid, is_proven, *_counted(proven)))
 
     def findings(self, severity: str) -> list[Problem]:
         """Return the findings of the validators."""
@@ -206,6 +216,14 @@ class CheckResults:
         """Return problems of files other than images."""
         found = self.verification.found.file_problems if self.verification else []
         return [Problem(one.file, one.what, one.is_change) for one in found]
+
+
+def _counted(verification: CheckResult | None) -> Iterator[State]:
+    """Yield what ``verify --counts`` said, if it ran."""
+    if verification is not None and isinstance(tables := verification.found.counts, list) and tables:
+        n_wrong = sum(not table.ok for table in tables)
+        text = f"{n_wrong} of {len(tables)} tables of counts not confirmed" if n_wrong else "CATNIP's counts confirmed"
+        yield State(f"verify --counts said: {text} on {verification.time} UTC", "bad" if n_wrong else "good")
 
 
 def _state(saved: tuple[CheckResult, bool] | None, words: tuple[str, str], command: str) -> State:

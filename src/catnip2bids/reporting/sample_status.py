@@ -132,7 +132,7 @@ def _technical(sample: Sample) -> Iterator[Fact]:
 
 def _proofs(sample: Sample, results: CheckResults) -> Iterator[Fact]:
     """Yield whether the sample, or else the whole dataset, was validated and verified."""
-    is_valid, is_proven = results.states
+    is_valid, is_proven, *_ = results.states
     if results.validation is None:
         yield Fact("validated", is_valid.text, is_valid.style)
     else:
