@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -90,9 +90,8 @@ class Found(BaseModel):
     findings: list[Finding] = Field(default_factory=list, fail_fast=True)
     images: list[ImageVerdict] = Field(default_factory=list, fail_fast=True)
     file_problems: list[FileProblem] = Field(default_factory=list, fail_fast=True)
-    counts: list[CountsVerdict] | dict[str, int] = Field(
-        default_factory=list
-    )  # the numbers of findings in a validation
+    # of a validation, these are the numbers of its findings
+    counts: Annotated[list[CountsVerdict], Field(fail_fast=True)] | dict[str, object] = Field(default_factory=list)
 
     @property
     def has_changed(self) -> bool:
