@@ -136,8 +136,9 @@ def test_what_cannot_be_converted_leaves_nothing(tmp_path: Path) -> None:
     write_slices(tmp_path / "slices", some_image((5, 70, 65)), "Z{plane:04d}.tif", Flavour(DEFLATE))
     with pytest.raises(UsageError, match=r"\.ome\.zarr"):
         catnip2bids.convert(tmp_path / "slices", tmp_path / "image.zarr", VOXEL_UM)
-    with pytest.raises(UsageError, match="not possible"):
-        catnip2bids.convert(tmp_path / "slices", tmp_path / "image.ome.zarr", (0, 1, 1))
+    for size in (0, -1, 1e13, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="not possible"):
+            catnip2bids.convert(tmp_path / "slices", tmp_path / "image.ome.zarr", (size, 1, 1))
     sorted((tmp_path / "slices").iterdir())[2].unlink()
     with pytest.raises(SourceError, match="missing"):
         catnip2bids.convert(tmp_path / "slices", tmp_path / "image.ome.zarr", VOXEL_UM)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -89,10 +88,14 @@ def parse_choice(choices: type[_Choice], value: str) -> _Choice:
         raise UsageError(f"{value!r} is not a valid choice; choose one of {', '.join(choices)}") from error
 
 
+SMALLEST_UM, LARGEST_UM = 1e-9, 1e9
+"""Sizes of voxels that are stored; others are mistakes."""
+
+
 def parse_voxel_size(voxel_size_um: Iterable[float]) -> tuple[float, float, float]:
-    """Return a voxel size X Y Z; raises UsageError if it is not three numbers, all above 0."""
+    """Return a voxel size X Y Z; raises UsageError if it is not three numbers that can be sizes."""
     sizes = list(voxel_size_um) if isinstance(voxel_size_um, Iterable) else []
-    numbers = [float(size) for size in sizes if isinstance(size, Real) and math.isfinite(size) and size > 0]
+    numbers = [float(size) for size in sizes if isinstance(size, Real) and SMALLEST_UM <= size <= LARGEST_UM]
     if len(sizes) != 3 or len(numbers) != 3:
         raise UsageError(f"the voxel size {voxel_size_um} is not possible; give X Y Z in micrometers, all above 0")
     return numbers[0], numbers[1], numbers[2]

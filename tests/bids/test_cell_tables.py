@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,28 @@ def test_numbers_are_written_as_python_writes_them() -> None:
     ):
         places = "\t".join(f"{place + 0.0:.2f}" for place in np.round([*centre, *centre * (1.0, 2.0, 2.5)], 2) + 0.0)
         assert line == f"{places}\t{volume}\t{volume * 5:.6g}\t{end}"
+
+
+def test_a_long_name_takes_no_space_in_other_rows() -> None:
+    n, name = 2**14, "n" * 30_000
+    regions = np.full(n, 2)
+    regions[7] = 1
+    cells = CellBlock(np.ones((n, 3)), np.full(n, 9), regions, np.ones(n, np.bool_))
+    tracemalloc.start()
+    try:
+        encoded = encode_cells(cells, (1.0, 1.0, 1.0), {1: name, 2: "cortex"})
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < n * 1000
+    assert gzip.decompress(encoded).decode().splitlines()[7].split("\t")[9] == name
+
+
+@pytest.mark.parametrize("place", [np.nan, np.inf, -np.inf, 1e17])
+def test_places_that_are_no_numbers_are_not_written(place: float) -> None:
+    cells = CellBlock(np.full((1, 3), place), np.array([9]), np.array([1]), np.array([True]))
+    with pytest.raises(ValueError, match="not all places are numbers"):
+        encode_cells(cells, (1.0, 1.0, 1.0), {})
 
 
 def test_uncounted_cells_keep_their_reasons(tmp_path: Path) -> None:

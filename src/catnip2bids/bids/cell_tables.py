@@ -7,11 +7,12 @@ whole. The same cells give the same bytes.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from operator import add
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import imagecodecs
 import numpy as np
@@ -30,11 +31,10 @@ _BLOCK_ROWS: Final = 2**16
 _MOST_LINE_BYTES: Final = 2**12
 _GZIP_LEVEL: Final = 1  # level 6 takes four times as long, for tables that are a tenth smaller
 _TRUTH: Final = ("false", "true")
-_NOTHING: Final = b"\0"
-"""Fills `Characters`, and is not written."""
-
-Characters = npt.NDArray[np.uint8]
-"""Texts of a column, one a row, that are filled up to the same length, (n, length)."""
+_FILLING: Final = b"\0"
+"""Fills up numbers to the length of the longest one of a column, and is not written."""
+_TOO_LARGE: Final = 1e13
+"""Of places, in voxels or micrometers."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +58,33 @@ def encode_header(columns: tuple[str, ...]) -> bytes:
 
 def encode_cells(block: CellBlock, voxel_size_um: tuple[float, float, float], names: Mapping[int, str]) -> bytes:
     """Return the rows of a block; `voxel_size_um` is (z, y, x), and `names` are those of regions by label value."""
-    columns = [_decimals(axis) for axis in (*block.centres.T, *(block.centres * voxel_size_um).T)]
     volume_um3 = float(np.prod(voxel_size_um))
-    columns.append(_texts(block.volumes_voxels, lambda n: f"{n}\t{n * volume_um3:.6g}"))
+    volumes, which = np.unique(block.volumes_voxels, return_inverse=True)
+    texts = np.array([f"{n}\t{n * volume_um3:.6g}" for n in volumes.tolist()], np.bytes_)
+    columns = [_decimals(axis) for axis in (*block.centres.T, *(block.centres * voxel_size_um).T)]
+    columns.append(texts[which].view(np.uint8).reshape(len(block), texts.itemsize))
+    tab, newline = (np.full((len(block), 1), ord(end), np.uint8) for end in "\t\n")
+    numbers = np.concatenate([*(part for column in columns for part in (column, tab)), newline], axis=1)
+    rows = numbers.tobytes().translate(None, delete=_FILLING).splitlines()
+    return _compressed(b"".join(map(add, rows, _last_columns(block, names))))
+
+
+def _last_columns(block: CellBlock, names: Mapping[int, str]) -> list[bytes]:
+    """Return what follows the numbers in each row."""
     if block.reasons:
-        known = sorted(set(block.reasons))
-        columns.append(_texts(np.searchsorted(known, block.reasons), lambda at: known[at]))
-    else:
-        columns.append(_texts(block.regions, lambda index: f"{index}\t{names.get(index, 'n/a')}"))
-        columns.append(_texts(block.proven, lambda proven: _TRUTH[proven]))
-    ends = [np.full((len(block), 1), ord(end), np.uint8) for end in "\t" * (len(columns) - 1) + "\n"]
-    table = np.concatenate([part for pair in zip(columns, ends, strict=True) for part in pair], axis=1)
-    return _compressed(table.tobytes().translate(None, delete=_NOTHING))
+        ends = {reason: f"{reason}\n".encode() for reason in set(block.reasons)}
+        return [ends[reason] for reason in block.reasons]
+    regions, which = np.unique(block.regions, return_inverse=True)
+    texts = [
+        f"{index}\t{names.get(index, 'n/a')}\t{proven}\n".encode() for index in regions.tolist() for proven in _TRUTH
+    ]
+    return [texts[at] for at in (2 * which + block.proven).tolist()]
 
 
-def _decimals(values: npt.NDArray[np.float64]) -> Characters:
-    """Write numbers with two decimals."""
+def _decimals(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Write numbers with two decimals as characters, filled up to the same length, (n, length)."""
+    if not (np.abs(values) < _TOO_LARGE).all():
+        raise ValueError(f"not all places are numbers below {_TOO_LARGE:.0g}")
     hundredths = np.rint(values * 100).astype(np.int64)
     rest = np.abs(hundredths)
     digits: list[npt.NDArray[np.uint8]] = []
@@ -85,13 +96,6 @@ def _decimals(values: npt.NDArray[np.float64]) -> Characters:
     digits.insert(2, np.full(len(values), ord("."), np.uint8))
     digits.append(np.where(hundredths < 0, ord("-"), 0).astype(np.uint8))
     return np.stack(digits[::-1], axis=1)
-
-
-def _texts(values: npt.NDArray[Any], text: Callable[[Any], str]) -> Characters:
-    """Write each value as `text` does, which is called once for all that are equal."""
-    known, which = np.unique(values, return_inverse=True)
-    texts = np.array([text(value).encode() for value in known.tolist()], np.bytes_)
-    return texts[which].view(np.uint8).reshape(len(values), texts.itemsize)
 
 
 def read_cells(path: Path) -> Iterator[CellBlock]:

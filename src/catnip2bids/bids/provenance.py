@@ -32,7 +32,7 @@ from pydantic import (
 from catnip2bids.atomic_write import partial_path, write_text
 from catnip2bids.bids.dataset_paths import LABEL, SOURCEDATA, copy_of, run_name
 from catnip2bids.documents import json_parts, read_json
-from catnip2bids.enums import Naming
+from catnip2bids.enums import LARGEST_UM, SMALLEST_UM, Naming
 from catnip2bids.errors import DatasetError, WriteError, unreadable
 from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import leave_out_leftovers
@@ -66,7 +66,7 @@ _FAIL_FAST = WrapValidator(_validate_one_by_one)
 _Texts = Annotated[dict[str, str], _FAIL_FAST]
 Label = Annotated[str, Field(pattern=f"^{LABEL}$")]
 _Length = Annotated[int, Field(gt=0, le=2**31)]
-_Size = Annotated[float, Field(ge=1e-9, le=1e9)]
+_Size = Annotated[float, Field(ge=SMALLEST_UM, le=LARGEST_UM)]
 RunKey = Annotated[str, Field(pattern=f"^sub-{LABEL}_sample-{LABEL}_stain-{LABEL}$")]
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from catnip2bids.catnip.component_type import Action
-from catnip2bids.enums import DEFAULT_STAIN
+from catnip2bids.enums import DEFAULT_STAIN, LARGEST_UM, SMALLEST_UM
 from catnip2bids.errors import UsageError
 from catnip2bids.formatting import format_count
 from catnip2bids.short_repr import ReprSummary, ShortRepr
@@ -55,7 +55,7 @@ def _not_blank(reason: str) -> str:
 
 
 MaybeText = Annotated[str | None, BeforeValidator(_empty_is_none)]
-Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Size = Annotated[float, Field(ge=SMALLEST_UM, le=LARGEST_UM)]
 VoxelSize = tuple[Size, Size, Size]
 
 

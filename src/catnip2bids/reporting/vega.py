@@ -63,22 +63,23 @@ class Vega:
     def _ask(self, function: str, argument: Any) -> Any:
         """Call a function of vl-convert in the child process."""
         with self._lock:
-            if self._process is None:
+            process = self._process
+            if process is None:
                 return None
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
+            assert process.stdin is not None
+            assert process.stdout is not None
             waiting = select.poll()
-            waiting.register(self._process.stdout, select.POLLIN)
+            waiting.register(process.stdout, select.POLLIN)
             try:
-                self._process.stdin.write(json.dumps([function, argument]).encode() + b"\n")
-                self._process.stdin.flush()
+                process.stdin.write(json.dumps([function, argument]).encode() + b"\n")
+                process.stdin.flush()
                 if not waiting.poll(_SECONDS_TO_ANSWER * 1000):
                     self._fail(f"drawing one took more than {_SECONDS_TO_ANSWER} s")
                     return None
-                answer = json.loads(self._process.stdout.readline())
+                answer = json.loads(process.stdout.readline())
             except (BrokenPipeError, ValueError):  # no answer, or half of one
                 try:
-                    code = self._process.wait(_SECONDS_TO_END)
+                    code = process.wait(_SECONDS_TO_END)
                 except subprocess.TimeoutExpired:
                     self._fail("the process that draws them does not answer as it should")
                 else:

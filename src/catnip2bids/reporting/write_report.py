@@ -174,9 +174,9 @@ class _Pages:
         self._dataset_problems = list(self._missing_files())
         self._failures += [f"{self._dataset / found.where}: {found.what}" for found in self._dataset_problems]
         cohort = read_cohort(self._samples)
-        with Vega() as self._vega:
-            with ThreadPoolExecutor(n_threads) as threads, ThreadPoolExecutor(1) as plotting:
-                plots = plotting.submit(self._plots) if cohort else None
+        with ThreadPoolExecutor(1) as plotting, Vega() as self._vega:  # after an error Vega ends, and thus the plots
+            plots = plotting.submit(self._plots) if cohort else None
+            with ThreadPoolExecutor(n_threads) as threads:
                 self._cards = list(threads.map(self._write_sample, range(len(self._samples))))
             overview = self._overview(cohort, plots.result() if plots else None)
             state = "" if self._failures or self._vega.failure else _state(self._dataset)
