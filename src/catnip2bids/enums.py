@@ -89,7 +89,7 @@ def parse_choice(choices: type[_Choice], value: str) -> _Choice:
 
 
 SMALLEST_UM, LARGEST_UM = 1e-9, 1e9
-"""Sizes of voxels that are stored; others are mistakes."""
+"""The smallest and largest size of a voxel that is stored; others are mistakes."""
 
 
 def parse_voxel_size(voxel_size_um: Iterable[float]) -> tuple[float, float, float]:
@@ -97,7 +97,10 @@ def parse_voxel_size(voxel_size_um: Iterable[float]) -> tuple[float, float, floa
     sizes = list(voxel_size_um) if isinstance(voxel_size_um, Iterable) else []
     numbers = [float(size) for size in sizes if isinstance(size, Real) and SMALLEST_UM <= size <= LARGEST_UM]
     if len(sizes) != 3 or len(numbers) != 3:
-        raise UsageError(f"the voxel size {voxel_size_um} is not possible; give X Y Z in micrometers, all above 0")
+        most = f"{LARGEST_UM:,.0f}"
+        raise UsageError(
+            f"the voxel size {voxel_size_um} is not possible; give X Y Z in micrometers, all above 0 and at most {most}"
+        )
     return numbers[0], numbers[1], numbers[2]
 
 
