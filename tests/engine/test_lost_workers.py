@@ -212,6 +212,7 @@ def test_without_the_cluster_and_with_other_settings_it_waits_for_a_worker_that_
         wait_for(lambda: markers_of(target))
         stop_at_work(cluster.workers[0], preload)
         running.kill()
+        running.wait(10)  # until it ends, it is still writing
         again = begun(series, target, "--kind", "labels")
         with suppress(subprocess.TimeoutExpired):
             again.wait(4)
@@ -284,6 +285,7 @@ def test_the_next_run_waits_for_a_worker_at_the_lowest_levels(
         running = begun(wide, target, "--cluster", cluster.address)
         wait_for((tmp_path / "at-levels").exists)
         running.kill()
+        running.wait(10)  # until it ends, it is still writing
         again = begun(wide, target, *mask)
         time.sleep(1.5)
         assert again.poll() is None
