@@ -102,7 +102,7 @@ def test_uncompressed_strips_that_follow_one_another_are_read_at_once(
 
 @pytest.mark.parametrize(
     "row",
-    [some_labels((1, 1, 300))[0], some_image((1, 1, 900))[0] % 16, np.zeros((1, 300), "uint16")],
+    [some_labels((1, 1, 300))[0], some_image((1, 1, 3000))[0] % 16, np.zeros((1, 300), "uint16")],
     ids=["few bytes", "many", "black"],
 )
 def test_each_flipped_bit_of_a_strip_is_found_or_changes_nothing(tmp_path: Path, row: Array) -> None:
@@ -145,3 +145,16 @@ def test_a_strip_of_few_bytes_that_holds_too_little_or_too_much_is_refused(
     plane = strips.opened(tmp_path / "strips.tif", encoded, range(len(encoded)))
     with pytest.raises(SourceError, match=re.escape(WHERE + message)):
         plane.read_rows(0, len(PIXELS), np.empty_like(PIXELS))
+
+
+def test_a_strip_like_the_one_before_it_must_hold_as_many_rows(tmp_path: Path) -> None:
+    rows, strip = PIXELS[:2], zlib.compress(PIXELS[:2].tobytes())
+    path = tmp_path / "strips.tif"
+    path.write_bytes(strip)
+    shape = (5, rows.shape[1])  # the third strip has one row
+    plane = StripPlane(path, WHERE, None, (0,) * 3, (len(strip),) * 3, shape, rows.dtype, 2, deflated=True)
+    out = np.empty(shape, rows.dtype)
+    plane.read_rows(0, 4, out[:4])
+    np.testing.assert_array_equal(out[:4], np.concatenate([rows, rows]))
+    with pytest.raises(SourceError, match=re.escape(f"{WHERE}damaged TIFF (strip 3: ")):
+        plane.read_rows(0, 5, out)
