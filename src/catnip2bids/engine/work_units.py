@@ -13,7 +13,8 @@ decompressing into it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ Result = TypeVar("Result")
 
 _PIECE_BYTES = 512 * 2**10
 """Rows are decoded, hashed and inspected in pieces of this size, which stay in the processor's cache."""
+
+_TASKS_PER_THREAD = 4
+"""Tasks for each thread that the planes of a block are divided into, so that all threads end at about the same time."""
 
 
 class StoppedError(Exception):
@@ -97,7 +101,7 @@ def convert_unit(unit: WorkUnit, resources: Resources, on_voxels: Callable[[int]
     memory, statistics = divide_memory(unit.volume, unit.image, resources), PixelStatistics(unit.image.kind)
     decoders, buffers = _threads(resources.n_threads), Buffers(memory.n_blocks, memory.block_bytes)
     writer = UnitWriter(unit.image, decoders, resources.n_threads)
-    blocks = BlockReader(unit, memory, decoders).blocks(buffers, statistics)
+    blocks = BlockReader(unit, memory, decoders, resources.n_threads).blocks(buffers, statistics)
     with keeping_free_memory(), ThreadPoolExecutor(1) as ahead:
         reading = ahead.submit(next, blocks, None)
         try:
@@ -178,6 +182,7 @@ class BlockReader:
     unit: WorkUnit
     memory: UnitMemory
     decoders: Executor  # threads that read and decode
+    n_threads: int  # of the decoders
 
     def blocks(self, buffers: Buffers, statistics: PixelStatistics) -> Generator[Block]:
         """Read block after block; each row is read, decoded, hashed and inspected once."""
@@ -241,11 +246,20 @@ class BlockReader:
 
         return self._map(decode, range(len(planes)))
 
-    def _map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """Call a function for all items in the decoders' threads; after an error, wait until no call is running."""
-        futures = [self.decoders.submit(work, item) for item in items]
+    def _map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Call a function for all items in the decoders' threads; after an error, wait until no call is running.
+
+        A task has several items, because each task makes threads wait for the global lock of Python.
+        """
+
+        def work_on(task: Sequence[Item]) -> list[Result]:
+            return [work(item) for item in task]
+
+        n_items = math.ceil(len(items) / (_TASKS_PER_THREAD * self.n_threads))
+        tasks = (items[start : start + n_items] for start in range(0, len(items), n_items))
+        futures = [self.decoders.submit(work_on, task) for task in tasks]
         try:
-            return [future.result() for future in futures]
+            return [result for future in futures for result in future.result()]
         finally:
             for future in futures:
                 future.cancel()
