@@ -68,7 +68,7 @@ def seconds_of(command: Sequence[str | Path], rounds: int) -> float:
 
 def slowest_imports(programs: Path) -> list[tuple[str, float]]:
     """List the packages whose modules take Python longest for `catnip2bids --help`, in milliseconds."""
-    command = [programs / "python", "-X", "importtime", "-m", "catnip2bids", "--help"]
+    command = [str(programs / "python"), "-X", "importtime", "-m", "catnip2bids", "--help"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     total: dict[str, float] = {}
     for own, name in re.findall(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$", told, re.MULTILINE):

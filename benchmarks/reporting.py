@@ -25,15 +25,8 @@ from make_series import read_shape
 from measuring import measure
 from run import tell
 
-from catnip2bids.bids.cell_tables import (
-    CELLS,
-    CELLS_COLUMNS,
-    UNCOUNTED,
-    UNCOUNTED_COLUMNS,
-    CellBlock,
-    encode_cells,
-    encode_header,
-)
+from catnip2bids.bids.cell_tables import CELLS_COLUMNS, UNCOUNTED_COLUMNS, CellBlock, encode_cells, encode_header
+from catnip2bids.bids.dataset_paths import CELLS_ENDING, UNCOUNTED_ENDING
 from catnip2bids.demo import RunSpec, write_run
 from catnip2bids.packaging import Settings, package
 
@@ -78,8 +71,8 @@ def _divide_regions(run: Path) -> None:
                 volumes += np.bincount(labels.ravel(), minlength=_N_REGIONS + 1)
     for number, table in enumerate(run.glob("640_FRST_seg*/*.csv")):
         cells = np.random.default_rng(number).poisson(volumes / 2000)
-        with table.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+        with table.open("w", newline="") as opened:
+            writer = csv.writer(opened, lineterminator="\n")
             writer.writerow(["Label_ID", "Name", "Acronym", "Cell_Count", "Label_Volume(Pixels)"])
             for label in range(1, _N_REGIONS + 1):
                 writer.writerow(
@@ -110,9 +103,11 @@ def make_large_dataset(work: Path) -> Path:
             _enlarge(large / path)
             image.update(shape=_LARGE, voxel_size_um=_LARGE_VOXEL_UM[::-1])
     provenance.write_text(json.dumps(document))
-    for table in large.glob(f"derivatives/*/sub-*/micr/{key}_*{CELLS}"):
+    for table in large.glob(f"derivatives/*/sub-*/micr/{key}_*{CELLS_ENDING}"):
         _write_cells(table, _N_CELLS, CELLS_COLUMNS, ())
-        _write_cells(Path(str(table).replace(CELLS, UNCOUNTED)), _N_CELLS // 4, UNCOUNTED_COLUMNS, ("outside",))
+        _write_cells(
+            Path(str(table).replace(CELLS_ENDING, UNCOUNTED_ENDING)), _N_CELLS // 4, UNCOUNTED_COLUMNS, ("outside",)
+        )
     return large
 
 

@@ -20,10 +20,9 @@ from typing import Final
 from make_series import read_shape
 from run import prepare_series, tell
 
-from catnip2bids.engine import Resources, convert_unit, split_into_units
+from catnip2bids.engine import Resources, convert_unit, makespan, split_into_units
 from catnip2bids.enums import Kind
 from catnip2bids.ome import OmeZarrImage
-from catnip2bids.packaging.estimate_size import makespan
 from catnip2bids.volume import inspect_volume
 
 _WORKERS: Final = (1, 4, 16, 64, 128, 256)

@@ -13,9 +13,10 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import tifffile
 import zarr
 from make_series import read_shape
@@ -68,7 +69,7 @@ def _hash_planes(array: zarr.Array, start: int, depth: int) -> list[str]:  # typ
     return [_sha256(plane) for plane in planes]
 
 
-def _sha256(plane: np.ndarray) -> str:  # type: ignore[type-arg]
+def _sha256(plane: npt.NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(plane).data).hexdigest()
 
 
