@@ -255,7 +255,7 @@ class BlockReader:
         def work_on(task: Sequence[Item]) -> list[Result]:
             return [work(item) for item in task]
 
-        n_items = math.ceil(len(items) / (_TASKS_PER_THREAD * self.n_threads))
+        n_items = max(math.ceil(len(items) / (_TASKS_PER_THREAD * self.n_threads)), 1)
         tasks = (items[start : start + n_items] for start in range(0, len(items), n_items))
         futures = [self.decoders.submit(work_on, task) for task in tasks]
         try:

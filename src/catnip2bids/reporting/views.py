@@ -321,7 +321,7 @@ def map_picture(regions: Array, bits: Array) -> str:
     """Encode region numbers below 65,536 as red + 256 * green, and 8 bits of mask and cells as blue."""
     channels = (regions & 255, regions >> 8, bits)
     pixels = np.stack([channel.astype(np.uint8) for channel in channels], axis=-1)
-    # differences of neighbours, PNG's usual filter, are no smaller for maps, and take three times as long
+    # PNG's filters, of differences of neighbours, take three times as long, and make maps hardly smaller or even larger
     return picture_address("png", imagecodecs.png_encode(np.ascontiguousarray(pixels), level=4, filter=0))
 
 
@@ -337,7 +337,7 @@ def _scaled(values: Array, window: tuple[float, float]) -> npt.NDArray[np.uint8]
 
 
 def _by_value(function: Callable[[Array], Array], pixels: Array) -> Array:
-    """Call a function of single values for all pixels, or once for each value that they can have if these are few."""
+    """Call a function of single values for all pixels, or once for each value that they can have if these are fewer."""
     if pixels.dtype.kind == "u" and pixels.size > 256**pixels.dtype.itemsize:
         values = np.arange(256**pixels.dtype.itemsize).astype(pixels.dtype)
         return function(values)[pixels]
