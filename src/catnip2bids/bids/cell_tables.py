@@ -10,9 +10,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from operator import add
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import imagecodecs
 import numpy as np
@@ -31,8 +30,10 @@ _BLOCK_ROWS: Final = 2**16
 _MOST_LINE_BYTES: Final = 2**12
 _GZIP_LEVEL: Final = 1  # level 6 takes four times as long, for tables that are a tenth smaller
 _TRUTH: Final = ("false", "true")
-_FILLING: Final = b"\0"
-"""Fills up numbers to the length of the longest one of a column, and is not written."""
+_FILLING: Final = b"\xff"
+"""Fills up texts to the length of the longest one of a column, and is not written: UTF-8 never has it."""
+_MOST_FILLED_BYTES: Final = 2**22
+"""Of rows that are filled up at once: a long name takes as much space in each row."""
 _TOO_LARGE: Final = 1e13
 """Of places, in voxels or micrometers."""
 
@@ -59,26 +60,39 @@ def encode_header(columns: tuple[str, ...]) -> bytes:
 def encode_cells(block: CellBlock, voxel_size_um: tuple[float, float, float], names: Mapping[int, str]) -> bytes:
     """Return the rows of a block; `voxel_size_um` is (z, y, x), and `names` are those of regions by label value."""
     volume_um3 = float(np.prod(voxel_size_um))
-    volumes, which = np.unique(block.volumes_voxels, return_inverse=True)
-    texts = np.array([f"{n}\t{n * volume_um3:.6g}" for n in volumes.tolist()], np.bytes_)
-    columns = [_decimals(axis) for axis in (*block.centres.T, *(block.centres * voxel_size_um).T)]
-    columns.append(texts[which].view(np.uint8).reshape(len(block), texts.itemsize))
-    tab, newline = (np.full((len(block), 1), ord(end), np.uint8) for end in "\t\n")
-    numbers = np.concatenate([*(part for column in columns for part in (column, tab)), newline], axis=1)
-    rows = numbers.tobytes().translate(None, delete=_FILLING).splitlines()
-    return _compressed(b"".join(map(add, rows, _last_columns(block, names))))
+    volumes, volume_at = np.unique(block.volumes_voxels, return_inverse=True)
+    sizes = _filled([f"{n}\t{n * volume_um3:.6g}\t" for n in volumes.tolist()])
+    ends, end_at = _last_columns(block, names)
+    tab = np.full((len(block), 1), ord("\t"), np.uint8)
+    numbers = [_decimals(axis) for axis in (*block.centres.T, *(block.centres * voxel_size_um).T)]
+    columns = np.concatenate([part for column in numbers for part in (column, tab)], axis=1)
+    n_rows = max(_MOST_FILLED_BYTES // (columns.shape[1] + sizes.shape[1] + ends.shape[1]), 1)
+    text = []
+    for start in range(0, len(block), n_rows):
+        part = slice(start, start + n_rows)
+        rows = np.concatenate([columns[part], sizes[volume_at[part]], ends[end_at[part]]], axis=1)
+        text.append(rows.tobytes().translate(None, delete=_FILLING))
+    return _compressed(b"".join(text))
 
 
-def _last_columns(block: CellBlock, names: Mapping[int, str]) -> list[bytes]:
-    """Return what follows the numbers in each row."""
+def _last_columns(
+    block: CellBlock, names: Mapping[int, str]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer[Any]]]:
+    """Return texts that follow the numbers, and which of them each row has."""
     if block.reasons:
-        ends = {reason: f"{reason}\n".encode() for reason in set(block.reasons)}
-        return [ends[reason] for reason in block.reasons]
+        at = {reason: index for index, reason in enumerate(dict.fromkeys(block.reasons))}
+        return _filled([f"{reason}\n" for reason in at]), np.array([at[reason] for reason in block.reasons])
     regions, which = np.unique(block.regions, return_inverse=True)
-    texts = [
-        f"{index}\t{names.get(index, 'n/a')}\t{proven}\n".encode() for index in regions.tolist() for proven in _TRUTH
-    ]
-    return [texts[at] for at in (2 * which + block.proven).tolist()]
+    texts = [f"{index}\t{names.get(index, 'n/a')}\t{proven}\n" for index in regions.tolist() for proven in _TRUTH]
+    return _filled(texts), 2 * which + block.proven
+
+
+def _filled(texts: list[str]) -> npt.NDArray[np.uint8]:
+    """Return texts as characters, filled up to the same length, (n, length)."""
+    encoded = [text.encode() for text in texts]
+    length = max(map(len, encoded), default=0)
+    filled = b"".join(text.ljust(length, _FILLING) for text in encoded)
+    return np.frombuffer(filled, np.uint8).reshape(len(texts), length)
 
 
 def _decimals(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
@@ -88,13 +102,14 @@ def _decimals(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     hundredths = np.rint(values * 100).astype(np.int64)
     rest = np.abs(hundredths)
     digits: list[npt.NDArray[np.uint8]] = []
+    filling = np.uint8(ord(_FILLING))
     while len(digits) < 3 or rest.any():
         tens = rest // 10
         digit = (rest - tens * 10 + ord("0")).astype(np.uint8)
-        digits.append(digit if len(digits) < 3 else np.where(rest, digit, 0).astype(np.uint8))
+        digits.append(digit if len(digits) < 3 else np.where(rest, digit, filling))
         rest = tens
     digits.insert(2, np.full(len(values), ord("."), np.uint8))
-    digits.append(np.where(hundredths < 0, ord("-"), 0).astype(np.uint8))
+    digits.append(np.where(hundredths < 0, np.uint8(ord("-")), filling))
     return np.stack(digits[::-1], axis=1)
 
 

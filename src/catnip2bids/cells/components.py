@@ -82,10 +82,14 @@ def merged(parts: Components, which: Integers, n: int) -> Components:
 
 def summed_pairs(owner: Integers, label: Integers, n_labelled: Integers) -> tuple[Integers, Integers, Integers]:
     """Sort pairs by component and label, and add up those that are equal."""
-    order = np.lexsort((label, owner))
-    owner, label = owner[order], label[order]
+    pairs = _summed_neighbours(owner, label, n_labelled)  # so that few are left to sort
+    order = np.lexsort(pairs[1::-1])
+    return _summed_neighbours(*(column[order] for column in pairs))
+
+
+def _summed_neighbours(owner: Integers, label: Integers, n_labelled: Integers) -> tuple[Integers, Integers, Integers]:
+    """Add up pairs that are equal to the one before them."""
     is_first = np.ones(len(owner), np.bool_)
     is_first[1:] = (owner[1:] != owner[:-1]) | (label[1:] != label[:-1])
     starts = np.flatnonzero(is_first)
-    counts = np.add.reduceat(n_labelled[order], starts) if len(starts) else n_labelled
-    return owner[starts], label[starts], counts
+    return owner[starts], label[starts], np.add.reduceat(n_labelled, starts) if len(starts) else n_labelled

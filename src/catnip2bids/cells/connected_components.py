@@ -24,7 +24,6 @@ from catnip2bids.cells.joining import (
     Border,
     Joining,
     Zyx,
-    joined_borders,
     no_border,
     padded_index,
 )
@@ -174,8 +173,9 @@ def _find_in_block(images: CellImages, block: Block) -> _Found:
         return _Found(no_components(), no_components(), no_border(), boxes)
     cells = values if images.has_volumes else inside.view(np.uint8)
     connected = cc3d.connected_components(cells, connectivity=18, binary_image=not images.has_volumes)
-    components = _described(connected, inside, labels, values, np.array([side.start for side in block]))
-    border = _border(connected, inside, values, block, images.segmentation.shape)
+    voxels = _Voxels.of_block(connected, labels, inside)
+    components = _described(voxels, values, block)
+    border = _border(voxels, values, block, images.segmentation.shape)
     is_growing = np.zeros(len(components), np.bool_)
     is_growing[border.owner] = True
     border = replace(border, owner=(np.cumsum(is_growing) - 1)[border.owner])
@@ -183,73 +183,78 @@ def _find_in_block(images: CellImages, block: Block) -> _Found:
     return _Found(components.take(np.flatnonzero(~is_growing)), growing, border, boxes)
 
 
-def _border(connected: npt.NDArray[Any], inside: Mask, values: npt.NDArray[Any], block: Block, shape: Zyx) -> Border:
-    """Return the voxels of components in the faces between a block and the others of an image, each once."""
-    found = [no_border()]
-    inner = [slice(0, n) for n in connected.shape]
-    for axis, (n, of_block, n_image) in enumerate(zip(connected.shape, block, shape, strict=True)):
-        ends = {0} if of_block.start > 0 else set()
-        ends |= {n - 1} if of_block.stop < n_image else set()
-        for at in sorted(ends):
-            part = (*inner[:axis], slice(at, at + 1), *inner[axis + 1 :])
-            where = np.nonzero(inside[part])
-            starts = [side.start + sides.start for side, sides in zip(part, block, strict=True)]
-            index = padded_index(np.stack(where, axis=1) + starts, shape)
-            owner, value = (array[part][where].astype(np.int64) for array in (connected, values))
-            found.append(Border(index, owner - 1, value))
-        inner[axis] = slice(1 if 0 in ends else 0, n - 1 if n - 1 in ends else n)
-    return joined_borders(found)
+@dataclass(frozen=True)
+class _Voxels:
+    """The voxels of a block that are inside cells, in C order."""
+
+    places: tuple[npt.NDArray[np.signedinteger[Any]], ...]  # z, y and x in the block
+    owner: npt.NDArray[Any]  # the component of each, from 0
+    label: npt.NDArray[Any]
+
+    @classmethod
+    def of_block(cls, connected: npt.NDArray[Any], labels: npt.NDArray[Any], inside: Mask) -> _Voxels:
+        """Take the voxels inside cells out of the arrays of a block; `connected` has the components from 1."""
+        _, n_rows, n_columns = connected.shape
+        dtype: type[np.signedinteger[Any]] = np.int32 if inside.size <= 2**31 else np.int64
+        index = np.flatnonzero(inside).astype(dtype)
+        row = index // n_columns
+        z = row // n_rows
+        owner, label = connected.reshape(-1).take(index) - 1, labels.reshape(-1).take(index)
+        return cls((z, row - z * n_rows, index - row * n_columns), owner, label)
 
 
-def _described(
-    connected: npt.NDArray[Any], inside: Mask, labels: npt.NDArray[Any], values: npt.NDArray[Any], corner: Integers
-) -> Components:
-    """Describe the components of a block that begins at `corner` (z, y, x); `connected` has them from 1.
+def _border(voxels: _Voxels, values: npt.NDArray[Any], block: Block, shape: Zyx) -> Border:
+    """Return the voxels in the faces between a block and the others of an image, each once."""
+    is_there = np.zeros(len(voxels.owner), np.bool_)
+    for place, side, n in zip(voxels.places, block, shape, strict=True):
+        if side.start > 0:
+            is_there |= place == 0
+        if side.stop < n:
+            is_there |= place == side.stop - side.start - 1
+    found = np.flatnonzero(is_there)
+    places = np.stack([place[found] for place in voxels.places])
+    value = values[tuple(places)]
+    index = padded_index(places.T + _corner(block), shape)
+    return Border(index, voxels.owner[found].astype(np.int64), value.astype(np.int64))
 
-    A run is a part of a row of voxels (along x) with the same value and label, and thus of one component.
+
+def _corner(block: Block) -> Integers:
+    """Return the place (z, y, x) where a block begins."""
+    return np.array([side.start for side in block])
+
+
+def _described(voxels: _Voxels, values: npt.NDArray[Any], block: Block) -> Components:
+    """Describe the components of a block.
+
+    A run is a part of a row of voxels (along x) of the same component and label.
     """
-    width = connected.shape[2]
-    value, label, in_cells = values.reshape(-1), labels.reshape(-1), inside.reshape(-1)
-    begins = np.ones(len(value) + 1, np.bool_)
-    np.not_equal(value[1:], value[:-1], out=begins[1:-1])
-    begins[1:-1] |= label[1:] != label[:-1]
-    begins[::width] = True
-    starts = np.flatnonzero(begins[:-1] & in_cells)
-    stops = np.flatnonzero(begins[1:] & in_cells) + 1
-    owner = connected.reshape(-1).take(starts) - 1
+    z, y, x = voxels.places
+    is_first = np.ones(len(x), np.bool_)
+    is_first[1:] = x[1:] - x[:-1] != 1
+    for same in (z, y, voxels.owner, voxels.label):
+        is_first[1:] |= same[1:] != same[:-1]
+    runs = np.flatnonzero(is_first)
+    lengths = np.diff(runs, append=len(x)).astype(np.int32)
+    owner = voxels.owner.take(runs)
     n = int(owner.max()) + 1
     if n <= 2**16:
         owner = owner.astype(np.uint16)  # which NumPy sorts ten times as fast
     order = np.argsort(owner, kind="stable")
-    runs, lengths = starts.take(order).astype(np.int32), (stops - starts).take(order).astype(np.int32)
     n_runs = np.bincount(owner, minlength=n)
     firsts = np.cumsum(n_runs) - n_runs
-    rows, x = np.divmod(runs, width)
-    z, y = np.divmod(rows, connected.shape[1])
+    runs, lengths = runs.take(order), lengths.take(order)
+    z, y, x, label = (array.take(runs) for array in (z, y, x, voxels.label))
     last = x + lengths - 1
+    value = values[z[firsts], y[firsts], x[firsts]].astype(np.int64)
     low = np.stack([z[firsts], np.minimum.reduceat(y, firsts), np.minimum.reduceat(x, firsts)], axis=1)
     high = np.stack([z[firsts + n_runs - 1], *(np.maximum.reduceat(axis, firsts) for axis in (y, last))], axis=1)
     n_voxels = np.add.reduceat(lengths, firsts, dtype=np.int64)
     doubled = (2 * z, 2 * y, x + last)  # the mean place of a run may lie between two voxels
     weighted = [np.multiply(axis, lengths, dtype=np.int64) for axis in doubled]
     sums = np.stack([np.add.reduceat(axis, firsts) for axis in weighted], axis=1) // 2
-    label = label.take(runs).astype(np.int64)
-    least = np.minimum.reduceat(label, firsts)
-    is_uniform = least == np.maximum.reduceat(label, firsts)
-    uniform, mixed = np.flatnonzero(is_uniform), ~is_uniform.repeat(n_runs)
-    pairs = summed_pairs(
-        np.concatenate([uniform, np.arange(n).repeat(n_runs)[mixed]]),
-        np.concatenate([least[uniform], label[mixed]]),
-        np.concatenate([n_voxels[uniform], lengths[mixed]]),
-    )
-    return Components(
-        n_voxels,
-        sums + n_voxels[:, np.newaxis] * corner,
-        low + corner,
-        high + corner,
-        value[runs[firsts]].astype(np.int64),
-        *pairs,
-    )
+    pairs = summed_pairs(np.arange(n).repeat(n_runs), label.astype(np.int64), lengths.astype(np.int64))
+    corner = _corner(block)
+    return Components(n_voxels, sums + n_voxels[:, np.newaxis] * corner, low + corner, high + corner, value, *pairs)
 
 
 def _boxes(labels: npt.NDArray[np.generic], block: Block, downsampling: Zyx) -> dict[int, Box]:

@@ -102,7 +102,8 @@ class Tally:
 
     def add(self, judged: Judged, rule: Rule) -> None:
         """Count components."""
-        self.counted.update(judged.region[judged.with_fate(Fate.COUNTED)].tolist())
+        regions, counts = np.unique(judged.region[judged.with_fate(Fate.COUNTED)], return_counts=True)
+        self.counted.update(dict(zip(regions.tolist(), counts.tolist(), strict=True)))
         self.fates.update({fate: int(judged.with_fate(fate).sum()) for fate in FATES})
         for fate, counter in ((Fate.TOO_LARGE, self.large), (Fate.TOO_SMALL, self.small)):
             regions = judged.region[judged.with_fate(fate)]
@@ -174,11 +175,12 @@ def judge_filtered(components: Components, rule: Rule) -> Judged:
 
 def _most_frequent_label(components: Components) -> tuple[Integers, Integers]:
     """Return the most frequent label of each component, the smallest of several, and how many voxels have it."""
-    order = np.lexsort((components.label, -components.n_labelled, components.owner))
-    owners, first = np.unique(components.owner[order], return_index=True)
     best, n_best = np.zeros(len(components), np.int64), np.zeros(len(components), np.int64)
-    best[owners] = components.label[order][first]
-    n_best[owners] = components.n_labelled[order][first]
+    owner = components.owner
+    firsts = np.flatnonzero(np.diff(owner, prepend=-1))
+    n_best[owner[firsts]] = np.maximum.reduceat(components.n_labelled, firsts)
+    found = np.flatnonzero(components.n_labelled == n_best[owner])[::-1]  # of several, the smallest label comes last
+    best[owner[found]] = components.label[found]
     return best, n_best
 
 
