@@ -260,7 +260,7 @@ def test_options_that_mean_nothing_beside_it_are_refused(both: Path, given: tupl
 def test_two_animals_at_a_time_are_refused(both: Path) -> None:
     before = state_of(both)
     done = called("package", "-o", both, "--remove", "45925floxed", "--remove", "45670ko")
-    assert (done.returncode, done.stderr) == (2, "error: --remove is given 2 times; give one animal at a time\n")
+    assert (done.returncode, done.stderr) == (2, "error: --remove is given 2 times; give it once\n")
     assert state_of(both) == before
 
 

@@ -42,8 +42,11 @@ def main() -> None:
                 f"the limit of {format_bytes(limit)} on memory (ulimit -v) is too small for the libraries that do the "
                 f"work; raise it to {format_bytes(LEAST_ADDRESS_SPACE)} or more"
             )
-        refuse_repeated(sys.argv[1:])
-        _commands()(list(split_voxel_sizes(sys.argv[1:])))
+        commands = _commands()
+        command = next((commands.commands[name] for name in sys.argv[1:] if name in commands.commands), None)
+        if isinstance(command, TyperCommand):
+            refuse_repeated(sys.argv[1:], command)
+        commands(list(split_voxel_sizes(sys.argv[1:])))
     except Catnip2bidsError as error:
         for fact in error.args:
             print_message("error", fact)

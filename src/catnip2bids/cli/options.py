@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from catnip2bids.enums import DEFAULT_STAIN, Cluster, Compression, Format, Naming, OmeZarrVersion
 from catnip2bids.errors import UsageError
@@ -85,25 +87,14 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Rebuild all images
 DrawReport = Annotated[bool, typer.Option("--report/--no-report", help="Draw the report at the end.")]
 
 
-_ONCE = {
-    "--remove": "one animal",
-    "--subject": "one animal",
-    "--sample": "one label",
-    "--stain": "one label",
-    "--voxel-size": "one size",
-    "--plan": "one plan",
-    "--atlas-table": "one table",
-    "--participants": "one table",
-}
-"""Options of which the last one would win in silence, with harm to the dataset, and what to give at a time."""
-
-
-def refuse_repeated(arguments: Sequence[str]) -> None:
-    """Refuse the arguments of a command if an option that says what the data are is given more than once."""
-    given = Counter(argument.partition("=")[0] for argument in arguments)
-    for option, what in _ONCE.items():
-        if given[option] > 1:
-            raise UsageError(f"{option} is given {given[option]} times; give {what} at a time")
+def refuse_repeated(arguments: Sequence[str], command: TyperCommand) -> None:
+    """Refuse the arguments of a command if an option with one value is given more than once: the last one would win."""
+    given = Counter(argument.partition("=")[0] for argument in takewhile("--".__ne__, arguments))
+    for option in command.params:
+        if isinstance(option, TyperOption) and not (option.multiple or option.is_flag):
+            n = sum(given[name] for name in option.opts)
+            if n > 1:
+                raise UsageError(f"{max(option.opts, key=len)} is given {n} times; give it once")
 
 
 _BETWEEN_SIZES = re.compile(r"[\s,;x\u00d7]+")
