@@ -38,7 +38,11 @@ def found_in(
         has_volumes=has_volumes,
         downsampling=(2, 3, 3),
     )
-    return list(find_components(images, {} if boxes is None else boxes, RESOURCES, lambda _: None))
+    return list(find_components(images, {} if boxes is None else boxes, RESOURCES, lambda _: None, unchanged))
+
+
+def unchanged(components: Components) -> Components:
+    return components
 
 
 def described(parts: list[Components]) -> list[tuple[Any, ...]]:
@@ -118,12 +122,11 @@ def test_boxes_are_those_of_labels_on_the_downsampled_grid(monkeypatch: pytest.M
 def test_components_are_yielded_when_they_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK_VOXELS", 4)
     monkeypatch.setattr(module, "_ROWS_DEPTH", 1)
-    monkeypatch.setattr(module, "_PART", 1)
     segmentation = np.zeros((4, 2, 2), np.uint8)
     segmentation[0, 0, 0] = segmentation[2:, 1, 1] = 255
     images = CellImages(VolumeInMemory(segmentation), VolumeInMemory(segmentation), None, False, (2, 3, 3))
     n_read: list[int] = []
-    found = find_components(images, {}, RESOURCES, n_read.append)
+    found = find_components(images, {}, RESOURCES, n_read.append, unchanged)
     assert [(len(part), sum(n_read)) for part in found if len(part)] == [(1, 8), (1, 16)]
 
 
@@ -133,4 +136,4 @@ def test_more_borders_than_memory_are_an_error() -> None:
     labels = np.ones(segmentation.shape, np.uint8)
     images = CellImages(VolumeInMemory(segmentation), VolumeInMemory(labels), None, False, (2, 3, 3))
     with pytest.raises(NotEnoughMemoryError, match=r"finding them takes about \d+ MiB of memory; give more"):
-        list(find_components(images, {}, Resources(1, 400 * 2**20), lambda _: None))
+        list(find_components(images, {}, Resources(1, 400 * 2**20), lambda _: None, unchanged))

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import cc3d
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.cells.components import Components, Integers, concatenated, no_components, summed_pairs
+from catnip2bids.cells.components import Components, Integers, no_components, summed_pairs
 from catnip2bids.cells.joining import (
     JOINED,
     Block,
@@ -31,6 +31,7 @@ from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.volume import Volume, read_block
 
 Mask = npt.NDArray[np.bool_]
+Summary = TypeVar("Summary")
 INSIDE_CELLS = 255
 """The value of a segmentation inside cells; CATNIP counts no other one (``FRSTseg == 255``)."""
 _BLOCK_VOXELS = 2**21
@@ -38,8 +39,6 @@ _VOXEL_BYTES = 60
 """Memory for a voxel of a block: segmentation, labels, mask, component, and its places and labels inside of cells."""
 _ROWS_DEPTH = 16
 """Planes of a block if rows can be read alone: of thinner blocks, more voxels lie at a border."""
-_PART = 2**16
-"""Components that are yielded at once, about."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,10 @@ class CellImages:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Found(Generic[Summary]):
     """The components of a block, with labels and coordinates of the whole image."""
 
-    complete: Components
+    complete: Summary  # of the others
     growing: Components  # those that own the voxels of the border
     border: Border
     boxes: dict[int, Box]
@@ -84,27 +83,20 @@ class Box:
 
 
 def find_components(
-    images: CellImages, boxes: dict[int, Box], resources: Resources, on_voxels: Callable[[int], None]
-) -> Iterator[Components]:
-    """Yield all components, a part at a time, and add the boxes of all labels.
+    images: CellImages,
+    boxes: dict[int, Box],
+    resources: Resources,
+    on_voxels: Callable[[int], None],
+    summarize: Callable[[Components], Summary],
+) -> Iterator[Summary]:
+    """Find all components and add the boxes of all labels; yield a summary of each part of the components.
 
-    `on_voxels` is called with the number of voxels of each block. Raises SourceError if an image cannot be read, and
-    NotEnoughMemoryError if one block, or what has to be joined, does not fit into the memory.
+    `summarize` is called where they are found, for each block and for each layer that several blocks share, so that no
+    more than its results are passed on. `on_voxels` is called with the number of voxels of each block.
+
+    Raises SourceError if an image cannot be read, and NotEnoughMemoryError if one block, or what has to be joined, does
+    not fit into the memory.
     """
-    waiting: list[Components] = []
-    for part in _find_components(images, boxes, resources, on_voxels):
-        waiting.append(part)
-        if sum(map(len, waiting)) >= _PART:
-            yield concatenated(waiting)
-            waiting.clear()
-    if waiting:
-        yield concatenated(waiting)
-
-
-def _find_components(
-    images: CellImages, boxes: dict[int, Box], resources: Resources, on_voxels: Callable[[int], None]
-) -> Iterator[Components]:
-    """Yield the components of each block that are complete, and those of each layer that several blocks share."""
     shape = images.segmentation.shape
     block_shape = _block_shape(images)
     rows = list(_rows_of_blocks(shape, block_shape))
@@ -117,7 +109,7 @@ def _find_components(
         resources = replace(resources, memory_bytes=resources.memory_bytes - join_bytes)
     with BoundedMap(resources, block_bytes, n_bytes=n_bytes, about="finding cells") as workers:
         blocks = [block for row in rows for block in row]
-        found = workers.map(partial(_find_in_block, images), blocks, result_bytes=block_bytes // 2)
+        found = workers.map(partial(_find_in_block, images, summarize), blocks, result_bytes=block_bytes // 2)
         for row in rows:
             for block, part in zip(row, found, strict=False):
                 for label, box in part.boxes.items():
@@ -127,7 +119,7 @@ def _find_components(
                 yield part.complete
             joining.join_row(row[0])
             if row[0][1].stop == shape[1]:
-                yield joining.join_layer(row[0][0].stop - 1)
+                yield summarize(joining.join_layer(row[0][0].stop - 1))
 
 
 def needed_bytes(shape: Zyx) -> int:
@@ -162,7 +154,7 @@ def _rows_of_blocks(shape: Zyx, block_shape: Zyx) -> Iterator[list[Block]]:
         yield [(planes, rows, columns) for columns in x]
 
 
-def _find_in_block(images: CellImages, block: Block) -> _Found:
+def _find_in_block(images: CellImages, summarize: Callable[[Components], Summary], block: Block) -> _Found[Summary]:
     """Find the components of one block."""
     values, labels = read_block(images.segmentation, block), read_block(images.labels, block)
     if images.mask is not None:
@@ -170,7 +162,7 @@ def _find_in_block(images: CellImages, block: Block) -> _Found:
     boxes = _boxes(labels, block, images.downsampling)
     inside = values != 0 if images.has_volumes else values == INSIDE_CELLS
     if not inside.any():
-        return _Found(no_components(), no_components(), no_border(), boxes)
+        return _Found(summarize(no_components()), no_components(), no_border(), boxes)
     cells = values if images.has_volumes else inside.view(np.uint8)
     connected = cc3d.connected_components(cells, connectivity=18, binary_image=not images.has_volumes)
     voxels = _Voxels.of_block(connected, labels, inside)
@@ -180,7 +172,7 @@ def _find_in_block(images: CellImages, block: Block) -> _Found:
     is_growing[border.owner] = True
     border = replace(border, owner=(np.cumsum(is_growing) - 1)[border.owner])
     growing = components.take(np.flatnonzero(is_growing))
-    return _Found(components.take(np.flatnonzero(~is_growing)), growing, border, boxes)
+    return _Found(summarize(components.take(np.flatnonzero(~is_growing))), growing, border, boxes)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ class Fate(StrEnum):
 
 
 FATES = tuple(Fate)
+CELL_ROW = np.dtype([("centre", "f8", 3), ("n_voxels", "i8"), ("region", "i8"), ("fate", "i1")])
+"""A component in a table: its centre (z, y, x) in voxels, its size, its region or 0, and its index into `FATES`."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,16 @@ class Judged:
         """Tell which components have a fate."""
         return np.asarray(self.fate == FATES.index(fate))
 
+    @property
+    def rows(self) -> npt.NDArray[np.void]:
+        """The components as `CELL_ROW`, but for those that are too small: no table has them."""
+        chosen = ~self.with_fate(Fate.TOO_SMALL)
+        n_voxels = self.components.n_voxels[chosen]
+        rows = np.empty(len(n_voxels), CELL_ROW)
+        rows["centre"] = self.components.sums[chosen] / n_voxels[:, np.newaxis]
+        rows["n_voxels"], rows["region"], rows["fate"] = n_voxels, self.region[chosen], self.fate[chosen]
+        return rows
+
 
 @dataclass
 class Tally:
@@ -114,6 +126,12 @@ class Tally:
         ):
             self.in_large[region] += n_voxels
         self._reaching += _reaching(judged.components, rule)
+
+    def update(self, other: Tally) -> None:
+        """Add the components of another tally; boxes stay as they are."""
+        for name in ("counted", "fates", "large", "small", "in_large"):
+            getattr(self, name).update(getattr(other, name))
+        self._reaching += other._reaching
 
     def cut(self, rule: Rule) -> Counter[int]:
         """Count the components that reach out of the box of a label that they touch, by label."""

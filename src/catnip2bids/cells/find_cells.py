@@ -9,12 +9,17 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from catnip2bids.bids.provenance import CountDifference, ImageRecord
 from catnip2bids.catnip.components import HEMISPHERE_MASK, WHOLE_LABELS, component_of
+from catnip2bids.cells.components import Components
 from catnip2bids.cells.connected_components import CellImages, find_components
-from catnip2bids.cells.counting_rule import Judged, Rule, Tally, judge, judge_filtered
+from catnip2bids.cells.counting_rule import Rule, Tally, judge, judge_filtered
 from catnip2bids.engine import Resources
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_list
@@ -90,15 +95,21 @@ def find_cells(
     rule: Rule,
     resources: Resources,
     on_voxels: Callable[[int], None],
-    on_judged: Callable[[Judged], None] = lambda _: None,
+    on_rows: Callable[[npt.NDArray[np.void]], None] = lambda _: None,
 ) -> Tally:
-    """Find and count all cells; `on_judged` is called with components in order, a part at a time."""
-    tally, judging = Tally(), judge_filtered if images.has_volumes else judge
-    for components in find_components(images, tally.boxes, resources, on_voxels):
-        judged = judging(components, rule)
-        tally.add(judged, rule)
-        on_judged(judged)
+    """Find and count all cells; `on_rows` is called with their rows (`CELL_ROW`) in order, a part at a time."""
+    tally = Tally()
+    counting = partial(_counted, rule, images.has_volumes)
+    for rows, part in find_components(images, tally.boxes, resources, on_voxels, counting):
+        tally.update(part)
+        on_rows(rows)
     return tally
+
+
+def _counted(rule: Rule, has_volumes: bool, components: Components) -> tuple[npt.NDArray[np.void], Tally]:
+    judged, tally = (judge_filtered if has_volumes else judge)(components, rule), Tally()
+    tally.add(judged, rule)
+    return judged.rows, tally
 
 
 def differences(tally: Tally, rule: Rule, counted: Mapping[int, int | None]) -> list[CountDifference]:

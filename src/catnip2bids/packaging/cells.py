@@ -23,7 +23,7 @@ from catnip2bids.bids.provenance import PROVENANCE, CellsRecord, ImageRecord, Ru
 from catnip2bids.catnip.components import CELL_LIST
 from catnip2bids.catnip.counts import RegionCount, read_counts
 from catnip2bids.cells.cell_list import read_cell_list
-from catnip2bids.cells.counting_rule import FATES, Fate, Judged, Rule, Tally
+from catnip2bids.cells.counting_rule import CELL_ROW, FATES, Fate, Rule, Tally
 from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells, images_of_cells
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.errors import SourceError
@@ -34,12 +34,12 @@ from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import inside, safe_path
 from catnip2bids.volume import file_states
 
-_ROW = np.dtype([("centre", "f8", 3), ("n_voxels", "i8"), ("region", "i8"), ("fate", "i1")])
 _BLOCK_ROWS = 2**16
 _ROW_BYTES = 1000
 """Memory for a row while it is encoded."""
-_UNCOUNTED = [FATES.index(fate) for fate in (Fate.OUTSIDE, Fate.NO_REGION, Fate.TOO_LARGE)]
+_COUNTED, _TOO_LARGE = map(FATES.index, (Fate.COUNTED, Fate.TOO_LARGE))
 Zyx = tuple[float, float, float]
+_Rows = npt.NDArray[np.void]  # of `CELL_ROW`
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,9 @@ def _find(
 ) -> tuple[Literal["cell list", "filtered", "segmentation"], Tally]:
     """Find the counted cells in the best source, and the uncounted ones in the segmentation."""
 
-    def find(on_judged: Callable[[Judged], None], *, filtered: bool) -> Tally:
+    def find(on_rows: Callable[[_Rows], None], *, filtered: bool) -> Tally:
         images = task.images.opened(dataset, task.rule, filtered=filtered)
-        return find_cells(images, task.rule, resources, log.progress.advance, on_judged)
+        return find_cells(images, task.rule, resources, log.progress.advance, on_rows)
 
     counted = _listed_cells(task, log, row_files)
     if counted is None and task.images.filtered is None:
@@ -201,7 +201,10 @@ def _listed_cells(task: CellsTask, log: PackageLog, row_files: _RowFiles) -> Cou
             region = int(block.regions[0])
             if task.counts and region not in task.counts:
                 raise SourceError(f"{task.cell_list}: has cells of {region}, which the table of counts does not list")
-            row_files.write(row_files.counted, block.centres, block.volumes_voxels, block.regions)
+            rows = np.empty(len(block), CELL_ROW)
+            rows["centre"], rows["n_voxels"], rows["region"] = block.centres, block.volumes_voxels, block.regions
+            rows["fate"] = _COUNTED
+            row_files.add_counted(rows)
             counted[region] = len(block)
     except SourceError as error:
         log.warning(f"{error}; until then, cells are found again in the segmentation")
@@ -225,43 +228,25 @@ class _RowFiles:
     counted: IO[bytes]
     uncounted: IO[bytes]
 
-    def add(self, judged: Judged) -> None:
+    def add(self, rows: _Rows) -> None:
         """Add the components of a segmentation to both tables."""
-        self.add_counted(judged)
-        self._add(self.uncounted, judged, np.isin(judged.fate, _UNCOUNTED))
+        self.add_counted(rows)
+        self.uncounted.write(rows[rows["fate"] != _COUNTED].tobytes())
 
-    def add_counted(self, judged: Judged) -> None:
+    def add_counted(self, rows: _Rows) -> None:
         """Add the components that count."""
-        self._add(self.counted, judged, judged.with_fate(Fate.COUNTED))
+        self.counted.write(rows[rows["fate"] == _COUNTED].tobytes())
 
-    def add_uncounted(self, judged: Judged) -> None:
+    def add_uncounted(self, rows: _Rows) -> None:
         """Add the components that do not count; CATNIP has counted parts of large ones of a region."""
-        is_divided = judged.with_fate(Fate.TOO_LARGE) & (judged.region > 0)
-        self._add(self.uncounted, judged, np.isin(judged.fate, _UNCOUNTED) & ~is_divided)
-
-    def _add(self, file: IO[bytes], judged: Judged, chosen: npt.NDArray[np.bool_]) -> None:
-        n_voxels = judged.components.n_voxels[chosen]
-        centres = judged.components.sums[chosen] / n_voxels[:, np.newaxis]
-        self.write(file, centres, n_voxels, judged.region[chosen], judged.fate[chosen])
-
-    @staticmethod
-    def write(
-        file: IO[bytes],
-        centres: npt.NDArray[np.float64],
-        n_voxels: npt.NDArray[np.int64],
-        regions: npt.NDArray[np.int64],
-        fate: npt.NDArray[np.int8] | int = 0,
-    ) -> None:
-        """Append rows."""
-        rows = np.empty(len(n_voxels), _ROW)
-        rows["centre"], rows["n_voxels"], rows["region"], rows["fate"] = centres, n_voxels, regions, fate
-        file.write(rows.tobytes())
+        is_divided = (rows["fate"] == _TOO_LARGE) & (rows["region"] > 0)
+        self.uncounted.write(rows[(rows["fate"] != _COUNTED) & ~is_divided].tobytes())
 
 
 def _write(
     dataset: Path,
     target: PurePosixPath,
-    encode: Callable[[npt.NDArray[np.void]], bytes],
+    encode: Callable[[_Rows], bytes],
     row_file: IO[bytes],
     resources: Resources,
 ) -> None:
@@ -279,19 +264,17 @@ def _write(
             file.write(encoded)
 
 
-def _blocks(row_file: IO[bytes]) -> Iterator[npt.NDArray[np.void]]:
-    while content := row_file.read(_BLOCK_ROWS * _ROW.itemsize):
-        yield np.frombuffer(content, _ROW)
+def _blocks(row_file: IO[bytes]) -> Iterator[_Rows]:
+    while content := row_file.read(_BLOCK_ROWS * CELL_ROW.itemsize):
+        yield np.frombuffer(content, CELL_ROW)
 
 
-def _encoded_counted(
-    voxel_size_um: Zyx, names: Mapping[int, str], proven: frozenset[int], rows: npt.NDArray[np.void]
-) -> bytes:
+def _encoded_counted(voxel_size_um: Zyx, names: Mapping[int, str], proven: frozenset[int], rows: _Rows) -> bytes:
     is_proven = np.isin(rows["region"], list(proven))
     return encode_cells(CellBlock(rows["centre"], rows["n_voxels"], rows["region"], is_proven), voxel_size_um, names)
 
 
-def _encoded_uncounted(voxel_size_um: Zyx, rows: npt.NDArray[np.void]) -> bytes:
+def _encoded_uncounted(voxel_size_um: Zyx, rows: _Rows) -> bytes:
     reasons = tuple(FATES[fate].value for fate in rows["fate"].tolist())
     nothing = np.zeros(len(rows), np.int64)
     block = CellBlock(rows["centre"], rows["n_voxels"], nothing, nothing.astype(bool), reasons)
