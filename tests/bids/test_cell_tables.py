@@ -54,6 +54,13 @@ def test_numbers_are_written_as_python_writes_them() -> None:
         assert line == f"{places}\t{volume}\t{volume * 5:.6g}\t{end}"
 
 
+def test_the_longest_names_of_regions_are_written_and_read(tmp_path: Path) -> None:
+    cells = CellBlock(np.full((1, 3), 1e12), np.array([2**40]), np.array([65535]), np.ones(1, np.bool_))
+    path = tmp_path / f"key{CELLS_ENDING}"
+    path.write_bytes(encode_header(CELLS_COLUMNS) + encode_cells(cells, (1.0, 1.0, 1.0), {65535: "\U0001f9e0" * 500}))
+    assert [block.regions.tolist() for block in read_cells(path)] == [[65535]]
+
+
 def test_a_long_name_takes_no_space_in_other_rows() -> None:
     n, name = 2**14, "n" * 30_000
     regions = np.full(n, 2)

@@ -95,6 +95,7 @@ def test_what_is_unknown_stays_unknown_and_is_said(tmp_path: Path, unknown: str)
         (",Name,A,1,2", "Label_ID"),
         ("-2,Name,A,1,2", "Label_ID"),
         ("2,,A,1,2", "Name"),
+        (f"2,{'N' * 501},A,1,2", "Name"),
         ("2,Name,A,-2,-2", "Cell_Count"),
         ("2,Name,A,-1,5", "Cell_Count"),
         ("2,Name,A,5,-1", "Label_Volume(Pixels)"),

@@ -31,7 +31,7 @@ _MOST_LINE_BYTES: Final = 2**12
 _GZIP_LEVEL: Final = 1  # level 6 takes four times as long, for tables that are a tenth smaller
 _TRUTH: Final = ("false", "true")
 _FILLING: Final = b"\xff"
-"""Fills up texts to the length of the longest one of a column, and is not written: UTF-8 never has it."""
+"""Fills up texts to the length of the longest one of a column, and is not written; UTF-8 never contains it."""
 _MOST_FILLED_BYTES: Final = 2**22
 """Of rows that are filled up at once: a long name takes as much space in each row."""
 _TOO_LARGE: Final = 1e13
@@ -67,18 +67,18 @@ def encode_cells(block: CellBlock, voxel_size_um: tuple[float, float, float], na
     numbers = [_decimals(axis) for axis in (*block.centres.T, *(block.centres * voxel_size_um).T)]
     columns = np.concatenate([part for column in numbers for part in (column, tab)], axis=1)
     n_rows = max(_MOST_FILLED_BYTES // (columns.shape[1] + sizes.shape[1] + ends.shape[1]), 1)
-    text = []
+    text = bytearray()
     for start in range(0, len(block), n_rows):
         part = slice(start, start + n_rows)
         rows = np.concatenate([columns[part], sizes[volume_at[part]], ends[end_at[part]]], axis=1)
-        text.append(rows.tobytes().translate(None, delete=_FILLING))
-    return _compressed(b"".join(text))
+        text += rows.tobytes().translate(None, delete=_FILLING)
+    return _compressed(text)
 
 
 def _last_columns(
     block: CellBlock, names: Mapping[int, str]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer[Any]]]:
-    """Return texts that follow the numbers, and which of them each row has."""
+    """Return the texts that follow the numbers, filled up, and which of them each row has."""
     if block.reasons:
         at = {reason: index for index, reason in enumerate(dict.fromkeys(block.reasons))}
         return _filled([f"{reason}\n" for reason in at]), np.array([at[reason] for reason in block.reasons])
@@ -149,5 +149,5 @@ def _block(lines: list[bytes], columns: tuple[str, ...]) -> CellBlock:
     return CellBlock(centres, volumes, rows["index"], rows["proven"] == _TRUTH[True])
 
 
-def _compressed(text: bytes) -> bytes:
+def _compressed(text: bytes | bytearray) -> bytes:
     return bytes(imagecodecs.gzip_encode(text, _GZIP_LEVEL))

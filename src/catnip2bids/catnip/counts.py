@@ -32,6 +32,8 @@ COUNTS = TableKind(
 """Columns with CATNIP's names, and those in our own tables."""
 _HEADER = tuple(spellings[0] for spellings in COUNTS.columns.values())
 _EXCLUDED = -1
+_LONGEST_NAME = 500
+"""Characters; the longest name in CATNIP's atlases has about a hundred."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def read_counts(path: Path, warn: Warn = ignore) -> list[RegionCount]:
     ------
     SourceError
         If the file cannot be read, has no rows or another header; if a row has the wrong number of fields, an invalid
-        number, a negative number other than CATNIP's ``-1,-1``, or a repeated id.
+        number, a negative number other than CATNIP's ``-1,-1``, no name or a very long one, or a repeated id.
     """
     lines = read_lines(path, read_text(path, warn), COUNTS, lambda row: COUNTS.is_header(row) or _is_region(row))
     if _is_region(lines.header):
@@ -102,6 +104,8 @@ def _region_count(row: Row) -> RegionCount:
         raise row.error(_INDEX, f"{row.values[_INDEX]!r} is not the id of a region; {_REMEDY}")
     if name is None:
         raise row.error(_NAME, f"region {index} has no name; {_REMEDY}")
+    if len(name) > _LONGEST_NAME:
+        raise row.error(_NAME, f"region {index} has a name of {len(name):,} characters; {_REMEDY}")
     is_excluded = cell_count == label_volume == _EXCLUDED
     for column, number in ((_CELLS, cell_count), (_VOLUME, label_volume)):
         if number is not None and number < 0 and not is_excluded:

@@ -82,9 +82,9 @@ def merged(parts: Components, which: Integers, n: int) -> Components:
 
 def summed_pairs(owner: Integers, label: Integers, n_labelled: Integers) -> tuple[Integers, Integers, Integers]:
     """Sort pairs by component and label, and add up those that are equal."""
-    pairs = _summed_neighbours(owner, label, n_labelled)  # so that few are left to sort
-    order = np.lexsort(pairs[1::-1])
-    return _summed_neighbours(*(column[order] for column in pairs))
+    owner, label, n_labelled = _summed_neighbours(owner, label, n_labelled)  # so that few are left to sort
+    order = np.lexsort((label, owner))
+    return _summed_neighbours(owner[order], label[order], n_labelled[order])
 
 
 def _summed_neighbours(owner: Integers, label: Integers, n_labelled: Integers) -> tuple[Integers, Integers, Integers]:
@@ -92,4 +92,4 @@ def _summed_neighbours(owner: Integers, label: Integers, n_labelled: Integers) -
     is_first = np.ones(len(owner), np.bool_)
     is_first[1:] = (owner[1:] != owner[:-1]) | (label[1:] != label[:-1])
     starts = np.flatnonzero(is_first)
-    return owner[starts], label[starts], np.add.reduceat(n_labelled, starts) if len(starts) else n_labelled
+    return owner[starts], label[starts], np.add.reduceat(n_labelled, starts)

@@ -18,15 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.cells.components import Components, Integers, no_components, summed_pairs
-from catnip2bids.cells.joining import (
-    JOINED,
-    Block,
-    Border,
-    Joining,
-    Zyx,
-    no_border,
-    padded_index,
-)
+from catnip2bids.cells.joining import JOINED, Block, Border, Joining, Zyx, no_border, padded_index
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.volume import Volume, read_block
 
@@ -36,7 +28,10 @@ INSIDE_CELLS = 255
 """The value of a segmentation inside cells; CATNIP counts no other one (``FRSTseg == 255``)."""
 _BLOCK_VOXELS = 2**21
 _VOXEL_BYTES = 60
-"""Memory for a voxel of a block: segmentation, labels, mask, component, and its places and labels inside of cells."""
+"""Memory for a voxel of a block: segmentation, labels, mask, component, and its places and labels inside of cells.
+
+This is enough where up to half of the voxels are in cells; labels that are noise can take three times as much.
+"""
 _ROWS_DEPTH = 16
 """Planes of a block if rows can be read alone: of thinner blocks, more voxels lie at a border."""
 
@@ -196,7 +191,7 @@ class _Voxels:
 
 
 def _border(voxels: _Voxels, values: npt.NDArray[Any], block: Block, shape: Zyx) -> Border:
-    """Return the voxels in the faces between a block and the others of an image, each once."""
+    """Return the voxels inside cells in the faces between a block and the others of an image, each once."""
     is_there = np.zeros(len(voxels.owner), np.bool_)
     for place, side, n in zip(voxels.places, block, shape, strict=True):
         if side.start > 0:
@@ -242,7 +237,7 @@ def _described(voxels: _Voxels, values: npt.NDArray[Any], block: Block) -> Compo
     high = np.stack([z[firsts + n_runs - 1], *(np.maximum.reduceat(axis, firsts) for axis in (y, last))], axis=1)
     n_voxels = np.add.reduceat(lengths, firsts, dtype=np.int64)
     doubled = (2 * z, 2 * y, x + last)  # the mean place of a run may lie between two voxels
-    weighted = [np.multiply(axis, lengths, dtype=np.int64) for axis in doubled]
+    weighted = (np.multiply(axis, lengths, dtype=np.int64) for axis in doubled)  # one at a time, to save memory
     sums = np.stack([np.add.reduceat(axis, firsts) for axis in weighted], axis=1) // 2
     pairs = summed_pairs(np.arange(n).repeat(n_runs), label.astype(np.int64), lengths.astype(np.int64))
     corner = _corner(block)

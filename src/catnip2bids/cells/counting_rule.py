@@ -197,7 +197,7 @@ def _most_frequent_label(components: Components) -> tuple[Integers, Integers]:
     owner = components.owner
     firsts = np.flatnonzero(np.diff(owner, prepend=-1))
     n_best[owner[firsts]] = np.maximum.reduceat(components.n_labelled, firsts)
-    found = np.flatnonzero(components.n_labelled == n_best[owner])[::-1]  # of several, the smallest label comes last
+    found = np.flatnonzero(components.n_labelled == n_best[owner])[::-1]  # the smallest of several labels comes last
     best[owner[found]] = components.label[found]
     return best, n_best
 
