@@ -34,7 +34,7 @@ from catnip2bids.paths import SafePath
 from catnip2bids.volume import Copyable, Volume, file_states
 
 METADATA_FORMAT = 3
-"""Raised when metadata or codecs of OME-Zarr change for the same pixels.
+"""Increased when metadata or codecs of OME-Zarr change for the same pixels.
 
 The metadata of existing images is rewritten then, and their pixels stay; unfinished images are begun again.
 """

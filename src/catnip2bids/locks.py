@@ -54,7 +54,7 @@ def refuse_packaging(dataset: Path, command: str) -> None:
 
 @contextmanager
 def refuse_concurrent_packaging(dataset: Path, command: str, written: PurePath) -> Iterator[None]:
-    """Refuse to read a dataset that is packaged meanwhile: the results would be meaningless.
+    """Refuse to read a dataset while it is being packaged: the results would be meaningless.
 
     `written` is a file of the dataset that packaging always writes again. Raises DatasetError if another program is
     writing the dataset at the beginning or the end, or has written it in between.

@@ -95,7 +95,7 @@ def as_on_any_system(path: str) -> str:
 
 
 def spelled_alike(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Find POSIX paths that are the same on macOS or Windows; return them for each path that has such a part."""
+    """Find POSIX paths, or parents of them, that are the same on macOS or Windows; return them by affected path."""
     spellings: dict[str, set[str]] = {}
     parts = {path: [*map(str, PurePosixPath(path).parents[:-1]), path] for path in paths}
     for part in chain.from_iterable(parts.values()):

@@ -25,7 +25,7 @@ class Progress:
         """Count `n_voxels` more voxels as done."""
 
     def skip(self, n_voxels: int) -> None:
-        """Subtract `n_voxels` voxels that an earlier run did."""
+        """Subtract `n_voxels` voxels that an earlier run did from the total."""
 
     def note(self, text: str) -> None:
         """Report information."""

@@ -21,7 +21,7 @@ class RegionTotal:
     cell_count, volume_mm3
         The sums over the regions whose numbers are both known.
     n_regions
-        How many these are. If there are none, the sums are 0 and mean nothing.
+        Number of these regions. If it is 0, the sums are 0 and mean nothing.
     n_unknown
         Regions that are in neither sum, because CATNIP excluded them or a number is missing.
     """

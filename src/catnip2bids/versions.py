@@ -47,7 +47,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Return the same, with a note for each library that is not installed."""
+    """Return the installed versions, with a note for each library that is not installed."""
     missing = dict.fromkeys(_LIBRARIES, "not installed; install catnip2bids again")
     missing |= {name: f"not installed (extra {extra})" for name, extra in _EXTRAS.items()}
     found = installed_versions()

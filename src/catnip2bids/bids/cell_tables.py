@@ -1,4 +1,4 @@
-"""Tables of cells: gzipped TSV, one row a cell, which are written and read in blocks of rows.
+"""Tables of cells: gzipped TSV, one row per cell, which are written and read in blocks of rows.
 
 Invariant: a table holds the cells of one segmentation of one sample, however many they are, and is never in memory as a
 whole. The same cells give the same bytes.
@@ -33,7 +33,7 @@ _TRUTH: Final = ("false", "true")
 _FILLING: Final = b"\xff"
 """Fills up texts to the length of the longest one of a column, and is not written; UTF-8 never contains it."""
 _MOST_FILLED_BYTES: Final = 2**22
-"""Of rows that are filled up at once: a long name takes as much space in each row."""
+"""Most bytes of rows that are filled up at once: each row takes the space of the longest name."""
 _TOO_LARGE: Final = 1e13
 """Of places, in voxels or micrometers."""
 

@@ -60,7 +60,7 @@ class Checksums:
     is_intact: bool  # whether the checksum of the file itself is right
 
     def below(self, path: PurePosixPath) -> Sequence[str]:
-        """List the file at a path, or all files below it, as far as they have checksums."""
+        """List the files at or below a path that have checksums."""
         if (file := path.as_posix()) in self.files:
             return [file]
         after_slash = chr(ord("/") + 1)
@@ -211,7 +211,7 @@ def _never_changes(file: str) -> bool:
 
 
 def _may_be_listed(file: str) -> bool:
-    """Tell whether packaging could list a path: nothing looks for links out of the dataset in other ones."""
+    """Tell whether packaging could have listed a path; in other paths, links out of the dataset are not looked for."""
     is_normal = len(file) < _LONGEST_PATH and os.path.normpath(file) == file
     return is_normal and file.partition("/")[0] not in NOT_CHECKED
 

@@ -44,7 +44,7 @@ def recommended_image_metadata() -> tuple[str, ...]:
 
 @cache
 def participant_levels() -> Mapping[str, frozenset[str]]:
-    """Return the columns of participants.tsv that BIDS defines, with their allowed values; empty if any text is."""
+    """Return the columns of participants.tsv that BIDS defines, with their allowed values; none for free text."""
     schema = _schema()
     columns = schema.rules.tabular_data.modality_agnostic.Participants.columns
     definitions = {str(column): schema.objects.columns[column].get("definition", {}) for column in columns}

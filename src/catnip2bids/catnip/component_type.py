@@ -105,7 +105,7 @@ class ComponentType:
     is_segmentation
         Whether it is a binary segmentation of cells: report and viewer draw these over the image.
     is_corrected
-        Whether cells in the exclusion mask of the run are left out of it: the report shows it beside the other one.
+        Whether cells in the exclusion mask of the run are left out of it: the report shows both.
     beside
         Action instead of the default if the run has another component too.
     """

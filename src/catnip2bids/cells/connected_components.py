@@ -56,7 +56,7 @@ class CellImages:
 class _Found(Generic[Summary]):
     """The components of a block, with labels and coordinates of the whole image."""
 
-    complete: Summary  # of the others
+    complete: Summary  # of the components that end in the block
     growing: Components  # those that own the voxels of the border
     border: Border
     boxes: dict[int, Box]

@@ -28,7 +28,7 @@ from catnip2bids.volume import Volume, inspect_volume
 
 _MASKED_LABELS, _SEGMENTATION, _FILTERED = "atlasmasked", "FRSTseg", "FRSTsegfiltered"
 _VERSION = 1
-"""Of the rule and the tables; a new one makes all tables again."""
+"""Version of the rule and the tables; if it changes, all tables are made again."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Join the components of neighbouring blocks of a segmentation.
 
-Invariant: in memory are the components of one layer of blocks that may go on in other blocks, the pairs of them that
-touch, the voxels at the borders of one row of blocks, and those of the last plane of the layer.
+Invariant: memory holds only the components of one layer of blocks that may go on in other blocks, the pairs of them
+that touch, the voxels at the borders of one row of blocks, and those of the last plane of the layer.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Joining:
         return joined.take(np.flatnonzero(~is_open))
 
     def _check_memory(self, n_voxels: int, n_rows: int) -> None:
-        """Raise NotEnoughMemoryError before what has to be joined of the first rows of a layer takes too much."""
+        """Raise NotEnoughMemoryError if joining the first `n_rows` rows of a layer takes too much memory."""
         n_voxels += sum(len(border.index) for border in self._last_plane)
         n_pairs = sum(map(len, self._touching))
         n_bytes = n_voxels * _BORDER_VOXEL_BYTES + n_pairs * _PAIR_BYTES + self._n * _COMPONENT_BYTES

@@ -103,7 +103,7 @@ def print_result(what: object, outcome: str, facts: Iterable[str], *, ok: bool) 
 
 
 def print_heading(text: str, more: str = "") -> None:
-    """Print a heading and a line about it; elsewhere than on a terminal only the line, if there is one."""
+    """Print a heading and a line about it; without a terminal, print only the line, if there is one."""
     if ON_TERMINAL:
         print_line(text, HEADING)
     if more:

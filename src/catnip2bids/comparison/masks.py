@@ -25,7 +25,7 @@ _BITS = 8
 
 @dataclass(frozen=True)
 class PlaneMask:
-    """The effect of a mask on one plane, as packed bits: 8 columns a byte."""
+    """The effect of a mask on one plane, as packed bits: 8 columns per byte."""
 
     number: int  # slice number
     zeroed: Array  # voxels that are 0 only with the mask

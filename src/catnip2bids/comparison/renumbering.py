@@ -25,7 +25,7 @@ _Identity = tuple[PageLayout | None, str | None]
 
 @dataclass(frozen=True)
 class Renumbering:
-    """The slice numbers of 2 for those of 1."""
+    """The slice number of 2 that corresponds to each slice number of 1."""
 
     # two numbers of the same plane:
     first_1: int
@@ -69,7 +69,8 @@ class Renumbered:
 def find_renumbering(pairs: Sequence[PlanePair]) -> Renumbered | None:
     """Find other slice numbers under which readable planes are the same.
 
-    Returns None if they make no more planes equal than the given numbers, or at most half of all planes.
+    Returns None unless they are complete (see `Renumbered`), or make more planes equal than the given numbers do, and
+    more than half of each volume.
     """
     planes_1 = {pair.number: (pair.plane_1.layout, pair.plane_1.sha256) for pair in pairs if pair.plane_1}
     planes_2 = {pair.number: (pair.plane_2.layout, pair.plane_2.sha256) for pair in pairs if pair.plane_2}

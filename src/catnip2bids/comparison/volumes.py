@@ -107,7 +107,7 @@ class VolumeComparison(ShortRepr):
 
     @property
     def numbers(self) -> Renumbering:
-        """The slice numbers of 2 for those of 1."""
+        """The slice number of 2 that corresponds to each slice number of 1."""
         renumbered = self.evidence.renumbered
         return renumbered.numbers if renumbered and renumbered.is_complete else Renumbering(0, 0)
 

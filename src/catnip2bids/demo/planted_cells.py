@@ -28,7 +28,7 @@ _WIDTH: Final = 3  # voxels across a long cell
 
 
 def _ball(squared_radius: int) -> Voxels:
-    """Return the steps (z, y, x) from a voxel to all that are that near, the nearest first."""
+    """Return the steps (z, y, x) from a voxel to all voxels within a squared radius, the nearest first."""
     reach = int(squared_radius**0.5)
     steps = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     distances = np.square(steps).sum(axis=1)
@@ -62,7 +62,7 @@ class _Brain:
         return np.where(self.mask[at] > 0, labels, np.where(labels > 0, _OUTSIDE, 0))
 
     def is_inside(self, voxels: Voxels) -> npt.NDArray[np.bool_]:
-        """Tell of voxels (n, 3) whether the image has them."""
+        """Tell which voxels (n, 3) are inside the image."""
         inside: npt.NDArray[np.bool_] = np.all((voxels >= 0) & (voxels < self.labels.shape), axis=1)
         return inside
 
@@ -128,7 +128,7 @@ def _is_free(voxels: Voxels, taken: list[tuple[Voxels, Voxels]]) -> bool:
 
 
 def _blend(brain: _Brain, shares: tuple[int, ...], outside: int = 0) -> Iterator[Voxels]:
-    """Propose round cells with so many voxels in each of some regions, and outside of the mask."""
+    """Propose round cells that have `shares` voxels in different regions, and `outside` voxels outside of the mask."""
     for place in brain.places_with(len(shares), outside=outside > 0):
         voxels = place + _NEAR
         voxels = voxels[brain.is_inside(voxels)]

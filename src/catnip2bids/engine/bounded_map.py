@@ -21,11 +21,11 @@ from catnip2bids.formatting import format_bytes_up
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _MOST_WAITING = 16
-"""Results a thread that may wait, so that threads go on while some are joined."""
+"""Results per thread that may wait, so that threads go on while earlier ones are joined."""
 
 
 class BoundedMap:
-    """A pool of threads, or of processes where there is much to do, whose number follows from the memory for an item.
+    """A pool of threads, or of processes if there is much to do; its size follows from the memory for an item.
 
     `n_threads` items are processed at the same time, in `free_bytes` of memory. `held_bytes` are in use all the time,
     for files that can only be unpacked completely; threads share them. `n_bytes` are the pixels of all items, and
@@ -75,8 +75,8 @@ class BoundedMap:
     def map(self, work: Callable[[Item], Result], items: Iterable[Item], *, result_bytes: int = 0) -> Iterator[Result]:
         """Call a function for all items, some of them ahead, and yield the results in order.
 
-        Of results of `result_bytes` each, as many wait on this machine as fit beside the items, up to `_MOST_WAITING` a
-        thread; results of a cluster wait as usual.
+        On this machine, as many results of `result_bytes` may wait as fit into memory beside the items, at most
+        `_MOST_WAITING` per thread. `result_bytes` does not matter on a cluster.
         """
         n_ahead = 2 * self.n_threads + 1
         if result_bytes and self._own is not None:

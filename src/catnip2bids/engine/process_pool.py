@@ -35,13 +35,13 @@ _PRELOADED: tuple[str, ...] = (
 )
 """What the fork server imports, once for all workers."""
 _SMALL_BYTES = 2**28
-"""Threads have read so many bytes of pixels before worker processes would have started."""
+"""Threads can read this many bytes of pixels before worker processes have started."""
 WORKER_BYTES = 96 * 2**20
 """Memory of a worker process before the first pixel is read."""
 _STARTING = Lock()
 """Held while a worker process starts: the main module is hidden then."""
 _REPORT = struct.Struct("qq")
-"""Index of a callback, number of voxels. So few bytes are written to a pipe at once, and no lock can stay behind."""
+"""Index of a callback, number of voxels. So few bytes are written atomically, without a lock that may stay behind."""
 
 
 def is_worth_processes(n_bytes: int) -> bool:

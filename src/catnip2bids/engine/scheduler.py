@@ -252,7 +252,7 @@ def _divide(
 ) -> tuple[int, Resources, str]:
     """Return how many units run at the same time, the threads and memory of each, and a summary for people.
 
-    On this machine, the number of processes is the one that should be fastest, of those that the memory lets run at
+    On this machine, the number of processes is the one that should be fastest among those with enough memory for
     full speed.
     """
     if resources.executor is not None:

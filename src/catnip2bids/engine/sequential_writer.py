@@ -192,7 +192,7 @@ def _write(descriptor: int, pieces: Sequence[bytes | FileRange]) -> int:
 
 
 def _read_marker(marker: Path | None, image: OmeTiffImage) -> _Written:
-    """Return how far an interrupted attempt came."""
+    """Return how much of the file an interrupted attempt wrote."""
     nothing, file = _Written(PixelStatistics(image.kind)), image.file
     if marker is None or not marker.is_file() or not file.is_file():
         return nothing

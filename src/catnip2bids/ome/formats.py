@@ -28,7 +28,7 @@ class OmeZarr:
     version: OmeZarrVersion = OmeZarrVersion.V05
     ending: ClassVar[str] = ".ome.zarr"
     is_folder: ClassVar[bool] = True
-    pixel_format: ClassVar[int] = 2  # raised when pixels are written differently, to rewrite existing images
+    pixel_format: ClassVar[int] = 2  # increased when pixels are written differently, to rewrite existing images
 
     @property
     def decisive(self) -> list[Any]:

@@ -129,7 +129,7 @@ class Sharding:
 
 
 def plan_sharding(levels: tuple[Level, ...], itemsize: int) -> Sharding:
-    """Choose chunks, shards and units for all levels of an image of `itemsize` bytes a voxel."""
+    """Choose chunks, shards and units for all levels of an image of `itemsize` bytes per voxel."""
     most_files = max(math.prod(levels[0].shape) * itemsize, 12 * 2**30) // BYTES_PER_FILE
     for enlarged in (1, 2, 4, 8):
         sharding = _sharding(levels, itemsize, enlarged)
@@ -188,7 +188,7 @@ def _sharding(levels: tuple[Level, ...], itemsize: int, enlarged: int) -> Shardi
 
 
 def _block_rows(n_chunks: int, usual: float) -> int:
-    """Divide rows of chunks evenly into blocks of about the usual number of them; returns those of a block."""
+    """Return the rows of chunks per block: about the usual number, such that blocks are of about equal size."""
     n_blocks = math.ceil(n_chunks / max(round(usual), 1))
     return math.ceil(n_chunks / n_blocks)
 

@@ -274,7 +274,7 @@ class UnitWriter:
             self._put_shard(level, first, shard)
 
     def _empty(self, shape: Zyx, dtype: np.dtype[Any]) -> Array:
-        """Return an array, a written one if possible: for the system, new memory costs more time than downsampling."""
+        """Return an array, if possible that of a written shard: allocating memory takes longer than downsampling."""
         for index, (shard, writing) in enumerate(self._reusable):
             if shard.shape == shape and writing.done():
                 del self._reusable[index]

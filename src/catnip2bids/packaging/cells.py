@@ -238,7 +238,7 @@ class _RowFiles:
         self.counted.write(rows[rows["fate"] == _COUNTED].tobytes())
 
     def add_uncounted(self, rows: _Rows) -> None:
-        """Add the components that do not count; CATNIP has counted parts of large ones of a region."""
+        """Add the components that do not count, except large ones in a region: CATNIP has counted parts of them."""
         is_divided = (rows["fate"] == _TOO_LARGE) & (rows["region"] > 0)
         self.uncounted.write(rows[(rows["fate"] != _COUNTED) & ~is_divided].tobytes())
 

@@ -50,7 +50,7 @@ _DOCUMENTS = (
 _TEXTS = ("README.md", "derivatives/*/README.md", ".bidsignore", f"{DERIVATIVE}/.bidsignore")
 
 _PARTS_OF_ENTRY, _REGIONS = 40, 600
-"""Sizes in provenance: the fields of a decision or an image, and the labels of an image of an atlas."""
+"""Estimates for provenance: the fields of a decision or an image, and the labels of an atlas image."""
 
 
 class _Strict(BaseModel):

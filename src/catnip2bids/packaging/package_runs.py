@@ -267,7 +267,7 @@ def _remove_outdated_links(preflight: Preflight, log: PackageLog) -> None:
 
 
 def _save(provenance: Provenance, known: Provenance, checksums: Mapping[str, str], log: PackageLog) -> None:
-    """Save provenance and checksums; without the command if it changed nothing, so that what was proven stays so."""
+    """Save provenance and checksums; omit a command that changed nothing, so that saved check results stay valid."""
     changed = [*log.made, *map(hashes_path, log.made), *log.copied, *log.removed]
     if not changed and _facts(provenance) == _facts(known):
         known.save(log.dataset)
@@ -307,7 +307,7 @@ def _command(preflight: Preflight) -> str:
 
 
 def _write_plan(preflight: Preflight) -> None:
-    """Merge the plan into the one of the dataset; only runs with other voxels than its last ones have a size."""
+    """Merge the plan into that of the dataset; runs get a voxel size only if it differs from the dataset's."""
     path = safe_path(preflight.dataset, PLAN)
     earlier = read_plan(path) if path.is_file() else preflight.plan
     about = earlier.dataset.model_copy(update={key: value for key, value in preflight.plan.dataset if value})

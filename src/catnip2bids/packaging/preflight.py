@@ -191,7 +191,7 @@ def _refuse_folder(dataset: Path, sources: Sequence[Path]) -> None:
 
 
 def _refuse_other_naming(settings: Settings, dataset: Path, provenance: Provenance) -> None:
-    """Refuse another naming than the one that the dataset was begun with."""
+    """Refuse a naming other than the one that the dataset began with."""
     earlier = provenance.settings.get("naming", settings.naming)
     if earlier != settings.naming:
         raise UsageError(f"{dataset}: was begun with --naming {earlier}; give the same, or another dataset with -o")
@@ -316,7 +316,7 @@ def _run_warnings(checked: Sequence[tuple[Run, CheckedPlan]]) -> list[str]:
 def _changed_voxel_sizes(
     runs: Sequence[RunTasks], provenance: Provenance, given: Plan | None, settings: Settings
 ) -> list[str]:
-    """Warn of other voxel sizes in the plan than in the settings, and of runs that were packaged with other ones."""
+    """Warn if voxel sizes in the plan differ from the settings, or from those that runs were packaged with before."""
     warnings = []
     if given is not None and settings.voxel_size_um is not None:
         in_plan = [given.dataset.voxel_size_um, *(run.voxel_size_um for run in given.runs)]
@@ -337,9 +337,9 @@ def _changed_voxel_sizes(
 
 
 def _atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings: Settings) -> list[str]:
-    """Warn of parents in a given atlas table that cannot be used, and of one that has other regions than the counts.
+    """Warn of unusable parents in a given atlas table, and of regions that differ from those of the counts.
 
-    CATNIP made the tables of counts itself.
+    Tables of counts need no check: CATNIP made them itself.
     """
     if atlas is None:
         return []

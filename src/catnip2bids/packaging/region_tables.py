@@ -42,8 +42,8 @@ def write_atlas_tables(
 ) -> dict[str, list[Region]]:
     """Write the atlas tables of a dataset and record in provenance which run uses which; return their regions by name.
 
-    `tables` has those of the runs that are packaged now, by the keys of the runs. Whenever this is killed, provenance
-    on the disk names for each run a table of its atlas: it is saved when new tables are there, before old ones go.
+    `tables` holds the tables of the runs that are packaged now, by run key. Even if this is killed, provenance on disk
+    names a table of its atlas for each run: it is saved after new tables are written, before old ones are removed.
     """
     groups: list[tuple[AtlasTable, list[str]]] = []
     for key, run in sorted(provenance.runs.items()):

@@ -1,7 +1,7 @@
 """Remove an animal from a dataset, so that the remaining dataset is valid and verifies.
 
-Invariant: files are removed before their records in provenance, so that a removal that was killed can be repeated. One
-that was killed later is the last command of the history; repeated, it does what comes after.
+Invariant: files are removed before their records in provenance, so that a removal that was killed can be repeated. A
+removal that was killed after that is the last command in the history, and repeating it does the remaining steps.
 """
 
 from __future__ import annotations

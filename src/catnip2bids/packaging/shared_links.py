@@ -1,4 +1,4 @@
-"""Keep the links of `share` true: what a run had in them goes when the run changes or is removed.
+"""Keep the links of `share` correct: remove those of a run that changes or is removed.
 
 Invariant: a link that is listed opens files that were made from the current images and tables of its run.
 """

@@ -218,7 +218,7 @@ class _TaskMaker:
         return replace(self._image(entry, component, target, volume, description), raw=True)
 
     def recovered_mask(self, result: RedundancyCheck, mask: RecoveredMask) -> ImageTask:
-        """Return the task for a mask that no entry holds, and without which an entry could not be made again."""
+        """Return the task for a mask that no entry holds, but that is needed to restore an excluded entry."""
         target, other = self._derivative(result.entry, HEMISPHERE_MASK), result.other
         description = (
             f"{HEMISPHERE_MASK.described(None)}; recovered from CATNIP's {other.path} and {result.entry.path}, which "

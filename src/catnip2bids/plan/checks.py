@@ -21,7 +21,7 @@ from catnip2bids.scanning import Entry, Run, Scan, with_slice_numbers
 from catnip2bids.volume import NiftiVolume, format_voxel_size, stated_voxel_size
 
 _MOST_OFF = 0.2
-"""Relative to the voxel size of the atlas: downsampling factors are whole numbers, so few meet it exactly."""
+"""Largest relative deviation from the atlas's voxel size, which whole downsampling factors rarely meet exactly."""
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def write_plan(plan: Plan, path: Path | str, found: Scan | None = None, *, overw
 
 
 def refuse_plan_file(path: Path, sources: Sequence[Path | str], *, overwrite: bool = False) -> None:
-    """Refuse a file that is in a source, cannot be written, or holds something else than what `write_plan` wrote."""
+    """Refuse a file that is in a source, cannot be written, or is not a plan as `write_plan` wrote it."""
     for source in map(Path, sources):
         if is_within(path, source):
             raise PlanError(f"{path}: is inside the source {source}, which is only read; give another place with -o")

@@ -78,7 +78,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A measure by group. Arrays are (groups, rows); a mean without values is nan, and a deviation of only one."""
+    """A measure by group. Arrays are (groups, rows); a mean of no values and a deviation of fewer than two are nan."""
 
     groups: tuple[str, ...]
     n: npt.NDArray[np.int64]
@@ -99,7 +99,7 @@ class Comparison:
 
     @property
     def known_means(self) -> Any:
-        """The means that can be compared, as a masked array: not those of the animals whose group is unknown."""
+        """The means that can be compared, as a masked array; means of animals of unknown group are masked."""
         is_unknown = np.array([[group == UNKNOWN] for group in self.groups])
         return np.ma.masked_where(np.isnan(self.means) | is_unknown, self.means)
 
@@ -130,7 +130,7 @@ class Cohort:
     left_out: tuple[tuple[str, ...], ...]  # of each series: names of the regions that are in no sum
 
     def points(self, column: str) -> Points:
-        """Return what is compared if a column groups it: only hemispheres need samples."""
+        """Return the points that a column groups: samples for hemispheres, otherwise animals."""
         return self.samples if column == HEMISPHERE else self.animals
 
     def compare(self, series: int, column: str, measure: str) -> Comparison:
@@ -311,7 +311,7 @@ def _numbers_of(sample: Sample, series: Series, left_out: Collection[str]) -> di
 
 
 def _row(key: RegionKey, samples: Sequence[Sample]) -> RegionRow:
-    """Describe a row as the first sample whose atlas has it."""
+    """Describe a row with the atlas of the first sample that has its region."""
     sample = next(sample for sample in samples if sample.region(key.label).name == key.name)
     region, parent = sample.region(key.label), sample.hierarchy.parents.get(key.label)
     part_of = "" if parent is None else sample.region(parent).short_name
@@ -324,7 +324,7 @@ def _animal(sample: Sample) -> dict[str, str]:
 
 
 def _pooled(samples: Points, subjects: Sequence[str]) -> Points:
-    """Add up the samples of each animal that are known; what is known of none stays unknown."""
+    """Add up the known samples of each animal; a value that no sample has stays unknown."""
     names = list(dict.fromkeys(subjects))
     members = [[n for n, subject in enumerate(subjects) if subject == name] for name in names]
     cells, volumes = (

@@ -69,7 +69,7 @@ def draw_brain(dataset: Path, sample: Sample, n_bytes: int) -> Drawn | None:
 
 
 def _planes(brain: Brain, n_bytes: int) -> list[View]:
-    """Draw as many planes as a share of `n_bytes` has room for, and in detail as many as the rest has, at least one."""
+    """Draw the planes that fit into a share of `n_bytes`, and in detail as many as fit into the rest, at least one."""
     [example] = brain.planes(1)
     n_planes = round(_SHARE_OF_PLANES * n_bytes) // max(example.n_bytes, 1)
     planes = brain.planes(min(max(n_planes, _FEWEST_PLANES), _MOST_PLANES))

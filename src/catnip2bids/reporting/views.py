@@ -252,7 +252,7 @@ def read_brain(dataset: Path, sample: Sample) -> Brain | None:
 
 
 def _cell_layers(dataset: Path, sample: Sample, segmentations: Sequence[SampleImage]) -> list[CellLayer]:
-    """Return the cells that can be drawn: all of tables, and of as many segmentations as maps have room for."""
+    """Return the cells to draw: from all tables, and from as many segmentations as fit into a map."""
     counts = {found.threshold: found for found in sample.counts if found.cell_tables}
     layers = [CellLayer(threshold, found) for threshold, found in counts.items()]
     others = [found for found in segmentations if found.threshold not in counts][:MOST_SEGMENTATIONS]

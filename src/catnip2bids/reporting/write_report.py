@@ -137,7 +137,7 @@ def report(
 
 
 def current_report(dataset: Path) -> Path | None:
-    """Return the first page of the report if it shows all of the dataset as it is; None if it has to be drawn."""
+    """Return the first page of the report if it is up to date; None if the report has to be drawn."""
     path = dataset / REPORT / "index.html"
     if not path.is_file():
         return None

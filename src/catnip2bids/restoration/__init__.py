@@ -1,4 +1,4 @@
-"""The way back: CATNIP's files, pixel for pixel and under their names, from the dataset alone."""
+"""Restore CATNIP's files, pixel for pixel and under their names, from the dataset alone."""
 
 from catnip2bids.restoration.restore_runs import Restoration, restore
 

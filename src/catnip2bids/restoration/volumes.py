@@ -103,7 +103,7 @@ def write_file(
 
 
 def _threads(source: RestoredVolume, resources: Resources, about: str) -> BoundedMap:
-    """Return the threads that read planes within the memory that is left besides what is held until the end."""
+    """Return threads to read planes, as many as fit into the memory that is not held until the end."""
     volume = source.image.volume
     held = sum(image.volume.read_cost.shared_bytes for image in (source.image, source.mask) if image is not None)
     return BoundedMap(resources, plane_bytes(volume.shape, volume.dtype), held, about=about)

@@ -112,7 +112,7 @@ def source_list(sources: Sequence[Path | str] | Path | str) -> list[Path]:
 
 
 def _find_runs(source: Path) -> Iterator[Path]:
-    """Walk down until a folder is a run; leftovers such as recycle bins and snapshots hold runs of elsewhere."""
+    """Walk down to each folder that is a run; skip recycle bins and snapshots, which hold runs from elsewhere."""
     for folder, folders, _ in walk(source):
         if looks_like_run(frozenset(folders)):
             folders.clear()

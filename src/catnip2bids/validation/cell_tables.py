@@ -1,4 +1,4 @@
-"""Tables of cells: each cell lies in the image, and regions are proven that have as many cells as CATNIP counted.
+"""Check tables of cells: each cell lies in the image, and a region is proven if it has as many cells as CATNIP counted.
 
 Invariant: a table is read row by row, and memory does not grow with it. Whatever it holds, reading ends: lines have a
 largest length, and a file may not unpack to much more than its own size.
@@ -88,7 +88,7 @@ class _Cells:
 
 
 def _wrong_numbers(numbers: Sequence[float], geometry: Geometry) -> str | None:
-    """Say what of a cell does not fit the image; None if all does. Numbers are those of the columns `_PLACE`."""
+    """Describe what does not fit the image; None if all of the cell fits. Numbers are those of the columns `_PLACE`."""
     sizes_um = geometry.voxel_size_xyz_um[::-1]
     if any(at > n_voxels - 1 for at, n_voxels in zip(numbers, geometry.shape, strict=False)):
         return "a cell outside of the image"

@@ -67,7 +67,7 @@ def check_dandi(dataset: Path) -> list[Finding]:
 
 
 def without_known(findings: list[Finding], known: list[Finding]) -> list[Finding]:
-    """Leave out findings of the BIDS validator, which dandi runs too, that it has itself for the same file."""
+    """Leave out findings that the BIDS validator, which dandi also runs, has already made for the same file."""
     seen = {(finding.code, finding.file) for finding in known}
     return [finding for finding in findings if (finding.code.removeprefix("BIDS."), finding.file) not in seen]
 

@@ -1,7 +1,7 @@
 """Each OME-Zarr image: valid metadata, arrays that open in two independent readers, levels that fit each other.
 
-Invariant: no array is read as a whole. What is read are the chunks in the corners of each level and one
-chunk of each shard, the last, so that a file that was cut off shows (the index of a shard is at its end).
+Invariant: no array is read as a whole. Only the chunks in the corners of each level are read, and the
+last chunk of each shard, to detect a file that was cut off (the index of a shard is at its end).
 A missing chunk is legal in Zarr and stands for the fill value; `verify` finds those.
 """
 

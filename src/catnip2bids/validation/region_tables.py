@@ -68,7 +68,7 @@ def _run_of(name: str) -> Mapping[str, str]:
 
 
 def _wrong_rows(lines: Iterator[Sequence[str]], voxel_mm3: float | None) -> Iterator[str]:
-    """Say of each wrong row what is wrong; rows of a table without volumes are right."""
+    """Describe what is wrong with each wrong row; a table without volumes has none."""
     header = next(lines)
     if not set(_COUNTED) <= set(header):
         return
@@ -112,7 +112,7 @@ def check_regions(tree: Tree) -> Iterator[Finding]:
 
 
 def _not_a_tree(rows: Sequence[Row]) -> Iterator[str]:
-    """Say which rows do not form a tree; each is one deeper than its parent, so there are no circles."""
+    """Describe the rows that break the tree; each must be one level deeper than its parent, which rules out circles."""
     depths = {row["index"]: row["depth"] for row in rows}
     if len(depths) < len(rows):
         yield "has more than one row for an index"

@@ -173,7 +173,7 @@ def _applies(sidecar: PurePosixPath, image: Image) -> bool:
 
 
 def _content(file: Path) -> dict[str, Any]:
-    """Read a sidecar, empty if it cannot be read: `check_readable` says so."""
+    """Read a sidecar; return an empty one if it cannot be read, which `check_readable` reports."""
     try:
         return read_object(file)
     except _UNREADABLE:

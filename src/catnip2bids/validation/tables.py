@@ -155,7 +155,7 @@ def tables_named(tree: Tree, ending: str) -> Iterator[PurePosixPath]:
 
 
 def rows_of(file: Path) -> list[Row]:
-    """Return the rows, none if the table cannot be read: `check_readable` says so."""
+    """Return the rows of a table; none if it cannot be read, which `check_readable` reports."""
     try:
         return read_table(file)
     except TableError:
@@ -163,7 +163,7 @@ def rows_of(file: Path) -> list[Row]:
 
 
 def _compare_rows(tree: Tree, file: PurePosixPath, key: _Key, needed: set[_Key]) -> Iterator[Finding]:
-    """Find what a table lacks or has twice; the finding's code begins with the table's name."""
+    """Find missing and repeated rows of a table; the code of a finding begins with the table's name."""
     kind = file.stem.upper()
     if not (tree.root / file).is_file():
         yield our_error(f"{kind}_MISSING", file, f"does not exist; it must list {', '.join(key)}")

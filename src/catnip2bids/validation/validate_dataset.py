@@ -47,7 +47,7 @@ def validate(dataset: Path | str, progress: Progress | None = None) -> Validatio
     Raises
     ------
     DatasetError
-        If the folder is not a BIDS dataset, cannot be listed, or is packaged meanwhile; or the BIDS validator is not
+        If the folder is not a BIDS dataset, cannot be listed, or is being packaged; or if the BIDS validator is not
         installed.
 
     Examples

@@ -35,7 +35,7 @@ from catnip2bids.verification.result import FileProblem, ProblemKind
 
 _READ_BYTES = 2**20
 _LARGE_BYTES, _SPARSE = 2**30, 1024
-"""A larger file that takes up a smaller part than this of the disk was made to keep hashing busy."""
+"""A file larger than this that occupies less than 1/1024 of its size on disk was made to keep hashing busy."""
 _OF_DATASET = (
     ".bidsignore",
     "CHANGES",

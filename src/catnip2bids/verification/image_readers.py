@@ -181,7 +181,7 @@ class ZarrReader:
         self.piece_bytes = max(block_voxels) * self.dtype.itemsize * _ZARR_COPIES
 
     def pieces(self) -> Iterator[Piece]:
-        """Yield planes that are stored together, level after level; the last one is compared, and has no next one."""
+        """Yield planes that are stored together, level by level; the last level is checked with the one before it."""
         for level in range(max(len(self._arrays) - 1, 1)):
             depth, _ = self._block(level)
             n_planes = self._arrays[level].shape[0]
@@ -238,7 +238,7 @@ class ZarrReader:
         return tuple(range(piece.start // step, math.ceil(piece.stop / step)))
 
     def _block(self, level: int) -> tuple[int, int]:
-        """Planes and rows that are read at a time: whole shards, or chunks where these do not fit into memory."""
+        """Return the planes and rows to read at a time: whole shards, or chunks if shards do not fit into memory."""
         grid = self._grids[level]
         step = self._steps[level] if level < len(self._steps) else (1, 1, 1)
         for depth, height, _ in (grid.file_shape, grid.chunk_shape):

@@ -107,7 +107,7 @@ class CountsVerdict:
     n_regions
         Regions of which CATNIP counted the cells.
     differences
-        The regions of which another number was found.
+        The regions in which a different number was found.
     problem
         Why the cells could not be counted; None if they were.
     """
@@ -167,7 +167,7 @@ class Verification(ShortRepr):
     file_problems
         Which of them have changed.
     notes
-        What to know: files that came later, what could not be compared.
+        Files that were added later, and what could not be compared.
     sources_read
         Whether the originals were read again, too.
     counts

@@ -1,4 +1,4 @@
-"""The originals, read once more: are they still what the dataset says it was made from.
+"""Read the originals again, and check that they are still what the dataset was made from.
 
 Invariant: an original that is not there, cannot be read, or has other pixels is a problem of the image or the copy that
 was made from it.

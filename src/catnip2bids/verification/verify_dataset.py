@@ -70,16 +70,16 @@ def verify(
     memory_bytes
         The most memory that the whole process may hold; by default a quarter of the machine's, at most 8 GiB.
     cluster
-        Where pixels are read, if not by this process.
+        The cluster that reads the pixels; by default this process does.
 
     Raises
     ------
     DatasetError
-        If the folder is not a dataset of ours, its provenance cannot be read, or it is packaged meanwhile.
+        If the folder is not a dataset of ours, its provenance cannot be read, or it is being packaged.
     SourceError
         If no run is found in the sources.
     UsageError
-        If the memory is not enough for any image; one that needs more than others is a problem of its verdict.
+        If the memory is too small for every image; if only for some, their verdicts say so.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def verify(
             return Verification(dataset, (), 0, tuple(FileProblem(*one, ProblemKind.NOT_READ) for one in named))
         provenance = provenance_of(dataset)
         given = source_list(sources) if sources else []
-        if cluster is not None:  # workers stand in other folders
+        if cluster is not None:  # workers run in other folders
             dataset, given = dataset.absolute(), [source.absolute() for source in given]
         with resources_for(cluster, jobs, memory_bytes, progress.note, reading=[dataset, *given]) as resources:
             found = _verified(dataset, given, provenance, resources, progress, deep=deep)
@@ -139,7 +139,7 @@ def _verified(
             file_problems.append(FileProblem(unlisted, what))
         else:
             notes.append(f"{unlisted}: came after the dataset was packaged")
-    notes += [] if unfinished else _without_raw_image(provenance)  # which may only not be made yet
+    notes += [] if unfinished else _without_raw_image(provenance)  # they may not be made yet
     leftovers = [*(originals.leftovers if originals else ()), *leftovers_below(dataset, into_images=True)]
     notes += [ignored(leftovers)] if leftovers else []
     return Verification(dataset, tuple(verdicts), n_files, tuple(file_problems), tuple(notes), originals is not None)

@@ -80,7 +80,7 @@ class Addresses:
 
 
 def state_of(scene: Scene, addresses: Addresses, voxel: Mapping[str, int] | None = None) -> State:
-    """Return the state of the client that shows a scene, at a voxel, by the names of axes, or else in the middle."""
+    """Return the client's state that shows a scene at a voxel, given by axis name, or by default at its middle."""
     voxel = voxel or {}
     # x comes first; each channel has its own layer
     axes = [axis for axis in scene.layers[0].image.axes if axis.type != "channel"]

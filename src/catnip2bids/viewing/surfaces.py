@@ -26,7 +26,7 @@ from catnip2bids.viewing.zarr_image import ZarrImage
 INFO: Final = "info"
 _MOST_VOXELS = 2**21
 _MOST_READ = 2**24
-"""Voxels of a level that is read although it has more; then only one in some voxels along each axis counts."""
+"""The smallest level is read if it has at most this many voxels; if more than `_MOST_VOXELS`, it is subsampled."""
 _MOST_BORDERS = 2**21
 """Pairs of neighbouring voxels with different labels. An atlas of 560 regions has 0.6 million of them."""
 _QUANTIZATION_BITS = 10

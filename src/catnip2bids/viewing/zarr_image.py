@@ -1,7 +1,7 @@
 """OME-Zarr images for the viewer, version 0.4 and 0.5, by any writer: served file by file, as they are.
 
-Invariant: only regular files are read and served that are, with all links followed, inside of the folder that was
-opened. The bytes that are read and decoded at a time are limited, whatever the metadata says.
+Invariant: only regular files that are inside the opened folder, with all links followed, are read and served. The
+bytes that are read and decoded at a time are limited, whatever the metadata says.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from catnip2bids.volume.zarr import ZarrArray, document_of, metadata, open_array
 _LONGEST_SAMPLE = 1024
 """Rows and columns for choosing a contrast, if the metadata states none."""
 _SAMPLE_BYTES = 64 * 2**20
-"""Of the chunks of a sample, unless a single chunk is larger."""
+"""Most bytes of the chunks of a sample, unless a single chunk is larger."""
 _MOST_CHUNKS = 1024
-"""Of a sample."""
+"""Most chunks of a sample."""
 _MOST_CHUNKS_OF_LEVEL = 2**14
-"""Of a level that is read completely."""
+"""Most chunks of a level that is read completely."""
 _SECONDS = {"nanosecond": 1e-9, "microsecond": 1e-6, "millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0}
 _UNITS = {name: (float(f"1e{power - 6}"), "m") for name, power in metadata.LENGTH_UNITS.items()}
 _UNITS |= {name: (factor, "s") for name, factor in _SECONDS.items()}
@@ -98,9 +98,9 @@ class ZarrImage:
         return plane if self.axes[in_plane[0]].name == "y" else plane.T
 
     def small_level(self, n_voxels: int, most_voxels: int) -> int | None:
-        """Return the number of the finest level of at most so many voxels, or else of the last one.
+        """Return the number of the finest level of at most `n_voxels`, or else of the last one.
 
-        None if the last one has more than the most voxels, or the image has other axes than x, y and z.
+        None if that level has more than `most_voxels` or too many chunks, or the axes are not x, y and z in meters.
         """
         if sorted(axis.name for axis in self.axes) != ["x", "y", "z"] or any(axis.unit != "m" for axis in self.axes):
             return None

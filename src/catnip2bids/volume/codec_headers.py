@@ -1,7 +1,7 @@
 """Read the image size stored in compressed strips and tiles (PNG, JPEG, JPEG 2000, LERC).
 
-Invariant: nothing is decoded. A size is returned only if the decoder cannot find another one, and if it takes no more
-memory than `WORK_BYTES`; so only gray images are read, and JPEG 2000 only as writers of TIFF store it.
+Invariant: nothing is decoded. A size is returned only if the decoder must find the same size and needs no more memory
+than `WORK_BYTES`. So only gray images are accepted, and JPEG 2000 only in the form that writers of TIFF use.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _png(head: bytes, _: int) -> int:
 
 
 def _jpeg2000(head: bytes, n_bytes: int) -> int:
-    """Read a codestream of one tile: one header holds for all of it, which must not cut it into small precincts."""
+    """Return the decoded size of a codestream; raise ValueError unless it is one tile without small precincts."""
     start, siz, _, _, right, bottom, left, top, *tile, n_components, bits, dx, dy = struct.unpack_from(
         ">HHHH8IHBBB", head
     )
@@ -91,14 +91,14 @@ READERS: dict[int, Callable[[bytes, int], int]] = {
 }
 """Compressions whose segments state their size."""
 WORK_BYTES: dict[int, int] = {COMPRESSION.JPEG2000: 8, COMPRESSION.JPEG: 2}
-"""Memory for decoding each pixel, besides the segment and its pixels, where there is any.
+"""Working memory of the decoder per pixel, besides the segment and its pixels.
 
 Measured with OpenJPEG; libjpeg keeps the coefficients of progressive images.
 """
 
 
 def decoded_bytes(compression: int, head: bytes, n_bytes: int) -> int | None:
-    """Return how many bytes a segment of `n_bytes` is decoded to, by its first bytes; None if they do not tell."""
+    """Return the decoded size of a segment of `n_bytes`, read from its first bytes; None if they do not state it."""
     try:
         return READERS[compression](head, n_bytes)
     except (ValueError, LookupError, struct.error):

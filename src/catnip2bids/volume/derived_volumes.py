@@ -114,7 +114,7 @@ class RecoveredMask:
 
     @property
     def read_cost(self) -> ReadCost:
-        """Memory for reading both volumes; without rows also for a plane of each."""
+        """Memory for reading both volumes; if rows cannot be read, also for a plane of each."""
         whole, masked = self.whole.read_cost, self.masked.read_cost
         by_rows = whole.by_rows and masked.by_rows
         planes = 0 if by_rows else 2 * math.prod(self.shape[1:]) * self.whole.dtype.itemsize

@@ -30,7 +30,7 @@ class OpenPlane(Protocol):
 
     @property
     def reads_rows(self) -> bool:
-        """Whether consecutive rows are decoded once; if not, each reading decodes the whole plane."""
+        """Whether reading consecutive rows decodes each of them once; if not, each read decodes the whole plane."""
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows `start` to `stop` (exclusive) into `out` of shape (stop - start, x)."""

@@ -24,7 +24,7 @@ _BAND_BYTES = 2**20
 
 
 def little_endian_bytes(pixels: npt.NDArray[Any]) -> memoryview:
-    """Return the bytes that are hashed, in C order; without a copy where the pixels lie as they are wanted."""
+    """Return the pixels as little-endian bytes in C order; copy them only if they are stored in another way."""
     little_endian = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
     return np.ascontiguousarray(little_endian).reshape(-1).view(np.uint8).data
 

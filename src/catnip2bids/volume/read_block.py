@@ -1,7 +1,7 @@
 """Read blocks out of any volume.
 
-Invariant: a block is what NumPy would cut out of the whole volume. Of a Zarr array only the chunks are read that the
-block touches, and of TIFF files only the rows, where they can be read alone.
+Invariant: a block is what NumPy would cut out of the whole volume. Only the Zarr chunks that the block
+touches are read, and only its rows of TIFF files, if rows can be read by themselves.
 """
 
 from __future__ import annotations

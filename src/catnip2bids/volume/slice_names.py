@@ -1,7 +1,7 @@
-"""Which number in the names of slice files is the slice number.
+"""Find the slice number in the names of slice files.
 
-Invariant: the order of planes is never guessed. All names are the same but for exactly one number, whatever the case of
-letters, or a pattern says which number counts.
+Invariant: the order of planes is never guessed. Names differ in exactly one number, ignoring case, or a pattern
+says which number counts.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _series_in(slices: list[Path]) -> list[_Series]:
 def _split(alike: list[Path]) -> list[_Series]:
     """Split files with the same text in their names into series in each of which one number varies.
 
-    The number that gives the fewest series is the slice number; where two of them do, nothing can tell.
+    The number that gives the fewest series is the slice number; a tie leaves it unknown.
     """
     numbers = {file: _DIGITS.split(file.name)[1::2] for file in alike}
     columns = [set(column) for column in zip(*numbers.values(), strict=True)]
@@ -195,7 +195,7 @@ def _split(alike: list[Path]) -> list[_Series]:
 
 
 def _split_by(numbers: Mapping[Path, list[str]], at: int) -> list[_Series]:
-    """Put files into one series whose numbers agree but for the one at a position."""
+    """Group files into series in which only the number at one position varies."""
     found: dict[tuple[str, ...], dict[Path, str]] = {}
     for file, digits in numbers.items():
         found.setdefault((*digits[:at], *digits[at + 1 :]), {})[file] = digits[at]
@@ -204,7 +204,7 @@ def _split_by(numbers: Mapping[Path, list[str]], at: int) -> list[_Series]:
 
 
 def _pattern(file: Path, at: int | None, others: set[int]) -> str:
-    """Write a name with ``#`` for one of its numbers and ``*`` for others; what would be a wildcard becomes ``?``."""
+    """Return a name with ``#`` for one number and ``*`` for others; its own wildcard characters become ``?``."""
     parts = _DIGITS.split(re.sub(r"[#*]", "?", _composed(file.name)))
     for position in range(len(parts) // 2):
         if position == at:
@@ -222,7 +222,7 @@ def _signed(pattern: str) -> str:
 
 
 def _explained(slices: list[Path], series: list[_Series]) -> str:
-    """Say why names do not tell the order of the slices, and how to tell it."""
+    """Return why the names leave the order of the slices open, and what to do."""
     folder, largest = slices[0].parent, sorted(series, key=len, reverse=True)
     patterns = [pattern for found in largest if len(found) > 1 or len(series) == 1 for pattern in found.choices]
     all_of_them = [_DECIMAL.sub("#.#", pattern) for pattern in patterns if _DECIMAL.search(pattern)]

@@ -32,7 +32,7 @@ _HEADER_READERS = 8  # headers are small and far apart: the file system's latenc
 
 @dataclass(frozen=True)
 class SliceSeries(TiffPlanes):
-    """A volume stored as one TIFF file a plane, in the order of its slice numbers."""
+    """A volume stored as one TIFF file per plane, in the order of its slice numbers."""
 
     slices: tuple[Path, ...]
 
@@ -99,7 +99,7 @@ def _duplicates(by_number: Mapping[int, list[Path]]) -> list[str]:
 
 
 def _other_order(by_number: Mapping[int, list[Path]]) -> list[str]:
-    """Say if the OME-XML in the first slice puts the files in another order than the numbers in their names."""
+    """Return a problem if the OME-XML of the first slice orders the files differently than their numbers."""
     files = {twins[0].name: twins[0] for twins in by_number.values()}
     first = next(iter(files.values()), None)
     try:
@@ -129,7 +129,7 @@ def _order_of_files(xml: str) -> list[str]:
 
 
 def _gaps(by_number: Mapping[int, list[Path]]) -> list[str]:
-    """Say which numbers are missing; a number may be anything, a date for instance, so gaps are never spelled out."""
+    """Return a problem that counts missing numbers and names only the first ones: gaps between dates are huge."""
     numbers, step = list(by_number), _step(by_number)
     gaps = [(before + step, after) for before, after in pairwise(numbers) if after - before != step]
     if not gaps:
@@ -145,7 +145,7 @@ def _gaps(by_number: Mapping[int, list[Path]]) -> list[str]:
 
 
 def _step(by_number: Mapping[int, list[Path]]) -> int:
-    """Return by how much slice numbers rise; two numbers do not tell a step from a gap, so it is 1."""
+    """Return the step between slice numbers; 1 for only two, whose distance may be a gap."""
     steps = [after - before for before, after in pairwise(by_number)]
     return math.gcd(*steps) if len(steps) > 1 else 1
 

@@ -1,8 +1,8 @@
 """Checks of a TIFF page by its tags, before anything of it is decoded.
 
 Invariant: tifffile and libtiff, on which nearly all other programs rely, read the gray levels or palette indices of a
-checked page alike. (A difference usually means that the file is damaged.) The page lacks none of its strips or
-tiles, and is decoded in the memory that its tags promise.
+checked page alike. (A difference usually means that the file is damaged.) Each strip or tile exists,
+and decoding the page takes no more memory than its tags promise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from catnip2bids.volume import codec_headers
 from catnip2bids.volume.tiff_file import saved_in_python
 
 LARGEST_DEFLATE_RATIO = 1040.0
-# How many bytes one compressed byte can stand for at the most; what claims more cannot be true.
+# The most bytes that one compressed byte can decode to; a page that claims more is damaged.
 # Deflate: zlib's technical details (1032:1); PackBits: 128 bytes from 2; LZW: codes of at least 9 bits for
 # strings of at most 4096 bytes.
 # Zstandard: blocks of 128 KiB from 4 bytes; LZMA: measured on zeros, with a margin. Fax codes: as Zstandard.
@@ -45,14 +45,14 @@ _OVERHEAD_BYTES = 2**20
 
 _GRAY = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
 _BILEVEL = {COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6}
-# TIFF 6.0 knows predictors of LZW only; libtiff's tif_lzw.c, tif_zip.c, tif_lzma.c and tif_zstd.c know them, and all
-# other compressions do not look at the tag.
+# TIFF 6.0 defines predictors for LZW only; libtiff also applies them in tif_zip.c, tif_lzma.c and tif_zstd.c, and
+# ignores the tag for all other compressions.
 _PREDICTED = {COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.LZMA, COMPRESSION.ZSTD}
 _PLANAR_CONFIGURATION, _COLOR_MAP, _TILE_DEPTH = 284, 320, 32998
 _TAGS_OF_TILES = (322, 323, 324, 325)
 _WHOLE_BITS = (8, 16, 32, 64)
 _LARGEST_PACKED_BITS = 16
-"""More bits, but not 32 or 64, are in the order of bytes of the file for some programs, and never for others."""
+"""Programs disagree on the byte order of values with more bits than this, except 32 and 64."""
 
 
 def check_tags(page: tifffile.TiffPage, where: str) -> np.dtype[Any]:
@@ -102,7 +102,7 @@ def _refuse_colors(page: tifffile.TiffPage, where: str) -> None:
 
 
 def _reader_disagreement(page: tifffile.TiffPage, is_float: bool) -> str | None:
-    """Describe tags that have no meaning, or not the same one for every program; None if there are none."""
+    """Describe a tag that is meaningless, or that programs read differently; None if there is none."""
     bits = page.bitspersample
     if page.compression in _BILEVEL and bits != 1:
         return f"{bits} bits a pixel cannot be fax-compressed (compression {int(page.compression)})"

@@ -29,7 +29,7 @@ _MOST_NUMBERS = 2**22
 _BYTES_OR_TEXT = (1, 2, 7)
 """Types of tags (TIFF 6.0, section 2)."""
 _UIC2_TAG = 33629
-"""Of MetaMorph; it has as many values as there are planes."""
+"""A tag of MetaMorph with one value per plane."""
 _OS_ERROR = re.compile(r"raised OSError\(\d+")
 
 
@@ -91,7 +91,7 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 
 
 def _raise_what_the_system_said(error: BaseException, path: Path) -> None:
-    """Raise the error of the system that is behind one of tifffile's, if there is one: the file may not be damaged."""
+    """Raise the system error that caused one of tifffile's, if any: the file may be intact."""
     behind = error.__cause__ or error.__context__
     while behind is not None:
         if isinstance(behind, OSError) and behind.errno is not None:
@@ -124,7 +124,7 @@ def page_offsets(tiff: tifffile.TiffFile) -> tuple[int, ...]:
 def refuse_long_tags(path: Path) -> None:
     """Refuse a file whose first directory has values that are too long: tifffile reads them when it opens the file.
 
-    What is damaged in another way is left to those who open it.
+    Other damage is left to the code that opens the file.
     """
     with suppress(OSError, OverflowError), path.open("rb") as file:
         header = file.read(16)

@@ -30,7 +30,7 @@ from catnip2bids.volume.tiff_file import check_directory, open_tiff, page_offset
 from catnip2bids.volume.volume import ReadCost
 
 MOST_ROWS_PER_STRIP = 64
-"""Rows are read out of compressed strips of so many rows at the most; larger ones are like planes of a single strip."""
+"""Rows are read from compressed strips of up to this many rows; a page with larger ones counts as a single strip."""
 ROWS_AT_A_TIME = 256
 MOST_READ_BYTES = 256 * 2**20
 """Memory for reading a page in `validate` and `report`, which have no memory limit of their own."""
@@ -59,7 +59,7 @@ class PageLayout:
     segment_bytes: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
-        """Sizes as people give them: X x Y."""
+        """Return size and type, with X first: ``36 x 40 uint16``."""
         return f"{format_shape(self.shape)} {self.dtype}"
 
     @property
@@ -241,7 +241,7 @@ def _count_subifds(page: tifffile.TiffPage, where: str) -> int:
 def open_page(
     path: Path, index: int, expected: PageLayout, offset: int | None = None, n_bytes_behind: int = 0
 ) -> OpenPlane:
-    """Open a page for reading, as `open_lone_page` does; it must be just as it was when inspected."""
+    """Open a page for reading, as `open_lone_page` does; refuse it if its shape or type has changed."""
     layout, plane = open_lone_page(path, index, offset, n_bytes_behind)
     if layout != expected:
         plane.close()
@@ -279,7 +279,7 @@ def open_lone_page(
 
 
 def read_encoded(path: Path, index: int, expected: PageLayout, offset: int | None = None) -> EncodedPlane:
-    """Find the segments of a page, which must be just as it was, without reading or decoding them."""
+    """Find the segments of a page without reading them; refuse a page whose shape, type or encoding has changed."""
     with open_tiff(path) as tiff:
         page, layout = check_page(tiff, index, offset)
         if layout != expected or layout.encoding != expected.encoding:

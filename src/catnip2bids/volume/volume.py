@@ -106,9 +106,9 @@ class SingleFile:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A stored volume, and whether it is complete, by the headers of its files.
+    """The volume that the headers of some files describe, and whether it is complete.
 
-    If there is a volume and no problem, every plane is there once, and all have one shape and type.
+    If there is a volume and no problem, each plane exists exactly once, and all have the same shape and type.
     """
 
     volume: Volume | None  # None if it cannot be read as a volume

@@ -128,7 +128,7 @@ def open_volume(path: Path | str, *, slice_number: str | None = None) -> VolumeA
     path
         The volume.
     slice_number
-        What tells the slice number in the names of slices, as in `convert`.
+        Pattern for the slice number in the names of slices, as in `convert`.
 
     Raises
     ------

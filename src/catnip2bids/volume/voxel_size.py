@@ -31,9 +31,9 @@ Sizes = tuple[float | None, float | None, float | None]
 _AXES = "XYZ"
 _NOTHING: Sizes = (None, None, None)
 _MOST_OFF = 0.01
-"""Sizes that differ by less mean the same: they are rounded in many ways."""
+"""Largest relative difference between sizes that count as equal: programs round them differently."""
 _PLAUSIBLE_UM = (1e-3, 1e3)
-"""CATNIP's NIfTI files state voxels of 25 mm and mean micrometers; nothing of a microscope has voxels of 1 mm."""
+"""CATNIP's NIfTI files state 25 mm and mean 25 um; no microscope image has voxels of 1 mm."""
 _HEADER_READERS = 8
 _X_RESOLUTION, _Y_RESOLUTION = 282, 283
 _FLOAT32_ERROR = 2.0**-23
@@ -62,7 +62,7 @@ class StatedVoxelSize:
         return None if self.doubt or x is None or y is None or z is None else (x, y, z)
 
     def contradicts(self, voxel_size_um: tuple[float, float, float]) -> bool:
-        """Tell whether it differs from a voxel size X Y Z by more than 1 % along an axis, or cannot be understood."""
+        """Tell whether this size differs from another (X Y Z) by more than 1 % along an axis, or is not understood."""
         if self.sizes_um == _NOTHING:
             return True
         pairs = zip(self.sizes_um, voxel_size_um, strict=True)
@@ -189,7 +189,7 @@ def _of_imagej(tiff: tifffile.TiffFile) -> StatedVoxelSize | None:
 
 
 def _of_slices(slices: Sequence[Path]) -> StatedVoxelSize | None:
-    """Read what all slices state; few headers tell that none states anything, as is usual."""
+    """Read the size that all slices state; if three of them state none, as is usual, the others are not read."""
     some = {slices[0], slices[len(slices) // 2], slices[-1]}
     if not any(map(_of_tiff, some)):
         return None

@@ -44,9 +44,9 @@ class ZarrArray:
         return self._array.fill_value
 
     def read(self, part: Sequence[slice | int | list[int]] = ()) -> npt.NDArray[Any]:
-        """Read a part of it, or all, and decode each chunk once.
+        """Read all or a part of the array, and decode each chunk once.
 
-        A number instead of a slice takes an axis away; a list of numbers chooses elements.
+        A number instead of a slice removes its axis; a list of numbers selects elements.
 
         Raises whatever tensorstore raises on damaged chunks, and ValueError if chunks are too many, or take more memory
         than they should.

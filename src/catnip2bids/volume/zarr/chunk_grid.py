@@ -1,8 +1,7 @@
 """How an array of zarr v2 or v3 is cut into files and chunks, by its metadata.
 
-Invariant: a grid that was read is one that can be worked through: numbers of chunks, the index of a shard and the rank
-are limited. The memory that chunks take is known before anything is decoded: a chunk that would be decoded to more is
-refused.
+Invariant: a grid that was read can be processed: the number of chunks, the index of a shard and the rank are limited.
+The memory that chunks take is known before anything is decoded: a chunk that would be decoded to more is refused.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ MOST_CHUNK_BYTES = 32 * 2**20
 """The largest chunk that `validate` and `report` decode, which know no limit of memory."""
 _MOST_AXES = 5
 _MOST_VOXELS = 2**18
-"""Along an axis."""
+"""Most voxels along an axis."""
 _MOST_CHUNKS = 2**20
-"""Of a slab: enough for planes of 65,536 x 65,536 pixels in chunks of 64 x 64."""
+"""Most chunks of a slab: enough for planes of 65,536 x 65,536 pixels in chunks of 64 x 64."""
 _LARGEST_ITEMSIZE = 16
 _MOST_INDEX_BYTES = 16 * 2**20
 _OVERHEAD_BYTES = 2**16
@@ -41,7 +40,7 @@ _INDEX_ENTRY_BYTES = 16
 _NOT_STORED = 2**64 - 1
 """Offset and size of a chunk that is not in a shard (zarr v3, sharding codec, "Binary shard format")."""
 _BLOSC_HEADER = struct.Struct("<4xI8x")
-"""Of a Blosc frame: how many bytes it decodes to (c-blosc, README_CHUNK_FORMAT)."""
+"""The part of a Blosc frame's header that states its decoded size (c-blosc, README_CHUNK_FORMAT)."""
 
 Place = tuple[int, ...]
 Region = Sequence[slice]
@@ -83,7 +82,7 @@ class ChunkGrid:
 
     @property
     def n_chunks(self) -> int:
-        """Chunks that have a part in the array."""
+        """Number of chunks of the array."""
         return math.prod(self.chunks_along_axes)
 
     @property
@@ -109,7 +108,7 @@ class ChunkGrid:
                     yield place
 
     def count_stored(self, place: Place) -> int:
-        """Count the chunks of a file that are stored; a shard without a whole index, which cannot be read, has none."""
+        """Count the stored chunks of a file; 0 for a shard whose index is incomplete and cannot be read."""
         if self.index is None:
             return 1
         ends = (n - i * m for i, m, n in zip(place, self.file_shape, self.shape, strict=True))
@@ -124,9 +123,9 @@ class ChunkGrid:
         return 0 if entries is None else int((entries[..., 0][inside] != _NOT_STORED).sum())
 
     def check_chunks(self, region: Region) -> None:
-        """Raise ValueError if a chunk that has a part in a region takes more memory than a chunk should.
+        """Raise ValueError if a chunk that overlaps a region takes more memory than it should.
 
-        What is damaged in another way is left to those who decode.
+        Other damage is left to the decoder.
         """
         for file, inside in self._parts(region):
             refuse_special_file(file)
@@ -146,7 +145,7 @@ class ChunkGrid:
         return (file for file, _ in self._parts(region))
 
     def _parts(self, region: Region) -> Iterator[tuple[Path, tuple[slice, ...]]]:
-        """Yield the files that a region is in, and which of their chunks it is in."""
+        """Yield the files that hold a region, each with the slices of its chunks that overlap the region."""
         chunks = [
             range(part.start // n, math.ceil(part.stop / n)) for part, n in zip(region, self.chunk_shape, strict=True)
         ]
@@ -301,7 +300,7 @@ def _itemsize(dtype: object) -> int:
 
 
 def _names(codecs: list[dict[str, Any]]) -> str:
-    """Name the codecs that compress, or change in another way what they get."""
+    """Return the names of the codecs that compress or otherwise transform chunks."""
     names = [codec["name"] for codec in codecs]
     if "sharding_indexed" in names:
         raise ValueError("it has shards inside shards, or codecs before the shards")
@@ -309,7 +308,7 @@ def _names(codecs: list[dict[str, Any]]) -> str:
 
 
 def _joined(codecs: list[str]) -> str:
-    """Return the names of codecs, of which the last one makes what is stored."""
-    if "blosc" in codecs[:-1]:  # Blosc is decoded to what its frame says, which cannot be read then
+    """Join the names of codecs; the last codec produces the stored bytes."""
+    if "blosc" in codecs[:-1]:  # the decoded size is in the Blosc frame, which cannot be read then
         raise ValueError("its chunks are compressed with Blosc, and then once more")
     return " and ".join(codecs)

@@ -232,7 +232,7 @@ def read_metadata(path: Path) -> GroupMetadata:
 
 
 def read_level_0(path: Path) -> Level0:
-    """Read where level 0 of the one image is, its axes, and its voxel size if that is stated and valid."""
+    """Read the path and axes of level 0 of the only image, and its voxel size if stated and valid."""
     document = document_of(path)
     match read_attributes(path):
         case {"multiscales": [dict() as image]}:

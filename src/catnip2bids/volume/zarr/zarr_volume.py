@@ -1,7 +1,7 @@
 """A volume as level 0 of an OME-Zarr image, version 0.5 (zarr v3) or 0.4 (zarr v2), read in slabs.
 
-Planes are read one after the other, and chunks are blocks; so chunks are decoded a slab at a time, which is all planes
-that one row of chunks along z covers.
+Planes are read one after the other, and chunks are blocks; so chunks are decoded one slab at a time: all planes
+that share their chunks.
 
 Invariant: each chunk is decoded once, because a slab is kept while one of its planes is open or still unread. A chunk
 that is not stored is the fill value, as the specification has it (zarr v3, "Fill value"); one that cannot be decoded is
@@ -204,7 +204,7 @@ class _Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a volume is cut: along z into slabs, these into tiles, which are whole chunks of one row of chunks."""
+    """The division of a volume along z into slabs, and of slabs into tiles: whole chunks of one row of chunks."""
 
     shape: Zyx
     chunk: Zyx
