@@ -187,7 +187,7 @@ def test_tables_are_made_again_only_if_something_changed(cohort: Path, tmp_path:
 def test_the_readme_lists_the_counts_that_could_not_be_repeated(
     demo_dataset: Path, cohort: Path, tmp_path: Path
 ) -> None:
-    assert "could not be repeated" not in (demo_dataset / "README.md").read_text(encoding="utf-8")
+    assert "could not be reproduced" not in (demo_dataset / "README.md").read_text(encoding="utf-8")
     _, index = add_to_largest_count(cohort, 1000)
     package([cohort], tmp_path / "dataset", settings())
     (one,) = record_of(tmp_path / "dataset", L0).differences

@@ -72,3 +72,15 @@ def test_a_predictor_of_packed_values_is_refused(tmp_path: Path, predictor: int)
         assert "the predictor of values of 12 bits" in the_problem(inspection)
     else:
         np.testing.assert_array_equal(read_all(found(inspection))[0], decode(path)[0])
+
+
+@pytest.mark.parametrize("offset", [2**40, 2**63 - 10, 2**64 - 1])
+def test_a_strip_beyond_the_end_of_the_file_is_refused(tmp_path: Path, offset: int) -> None:
+    path = tmp_path / "page.tif"
+    tifffile.imwrite(path, smooth_plane(), bigtiff=True)
+    with tifffile.TiffFile(path) as file:
+        at = file.pages.first.tags["StripOffsets"].valueoffset
+    content = bytearray(path.read_bytes())
+    content[at : at + 8] = offset.to_bytes(8, "little")
+    path.write_bytes(content)
+    assert "page.tif: is cut off" in the_problem(inspect_stack(path))

@@ -177,7 +177,7 @@ def _counting(provenance: Provenance) -> str:
         "voxels). A region counts it if more than half of its voxels have the label of the region, inside the "
         "hemisphere mask: the atlas labels times `desc-hemispheremask`. CATNIP divides groups that are too large. "
         "Numbers of a region are those of its own label, without the regions below it.\n\n"
-        "`proven` is true where CATNIP's count could be repeated: its own list of cells, or a recount in the images, "
+        "`proven` is true where CATNIP's count could be reproduced: its own list of cells, or a recount in the images, "
         f"has as many cells of the region{how_many}. Where it is false, trust the table of counts rather than that of "
         "cells. `catnip2bids verify . --counts` counts all cells again in the images. "
         "A value of a heat map is about the number of counted cells nearby; it is not a density."
@@ -186,7 +186,7 @@ def _counting(provenance: Provenance) -> str:
 
 
 def _differences(provenance: Provenance) -> str:
-    """List the counts of regions that could not be repeated; only the first of many."""
+    """List the counts of regions that could not be reproduced; only the first of many."""
     rows: list[tuple[str, ...]] = []
     for key, run in sorted(provenance.runs.items()):
         for table, cells in run.cells.items():
@@ -200,7 +200,7 @@ def _differences(provenance: Provenance) -> str:
     header = ("sample", "`desc-`", "`index`", "CATNIP counted", "found again", "likely reason")
     n_more = len(rows) - _MOST_DIFFERENCES
     more = f"\n\nThere are {n_more:,} more in `{PROVENANCE}`." if n_more > 0 else ""
-    return f"Counts that could not be repeated:\n\n{markdown_table(header, rows[:_MOST_DIFFERENCES])}{more}"
+    return f"Counts that could not be reproduced:\n\n{markdown_table(header, rows[:_MOST_DIFFERENCES])}{more}"
 
 
 def _recovered(provenance: Provenance) -> str:

@@ -145,7 +145,8 @@ def _check_segments(page: tifffile.TiffPage, where: str) -> None:
             f"{where}{n_absent} of {expected} {segments} are not stored; if they are meant to be empty, "
             f"have them written: {saved_in_python()}; if not, copy the original again"
         )
-    if int((offsets + counts).max()) > page.parent.filehandle.size:
+    n_bytes = page.parent.filehandle.size
+    if (counts > n_bytes).any() or (offsets > n_bytes - counts).any():  # a sum can be too large for an integer
         raise SourceError(f"{where}is cut off (pixel data beyond the end of the file); replace it by the original")
     decoded, stored = _promised_bytes(page), int(counts.sum())
     if page.compression == COMPRESSION.NONE and (counts < decoded).any():
