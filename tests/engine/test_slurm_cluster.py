@@ -88,7 +88,7 @@ def test_interrupted_on_slurm_it_says_so(
 ) -> None:
     target = tmp_path / "x.ome.zarr"
     running = begun(series, target, *of_slurm)
-    wait_for(lambda: markers_of(target), 100)
+    wait_for(lambda: markers_of(target), 200)  # jobs of the test before may still have to end
     running.send_signal(signal.SIGINT)
     said = said_by(running, 60)
     assert running.returncode == 130, said
@@ -137,7 +137,7 @@ def test_a_job_that_is_cancelled_costs_what_it_was_at(
 ) -> None:
     target = tmp_path / "x.ome.zarr"
     running = begun(series, target, *of_slurm, "--workers", 2)
-    wait_for(lambda: markers_of(target), 100)
+    wait_for(lambda: markers_of(target), 200)  # jobs of the test before may still have to end
     queue.run("scancel", queue.running[0])
     assert running.poll() is None
     said = said_by(running, 180)
