@@ -84,10 +84,11 @@ def find_components(
     on_voxels: Callable[[int], None],
     summarize: Callable[[Components], Summary],
 ) -> Iterator[Summary]:
-    """Find all components and add the boxes of all labels; yield a summary of each part of the components.
+    """Find all components and add the boxes of all labels; yield summaries, each of some of the components.
 
-    `summarize` is called where they are found, for each block and for each layer that several blocks share, so that no
-    more than its results are passed on. `on_voxels` is called with the number of voxels of each block.
+    `summarize` is called for the components of each block, in the worker that found them, and for those of each layer
+    that several blocks share; workers pass on only its results. `on_voxels` is called with the number of voxels of each
+    block.
 
     Raises SourceError if an image cannot be read, and NotEnoughMemoryError if one block, or what has to be joined, does
     not fit into the memory.
@@ -192,13 +193,13 @@ class _Voxels:
 
 def _border(voxels: _Voxels, values: npt.NDArray[Any], block: Block, shape: Zyx) -> Border:
     """Return the voxels inside cells in the faces between a block and the others of an image, each once."""
-    is_there = np.zeros(len(voxels.owner), np.bool_)
+    at_border = np.zeros(len(voxels.owner), np.bool_)
     for place, side, n in zip(voxels.places, block, shape, strict=True):
         if side.start > 0:
-            is_there |= place == 0
+            at_border |= place == 0
         if side.stop < n:
-            is_there |= place == side.stop - side.start - 1
-    found = np.flatnonzero(is_there)
+            at_border |= place == side.stop - side.start - 1
+    found = np.flatnonzero(at_border)
     places = np.stack([place[found] for place in voxels.places])
     value = values[tuple(places)]
     index = padded_index(places.T + _corner(block), shape)

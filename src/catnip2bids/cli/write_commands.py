@@ -191,7 +191,7 @@ def _refuse_with_remove(context: typer.Context) -> None:
         if parameter.name not in allowed
         and (found := context.get_parameter_source(str(parameter.name))) is not None
         and found.name == "COMMANDLINE"
-        and context.params[str(parameter.name)] not in ((), [])  # older versions of Typer count no SOURCE as given
+        and context.params[str(parameter.name)] not in ((), [])  # old versions of Typer count SOURCE as given
     ]
     if given:
         raise UsageError(f"--remove packages nothing; leave out {format_list(given)}, or --remove")
