@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,19 +31,16 @@ class Components:
     def __len__(self) -> int:
         return len(self.n_voxels)
 
-    def take(self, chosen: Integers) -> Components:
-        """Return some components in the given order."""
-        place = np.full(len(self), -1)
-        place[chosen] = np.arange(len(chosen))
-        pairs = np.flatnonzero(place[self.owner] >= 0)
-        pairs = pairs[np.argsort(place[self.owner[pairs]], kind="stable")]
+    def take(self, is_chosen: npt.NDArray[np.bool_]) -> Components:
+        """Return the chosen components."""
+        pairs = np.flatnonzero(is_chosen[self.owner])
         return Components(
-            n_voxels=self.n_voxels[chosen],
-            sums=self.sums[chosen],
-            low=self.low[chosen],
-            high=self.high[chosen],
-            value=self.value[chosen],
-            owner=place[self.owner[pairs]],
+            n_voxels=self.n_voxels[is_chosen],
+            sums=self.sums[is_chosen],
+            low=self.low[is_chosen],
+            high=self.high[is_chosen],
+            value=self.value[is_chosen],
+            owner=(np.cumsum(is_chosen) - 1)[self.owner[pairs]],
             label=self.label[pairs],
             n_labelled=self.n_labelled[pairs],
         )
@@ -80,16 +78,28 @@ def merged(parts: Components, which: Integers, n: int) -> Components:
     )
 
 
-def summed_pairs(owner: Integers, label: Integers, n_labelled: Integers) -> tuple[Integers, Integers, Integers]:
+def summed_pairs(
+    owner: npt.NDArray[Any], label: npt.NDArray[Any], n_labelled: npt.NDArray[Any]
+) -> tuple[Integers, Integers, Integers]:
     """Sort pairs by component and label, and add up those that are equal."""
     owner, label, n_labelled = _summed_neighbours(owner, label, n_labelled)  # so that few are left to sort
     order = np.lexsort((label, owner))
     return _summed_neighbours(owner[order], label[order], n_labelled[order])
 
 
-def _summed_neighbours(owner: Integers, label: Integers, n_labelled: Integers) -> tuple[Integers, Integers, Integers]:
+def _summed_neighbours(
+    owner: npt.NDArray[Any], label: npt.NDArray[Any], n_labelled: npt.NDArray[Any]
+) -> tuple[Integers, Integers, Integers]:
     """Add up pairs that are equal to the one before them."""
-    is_first = np.ones(len(owner), np.bool_)
-    is_first[1:] = (owner[1:] != owner[:-1]) | (label[1:] != label[:-1])
-    starts = np.flatnonzero(is_first)
-    return owner[starts], label[starts], np.add.reduceat(n_labelled, starts)
+    firsts = first_of_equal(owner, label)
+    n_labelled = np.add.reduceat(n_labelled, firsts, dtype=np.int64)
+    return owner[firsts].astype(np.int64), label[firsts].astype(np.int64), n_labelled
+
+
+def first_of_equal(*columns: npt.NDArray[Any]) -> Integers:
+    """Return the indices of the rows that differ from the row before, in any of some columns."""
+    differs = np.ones(len(columns[0]), np.bool_)
+    differs[1:] = columns[0][1:] != columns[0][:-1]
+    for column in columns[1:]:
+        differs[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(differs)

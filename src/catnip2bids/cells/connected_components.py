@@ -7,7 +7,7 @@ Components at the border of a block are joined by their voxels there, and these 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -17,20 +17,22 @@ import cc3d
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.cells.components import Components, Integers, no_components, summed_pairs
+from catnip2bids.cells.components import Components, Integers, first_of_equal, no_components, summed_pairs
 from catnip2bids.cells.joining import JOINED, Block, Border, Joining, Zyx, no_border, padded_index
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.volume import Volume, read_block
 
 Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.signedinteger[Any]]
 Summary = TypeVar("Summary")
 INSIDE_CELLS = 255
 """The value of a segmentation inside cells; CATNIP counts no other one (``FRSTseg == 255``)."""
 _BLOCK_VOXELS = 2**21
 _VOXEL_BYTES = 60
-"""Memory for a voxel of a block: segmentation, labels, mask, component, and its places and labels inside of cells.
+"""Memory for a voxel of a block: segmentation, labels, mask, component, and the runs inside cells.
 
-This is enough where up to half of the voxels are in cells; labels that are noise can take three times as much.
+This is twice what real labels need. If more than half of the voxels are in cells, labels that are noise can take up to
+110 bytes.
 """
 _ROWS_DEPTH = 16
 """Planes of a block if rows can be read alone: of thinner blocks, more voxels lie at a border."""
@@ -161,49 +163,70 @@ def _find_in_block(images: CellImages, summarize: Callable[[Components], Summary
         return _Found(summarize(no_components()), no_components(), no_border(), boxes)
     cells = values if images.has_volumes else inside.view(np.uint8)
     connected = cc3d.connected_components(cells, connectivity=18, binary_image=not images.has_volumes)
-    voxels = _Voxels.of_block(connected, labels, inside)
-    components = _described(voxels, values, block)
-    border = _border(voxels, values, block, images.segmentation.shape)
+    runs = _runs(inside, connected, [labels, values] if images.has_volumes else [labels])
+    components = _described(runs, values, block)
+    border = _border(runs, values, block, images.segmentation.shape)
     is_growing = np.zeros(len(components), np.bool_)
     is_growing[border.owner] = True
     border = replace(border, owner=(np.cumsum(is_growing) - 1)[border.owner])
-    growing = components.take(np.flatnonzero(is_growing))
-    return _Found(summarize(components.take(np.flatnonzero(~is_growing))), growing, border, boxes)
+    return _Found(summarize(components.take(~is_growing)), components.take(is_growing), border, boxes)
 
 
 @dataclass(frozen=True)
-class _Voxels:
-    """The voxels of a block that are inside cells, in C order."""
+class _Runs:
+    """Parts of rows (along x) of a block whose voxels have the same component and label, component by component."""
 
-    places: tuple[npt.NDArray[np.signedinteger[Any]], ...]  # z, y and x in the block
+    places: tuple[Places, Places, Places]  # z, y and x of the first voxel of each, in C order within its component
+    length: Places
     owner: npt.NDArray[Any]  # the component of each, from 0
     label: npt.NDArray[Any]
 
-    @classmethod
-    def of_block(cls, connected: npt.NDArray[Any], labels: npt.NDArray[Any], inside: Mask) -> _Voxels:
-        """Take the voxels inside cells out of the arrays of a block; `connected` has the components from 1."""
-        _, n_rows, n_columns = connected.shape
-        dtype: type[np.signedinteger[Any]] = np.int32 if inside.size <= 2**31 else np.int64
-        index = np.flatnonzero(inside).astype(dtype)
-        row = index // n_columns
-        z = row // n_rows
-        owner, label = connected.reshape(-1).take(index) - 1, labels.reshape(-1).take(index)
-        return cls((z, row - z * n_rows, index - row * n_columns), owner, label)
+
+def _runs(inside: Mask, connected: npt.NDArray[Any], images: Sequence[npt.NDArray[Any]]) -> _Runs:
+    """Divide the voxels inside cells into runs in which all images are the same.
+
+    `connected` has the components of the voxels, from 1; the first of the images are the labels.
+    """
+    _, n_rows, n_columns = inside.shape
+    index = np.flatnonzero(inside)
+    of_voxels = [image.reshape(-1).take(index) for image in images]
+    index = index.astype(np.int32 if inside.size <= 2**31 else np.int64)
+    row = index // n_columns
+    first = first_of_equal(index - np.arange(len(index), dtype=index.dtype), row, *of_voxels)
+    owner = connected.reshape(-1).take(index.take(first)) - 1
+    if int(owner.max()) < 2**16:
+        owner = owner.astype(np.uint16)  # which NumPy sorts ten times as fast
+    order = np.argsort(owner, kind="stable")
+    length = (np.append(first[1:], len(index)) - first).astype(index.dtype)
+    first = first.take(order)
+    row = row.take(first)
+    z = row // n_rows
+    places = z, row - z * n_rows, index.take(first) - row * n_columns
+    return _Runs(places, length.take(order), owner.take(order), of_voxels[0].take(first))
 
 
-def _border(voxels: _Voxels, values: npt.NDArray[Any], block: Block, shape: Zyx) -> Border:
+def _border(runs: _Runs, values: npt.NDArray[Any], block: Block, shape: Zyx) -> Border:
     """Return the voxels inside cells in the faces between a block and the others of an image, each once."""
-    at_border = np.zeros(len(voxels.owner), np.bool_)
-    for place, side, n in zip(voxels.places, block, shape, strict=True):
-        if side.start > 0:
-            at_border |= place == 0
-        if side.stop < n:
-            at_border |= place == side.stop - side.start - 1
-    found = np.flatnonzero(at_border)
-    places = np.stack([place[found] for place in voxels.places])
-    value = values[tuple(places)]
-    index = padded_index(places.T + _corner(block), shape)
-    return Border(index, voxels.owner[found].astype(np.int64), value.astype(np.int64))
+
+    def in_faces(low: Sequence[Places], high: Sequence[Places]) -> Integers:
+        found = np.zeros(len(low[0]), np.bool_)
+        for least, largest, side, n in zip(low, high, block, shape, strict=True):
+            if side.start > 0:
+                found |= least == 0
+            if side.stop < n:
+                found |= largest == side.stop - side.start - 1
+        return np.flatnonzero(found)
+
+    z, y, x = runs.places
+    near = in_faces((z, y, x), (z, y, x + runs.length - 1))
+    length = runs.length[near]
+    z, y, x, owner = (array[near].repeat(length) for array in (z, y, x, runs.owner))
+    x += np.arange(len(x)) - (np.cumsum(length) - length).repeat(length)
+    found = in_faces((z, y, x), (z, y, x))
+    places = np.stack([z[found], y[found], x[found]], axis=1)
+    value = values[tuple(places.T)]
+    index = padded_index(places + _corner(block), shape)
+    return Border(index, owner[found].astype(np.int64), value.astype(np.int64))
 
 
 def _corner(block: Block) -> Integers:
@@ -211,36 +234,20 @@ def _corner(block: Block) -> Integers:
     return np.array([side.start for side in block])
 
 
-def _described(voxels: _Voxels, values: npt.NDArray[Any], block: Block) -> Components:
-    """Describe the components of a block.
-
-    A run is a part of a row of voxels (along x) of the same component and label.
-    """
-    z, y, x = voxels.places
-    is_first = np.ones(len(x), np.bool_)
-    is_first[1:] = x[1:] - x[:-1] != 1
-    for same in (z, y, voxels.owner, voxels.label):
-        is_first[1:] |= same[1:] != same[:-1]
-    runs = np.flatnonzero(is_first)
-    lengths = np.diff(runs, append=len(x)).astype(np.int32)
-    owner = voxels.owner.take(runs)
-    n = int(owner.max()) + 1
-    if n <= 2**16:
-        owner = owner.astype(np.uint16)  # which NumPy sorts ten times as fast
-    order = np.argsort(owner, kind="stable")
-    n_runs = np.bincount(owner, minlength=n)
-    firsts = np.cumsum(n_runs) - n_runs
-    runs, lengths = runs.take(order), lengths.take(order)
-    z, y, x, label = (array.take(runs) for array in (z, y, x, voxels.label))
-    last = x + lengths - 1
+def _described(runs: _Runs, values: npt.NDArray[Any], block: Block) -> Components:
+    """Describe the components of a block."""
+    firsts = first_of_equal(runs.owner)
+    lasts = np.append(firsts[1:], len(runs.owner)) - 1
+    z, y, x = runs.places
+    last = x + runs.length - 1
     value = values[z[firsts], y[firsts], x[firsts]].astype(np.int64)
     low = np.stack([z[firsts], np.minimum.reduceat(y, firsts), np.minimum.reduceat(x, firsts)], axis=1)
-    high = np.stack([z[firsts + n_runs - 1], *(np.maximum.reduceat(axis, firsts) for axis in (y, last))], axis=1)
-    n_voxels = np.add.reduceat(lengths, firsts, dtype=np.int64)
+    high = np.stack([z[lasts], *(np.maximum.reduceat(axis, firsts) for axis in (y, last))], axis=1)
+    n_voxels = np.add.reduceat(runs.length, firsts, dtype=np.int64)
     doubled = (2 * z, 2 * y, x + last)  # the mean place of a run may lie between two voxels
-    weighted = (np.multiply(axis, lengths, dtype=np.int64) for axis in doubled)  # one at a time, to save memory
+    weighted = (np.multiply(axis, runs.length, dtype=np.int64) for axis in doubled)  # one at a time, to save memory
     sums = np.stack([np.add.reduceat(axis, firsts) for axis in weighted], axis=1) // 2
-    pairs = summed_pairs(np.arange(n).repeat(n_runs), label.astype(np.int64), lengths.astype(np.int64))
+    pairs = summed_pairs(runs.owner, runs.label.astype(np.int64), runs.length)
     corner = _corner(block)
     return Components(n_voxels, sums + n_voxels[:, np.newaxis] * corner, low + corner, high + corner, value, *pairs)
 
@@ -250,15 +257,18 @@ def _boxes(labels: npt.NDArray[np.generic], block: Block, downsampling: Zyx) -> 
     first = [math.ceil((side.start - step // 2) / step) for side, step in zip(block, downsampling, strict=True)]
     starts = [at * step + step // 2 - side.start for at, step, side in zip(first, downsampling, block, strict=True)]
     sampled = labels[tuple(slice(start, None, step) for start, step in zip(starts, downsampling, strict=True))]
-    places = np.nonzero(sampled)
-    if not places[0].size:
-        return {}
-    label = sampled[places]
+    index = np.flatnonzero(sampled)
+    label = sampled.reshape(-1).take(index)
     order = np.argsort(label, kind="stable")
-    found, starts = np.unique(label[order], return_index=True)
-    where = np.stack(places, axis=1)[order] + np.array(first)
-    low, high = np.minimum.reduceat(where, starts), np.maximum.reduceat(where, starts)
+    label, places = label.take(order), np.unravel_index(index.take(order), sampled.shape)
+    firsts = first_of_equal(label)
+    if not len(firsts):
+        return {}
+    low, high = (
+        np.stack([f.reduceat(place, firsts) for place in places], axis=1) + np.array(first)
+        for f in (np.minimum, np.maximum)
+    )
     return {
         value: Box(tuple(least), tuple(largest))
-        for value, least, largest in zip(found.tolist(), low.tolist(), high.tolist(), strict=True)
+        for value, least, largest in zip(label[firsts].tolist(), low.tolist(), high.tolist(), strict=True)
     }

@@ -166,6 +166,13 @@ class Tally:
         return "; ".join(reasons) or None
 
 
+def count(rule: Rule, has_volumes: bool, components: Components) -> tuple[npt.NDArray[np.void], Tally]:
+    """Apply the rule to components; return their rows for tables (`CELL_ROW`), and how many of each kind there are."""
+    judged, tally = (judge_filtered if has_volumes else judge)(components, rule), Tally()
+    tally.add(judged, rule)
+    return judged.rows, tally
+
+
 def judge(components: Components, rule: Rule) -> Judged:
     """Apply the rule to components of a binary segmentation."""
     best, n_best = _most_frequent_label(components)
@@ -210,7 +217,7 @@ def _reaching(components: Components, rule: Rule) -> Iterator[tuple[Integers, In
     margins = np.array([_MARGIN, *(_MARGIN + step for step in rule.downsampling[1:])])
     is_long = (components.high - components.low >= margins).any(axis=1)
     is_mixed = np.bincount(components.owner, minlength=len(components)) > 1
-    chosen = components.take(np.flatnonzero(is_long & is_mixed & (components.n_voxels >= rule.size_range[0])))
+    chosen = components.take(is_long & is_mixed & (components.n_voxels >= rule.size_range[0]))
     ends = np.searchsorted(chosen.owner, np.arange(len(chosen) + 1))
     for index, (start, stop) in enumerate(pairwise(ends)):
         labels = chosen.label[start:stop]

@@ -17,9 +17,8 @@ import numpy.typing as npt
 
 from catnip2bids.bids.provenance import CountDifference, ImageRecord
 from catnip2bids.catnip.components import HEMISPHERE_MASK, WHOLE_LABELS, component_of
-from catnip2bids.cells.components import Components
 from catnip2bids.cells.connected_components import CellImages, find_components
-from catnip2bids.cells.counting_rule import Rule, Tally, judge, judge_filtered
+from catnip2bids.cells.counting_rule import Rule, Tally, count
 from catnip2bids.engine import Resources
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_list
@@ -99,17 +98,11 @@ def find_cells(
 ) -> Tally:
     """Find and count all cells; `on_rows` is called with their rows (`CELL_ROW`) in order, a part at a time."""
     tally = Tally()
-    counting = partial(_counted, rule, images.has_volumes)
+    counting = partial(count, rule, images.has_volumes)
     for rows, part in find_components(images, tally.boxes, resources, on_voxels, counting):
         tally.update(part)
         on_rows(rows)
     return tally
-
-
-def _counted(rule: Rule, has_volumes: bool, components: Components) -> tuple[npt.NDArray[np.void], Tally]:
-    judged, tally = (judge_filtered if has_volumes else judge)(components, rule), Tally()
-    tally.add(judged, rule)
-    return judged.rows, tally
 
 
 def differences(tally: Tally, rule: Rule, counted: Mapping[int, int | None]) -> list[CountDifference]:

@@ -85,8 +85,8 @@ class Joining:
         is_open = (joined.high[:, 0] == last_plane) & (last_plane < self._shape[0] - 1)
         border = joined_borders(self._last_plane)
         border = replace(border, owner=(np.cumsum(is_open) - 1)[which[border.owner]])
-        self._begin_layer(joined.take(np.flatnonzero(is_open)), border)
-        return joined.take(np.flatnonzero(~is_open))
+        self._begin_layer(joined.take(is_open), border)
+        return joined.take(~is_open)
 
     def _check_memory(self, n_voxels: int, n_rows: int) -> None:
         """Raise NotEnoughMemoryError if joining the first `n_rows` rows of a layer takes too much memory."""

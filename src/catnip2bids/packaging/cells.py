@@ -5,19 +5,16 @@ Invariant: a table is made again only if what it was made from has changed, and 
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.atomic_write import atomic_output, make_folder, remove
-from catnip2bids.bids.cell_tables import CELLS_COLUMNS, UNCOUNTED_COLUMNS, CellBlock, encode_cells, encode_header
+from catnip2bids.atomic_write import make_folder, remove
 from catnip2bids.bids.dataset_paths import CELLS_ENDING, COUNTS_ENDING, UNCOUNTED_ENDING, copy_of
 from catnip2bids.bids.provenance import PROVENANCE, CellsRecord, ImageRecord, RunRecord
 from catnip2bids.catnip.components import CELL_LIST
@@ -25,7 +22,8 @@ from catnip2bids.catnip.counts import RegionCount, read_counts
 from catnip2bids.cells.cell_list import read_cell_list
 from catnip2bids.cells.counting_rule import CELL_ROW, FATES, Fate, Rule, Tally
 from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells, images_of_cells
-from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
+from catnip2bids.cells.row_files import RowFiles, open_row_files
+from catnip2bids.engine import Resources
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_list
 from catnip2bids.leftovers import without_leftovers
@@ -34,12 +32,7 @@ from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import inside, safe_path
 from catnip2bids.volume import file_states
 
-_BLOCK_ROWS = 2**16
-_ROW_BYTES = 1000
-"""Memory for a row while it is encoded."""
-_COUNTED, _TOO_LARGE = map(FATES.index, (Fate.COUNTED, Fate.TOO_LARGE))
 Zyx = tuple[float, float, float]
-_Rows = npt.NDArray[np.void]  # of `CELL_ROW`
 
 
 @dataclass(frozen=True)
@@ -140,13 +133,11 @@ def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: Packa
     """Write the tables of counted and uncounted cells; return the record."""
     folder = safe_path(dataset, task.table.parent)
     make_folder(folder)
-    with tempfile.TemporaryFile(dir=folder) as counted, tempfile.TemporaryFile(dir=folder) as uncounted:
-        origin, tally = _find(dataset, task, resources, log, _RowFiles(counted, uncounted))
+    with open_row_files(folder) as rows:
+        origin, tally = _find(dataset, task, resources, log, rows)
         proven = frozenset(index for index, row in task.counts.items() if row.cell_count == tally.counted[index])
-        encode = partial(_encoded_counted, task.voxel_size_um, task.names, proven)
-        _write(dataset, task.table, encode, counted, resources)
-        encode = partial(_encoded_uncounted, task.voxel_size_um)
-        _write(dataset, task.uncounted, encode, uncounted, resources)
+        rows.write_counted(safe_path(dataset, task.table), task.voxel_size_um, task.names, proven, resources)
+        rows.write_uncounted(safe_path(dataset, task.uncounted), task.voxel_size_um, resources)
     log.copied += [task.table, task.uncounted]
     return CellsRecord(
         origin=origin,
@@ -172,11 +163,11 @@ def remove_tables(dataset: Path, table: str, log: PackageLog) -> None:
 
 
 def _find(
-    dataset: Path, task: CellsTask, resources: Resources, log: PackageLog, row_files: _RowFiles
+    dataset: Path, task: CellsTask, resources: Resources, log: PackageLog, row_files: RowFiles
 ) -> tuple[Literal["cell list", "filtered", "segmentation"], Tally]:
     """Find the counted cells in the best source, and the uncounted ones in the segmentation."""
 
-    def find(on_rows: Callable[[_Rows], None], *, filtered: bool) -> Tally:
+    def find(on_rows: Callable[[npt.NDArray[np.void]], None], *, filtered: bool) -> Tally:
         images = task.images.opened(dataset, task.rule, filtered=filtered)
         return find_cells(images, task.rule, resources, log.progress.advance, on_rows)
 
@@ -191,7 +182,7 @@ def _find(
     return origin, tally
 
 
-def _listed_cells(task: CellsTask, log: PackageLog, row_files: _RowFiles) -> Counter[int] | None:
+def _listed_cells(task: CellsTask, log: PackageLog, row_files: RowFiles) -> Counter[int] | None:
     """Read CATNIP's own list of cells, and count them by region; None if there is none, or it cannot be read."""
     if task.cell_list is None:
         return None
@@ -203,13 +194,12 @@ def _listed_cells(task: CellsTask, log: PackageLog, row_files: _RowFiles) -> Cou
                 raise SourceError(f"{task.cell_list}: has cells of {region}, which the table of counts does not list")
             rows = np.empty(len(block), CELL_ROW)
             rows["centre"], rows["n_voxels"], rows["region"] = block.centres, block.volumes_voxels, block.regions
-            rows["fate"] = _COUNTED
+            rows["fate"] = FATES.index(Fate.COUNTED)
             row_files.add_counted(rows)
             counted[region] = len(block)
     except SourceError as error:
         log.warning(f"{error}; until then, cells are found again in the segmentation")
-        row_files.counted.seek(0)
-        row_files.counted.truncate()
+        row_files.forget_counted()
         return None
     known = {region: row.cell_count for region, row in task.counts.items() if row.cell_count is not None}
     if wrong := [region for region, n in known.items() if n != counted[region]]:
@@ -219,63 +209,3 @@ def _listed_cells(task: CellsTask, log: PackageLog, row_files: _RowFiles) -> Cou
             "check that both are of the same run of CATNIP"
         )
     return counted
-
-
-@dataclass(frozen=True)
-class _RowFiles:
-    """Temporary files with the rows of both tables: they are written once it is known which regions are proven."""
-
-    counted: IO[bytes]
-    uncounted: IO[bytes]
-
-    def add(self, rows: _Rows) -> None:
-        """Add the components of a segmentation to both tables."""
-        self.add_counted(rows)
-        self.uncounted.write(rows[rows["fate"] != _COUNTED].tobytes())
-
-    def add_counted(self, rows: _Rows) -> None:
-        """Add the components that count."""
-        self.counted.write(rows[rows["fate"] == _COUNTED].tobytes())
-
-    def add_uncounted(self, rows: _Rows) -> None:
-        """Add the components that do not count, except large ones in a region: CATNIP has counted parts of them."""
-        is_divided = (rows["fate"] == _TOO_LARGE) & (rows["region"] > 0)
-        self.uncounted.write(rows[(rows["fate"] != _COUNTED) & ~is_divided].tobytes())
-
-
-def _write(
-    dataset: Path,
-    target: PurePosixPath,
-    encode: Callable[[_Rows], bytes],
-    row_file: IO[bytes],
-    resources: Resources,
-) -> None:
-    """Write a table out of its rows, encoding several blocks at the same time."""
-    if resources.executor is not None:  # the rows are on this machine, not on the cluster
-        resources = Resources(1, OVERHEAD_BYTES + _BLOCK_ROWS * _ROW_BYTES)
-    with (
-        BoundedMap(resources, _BLOCK_ROWS * _ROW_BYTES, n_bytes=row_file.tell(), about=target) as workers,
-        atomic_output(safe_path(dataset, target)) as partial_file,
-        partial_file.open("wb") as file,
-    ):
-        file.write(encode_header(CELLS_COLUMNS if target.name.endswith(CELLS_ENDING) else UNCOUNTED_COLUMNS))
-        row_file.seek(0)
-        for encoded in workers.map(encode, _blocks(row_file)):
-            file.write(encoded)
-
-
-def _blocks(row_file: IO[bytes]) -> Iterator[_Rows]:
-    while content := row_file.read(_BLOCK_ROWS * CELL_ROW.itemsize):
-        yield np.frombuffer(content, CELL_ROW)
-
-
-def _encoded_counted(voxel_size_um: Zyx, names: Mapping[int, str], proven: frozenset[int], rows: _Rows) -> bytes:
-    is_proven = np.isin(rows["region"], list(proven))
-    return encode_cells(CellBlock(rows["centre"], rows["n_voxels"], rows["region"], is_proven), voxel_size_um, names)
-
-
-def _encoded_uncounted(voxel_size_um: Zyx, rows: _Rows) -> bytes:
-    reasons = tuple(FATES[fate].value for fate in rows["fate"].tolist())
-    nothing = np.zeros(len(rows), np.int64)
-    block = CellBlock(rows["centre"], rows["n_voxels"], nothing, nothing.astype(bool), reasons)
-    return encode_cells(block, voxel_size_um, {})
